@@ -1,0 +1,312 @@
+#!/usr/bin/env python3
+"""Set up, test and run trionet from a checkout.
+
+Everything is installed into two folders of the checkout: .venv (the project and its tools, at the versions of
+requirements.lock) and .dev (uv with its cache, if uv is not on PATH). Nothing is written into the system's Python.
+The first command that needs .venv makes it, for the Python that runs dev.py; later ones find it ready.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import contextlib
+import fcntl
+import hashlib
+import importlib.util
+import os
+import shlex
+import shutil
+import ssl
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+# The file must parse on Python 3.8, so that people get this sentence instead of a traceback.
+if sys.version_info < (3, 11):  # noqa: UP036
+    sys.exit(f"dev.py needs Python 3.11 or newer, and this is {sys.version_info[0]}.{sys.version_info[1]}")
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+BIN = VENV / "bin"
+LOCK = ROOT / "requirements.lock"
+STAMP = VENV / "dev.py.stamp"
+PRIVATE = ROOT / ".dev"
+UV_SERIES = "0.13"
+PYTHON_SERIES = f"python{sys.version_info.major}.{sys.version_info.minor}"
+WORKERS = 2  # processes for the tests, few because the tests start processes of their own
+
+# What pip calls it: what uv calls it. pip's further indexes are left out: every package is on the main one.
+PIP_SETTINGS = {
+    "index-url": "UV_DEFAULT_INDEX",
+    "cert": "SSL_CERT_FILE",
+    "proxy": "ALL_PROXY",
+    "trusted-host": "UV_INSECURE_HOST",
+}
+
+
+def say(text: str) -> None:
+    """Tell what comes next, before the programs that are started print anything."""
+    print(f"==> {text}", flush=True)
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of every program that dev.py starts."""
+    env = dict(os.environ)
+    env["PATH"] = f"{BIN}{os.pathsep}{env.get('PATH', os.defpath)}"
+    env["VIRTUAL_ENV"] = str(VENV)
+    env["HOME"] = env.get("HOME") or str(PRIVATE / "home")
+    env["UV_PYTHON_DOWNLOADS"] = "never"
+    env["PYRIGHT_PYTHON_IGNORE_WARNINGS"] = "1"  # it asks the network whether there is a newer pyright
+    env.pop("PYTHONDONTWRITEBYTECODE", None)  # else every node that a test starts compiles the package anew
+    env.pop("PYTHONHOME", None)
+    return env
+
+
+def run(*command: str | Path, env: dict[str, str] | None = None) -> int:
+    """Run a program in the checkout, those of .venv first; return its exit status."""
+    program = BIN / command[0] if (BIN / command[0]).exists() else command[0]
+    return subprocess.run([program, *command[1:]], cwd=ROOT, env=env or environment(), check=False).returncode
+
+
+def must(*command: str | Path, env: dict[str, str] | None = None) -> None:
+    """Run a program; if it fails, end with a sentence."""
+    status = run(*command, env=env)
+    if status:
+        sys.exit(f"error: `{shlex.join(map(str, command))}` ended with status {status}")
+
+
+def become(*command: str, **variables: str) -> NoReturn:
+    """Replace dev.py with a program of .venv, which then gets the signals and gives the exit status itself."""
+    os.chdir(ROOT)
+    os.execve(BIN / command[0], command, environment() | variables)
+
+
+def works(program: Path | str) -> bool:
+    """Tell whether a program runs: a pyenv shim, for one, may be on PATH and lead nowhere."""
+    with contextlib.suppress(OSError):
+        return subprocess.run([program, "--version"], capture_output=True, check=False).returncode == 0
+    return False
+
+
+def uv() -> tuple[str, dict[str, str]]:
+    """Return uv and the environment to run it in: the one on PATH, as it is configured, else a private one."""
+    on_path = shutil.which("uv")
+    if on_path and works(on_path):
+        return on_path, environment()
+    home = PRIVATE / f"uv-{UV_SERIES}"
+    program, python = home / "bin" / "uv", home / "bin" / "python"
+    if not (works(program) and works(python)):
+        if not importlib.util.find_spec("ensurepip"):
+            sys.exit("error: this Python cannot make a virtual environment: `apt-get install python3-venv`")
+        say(f"installing uv {UV_SERIES} into {home.relative_to(ROOT)}")
+        must(sys.executable, "-m", "venv", "--clear", home)
+        must(python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", f"uv=={UV_SERIES}.*")
+    settings = {"UV_CACHE_DIR": str(PRIVATE / "cache")}
+    if ssl.get_default_verify_paths().cafile:
+        settings["UV_SYSTEM_CERTS"] = "true"  # trust what the system trusts, as pip does
+    return str(program), settings | pip_settings(python) | environment()
+
+
+def pip_settings(python: Path) -> dict[str, str]:
+    """Return pip's settings as uv's variables: uv reads none of pip's, and they name the index people can reach."""
+    listing = subprocess.check_output([str(python), "-m", "pip", "config", "list"], text=True, env=environment())
+    settings = {}
+    for line in sorted(listing.splitlines(), key=lambda line: line.startswith(":env:")):  # the environment wins
+        key, _, value = line.partition("=")
+        variable = PIP_SETTINGS.get(key.rpartition(".")[2])
+        if variable:
+            settings[variable] = " ".join(str(ast.literal_eval(value)).split())
+    return settings
+
+
+def fingerprint() -> str:
+    """Return a hash of all that decides what is in .venv."""
+    whole = hashlib.sha256(f"{ROOT} {sys.implementation.cache_tag}".encode())
+    for path in (LOCK, ROOT / "pyproject.toml"):
+        whole.update(path.read_bytes())
+    return whole.hexdigest()
+
+
+def is_set_up() -> bool:
+    """Tell whether .venv is what this Python and these files ask for."""
+    return STAMP.is_file() and STAMP.read_text() == fingerprint() and (BIN / "python").exists()
+
+
+@contextlib.contextmanager
+def only_one() -> Iterator[None]:
+    """Let one dev.py at a time install into a checkout."""
+    PRIVATE.mkdir(exist_ok=True)
+    with (PRIVATE / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def set_up() -> None:
+    """Bring .venv up to date, if it is not."""
+    if is_set_up():
+        return
+    with only_one():
+        if is_set_up():  # another dev.py did it while this one waited
+            return
+        started = time.monotonic()
+        program, env = uv()
+        STAMP.unlink(missing_ok=True)
+        if not ((BIN / "python").exists() and (VENV / "lib" / PYTHON_SERIES).is_dir()):
+            say(f"making .venv for {PYTHON_SERIES}")
+            # Resolved, because dev.py may be running on the .venv that this replaces.
+            must(program, "venv", "--quiet", "--clear", "--python", Path(sys.executable).resolve(), VENV, env=env)
+        options = ["--python", str(BIN / "python"), *([] if sys.stderr.isatty() else ["--quiet"])]
+        say(f"installing {LOCK.name} into .venv")
+        must(program, "pip", "sync", "--require-hashes", "--compile-bytecode", *options, LOCK, env=env)
+        say("installing trionet itself, editable")
+        must(program, "pip", "install", "--no-deps", "--no-build-isolation", *options, "--editable", ROOT, env=env)
+        STAMP.write_text(fingerprint())
+        say(f"set up in {time.monotonic() - started:.1f} s")
+
+
+def present(*names: str) -> list[str]:
+    """Return those of the names that the checkout has."""
+    return [name for name in names if (ROOT / name).exists()]
+
+
+def static_checks() -> dict[str, list[str]]:
+    """Return the checks that come before the tests: name to command."""
+    checks = {
+        "format": ["ruff", "format", "--check", "."],
+        "lint": ["ruff", "check", "."],
+        "layers": ["lint-imports", "--no-logo"],
+        "types": ["mypy", "--strict", *present("trionet", "tests", "examples", "benchmarks", "dev.py")],
+        "public types": ["pyright", "--verifytypes", "trionet", "--ignoreexternal"],
+    }
+    if present("docs/conf.py"):
+        sphinx = ["sphinx-build", "-W", "--keep-going", "-q", "-d", "build/doctrees"]
+        checks["docs"] = [*sphinx, "-b", "html", "docs", "build/docs"]
+        checks["doctests"] = [*sphinx, "-b", "doctest", "docs", "build/doctest"]
+    return checks
+
+
+def pytest(*args: str) -> list[str]:
+    """Return the pytest command, over several processes unless `args` say how many or want a debugger."""
+    decided = any(arg.startswith(("-n", "--numprocesses", "--pdb", "--trace")) or "no:xdist" in arg for arg in args)
+    return ["pytest", *([] if decided else ["-n", str(WORKERS), "--dist", "worksteal"]), *args]
+
+
+def run_all(checks: dict[str, list[str]]) -> list[str]:
+    """Run each check, then print a table of them; return the names of those that failed."""
+    failed, rows = [], []
+    for name, command in checks.items():
+        say(f"{name}: {shlex.join(command)}")
+        started = time.monotonic()
+        if run(*command):
+            failed.append(name)
+        rows.append(f"    {'FAILED' if name in failed else 'passed'} {time.monotonic() - started:7.1f} s  {name}")
+    say("\n".join(["summary", *rows]))
+    return failed
+
+
+def demo(args: list[str]) -> int:
+    """Run `python -m trionet demo ARGS`."""
+    set_up()
+    become("python", "-m", "trionet", "demo", *args)
+
+
+def test(args: list[str]) -> int:
+    """Run every check and then the tests; with ARGS, only `pytest ARGS`."""
+    set_up()
+    if args:
+        become(*pytest(*args))
+    failed = run_all(static_checks())
+    say(f"tests: {shlex.join(pytest())}")
+    if not failed:
+        become(*pytest())
+    run(*pytest())
+    print(f"error: before the tests, these checks failed: {', '.join(failed)}", file=sys.stderr)
+    return 1
+
+
+def check(args: list[str]) -> int:
+    """Run every check and the tests, then say what failed (--fast: no tests; --fix: let ruff repair first)."""
+    parser = argparse.ArgumentParser(prog="dev.py check", description=check.__doc__, allow_abbrev=False)
+    parser.add_argument("--fast", action="store_true", help="leave out the tests")
+    parser.add_argument("--fix", action="store_true", help="first run `ruff check --fix` and `ruff format`")
+    options = parser.parse_args(args)
+    set_up()
+    if options.fix:
+        say("letting ruff repair what it can")
+        must("ruff", "check", "--fix-only", "--quiet", ".")
+        run("ruff", "format", ".")  # what it cannot read is reported by the checks
+    checks = static_checks() if options.fast else static_checks() | {"tests": pytest()}
+    return 1 if run_all(checks) else 0
+
+
+def docs(_: list[str]) -> int:
+    """Build docs/ into build/docs, and run the examples in it."""
+    if not present("docs/conf.py"):
+        sys.exit("error: there is no docs/conf.py")
+    set_up()
+    checks = static_checks()
+    return 1 if run_all({name: checks[name] for name in ("docs", "doctests")}) else 0
+
+
+def bench(args: list[str]) -> int:
+    """Run `python -m benchmarks ARGS`."""
+    if not present("benchmarks"):
+        sys.exit("error: there is no benchmarks/")
+    set_up()
+    become("python", "-m", "benchmarks", *args)
+
+
+def soak(args: list[str]) -> int:
+    """Run all tests, those that take minutes too, as `pytest ARGS`."""
+    set_up()
+    become(*pytest("-m", "soak or not soak", *args), TRIONET_SOAK="1")
+
+
+def lock(args: list[str]) -> int:
+    """Write requirements.lock from pyproject.toml; ARGS go to uv (--upgrade, --upgrade-package NAME)."""
+    with only_one():
+        program, env = uv()
+        say(f"resolving pyproject.toml into {LOCK.name}")
+        wanted = ["--group", "dev", "--universal", "--python-version", "3.11", "--generate-hashes", "--quiet"]
+        # The lock names no index, so that it can be installed from any mirror.
+        unnamed = ["--no-emit-index-url", "--no-emit-find-links", "--custom-compile-command", "python3 dev.py lock"]
+        must(program, "pip", "compile", *wanted, *unnamed, *args, "pyproject.toml", "-o", LOCK.name, env=env)
+    return 0
+
+
+def setup(_: list[str]) -> int:
+    """Make .venv or bring it up to date, and do nothing else."""
+    set_up()
+    say(f"ready: {BIN.relative_to(ROOT)}/python")
+    return 0
+
+
+def main() -> int:
+    """Run the command that the command line names."""
+    functions: list[Callable[[list[str]], int]] = [demo, test, check, docs, bench, soak, lock, setup]
+    commands = {function.__name__: function for function in functions}
+    parser = argparse.ArgumentParser(
+        prog="dev.py",
+        description=__doc__,
+        epilog="commands:\n" + "\n".join(f"  {name:6} {function.__doc__}" for name, function in commands.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("command", metavar="COMMAND", choices=commands, help="one of those below")
+    parser.add_argument("args", metavar="ARGS", nargs=argparse.REMAINDER, help="its arguments")
+    options = parser.parse_args()
+    if options.args and options.command in {"docs", "setup"}:
+        parser.error(f"{options.command} takes no arguments")
+    try:
+        return commands[options.command](options.args)
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""Many Trio nodes, on one machine or many, as one structured-concurrency program."""
+
+from .codec import register_type
+from .config import NodeConfig
+from .errors import (
+    Abort,
+    AddressInUse,
+    CallTimeout,
+    CodeRefused,
+    ConfigError,
+    ConnectionLost,
+    DecodeError,
+    DefiniteError,
+    EmptyGroup,
+    EncodeError,
+    GroupNotFound,
+    IndefiniteError,
+    KeyAlreadyExists,
+    KeyDoesNotExist,
+    MalformedRequest,
+    MessageTooLarge,
+    MethodNotFound,
+    NodeUnreachable,
+    NotFound,
+    NotPermitted,
+    PreconditionFailed,
+    RemoteError,
+    ServiceNotFound,
+    SIDCollision,
+    SpawnError,
+    TemporarilyUnavailable,
+    TrionetError,
+    TxnConflict,
+    UnknownKey,
+)
+from .group import Group
+from .identity import NID, SID, NodeAddress
+from .message import Remote
+from .node import Node, open_node, run, serve_node
+from .replies import Aggregate, Replies
+from .router import CurrentCall, current_call
+from .services.base import rpc
+from .services.routes import ServiceDescription
+from .templates.base import GroupContext, Template
+
+__all__ = [
+    "NID",
+    "SID",
+    "Abort",
+    "AddressInUse",
+    "Aggregate",
+    "CallTimeout",
+    "CodeRefused",
+    "ConfigError",
+    "ConnectionLost",
+    "CurrentCall",
+    "DecodeError",
+    "DefiniteError",
+    "EmptyGroup",
+    "EncodeError",
+    "Group",
+    "GroupContext",
+    "GroupNotFound",
+    "IndefiniteError",
+    "KeyAlreadyExists",
+    "KeyDoesNotExist",
+    "MalformedRequest",
+    "MessageTooLarge",
+    "MethodNotFound",
+    "Node",
+    "NodeAddress",
+    "NodeConfig",
+    "NodeUnreachable",
+    "NotFound",
+    "NotPermitted",
+    "PreconditionFailed",
+    "Remote",
+    "RemoteError",
+    "Replies",
+    "SIDCollision",
+    "ServiceDescription",
+    "ServiceNotFound",
+    "SpawnError",
+    "Template",
+    "TemporarilyUnavailable",
+    "TrionetError",
+    "TxnConflict",
+    "UnknownKey",
+    "current_call",
+    "open_node",
+    "register_type",
+    "rpc",
+    "run",
+    "serve_node",
+]

@@ -1,0 +1,6 @@
+"""``python -m trionet``."""
+
+from trionet.cli.main import main
+
+if __name__ == "__main__":
+    main()

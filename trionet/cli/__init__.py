@@ -1,0 +1,1 @@
+"""The commands: ``trionet-node`` and ``trionet``."""

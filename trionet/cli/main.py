@@ -1,0 +1,34 @@
+"""``trionet``: everything else."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run the command; ends the process."""
+    parser = argparse.ArgumentParser(prog="trionet", description="Many Trio nodes as one program.", allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands.add_parser("demo", help="start a group of nodes, call it, stop it, and check what was seen")
+    node = commands.add_parser("node", help="run one node; the same as trionet-node", add_help=False)
+    node.add_argument("arguments", nargs=argparse.REMAINDER)
+    options, rest = parser.parse_known_args(argv)
+    try:
+        if options.command == "node":
+            from .node import main as node_main
+
+            node_main([*rest, *options.arguments])
+        if rest:
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        from .demo import demo
+
+        sys.exit(demo())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,226 @@
+"""What a node is told when it starts.
+
+One frozen type, `NodeConfig`, and the three places it can be read from besides Python: a TOML or JSON file, environment
+variables ``TRIONET_*``, and a mapping (as it travels in `status.spawn`).
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from .codec import register_type
+from .errors import ConfigError, EncodeError
+from .identity import NodeAddress, check_name, is_loopback
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    OnStart = Callable[..., Any] | str | None
+else:
+    OnStart = Any  # msgspec has no type for "a callable or a text"; __post_init__ checks it
+
+__all__ = ["NodeConfig", "import_reference", "reference_to"]
+
+ENVIRONMENT_PREFIX = "TRIONET_"
+_UNSPECIFIED = ("0.0.0.0", "::")
+
+
+class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The configuration of one node.
+
+    Attributes:
+        ip: the address to listen on. Anything but loopback needs `insecure`.
+        port: the TCP port to listen on; 0 picks a free one.
+        advertise_ip: what other nodes connect to, where that isn't `ip`: needed when `ip` is ``0.0.0.0`` or ``::``.
+        on_start: called with the node once it accepts calls and before `open_node` returns; a callable or an import
+            path ``"package.module:function"``, sync or async. To travel to another process it must be importable there.
+        insecure: permits listening beyond loopback although anyone who reaches the port may call everything.
+        services: local services to start with, name to import path ``"package.module:Class"``.
+        templates: service templates to start with, name to import path.
+        max_message_bytes: the largest request or reply body taken or sent. Sane: 64 KiB to 1 GiB.
+        max_connections: open connections taken at once; at the limit the one that has been idle longest is closed.
+            Sane: above twice the number of nodes, below the process's limit of open files.
+        idle_timeout_s: how long a connection may stay idle, or take to send a request's head. Sane: 40 to 600: above
+            the 30 s after which our own client lets go of an idle connection, or calls meet connections being closed.
+        body_timeout_s: how long a request's body may take to arrive. Sane: 5 to 600.
+        connect_timeout_s: how long to try to connect before a node counts as unreachable. Sane: 1 to 30.
+        stop_grace_s: how long a stopping node waits for the calls it is answering. Sane: 0 to 30.
+        log_level: for ``trionet-node``: debug, info, warning, error.
+    """
+
+    ip: str = "127.0.0.1"
+    port: int = 0
+    advertise_ip: str | None = None
+    on_start: OnStart = None
+    insecure: bool = False
+    services: dict[str, str] = {}
+    templates: dict[str, str] = {}
+    max_message_bytes: int = 16 * 1024 * 1024
+    max_connections: int = 4096
+    idle_timeout_s: float = 75.0
+    body_timeout_s: float = 60.0
+    connect_timeout_s: float = 5.0
+    stop_grace_s: float = 2.0
+    log_level: str = "info"
+
+    def __post_init__(self) -> None:
+        """Check what the types don't say."""
+        NodeAddress(self.ip, self.port)
+        if not (self.on_start is None or callable(self.on_start) or _is_reference(self.on_start)):
+            raise ConfigError(f"on_start is a callable or 'package.module:function', not {self.on_start!r}")
+        for setting in ("services", "templates"):
+            for name, reference in getattr(self, setting).items():
+                check_name(name, "service name")
+                if not _is_reference(reference):
+                    raise ConfigError(f"{setting}.{name} is 'package.module:Class', not {reference!r}")
+        for setting in (
+            "max_message_bytes",
+            "max_connections",
+            "idle_timeout_s",
+            "body_timeout_s",
+            "connect_timeout_s",
+        ):
+            if not getattr(self, setting) > 0:
+                raise ConfigError(f"{setting} is a positive number, not {getattr(self, setting)!r}")
+        if not self.stop_grace_s >= 0:
+            raise ConfigError(f"stop_grace_s is not negative, but {self.stop_grace_s!r}")
+        if self.log_level not in ("debug", "info", "warning", "error"):
+            raise ConfigError(f"log_level is debug, info, warning or error, not {self.log_level!r}")
+
+    def check_bind(self) -> None:
+        """Raise `ConfigError` when listening on `ip` would open the node to others without protection."""
+        if not is_loopback(self.ip) and not self.insecure:
+            raise ConfigError(
+                f"refusing to listen on {self.ip}: whoever reaches the port could call every service. Listen on "
+                f"127.0.0.1, or say insecure=True (--insecure) if the network itself keeps others out"
+            )
+        if self.ip in _UNSPECIFIED and not self.advertise_ip:
+            raise ConfigError(f"with ip {self.ip} other nodes need advertise_ip (--advertise-ip) to reach this one")
+
+    def portable(self) -> NodeConfig:
+        """Return the same configuration with `on_start` by import path, so that it can travel.
+
+        Raises:
+            EncodeError: `on_start` can't be imported by another process.
+        """
+        if self.on_start is None or isinstance(self.on_start, str):
+            return self
+        reference = reference_to(self.on_start)
+        if reference is None:
+            raise EncodeError(
+                f"at $.on_start: {self.on_start!r} can't be imported by another process, and code does not travel: "
+                f"put it at the top level of a module, or give 'package.module:function'",
+                path="$.on_start",
+            )
+        return msgspec.structs.replace(self, on_start=reference)
+
+    @classmethod
+    def from_mapping(cls, settings: Mapping[str, Any], *, source: str = "configuration") -> NodeConfig:
+        """Return the configuration that `settings` gives.
+
+        Raises:
+            ConfigError: a setting is unknown or has a wrong value; the text starts with `source`.
+        """
+        try:
+            return msgspec.convert(dict(settings), cls)
+        except msgspec.ValidationError as exc:
+            raise ConfigError(f"{source}: {exc}") from exc
+
+    @classmethod
+    def settings_from_file(cls, path: Path) -> dict[str, Any]:
+        """Return the settings in a TOML file, or a JSON file if its name ends in ``.json``.
+
+        Raises:
+            ConfigError: it can't be read, or is neither.
+        """
+        try:
+            text = path.read_text(encoding="utf-8")
+            settings = msgspec.json.decode(text) if path.suffix == ".json" else tomllib.loads(text)
+        except OSError as exc:
+            raise ConfigError(f"{path}: {exc.strerror}") from exc
+        except (msgspec.DecodeError, tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+            raise ConfigError(f"{path}: {exc}") from exc
+        if not isinstance(settings, dict):
+            raise ConfigError(f"{path}: expected a table of settings")
+        return settings
+
+    @classmethod
+    def settings_from_environment(cls, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """Return the settings in ``TRIONET_*`` variables; numbers, booleans and tables as in JSON, texts as they are.
+
+        Raises:
+            ConfigError: a variable's value is no such thing.
+        """
+        environment = os.environ if environment is None else environment
+        settings = {}
+        for field in msgspec.structs.fields(cls):
+            variable = ENVIRONMENT_PREFIX + field.name.upper()
+            if (text := environment.get(variable)) is not None:
+                settings[field.name] = parse_setting(field.name, text, source=variable)
+        return settings
+
+
+def parse_setting(name: str, text: str, *, source: str) -> Any:
+    """Return the value of the setting `name` that `text` writes.
+
+    Raises:
+        ConfigError: it writes none; the text starts with `source`.
+    """
+    field_type = NodeConfig.__annotations__[name]
+    if "str" in field_type.split(" | ") or field_type == "OnStart":
+        return text
+    if field_type == "bool" and text.lower() in ("1", "0", "yes", "no"):
+        return text.lower() in ("1", "yes")
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError as exc:
+        raise ConfigError(f"{source}: expected a {field_type}, got {text!r:.80}") from exc
+
+
+def _is_reference(value: object) -> bool:
+    if not isinstance(value, str):
+        return False
+    module, colon, name = value.partition(":")
+    return bool(colon) and all(part.isidentifier() for part in (*module.split("."), *name.split(".")))
+
+
+def import_reference(reference: str) -> Any:
+    """Return the object that ``"package.module:name"`` names.
+
+    Raises:
+        ConfigError: there is none, or its module can't be imported; the cause is chained.
+    """
+    if not _is_reference(reference):
+        raise ConfigError(f"expected 'package.module:name', got {reference!r:.100}")
+    module, _, name = reference.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+    except Exception as exc:
+        raise ConfigError(f"can't import {module!r}: {type(exc).__name__}: {exc}") from exc
+    for part in name.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError as exc:
+            raise ConfigError(f"{module!r} has no {name!r}") from exc
+    return found
+
+
+def reference_to(thing: Any) -> str | None:
+    """Return the import path of a class or function, or None when another process could not import it."""
+    module, name = getattr(thing, "__module__", None), getattr(thing, "__qualname__", None)
+    if not module or not name or module == "__main__":
+        return None
+    reference = f"{module}:{name}"
+    try:
+        return reference if import_reference(reference) is thing else None
+    except ConfigError:
+        return None
+
+
+register_type(NodeConfig, name="trionet:NodeConfig")

@@ -1,0 +1,355 @@
+"""The whole tree of what trionet raises, and how an error travels.
+
+::
+
+    TrionetError
+    ├── DefiniteError               it did not happen
+    │   ├── NodeUnreachable             1   no connection could be made, so nothing was sent
+    │   ├── NotFound                   10
+    │   │   ├── GroupNotFound               (also a KeyError)
+    │   │   ├── ServiceNotFound             (also a KeyError)
+    │   │   └── MethodNotFound              (also a KeyError)
+    │   ├── TemporarilyUnavailable     11   stopping, or too busy
+    │   ├── MalformedRequest           12   (also a ValueError)
+    │   │   ├── EncodeError                 a value that cannot travel
+    │   │   ├── DecodeError                 bytes that are no value
+    │   │   ├── UnknownKey                  ``status.get`` of a key there is none of
+    │   │   └── ConfigError
+    │   ├── Abort                      14
+    │   ├── KeyDoesNotExist            20
+    │   ├── KeyAlreadyExists           21
+    │   ├── PreconditionFailed         22
+    │   ├── TxnConflict                30
+    │   ├── EmptyGroup               1000
+    │   ├── SIDCollision             1001
+    │   ├── MessageTooLarge          1002
+    │   ├── CodeRefused              1003   a value that would have to travel as code
+    │   ├── AddressInUse             1004
+    │   ├── SpawnError               1005   the child's own reason
+    │   └── NotPermitted             1006   insecure bind, foreign web page
+    └── IndefiniteError             it may have happened
+        ├── CallTimeout                 0
+        ├── RemoteError                13   the handler's own exception
+        └── ConnectionLost           1100   lost after sending
+
+The numbers below 1000 are Maelstrom's (its ``doc/protocol.md``, "Errors"); the others are ours, and Maelstrom
+lets a program choose those from 1000 up. The two families are the one thing a caller must tell apart: after a
+`DefiniteError` a retry is safe, after an `IndefiniteError` it is only when the method is idempotent.
+"""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "Abort",
+    "AddressInUse",
+    "CallTimeout",
+    "CodeRefused",
+    "ConfigError",
+    "ConnectionLost",
+    "DecodeError",
+    "DefiniteError",
+    "EmptyGroup",
+    "EncodeError",
+    "GroupNotFound",
+    "IndefiniteError",
+    "KeyAlreadyExists",
+    "KeyDoesNotExist",
+    "MalformedRequest",
+    "MessageTooLarge",
+    "MethodNotFound",
+    "NodeUnreachable",
+    "NotFound",
+    "NotPermitted",
+    "PreconditionFailed",
+    "RemoteError",
+    "SIDCollision",
+    "ServiceNotFound",
+    "SpawnError",
+    "TemporarilyUnavailable",
+    "TrionetError",
+    "TxnConflict",
+    "UnknownKey",
+    "error_from_wire",
+    "error_to_wire",
+]
+
+_FIRST_CUSTOM_CODE = 1000
+_MAX_TEXT_CHARS = 16_384
+
+
+class TrionetError(Exception):
+    """The base of everything trionet raises.
+
+    Attributes:
+        code: the number that stands for this error on the wire.
+        text: one sentence for a person.
+        node: ``"ip:port"`` of the node where it arose, when that was another one; otherwise None.
+    """
+
+    code: ClassVar[int] = 13
+    fields: ClassVar[tuple[str, ...]] = ()
+    """Names of the further attributes that travel with the error; their values are plain data."""
+
+    def __init__(self, text: str = "", **details: Any) -> None:
+        super().__init__(text)
+        self.text = text
+        self.node: str | None = None
+        for name in self.fields:
+            setattr(self, name, details.pop(name, None))
+        if details:
+            raise TypeError(f"{type(self).__name__} has no attribute {sorted(details)[0]!r}")
+
+    def __str__(self) -> str:
+        # KeyError would show its argument's repr.
+        return f"{self.text} (at {self.node})" if self.node else self.text
+
+    def __eq__(self, other: object) -> bool:
+        """Two errors are equal when they would look the same on the wire."""
+        if not isinstance(other, TrionetError):
+            return NotImplemented
+        return type(self) is type(other) and error_to_wire(self) == error_to_wire(other)
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.text, self.node))
+
+
+class DefiniteError(TrionetError):
+    """It did not happen, and trying again is safe."""
+
+    code = 14
+
+
+class IndefiniteError(TrionetError):
+    """It may have happened."""
+
+    code = 13
+
+
+class NodeUnreachable(DefiniteError):
+    """No connection to the node could be made, so nothing was sent."""
+
+    code = 1
+
+
+class NotFound(DefiniteError, KeyError):
+    """Something was asked for by a name that the node does not know."""
+
+    code = 10
+
+
+class GroupNotFound(NotFound):
+    """The node knows no group of that gid."""
+
+
+class ServiceNotFound(NotFound):
+    """The group has no service of that name."""
+
+
+class MethodNotFound(NotFound):
+    """The service exposes no method of that name."""
+
+
+class TemporarilyUnavailable(DefiniteError):
+    """The node is there but does not take this call now: it is stopping, or too busy."""
+
+    code = 11
+
+
+class MalformedRequest(DefiniteError, ValueError):
+    """The call itself is wrong: what was asked cannot be understood, or its arguments do not fit."""
+
+    code = 12
+
+
+class EncodeError(MalformedRequest):
+    """A value cannot travel. `path` names the offending place, such as ``$[0].items["a"]``."""
+
+    fields = ("path",)
+    path: str | None
+
+
+class DecodeError(MalformedRequest):
+    """Received bytes are not a value."""
+
+
+class UnknownKey(MalformedRequest):
+    """`status.get` was asked for a key there is none of."""
+
+
+class ConfigError(MalformedRequest):
+    """A configuration is wrong; the text names the setting."""
+
+
+class Abort(DefiniteError):
+    """The operation was given up before it had any effect (Maelstrom's ``abort``)."""
+
+    code = 14
+
+
+class KeyDoesNotExist(DefiniteError):
+    """A key-value store has no such key."""
+
+    code = 20
+
+
+class KeyAlreadyExists(DefiniteError):
+    """A key-value store has that key already."""
+
+    code = 21
+
+
+class PreconditionFailed(DefiniteError):
+    """A compare-and-set found another value than it expected."""
+
+    code = 22
+
+
+class TxnConflict(DefiniteError):
+    """A transaction lost against another one."""
+
+    code = 30
+
+
+class EmptyGroup(DefiniteError):
+    """A group-wide call was made on a group without members."""
+
+    code = 1000
+
+
+class SIDCollision(DefiniteError):
+    """Two different addresses have one SID."""
+
+    code = 1001
+
+
+class MessageTooLarge(DefiniteError):
+    """A message is over the size limit and was not sent, or not read."""
+
+    code = 1002
+
+
+class CodeRefused(DefiniteError):
+    """A value would have to travel as code, and this is not permitted."""
+
+    code = 1003
+
+
+class AddressInUse(DefiniteError):
+    """Another program listens on that address."""
+
+    code = 1004
+
+
+class SpawnError(DefiniteError):
+    """A node did not boot. The text is its own reason."""
+
+    code = 1005
+
+
+class NotPermitted(DefiniteError):
+    """The request is understood, and refused for security's sake."""
+
+    code = 1006
+
+
+class CallTimeout(IndefiniteError):
+    """The deadline struck before the answer came."""
+
+    code = 0
+
+
+class RemoteError(IndefiniteError):
+    """A handler raised: its exception's type name, message and traceback, as text.
+
+    Attributes:
+        type_name: the qualified name of the remote exception's type, such as ``"ValueError"`` or ``"shop.OutOfStock"``.
+        message: ``str()`` of the remote exception.
+        traceback: the remote traceback, formatted; at most 16 Ki characters, the innermost kept.
+    """
+
+    code = 13
+    fields = ("type_name", "message", "traceback")
+    type_name: str
+    message: str
+    traceback: str
+
+    @classmethod
+    def from_exception(cls, exc: BaseException) -> RemoteError:
+        """Describe `exc` for another node."""
+        kind = type(exc)
+        name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+        try:
+            message = _printable(str(exc))
+            trace = _printable("".join(traceback.format_exception(exc)))
+        except Exception:  # its own __str__ raises
+            message, trace = "(its description could not be made)", ""
+        return cls(f"{name}: {message}" if message else name, type_name=name, message=message, traceback=trace)
+
+
+class ConnectionLost(IndefiniteError):
+    """The connection broke after the call had been sent."""
+
+    code = 1100
+
+
+def _printable(text: str) -> str:
+    """Return `text` as what UTF-8 can say, its end kept when it is too long."""
+    return text[-_MAX_TEXT_CHARS:].encode("utf-8", "backslashreplace").decode()
+
+
+def _subclasses(cls: type[TrionetError]) -> list[type[TrionetError]]:
+    return [cls, *(leaf for sub in cls.__subclasses__() for leaf in _subclasses(sub))]
+
+
+_BY_NAME = {cls.__name__: cls for cls in _subclasses(TrionetError)}
+_BY_CODE = {
+    cls.code: cls
+    for cls in (
+        NodeUnreachable,
+        NotFound,
+        TemporarilyUnavailable,
+        MalformedRequest,
+        Abort,
+        KeyDoesNotExist,
+        KeyAlreadyExists,
+        PreconditionFailed,
+        TxnConflict,
+        CallTimeout,
+        RemoteError,
+    )
+}
+
+
+def error_to_wire(error: TrionetError) -> dict[str, Any]:
+    """Return `error` as plain data: ``code``, ``name``, ``text``, and what else its type carries."""
+    name = next(kind.__name__ for kind in type(error).__mro__ if _BY_NAME.get(kind.__name__) is kind)
+    wire: dict[str, Any] = {"code": error.code, "name": name, "text": _printable(str(error.text))}
+    if error.node is not None:
+        wire["node"] = error.node
+    wire.update({field: value for field in error.fields if (value := getattr(error, field)) is not None})
+    return wire
+
+
+def error_from_wire(wire: Mapping[str, Any]) -> TrionetError:
+    """Return the error that `wire` describes.
+
+    The type is found by ``name``; failing that by ``code``, so that an error that a Maelstrom node of another
+    language sends is raised as its type here. Codes from 1000 up that are not known are indefinite (Maelstrom's rule).
+
+    Raises:
+        DecodeError: `wire` is not the description of an error.
+    """
+    code, name, text, node = wire.get("code"), wire.get("name"), wire.get("text", ""), wire.get("node")
+    if not isinstance(code, int) or not isinstance(text, str) or not isinstance(node, str | None):
+        raise DecodeError("an error needs a numeric 'code' and a 'text'")
+    named: type[TrionetError] | None = _BY_NAME.get(name) if isinstance(name, str) else None
+    kind = named if named is not None else _BY_CODE.get(code, IndefiniteError)
+    error = kind(text, **{field: wire.get(field) for field in kind.fields})
+    error.node = node
+    return error

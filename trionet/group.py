@@ -1,0 +1,93 @@
+"""A gid's services on one node, typed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .errors import ServiceNotFound
+from .services.base import exposed_methods
+from .templates.base import GroupContext
+from .templates.comm import GroupComm
+from .templates.groups import GroupGroups
+from .templates.routes import GroupRoutes
+from .templates.status import GroupStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .identity import SID, NodeAddress
+    from .router import Router
+    from .services import LocalServices
+
+__all__ = ["Group"]
+
+
+class Group:
+    """A group as one node sees it; what ``node.group(gid)`` returns.
+
+    Members are looked up at each call. The node need not be one of them. Once the group is deleted on this node, the
+    services of a handle that was kept raise `GroupNotFound`.
+
+    Attributes:
+        comm, groups, routes, status: the group-wide services.
+    """
+
+    def __init__(
+        self,
+        gid: str,
+        local: LocalServices,
+        router: Router | None,
+        templates: Mapping[str, Callable[[GroupContext], Any]],
+    ) -> None:
+        self._context = GroupContext(gid, local)
+        self._router = router
+        self.comm = GroupComm(self._context)
+        self.groups = GroupGroups(self._context)
+        self.routes = GroupRoutes(self._context)
+        self.status = GroupStatus(self._context)
+        self._users: dict[str, Any] = {}
+        for name, template in templates.items():
+            self.add_template(name, template)
+        for name in ("comm", "groups", "routes", "status"):
+            self._expose(name, getattr(self, name))
+
+    @property
+    def gid(self) -> str:
+        """The group's name."""
+        return self._context.gid
+
+    def members(self) -> dict[SID, NodeAddress]:
+        """Return the members at this moment, in SID order.
+
+        Raises:
+            GroupNotFound: the group has been deleted.
+        """
+        return self._context.members()
+
+    def service(self, name: str) -> Any:
+        """Return this group's instance of the template registered as `name`.
+
+        Raises:
+            ServiceNotFound: there is none.
+            GroupNotFound: the group has been deleted.
+        """
+        self.members()
+        if name not in self._users:
+            raise ServiceNotFound(f"no template is registered as {name!r:.130} on this node")
+        return self._users[name]
+
+    def add_template(self, name: str, template: Callable[[GroupContext], Any]) -> None:
+        """Instantiate `template` for this group, as its service `name`."""
+        instance = template(self._context)
+        self._expose(name, instance)
+        self._users[name] = instance
+
+    def end(self) -> None:
+        """The group has been deleted on this node."""
+        self._context.end()
+        if self._router is not None:
+            self._router.remove(self.gid)
+
+    def _expose(self, name: str, instance: Any) -> None:
+        if self._router is not None:
+            self._router.put(self.gid, name, exposed_methods(instance))

@@ -1,0 +1,86 @@
+"""What travels: where a call goes, and what it carries.
+
+The envelope is Maelstrom's, ``{"src", "dest", "body"}`` with ``type``, ``msg_id`` and ``in_reply_to`` in the body (its
+``doc/protocol.md``). A transport that has a cheaper way to say the same (HTTP's path and headers) says it that way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from .codec import register_type
+from .errors import MalformedRequest
+from .identity import NodeAddress, check_gid, check_name
+
+__all__ = ["Call", "Remote", "check_args"]
+
+LOCAL = "local"
+"""The gid under which a node's own services are reached."""
+
+
+@register_type
+class Remote(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a call goes.
+
+    Attributes:
+        service: the service's name.
+        method: the method's name.
+        node: the node to ask; left out for a group-wide call, where every member is asked.
+        gid: ``"local"`` for the node's own services; a group's name to have the node make a group-wide call itself.
+    """
+
+    service: str = ""
+    method: str = ""
+    node: NodeAddress | None = None
+    gid: str = LOCAL
+
+    def __post_init__(self) -> None:
+        """Take the node in any form that `NodeAddress.of` does."""
+        if self.node is not None and not isinstance(self.node, NodeAddress):
+            msgspec.structs.force_setattr(self, "node", NodeAddress.of(self.node))
+
+    def check(self, *, with_node: bool) -> None:
+        """Raise `MalformedRequest` unless a call can be sent by it.
+
+        Args:
+            with_node: whether it must name a node (a call to one) or must not (a group-wide call).
+        """
+        if with_node and self.node is None:
+            raise MalformedRequest("the remote names no node")
+        if not with_node and self.node is not None:
+            raise MalformedRequest("a group-wide remote names no node: its members are asked")
+        check_name(self.service, "service name")
+        check_name(self.method, "method name")
+        check_gid(self.gid)
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """One call as a node receives it.
+
+    Attributes:
+        gid, service, method: what is called.
+        args: positional arguments.
+        kwargs: keyword arguments.
+        id: chosen by the caller; the same at every member of a fan-out.
+        caller: the calling node, as it says; None for a person with curl.
+        timeout_s: what was left of the caller's time when it was sent, in seconds; None without a deadline.
+    """
+
+    gid: str
+    service: str
+    method: str
+    args: Sequence[Any] = ()
+    kwargs: Mapping[str, Any] = {}
+    id: str = ""
+    caller: NodeAddress | None = None
+    timeout_s: float | None = None
+
+
+def check_args(args: object) -> list[Any]:
+    """Return `args` as a list; raise `MalformedRequest` unless it is a list or tuple."""
+    if not isinstance(args, list | tuple):
+        raise MalformedRequest(f"arguments are a list or tuple, not a {type(args).__name__}")
+    return list(args)

@@ -1,0 +1,240 @@
+"""A node: one address, served by tasks of one nursery, with the services that live there.
+
+Invariants: a node accepts calls before its `on_start` runs, and `on_start` has ended before `open_node` returns; when
+the block of `open_node` ends, however it ends, the port is closed, no handler is running, and every node that it
+spawned has stopped.
+"""
+
+from __future__ import annotations
+
+import inspect
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import trio
+
+from .config import NodeConfig, import_reference
+from .errors import GroupNotFound, MalformedRequest, TemporarilyUnavailable
+from .group import Group
+from .identity import NID, SID, NodeAddress, check_name
+from .message import LOCAL
+from .router import Router
+from .services import LocalServices
+from .services.base import BUILT_IN
+from .services.comm import Comm
+from .services.groups import ALL, Groups
+from .services.routes import Routes
+from .services.status import Status
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from quart_trio import QuartTrio
+
+    from .templates.base import GroupContext
+    from .transports.base import Endpoint
+
+__all__ = ["Node", "open_node", "run", "serve_node"]
+
+T = TypeVar("T")
+
+
+class Node:
+    """One node; made by `open_node`.
+
+    Attributes:
+        config: what it was started with.
+        local: its own services: ``status``, ``groups``, ``routes``, ``comm``.
+    """
+
+    def __init__(self, config: NodeConfig, endpoint: Endpoint) -> None:
+        self.config = config
+        self._endpoint = endpoint
+        self._router = Router()
+        self._groups: dict[str, Group] = {}
+        self._templates: dict[str, Callable[[GroupContext], Any]] = {}
+        self._stopping = trio.Event()
+        self._children: trio.Nursery | None = None
+        self.local = LocalServices(
+            status=Status(self, self._router),
+            groups=Groups(self),
+            routes=Routes(self._router),
+            comm=Comm(self._router, endpoint.transport),
+        )
+
+    @property
+    def address(self) -> NodeAddress:
+        """Where other nodes reach it, with the real port."""
+        return self._endpoint.address
+
+    @property
+    def nid(self) -> NID:
+        """Its identifier."""
+        return self.address.nid
+
+    @property
+    def sid(self) -> SID:
+        """Its short identifier."""
+        return self.address.sid
+
+    @property
+    def app(self) -> QuartTrio | None:
+        """The Quart-Trio app that serves its HTTP face; None for a node without one."""
+        return getattr(self._endpoint, "app", None)
+
+    @property
+    def all(self) -> Group:
+        """The group of all nodes it knows."""
+        return self.group(ALL)
+
+    def group(self, gid: str) -> Group:
+        """Return the group `gid`.
+
+        Raises:
+            GroupNotFound: there is none on this node.
+        """
+        if gid not in self._groups:
+            raise GroupNotFound(f"there is no group {gid!r:.130} on this node")
+        return self._groups[gid]
+
+    def register_template(self, name: str, template: Callable[[GroupContext], Any]) -> None:
+        """Have `template` in every group, present and future, as ``group.service(name)``.
+
+        Args:
+            name: 1 to 128 of letters, digits, ``_``, ``-``, ``.``; no built-in service's name.
+            template: called with each group's context; usually a subclass of `Template`. What it returns is exposed to
+                other nodes under the group's name, as far as its methods are marked with ``trionet.rpc``.
+
+        Raises:
+            MalformedRequest: the name is malformed or a built-in's.
+        """
+        if check_name(name, "service name") in BUILT_IN:
+            raise MalformedRequest(f"{name!r} is a built-in service")
+        self._templates[name] = template
+        for group in self._groups.values():
+            group.add_template(name, template)
+
+    def stop(self) -> None:
+        """Begin to stop: refuse connections from now on, answer the calls in progress, and cancel the node's scope.
+
+        Harmless when it has begun already.
+        """
+        self._router.refusing = "the node is stopping"
+        self._endpoint.close()
+        self._stopping.set()
+
+    async def spawn(self, config: NodeConfig) -> NodeAddress:
+        """Start a node as a child of this one; see `Status.spawn`."""
+        from .launchers.subprocess import SubprocessLauncher
+
+        if self._children is None or self._stopping.is_set():
+            raise TemporarilyUnavailable("the node is stopping")
+        address: NodeAddress = await self._children.start(SubprocessLauncher().start, config.portable())
+        return address
+
+    def group_added(self, gid: str) -> None:
+        """The `groups` service has a new group."""
+        router = None if gid == LOCAL else self._router
+        self._groups[gid] = Group(gid, self.local, router, self._templates)
+
+    def group_removed(self, gid: str) -> None:
+        """The `groups` service has lost a group."""
+        self._groups.pop(gid).end()
+
+    async def _begin(self) -> None:
+        self.local.groups.begin(self.address)
+        self.local.comm.begin(self.address)
+        for name in LocalServices._fields:
+            self.local.routes.begin(name, getattr(self.local, name))
+        for name, reference in self.config.templates.items():
+            self.register_template(name, import_reference(reference))
+        for name, reference in self.config.services.items():
+            await self.local.routes.put(reference, name)
+
+    async def _run_on_start(self) -> None:
+        on_start = self.config.on_start
+        if on_start is not None:
+            function = import_reference(on_start) if isinstance(on_start, str) else on_start
+            result = function(self)
+            if inspect.isawaitable(result):
+                await result
+
+    async def _cancel_when_stopped(self, scope: trio.CancelScope) -> None:
+        await self._stopping.wait()
+        with trio.move_on_after(self.config.stop_grace_s):
+            await self._endpoint.drain()
+        scope.cancel()
+
+
+@asynccontextmanager
+async def open_node(config: NodeConfig | None = None, *, endpoint: Endpoint | None = None) -> AsyncGenerator[Node]:
+    """Run a node for as long as the block lasts.
+
+    The node accepts calls and its `on_start` has ended when the block begins. The block is cancelled when the node is
+    stopped (`status.stop`), and then ends without an exception. An exception of `on_start` or of the block closes the
+    node, and is the caller's, as it is.
+
+    Args:
+        config: default: loopback, a free port.
+        endpoint: where it is to be reached; default: on the network, as `config` says.
+
+    Raises:
+        AddressInUse: another program listens there; the text names the address.
+        ConfigError: the configuration can't be met; the text names the setting.
+    """
+    config = config or NodeConfig()
+    if endpoint is None:
+        from .transports.network import open_network_endpoint
+
+        endpoint = await open_network_endpoint(config)
+    failure: Exception | None = None
+    try:
+        node = Node(config, endpoint)
+        async with trio.open_nursery() as nursery:
+            try:
+                await node._begin()  # noqa: SLF001  its own module
+                await nursery.start(endpoint.serve, node._router.call)  # noqa: SLF001
+                async with trio.open_nursery() as children:
+                    node._children = children  # noqa: SLF001
+                    children.start_soon(node._cancel_when_stopped, nursery.cancel_scope)  # noqa: SLF001
+                    try:
+                        await node._run_on_start()  # noqa: SLF001
+                        yield node
+                    except Exception as exc:  # kept out of the nursery's group
+                        failure = exc
+                    node.stop()
+            except Exception as exc:
+                failure = failure or exc
+            nursery.cancel_scope.cancel()
+    finally:
+        endpoint.close()
+    if failure is not None:
+        raise failure
+
+
+async def serve_node(
+    config: NodeConfig | None = None, *, task_status: trio.TaskStatus[Node] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Run a node until it is stopped or cancelled; for ``await nursery.start(serve_node, config)``.
+
+    Raises:
+        Exception: what `open_node` raises.
+    """
+    async with open_node(config) as node:
+        task_status.started(node)
+        await trio.sleep_forever()
+
+
+def run(main: Callable[[Node], Awaitable[T]], config: NodeConfig | None = None) -> T | None:
+    """Run a node and ``main(node)`` in a Trio run of their own.
+
+    Returns:
+        What `main` returned; None when the node was stopped before.
+    """
+
+    async def run_main() -> T | None:
+        async with open_node(config) as node:
+            return await main(node)
+        return None
+
+    return trio.run(run_main)

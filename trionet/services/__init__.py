@@ -1,0 +1,22 @@
+"""Node-local services: one file each, on `base`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from .comm import Comm
+    from .groups import Groups
+    from .routes import Routes
+    from .status import Status
+
+__all__ = ["LocalServices"]
+
+
+class LocalServices(NamedTuple):
+    """The built-in services of one node, as ``node.local``; the user's are in ``routes``."""
+
+    status: Status
+    groups: Groups
+    routes: Routes
+    comm: Comm

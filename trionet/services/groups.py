@@ -1,0 +1,179 @@
+"""Which nodes belong to which group, as this node sees it.
+
+Invariants: ``all`` holds the node itself and every node that a group names; ``local`` is the node alone; keys are the
+SIDs of the addresses, in SID order; two nodes may hold different sets under one gid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from trionet.errors import GroupNotFound, MalformedRequest
+from trionet.identity import SID, NodeAddress, check_gid, members_by_sid
+from trionet.message import LOCAL
+
+from .base import rpc
+
+__all__ = ["ALL", "Groups", "GroupsObserver"]
+
+ALL: Final = "all"
+_FIXED = (ALL, LOCAL)
+
+
+class GroupsObserver(Protocol):
+    """Who must know when a group begins or ends."""
+
+    def group_added(self, gid: str) -> None:
+        """`gid` exists now, and did not before."""
+
+    def group_removed(self, gid: str) -> None:
+        """`gid` exists no more."""
+
+
+def _check_subset(subset: object) -> None:
+    is_number = type(subset) is int and subset >= 1
+    if not (subset is None or is_number or isinstance(subset, str) or callable(subset)):
+        raise MalformedRequest(f"subset is a number >= 1, a function, or its import path, not {subset!r:.80}")
+
+
+class _Entry(msgspec.Struct):
+    members: dict[SID, NodeAddress]
+    subset: int | str | Callable[[list[SID]], int] | None = None
+
+
+class Groups:
+    """The local service ``groups``."""
+
+    def __init__(self, observer: GroupsObserver) -> None:
+        self._observer = observer
+        self._entries: dict[str, _Entry] = {}
+        self._own: NodeAddress | None = None
+
+    def begin(self, address: NodeAddress) -> None:
+        """Take the node's own address, once it is known: ``all`` and ``local`` exist from here on."""
+        self._own = address
+        for gid in _FIXED:
+            self._entries[gid] = _Entry(members_by_sid([address]))
+            self._observer.group_added(gid)
+
+    def members(self, gid: str) -> dict[SID, NodeAddress]:
+        """Return a copy of `gid`'s members, in SID order.
+
+        Raises:
+            GroupNotFound: there is no such group.
+        """
+        return dict(self._entry(gid).members)
+
+    def subset(self, gid: str) -> Any:
+        """Return how many members gossip goes to, as it was given to `put`; None for the default."""
+        return self._entry(gid).subset
+
+    def gids(self) -> list[str]:
+        """Return the names of all groups, sorted."""
+        return sorted(self._entries)
+
+    def _entry(self, gid: str) -> _Entry:
+        entry = self._entries.get(gid) if isinstance(gid, str) else None
+        if entry is None:
+            raise GroupNotFound(f"there is no group {gid!r:.130} on this node")
+        return entry
+
+    @rpc
+    async def get(self, gid: str) -> dict[SID, NodeAddress]:
+        """Return a copy of the members of `gid`.
+
+        Raises:
+            GroupNotFound: there is no such group.
+        """
+        return self.members(gid)
+
+    @rpc
+    async def put(
+        self,
+        gid: str,
+        nodes: Iterable[Any] | Mapping[Any, Any],
+        *,
+        subset: int | str | Callable[[list[SID]], int] | None = None,
+    ) -> dict[SID, NodeAddress]:
+        """Create or replace the group `gid`; its services exist when this returns, and its nodes are in ``all``.
+
+        Args:
+            gid: 1 to 128 of letters, digits, ``_``, ``-``, ``.``; not ``all`` or ``local``.
+            nodes: addresses, or a mapping whose values are; keys are always computed anew.
+            subset: how many members a gossiped message is passed on to: a number, a function of the list of SIDs,
+                or its import path; default logarithmic in the size of the group.
+
+        Returns:
+            The members as they were stored.
+
+        Raises:
+            MalformedRequest: the gid or an address is malformed, or the group is ``all`` or ``local``.
+            SIDCollision: two different addresses have one SID.
+        """
+        self._changeable(gid)
+        _check_subset(subset)
+        members = members_by_sid(nodes)
+        known = members_by_sid([*self._entries[ALL].members.values(), *members.values()])
+        is_new = gid not in self._entries
+        self._entries[gid] = _Entry(members, subset)
+        self._entries[ALL].members = known
+        if is_new:
+            try:
+                self._observer.group_added(gid)
+            except BaseException:
+                del self._entries[gid]  # a template's constructor raised
+                raise
+        return dict(members)
+
+    @rpc
+    async def add(self, gid: str, node: NodeAddress, *more: NodeAddress) -> dict[SID, NodeAddress]:
+        """Add nodes to `gid` and to ``all``; returns the updated group. A missing group is no error, and stays missing.
+
+        Raises:
+            MalformedRequest: the group is ``local``, or an address is malformed.
+            SIDCollision: another address in the group has the SID of one of them.
+        """
+        if gid == LOCAL:
+            raise MalformedRequest("the group 'local' is the node alone")
+        nodes = members_by_sid((node, *more))
+        if check_gid(gid) not in self._entries:
+            return {}
+        known = members_by_sid([*self._entries[ALL].members.values(), *nodes.values()])
+        grown = members_by_sid([*self._entries[gid].members.values(), *nodes.values()])
+        self._entries[ALL].members = known
+        self._entries[gid].members = grown
+        return dict(grown)
+
+    @rpc
+    async def rem(self, gid: str, sid: SID) -> dict[SID, NodeAddress]:
+        """Take a node out of `gid`; returns the updated group. A missing group or node is no error.
+
+        The node itself stays in ``all`` and ``local``.
+        """
+        entry = self._entries.get(check_gid(gid))
+        if entry is None:
+            return {}
+        if not (gid in _FIXED and self._own is not None and sid == self._own.sid):
+            entry.members = {key: node for key, node in entry.members.items() if key != sid}
+        return dict(entry.members)
+
+    @rpc
+    async def del_(self, gid: str) -> dict[SID, NodeAddress]:
+        """Remove the group `gid` and its services; returns the members it had.
+
+        Raises:
+            GroupNotFound: there is no such group.
+            MalformedRequest: it is ``all`` or ``local``.
+        """
+        self._changeable(gid)
+        members = self._entry(gid).members
+        del self._entries[gid]
+        self._observer.group_removed(gid)
+        return members
+
+    def _changeable(self, gid: str) -> None:
+        if check_gid(gid) in _FIXED:
+            raise MalformedRequest(f"the group {gid!r} can't be put or deleted")

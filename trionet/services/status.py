@@ -1,0 +1,90 @@
+"""What a node says about itself, and its end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from trionet.config import NodeConfig
+from trionet.errors import UnknownKey
+from trionet.identity import NodeAddress
+
+from .base import rpc
+from .heap import heap_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trionet.router import Router
+
+__all__ = ["Status"]
+
+
+class Lifecycle(Protocol):
+    """What `Status` needs of the node it belongs to."""
+
+    @property
+    def address(self) -> NodeAddress:
+        """Where the node listens."""
+
+    def stop(self) -> None:
+        """Begin to stop; harmless when it has begun already."""
+
+    async def spawn(self, config: NodeConfig) -> NodeAddress:
+        """Start a node that lives no longer than this one, and return its address once it has booted."""
+
+
+class Status:
+    """The local service ``status``."""
+
+    def __init__(self, node: Lifecycle, router: Router) -> None:
+        self._node = node
+        self._getters: Final[dict[str, Callable[[], Any]]] = {
+            "nid": lambda: node.address.nid,
+            "sid": lambda: node.address.sid,
+            "ip": lambda: node.address.ip,
+            "port": lambda: node.address.port,
+            "counts": lambda: router.served,
+            "heap_total": lambda: heap_bytes().total,
+            "heap_used": lambda: heap_bytes().used,
+        }
+
+    @rpc
+    async def get(self, key: str) -> Any:
+        """Return one figure.
+
+        Args:
+            key: ``nid``, ``sid``, ``ip`` (text); ``port``; ``counts``, the calls that the node has served, this one
+                included; ``heap_total``, bytes of private memory that the process's allocators hold; ``heap_used``,
+                bytes of it in use, that is, backed by pages (see `trionet.services.heap`).
+
+        Raises:
+            UnknownKey: there is no such key.
+        """
+        getter = self._getters.get(key) if isinstance(key, str) else None
+        if getter is None:
+            raise UnknownKey(f"status has no {key!r:.80}; there are {', '.join(self._getters)}")
+        return getter()
+
+    @rpc
+    async def stop(self) -> NodeAddress:
+        """Stop the node once this call has been answered: it then refuses connections, and its scope ends.
+
+        A second call is harmless.
+
+        Returns:
+            The address that the node had.
+        """
+        self._node.stop()
+        return self._node.address
+
+    @rpc
+    async def spawn(self, config: NodeConfig) -> NodeAddress:
+        """Start a node in a process of its own, and return its address once it has booted.
+
+        It is this node's child: when this one stops, or dies in whatever way, the child stops.
+
+        Raises:
+            SpawnError: it did not boot; the text is its own reason.
+            EncodeError: its `on_start` can't be imported by another process.
+        """
+        return await self._node.spawn(config)

@@ -1,0 +1,1 @@
+"""Group-wide services: one file each, on `base`."""

@@ -1,0 +1,50 @@
+"""Calls to every member of a group."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from trionet.message import Remote
+from trionet.replies import Replies
+from trionet.services.base import rpc
+
+from .base import Template
+from .fan_out import ALL_MEMBERS, Wait
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    import trio
+
+    from trionet.identity import SID
+
+__all__ = ["GroupComm"]
+
+
+class GroupComm(Template):
+    """The group-wide service ``comm``."""
+
+    @rpc
+    async def send(
+        self, args: list[Any], remote: Remote, *, wait: Wait = ALL_MEMBERS, partial: bool = False
+    ) -> Replies[Any]:
+        """Call a method on every member at once; return the node-to-value and node-to-error maps.
+
+        Arguments and errors are those of `Template.fan_out`.
+        """
+        return await self.fan_out(args, remote, wait=wait, partial=partial)
+
+    def stream(
+        self, args: list[Any] | tuple[Any, ...], remote: Remote
+    ) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[tuple[SID, Any]]]:
+        """Call a method on every member at once, and get the answers one by one as they come.
+
+        ::
+
+            async with group.comm.stream(["nid"], remote) as answers:
+                async for sid, outcome in answers:
+                    ...
+
+        An outcome is the value, or a `TrionetError`. Leaving the block cancels the calls that are still running.
+        """
+        return self.open_stream(args, remote)

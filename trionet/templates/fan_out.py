@@ -1,0 +1,115 @@
+"""One call to every member of a group: a task for each, all in one nursery.
+
+Invariants: a member's failure is data, never an exception; when `collect` ends no call it made is still running; and a
+caller that is cancelled is cancelled, whatever had been collected.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import trio
+
+from trionet.errors import CallTimeout, MalformedRequest, TrionetError
+from trionet.replies import Replies
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from trionet.identity import SID, NodeAddress
+
+__all__ = ["ALL_MEMBERS", "Wait", "collect", "count_to_wait_for"]
+
+Wait = Literal["all", "first"] | int
+"""How many values a fan-out waits for."""
+
+ALL_MEMBERS: Final = "all"
+
+
+def count_to_wait_for(wait: Wait, members: int) -> int | None:
+    """Return how many values end the waiting; None to hear every member.
+
+    Raises:
+        MalformedRequest: `wait` is neither ``"all"`` nor ``"first"`` nor a number from 1 to `members`.
+    """
+    if wait == ALL_MEMBERS:
+        return None
+    count = 1 if wait == "first" else wait
+    if type(count) is not int or not 1 <= count <= members:
+        raise MalformedRequest(f"wait is 'all', 'first' or a number from 1 to {members}, the members; not {wait!r}")
+    return count
+
+
+async def collect(
+    members: Mapping[SID, NodeAddress],
+    ask: Callable[[NodeAddress], Awaitable[Any]],
+    *,
+    enough: int | None = None,
+    partial: bool = False,
+) -> Replies[Any]:
+    """Await ``ask(node)`` for all `members` at once.
+
+    Args:
+        members: whom to ask.
+        ask: makes the call to one of them.
+        enough: return as soon as this many values are there, and cancel the other calls; those are in neither map.
+        partial: when the caller's deadline strikes, return what has arrived, with `CallTimeout` for the others,
+            instead of being cancelled.
+    """
+    values: dict[SID, Any] = {}
+    errors: dict[SID, TrionetError] = {}
+
+    async def ask_all() -> None:
+        async with trio.open_nursery() as nursery:
+
+            async def ask_one(sid: SID, node: NodeAddress) -> None:
+                try:
+                    value = await ask(node)
+                except TrionetError as exc:
+                    errors[sid] = exc
+                    return
+                if enough is None or len(values) < enough:
+                    values[sid] = value
+                    if len(values) == enough:
+                        nursery.cancel_scope.cancel()
+
+            for sid, node in members.items():
+                nursery.start_soon(ask_one, sid, node)
+
+    if partial:
+        await _until_deadline(ask_all)
+        for sid in members if len(values) != enough else ():
+            if sid not in values:
+                errors.setdefault(sid, CallTimeout("no answer before the caller's deadline"))
+    else:
+        await ask_all()
+    return Replies(values, errors)
+
+
+async def _until_deadline(work: Callable[[], Awaitable[None]]) -> None:
+    """Run `work`; when the caller's deadline strikes first, cancel it and return, the caller not yet being cancelled.
+
+    The work is shielded from the caller's cancellation, because a deadline and an explicit cancel look alike from
+    inside. A task outside the shield hears of either, and ends the work; which one it was is decided after that.
+    """
+    deadline = trio.current_effective_deadline()
+    shielded = trio.CancelScope(shield=True)
+
+    def heard(_: object) -> trio.lowlevel.Abort:
+        shielded.cancel()
+        return trio.lowlevel.Abort.FAILED  # stay asleep: woken below
+
+    async def listen(*, task_status: trio.TaskStatus[trio.lowlevel.Task]) -> None:
+        task_status.started(trio.lowlevel.current_task())
+        await trio.lowlevel.wait_task_rescheduled(heard)
+
+    async with trio.open_nursery() as nursery:
+        listener = await nursery.start(listen)
+        try:
+            with shielded:
+                await work()
+        finally:
+            trio.lowlevel.reschedule(listener)
+    if shielded.cancelled_caught and not (math.isfinite(deadline) and trio.current_time() >= deadline):
+        await trio.lowlevel.checkpoint_if_cancelled()

@@ -1,0 +1,80 @@
+"""One change to the groups of every member."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from trionet.config import reference_to
+from trionet.errors import CodeRefused, GroupNotFound
+from trionet.identity import SID, NodeAddress
+from trionet.message import Remote
+from trionet.replies import Replies
+from trionet.services.base import rpc
+
+from .base import Template
+
+__all__ = ["GroupGroups"]
+
+
+class GroupGroups(Template):
+    """The group-wide service ``groups``: one change on every member, and on this node where it has the group too."""
+
+    @rpc
+    async def get(self, gid: str) -> Replies[dict[SID, NodeAddress]]:
+        """Return what each member holds under `gid`."""
+        return await self._on_members("get", gid)
+
+    @rpc
+    async def put(
+        self,
+        gid: str,
+        nodes: Iterable[Any] | Mapping[Any, Any],
+        *,
+        subset: int | str | Callable[[list[SID]], int] | None = None,
+    ) -> Replies[dict[SID, NodeAddress]]:
+        """Create or replace the group `gid` on every member, and on this node.
+
+        Arguments are those of the local service; a function as `subset` must be importable by the members.
+
+        Raises:
+            MalformedRequest: the gid or an address is malformed, or the group is ``all`` or ``local``.
+            CodeRefused: `subset` is a function that can't be named by an import path.
+        """
+        if callable(subset):
+            reference = reference_to(subset)
+            if reference is None:
+                raise CodeRefused(
+                    f"{subset!r} would have to travel as code: give its import path, 'package.module:name'"
+                )
+            subset = reference
+        self.context.members()
+        stored = await self.context.local.groups.put(gid, nodes, subset=subset)
+        return await self._on_members("put", gid, list(stored.values()), subset=subset)
+
+    @rpc
+    async def add(self, gid: str, node: NodeAddress) -> Replies[dict[SID, NodeAddress]]:
+        """Add `node` to the group `gid` of every member; returns the updated groups."""
+        replies = await self._on_members("add", gid, NodeAddress.of(node))
+        await self.context.local.groups.add(gid, NodeAddress.of(node))
+        return replies
+
+    @rpc
+    async def rem(self, gid: str, sid: SID) -> Replies[dict[SID, NodeAddress]]:
+        """Take a node out of the group `gid` of every member; returns the updated groups."""
+        replies = await self._on_members("rem", gid, sid)
+        await self.context.local.groups.rem(gid, sid)
+        return replies
+
+    @rpc
+    async def del_(self, gid: str) -> Replies[dict[SID, NodeAddress]]:
+        """Remove the group `gid` of every member; returns what they removed."""
+        replies = await self._on_members("del", gid)
+        with contextlib.suppress(GroupNotFound):  # this node is a member and has done so, or never had it
+            await self.context.local.groups.del_(gid)
+        return replies
+
+    async def _on_members(self, method: str, *args: Any, **kwargs: Any) -> Replies[Any]:
+        given = {name: value for name, value in kwargs.items() if value is not None}
+        return await self.fan_out(args, Remote(service="groups", method=method), kwargs=given)

@@ -1,0 +1,1 @@
+"""Ways for calls to travel: each fulfils `base`, and passes one conformance suite."""

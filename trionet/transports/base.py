@@ -1,0 +1,127 @@
+"""What every transport fulfils.
+
+A transport carries a call to another node and brings back its value, or raises what the caller may conclude:
+`DefiniteError` when the call cannot have run, `IndefiniteError` when it may have. On the receiving node it hands each
+call to a `Handler`. Foreign exceptions end here, translated ``from`` their cause; nothing is retried.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+import trio
+
+from trionet.errors import MessageTooLarge
+from trionet.identity import NodeAddress
+from trionet.message import Call
+
+if TYPE_CHECKING:
+    from trionet.codec import Codec
+
+__all__ = ["Endpoint", "Handler", "Request", "Transport", "check_size", "time_left_s"]
+
+Handler = Callable[[Call], Awaitable[Any]]
+"""Runs a call on the receiving node: returns its value or raises a `TrionetError`. `Router.call` is one."""
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """A call ready to be sent, to one node or to many: its arguments are encoded once.
+
+    Attributes:
+        gid, service, method: what is called.
+        args: the list of positional arguments, encoded by the transport's codec.
+        kwargs: the mapping of keyword arguments, encoded likewise; None when there are none.
+        id: chosen by the caller; one for a whole fan-out.
+        caller: the calling node.
+    """
+
+    gid: str
+    service: str
+    method: str
+    args: bytes
+    kwargs: bytes | None
+    id: str
+    caller: NodeAddress
+
+    def received(self, codec: Codec, timeout_s: float | None) -> Call:
+        """Return the call as the node that receives it sees it.
+
+        Raises:
+            DecodeError: the arguments are not values.
+        """
+        return Call(
+            gid=self.gid,
+            service=self.service,
+            method=self.method,
+            args=codec.decode(self.args),
+            kwargs={} if self.kwargs is None else codec.decode(self.kwargs),
+            id=self.id,
+            caller=self.caller,
+            timeout_s=timeout_s,
+        )
+
+
+class Transport(Protocol):
+    """A way for one node's calls to reach others.
+
+    Attributes:
+        codec: the wire format of arguments and values.
+    """
+
+    codec: Codec
+
+    async def call(self, node: NodeAddress, request: Request) -> Any:
+        """Send `request` to `node` and return its value. The caller's deadline and cancellation hold for it.
+
+        Raises:
+            NodeUnreachable: no connection could be made; nothing was sent.
+            ConnectionLost: the connection broke after it was sent.
+            TrionetError: what the node answered.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        ...
+
+
+class Endpoint(Protocol):
+    """A node's place on some network: calls come in, and go out through its transport."""
+
+    @property
+    def address(self) -> NodeAddress:
+        """Where other nodes reach it."""
+        ...
+
+    @property
+    def transport(self) -> Transport:
+        """What its own calls go out by."""
+        ...
+
+    async def serve(self, handler: Handler, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Answer calls with `handler` until cancelled; those that it is answering are cancelled then, too."""
+        ...
+
+    def close(self) -> None:
+        """Refuse new connections, at once."""
+        ...
+
+    async def drain(self) -> None:
+        """Refuse new connections, and wait until the calls it is answering have been answered."""
+        ...
+
+
+def time_left_s() -> float | None:
+    """Return the seconds until the running task's deadline, at least 0; None without a deadline."""
+    deadline = trio.current_effective_deadline()
+    return None if math.isinf(deadline) else max(0.0, deadline - trio.current_time())
+
+
+def check_size(data: bytes, limit_bytes: int, what: str) -> bytes:
+    """Return `data`, or raise `MessageTooLarge` when it is over the limit."""
+    if len(data) > limit_bytes:
+        raise MessageTooLarge(f"{what} of {len(data):,} bytes is over the limit of {limit_bytes:,}")
+    return data

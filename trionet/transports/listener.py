@@ -1,0 +1,146 @@
+"""The node's port: accepts connections, bounds their number, and keeps each one's trouble to itself.
+
+Invariants: an exception in serving a connection ends that one only; once `close` has returned no further connection is
+accepted; when `serve` ends no socket is left open.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from typing import TYPE_CHECKING, Protocol
+
+import trio
+
+from trionet.errors import AddressInUse, ConfigError
+from trionet.identity import NodeAddress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trionet.config import NodeConfig
+
+__all__ = ["Connection", "Listener", "open_listener"]
+
+_log = logging.getLogger(__name__)
+
+_BACKLOG = 1024
+_FILES_KEPT_FREE = 64
+
+
+class Connection(Protocol):
+    """One accepted connection."""
+
+    @property
+    def idle_since(self) -> float | None:
+        """When it became idle, on Trio's clock; None while it is in use."""
+
+    async def run(self) -> None:
+        """Serve until either side is done."""
+
+    def abort(self) -> None:
+        """Close the socket at once; whatever waits on it is woken."""
+
+
+class Listener:
+    """Accepts connections on one address.
+
+    Attributes:
+        address: where it listens, with the real port.
+    """
+
+    def __init__(self, listeners: list[trio.SocketListener], address: NodeAddress, max_connections: int) -> None:
+        self.address = address
+        self._listeners = listeners
+        self._max_connections = max_connections
+        self._connections: dict[Connection, None] = {}
+        self._all_ended = trio.Event()
+
+    async def serve(self, connect: Callable[[trio.SocketStream], Connection]) -> None:
+        """Serve connections, each by what `connect` makes of its stream, until cancelled; then end them all."""
+
+        async def handle(stream: trio.SocketStream) -> None:
+            self._make_room()
+            connection = connect(stream)
+            self._connections[connection] = None
+            try:
+                await connection.run()
+            except* Exception as group:
+                # Hypercorn has let out exceptions that a peer caused (its issues 225 and 177).
+                _log.warning("a connection was closed because serving it failed", exc_info=group)
+            finally:
+                connection.abort()
+                del self._connections[connection]
+                if not self._connections:
+                    self._all_ended.set()
+                    self._all_ended = trio.Event()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._abort_when_cancelled)
+            try:
+                await trio.serve_listeners(handle, self._listeners, handler_nursery=nursery)
+            except* trio.ClosedResourceError:
+                pass  # close() was called; the connections in use go on
+
+    async def drain(self) -> None:
+        """Refuse further connections, and wait until the last one has ended."""
+        self.close()
+        while self._connections:
+            await self._all_ended.wait()
+
+    def close(self) -> None:
+        """Refuse further connections, at once."""
+        for listener in self._listeners:
+            listener.socket.close()
+
+    async def _abort_when_cancelled(self) -> None:
+        # Hypercorn shields its writes: only a closed socket ends one to a peer that doesn't read.
+        try:
+            await trio.sleep_forever()
+        finally:
+            self.close()
+            for connection in list(self._connections):
+                connection.abort()
+
+    def _make_room(self) -> None:
+        if len(self._connections) >= self._max_connections:
+            idle = [(since, connection) for connection in self._connections if (since := connection.idle_since)]
+            if idle:
+                min(idle, key=lambda pair: pair[0])[1].abort()
+
+
+async def open_listener(config: NodeConfig) -> Listener:
+    """Listen on the configured address.
+
+    Raises:
+        AddressInUse: another program does.
+        ConfigError: the address is not this machine's, or its port needs privileges.
+    """
+    wanted = NodeAddress(config.ip, config.port)
+    try:
+        listeners = await trio.open_tcp_listeners(config.port, host=config.ip, backlog=_BACKLOG)
+    except OSError as exc:
+        # trio raises one OSError from a group of them when every address that the name has fails.
+        reason = next((cause for cause in _causes(exc) if cause.errno), exc)
+        if reason.errno == errno.EADDRINUSE:
+            raise AddressInUse(f"{wanted} is already in use") from exc
+        raise ConfigError(f"can't listen on {wanted}: {reason.strerror or reason}") from exc
+    port = listeners[0].socket.getsockname()[1]
+    address = NodeAddress(config.advertise_ip or config.ip, port)
+    return Listener(listeners, address, _connection_limit(config.max_connections))
+
+
+def _causes(exc: BaseException) -> list[OSError]:
+    cause = exc.__cause__
+    leaves = list(cause.exceptions) if isinstance(cause, BaseExceptionGroup) else [cause]
+    return [leaf for leaf in (exc, *leaves) if isinstance(leaf, OSError)]
+
+
+def _connection_limit(wanted: int) -> int:
+    """Return how many connections to take, with some of the process's open files kept for other uses."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return wanted
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return wanted if files == resource.RLIM_INFINITY else max(1, min(wanted, files - _FILES_KEPT_FREE))

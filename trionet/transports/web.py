@@ -1,0 +1,286 @@
+"""The node's HTTP face: a Quart-Trio app, served by Hypercorn's Trio connection class inside the node's nursery.
+
+``PUT`` (or ``POST``) ``/<gid>/<service>/<method>`` with a JSON list of arguments runs the method; query parameters are
+keyword arguments, each JSON (a bare word is a text). The answer is ``{"value": …}``; of a group-wide call
+``{"values": {…}, "errors": {…}}``, with ``"value"`` where they are put together; of a failure
+``{"error": {"code", "name", "text", …}}``. Values are in the JSON form of `trionet.codec`.
+
+A web page must not be able to call a node through its reader's browser: a request whose ``Origin`` is foreign, or
+whose ``Host`` is a name that could have been rebound to this address, is refused.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import math
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import h11
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.config import Config
+from hypercorn.events import Event, Updated
+from hypercorn.trio.lifespan import Lifespan
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from quart import Response, request
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
+
+from trionet.codec import JSON
+from trionet.errors import (
+    CallTimeout,
+    DecodeError,
+    MalformedRequest,
+    MessageTooLarge,
+    MethodNotFound,
+    NotFound,
+    NotPermitted,
+    RemoteError,
+    TemporarilyUnavailable,
+    TrionetError,
+    error_to_wire,
+)
+from trionet.identity import NodeAddress
+from trionet.message import Call, check_args
+from trionet.replies import Aggregate, Replies
+
+from .base import check_size
+from .http import CALL_ID_HEADER, CALLER_HEADER, TIMEOUT_HEADER
+
+if TYPE_CHECKING:
+    from trionet.config import NodeConfig
+
+    from .base import Handler
+
+__all__ = ["WebServer"]
+
+_LINGER_S = 2.0
+_LINGER_READ_BYTES = 256 * 1024
+
+_STATUS_OF = {
+    NotFound: 404,
+    MalformedRequest: 400,
+    NotPermitted: 403,
+    MessageTooLarge: 413,
+    TemporarilyUnavailable: 503,
+    CallTimeout: 504,
+}
+
+
+class WebServer:
+    """Serves HTTP connections of one node.
+
+    Attributes:
+        app: the Quart-Trio app; further routes may be added to it before the first request.
+        closing: whether answers tell the client not to send further requests on their connection.
+    """
+
+    def __init__(self, handler: Handler, config: NodeConfig) -> None:
+        self.closing = False
+        self.app = _make_app(handler, config)
+        self.app.after_request(self._say_when_closing)
+        self._config = _hypercorn_config(config)
+        self._context = WorkerContext(None)
+        self._state: dict[str, Any] = {}
+        self._wrapped = ASGIWrapper(self.app)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep the app started up (ASGI lifespan) until cancelled, and shut it down then."""
+        lifespan = Lifespan(self._wrapped, self._config, self._state)
+        shielded = trio.CancelScope(shield=True)
+
+        async def handle_lifespan(*, task_status: trio.TaskStatus[None]) -> None:
+            with shielded:
+                await lifespan.handle_lifespan(task_status=task_status)
+
+        async with trio.open_nursery() as nursery:
+            await nursery.start(handle_lifespan)
+            try:
+                await lifespan.wait_for_startup()
+                task_status.started()
+                await trio.sleep_forever()
+            finally:
+                with trio.move_on_after(self._config.shutdown_timeout, shield=True):
+                    await lifespan.wait_for_shutdown()
+                shielded.cancel()
+
+    def connect(self, stream: trio.SocketStream) -> _HTTPConnection:
+        """Return the connection that serves `stream`."""
+        return _HTTPConnection(self._wrapped, self._config, self._context, self._state, stream)
+
+    async def _say_when_closing(self, response: Response) -> Response:
+        if self.closing and request.http_version.startswith("1"):
+            response.headers["Connection"] = "close"
+        return response
+
+    async def finish(self) -> None:
+        """Close idle connections, and the others once they have answered."""
+        await self._context.terminated.set()
+
+
+class _HTTPConnection(TCPServer):
+    """One HTTP connection, which tells when it is idle, and can be aborted."""
+
+    def __init__(self, app: Any, config: Config, context: WorkerContext, state: Any, stream: trio.SocketStream) -> None:
+        super().__init__(app, config, context, state, stream)  # type: ignore[arg-type]  # annotated for TLS alone
+        self._socket = stream.socket
+        self.idle_since: float | None = trio.current_time()
+
+    async def protocol_send(self, event: Event) -> None:
+        if isinstance(event, Updated):
+            self.idle_since = trio.current_time() if event.idle else None
+        await super().protocol_send(event)
+
+    def abort(self) -> None:
+        self._socket.close()
+
+    async def _close(self) -> None:
+        if self._input_unread():
+            with trio.move_on_after(_LINGER_S, shield=True):
+                await self._discard_input()
+        await super()._close()
+
+    def _input_unread(self) -> bool:
+        """Whether the peer is in the middle of a request that was answered already (with 413, say).
+
+        Closing a socket with unread data resets the connection, and the peer may lose the answer with it.
+        """
+        protocol = getattr(getattr(self, "protocol", None), "protocol", None)
+        return getattr(getattr(protocol, "connection", None), "their_state", None) is h11.SEND_BODY
+
+    async def _discard_input(self) -> None:
+        try:
+            await self.stream.send_eof()
+            while await self.stream.receive_some(_LINGER_READ_BYTES):
+                pass
+        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
+            pass
+
+
+def _hypercorn_config(config: NodeConfig) -> Config:
+    hypercorn_config = Config()
+    hypercorn_config.accesslog = None
+    hypercorn_config.errorlog = logging.getLogger("trionet.http")
+    hypercorn_config.include_server_header = False
+    hypercorn_config.keep_alive_timeout = config.idle_timeout_s
+    hypercorn_config.keep_alive_max_requests = 1_000_000_000  # a node's peers stay
+    return hypercorn_config
+
+
+def _make_app(handler: Handler, config: NodeConfig) -> QuartTrio:
+    app = QuartTrio("trionet", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = config.max_message_bytes
+    app.config["BODY_TIMEOUT"] = config.body_timeout_s
+    app.config["RESPONSE_TIMEOUT"] = None
+
+    @app.before_request
+    async def refuse_foreign_pages() -> Response | None:
+        error = _foreign_page_error(request.headers.get("Origin"), request.host)
+        return None if error is None else _error_response(error)
+
+    @app.get("/healthz")
+    async def healthz() -> Response:
+        return Response(JSON.encode({"status": "ok"}), content_type="application/json")
+
+    @app.route("/<gid>/<service>/<method>", methods=["PUT", "POST"])
+    async def call(gid: str, service: str, method: str) -> Response:
+        try:
+            value = await handler(await _read_call(gid, service, method))
+            return _value_response(value, config.max_message_bytes)
+        except TrionetError as exc:
+            return _error_response(exc)
+
+    @app.errorhandler(HTTPException)
+    async def http_error(exc: HTTPException) -> Response:
+        return _error_response(_translate(exc), exc.code, dict(exc.get_headers()))
+
+    @app.errorhandler(Exception)
+    async def other_error(exc: Exception) -> Response:
+        return _error_response(RemoteError.from_exception(exc))
+
+    return app
+
+
+async def _read_call(gid: str, service: str, method: str) -> Call:
+    body = await request.get_data(as_text=False)
+    assert isinstance(body, bytes)
+    caller, timeout = request.headers.get(CALLER_HEADER), request.headers.get(TIMEOUT_HEADER)
+    return Call(
+        gid=gid,
+        service=service,
+        method=method,
+        args=check_args(JSON.decode(body)),
+        kwargs={name: _keyword(text) for name, text in request.args.items()},
+        id=request.headers.get(CALL_ID_HEADER, ""),
+        caller=None if caller is None else NodeAddress.of(caller),
+        timeout_s=None if timeout is None else _seconds(timeout),
+    )
+
+
+def _keyword(text: str) -> Any:
+    try:
+        return JSON.decode(text.encode())
+    except DecodeError:
+        return text
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not math.isfinite(seconds):
+        raise MalformedRequest(f"{TIMEOUT_HEADER} is a number of seconds, not {text!r:.40}")
+    return seconds
+
+
+def _value_response(value: Any, max_message_bytes: int) -> Response:
+    if isinstance(value, Replies):
+        answer: dict[str, Any] = {"values": value.values, "errors": value.errors}
+        if isinstance(value, Aggregate):
+            answer = {"value": value.value, **answer}
+    else:
+        answer = {"value": value}
+    try:
+        body = check_size(JSON.encode(answer), max_message_bytes, "a reply")
+    except TrionetError as exc:
+        return _error_response(RemoteError.from_exception(exc))  # the handler did run
+    return Response(body, content_type="application/json")
+
+
+def _error_response(error: TrionetError, status: int | None = None, headers: dict[str, str] | None = None) -> Response:
+    if status is None:
+        status = next((code for kind, code in _STATUS_OF.items() if isinstance(error, kind)), 500)
+    kept = {name: value for name, value in (headers or {}).items() if name.lower() == "allow"}
+    body = JSON.encode({"error": error_to_wire(error)})
+    return Response(body, status=status, headers=kept, content_type="application/json")
+
+
+def _translate(exc: HTTPException) -> TrionetError:
+    if isinstance(exc, RequestEntityTooLarge):
+        return MessageTooLarge("the request is over the size limit")
+    if isinstance(exc, MethodNotAllowed):
+        return MalformedRequest("call with PUT or POST")
+    if exc.code == 404:  # noqa: PLR2004  a well-known number
+        return MethodNotFound("paths are /<gid>/<service>/<method>")
+    return MalformedRequest(f"{exc.code} {exc.name}")
+
+
+def _foreign_page_error(origin: str | None, host: str) -> NotPermitted | None:
+    """Return why a browser's request is refused, or None.
+
+    A page of another site says so in ``Origin`` (Fetch Standard, 3.2); one that rebound its own name to our address
+    still sends that name in ``Host``.
+    """
+    if origin is not None and urlsplit(origin).netloc != host:
+        return NotPermitted(f"calls from pages of {origin:.100} are refused")
+    name = urlsplit(f"//{host}").hostname or ""
+    if origin is not None and name != "localhost":
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return NotPermitted(f"calls from pages that reach this node as {name:.100} are refused: use its address")
+    return None

@@ -101,21 +101,22 @@ def uv() -> tuple[str, dict[str, str]]:
         return on_path, environment()
     home = PRIVATE / f"uv-{UV_SERIES}"
     program, python = home / "bin" / "uv", home / "bin" / "python"
+    pip = [str(python), "-m", "pip", "--no-cache-dir", "--disable-pip-version-check"]
     if not (works(program) and works(python)):
         if not importlib.util.find_spec("ensurepip"):
             sys.exit("error: this Python cannot make a virtual environment: `apt-get install python3-venv`")
         say(f"installing uv {UV_SERIES} into {home.relative_to(ROOT)}")
         must(sys.executable, "-m", "venv", "--clear", home)
-        must(python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", f"uv=={UV_SERIES}.*")
+        must(*pip, "install", "--quiet", f"uv=={UV_SERIES}.*")
     settings = {"UV_CACHE_DIR": str(PRIVATE / "cache")}
     if ssl.get_default_verify_paths().cafile:
         settings["UV_SYSTEM_CERTS"] = "true"  # trust what the system trusts, as pip does
-    return str(program), settings | pip_settings(python) | environment()
+    return str(program), settings | pip_settings(pip) | environment()
 
 
-def pip_settings(python: Path) -> dict[str, str]:
+def pip_settings(pip: list[str]) -> dict[str, str]:
     """Return pip's settings as uv's variables: uv reads none of pip's, and they name the index people can reach."""
-    listing = subprocess.check_output([str(python), "-m", "pip", "config", "list"], text=True, env=environment())
+    listing = subprocess.check_output([*pip, "config", "list"], text=True, env=environment())
     settings = {}
     for line in sorted(listing.splitlines(), key=lambda line: line.startswith(":env:")):  # the environment wins
         key, _, value = line.partition("=")
@@ -125,17 +126,15 @@ def pip_settings(python: Path) -> dict[str, str]:
     return settings
 
 
-def fingerprint() -> str:
-    """Return a hash of all that decides what is in .venv."""
-    whole = hashlib.sha256(f"{ROOT} {sys.implementation.cache_tag}".encode())
-    for path in (LOCK, ROOT / "pyproject.toml"):
-        whole.update(path.read_bytes())
-    return whole.hexdigest()
+def wanted() -> str:
+    """Return what decides the content of .venv: where it is, for which Python, and a hash of the files."""
+    files = hashlib.sha256(LOCK.read_bytes() + (ROOT / "pyproject.toml").read_bytes()).hexdigest()
+    return f"{VENV}\n{PYTHON_SERIES}\n{files}\n"
 
 
-def is_set_up() -> bool:
-    """Tell whether .venv is what this Python and these files ask for."""
-    return STAMP.is_file() and STAMP.read_text() == fingerprint() and (BIN / "python").exists()
+def found() -> str:
+    """Return what .venv was made from, or nothing if it is not whole."""
+    return STAMP.read_text() if STAMP.is_file() and (BIN / "python").exists() else ""
 
 
 @contextlib.contextmanager
@@ -149,24 +148,24 @@ def only_one() -> Iterator[None]:
 
 def set_up() -> None:
     """Bring .venv up to date, if it is not."""
-    if is_set_up():
+    if found() == wanted():
         return
     with only_one():
-        if is_set_up():  # another dev.py did it while this one waited
+        if found() == wanted():  # another dev.py did it while this one waited
             return
         started = time.monotonic()
         program, env = uv()
-        STAMP.unlink(missing_ok=True)
-        if not ((BIN / "python").exists() and (VENV / "lib" / PYTHON_SERIES).is_dir()):
+        if found().splitlines()[:2] != wanted().splitlines()[:2]:
             say(f"making .venv for {PYTHON_SERIES}")
             # Resolved, because dev.py may be running on the .venv that this replaces.
             must(program, "venv", "--quiet", "--clear", "--python", Path(sys.executable).resolve(), VENV, env=env)
+        STAMP.unlink(missing_ok=True)
         options = ["--python", str(BIN / "python"), *([] if sys.stderr.isatty() else ["--quiet"])]
         say(f"installing {LOCK.name} into .venv")
         must(program, "pip", "sync", "--require-hashes", "--compile-bytecode", *options, LOCK, env=env)
         say("installing trionet itself, editable")
         must(program, "pip", "install", "--no-deps", "--no-build-isolation", *options, "--editable", ROOT, env=env)
-        STAMP.write_text(fingerprint())
+        STAMP.write_text(wanted())
         say(f"set up in {time.monotonic() - started:.1f} s")
 
 
@@ -273,10 +272,10 @@ def lock(args: list[str]) -> int:
     with only_one():
         program, env = uv()
         say(f"resolving pyproject.toml into {LOCK.name}")
-        wanted = ["--group", "dev", "--universal", "--python-version", "3.11", "--generate-hashes", "--quiet"]
+        scope = ["--group", "dev", "--universal", "--python-version", "3.11", "--generate-hashes", "--quiet"]
         # The lock names no index, so that it can be installed from any mirror.
         unnamed = ["--no-emit-index-url", "--no-emit-find-links", "--custom-compile-command", "python3 dev.py lock"]
-        must(program, "pip", "compile", *wanted, *unnamed, *args, "pyproject.toml", "-o", LOCK.name, env=env)
+        must(program, "pip", "compile", *scope, *unnamed, *args, "pyproject.toml", "-o", LOCK.name, env=env)
     return 0
 
 

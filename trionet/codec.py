@@ -294,13 +294,29 @@ class Codec:
         Raises:
             DecodeError: it encodes none.
         """
+        return self.restore(self._plain(data))
+
+    def _plain(self, data: bytes | bytearray | memoryview) -> Any:
         try:
-            return _raise(self._decode(data))
+            return self._decode(data)
+        except RecursionError as exc:
+            raise DecodeError(f"nested more than {MAX_DEPTH} deep") from exc
+        except (msgspec.MsgspecError, ValueError) as exc:
+            raise DecodeError(f"not a value: {exc}") from exc
+
+    def restore(self, plain: Any) -> Any:
+        """Return the value that `plain` stands for, where the wire format's own decoder has been at work already.
+
+        Raises:
+            DecodeError: it stands for none.
+        """
+        try:
+            return _raise(plain)
         except TrionetError as exc:
             raise exc if isinstance(exc, DecodeError) else DecodeError(str(exc)) from exc
         except RecursionError as exc:
             raise DecodeError(f"nested more than {MAX_DEPTH} deep") from exc
-        except (msgspec.MsgspecError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as exc:
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as exc:
             raise DecodeError(f"not a value: {exc}") from exc
 
 

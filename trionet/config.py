@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import tomllib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -25,9 +25,17 @@ if TYPE_CHECKING:
 else:
     OnStart = Any  # msgspec has no type for "a callable or a text"; __post_init__ checks it
 
-__all__ = ["NodeConfig", "import_reference", "reference_to"]
+__all__ = ["ENVIRONMENT_PREFIX", "NodeConfig", "import_reference", "parse_setting", "reference_to"]
 
 ENVIRONMENT_PREFIX = "TRIONET_"
+_POSITIVE = (
+    "max_message_bytes",
+    "max_calls_per_peer",
+    "max_connections",
+    "idle_timeout_s",
+    "body_timeout_s",
+    "connect_timeout_s",
+)
 _UNSPECIFIED = ("0.0.0.0", "::")
 
 
@@ -43,7 +51,9 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         insecure: permits listening beyond loopback although anyone who reaches the port may call everything.
         services: local services to start with, name to import path ``"package.module:Class"``.
         templates: service templates to start with, name to import path.
+        transport: how its calls go out: over ``link``, or over ``http``, some thirty times slower. It takes both.
         max_message_bytes: the largest request or reply body taken or sent. Sane: 64 KiB to 1 GiB.
+        max_calls_per_peer: calls of one peer in progress at once; further ones wait at the caller. Sane: 16 to 65536.
         max_connections: open connections taken at once; at the limit the one that has been idle longest is closed.
             Sane: above twice the number of nodes, below the process's limit of open files.
         idle_timeout_s: how long a connection may stay idle, or take to send a request's head. Sane: 40 to 600: above
@@ -61,7 +71,9 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     insecure: bool = False
     services: dict[str, str] = {}
     templates: dict[str, str] = {}
+    transport: Literal["link", "http"] = "link"
     max_message_bytes: int = 16 * 1024 * 1024
+    max_calls_per_peer: int = 1024
     max_connections: int = 4096
     idle_timeout_s: float = 75.0
     body_timeout_s: float = 60.0
@@ -79,13 +91,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
                 check_name(name, "service name")
                 if not _is_reference(reference):
                     raise ConfigError(f"{setting}.{name} is 'package.module:Class', not {reference!r}")
-        for setting in (
-            "max_message_bytes",
-            "max_connections",
-            "idle_timeout_s",
-            "body_timeout_s",
-            "connect_timeout_s",
-        ):
+        for setting in _POSITIVE:
             if not getattr(self, setting) > 0:
                 raise ConfigError(f"{setting} is a positive number, not {getattr(self, setting)!r}")
         if not self.stop_grace_s >= 0:

@@ -80,7 +80,7 @@ class NodeAddress(msgspec.Struct, frozen=True, order=True):
                 return cls(ip, port)
             case str():
                 ip, colon, port = value.rpartition(":")
-                if colon and port.isdecimal():
+                if colon and re.fullmatch("[0-9]{1,5}", port):
                     return cls(ip.removeprefix("[").removesuffix("]"), int(port))
             case _:
                 address = getattr(value, "address", value)

@@ -15,7 +15,7 @@ from .codec import register_type
 from .errors import MalformedRequest
 from .identity import NodeAddress, check_gid, check_name
 
-__all__ = ["Call", "Remote", "check_args"]
+__all__ = ["LOCAL", "Call", "Remote", "check_args"]
 
 LOCAL = "local"
 """The gid under which a node's own services are reached."""

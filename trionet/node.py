@@ -8,6 +8,7 @@ spawned has stopped.
 from __future__ import annotations
 
 import inspect
+import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,6 +16,7 @@ import trio
 
 from .config import NodeConfig, import_reference
 from .errors import GroupNotFound, MalformedRequest, TemporarilyUnavailable
+from .events import EventBus, Events, OrphanedCall
 from .group import Group
 from .identity import NID, SID, NodeAddress, check_name
 from .message import LOCAL
@@ -33,10 +35,13 @@ if TYPE_CHECKING:
 
     from .templates.base import GroupContext
     from .transports.base import Endpoint
+    from .transports.memory import MemoryFabric
 
 __all__ = ["Node", "open_node", "run", "serve_node"]
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 
 class Node:
@@ -47,10 +52,11 @@ class Node:
         local: its own services: ``status``, ``groups``, ``routes``, ``comm``.
     """
 
-    def __init__(self, config: NodeConfig, endpoint: Endpoint) -> None:
+    def __init__(self, config: NodeConfig, router: Router, endpoint: Endpoint, bus: EventBus) -> None:
         self.config = config
         self._endpoint = endpoint
-        self._router = Router()
+        self._router = router
+        self._bus = bus
         self._groups: dict[str, Group] = {}
         self._templates: dict[str, Callable[[GroupContext], Any]] = {}
         self._stopping = trio.Event()
@@ -114,6 +120,10 @@ class Node:
         for group in self._groups.values():
             group.add_template(name, template)
 
+    def events(self) -> Events:
+        """Return an async iterator over what happens from now on: instances of `Event`."""
+        return self._bus.watch()
+
     def stop(self) -> None:
         """Begin to stop: refuse connections from now on, answer the calls in progress, and cancel the node's scope.
 
@@ -167,7 +177,7 @@ class Node:
 
 
 @asynccontextmanager
-async def open_node(config: NodeConfig | None = None, *, endpoint: Endpoint | None = None) -> AsyncGenerator[Node]:
+async def open_node(config: NodeConfig | None = None, *, fabric: MemoryFabric | None = None) -> AsyncGenerator[Node]:
     """Run a node for as long as the block lasts.
 
     The node accepts calls and its `on_start` has ended when the block begins. The block is cancelled when the node is
@@ -176,24 +186,22 @@ async def open_node(config: NodeConfig | None = None, *, endpoint: Endpoint | No
 
     Args:
         config: default: loopback, a free port.
-        endpoint: where it is to be reached; default: on the network, as `config` says.
+        fabric: connects nodes of one process in memory; default: the node is on the network.
 
     Raises:
         AddressInUse: another program listens there; the text names the address.
         ConfigError: the configuration can't be met; the text names the setting.
     """
     config = config or NodeConfig()
-    if endpoint is None:
-        from .transports.network import open_network_endpoint
-
-        endpoint = await open_network_endpoint(config)
+    router, bus = Router(), EventBus()
+    endpoint = await _open_endpoint(config, fabric, router, bus)
     failure: Exception | None = None
     try:
-        node = Node(config, endpoint)
+        node = Node(config, router, endpoint, bus)
         async with trio.open_nursery() as nursery:
             try:
                 await node._begin()  # noqa: SLF001  its own module
-                await nursery.start(endpoint.serve, node._router.call)  # noqa: SLF001
+                await nursery.start(endpoint.serve)
                 async with trio.open_nursery() as children:
                     node._children = children  # noqa: SLF001
                     children.start_soon(node._cancel_when_stopped, nursery.cancel_scope)  # noqa: SLF001
@@ -210,6 +218,18 @@ async def open_node(config: NodeConfig | None = None, *, endpoint: Endpoint | No
         endpoint.close()
     if failure is not None:
         raise failure
+
+
+async def _open_endpoint(config: NodeConfig, fabric: MemoryFabric | None, router: Router, bus: EventBus) -> Endpoint:
+    def on_orphan(orphan: OrphanedCall) -> None:
+        _log.warning("a cancelled call may still be running: %s", orphan)
+        bus.publish(orphan)
+
+    if fabric is not None:
+        return fabric.endpoint(config, router)
+    from .transports.network import open_network_endpoint
+
+    return await open_network_endpoint(config, router, on_orphan)
 
 
 async def serve_node(

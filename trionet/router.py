@@ -11,6 +11,7 @@ import contextvars
 import inspect
 import math
 import typing
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -29,11 +30,11 @@ from .errors import (
 from .identity import NodeAddress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 
     from .message import Call
 
-__all__ = ["CurrentCall", "Method", "Router", "current_call"]
+__all__ = ["CurrentCall", "HandlerCancelled", "Method", "PreparedCall", "Router", "current_call"]
 
 _current: contextvars.ContextVar[CurrentCall] = contextvars.ContextVar("trionet_current_call")
 
@@ -66,44 +67,76 @@ def current_call() -> CurrentCall:
         raise RuntimeError("no call is being answered here") from None
 
 
+class HandlerCancelled(Exception):
+    """The scope that a handler ran in was cancelled: its caller doesn't want the answer any more."""
+
+
 class Method:
     """One exposed method: the callable, with what is needed to check arguments against its signature.
 
     Annotated parameters are checked, and converted from their JSON form (a mapping to the dataclass it describes),
     by ``msgspec.convert`` in strict mode. Parameters without annotation, or with one that msgspec doesn't know, take
     anything.
+
+    Attributes:
+        call: the callable.
+        is_stream: whether it is an async generator function.
+        is_sync: whether it is a plain function, which can run without a task of its own.
     """
 
-    __slots__ = ("_signature", "_types", "call")
+    __slots__ = ("_converters", "_most", "_needed", "_signature", "_types", "call", "is_stream", "is_sync")
 
     def __init__(self, call: Callable[..., Any]) -> None:
         self.call = call
+        function = inspect.unwrap(getattr(call, "__func__", call))
+        self.is_stream = inspect.isasyncgenfunction(function)
+        self.is_sync = not (self.is_stream or inspect.iscoroutinefunction(function))
         try:
             self._signature: inspect.Signature | None = inspect.signature(call)
         except (TypeError, ValueError):  # some builtins have none
             self._signature = None
-        self._types = {name: kind for name, kind in _annotations(call).items() if _is_convertible(kind)}
+        self._types = {name: kind for name, kind in _annotations(function).items() if _is_convertible(kind)}
+        self._plan_positional()
 
-    def bind(
-        self, args: list[Any] | tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def _plan_positional(self) -> None:
+        """Work out what the common case needs: positional arguments alone, for positional parameters alone."""
+        parameters = [] if self._signature is None else list(self._signature.parameters.values())
+        simple = self._signature is not None and all(
+            parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD) for parameter in parameters
+        )
+        self._most = len(parameters) if simple else -1
+        self._needed = sum(parameter.default is parameter.empty for parameter in parameters)
+        self._converters = [(index, p.name) for index, p in enumerate(parameters) if p.name in self._types]
+
+    def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
         """Return the arguments to call it with.
 
         Raises:
             MalformedRequest: they don't fit the signature.
         """
+        if not kwargs and self._needed <= len(args) <= self._most:
+            return self._convert_positional(args), kwargs
         if self._signature is None:
-            return tuple(args), dict(kwargs)
+            return args, kwargs
         try:
             bound = self._signature.bind(*args, **kwargs)
         except TypeError as exc:
             raise MalformedRequest(f"the arguments don't fit {self._shown()}: {exc}") from exc
-        if self._types:
-            kinds = self._signature.parameters
-            for name, value in bound.arguments.items():
-                if name in self._types:
-                    bound.arguments[name] = self._convert(name, value, kinds[name].kind)
+        parameters = self._signature.parameters
+        for name, value in bound.arguments.items():
+            if name in self._types:
+                bound.arguments[name] = self._convert(name, value, parameters[name].kind)
         return bound.args, bound.kwargs
+
+    def _convert_positional(self, args: Sequence[Any]) -> Sequence[Any]:
+        if not self._converters:
+            return args
+        converted = list(args)
+        for index, name in self._converters:
+            if index >= len(converted):
+                break
+            converted[index] = self._convert(name, converted[index], inspect.Parameter.POSITIONAL_ONLY)
+        return converted
 
     def _convert(self, name: str, value: Any, kind: Any) -> Any:
         target = self._types[name]
@@ -120,8 +153,7 @@ class Method:
         return f"{getattr(self.call, '__name__', 'it')}{self._signature}"
 
 
-def _annotations(call: Callable[..., Any]) -> dict[str, Any]:
-    function = inspect.unwrap(getattr(call, "__func__", call))
+def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
     try:
         return typing.get_type_hints(function)
     except Exception:  # a name that is only there for the type checker
@@ -136,6 +168,77 @@ def _is_convertible(kind: Any) -> bool:
     except TypeError:
         return False
     return True
+
+
+class PreparedCall:
+    """A call that is about to run: the method was found, the arguments fit.
+
+    Attributes:
+        method: what will run.
+    """
+
+    __slots__ = ("_args", "_call", "_deadline", "_kwargs", "method")
+
+    def __init__(self, method: Method, call: Call, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        self.method = method
+        self._call = call
+        self._args = args
+        self._kwargs = kwargs
+        self._deadline = math.inf if call.timeout_s is None else trio.current_time() + call.timeout_s
+
+    def begin(self) -> Any:
+        """Call the method, for a plain function: return its value, or an awaitable of it for `finish`.
+
+        Raises:
+            RemoteError: the handler raised.
+            TrionetError: the handler raised it as its answer.
+        """
+        with self._as_current(), _translated():
+            return self.method.call(*self._args, **self._kwargs)
+
+    async def finish(self, scope: trio.CancelScope, awaitable: Awaitable[Any] | None = None) -> Any:
+        """Run the method, or the awaitable that `begin` returned, to its end inside `scope`; return its value.
+
+        Raises:
+            CallTimeout: the caller's time is over.
+            HandlerCancelled: `scope` was cancelled.
+            RemoteError: the handler raised.
+            TrionetError: the handler raised it as its answer.
+        """
+        scope.deadline = min(scope.deadline, self._deadline)
+        with self._as_current(), scope, _translated():
+            if awaitable is None:
+                awaitable = self.method.call(*self._args, **self._kwargs)
+            return await awaitable if inspect.isawaitable(awaitable) else awaitable
+        raise self._cut_short()
+
+    @asynccontextmanager
+    async def stream(self, scope: trio.CancelScope) -> AsyncGenerator[AsyncGenerator[Any]]:
+        """Run the method, an async generator, inside `scope`: gives the generator, and closes it in the end.
+
+        Raises what `finish` does.
+        """
+        scope.deadline = min(scope.deadline, self._deadline)
+        with self._as_current(), scope, _translated():
+            async with aclosing(self.method.call(*self._args, **self._kwargs)) as items:
+                yield items
+            return
+        raise self._cut_short()
+
+    def _cut_short(self) -> Exception:
+        if trio.current_time() >= self._deadline:
+            return CallTimeout(f"{self._call.gid}/{self._call.service}/{self._call.method} ran out of time")
+        return HandlerCancelled()
+
+    @contextmanager
+    def _as_current(self) -> Generator[None]:
+        call = self._call
+        deadline = min(self._deadline, trio.current_effective_deadline())
+        token = _current.set(CurrentCall(id=call.id, caller=call.caller, gid=call.gid, deadline=deadline))
+        try:
+            yield
+        finally:
+            _current.reset(token)
 
 
 class Router:
@@ -179,46 +282,44 @@ class Router:
             raise MethodNotFound(f"service {service!r} of group {gid!r} has no method {method!r:.130}")
         return found
 
-    async def call(self, call: Call) -> Any:
-        """Run `call` and return its value.
+    def prepare(self, call: Call) -> PreparedCall:
+        """Return `call` ready to run; nothing of the user's has run then.
 
         Raises:
             NotFound: there is no such method.
             MalformedRequest: the arguments don't fit it.
-            CallTimeout: the caller's time is over.
+            CallTimeout: the caller's time is over already.
             TemporarilyUnavailable: the node is stopping.
-            RemoteError: the handler raised.
-            TrionetError: the handler raised it as its answer.
         """
         method = self.resolve(call.gid, call.service, call.method)
         if self.refusing is not None and (call.service, call.method) != ("status", "stop"):
             raise TemporarilyUnavailable(self.refusing)
-        args, kwargs = method.bind(list(call.args), call.kwargs)
-        self.served += 1
+        args, kwargs = method.bind(call.args, call.kwargs)
         if call.timeout_s is not None and call.timeout_s <= 0:
             raise CallTimeout("its time was over before it could start")
-        deadline = math.inf if call.timeout_s is None else trio.current_time() + call.timeout_s
-        current = CurrentCall(
-            id=call.id, caller=call.caller, gid=call.gid, deadline=min(deadline, trio.current_effective_deadline())
-        )
-        token = _current.set(current)
-        try:
-            with trio.CancelScope(deadline=deadline) as scope:
-                return await _run(method.call, args, kwargs)
-        finally:
-            _current.reset(token)
-        assert scope.cancelled_caught
-        raise CallTimeout(f"{call.gid}/{call.service}/{call.method} ran out of time")
+        self.served += 1
+        return PreparedCall(method, call, args, kwargs)
+
+    async def call(self, call: Call) -> Any:
+        """Run `call` and return its value. Raises what `prepare` and `PreparedCall.finish` do.
+
+        Raises:
+            MalformedRequest: the method is a stream.
+        """
+        prepared = self.prepare(call)
+        if prepared.method.is_stream:
+            raise MalformedRequest(f"{call.service}/{call.method} is a stream: use comm.stream")
+        return await prepared.finish(trio.CancelScope())
 
 
-async def _run(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Call the handler, and translate what it raises.
+@contextmanager
+def _translated() -> Generator[None]:
+    """Translate what a handler raises.
 
     BaseException is caught, against the habit: a handler's SystemExit must not end the node that serves it.
     """
     try:
-        value = function(*args, **kwargs)
-        return await value if inspect.isawaitable(value) else value
+        yield
     except (trio.Cancelled, KeyboardInterrupt):
         raise
     except TrionetError as exc:

@@ -18,7 +18,7 @@ from trionet.identity import NodeAddress
 
 T = TypeVar("T")
 
-__all__ = ["Boot", "Report", "decode_line", "encode_line"]
+__all__ = ["MAX_LINE_BYTES", "Boot", "Report", "decode_line", "encode_line"]
 
 MAX_LINE_BYTES = 1024 * 1024
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from trionet.router import Router
 
-__all__ = ["Status"]
+__all__ = ["Lifecycle", "Status"]
 
 
 class Lifecycle(Protocol):

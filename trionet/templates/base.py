@@ -10,7 +10,6 @@ import trio
 from trionet.errors import EmptyGroup, GroupNotFound, TrionetError
 from trionet.message import Remote, check_args
 from trionet.nurseries import open_background_nursery
-from trionet.replies import Aggregate, Replies
 
 from .fan_out import ALL_MEMBERS, Wait, collect, count_to_wait_for
 
@@ -18,9 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
 
     from trionet.identity import SID, NodeAddress
+    from trionet.replies import Replies
     from trionet.services import LocalServices
 
-__all__ = ["Aggregate", "GroupContext", "Replies", "Template"]
+__all__ = ["GroupContext", "Template"]
 
 
 class GroupContext:

@@ -15,7 +15,7 @@ from trionet.services.groups import ALL
 from .base import Template
 from .fan_out import collect
 
-__all__ = ["GroupStatus"]
+__all__ = ["SUMMED", "GroupStatus"]
 
 _log = logging.getLogger(__name__)
 

@@ -8,23 +8,36 @@ call to a `Handler`. Foreign exceptions end here, translated ``from`` their caus
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 import trio
 
 from trionet.errors import MessageTooLarge
+from trionet.events import OrphanedCall
 from trionet.identity import NodeAddress
 from trionet.message import Call
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from contextlib import AbstractAsyncContextManager
+
     from trionet.codec import Codec
+    from trionet.router import PreparedCall
 
 __all__ = ["Endpoint", "Handler", "Request", "Transport", "check_size", "time_left_s"]
 
-Handler = Callable[[Call], Awaitable[Any]]
-"""Runs a call on the receiving node: returns its value or raises a `TrionetError`. `Router.call` is one."""
+
+class Handler(Protocol):
+    """Who runs calls on the receiving node. `Router` is one."""
+
+    def prepare(self, call: Call) -> PreparedCall:
+        """Return `call` ready to run; see `Router.prepare`."""
+        ...
+
+    async def call(self, call: Call) -> Any:
+        """Run `call` and return its value; see `Router.call`."""
+        ...
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +49,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         kwargs: the mapping of keyword arguments, encoded likewise; None when there are none.
         id: chosen by the caller; one for a whole fan-out.
         caller: the calling node.
+        orphans: where to note the calls that were cancelled and not confirmed to have finished in time, if the caller
+            asked for it; doesn't travel.
     """
 
     gid: str
@@ -45,6 +60,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     kwargs: bytes | None
     id: str
     caller: NodeAddress
+    orphans: list[OrphanedCall] | None = None
 
     def received(self, codec: Codec, timeout_s: float | None) -> Call:
         """Return the call as the node that receives it sees it.
@@ -83,8 +99,12 @@ class Transport(Protocol):
         """
         ...
 
-    async def aclose(self) -> None:
-        """Close all connections."""
+    def stream(self, node: NodeAddress, request: Request) -> AbstractAsyncContextManager[AsyncGenerator[Any]]:
+        """Run a method of `node` that is an async generator; gives an async iterator over its items.
+
+        The far side goes no further ahead than some buffers hold, and leaving the block ends it there. Raises what
+        `call` does, from the block's begin or from the iteration.
+        """
         ...
 
 
@@ -101,8 +121,8 @@ class Endpoint(Protocol):
         """What its own calls go out by."""
         ...
 
-    async def serve(self, handler: Handler, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Answer calls with `handler` until cancelled; those that it is answering are cancelled then, too."""
+    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Answer calls until cancelled; those that it is answering are cancelled then, too."""
         ...
 
     def close(self) -> None:

@@ -7,29 +7,35 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 import httpx
 
 from trionet.codec import JSON
-from trionet.errors import ConnectionLost, DecodeError, NodeUnreachable, error_from_wire
+from trionet.errors import ConnectionLost, DecodeError, MalformedRequest, NodeUnreachable, error_from_wire
 from trionet.replies import Aggregate, Replies
 
 from .base import check_size, time_left_s
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Generator
+
     from trionet.config import NodeConfig
     from trionet.identity import NodeAddress
 
     from .base import Request
 
-__all__ = ["CALLER_HEADER", "CALL_ID_HEADER", "TIMEOUT_HEADER", "HTTPTransport"]
+__all__ = ["CALLER_HEADER", "CALL_ID_HEADER", "STREAM_TYPE", "TIMEOUT_HEADER", "HTTPTransport"]
 
 CALL_ID_HEADER = "Trionet-Call-Id"
 CALLER_HEADER = "Trionet-Caller"
 TIMEOUT_HEADER = "Trionet-Timeout"
 """Seconds that were left of the caller's time; a duration, so that clocks don't matter."""
+
+STREAM_TYPE = "application/x-ndjson"
+"""The media type of a stream: lines of JSON, ``{"item": …}``, and at last ``{"end": true}`` or ``{"error": …}``."""
 
 # Below the server's idle timeout, so that a connection is never reused just as the server closes it.
 _KEEPALIVE_S = 30.0
@@ -57,7 +63,12 @@ class HTTPTransport:
     async def call(self, node: NodeAddress, request: Request) -> Any:
         """Send `request` to `node` and return its value."""
         check_size(request.args, self._max_message_bytes, "a request")
-        status, body = await self._exchange(node, request)
+        async with self._exchange(node, request) as response:
+            status, body = response.status_code, bytearray()
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) > 2 * self._max_message_bytes:
+                    raise ConnectionLost(f"the reply of {node} is over the size limit")
         try:
             answer = self.codec.decode(body)
             if "error" in answer:
@@ -66,25 +77,43 @@ class HTTPTransport:
         except (DecodeError, TypeError, KeyError, AttributeError) as exc:
             raise ConnectionLost(f"{node} answered with HTTP status {status}, but not as a trionet node does") from exc
 
-    async def _exchange(self, node: NodeAddress, request: Request) -> tuple[int, bytes]:
+    @asynccontextmanager
+    async def stream(self, node: NodeAddress, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
+        """Start a stream at `node`: one line of JSON for each item."""
+        check_size(request.args, self._max_message_bytes, "a request")
+        async with self._exchange(node, request) as response:
+            if response.headers.get("Content-Type") != STREAM_TYPE:
+                answer = self.codec.decode(await response.aread())
+                raise (
+                    error_from_wire(answer["error"])
+                    if "error" in answer
+                    else MalformedRequest(f"{request.service}/{request.method} is no stream: use comm.send")
+                )
+            async with aclosing(self._items(node, response)) as items:
+                yield items
+
+    async def _items(self, node: NodeAddress, response: httpx.Response) -> AsyncGenerator[Any]:
+        with _translated(node):
+            async for line in response.aiter_lines():
+                answer = self.codec.decode(line.encode())
+                if "item" in answer:
+                    yield answer["item"]
+                elif "error" in answer:
+                    raise error_from_wire(answer["error"])
+                else:
+                    return
+        raise ConnectionLost(f"the stream from {node} broke off")
+
+    @asynccontextmanager
+    async def _exchange(self, node: NodeAddress, request: Request) -> AsyncGenerator[httpx.Response]:
         headers = {CALL_ID_HEADER: request.id, CALLER_HEADER: str(request.caller), "Content-Type": "application/json"}
         if (left_s := time_left_s()) is not None:
             headers[TIMEOUT_HEADER] = f"{left_s:.6f}"
         path = "/".join(quote(part, safe="") for part in (request.gid, request.service, request.method))
-        try:
-            async with self._client(node).stream(
-                "PUT", f"http://{node}/{path}{_query(request)}", content=request.args, headers=headers
-            ) as response:
-                body = bytearray()
-                async for chunk in response.aiter_bytes():
-                    body += chunk
-                    if len(body) > 2 * self._max_message_bytes:
-                        raise ConnectionLost(f"the reply of {node} is over the size limit")
-                return response.status_code, bytes(body)
-        except _BEFORE_SENDING as exc:
-            raise NodeUnreachable(f"no connection to {node}: {exc or type(exc).__name__}") from exc
-        except (httpx.HTTPError, httpx.StreamError) as exc:
-            raise ConnectionLost(f"the connection to {node} broke: {exc or type(exc).__name__}") from exc
+        url = f"http://{node}/{path}{_query(request)}"
+        with _translated(node):
+            async with self._client(node).stream("PUT", url, content=request.args, headers=headers) as response:
+                yield response
 
     def _client(self, node: NodeAddress) -> httpx.AsyncClient:
         client = self._clients.get(node)
@@ -100,6 +129,17 @@ class HTTPTransport:
             for client in self._clients.values():
                 stack.push_async_callback(client.aclose)
         self._clients.clear()
+
+
+@contextlib.contextmanager
+def _translated(node: NodeAddress) -> Generator[None]:
+    """Turn httpx's exceptions into ours."""
+    try:
+        yield
+    except _BEFORE_SENDING as exc:
+        raise NodeUnreachable(f"no connection to {node}: {exc or type(exc).__name__}") from exc
+    except (httpx.HTTPError, httpx.StreamError) as exc:
+        raise ConnectionLost(f"the connection to {node} broke: {exc or type(exc).__name__}") from exc
 
 
 def _query(request: Request) -> str:

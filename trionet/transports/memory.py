@@ -5,21 +5,36 @@ Every message is serialised and parsed again, so that nothing passes here that t
 
 from __future__ import annotations
 
+import itertools
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import trio
 
 from trionet.codec import MESSAGEPACK
-from trionet.errors import ConnectionLost, NodeUnreachable, RemoteError, TrionetError, error_from_wire, error_to_wire
+from trionet.errors import (
+    AddressInUse,
+    ConnectionLost,
+    MalformedRequest,
+    NodeUnreachable,
+    RemoteError,
+    TrionetError,
+    error_from_wire,
+    error_to_wire,
+)
+from trionet.identity import NodeAddress
+from trionet.nurseries import open_background_nursery
 
 from .base import check_size, time_left_s
 
 if TYPE_CHECKING:
-    from trionet.identity import NodeAddress
+    from collections.abc import AsyncGenerator, Generator
+
+    from trionet.config import NodeConfig
 
     from .base import Handler, Request
 
-__all__ = ["MemoryFabric", "MemoryTransport"]
+__all__ = ["MemoryEndpoint", "MemoryFabric", "MemoryTransport"]
 
 _MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
@@ -29,6 +44,7 @@ class MemoryFabric:
 
     def __init__(self) -> None:
         self._listeners: dict[NodeAddress, _MemoryListener] = {}
+        self._free_ports = itertools.count(1)
 
     async def listen(
         self,
@@ -45,7 +61,22 @@ class MemoryFabric:
                 task_status.started()
                 await trio.sleep_forever()
             finally:
-                del self._listeners[address]
+                self.forget(address)
+
+    def forget(self, address: NodeAddress) -> _MemoryListener | None:
+        """Nobody is to be reached at `address` any more; return who was."""
+        return self._listeners.pop(address, None)
+
+    def endpoint(self, config: NodeConfig, handler: Handler) -> MemoryEndpoint:
+        """Return a place for a node, at the configured address; port 0 takes the next free one.
+
+        Raises:
+            AddressInUse: another node is there.
+        """
+        address = NodeAddress(config.ip, config.port or next(self._free_ports))
+        if address in self._listeners:
+            raise AddressInUse(f"{address} is already in use")
+        return MemoryEndpoint(self, address, handler, max_message_bytes=config.max_message_bytes)
 
     def listener(self, address: NodeAddress) -> _MemoryListener:
         """Return who listens on `address`; raise `NodeUnreachable` if nobody does."""
@@ -60,6 +91,22 @@ class _MemoryListener:
         self._handler = handler
         self._nursery = nursery
         self._max_message_bytes = max_message_bytes
+        self._in_progress = 0
+        self._ended = trio.lowlevel.ParkingLot()
+
+    async def drained(self) -> None:
+        """Wait until no call is in progress."""
+        while self._in_progress:
+            await self._ended.park()
+
+    @contextmanager
+    def _counted(self) -> Generator[None]:
+        self._in_progress += 1
+        try:
+            yield
+        finally:
+            self._in_progress -= 1
+            self._ended.unpark_all()
 
     async def answer(self, request: Request, timeout_s: float | None) -> bytes:
         """Run `request` in the listening node's nursery; return the encoded answer.
@@ -73,7 +120,7 @@ class _MemoryListener:
 
         async def run() -> None:
             try:
-                with scope:
+                with scope, self._counted():
                     answers.append(await self._encoded_answer(request, timeout_s))
             finally:
                 done.set()
@@ -89,13 +136,76 @@ class _MemoryListener:
 
     async def _encoded_answer(self, request: Request, timeout_s: float | None) -> bytes:
         try:
-            value = await self._handler(request.received(MESSAGEPACK, timeout_s))
+            value = await self._handler.call(request.received(MESSAGEPACK, timeout_s))
         except TrionetError as exc:
             return MESSAGEPACK.encode({"error": error_to_wire(exc)})
         try:
             return check_size(MESSAGEPACK.encode({"value": value}), self._max_message_bytes, "a reply")
         except TrionetError as exc:
             return MESSAGEPACK.encode({"error": error_to_wire(RemoteError.from_exception(exc))})
+
+    async def send_items(
+        self, request: Request, timeout_s: float | None, channel: trio.MemorySendChannel[bytes]
+    ) -> None:
+        """Run `request`, a stream, in the listening node's nursery until it ends, or the channel's reader has gone."""
+        done = trio.Event()
+        scope = trio.CancelScope()
+
+        async def run() -> None:
+            try:
+                with scope, channel, self._counted():
+                    await self._send_encoded_items(request, timeout_s, channel)
+            finally:
+                done.set()
+
+        self._nursery.start_soon(run)
+        try:
+            await done.wait()
+        finally:
+            scope.cancel()
+
+    async def _send_encoded_items(
+        self, request: Request, timeout_s: float | None, channel: trio.MemorySendChannel[bytes]
+    ) -> None:
+        try:
+            prepared = self._handler.prepare(request.received(MESSAGEPACK, timeout_s))
+            if not prepared.method.is_stream:
+                raise MalformedRequest(f"{request.service}/{request.method} is no stream: use comm.send")
+            async with prepared.stream(trio.CancelScope()) as items:
+                async for item in items:
+                    await channel.send(MESSAGEPACK.encode({"item": item}))
+            await channel.send(MESSAGEPACK.encode({"end": True}))
+        except trio.BrokenResourceError:
+            return  # the reader has left
+        except TrionetError as exc:
+            await channel.send(MESSAGEPACK.encode({"error": error_to_wire(exc)}))
+
+
+class MemoryEndpoint:
+    """Fulfils `trionet.transports.base.Endpoint` on a fabric."""
+
+    def __init__(self, fabric: MemoryFabric, address: NodeAddress, handler: Handler, *, max_message_bytes: int) -> None:
+        self.address = address
+        self.transport = MemoryTransport(fabric, max_message_bytes=max_message_bytes)
+        self._fabric = fabric
+        self._handler = handler
+        self._max_message_bytes = max_message_bytes
+        self._listener: _MemoryListener | None = None
+
+    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Answer calls until cancelled."""
+        limit = self._max_message_bytes
+        await self._fabric.listen(self.address, self._handler, max_message_bytes=limit, task_status=task_status)
+
+    def close(self) -> None:
+        """Refuse new calls, at once."""
+        self._listener = self._fabric.forget(self.address) or self._listener
+
+    async def drain(self) -> None:
+        """Refuse new calls, and wait until those it is answering have been answered."""
+        self.close()
+        if self._listener is not None:
+            await self._listener.drained()
 
 
 class MemoryTransport:
@@ -116,5 +226,26 @@ class MemoryTransport:
             raise error_from_wire(answer["error"])
         return answer["value"]
 
-    async def aclose(self) -> None:
-        """Nothing is open."""
+    @asynccontextmanager
+    async def stream(self, node: NodeAddress, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
+        """Start a stream at `node`."""
+        check_size(request.args, self._max_message_bytes, "a request")
+        listener = self._fabric.listener(node)
+        send, receive = trio.open_memory_channel[bytes](0)
+        async with open_background_nursery() as nursery:
+            nursery.start_soon(listener.send_items, request, time_left_s(), send)
+            async with aclosing(_items(receive)) as items:
+                yield items
+
+
+async def _items(receive: trio.MemoryReceiveChannel[bytes]) -> AsyncGenerator[Any]:
+    with receive:
+        async for line in receive:
+            answer = MESSAGEPACK.decode(line)
+            if "item" in answer:
+                yield answer["item"]
+            elif "error" in answer:
+                raise error_from_wire(answer["error"])
+            else:
+                return
+    raise ConnectionLost("the node stopped before the stream had ended")

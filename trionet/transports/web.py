@@ -21,7 +21,7 @@ import h11
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
-from hypercorn.events import Event, Updated
+from hypercorn.events import Event, RawData, Updated
 from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
@@ -48,10 +48,13 @@ from trionet.message import Call, check_args
 from trionet.replies import Aggregate, Replies
 
 from .base import check_size
-from .http import CALL_ID_HEADER, CALLER_HEADER, TIMEOUT_HEADER
+from .http import CALL_ID_HEADER, CALLER_HEADER, STREAM_TYPE, TIMEOUT_HEADER
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from trionet.config import NodeConfig
+    from trionet.router import PreparedCall
 
     from .base import Handler
 
@@ -107,9 +110,9 @@ class WebServer:
                     await lifespan.wait_for_shutdown()
                 shielded.cancel()
 
-    def connect(self, stream: trio.SocketStream) -> _HTTPConnection:
-        """Return the connection that serves `stream`."""
-        return _HTTPConnection(self._wrapped, self._config, self._context, self._state, stream)
+    def connect(self, stream: trio.SocketStream, first: bytes) -> _HTTPConnection:
+        """Return the connection that serves `stream`, of which `first` has been read."""
+        return _HTTPConnection(self._wrapped, self._config, self._context, self._state, stream, first)
 
     async def _say_when_closing(self, response: Response) -> Response:
         if self.closing and request.http_version.startswith("1"):
@@ -124,15 +127,20 @@ class WebServer:
 class _HTTPConnection(TCPServer):
     """One HTTP connection, which tells when it is idle, and can be aborted."""
 
-    def __init__(self, app: Any, config: Config, context: WorkerContext, state: Any, stream: trio.SocketStream) -> None:
-        super().__init__(app, config, context, state, stream)  # type: ignore[arg-type]  # annotated for TLS alone
+    def __init__(
+        self, app: Any, config: Config, context: WorkerContext, state: Any, stream: trio.SocketStream, first: bytes
+    ) -> None:
+        super().__init__(app, config, context, state, _PushedBack(stream, first))  # type: ignore[arg-type]  # a stream
         self._socket = stream.socket
         self.idle_since: float | None = trio.current_time()
 
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, Updated):
             self.idle_since = trio.current_time() if event.idle else None
-        await super().protocol_send(event)
+        # This runs in the app's task, which Quart-Trio cancels once the answer is out: the idle timer must start, or
+        # the socket close, all the same. Writes are shielded already.
+        with trio.CancelScope(shield=not isinstance(event, RawData)):
+            await super().protocol_send(event)
 
     def abort(self) -> None:
         self._socket.close()
@@ -158,6 +166,25 @@ class _HTTPConnection(TCPServer):
                 pass
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
             pass
+
+
+class _PushedBack:
+    """A socket stream, of which some bytes have been read and are given again."""
+
+    def __init__(self, stream: trio.SocketStream, first: bytes) -> None:
+        self._first = first
+        self.socket = stream.socket
+        self.receive_more = stream.receive_some
+        self.send_all = stream.send_all
+        self.send_eof = stream.send_eof
+        self.aclose = stream.aclose
+
+    async def receive_some(self, max_bytes: int) -> bytes | bytearray:
+        if self._first:
+            await trio.lowlevel.checkpoint()
+            first, self._first = self._first[:max_bytes], self._first[max_bytes:]
+            return first
+        return await self.receive_more(max_bytes)
 
 
 def _hypercorn_config(config: NodeConfig) -> Config:
@@ -188,8 +215,10 @@ def _make_app(handler: Handler, config: NodeConfig) -> QuartTrio:
     @app.route("/<gid>/<service>/<method>", methods=["PUT", "POST"])
     async def call(gid: str, service: str, method: str) -> Response:
         try:
-            value = await handler(await _read_call(gid, service, method))
-            return _value_response(value, config.max_message_bytes)
+            prepared = handler.prepare(await _read_call(gid, service, method))
+            if prepared.method.is_stream:
+                return _stream_response(prepared, config.max_message_bytes)
+            return _value_response(await prepared.finish(trio.CancelScope()), config.max_message_bytes)
         except TrionetError as exc:
             return _error_response(exc)
 
@@ -249,6 +278,28 @@ def _value_response(value: Any, max_message_bytes: int) -> Response:
     except TrionetError as exc:
         return _error_response(RemoteError.from_exception(exc))  # the handler did run
     return Response(body, content_type="application/json")
+
+
+def _stream_response(prepared: PreparedCall, max_message_bytes: int) -> Response:
+    async def lines() -> AsyncGenerator[bytes]:
+        try:
+            async with prepared.stream(trio.CancelScope()) as items:
+                async for item in items:
+                    yield _line({"item": item}, max_message_bytes)
+            yield _line({"end": True}, max_message_bytes)
+        except TrionetError as exc:
+            yield _line({"error": error_to_wire(exc)}, max_message_bytes)
+
+    response = Response(lines(), content_type=STREAM_TYPE)
+    response.timeout = None
+    return response
+
+
+def _line(answer: dict[str, Any], max_message_bytes: int) -> bytes:
+    try:
+        return check_size(JSON.encode(answer), max_message_bytes, "an item") + b"\n"
+    except TrionetError as exc:
+        raise RemoteError.from_exception(exc) from exc
 
 
 def _error_response(error: TrionetError, status: int | None = None, headers: dict[str, str] | None = None) -> Response:

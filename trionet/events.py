@@ -1,0 +1,87 @@
+"""What a node has to tell those who watch it."""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING
+
+import msgspec
+import trio
+
+if TYPE_CHECKING:
+    from typing import Self
+
+__all__ = ["Event", "EventBus", "Events", "OrphanedCall"]
+
+_KEPT = 4096
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """The base of everything that `node.events()` gives."""
+
+
+class OrphanedCall(Event, frozen=True, kw_only=True):
+    """A cancelled call whose handler did not confirm in time that it has finished.
+
+    Attributes:
+        node: where the handler may still be running, as ``"ip:port"``.
+        gid, service, method, id: the call.
+    """
+
+    node: str
+    gid: str
+    service: str
+    method: str
+    id: str
+
+
+class Events:
+    """The events of one node from the moment of its making, as an async iterator; made by ``node.events()``.
+
+    A reader that falls behind loses the oldest ones: at most 4,096 are kept.
+
+    Attributes:
+        lost: how many it has lost so far.
+    """
+
+    def __init__(self) -> None:
+        self._kept: deque[Event] = deque()
+        self._news = trio.lowlevel.ParkingLot()
+        self.lost = 0
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        """Return the next event; wait until there is one."""
+        await trio.lowlevel.checkpoint()
+        while not self._kept:
+            await self._news.park()
+        return self._kept.popleft()
+
+    def put(self, event: Event) -> None:
+        """Add an event."""
+        if len(self._kept) == _KEPT:
+            self._kept.popleft()
+            self.lost += 1
+        self._kept.append(event)
+        self._news.unpark()
+
+
+class EventBus:
+    """Passes each event on to whoever watches."""
+
+    def __init__(self) -> None:
+        self._watching: weakref.WeakSet[Events] = weakref.WeakSet()
+
+    def watch(self) -> Events:
+        """Return an iterator over the events from now on; it ends its subscription by being dropped."""
+        events = Events()
+        self._watching.add(events)
+        return events
+
+    def publish(self, event: Event) -> None:
+        """Give `event` to all who watch."""
+        for events in list(self._watching):
+            events.put(event)

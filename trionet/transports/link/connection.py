@@ -1,0 +1,301 @@
+"""One link: a connection that carries the calls of two nodes to each other, from its hello to its bye.
+
+Input is read until there is no more, and each frame acted upon at once. Either side may say bye, which the other
+answers; calls in progress are still served, and then the connection is closed.
+
+Invariants: when the link breaks, every call that it carried ends with an error at once, and every handler that it
+started is cancelled; nothing that the peer sends raises out of `run`.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from .flow import RoundTrip
+from .frames import (
+    CALLS,
+    CHUNK_BYTES,
+    REPLIES,
+    Abandon,
+    Bye,
+    CallFrame,
+    Cancel,
+    Cancelled,
+    Chunk,
+    Credit,
+    Direction,
+    End,
+    Error,
+    Frame,
+    FrameDecoder,
+    FrameError,
+    Hello,
+    Item,
+    Ping,
+    Pong,
+    Reply,
+    Window,
+    decode_frame,
+)
+from .incoming import IncomingCalls
+from .outbox import Outbox
+from .outgoing import OutgoingCalls
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from trionet.events import OrphanedCall
+    from trionet.transports.base import Handler, Request
+
+__all__ = ["Link"]
+
+_log = logging.getLogger(__name__)
+
+_READ_BYTES: Final = 256 * 1024
+_SILENCE_S: Final = 30.0
+_LINGER_S: Final = 2.0
+_FRAME_SLACK_BYTES: Final = 4096
+
+
+class Link:
+    """One connection, after the handshake.
+
+    Attributes:
+        peer: what the other side said of itself.
+        is_initiator: whether this side made the connection.
+        opened_at: when, on Trio's clock.
+        round_trip: the measured round trips.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        own: Hello,
+        peer: Hello,
+        rest: bytes,
+        handler: Handler,
+        on_orphan: Callable[[OrphanedCall], None],
+        *,
+        name: str,
+        is_initiator: bool,
+    ) -> None:
+        self.peer = peer
+        self.is_initiator = is_initiator
+        self.opened_at = self._heard_at = self._idle_since = trio.current_time()
+        self.round_trip = RoundTrip()
+        self._name = name
+        self._sock = sock
+        self._own = own
+        self._rest = rest
+        self._handler = handler
+        self._scope = trio.CancelScope()
+        self._decoder = FrameDecoder()
+        self._chunks: dict[int, tuple[Direction, bytearray]] = {}
+        self._held_bytes = [0, 0]
+        self._pings: dict[int, float] = {}
+        self._bye_sent = self._bye_received = self._is_closed = False
+        self._outbox = Outbox(sock, peer.window_bytes, self._cut_off)
+        self._outgoing = OutgoingCalls(self._outbox, peer, self.round_trip, name, on_orphan, self._became_idle)
+        self._incoming: IncomingCalls | None = None
+
+    # ---- its life
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether calls can be made on it."""
+        return not (self._is_closed or self._bye_sent or self._bye_received)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no call is in progress, in either direction."""
+        return not (self._outgoing or self._incoming)
+
+    @property
+    def idle_since(self) -> float | None:
+        """Since when no call has been in progress, on Trio's clock; None while one is."""
+        return self._idle_since if self.is_idle else None
+
+    async def call(self, request: Request) -> Any:
+        """Make a call and return its value; see `OutgoingCalls.call`."""
+        return await self._outgoing.call(request)
+
+    def stream(self, request: Request) -> AbstractAsyncContextManager[AsyncGenerator[Any]]:
+        """Start a stream; see `OutgoingCalls.stream`."""
+        return self._outgoing.stream(request)
+
+    async def run(self) -> None:
+        """Carry calls until either side is done, or the connection breaks."""
+        reason = None
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    self._incoming = IncomingCalls(
+                        self._outbox, self._own, self.peer, self._handler, nursery, self._let_go, self._became_idle
+                    )
+                    nursery.start_soon(self._write)
+                    self.ping()
+                    await self._read()
+                    nursery.cancel_scope.cancel()
+        except* FrameError as group:
+            reason = f"it broke the protocol: {group.exceptions[0]}"
+            _log.warning("the link with %s is closed: %s", self._name, reason)
+        except* (OSError, trio.ClosedResourceError) as group:
+            reason = str(group.exceptions[0])
+            _log.info("the link with %s broke: %s", self._name, reason)
+        finally:
+            self._close(reason or "the other side closed it")
+
+    def abort(self, reason: str = "this node has stopped") -> None:
+        """Close the connection at once; calls on it end with an error."""
+        if not self._is_closed:
+            _log.info("the link with %s is closed: %s", self._name, reason)
+            self._close(reason)
+
+    def _close(self, reason: str) -> None:
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._outgoing.close(reason)
+        self._outbox.close()
+        self._scope.cancel()
+        trio.lowlevel.notify_closing(self._sock)
+        self._sock.close()
+
+    def _cut_off(self) -> None:
+        self.abort("it does not read what it is sent")
+
+    def retire(self, reason: str) -> None:
+        """Make no more calls on it, and close it when those in progress have been answered."""
+        if not (self._bye_sent or self._is_closed):
+            self._bye_sent = True
+            self._outbox.put(Bye(reason))
+            self._outgoing.retire()
+
+    def _is_finished(self) -> bool:
+        """Whether there will be nothing more to say."""
+        return self._bye_sent and self._bye_received and self.is_idle
+
+    def _became_idle(self) -> None:
+        self._idle_since = self._heard_at
+        if self._bye_received:
+            self._outbox.wake()
+
+    def tick(self, now: float, idle_timeout_s: float) -> None:
+        """Look after it, about once a second: measure the round trip, notice silence, retire it when it is idle."""
+        silent_s = now - self._heard_at
+        if self._is_closed:
+            return
+        if silent_s > _SILENCE_S and (self._pings or self._decoder.is_amid_frame or self._bye_sent):
+            self.abort(f"no sign of life for {_SILENCE_S:.0f} s")
+        elif not (self._pings or self.is_idle):
+            self.ping()
+        elif self.is_idle and now - self._idle_since > idle_timeout_s:
+            self.retire("idle")
+
+    def ping(self) -> None:
+        """Measure one round trip."""
+        token = len(self._pings) + 1
+        self._pings[token] = trio.current_time()
+        self._outbox.put(Ping(token))
+
+    # ---- writing
+
+    async def _write(self) -> None:
+        await self._outbox.write(self._is_finished)
+        # Nothing more to say; the other side may not have read all of it yet, and closing now could lose the rest.
+        self._sock.shutdown(socket.SHUT_WR)
+        await trio.sleep(_LINGER_S)
+        self._scope.cancel()
+
+    # ---- reading
+
+    async def _read(self) -> None:
+        receive = self._sock.recv
+        self._take(self._rest)
+        while not self._is_closed:
+            try:
+                data = receive(_READ_BYTES)
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(self._sock)
+                continue
+            if not data:
+                if self._decoder.is_amid_frame:
+                    raise FrameError("it ended in the middle of a frame")
+                return
+            self._heard_at = trio.current_time()
+            self._take(data)
+            if len(data) >= CHUNK_BYTES:
+                await trio.lowlevel.checkpoint()  # there is probably more; let others run in between
+
+    def _take(self, data: bytes) -> None:
+        for frame, size in self._decoder.feed(data):
+            self._act(frame, size)
+            if self._is_closed:
+                return
+
+    def _act(self, frame: Frame, size: int) -> None:  # noqa: C901, PLR0912  one flat case for each kind of frame
+        """Do what `frame` says; the most frequent kinds come first."""
+        assert self._incoming is not None
+        match frame:
+            case CallFrame():
+                self._incoming.take_call(frame, 0)
+            case Reply() | Error() | Cancelled() | End():
+                self._outgoing.take_answer(frame)
+            case Item():
+                self._outgoing.take_item(frame, size)
+            case Credit():
+                self._incoming.take_credit(frame)
+            case Cancel():
+                self._incoming.take_cancel(frame)
+            case Chunk():
+                self._take_chunk(frame)
+            case Abandon():
+                if (chunks := self._chunks.pop(frame.transfer, None)) is not None:
+                    self._let_go(chunks[0], len(chunks[1]))
+            case Window():
+                self._outbox.release(frame.direction, frame.size)
+            case Ping():
+                self._outbox.put(Pong(frame.token))
+            case Pong():
+                sent_at = self._pings.pop(frame.token, None)
+                if sent_at is not None:
+                    self.round_trip.add(trio.current_time() - sent_at)
+            case Bye():
+                self._bye_received = True
+                self._outgoing.retire()
+                self.retire("so be it")
+                self._outbox.wake()
+            case Hello():
+                raise FrameError("a second hello")
+
+    def _take_chunk(self, chunk: Chunk) -> None:
+        """Gather a long frame; act on it when it is complete."""
+        direction, gathered = self._chunks.setdefault(chunk.transfer, (chunk.direction, bytearray()))
+        gathered += chunk.data
+        self._held_bytes[direction] += len(chunk.data)
+        most = self._own.max_message_bytes + _FRAME_SLACK_BYTES
+        if self._held_bytes[direction] > self._own.window_bytes or len(gathered) > most:
+            raise FrameError("more chunked bytes than it was allowed")
+        if not chunk.last:
+            return
+        del self._chunks[chunk.transfer]
+        frame = decode_frame(gathered)
+        if isinstance(frame, CallFrame) and direction == CALLS:
+            assert self._incoming is not None
+            self._incoming.take_call(frame, len(gathered))
+        elif isinstance(frame, Reply | Item | Error) and direction == REPLIES:
+            self._act(frame, len(gathered))
+            self._let_go(direction, len(gathered))
+        else:
+            raise FrameError(f"a chunked {type(frame).__name__}")
+
+    def _let_go(self, direction: Direction, size: int) -> None:
+        """Chunked bytes are no longer held: the peer may send as many again."""
+        if size:
+            self._held_bytes[direction] -= size
+            self._outbox.put(Window(direction, size))

@@ -1,0 +1,291 @@
+"""The link's frames: what two nodes say to each other, as bytes.
+
+A connection starts with the `PREFACE` and one `Hello` in each direction. After that, frames: a 32-bit big-endian
+length, then a MessagePack array whose first element is the frame's number. The array grows at its end only, and a
+reader ignores what it doesn't know there; another major version has another preface.
+
+Sans-IO: bytes in, frames out. Invariants: `FrameDecoder.feed` returns or raises `FrameError`, whatever comes in; it
+holds at most one frame's bytes; frames come out the same however their bytes were cut.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import msgspec
+
+from trionet.identity import NodeAddress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = [
+    "CALLS",
+    "CHUNK_BYTES",
+    "MAJOR_VERSION",
+    "MARK",
+    "MAX_FRAME_BYTES",
+    "PREFACE",
+    "REPLIES",
+    "Abandon",
+    "Bye",
+    "CallFrame",
+    "Cancel",
+    "Cancelled",
+    "Chunk",
+    "Credit",
+    "End",
+    "Error",
+    "Frame",
+    "FrameDecoder",
+    "FrameError",
+    "Hello",
+    "Item",
+    "Ping",
+    "Pong",
+    "Reply",
+    "Window",
+    "decode_frame",
+    "encode_frame",
+    "with_length",
+]
+
+MAJOR_VERSION: Final = 1
+MARK: Final = b"\xf5"
+"""The first byte of a link; no HTTP request and no TLS record begins with it."""
+
+PREFACE: Final = MARK + b"trionet" + bytes([MAJOR_VERSION])
+
+CHUNK_BYTES: Final = 64 * 1024
+"""A frame longer than this travels as `Chunk` frames, so that short ones needn't wait for it."""
+
+MAX_FRAME_BYTES: Final = CHUNK_BYTES + 1024
+
+_LENGTH_BYTES = 4
+
+CALLS: Final = 0
+REPLIES: Final = 1
+Direction = Literal[0, 1]
+"""Which of the two windows a chunked message counts against."""
+
+
+class FrameError(Exception):
+    """The peer sent what is no frame."""
+
+
+class _Frame(msgspec.Struct, array_like=True):
+    pass
+
+
+class Hello(_Frame, tag=0):
+    """The first frame in each direction.
+
+    Attributes:
+        address: where the sender listens; None for one that doesn't.
+        max_calls: how many calls of the receiver it will have in progress at once.
+        window_bytes: how many bytes of chunked calls, and as many of chunked replies, it will hold at once.
+        max_message_bytes: the largest message it takes; at most `window_bytes`.
+        features: names of optional parts of the protocol that it knows.
+    """
+
+    address: NodeAddress | None
+    max_calls: int
+    window_bytes: int
+    max_message_bytes: int
+    features: list[str] = []
+
+
+class CallFrame(_Frame, tag=1):
+    """Run a method.
+
+    Attributes:
+        msg_id: unique among the sender's calls on this link.
+        timeout_s: what is left of the caller's time; None without a deadline.
+        credit: None for a call; for a stream, how many bytes of items may be sent at first.
+    """
+
+    msg_id: int
+    gid: str
+    service: str
+    method: str
+    args: Any
+    kwargs: Any
+    id: str
+    timeout_s: float | None
+    credit: int | None = None
+
+
+class Reply(_Frame, tag=2):
+    """The value of a call."""
+
+    in_reply_to: int
+    value: Any
+
+
+class Error(_Frame, tag=3):
+    """The error of a call or stream; it has ended."""
+
+    in_reply_to: int
+    error: dict[str, Any]
+
+
+class Cancel(_Frame, tag=4):
+    """The caller doesn't want the answer any more. Answered by whatever ends the call, `Cancelled` included."""
+
+    msg_id: int
+
+
+class Cancelled(_Frame, tag=5):
+    """The handler was cancelled, and has finished."""
+
+    in_reply_to: int
+
+
+class Item(_Frame, tag=6):
+    """One item of a stream."""
+
+    in_reply_to: int
+    value: Any
+
+
+class End(_Frame, tag=7):
+    """A stream has come to its end."""
+
+    in_reply_to: int
+
+
+class Credit(_Frame, tag=8):
+    """The reader of a stream has taken items of so many bytes."""
+
+    msg_id: int
+    size: int
+
+
+class Chunk(_Frame, tag=9):
+    """A part of a longer frame.
+
+    Attributes:
+        transfer: which one; unique among the sender's on this link.
+        direction: the window it counts against: `CALLS` or `REPLIES`.
+        last: whether the frame is complete with this part.
+    """
+
+    transfer: int
+    direction: Direction
+    last: bool
+    data: bytes
+
+
+class Abandon(_Frame, tag=10):
+    """The rest of a transfer will not come."""
+
+    transfer: int
+
+
+class Window(_Frame, tag=11):
+    """Chunked messages of so many bytes are no longer held."""
+
+    direction: Direction
+    size: int
+
+
+class Ping(_Frame, tag=12):
+    """Answered by a `Pong` with the same token."""
+
+    token: int
+
+
+class Pong(_Frame, tag=13):
+    """The answer to a `Ping`."""
+
+    token: int
+
+
+class Bye(_Frame, tag=14):
+    """The sender will make no more calls on this link. It closes when both have said so and all calls are answered."""
+
+    reason: str
+
+
+Frame = (
+    Hello
+    | CallFrame
+    | Reply
+    | Error
+    | Cancel
+    | Cancelled
+    | Item
+    | End
+    | Credit
+    | Chunk
+    | Abandon
+    | Window
+    | Ping
+    | Pong
+    | Bye
+)
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Frame).decode
+
+
+def encode_frame(frame: Frame) -> bytes:
+    """Return `frame` without its length."""
+    encoded: bytes = _encode(frame)
+    return encoded
+
+
+def with_length(encoded: bytes) -> bytes:
+    """Return an encoded frame with its length before it."""
+    return len(encoded).to_bytes(_LENGTH_BYTES, "big") + encoded
+
+
+def decode_frame(encoded: bytes | bytearray | memoryview) -> Frame:
+    """Return the frame that `encoded` is.
+
+    Raises:
+        FrameError: it is none.
+    """
+    try:
+        frame: Frame = _decode(encoded)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
+        raise FrameError(f"not a frame: {exc}") from exc
+    return frame
+
+
+class FrameDecoder:
+    """Cuts a stream of bytes into frames."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    @property
+    def rest(self) -> bytes:
+        """The bytes of the frame that has begun to arrive and has not ended."""
+        return self._rest
+
+    @property
+    def is_amid_frame(self) -> bool:
+        """Whether a frame has begun to arrive and has not ended."""
+        return bool(self._rest)
+
+    def feed(self, data: bytes) -> Iterator[tuple[Frame, int]]:
+        """Give the frames that are complete with `data`, each with its size in bytes. Use it up before feeding more.
+
+        Raises:
+            FrameError: what came is no frame, or one that is too long; the stream is of no use after that.
+        """
+        if self._rest:
+            data = self._rest + data
+        view, start, end = memoryview(data), 0, len(data)
+        while end - start >= _LENGTH_BYTES:
+            size = int.from_bytes(view[start : start + _LENGTH_BYTES], "big")
+            if size > MAX_FRAME_BYTES:
+                raise FrameError(f"a frame of {size:,} bytes; at most {MAX_FRAME_BYTES:,} are allowed")
+            stop = start + _LENGTH_BYTES + size
+            if stop > end:
+                break
+            frame = decode_frame(view[start + _LENGTH_BYTES : stop])
+            start = stop
+            yield frame, size
+        self._rest = data[start:]

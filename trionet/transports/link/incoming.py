@@ -1,0 +1,231 @@
+"""The peer's calls to this node on one link.
+
+A plain function runs on the spot; anything else, and whatever has to wait, in a task of its own.
+
+Invariants: no more calls are in progress than the peer was told in the hello; each gets one answer; when one is
+cancelled, that is confirmed once the handler has finished.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import trio
+
+from trionet.codec import MESSAGEPACK
+from trionet.errors import MalformedRequest, MessageTooLarge, RemoteError, TrionetError, error_to_wire
+from trionet.message import Call
+from trionet.router import HandlerCancelled
+
+from .frames import (
+    CALLS,
+    CHUNK_BYTES,
+    REPLIES,
+    CallFrame,
+    Cancel,
+    Cancelled,
+    Credit,
+    Direction,
+    End,
+    Error,
+    FrameError,
+    Hello,
+    Item,
+    Reply,
+    encode_frame,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from trionet.router import PreparedCall
+    from trionet.transports.base import Handler
+
+    from .outbox import Outbox, Transfer
+
+__all__ = ["IncomingCalls"]
+
+
+class _Running:
+    """A call in progress."""
+
+    __slots__ = ("credit_bytes", "credit_came", "held_bytes", "number", "scope")
+
+    def __init__(self, number: int, held_bytes: int, credit_bytes: int) -> None:
+        self.number = number
+        self.scope = trio.CancelScope()
+        self.held_bytes = held_bytes
+        self.credit_bytes = credit_bytes
+        self.credit_came = trio.Event()
+
+
+class IncomingCalls:
+    """Answers calls on one link."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        own: Hello,
+        peer: Hello,
+        handler: Handler,
+        nursery: trio.Nursery,
+        on_release: Callable[[Direction, int], None],
+        on_idle: Callable[[], None],
+    ) -> None:
+        self._outbox = outbox
+        self._own = own
+        self._peer = peer
+        self._handler = handler
+        self._nursery = nursery
+        self._on_release = on_release
+        self._on_idle = on_idle
+        self._max_bytes = min(peer.max_message_bytes, peer.window_bytes)
+        self._running: dict[int, _Running] = {}
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def take_call(self, frame: CallFrame, held_bytes: int) -> None:
+        """A call came; `held_bytes` of chunks are held for it.
+
+        Raises:
+            FrameError: the peer doesn't keep to the rules.
+        """
+        number = frame.msg_id
+        if number in self._running or len(self._running) >= self._own.max_calls:
+            raise FrameError(f"more than {self._own.max_calls} calls at once, or one number twice")
+        running = _Running(number, held_bytes, frame.credit or 0)
+        awaitable: Awaitable[Any] | None = None
+        try:
+            prepared = self._prepare(frame)
+            if prepared.method.is_sync and self._outbox.has_room:
+                value = prepared.begin()
+                if not inspect.isawaitable(value):
+                    self._answer_now(running, self._encoded_reply(number, value))
+                    return
+                awaitable = value
+        except TrionetError as exc:
+            self._answer_now(running, encode_frame(Error(number, error_to_wire(exc))))
+            return
+        self._running[number] = running
+        if prepared.method.is_stream:
+            self._nursery.start_soon(self._run_stream, running, prepared)
+        else:
+            self._nursery.start_soon(self._run_call, running, prepared, awaitable)
+
+    def take_cancel(self, frame: Cancel) -> None:
+        """The caller doesn't want the answer any more. If it is on its way already, that is the confirmation."""
+        running = self._running.get(frame.msg_id)
+        if running is not None:
+            running.scope.cancel()
+
+    def take_credit(self, frame: Credit) -> None:
+        """The reader of a stream has taken some items."""
+        running = self._running.get(frame.msg_id)
+        if running is not None:
+            running.credit_bytes += frame.size
+            running.credit_came.set()
+
+    def _prepare(self, frame: CallFrame) -> PreparedCall:
+        prepared = self._handler.prepare(
+            Call(
+                gid=frame.gid,
+                service=frame.service,
+                method=frame.method,
+                args=MESSAGEPACK.restore(frame.args),
+                kwargs={} if frame.kwargs is None else MESSAGEPACK.restore(frame.kwargs),
+                id=frame.id,
+                caller=self._peer.address,
+                timeout_s=frame.timeout_s,
+            )
+        )
+        if prepared.method.is_stream != (frame.credit is not None):
+            kind = "is a stream: use comm.stream" if prepared.method.is_stream else "is no stream: use comm.send"
+            raise MalformedRequest(f"{frame.service}/{frame.method} {kind}")
+        return prepared
+
+    def _answer_now(self, running: _Running, encoded: bytes) -> None:
+        """Answer a call that was served on the spot."""
+        if len(encoded) <= CHUNK_BYTES:
+            self._outbox.put_encoded(encoded)
+            self._let_go(running)
+        else:
+            self._running[running.number] = running
+            self._nursery.start_soon(self._answer, running, encoded)
+
+    async def _run_call(self, running: _Running, prepared: PreparedCall, awaitable: Awaitable[Any] | None) -> None:
+        try:
+            value = await prepared.finish(running.scope, awaitable)
+            await self._outbox.room()  # before the value is encoded, so that fewer encoded ones wait
+            encoded = self._encoded_reply(running.number, value)
+        except HandlerCancelled:
+            encoded = encode_frame(Cancelled(running.number))
+        except TrionetError as exc:
+            encoded = encode_frame(Error(running.number, error_to_wire(exc)))
+        await self._answer(running, encoded)
+
+    async def _run_stream(self, running: _Running, prepared: PreparedCall) -> None:
+        try:
+            async with prepared.stream(running.scope) as items:
+                async for item in items:
+                    await self._send_item(running, item)
+            encoded = encode_frame(End(running.number))
+        except HandlerCancelled:
+            encoded = encode_frame(Cancelled(running.number))
+        except TrionetError as exc:
+            encoded = encode_frame(Error(running.number, error_to_wire(exc)))
+        await self._answer(running, encoded)
+
+    async def _send_item(self, running: _Running, item: Any) -> None:
+        while running.credit_bytes <= 0:
+            running.credit_came = trio.Event()
+            await running.credit_came.wait()
+        await self._outbox.room()
+        encoded = encode_frame(Item(running.number, msgspec.Raw(self._encoded_value(item))))
+        running.credit_bytes -= len(encoded)
+        if len(encoded) <= CHUNK_BYTES:
+            self._outbox.put_encoded(encoded)
+            await trio.lowlevel.checkpoint()
+        else:
+            await self._outbox.send_long(encoded, REPLIES, _ignore)
+
+    async def _answer(self, running: _Running, encoded: bytes) -> None:
+        """Send the answer; the call is over then."""
+        if len(encoded) > CHUNK_BYTES:
+            running.scope = trio.CancelScope()
+            with running.scope:
+                await self._outbox.send_long(encoded, REPLIES, _ignore)
+                encoded = b""
+            encoded = encoded and encode_frame(Cancelled(running.number))
+        else:
+            await self._outbox.room()
+        del self._running[running.number]
+        if encoded:
+            self._outbox.put_encoded(encoded)
+        self._let_go(running)
+
+    def _let_go(self, running: _Running) -> None:
+        self._on_release(CALLS, running.held_bytes)
+        if not self._running:
+            self._on_idle()
+
+    def _encoded_reply(self, number: int, value: Any) -> bytes:
+        try:
+            return encode_frame(Reply(number, msgspec.Raw(self._encoded_value(value))))
+        except TrionetError as exc:
+            return encode_frame(Error(number, error_to_wire(RemoteError.from_exception(exc))))
+
+    def _encoded_value(self, value: Any) -> bytes:
+        encoded = MESSAGEPACK.encode(value)
+        if len(encoded) + _FRAME_OVERHEAD_BYTES > self._max_bytes:
+            raise MessageTooLarge(f"a value of {len(encoded):,} bytes is over the caller's limit")
+        return encoded
+
+
+_FRAME_OVERHEAD_BYTES = 64
+
+
+def _ignore(_: Transfer) -> None:
+    """The transfer of an answer is of no further interest."""

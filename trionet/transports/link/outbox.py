@@ -1,0 +1,209 @@
+"""What waits to be written on one link.
+
+Frames that are ready in one scheduler pass go out in one write. Longer ones go out in chunks, one after each lot of
+short frames, in turn, so that they don't hold up short ones.
+
+Invariants: frames go out in the order of `put`; the bytes that wait are bounded, because those who can wait do so in
+`room`, and a peer that doesn't read is reported to `on_stuck`; no more chunked bytes are under way than the peer's
+windows let.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from .flow import ByteWindow
+from .frames import CHUNK_BYTES, Abandon, Chunk, Direction, Frame, encode_frame, with_length
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+__all__ = ["Outbox", "Transfer"]
+
+_WRITE_BYTES: Final = 256 * 1024
+_HIGH_BYTES: Final = 1024 * 1024
+_MAX_BYTES: Final = 8 * 1024 * 1024
+
+
+class Transfer:
+    """A long frame on its way out, a chunk at a time.
+
+    Attributes:
+        offset: how many bytes of `data` have gone out.
+        written: set when the last one has.
+    """
+
+    __slots__ = ("data", "direction", "number", "offset", "written")
+
+    def __init__(self, number: int, direction: Direction, data: bytes) -> None:
+        self.number = number
+        self.direction = direction
+        self.data = memoryview(data)
+        self.offset = 0
+        self.written = trio.Event()
+
+
+class Outbox:
+    """Queues and writes the frames of one link.
+
+    Attributes:
+        put_bytes: how many bytes have been put in so far.
+        sent_bytes: how many have been handed to the operating system.
+    """
+
+    def __init__(self, sock: socket.socket, window_bytes: int, on_stuck: Callable[[], None]) -> None:
+        self._sock = sock
+        self._on_stuck = on_stuck
+        self._frames: deque[bytes] = deque()
+        self._waiting_bytes = 0
+        self._transfers: deque[Transfer] = deque()
+        self._numbers = 0
+        self._windows = (ByteWindow(window_bytes), ByteWindow(window_bytes))
+        self._room_waiters = trio.lowlevel.ParkingLot()
+        self._writer: trio.lowlevel.Task | None = None
+        self._is_closed = False
+        self.put_bytes = 0
+        self.sent_bytes = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits."""
+        return not (self._frames or self._transfers)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether those who can wait needn't."""
+        return self._waiting_bytes <= _HIGH_BYTES
+
+    def put(self, frame: Frame) -> None:
+        """Have `frame` written with the next ones."""
+        self.put_encoded(encode_frame(frame))
+
+    def put_encoded(self, encoded: bytes) -> None:
+        """Have an encoded frame of at most `CHUNK_BYTES` written with the next ones."""
+        data = with_length(encoded)
+        self._frames.append(data)
+        self._waiting_bytes += len(data)
+        self.put_bytes += len(data)
+        if self._waiting_bytes > _MAX_BYTES:
+            self._on_stuck()
+        if self._writer is not None:
+            self.wake()
+
+    async def room(self) -> None:
+        """Wait while too much waits to be written."""
+        while self._waiting_bytes > _HIGH_BYTES and not self._is_closed:
+            await self._room_waiters.park()
+
+    async def send_long(self, encoded: bytes, direction: Direction, begun: Callable[[Transfer], None]) -> None:
+        """Send a longer frame in chunks; return when the last one has been written.
+
+        When cancelled, the transfer is abandoned, and the frame never arrives, unless it has been written by then.
+
+        Args:
+            encoded: the frame.
+            direction: the window that it counts against.
+            begun: called with the transfer when the window has room for it.
+        """
+        await self._windows[direction].acquire(len(encoded))
+        if self._is_closed:
+            return
+        self._numbers += 1
+        transfer = Transfer(self._numbers, direction, encoded)
+        begun(transfer)
+        self._transfers.append(transfer)
+        self.wake()
+        try:
+            await transfer.written.wait()
+        except trio.Cancelled:
+            if not transfer.written.is_set():
+                self._abandon(transfer)
+            raise
+
+    def _abandon(self, transfer: Transfer) -> None:
+        self._transfers.remove(transfer)
+        if transfer.offset:
+            self.put(Abandon(transfer.number))
+        self._windows[transfer.direction].release(len(transfer.data) - transfer.offset)
+
+    def release(self, direction: Direction, size: int) -> None:
+        """The peer holds `size` bytes of chunked messages less."""
+        self._windows[direction].release(size)
+
+    def close(self) -> None:
+        """Let go everyone who waits; nothing will be written any more."""
+        self._is_closed = True
+        self._room_waiters.unpark_all()
+        for window in self._windows:
+            window.close()
+        for transfer in self._transfers:
+            transfer.written.set()
+
+    def wake(self) -> None:
+        """Have the writer look again."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            trio.lowlevel.reschedule(writer)
+
+    async def write(self, is_finished: Callable[[], bool]) -> None:
+        """Write what waits, as long as it takes until `is_finished` while nothing waits."""
+        while True:
+            while self.is_empty:
+                if is_finished():
+                    return
+                self._writer = trio.lowlevel.current_task()
+                await trio.lowlevel.wait_task_rescheduled(self._forget_writer)
+            await self._send(self._next_write())
+            if self._room_waiters and self.has_room:
+                self._room_waiters.unpark_all()
+            if not self.is_empty:
+                await trio.lowlevel.checkpoint()
+
+    def _forget_writer(self, _: object) -> trio.lowlevel.Abort:
+        self._writer = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def _next_write(self) -> bytes:
+        """Return what goes out next: the frames that wait, and one chunk of the transfer whose turn it is."""
+        frames = self._frames
+        if self._waiting_bytes <= _WRITE_BYTES:
+            parts = list(frames)
+            frames.clear()
+            self._waiting_bytes = 0
+        else:
+            parts, size = [], 0
+            while frames and size < _WRITE_BYTES:
+                size += len(frames[0])
+                parts.append(frames.popleft())
+            self._waiting_bytes -= size
+        if self._transfers:
+            parts.append(self._next_chunk())
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _next_chunk(self) -> bytes:
+        transfer = self._transfers.popleft()
+        part = transfer.data[transfer.offset : transfer.offset + CHUNK_BYTES]
+        transfer.offset += len(part)
+        is_last = transfer.offset == len(transfer.data)
+        if is_last:
+            transfer.written.set()
+        else:
+            self._transfers.append(transfer)
+        data = with_length(encode_frame(Chunk(transfer.number, transfer.direction, is_last, bytes(part))))
+        self.put_bytes += len(data)
+        return data
+
+    async def _send(self, data: bytes) -> None:
+        rest: bytes | memoryview = data
+        while rest:
+            try:
+                sent = self._sock.send(rest)
+            except BlockingIOError:
+                await trio.lowlevel.wait_writable(self._sock)
+                continue
+            self.sent_bytes += sent
+            rest = memoryview(rest)[sent:] if sent < len(rest) else b""

@@ -1,0 +1,283 @@
+"""All links of one node: made on first use, shared by all calls, closed when idle."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import socket
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from trionet.codec import JSON, MESSAGEPACK
+from trionet.errors import MessageTooLarge, NodeUnreachable
+from trionet.transports.base import Request
+from trionet.transports.http import HTTPTransport
+
+from .connection import Link
+from .frames import Hello
+from .handshake import HandshakeError, PeerSpeaksHTTP, accept, initiate
+from .outgoing import LinkRetired
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    from trionet.config import NodeConfig
+    from trionet.events import OrphanedCall
+    from trionet.identity import NodeAddress
+    from trionet.transports.base import Handler
+
+__all__ = ["LinkTransport"]
+
+_log = logging.getLogger(__name__)
+
+_TICK_S: Final = 1.0
+_FRESH_S: Final = 5.0
+_HTTP_ONLY_S: Final = 60.0
+_ATTEMPTS: Final = 3
+_WINDOW_MESSAGES: Final = 2
+_NOT_SENT_LOW_WATER_BYTES: Final = 128 * 1024
+
+
+class _Dialing:
+    """An attempt to make a link, for all who wait for it."""
+
+    def __init__(self) -> None:
+        self.done = trio.Event()
+        self.failure: str | None = None
+
+
+class LinkTransport:
+    """Calls over links, with HTTP for the peers that don't know links."""
+
+    codec = MESSAGEPACK
+
+    def __init__(self, config: NodeConfig, handler: Handler, on_orphan: Callable[[OrphanedCall], None]) -> None:
+        self._config = config
+        self._handler = handler
+        self._on_orphan = on_orphan
+        self._links: dict[NodeAddress, Link] = {}
+        self._open: dict[Link, None] = {}
+        self._dialing: dict[NodeAddress, _Dialing] = {}
+        self._http_only_until: dict[NodeAddress, float] = {}
+        self._http = HTTPTransport(config)
+        self._nursery: trio.Nursery | None = None
+        self._own: Hello | None = None
+        self._is_closing = False
+        self._link_ended = trio.lowlevel.ParkingLot()
+
+    async def run(self, own: NodeAddress, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep the links until cancelled; then close them.
+
+        Args:
+            own: the node's own address, which peers may call back on a link.
+            task_status: started when calls can be made.
+        """
+        config = self._config
+        self._own = Hello(
+            address=own,
+            max_calls=config.max_calls_per_peer,
+            window_bytes=_WINDOW_MESSAGES * config.max_message_bytes,
+            max_message_bytes=config.max_message_bytes,
+        )
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                task_status.started()
+                while True:
+                    await trio.sleep(_TICK_S)
+                    now = trio.current_time()
+                    for link in list(self._open):
+                        link.tick(now, config.idle_timeout_s)
+        finally:
+            self._nursery = None
+            for link in list(self._open):
+                link.abort()
+            with trio.CancelScope(shield=True):
+                await self._http.aclose()
+
+    def retire(self, reason: str) -> None:
+        """Make no more calls; links close when those in progress have been answered."""
+        self._is_closing = True
+        for link in list(self._open):
+            link.retire(reason)
+
+    async def drained(self) -> None:
+        """Wait until the last link has closed."""
+        while self._open:
+            await self._link_ended.park()
+
+    # ---- calls
+
+    async def call(self, node: NodeAddress, request: Request) -> Any:
+        """Send `request` to `node` and return its value; see `Transport.call`."""
+        self._check_size(request)
+        for _ in range(_ATTEMPTS):
+            link = await self._link_with(node)
+            if link is None:
+                return await self._http.call(node, _in_json(request))
+            with contextlib.suppress(LinkRetired):
+                return await link.call(request)
+        raise NodeUnreachable(f"{node} closes every link at once")
+
+    @asynccontextmanager
+    async def stream(self, node: NodeAddress, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
+        """Start a stream at `node`; see `Transport.stream`."""
+        self._check_size(request)
+        async with contextlib.AsyncExitStack() as stack:
+            for _ in range(_ATTEMPTS):
+                link = await self._link_with(node)
+                with contextlib.suppress(LinkRetired):
+                    if link is None:
+                        items = await stack.enter_async_context(self._http.stream(node, _in_json(request)))
+                    else:
+                        items = await stack.enter_async_context(link.stream(request))
+                    break
+            else:
+                raise NodeUnreachable(f"{node} closes every link at once")
+            yield items
+
+    def _check_size(self, request: Request) -> None:
+        size = len(request.args)
+        if size > self._config.max_message_bytes:
+            limit = self._config.max_message_bytes
+            raise MessageTooLarge(f"a request of {size:,} bytes is over the limit of {limit:,}")
+
+    # ---- making links
+
+    async def _link_with(self, node: NodeAddress) -> Link | None:
+        """Return a link with `node`; None when the node only speaks HTTP.
+
+        Raises:
+            NodeUnreachable: none can be made.
+        """
+        for _ in range(_ATTEMPTS):
+            link = self._links.get(node)
+            if link is not None and link.is_usable:
+                return link
+            if self._http_only_until.get(node, -math.inf) > trio.current_time():
+                return None
+            await self._dialed(node)
+        raise NodeUnreachable(f"{node} closes every link at once")
+
+    async def _dialed(self, node: NodeAddress) -> None:
+        """Have a link with `node` made, by this caller's attempt or another's that is under way.
+
+        Raises:
+            NodeUnreachable: none can be made.
+        """
+        dialing = self._dialing.get(node)
+        if dialing is None:
+            if self._nursery is None or self._is_closing:
+                raise NodeUnreachable("this node has stopped")
+            dialing = self._dialing[node] = _Dialing()
+            # In the transport's own nursery: the caller may be cancelled, and others wait for it, too.
+            self._nursery.start_soon(self._dial, node, dialing)
+        await dialing.done.wait()
+        if dialing.failure is not None:
+            raise NodeUnreachable(dialing.failure)
+
+    async def _dial(self, node: NodeAddress, dialing: _Dialing) -> None:
+        assert self._own is not None
+        link = None
+        try:
+            with trio.fail_after(self._config.connect_timeout_s):
+                stream = await trio.open_tcp_stream(node.ip, node.port)
+                try:
+                    peer, rest = await initiate(stream, self._own)
+                except BaseException:
+                    trio.lowlevel.notify_closing(stream.socket)
+                    stream.socket.close()
+                    raise
+            link = self._make(stream, peer, rest, node=node, is_initiator=True)
+        except PeerSpeaksHTTP:
+            self._http_only_until[node] = trio.current_time() + _HTTP_ONLY_S
+        except (OSError, trio.BrokenResourceError, HandshakeError) as exc:
+            dialing.failure = f"no connection to {node}: {exc}"
+        except trio.TooSlowError:
+            dialing.failure = f"no connection to {node} within {self._config.connect_timeout_s:g} s"
+        finally:
+            del self._dialing[node]
+            dialing.done.set()
+        if link is not None:
+            await self.keep(link)
+
+    async def accept(self, stream: trio.SocketStream, first: bytes) -> Link:
+        """Answer the begin of a link, of which `first` has been read; returns the link, which `keep` is to run.
+
+        Raises:
+            HandshakeError: the peer isn't a node that can be talked with.
+        """
+        if self._own is None or self._is_closing:
+            raise HandshakeError("this node is stopping")
+        with trio.fail_after(self._config.connect_timeout_s):
+            peer, rest = await accept(stream, self._own, first)
+        return self._make(stream, peer, rest, node=peer.address, is_initiator=False)
+
+    def _make(
+        self, stream: trio.SocketStream, peer: Hello, rest: bytes, *, node: NodeAddress | None, is_initiator: bool
+    ) -> Link:
+        assert self._own is not None
+        sock = _plain_socket(stream)
+        name = str(node) if node is not None else "a node without address"
+        link = Link(sock, self._own, peer, rest, self._handler, self._on_orphan, name=name, is_initiator=is_initiator)
+        self._open[link] = None
+        if node is not None:
+            self._prefer(node, link)
+        return link
+
+    def _prefer(self, node: NodeAddress, link: Link) -> None:
+        """Use `link` for calls to `node` from now on.
+
+        When both sides connect at the same time there are two links. Both keep the one that the smaller address has
+        made, and the other one becomes idle. An older link may be of the peer's previous life: the new one replaces it.
+        """
+        assert self._own is not None
+        other = self._links.get(node)
+        if other is not None and other.is_usable and link.opened_at - other.opened_at < _FRESH_S:
+            smaller_is_own = self._own.address is not None and self._own.address < node
+            if other.is_initiator == smaller_is_own and link.is_initiator != other.is_initiator:
+                return
+        self._links[node] = link
+
+    async def keep(self, link: Link) -> None:
+        """Run `link` to its end."""
+        try:
+            await link.run()
+        except* Exception as group:
+            _log.exception("a link was closed because of an error in this program", exc_info=group)
+        finally:
+            link.abort()
+            del self._open[link]
+            self._link_ended.unpark_all()
+            for node in [node for node, kept in self._links.items() if kept is link]:
+                del self._links[node]
+
+
+def _plain_socket(stream: trio.SocketStream) -> socket.socket:
+    """Return the stream's socket as the standard library's: many frames are read and written in one scheduler pass."""
+    trio.lowlevel.notify_closing(stream.socket)
+    sock = socket.socket(fileno=stream.socket.detach())
+    sock.setblocking(False)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        # Keep what is not yet sent out of the kernel's buffer, so that a short frame needn't wait behind megabytes.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _NOT_SENT_LOW_WATER_BYTES)
+    return sock
+
+
+def _in_json(request: Request) -> Request:
+    """Return `request` as the HTTP transport encodes it."""
+    args = JSON.encode(MESSAGEPACK.decode(request.args))
+    kwargs = None if request.kwargs is None else JSON.encode(MESSAGEPACK.decode(request.kwargs))
+    return Request(
+        gid=request.gid,
+        service=request.service,
+        method=request.method,
+        args=args,
+        kwargs=kwargs,
+        id=request.id,
+        caller=request.caller,
+    )

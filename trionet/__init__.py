@@ -23,6 +23,7 @@ from .errors import (
     NodeUnreachable,
     NotFound,
     NotPermitted,
+    OrphanedCalls,
     PreconditionFailed,
     RemoteError,
     ServiceNotFound,
@@ -33,6 +34,7 @@ from .errors import (
     TxnConflict,
     UnknownKey,
 )
+from .events import Event, Events, OrphanedCall
 from .group import Group
 from .identity import NID, SID, NodeAddress
 from .message import Remote
@@ -58,6 +60,8 @@ __all__ = [
     "DefiniteError",
     "EmptyGroup",
     "EncodeError",
+    "Event",
+    "Events",
     "Group",
     "GroupContext",
     "GroupNotFound",
@@ -73,6 +77,8 @@ __all__ = [
     "NodeUnreachable",
     "NotFound",
     "NotPermitted",
+    "OrphanedCall",
+    "OrphanedCalls",
     "PreconditionFailed",
     "Remote",
     "RemoteError",

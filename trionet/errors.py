@@ -30,7 +30,8 @@
     └── IndefiniteError             it may have happened
         ├── CallTimeout                 0
         ├── RemoteError                13   the handler's own exception
-        └── ConnectionLost           1100   lost after sending
+        ├── ConnectionLost           1100   lost after sending
+        └── OrphanedCalls            1101   cancelled, and not confirmed to have finished
 
 The numbers below 1000 are Maelstrom's (its ``doc/protocol.md``, "Errors"); the others are ours, and Maelstrom
 lets a program choose those from 1000 up. The two families are the one thing a caller must tell apart: after a
@@ -66,6 +67,7 @@ __all__ = [
     "NodeUnreachable",
     "NotFound",
     "NotPermitted",
+    "OrphanedCalls",
     "PreconditionFailed",
     "RemoteError",
     "SIDCollision",
@@ -296,6 +298,20 @@ class ConnectionLost(IndefiniteError):
     """The connection broke after the call had been sent."""
 
     code = 1100
+
+
+class OrphanedCalls(IndefiniteError):
+    """Calls were cancelled, and their handlers have not confirmed in time that they have finished.
+
+    Raised only where the caller asked for it, with ``orphans="raise"``.
+
+    Attributes:
+        calls: the id of each call and the node where it may still be running: ``{"ip:port": "id"}``.
+    """
+
+    code = 1101
+    fields = ("calls",)
+    calls: dict[str, str]
 
 
 def _printable(text: str) -> str:

@@ -219,9 +219,14 @@ class PreparedCall:
         Raises what `finish` does.
         """
         scope.deadline = min(scope.deadline, self._deadline)
-        with self._as_current(), scope, _translated():
-            async with aclosing(self.method.call(*self._args, **self._kwargs)) as items:
-                yield items
+        with self._as_current(), scope:
+            items = self.method.call(*self._args, **self._kwargs)
+            try:
+                async with aclosing(_one_by_one(items)) as translated:
+                    yield translated
+            finally:
+                with _translated():
+                    await items.aclose()
             return
         raise self._cut_short()
 
@@ -310,6 +315,17 @@ class Router:
         if prepared.method.is_stream:
             raise MalformedRequest(f"{call.service}/{call.method} is a stream: use comm.stream")
         return await prepared.finish(trio.CancelScope())
+
+
+async def _one_by_one(items: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
+    """Give the items of a handler, its exceptions translated, and not those of whoever takes them."""
+    while True:
+        with _translated():
+            try:
+                item = await anext(items)
+            except StopAsyncIteration:
+                return
+        yield item
 
 
 @contextmanager

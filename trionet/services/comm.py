@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from typing import TYPE_CHECKING, Any
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any, Literal
 
-from trionet.errors import RemoteError, TrionetError, error_from_wire, error_to_wire
+import trio
+
+from trionet.errors import MalformedRequest, OrphanedCalls, RemoteError, TrionetError, error_from_wire, error_to_wire
 from trionet.message import Remote, check_args
 from trionet.transports.base import Request
 
 from .base import rpc
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncGenerator, Generator, Mapping
 
+    from trionet.events import OrphanedCall
     from trionet.identity import NodeAddress
     from trionet.router import Router
     from trionet.transports.base import Transport
 
-__all__ = ["Comm"]
+__all__ = ["Comm", "Orphans", "raised_orphans"]
+
+
+Orphans = Literal["report", "raise"]
+"""What to do about cancelled calls that are not confirmed to have finished."""
 
 
 class Comm:
@@ -43,7 +51,7 @@ class Comm:
         return self._own
 
     @rpc
-    async def send(self, args: list[Any], remote: Remote) -> Any:
+    async def send(self, args: list[Any], remote: Remote, *, orphans: Orphans = "report") -> Any:
         """Call a method of another node, or of this one, and return its value.
 
         Deadlines and cancellation are Trio's: put ``trio.fail_after`` around it.
@@ -51,6 +59,8 @@ class Comm:
         Args:
             args: the positional arguments, a list or tuple.
             remote: where the call goes; with ``gid`` the name of a group, that node makes a group-wide call.
+            orphans: what to do when this call is cancelled and the node doesn't confirm in time that the handler has
+                finished: ``"report"`` it (an event, and the log), or ``"raise"`` `OrphanedCalls` as well.
 
         Raises:
             MalformedRequest: the arguments are no list, or the remote lacks node, service or method; nothing was sent.
@@ -62,9 +72,35 @@ class Comm:
         args = check_args(args)
         remote.check(with_node=True)
         assert remote.node is not None
-        return await self.call(remote.node, self.prepare(args, {}, remote))
+        with raised_orphans(orphans) as found:
+            return await self.call(remote.node, self.prepare(args, {}, remote, found))
 
-    def prepare(self, args: list[Any], kwargs: Mapping[str, Any], remote: Remote) -> Request:
+    @asynccontextmanager
+    async def stream(self, args: list[Any] | tuple[Any, ...], remote: Remote) -> AsyncGenerator[AsyncGenerator[Any]]:
+        """Run a method of another node that is an async generator; iterate over its items as they come.
+
+        ::
+
+            async with node.local.comm.stream([], remote) as items:
+                async for item in items:
+                    ...
+
+        The far side goes no further ahead than some buffers hold, and leaving the block ends it there. Raises what
+        `send` does, from the block's begin or from the iteration.
+        """
+        checked = check_args(args)
+        remote.check(with_node=True)
+        assert remote.node is not None
+        async with self.open_items(remote.node, self.prepare(checked, {}, remote)) as items:
+            yield items
+
+    def prepare(
+        self,
+        args: list[Any],
+        kwargs: Mapping[str, Any],
+        remote: Remote,
+        orphans: list[OrphanedCall] | None = None,
+    ) -> Request:
         """Return the call, its arguments encoded once for however many nodes it goes to.
 
         Raises:
@@ -79,15 +115,40 @@ class Comm:
             kwargs=codec.encode(dict(kwargs)) if kwargs else None,
             id=f"{self._prefix}-{next(self._numbers):x}",
             caller=self.own,
+            orphans=orphans,
         )
 
     async def call(self, node: NodeAddress, request: Request) -> Any:
         """Send a prepared call to `node`; return its value or raise its error, which then names the node."""
-        try:
+        with _naming(node):
             return await (self._call_self(request) if node == self._own else self._transport.call(node, request))
-        except TrionetError as exc:
-            exc.node = exc.node or str(node)
-            raise
+
+    @asynccontextmanager
+    async def open_items(self, node: NodeAddress, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
+        """Start a prepared stream at `node`; gives an async iterator over its items."""
+        stream = self._stream_self(request) if node == self._own else self._transport.stream(node, request)
+        async with AsyncExitStack() as stack:
+            with _naming(node):
+                items = await stack.enter_async_context(stream)
+            yield await stack.enter_async_context(aclosing(_named(items, node)))
+
+    @asynccontextmanager
+    async def _stream_self(self, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
+        codec = self._transport.codec
+
+        async def travelled(items: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
+            async for item in items:
+                try:
+                    encoded = codec.encode(item)
+                except TrionetError as exc:
+                    raise RemoteError.from_exception(exc) from exc
+                yield codec.decode(encoded)
+
+        prepared = self._router.prepare(request.received(codec, None))
+        if not prepared.method.is_stream:
+            raise MalformedRequest(f"{request.service}/{request.method} is no stream: use comm.send")
+        async with prepared.stream(trio.CancelScope()) as items, aclosing(travelled(items)) as copies:
+            yield copies
 
     async def _call_self(self, request: Request) -> Any:
         """Straight to the router, through the same bytes."""
@@ -100,3 +161,40 @@ class Comm:
             return codec.decode(codec.encode(value))
         except TrionetError as exc:
             raise RemoteError.from_exception(exc) from exc
+
+
+@contextmanager
+def raised_orphans(orphans: Orphans) -> Generator[list[OrphanedCall] | None]:
+    """Gather the orphans of the calls made inside, and raise them in the end, if that is what the caller wants.
+
+    Raises:
+        OrphanedCalls: there are some.
+    """
+    if orphans == "report":
+        yield None
+        return
+    if orphans != "raise":
+        raise MalformedRequest(f"orphans is 'report' or 'raise', not {orphans!r}")
+    found: list[OrphanedCall] = []
+    try:
+        yield found
+    finally:
+        if found:
+            nodes = {orphan.node: orphan.id for orphan in found}
+            raise OrphanedCalls(f"cancelled calls may still be running on {', '.join(nodes)}", calls=nodes)
+
+
+@contextmanager
+def _naming(node: NodeAddress) -> Generator[None]:
+    """Have errors say which node they are from."""
+    try:
+        yield
+    except TrionetError as exc:
+        exc.node = exc.node or str(node)
+        raise
+
+
+async def _named(items: AsyncGenerator[Any], node: NodeAddress) -> AsyncGenerator[Any]:
+    with _naming(node):
+        async for item in items:
+            yield item

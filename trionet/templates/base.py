@@ -10,15 +10,18 @@ import trio
 from trionet.errors import EmptyGroup, GroupNotFound, TrionetError
 from trionet.message import Remote, check_args
 from trionet.nurseries import open_background_nursery
+from trionet.services.comm import Orphans, raised_orphans
 
 from .fan_out import ALL_MEMBERS, Wait, collect, count_to_wait_for
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
 
+    from trionet.events import OrphanedCall
     from trionet.identity import SID, NodeAddress
     from trionet.replies import Replies
     from trionet.services import LocalServices
+    from trionet.transports.base import Request
 
 __all__ = ["GroupContext", "Template"]
 
@@ -76,6 +79,7 @@ class Template:
         kwargs: Mapping[str, Any] | None = None,
         wait: Wait = ALL_MEMBERS,
         partial: bool = False,
+        orphans: Orphans = "report",
     ) -> Replies[Any]:
         """Call `remote` on every member at once, and collect what they answer.
 
@@ -87,6 +91,8 @@ class Template:
                 there are as many are cancelled, and their nodes are in neither map.
             partial: when the caller's deadline strikes, return what has arrived, with `CallTimeout` in the errors for
                 the members that had not answered.
+            orphans: what to do about calls that were cancelled and not confirmed in time to have finished: ``"report"``
+                (an event, and the log), or ``"raise"`` `OrphanedCalls` as well.
 
         Raises:
             EmptyGroup: the group has no members.
@@ -94,31 +100,41 @@ class Template:
             MalformedRequest: the arguments are no list, or the remote names a node, or no service or method.
             EncodeError: an argument can't travel.
         """
-        members, request = self._prepared(args, remote, kwargs or {})
-        comm = self.context.local.comm
-        enough = count_to_wait_for(wait, len(members))
-        return await collect(members, lambda node: comm.call(node, request), enough=enough, partial=partial)
+        with raised_orphans(orphans) as found:
+            members, request = self._prepared(args, remote, kwargs or {}, found)
+            comm = self.context.local.comm
+            enough = count_to_wait_for(wait, len(members))
+            return await collect(members, lambda node: comm.call(node, request), enough=enough, partial=partial)
 
     @asynccontextmanager
     async def open_stream(
-        self, args: list[Any] | tuple[Any, ...], remote: Remote
+        self, args: list[Any] | tuple[Any, ...], remote: Remote, *, items: bool = False
     ) -> AsyncGenerator[trio.MemoryReceiveChannel[tuple[SID, Any]]]:
         """Call `remote` on every member at once; iterate over the answers as they come.
 
         Gives an async iterable of ``(sid, value or TrionetError)``. Leaving the block cancels what is still running.
         Raises what `fan_out` does.
+
+        Args:
+            args: the positional arguments.
+            remote: what to call; it names no node.
+            items: whether the method is an async generator; then each of its items comes as ``(sid, item)``.
         """
         members, request = self._prepared(args, remote, {})
         comm = self.context.local.comm
-        send, receive = trio.open_memory_channel[tuple["SID", Any]](len(members))
+        send, receive = trio.open_memory_channel[tuple["SID", Any]](0)
 
         async def ask_one(sid: SID, node: NodeAddress, channel: trio.MemorySendChannel[tuple[SID, Any]]) -> None:
             with channel:
                 try:
-                    outcome = await comm.call(node, request)
+                    if items:
+                        async with comm.open_items(node, request) as stream:
+                            async for item in stream:
+                                await channel.send((sid, item))
+                    else:
+                        await channel.send((sid, await comm.call(node, request)))
                 except TrionetError as exc:
-                    outcome = exc
-                channel.send_nowait((sid, outcome))
+                    await channel.send((sid, exc))
 
         async with open_background_nursery() as nursery:
             with send:
@@ -126,9 +142,11 @@ class Template:
                     nursery.start_soon(ask_one, sid, node, send.clone())
             yield receive
 
-    def _prepared(self, args: object, remote: Remote, kwargs: Mapping[str, Any]) -> tuple[dict[SID, NodeAddress], Any]:
+    def _prepared(
+        self, args: object, remote: Remote, kwargs: Mapping[str, Any], orphans: list[OrphanedCall] | None = None
+    ) -> tuple[dict[SID, NodeAddress], Request]:
         remote.check(with_node=False)
         members = self.context.members()
         if not members:
             raise EmptyGroup(f"the group {self.context.gid!r} has no members")
-        return members, self.context.local.comm.prepare(check_args(args), kwargs, remote)
+        return members, self.context.local.comm.prepare(check_args(args), kwargs, remote, orphans)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from trionet.message import Remote
 from trionet.replies import Replies
 from trionet.services.base import rpc
+from trionet.services.comm import Orphans
 
 from .base import Template
 from .fan_out import ALL_MEMBERS, Wait
@@ -26,16 +27,22 @@ class GroupComm(Template):
 
     @rpc
     async def send(
-        self, args: list[Any], remote: Remote, *, wait: Wait = ALL_MEMBERS, partial: bool = False
+        self,
+        args: list[Any],
+        remote: Remote,
+        *,
+        wait: Wait = ALL_MEMBERS,
+        partial: bool = False,
+        orphans: Orphans = "report",
     ) -> Replies[Any]:
         """Call a method on every member at once; return the node-to-value and node-to-error maps.
 
         Arguments and errors are those of `Template.fan_out`.
         """
-        return await self.fan_out(args, remote, wait=wait, partial=partial)
+        return await self.fan_out(args, remote, wait=wait, partial=partial, orphans=orphans)
 
     def stream(
-        self, args: list[Any] | tuple[Any, ...], remote: Remote
+        self, args: list[Any] | tuple[Any, ...], remote: Remote, *, items: bool = False
     ) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[tuple[SID, Any]]]:
         """Call a method on every member at once, and get the answers one by one as they come.
 
@@ -45,6 +52,7 @@ class GroupComm(Template):
                 async for sid, outcome in answers:
                     ...
 
-        An outcome is the value, or a `TrionetError`. Leaving the block cancels the calls that are still running.
+        An outcome is the value, or a `TrionetError`. With ``items=True`` the method is an async generator, and each of
+        its items comes by itself. Leaving the block cancels the calls that are still running.
         """
-        return self.open_stream(args, remote)
+        return self.open_stream(args, remote, items=items)

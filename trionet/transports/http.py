@@ -64,18 +64,23 @@ class HTTPTransport:
         """Send `request` to `node` and return its value."""
         check_size(request.args, self._max_message_bytes, "a request")
         async with self._exchange(node, request) as response:
+            if response.headers.get("Content-Type") == STREAM_TYPE:
+                raise MalformedRequest(f"{request.service}/{request.method} is a stream: use comm.stream")
             status, body = response.status_code, bytearray()
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) > 2 * self._max_message_bytes:
-                    raise ConnectionLost(f"the reply of {node} is over the size limit")
+            with _translated(node):
+                async for chunk in response.aiter_bytes():
+                    body += chunk
+                    if len(body) > 2 * self._max_message_bytes:
+                        raise ConnectionLost(f"the reply of {node} is over the size limit")
         try:
             answer = self.codec.decode(body)
-            if "error" in answer:
-                raise error_from_wire(answer["error"])
-            return _value_of(answer)
+            error = error_from_wire(answer["error"]) if "error" in answer else None
+            value = _value_of(answer) if error is None else None
         except (DecodeError, TypeError, KeyError, AttributeError) as exc:
             raise ConnectionLost(f"{node} answered with HTTP status {status}, but not as a trionet node does") from exc
+        if error is not None:  # raised out here, because a GroupNotFound is a KeyError, too
+            raise error
+        return value
 
     @asynccontextmanager
     async def stream(self, node: NodeAddress, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
@@ -111,9 +116,11 @@ class HTTPTransport:
             headers[TIMEOUT_HEADER] = f"{left_s:.6f}"
         path = "/".join(quote(part, safe="") for part in (request.gid, request.service, request.method))
         url = f"http://{node}/{path}{_query(request)}"
-        with _translated(node):
-            async with self._client(node).stream("PUT", url, content=request.args, headers=headers) as response:
-                yield response
+        async with contextlib.AsyncExitStack() as stack:
+            with _translated(node):
+                sent = self._client(node).stream("PUT", url, content=request.args, headers=headers)
+                response = await stack.enter_async_context(sent)
+            yield response
 
     def _client(self, node: NodeAddress) -> httpx.AsyncClient:
         client = self._clients.get(node)

@@ -38,7 +38,7 @@ from .events import Event, Events, OrphanedCall
 from .group import Group
 from .identity import NID, SID, NodeAddress
 from .message import Remote
-from .node import Node, open_node, run, serve_node
+from .node import Node, NodeStatistics, open_node, run, serve_node
 from .replies import Aggregate, Replies
 from .router import CurrentCall, current_call
 from .services.base import rpc
@@ -74,6 +74,7 @@ __all__ = [
     "Node",
     "NodeAddress",
     "NodeConfig",
+    "NodeStatistics",
     "NodeUnreachable",
     "NotFound",
     "NotPermitted",

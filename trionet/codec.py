@@ -33,6 +33,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import datetime
+import inspect
 import math
 import uuid
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
@@ -73,13 +74,15 @@ def register_type(cls: type[T] | None = None, /, *, name: str | None = None) -> 
         name: what stands for the type on the wire; default its import path, ``"module:qualname"``.
 
     Raises:
-        MalformedRequest: `cls` is neither, has fields that its constructor does not take, or the name is taken.
+        MalformedRequest: `cls` is neither, its constructor does not take its fields alone, or the name is taken.
     """
     if cls is None:
         return lambda cls: register_type(cls, name=name)
     if dataclasses.is_dataclass(cls):
-        if not all(field.init for field in dataclasses.fields(cls)):
-            raise MalformedRequest(f"{cls.__qualname__} has fields that its constructor does not take")
+        try:
+            inspect.signature(cls).bind(**dict.fromkeys(_field_names(cls)))
+        except TypeError as exc:
+            raise MalformedRequest(f"the constructor of {cls.__qualname__} does not take just its fields") from exc
     elif not issubclass(cls, msgspec.Struct):
         raise MalformedRequest(f"{cls.__qualname__} is neither a msgspec.Struct nor a dataclass")
     name = name or f"{cls.__module__}:{cls.__qualname__}"
@@ -105,6 +108,13 @@ class _CannotTravel(Exception):
     def __init__(self, reason: str) -> None:
         self.reason = reason
         self.steps: list[str] = []
+
+
+def _key_step(key: Any) -> str:
+    try:
+        return f"[{key!r:.40}]"
+    except Exception:  # an int of more digits than Python shows, or a repr of the user's that raises
+        return f"[a key of type {type(key).__name__}]"
 
 
 class _Lowering:
@@ -154,7 +164,7 @@ class _Lowering:
                 pairs.append([self.lower(key, depth + 1), self.lower(item, depth + 1)])
             return {"$map": pairs}
         except _CannotTravel as reason:
-            reason.steps.append(f"[{key!r:.40}]")
+            reason.steps.append(_key_step(key))
             raise
 
     def _plain_key(self, key: Any) -> bool:
@@ -172,8 +182,8 @@ class _Lowering:
         if kind is NodeAddress:
             return {"$address": [value.ip, value.port]}
         if isinstance(value, TrionetError):
-            return {"$error": error_to_wire(value)}
-        if isinstance(value, Replies):
+            return {"$error": self._dict(error_to_wire(value), depth)}
+        if kind is Replies or kind is Aggregate:
             return {"$replies": self._fields(value, value._attributes(), depth)}  # noqa: SLF001  same package
         if (name := _names_by_type.get(kind)) is not None:
             return {"$type": [name, self._fields(value, _field_names(kind), depth)]}
@@ -227,7 +237,21 @@ def _raise_registered(content: Any, depth: int) -> Any:
     cls = _types_by_name.get(name)
     if cls is None:
         raise DecodeError(f"no type is registered here as {name!r:.80}")
-    return cls(**{field: _raise(item, depth + 1) for field, item in fields.items()})
+    values = {field: _raise(item, depth + 1) for field, item in fields.items()}
+    try:
+        return cls(**values)
+    except Exception as exc:  # it is the user's, and may raise what it likes
+        raise DecodeError(f"not a {name}: {exc}") from exc
+
+
+def _raise_float(content: Any, _: int) -> float:
+    if content not in ("nan", "inf", "-inf"):
+        raise DecodeError("expected nan, inf or -inf")
+    return float(content)  # another nan each time: one object would be one key of a dict
+
+
+def _refuse_extension(code: int, _: memoryview) -> Any:
+    raise DecodeError(f"unknown extension type {code}")
 
 
 def _raise_replies(content: Any, depth: int) -> Replies[Any]:
@@ -242,7 +266,7 @@ def _raise_replies(content: Any, depth: int) -> Replies[Any]:
 
 _TAGS: dict[str, Callable[[Any, int], Any]] = {
     "$bytes": lambda content, _: base64.b64decode(content, validate=True),
-    "$float": lambda content, _: {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}[content],
+    "$float": _raise_float,
     "$int": lambda content, _: int(content, 16),
     "$tuple": lambda content, depth: tuple(_raise_list(content, depth)),
     "$set": lambda content, depth: set(_raise_list(content, depth)),
@@ -252,7 +276,7 @@ _TAGS: dict[str, Callable[[Any, int], Any]] = {
     "$uuid": lambda content, _: uuid.UUID(hex=content),
     "$type": _raise_registered,
     "$address": lambda content, _: NodeAddress(*content),
-    "$error": lambda content, _: error_from_wire(content),
+    "$error": lambda content, depth: error_from_wire(_raise(content, depth)),
     "$replies": _raise_replies,
 }
 
@@ -265,11 +289,15 @@ class Codec:
     """
 
     def __init__(self, wire: Literal["json", "messagepack"]) -> None:
-        format_ = msgspec.json if wire == "json" else msgspec.msgpack
         self.content_type = f"application/{'json' if wire == 'json' else 'vnd.msgpack'}"
         self._lower = _Lowering(wire).lower
-        self._encode = format_.Encoder().encode
-        self._decode = format_.Decoder().decode
+        self._encode: Callable[[Any], bytes]
+        self._decode: Callable[[bytes | bytearray | memoryview], Any]
+        if wire == "json":
+            self._encode, self._decode = msgspec.json.Encoder().encode, msgspec.json.Decoder().decode
+        else:
+            self._encode = msgspec.msgpack.Encoder().encode
+            self._decode = msgspec.msgpack.Decoder(ext_hook=_refuse_extension).decode
 
     def encode(self, value: Any) -> bytes:
         """Return `value` as bytes.
@@ -278,8 +306,7 @@ class Codec:
             EncodeError: something in it cannot travel; its ``path`` says where.
         """
         try:
-            encoded: bytes = self._encode(self._lower(value))
-            return encoded
+            return self._encode(self._lower(value))
         except _CannotTravel as reason:
             path = "$" + "".join(reversed(reason.steps))
             path = path if len(path) <= 200 else f"{path[:100]}…{path[-90:]}"  # noqa: PLR2004  shown to a person
@@ -330,11 +357,15 @@ def _find_surrogate(value: Any, path: str = "$") -> str | None:
         return None
     children: list[tuple[str, Any]] = []
     if isinstance(value, dict):
-        children = [(f"{path}[{key!r:.40}]", child) for key, item in value.items() for child in (key, item)]
+        children = [(path + _key_step(key), child) for key, item in value.items() for child in (key, item)]
     elif isinstance(value, list | tuple | set | frozenset):
         children = [(f"{path}[{index}]", item) for index, item in enumerate(value)]
     elif type(value) in _names_by_type:
         children = [(f"{path}.{name}", getattr(value, name)) for name in _field_names(type(value))]
+    elif isinstance(value, Replies):
+        children = [(f"{path}.{name}", getattr(value, name)) for name in value._attributes()]  # noqa: SLF001
+    elif isinstance(value, NodeAddress):
+        children = [(f"{path}.ip", value.ip)]
     return next((found for place, child in children if (found := _find_surrogate(child, place))), None)
 
 

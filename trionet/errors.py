@@ -316,7 +316,7 @@ class OrphanedCalls(IndefiniteError):
 
 def _printable(text: str) -> str:
     """Return `text` as what UTF-8 can say, its end kept when it is too long."""
-    return text[-_MAX_TEXT_CHARS:].encode("utf-8", "backslashreplace").decode()
+    return text[-_MAX_TEXT_CHARS:].encode("utf-8", "backslashreplace").decode()[-_MAX_TEXT_CHARS:]
 
 
 def _subclasses(cls: type[TrionetError]) -> list[type[TrionetError]]:

@@ -10,6 +10,7 @@ import msgspec
 import trio
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Self
 
 __all__ = ["Event", "EventBus", "Events", "OrphanedCall"]
@@ -74,6 +75,11 @@ class EventBus:
 
     def __init__(self) -> None:
         self._watching: weakref.WeakSet[Events] = weakref.WeakSet()
+        self._listeners: list[Callable[[Event], None]] = []
+
+    def listen(self, listener: Callable[[Event], None]) -> None:
+        """Have `listener` called with each event, before it is given to those who watch."""
+        self._listeners.append(listener)
 
     def watch(self) -> Events:
         """Return an iterator over the events from now on; it ends its subscription by being dropped."""
@@ -82,6 +88,8 @@ class EventBus:
         return events
 
     def publish(self, event: Event) -> None:
-        """Give `event` to all who watch."""
+        """Give `event` to all who listen and watch."""
+        for listener in self._listeners:
+            listener(event)
         for events in list(self._watching):
             events.put(event)

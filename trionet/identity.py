@@ -123,9 +123,14 @@ def check_gid(gid: object) -> str:
 
 def check_name(name: object, what: str) -> str:
     """Return `name` if it is 1 to 128 of ASCII letters, digits, ``_``, ``-``, ``.``; else raise `MalformedRequest`."""
-    if not isinstance(name, str) or not _NAME.match(name):
+    if not (isinstance(name, str) and _is_name(name)):
         raise MalformedRequest(f"a {what} is 1 to 128 of letters, digits, '_', '-' and '.', not {name!r:.100}")
     return name
+
+
+@lru_cache(maxsize=4096)
+def _is_name(text: str) -> bool:
+    return _NAME.match(text) is not None
 
 
 def is_loopback(ip: str) -> bool:

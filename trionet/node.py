@@ -12,11 +12,12 @@ import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
 import trio
 
 from .config import NodeConfig, import_reference
 from .errors import GroupNotFound, MalformedRequest, TemporarilyUnavailable
-from .events import EventBus, Events, OrphanedCall
+from .events import Event, EventBus, Events, OrphanedCall
 from .group import Group
 from .identity import NID, SID, NodeAddress, check_name
 from .message import LOCAL
@@ -37,11 +38,24 @@ if TYPE_CHECKING:
     from .transports.base import Endpoint
     from .transports.memory import MemoryFabric
 
-__all__ = ["Node", "open_node", "run", "serve_node"]
+__all__ = ["Node", "NodeStatistics", "open_node", "run", "serve_node"]
 
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
+
+
+class NodeStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """Figures about a node.
+
+    Attributes:
+        calls_served: calls of others, and of itself, that it has taken on.
+        calls_orphaned: calls that it made, that were cancelled, and whose handler did not confirm in time that it has
+            finished.
+    """
+
+    calls_served: int
+    calls_orphaned: int
 
 
 class Node:
@@ -57,6 +71,8 @@ class Node:
         self._endpoint = endpoint
         self._router = router
         self._bus = bus
+        self._calls_orphaned = 0
+        bus.listen(self._note)
         self._groups: dict[str, Group] = {}
         self._templates: dict[str, Callable[[GroupContext], Any]] = {}
         self._stopping = trio.Event()
@@ -120,6 +136,10 @@ class Node:
         for group in self._groups.values():
             group.add_template(name, template)
 
+    def statistics(self) -> NodeStatistics:
+        """Return figures about the node at this moment."""
+        return NodeStatistics(calls_served=self._router.served, calls_orphaned=self._calls_orphaned)
+
     def events(self) -> Events:
         """Return an async iterator over what happens from now on: instances of `Event`."""
         return self._bus.watch()
@@ -150,6 +170,18 @@ class Node:
     def group_removed(self, gid: str) -> None:
         """The `groups` service has lost a group."""
         self._groups.pop(gid).end()
+
+    def _note(self, event: Event) -> None:
+        match event:
+            case OrphanedCall():
+                self._calls_orphaned += 1
+                _log.warning(
+                    "the call %s/%s/%s to %s was cancelled, and may still be running there",
+                    event.gid,
+                    event.service,
+                    event.method,
+                    event.node,
+                )
 
     async def _begin(self) -> None:
         self.local.groups.begin(self.address)
@@ -221,15 +253,11 @@ async def open_node(config: NodeConfig | None = None, *, fabric: MemoryFabric | 
 
 
 async def _open_endpoint(config: NodeConfig, fabric: MemoryFabric | None, router: Router, bus: EventBus) -> Endpoint:
-    def on_orphan(orphan: OrphanedCall) -> None:
-        _log.warning("a cancelled call may still be running: %s", orphan)
-        bus.publish(orphan)
-
     if fabric is not None:
         return fabric.endpoint(config, router)
     from .transports.network import open_network_endpoint
 
-    return await open_network_endpoint(config, router, on_orphan)
+    return await open_network_endpoint(config, router, bus.publish)
 
 
 async def serve_node(

@@ -11,8 +11,8 @@ import contextvars
 import inspect
 import math
 import typing
-from contextlib import aclosing, asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import aclosing, asynccontextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 import trio
@@ -27,11 +27,11 @@ from .errors import (
     TemporarilyUnavailable,
     TrionetError,
 )
-from .identity import NodeAddress
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 
+    from .identity import NodeAddress
     from .message import Call
 
 __all__ = ["CurrentCall", "HandlerCancelled", "Method", "PreparedCall", "Router", "current_call"]
@@ -39,20 +39,27 @@ __all__ = ["CurrentCall", "HandlerCancelled", "Method", "PreparedCall", "Router"
 _current: contextvars.ContextVar[CurrentCall] = contextvars.ContextVar("trionet_current_call")
 
 
-class CurrentCall(msgspec.Struct, frozen=True, kw_only=True):
+class CurrentCall:
     """The call that a handler is answering.
 
     Attributes:
         id: the caller's id for it; the same at every member of a fan-out.
         caller: the calling node as it says, or None for a person with curl.
         gid: the group it was called through; ``"local"`` for a node's own services.
-        deadline: on this node's Trio clock; ``inf`` without one.
     """
 
-    id: str
-    caller: NodeAddress | None
-    gid: str
-    deadline: float
+    __slots__ = ("_deadline", "caller", "gid", "id")
+
+    def __init__(self, call: Call, deadline: float) -> None:
+        self.id: str = call.id
+        self.caller: NodeAddress | None = call.caller
+        self.gid: str = call.gid
+        self._deadline = deadline
+
+    @property
+    def deadline(self) -> float:
+        """When its time is over, on this node's Trio clock; ``inf`` without a deadline."""
+        return min(self._deadline, trio.current_effective_deadline())
 
 
 def current_call() -> CurrentCall:
@@ -193,8 +200,13 @@ class PreparedCall:
             RemoteError: the handler raised.
             TrionetError: the handler raised it as its answer.
         """
-        with self._as_current(), _translated():
+        token = _current.set(CurrentCall(self._call, self._deadline))
+        try:
             return self.method.call(*self._args, **self._kwargs)
+        except BaseException as exc:
+            _reraise(exc)
+        finally:
+            _current.reset(token)
 
     async def finish(self, scope: trio.CancelScope, awaitable: Awaitable[Any] | None = None) -> Any:
         """Run the method, or the awaitable that `begin` returned, to its end inside `scope`; return its value.
@@ -206,10 +218,16 @@ class PreparedCall:
             TrionetError: the handler raised it as its answer.
         """
         scope.deadline = min(scope.deadline, self._deadline)
-        with self._as_current(), scope, _translated():
-            if awaitable is None:
-                awaitable = self.method.call(*self._args, **self._kwargs)
-            return await awaitable if inspect.isawaitable(awaitable) else awaitable
+        token = _current.set(CurrentCall(self._call, self._deadline))
+        try:
+            with scope:
+                if awaitable is None:
+                    awaitable = self.method.call(*self._args, **self._kwargs)
+                return await awaitable if inspect.isawaitable(awaitable) else awaitable
+        except BaseException as exc:
+            _reraise(exc)
+        finally:
+            _current.reset(token)
         raise self._cut_short()
 
     @asynccontextmanager
@@ -219,31 +237,24 @@ class PreparedCall:
         Raises what `finish` does.
         """
         scope.deadline = min(scope.deadline, self._deadline)
-        with self._as_current(), scope:
-            items = self.method.call(*self._args, **self._kwargs)
-            try:
-                async with aclosing(_one_by_one(items)) as translated:
-                    yield translated
-            finally:
-                with _translated():
-                    await items.aclose()
-            return
+        token = _current.set(CurrentCall(self._call, self._deadline))
+        try:
+            with scope:
+                items = self.method.call(*self._args, **self._kwargs)
+                try:
+                    async with aclosing(_one_by_one(items)) as translated:
+                        yield translated
+                finally:
+                    await _close(items)
+                return
+        finally:
+            _current.reset(token)
         raise self._cut_short()
 
     def _cut_short(self) -> Exception:
         if trio.current_time() >= self._deadline:
             return CallTimeout(f"{self._call.gid}/{self._call.service}/{self._call.method} ran out of time")
         return HandlerCancelled()
-
-    @contextmanager
-    def _as_current(self) -> Generator[None]:
-        call = self._call
-        deadline = min(self._deadline, trio.current_effective_deadline())
-        token = _current.set(CurrentCall(id=call.id, caller=call.caller, gid=call.gid, deadline=deadline))
-        try:
-            yield
-        finally:
-            _current.reset(token)
 
 
 class Router:
@@ -320,31 +331,35 @@ class Router:
 async def _one_by_one(items: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
     """Give the items of a handler, its exceptions translated, and not those of whoever takes them."""
     while True:
-        with _translated():
-            try:
-                item = await anext(items)
-            except StopAsyncIteration:
-                return
+        try:
+            item = await anext(items)
+        except StopAsyncIteration:
+            return
+        except BaseException as exc:
+            _reraise(exc)
         yield item
 
 
-@contextmanager
-def _translated() -> Generator[None]:
-    """Translate what a handler raises.
+async def _close(items: AsyncGenerator[Any]) -> None:
+    try:
+        await items.aclose()
+    except BaseException as exc:
+        _reraise(exc)
+
+
+def _reraise(exc: BaseException) -> NoReturn:
+    """Raise what a handler's `exc` means to its caller.
 
     BaseException is caught, against the habit: a handler's SystemExit must not end the node that serves it.
     """
-    try:
-        yield
-    except (trio.Cancelled, KeyboardInterrupt):
-        raise
-    except TrionetError as exc:
-        # An error that came from a call the handler made tells of that call, not of this one.
-        raise exc if exc.node is None else RemoteError.from_exception(exc) from exc
-    except BaseExceptionGroup as exc:
-        ending, _ = exc.split((trio.Cancelled, KeyboardInterrupt))
-        if ending is not None:
-            raise ending  # noqa: B904  its leaves carry their own causes
-        raise RemoteError.from_exception(exc) from exc
-    except BaseException as exc:
-        raise RemoteError.from_exception(exc) from exc
+    match exc:
+        case trio.Cancelled() | KeyboardInterrupt():
+            raise exc
+        case TrionetError() if exc.node is None:
+            raise exc
+        case BaseExceptionGroup():
+            ending, _ = exc.split((trio.Cancelled, KeyboardInterrupt))
+            if ending is not None:
+                raise ending
+    # An error with a node came from a call that the handler made: it tells of that call, not of this one.
+    raise RemoteError.from_exception(exc) from exc

@@ -72,6 +72,8 @@ class Comm:
         args = check_args(args)
         remote.check(with_node=True)
         assert remote.node is not None
+        if orphans == "report":
+            return await self.call(remote.node, self.prepare(args, {}, remote))
         with raised_orphans(orphans) as found:
             return await self.call(remote.node, self.prepare(args, {}, remote, found))
 
@@ -120,8 +122,11 @@ class Comm:
 
     async def call(self, node: NodeAddress, request: Request) -> Any:
         """Send a prepared call to `node`; return its value or raise its error, which then names the node."""
-        with _naming(node):
+        try:
             return await (self._call_self(request) if node == self._own else self._transport.call(node, request))
+        except TrionetError as exc:
+            exc.node = exc.node or str(node)
+            raise
 
     @asynccontextmanager
     async def open_items(self, node: NodeAddress, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:

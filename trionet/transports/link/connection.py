@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import logging
 import socket
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
 from .flow import RoundTrip
 from .frames import (
     CALLS,
-    CHUNK_BYTES,
     REPLIES,
     Abandon,
     Bye,
@@ -46,11 +45,10 @@ from .outbox import Outbox
 from .outgoing import OutgoingCalls
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import Callable
 
     from trionet.events import OrphanedCall
-    from trionet.transports.base import Handler, Request
+    from trionet.transports.base import Handler
 
 __all__ = ["Link"]
 
@@ -68,6 +66,7 @@ class Link:
     Attributes:
         peer: what the other side said of itself.
         is_initiator: whether this side made the connection.
+        calls: makes calls on it.
         opened_at: when, on Trio's clock.
         round_trip: the measured round trips.
     """
@@ -100,7 +99,7 @@ class Link:
         self._pings: dict[int, float] = {}
         self._bye_sent = self._bye_received = self._is_closed = False
         self._outbox = Outbox(sock, peer.window_bytes, self._cut_off)
-        self._outgoing = OutgoingCalls(self._outbox, peer, self.round_trip, name, on_orphan, self._became_idle)
+        self.calls = OutgoingCalls(self._outbox, peer, self.round_trip, name, on_orphan, self._became_idle)
         self._incoming: IncomingCalls | None = None
 
     # ---- its life
@@ -113,20 +112,12 @@ class Link:
     @property
     def is_idle(self) -> bool:
         """Whether no call is in progress, in either direction."""
-        return not (self._outgoing or self._incoming)
+        return not (self.calls or self._incoming)
 
     @property
     def idle_since(self) -> float | None:
         """Since when no call has been in progress, on Trio's clock; None while one is."""
         return self._idle_since if self.is_idle else None
-
-    async def call(self, request: Request) -> Any:
-        """Make a call and return its value; see `OutgoingCalls.call`."""
-        return await self._outgoing.call(request)
-
-    def stream(self, request: Request) -> AbstractAsyncContextManager[AsyncGenerator[Any]]:
-        """Start a stream; see `OutgoingCalls.stream`."""
-        return self._outgoing.stream(request)
 
     async def run(self) -> None:
         """Carry calls until either side is done, or the connection breaks."""
@@ -160,7 +151,7 @@ class Link:
         if self._is_closed:
             return
         self._is_closed = True
-        self._outgoing.close(reason)
+        self.calls.close(reason)
         self._outbox.close()
         self._scope.cancel()
         trio.lowlevel.notify_closing(self._sock)
@@ -174,7 +165,7 @@ class Link:
         if not (self._bye_sent or self._is_closed):
             self._bye_sent = True
             self._outbox.put(Bye(reason))
-            self._outgoing.retire()
+            self.calls.retire()
 
     def _is_finished(self) -> bool:
         """Whether there will be nothing more to say."""
@@ -229,14 +220,19 @@ class Link:
                 return
             self._heard_at = trio.current_time()
             self._take(data)
-            if len(data) >= CHUNK_BYTES:
+            if len(data) < _READ_BYTES and not self._is_closed:
+                await trio.lowlevel.wait_readable(self._sock)  # that was all there was
+            else:
                 await trio.lowlevel.checkpoint()  # there is probably more; let others run in between
 
     def _take(self, data: bytes) -> None:
+        self._outbox.is_held = True
         for frame, size in self._decoder.feed(data):
             self._act(frame, size)
             if self._is_closed:
                 return
+        self._outbox.is_held = False
+        self._outbox.flush()
 
     def _act(self, frame: Frame, size: int) -> None:  # noqa: C901, PLR0912  one flat case for each kind of frame
         """Do what `frame` says; the most frequent kinds come first."""
@@ -245,9 +241,9 @@ class Link:
             case CallFrame():
                 self._incoming.take_call(frame, 0)
             case Reply() | Error() | Cancelled() | End():
-                self._outgoing.take_answer(frame)
+                self.calls.take_answer(frame)
             case Item():
-                self._outgoing.take_item(frame, size)
+                self.calls.take_item(frame, size)
             case Credit():
                 self._incoming.take_credit(frame)
             case Cancel():
@@ -267,7 +263,7 @@ class Link:
                     self.round_trip.add(trio.current_time() - sent_at)
             case Bye():
                 self._bye_received = True
-                self._outgoing.retire()
+                self.calls.retire()
                 self.retire("so be it")
                 self._outbox.wake()
             case Hello():

@@ -96,20 +96,19 @@ class IncomingCalls:
         number = frame.msg_id
         if number in self._running or len(self._running) >= self._own.max_calls:
             raise FrameError(f"more than {self._own.max_calls} calls at once, or one number twice")
-        running = _Running(number, held_bytes, frame.credit or 0)
         awaitable: Awaitable[Any] | None = None
         try:
             prepared = self._prepare(frame)
             if prepared.method.is_sync and self._outbox.has_room:
                 value = prepared.begin()
                 if not inspect.isawaitable(value):
-                    self._answer_now(running, self._encoded_reply(number, value))
+                    self._answer_now(number, held_bytes, self._encoded_reply(number, value))
                     return
                 awaitable = value
         except TrionetError as exc:
-            self._answer_now(running, encode_frame(Error(number, error_to_wire(exc))))
+            self._answer_now(number, held_bytes, encode_frame(Error(number, error_to_wire(exc))))
             return
-        self._running[number] = running
+        running = self._running[number] = _Running(number, held_bytes, frame.credit or 0)
         if prepared.method.is_stream:
             self._nursery.start_soon(self._run_stream, running, prepared)
         else:
@@ -146,13 +145,13 @@ class IncomingCalls:
             raise MalformedRequest(f"{frame.service}/{frame.method} {kind}")
         return prepared
 
-    def _answer_now(self, running: _Running, encoded: bytes) -> None:
+    def _answer_now(self, number: int, held_bytes: int, encoded: bytes) -> None:
         """Answer a call that was served on the spot."""
         if len(encoded) <= CHUNK_BYTES:
             self._outbox.put_encoded(encoded)
-            self._let_go(running)
+            self._let_go(held_bytes)
         else:
-            self._running[running.number] = running
+            running = self._running[number] = _Running(number, held_bytes, 0)
             self._nursery.start_soon(self._answer, running, encoded)
 
     async def _run_call(self, running: _Running, prepared: PreparedCall, awaitable: Awaitable[Any] | None) -> None:
@@ -204,10 +203,10 @@ class IncomingCalls:
         del self._running[running.number]
         if encoded:
             self._outbox.put_encoded(encoded)
-        self._let_go(running)
+        self._let_go(running.held_bytes)
 
-    def _let_go(self, running: _Running) -> None:
-        self._on_release(CALLS, running.held_bytes)
+    def _let_go(self, held_bytes: int) -> None:
+        self._on_release(CALLS, held_bytes)
         if not self._running:
             self._on_idle()
 

@@ -51,6 +51,7 @@ class Outbox:
     """Queues and writes the frames of one link.
 
     Attributes:
+        is_held: whether `put` leaves the writing to a `flush` that will come.
         put_bytes: how many bytes have been put in so far.
         sent_bytes: how many have been handed to the operating system.
     """
@@ -65,7 +66,9 @@ class Outbox:
         self._windows = (ByteWindow(window_bytes), ByteWindow(window_bytes))
         self._room_waiters = trio.lowlevel.ParkingLot()
         self._writer: trio.lowlevel.Task | None = None
+        self._rest = memoryview(b"")
         self._is_closed = False
+        self.is_held = False
         self.put_bytes = 0
         self.sent_bytes = 0
 
@@ -91,7 +94,24 @@ class Outbox:
         self.put_bytes += len(data)
         if self._waiting_bytes > _MAX_BYTES:
             self._on_stuck()
-        if self._writer is not None:
+        if not self.is_held:
+            self.wake()
+
+    def flush(self) -> None:
+        """Write what waits now, as far as it goes, without the detour through the writer.
+
+        For those who know that nothing more will be put in this scheduler pass.
+        """
+        if self._writer is None or self.is_empty:
+            return  # the writer is at work, and sees to it
+        data = self._next_write()
+        try:
+            sent = self._sock.send(data)
+        except OSError:  # it would block, or is broken: the writer will find out
+            sent = 0
+        self.sent_bytes += sent
+        self._rest = memoryview(data)[sent:]
+        if self._rest or self._room_waiters or not self.is_empty:
             self.wake()
 
     async def room(self) -> None:
@@ -152,12 +172,16 @@ class Outbox:
     async def write(self, is_finished: Callable[[], bool]) -> None:
         """Write what waits, as long as it takes until `is_finished` while nothing waits."""
         while True:
-            while self.is_empty:
+            while self.is_empty and not self._rest:
+                if self._room_waiters:
+                    self._room_waiters.unpark_all()
                 if is_finished():
                     return
                 self._writer = trio.lowlevel.current_task()
                 await trio.lowlevel.wait_task_rescheduled(self._forget_writer)
-            await self._send(self._next_write())
+            if not self._rest:
+                self._rest = memoryview(self._next_write())
+            await self._write_rest()
             if self._room_waiters and self.has_room:
                 self._room_waiters.unpark_all()
             if not self.is_empty:
@@ -197,13 +221,12 @@ class Outbox:
         self.put_bytes += len(data)
         return data
 
-    async def _send(self, data: bytes) -> None:
-        rest: bytes | memoryview = data
-        while rest:
+    async def _write_rest(self) -> None:
+        while self._rest:
             try:
-                sent = self._sock.send(rest)
+                sent = self._sock.send(self._rest)
             except BlockingIOError:
                 await trio.lowlevel.wait_writable(self._sock)
                 continue
             self.sent_bytes += sent
-            rest = memoryview(rest)[sent:] if sent < len(rest) else b""
+            self._rest = self._rest[sent:]

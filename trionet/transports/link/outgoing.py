@@ -266,6 +266,8 @@ class OutgoingCalls:
     async def _send(self, encoded: bytes, exchange: _Exchange) -> None:
         if len(encoded) <= CHUNK_BYTES:
             self._outbox.put_encoded(encoded)
+            if len(self._exchanges) == 1:
+                self._outbox.flush()  # a lone call gains nothing by waiting for others to write with
         else:
             exchange.is_long = True
             await self._outbox.send_long(encoded, CALLS, exchange.set_transfer)

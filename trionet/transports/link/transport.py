@@ -118,8 +118,10 @@ class LinkTransport:
             link = await self._link_with(node)
             if link is None:
                 return await self._http.call(node, _in_json(request))
-            with contextlib.suppress(LinkRetired):
-                return await link.call(request)
+            try:
+                return await link.calls.call(request)
+            except LinkRetired:  # nothing was sent
+                continue
         raise NodeUnreachable(f"{node} closes every link at once")
 
     @asynccontextmanager
@@ -133,7 +135,7 @@ class LinkTransport:
                     if link is None:
                         items = await stack.enter_async_context(self._http.stream(node, _in_json(request)))
                     else:
-                        items = await stack.enter_async_context(link.stream(request))
+                        items = await stack.enter_async_context(link.calls.stream(request))
                     break
             else:
                 raise NodeUnreachable(f"{node} closes every link at once")

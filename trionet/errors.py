@@ -172,7 +172,7 @@ class MalformedRequest(DefiniteError, ValueError):
 class EncodeError(MalformedRequest):
     """A value cannot travel. `path` names the offending place, such as ``$[0].items["a"]``."""
 
-    fields = ("path",)
+    fields: ClassVar[tuple[str, ...]] = ("path",)
     path: str | None
 
 
@@ -276,7 +276,7 @@ class RemoteError(IndefiniteError):
     """
 
     code = 13
-    fields = ("type_name", "message", "traceback")
+    fields: ClassVar[tuple[str, ...]] = ("type_name", "message", "traceback")
     type_name: str
     message: str
     traceback: str
@@ -310,7 +310,7 @@ class OrphanedCalls(IndefiniteError):
     """
 
     code = 1101
-    fields = ("calls",)
+    fields: ClassVar[tuple[str, ...]] = ("calls",)
     calls: dict[str, str]
 
 

@@ -49,7 +49,7 @@ class Events:
     def __init__(self) -> None:
         self._kept: deque[Event] = deque()
         self._news = trio.lowlevel.ParkingLot()
-        self.lost = 0
+        self.lost: int = 0
 
     def __aiter__(self) -> Self:
         return self

@@ -41,10 +41,10 @@ class Group:
     ) -> None:
         self._context = GroupContext(gid, local)
         self._router = router
-        self.comm = GroupComm(self._context)
-        self.groups = GroupGroups(self._context)
-        self.routes = GroupRoutes(self._context)
-        self.status = GroupStatus(self._context)
+        self.comm: GroupComm = GroupComm(self._context)
+        self.groups: GroupGroups = GroupGroups(self._context)
+        self.routes: GroupRoutes = GroupRoutes(self._context)
+        self.status: GroupStatus = GroupStatus(self._context)
         self._users: dict[str, Any] = {}
         for name, template in templates.items():
             self.add_template(name, template)

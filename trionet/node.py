@@ -32,11 +32,10 @@ from .services.status import Status
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-    from quart_trio import QuartTrio
-
     from .templates.base import GroupContext
     from .transports.base import Endpoint
     from .transports.memory import MemoryFabric
+    from .transports.web import QuartTrio
 
 __all__ = ["Node", "NodeStatistics", "open_node", "run", "serve_node"]
 
@@ -77,7 +76,7 @@ class Node:
         self._templates: dict[str, Callable[[GroupContext], Any]] = {}
         self._stopping = trio.Event()
         self._children: trio.Nursery | None = None
-        self.local = LocalServices(
+        self.local: LocalServices = LocalServices(
             status=Status(self, self._router),
             groups=Groups(self),
             routes=Routes(self._router),

@@ -27,8 +27,8 @@ class Replies(Generic[V]):
     __slots__ = ("errors", "values")
 
     def __init__(self, values: dict[SID, V], errors: dict[SID, TrionetError]) -> None:
-        self.values = dict(sorted(values.items()))
-        self.errors = dict(sorted(errors.items()))
+        self.values: dict[SID, V] = dict(sorted(values.items()))
+        self.errors: dict[SID, TrionetError] = dict(sorted(errors.items()))
 
     def raise_errors(self) -> None:
         """Raise an ``ExceptionGroup`` with one leaf for each failed member; return if there is none."""
@@ -41,8 +41,6 @@ class Replies(Generic[V]):
         if type(other) is not type(self):
             return NotImplemented
         return all(getattr(self, name) == getattr(other, name) for name in self._attributes())
-
-    __hash__ = None  # type: ignore[assignment]  # mutable, as a dict is
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in self._attributes())})"
@@ -62,7 +60,7 @@ class Aggregate(Replies[V]):
 
     def __init__(self, value: Any, values: dict[SID, V], errors: dict[SID, TrionetError]) -> None:
         super().__init__(values, errors)
-        self.value = value
+        self.value: Any = value
 
     def _attributes(self) -> tuple[str, ...]:
         return ("value", "values", "errors")

@@ -94,10 +94,10 @@ class Method:
     __slots__ = ("_converters", "_most", "_needed", "_signature", "_types", "call", "is_stream", "is_sync")
 
     def __init__(self, call: Callable[..., Any]) -> None:
-        self.call = call
+        self.call: Callable[..., Any] = call
         function = inspect.unwrap(getattr(call, "__func__", call))
-        self.is_stream = inspect.isasyncgenfunction(function)
-        self.is_sync = not (self.is_stream or inspect.iscoroutinefunction(function))
+        self.is_stream: bool = inspect.isasyncgenfunction(function)
+        self.is_sync: bool = not (self.is_stream or inspect.iscoroutinefunction(function))
         try:
             self._signature: inspect.Signature | None = inspect.signature(call)
         except (TypeError, ValueError):  # some builtins have none
@@ -187,7 +187,7 @@ class PreparedCall:
     __slots__ = ("_args", "_call", "_deadline", "_kwargs", "method")
 
     def __init__(self, method: Method, call: Call, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        self.method = method
+        self.method: Method = method
         self._call = call
         self._args = args
         self._kwargs = kwargs
@@ -267,7 +267,7 @@ class Router:
 
     def __init__(self) -> None:
         self._services: dict[str, dict[str, Mapping[str, Method]]] = {}
-        self.served = 0
+        self.served: int = 0
         self.refusing: str | None = None
 
     def put(self, gid: str, service: str, methods: Mapping[str, Method]) -> None:

@@ -186,7 +186,7 @@ class MemoryEndpoint:
 
     def __init__(self, fabric: MemoryFabric, address: NodeAddress, handler: Handler, *, max_message_bytes: int) -> None:
         self.address = address
-        self.transport = MemoryTransport(fabric, max_message_bytes=max_message_bytes)
+        self.transport: MemoryTransport = MemoryTransport(fabric, max_message_bytes=max_message_bytes)
         self._fabric = fabric
         self._handler = handler
         self._max_message_bytes = max_message_bytes

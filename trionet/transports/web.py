@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
     from .base import Handler
 
-__all__ = ["WebServer"]
+__all__ = ["QuartTrio", "WebServer"]
 
 _LINGER_S = 2.0
 _LINGER_READ_BYTES = 256 * 1024
@@ -83,7 +83,7 @@ class WebServer:
 
     def __init__(self, handler: Handler, config: NodeConfig) -> None:
         self.closing = False
-        self.app = _make_app(handler, config)
+        self.app: QuartTrio = _make_app(handler, config)
         self.app.after_request(self._say_when_closing)
         self._config = _hypercorn_config(config)
         self._context = WorkerContext(None)

@@ -85,8 +85,9 @@ class Link:
     ) -> None:
         self.peer = peer
         self.is_initiator = is_initiator
-        self.opened_at = self._heard_at = self._idle_since = trio.current_time()
-        self.round_trip = RoundTrip()
+        self.opened_at: float = trio.current_time()
+        self._heard_at = self._idle_since = self.opened_at
+        self.round_trip: RoundTrip = RoundTrip()
         self._name = name
         self._sock = sock
         self._own = own
@@ -99,7 +100,9 @@ class Link:
         self._pings: dict[int, float] = {}
         self._bye_sent = self._bye_received = self._is_closed = False
         self._outbox = Outbox(sock, peer.window_bytes, self._cut_off)
-        self.calls = OutgoingCalls(self._outbox, peer, self.round_trip, name, on_orphan, self._became_idle)
+        self.calls: OutgoingCalls = OutgoingCalls(
+            self._outbox, peer, self.round_trip, name, on_orphan, self._became_idle
+        )
         self._incoming: IncomingCalls | None = None
 
     # ---- its life

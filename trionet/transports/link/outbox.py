@@ -40,11 +40,11 @@ class Transfer:
     __slots__ = ("data", "direction", "number", "offset", "written")
 
     def __init__(self, number: int, direction: Direction, data: bytes) -> None:
-        self.number = number
+        self.number: int = number
         self.direction = direction
-        self.data = memoryview(data)
-        self.offset = 0
-        self.written = trio.Event()
+        self.data: memoryview = memoryview(data)
+        self.offset: int = 0
+        self.written: trio.Event = trio.Event()
 
 
 class Outbox:
@@ -68,9 +68,9 @@ class Outbox:
         self._writer: trio.lowlevel.Task | None = None
         self._rest = memoryview(b"")
         self._is_closed = False
-        self.is_held = False
-        self.put_bytes = 0
-        self.sent_bytes = 0
+        self.is_held: bool = False
+        self.put_bytes: int = 0
+        self.sent_bytes: int = 0
 
     @property
     def is_empty(self) -> bool:

@@ -16,7 +16,7 @@ __all__ = ["Aggregate", "Replies"]
 V = TypeVar("V")
 
 
-class Replies(Generic[V]):
+class Replies(Generic[V]):  # noqa: PLW1641  not hashable, because mutable, as a dict is
     """The answers of a group's members.
 
     Attributes:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from trionet.codec import Codec
     from trionet.router import PreparedCall
 
-__all__ = ["Endpoint", "Handler", "Request", "Transport", "check_size", "time_left_s"]
+__all__ = ["Endpoint", "Handler", "Request", "Transport", "check_request_size", "check_size", "time_left_s"]
 
 
 class Handler(Protocol):
@@ -137,7 +137,15 @@ class Endpoint(Protocol):
 def time_left_s() -> float | None:
     """Return the seconds until the running task's deadline, at least 0; None without a deadline."""
     deadline = trio.current_effective_deadline()
-    return None if math.isinf(deadline) else max(0.0, deadline - trio.current_time())
+    # It is -inf once the caller has been cancelled.
+    return None if deadline == math.inf else max(0.0, deadline - trio.current_time())
+
+
+def check_request_size(request: Request, limit_bytes: int) -> None:
+    """Raise `MessageTooLarge` when the arguments of `request` are over the limit."""
+    size = len(request.args) + len(request.kwargs or b"")
+    if size > limit_bytes:
+        raise MessageTooLarge(f"a request of {size:,} bytes is over the limit of {limit_bytes:,}")
 
 
 def check_size(data: bytes, limit_bytes: int, what: str) -> bytes:

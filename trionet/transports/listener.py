@@ -7,7 +7,9 @@ accepted; when `serve` ends no socket is left open.
 from __future__ import annotations
 
 import errno
+import ipaddress
 import logging
+import socket
 from typing import TYPE_CHECKING, Protocol
 
 import trio
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     from trionet.config import NodeConfig
 
-__all__ = ["Connection", "Listener", "open_listener"]
+__all__ = ["Connection", "Listener", "Session", "open_listener"]
 
 _log = logging.getLogger(__name__)
 
@@ -28,8 +30,8 @@ _BACKLOG = 1024
 _FILES_KEPT_FREE = 64
 
 
-class Connection(Protocol):
-    """One accepted connection."""
+class Session(Protocol):
+    """What goes on on a connection, once it is known what it is for."""
 
     @property
     def idle_since(self) -> float | None:
@@ -40,6 +42,13 @@ class Connection(Protocol):
 
     def abort(self) -> None:
         """Close the socket at once; whatever waits on it is woken."""
+
+
+class Connection(Session, Protocol):
+    """One accepted connection."""
+
+    def finish(self) -> None:
+        """Don't wait for what hasn't begun: the node is stopping."""
 
 
 class Listener:
@@ -85,6 +94,8 @@ class Listener:
     async def drain(self) -> None:
         """Refuse further connections, and wait until the last one has ended."""
         self.close()
+        for connection in list(self._connections):
+            connection.finish()
         while self._connections:
             await self._all_ended.wait()
 
@@ -118,7 +129,7 @@ async def open_listener(config: NodeConfig) -> Listener:
     """
     wanted = NodeAddress(config.ip, config.port)
     try:
-        listeners = await trio.open_tcp_listeners(config.port, host=config.ip, backlog=_BACKLOG)
+        listeners = await _listeners(config)
     except OSError as exc:
         # trio raises one OSError from a group of them when every address that the name has fails.
         reason = next((cause for cause in _causes(exc) if cause.errno), exc)
@@ -128,6 +139,31 @@ async def open_listener(config: NodeConfig) -> Listener:
     port = listeners[0].socket.getsockname()[1]
     address = NodeAddress(config.advertise_ip or config.ip, port)
     return Listener(listeners, address, _connection_limit(config.max_connections))
+
+
+async def _listeners(config: NodeConfig) -> list[trio.SocketListener]:
+    if not _is_ip(config.ip):
+        return await trio.open_tcp_listeners(config.port, host=config.ip, backlog=_BACKLOG)
+    # The same without the look-up of the name, for which Trio starts a thread.
+    sock = trio.socket.socket(socket.AF_INET6 if ":" in config.ip else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        await sock.bind((config.ip, config.port))
+        sock.listen(_BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return [trio.SocketListener(sock)]
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _causes(exc: BaseException) -> list[OSError]:

@@ -15,6 +15,7 @@ from trionet.codec import MESSAGEPACK
 from trionet.errors import (
     AddressInUse,
     ConnectionLost,
+    DecodeError,
     MalformedRequest,
     NodeUnreachable,
     RemoteError,
@@ -25,7 +26,7 @@ from trionet.errors import (
 from trionet.identity import NodeAddress
 from trionet.nurseries import open_background_nursery
 
-from .base import check_size, time_left_s
+from .base import check_request_size, check_size, time_left_s
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
@@ -136,6 +137,7 @@ class _MemoryListener:
 
     async def _encoded_answer(self, request: Request, timeout_s: float | None) -> bytes:
         try:
+            check_request_size(request, self._max_message_bytes)
             value = await self._handler.call(request.received(MESSAGEPACK, timeout_s))
         except TrionetError as exc:
             return MESSAGEPACK.encode({"error": error_to_wire(exc)})
@@ -168,6 +170,7 @@ class _MemoryListener:
         self, request: Request, timeout_s: float | None, channel: trio.MemorySendChannel[bytes]
     ) -> None:
         try:
+            check_request_size(request, self._max_message_bytes)
             prepared = self._handler.prepare(request.received(MESSAGEPACK, timeout_s))
             if not prepared.method.is_stream:
                 raise MalformedRequest(f"{request.service}/{request.method} is no stream: use comm.send")
@@ -220,8 +223,8 @@ class MemoryTransport:
     async def call(self, node: NodeAddress, request: Request) -> Any:
         """Send `request` to `node` and return its value."""
         await trio.lowlevel.checkpoint()
-        check_size(request.args, self._max_message_bytes, "a request")
-        answer = MESSAGEPACK.decode(await self._fabric.listener(node).answer(request, time_left_s()))
+        check_request_size(request, self._max_message_bytes)
+        answer = _read(await self._fabric.listener(node).answer(request, time_left_s()))
         if "error" in answer:
             raise error_from_wire(answer["error"])
         return answer["value"]
@@ -229,7 +232,7 @@ class MemoryTransport:
     @asynccontextmanager
     async def stream(self, node: NodeAddress, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
         """Start a stream at `node`."""
-        check_size(request.args, self._max_message_bytes, "a request")
+        check_request_size(request, self._max_message_bytes)
         listener = self._fabric.listener(node)
         send, receive = trio.open_memory_channel[bytes](0)
         async with open_background_nursery() as nursery:
@@ -238,10 +241,18 @@ class MemoryTransport:
                 yield items
 
 
+def _read(data: bytes) -> Any:
+    """Decode an answer; what can't be read is no `DefiniteError`, because the handler has run."""
+    try:
+        return MESSAGEPACK.decode(data)
+    except DecodeError as exc:
+        raise ConnectionLost(f"the answer can't be read here: {exc}") from exc
+
+
 async def _items(receive: trio.MemoryReceiveChannel[bytes]) -> AsyncGenerator[Any]:
     with receive:
         async for line in receive:
-            answer = MESSAGEPACK.decode(line)
+            answer = _read(line)
             if "item" in answer:
                 yield answer["item"]
             elif "error" in answer:

@@ -5,34 +5,36 @@ One port for everything: the first byte of a connection tells a link from HTTP.
 
 from __future__ import annotations
 
+import importlib
 import logging
+import sys
 from typing import TYPE_CHECKING
 
 import trio
 
-from .http import HTTPTransport
+from .lazy_http import LazyHTTPTransport
 from .link import LinkTransport
 from .link.frames import MARK
 from .link.handshake import HandshakeError
-from .listener import Connection, Listener, open_listener
-from .web import WebServer
+from .listener import Listener, Session, open_listener
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from quart_trio import QuartTrio
 
     from trionet.config import NodeConfig
     from trionet.events import OrphanedCall
     from trionet.identity import NodeAddress
 
     from .base import Handler
+    from .link.connection import Link
+    from .web import QuartTrio, WebServer
 
 __all__ = ["NetworkEndpoint", "open_network_endpoint"]
 
 _log = logging.getLogger(__name__)
 
 _FIRST_BYTES = 4096
+_WEB = "trionet.transports.web"
 
 
 class NetworkEndpoint:
@@ -47,10 +49,13 @@ class NetworkEndpoint:
     ) -> None:
         self._listener = listener
         self._config = config
-        self._web = WebServer(handler, config)
+        self._handler = handler
+        self._web: WebServer | None = None
+        self._nursery: trio.Nursery | None = None
+        self._is_closing = False
         self._links = LinkTransport(config, handler, on_orphan)
-        self._http = HTTPTransport(config)
-        self.transport: LinkTransport | HTTPTransport = self._links if config.transport == "link" else self._http
+        self._http = LazyHTTPTransport(config)
+        self.transport: LinkTransport | LazyHTTPTransport = self._links if config.transport == "link" else self._http
 
     @property
     def address(self) -> NodeAddress:
@@ -59,17 +64,17 @@ class NetworkEndpoint:
 
     @property
     def app(self) -> QuartTrio:
-        """The app of its HTTP face."""
-        return self._web.app
+        """The app of its HTTP face; made when it is first needed."""
+        return self._web_server().app
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Answer calls until cancelled."""
         try:
             async with trio.open_nursery() as nursery:
-                await nursery.start(self._web.run)
+                self._nursery = nursery
                 await nursery.start(self._links.run, self.address)
                 task_status.started()
-                await self._listener.serve(lambda stream: _Incoming(stream, self._config, self._web, self._links))
+                await self._listener.serve(lambda stream: _Incoming(stream, self, self._config))
         finally:
             self.close()
             with trio.CancelScope(shield=True):
@@ -77,12 +82,46 @@ class NetworkEndpoint:
 
     def close(self) -> None:
         """Refuse new connections, at once."""
+        self._is_closing = True
         self._listener.close()
-        self._web.closing = True
+        if self._web is not None:
+            self._web.closing = True
+
+    def _web_server(self) -> WebServer:
+        if self._web is None:
+            from .web import WebServer
+
+            self._web = WebServer(self._handler, self._config)
+            self._web.closing = self._is_closing
+        return self._web
+
+    async def accept_http(self, stream: trio.SocketStream, first: bytes) -> Session:
+        """Return what serves an HTTP connection, of which `first` has been read."""
+        if _WEB not in sys.modules:
+            # Half a second, which a node that only talks with nodes never pays, nor its other connections now.
+            await trio.to_thread.run_sync(importlib.import_module, _WEB)
+        web = self._web_server()
+        assert self._nursery is not None
+        await web.started(self._nursery)
+        return web.connect(stream, first)
+
+    async def accept_link(self, stream: trio.SocketStream, first: bytes) -> Link:
+        """Return the link that begins on a connection, of which `first` has been read.
+
+        Raises:
+            HandshakeError: the peer isn't a node that can be talked with.
+        """
+        return await self._links.accept(stream, first)
+
+    async def keep_link(self, link: Link) -> None:
+        """Run an accepted link to its end."""
+        await self._links.keep(link)
 
     async def drain(self) -> None:
         """Refuse new connections, and wait until the calls it is answering have been answered."""
-        await self._web.finish()
+        self.close()
+        if self._web is not None:
+            await self._web.finish()
         self._links.retire("this node is stopping")
         await self._listener.drain()
         await self._links.drained()
@@ -109,18 +148,17 @@ async def open_network_endpoint(
 class _Incoming:
     """An accepted connection: nothing is known of it until its first bytes come."""
 
-    def __init__(self, stream: trio.SocketStream, config: NodeConfig, web: WebServer, links: LinkTransport) -> None:
+    def __init__(self, stream: trio.SocketStream, endpoint: NetworkEndpoint, config: NodeConfig) -> None:
         self._stream = stream
+        self._endpoint = endpoint
         self._config = config
-        self._web = web
-        self._links = links
         self._accepted_at = trio.current_time()
         self._is_aborted = False
-        self._connection: Connection | None = None
+        self._session: Session | None = None
 
     @property
     def idle_since(self) -> float | None:
-        return self._connection.idle_since if self._connection else self._accepted_at
+        return self._session.idle_since if self._session else self._accepted_at
 
     async def run(self) -> None:
         try:
@@ -133,22 +171,26 @@ class _Incoming:
         if first.startswith(MARK):
             await self._run_link(first)
         else:
-            self._connection = connection = self._web.connect(self._stream, first)
+            self._session = connection = await self._endpoint.accept_http(self._stream, first)
             await connection.run()
 
     async def _run_link(self, first: bytes) -> None:
         try:
-            self._connection = link = await self._links.accept(self._stream, first)
+            self._session = link = await self._endpoint.accept_link(self._stream, first)
         except (HandshakeError, OSError, trio.BrokenResourceError, trio.TooSlowError) as exc:
             _log.warning("a connection that began as a link was closed: %s", exc or type(exc).__name__)
             return
         if self._is_aborted:
             link.abort()
-        await self._links.keep(link)
+        await self._endpoint.keep_link(link)
+
+    def finish(self) -> None:
+        if self._session is None:
+            self.abort()
 
     def abort(self) -> None:
         self._is_aborted = True
-        if self._connection is not None:
-            self._connection.abort()
+        if self._session is not None:
+            self._session.abort()
         else:
             self._stream.socket.close()

@@ -89,6 +89,15 @@ class WebServer:
         self._context = WorkerContext(None)
         self._state: dict[str, Any] = {}
         self._wrapped = ASGIWrapper(self.app)
+        self._starting = trio.Lock()
+        self._is_started = False
+
+    async def started(self, nursery: trio.Nursery) -> None:
+        """Start the app up in `nursery`, if that has not been done yet."""
+        async with self._starting:
+            if not self._is_started:
+                await nursery.start(self.run)
+                self._is_started = True
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep the app started up (ASGI lifespan) until cancelled, and shut it down then."""

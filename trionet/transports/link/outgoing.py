@@ -229,7 +229,7 @@ class OutgoingCalls:
             if exchange.consumed_bytes > _STREAM_CREDIT_BYTES // 2 and exchange.answer is None:
                 self._outbox.put(Credit(number, exchange.consumed_bytes))
                 exchange.consumed_bytes = 0
-            yield MESSAGEPACK.restore(plain)
+            yield _restored(plain)
         if not isinstance(exchange.answer, End):
             _value_of(exchange.answer)
 
@@ -319,10 +319,18 @@ def _value_of(answer: Answer | None) -> Any:
     """Return the value that `answer` carries, or raise its error."""
     match answer:
         case Reply():
-            return MESSAGEPACK.restore(answer.value)
+            return _restored(answer.value)
         case Error():
             raise error_from_wire(answer.error)
         case TrionetError():
             raise answer
         case _:
             raise ConnectionLost(f"the call was ended by {type(answer).__name__}")
+
+
+def _restored(plain: Any) -> Any:
+    """Return the value; what can't be read is no `DefiniteError`, because the handler has run."""
+    try:
+        return MESSAGEPACK.restore(plain)
+    except DecodeError as exc:
+        raise ConnectionLost(f"the answer can't be read here: {exc}") from exc

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from trionet.codec import JSON, MESSAGEPACK
-from trionet.errors import MessageTooLarge, NodeUnreachable
-from trionet.transports.base import Request
-from trionet.transports.http import HTTPTransport
+from trionet.errors import NodeUnreachable
+from trionet.transports.base import Request, check_request_size
+from trionet.transports.lazy_http import LazyHTTPTransport
 
 from .connection import Link
 from .frames import Hello
@@ -62,7 +62,7 @@ class LinkTransport:
         self._open: dict[Link, None] = {}
         self._dialing: dict[NodeAddress, _Dialing] = {}
         self._http_only_until: dict[NodeAddress, float] = {}
-        self._http = HTTPTransport(config)
+        self._http = LazyHTTPTransport(config)
         self._nursery: trio.Nursery | None = None
         self._own: Hello | None = None
         self._is_closing = False
@@ -113,7 +113,7 @@ class LinkTransport:
 
     async def call(self, node: NodeAddress, request: Request) -> Any:
         """Send `request` to `node` and return its value; see `Transport.call`."""
-        self._check_size(request)
+        check_request_size(request, self._config.max_message_bytes)
         for _ in range(_ATTEMPTS):
             link = await self._link_with(node)
             if link is None:
@@ -127,7 +127,7 @@ class LinkTransport:
     @asynccontextmanager
     async def stream(self, node: NodeAddress, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
         """Start a stream at `node`; see `Transport.stream`."""
-        self._check_size(request)
+        check_request_size(request, self._config.max_message_bytes)
         async with contextlib.AsyncExitStack() as stack:
             for _ in range(_ATTEMPTS):
                 link = await self._link_with(node)
@@ -140,12 +140,6 @@ class LinkTransport:
             else:
                 raise NodeUnreachable(f"{node} closes every link at once")
             yield items
-
-    def _check_size(self, request: Request) -> None:
-        size = len(request.args)
-        if size > self._config.max_message_bytes:
-            limit = self._config.max_message_bytes
-            raise MessageTooLarge(f"a request of {size:,} bytes is over the limit of {limit:,}")
 
     # ---- making links
 

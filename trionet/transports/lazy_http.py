@@ -1,0 +1,51 @@
+"""The HTTP transport, made when it is first needed: httpx takes a tenth of a second to import."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from trionet.codec import JSON
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from trionet.config import NodeConfig
+    from trionet.identity import NodeAddress
+
+    from .base import Request
+    from .http import HTTPTransport
+
+__all__ = ["LazyHTTPTransport"]
+
+
+class LazyHTTPTransport:
+    """Fulfils `trionet.transports.base.Transport` by an `HTTPTransport` that it makes on first use."""
+
+    codec = JSON
+
+    def __init__(self, config: NodeConfig) -> None:
+        self._config = config
+        self._made: HTTPTransport | None = None
+
+    def _transport(self) -> HTTPTransport:
+        if self._made is None:
+            from .http import HTTPTransport
+
+            self._made = HTTPTransport(self._config)
+        return self._made
+
+    async def call(self, node: NodeAddress, request: Request) -> Any:
+        """Send `request` to `node` and return its value."""
+        return await self._transport().call(node, request)
+
+    @asynccontextmanager
+    async def stream(self, node: NodeAddress, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
+        """Start a stream at `node`."""
+        async with self._transport().stream(node, request) as items:
+            yield items
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        if self._made is not None:
+            await self._made.aclose()

@@ -34,9 +34,10 @@ from .errors import (
     TxnConflict,
     UnknownKey,
 )
-from .events import Event, Events, OrphanedCall
+from .events import ChildEnded, ChildGivenUp, ChildRestarted, Event, Events, OrphanedCall
 from .group import Group
 from .identity import NID, SID, NodeAddress
+from .launchers import Launcher, SSHLauncher
 from .message import Remote
 from .node import Node, NodeStatistics, open_node, run, serve_node
 from .replies import Aggregate, Replies
@@ -52,6 +53,9 @@ __all__ = [
     "AddressInUse",
     "Aggregate",
     "CallTimeout",
+    "ChildEnded",
+    "ChildGivenUp",
+    "ChildRestarted",
     "CodeRefused",
     "ConfigError",
     "ConnectionLost",
@@ -68,6 +72,7 @@ __all__ = [
     "IndefiniteError",
     "KeyAlreadyExists",
     "KeyDoesNotExist",
+    "Launcher",
     "MalformedRequest",
     "MessageTooLarge",
     "MethodNotFound",
@@ -85,6 +90,7 @@ __all__ = [
     "RemoteError",
     "Replies",
     "SIDCollision",
+    "SSHLauncher",
     "ServiceDescription",
     "ServiceNotFound",
     "SpawnError",

@@ -61,6 +61,12 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         body_timeout_s: how long a request's body may take to arrive. Sane: 5 to 600.
         connect_timeout_s: how long to try to connect before a node counts as unreachable. Sane: 1 to 30.
         stop_grace_s: how long a stopping node waits for the calls it is answering. Sane: 0 to 30.
+        launcher: how it starts other nodes, and, where it is itself spawned, how it is started: ``forkserver``,
+            ``subprocess``, ``in_process``, ``ssh:HOST``, or a registered one; default: as its spawner does, and
+            ``forkserver`` in the end.
+        restart: where it is spawned, whether its spawner starts it again when it ends: ``never``, ``on_failure`` (with
+            another exit status than 0, or by a signal), ``always``.
+        detach: where it is spawned, whether it outlives its spawner.
         log_level: for ``trionet-node``: debug, info, warning, error.
     """
 
@@ -79,6 +85,9 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     body_timeout_s: float = 60.0
     connect_timeout_s: float = 5.0
     stop_grace_s: float = 2.0
+    launcher: str | None = None
+    restart: Literal["never", "on_failure", "always"] = "never"
+    detach: bool = False
     log_level: str = "info"
 
     def __post_init__(self) -> None:
@@ -96,6 +105,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
                 raise ConfigError(f"{setting} is a positive number, not {getattr(self, setting)!r}")
         if not self.stop_grace_s >= 0:
             raise ConfigError(f"stop_grace_s is not negative, but {self.stop_grace_s!r}")
+        if self.restart not in ("never", "on_failure", "always"):
+            raise ConfigError(f"restart is never, on_failure or always, not {self.restart!r}")
         if self.log_level not in ("debug", "info", "warning", "error"):
             raise ConfigError(f"log_level is debug, info, warning or error, not {self.log_level!r}")
 

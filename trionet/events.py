@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
 
-__all__ = ["Event", "EventBus", "Events", "OrphanedCall"]
+__all__ = ["ChildEnded", "ChildGivenUp", "ChildRestarted", "Event", "EventBus", "Events", "OrphanedCall"]
 
 _KEPT = 4096
 
@@ -35,6 +35,42 @@ class OrphanedCall(Event, frozen=True, kw_only=True):
     service: str
     method: str
     id: str
+
+
+class ChildEnded(Event, frozen=True, kw_only=True):
+    """A node that this one has spawned has ended, by itself or not.
+
+    Attributes:
+        node: its address, as ``"ip:port"``.
+        status: its exit status: 0 when it was stopped, minus the signal's number when a signal killed it.
+    """
+
+    node: str
+    status: int
+
+
+class ChildRestarted(Event, frozen=True, kw_only=True):
+    """A node that this one has spawned has been started again.
+
+    Attributes:
+        node: its address, as ``"ip:port"``.
+        restarts: how many restarts there have been within the last 30 s.
+    """
+
+    node: str
+    restarts: int
+
+
+class ChildGivenUp(Event, frozen=True, kw_only=True):
+    """A node that this one has spawned ends too often, and is not started again.
+
+    Attributes:
+        node: its address, as ``"ip:port"``.
+        restarts: how many restarts there have been within the last 30 s.
+    """
+
+    node: str
+    restarts: int
 
 
 class Events:

@@ -16,10 +16,13 @@ import msgspec
 import trio
 
 from .config import NodeConfig, import_reference
-from .errors import GroupNotFound, MalformedRequest, TemporarilyUnavailable
-from .events import Event, EventBus, Events, OrphanedCall
+from .errors import GroupNotFound, MalformedRequest, SpawnError, TemporarilyUnavailable
+from .events import ChildEnded, ChildGivenUp, Event, EventBus, Events, OrphanedCall
 from .group import Group
 from .identity import NID, SID, NodeAddress, check_name
+from .launchers.base import explain_status
+from .launchers.registry import Launchers, open_launchers
+from .launchers.restart import keep_running
 from .message import LOCAL
 from .router import Router
 from .services import LocalServices
@@ -32,6 +35,7 @@ from .services.status import Status
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
+    from .launchers import Launcher
     from .templates.base import GroupContext
     from .transports.base import Endpoint
     from .transports.memory import MemoryFabric
@@ -65,7 +69,9 @@ class Node:
         local: its own services: ``status``, ``groups``, ``routes``, ``comm``.
     """
 
-    def __init__(self, config: NodeConfig, router: Router, endpoint: Endpoint, bus: EventBus) -> None:
+    def __init__(
+        self, config: NodeConfig, router: Router, endpoint: Endpoint, bus: EventBus, fabric: MemoryFabric | None
+    ) -> None:
         self.config = config
         self._endpoint = endpoint
         self._router = router
@@ -75,7 +81,9 @@ class Node:
         self._groups: dict[str, Group] = {}
         self._templates: dict[str, Callable[[GroupContext], Any]] = {}
         self._stopping = trio.Event()
+        self._fabric = fabric
         self._children: trio.Nursery | None = None
+        self._launchers: Launchers | None = None
         self.local: LocalServices = LocalServices(
             status=Status(self, self._router),
             groups=Groups(self),
@@ -154,12 +162,32 @@ class Node:
 
     async def spawn(self, config: NodeConfig) -> NodeAddress:
         """Start a node as a child of this one; see `Status.spawn`."""
-        from .launchers.subprocess import SubprocessLauncher
-
-        if self._children is None or self._stopping.is_set():
+        if self._children is None or self._launchers is None or self._stopping.is_set():
             raise TemporarilyUnavailable("the node is stopping")
-        address: NodeAddress = await self._children.start(SubprocessLauncher().start, config.portable())
+        name = config.launcher or self.config.launcher or ("in_process" if self._fabric else "forkserver")
+        launcher = self._launchers.get(name)
+        config = config if name == "in_process" else config.portable()
+        address: NodeAddress = await self._children.start(keep_running, launcher, config, self._bus.publish)
         return address
+
+    def register_launcher(self, name: str, launcher: Launcher) -> None:
+        """Have ``launcher=name`` in a configuration mean `launcher` when this node spawns.
+
+        Args:
+            name: 1 to 128 of letters, digits, ``_``, ``-``, ``.``.
+            launcher: see `trionet.Launcher` for what it has to do.
+        """
+        assert self._launchers is not None
+        self._launchers.put(check_name(name, "launcher name"), launcher)
+
+    async def prewarm(self) -> None:
+        """Have the fork server started ahead of the first spawn, so that this takes milliseconds.
+
+        Raises:
+            SpawnError: it can't be started.
+        """
+        assert self._launchers is not None
+        await self._launchers.prewarm()
 
     def group_added(self, gid: str) -> None:
         """The `groups` service has a new group."""
@@ -172,6 +200,10 @@ class Node:
 
     def _note(self, event: Event) -> None:
         match event:
+            case ChildEnded(status=status) if status:
+                _log.warning("the spawned node %s ended: %s", event.node, explain_status(status))
+            case ChildGivenUp():
+                _log.error("the spawned node %s was restarted %d times, and is given up", event.node, event.restarts)
             case OrphanedCall():
                 self._calls_orphaned += 1
                 _log.warning(
@@ -228,13 +260,14 @@ async def open_node(config: NodeConfig | None = None, *, fabric: MemoryFabric | 
     endpoint = await _open_endpoint(config, fabric, router, bus)
     failure: Exception | None = None
     try:
-        node = Node(config, router, endpoint, bus)
+        node = Node(config, router, endpoint, bus, fabric)
         async with trio.open_nursery() as nursery:
             try:
                 await node._begin()  # noqa: SLF001  its own module
                 await nursery.start(endpoint.serve)
-                async with trio.open_nursery() as children:
-                    node._children = children  # noqa: SLF001
+                async with open_launchers() as launchers, trio.open_nursery() as children:
+                    launchers.put("in_process", _InProcessLauncher(fabric))
+                    node._children, node._launchers = children, launchers  # noqa: SLF001
                     children.start_soon(node._cancel_when_stopped, nursery.cancel_scope)  # noqa: SLF001
                     try:
                         await node._run_on_start()  # noqa: SLF001
@@ -249,6 +282,29 @@ async def open_node(config: NodeConfig | None = None, *, fabric: MemoryFabric | 
         endpoint.close()
     if failure is not None:
         raise failure
+
+
+class _InProcessLauncher:
+    """Starts nodes in this process, as tasks of the spawner's nursery: for tests and simulations."""
+
+    def __init__(self, fabric: MemoryFabric | None) -> None:
+        self._fabric = fabric
+
+    async def start(
+        self, config: NodeConfig, *, task_status: trio.TaskStatus[NodeAddress] = trio.TASK_STATUS_IGNORED
+    ) -> int:
+        """Start a node and stay until it has ended; see `Launcher.start`."""
+        booted = False
+        try:
+            async with open_node(config, fabric=self._fabric) as node:
+                booted = True
+                task_status.started(node.address)
+                await trio.sleep_forever()
+        except Exception as exc:
+            if booted:
+                return 1
+            raise SpawnError(f"the node did not boot: {exc}") from exc
+        return 0
 
 
 async def _open_endpoint(config: NodeConfig, fabric: MemoryFabric | None, router: Router, bus: EventBus) -> Endpoint:

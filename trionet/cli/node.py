@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import logging
 import os
-import signal
 import sys
-import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -17,13 +13,15 @@ import msgspec
 import trio
 
 from trionet.config import NodeConfig, parse_setting
-from trionet.errors import ConfigError, RemoteError, TrionetError
-from trionet.launchers.supervised import MAX_LINE_BYTES, Boot, Report, decode_line, encode_line
-from trionet.node import Node, open_node
-from trionet.nurseries import open_background_nursery
+from trionet.errors import ConfigError, TrionetError
+
+from .serving import Interrupted, prepare_process, serve
+from .supervised import run_piped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
+
+    from trionet.node import Node
 
 __all__ = ["main"]
 
@@ -63,8 +61,15 @@ exit status: 0 stopped, 1 failed, 2 wrong usage or configuration, 130 interrupte
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="trionet-node",
         description=_DESCRIPTION,
         epilog=_EPILOG,
@@ -89,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command; ends the process."""
     options = _parser().parse_args(argv)
     try:
-        sys.exit(_run_supervised() if options.supervised else _run(options))
+        sys.exit(run_piped() if options.supervised else _run(options))
     except ConfigError as exc:
         print(f"trionet-node: {exc}", file=sys.stderr)
         sys.exit(2)
@@ -99,12 +104,12 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 def _run(options: argparse.Namespace) -> int:
     config = _config(options)
-    _prepare_process(config)
+    prepare_process(config)
     try:
-        trio.run(_serve, config, lambda node: _announce(node, as_json=options.json))
+        trio.run(serve, config, lambda node: _announce(node, as_json=options.json))
     except ConfigError:
         raise
-    except _Interrupted:
+    except Interrupted:
         return 130
     except TrionetError as exc:
         print(f"trionet-node: {exc}", file=sys.stderr)
@@ -139,47 +144,6 @@ def _settings_from(source: str) -> dict[str, Any]:
     return settings
 
 
-def _prepare_process(config: NodeConfig) -> None:
-    logging.basicConfig(level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    try:
-        import resource
-    except ImportError:  # not on Windows
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-class _Interrupted(Exception):
-    """A signal came before the node had booted."""
-
-
-async def _serve(config: NodeConfig, announce: Callable[[Node], None]) -> None:
-    """Run a node until it is stopped; a first signal stops it, a second one doesn't wait."""
-    node: Node | None = None
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with open_background_nursery() as nursery:
-            interrupted = False
-
-            async def obey_signals() -> None:
-                nonlocal interrupted
-                async for _ in signals:
-                    if node is None or interrupted:
-                        interrupted = True
-                        nursery.cancel_scope.cancel()
-                    else:
-                        interrupted = True
-                        node.stop()
-
-            nursery.start_soon(obey_signals)
-            async with open_node(config) as node:
-                announce(node)
-                await trio.sleep_forever()
-    if node is None:
-        raise _Interrupted
-
-
 def _announce(node: Node, *, as_json: bool) -> None:
     address = node.address
     if as_json:
@@ -188,52 +152,6 @@ def _announce(node: Node, *, as_json: bool) -> None:
     else:
         line = f"trionet-node {node.sid} is ready on {address} (pid {os.getpid()})"
     print(line, flush=True)
-
-
-def _run_supervised() -> int:
-    """Run the node of a launcher: told by standard input, reporting on standard output, stopping with its parent."""
-    report_to = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)
-
-    def report(message: Report) -> None:
-        with contextlib.suppress(BrokenPipeError), report_to:
-            report_to.write(encode_line(message))
-
-    async def serve(boot: Boot) -> None:
-        token = trio.lowlevel.current_trio_token()
-        scope = trio.CancelScope()
-        threading.Thread(target=_stop_with_parent, args=(token, scope, boot.config.stop_grace_s), daemon=True).start()
-        with scope:
-            await _serve(boot.config, lambda node: report(Report(address=node.address)))
-
-    try:
-        boot = decode_line(sys.stdin.buffer.readline(MAX_LINE_BYTES), Boot)
-        sys.path[:] = boot.sys_path
-        _prepare_process(boot.config)
-        trio.run(serve, boot)
-    except TrionetError as exc:
-        report(Report(error=exc))
-        return 1
-    except Exception as exc:
-        report(Report(error=RemoteError.from_exception(exc)))
-        return 1
-    return 0
-
-
-def _stop_with_parent(token: trio.lowlevel.TrioToken, scope: trio.CancelScope, grace_s: float) -> None:
-    """Wait in a thread for the end of standard input, which is the parent's end; then stop, at the latest by force.
-
-    A thread, because user code may block the event loop for good.
-    """
-    while os.read(0, 4096):
-        pass
-    with contextlib.suppress(trio.RunFinishedError):
-        token.run_sync_soon(scope.cancel)
-    time.sleep(grace_s + _FORCE_AFTER_S)
-    os._exit(1)
-
-
-_FORCE_AFTER_S = 2.0
 
 
 if __name__ == "__main__":

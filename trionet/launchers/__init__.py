@@ -1,32 +1,12 @@
-"""Ways to start a node elsewhere: each is an object with ``async start(config, task_status=...)``.
+"""Ways to start a node elsewhere.
 
-`start` runs for as long as the launched node does: it calls ``task_status.started(address)`` when the node has booted,
-raises `SpawnError` when it doesn't boot, returns when the node has ended, and when it is cancelled it ends the node
-before it lets go. So a launched node belongs to the nursery that `start` runs in.
+A launcher is an object with ``async start(config, task_status=...)``; `Launcher` says what it has to do. `forkserver`,
+`subprocess`, `ssh` and `in_process` are here, and `registry` holds those of one node under their names.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from .base import Launcher
+from .ssh import SSHLauncher
 
-import trio
-
-if TYPE_CHECKING:
-    from trionet.config import NodeConfig
-    from trionet.identity import NodeAddress
-
-__all__ = ["Launcher"]
-
-
-class Launcher(Protocol):
-    """A way to start a node."""
-
-    async def start(
-        self, config: NodeConfig, *, task_status: trio.TaskStatus[NodeAddress] = trio.TASK_STATUS_IGNORED
-    ) -> None:
-        """Start a node and stay until it has ended; see the module's text.
-
-        Raises:
-            SpawnError: the node did not boot.
-        """
-        ...
+__all__ = ["Launcher", "SSHLauncher"]

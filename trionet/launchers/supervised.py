@@ -1,24 +1,31 @@
-"""What a supervised node and its parent say to each other: two lines of JSON.
+"""What a supervised node and its launcher say to each other: two lines of JSON, over a pipe or a socket.
 
-The parent writes a `Boot` as one line to the child's standard input and keeps it open; its end, for whatever reason,
-means that the parent is gone. The child writes a `Report` as one line to its standard output and closes it. What user
-code prints in the child goes to standard error.
+The launcher writes a `Boot` as one line and keeps its end open; its closing, for whatever reason, means that the
+launcher is gone, and the node stops, unless it is a detached one. The node writes a `Report` as one line, when it has
+booted or failed to.
 """
 
 from __future__ import annotations
 
-from typing import TypeVar
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
 from trionet.codec import JSON, register_type
 from trionet.config import NodeConfig
-from trionet.errors import DecodeError, TrionetError
+from trionet.errors import DecodeError, SpawnError, TrionetError
 from trionet.identity import NodeAddress
 
-T = TypeVar("T")
+from .base import explain_status
 
-__all__ = ["MAX_LINE_BYTES", "Boot", "Report", "decode_line", "encode_line"]
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+__all__ = ["MAX_LINE_BYTES", "Boot", "Report", "address_from", "boot_for", "decode_line", "encode_line", "import_path"]
+
+T = TypeVar("T")
 
 MAX_LINE_BYTES = 1024 * 1024
 
@@ -29,11 +36,11 @@ class Boot(msgspec.Struct, frozen=True):
 
     Attributes:
         config: its configuration.
-        sys_path: where it is to import from: what its parent imports from.
+        sys_path: where it is to import from; empty on another machine, where it knows better.
     """
 
     config: NodeConfig
-    sys_path: list[str]
+    sys_path: list[str] = []
 
 
 @register_type
@@ -47,6 +54,16 @@ class Report(msgspec.Struct, frozen=True):
 
     address: NodeAddress | None = None
     error: TrionetError | None = None
+
+
+def boot_for(config: NodeConfig) -> Boot:
+    """Return what a child on this machine is told: to import from where this process does."""
+    return Boot(config, import_path())
+
+
+def import_path() -> list[str]:
+    """Return where this process imports from, as absolute paths."""
+    return [str(Path(place).absolute()) for place in sys.path]  # '' means the working directory
 
 
 def encode_line(message: Boot | Report) -> bytes:
@@ -64,3 +81,30 @@ def decode_line(line: bytes, expected: type[T]) -> T:
     if not isinstance(message, expected):
         raise DecodeError(f"expected a {expected.__name__}")
     return message
+
+
+async def address_from(
+    receive: Callable[[], Awaitable[bytes | bytearray]], ended: Callable[[], Awaitable[int]]
+) -> NodeAddress:
+    """Return the address that a child reports.
+
+    Args:
+        receive: gives some bytes of what the child says; none when it has closed its end.
+        ended: gives the child's exit status, when it has ended or is made to.
+
+    Raises:
+        SpawnError: it did not boot; the text is its own reason.
+    """
+    line = b""
+    while not line.endswith(b"\n") and len(line) < MAX_LINE_BYTES:
+        chunk = await receive()
+        if not chunk:
+            break
+        line += chunk
+    try:
+        report = decode_line(line, Report)
+    except DecodeError as exc:
+        raise SpawnError(f"the node ended before it had booted: {explain_status(await ended())}") from exc
+    if report.address is None:
+        raise SpawnError(f"the node did not boot: {report.error}") from report.error
+    return report.address

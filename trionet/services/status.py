@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+
+import msgspec
 
 from trionet.config import NodeConfig
 from trionet.errors import UnknownKey
@@ -78,13 +80,29 @@ class Status:
         return self._node.address
 
     @rpc
-    async def spawn(self, config: NodeConfig) -> NodeAddress:
-        """Start a node in a process of its own, and return its address once it has booted.
+    async def spawn(
+        self,
+        config: NodeConfig,
+        *,
+        launcher: str | None = None,
+        restart: Literal["never", "on_failure", "always"] | None = None,
+        detach: bool | None = None,
+    ) -> NodeAddress:
+        """Start a node, by default in a process of its own, and return its address once it has booted.
 
         It is this node's child: when this one stops, or dies in whatever way, the child stops.
 
+        Args:
+            config: the new node's.
+            launcher: in place of that of `config`.
+            restart: likewise.
+            detach: likewise.
+
         Raises:
             SpawnError: it did not boot; the text is its own reason.
+            ConfigError: there is no such launcher.
             EncodeError: its `on_start` can't be imported by another process.
         """
-        return await self._node.spawn(config)
+        wanted = {"launcher": launcher, "restart": restart, "detach": detach}
+        given = {name: value for name, value in wanted.items() if value is not None}
+        return await self._node.spawn(msgspec.structs.replace(config, **given) if given else config)

@@ -12,22 +12,29 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 import httpx
+import trio
 
 from trionet.codec import JSON
-from trionet.errors import ConnectionLost, DecodeError, MalformedRequest, NodeUnreachable, error_from_wire
+from trionet.errors import (
+    ConnectionLost,
+    DecodeError,
+    MessageTooLarge,
+    NodeUnreachable,
+    error_from_wire,
+)
 from trionet.replies import Aggregate, Replies
 
-from .base import check_size, time_left_s
+from .base import check_request_size, time_left_s
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator
+    from collections.abc import AsyncGenerator, AsyncIterator, Generator
 
     from trionet.config import NodeConfig
     from trionet.identity import NodeAddress
 
     from .base import Request
 
-__all__ = ["CALLER_HEADER", "CALL_ID_HEADER", "STREAM_TYPE", "TIMEOUT_HEADER", "HTTPTransport"]
+__all__ = ["CALLER_HEADER", "CALL_ID_HEADER", "STREAM_TYPE", "TIMEOUT_HEADER", "VALUE_TYPE", "HTTPTransport"]
 
 CALL_ID_HEADER = "Trionet-Call-Id"
 CALLER_HEADER = "Trionet-Caller"
@@ -37,6 +44,10 @@ TIMEOUT_HEADER = "Trionet-Timeout"
 STREAM_TYPE = "application/x-ndjson"
 """The media type of a stream: lines of JSON, ``{"item": …}``, and at last ``{"end": true}`` or ``{"error": …}``."""
 
+VALUE_TYPE = "application/json"
+"""The media type of anything else. A request that accepts one of the two alone is refused before it would give the other."""
+
+_MAX_QUERY_CHARS = 8 * 1024  # servers limit the head of a request: Hypercorn to 16 KiB
 # Below the server's idle timeout, so that a connection is never reused just as the server closes it.
 _KEEPALIVE_S = 30.0
 _BEFORE_SENDING = (
@@ -62,13 +73,10 @@ class HTTPTransport:
 
     async def call(self, node: NodeAddress, request: Request) -> Any:
         """Send `request` to `node` and return its value."""
-        check_size(request.args, self._max_message_bytes, "a request")
-        async with self._exchange(node, request) as response:
-            if response.headers.get("Content-Type") == STREAM_TYPE:
-                raise MalformedRequest(f"{request.service}/{request.method} is a stream: use comm.stream")
+        async with self._exchange(node, request, accept=VALUE_TYPE) as response:
             status, body = response.status_code, bytearray()
-            with _translated(node):
-                async for chunk in response.aiter_bytes():
+            async with _reading(node, response, response.aiter_bytes()) as chunks:
+                async for chunk in chunks:
                     body += chunk
                     if len(body) > 2 * self._max_message_bytes:
                         raise ConnectionLost(f"the reply of {node} is over the size limit")
@@ -85,36 +93,42 @@ class HTTPTransport:
     @asynccontextmanager
     async def stream(self, node: NodeAddress, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
         """Start a stream at `node`: one line of JSON for each item."""
-        check_size(request.args, self._max_message_bytes, "a request")
-        async with self._exchange(node, request) as response:
-            if response.headers.get("Content-Type") != STREAM_TYPE:
-                answer = self.codec.decode(await response.aread())
-                raise (
-                    error_from_wire(answer["error"])
-                    if "error" in answer
-                    else MalformedRequest(f"{request.service}/{request.method} is no stream: use comm.send")
-                )
-            async with aclosing(self._items(node, response)) as items:
-                yield items
+        async with (
+            self._exchange(node, request, accept=STREAM_TYPE) as response,
+            aclosing(self._items(node, response)) as items,
+        ):
+            yield items
 
     async def _items(self, node: NodeAddress, response: httpx.Response) -> AsyncGenerator[Any]:
-        with _translated(node):
-            async for line in response.aiter_lines():
-                answer = self.codec.decode(line.encode())
-                if "item" in answer:
-                    yield answer["item"]
-                elif "error" in answer:
-                    raise error_from_wire(answer["error"])
-                else:
-                    return
-        raise ConnectionLost(f"the stream from {node} broke off")
+        last: dict[str, Any] | None = None
+        async with _reading(node, response, response.aiter_lines()) as lines:
+            async for line in lines:
+                try:
+                    answer = self.codec.decode(line.encode())
+                    if "item" not in answer:
+                        last = answer
+                        continue  # to the end of the response, so that its connection can be used again
+                    item = answer["item"]
+                except (DecodeError, TypeError) as exc:
+                    raise ConnectionLost(f"an item from {node} can't be read here: {exc}") from exc
+                yield item
+        if last is None:
+            raise ConnectionLost(f"the stream from {node} broke off")
+        if "error" in last:
+            raise error_from_wire(last["error"])
 
     @asynccontextmanager
-    async def _exchange(self, node: NodeAddress, request: Request) -> AsyncGenerator[httpx.Response]:
-        headers = {CALL_ID_HEADER: request.id, CALLER_HEADER: str(request.caller), "Content-Type": "application/json"}
+    async def _exchange(self, node: NodeAddress, request: Request, *, accept: str) -> AsyncGenerator[httpx.Response]:
+        check_request_size(request, self._max_message_bytes)
+        headers = {
+            CALL_ID_HEADER: request.id,
+            CALLER_HEADER: str(request.caller),
+            "Content-Type": VALUE_TYPE,
+            "Accept": accept,
+        }
         if (left_s := time_left_s()) is not None:
             headers[TIMEOUT_HEADER] = f"{left_s:.6f}"
-        path = "/".join(quote(part, safe="") for part in (request.gid, request.service, request.method))
+        path = "/".join(map(_quoted, (request.gid, request.service, request.method)))
         url = f"http://{node}/{path}{_query(request)}"
         async with contextlib.AsyncExitStack() as stack:
             with _translated(node):
@@ -149,11 +163,37 @@ def _translated(node: NodeAddress) -> Generator[None]:
         raise ConnectionLost(f"the connection to {node} broke: {exc or type(exc).__name__}") from exc
 
 
+@asynccontextmanager
+async def _reading(
+    node: NodeAddress, response: httpx.Response, parts: AsyncIterator[Any]
+) -> AsyncGenerator[AsyncIterator[Any]]:
+    """Give `parts` to iterate over, and end what makes them: generators in generators, which don't close each other."""
+    try:
+        with _translated(node):
+            yield parts
+    finally:
+        with trio.CancelScope(shield=True), contextlib.suppress(httpx.HTTPError, httpx.StreamError):
+            await response.aclose()
+            async for _ in parts:
+                pass
+
+
+def _quoted(name: str) -> str:
+    """Return `name` as one part of a path; ``.`` and ``..`` would mean other places if they stood there as they are."""
+    return name.replace(".", "%2E") if name in {".", ".."} else quote(name, safe="")
+
+
 def _query(request: Request) -> str:
     if request.kwargs is None:
         return ""
     kwargs = JSON.decode(request.kwargs)
-    return "?" + urlencode({name: JSON.encode(value).decode() for name, value in kwargs.items()})
+    query = "?" + urlencode({name: JSON.encode(value).decode() for name, value in kwargs.items()})
+    if len(query) > _MAX_QUERY_CHARS:
+        raise MessageTooLarge(
+            f"keyword arguments of {len(query):,} characters are over HTTP's limit of {_MAX_QUERY_CHARS:,}: "
+            f"pass large values as positional arguments"
+        )
+    return query
 
 
 def _value_of(answer: dict[str, Any]) -> Any:

@@ -48,7 +48,7 @@ from trionet.message import Call, check_args
 from trionet.replies import Aggregate, Replies
 
 from .base import check_size
-from .http import CALL_ID_HEADER, CALLER_HEADER, STREAM_TYPE, TIMEOUT_HEADER
+from .http import CALL_ID_HEADER, CALLER_HEADER, STREAM_TYPE, TIMEOUT_HEADER, VALUE_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -225,6 +225,7 @@ def _make_app(handler: Handler, config: NodeConfig) -> QuartTrio:
     async def call(gid: str, service: str, method: str) -> Response:
         try:
             prepared = handler.prepare(await _read_call(gid, service, method))
+            _check_accepted(prepared, f"{service}/{method}")
             if prepared.method.is_stream:
                 return _stream_response(prepared, config.max_message_bytes)
             return _value_response(await prepared.finish(trio.CancelScope()), config.max_message_bytes)
@@ -256,6 +257,15 @@ async def _read_call(gid: str, service: str, method: str) -> Call:
         caller=None if caller is None else NodeAddress.of(caller),
         timeout_s=None if timeout is None else _seconds(timeout),
     )
+
+
+def _check_accepted(prepared: PreparedCall, name: str) -> None:
+    """Raise `MalformedRequest` when the client accepts a value alone from a stream, or a stream alone from the rest."""
+    accepted = request.headers.get("Accept")
+    if accepted == VALUE_TYPE and prepared.method.is_stream:
+        raise MalformedRequest(f"{name} is a stream: use comm.stream")
+    if accepted == STREAM_TYPE and not prepared.method.is_stream:
+        raise MalformedRequest(f"{name} is no stream: use comm.send")
 
 
 def _keyword(text: str) -> Any:

@@ -15,7 +15,14 @@ import msgspec
 import trio
 
 from trionet.codec import MESSAGEPACK
-from trionet.errors import ConnectionLost, MessageTooLarge, NodeUnreachable, TrionetError, error_from_wire
+from trionet.errors import (
+    ConnectionLost,
+    DecodeError,
+    MessageTooLarge,
+    NodeUnreachable,
+    TrionetError,
+    error_from_wire,
+)
 from trionet.events import OrphanedCall
 from trionet.transports.base import time_left_s
 

@@ -1,0 +1,157 @@
+"""The helper process of `trionet.launchers.forkserver`: imports everything once, and forks a node for each request.
+
+It runs no threads and never enters Trio, so that a fork is safe. Before it begins, everything that the imports have
+made is frozen out of the garbage collector's sight (``gc.freeze``), so that a collection in a child doesn't write to,
+and so copy, the pages that all share.
+
+Invariants: every child is reaped and reported; when the other end of the control socket is gone, or this process is
+killed, no child lives on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import importlib
+import os
+import random
+import select
+import signal
+import socket
+import sys
+import time
+from typing import Any, Final, NoReturn
+
+from trionet.launchers.forkserver import RECORD
+
+from .supervised import run_forked
+
+__all__ = ["main"]
+
+_PRELOADED: Final = ("trionet.transports.web", "trionet.transports.http")
+_END_S: Final = 4.0
+_PR_SET_PDEATHSIG: Final = 1
+_READ_BYTES: Final = 4096
+
+
+def main(control: int) -> NoReturn:
+    """Serve requests from the socket `control` until its other end is closed."""
+    for module in _PRELOADED:
+        importlib.import_module(module)
+    server = _ForkServer(socket.socket(fileno=control))
+    gc.collect()
+    gc.disable()
+    gc.freeze()
+    server.serve()
+    sys.exit(0)
+
+
+class _ForkServer:
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._pids: dict[int, int] = {}
+        self._numbers: dict[int, int] = {}
+        self._die_with_parent = _prctl()
+        # A child's end wakes the poll.
+        self._woken, waker = os.pipe()
+        self._waker = waker
+        for end in (self._woken, waker):
+            os.set_blocking(end, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+
+    def serve(self) -> None:
+        self._tell(b"R", 0, 0)
+        poll = select.poll()
+        poll.register(self._control, select.POLLIN)
+        poll.register(self._woken, select.POLLIN)
+        while True:
+            ready = {descriptor for descriptor, _ in poll.poll()}
+            if self._woken in ready:
+                self._reap()
+            if self._control.fileno() in ready and not self._take_requests():
+                break
+        self._end_children()
+
+    def _take_requests(self) -> bool:
+        """Serve what has come; return whether there may be more."""
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self._control, _READ_BYTES, 64)
+        except OSError:
+            return False
+        while len(data) % RECORD.size:
+            more = self._control.recv(RECORD.size - len(data) % RECORD.size)
+            if not more:
+                return False
+            data += more
+        for kind, number, _ in RECORD.iter_unpack(data):
+            if kind == b"F":
+                self._fork(number, descriptors.pop(0))
+            elif kind == b"K" and number in self._pids:
+                os.kill(self._pids[number], signal.SIGKILL)
+        return bool(data)
+
+    def _fork(self, number: int, descriptor: int) -> None:
+        own_pid = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            self._be_child(descriptor, own_pid)
+        os.close(descriptor)
+        self._pids[number], self._numbers[pid] = pid, number
+        self._tell(b"P", number, pid)
+
+    def _be_child(self, descriptor: int, parent_pid: int) -> NoReturn:
+        status = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            self._control.close()
+            os.close(self._woken)
+            os.close(self._waker)
+            self._die_with_parent()
+            if os.getppid() != parent_pid:
+                os._exit(1)
+            os.setpgid(0, 0)  # Ctrl-C in a terminal is for the parent, which then stops its nodes
+            random.seed()
+            gc.enable()
+            status = run_forked(descriptor)
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(status)
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                os.read(self._woken, _READ_BYTES)
+            except BlockingIOError:
+                break
+        while self._numbers:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                break
+            number = self._numbers.pop(pid)
+            del self._pids[number]
+            self._tell(b"X", number, os.waitstatus_to_exitcode(status))
+
+    def _tell(self, kind: bytes, number: int, value: int) -> None:
+        with contextlib.suppress(OSError):  # the other end is gone, which the poll will tell
+            self._control.sendall(RECORD.pack(kind, number, value))
+
+    def _end_children(self) -> None:
+        """They stop by themselves when their launcher is gone; those that don't are killed."""
+        until = time.monotonic() + _END_S
+        while self._numbers and time.monotonic() < until:
+            self._reap()
+            select.select([self._woken], [], [], 0.1)
+        for pid in self._numbers:
+            os.kill(pid, signal.SIGKILL)
+
+
+def _prctl() -> Any:
+    """Return what has the kernel kill the calling process when its parent dies, where there is such a thing."""
+    if not sys.platform.startswith("linux"):
+        return lambda: None
+    libc = ctypes.CDLL(None, use_errno=True)
+    return lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

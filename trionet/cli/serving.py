@@ -1,0 +1,69 @@
+"""Running one node in this process, from its configuration to its exit status: what all commands that do it share."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from typing import TYPE_CHECKING
+
+import trio
+
+from trionet.node import Node, open_node
+from trionet.nurseries import open_background_nursery
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trionet.config import NodeConfig
+
+__all__ = ["Interrupted", "prepare_process", "serve"]
+
+
+class Interrupted(Exception):
+    """A signal came before the node had booted."""
+
+
+def prepare_process(config: NodeConfig) -> None:
+    """Set up logging, and permit as many open files as the system lets."""
+    logging.basicConfig(
+        level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
+    )
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+async def serve(config: NodeConfig, announce: Callable[[Node], None]) -> None:
+    """Run a node until it is stopped; a first signal stops it, a second one doesn't wait.
+
+    Args:
+        config: the node's.
+        announce: called with the node once it has booted.
+
+    Raises:
+        Interrupted: a signal came before that.
+    """
+    node: Node | None = None
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with open_background_nursery() as nursery:
+
+            async def obey_signals() -> None:
+                async for _ in signals:
+                    if node is None:
+                        break
+                    node.stop()
+                    await anext(aiter(signals))
+                    break
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(obey_signals)
+            async with open_node(config) as node:
+                announce(node)
+                await trio.sleep_forever()
+    if node is None:
+        raise Interrupted

@@ -1,0 +1,228 @@
+"""Nodes forked from a helper process that has imported everything: a few milliseconds each, and little memory.
+
+The helper (`trionet.cli.forkserver`) runs no threads and never enters Trio. Each new node gets one end of a socket
+pair: its configuration comes through it, its report goes back, and its closing means that this process is gone. The
+helper tells the exit status of each.
+
+Protocol, over a Unix socket: records of 9 bytes, a letter and two 32-bit numbers. To the helper: ``F id 0`` with a
+descriptor attached, fork a node; ``K id 0``, kill it. From the helper: ``R 0 0``, ready; ``P id pid``, forked;
+``X id status``, ended. Its end is the end of the helper, which then ends its nodes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import os
+import socket
+import struct
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from trionet.errors import SpawnError
+
+from .base import KILL_AFTER_S
+from .supervised import address_from, boot_for, encode_line, import_path
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from trionet.config import NodeConfig
+    from trionet.identity import NodeAddress
+
+__all__ = ["RECORD", "ForkServerLauncher", "is_available"]
+
+_log = logging.getLogger(__name__)
+
+RECORD: Final = struct.Struct("!cii")
+_READ_BYTES: Final = 4096
+_END_S: Final = 8.0
+_LOST: Final = -9
+
+
+def is_available() -> bool:
+    """Whether this platform can fork, and pass descriptors."""
+    return hasattr(os, "fork") and hasattr(socket, "send_fds")
+
+
+class _Child:
+    """One forked node."""
+
+    def __init__(self) -> None:
+        self.status: int | None = None
+        self.ended = trio.Event()
+
+    def end(self, status: int) -> None:
+        self.status = status
+        self.ended.set()
+
+
+class _Server:
+    """One helper process."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = trio.socket.from_stdlib_socket(control)
+        self._sending = trio.Lock()
+        self._children: dict[int, _Child] = {}
+        self._numbers = itertools.count(1)
+        self.is_ready = trio.Event()
+        self.is_alive = True
+
+    async def listen(self) -> None:
+        """Take what the helper says, until it has ended."""
+        data = b""
+        with contextlib.suppress(OSError):
+            while chunk := await self._control.recv(_READ_BYTES):
+                data += chunk
+                whole = len(data) - len(data) % RECORD.size
+                for kind, number, value in RECORD.iter_unpack(data[:whole]):
+                    if kind == b"R":
+                        self.is_ready.set()
+                    elif kind == b"X" and number in self._children:
+                        self._children.pop(number).end(value)
+                data = data[whole:]
+        self.close()
+
+    def close(self) -> None:
+        """The helper has ended, or is to end; its nodes end with it."""
+        self.is_alive = False
+        self._control.close()
+        self.is_ready.set()
+        for child in self._children.values():
+            child.end(_LOST)
+        self._children.clear()
+
+    async def fork(self, theirs: socket.socket) -> tuple[int, _Child]:
+        """Have a node forked with the descriptor `theirs`."""
+        number, child = next(self._numbers), _Child()
+        self._children[number] = child
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", theirs.fileno()))]
+        try:
+            async with self._sending:
+                await self._control.sendmsg([RECORD.pack(b"F", number, 0)], rights)
+        except OSError as exc:
+            raise SpawnError(f"the fork server has ended: {exc}") from exc
+        return number, child
+
+    async def kill(self, number: int) -> None:
+        """Kill a node's process."""
+        with contextlib.suppress(OSError):
+            async with self._sending:
+                await self._control.send(RECORD.pack(b"K", number, 0))
+
+
+class ForkServerLauncher:
+    """Starts nodes by forking them from a helper process, which is started on first use.
+
+    Args:
+        nursery: where the helper's task runs; it must outlive all nodes.
+    """
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
+        self._starting = trio.Lock()
+        self._server: _Server | None = None
+        self._shields: list[trio.CancelScope] = []
+
+    def close(self) -> None:
+        """End the helper; its nodes have ended by then, or end with it."""
+        for shield in self._shields:
+            shield.cancel()
+
+    async def _run_server(self, *, task_status: trio.TaskStatus[_Server]) -> None:
+        # Nodes that are being stopped still need it, when all around it has been cancelled.
+        shield = trio.CancelScope(shield=True)
+        self._shields.append(shield)
+        with shield:
+            await _run_server(task_status=task_status)
+        self._shields.remove(shield)
+
+    async def prewarm(self) -> None:
+        """Have the helper started and everything imported, if that has not been done yet.
+
+        Raises:
+            SpawnError: the helper can't be started.
+        """
+        async with self._starting:
+            if self._server is None or not self._server.is_alive:
+                self._server = await self._nursery.start(self._run_server)
+        await self._server.is_ready.wait()
+        if not self._server.is_alive:
+            raise SpawnError("the fork server ended before it was ready")
+
+    async def start(
+        self, config: NodeConfig, *, task_status: trio.TaskStatus[NodeAddress] = trio.TASK_STATUS_IGNORED
+    ) -> int:
+        """Start a node and stay until it has ended; see `Launcher.start`."""
+        await self.prewarm()
+        server = self._server
+        assert server is not None
+        ours, theirs = socket.socketpair()
+        stream = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
+        try:
+            with theirs:
+                number, child = await server.fork(theirs)
+        except BaseException:
+            ours.close()
+            raise
+
+        async def ended() -> int:
+            await server.kill(number)
+            await child.ended.wait()
+            return child.status or 0
+
+        try:
+            with contextlib.suppress(trio.BrokenResourceError):
+                await stream.send_all(encode_line(boot_for(config)))
+            task_status.started(await address_from(_receiver(stream), ended))
+            await child.ended.wait()
+            return child.status or 0
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.aclose_forcefully(stream)
+                with trio.move_on_after(config.stop_grace_s + KILL_AFTER_S):
+                    await child.ended.wait()
+                if child.status is None:
+                    _log.warning("a forked node did not stop and is killed")
+                    await ended()
+
+
+def _receiver(stream: trio.SocketStream) -> Callable[[], Awaitable[bytes]]:
+    async def receive() -> bytes:
+        try:
+            return bytes(await stream.receive_some())
+        except trio.BrokenResourceError:
+            return b""
+
+    return receive
+
+
+async def _run_server(*, task_status: trio.TaskStatus[_Server]) -> None:
+    """Run a helper process until cancelled, and then until its nodes have ended."""
+    ours, theirs = socket.socketpair()
+    main = f"from trionet.cli.forkserver import main; main({theirs.fileno()})"
+    sys_path = import_path()
+    with theirs:
+        process = await trio.lowlevel.open_process(
+            [sys.executable, "-c", f"import sys; sys.path[:] = {sys_path!r}; {main}"],
+            stdin=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            process_group=0,
+        )
+    server = _Server(ours)
+    try:
+        task_status.started(server)
+        await server.listen()
+        _log.info("the fork server has ended")
+    finally:
+        server.close()
+        with trio.CancelScope(shield=True):
+            with trio.move_on_after(_END_S):
+                await process.wait()
+            if process.returncode is None:
+                process.kill()
+                await process.wait()

@@ -1,0 +1,109 @@
+"""The launchers of one node, under their names."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import trio
+
+from trionet.errors import ConfigError, SpawnError
+
+from . import forkserver
+from .forkserver import ForkServerLauncher
+from .ssh import SSHLauncher
+from .subprocess import SubprocessLauncher
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from trionet.config import NodeConfig
+    from trionet.identity import NodeAddress
+
+    from .base import Launcher
+
+__all__ = ["Launchers", "open_launchers"]
+
+_log = logging.getLogger(__name__)
+
+_SSH = "ssh:"
+
+
+@asynccontextmanager
+async def open_launchers() -> AsyncGenerator[Launchers]:
+    """Give the launchers of one node; helper processes end with the block, in which all nodes must have ended."""
+    async with trio.open_nursery() as nursery:
+        launchers = Launchers(nursery)
+        try:
+            yield launchers
+        finally:
+            launchers.close()
+
+
+class Launchers:
+    """Finds launchers by name: the built-in ones, those that were registered, and ``ssh:HOST``."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self._forkserver = ForkServerLauncher(nursery)
+        self._by_name: dict[str, Launcher] = {
+            "forkserver": _ForkServerOrSubprocess(self._forkserver, SubprocessLauncher()),
+            "subprocess": SubprocessLauncher(),
+        }
+
+    def put(self, name: str, launcher: Launcher) -> None:
+        """Register `launcher`, in place of the one of that name."""
+        self._by_name[name] = launcher
+
+    def get(self, name: str) -> Launcher:
+        """Return the launcher of that name.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        if name.startswith(_SSH):
+            return SSHLauncher(name.removeprefix(_SSH))
+        if name not in self._by_name:
+            known = ", ".join(sorted(self._by_name))
+            raise ConfigError(f"launcher: there is no {name!r:.80}; there are {known}, and ssh:HOST")
+        return self._by_name[name]
+
+    def close(self) -> None:
+        """End the helper processes."""
+        self._forkserver.close()
+
+    async def prewarm(self) -> None:
+        """Have the fork server started ahead of time, where there is one."""
+        if forkserver.is_available():
+            await self._forkserver.prewarm()
+
+
+class _ForkServerOrSubprocess:
+    """The fork server; processes of their own where there can be none, and for nodes that outlive their spawner."""
+
+    def __init__(self, first: ForkServerLauncher, second: Launcher) -> None:
+        self._first = first
+        self._second = second
+        self._has_said_so = False
+
+    async def start(
+        self, config: NodeConfig, *, task_status: trio.TaskStatus[NodeAddress] = trio.TASK_STATUS_IGNORED
+    ) -> int:
+        """Start a node and stay until it has ended; see `Launcher.start`."""
+        if config.detach:
+            return await self._second.start(config, task_status=task_status)
+        if forkserver.is_available():
+            try:
+                await self._first.prewarm()
+            except SpawnError as exc:
+                self._say_so(str(exc))
+            else:
+                return await self._first.start(config, task_status=task_status)
+        else:
+            self._say_so("this platform can't fork")
+        return await self._second.start(config, task_status=task_status)
+
+    def _say_so(self, reason: str) -> None:
+        if not self._has_said_so:
+            self._has_said_so = True
+            _log.warning("there is no fork server (%s): nodes are started as processes of their own", reason)

@@ -1,0 +1,108 @@
+"""Starting a node again when it has ended: the policy, its back-off, and its limit.
+
+Invariants: a node that is started again has the address that it had; pauses grow from `_PAUSE_MIN_S`, doubling, to
+`_PAUSE_MAX_S`; after more than `_MAX_RESTARTS` within `_PERIOD_S` it is given up.
+
+Source: Erlang/OTP's supervisors (``supervisor``: restart types permanent, transient, temporary; intensity and period).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import trio
+
+from trionet.errors import SpawnError
+from trionet.events import ChildEnded, ChildGivenUp, ChildRestarted
+from trionet.identity import NodeAddress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trionet.config import NodeConfig
+    from trionet.events import Event
+
+    from .base import Launcher
+
+__all__ = ["keep_running", "pause_s"]
+
+_PAUSE_MIN_S: Final = 0.1
+_PAUSE_MAX_S: Final = 5.0
+_MAX_RESTARTS: Final = 5
+_PERIOD_S: Final = 30.0
+
+
+def pause_s(restarts: int) -> float:
+    """Return how long to wait before the next start.
+
+    Args:
+        restarts: how many there have been within the period, >= 0.
+
+    Returns:
+        Seconds: 0.1, doubled for each restart, at most 5.
+    """
+    return min(_PAUSE_MAX_S, _PAUSE_MIN_S * 2.0**restarts)
+
+
+async def keep_running(
+    launcher: Launcher,
+    config: NodeConfig,
+    publish: Callable[[Event], None],
+    *,
+    task_status: trio.TaskStatus[NodeAddress] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Start a node, and start it again when it ends, as ``config.restart`` says; return when that is over.
+
+    Args:
+        launcher: starts it.
+        config: its configuration.
+        publish: told of each end, each restart, and of giving up.
+        task_status: started with the address when it has booted for the first time.
+
+    Raises:
+        SpawnError: it did not boot the first time.
+    """
+    address: NodeAddress | None = None
+    restarts: deque[float] = deque()
+
+    def booted(where: NodeAddress) -> None:
+        nonlocal address, config
+        if address is None:
+            address = where
+            config = msgspec.structs.replace(config, port=where.port)
+            task_status.started(where)
+        else:
+            publish(ChildRestarted(node=str(where), restarts=len(restarts)))
+
+    while True:
+        try:
+            status = await launcher.start(config, task_status=_Started(booted))
+        except SpawnError:
+            if address is None:
+                raise
+            status = 1
+        assert address is not None
+        publish(ChildEnded(node=str(address), status=status))
+        if config.restart == "never" or (config.restart == "on_failure" and status == 0):
+            return
+        now = trio.current_time()
+        while restarts and restarts[0] < now - _PERIOD_S:
+            restarts.popleft()
+        if len(restarts) == _MAX_RESTARTS:
+            publish(ChildGivenUp(node=str(address), restarts=len(restarts)))
+            return
+        await trio.sleep(pause_s(len(restarts)))
+        restarts.append(trio.current_time())
+
+
+class _Started(trio.TaskStatus[NodeAddress]):
+    """A task status that calls a function."""
+
+    def __init__(self, booted: Callable[[NodeAddress], None]) -> None:
+        self._booted = booted
+
+    def started(self, value: NodeAddress | None = None) -> None:
+        assert value is not None
+        self._booted(value)

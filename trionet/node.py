@@ -26,11 +26,12 @@ from .launchers.restart import keep_running
 from .message import LOCAL
 from .router import Router
 from .services import LocalServices
-from .services.base import BUILT_IN
+from .services.base import BUILT_IN, exposed_methods
 from .services.comm import Comm
 from .services.groups import ALL, Groups
 from .services.routes import Routes
 from .services.status import Status
+from .transports.lazy_http import LazyHTTPTransport
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from .transports.memory import MemoryFabric
     from .transports.web import QuartTrio
 
-__all__ = ["Node", "NodeStatistics", "open_node", "run", "serve_node"]
+__all__ = ["Node", "NodeStatistics", "open_node", "run", "serve_node", "warm_up"]
 
 T = TypeVar("T")
 
@@ -326,6 +327,35 @@ async def serve_node(
     async with open_node(config) as node:
         task_status.started(node)
         await trio.sleep_forever()
+
+
+def warm_up() -> None:
+    """Do now, once for this process, what making the first node would do: its methods' signatures are worked out."""
+    router = Router()
+    local = LocalServices(
+        status=Status(_Nowhere(), router),
+        groups=Groups(_Nowhere()),
+        routes=Routes(router),
+        comm=Comm(router, LazyHTTPTransport(NodeConfig())),
+    )
+    for service in local:
+        exposed_methods(service)
+    Group(ALL, local, router, {})
+
+
+class _Nowhere:
+    """No node: what `warm_up` builds is never called."""
+
+    address = NodeAddress("127.0.0.1", 0)
+
+    def stop(self) -> None: ...
+
+    async def spawn(self, config: NodeConfig) -> NodeAddress:
+        raise AssertionError
+
+    def group_added(self, gid: str) -> None: ...
+
+    def group_removed(self, gid: str) -> None: ...
 
 
 def run(main: Callable[[Node], Awaitable[T]], config: NodeConfig | None = None) -> T | None:

@@ -8,6 +8,7 @@ becomes a `RemoteError`, and nothing but cancellation and Ctrl-C gets past.
 from __future__ import annotations
 
 import contextvars
+import functools
 import inspect
 import math
 import typing
@@ -91,29 +92,17 @@ class Method:
         is_sync: whether it is a plain function, which can run without a task of its own.
     """
 
-    __slots__ = ("_converters", "_most", "_needed", "_signature", "_types", "call", "is_stream", "is_sync")
+    __slots__ = ("_plan", "call", "is_stream", "is_sync")
 
     def __init__(self, call: Callable[..., Any]) -> None:
         self.call: Callable[..., Any] = call
-        function = inspect.unwrap(getattr(call, "__func__", call))
-        self.is_stream: bool = inspect.isasyncgenfunction(function)
-        self.is_sync: bool = not (self.is_stream or inspect.iscoroutinefunction(function))
+        function = getattr(call, "__func__", None)
         try:
-            self._signature: inspect.Signature | None = inspect.signature(call)
-        except (TypeError, ValueError):  # some builtins have none
-            self._signature = None
-        self._types = {name: kind for name, kind in _annotations(function).items() if _is_convertible(kind)}
-        self._plan_positional()
-
-    def _plan_positional(self) -> None:
-        """Work out what the common case needs: positional arguments alone, for positional parameters alone."""
-        parameters = [] if self._signature is None else list(self._signature.parameters.values())
-        simple = self._signature is not None and all(
-            parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD) for parameter in parameters
-        )
-        self._most = len(parameters) if simple else -1
-        self._needed = sum(parameter.default is parameter.empty for parameter in parameters)
-        self._converters = [(index, p.name) for index, p in enumerate(parameters) if p.name in self._types]
+            self._plan = _plan_of(call if function is None else function, is_bound=function is not None)
+        except TypeError:  # it can't be hashed
+            self._plan = _Plan(call if function is None else function, is_bound=function is not None)
+        self.is_stream: bool = self._plan.is_stream
+        self.is_sync: bool = self._plan.is_sync
 
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
         """Return the arguments to call it with.
@@ -121,6 +110,32 @@ class Method:
         Raises:
             MalformedRequest: they don't fit the signature.
         """
+        return self._plan.bind(args, kwargs)
+
+
+class _Plan:
+    """What is known of a function's arguments; worked out once for each function, however many objects have it."""
+
+    __slots__ = ("_converters", "_most", "_name", "_needed", "_signature", "_types", "is_stream", "is_sync")
+
+    def __init__(self, function: Callable[..., Any], *, is_bound: bool) -> None:
+        innermost = inspect.unwrap(function)
+        self.is_stream = inspect.isasyncgenfunction(innermost)
+        self.is_sync = not (self.is_stream or inspect.iscoroutinefunction(innermost))
+        self._name = getattr(function, "__name__", "it")
+        self._signature = _signature(function, is_bound=is_bound)
+        self._types = {name: kind for name, kind in _annotations(innermost).items() if _is_convertible(kind)}
+        # The common case: positional arguments alone, for positional parameters alone.
+        parameters = [] if self._signature is None else list(self._signature.parameters.values())
+        is_simple = self._signature is not None and all(
+            parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD) for parameter in parameters
+        )
+        self._most = len(parameters) if is_simple else -1
+        self._needed = sum(parameter.default is parameter.empty for parameter in parameters)
+        self._converters = [(index, p.name) for index, p in enumerate(parameters) if p.name in self._types]
+
+    def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        """Return the arguments to call it with; see `Method.bind`."""
         if not kwargs and self._needed <= len(args) <= self._most:
             return self._convert_positional(args), kwargs
         if self._signature is None:
@@ -157,7 +172,21 @@ class Method:
             raise MalformedRequest(f"argument {name!r} of {self._shown()}: {exc}") from exc
 
     def _shown(self) -> str:
-        return f"{getattr(self.call, '__name__', 'it')}{self._signature}"
+        return f"{self._name}{self._signature}"
+
+
+_plan_of = functools.lru_cache(maxsize=4096)(_Plan)
+
+
+def _signature(function: Callable[..., Any], *, is_bound: bool) -> inspect.Signature | None:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some builtins have none
+        return None
+    parameters = list(signature.parameters.values())
+    if is_bound and parameters and parameters[0].kind is not inspect.Parameter.VAR_POSITIONAL:
+        return signature.replace(parameters=parameters[1:])
+    return signature
 
 
 def _annotations(function: Callable[..., Any]) -> dict[str, Any]:

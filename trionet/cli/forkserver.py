@@ -24,12 +24,13 @@ import time
 from typing import Any, Final, NoReturn
 
 from trionet.launchers.forkserver import RECORD
+from trionet.node import warm_up
 
 from .supervised import run_forked
 
 __all__ = ["main"]
 
-_PRELOADED: Final = ("trionet.transports.web", "trionet.transports.http")
+_PRELOADED: Final = ("trionet.transports.network", "trionet.transports.http", "trionet.transports.web")
 _END_S: Final = 4.0
 _PR_SET_PDEATHSIG: Final = 1
 _READ_BYTES: Final = 4096
@@ -39,6 +40,7 @@ def main(control: int) -> NoReturn:
     """Serve requests from the socket `control` until its other end is closed."""
     for module in _PRELOADED:
         importlib.import_module(module)
+    warm_up()
     server = _ForkServer(socket.socket(fileno=control))
     gc.collect()
     gc.disable()

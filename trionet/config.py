@@ -54,10 +54,12 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         transport: how its calls go out: over ``link``, or over ``http``, some thirty times slower. It takes both.
         max_message_bytes: the largest request or reply body taken or sent. Sane: 64 KiB to 1 GiB.
         max_calls_per_peer: calls of one peer in progress at once; further ones wait at the caller. Sane: 16 to 65536.
-        max_connections: open connections taken at once; at the limit the one that has been idle longest is closed.
+        max_connections: open connections taken at once; at the limit the one that has been idle longest is closed,
+            or, when all are in use, the new one.
             Sane: above twice the number of nodes, below the process's limit of open files.
-        idle_timeout_s: how long a connection may stay idle, or take to send a request's head. Sane: 40 to 600: above
-            the 30 s after which our own client lets go of an idle connection, or calls meet connections being closed.
+        idle_timeout_s: how long a connection may stay idle, take to send a request's head, or read nothing of an
+            answer. Sane: 40 to 600: above the 30 s after which our own client lets go of an idle connection, or calls
+            meet connections being closed.
         body_timeout_s: how long a request's body may take to arrive. Sane: 5 to 600.
         connect_timeout_s: how long to try to connect before a node counts as unreachable. Sane: 1 to 30.
         stop_grace_s: how long a stopping node waits for the calls it is answering. Sane: 0 to 30.

@@ -140,9 +140,9 @@ class Node:
         """
         if check_name(name, "service name") in BUILT_IN:
             raise MalformedRequest(f"{name!r} is a built-in service")
-        self._templates[name] = template
         for group in self._groups.values():
             group.add_template(name, template)
+        self._templates[name] = template  # last: one that can't be made must not be in the way of later groups
 
     def statistics(self) -> NodeStatistics:
         """Return figures about the node at this moment."""

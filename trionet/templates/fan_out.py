@@ -93,6 +93,7 @@ async def _until_deadline(work: Callable[[], Awaitable[None]]) -> None:
     The work is shielded from the caller's cancellation, because a deadline and an explicit cancel look alike from
     inside. A task outside the shield hears of either, and ends the work; which one it was is decided after that.
     """
+    await trio.lowlevel.checkpoint_if_cancelled()
     deadline = trio.current_effective_deadline()
     shielded = trio.CancelScope(shield=True)
 
@@ -100,16 +101,23 @@ async def _until_deadline(work: Callable[[], Awaitable[None]]) -> None:
         shielded.cancel()
         return trio.lowlevel.Abort.FAILED  # stay asleep: woken below
 
-    async def listen(*, task_status: trio.TaskStatus[trio.lowlevel.Task]) -> None:
-        task_status.started(trio.lowlevel.current_task())
-        await trio.lowlevel.wait_task_rescheduled(heard)
+    listener: trio.lowlevel.Task | None = None
+    is_over = False
+
+    async def listen() -> None:
+        nonlocal listener
+        if not is_over:
+            listener = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(heard)
 
     async with trio.open_nursery() as nursery:
-        listener = await nursery.start(listen)
+        nursery.start_soon(listen)  # not start(), which would wait for it for good when the caller is cancelled already
         try:
             with shielded:
                 await work()
         finally:
-            trio.lowlevel.reschedule(listener)
+            is_over = True
+            if listener is not None:
+                trio.lowlevel.reschedule(listener)
     if shielded.cancelled_caught and not (math.isfinite(deadline) and trio.current_time() >= deadline):
         await trio.lowlevel.checkpoint_if_cancelled()

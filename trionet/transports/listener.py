@@ -69,7 +69,10 @@ class Listener:
         """Serve connections, each by what `connect` makes of its stream, until cancelled; then end them all."""
 
         async def handle(stream: trio.SocketStream) -> None:
-            self._make_room()
+            if not self._make_room():
+                _log.warning("a connection was refused: %d are in use", len(self._connections))
+                await trio.aclose_forcefully(stream)
+                return
             connection = connect(stream)
             self._connections[connection] = None
             try:
@@ -79,7 +82,7 @@ class Listener:
                 _log.warning("a connection was closed because serving it failed", exc_info=group)
             finally:
                 connection.abort()
-                del self._connections[connection]
+                self._connections.pop(connection, None)
                 if not self._connections:
                     self._all_ended.set()
                     self._all_ended = trio.Event()
@@ -113,11 +116,18 @@ class Listener:
             for connection in list(self._connections):
                 connection.abort()
 
-    def _make_room(self) -> None:
-        if len(self._connections) >= self._max_connections:
-            idle = [(since, connection) for connection in self._connections if (since := connection.idle_since)]
-            if idle:
-                min(idle, key=lambda pair: pair[0])[1].abort()
+    def _make_room(self) -> bool:
+        """Return whether there is room for one more connection, the longest idle ones being closed for it."""
+        while len(self._connections) >= self._max_connections:
+            idle = [
+                (since, connection) for connection in self._connections if (since := connection.idle_since) is not None
+            ]
+            if not idle:
+                return False
+            _, connection = min(idle, key=lambda pair: pair[0])
+            del self._connections[connection]  # at once: its task takes a while to end, and others may come meanwhile
+            connection.abort()
+        return True
 
 
 async def open_listener(config: NodeConfig) -> Listener:

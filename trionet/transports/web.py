@@ -11,9 +11,11 @@ whose ``Host`` is a name that could have been rebound to this address, is refuse
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import logging
 import math
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -22,6 +24,10 @@ import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
 from hypercorn.events import Event, RawData, Updated
+from hypercorn.protocol.events import Body as StreamBody
+from hypercorn.protocol.events import Event as StreamEvent
+from hypercorn.protocol.events import Response as StreamResponse
+from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
@@ -51,7 +57,10 @@ from .base import check_size
 from .http import CALL_ID_HEADER, CALLER_HEADER, STREAM_TYPE, TIMEOUT_HEADER, VALUE_TYPE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from hypercorn.protocol import ProtocolWrapper
+    from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
 
     from trionet.config import NodeConfig
     from trionet.router import PreparedCall
@@ -62,6 +71,7 @@ __all__ = ["QuartTrio", "WebServer"]
 
 _LINGER_S = 2.0
 _LINGER_READ_BYTES = 256 * 1024
+_PIECE_BYTES = 64 * 1024
 
 _STATUS_OF = {
     NotFound: 404,
@@ -88,7 +98,7 @@ class WebServer:
         self._config = _hypercorn_config(config)
         self._context = WorkerContext(None)
         self._state: dict[str, Any] = {}
-        self._wrapped = ASGIWrapper(self.app)
+        self._wrapped = ASGIWrapper(_with_path(self.app))
         self._starting = trio.Lock()
         self._is_started = False
 
@@ -139,13 +149,43 @@ class _HTTPConnection(TCPServer):
     def __init__(
         self, app: Any, config: Config, context: WorkerContext, state: Any, stream: trio.SocketStream, first: bytes
     ) -> None:
-        super().__init__(app, config, context, state, _PushedBack(stream, first))  # type: ignore[arg-type]  # a stream
+        pushed_back = _PushedBack(stream, first, config.keep_alive_timeout)
+        super().__init__(app, config, context, state, pushed_back)  # type: ignore[arg-type]  # a stream
         self._socket = stream.socket
+        self._input_ended = False
         self.idle_since: float | None = trio.current_time()
+
+    @property
+    def protocol(self) -> ProtocolWrapper:
+        return self._protocol
+
+    @protocol.setter
+    def protocol(self, made: ProtocolWrapper) -> None:
+        """Take the protocol that Hypercorn has made for this connection, with our own failures in place of its own."""
+        self._protocol = made
+        made.protocol = _H11Protocol(
+            made.app,
+            made.config,
+            made.context,
+            made.task_group,
+            made.state,
+            made.ssl,
+            made.client,
+            made.server,
+            made.send,
+        )
+
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        # The peer has gone. Hypercorn would keep the connection open until it has been idle for long enough.
+        self._input_ended = True
+        await self.idle_task.stop()
 
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, Updated):
             self.idle_since = trio.current_time() if event.idle else None
+            if self._input_ended:
+                return
         # This runs in the app's task, which Quart-Trio cancels once the answer is out: the idle timer must start, or
         # the socket close, all the same. Writes are shielded already.
         with trio.CancelScope(shield=not isinstance(event, RawData)):
@@ -169,24 +209,73 @@ class _HTTPConnection(TCPServer):
         return getattr(getattr(protocol, "connection", None), "their_state", None) is h11.SEND_BODY
 
     async def _discard_input(self) -> None:
+        await self.stream.send_eof()
         try:
-            await self.stream.send_eof()
             while await self.stream.receive_some(_LINGER_READ_BYTES):
                 pass
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
             pass
 
 
-class _PushedBack:
-    """A socket stream, of which some bytes have been read and are given again."""
+class _H11Protocol(H11Protocol):
+    """Hypercorn's HTTP/1.1, whose own failures (of requests that don't get as far as the app) have a body as all do."""
 
-    def __init__(self, stream: trio.SocketStream, first: bytes) -> None:
+    async def stream_send(self, event: StreamEvent) -> None:
+        if isinstance(event, StreamResponse) and event.status_code >= HTTPStatus.BAD_REQUEST and _is_empty(event):
+            headers, body = _own_failure(event.status_code)
+            await super().stream_send(StreamResponse(event.stream_id, headers, event.status_code))
+            await super().stream_send(StreamBody(event.stream_id, body))
+        else:
+            await super().stream_send(event)
+
+    async def _send_error_response(self, status_code: int) -> None:
+        headers, body = _own_failure(status_code)
+        for event in (h11.Response(headers=headers, status_code=status_code), h11.Data(body), h11.EndOfMessage()):
+            await self._send_h11_event(event)
+
+
+def _is_empty(response: StreamResponse) -> bool:
+    return (b"content-length", b"0") in response.headers
+
+
+def _own_failure(status: int) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    if status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        error: TrionetError = MalformedRequest(f"no proper HTTP request: {status} {HTTPStatus(status).phrase}")
+    else:
+        error = RemoteError("the request could not be served", type_name="", message="", traceback="")
+    body = JSON.encode({"error": error_to_wire(error)})
+    headers = [
+        (b"content-type", JSON.content_type.encode()),
+        (b"content-length", b"%d" % len(body)),
+        (b"connection", b"close"),
+    ]
+    return headers, body
+
+
+class _PushedBack:
+    """A socket stream, of which some bytes have been read and are given again, and whose peer must read in time."""
+
+    def __init__(self, stream: trio.SocketStream, first: bytes, write_timeout_s: float) -> None:
         self._first = first
+        self._write_timeout_s = write_timeout_s
         self.socket = stream.socket
         self.receive_more = stream.receive_some
-        self.send_all = stream.send_all
-        self.send_eof = stream.send_eof
+        self.send_piece = stream.send_all
         self.aclose = stream.aclose
+
+    async def send_all(self, data: bytes) -> None:
+        for start in range(0, len(data), _PIECE_BYTES):
+            with trio.move_on_after(self._write_timeout_s) as scope:
+                await self.send_piece(memoryview(data)[start : start + _PIECE_BYTES])
+            if scope.cancelled_caught:
+                self.socket.close()
+                raise trio.BrokenResourceError("the peer does not read its answer")
+
+    async def send_eof(self) -> None:
+        # The stream's own would make what is being sent meanwhile raise BusyResourceError.
+        await trio.lowlevel.checkpoint()
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(trio.socket.SHUT_WR)
 
     async def receive_some(self, max_bytes: int) -> bytes | bytearray:
         if self._first:
@@ -194,6 +283,21 @@ class _PushedBack:
             first, self._first = self._first[:max_bytes], self._first[max_bytes:]
             return first
         return await self.receive_more(max_bytes)
+
+
+def _with_path(app: QuartTrio) -> Callable[[Scope, ASGIReceiveCallable, ASGISendCallable], Awaitable[None]]:
+    """Return `app` behind a check of the request's target, of which Quart takes for granted that it is one."""
+
+    async def run(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        if scope["type"] != "lifespan" and not scope["path"].startswith("/"):
+            try:
+                path = urlsplit(scope["path"]).path
+            except ValueError:
+                path = ""
+            scope["path"] = path if path.startswith("/") else "/"
+        await app(scope, receive, send)
+
+    return run
 
 
 def _hypercorn_config(config: NodeConfig) -> Config:
@@ -345,10 +449,15 @@ def _foreign_page_error(origin: str | None, host: str) -> NotPermitted | None:
     A page of another site says so in ``Origin`` (Fetch Standard, 3.2); one that rebound its own name to our address
     still sends that name in ``Host``.
     """
-    if origin is not None and urlsplit(origin).netloc != host:
+    if origin is None:
+        return None
+    try:
+        site, name = urlsplit(origin).netloc, urlsplit(f"//{host}").hostname or ""
+    except ValueError:  # an IPv6 address that is none
+        site, name = "", ""
+    if not site or site != host:
         return NotPermitted(f"calls from pages of {origin:.100} are refused")
-    name = urlsplit(f"//{host}").hostname or ""
-    if origin is not None and name != "localhost":
+    if name != "localhost":
         try:
             ipaddress.ip_address(name)
         except ValueError:

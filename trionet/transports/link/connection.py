@@ -98,10 +98,11 @@ class Link:
         self._chunks: dict[int, tuple[Direction, bytearray]] = {}
         self._held_bytes = [0, 0]
         self._pings: dict[int, float] = {}
+        self._parting: str | None = None
         self._bye_sent = self._bye_received = self._is_closed = False
         self._outbox = Outbox(sock, peer.window_bytes, self._cut_off)
         self.calls: OutgoingCalls = OutgoingCalls(
-            self._outbox, peer, self.round_trip, name, on_orphan, self._became_idle
+            self._outbox, peer, self.round_trip, name, on_orphan, self._became_idle, self._say_bye
         )
         self._incoming: IncomingCalls | None = None
 
@@ -110,7 +111,7 @@ class Link:
     @property
     def is_usable(self) -> bool:
         """Whether calls can be made on it."""
-        return not (self._is_closed or self._bye_sent or self._bye_received)
+        return not (self._is_closed or self._parting is not None or self._bye_received)
 
     @property
     def is_idle(self) -> bool:
@@ -165,10 +166,16 @@ class Link:
 
     def retire(self, reason: str) -> None:
         """Make no more calls on it, and close it when those in progress have been answered."""
-        if not (self._bye_sent or self._is_closed):
-            self._bye_sent = True
-            self._outbox.put(Bye(reason))
+        if self._parting is None and not self._is_closed:
+            self._parting = reason
             self.calls.retire()
+            self._say_bye()
+
+    def _say_bye(self) -> None:
+        """Say bye, when it is due, and once the last call has gone out: a bye would overtake the chunks of a long one."""
+        if self._parting is not None and not (self._bye_sent or self._is_closed or self.calls.is_sending):
+            self._bye_sent = True
+            self._outbox.put(Bye(self._parting))
 
     def _is_finished(self) -> bool:
         """Whether there will be nothing more to say."""

@@ -106,7 +106,7 @@ class IncomingCalls:
                     return
                 awaitable = value
         except TrionetError as exc:
-            self._answer_now(number, held_bytes, encode_frame(Error(number, error_to_wire(exc))))
+            self._answer_now(number, held_bytes, self._encoded_error(number, exc))
             return
         running = self._running[number] = _Running(number, held_bytes, frame.credit or 0)
         if prepared.method.is_stream:
@@ -162,7 +162,7 @@ class IncomingCalls:
         except HandlerCancelled:
             encoded = encode_frame(Cancelled(running.number))
         except TrionetError as exc:
-            encoded = encode_frame(Error(running.number, error_to_wire(exc)))
+            encoded = self._encoded_error(running.number, exc)
         await self._answer(running, encoded)
 
     async def _run_stream(self, running: _Running, prepared: PreparedCall) -> None:
@@ -174,7 +174,7 @@ class IncomingCalls:
         except HandlerCancelled:
             encoded = encode_frame(Cancelled(running.number))
         except TrionetError as exc:
-            encoded = encode_frame(Error(running.number, error_to_wire(exc)))
+            encoded = self._encoded_error(running.number, exc)
         await self._answer(running, encoded)
 
     async def _send_item(self, running: _Running, item: Any) -> None:
@@ -214,7 +214,17 @@ class IncomingCalls:
         try:
             return encode_frame(Reply(number, msgspec.Raw(self._encoded_value(value))))
         except TrionetError as exc:
-            return encode_frame(Error(number, error_to_wire(RemoteError.from_exception(exc))))
+            return self._encoded_error(number, RemoteError.from_exception(exc))
+
+    def _encoded_error(self, number: int, error: TrionetError) -> bytes:
+        wire = error_to_wire(error)
+        encoded = encode_frame(Error(number, wire))
+        if len(encoded) > max(CHUNK_BYTES, self._max_bytes):
+            # The peer would not take it. Its texts are what is long; their ends tell most.
+            most = self._max_bytes // _TEXTS_PER_MESSAGE
+            wire = {name: value[-most:] if isinstance(value, str) else value for name, value in wire.items()}
+            encoded = encode_frame(Error(number, wire))
+        return encoded
 
     def _encoded_value(self, value: Any) -> bytes:
         encoded = MESSAGEPACK.encode(value)
@@ -224,6 +234,7 @@ class IncomingCalls:
 
 
 _FRAME_OVERHEAD_BYTES = 64
+_TEXTS_PER_MESSAGE = 32  # eight of four bytes for each character
 
 
 def _ignore(_: Transfer) -> None:

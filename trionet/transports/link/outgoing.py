@@ -138,12 +138,15 @@ class OutgoingCalls:
         name: str,
         on_orphan: Callable[[OrphanedCall], None],
         on_idle: Callable[[], None],
+        on_sent: Callable[[], None],
     ) -> None:
         self._outbox = outbox
         self._round_trip = round_trip
         self._name = name
         self._on_orphan = on_orphan
         self._on_idle = on_idle
+        self._on_sent = on_sent
+        self._sending = 0
         self._max_bytes = min(peer.max_message_bytes, peer.window_bytes)
         self._free_slots = peer.max_calls
         self._slot_waiters = trio.lowlevel.ParkingLot()
@@ -156,6 +159,11 @@ class OutgoingCalls:
         return len(self._exchanges)
 
     # ---- from the link
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether a long call has not gone out to its end."""
+        return self._sending > 0
 
     def retire(self) -> None:
         """Take no more calls."""
@@ -242,33 +250,37 @@ class OutgoingCalls:
 
     async def _admit(self, request: Request, exchange: _Exchange, credit: int | None) -> tuple[int, bytes]:
         """Wait for a slot; return the call's number and its frame."""
-        while self._takes_calls and not (self._free_slots and self._outbox.has_room):
-            await (self._slot_waiters.park() if not self._free_slots else self._outbox.room())
-        timeout_s = time_left_s()
-        if timeout_s == 0:
-            await trio.lowlevel.checkpoint()  # an expired call is never started
-        if not self._takes_calls:
-            raise LinkRetired
-        self._last_number = number = self._last_number + 1
-        encoded = encode_frame(
-            CallFrame(
-                number,
-                request.gid,
-                request.service,
-                request.method,
-                msgspec.Raw(request.args),
-                None if request.kwargs is None else msgspec.Raw(request.kwargs),
-                request.id,
-                timeout_s,
-                credit,
+        try:
+            while self._takes_calls and not (self._free_slots and self._outbox.has_room):
+                await (self._slot_waiters.park() if not self._free_slots else self._outbox.room())
+            timeout_s = time_left_s()
+            if timeout_s == 0:
+                await trio.lowlevel.checkpoint()  # an expired call is never started
+            if not self._takes_calls:
+                raise LinkRetired
+            self._last_number = number = self._last_number + 1
+            encoded = encode_frame(
+                CallFrame(
+                    number,
+                    request.gid,
+                    request.service,
+                    request.method,
+                    msgspec.Raw(request.args),
+                    None if request.kwargs is None else msgspec.Raw(request.kwargs),
+                    request.id,
+                    timeout_s,
+                    credit,
+                )
             )
-        )
-        if len(encoded) > self._max_bytes:
-            raise MessageTooLarge(f"a request of {len(encoded):,} bytes is over the limit of {self._name}")
-        self._free_slots -= 1
-        self._exchanges[number] = exchange
-        exchange.begun_at = self._outbox.put_bytes
-        return number, encoded
+            if len(encoded) > self._max_bytes:
+                raise MessageTooLarge(f"a request of {len(encoded):,} bytes is over the limit of {self._name}")
+            self._free_slots -= 1
+            self._exchanges[number] = exchange
+            exchange.begun_at = self._outbox.put_bytes
+            return number, encoded
+        finally:
+            if self._free_slots and self._slot_waiters:
+                self._slot_waiters.unpark()  # whoever was let in before may not have taken the slot
 
     async def _send(self, encoded: bytes, exchange: _Exchange) -> None:
         if len(encoded) <= CHUNK_BYTES:
@@ -277,7 +289,12 @@ class OutgoingCalls:
                 self._outbox.flush()  # a lone call gains nothing by waiting for others to write with
         else:
             exchange.is_long = True
-            await self._outbox.send_long(encoded, CALLS, exchange.set_transfer)
+            self._sending += 1
+            try:
+                await self._outbox.send_long(encoded, CALLS, exchange.set_transfer)
+            finally:
+                self._sending -= 1
+                self._on_sent()
 
     def _end(self, number: int) -> _Exchange | None:
         exchange = self._exchanges.pop(number, None)

@@ -1,0 +1,122 @@
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from tests.samples import Counter, Mute
+from trionet import MalformedRequest, MethodNotFound, Node, Remote, ServiceDescription, ServiceNotFound
+
+StartNode = Callable[..., Awaitable[Node]]
+
+BUILT_IN = ["status", "groups", "routes", "comm", "gossip", "membership"]
+
+
+async def _add(caller: Node, node: Node, name: str = "counter") -> Any:
+    return await caller.local.comm.send([], Remote(node=node.address, service=name, method="add"))
+
+
+async def test_a_service_that_was_put_answers_and_is_there_to_get(start_node: StartNode) -> None:
+    node, other = await start_node(), await start_node()
+    counter = Counter()
+    assert await node.local.routes.put(counter, "counter") == "counter"
+    assert await node.local.routes.get("counter") is counter
+    assert await _add(other, node) == 1
+    assert counter.total == 1
+
+
+async def test_put_replaces_a_service(start_node: StartNode) -> None:
+    node = await start_node()
+    await node.local.routes.put(Counter(), "counter")
+    await _add(node, node)
+    second = Counter()
+    await node.local.routes.put(second, "counter")
+    assert await node.local.routes.get("counter") is second
+    assert await _add(node, node) == 1
+    await node.local.routes.put({"other": lambda: 5}, "counter")
+    with pytest.raises(MethodNotFound):
+        await _add(node, node)
+
+
+async def test_an_import_path_is_instantiated_once(start_node: StartNode) -> None:
+    node = await start_node()
+    await node.local.routes.put("tests.samples:Counter", "counter")
+    assert isinstance(await node.local.routes.get("counter"), Counter)
+    assert [await _add(node, node), await _add(node, node)] == [1, 2]
+
+
+async def test_a_mapping_of_name_to_callable_is_a_service(start_node: StartNode) -> None:
+    node, other = await start_node(), await start_node()
+    await node.local.routes.put({"add": lambda: "added"}, "counter")
+    assert await _add(other, node) == "added"
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+async def test_a_service_cannot_shadow_a_built_in_one_nor_remove_it(start_node: StartNode, name: str) -> None:
+    node = await start_node()
+    with pytest.raises(MalformedRequest, match=f"'{name}' is a built-in"):
+        await node.local.routes.put(Counter(), name)
+    with pytest.raises(MalformedRequest, match=f"'{name}' is a built-in"):
+        await node.local.routes.rem(name)
+    assert await node.local.status.get("sid") == node.sid
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a/b", "x" * 129, None, 5], ids=lambda name: f"{name!r:.10}")
+async def test_a_malformed_name_is_refused(start_node: StartNode, name: Any) -> None:
+    node = await start_node()
+    with pytest.raises(MalformedRequest, match="service name"):
+        await node.local.routes.put(Counter(), name)
+
+
+@pytest.mark.parametrize(
+    ("service", "reason"),
+    [
+        (Mute(), "exposes nothing"),
+        ({}, "exposes nothing"),
+        (None, "exposes nothing"),
+        ("tests.samples:Mute", "exposes nothing"),
+        ("tests.samples:Needy", "can't be made without arguments"),
+        ("tests.samples:Nothing", "has no 'Nothing'"),
+        ("tests.nowhere:Counter", "can't import"),
+        ("counter", "expected 'package.module:name'"),
+    ],
+    ids=str,
+)
+async def test_what_is_no_service_is_refused_and_the_old_one_stays(
+    start_node: StartNode, service: Any, reason: str
+) -> None:
+    node = await start_node()
+    await node.local.routes.put(Counter(), "counter")
+    with pytest.raises(MalformedRequest, match=reason):
+        await node.local.routes.put(service, "counter")
+    assert await _add(node, node) == 1
+
+
+async def test_a_service_that_was_removed_is_not_found(start_node: StartNode) -> None:
+    node, other = await start_node(), await start_node()
+    await node.local.routes.put(Counter(), "counter")
+    assert await node.local.routes.rem("counter") is True
+    assert await node.local.routes.rem("counter") is False
+    with pytest.raises(ServiceNotFound, match="'counter'"):
+        await node.local.routes.get("counter")
+    with pytest.raises(ServiceNotFound, match="'counter'"):
+        await _add(other, node)
+
+
+async def test_another_node_puts_by_import_path_and_gets_a_description(start_node: StartNode) -> None:
+    node, other = await start_node(), await start_node()
+
+    async def routes(method: str, *args: Any) -> Any:
+        return await other.local.comm.send(args, Remote(node=node.address, service="routes", method=method))
+
+    assert await routes("put", "tests.samples:Counter", "counter") == "counter"
+    assert await routes("get", "counter") == ServiceDescription("counter", ["add"])
+    assert await routes("get", "status") == ServiceDescription("status", ["get", "spawn", "stop"])
+    assert await routes("rem", "counter") is True
+    with pytest.raises(ServiceNotFound, match="'counter'"):
+        await routes("get", "counter")
+
+
+async def test_the_built_in_services_are_there_to_get(start_node: StartNode) -> None:
+    node = await start_node()
+    for name in ("status", "groups", "routes", "comm"):
+        assert await node.local.routes.get(name) is getattr(node.local, name)

@@ -1,0 +1,161 @@
+import hashlib
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.samples import COLLIDING
+from trionet import MalformedRequest, NodeAddress, NodeConfig, SIDCollision
+from trionet.identity import check_gid, check_name, is_loopback, members_by_sid
+
+HERE = NodeAddress("127.0.0.1", 8080)
+
+
+def test_the_nid_is_the_sha256_of_the_canonical_json_of_the_address() -> None:
+    assert HERE.nid == hashlib.sha256(b'{"ip":"127.0.0.1","port":8080}').hexdigest()
+    assert HERE.nid.startswith("8bc87195543731af")
+
+
+def test_the_sid_is_the_first_ten_digits_of_the_nid() -> None:
+    assert HERE.sid == HERE.nid[:10] == "8bc8719554"
+
+
+def test_another_port_gives_another_nid_and_sid() -> None:
+    other = NodeAddress("127.0.0.1", 8081)
+    assert other.nid != HERE.nid
+    assert other.sid != HERE.sid
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [(HERE, "127.0.0.1:8080"), (NodeAddress("::1", 80), "[::1]:80"), (NodeAddress("db.example", 1), "db.example:1")],
+)
+def test_an_address_is_shown_as_ip_and_port_and_read_back_from_that(address: NodeAddress, shown: str) -> None:
+    assert str(address) == shown
+    assert NodeAddress.of(shown) == address
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        HERE,
+        "127.0.0.1:8080",
+        {"ip": "127.0.0.1", "port": 8080},
+        SimpleNamespace(ip="127.0.0.1", port=8080),
+        SimpleNamespace(address=HERE),
+        NodeConfig(port=8080),
+    ],
+    ids=str,
+)
+def test_an_address_is_taken_in_every_form_that_means_one(value: Any) -> None:
+    assert NodeAddress.of(value) == HERE
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        8080,
+        b"127.0.0.1:8080",
+        "",
+        "127.0.0.1",
+        ":8080",
+        "127.0.0.1:",
+        "127.0.0.1:http",
+        "127.0.0.1:65536",
+        "127.0.0.1:-1",
+        "127.0.0.1:٣",
+        "127.0.0.1:" + 5000 * "9",
+        ["127.0.0.1", 8080],
+        {"ip": "127.0.0.1"},
+        {"ip": 127, "port": 8080},
+        {"ip": "127.0.0.1", "port": "8080"},
+    ],
+    ids=lambda value: f"{value!r:.30}",
+)
+def test_what_means_no_address_is_refused(value: Any) -> None:
+    with pytest.raises(MalformedRequest):
+        NodeAddress.of(value)
+
+
+@pytest.mark.parametrize("port", [-1, 65_536, True, 80.0, None])
+def test_a_port_is_a_number_from_0_to_65535(port: Any) -> None:
+    with pytest.raises(MalformedRequest, match="port"):
+        NodeAddress("127.0.0.1", port)
+
+
+@pytest.mark.parametrize("ip", ["", None, 127, "x" * 254])
+def test_an_ip_is_a_text_of_at_most_253_characters(ip: Any) -> None:
+    with pytest.raises(MalformedRequest, match="ip"):
+        NodeAddress(ip, 80)
+
+
+def test_the_bounds_of_ports_and_names_are_addresses() -> None:
+    assert NodeAddress("x" * 253, 0).port == 0
+    assert NodeAddress("127.0.0.1", 65_535).port == 65_535
+
+
+def test_members_are_keyed_by_sid_in_sid_order() -> None:
+    nodes = [NodeAddress("127.0.0.1", port) for port in range(1, 50)]
+    members = members_by_sid(reversed(nodes))
+    assert list(members) == sorted(node.sid for node in nodes)
+    assert all(node.sid == sid for sid, node in members.items())
+
+
+def test_the_keys_of_a_mapping_are_computed_anew() -> None:
+    assert members_by_sid({"nonsense": "127.0.0.1:8080"}) == {HERE.sid: HERE}
+
+
+def test_an_address_given_twice_is_one_member() -> None:
+    assert members_by_sid([HERE, "127.0.0.1:8080"]) == {HERE.sid: HERE}
+
+
+def test_two_addresses_with_one_sid_are_an_error_that_names_both() -> None:
+    first, second = COLLIDING
+    assert first != second
+    assert first.sid == second.sid
+    assert first.nid != second.nid
+    with pytest.raises(SIDCollision) as caught:
+        members_by_sid(COLLIDING)
+    assert all(name in caught.value.text for name in (str(first), str(second), first.sid))
+
+
+@pytest.mark.parametrize("nodes", [None, 5, "127.0.0.1:8080", b"nodes", HERE], ids=repr)
+def test_members_come_from_an_iterable_of_addresses_or_a_mapping(nodes: Any) -> None:
+    with pytest.raises(MalformedRequest):
+        members_by_sid(nodes)
+
+
+@pytest.mark.parametrize("gid", ["a", "browncs", "A-Z_0.9", "x" * 128])
+def test_a_gid_is_1_to_128_of_letters_digits_underscore_hyphen_and_dot(gid: str) -> None:
+    assert check_gid(gid) == gid
+
+
+@pytest.mark.parametrize("gid", ["", "x" * 129, "a b", "a/b", "a\n", "groß", "١", None, 5, b"a", ["a"]], ids=repr)
+def test_any_other_gid_is_refused(gid: Any) -> None:
+    with pytest.raises(MalformedRequest, match="gid"):
+        check_gid(gid)
+
+
+def test_a_name_that_is_refused_is_called_what_it_is() -> None:
+    with pytest.raises(MalformedRequest, match=r"a method name is .* not 'a b'"):
+        check_name("a b", "method name")
+
+
+@pytest.mark.parametrize(
+    ("ip", "expected"),
+    [
+        ("127.0.0.1", True),
+        ("127.255.0.9", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("192.168.1.1", False),
+        ("8.8.8.8", False),
+        ("example.com", False),
+        ("localhost.example.com", False),
+    ],
+)
+def test_loopback_is_what_this_machine_alone_can_reach(ip: str, expected: bool) -> None:
+    assert is_loopback(ip) is expected

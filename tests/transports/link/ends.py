@@ -1,0 +1,273 @@
+"""The ends of links: a peer that speaks frames by hand, and a look inside the links of a node."""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from contextlib import asynccontextmanager
+from socket import SO_LINGER, SO_RCVBUF, SOL_SOCKET
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import trio
+
+from tests.waiting import DEADLINE_S, wait_until
+from trionet import Node, NodeAddress, Remote
+from trionet.transports.link.frames import (
+    PREFACE,
+    CallFrame,
+    Chunk,
+    Frame,
+    FrameDecoder,
+    Hello,
+    Ping,
+    Pong,
+    decode_frame,
+    encode_frame,
+    with_length,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from trionet.transports.link.connection import Link
+    from trionet.transports.link.outbox import Outbox
+    from trionet.transports.link.transport import LinkTransport
+
+__all__ = [
+    "MIB",
+    "Closed",
+    "HandPeer",
+    "Hold",
+    "call",
+    "connect",
+    "hello",
+    "links",
+    "listen",
+    "outbox",
+    "passes_until",
+    "transport",
+]
+
+MIB = 1024 * 1024
+
+F = TypeVar("F")
+
+
+def hello(
+    address: NodeAddress | None = None,
+    *,
+    max_calls: int = 1024,
+    window_bytes: int = 32 * MIB,
+    max_message_bytes: int = 16 * MIB,
+) -> Hello:
+    """Return what a node of the default configuration says at first."""
+    return Hello(address, max_calls, window_bytes, max_message_bytes)
+
+
+class Closed(Exception):
+    """The node has closed the connection."""
+
+
+class HandPeer:
+    """The other end of a node's link, which says what the test tells it to.
+
+    Attributes:
+        hello: the node's.
+        seen: every frame that has come since, pings left out.
+        ponging: whether pings are answered while frames are received.
+    """
+
+    hello: Hello
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self.stream = stream
+        self.seen: list[Frame] = []
+        self.ponging = True
+        self._decoder = FrameDecoder()
+        self._frames: deque[Frame] = deque()
+        self._parts: dict[int, bytes] = {}
+        self._whole: deque[tuple[Frame, int]] = deque()
+
+    async def shake_hands(self, own: Hello) -> None:
+        """Say hello, and take the node's; who begins makes no difference to the bytes."""
+        await self.stream.send_all(PREFACE + with_length(encode_frame(own)))
+        got = b""
+        while len(got) < len(PREFACE):
+            got += await self._read()
+        assert got.startswith(PREFACE)
+        self._frames.extend(frame for frame, _ in self._decoder.feed(got[len(PREFACE) :]))
+        first = await self.receive()
+        assert isinstance(first, Hello)
+        self.hello = first
+        self.seen.clear()
+
+    async def send(self, *frames: Frame) -> None:
+        await self.send_bytes(b"".join(with_length(encode_frame(frame)) for frame in frames))
+
+    async def send_bytes(self, data: bytes) -> None:
+        with trio.fail_after(DEADLINE_S):
+            await self.stream.send_all(data)
+
+    async def receive(self) -> Frame:
+        """Return the next frame that is no ping.
+
+        Raises:
+            Closed: there is none.
+        """
+        while True:
+            while not self._frames:
+                self._frames.extend(frame for frame, _ in self._decoder.feed(await self._read()))
+            frame = self._frames.popleft()
+            if isinstance(frame, Chunk):
+                self._gather(frame)
+            if not isinstance(frame, Ping):
+                self.seen.append(frame)
+                return frame
+            if self.ponging:
+                await self.send(Pong(frame.token))
+
+    async def receive_a(self, kind: type[F]) -> F:
+        """Return the next frame of that kind; the others are in `seen`."""
+        while not isinstance(frame := await self.receive(), kind):
+            pass
+        return frame
+
+    def _gather(self, chunk: Chunk) -> None:
+        encoded = self._parts[chunk.transfer] = self._parts.get(chunk.transfer, b"") + chunk.data
+        if chunk.last:
+            self._whole.append((decode_frame(self._parts.pop(chunk.transfer)), len(encoded)))
+
+    async def receive_call(self) -> tuple[CallFrame, int]:
+        """Return the next call that is complete, and how many chunked bytes it is, which count against the window."""
+        while True:
+            while self._whole:
+                frame, size = self._whole.popleft()
+                assert isinstance(frame, CallFrame)
+                return frame, size
+            if isinstance(frame := await self.receive(), CallFrame):
+                return frame, 0
+
+    async def _read(self) -> bytes:
+        with trio.fail_after(DEADLINE_S):
+            try:
+                data = bytes(await self.stream.receive_some(256 * 1024))
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+                raise Closed from exc
+        if not data:
+            raise Closed
+        return data
+
+    async def wait_closed(self) -> None:
+        """Take what comes until the node closes the connection."""
+        try:
+            while True:
+                await self.receive()
+        except Closed:
+            pass
+
+    def reset(self) -> None:
+        """Close the connection as a process that was killed does: at once, and with a reset."""
+        self.stream.socket.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+        self.stream.socket.close()
+
+    @staticmethod
+    def call(number: int, method: str, *args: Any, timeout_s: float | None = None, credit: int | None = None) -> CallFrame:
+        """Return a call of the service ``probe``."""
+        return CallFrame(number, "local", "probe", method, list(args), None, f"hand-{number}", timeout_s, credit)
+
+
+@asynccontextmanager
+async def connect(node: Node, own: Hello | None = None) -> AsyncGenerator[HandPeer]:
+    """Make a link to `node`."""
+    async with await trio.open_tcp_stream(node.address.ip, node.address.port) as stream:
+        peer = HandPeer(stream)
+        await peer.shake_hands(own or hello())
+        yield peer
+
+
+async def listen(
+    nursery: trio.Nursery,
+    behave: Callable[[HandPeer], Awaitable[object]],
+    own: Hello | None = None,
+    *,
+    receive_buffer_bytes: int | None = None,
+) -> NodeAddress:
+    """Have `behave` run for each link that a node makes to the address that is returned."""
+
+    async def serve(stream: trio.SocketStream) -> None:
+        peer = HandPeer(stream)
+        try:
+            await peer.shake_hands(own or hello())
+            await behave(peer)
+        except Closed:
+            pass
+
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    if receive_buffer_bytes is not None:
+        listener.socket.setsockopt(SOL_SOCKET, SO_RCVBUF, receive_buffer_bytes)
+    nursery.start_soon(trio.serve_listeners, serve, [listener])
+    return NodeAddress(*listener.socket.getsockname())
+
+
+class Hold:
+    """A handler that stays until it is let go, and tells what becomes of it.
+
+    Attributes:
+        started, running, finished, cancelled: how many calls have begun, are there now, have returned, were cancelled.
+        most: how many were there at once.
+        release: lets all go.
+    """
+
+    def __init__(self, *, stubborn: bool = False) -> None:
+        self.started = self.running = self.finished = self.cancelled = self.most = 0
+        self.release = trio.Event()
+        self._stubborn = stubborn
+
+    async def handle(self, *_: Any) -> str:
+        self.started += 1
+        self.running += 1
+        self.most = max(self.most, self.running)
+        try:
+            with trio.CancelScope(shield=self._stubborn):
+                await self.release.wait()
+            self.finished += 1
+        except trio.Cancelled:
+            # What a handler does in the end takes some passes, too.
+            with trio.CancelScope(shield=True):
+                for _ in range(5):
+                    await trio.lowlevel.checkpoint()
+            self.cancelled += 1
+            raise
+        finally:
+            self.running -= 1
+        return "released"
+
+    async def wait_started(self, count: int = 1) -> None:
+        await wait_until(lambda: self.started >= count)
+
+
+async def call(node: Node, to: Node | NodeAddress, method: str, *args: Any, **options: Any) -> Any:
+    """Call a method of the service ``probe`` of another node."""
+    address = to.address if isinstance(to, Node) else to
+    return await node.local.comm.send(args, Remote(node=address, service="probe", method=method), **options)
+
+
+def transport(node: Node) -> LinkTransport:
+    found: LinkTransport = node._endpoint._links  # type: ignore[attr-defined]  # noqa: SLF001  a look inside
+    return found
+
+
+def links(node: Node) -> list[Link]:
+    """Return the links that the node has open."""
+    return list(transport(node)._open)  # noqa: SLF001  a look inside
+
+
+def outbox(link: Link) -> Outbox:
+    return link._outbox  # noqa: SLF001  a look inside
+
+
+async def passes_until(predicate: Callable[[], bool]) -> None:
+    """Return in the scheduler pass in which `predicate()` comes to hold, unlike `wait_until`, which looks now and then."""
+    with trio.fail_after(DEADLINE_S):
+        while not predicate():
+            await trio.lowlevel.checkpoint()

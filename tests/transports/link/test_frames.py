@@ -1,0 +1,338 @@
+import itertools
+import os
+import random
+from typing import Any, get_args
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.travelling import addresses
+from trionet.transports.link.frames import (
+    CHUNK_BYTES,
+    MAX_FRAME_BYTES,
+    Abandon,
+    Bye,
+    CallFrame,
+    Cancel,
+    Cancelled,
+    Chunk,
+    Credit,
+    End,
+    Error,
+    Frame,
+    FrameDecoder,
+    FrameError,
+    Hello,
+    Item,
+    Ping,
+    Pong,
+    Reply,
+    Window,
+    decode_frame,
+    encode_frame,
+    with_length,
+)
+
+LENGTH_BYTES = 4
+
+_numbers = st.integers(min_value=-(2**63), max_value=2**64 - 1)
+_floats = st.floats(allow_nan=False)
+_texts = st.text(max_size=20)
+_plain: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | _numbers | _floats | _texts | st.binary(max_size=20),
+    lambda items: st.lists(items, max_size=4) | st.dictionaries(_texts | _numbers, items, max_size=4),
+    max_leaves=8,
+)
+_directions = st.sampled_from([0, 1])
+
+FRAMES: dict[type[Frame], st.SearchStrategy[Frame]] = {
+    Hello: st.builds(Hello, st.none() | addresses, _numbers, _numbers, _numbers, st.lists(_texts, max_size=3)),
+    CallFrame: st.builds(
+        CallFrame,
+        _numbers,
+        _texts,
+        _texts,
+        _texts,
+        _plain,
+        _plain,
+        _texts,
+        st.none() | _floats,
+        st.none() | _numbers,
+    ),
+    Reply: st.builds(Reply, _numbers, _plain),
+    Error: st.builds(Error, _numbers, st.dictionaries(_texts, _plain, max_size=4)),
+    Cancel: st.builds(Cancel, _numbers),
+    Cancelled: st.builds(Cancelled, _numbers),
+    Item: st.builds(Item, _numbers, _plain),
+    End: st.builds(End, _numbers),
+    Credit: st.builds(Credit, _numbers, _numbers),
+    Chunk: st.builds(Chunk, _numbers, _directions, st.booleans(), st.binary(max_size=100)),
+    Abandon: st.builds(Abandon, _numbers),
+    Window: st.builds(Window, _directions, _numbers),
+    Ping: st.builds(Ping, _numbers),
+    Pong: st.builds(Pong, _numbers),
+    Bye: st.builds(Bye, _texts),
+}
+_frames = st.one_of(*FRAMES.values())
+
+
+def _feed(decoder: FrameDecoder, data: bytes) -> list[Frame]:
+    return [frame for frame, _ in decoder.feed(data)]
+
+
+def _cut(data: bytes, places: list[int]) -> list[bytes]:
+    """Return `data` in pieces, cut at those places (modulo its length); some pieces may be empty."""
+    edges = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
+    return [data[start:stop] for start, stop in itertools.pairwise(edges)]
+
+
+def test_there_is_a_test_for_each_kind_of_frame() -> None:
+    assert set(FRAMES) == set(get_args(Frame))
+
+
+@pytest.mark.parametrize("kind", FRAMES, ids=lambda kind: kind.__name__)
+@given(data=st.data())
+def test_a_frame_round_trips(kind: type[Frame], data: st.DataObject) -> None:
+    frame = data.draw(FRAMES[kind])
+    decoded = decode_frame(encode_frame(frame))
+    assert type(decoded) is kind
+    assert decoded == frame
+
+
+@given(frames=st.lists(_frames, max_size=8), places=st.lists(st.integers(min_value=0), max_size=12))
+def test_frames_come_out_the_same_however_their_bytes_were_cut(frames: list[Frame], places: list[int]) -> None:
+    encoded = [encode_frame(frame) for frame in frames]
+    decoder, got = FrameDecoder(), []
+    for piece in _cut(b"".join(map(with_length, encoded)), places):
+        got += list(decoder.feed(piece))
+    assert [frame for frame, _ in got] == frames
+    assert [size for _, size in got] == [len(data) for data in encoded]
+    assert not decoder.is_amid_frame
+
+
+def test_frames_come_out_of_single_bytes() -> None:
+    frames: list[Frame] = [Ping(1), CallFrame(2, "local", "probe", "pid", [b"x" * 300], None, "id", 1.5), Bye("done")]
+    decoder = FrameDecoder()
+    data = b"".join(with_length(encode_frame(frame)) for frame in frames)
+    assert [frame for byte in data for frame in _feed(decoder, bytes([byte]))] == frames
+
+
+@given(frame=_frames, place=st.integers(min_value=1))
+def test_the_begin_of_a_frame_is_kept_and_told(frame: Frame, place: int) -> None:
+    data = with_length(encode_frame(frame))
+    begin = data[: 1 + place % (len(data) - 1)]
+    decoder = FrameDecoder()
+    assert _feed(decoder, with_length(encode_frame(Ping(1))) + begin) == [Ping(1)]
+    assert decoder.is_amid_frame
+    assert decoder.rest == begin
+
+
+@given(frame=_frames, more=st.lists(_plain, min_size=1, max_size=3))
+def test_elements_at_the_end_that_are_not_known_are_ignored(frame: Frame, more: list[Any]) -> None:
+    elements = msgspec.msgpack.decode(encode_frame(frame))
+    assert decode_frame(msgspec.msgpack.encode([*elements, *more])) == frame
+
+
+@pytest.mark.parametrize("frame", [CallFrame(1, "g", "s", "m", [], None, "id", None), Hello(None, 1, 2, 3)], ids=repr)
+def test_an_element_with_a_default_may_be_left_out(frame: Frame) -> None:
+    elements = msgspec.msgpack.decode(encode_frame(frame))
+    assert decode_frame(msgspec.msgpack.encode(elements[:-1])) == frame
+
+
+def _of_size(size: int) -> bytes:
+    """Return an encoded frame of exactly that many bytes."""
+    frame = Chunk(1, 0, False, b"")
+    frame.data = bytes(size - len(encode_frame(Chunk(1, 0, False, bytes(CHUNK_BYTES)))) + CHUNK_BYTES)
+    encoded = encode_frame(frame)
+    assert len(encoded) == size
+    return encoded
+
+
+def test_a_frame_at_the_limit_is_taken() -> None:
+    decoder = FrameDecoder()
+    data = with_length(_of_size(MAX_FRAME_BYTES))
+    assert _feed(decoder, data[:-1]) == []
+    assert len(decoder.rest) == LENGTH_BYTES + MAX_FRAME_BYTES - 1
+    assert len(_feed(decoder, data[-1:])) == 1
+
+
+def test_a_full_chunk_fits_into_a_frame_whatever_its_numbers_are() -> None:
+    assert len(encode_frame(Chunk(2**64 - 1, 1, False, bytes(CHUNK_BYTES)))) <= MAX_FRAME_BYTES
+
+
+@pytest.mark.parametrize("size", [MAX_FRAME_BYTES + 1, 2**24, 2**31, 2**32 - 1])
+def test_a_frame_over_the_limit_is_refused_before_its_content_comes(size: int) -> None:
+    got = FrameDecoder().feed(with_length(encode_frame(Ping(1))) + size.to_bytes(LENGTH_BYTES, "big"))
+    assert next(got)[0] == Ping(1)
+    with pytest.raises(FrameError, match=f"a frame of {size:,} bytes; at most {MAX_FRAME_BYTES:,}"):
+        next(got)
+
+
+_WRONG: dict[str, Any] = {
+    "an empty array": [],
+    "no array": {"type": "ping"},
+    "a text for a tag": ["ping", 1],
+    "a float for a tag": [12.0, 1],
+    "a tag that is not known": [15, 1],
+    "a tag below zero": [-1, 1],
+    "a large tag": [2**63, 1],
+    "an array for a tag": [[12], 1],
+    "nothing for a tag": [None, 1],
+    "too few elements": [1, 7, "local", "probe"],
+    "a text for a number": [12, "1"],
+    "a float for a number": [12, 1.5],
+    "a number for a text": [14, 1],
+    "a direction that is none": [11, 2, 1],
+    "a text for bytes": [9, 1, 0, True, "data"],
+    "a number for a flag": [9, 1, 0, 1, b"data"],
+    "a list for an error": [3, 1, []],
+    "numbers for an error's keys": [3, 1, {1: "a"}],
+    "an address that is none": [0, ["127.0.0.1", 65_536], 1, 1, 1, []],
+    "an address without ip": [0, ["", 1], 1, 1, 1, []],
+}
+
+
+@pytest.mark.parametrize("content", _WRONG.values(), ids=_WRONG.keys())
+def test_what_is_no_frame_is_an_error(content: Any) -> None:
+    encoded = msgspec.msgpack.encode(content)
+    with pytest.raises(FrameError, match="not a frame"):
+        decode_frame(encoded)
+    with pytest.raises(FrameError, match="not a frame"):
+        _feed(FrameDecoder(), with_length(encoded))
+
+
+_REPLY = b"\x93\x02\x01"  # a reply to call 1, its value left out
+
+_GARBAGE = {
+    "nothing": b"",
+    "an unused code": b"\xc1",
+    "text of no encoding": b"\x92\x0e\xa2\xff\xfe",
+    "an array that promises 2^32 - 1 elements": _REPLY + b"\xdd\xff\xff\xff\xff",
+    "a map that promises 2^32 - 1 elements": _REPLY + b"\xdf\xff\xff\xff\xff",
+    "bytes that promise 2^32 - 1": _REPLY + b"\xc6\xff\xff\xff\xff",
+    "arrays 60,000 deep": _REPLY + b"\x91" * 60_000 + b"\xc0",
+    "a map for a key": _REPLY + b"\x81\x80\xc0",
+    "a timestamp out of range": _REPLY + b"\xd7\xff" + b"\xff" * 8,
+    "something behind the frame": _REPLY + b"\xc0\xc0",
+}
+
+
+@pytest.mark.parametrize("garbage", _GARBAGE.values(), ids=_GARBAGE.keys())
+def test_garbage_is_an_error(garbage: bytes) -> None:
+    with pytest.raises(FrameError):
+        _feed(FrameDecoder(), with_length(garbage))
+
+
+# ---- fuzzing
+
+_ALL_FRAMES: list[Frame] = [
+    Hello(None, 1024, 2**25, 2**24, ["a feature"]),
+    CallFrame(1, "local", "probe", "pid", [1, "two", {"three": [None, 4.5, b"bytes"]}], {"key": -1}, "id", 1.5),
+    CallFrame(2, "all", "counter", "count", [], None, "id", None, 65_536),
+    Reply(1, {"nid": "ab" * 32, "more": list(range(20))}),
+    Error(1, {"code": 13, "name": "RemoteError", "text": "ValueError: no"}),
+    Cancel(1),
+    Cancelled(1),
+    Item(2, ["an item", 2**63]),
+    End(2),
+    Credit(2, 131_072),
+    Chunk(3, 0, False, bytes(200)),
+    Chunk(3, 1, True, b"end"),
+    Abandon(3),
+    Window(1, 131_072),
+    Ping(1),
+    Pong(1),
+    Bye("idle"),
+]
+_VALID = [with_length(encode_frame(frame)) for frame in _ALL_FRAMES]
+_INTERESTING = [0x00, 0x7F, 0x80, 0x90, 0xA0, 0xC0, 0xC1, 0xC4, 0xC7, 0xCA, 0xCF, 0xD3, 0xD9, 0xDC, 0xDD, 0xDF, 0xFF]
+
+
+def _mutated(rng: random.Random) -> bytes:
+    """Return a stream of valid frames with some things wrong: bytes, lengths, what is there twice, and what is not."""
+    stream = bytearray(b"".join(rng.choices(_VALID, k=rng.randint(1, 4))))
+    for _ in range(rng.randint(1, 4)):
+        place = rng.randrange(len(stream) + 1)
+        match rng.randrange(7):
+            case 0 if place < len(stream):
+                stream[place] ^= 1 << rng.randrange(8)
+            case 1 if place < len(stream):
+                stream[place] = rng.choice(_INTERESTING)
+            case 2:
+                del stream[place : place + rng.randint(1, 8)]
+            case 3:
+                stream[place:place] = rng.randbytes(rng.randint(1, 8))
+            case 4:
+                begin = rng.randrange(len(stream) + 1)
+                stream[place:place] = stream[begin : begin + rng.randint(1, 64)]
+            case 5:
+                size = rng.choice((0, 1, 5, MAX_FRAME_BYTES, 2**32 - 1))
+                stream[place : place + LENGTH_BYTES] = size.to_bytes(LENGTH_BYTES, "big")
+            case _:
+                del stream[place:]
+    return bytes(stream)
+
+
+def _framed(rng: random.Random) -> bytes:
+    """Return random bytes in frames of the right length."""
+    return b"".join(with_length(rng.randbytes(rng.randint(0, 40))) for _ in range(rng.randint(1, 3)))
+
+
+def _tagged(rng: random.Random) -> bytes:
+    """Return frames that begin well: an array of the right kind, with random elements."""
+    heads = [bytes([0x90 + rng.randrange(12), rng.randrange(18)]) for _ in range(2)]
+    return b"".join(with_length(head + rng.randbytes(rng.randrange(30))) for head in heads)
+
+
+def _random(rng: random.Random) -> bytes:
+    return rng.randbytes(rng.randint(0, 200))
+
+
+_KINDS = (_mutated, _mutated, _mutated, _framed, _tagged, _random)
+
+
+def _attack(rng: random.Random) -> int:
+    """Feed one bad stream to a decoder, in pieces; return how many frames came out."""
+    stream = rng.choice(_KINDS)(rng)
+    decoder, came, fed = FrameDecoder(), 0, 0
+    while fed < len(stream):
+        piece = stream[fed : fed + rng.choice((1, 3, 17, 250, 100_000))]
+        fed += len(piece)
+        try:
+            for frame, size in decoder.feed(piece):
+                assert isinstance(frame, Frame)
+                assert size <= MAX_FRAME_BYTES
+                came += 1
+        except FrameError:
+            break
+        assert stream[:fed].endswith(decoder.rest)
+        assert len(decoder.rest) < LENGTH_BYTES + MAX_FRAME_BYTES
+    assert came <= fed / (LENGTH_BYTES + 1)
+    return came
+
+
+def _fuzz(cases: int) -> None:
+    seed = int(os.environ.get("TRIONET_FUZZ_SEED") or random.SystemRandom().randrange(2**32))
+    came = refused = 0
+    for case in range(seed, seed + cases):
+        try:
+            frames = _attack(random.Random(case))
+        except BaseException as exc:  # a hang is ended by the timeout's own exception
+            exc.add_note(f"the case is TRIONET_FUZZ_SEED={case}")
+            raise
+        came += frames > 0
+        refused += frames == 0
+    assert min(came, refused) > cases / 10, "the fuzzing has become toothless"
+
+
+@pytest.mark.slow
+def test_random_and_mutated_bytes_are_frames_or_a_frame_error() -> None:
+    _fuzz(20_000)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_a_million_random_and_mutated_streams_are_frames_or_a_frame_error() -> None:
+    _fuzz(1_000_000)

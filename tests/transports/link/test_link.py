@@ -1,0 +1,476 @@
+"""Two nodes and the one link between them."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from tests.transports.link.ends import MIB, HandPeer, Hold, call, connect, hello, links, listen, outbox, passes_until
+from tests.waiting import DEADLINE_S, wait_until
+from trionet import (
+    CallTimeout,
+    ConnectionLost,
+    MessageTooLarge,
+    Node,
+    NodeConfig,
+    NodeUnreachable,
+    RemoteError,
+)
+from trionet.transports.link.frames import CHUNK_BYTES, Bye, CallFrame, Chunk, Error, Reply, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    Start = Callable[..., Awaitable[Node]]
+
+SMALL = NodeConfig(max_message_bytes=128 * 1024)
+
+
+# ---- one connection for all
+
+
+async def test_calls_in_both_directions_share_one_connection(start: Start) -> None:
+    one, other = await start(), await start()
+    assert links(one) == links(other) == []  # none before it is needed
+    async with trio.open_nursery() as nursery:
+        await call(one, other, "echo")
+        for _ in range(50):
+            nursery.start_soon(call, one, other, "echo")
+            nursery.start_soon(call, other, one, "echo")
+    (mine,), (theirs,) = links(one), links(other)
+    assert mine.is_initiator
+    assert not theirs.is_initiator
+    assert mine.peer.address == other.address
+    assert theirs.peer.address == one.address
+
+
+async def test_a_hundred_calls_are_in_progress_at_once(start: Start) -> None:
+    hold = Hold()
+    one, other = await start(), await start(hold=hold.handle)
+    async with trio.open_nursery() as nursery:
+        for _ in range(100):
+            nursery.start_soon(call, one, other, "hold")
+        await hold.wait_started(100)
+        assert hold.running == 100
+        hold.release.set()
+    assert len(links(one)) == 1
+
+
+async def test_answers_come_in_the_order_in_which_handlers_end_not_in_that_of_the_calls(start: Start) -> None:
+    gates = [trio.Event() for _ in range(10)]
+
+    async def wait(number: int) -> int:
+        await gates[number].wait()
+        return number
+
+    one, other, got = await start(), await start(wait=wait), list[int]()
+
+    async def ask(number: int) -> None:
+        got.append(await call(one, other, "wait", number))
+
+    order = random.Random(7).sample(range(10), 10)
+    async with trio.open_nursery() as nursery:
+        for number in range(10):
+            nursery.start_soon(ask, number)
+        for number in order:
+            gates[number].set()
+            await wait_until(lambda number=number: number in got)  # type: ignore[misc]
+    assert got == order
+
+
+async def test_the_round_trip_is_measured_when_a_link_begins(start: Start) -> None:
+    one, other = await start(), await start()
+    await call(one, other, "echo")
+    for node in one, other:
+        (link,) = links(node)
+        await wait_until(lambda link=link: link.round_trip.smoothed_s is not None)  # type: ignore[misc]
+
+
+async def test_handlers_are_cancelled_and_calls_lost_on_both_sides_when_the_link_breaks(start: Start) -> None:
+    here, there = Hold(), Hold()
+    one, other = await start(hold=here.handle), await start(hold=there.handle)
+    lost = []
+
+    async def ask(by: Node, to: Node) -> None:
+        with pytest.raises(ConnectionLost):
+            await call(by, to, "hold")
+        lost.append(by)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask, one, other)
+        await there.wait_started()
+        nursery.start_soon(ask, other, one)
+        await here.wait_started()
+        links(one)[0].abort()
+    assert set(map(id, lost)) == {id(one), id(other)}
+    await wait_until(lambda: here.cancelled == there.cancelled == 1)
+    await wait_until(lambda: links(one) == links(other) == [])
+    assert await call(one, other, "echo", 1) == (1,)
+
+
+# ---- large values
+
+
+async def test_small_calls_are_answered_before_a_large_one_that_began_before_them(start: Start) -> None:
+    one, other = await start(), await start(size=len)
+    await call(one, other, "echo")
+    (link,), ended = links(one), list[int]()
+
+    async def send(size: int) -> None:
+        assert await call(one, other, "size", bytes(size)) == size
+        ended.append(size)
+
+    begun = outbox(link).put_bytes
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send, 10 * MIB)
+        await passes_until(lambda: outbox(link).put_bytes > begun + CHUNK_BYTES)
+        for size in range(3):
+            await send(size)
+    assert ended == [0, 1, 2, 10 * MIB]
+    assert links(one) == [link]
+
+
+async def test_small_answers_pass_a_large_one_that_began_before_them(start: Start) -> None:
+    one, other = await start(), await start(make=bytes)
+    await call(one, other, "echo")
+    (link,), ended = links(other), list[int]()
+
+    async def fetch(size: int) -> None:
+        assert len(await call(one, other, "make", size)) == size
+        ended.append(size)
+
+    begun = outbox(link).put_bytes
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(fetch, 10 * MIB)
+        await passes_until(lambda: outbox(link).put_bytes > begun + CHUNK_BYTES)
+        for size in range(3):
+            await fetch(size)
+    assert ended == [0, 1, 2, 10 * MIB]
+
+
+async def _answer(peer: HandPeer, count: int) -> None:
+    """Answer that many calls with None, and give back what they took of the window."""
+    for _ in range(count):
+        frame, chunked_bytes = await peer.receive_call()
+        await peer.send(Window(0, chunked_bytes), Reply(frame.msg_id, None))
+
+
+async def test_on_the_wire_a_large_call_is_chunks_in_turn_with_others_and_a_small_one_goes_between(
+    start: Start, nursery: trio.Nursery
+) -> None:
+    small_is_put, peers = trio.Event(), list[HandPeer]()
+
+    async def behave(peer: HandPeer) -> None:
+        peers.append(peer)
+        await peer.receive_a(Chunk)
+        await small_is_put.wait()
+        await _answer(peer, 3)
+
+    node = await start()
+    address = await listen(nursery, behave, receive_buffer_bytes=64 * 1024)
+    async with trio.open_nursery() as calls:
+        calls.start_soon(call, node, address, "a", bytes(3 * MIB))
+        calls.start_soon(call, node, address, "b", bytes(3 * MIB))
+        await wait_until(lambda: bool(peers and peers[0].seen))
+        calls.start_soon(call, node, address, "small")
+        await wait_all_tasks_blocked(0.01)
+        small_is_put.set()
+    seen = peers[0].seen
+    chunks = [frame for frame in seen if isinstance(frame, Chunk)]
+    assert len(seen) == len(chunks) + 1
+    # The two take turns, whichever began.
+    numbers = [chunk.transfer for chunk in chunks]
+    both = numbers[numbers.index(2) - 1 if 2 in numbers else 0 :]
+    assert all(one != other for one, other in zip(both[1:-2], both[2:-1], strict=True))
+    assert [chunk.last for chunk in chunks].count(True) == 2
+    assert all(len(chunk.data) == CHUNK_BYTES for chunk in chunks if not chunk.last)
+    (small,) = (place for place, frame in enumerate(seen) if isinstance(frame, CallFrame))
+    assert small < next(place for place, frame in enumerate(seen) if isinstance(frame, Chunk) and frame.last)
+
+
+async def test_no_more_chunked_bytes_are_under_way_than_the_peer_allows(start: Start, nursery: trio.Nursery) -> None:
+    node, peers = await start(), list[HandPeer]()
+
+    async def behave(peer: HandPeer) -> None:
+        peers.append(peer)
+        await peer.wait_closed()
+
+    window_bytes = 1 * MIB
+    address = await listen(nursery, behave, hello(window_bytes=window_bytes, max_message_bytes=window_bytes))
+    async with trio.open_nursery() as calls:
+        for _ in range(10):
+            calls.start_soon(call, node, address, "large", bytes(300_000))
+        await wait_until(lambda: bool(peers) and sum(c.last for c in peers[0].seen if isinstance(c, Chunk)) == 3)
+        await wait_all_tasks_blocked(0.05)
+        under_way = sum(len(frame.data) for frame in peers[0].seen if isinstance(frame, Chunk))
+        assert 900_000 < under_way <= window_bytes  # three have come; a fourth would be over
+        await peers[0].send(Window(0, under_way // 3))
+        await wait_until(lambda: sum(c.last for c in peers[0].seen if isinstance(c, Chunk)) == 4)
+        calls.cancel_scope.cancel()
+        peers[0].reset()
+
+
+async def test_the_windows_are_given_back_however_often_they_are_used(start: Start) -> None:
+    """Twelve times what both windows hold, in each direction: chunks that were not given back would stop it."""
+    one, other = await start(SMALL), await start(SMALL)
+    data = bytes(SMALL.max_message_bytes - 1000)
+    with trio.fail_after(DEADLINE_S):
+        async with trio.open_nursery() as nursery:
+            for _ in range(24):
+                nursery.start_soon(call, one, other, "echo", data)
+                nursery.start_soon(call, other, one, "echo", data)
+
+
+# ---- limits
+
+
+async def test_an_answer_over_the_limit_is_a_remote_error_and_the_link_lives(start: Start) -> None:
+    one, other = await start(SMALL), await start(SMALL, make=bytes)
+    await call(one, other, "echo")
+    (link,) = links(one)
+    with pytest.raises(RemoteError, match="MessageTooLarge: a value of 131,077 bytes is over the caller's limit"):
+        await call(one, other, "make", SMALL.max_message_bytes)
+    assert len(await call(one, other, "make", SMALL.max_message_bytes - 1000)) == SMALL.max_message_bytes - 1000
+    assert links(one) == [link]
+
+
+async def test_the_callers_limit_counts_for_answers_and_not_that_of_the_node_that_answers(start: Start) -> None:
+    one, other = await start(SMALL), await start(make=bytes)
+    with pytest.raises(RemoteError, match="over the caller's limit"):
+        await call(one, other, "make", 2 * SMALL.max_message_bytes)
+    await call(other, one, "echo", bytes(1000))
+
+
+async def test_a_request_over_the_peers_limit_is_refused_at_the_sender(start: Start) -> None:
+    one, other = await start(), await start(SMALL)
+    await call(one, other, "echo")
+    (link,) = links(one)
+    served, put_bytes = other.statistics().calls_served, outbox(link).put_bytes
+    with pytest.raises(MessageTooLarge, match=f"over the limit of {other.address}"):
+        await call(one, other, "echo", bytes(SMALL.max_message_bytes))
+    assert outbox(link).put_bytes == put_bytes
+    assert await call(one, other, "echo", 1) == (1,)
+    assert other.statistics().calls_served == served + 1
+    assert links(one) == [link]
+
+
+@pytest.mark.parametrize("kind", [ValueError, CallTimeout])
+async def test_an_error_with_a_long_text_arrives_where_messages_are_small(start: Start, kind: type[Exception]) -> None:
+    def fail() -> None:
+        raise kind("\N{SNOWMAN}" * 100_000)
+
+    one, other = await start(SMALL), await start(SMALL, fail=fail)
+    await call(one, other, "echo")
+    (link,) = links(one)
+    with pytest.raises(RemoteError if kind is ValueError else kind, match="\N{SNOWMAN}"):
+        await call(one, other, "fail")
+    assert links(one) == [link]
+
+
+async def test_calls_beyond_those_that_the_peer_takes_at_once_wait_at_the_caller(start: Start) -> None:
+    hold = Hold()
+    one, other = await start(), await start(NodeConfig(max_calls_per_peer=4), hold=hold.handle)
+    await call(one, other, "echo")
+    (link,), answers = links(one), list[str]()
+
+    async def ask() -> None:
+        answers.append(await call(one, other, "hold"))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(50):
+            nursery.start_soon(ask)
+        await hold.wait_started(4)
+        await wait_all_tasks_blocked(0.01)
+        assert hold.started == len(link.calls) == 4
+        hold.release.set()
+    assert answers == ["released"] * 50
+    assert hold.most == 4
+    assert links(one) == [link]
+
+
+async def test_a_call_that_waited_for_its_turn_in_vain_passes_the_turn_on(start: Start) -> None:
+    """The one in front is refused for its size when its turn comes; the one behind must not wait for ever."""
+    hold = Hold()
+    small = NodeConfig(max_calls_per_peer=1, max_message_bytes=64 * 1024)
+    one, other = await start(), await start(small, hold=hold.handle)
+    refused = trio.Event()
+
+    async def ask_too_much() -> None:
+        with pytest.raises(MessageTooLarge):
+            await call(one, other, "echo", bytes(100_000))
+        refused.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(call, one, other, "hold")
+        await hold.wait_started()
+        nursery.start_soon(ask_too_much)
+        await wait_all_tasks_blocked(0.01)
+        nursery.start_soon(call, one, other, "hold")
+        await wait_all_tasks_blocked(0.01)
+        assert not refused.is_set()
+        hold.release.set()
+        await hold.wait_started(2)
+
+
+# ---- the end of a link
+
+
+async def test_an_idle_link_is_closed_and_a_later_call_makes_another(start: Start, patient_clock: MockClock) -> None:
+    idle_s = 10
+    one, other = await start(NodeConfig(idle_timeout_s=idle_s)), await start()
+    await call(one, other, "echo")
+    (link,) = links(one)
+    await trio.sleep(idle_s - 2)
+    assert links(one) == [link]
+    await call(one, other, "echo")  # idle from now on
+    await trio.sleep(idle_s - 2)
+    assert links(one) == [link]
+    await trio.sleep(idle_s)
+    assert links(one) == links(other) == []
+    assert await call(other, one, "echo", 1) == (1,)
+    (another,) = links(one)
+    assert another is not link
+
+
+async def test_a_link_with_a_call_in_progress_is_not_idle(start: Start, patient_clock: MockClock) -> None:
+    hold = Hold()
+    one, other = await start(NodeConfig(idle_timeout_s=2)), await start(hold=hold.handle)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(call, one, other, "hold")
+        await hold.wait_started()
+        (link,) = links(one)
+        await trio.sleep(20)
+        assert links(one) == [link]
+        hold.release.set()
+    assert hold.finished == 1
+
+
+async def test_calls_in_progress_are_answered_on_a_link_that_is_being_closed(start: Start) -> None:
+    here, there = Hold(), Hold()
+    one, other = await start(hold=here.handle), await start(hold=there.handle)
+    answers = []
+
+    async def ask(by: Node, to: Node) -> None:
+        answers.append(await call(by, to, "hold"))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask, one, other)
+        await there.wait_started()
+        nursery.start_soon(ask, other, one)
+        await here.wait_started()
+        (old,) = links(one)
+        old.retire("for the test")
+        assert not old.is_usable
+        # New calls get a new link, in both directions.
+        assert await call(one, other, "echo", 1) == (1,)
+        assert await call(other, one, "echo", 1) == (1,)
+        assert len(links(one)) == len(links(other)) == 2
+        here.release.set()
+        there.release.set()
+    assert answers == ["released"] * 2
+    await wait_until(lambda: old not in links(one) and len(links(other)) == 1)
+
+
+@pytest.mark.slow
+async def test_no_call_is_lost_when_links_are_closed_as_idle_at_any_moment(start: Start) -> None:
+    """A link that is being closed is replaced; what is under way on it is answered."""
+    rng = random.Random(seed := random.randrange(2**32))
+    one, other = await start(size=len), await start(size=len)
+    closed = 0
+
+    async def ask(by: Node, to: Node) -> None:
+        for _ in range(60):
+            size = rng.choice((0, 10, 100_000))
+            assert await call(by, to, "size", bytes(size)) == size
+
+    async def close_some() -> None:
+        nonlocal closed
+        while True:
+            for _ in range(rng.randrange(20, 60)):
+                await trio.lowlevel.checkpoint()
+            for link in links(rng.choice((one, other))):
+                closed += link.is_usable
+                link.retire("idle")
+
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(close_some)
+            async with trio.open_nursery() as askers:
+                for _ in range(4):
+                    askers.start_soon(ask, one, other)
+                    askers.start_soon(ask, other, one)
+            nursery.cancel_scope.cancel()
+    except BaseException as exc:
+        exc.add_note(f"the seed was {seed}")
+        raise
+    assert closed > 5, f"with seed {seed}"
+    await wait_until(lambda: all(link.is_usable for link in links(one) + links(other)))
+
+
+async def test_a_call_lost_before_it_was_sent_is_definite_and_one_lost_after_is_not(
+    start: Start, nursery: trio.Nursery
+) -> None:
+    reset = trio.Event()
+
+    async def behave(peer: HandPeer) -> None:
+        await peer.receive_a(CallFrame)
+        await reset.wait()  # and reads no more
+        peer.reset()
+
+    node, raised = await start(), dict[str, type[Exception]]()
+    address = await listen(nursery, behave, receive_buffer_bytes=64 * 1024)
+
+    async def ask(name: str, size: int) -> None:
+        try:
+            await call(node, address, name, bytes(size))
+        except (ConnectionLost, NodeUnreachable) as exc:
+            raised[name] = type(exc)
+
+    async with trio.open_nursery() as calls:
+        calls.start_soon(ask, "small", 10)
+        await wait_until(lambda: len(links(node)) == 1 and len(links(node)[0].calls) == 1)
+        calls.start_soon(ask, "large", 15 * MIB)
+        await wait_until(lambda: outbox(links(node)[0]).sent_bytes > CHUNK_BYTES)
+        await wait_all_tasks_blocked(0.05)  # until nothing more can be written
+        calls.start_soon(ask, "small_behind", 10)
+        calls.start_soon(ask, "large_in_turn", 15 * MIB)
+        calls.start_soon(ask, "large_without_room", 15 * MIB)
+        await wait_all_tasks_blocked(0.05)
+        reset.set()
+    assert raised == {
+        "small": ConnectionLost,
+        "large": ConnectionLost,
+        "small_behind": NodeUnreachable,
+        "large_in_turn": NodeUnreachable,
+        "large_without_room": NodeUnreachable,
+    }
+
+
+async def test_a_stopping_node_answers_what_it_has_taken_on_and_says_bye(start: Start) -> None:
+    hold = Hold()
+    node = await start(NodeConfig(stop_grace_s=DEADLINE_S), hold=hold.handle)
+    async with connect(node) as peer:
+        await peer.send(HandPeer.call(1, "hold"))
+        await hold.wait_started()
+        node.stop()
+        assert isinstance(await peer.receive(), Bye)
+        await peer.send(HandPeer.call(2, "echo"))
+        refusal = await peer.receive_a(Error)
+        assert (refusal.in_reply_to, refusal.error["name"]) == (2, "TemporarilyUnavailable")
+        hold.release.set()
+        assert await peer.receive() == Reply(1, "released")
+        await peer.send(Bye("so be it"))
+        await peer.wait_closed()
+
+
+async def test_every_node_with_a_link_hears_of_the_end_of_the_other(start: Start, nursery: trio.Nursery) -> None:
+    one, other = await start(), await start()
+    await call(one, other, "echo")
+    other.stop()
+    await wait_until(lambda: links(one) == [])
+    with pytest.raises(NodeUnreachable):
+        await call(one, other, "echo")

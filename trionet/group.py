@@ -45,11 +45,12 @@ class Group:
         self.groups: GroupGroups = GroupGroups(self._context)
         self.routes: GroupRoutes = GroupRoutes(self._context)
         self.status: GroupStatus = GroupStatus(self._context)
-        self._users: dict[str, Any] = {}
-        for name, template in templates.items():
-            self.add_template(name, template)
-        for name in ("comm", "groups", "routes", "status"):
-            self._expose(name, getattr(self, name))
+        self._users: dict[str, Any] = {name: template(self._context) for name, template in templates.items()}
+        services = {name: getattr(self, name) for name in ("comm", "groups", "routes", "status")} | self._users
+        methods = {name: exposed_methods(service) for name, service in services.items()}
+        if router is not None:  # only now: a template that can't be made leaves nothing behind
+            for name in services:
+                router.put(gid, name, methods[name])
 
     @property
     def gid(self) -> str:
@@ -79,7 +80,9 @@ class Group:
     def add_template(self, name: str, template: Callable[[GroupContext], Any]) -> None:
         """Instantiate `template` for this group, as its service `name`."""
         instance = template(self._context)
-        self._expose(name, instance)
+        methods = exposed_methods(instance)
+        if self._router is not None:
+            self._router.put(self.gid, name, methods)
         self._users[name] = instance
 
     def end(self) -> None:
@@ -87,7 +90,3 @@ class Group:
         self._context.end()
         if self._router is not None:
             self._router.remove(self.gid)
-
-    def _expose(self, name: str, instance: Any) -> None:
-        if self._router is not None:
-            self._router.put(self.gid, name, exposed_methods(instance))

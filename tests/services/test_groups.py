@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from tests.samples import COLLIDING, BrokenTemplate
+from tests.samples import COLLIDING, BrokenTemplate, Census
 from trionet import GroupContext, GroupNotFound, MalformedRequest, Node, NodeAddress, Remote, SIDCollision
 from trionet.services.groups import Groups
 
@@ -285,21 +285,25 @@ async def test_a_handle_sees_a_group_that_was_put_again(start_node: StartNode) -
     assert (await handle.status.get("sid")).value == [node.sid]
 
 
-async def test_a_group_whose_template_cannot_be_made_is_not_there(start_node: StartNode) -> None:
+async def test_a_group_whose_template_cannot_be_made_is_not_there_in_any_part(start_node: StartNode) -> None:
     def make(context: GroupContext) -> Any:
         return BrokenTemplate(context) if context.gid == "browncs" else {}
 
     node = await start_node()
+    node.register_template("census", Census)
     node.register_template("broken", make)
     with pytest.raises(ValueError, match="without a plan"):
-        await node.local.groups.put("browncs", [node.address])
+        await node.local.groups.put("browncs", [A])
+    assert await node.local.groups.get("all") == {node.sid: node.address}
     with pytest.raises(GroupNotFound):
         await node.local.groups.get("browncs")
     with pytest.raises(GroupNotFound):
         node.group("browncs")
-    remote = Remote(node=node.address, gid="browncs", service="status", method="get")
-    with pytest.raises(GroupNotFound):
-        await node.local.comm.send(["sid"], remote)
+    for service, method in (("status", "get"), ("census", "where")):
+        with pytest.raises(GroupNotFound):
+            await node.local.comm.send(
+                ["sid"], Remote(node=node.address, gid="browncs", service=service, method=method)
+            )
     assert await node.local.groups.put("other", [node.address])
 
 

@@ -119,13 +119,13 @@ class Groups:
         known = members_by_sid([*self._entries[ALL].members.values(), *members.values()])
         is_new = gid not in self._entries
         self._entries[gid] = _Entry(members, subset)
-        self._entries[ALL].members = known
         if is_new:
             try:
                 self._observer.group_added(gid)
             except BaseException:
                 del self._entries[gid]  # a template's constructor raised
                 raise
+        self._entries[ALL].members = known
         return dict(members)
 
     @rpc

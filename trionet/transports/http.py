@@ -45,7 +45,7 @@ STREAM_TYPE = "application/x-ndjson"
 """The media type of a stream: lines of JSON, ``{"item": …}``, and at last ``{"end": true}`` or ``{"error": …}``."""
 
 VALUE_TYPE = "application/json"
-"""The media type of anything else. A request that accepts one of the two alone is refused where it would get the other."""
+"""The media type of anything else. A request that accepts one of the two alone is refused the other."""
 
 _MAX_QUERY_CHARS = 8 * 1024  # servers limit the head of a request: Hypercorn to 16 KiB
 # Below the server's idle timeout, so that a connection is never reused just as the server closes it.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def start(start_node: Callable[..., Awaitable[Node]]) -> Callable[..., Awaitable[Node]]:
-    """Start a node in this process whose service ``probe`` has these methods, and ``echo``; it lives as the test does."""
+    """Start a node in this process, ``await start(config, name=function)``, with functions as its service ``probe``."""
 
     async def start(config: NodeConfig | None = None, **methods: Callable[..., Any]) -> Node:
         node = await start_node(config)

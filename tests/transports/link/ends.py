@@ -171,7 +171,9 @@ class HandPeer:
         self.stream.socket.close()
 
     @staticmethod
-    def call(number: int, method: str, *args: Any, timeout_s: float | None = None, credit: int | None = None) -> CallFrame:
+    def call(
+        number: int, method: str, *args: Any, timeout_s: float | None = None, credit: int | None = None
+    ) -> CallFrame:
         """Return a call of the service ``probe``."""
         return CallFrame(number, "local", "probe", method, list(args), None, f"hand-{number}", timeout_s, credit)
 
@@ -223,7 +225,7 @@ class Hold:
         self.release = trio.Event()
         self._stubborn = stubborn
 
-    async def handle(self, *_: Any) -> str:
+    async def handle(self, *args: Any) -> str:
         self.started += 1
         self.running += 1
         self.most = max(self.most, self.running)
@@ -249,7 +251,7 @@ class Hold:
 async def call(node: Node, to: Node | NodeAddress, method: str, *args: Any, **options: Any) -> Any:
     """Call a method of the service ``probe`` of another node."""
     address = to.address if isinstance(to, Node) else to
-    return await node.local.comm.send(args, Remote(node=address, service="probe", method=method), **options)
+    return await node.local.comm.send(list(args), Remote(node=address, service="probe", method=method), **options)
 
 
 def transport(node: Node) -> LinkTransport:
@@ -267,7 +269,7 @@ def outbox(link: Link) -> Outbox:
 
 
 async def passes_until(predicate: Callable[[], bool]) -> None:
-    """Return in the scheduler pass in which `predicate()` comes to hold, unlike `wait_until`, which looks now and then."""
+    """Return in the scheduler pass in which `predicate()` comes to hold; `wait_until` only looks now and then."""
     with trio.fail_after(DEADLINE_S):
         while not predicate():
             await trio.lowlevel.checkpoint()

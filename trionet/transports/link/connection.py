@@ -172,7 +172,7 @@ class Link:
             self._say_bye()
 
     def _say_bye(self) -> None:
-        """Say bye, when it is due, and once the last call has gone out: a bye would overtake the chunks of a long one."""
+        """Say bye when it is due, and the last call has gone out: it would overtake the chunks of a long one."""
         if self._parting is not None and not (self._bye_sent or self._is_closed or self.calls.is_sending):
             self._bye_sent = True
             self._outbox.put(Bye(self._parting))

@@ -8,7 +8,6 @@ cancelled, that is confirmed once the handler has finished.
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -101,7 +100,7 @@ class IncomingCalls:
             prepared = self._prepare(frame)
             if prepared.method.is_sync and self._outbox.has_room:
                 value = prepared.begin()
-                if not inspect.isawaitable(value):
+                if not hasattr(value, "__await__"):
                     self._answer_now(number, held_bytes, self._encoded_reply(number, value))
                     return
                 awaitable = value

@@ -97,9 +97,9 @@ class _Exchange:
     async def sleep(self) -> None:
         """Sleep until something has come."""
         self.task = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(self._forget)
+        await trio.lowlevel.wait_task_rescheduled(self.forget)
 
-    def _forget(self, _: object) -> trio.lowlevel.Abort:
+    def forget(self, _: object) -> trio.lowlevel.Abort:
         self.task = None
         return trio.lowlevel.Abort.SUCCEEDED
 
@@ -205,11 +205,24 @@ class OutgoingCalls:
         Raises:
             LinkRetired: the link takes no more calls; nothing was sent.
         """
+        # The way of most calls: as few steps as possible.
         exchange = _Exchange()
-        number, encoded = await self._admit(request, exchange, None)
+        if not (self._takes_calls and self._free_slots and self._outbox.has_room):
+            await self._admitted()
+        timeout_s = time_left_s()
+        if timeout_s == 0:
+            await trio.lowlevel.checkpoint()  # an expired call is never started
+        number, encoded = self._begin(request, exchange, timeout_s, None)
         try:
-            await self._send(encoded, exchange)
-            await exchange.wait()
+            if len(encoded) <= CHUNK_BYTES:
+                self._outbox.put_encoded(encoded)
+                if len(self._exchanges) == 1:
+                    self._outbox.flush()  # a lone call gains nothing by waiting for others to write with
+            else:
+                await self._send_long(encoded, exchange)
+            while exchange.answer is None:
+                exchange.task = trio.lowlevel.current_task()
+                await trio.lowlevel.wait_task_rescheduled(exchange.forget)
         except trio.Cancelled:
             await self._cancel(number, exchange, request)
             raise
@@ -223,9 +236,14 @@ class OutgoingCalls:
             LinkRetired: the link takes no more calls; nothing was sent.
         """
         exchange = _StreamExchange()
-        number, encoded = await self._admit(request, exchange, _STREAM_CREDIT_BYTES)
+        await self._admitted()
+        await trio.lowlevel.checkpoint_if_cancelled()
+        number, encoded = self._begin(request, exchange, time_left_s(), _STREAM_CREDIT_BYTES)
         try:
-            await self._send(encoded, exchange)
+            if len(encoded) <= CHUNK_BYTES:
+                self._outbox.put_encoded(encoded)
+            else:
+                await self._send_long(encoded, exchange)
             async with aclosing(self._items(number, exchange)) as items:
                 yield items
         finally:
@@ -248,53 +266,58 @@ class OutgoingCalls:
         if not isinstance(exchange.answer, End):
             _value_of(exchange.answer)
 
-    async def _admit(self, request: Request, exchange: _Exchange, credit: int | None) -> tuple[int, bytes]:
-        """Wait for a slot; return the call's number and its frame."""
+    async def _admitted(self) -> None:
+        """Wait for a free slot, and for room in the outbox."""
         try:
             while self._takes_calls and not (self._free_slots and self._outbox.has_room):
                 await (self._slot_waiters.park() if not self._free_slots else self._outbox.room())
-            timeout_s = time_left_s()
-            if timeout_s == 0:
-                await trio.lowlevel.checkpoint()  # an expired call is never started
-            if not self._takes_calls:
-                raise LinkRetired
-            self._last_number = number = self._last_number + 1
-            encoded = encode_frame(
-                CallFrame(
-                    number,
-                    request.gid,
-                    request.service,
-                    request.method,
-                    msgspec.Raw(request.args),
-                    None if request.kwargs is None else msgspec.Raw(request.kwargs),
-                    request.id,
-                    timeout_s,
-                    credit,
-                )
-            )
-            if len(encoded) > self._max_bytes:
-                raise MessageTooLarge(f"a request of {len(encoded):,} bytes is over the limit of {self._name}")
-            self._free_slots -= 1
-            self._exchanges[number] = exchange
-            exchange.begun_at = self._outbox.put_bytes
-            return number, encoded
-        finally:
+        except trio.Cancelled:
             if self._free_slots and self._slot_waiters:
-                self._slot_waiters.unpark()  # whoever was let in before may not have taken the slot
+                self._slot_waiters.unpark()  # the slot that this caller was woken for is another's now
+            raise
 
-    async def _send(self, encoded: bytes, exchange: _Exchange) -> None:
-        if len(encoded) <= CHUNK_BYTES:
-            self._outbox.put_encoded(encoded)
-            if len(self._exchanges) == 1:
-                self._outbox.flush()  # a lone call gains nothing by waiting for others to write with
-        else:
-            exchange.is_long = True
-            self._sending += 1
-            try:
-                await self._outbox.send_long(encoded, CALLS, exchange.set_transfer)
-            finally:
-                self._sending -= 1
-                self._on_sent()
+    def _begin(
+        self, request: Request, exchange: _Exchange, timeout_s: float | None, credit: int | None
+    ) -> tuple[int, bytes]:
+        """Take a slot; return the call's number and its frame.
+
+        Raises:
+            LinkRetired: the link takes no more calls.
+            MessageTooLarge: the peer would not take it.
+        """
+        if not self._takes_calls:
+            raise LinkRetired
+        self._last_number = number = self._last_number + 1
+        encoded = encode_frame(
+            CallFrame(
+                number,
+                request.gid,
+                request.service,
+                request.method,
+                msgspec.Raw(request.args),
+                None if request.kwargs is None else msgspec.Raw(request.kwargs),
+                request.id,
+                timeout_s,
+                credit,
+            )
+        )
+        if len(encoded) > self._max_bytes:
+            if self._slot_waiters:
+                self._slot_waiters.unpark()  # the slot that this caller was woken for is another's now
+            raise MessageTooLarge(f"a request of {len(encoded):,} bytes is over the limit of {self._name}")
+        self._free_slots -= 1
+        self._exchanges[number] = exchange
+        exchange.begun_at = self._outbox.put_bytes
+        return number, encoded
+
+    async def _send_long(self, encoded: bytes, exchange: _Exchange) -> None:
+        exchange.is_long = True
+        self._sending += 1
+        try:
+            await self._outbox.send_long(encoded, CALLS, exchange.set_transfer)
+        finally:
+            self._sending -= 1
+            self._on_sent()
 
     def _end(self, number: int) -> _Exchange | None:
         exchange = self._exchanges.pop(number, None)

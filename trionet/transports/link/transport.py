@@ -115,7 +115,9 @@ class LinkTransport:
         """Send `request` to `node` and return its value; see `Transport.call`."""
         check_request_size(request, self._config.max_message_bytes)
         for _ in range(_ATTEMPTS):
-            link = await self._link_with(node)
+            link = self._links.get(node)
+            if link is None or not link.is_usable:
+                link = await self._link_with(node)
             if link is None:
                 return await self._http.call(node, _in_json(request))
             try:

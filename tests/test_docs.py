@@ -80,7 +80,7 @@ def blocks_of(page: Path) -> list[Block]:
 
 def programs_of(page: Path) -> list[Program]:
     programs, files, blocks = [], {}, blocks_of(page)
-    for block, after in zip(blocks, [*blocks[1:], None], strict=True):
+    for block, after in zip(blocks, [*blocks[1:], None], strict=False):
         if block.language != "python":
             continue
         where = f"{page.relative_to(ROOT)}:{block.line}"

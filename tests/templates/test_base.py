@@ -59,6 +59,7 @@ async def test_a_template_is_called_by_another_node_under_the_name_of_the_group(
         await caller.local.comm.send([], Remote(node=node.address, service="census", method="where"))
 
 
+@pytest.mark.slow
 async def test_a_template_is_called_over_http(start_node: StartNode) -> None:
     node = await start_node()
     node.register_template("census", Census)

@@ -219,6 +219,7 @@ async def test_partial_returns_at_the_deadline_with_a_timeout_for_each_that_is_m
     assert [delay.cancelled for delay in delays] == [0, 1, 0, 1]
 
 
+@pytest.mark.slow
 async def test_partial_returns_at_the_deadline_over_sockets_too(start_node: StartNode) -> None:
     group, nodes, delays = await _group(start_node, 0, 3600, 3600)
     await group.comm.send(["sid"], SID)  # connections are there

@@ -19,6 +19,7 @@ from trionet.errors import DecodeError, SpawnError, TrionetError
 from trionet.identity import NodeAddress
 
 from .base import explain_status
+from .lineage import lineage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -37,10 +38,12 @@ class Boot(msgspec.Struct, frozen=True):
     Attributes:
         config: its configuration.
         sys_path: where it is to import from; empty on another machine, where it knows better.
+        ancestors: the processes on its machine that it must not outlive; see `trionet.launchers.lineage`.
     """
 
     config: NodeConfig
     sys_path: list[str] = []
+    ancestors: list[int] = []
 
 
 @register_type
@@ -58,7 +61,7 @@ class Report(msgspec.Struct, frozen=True):
 
 def boot_for(config: NodeConfig) -> Boot:
     """Return what a child on this machine is told: to import from where this process does."""
-    return Boot(config, import_path())
+    return Boot(config, import_path(), [] if config.detach else lineage())
 
 
 def import_path() -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from trionet.config import reference_to
-from trionet.errors import CodeRefused, GroupNotFound
+from trionet.errors import CodeRefused, EmptyGroup, GroupNotFound
 from trionet.identity import SID, NodeAddress
 from trionet.message import Remote
 from trionet.replies import Replies
@@ -49,7 +49,8 @@ class GroupGroups(Template):
                     f"{subset!r} would have to travel as code: give its import path, 'package.module:name'"
                 )
             subset = reference
-        self.context.members()
+        if not self.context.members():  # before this node's own groups are changed
+            raise EmptyGroup(f"the group {self.context.gid!r} has no members")
         stored = await self.context.local.groups.put(gid, nodes, subset=subset)
         return await self._on_members("put", gid, list(stored.values()), subset=subset)
 

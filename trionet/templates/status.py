@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 from typing import Any, Final
 
-from trionet.config import NodeConfig
+import trio
+
+from trionet.config import NodeConfig, reference_to
 from trionet.identity import NodeAddress
 from trionet.message import LOCAL, Remote
 from trionet.replies import Aggregate, Replies
 from trionet.services.base import rpc
 from trionet.services.groups import ALL
 
-from .base import Template
+from .base import GroupContext, Template
 from .fan_out import collect
 
 __all__ = ["SUMMED", "GroupStatus"]
@@ -24,6 +26,10 @@ SUMMED: Final = frozenset({"counts", "heap_total", "heap_used"})
 
 class GroupStatus(Template):
     """The group-wide service ``status``."""
+
+    def __init__(self, context: GroupContext) -> None:
+        super().__init__(context)
+        self._introducing = trio.Lock()
 
     @rpc
     async def get(self, key: str) -> Aggregate[Any]:
@@ -53,16 +59,18 @@ class GroupStatus(Template):
             SpawnError: it did not boot.
         """
         local, gid = self.context.local, self.context.gid
+        self.context.members()  # before anything is started: is the group still there?
         node = await local.status.spawn(config)
         if gid == LOCAL:
             return node
-        members = list(self.context.members().values())
-        await self._introduce(node, members)
-        if members:
-            told = await self.fan_out([gid, node], Remote(service="groups", method="add"))
-            for sid, error in told.errors.items():
-                _log.warning("member %s of %s could not be told of %s: %s", sid, gid, node, error)
-        await local.groups.add(gid, node)
+        async with self._introducing:  # one after the other, so that nodes spawned at once hear of each other
+            members = list(self.context.members().values())
+            await self._introduce(node, members)
+            if members:
+                told = await self.fan_out([gid, node], Remote(service="groups", method="add"))
+                for sid, error in told.errors.items():
+                    _log.warning("member %s of %s could not be told of %s: %s", sid, gid, node, error)
+            await local.groups.add(gid, node)
         return node
 
     async def _introduce(self, node: NodeAddress, members: list[NodeAddress]) -> None:
@@ -71,7 +79,11 @@ class GroupStatus(Template):
         if gid == ALL:
             await comm.send([ALL, node, *members], Remote(node=node, service="groups", method="add"))
         else:
-            await comm.send([gid, [*members, node]], Remote(node=node, service="groups", method="put"))
+            subset = self.context.local.groups.subset(gid)
+            subset = reference_to(subset) if callable(subset) else subset
+            given = {} if subset is None else {"subset": subset}
+            put = Remote(service="groups", method="put")
+            await comm.call(node, comm.prepare([gid, [*members, node]], given, put))
 
     @rpc
     async def stop(self) -> Replies[Any]:

@@ -239,7 +239,7 @@ def _is_empty(response: StreamResponse) -> bool:
 
 
 def _own_failure(status: int) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    if status < HTTPStatus.INTERNAL_SERVER_ERROR:
+    if status != HTTPStatus.INTERNAL_SERVER_ERROR:
         error: TrionetError = MalformedRequest(f"no proper HTTP request: {status} {HTTPStatus(status).phrase}")
     else:
         error = RemoteError("the request could not be served", type_name="", message="", traceback="")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from socket import SO_LINGER, SO_RCVBUF, SOL_SOCKET
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -39,12 +39,15 @@ __all__ = [
     "HandPeer",
     "Hold",
     "call",
+    "chosen_link",
     "connect",
     "hello",
     "links",
     "listen",
     "outbox",
     "passes_until",
+    "serve_raw",
+    "socket_names",
     "transport",
 ]
 
@@ -88,9 +91,13 @@ class HandPeer:
         self._parts: dict[int, bytes] = {}
         self._whole: deque[tuple[Frame, int]] = deque()
 
-    async def shake_hands(self, own: Hello) -> None:
-        """Say hello, and take the node's; who begins makes no difference to the bytes."""
-        await self.stream.send_all(PREFACE + with_length(encode_frame(own)))
+    async def shake_hands(self, own: Hello, *, behind: bytes = b"") -> None:
+        """Say hello, and more `behind` it, and take the node's; who begins makes no difference to the bytes."""
+        await self.send_bytes(PREFACE + with_length(encode_frame(own)) + behind)
+        await self.take_hello()
+
+    async def take_hello(self) -> None:
+        """Receive the node's first bytes."""
         got = b""
         while len(got) < len(PREFACE):
             got += await self._read()
@@ -198,16 +205,28 @@ async def listen(
 
     async def serve(stream: trio.SocketStream) -> None:
         peer = HandPeer(stream)
-        try:
-            await peer.shake_hands(own or hello())
-            await behave(peer)
-        except Closed:
-            pass
+        await peer.shake_hands(own or hello())
+        await behave(peer)
+
+    return await serve_raw(nursery, serve, receive_buffer_bytes=receive_buffer_bytes)
+
+
+async def serve_raw(
+    nursery: trio.Nursery,
+    serve: Callable[[trio.SocketStream], Awaitable[object]],
+    *,
+    receive_buffer_bytes: int | None = None,
+) -> NodeAddress:
+    """Have `serve` run for each connection that is made to the address that is returned, and close it then."""
+
+    async def serve_until_closed(stream: trio.SocketStream) -> None:
+        with suppress(Closed, trio.BrokenResourceError):
+            await serve(stream)
 
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     if receive_buffer_bytes is not None:
         listener.socket.setsockopt(SOL_SOCKET, SO_RCVBUF, receive_buffer_bytes)
-    nursery.start_soon(trio.serve_listeners, serve, [listener])
+    nursery.start_soon(trio.serve_listeners, serve_until_closed, [listener])
     return NodeAddress(*listener.socket.getsockname())
 
 
@@ -266,6 +285,17 @@ def links(node: Node) -> list[Link]:
 
 def outbox(link: Link) -> Outbox:
     return link._outbox  # noqa: SLF001  a look inside
+
+
+def chosen_link(node: Node, peer: NodeAddress) -> Link:
+    """Return the link that the node's calls to `peer` go out on."""
+    return transport(node)._links[peer]  # noqa: SLF001  a look inside
+
+
+def socket_names(link: Link) -> tuple[Any, Any]:
+    """Return the addresses of the connection's ends, this one's first."""
+    sock = link._sock  # noqa: SLF001  a look inside
+    return sock.getsockname(), sock.getpeername()
 
 
 async def passes_until(predicate: Callable[[], bool]) -> None:

@@ -54,7 +54,8 @@ MAJOR_VERSION: Final = 1
 MARK: Final = b"\xf5"
 """The first byte of a link; no HTTP request and no TLS record begins with it."""
 
-PREFACE: Final = MARK + b"trionet" + bytes([MAJOR_VERSION])
+PREFACE: Final = MARK + b"trionet\r\n\r\n" + bytes([MAJOR_VERSION])
+"""The empty line has an HTTP server answer at once that this is no request; else some wait for more."""
 
 CHUNK_BYTES: Final = 64 * 1024
 """A frame longer than this travels as `Chunk` frames, so that short ones needn't wait for it."""

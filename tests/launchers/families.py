@@ -1,0 +1,82 @@
+"""Finds every process that a test has started, at whatever remove, by a mark in their environment."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.waiting import DEADLINE_S, is_running, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+__all__ = ["Family", "marked_family"]
+
+_VARIABLE = "TRIONET_TEST_FAMILY"
+
+
+class Family:
+    """The processes that were started with a mark in their environment, also those whose parents are gone."""
+
+    def __init__(self, mark: str) -> None:
+        self._mark = f"{_VARIABLE}={mark}".encode()
+
+    def pids(self) -> set[int]:
+        """Return those that are running."""
+        found = set()
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # it has ended since
+                if self._mark in (folder / "environ").read_bytes().split(b"\0") and is_running(int(folder.name)):
+                    found.add(int(folder.name))
+        return found
+
+    def described(self) -> list[str]:
+        """Return pid and command line of each, for a person."""
+        found = []
+        for pid in sorted(self.pids()):
+            with suppress(OSError):
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                found.append(f"{pid}: {words[-160:]}")
+        return found
+
+    async def wait_gone(self) -> float:
+        """Wait until none is running; return how many seconds that took."""
+        begun = time.monotonic()
+        await wait_until(lambda: not self.pids())
+        return time.monotonic() - begun
+
+    async def wait_for(self, count: int) -> set[int]:
+        """Wait until exactly `count` are running; return them."""
+        await wait_until(lambda: len(self.pids()) == count)
+        return self.pids()
+
+
+@contextmanager
+def marked_family() -> Generator[Family]:
+    """Mark what is started in the block; afterwards fail if any of it is left, and kill it."""
+    with pytest.MonkeyPatch.context() as patch:
+        mark = secrets.token_hex(16)
+        patch.setenv(_VARIABLE, mark)
+        family = Family(mark)
+        try:
+            yield family
+        finally:
+            left = family.described()
+            kill_all(family)
+    assert not left, left
+
+
+def kill_all(family: Family) -> None:
+    """Kill them, and those that they have started meanwhile."""
+    until = time.monotonic() + DEADLINE_S
+    while (pids := family.pids()) and time.monotonic() < until:
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)

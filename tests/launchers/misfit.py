@@ -1,0 +1,165 @@
+"""A service that tells about its process and misbehaves on request, and `on_start` functions that do."""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import signal
+import sys
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import trio
+
+from trionet import Remote, current_call, rpc
+
+if TYPE_CHECKING:
+    from trionet import Node, NodeAddress
+
+__all__ = ["SERVICES", "Misfit", "ask", "fail_to_start", "say_and_exit", "speak_up", "spin_at_start", "spin_file"]
+
+SERVICES = {"misfit": "tests.launchers.misfit:Misfit"}
+"""What the nodes of these tests start with."""
+
+_SPIN_FILE_VARIABLE = "TRIONET_TEST_SPIN_FILE"
+
+
+class Misfit:
+    """Tells, and misbehaves."""
+
+    @rpc
+    def pid(self) -> int:
+        return os.getpid()
+
+    @rpc
+    def parent(self) -> int:
+        return os.getppid()
+
+    @rpc
+    def exit(self, status: int) -> None:
+        os._exit(status)
+
+    @rpc
+    def spin(self, file: str) -> None:
+        """Block the event loop for ever, and the interpreter as far as one can."""
+        _spin(file)
+
+    @rpc
+    async def linger(self, seconds: float) -> None:
+        """Don't be cancelled."""
+        with trio.CancelScope(shield=True):
+            await trio.sleep(seconds)
+
+    @rpc
+    def descriptors(self) -> dict[str, str]:
+        """Return what each open descriptor leads to."""
+        links = {name: Path("/proc/self/fd") / name for name in os.listdir("/proc/self/fd")}
+        return {name: os.readlink(link) for name, link in links.items() if link.exists() or link.is_symlink()}
+
+    @rpc
+    def inheritable(self) -> list[int]:
+        """Return the descriptors that a program started without care would get, beside the standard streams."""
+        found = []
+        for name in os.listdir("/proc/self/fd"):
+            try:
+                if int(name) > 2 and os.get_inheritable(int(name)):
+                    found.append(int(name))
+            except OSError:  # the listing's own
+                continue
+        return found
+
+    @rpc
+    def ids(self, count: int) -> list[str]:
+        """Return random ids of every source there is, `count` of each."""
+        makers = [
+            lambda: str(uuid.uuid4()),
+            lambda: secrets.token_hex(16),
+            lambda: str(random.getrandbits(64)),
+            lambda: str(random.SystemRandom().getrandbits(64)),
+        ]
+        return [make() for make in makers for _ in range(count)]
+
+    @rpc
+    async def call_ids(self, peer: NodeAddress, count: int) -> list[str]:
+        """Return the ids under which `peer` sees calls of this node."""
+        assert _node is not None
+        remote = Remote(node=peer, service="misfit", method="call_id")
+        return [await _node.local.comm.send([], remote) for _ in range(count)]
+
+    @rpc
+    def call_id(self) -> str:
+        return current_call().id
+
+    @rpc
+    def signals(self) -> dict[str, str]:
+        """Return what happens on signals that Trio and the node don't use, as Python sees it."""
+        return {name: str(signal.getsignal(getattr(signal, name))) for name in ("SIGCHLD", "SIGHUP", "SIGUSR1")}
+
+    @rpc
+    def kernel_signals(self) -> dict[str, int]:
+        """Return the signal masks of the process, as the kernel sees them."""
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        fields = dict(line.split(":", 1) for line in lines)
+        return {name: int(fields[name], 16) for name in ("SigBlk", "SigIgn", "SigCgt")}
+
+    @rpc
+    def group(self) -> int:
+        return os.getpgrp()
+
+    @rpc
+    def imports_from(self) -> list[str]:
+        return sys.path
+
+
+_node: Node | None = None
+
+
+def note(node: Node) -> None:
+    """An `on_start` that `Misfit.call_ids` needs."""
+    global _node  # noqa: PLW0603  one node in a process
+    _node = node
+
+
+def fail_to_start(node: Node) -> None:
+    """An `on_start` that raises."""
+    raise LookupError(f"no plan for {node.config.ip}")
+
+
+def spin_at_start(node: Node) -> NoReturn:
+    """An `on_start` that never returns."""
+    _spin(os.environ[_SPIN_FILE_VARIABLE])
+
+
+def say_and_exit(node: Node) -> NoReturn:
+    """An `on_start` that ends the process."""
+    print("it ends here", file=sys.stderr, flush=True)  # noqa: T201
+    os._exit(7)
+
+
+def leave(node: Node) -> NoReturn:
+    """An `on_start` that ends the process as a script would."""
+    sys.exit(5)
+
+
+def speak_up(node: Node) -> None:
+    """An `on_start` that uses the standard streams."""
+    print("said on standard output")  # noqa: T201
+    print("said on standard error", file=sys.stderr)  # noqa: T201
+
+
+def spin_file(file: Path) -> dict[str, str]:
+    """Return the environment variable that tells `spin_at_start` where to write its pid."""
+    return {_SPIN_FILE_VARIABLE: str(file)}
+
+
+def _spin(file: str) -> NoReturn:
+    Path(file).write_text(f"{os.getpid()}\n", encoding="ascii")
+    while True:
+        pass
+
+
+async def ask(node: Node, address: NodeAddress, method: str, *args: Any) -> Any:
+    """Call the misfit of the node at `address`."""
+    return await node.local.comm.send(list(args), Remote(node=address, service="misfit", method=method))

@@ -1,0 +1,94 @@
+"""A program that runs a node, has it spawn others, says so in a line of JSON, and stays: for tests to kill.
+
+``python -m tests.launchers.spawner '{"launcher": "forkserver", "count": 2}'``; see `Wishes`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import msgspec
+import trio
+
+from tests.launchers.misfit import SERVICES, ask, note, spin_at_start
+from trionet import Node, NodeAddress, NodeConfig, Remote, open_node
+
+
+class Wishes(msgspec.Struct, forbid_unknown_fields=True):
+    """What a test wants.
+
+    Attributes:
+        launcher: of all nodes.
+        count: how many nodes to spawn.
+        depth: of how many generations; the first node of each spawns the next.
+        block: names a folder: the last node of each generation blocks for ever in a handler, and says so in a file.
+        block_at_start: names a file: one node more blocks for ever while it boots, and says so there.
+        detach: of the nodes of the first generation.
+    """
+
+    launcher: str = "forkserver"
+    count: int = 2
+    depth: int = 1
+    block: str | None = None
+    block_at_start: str | None = None
+    detach: bool = False
+
+
+class Born(msgspec.Struct):
+    """What there is."""
+
+    addresses: list[NodeAddress]
+    pids: list[int]
+
+
+async def _grow(node: Node, wishes: Wishes, config: NodeConfig) -> Born:
+    born = Born([], [])
+    parent: NodeAddress | None = None
+    to_block = []
+    for _ in range(wishes.depth):
+        children = [await _spawn(node, parent, config) for _ in range(wishes.count)]
+        born.addresses += children
+        born.pids += [await ask(node, child, "pid") for child in children]
+        to_block.append(children[-1])
+        parent = children[0]
+    if wishes.block:
+        for number, child in enumerate(to_block):
+            await _block(node, child, Path(wishes.block) / str(number))
+    return born
+
+
+async def _spawn(node: Node, parent: NodeAddress | None, config: NodeConfig) -> NodeAddress:
+    if parent is None:
+        return await node.local.status.spawn(config)
+    address: NodeAddress = await node.local.comm.send([config], Remote(node=parent, service="status", method="spawn"))
+    return address
+
+
+async def _block(node: Node, child: NodeAddress, file: Path) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask, node, child, "spin", str(file))
+        await _until_there(file)
+        nursery.cancel_scope.cancel()
+
+
+async def _until_there(file: Path) -> None:
+    while not file.exists():  # noqa: ASYNC110  another process makes it
+        await trio.sleep(0.01)
+
+
+async def main() -> None:
+    wishes = msgspec.json.decode(sys.argv[1], type=Wishes)
+    config = NodeConfig(launcher=wishes.launcher, services=SERVICES, on_start=note).portable()
+    async with open_node() as node, trio.open_nursery() as nursery:
+        born = await _grow(node, wishes, msgspec.structs.replace(config, detach=wishes.detach))
+        if wishes.block_at_start:
+            nursery.start_soon(node.local.status.spawn, msgspec.structs.replace(config, on_start=spin_at_start))
+            await _until_there(Path(wishes.block_at_start))
+        os.write(1, msgspec.json.encode({"addresses": [str(each) for each in born.addresses], "pids": born.pids}) + b"\n")
+        await trio.sleep_forever()
+
+
+if __name__ == "__main__":
+    trio.run(main)

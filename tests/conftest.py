@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from contextlib import ExitStack
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
-import msgspec
 import pytest
 import trio
 
+from tests.node_processes import PROBE, NodeProcess, launch, wait_ready
 from tests.waiting import DEADLINE_S
-from trionet import Node, NodeAddress, NodeConfig, open_node, serve_node
+from trionet import Node, NodeConfig, open_node, serve_node
 from trionet.transports.memory import MemoryFabric
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-
-ROOT = Path(__file__).parents[1]
-
-PROBE = {"probe": "tests.samples:Probe"}
-"""The services that nodes of `start_process` and `processes` start with."""
-
-
-class NodeProcess(NamedTuple):
-    """A node in a process of its own."""
-
-    process: subprocess.Popen[bytes]
-    address: NodeAddress
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid
 
 
 @pytest.fixture
@@ -74,8 +54,8 @@ async def start_process() -> AsyncGenerator[Callable[..., Awaitable[NodeProcess]
     with ExitStack() as stack:
 
         async def start(config: NodeConfig | None = None, **environment: str) -> NodeProcess:
-            process = _launch(stack, config or NodeConfig(services=PROBE), environment)
-            return await trio.to_thread.run_sync(_wait_ready, process)
+            process = launch(stack, config or NodeConfig(services=PROBE), environment)
+            return await trio.to_thread.run_sync(wait_ready, process)
 
         yield start
 
@@ -84,8 +64,8 @@ async def start_process() -> AsyncGenerator[Callable[..., Awaitable[NodeProcess]
 def processes() -> Generator[list[NodeProcess]]:
     """Four node processes with the service ``probe``, for all tests: leave them running, and use your own names."""
     with ExitStack() as stack:
-        launched = [_launch(stack, NodeConfig(services=PROBE), {}) for _ in range(4)]
-        yield [_wait_ready(process) for process in launched]
+        launched = [launch(stack, NodeConfig(services=PROBE), {}) for _ in range(4)]
+        yield [wait_ready(process) for process in launched]
 
 
 @pytest.fixture
@@ -96,28 +76,3 @@ async def worker_group(
     caller = await start_node()
     await caller.local.groups.put("workers", [worker.address for worker in processes])
     return caller, {worker.address.sid: worker for worker in sorted(processes, key=lambda each: each.address.sid)}
-
-
-def _launch(stack: ExitStack, config: NodeConfig, environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    settings = msgspec.json.encode(config).decode()
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("TRIONET_")}
-    process = stack.enter_context(
-        subprocess.Popen(
-            [sys.executable, "-m", "trionet.cli.node", "--json", "--config", settings],
-            cwd=ROOT,
-            env=inherited | environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-        )
-    )
-    stack.callback(process.kill)  # before Popen's own end, which waits
-    return process
-
-
-def _wait_ready(process: subprocess.Popen[bytes]) -> NodeProcess:
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    assert line, f"the node ended with status {process.wait()} before it was ready"
-    ready: dict[str, Any] = msgspec.json.decode(line)
-    assert ready["pid"] == process.pid
-    return NodeProcess(process, NodeAddress(ready["ip"], ready["port"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from pathlib import Path
@@ -129,6 +130,10 @@ async def stop_node(node: Node) -> None:
     await node.local.status.stop()
 
 
+def log_something(node: Node) -> None:
+    logging.getLogger(__name__).info("open for business")
+
+
 def fail_to_start(node: Node) -> None:
     raise LookupError(f"no plan for {node.config.ip}")
 
@@ -145,3 +150,8 @@ def block_forever(node: Node) -> None:
     Path(os.environ[PID_FILE_VARIABLE]).write_text(f"{os.getpid()}\n", encoding="ascii")
     while True:
         time.sleep(60)
+
+
+async def wait_forever(node: Node) -> None:
+    await trio.Path(os.environ[PID_FILE_VARIABLE]).write_text(f"{os.getpid()}\n", encoding="ascii")
+    await trio.sleep_forever()

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 HERE = NodeAddress("127.0.0.1", 8080)
 NOON = datetime.datetime(2026, 11, 20, 12, tzinfo=datetime.UTC)
 
+TAGS = [*codec_module._TAGS, "$", "$unknown"]  # noqa: SLF001  each tag there is
+
 both = pytest.mark.parametrize("codec", [JSON, MESSAGEPACK], ids=["json", "messagepack"])
 thorough = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
@@ -59,7 +61,7 @@ thorough = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, 
 @thorough
 @given(value=values)
 @example({math.nan: 1, float("nan"): 2})
-@example({1: "int", "1": "str", True: "never", 1.5: "float", None: "none", (): "tuple"})
+@example({1: "int", "1": "str", 1.5: "float", None: "none", (): "tuple"})
 @example([0.0, -0.0, 1, 1.0, True, "", b"", (), [], {}, set(), frozenset()])
 @example({"$int": "0x1"})
 @example({"$": {"$map": [[1, 2]]}, "$bytes": "aGk="})
@@ -90,7 +92,15 @@ def test_two_keys_that_are_nan_stay_two(codec: Codec) -> None:
 
 @both
 def test_keys_that_differ_by_type_alone_are_told_apart(codec: Codec) -> None:
-    value = {1: "int", "1": "str", b"1": "bytes", (1,): "tuple", frozenset({1}): "frozenset", 1.5: "float", None: "none"}
+    value = {
+        1: "int",
+        "1": "str",
+        b"1": "bytes",
+        (1,): "tuple",
+        frozenset({1}): "frozenset",
+        1.5: "float",
+        None: "none",
+    }
     assert is_same(codec.decode(codec.encode(value)), value)
     assert is_same(codec.decode(codec.encode({True: "bool"})), {True: "bool"})
 
@@ -102,7 +112,7 @@ def test_a_dict_keeps_its_order(codec: Codec) -> None:
 
 
 @both
-@pytest.mark.parametrize("tag", [*codec_module._TAGS, "$", "$unknown"])  # noqa: SLF001  each tag there is
+@pytest.mark.parametrize("tag", TAGS)
 def test_a_dict_that_looks_like_a_tag_comes_back(codec: Codec, tag: str) -> None:
     for content in ("aGk=", [1, 2], {}, None, {tag: [1]}):
         value = {tag: content}
@@ -167,21 +177,17 @@ def test_any_buffer_can_be_decoded(codec: Codec) -> None:
 @both
 def test_a_value_may_nest_as_deep_as_the_limit_and_no_deeper(codec: Codec) -> None:
     wraps: list[Callable[[Any], Any]] = [
+        Parcel,
         lambda value: [value],
         lambda value: (value,),
         lambda value: {"key": value},
         lambda value: {0.5: value},
         lambda value: frozenset([value]),
-        lambda value: {value: None},
-        lambda value: Parcel(value),
     ]
     for wrap in wraps:
-        try:
-            value: Any = "core"
-            for _ in range(MAX_DEPTH):
-                value = wrap(value)
-        except TypeError:  # a dict is no key
-            continue
+        value: Any = "core"
+        for _ in range(MAX_DEPTH):
+            value = wrap(value)
         assert is_same(codec.decode(codec.encode(value)), value)
         with pytest.raises(EncodeError, match=f"nested more than {MAX_DEPTH} deep"):
             codec.encode(wrap(value))
@@ -198,14 +204,18 @@ _documents = st.recursive(
         st.integers(min_value=-(2**300), max_value=2**300),
         st.floats(allow_nan=False, allow_infinity=False),
         st.text(),
-        st.sampled_from(["nan", "0x1f", "aGk=", "-0x", "2026-11-20T12:00:00+25:00", "test:shelf", "RemoteError", "0" * 32]),
+        st.sampled_from(
+            ["nan", "0x1f", "aGk=", "-0x", "2026-11-20T12:00:00+25:00", "test:shelf", "RemoteError", "0" * 32]
+        ),
         st.sampled_from(["tests.travelling:Point", "trionet:NodeConfig", "trionet.message:Remote"]),
     ),
     lambda inner: st.one_of(
         st.lists(inner, max_size=4),
         st.dictionaries(st.text(), inner, max_size=4),
-        st.dictionaries(st.sampled_from([*codec_module._TAGS, "$unknown"]), inner, min_size=1, max_size=1),  # noqa: SLF001
-        st.dictionaries(st.sampled_from(["code", "name", "text", "node", "path", "values", "errors"]), inner, max_size=6),
+        st.dictionaries(st.sampled_from(TAGS), inner, min_size=1, max_size=1),
+        st.dictionaries(
+            st.sampled_from(["code", "name", "text", "node", "path", "values", "errors"]), inner, max_size=6
+        ),
         st.dictionaries(st.sampled_from(["x", "y", "items", "label", "ip", "port", "service"]), inner, max_size=4),
     ),
     max_leaves=20,
@@ -216,13 +226,13 @@ def decode_and_judge(codec: Codec, data: bytes) -> None:
     """Decode, and check what came out; anything but a value or a `DecodeError` fails the test."""
     try:
         value = codec.decode(data)
-    except DecodeError as exc:
-        assert exc.text
+    except DecodeError:
         return
     try:
         again = codec.encode(value)
     except EncodeError as exc:
-        assert "deep" in exc.text  # what others send may nest one deeper than what is sent
+        if "deep" not in exc.text:  # what others send may nest one deeper than what is sent
+            raise
     else:
         assert is_same(codec.decode(again), value)
 

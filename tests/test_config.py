@@ -44,6 +44,7 @@ def test_a_configuration_is_frozen() -> None:
         ("connect_timeout_s", 0),
         ("stop_grace_s", -0.1),
         ("stop_grace_s", float("nan")),
+        ("restart", "sometimes"),
         ("log_level", "loud"),
     ],
 )
@@ -56,7 +57,7 @@ def test_a_wrong_value_is_refused_by_name_from_python_and_from_a_mapping(setting
 
 @pytest.mark.parametrize("setting", ["services", "templates"])
 def test_a_service_has_a_well_formed_name(setting: str) -> None:
-    with pytest.raises(ConfigError, match="a service name is .*'a b'"):
+    with pytest.raises(ConfigError, match=r"a service name is .*'a b'"):
         NodeConfig.from_mapping({setting: {"a b": "module:Class"}})
 
 
@@ -132,6 +133,9 @@ def test_a_missing_file_or_a_directory_is_an_error_that_names_it(tmp_path: Path)
         ("TRIONET_TEMPLATES", '{"census": "shop:Census"}', {"templates": {"census": "shop:Census"}}),
         ("TRIONET_STOP_GRACE_S", "0.5", {"stop_grace_s": 0.5}),
         ("TRIONET_LOG_LEVEL", "debug", {"log_level": "debug"}),
+        ("TRIONET_TRANSPORT", "http", {"transport": "http"}),
+        ("TRIONET_RESTART", "on_failure", {"restart": "on_failure"}),
+        ("TRIONET_LAUNCHER", "ssh:far", {"launcher": "ssh:far"}),
         ("TRIONET_CONFIG", "node.toml", {}),
         ("PORT", "8080", {}),
     ],
@@ -219,7 +223,11 @@ def _local_function() -> Callable[[], None]:
     return inner
 
 
-@pytest.mark.parametrize("thing", [lambda: None, _local_function(), samples.Counter(), 5, None], ids=repr)
+@pytest.mark.parametrize(
+    "thing",
+    [lambda: None, _local_function(), samples.Counter(), 5, None],
+    ids=["lambda", "local function", "object", "number", "none"],
+)
 def test_what_no_other_process_can_import_has_none(thing: Any) -> None:
     assert reference_to(thing) is None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import datetime
 import importlib
+import inspect
 import json
 import math
 import os
@@ -31,6 +32,14 @@ import pytest
 
 import trionet
 from trionet.codec import JSON
+from trionet.services.comm import Comm
+from trionet.services.groups import Groups
+from trionet.services.routes import Routes
+from trionet.services.status import Status
+from trionet.templates.comm import GroupComm
+from trionet.templates.groups import GroupGroups
+from trionet.templates.routes import GroupRoutes
+from trionet.templates.status import GroupStatus
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -393,6 +402,31 @@ def test_the_json_form_of_a_value_is_the_documented_one(row: list[str]) -> None:
     assert json.loads(JSON.encode(value)) == json.loads(row[1])
     decoded = JSON.decode(row[1].encode())
     assert decoded == value or math.isnan(value)
+
+
+def signatures_of(page: str) -> list[tuple[str, str, str]]:
+    """Return service, method and parameters of each call that a table of the page shows."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    call = r"^\| (?:call \| )?`(?:await|async with) (?:node\.local|group)\.(\w+)\.(\w+)(\(.*?\))[ :`]"
+    return re.findall(call, text, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("page", "services"),
+    [
+        ("local-services.md", {"status": Status, "groups": Groups, "routes": Routes, "comm": Comm}),
+        ("group-services.md", {"status": GroupStatus, "groups": GroupGroups, "routes": GroupRoutes, "comm": GroupComm}),
+    ],
+)
+def test_the_signatures_of_methods_are_the_documented_ones(page: str, services: dict[str, type]) -> None:
+    documented = {(service, method): parameters for service, method, parameters in signatures_of(page)}
+    real = {}
+    for service, method in documented:
+        _, *parameters = inspect.signature(getattr(services[service], method)).parameters.values()
+        bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in parameters]
+        real[service, method] = str(inspect.Signature(bare)).replace("'", '"')
+    assert documented == real
+    assert {service for service, _ in documented} == set(services)
 
 
 def test_every_public_name_is_in_the_reference() -> None:

@@ -14,7 +14,6 @@ from trionet import (
     IndefiniteError,
     KeyDoesNotExist,
     MalformedRequest,
-    NodeUnreachable,
     NotFound,
     OrphanedCalls,
     RemoteError,
@@ -59,7 +58,19 @@ NUMBERS = {
     "OrphanedCalls": 1101,
 }
 
-MAELSTROM = {0: False, 1: True, 10: True, 11: True, 12: True, 13: False, 14: True, 20: True, 21: True, 22: True, 30: True}
+MAELSTROM = {
+    0: False,
+    1: True,
+    10: True,
+    11: True,
+    12: True,
+    13: False,
+    14: True,
+    20: True,
+    21: True,
+    22: True,
+    30: True,
+}
 """Whether its documentation calls the error of that number definite (doc/protocol.md, "Errors")."""
 
 
@@ -93,7 +104,10 @@ def test_the_tree_in_the_docstring_is_the_tree_in_the_code() -> None:
         assert found is not None, line
         depth = (len(found["indent"]) - 4) // 4
         path[depth:] = [found["name"]]
-        shown[found["name"]] = (path[depth - 1] if depth else "Exception", int(found["code"]) if found["code"] else None)
+        shown[found["name"]] = (
+            path[depth - 1] if depth else "Exception",
+            int(found["code"]) if found["code"] else None,
+        )
     for kind in ALL:
         parent, code = shown.pop(kind.__name__)
         assert kind.__base__ is not None

@@ -64,7 +64,7 @@ def test_an_address_is_taken_in_every_form_that_means_one(value: Any) -> None:
         "127.0.0.1:http",
         "127.0.0.1:65536",
         "127.0.0.1:-1",
-        "127.0.0.1:٣",
+        "127.0.0.1:\u0663",
         "127.0.0.1:" + 5000 * "9",
         ["127.0.0.1", 8080],
         {"ip": "127.0.0.1"},
@@ -131,7 +131,7 @@ def test_a_gid_is_1_to_128_of_letters_digits_underscore_hyphen_and_dot(gid: str)
     assert check_gid(gid) == gid
 
 
-@pytest.mark.parametrize("gid", ["", "x" * 129, "a b", "a/b", "a\n", "groß", "١", None, 5, b"a", ["a"]], ids=repr)
+@pytest.mark.parametrize("gid", ["", "x" * 129, "a b", "a/b", "a\n", "groß", "\u0661", None, 5, b"a", ["a"]], ids=repr)
 def test_any_other_gid_is_refused(gid: Any) -> None:
     with pytest.raises(MalformedRequest, match="gid"):
         check_gid(gid)

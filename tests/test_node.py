@@ -1,3 +1,4 @@
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -10,8 +11,8 @@ from tests.waiting import is_listening
 from trionet import (
     AddressInUse,
     ConfigError,
+    ConnectionLost,
     GroupNotFound,
-    MalformedRequest,
     Node,
     NodeConfig,
     NodeUnreachable,
@@ -55,6 +56,11 @@ async def test_a_node_listens_on_the_port_it_is_told() -> None:
 
 
 async def test_a_node_listens_on_ipv6() -> None:
+    with socket.socket(socket.AF_INET6) as probe:
+        try:
+            probe.bind(("::1", 0))
+        except OSError:
+            pytest.skip("this machine has no IPv6")
     async with open_node(NodeConfig(ip="::1")) as node, open_node() as other:
         remote = Remote(node=node.address, service="status", method="get")
         assert await other.local.comm.send(["ip"], remote) == "::1"
@@ -75,10 +81,9 @@ async def test_a_port_in_use_is_an_error_that_names_it() -> None:
         assert await node.local.status.get("sid") == node.sid
 
 
-@pytest.mark.parametrize("ip", ["192.0.2.1", "no-such-host.invalid"])
-async def test_an_address_that_is_not_this_machines_is_an_error_that_names_it(ip: str) -> None:
-    with pytest.raises(ConfigError, match=ip):
-        async with open_node(NodeConfig(ip=ip, port=8080, insecure=True)):
+async def test_an_address_that_is_not_this_machines_is_an_error_that_names_it() -> None:
+    with pytest.raises(ConfigError, match=r"192\.0\.2\.1:8080"):
+        async with open_node(NodeConfig(ip="192.0.2.1", port=8080, insecure=True)):
             raise AssertionError("was opened")
 
 
@@ -101,7 +106,9 @@ async def test_the_port_is_closed_when_the_block_has_ended() -> None:
             await other.local.comm.send(["nid"], Remote(node=node.address, service="status", method="get"))
 
 
-@pytest.mark.parametrize("error", [ValueError("mine"), ExceptionGroup("mine", [ValueError("one")]), NodeUnreachable("?")])
+@pytest.mark.parametrize(
+    "error", [ValueError("mine"), ExceptionGroup("mine", [ValueError("one")]), NodeUnreachable("?")]
+)
 async def test_an_exception_of_the_block_comes_out_as_it_is(error: Exception) -> None:
     with pytest.raises(type(error)) as caught:
         async with open_node() as node:
@@ -137,7 +144,7 @@ async def test_leaving_the_block_does_not_wait_for_handlers_longer_than_the_grac
                 remote = Remote(node=node.address, service="patience", method="wait")
 
                 async def call() -> None:
-                    with pytest.raises(Exception, match="."):
+                    with pytest.raises(ConnectionLost):
                         await caller.local.comm.send([], remote)
 
                 nursery.start_soon(call)
@@ -194,7 +201,9 @@ async def test_a_node_that_is_stopping_takes_no_further_calls_but_a_second_stop(
             await node.local.routes.put({"wait": wait}, "patience")
 
             async def call(service: str, method: str, *args: Any) -> Any:
-                return await caller.local.comm.send(args, Remote(node=node.address, service=service, method=method))
+                return await caller.local.comm.send(
+                    list(args), Remote(node=node.address, service=service, method=method)
+                )
 
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(call, "patience", "wait")
@@ -207,6 +216,7 @@ async def test_a_node_that_is_stopping_takes_no_further_calls_but_a_second_stop(
                 may_end.set()
 
 
+@pytest.mark.slow
 async def test_a_node_stops_without_delay_though_others_keep_idle_connections_to_it() -> None:
     for transport in ("link", "http"):
         config = NodeConfig(transport=transport)
@@ -296,11 +306,11 @@ async def test_an_on_start_that_cannot_be_imported_is_the_callers_mistake(on_sta
 @pytest.mark.parametrize(
     ("setting", "error"),
     [
-        ({"services": {"counter": "tests.nowhere:Counter"}}, MalformedRequest),
-        ({"services": {"counter": "tests.samples:Mute"}}, MalformedRequest),
-        ({"services": {"status": "tests.samples:Counter"}}, MalformedRequest),
+        ({"services": {"counter": "tests.nowhere:Counter"}}, ConfigError),
+        ({"services": {"counter": "tests.samples:Mute"}}, ConfigError),
+        ({"services": {"status": "tests.samples:Counter"}}, ConfigError),
         ({"templates": {"census": "tests.nowhere:Census"}}, ConfigError),
-        ({"templates": {"status": "tests.samples:Census"}}, MalformedRequest),
+        ({"templates": {"status": "tests.samples:Census"}}, ConfigError),
         ({"templates": {"broken": "tests.samples:BrokenTemplate"}}, ValueError),
     ],
     ids=str,
@@ -317,14 +327,13 @@ async def test_services_and_templates_that_cannot_be_made_are_the_callers_mistak
 
 
 async def test_a_node_starts_with_the_services_and_templates_of_its_configuration() -> None:
-    config = NodeConfig(
-        services={"counter": "tests.samples:Counter"}, templates={"census": "tests.samples:Census"}
-    )
+    config = NodeConfig(services={"counter": "tests.samples:Counter"}, templates={"census": "tests.samples:Census"})
     async with open_node(config) as node:
         assert await node.local.comm.send([3], Remote(node=node.address, service="counter", method="add")) == 3
         assert node.all.service("census").where() == "all"
 
 
+@pytest.mark.slow
 async def test_many_nodes_in_one_process_are_apart() -> None:
     async with trio.open_nursery() as nursery:
         nodes: list[Node] = [await nursery.start(serve_node, None) for _ in range(20)]
@@ -392,7 +401,7 @@ def test_run_raises_what_the_main_function_raises() -> None:
         await trio.lowlevel.checkpoint()
         raise LookupError(f"on {node.address.ip}")
 
-    with pytest.raises(LookupError, match="^on 127"):
+    with pytest.raises(LookupError, match=r"^on 127"):
         run(main)
 
 
@@ -404,10 +413,12 @@ async def test_a_page_of_the_users_own_is_served_beside_the_services() -> None:
         async def hello() -> str:
             return f"hello from {node.sid}"
 
-    async with open_node(NodeConfig(on_start=add_page)) as node:
-        async with httpx.AsyncClient(base_url=f"http://{node.address}", timeout=60, trust_env=False) as client:
-            assert (await client.get("/hello")).text == f"hello from {node.sid}"
-            assert (await client.get("/healthz")).json() == {"status": "ok"}
+    async with (
+        open_node(NodeConfig(on_start=add_page)) as node,
+        httpx.AsyncClient(base_url=f"http://{node.address}", timeout=60, trust_env=False) as client,
+    ):
+        assert (await client.get("/hello")).text == f"hello from {node.sid}"
+        assert (await client.get("/healthz")).json() == {"status": "ok"}
 
 
 async def test_an_in_memory_node_has_no_app_and_no_port(start_memory_node: StartNode) -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from trionet import Aggregate, CallTimeout, NodeUnreachable, Replies, RemoteError
+from trionet import Aggregate, CallTimeout, NodeUnreachable, RemoteError, Replies
 
 
 def test_both_maps_are_in_sid_order_whatever_order_the_answers_came_in() -> None:
@@ -39,7 +39,10 @@ def test_an_aggregate_has_a_value_besides_the_maps() -> None:
 
 
 def test_replies_show_what_they_hold() -> None:
-    assert repr(Replies({"a": 1}, {"b": CallTimeout("late")})) == "Replies(values={'a': 1}, errors={'b': CallTimeout('late')})"
+    assert (
+        repr(Replies({"a": 1}, {"b": CallTimeout("late")}))
+        == "Replies(values={'a': 1}, errors={'b': CallTimeout('late')})"
+    )
     assert repr(Aggregate(1, {"a": 1}, {})) == "Aggregate(value=1, values={'a': 1}, errors={})"
 
 

@@ -118,7 +118,12 @@ async def test_annotated_arguments_are_made_from_their_json_form() -> None:
         (Order("cup", 2),),
         {},
     ]
-    assert await _call(order, {"item": "tea"}, extra={"item": "pot"}) == [Order("tea"), None, (), {"extra": Order("pot")}]
+    assert await _call(order, {"item": "tea"}, extra={"item": "pot"}) == [
+        Order("tea"),
+        None,
+        (),
+        {"extra": Order("pot")},
+    ]
 
 
 async def test_an_argument_that_is_that_type_already_is_left_alone() -> None:
@@ -153,7 +158,7 @@ async def test_what_a_handler_raises_is_a_remote_error_with_type_message_and_tra
     def fail() -> None:
         raise ZeroDivisionError("by zero")
 
-    with pytest.raises(RemoteError, match="^ZeroDivisionError: by zero$") as caught:
+    with pytest.raises(RemoteError, match=r"^ZeroDivisionError: by zero$") as caught:
         await _call(fail)
     assert caught.value.type_name == "ZeroDivisionError"
     assert "in fail" in caught.value.traceback
@@ -195,7 +200,9 @@ class Rude(BaseException):
     pass
 
 
-@pytest.mark.parametrize("exc", [SystemExit(3), GeneratorExit(), Rude("rude"), BaseExceptionGroup("g", [Rude()])], ids=repr)
+@pytest.mark.parametrize(
+    "exc", [SystemExit(3), GeneratorExit(), Rude("rude"), BaseExceptionGroup("g", [Rude()])], ids=repr
+)
 async def test_a_base_exception_of_a_handler_is_a_remote_error(exc: BaseException) -> None:
     def fail() -> None:
         raise exc

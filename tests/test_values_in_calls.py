@@ -49,7 +49,7 @@ async def echo_all(*args: Any) -> Any:
 
 
 async def ask(caller: Node, node: Node, method: str, *args: Any) -> Any:
-    return await caller.local.comm.send(args, Remote(node=node.address, service=SERVICE, method=method))
+    return await caller.local.comm.send(list(args), Remote(node=node.address, service=SERVICE, method=method))
 
 
 @pytest.mark.slow

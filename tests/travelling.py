@@ -65,31 +65,35 @@ def is_same(one: Any, other: Any) -> bool:
     """Whether two values are equal, and have equal types all the way down; nan is the same as nan, 0.0 not as -0.0."""
     if type(one) is not type(other):
         return False
-    match one:
-        case float():
-            return struct.pack("d", one) == struct.pack("d", other) or (math.isnan(one) and math.isnan(other))
-        case list() | tuple():
-            return _are_same(one, other)
-        case dict():
-            return _are_same(one.keys(), other.keys()) and _are_same(one.values(), other.values())
-        case set() | frozenset():
-            return _are_same_in_any_order(one, other)
-        case datetime.datetime():
-            return one.replace(tzinfo=None) == other.replace(tzinfo=None) and one.utcoffset() == other.utcoffset()
-        case TrionetError():
-            return error_to_wire(one) == error_to_wire(other) and one.node == other.node
-        case Replies():
-            return all(is_same(getattr(one, name), getattr(other, name, None)) for name in _attributes(one))
-        case msgspec.Struct():
-            return all(is_same(getattr(one, name), getattr(other, name)) for name in one.__struct_fields__)
-    if dataclasses.is_dataclass(one):
-        names = [field.name for field in dataclasses.fields(one)]
-        return all(is_same(getattr(one, name), getattr(other, name)) for name in names)
+    if isinstance(one, set | frozenset):
+        return _are_same_in_any_order(one, other)
+    if (parts := _parts(one)) is not None:
+        return _are_same(parts, _parts(other))
     return bool(one == other)
 
 
-def _attributes(replies: Replies[Any]) -> tuple[str, ...]:
-    return ("value", "values", "errors") if isinstance(replies, Aggregate) else ("values", "errors")
+def _parts(value: Any) -> list[Any] | None:
+    """Return what has to be the same in two values for them to be; None where their being equal says it."""
+    match value:
+        case float():
+            return ["nan"] if math.isnan(value) else [struct.pack("d", value)]
+        case list() | tuple():
+            return list(value)
+        case dict():
+            return [*value.keys(), *value.values()]
+        case datetime.datetime():
+            return [value.isoformat(), value.utcoffset()]
+        case TrionetError():
+            return [error_to_wire(value), value.node]
+    return [getattr(value, name) for name in names] if (names := _attributes(value)) else None
+
+
+def _attributes(value: Any) -> list[str]:
+    if isinstance(value, Replies):
+        return ["values", "errors", *(["value"] if isinstance(value, Aggregate) else [])]
+    if isinstance(value, msgspec.Struct):
+        return list(value.__struct_fields__)
+    return [field.name for field in dataclasses.fields(value)] if dataclasses.is_dataclass(value) else []
 
 
 def _are_same(ones: Any, others: Any) -> bool:

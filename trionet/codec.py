@@ -189,7 +189,7 @@ class _Lowering:
             return {"$type": [name, self._fields(value, _field_names(kind), depth)]}
         if callable(value):
             raise _CannotTravel("code does not travel: name it by its import path, 'package.module:name'")
-        raise _CannotTravel(f"a {kind.__module__}.{kind.__qualname__} does not travel; trionet.register_type may help")
+        raise _CannotTravel(_why_not(value))
 
     def _fields(self, value: Any, names: tuple[str, ...], depth: int) -> dict[str, Any]:
         lowered, name = {}, ""
@@ -202,6 +202,18 @@ class _Lowering:
         return lowered
 
 
+_ATOMS = frozenset({str, bool, type(None), bytes, float, int})
+
+
+def _why_not(value: Any) -> str:
+    """Return what to tell someone whose value is of a type that doesn't travel."""
+    kind = type(value)
+    for base in (int, float, str, bytes, tuple, list, dict, set, frozenset):
+        if isinstance(value, base):
+            return f"a {kind.__qualname__} would come back as a {base.__name__}: pass a plain {base.__name__}"
+    return f"a {kind.__module__}.{kind.__qualname__} does not travel; trionet.register_type may help"
+
+
 def _raise(plain: Any, depth: int = 0) -> Any:
     kind = type(plain)
     if kind is not list and kind is not dict:
@@ -209,7 +221,7 @@ def _raise(plain: Any, depth: int = 0) -> Any:
     if depth > MAX_DEPTH:
         raise DecodeError(f"nested more than {MAX_DEPTH} deep")
     if kind is list:
-        return [_raise(item, depth + 1) for item in plain]
+        return plain if _ATOMS.issuperset(map(type, plain)) else [_raise(item, depth + 1) for item in plain]
     if len(plain) == 1:
         key = next(iter(plain))
         if type(key) is str and key.startswith("$"):
@@ -291,6 +303,8 @@ class Codec:
     def __init__(self, wire: Literal["json", "messagepack"]) -> None:
         self.content_type = f"application/{'json' if wire == 'json' else 'vnd.msgpack'}"
         self._lower = _Lowering(wire).lower
+        # What the wire format says by itself, whatever its value is.
+        self._atoms = frozenset({str, bool, type(None)} if wire == "json" else {str, bool, type(None), bytes, float})
         self._encode: Callable[[Any], bytes]
         self._decode: Callable[[bytes | bytearray | memoryview], Any]
         if wire == "json":
@@ -306,7 +320,8 @@ class Codec:
             EncodeError: something in it cannot travel; its ``path`` says where.
         """
         try:
-            return self._encode(self._lower(value))
+            is_plain = type(value) is list and self._atoms.issuperset(map(type, value))
+            return self._encode(value if is_plain else self._lower(value))
         except _CannotTravel as reason:
             path = "$" + "".join(reversed(reason.steps))
             path = path if len(path) <= 200 else f"{path[:100]}…{path[-90:]}"  # noqa: PLR2004  shown to a person

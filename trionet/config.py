@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from .codec import register_type
-from .errors import ConfigError, EncodeError
+from .errors import ConfigError, EncodeError, MalformedRequest
 from .identity import NodeAddress, check_name, is_loopback
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     def __post_init__(self) -> None:
         """Check what the types don't say."""
-        NodeAddress(self.ip, self.port)
+        _check_address(self.ip, self.port)
         if not (self.on_start is None or callable(self.on_start) or _is_reference(self.on_start)):
             raise ConfigError(f"on_start is a callable or 'package.module:function', not {self.on_start!r}")
         for setting in ("services", "templates"):
@@ -192,14 +192,21 @@ def parse_setting(name: str, text: str, *, source: str) -> Any:
         ConfigError: it writes none; the text starts with `source`.
     """
     field_type = NodeConfig.__annotations__[name]
-    if "str" in field_type.split(" | ") or field_type == "OnStart":
+    if "str" in field_type.split(" | ") or field_type == "OnStart" or field_type.startswith("Literal["):
         return text
     if field_type == "bool" and text.lower() in ("1", "0", "yes", "no"):
         return text.lower() in ("1", "yes")
     try:
         return msgspec.json.decode(text)
     except msgspec.DecodeError as exc:
-        raise ConfigError(f"{source}: expected a {field_type}, got {text!r:.80}") from exc
+        raise ConfigError(f"{source}: expected {field_type}, got {text!r:.80}") from exc
+
+
+def _check_address(ip: str, port: int) -> None:
+    try:
+        NodeAddress(ip, port)
+    except MalformedRequest as exc:
+        raise ConfigError(exc.text) from exc
 
 
 def _is_reference(value: object) -> bool:

@@ -109,7 +109,7 @@ class TrionetError(Exception):
 
     def __str__(self) -> str:
         # KeyError would show its argument's repr.
-        return f"{self.text} (at {self.node})" if self.node else self.text
+        return f"{self.text} (at {self.node})" if self.node and self.node not in self.text else self.text
 
     def __eq__(self, other: object) -> bool:
         """Two errors are equal when they would look the same on the wire."""

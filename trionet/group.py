@@ -52,6 +52,9 @@ class Group:
             for name in services:
                 router.put(gid, name, methods[name])
 
+    def __repr__(self) -> str:
+        return f"<Group {self.gid!r}>"
+
     @property
     def gid(self) -> str:
         """The group's name."""

@@ -57,7 +57,7 @@ class Remote(msgspec.Struct, frozen=True, kw_only=True):
         check_gid(self.gid)
 
 
-class Call(msgspec.Struct, frozen=True, kw_only=True):
+class Call(msgspec.Struct, frozen=True):
     """One call as a node receives it.
 
     Attributes:

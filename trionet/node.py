@@ -16,7 +16,15 @@ import msgspec
 import trio
 
 from .config import NodeConfig, import_reference
-from .errors import GroupNotFound, MalformedRequest, SpawnError, TemporarilyUnavailable
+from .errors import (
+    ConfigError,
+    GroupNotFound,
+    MalformedRequest,
+    RemoteError,
+    SpawnError,
+    TemporarilyUnavailable,
+    TrionetError,
+)
 from .events import ChildEnded, ChildGivenUp, Event, EventBus, Events, OrphanedCall
 from .group import Group
 from .identity import NID, SID, NodeAddress, check_name
@@ -91,6 +99,9 @@ class Node:
             routes=Routes(self._router),
             comm=Comm(self._router, endpoint.transport),
         )
+
+    def __repr__(self) -> str:
+        return f"<Node {self.sid} on {self.address}>"
 
     @property
     def address(self) -> NodeAddress:
@@ -220,10 +231,13 @@ class Node:
         self.local.comm.begin(self.address)
         for name in LocalServices._fields:
             self.local.routes.begin(name, getattr(self.local, name))
-        for name, reference in self.config.templates.items():
-            self.register_template(name, import_reference(reference))
-        for name, reference in self.config.services.items():
-            await self.local.routes.put(reference, name)
+        try:
+            for name, reference in self.config.templates.items():
+                self.register_template(name, import_reference(reference))
+            for name, reference in self.config.services.items():
+                await self.local.routes.put(reference, name)
+        except MalformedRequest as exc:
+            raise exc if isinstance(exc, ConfigError) else ConfigError(exc.text) from exc
 
     async def _run_on_start(self) -> None:
         on_start = self.config.on_start
@@ -303,8 +317,10 @@ class _InProcessLauncher:
                 await trio.sleep_forever()
         except Exception as exc:
             if booted:
+                _log.exception("a node of this process failed")
                 return 1
-            raise SpawnError(f"the node did not boot: {exc}") from exc
+            reason = exc if isinstance(exc, TrionetError) else RemoteError.from_exception(exc)
+            raise SpawnError(f"the node did not boot: {reason}") from exc
         return 0
 
 

@@ -172,7 +172,12 @@ class _Plan:
             raise MalformedRequest(f"argument {name!r} of {self._shown()}: {exc}") from exc
 
     def _shown(self) -> str:
-        return f"{self._name}{self._signature}"
+        if self._signature is None:
+            return self._name
+        bare = [
+            parameter.replace(annotation=inspect.Parameter.empty) for parameter in self._signature.parameters.values()
+        ]
+        return f"{self._name}{inspect.Signature(bare)}"
 
 
 _plan_of = functools.lru_cache(maxsize=4096)(_Plan)

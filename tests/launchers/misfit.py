@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
 import os
 import random
 import secrets
 import signal
+import subprocess
 import sys
 import uuid
 from pathlib import Path
@@ -13,10 +16,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
 
-from trionet import Remote, current_call, rpc
+from tests.waiting import wait_until
+from trionet import NodeAddress, Remote, current_call, rpc
 
 if TYPE_CHECKING:
-    from trionet import Node, NodeAddress
+    from trionet import Node
 
 __all__ = ["SERVICES", "Misfit", "ask", "fail_to_start", "say_and_exit", "speak_up", "spin_at_start", "spin_file"]
 
@@ -47,16 +51,21 @@ class Misfit:
         _spin(file)
 
     @rpc
-    async def linger(self, seconds: float) -> None:
-        """Don't be cancelled."""
-        with trio.CancelScope(shield=True):
-            await trio.sleep(seconds)
+    async def linger(self, seconds: float, file: str) -> None:
+        """Take that long to be cancelled, and write the file in the end."""
+        begun = Path(f"{file} begun")
+        begun.touch()
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(seconds)
+            Path(file).touch()
 
     @rpc
-    def descriptors(self) -> dict[str, str]:
-        """Return what each open descriptor leads to."""
-        links = {name: Path("/proc/self/fd") / name for name in os.listdir("/proc/self/fd")}
-        return {name: os.readlink(link) for name, link in links.items() if link.exists() or link.is_symlink()}
+    def frozen(self) -> tuple[bool, int]:
+        """Return whether garbage is collected, and how many objects are out of the collector's sight."""
+        return gc.isenabled(), gc.get_freeze_count()
 
     @rpc
     def inheritable(self) -> list[int]:
@@ -73,13 +82,11 @@ class Misfit:
     @rpc
     def ids(self, count: int) -> list[str]:
         """Return random ids of every source there is, `count` of each."""
-        makers = [
-            lambda: str(uuid.uuid4()),
-            lambda: secrets.token_hex(16),
-            lambda: str(random.getrandbits(64)),
-            lambda: str(random.SystemRandom().getrandbits(64)),
+        return [
+            text
+            for _ in range(count)
+            for text in (str(uuid.uuid4()), secrets.token_hex(16), f"{random.getrandbits(64)}", f"{random.random()}")
         ]
-        return [make() for make in makers for _ in range(count)]
 
     @rpc
     async def call_ids(self, peer: NodeAddress, count: int) -> list[str]:
@@ -95,7 +102,8 @@ class Misfit:
     @rpc
     def signals(self) -> dict[str, str]:
         """Return what happens on signals that Trio and the node don't use, as Python sees it."""
-        return {name: str(signal.getsignal(getattr(signal, name))) for name in ("SIGCHLD", "SIGHUP", "SIGUSR1")}
+        found = {name: signal.getsignal(getattr(signal, name)) for name in ("SIGCHLD", "SIGHUP", "SIGUSR1")}
+        return {name: getattr(handler, "name", repr(handler)) for name, handler in found.items()}
 
     @rpc
     def kernel_signals(self) -> dict[str, int]:
@@ -109,8 +117,17 @@ class Misfit:
         return os.getpgrp()
 
     @rpc
-    def imports_from(self) -> list[str]:
-        return sys.path
+    def read_input(self) -> str:
+        """Have a program read standard input to its end."""
+        return subprocess.run(["cat"], stdout=subprocess.PIPE, check=True, text=True).stdout
+
+
+class FromOnlyHere:
+    """Uses a module that is found only where the spawner's test has put it."""
+
+    @rpc
+    def get(self) -> Any:
+        return importlib.import_module("only_here").Found.get()
 
 
 _node: Node | None = None
@@ -138,6 +155,26 @@ def say_and_exit(node: Node) -> NoReturn:
     os._exit(7)
 
 
+async def sleep_at_start(node: Node) -> None:
+    """An `on_start` that never returns."""
+    await trio.sleep_forever()
+
+
+async def stop_soon(node: Node) -> None:
+    """An `on_start` that stops the node."""
+    await node.local.status.stop()
+
+
+def crash_later(node: Node) -> None:
+    """An `on_start` with a bug that shows when the node has booted."""
+
+    async def crash() -> None:
+        await wait_until(lambda: (node.statistics().calls_served > 0))
+        raise LookupError("a bug")
+
+    trio.lowlevel.spawn_system_task(crash)
+
+
 def leave(node: Node) -> NoReturn:
     """An `on_start` that ends the process as a script would."""
     sys.exit(5)
@@ -155,7 +192,9 @@ def spin_file(file: Path) -> dict[str, str]:
 
 
 def _spin(file: str) -> NoReturn:
-    Path(file).write_text(f"{os.getpid()}\n", encoding="ascii")
+    being_written = Path(f"{file}.new")
+    being_written.write_text(f"{os.getpid()}\n", encoding="ascii")
+    being_written.replace(file)
     while True:
         pass
 

@@ -6,14 +6,25 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import trio
 
-from tests.launchers.misfit import SERVICES, ask, note, spin_at_start
+from tests.launchers.misfit import SERVICES, ask, note, spin_at_start, spin_file
+from tests.waiting import DEADLINE_S, wait_until
 from trionet import Node, NodeAddress, NodeConfig, Remote, open_node
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+__all__ = ["Born", "Wishes", "open_spawner"]
+
+ROOT = Path(__file__).parents[2]
 
 
 class Wishes(msgspec.Struct, forbid_unknown_fields=True):
@@ -39,8 +50,35 @@ class Wishes(msgspec.Struct, forbid_unknown_fields=True):
 class Born(msgspec.Struct):
     """What there is."""
 
-    addresses: list[NodeAddress]
+    addresses: list[str]
     pids: list[int]
+
+
+@asynccontextmanager
+async def open_spawner(wishes: Wishes) -> AsyncGenerator[tuple[trio.Process, Born]]:
+    """Run the program in a session of its own; give it, with what it says, and kill it in the end."""
+    process = await trio.lowlevel.open_process(
+        [sys.executable, "-m", "tests.launchers.spawner", msgspec.json.encode(wishes).decode()],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+        env=os.environ | spin_file(Path(wishes.block_at_start or os.devnull)),
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    try:
+        line = b""
+        with trio.fail_after(DEADLINE_S):
+            while not line.endswith(b"\n"):
+                chunk = await process.stdout.receive_some()
+                assert chunk, "the spawner has ended"
+                line += chunk
+        yield process, msgspec.json.decode(line, type=Born)
+    finally:
+        process.kill()
+        with trio.CancelScope(shield=True):
+            await process.wait()
+            await process.stdout.aclose()
 
 
 async def _grow(node: Node, wishes: Wishes, config: NodeConfig) -> Born:
@@ -49,7 +87,7 @@ async def _grow(node: Node, wishes: Wishes, config: NodeConfig) -> Born:
     to_block = []
     for _ in range(wishes.depth):
         children = [await _spawn(node, parent, config) for _ in range(wishes.count)]
-        born.addresses += children
+        born.addresses += [str(child) for child in children]
         born.pids += [await ask(node, child, "pid") for child in children]
         to_block.append(children[-1])
         parent = children[0]
@@ -69,13 +107,8 @@ async def _spawn(node: Node, parent: NodeAddress | None, config: NodeConfig) -> 
 async def _block(node: Node, child: NodeAddress, file: Path) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ask, node, child, "spin", str(file))
-        await _until_there(file)
+        await wait_until(file.exists)
         nursery.cancel_scope.cancel()
-
-
-async def _until_there(file: Path) -> None:
-    while not file.exists():  # noqa: ASYNC110  another process makes it
-        await trio.sleep(0.01)
 
 
 async def main() -> None:
@@ -85,8 +118,8 @@ async def main() -> None:
         born = await _grow(node, wishes, msgspec.structs.replace(config, detach=wishes.detach))
         if wishes.block_at_start:
             nursery.start_soon(node.local.status.spawn, msgspec.structs.replace(config, on_start=spin_at_start))
-            await _until_there(Path(wishes.block_at_start))
-        os.write(1, msgspec.json.encode({"addresses": [str(each) for each in born.addresses], "pids": born.pids}) + b"\n")
+            await wait_until(Path(wishes.block_at_start).exists)
+        os.write(1, msgspec.json.encode(born) + b"\n")
         await trio.sleep_forever()
 
 

@@ -48,7 +48,9 @@ async def test_a_node_calls_itself_through_the_same_bytes(start_node: StartNode)
         await node.local.comm.send([object()], Remote(node=node.address, service="shelf", method="keep"))
 
 
-@pytest.mark.parametrize("args", [None, "nid", {"key": "nid"}, {"nid"}, 5, iter(["nid"])], ids=lambda a: type(a).__name__)
+@pytest.mark.parametrize(
+    "args", [None, "nid", {"key": "nid"}, {"nid"}, 5, iter(["nid"])], ids=lambda a: type(a).__name__
+)
 async def test_arguments_that_are_no_list_or_tuple_are_refused_before_anything_is_sent(
     start_node: StartNode, args: Any
 ) -> None:
@@ -111,7 +113,8 @@ async def test_an_unknown_name_is_not_found_and_the_error_says_by_whom(
     start_node: StartNode, transport: Any, wrong: dict[str, Any], error: type[DefiniteError]
 ) -> None:
     caller, node = await start_node(NodeConfig(transport=transport)), await start_node()
-    remote = Remote(**{"node": node.address, "service": "status", "method": "get"} | wrong)
+    complete: dict[str, Any] = {"node": node.address, "service": "status", "method": "get"}
+    remote = Remote(**complete | wrong)
     with pytest.raises(error, match="'no") as caught:
         await caller.local.comm.send([], remote)
     assert caught.value.node == str(node.address)
@@ -155,9 +158,7 @@ async def test_the_gid_of_a_remote_may_name_a_group_so_that_the_node_makes_a_gro
     caller, node, other = await start_node(), await start_node(), await start_node()
     await node.local.groups.put("pair", [node.address, other.address])
     sids = sorted([node.sid, other.sid])
-    total = await caller.local.comm.send(
-        ["sid"], Remote(node=node.address, gid="pair", service="status", method="get")
-    )
+    total = await caller.local.comm.send(["sid"], Remote(node=node.address, gid="pair", service="status", method="get"))
     assert total.value == sids
     replies = await caller.local.comm.send(
         [["port"], Remote(service="status", method="get")],
@@ -238,9 +239,7 @@ async def test_cancelling_a_call_cancels_its_handler(start_node: StartNode, tran
     await node.local.routes.put({"wait": wait}, "patience")
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(
-                caller.local.comm.send, [], Remote(node=node.address, service="patience", method="wait")
-            )
+            nursery.start_soon(caller.local.comm.send, [], Remote(node=node.address, service="patience", method="wait"))
             await began.wait()
             nursery.cancel_scope.cancel()
         await ended.wait()

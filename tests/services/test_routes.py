@@ -79,7 +79,7 @@ async def test_a_malformed_name_is_refused(start_node: StartNode, name: Any) -> 
         ("tests.nowhere:Counter", "can't import"),
         ("counter", "expected 'package.module:name'"),
     ],
-    ids=str,
+    ids=["object", "empty mapping", "none", "class", "needy class", "nothing", "no module", "no path"],
 )
 async def test_what_is_no_service_is_refused_and_the_old_one_stays(
     start_node: StartNode, service: Any, reason: str
@@ -106,7 +106,7 @@ async def test_another_node_puts_by_import_path_and_gets_a_description(start_nod
     node, other = await start_node(), await start_node()
 
     async def routes(method: str, *args: Any) -> Any:
-        return await other.local.comm.send(args, Remote(node=node.address, service="routes", method=method))
+        return await other.local.comm.send(list(args), Remote(node=node.address, service="routes", method=method))
 
     assert await routes("put", "tests.samples:Counter", "counter") == "counter"
     assert await routes("get", "counter") == ServiceDescription("counter", ["add"])

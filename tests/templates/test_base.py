@@ -177,7 +177,12 @@ async def test_a_template_that_cannot_be_made_is_not_registered(start_node: Star
 async def test_a_context_tells_the_members_of_the_moment(start_node: StartNode) -> None:
     node, other = await start_node(), await start_node()
     contexts: list[GroupContext] = []
-    node.register_template("watcher", lambda context: contexts.append(context) or {})
+
+    def watch(context: GroupContext) -> dict[str, Any]:
+        contexts.append(context)
+        return {}
+
+    node.register_template("watcher", watch)
     await node.local.groups.put("browncs", [node.address])
     (context,) = (context for context in contexts if context.gid == "browncs")
     assert list(context.members()) == [node.sid]

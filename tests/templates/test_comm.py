@@ -6,6 +6,7 @@ import trio
 from trio.testing import MockClock
 
 from tests.samples import Probe
+from tests.waiting import wait_until
 from trionet import (
     CallTimeout,
     EmptyGroup,
@@ -230,8 +231,7 @@ async def test_partial_returns_at_the_deadline_over_sockets_too(start_node: Star
         assert set(replies.values) | set(replies.errors) == {node.sid for node in nodes}
         assert {nodes[1].sid, nodes[2].sid} <= set(replies.errors)
         assert all(type(error) is CallTimeout for error in replies.errors.values())
-        while sum(delay.cancelled for delay in delays[1:]) < sum(delay.asked for delay in delays[1:]):
-            await trio.sleep(0.01)
+    await wait_until(lambda: all(delay.cancelled == delay.asked for delay in delays[1:]))
 
 
 async def test_without_partial_the_deadline_cancels_the_caller(
@@ -304,23 +304,25 @@ async def test_leaving_a_stream_early_cancels_remote_handlers_over_sockets(start
     group, _, delays = await _group(start_node, 0, 3600)
     with trio.fail_after(60):
         async with group.comm.stream([], DELAY) as answers:
-            while not delays[1].asked:
-                await trio.sleep(0.01)
+            await wait_until(lambda: delays[1].asked == 1)
             async for _, outcome in answers:
                 assert outcome == 0
                 break
-        while not delays[1].cancelled:
-            await trio.sleep(0.01)
+    await wait_until(lambda: delays[1].cancelled == 1)
 
 
 async def test_an_exception_in_the_block_of_a_stream_comes_out_as_it_is(
     start_memory_node: StartNode, autojump_clock: MockClock
 ) -> None:
     group, _, delays = await _group(start_memory_node, 1, 10)
-    with pytest.raises(LookupError, match="^enough$"):
+
+    async def read() -> None:
         async with group.comm.stream([], DELAY) as answers:
-            async for _ in answers:
-                raise LookupError("enough")
+            await anext(answers)
+            raise LookupError("enough")
+
+    with pytest.raises(LookupError, match=r"^enough$"):
+        await read()
     await trio.testing.wait_all_tasks_blocked()
     assert delays[1].cancelled == 1
 

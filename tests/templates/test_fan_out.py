@@ -123,7 +123,9 @@ async def test_without_partial_the_deadline_is_the_callers(autojump_clock: MockC
     assert members.running == 0
 
 
-async def test_with_partial_what_came_before_the_deadline_is_returned_at_the_deadline(autojump_clock: MockClock) -> None:
+async def test_with_partial_what_came_before_the_deadline_is_returned_at_the_deadline(
+    autojump_clock: MockClock,
+) -> None:
     members = Members(failing={1: NodeUnreachable("gone")})
     with trio.CancelScope(deadline=trio.current_time() + 2.5) as scope:
         replies, elapsed_s = await _elapsed_s(lambda: collect(MEMBERS, members, partial=True))
@@ -173,7 +175,9 @@ async def test_with_partial_and_enough_the_deadline_may_come_first(autojump_cloc
 
 @pytest.mark.parametrize("partial", [False, True])
 @pytest.mark.parametrize("deadline_s", [float("inf"), 1000.0, 2.5])
-async def test_a_caller_that_is_cancelled_is_cancelled(autojump_clock: MockClock, partial: bool, deadline_s: float) -> None:
+async def test_a_caller_that_is_cancelled_is_cancelled(
+    autojump_clock: MockClock, partial: bool, deadline_s: float
+) -> None:
     members = Members()
     returned = []
 
@@ -200,7 +204,9 @@ async def test_a_caller_that_has_been_cancelled_before_is_cancelled(autojump_clo
     assert scope.cancelled_caught
 
 
-async def test_with_partial_an_outer_cancel_is_obeyed_though_an_inner_deadline_is_set(autojump_clock: MockClock) -> None:
+async def test_with_partial_an_outer_cancel_is_obeyed_though_an_inner_deadline_is_set(
+    autojump_clock: MockClock,
+) -> None:
     members = Members()
     with trio.CancelScope() as outer:
         async with trio.open_nursery() as nursery:

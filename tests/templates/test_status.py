@@ -103,9 +103,7 @@ async def test_a_group_without_members_has_no_status(start_node: StartNode) -> N
 async def _views(caller: Node, gid: str, nodes: list[NodeAddress]) -> list[dict[str, NodeAddress]]:
     """Return what each of `nodes` holds under `gid`."""
     get = "get"
-    return [
-        await caller.local.comm.send([gid], Remote(node=node, service="groups", method=get)) for node in nodes
-    ]
+    return [await caller.local.comm.send([gid], Remote(node=node, service="groups", method=get)) for node in nodes]
 
 
 async def test_spawn_adds_the_node_on_every_member_on_the_caller_and_on_itself(start_node: StartNode) -> None:
@@ -212,7 +210,7 @@ async def _run_until_stopped(config: NodeConfig, *, task_status: trio.TaskStatus
 
 async def test_stop_stops_every_member_and_then_the_caller(nursery: trio.Nursery) -> None:
     nodes = [await nursery.start(_run_until_stopped, NodeConfig()) for _ in range(3)]
-    (caller, caller_ended), *members = nodes
+    (caller, _), *members = nodes
     for membership in ([node for node, _ in members], [node for node, _ in nodes]):
         await caller.local.groups.put("browncs", [node.address for node in membership])
     group = caller.group("browncs")

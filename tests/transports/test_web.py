@@ -57,7 +57,9 @@ async def node(start_node: StartNode) -> Node:
 
 @pytest.fixture
 async def client(node: Node) -> AsyncGenerator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=f"http://{node.address}", trust_env=False, verify=TLS, timeout=DEADLINE_S) as client:
+    async with httpx.AsyncClient(
+        base_url=f"http://{node.address}", trust_env=False, verify=TLS, timeout=DEADLINE_S
+    ) as client:
         yield client
 
 
@@ -206,9 +208,7 @@ async def test_pages_of_others_are_refused_whatever_they_ask_for(
     client: httpx.AsyncClient, node: Node, path: str, origin: str | None, host: str | None, is_permitted: bool
 ) -> None:
     names = {"host": str(node.address), "port": node.address.port}
-    headers = {
-        name: value.format(**names) for name, value in (("Origin", origin), ("Host", host)) if value is not None
-    }
+    headers = {name: value.format(**names) for name, value in (("Origin", origin), ("Host", host)) if value is not None}
     response = await client.put(path, content="[1]", headers=headers)
     assert (response.status_code == 403) is not is_permitted
     if not is_permitted:
@@ -216,11 +216,14 @@ async def test_pages_of_others_are_refused_whatever_they_ask_for(
         assert "Access-Control-Allow-Origin" not in response.headers
 
 
-async def test_a_route_that_was_added_and_fails_is_a_failure_like_any_other(node: Node, client: httpx.AsyncClient) -> None:
-    @node.app.get("/mine")
+async def test_a_route_that_was_added_and_fails_is_a_failure_like_any_other(
+    node: Node, client: httpx.AsyncClient
+) -> None:
     async def mine() -> str:
         raise LookupError("nothing here")
 
+    assert node.app is not None
+    node.app.add_url_rule("/mine", view_func=mine)
     error = (await client.get("/mine")).json()["error"]
     assert (error["name"], error["type_name"]) == ("RemoteError", "LookupError")
 

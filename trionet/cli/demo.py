@@ -10,6 +10,7 @@ import trio
 
 from trionet.config import NodeConfig
 from trionet.errors import NodeUnreachable
+from trionet.events import ChildEnded
 from trionet.message import Remote
 from trionet.node import Node, open_node
 from trionet.services.base import rpc
@@ -103,9 +104,14 @@ async def _call(node: Node) -> None:
 async def _lose_one(node: Node) -> None:
     group = node.group(_GROUP)
     lost = next(iter(group.members().values()))
+    events = node.events()
     await node.local.comm.send([], Remote(node=lost, service="status", method="stop"))
+    ended = await anext(events)
+    while not (isinstance(ended, ChildEnded) and ended.node == str(lost)):
+        ended = await anext(events)
+    _expect(ended.status == 0, "a clean end", ended)
     replies = await group.comm.send(["trio"], _GREET)
-    _show(f"Node {lost.sid} is told to stop; the same call again:", replies)
+    _show(f"Node {lost.sid} is told to stop, and has ended; the same call again:", replies)
     _expect(set(replies.errors) == {lost.sid}, f"one error, of {lost.sid}", replies)
     _expect(isinstance(replies.errors[lost.sid], NodeUnreachable), "a NodeUnreachable", replies)
     _expect(len(replies.values) == _NODES - 1, "an answer of every other node", replies)

@@ -4,8 +4,8 @@ It runs no threads and never enters Trio, so that a fork is safe. Before it begi
 made is frozen out of the garbage collector's sight (``gc.freeze``), so that a collection in a child doesn't write to,
 and so copy, the pages that all share.
 
-Invariants: every child is reaped and reported; when the other end of the control socket is gone, or this process is
-killed, no child lives on.
+Invariants: every child is reaped and reported; when the other end of the control socket or a process above it is gone,
+or this process is killed, no child lives on.
 """
 
 from __future__ import annotations
@@ -21,9 +21,13 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from typing import Any, Final, NoReturn
 
+from trionet.errors import SpawnError
 from trionet.launchers.forkserver import RECORD
+from trionet.launchers.lineage import ORPHANED_S, open_watches
+from trionet.launchers.supervised import Report, encode_line
 from trionet.node import warm_up
 
 from .supervised import run_forked
@@ -31,17 +35,16 @@ from .supervised import run_forked
 __all__ = ["main"]
 
 _PRELOADED: Final = ("trionet.transports.network", "trionet.transports.http", "trionet.transports.web")
-_END_S: Final = 4.0
 _PR_SET_PDEATHSIG: Final = 1
 _READ_BYTES: Final = 4096
 
 
-def main(control: int) -> NoReturn:
-    """Serve requests from the socket `control` until its other end is closed."""
+def main(control: int, ancestors: list[int]) -> NoReturn:
+    """Serve requests from the socket `control` until its other end is closed, or one of the `ancestors` has ended."""
     for module in _PRELOADED:
         importlib.import_module(module)
     warm_up()
-    server = _ForkServer(socket.socket(fileno=control))
+    server = _ForkServer(socket.socket(fileno=control), open_watches(ancestors))
     gc.collect()
     gc.disable()
     gc.freeze()
@@ -50,8 +53,10 @@ def main(control: int) -> NoReturn:
 
 
 class _ForkServer:
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: socket.socket, watches: list[int]) -> None:
         self._control = control
+        self._watches = watches
+        self._received: list[int] = []
         self._pids: dict[int, int] = {}
         self._numbers: dict[int, int] = {}
         self._die_with_parent = _prctl()
@@ -66,12 +71,14 @@ class _ForkServer:
     def serve(self) -> None:
         self._tell(b"R", 0, 0)
         poll = select.poll()
-        poll.register(self._control, select.POLLIN)
-        poll.register(self._woken, select.POLLIN)
+        for source in (self._control.fileno(), self._woken, *self._watches):
+            poll.register(source, select.POLLIN)
         while True:
             ready = {descriptor for descriptor, _ in poll.poll()}
             if self._woken in ready:
                 self._reap()
+            if not ready.isdisjoint(self._watches):
+                break
             if self._control.fileno() in ready and not self._take_requests():
                 break
         self._end_children()
@@ -79,7 +86,7 @@ class _ForkServer:
     def _take_requests(self) -> bool:
         """Serve what has come; return whether there may be more."""
         try:
-            data, descriptors, _, _ = socket.recv_fds(self._control, _READ_BYTES, 64)
+            data, self._received, _, _ = socket.recv_fds(self._control, _READ_BYTES, 64)
         except OSError:
             return False
         while len(data) % RECORD.size:
@@ -89,14 +96,21 @@ class _ForkServer:
             data += more
         for kind, number, _ in RECORD.iter_unpack(data):
             if kind == b"F":
-                self._fork(number, descriptors.pop(0))
+                self._fork(number, self._received.pop(0))
             elif kind == b"K" and number in self._pids:
                 os.kill(self._pids[number], signal.SIGKILL)
         return bool(data)
 
     def _fork(self, number: int, descriptor: int) -> None:
         own_pid = os.getpid()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as exc:
+            with contextlib.suppress(OSError):
+                os.write(descriptor, encode_line(Report(error=SpawnError(f"can't fork: {exc.strerror}"))))
+            os.close(descriptor)
+            self._tell(b"X", number, 1)
+            return
         if pid == 0:
             self._be_child(descriptor, own_pid)
         os.close(descriptor)
@@ -109,8 +123,9 @@ class _ForkServer:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._control.close()
-            os.close(self._woken)
-            os.close(self._waker)
+            for other in (self._woken, self._waker, *self._watches, *self._received):
+                os.close(other)
+            os.set_inheritable(descriptor, False)
             self._die_with_parent()
             if os.getppid() != parent_pid:
                 os._exit(1)
@@ -119,7 +134,8 @@ class _ForkServer:
             gc.enable()
             status = run_forked(descriptor)
             sys.stdout.flush()
-            sys.stderr.flush()
+        except BaseException:  # nothing may go up into the helper's own loop
+            traceback.print_exc()
         finally:
             os._exit(status)
 
@@ -142,8 +158,10 @@ class _ForkServer:
             self._control.sendall(RECORD.pack(kind, number, value))
 
     def _end_children(self) -> None:
-        """They stop by themselves when their launcher is gone; those that don't are killed."""
-        until = time.monotonic() + _END_S
+        """They have seen that their launcher is gone, unless it hangs, too; those that don't stop are killed."""
+        for pid in self._numbers:
+            os.kill(pid, signal.SIGTERM)
+        until = time.monotonic() + ORPHANED_S
         while self._numbers and time.monotonic() < until:
             self._reap()
             select.select([self._woken], [], [], 0.1)

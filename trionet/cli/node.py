@@ -43,12 +43,17 @@ settings of a configuration file (TOML, or JSON if its name ends in .json), with
   insecure = false            permit listening beyond loopback without protection
   services = {}               local services, name = "package.module:Class"
   templates = {}              service templates, name = "package.module:Class"
+  transport = "link"          how its calls go out: link or http
   max_message_bytes = 16777216
+  max_calls_per_peer = 1024
   max_connections = 4096
   idle_timeout_s = 75.0
   body_timeout_s = 60.0
   connect_timeout_s = 5.0
   stop_grace_s = 2.0          how long a stopping node waits for the calls it is answering
+  launcher                    how it starts other nodes: forkserver, subprocess, in_process, ssh:HOST
+  restart = "never"           where it is spawned: never, on_failure or always
+  detach = false              where it is spawned: whether it outlives its spawner
   log_level = "info"          debug, info, warning, error
 
 examples:
@@ -103,6 +108,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 
 def _run(options: argparse.Namespace) -> int:
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # where people keep the services that they name
     config = _config(options)
     prepare_process(config)
     try:
@@ -125,23 +132,29 @@ def _config(options: argparse.Namespace) -> NodeConfig:
     source = options.config or os.environ.get("TRIONET_CONFIG")
     if source:
         settings |= _settings_from(source)
-    settings |= NodeConfig.settings_from_environment()
+    settings |= _checked(NodeConfig.settings_from_environment(), "environment")
     for name in ("ip", "port", "advertise_ip", "on_start", "insecure", "log_level"):
         if (text := getattr(options, name)) is not None:
             settings[name] = parse_setting(name, text, source=f"--{name.replace('_', '-')}")
-    config = NodeConfig.from_mapping(settings)
+    config = NodeConfig.from_mapping(settings, source="command line")
     config.check_bind()
     return config
 
 
+def _checked(settings: dict[str, Any], source: str) -> dict[str, Any]:
+    """Return `settings`, or raise a `ConfigError` that says where the wrong one stands."""
+    NodeConfig.from_mapping(settings, source=source)
+    return settings
+
+
 def _settings_from(source: str) -> dict[str, Any]:
     if not source.lstrip().startswith("{"):
-        return NodeConfig.settings_from_file(Path(source))
+        return _checked(NodeConfig.settings_from_file(Path(source)), source)
     try:
         settings: dict[str, Any] = msgspec.json.decode(source)
     except msgspec.DecodeError as exc:
         raise ConfigError(f"--config: {exc}") from exc
-    return settings
+    return _checked(settings, "--config")
 
 
 def _announce(node: Node, *, as_json: bool) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import select
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import trio
 
 from trionet.errors import RemoteError, TrionetError
+from trionet.launchers.lineage import ORPHANED_S, descend_from, open_watches
 from trionet.launchers.supervised import MAX_LINE_BYTES, Boot, Report, decode_line, encode_line
 from trionet.nurseries import open_background_nursery
 
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run_forked", "run_piped"]
 
-_FORCE_AFTER_S: Final = 2.0
+_log = logging.getLogger(__name__)
 
 
 def run_piped() -> int:
@@ -30,9 +33,12 @@ def run_piped() -> int:
 
     What user code prints goes to standard error.
     """
-    report_to = os.dup(1)
+    told_by, report_to = os.dup(0), os.dup(1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)  # programs that user code starts would else read what is for this node
+    os.close(nothing)
     os.dup2(2, 1)
-    return _run(0, report_to, _watch_in_thread)
+    return _run(told_by, report_to, _watch_in_thread)
 
 
 def run_forked(control: int) -> int:
@@ -41,7 +47,11 @@ def run_forked(control: int) -> int:
 
 
 def _run(told_by: int, report_to: int, watch: Callable[[int, Boot, trio.CancelScope], Awaitable[None]]) -> int:
+    has_reported = False
+
     def report(message: Report) -> None:
+        nonlocal has_reported
+        has_reported = True
         with contextlib.suppress(OSError):
             os.write(report_to, encode_line(message))
             if report_to != told_by:
@@ -57,15 +67,16 @@ def _run(told_by: int, report_to: int, watch: Callable[[int, Boot, trio.CancelSc
         boot = decode_line(_read_line(told_by), Boot)
         if boot.sys_path:
             sys.path[:] = boot.sys_path
+        descend_from(boot.ancestors)
         prepare_process(boot.config)
         trio.run(main, boot)
     except (Interrupted, KeyboardInterrupt):
         return 130
-    except TrionetError as exc:
-        report(Report(error=exc))
-        return 1
     except Exception as exc:
-        report(Report(error=RemoteError.from_exception(exc)))
+        if has_reported:
+            _log.exception("the node failed")
+        else:
+            report(Report(error=exc if isinstance(exc, TrionetError) else RemoteError.from_exception(exc)))
         return 1
     return 0
 
@@ -82,24 +93,36 @@ def _read_line(descriptor: int) -> bytes:
 
 async def _watch(told_by: int, boot: Boot, scope: trio.CancelScope) -> None:
     """Cancel the node when its parent is gone. That it dies even if its event loop is blocked is the helper's task."""
-    while True:
-        await trio.lowlevel.wait_readable(told_by)
-        if not os.read(told_by, 4096):
-            scope.cancel()
-            return
+    await trio.lowlevel.wait_readable(told_by)
+    scope.cancel()
 
 
 async def _watch_in_thread(told_by: int, boot: Boot, scope: trio.CancelScope) -> None:
-    """Cancel the node when its parent is gone, and end the process soon after, even if its event loop is blocked."""
+    """Cancel the node when it is told to stop, or its parent is gone; then the process ends soon, even if blocked."""
     token = trio.lowlevel.current_trio_token()
 
-    def watch() -> None:
-        while os.read(told_by, 4096):
-            pass
+    def cancel() -> None:
         with contextlib.suppress(trio.RunFinishedError):
             token.run_sync_soon(scope.cancel)
-        time.sleep(boot.config.stop_grace_s + _FORCE_AFTER_S)
+
+    def watch() -> None:
+        watches = open_watches(boot.ancestors)
+        while _is_told_to_stop(told_by, watches):
+            cancel()
+        cancel()
+        time.sleep(ORPHANED_S)
         os._exit(1)
 
     threading.Thread(target=watch, name="trionet watches its parent", daemon=True).start()
     await trio.lowlevel.checkpoint()
+
+
+def _is_told_to_stop(told_by: int, watches: list[int]) -> bool:
+    """Wait until the launcher says to stop; return False when it, or a process above it, is gone instead."""
+    if watches:
+        poll = select.poll()
+        for descriptor in (told_by, *watches):
+            poll.register(descriptor, select.POLLIN)
+        if {descriptor for descriptor, _ in poll.poll()} & set(watches):
+            return False
+    return bool(os.read(told_by, 4096))

@@ -26,7 +26,7 @@ class Launcher(Protocol):
 
         It calls ``task_status.started(address)`` when the node has booted, its `on_start` done. When cancelled, it
         stops the node and waits for its end first. It sees to it that the node stops when this process dies. (A node
-        whose configuration says ``detach`` is let go once it has booted.)
+        whose configuration says ``detach``, and that has booted, is let go instead, in both cases.)
 
         Returns:
             The exit status when the node has ended by itself: 0 when it was stopped, minus the signal's number when a

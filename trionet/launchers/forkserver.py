@@ -26,6 +26,7 @@ import trio
 from trionet.errors import SpawnError
 
 from .base import KILL_AFTER_S
+from .lineage import lineage
 from .supervised import address_from, boot_for, encode_line, import_path
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class _Server:
     async def listen(self) -> None:
         """Take what the helper says, until it has ended."""
         data = b""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, trio.ClosedResourceError):
             while chunk := await self._control.recv(_READ_BYTES):
                 data += chunk
                 whole = len(data) - len(data) % RECORD.size
@@ -104,13 +105,13 @@ class _Server:
         try:
             async with self._sending:
                 await self._control.sendmsg([RECORD.pack(b"F", number, 0)], rights)
-        except OSError as exc:
+        except (OSError, trio.ClosedResourceError) as exc:
             raise SpawnError(f"the fork server has ended: {exc}") from exc
         return number, child
 
     async def kill(self, number: int) -> None:
         """Kill a node's process."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, trio.ClosedResourceError):
             async with self._sending:
                 await self._control.send(RECORD.pack(b"K", number, 0))
 
@@ -204,20 +205,17 @@ def _receiver(stream: trio.SocketStream) -> Callable[[], Awaitable[bytes]]:
 async def _run_server(*, task_status: trio.TaskStatus[_Server]) -> None:
     """Run a helper process until cancelled, and then until its nodes have ended."""
     ours, theirs = socket.socketpair()
-    main = f"from trionet.cli.forkserver import main; main({theirs.fileno()})"
-    sys_path = import_path()
-    with theirs:
-        process = await trio.lowlevel.open_process(
-            [sys.executable, "-c", f"import sys; sys.path[:] = {sys_path!r}; {main}"],
-            stdin=subprocess.DEVNULL,
-            pass_fds=[theirs.fileno()],
-            process_group=0,
-        )
+    try:
+        with theirs:
+            process = await _open_server(theirs.fileno())
+    except BaseException:
+        ours.close()
+        raise
     server = _Server(ours)
     try:
         task_status.started(server)
         await server.listen()
-        _log.info("the fork server has ended")
+        _log.warning("the fork server has ended, and its nodes with it")
     finally:
         server.close()
         with trio.CancelScope(shield=True):
@@ -226,3 +224,16 @@ async def _run_server(*, task_status: trio.TaskStatus[_Server]) -> None:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
+
+
+async def _open_server(control: int) -> trio.Process:
+    main = f"from trionet.cli.forkserver import main; main({control}, {lineage()})"
+    try:
+        return await trio.lowlevel.open_process(
+            [sys.executable, "-c", f"import sys; sys.path[:] = {import_path()!r}; {main}"],
+            stdin=subprocess.DEVNULL,
+            pass_fds=[control],
+            process_group=0,
+        )
+    except OSError as exc:
+        raise SpawnError(f"can't start the fork server: {exc.strerror}") from exc

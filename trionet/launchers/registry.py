@@ -61,7 +61,7 @@ class Launchers:
         Raises:
             ConfigError: there is none.
         """
-        if name.startswith(_SSH):
+        if name.startswith(_SSH) and name != _SSH:
             return SSHLauncher(name.removeprefix(_SSH))
         if name not in self._by_name:
             known = ", ".join(sorted(self._by_name))

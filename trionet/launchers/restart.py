@@ -8,6 +8,7 @@ Source: Erlang/OTP's supervisors (``supervisor``: restart types permanent, trans
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from .base import Launcher
 
 __all__ = ["keep_running", "pause_s"]
+
+_log = logging.getLogger(__name__)
 
 _PAUSE_MIN_S: Final = 0.1
 _PAUSE_MAX_S: Final = 5.0
@@ -79,9 +82,10 @@ async def keep_running(
     while True:
         try:
             status = await launcher.start(config, task_status=_Started(booted))
-        except SpawnError:
+        except SpawnError as exc:
             if address is None:
                 raise
+            _log.warning("the spawned node %s could not be started again: %s", address, exc)
             status = 1
         assert address is not None
         publish(ChildEnded(node=str(address), status=status))

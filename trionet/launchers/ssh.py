@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
-from typing import TYPE_CHECKING
+import tempfile
+from typing import IO, TYPE_CHECKING
 
 import trio
+
+from trionet.errors import SpawnError
 
 from .subprocess import supervise
 from .supervised import Boot
@@ -17,6 +21,14 @@ if TYPE_CHECKING:
     from trionet.identity import NodeAddress
 
 __all__ = ["SSHLauncher"]
+
+_log = logging.getLogger(__name__)
+
+_BROKEN = 255
+"""The exit status of ``ssh`` when the trouble is its own, not the command's."""
+
+# A question for a password would hang; a host that doesn't answer is given up, and a dead network noticed in a minute.
+_OPTIONS = ("BatchMode=yes", "ConnectTimeout=10", "ServerAliveInterval=15", "ServerAliveCountMax=3")
 
 
 class SSHLauncher:
@@ -31,13 +43,26 @@ class SSHLauncher:
     """
 
     def __init__(self, host: str, *, command: Sequence[str] = ("trionet-node",), options: Sequence[str] = ()) -> None:
-        # BatchMode: a question for a password would hang. The keep-alive notices a dead network within a minute.
-        keep_alive = ("-o", "BatchMode=yes", "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=3")
+        # What comes first counts, so the user's go before ours.
+        ours = [word for option in _OPTIONS for word in ("-o", option)]
         remote = shlex.join([*command, "--supervised"])
-        self._command = ["ssh", "-T", *keep_alive, *options, "--", host, remote]
+        self._host = host
+        self._ssh = ["ssh", "-T", *options, *ours]
+        self._there = ["--", host, remote]
 
     async def start(
         self, config: NodeConfig, *, task_status: trio.TaskStatus[NodeAddress] = trio.TASK_STATUS_IGNORED
     ) -> int:
         """Start a node and stay until it has ended; see `Launcher.start`."""
-        return await supervise(self._command, Boot(config), task_status)
+        with tempfile.NamedTemporaryFile(prefix="trionet-ssh-") as log:  # ssh's own words apart from the node's
+            try:
+                status = await supervise([*self._ssh, "-E", log.name, *self._there], Boot(config), task_status)
+            except SpawnError as exc:
+                raise SpawnError("; ".join([exc.text, *_lines(log)])) from exc
+            if status == _BROKEN:
+                _log.warning("the connection to %s broke: %s", self._host, "; ".join(_lines(log)))
+            return status
+
+
+def _lines(log: IO[bytes]) -> list[str]:
+    return [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]

@@ -6,12 +6,14 @@ import contextlib
 import logging
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
+from trionet.errors import SpawnError
+
 from .base import KILL_AFTER_S
-from .supervised import Boot, address_from, boot_for, encode_line
+from .supervised import STOP_LINE, Boot, address_from, boot_for, encode_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +25,10 @@ __all__ = ["SubprocessLauncher", "supervise"]
 
 _log = logging.getLogger(__name__)
 
+_EXIT_S = 1.0
 _MAIN = "from trionet.cli.node import main; main(['--supervised'])"
+_let_go: list[trio.Process] = []
+"""Those of detached nodes; kept so that one that ends is reaped, some time."""
 
 
 class SubprocessLauncher:
@@ -35,21 +40,7 @@ class SubprocessLauncher:
         """Start a node and stay until it has ended; see `Launcher.start`."""
         boot = boot_for(config)
         command = [sys.executable, "-c", f"import sys; sys.path[:] = {boot.sys_path!r}; {_MAIN}"]
-        if config.detach:
-            return await _detach(command, boot, task_status)
         return await supervise(command, boot, task_status)
-
-
-async def _detach(command: Sequence[str], boot: Boot, task_status: trio.TaskStatus[NodeAddress]) -> int:
-    """Start a node that outlives this process; return as soon as it has booted."""
-    process = await trio.lowlevel.open_process(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    async with process.stdin, process.stdout:
-        task_status.started(await _address(process, boot))
-    return 0
 
 
 async def _address(process: trio.Process, boot: Boot) -> NodeAddress:
@@ -59,6 +50,8 @@ async def _address(process: trio.Process, boot: Boot) -> NodeAddress:
     assert stdout is not None
 
     async def ended() -> int:
+        with trio.move_on_after(_EXIT_S):  # it has closed its end: most likely it is about to exit
+            await process.wait()
         process.kill()
         return await process.wait()
 
@@ -73,22 +66,38 @@ async def _address(process: trio.Process, boot: Boot) -> NodeAddress:
 
 async def supervise(command: Sequence[str], boot: Boot, task_status: trio.TaskStatus[NodeAddress]) -> int:
     """Run a command that ends in a supervised node, and stay until it has ended; see `Launcher.start`."""
+    detach, is_let_go = boot.config.detach, False
     # A process group of its own: Ctrl-C in a terminal is for the parent, which then stops its children.
-    process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0)
+    apart: dict[str, Any] = {"start_new_session": True} if detach else {"process_group": 0}
+    try:
+        process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **apart)
+    except OSError as exc:
+        raise SpawnError(f"can't start {command[0]}: {exc.strerror}") from exc
     stdin, stdout = process.stdin, process.stdout
     assert stdin is not None
     assert stdout is not None
 
     try:
         task_status.started(await _address(process, boot))
+        is_let_go = detach
         return await process.wait()
     finally:
         with trio.CancelScope(shield=True):
+            if is_let_go:
+                _let_go[:] = [each for each in (*_let_go, process) if each.poll() is None]
+            else:
+                await _stop(process, boot.config.stop_grace_s)
             await stdin.aclose()
             await stdout.aclose()
-            with trio.move_on_after(boot.config.stop_grace_s + KILL_AFTER_S):
-                await process.wait()
-            if process.returncode is None:
-                _log.warning("process %d did not stop and is killed", process.pid)
-                process.kill()
-                await process.wait()
+
+
+async def _stop(process: trio.Process, grace_s: float) -> None:
+    assert process.stdin is not None
+    with trio.move_on_after(grace_s + KILL_AFTER_S):
+        with contextlib.suppress(trio.BrokenResourceError):
+            await process.stdin.send_all(STOP_LINE)
+        await process.wait()
+    if process.returncode is None:
+        _log.warning("process %d did not stop and is killed", process.pid)
+        process.kill()
+        await process.wait()

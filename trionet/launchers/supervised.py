@@ -1,12 +1,13 @@
 """What a supervised node and its launcher say to each other: two lines of JSON, over a pipe or a socket.
 
-The launcher writes a `Boot` as one line and keeps its end open; its closing, for whatever reason, means that the
-launcher is gone, and the node stops, unless it is a detached one. The node writes a `Report` as one line, when it has
-booted or failed to.
+The launcher writes a `Boot` as one line and keeps its end open; a further line, `STOP_LINE`, tells the node to stop.
+Its closing, for whatever reason, means that the launcher is gone, and the node stops within `ORPHANED_S`, unless it is
+a detached one. The node writes a `Report` as one line, when it has booted or failed to.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -24,11 +25,22 @@ from .lineage import lineage
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-__all__ = ["MAX_LINE_BYTES", "Boot", "Report", "address_from", "boot_for", "decode_line", "encode_line", "import_path"]
+__all__ = [
+    "MAX_LINE_BYTES",
+    "STOP_LINE",
+    "Boot",
+    "Report",
+    "address_from",
+    "boot_for",
+    "decode_line",
+    "encode_line",
+    "import_path",
+]
 
 T = TypeVar("T")
 
 MAX_LINE_BYTES = 1024 * 1024
+STOP_LINE = b"stop\n"
 
 
 @register_type
@@ -89,7 +101,7 @@ def decode_line(line: bytes, expected: type[T]) -> T:
 async def address_from(
     receive: Callable[[], Awaitable[bytes | bytearray]], ended: Callable[[], Awaitable[int]]
 ) -> NodeAddress:
-    """Return the address that a child reports.
+    """Return the address that a child reports; lines before the report are somebody else's, a login shell's say.
 
     Args:
         receive: gives some bytes of what the child says; none when it has closed its end.
@@ -98,16 +110,19 @@ async def address_from(
     Raises:
         SpawnError: it did not boot; the text is its own reason.
     """
-    line = b""
-    while not line.endswith(b"\n") and len(line) < MAX_LINE_BYTES:
-        chunk = await receive()
-        if not chunk:
-            break
-        line += chunk
-    try:
-        report = decode_line(line, Report)
-    except DecodeError as exc:
-        raise SpawnError(f"the node ended before it had booted: {explain_status(await ended())}") from exc
+    report = await _report_from(receive)
+    if report is None:
+        raise SpawnError(f"the node ended before it had booted: {explain_status(await ended())}")
     if report.address is None:
         raise SpawnError(f"the node did not boot: {report.error}") from report.error
     return report.address
+
+
+async def _report_from(receive: Callable[[], Awaitable[bytes | bytearray]]) -> Report | None:
+    line = b""
+    while len(line) < MAX_LINE_BYTES and (chunk := await receive()):
+        *lines, line = (line + chunk).split(b"\n")
+        for whole in lines:
+            with contextlib.suppress(DecodeError):
+                return decode_line(whole, Report)
+    return None

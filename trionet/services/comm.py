@@ -78,7 +78,9 @@ class Comm:
             return await self.call(remote.node, self.prepare(args, {}, remote, found))
 
     @asynccontextmanager
-    async def stream(self, args: list[Any] | tuple[Any, ...], remote: Remote) -> AsyncGenerator[AsyncGenerator[Any]]:
+    async def stream(
+        self, args: list[Any] | tuple[Any, ...], remote: Remote, *, orphans: Orphans = "report"
+    ) -> AsyncGenerator[AsyncGenerator[Any]]:
         """Run a method of another node that is an async generator; iterate over its items as they come.
 
         ::
@@ -87,14 +89,15 @@ class Comm:
                 async for item in items:
                     ...
 
-        The far side goes no further ahead than some buffers hold, and leaving the block ends it there. Raises what
-        `send` does, from the block's begin or from the iteration.
+        The far side goes no further ahead than some buffers hold, and leaving the block ends it there. Arguments and
+        errors are those of `send`; the latter come from the block's begin, from the iteration, or from the block's end.
         """
         checked = check_args(args)
         remote.check(with_node=True)
         assert remote.node is not None
-        async with self.open_items(remote.node, self.prepare(checked, {}, remote)) as items:
-            yield items
+        with raised_orphans(orphans) as found:
+            async with self.open_items(remote.node, self.prepare(checked, {}, remote, found)) as items:
+                yield items
 
     def prepare(
         self,
@@ -110,14 +113,14 @@ class Comm:
         """
         codec = self._transport.codec
         return Request(
-            gid=remote.gid,
-            service=remote.service,
-            method=remote.method,
-            args=codec.encode(args),
-            kwargs=codec.encode(dict(kwargs)) if kwargs else None,
-            id=f"{self._prefix}-{next(self._numbers):x}",
-            caller=self.own,
-            orphans=orphans,
+            remote.gid,
+            remote.service,
+            remote.method,
+            codec.encode(args),
+            codec.encode(dict(kwargs)) if kwargs else None,
+            f"{self._prefix}-{next(self._numbers):x}",
+            self.own,
+            orphans,
         )
 
     async def call(self, node: NodeAddress, request: Request) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -50,8 +51,8 @@ class Routes:
         """Offer `service` under `name`, in place of the one that was there.
 
         Args:
-            service: an object with `rpc` methods, a mapping of name to callable, or an import path
-                ``"package.module:Class"`` (a class is instantiated without arguments).
+            service: an object with `rpc` methods, a mapping of name to callable, a class, or the import path of one
+                of these, ``"package.module:Class"``. A class is instantiated without arguments.
             name: 1 to 128 of letters, digits, ``_``, ``-``, ``.``; no built-in service's name.
 
         Returns:
@@ -67,6 +68,8 @@ class Routes:
                 service = service_from(service, import_reference(service))
             except ConfigError as exc:
                 raise MalformedRequest(exc.text) from exc
+        elif inspect.isclass(service):
+            service = service_from(service.__qualname__, service)
         methods = exposed_methods(service)
         if not methods:
             raise MalformedRequest(

@@ -108,7 +108,12 @@ class Template:
 
     @asynccontextmanager
     async def open_stream(
-        self, args: list[Any] | tuple[Any, ...], remote: Remote, *, items: bool = False
+        self,
+        args: list[Any] | tuple[Any, ...],
+        remote: Remote,
+        *,
+        items: bool = False,
+        orphans: Orphans = "report",
     ) -> AsyncGenerator[trio.MemoryReceiveChannel[tuple[SID, Any]]]:
         """Call `remote` on every member at once; iterate over the answers as they come.
 
@@ -119,8 +124,8 @@ class Template:
             args: the positional arguments.
             remote: what to call; it names no node.
             items: whether the method is an async generator; then each of its items comes as ``(sid, item)``.
+            orphans: as for `fan_out`; raised when the block ends.
         """
-        members, request = self._prepared(args, remote, {})
         comm = self.context.local.comm
         send, receive = trio.open_memory_channel[tuple["SID", Any]](0)
 
@@ -136,11 +141,13 @@ class Template:
                 except TrionetError as exc:
                     await channel.send((sid, exc))
 
-        async with open_background_nursery() as nursery:
-            with send:
-                for sid, node in members.items():
-                    nursery.start_soon(ask_one, sid, node, send.clone())
-            yield receive
+        with raised_orphans(orphans) as found:
+            members, request = self._prepared(args, remote, {}, found)
+            async with open_background_nursery() as nursery:
+                with send:
+                    for sid, node in members.items():
+                        nursery.start_soon(ask_one, sid, node, send.clone())
+                yield receive
 
     def _prepared(
         self, args: object, remote: Remote, kwargs: Mapping[str, Any], orphans: list[OrphanedCall] | None = None

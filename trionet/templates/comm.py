@@ -42,7 +42,12 @@ class GroupComm(Template):
         return await self.fan_out(args, remote, wait=wait, partial=partial, orphans=orphans)
 
     def stream(
-        self, args: list[Any] | tuple[Any, ...], remote: Remote, *, items: bool = False
+        self,
+        args: list[Any] | tuple[Any, ...],
+        remote: Remote,
+        *,
+        items: bool = False,
+        orphans: Orphans = "report",
     ) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[tuple[SID, Any]]]:
         """Call a method on every member at once, and get the answers one by one as they come.
 
@@ -53,6 +58,7 @@ class GroupComm(Template):
                     ...
 
         An outcome is the value, or a `TrionetError`. With ``items=True`` the method is an async generator, and each of
-        its items comes by itself. Leaving the block cancels the calls that are still running.
+        its items comes by itself. Leaving the block cancels the calls that are still running; `orphans` is as for
+        `send`, and raised when the block ends.
         """
-        return self.open_stream(args, remote, items=items)
+        return self.open_stream(args, remote, items=items, orphans=orphans)

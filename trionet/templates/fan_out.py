@@ -95,7 +95,7 @@ async def _until_deadline(work: Callable[[], Awaitable[None]]) -> None:
     """
     await trio.lowlevel.checkpoint_if_cancelled()
     deadline = trio.current_effective_deadline()
-    shielded = trio.CancelScope(shield=True)
+    shielded = trio.CancelScope(shield=True, deadline=deadline)  # which the calls carry on
 
     def heard(_: object) -> trio.lowlevel.Abort:
         shielded.cancel()

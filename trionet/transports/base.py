@@ -40,7 +40,7 @@ class Handler(Protocol):
         ...
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
+class Request(msgspec.Struct, frozen=True):
     """A call ready to be sent, to one node or to many: its arguments are encoded once.
 
     Attributes:

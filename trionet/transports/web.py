@@ -37,14 +37,20 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTo
 
 from trionet.codec import JSON
 from trionet.errors import (
+    AddressInUse,
     CallTimeout,
+    CodeRefused,
+    ConnectionLost,
     DecodeError,
+    EmptyGroup,
     MalformedRequest,
     MessageTooLarge,
     MethodNotFound,
+    NodeUnreachable,
     NotFound,
     NotPermitted,
     RemoteError,
+    SIDCollision,
     TemporarilyUnavailable,
     TrionetError,
     error_to_wire,
@@ -77,7 +83,13 @@ _STATUS_OF = {
     NotFound: 404,
     MalformedRequest: 400,
     NotPermitted: 403,
+    CodeRefused: 403,
+    EmptyGroup: 409,
+    SIDCollision: 409,
+    AddressInUse: 409,
     MessageTooLarge: 413,
+    NodeUnreachable: 502,
+    ConnectionLost: 502,
     TemporarilyUnavailable: 503,
     CallTimeout: 504,
 }
@@ -152,7 +164,8 @@ class _HTTPConnection(TCPServer):
         pushed_back = _PushedBack(stream, first, config.keep_alive_timeout)
         super().__init__(app, config, context, state, pushed_back)  # type: ignore[arg-type]  # a stream
         self._socket = stream.socket
-        self._input_ended = False
+        self._reader: trio.lowlevel.Task | None = None
+        self._input_ended = trio.Event()
         self.idle_since: float | None = trio.current_time()
 
     @property
@@ -176,15 +189,16 @@ class _HTTPConnection(TCPServer):
         )
 
     async def _read_data(self) -> None:
+        self._reader = trio.lowlevel.current_task()
         await super()._read_data()
         # The peer has gone. Hypercorn would keep the connection open until it has been idle for long enough.
-        self._input_ended = True
+        self._input_ended.set()
         await self.idle_task.stop()
 
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, Updated):
             self.idle_since = trio.current_time() if event.idle else None
-            if self._input_ended:
+            if self._input_ended.is_set():
                 return
         # This runs in the app's task, which Quart-Trio cancels once the answer is out: the idle timer must start, or
         # the socket close, all the same. Writes are shielded already.
@@ -197,19 +211,22 @@ class _HTTPConnection(TCPServer):
     async def _close(self) -> None:
         if self._input_unread():
             with trio.move_on_after(_LINGER_S, shield=True):
-                await self._discard_input()
+                await self.stream.send_eof()
+                if self._reader is trio.lowlevel.current_task():
+                    await self._discard_input()
+                else:
+                    await self._input_ended.wait()
         await super()._close()
 
     def _input_unread(self) -> bool:
-        """Whether the peer is in the middle of a request that was answered already (with 413, say).
+        """Whether the peer is in the middle of a request that was answered already (with 413, or 400, say).
 
         Closing a socket with unread data resets the connection, and the peer may lose the answer with it.
         """
         protocol = getattr(getattr(self, "protocol", None), "protocol", None)
-        return getattr(getattr(protocol, "connection", None), "their_state", None) is h11.SEND_BODY
+        return getattr(getattr(protocol, "connection", None), "their_state", None) in {h11.SEND_BODY, h11.ERROR}
 
     async def _discard_input(self) -> None:
-        await self.stream.send_eof()
         try:
             while await self.stream.receive_some(_LINGER_READ_BYTES):
                 pass

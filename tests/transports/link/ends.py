@@ -88,7 +88,7 @@ class HandPeer:
         self.ponging = True
         self._decoder = FrameDecoder()
         self._frames: deque[Frame] = deque()
-        self._parts: dict[int, bytes] = {}
+        self._parts: dict[int, bytearray] = {}
         self._whole: deque[tuple[Frame, int]] = deque()
 
     async def shake_hands(self, own: Hello, *, behind: bytes = b"") -> None:
@@ -140,7 +140,8 @@ class HandPeer:
         return frame
 
     def _gather(self, chunk: Chunk) -> None:
-        encoded = self._parts[chunk.transfer] = self._parts.get(chunk.transfer, b"") + chunk.data
+        encoded = self._parts.setdefault(chunk.transfer, bytearray())
+        encoded += chunk.data
         if chunk.last:
             self._whole.append((decode_frame(self._parts.pop(chunk.transfer)), len(encoded)))
 
@@ -186,9 +187,15 @@ class HandPeer:
 
 
 @asynccontextmanager
-async def connect(node: Node, own: Hello | None = None) -> AsyncGenerator[HandPeer]:
+async def connect(
+    node: Node, own: Hello | None = None, *, receive_buffer_bytes: int | None = None
+) -> AsyncGenerator[HandPeer]:
     """Make a link to `node`."""
-    async with await trio.open_tcp_stream(node.address.ip, node.address.port) as stream:
+    sock = trio.socket.socket()
+    if receive_buffer_bytes is not None:
+        sock.setsockopt(SOL_SOCKET, SO_RCVBUF, receive_buffer_bytes)
+    await sock.connect((node.address.ip, node.address.port))
+    async with trio.SocketStream(sock) as stream:
         peer = HandPeer(stream)
         await peer.shake_hands(own or hello())
         yield peer

@@ -58,6 +58,8 @@ _READ_BYTES: Final = 256 * 1024
 _SILENCE_S: Final = 30.0
 _LINGER_S: Final = 2.0
 _FRAME_SLACK_BYTES: Final = 4096
+_CHUNK_LEAST_BYTES: Final = 4096
+"""Bounds the number of transfers that the window's bytes can be."""
 
 
 class Link:
@@ -141,14 +143,14 @@ class Link:
             _log.warning("the link with %s is closed: %s", self._name, reason)
         except* (OSError, trio.ClosedResourceError) as group:
             reason = str(group.exceptions[0])
-            _log.info("the link with %s broke: %s", self._name, reason)
+            _log.debug("the link with %s broke: %s", self._name, reason)
         finally:
             self._close(reason or "the other side closed it")
 
     def abort(self, reason: str = "this node has stopped") -> None:
         """Close the connection at once; calls on it end with an error."""
         if not self._is_closed:
-            _log.info("the link with %s is closed: %s", self._name, reason)
+            _log.debug("the link with %s is closed: %s", self._name, reason)
             self._close(reason)
 
     def _close(self, reason: str) -> None:
@@ -161,8 +163,10 @@ class Link:
         trio.lowlevel.notify_closing(self._sock)
         self._sock.close()
 
-    def _cut_off(self) -> None:
-        self.abort("it does not read what it is sent")
+    def _cut_off(self, reason: str) -> None:
+        if not self._is_closed:
+            _log.warning("the link with %s is closed: %s", self._name, reason)
+            self._close(reason)
 
     def retire(self, reason: str) -> None:
         """Make no more calls on it, and close it when those in progress have been answered."""
@@ -192,7 +196,7 @@ class Link:
         if self._is_closed:
             return
         if silent_s > _SILENCE_S and (self._pings or self._decoder.is_amid_frame or self._bye_sent):
-            self.abort(f"no sign of life for {_SILENCE_S:.0f} s")
+            self._cut_off(f"there was no sign of life for {_SILENCE_S:.0f} s")
         elif not (self._pings or self.is_idle):
             self.ping()
         elif self.is_idle and now - self._idle_since > idle_timeout_s:
@@ -238,7 +242,10 @@ class Link:
     def _take(self, data: bytes) -> None:
         self._outbox.is_held = True
         for frame, size in self._decoder.feed(data):
-            self._act(frame, size)
+            if type(frame) is Reply:
+                self.calls.take_answer(frame)
+            else:
+                self._act(frame, size)
             if self._is_closed:
                 return
         self._outbox.is_held = False
@@ -281,6 +288,8 @@ class Link:
 
     def _take_chunk(self, chunk: Chunk) -> None:
         """Gather a long frame; act on it when it is complete."""
+        if not chunk.last and len(chunk.data) < _CHUNK_LEAST_BYTES:
+            raise FrameError(f"a chunk of {len(chunk.data)} bytes that is not the last")
         direction, gathered = self._chunks.setdefault(chunk.transfer, (chunk.direction, bytearray()))
         gathered += chunk.data
         self._held_bytes[direction] += len(chunk.data)

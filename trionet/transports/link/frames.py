@@ -10,6 +10,7 @@ holds at most one frame's bytes; frames come out the same however their bytes we
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
@@ -34,6 +35,7 @@ __all__ = [
     "Cancelled",
     "Chunk",
     "Credit",
+    "Direction",
     "End",
     "Error",
     "Frame",
@@ -62,7 +64,8 @@ CHUNK_BYTES: Final = 64 * 1024
 
 MAX_FRAME_BYTES: Final = CHUNK_BYTES + 1024
 
-_LENGTH_BYTES = 4
+_LENGTH = struct.Struct(">I")
+_LENGTH_BYTES = _LENGTH.size
 
 CALLS: Final = 0
 REPLIES: Final = 1
@@ -226,6 +229,8 @@ Frame = (
     | Bye
 )
 
+_pack_length = _LENGTH.pack
+_unpack_length = _LENGTH.unpack_from
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Frame).decode
 
@@ -238,7 +243,7 @@ def encode_frame(frame: Frame) -> bytes:
 
 def with_length(encoded: bytes) -> bytes:
     """Return an encoded frame with its length before it."""
-    return len(encoded).to_bytes(_LENGTH_BYTES, "big") + encoded
+    return _pack_length(len(encoded)) + encoded
 
 
 def decode_frame(encoded: bytes | bytearray | memoryview) -> Frame:
@@ -280,7 +285,7 @@ class FrameDecoder:
             data = self._rest + data
         view, start, end = memoryview(data), 0, len(data)
         while end - start >= _LENGTH_BYTES:
-            size = int.from_bytes(view[start : start + _LENGTH_BYTES], "big")
+            (size,) = _unpack_length(data, start)
             if size > MAX_FRAME_BYTES:
                 raise FrameError(f"a frame of {size:,} bytes; at most {MAX_FRAME_BYTES:,} are allowed")
             stop = start + _LENGTH_BYTES + size

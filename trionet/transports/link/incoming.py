@@ -127,16 +127,19 @@ class IncomingCalls:
             running.credit_came.set()
 
     def _prepare(self, frame: CallFrame) -> PreparedCall:
+        args = MESSAGEPACK.restore(frame.args)
+        if type(args) is not list:
+            raise MalformedRequest(f"arguments are a list, not a {type(args).__name__}")
         prepared = self._handler.prepare(
             Call(
-                gid=frame.gid,
-                service=frame.service,
-                method=frame.method,
-                args=MESSAGEPACK.restore(frame.args),
-                kwargs={} if frame.kwargs is None else MESSAGEPACK.restore(frame.kwargs),
-                id=frame.id,
-                caller=self._peer.address,
-                timeout_s=frame.timeout_s,
+                frame.gid,
+                frame.service,
+                frame.method,
+                args,
+                _NOTHING if frame.kwargs is None else MESSAGEPACK.restore(frame.kwargs),
+                frame.id,
+                self._peer.address,
+                frame.timeout_s,
             )
         )
         if prepared.method.is_stream != (frame.credit is not None):
@@ -181,7 +184,10 @@ class IncomingCalls:
             running.credit_came = trio.Event()
             await running.credit_came.wait()
         await self._outbox.room()
-        encoded = encode_frame(Item(running.number, msgspec.Raw(self._encoded_value(item))))
+        try:
+            encoded = encode_frame(Item(running.number, msgspec.Raw(self._encoded_value(item))))
+        except TrionetError as exc:
+            raise RemoteError.from_exception(exc) from exc  # the handler did run
         running.credit_bytes -= len(encoded)
         if len(encoded) <= CHUNK_BYTES:
             self._outbox.put_encoded(encoded)
@@ -233,6 +239,7 @@ class IncomingCalls:
 
 
 _FRAME_OVERHEAD_BYTES = 64
+_NOTHING: dict[str, Any] = {}
 _TEXTS_PER_MESSAGE = 32  # eight of four bytes for each character
 
 

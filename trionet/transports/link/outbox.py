@@ -56,7 +56,7 @@ class Outbox:
         sent_bytes: how many have been handed to the operating system.
     """
 
-    def __init__(self, sock: socket.socket, window_bytes: int, on_stuck: Callable[[], None]) -> None:
+    def __init__(self, sock: socket.socket, window_bytes: int, on_stuck: Callable[[str], None]) -> None:
         self._sock = sock
         self._on_stuck = on_stuck
         self._frames: deque[bytes] = deque()
@@ -93,7 +93,7 @@ class Outbox:
         self._waiting_bytes += len(data)
         self.put_bytes += len(data)
         if self._waiting_bytes > _MAX_BYTES:
-            self._on_stuck()
+            self._on_stuck("it does not read what it is sent")
         if not self.is_held:
             self.wake()
 

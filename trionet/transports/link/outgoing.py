@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     from .outbox import Outbox, Transfer
 
-__all__ = ["LinkRetired", "OutgoingCalls"]
+__all__ = ["Answer", "LinkRetired", "OutgoingCalls"]
 
 _STREAM_CREDIT_BYTES: Final = 256 * 1024
 _PASSES_TO_READ: Final = 3
@@ -115,14 +115,18 @@ class _Exchange:
 class _StreamExchange(_Exchange):
     """A stream that is being read."""
 
-    __slots__ = ("consumed_bytes", "items")
+    __slots__ = ("consumed_bytes", "credit_bytes", "items")
 
     def __init__(self) -> None:
         super().__init__()
         self.items: deque[tuple[Any, int]] = deque()
         self.consumed_bytes = 0
+        self.credit_bytes = _STREAM_CREDIT_BYTES
 
     def take(self, item: Item, size: int) -> None:
+        if self.credit_bytes <= 0:
+            raise FrameError("more items than it was allowed")
+        self.credit_bytes -= size
         self.items.append((item.value, size))
         self.wake()
 
@@ -189,7 +193,9 @@ class OutgoingCalls:
         exchange = self._end(answer.in_reply_to)
         if exchange is not None:
             exchange.answer = answer
-            exchange.wake()
+            task, exchange.task = exchange.task, None
+            if task is not None:
+                trio.lowlevel.reschedule(task)
 
     def take_item(self, item: Item, size: int) -> None:
         """An item of a stream came."""
@@ -261,6 +267,7 @@ class OutgoingCalls:
             exchange.consumed_bytes += size
             if exchange.consumed_bytes > _STREAM_CREDIT_BYTES // 2 and exchange.answer is None:
                 self._outbox.put(Credit(number, exchange.consumed_bytes))
+                exchange.credit_bytes += exchange.consumed_bytes
                 exchange.consumed_bytes = 0
             yield _restored(plain)
         if not isinstance(exchange.answer, End):

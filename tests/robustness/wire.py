@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -13,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
+import pytest
 import trio
 
 from tests.waiting import DEADLINE_S
@@ -21,11 +25,34 @@ from trionet import NodeConfig
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
 
-__all__ = ["Response", "Target", "Wire", "open_target", "request_bytes"]
+__all__ = [
+    "CALL",
+    "MEGABYTE",
+    "UPGRADE",
+    "Response",
+    "Target",
+    "Wire",
+    "check_refused",
+    "open_target",
+    "request_bytes",
+    "ways_to_go",
+]
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
-TROUBLE = {"trouble": "tests.trouble:Trouble"}
+TROUBLE = {"trouble": "tests.robustness.trouble:Trouble"}
+
+
+MEGABYTE = 1024 * 1024
+
+CALL = "/local/trouble/echo"
+
+UPGRADE = (
+    b"GET /healthz HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
+ways_to_go = pytest.mark.parametrize("how", ["close", "reset"])
 
 
 class Response(NamedTuple):
@@ -81,12 +108,22 @@ class Wire:
         """Wait for the peer: whether it sends something, or else closes."""
         return bool(self._buffer) or await self._receive()
 
+    def discard(self) -> None:
+        """Forget what has been received."""
+        self._buffer.clear()
+
     async def rest(self) -> bytes:
         """Read until the peer closes; a connection that is reset ends, too."""
         while await self._receive():
             pass
         rest, self._buffer = bytes(self._buffer), bytearray()
         return rest
+
+    def vanish(self, how: str) -> None:
+        """Go away: ``close``, as the end of a process does, or ``reset``, as a machine that has forgotten."""
+        if how == "reset":
+            self.stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.stream.socket.close()
 
     async def _receive(self) -> bool:
         try:
@@ -153,6 +190,24 @@ class Target:
         async with self.connect() as wire:
             return await wire.exchange(request_bytes(path, body, method=method, headers=headers))
 
+    async def attack(self, data: bytes) -> bytes:
+        """Write `data` on a connection of its own, and return all that comes back until the node closes it."""
+        async with self.connect() as wire, trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def send() -> None:
+                with contextlib.suppress(trio.BrokenResourceError):  # it was cut off
+                    await wire.send(data)
+                    await wire.stream.send_eof()
+
+            return await wire.rest()
+
+    async def answer_to(self, data: bytes) -> Response | None:
+        """Write `data` on a connection of its own, and return the response; None if the node closes without one."""
+        async with self.connect() as wire:
+            await wire.send(data)
+            return await wire.response() if await wire.has_more() else None
+
     async def call(self, method: str, *args: Any) -> Any:
         """Call a method of the trouble service; return its value."""
         response = await self.ask(f"/local/trouble/{method}", json.dumps(args))
@@ -194,7 +249,7 @@ class Target:
         """Fail unless it has ended cleanly."""
         assert self.process.wait(DEADLINE_S) == 0, self.log()
         for record in self.log().split("\n20"):  # each begins with its time
-            # Hypercorn raises, and so does the app, on what some WebSocket clients do: that ends their connections alone.
+            # Hypercorn raises, and so does the app, on what some WebSocket clients do: it ends their connection alone.
             is_contained = "a connection was closed because serving it failed" in record or "Websocket" in record
             assert is_contained or "Traceback" not in record, record
 
@@ -209,7 +264,14 @@ def open_target(config: NodeConfig | None = None) -> Generator[Target]:
         with (
             errors.open("wb") as stderr,
             subprocess.Popen(
-                [sys.executable, "-m", "trionet.cli.node", "--json", "--config", msgspec.json.encode(settings).decode()],
+                [
+                    sys.executable,
+                    "-m",
+                    "trionet.cli.node",
+                    "--json",
+                    "--config",
+                    msgspec.json.encode(settings).decode(),
+                ],
                 cwd=ROOT,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -224,3 +286,14 @@ def open_target(config: NodeConfig | None = None) -> Generator[Target]:
                 yield Target(process, json.loads(line)["port"], errors)
             finally:
                 process.kill()
+
+
+def check_refused(response: Response, status: int) -> Any:
+    """Check that it is a failure with that status and the body that every failure has; return what the body says."""
+    assert response.status == status, response
+    error = response.json()["error"]
+    assert isinstance(error["code"], int)
+    assert isinstance(error["name"], str)
+    assert isinstance(error["text"], str)
+    assert error["text"]
+    return error

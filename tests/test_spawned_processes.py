@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -28,6 +27,7 @@ from trionet import (
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+    from pathlib import Path
 
 pytestmark = [pytest.mark.slow]
 
@@ -206,9 +206,7 @@ async def test_nor_when_event_loops_are_blocked_for_ever_in_handlers_and_on_star
 ) -> None:
     (tmp_path / "handlers").mkdir()
     at_start = tmp_path / "at start"
-    wishes = Wishes(
-        launcher=launcher, count=1, depth=3, block=str(tmp_path / "handlers"), block_at_start=str(at_start)
-    )
+    wishes = Wishes(launcher=launcher, count=1, depth=3, block=str(tmp_path / "handlers"), block_at_start=str(at_start))
     async with open_spawner(wishes) as (spawner, _):
         assert len(list((tmp_path / "handlers").iterdir())) == 3
         spawner.kill()
@@ -217,9 +215,7 @@ async def test_nor_when_event_loops_are_blocked_for_ever_in_handlers_and_on_star
 
 
 @each_launcher
-async def test_nor_when_the_parents_process_group_or_its_whole_session_is_killed(
-    family: Family, launcher: str
-) -> None:
+async def test_nor_when_the_parents_process_group_or_its_whole_session_is_killed(family: Family, launcher: str) -> None:
     async with open_spawner(Wishes(launcher=launcher)) as (spawner, _):
         os.killpg(spawner.pid, signal.SIGKILL)
         assert await family.wait_gone() < GONE_S

@@ -210,8 +210,10 @@ def _why_not(value: Any) -> str:
     kind = type(value)
     for base in (int, float, str, bytes, tuple, list, dict, set, frozenset):
         if isinstance(value, base):
-            return f"a {kind.__qualname__} would come back as a {base.__name__}: pass a plain {base.__name__}"
-    return f"a {kind.__module__}.{kind.__qualname__} does not travel; trionet.register_type may help"
+            return (
+                f"{kind.__qualname__} does not travel, it would come back as {base.__name__}: pass {base.__name__}(…)"
+            )
+    return f"{kind.__module__}.{kind.__qualname__} does not travel; trionet.register_type may help"
 
 
 def _raise(plain: Any, depth: int = 0) -> Any:

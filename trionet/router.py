@@ -174,10 +174,24 @@ class _Plan:
     def _shown(self) -> str:
         if self._signature is None:
             return self._name
-        bare = [
-            parameter.replace(annotation=inspect.Parameter.empty) for parameter in self._signature.parameters.values()
+        shown = [
+            parameter.replace(annotation=_Bare(parameter.annotation))
+            if isinstance(parameter.annotation, str)
+            else parameter
+            for parameter in self._signature.parameters.values()
         ]
-        return f"{self._name}{inspect.Signature(bare)}"
+        returned = self._signature.return_annotation
+        returned = _Bare(returned) if isinstance(returned, str) else returned
+        return f"{self._name}{inspect.Signature(shown, return_annotation=returned)}"
+
+
+class _Bare(str):
+    """An annotation that is shown without quotes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
 
 
 _plan_of = functools.lru_cache(maxsize=4096)(_Plan)

@@ -37,14 +37,17 @@ class Family:
                     found.add(int(folder.name))
         return found
 
-    def described(self) -> list[str]:
-        """Return pid and command line of each, for a person."""
-        found = []
+    def command_lines(self) -> dict[int, str]:
+        """Return the command line of each, by pid."""
+        found = {}
         for pid in sorted(self.pids()):
             with suppress(OSError):
-                words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                found.append(f"{pid}: {words[-160:]}")
+                found[pid] = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
         return found
+
+    def threads(self) -> dict[int, int]:
+        """Return how many threads each has, by pid."""
+        return {pid: len(os.listdir(f"/proc/{pid}/task")) for pid in self.pids()}
 
     async def wait_gone(self) -> float:
         """Wait until none is running; return how many seconds that took."""
@@ -68,7 +71,7 @@ def marked_family() -> Generator[Family]:
         try:
             yield family
         finally:
-            left = family.described()
+            left = family.command_lines()
             kill_all(family)
     assert not left, left
 

@@ -53,14 +53,13 @@ class Misfit:
     @rpc
     async def linger(self, seconds: float, file: str) -> None:
         """Take that long to be cancelled, and write the file in the end."""
-        begun = Path(f"{file} begun")
-        begun.touch()
+        _write(f"{file} begun")
         try:
             await trio.sleep_forever()
         finally:
             with trio.CancelScope(shield=True):
                 await trio.sleep(seconds)
-            Path(file).touch()
+            _write(file)
 
     @rpc
     def frozen(self) -> tuple[bool, int]:
@@ -169,7 +168,7 @@ def crash_later(node: Node) -> None:
     """An `on_start` with a bug that shows when the node has booted."""
 
     async def crash() -> None:
-        await wait_until(lambda: (node.statistics().calls_served > 0))
+        await wait_until(lambda: node.statistics().calls_served > 0)
         raise LookupError("a bug")
 
     trio.lowlevel.spawn_system_task(crash)
@@ -192,9 +191,7 @@ def spin_file(file: Path) -> dict[str, str]:
 
 
 def _spin(file: str) -> NoReturn:
-    being_written = Path(f"{file}.new")
-    being_written.write_text(f"{os.getpid()}\n", encoding="ascii")
-    being_written.replace(file)
+    _write(file)
     while True:
         pass
 
@@ -202,3 +199,10 @@ def _spin(file: str) -> NoReturn:
 async def ask(node: Node, address: NodeAddress, method: str, *args: Any) -> Any:
     """Call the misfit of the node at `address`."""
     return await node.local.comm.send(list(args), Remote(node=address, service="misfit", method=method))
+
+
+def _write(file: str) -> None:
+    """Make a file with the pid of this process, which is there all at once."""
+    being_written = Path(f"{file}.new")
+    being_written.write_text(f"{os.getpid()}\n", encoding="ascii")
+    being_written.replace(file)

@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,15 +14,16 @@ import trio
 from tests.launchers.misfit import SERVICES, ask, sleep_at_start, speak_up, spin_at_start, spin_file
 from tests.waiting import DEADLINE_S, wait_until
 from trionet import ChildEnded, Node, NodeAddress, NodeConfig, SpawnError, open_node
-from trionet.errors import TrionetError
 from trionet.launchers import forkserver
 from trionet.launchers.forkserver import RECORD
 from trionet.launchers.supervised import Report, boot_for, decode_line, encode_line
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
+    from pathlib import Path
 
     from tests.launchers.families import Family
+    from trionet.errors import TrionetError
 
 pytestmark = [pytest.mark.slow]
 
@@ -59,8 +59,7 @@ async def test_prewarm_starts_it_ahead_of_time_and_once(parent: Node, family: Fa
 
 async def test_it_runs_no_threads(parent: Node, family: Family) -> None:
     await parent.local.status.spawn(MISFIT)
-    for pid in family.pids():
-        assert len(list(Path(f"/proc/{pid}/task").iterdir())) == 1
+    assert set(family.threads().values()) == {1}
 
 
 async def test_what_it_has_imported_stays_out_of_its_nodes_garbage_collections(parent: Node) -> None:
@@ -79,27 +78,16 @@ async def test_nodes_that_boot_do_not_wait_for_each_other(parent: Node, family: 
         nursery.cancel_scope.cancel()
 
 
-async def test_standard_output_and_error_are_the_parents(
-    parent: Node, capfd: pytest.CaptureFixture[str]
-) -> None:
-    await parent.local.status.spawn(NodeConfig(on_start=speak_up, log_level="error"))
-    said = ""
-
-    def is_said() -> bool:
-        nonlocal said
-        said += capfd.readouterr().out
-        return "said on standard output\n" in said
-
-    first = capfd.readouterr()
-    print("FIRST", first)
-    assert "said on standard error\n" in first.err
-    await parent.local.status.stop()  # what it prints is flushed in the end
-    await wait_until(is_said)
+async def test_standard_output_and_error_are_the_parents(capfd: pytest.CaptureFixture[str]) -> None:
+    with trio.fail_after(DEADLINE_S):
+        async with open_node() as node:
+            await node.local.status.spawn(NodeConfig(on_start=speak_up, log_level="error"))
+    said = capfd.readouterr()
+    assert said.out == "said on standard output\n"
+    assert said.err == "said on standard error\n"
 
 
-async def test_when_it_is_killed_its_nodes_end_and_later_spawns_get_another_one(
-    parent: Node, family: Family
-) -> None:
+async def test_when_it_is_killed_its_nodes_end_and_later_spawns_get_another_one(parent: Node, family: Family) -> None:
     booted = [await parent.local.status.spawn(MISFIT) for _ in range(3)]
     events = parent.events()
     server = await ask(parent, booted[0], "parent")
@@ -203,10 +191,10 @@ class Line:
         self.control, theirs = socket.socketpair()
         self.control.settimeout(DEADLINE_S)
         stack.enter_context(self.control)
-        program = f"{prologue}; from trionet.cli.forkserver import main; main({theirs.fileno()}, [])"
+        program = f"{prologue}\nfrom trionet.cli.forkserver import main; main({theirs.fileno()}, [])"
         with theirs:
             self.process = stack.enter_context(
-                subprocess.Popen([sys.executable, "-c", program.lstrip("; ")], pass_fds=[theirs.fileno()])
+                subprocess.Popen([sys.executable, "-c", program], pass_fds=[theirs.fileno()])
             )
         stack.callback(self.process.kill)
         self._stack = stack

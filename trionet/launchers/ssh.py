@@ -58,11 +58,14 @@ class SSHLauncher:
             try:
                 status = await supervise([*self._ssh, "-E", log.name, *self._there], Boot(config), task_status)
             except SpawnError as exc:
-                raise SpawnError("; ".join([exc.text, *_lines(log)])) from exc
+                if exc.__cause__ is not None:  # the node's own reason
+                    raise
+                raise SpawnError("; ".join([exc.text, *_lines(log)])) from None
             if status == _BROKEN:
                 _log.warning("the connection to %s broke: %s", self._host, "; ".join(_lines(log)))
             return status
 
 
 def _lines(log: IO[bytes]) -> list[str]:
-    return [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
+    lines = (line.strip() for line in log.read().decode(errors="replace").splitlines())
+    return [line for line in lines if line and not line.startswith("Warning:")]

@@ -158,9 +158,9 @@ def _translated(node: NodeAddress) -> Generator[None]:
     try:
         yield
     except _BEFORE_SENDING as exc:
-        raise NodeUnreachable(f"no connection to {node}: {exc or type(exc).__name__}") from exc
+        raise NodeUnreachable(f"no connection to {node}: {str(exc) or type(exc).__name__}") from exc
     except (httpx.HTTPError, httpx.StreamError) as exc:
-        raise ConnectionLost(f"the connection to {node} broke: {exc or type(exc).__name__}") from exc
+        raise ConnectionLost(f"the connection to {node} broke: {str(exc) or type(exc).__name__}") from exc
 
 
 @asynccontextmanager

@@ -161,6 +161,7 @@ class _Incoming:
         return self._session.idle_since if self._session else self._accepted_at
 
     async def run(self) -> None:
+        first = b""
         try:
             with trio.move_on_after(self._config.idle_timeout_s):
                 first = bytes(await self._stream.receive_some(_FIRST_BYTES))
@@ -177,8 +178,8 @@ class _Incoming:
     async def _run_link(self, first: bytes) -> None:
         try:
             self._session = link = await self._endpoint.accept_link(self._stream, first)
-        except (HandshakeError, OSError, trio.BrokenResourceError, trio.TooSlowError) as exc:
-            _log.warning("a connection that began as a link was closed: %s", exc or type(exc).__name__)
+        except (HandshakeError, OSError, trio.BrokenResourceError) as exc:
+            _log.warning("a connection that began as a link was closed: %s", str(exc) or type(exc).__name__)
             return
         if self._is_aborted:
             link.abort()

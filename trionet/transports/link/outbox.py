@@ -118,6 +118,8 @@ class Outbox:
         """Wait while too much waits to be written."""
         while self._waiting_bytes > _HIGH_BYTES and not self._is_closed:
             await self._room_waiters.park()
+        if self._is_closed:
+            await trio.lowlevel.checkpoint_if_cancelled()  # those that answer calls needn't make the answer any more
 
     async def send_long(self, encoded: bytes, direction: Direction, begun: Callable[[Transfer], None]) -> None:
         """Send a longer frame in chunks; return when the last one has been written.

@@ -210,8 +210,11 @@ class LinkTransport:
         """
         if self._own is None or self._is_closing:
             raise HandshakeError("this node is stopping")
-        with trio.fail_after(self._config.connect_timeout_s):
-            peer, rest = await accept(stream, self._own, first)
+        try:
+            with trio.fail_after(self._config.connect_timeout_s):
+                peer, rest = await accept(stream, self._own, first)
+        except trio.TooSlowError as exc:
+            raise HandshakeError(f"it took longer than {self._config.connect_timeout_s:g} s to say hello") from exc
         return self._make(stream, peer, rest, node=peer.address, is_initiator=False)
 
     def _make(

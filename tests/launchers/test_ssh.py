@@ -1,0 +1,282 @@
+"""Nodes started through a real sshd on the loopback interface, with keys and configuration made for the test."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+import trio
+
+from tests.launchers.misfit import SERVICES, ask, fail_to_start
+from tests.waiting import DEADLINE_S, is_running, wait_until
+from trionet import ChildEnded, ConnectionLost, NodeConfig, NodeUnreachable, Remote, SpawnError, SSHLauncher, open_node
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
+    from tests.launchers.families import Family
+    from trionet import Node, NodeAddress
+
+ROOT = Path(__file__).parents[2]
+SSHD = shutil.which("sshd", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"]))
+MISFIT = NodeConfig(services=SERVICES, launcher="there", stop_grace_s=0.5)
+NODE = ["env", f"PYTHONPATH={ROOT}", sys.executable, "-m", "trionet.cli.node"]
+"""What starts ``trionet-node`` over there, where it isn't installed."""
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(SSHD is None or shutil.which("ssh") is None, reason="openssh-server isn't installed"),
+]
+
+
+class Server(NamedTuple):
+    """A running sshd.
+
+    Attributes:
+        pid: of the process that listens.
+        port: where.
+        options: what a client needs to get in.
+        folder: holds keys.
+    """
+
+    pid: int
+    port: int
+    options: list[str]
+    folder: Path
+
+    def options_with(self, key: str) -> list[str]:
+        """Return the options of a client that has another key."""
+        return client_options(self.port, self.folder / key)
+
+
+@pytest.fixture(scope="module")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
+    """An sshd of our own, which lets this user in with a key made for it."""
+    folder = tmp_path_factory.mktemp("sshd")
+    folder.chmod(0o700)
+    for name in ("host", "user", "stranger"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
+    shutil.copy(folder / "user.pub", folder / "authorized")
+    if os.getuid() == 0:
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # it refuses to start without
+    config = folder / "config"
+    config.write_text(
+        f"HostKey {folder / 'host'}\nAuthorizedKeysFile {folder / 'authorized'}\nPidFile none\n"
+        "ListenAddress 127.0.0.1\nPermitRootLogin prohibit-password\nPasswordAuthentication no\n"
+        "KbdInteractiveAuthentication no\nUsePAM no\nStrictModes no\nMaxStartups 100\n",
+        encoding="utf-8",
+    )
+    port = free_port()
+    command = [str(SSHD), "-D", "-e", "-f", config, "-p", f"{port}"]
+    with (folder / "log").open("wb") as log, subprocess.Popen(command, stderr=log) as server:
+        try:
+            wait_for_port(port, server)
+            yield Server(server.pid, port, client_options(port, folder / "user"), folder)
+        finally:
+            server.terminate()
+
+
+def client_options(port: int, key: Path) -> list[str]:
+    settings = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "IdentitiesOnly=yes", "IdentityAgent=none"]
+    words = [word for setting in settings for word in ("-o", setting)]
+    return ["-F", "none", *words, "-o", f"IdentityFile={key}", "-p", f"{port}"]
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+    return port
+
+
+def wait_for_port(port: int, server: subprocess.Popen[bytes]) -> None:
+    with socket.socket() as sock:
+        sock.settimeout(DEADLINE_S)
+        while sock.connect_ex(("127.0.0.1", port)):
+            assert server.poll() is None, "sshd has ended"
+
+
+@pytest.fixture
+def launcher(sshd: Server) -> SSHLauncher:
+    return launcher_for(sshd)
+
+
+def launcher_for(
+    sshd: Server, host: str = "127.0.0.1", *, command: Sequence[str] = NODE, options: Sequence[str] = ()
+) -> SSHLauncher:
+    return SSHLauncher(f"{getpass.getuser()}@{host}", command=command, options=[*options, *sshd.options])
+
+
+async def pid_of(node: Node, address: NodeAddress) -> int:
+    pid: int = await ask(node, address, "pid")
+    return pid
+
+
+async def test_a_node_answers_and_has_stopped_when_the_block_is_left(launcher: SSHLauncher, family: Family) -> None:
+    with trio.fail_after(DEADLINE_S):
+        async with open_node() as node:
+            node.register_launcher("there", launcher)
+            address = await node.local.status.spawn(MISFIT)
+            pid = await pid_of(node, address)
+            assert await ask(node, address, "parent") not in family.pids()  # but the server's
+            assert len(family.pids()) == 1  # the client
+        assert not family.pids()
+        await wait_until(lambda: not is_running(pid))
+
+
+async def test_the_configuration_is_on_no_command_line(launcher: SSHLauncher) -> None:
+    secret = "open-sesame"
+    with trio.fail_after(DEADLINE_S):
+        async with open_node() as node:
+            node.register_launcher("there", launcher)
+            services = SERVICES | {secret: SERVICES["misfit"]}
+            address = await node.local.status.spawn(NodeConfig(services=services, launcher="there"))
+            lines = [line for line in every_command_line() if secret in line]
+            assert not lines
+            methods = await node.local.comm.send([secret], Remote(node=address, service="routes", method="get"))
+            assert methods.name == secret
+
+
+def every_command_line() -> list[str]:
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            found.append(file.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return found
+
+
+async def test_nodes_are_started_at_once(launcher: SSHLauncher) -> None:
+    addresses: list[NodeAddress] = []
+    with trio.fail_after(DEADLINE_S):
+        async with open_node() as node:
+            node.register_launcher("there", launcher)
+
+            async def spawn() -> None:
+                addresses.append(await node.local.status.spawn(MISFIT))
+
+            async with trio.open_nursery() as nursery:
+                for _ in range(3):
+                    nursery.start_soon(spawn)
+            await node.local.groups.put("there", addresses)
+            pids = await node.group("there").comm.send([], Remote(service="misfit", method="pid"))
+            assert len(set(pids.values.values())) == 3
+
+
+async def test_killing_the_client_stops_the_node_and_is_seen(launcher: SSHLauncher, family: Family) -> None:
+    with trio.fail_after(DEADLINE_S):
+        async with open_node() as node:
+            node.register_launcher("there", launcher)
+            address = await node.local.status.spawn(MISFIT)
+            pid, events = await pid_of(node, address), node.events()
+            (client,) = family.pids()
+            os.kill(client, signal.SIGKILL)
+            assert await anext(events) == ChildEnded(node=str(address), status=-signal.SIGKILL)
+            await wait_until(lambda: not is_running(pid))
+
+
+async def test_so_it_does_when_its_event_loop_is_blocked(launcher: SSHLauncher, family: Family, tmp_path: Path) -> None:
+    with trio.fail_after(DEADLINE_S):
+        async with open_node() as node, trio.open_nursery() as nursery:
+            node.register_launcher("there", launcher)
+            address = await node.local.status.spawn(MISFIT)
+            pid = await pid_of(node, address)
+            nursery.start_soon(ask_in_vain, node, address, "spin", str(tmp_path / "pid"))
+            await wait_until((tmp_path / "pid").exists)
+            (client,) = family.pids()
+            os.kill(client, signal.SIGKILL)
+            await wait_until(lambda: not is_running(pid))
+
+
+async def ask_in_vain(node: Node, address: NodeAddress, method: str, *args: object) -> None:
+    with suppress(ConnectionLost):
+        await ask(node, address, method, *args)
+
+
+async def test_a_node_that_ends_there_is_seen_here_with_its_status(launcher: SSHLauncher) -> None:
+    with trio.fail_after(DEADLINE_S):
+        async with open_node() as node:
+            node.register_launcher("there", launcher)
+            quitting, stopped = [await node.local.status.spawn(MISFIT) for _ in range(2)]
+            events = node.events()
+            await ask_in_vain(node, quitting, "exit", 3)
+            assert await anext(events) == ChildEnded(node=str(quitting), status=3)
+            await node.local.comm.send([], Remote(node=stopped, service="status", method="stop"))
+            assert await anext(events) == ChildEnded(node=str(stopped), status=0)
+
+
+async def test_a_detached_node_outlives_its_spawner(launcher: SSHLauncher, family: Family) -> None:
+    with trio.fail_after(DEADLINE_S):
+        async with open_node() as node:
+            node.register_launcher("there", launcher)
+            address = await node.local.status.spawn(MISFIT, detach=True)
+            pid = await pid_of(node, address)
+        for client in family.pids():
+            os.kill(client, signal.SIGKILL)
+        async with open_node() as node:
+            assert await pid_of(node, address) == pid
+            await node.local.comm.send([], Remote(node=address, service="status", method="stop"))
+            await wait_until(lambda: not is_running(pid))
+
+
+async def test_what_keeps_a_node_from_booting_there_is_the_reason(launcher: SSHLauncher) -> None:
+    with trio.fail_after(DEADLINE_S):
+        async with open_node() as node:
+            node.register_launcher("there", launcher)
+            with pytest.raises(SpawnError, match=r"did not boot: LookupError: no plan for 127\.0\.0\.1$"):
+                await node.local.status.spawn(NodeConfig(launcher="there", on_start=fail_to_start))
+            with pytest.raises(SpawnError, match=rf"did not boot: {node.address} is already in use$"):
+                await node.local.status.spawn(NodeConfig(launcher="there", port=node.address.port))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda sshd: launcher_for(sshd, "host.invalid"), r"Could not resolve hostname host\.invalid"),
+        (lambda sshd: launcher_for(sshd, options=["-p", f"{free_port()}"]), "Connection refused"),
+        (lambda sshd: launcher_for(sshd._replace(options=sshd.options_with("stranger"))), "Permission denied"),
+        (lambda sshd: launcher_for(sshd, options=["-o", "StrictHostKeyChecking=yes"]), "Host key verification failed"),
+        (lambda sshd: launcher_for(sshd, command=["/nowhere/node"]), r"127$"),
+    ],
+)  # fmt: skip
+async def test_what_keeps_ssh_from_starting_it_is_the_reason(
+    sshd: Server, change: Callable[[Server], SSHLauncher], reason: str
+) -> None:
+    with trio.fail_after(DEADLINE_S):
+        async with open_node() as node:
+            node.register_launcher("there", change(sshd))
+            with pytest.raises(SpawnError, match=f"ended before it had booted: exit status.*{reason}"):
+                await node.local.status.spawn(MISFIT)
+
+
+async def test_a_host_that_does_not_answer_is_given_up(sshd: Server) -> None:
+    with socket.socket() as mute:
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()
+        silent = launcher_for(sshd, options=["-p", f"{mute.getsockname()[1]}", "-o", "ConnectTimeout=1"])
+        with trio.fail_after(DEADLINE_S):
+            async with open_node() as node:
+                node.register_launcher("there", silent)
+                with pytest.raises(SpawnError, match=r"exit status 255.*timed out"):
+                    await node.local.status.spawn(MISFIT)
+
+
+async def test_a_node_whose_server_is_killed_stops(launcher: SSHLauncher, family: Family) -> None:
+    with trio.fail_after(DEADLINE_S):
+        async with open_node() as node:
+            node.register_launcher("there", launcher)
+            address = await node.local.status.spawn(MISFIT)
+            pid, events = await pid_of(node, address), node.events()
+            os.kill(await ask(node, address, "parent"), signal.SIGKILL)
+            assert await anext(events) == ChildEnded(node=str(address), status=255)
+            await wait_until(lambda: not is_running(pid))
+            with pytest.raises(NodeUnreachable):
+                await pid_of(node, address)

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import AsyncGenerator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
@@ -94,7 +95,18 @@ class Tally:
     @rpc
     async def hold_for(self, key: str, node: str) -> str:
         """Stay until cancelled at that node; at others, answer."""
-        return await self.hold(key) or "" if str(self._node.address) == node else "answered"
+        if str(self._node.address) == node:
+            await self.hold(key)
+        return "answered"
+
+    @rpc
+    def make(self, size: int) -> bytes:
+        return bytes(size)
+
+    @rpc
+    async def flow(self, size: int) -> AsyncGenerator[bytes]:
+        while True:
+            yield bytes(size)
 
     @rpc
     async def waste(self, key: str, node: Any, seconds: float) -> None:

@@ -167,7 +167,9 @@ async def test_a_handler_that_never_ends_holds_a_signal_up_for_the_grace_alone(c
                 await node.local.comm.send([3600], Remote(node=command.address, service="probe", method="sleep"))
 
         nursery.start_soon(call)
-        await trio.testing.wait_all_tasks_blocked(0.1)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        # Answered on the same connection: so the handler of the call before has begun.
+        await node.local.comm.send([], Remote(node=command.address, service="probe", method="pid"))
         command.process.terminate()
         assert await command.wait() == 0
     assert "Traceback" not in command.stderr()
@@ -183,7 +185,9 @@ async def test_a_second_signal_does_not_wait_for_the_grace(commands: Commands) -
                 await node.local.comm.send([3600], Remote(node=command.address, service="probe", method="sleep"))
 
         nursery.start_soon(call)
-        await trio.testing.wait_all_tasks_blocked(0.1)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        # Answered on the same connection: so the handler of the call before has begun.
+        await node.local.comm.send([], Remote(node=command.address, service="probe", method="pid"))
         command.process.send_signal(signal.SIGINT)
         with trio.fail_after(DEADLINE_S):
             while await is_listening(command.address.port):  # noqa: ASYNC110  another process

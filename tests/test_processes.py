@@ -108,7 +108,7 @@ async def test_a_second_stop_is_harmless_and_a_call_in_progress_is_answered(
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(sleep)
-        await trio.testing.wait_all_tasks_blocked(0.05)
+        await trio.testing.wait_all_tasks_blocked(0.01)
         assert await _ask(caller, worker.address, "status", "stop") == worker.address
         with contextlib.suppress(*GONE):  # it need not answer any more
             assert await _ask(caller, worker.address, "status", "stop") == worker.address
@@ -423,6 +423,20 @@ async def test_spawned_nodes_have_stopped_when_the_block_of_their_spawner_has_en
     assert not [address for address in addresses if await is_listening(address.port)]
 
 
+async def test_an_exception_of_the_block_of_a_spawner_comes_out_as_it_is_and_its_nodes_stop() -> None:
+    pids = []
+
+    async def fail() -> None:
+        async with open_node() as node:
+            address = await node.local.status.spawn(NodeConfig(services=PROBE))
+            pids.append(await _ask(node, address, "probe", "pid"))
+            raise LookupError("mine")
+
+    with pytest.raises(LookupError, match="mine"):
+        await fail()
+    assert not is_running(pids[0])
+
+
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda how: how.name)
 async def test_spawned_nodes_stop_with_their_parent_whatever_ends_it(
@@ -495,7 +509,11 @@ async def test_a_node_whose_handler_blocks_for_good_dies_with_its_parent(
                 await _ask(caller, child, "probe", "block")
 
         nursery.start_soon(block)
-        await trio.testing.wait_all_tasks_blocked(0.05)
+        is_blocked = False
+        while not is_blocked:
+            with trio.move_on_after(0.5) as scope:
+                await _ask(caller, child, "status", "get", "sid")
+            is_blocked = scope.cancelled_caught
         parent.process.kill()
     await wait_until(lambda: not is_running(pid))
 

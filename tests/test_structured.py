@@ -78,7 +78,7 @@ async def _counts(node: Node, member: Member, key: str) -> Counts:
 
 
 async def _wait_counts(node: Node, member: Member, key: str, **expected: int) -> None:
-    """Return once the counts are, or exceed, what is expected."""
+    """Return once the counts are what is expected."""
     with trio.fail_after(DEADLINE_S):
         while True:
             counts = await _counts(node, member, key)

@@ -48,8 +48,11 @@ async def test_a_template_is_in_every_group_with_an_instance_of_its_own(start_no
         assert instance.context.local is node.local
 
 
-async def test_a_template_is_called_by_another_node_under_the_name_of_the_group(start_node: StartNode) -> None:
-    node, caller = await start_node(), await start_node()
+@pytest.mark.parametrize("transport", ["link", "http"])
+async def test_a_template_is_called_by_another_node_under_the_name_of_the_group(
+    start_node: StartNode, transport: Any
+) -> None:
+    node, caller = await start_node(), await start_node(NodeConfig(transport=transport))
     node.register_template("census", Census)
     await node.local.groups.put("browncs", [node.address])
     for gid in ("browncs", "all"):

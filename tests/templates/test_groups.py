@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from tests.samples import subset_of_one
+from tests.samples import COLLIDING, subset_of_one
 from trionet import (
     CodeRefused,
     EmptyGroup,
@@ -14,6 +14,7 @@ from trionet import (
     NodeUnreachable,
     Remote,
     Replies,
+    SIDCollision,
 )
 
 StartNode = Callable[..., Awaitable[Node]]
@@ -143,6 +144,8 @@ async def test_what_is_no_address_is_the_callers_mistake_and_no_member_is_called
         await group.groups.put("atlas", [nonsense])
     with pytest.raises(MalformedRequest):
         await group.groups.add("atlas", nonsense)
+    with pytest.raises(SIDCollision):
+        await group.groups.put("atlas", COLLIDING)
     assert (await group.status.get("counts")).value == 2  # these two
 
 

@@ -39,6 +39,7 @@ class Comm:
         self._own: NodeAddress | None = None
         self._prefix = secrets.token_hex(8)
         self._numbers = itertools.count(1)
+        self._checked: Remote | None = None
 
     def begin(self, address: NodeAddress) -> None:
         """Take the node's own address, once it is known."""
@@ -70,7 +71,9 @@ class Comm:
             IndefiniteError: the call may have run.
         """
         args = check_args(args)
-        remote.check(with_node=True)
+        if remote is not self._checked:  # it is frozen, and mostly used again
+            remote.check(with_node=True)
+            self._checked = remote
         assert remote.node is not None
         if orphans == "report":
             return await self.call(remote.node, self.prepare(args, {}, remote))

@@ -188,13 +188,14 @@ class HandPeer:
 
 @asynccontextmanager
 async def connect(
-    node: Node, own: Hello | None = None, *, receive_buffer_bytes: int | None = None
+    node: Node | NodeAddress, own: Hello | None = None, *, receive_buffer_bytes: int | None = None
 ) -> AsyncGenerator[HandPeer]:
     """Make a link to `node`."""
     sock = trio.socket.socket()
     if receive_buffer_bytes is not None:
         sock.setsockopt(SOL_SOCKET, SO_RCVBUF, receive_buffer_bytes)
-    await sock.connect((node.address.ip, node.address.port))
+    address = node.address if isinstance(node, Node) else node
+    await sock.connect((address.ip, address.port))
     async with trio.SocketStream(sock) as stream:
         peer = HandPeer(stream)
         await peer.shake_hands(own or hello())

@@ -234,17 +234,20 @@ async def test_an_answer_over_the_limit_is_a_remote_error_and_the_link_lives(sta
     one, other = await start(SMALL), await start(SMALL, make=bytes)
     await call(one, other, "echo")
     (link,) = links(one)
-    with pytest.raises(RemoteError, match="MessageTooLarge: a value of 131,077 bytes is over the caller's limit"):
+    with pytest.raises(RemoteError, match="MessageTooLarge: a value of 131,077 bytes is over the limit"):
         await call(one, other, "make", SMALL.max_message_bytes)
     assert len(await call(one, other, "make", SMALL.max_message_bytes - 1000)) == SMALL.max_message_bytes - 1000
     assert links(one) == [link]
 
 
-async def test_the_callers_limit_counts_for_answers_and_not_that_of_the_node_that_answers(start: Start) -> None:
-    one, other = await start(SMALL), await start(make=bytes)
-    with pytest.raises(RemoteError, match="over the caller's limit"):
+@pytest.mark.parametrize("configs", [(SMALL, NodeConfig()), (NodeConfig(), SMALL)], ids=["the caller's", "the other's"])
+async def test_the_smaller_limit_of_the_two_counts_for_answers(
+    start: Start, configs: tuple[NodeConfig, NodeConfig]
+) -> None:
+    one, other = await start(configs[0]), await start(configs[1], make=bytes)
+    with pytest.raises(RemoteError, match="over the limit"):
         await call(one, other, "make", 2 * SMALL.max_message_bytes)
-    await call(other, one, "echo", bytes(1000))
+    assert len(await call(one, other, "make", SMALL.max_message_bytes - 1000)) == SMALL.max_message_bytes - 1000
 
 
 async def test_a_request_over_the_peers_limit_is_refused_at_the_sender(start: Start) -> None:

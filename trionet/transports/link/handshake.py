@@ -54,10 +54,10 @@ async def accept(stream: SocketStream, own: Hello, first: bytes) -> tuple[Hello,
 
 
 async def _read_hello(stream: SocketStream, data: bytes) -> tuple[Hello, bytes]:
+    _check_preface(data)
     while len(data) < len(PREFACE):
         data += await _receive(stream)
         _check_preface(data)
-    _check_preface(data)
     decoder, data = FrameDecoder(), data[len(PREFACE) :]
     while True:
         try:

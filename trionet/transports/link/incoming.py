@@ -80,8 +80,11 @@ class IncomingCalls:
         self._nursery = nursery
         self._on_release = on_release
         self._on_idle = on_idle
-        self._max_bytes = min(peer.max_message_bytes, peer.window_bytes)
+        self._max_bytes = min(peer.max_message_bytes, peer.window_bytes, own.max_message_bytes)
         self._running: dict[int, _Running] = {}
+        self._long_bytes = 0
+        self._most_long_bytes = _WINDOWS_OF_ANSWERS * min(peer.window_bytes, own.window_bytes)
+        self._long_answered = trio.lowlevel.ParkingLot()
 
     def __len__(self) -> int:
         return len(self._running)
@@ -98,7 +101,7 @@ class IncomingCalls:
         awaitable: Awaitable[Any] | None = None
         try:
             prepared = self._prepare(frame)
-            if prepared.method.is_sync and self._outbox.has_room:
+            if prepared.method.is_sync and self._has_room:
                 value = prepared.begin()
                 if not hasattr(value, "__await__"):
                     self._answer_now(number, held_bytes, self._encoded_reply(number, value))
@@ -111,6 +114,8 @@ class IncomingCalls:
         if prepared.method.is_stream:
             self._nursery.start_soon(self._run_stream, running, prepared)
         else:
+            if awaitable is None and not self._has_room:
+                awaitable = self._begun_later(prepared)
             self._nursery.start_soon(self._run_call, running, prepared, awaitable)
 
     def take_cancel(self, frame: Cancel) -> None:
@@ -154,18 +159,44 @@ class IncomingCalls:
             self._let_go(held_bytes)
         else:
             running = self._running[number] = _Running(number, held_bytes, 0)
-            self._nursery.start_soon(self._answer, running, encoded)
+            self._long_bytes += len(encoded)
+            self._nursery.start_soon(self._answer_long, running, encoded)
+
+    @property
+    def _has_room(self) -> bool:
+        """Whether no answer needs to wait before it is made."""
+        return self._outbox.has_room and self._long_bytes <= self._most_long_bytes
+
+    async def _room(self) -> None:
+        """Wait while too much of what was answered waits to be written."""
+        await self._outbox.room()
+        while self._long_bytes > self._most_long_bytes:
+            await self._long_answered.park()
+
+    async def _begun_later(self, prepared: PreparedCall) -> Any:
+        await self._room()
+        value = prepared.begin()
+        return await value if hasattr(value, "__await__") else value
 
     async def _run_call(self, running: _Running, prepared: PreparedCall, awaitable: Awaitable[Any] | None) -> None:
         try:
             value = await prepared.finish(running.scope, awaitable)
-            await self._outbox.room()  # before the value is encoded, so that fewer encoded ones wait
-            encoded = self._encoded_reply(running.number, value)
+            encoded = await self._encoded_in_turn(running, value)
         except HandlerCancelled:
             encoded = encode_frame(Cancelled(running.number))
         except TrionetError as exc:
             encoded = self._encoded_error(running.number, exc)
         await self._answer(running, encoded)
+
+    async def _encoded_in_turn(self, running: _Running, value: Any) -> bytes:
+        """Return the reply once there is room for it, so that fewer encoded ones wait; or that it isn't wanted now."""
+        if not self._has_room:
+            running.scope = trio.CancelScope()
+            with running.scope:
+                await self._room()
+            if running.scope.cancelled_caught:
+                return encode_frame(Cancelled(running.number))
+        return self._encoded_reply(running.number, value)
 
     async def _run_stream(self, running: _Running, prepared: PreparedCall) -> None:
         try:
@@ -198,13 +229,22 @@ class IncomingCalls:
     async def _answer(self, running: _Running, encoded: bytes) -> None:
         """Send the answer; the call is over then."""
         if len(encoded) > CHUNK_BYTES:
-            running.scope = trio.CancelScope()
-            with running.scope:
-                await self._outbox.send_long(encoded, REPLIES, _ignore)
-                encoded = b""
-            encoded = encoded and encode_frame(Cancelled(running.number))
+            self._long_bytes += len(encoded)
+            await self._answer_long(running, encoded)
         else:
             await self._outbox.room()
+            self._end(running, encoded)
+
+    async def _answer_long(self, running: _Running, encoded: bytes) -> None:
+        """Send an answer that counts among the long ones already."""
+        running.scope = trio.CancelScope()
+        with running.scope:
+            await self._outbox.send_long(encoded, REPLIES, _ignore)
+        self._long_bytes -= len(encoded)
+        self._long_answered.unpark_all()
+        self._end(running, encode_frame(Cancelled(running.number)) if running.scope.cancelled_caught else b"")
+
+    def _end(self, running: _Running, encoded: bytes) -> None:
         del self._running[running.number]
         if encoded:
             self._outbox.put_encoded(encoded)
@@ -234,11 +274,13 @@ class IncomingCalls:
     def _encoded_value(self, value: Any) -> bytes:
         encoded = MESSAGEPACK.encode(value)
         if len(encoded) + _FRAME_OVERHEAD_BYTES > self._max_bytes:
-            raise MessageTooLarge(f"a value of {len(encoded):,} bytes is over the caller's limit")
+            raise MessageTooLarge(f"a value of {len(encoded):,} bytes is over the limit")
         return encoded
 
 
 _FRAME_OVERHEAD_BYTES = 64
+_WINDOWS_OF_ANSWERS = 4
+"""How many times the window the long answers may be that wait, or are on their way, before no call begins."""
 _NOTHING: dict[str, Any] = {}
 _TEXTS_PER_MESSAGE = 32  # eight of four bytes for each character
 

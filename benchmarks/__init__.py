@@ -1,0 +1,1 @@
+"""Benchmarks: ``python -m benchmarks calls|fanout|links|bulk|all``; see `__main__`."""

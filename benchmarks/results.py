@@ -1,0 +1,120 @@
+"""What a benchmark found, as a table for people and as data.
+
+Ratios are taken within a round, where all peers met the same machine, and then their median: a busy machine changes
+the times, and hardly the ratios.
+"""
+
+from __future__ import annotations
+
+import statistics
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Must", "Result", "Samples", "formatted", "median", "percentile", "ratio"]
+
+Samples = dict[str, list[float | None]]
+"""Name to one number for each round; None for a round that failed."""
+
+
+class Must(msgspec.Struct, frozen=True):
+    """A promise, and what was measured.
+
+    Attributes:
+        what: the measure.
+        limit: the promised number.
+        at_least: whether the measured number is to be at least, or at most, that.
+        measured: None when it could not be measured.
+        unit: of both.
+    """
+
+    what: str
+    limit: float
+    at_least: bool
+    measured: float | None
+    unit: str = "x"
+
+    @property
+    def is_kept(self) -> bool | None:
+        """Whether the promise is kept; None when nobody knows."""
+        if self.measured is None:
+            return None
+        return self.measured >= self.limit if self.at_least else self.measured <= self.limit
+
+    def __str__(self) -> str:
+        verdict = {True: "kept", False: "MISSED", None: "not measured"}[self.is_kept]
+        relation = "at least" if self.at_least else "at most"
+        return (
+            f"{self.what}: {formatted(self.measured)} {self.unit} (must: {relation} {formatted(self.limit)}), {verdict}"
+        )
+
+
+class Result(msgspec.Struct):
+    """What one benchmark found.
+
+    Attributes:
+        title: what was measured, in one line.
+        columns: the table's headings.
+        rows: its rows, of texts and numbers.
+        samples: every sample, by measure and then by peer.
+        musts: the promises.
+        problems: what did not work, in sentences.
+        skipped: peers that were left out, and why.
+    """
+
+    title: str
+    columns: list[str]
+    rows: list[list[Any]] = []
+    samples: dict[str, Samples] = {}
+    musts: list[Must] = []
+    problems: list[str] = []
+    skipped: list[str] = []
+
+    def shown(self) -> str:
+        """Return it as text."""
+        table = [self.columns, *([formatted(cell) for cell in row] for row in self.rows)]
+        widths = [max(len(row[index]) for row in table) for index in range(len(self.columns))]
+        lines = ["", self.title, ""]
+        for number, row in enumerate(table):
+            cells = [
+                row[0].ljust(widths[0]),
+                *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
+            ]
+            lines.append("  ".join(cells).rstrip())
+            if number == 0:
+                lines.append("  ".join("-" * width for width in widths))
+        lines += ["", *(f"must    {must}" for must in self.musts)]
+        lines += [f"skipped {text}" for text in self.skipped]
+        lines += [f"PROBLEM {text}" for text in self.problems]
+        return "\n".join(lines)
+
+
+def formatted(cell: Any) -> str:
+    """Return a number with three significant digits, or a text as it is."""
+    if cell is None:
+        return "-"
+    if not isinstance(cell, float):
+        return str(cell)
+    if abs(cell) >= 100:
+        return f"{cell:,.0f}"
+    return f"{cell:.3g}"
+
+
+def median(numbers: Sequence[float | None]) -> float | None:
+    """Return the median of those that are there."""
+    found = [number for number in numbers if number is not None]
+    return statistics.median(found) if found else None
+
+
+def ratio(of: Sequence[float | None], to: Sequence[float | None]) -> float | None:
+    """Return the median of the ratios of two peers, round by round."""
+    return median([a / b for a, b in zip(of, to, strict=True) if a is not None and b])
+
+
+def percentile(numbers: Sequence[float | None], share: float) -> float | None:
+    """Return the number below which `share` of those that are there lie (nearest rank)."""
+    ordered = sorted(number for number in numbers if number is not None)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None

@@ -11,7 +11,19 @@ import pytest
 import trio
 
 from tests.launchers.families import Family, marked_family
-from tests.launchers.misfit import SERVICES, ask, fail_to_start, leave, note, say_and_exit, stop_soon
+from tests.launchers.misfit import (
+    SERVICES,
+    ask,
+    ask_in_vain,
+    fail_to_start,
+    leave,
+    note,
+    say_and_exit,
+    sleep_at_start,
+    spin_at_start,
+    spin_file,
+    stop_soon,
+)
 from tests.launchers.spawner import Wishes, open_spawner
 from tests.waiting import DEADLINE_S, is_running, wait_until
 from trionet import (
@@ -20,6 +32,7 @@ from trionet import (
     Node,
     NodeAddress,
     NodeConfig,
+    NodeUnreachable,
     Remote,
     SpawnError,
     open_node,
@@ -120,14 +133,25 @@ async def test_a_node_that_stops_itself_in_on_start_has_booted_and_ended(parent:
 
 
 @each_launcher
-async def test_a_cancelled_spawn_stops_the_node_that_is_booting(parent: Node, family: Family, launcher: str) -> None:
-    before = len(await family.wait_for(0))
+@pytest.mark.parametrize("on_start", [sleep_at_start, spin_at_start])
+async def test_a_cancelled_spawn_stops_the_node_that_is_booting(
+    parent: Node,
+    family: Family,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    launcher: str,
+    on_start: Callable[[Node], None],
+) -> None:
+    for name, value in spin_file(tmp_path / "pid").items():
+        monkeypatch.setenv(name, value)
     async with trio.open_nursery() as nursery:
-        config = misfit(launcher, on_start="tests.launchers.misfit:sleep_at_start")
-        nursery.start_soon(parent.local.status.spawn, config)
-        await family.wait_for(before + (2 if launcher == "forkserver" else 1))
+        nursery.start_soon(parent.local.status.spawn, misfit(launcher, on_start=on_start, stop_grace_s=0))
+        if on_start is spin_at_start:
+            await wait_until((tmp_path / "pid").exists)
+        pids = await family.wait_for(2 if launcher == "forkserver" else 1)
         nursery.cancel_scope.cancel()
-    await family.wait_for(1 if launcher == "forkserver" else 0)
+    assert len(family.pids()) == len(pids) - 1
+    await parent.prewarm()  # the spawner goes on
 
 
 # ------------------------------------------------------------------------------------------------------------- leaving
@@ -279,8 +303,7 @@ async def test_a_crash_is_seen_by_the_parent_at_once_with_its_status(parent: Nod
     os.kill(await ask(parent, killed, "pid"), signal.SIGKILL)
     assert await anext(events) == ChildEnded(node=str(killed), status=-signal.SIGKILL)
 
-    with suppress(Exception):
-        await ask(parent, quitting, "exit", 3)
+    await ask_in_vain(parent, quitting, "exit", 3)
     assert await anext(events) == ChildEnded(node=str(quitting), status=3)
 
     await parent.local.comm.send([], Remote(node=stopped, service="status", method="stop"))
@@ -323,9 +346,10 @@ async def test_a_restart_policy_says_after_which_ends_a_node_is_started_again(
 
 
 async def is_there(node: Node, address: NodeAddress) -> bool:
-    with suppress(Exception):
+    try:
         return bool(await ask(node, address, "pid"))
-    return False
+    except NodeUnreachable:
+        return False
 
 
 # ----------------------------------------------------------------------------------------- what belongs to a process

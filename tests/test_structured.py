@@ -5,19 +5,18 @@ from __future__ import annotations
 import os
 import random
 import signal
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
 
 from tests.crowd import Counts, Member, open_crowd
+from tests.transports.link.ends import events_of
 from tests.waiting import DEADLINE_S, wait_until
 from trionet import (
     ConnectionLost,
-    Event,
     IndefiniteError,
     Node,
     NodeAddress,
@@ -28,7 +27,7 @@ from trionet import (
 from trionet.transports.link.flow import RoundTrip
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+    from collections.abc import Awaitable, Callable, Generator
 
     StartNode = Callable[..., Awaitable[Node]]
 
@@ -88,22 +87,6 @@ async def _wait_counts(node: Node, member: Member, key: str, **expected: int) ->
 
 def _addresses(members: list[Member]) -> list[NodeAddress]:
     return [member.address for member in members]
-
-
-@asynccontextmanager
-async def _events(node: Node) -> AsyncGenerator[list[Event]]:
-    """Give a list that the node's events of the block come to be in."""
-    seen, events = list[Event](), node.events()
-
-    async def collect() -> None:
-        async for event in events:
-            seen.append(event)
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(collect)
-        yield seen
-        await wait_all_tasks_blocked()
-        nursery.cancel_scope.cancel()
 
 
 # ---- deadlines
@@ -184,7 +167,7 @@ async def test_a_cancelled_fan_out_over_20_nodes_leaves_no_handler_running_a_hun
 ) -> None:
     rng = random.Random(seed := random.randrange(2**32))
     await caller.local.groups.put(GROUP, _addresses(crowd))
-    async with _events(caller) as events:
+    async with events_of(caller) as events:
         for number in range(ROUNDS):
             counts = await _cancelled_fan_out(caller, crowd, f"fan-out {number}", rng)
             assert len(counts) == NODES
@@ -200,7 +183,7 @@ async def test_a_cancelled_fan_out_over_20_nodes_leaves_no_handler_running_a_hun
 async def test_with_the_grace_as_it_is_what_may_be_running_has_been_reported(caller: Node, crowd: list[Member]) -> None:
     rng = random.Random(seed := random.randrange(2**32))
     await caller.local.groups.put(GROUP, _addresses(crowd))
-    async with _events(caller) as events:
+    async with events_of(caller) as events:
         for number in range(10 * ROUNDS):
             counts = await _cancelled_fan_out(caller, crowd, f"soak {number}", rng)
             running = sum(each["running"] for each in counts.values())
@@ -212,7 +195,7 @@ async def test_cancellation_goes_through_three_hops_and_back_before_the_scope_ex
     caller: Node, crowd: list[Member], patience: None
 ) -> None:
     hops = crowd[:3]
-    async with _events(caller) as events:
+    async with events_of(caller) as events:
         for number in range(20):
             key = f"three hops {number}"
             async with trio.open_nursery() as nursery:
@@ -250,7 +233,7 @@ async def test_moving_on_from_a_frozen_peer_takes_the_time_plus_the_grace_and_ra
         await _counts(caller, peer, "before")
     with _frozen(peer):
         await _wait_frozen(peer)
-        async with _events(caller) as events:
+        async with events_of(caller) as events:
             begun = trio.current_time()
             with trio.move_on_after(0.5) as scope:
                 await _call(caller, peer, "hold", "frozen")
@@ -273,7 +256,7 @@ async def test_of_a_fan_out_only_the_frozen_member_is_reported(caller: Node, vic
     await group.comm.send(["before"], Remote(service="tally", method="counts"))
     with _frozen(frozen):
         await _wait_frozen(frozen)
-        async with _events(caller) as events:
+        async with events_of(caller) as events:
             with trio.move_on_after(0.5) as scope:
                 await group.comm.send(["some"], Remote(service="tally", method="hold"))
             assert scope.cancelled_caught

@@ -47,7 +47,7 @@ from .replies import Aggregate, Replies
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["JSON", "MAX_DEPTH", "MESSAGEPACK", "Codec", "register_type"]
+__all__ = ["JSON", "MAX_DEPTH", "MESSAGEPACK", "Codec", "refuse_extension", "register_type"]
 
 MAX_DEPTH: Final = 64
 """How deep containers may nest in a value that travels."""
@@ -264,7 +264,8 @@ def _raise_float(content: Any, _: int) -> float:
     return float(content)  # another nan each time: one object would be one key of a dict
 
 
-def _refuse_extension(code: int, _: memoryview) -> Any:
+def refuse_extension(code: int, _: memoryview) -> Any:
+    """Raise `DecodeError`: MessagePack's extension types are no values of ours."""
     raise DecodeError(f"unknown extension type {code}")
 
 
@@ -313,7 +314,7 @@ class Codec:
             self._encode, self._decode = msgspec.json.Encoder().encode, msgspec.json.Decoder().decode
         else:
             self._encode = msgspec.msgpack.Encoder().encode
-            self._decode = msgspec.msgpack.Decoder(ext_hook=_refuse_extension).decode
+            self._decode = msgspec.msgpack.Decoder(ext_hook=refuse_extension).decode
 
     def encode(self, value: Any) -> bytes:
         """Return `value` as bytes.

@@ -113,11 +113,12 @@ class Calls:
         self._waiting: dict[int, trio.lowlevel.Task] = {}
         self._prefix = secrets.token_hex(8)
         self._number = 0
+        self._came = 0
 
     async def echo(self, value: str) -> str:
         """Make one call."""
         self._number = number = self._number + 1
-        is_alone = not self._waiting
+        is_alone = not self._waiting and self._came < 2
         self._waiting[number] = trio.lowlevel.current_task()
         call = CallFrame(number, "local", "echo", "plain", [value], None, f"{self._prefix}-{number:x}", None)
         await self._wire.put(encode_frame(call), is_alone=is_alone)
@@ -127,6 +128,7 @@ class Calls:
     async def read(self) -> None:
         """Wake who waits for what comes."""
         while (frames := await self._wire.read()) is not None:
+            self._came = len(frames)
             for reply in frames:
                 trio.lowlevel.reschedule(self._waiting.pop(reply.in_reply_to), outcome.Value(reply.value))
 

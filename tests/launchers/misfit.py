@@ -11,18 +11,29 @@ import signal
 import subprocess
 import sys
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
 
 from tests.waiting import wait_until
-from trionet import NodeAddress, Remote, current_call, rpc
+from trionet import IndefiniteError, NodeAddress, Remote, TemporarilyUnavailable, current_call, rpc
 
 if TYPE_CHECKING:
     from trionet import Node
 
-__all__ = ["SERVICES", "Misfit", "ask", "fail_to_start", "say_and_exit", "speak_up", "spin_at_start", "spin_file"]
+__all__ = [
+    "SERVICES",
+    "Misfit",
+    "ask",
+    "ask_in_vain",
+    "fail_to_start",
+    "say_and_exit",
+    "speak_up",
+    "spin_at_start",
+    "spin_file",
+]
 
 SERVICES = {"misfit": "tests.launchers.misfit:Misfit"}
 """What the nodes of these tests start with."""
@@ -199,6 +210,12 @@ def _spin(file: str) -> NoReturn:
 async def ask(node: Node, address: NodeAddress, method: str, *args: Any) -> Any:
     """Call the misfit of the node at `address`."""
     return await node.local.comm.send(list(args), Remote(node=address, service="misfit", method=method))
+
+
+async def ask_in_vain(node: Node, address: NodeAddress, method: str, *args: Any) -> None:
+    """Call the misfit for what ends its process, or comes when that ends."""
+    with suppress(IndefiniteError, TemporarilyUnavailable):
+        await ask(node, address, method, *args)
 
 
 def _write(file: str) -> None:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 import trio
 
-from tests.launchers.misfit import SERVICES, ask, fail_to_start
+from tests.launchers.misfit import SERVICES, ask, ask_in_vain, fail_to_start
 from tests.waiting import DEADLINE_S, is_running, wait_until
-from trionet import ChildEnded, ConnectionLost, NodeConfig, NodeUnreachable, Remote, SpawnError, SSHLauncher, open_node
+from trionet import ChildEnded, NodeConfig, NodeUnreachable, Remote, SpawnError, SSHLauncher, open_node
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -197,11 +197,6 @@ async def test_so_it_does_when_its_event_loop_is_blocked(launcher: SSHLauncher, 
             (client,) = family.pids()
             os.kill(client, signal.SIGKILL)
             await wait_until(lambda: not is_running(pid))
-
-
-async def ask_in_vain(node: Node, address: NodeAddress, method: str, *args: object) -> None:
-    with suppress(ConnectionLost):
-        await ask(node, address, method, *args)
 
 
 async def test_a_node_that_ends_there_is_seen_here_with_its_status(launcher: SSHLauncher) -> None:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from tests.launchers.misfit import SERVICES, ask, crash_later, speak_up
+from tests.launchers.misfit import SERVICES, ask, ask_in_vain, crash_later, speak_up
 from tests.waiting import DEADLINE_S, wait_until
 from trionet import ChildEnded, NodeAddress, NodeConfig, SpawnError, open_node
+from trionet.launchers.lineage import ORPHANED_S
 from trionet.launchers.subprocess import supervise
 from trionet.launchers.supervised import MAX_LINE_BYTES, Boot, Report, address_from, boot_for, encode_line
 
@@ -60,16 +61,16 @@ async def test_no_command_line_shows_the_configuration(family: Family, launcher:
 @slow
 async def test_a_node_that_is_told_to_stop_has_all_the_time_of_its_grace(tmp_path: Path, family: Family) -> None:
     with trio.fail_after(DEADLINE_S):
-        async with open_node() as node, trio.open_nursery() as nursery:
-            for launcher in LAUNCHERS:
-                config = NodeConfig(services=SERVICES, launcher=launcher, stop_grace_s=30)
-                address = await node.local.status.spawn(config)
-                # More than it would have if its parent were gone.
-                nursery.start_soon(ask, node, address, "linger", 3.5, str(tmp_path / launcher))
-            await wait_until(lambda: len(list(tmp_path.glob("* begun"))) == len(LAUNCHERS))
-            nursery.cancel_scope.cancel()
-        assert not family.pids()
-    assert all((tmp_path / launcher).exists() for launcher in LAUNCHERS)
+        async with open_node() as caller, trio.open_nursery() as nursery:
+            async with open_node() as node:
+                for launcher in LAUNCHERS:
+                    config = NodeConfig(services=SERVICES, launcher=launcher, stop_grace_s=30)
+                    address = await node.local.status.spawn(config)
+                    file = str(tmp_path / launcher)
+                    nursery.start_soon(ask_in_vain, caller, address, "linger", ORPHANED_S + 0.5, file)
+                await wait_until(lambda: len(list(tmp_path.glob("* begun"))) == len(LAUNCHERS))
+            assert not family.pids()
+            assert all([(tmp_path / launcher).exists() for launcher in LAUNCHERS])  # noqa: C419  shows which
 
 
 @slow

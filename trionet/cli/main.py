@@ -19,12 +19,18 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     commands.add_parser("demo", help="start a group of nodes, call it, stop it, and check what was seen")
     node = commands.add_parser("node", help="run one node; the same as trionet-node", add_help=False)
     node.add_argument("arguments", nargs=argparse.REMAINDER)
+    up = commands.add_parser("up", help="run several nodes that know each other, until Ctrl-C", add_help=False)
+    up.add_argument("arguments", nargs=argparse.REMAINDER)
     options, rest = parser.parse_known_args(argv)
     try:
         if options.command == "node":
             from .node import main as node_main
 
             node_main([*rest, *options.arguments])
+        if options.command == "up":
+            from .up import main as up_main
+
+            up_main([*rest, *options.arguments])
         if rest:
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
         from .demo import demo

@@ -6,8 +6,7 @@ import argparse
 import logging
 import os
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 import trio
@@ -15,6 +14,7 @@ import trio
 from trionet.config import NodeConfig, parse_setting
 from trionet.errors import ConfigError, TrionetError
 
+from .arguments import Parser, import_from_working_directory, settings_from
 from .serving import Interrupted, prepare_process, serve
 from .supervised import run_piped
 
@@ -66,15 +66,8 @@ exit status: 0 stopped, 1 failed, 2 wrong usage or configuration, 130 interrupte
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="trionet-node",
         description=_DESCRIPTION,
         epilog=_EPILOG,
@@ -108,8 +101,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 
 def _run(options: argparse.Namespace) -> int:
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # where people keep the services that they name
+    import_from_working_directory()
     config = _config(options)
     prepare_process(config)
     try:
@@ -128,33 +120,13 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _config(options: argparse.Namespace) -> NodeConfig:
-    settings: dict[str, Any] = {}
-    source = options.config or os.environ.get("TRIONET_CONFIG")
-    if source:
-        settings |= _settings_from(source)
-    settings |= _checked(NodeConfig.settings_from_environment(), "environment")
+    settings = settings_from(options.config)
     for name in ("ip", "port", "advertise_ip", "on_start", "insecure", "log_level"):
         if (text := getattr(options, name)) is not None:
             settings[name] = parse_setting(name, text, source=f"--{name.replace('_', '-')}")
     config = NodeConfig.from_mapping(settings, source="command line")
     config.check_bind()
     return config
-
-
-def _checked(settings: dict[str, Any], source: str) -> dict[str, Any]:
-    """Return `settings`, or raise a `ConfigError` that says where the wrong one stands."""
-    NodeConfig.from_mapping(settings, source=source)
-    return settings
-
-
-def _settings_from(source: str) -> dict[str, Any]:
-    if not source.lstrip().startswith("{"):
-        return _checked(NodeConfig.settings_from_file(Path(source)), source)
-    try:
-        settings: dict[str, Any] = msgspec.json.decode(source)
-    except msgspec.DecodeError as exc:
-        raise ConfigError(f"--config: {exc}") from exc
-    return _checked(settings, "--config")
 
 
 def _announce(node: Node, *, as_json: bool) -> None:

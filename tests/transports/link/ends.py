@@ -9,9 +9,10 @@ from socket import SO_LINGER, SO_RCVBUF, SOL_SOCKET
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from tests.waiting import DEADLINE_S, wait_until
-from trionet import Node, NodeAddress, Remote
+from trionet import Event, Node, NodeAddress, Remote
 from trionet.transports.link.frames import (
     PREFACE,
     CallFrame,
@@ -27,6 +28,7 @@ from trionet.transports.link.frames import (
 )
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from trionet.transports.link.connection import Link
@@ -39,8 +41,11 @@ __all__ = [
     "HandPeer",
     "Hold",
     "call",
+    "cancel_when",
     "chosen_link",
     "connect",
+    "count_writes",
+    "events_of",
     "hello",
     "links",
     "listen",
@@ -145,15 +150,13 @@ class HandPeer:
         if chunk.last:
             self._whole.append((decode_frame(self._parts.pop(chunk.transfer)), len(encoded)))
 
-    async def receive_call(self) -> tuple[CallFrame, int]:
-        """Return the next call that is complete, and how many chunked bytes it is, which count against the window."""
-        while True:
-            while self._whole:
-                frame, size = self._whole.popleft()
-                assert isinstance(frame, CallFrame)
-                return frame, size
-            if isinstance(frame := await self.receive(), CallFrame):
+    async def receive_whole(self) -> tuple[Frame, int]:
+        """Return the next frame that is complete, and how many chunked bytes it is, which count against the window."""
+        while not self._whole:
+            frame = await self.receive()
+            if not isinstance(frame, Chunk):
                 return frame, 0
+        return self._whole.popleft()
 
     async def _read(self) -> bytes:
         with trio.fail_after(DEADLINE_S):
@@ -281,6 +284,38 @@ async def call(node: Node, to: Node | NodeAddress, method: str, *args: Any, **op
     return await node.local.comm.send(list(args), Remote(node=address, service="probe", method=method), **options)
 
 
+@asynccontextmanager
+async def events_of(node: Node) -> AsyncGenerator[list[Event]]:
+    """Give a list that the node's events of the block come to be in."""
+    seen = list[Event]()
+
+    async def collect() -> None:
+        async for event in events:
+            seen.append(event)
+
+    async with trio.open_nursery() as nursery:
+        events = node.events()
+        nursery.start_soon(collect)
+        yield seen
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+
+
+async def cancel_when(predicate: Callable[[], bool], call: Callable[[], Awaitable[object]]) -> None:
+    """Make a call, and cancel it once `predicate()` holds; return when its scope has exited."""
+
+    async def run() -> None:
+        with scope:
+            await call()
+
+    async with trio.open_nursery() as nursery:
+        scope = trio.CancelScope()
+        nursery.start_soon(run)
+        await passes_until(predicate)
+        scope.cancel()
+    assert scope.cancelled_caught
+
+
 def transport(node: Node) -> LinkTransport:
     found: LinkTransport = node._endpoint._links  # type: ignore[attr-defined]  # noqa: SLF001  a look inside
     return found
@@ -298,6 +333,29 @@ def outbox(link: Link) -> Outbox:
 def chosen_link(node: Node, peer: NodeAddress) -> Link:
     """Return the link that the node's calls to `peer` go out on."""
     return transport(node)._links[peer]  # noqa: SLF001  a look inside
+
+
+class _CountingSocket:
+    """A socket that notes how many bytes each write has written."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self.writes: list[int] = []
+
+    def send(self, data: bytes) -> int:
+        sent = self._sock.send(data)
+        self.writes.append(sent)
+        return sent
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+
+def count_writes(link: Link) -> list[int]:
+    """Return a list that the sizes of the link's writes come to be in."""
+    sock = _CountingSocket(outbox(link)._sock)  # noqa: SLF001  a look inside
+    outbox(link)._sock = sock  # type: ignore[assignment]  # noqa: SLF001
+    return sock.writes
 
 
 def socket_names(link: Link) -> tuple[Any, Any]:

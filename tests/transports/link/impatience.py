@@ -10,11 +10,11 @@ from trionet.transports.link import connection
 if TYPE_CHECKING:
     from trionet import Node
 
-SILENCE_S = 3.0
+SILENCE_S = 2.0
 
 
 async def expose_impatiently(node: Node) -> None:
-    """Offer the service ``tally``, and take three seconds of silence for the end of a peer, in this process."""
+    """Offer the service ``tally``, and take two seconds of silence for the end of a peer, in this process."""
     assert connection._SILENCE_S == 30  # noqa: SLF001  what stands in for it
     connection._SILENCE_S = SILENCE_S  # type: ignore[misc]  # noqa: SLF001
     await expose(node)

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import logging
 import random
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.transports.link.ends import (
     MIB,
     HandPeer,
     Hold,
     call,
+    cancel_when,
     connect,
-    hello,
+    events_of,
     links,
     listen,
     outbox,
-    passes_until,
 )
-from tests.waiting import DEADLINE_S, wait_until
-from trionet import Event, Node, NodeAddress, NodeConfig, OrphanedCall, OrphanedCalls, Remote, current_call
-from trionet.transports.link.flow import RoundTrip
+from tests.waiting import DEADLINE_S
+from trionet import Node, NodeConfig, Remote, current_call
 from trionet.transports.link.frames import (
     CHUNK_BYTES,
     Abandon,
@@ -41,39 +37,9 @@ from trionet.transports.link.frames import (
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
+    from trio.testing import MockClock
+
     Start = Callable[..., Awaitable[Node]]
-
-
-@asynccontextmanager
-async def _events(node: Node) -> AsyncGenerator[list[Event]]:
-    """Give a list that the node's events of the block come to be in."""
-    seen = list[Event]()
-
-    async def collect() -> None:
-        async for event in events:
-            seen.append(event)
-
-    async with trio.open_nursery() as nursery:
-        events = node.events()
-        nursery.start_soon(collect)
-        yield seen
-        await wait_all_tasks_blocked()
-        nursery.cancel_scope.cancel()
-
-
-async def _cancel_when(predicate: Callable[[], bool], call: Callable[[], Awaitable[object]]) -> None:
-    """Make a call, and cancel it once `predicate()` holds; return when its scope has exited."""
-
-    async def run() -> None:
-        with scope:
-            await call()
-
-    async with trio.open_nursery() as nursery:
-        scope = trio.CancelScope()
-        nursery.start_soon(run)
-        await passes_until(predicate)
-        scope.cancel()
-    assert scope.cancelled_caught
 
 
 # ---- confirmed
@@ -82,9 +48,9 @@ async def _cancel_when(predicate: Callable[[], bool], call: Callable[[], Awaitab
 async def test_the_handler_has_finished_when_the_callers_scope_exits(start: Start) -> None:
     hold = Hold()
     one, other = await start(), await start(hold=hold.handle)
-    async with _events(one) as events:
+    async with events_of(one) as events:
         for count in range(1, 21):
-            await _cancel_when(lambda count=count: hold.started == count, lambda: call(one, other, "hold"))  # type: ignore[misc]
+            await cancel_when(lambda count=count: hold.started == count, lambda: call(one, other, "hold"))  # type: ignore[misc]
             assert (hold.running, hold.cancelled) == (0, count)  # with no checkpoint in between
     assert events == []
     assert len(links(one)) == 1
@@ -110,7 +76,7 @@ async def test_cancellation_goes_on_to_the_calls_that_the_handler_has_made(start
         return await call(middle, last, "hold")
 
     middle, first = await start(pass_on=pass_on), await start()
-    await _cancel_when(lambda: hold.running == 1, lambda: call(first, middle, "pass_on"))
+    await cancel_when(lambda: hold.running == 1, lambda: call(first, middle, "pass_on"))
     assert (hold.running, hold.cancelled) == (0, 1)
     assert first.statistics().calls_orphaned == middle.statistics().calls_orphaned == 0
 
@@ -121,7 +87,7 @@ async def test_every_handler_of_a_fan_out_has_finished_when_its_scope_exits(star
     await caller.local.groups.put("members", [member.address for member in members])
     remote = Remote(service="probe", method="hold")
     for count in range(5, 55, 5):
-        await _cancel_when(
+        await cancel_when(
             lambda count=count: hold.started == count,  # type: ignore[misc]
             lambda: caller.group("members").comm.send([], remote),
         )
@@ -152,7 +118,7 @@ async def test_any_answer_confirms_that_the_handler_has_finished(
         await peer.wait_closed()
 
     node, address = await start(), await listen(nursery, behave)
-    await _cancel_when(came.is_set, lambda: call(node, address, "any"))
+    await cancel_when(came.is_set, lambda: call(node, address, "any"))
     assert was_asked_to_cancel == [Cancel(1)]
     assert node.statistics().calls_orphaned == 0
 
@@ -181,8 +147,8 @@ async def test_a_handler_that_makes_nothing_of_being_cancelled_and_one_that_fail
             raise ValueError("while being cancelled") from None
 
     one, other = await start(), await start(swallow=swallow, fail=fail)
-    await _cancel_when(lambda: begun == 1, lambda: call(one, other, "swallow"))
-    await _cancel_when(lambda: begun == 2, lambda: call(one, other, "fail"))
+    await cancel_when(lambda: begun == 1, lambda: call(one, other, "swallow"))
+    await cancel_when(lambda: begun == 2, lambda: call(one, other, "fail"))
     assert one.statistics().calls_orphaned == 0
 
 
@@ -229,7 +195,7 @@ async def test_a_call_that_is_cancelled_while_its_long_request_is_sent_never_run
     (link,) = links(one)
     for _ in range(10):
         begun = outbox(link).put_bytes
-        await _cancel_when(
+        await cancel_when(
             lambda begun=begun: outbox(link).put_bytes > begun + 2 * CHUNK_BYTES,  # type: ignore[misc]
             lambda: call(one, other, "size", bytes(10 * MIB)),
         )
@@ -253,7 +219,7 @@ async def test_on_the_wire_the_rest_of_an_abandoned_request_does_not_come(start:
         await peer.wait_closed()
 
     node, address = await start(), await listen(nursery, behave, receive_buffer_bytes=64 * 1024)
-    await _cancel_when(lambda: bool(peers and peers[0].seen), lambda: call(node, address, "a", bytes(12 * MIB)))
+    await cancel_when(lambda: bool(peers and peers[0].seen), lambda: call(node, address, "a", bytes(12 * MIB)))
     abandoned.set()
     assert await call(node, address, "b") == "next"
     chunks = [frame for frame in peers[0].seen if isinstance(frame, Chunk)]
@@ -269,7 +235,7 @@ async def test_a_long_answer_that_is_on_its_way_when_the_caller_gives_up_is_aban
     (mine,), (theirs,) = links(one), links(other)
     for _ in range(10):
         begun = outbox(theirs).put_bytes
-        await _cancel_when(
+        await cancel_when(
             lambda begun=begun: outbox(theirs).put_bytes > begun + 2 * CHUNK_BYTES,  # type: ignore[misc]
             lambda: call(one, other, "make", 12 * MIB),
         )
@@ -377,149 +343,6 @@ async def test_a_call_whose_time_is_over_when_it_comes_does_not_run(
         assert (await peer.receive_a(Reply)).in_reply_to == 2
     assert ran == []
     assert hold.started == 0
-
-
-# ---- not confirmed
-
-
-async def _never_confirm(peer: HandPeer) -> None:
-    await peer.wait_closed()
-
-
-@pytest.mark.parametrize(("answers_pings", "grace_s"), [(True, RoundTrip.GRACE_MIN_S), (False, RoundTrip.GRACE_MAX_S)])
-async def test_without_a_confirmation_the_scope_exits_quietly_after_the_grace(
-    start: Start,
-    nursery: trio.Nursery,
-    patient_clock: MockClock,
-    caplog: pytest.LogCaptureFixture,
-    answers_pings: bool,
-    grace_s: float,
-) -> None:
-    async def behave(peer: HandPeer) -> None:
-        peer.ponging = answers_pings
-        await peer.wait_closed()
-
-    node, address = await start(), await listen(nursery, behave)
-    async with _events(node) as events:
-        begun = trio.current_time()
-        with trio.move_on_after(5) as scope:
-            await call(node, address, "any")
-        assert scope.cancelled_caught
-        assert trio.current_time() - begun == pytest.approx(5 + grace_s, abs=0.03)
-    (event,) = events
-    assert isinstance(event, OrphanedCall)
-    assert (event.node, event.gid, event.service, event.method) == (str(address), "local", "probe", "any")
-    assert event.id
-    assert node.statistics().calls_orphaned == 1
-    assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
-        f"the call local/probe/any to {address} was cancelled, and may still be running there"
-    ]
-
-
-async def test_the_slot_of_an_orphan_is_free_again_when_its_late_answer_comes(
-    start: Start, nursery: trio.Nursery
-) -> None:
-    peers, answers = list[HandPeer](), list[Any]()
-
-    async def behave(peer: HandPeer) -> None:
-        peers.append(peer)
-        await peer.wait_closed()
-
-    node, address = await start(), await listen(nursery, behave, hello(max_calls=1))
-    await _cancel_when(lambda: bool(peers and peers[0].seen), lambda: call(node, address, "first"))
-    assert node.statistics().calls_orphaned == 1
-
-    async def ask() -> None:
-        answers.append(await call(node, address, "second"))
-
-    async with trio.open_nursery() as calls:
-        calls.start_soon(ask)
-        await wait_all_tasks_blocked(0.05)
-        assert [type(frame) for frame in peers[0].seen] == [CallFrame, Cancel]
-        await peers[0].send(Cancelled(1))
-        await wait_until(lambda: len(peers[0].seen) == 3)
-        await peers[0].send(Reply(2, "served"))
-    assert answers == ["served"]
-    assert len(links(node)) == 1
-
-
-async def test_there_is_no_grace_for_a_peer_that_has_gone(
-    start: Start, nursery: trio.Nursery, patient_clock: MockClock
-) -> None:
-    came = trio.Event()
-
-    async def behave(peer: HandPeer) -> None:
-        peer.ponging = False  # the grace would be a second
-        await peer.receive_a(CallFrame)
-        came.set()
-        await peer.receive_a(Cancel)
-        peer.reset()
-
-    node, address = await start(), await listen(nursery, behave)
-    begun = trio.current_time()
-    await _cancel_when(came.is_set, lambda: call(node, address, "any"))
-    assert trio.current_time() - begun < 0.9
-    assert node.statistics().calls_orphaned == 0
-
-
-def _send(node: Node, group: str, to: NodeAddress, **options: Any) -> Awaitable[Any]:
-    return node.local.comm.send([], Remote(node=to, service="probe", method="any"), **options)
-
-
-def _fan_out(node: Node, group: str, to: NodeAddress, **options: Any) -> Awaitable[Any]:
-    return node.group(group).comm.send([], Remote(service="probe", method="any"), **options)
-
-
-async def _stream(node: Node, group: str, to: NodeAddress, **options: Any) -> None:
-    async with node.local.comm.stream([], Remote(node=to, service="probe", method="any"), **options) as items:
-        async for _ in items:
-            pass
-
-
-async def _stream_of_group(node: Node, group: str, to: NodeAddress, **options: Any) -> None:
-    async with node.group(group).comm.stream([], Remote(service="probe", method="any"), **options) as items:
-        async for _ in items:
-            pass
-
-
-async def _items_of_group(node: Node, group: str, to: NodeAddress, **options: Any) -> None:
-    async with node.group(group).comm.stream([], Remote(service="probe", method="any"), items=True, **options) as items:
-        async for _ in items:
-            pass
-
-
-WAYS = [_send, _fan_out, _stream, _stream_of_group, _items_of_group]
-
-
-@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__.strip("_"))
-async def test_orphans_are_raised_only_where_the_caller_asked(
-    start: Start, nursery: trio.Nursery, patient_clock: MockClock, way: Callable[..., Awaitable[Any]]
-) -> None:
-    node, addresses = await start(), [await listen(nursery, _never_confirm) for _ in range(2)]
-    await node.local.groups.put("members", addresses)
-    asked = addresses[:1] if way in (_send, _stream) else addresses
-    for options in ({}, {"orphans": "report"}):
-        before = node.statistics().calls_orphaned
-        with trio.move_on_after(1) as scope:
-            await way(node, "members", addresses[0], **options)
-        assert scope.cancelled_caught
-        assert node.statistics().calls_orphaned == before + len(asked)
-    async with _events(node) as events:
-        with pytest.raises(OrphanedCalls) as caught, trio.move_on_after(1):
-            await way(node, "members", addresses[0], orphans="raise")
-    orphans = [event for event in events if isinstance(event, OrphanedCall)]
-    assert caught.value.calls == {orphan.node: orphan.id for orphan in orphans}
-    assert set(caught.value.calls) == set(map(str, asked))
-
-
-@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__.strip("_"))
-async def test_another_word_for_what_to_do_about_orphans_is_refused(
-    start: Start, nursery: trio.Nursery, way: Callable[..., Awaitable[Any]]
-) -> None:
-    node, address = await start(), await listen(nursery, _never_confirm)
-    await node.local.groups.put("members", [address])
-    with pytest.raises(ValueError, match="orphans is 'report' or 'raise', not 'shout'"):
-        await way(node, "members", address, orphans="shout")
 
 
 async def test_cancelling_what_is_not_there_or_twice_is_harmless(start: Start) -> None:

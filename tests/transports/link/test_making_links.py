@@ -13,6 +13,7 @@ from tests.transports.link.ends import (
     Hold,
     call,
     chosen_link,
+    connect,
     hello,
     links,
     listen,
@@ -64,11 +65,10 @@ async def test_two_nodes_that_call_each_other_at_once_settle_on_one_link(start: 
     smaller, larger = (one, other) if one.address < other.address else (other, one)
     ours, theirs = chosen_link(smaller, larger.address), chosen_link(larger, smaller.address)
     assert socket_names(ours) == socket_names(theirs)[::-1]
-    assert len(links(one)) == len(links(other))
-    if len(links(one)) == 2:  # both have dialled
-        assert ours.is_initiator
-        (left_over,) = (link for link in links(smaller) if link is not ours)
-        assert left_over.is_idle
+    assert ours.is_initiator
+    assert len(links(one)) == len(links(other)) == 2  # both have dialled
+    (left_over,) = (link for link in links(smaller) if link is not ours)
+    assert left_over.is_idle
 
 
 async def test_concurrent_callers_share_one_attempt(start: Start, nursery: trio.Nursery) -> None:
@@ -239,6 +239,15 @@ async def test_a_node_that_comes_back_at_its_address_gets_a_new_link(start: Star
     assert await call(again, one, "echo", 1) == (1,)
     assert await call(one, again, "echo", 1) == (1,)
     assert len(links(one)) == len(links(again)) == 1
+
+
+async def test_features_that_are_not_known_are_no_obstacle(start: Start) -> None:
+    node = await start()
+    own = hello()
+    own.features = ["compression", "time travel"]
+    async with connect(node, own) as peer:
+        await peer.send(HandPeer.call(1, "echo"))
+        assert isinstance(await peer.receive(), Reply)
 
 
 # ---- HTTP

@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-CONFIG = NodeConfig(on_start="tests.transports.link.impatience:expose_impatiently", connect_timeout_s=3)
+PATIENT = NodeConfig(on_start="tests.crowd:expose", connect_timeout_s=DEADLINE_S)
+IMPATIENT = NodeConfig(on_start="tests.transports.link.impatience:expose_impatiently", connect_timeout_s=2)
 
 
 class Logged(NamedTuple):
@@ -70,14 +71,21 @@ def _launch(stack: ExitStack, log: Path, config: NodeConfig) -> Logged:
 def node(tmp_path_factory: pytest.TempPathFactory) -> Generator[Logged]:
     """One node for the tests of this file, which must serve after each of them as before."""
     with ExitStack() as stack:
-        yield _launch(stack, tmp_path_factory.mktemp("port") / "log", CONFIG)
+        yield _launch(stack, tmp_path_factory.mktemp("port") / "log", PATIENT)
+
+
+@pytest.fixture(scope="module")
+def impatient_node(tmp_path_factory: pytest.TempPathFactory) -> Generator[Logged]:
+    """Another one, for what is to end by silence."""
+    with ExitStack() as stack:
+        yield _launch(stack, tmp_path_factory.mktemp("port") / "log", IMPATIENT)
 
 
 @pytest.fixture
 def fresh_node(tmp_path: Path) -> Generator[Logged]:
     """A node of the test's own, whose memory is to be measured."""
     with ExitStack() as stack:
-        yield _launch(stack, tmp_path / "log", NodeConfig(on_start="tests.crowd:expose"))
+        yield _launch(stack, tmp_path / "log", PATIENT)
 
 
 @asynccontextmanager
@@ -125,38 +133,39 @@ async def _read_to_end(stream: trio.SocketStream) -> bytes:
 
 HELLO = _framed(hello())
 
-# What comes on a new connection, whether the end comes then or silence, and the reason in the log.
-AT_FIRST: dict[str, tuple[bytes, bool, str]] = {
-    "the mark alone, then the end": (MARK, True, "the connection was closed during the handshake"),
-    "the mark alone, then silence": (MARK, False, "it took longer than 3 s to say hello"),
-    "half a preface, then the end": (PREFACE[:5], True, "the connection was closed during the handshake"),
-    "half a preface, then silence": (PREFACE[:5], False, "it took longer than 3 s to say hello"),
-    "half a hello, then the end": (PREFACE + HELLO[:9], True, "the connection was closed during the handshake"),
-    "half a hello, then silence": (PREFACE + HELLO[:9], False, "it took longer than 3 s to say hello"),
-    "another word after the mark": (MARK + b"other", False, "it does not begin as a link does"),
-    "garbage after the preface": (PREFACE + b"garbage", False, "a frame of 1,734,439,522 bytes"),
-    "a frame of 2^32 - 1 bytes": (PREFACE + b"\xff\xff\xff\xff", False, "a frame of 4,294,967,295 bytes"),
-    "a frame that is none": (PREFACE + with_length(b"\xc1" * 10), False, "not a frame"),
-    "no hello at first": (PREFACE + _framed(Ping(1)), False, "its first frame is a Ping, not a hello"),
+# What comes on a new connection, what comes then, and the reason in the log.
+AT_FIRST: dict[str, tuple[bytes, str, str]] = {
+    "the mark alone, then the end": (MARK, "end", "the connection was closed during the handshake"),
+    "the mark alone, then silence": (MARK, "silence", "it took longer than 2 s to say hello"),
+    "half a preface, then the end": (PREFACE[:5], "end", "the connection was closed during the handshake"),
+    "half a preface, then silence": (PREFACE[:5], "silence", "it took longer than 2 s to say hello"),
+    "half a hello, then the end": (PREFACE + HELLO[:9], "end", "the connection was closed during the handshake"),
+    "half a hello, then silence": (PREFACE + HELLO[:9], "silence", "it took longer than 2 s to say hello"),
+    "another word after the mark": (MARK + b"other", "", "it does not begin as a link does"),
+    "garbage after the preface": (PREFACE + b"garbage", "", "a frame of 1,734,439,522 bytes"),
+    "a frame of 2^32 - 1 bytes": (PREFACE + b"\xff\xff\xff\xff", "", "a frame of 4,294,967,295 bytes"),
+    "a frame that is none": (PREFACE + with_length(b"\xc1" * 10), "", "not a frame"),
+    "no hello at first": (PREFACE + _framed(Ping(1)), "", "its first frame is a Ping, not a hello"),
     "another version": (
         PREFACE[:-1] + b"\x07" + HELLO,
-        False,
+        "",
         f"it speaks version 7 of the link, and this node version {MAJOR_VERSION}",
     ),
 }
 
 
-@pytest.mark.parametrize(("data", "then_end", "reason"), AT_FIRST.values(), ids=AT_FIRST.keys())
+@pytest.mark.parametrize(("data", "then", "reason"), AT_FIRST.values(), ids=AT_FIRST.keys())
 async def test_what_does_not_become_a_link_is_closed_alone_with_a_reason_in_the_log(
-    start_node: StartNode, node: Logged, data: bytes, then_end: bool, reason: str
+    start_node: StartNode, request: pytest.FixtureRequest, data: bytes, then: str, reason: str
 ) -> None:
+    node: Logged = request.getfixturevalue("impatient_node" if then == "silence" else "node")
     place = node.log.stat().st_size
     async with (
         _others_are_served(start_node, node),
         await trio.open_tcp_stream(node.address.ip, node.address.port) as stream,
     ):
         await stream.send_all(data)
-        if then_end:
+        if then == "end":
             await stream.send_eof()
         await _read_to_end(stream)
         await wait_until(lambda: reason in node.log_since(place))
@@ -174,28 +183,29 @@ async def test_a_peer_of_another_version_is_told_so(node: Logged) -> None:
 
 
 # The same, once the link is there.
-LATER: dict[str, tuple[bytes, bool, str]] = {
-    "half a length, then the end": (b"\0\0", True, "it ended in the middle of a frame"),
-    "half a frame, then the end": (_framed(Ping(1))[:-1], True, "it ended in the middle of a frame"),
-    "half a frame, then silence": (_framed(Ping(1))[:-1], False, "no sign of life for 3 s"),
-    "a frame of 2^32 - 1 bytes": (b"\xff\xff\xff\xff", False, "a frame of 4,294,967,295 bytes"),
-    "garbage": (b"garbage", False, "a frame of 1,734,439,522 bytes"),
-    "zeros": (bytes(1000), False, "not a frame"),
-    "http": (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", False, "a frame of 1,195,725,856 bytes"),
-    "a second preface": (PREFACE, False, f"a frame of {int.from_bytes(PREFACE[:4], 'big'):,} bytes"),
-    "a second hello": (HELLO, False, "a second hello"),
+LATER: dict[str, tuple[bytes, str, str]] = {
+    "half a length, then the end": (b"\0\0", "end", "it ended in the middle of a frame"),
+    "half a frame, then the end": (_framed(Ping(1))[:-1], "end", "it ended in the middle of a frame"),
+    "half a frame, then silence": (_framed(Ping(1))[:-1], "silence", "no sign of life for 2 s"),
+    "a frame of 2^32 - 1 bytes": (b"\xff\xff\xff\xff", "", "a frame of 4,294,967,295 bytes"),
+    "garbage": (b"garbage", "", "a frame of 1,734,439,522 bytes"),
+    "zeros": (bytes(1000), "", "not a frame"),
+    "http": (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", "", "a frame of 1,195,725,856 bytes"),
+    "a second preface": (PREFACE, "", f"a frame of {int.from_bytes(PREFACE[:4], 'big'):,} bytes"),
+    "a second hello": (HELLO, "", "a second hello"),
 }
 
 
-@pytest.mark.parametrize(("data", "then_end", "reason"), LATER.values(), ids=LATER.keys())
+@pytest.mark.parametrize(("data", "then", "reason"), LATER.values(), ids=LATER.keys())
 async def test_a_link_with_hostile_bytes_is_closed_alone_with_a_reason_in_the_log(
-    start_node: StartNode, node: Logged, data: bytes, then_end: bool, reason: str
+    start_node: StartNode, request: pytest.FixtureRequest, data: bytes, then: str, reason: str
 ) -> None:
+    node: Logged = request.getfixturevalue("impatient_node" if then == "silence" else "node")
     place = node.log.stat().st_size
     async with _others_are_served(start_node, node), connect(node.address) as peer:
-        await peer.send(_call(1, "hold", f"hostile {data!r} {then_end}"))
+        await peer.send(_call(1, "hold", f"hostile {data!r} {then}"))
         await peer.send_bytes(data)
-        if then_end:
+        if then == "end":
             await peer.stream.send_eof()
         peer.ponging = False
         await peer.wait_closed()

@@ -13,7 +13,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from tests.transports.link.ends import MIB, HandPeer, Hold, call, connect, links, listen
 from tests.waiting import wait_until
 from trionet import ConnectionLost, Node, NodeAddress, NodeConfig, Remote, RemoteError
-from trionet.transports.link.frames import CHUNK_BYTES, CallFrame, Cancel, Cancelled, Chunk, Credit, End, Item
+from trionet.transports.link.frames import CHUNK_BYTES, CallFrame, Cancel, Cancelled, Chunk, Credit, End, Error, Item
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -191,6 +191,26 @@ async def test_leaving_by_an_exception_or_cancellation_does_so_too(start: Start)
     assert scope.cancelled_caught
     assert source.ended == source.begun
     assert one.statistics().calls_orphaned == 0
+
+
+async def test_a_generator_runs_under_the_time_that_came_with_its_call(start: Start, patient_clock: MockClock) -> None:
+    """The peer doesn't cancel: the generator's node ends it by itself."""
+    ended_at_s = list[float]()
+
+    async def wait() -> AsyncGenerator[str]:
+        try:
+            yield "first"
+            await trio.sleep_forever()
+        finally:
+            ended_at_s.append(trio.current_time())
+
+    node = await start(wait=wait)
+    async with connect(node) as peer:
+        begun = trio.current_time()
+        await peer.send(HandPeer.call(1, "wait", timeout_s=2.0, credit=1000))
+        assert await peer.receive() == Item(1, "first")
+        assert (await peer.receive_a(Error)).error["name"] == "CallTimeout"
+        assert ended_at_s == [pytest.approx(begun + 2, abs=0.01)]
 
 
 async def test_a_generator_that_waits_is_ended_too(start: Start) -> None:

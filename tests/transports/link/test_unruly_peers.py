@@ -17,6 +17,7 @@ from trionet.transports.link.frames import (
     CHUNK_BYTES,
     Abandon,
     CallFrame,
+    Cancel,
     Cancelled,
     Chunk,
     Direction,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     Start = Callable[..., Awaitable[Node]]
 
 CONFIG = NodeConfig(max_calls_per_peer=3, max_message_bytes=256 * 1024)
-WINDOW_BYTES = 2 * CONFIG.max_message_bytes
+CONFIG_OF_MANY = NodeConfig(max_message_bytes=125_000)
 
 
 @asynccontextmanager
@@ -269,6 +270,39 @@ async def test_a_caller_that_does_not_read_is_served_no_further_than_the_outbox_
         assert waiting_bytes(link) == 0
 
 
+async def test_no_further_call_begins_while_long_answers_of_four_windows_wait(start: Start) -> None:
+    made = 0
+
+    def make(size: int) -> bytes:
+        nonlocal made
+        made += 1
+        return bytes(size)
+
+    hold = Hold()
+    node = await start(CONFIG_OF_MANY, make=make, hold=hold.handle)
+    async with connect(node, hello(window_bytes=250_000, max_message_bytes=250_000)) as peer:
+        await peer.send(HandPeer.call(1, "hold"), *(HandPeer.call(number, "make", 100_000) for number in range(2, 50)))
+        for _ in range(2):  # as many as the window holds
+            assert isinstance((await peer.receive_whole())[0], Reply)
+        await wait_all_tasks_blocked(0.01)
+        assert made == 12  # two have been read, and ten are four windows
+        # Cancelling is confirmed at once: of a call that hasn't begun, and of one whose handler has finished.
+        hold.release.set()
+        await wait_until(lambda: hold.finished == 1)
+        await peer.send(Cancel(49), Cancel(1))
+        assert {(await peer.receive_a(Cancelled)).in_reply_to for _ in range(2)} == {49, 1}
+        answered = 2
+        await peer.send(Window(1, 2 * 100_008))
+        while answered < 47:
+            frame, chunked_bytes = await peer.receive_whole()
+            assert isinstance(frame, Reply)
+            answered += 1
+            await peer.send(Window(1, chunked_bytes))
+        await peer.send(HandPeer.call(50, "echo"))
+        assert (await peer.receive_a(Reply)).in_reply_to == 50
+        assert made == 47
+
+
 async def test_a_peer_that_provokes_answers_and_reads_none_is_cut_off(
     start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -297,7 +331,8 @@ async def test_callers_of_a_peer_that_does_not_read_are_slowed_and_others_are_se
         peers.append(peer)
         await read.wait()
         while True:
-            frame, chunked_bytes = await peer.receive_call()
+            frame, chunked_bytes = await peer.receive_whole()
+            assert isinstance(frame, CallFrame)
             await peer.send(Window(0, chunked_bytes), Reply(frame.msg_id, len(frame.args[0])))
 
     node, other = await start(), await start()

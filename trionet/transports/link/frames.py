@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
+from trionet.codec import refuse_extension
 from trionet.identity import NodeAddress
 
 if TYPE_CHECKING:
@@ -232,7 +233,7 @@ Frame = (
 _pack_length = _LENGTH.pack
 _unpack_length = _LENGTH.unpack_from
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Frame).decode
+_decode = msgspec.msgpack.Decoder(Frame, ext_hook=refuse_extension).decode
 
 
 def encode_frame(frame: Frame) -> bytes:

@@ -1,0 +1,62 @@
+"""What the commands that run nodes share: how they refuse, and where a node's settings are read from."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import msgspec
+
+from trionet.config import NodeConfig
+from trionet.errors import ConfigError
+
+__all__ = ["Parser", "import_from_working_directory", "settings_from"]
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """End the process."""
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def import_from_working_directory() -> None:
+    """Have modules found in the working directory: where people keep the services that they name."""
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+
+
+def settings_from(source: str | None) -> dict[str, Any]:
+    """Return the settings that a configuration file and the environment give; the environment goes first.
+
+    Args:
+        source: what ``--config`` is given: a file's name, or a JSON object; default: what ``TRIONET_CONFIG`` says.
+
+    Raises:
+        ConfigError: a setting is unknown or has a wrong value; the text says where it stands.
+    """
+    settings: dict[str, Any] = {}
+    source = source or os.environ.get("TRIONET_CONFIG")
+    if source:
+        settings |= _settings_in(source)
+    return settings | _checked(NodeConfig.settings_from_environment(), "environment")
+
+
+def _checked(settings: dict[str, Any], source: str) -> dict[str, Any]:
+    """Return `settings`, or raise a `ConfigError` that says where the wrong one stands."""
+    NodeConfig.from_mapping(settings, source=source)
+    return settings
+
+
+def _settings_in(source: str) -> dict[str, Any]:
+    if not source.lstrip().startswith("{"):
+        return _checked(NodeConfig.settings_from_file(Path(source)), source)
+    try:
+        settings: dict[str, Any] = msgspec.json.decode(source)
+    except msgspec.DecodeError as exc:
+        raise ConfigError(f"--config: {exc}") from exc
+    return _checked(settings, "--config")

@@ -1,0 +1,223 @@
+"""``trionet up N``: several nodes that know each other, until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Final, NoReturn
+
+import msgspec
+import trio
+
+from trionet.config import NodeConfig
+from trionet.errors import ConfigError, SpawnError, TrionetError
+from trionet.events import ChildEnded, ChildGivenUp, Events
+from trionet.message import Remote
+from trionet.node import Node, open_node
+from trionet.nurseries import open_background_nursery
+from trionet.services.groups import ALL
+
+from .arguments import Parser, import_from_working_directory, settings_from
+from .serving import Interrupted, prepare_process
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trionet.identity import NodeAddress
+
+__all__ = ["main"]
+
+_DESCRIPTION = """\
+Run N nodes, by default each a process of its own on this machine, until Ctrl-C or SIGTERM; then stop them all.
+
+Each of them has all of them in its group "all". When they accept calls, their addresses are printed.
+"""
+
+_EPILOG = """\
+examples:
+  trionet up 5
+  trionet up 3 --port-from 8080 --json
+  trionet up 3 --config '{"services": {"counter": "shop.counter:Counter"}, "restart": "on_failure"}'
+
+exit status: 0 stopped, 1 a node did not boot, or all have ended and one of them failed, 2 wrong usage or configuration,
+130 interrupted while starting
+"""
+
+_AT_ONCE: Final = 8
+"""How many boot at a time: more than an sshd lets in at once by default would be turned away."""
+
+_GROUP: Final = "up"
+_LAST_PORT: Final = 65535
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="trionet up",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("count", metavar="N", type=int, help="how many nodes")
+    parser.add_argument("--port-from", metavar="PORT", type=int, help="port of the first; the next ones count up")
+    parser.add_argument("--config", metavar="FILE|JSON", help="what all of them are started with, as for trionet-node")
+    parser.add_argument("--launcher", metavar="NAME", help="forkserver, subprocess, in_process or ssh:HOST")
+    parser.add_argument("--json", action="store_true", help="print the addresses as one line of JSON")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run the command; ends the process."""
+    options = _parser().parse_args(argv)
+    try:
+        import_from_working_directory()
+        configs = _configs(options)
+        prepare_process(configs[0])
+        sys.exit(trio.run(_up, configs, options.json))
+    except ConfigError as exc:
+        print(f"trionet up: {exc}", file=sys.stderr)
+        sys.exit(2)
+    except TrionetError as exc:
+        print(f"trionet up: {exc}", file=sys.stderr)
+        sys.exit(1)
+    except (Interrupted, KeyboardInterrupt):
+        sys.exit(130)
+    except Exception:
+        logging.getLogger("trionet").exception("trionet up failed")
+        sys.exit(1)
+
+
+def _configs(options: argparse.Namespace) -> list[NodeConfig]:
+    """Return the configuration of each node."""
+    settings = {"log_level": "warning"} | settings_from(options.config)
+    if options.launcher is not None:
+        settings["launcher"] = options.launcher
+    if options.port_from is not None:
+        settings["port"] = options.port_from
+    config = NodeConfig.from_mapping(settings, source="command line")
+    config.check_bind()
+    if options.count < 1:
+        raise ConfigError(f"N is a positive number, not {options.count}")
+    if config.detach:
+        raise ConfigError("detach: these nodes stop with this command")
+    if config.port and config.port + options.count - 1 > _LAST_PORT:
+        raise ConfigError(f"there are no {options.count} ports from {config.port} on")
+    return [
+        msgspec.structs.replace(config, port=config.port and config.port + number) for number in range(options.count)
+    ]
+
+
+async def _up(configs: list[NodeConfig], as_json: bool) -> int:
+    """Run the nodes; return the exit status.
+
+    Raises:
+        Interrupted: a signal came before they had all booted.
+        SpawnError: one of them did not boot.
+    """
+    status: int | None = None
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with open_background_nursery() as obeying, trio.open_nursery() as nursery:
+
+            async def obey_signals() -> None:
+                async for _ in signals:
+                    if nursery.cancel_scope.cancel_called:
+                        os._exit(130)  # the second one doesn't wait: the nodes see that their parent is gone
+                    nursery.cancel_scope.cancel()
+
+            obeying.start_soon(obey_signals)
+            async with open_node() as node:
+                events = node.events()
+                addresses = await _start(node, configs)
+                await _introduce(node, addresses)
+                _announce(addresses, as_json=as_json)
+                status = 0
+                status = await _wait_for_all(events, {str(address) for address in addresses}, configs[0])
+    if status is None:
+        raise Interrupted
+    return status
+
+
+async def _start(node: Node, configs: list[NodeConfig]) -> list[NodeAddress]:
+    """Start the nodes; return their addresses in the order of their configurations."""
+    addresses: dict[int, NodeAddress] = {}
+    limit = trio.CapacityLimiter(_AT_ONCE)
+    progress = _Progress(len(configs))
+
+    async def start_one(number: int, config: NodeConfig) -> None:
+        nonlocal failure
+        async with limit:
+            try:
+                addresses[number] = await node.local.status.spawn(config)
+            except TrionetError as exc:
+                failure = failure or exc
+                nursery.cancel_scope.cancel()
+            else:
+                progress.show(len(addresses))
+
+    failure: TrionetError | None = None
+    async with trio.open_nursery() as nursery:
+        for number, config in enumerate(configs):
+            nursery.start_soon(start_one, number, config)
+    progress.clear()
+    if failure is not None:
+        raise failure
+    return [addresses[number] for number in range(len(configs))]
+
+
+async def _introduce(node: Node, addresses: list[NodeAddress]) -> None:
+    """Have each of the nodes know all of them."""
+    await node.local.groups.put(_GROUP, addresses)
+    add = Remote(service="groups", method="add")
+    replies = await node.group(_GROUP).comm.send([ALL, *addresses], add)
+    for error in replies.errors.values():
+        raise SpawnError(f"a node could not be told of the others: {error}") from error
+
+
+async def _wait_for_all(events: Events, running: set[str], config: NodeConfig) -> int:
+    """Wait until the nodes have all ended for good, without this command's doing; return the exit status."""
+    failed = False
+    while running:
+        match await anext(events):
+            case ChildGivenUp(node=node):
+                failed = True
+                running.discard(node)
+            case ChildEnded(node=node, status=status):
+                if config.restart == "never" or (config.restart == "on_failure" and status == 0):
+                    failed = failed or status != 0
+                    running.discard(node)
+            case _:
+                pass
+    return int(failed)
+
+
+def _announce(addresses: list[NodeAddress], *, as_json: bool) -> None:
+    if as_json:
+        nodes = [{"ip": each.ip, "port": each.port, "nid": each.nid, "sid": each.sid} for each in addresses]
+        print(msgspec.json.encode({"nodes": nodes}).decode(), flush=True)
+        return
+    for address in addresses:
+        print(f"{address.sid}  {address}")
+    count = "1 node is" if len(addresses) == 1 else f"{len(addresses)} nodes are"
+    print(f"{count} up; Ctrl-C stops {'it' if len(addresses) == 1 else 'them'}", flush=True)
+
+
+class _Progress:
+    """A line on the terminal, if there is one, that tells how many have booted."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._is_shown = sys.stderr.isatty()
+        self.show(0)
+
+    def show(self, done: int) -> None:
+        """Show it."""
+        if self._is_shown:
+            print(f"\r{done} of {self._total} nodes", end="", file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        """Take it away."""
+        if self._is_shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)

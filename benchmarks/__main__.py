@@ -21,6 +21,7 @@ from .facts import machine, versions
 from .fanout import run_fanout
 from .links import run_links
 from .settings import Settings
+from .spawn import run_spawn
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -32,6 +33,7 @@ _BENCHMARKS: dict[str, Callable[[Settings], Awaitable[Result]]] = {
     "fanout": run_fanout,
     "links": run_links,
     "bulk": run_bulk,
+    "spawn": run_spawn,
 }
 
 

@@ -119,22 +119,25 @@ async def _up(configs: list[NodeConfig], as_json: bool) -> int:
     """
     status: int | None = None
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with open_background_nursery() as obeying, trio.open_nursery() as nursery:
+        async with open_background_nursery() as nursery:
+            scope = trio.CancelScope()
 
             async def obey_signals() -> None:
                 async for _ in signals:
-                    if nursery.cancel_scope.cancel_called:
+                    if scope.cancel_called:
                         os._exit(130)  # the second one doesn't wait: the nodes see that their parent is gone
-                    nursery.cancel_scope.cancel()
+                    scope.cancel()
 
-            obeying.start_soon(obey_signals)
-            async with open_node() as node:
-                events = node.events()
-                addresses = await _start(node, configs)
-                await _introduce(node, addresses)
-                _announce(addresses, as_json=as_json)
-                status = 0
-                status = await _wait_for_all(events, {str(address) for address in addresses}, configs[0])
+            nursery.start_soon(obey_signals)
+            with scope:
+                async with open_node() as node:
+                    events = node.events()
+                    addresses = await _start(node, configs)
+                    await _introduce(node, addresses)
+                    _announce(addresses, as_json=as_json)
+                    status = 0
+                    status = await _wait_for_all(events, {str(address) for address in addresses}, configs[0])
+                    print("trionet up: all nodes have ended", file=sys.stderr)
     if status is None:
         raise Interrupted
     return status
@@ -145,6 +148,7 @@ async def _start(node: Node, configs: list[NodeConfig]) -> list[NodeAddress]:
     addresses: dict[int, NodeAddress] = {}
     limit = trio.CapacityLimiter(_AT_ONCE)
     progress = _Progress(len(configs))
+    failure: TrionetError | None = None
 
     async def start_one(number: int, config: NodeConfig) -> None:
         nonlocal failure
@@ -157,11 +161,10 @@ async def _start(node: Node, configs: list[NodeConfig]) -> list[NodeAddress]:
             else:
                 progress.show(len(addresses))
 
-    failure: TrionetError | None = None
     async with trio.open_nursery() as nursery:
         for number, config in enumerate(configs):
             nursery.start_soon(start_one, number, config)
-    progress.clear()
+    progress.close()
     if failure is not None:
         raise failure
     return [addresses[number] for number in range(len(configs))]
@@ -217,7 +220,7 @@ class _Progress:
         if self._is_shown:
             print(f"\r{done} of {self._total} nodes", end="", file=sys.stderr, flush=True)
 
-    def clear(self) -> None:
+    def close(self) -> None:
         """Take it away."""
         if self._is_shown:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)

@@ -2,11 +2,13 @@ from typing import NamedTuple
 
 import pytest
 import trio
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trionet.transports.link.flow import ByteWindow, RoundTrip
+
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 class Use(NamedTuple):
@@ -62,6 +64,7 @@ async def _use_all(size: int, uses: list[Use]) -> list[Record]:
     return list(records.values())
 
 
+@patient
 @given(size=st.integers(min_value=1, max_value=100), uses=st.lists(_uses, max_size=8))
 def test_a_window_is_never_exceeded_and_serves_in_order(size: int, uses: list[Use]) -> None:
     records = trio.run(_use_all, size, uses, clock=MockClock(autojump_threshold=0))
@@ -172,6 +175,7 @@ def test_the_grace_is_four_round_trips_and_their_variation(
     assert round_trip.grace_s() == pytest.approx(grace_s, abs=1e-6)
 
 
+@patient
 @given(samples_s=st.lists(st.floats(min_value=0, max_value=1e9), max_size=20))
 def test_the_grace_is_at_least_50_ms_and_at_most_a_second_whatever_was_measured(samples_s: list[float]) -> None:
     round_trip = RoundTrip()

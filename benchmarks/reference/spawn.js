@@ -1,0 +1,42 @@
+// A node of the reference that spawns many, each answering a call. What it spawns is detached: the runner ends it.
+'use strict';
+
+const {answerCommands, now, options, say} = require('./commands.js');
+
+const {count, port} = options;
+const distribution = require('@brown-ds/distribution')({ip: '127.0.0.1', port});
+
+function spawnAll(command, reply) {
+  const begun = now();
+  const nodes = {};
+  let ready = 0;
+  const failed = (what, error) => reply({error: `${what}: ${error}`});
+
+  function callAll() {
+    distribution.local.groups.put({gid: 'children'}, nodes, (error) => {
+      if (error) return failed('groups.put', error);
+      distribution.children.status.get('port', (errors, values) => {
+        const ports = Object.values(values || {}).map(Number).sort((a, b) => a - b);
+        if (ports.length !== count || ports.some((found, index) => found !== port + 1 + index)) {
+          return failed('status.get', JSON.stringify(errors) + JSON.stringify(values));
+        }
+        reply({seconds: now() - begun});
+      });
+    });
+  }
+
+  for (let index = 1; index <= count; index += 1) {
+    const node = {ip: '127.0.0.1', port: port + index};
+    distribution.local.status.spawn({...node}, (error) => {
+      if (error) return failed('status.spawn', error);
+      nodes[distribution.util.id.getSID(node)] = node;
+      ready += 1;
+      if (ready === count) callAll();
+    });
+  }
+}
+
+distribution.node.start((error) => {
+  if (error) say({error: String(error)});
+  else answerCommands({}, spawnAll);
+});

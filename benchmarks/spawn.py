@@ -1,0 +1,151 @@
+"""A hundred nodes spawned at once, until each has answered a call, against the reference; their memory; their end.
+
+Both run in turn, each time from nothing. Ours spawns twice: from cold, which includes the start of the fork server, and,
+when those nodes have been stopped, once more with it warm.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import trio
+
+from .installs import NODE_ENVIRONMENT, NotInstalled, install_npm
+from .marked import Marked
+from .reference import PACKAGE, script
+from .results import Must, Result, median, ratio
+from .workers import ROOT, WorkerFailed, open_worker, python_worker
+
+if TYPE_CHECKING:
+    from .settings import Settings
+
+__all__ = ["run_spawn"]
+
+_LIMIT_S: Final = 300.0
+_MIB: Final = 1024 * 1024
+_TITLES: Final = {"cold": "trionet, from cold", "warm": "trionet, fork server warm", "reference": PACKAGE}
+
+
+async def run_spawn(settings: Settings) -> Result:
+    """Measure spawning."""
+    result = Result(
+        f"{settings.nodes} nodes spawned at once on one machine, until each has answered a call",
+        ["peer", "seconds", "x ref", "PSS MiB per node", "x ref"],
+    )
+    peers = [peer for peer in ("link", "reference") if peer in settings.peers]
+    if "reference" in peers:
+        try:
+            settings.versions[PACKAGE] = await install_npm(PACKAGE, may_install=settings.may_install)
+        except NotInstalled as exc:
+            peers.remove("reference")
+            result.skipped.append(f"{PACKAGE}: {exc}")
+    for number in range(settings.rounds):
+        settings.say(f"spawn: round {number + 1} of {settings.rounds}")
+        for peer in peers[:: 1 if number % 2 else -1]:
+            found: dict[str, float | None]
+            try:
+                found = await (_measure_ours if peer == "link" else _measure_reference)(settings.nodes)
+            except WorkerFailed as exc:
+                result.problems.append(str(exc))
+                found = {}
+            _note(result, peer, found)
+        if "link" in peers:
+            _note(result, "import", {"import_s": await _import_s()})
+    _summarize(result, settings.nodes)
+    return result
+
+
+async def _measure_ours(count: int) -> dict[str, float | None]:
+    marked, found = Marked(), dict[str, float | None]()
+    command = python_worker("peers.spawn", "run", {"count": count})
+    try:
+        async with open_worker("the spawner of trionet", command, env=marked.environment) as worker:
+            for state in ("cold", "warm"):
+                found[f"{state}_s"] = (await worker.ask("spawn", limit_s=_LIMIT_S))["seconds"]
+                found[f"{state}_pss"] = marked.pss(but=worker.pid) / count
+                if state == "cold":
+                    await worker.ask("stop", limit_s=_LIMIT_S)
+            found["stop_s"] = (await worker.ask("end", limit_s=_LIMIT_S))["seconds"]
+            found["left"] = len(marked.pids(but=worker.pid))
+    finally:
+        await marked.kill()
+    return found
+
+
+async def _measure_reference(count: int) -> dict[str, float | None]:
+    marked = Marked()
+    words = msgspec.json.encode({"count": count, "port": _free_ports(count + 1)}).decode()
+    command = ["node", str(script("spawn")), words]
+    try:
+        async with open_worker(
+            f"the spawner of {PACKAGE}", command, env=NODE_ENVIRONMENT | marked.environment
+        ) as worker:
+            seconds = (await worker.ask("spawn", limit_s=_LIMIT_S))["seconds"]
+            return {"reference_s": seconds, "reference_pss": marked.pss(but=worker.pid) / count}
+    finally:
+        await marked.kill()
+
+
+def _free_ports(count: int) -> int:
+    """Return the first of so many ports in a row that nobody listens on, below those that the system gives away."""
+    while True:
+        first = random.randrange(10_000, 30_000)
+        try:
+            with ExitStack() as stack:
+                for port in range(first, first + count):
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        return first
+
+
+async def _import_s() -> float | None:
+    """Return how long `import trionet` takes in a new process, as ``-X importtime`` says."""
+    command = [sys.executable, "-X", "importtime", "-c", "import trionet"]
+    done = await trio.run_process(command, cwd=ROOT, stderr=subprocess.PIPE)
+    for line in done.stderr.decode().splitlines():
+        _, cumulative, name = line.removeprefix("import time:").split("|")
+        if name.strip() == "trionet":
+            return int(cumulative) / 1e6
+    return None
+
+
+def _note(result: Result, peer: str, found: dict[str, float | None]) -> None:
+    measures = {
+        "link": ("cold_s", "cold_pss", "warm_s", "warm_pss", "stop_s", "left"),
+        "reference": ("reference_s", "reference_pss"),
+        "import": ("import_s",),
+    }
+    for measure in measures[peer]:
+        name, _, unit = measure.rpartition("_")
+        result.samples.setdefault(unit, {}).setdefault(name, []).append(found.get(measure))
+
+
+def _summarize(result: Result, count: int) -> None:
+    seconds, pss = result.samples.get("s", {}), result.samples.get("pss", {})
+
+    def against_reference(samples: dict[str, list[float | None]], peer: str) -> float | None:
+        return ratio(samples[peer], samples["reference"]) if {peer, "reference"} <= samples.keys() else None
+
+    for peer, title in _TITLES.items():
+        if peer in seconds:
+            memory = median(pss[peer])
+            row: list[Any] = [title, median(seconds[peer]), against_reference(seconds, peer)]
+            result.rows.append([*row, None if memory is None else memory / _MIB, against_reference(pss, peer)])
+    stopped, imported = median(seconds.get("stop", [])), median(seconds.get("import", []))
+    left = [number for number in result.samples.get("left", {}).get("", []) if number is not None]
+    nodes = f"{count} nodes"
+    result.musts += [
+        Must(f"{nodes}, fork server warm, against the reference", 0.25, at_least=False, measured=against_reference(seconds, "warm")),
+        Must(f"{nodes} from cold, against the reference", 0.5, at_least=False, measured=against_reference(seconds, "cold")),
+        Must("PSS per node, helper included, against the reference", 0.5, at_least=False, measured=against_reference(pss, "warm")),
+        Must("time to stop all", 2.0, at_least=False, measured=stopped, unit="s"),
+        Must("processes left then", 0, at_least=False, measured=max(left, default=None), unit="processes"),
+        Must("import time of trionet", 0.35, at_least=False, measured=imported, unit="s"),
+    ]  # fmt: skip

@@ -1,14 +1,13 @@
 """A hundred nodes spawned at once, until each has answered a call, against the reference; their memory; their end.
 
-Both run in turn, each time from nothing. Ours spawns twice: from cold, which includes the start of the fork server, and,
-when those nodes have been stopped, once more with it warm.
+Both run in turn, each time from nothing. Ours spawns twice: from cold, which includes the start of the fork server,
+and, when those nodes have been stopped, once more with it warm.
 """
 
 from __future__ import annotations
 
 import random
 import socket
-import subprocess
 import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
@@ -108,7 +107,7 @@ def _free_ports(count: int) -> int:
 async def _import_s() -> float | None:
     """Return how long `import trionet` takes in a new process, as ``-X importtime`` says."""
     command = [sys.executable, "-X", "importtime", "-c", "import trionet"]
-    done = await trio.run_process(command, cwd=ROOT, stderr=subprocess.PIPE)
+    done = await trio.run_process(command, cwd=ROOT, capture_stderr=True)
     for line in done.stderr.decode().splitlines():
         _, cumulative, name = line.removeprefix("import time:").split("|")
         if name.strip() == "trionet":
@@ -138,14 +137,15 @@ def _summarize(result: Result, count: int) -> None:
             memory = median(pss[peer])
             row: list[Any] = [title, median(seconds[peer]), against_reference(seconds, peer)]
             result.rows.append([*row, None if memory is None else memory / _MIB, against_reference(pss, peer)])
+    to_reference = "against the reference"
     stopped, imported = median(seconds.get("stop", [])), median(seconds.get("import", []))
     left = [number for number in result.samples.get("left", {}).get("", []) if number is not None]
-    nodes = f"{count} nodes"
-    result.musts += [
-        Must(f"{nodes}, fork server warm, against the reference", 0.25, at_least=False, measured=against_reference(seconds, "warm")),
-        Must(f"{nodes} from cold, against the reference", 0.5, at_least=False, measured=against_reference(seconds, "cold")),
-        Must("PSS per node, helper included, against the reference", 0.5, at_least=False, measured=against_reference(pss, "warm")),
-        Must("time to stop all", 2.0, at_least=False, measured=stopped, unit="s"),
-        Must("processes left then", 0, at_least=False, measured=max(left, default=None), unit="processes"),
-        Must("import time of trionet", 0.35, at_least=False, measured=imported, unit="s"),
-    ]  # fmt: skip
+    for what, limit, measured, unit in (
+        (f"{count} nodes, fork server warm, {to_reference}", 0.25, against_reference(seconds, "warm"), "x"),
+        (f"{count} nodes from cold, {to_reference}", 0.5, against_reference(seconds, "cold"), "x"),
+        (f"PSS per node, helper included, {to_reference}", 0.5, against_reference(pss, "warm"), "x"),
+        ("time to stop all", 2.0, stopped, "s"),
+        ("processes left then", 0, max(left, default=None), "processes"),
+        ("import time of trionet", 0.35, imported, "s"),
+    ):
+        result.musts.append(Must(what, limit, at_least=False, measured=measured, unit=unit))

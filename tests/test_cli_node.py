@@ -31,7 +31,6 @@ def _run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
         env=clean_environment() | environment,
         capture_output=True,
         text=True,
-        timeout=DEADLINE_S,
         check=False,
     )
 

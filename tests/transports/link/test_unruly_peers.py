@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from tests.waiting import DEADLINE_S, wait_until
 from trionet import ConnectionLost, Node, NodeConfig, TrionetError
 from trionet.transports.link.frames import (
     CHUNK_BYTES,
+    PREFACE,
     Abandon,
     CallFrame,
     Cancel,
@@ -23,6 +25,7 @@ from trionet.transports.link.frames import (
     Direction,
     Error,
     Frame,
+    FrameDecoder,
     Item,
     Ping,
     Reply,
@@ -222,6 +225,30 @@ async def test_answers_to_nothing_and_odd_credits_and_windows_are_ignored(start:
     assert await _serves(start, node)
 
 
+async def test_a_peer_that_calls_as_soon_as_it_has_its_long_answer_keeps_to_its_number_of_calls(start: Start) -> None:
+    """It may have read the whole answer before the task that has sent it runs again."""
+    node, rounds = await start(NodeConfig(max_calls_per_peer=1), make=bytes), 300
+    frames = [HandPeer.call(number, "make", 70_000) for number in range(1, rounds + 1)]
+
+    def call_in_turn() -> int:
+        """Be a peer in a thread, which needn't wait for the node's scheduler."""
+        with socket.create_connection((node.address.ip, node.address.port)) as sock:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.sendall(PREFACE + with_length(encode_frame(hello())) + with_length(encode_frame(frames[0])))
+            decoder, answered, rest = FrameDecoder(), 0, len(PREFACE)
+            while answered < rounds and (data := sock.recv(65_536)):
+                skipped, rest = min(rest, len(data)), max(0, rest - len(data))
+                for frame, _ in decoder.feed(data[skipped:]):
+                    if isinstance(frame, Chunk) and frame.last:
+                        answered += 1
+                        following = [Window(1, 70_011), *frames[answered : answered + 1]]
+                        sock.sendall(b"".join(with_length(encode_frame(frame)) for frame in following))
+            return answered
+
+    with trio.fail_after(DEADLINE_S):
+        assert await trio.to_thread.run_sync(call_in_turn) == rounds
+
+
 async def test_an_item_in_reply_to_a_call_is_a_breach(start: Start, nursery: trio.Nursery) -> None:
     async def behave(peer: HandPeer) -> None:
         await peer.send(Item((await peer.receive_a(CallFrame)).msg_id, 1))
@@ -271,26 +298,26 @@ async def test_a_caller_that_does_not_read_is_served_no_further_than_the_outbox_
 
 
 async def test_no_further_call_begins_while_long_answers_of_four_windows_wait(start: Start) -> None:
-    made = 0
+    made, hold = set[int](), Hold()
 
-    def make(size: int) -> bytes:
-        nonlocal made
-        made += 1
+    def make(size: int, number: int) -> bytes:
+        made.add(number)
         return bytes(size)
 
-    hold = Hold()
     node = await start(CONFIG_OF_MANY, make=make, hold=hold.handle)
     async with connect(node, hello(window_bytes=250_000, max_message_bytes=250_000)) as peer:
-        await peer.send(HandPeer.call(1, "hold"), *(HandPeer.call(number, "make", 100_000) for number in range(2, 50)))
+        calls = (HandPeer.call(number, "make", 100_000, number) for number in range(2, 50))
+        await peer.send(HandPeer.call(1, "hold"), *calls)
         for _ in range(2):  # as many as the window holds
             assert isinstance((await peer.receive_whole())[0], Reply)
         await wait_all_tasks_blocked(0.01)
-        assert made == 12  # two have been read, and ten are four windows
+        assert len(made) == 12  # two have been read, and ten are four windows
+        waiting = max(set(range(2, 50)) - made)
         # Cancelling is confirmed at once: of a call that hasn't begun, and of one whose handler has finished.
         hold.release.set()
         await wait_until(lambda: hold.finished == 1)
-        await peer.send(Cancel(49), Cancel(1))
-        assert {(await peer.receive_a(Cancelled)).in_reply_to for _ in range(2)} == {49, 1}
+        await peer.send(Cancel(waiting), Cancel(1))
+        assert {(await peer.receive_a(Cancelled)).in_reply_to for _ in range(2)} == {waiting, 1}
         answered = 2
         await peer.send(Window(1, 2 * 100_008))
         while answered < 47:
@@ -300,7 +327,7 @@ async def test_no_further_call_begins_while_long_answers_of_four_windows_wait(st
             await peer.send(Window(1, chunked_bytes))
         await peer.send(HandPeer.call(50, "echo"))
         assert (await peer.receive_a(Reply)).in_reply_to == 50
-        assert made == 47
+        assert made == set(range(2, 50)) - {waiting}
 
 
 async def test_a_peer_that_provokes_answers_and_reads_none_is_cut_off(
@@ -313,11 +340,13 @@ async def test_a_peer_that_provokes_answers_and_reads_none_is_cut_off(
     lot = with_length(encode_frame(HandPeer.call(1, "x" * 130))) * 1000
     async with bystander(start, node, stay), connect(node, receive_buffer_bytes=64 * 1024) as peer:
         link, most = await link_of_hand(node), 0
-        with trio.fail_after(DEADLINE_S):
-            while link in links(node):
-                with trio.move_on_after(0.05), suppress(trio.BrokenResourceError):
-                    await peer.stream.send_all(lot)
-                most = max(most, waiting_bytes(link))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_send_for_ever, peer, lot)
+            with trio.fail_after(DEADLINE_S):
+                while link in links(node):
+                    await trio.sleep(0.001)
+                    most = max(most, waiting_bytes(link))
+            nursery.cancel_scope.cancel()
         assert MIB < most < 9 * MIB
         assert "it does not read what it is sent" in caplog.text
 
@@ -359,6 +388,12 @@ async def test_callers_of_a_peer_that_does_not_read_are_slowed_and_others_are_se
         read.set()
     assert sorted(answers) == [60_000] * 300 + [8 * MIB] * 10
     assert link in links(node)
+
+
+async def _send_for_ever(peer: HandPeer, data: bytes) -> None:
+    with suppress(trio.BrokenResourceError):
+        while True:
+            await peer.stream.send_all(data)
 
 
 def waiting_bytes(link: Link) -> int:

@@ -50,7 +50,7 @@ __all__ = ["IncomingCalls"]
 class _Running:
     """A call in progress."""
 
-    __slots__ = ("credit_bytes", "credit_came", "held_bytes", "number", "scope")
+    __slots__ = ("credit_bytes", "credit_came", "held_bytes", "number", "scope", "transfer")
 
     def __init__(self, number: int, held_bytes: int, credit_bytes: int) -> None:
         self.number = number
@@ -58,6 +58,15 @@ class _Running:
         self.held_bytes = held_bytes
         self.credit_bytes = credit_bytes
         self.credit_came = trio.Event()
+        self.transfer: Transfer | None = None
+
+    def set_transfer(self, transfer: Transfer) -> None:
+        self.transfer = transfer
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether a long answer has gone out, and only the task that sends it hasn't noticed yet."""
+        return self.transfer is not None and self.transfer.written.is_set()
 
 
 class IncomingCalls:
@@ -96,7 +105,7 @@ class IncomingCalls:
             FrameError: the peer doesn't keep to the rules.
         """
         number = frame.msg_id
-        if number in self._running or len(self._running) >= self._own.max_calls:
+        if number in self._running or (len(self._running) >= self._own.max_calls and self._is_full()):
             raise FrameError(f"more than {self._own.max_calls} calls at once, or one number twice")
         awaitable: Awaitable[Any] | None = None
         try:
@@ -117,6 +126,10 @@ class IncomingCalls:
             if awaitable is None and not self._has_room:
                 awaitable = self._begun_later(prepared)
             self._nursery.start_soon(self._run_call, running, prepared, awaitable)
+
+    def _is_full(self) -> bool:
+        """Whether the peer has as many calls in progress as it may: what it can have read the answer of is none."""
+        return sum(not running.is_answered for running in self._running.values()) >= self._own.max_calls
 
     def take_cancel(self, frame: Cancel) -> None:
         """The caller doesn't want the answer any more. If it is on its way already, that is the confirmation."""
@@ -239,7 +252,7 @@ class IncomingCalls:
         """Send an answer that counts among the long ones already."""
         running.scope = trio.CancelScope()
         with running.scope:
-            await self._outbox.send_long(encoded, REPLIES, _ignore)
+            await self._outbox.send_long(encoded, REPLIES, running.set_transfer)
         self._long_bytes -= len(encoded)
         self._long_answered.unpark_all()
         self._end(running, encode_frame(Cancelled(running.number)) if running.scope.cancelled_caught else b"")

@@ -26,9 +26,10 @@ function spawnAll(command, reply) {
   }
 
   for (let index = 1; index <= count; index += 1) {
-    const node = {ip: '127.0.0.1', port: port + index};
-    distribution.local.status.spawn({...node}, (error) => {
+    // Of spawns in progress, it is the last one's callback that is called for all: so only what is passed tells which.
+    distribution.local.status.spawn({ip: '127.0.0.1', port: port + index}, (error, found) => {
       if (error) return failed('status.spawn', error);
+      const node = {ip: found.ip, port: found.port};
       nodes[distribution.util.id.getSID(node)] = node;
       ready += 1;
       if (ready === count) callAll();

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -205,6 +205,45 @@ async def test_calls_beyond_those_that_the_peer_takes_at_once_wait_at_the_caller
     assert answers == ["released"] * 50
     assert hold.most == 4
     assert links(one) == [link]
+
+
+async def test_a_call_that_is_cancelled_just_as_its_turn_comes_passes_the_turn_on(
+    start: Start, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peers, scope, answers = list[HandPeer](), trio.CancelScope(), list[str]()
+
+    async def behave(peer: HandPeer) -> None:
+        peers.append(peer)
+        await peer.wait_closed()
+
+    async def ask(method: str) -> None:
+        answers.append(await call(node, address, method))
+
+    async def ask_in_vain() -> None:
+        with scope:
+            await ask("in_vain")
+
+    node, address = await start(), await listen(nursery, behave, hello(max_calls=1))
+    async with trio.open_nursery() as calls:
+        calls.start_soon(ask, "first")
+        await wait_until(lambda: bool(peers and peers[0].seen))
+        for task in ask_in_vain, lambda: ask("last"):
+            calls.start_soon(task)
+            await wait_all_tasks_blocked(0.01)
+        outgoing = links(node)[0].calls
+        take_answer = outgoing.take_answer
+
+        def take_answer_and_cancel(answer: Any) -> None:
+            take_answer(answer)
+            scope.cancel()
+
+        monkeypatch.setattr(outgoing, "take_answer", take_answer_and_cancel)
+        await peers[0].send(Reply(1, "first"))
+        await wait_until(lambda: len(peers[0].seen) == 2)
+        assert scope.cancelled_caught
+        await peers[0].send(Reply(2, "last"))
+    assert answers == ["first", "last"]
+    assert [frame.method for frame in peers[0].seen if isinstance(frame, CallFrame)] == ["first", "last"]
 
 
 async def test_a_call_that_waited_for_its_turn_in_vain_passes_the_turn_on(start: Start) -> None:

@@ -241,8 +241,8 @@ async def test_a_peer_that_calls_as_soon_as_it_has_its_long_answer_keeps_to_its_
                 for frame, _ in decoder.feed(data[skipped:]):
                     if isinstance(frame, Chunk) and frame.last:
                         answered += 1
-                        following = [Window(1, 70_011), *frames[answered : answered + 1]]
-                        sock.sendall(b"".join(with_length(encode_frame(frame)) for frame in following))
+                        following: list[Frame] = [Window(1, 70_011), *frames[answered : answered + 1]]
+                        sock.sendall(b"".join(with_length(encode_frame(each)) for each in following))
             return answered
 
     with trio.fail_after(DEADLINE_S):

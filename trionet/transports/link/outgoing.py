@@ -217,7 +217,7 @@ class OutgoingCalls:
             await self._admitted()
         timeout_s = time_left_s()
         if timeout_s == 0:
-            await trio.lowlevel.checkpoint()  # an expired call is never started
+            timeout_s = await self._expired()
         number, encoded = self._begin(request, exchange, timeout_s, None)
         try:
             if len(encoded) <= CHUNK_BYTES:
@@ -243,8 +243,10 @@ class OutgoingCalls:
         """
         exchange = _StreamExchange()
         await self._admitted()
-        await trio.lowlevel.checkpoint_if_cancelled()
-        number, encoded = self._begin(request, exchange, time_left_s(), _STREAM_CREDIT_BYTES)
+        timeout_s = time_left_s()
+        if timeout_s == 0:
+            timeout_s = await self._expired()
+        number, encoded = self._begin(request, exchange, timeout_s, _STREAM_CREDIT_BYTES)
         try:
             if len(encoded) <= CHUNK_BYTES:
                 self._outbox.put_encoded(encoded)
@@ -279,9 +281,22 @@ class OutgoingCalls:
             while self._takes_calls and not (self._free_slots and self._outbox.has_room):
                 await (self._slot_waiters.park() if not self._free_slots else self._outbox.room())
         except trio.Cancelled:
-            if self._free_slots and self._slot_waiters:
-                self._slot_waiters.unpark()  # the slot that this caller was woken for is another's now
+            self._pass_on()
             raise
+
+    async def _expired(self) -> float | None:
+        """Let the caller of an expired call find out that it is cancelled; an expired call is never started."""
+        while True:
+            self._pass_on()
+            await trio.lowlevel.checkpoint()
+            await self._admitted()
+            if (timeout_s := time_left_s()) != 0:
+                return timeout_s
+
+    def _pass_on(self) -> None:
+        """Let another have the slot that this caller may have been woken for."""
+        if self._free_slots and self._slot_waiters:
+            self._slot_waiters.unpark()
 
     def _begin(
         self, request: Request, exchange: _Exchange, timeout_s: float | None, credit: int | None
@@ -309,8 +324,7 @@ class OutgoingCalls:
             )
         )
         if len(encoded) > self._max_bytes:
-            if self._slot_waiters:
-                self._slot_waiters.unpark()  # the slot that this caller was woken for is another's now
+            self._pass_on()
             raise MessageTooLarge(f"a request of {len(encoded):,} bytes is over the limit of {self._name}")
         self._free_slots -= 1
         self._exchanges[number] = exchange

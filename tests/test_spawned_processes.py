@@ -24,7 +24,7 @@ from tests.launchers.misfit import (
     spin_file,
     stop_soon,
 )
-from tests.launchers.spawner import Wishes, open_spawner
+from tests.launchers.spawner import Wishes, open_spawner, open_spawner_early
 from tests.waiting import DEADLINE_S, is_running, wait_until
 from trionet import (
     ChildEnded,
@@ -220,6 +220,17 @@ async def test_ctrl_c_reaches_the_spawner_alone_which_stops_its_nodes(family: Fa
 async def test_no_node_is_left_when_its_parent_is_killed(family: Family, launcher: str, depth: int) -> None:
     async with open_spawner(Wishes(launcher=launcher, depth=depth)) as (spawner, born):
         assert len(born.pids) == 2 * depth
+        spawner.kill()
+        assert await family.wait_gone() < GONE_S
+
+
+@each_launcher
+@pytest.mark.parametrize("processes", [1, 2, 3])
+async def test_nor_when_the_parent_is_killed_while_they_are_being_started(
+    family: Family, launcher: str, processes: int
+) -> None:
+    async with open_spawner_early(Wishes(launcher=launcher, count=3)) as spawner:
+        await wait_until(lambda: len(family.pids()) >= processes)
         spawner.kill()
         assert await family.wait_gone() < GONE_S
 

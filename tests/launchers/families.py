@@ -45,6 +45,13 @@ class Family:
                 found[pid] = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
         return found
 
+    def left(self) -> dict[int, str]:
+        """Return the command lines of those that don't end: a process that has been killed is there a moment longer."""
+        until = time.monotonic() + DEADLINE_S
+        while (left := self.command_lines()) and time.monotonic() < until:
+            time.sleep(0.02)
+        return left
+
     def threads(self) -> dict[int, int]:
         """Return how many threads each has, by pid."""
         return {pid: len(os.listdir(f"/proc/{pid}/task")) for pid in self.pids()}
@@ -71,7 +78,7 @@ def marked_family() -> Generator[Family]:
         try:
             yield family
         finally:
-            left = family.command_lines()
+            left = family.left()
             kill_all(family)
     assert not left, left
 

@@ -22,7 +22,7 @@ from trionet import Node, NodeAddress, NodeConfig, Remote, open_node
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-__all__ = ["Born", "Wishes", "open_spawner"]
+__all__ = ["Born", "Wishes", "open_spawner", "open_spawner_early"]
 
 ROOT = Path(__file__).parents[2]
 
@@ -57,6 +57,20 @@ class Born(msgspec.Struct):
 @asynccontextmanager
 async def open_spawner(wishes: Wishes) -> AsyncGenerator[tuple[trio.Process, Born]]:
     """Run the program in a session of its own; give it, with what it says, and kill it in the end."""
+    async with open_spawner_early(wishes) as process:
+        assert process.stdout is not None
+        line = b""
+        with trio.fail_after(DEADLINE_S):
+            while not line.endswith(b"\n"):
+                chunk = await process.stdout.receive_some()
+                assert chunk, "the spawner has ended"
+                line += chunk
+        yield process, msgspec.json.decode(line, type=Born)
+
+
+@asynccontextmanager
+async def open_spawner_early(wishes: Wishes) -> AsyncGenerator[trio.Process]:
+    """Do what `open_spawner` does, and don't wait until its nodes are there."""
     process = await trio.lowlevel.open_process(
         [sys.executable, "-m", "tests.launchers.spawner", msgspec.json.encode(wishes).decode()],
         stdin=subprocess.DEVNULL,
@@ -67,13 +81,7 @@ async def open_spawner(wishes: Wishes) -> AsyncGenerator[tuple[trio.Process, Bor
     )
     assert process.stdout is not None
     try:
-        line = b""
-        with trio.fail_after(DEADLINE_S):
-            while not line.endswith(b"\n"):
-                chunk = await process.stdout.receive_some()
-                assert chunk, "the spawner has ended"
-                line += chunk
-        yield process, msgspec.json.decode(line, type=Born)
+        yield process
     finally:
         process.kill()
         with trio.CancelScope(shield=True):

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import h11
+import quart.wrappers.base
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
@@ -33,7 +34,7 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from quart import Response, request
 from quart_trio import QuartTrio
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge, RequestTimeout
 
 from trionet.codec import JSON
 from trionet.errors import (
@@ -78,6 +79,8 @@ __all__ = ["QuartTrio", "WebServer"]
 _LINGER_S = 2.0
 _LINGER_READ_BYTES = 256 * 1024
 _PIECE_BYTES = 64 * 1024
+
+_ClientGone: type[Exception] = getattr(quart.wrappers.base, "ClientDisconnectedError", ConnectionAbortedError)
 
 _STATUS_OF = {
     NotFound: 404,
@@ -303,7 +306,10 @@ class _PushedBack:
 
 
 def _with_path(app: QuartTrio) -> Callable[[Scope, ASGIReceiveCallable, ASGISendCallable], Awaitable[None]]:
-    """Return `app` behind a check of the request's target, of which Quart takes for granted that it is one."""
+    """Return `app` behind a check of the request's target, of which Quart takes for granted that it is one.
+
+    And behind a guard: that the client has gone is no error, as it is for Quart from 0.23 on.
+    """
 
     async def run(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         if scope["type"] != "lifespan" and not scope["path"].startswith("/"):
@@ -312,7 +318,10 @@ def _with_path(app: QuartTrio) -> Callable[[Scope, ASGIReceiveCallable, ASGISend
             except ValueError:
                 path = ""
             scope["path"] = path if path.startswith("/") else "/"
-        await app(scope, receive, send)
+        try:
+            await app(scope, receive, send)
+        except* _ClientGone:
+            pass
 
     return run
 
@@ -345,7 +354,7 @@ def _make_app(handler: Handler, config: NodeConfig) -> QuartTrio:
     @app.route("/<gid>/<service>/<method>", methods=["PUT", "POST"])
     async def call(gid: str, service: str, method: str) -> Response:
         try:
-            prepared = handler.prepare(await _read_call(gid, service, method))
+            prepared = handler.prepare(_read_call(gid, service, method, await _read_body(config)))
             _check_accepted(prepared, f"{service}/{method}")
             if prepared.method.is_stream:
                 return _stream_response(prepared, config.max_message_bytes)
@@ -364,9 +373,19 @@ def _make_app(handler: Handler, config: NodeConfig) -> QuartTrio:
     return app
 
 
-async def _read_call(gid: str, service: str, method: str) -> Call:
-    body = await request.get_data(as_text=False)
-    assert isinstance(body, bytes)
+async def _read_body(config: NodeConfig) -> bytes:
+    """Read the body, watching its size as it comes: Quart 0.23 itself looks at that only when all of it has come."""
+    body = bytearray()
+    with trio.move_on_after(config.body_timeout_s):
+        async for part in request.body:
+            body += part
+            if len(body) > config.max_message_bytes:
+                raise RequestEntityTooLarge
+        return bytes(body)
+    raise RequestTimeout
+
+
+def _read_call(gid: str, service: str, method: str, body: bytes) -> Call:
     caller, timeout = request.headers.get(CALLER_HEADER), request.headers.get(TIMEOUT_HEADER)
     return Call(
         gid=gid,

@@ -17,12 +17,14 @@ import msgspec
 import trio
 
 from tests.node_processes import ROOT, clean_environment
+from tests.waiting import DEADLINE_S
 from trionet import Node, NodeAddress, NodeConfig, Remote, current_call, open_node, rpc
+from trionet.transports.link.flow import RoundTrip
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["CONFIG", "Counts", "Member", "Tally", "expose", "open_crowd"]
+__all__ = ["CONFIG", "PATIENT", "Counts", "Member", "Tally", "expose", "expose_patiently", "open_crowd"]
 
 _END_S = 30
 
@@ -124,7 +126,14 @@ async def expose(node: Node) -> None:
     await node.local.routes.put(Tally(node), "tally")
 
 
+async def expose_patiently(node: Node) -> None:
+    """The same, in a process whose own calls wait for confirmations as long as a machine that stalls may need."""
+    RoundTrip.GRACE_MIN_S = RoundTrip.GRACE_MAX_S = DEADLINE_S / 3
+    await expose(node)
+
+
 CONFIG = NodeConfig(on_start="tests.crowd:expose")
+PATIENT = NodeConfig(on_start="tests.crowd:expose_patiently")
 
 
 class Member(NamedTuple):

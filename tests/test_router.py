@@ -141,6 +141,15 @@ async def test_a_nested_argument_that_does_not_fit_is_refused_with_its_place() -
         await _call(order, {"item": "tea", "amount": "much"})
 
 
+async def test_an_annotation_for_the_type_checker_alone_is_not_in_the_way_of_the_others() -> None:
+    def order(order: "Order", where: "Nowhere" = None) -> "Nowhere":  # type: ignore[name-defined]  # noqa: F821
+        return [order, where]
+
+    assert await _call(order, {"item": "tea"}, 5) == [Order("tea"), 5]
+    with pytest.raises(MalformedRequest, match="argument 'order'"):
+        await _call(order, 5)
+
+
 async def test_parameters_without_annotation_take_anything() -> None:
     def show(thing, other: Any = None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202  its subject
         return [thing, other]

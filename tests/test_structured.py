@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from tests.crowd import Counts, Member, open_crowd
+from tests.crowd import PATIENT, Counts, Member, open_crowd
 from tests.transports.link.ends import events_of
 from tests.waiting import DEADLINE_S, wait_until
 from trionet import (
@@ -44,7 +44,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def crowd() -> Generator[list[Member]]:
     """Twenty node processes for all tests of this file; use your own keys."""
-    with open_crowd(NODES) as members:
+    with open_crowd(NODES, PATIENT) as members:
         yield members
 
 
@@ -62,7 +62,7 @@ async def caller(start_node: StartNode) -> Node:
 
 @pytest.fixture
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A grace that outlasts any stall of this machine: without it, a slow confirmation would count as none."""
+    """A grace that outlasts any stall of this machine: else a slow confirmation counts as none."""
     monkeypatch.setattr(RoundTrip, "GRACE_MIN_S", DEADLINE_S / 2)
     monkeypatch.setattr(RoundTrip, "GRACE_MAX_S", DEADLINE_S / 2)
 

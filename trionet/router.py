@@ -11,8 +11,9 @@ import contextvars
 import functools
 import inspect
 import math
+import types
 import typing
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
@@ -209,10 +210,15 @@ def _signature(function: Callable[..., Any], *, is_bound: bool) -> inspect.Signa
 
 
 def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
-    try:
+    with suppress(Exception):
         return typing.get_type_hints(function)
-    except Exception:  # a name that is only there for the type checker
-        return {}
+    # A name is only there for the type checker. One by one: it must not be in the way of the others.
+    found: dict[str, Any] = {}
+    for name, annotation in getattr(function, "__annotations__", {}).items():
+        single = types.SimpleNamespace(__annotations__={name: annotation})
+        with suppress(Exception):
+            found |= typing.get_type_hints(single, getattr(function, "__globals__", {}))
+    return found
 
 
 def _is_convertible(kind: Any) -> bool:

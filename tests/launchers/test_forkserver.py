@@ -107,7 +107,7 @@ async def test_when_it_is_killed_its_nodes_end_and_later_spawns_get_another_one(
     assert set(reasons) == {"the node ended before it had booted: signal 9"}
     ended = [await anext(events) for _ in booted]
     assert sorted(ended, key=repr) == sorted((ChildEnded(node=str(node), status=-9) for node in booted), key=repr)
-    assert not family.pids()
+    await family.wait_gone()
 
     address = await parent.local.status.spawn(MISFIT)
     assert await ask(parent, address, "parent") not in (server, os.getpid())
@@ -129,7 +129,7 @@ async def test_when_it_is_killed_blocked_nodes_end_too(
         node = int((tmp_path / "pid").read_text(encoding="ascii"))
         (server,) = family.pids() - {node}
         os.kill(server, signal.SIGKILL)
-    assert not family.pids()
+    await family.wait_gone()
 
 
 async def test_when_it_is_killed_while_it_starts_nodes_are_started_without_it_and_the_next_ones_with_another(

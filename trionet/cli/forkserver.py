@@ -45,6 +45,7 @@ def main(control: int, ancestors: list[int]) -> NoReturn:
         importlib.import_module(module)
     warm_up()
     server = _ForkServer(socket.socket(fileno=control), open_watches(ancestors))
+    _flush()  # else every child would say again what has been said so far
     gc.collect()
     gc.disable()
     gc.freeze()
@@ -133,7 +134,7 @@ class _ForkServer:
             random.seed()
             gc.enable()
             status = run_forked(descriptor)
-            sys.stdout.flush()
+            _flush()
         except BaseException:  # nothing may go up into the helper's own loop
             traceback.print_exc()
         finally:
@@ -167,6 +168,12 @@ class _ForkServer:
             select.select([self._woken], [], [], 0.1)
         for pid in self._numbers:
             os.kill(pid, signal.SIGKILL)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # as it is where there is no such descriptor
+            stream.flush()
 
 
 def _prctl() -> Any:

@@ -105,6 +105,9 @@ class _Server:
         try:
             async with self._sending:
                 await self._control.sendmsg([RECORD.pack(b"F", number, 0)], rights)
+        except trio.Cancelled:  # it has not been sent
+            del self._children[number]
+            raise
         except (OSError, trio.ClosedResourceError) as exc:
             raise SpawnError(f"the fork server has ended: {exc}") from exc
         return number, child

@@ -228,7 +228,8 @@ async def test_a_preface_that_is_dribbled_byte_by_byte_begins_a_link(node: Logge
 
 
 async def test_http_is_served_on_the_same_port_at_the_same_time(start_node: StartNode, node: Logged) -> None:
-    async with _others_are_served(start_node, node), httpx.AsyncClient(base_url=f"http://{node.address}") as client:
+    client = httpx.AsyncClient(base_url=f"http://{node.address}", timeout=DEADLINE_S)
+    async with _others_are_served(start_node, node), client:
         assert (await client.get("/healthz")).status_code == 200
         response = await client.put("/local/tally/make", content=b"[3]")
         assert response.json() == {"value": {"$bytes": "AAAA"}}

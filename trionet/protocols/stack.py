@@ -1,0 +1,216 @@
+"""The protocols of one node, on one plane of packets.
+
+A packet is what one node says to another at one time: the messages of all its protocols for that node, and what may
+ride along. Invariants: a datagram is never over `packet_bytes`; what a protocol sends is in one packet, in the order
+in which it was sent; what can't be read is dropped whole and counted, and nothing that comes in raises.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from .effects import Core, Message, Notify, Send
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from .effects import Effect
+
+__all__ = ["DATAGRAM_BYTES", "Packet", "PacketCounts", "Stack"]
+
+DATAGRAM_BYTES: Final = 1400
+"""What a datagram may be: an Ethernet frame less headers, those of a tunnel included."""
+
+_VERSION: Final = 1
+_encoder = msgspec.msgpack.Encoder()
+_SHORT_ITEMS: Final = 16
+_MOST_ITEMS: Final = 1 << 16
+
+
+class Packet(msgspec.Struct, frozen=True, gc=False):
+    """Messages on their way.
+
+    Attributes:
+        to: where they go.
+        messages: in order.
+        encoded: the same as bytes; empty where the stack was told not to encode.
+        is_reliable: whether they go by a connection.
+    """
+
+    to: str
+    messages: tuple[Any, ...]
+    encoded: bytes
+    is_reliable: bool
+
+
+class PacketCounts(msgspec.Struct):
+    """What came in and was not taken.
+
+    Attributes:
+        malformed: packets that are no packets, or are of another version.
+        oversized: packets over the limit.
+        unknown: messages of kinds that nobody here understands.
+    """
+
+    malformed: int = 0
+    oversized: int = 0
+    unknown: int = 0
+
+
+class Stack:
+    """Runs the cores of one node.
+
+    Attributes:
+        me: this node's name.
+        dropped: counts of what was not taken.
+        events: what happened since they were last taken; see `take_events`.
+    """
+
+    def __init__(
+        self, me: str, cores: Sequence[Core], *, packet_bytes: int = DATAGRAM_BYTES, is_encoding: bool = True
+    ) -> None:
+        """Put `cores` on one plane.
+
+        Args:
+            me: this node's name.
+            cores: in the order in which they may fill what room a datagram has.
+            packet_bytes: the most that a datagram may have.
+            is_encoding: False for a simulation that hands on messages as they are.
+        """
+        self.me = me
+        self.dropped = PacketCounts()
+        self.events: list[Any] = []
+        self._cores = tuple(cores)
+        self._packet_bytes = packet_bytes
+        self._is_encoding = is_encoding
+        self._core_of: dict[type, Core] = {kind: core for core in cores for kind in core.messages}
+        self._decode = _decoder(tuple(self._core_of)).decode
+        self._head = _encoder.encode(_VERSION) + _encoder.encode(me)
+        self._room_bytes = packet_bytes - len(self._head) - _OVERHEAD_BYTES
+
+    def next_deadline(self) -> float:
+        """Return when `on_timer` is to be called next."""
+        return min(core.next_deadline() for core in self._cores)
+
+    def on_timer(self, now: float) -> list[Packet]:
+        """Do what is due."""
+        effects: list[Effect] = []
+        for core in self._cores:
+            if core.next_deadline() <= now:
+                effects += core.on_timer(now)
+        return self.packets(effects, now)
+
+    def receive_bytes(self, data: bytes, now: float, *, is_reliable: bool = False) -> list[Packet]:
+        """Take a packet as it came from the network."""
+        if not is_reliable and len(data) > self._packet_bytes:
+            self.dropped.oversized += 1
+            return []
+        try:
+            version, source, messages = self._decode(data)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            self.dropped.malformed += 1
+            return []
+        if version != _VERSION or source == self.me or not source:
+            self.dropped.malformed += 1
+            return []
+        return self.receive(source, messages, now)
+
+    def receive(self, source: str, messages: Iterable[Any], now: float) -> list[Packet]:
+        """Take the messages of one packet."""
+        effects: list[Effect] = []
+        for message in messages:
+            core = self._core_of.get(type(message))
+            if core is None:
+                self.dropped.unknown += 1
+            else:
+                effects += core.receive(source, message, now)
+        return self.packets(effects, now) if effects else []
+
+    def unreachable(self, to: str, now: float) -> list[Packet]:
+        """Take that a reliable packet could not be delivered."""
+        effects: list[Effect] = []
+        for core in self._cores:
+            effects += core.unreachable(to, now)
+        return self.packets(effects, now)
+
+    def take_events(self) -> list[Any]:
+        """Return what has happened since the last time."""
+        events, self.events = self.events, []
+        return events
+
+    def packets(self, effects: Iterable[Effect], now: float) -> list[Packet]:
+        """Return what `effects` send, packed; keep what they tell for `take_events`."""
+        by_target: dict[tuple[str, bool], list[Message]] = {}
+        for effect in effects:
+            if type(effect) is Send:
+                by_target.setdefault((effect.to, effect.is_reliable), []).append(effect.message)
+            else:
+                assert type(effect) is Notify
+                self.events.append(effect.event)
+        found: list[Packet] = []
+        for (to, is_reliable), messages in by_target.items():
+            if is_reliable:
+                found.append(self._packet(to, messages, [_encoder.encode(one) for one in messages], is_reliable=True))
+            else:
+                found += self._datagrams(to, messages, now)
+        return found
+
+    def _datagrams(self, to: str, messages: list[Message], now: float) -> list[Packet]:
+        """Return datagrams with `messages`, the last one filled up with what may ride along."""
+        found: list[Packet] = []
+        held: list[Message] = []
+        parts: list[bytes] = []
+        room = self._room_bytes
+        for message in messages:
+            part = _encoder.encode(message)
+            if len(part) > room and held:
+                found.append(self._packet(to, held, parts, is_reliable=False))
+                held, parts, room = [], [], self._room_bytes
+            if len(part) > room:  # too long for any datagram
+                found.append(self._packet(to, [message], [part], is_reliable=True))
+                continue
+            held.append(message)
+            parts.append(part)
+            room -= len(part)
+        if held:
+            for core in self._cores:
+                for message in core.piggyback(to, room, now):
+                    part = _encoder.encode(message)
+                    held.append(message)
+                    parts.append(part)
+                    room -= len(part)
+            assert room >= 0
+            found.append(self._packet(to, held, parts, is_reliable=False))
+        return found
+
+    def _packet(self, to: str, messages: list[Message], parts: list[bytes], *, is_reliable: bool) -> Packet:
+        encoded = b""
+        if self._is_encoding:
+            encoded = b"".join((_ARRAY_OF_3, self._head, _array_head(len(parts)), *parts))
+        return Packet(to, tuple(messages), encoded, is_reliable)
+
+    def packet_size(self, packet: Packet) -> int:
+        """Return how many bytes `packet` has, encoded or not."""
+        parts = sum(len(_encoder.encode(message)) for message in packet.messages)
+        return 1 + len(self._head) + len(_array_head(len(packet.messages))) + parts
+
+
+_ARRAY_OF_3: Final = b"\x93"
+_OVERHEAD_BYTES: Final = 4
+
+
+def _array_head(count: int) -> bytes:
+    if count < _SHORT_ITEMS:
+        return bytes([0x90 | count])
+    assert count < _MOST_ITEMS
+    return b"\xdc" + count.to_bytes(2, "big")
+
+
+@functools.cache
+def _decoder(kinds: tuple[type, ...]) -> msgspec.msgpack.Decoder[tuple[int, str, list[Any]]]:
+    union = functools.reduce(operator.or_, kinds)
+    return msgspec.msgpack.Decoder(tuple[int, str, list[union]])  # type: ignore[valid-type]

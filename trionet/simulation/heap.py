@@ -1,0 +1,201 @@
+"""A cluster of protocol cores on a heap of events: no sockets, no event loop, thousands of members.
+
+Invariants: the same seed gives the same run, whatever the process; time never goes back; ties are taken in the order
+in which they were made.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trionet.protocols.stack import Packet, Stack
+
+__all__ = ["Cluster", "Member", "exponential"]
+
+
+def exponential(mean_s: float) -> Callable[[Random], float]:
+    """Return one-way latencies in seconds with an exponential distribution."""
+    rate = 1 / mean_s
+    return lambda random: random.expovariate(rate)
+
+
+class Member:
+    """A simulated node.
+
+    Attributes:
+        name: what the others call it.
+        stack: its protocols.
+        is_up: whether it runs; one that has crashed takes and sends nothing.
+        paused_until: it takes and does nothing before this time; what comes in meanwhile waits.
+        skew_s: what its clock is ahead of the simulation's.
+        received, received_bytes: packets that it has taken, and their sizes where the cluster measures them.
+    """
+
+    __slots__ = ("inbox", "is_up", "name", "paused_until", "received", "received_bytes", "skew_s", "stack", "wake_at")
+
+    def __init__(self, name: str, stack: Stack, skew_s: float) -> None:
+        self.name = name
+        self.stack = stack
+        self.is_up: bool = True
+        self.paused_until: float = -math.inf
+        self.skew_s = skew_s
+        self.wake_at: float = math.inf
+        self.inbox: list[tuple[str, tuple[Any, ...]]] = []
+        self.received: int = 0
+        self.received_bytes: int = 0
+
+
+class Cluster:
+    """Drives stacks in virtual time.
+
+    Attributes:
+        now: virtual time in seconds.
+        members: all that were ever added, by name.
+        loss: the chance that a datagram is lost, at least 0 and less than 1.
+        latency: gives one-way latencies in seconds; exponential with a mean of 10 ms unless told.
+        is_cut: tells whether nothing gets from one to another; None for nowhere.
+        on_event: told of each event of each member: when, at whom, what.
+        sent, sent_bytes: packets sent in all, and their sizes where measured.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        *,
+        latency: Callable[[Random], float] | None = None,
+        loss: float = 0.0,
+        is_measuring_bytes: bool = False,
+    ) -> None:
+        self.now: float = 0.0
+        self.members: dict[str, Member] = {}
+        self.loss = loss
+        self.latency: Callable[[Random], float] = exponential(0.01) if latency is None else latency
+        self.is_cut: Callable[[str, str], bool] | None = None
+        self.on_event: Callable[[float, str, Any], None] | None = None
+        self.sent: int = 0
+        self.sent_bytes: int = 0
+        self._is_measuring_bytes = is_measuring_bytes
+        self._seed = seed
+        self._random = Random(f"{seed} network")
+        self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._count = 0
+
+    def random_for(self, name: str) -> Random:
+        """Return the random numbers that belong to a member."""
+        return Random(f"{self._seed} {name}")
+
+    def at(self, time: float, action: Callable[..., None], *args: Any) -> None:
+        """Have ``action(*args)`` called at `time`."""
+        self._count += 1
+        heapq.heappush(self._heap, (max(time, self.now), self._count, action, args))
+
+    def add(self, name: str, stack: Stack, *, skew_s: float = 0.0) -> Member:
+        """Add a member, or replace the one of this name: what was on the way to it comes to the new one."""
+        previous = self.members.get(name)
+        if previous is not None:
+            previous.is_up = False
+        member = self.members[name] = Member(name, stack, skew_s)
+        self._arm(member)
+        return member
+
+    def act(self, name: str, action: Callable[[Stack, float], list[Packet]]) -> None:
+        """Have a member do something now: `action` gets its stack and its time, and returns what is to be sent."""
+        member = self.members[name]
+        self._carry_out(member, action(member.stack, self.now + member.skew_s))
+
+    def crash(self, name: str) -> None:
+        """Stop a member for good, with no goodbye."""
+        self.members[name].is_up = False
+
+    def pause(self, name: str, duration_s: float) -> None:
+        """Let a member stand still for a time."""
+        member = self.members[name]
+        member.paused_until = self.now + duration_s
+        self.at(member.paused_until, self._resume, member)
+
+    def run(self, until: float, *, while_: Callable[[], bool] | None = None) -> None:
+        """Go on until the time `until`, or until `while_` is no longer true."""
+        heap = self._heap
+        while heap and heap[0][0] <= until:
+            self.now, _, action, args = heapq.heappop(heap)
+            action(*args)
+            if while_ is not None and not while_():
+                return
+        self.now = until
+
+    def _resume(self, member: Member) -> None:
+        if member.is_up and self.now >= member.paused_until:
+            # As an event loop does after a stall: what is due by the clock, and what lies in the socket.
+            self._fire(member, member.wake_at)
+            waiting, member.inbox = member.inbox, []
+            for source, messages in waiting:
+                self._take(member, source, messages)
+
+    def _fire(self, member: Member, planned: float) -> None:
+        if not member.is_up or planned != member.wake_at or self.now < member.paused_until:
+            return
+        member.wake_at = math.inf
+        if member.stack.next_deadline() <= self.now + member.skew_s:
+            self._carry_out(member, member.stack.on_timer(self.now + member.skew_s))
+        else:
+            self._arm(member)
+
+    def _arm(self, member: Member) -> None:
+        due = member.stack.next_deadline() - member.skew_s
+        if due < member.wake_at:
+            member.wake_at = due
+            self.at(due, self._fire, member, due)
+
+    def _carry_out(self, member: Member, packets: list[Packet]) -> None:
+        for packet in packets:
+            self._send(member, packet)
+        if member.stack.events:
+            for event in member.stack.take_events():
+                if self.on_event is not None:
+                    self.on_event(self.now, member.name, event)
+        self._arm(member)
+
+    def _send(self, member: Member, packet: Packet) -> None:
+        self.sent += 1
+        size = 0
+        if self._is_measuring_bytes:
+            size = member.stack.packet_size(packet)
+            self.sent_bytes += size
+        random = self._random
+        delay = self.latency(random)
+        if packet.is_reliable:  # a round trip to connect; what is lost is sent again
+            delay += self.latency(random) + self.latency(random)
+            again = 0.2
+            while self.loss and random.random() < self.loss:
+                delay += again
+                again *= 2
+        elif self.loss and random.random() < self.loss:
+            return
+        self.at(self.now + delay, self._arrive, member, packet, size)
+
+    def _arrive(self, source: Member, packet: Packet, size: int) -> None:
+        target = self.members.get(packet.to)
+        is_cut = self.is_cut is not None and self.is_cut(source.name, packet.to)
+        if target is None or not target.is_up or is_cut:
+            if packet.is_reliable:
+                self.at(self.now + self.latency(self._random), self._fail, source, packet.to)
+            return
+        target.received += 1
+        target.received_bytes += size
+        if self.now < target.paused_until:
+            target.inbox.append((source.name, packet.messages))
+        else:
+            self._take(target, source.name, packet.messages)
+
+    def _take(self, member: Member, source: str, messages: tuple[Any, ...]) -> None:
+        self._carry_out(member, member.stack.receive(source, messages, self.now + member.skew_s))
+
+    def _fail(self, source: Member, to: str) -> None:
+        if source.is_up:
+            self._carry_out(source, source.stack.unreachable(to, self.now + source.skew_s))

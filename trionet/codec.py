@@ -305,7 +305,7 @@ class Codec:
 
     def __init__(self, wire: Literal["json", "messagepack"]) -> None:
         self.content_type = f"application/{'json' if wire == 'json' else 'vnd.msgpack'}"
-        self._lower = _Lowering(wire).lower
+        self._lowered = _Lowering(wire).lower
         # What the wire format says by itself, whatever its value is.
         self._atoms = frozenset({str, bool, type(None)} if wire == "json" else {str, bool, type(None), bytes, float})
         self._encode: Callable[[Any], bytes]
@@ -323,15 +323,26 @@ class Codec:
             EncodeError: something in it cannot travel; its ``path`` says where.
         """
         try:
-            is_plain = type(value) is list and self._atoms.issuperset(map(type, value))
-            return self._encode(value if is_plain else self._lower(value))
+            return self._encode(self.lower(value))
+        except UnicodeEncodeError as exc:
+            path = _find_surrogate(value) or "$"
+            raise EncodeError(f"at {path}: a lone surrogate is no Unicode text", path=path) from exc
+
+    def lower(self, value: Any) -> Any:
+        """Return what stands for `value` in the wire format; `restore` is the way back.
+
+        Raises:
+            EncodeError: something in it cannot travel; its ``path`` says where.
+        """
+        kind = type(value)
+        if kind in self._atoms or (kind is list and self._atoms.issuperset(map(type, value))):
+            return value
+        try:
+            return self._lowered(value)
         except _CannotTravel as reason:
             path = "$" + "".join(reversed(reason.steps))
             path = path if len(path) <= 200 else f"{path[:100]}…{path[-90:]}"  # noqa: PLR2004  shown to a person
             raise EncodeError(f"at {path}: {reason.reason}", path=path) from None
-        except UnicodeEncodeError as exc:
-            path = _find_surrogate(value) or "$"
-            raise EncodeError(f"at {path}: a lone surrogate is no Unicode text", path=path) from exc
 
     def decode(self, data: bytes | bytearray | memoryview) -> Any:
         """Return the value that `data` encodes.
@@ -355,6 +366,9 @@ class Codec:
         Raises:
             DecodeError: it stands for none.
         """
+        kind = type(plain)
+        if (kind is not list and kind is not dict) or (kind is list and _ATOMS.issuperset(map(type, plain))):
+            return plain  # so are most, and they are read in the fewest steps
         try:
             return _raise(plain)
         except TrionetError as exc:

@@ -14,7 +14,7 @@ import math
 import types
 import typing
 from contextlib import aclosing, asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import msgspec
 import trio
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CurrentCall", "HandlerCancelled", "Method", "PreparedCall", "Router", "current_call"]
 
+_NOTHING: Final[dict[str, Any]] = {}
 _current: contextvars.ContextVar[CurrentCall] = contextvars.ContextVar("trionet_current_call")
 
 
@@ -133,7 +134,11 @@ class _Plan:
         )
         self._most = len(parameters) if is_simple else -1
         self._needed = sum(parameter.default is parameter.empty for parameter in parameters)
-        self._converters = [(index, p.name) for index, p in enumerate(parameters) if p.name in self._types]
+        self._converters = [
+            (index, p.name, _as_it_is(self._types[p.name]))
+            for index, p in enumerate(parameters)
+            if p.name in self._types
+        ]
 
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
         """Return the arguments to call it with; see `Method.bind`."""
@@ -155,10 +160,11 @@ class _Plan:
         if not self._converters:
             return args
         converted = list(args)
-        for index, name in self._converters:
+        for index, name, fitting in self._converters:
             if index >= len(converted):
                 break
-            converted[index] = self._convert(name, converted[index], inspect.Parameter.POSITIONAL_ONLY)
+            if type(converted[index]) is not fitting:
+                converted[index] = self._convert(name, converted[index], inspect.Parameter.POSITIONAL_ONLY)
         return converted
 
     def _convert(self, name: str, value: Any, kind: Any) -> Any:
@@ -231,6 +237,11 @@ def _is_convertible(kind: Any) -> bool:
     return True
 
 
+def _as_it_is(kind: Any) -> Any:
+    """Return the type whose values need no conversion to `kind`, or None: the simplest ones are their own."""
+    return kind if kind in (str, int, float, bool, bytes) else None
+
+
 class PreparedCall:
     """A call that is about to run: the method was found, the arguments fit.
 
@@ -271,13 +282,16 @@ class PreparedCall:
             RemoteError: the handler raised.
             TrionetError: the handler raised it as its answer.
         """
-        scope.deadline = min(scope.deadline, self._deadline)
+        if self._deadline != math.inf:  # setting it costs even where it changes nothing
+            scope.deadline = min(scope.deadline, self._deadline)
         token = _current.set(CurrentCall(self._call, self._deadline))
         try:
             with scope:
                 if awaitable is None:
                     awaitable = self.method.call(*self._args, **self._kwargs)
-                return await awaitable if inspect.isawaitable(awaitable) else awaitable
+                if type(awaitable) is types.CoroutineType or inspect.isawaitable(awaitable):
+                    return await awaitable
+                return awaitable
         except BaseException as exc:
             _reraise(exc)
         finally:
@@ -361,7 +375,9 @@ class Router:
             CallTimeout: the caller's time is over already.
             TemporarilyUnavailable: the node is stopping.
         """
-        method = self.resolve(call.gid, call.service, call.method)
+        method = self._services.get(call.gid, _NOTHING).get(call.service, _NOTHING).get(call.method)
+        if method is None:
+            method = self.resolve(call.gid, call.service, call.method)  # which says what there is none of
         if self.refusing is not None and (call.service, call.method) != ("status", "stop"):
             raise TemporarilyUnavailable(self.refusing)
         args, kwargs = method.bind(call.args, call.kwargs)

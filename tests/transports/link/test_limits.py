@@ -144,7 +144,7 @@ async def test_an_answer_over_the_limit_is_a_remote_error_and_the_link_lives(sta
     one, other = await start(SMALL), await start(SMALL, make=bytes)
     await call(one, other, "echo")
     (link,) = links(one)
-    with pytest.raises(RemoteError, match="MessageTooLarge: a value of 131,077 bytes is over the limit"):
+    with pytest.raises(RemoteError, match="MessageTooLarge: a value of 131,080 bytes is over the limit"):
         await call(one, other, "make", SMALL.max_message_bytes)
     assert len(await call(one, other, "make", SMALL.max_message_bytes - 1000)) == SMALL.max_message_bytes - 1000
     assert links(one) == [link]

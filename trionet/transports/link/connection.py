@@ -240,23 +240,28 @@ class Link:
                 await trio.lowlevel.checkpoint()  # there is probably more; let others run in between
 
     def _take(self, data: bytes) -> None:
-        self._outbox.is_held = True
+        assert self._incoming is not None
+        outbox, take_answer, take_call = self._outbox, self.calls.take_answer, self._incoming.take_call
+        outbox.is_held = True
+        count = 0
         for frame, size in self._decoder.feed(data):
-            if type(frame) is Reply:
-                self.calls.take_answer(frame)
+            count += 1
+            if type(frame) is Reply:  # these two are nearly all there are
+                take_answer(frame)
+            elif type(frame) is CallFrame:
+                take_call(frame, 0)
             else:
                 self._act(frame, size)
             if self._is_closed:
                 return
-        self._outbox.is_held = False
-        self._outbox.flush()
+        outbox.is_held = False
+        outbox.is_bursty = count > 1
+        outbox.flush()
 
-    def _act(self, frame: Frame, size: int) -> None:  # noqa: C901, PLR0912  one flat case for each kind of frame
-        """Do what `frame` says; the most frequent kinds come first."""
+    def _act(self, frame: Frame, size: int) -> None:  # noqa: C901  one flat case for each kind of frame
+        """Do what `frame` says."""
         assert self._incoming is not None
         match frame:
-            case CallFrame():
-                self._incoming.take_call(frame, 0)
             case Reply() | Error() | Cancelled() | End():
                 self.calls.take_answer(frame)
             case Item():

@@ -234,6 +234,7 @@ _pack_length = _LENGTH.pack
 _unpack_length = _LENGTH.unpack_from
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Frame, ext_hook=refuse_extension).decode
+_NO_FRAME = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
 def encode_frame(frame: Frame) -> bytes:
@@ -255,7 +256,7 @@ def decode_frame(encoded: bytes | bytearray | memoryview) -> Frame:
     """
     try:
         frame: Frame = _decode(encoded)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
+    except _NO_FRAME as exc:
         raise FrameError(f"not a frame: {exc}") from exc
     return frame
 
@@ -284,15 +285,18 @@ class FrameDecoder:
         """
         if self._rest:
             data = self._rest + data
-        view, start, end = memoryview(data), 0, len(data)
-        while end - start >= _LENGTH_BYTES:
-            (size,) = _unpack_length(data, start)
-            if size > MAX_FRAME_BYTES:
-                raise FrameError(f"a frame of {size:,} bytes; at most {MAX_FRAME_BYTES:,} are allowed")
-            stop = start + _LENGTH_BYTES + size
-            if stop > end:
-                break
-            frame = decode_frame(view[start + _LENGTH_BYTES : stop])
-            start = stop
-            yield frame, size
+        start, end = 0, len(data)
+        try:
+            while end - start >= _LENGTH_BYTES:
+                (size,) = _unpack_length(data, start)
+                if size > MAX_FRAME_BYTES:
+                    raise FrameError(f"a frame of {size:,} bytes; at most {MAX_FRAME_BYTES:,} are allowed")
+                begin = start + _LENGTH_BYTES
+                stop = begin + size
+                if stop > end:
+                    break
+                start = stop
+                yield _decode(data[begin:stop]), size  # most are short, and a copy is less work than a view
+        except _NO_FRAME as exc:
+            raise FrameError(f"not a frame: {exc}") from exc
         self._rest = data[start:]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import trio
 
 from trionet.codec import MESSAGEPACK
@@ -57,7 +56,7 @@ class _Running:
         self.scope = trio.CancelScope()
         self.held_bytes = held_bytes
         self.credit_bytes = credit_bytes
-        self.credit_came = trio.Event()
+        self.credit_came: trio.Event | None = None
         self.transfer: Transfer | None = None
 
     def set_transfer(self, transfer: Transfer) -> None:
@@ -110,7 +109,8 @@ class IncomingCalls:
         awaitable: Awaitable[Any] | None = None
         try:
             prepared = self._prepare(frame)
-            if prepared.method.is_sync and self._has_room:
+            has_room = self._has_room
+            if prepared.method.is_sync and has_room:
                 value = prepared.begin()
                 if not hasattr(value, "__await__"):
                     self._answer_now(number, held_bytes, self._encoded_reply(number, value))
@@ -121,11 +121,11 @@ class IncomingCalls:
             return
         running = self._running[number] = _Running(number, held_bytes, frame.credit or 0)
         if prepared.method.is_stream:
-            self._nursery.start_soon(self._run_stream, running, prepared)
+            self._nursery.start_soon(self._run_stream, running, prepared, name=frame.method)
         else:
-            if awaitable is None and not self._has_room:
+            if awaitable is None and not has_room:
                 awaitable = self._begun_later(prepared)
-            self._nursery.start_soon(self._run_call, running, prepared, awaitable)
+            self._nursery.start_soon(self._run_call, running, prepared, awaitable, name=frame.method)
 
     def _is_full(self) -> bool:
         """Whether the peer has as many calls in progress as it may: what it can have read the answer of is none."""
@@ -142,7 +142,8 @@ class IncomingCalls:
         running = self._running.get(frame.msg_id)
         if running is not None:
             running.credit_bytes += frame.size
-            running.credit_came.set()
+            if running.credit_came is not None:
+                running.credit_came.set()
 
     def _prepare(self, frame: CallFrame) -> PreparedCall:
         args = MESSAGEPACK.restore(frame.args)
@@ -229,7 +230,7 @@ class IncomingCalls:
             await running.credit_came.wait()
         await self._outbox.room()
         try:
-            encoded = encode_frame(Item(running.number, msgspec.Raw(self._encoded_value(item))))
+            encoded = self._encoded(Item(running.number, MESSAGEPACK.lower(item)), item)
         except TrionetError as exc:
             raise RemoteError.from_exception(exc) from exc  # the handler did run
         running.credit_bytes -= len(encoded)
@@ -245,7 +246,8 @@ class IncomingCalls:
             self._long_bytes += len(encoded)
             await self._answer_long(running, encoded)
         else:
-            await self._outbox.room()
+            if not self._outbox.has_room:
+                await self._outbox.room()
             self._end(running, encoded)
 
     async def _answer_long(self, running: _Running, encoded: bytes) -> None:
@@ -260,19 +262,36 @@ class IncomingCalls:
     def _end(self, running: _Running, encoded: bytes) -> None:
         del self._running[running.number]
         if encoded:
-            self._outbox.put_encoded(encoded)
+            (self._outbox.put_encoded if self._running else self._outbox.put_alone)(encoded)
         self._let_go(running.held_bytes)
 
     def _let_go(self, held_bytes: int) -> None:
-        self._on_release(CALLS, held_bytes)
+        if held_bytes:
+            self._on_release(CALLS, held_bytes)
         if not self._running:
             self._on_idle()
 
     def _encoded_reply(self, number: int, value: Any) -> bytes:
         try:
-            return encode_frame(Reply(number, msgspec.Raw(self._encoded_value(value))))
+            return self._encoded(Reply(number, MESSAGEPACK.lower(value)), value)
         except TrionetError as exc:
             return self._encoded_error(number, RemoteError.from_exception(exc))
+
+    def _encoded(self, frame: Reply | Item, value: Any) -> bytes:
+        """Return `frame`, which carries `value`.
+
+        Raises:
+            EncodeError: it can't travel.
+            MessageTooLarge: the peer would not take it.
+        """
+        try:
+            encoded = encode_frame(frame)
+        except UnicodeEncodeError:
+            MESSAGEPACK.encode(value)  # raises the error that says where
+            raise
+        if len(encoded) > self._max_bytes:
+            raise MessageTooLarge(f"a value of {len(encoded):,} bytes is over the limit")
+        return encoded
 
     def _encoded_error(self, number: int, error: TrionetError) -> bytes:
         wire = error_to_wire(error)
@@ -284,14 +303,7 @@ class IncomingCalls:
             encoded = encode_frame(Error(number, wire))
         return encoded
 
-    def _encoded_value(self, value: Any) -> bytes:
-        encoded = MESSAGEPACK.encode(value)
-        if len(encoded) + _FRAME_OVERHEAD_BYTES > self._max_bytes:
-            raise MessageTooLarge(f"a value of {len(encoded):,} bytes is over the limit")
-        return encoded
 
-
-_FRAME_OVERHEAD_BYTES = 64
 _WINDOWS_OF_ANSWERS = 4
 """How many times the window the long answers may be that wait, or are on their way, before no call begins."""
 _NOTHING: dict[str, Any] = {}

@@ -52,6 +52,7 @@ class Outbox:
 
     Attributes:
         is_held: whether `put` leaves the writing to a `flush` that will come.
+        is_bursty: whether the peer's last words came in a burst, so that those that they wake will say more than one.
         put_bytes: how many bytes have been put in so far.
         sent_bytes: how many have been handed to the operating system.
     """
@@ -69,6 +70,7 @@ class Outbox:
         self._rest = memoryview(b"")
         self._is_closed = False
         self.is_held: bool = False
+        self.is_bursty: bool = False
         self.put_bytes: int = 0
         self.sent_bytes: int = 0
 
@@ -89,13 +91,27 @@ class Outbox:
     def put_encoded(self, encoded: bytes) -> None:
         """Have an encoded frame of at most `CHUNK_BYTES` written with the next ones."""
         data = with_length(encoded)
+        size = len(data)
         self._frames.append(data)
-        self._waiting_bytes += len(data)
-        self.put_bytes += len(data)
+        self._waiting_bytes += size
+        self.put_bytes += size
         if self._waiting_bytes > _MAX_BYTES:
             self._on_stuck("it does not read what it is sent")
-        if not self.is_held:
+        if self._writer is not None and not self.is_held:
             self.wake()
+
+    def put_alone(self, encoded: bytes) -> None:
+        """Do what `put_encoded` does, for a frame that no other call's is likely to follow: it gains nothing by waiting.
+
+        It is written at once, unless it came to be in a burst.
+        """
+        if self.is_bursty or self.is_held or self._writer is None:
+            self.put_encoded(encoded)
+            return
+        self.is_held = True
+        self.put_encoded(encoded)
+        self.is_held = False
+        self.flush()
 
     def flush(self) -> None:
         """Write what waits now, as far as it goes, without the detour through the writer.

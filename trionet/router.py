@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["CurrentCall", "HandlerCancelled", "Method", "PreparedCall", "Router", "current_call"]
 
 _NOTHING: Final[dict[str, Any]] = {}
-_current: contextvars.ContextVar[CurrentCall] = contextvars.ContextVar("trionet_current_call")
+_current: contextvars.ContextVar[PreparedCall] = contextvars.ContextVar("trionet_current_call")
 
 
 class CurrentCall:
@@ -71,10 +71,10 @@ def current_call() -> CurrentCall:
     Raises:
         RuntimeError: not called from within a handler.
     """
-    try:
-        return _current.get()
-    except LookupError:
-        raise RuntimeError("no call is being answered here") from None
+    prepared = _current.get(None)
+    if prepared is None:
+        raise RuntimeError("no call is being answered here")
+    return prepared.current()
 
 
 class HandlerCancelled(Exception):
@@ -258,6 +258,10 @@ class PreparedCall:
         self._kwargs = kwargs
         self._deadline = math.inf if call.timeout_s is None else trio.current_time() + call.timeout_s
 
+    def current(self) -> CurrentCall:
+        """Return what the handler may know of it."""
+        return CurrentCall(self._call, self._deadline)
+
     def begin(self) -> Any:
         """Call the method, for a plain function: return its value, or an awaitable of it for `finish`.
 
@@ -265,7 +269,7 @@ class PreparedCall:
             RemoteError: the handler raised.
             TrionetError: the handler raised it as its answer.
         """
-        token = _current.set(CurrentCall(self._call, self._deadline))
+        token = _current.set(self)
         try:
             return self.method.call(*self._args, **self._kwargs)
         except BaseException as exc:
@@ -284,7 +288,7 @@ class PreparedCall:
         """
         if self._deadline != math.inf:  # setting it costs even where it changes nothing
             scope.deadline = min(scope.deadline, self._deadline)
-        token = _current.set(CurrentCall(self._call, self._deadline))
+        token = _current.set(self)
         try:
             with scope:
                 if awaitable is None:
@@ -305,7 +309,7 @@ class PreparedCall:
         Raises what `finish` does.
         """
         scope.deadline = min(scope.deadline, self._deadline)
-        token = _current.set(CurrentCall(self._call, self._deadline))
+        token = _current.set(self)
         try:
             with scope:
                 items = self.method.call(*self._args, **self._kwargs)

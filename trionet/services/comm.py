@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import secrets
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import trio
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["Comm", "Orphans", "raised_orphans"]
 
 
+_NOTHING: Final[Mapping[str, Any]] = {}
+
 Orphans = Literal["report", "raise"]
 """What to do about cancelled calls that are not confirmed to have finished."""
 
@@ -36,6 +38,7 @@ class Comm:
     def __init__(self, router: Router, transport: Transport) -> None:
         self._router = router
         self._transport = transport
+        self._encode = transport.codec.encode
         self._own: NodeAddress | None = None
         self._prefix = secrets.token_hex(8)
         self._numbers = itertools.count(1)
@@ -70,15 +73,23 @@ class Comm:
             RemoteError: the handler raised.
             IndefiniteError: the call may have run.
         """
-        args = check_args(args)
+        if type(args) is not list:
+            args = check_args(args)
         if remote is not self._checked:  # it is frozen, and mostly used again
             remote.check(with_node=True)
             self._checked = remote
-        assert remote.node is not None
-        if orphans == "report":
-            return await self.call(remote.node, self.prepare(args, {}, remote))
-        with raised_orphans(orphans) as found:
-            return await self.call(remote.node, self.prepare(args, {}, remote, found))
+        node = remote.node
+        assert node is not None
+        if orphans != "report":
+            with raised_orphans(orphans) as found:
+                return await self.call(node, self.prepare(args, {}, remote, found))
+        # What `call` does, without a coroutine of its own: this is the way of most calls.
+        request = self.prepare(args, _NOTHING, remote)
+        try:
+            return await (self._call_self(request) if node == self._own else self._transport.call(node, request))
+        except TrionetError as exc:
+            exc.node = exc.node or str(node)
+            raise
 
     @asynccontextmanager
     async def stream(
@@ -114,15 +125,15 @@ class Comm:
         Raises:
             EncodeError: an argument can't travel.
         """
-        codec = self._transport.codec
+        assert self._own is not None
         return Request(
             remote.gid,
             remote.service,
             remote.method,
-            codec.encode(args),
-            codec.encode(dict(kwargs)) if kwargs else None,
+            self._encode(args),
+            self._encode(dict(kwargs)) if kwargs else None,
             f"{self._prefix}-{next(self._numbers):x}",
-            self.own,
+            self._own,
             orphans,
         )
 

@@ -101,9 +101,9 @@ class Outbox:
             self.wake()
 
     def put_alone(self, encoded: bytes) -> None:
-        """Do what `put_encoded` does, for a frame that no other call's is likely to follow: it gains nothing by waiting.
+        """Do what `put_encoded` does for the only call in progress: it is written at once.
 
-        It is written at once, unless it came to be in a burst.
+        Except in a burst, where more will follow to write with.
         """
         if self.is_bursty or self.is_held or self._writer is None:
             self.put_encoded(encoded)

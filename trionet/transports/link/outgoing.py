@@ -42,13 +42,14 @@ from .frames import (
     Reply,
     encode_frame,
 )
+from .outbox import Transfer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from trionet.transports.base import Request
 
-    from .outbox import Outbox, Transfer
+    from .outbox import Outbox
 
 __all__ = ["Answer", "LinkRetired", "OutgoingCalls"]
 
@@ -59,21 +60,23 @@ _LATE_S: Final = 0.01
 Answer = Reply | Error | Cancelled | End | TrionetError
 
 
+_current_task = trio.lowlevel.current_task
+_wait_task_rescheduled = trio.lowlevel.wait_task_rescheduled
+_reschedule = trio.lowlevel.reschedule
+
+
 class LinkRetired(Exception):
     """No further calls can be made on this link; nothing was sent."""
 
 
-class _Exchange:
+class _Exchange(msgspec.Struct, eq=False):
     """A call, and its answer."""
 
-    __slots__ = ("answer", "begun_at", "is_long", "task", "transfer")
-
-    def __init__(self) -> None:
-        self.answer: Answer | None = None
-        self.begun_at = 0
-        self.is_long = False
-        self.task: trio.lowlevel.Task | None = None
-        self.transfer: Transfer | None = None
+    begun_at: int = 0
+    is_long: bool = False
+    answer: Answer | None = None
+    task: trio.lowlevel.Task | None = None
+    transfer: Transfer | None = None
 
     def set_transfer(self, transfer: Transfer) -> None:
         self.transfer = transfer
@@ -112,16 +115,12 @@ class _Exchange:
         raise FrameError(f"an item of {size} bytes in reply to {item.in_reply_to}, which is no stream")
 
 
-class _StreamExchange(_Exchange):
+class _StreamExchange(_Exchange, eq=False):
     """A stream that is being read."""
 
-    __slots__ = ("consumed_bytes", "credit_bytes", "items")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.items: deque[tuple[Any, int]] = deque()
-        self.consumed_bytes = 0
-        self.credit_bytes = _STREAM_CREDIT_BYTES
+    items: deque[tuple[Any, int]] = msgspec.field(default_factory=deque)
+    consumed_bytes: int = 0
+    credit_bytes: int = _STREAM_CREDIT_BYTES
 
     def take(self, item: Item, size: int) -> None:
         if self.credit_bytes <= 0:
@@ -132,7 +131,11 @@ class _StreamExchange(_Exchange):
 
 
 class OutgoingCalls:
-    """Makes calls on one link."""
+    """Makes calls on one link.
+
+    Attributes:
+        takes_calls: whether further ones can be made.
+    """
 
     def __init__(
         self,
@@ -154,9 +157,10 @@ class OutgoingCalls:
         self._max_bytes = min(peer.max_message_bytes, peer.window_bytes)
         self._free_slots = peer.max_calls
         self._slot_waiters = trio.lowlevel.ParkingLot()
+        self._slots_awaited = 0
         self._exchanges: dict[int, _Exchange] = {}
         self._last_number = 0
-        self._takes_calls = True
+        self.takes_calls: bool = True
         self._is_closed = False
 
     def __len__(self) -> int:
@@ -171,7 +175,7 @@ class OutgoingCalls:
 
     def retire(self) -> None:
         """Take no more calls."""
-        self._takes_calls = False
+        self.takes_calls = False
         self._slot_waiters.unpark_all()
 
     def close(self, reason: str) -> None:
@@ -193,9 +197,9 @@ class OutgoingCalls:
         exchange = self._end(answer.in_reply_to)
         if exchange is not None:
             exchange.answer = answer
-            task, exchange.task = exchange.task, None
-            if task is not None:
-                trio.lowlevel.reschedule(task)
+            if exchange.task is not None:
+                _reschedule(exchange.task)
+                exchange.task = None
 
     def take_item(self, item: Item, size: int) -> None:
         """An item of a stream came."""
@@ -212,23 +216,23 @@ class OutgoingCalls:
             LinkRetired: the link takes no more calls; nothing was sent.
         """
         # The way of most calls: as few steps as possible.
-        exchange = _Exchange()
-        if not (self._takes_calls and self._free_slots and self._outbox.has_room):
+        if not (self.takes_calls and self._free_slots and self._outbox.has_room):
             await self._admitted()
         timeout_s = time_left_s()
         if timeout_s == 0:
             timeout_s = await self._expired()
+        exchange = _Exchange(self._outbox.put_bytes)
         number, encoded = self._begin(request, exchange, timeout_s, None)
         try:
-            if len(encoded) <= CHUNK_BYTES:
-                self._outbox.put_encoded(encoded)
-                if len(self._exchanges) == 1:
-                    self._outbox.flush()  # a lone call gains nothing by waiting for others to write with
-            else:
+            if len(encoded) > CHUNK_BYTES:
                 await self._send_long(encoded, exchange)
+            elif len(self._exchanges) == 1:
+                self._outbox.put_alone(encoded)
+            else:
+                self._outbox.put_encoded(encoded)
             while exchange.answer is None:
-                exchange.task = trio.lowlevel.current_task()
-                await trio.lowlevel.wait_task_rescheduled(exchange.forget)
+                exchange.task = _current_task()
+                await _wait_task_rescheduled(exchange.forget)
         except trio.Cancelled:
             await self._cancel(number, exchange, request)
             raise
@@ -241,11 +245,11 @@ class OutgoingCalls:
         Raises:
             LinkRetired: the link takes no more calls; nothing was sent.
         """
-        exchange = _StreamExchange()
         await self._admitted()
         timeout_s = time_left_s()
         if timeout_s == 0:
             timeout_s = await self._expired()
+        exchange = _StreamExchange(self._outbox.put_bytes)
         number, encoded = self._begin(request, exchange, timeout_s, _STREAM_CREDIT_BYTES)
         try:
             if len(encoded) <= CHUNK_BYTES:
@@ -278,8 +282,15 @@ class OutgoingCalls:
     async def _admitted(self) -> None:
         """Wait for a free slot, and for room in the outbox."""
         try:
-            while self._takes_calls and not (self._free_slots and self._outbox.has_room):
-                await (self._slot_waiters.park() if not self._free_slots else self._outbox.room())
+            while self.takes_calls and not (self._free_slots and self._outbox.has_room):
+                if self._free_slots:
+                    await self._outbox.room()
+                    continue
+                self._slots_awaited += 1
+                try:
+                    await self._slot_waiters.park()
+                finally:
+                    self._slots_awaited -= 1
         except trio.Cancelled:
             self._pass_on()
             raise
@@ -307,7 +318,7 @@ class OutgoingCalls:
             LinkRetired: the link takes no more calls.
             MessageTooLarge: the peer would not take it.
         """
-        if not self._takes_calls:
+        if not self.takes_calls:
             raise LinkRetired
         self._last_number = number = self._last_number + 1
         encoded = encode_frame(
@@ -328,7 +339,6 @@ class OutgoingCalls:
             raise MessageTooLarge(f"a request of {len(encoded):,} bytes is over the limit of {self._name}")
         self._free_slots -= 1
         self._exchanges[number] = exchange
-        exchange.begun_at = self._outbox.put_bytes
         return number, encoded
 
     async def _send_long(self, encoded: bytes, exchange: _Exchange) -> None:
@@ -344,7 +354,7 @@ class OutgoingCalls:
         exchange = self._exchanges.pop(number, None)
         if exchange is not None:
             self._free_slots += 1
-            if self._slot_waiters:
+            if self._slots_awaited:
                 self._slot_waiters.unpark()
             if not self._exchanges:
                 self._on_idle()
@@ -385,9 +395,9 @@ class OutgoingCalls:
 
 def _value_of(answer: Answer | None) -> Any:
     """Return the value that `answer` carries, or raise its error."""
+    if type(answer) is Reply:
+        return _restored(answer.value)
     match answer:
-        case Reply():
-            return _restored(answer.value)
         case Error():
             raise error_from_wire(answer.error)
         case TrionetError():

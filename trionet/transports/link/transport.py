@@ -56,6 +56,7 @@ class LinkTransport:
 
     def __init__(self, config: NodeConfig, handler: Handler, on_orphan: Callable[[OrphanedCall], None]) -> None:
         self._config = config
+        self._max_message_bytes = config.max_message_bytes
         self._handler = handler
         self._on_orphan = on_orphan
         self._links: dict[NodeAddress, Link] = {}
@@ -113,13 +114,14 @@ class LinkTransport:
 
     async def call(self, node: NodeAddress, request: Request) -> Any:
         """Send `request` to `node` and return its value; see `Transport.call`."""
-        check_request_size(request, self._config.max_message_bytes)
+        if request.kwargs is not None or len(request.args) > self._max_message_bytes:
+            check_request_size(request, self._max_message_bytes)
         for _ in range(_ATTEMPTS):
             link = self._links.get(node)
-            if link is None or not link.is_usable:
+            if link is None or not link.calls.takes_calls:
                 link = await self._link_with(node)
-            if link is None:
-                return await self._http.call(node, _in_json(request))
+                if link is None:
+                    return await self._http.call(node, _in_json(request))
             try:
                 return await link.calls.call(request)
             except LinkRetired:  # nothing was sent
@@ -129,7 +131,7 @@ class LinkTransport:
     @asynccontextmanager
     async def stream(self, node: NodeAddress, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
         """Start a stream at `node`; see `Transport.stream`."""
-        check_request_size(request, self._config.max_message_bytes)
+        check_request_size(request, self._max_message_bytes)
         async with contextlib.AsyncExitStack() as stack:
             for _ in range(_ATTEMPTS):
                 link = await self._link_with(node)

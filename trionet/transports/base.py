@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 __all__ = ["Endpoint", "Handler", "Request", "Transport", "check_request_size", "check_size", "time_left_s"]
 
 
+_NEVER = math.inf
+_current_task = trio.lowlevel.current_task
+
+
 class Handler(Protocol):
     """Who runs calls on the receiving node. `Router` is one."""
 
@@ -135,30 +139,27 @@ class Endpoint(Protocol):
 
 
 def time_left_s() -> float | None:
-    """Return the seconds until the running task's deadline, at least 0; None without a deadline."""
-    deadline = _effective_deadline()
-    # It is -inf once the caller has been cancelled.
-    return None if deadline == math.inf else max(0.0, deadline - trio.current_time())
+    """Return the seconds until the running task's deadline, at least 0; None without a deadline.
 
-
-def _effective_deadline() -> float:
-    """Return what ``trio.current_effective_deadline()`` does, in a third of its time.
-
-    Trio's is a method call and a property for each scope around the task, which made it a quarter of the time of a
-    call. This reads the same attributes in a loop; where a version of Trio has others, it asks Trio.
+    Trio's ``current_effective_deadline`` is a method call and a property for each scope around the task, which made it
+    a quarter of the time of a call. This reads the same attributes in a loop; where a version of Trio has others, it
+    asks Trio.
     """
     deadline = math.inf
     try:
-        status: Any = trio.lowlevel.current_task()._cancel_status  # noqa: SLF001  see above
+        status: Any = _current_task()._cancel_status  # noqa: SLF001  see above
         if status.effectively_cancelled:
-            return -math.inf
+            return 0.0
         while status is not None:
             scope = status._scope  # noqa: SLF001
-            deadline = min(deadline, scope._deadline)  # noqa: SLF001
-            status = None if scope._shield else status._parent  # noqa: SLF001
+            if scope._deadline < deadline:  # noqa: SLF001, PLR1730  min() takes twice as long
+                deadline = scope._deadline  # noqa: SLF001
+            if scope._shield:  # noqa: SLF001
+                break
+            status = status._parent  # noqa: SLF001
     except AttributeError:
-        return trio.current_effective_deadline()
-    return deadline
+        deadline = trio.current_effective_deadline()  # -inf once the caller has been cancelled
+    return None if deadline == _NEVER else max(0.0, deadline - trio.current_time())
 
 
 def check_request_size(request: Request, limit_bytes: int) -> None:

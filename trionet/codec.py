@@ -323,6 +323,8 @@ class Codec:
             EncodeError: something in it cannot travel; its ``path`` says where.
         """
         try:
+            if type(value) is list and self._atoms.issuperset(map(type, value)):  # so are most
+                return self._encode(value)
             return self._encode(self.lower(value))
         except UnicodeEncodeError as exc:
             path = _find_surrogate(value) or "$"
@@ -334,8 +336,7 @@ class Codec:
         Raises:
             EncodeError: something in it cannot travel; its ``path`` says where.
         """
-        kind = type(value)
-        if kind in self._atoms or (kind is list and self._atoms.issuperset(map(type, value))):
+        if type(value) in self._atoms:
             return value
         try:
             return self._lowered(value)

@@ -1,0 +1,104 @@
+"""Rumors that a node has heard of and doesn't hold, and whom it asks for them.
+
+Invariant: a rumor is asked for at one node at a time, and at the next one only when that one has had its time; so each
+member gets about one copy by pulling, however many announce it. What can't be had is given up after a few tries;
+the next announcement begins anew.
+
+Source: the GRAFT of Plumtree (Leitao, Pereira, Rodrigues 2007, section 3.4), less the tree.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+__all__ = ["Pulls", "patience_s"]
+
+_MOST_TRIES: Final = 5
+_MOST_SOURCES: Final = 8
+
+
+def patience_s(tries: int, timeout_s: float) -> float:
+    """Return how long the answer to try number `tries`, from 1, is waited for."""
+    return timeout_s * (1 << min(tries - 1, 3))
+
+
+class _Wanted:
+    __slots__ = ("due", "gid", "sources", "tries")
+
+    def __init__(self, gid: str, source: str, due: float) -> None:
+        self.gid = gid
+        self.sources = [source]
+        self.due = due
+        self.tries = 0
+
+
+class Pulls:
+    """What a node asks for.
+
+    Attributes:
+        next_due: when something is to be asked for next.
+    """
+
+    __slots__ = ("_most", "_timeout_s", "_wanted", "next_due")
+
+    def __init__(self, timeout_s: float, most: int) -> None:
+        """Begin with nothing.
+
+        Args:
+            timeout_s: how long the first answer is waited for.
+            most: how many rumors may be wanted at a time; what is announced beyond waits for its next announcement.
+        """
+        self._wanted: dict[bytes, _Wanted] = {}
+        self._timeout_s = timeout_s
+        self._most = most
+        self.next_due: float = math.inf
+
+    def __len__(self) -> int:
+        return len(self._wanted)
+
+    def announced(self, gid: str, rumor_id: bytes, source: str, due: float) -> None:
+        """Take that `source` holds a rumor that this node hasn't got; ask for it at `due` at the earliest."""
+        wanted = self._wanted.get(rumor_id)
+        if wanted is None:
+            if len(self._wanted) < self._most:
+                self._wanted[rumor_id] = _Wanted(gid, source, due)
+                self.next_due = min(self.next_due, due)
+        elif source not in wanted.sources and len(wanted.sources) < _MOST_SOURCES:
+            wanted.sources.append(source)
+
+    def came(self, rumor_id: bytes) -> bool:
+        """Take that a rumor has come; tell whether it had been asked for."""
+        if not self._wanted:
+            return False
+        wanted = self._wanted.pop(rumor_id, None)
+        return wanted is not None and wanted.tries > 0
+
+    def due(self, now: float) -> dict[tuple[str, str], list[bytes]]:
+        """Return what is to be asked for now: node and gid, to ids."""
+        asked: dict[tuple[str, str], list[bytes]] = {}
+        if self.next_due > now:
+            return asked
+        self.next_due = math.inf
+        for rumor_id, wanted in list(self._wanted.items()):
+            if wanted.due <= now:
+                if wanted.tries >= _MOST_TRIES:
+                    del self._wanted[rumor_id]
+                    continue
+                source = wanted.sources[wanted.tries % len(wanted.sources)]
+                wanted.tries += 1
+                wanted.due = now + patience_s(wanted.tries, self._timeout_s)
+                asked.setdefault((source, wanted.gid), []).append(rumor_id)
+            self.next_due = min(self.next_due, wanted.due)
+        return asked
+
+    def unreachable(self, source: str, now: float) -> None:
+        """Ask another one soon for what was wanted from `source`."""
+        for wanted in self._wanted.values():
+            if wanted.tries and wanted.sources[(wanted.tries - 1) % len(wanted.sources)] == source:
+                wanted.due = now
+                self.next_due = now
+
+    def drop_group(self, gid: str) -> None:
+        """Want nothing of a group any more."""
+        self._wanted = {key: wanted for key, wanted in self._wanted.items() if wanted.gid != gid}

@@ -3,10 +3,14 @@
 Both run in turn, each time from nothing. Ours spawns twice: from cold, which includes the start of the fork server,
 and, when those nodes have been stopped, once more with it warm. Beside the seconds stands the processor time of all
 processes: on a busy machine, where a hundred processes get a greater share than one, it tells more.
+
+Memory is taken twice: when all have answered, and when they have rested for a while, because V8 gives some of what it
+took for starting back half a minute later.
 """
 
 from __future__ import annotations
 
+import hashlib
 import random
 import socket
 import sys
@@ -28,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["run_spawn"]
 
 _LIMIT_S: Final = 300.0
+_REST: Final = 40.0
+"""How long nodes rest, in units of the time of each peer in a round: 40 s, by default."""
 _MIB: Final = 1024 * 1024
 _TITLES: Final = {"cold": "trionet, from cold", "warm": "trionet, fork server warm", "reference": PACKAGE}
 
@@ -36,7 +42,7 @@ async def run_spawn(settings: Settings) -> Result:
     """Measure spawning."""
     result = Result(
         f"{settings.nodes} nodes spawned at once on one machine, until each has answered a call",
-        ["peer", "seconds", "x ref", "cpu s", "x ref", "PSS MiB per node", "x ref"],
+        ["peer", "seconds", "x ref", "cpu s", "x ref", "PSS MiB per node", "x ref", "at rest", "x ref"],
     )
     peers = [peer for peer in ("link", "reference") if peer in settings.peers]
     if "reference" in peers:
@@ -45,23 +51,24 @@ async def run_spawn(settings: Settings) -> Result:
         except NotInstalled as exc:
             peers.remove("reference")
             result.skipped.append(f"{PACKAGE}: {exc}")
+    rest_s = _REST * settings.seconds
     for number in range(settings.rounds):
         settings.say(f"spawn: round {number + 1} of {settings.rounds}")
         for peer in peers[:: 1 if number % 2 else -1]:
             found: dict[str, float | None]
             try:
-                found = await (_measure_ours if peer == "link" else _measure_reference)(settings.nodes)
+                found = await (_measure_ours if peer == "link" else _measure_reference)(settings.nodes, rest_s)
             except WorkerFailed as exc:
                 result.problems.append(str(exc))
                 found = {}
             _note(result, peer, found)
         if "link" in peers:
             _note(result, "import", {"import_s": await _import_s()})
-    _summarize(result, settings.nodes)
+    _summarize(result, settings.nodes, rest_s)
     return result
 
 
-async def _measure_ours(count: int) -> dict[str, float | None]:
+async def _measure_ours(count: int, rest_s: float) -> dict[str, float | None]:
     marked, found = Marked(), dict[str, float | None]()
     command = python_worker("peers.spawn", "run", {"count": count})
     try:
@@ -73,6 +80,8 @@ async def _measure_ours(count: int) -> dict[str, float | None]:
                 found[f"{state}_pss"] = marked.pss(but=worker.pid) / count
                 if state == "cold":
                     await worker.ask("stop", limit_s=_LIMIT_S)
+            await trio.sleep(rest_s)
+            found["warm_rest"] = marked.pss(but=worker.pid) / count
             found["stop_s"] = (await worker.ask("end", limit_s=_LIMIT_S))["seconds"]
             found["left"] = len(marked.pids(but=worker.pid))
     finally:
@@ -80,7 +89,7 @@ async def _measure_ours(count: int) -> dict[str, float | None]:
     return found
 
 
-async def _measure_reference(count: int) -> dict[str, float | None]:
+async def _measure_reference(count: int, rest_s: float) -> dict[str, float | None]:
     marked = Marked()
     words = msgspec.json.encode({"count": count, "port": _free_ports(count + 1)}).decode()
     command = ["node", str(script("spawn")), words]
@@ -89,19 +98,27 @@ async def _measure_reference(count: int) -> dict[str, float | None]:
             f"the spawner of {PACKAGE}", command, env=NODE_ENVIRONMENT | marked.environment
         ) as worker:
             before = marked.cpu_s()
-            return {
+            found: dict[str, float | None] = {
                 "reference_s": (await worker.ask("spawn", limit_s=_LIMIT_S))["seconds"],
                 "reference_cpu": marked.cpu_s() - before,
                 "reference_pss": marked.pss(but=worker.pid) / count,
             }
+            await trio.sleep(rest_s)
+            return found | {"reference_rest": marked.pss(but=worker.pid) / count}
     finally:
         await marked.kill()
 
 
 def _free_ports(count: int) -> int:
-    """Return the first of so many ports in a row that nobody listens on, below those that the system gives away."""
+    """Return the first of so many ports in a row that nobody listens on, below those that the system gives away.
+
+    The reference keys its groups by five hexadecimal digits; of nodes that agree in them, as happens in one of two
+    hundred runs, it would call only one.
+    """
     while True:
         first = random.randrange(10_000, 30_000)
+        if len({_reference_sid(port) for port in range(first, first + count)}) < count:
+            continue
         try:
             with ExitStack() as stack:
                 for port in range(first, first + count):
@@ -109,6 +126,11 @@ def _free_ports(count: int) -> int:
         except OSError:
             continue
         return first
+
+
+def _reference_sid(port: int) -> str:
+    node = msgspec.json.encode({"ip": "127.0.0.1", "port": port})
+    return hashlib.sha256(node).hexdigest()[:5]
 
 
 async def _import_s() -> float | None:
@@ -125,8 +147,8 @@ async def _import_s() -> float | None:
 
 def _note(result: Result, peer: str, found: dict[str, float | None]) -> None:
     measures = {
-        "link": ("cold_s", "cold_cpu", "cold_pss", "warm_s", "warm_cpu", "warm_pss", "stop_s", "left"),
-        "reference": ("reference_s", "reference_cpu", "reference_pss"),
+        "link": ("cold_s", "cold_cpu", "cold_pss", "warm_s", "warm_cpu", "warm_pss", "warm_rest", "stop_s", "left"),
+        "reference": ("reference_s", "reference_cpu", "reference_pss", "reference_rest"),
         "import": ("import_s",),
     }
     for measure in measures[peer]:
@@ -134,18 +156,19 @@ def _note(result: Result, peer: str, found: dict[str, float | None]) -> None:
         result.samples.setdefault(unit, {}).setdefault(name, []).append(found.get(measure))
 
 
-def _summarize(result: Result, count: int) -> None:
-    seconds, cpu, pss = (result.samples.get(unit, {}) for unit in ("s", "cpu", "pss"))
+def _summarize(result: Result, count: int, rest_s: float) -> None:
+    seconds, cpu, pss, rest = (result.samples.get(unit, {}) for unit in ("s", "cpu", "pss", "rest"))
 
     def against_reference(samples: dict[str, list[float | None]], peer: str) -> float | None:
         return ratio(samples[peer], samples["reference"]) if {peer, "reference"} <= samples.keys() else None
 
     for peer, title in _TITLES.items():
         if peer in seconds:
-            memory = median(pss[peer])
-            row: list[Any] = [title, median(seconds[peer]), against_reference(seconds, peer)]
-            row += [median(cpu[peer]), against_reference(cpu, peer)]
-            result.rows.append([*row, None if memory is None else memory / _MIB, against_reference(pss, peer)])
+            row: list[Any] = [title]
+            for samples, unit in ((seconds, 1), (cpu, 1), (pss, _MIB), (rest, _MIB)):
+                found = median(samples.get(peer, []))
+                row += [None if found is None else found / unit, against_reference(samples, peer)]
+            result.rows.append(row)
     to_reference = "against the reference"
     stopped, imported = median(seconds.get("stop", [])), median(seconds.get("import", []))
     left = [number for number in result.samples.get("left", {}).get("", []) if number is not None]
@@ -153,6 +176,7 @@ def _summarize(result: Result, count: int) -> None:
         (f"{count} nodes, fork server warm, {to_reference}", 0.25, against_reference(seconds, "warm"), "x"),
         (f"{count} nodes from cold, {to_reference}", 0.5, against_reference(seconds, "cold"), "x"),
         (f"PSS per node, helper included, {to_reference}", 0.5, against_reference(pss, "warm"), "x"),
+        (f"the same after {rest_s:g} s at rest", 0.5, against_reference(rest, "warm"), "x"),
         ("time to stop all", 2.0, stopped, "s"),
         ("processes left then", 0, max(left, default=None), "processes"),
         ("import time of trionet", 0.35, imported, "s"),

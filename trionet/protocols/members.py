@@ -1,0 +1,177 @@
+"""The members that one node knows.
+
+Invariant: for each name the greatest statement that ever came, until it is forgotten; a member that is there (ALIVE or
+SUSPECT) is in the ring `present` (all but oneself) and in the digest, one that is DEAD in the ring `dead`. The table is
+bounded: a new member that has no room is refused, and of those gone the oldest is forgotten first.
+
+Source: SWIM (Das, Gupta, Motivala 2002), section 4; that the dead are remembered, so that they may be tried again, is
+from Serf (``reconnect_timeout``, 72 h there, too).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from .digest import Digest, hash64
+from .ring import Ring
+from .statements import State, fingerprint
+from .swim_events import MemberInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from random import Random
+
+    from .statements import Statement
+
+__all__ = ["Member", "Members"]
+
+_BUCKETS: Final = 64
+"""So that the buckets of a digest fit a datagram, and a bucket of 10,000 members is a few kilobytes."""
+
+_CIRCLE: Final = 1 << 64
+
+
+class Member:
+    """What a node knows of a member.
+
+    Attributes:
+        statement: the greatest that came.
+        since: when its state became what it is.
+        circle: its place among all members on a circle of 64 bits, from its name.
+        place: where in its ring it is.
+    """
+
+    __slots__ = ("circle", "name", "place", "since", "statement")
+
+    def __init__(self, statement: Statement, now: float) -> None:
+        self.name: str = statement.name
+        self.statement = statement
+        self.since = now
+        self.circle: int = hash64(statement.name.encode(errors="replace"))
+        self.place: int = -1
+
+    @property
+    def is_present(self) -> bool:
+        """Whether it is ALIVE or SUSPECT."""
+        return self.statement.state <= State.SUSPECT
+
+    def info(self) -> MemberInfo:
+        """Return this as it is now."""
+        said = self.statement
+        return MemberInfo(said.name, said.incarnation, State(said.state), said.life, said.tags, self.since)
+
+
+class Members:
+    """The table of one node.
+
+    Attributes:
+        present: the members that are there, without oneself.
+        dead: those that have failed and are not forgotten.
+        digest: of those that are there, with oneself.
+        next_on_circle: the member whose hash follows one's own; None while there is none.
+        refused: how many new members had no room.
+    """
+
+    def __init__(self, own: Statement, now: float, random: Random, most_present: int, most_gone: int) -> None:
+        """Begin with oneself; at most so many members are present, and so many gone ones remembered."""
+        self.present: Ring[Member] = Ring(random)
+        self.dead: Ring[Member] = Ring(random)
+        self.digest = Digest(_BUCKETS)
+        self.next_on_circle: Member | None = None
+        self.refused: int = 0
+        self._most_present = most_present
+        self._most_gone = most_gone
+        self._me = own.name
+        self._my_place = hash64(own.name.encode(errors="replace"))
+        self._by_name: dict[str, Member] = {own.name: Member(own, now)}
+        self._gone: dict[str, Member] = {}
+        self.digest.toggle(fingerprint(own))
+
+    def __len__(self) -> int:
+        """Return how many are there, oneself included."""
+        return len(self.present) + 1
+
+    def __iter__(self) -> Iterator[Member]:
+        """Iterate over all that are known, in the order in which they became known."""
+        return iter(self._by_name.values())
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._by_name
+
+    def get(self, name: str) -> Member | None:
+        """Return what is known of a member."""
+        return self._by_name.get(name)
+
+    def put(self, statement: Statement, now: float) -> Member | None:
+        """Let `statement` hold from now on, as the one before doesn't; return None if there is no room for it."""
+        member = self._by_name.get(statement.name)
+        if member is None:
+            if statement.state <= State.SUSPECT and len(self) >= self._most_present:
+                self.refused += 1
+                return None
+            member = self._by_name[statement.name] = Member(statement, now)
+            self._enter(member)
+            return member
+        before = member.statement
+        if before.state != statement.state:
+            member.since = now
+        if before.state <= State.SUSPECT and statement.state <= State.SUSPECT:
+            self.digest.toggle(fingerprint(before))
+            self.digest.toggle(fingerprint(statement))
+            member.statement = statement
+        else:
+            self._leave(member)
+            member.statement = statement
+            self._enter(member)
+        return member
+
+    def annotate(self, member: Member, statement: Statement) -> None:
+        """Replace what is known of a member by the same with other accusers."""
+        member.statement = statement
+
+    def forget(self, name: str) -> None:
+        """Forget a member that is gone."""
+        member = self._by_name.pop(name)
+        self._leave(member)
+
+    def in_buckets(self, buckets: Iterable[int]) -> list[Statement]:
+        """Return what is known of all members, present or gone, whose names belong to these buckets."""
+        wanted = set(buckets)
+        if not wanted:
+            return []
+        return [member.statement for member in self._by_name.values() if member.circle % _BUCKETS in wanted]
+
+    def _enter(self, member: Member) -> None:
+        state = member.statement.state
+        if state <= State.SUSPECT:
+            self.digest.toggle(fingerprint(member.statement))
+            if member.name != self._me:
+                self.present.add(member)
+                if self.next_on_circle is None or self._distance(member) < self._distance(self.next_on_circle):
+                    self.next_on_circle = member
+            return
+        if member.name == self._me:
+            return
+        if state == State.DEAD:
+            self.dead.add(member)
+        self._gone[member.name] = member
+        if len(self._gone) > self._most_gone:
+            self.forget(next(iter(self._gone)))
+
+    def _leave(self, member: Member) -> None:
+        state = member.statement.state
+        if state <= State.SUSPECT:
+            self.digest.toggle(fingerprint(member.statement))
+            if member.name != self._me:
+                self.present.remove(member)
+                if member is self.next_on_circle:
+                    self.next_on_circle = min(self.present, key=self._distance, default=None)
+            return
+        if member.name == self._me:
+            return
+        if state == State.DEAD:
+            self.dead.remove(member)
+        del self._gone[member.name]
+
+    def _distance(self, member: Member) -> int:
+        return (member.circle - self._my_place) % _CIRCLE

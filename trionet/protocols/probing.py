@@ -1,0 +1,280 @@
+"""Asking the others, one after the other, whether they are there.
+
+Invariant: at each interval one member is asked, whatever the number of members. An answer counts from the one it was
+asked of, until the end of the interval; so does anything else that comes directly from the one who is asked. Only a
+probe that ended without any sign of life accuses.
+
+Half of the probes go round a ring (each member once per round); the other half go to the member that follows oneself on
+a circle of hashed names. So each member has one neighbour that asks it every other interval, and a failure is met
+within two intervals however large the group is and whatever the dice say, as long as that neighbour lives; the ring
+meets the others. With the ring alone the time to the first probe is exponential, and the worst of 1,000 is seven times
+the mean.
+
+Source: SWIM (Das, Gupta, Motivala 2002), sections 3.1 and 4.3; nacks from Lifeguard (Dadgar, Phillips, Currey 2017),
+section IV-A. The circle and the repeated ping within the timeout are ours.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from .awareness import failed_probe_penalty
+from .statements import State
+from .swim_messages import IndirectAck, Nack, Ping, PingReq
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .members import Member
+    from .statements import Statement
+    from .swim_context import Context
+    from .timers import Timer
+
+__all__ = ["Prober", "retry_interval_s"]
+
+_DIRECT_TRIES: Final = 3
+_NACK_SHARE: Final = 0.8
+"""When an indirect prober gives up, as a share of the probe timeout, so that its nack is in time; as in memberlist."""
+
+_RELAY_TRIES: Final = 2
+
+_FIRST_RETRY_S: Final = 2.0
+_LAST_RETRY_S: Final = 20.0
+_RETRY_FALL: Final = 30.0
+
+
+def retry_interval_s(dead_for_s: float) -> float:
+    """Return after what time the group tries a dead member again: 2 s at first, 20 s for one dead for 9 minutes."""
+    return min(_LAST_RETRY_S, _FIRST_RETRY_S + max(0.0, dead_for_s) / _RETRY_FALL)
+
+
+class _Probe:
+    __slots__ = (
+        "asked",
+        "ends_at",
+        "incarnation",
+        "interval_s",
+        "member",
+        "nacks",
+        "seq",
+        "step",
+        "timeout_s",
+        "timer",
+    )
+
+    def __init__(self, member: Member, seq: int) -> None:
+        self.member = member
+        self.seq = seq
+        self.incarnation = member.statement.incarnation
+        self.step = 0
+        self.timeout_s = 0.0
+        self.interval_s = 0.0
+        self.ends_at = 0.0
+        self.timer: Timer | None = None
+        self.asked: tuple[str, ...] = ()
+        self.nacks: set[str] = set()
+
+
+class _Relay:
+    __slots__ = ("requester", "seq", "step", "target", "timer")
+
+    def __init__(self, requester: str, seq: int, target: str) -> None:
+        self.requester = requester
+        self.seq = seq
+        self.target = target
+        self.step = 0
+        self.timer: Timer | None = None
+
+
+class Prober:
+    """The probes of one node, those that it makes for others, and those that others make for it."""
+
+    def __init__(self, context: Context, accuse: Callable[[Member], None]) -> None:
+        """`accuse` is called with a member that gave no sign of life, in the incarnation that was asked."""
+        self._context = context
+        self._accuse = accuse
+        self._by_name: dict[str, _Probe] = {}
+        self._by_seq: dict[int, _Probe] = {}
+        self._relays: dict[int, _Relay] = {}
+        self._is_circle_next = False
+        self._last_tick: float = context.now
+        self._ticking: Timer | None = None
+
+    def start(self) -> None:
+        """Begin to probe, after a part of an interval that is random, so that members aren't in step."""
+        context = self._context
+        first = context.now + context.random.random() * context.profile.probe_interval_s
+        self._ticking = context.timers.set(first, self._tick)
+
+    def stop(self) -> None:
+        """Ask nobody any more."""
+        if self._ticking is not None:
+            self._ticking.cancel()
+        for probe in list(self._by_seq.values()):
+            self._end(probe)
+
+    def probe(self, member: Member, about: Statement | None = None) -> None:
+        """Ask a member now, out of turn, unless it is being asked; tell it `about` first, or of its suspicion."""
+        if member.name in self._by_name:
+            return
+        context = self._context
+        probe = _Probe(member, context.next_seq())
+        probe.timeout_s = context.awareness.scaled(context.profile.probe_timeout_s)
+        probe.interval_s = max(context.awareness.scaled(context.profile.probe_interval_s), probe.timeout_s)
+        probe.ends_at = context.now + probe.interval_s
+        self._by_name[member.name] = probe
+        self._by_seq[probe.seq] = probe
+        self._ask(probe, about)
+        probe.timer = context.timers.set(context.now + probe.timeout_s / _DIRECT_TRIES, self._go_on, probe)
+
+    def acked(self, source: str, seq: int) -> bool:
+        """Take an answer; return whether it was waited for."""
+        probe = self._by_seq.get(seq)
+        if probe is not None and probe.member.name == source:
+            self._end(probe)
+            self._context.awareness.add(-1)
+            return True
+        relay = self._relays.get(seq)
+        if relay is not None and relay.target == source:
+            self._context.send(relay.requester, IndirectAck(relay.seq))
+            self._end_relay(seq, relay)
+            return True
+        return False
+
+    def acked_indirectly(self, source: str, seq: int) -> bool:
+        """Take an answer by way of `source`; return whether it was waited for."""
+        probe = self._by_seq.get(seq)
+        if probe is None or source not in probe.asked:
+            return False
+        self._end(probe)
+        self._context.awareness.add(-1)
+        return True
+
+    def nacked(self, source: str, seq: int) -> bool:
+        """Take that `source` has no answer either; return whether it was asked."""
+        probe = self._by_seq.get(seq)
+        if probe is None or source not in probe.asked:
+            return False
+        probe.nacks.add(source)
+        return True
+
+    def heard(self, source: str) -> None:
+        """Take that something came directly from `source`: no need to ask on."""
+        probe = self._by_name.get(source)
+        if probe is not None and probe.step:
+            self._end(probe)
+
+    def relay(self, source: str, request: PingReq) -> None:
+        """Ask a member for `source`."""
+        context = self._context
+        target = context.members.get(request.target)
+        if target is None or request.target == context.me or len(self._relays) >= context.bounds.relays:
+            context.send(source, Nack(request.seq))
+            return
+        seq = context.next_seq()
+        relay = self._relays[seq] = _Relay(source, request.seq, request.target)
+        self._ping(target, seq)
+        wait = context.profile.probe_timeout_s * _NACK_SHARE / _RELAY_TRIES
+        relay.timer = context.timers.set(context.now + wait, self._go_on_relaying, seq, relay)
+
+    def postpone(self, lag_s: float) -> None:
+        """Give all that are being asked more time: this node stood still for `lag_s`."""
+        context = self._context
+        for probe in self._by_seq.values():
+            assert probe.timer is not None
+            probe.timer.cancel()
+            probe.ends_at += lag_s
+            probe.timer = context.timers.set(probe.timer.when + lag_s, self._go_on, probe)
+
+    def _tick(self) -> None:
+        context = self._context
+        interval = context.awareness.scaled(context.profile.probe_interval_s)
+        self._ticking = context.timers.set(context.now + interval, self._tick)
+        members = context.members
+        member = members.next_on_circle if self._is_circle_next else members.present.take()
+        self._is_circle_next = not self._is_circle_next
+        if member is not None:
+            self.probe(member)
+        if len(members.dead):
+            self._try_dead(context.now - self._last_tick)
+        self._last_tick = context.now
+
+    def _try_dead(self, since_s: float) -> None:
+        """Tell a dead member that it is held dead, as often as is this node's share; if it lives, it objects."""
+        context = self._context
+        dead = context.members.dead
+        member = dead.take()
+        assert member is not None
+        tries = since_s / retry_interval_s(context.now - member.since) * len(dead) / len(context.members)
+        if context.random.random() < tries:
+            context.send(member.name, member.statement)
+
+    def _go_on(self, probe: _Probe) -> None:
+        context = self._context
+        probe.step += 1
+        step_s = probe.timeout_s / _DIRECT_TRIES
+        if probe.step < _DIRECT_TRIES:
+            self._ask(probe)
+            again = context.now + step_s
+        elif probe.step == _DIRECT_TRIES:
+            self._ask(probe)
+            self._ask_others(probe)
+            again = probe.ends_at
+        else:
+            self._fail(probe)
+            return
+        probe.timer = context.timers.set(again, self._go_on, probe)
+
+    def _fail(self, probe: _Probe) -> None:
+        context = self._context
+        self._end(probe)
+        context.counts.failed_probes += 1
+        context.awareness.add(failed_probe_penalty(len(probe.asked), len(probe.nacks)))
+        statement = probe.member.statement
+        if statement.state <= State.SUSPECT and statement.incarnation == probe.incarnation:
+            self._accuse(probe.member)
+
+    def _ask(self, probe: _Probe, about: Statement | None = None) -> None:
+        self._ping(probe.member, probe.seq, about)
+
+    def _ping(self, member: Member, seq: int, about: Statement | None = None) -> None:
+        context = self._context
+        if about is None and member.statement.state != State.ALIVE:
+            about = member.statement
+        if about is not None:  # Lifeguard's buddy system: the suspect is the first who should know
+            context.send(member.name, about)
+        context.send(member.name, Ping(seq))
+
+    def _ask_others(self, probe: _Probe) -> None:
+        context = self._context
+        others = context.members.present.sample(context.profile.indirect_probes, without=probe.member)
+        probe.asked = tuple(other.name for other in others)
+        for name in probe.asked:
+            context.send(name, PingReq(probe.seq, probe.member.name))
+
+    def _go_on_relaying(self, seq: int, relay: _Relay) -> None:
+        context = self._context
+        relay.step += 1
+        wait = context.profile.probe_timeout_s * _NACK_SHARE / _RELAY_TRIES
+        if relay.step < _RELAY_TRIES:
+            target = context.members.get(relay.target)
+            if target is not None:
+                self._ping(target, seq)
+        elif relay.step == _RELAY_TRIES:
+            context.send(relay.requester, Nack(relay.seq))
+            wait = 2 * context.profile.probe_interval_s  # a late answer is better than none
+        else:
+            self._end_relay(seq, relay)
+            return
+        relay.timer = context.timers.set(context.now + wait, self._go_on_relaying, seq, relay)
+
+    def _end(self, probe: _Probe) -> None:
+        if probe.timer is not None:
+            probe.timer.cancel()
+        del self._by_seq[probe.seq]
+        del self._by_name[probe.member.name]
+
+    def _end_relay(self, seq: int, relay: _Relay) -> None:
+        if relay.timer is not None:
+            relay.timer.cancel()
+        del self._relays[seq]

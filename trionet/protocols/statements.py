@@ -1,0 +1,126 @@
+"""What members say about a member, and which of two statements holds.
+
+Invariant: statements about one member are totally ordered, by incarnation, then state (ALIVE < SUSPECT < DEAD < LEFT),
+then what the incarnation says (life, tags); merging takes the greater. So a view is a join-semilattice: whatever the
+order, however often a statement comes, the same statements make the same view, and an older one changes nothing. Only
+the member itself raises its incarnation, therefore nobody else can bring back a DEAD member.
+
+Source: SWIM (Das, Gupta, Motivala 2002), section 4.2, with the accusers of Lifeguard (Dadgar, Phillips, Currey 2017),
+section IV-B, as part of a suspicion. The life, 64 random bits of each start, tells a restart from a refutation.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Final
+
+import msgspec
+
+from .digest import hash64
+from .effects import Message
+
+__all__ = [
+    "MOST_ACCUSERS",
+    "MOST_INCARNATION",
+    "MOST_LIFE",
+    "MOST_NAME_BYTES",
+    "MOST_TAGS_BYTES",
+    "State",
+    "Statement",
+    "encoded_bytes",
+    "fingerprint",
+    "is_sane",
+    "merged",
+    "supersedes",
+]
+
+MOST_INCARNATION: Final = 1 << 62
+"""The highest incarnation that is believed. A forged statement may push a member's incarnation up, but not out."""
+
+MOST_LIFE: Final = (1 << 64) - 1
+MOST_NAME_BYTES: Final = 128
+MOST_TAGS_BYTES: Final = 512
+MOST_ACCUSERS: Final = 4
+"""How many accusers a statement names: K + 1 with Lifeguard's K = 3; more would not shorten a suspicion."""
+
+_PLACE_BITS: Final = 0xFF
+_encoder = msgspec.msgpack.Encoder(order="deterministic")
+
+
+class State(enum.IntEnum):
+    """What a member is said to be; of two statements of one incarnation the greater holds."""
+
+    ALIVE = 0
+    SUSPECT = 1
+    DEAD = 2
+    LEFT = 3
+
+
+class Statement(Message, frozen=True, gc=False, tag="state"):
+    """What is said about a member.
+
+    Attributes:
+        name: of the member.
+        incarnation: which only the member itself raises.
+        state: a `State`, as an int: from the network comes any number.
+        life: 64 bits drawn when the member started.
+        tags: what the member says about itself, with this incarnation.
+        accusers: whose own probes failed, sorted, at most `MOST_ACCUSERS`; of a SUSPECT.
+    """
+
+    name: str
+    incarnation: int
+    state: int
+    life: int
+    tags: dict[str, str] = msgspec.field(default_factory=dict)
+    accusers: tuple[str, ...] = ()
+
+
+def supersedes(new: Statement, old: Statement) -> bool:
+    """Return whether `new` holds rather than `old`, both about one member; their accusers don't count."""
+    if new.incarnation != old.incarnation:
+        return new.incarnation > old.incarnation
+    if new.state != old.state:
+        return new.state > old.state
+    if new.life != old.life:
+        return new.life > old.life
+    return new.tags != old.tags and sorted(new.tags.items()) > sorted(old.tags.items())
+
+
+def merged(one: Statement, other: Statement) -> Statement:
+    """Return what holds given both statements about one member: the greater, and the accusers of both if equal."""
+    if supersedes(one, other):
+        return one
+    if one.accusers == other.accusers or supersedes(other, one):
+        return other
+    # The smallest of a union are associative, too; the first that came would not be.
+    accusers = tuple(sorted({*one.accusers, *other.accusers})[:MOST_ACCUSERS])
+    return other if accusers == other.accusers else msgspec.structs.replace(other, accusers=accusers)
+
+
+def is_sane(statement: Statement) -> bool:
+    """Return whether anybody honest could have said this."""
+    return (
+        0 <= statement.incarnation <= MOST_INCARNATION
+        and State.ALIVE <= statement.state <= State.LEFT
+        and 0 <= statement.life <= MOST_LIFE
+        and 0 < len(statement.name.encode(errors="replace")) <= MOST_NAME_BYTES
+        and len(statement.accusers) <= MOST_ACCUSERS
+        and all(len(name.encode(errors="replace")) <= MOST_NAME_BYTES for name in statement.accusers)
+        and (not statement.tags or encoded_bytes(statement.tags) <= MOST_TAGS_BYTES)
+    )
+
+
+def fingerprint(statement: Statement) -> int:
+    """Return 64 bits for a member that is there (ALIVE or SUSPECT) in this incarnation.
+
+    The lowest eight are of the name alone, so that what two nodes know of a member is in one bucket of their digests.
+    """
+    said = (statement.name, statement.incarnation, statement.life, statement.tags)
+    place = hash64(statement.name.encode(errors="replace"))
+    return hash64(_encoder.encode(said)) & ~_PLACE_BITS | place & _PLACE_BITS
+
+
+def encoded_bytes(item: object) -> int:
+    """Return how long `item` is on the wire."""
+    return len(_encoder.encode(item))

@@ -1,0 +1,422 @@
+"""SWIM with Lifeguard: who is there, who has failed, who has left.
+
+Invariant: for each member this node holds the greatest statement that it has heard (see `statements`); what it says
+about itself is ALIVE (or LEFT, once it leaves), and greater than anything that anybody else says about it. Each change
+of a member is told once. Nothing that comes in raises; what can't be believed is counted.
+
+A statement may push a member's incarnation up to `MOST_INCARNATION` at once. No limit to the jump is needed: it costs
+the member one refutation, and a limit would lock out a member whose clock had been far ahead in its previous life.
+
+Source: SWIM (Das, Gupta, Motivala 2002) and Lifeguard (Dadgar, Phillips, Currey 2017); the parts name the sections.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from .awareness import stall_penalty
+from .effects import Message, Notify
+from .probing import Prober
+from .statements import MOST_INCARNATION, MOST_TAGS_BYTES, State, Statement, encoded_bytes, is_sane, merged, supersedes
+from .suspecting import Suspecting
+from .swim_context import Bounds, Context, SwimCounts
+from .swim_events import LeaveCompleted, MemberChange, MemberChanged, MemberInfo
+from .swim_messages import SWIM_MESSAGES, Ack, IndirectAck, Nack, News, Ping, PingReq, Sync, SyncDigest
+from .view_sync import ViewSync
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from random import Random
+
+    from trionet.profiles import Profile
+
+    from .effects import Effect
+    from .members import Member
+    from .timers import Timer
+
+__all__ = ["Swim"]
+
+_LAG_SHARE = 0.25
+_FIRST_NEWS_SHARE = 0.1
+_LEAVE_INTERVALS = 10
+
+
+class Swim:
+    """Membership at one node.
+
+    Attributes:
+        messages: what it understands.
+        me: this node's name.
+    """
+
+    messages: tuple[type[Message], ...] = SWIM_MESSAGES
+
+    def __init__(
+        self,
+        me: str,
+        profile: Profile,
+        random: Random,
+        now: float,
+        *,
+        life: int,
+        incarnation: int = 0,
+        tags: Mapping[str, str] | None = None,
+        bounds: Bounds | None = None,
+    ) -> None:
+        """Begin alone.
+
+        Args:
+            me: this node's name, by which others send to it.
+            profile: how often and how patiently.
+            random: this node's random numbers.
+            now: the time.
+            life: 64 bits drawn for this start.
+            incarnation: a first guess, better higher than any of a previous life, but that need not be.
+            tags: what this node says about itself.
+            bounds: how much to remember.
+
+        Raises:
+            ValueError: the name is too long, a number is out of range, or the tags are too long.
+        """
+        own = Statement(me, incarnation, int(State.ALIVE), life, dict(tags or {}))
+        if not is_sane(own):
+            raise ValueError(f"no statement about a member can be {own}")
+        self.me = me
+        self._context = context = Context(own, profile, random, now, bounds or Bounds())
+        self._suspecting = Suspecting(context, self._believe)
+        self._prober = Prober(context, self._suspecting.accuse)
+        self._suspecting.attach(self._prober)
+        self._sync = ViewSync(context, self._learn, self._prober)
+        self._gossip_timer: Timer | None = None
+        self._gossiped_at = -profile.gossip_interval_s
+        self._leave_ends_at: float | None = None
+        self._is_left = False
+        self._handlers: dict[type, Callable[[str, Any], None]] = {
+            Ping: self._take_ping,
+            Ack: self._take_ack,
+            PingReq: self._take_ping_req,
+            IndirectAck: self._take_indirect_ack,
+            Nack: self._take_nack,
+            News: self._take_news,
+            Statement: self._take_statement,
+            SyncDigest: self._sync.take_digest,
+            Sync: self._sync.take,
+        }
+        self._prober.start()
+
+    # ------------------------------------------------------------------------------------------------- what is known
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether a seed has told what it knows, since the last `join`."""
+        return self._sync.is_joined
+
+    @property
+    def is_left(self) -> bool:
+        """Whether the others have been told that this node leaves."""
+        return self._is_left
+
+    @property
+    def own(self) -> Statement:
+        """What this node says about itself."""
+        return self._context.own
+
+    @property
+    def counts(self) -> SwimCounts:
+        """What came in and was not believed, and what was noticed."""
+        return self._context.counts
+
+    @property
+    def health(self) -> int:
+        """This node's doubts about itself: 0 (none) to 8."""
+        return self._context.awareness.score
+
+    @property
+    def view(self) -> int:
+        """The digest of whom this node holds to be there: equal views have equal digests."""
+        return self._context.members.digest.total
+
+    @property
+    def present_count(self) -> int:
+        """How many members are ALIVE or SUSPECT, this node included."""
+        return len(self._context.members)
+
+    def members(self) -> Iterator[MemberInfo]:
+        """Iterate over all that are known, this node and those gone included, in the order of becoming known."""
+        return (member.info() for member in self._context.members)
+
+    def member(self, name: str) -> MemberInfo | None:
+        """Return what is known of a member."""
+        member = self._context.members.get(name)
+        return None if member is None else member.info()
+
+    # --------------------------------------------------------------------------------------------- what the user does
+
+    def join(self, seeds: Sequence[str], now: float) -> list[Effect]:
+        """Ask any of `seeds` for what it knows; again and again, until one has told (`JoinCompleted`)."""
+        self._context.now = now
+        self._sync.join(seeds)
+        return self._effects()
+
+    def leave(self, now: float) -> list[Effect]:
+        """Tell the others that this node leaves; `LeaveCompleted` says when it was told often enough."""
+        context = self._context
+        context.now = now
+        if not context.is_leaving:
+            context.is_leaving = True
+            self._prober.stop()
+            self._suspecting.stop()
+            self._leave_ends_at = now + _LEAVE_INTERVALS * context.profile.gossip_interval_s
+            self._state_own(context.own.incarnation)
+            self._gossip_now()
+        return self._effects()
+
+    def set_tags(self, tags: Mapping[str, str], now: float) -> list[Effect]:
+        """Say other things about this node.
+
+        Raises:
+            ValueError: they are too long.
+        """
+        context = self._context
+        context.now = now
+        said = dict(tags)
+        if encoded_bytes(said) > MOST_TAGS_BYTES:
+            raise ValueError(f"tags have {encoded_bytes(said)} bytes, and may have {MOST_TAGS_BYTES}")
+        if said != context.own.tags:
+            context.own = msgspec.structs.replace(context.own, tags=said)
+            self._state_own(context.own.incarnation + 1)
+        return self._effects()
+
+    # ------------------------------------------------------------------------------------------- what the network does
+
+    def receive(self, source: str, message: Any, now: float) -> list[Effect]:
+        """Take what the node `source` said; it is one of `messages`. Never raises, whatever it says."""
+        context = self._context
+        context.now = now
+        self._prober.heard(source)
+        self._suspecting.heard(source)
+        self._handlers[type(message)](source, message)
+        return self._effects()
+
+    def on_timer(self, now: float) -> list[Effect]:
+        """Do what is due. Called much later than planned, the node doubts itself."""
+        context = self._context
+        planned = context.timers.next_deadline()
+        context.now = now
+        if planned + _LAG_SHARE * context.profile.probe_timeout_s < now:
+            self._stalled(now - planned)
+        context.timers.run_due(now)
+        return self._effects()
+
+    def next_deadline(self) -> float:
+        """Return when `on_timer` is to be called next; ``math.inf`` for not at all."""
+        return self._context.timers.next_deadline()
+
+    def piggyback(self, to: str, room_bytes: int, now: float) -> Sequence[Message]:
+        """Return news that fits a packet to `to`."""
+        news = self._context.news
+        return news.take(room_bytes, len(self._context.members)) if len(news) else ()
+
+    def unreachable(self, to: str, now: float) -> list[Effect]:
+        """Take that what was sent reliably to `to` could not be delivered."""
+        self._context.now = now
+        self._sync.unreachable(to)
+        return self._effects()
+
+    def _effects(self) -> list[Effect]:
+        context = self._context
+        effects = context.effects
+        if effects:
+            context.effects = []
+        return effects
+
+    def _take_ping(self, source: str, message: Ping) -> None:
+        context = self._context
+        member = context.members.get(source)
+        if member is not None and member.statement.state != State.ALIVE:
+            context.send(source, member.statement)
+        context.send(source, Ack(message.seq, context.members.digest.total))
+
+    def _take_ack(self, source: str, message: Ack) -> None:
+        if self._prober.acked(source, message.seq) or self._suspecting.was_asked(source, message.seq):
+            self._sync.compare(source, message.view)
+        else:
+            self._context.counts.unexpected += 1
+
+    def _take_ping_req(self, source: str, message: PingReq) -> None:
+        if source in self._context.members:
+            self._prober.relay(source, message)
+        else:
+            self._context.counts.strangers += 1
+
+    def _take_indirect_ack(self, source: str, message: IndirectAck) -> None:
+        seq = message.seq
+        if not self._prober.acked_indirectly(source, seq) and not self._suspecting.acked_indirectly(source, seq):
+            self._context.counts.unexpected += 1
+
+    def _take_nack(self, source: str, message: Nack) -> None:
+        if not self._prober.nacked(source, message.seq) and not self._suspecting.nacked(source, message.seq):
+            self._context.counts.unexpected += 1
+
+    def _take_news(self, source: str, message: News) -> None:
+        pass
+
+    def _take_statement(self, source: str, statement: Statement) -> None:
+        if source != statement.name and source not in self._context.members:
+            self._context.counts.strangers += 1
+        else:
+            self._learn(source, statement)
+
+    # ---------------------------------------------------------------------------------------------------- what it does
+
+    def _learn(self, source: str, statement: Statement) -> None:
+        """Take a statement from another node."""
+        context = self._context
+        if statement.name == context.me:
+            self._take_about_me(source, statement)
+            return
+        member = context.members.get(statement.name)
+        if member is not None:
+            known = member.statement
+            if not supersedes(statement, known):
+                if source == statement.name and (known.life != statement.life or known.state > State.SUSPECT):
+                    context.send(source, known)  # its news is older than its previous life's: let it rise above
+                elif statement.accusers != known.accusers and not supersedes(known, statement):
+                    self._confirm(member, statement)
+                return
+        if is_sane(statement):
+            self._believe(statement)
+        else:
+            context.counts.insane += 1
+
+    def _confirm(self, member: Member, statement: Statement) -> None:
+        known = member.statement
+        if known.state != State.SUSPECT or not is_sane(statement):
+            return
+        both = merged(statement, known)
+        if both.accusers != known.accusers:
+            self._context.members.annotate(member, both)
+            self._spread(both)
+            self._suspecting.changed(member)
+
+    def _believe(self, statement: Statement) -> None:
+        """Let a statement about another hold from now on, tell the user, and pass it on."""
+        context = self._context
+        member = context.members.get(statement.name)
+        before = None if member is None else member.info()
+        if member is not None and not supersedes(statement, member.statement):
+            self._confirm(member, statement)
+            return
+        member = context.members.put(statement, context.now)
+        if member is None:
+            return
+        self._tell(before, member)
+        self._suspecting.changed(member)
+        if before is not None or member.is_present:
+            self._spread(statement)
+        if not member.is_present:
+            bounds = context.bounds
+            wait = bounds.forget_failed_s if statement.state == State.DEAD else bounds.forget_left_s
+            context.timers.set(context.now + wait, self._forget, statement)
+
+    def _forget(self, statement: Statement) -> None:
+        member = self._context.members.get(statement.name)
+        if member is not None and member.statement is statement:
+            self._context.members.forget(statement.name)
+
+    def _tell(self, before: MemberInfo | None, member: Member) -> None:
+        """Tell the user how `member` differs from what it was `before`."""
+        context = self._context
+        after = member.statement
+        was_there = before is not None and before.state <= State.SUSPECT
+        if before is not None and was_there and before.life != after.life and member.is_present:
+            failed = msgspec.structs.replace(before, state=State.DEAD, since=context.now)
+            context.effects.append(Notify(MemberChanged(MemberChange.FAILED, failed)))
+            was_there = False
+        if not was_there:
+            if member.is_present:
+                context.tell(MemberChange.JOINED, member)
+                if after.state == State.SUSPECT:
+                    context.tell(MemberChange.SUSPECTED, member)
+            return
+        assert before is not None
+        if after.state == State.DEAD:
+            context.tell(MemberChange.FAILED, member)
+        elif after.state == State.LEFT:
+            context.tell(MemberChange.LEFT, member)
+        else:
+            if before.state != after.state:
+                context.tell(MemberChange.SUSPECTED if after.state == State.SUSPECT else MemberChange.RECOVERED, member)
+            if before.tags != after.tags:
+                context.tell(MemberChange.UPDATED, member)
+
+    def _take_about_me(self, source: str, statement: Statement) -> None:
+        """Object to what others say about this node, if it isn't what it says itself."""
+        context = self._context
+        own = context.own
+        is_older = statement.incarnation < own.incarnation
+        if not is_sane(statement) or statement.incarnation == MOST_INCARNATION:
+            context.counts.insane += 1
+            return
+        if not is_older and (supersedes(statement, own) or statement.life != own.life):
+            if statement.life == own.life and statement.state == State.SUSPECT:
+                context.awareness.add(1)
+            context.counts.refutations += 1
+            self._state_own(statement.incarnation + 1)
+        elif statement.state == State.ALIVE and statement.life == own.life:
+            return
+        if source in context.members or self._sync.was_asked(source):
+            context.send(source, context.own)
+            if statement.state == State.DEAD and not context.is_leaving:
+                self._sync.begin(source)  # there may be others of whom we don't know that we are taken for dead
+
+    def _state_own(self, incarnation: int) -> None:
+        """Say what this node is, in a new incarnation, before all other news."""
+        context = self._context
+        state = State.LEFT if context.is_leaving else State.ALIVE
+        context.own = msgspec.structs.replace(
+            context.own, incarnation=min(incarnation, MOST_INCARNATION), state=int(state), accusers=()
+        )
+        context.members.put(context.own, context.now)
+        self._spread(context.own, is_urgent=True)
+
+    def _spread(self, statement: Statement, *, is_urgent: bool = False) -> None:
+        """Pass a statement on, with what is sent anyway and in packets of its own."""
+        context = self._context
+        context.news.put(statement, is_urgent=is_urgent)
+        if self._gossip_timer is None:
+            interval = context.profile.gossip_interval_s
+            soon = context.now + interval * _FIRST_NEWS_SHARE * context.random.random()
+            self._gossip_timer = context.timers.set(max(soon, self._gossiped_at + interval), self._gossip)
+
+    def _gossip_now(self) -> None:
+        if self._gossip_timer is not None:
+            self._gossip_timer.cancel()
+        self._gossip()
+
+    def _gossip(self) -> None:
+        context = self._context
+        profile = context.profile
+        self._gossip_timer = None
+        self._gossiped_at = context.now
+        for member in context.members.present.sample(profile.gossip_nodes):
+            context.send(member.name, News())
+        is_over = self._leave_ends_at is not None and (
+            context.now >= self._leave_ends_at or context.me not in context.news or not len(context.members.present)
+        )
+        if is_over and not self._is_left:
+            self._is_left = True
+            context.effects.append(Notify(LeaveCompleted()))
+        if len(context.news) and not (context.is_leaving and self._is_left):
+            self._gossip_timer = context.timers.set(context.now + profile.gossip_interval_s, self._gossip)
+
+    def _stalled(self, lag_s: float) -> None:
+        """Doubt this node: it stood still, and what was sent to it meanwhile has yet to be taken."""
+        context = self._context
+        context.counts.stalls += 1
+        context.awareness.add(stall_penalty(lag_s, context.profile.probe_timeout_s))
+        patience = lag_s + context.profile.probe_timeout_s
+        self._prober.postpone(patience)
+        self._suspecting.postpone(patience)

@@ -1,0 +1,75 @@
+"""What is to be done later, in order of time.
+
+Invariant: what was set and not cancelled is taken once, not before its time, and in the order of times; of one time, in
+the order in which it was set.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Timer", "Timers"]
+
+
+class Timer:
+    """Something to be done at a time; `action` is None once it is cancelled or done."""
+
+    __slots__ = ("action", "args", "when")
+
+    def __init__(self, when: float, action: Callable[..., None], args: tuple[Any, ...]) -> None:
+        self.when = when
+        self.action: Callable[..., None] | None = action
+        self.args = args
+
+    def cancel(self) -> None:
+        """Never do it. No error if it is done already."""
+        self.action = None
+
+
+class Timers:
+    """A heap of timers."""
+
+    __slots__ = ("_count", "_heap")
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Timer]] = []
+        self._count = 0
+
+    def set(self, when: float, action: Callable[..., None], *args: Any) -> Timer:
+        """Have ``action(*args)`` done at `when`."""
+        timer = Timer(when, action, args)
+        self._count += 1
+        heapq.heappush(self._heap, (when, self._count, timer))
+        return timer
+
+    def next_deadline(self) -> float:
+        """Return the time of the next timer; ``math.inf`` if there is none."""
+        heap = self._heap
+        while heap:
+            if heap[0][2].action is not None:
+                return heap[0][0]
+            heapq.heappop(heap)
+        return math.inf
+
+    def run_due(self, now: float) -> None:
+        """Do what is due at `now`, and was set before this call."""
+        heap = self._heap
+        last = self._count
+        later: list[tuple[float, int, Timer]] = []
+        while heap and heap[0][0] <= now:
+            entry = heapq.heappop(heap)
+            timer = entry[2]
+            if timer.action is None:
+                continue
+            if entry[1] > last:
+                later.append(entry)
+                continue
+            action, timer.action = timer.action, None
+            action(*timer.args)
+        for entry in later:
+            heapq.heappush(heap, entry)

@@ -1,0 +1,195 @@
+"""Finding out where the views of two nodes differ, and telling each other.
+
+Invariant: after an exchange without loss both hold the same statements about the members of the buckets that differed,
+or ask those who are held DEAD by one of them. At rest nothing is exchanged but the eight bytes in each ack; what is
+exchanged is as long as what differs, in messages of bounded size.
+
+A member that another holds DEAD, and this node ALIVE, isn't believed dead on hearsay: it is told of the suspicion and
+probed, so that it can refute, or be found dead.
+
+Source: memberlist's push/pull and ``mergeState``; digests as in Demers et al. 1987, section 1.3.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from .effects import Notify
+from .statements import State, encoded_bytes, supersedes
+from .swim_events import JoinCompleted
+from .swim_messages import Sync, SyncDigest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .probing import Prober
+    from .statements import Statement
+    from .swim_context import Context
+
+__all__ = ["PIECE_BYTES", "ViewSync", "pieces"]
+
+PIECE_BYTES: Final = 48 * 1024
+"""The most that the statements of one `Sync` may have; with its head it is well under 64 KiB."""
+
+_QUIET_SHARE: Final = 0.1
+_FIRST_BACK_OFF_S: Final = 1.0
+_LAST_BACK_OFF_S: Final = 30.0
+_SEEDS_AT_ONCE: Final = 3
+_PROBES_AT_ONCE: Final = 32
+
+
+def pieces(statements: Sequence[Statement], piece_bytes: int) -> list[tuple[Statement, ...]]:
+    """Return `statements` in order, in pieces of at most `piece_bytes` encoded; at least one, perhaps empty."""
+    found: list[tuple[Statement, ...]] = []
+    piece: list[Statement] = []
+    room = piece_bytes
+    for statement in statements:
+        size = encoded_bytes(statement)
+        if size > room and piece:
+            found.append(tuple(piece))
+            piece, room = [], piece_bytes
+        piece.append(statement)
+        room -= size
+    return [*found, tuple(piece)]
+
+
+class ViewSync:
+    """The exchanges of one node, and its joining."""
+
+    def __init__(self, context: Context, learn: Callable[[str, Statement], None], prober: Prober) -> None:
+        """`learn` is called with the source and each statement that came."""
+        self._context = context
+        self._learn = learn
+        self._prober = prober
+        self._seeds: list[str] = []
+        self._back_off_s = _FIRST_BACK_OFF_S
+        self._asked: dict[str, float] = {}
+        self._streak = 0
+        self._not_before = context.now
+        self._questioned: dict[str, Statement] = {}
+        self.is_joined: bool = False
+
+    def join(self, seeds: Sequence[str]) -> None:
+        """Ask any of `seeds` for its view, until one has told."""
+        context = self._context
+        self._seeds = [seed for seed in dict.fromkeys(seeds) if seed != context.me]
+        self._back_off_s = _FIRST_BACK_OFF_S
+        if self._seeds:
+            self.is_joined = False
+            self._ask_seeds()
+        else:
+            self.is_joined = True
+
+    def compare(self, source: str, view: int) -> None:
+        """Take the digest of another's view; compare the views if they differ, and it is not merely news on its way."""
+        context = self._context
+        if view == context.members.digest.total:
+            self._streak = 0
+            return
+        self._streak += 1
+        is_due = context.now >= self._not_before and self._streak > 1 and not len(context.news)
+        if is_due or context.now >= self._not_before + context.profile.sync_interval_s:
+            self.begin(source)
+
+    def begin(self, source: str) -> None:
+        """Compare views with `source`, unless this node has just done so with somebody."""
+        context = self._context
+        gap = context.profile.sync_interval_s * _QUIET_SHARE
+        if context.now < self._not_before - 0.8 * gap:
+            return
+        self._not_before = context.now + gap
+        self._streak = 0
+        context.counts.syncs += 1
+        self._ask(source)
+
+    def take_digest(self, source: str, message: SyncDigest) -> None:
+        """Tell `source` what is known here where the views differ."""
+        context = self._context
+        differing = context.members.digest.differing(message.buckets)
+        if differing or message.is_join:
+            self._note(source)
+            self._tell(source, differing, wanted=tuple(differing))
+
+    def take(self, source: str, message: Sync) -> None:
+        """Learn what `source` knows, and tell what it wants to know."""
+        context = self._context
+        if source not in self._asked and source not in context.members:
+            context.counts.strangers += 1
+            return
+        for statement in message.statements:
+            member = context.members.get(statement.name)
+            is_hearsay = statement.state == State.DEAD and statement.name not in (source, context.me)
+            if is_hearsay and member is not None and member.is_present and supersedes(statement, member.statement):
+                self._question(statement)
+            else:
+                self._learn(source, statement)
+        if message.wanted:
+            self._tell(
+                source, [bucket for bucket in message.wanted if 0 <= bucket < len(context.members.digest.buckets)]
+            )
+        if not self.is_joined and source in self._asked:
+            self.is_joined = True
+            context.effects.append(Notify(JoinCompleted(source)))
+
+    def was_asked(self, source: str) -> bool:
+        """Return whether `source` was asked, or has asked, a while ago."""
+        return source in self._asked
+
+    def unreachable(self, to: str) -> None:
+        """Take that what was sent to `to` did not get there."""
+        self._asked.pop(to, None)
+
+    def _ask_seeds(self) -> None:
+        context = self._context
+        if self.is_joined or context.is_leaving:
+            return
+        seeds = context.random.sample(self._seeds, min(_SEEDS_AT_ONCE, len(self._seeds)))
+        for seed in seeds:
+            self._note(seed)
+            context.send_reliably(seed, context.own)
+            context.send_reliably(seed, SyncDigest(tuple(context.members.digest.buckets), is_join=True))
+        context.timers.set(context.now + self._back_off_s * (0.5 + context.random.random()), self._ask_seeds)
+        self._back_off_s = min(_LAST_BACK_OFF_S, 2 * self._back_off_s)
+
+    def _ask(self, source: str) -> None:
+        self._note(source)
+        self._context.send(source, SyncDigest(tuple(self._context.members.digest.buckets)))
+
+    def _note(self, source: str) -> None:
+        """Remember, for a while, that `source` may tell something."""
+        now = self._context.now
+        limit = now - self._context.profile.sync_interval_s
+        while self._asked:
+            oldest = next(iter(self._asked))
+            if self._asked[oldest] >= limit:
+                break
+            del self._asked[oldest]
+        self._asked.pop(source, None)
+        self._asked[source] = now
+
+    def _tell(self, source: str, buckets: Sequence[int], wanted: tuple[int, ...] = ()) -> None:
+        context = self._context
+        known = pieces(context.members.in_buckets(buckets), PIECE_BYTES)
+        for piece in known[:-1]:
+            context.send_reliably(source, Sync(piece))
+        context.send_reliably(source, Sync(known[-1], wanted))
+
+    def _question(self, statement: Statement) -> None:
+        """Ask a member that another holds DEAD, in its turn among those."""
+        context = self._context
+        if not self._questioned:
+            context.timers.set(context.now, self._question_some)
+        self._questioned[statement.name] = statement
+
+    def _question_some(self) -> None:
+        context = self._context
+        for name in list(self._questioned)[:_PROBES_AT_ONCE]:
+            statement = self._questioned.pop(name)
+            member = context.members.get(name)
+            if member is not None and member.is_present and supersedes(statement, member.statement):
+                suspected = msgspec.structs.replace(statement, state=int(State.SUSPECT), accusers=())
+                self._prober.probe(member, suspected)
+        if self._questioned:
+            context.timers.set(context.now + context.profile.gossip_interval_s, self._question_some)

@@ -62,10 +62,8 @@ def unpacked(totals: bytes) -> list[int]:
 def summary(group: Group, settle_s: float, now: float) -> Summary:
     """Return the first message of a comparison."""
     total = group.digest.total
-    unsettled = {held.id for held in group.came_since(now - settle_s)}
-    unsettled |= {held.id for held in group.gone_before(now + settle_s)}
-    for rumor_id in unsettled:
-        total ^= int.from_bytes(rumor_id, "big")
+    for number in _unsettled(group, settle_s, now):
+        total ^= number
     return Summary(group.gid, total.to_bytes(ID_BYTES, "big"))
 
 
@@ -77,11 +75,16 @@ def is_explained(difference: int, group: Group, settle_s: float, now: float) -> 
     """
     if difference == 0:
         return True
-    unsettled = {held.id for held in group.came_since(now - 2 * settle_s)}
-    unsettled |= {held.id for held in group.gone_before(now + 2 * settle_s)}
-    if len(unsettled) > _MOST_UNSETTLED:
-        return False
-    return in_span(difference, [int.from_bytes(rumor_id, "big") for rumor_id in unsettled])
+    unsettled = _unsettled(group, 2 * settle_s, now)
+    return len(unsettled) <= _MOST_UNSETTLED and in_span(difference, unsettled)
+
+
+def _unsettled(group: Group, settle_s: float, now: float) -> list[int]:
+    """Return the ids, as numbers, of what came within the time or ends within it."""
+    came, going = group.came_since(now - settle_s), group.gone_before(now + settle_s)
+    if not came and not going:
+        return []
+    return [int.from_bytes(rumor_id, "big") for rumor_id in {held.id: None for held in (*came, *going)}]
 
 
 def answer_summary(group: Group, message: Summary, settle_s: float, now: float) -> Buckets | Listing | None:

@@ -380,9 +380,10 @@ class Gossip:
             ids = self._recent(group, now)
             if ids:
                 is_active = True
+                messages = [Ihave(group.gid, part) for part in chunks(ids)]
                 for to in group.push.neighbours(group, self._to_tell, now):
                     group.push.sent(to, now)
-                    effects += [Send(to, Ihave(group.gid, part)) for part in chunks(ids)]
+                    effects += [Send(to, message) for message in messages]
         self._to_tell = self._settings.nodes
         self._lazy_at = now + self._settings.interval_s if is_active else math.inf
         return effects
@@ -395,14 +396,16 @@ class Gossip:
         return self._lacking(source, message.gid, message.ids, now, self._settings.grace_s)
 
     def _lacking(self, source: str, gid: str, ids: bytes, now: float, wait_s: float) -> list[Effect]:
-        for rumor_id in split(ids):
-            if rumor_id not in self._record:
+        record = self._record
+        for rumor_id in (ids,) if len(ids) == ID_BYTES else split(ids):
+            if rumor_id not in record:
                 self._pulls.announced(gid, rumor_id, source, now + wait_s)
             elif rumor_id in self._tracked:
                 self._tracked[rumor_id].confirm(source)
         if wait_s <= 0:
             return self._pull(now)
-        self._next_deadline = min(self._next_deadline, self._pulls.next_due)
+        if self._pulls.next_due < self._next_deadline:  # noqa: PLR1730 - twice as fast as min(), and hot
+            self._next_deadline = self._pulls.next_due
         return []
 
     def _pull(self, now: float) -> list[Effect]:

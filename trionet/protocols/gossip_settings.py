@@ -38,9 +38,9 @@ class GossipSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     interval_s: _Seconds = 0.2
     nodes: _Count = 3
-    rounds: _Count = 3
+    rounds: _Count = 4
     grace_s: float = 0.02
-    pull_timeout_s: _Seconds = 0.2
+    pull_timeout_s: _Seconds = 0.1
     compare_interval_s: _Seconds = 2.0
     settle_s: _Seconds = 1.0
     retention_s: _Seconds = 60.0
@@ -57,7 +57,7 @@ def settings_for(profile: Profile) -> GossipSettings:
         interval_s=interval_s,
         nodes=profile.gossip_nodes,
         grace_s=interval_s / 10,
-        pull_timeout_s=interval_s,
+        pull_timeout_s=interval_s / 2,
         compare_interval_s=10 * interval_s,
         settle_s=5 * interval_s,
     )

@@ -14,13 +14,16 @@ from typing import Final
 
 __all__ = ["Pulls", "patience_s"]
 
-_MOST_TRIES: Final = 5
+_MOST_TRIES: Final = 9
 _MOST_SOURCES: Final = 8
 
 
 def patience_s(tries: int, timeout_s: float) -> float:
-    """Return how long the answer to try number `tries`, from 1, is waited for."""
-    return timeout_s * (1 << min(tries - 1, 3))
+    """Return how long the answer to try number `tries`, from 1, is waited for: doubled after every second try.
+
+    So two losses in a row cost little, and a payload that takes long to come isn't asked for many times.
+    """
+    return timeout_s * (1 << (tries - 1) // 2)
 
 
 class _Wanted:

@@ -53,7 +53,6 @@ class _Probe:
         "asked",
         "ends_at",
         "incarnation",
-        "interval_s",
         "member",
         "nacks",
         "seq",
@@ -68,7 +67,6 @@ class _Probe:
         self.incarnation = member.statement.incarnation
         self.step = 0
         self.timeout_s = 0.0
-        self.interval_s = 0.0
         self.ends_at = 0.0
         self.timer: Timer | None = None
         self.asked: tuple[str, ...] = ()
@@ -87,13 +85,17 @@ class _Relay:
 
 
 class Prober:
-    """The probes of one node, those that it makes for others, and those that others make for it."""
+    """The probes of one node, and those that it makes for others.
+
+    Attributes:
+        by_name: the probes under way, by who is asked.
+    """
 
     def __init__(self, context: Context, accuse: Callable[[Member], None]) -> None:
         """`accuse` is called with a member that gave no sign of life, in the incarnation that was asked."""
         self._context = context
         self._accuse = accuse
-        self._by_name: dict[str, _Probe] = {}
+        self.by_name: dict[str, _Probe] = {}
         self._by_seq: dict[int, _Probe] = {}
         self._relays: dict[int, _Relay] = {}
         self._is_circle_next = False
@@ -115,14 +117,14 @@ class Prober:
 
     def probe(self, member: Member, about: Statement | None = None) -> None:
         """Ask a member now, out of turn, unless it is being asked; tell it `about` first, or of its suspicion."""
-        if member.name in self._by_name:
+        if member.name in self.by_name:
             return
         context = self._context
         probe = _Probe(member, context.next_seq())
         probe.timeout_s = context.awareness.scaled(context.profile.probe_timeout_s)
-        probe.interval_s = max(context.awareness.scaled(context.profile.probe_interval_s), probe.timeout_s)
-        probe.ends_at = context.now + probe.interval_s
-        self._by_name[member.name] = probe
+        interval_s = context.awareness.scaled(context.profile.probe_interval_s)
+        probe.ends_at = context.now + max(interval_s, probe.timeout_s)
+        self.by_name[member.name] = probe
         self._by_seq[probe.seq] = probe
         self._ask(probe, about)
         probe.timer = context.timers.set(context.now + probe.timeout_s / _DIRECT_TRIES, self._go_on, probe)
@@ -159,9 +161,9 @@ class Prober:
         return True
 
     def heard(self, source: str) -> None:
-        """Take that something came directly from `source`: no need to ask on."""
-        probe = self._by_name.get(source)
-        if probe is not None and probe.step:
+        """Take that something came directly from `source`, which is being asked: no need to ask on."""
+        probe = self.by_name[source]
+        if probe.step:
             self._end(probe)
 
     def relay(self, source: str, request: PingReq) -> None:
@@ -239,7 +241,7 @@ class Prober:
 
     def _ping(self, member: Member, seq: int, about: Statement | None = None) -> None:
         context = self._context
-        if about is None and member.statement.state != State.ALIVE:
+        if about is None and member.statement.state:  # not ALIVE
             about = member.statement
         if about is not None:  # Lifeguard's buddy system: the suspect is the first who should know
             context.send(member.name, about)
@@ -272,7 +274,7 @@ class Prober:
         if probe.timer is not None:
             probe.timer.cancel()
         del self._by_seq[probe.seq]
-        del self._by_name[probe.member.name]
+        del self.by_name[probe.member.name]
 
     def _end_relay(self, seq: int, relay: _Relay) -> None:
         if relay.timer is not None:

@@ -34,13 +34,17 @@ _HEARSAY_MULT: Final = 2.0
 
 
 class Suspecting:
-    """The suspicions of one node."""
+    """The suspicions of one node.
+
+    Attributes:
+        by_name: who is suspected, by this node or others.
+    """
 
     def __init__(self, context: Context, believe: Callable[[Statement], None]) -> None:
         """`believe` is called with what this node comes to say about others."""
         self._context = context
         self._believe = believe
-        self._by_name: dict[str, Suspicion] = {}
+        self.by_name: dict[str, Suspicion] = {}
         self._prober: Prober | None = None
 
     def attach(self, prober: Prober) -> None:
@@ -53,7 +57,7 @@ class Suspecting:
         accusers = {*said.accusers, self._context.me} if said.state == State.SUSPECT else {self._context.me}
         kept = tuple(sorted(accusers)[:MOST_ACCUSERS])
         self._believe(msgspec.structs.replace(said, state=int(State.SUSPECT), accusers=kept))
-        suspicion = self._by_name.get(member.name)
+        suspicion = self.by_name.get(member.name)
         if suspicion is not None and suspicion.began is None:
             suspicion.began = self._context.now
             self._aim(suspicion)
@@ -62,7 +66,7 @@ class Suspecting:
     def changed(self, member: Member) -> None:
         """Take that another statement about `member` holds."""
         name = member.name
-        suspicion = self._by_name.get(name)
+        suspicion = self.by_name.get(name)
         said = member.statement
         if suspicion is not None:
             if said.state == State.SUSPECT and said.incarnation == suspicion.incarnation:
@@ -70,14 +74,16 @@ class Suspecting:
                     self._aim(suspicion)
                 return
             suspicion.cancel()
-            del self._by_name[name]
+            del self.by_name[name]
         if said.state == State.SUSPECT and name != self._context.me and not self._context.is_leaving:
             self._begin(member)
 
     def heard(self, source: str) -> None:
-        """Take that something came directly from `source`: it lives, or did a moment ago. Ask again before accusing."""
-        suspicion = self._by_name.get(source)
-        if suspicion is not None and suspicion.began is not None:
+        """Take that something came directly from `source`: it lives, or did a
+        moment ago. Ask again before accusing.
+        """
+        suspicion = self.by_name[source]
+        if suspicion.began is not None:
             suspicion.cancel()
             suspicion.began = None
             suspicion.calls = 0
@@ -86,12 +92,12 @@ class Suspecting:
 
     def was_asked(self, source: str, seq: int) -> bool:
         """Take an answer to a last call; return whether it is one."""
-        suspicion = self._by_name.get(source)
+        suspicion = self.by_name.get(source)
         return suspicion is not None and suspicion.seq == seq
 
     def acked_indirectly(self, source: str, seq: int) -> bool:
         """Take that `source` had an answer to a last call; return whether it was asked."""
-        for suspicion in self._by_name.values():
+        for suspicion in self.by_name.values():
             if suspicion.seq == seq and source in suspicion.asked:
                 self.heard(suspicion.member.name)
                 return True
@@ -99,7 +105,7 @@ class Suspecting:
 
     def postpone(self, lag_s: float) -> None:
         """Give all suspects more time: this node stood still for `lag_s`."""
-        for suspicion in self._by_name.values():
+        for suspicion in self.by_name.values():
             if suspicion.began is not None:
                 suspicion.began += lag_s
                 suspicion.calls = 0
@@ -107,17 +113,17 @@ class Suspecting:
 
     def nacked(self, source: str, seq: int) -> bool:
         """Take that `source` had no answer either; return whether it was asked."""
-        return any(suspicion.seq == seq and source in suspicion.asked for suspicion in self._by_name.values())
+        return any(suspicion.seq == seq and source in suspicion.asked for suspicion in self.by_name.values())
 
     def stop(self) -> None:
         """Let nothing come of any suspicion."""
-        for suspicion in self._by_name.values():
+        for suspicion in self.by_name.values():
             suspicion.cancel()
-        self._by_name.clear()
+        self.by_name.clear()
 
     def _begin(self, member: Member) -> None:
         context = self._context
-        suspicion = self._by_name[member.name] = Suspicion(member, context.next_seq())
+        suspicion = self.by_name[member.name] = Suspicion(member, context.next_seq())
         wait = _HEARSAY_MULT * MAXIMUM_MULT * context.suspicion_minimum_s() * (1 + context.random.random())
         is_mine = context.me in member.statement.accusers
         if not is_mine and context.random.random() < volunteer_chance(len(context.members)):

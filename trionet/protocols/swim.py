@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from .awareness import stall_penalty
-from .effects import Message, Notify
+from .effects import Message, Notify, Send
 from .probing import Prober
 from .statements import MOST_INCARNATION, MOST_TAGS_BYTES, State, Statement, encoded_bytes, is_sane, merged, supersedes
 from .suspecting import Suspecting
@@ -27,7 +27,7 @@ from .swim_messages import SWIM_MESSAGES, Ack, IndirectAck, Nack, News, Ping, Pi
 from .view_sync import ViewSync
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterator, Mapping, Sequence
     from random import Random
 
     from trionet.profiles import Profile
@@ -49,6 +49,7 @@ class Swim:
     Attributes:
         messages: what it understands.
         me: this node's name.
+        next_deadline: tells when `on_timer` is to be called next; ``math.inf`` for not at all.
     """
 
     messages: tuple[type[Message], ...] = SWIM_MESSAGES
@@ -104,6 +105,9 @@ class Swim:
             SyncDigest: self._sync.take_digest,
             Sync: self._sync.take,
         }
+        self.next_deadline: Callable[[], float] = context.timers.next_deadline
+        self._probed: Container[str] = self._prober.by_name
+        self._suspected: Container[str] = self._suspecting.by_name
         self._prober.start()
 
     # ------------------------------------------------------------------------------------------------- what is known
@@ -195,10 +199,15 @@ class Swim:
         """Take what the node `source` said; it is one of `messages`. Never raises, whatever it says."""
         context = self._context
         context.now = now
-        self._prober.heard(source)
-        self._suspecting.heard(source)
+        if source in self._probed:
+            self._prober.heard(source)
+        if source in self._suspected:
+            self._suspecting.heard(source)
         self._handlers[type(message)](source, message)
-        return self._effects()
+        effects = context.effects
+        if effects:
+            context.effects = []
+        return effects
 
     def on_timer(self, now: float) -> list[Effect]:
         """Do what is due. Called much later than planned, the node doubts itself."""
@@ -209,10 +218,6 @@ class Swim:
             self._stalled(now - planned)
         context.timers.run_due(now)
         return self._effects()
-
-    def next_deadline(self) -> float:
-        """Return when `on_timer` is to be called next; ``math.inf`` for not at all."""
-        return self._context.timers.next_deadline()
 
     def piggyback(self, to: str, room_bytes: int, now: float) -> Sequence[Message]:
         """Return news that fits a packet to `to`."""
@@ -235,9 +240,9 @@ class Swim:
     def _take_ping(self, source: str, message: Ping) -> None:
         context = self._context
         member = context.members.get(source)
-        if member is not None and member.statement.state != State.ALIVE:
+        if member is not None and member.statement.state:  # not ALIVE: it should object
             context.send(source, member.statement)
-        context.send(source, Ack(message.seq, context.members.digest.total))
+        context.effects.append(Send(source, Ack(message.seq, context.members.digest.total)))
 
     def _take_ack(self, source: str, message: Ack) -> None:
         if self._prober.acked(source, message.seq) or self._suspecting.was_asked(source, message.seq):

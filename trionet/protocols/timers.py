@@ -51,8 +51,9 @@ class Timers:
         """Return the time of the next timer; ``math.inf`` if there is none."""
         heap = self._heap
         while heap:
-            if heap[0][2].action is not None:
-                return heap[0][0]
+            first = heap[0]
+            if first[2].action is not None:
+                return first[0]
             heapq.heappop(heap)
         return math.inf
 

@@ -34,15 +34,33 @@ from .errors import (
     TxnConflict,
     UnknownKey,
 )
-from .events import ChildEnded, ChildGivenUp, ChildRestarted, Event, Events, OrphanedCall
+from .events import (
+    ChildEnded,
+    ChildGivenUp,
+    ChildRestarted,
+    Event,
+    Events,
+    MemberEvent,
+    MemberFailed,
+    MemberJoined,
+    MemberLeft,
+    MemberSuspected,
+    MemberTrusted,
+    MemberUpdated,
+    OrphanedCall,
+    RumorFailed,
+    TaskFailed,
+)
 from .group import Group
 from .identity import NID, SID, NodeAddress
 from .launchers import Launcher, SSHLauncher
 from .message import Remote
 from .node import Node, NodeStatistics, open_node, run, serve_node
-from .replies import Aggregate, Replies
+from .replies import Aggregate, Receipt, Replies, Spread
 from .router import CurrentCall, current_call
 from .services.base import rpc
+from .services.membership import Member
+from .services.periodic import PeriodicTask
 from .services.routes import ServiceDescription
 from .templates.base import GroupContext, Template
 
@@ -74,6 +92,14 @@ __all__ = [
     "KeyDoesNotExist",
     "Launcher",
     "MalformedRequest",
+    "Member",
+    "MemberEvent",
+    "MemberFailed",
+    "MemberJoined",
+    "MemberLeft",
+    "MemberSuspected",
+    "MemberTrusted",
+    "MemberUpdated",
     "MessageTooLarge",
     "MethodNotFound",
     "Node",
@@ -85,15 +111,20 @@ __all__ = [
     "NotPermitted",
     "OrphanedCall",
     "OrphanedCalls",
+    "PeriodicTask",
     "PreconditionFailed",
+    "Receipt",
     "Remote",
     "RemoteError",
     "Replies",
+    "RumorFailed",
     "SIDCollision",
     "SSHLauncher",
     "ServiceDescription",
     "ServiceNotFound",
     "SpawnError",
+    "Spread",
+    "TaskFailed",
     "Template",
     "TemporarilyUnavailable",
     "TrionetError",

@@ -42,7 +42,7 @@ import msgspec
 
 from .errors import DecodeError, EncodeError, MalformedRequest, TrionetError, error_from_wire, error_to_wire
 from .identity import NodeAddress
-from .replies import Aggregate, Replies
+from .replies import Aggregate, Receipt, Replies
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +54,7 @@ MAX_DEPTH: Final = 64
 
 T = TypeVar("T")
 
+_REPLIES: Final = (Replies, Aggregate, Receipt)
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
 _types_by_name: dict[str, type] = {}
 _names_by_type: dict[type, str] = {}
@@ -183,7 +184,7 @@ class _Lowering:
             return {"$address": [value.ip, value.port]}
         if isinstance(value, TrionetError):
             return {"$error": self._dict(error_to_wire(value), depth)}
-        if kind is Replies or kind is Aggregate:
+        if kind in _REPLIES:
             return {"$replies": self._fields(value, value._attributes(), depth)}  # noqa: SLF001  same package
         if (name := _names_by_type.get(kind)) is not None:
             return {"$type": [name, self._fields(value, _field_names(kind), depth)]}
@@ -276,7 +277,8 @@ def _raise_replies(content: Any, depth: int) -> Replies[Any]:
         and all(isinstance(error, TrionetError) for error in fields["errors"].values())
     ):
         raise DecodeError("expected two maps")
-    return Aggregate(**fields) if "value" in fields else Replies(**fields)
+    kind = Aggregate if "value" in fields else Receipt if "id" in fields else Replies
+    return kind(**fields)
 
 
 _TAGS: dict[str, Callable[[Any, int], Any]] = {

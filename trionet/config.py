@@ -16,6 +16,7 @@ import msgspec
 from .codec import register_type
 from .errors import ConfigError, EncodeError, MalformedRequest
 from .identity import NodeAddress, check_name, is_loopback
+from .profiles import PROFILES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 else:
     OnStart = Any  # msgspec has no type for "a callable or a text"; __post_init__ checks it
 
-__all__ = ["ENVIRONMENT_PREFIX", "NodeConfig", "import_reference", "parse_setting", "reference_to"]
+__all__ = ["ENVIRONMENT_PREFIX", "NodeConfig", "check_tags", "import_reference", "parse_setting", "reference_to"]
 
 ENVIRONMENT_PREFIX = "TRIONET_"
 _POSITIVE = (
@@ -36,6 +37,13 @@ _POSITIVE = (
     "body_timeout_s",
     "connect_timeout_s",
 )
+_MAX_TAGS_BYTES = 512
+_CHOICES = {
+    "transport": ("link", "http"),
+    "restart": ("never", "on_failure", "always"),
+    "profile": tuple(PROFILES),
+    "log_level": ("debug", "info", "warning", "error"),
+}
 _UNSPECIFIED = ("0.0.0.0", "::")
 
 
@@ -51,6 +59,13 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         insecure: permits listening beyond loopback although anyone who reaches the port may call everything.
         services: local services to start with, name to import path ``"package.module:Class"``.
         templates: service templates to start with, name to import path.
+        join: addresses ``"ip:port"`` or ``"name:port"`` of nodes of a cluster to join, any of which will do; a name
+            stands for all its addresses. An empty list begins a cluster. None: it joins nobody by itself; where it
+            is spawned by a node of a cluster, it joins its spawner.
+        profile: the timing of membership and gossip, for its kind of network: ``lan``, ``local`` or ``wan``; the same
+            on all nodes.
+        tags: texts by which a node tells the others of its cluster about itself, name to text; short ones.
+        datagrams: whether membership and gossip use UDP, on the same port number. Without, all goes over connections.
         transport: how its calls go out: over ``link``, or over ``http``, some thirty times slower. It takes both.
         max_message_bytes: the largest request or reply body taken or sent. Sane: 64 KiB to 1 GiB.
         max_calls_per_peer: calls of one peer in progress at once; further ones wait at the caller. Sane: 16 to 65536.
@@ -79,6 +94,10 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     insecure: bool = False
     services: dict[str, str] = {}
     templates: dict[str, str] = {}
+    join: list[str] | None = None
+    profile: Literal["lan", "local", "wan"] = "lan"
+    tags: dict[str, str] = {}
+    datagrams: bool = True
     transport: Literal["link", "http"] = "link"
     max_message_bytes: int = 16 * 1024 * 1024
     max_calls_per_peer: int = 1024
@@ -97,20 +116,32 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         _check_address(self.ip, self.port)
         if not (self.on_start is None or callable(self.on_start) or _is_reference(self.on_start)):
             raise ConfigError(f"on_start is a callable or 'package.module:function', not {self.on_start!r}")
-        for setting in ("services", "templates"):
-            for name, reference in getattr(self, setting).items():
-                check_name(name, "service name")
-                if not _is_reference(reference):
-                    raise ConfigError(f"{setting}.{name} is 'package.module:Class', not {reference!r}")
+        self._check_references()
+        self._check_membership()
         for setting in _POSITIVE:
             if not getattr(self, setting) > 0:
                 raise ConfigError(f"{setting} is a positive number, not {getattr(self, setting)!r}")
         if not self.stop_grace_s >= 0:
             raise ConfigError(f"stop_grace_s is not negative, but {self.stop_grace_s!r}")
-        if self.restart not in ("never", "on_failure", "always"):
-            raise ConfigError(f"restart is never, on_failure or always, not {self.restart!r}")
-        if self.log_level not in ("debug", "info", "warning", "error"):
-            raise ConfigError(f"log_level is debug, info, warning or error, not {self.log_level!r}")
+        for setting, choices in _CHOICES.items():
+            if getattr(self, setting) not in choices:
+                *others, last = choices
+                raise ConfigError(f"{setting} is {', '.join(others)} or {last}, not {getattr(self, setting)!r}")
+
+    def _check_references(self) -> None:
+        for setting in ("services", "templates"):
+            for name, reference in getattr(self, setting).items():
+                check_name(name, "service name")
+                if not _is_reference(reference):
+                    raise ConfigError(f"{setting}.{name} is 'package.module:Class', not {reference!r}")
+
+    def _check_membership(self) -> None:
+        for seed in self.join or ():
+            try:
+                NodeAddress.of(seed)
+            except MalformedRequest as exc:
+                raise ConfigError(f"join: {exc.text}") from exc
+        check_tags(self.tags)
 
     def check_bind(self) -> None:
         """Raise `ConfigError` when listening on `ip` would open the node to others without protection."""
@@ -171,7 +202,9 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     @classmethod
     def settings_from_environment(cls, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """Return the settings in ``TRIONET_*`` variables; numbers, booleans and tables as in JSON, texts as they are.
+        """Return the settings in ``TRIONET_*`` variables.
+
+        Numbers, booleans and tables are as in JSON, texts as they are, and lists of texts either way: ``a,b``.
 
         Raises:
             ConfigError: a variable's value is no such thing.
@@ -194,12 +227,21 @@ def parse_setting(name: str, text: str, *, source: str) -> Any:
     field_type = NodeConfig.__annotations__[name]
     if "str" in field_type.split(" | ") or field_type == "OnStart" or field_type.startswith("Literal["):
         return text
+    if field_type.startswith("list[str]") and not text.lstrip().startswith("["):
+        return [item.strip() for item in text.split(",") if item.strip()]
     if field_type == "bool" and text.lower() in ("1", "0", "yes", "no"):
         return text.lower() in ("1", "yes")
     try:
         return msgspec.json.decode(text)
     except msgspec.DecodeError as exc:
         raise ConfigError(f"{source}: expected {field_type}, got {text!r:.80}") from exc
+
+
+def check_tags(tags: Mapping[str, str]) -> None:
+    """Raise `ConfigError` when `tags` are too much to go along with the news of a node."""
+    size = sum(len(name.encode()) + len(text.encode()) for name, text in tags.items())
+    if size > _MAX_TAGS_BYTES:
+        raise ConfigError(f"the tags have {size} bytes, over the {_MAX_TAGS_BYTES} that the news of a node may carry")
 
 
 def _check_address(ip: str, port: int) -> None:

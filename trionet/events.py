@@ -13,7 +13,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
 
-__all__ = ["ChildEnded", "ChildGivenUp", "ChildRestarted", "Event", "EventBus", "Events", "OrphanedCall"]
+__all__ = [
+    "ChildEnded",
+    "ChildGivenUp",
+    "ChildRestarted",
+    "Event",
+    "EventBus",
+    "Events",
+    "MemberEvent",
+    "MemberFailed",
+    "MemberJoined",
+    "MemberLeft",
+    "MemberSuspected",
+    "MemberTrusted",
+    "MemberUpdated",
+    "OrphanedCall",
+    "RumorFailed",
+    "TaskFailed",
+]
 
 _KEPT = 4096
 
@@ -71,6 +88,74 @@ class ChildGivenUp(Event, frozen=True, kw_only=True):
 
     node: str
     restarts: int
+
+
+class TaskFailed(Event, frozen=True, kw_only=True):
+    """A run of a periodic task of this node has failed; the task goes on.
+
+    Attributes:
+        id: the task's.
+        gid: the group that it was made in.
+        error: what was raised.
+    """
+
+    id: str
+    gid: str
+    error: str
+
+
+class RumorFailed(Event, frozen=True, kw_only=True):
+    """A rumor came, and the method that it calls failed here; it is passed on all the same.
+
+    Attributes:
+        id: the rumor's.
+        gid: the group that it goes through.
+        error: what was raised.
+    """
+
+    id: str
+    gid: str
+    error: str
+
+
+class MemberEvent(Event, frozen=True, kw_only=True):
+    """Something has changed about a member of this node's cluster.
+
+    Attributes:
+        node: its address, as ``"ip:port"``.
+        sid: its short identifier.
+        incarnation: the number of the statement that this follows from; only the member itself raises it.
+        tags: what it tells of itself.
+    """
+
+    node: str
+    sid: str
+    incarnation: int
+    tags: dict[str, str]
+
+
+class MemberJoined(MemberEvent, frozen=True, kw_only=True):
+    """It is there: new, back after a failure or a leave, or started again."""
+
+
+class MemberSuspected(MemberEvent, frozen=True, kw_only=True):
+    """It does not answer somebody, and has some seconds to refute that it has failed. It still counts as a member."""
+
+
+class MemberTrusted(MemberEvent, frozen=True, kw_only=True):
+    """It has refuted a suspicion."""
+
+
+class MemberFailed(MemberEvent, frozen=True, kw_only=True):
+    """It has failed: it is in no group any more, here and on every other node. Or its place was taken by a new life."""
+
+
+class MemberLeft(MemberEvent, frozen=True, kw_only=True):
+    """It has left by its own will."""
+
+
+class MemberUpdated(MemberEvent, frozen=True, kw_only=True):
+    """Its tags have changed."""
 
 
 class Events:

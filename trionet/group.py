@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from .errors import ServiceNotFound
 from .services.base import exposed_methods
 from .templates.base import GroupContext
 from .templates.comm import GroupComm
+from .templates.gossip import GroupGossip
 from .templates.groups import GroupGroups
 from .templates.routes import GroupRoutes
 from .templates.status import GroupStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
+
+    import trio
 
     from .identity import SID, NodeAddress
     from .router import Router
     from .services import LocalServices
 
 __all__ = ["Group"]
+
+
+_BUILT_IN = ("comm", "gossip", "groups", "routes", "status")
 
 
 class Group:
@@ -29,7 +36,7 @@ class Group:
     services of a handle that was kept raise `GroupNotFound`.
 
     Attributes:
-        comm, groups, routes, status: the group-wide services.
+        comm, gossip, groups, routes, status: the group-wide services.
     """
 
     def __init__(
@@ -42,11 +49,12 @@ class Group:
         self._context = GroupContext(gid, local)
         self._router = router
         self.comm: GroupComm = GroupComm(self._context)
+        self.gossip: GroupGossip = GroupGossip(self._context)
         self.groups: GroupGroups = GroupGroups(self._context)
         self.routes: GroupRoutes = GroupRoutes(self._context)
         self.status: GroupStatus = GroupStatus(self._context)
         self._users: dict[str, Any] = {name: template(self._context) for name, template in templates.items()}
-        services = {name: getattr(self, name) for name in ("comm", "groups", "routes", "status")} | self._users
+        services = {name: getattr(self, name) for name in _BUILT_IN} | self._users
         methods = {name: exposed_methods(service) for name, service in services.items()}
         if router is not None:  # only now: a template that can't be made leaves nothing behind
             for name in services:
@@ -67,6 +75,23 @@ class Group:
             GroupNotFound: the group has been deleted.
         """
         return self._context.members()
+
+    @asynccontextmanager
+    async def member(self, sid: SID) -> AsyncGenerator[trio.CancelScope]:
+        """Cancel the block when the member `sid` of this group fails or leaves its cluster; at once if it isn't one.
+
+        ::
+
+            async with group.member(sid) as scope:
+                ...  # work that is of no use without that node
+
+        Raises:
+            GroupNotFound: the group has been deleted.
+        """
+        async with self._context.local.membership.scope(sid) as scope:
+            if sid not in self.members():
+                scope.cancel()
+            yield scope
 
     def service(self, name: str) -> Any:
         """Return this group's instance of the template registered as `name`.

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import inspect
 import logging
+import random as random_module
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 import trio
@@ -20,33 +21,36 @@ from .errors import (
     ConfigError,
     GroupNotFound,
     MalformedRequest,
-    RemoteError,
-    SpawnError,
     TemporarilyUnavailable,
-    TrionetError,
 )
 from .events import ChildEnded, ChildGivenUp, Event, EventBus, Events, OrphanedCall
 from .group import Group
 from .identity import NID, SID, NodeAddress, check_name
 from .launchers.base import explain_status
+from .launchers.in_process import InProcessLauncher
 from .launchers.registry import Launchers, open_launchers
 from .launchers.restart import keep_running
 from .message import LOCAL
 from .router import Router
 from .services import LocalServices
 from .services.base import BUILT_IN, exposed_methods
+from .services.cluster import Cluster
 from .services.comm import Comm
+from .services.gossip import Gossip
 from .services.groups import ALL, Groups
+from .services.membership import Member, Membership
 from .services.routes import Routes
 from .services.status import Status
 from .transports.lazy_http import LazyHTTPTransport
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+    from contextlib import AbstractAsyncContextManager
+    from random import Random
 
     from .launchers import Launcher
     from .templates.base import GroupContext
-    from .transports.base import Endpoint
+    from .transports.base import Endpoint, Transport
     from .transports.memory import MemoryFabric
     from .transports.web import QuartTrio
 
@@ -55,6 +59,8 @@ __all__ = ["Node", "NodeStatistics", "open_node", "run", "serve_node", "warm_up"
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
+
+_LEAVE_S: Final = 1.0
 
 
 class NodeStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,13 +81,21 @@ class Node:
 
     Attributes:
         config: what it was started with.
-        local: its own services: ``status``, ``groups``, ``routes``, ``comm``.
+        local: its own services: ``status``, ``groups``, ``routes``, ``comm``, ``gossip``, ``membership``.
+        random: the random numbers of its protocols and services; seeded in a simulation.
     """
 
     def __init__(
-        self, config: NodeConfig, router: Router, endpoint: Endpoint, bus: EventBus, fabric: MemoryFabric | None
+        self,
+        config: NodeConfig,
+        router: Router,
+        endpoint: Endpoint,
+        bus: EventBus,
+        fabric: MemoryFabric | None,
+        random: Random,
     ) -> None:
         self.config = config
+        self.random = random
         self._endpoint = endpoint
         self._router = router
         self._bus = bus
@@ -93,12 +107,8 @@ class Node:
         self._fabric = fabric
         self._children: trio.Nursery | None = None
         self._launchers: Launchers | None = None
-        self.local: LocalServices = LocalServices(
-            status=Status(self, self._router),
-            groups=Groups(self),
-            routes=Routes(self._router),
-            comm=Comm(self._router, endpoint.transport),
-        )
+        self.local: LocalServices = _local_services(self, router, endpoint.transport, random, bus.publish)
+        self._cluster = Cluster(self.address, config, self.local, endpoint.datagrams, random, is_simulated=bool(fabric))
 
     def __repr__(self) -> str:
         return f"<Node {self.sid} on {self.address}>"
@@ -163,6 +173,35 @@ class Node:
         """Return an async iterator over what happens from now on: instances of `Event`."""
         return self._bus.watch()
 
+    def members(self) -> list[Member]:
+        """Return the members of its cluster that it sees, itself included, in the order of SIDs.
+
+        Those that have failed or left aren't among them.
+        """
+        return self.local.membership.present()
+
+    async def join(self, seeds: Iterable[Any]) -> None:
+        """Join the cluster of any of `seeds`; see `Membership.join`."""
+        await self.local.membership.join(list(seeds))
+
+    async def leave(self) -> None:
+        """Leave the cluster, and go on alone; see `Membership.leave`."""
+        await self.local.membership.leave()
+
+    async def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Tell the cluster other things about itself; see `Membership.set_tags`."""
+        await self.local.membership.set_tags(tags)
+
+    def member(self, sid: SID) -> AbstractAsyncContextManager[trio.CancelScope]:
+        """Return a block that is cancelled when the node `sid` fails or leaves, or isn't there at all.
+
+        ::
+
+            async with node.member(sid) as scope:
+                ...  # work that is of no use without it
+        """
+        return self.local.membership.scope(sid)
+
     def stop(self) -> None:
         """Begin to stop: refuse connections from now on, answer the calls in progress, and cancel the node's scope.
 
@@ -179,6 +218,8 @@ class Node:
         name = config.launcher or self.config.launcher or ("in_process" if self._fabric else "forkserver")
         launcher = self._launchers.get(name)
         config = config if name == "in_process" else config.portable()
+        if config.join is None and self.local.membership.is_active:
+            config = msgspec.structs.replace(config, join=[str(self.address)], profile=self.config.profile)
         address: NodeAddress = await self._children.start(keep_running, launcher, config, self._bus.publish)
         return address
 
@@ -206,9 +247,15 @@ class Node:
         router = None if gid == LOCAL else self._router
         self._groups[gid] = Group(gid, self.local, router, self._templates)
 
+    def group_changed(self, gid: str) -> None:
+        """The `groups` service has other members, or another `subset`, for a group."""
+        if gid != LOCAL:
+            self.local.gossip.set_group(gid)
+
     def group_removed(self, gid: str) -> None:
         """The `groups` service has lost a group."""
         self._groups.pop(gid).end()
+        self.local.gossip.drop_group(gid)
 
     def _note(self, event: Event) -> None:
         match event:
@@ -250,12 +297,16 @@ class Node:
     async def _cancel_when_stopped(self, scope: trio.CancelScope) -> None:
         await self._stopping.wait()
         with trio.move_on_after(self.config.stop_grace_s):
+            with trio.move_on_after(_LEAVE_S):
+                await self.leave()
             await self._endpoint.drain()
         scope.cancel()
 
 
 @asynccontextmanager
-async def open_node(config: NodeConfig | None = None, *, fabric: MemoryFabric | None = None) -> AsyncGenerator[Node]:
+async def open_node(
+    config: NodeConfig | None = None, *, fabric: MemoryFabric | None = None, random: Random | None = None
+) -> AsyncGenerator[Node]:
     """Run a node for as long as the block lasts.
 
     The node accepts calls and its `on_start` has ended when the block begins. The block is cancelled when the node is
@@ -265,6 +316,7 @@ async def open_node(config: NodeConfig | None = None, *, fabric: MemoryFabric | 
     Args:
         config: default: loopback, a free port.
         fabric: connects nodes of one process in memory; default: the node is on the network.
+        random: the random numbers of its protocols and services; default: the operating system's.
 
     Raises:
         AddressInUse: another program listens there; the text names the address.
@@ -275,16 +327,18 @@ async def open_node(config: NodeConfig | None = None, *, fabric: MemoryFabric | 
     endpoint = await _open_endpoint(config, fabric, router, bus)
     failure: Exception | None = None
     try:
-        node = Node(config, router, endpoint, bus, fabric)
+        node = Node(config, router, endpoint, bus, fabric, random or random_module.Random())
         async with trio.open_nursery() as nursery:
             try:
                 await node._begin()  # noqa: SLF001  its own module
                 await nursery.start(endpoint.serve)
+                await nursery.start(node._cluster.run)  # noqa: SLF001
                 async with open_launchers() as launchers, trio.open_nursery() as children:
-                    launchers.put("in_process", _InProcessLauncher(fabric))
+                    launchers.put("in_process", InProcessLauncher(lambda child: open_node(child, fabric=fabric)))
                     node._children, node._launchers = children, launchers  # noqa: SLF001
                     children.start_soon(node._cancel_when_stopped, nursery.cancel_scope)  # noqa: SLF001
                     try:
+                        await node._cluster.join_at_start(children)  # noqa: SLF001
                         await node._run_on_start()  # noqa: SLF001
                         yield node
                     except Exception as exc:  # kept out of the nursery's group
@@ -295,33 +349,10 @@ async def open_node(config: NodeConfig | None = None, *, fabric: MemoryFabric | 
             nursery.cancel_scope.cancel()
     finally:
         endpoint.close()
+        if endpoint.datagrams is not None:
+            endpoint.datagrams.close()
     if failure is not None:
         raise failure
-
-
-class _InProcessLauncher:
-    """Starts nodes in this process, as tasks of the spawner's nursery: for tests and simulations."""
-
-    def __init__(self, fabric: MemoryFabric | None) -> None:
-        self._fabric = fabric
-
-    async def start(
-        self, config: NodeConfig, *, task_status: trio.TaskStatus[NodeAddress] = trio.TASK_STATUS_IGNORED
-    ) -> int:
-        """Start a node and stay until it has ended; see `Launcher.start`."""
-        booted = False
-        try:
-            async with open_node(config, fabric=self._fabric) as node:
-                booted = True
-                task_status.started(node.address)
-                await trio.sleep_forever()
-        except Exception as exc:
-            if booted:
-                _log.exception("a node of this process failed")
-                return 1
-            reason = exc if isinstance(exc, TrionetError) else RemoteError.from_exception(exc)
-            raise SpawnError(f"the node did not boot: {reason}") from exc
-        return 0
 
 
 async def _open_endpoint(config: NodeConfig, fabric: MemoryFabric | None, router: Router, bus: EventBus) -> Endpoint:
@@ -348,15 +379,25 @@ async def serve_node(
 def warm_up() -> None:
     """Do now, once for this process, what making the first node would do: its methods' signatures are worked out."""
     router = Router()
-    local = LocalServices(
-        status=Status(_Nowhere(), router),
-        groups=Groups(_Nowhere()),
-        routes=Routes(router),
-        comm=Comm(router, LazyHTTPTransport(NodeConfig())),
-    )
+    transport = LazyHTTPTransport(NodeConfig())
+    local = _local_services(_Nowhere(), router, transport, random_module.Random(0), lambda _: None)
     for service in local:
         exposed_methods(service)
     Group(ALL, local, router, {})
+
+
+def _local_services(
+    node: Node | _Nowhere, router: Router, transport: Transport, random: Random, publish: Callable[[Event], None]
+) -> LocalServices:
+    groups, comm = Groups(node), Comm(router, transport)
+    return LocalServices(
+        status=Status(node, router),
+        groups=groups,
+        routes=Routes(router),
+        comm=comm,
+        gossip=Gossip(router, groups, comm, random, publish),
+        membership=Membership(groups, publish),
+    )
 
 
 class _Nowhere:
@@ -370,6 +411,8 @@ class _Nowhere:
         raise AssertionError
 
     def group_added(self, gid: str) -> None: ...
+
+    def group_changed(self, gid: str) -> None: ...
 
     def group_removed(self, gid: str) -> None: ...
 

@@ -30,8 +30,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         gossip_interval_s: between the packets of news, while there is any; well below `probe_interval_s`. Sane: 0.05
             to 1.
         gossip_nodes: how many members get such a packet each time. Sane: 2 to 5.
-        retransmit_mult: each statement goes out `retransmit_mult` x log10(n + 1) times from each node, rounded up. Sane:
-            3 to 6.
+        retransmit_mult: each statement goes out `retransmit_mult` x log10(n + 1) times from each node, rounded up.
+            Sane: 3 to 6.
         sync_interval_s: between two comparisons of the whole view with another member, which repair what was lost;
             shorter costs more, and heals sooner. Sane: 5 to 120.
     """

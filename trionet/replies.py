@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import msgspec
+
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from .errors import TrionetError
     from .identity import SID
 
-__all__ = ["Aggregate", "Replies"]
+__all__ = ["Aggregate", "Receipt", "Replies", "Spread"]
 
 V = TypeVar("V")
 
@@ -64,3 +68,59 @@ class Aggregate(Replies[V]):
 
     def _attributes(self) -> tuple[str, ...]:
         return ("value", "values", "errors")
+
+
+class Spread(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a rumor has come.
+
+    Attributes:
+        known: how many members are known to have it: each has said so, this node included if it is a member.
+        members: how many members the group has, as this node sees it.
+        estimate: how many of the members have it by estimate; equals `known` when every member has been asked.
+    """
+
+    known: int
+    members: int
+    estimate: float
+
+
+class Receipt(Replies[bool]):
+    """What `gossip.send` returns: the rumor's id, and what became of its first hop.
+
+    Attributes:
+        id: unique over all nodes and times.
+        values: True for each member of the first hop that has taken the rumor. The others hear of it from these.
+        errors: why each of the others of the first hop has not.
+    """
+
+    __slots__ = ("_wait", "id")
+
+    def __init__(
+        self,
+        id: str,  # noqa: A002  the API's name for it
+        values: dict[SID, bool],
+        errors: dict[SID, TrionetError],
+        wait: Callable[[float], Awaitable[Spread]] | None = None,
+    ) -> None:
+        super().__init__(values, errors)
+        self.id: str = id
+        self._wait = wait
+
+    async def wait_spread(self, fraction: float = 1.0) -> Spread:
+        """Wait until at least `fraction` of the members are known to have the rumor.
+
+        Deadlines are Trio's. The node that sent the rumor asks members whether they have it: all of them in a group
+        of up to 128, and so the result is exact; a random sample of those not yet known in a larger one.
+
+        Args:
+            fraction: more than 0, at most 1; of the members that the group has when the question is answered.
+
+        Raises:
+            RuntimeError: the receipt came from another node: only the sender can ask.
+        """
+        if self._wait is None:
+            raise RuntimeError("only the node that sent a rumor can follow it")
+        return await self._wait(fraction)
+
+    def _attributes(self) -> tuple[str, ...]:
+        return ("id", "values", "errors")

@@ -22,6 +22,9 @@ class Observer:
     def group_added(self, gid: str) -> None:
         self.seen.append(f"+{gid}")
 
+    def group_changed(self, gid: str) -> None:
+        pass
+
     def group_removed(self, gid: str) -> None:
         self.seen.append(f"-{gid}")
 

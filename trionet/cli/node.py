@@ -43,6 +43,10 @@ settings of a configuration file (TOML, or JSON if its name ends in .json), with
   insecure = false            permit listening beyond loopback without protection
   services = {}               local services, name = "package.module:Class"
   templates = {}              service templates, name = "package.module:Class"
+  join                        addresses of nodes of a cluster to join, any will do; [] begins a cluster
+  profile = "lan"             the network that the cluster's timing is for: lan, local or wan
+  tags = {}                   texts that the node tells its cluster about itself, name = text
+  datagrams = true            whether membership and gossip use UDP, on the same port number
   transport = "link"          how its calls go out: link or http
   max_message_bytes = 16777216
   max_calls_per_peer = 1024
@@ -58,6 +62,7 @@ settings of a configuration file (TOML, or JSON if its name ends in .json), with
 
 examples:
   trionet-node --port 8080
+  trionet-node --join 127.0.0.1:8080
   trionet-node --config node.toml --log-level debug
   trionet-node --config '{"port": 8080, "services": {"counter": "shop.counter:Counter"}}' --json
   curl -X PUT http://127.0.0.1:8080/local/status/get -d '["nid"]'
@@ -78,6 +83,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", metavar="PORT", help="TCP port; 0 picks a free one (default: 0)")
     parser.add_argument("--advertise-ip", metavar="IP", help="what other nodes connect to, where that isn't --ip")
     parser.add_argument("--on-start", metavar="MODULE:FUNC", help="called with the node once it accepts calls")
+    parser.add_argument(
+        "--join",
+        metavar="ADDR",
+        action="append",
+        help="a node of the cluster to join, host:port; may be given several times, and any that answers will do",
+    )
     parser.add_argument(
         "--insecure", action="store_const", const="true", help="permit listening beyond loopback without protection"
     )
@@ -124,6 +135,8 @@ def _config(options: argparse.Namespace) -> NodeConfig:
     for name in ("ip", "port", "advertise_ip", "on_start", "insecure", "log_level"):
         if (text := getattr(options, name)) is not None:
             settings[name] = parse_setting(name, text, source=f"--{name.replace('_', '-')}")
+    if options.join is not None:
+        settings["join"] = [seed for text in options.join for seed in text.split(",")]
     config = NodeConfig.from_mapping(settings, source="command line")
     config.check_bind()
     return config

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from .comm import Comm
+    from .gossip import Gossip
     from .groups import Groups
+    from .membership import Membership
     from .routes import Routes
     from .status import Status
 
@@ -20,3 +22,5 @@ class LocalServices(NamedTuple):
     groups: Groups
     routes: Routes
     comm: Comm
+    gossip: Gossip
+    membership: Membership

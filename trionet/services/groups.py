@@ -1,7 +1,8 @@
 """Which nodes belong to which group, as this node sees it.
 
-Invariants: ``all`` holds the node itself and every node that a group names; ``local`` is the node alone; keys are the
-SIDs of the addresses, in SID order; two nodes may hold different sets under one gid.
+Invariants: ``all`` holds the node itself, every live member of its cluster, and every node that a group names;
+``local`` is the node alone; a member of the cluster that fails or leaves is in no group any more; keys are the SIDs of
+the addresses, in SID order; two nodes may hold different sets under one gid.
 """
 
 from __future__ import annotations
@@ -24,10 +25,13 @@ _FIXED = (ALL, LOCAL)
 
 
 class GroupsObserver(Protocol):
-    """Who must know when a group begins or ends."""
+    """Who must know when a group begins, changes or ends."""
 
     def group_added(self, gid: str) -> None:
         """`gid` exists now, and did not before."""
+
+    def group_changed(self, gid: str) -> None:
+        """`gid` has other members now, or another `subset`; also told of one that has just been added."""
 
     def group_removed(self, gid: str) -> None:
         """`gid` exists no more."""
@@ -58,6 +62,7 @@ class Groups:
         for gid in _FIXED:
             self._entries[gid] = _Entry(members_by_sid([address]))
             self._observer.group_added(gid)
+            self._observer.group_changed(gid)
 
     def members(self, gid: str) -> dict[SID, NodeAddress]:
         """Return a copy of `gid`'s members, in SID order.
@@ -66,6 +71,30 @@ class Groups:
             GroupNotFound: there is no such group.
         """
         return dict(self._entry(gid).members)
+
+    def known(self) -> set[NodeAddress]:
+        """Return all nodes that this one knows, itself included."""
+        return set(self._entries[ALL].members.values())
+
+    def admit(self, node: NodeAddress) -> None:
+        """Take `node` into ``all``: it has joined the cluster.
+
+        Raises:
+            SIDCollision: another node there has its SID.
+        """
+        self._set_members(ALL, members_by_sid([*self._entries[ALL].members.values(), node]))
+
+    def expel(self, node: NodeAddress) -> None:
+        """Take `node` out of every group: it has failed, or left."""
+        for gid, entry in self._entries.items():
+            if entry.members.get(node.sid) == node and node != self._own:
+                self._set_members(gid, {sid: member for sid, member in entry.members.items() if sid != node.sid})
+
+    def _set_members(self, gid: str, members: dict[SID, NodeAddress]) -> None:
+        entry = self._entries[gid]
+        if entry.members != members:
+            entry.members = members
+            self._observer.group_changed(gid)
 
     def subset(self, gid: str) -> Any:
         """Return how many members gossip goes to, as it was given to `put`; None for the default."""
@@ -125,7 +154,8 @@ class Groups:
             except BaseException:
                 del self._entries[gid]  # a template's constructor raised
                 raise
-        self._entries[ALL].members = known
+        self._observer.group_changed(gid)
+        self._set_members(ALL, known)
         return dict(members)
 
     @rpc
@@ -143,8 +173,8 @@ class Groups:
             return {}
         known = members_by_sid([*self._entries[ALL].members.values(), *nodes.values()])
         grown = members_by_sid([*self._entries[gid].members.values(), *nodes.values()])
-        self._entries[ALL].members = known
-        self._entries[gid].members = grown
+        self._set_members(ALL, known)
+        self._set_members(gid, grown)
         return dict(grown)
 
     @rpc
@@ -157,7 +187,7 @@ class Groups:
         if entry is None:
             return {}
         if not (gid in _FIXED and self._own is not None and sid == self._own.sid):
-            entry.members = {key: node for key, node in entry.members.items() if key != sid}
+            self._set_members(gid, {key: node for key, node in entry.members.items() if key != sid})
         return dict(entry.members)
 
     @rpc

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from trionet.codec import Codec
     from trionet.router import PreparedCall
 
+    from .datagrams import Datagrams
+
 __all__ = ["Endpoint", "Handler", "Request", "Transport", "check_request_size", "check_size", "time_left_s"]
 
 
@@ -123,6 +125,11 @@ class Endpoint(Protocol):
     @property
     def transport(self) -> Transport:
         """What its own calls go out by."""
+        ...
+
+    @property
+    def datagrams(self) -> Datagrams | None:
+        """What its datagrams go out and come in by; None where there is no such thing."""
         ...
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

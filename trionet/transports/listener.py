@@ -55,11 +55,14 @@ class Listener:
     """Accepts connections on one address.
 
     Attributes:
-        address: where it listens, with the real port.
+        address: where it listens, with the real port, as others reach it.
+        bound: the IP address and the port that it listens on.
     """
 
     def __init__(self, listeners: list[trio.SocketListener], address: NodeAddress, max_connections: int) -> None:
         self.address = address
+        ip, port = listeners[0].socket.getsockname()[:2]
+        self.bound: tuple[str, int] = (ip, port)
         self._listeners = listeners
         self._max_connections = max_connections
         self._connections: dict[Connection, None] = {}

@@ -27,6 +27,7 @@ from trionet.identity import NodeAddress
 from trionet.nurseries import open_background_nursery
 
 from .base import check_request_size, check_size, time_left_s
+from .datagrams import QueuedDatagrams
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
@@ -41,9 +42,14 @@ _MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
 
 class MemoryFabric:
-    """What connects the in-memory transports of one process: address to the node that listens there."""
+    """What connects the in-memory transports of one process: address to the node that listens there.
+
+    Attributes:
+        datagrams: who takes datagrams, by address.
+    """
 
     def __init__(self) -> None:
+        self.datagrams: dict[NodeAddress, QueuedDatagrams] = {}
         self._listeners: dict[NodeAddress, _MemoryListener] = {}
         self._free_ports = itertools.count(1)
 
@@ -77,7 +83,13 @@ class MemoryFabric:
         address = NodeAddress(config.ip, config.port or next(self._free_ports))
         if address in self._listeners:
             raise AddressInUse(f"{address} is already in use")
-        return MemoryEndpoint(self, address, handler, max_message_bytes=config.max_message_bytes)
+        return MemoryEndpoint(self, address, handler, config)
+
+    def carry(self, to: NodeAddress, data: bytes) -> None:
+        """Take a datagram to whoever is there."""
+        datagrams = self.datagrams.get(to)
+        if datagrams is not None:
+            datagrams.put(data)
 
     def listener(self, address: NodeAddress) -> _MemoryListener:
         """Return who listens on `address`; raise `NodeUnreachable` if nobody does."""
@@ -187,18 +199,24 @@ class _MemoryListener:
 class MemoryEndpoint:
     """Fulfils `trionet.transports.base.Endpoint` on a fabric."""
 
-    def __init__(self, fabric: MemoryFabric, address: NodeAddress, handler: Handler, *, max_message_bytes: int) -> None:
+    def __init__(self, fabric: MemoryFabric, address: NodeAddress, handler: Handler, config: NodeConfig) -> None:
         self.address = address
-        self.transport: MemoryTransport = MemoryTransport(fabric, max_message_bytes=max_message_bytes)
+        self.transport: MemoryTransport = MemoryTransport(fabric, max_message_bytes=config.max_message_bytes)
+        self.datagrams: QueuedDatagrams | None = None
+        if config.datagrams:
+            self.datagrams = fabric.datagrams[address] = QueuedDatagrams(fabric.carry)
         self._fabric = fabric
         self._handler = handler
-        self._max_message_bytes = max_message_bytes
+        self._max_message_bytes = config.max_message_bytes
         self._listener: _MemoryListener | None = None
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Answer calls until cancelled."""
         limit = self._max_message_bytes
-        await self._fabric.listen(self.address, self._handler, max_message_bytes=limit, task_status=task_status)
+        try:
+            await self._fabric.listen(self.address, self._handler, max_message_bytes=limit, task_status=task_status)
+        finally:
+            self._fabric.datagrams.pop(self.address, None)
 
     def close(self) -> None:
         """Refuse new calls, at once."""

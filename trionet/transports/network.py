@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from trionet.errors import AddressInUse
+
+from .datagrams import UDPDatagrams
 from .lazy_http import LazyHTTPTransport
 from .link import LinkTransport
 from .link.frames import MARK
@@ -34,6 +37,7 @@ __all__ = ["NetworkEndpoint", "open_network_endpoint"]
 _log = logging.getLogger(__name__)
 
 _FIRST_BYTES = 4096
+_PORTS_TRIED = 16
 _WEB = "trionet.transports.web"
 
 
@@ -42,12 +46,19 @@ class NetworkEndpoint:
 
     Attributes:
         transport: what its own calls go out by: links, or HTTP if the configuration says so.
+        datagrams: UDP on the same port number; None where there is none.
     """
 
     def __init__(
-        self, listener: Listener, config: NodeConfig, handler: Handler, on_orphan: Callable[[OrphanedCall], None]
+        self,
+        listener: Listener,
+        datagrams: UDPDatagrams | None,
+        config: NodeConfig,
+        handler: Handler,
+        on_orphan: Callable[[OrphanedCall], None],
     ) -> None:
         self._listener = listener
+        self.datagrams = datagrams
         self._config = config
         self._handler = handler
         self._web: WebServer | None = None
@@ -142,7 +153,28 @@ async def open_network_endpoint(
         ConfigError: the address isn't this machine's, or would open the node to others without protection.
     """
     config.check_bind()
-    return NetworkEndpoint(await open_listener(config), config, handler, on_orphan)
+    listener, datagrams = await _open_port(config)
+    return NetworkEndpoint(listener, datagrams, config, handler, on_orphan)
+
+
+async def _open_port(config: NodeConfig) -> tuple[Listener, UDPDatagrams | None]:
+    """Listen on one port number for connections and for datagrams."""
+    for tries_left in reversed(range(_PORTS_TRIED)):
+        listener = await open_listener(config)
+        if not config.datagrams:
+            return listener, None
+        ip, port = listener.bound
+        try:
+            return listener, UDPDatagrams(ip, port)
+        except AddressInUse:
+            if config.port or not tries_left:
+                listener.close()
+                raise
+            listener.close()  # a port that is free for one may be taken for the other
+        except OSError as exc:
+            _log.warning("no datagrams on %s: %s; all goes over connections", listener.address, exc)
+            return listener, None
+    raise AssertionError
 
 
 class _Incoming:

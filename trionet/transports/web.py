@@ -58,7 +58,7 @@ from trionet.errors import (
 )
 from trionet.identity import NodeAddress
 from trionet.message import Call, check_args
-from trionet.replies import Aggregate, Replies
+from trionet.replies import Replies
 
 from .base import check_size
 from .http import CALL_ID_HEADER, CALLER_HEADER, STREAM_TYPE, TIMEOUT_HEADER, VALUE_TYPE
@@ -427,9 +427,7 @@ def _seconds(text: str) -> float:
 
 def _value_response(value: Any, max_message_bytes: int) -> Response:
     if isinstance(value, Replies):
-        answer: dict[str, Any] = {"values": value.values, "errors": value.errors}
-        if isinstance(value, Aggregate):
-            answer = {"value": value.value, **answer}
+        answer: dict[str, Any] = {name: getattr(value, name) for name in value._attributes()}  # noqa: SLF001
     else:
         answer = {"value": value}
     try:

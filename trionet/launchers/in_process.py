@@ -1,0 +1,52 @@
+"""Starts nodes in this process, as tasks of the spawner's nursery: for tests and simulations."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Protocol
+
+import trio
+
+from trionet.errors import RemoteError, SpawnError, TrionetError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from trionet.config import NodeConfig
+    from trionet.identity import NodeAddress
+
+__all__ = ["InProcessLauncher"]
+
+_log = logging.getLogger(__name__)
+
+
+class _Node(Protocol):
+    @property
+    def address(self) -> NodeAddress: ...
+
+
+class InProcessLauncher:
+    """Fulfils `trionet.launchers.base.Launcher`."""
+
+    def __init__(self, open_node: Callable[[NodeConfig], AbstractAsyncContextManager[_Node]]) -> None:
+        """Start nodes by `open_node`."""
+        self._open_node = open_node
+
+    async def start(
+        self, config: NodeConfig, *, task_status: trio.TaskStatus[NodeAddress] = trio.TASK_STATUS_IGNORED
+    ) -> int:
+        """Start a node and stay until it has ended; see `Launcher.start`."""
+        booted = False
+        try:
+            async with self._open_node(config) as node:
+                booted = True
+                task_status.started(node.address)
+                await trio.sleep_forever()
+        except Exception as exc:
+            if booted:
+                _log.exception("a node of this process failed")
+                return 1
+            reason = exc if isinstance(exc, TrionetError) else RemoteError.from_exception(exc)
+            raise SpawnError(f"the node did not boot: {reason}") from exc
+        return 0

@@ -1,0 +1,249 @@
+"""This node's part in gossip: rumors that it starts, passes on, and carries out; and its periodic tasks.
+
+A rumor is a call that every live member of a group is to make to itself, once. Invariant: it is made at most once on
+each node for one rumor, and what becomes of it does not hold up its way to others.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import trio
+
+from trionet.codec import MESSAGEPACK, register_type
+from trionet.config import import_reference
+from trionet.errors import DecodeError, KeyDoesNotExist, MalformedRequest, TemporarilyUnavailable, TrionetError
+from trionet.events import RumorFailed
+from trionet.message import Call, Remote, check_args
+from trionet.protocols.effects import Send
+from trionet.replies import Spread
+
+from .base import rpc
+from .periodic import PeriodicTask, PeriodicTasks, owner_of
+from .plane import address_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from random import Random
+
+    from trionet.events import Event
+    from trionet.identity import NodeAddress
+    from trionet.protocols.gossip import Gossip as GossipCore
+    from trionet.protocols.gossip_messages import Delivered
+    from trionet.protocols.stack import Packet
+    from trionet.router import Router
+
+    from .comm import Comm
+    from .groups import Groups
+    from .plane import Plane
+
+__all__ = ["Gossip"]
+
+_log = logging.getLogger(__name__)
+
+_MOST_AT_ONCE: Final = 256
+_ASK_AGAIN_S: Final = 0.02
+_ASK_LATEST_S: Final = 1.0
+
+register_type(Spread, name="trionet:Spread")
+
+
+class _Payload(msgspec.Struct, array_like=True):
+    gid: str
+    service: str
+    method: str
+    args: msgspec.Raw
+    kwargs: msgspec.Raw
+
+
+_decoder = msgspec.msgpack.Decoder(_Payload)
+
+
+class Gossip:
+    """The local service ``gossip``."""
+
+    def __init__(
+        self, router: Router, groups: Groups, comm: Comm, random: Random, publish: Callable[[Event], None]
+    ) -> None:
+        self.tasks_of_node: PeriodicTasks = PeriodicTasks(random, publish)
+        self._router = router
+        self._groups = groups
+        self._comm = comm
+        self._publish = publish
+        self._core: GossipCore | None = None
+        self._plane: Plane | None = None
+        self._nursery: trio.Nursery | None = None
+        self._limiter = trio.CapacityLimiter(_MOST_AT_ONCE)
+
+    def begin(self, core: GossipCore, plane: Plane) -> None:
+        """Take the core and what drives it, once the node's address is known."""
+        self._core, self._plane = core, plane
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Carry out rumors and periodic tasks until cancelled."""
+        try:
+            async with trio.open_nursery() as self._nursery:
+                await self._nursery.start(self.tasks_of_node.run)
+                task_status.started()
+                await trio.sleep_forever()
+        finally:
+            self._nursery = None
+
+    @rpc
+    async def tasks(self, gid: str | None = None) -> list[PeriodicTask]:
+        """Return this node's periodic tasks: those that were made in one group, or all."""
+        return self.tasks_of_node.list(gid)
+
+    @rpc
+    async def del_(self, task_id: str) -> bool:
+        """Cancel a periodic task, a run in progress included, and wait until it has ended.
+
+        Args:
+            task_id: what `at` returned, on whichever node of the cluster.
+
+        Returns:
+            Whether there was such a task. An unknown id is no error, nor one whose owner is not known here.
+
+        Raises:
+            NodeUnreachable: its owner counts as a live member and can't be reached: the task may go on.
+        """
+        owner = owner_of(task_id)
+        if owner is None:
+            return False
+        if owner == self._comm.own:
+            return await self.tasks_of_node.cancel(task_id)
+        if owner not in self._groups.known():
+            return False
+        found = await self._comm.call(owner, self._comm.prepare([task_id], {}, _DELETE))
+        return found is True
+
+    # ---- for the group-wide service
+
+    def start(
+        self, gid: str, args: list[Any] | tuple[Any, ...], kwargs: Mapping[str, Any], remote: Remote
+    ) -> tuple[str, dict[NodeAddress, Packet]]:
+        """Start a rumor in `gid`, which is carried out here too if this node is a member.
+
+        Returns:
+            Its id, and the packets of its first hop, which the caller hands over.
+
+        Raises:
+            MalformedRequest: the arguments are no list, or the remote names a node, or no service or method.
+            EncodeError: an argument can't travel.
+            MessageTooLarge: it is over the limit of this node.
+        """
+        core, plane = self._running()
+        checked = check_args(args)
+        remote.check(with_node=False)
+        raw = (msgspec.Raw(MESSAGEPACK.encode(part)) for part in (checked, dict(kwargs)))
+        payload = _encoder.encode(_Payload(remote.gid, remote.service, remote.method, *raw))
+        sent = core.send(gid, payload, trio.current_time())
+        plane.act([one for one in sent.effects if type(one) is not Send])
+        first = [Send(one.to, one.message, is_reliable=True) for one in sent.effects if type(one) is Send]
+        packets = plane.stack.packets(first, trio.current_time())
+        return sent.id.hex(), {node: packet for packet in packets if (node := address_of(packet.to)) is not None}
+
+    async def hand_over(self, node: NodeAddress, packet: Packet) -> bool:
+        """Bring a packet of a first hop to `node`; True when it has it.
+
+        Raises:
+            TrionetError: it may not have it.
+        """
+        _, plane = self._running()
+        try:
+            await plane.call(node, packet)
+        except TrionetError:
+            plane.unreachable(packet.to)
+            raise
+        return True
+
+    async def wait_spread(self, gid: str, rumor_id: str, fraction: float) -> Spread:
+        """Wait until a rumor of this node is known to have come far enough; see `Receipt.wait_spread`."""
+        core, plane = self._running()
+        if not 0 < fraction <= 1:
+            raise MalformedRequest(f"fraction is more than 0 and at most 1, not {fraction!r:.40}")
+        pause_s = _ASK_AGAIN_S
+        while True:
+            found = core.spread(gid, bytes.fromhex(rumor_id))
+            if found is None:
+                raise KeyDoesNotExist(f"nothing is known of the rumor {rumor_id} any more")
+            if found.estimated >= fraction * found.members:
+                return Spread(known=found.confirmed, members=found.members, estimate=found.estimated)
+            plane.act(core.query_spread(gid, bytes.fromhex(rumor_id), trio.current_time()))
+            await trio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _ASK_LATEST_S)
+
+    def _running(self) -> tuple[GossipCore, Plane]:
+        if self._core is None or self._plane is None or self._nursery is None:
+            raise TemporarilyUnavailable("the node is stopping")
+        return self._core, self._plane
+
+    # ---- for the node
+
+    def set_group(self, gid: str) -> None:
+        """The group has begun, or has other members or another `subset`."""
+        if self._core is None:
+            return
+        members = list(map(str, self._groups.members(gid).values()))
+        try:
+            self._core.set_group(gid, members, _subset_of(self._groups.subset(gid)), now=trio.current_time())
+        except Exception as exc:  # of the user's function
+            _log.warning("the subset of group %s is left as the default: %s: %s", gid, type(exc).__name__, exc)
+            self._core.set_group(gid, members, now=trio.current_time())
+
+    def drop_group(self, gid: str) -> None:
+        """The group has ended, and with it its periodic tasks."""
+        self.tasks_of_node.cancel_group(gid)
+        if self._core is not None:
+            self._core.drop_group(gid)
+
+    # ---- for the plane
+
+    def deliver(self, rumor: Delivered) -> None:
+        """Carry out a rumor that has come."""
+        if self._nursery is not None:
+            self._nursery.start_soon(self._carry_out, rumor, name=f"rumor {rumor.id.hex()}")
+
+    async def _carry_out(self, rumor: Delivered) -> None:
+        async with self._limiter:
+            try:
+                await self._router.call(_call_of(rumor))
+            except TrionetError as exc:
+                _log.warning("the rumor %s of %s failed here: %s", rumor.id.hex(), rumor.gid, exc)
+                self._publish(RumorFailed(id=rumor.id.hex(), gid=rumor.gid, error=str(exc)))
+
+
+def _subset_of(subset: Any) -> int | Callable[[list[str]], int] | None:
+    """Return what a group's `subset` says, for the core, which has names where the user has SIDs."""
+    if subset is None or isinstance(subset, int):
+        return subset
+    function = import_reference(subset) if isinstance(subset, str) else subset
+
+    def count(names: list[str]) -> int:
+        sids = [node.sid for name in names if (node := address_of(name)) is not None]
+        return int(function(sorted(sids)))
+
+    return count
+
+
+def _call_of(rumor: Delivered) -> Call:
+    """Return the call that a rumor carries.
+
+    Raises:
+        DecodeError: it carries none.
+    """
+    try:
+        payload = _decoder.decode(rumor.payload)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
+        raise DecodeError(f"not a call: {exc}") from exc
+    args, kwargs = MESSAGEPACK.decode(bytes(payload.args)), MESSAGEPACK.decode(bytes(payload.kwargs))
+    if not isinstance(args, list) or not isinstance(kwargs, dict):
+        raise DecodeError("not a call: its arguments are no list and mapping")
+    caller = address_of(rumor.origin)
+    return Call(payload.gid, payload.service, payload.method, args, kwargs, rumor.id.hex(), caller, None)
+
+
+_encoder = msgspec.msgpack.Encoder()
+_DELETE: Final = Remote(service="gossip", method="del")

@@ -1,0 +1,262 @@
+"""Who belongs to this node's cluster, as this node sees it: it joins, watches, and leaves.
+
+Invariant: what the node tells of its cluster (``all``, the other groups, the events) follows from the statements that
+the protocol holds true, in the order in which it came to do so.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import trio
+
+from trionet.codec import register_type
+from trionet.config import check_tags
+from trionet.errors import MalformedRequest, SIDCollision, TemporarilyUnavailable
+from trionet.events import (
+    MemberFailed,
+    MemberJoined,
+    MemberLeft,
+    MemberSuspected,
+    MemberTrusted,
+    MemberUpdated,
+)
+from trionet.identity import SID, NodeAddress
+from trionet.protocols.statements import State
+from trionet.protocols.swim_events import JoinCompleted, LeaveCompleted, MemberChange, MemberChanged
+
+from .base import rpc
+from .plane import address_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Iterable
+
+    from trionet.events import Event, MemberEvent
+    from trionet.protocols.swim import Swim
+    from trionet.protocols.swim_events import MemberInfo
+
+    from .groups import Groups
+    from .plane import Plane
+
+__all__ = ["Member", "Membership"]
+
+_log = logging.getLogger(__name__)
+
+_STATUS: Final = {State.ALIVE: "alive", State.SUSPECT: "suspect", State.DEAD: "failed", State.LEFT: "left"}
+_EVENTS: Final[dict[MemberChange, type[MemberEvent]]] = {
+    MemberChange.JOINED: MemberJoined,
+    MemberChange.SUSPECTED: MemberSuspected,
+    MemberChange.RECOVERED: MemberTrusted,
+    MemberChange.FAILED: MemberFailed,
+    MemberChange.LEFT: MemberLeft,
+    MemberChange.UPDATED: MemberUpdated,
+}
+_GONE: Final = (MemberChange.FAILED, MemberChange.LEFT)
+
+
+class Member(msgspec.Struct, frozen=True, kw_only=True):
+    """A member of a cluster, as one node sees it.
+
+    Attributes:
+        node: its address.
+        status: ``alive``; ``suspect``, which still counts as a member; ``failed``; ``left``.
+        incarnation: the number of the statement that this follows from; only the member itself raises it.
+        tags: what it tells of itself.
+    """
+
+    node: NodeAddress
+    status: str
+    incarnation: int
+    tags: dict[str, str]
+
+    @property
+    def sid(self) -> SID:
+        """Its short identifier."""
+        return self.node.sid
+
+
+register_type(Member, name="trionet:Member")
+
+
+class Membership:
+    """The local service ``membership``."""
+
+    def __init__(self, groups: Groups, publish: Callable[[Event], None]) -> None:
+        self._groups = groups
+        self._publish = publish
+        self._swim: Swim | None = None
+        self._plane: Plane | None = None
+        self._own: NodeAddress | None = None
+        self._has_begun = False
+        self._joined = trio.lowlevel.ParkingLot()
+        self._left = trio.lowlevel.ParkingLot()
+        self._scopes: dict[SID, list[trio.CancelScope]] = {}
+
+    def begin(self, own: NodeAddress, swim: Swim, plane: Plane) -> None:
+        """Take the core and what drives it, once the node's address is known."""
+        self._own, self._swim, self._plane = own, swim, plane
+
+    @property
+    def is_active(self) -> bool:
+        """Whether this node belongs to a cluster: it has begun or joined one, or others have joined it."""
+        return self._swim is not None and (self._has_begun or self._swim.present_count > 1)
+
+    # ---- what other nodes may call
+
+    @rpc
+    def packet(self, data: bytes) -> None:
+        """Take a packet of the protocols that did not come as a datagram. For nodes, not for people."""
+        if not isinstance(data, bytes):
+            raise MalformedRequest("a packet is bytes")
+        self._running()[1].take_packet(data)
+
+    @rpc
+    async def members(self) -> list[Member]:
+        """Return the members that this node sees, itself included: those that are there, in the order of SIDs.
+
+        Those that have failed or left aren't among them.
+        """
+        return self.present()
+
+    @rpc
+    async def join(self, seeds: list[Any]) -> None:
+        """Join the cluster of any of `seeds`, and return when one has told who belongs to it.
+
+        Seeds that can't be reached are tried again, less and less often, until the caller is cancelled.
+
+        Args:
+            seeds: addresses, in any form; a name stands for all of its addresses, and is looked up at each try.
+
+        Raises:
+            MalformedRequest: one of them is no address; or there are none but this node's own.
+        """
+        swim, plane = self._running()
+        addresses = [NodeAddress.of(seed) for seed in seeds]
+        self._has_begun = True
+        while not swim.is_joined:
+            names = [name for name in await _resolved(addresses) if name != str(self._own)]
+            if not names:
+                raise MalformedRequest("there is no seed but this node itself")
+            plane.act(swim.join(names, trio.current_time()))
+            with trio.move_on_after(_LOOK_UP_AGAIN_S):
+                while not swim.is_joined:
+                    await self._joined.park()
+        await trio.lowlevel.checkpoint()
+
+    @rpc
+    async def leave(self) -> None:
+        """Leave the cluster: return when the others have been told. Nobody takes it for a failure."""
+        swim, plane = self._running()
+        if not self.is_active or swim.is_left:
+            return
+        plane.act(swim.leave(trio.current_time()))
+        while not swim.is_left:
+            await self._left.park()
+
+    @rpc
+    async def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Tell the cluster other things about this node; they replace what it has told.
+
+        Raises:
+            MalformedRequest: they aren't texts.
+            ConfigError: they are too many.
+        """
+        tags = dict(tags)
+        if not all(isinstance(text, str) for pair in tags.items() for text in pair):
+            raise MalformedRequest("tags are texts by name")
+        check_tags(tags)
+        swim, plane = self._running()
+        plane.act(swim.set_tags(tags, trio.current_time()))
+
+    # ---- for the node
+
+    def begin_cluster(self) -> None:
+        """Count as a cluster, of one so far."""
+        self._has_begun = True
+
+    def farewell(self) -> None:
+        """Say that this node leaves, without waiting for it to be heard."""
+        if self._swim is not None and self._plane is not None and self.is_active and not self._swim.is_left:
+            self._plane.act(self._swim.leave(trio.current_time()))
+
+    def present(self) -> list[Member]:
+        """Return the members that are there, this node included, in the order of SIDs."""
+        swim, _ = self._running()
+        shown = [_shown(info) for info in swim.members() if info.state in (State.ALIVE, State.SUSPECT)]
+        return sorted((member for member in shown if member is not None), key=lambda member: member.sid)
+
+    @asynccontextmanager
+    async def scope(self, sid: SID) -> AsyncGenerator[trio.CancelScope]:
+        """Cancel the block when the member `sid` fails or leaves; at once if it isn't there."""
+        scope = trio.CancelScope()
+        scopes = self._scopes.setdefault(sid, [])
+        scopes.append(scope)
+        if sid not in (node.sid for node in self._groups.known()):
+            scope.cancel()
+        try:
+            with scope:
+                yield scope
+        finally:
+            scopes.remove(scope)
+            if not scopes:
+                self._scopes.pop(sid, None)
+
+    def note(self, event: MemberChanged | JoinCompleted | LeaveCompleted) -> None:
+        """Take what the core tells."""
+        match event:
+            case JoinCompleted():
+                self._joined.unpark_all()
+            case LeaveCompleted():
+                self._left.unpark_all()
+            case MemberChanged():
+                node = address_of(event.member.name)
+                if node is not None and node != self._own:
+                    self._note_change(event.change, node, event.member)
+
+    def _note_change(self, change: MemberChange, node: NodeAddress, member: MemberInfo) -> None:
+        if change is MemberChange.JOINED:
+            try:
+                self._groups.admit(node)
+            except SIDCollision as exc:
+                _log.error("the member %s can't be addressed: %s", node, exc)
+        elif change in _GONE:
+            self._groups.expel(node)
+            for scope in self._scopes.get(node.sid, ()):
+                scope.cancel()
+        _log.log(logging.WARNING if change is MemberChange.FAILED else logging.DEBUG, "member %s: %s", node, change.value)
+        kind = _EVENTS[change]
+        self._publish(kind(node=str(node), sid=node.sid, incarnation=member.incarnation, tags=dict(member.tags)))
+
+    def _running(self) -> tuple[Swim, Plane]:
+        if self._swim is None or self._plane is None:
+            raise TemporarilyUnavailable("the node is stopping")
+        return self._swim, self._plane
+
+
+_LOOK_UP_AGAIN_S: Final = 30.0
+
+
+def _shown(info: MemberInfo) -> Member | None:
+    node = address_of(info.name)
+    if node is None:
+        return None
+    return Member(node=node, status=_STATUS[info.state], incarnation=info.incarnation, tags=dict(info.tags))
+
+
+async def _resolved(addresses: Iterable[NodeAddress]) -> list[str]:
+    """Return the names that the protocol has for `addresses`; a host's name stands for all its addresses."""
+    found: dict[str, None] = {}
+    for address in addresses:
+        try:
+            infos = await trio.socket.getaddrinfo(address.ip, address.port, type=socket.SOCK_STREAM)
+        except OSError as exc:
+            _log.warning("the seed %s has no address: %s", address, exc)
+            continue
+        for *_, (ip, port, *_rest) in infos:
+            found[str(NodeAddress(str(ip), int(port)))] = None
+    return list(found)

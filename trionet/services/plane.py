@@ -1,0 +1,151 @@
+"""Runs a node's protocols: carries their packets, wakes them in time, and hands on what they tell.
+
+Packets go out as datagrams. What is too long for one, must not get lost, or can't go that way goes as a call to the
+other node's ``membership/packet``, so that it takes whatever transport calls take.
+
+Invariants: the cores run one at a time, and never wait; nothing that comes in raises; no more than a fixed number of
+packets is on its way by call, and what comes on top of that is lost, as datagrams are.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from trionet.errors import MalformedRequest, TrionetError
+from trionet.identity import NodeAddress
+from trionet.message import Remote
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from trionet.protocols.effects import Effect
+    from trionet.protocols.stack import Packet, Stack
+    from trionet.transports.datagrams import Datagrams
+
+    from .comm import Comm
+
+__all__ = ["PACKET", "Plane", "address_of"]
+
+_log = logging.getLogger(__name__)
+
+PACKET: Final = Remote(service="membership", method="packet")
+"""What takes a packet that comes by a call."""
+
+_MOST_CALLS: Final = 512
+_CALL_S: Final = 10.0
+
+
+class Plane:
+    """Drives one `Stack`.
+
+    Attributes:
+        stack: what it drives.
+        lost: packets that were not sent, because too many were on their way by call.
+    """
+
+    def __init__(self, stack: Stack, comm: Comm, datagrams: Datagrams | None, on_event: Callable[[Any], None]) -> None:
+        self.stack = stack
+        self.lost: int = 0
+        self._comm = comm
+        self._datagrams = datagrams
+        self._on_event = on_event
+        self._nursery: trio.Nursery | None = None
+        self._sleep = trio.CancelScope()
+        self._calls = 0
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run the protocols until cancelled."""
+        try:
+            async with trio.open_nursery() as self._nursery:
+                if self._datagrams is not None:
+                    self._nursery.start_soon(self._receive, self._datagrams)
+                task_status.started()
+                await self._keep_time()
+        finally:
+            self._nursery = None
+
+    async def _keep_time(self) -> None:
+        while True:
+            with trio.CancelScope(deadline=self.stack.next_deadline()) as self._sleep:
+                await trio.sleep_forever()
+            now = trio.current_time()
+            if self.stack.next_deadline() <= now:
+                self._carry_out(self.stack.on_timer(now))
+
+    async def _receive(self, datagrams: Datagrams) -> None:
+        while True:
+            try:
+                data = await datagrams.receive()
+            except trio.ClosedResourceError:
+                return
+            self._carry_out(self.stack.receive_bytes(data, trio.current_time()))
+
+    def take_packet(self, data: bytes) -> None:
+        """Take a packet that came by a call."""
+        if self._nursery is not None:
+            self._carry_out(self.stack.receive_bytes(data, trio.current_time(), is_reliable=True))
+
+    def act(self, effects: Iterable[Effect]) -> None:
+        """Do what a core wants done."""
+        self._carry_out(self.stack.packets(effects, trio.current_time()))
+
+    def unreachable(self, to: str) -> None:
+        """What was to go to a node for sure did not arrive."""
+        self._carry_out(self.stack.unreachable(to, trio.current_time()))
+
+    def _carry_out(self, packets: list[Packet]) -> None:
+        for packet in packets:
+            self.send(packet)
+        while self.stack.events:
+            for event in self.stack.take_events():
+                self._on_event(event)
+        due = self.stack.next_deadline()
+        if due < self._sleep.deadline:  # noqa: PLR1730  to set it to what it is would cost, too
+            self._sleep.deadline = due
+
+    def send(self, packet: Packet) -> None:
+        """Send a packet by datagram, or else by a call."""
+        node = address_of(packet.to)
+        if node is None:
+            return
+        if packet.is_reliable or self._datagrams is None or not self._datagrams.send_nowait(node, packet.encoded):
+            if self._nursery is None or self._calls >= _MOST_CALLS:
+                self.lost += 1
+            else:
+                self._calls += 1
+                self._nursery.start_soon(self._send_by_call, node, packet)
+
+    async def _send_by_call(self, node: NodeAddress, packet: Packet) -> None:
+        try:
+            with trio.move_on_after(_CALL_S) as scope:
+                await self.call(node, packet)
+            if scope.cancelled_caught:
+                raise trio.TooSlowError
+        except (TrionetError, trio.TooSlowError) as exc:
+            _log.debug("a packet for %s did not arrive: %s", node, exc)
+            if packet.is_reliable:
+                self.unreachable(packet.to)
+        finally:
+            self._calls -= 1
+
+    async def call(self, node: NodeAddress, packet: Packet) -> None:
+        """Send a packet by a call, and wait until it has been taken.
+
+        Raises:
+            TrionetError: it may not have been.
+        """
+        await self._comm.call(node, self._comm.prepare([packet.encoded], {}, PACKET))
+
+
+@functools.lru_cache(maxsize=16_384)
+def address_of(name: str) -> NodeAddress | None:
+    """Return the address of the node that the protocols call `name`; None if it is none."""
+    try:
+        address = NodeAddress.of(name)
+    except MalformedRequest:
+        return None
+    return address if address.port else None

@@ -1,0 +1,175 @@
+"""Datagrams on a node's port number: short, cheap, and without promise.
+
+Invariant: sending never waits and never raises; what can't go out now is lost, as it might be on the way.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import ipaddress
+import logging
+import socket
+from collections import deque
+from typing import TYPE_CHECKING, Final, Protocol
+
+import trio
+
+from trionet.errors import AddressInUse
+
+if TYPE_CHECKING:
+    from trionet.identity import NodeAddress
+
+__all__ = ["Datagrams", "QueuedDatagrams", "UDPDatagrams"]
+
+_log = logging.getLogger(__name__)
+
+_MOST_BYTES: Final = 65_535
+_BUFFER_BYTES: Final = 1024 * 1024
+_READ_AT_ONCE: Final = 32
+_KEPT: Final = 4096
+
+
+class Datagrams(Protocol):
+    """A node's place on a network of datagrams."""
+
+    def send_nowait(self, to: NodeAddress, data: bytes) -> bool:
+        """Send `data` to `to`, if all goes well. False: that address can't be sent to, now or ever."""
+        ...
+
+    async def receive(self) -> bytes:
+        """Wait for the next datagram, whoever sent it.
+
+        Raises:
+            trio.ClosedResourceError: it was closed.
+        """
+        ...
+
+    def close(self) -> None:
+        """Send and receive nothing more."""
+        ...
+
+
+class UDPDatagrams:
+    """Datagrams by UDP."""
+
+    def __init__(self, ip: str, port: int) -> None:
+        """Bind to an IP address and a port.
+
+        Raises:
+            AddressInUse: another program has it.
+            OSError: something else is in the way.
+        """
+        family = socket.AF_INET6 if ":" in ip else socket.AF_INET
+        self._is_ipv6 = family == socket.AF_INET6
+        self._sock = socket.socket(family, socket.SOCK_DGRAM)
+        self._came: deque[bytes] = deque()
+        try:
+            self._sock.setblocking(False)
+            # What comes while this process can't run must fit, or a stall would look like loss to the others.
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
+            self._sock.bind((ip, port))
+        except OSError as exc:
+            self._sock.close()
+            if exc.errno == errno.EADDRINUSE:
+                raise AddressInUse(f"UDP port {port} of {ip} is already in use") from exc
+            raise
+
+    def send_nowait(self, to: NodeAddress, data: bytes) -> bool:
+        """Send `data` to `to`, which must be an IP address of this socket's family."""
+        target = _sockaddr(to.ip, to.port, self._is_ipv6)
+        if target is None:
+            return False
+        try:
+            self._sock.sendto(data, target)
+        except OSError as exc:  # the buffers are full, nobody listens there, no route, closed
+            _log.debug("a datagram to %s could not be sent: %s", to, exc)
+        return True
+
+    async def receive(self) -> bytes:
+        """Wait for the next datagram."""
+        if not self._came:
+            await self._wait()
+        return self._came.popleft()
+
+    async def _wait(self) -> None:
+        await trio.lowlevel.checkpoint()  # also when there is always more: others must get their turn
+        while not self._came:
+            self._read()
+            if not self._came:
+                await trio.lowlevel.wait_readable(self._sock)
+
+    def _read(self) -> None:
+        for _ in range(_READ_AT_ONCE):
+            try:
+                self._came.append(self._sock.recv(_MOST_BYTES))
+            except BlockingIOError:
+                return
+            except OSError as exc:
+                if self._sock.fileno() < 0:
+                    raise trio.ClosedResourceError from exc
+                # An earlier datagram met nobody (ICMP); it says nothing of the next ones.
+
+    def close(self) -> None:
+        """Send and receive nothing more."""
+        if self._sock.fileno() >= 0:
+            trio.lowlevel.notify_closing(self._sock)
+            self._sock.close()
+
+
+class QueuedDatagrams:
+    """Datagrams between nodes of one process; what carries them is a function's business.
+
+    Attributes:
+        lost: how many came while too many waited.
+    """
+
+    def __init__(self, carry: _Carry) -> None:
+        self._carry = carry
+        self._waiting: deque[bytes] = deque()
+        self._came = trio.lowlevel.ParkingLot()
+        self._is_closed = False
+        self.lost: int = 0
+
+    def send_nowait(self, to: NodeAddress, data: bytes) -> bool:
+        """Send `data` to `to`."""
+        if not self._is_closed:
+            self._carry(to, data)
+        return True
+
+    def put(self, data: bytes) -> None:
+        """A datagram has come."""
+        if len(self._waiting) >= _KEPT:
+            self.lost += 1
+            return
+        self._waiting.append(data)
+        self._came.unpark()
+
+    async def receive(self) -> bytes:
+        """Wait for the next datagram."""
+        if not self._waiting:
+            await trio.lowlevel.checkpoint()
+        while not self._waiting:
+            if self._is_closed:
+                raise trio.ClosedResourceError
+            await self._came.park()
+        return self._waiting.popleft()
+
+    def close(self) -> None:
+        """Send and receive nothing more."""
+        self._is_closed = True
+        self._waiting.clear()
+        self._came.unpark_all()
+
+
+class _Carry(Protocol):
+    def __call__(self, to: NodeAddress, data: bytes, /) -> None: ...
+
+
+@functools.lru_cache(maxsize=16_384)
+def _sockaddr(ip: str, port: int, is_ipv6: bool) -> tuple[str, int] | None:
+    try:
+        version = ipaddress.ip_address(ip).version
+    except ValueError:
+        return None  # a name: finding its address would take time
+    return (ip, port) if (version == 6) == is_ipv6 and port else None  # noqa: PLR2004  IPv6

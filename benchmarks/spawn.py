@@ -165,9 +165,9 @@ def _summarize(result: Result, count: int, rest_s: float) -> None:
     for peer, title in _TITLES.items():
         if peer in seconds:
             row: list[Any] = [title]
-            for samples, unit in ((seconds, 1), (cpu, 1), (pss, _MIB), (rest, _MIB)):
+            for samples, scale in ((seconds, 1), (cpu, 1), (pss, _MIB), (rest, _MIB)):
                 found = median(samples.get(peer, []))
-                row += [None if found is None else found / unit, against_reference(samples, peer)]
+                row += [None if found is None else found / scale, against_reference(samples, peer)]
             result.rows.append(row)
     to_reference = "against the reference"
     stopped, imported = median(seconds.get("stop", [])), median(seconds.get("import", []))

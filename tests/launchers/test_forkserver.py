@@ -113,6 +113,33 @@ async def test_when_it_is_killed_its_nodes_end_and_later_spawns_get_another_one(
     assert await ask(parent, address, "parent") not in (server, os.getpid())
 
 
+@pytest.mark.parametrize("processes", [2, 8, 24])
+async def test_when_it_is_killed_while_it_forks_every_spawn_ends_and_later_ones_work(
+    parent: Node, family: Family, processes: int
+) -> None:
+    await parent.prewarm()
+    (server,) = family.pids()
+    events, booted, refused = parent.events(), set[str](), list[str]()
+
+    async def spawn() -> None:
+        try:
+            booted.add(str(await parent.local.status.spawn(MISFIT)))
+        except SpawnError as error:
+            refused.append(error.text)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(40):
+            nursery.start_soon(spawn)
+        await wait_until(lambda: len(family.pids()) >= processes)
+        os.kill(server, signal.SIGKILL)
+    assert len(booted) + len(refused) == 40
+    assert {await anext(events) for _ in booted} == {ChildEnded(node=node, status=-9) for node in booted}
+    await family.wait_gone()
+
+    address = await parent.local.status.spawn(MISFIT)
+    assert await ask(parent, address, "parent") not in (server, os.getpid())
+
+
 async def test_when_it_is_killed_blocked_nodes_end_too(
     parent: Node, family: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

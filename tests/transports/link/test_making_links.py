@@ -157,11 +157,12 @@ async def test_a_peer_that_says_nothing_is_unreachable_when_the_time_to_connect_
 
 
 async def test_a_peer_that_retires_every_link_at_once_is_unreachable(start: Start, nursery: trio.Nursery) -> None:
-    async def behave(peer: HandPeer) -> None:
-        await peer.send(Bye("always"))
+    async def serve(stream: trio.SocketStream) -> None:
+        peer = HandPeer(stream)
+        await peer.shake_hands(hello(), behind=with_length(encode_frame(Bye("always"))))  # so that no call crosses it
         await peer.wait_closed()
 
-    node, address = await start(), await listen(nursery, behave)
+    node, address = await start(), await serve_raw(nursery, serve)
     with pytest.raises(NodeUnreachable, match="closes every link at once"):
         await call(node, address, "any")
 

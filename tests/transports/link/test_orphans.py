@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from tests.transports.link.ends import HandPeer, call, cancel_when, events_of, hello, links, listen
+from tests.transports.link.ends import HandPeer, call, cancel_when, events_of, hello, links, listen, serve_raw
 from tests.waiting import wait_until
 from trionet import Node, NodeAddress, OrphanedCall, OrphanedCalls, Remote
 from trionet.transports.link.flow import RoundTrip
@@ -25,20 +25,27 @@ async def _never_confirm(peer: HandPeer) -> None:
     await peer.wait_closed()
 
 
-@pytest.mark.parametrize(("answers_pings", "grace_s"), [(True, RoundTrip.GRACE_MIN_S), (False, RoundTrip.GRACE_MAX_S)])
+@pytest.mark.parametrize(
+    ("hello_after_s", "grace_s"), [(0, RoundTrip.GRACE_MIN_S), (0.05, 0.3), (1, RoundTrip.GRACE_MAX_S)]
+)
 async def test_without_a_confirmation_the_scope_exits_quietly_after_the_grace(
     start: Start,
     nursery: trio.Nursery,
     patient_clock: MockClock,
     caplog: pytest.LogCaptureFixture,
-    answers_pings: bool,
+    hello_after_s: float,
     grace_s: float,
 ) -> None:
-    async def behave(peer: HandPeer) -> None:
-        peer.ponging = answers_pings
+    """The hello's round trip is the first that is measured."""
+
+    async def serve(stream: trio.SocketStream) -> None:
+        await trio.sleep(hello_after_s)
+        peer = HandPeer(stream)
+        peer.ponging = False
+        await peer.shake_hands(hello())
         await peer.wait_closed()
 
-    node, address = await start(), await listen(nursery, behave)
+    node, address = await start(), await serve_raw(nursery, serve)
     async with events_of(node) as events:
         begun = trio.current_time()
         with trio.move_on_after(5) as scope:

@@ -10,10 +10,22 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from tests.transports.link.ends import MIB, HandPeer, Hold, call, connect, links, listen
+from tests.transports.link.ends import MIB, HandPeer, Hold, call, connect, hello, links, listen, serve_raw
 from tests.waiting import wait_until
 from trionet import ConnectionLost, Node, NodeAddress, NodeConfig, Remote, RemoteError
-from trionet.transports.link.frames import CHUNK_BYTES, CallFrame, Cancel, Cancelled, Chunk, Credit, End, Error, Item
+from trionet.transports.link.frames import (
+    CHUNK_BYTES,
+    CallFrame,
+    Cancel,
+    Cancelled,
+    Chunk,
+    Credit,
+    End,
+    Error,
+    Item,
+    encode_frame,
+    with_length,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -424,13 +436,16 @@ async def test_a_peer_that_sends_more_items_than_its_credit_is_cut_off(
 
 
 async def test_an_end_that_comes_before_what_it_ends_is_no_trouble(start: Start, nursery: trio.Nursery) -> None:
-    async def behave(peer: HandPeer) -> None:
-        await peer.send(End(1), Item(1, 1), Credit(1, 1), Cancelled(1))
+    early = b"".join(with_length(encode_frame(frame)) for frame in (End(1), Item(1, 1), Credit(1, 1), Cancelled(1)))
+
+    async def serve(raw: trio.SocketStream) -> None:
+        peer = HandPeer(raw)
+        await peer.shake_hands(hello(), behind=early)  # so that the node reads them before it makes a call
         number = (await peer.receive_a(CallFrame)).msg_id
         await peer.send(Item(number, "item"), End(number), Item(number, "too late"), End(number))
         await peer.wait_closed()
 
-    node, address = await start(), await listen(nursery, behave)
+    node, address = await start(), await serve_raw(nursery, serve)
     async with stream(node, address, "any") as items:
         assert [item async for item in items] == ["item"]
     await wait_all_tasks_blocked(0.01)

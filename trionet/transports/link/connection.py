@@ -40,6 +40,7 @@ from .frames import (
     Window,
     decode_frame,
 )
+from .handshake import greeting
 from .incoming import IncomingCalls
 from .outbox import Outbox
 from .outgoing import OutgoingCalls
@@ -102,7 +103,9 @@ class Link:
         self._pings: dict[int, float] = {}
         self._parting: str | None = None
         self._bye_sent = self._bye_received = self._is_closed = False
-        self._outbox = Outbox(sock, peer.window_bytes, self._cut_off)
+        # The side that answers says hello now, together with its first answers.
+        first = b"" if is_initiator else greeting(own)
+        self._outbox = Outbox(sock, peer.window_bytes, self._cut_off, first)
         self.calls: OutgoingCalls = OutgoingCalls(
             self._outbox, peer, self.round_trip, name, on_orphan, self._became_idle, self._say_bye
         )
@@ -135,7 +138,6 @@ class Link:
                         self._outbox, self._own, self.peer, self._handler, nursery, self._let_go, self._became_idle
                     )
                     nursery.start_soon(self._write)
-                    self.ping()
                     await self._read()
                     nursery.cancel_scope.cancel()
         except* FrameError as group:
@@ -197,7 +199,7 @@ class Link:
             return
         if silent_s > _SILENCE_S and (self._pings or self._decoder.is_amid_frame or self._bye_sent):
             self._cut_off(f"there was no sign of life for {_SILENCE_S:.0f} s")
-        elif not (self._pings or self.is_idle):
+        elif not self._pings and (not self.is_idle or self.round_trip.smoothed_s is None):
             self.ping()
         elif self.is_idle and now - self._idle_since > idle_timeout_s:
             self.retire("idle")

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from .frames import MAJOR_VERSION, PREFACE, Bye, FrameDecoder, FrameError, Hello, encode_frame, with_length
+from .sockets import receive, send_all
 
 if TYPE_CHECKING:
-    from trio import SocketStream
+    import socket
+    from collections.abc import Awaitable, Callable
 
-__all__ = ["HandshakeError", "PeerSpeaksHTTP", "accept", "initiate"]
+__all__ = ["HandshakeError", "PeerSpeaksHTTP", "accept", "greeting", "initiate"]
 
 _READ_BYTES: Final = 4096
 
@@ -27,36 +29,42 @@ class PeerSpeaksHTTP(Exception):
     """The peer answered in HTTP: it doesn't know links."""
 
 
-async def initiate(stream: SocketStream, own: Hello) -> tuple[Hello, bytes]:
+def greeting(own: Hello) -> bytes:
+    """Return the first words of either side."""
+    return PREFACE + with_length(encode_frame(own))
+
+
+async def initiate(sock: socket.socket, own: Hello) -> tuple[Hello, bytes]:
     """Begin a link on a new connection; return the peer's hello, and what came behind it.
 
     Raises:
         HandshakeError: the peer refused, or isn't a node; the text says which.
+        OSError: the connection broke.
         PeerSpeaksHTTP: the peer is an HTTP server.
     """
-    await stream.send_all(PREFACE + with_length(encode_frame(own)))
-    return await _read_hello(stream, b"")
+    await send_all(sock, greeting(own))
+    return await _read_hello(lambda: receive(sock, _READ_BYTES), b"")
 
 
-async def accept(stream: SocketStream, own: Hello, first: bytes) -> tuple[Hello, bytes]:
-    """Answer the begin of a link, of which `first` has been read; return the peer's hello, and what came behind it.
+async def accept(stream: trio.SocketStream, first: bytes) -> tuple[Hello, bytes]:
+    """Take the begin of a link, of which `first` has been read; return the peer's hello, and what came behind it.
+
+    It is to be answered with our `greeting`.
 
     Raises:
         HandshakeError: the peer isn't a node that can be talked with; it has been told.
     """
     try:
-        hello, rest = await _read_hello(stream, first)
+        return await _read_hello(lambda: stream.receive_some(_READ_BYTES), first)
     except HandshakeError as exc:
         await stream.send_all(PREFACE + with_length(encode_frame(Bye(str(exc)))))
         raise
-    await stream.send_all(PREFACE + with_length(encode_frame(own)))
-    return hello, rest
 
 
-async def _read_hello(stream: SocketStream, data: bytes) -> tuple[Hello, bytes]:
+async def _read_hello(read: Callable[[], Awaitable[bytes | bytearray]], data: bytes) -> tuple[Hello, bytes]:
     _check_preface(data)
     while len(data) < len(PREFACE):
-        data += await _receive(stream)
+        data += await _more(read)
         _check_preface(data)
     decoder, data = FrameDecoder(), data[len(PREFACE) :]
     while True:
@@ -66,7 +74,7 @@ async def _read_hello(stream: SocketStream, data: bytes) -> tuple[Hello, bytes]:
             raise HandshakeError(str(exc)) from exc
         if frames:
             break
-        data = await _receive(stream)
+        data = await _more(read)
     (frame, _), *others = frames
     if isinstance(frame, Bye):
         raise HandshakeError(f"it refused: {frame.reason}")
@@ -75,10 +83,10 @@ async def _read_hello(stream: SocketStream, data: bytes) -> tuple[Hello, bytes]:
     return frame, b"".join(with_length(encode_frame(other)) for other, _ in others) + decoder.rest
 
 
-async def _receive(stream: SocketStream) -> bytes:
+async def _more(read: Callable[[], Awaitable[bytes | bytearray]]) -> bytes:
     try:
-        data = await stream.receive_some(_READ_BYTES)
-    except trio.BrokenResourceError as exc:
+        data = await read()
+    except (OSError, trio.BrokenResourceError) as exc:
         raise HandshakeError("the connection was closed during the handshake") from exc
     if not data:
         raise HandshakeError("the connection was closed during the handshake")

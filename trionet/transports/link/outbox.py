@@ -57,11 +57,11 @@ class Outbox:
         sent_bytes: how many have been handed to the operating system.
     """
 
-    def __init__(self, sock: socket.socket, window_bytes: int, on_stuck: Callable[[str], None]) -> None:
+    def __init__(self, sock: socket.socket, window_bytes: int, on_stuck: Callable[[str], None], first: bytes) -> None:
         self._sock = sock
         self._on_stuck = on_stuck
-        self._frames: deque[bytes] = deque()
-        self._waiting_bytes = 0
+        self._frames: deque[bytes] = deque([first] if first else [])
+        self._waiting_bytes = len(first)
         self._transfers: deque[Transfer] = deque()
         self._numbers = 0
         self._windows = (ByteWindow(window_bytes), ByteWindow(window_bytes))
@@ -71,7 +71,7 @@ class Outbox:
         self._is_closed = False
         self.is_held: bool = False
         self.is_bursty: bool = False
-        self.put_bytes: int = 0
+        self.put_bytes: int = len(first)
         self.sent_bytes: int = 0
 
     @property

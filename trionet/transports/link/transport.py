@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,8 +19,10 @@ from .connection import Link
 from .frames import Hello
 from .handshake import HandshakeError, PeerSpeaksHTTP, accept, initiate
 from .outgoing import LinkRetired
+from .sockets import connect, plain_socket
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import AsyncGenerator, Callable
 
     from trionet.config import NodeConfig
@@ -38,7 +39,6 @@ _FRESH_S: Final = 5.0
 _HTTP_ONLY_S: Final = 60.0
 _ATTEMPTS: Final = 3
 _WINDOW_MESSAGES: Final = 2
-_NOT_SENT_LOW_WATER_BYTES: Final = 128 * 1024
 
 
 class _Dialing:
@@ -184,14 +184,15 @@ class LinkTransport:
         link = None
         try:
             with trio.fail_after(self._config.connect_timeout_s):
-                stream = await trio.open_tcp_stream(node.ip, node.port)
+                sock = await connect(node)
+                begun = trio.current_time()
                 try:
-                    peer, rest = await initiate(stream, self._own)
+                    peer, rest = await initiate(sock, self._own)
                 except BaseException:
-                    trio.lowlevel.notify_closing(stream.socket)
-                    stream.socket.close()
+                    sock.close()
                     raise
-            link = self._make(stream, peer, rest, node=node, is_initiator=True)
+            link = self._make(sock, peer, rest, node=node, is_initiator=True)
+            link.round_trip.add(trio.current_time() - begun)
         except PeerSpeaksHTTP:
             self._http_only_until[node] = trio.current_time() + _HTTP_ONLY_S
         except (OSError, trio.BrokenResourceError, HandshakeError) as exc:
@@ -214,16 +215,15 @@ class LinkTransport:
             raise HandshakeError("this node is stopping")
         try:
             with trio.fail_after(self._config.connect_timeout_s):
-                peer, rest = await accept(stream, self._own, first)
+                peer, rest = await accept(stream, first)
         except trio.TooSlowError as exc:
             raise HandshakeError(f"it took longer than {self._config.connect_timeout_s:g} s to say hello") from exc
-        return self._make(stream, peer, rest, node=peer.address, is_initiator=False)
+        return self._make(plain_socket(stream), peer, rest, node=peer.address, is_initiator=False)
 
     def _make(
-        self, stream: trio.SocketStream, peer: Hello, rest: bytes, *, node: NodeAddress | None, is_initiator: bool
+        self, sock: socket.socket, peer: Hello, rest: bytes, *, node: NodeAddress | None, is_initiator: bool
     ) -> Link:
         assert self._own is not None
-        sock = _plain_socket(stream)
         name = str(node) if node is not None else "a node without address"
         link = Link(sock, self._own, peer, rest, self._handler, self._on_orphan, name=name, is_initiator=is_initiator)
         self._open[link] = None
@@ -257,18 +257,6 @@ class LinkTransport:
             self._link_ended.unpark_all()
             for node in [node for node, kept in self._links.items() if kept is link]:
                 del self._links[node]
-
-
-def _plain_socket(stream: trio.SocketStream) -> socket.socket:
-    """Return the stream's socket as the standard library's: many frames are read and written in one scheduler pass."""
-    trio.lowlevel.notify_closing(stream.socket)
-    sock = socket.socket(fileno=stream.socket.detach())
-    sock.setblocking(False)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-        # Keep what is not yet sent out of the kernel's buffer, so that a short frame needn't wait behind megabytes.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _NOT_SENT_LOW_WATER_BYTES)
-    return sock
 
 
 def _in_json(request: Request) -> Request:

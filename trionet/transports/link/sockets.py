@@ -1,0 +1,80 @@
+"""The sockets that links are made of: the standard library's own, not blocking.
+
+Many frames are read and written in one scheduler pass, and a lone call in the task that makes it, for which Trio's
+sockets, with a checkpoint in each operation, would be in the way.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+if TYPE_CHECKING:
+    from trionet.identity import NodeAddress
+
+__all__ = ["connect", "plain_socket", "receive", "send_all"]
+
+_NOT_SENT_LOW_WATER_BYTES: Final = 128 * 1024
+
+
+async def connect(node: NodeAddress) -> socket.socket:
+    """Return a socket that is connected with `node`.
+
+    Raises:
+        OSError: it can't be.
+    """
+    try:
+        found = socket.getaddrinfo(node.ip, node.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:  # a name: several addresses, which are tried in turn
+        return plain_socket(await trio.open_tcp_stream(node.ip, node.port))
+    family, kind, protocol, _, address = found[0]
+    sock = socket.socket(family, kind, protocol)
+    try:
+        _set_options(sock)
+        with suppress(BlockingIOError):
+            sock.connect(address)
+        await trio.lowlevel.wait_writable(sock)
+        failure = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if failure:
+            raise OSError(failure, os.strerror(failure))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def plain_socket(stream: trio.SocketStream) -> socket.socket:
+    """Return the stream's socket, which is the stream's no more."""
+    found = stream.socket
+    sock = socket.socket(found.family, found.type, found.proto, fileno=found.detach())
+    _set_options(sock)
+    return sock
+
+
+def _set_options(sock: socket.socket) -> None:
+    sock.setblocking(False)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        # Keep what is not yet sent out of the kernel's buffer, so that a short frame needn't wait behind megabytes.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _NOT_SENT_LOW_WATER_BYTES)
+
+
+async def send_all(sock: socket.socket, data: bytes) -> None:
+    """Send `data`; raises `OSError` when that can't be done."""
+    while data:
+        try:
+            data = data[sock.send(data) :]
+        except BlockingIOError:
+            await trio.lowlevel.wait_writable(sock)
+
+
+async def receive(sock: socket.socket, most: int) -> bytes:
+    """Wait for something to be read, and return it; nothing at the end. Raises `OSError` when the connection broke."""
+    while True:
+        await trio.lowlevel.wait_readable(sock)
+        with suppress(BlockingIOError):
+            return sock.recv(most)

@@ -16,6 +16,7 @@ from tests.transports.link.ends import (
     call,
     connect,
     count_writes,
+    hello,
     links,
     listen,
     outbox,
@@ -27,7 +28,18 @@ from trionet import (
     NodeConfig,
     NodeUnreachable,
 )
-from trionet.transports.link.frames import CHUNK_BYTES, Bye, CallFrame, Error, Reply
+from trionet.transports.link.frames import (
+    CHUNK_BYTES,
+    PREFACE,
+    Bye,
+    CallFrame,
+    Error,
+    FrameDecoder,
+    Hello,
+    Reply,
+    encode_frame,
+    with_length,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -89,12 +101,26 @@ async def test_answers_come_in_the_order_in_which_handlers_end_not_in_that_of_th
     assert got == order
 
 
-async def test_the_round_trip_is_measured_when_a_link_begins(start: Start) -> None:
+async def test_the_round_trip_is_measured_by_the_hello_and_at_the_other_side_by_a_ping(
+    start: Start, patient_clock: MockClock
+) -> None:
     one, other = await start(), await start()
     await call(one, other, "echo")
-    for node in one, other:
-        (link,) = links(node)
-        await wait_until(lambda link=link: link.round_trip.smoothed_s is not None)  # type: ignore[misc]
+    (ours,), (theirs,) = links(one), links(other)
+    assert ours.round_trip.smoothed_s is not None
+    assert theirs.round_trip.smoothed_s is None
+    await trio.sleep(2)
+    assert theirs.round_trip.smoothed_s is not None
+
+
+async def test_who_is_called_says_hello_and_answers_what_came_with_the_callers_in_one_write(start: Start) -> None:
+    node = await start()
+    async with await trio.open_tcp_stream(node.address.ip, node.address.port) as stream:
+        early = CallFrame(1, "local", "probe", "echo", ["early"], None, "id", None)
+        await stream.send_all(PREFACE + b"".join(with_length(encode_frame(each)) for each in (hello(), early)))
+        got = bytes(await stream.receive_some())
+        frames = [frame for frame, _ in FrameDecoder().feed(got.removeprefix(PREFACE))]
+        assert [type(frame) for frame in frames] == [Hello, Reply]
 
 
 async def test_handlers_are_cancelled_and_calls_lost_on_both_sides_when_the_link_breaks(start: Start) -> None:
@@ -133,6 +159,32 @@ async def test_calls_that_are_made_in_one_scheduler_pass_go_out_in_one_write_and
     # The first call is alone, and doesn't wait for others.
     assert len(here) <= 3
     assert len(there) <= 3
+
+
+class _WriterTurns(trio.abc.Instrument):
+    """Counts how often the tasks that write are woken."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def task_scheduled(self, task: trio.lowlevel.Task) -> None:
+        self.count += task.name.endswith("._write")
+
+
+@pytest.mark.parametrize("method", ["echo", "wait"])
+async def test_a_lone_call_and_its_answer_are_written_at_once_each_by_the_task_that_makes_it(
+    start: Start, method: str
+) -> None:
+    one, other = await start(), await start(wait=trio.lowlevel.checkpoint)
+    await call(one, other, "echo")
+    here, there, turns = count_writes(links(one)[0]), count_writes(links(other)[0]), _WriterTurns()
+    trio.lowlevel.add_instrument(turns)
+    try:
+        for _ in range(10):
+            await call(one, other, method)
+    finally:
+        trio.lowlevel.remove_instrument(turns)
+    assert (len(here), len(there), turns.count) == (10, 10, 0)
 
 
 # ---- the end of a link

@@ -170,7 +170,8 @@ class Prober:
         """Ask a member for `source`."""
         context = self._context
         target = context.members.get(request.target)
-        if target is None or request.target == context.me or len(self._relays) >= context.bounds.relays:
+        is_refused = len(self._relays) >= context.bounds.relays or request.target == context.me
+        if target is None or not target.is_present or is_refused:
             context.send(source, Nack(request.seq))
             return
         seq = context.next_seq()

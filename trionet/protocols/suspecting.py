@@ -79,9 +79,7 @@ class Suspecting:
             self._begin(member)
 
     def heard(self, source: str) -> None:
-        """Take that something came directly from `source`: it lives, or did a
-        moment ago. Ask again before accusing.
-        """
+        """Take that something came directly from `source`: it lives; ask again before accusing."""
         suspicion = self.by_name[source]
         if suspicion.began is not None:
             suspicion.cancel()

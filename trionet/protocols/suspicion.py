@@ -73,7 +73,7 @@ def expected_confirmations(members: int) -> int:
 
 def volunteer_chance(members: int) -> float:
     """Return how likely one that hears of a suspicion probes the suspect at once: about K + 1 of all do."""
-    return min(1.0, (expected_confirmations(members) + 1) / max(1, members - 2))
+    return min(1.0, 1.5 * (expected_confirmations(members) + 1) / max(1, members - 2))
 
 
 class Suspicion:

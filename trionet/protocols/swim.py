@@ -27,7 +27,7 @@ from .swim_messages import SWIM_MESSAGES, Ack, IndirectAck, Nack, News, Ping, Pi
 from .view_sync import ViewSync
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
     from random import Random
 
     from trionet.profiles import Profile
@@ -164,6 +164,13 @@ class Swim:
         self._sync.join(seeds)
         return self._effects()
 
+    def assume(self, statements: Iterable[Statement], now: float) -> None:
+        """Begin with what was known elsewhere or earlier, without telling or spreading anything of it."""
+        context = self._context
+        for statement in statements:
+            if statement.name not in context.members and is_sane(statement):
+                context.members.put(statement, now)
+
     def leave(self, now: float) -> list[Effect]:
         """Tell the others that this node leaves; `LeaveCompleted` says when it was told often enough."""
         context = self._context
@@ -221,8 +228,13 @@ class Swim:
 
     def piggyback(self, to: str, room_bytes: int, now: float) -> Sequence[Message]:
         """Return news that fits a packet to `to`."""
-        news = self._context.news
-        return news.take(room_bytes, len(self._context.members)) if len(news) else ()
+        context = self._context
+        if not len(context.news):
+            return ()
+        member = context.members.get(to)
+        if member is not None and member.statement.state:  # not ALIVE: the news would most likely be wasted
+            return ()
+        return context.news.take(room_bytes, len(context.members))
 
     def unreachable(self, to: str, now: float) -> list[Effect]:
         """Take that what was sent reliably to `to` could not be delivered."""

@@ -24,6 +24,7 @@ from .swim_messages import Sync, SyncDigest
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from .members import Member
     from .probing import Prober
     from .statements import Statement
     from .swim_context import Context
@@ -69,6 +70,7 @@ class ViewSync:
         self._streak = 0
         self._not_before = context.now
         self._questioned: dict[str, Statement] = {}
+        self._is_joining = False
         self.is_joined: bool = False
 
     def join(self, seeds: Sequence[str]) -> None:
@@ -78,8 +80,10 @@ class ViewSync:
         self._back_off_s = _FIRST_BACK_OFF_S
         if self._seeds:
             self.is_joined = False
+            self._is_joining = True
             self._ask_seeds()
         else:
+            self._is_joining = False
             self.is_joined = True
 
     def compare(self, source: str, view: int) -> None:
@@ -120,8 +124,7 @@ class ViewSync:
             return
         for statement in message.statements:
             member = context.members.get(statement.name)
-            is_hearsay = statement.state == State.DEAD and statement.name not in (source, context.me)
-            if is_hearsay and member is not None and member.is_present and supersedes(statement, member.statement):
+            if member is not None and self._is_hearsay(statement, member):
                 self._question(statement)
             else:
                 self._learn(source, statement)
@@ -129,7 +132,8 @@ class ViewSync:
             self._tell(
                 source, [bucket for bucket in message.wanted if 0 <= bucket < len(context.members.digest.buckets)]
             )
-        if not self.is_joined and source in self._asked:
+        if self._is_joining and source in self._asked:
+            self._is_joining = False
             self.is_joined = True
             context.effects.append(Notify(JoinCompleted(source)))
 
@@ -143,7 +147,7 @@ class ViewSync:
 
     def _ask_seeds(self) -> None:
         context = self._context
-        if self.is_joined or context.is_leaving:
+        if not self._is_joining or context.is_leaving:
             return
         seeds = context.random.sample(self._seeds, min(_SEEDS_AT_ONCE, len(self._seeds)))
         for seed in seeds:
@@ -175,6 +179,19 @@ class ViewSync:
         for piece in known[:-1]:
             context.send_reliably(source, Sync(piece))
         context.send_reliably(source, Sync(known[-1], wanted))
+
+    def _is_hearsay(self, statement: Statement, member: Member) -> bool:
+        """Return whether this says that `member` is dead, which for all that is known here it may refute."""
+        if statement.state != State.DEAD or not member.is_present or not supersedes(statement, member.statement):
+            return False
+        context = self._context
+        known = member.statement
+        had_its_time = (
+            known.state == State.SUSPECT
+            and known.incarnation == statement.incarnation
+            and context.now - member.since >= context.suspicion_minimum_s()
+        )
+        return member.name != context.me and not had_its_time
 
     def _question(self, statement: Statement) -> None:
         """Ask a member that another holds DEAD, in its turn among those."""

@@ -1,0 +1,167 @@
+"""Membership in simulation: how soon failures are known, how often they are false, how partitions heal, what rest costs.
+
+Each row is a plain function of a seed that returns figures; the same seed gives the same figures. LAN profile, one-way
+latency exponential with a mean of 10 ms, and nothing but datagrams for finding failures.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from trionet.profiles import LAN
+from trionet.protocols.stack import Stack
+from trionet.protocols.statements import State
+from trionet.protocols.swim import Swim
+from trionet.protocols.swim_events import MemberChange, MemberChanged
+from trionet.simulation.heap import Cluster
+
+__all__ = [
+    "Figures",
+    "detection_s",
+    "false_failures_under_loss",
+    "false_failures_under_stalls",
+    "healing_s",
+    "leaving_s",
+    "rest_figures",
+    "starting_s",
+]
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """What members cost at rest, per member and second."""
+
+    messages: float
+    sent_bytes: float
+
+
+class _Run:
+    """A cluster of members that know each other, and what they told their users."""
+
+    def __init__(
+        self, seed: int, count: int, *, loss: float = 0.0, is_known: bool = True, is_measuring_bytes: bool = False
+    ) -> None:
+        self.cluster = Cluster(seed, loss=loss, is_measuring_bytes=is_measuring_bytes)
+        self.names = [f"10.1.{index // 250}.{index % 250}:8080" for index in range(count)]
+        self.swims: dict[str, Swim] = {}
+        self.told: list[tuple[float, str, MemberChanged]] = []
+        for name in self.names:
+            random = self.cluster.random_for(name)
+            self.swims[name] = Swim(name, LAN, random, 0.0, life=random.getrandbits(64))
+        if is_known:
+            own = [swim.own for swim in self.swims.values()]
+            for swim in self.swims.values():
+                swim.assume(own, 0.0)
+        for name, swim in self.swims.items():
+            self.cluster.add(name, Stack(name, [swim], is_encoding=False))
+        self.cluster.on_event = self._on_event
+
+    def _on_event(self, time: float, at: str, event: object) -> None:
+        if isinstance(event, MemberChanged):
+            self.told.append((time, at, event))
+
+    def is_whole(self, count: int) -> bool:
+        """Whether all see `count` members, and the same."""
+        views = [swim.view for swim in self.swims.values()]
+        return min(views) == max(views) and all(swim.present_count == count for swim in self.swims.values())
+
+    def wait_whole(self, limit_s: float, step_s: float = 0.1) -> float:
+        """Return after how many seconds all see all, at most `limit_s`."""
+        began = self.cluster.now
+        while not self.is_whole(len(self.swims)) and self.cluster.now - began < limit_s:
+            self.cluster.run(self.cluster.now + step_s)
+        return self.cluster.now - began
+
+    def failures(self) -> list[tuple[float, str, str]]:
+        """Return who was said to have failed: when, by whom, who."""
+        return [(time, at, event.member.name) for time, at, event in self.told if event.change is MemberChange.FAILED]
+
+
+def detection_s(seed: int, count: int = 100, loss: float = 0.0, limit_s: float = 60.0) -> float:
+    """Return how many seconds after its crash the failure of one member is known by all others."""
+    run = _Run(seed, count, loss=loss)
+    cluster = run.cluster
+    cluster.run(5.0 + cluster.random_for("when").random())
+    victim = run.names[cluster.random_for("who").randrange(count)]
+    began = cluster.now
+    cluster.crash(victim)
+    unaware = set(run.names) - {victim}
+
+    def on_event(_time: float, at: str, event: object) -> None:
+        if isinstance(event, MemberChanged) and event.member.name == victim and event.change is MemberChange.FAILED:
+            unaware.discard(at)
+        run.told.append((_time, at, event))
+
+    cluster.on_event = on_event
+    cluster.run(began + limit_s, while_=lambda: bool(unaware))
+    return cluster.now - began
+
+
+def false_failures_under_loss(seed: int, count: int = 100, minutes: float = 30.0, loss: float = 0.3) -> int:
+    """Return how many members were ever said to have failed, though none has."""
+    run = _Run(seed, count, loss=loss)
+    run.cluster.run(60 * minutes)
+    return len({name for _, _, name in run.failures()})
+
+
+def false_failures_under_stalls(seed: int, stalled: int, count: int = 100, minutes: float = 10.0) -> int:
+    """Return how many healthy members were ever said to have failed, while `stalled` others stall for 5 to 20 s each."""
+    run = _Run(seed, count)
+    cluster = run.cluster
+    random = cluster.random_for("stalls")
+    victims = random.sample(run.names, stalled)
+
+    def stall(name: str) -> None:
+        duration = random.uniform(5, 20)
+        cluster.pause(name, duration)
+        cluster.at(cluster.now + duration + random.uniform(1, 20), stall, name)
+
+    for name in victims:
+        cluster.at(random.uniform(0, 20), stall, name)
+    cluster.run(60 * minutes)
+    return len({name for _, _, name in run.failures()} - set(victims))
+
+
+def healing_s(seed: int, length_s: float, alone: int, count: int = 100, limit_s: float = 300.0) -> float:
+    """Return how many seconds after the end of a partition all see all: `alone` members were cut off from the others."""
+    run = _Run(seed, count)
+    cluster = run.cluster
+    cluster.run(2.0)
+    side = set(run.names[:alone])
+    cluster.is_cut = lambda source, target: (source in side) != (target in side)
+    cluster.run(2.0 + length_s)
+    cluster.is_cut = None
+    cluster.run(cluster.now + 2.0 if length_s < 2.0 else cluster.now)  # what was begun may yet be said
+    return run.wait_whole(limit_s)
+
+
+def starting_s(seed: int, count: int = 100, limit_s: float = 120.0) -> float:
+    """Return how many seconds it takes until all see all, when all start at once and know one seed."""
+    run = _Run(seed, count, is_known=False)
+    for name in run.names[1:]:
+        swim = run.swims[name]
+        run.cluster.act(name, lambda stack, now, swim=swim: stack.packets(swim.join(run.names[:1], now), now))
+    return run.wait_whole(limit_s)
+
+
+def leaving_s(seed: int, count: int = 100, limit_s: float = 120.0) -> tuple[float, int]:
+    """Return how many seconds it takes until all have said that they leave, and how many failures were told."""
+    run = _Run(seed, count)
+    cluster = run.cluster
+    cluster.run(5.0)
+    began = cluster.now
+    for name in run.names:
+        swim = run.swims[name]
+        cluster.act(name, lambda stack, now, swim=swim: stack.packets(swim.leave(now), now))
+    cluster.run(began + limit_s, while_=lambda: not all(swim.is_left for swim in run.swims.values()))
+    return cluster.now - began, len(run.failures())
+
+
+def rest_figures(seed: int, count: int, seconds: float = 60.0) -> Figures:
+    """Return what members send at rest."""
+    run = _Run(seed, count, is_measuring_bytes=True)
+    cluster = run.cluster
+    cluster.run(10.0)
+    sent, sent_bytes = cluster.sent, cluster.sent_bytes
+    cluster.run(10.0 + seconds)
+    each = count * seconds
+    return Figures((cluster.sent - sent) / each, (cluster.sent_bytes - sent_bytes) / each)

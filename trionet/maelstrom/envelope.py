@@ -1,0 +1,125 @@
+"""Maelstrom's messages: one JSON object per line, ``{"src", "dest", "body"}``.
+
+Invariant: whatever bytes a line has, `decode` returns a message or raises `BadLine`, which carries as much of the
+sender as could be read, so that it can be answered. Source: Maelstrom, ``doc/protocol.md``, "Messages".
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from trionet.errors import EncodeError
+
+__all__ = ["BadLine", "Message", "decode", "encode"]
+
+_SHOWN_BYTES: Final = 120
+
+
+class Message:
+    """One message as a handler receives it.
+
+    Attributes:
+        src: who sent it: a node such as ``"n1"``, a client such as ``"c3"``, a service such as ``"lin-kv"``.
+        dest: whom it is for: this node.
+        body: what it says; ``body["type"]`` tells what it is.
+        is_answered: whether it has been replied to.
+    """
+
+    __slots__ = ("body", "dest", "is_answered", "src")
+
+    def __init__(self, src: str, dest: str, body: dict[str, Any]) -> None:
+        self.src: str = src
+        self.dest: str = dest
+        self.body: dict[str, Any] = body
+        self.is_answered: bool = False
+
+    @property
+    def type(self) -> str:
+        """What kind of message it is, ``body["type"]``."""
+        kind: str = self.body["type"]
+        return kind
+
+    @property
+    def msg_id(self) -> int | None:
+        """The sender's number of it, by which a reply refers to it; None when no reply is expected."""
+        return self.body.get("msg_id")
+
+    def __repr__(self) -> str:
+        return f"<Message {self.src} -> {self.dest} {self.body!r:.200}>"
+
+
+class BadLine(Exception):
+    """A line is no message.
+
+    Attributes:
+        reason: what is wrong with it.
+        src, msg_id: who to answer, as far as that could be read; otherwise None.
+    """
+
+    def __init__(self, reason: str, line: bytes, src: str | None = None, msg_id: int | None = None) -> None:
+        shown = line[:_SHOWN_BYTES].decode("utf-8", "replace") + ("…" if len(line) > _SHOWN_BYTES else "")
+        super().__init__(f"{reason}: {shown}")
+        self.reason = reason
+        self.src = src
+        self.msg_id = msg_id
+
+
+class _Envelope(msgspec.Struct):
+    src: str
+    dest: str
+    body: dict[str, Any]
+
+
+_decode = msgspec.json.Decoder(_Envelope).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def decode(line: bytes) -> Message:
+    """Return the message that a line is.
+
+    Raises:
+        BadLine: it is none: no JSON, another envelope, or a body without a type.
+    """
+    try:
+        envelope = _decode(line)
+    except msgspec.ValidationError as exc:
+        raise _wrong_envelope(str(exc), line) from exc
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise BadLine(f"no JSON ({exc})", line) from exc
+    except RecursionError as exc:
+        raise BadLine("nested too deeply", line) from exc
+    body = envelope.body
+    msg_id = body.get("msg_id")
+    if type(body.get("type")) is not str:
+        raise BadLine("the body has no type", line, envelope.src, msg_id if type(msg_id) is int else None)
+    for key in ("msg_id", "in_reply_to"):
+        if key in body and type(body[key]) is not int:
+            raise BadLine(f"{key} is no integer", line, envelope.src, msg_id if type(msg_id) is int else None)
+    return Message(envelope.src, envelope.dest, body)
+
+
+def _wrong_envelope(reason: str, line: bytes) -> BadLine:
+    try:
+        whole = msgspec.json.decode(line)
+    except (ValueError, msgspec.DecodeError, RecursionError):
+        return BadLine(reason, line)
+    src = msg_id = None
+    if isinstance(whole, dict):
+        body = whole.get("body")
+        src = whole["src"] if isinstance(whole.get("src"), str) else None
+        msg_id = body["msg_id"] if isinstance(body, dict) and type(body.get("msg_id")) is int else None
+    return BadLine(reason, line, src, msg_id)
+
+
+def encode(src: str, dest: str, body: dict[str, Any]) -> bytes:
+    r"""Return a message as a line, with the ``\n`` at its end.
+
+    Raises:
+        EncodeError: the body holds what JSON can't say.
+    """
+    try:
+        return _encode({"src": src, "dest": dest, "body": body}) + b"\n"
+    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as exc:
+        raise EncodeError(f"the body of a message to {dest} can't be JSON: {exc}", path="$.body") from exc

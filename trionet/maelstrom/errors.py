@@ -1,0 +1,79 @@
+"""Error replies, ``{"type": "error", "code", "text"}``, as exceptions, in both directions.
+
+The exceptions are trionet's own: the codes below 1000 have one type each (``trionet/errors.py`` lists them), and the
+two families say whether it may have happened. Invariant: an unknown code is indefinite, as Maelstrom has it. Source:
+Maelstrom, ``doc/protocol.md``, "Errors".
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from trionet.errors import (
+    CallTimeout,
+    IndefiniteError,
+    RemoteError,
+    TrionetError,
+    error_from_wire,
+    error_to_wire,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["CustomError", "error_body", "error_from_body"]
+
+_MAX_TEXT_CHARS = 1000
+
+
+class CustomError(IndefiniteError):
+    """An error with a code of the program's own, 1000 or more; whoever gets it can't tell whether it happened.
+
+    Attributes:
+        number: the code.
+    """
+
+    fields = ("number",)
+    number: int
+
+    def __init__(self, text: str = "", *, number: int = 1000) -> None:
+        super().__init__(text, number=number)
+
+
+def error_body(exc: BaseException) -> dict[str, Any]:
+    """Return the body that tells a sender of `exc`, without ``in_reply_to``.
+
+    An error of trionet's has its code; ``trio.TooSlowError`` is a timeout (0), and any other exception a crash (13).
+    """
+    if isinstance(exc, CustomError):
+        return {"type": "error", "code": exc.number, "text": exc.text}
+    if isinstance(exc, trio.TooSlowError):
+        exc = CallTimeout("the time for it is over")
+    error = exc if isinstance(exc, TrionetError) else RemoteError.from_exception(exc)
+    wire = error_to_wire(error)
+    body = {"type": "error", "code": wire["code"], "text": wire["text"][:_MAX_TEXT_CHARS]}
+    if type(error_from_wire(body)) is not type(error):  # a type of trionet's own that the code alone doesn't say
+        body["name"] = wire["name"]
+    return body
+
+
+def error_from_body(body: Mapping[str, Any]) -> TrionetError:
+    """Return the exception that an error reply stands for.
+
+    Returns:
+        The type of its code, such as `KeyDoesNotExist` for 20; `CustomError` for a code that is nobody's;
+        `IndefiniteError` for a reply that is malformed.
+    """
+    code, text = body.get("code"), body.get("text", "")
+    text = text if isinstance(text, str) else str(text)
+    if type(code) is not int:
+        return IndefiniteError(f"an error reply without a code: {text}")
+    name = body.get("name")
+    error = error_from_wire({"code": code, "text": text, "name": name})
+    if type(error) is IndefiniteError and name is None:
+        return CustomError(text, number=code)
+    if isinstance(error, RemoteError):  # Maelstrom's crash says no more than a text
+        error.type_name, error.message, error.traceback = error.type_name or "", error.message or text, ""
+    return error

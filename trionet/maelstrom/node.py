@@ -1,0 +1,387 @@
+"""A Maelstrom node: handlers by message type, and messages to others.
+
+Invariants: handlers begin in the order in which their messages arrived, and run concurrently; none begins before the
+node has been told its name. A handler that raises answers with an error, and leaves the node as it is. Every task of
+the node has ended when `MaelstromNode.serve` returns. There is no state outside of the object, so that a process can
+hold many nodes, under any clock of Trio's.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import logging
+import random
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import outcome
+import trio
+
+from trionet.errors import (
+    ConnectionLost,
+    EncodeError,
+    MalformedRequest,
+    MethodNotFound,
+    NodeUnreachable,
+    PreconditionFailed,
+    TemporarilyUnavailable,
+    TrionetError,
+)
+
+from .envelope import BadLine, Message, decode, encode
+from .errors import error_body, error_from_body
+from .outbox import Outbox
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from trio.abc import ReceiveChannel, SendChannel
+
+    Answer = Mapping[str, Any] | None
+    Handler = Callable[[Message], Answer | Awaitable[Answer]]
+    Hook = Callable[[], Awaitable[object] | object]
+
+__all__ = ["MaelstromNode"]
+
+HandlerT = TypeVar("HandlerT", bound="Handler")
+HookT = TypeVar("HookT", bound="Hook")
+
+_GRACE_S: Final = 1.0
+_MAX_HELD: Final = 100_000
+_JITTER: Final = 0.1
+
+_log = logging.getLogger(__name__)
+
+
+class MaelstromNode:
+    """A node of a Maelstrom network.
+
+    Attributes:
+        id: its name, such as ``"n1"``; empty until it has been initialised.
+        node_ids: the names of all nodes, itself included.
+        topology: whom each node shall regard as its neighbours, once a ``topology`` message has come.
+        random: its source of randomness; seed it to have a run repeated.
+    """
+
+    def __init__(self) -> None:
+        self.id: str = ""
+        self.node_ids: tuple[str, ...] = ()
+        self.topology: dict[str, list[str]] = {}
+        self.random: random.Random = random.Random()
+        self._handlers: dict[str, Handler] = {"topology": self._take_topology}
+        self._hooks: list[Hook] = []
+        self._background: list[Callable[[], Awaitable[object]]] = []
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, tuple[trio.lowlevel.Task, str]] = {}
+        self._held: deque[Message] | None = deque()
+        self._initialised = trio.Event()
+        self._ready: deque[tuple[Handler, Message]] = deque()
+        self._outbox = Outbox()
+        self._handling: trio.Nursery | None = None
+        self._running: trio.Nursery | None = None
+
+    def __repr__(self) -> str:
+        return f"<MaelstromNode {self.id or '(without a name yet)'}>"
+
+    @property
+    def peers(self) -> tuple[str, ...]:
+        """The names of the other nodes."""
+        return tuple(node for node in self.node_ids if node != self.id)
+
+    @property
+    def neighbors(self) -> tuple[str, ...]:
+        """The nodes that the topology has next to this one; all others as long as there is none."""
+        return tuple(self.topology[self.id]) if self.id in self.topology else self.peers
+
+    # ---- what it does
+
+    def on(self, kind: str) -> Callable[[HandlerT], HandlerT]:
+        """Decorate the handler of messages of type `kind`: a function of one `Message`, async or not.
+
+        What it returns is the reply's body, whose type is ``<kind>_ok`` unless it says another; None sends no reply.
+        What it raises is the reply, too: see `error_body`.
+
+        Raises:
+            MalformedRequest: there is one for this type already.
+        """
+        if kind == "init" or (kind in self._handlers and kind != "topology"):
+            raise MalformedRequest(f"there is a handler for {kind!r} already")
+
+        def register(handler: HandlerT) -> HandlerT:
+            self._handlers[kind] = handler
+            return handler
+
+        return register
+
+    def on_init(self, hook: HookT) -> HookT:
+        """Decorate a function, async or not, that runs once the node knows its name, before it says so."""
+        self._hooks.append(hook)
+        return hook
+
+    def background(self, task: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[object]]:
+        """Decorate an async function that runs from the initialisation to the end of the node. An exception ends it."""
+        self._background.append(task)
+        return task
+
+    def every(self, period_s: float) -> Callable[[HookT], HookT]:
+        """Decorate a function, async or not, that is called again and again, `period_s` after its last call ended.
+
+        The pause varies by a tenth, so that the nodes don't keep step.
+        """
+
+        def register(action: HookT) -> HookT:
+            async def repeat() -> None:
+                while True:
+                    await trio.sleep(period_s * self.random.uniform(1 - _JITTER, 1 + _JITTER))
+                    await _finished(action())
+
+            self._background.append(repeat)
+            return action
+
+        return register
+
+    def start_soon(self, function: Callable[..., Awaitable[object]], *args: Any) -> None:
+        """Run an async function as a task of the node, which ends with it. An exception ends the node.
+
+        Raises:
+            TemporarilyUnavailable: the node doesn't run.
+        """
+        if self._running is None:
+            raise TemporarilyUnavailable("the node doesn't run")
+        self._running.start_soon(function, *args)
+
+    # ---- messages
+
+    def send(self, dest: str, body: Mapping[str, Any]) -> None:
+        """Send a message that expects no reply. It is on its way when the running task next waits.
+
+        Raises:
+            EncodeError: the body can't be JSON.
+        """
+        self._outbox.put(encode(self.id, dest, dict(body)))
+
+    def reply(self, message: Message, body: Mapping[str, Any] | None = None) -> None:
+        """Answer `message`; one without a ``msg_id`` expects none, and gets none.
+
+        Args:
+            message: what is answered.
+            body: what to say; its type is ``<type>_ok`` unless it says another.
+
+        Raises:
+            EncodeError: the body can't be JSON.
+        """
+        message.is_answered = True
+        if message.msg_id is not None:
+            whole = {"type": f"{message.type}_ok", **(body or {}), "in_reply_to": message.msg_id}
+            self._outbox.put(encode(self.id, message.src, whole))
+
+    async def rpc(self, dest: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Send a message and return the body of the reply. ``trio.fail_after`` gives it a deadline.
+
+        Raises:
+            DefiniteError: `dest` answers that it has not done it.
+            IndefiniteError: `dest` answers that it may have done it.
+            ConnectionLost: the node's input has ended.
+            EncodeError: the body can't be JSON.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self._handling is None:
+            raise ConnectionLost("the node's input has ended, and no reply can come")
+        msg_id = next(self._numbers)
+        self._outbox.put(encode(self.id, dest, {**body, "msg_id": msg_id}))
+        self._waiting[msg_id] = trio.lowlevel.current_task(), dest
+
+        def forget(_: object) -> trio.lowlevel.Abort:
+            del self._waiting[msg_id]
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        reply: dict[str, Any] | None = await trio.lowlevel.wait_task_rescheduled(forget)
+        if reply is None:
+            raise ConnectionLost("the node's input ended before the reply came")
+        if reply["type"] == "error":
+            raise error_from_body(reply)
+        return reply
+
+    # ---- running
+
+    def run(self) -> None:
+        """Be this process, on standard input and output, until the input ends; see `trionet.maelstrom.run`."""
+        from .running import run
+
+        run(self)
+
+    async def serve(self, lines: ReceiveChannel[bytes], out: SendChannel[bytes]) -> None:
+        r"""Take messages from `lines` and send to `out`, until `lines` ends or `out` is closed.
+
+        Handlers in progress then have a second to finish.
+
+        Args:
+            lines: each item is one or more whole lines.
+            out: is given one or more whole lines at once, each with its ``\n``.
+        """
+        async with trio.open_nursery() as writing:
+            writing.start_soon(self._write, out, writing.cancel_scope)
+            async with trio.open_nursery() as handling:
+                async with trio.open_nursery() as running:
+                    self._handling, self._running = handling, running
+                    await self._read(lines)
+                    running.cancel_scope.cancel()
+                self._end_waiting()
+                handling.cancel_scope.deadline = trio.current_time() + _GRACE_S
+                self._handling = self._running = None
+            with trio.move_on_after(_GRACE_S):
+                await self._outbox.wait_short(0)
+            writing.cancel_scope.cancel()
+
+    async def _write(self, out: SendChannel[bytes], scope: trio.CancelScope) -> None:
+        try:
+            await self._outbox.run(out)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            _log.info("nobody listens any more: %s", exc)
+            scope.cancel()
+
+    async def _read(self, lines: ReceiveChannel[bytes]) -> None:
+        async for chunk in lines:
+            for line in chunk.split(b"\n"):
+                if line and not line.isspace():
+                    self._take_line(line)
+            await self._outbox.wait_short()
+        if self.id:
+            with trio.move_on_after(_GRACE_S):
+                await self._initialised.wait()
+        for message in self._held or ():
+            self._refuse(message, TemporarilyUnavailable("the node has not been initialised"))
+
+    def _end_waiting(self) -> None:
+        for task, _ in self._waiting.values():
+            trio.lowlevel.reschedule(task)
+        self._waiting.clear()
+
+    def _take_line(self, line: bytes) -> None:
+        try:
+            message = decode(line)
+        except BadLine as exc:
+            _log.warning("a bad line is left out: %s", exc)
+            if exc.src is not None and exc.msg_id is not None:
+                body = error_body(MalformedRequest(exc.reason)) | {"in_reply_to": exc.msg_id}
+                self._send_anyway(exc.src, body)
+            return
+        if "in_reply_to" in message.body:
+            self._take_reply(message)
+        elif message.body["type"] == "init":
+            self._take_init(message)
+        elif self._held is None:
+            self._take(message)
+        elif len(self._held) < _MAX_HELD:
+            self._held.append(message)
+        else:
+            self._refuse(message, TemporarilyUnavailable("the node has not been initialised"))
+
+    def _take_reply(self, message: Message) -> None:
+        waiting = self._waiting.get(message.body["in_reply_to"])
+        if waiting is None or waiting[1] != message.src:
+            _log.debug("nobody waits for this reply: %r", message)
+            return
+        del self._waiting[message.body["in_reply_to"]]
+        trio.lowlevel.reschedule(waiting[0], outcome.Value(message.body))
+
+    def _take(self, message: Message) -> None:
+        handler = self._handlers.get(message.body["type"])
+        if message.dest != self.id:
+            self._refuse(message, NodeUnreachable(f"this is {self.id}, not {message.dest:.100}"))
+        elif handler is None:
+            self._refuse(message, MethodNotFound(f"{self.id} knows no messages of type {message.type!r:.100}"))
+        elif self._ready or inspect.iscoroutinefunction(handler):
+            assert self._handling is not None
+            self._ready.append((handler, message))
+            self._handling.start_soon(self._handle_next)
+        else:
+            self._handle(handler, message)
+
+    def _handle(self, handler: Handler, message: Message) -> None:
+        try:
+            answer = handler(message)
+            if inspect.isawaitable(answer):
+                assert self._handling is not None
+                self._handling.start_soon(self._finish, answer, message)
+            elif answer is not None:
+                self.reply(message, answer)
+        except Exception as exc:
+            self._refuse(message, exc)
+
+    async def _handle_next(self) -> None:
+        # Trio starts tasks in any order; taken from here, the messages are handled in theirs.
+        handler, message = self._ready.popleft()
+        try:
+            await self._finish(handler(message), message)
+        except Exception as exc:
+            self._refuse(message, exc)
+
+    async def _finish(self, answer: Answer | Awaitable[Answer], message: Message) -> None:
+        try:
+            body: Answer = await _finished(answer)
+            if body is not None:
+                self.reply(message, body)
+        except Exception as exc:
+            self._refuse(message, exc)
+
+    def _refuse(self, message: Message, exc: Exception) -> None:
+        if isinstance(exc, TrionetError) and not isinstance(exc, EncodeError):
+            _log.info("%r is answered with an error: %s: %s", message, type(exc).__name__, exc)
+        else:
+            _log.error("the handler of %r failed", message, exc_info=exc)
+        if message.msg_id is not None and (not message.is_answered or isinstance(exc, EncodeError)):
+            message.is_answered = True
+            self._send_anyway(message.src, error_body(exc) | {"in_reply_to": message.msg_id})
+
+    def _send_anyway(self, dest: str, body: dict[str, Any]) -> None:
+        try:
+            self._outbox.put(encode(self.id, dest, body))
+        except EncodeError as exc:
+            _log.warning("an error can't be told: %s", exc)
+
+    # ---- what every node answers
+
+    def _take_init(self, message: Message) -> None:
+        name, names = message.body.get("node_id"), message.body.get("node_ids")
+        if not isinstance(name, str) or not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+            self._refuse(message, MalformedRequest("init needs node_id, a text, and node_ids, a list of texts"))
+        elif not self.id:
+            self.id, self.node_ids = name, tuple(names)
+            if self._hooks:
+                assert self._handling is not None
+                self._handling.start_soon(self._prepare, message)
+            else:
+                self._begin(message)
+        elif self.id == name:
+            self.reply(message)
+        else:
+            self._refuse(message, PreconditionFailed(f"this is {self.id} already"))
+
+    async def _prepare(self, message: Message) -> None:
+        for hook in self._hooks:
+            await _finished(hook())
+        if self._running is not None:
+            self._begin(message)
+
+    def _begin(self, message: Message) -> None:
+        self._initialised.set()
+        self.reply(message)
+        assert self._running is not None
+        for task in self._background:
+            self._running.start_soon(task)
+        held, self._held = self._held or (), None
+        for each in held:
+            self._take(each)
+
+    def _take_topology(self, message: Message) -> Mapping[str, Any]:
+        topology = message.body.get("topology")
+        if not isinstance(topology, dict) or not all(isinstance(near, list) for near in topology.values()):
+            raise MalformedRequest("topology needs a topology: a list of neighbours for each node")
+        self.topology = topology
+        return {}
+
+
+async def _finished(result: Any) -> Any:
+    return await result if inspect.isawaitable(result) else result

@@ -1,0 +1,47 @@
+"""A node as a process of its own."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+import trio
+
+if TYPE_CHECKING:
+    from .node import MaelstromNode
+
+__all__ = ["run"]
+
+
+def run(node: MaelstromNode, *, log_level: int = logging.INFO) -> None:
+    """Be `node` on standard input and output until the input ends; then return.
+
+    From here on nothing but messages reaches standard output: what the program prints goes to standard error, as does
+    the log, unless the program has set up logging itself. Ctrl-C ends the process with status 130.
+
+    Args:
+        node: what to run; once.
+        log_level: what is logged.
+    """
+    from .stdio import open_stdio
+
+    lines, out = open_stdio()
+    logging.basicConfig(level=log_level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+
+    async def serve() -> None:
+        async with lines, out:
+            await node.serve(lines, out)
+
+    try:
+        trio.run(serve)
+    except KeyboardInterrupt:
+        _leave()
+    except BaseExceptionGroup as exc:
+        if exc.split(KeyboardInterrupt)[1] is None:
+            _leave()
+        raise
+
+
+def _leave() -> NoReturn:
+    sys.exit(130)

@@ -62,7 +62,8 @@ class Ring(Generic[Element]):
             self._move(self._next, place)
             place = self._next
         last = len(self._elements) - 1
-        self._move(last, place)
+        if place != last:
+            self._move(last, place)
         self._elements.pop()
         element.place = -1
 

@@ -17,8 +17,10 @@ import trio
 
 from .bulk import run_bulk
 from .calls import PEERS, run_calls
+from .cluster import run_cluster
 from .facts import machine, versions
 from .fanout import run_fanout
+from .gossip import run_gossip
 from .links import run_links
 from .settings import Settings
 from .spawn import run_spawn
@@ -34,6 +36,8 @@ _BENCHMARKS: dict[str, Callable[[Settings], Awaitable[Result]]] = {
     "links": run_links,
     "bulk": run_bulk,
     "spawn": run_spawn,
+    "gossip": run_gossip,
+    "cluster": run_cluster,
 }
 
 
@@ -49,6 +53,7 @@ def _parsed(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--nodes", type=int, metavar="N", help="nodes of the fan-out (default 100)")
     parser.add_argument("--links", type=int, metavar="N", help="links to one node (default 1000)")
     parser.add_argument("--bulk-mb", type=int, metavar="N", help="megabytes beside small calls (default 100)")
+    parser.add_argument("--seeds", type=int, metavar="N", help="runs of each simulation of gossip (default 1000)")
     options = parser.parse_args(argv)
     if options.peers and (unknown := set(options.peers.split(",")) - PEERS.keys()):
         parser.error(f"there is no peer {sorted(unknown)[0]!r}; there are {', '.join(PEERS)}")
@@ -64,6 +69,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         nodes=options.nodes or (20 if quick else 100),
         links=options.links or (100 if quick else 1000),
         bulk_mb=options.bulk_mb or (20 if quick else 100),
+        seeds=max(1, options.seeds or (10 if quick else 1000)),
         may_install=not options.no_install,
     )
 

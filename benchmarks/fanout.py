@@ -19,7 +19,7 @@ from .workers import WorkerFailed, open_worker, python_worker
 if TYPE_CHECKING:
     from .settings import Settings
 
-__all__ = ["run_fanout"]
+__all__ = ["command_of", "run_fanout"]
 
 _TIMES: Final = 30
 _FLEET_START_S: Final = 300.0
@@ -27,7 +27,8 @@ _LIMIT_S: Final = 180.0
 _TITLES: Final = {"link": "trionet, link", "reference": PACKAGE}
 
 
-def _command(peer: str, what: str, options: dict[str, Any]) -> list[str]:
+def command_of(peer: str, what: str, options: dict[str, Any]) -> list[str]:
+    """Return the command of a worker of ours or the reference."""
     if peer == "reference":
         return ["node", str(script(what)), msgspec.json.encode(options).decode()]
     return python_worker(f"peers.{what}", "run", options)
@@ -49,7 +50,7 @@ async def run_fanout(settings: Settings) -> Result:
                 if peer == "reference":
                     settings.versions[PACKAGE] = await install_npm(PACKAGE, may_install=settings.may_install)
                 settings.say(f"fanout: starting {settings.nodes} nodes of {_TITLES[peer]}")
-                command = _command(peer, "fleet", {"count": settings.nodes})
+                command = command_of(peer, "fleet", {"count": settings.nodes})
                 fleet = await stack.enter_async_context(
                     open_worker(f"the fleet of {_TITLES[peer]}", command, env=env, start_s=_FLEET_START_S)
                 )
@@ -69,7 +70,7 @@ async def run_fanout(settings: Settings) -> Result:
 async def _measure(peer: str, nodes: list[Any], result: Result) -> None:
     seconds: list[float] = []
     try:
-        command = _command(peer, "fan", {"nodes": nodes})
+        command = command_of(peer, "fan", {"nodes": nodes})
         async with open_worker(f"the caller of {_TITLES[peer]}", command, env=NODE_ENVIRONMENT) as caller:
             seconds = (await caller.ask("fan_out", times=_TIMES + 1, limit_s=_LIMIT_S))["seconds"]
     except WorkerFailed as exc:

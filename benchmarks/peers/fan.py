@@ -16,7 +16,7 @@ async def main(nodes: list[dict[str, Any]]) -> None:
     """Be the caller."""
     remote = trionet.Remote(service="echo", method="plain")
     async with trionet.open_node() as node:
-        await node.local.groups.put("fleet", nodes)
+        await node.local.groups.put("fleet", [trionet.NodeAddress.of(one) for one in nodes])
         send = node.group("fleet").comm.send
 
         async def fan_out(command: Answer) -> Answer:

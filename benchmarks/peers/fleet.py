@@ -10,6 +10,8 @@ import gc
 import os
 import signal
 import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TextIO
 
 import trio
 
@@ -20,17 +22,28 @@ from benchmarks.peers.link import Echo
 _END_S = 4.0
 
 
-async def _serve(alive: int, report: int) -> None:
-    async with trionet.open_node() as node, trio.lowlevel.FdStream(alive) as until:
+Serve = Callable[[int, int, int | None], Awaitable[None]]
+"""Runs one node: given what to read until its end, where to write its port, and the first node's port."""
+
+
+async def _serve(alive: int, report: int, first_port: int | None) -> None:
+    del first_port
+    async with trionet.open_node() as node:
         await node.local.routes.put(Echo(), "echo")
-        os.write(report, f"{node.address.port}\n".encode())  # shorter than PIPE_BUF: lines don't mix
+        await serve_until_closed(node, alive, report)
+
+
+async def serve_until_closed(node: trionet.Node, alive: int, report: int) -> None:
+    """Tell a node's port, and stop it when the first process ends."""
+    async with trio.lowlevel.FdStream(alive) as until:
+        os.write(report, f"{node.address.port} {os.getpid()}\n".encode())  # shorter than PIPE_BUF: lines don't mix
         os.close(report)
         await until.receive_some(1)
         node.stop()
         await trio.sleep_forever()
 
 
-def _fork(alive: tuple[int, int], report: tuple[int, int]) -> int:
+def _fork(serve: Serve, alive: tuple[int, int], report: tuple[int, int], first_port: int | None) -> int:
     pid = os.fork()
     if pid:
         return pid
@@ -38,28 +51,35 @@ def _fork(alive: tuple[int, int], report: tuple[int, int]) -> int:
     try:
         os.close(alive[1])
         os.close(report[0])
-        trio.run(_serve, alive[0], report[1])
+        trio.run(serve, alive[0], report[1], first_port)
         status = 0
     finally:
         os._exit(status)
 
 
-def main(count: int) -> None:
-    """Fork `count` nodes, tell their addresses, and end them in the end."""
+def main(count: int, serve: Serve = _serve) -> None:
+    """Fork `count` nodes, the first one before the others, tell their addresses, and end them in the end."""
     gc.freeze()
     alive, report = os.pipe(), os.pipe()
-    pids = [_fork(alive, report) for _ in range(count)]
-    os.close(alive[0])
-    os.close(report[1])
+    pids = [_fork(serve, alive, report, None)]
+    lines = open(report[0], encoding="ascii", closefd=False)  # noqa: SIM115  it lives as long as the process
     try:
-        with open(report[0], encoding="ascii") as lines:
-            ports = [int(line) for line in lines]
-        if len(ports) != count:
-            raise RuntimeError(f"only {len(ports)} of {count} nodes have started")
-        answer_in_threads(nodes=[{"ip": "127.0.0.1", "port": port} for port in ports])
+        found = [_read(lines)]
+        pids += [_fork(serve, alive, report, found[0]["port"]) for _ in range(count - 1)]
+        os.close(alive[0])
+        os.close(report[1])
+        found += [_read(lines) for _ in range(count - 1)]
+        answer_in_threads(nodes=found)
     finally:
         os.close(alive[1])
         _await(pids)
+
+
+def _read(lines: TextIO) -> dict[str, Any]:
+    words = lines.readline().split()
+    if not words:
+        raise RuntimeError("a node did not start")
+    return {"ip": "127.0.0.1", "port": int(words[0]), "pid": int(words[1])}
 
 
 def _await(pids: list[int]) -> None:

@@ -38,10 +38,20 @@ const now = () => Number(process.hrtime.bigint()) / 1e9;
 function startNode(started) {
   const distribution = require('@brown-ds/distribution')({ip: '127.0.0.1', port: 0});
   const service = {plain: (value, reply) => reply(null, value)};
+  const heard = [];
+  const tally = {
+    note: (reply) => reply(null, heard.push(now())),
+    heard: (reply) => reply(null, heard.splice(0)),
+  };
   distribution.node.start(() => {
     distribution.local.routes.put(service, 'echo', (error) => {
       if (error) throw error;
-      started(distribution, distribution.node.server.address().port);
+      distribution.local.routes.put(tally, 'tally', (error) => {
+        if (error) throw error;
+        const {port} = distribution.node.server.address();
+        distribution.node.config.port = port; // gossip calls itself there
+        started(distribution, port);
+      });
     });
   });
 }

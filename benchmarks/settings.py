@@ -19,6 +19,7 @@ class Settings(msgspec.Struct):
         nodes: how many node processes for a fan-out.
         links: how many links to one node.
         bulk_mb: how many megabytes flow beside small calls.
+        seeds: how many runs of each simulation.
         may_install: whether what is missing may be installed.
         versions: of the peers, as they become known.
     """
@@ -29,6 +30,7 @@ class Settings(msgspec.Struct):
     nodes: int = 100
     links: int = 1000
     bulk_mb: int = 100
+    seeds: int = 1000
     may_install: bool = True
     versions: dict[str, str] = {}
 

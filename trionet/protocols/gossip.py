@@ -10,8 +10,9 @@ Invariants:
 
 Three parts, in the order in which a rumor meets them. *Push* for speed (`push`): at once to a few members. *Lazy push*
 for what push missed: for some intervals each holder tells a few members the ids, 12 bytes each, of what came lately,
-and who lacks one pulls it (`pulls`). *Anti-entropy* for certainty: at a low rate, and only while it holds something, a
-node compares with one member; so a group in which nothing is said costs next to nothing.
+and who lacks one pulls it (`pulls`). *Anti-entropy* for certainty: at a rate that falls after the last news to a low
+one, and only while it holds something, a node compares with one member; so a group in which nothing is said costs next
+to nothing.
 
 A rumor for a group that this node doesn't know is dropped and counted; it isn't in the record then, so that
 anti-entropy brings it if the group becomes known while the rumor lives.
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Gossip", "Sent"]
 
-_SILENT_EVERY: Final = 8
+_SILENT_EVERY: Final = 4
 _SMALLEST_BYTES: Final = 64
 
 
@@ -124,6 +125,7 @@ class Gossip:
         self._flush_at = math.inf
         self._lazy_at = math.inf
         self._compare_at = math.inf
+        self._pace_s = settings.compare_interval_s
         self._comparisons = 0
         self._next_deadline = math.inf
         self._spoke_at = -math.inf
@@ -326,9 +328,10 @@ class Gossip:
                 group.push.sent(to, now)
         self._spoke_at = now
         if self._lazy_at == math.inf:
-            self._wake(lazy=now + self._settings.interval_s * (0.5 + 0.5 * self._random.random()))
-        if self._compare_at == math.inf:
-            self._wake(compare=now + self._settings.compare_interval_s * self._random.random())
+            self._wake(lazy=now + self._settings.interval_s * (0.3 + 0.5 * self._random.random()))
+        if self._pace_s > 2 * self._settings.interval_s:
+            self._pace_s = 2 * self._settings.interval_s
+            self._wake(compare=now + self._pace_s * (1.0 + self._random.random()))
         return effects
 
     def _enqueue(self, held: Held, step: Step, now: float) -> None:
@@ -438,7 +441,8 @@ class Gossip:
                 summary = anti_entropy.summary(group, self._settings.settle_s, now)
                 effects += [Send(to, summary) for to in group.push.neighbours(group, 1, now)]
         self._comparisons += 1
-        self._compare_at = now + self._settings.compare_interval_s * (0.75 + 0.5 * self._random.random())
+        self._compare_at = now + self._pace_s * (0.75 + 0.5 * self._random.random())
+        self._pace_s = min(2 * self._pace_s, self._settings.compare_interval_s)
         return effects
 
     def _take_summary(self, source: str, message: Summary, now: float) -> list[Effect]:

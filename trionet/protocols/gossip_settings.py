@@ -26,8 +26,9 @@ class GossipSettings(msgspec.Struct, frozen=True, kw_only=True):
         grace_s: how long after an announcement the payload may still come by itself, before it is pulled; some one-way
             latencies, and less than `interval_s`.
         pull_timeout_s: how long the first answer to a pull is waited for; a few round trips.
-        compare_interval_s: between two comparisons of all that is held with one member; what push and lazy push missed
-            takes this long, and a late joiner's first rumors too. Sane: 1 to 60.
+        compare_interval_s: between two comparisons of all that is held with one member, at rest; after news it begins
+            with 2 x `interval_s` and doubles. What all else missed, a partition for one, takes some of these. Sane: 1
+            to 60.
         settle_s: what came or ends within this time isn't compared; longer than most rumors take to all members.
         retention_s: how old a rumor may become; a late joiner gets what is younger. Sane: 10 to 3600.
         most_seen: ids in the record, for all groups.
@@ -40,7 +41,7 @@ class GossipSettings(msgspec.Struct, frozen=True, kw_only=True):
     nodes: _Count = 3
     rounds: _Count = 4
     grace_s: float = 0.02
-    pull_timeout_s: _Seconds = 0.1
+    pull_timeout_s: _Seconds = 0.06
     compare_interval_s: _Seconds = 2.0
     settle_s: _Seconds = 1.0
     retention_s: _Seconds = 60.0
@@ -57,7 +58,7 @@ def settings_for(profile: Profile) -> GossipSettings:
         interval_s=interval_s,
         nodes=profile.gossip_nodes,
         grace_s=interval_s / 10,
-        pull_timeout_s=interval_s / 2,
+        pull_timeout_s=0.3 * interval_s,
         compare_interval_s=10 * interval_s,
         settle_s=5 * interval_s,
     )

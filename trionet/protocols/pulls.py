@@ -14,16 +14,18 @@ from typing import Final
 
 __all__ = ["Pulls", "patience_s"]
 
-_MOST_TRIES: Final = 9
+_FAST_TRIES: Final = 6
+_MOST_TRIES: Final = 14
 _MOST_SOURCES: Final = 8
 
 
 def patience_s(tries: int, timeout_s: float) -> float:
-    """Return how long the answer to try number `tries`, from 1, is waited for: doubled after every second try.
+    """Return how long the answer to try number `tries`, from 1, is waited for.
 
-    So two losses in a row cost little, and a payload that takes long to come isn't asked for many times.
+    Six times the same, so that losses cost little; then doubled after every second try, so that a payload that takes
+    long to come isn't asked for many times.
     """
-    return timeout_s * (1 << (tries - 1) // 2)
+    return timeout_s * (1 << max(0, tries - _FAST_TRIES + 1) // 2)
 
 
 class _Wanted:

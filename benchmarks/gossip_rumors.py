@@ -1,0 +1,205 @@
+"""Rumors in virtual time: how many they reach, how soon, and at what price.
+
+Each run is one seed of a simulated cluster with full membership and no probing; one rumor is sent by one member, and
+the run ends when all live members have it, or when the rumor's time to live is over. Seeds run
+in processes in parallel.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import multiprocessing
+import os
+import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from trionet.protocols.gossip import Gossip
+from trionet.protocols.gossip_messages import Delivered
+from trionet.protocols.stack import Stack
+from trionet.simulation.heap import Cluster
+
+from .results import Must, median, percentile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from trionet.protocols.gossip_settings import GossipSettings
+
+    from .results import Result
+
+__all__ = ["RUMOR_COLUMNS", "RumorCluster", "RumorRun", "add_rumor_rows", "rumor_run"]
+
+RUMOR_COLUMNS: Final = ["rumor", "loss", "seeds", "reached all", "99% s median", "worst", "all s median", "worst",
+                        "copies", "messages"]  # fmt: skip
+
+_GID: Final = "g"
+_WARM_S: Final = 1.0
+_PAYLOAD: Final = b"x" * 100
+_SECONDS_TO_99: Final = {
+    (100, 0.0): 0.5,
+    (1_000, 0.0): 0.6,
+    (10_000, 0.0): 0.8,
+    (100, 0.25): 0.8,
+    (1_000, 0.25): 1.0,
+    (10_000, 0.25): 1.2,
+}
+_SIZES: Final = (10, 100, 1_000, 10_000)
+_LOSSES: Final = (0.0, 0.1, 0.25, 0.3)
+
+
+class RumorRun(msgspec.Struct, frozen=True):
+    """What one run found.
+
+    Attributes:
+        reached: how many members have the rumor.
+        deliveries: how often it was delivered in all.
+        to_99_s, to_all_s: after how long 99 % and all had it; infinite if never.
+        copies: payload copies received, per member.
+        messages: packets sent for it, per member, until the end of the run.
+        per_s: packets simulated per second of processor time.
+    """
+
+    reached: int
+    deliveries: int
+    to_99_s: float
+    to_all_s: float
+    copies: float
+    messages: float
+    per_s: float
+
+
+class RumorCluster:
+    """Gossip cores, all in one group, and a record of what was delivered.
+
+    Attributes:
+        cluster: the virtual network.
+        names: of all members.
+        cores: the protocol of each.
+        deliveries: for each rumor id, when and to whom it was delivered.
+    """
+
+    def __init__(
+        self, seed: int, size: int, *, settings: GossipSettings | None = None, gids: Sequence[str] = (_GID,), **how: Any
+    ) -> None:
+        """Make a cluster; `how` is for `Cluster`."""
+        self.cluster = Cluster(seed, **how)
+        self.cluster.on_event = self._on_event
+        self.names: tuple[str, ...] = tuple(f"n{number}" for number in range(size))
+        self.cores: dict[str, Gossip] = {}
+        self.deliveries: dict[bytes, list[tuple[float, str]]] = {}
+        for name in self.names:
+            self.add(name, gids, settings)
+
+    def add(self, name: str, gids: Sequence[str], settings: GossipSettings | None = None) -> None:
+        """Add a node that is, or becomes, a member of these groups."""
+        core = self.cores[name] = Gossip(name, self.cluster.random_for(name), settings)
+        for gid in gids:
+            core.set_group(gid, self.names, now=self.cluster.now, is_member=True)
+        self.cluster.add(name, Stack(name, [core], is_encoding=False))
+
+    def send(self, name: str, gid: str = _GID, payload: bytes = _PAYLOAD) -> bytes:
+        """Start a rumor; return its id."""
+        ids: list[bytes] = []
+
+        def action(stack: Stack, now: float) -> list[Any]:
+            sent = self.cores[name].send(gid, payload, now)
+            ids.append(sent.id)
+            self.deliveries[sent.id] = []
+            return stack.packets(sent.effects, now)
+
+        self.cluster.act(name, action)
+        return ids[0]
+
+    def reached(self, rumor_id: bytes) -> int:
+        """Return how many different members have had a rumor delivered."""
+        return len({name for _, name in self.deliveries[rumor_id]})
+
+    def copies(self) -> int:
+        """Return how many payload copies have been received."""
+        counted = [core.counts for core in self.cores.values()]
+        return sum(counts.delivered + counts.duplicates - counts.sent for counts in counted)
+
+    def _on_event(self, at: float, name: str, event: Any) -> None:
+        if isinstance(event, Delivered):
+            self.deliveries[event.id].append((at, name))
+
+
+def rumor_run(seed: int, *, size: int, loss: float, rest_s: float = 0.0) -> RumorRun:
+    """Simulate one rumor, and `rest_s` after it has reached all."""
+    gc.collect()
+    gc.disable()  # a run makes no garbage in cycles, and a collector that looks at 100,000 events takes half the time
+    rumors = RumorCluster(seed, size, loss=loss)
+    cluster = rumors.cluster
+    cluster.run(_WARM_S)
+    sent, began, before = cluster.sent, cluster.now, time.process_time()
+    rumor_id = rumors.send(rumors.names[0])
+    delivered = rumors.deliveries[rumor_id]
+    cluster.run(began + 60.0, while_=lambda: len(delivered) < size)
+    if rest_s:
+        cluster.run(cluster.now + rest_s)
+    spent = time.process_time() - before
+    times = sorted(at - began for at, _ in delivered)
+    return RumorRun(
+        reached=rumors.reached(rumor_id),
+        deliveries=len(delivered),
+        to_99_s=times[math.ceil(0.99 * size) - 1] if len(times) >= 0.99 * size else math.inf,
+        to_all_s=times[size - 1] if len(times) >= size else math.inf,
+        copies=rumors.copies() / size,
+        messages=(cluster.sent - sent) / size,
+        per_s=(cluster.sent - sent) / spent,
+    )
+
+
+def _lowered() -> None:
+    os.nice(5)
+
+
+def add_rumor_rows(
+    result: Result,
+    seeds: int,
+    say: Callable[[str], None],
+    *,
+    sizes: Sequence[int] = _SIZES,
+    losses: Sequence[float] = _LOSSES,
+) -> None:
+    """Add a row for each size and loss: `seeds` runs each, a tenth of that for 10,000 members."""
+    context = multiprocessing.get_context("forkserver")
+    with ProcessPoolExecutor(os.cpu_count(), context, initializer=_lowered) as pool:
+        for size in sizes:
+            count = seeds if size < 10_000 else max(1, seeds // 10)
+            for loss in losses:
+                say(f"gossip: {count} rumors to {size:,} members, {loss:.0%} loss")
+                run = partial(rumor_run, size=size, loss=loss, rest_s=1.0 if loss == 0 else 0.0)
+                runs = list(pool.map(run, range(count), chunksize=max(1, min(20, count // 16))))
+                _add_row(result, size, loss, runs)
+
+
+def _add_row(result: Result, size: int, loss: float, runs: list[RumorRun]) -> None:
+    whole = sum(run.reached == run.deliveries == size for run in runs)
+    to_99, to_all = [run.to_99_s for run in runs], [run.to_all_s for run in runs]
+    copies = median([run.copies for run in runs])
+    what = f"{size:,} members, {loss:.0%} loss"
+    result.rows.append([
+        f"{size:,}", f"{loss:.0%}", len(runs), whole, median(to_99), max(to_99), median(to_all), max(to_all), copies,
+        median([run.messages for run in runs]),
+    ])  # fmt: skip
+    for measure, found in (("to_99_s", to_99), ("to_all_s", to_all), ("copies", [run.copies for run in runs])):
+        result.samples.setdefault(measure, {})[what] = list(found)
+    if loss != 0.25:
+        share = whole / len(runs)
+        result.musts.append(Must(f"{what}: seeds that reached all", 1.0, at_least=True, measured=share, unit="of them"))
+    if (size, loss) in _SECONDS_TO_99:
+        limit = _SECONDS_TO_99[size, loss]
+        worst = percentile(to_99, 0.99)
+        result.musts.append(
+            Must(f"{what}: 99 % reached in 99 % of the seeds", limit, at_least=False, measured=worst, unit="s")
+        )
+    if (size, loss) == (1_000, 0.0):
+        result.musts.append(Must(f"{what}: copies per member", 4.0, at_least=False, measured=copies, unit="copies"))
+        best = max(run.per_s for run in runs)
+        result.musts.append(Must("heap, fastest seed", 100_000, at_least=True, measured=best, unit="messages/s"))

@@ -1,4 +1,4 @@
-"""Membership in simulation: how soon failures are known, how often they are false, how partitions heal, what rest costs.
+"""Membership in simulation: how soon failures are known, how often falsely, how partitions heal, what rest costs.
 
 Each row is a plain function of a seed that returns figures; the same seed gives the same figures. LAN profile, one-way
 latency exponential with a mean of 10 ms, and nothing but datagrams for finding failures.
@@ -6,14 +6,20 @@ latency exponential with a mean of 10 ms, and nothing but datagrams for finding 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from trionet.profiles import LAN
 from trionet.protocols.stack import Stack
-from trionet.protocols.statements import State
 from trionet.protocols.swim import Swim
 from trionet.protocols.swim_events import MemberChange, MemberChanged
 from trionet.simulation.heap import Cluster
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trionet.protocols.effects import Effect
 
 __all__ = [
     "Figures",
@@ -46,7 +52,7 @@ class _Run:
         self.told: list[tuple[float, str, MemberChanged]] = []
         for name in self.names:
             random = self.cluster.random_for(name)
-            self.swims[name] = Swim(name, LAN, random, 0.0, life=random.getrandbits(64))
+            self.swims[name] = Swim(name, LAN, random, 0.0, life=random.getrandbits(64), is_falling_back=False)
         if is_known:
             own = [swim.own for swim in self.swims.values()]
             for swim in self.swims.values():
@@ -58,6 +64,11 @@ class _Run:
     def _on_event(self, time: float, at: str, event: object) -> None:
         if isinstance(event, MemberChanged):
             self.told.append((time, at, event))
+
+    def act(self, name: str, action: Callable[[Swim, float], list[Effect]]) -> None:
+        """Have a member do something now."""
+        swim = self.swims[name]
+        self.cluster.act(name, lambda stack, now: stack.packets(action(swim, now), now))
 
     def is_whole(self, count: int) -> bool:
         """Whether all see `count` members, and the same."""
@@ -89,7 +100,6 @@ def detection_s(seed: int, count: int = 100, loss: float = 0.0, limit_s: float =
     def on_event(_time: float, at: str, event: object) -> None:
         if isinstance(event, MemberChanged) and event.member.name == victim and event.change is MemberChange.FAILED:
             unaware.discard(at)
-        run.told.append((_time, at, event))
 
     cluster.on_event = on_event
     cluster.run(began + limit_s, while_=lambda: bool(unaware))
@@ -104,7 +114,7 @@ def false_failures_under_loss(seed: int, count: int = 100, minutes: float = 30.0
 
 
 def false_failures_under_stalls(seed: int, stalled: int, count: int = 100, minutes: float = 10.0) -> int:
-    """Return how many healthy members were ever said to have failed, while `stalled` others stall for 5 to 20 s each."""
+    """Return how many healthy members were ever said to have failed, while `stalled` others stall for 5 to 20 s."""
     run = _Run(seed, count)
     cluster = run.cluster
     random = cluster.random_for("stalls")
@@ -122,7 +132,7 @@ def false_failures_under_stalls(seed: int, stalled: int, count: int = 100, minut
 
 
 def healing_s(seed: int, length_s: float, alone: int, count: int = 100, limit_s: float = 300.0) -> float:
-    """Return how many seconds after the end of a partition all see all: `alone` members were cut off from the others."""
+    """Return how many seconds after a partition, of `alone` members from the others, all see all."""
     run = _Run(seed, count)
     cluster = run.cluster
     cluster.run(2.0)
@@ -138,8 +148,7 @@ def starting_s(seed: int, count: int = 100, limit_s: float = 120.0) -> float:
     """Return how many seconds it takes until all see all, when all start at once and know one seed."""
     run = _Run(seed, count, is_known=False)
     for name in run.names[1:]:
-        swim = run.swims[name]
-        run.cluster.act(name, lambda stack, now, swim=swim: stack.packets(swim.join(run.names[:1], now), now))
+        run.act(name, lambda swim, now: swim.join(run.names[:1], now))
     return run.wait_whole(limit_s)
 
 
@@ -150,8 +159,7 @@ def leaving_s(seed: int, count: int = 100, limit_s: float = 120.0) -> tuple[floa
     cluster.run(5.0)
     began = cluster.now
     for name in run.names:
-        swim = run.swims[name]
-        cluster.act(name, lambda stack, now, swim=swim: stack.packets(swim.leave(now), now))
+        run.act(name, lambda swim, now: swim.leave(now))
     cluster.run(began + limit_s, while_=lambda: not all(swim.is_left for swim in run.swims.values()))
     return cluster.now - began, len(run.failures())
 

@@ -222,6 +222,8 @@ class Prober:
         elif probe.step == _DIRECT_TRIES:
             self._ask(probe)
             self._ask_others(probe)
+            if context.is_falling_back:
+                context.send_reliably(probe.member.name, Ping(probe.seq, is_reliable=True))
             again = probe.ends_at
         else:
             self._fail(probe)

@@ -65,6 +65,7 @@ class Swim:
         incarnation: int = 0,
         tags: Mapping[str, str] | None = None,
         bounds: Bounds | None = None,
+        is_falling_back: bool = True,
     ) -> None:
         """Begin alone.
 
@@ -77,6 +78,8 @@ class Swim:
             incarnation: a first guess, better higher than any of a previous life, but that need not be.
             tags: what this node says about itself.
             bounds: how much to remember.
+            is_falling_back: whether a member whose datagrams don't come through is asked by a connection, too, before
+                it is suspected.
 
         Raises:
             ValueError: the name is too long, a number is out of range, or the tags are too long.
@@ -85,7 +88,7 @@ class Swim:
         if not is_sane(own):
             raise ValueError(f"no statement about a member can be {own}")
         self.me = me
-        self._context = context = Context(own, profile, random, now, bounds or Bounds())
+        self._context = context = Context(own, profile, random, now, bounds or Bounds(), is_falling_back)
         self._suspecting = Suspecting(context, self._believe)
         self._prober = Prober(context, self._suspecting.accuse)
         self._suspecting.attach(self._prober)
@@ -254,7 +257,8 @@ class Swim:
         member = context.members.get(source)
         if member is not None and member.statement.state:  # not ALIVE: it should object
             context.send(source, member.statement)
-        context.effects.append(Send(source, Ack(message.seq, context.members.digest.total)))
+        ack = Ack(message.seq, context.members.digest.total)
+        context.effects.append(Send(source, ack, message.is_reliable))
 
     def _take_ack(self, source: str, message: Ack) -> None:
         if self._prober.acked(source, message.seq) or self._suspecting.was_asked(source, message.seq):

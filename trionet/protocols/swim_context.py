@@ -77,7 +77,7 @@ class Context:
 
     Attributes:
         me: this node's name.
-        profile, bounds, random: as given.
+        profile, bounds, random, is_falling_back: as given.
         now: the time of the call from outside.
         own: what this node says about itself.
         effects: what is to be returned to the caller.
@@ -85,13 +85,16 @@ class Context:
         is_leaving: whether `own` is LEFT.
     """
 
-    def __init__(self, own: Statement, profile: Profile, random: Random, now: float, bounds: Bounds) -> None:
+    def __init__(
+        self, own: Statement, profile: Profile, random: Random, now: float, bounds: Bounds, is_falling_back: bool
+    ) -> None:
         self.me: str = own.name
         self.profile = profile
         self.bounds = bounds
         self.random = random
         self.now: float = now
         self.own = own
+        self.is_falling_back: bool = is_falling_back
         self.effects: list[Effect] = []
         self.timers = Timers()
         self.awareness = Awareness()

@@ -16,9 +16,10 @@ __all__ = ["SWIM_MESSAGES", "Ack", "IndirectAck", "Nack", "News", "Ping", "PingR
 
 
 class Ping(Message, frozen=True, gc=False, tag="ping"):
-    """Are you there? Answered by `Ack`."""
+    """Are you there? Answered by `Ack`, and reliably if asked so."""
 
     seq: int
+    is_reliable: bool = False
 
 
 class Ack(Message, frozen=True, gc=False, tag="ack"):

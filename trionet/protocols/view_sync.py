@@ -159,7 +159,7 @@ class ViewSync:
 
     def _ask(self, source: str) -> None:
         self._note(source)
-        self._context.send(source, SyncDigest(tuple(self._context.members.digest.buckets)))
+        self._context.send_reliably(source, SyncDigest(tuple(self._context.members.digest.buckets)))
 
     def _note(self, source: str) -> None:
         """Remember, for a while, that `source` may tell something."""

@@ -13,6 +13,7 @@ import msgspec
 from trionet.profiles import LAN
 from trionet.protocols.stack import Stack
 from trionet.protocols.swim import Swim
+from trionet.protocols.swim_context import SwimOptions
 from trionet.protocols.swim_events import MemberChange, MemberChanged
 from trionet.simulation.heap import Cluster
 
@@ -31,6 +32,9 @@ __all__ = [
     "rest_figures",
     "starting_s",
 ]
+
+
+_DATAGRAMS_ONLY = SwimOptions(is_falling_back=False)
 
 
 class Figures(msgspec.Struct, frozen=True):
@@ -52,7 +56,7 @@ class _Run:
         self.told: list[tuple[float, str, MemberChanged]] = []
         for name in self.names:
             random = self.cluster.random_for(name)
-            self.swims[name] = Swim(name, LAN, random, 0.0, life=random.getrandbits(64), is_falling_back=False)
+            self.swims[name] = Swim(name, LAN, random, 0.0, life=random.getrandbits(64), options=_DATAGRAMS_ONLY)
         if is_known:
             own = [swim.own for swim in self.swims.values()]
             for swim in self.swims.values():

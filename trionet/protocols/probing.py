@@ -170,7 +170,7 @@ class Prober:
         """Ask a member for `source`."""
         context = self._context
         target = context.members.get(request.target)
-        is_refused = len(self._relays) >= context.bounds.relays or request.target == context.me
+        is_refused = len(self._relays) >= context.options.relays or request.target == context.me
         if target is None or not target.is_present or is_refused:
             context.send(source, Nack(request.seq))
             return
@@ -222,7 +222,7 @@ class Prober:
         elif probe.step == _DIRECT_TRIES:
             self._ask(probe)
             self._ask_others(probe)
-            if context.is_falling_back:
+            if context.options.is_falling_back:
                 context.send_reliably(probe.member.name, Ping(probe.seq, is_reliable=True))
             again = probe.ends_at
         else:

@@ -21,8 +21,8 @@ from .effects import Message, Notify, Send
 from .probing import Prober
 from .statements import MOST_INCARNATION, MOST_TAGS_BYTES, State, Statement, encoded_bytes, is_sane, merged, supersedes
 from .suspecting import Suspecting
-from .swim_context import Bounds, Context, SwimCounts
-from .swim_events import LeaveCompleted, MemberChange, MemberChanged, MemberInfo
+from .swim_context import Context, SwimCounts, SwimOptions
+from .swim_events import LeaveCompleted, MemberInfo, changes
 from .swim_messages import SWIM_MESSAGES, Ack, IndirectAck, Nack, News, Ping, PingReq, Sync, SyncDigest
 from .view_sync import ViewSync
 
@@ -64,8 +64,7 @@ class Swim:
         life: int,
         incarnation: int = 0,
         tags: Mapping[str, str] | None = None,
-        bounds: Bounds | None = None,
-        is_falling_back: bool = True,
+        options: SwimOptions | None = None,
     ) -> None:
         """Begin alone.
 
@@ -77,9 +76,7 @@ class Swim:
             life: 64 bits drawn for this start.
             incarnation: a first guess, better higher than any of a previous life, but that need not be.
             tags: what this node says about itself.
-            bounds: how much to remember.
-            is_falling_back: whether a member whose datagrams don't come through is asked by a connection, too, before
-                it is suspected.
+            options: how much to remember, and the like.
 
         Raises:
             ValueError: the name is too long, a number is out of range, or the tags are too long.
@@ -88,7 +85,7 @@ class Swim:
         if not is_sane(own):
             raise ValueError(f"no statement about a member can be {own}")
         self.me = me
-        self._context = context = Context(own, profile, random, now, bounds or Bounds(), is_falling_back)
+        self._context = context = Context(own, profile, random, now, options or SwimOptions())
         self._suspecting = Suspecting(context, self._believe)
         self._prober = Prober(context, self._suspecting.accuse)
         self._suspecting.attach(self._prober)
@@ -333,45 +330,19 @@ class Swim:
         member = context.members.put(statement, context.now)
         if member is None:
             return
-        self._tell(before, member)
+        context.effects.extend(Notify(change) for change in changes(before, member.info()))
         self._suspecting.changed(member)
         if before is not None or member.is_present:
             self._spread(statement)
         if not member.is_present:
-            bounds = context.bounds
-            wait = bounds.forget_failed_s if statement.state == State.DEAD else bounds.forget_left_s
+            options = context.options
+            wait = options.forget_failed_s if statement.state == State.DEAD else options.forget_left_s
             context.timers.set(context.now + wait, self._forget, statement)
 
     def _forget(self, statement: Statement) -> None:
         member = self._context.members.get(statement.name)
         if member is not None and member.statement is statement:
             self._context.members.forget(statement.name)
-
-    def _tell(self, before: MemberInfo | None, member: Member) -> None:
-        """Tell the user how `member` differs from what it was `before`."""
-        context = self._context
-        after = member.statement
-        was_there = before is not None and before.state <= State.SUSPECT
-        if before is not None and was_there and before.life != after.life and member.is_present:
-            failed = msgspec.structs.replace(before, state=State.DEAD, since=context.now)
-            context.effects.append(Notify(MemberChanged(MemberChange.FAILED, failed)))
-            was_there = False
-        if not was_there:
-            if member.is_present:
-                context.tell(MemberChange.JOINED, member)
-                if after.state == State.SUSPECT:
-                    context.tell(MemberChange.SUSPECTED, member)
-            return
-        assert before is not None
-        if after.state == State.DEAD:
-            context.tell(MemberChange.FAILED, member)
-        elif after.state == State.LEFT:
-            context.tell(MemberChange.LEFT, member)
-        else:
-            if before.state != after.state:
-                context.tell(MemberChange.SUSPECTED if after.state == State.SUSPECT else MemberChange.RECOVERED, member)
-            if before.tags != after.tags:
-                context.tell(MemberChange.UPDATED, member)
 
     def _take_about_me(self, source: str, statement: Statement) -> None:
         """Object to what others say about this node, if it isn't what it says itself."""

@@ -11,10 +11,9 @@ import msgspec
 
 from .awareness import Awareness
 from .dissemination import Dissemination
-from .effects import Notify, Send
+from .effects import Send
 from .members import Members
 from .suspicion import expected_confirmations, suspicion_minimum_s
-from .swim_events import MemberChanged
 from .timers import Timers
 
 if TYPE_CHECKING:
@@ -23,15 +22,13 @@ if TYPE_CHECKING:
     from trionet.profiles import Profile
 
     from .effects import Effect, Message
-    from .members import Member
     from .statements import Statement
-    from .swim_events import MemberChange
 
-__all__ = ["Bounds", "Context", "SwimCounts"]
+__all__ = ["Context", "SwimCounts", "SwimOptions"]
 
 
-class Bounds(msgspec.Struct, frozen=True, kw_only=True):
-    """How much a node remembers, at most.
+class SwimOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How much a node remembers, at most, and what it may do.
 
     Attributes:
         members: present ones; more are refused and counted. Sane: some times what is expected.
@@ -41,6 +38,8 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
         forget_left_s: how long one that left is remembered. Sane: longer than any member may stand still, or it brings
             stale news of it.
         relays: probes made for others, at the same time.
+        is_falling_back: whether a member whose datagrams don't come through is asked by a connection, too, before it is
+            suspected.
     """
 
     members: int = 65_536
@@ -48,6 +47,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     forget_failed_s: float = 72 * 3600.0
     forget_left_s: float = 3600.0
     relays: int = 256
+    is_falling_back: bool = True
 
 
 class SwimCounts(msgspec.Struct):
@@ -77,7 +77,7 @@ class Context:
 
     Attributes:
         me: this node's name.
-        profile, bounds, random, is_falling_back: as given.
+        profile, random, options: as given.
         now: the time of the call from outside.
         own: what this node says about itself.
         effects: what is to be returned to the caller.
@@ -85,20 +85,17 @@ class Context:
         is_leaving: whether `own` is LEFT.
     """
 
-    def __init__(
-        self, own: Statement, profile: Profile, random: Random, now: float, bounds: Bounds, is_falling_back: bool
-    ) -> None:
+    def __init__(self, own: Statement, profile: Profile, random: Random, now: float, options: SwimOptions) -> None:
         self.me: str = own.name
         self.profile = profile
-        self.bounds = bounds
+        self.options = options
         self.random = random
         self.now: float = now
         self.own = own
-        self.is_falling_back: bool = is_falling_back
         self.effects: list[Effect] = []
         self.timers = Timers()
         self.awareness = Awareness()
-        self.members = Members(own, now, random, bounds.members, bounds.gone)
+        self.members = Members(own, now, random, options.members, options.gone)
         self.news = Dissemination(profile.retransmit_mult)
         self.counts = SwimCounts()
         self.is_leaving: bool = False
@@ -116,10 +113,6 @@ class Context:
     def send_reliably(self, to: str, message: Message) -> None:
         """Send a message by a connection."""
         self.effects.append(Send(to, message, is_reliable=True))
-
-    def tell(self, change: MemberChange, member: Member) -> None:
-        """Tell the user of a change."""
-        self.effects.append(Notify(MemberChanged(change, member.info())))
 
     def suspicion_minimum_s(self) -> float:
         """Return the least time that a suspect has."""

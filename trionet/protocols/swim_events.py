@@ -12,7 +12,7 @@ import msgspec
 
 from .statements import State
 
-__all__ = ["JoinCompleted", "LeaveCompleted", "MemberChange", "MemberChanged", "MemberInfo"]
+__all__ = ["JoinCompleted", "LeaveCompleted", "MemberChange", "MemberChanged", "MemberInfo", "changes"]
 
 
 class MemberInfo(msgspec.Struct, frozen=True):
@@ -61,3 +61,27 @@ class JoinCompleted(msgspec.Struct, frozen=True):
 
 class LeaveCompleted(msgspec.Struct, frozen=True):
     """The others have been told that this node leaves; it may stop now."""
+
+
+def changes(before: MemberInfo | None, after: MemberInfo) -> list[MemberChanged]:
+    """Return what has happened to a member that was as `before`, or unknown, and is as `after`, in order."""
+    was_there = before is not None and before.state <= State.SUSPECT
+    is_there = after.state <= State.SUSPECT
+    found: list[MemberChanged] = []
+    if before is not None and was_there and is_there and before.life != after.life:
+        failed = msgspec.structs.replace(before, state=State.DEAD, since=after.since)
+        found.append(MemberChanged(MemberChange.FAILED, failed))
+        was_there = False
+    if before is None or not was_there:
+        kinds = [MemberChange.JOINED] if is_there else []
+        if after.state is State.SUSPECT:
+            kinds.append(MemberChange.SUSPECTED)
+    elif not is_there:
+        kinds = [MemberChange.FAILED if after.state is State.DEAD else MemberChange.LEFT]
+    else:
+        kinds = []
+        if before.state is not after.state:
+            kinds.append(MemberChange.SUSPECTED if after.state is State.SUSPECT else MemberChange.RECOVERED)
+        if before.tags != after.tags:
+            kinds.append(MemberChange.UPDATED)
+    return [*found, *(MemberChanged(kind, after) for kind in kinds)]

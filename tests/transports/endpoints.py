@@ -132,7 +132,11 @@ class Peer:
         try:
             with self._scope:
                 self.endpoint = await fabric.open_endpoint(config, self.router)
-                await self.endpoint.serve(task_status=task_status)
+                try:
+                    await self.endpoint.serve(task_status=task_status)
+                finally:
+                    if self.endpoint.datagrams is not None:
+                        self.endpoint.datagrams.close()
         finally:
             self._ended.set()
 

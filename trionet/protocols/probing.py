@@ -53,6 +53,7 @@ class _Probe:
         "asked",
         "ends_at",
         "incarnation",
+        "is_heard",
         "member",
         "nacks",
         "seq",
@@ -66,6 +67,7 @@ class _Probe:
         self.seq = seq
         self.incarnation = member.statement.incarnation
         self.step = 0
+        self.is_heard = False
         self.timeout_s = 0.0
         self.ends_at = 0.0
         self.timer: Timer | None = None
@@ -162,9 +164,7 @@ class Prober:
 
     def heard(self, source: str) -> None:
         """Take that something came directly from `source`, which is being asked: no need to ask on."""
-        probe = self.by_name[source]
-        if probe.step:
-            self._end(probe)
+        self.by_name[source].is_heard = True
 
     def relay(self, source: str, request: PingReq) -> None:
         """Ask a member for `source`."""
@@ -216,7 +216,12 @@ class Prober:
         context = self._context
         probe.step += 1
         step_s = probe.timeout_s / _DIRECT_TRIES
-        if probe.step < _DIRECT_TRIES:
+        if probe.is_heard:  # it lives; its answer may yet come, and is good to compare views
+            if context.now >= probe.ends_at:
+                self._end(probe)
+                return
+            again = probe.ends_at
+        elif probe.step < _DIRECT_TRIES:
             self._ask(probe)
             again = context.now + step_s
         elif probe.step == _DIRECT_TRIES:

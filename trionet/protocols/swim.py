@@ -206,11 +206,11 @@ class Swim:
         """Take what the node `source` said; it is one of `messages`. Never raises, whatever it says."""
         context = self._context
         context.now = now
+        self._handlers[type(message)](source, message)
         if source in self._probed:
             self._prober.heard(source)
         if source in self._suspected:
             self._suspecting.heard(source)
-        self._handlers[type(message)](source, message)
         effects = context.effects
         if effects:
             context.effects = []

@@ -1,0 +1,65 @@
+"""News goes out, the least often sent first, and not for ever."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.protocols.swim_clusters import alive, said
+from trionet.protocols.dissemination import Dissemination, retransmit_limit
+from trionet.protocols.statements import State, encoded_bytes
+
+
+@pytest.mark.parametrize(
+    ("members", "limit"), [(0, 4), (1, 4), (9, 4), (10, 8), (99, 8), (100, 12), (999, 12), (10_000, 20)]
+)
+def test_each_statement_goes_out_a_logarithmic_number_of_times(members: int, limit: int) -> None:
+    assert retransmit_limit(4, members) == limit
+
+
+@given(st.integers(1, 30), st.integers(1, 400), st.integers(1, 200))
+def test_every_statement_goes_out_exactly_as_often_as_it_may(count: int, room: int, members: int) -> None:
+    news = Dissemination(4)
+    size = encoded_bytes(alive("m10"))
+    for number in range(10, 10 + count):
+        news.put(alive(f"m{number}"))
+    times: dict[str, int] = {}
+    while len(news):
+        taken = news.take(max(room, size), members)
+        assert taken
+        assert sum(encoded_bytes(statement) for statement in taken) <= max(room, size)
+        for statement in taken:
+            times[statement.name] = times.get(statement.name, 0) + 1
+        assert max(times.values()) - min(times.get(f"m{n}", 0) for n in range(10, 10 + count)) <= 1, "fewest first"
+    assert set(times.values()) == {retransmit_limit(4, members)}
+    assert len(times) == count
+
+
+def test_a_newer_statement_takes_the_place_of_an_older() -> None:
+    news = Dissemination(4)
+    news.put(alive("x", 1))
+    news.take(1000, 10)
+    news.put(said("x", State.SUSPECT, 1))
+    news.put(alive("x", 2))
+    assert len(news) == 1
+    assert [statement.incarnation for _ in range(20) for statement in news.take(1000, 10)] == [2] * 8
+
+
+def test_what_is_urgent_goes_first_and_what_does_not_fit_waits() -> None:
+    news = Dissemination(4)
+    news.put(alive("a"))
+    news.put(alive("b", text="long" * 50))
+    news.put(alive("c"), is_urgent=True)
+    assert [statement.name for statement in news.take(60, 10)] == ["c", "a"]
+    assert [statement.name for statement in news.take(300, 10)] == ["b", "c", "a"]
+
+
+def test_what_is_dropped_is_not_said_any_more() -> None:
+    news = Dissemination(4)
+    news.put(alive("a"))
+    news.put(alive("b"))
+    news.drop("a")
+    news.drop("nobody")
+    assert "a" not in news
+    assert [statement.name for statement in news.take(1000, 10)] == ["b"]

@@ -1,0 +1,334 @@
+"""One core, or two back to back: what is believed, what is told, what is answered."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from tests.protocols.swim_clusters import alive, said, sent, swim, told
+from trionet.profiles import LAN
+from trionet.protocols.stack import Stack
+from trionet.protocols.statements import MOST_INCARNATION, State, Statement
+from trionet.protocols.swim import Swim
+from trionet.protocols.swim_messages import Ack, IndirectAck, Nack, Ping, PingReq, Sync, SyncDigest
+
+
+def state_of(core: Swim, name: str) -> State | None:
+    member = core.member(name)
+    return None if member is None else member.state
+
+
+def next_ping(core: Swim) -> tuple[str, Ping, float]:
+    """Run a core's timers until it pings somebody: whom, how, when."""
+    while True:
+        now = core.next_deadline()
+        for effect in core.on_timer(now):
+            message = getattr(effect, "message", None)
+            if isinstance(message, Ping):
+                return effect.to, message, now  # type: ignore[union-attr]
+
+
+def test_a_ping_is_answered_with_its_number_and_the_view() -> None:
+    core = swim("a", "b")
+    assert sent(core.receive("b", Ping(7), 0.1)) == [Ack(7, core.view)]
+
+
+def test_at_rest_nothing_is_sent_but_pings_and_acks() -> None:
+    one, other = swim("a", "b"), swim("b", "a")
+    kinds = set()
+    for _ in range(50):
+        for core, peer in ((one, other), (other, one)):
+            now = core.next_deadline()
+            if now > 20:
+                continue
+            for message in sent(core.on_timer(now)):
+                kinds.add(type(message))
+                for answer in sent(peer.receive(core.me, message, now)):
+                    kinds.add(type(answer))
+                    core.receive(peer.me, answer, now)
+    assert kinds == {Ping, Ack}
+
+
+def test_an_ack_counts_only_from_the_one_who_was_asked_and_once() -> None:
+    core = swim("a", "b", "c")
+    to, ping, now = next_ping(core)
+    other = "c" if to == "b" else "b"
+    core.receive(other, Ack(ping.seq, 0), now)
+    core.receive(to, Ack(ping.seq + 1, 0), now)
+    assert core.counts.unexpected == 2
+    core.receive(to, Ack(ping.seq, 0), now)
+    assert core.counts.unexpected == 2
+    core.receive(to, Ack(ping.seq, 0), now)
+    assert core.counts.unexpected == 3
+
+
+def test_answers_that_nobody_waits_for_are_counted() -> None:
+    core = swim("a", "b")
+    for message in (Ack(1, 2), IndirectAck(3), Nack(4)):
+        assert core.receive("b", message, 0.1) == []
+    assert core.counts.unexpected == 3
+
+
+def test_a_probe_that_fails_is_repeated_then_given_to_others_then_accuses() -> None:
+    core = swim("a", *"bcdef")
+    to, _, began = next_ping(core)
+    seen: list[object] = []
+    effects = []
+    while state_of(core, to) is State.ALIVE:
+        effects = core.on_timer(core.next_deadline())
+        seen += [type(message) for message in sent(effects)]
+    assert seen.count(PingReq) >= LAN.indirect_probes
+    assert told(effects) == [("suspected", to)]
+    assert core.counts.failed_probes == 1
+    member = core.member(to)
+    assert member is not None
+    assert member.since == pytest.approx(began + LAN.probe_interval_s)
+
+
+def test_an_indirect_ack_of_one_who_was_asked_ends_the_probe() -> None:
+    core = swim("a", *"bcdef")
+    to, ping, began = next_ping(core)
+    asked: list[str] = []
+    while not asked:
+        now = core.next_deadline()
+        asked = [effect.to for effect in core.on_timer(now) if isinstance(getattr(effect, "message", None), PingReq)]
+    core.receive(asked[0], IndirectAck(ping.seq), now)
+    while core.next_deadline() < began + 2 * LAN.probe_interval_s:
+        for effect in core.on_timer(core.next_deadline()):
+            if isinstance(getattr(effect, "message", None), Ping):
+                core.receive(effect.to, Ack(effect.message.seq, core.view), core.next_deadline())  # type: ignore[union-attr]
+    assert state_of(core, to) is State.ALIVE
+    assert core.counts.unexpected == 0
+
+
+def test_a_ping_req_is_carried_out_and_its_answer_carried_back() -> None:
+    core = swim("b", "a", "c")
+    (ping,) = sent(core.receive("a", PingReq(5, "c"), 0.1), to="c")
+    assert sent(core.receive("c", Ack(ping.seq, core.view), 0.2)) == [IndirectAck(5)]
+
+
+def test_a_ping_req_without_answer_gives_a_nack_in_time() -> None:
+    core = swim("b", "a", "c")
+    core.receive("a", PingReq(5, "c"), 0.0)
+    answers: list[tuple[float, object]] = []
+    while core.next_deadline() < LAN.probe_timeout_s:
+        now = core.next_deadline()
+        answers += [(now, message) for message in sent(core.on_timer(now), to="a") if isinstance(message, Nack)]
+    assert [message for _, message in answers] == [Nack(5)]
+    assert answers[0][0] < LAN.probe_timeout_s
+
+
+def test_for_a_stranger_nobody_is_pinged() -> None:
+    core = swim("b", "c")
+    assert core.receive("x", PingReq(5, "c"), 0.1) == []
+    assert core.counts.strangers == 1
+
+
+def test_a_suspicion_of_oneself_is_refuted_at_once_and_first_of_all() -> None:
+    core = swim("a", "b")
+    effects = core.receive("b", said("a", State.SUSPECT, 0, accusers=["b"]), 0.1)
+    assert sent(effects, to="b") == [alive("a", 1)]
+    assert core.own.incarnation == 1
+    assert core.health == 1
+    assert list(core.piggyback("b", 1000, 0.1)) == [alive("a", 1)]
+
+
+@pytest.mark.parametrize("state", [State.SUSPECT, State.DEAD, State.LEFT])
+@pytest.mark.parametrize("incarnation", [0, 5])
+def test_what_others_say_about_oneself_is_overcome_whatever_it_is(state: State, incarnation: int) -> None:
+    core = swim("a", "b")
+    core.receive("b", said("a", state, incarnation), 0.1)
+    assert core.own.incarnation == incarnation + 1
+    assert core.own.state == State.ALIVE
+
+
+def test_what_was_said_about_an_older_incarnation_needs_no_new_one() -> None:
+    core = swim("a", "b", incarnation=3)
+    effects = core.receive("b", said("a", State.SUSPECT, 2), 0.1)
+    assert core.own.incarnation == 3
+    assert sent(effects, to="b") == [core.own], "the accuser is told once more"
+    assert core.receive("b", core.own, 0.1) == []
+
+
+def test_a_refutation_makes_a_suspect_recover() -> None:
+    core = swim("a", "b", "c")
+    assert told(core.receive("c", said("b", State.SUSPECT, accusers=["c"]), 0.1)) == [("suspected", "b")]
+    assert told(core.receive("b", alive("b", 1), 0.2)) == [("recovered", "b")]
+    assert told(core.receive("c", said("b", State.SUSPECT, accusers=["c"]), 0.3)) == []
+
+
+def test_the_dead_are_told_that_they_are_and_object() -> None:
+    one, other = swim("a", "b"), swim("b", "a")
+    one.receive("b", said("b", State.DEAD), 0.1)
+    assert state_of(one, "b") is State.DEAD
+    answers = sent(one.receive("b", Ping(1), 0.2))
+    assert answers[0] == said("b", State.DEAD)
+    objections = [message for answer in answers for message in sent(other.receive("a", answer, 0.2))]
+    assert alive("b", 1) in objections
+    assert told(one.receive("b", alive("b", 1), 0.3)) == [("joined", "b")]
+
+
+def test_a_restart_is_a_failure_of_the_old_life_and_a_new_member_once_each() -> None:
+    core = swim("a", "b", "c")
+    new = alive("b", 1, life=99)
+    assert told(core.receive("b", new, 0.1)) == [("failed", "b"), ("joined", "b")]
+    assert told(core.receive("c", new, 0.2)) == []
+    assert told(core.receive("c", said("b", State.DEAD, 0), 0.3)) == [], "a statement about the previous life"
+
+
+def test_a_restarted_node_whose_clock_went_back_rises_above_its_previous_life() -> None:
+    observer = swim("a", "b")
+    observer.receive("b", alive("b", 50), 0.1)
+    reborn = swim("b", life=2, incarnation=3)
+    (refusal,) = sent(observer.receive("b", reborn.own, 0.2), to="b")
+    reborn.assume([alive("a")], 0.2)
+    (answer,) = sent(reborn.receive("a", refusal, 0.3), to="a")
+    assert answer == alive("b", 51, life=2)
+    assert told(observer.receive("b", answer, 0.4)) == [("failed", "b"), ("joined", "b")]
+
+
+def test_changed_tags_are_told_once_and_raise_the_incarnation() -> None:
+    one, other = swim("a", "b"), swim("b", "a")
+    one.set_tags({"role": "x"}, 0.1)
+    assert one.own == alive("a", 1, role="x")
+    assert told(other.receive("a", one.own, 0.2)) == [("updated", "a")]
+    assert told(other.receive("a", one.own, 0.2)) == []
+    assert one.set_tags({"role": "x"}, 0.3) == []
+    assert one.own.incarnation == 1
+
+
+def test_tags_that_are_too_long_are_refused() -> None:
+    core = swim("a")
+    with pytest.raises(ValueError, match="bytes"):
+        core.set_tags({"a": "b" * 600}, 0.0)
+    with pytest.raises(ValueError, match="no statement"):
+        swim("a" * 200)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        Statement("b", 1, 9, 1),
+        Statement("b", 1, -1, 1),
+        alive("b", MOST_INCARNATION + 1),
+        alive("", 1),
+        alive("n" * 300, 1),
+        alive("b", 1, text="t" * 600),
+        said("b", State.SUSPECT, 1, accusers=[str(n) for n in range(9)]),
+        alive("a", 2**63),
+        said("a", State.DEAD, -5),
+    ],
+)
+def test_what_nobody_honest_says_changes_nothing_and_is_counted(statement: Statement) -> None:
+    core = swim("a", "b", "c")
+    before = list(core.members())
+    assert core.receive("c", statement, 0.1) == []
+    assert list(core.members()) == before
+    assert core.counts.insane == 1
+
+
+def test_a_stranger_may_speak_of_itself_only() -> None:
+    core = swim("a", "b")
+    assert core.receive("x", said("b", State.DEAD), 0.1) == []
+    assert core.receive("x", Sync((said("b", State.LEFT),)), 0.1) == []
+    assert core.counts.strangers == 2
+    assert told(core.receive("x", alive("x"), 0.2)) == [("joined", "x")]
+
+
+def test_a_join_goes_to_seeds_until_one_has_told() -> None:
+    core, seed = swim("a"), swim("s", "b", "c")
+    (hello, digest) = sent(core.join(["dead", "s", "a"], 0.0), to="s")
+    assert not core.is_joined
+    asked_at = []
+    while core.next_deadline() < 20:
+        now = core.next_deadline()
+        if any(isinstance(message, SyncDigest) for message in sent(core.on_timer(now))):
+            asked_at.append(now)
+    gaps = [later - earlier for earlier, later in zip(asked_at, asked_at[1:], strict=False)]
+    assert 2 <= len(gaps) <= 8, "again and again, less and less often"
+    assert told(seed.receive("a", hello, 20.0)) == [("joined", "a")]
+    (answer,) = sent(seed.receive("a", digest, 20.0), to="a")
+    core.receive("s", answer, 20.1)
+    assert core.is_joined
+    assert {member.name for member in core.members()} == {"a", "s", "b", "c"}
+
+
+def test_a_join_of_nobody_but_oneself_is_done() -> None:
+    core = swim("a")
+    assert core.join(["a"], 0.0) == []
+    assert core.is_joined
+
+
+def test_a_view_of_thousands_comes_in_pieces_that_fit() -> None:
+    core, seed = swim("a"), swim("s", *[f"10.0.{n // 250}.{n % 250}:8080" for n in range(5000)])
+    hello, digest = sent(core.join(["s"], 0.0), to="s")
+    seed.receive("a", hello, 0.1)
+    answers = sent(seed.receive("a", digest, 0.1), to="a")
+    assert all(len(msgspec.msgpack.encode(answer)) <= 64 * 1024 for answer in answers)
+    assert len(answers) > 2
+    for answer in answers:
+        core.receive("s", answer, 0.2)
+    assert core.view == seed.view
+
+
+def test_one_that_leaves_tells_so_is_not_suspected_and_then_is_done() -> None:
+    one, other = swim("a", "b"), swim("b", "a")
+    one.leave(0.1)
+    assert told(other.receive("a", one.own, 0.2)) == [("left", "a")]
+    assert sent(one.receive("b", Ping(1), 0.3))[-1] == Ack(1, one.view)
+    while not one.is_left:
+        now = one.next_deadline()
+        assert now < 5
+        one.on_timer(now)
+    assert one.own.state == State.LEFT
+
+
+def test_a_node_called_late_doubts_itself_and_gives_others_more_time() -> None:
+    core = swim("a", "b", "c")
+    to, _, began = next_ping(core)
+    late = began + 10.0
+    assert told(core.on_timer(late)) == []
+    assert core.health == 8
+    assert core.counts.stalls == 1
+    while core.next_deadline() < late + LAN.probe_timeout_s:
+        assert told(core.on_timer(core.next_deadline())) == []
+    assert state_of(core, to) is State.ALIVE
+
+
+def test_a_dead_member_is_tried_again_and_forgotten_at_last() -> None:
+    core = swim("a", "b")
+    core.receive("b", said("b", State.DEAD), 0.0)
+    tries = _tries(core, 600.0)
+    first, last = [now for now in tries if now < 60], [now for now in tries if now > 540]
+    assert 10 <= len(first) <= 40
+    assert 1 <= len(last) <= 8
+    assert state_of(core, "b") is State.DEAD
+
+
+def _tries(core: Swim, until: float) -> list[float]:
+    found = []
+    while (now := core.next_deadline()) < until:
+        if said("b", State.DEAD) in sent(core.on_timer(now), to="b"):
+            found.append(now)
+    return found
+
+
+def test_ill_typed_truncated_and_oversized_packets_are_dropped_and_counted() -> None:
+    core = swim("a", "b")
+    stack = Stack("a", [core])
+    good = msgspec.msgpack.encode([1, "b", [["ping", 1]]])
+    assert len(stack.receive_bytes(good, 0.1)) == 1
+    bad = [
+        good[:-1],
+        b"",
+        msgspec.msgpack.encode([1, "b", [["ping", "one"]]]),
+        msgspec.msgpack.encode([1, "b", [["state", "c", 1.5, 0, 1]]]),
+        msgspec.msgpack.encode([1, "b", [["state", 5, 1, 0, 1]]]),
+        msgspec.msgpack.encode([1, "b", [["nonsense"]]]),
+        msgspec.msgpack.encode([2, "b", []]),
+    ]
+    for data in bad:
+        assert stack.receive_bytes(data, 0.1) == []
+    assert stack.dropped.malformed == len(bad)
+    assert stack.receive_bytes(good + b"x" * 1400, 0.1) == []
+    assert stack.dropped.oversized == 1

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+from typing import TYPE_CHECKING
+
 import msgspec
 import pytest
 
 from tests.protocols.swim_clusters import alive, said, sent, swim, told
 from trionet.profiles import LAN
+from trionet.protocols.effects import Send
 from trionet.protocols.stack import Stack
 from trionet.protocols.statements import MOST_INCARNATION, State, Statement
-from trionet.protocols.swim import Swim
 from trionet.protocols.swim_messages import Ack, IndirectAck, Nack, Ping, PingReq, Sync, SyncDigest
+
+if TYPE_CHECKING:
+    from trionet.protocols.swim import Swim
 
 
 def state_of(core: Swim, name: str) -> State | None:
@@ -23,9 +29,8 @@ def next_ping(core: Swim) -> tuple[str, Ping, float]:
     while True:
         now = core.next_deadline()
         for effect in core.on_timer(now):
-            message = getattr(effect, "message", None)
-            if isinstance(message, Ping):
-                return effect.to, message, now  # type: ignore[union-attr]
+            if isinstance(effect, Send) and isinstance(effect.message, Ping):
+                return effect.to, effect.message, now
 
 
 def test_a_ping_is_answered_with_its_number_and_the_view() -> None:
@@ -91,12 +96,14 @@ def test_an_indirect_ack_of_one_who_was_asked_ends_the_probe() -> None:
     asked: list[str] = []
     while not asked:
         now = core.next_deadline()
-        asked = [effect.to for effect in core.on_timer(now) if isinstance(getattr(effect, "message", None), PingReq)]
+        effects = core.on_timer(now)
+        asked = [each.to for each in effects if isinstance(each, Send) and isinstance(each.message, PingReq)]
     core.receive(asked[0], IndirectAck(ping.seq), now)
     while core.next_deadline() < began + 2 * LAN.probe_interval_s:
-        for effect in core.on_timer(core.next_deadline()):
-            if isinstance(getattr(effect, "message", None), Ping):
-                core.receive(effect.to, Ack(effect.message.seq, core.view), core.next_deadline())  # type: ignore[union-attr]
+        now = core.next_deadline()
+        for each in core.on_timer(now):
+            if isinstance(each, Send) and isinstance(each.message, Ping):
+                core.receive(each.to, Ack(each.message.seq, core.view), now)
     assert state_of(core, to) is State.ALIVE
     assert core.counts.unexpected == 0
 
@@ -244,7 +251,7 @@ def test_a_join_goes_to_seeds_until_one_has_told() -> None:
         now = core.next_deadline()
         if any(isinstance(message, SyncDigest) for message in sent(core.on_timer(now))):
             asked_at.append(now)
-    gaps = [later - earlier for earlier, later in zip(asked_at, asked_at[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(asked_at)]
     assert 2 <= len(gaps) <= 8, "again and again, less and less often"
     assert told(seed.receive("a", hello, 20.0)) == [("joined", "a")]
     (answer,) = sent(seed.receive("a", digest, 20.0), to="a")

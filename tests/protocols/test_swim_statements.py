@@ -91,7 +91,7 @@ def test_the_dead_are_not_resurrected_without_a_higher_incarnation(other: Statem
         (alive("x", a="2"), alive("x", a="1"), True),
     ],
 )
-def test_which_statement_holds(new: Statement, old: Statement, expected: bool) -> None:  # noqa: FBT001
+def test_which_statement_holds(new: Statement, old: Statement, expected: bool) -> None:
     assert supersedes(new, old) is expected
 
 

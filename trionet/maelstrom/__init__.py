@@ -1,9 +1,27 @@
 """Nodes for Maelstrom (Jepsen's workbench for distributed systems): JSON lines on standard input and output."""
 
+from .challenges import build_challenge, challenge_names, load_challenge
 from .envelope import Message
 from .errors import CustomError, error_body, error_from_body
 from .kv import KV, TSO
 from .node import MaelstromNode
+from .program import build_node, main
+from .replicated_log import ReplicatedLog
 from .running import run
 
-__all__ = ["KV", "TSO", "CustomError", "MaelstromNode", "Message", "error_body", "error_from_body", "run"]
+__all__ = [
+    "KV",
+    "TSO",
+    "CustomError",
+    "MaelstromNode",
+    "Message",
+    "ReplicatedLog",
+    "build_challenge",
+    "build_node",
+    "challenge_names",
+    "error_body",
+    "error_from_body",
+    "load_challenge",
+    "main",
+    "run",
+]

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from trionet.errors import EncodeError
+from trionet.errors import EncodeError, MalformedRequest
 
 __all__ = ["BadLine", "Message", "decode", "encode"]
 
@@ -45,6 +45,13 @@ class Message:
     def msg_id(self) -> int | None:
         """The sender's number of it, by which a reply refers to it; None when no reply is expected."""
         return self.body.get("msg_id")
+
+    def __getitem__(self, key: str) -> Any:
+        """Return ``body[key]``; raise `MalformedRequest` if there is none, which is the answer then."""
+        try:
+            return self.body[key]
+        except KeyError:
+            raise MalformedRequest(f"a message of type {self.type!r} needs {key!r}") from None
 
     def __repr__(self) -> str:
         return f"<Message {self.src} -> {self.dest} {self.body!r:.200}>"

@@ -90,6 +90,11 @@ class MaelstromNode:
         return tuple(node for node in self.node_ids if node != self.id)
 
     @property
+    def index(self) -> int:
+        """Its place among all nodes, sorted by name: 0 for the first."""
+        return sorted(self.node_ids).index(self.id)
+
+    @property
     def neighbors(self) -> tuple[str, ...]:
         """The nodes that the topology has next to this one; all others as long as there is none."""
         return tuple(self.topology[self.id]) if self.id in self.topology else self.peers

@@ -1,0 +1,18 @@
+"""Challenge 1, echo: a node says back what it is told."""
+
+from trionet.maelstrom import MaelstromNode, Message, main
+
+
+def build() -> MaelstromNode:
+    """Return a node that echoes."""
+    node = MaelstromNode()
+
+    @node.on("echo")
+    def echo(message: Message) -> dict[str, object]:
+        return {"echo": message["echo"]}
+
+    return node
+
+
+if __name__ == "__main__":
+    main(build)

@@ -1,0 +1,44 @@
+"""Challenge 4, g-counter: a counter that only grows, kept by all nodes.
+
+An addition is acknowledged when it is in this node's log of them, and goes to the others with the next exchange: two a
+second, however many additions there are. Since each addition is applied once on each node, the sums agree once the logs
+do. The exchange goes on until they do, so that what a partition held up arrives when it heals, through whichever node.
+
+A read is of the sum as far as this node knows it, without asking anybody, so that a partition holds up nothing.
+"""
+
+from collections.abc import Sequence
+
+from trionet import MalformedRequest
+from trionet.maelstrom import MaelstromNode, Message, ReplicatedLog, main
+
+
+def build(*, period: float = 0.5) -> MaelstromNode:
+    """Return a node that counts; it sends a message every `period` seconds, at most."""
+    node = MaelstromNode()
+    total = 0
+
+    def apply(deltas: Sequence[int]) -> None:
+        nonlocal total
+        total += sum(deltas)
+
+    log = ReplicatedLog(node, apply, period_s=period)
+
+    @node.on("add")
+    def add(message: Message) -> dict[str, object]:
+        delta = message["delta"]
+        if type(delta) is not int or delta < 0:
+            raise MalformedRequest(f"a delta is a number that is not negative, not {delta!r}")
+        if delta:
+            log.append(delta)
+        return {}
+
+    @node.on("read")
+    def read(message: Message) -> dict[str, object]:
+        return {"value": total}
+
+    return node
+
+
+if __name__ == "__main__":
+    main(build)

@@ -1,0 +1,59 @@
+"""The solutions of Gossip Glomers: the programs of ``examples/gossip_glomers/``, which are installed along.
+
+Invariant: there is one copy of them. In a checkout they are where one looks for examples; a wheel has them inside of
+this package.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trionet.errors import ConfigError
+
+from .program import build_node
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .node import MaelstromNode
+
+__all__ = ["build_challenge", "challenge_names", "load_challenge"]
+
+
+def _folder() -> Path:
+    installed = Path(__file__).parent / "gossip_glomers"
+    return installed if installed.is_dir() else Path(__file__).parents[2] / "examples" / "gossip_glomers"
+
+
+def challenge_names() -> list[str]:
+    """Return the challenges that there are solutions of, such as ``"unique-ids"``."""
+    return sorted(path.stem.replace("_", "-") for path in _folder().glob("[a-z]*.py"))
+
+
+def load_challenge(name: str) -> Callable[..., MaelstromNode]:
+    """Return the function ``build`` of a challenge's program.
+
+    Raises:
+        ConfigError: there is no such challenge.
+    """
+    path = _folder() / f"{name.replace('-', '_')}.py"
+    if not name.replace("-", "").isalnum() or not path.is_file():
+        raise ConfigError(f"there is no challenge {name!r:.100}: it is one of {', '.join(challenge_names())}")
+    spec = importlib.util.spec_from_file_location(f"trionet_glomers_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    build: Callable[..., MaelstromNode] = module.build
+    return build
+
+
+def build_challenge(name: str, arguments: Sequence[str] = ()) -> MaelstromNode:
+    """Return a node that solves a challenge, as ``trionet-glomers NAME ARGUMENTS`` runs it; for use in process.
+
+    Raises:
+        ConfigError: there is no such challenge, or no such option.
+    """
+    return build_node(load_challenge(name), arguments)

@@ -17,13 +17,6 @@ def test_the_score_stays_within_its_bounds(penalties: list[int]) -> None:
         assert 0 <= awareness.score <= WORST
 
 
-def test_times_are_multiplied_by_the_score_and_one() -> None:
-    awareness = Awareness()
-    assert awareness.scaled(0.5) == 0.5
-    awareness.add(3)
-    assert awareness.scaled(0.5) == 2.0
-
-
 @pytest.mark.parametrize(("asked", "nacks", "penalty"), [(0, 0, 1), (3, 3, 0), (3, 1, 2), (3, 0, 3), (1, 1, 0)])
 def test_missing_nacks_are_held_against_oneself(asked: int, nacks: int, penalty: int) -> None:
     assert failed_probe_penalty(asked, nacks) == penalty

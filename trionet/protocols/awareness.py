@@ -42,7 +42,7 @@ class Awareness:
     """The local health of one member.
 
     Attributes:
-        score: 0 is best.
+        score: 0 is best; times are to be multiplied by ``score + 1``.
     """
 
     __slots__ = ("_worst", "score")
@@ -54,7 +54,3 @@ class Awareness:
     def add(self, penalty: int) -> None:
         """Change the score by `penalty`, within its bounds."""
         self.score = max(0, min(self._worst, self.score + penalty))
-
-    def scaled(self, duration_s: float) -> float:
-        """Return an interval or timeout as long as this member needs it."""
-        return duration_s * (self.score + 1)

@@ -19,6 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from .awareness import failed_probe_penalty
+from .effects import Send
 from .statements import State
 from .swim_messages import IndirectAck, Nack, Ping, PingReq
 
@@ -62,17 +63,18 @@ class _Probe:
         "timer",
     )
 
-    def __init__(self, member: Member, seq: int) -> None:
+    timer: Timer
+
+    def __init__(self, member: Member, seq: int, timeout_s: float, ends_at: float) -> None:
         self.member = member
         self.seq = seq
         self.incarnation = member.statement.incarnation
         self.step = 0
         self.is_heard = False
-        self.timeout_s = 0.0
-        self.ends_at = 0.0
-        self.timer: Timer | None = None
+        self.timeout_s = timeout_s
+        self.ends_at = ends_at
         self.asked: tuple[str, ...] = ()
-        self.nacks: set[str] = set()
+        self.nacks: frozenset[str] = frozenset()
 
 
 class _Relay:
@@ -98,7 +100,6 @@ class Prober:
         self._context = context
         self._accuse = accuse
         self.by_name: dict[str, _Probe] = {}
-        self._by_seq: dict[int, _Probe] = {}
         self._relays: dict[int, _Relay] = {}
         self._is_circle_next = False
         self._last_tick: float = context.now
@@ -114,7 +115,7 @@ class Prober:
         """Ask nobody any more."""
         if self._ticking is not None:
             self._ticking.cancel()
-        for probe in list(self._by_seq.values()):
+        for probe in list(self.by_name.values()):
             self._end(probe)
 
     def probe(self, member: Member, about: Statement | None = None) -> None:
@@ -122,21 +123,21 @@ class Prober:
         if member.name in self.by_name:
             return
         context = self._context
-        probe = _Probe(member, context.next_seq())
-        probe.timeout_s = context.awareness.scaled(context.profile.probe_timeout_s)
-        interval_s = context.awareness.scaled(context.profile.probe_interval_s)
-        probe.ends_at = context.now + max(interval_s, probe.timeout_s)
-        self.by_name[member.name] = probe
-        self._by_seq[probe.seq] = probe
-        self._ask(probe, about)
-        probe.timer = context.timers.set(context.now + probe.timeout_s / _DIRECT_TRIES, self._go_on, probe)
+        profile, now, patience = context.profile, context.now, context.awareness.score + 1
+        timeout_s = profile.probe_timeout_s * patience
+        ends_at = now + max(profile.probe_interval_s * patience, timeout_s)
+        probe = self.by_name[member.name] = _Probe(member, context.next_seq(), timeout_s, ends_at)
+        self._ping(member, probe.seq, about)
+        probe.timer = context.timers.set(now + timeout_s / _DIRECT_TRIES, self._go_on, probe)
 
     def acked(self, source: str, seq: int) -> bool:
         """Take an answer; return whether it was waited for."""
-        probe = self._by_seq.get(seq)
-        if probe is not None and probe.member.name == source:
-            self._end(probe)
-            self._context.awareness.add(-1)
+        probe = self.by_name.get(source)
+        if probe is not None and probe.seq == seq:
+            probe.timer.cancel()
+            del self.by_name[source]
+            if self._context.awareness.score:
+                self._context.awareness.add(-1)
             return True
         relay = self._relays.get(seq)
         if relay is not None and relay.target == source:
@@ -147,8 +148,8 @@ class Prober:
 
     def acked_indirectly(self, source: str, seq: int) -> bool:
         """Take an answer by way of `source`; return whether it was waited for."""
-        probe = self._by_seq.get(seq)
-        if probe is None or source not in probe.asked:
+        probe = self._asked(source, seq)
+        if probe is None:
             return False
         self._end(probe)
         self._context.awareness.add(-1)
@@ -156,10 +157,10 @@ class Prober:
 
     def nacked(self, source: str, seq: int) -> bool:
         """Take that `source` has no answer either; return whether it was asked."""
-        probe = self._by_seq.get(seq)
-        if probe is None or source not in probe.asked:
+        probe = self._asked(source, seq)
+        if probe is None:
             return False
-        probe.nacks.add(source)
+        probe.nacks |= {source}
         return True
 
     def heard(self, source: str) -> None:
@@ -183,15 +184,21 @@ class Prober:
     def postpone(self, lag_s: float) -> None:
         """Give all that are being asked more time: this node stood still for `lag_s`."""
         context = self._context
-        for probe in self._by_seq.values():
-            assert probe.timer is not None
+        for probe in self.by_name.values():
             probe.timer.cancel()
             probe.ends_at += lag_s
             probe.timer = context.timers.set(probe.timer.when + lag_s, self._go_on, probe)
 
+    def _asked(self, source: str, seq: int) -> _Probe | None:
+        """Return the probe of this number, if `source` was asked to help with it."""
+        for probe in self.by_name.values():  # a few at most
+            if probe.seq == seq and source in probe.asked:
+                return probe
+        return None
+
     def _tick(self) -> None:
         context = self._context
-        interval = context.awareness.scaled(context.profile.probe_interval_s)
+        interval = context.profile.probe_interval_s * (context.awareness.score + 1)
         self._ticking = context.timers.set(context.now + interval, self._tick)
         members = context.members
         member = members.next_on_circle if self._is_circle_next else members.present.take()
@@ -222,10 +229,10 @@ class Prober:
                 return
             again = probe.ends_at
         elif probe.step < _DIRECT_TRIES:
-            self._ask(probe)
+            self._ping(probe.member, probe.seq)
             again = context.now + step_s
         elif probe.step == _DIRECT_TRIES:
-            self._ask(probe)
+            self._ping(probe.member, probe.seq)
             self._ask_others(probe)
             if context.options.is_falling_back:
                 context.send_reliably(probe.member.name, Ping(probe.seq, is_reliable=True))
@@ -244,16 +251,13 @@ class Prober:
         if statement.state <= State.SUSPECT and statement.incarnation == probe.incarnation:
             self._accuse(probe.member)
 
-    def _ask(self, probe: _Probe, about: Statement | None = None) -> None:
-        self._ping(probe.member, probe.seq, about)
-
     def _ping(self, member: Member, seq: int, about: Statement | None = None) -> None:
         context = self._context
         if about is None and member.statement.state:  # not ALIVE
             about = member.statement
         if about is not None:  # Lifeguard's buddy system: the suspect is the first who should know
             context.send(member.name, about)
-        context.send(member.name, Ping(seq))
+        context.effects.append(Send(member.name, Ping(seq)))
 
     def _ask_others(self, probe: _Probe) -> None:
         context = self._context
@@ -279,9 +283,7 @@ class Prober:
         relay.timer = context.timers.set(context.now + wait, self._go_on_relaying, seq, relay)
 
     def _end(self, probe: _Probe) -> None:
-        if probe.timer is not None:
-            probe.timer.cancel()
-        del self._by_seq[probe.seq]
+        probe.timer.cancel()
         del self.by_name[probe.member.name]
 
     def _end_relay(self, seq: int, relay: _Relay) -> None:

@@ -21,10 +21,13 @@ if TYPE_CHECKING:
 
     from .effects import Effect
 
-__all__ = ["DATAGRAM_BYTES", "Packet", "PacketCounts", "Stack"]
+__all__ = ["DATAGRAM_BYTES", "RELIABLE_BYTES", "Packet", "PacketCounts", "Stack"]
 
 DATAGRAM_BYTES: Final = 1400
 """What a datagram may be: an Ethernet frame less headers, those of a tunnel included."""
+
+RELIABLE_BYTES: Final = 63 * 1024
+"""What the messages of a packet that goes by a connection may have together: with its head it is under 64 KiB."""
 
 _VERSION: Final = 1
 _encoder = msgspec.msgpack.Encoder()
@@ -159,6 +162,12 @@ class Stack:
         """Return what `effects` send, packed; keep what they tell for `take_events`."""
         if not effects:
             return []
+        if type(effects) is list and len(effects) == 1:  # at rest it is always one
+            effect = effects[0]
+            if type(effect) is Send and not effect.is_reliable:
+                single: list[Packet] = []
+                self._add_datagrams(single, effect.to, [effect.message], now)
+                return single
         by_target: dict[str, list[Message]] = {}
         reliably: dict[str, list[Message]] = {}
         for effect in effects:
@@ -176,9 +185,23 @@ class Stack:
         for to, messages_to in by_target.items():
             self._add_datagrams(found, to, messages_to, now)
         for to, messages_to in reliably.items():
-            parts = [_encoder.encode(message) for message in messages_to]
-            found.append(self._packet(to, messages_to, parts, is_reliable=True))
+            self._add_reliable(found, to, messages_to)
         return found
+
+    def _add_reliable(self, found: list[Packet], to: str, messages: list[Message]) -> None:
+        """Add packets with `messages` to `found`, in order; one over the limit holds a single message."""
+        held: list[Message] = []
+        parts: list[bytes] = []
+        room = RELIABLE_BYTES
+        for message in messages:
+            part = _encoder.encode(message)
+            if len(part) > room and held:
+                found.append(self._packet(to, held, parts, is_reliable=True))
+                held, parts, room = [], [], RELIABLE_BYTES
+            held.append(message)
+            parts.append(part)
+            room -= len(part)
+        found.append(self._packet(to, held, parts, is_reliable=True))
 
     def _add_datagrams(self, found: list[Packet], to: str, messages: list[Message], now: float) -> None:
         """Add datagrams with `messages` to `found`, the last one filled up with what may ride along."""

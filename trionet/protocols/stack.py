@@ -1,8 +1,9 @@
 """The protocols of one node, on one plane of packets.
 
 A packet is what one node says to another at one time: the messages of all its protocols for that node, and what may
-ride along. Invariants: a datagram is never over `packet_bytes`; what a protocol sends is in one packet, in the order
-in which it was sent; what can't be read is dropped whole and counted, and nothing that comes in raises.
+ride along. Invariants: a datagram is never over `packet_bytes`; what a protocol sends at once is in one packet, or as
+few as can be, in the order in which it was sent; what can't be read is dropped whole and counted, and nothing that
+comes in raises.
 """
 
 from __future__ import annotations

@@ -39,6 +39,7 @@ _FIRST_BACK_OFF_S: Final = 1.0
 _LAST_BACK_OFF_S: Final = 30.0
 _SEEDS_AT_ONCE: Final = 3
 _PROBES_AT_ONCE: Final = 32
+_MOST_ASKED: Final = 1024
 
 
 def pieces(statements: Sequence[Statement], piece_bytes: int) -> list[tuple[Statement, ...]]:
@@ -167,7 +168,7 @@ class ViewSync:
         limit = now - self._context.profile.sync_interval_s
         while self._asked:
             oldest = next(iter(self._asked))
-            if self._asked[oldest] >= limit:
+            if self._asked[oldest] >= limit and len(self._asked) < _MOST_ASKED:
                 break
             del self._asked[oldest]
         self._asked.pop(source, None)

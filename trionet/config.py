@@ -239,7 +239,7 @@ def parse_setting(name: str, text: str, *, source: str) -> Any:
 
 def check_tags(tags: Mapping[str, str]) -> None:
     """Raise `ConfigError` when `tags` are too much to go along with the news of a node."""
-    size = sum(len(name.encode()) + len(text.encode()) for name, text in tags.items())
+    size = len(msgspec.msgpack.encode(dict(tags)))
     if size > _MAX_TAGS_BYTES:
         raise ConfigError(f"the tags have {size} bytes, over the {_MAX_TAGS_BYTES} that the news of a node may carry")
 

@@ -219,7 +219,12 @@ class Node:
         launcher = self._launchers.get(name)
         config = config if name == "in_process" else config.portable()
         if config.join is None and self.local.membership.is_active:
-            config = msgspec.structs.replace(config, join=[str(self.address)], profile=self.config.profile)
+            config = msgspec.structs.replace(
+                config,
+                join=[str(self.address)],
+                profile=self.config.profile,
+                datagrams=config.datagrams and self.config.datagrams,
+            )
         address: NodeAddress = await self._children.start(keep_running, launcher, config, self._bus.publish)
         return address
 
@@ -298,7 +303,7 @@ class Node:
         await self._stopping.wait()
         with trio.move_on_after(self.config.stop_grace_s):
             with trio.move_on_after(_LEAVE_S):
-                await self.leave()
+                await self.local.membership.depart()  # not leave(): calls in progress may need the groups
             await self._endpoint.drain()
         scope.cancel()
 

@@ -25,6 +25,7 @@ from trionet.protocols.swim import Swim
 from .plane import Plane
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from random import Random
 
     from trionet.config import NodeConfig
@@ -37,6 +38,13 @@ __all__ = ["Cluster"]
 _log = logging.getLogger(__name__)
 
 _LIFE_BITS: Final = 63
+_HEAD_BYTES: Final = 1024
+
+
+def _most_payload_bytes(config: NodeConfig) -> int:
+    """Return how long a rumor may be, so that what carries it is no message over the limit; JSON has base64."""
+    limit = config.max_message_bytes
+    return max(0, (limit if config.transport == "link" else limit * 3 // 4) - _HEAD_BYTES)
 
 
 class Cluster:
@@ -57,21 +65,34 @@ class Cluster:
         self._config = config
         self._membership = local.membership
         self._gossip = local.gossip
-        name, profile = str(own), PROFILES[config.profile]
-        swim = Swim(
-            name,
-            profile,
-            random,
+        self._random = random
+        self._core = GossipCore(str(own), random, settings_for(PROFILES[config.profile]))
+        # A hint only: where the clock has gone back since the last life, others tell what this must rise above.
+        self._swim = self._new_swim(0 if is_simulated else int(time.time()), config.tags)
+        self._plane = Plane(self._stack(), local.comm, datagrams, self._note)
+        self._membership.begin(own, self._swim, self._plane, self._renew)
+        self._gossip.begin(self._core, self._plane, _most_payload_bytes(config))
+
+    def _new_swim(self, incarnation: int, tags: Mapping[str, str]) -> Swim:
+        return Swim(
+            str(self._own),
+            PROFILES[self._config.profile],
+            self._random,
             trio.current_time(),
-            # A hint only: where the clock has gone back since the last life, others tell what this must rise above.
-            incarnation=0 if is_simulated else int(time.time()),
-            life=random.getrandbits(_LIFE_BITS),
-            tags=config.tags,
+            incarnation=incarnation,
+            life=self._random.getrandbits(_LIFE_BITS),
+            tags=tags,
         )
-        core = GossipCore(name, random, settings_for(profile))
-        self._plane = Plane(Stack(name, [swim, core]), local.comm, datagrams, self._note)
-        self._membership.begin(own, swim, self._plane)
-        self._gossip.begin(core, self._plane)
+
+    def _stack(self) -> Stack:
+        return Stack(str(self._own), [self._swim, self._core])
+
+    def _renew(self) -> Swim:
+        """Begin another life in the place of one that has left."""
+        own = self._swim.own
+        self._swim = self._new_swim(own.incarnation + 1, own.tags)
+        self._plane.stack = self._stack()
+        return self._swim
 
     def _note(self, event: Any) -> None:
         if isinstance(event, Delivered):

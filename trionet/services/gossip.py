@@ -14,9 +14,17 @@ import trio
 
 from trionet.codec import MESSAGEPACK, register_type
 from trionet.config import import_reference
-from trionet.errors import DecodeError, KeyDoesNotExist, MalformedRequest, TemporarilyUnavailable, TrionetError
+from trionet.errors import (
+    CallTimeout,
+    DecodeError,
+    KeyDoesNotExist,
+    MalformedRequest,
+    MessageTooLarge,
+    TemporarilyUnavailable,
+    TrionetError,
+)
 from trionet.events import RumorFailed
-from trionet.message import Call, Remote, check_args
+from trionet.message import LOCAL, Call, Remote, check_args
 from trionet.protocols.effects import Send
 from trionet.replies import Spread
 
@@ -46,6 +54,8 @@ _log = logging.getLogger(__name__)
 _MOST_AT_ONCE: Final = 256
 _ASK_AGAIN_S: Final = 0.02
 _ASK_LATEST_S: Final = 1.0
+_HAND_OVER_S: Final = 5.0
+"""A member that hangs must not hold up a send for long, nor a periodic one for ever."""
 
 register_type(Spread, name="trionet:Spread")
 
@@ -62,12 +72,18 @@ _decoder = msgspec.msgpack.Decoder(_Payload)
 
 
 class Gossip:
-    """The local service ``gossip``."""
+    """The local service ``gossip``.
+
+    Attributes:
+        tasks_of_node: this node's periodic tasks.
+        failed: how many rumors' calls have failed here.
+    """
 
     def __init__(
         self, router: Router, groups: Groups, comm: Comm, random: Random, publish: Callable[[Event], None]
     ) -> None:
         self.tasks_of_node: PeriodicTasks = PeriodicTasks(random, publish)
+        self.failed: int = 0
         self._router = router
         self._groups = groups
         self._comm = comm
@@ -76,10 +92,12 @@ class Gossip:
         self._plane: Plane | None = None
         self._nursery: trio.Nursery | None = None
         self._limiter = trio.CapacityLimiter(_MOST_AT_ONCE)
+        self._most_payload_bytes = 0
 
-    def begin(self, core: GossipCore, plane: Plane) -> None:
-        """Take the core and what drives it, once the node's address is known."""
-        self._core, self._plane = core, plane
+    def begin(self, core: GossipCore, plane: Plane, most_payload_bytes: int) -> None:
+        """Take the core and what drives it, once the node's address is known; and how long a rumor may be."""
+        self._core, self._plane, self._most_payload_bytes = core, plane, most_payload_bytes
+        core.set_group(LOCAL, [core.me], now=trio.current_time())
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Carry out rumors and periodic tasks until cancelled."""
@@ -132,13 +150,17 @@ class Gossip:
         Raises:
             MalformedRequest: the arguments are no list, or the remote names a node, or no service or method.
             EncodeError: an argument can't travel.
-            MessageTooLarge: it is over the limit of this node.
+            MessageTooLarge: they are over the limit of this node.
         """
         core, plane = self._running()
         checked = check_args(args)
         remote.check(with_node=False)
         raw = (msgspec.Raw(MESSAGEPACK.encode(part)) for part in (checked, dict(kwargs)))
         payload = _encoder.encode(_Payload(remote.gid, remote.service, remote.method, *raw))
+        if len(payload) > self._most_payload_bytes:
+            raise MessageTooLarge(
+                f"a rumor of {len(payload):,} bytes is over the limit of {self._most_payload_bytes:,}"
+            )
         sent = core.send(gid, payload, trio.current_time())
         plane.act([one for one in sent.effects if type(one) is not Send])
         first = [Send(one.to, one.message, is_reliable=True) for one in sent.effects if type(one) is Send]
@@ -153,11 +175,14 @@ class Gossip:
         """
         _, plane = self._running()
         try:
-            await plane.call(node, packet)
-        except TrionetError:
+            with trio.move_on_after(_HAND_OVER_S):
+                await plane.call(node, packet)
+                return True
+            raise CallTimeout(f"{node} has not taken the rumor within {_HAND_OVER_S:g} s")
+        except TrionetError as exc:
+            exc.node = exc.node or str(node)
             plane.unreachable(packet.to)
             raise
-        return True
 
     async def wait_spread(self, gid: str, rumor_id: str, fraction: float) -> Spread:
         """Wait until a rumor of this node is known to have come far enough; see `Receipt.wait_spread`."""
@@ -211,6 +236,7 @@ class Gossip:
             try:
                 await self._router.call(_call_of(rumor))
             except TrionetError as exc:
+                self.failed += 1
                 _log.warning("the rumor %s of %s failed here: %s", rumor.id.hex(), rumor.gid, exc)
                 self._publish(RumorFailed(id=rumor.id.hex(), gid=rumor.gid, error=str(exc)))
 

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from .groups import Groups
     from .plane import Plane
 
+    Renew = Callable[[], Swim]
+
 __all__ = ["Member", "Membership"]
 
 _log = logging.getLogger(__name__)
@@ -93,18 +95,22 @@ class Membership:
         self._plane: Plane | None = None
         self._own: NodeAddress | None = None
         self._has_begun = False
-        self._joined = trio.lowlevel.ParkingLot()
+        self._attempts: list[_Attempt] = []
         self._left = trio.lowlevel.ParkingLot()
         self._scopes: dict[SID, list[trio.CancelScope]] = {}
+        self._renew: Renew | None = None
+        self._is_alone = False
 
-    def begin(self, own: NodeAddress, swim: Swim, plane: Plane) -> None:
-        """Take the core and what drives it, once the node's address is known."""
-        self._own, self._swim, self._plane = own, swim, plane
+    def begin(self, own: NodeAddress, swim: Swim, plane: Plane, renew: Renew) -> None:
+        """Take the core and what drives it, once the node's address is known; `renew` makes another core."""
+        self._own, self._swim, self._plane, self._renew = own, swim, plane, renew
 
     @property
     def is_active(self) -> bool:
         """Whether this node belongs to a cluster: it has begun or joined one, or others have joined it."""
-        return self._swim is not None and (self._has_begun or self._swim.present_count > 1)
+        if self._swim is None or self._is_alone:
+            return False
+        return self._has_begun or self._swim.present_count > 1
 
     # ---- what other nodes may call
 
@@ -127,36 +133,50 @@ class Membership:
     async def join(self, seeds: list[Any]) -> None:
         """Join the cluster of any of `seeds`, and return when one has told who belongs to it.
 
-        Seeds that can't be reached are tried again, less and less often, until the caller is cancelled.
+        Seeds that can't be reached are tried again, less and less often, until the caller is cancelled. A node that
+        is in a cluster already brings the two together. One that has left may join again.
 
         Args:
-            seeds: addresses, in any form; a name stands for all of its addresses, and is looked up at each try.
+            seeds: addresses, in any form; a name stands for all of its addresses, and is looked up again and again.
 
         Raises:
             MalformedRequest: one of them is no address; or there are none but this node's own.
         """
-        swim, plane = self._running()
+        self._running()
         addresses = [NodeAddress.of(seed) for seed in seeds]
         self._has_begun = True
-        while not swim.is_joined:
-            names = [name for name in await _resolved(addresses) if name != str(self._own)]
-            if not names:
-                raise MalformedRequest("there is no seed but this node itself")
-            plane.act(swim.join(names, trio.current_time()))
-            with trio.move_on_after(_LOOK_UP_AGAIN_S):
-                while not swim.is_joined:
-                    await self._joined.park()
-        await trio.lowlevel.checkpoint()
+        attempt = _Attempt()
+        self._attempts.append(attempt)
+        pause_s = _FIRST_LOOK_UP_S
+        try:
+            while not attempt.done.is_set():
+                found, is_complete = await _resolved(addresses)
+                names = [name for name in found if name != str(self._own)]
+                if is_complete and not names:
+                    raise MalformedRequest("there is no seed but this node itself")
+                if names and names != attempt.names:
+                    attempt.names = names
+                    self._seek()
+                with trio.move_on_after(_LOOK_UP_AGAIN_S if names else pause_s):
+                    await attempt.done.wait()
+                pause_s = min(2 * pause_s, _LOOK_UP_AGAIN_S)
+        finally:
+            self._attempts.remove(attempt)
 
     @rpc
     async def leave(self) -> None:
-        """Leave the cluster: return when the others have been told. Nobody takes it for a failure."""
-        swim, plane = self._running()
-        if not self.is_active or swim.is_left:
+        """Leave the cluster: return when the others have been told. Nobody takes it for a failure.
+
+        The other members are in no group of this node from then on. It may `join` again.
+        """
+        swim = await self.depart()
+        if swim is None or swim is not self._swim:
             return
-        plane.act(swim.leave(trio.current_time()))
-        while not swim.is_left:
-            await self._left.park()
+        self._is_alone, self._has_begun = True, False
+        for info in list(swim.members()):
+            node = address_of(info.name)
+            if node is not None and node != self._own and info.state <= State.SUSPECT:
+                self._lose(node)
 
     @rpc
     async def set_tags(self, tags: Mapping[str, str]) -> None:
@@ -175,6 +195,17 @@ class Membership:
 
     # ---- for the node
 
+    async def depart(self) -> Swim | None:
+        """Tell the others that this node leaves, and wait until they have been told; change nothing here."""
+        swim, plane = self._running()
+        if not self.is_active:
+            await trio.lowlevel.checkpoint()
+            return None
+        plane.act(swim.leave(trio.current_time()))
+        while not swim.is_left and swim is self._swim:
+            await self._left.park()
+        return swim
+
     def begin_cluster(self) -> None:
         """Count as a cluster, of one so far."""
         self._has_begun = True
@@ -187,7 +218,9 @@ class Membership:
     def present(self) -> list[Member]:
         """Return the members that are there, this node included, in the order of SIDs."""
         swim, _ = self._running()
-        shown = [_shown(info) for info in swim.members() if info.state in (State.ALIVE, State.SUSPECT)]
+        own = str(self._own)
+        infos = [info for info in swim.members() if info.name == own or not self._is_alone]
+        shown = [_shown(info) for info in infos if info.name == own or info.state <= State.SUSPECT]
         return sorted((member for member in shown if member is not None), key=lambda member: member.sid)
 
     @asynccontextmanager
@@ -210,12 +243,13 @@ class Membership:
         """Take what the core tells."""
         match event:
             case JoinCompleted():
-                self._joined.unpark_all()
+                for attempt in self._attempts:
+                    attempt.done.set()
             case LeaveCompleted():
                 self._left.unpark_all()
             case MemberChanged():
                 node = address_of(event.member.name)
-                if node is not None and node != self._own:
+                if node is not None and node != self._own and not self._is_alone:
                     self._note_change(event.change, node, event.member)
 
     def _note_change(self, change: MemberChange, node: NodeAddress, member: MemberInfo) -> None:
@@ -225,12 +259,28 @@ class Membership:
             except SIDCollision as exc:
                 _log.error("the member %s can't be addressed: %s", node, exc)
         elif change in _GONE:
-            self._groups.expel(node)
-            for scope in self._scopes.get(node.sid, ()):
-                scope.cancel()
-        _log.log(logging.WARNING if change is MemberChange.FAILED else logging.DEBUG, "member %s: %s", node, change.value)
+            self._lose(node)
+        _log.log(
+            logging.WARNING if change is MemberChange.FAILED else logging.DEBUG, "member %s: %s", node, change.value
+        )
         kind = _EVENTS[change]
         self._publish(kind(node=str(node), sid=node.sid, incarnation=member.incarnation, tags=dict(member.tags)))
+
+    def _lose(self, node: NodeAddress) -> None:
+        self._groups.expel(node)
+        for scope in self._scopes.get(node.sid, ()):
+            scope.cancel()
+
+    def _seek(self) -> None:
+        """Have the core ask the seeds of all who want to join: it knows of one list at a time."""
+        swim, plane = self._running()
+        if swim.own.state == State.LEFT:  # what has left stays so
+            assert self._renew is not None
+            self._swim = swim = self._renew()
+            self._is_alone = False
+            self._left.unpark_all()
+        names = [name for attempt in self._attempts for name in attempt.names]
+        plane.act(swim.join(names, trio.current_time()))
 
     def _running(self) -> tuple[Swim, Plane]:
         if self._swim is None or self._plane is None:
@@ -238,7 +288,16 @@ class Membership:
         return self._swim, self._plane
 
 
+_FIRST_LOOK_UP_S: Final = 1.0
 _LOOK_UP_AGAIN_S: Final = 30.0
+
+
+class _Attempt:
+    """A call of `join` that goes on."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.done = trio.Event()
 
 
 def _shown(info: MemberInfo) -> Member | None:
@@ -248,15 +307,20 @@ def _shown(info: MemberInfo) -> Member | None:
     return Member(node=node, status=_STATUS[info.state], incarnation=info.incarnation, tags=dict(info.tags))
 
 
-async def _resolved(addresses: Iterable[NodeAddress]) -> list[str]:
-    """Return the names that the protocol has for `addresses`; a host's name stands for all its addresses."""
+async def _resolved(addresses: Iterable[NodeAddress]) -> tuple[list[str], bool]:
+    """Return the names that the protocol has for `addresses`; a host's name stands for all its addresses.
+
+    And whether these are all: a host's name that has no address now may have some later.
+    """
     found: dict[str, None] = {}
+    is_complete = True
     for address in addresses:
         try:
             infos = await trio.socket.getaddrinfo(address.ip, address.port, type=socket.SOCK_STREAM)
-        except OSError as exc:
+        except (OSError, UnicodeError) as exc:
             _log.warning("the seed %s has no address: %s", address, exc)
+            is_complete = False
             continue
         for *_, (ip, port, *_rest) in infos:
             found[str(NodeAddress(str(ip), int(port)))] = None
-    return list(found)
+    return list(found), is_complete

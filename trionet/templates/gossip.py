@@ -45,6 +45,7 @@ class GroupGossip(Template):
             GroupNotFound: it has been deleted.
             MalformedRequest: the arguments are no list, or the remote names a node, or no service or method.
             EncodeError: an argument can't travel.
+            MessageTooLarge: the arguments are over the limit of this node.
         """
         if not self.context.members():
             raise EmptyGroup(f"the group {self.context.gid!r} has no members")

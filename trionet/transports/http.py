@@ -22,7 +22,7 @@ from trionet.errors import (
     NodeUnreachable,
     error_from_wire,
 )
-from trionet.replies import Aggregate, Replies
+from trionet.replies import Aggregate, Receipt, Replies
 
 from .base import check_request_size, time_left_s
 
@@ -201,4 +201,4 @@ def _value_of(answer: dict[str, Any]) -> Any:
         return answer["value"]
     if "value" in answer:
         return Aggregate(**answer)
-    return Replies(**answer)
+    return Receipt(**answer) if "id" in answer else Replies(**answer)

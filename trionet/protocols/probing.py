@@ -201,7 +201,9 @@ class Prober:
         interval = context.profile.probe_interval_s * (context.awareness.score + 1)
         self._ticking = context.timers.set(context.now + interval, self._tick)
         members = context.members
-        member = members.next_on_circle if self._is_circle_next else members.present.take()
+        member = members.next_on_circle
+        if not self._is_circle_next or member is None or member.statement.state:  # a suspect is being asked anyway
+            member = members.present.take()
         self._is_circle_next = not self._is_circle_next
         if member is not None:
             self.probe(member)
@@ -261,8 +263,9 @@ class Prober:
 
     def _ask_others(self, probe: _Probe) -> None:
         context = self._context
-        others = context.members.present.sample(context.profile.indirect_probes, without=probe.member)
-        probe.asked = tuple(other.name for other in others)
+        count = context.profile.indirect_probes
+        others = context.members.present.sample(2 * count, without=probe.member)
+        probe.asked = tuple(other.name for other in others if not other.statement.state)[:count]  # no suspects
         for name in probe.asked:
             context.send(name, PingReq(probe.seq, probe.member.name))
 

@@ -7,7 +7,11 @@ latency exponential with a mean of 10 ms, and nothing but datagrams for finding 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -20,13 +24,19 @@ from trionet.protocols.swim_events import MemberChange, MemberChanged
 from trionet.protocols.swim_messages import Ack, Ping
 from trionet.simulation.heap import Cluster
 
+from .results import Must, median
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from trionet.protocols.effects import Effect
 
+    from .results import Result
+
 __all__ = [
+    "MEMBERSHIP_COLUMNS",
     "Figures",
+    "add_membership_rows",
     "detection_s",
     "false_failures_under_loss",
     "false_failures_under_stalls",
@@ -37,7 +47,10 @@ __all__ = [
 ]
 
 
-_DATAGRAMS_ONLY = SwimOptions(is_falling_back=False)
+MEMBERSHIP_COLUMNS: Final = ["membership, LAN", "seeds", "median", "worst", "must", "unit"]
+
+_STAYS_WHOLE_S: Final = 15.0
+_DATAGRAMS_ONLY: Final = SwimOptions(is_falling_back=False)
 
 
 class Figures(msgspec.Struct, frozen=True):
@@ -161,8 +174,13 @@ def healing_s(seed: int, length_s: float, alone: int, count: int = 100, limit_s:
     cluster.is_cut = lambda source, target: (source in side) != (target in side)
     cluster.run(2.0 + length_s)
     cluster.is_cut = None
-    cluster.run(cluster.now + 2.0 if length_s < 2.0 else cluster.now)  # what was begun may yet be said
-    return run.wait_whole(limit_s)
+    healed = cluster.now
+    broken_s = 0.0
+    while cluster.now - healed < min(limit_s, broken_s + _STAYS_WHOLE_S):  # what was begun may yet be said
+        cluster.run(cluster.now + 0.1)
+        if not run.is_whole(count):
+            broken_s = cluster.now - healed
+    return broken_s
 
 
 def starting_s(seed: int, count: int = 100, limit_s: float = 120.0) -> float:
@@ -231,3 +249,66 @@ def rest_figures(seed: int, count: int, seconds: float = 60.0, driven: int = 500
     cluster.run(10.0 + seconds)
     each = min(count, driven) * seconds
     return Figures((cluster.sent - sent) / each, (cluster.sent_bytes - sent_bytes) / each)
+
+
+def _rows(seeds: int) -> list[tuple[str, Callable[[int], float], int, str, float | None, float | None]]:
+    """Return for each row: its name, its figure for a seed, how many seeds, its unit, the musts of median and worst."""
+    tenth, few, least = max(1, seeds // 10), max(1, seeds // 100), max(1, seeds // 500)
+    rows: list[tuple[str, Callable[[int], float], int, str, float | None, float | None]] = [
+        ("1 of 100 fails, known by all", detection_s, seeds, "s", 6.0, 12.0),
+        ("10 of 100 fail, known by all", partial(detection_s, failing=10), tenth, "s", None, None),
+        ("false failures, 30 min of 30 % loss", false_failures_under_loss, tenth, "members", None, 0.0),
+    ]
+    rows += [
+        (
+            f"false failures, {stalled} of 100 stall for 10 min",
+            partial(false_failures_under_stalls, stalled=stalled),
+            few,
+            "members",
+            None,
+            0.0,
+        )
+        for stalled in (1, 5, 10)
+    ]
+    rows += [
+        (
+            f"{'one alone' if alone == 1 else 'halves'} apart for {length_s:,} s, whole again",
+            partial(healing_s, length_s=length_s, alone=alone),
+            count,
+            "s",
+            None,
+            60.0,
+        )
+        for length_s, count in ((1, tenth), (60, tenth), (3_600, few), (36_000, least))
+        for alone in (50, 1)
+    ]
+    rows += [
+        ("100 start at once, all know all", starting_s, tenth, "s", None, None),
+        ("100 leave at once, all are done", _leaving_only_s, tenth, "s", None, None),
+    ]
+    return rows
+
+
+def _leaving_only_s(seed: int) -> float:
+    return leaving_s(seed)[0]
+
+
+def add_membership_rows(
+    result: Result, seeds: int, say: Callable[[str], None], *, sizes: Sequence[int] = (10, 100, 1_000, 10_000)
+) -> None:
+    """Add a row for each measure, with `seeds` runs or a share of them for what takes long; and the cost at rest."""
+    context = multiprocessing.get_context("forkserver")
+    with ProcessPoolExecutor(os.cpu_count(), context, initializer=partial(os.nice, 5)) as pool:
+        for name, figure, count, unit, must_median, must_worst in _rows(seeds):
+            say(f"membership: {name}, {count} seeds")
+            found = list(pool.map(figure, range(count), chunksize=max(1, min(20, count // 16))))
+            limit = must_worst if must_median is None else must_median
+            result.rows.append([name, count, median(found), max(found), limit, unit])
+            result.samples.setdefault("membership", {})[name] = list(found)
+            for what, must, measured in (("median", must_median, median(found)), ("worst", must_worst, max(found))):
+                if must is not None:
+                    result.musts.append(Must(f"{name}, {what}", must, at_least=False, measured=measured, unit=unit))
+        rests = list(pool.map(partial(rest_figures, 0, driven=200), sizes))
+    for size, rest in zip(sizes, rests, strict=True):
+        for cost, unit in ((rest.messages, "messages/s"), (rest.sent_bytes, "bytes/s")):
+            result.rows.append([f"each of {size:,} at rest sends", 1, cost, cost, None, unit])

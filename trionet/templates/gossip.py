@@ -6,6 +6,8 @@ import functools
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+import msgspec
+
 from trionet.errors import EmptyGroup, MalformedRequest
 from trionet.message import Remote
 from trionet.replies import Receipt, Replies
@@ -18,6 +20,14 @@ from .fan_out import collect
 __all__ = ["GroupGossip"]
 
 _PAIR = 2
+
+
+def _remote_of(value: Any) -> Remote:
+    """Return `value`, or the remote whose fields it has: that is how it is written in JSON."""
+    try:
+        return msgspec.convert(value, Remote)
+    except msgspec.ValidationError as exc:
+        raise MalformedRequest(f"a remote has a service and a method: {exc}") from exc
 
 
 class GroupGossip(Template):
@@ -87,9 +97,9 @@ class GroupGossip(Template):
     def _to_run(self, method: Any) -> tuple[Callable[[], Any], str]:
         if callable(method):
             return method, getattr(method, "__qualname__", repr(method))
-        if not (isinstance(method, tuple | list) and len(method) == _PAIR and isinstance(method[1], Remote)):
+        if not (isinstance(method, tuple | list) and len(method) == _PAIR):
             raise MalformedRequest(f"a periodic task is a function, or (args, remote), not {method!r:.80}")
-        args, remote = method
+        args, remote = method[0], _remote_of(method[1])
         if not isinstance(args, list | tuple):
             raise MalformedRequest(f"the arguments are a list, not {args!r:.80}")
         remote.check(with_node=False)

@@ -13,6 +13,7 @@ from trionet.profiles import LAN
 from trionet.protocols.effects import Send
 from trionet.protocols.stack import Stack
 from trionet.protocols.statements import MOST_INCARNATION, State, Statement
+from trionet.protocols.swim_context import SwimOptions
 from trionet.protocols.swim_messages import Ack, IndirectAck, Nack, Ping, PingReq, Sync, SyncDigest
 
 if TYPE_CHECKING:
@@ -288,6 +289,20 @@ def test_one_that_leaves_tells_so_is_not_suspected_and_then_is_done() -> None:
         assert now < 5
         one.on_timer(now)
     assert one.own.state == State.LEFT
+
+
+def test_what_one_says_itself_needs_no_answer_when_it_comes_back() -> None:
+    core = swim("a", "b")
+    assert core.receive("b", core.own, 0.1) == []
+    core.leave(0.2)
+    assert core.receive("b", core.own, 0.3) == []
+
+
+def test_members_without_room_are_refused_and_counted() -> None:
+    core = swim("a", "b", options=SwimOptions(members=2))
+    assert core.receive("b", alive("c"), 0.1) == []
+    assert core.counts.refused == 1
+    assert told(core.receive("b", alive("b", 1, role="x"), 0.2)) == [("updated", "b")]
 
 
 def test_a_node_called_late_doubts_itself_and_gives_others_more_time() -> None:

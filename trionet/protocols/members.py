@@ -69,7 +69,6 @@ class Members:
         dead: those that have failed and are not forgotten.
         digest: of those that are there, with oneself.
         next_on_circle: the member whose hash follows one's own; None while there is none.
-        refused: how many new members had no room.
     """
 
     def __init__(self, own: Statement, now: float, random: Random, most_present: int, most_gone: int) -> None:
@@ -78,7 +77,6 @@ class Members:
         self.dead: Ring[Member] = Ring(random)
         self.digest = Digest(_BUCKETS)
         self.next_on_circle: Member | None = None
-        self.refused: int = 0
         self._most_present = most_present
         self._most_gone = most_gone
         self._me = own.name
@@ -107,7 +105,6 @@ class Members:
         member = self._by_name.get(statement.name)
         if member is None:
             if statement.state <= State.SUSPECT and len(self) >= self._most_present:
-                self.refused += 1
                 return None
             member = self._by_name[statement.name] = Member(statement, now)
             self._enter(member)

@@ -329,6 +329,7 @@ class Swim:
             return
         member = context.members.put(statement, context.now)
         if member is None:
+            context.counts.refused += 1
             return
         context.effects.extend(Notify(change) for change in changes(before, member.info()))
         self._suspecting.changed(member)
@@ -357,8 +358,8 @@ class Swim:
                 context.awareness.add(1)
             context.counts.refutations += 1
             self._state_own(statement.incarnation + 1)
-        elif statement.state == State.ALIVE and statement.life == own.life:
-            return
+        elif not supersedes(own, statement) or (statement.state == State.ALIVE and statement.life == own.life):
+            return  # what this node says itself, or said a moment ago
         if source in context.members or self._sync.was_asked(source):
             context.send(source, context.own)
             if statement.state == State.DEAD and not context.is_leaving:

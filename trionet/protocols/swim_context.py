@@ -56,6 +56,7 @@ class SwimCounts(msgspec.Struct):
     Attributes:
         insane: statements that nobody honest makes.
         strangers: messages from someone of whom nothing is known, that only a member may send.
+        refused: statements about new members for whom there is no room.
         unexpected: answers that nobody waits for, or not from this one.
         refutations: how often this node had to say that it is alive.
         stalls: how often it was called much later than planned.
@@ -65,6 +66,7 @@ class SwimCounts(msgspec.Struct):
 
     insane: int = 0
     strangers: int = 0
+    refused: int = 0
     unexpected: int = 0
     refutations: int = 0
     stalls: int = 0

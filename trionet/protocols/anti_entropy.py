@@ -8,7 +8,7 @@ differ all the time while there is traffic. So the first message sums up the *se
 has held for a while and will hold for a while yet; and the receiver takes a difference as none that rumors of its own
 which may not be settled can explain. Whether they can is linear algebra over GF(2): the difference is the exclusive
 or of some of them exactly if it lies in their span. Another difference lies in the span of m of them with a chance of
-2 ** (m - 96).
+2 ** (m - 256).
 
 Source: Demers et al. 1987, section 1.3: checksums first, then recent updates, then contents.
 """
@@ -17,18 +17,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from .gossip_messages import BUCKETS, ID_BYTES, IDS_PER_MESSAGE, Buckets, Listing, Summary, split
+from .gossip_messages import BUCKET_BYTES, BUCKETS, IDS_PER_MESSAGE, TOTAL_BYTES, Buckets, Listing, Summary, split
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from .rumors import Group
 
-__all__ = ["answer_summary", "in_span", "is_explained", "listing", "missing_from", "packed", "summary", "unpacked"]
+__all__ = [
+    "answer_buckets",
+    "answer_summary",
+    "differing",
+    "in_span",
+    "is_explained",
+    "missing_from",
+    "packed",
+    "summary",
+]
 
-_MOST_UNSETTLED: Final = 64
+_MOST_UNSETTLED: Final = 200
+_LOW: Final = (1 << 8 * BUCKET_BYTES) - 1
+_MOST_LISTINGS: Final = 16
 _MOST_MISSING: Final = 16 * IDS_PER_MESSAGE
-_ALL: Final = (1 << BUCKETS) - 1
 
 
 def in_span(target: int, vectors: Iterable[int]) -> bool:
@@ -48,15 +58,21 @@ def _reduced(vector: int, basis: list[int]) -> int:
 
 
 def packed(totals: Sequence[int]) -> bytes:
-    """Return bucket totals as they are in a message, trailing zeros left out."""
-    joined = b"".join(total.to_bytes(ID_BYTES, "big") for total in totals)
+    """Return bucket totals as they are in a message: their low bits, trailing zeros left out."""
+    joined = b"".join((total & _LOW).to_bytes(BUCKET_BYTES, "big") for total in totals)
     length = len(joined.rstrip(b"\0"))
-    return joined[: -(-length // ID_BYTES) * ID_BYTES]
+    return joined[: -(-length // BUCKET_BYTES) * BUCKET_BYTES]
 
 
-def unpacked(totals: bytes) -> list[int]:
-    """Return bucket totals from a message."""
-    return [int.from_bytes(one, "big") for one in split(totals)]
+def differing(totals: Sequence[int], message: bytes) -> list[int]:
+    """Return the buckets that aren't the same in a message."""
+    whole = message.ljust(len(totals) * BUCKET_BYTES, b"\0")
+    parts = (whole[start : start + BUCKET_BYTES] for start in range(0, len(totals) * BUCKET_BYTES, BUCKET_BYTES))
+    return [
+        index
+        for index, (total, part) in enumerate(zip(totals, parts, strict=True))
+        if total & _LOW != int.from_bytes(part, "big")
+    ]
 
 
 def summary(group: Group, settle_s: float, now: float) -> Summary:
@@ -64,7 +80,7 @@ def summary(group: Group, settle_s: float, now: float) -> Summary:
     total = group.digest.total
     for number in _unsettled(group, settle_s, now):
         total ^= number
-    return Summary(group.gid, total.to_bytes(ID_BYTES, "big"))
+    return Summary(group.gid, total.to_bytes(TOTAL_BYTES, "big"))
 
 
 def is_explained(difference: int, group: Group, settle_s: float, now: float) -> bool:
@@ -84,46 +100,61 @@ def _unsettled(group: Group, settle_s: float, now: float) -> list[int]:
     came, going = group.came_since(now - settle_s), group.gone_before(now + settle_s)
     if not came and not going:
         return []
-    return [int.from_bytes(rumor_id, "big") for rumor_id in {held.id: None for held in (*came, *going)}]
+    return [held.hashed for held in {held.id: held for held in (*came, *going)}.values()]
 
 
-def answer_summary(group: Group, message: Summary, settle_s: float, now: float) -> Buckets | Listing | None:
+def answer_summary(group: Group, message: Summary, settle_s: float, now: float) -> list[Listing] | list[Buckets]:
     """Return what to answer the first message with: nothing, all ids where they are few, or the sums of the buckets."""
     difference = group.digest.total ^ int.from_bytes(message.total, "big")
     if is_explained(difference, group, settle_s, now):
-        return None
+        return []
     if len(group.held) <= IDS_PER_MESSAGE:
-        return Listing(group.gid, _ALL, b"".join(group.held))
-    return Buckets(group.gid, packed(group.digest.buckets))
+        return _listings(group, list(range(BUCKETS)), settle_s, now)
+    return [Buckets(group.gid, packed(group.digest.buckets))]
 
 
-def listing(group: Group, message: Buckets) -> Listing | None:
-    """Return the ids of the buckets that differ, as many as a message holds."""
-    differing = group.digest.differing(unpacked(message.totals))
-    if not differing:
-        return None
-    group.random.shuffle(differing)
+def answer_buckets(group: Group, message: Buckets, settle_s: float, now: float) -> list[Listing]:
+    """Return the ids of the buckets that differ, or of some of them."""
+    return _listings(group, differing(group.digest.buckets, message.totals), settle_s, now)
+
+
+def _listings(group: Group, buckets: list[int], settle_s: float, now: float) -> list[Listing]:
+    """Return the settled ids of some buckets: as many whole buckets to a message as fit, and not too many messages."""
+    group.random.shuffle(buckets)  # the next comparison gets to what this one leaves out
+    in_bucket: dict[int, list[bytes]] = {bucket: [] for bucket in buckets}
+    for held in group.held.values():
+        if held.received_at > now - settle_s:
+            break  # what comes now, comes to the other one by itself
+        bucket = held.hashed % BUCKETS
+        if bucket in in_bucket:
+            in_bucket[bucket].append(held.id)
+    found: list[Listing] = []
     mask, ids = 0, list[bytes]()
-    for bucket in differing:
-        more = _in_buckets(group, 1 << bucket)
+    for bucket, more in in_bucket.items():
         if mask and len(ids) + len(more) > IDS_PER_MESSAGE:
-            break  # the next comparison gets to the rest
+            found.append(_listing(group, mask, ids))
+            mask, ids = 0, []
         mask |= 1 << bucket
         ids += more
-    is_whole = len(ids) <= IDS_PER_MESSAGE
-    return Listing(group.gid, mask, b"".join(ids if is_whole else group.random.sample(ids, IDS_PER_MESSAGE)), is_whole)
+    if mask:
+        found.append(_listing(group, mask, ids))
+    return found[:_MOST_LISTINGS]
 
 
-def missing_from(group: Group, message: Listing) -> list[bytes]:
-    """Return the ids of what this node holds and the sender of the listing doesn't, or may not."""
+def _listing(group: Group, mask: int, ids: list[bytes]) -> Listing:
+    if len(ids) <= IDS_PER_MESSAGE:
+        return Listing(group.gid, mask, b"".join(ids))
+    return Listing(group.gid, mask, b"".join(group.random.sample(ids, IDS_PER_MESSAGE)), is_whole=False)
+
+
+def missing_from(group: Group, message: Listing, settle_s: float, now: float) -> list[bytes]:
+    """Return the ids of what this node holds, settled, and the sender of the listing doesn't, or may not."""
     listed = set(split(message.ids))
-    missing = [rumor_id for rumor_id in _in_buckets(group, message.mask) if rumor_id not in listed]
+    missing: list[bytes] = []
+    for held in group.held.values():
+        if held.received_at > now - settle_s:
+            break
+        if message.mask >> held.hashed % BUCKETS & 1 and held.id not in listed:
+            missing.append(held.id)
     most = _MOST_MISSING if message.is_whole else IDS_PER_MESSAGE
     return missing if len(missing) <= most else group.random.sample(missing, most)
-
-
-def _in_buckets(group: Group, mask: int) -> list[bytes]:
-    if mask == _ALL:
-        return list(group.held)
-    bucket_of = group.digest.bucket_of
-    return [rumor_id for rumor_id in group.held if mask >> bucket_of(int.from_bytes(rumor_id, "big")) & 1]

@@ -125,6 +125,7 @@ class Gossip:
         self._flush_at = math.inf
         self._lazy_at = math.inf
         self._compare_at = math.inf
+        self._news_at = -math.inf
         self._pace_s = settings.compare_interval_s
         self._comparisons = 0
         self._next_deadline = math.inf
@@ -212,6 +213,7 @@ class Gossip:
             del self._tracked[next(iter(self._tracked))]
         step = group.push.step(group, None, 0, now)
         effects = self._admit(group, held, step, now)
+        self._spoke_at = now
         return Sent(rumor_id, effects, list(step.targets))
 
     def query_spread(self, gid: str, rumor_id: bytes, now: float) -> list[Effect]:
@@ -238,7 +240,10 @@ class Gossip:
 
     def receive(self, source: str, message: Any, now: float) -> list[Effect]:
         """Take a message."""
-        return self._takers[type(message)](source, message, now)
+        effects = self._takers[type(message)](source, message, now)
+        if effects:
+            self._spoke_at = now
+        return effects
 
     def next_deadline(self) -> float:
         """Return when `on_timer` is to be called next."""
@@ -269,7 +274,8 @@ class Gossip:
             ids = self._recent(group, now)
             room = (room_bytes - len(group.gid.encode()) - 16) // ID_BYTES
             if ids and room > 0 and to in group.members:
-                ids = ids[: min(room, IDS_PER_MESSAGE)]
+                room = min(room, IDS_PER_MESSAGE)
+                ids = ids if len(ids) <= room else self._random.sample(ids, room)
                 found.append(Ihave(group.gid, b"".join(ids)))
                 room_bytes -= len(ids) * ID_BYTES + len(group.gid.encode()) + 16
         if found:
@@ -304,7 +310,9 @@ class Gossip:
             return []
         if self._pulls.came(rumor_id):
             self.counts.pulled += 1
-        group.push.heard(source)
+        group.push.heard(source, now)
+        if age_s > 2 * self._settings.settle_s:
+            self._compare_soon(self._settings.interval_s, now)  # so late, it is likely not the only one
         held = Held(message.gid, rumor_id, message.origin, message.payload, now - age_s, now)
         return self._admit(group, held, group.push.step(group, source, message.hops, now), now)
 
@@ -326,12 +334,11 @@ class Gossip:
             effects += [Send(to, Ihave(held.gid, held.id)) for to in step.told]
             for to in step.targets:
                 group.push.sent(to, now)
-        self._spoke_at = now
         if self._lazy_at == math.inf:
             self._wake(lazy=now + self._settings.interval_s * (0.3 + 0.5 * self._random.random()))
-        if self._pace_s > 2 * self._settings.interval_s:
-            self._pace_s = 2 * self._settings.interval_s
-            self._wake(compare=now + self._pace_s * (1.0 + self._random.random()))
+        if now - self._news_at > self._settings.compare_interval_s:
+            self._compare_soon(2 * self._settings.interval_s, now)
+        self._news_at = now
         return effects
 
     def _enqueue(self, held: Held, step: Step, now: float) -> None:
@@ -395,7 +402,7 @@ class Gossip:
         group = self._groups.get(message.gid)
         if group is None:
             return []
-        group.push.heard(source)
+        group.push.heard(source, now)
         return self._lacking(source, message.gid, message.ids, now, self._settings.grace_s)
 
     def _lacking(self, source: str, gid: str, ids: bytes, now: float, wait_s: float) -> list[Effect]:
@@ -422,7 +429,7 @@ class Gossip:
         group = self._groups.get(message.gid)
         if group is None:
             return []
-        group.push.heard(source)
+        group.push.heard(source, now)
         wanted = [group.held.get(rumor_id) for rumor_id in split(message.ids)]
         return [Send(source, held.message(now)) for held in wanted if held is not None]
 
@@ -439,38 +446,43 @@ class Gossip:
             if group.held or self._comparisons % _SILENT_EVERY == 0:
                 self.counts.comparisons += 1
                 summary = anti_entropy.summary(group, self._settings.settle_s, now)
-                effects += [Send(to, summary) for to in group.push.neighbours(group, 1, now)]
+                effects += [Send(to, summary) for to in group.pick(1)]
         self._comparisons += 1
         self._compare_at = now + self._pace_s * (0.75 + 0.5 * self._random.random())
         self._pace_s = min(2 * self._pace_s, self._settings.compare_interval_s)
         return effects
+
+    def _compare_soon(self, soon_s: float, now: float) -> None:
+        if self._pace_s > soon_s:
+            self._pace_s = soon_s
+            self._wake(compare=now + soon_s * (1.0 + self._random.random()))
 
     def _take_summary(self, source: str, message: Summary, now: float) -> list[Effect]:
         group = self._groups.get(message.gid)
         if group is None:
             return []
         group.expire(now)
-        group.push.heard(source)
+        group.push.heard(source, now)
         answer = anti_entropy.answer_summary(group, message, self._settings.settle_s, now)
-        if answer is None:
-            return []
-        self.counts.differences += 1
-        return [Send(source, answer)]
+        self.counts.differences += bool(answer)
+        return [Send(source, one) for one in answer]
 
     def _take_buckets(self, source: str, message: Buckets, now: float) -> list[Effect]:
         group = self._groups.get(message.gid)
         if group is None:
             return []
         group.expire(now)
-        answer = anti_entropy.listing(group, message)
-        return [] if answer is None else [Send(source, answer)]
+        group.push.heard(source, now)
+        return [Send(source, one) for one in anti_entropy.answer_buckets(group, message, self._settings.settle_s, now)]
 
     def _take_listing(self, source: str, message: Listing, now: float) -> list[Effect]:
         group = self._groups.get(message.gid)
         if group is None:
             return []
-        group.push.heard(source)
-        missing = anti_entropy.missing_from(group, message)
+        group.push.heard(source, now)
+        missing = anti_entropy.missing_from(group, message, self._settings.settle_s, now)
+        if missing or any(rumor_id not in self._record for rumor_id in split(message.ids)):
+            self._compare_soon(self._settings.interval_s, now)  # there is likely more, with others too
         effects: list[Effect] = [Send(source, Ihave(message.gid, ids)) for ids in chunks(missing)]
         return effects + self._lacking(source, message.gid, message.ids, now, 0.0)
 

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BUCKETS",
+    "BUCKET_BYTES",
     "IDS_PER_MESSAGE",
     "ID_BYTES",
+    "TOTAL_BYTES",
     "Answer",
     "Buckets",
     "Delivered",
@@ -41,7 +43,14 @@ IDS_PER_MESSAGE: Final = 80
 """960 bytes: with a gid and names of some hundred bytes still a datagram."""
 
 BUCKETS: Final = 64
-"""Of a digest; 768 bytes."""
+"""Of a digest."""
+
+BUCKET_BYTES: Final = 12
+"""Of what stands for a bucket in a message: 768 bytes for all."""
+
+TOTAL_BYTES: Final = 32
+"""Of what stands for a whole digest. It is this long because differences between two of them are solved for the ids
+that explain them; see `anti_entropy`."""
 
 _Gid = Annotated[str, msgspec.Meta(max_length=255)]
 _Name = Annotated[str, msgspec.Meta(max_length=255)]
@@ -86,17 +95,17 @@ class Want(Message, frozen=True, gc=False, tag="w"):
 
 
 class Summary(Message, frozen=True, gc=False, tag="s"):
-    """Anti-entropy, first step: the exclusive or of the ids of all that the sender holds and that is settled."""
+    """Anti-entropy, first step: the exclusive or of the hashes of all settled ids that the sender holds."""
 
     gid: _Gid
-    total: _Id
+    total: Annotated[bytes, msgspec.Meta(max_length=TOTAL_BYTES)]
 
 
 class Buckets(Message, frozen=True, gc=False, tag="b"):
-    """Anti-entropy, second step: the same for each bucket; trailing zeros may be left out."""
+    """Anti-entropy, second step: the same for each bucket, the low bits of it; trailing zeros may be left out."""
 
     gid: _Gid
-    totals: Annotated[bytes, msgspec.Meta(max_length=ID_BYTES * BUCKETS)]
+    totals: Annotated[bytes, msgspec.Meta(max_length=BUCKET_BYTES * BUCKETS)]
 
 
 class Listing(Message, frozen=True, gc=False, tag="l"):

@@ -29,13 +29,14 @@ def patience_s(tries: int, timeout_s: float) -> float:
 
 
 class _Wanted:
-    __slots__ = ("due", "gid", "sources", "tries")
+    __slots__ = ("asked_at", "due", "gid", "sources", "tries")
 
     def __init__(self, gid: str, source: str, due: float) -> None:
         self.gid = gid
         self.sources = [source]
         self.due = due
         self.tries = 0
+        self.asked_at = -math.inf
 
 
 class Pulls:
@@ -69,6 +70,12 @@ class Pulls:
             if len(self._wanted) < self._most:
                 self._wanted[rumor_id] = _Wanted(gid, source, due)
                 self.next_due = min(self.next_due, due)
+            return
+        if wanted.tries > _FAST_TRIES:  # who announces it now can be reached now: begin anew, with that one
+            wanted.tries = 0
+            wanted.sources = [source, *(one for one in wanted.sources if one != source)][:_MOST_SOURCES]
+            wanted.due = min(wanted.due, max(due, wanted.asked_at + self._timeout_s))
+            self.next_due = min(self.next_due, wanted.due)
         elif source not in wanted.sources and len(wanted.sources) < _MOST_SOURCES:
             wanted.sources.append(source)
 
@@ -77,7 +84,7 @@ class Pulls:
         if not self._wanted:
             return False
         wanted = self._wanted.pop(rumor_id, None)
-        return wanted is not None and wanted.tries > 0
+        return wanted is not None and wanted.asked_at > -math.inf
 
     def due(self, now: float) -> dict[tuple[str, str], list[bytes]]:
         """Return what is to be asked for now: node and gid, to ids."""
@@ -92,6 +99,7 @@ class Pulls:
                     continue
                 source = wanted.sources[wanted.tries % len(wanted.sources)]
                 wanted.tries += 1
+                wanted.asked_at = now
                 wanted.due = now + patience_s(wanted.tries, self._timeout_s)
                 asked.setdefault((source, wanted.gid), []).append(rumor_id)
             self.next_due = min(self.next_due, wanted.due)

@@ -79,14 +79,14 @@ class Push(Protocol):
         ...
 
     def neighbours(self, group: Group, count: int, now: float) -> list[str]:
-        """Return at most `count` members to tell of ids and to compare with."""
+        """Return at most `count` members to tell of ids."""
         ...
 
     def sent(self, to: str, now: float) -> None:
         """Take that something goes to a member."""
         ...
 
-    def heard(self, source: str) -> None:
+    def heard(self, source: str, now: float) -> None:
         """Take that something came from a member."""
         ...
 
@@ -135,7 +135,7 @@ class RandomPush:
     def sent(self, to: str, now: float) -> None:
         """Do nothing."""
 
-    def heard(self, source: str) -> None:
+    def heard(self, source: str, now: float) -> None:
         """Do nothing."""
 
 
@@ -155,9 +155,10 @@ class Direct(RandomPush):
 class Star:
     """Up to a hub, which passes it down to all others: two hops, and few messages when it waits for company.
 
-    The hub is the first member, in the order given, that isn't suspected. A node suspects another one that it has sent
-    something to and heard nothing from for `failover_s`; it trusts it again when it hears from it. A copy says
-    whether it is on its way up or down; so nodes may hold different members to be the hub, and do no harm.
+    The hub is the first member, in the order given, that isn't suspected; when the very first one is suspected, the
+    first that was heard from lately. A node suspects another one that it has sent something to and heard nothing from
+    for `failover_s`; it trusts it again when it hears from it. A copy says whether it is on its way up or down; so
+    nodes may hold different members to be the hub, and do no harm.
     """
 
     _UP: Final = 1
@@ -174,18 +175,25 @@ class Star:
         self._down_wait_s = down_wait_s
         self._failover_s = failover_s
         self._asked_at: dict[str, float] = {}
+        self._heard_at: dict[str, float] = {}
 
     def adjust(self, group: Group) -> None:
         """Forget about those that are gone."""
         known = set(group.members)
         self._asked_at = {name: at for name, at in self._asked_at.items() if name in known}
+        self._heard_at = {name: at for name, at in self._heard_at.items() if name in known}
 
     def hub(self, group: Group, now: float) -> str:
         """Return who is the hub, as this node sees it."""
-        for name in group.members:
-            if name == group.me or now - self._asked_at.get(name, now) <= self._failover_s:
-                return name
-        return group.members[0] if group.members else group.me
+        trusted = [name for name in group.members if name == group.me or not self._is_suspected(name, now)]
+        if not trusted or trusted[0] == group.members[0]:
+            return trusted[0] if trusted else group.me
+        # The first one is gone, and others with it perhaps: rather one that has given a sign of life since.
+        since = now - 4 * self._failover_s
+        return next((name for name in trusted if self._heard_at.get(name, -math.inf) > since), trusted[0])
+
+    def _is_suspected(self, name: str, now: float) -> bool:
+        return now - self._asked_at.get(name, now) > self._failover_s
 
     def step(self, group: Group, source: str | None, hops: int, now: float) -> Step:
         """Up at the origin, down at the hub."""
@@ -208,6 +216,7 @@ class Star:
         """Begin to wait for a sign of life."""
         self._asked_at.setdefault(to, now)
 
-    def heard(self, source: str) -> None:
+    def heard(self, source: str, now: float) -> None:
         """Take the sign of life."""
         self._asked_at.pop(source, None)
+        self._heard_at[source] = now

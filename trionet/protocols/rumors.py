@@ -18,10 +18,11 @@ from __future__ import annotations
 
 import heapq
 import math
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
 from .digest import Digest
-from .gossip_messages import BUCKETS, Rumor
+from .gossip_messages import BUCKETS, TOTAL_BYTES, Rumor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,9 +30,14 @@ if TYPE_CHECKING:
 
     from .push import Push
 
-__all__ = ["Group", "Held", "Record", "may_be_forgotten"]
+__all__ = ["Group", "Held", "Record", "hash_of", "may_be_forgotten"]
 
 _MARGIN_S: Final = 1.0
+
+
+def hash_of(rumor_id: bytes) -> int:
+    """Return `TOTAL_BYTES` x 8 bits that depend on an id alone."""
+    return int.from_bytes(blake2b(rumor_id, digest_size=TOTAL_BYTES).digest(), "big")
 
 
 def may_be_forgotten(age_s: float, since_forgotten_s: float) -> bool:
@@ -102,9 +108,10 @@ class Held:
         hops: what a copy that goes out says.
         born_at: when it was sent first, by the clock of this node, or later.
         received_at: when it came.
+        hashed: the hash of its id, for digests.
     """
 
-    __slots__ = ("born_at", "gid", "hops", "id", "origin", "payload", "received_at")
+    __slots__ = ("born_at", "gid", "hashed", "hops", "id", "origin", "payload", "received_at")
 
     def __init__(self, gid: str, rumor_id: bytes, origin: str, payload: bytes, born_at: float, now: float) -> None:
         self.gid = gid
@@ -113,6 +120,7 @@ class Held:
         self.payload = payload
         self.born_at = born_at
         self.received_at = now
+        self.hashed = hash_of(rumor_id)
         self.hops = 0
 
     def message(self, now: float) -> Rumor:
@@ -176,7 +184,7 @@ class Group:
     def add(self, held: Held) -> None:
         """Hold a rumor. What is over the bound goes, the first that came first; its id stays in the record."""
         self.held[held.id] = held
-        self.digest.toggle(int.from_bytes(held.id, "big"))
+        self.digest.toggle(held.hashed)
         heapq.heappush(self._expiries, (held.born_at + self._retention_s, held.id))
         self.payload_bytes += len(held.payload)
         while self.payload_bytes > self._most_bytes and len(self.held) > 1:
@@ -216,5 +224,5 @@ class Group:
     def _remove(self, rumor_id: bytes) -> None:
         held = self.held.pop(rumor_id, None)
         if held is not None:
-            self.digest.toggle(int.from_bytes(rumor_id, "big"))
+            self.digest.toggle(held.hashed)
             self.payload_bytes -= len(held.payload)

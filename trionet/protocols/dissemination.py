@@ -51,7 +51,7 @@ class Dissemination:
     __slots__ = ("_items", "_tiers", "mult")
 
     def __init__(self, mult: int) -> None:
-        self.mult = mult
+        self.mult: int = mult
         self._items: dict[str, _Item] = {}
         self._tiers: list[deque[_Item]] = [deque()]  # index: how often they went out
 

@@ -45,8 +45,8 @@ class Member:
 
     def __init__(self, statement: Statement, now: float) -> None:
         self.name: str = statement.name
-        self.statement = statement
-        self.since = now
+        self.statement: Statement = statement
+        self.since: float = now
         self.circle: int = hash64(statement.name.encode(errors="replace"))
         self.place: int = -1
 
@@ -75,7 +75,7 @@ class Members:
         """Begin with oneself; at most so many members are present, and so many gone ones remembered."""
         self.present: Ring[Member] = Ring(random)
         self.dead: Ring[Member] = Ring(random)
-        self.digest = Digest(_BUCKETS)
+        self.digest: Digest = Digest(_BUCKETS)
         self.next_on_circle: Member | None = None
         self._most_present = most_present
         self._most_gone = most_gone

@@ -93,10 +93,10 @@ class Suspicion:
     __slots__ = ("asked", "began", "call_timer", "calls", "incarnation", "member", "seq", "timer")
 
     def __init__(self, member: Member, seq: int) -> None:
-        self.member = member
-        self.incarnation = member.statement.incarnation
+        self.member: Member = member
+        self.incarnation: int = member.statement.incarnation
         self.began: float | None = None
-        self.seq = seq
+        self.seq: int = seq
         self.calls: int = 0
         self.asked: set[str] = set()
         self.timer: Timer | None = None

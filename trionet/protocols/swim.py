@@ -84,7 +84,7 @@ class Swim:
         own = Statement(me, incarnation, int(State.ALIVE), life, dict(tags or {}))
         if not is_sane(own):
             raise ValueError(f"no statement about a member can be {own}")
-        self.me = me
+        self.me: str = me
         self._context = context = Context(own, profile, random, now, options or SwimOptions())
         self._suspecting = Suspecting(context, self._believe)
         self._prober = Prober(context, self._suspecting.accuse)

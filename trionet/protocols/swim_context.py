@@ -89,17 +89,17 @@ class Context:
 
     def __init__(self, own: Statement, profile: Profile, random: Random, now: float, options: SwimOptions) -> None:
         self.me: str = own.name
-        self.profile = profile
-        self.options = options
-        self.random = random
+        self.profile: Profile = profile
+        self.options: SwimOptions = options
+        self.random: Random = random
         self.now: float = now
-        self.own = own
+        self.own: Statement = own
         self.effects: list[Effect] = []
-        self.timers = Timers()
-        self.awareness = Awareness()
-        self.members = Members(own, now, random, options.members, options.gone)
-        self.news = Dissemination(profile.retransmit_mult)
-        self.counts = SwimCounts()
+        self.timers: Timers = Timers()
+        self.awareness: Awareness = Awareness()
+        self.members: Members = Members(own, now, random, options.members, options.gone)
+        self.news: Dissemination = Dissemination(profile.retransmit_mult)
+        self.counts: SwimCounts = SwimCounts()
         self.is_leaving: bool = False
         self._seq = random.getrandbits(30)
 

@@ -22,9 +22,9 @@ class Timer:
     __slots__ = ("action", "args", "when")
 
     def __init__(self, when: float, action: Callable[..., None], args: tuple[Any, ...]) -> None:
-        self.when = when
+        self.when: float = when
         self.action: Callable[..., None] | None = action
-        self.args = args
+        self.args: tuple[Any, ...] = args
 
     def cancel(self) -> None:
         """Never do it. No error if it is done already."""

@@ -7,6 +7,7 @@ from .kv import KV, TSO
 from .node import MaelstromNode
 from .program import build_node, main
 from .replicated_log import ReplicatedLog
+from .rumors import Rumors
 from .running import run
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "MaelstromNode",
     "Message",
     "ReplicatedLog",
+    "Rumors",
     "build_challenge",
     "build_node",
     "challenge_names",

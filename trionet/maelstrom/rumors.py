@@ -1,0 +1,149 @@
+"""trionet's gossip (`trionet.protocols.gossip`) on Maelstrom's messages: rumors that reach every node, each once.
+
+Invariant: a value is delivered at most once on each node; and while two nodes can talk to each other, directly or
+through others, what one of them holds reaches the other, whatever was lost before. What goes to one node at one time is
+one message.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Final, Union
+
+import msgspec
+import trio
+
+from trionet.errors import MalformedRequest
+from trionet.protocols.effects import Notify
+from trionet.protocols.gossip import Gossip
+from trionet.protocols.gossip_messages import Want
+from trionet.protocols.gossip_settings import GossipSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from trionet.protocols.effects import Effect
+    from trionet.protocols.push import Push
+
+    from .envelope import Message
+    from .node import MaelstromNode
+
+__all__ = ["Rumors"]
+
+_GID: Final = "all"
+_HURRIED_S: Final = 0.3
+_TROUBLED_S: Final = 8.0
+_MESSAGES: Final[Any] = list[Union[Gossip.messages]]  # type: ignore[valid-type]  # noqa: UP007
+
+
+class _Gossip(Gossip):
+    """Tells and compares more often as long as it gets news only by asking: messages were lost, or a node cut off."""
+
+    _troubled_until = -math.inf
+
+    def is_troubled(self, now: float) -> bool:
+        """Tell whether that is so."""
+        return now < self._troubled_until
+
+    def receive(self, source: str, message: Any, now: float) -> list[Effect]:
+        """Take a message."""
+        before = self.counts.pulled
+        effects = super().receive(source, message, now)
+        if self.counts.pulled > before:
+            self._troubled_until = now + _TROUBLED_S
+            self._hurry(now)
+        return effects
+
+    def on_timer(self, now: float) -> list[Effect]:
+        """Do what is due."""
+        effects = super().on_timer(now)
+        if self.is_troubled(now):
+            self._hurry(now)
+        return effects
+
+    def _hurry(self, now: float) -> None:
+        soon = now + _HURRIED_S * (0.75 + 0.5 * self._random.random())
+        self._wake(compare=soon, lazy=soon)
+
+    def _lacking(self, source: str, gid: str, ids: bytes, now: float, wait_s: float) -> list[Effect]:
+        # Also what a comparison shows to be missing may be on its way still.
+        return super()._lacking(source, gid, ids, now, max(wait_s, self._settings.grace_s))
+
+
+class Rumors:
+    """Values that one node starts and all receive.
+
+    Args:
+        node: whose messages they are; make it before the node runs.
+        deliver: called once with each value, those of this node included.
+        push: makes what decides where a rumor goes at once; see `trionet.protocols.push`.
+        settings: the timing, and for how long rumors are kept for those who come late.
+    """
+
+    def __init__(
+        self,
+        node: MaelstromNode,
+        deliver: Callable[[Any], object],
+        *,
+        push: Callable[[], Push],
+        settings: GossipSettings | None = None,
+    ) -> None:
+        self._node = node
+        self._deliver = deliver
+        self._push = push
+        self._settings = settings or GossipSettings()
+        self._core: _Gossip | None = None
+        self._changed = trio.lowlevel.ParkingLot()
+        node.on_init(self._begin)
+        node.on("gossip")(self._receive)
+        node.background(self._keep_time)
+
+    @property
+    def core(self) -> Gossip:
+        """The gossip itself, once the node is initialised."""
+        assert self._core is not None
+        return self._core
+
+    def send(self, value: Any) -> None:
+        """Deliver `value`, which is any JSON, here, and have it delivered everywhere."""
+        now = trio.current_time()
+        self._act(self.core.send(_GID, msgspec.json.encode(value), now).effects, now)
+
+    def _begin(self) -> None:
+        self._core = _Gossip(self._node.id, self._node.random, self._settings)
+        self._core.set_group(_GID, sorted(self._node.node_ids), now=trio.current_time(), push=self._push())
+
+    def _receive(self, message: Message) -> None:
+        try:
+            said = msgspec.convert(message["messages"], _MESSAGES)
+        except msgspec.ValidationError as exc:
+            raise MalformedRequest(f"this is no gossip: {exc}") from exc
+        now = trio.current_time()
+        effects: list[Effect] = []
+        for each in said:
+            effects += self.core.receive(message.src, each, now)
+        self._act(effects, now, is_answer=any(type(each) is Want for each in said))
+
+    async def _keep_time(self) -> None:
+        while True:
+            deadline = self.core.next_deadline()
+            if deadline <= (now := trio.current_time()):
+                self._act(self.core.on_timer(now), now)
+                await trio.lowlevel.checkpoint()
+            else:
+                with trio.move_on_at(deadline):
+                    await self._changed.park()
+
+    def _act(self, effects: Iterable[Effect], now: float, *, is_answer: bool = False) -> None:
+        packets: dict[str, list[Any]] = {}
+        for effect in effects:
+            if isinstance(effect, Notify):
+                self._deliver(msgspec.json.decode(effect.event.payload))
+            else:
+                packets.setdefault(effect.to, []).append(effect.message)
+        for name, messages in packets.items():
+            body = {"type": "gossip", "messages": messages}
+            self._node.send(name, body)
+            if self._core and self._core.is_troubled(now) and (is_answer or any(type(m) is Want for m in messages)):
+                self._node.send(name, body)  # one of the two may get through, and doing it twice does no harm
+        self._changed.unpark_all()

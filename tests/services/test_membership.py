@@ -262,8 +262,6 @@ async def test_a_node_that_has_left_goes_on_alone(autojump_clock: MockClock, clu
     assert child.sid not in leaver.all.members()
 
 
-@pytest.mark.slow
-@pytest.mark.xfail(reason="protocols/swim.py answers a LEFT statement with the same one, for ever", strict=False)
 async def test_nothing_more_goes_between_a_node_that_has_left_and_the_others(
     autojump_clock: MockClock, cluster: Cluster
 ) -> None:

@@ -100,6 +100,100 @@ async def test_ids_are_unique_across_nodes_and_across_restarts(
     assert network.sent == 0
 
 
+# ---------------------------------------------------------------------------------------------------------- broadcast
+
+
+async def run_broadcast(network: Network, *, rate: float = 100, time_s: float = 20) -> tuple[float, list[float], int]:
+    """Load as for 3d; return messages per operation, stable latencies (sorted, ms), and how much is missing at last."""
+    added: dict[int, tuple[float, float]] = {}
+    reads: list[tuple[float, set[int]]] = []
+    chance = random.Random(7)
+
+    async def operate(name: str, number: int) -> None:
+        begin = trio.current_time()
+        if chance.random() < 0.5:
+            assert await network.call(name, {"type": "broadcast", "message": number}) == {}
+            added[number] = begin, trio.current_time()
+        else:
+            reads.append((begin, set((await network.call(name, {"type": "read"}))["messages"])))
+
+    operations = await load(network, rate, time_s, operate)
+    network.cut = set()
+    await trio.sleep(10)
+    finals = [set((await network.call(name, {"type": "read"}))["messages"]) for name in network.names]
+    latencies = []
+    for number, (begin, known) in added.items():
+        absent = [at for at, seen in reads if at > begin and number not in seen]
+        latencies.append(max(0.0, 1000 * (max(absent) - known)) if absent else 0.0)
+    missing = sum(len(added.keys() - final) for final in finals)
+    return network.sent / (operations + len(finals)), sorted(latencies), missing
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "most_messages", "median_ms", "most_ms"),
+    [
+        (["--fast"], 13, 100, 110),
+        (["--frugal", "--up-wait", "0", "--down-wait", "0.32"], 1.6, 400, 600),
+        (["--frugal"], 1.1, 800, 1200),
+    ],
+    ids=["fast", "fewest", "frugal"],
+)
+async def test_a_profile_keeps_within_its_marks(
+    autojump_clock: MockClock,
+    open_network: OpenNetwork,
+    arguments: list[str],
+    most_messages: float,
+    median_ms: float,
+    most_ms: float,
+) -> None:
+    network = await open_network("broadcast", 25, arguments=arguments, latency_s=0.1)
+    messages, latencies, missing = await run_broadcast(network)
+    assert missing == 0
+    assert messages <= most_messages
+    assert latencies[len(latencies) // 2] <= median_ms
+    assert latencies[-1] <= most_ms
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [["--fast"], ["--frugal"]], ids=["fast", "frugal"])
+@pytest.mark.parametrize("count", [5, 25])
+@pytest.mark.parametrize("trouble", ["partitions", "loss", "dead hub", "crashed hub"])
+async def test_trouble_loses_no_value(
+    autojump_clock: MockClock,
+    open_network: OpenNetwork,
+    nursery: trio.Nursery,
+    arguments: list[str],
+    count: int,
+    trouble: str,
+) -> None:
+    network = await open_network("broadcast", count, arguments=arguments, latency_s=0.1)
+    if trouble == "partitions":
+        nursery.start_soon(partitions, network)
+    elif trouble == "loss":
+        network.loss = 0.5
+    else:
+        await network.call("n1", {"type": "broadcast", "message": -1})
+        await trio.sleep(5)
+        network.kill("n0")
+        if trouble == "crashed hub":
+            await network.start("n0")
+        else:
+            network.names.remove("n0")
+    _, _, missing = await run_broadcast(network, rate=100 if count == 25 else 10)
+    assert missing == 0
+    if "hub" in trouble:
+        assert -1 in (await network.call("n2", {"type": "read"}))["messages"]
+
+
+async def test_a_value_is_any_json_and_is_told_once(autojump_clock: MockClock, open_network: OpenNetwork) -> None:
+    network = await open_network("broadcast", 1)
+    for value in (1, [2], {"a": None}, 1):
+        await network.call("n0", {"type": "broadcast", "message": value})
+    await network.call("n0", {"type": "topology", "topology": {"n0": []}})
+    assert await network.call("n0", {"type": "read"}) == {"messages": [1, [2], {"a": None}]}
+
+
 # ------------------------------------------------------------------------------------------------- counters and g-set
 
 

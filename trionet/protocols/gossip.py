@@ -60,6 +60,7 @@ __all__ = ["Gossip", "Sent"]
 
 _SILENT_EVERY: Final = 4
 _SMALLEST_BYTES: Final = 64
+_HURRY_INTERVALS: Final = 25
 
 
 class Sent(NamedTuple):
@@ -126,6 +127,7 @@ class Gossip:
         self._lazy_at = math.inf
         self._compare_at = math.inf
         self._news_at = -math.inf
+        self._hurry_until = -math.inf
         self._pace_s = settings.compare_interval_s
         self._comparisons = 0
         self._next_deadline = math.inf
@@ -310,6 +312,8 @@ class Gossip:
             return []
         if self._pulls.came(rumor_id):
             self.counts.pulled += 1
+            if self._settings.hurry_s:
+                self._hurry(self._settings.hurry_s, now)
         group.push.heard(source, now)
         if age_s > 2 * self._settings.settle_s:
             self._compare_soon(self._settings.interval_s, now)  # so late, it is likely not the only one
@@ -395,7 +399,8 @@ class Gossip:
                     group.push.sent(to, now)
                     effects += [Send(to, message) for message in messages]
         self._to_tell = self._settings.nodes
-        self._lazy_at = now + self._settings.interval_s if is_active else math.inf
+        interval_s = self._settings.interval_s if now >= self._hurry_until else self._settings.hurry_s
+        self._lazy_at = now + interval_s if is_active else math.inf
         return effects
 
     def _take_ihave(self, source: str, message: Ihave, now: float) -> list[Effect]:
@@ -448,7 +453,8 @@ class Gossip:
                 summary = anti_entropy.summary(group, self._settings.settle_s, now)
                 effects += [Send(to, summary) for to in group.pick(1)]
         self._comparisons += 1
-        self._compare_at = now + self._pace_s * (0.75 + 0.5 * self._random.random())
+        pace_s = self._pace_s if now >= self._hurry_until else self._settings.hurry_s
+        self._compare_at = now + pace_s * (0.75 + 0.5 * self._random.random())
         self._pace_s = min(2 * self._pace_s, self._settings.compare_interval_s)
         return effects
 
@@ -456,6 +462,12 @@ class Gossip:
         if self._pace_s > soon_s:
             self._pace_s = soon_s
             self._wake(compare=now + soon_s * (1.0 + self._random.random()))
+
+    def _hurry(self, hurry_s: float, now: float) -> None:
+        """Do everything faster for a while: here news came only because it was asked for."""
+        self._hurry_until = now + _HURRY_INTERVALS * hurry_s
+        soon = now + hurry_s * (0.75 + 0.5 * self._random.random())
+        self._wake(lazy=soon, compare=soon)
 
     def _take_summary(self, source: str, message: Summary, now: float) -> list[Effect]:
         group = self._groups.get(message.gid)

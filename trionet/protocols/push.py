@@ -209,6 +209,8 @@ class Star:
 
     def neighbours(self, group: Group, count: int, now: float) -> list[str]:
         """Name the hub first, then others."""
+        if count <= 0:
+            return []
         hub = self.hub(group, now)
         return [hub, *group.pick(count - 1, without=hub)] if hub != group.me else group.pick(count)
 

@@ -168,6 +168,8 @@ class Group:
 
         If nobody else is left, it is `without`.
         """
+        if count <= 0:
+            return []
         members, me, random = self.members, self.me, self.random.random
         size = len(members)
         if 2 * count + 2 >= size:

@@ -1,0 +1,80 @@
+"""Gossip cores on a simulated network, for tests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from trionet.protocols.gossip import Gossip
+from trionet.protocols.stack import Stack
+from trionet.simulation.heap import Cluster
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from trionet.protocols.gossip_messages import Delivered
+    from trionet.protocols.gossip_settings import GossipSettings
+    from trionet.protocols.push import Push
+
+__all__ = ["Mesh"]
+
+
+class Mesh:
+    """Nodes with full membership of one group or more, and what was delivered to each."""
+
+    def __init__(
+        self,
+        seed: int,
+        size: int,
+        *,
+        settings: GossipSettings | None = None,
+        gids: Sequence[str] = ("g",),
+        push: Callable[[], Push] | None = None,
+        packet_bytes: int = 1400,
+        **how: Any,
+    ) -> None:
+        self.cluster = Cluster(seed, **how)
+        self.cluster.on_event = self._on_event
+        self.names: tuple[str, ...] = tuple(f"n{number}" for number in range(size))
+        self.cores: dict[str, Gossip] = {}
+        self.delivered: dict[bytes, list[tuple[float, str, float]]] = {}
+        self.sent_at: dict[bytes, float] = {}
+        self._settings = settings
+        self._push = push
+        self._packet_bytes = packet_bytes
+        for name in self.names:
+            self.add(name, gids)
+
+    def add(self, name: str, gids: Sequence[str] = ("g",)) -> None:
+        core = self.cores[name] = Gossip(name, self.cluster.random_for(name), self._settings)
+        for gid in gids:
+            core.set_group(gid, self.names, now=self.cluster.now, push=self._push() if self._push else None)
+        self.cluster.add(name, Stack(name, [core], packet_bytes=self._packet_bytes, is_encoding=False))
+
+    def send(self, name: str, gid: str = "g", payload: bytes = b"news") -> bytes:
+        ids: list[bytes] = []
+
+        def action(stack: Stack, now: float) -> list[Any]:
+            sent = self.cores[name].send(gid, payload, now)
+            ids.append(sent.id)
+            self.delivered[sent.id] = []
+            self.sent_at[sent.id] = now
+            return stack.packets(sent.effects, now)
+
+        self.cluster.act(name, action)
+        return ids[0]
+
+    def run(self, duration_s: float) -> None:
+        self.cluster.run(self.cluster.now + duration_s)
+
+    def who(self, rumor_id: bytes) -> list[str]:
+        """Return who has had it, sorted, and as often as they had it."""
+        return sorted(name for _, name, _ in self.delivered[rumor_id])
+
+    def live(self) -> list[str]:
+        return sorted(name for name in self.names if self.cluster.members[name].is_up)
+
+    def total(self, count: str) -> int:
+        return sum(getattr(core.counts, count) for core in self.cores.values())
+
+    def _on_event(self, at: float, name: str, event: Delivered) -> None:
+        self.delivered[event.id].append((at, name, event.age_s))

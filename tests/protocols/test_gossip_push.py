@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from trionet.protocols.pulls import Pulls, patience_s
+from trionet.protocols.push import LAST_HOP, Direct, RandomPush, Star, clamped, default_subset, most_hops
+from trionet.protocols.rumors import Group
+from trionet.protocols.spread import estimate
+
+
+@pytest.mark.parametrize(
+    ("members", "subset"),
+    [(0, 1), (1, 1), (2, 2), (10, 2), (31, 2), (32, 3), (100, 3), (1000, 3), (1001, 4), (10_000, 4), (100_000, 5)],
+)
+def test_the_default_subset_is_logarithmic(members: int, subset: int) -> None:
+    assert default_subset(members) == subset
+
+
+@pytest.mark.parametrize(
+    ("subset", "others", "found"), [(3, 10, 3), (0, 10, 1), (-5, 10, 1), (50, 10, 10), (3, 0, 1), (2, 1, 1)]
+)
+def test_a_subset_is_clamped_to_what_there_is(subset: int, others: int, found: int) -> None:
+    assert clamped(subset, others) == found
+
+
+@pytest.mark.parametrize(
+    ("members", "subset", "hops"), [(2, 1, 6), (10, 2, 11), (1000, 3, 17), (10_000, 4, 18), (10**9, 1, 64)]
+)
+def test_the_rounds_are_bounded(members: int, subset: int, hops: int) -> None:
+    assert most_hops(members, subset) == hops < LAST_HOP
+
+
+@pytest.mark.parametrize(
+    ("tries", "waits"), [(1, 1), (6, 1), (7, 2), (8, 2), (9, 4), (10, 4), (11, 8), (13, 16), (14, 16)]
+)
+def test_patience_is_doubled_after_six_tries(tries: int, waits: int) -> None:
+    assert patience_s(tries, 0.1) == pytest.approx(0.1 * waits)
+
+
+@pytest.mark.parametrize(
+    ("members", "confirmed", "yes", "no", "found"),
+    [(10, 10, 0, 0, 10), (10, 4, 0, 0, 4), (1000, 128, 128, 0, 1000), (1000, 64, 64, 64, 500), (1000, 0, 0, 128, 0)],
+)
+def test_the_spread_is_estimated_from_a_sample(members: int, confirmed: int, yes: int, no: int, found: float) -> None:
+    assert estimate(members, confirmed, yes, no) == found
+
+
+def _group(size: int, me: str = "n0") -> Group:
+    group = Group("g", me, Random(1), retention_s=60.0, most_bytes=1 << 20)
+    group.members = tuple(f"n{number}" for number in range(size))
+    group.is_member = True
+    return group
+
+
+def test_members_are_picked_afresh_each_time_and_never_who_it_came_from() -> None:
+    group, push = _group(100), RandomPush(3)
+    push.adjust(group)
+    steps = [push.step(group, "n7", 1, 0.0) for _ in range(50)]
+    assert len({tuple(step.targets) for step in steps}) > 40
+    assert all(len(set(step.targets)) == 3 and not {"n0", "n7"} & set(step.targets) for step in steps)
+    assert {step.hops for step in steps} == {2}
+
+
+def test_with_two_members_it_goes_back_to_who_it_came_from() -> None:
+    group, push = _group(2), RandomPush()
+    push.adjust(group)
+    assert push.step(group, "n1", 1, 0.0).targets == ["n1"]
+
+
+def test_a_subset_may_be_a_function_of_the_members() -> None:
+    asked: list[list[str]] = []
+
+    def half(members: list[str]) -> int:
+        asked.append(members)
+        return len(members) // 2
+
+    group, push = _group(10), RandomPush(half)
+    push.adjust(group)
+    assert asked == [list(group.members)]
+    assert len(push.step(group, None, 0, 0.0).targets) == 5
+
+
+def test_after_the_last_round_nobody_gets_it() -> None:
+    group, push = _group(10), RandomPush(2)
+    push.adjust(group)
+    assert push.step(group, "n1", 10, 0.0).targets
+    assert not push.step(group, "n1", 11, 0.0).targets
+    assert not push.step(group, "n1", 255, 0.0).targets
+
+
+def test_direct_goes_to_all_others_once() -> None:
+    group, push = _group(5), Direct()
+    push.adjust(group)
+    assert sorted(push.step(group, None, 0, 0.0).targets) == ["n1", "n2", "n3", "n4"]
+    assert push.step(group, "n1", LAST_HOP, 0.0).targets == ()
+
+
+def _star() -> Star:
+    return Star(up_wait_s=0.3, down_wait_s=0.7, failover_s=2.0)
+
+
+def test_a_star_goes_up_and_down() -> None:
+    leaf, hub, push = _group(5, "n3"), _group(5, "n0"), _star()
+    up = push.step(leaf, None, 0, 0.0)
+    assert list(up.targets) == ["n0"]
+    down = _star().step(hub, "n3", up.hops, 0.0)
+    assert sorted(down.targets) == ["n1", "n2", "n4"]
+    assert down.told == ("n3",)
+    assert not push.step(leaf, "n0", down.hops, 0.0).targets
+    assert sorted(_star().step(hub, None, 0, 0.0).targets) == ["n1", "n2", "n3", "n4"]
+
+
+def test_a_hub_that_keeps_silent_is_replaced_until_it_is_heard_again() -> None:
+    leaf, push = _group(5, "n3"), _star()
+    push.sent("n0", 0.0)
+    push.sent("n0", 1.5)
+    assert push.hub(leaf, 2.0) == "n0"
+    assert push.hub(leaf, 2.1) == "n1"
+    push.heard("n2", 2.1)
+    assert push.hub(leaf, 2.2) == "n2"
+    push.heard("n0", 3.0)
+    assert push.hub(leaf, 3.0) == "n0"
+
+
+def test_nobody_is_told_when_nobody_is_to_be() -> None:
+    for push in (RandomPush(), Direct(), _star()):
+        for count in (0, 1, 2, 9):
+            found = push.neighbours(_group(5, "n3"), count, 0.0)
+            assert len(set(found)) == len(found) == min(count, 4)
+
+
+def test_a_rumor_is_asked_for_at_one_node_at_a_time() -> None:
+    pulls = Pulls(timeout_s=0.25, most=10)
+    for source in ("n1", "n2", "n3"):
+        pulls.announced("g", b"a", source, due=1.0)
+    asked = [(now, to) for now in (0.75, 1.0, 1.1, 1.25, 1.5, 1.75) for to, _ in pulls.due(now)]
+    assert asked == [(1.0, "n1"), (1.25, "n2"), (1.5, "n3"), (1.75, "n1")]
+    assert pulls.came(b"a")
+    assert not pulls.came(b"a")
+    assert len(pulls) == 0
+
+
+def test_what_cannot_be_had_is_given_up() -> None:
+    pulls = Pulls(timeout_s=0.1, most=10)
+    pulls.announced("g", b"a", "n1", due=0.0)
+    now, tries = 0.0, 0
+    while pulls.next_due < 1e9:
+        now = pulls.next_due
+        tries += len(pulls.due(now))
+    assert tries == 14
+    assert now < 10.0
+    assert len(pulls) == 0
+
+
+def test_a_node_that_cannot_be_reached_gives_way_to_the_next_one() -> None:
+    pulls = Pulls(timeout_s=1.0, most=10)
+    pulls.announced("g", b"a", "n1", due=0.0)
+    pulls.announced("g", b"a", "n2", due=0.0)
+    assert list(pulls.due(0.0)) == [("n1", "g")]
+    pulls.unreachable("n1", 0.1)
+    assert list(pulls.due(0.1)) == [("n2", "g")]
+
+
+def test_not_more_than_so_many_are_wanted() -> None:
+    pulls = Pulls(timeout_s=1.0, most=10)
+    for number in range(100):
+        pulls.announced("g", bytes([number]), "n1", due=0.0)
+    assert len(pulls) == 10
+    pulls.drop_group("g")
+    assert len(pulls) == 0

@@ -21,6 +21,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     node.add_argument("arguments", nargs=argparse.REMAINDER)
     up = commands.add_parser("up", help="run several nodes that know each other, until Ctrl-C", add_help=False)
     up.add_argument("arguments", nargs=argparse.REMAINDER)
+    maelstrom = commands.add_parser("maelstrom", help="test Maelstrom nodes without Maelstrom", add_help=False)
+    maelstrom.add_argument("arguments", nargs=argparse.REMAINDER)
     options, rest = parser.parse_known_args(argv)
     try:
         if options.command == "node":
@@ -31,6 +33,10 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
             from .up import main as up_main
 
             up_main([*rest, *options.arguments])
+        if options.command == "maelstrom":
+            from .maelstrom import main as maelstrom_main
+
+            maelstrom_main([*rest, *options.arguments])
         if rest:
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
         from .demo import demo

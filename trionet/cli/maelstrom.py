@@ -1,0 +1,240 @@
+"""``trionet maelstrom test``: what Maelstrom does, without it."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import msgspec
+
+from trionet.errors import ConfigError
+from trionet.maelstrom.workbench import (
+    WORKLOADS,
+    Options,
+    SetupFailed,
+    Store,
+    exit_status,
+    judge,
+    render,
+    run,
+    verdict_line,
+)
+from trionet.maelstrom.workbench.options import (
+    parse_availability,
+    parse_concurrency,
+    parse_faults,
+    parse_models,
+)
+from trionet.maelstrom.workbench.plots import latency_svg, rate_svg
+from trionet.maelstrom.workbench.space_time import space_time_svg
+from trionet.maelstrom.workbench.topologies import TOPOLOGIES
+
+from .arguments import Parser
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trionet.maelstrom.workbench import Run, Status
+
+__all__ = ["main"]
+
+_DESCRIPTION = """\
+Run nodes, ask them things, disturb their network, and check what they say: Maelstrom's workloads, services, network,
+faults and checkers. A node is any program that speaks Maelstrom's protocol on standard input and output.
+"""
+
+_EPILOG = """\
+Words that are no options, and all after --, are the arguments of the program. Options that Maelstrom has, too, have
+its names, defaults and meaning.
+
+examples:
+  trionet maelstrom test -w echo --bin ./echo.py --node-count 1 --time-limit 10
+  trionet maelstrom test -w broadcast --bin ./node --node-count 25 --rate 100 --latency 100 --time-limit 20 -- --fast
+  trionet maelstrom test -w broadcast --bin broadcast --simulate --seed 7 --node-count 25 --p-loss 0.5
+
+exit status: 0 valid, 1 invalid, 2 unknown, 3 the test could not begin or its options are wrong, 130 interrupted
+"""
+
+_CANNOT: Final = 3
+_DASHES: Final = ("\u2013", "\u2014")  # en dash, em dash
+
+
+class _Parser(Parser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(_CANNOT, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="trionet maelstrom test",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("arguments", nargs="*", metavar="ARG", help="arguments of the program")
+    add("--bin", metavar="PROGRAM", required=True, help="what a node is: a program; with --simulate, a challenge's "
+        "name, module:function, or a Python file with a function build")  # fmt: skip
+    add("-w", "--workload", default="lin-kv", choices=sorted(WORKLOADS), help="what to test (default: lin-kv)")
+    _add_load(parser)
+    _add_network(parser)
+    _add_checking(parser)
+    return parser
+
+
+def _add_load(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("nodes and clients").add_argument
+    add("--node-count", type=int, metavar="N", help="that many nodes, n0 to n(N-1)")
+    add("--nodes", metavar="LIST", default="n1,n2,n3,n4,n5", help="their names, with commas (default: n1 to n5)")
+    add("--concurrency", default="1n", metavar="C", help="workers; 4n is four for each node (default: 1n)")
+    add("--rate", type=float, default=5.0, metavar="HZ", help="operations per second (default: 5)")
+    add("--time-limit", type=float, default=60.0, metavar="S", help="seconds (default: 60)")
+    add("--topology", default="grid", choices=sorted(TOPOLOGIES), help="told to broadcast nodes (default: grid)")
+    add("--key-count", type=int, metavar="N", help="keys in use at a time, for txn-* and kafka (default: 10)")
+    add("--max-txn-length", type=int, default=4, metavar="N", help="micro-operations per transaction (default: 4)")
+    add("--max-writes-per-key", type=int, default=16, metavar="N", help="for txn-* and kafka (default: 16)")
+
+
+def _add_network(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("network and faults").add_argument
+    add("--latency", type=int, default=0, metavar="MS", help="mean latency of messages between nodes (default: 0)")
+    add("--latency-dist", default="constant", choices=("constant", "uniform", "exponential"), help="its distribution")
+    add("--p-loss", type=float, default=0.0, metavar="P", help="probability that such a message is lost (default: 0)")
+    add("--nemesis", default="", metavar="FAULTS", help="partition, kill, pause: any, with commas")
+    add("--nemesis-interval", type=float, default=10.0, metavar="S", help="mean time between faults (default: 10)")
+
+
+def _add_checking(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("checking and output").add_argument
+    add("--availability", metavar="A", help="'total', or the fraction of operations that must be ok")
+    add("--consistency-models", default="strict-serializable", metavar="MODELS", help="of transactions, with commas")
+    add("--no-final-reads", action="store_true", help="leave it at Maelstrom's verdict: don't compare final reads")
+    add("--simulate", action="store_true", help="run nodes in this process, in virtual time")
+    add("--seed", type=int, metavar="X", help="of all choices; a simulation repeats with it (default: by chance)")
+    add("--store", type=Path, default=Path("store"), metavar="DIR", help="where results are kept (default: store)")
+    add("--no-store", action="store_true", help="keep nothing")
+    add("--json", action="store_true", help="print the results as JSON")
+    add("--log-stderr", action="store_true", help="show what nodes write to standard error")
+    add("--log-net-send", action="store_true", help=argparse.SUPPRESS)  # Maelstrom's; messages.jsonl has it all
+    add("--log-net-recv", action="store_true", help=argparse.SUPPRESS)
+
+
+def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Options]:
+    parser = _parser()
+    words = list(argv)
+    own = words[: words.index("--")] if "--" in words else words
+    given = parser.parse_intermixed_args(own)
+    given.arguments += words[len(own) + 1 :]
+    for word in given.arguments:
+        if word.startswith(_DASHES) or (word.startswith("-") and word[1:2] in _DASHES):
+            _say(f"warning: {word!r} begins with a typographic dash, so it is no option but an argument of the program")
+    try:
+        nodes = tuple(f"n{number}" for number in range(given.node_count)) if given.node_count else None
+        nodes = nodes or tuple(given.nodes.split(","))
+        return given, Options(
+            workload=given.workload,
+            bin=given.bin,
+            arguments=tuple(given.arguments),
+            nodes=nodes,
+            concurrency=parse_concurrency(given.concurrency, len(nodes)),
+            rate=given.rate,
+            time_limit_s=given.time_limit,
+            latency_ms=given.latency,
+            latency_dist=given.latency_dist,
+            p_loss=given.p_loss,
+            nemesis=parse_faults(given.nemesis) if given.nemesis else (),
+            nemesis_interval_s=given.nemesis_interval,
+            availability=None if given.availability is None else parse_availability(given.availability),
+            consistency_models=parse_models(given.consistency_models),
+            topology=given.topology,
+            key_count=given.key_count,
+            max_txn_length=given.max_txn_length,
+            max_writes_per_key=given.max_writes_per_key,
+            seed=random.SystemRandom().randrange(1 << 32) if given.seed is None else given.seed,
+            is_simulated=given.simulate,
+            log_stderr=given.log_stderr,
+            compares_final_reads=not given.no_final_reads,
+        )
+    except ConfigError as exc:
+        parser.error(str(exc))
+
+
+def _say(text: str) -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\x1b[K")
+    print(text, file=sys.stderr, flush=True)
+
+
+class _Progress:
+    """One line that is written over on a terminal; elsewhere, a line every five seconds."""
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+
+    def __call__(self, status: Status) -> None:
+        text = (
+            f"{status.elapsed_s:5.0f} of {self._limit_s:g} s, {status.phase}: {status.operations} operations, "
+            f"{status.unfinished} of unknown outcome, {status.messages} messages"
+        )
+        text += f", {status.fault}" if status.fault else ""
+        if sys.stderr.isatty():
+            sys.stderr.write(f"\r\x1b[K{text[:120]}")
+            sys.stderr.flush()
+        elif round(status.elapsed_s) % 5 == 0:
+            print(text, file=sys.stderr, flush=True)
+
+
+def _test(given: argparse.Namespace, options: Options, store: Store | None) -> dict[str, Any]:
+    began = time.perf_counter()
+    progress = None if options.is_simulated else _Progress(options.time_limit_s)
+    done = run(options, store, say=_say, on_status=progress)
+    took_s = time.perf_counter() - began
+    results = judge(done)
+    results["options"] = msgspec.to_builtins(options)
+    if store is not None:
+        _save(store, done, results)
+    if sys.stderr.isatty() and progress is not None:
+        sys.stderr.write("\r\x1b[K")
+    if given.json:
+        print(msgspec.json.encode(results).decode())
+        return results
+    how = f"simulated {done.duration_s:.1f} s in {took_s:.1f} s" if options.is_simulated else f"{done.duration_s:.1f} s"
+    print(f"{options.workload}, {len(options.nodes)} nodes, seed {options.seed}: {how}")
+    print(render(results))
+    if store is not None:
+        print(f"\nEverything about it is in {store.path}")
+    return results
+
+
+def _save(store: Store, done: Run, results: dict[str, Any]) -> None:
+    store.save_history(done.history)
+    store.save_results(results)
+    store.save_text("latency.svg", latency_svg(done.history))
+    store.save_text("rate.svg", rate_svg(done.history))
+    store.save_text("messages.svg", space_time_svg(done.arrows))
+
+
+def main(argv: Sequence[str]) -> NoReturn:
+    """Run the command; ends the process."""
+    words = list(argv)
+    if not words or words[0] != "test":
+        print("usage: trionet maelstrom test ...; see trionet maelstrom test --help", file=sys.stderr)
+        sys.exit(0 if words and words[0] in {"-h", "--help"} else _CANNOT)
+    given, options = _parse(words[1:])
+    try:
+        if given.no_store:
+            results = _test(given, options, None)
+        else:
+            with Store(given.store, options.workload) as store:
+                results = _test(given, options, store)
+    except (ConfigError, SetupFailed) as exc:
+        _say(f"trionet maelstrom test: {exc}")
+        sys.exit(_CANNOT)
+    if not given.json:
+        print(verdict_line(results))
+    sys.exit(exit_status(results))

@@ -1,0 +1,268 @@
+"""Cycles of dependencies between transactions, and what they are called.
+
+An edge says why one transaction must come before another: ``ww`` it wrote a version that the other overwrote, ``wr``
+the other read what it wrote, ``rw`` it read a version that the other overwrote; ``process`` the same process did it
+before, ``realtime`` it had ended when the other began. A cycle is
+
+- ``G0`` if all edges are ww,
+- ``G1c`` if they are ww and wr,
+- ``G-single`` if exactly one is rw,
+- ``G-nonadjacent`` if several are rw, no two of them in a row,
+- ``G2`` if it has any other number of rw,
+
+with ``-process`` or ``-realtime`` added if it needs such edges. Every cycle has one of these names, and if there is a
+cycle that belongs to a class, one of the names that this finds is in that class or says more.
+
+Source: Adya 1999, section 4; Elle (Kingsbury, Alvaro 2020), ``elle.txn``.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Hashable, Iterable, Sequence
+
+__all__ = ["Cycle", "Edge", "Graph", "cycle_name", "find_cycles", "realtime_edges", "strong_components"]
+
+Node = Any
+
+_WRITES: Final = ("ww",)
+_READS: Final = ("ww", "wr")
+_ALL: Final = ("ww", "wr", "rw")
+_ORDERS: Final = (("", ()), ("-process", ("process",)), ("-realtime", ("process", "realtime")))
+_SHOWN: Final = 4
+
+
+class Edge(NamedTuple):
+    """A dependency: `kind` is ``ww``, ``wr``, ``rw``, ``process`` or ``realtime``; `why` says it in words."""
+
+    source: Node
+    kind: str
+    target: Node
+    why: str = ""
+
+
+class Cycle(NamedTuple):
+    """A cycle, with its name; the target of each edge is the source of the next, and of the last that of the first."""
+
+    name: str
+    edges: tuple[Edge, ...]
+
+
+class Graph:
+    """Edges of several kinds between transactions."""
+
+    def __init__(self) -> None:
+        self.out: defaultdict[Node, dict[Node, dict[str, Edge]]] = defaultdict(dict)
+
+    def add(self, source: Node, kind: str, target: Node, why: str = "") -> None:
+        """Add an edge, unless it leads to itself."""
+        if source != target:
+            self.out[source].setdefault(target, {}).setdefault(kind, Edge(source, kind, target, why))
+
+    def edges_from(self, node: Node, kinds: Sequence[str]) -> Iterable[Edge]:
+        """Return the edges of these kinds that begin at a node, one of each kind for a target."""
+        for by_kind in self.out.get(node, {}).values():
+            for kind in kinds:
+                if kind in by_kind:
+                    yield by_kind[kind]
+
+
+def strong_components(graph: Graph, kinds: Sequence[str]) -> list[list[Node]]:
+    """Return the strongly connected components of more than one node, by edges of these kinds (Tarjan 1972)."""
+    index: dict[Node, int] = {}
+    low: dict[Node, int] = {}
+    on_stack: set[Node] = set()
+    stack: list[Node] = []
+    components = []
+    for root in list(graph.out):
+        if root in index:
+            continue
+        path: list[tuple[Node, Any]] = []
+        entering: list[Node] = [root]
+        while entering or path:
+            if entering:
+                node = entering.pop()
+                index[node] = low[node] = len(index)
+                stack.append(node)
+                on_stack.add(node)
+                path.append((node, iter(list(graph.edges_from(node, kinds)))))
+            node, edges = path[-1]
+            for edge in edges:
+                if edge.target not in index:
+                    entering.append(edge.target)
+                    break
+                if edge.target in on_stack:
+                    low[node] = min(low[node], index[edge.target])
+            else:
+                path.pop()
+                if path:
+                    low[path[-1][0]] = min(low[path[-1][0]], low[node])
+                if low[node] == index[node]:
+                    components.append(_unwind(stack, on_stack, node))
+    return [component for component in components if len(component) > 1]
+
+
+def _unwind(stack: list[Node], on_stack: set[Node], until: Node) -> list[Node]:
+    component = []
+    while True:
+        node = stack.pop()
+        on_stack.discard(node)
+        component.append(node)
+        if node == until:
+            return component
+
+
+def _path(
+    graph: Graph,
+    first: Edge,
+    inside: Container[Node],
+    kinds: Sequence[str],
+    step: Callable[[Hashable, Edge], Hashable | None],
+    is_good: Callable[[Hashable], bool],
+    state: Hashable,
+) -> tuple[Edge, ...] | None:
+    """Return the shortest way back from the end of `first` to its beginning, such that all together is a cycle.
+
+    Args:
+        graph: where.
+        first: the edge to close.
+        inside: the nodes that may be passed.
+        kinds: of the edges that may be used.
+        step: returns the state after one more edge, None where that edge may not come.
+        is_good: whether the way may end in this state.
+        state: the state after `first`.
+    """
+    came: dict[tuple[Node, Hashable], tuple[tuple[Node, Hashable], Edge] | None] = {(first.target, state): None}
+    queue = deque(came)
+    while queue:
+        here = queue.popleft()
+        for edge in graph.edges_from(here[0], kinds):
+            after = step(here[1], edge)
+            there = edge.target, after
+            if after is None or there in came or edge.target not in inside:
+                continue
+            came[there] = here, edge
+            if edge.target == first.source and is_good(after):
+                return (first, *_trace(came, there))
+            if edge.target != first.source:
+                queue.append(there)
+    return None
+
+
+def _trace(came: dict[Any, Any], there: Any) -> list[Edge]:
+    edges = []
+    while came[there] is not None:
+        there, edge = came[there]
+        edges.append(edge)
+    return edges[::-1]
+
+
+def cycle_name(edges: Iterable[Edge]) -> str:
+    """Return what a cycle is called."""
+    kinds = [edge.kind for edge in edges]
+    anti = kinds.count("rw")
+    suffix = "-realtime" if "realtime" in kinds else "-process" if "process" in kinds else ""
+    if anti == 0:
+        return ("G1c" if "wr" in kinds else "G0") + suffix
+    if anti == 1:
+        return "G-single" + suffix
+    is_adjacent = any(one == other == "rw" for one, other in zip(kinds, kinds[1:] + kinds[:1], strict=True))
+    return ("G2" if is_adjacent else "G-nonadjacent") + suffix
+
+
+def _any(state: Hashable, _edge: Edge) -> Hashable:
+    return state
+
+
+def _not_twice(was_anti: Hashable, edge: Edge) -> Hashable | None:
+    is_anti = edge.kind == "rw"
+    return None if was_anti and is_anti else is_anti
+
+
+def find_cycles(
+    graph: Graph, wanted: Container[str] | None = None, is_late: Callable[[], bool] = lambda: False
+) -> tuple[list[Cycle], bool]:
+    """Return cycles, some of each name, and whether the search was complete.
+
+    Args:
+        graph: the dependencies.
+        wanted: the names to look for; None for all.
+        is_late: tells when to give up.
+    """
+    found: dict[str, list[Cycle]] = {}
+    for suffix, orders in _ORDERS:
+        for name, kinds, first in (
+            ("G0", _WRITES, ("ww",)),
+            ("G1c", _READS, ("wr",)),
+            ("G-single", _ALL, ("rw",)),
+            ("G-nonadjacent", _ALL, ("rw",)),
+            ("G2", _ALL, ("rw",)),
+        ):
+            if wanted is not None and name + suffix not in wanted:
+                continue
+            if not _search(graph, name, (*kinds, *orders), first, found, is_late):
+                return _listed(found), False
+    return _listed(found), True
+
+
+def _listed(found: dict[str, list[Cycle]]) -> list[Cycle]:
+    return [cycle for cycles in found.values() for cycle in cycles]
+
+
+def _search(
+    graph: Graph,
+    name: str,
+    kinds: Sequence[str],
+    first: Sequence[str],
+    found: dict[str, list[Cycle]],
+    is_late: Callable[[], bool],
+) -> bool:
+    """Look for cycles of one class, through edges of the kinds `first`; return whether there was time enough."""
+    rest = tuple(kind for kind in kinds if kind != "rw") if name == "G-single" else kinds
+    step = _not_twice if name == "G-nonadjacent" else _any
+    suffix = "-realtime" if "realtime" in kinds else "-process" if "process" in kinds else ""
+    for component in strong_components(graph, kinds):
+        inside = set(component)
+        for edge in (edge for node in component for edge in graph.edges_from(node, first) if edge.target in inside):
+            if is_late():
+                return False
+            if name == "G-nonadjacent":
+                edges = _path(graph, edge, inside, rest, step, lambda was_anti: not was_anti, state=True)
+            else:
+                edges = _path(graph, edge, inside, rest, step, lambda _state: True, state=0)
+            if edges is not None and len({each.source for each in edges}) == len(edges):
+                cycle = Cycle(cycle_name(edges), edges)
+                cycles = found.setdefault(cycle.name, [])
+                if cycle not in cycles and len(cycles) < _SHOWN:
+                    cycles.append(cycle)
+                if cycle.name == name + suffix:
+                    break  # one for each component will do
+    return True
+
+
+def realtime_edges(spans: Iterable[tuple[Node, int, int | None]]) -> list[tuple[Node, Node]]:
+    """Return pairs of what ended before the other began, without those that follow from others.
+
+    Args:
+        spans: (node, begin, end); an end of None never came.
+    """
+    events: list[tuple[int, bool, Node]] = []
+    for node, begin, end in spans:
+        events.append((begin, False, node))
+        if end is not None:
+            events.append((end, True, node))
+    events.sort(key=lambda event: event[:2])
+    frontier: set[Node] = set()
+    before: dict[Node, frozenset[Node]] = {}
+    edges = []
+    for _, is_end, node in events:
+        if is_end:
+            frontier -= before[node]
+            frontier.add(node)
+        else:
+            before[node] = frozenset(frontier)
+            edges += [(earlier, node) for earlier in sorted(frontier)]
+    return edges

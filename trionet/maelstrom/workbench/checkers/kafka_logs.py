@@ -1,0 +1,157 @@
+"""What a history of sends and polls says about the logs: which offset has which messages, who sent, who polled.
+
+An operation's value is a list of micro-operations: ``["send", key, message]``, which becomes
+``["send", key, [offset, message]]``, and ``["poll"]``, which becomes ``["poll", {key: [[offset, message], …]}]``.
+
+Invariant: a log's *index* counts only offsets at which a message is known, so gaps between offsets do not matter.
+Source: Jepsen, ``jepsen.tests.kafka``, ``version-orders``.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from trionet.maelstrom.workbench.history import identity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from trionet.maelstrom.workbench.history import History, Op
+
+__all__ = ["Log", "Logs", "Poll", "polls_of", "sends_of"]
+
+Value = Any
+
+
+def sends_of(op: Op) -> Iterator[tuple[str, int | None, Any]]:
+    """Return key, offset and message of each send of an operation; the offset is None if it is not known."""
+    for mop in op.value or ():
+        if mop[0] == "send":
+            is_done = op.type == "ok" and isinstance(mop[2], list)
+            yield (mop[1], mop[2][0], mop[2][1]) if is_done else (mop[1], None, mop[2])
+
+
+def polls_of(op: Op) -> dict[str, list[tuple[int, Any]]]:
+    """Return the offsets and messages that an operation polled, by key, in order."""
+    polled: dict[str, list[tuple[int, Any]]] = {}
+    for mop in op.value or ():
+        if mop[0] == "poll" and len(mop) > 1:
+            for key, pairs in mop[1].items():
+                polled.setdefault(key, []).extend((offset, message) for offset, message in pairs)
+    return polled
+
+
+class Poll:
+    """An operation with what it polled, by key: the identities of messages."""
+
+    __slots__ = ("op", "reads")
+
+    def __init__(self, op: Op) -> None:
+        self.op = op
+        self.reads: dict[str, list[Value]] = {
+            key: [identity(message) for _, message in pairs] for key, pairs in polls_of(op).items() if pairs
+        }
+
+
+class Log:
+    """One key's log.
+
+    Attributes:
+        offsets: by offset, the messages that somebody saw there, in the order in which that came out.
+        order: one message of each offset, by index.
+        index: the index of each of these messages.
+        first, last: for every message, the first and the last index at which it is.
+    """
+
+    def __init__(self) -> None:
+        self.offsets: dict[int, dict[Value, None]] = {}
+        self.order: list[Value] = []
+        self.index: dict[Value, int] = {}
+        self.first: dict[Value, int] = {}
+        self.last: dict[Value, int] = {}
+
+    def put(self, offset: int, value: Value) -> None:
+        """Note that a message is at an offset."""
+        self.offsets.setdefault(offset, {})[value] = None
+
+    def settle(self) -> None:
+        """Work out the indexes, once all is noted."""
+        for index, offset in enumerate(sorted(self.offsets)):
+            values = list(self.offsets[offset])
+            self.order.append(values[0])
+            self.index[values[0]] = index
+            for value in values:
+                self.first.setdefault(value, index)
+                self.last[value] = index
+
+    def step(self, one: Value, other: Value) -> int:
+        """Return by how much the index grows from a message to another; 1 if that is not known."""
+        if one in self.index and other in self.index:
+            return self.index[other] - self.index[one]
+        return 1
+
+
+class Logs:
+    """All that is known of the logs.
+
+    Attributes:
+        logs: by key.
+        polls: all completed polls, in order.
+        senders: by key and message, what came of sending it.
+        polled: by key, the messages that ok polls showed.
+        values: the messages by their identity.
+    """
+
+    def __init__(self, history: History) -> None:
+        self.logs: defaultdict[str, Log] = defaultdict(Log)
+        self.senders: dict[tuple[str, Value], Op] = {}
+        self.polled: defaultdict[str, set[Value]] = defaultdict(set)
+        self.values: dict[Value, Any] = {}
+        self.polls: list[Poll] = []
+        # Not `completions`: a send that is still under way at the end may be seen, too.
+        for op in history.invocations:
+            end = op if op.pair is None else op.pair
+            self._take(end)
+        self.polls.sort(key=lambda poll: poll.op.index)
+        self._put_all(op if op.pair is None else op.pair for op in history.invocations)
+        for log in self.logs.values():
+            log.settle()
+
+    def _take(self, op: Op) -> None:
+        if op.f not in {"send", "poll", "txn"}:
+            return
+        for key, _, message in sends_of(op):
+            self.senders[key, identity(message)] = op
+            self.values[identity(message)] = message
+        polled = polls_of(op)
+        if polled:
+            self.polls.append(Poll(op))
+        for key, pairs in polled.items():
+            for _, message in pairs:
+                self.values[identity(message)] = message
+                if op.type == "ok":
+                    self.polled[key].add(identity(message))
+
+    def _put_all(self, ops: Iterable[Op]) -> None:
+        for op in ops:
+            if op.f not in {"send", "poll", "txn"}:
+                continue
+            for key, offset, message in sends_of(op):
+                if offset is not None and self.has_happened(op):
+                    self.logs[key].put(offset, identity(message))
+            for key, pairs in polls_of(op).items():
+                for offset, message in pairs:
+                    self.logs[key].put(offset, identity(message))
+
+    def has_happened(self, op: Op) -> bool:
+        """Whether a send must have taken effect: it is ok, or somebody has polled one of its messages."""
+        if op.type == "ok":
+            return True
+        if op.type == "fail":
+            return False
+        return any(identity(message) in self.polled.get(key, ()) for key, _, message in sends_of(op))
+
+    def named(self, values: Iterable[Value]) -> list[Any]:
+        """Return the messages of these identities."""
+        return [self.values.get(value, value) for value in values]

@@ -1,0 +1,186 @@
+"""Whether a history of a register with read, write and compare-and-set is linearizable.
+
+Just-in-time linearization: go through the history, and keep all states that the register may be in, each with the
+operations that are under way and have taken effect already. When an operation returns, it must have taken effect: the
+states in which it had not are carried on by the operations under way, until it has; those in which it can't have are
+dropped. No state left, no linearization. An operation of which nobody knows may take effect at any later time, or
+never; since it is never worse not to have used it up, a state is dropped if the same one exists with less used up.
+
+Source: Lowe 2017, "Testing for linearizability", section 4; Wing and Gong 1993.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from trionet.maelstrom.workbench.history import identity
+
+from .base import UNKNOWN, Results, worst
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from trionet.maelstrom.workbench.history import History
+
+__all__ = ["RegisterOp", "check_linearizable", "check_register"]
+
+NIL: Final = identity(None)
+
+_SHOWN = 6
+_MAX_CONFIGURATIONS = 200_000
+
+
+class RegisterOp(NamedTuple):
+    """An operation on one register.
+
+    Attributes:
+        f: ``read``, ``write`` or ``cas``.
+        value: what was read or written; of ``cas`` the pair of what it must be and what it becomes.
+        invoked: when it began: a position in the history.
+        returned: when it ended; None if nobody knows whether it took effect.
+        process: who did it.
+    """
+
+    f: str
+    value: Any
+    invoked: int
+    returned: int | None
+    process: Any = None
+
+    def apply(self, state: Any) -> tuple[bool, Any]:
+        """Return whether it can take effect in a state, and the state after it."""
+        if self.f == "read":
+            return identity(self.value) == state, state
+        if self.f == "write":
+            return True, identity(self.value)
+        before, after = self.value
+        return identity(before) == state, identity(after)
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        value = f"{self.value[0]} -> {self.value[1]}" if self.f == "cas" else self.value
+        return f"process {self.process} {self.f} {value}"
+
+
+class _Search:
+    """All configurations: pairs of a state, and a bit for each operation under way that has taken effect."""
+
+    def __init__(self, is_late: Callable[[], bool]) -> None:
+        self.configurations: set[tuple[Any, int]] = {(NIL, 0)}
+        self.under_way: dict[int, RegisterOp] = {}  # by bit
+        self.forgotten = 0  # the bits of operations of which nobody knows
+        self._is_late = is_late
+
+    def invoke(self, bit: int, op: RegisterOp) -> None:
+        self.under_way[bit] = op
+        if op.returned is None:
+            self.forgotten |= bit
+
+    def complete(self, bit: int) -> bool | None:
+        """Have an operation return; return whether it can have taken effect, None if there is no time to find out."""
+        found: set[tuple[Any, int]] = set()
+        seen = set(self.configurations)
+        todo = list(seen)
+        while todo:
+            state, used = todo.pop()
+            if used & bit:
+                found.add((state, used & ~bit))
+                continue
+            if self._is_late() or len(seen) > _MAX_CONFIGURATIONS:
+                return None
+            for other, op in self.under_way.items():
+                if not used & other:
+                    is_possible, after = op.apply(state)
+                    following = after, used | other
+                    if is_possible and following not in seen:
+                        seen.add(following)
+                        todo.append(following)
+        del self.under_way[bit]
+        if found:
+            self.configurations = self._least(found)
+        return bool(found)
+
+    def _least(self, found: set[tuple[Any, int]]) -> set[tuple[Any, int]]:
+        """Leave out those of which there is one with the same state that has used up fewer forgotten operations."""
+        alike: defaultdict[tuple[Any, int], list[int]] = defaultdict(list)
+        for state, used in found:
+            alike[state, used & ~self.forgotten].append(used & self.forgotten)
+        kept = set()
+        for (state, rest), masks in alike.items():
+            least: list[int] = []
+            for mask in sorted(masks, key=int.bit_count):
+                if not any(smaller & mask == smaller for smaller in least):
+                    least.append(mask)
+                    kept.add((state, rest | mask))
+        return kept
+
+
+def check_register(ops: Sequence[RegisterOp], is_late: Callable[[], bool] = lambda: False) -> Results:
+    """Judge the operations on one register, which has no value (null) at first.
+
+    Args:
+        ops: all that may have happened.
+        is_late: tells when to give up; the verdict is unknown then.
+
+    Returns:
+        Where it is not linearizable: the operation that can't have returned, and what the register may have been.
+    """
+    events = sorted(
+        [(op.invoked, False, number) for number, op in enumerate(ops)]
+        + [(op.returned, True, number) for number, op in enumerate(ops) if op.returned is not None]
+    )
+    search, done = _Search(is_late), list[RegisterOp]()
+    for _, is_return, number in events:
+        op = ops[number]
+        if not is_return:
+            search.invoke(1 << number, op)
+            continue
+        is_possible = search.complete(1 << number)
+        if is_possible is None:
+            return {"valid?": UNKNOWN, "error": "the time for the search was over"}
+        if not is_possible:
+            states = sorted({str(_shown(state)) for state, _ in search.configurations})
+            return {
+                "valid?": False,
+                "op": str(op),
+                "index": op.returned,
+                "possible-values": states,
+                "previous": [str(each) for each in done[-_SHOWN:]],
+                "concurrent": [str(each) for each in search.under_way.values()][:_SHOWN],
+            }
+        done.append(op)
+    return {"valid?": True}
+
+
+def _shown(state: Any) -> Any:
+    return state.decode() if isinstance(state, bytes) else state
+
+
+def check_linearizable(history: History, is_late: Callable[[], bool] = lambda: False) -> Results:
+    """Judge a history of registers: values are pairs of a key and what was read, written, or compared and set.
+
+    Operations that failed never happened; those that are ``info``, or never returned, may have.
+    """
+    by_key: defaultdict[Any, list[RegisterOp]] = defaultdict(list)
+    keys: dict[Any, Any] = {}
+    for op in history.invocations:
+        kind = "info" if op.pair is None else op.pair.type
+        if kind == "fail" or (kind == "info" and op.f == "read"):
+            continue
+        value = op.pair.value[1] if op.f == "read" and op.pair is not None else op.value[1]
+        returned = op.pair.index if op.pair is not None and kind == "ok" else None
+        keys[identity(op.value[0])] = op.value[0]
+        by_key[identity(op.value[0])].append(RegisterOp(op.f, value, op.index, returned, op.process))
+    results = {key: check_register(ops, is_late) for key, ops in by_key.items()}
+    bad = [key for key, result in results.items() if result["valid?"] is not True]
+    return {
+        "valid?": worst(result["valid?"] for result in results.values()),
+        "key-count": len(results),
+        "failures": _named(keys, (key for key in bad if results[key]["valid?"] is False), results),
+        "unknown": _named(keys, (key for key in bad if results[key]["valid?"] == UNKNOWN), results),
+    }
+
+
+def _named(keys: dict[Any, Any], which: Iterable[Any], results: dict[Any, Results]) -> dict[str, Results]:
+    return {str(keys[key]): results[key] for key in which}

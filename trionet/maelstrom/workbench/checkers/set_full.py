@@ -1,0 +1,198 @@
+"""Elements that are added to a set must show up in reads, and stay: broadcast and g-set.
+
+For each element: it is *known* from the completion of its addition, or of the first read that shows it. *last present*
+and *last absent* are the reads, newest by invocation, that did and did not show it. It is *stable* if the last present
+one is newer, *lost* if it is known and the last absent one is newer than both, and else *never read*. Its stable
+latency is the time from being known to the invocation of the last read anywhere that missed it.
+
+Source: Jepsen, ``jepsen.checker/set-full``, and what it does rather than what it says: duplicates and elements that
+nobody added are ignored. `check_final_reads` is ours: every final read must show every known element.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from trionet.maelstrom.workbench.history import Op, identity
+
+from .base import UNKNOWN, Results, quantiles
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from trionet.maelstrom.workbench.history import History
+
+__all__ = ["check_final_reads", "check_set_full"]
+
+_SHOWN = 8
+
+
+class _Element:
+    __slots__ = ("absent", "added", "known", "present", "value")
+
+    def __init__(self, added: Op) -> None:
+        self.value: Any = added.value
+        self.added = added
+        self.known: Op | None = None
+        self.present: Op | None = None  # invocations of reads
+        self.absent: Op | None = None
+
+    @property
+    def outcome(self) -> str:
+        present = -1 if self.present is None else self.present.index
+        absent = -1 if self.absent is None else self.absent.index
+        if self.present is not None and absent < present:
+            return "stable"
+        if self.known is not None and present < absent and self.known.index < absent:
+            return "lost"
+        return "never-read"
+
+    def latency_ms(self, since: Op | None) -> int:
+        """Return the whole ms from being known to a nanosecond after `since`; 0 if that is None or earlier."""
+        assert self.known is not None
+        return 0 if since is None else max(0, since.time + 1 - self.known.time) // 1_000_000
+
+
+def _shown_by(read: Op) -> set[Any]:
+    values = read.value
+    if set(map(type, values)) <= {int}:
+        return set(values)
+    return {identity(value) for value in values}
+
+
+def _elements(history: History, add: str) -> tuple[dict[Any, _Element], list[tuple[Op, set[Any]]]]:
+    """Return all elements by identity, and the ok reads with what they show, in the order of completion."""
+    elements = {identity(op.value): _Element(op) for op in history if op.f == add and op.type == "invoke"}
+    reads = [(op, _shown_by(op)) for op in history if op.f == "read" and op.type == "ok"]
+    shown: set[Any] = set()
+    first: dict[Any, Op] = {}
+    for read, values in reads:
+        for value in values - shown:
+            first[value] = read
+        shown |= values
+    for key, element in elements.items():
+        added, seen = element.added.pair, first.get(key)
+        # A read that ended before the addition began can't have made it known.
+        if seen is not None and seen.index < element.added.index:
+            seen = next((read for read, values in reads if read.index > element.added.index and key in values), None)
+        known = [op for op in (added, seen) if op is not None and op.type == "ok"]
+        element.known = min(known, key=lambda op: op.index, default=None)
+    return elements, reads
+
+
+def _place(elements: dict[Any, _Element], reads: list[tuple[Op, set[Any]]]) -> None:
+    """Find the newest reads that did and did not show each element, of those that ended after its addition began."""
+    newest_first = sorted(reads, key=lambda pair: _invocation(pair[0]).index, reverse=True)
+    latest_end = 0
+    ends = []  # for each read, the last completion of it and all older ones
+    for read, _ in reversed(newest_first):
+        latest_end = max(latest_end, read.index)
+        ends.append(latest_end)
+    ends.reverse()
+    by_age = sorted(elements, key=lambda key: elements[key].added.index)
+    unseen, unmissed = set(elements), set(elements)
+    for (read, shown), end in zip(newest_first, ends, strict=True):
+        while by_age and elements[by_age[-1]].added.index > end:
+            gone = by_age.pop()
+            unseen.discard(gone)
+            unmissed.discard(gone)
+        invocation = _invocation(read)
+        for key in [key for key in unseen & shown if elements[key].added.index < read.index]:
+            elements[key].present = invocation
+            unseen.discard(key)
+        for key in [key for key in unmissed - shown if elements[key].added.index < read.index]:
+            elements[key].absent = invocation
+            unmissed.discard(key)
+
+
+def _invocation(read: Op) -> Op:
+    assert read.pair is not None
+    return read.pair
+
+
+def check_set_full(history: History, add: str = "add") -> Results:
+    """Judge a history of additions and reads.
+
+    Args:
+        history: what clients did.
+        add: what an addition is called.
+    """
+    by_identity, reads = _elements(history, add)
+    _place(by_identity, reads)
+    elements = sorted(by_identity.values(), key=lambda element: element.added.index)
+    stable = [element for element in elements if element.outcome == "stable"]
+    lost = [element for element in elements if element.outcome == "lost"]
+    never = [element for element in elements if element.outcome == "never-read"]
+    latencies = {element: element.latency_ms(element.absent) for element in stable}
+    stale = [element for element in stable if latencies[element] > 0]
+    results: Results = {
+        "valid?": False if lost else True if stable else UNKNOWN,
+        "attempt-count": len(elements),
+        "stable-count": len(stable),
+        "lost-count": len(lost),
+        "lost": [element.value for element in lost],
+        "never-read-count": len(never),
+        "never-read": [element.value for element in never],
+        "stale-count": len(stale),
+        "worst-stale": [
+            {"element": element.value, "stable-latency": latencies[element], "node": _node(element.absent)}
+            for element in sorted(stale, key=lambda element: -latencies[element])[:_SHOWN]
+        ],
+        "stable-latencies": quantiles(latencies.values()),
+        "ack-latencies": quantiles(_acknowledgements_ms(elements)),
+    }
+    if lost:
+        results["lost-latencies"] = quantiles(element.latency_ms(element.present) for element in lost)
+    return results
+
+
+def _acknowledgements_ms(elements: Iterable[_Element]) -> list[float]:
+    pairs = [(element.added, element.added.pair) for element in elements]
+    return [round((done.time - begun.time) / 1e6, 3) for begun, done in pairs if done is not None and done.type == "ok"]
+
+
+def _node(op: Op | None) -> str | None:
+    return None if op is None else op.node
+
+
+def check_final_reads(history: History, add: str = "add") -> Results:
+    """Compare all final reads: each must show all that is known, nothing that nobody added, and nothing twice.
+
+    Returns:
+        ``missing``, ``invented`` and ``duplicated`` elements by node; unknown where a node has no ok final read.
+    """
+    elements, _ = _elements(history, add)
+    known = {key: element.value for key, element in elements.items() if element.known is not None}
+    missing: dict[str, list[Any]] = {}
+    invented: dict[str, list[Any]] = {}
+    duplicated: dict[str, list[Any]] = {}
+    asked = [op for op in history if op.is_final and op.f == "read" and op.type == "invoke"]
+    reads = [op.pair for op in asked if op.pair is not None and op.pair.type == "ok"]
+    for read in reads:
+        shown, where = _shown_by(read), f"{read.node or read.process}"
+        if absent := known.keys() - shown:
+            missing.setdefault(where, []).extend(known[key] for key in known if key in absent)
+        if strange := shown - elements.keys():
+            invented.setdefault(where, []).extend(value for value in read.value if identity(value) in strange)
+        if len(shown) != len(read.value):
+            duplicated.setdefault(where, []).extend(_repeated(read.value))
+    return {
+        "valid?": False if missing or invented or duplicated else UNKNOWN if len(reads) < len(asked) else True,
+        "read-count": len(reads),
+        "failed-count": len(asked) - len(reads),
+        "known-count": len(known),
+        "missing": missing,
+        "invented": invented,
+        "duplicated": duplicated,
+    }
+
+
+def _repeated(values: Iterable[Any]) -> list[Any]:
+    seen: set[Any] = set()
+    repeated = {}
+    for value in values:
+        key = identity(value)
+        if key in seen:
+            repeated[key] = value
+        seen.add(key)
+    return list(repeated.values())

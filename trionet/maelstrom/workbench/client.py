@@ -1,0 +1,158 @@
+"""A client of the nodes: one request at a time, with a time limit, and a reply that must have the prescribed form.
+
+Source: Maelstrom, ``src/maelstrom/client.clj``: replies are matched by ``in_reply_to`` alone, all others discarded;
+their keys are exactly those prescribed.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import trio
+
+from .errors import MalformedReply, RpcError, RpcTimeout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .network import Message, Network
+
+    Shape = Mapping[str, Callable[[Any], bool]]
+
+__all__ = [
+    "TIMEOUT_S",
+    "Client",
+    "Clients",
+    "is_anything",
+    "is_integer",
+    "is_list",
+    "is_offsets",
+    "is_polled",
+]
+
+TIMEOUT_S: Final = 5.0
+"""How long a client waits, unless its workload says otherwise."""
+
+
+def is_anything(_value: Any) -> bool:
+    """Accept any JSON."""
+    return True
+
+
+def is_integer(value: Any) -> bool:
+    """Accept whole numbers: neither 1.0 nor true."""
+    return type(value) is int
+
+
+def is_list(value: Any) -> bool:
+    """Accept lists of anything."""
+    return type(value) is list
+
+
+def is_offsets(value: Any) -> bool:
+    """Accept objects whose values are whole numbers."""
+    return type(value) is dict and all(type(offset) is int for offset in value.values())
+
+
+def is_polled(value: Any) -> bool:
+    """Accept objects whose values are lists of pairs of an offset and a message."""
+    return type(value) is dict and all(
+        type(pairs) is list and all(type(pair) is list and len(pair) == 2 and type(pair[0]) is int for pair in pairs)  # noqa: PLR2004
+        for pairs in value.values()
+    )
+
+
+class Client:
+    """Somebody on the network who asks nodes.
+
+    Attributes:
+        name: such as ``"c7"``.
+    """
+
+    def __init__(self, name: str, network: Network) -> None:
+        self.name = name
+        self._network = network
+        self._numbers = itertools.count(1)
+        self._wanted: int | None = None
+        self._reply: dict[str, Any] | None = None
+        self._arrived = trio.lowlevel.ParkingLot()
+        network.add(name, self._deliver)
+
+    def close(self) -> None:
+        """Leave the network: a reply that is late goes to nobody."""
+        self._network.remove(self.name)
+
+    async def call(
+        self, node: str, body: dict[str, Any], shape: Shape | None, timeout_s: float = TIMEOUT_S
+    ) -> dict[str, Any]:
+        """Send a request; return the reply's body.
+
+        Args:
+            node: who is asked.
+            body: the request, without ``msg_id``.
+            shape: what the reply must have besides ``type`` and ``in_reply_to``, by key: what accepts the value.
+                None for anything, as long as the type is right.
+            timeout_s: how long to wait.
+
+        Raises:
+            RpcTimeout: there is no reply after that time.
+            RpcError: it is an error.
+            MalformedReply: it has another form.
+        """
+        reply = await self._ask(node, body, timeout_s)
+        if reply.get("type") == "error":
+            raise RpcError(reply)
+        wrong = _what_is_wrong(reply, f"{body['type']}_ok", shape)
+        if wrong:
+            shown = msgspec.json.encode(reply).decode()
+            raise MalformedReply(f"{node} answers {body['type']} with {shown:.300}: {wrong}")
+        return reply
+
+    async def _ask(self, node: str, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        self._wanted, self._reply = next(self._numbers), None
+        self._network.send(self.name, node, {**body, "msg_id": self._wanted})
+        with trio.move_on_after(timeout_s):
+            while self._reply is None:
+                await self._arrived.park()
+        self._wanted = None
+        if self._reply is None:
+            raise RpcTimeout(f"no reply within {timeout_s:g} s")
+        return self._reply
+
+    def _deliver(self, message: Message) -> None:
+        body = msgspec.json.decode(message.body)
+        if self._wanted is not None and body.get("in_reply_to") == self._wanted:
+            self._wanted, self._reply = None, body
+            self._arrived.unpark()
+
+
+def _what_is_wrong(reply: dict[str, Any], kind: str, shape: Shape | None) -> str:
+    if reply.get("type") != kind:
+        return f"its type should be {kind!r}"
+    if shape is None:
+        return ""
+    for key, accepts in shape.items():
+        if key not in reply:
+            return f"{key!r} is missing"
+        if not accepts(reply[key]):
+            return f"{key!r} has a wrong value"
+    for key in reply:
+        if key not in shape and key not in {"type", "in_reply_to", "msg_id"}:
+            return f"{key!r} is not allowed: a reply has exactly the keys that the workload prescribes"
+    if "msg_id" in reply and not is_integer(reply["msg_id"]):
+        return "'msg_id' is no integer"
+    return ""
+
+
+class Clients:
+    """Gives clients their names, c0, c1 and so on, none of them twice."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._count = itertools.count()
+
+    def open(self) -> Client:
+        """Return a new client."""
+        return Client(f"c{next(self._count)}", self._network)

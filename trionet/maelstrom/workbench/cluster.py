@@ -1,0 +1,142 @@
+"""The nodes of a test: started and initialised in parallel, killed, started again, ended.
+
+Source: Maelstrom, ``src/maelstrom/db.clj``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from .errors import BadMessage, MalformedReply, RpcError, RpcTimeout, SetupFailed, leaves
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .client import Clients
+    from .network import Network
+    from .node_base import Crash, RunningNode
+    from .workloads import Workload
+
+__all__ = ["Cluster"]
+
+_INIT_S: Final = 10.0
+_SHOWN_LINES: Final = 10
+
+
+class Cluster:
+    """All nodes.
+
+    Args:
+        names: what they are called.
+        make: makes the next life of a node.
+        network: where they are.
+        clients: opens those that initialise nodes.
+        workload: has more to tell a node that has been initialised.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        make: Callable[[str], RunningNode],
+        network: Network,
+        clients: Clients,
+        workload: Workload,
+    ) -> None:
+        self._names = names
+        self._make = make
+        self._network = network
+        self._clients = clients
+        self._workload = workload
+        self._nodes: dict[str, RunningNode] = {}
+        self._killed: set[str] = set()
+        self._paused: set[str] = set()
+        self._crashes: list[Crash] = []
+
+    @property
+    def crashes(self) -> list[Crash]:
+        """The nodes that have ended by themselves."""
+        return self._crashes + [node.crash for node in self._nodes.values() if node.crash is not None]
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Start and initialise all nodes; then run until cancelled.
+
+        Raises:
+            SetupFailed: one can't be started, or does not initialise.
+        """
+        async with trio.open_nursery() as self._nursery:
+            for name in self._names:
+                self._network.add(name, lambda message, name=name: self._nodes[name].deliver(message))  # type: ignore[misc]
+                self._nodes[name] = self._make(name)
+            try:
+                await self._on_all(self._names, self._start)
+                await self._on_all(self._names, self._set_up)
+                task_status.started()
+                await trio.sleep_forever()
+            finally:
+                for node in self._nodes.values():
+                    node.kill()
+
+    async def _on_all(self, names: Sequence[str], action: Callable[[str], Any]) -> None:
+        try:
+            async with trio.open_nursery() as nursery:
+                for name in names:
+                    nursery.start_soon(action, name)
+        except* SetupFailed as group:
+            failures = [exc for exc in leaves(group) if isinstance(exc, SetupFailed)]
+            raise failures[0] from None
+
+    async def _start(self, name: str) -> None:
+        await self._nodes[name].start(self._nursery)
+        init = {"type": "init", "node_id": name, "node_ids": list(self._names)}
+        await self._ask(name, init)
+
+    async def _ask(self, name: str, init: dict[str, Any]) -> None:
+        client = self._clients.open()
+        try:
+            await client.call(name, init, None, _INIT_S)
+        except (RpcTimeout, RpcError, MalformedReply) as exc:
+            raise SetupFailed(f"{name} does not initialise: {exc}{self._last_words(name)}") from exc
+        finally:
+            client.close()
+
+    async def _set_up(self, name: str) -> None:
+        client = self._clients.open()
+        try:
+            await self._workload.set_up(client, name)
+        except (RpcTimeout, RpcError, MalformedReply, BadMessage) as exc:
+            raise SetupFailed(f"{name} can't be set up: {exc}{self._last_words(name)}") from exc
+        finally:
+            client.close()
+
+    def _last_words(self, name: str) -> str:
+        node = self._nodes[name]
+        ended = "" if node.crash is None else f"\nIt has ended by itself: {node.crash.reason}."
+        lines = [f"\n  {line}" for line in list(node.stderr)[-_SHOWN_LINES:]]
+        return ended + ("\nIt last wrote to standard error:" + "".join(lines) if lines else "")
+
+    def kill(self, name: str) -> None:
+        """Kill a node."""
+        if self._nodes[name].crash is None:
+            self._killed.add(name)
+            self._nodes[name].kill()
+
+    async def start_killed(self) -> None:
+        """Start all nodes again that were killed, and initialise them."""
+        killed, self._killed = sorted(self._killed), set()
+        for name in killed:
+            self._nodes[name] = self._make(name)
+        await self._on_all(killed, self._start)
+        await self._on_all(killed, self._set_up)
+
+    def pause(self, name: str) -> None:
+        """Have a node stand still."""
+        self._paused.add(name)
+        self._nodes[name].pause()
+
+    def resume_all(self) -> None:
+        """Have all nodes go on that stand still."""
+        for name in sorted(self._paused):
+            self._nodes[name].resume()
+        self._paused.clear()

@@ -1,0 +1,152 @@
+"""What clients did and what came of it, in order: the one thing that checkers judge.
+
+Invariants: indexes are positions; times never go back; each invocation has at most one completion, which comes after
+it and has the same process; a process has one operation at a time. Source: Jepsen, ``jepsen.history``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+__all__ = ["NEMESIS", "History", "Op", "OpType", "identity"]
+
+OpType = Literal["invoke", "ok", "fail", "info"]
+
+NEMESIS: Final = "nemesis"
+"""The process of operations that are faults."""
+
+
+class Op:
+    """An invocation, or its completion.
+
+    Attributes:
+        index: its position in the history.
+        time: nanoseconds since the test began.
+        type: ``invoke``, or what came of it: ``ok``; ``fail``, it did not happen; ``info``, nobody knows.
+        process: the logical process that did it, a number, or `NEMESIS`.
+        f: what was done, such as ``"read"``.
+        value: of an invocation, what was asked; of a completion, what was answered.
+        error: why it is not ok.
+        is_final: whether it is one of those after the time limit.
+        node: the node that was asked.
+        pair: of an invocation its completion, of a completion its invocation; None if there is none.
+    """
+
+    __slots__ = ("error", "f", "index", "is_final", "node", "pair", "process", "time", "type", "value")
+
+    def __init__(self, index: int, time: int, kind: OpType, process: int | str, f: str, value: Any) -> None:
+        self.index: int = index
+        self.time: int = time
+        self.type: OpType = kind
+        self.process: int | str = process
+        self.f: str = f
+        self.value: Any = value
+        self.error: str | None = None
+        self.is_final: bool = False
+        self.node: str | None = None
+        self.pair: Op | None = None
+
+    def __repr__(self) -> str:
+        return f"<{self.index} {self.type} {self.process} {self.f} {self.value!r:.80}>"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as it stands in ``history.jsonl``."""
+        whole = {"index": self.index, "time": self.time, "type": self.type, "process": self.process, "f": self.f}
+        whole["value"] = self.value
+        if self.error is not None:
+            whole["error"] = self.error
+        if self.is_final:
+            whole["final?"] = True
+        if self.node is not None:
+            whole["node"] = self.node
+        return whole
+
+
+class History(Sequence[Op]):
+    """All operations of a test.
+
+    Args:
+        now: returns the nanoseconds since the test began.
+    """
+
+    def __init__(self, now: Callable[[], int] = lambda: 0) -> None:
+        self._now = now
+        self._ops: list[Op] = []
+
+    def __len__(self) -> int:
+        return len(self._ops)
+
+    def __iter__(self) -> Iterator[Op]:
+        return iter(self._ops)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._ops[index]
+
+    def invoke(self, process: int | str, f: str, value: Any, *, is_final: bool = False, node: str | None = None) -> Op:
+        """Note that an operation begins; return it."""
+        op = self._add("invoke", process, f, value)
+        op.is_final, op.node = is_final, node
+        return op
+
+    def complete(self, invocation: Op, kind: OpType, value: Any = None, error: str | None = None) -> Op:
+        """Note what came of an operation; return that. One that is not ok has the value of its invocation."""
+        if value is None and kind != "ok":
+            value = invocation.value
+        op = self._add(kind, invocation.process, invocation.f, value)
+        op.error, op.is_final, op.node = error, invocation.is_final, invocation.node
+        op.pair, invocation.pair = invocation, op
+        return op
+
+    def note(self, f: str, value: Any) -> Op:
+        """Note a fault, or its end."""
+        return self._add("info", NEMESIS, f, value)
+
+    def _add(self, kind: OpType, process: int | str, f: str, value: Any) -> Op:
+        op = Op(len(self._ops), self._now(), kind, process, f, value)
+        self._ops.append(op)
+        return op
+
+    @property
+    def invocations(self) -> list[Op]:
+        """The operations of clients, without faults."""
+        return [op for op in self._ops if op.type == "invoke" and op.process != NEMESIS]
+
+    @property
+    def completions(self) -> list[Op]:
+        """What came of clients' operations, in the order in which that was known."""
+        return [op for op in self._ops if op.type != "invoke" and op.process != NEMESIS]
+
+    @property
+    def faults(self) -> list[Op]:
+        """What the nemesis did."""
+        return [op for op in self._ops if op.process == NEMESIS]
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[Sequence[Any]]) -> History:
+        """Return a history of rows (type, process, f, value), a millisecond apart; a fifth item is extra.
+
+        Extra is ``"final"``, or a time in milliseconds. For tests.
+        """
+        history = cls()
+        pending: dict[Any, Op] = {}
+        for kind, process, f, value, *extra in rows:
+            time_ms = next((each for each in extra if each != "final"), len(history))
+            history._now = lambda time_ms=time_ms: int(time_ms * 1_000_000)  # type: ignore[misc]
+            if kind == "invoke":
+                pending[process] = history.invoke(process, f, value, is_final="final" in extra)
+            elif process == NEMESIS:
+                history.note(f, value)
+            else:
+                history.complete(pending.pop(process), kind, value)
+        return history
+
+
+def identity(value: Any) -> Any:
+    """Return what two JSON values have in common if and only if they are the same: 1, 1.0, true and "1" are not."""
+    return value if type(value) in {int, str} else msgspec.json.encode(value, order="deterministic")

@@ -1,0 +1,179 @@
+"""A node in this process, for virtual time: anything that takes lines from a channel and sends lines to another.
+
+`MaelstromNode` is one; a function that returns an object with ``async serve(lines, out)`` will do.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import math
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import trio
+
+from trionet.errors import ConfigError, TrionetError
+
+from .errors import SetupFailed
+from .node_base import RunningNode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from trio.abc import ReceiveChannel, SendChannel
+
+    from .network import Message, Network
+
+__all__ = ["InProcessNode", "Program", "load_program"]
+
+
+class Program(Protocol):
+    """A node's program."""
+
+    async def serve(self, lines: ReceiveChannel[bytes], out: SendChannel[bytes]) -> None:
+        """Take lines and send lines, until there are no more."""
+
+
+class _Out(trio.abc.SendChannel[bytes]):
+    """Where a node's lines go."""
+
+    def __init__(self, take: Callable[[bytes], None]) -> None:
+        self._take = take
+
+    async def send(self, value: bytes) -> None:
+        await trio.lowlevel.checkpoint()
+        for line in value.removesuffix(b"\n").split(b"\n"):
+            self._take(line)
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+class InProcessNode(RunningNode):
+    """One life of a node that is a task.
+
+    Args:
+        name: its name.
+        network: where its messages go.
+        warn: told what is wrong with it.
+        build: makes the program.
+        seed: what the program's ``random`` is seeded with, if it has one.
+    """
+
+    def __init__(
+        self, name: str, network: Network, warn: Callable[[str], None], build: Callable[[], Program], seed: str
+    ) -> None:
+        super().__init__(name, network, warn)
+        self._build = build
+        self._seed = seed
+        self._scope = trio.CancelScope()
+        self._inbox: trio.MemorySendChannel[bytes]
+        self._held_in: list[bytes] | None = None  # while it is paused
+        self._held_out: list[bytes] = []
+
+    async def start(self, nursery: trio.Nursery) -> None:
+        """Have it run in `nursery`."""
+        program = self._build()
+        random = getattr(program, "random", None)
+        if random is not None:
+            random.seed(self._seed)
+        self._inbox, lines = trio.open_memory_channel[bytes](math.inf)
+        nursery.start_soon(self._serve, program, lines)
+        await trio.lowlevel.checkpoint()
+
+    async def _serve(self, program: Program, lines: trio.MemoryReceiveChannel[bytes]) -> None:
+        reason = "it returned, though its input had not ended"
+        with self._scope:
+            try:
+                async with lines:
+                    await program.serve(lines, _Out(self._put))
+            except Exception as exc:
+                self.stderr.extend("".join(traceback.format_exception(exc)).splitlines())
+                reason = f"{type(exc).__name__}: {exc}"
+        if not self._scope.cancelled_caught and not self._scope.cancel_called:
+            self.has_crashed(reason)
+
+    def _put(self, line: bytes) -> None:
+        if self._scope.cancel_called:
+            return
+        if self._held_in is not None:
+            self._held_out.append(line)
+        else:
+            self.take(line)
+
+    def deliver(self, message: Message) -> None:
+        """Give it a message."""
+        if self._held_in is not None:
+            self._held_in.append(message.line())
+        elif not self._scope.cancel_called and self.crash is None:
+            self._inbox.send_nowait(message.line())
+
+    def kill(self) -> None:
+        """End it; what it has sent is on its way."""
+        self._scope.cancel()
+
+    def pause(self) -> None:
+        """Hold back what it is told and what it says; its clock can't be stopped."""
+        if self._held_in is None:
+            self._held_in = []
+
+    def resume(self) -> None:
+        """Tell it what was held back."""
+        held, self._held_in = self._held_in or [], None
+        out, self._held_out = self._held_out, []
+        for line in out:
+            self.take(line)
+        if not self._scope.cancel_called and self.crash is None:
+            for line in held:
+                self._inbox.send_nowait(line)
+
+
+def load_program(name: str, arguments: Sequence[str]) -> Callable[[], Any]:
+    """Return what makes the program of a name, once for each node.
+
+    Args:
+        name: of a challenge, such as ``"broadcast"``; ``module:function``, found from the working directory, too; or
+            a Python file that has a function ``build``.
+        arguments: options of the program, as on its command line.
+
+    Raises:
+        SetupFailed: there is no such program, or it does not have these options.
+    """
+    from trionet.maelstrom.program import build_node
+
+    try:
+        build = _loaded(name)
+        build_node(build, arguments)  # a wrong option shows here
+    except SetupFailed:
+        raise
+    except (TrionetError, ImportError, AttributeError, TypeError) as exc:
+        raise SetupFailed(f"--bin: {name!r} can't be simulated: {exc}") from exc
+    return lambda: build_node(build, arguments)
+
+
+def _loaded(name: str) -> Callable[..., Any]:
+    from trionet.maelstrom.challenges import load_challenge
+
+    if name.endswith(".py"):
+        path = Path(name)
+        spec = importlib.util.spec_from_file_location(f"simulated_{path.stem}", path)
+        if not path.is_file() or spec is None or spec.loader is None:
+            raise SetupFailed(f"--bin: there is no file {name!r}")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        found: Callable[..., Any] = module.build
+        return found
+    if ":" in name:
+        module_name, _, attribute = name.partition(":")
+        if os.getcwd() not in sys.path:
+            sys.path.insert(0, os.getcwd())
+        made: Callable[..., Any] = getattr(importlib.import_module(module_name), attribute)
+        return made
+    try:
+        return load_challenge(name)
+    except ConfigError as exc:
+        raise SetupFailed(f"--bin, in a simulation: {exc}; or module:function, or a Python file") from exc

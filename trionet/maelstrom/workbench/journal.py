@@ -1,0 +1,160 @@
+"""Every message that was sent, counted as Maelstrom counts, and written down.
+
+Invariant: what is counted is what was handed to the network, lost messages included; a line that is no message, or
+goes to nobody, is not. Source: Maelstrom, ``src/maelstrom/net/checker.clj``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
+
+if TYPE_CHECKING:
+    from typing import IO
+
+    from .network import Message
+
+__all__ = ["SHOWN_MESSAGES", "Arrow", "Journal", "is_client"]
+
+SHOWN_MESSAGES: Final = 4000
+"""How many messages the space-time diagram has."""
+
+
+def is_client(name: str) -> bool:
+    """Whether a name is a client's: all that begin with c are."""
+    return name.startswith("c")
+
+
+class Arrow(NamedTuple):
+    """A message of the space-time diagram; `received` is None if it never arrived. Times in seconds."""
+
+    id: int
+    src: str
+    dest: str
+    kind: str
+    body: str
+    sent: float
+    received: float | None
+
+
+class _Typed(msgspec.Struct):
+    type: Any = None
+
+
+_kind_of = msgspec.json.Decoder(_Typed).decode
+
+
+class Journal:
+    """Counts messages, keeps the first ones, and writes all of them to a file.
+
+    Args:
+        begun: the clock's time at which the test began, in seconds.
+        services: the names of the services.
+        file: where to write them, if anywhere: a line for each that is sent, and one for each that arrives.
+
+    Attributes:
+        kinds: how many messages there were of each type, clients' ones aside.
+        lost: how many were lost by chance.
+        cut: how many a partition stopped.
+    """
+
+    def __init__(self, begun: float, services: frozenset[str] = frozenset(), file: IO[bytes] | None = None) -> None:
+        self.kinds: Counter[str] = Counter()
+        self.lost: int = 0
+        self.cut: int = 0
+        self._begun = begun
+        self._services = services
+        self._file = file
+        self._sent: Counter[str] = Counter()
+        self._received: Counter[str] = Counter()
+        self._bytes = 0
+        self._shown: dict[int, tuple[Message, str, float]] = {}
+        self._arrivals: dict[int, float] = {}
+
+    def sent(self, message: Message, now: float) -> None:
+        """Note that a message was sent."""
+        try:
+            kind = str(_kind_of(message.body).type)
+        except msgspec.DecodeError:
+            kind = "?"
+        self._sent[self._part_of(message)] += 1
+        self._bytes += len(message.body)
+        if not message.is_clients:
+            self.kinds[kind] += 1
+        if len(self._shown) < SHOWN_MESSAGES and kind not in {"init", "init_ok"}:
+            self._shown[message.id] = message, kind, now
+        if self._file is not None:
+            self._file.write(
+                b'{"id":%d,"sent":%.6f,"src":%b,"dest":%b,"body":%b}\n'
+                % (message.id, now - self._begun, _json(message.src), _json(message.dest), message.body)
+            )
+
+    def received(self, message: Message, now: float) -> None:
+        """Note that a message arrived."""
+        self._received[self._part_of(message)] += 1
+        if message.id in self._shown:
+            self._arrivals[message.id] = now
+        if self._file is not None:
+            self._file.write(b'{"id":%d,"received":%.6f}\n' % (message.id, now - self._begun))
+
+    def _part_of(self, message: Message) -> str:
+        if message.is_clients:
+            return "clients"
+        return "services" if message.src in self._services or message.dest in self._services else "nodes"
+
+    @property
+    def arrows(self) -> list[Arrow]:
+        """The first messages of the test, initialisation aside."""
+        return [
+            Arrow(
+                message.id,
+                message.src,
+                message.dest,
+                kind,
+                message.body.decode("utf-8", "replace"),
+                sent - self._begun,
+                None if message.id not in self._arrivals else self._arrivals[message.id] - self._begun,
+            )
+            for message, kind, sent in self._shown.values()
+        ]
+
+    @property
+    def total(self) -> int:
+        """How many messages were sent."""
+        return sum(self._sent.values())
+
+    def statistics(self, operations: int) -> dict[str, Any]:
+        """Return counts for all messages, clients' ones, and all others: traffic with services is servers'.
+
+        Args:
+            operations: how many there were, by which the counts are divided.
+        """
+
+        def count(*parts: str, is_divided: bool) -> dict[str, Any]:
+            sent = sum(self._sent[part] for part in parts)
+            counts: dict[str, Any] = {
+                "send-count": sent,
+                "recv-count": sum(self._received[part] for part in parts),
+                "msg-count": sent,
+            }
+            if operations and is_divided:
+                counts["msgs-per-op"] = sent / operations
+            return counts
+
+        return {
+            "all": count("clients", "nodes", "services", is_divided=True),
+            "clients": count("clients", is_divided=False),
+            "servers": count("nodes", "services", is_divided=True),
+            "between-nodes": count("nodes", is_divided=True),
+            "with-services": count("services", is_divided=True),
+            "by-type": dict(self.kinds.most_common()),
+            "lost": self.lost,
+            "cut": self.cut,
+            "body-bytes": self._bytes,
+            "valid?": True,
+        }
+
+
+_json = msgspec.json.Encoder().encode

@@ -1,0 +1,133 @@
+"""A node as the network sees it: somebody who is given lines, and whose lines are messages.
+
+Invariant: a line that is no message, or that goes to or comes from nobody on the network, ends the reading of that
+node's output for good, while the test goes on: that is what Maelstrom does. Source: Maelstrom,
+``src/maelstrom/process.clj``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from .errors import BadMessage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import trio
+
+    from .network import Message, Network
+
+__all__ = ["Crash", "RunningNode"]
+
+_KEPT_LINES: Final = 32
+_SHOWN_BYTES: Final = 300
+
+
+class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
+    src: str
+    dest: str
+    body: msgspec.Raw
+    id: int = -1
+
+
+_decode = msgspec.json.Decoder(_Envelope).decode
+
+
+class Crash(msgspec.Struct):
+    """A node that ended by itself.
+
+    Attributes:
+        node: its name.
+        reason: how it ended.
+        stdout, stderr: the last lines of its output.
+    """
+
+    node: str
+    reason: str
+    stdout: list[str]
+    stderr: list[str]
+
+
+class RunningNode(ABC):
+    """One life of a node.
+
+    Args:
+        name: its name.
+        network: where its messages go.
+        warn: told what is wrong with it.
+
+    Attributes:
+        crash: how it ended, if it did so by itself.
+        is_deaf: whether its output is read no more.
+    """
+
+    def __init__(self, name: str, network: Network, warn: Callable[[str], None]) -> None:
+        self.name = name
+        self.crash: Crash | None = None
+        self.is_deaf: bool = False
+        self.stdout: deque[str] = deque(maxlen=_KEPT_LINES)
+        self.stderr: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._network = network
+        self._warn = warn
+
+    @abstractmethod
+    async def start(self, nursery: trio.Nursery) -> None:
+        """Have it run in `nursery`.
+
+        Raises:
+            SetupFailed: it can't be started.
+        """
+
+    @abstractmethod
+    def deliver(self, message: Message) -> None:
+        """Give it a message."""
+
+    @abstractmethod
+    def kill(self) -> None:
+        """End it without warning."""
+
+    @abstractmethod
+    def pause(self) -> None:
+        """Have it stand still."""
+
+    @abstractmethod
+    def resume(self) -> None:
+        """Have it go on."""
+
+    def take(self, line: bytes) -> None:
+        """Send what a line of its output says."""
+        if self.is_deaf:
+            return
+        self.stdout.append(line[:_SHOWN_BYTES].decode("utf-8", "replace"))
+        try:
+            envelope = _parsed(line)
+            self._network.send(envelope.src, envelope.dest, bytes(envelope.body))
+        except BadMessage as exc:
+            self.is_deaf = True
+            shown = self.stdout[-1] + ("…" if len(line) > _SHOWN_BYTES else "")
+            self._warn(
+                f"{self.name} wrote a line to standard output that is no message: {exc}. "
+                f"As in Maelstrom, nothing it writes is read from now on. The line: {shown!r}"
+            )
+
+    def has_crashed(self, reason: str) -> None:
+        """Note that it has ended by itself."""
+        self.crash = Crash(self.name, reason, list(self.stdout), list(self.stderr))
+        self._warn(f"{self.name} has ended by itself: {reason}. This fails the test")
+
+
+def _parsed(line: bytes) -> _Envelope:
+    try:
+        envelope = _decode(line)
+    except msgspec.ValidationError as exc:
+        raise BadMessage(f"its envelope is not {{src, dest, body}} ({exc})") from exc
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise BadMessage(f"it is not JSON ({exc}); logs belong on standard error") from exc
+    if bytes(memoryview(envelope.body)[:1]) != b"{":
+        raise BadMessage("its body is no object")
+    return envelope

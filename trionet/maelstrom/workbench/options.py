@@ -1,0 +1,151 @@
+"""What a test shall do. Names and defaults are Maelstrom's (``src/maelstrom/core.clj``, ``opt-spec``)."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from trionet.errors import ConfigError
+
+from .checkers.models import canonical_model
+from .topologies import TOPOLOGIES
+
+if TYPE_CHECKING:
+    from .latency import Distribution
+
+__all__ = ["FAULTS", "Options", "parse_availability", "parse_concurrency", "parse_faults", "parse_models"]
+
+FAULTS: Final = ("partition", "kill", "pause")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a test shall do.
+
+    Attributes:
+        workload: its name, such as ``"broadcast"``.
+        bin: the program that is a node; in a simulation, a challenge's name, an import path ``module:function``, or a
+            Python file with a function ``build``.
+        arguments: the program's arguments.
+        nodes: the names of the nodes.
+        concurrency: how many workers there are; the i-th asks the node i modulo the number of nodes.
+        rate: operations per second, at most. 0: none at all before the final ones.
+        time_limit_s: for how long, the final operations aside.
+        latency_ms, latency_dist: how long messages between nodes, and nodes and services, take.
+        p_loss: the probability that such a message is lost.
+        nemesis: the faults, of `FAULTS`.
+        nemesis_interval_s: the mean time between them.
+        availability: the fraction of operations that must be ok: ``"total"`` for all of them, None for no matter.
+        consistency_models: what transactions are held to.
+        topology: which one broadcast nodes are told of.
+        key_count, max_txn_length, max_writes_per_key: of transactions and logs; None is the default.
+        seed: of all that is random here; a simulation with the same seed goes the same way.
+        is_simulated: whether nodes run in this process, in virtual time.
+        log_stderr: whether what nodes write to standard error is shown as well.
+        compares_final_reads: whether an element that is missing from any of the final reads makes the test invalid,
+            which Maelstrom overlooks.
+    """
+
+    workload: str = "lin-kv"
+    bin: str = ""
+    arguments: tuple[str, ...] = ()
+    nodes: tuple[str, ...] = ("n1", "n2", "n3", "n4", "n5")
+    concurrency: int = 5
+    rate: float = 5.0
+    time_limit_s: float = 60.0
+    latency_ms: int = 0
+    latency_dist: Distribution = "constant"
+    p_loss: float = 0.0
+    nemesis: tuple[str, ...] = ()
+    nemesis_interval_s: float = 10.0
+    availability: float | str | None = None
+    consistency_models: tuple[str, ...] = ("strict-serializable",)
+    topology: str = "grid"
+    key_count: int | None = None
+    max_txn_length: int = 4
+    max_writes_per_key: int = 16
+    seed: int = field(default=0)
+    is_simulated: bool = False
+    log_stderr: bool = False
+    compares_final_reads: bool = True
+
+    def __post_init__(self) -> None:
+        """Check what the command line can't.
+
+        Raises:
+            ConfigError: a value makes no sense.
+        """
+        _must(self.bin != "", "which program is a node? give --bin")
+        _must(len(self.nodes) >= 1, "there must be a node")
+        _must(len(set(self.nodes)) == len(self.nodes), "two nodes have the same name")
+        _must(self.concurrency >= 1, "--concurrency must be positive")
+        _must(self.rate >= 0, "--rate can't be negative")
+        _must(self.time_limit_s > 0, "--time-limit must be positive")
+        _must(self.latency_ms >= 0, "--latency must be non-negative")
+        _must(0 <= self.p_loss <= 1, "--p-loss is a probability")
+        _must(self.nemesis_interval_s > 0, "--nemesis-interval must be positive")
+        _must(self.max_txn_length >= 1, "--max-txn-length must be positive")
+        _must(self.max_writes_per_key >= 1, "--max-writes-per-key must be positive")
+        _must(self.key_count is None or self.key_count >= 1, "--key-count must be positive")
+        _must(self.topology in TOPOLOGIES, f"--topology is one of {', '.join(TOPOLOGIES)}")
+
+
+def _must(is_right: bool, otherwise: str) -> None:
+    if not is_right:
+        raise ConfigError(otherwise)
+
+
+def parse_concurrency(text: str, nodes: int) -> int:
+    """Return the number of workers that ``10`` or ``4n`` means.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    match = re.fullmatch(r"(\d+)(n?)", text)
+    if match is None or int(match[1]) == 0:
+        raise ConfigError(f"--concurrency is a number, or one of so many per node such as 4n, not {text!r:.40}")
+    return int(match[1]) * (nodes if match[2] else 1)
+
+
+def parse_availability(text: str) -> float | str:
+    """Return what ``total``, or a number from 0 to 1, means.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if text == "total":
+        return text
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number <= 1:
+        raise ConfigError(f"--availability is 'total' or a number from 0 to 1, not {text!r:.40}")
+    return number
+
+
+def parse_faults(text: str) -> tuple[str, ...]:
+    """Return the faults of a list with commas, each once.
+
+    Raises:
+        ConfigError: there is no such fault.
+    """
+    faults = tuple(dict.fromkeys(each.strip() for each in text.split(",")))
+    for fault in faults:
+        if fault not in FAULTS:
+            raise ConfigError(f"--nemesis knows {', '.join(FAULTS)}, not {fault!r:.40}")
+    return faults
+
+
+def parse_models(text: str) -> tuple[str, ...]:
+    """Return the consistency models of a list with commas; spaces do no harm.
+
+    Raises:
+        ConfigError: there is no such model.
+    """
+    models = tuple(each.strip() for each in text.split(","))
+    for model in models:
+        canonical_model(model)
+    return models

@@ -1,0 +1,77 @@
+"""Who can't hear whom: the kinds of partitions.
+
+Each is a map from a node to those whose messages it does not get. Source: Jepsen, ``jepsen.nemesis`` and
+``jepsen.nemesis.combined``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from random import Random
+
+    Partition = dict[str, frozenset[str]]
+
+__all__ = ["PARTITIONS", "majorities_ring", "split"]
+
+_PERFECT_RING: Final = 5
+
+
+def split(*sides: Sequence[str]) -> Partition:
+    """Return the partition in which only nodes of one side hear each other."""
+    everybody = frozenset(node for side in sides for node in side)
+    return {node: everybody - frozenset(side) for side in sides for node in side}
+
+
+def _shuffled(nodes: Sequence[str], random: Random) -> list[str]:
+    return random.sample(nodes, len(nodes))
+
+
+def _one(nodes: Sequence[str], random: Random) -> Partition:
+    shuffled = _shuffled(nodes, random)
+    return split(shuffled[:1], shuffled[1:])
+
+
+def _majority(nodes: Sequence[str], random: Random) -> Partition:
+    shuffled, half = _shuffled(nodes, random), len(nodes) // 2
+    return split(shuffled[:half], shuffled[half:])
+
+
+def _minority_third(nodes: Sequence[str], random: Random) -> Partition:
+    shuffled, third = _shuffled(nodes, random), (len(nodes) - 1) // 3
+    return split(shuffled[:third], shuffled[third:])
+
+
+def majorities_ring(nodes: Sequence[str], random: Random) -> Partition:
+    """Return a partition in which every node hears a majority, and hardly two nodes the same one.
+
+    Up to five nodes stand in a ring, and each hears those around it. Of three nodes, each ignores exactly one other,
+    so that every link works one way only. More nodes are connected at random, until each is to a majority.
+    """
+    majority, everybody = len(nodes) // 2 + 1, frozenset(nodes)
+    shuffled = _shuffled(nodes, random)
+    if len(nodes) <= _PERFECT_RING:
+        heard = {}
+        for index in range(len(nodes)):
+            around = [shuffled[(index + offset) % len(nodes)] for offset in range(majority)]
+            heard[around[majority // 2]] = frozenset(around)
+        return {node: everybody - heard[node] for node in nodes}
+    links: dict[str, set[str]] = {node: {node} for node in nodes}
+    while True:
+        by_degree = sorted(_shuffled(nodes, random), key=lambda node: len(links[node]))
+        node = by_degree[0]
+        if len(links[node]) >= majority:
+            return {each: everybody - links[each] for each in nodes}
+        other = next(each for each in by_degree if each not in links[node])
+        links[node].add(other)
+        links[other].add(node)
+
+
+PARTITIONS: Final[Mapping[str, Callable[[Sequence[str], Random], Partition]]] = {
+    "one": _one,
+    "majority": _majority,
+    "minority-third": _minority_third,
+    "majorities-ring": majorities_ring,
+}

@@ -1,0 +1,186 @@
+"""A node as a process: any program, in any language, on its standard input and output."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from .errors import SetupFailed
+from .node_base import RunningNode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import IO
+
+    from .network import Message, Network
+
+__all__ = ["NodeProcess", "program_path"]
+
+_READ_BYTES: Final = 256 * 1024
+
+
+def program_path(name: str) -> str:
+    """Return the whole path of a program: a file, or something on ``PATH``.
+
+    Raises:
+        SetupFailed: there is none, or it can't be executed.
+    """
+    path = Path(name)
+    if not path.exists() and "/" not in name:
+        found = shutil.which(name)
+        if found is not None:
+            return found
+    if not path.is_file():
+        raise SetupFailed(f"--bin: there is no program {name!r}")
+    if not os.access(path, os.X_OK):
+        raise SetupFailed(f"--bin: {name} is not executable; try chmod +x")
+    return os.path.abspath(path)  # links are left: a program may go by the name that it is called by
+
+
+class NodeProcess(RunningNode):
+    """One life of a node that is a process.
+
+    Args:
+        name: its name.
+        network: where its messages go.
+        warn: told what is wrong with it.
+        command: the program and its arguments.
+        log: where its standard error goes.
+        echo: told each line of that as well, if given.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        network: Network,
+        warn: Callable[[str], None],
+        command: Sequence[str],
+        log: IO[bytes],
+        echo: Callable[[str], None] | None = None,
+    ) -> None:
+        super().__init__(name, network, warn)
+        self._command = command
+        self._log = log
+        self._echo = echo
+        self._process: trio.Process | None = None
+        self._is_killed = False
+        self._lines: list[bytes] = []
+        self._filled = trio.lowlevel.ParkingLot()
+
+    async def start(self, nursery: trio.Nursery) -> None:
+        """Have it run in `nursery`, in the folder for temporary files, as Maelstrom does.
+
+        Raises:
+            SetupFailed: it can't be started.
+        """
+        try:
+            self._process = await trio.lowlevel.open_process(
+                list(self._command),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                cwd=tempfile.gettempdir(),
+                process_group=0,
+            )
+        except OSError as exc:
+            raise SetupFailed(f"{self._command[0]} can't be started: {exc}") from exc
+        nursery.start_soon(self._run, self._process)
+
+    async def _run(self, process: trio.Process) -> None:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._write, process.stdin)
+                nursery.start_soon(self._read, process.stdout)
+                nursery.start_soon(self._read_errors, process.stderr)
+                await process.wait()
+                if not self._is_killed:
+                    with trio.move_on_after(0.2):  # what it said last
+                        await trio.sleep(0.05)
+                    self.has_crashed(_how_it_ended(process.returncode))
+                nursery.cancel_scope.cancel()
+        finally:
+            self.kill()
+            with trio.CancelScope(shield=True):
+                await process.wait()
+                for stream in (process.stdin, process.stdout, process.stderr):
+                    if stream is not None:
+                        await stream.aclose()
+
+    async def _write(self, stdin: trio.abc.SendStream | None) -> None:
+        assert stdin is not None
+        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            while True:
+                if not self._lines:
+                    await self._filled.park()
+                lines, self._lines = self._lines, []
+                await stdin.send_all(b"".join(lines))
+
+    async def _read(self, stdout: trio.abc.ReceiveStream) -> None:
+        begun = b""
+        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            while not self.is_deaf:
+                data = bytes(await stdout.receive_some(_READ_BYTES))
+                if not data:
+                    break
+                *lines, begun = (begun + data if begun else data).split(b"\n")
+                for line in lines:
+                    self.take(line)
+        if begun and not self.is_deaf:
+            self.take(begun)
+
+    async def _read_errors(self, stderr: trio.abc.ReceiveStream) -> None:
+        begun = b""
+        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            while data := bytes(await stderr.receive_some(_READ_BYTES)):
+                self._log.write(data)
+                self._log.flush()
+                *lines, begun = (begun + data).split(b"\n")
+                for line in lines:
+                    self._note_error(line.decode("utf-8", "replace"))
+        if begun:
+            self._note_error(begun.decode("utf-8", "replace"))
+
+    def _note_error(self, line: str) -> None:
+        self.stderr.append(line)
+        if self._echo is not None:
+            self._echo(f"{self.name}: {line}")
+
+    def deliver(self, message: Message) -> None:
+        """Give it a message; it is written as soon as the process reads."""
+        self._lines.append(message.line())
+        self._filled.unpark()
+
+    def kill(self) -> None:
+        """End it, and what it has started, with SIGKILL."""
+        self._is_killed = True
+        self._signal(signal.SIGKILL)
+
+    def pause(self) -> None:
+        """Have it stand still."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Have it go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, number)
+
+
+def _how_it_ended(status: int | None) -> str:
+    if status is not None and status < 0:
+        with contextlib.suppress(ValueError):
+            return f"killed by {signal.Signals(-status).name}"
+    return f"exit status {status}"

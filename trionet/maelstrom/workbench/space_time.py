@@ -1,0 +1,115 @@
+"""A space-time diagram of messages, as an SVG that can be zoomed: a line for each node, time going down.
+
+Wheel and drag move about, in any browser; a message's whole body shows under the pointer. Source: Lamport 1978, figure
+1; Maelstrom's ``messages.svg``.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import zlib
+from html import escape
+from typing import TYPE_CHECKING, Final
+
+from .journal import SHOWN_MESSAGES, is_client
+from .services import SERVICES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .journal import Arrow
+
+__all__ = ["space_time_svg"]
+
+_COLUMN: Final = 120
+_ROW: Final = 14
+_TOP: Final = 60
+_MAX_CHARS: Final = 300
+_SAME_S: Final = 0.000_05
+
+_SCRIPT: Final = """
+const svg = document.documentElement, box = svg.viewBox.baseVal;
+let held = null;
+const scale = () => box.width / svg.clientWidth;
+svg.addEventListener("wheel", event => {
+  event.preventDefault();
+  const by = Math.exp(event.deltaY / 500), s = scale();
+  const x = box.x + event.clientX * s, y = box.y + event.clientY * s;
+  box.x = x - (x - box.x) * by; box.y = y - (y - box.y) * by; box.width *= by; box.height *= by;
+}, {passive: false});
+svg.addEventListener("mousedown", event => { held = [event.clientX, event.clientY, box.x, box.y]; });
+svg.addEventListener("mousemove", event => {
+  if (!held) return;
+  box.x = held[2] - (event.clientX - held[0]) * scale();
+  box.y = held[3] - (event.clientY - held[1]) * scale();
+});
+window.addEventListener("mouseup", () => { held = null; });
+"""
+
+
+def _order(name: str) -> tuple[int, int, str]:
+    kind = 0 if is_client(name) else 2 if name in SERVICES else 1
+    digits = "".join(each for each in name if each.isdigit())
+    return kind, int(digits or 0), name
+
+
+def _color(kind: str) -> str:
+    hue = zlib.crc32(kind.encode()) % 360 / 360
+    red, green, blue = colorsys.hls_to_rgb(hue, 0.42, 0.6)
+    return f"#{int(red * 255):02x}{int(green * 255):02x}{int(blue * 255):02x}"
+
+
+def _rows(arrows: Sequence[Arrow]) -> dict[float, int]:
+    """Return the row of each moment: what happened at different times is in different rows, not drawn to scale."""
+    times = sorted({arrow.sent for arrow in arrows} | {a.received for a in arrows if a.received is not None})
+    rows: dict[float, int] = {}
+    row, before = 0, None
+    for time in times:
+        if before is not None and time - before > _SAME_S:
+            row += 1
+        rows[time] = row
+        before = time
+    return rows
+
+
+def space_time_svg(arrows: Sequence[Arrow]) -> str:
+    """Return a diagram of messages; one that never arrived is dotted and ends on its way."""
+    names = sorted({name for arrow in arrows for name in (arrow.src, arrow.dest)}, key=_order)
+    columns = {name: 60 + _COLUMN * index for index, name in enumerate(names)}
+    rows = _rows(arrows)
+    width = 120 + _COLUMN * max(len(names) - 1, 0)
+    height = _TOP + _ROW * (max(rows.values(), default=0) + 3)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {max(width, 900)} 700" width="100%" height="100%" '
+        'font-family="sans-serif" font-size="10" style="background:#fff;cursor:grab">',
+        "<style>line:hover{stroke-width:3} text{pointer-events:none} .lost{stroke-dasharray:3 3}</style>",
+    ]
+    for name, x in columns.items():
+        parts.append(f'<path d="M{x} {_TOP - 20}V{height}" stroke="#bbb"/>')
+        parts.append(f'<text x="{x}" y="{_TOP - 28}" text-anchor="middle" font-size="13">{escape(name)}</text>')
+    if len(arrows) >= SHOWN_MESSAGES:
+        parts.append(f'<text x="10" y="14">the first {SHOWN_MESSAGES} messages</text>')
+    for arrow in arrows:
+        parts += _drawn(arrow, columns, rows)
+    parts.append(f"<script><![CDATA[{_SCRIPT}]]></script>\n</svg>\n")
+    return "\n".join(parts)
+
+
+def _drawn(arrow: Arrow, columns: dict[str, int], rows: dict[float, int]) -> list[str]:
+    x1, y1 = columns[arrow.src], _TOP + _ROW * rows[arrow.sent]
+    x2, y2 = columns[arrow.dest], _TOP + _ROW * rows[arrow.sent if arrow.received is None else arrow.received]
+    lost = ""
+    if arrow.received is None:
+        x2, y2, lost = round(x1 + (x2 - x1) * 0.7), y1 + _ROW // 2, ' class="lost"'
+    arrived = "never arrived" if arrow.received is None else f"arrived {arrow.received:.4f} s"
+    body = arrow.body if len(arrow.body) <= _MAX_CHARS else arrow.body[:_MAX_CHARS] + "…"
+    title = escape(f"{arrow.src} -> {arrow.dest}, sent {arrow.sent:.4f} s, {arrived}\n{body}")
+    color, side = _color(arrow.kind), 6 if x2 >= x1 else -6
+    drawn = [
+        f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" stroke="{color}"{lost}><title>{title}</title></line>',
+        f'<text x="{(x1 + x2) / 2:.0f}" y="{(y1 + y2) / 2 - 2:.0f}" text-anchor="middle" fill="{color}">'
+        f"{escape(arrow.kind)}</text>",
+    ]
+    if arrow.received is not None:
+        drawn.append(f'<path d="M{x2} {y2}l{-side} -3v6z" fill="{color}"/>')
+    return drawn

@@ -1,0 +1,158 @@
+"""Workloads in which values are added or given out: echo, unique-ids, broadcast, g-set, pn-counter and g-counter."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+from trionet.maelstrom.workbench.checkers.set_full import check_set_full
+from trionet.maelstrom.workbench.checkers.simple import check_counter, check_echo, check_unique_ids
+from trionet.maelstrom.workbench.client import is_anything, is_integer, is_list
+from trionet.maelstrom.workbench.topologies import topology
+
+from .base import Request, Worker, Workload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from random import Random
+
+    from trionet.maelstrom.workbench.checkers.base import Results
+    from trionet.maelstrom.workbench.client import Client
+    from trionet.maelstrom.workbench.history import History
+    from trionet.maelstrom.workbench.options import Options
+
+    from .base import Perform
+
+__all__ = ["Broadcast", "Echo", "GCounter", "GSet", "PNCounter", "UniqueIds"]
+
+
+class Echo(Workload):
+    """Nodes say back what they are told."""
+
+    def next(self, _worker: Worker, _now_s: float) -> Request:
+        """Return a text with a number below 128."""
+        return Request("echo", f"Please echo {self.random.randrange(128)}")
+
+    async def perform(self, worker: Worker, request: Request) -> Any:
+        """Return what the node says."""
+        body = {"type": "echo", "echo": request.value}
+        return (await worker.client.call(worker.node, body, {"echo": is_anything}))["echo"]
+
+    def check(self, history: History, _is_late: Callable[[], bool]) -> Results:
+        """See `check_echo`."""
+        return check_echo(history)
+
+
+class UniqueIds(Workload):
+    """Nodes give ids, each only once."""
+
+    is_reusable = True
+
+    def next(self, _worker: Worker, _now_s: float) -> Request:
+        """Return a request for an id."""
+        return Request("generate")
+
+    async def perform(self, worker: Worker, _request: Request) -> Any:
+        """Return the id."""
+        return (await worker.client.call(worker.node, {"type": "generate"}, {"id": is_anything}))["id"]
+
+    def check(self, history: History, _is_late: Callable[[], bool]) -> Results:
+        """See `check_unique_ids`."""
+        return check_unique_ids(history)
+
+
+class _Readable(Workload):
+    """Half of the operations read; at the end, each worker does once more."""
+
+    has_final = True
+
+    async def finish(self, _worker: Worker, perform: Perform) -> None:
+        """Read."""
+        await perform(Request("read"))
+
+
+class Broadcast(_Readable):
+    """Nodes tell each other all values that they are told."""
+
+    idempotent = frozenset(("read",))
+
+    def __init__(self, options: Options, random: Random) -> None:
+        super().__init__(options, random)
+        self._numbers = itertools.count()
+
+    async def set_up(self, client: Client, node: str) -> None:
+        """Tell the topology."""
+        neighbors = topology(self.options.topology, self.options.nodes)
+        await client.call(node, {"type": "topology", "topology": neighbors}, {})
+
+    def next(self, _worker: Worker, _now_s: float) -> Request:
+        """Return a broadcast of the next number, or a read."""
+        return Request("broadcast", next(self._numbers)) if self.random.random() < 1 / 2 else Request("read")
+
+    async def perform(self, worker: Worker, request: Request) -> Any:
+        """Broadcast a value, or return those that the node knows."""
+        if request.f == "read":
+            return (await worker.client.call(worker.node, {"type": "read"}, {"messages": is_list}))["messages"]
+        await worker.client.call(worker.node, {"type": "broadcast", "message": request.value}, {})
+        return request.value
+
+    def check(self, history: History, _is_late: Callable[[], bool]) -> Results:
+        """See `check_set_full`."""
+        return check_set_full(history, "broadcast")
+
+
+class GSet(_Readable):
+    """A set that only grows."""
+
+    maps_errors = False
+
+    def __init__(self, options: Options, random: Random) -> None:
+        super().__init__(options, random)
+        self._numbers = itertools.count()
+
+    def next(self, _worker: Worker, _now_s: float) -> Request:
+        """Return an addition of the next number, or a read."""
+        return Request("add", next(self._numbers)) if self.random.random() < 1 / 2 else Request("read")
+
+    async def perform(self, worker: Worker, request: Request) -> Any:
+        """Add an element, or return those that the node knows."""
+        if request.f == "read":
+            return (await worker.client.call(worker.node, {"type": "read"}, {"value": is_list}))["value"]
+        await worker.client.call(worker.node, {"type": "add", "element": request.value}, {})
+        return request.value
+
+    def check(self, history: History, _is_late: Callable[[], bool]) -> Results:
+        """See `check_set_full`."""
+        return check_set_full(history, "add")
+
+
+class PNCounter(_Readable):
+    """A counter that goes up and down."""
+
+    maps_errors = False
+
+    def next(self, _worker: Worker, _now_s: float) -> Request:
+        """Return an addition of -5 to 4, or a read."""
+        return Request("add", self.random.randrange(-5, 5)) if self.random.random() < 1 / 2 else Request("read")
+
+    async def perform(self, worker: Worker, request: Request) -> Any:
+        """Add a number, or return the sum that the node knows."""
+        if request.f == "read":
+            return (await worker.client.call(worker.node, {"type": "read"}, {"value": is_integer}))["value"]
+        await worker.client.call(worker.node, {"type": "add", "delta": request.value}, {})
+        return request.value
+
+    def check(self, history: History, _is_late: Callable[[], bool]) -> Results:
+        """See `check_counter`."""
+        return check_counter(history)
+
+
+class GCounter(PNCounter):
+    """A counter that only grows: the pn-counter's operations without negative additions."""
+
+    def next(self, worker: Worker, now_s: float) -> Request:
+        """Return an addition of 0 to 4, or a read: one to two."""
+        while True:
+            request = super().next(worker, now_s)
+            if request.f == "read" or request.value >= 0:
+                return request

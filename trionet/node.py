@@ -35,6 +35,7 @@ from .router import Router
 from .services import LocalServices
 from .services.base import BUILT_IN, exposed_methods
 from .services.cluster import Cluster
+from .services.cluster import warm_up as warm_up_protocols
 from .services.comm import Comm
 from .services.gossip import Gossip
 from .services.groups import ALL, Groups
@@ -302,8 +303,9 @@ class Node:
     async def _cancel_when_stopped(self, scope: trio.CancelScope) -> None:
         await self._stopping.wait()
         with trio.move_on_after(self.config.stop_grace_s):
-            with trio.move_on_after(_LEAVE_S):
-                await self.local.membership.depart()  # not leave(): calls in progress may need the groups
+            if self.local.membership.is_active:
+                with trio.move_on_after(_LEAVE_S):
+                    await self.local.membership.depart()  # not leave(): calls in progress may need the groups
             await self._endpoint.drain()
         scope.cancel()
 
@@ -388,6 +390,7 @@ def warm_up() -> None:
     local = _local_services(_Nowhere(), router, transport, random_module.Random(0), lambda _: None)
     for service in local:
         exposed_methods(service)
+    warm_up_protocols()
     Group(ALL, local, router, {})
 
 

@@ -1,7 +1,7 @@
 """A node's part in its cluster: its protocols, put together, joined, and kept running.
 
-Invariant: while a node runs its protocols run, whether it belongs to a cluster or not: so others can join it at any
-time, and gossip in groups needs no cluster. A node alone says nothing.
+Invariant: while a node runs, others can join it at any time, and gossip in groups needs no cluster. The protocols begin
+when they are first needed, by this node or another: many nodes are only called, and shall pay for nothing else.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import suppress
+from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -26,19 +27,25 @@ from .plane import Plane
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from random import Random
 
     from trionet.config import NodeConfig
     from trionet.transports.datagrams import Datagrams
 
     from . import LocalServices
 
-__all__ = ["Cluster"]
+__all__ = ["Cluster", "warm_up"]
 
 _log = logging.getLogger(__name__)
 
 _LIFE_BITS: Final = 63
 _HEAD_BYTES: Final = 1024
+
+
+def warm_up() -> None:
+    """Do now, once for this process, what beginning the first protocols would do."""
+    random = Random(0)
+    stack = Stack("", [Swim("a", PROFILES["lan"], random, 0.0, life=1), GossipCore("a", random)])
+    stack.receive_bytes(b"", 0.0)
 
 
 def _most_payload_bytes(config: NodeConfig) -> int:
@@ -60,18 +67,50 @@ class Cluster:
         *,
         is_simulated: bool,
     ) -> None:
-        """Put the protocols together; `local` has the services that use them from here on."""
+        """Be there for the services of `local` that use the protocols."""
         self._own = own
         self._config = config
-        self._membership = local.membership
-        self._gossip = local.gossip
+        self._local = local
+        self._datagrams = datagrams
         self._random = random
-        self._core = GossipCore(str(own), random, settings_for(PROFILES[config.profile]))
-        # A hint only: where the clock has gone back since the last life, others tell what this must rise above.
-        self._swim = self._new_swim(0 if is_simulated else int(time.time()), config.tags)
-        self._plane = Plane(self._stack(), local.comm, datagrams, self._note)
-        self._membership.begin(own, self._swim, self._plane, self._renew)
-        self._gossip.begin(self._core, self._plane, _most_payload_bytes(config))
+        self._is_simulated = is_simulated
+        self._nursery: trio.Nursery | None = None
+        self._parts: tuple[Swim, GossipCore, Plane] | None = None
+        local.membership.begin(own, self)
+        local.gossip.begin(self, _most_payload_bytes(config))
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether there are protocols already."""
+        return self._parts is not None
+
+    @property
+    def swim(self) -> Swim:
+        """Membership's protocol."""
+        return self._all()[0]
+
+    @property
+    def gossip(self) -> GossipCore:
+        """Gossip's protocol."""
+        return self._all()[1]
+
+    @property
+    def plane(self) -> Plane:
+        """What drives the protocols."""
+        return self._all()[2]
+
+    def _all(self) -> tuple[Swim, GossipCore, Plane]:
+        if self._parts is None:
+            core = GossipCore(str(self._own), self._random, settings_for(PROFILES[self._config.profile]))
+            # A hint only: where the clock has gone back since the last life, others tell what this must rise above.
+            swim = self._new_swim(0 if self._is_simulated else int(time.time()), self._config.tags)
+            stack = Stack(str(self._own), [swim, core])
+            plane = Plane(stack, self._local.comm, self._datagrams, self._note)
+            self._parts = swim, core, plane
+            self._local.gossip.set_groups(core)
+            if self._nursery is not None:
+                plane.attach(self._nursery)
+        return self._parts
 
     def _new_swim(self, incarnation: int, tags: Mapping[str, str]) -> Swim:
         return Swim(
@@ -84,45 +123,57 @@ class Cluster:
             tags=tags,
         )
 
-    def _stack(self) -> Stack:
-        return Stack(str(self._own), [self._swim, self._core])
-
-    def _renew(self) -> Swim:
+    def renew(self) -> Swim:
         """Begin another life in the place of one that has left."""
-        own = self._swim.own
-        self._swim = self._new_swim(own.incarnation + 1, own.tags)
-        self._plane.stack = self._stack()
-        return self._swim
+        old, core, plane = self._all()
+        swim = self._new_swim(old.own.incarnation + 1, old.own.tags)
+        plane.stack = Stack(str(self._own), [swim, core])
+        self._parts = swim, core, plane
+        return swim
 
     def _note(self, event: Any) -> None:
         if isinstance(event, Delivered):
-            self._gossip.deliver(event)
+            self._local.gossip.deliver(event)
         else:
-            self._membership.note(event)
+            self._local.membership.note(event)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run the protocols until cancelled; then say goodbye, in case that has not been done."""
+        """Be ready to run the protocols until cancelled; then say goodbye, in case that has not been done."""
         try:
-            async with trio.open_nursery() as nursery:
-                await nursery.start(self._plane.run)
-                await nursery.start(self._gossip.run)
+            async with trio.open_nursery() as self._nursery:
+                self._local.gossip.attach(self._nursery)
+                if self._parts is not None:
+                    self.plane.attach(self._nursery)
                 task_status.started()
+                await self._receive()
         finally:
-            self._membership.farewell()
+            self._nursery = None
+            self._local.gossip.detach()
+            if self._parts is not None:
+                self.plane.detach()
+            self._local.membership.farewell()
+
+    async def _receive(self) -> None:
+        if self._datagrams is not None:
+            with suppress(trio.ClosedResourceError):
+                while True:
+                    data = await self._datagrams.receive()
+                    self.plane.take_packet(data, is_reliable=False)
+        await trio.sleep_forever()
 
     async def join_at_start(self, nursery: trio.Nursery) -> None:
         """Join the configured cluster; when that takes long, go on trying in `nursery`."""
         seeds = self._config.join
         if seeds is None:
             return
-        self._membership.begin_cluster()
+        self._local.membership.begin_cluster()
         if all(NodeAddress.of(seed) == self._own for seed in seeds):
             return
         done = trio.Event()
 
         async def join() -> None:
             with suppress(MalformedRequest):  # the names all mean this node
-                await self._membership.join(list(seeds))
+                await self._local.membership.join(list(seeds))
             done.set()
 
         nursery.start_soon(join)

@@ -24,7 +24,7 @@ from trionet.errors import (
     TrionetError,
 )
 from trionet.events import RumorFailed
-from trionet.message import LOCAL, Call, Remote, check_args
+from trionet.message import Call, Remote, check_args
 from trionet.protocols.effects import Send
 from trionet.replies import Spread
 
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from trionet.protocols.stack import Packet
     from trionet.router import Router
 
+    from .cluster import Cluster
     from .comm import Comm
     from .groups import Groups
     from .plane import Plane
@@ -88,26 +89,24 @@ class Gossip:
         self._groups = groups
         self._comm = comm
         self._publish = publish
-        self._core: GossipCore | None = None
-        self._plane: Plane | None = None
+        self._cluster: Cluster | None = None
         self._nursery: trio.Nursery | None = None
         self._limiter = trio.CapacityLimiter(_MOST_AT_ONCE)
         self._most_payload_bytes = 0
 
-    def begin(self, core: GossipCore, plane: Plane, most_payload_bytes: int) -> None:
-        """Take the core and what drives it, once the node's address is known; and how long a rumor may be."""
-        self._core, self._plane, self._most_payload_bytes = core, plane, most_payload_bytes
-        core.set_group(LOCAL, [core.me], now=trio.current_time())
+    def begin(self, cluster: Cluster, most_payload_bytes: int) -> None:
+        """Take what has the protocols, once the node's address is known; and how long a rumor may be."""
+        self._cluster, self._most_payload_bytes = cluster, most_payload_bytes
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Carry out rumors and periodic tasks until cancelled."""
-        try:
-            async with trio.open_nursery() as self._nursery:
-                await self._nursery.start(self.tasks_of_node.run)
-                task_status.started()
-                await trio.sleep_forever()
-        finally:
-            self._nursery = None
+    def attach(self, nursery: trio.Nursery) -> None:
+        """Carry out rumors and periodic tasks in `nursery`."""
+        self._nursery = nursery
+        self.tasks_of_node.attach(nursery)
+
+    def detach(self) -> None:
+        """Start nothing more."""
+        self._nursery = None
+        self.tasks_of_node.detach()
 
     @rpc
     async def tasks(self, gid: str | None = None) -> list[PeriodicTask]:
@@ -201,28 +200,35 @@ class Gossip:
             pause_s = min(2 * pause_s, _ASK_LATEST_S)
 
     def _running(self) -> tuple[GossipCore, Plane]:
-        if self._core is None or self._plane is None or self._nursery is None:
+        if self._cluster is None or self._nursery is None:
             raise TemporarilyUnavailable("the node is stopping")
-        return self._core, self._plane
+        return self._cluster.gossip, self._cluster.plane
 
     # ---- for the node
 
     def set_group(self, gid: str) -> None:
         """The group has begun, or has other members or another `subset`."""
-        if self._core is None:
-            return
+        if self._cluster is not None and self._cluster.has_begun:
+            self._set_group(self._cluster.gossip, gid)
+
+    def set_groups(self, core: GossipCore) -> None:
+        """Tell a new core of the groups that there are."""
+        for gid in self._groups.gids():
+            self._set_group(core, gid)
+
+    def _set_group(self, core: GossipCore, gid: str) -> None:
         members = list(map(str, self._groups.members(gid).values()))
         try:
-            self._core.set_group(gid, members, _subset_of(self._groups.subset(gid)), now=trio.current_time())
+            core.set_group(gid, members, _subset_of(self._groups.subset(gid)), now=trio.current_time())
         except Exception as exc:  # of the user's function
             _log.warning("the subset of group %s is left as the default: %s: %s", gid, type(exc).__name__, exc)
-            self._core.set_group(gid, members, now=trio.current_time())
+            core.set_group(gid, members, now=trio.current_time())
 
     def drop_group(self, gid: str) -> None:
         """The group has ended, and with it its periodic tasks."""
         self.tasks_of_node.cancel_group(gid)
-        if self._core is not None:
-            self._core.drop_group(gid)
+        if self._cluster is not None and self._cluster.has_begun:
+            self._cluster.gossip.drop_group(gid)
 
     # ---- for the plane
 

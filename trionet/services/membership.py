@@ -40,10 +40,9 @@ if TYPE_CHECKING:
     from trionet.protocols.swim import Swim
     from trionet.protocols.swim_events import MemberInfo
 
+    from .cluster import Cluster
     from .groups import Groups
     from .plane import Plane
-
-    Renew = Callable[[], Swim]
 
 __all__ = ["Member", "Membership"]
 
@@ -91,26 +90,25 @@ class Membership:
     def __init__(self, groups: Groups, publish: Callable[[Event], None]) -> None:
         self._groups = groups
         self._publish = publish
-        self._swim: Swim | None = None
-        self._plane: Plane | None = None
+        self._cluster: Cluster | None = None
         self._own: NodeAddress | None = None
         self._has_begun = False
         self._attempts: list[_Attempt] = []
         self._left = trio.lowlevel.ParkingLot()
         self._scopes: dict[SID, list[trio.CancelScope]] = {}
-        self._renew: Renew | None = None
         self._is_alone = False
 
-    def begin(self, own: NodeAddress, swim: Swim, plane: Plane, renew: Renew) -> None:
-        """Take the core and what drives it, once the node's address is known; `renew` makes another core."""
-        self._own, self._swim, self._plane, self._renew = own, swim, plane, renew
+    def begin(self, own: NodeAddress, cluster: Cluster) -> None:
+        """Take what has the protocols, once the node's address is known."""
+        self._own, self._cluster = own, cluster
 
     @property
     def is_active(self) -> bool:
         """Whether this node belongs to a cluster: it has begun or joined one, or others have joined it."""
-        if self._swim is None or self._is_alone:
+        cluster = self._cluster
+        if cluster is None or self._is_alone:
             return False
-        return self._has_begun or self._swim.present_count > 1
+        return self._has_begun or (cluster.has_begun and cluster.swim.present_count > 1)
 
     # ---- what other nodes may call
 
@@ -170,7 +168,7 @@ class Membership:
         The other members are in no group of this node from then on. It may `join` again.
         """
         swim = await self.depart()
-        if swim is None or swim is not self._swim:
+        if swim is None or swim is not self._running()[0]:
             return
         self._is_alone, self._has_begun = True, False
         for info in list(swim.members()):
@@ -197,12 +195,12 @@ class Membership:
 
     async def depart(self) -> Swim | None:
         """Tell the others that this node leaves, and wait until they have been told; change nothing here."""
-        swim, plane = self._running()
         if not self.is_active:
             await trio.lowlevel.checkpoint()
             return None
+        swim, plane = self._running()
         plane.act(swim.leave(trio.current_time()))
-        while not swim.is_left and swim is self._swim:
+        while not swim.is_left and swim is self._running()[0]:
             await self._left.park()
         return swim
 
@@ -212,8 +210,10 @@ class Membership:
 
     def farewell(self) -> None:
         """Say that this node leaves, without waiting for it to be heard."""
-        if self._swim is not None and self._plane is not None and self.is_active and not self._swim.is_left:
-            self._plane.act(self._swim.leave(trio.current_time()))
+        if self._cluster is not None and self._cluster.has_begun and self.is_active:
+            swim, plane = self._running()
+            if not swim.is_left:
+                plane.act(swim.leave(trio.current_time()))
 
     def present(self) -> list[Member]:
         """Return the members that are there, this node included, in the order of SIDs."""
@@ -275,17 +275,17 @@ class Membership:
         """Have the core ask the seeds of all who want to join: it knows of one list at a time."""
         swim, plane = self._running()
         if swim.own.state == State.LEFT:  # what has left stays so
-            assert self._renew is not None
-            self._swim = swim = self._renew()
+            assert self._cluster is not None
+            swim = self._cluster.renew()
             self._is_alone = False
             self._left.unpark_all()
         names = [name for attempt in self._attempts for name in attempt.names]
         plane.act(swim.join(names, trio.current_time()))
 
     def _running(self) -> tuple[Swim, Plane]:
-        if self._swim is None or self._plane is None:
+        if self._cluster is None:
             raise TemporarilyUnavailable("the node is stopping")
-        return self._swim, self._plane
+        return self._cluster.swim, self._cluster.plane
 
 
 _FIRST_LOOK_UP_S: Final = 1.0

@@ -94,11 +94,20 @@ class PeriodicTasks:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run what is started, until cancelled."""
         try:
-            async with trio.open_nursery() as self._nursery:
+            async with trio.open_nursery() as nursery:
+                self.attach(nursery)
                 task_status.started()
                 await trio.sleep_forever()
         finally:
-            self._nursery = None
+            self.detach()
+
+    def attach(self, nursery: trio.Nursery) -> None:
+        """Run what is started in `nursery`."""
+        self._nursery = nursery
+
+    def detach(self) -> None:
+        """Start nothing more."""
+        self._nursery = None
 
     def start(
         self, owner: NodeAddress, gid: str, interval_s: float, jitter_s: float, what: str, run: Callable[[], Any]

@@ -58,15 +58,24 @@ class Plane:
         self._calls = 0
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run the protocols until cancelled."""
+        """Run the protocols, and receive what comes for them, until cancelled."""
         try:
-            async with trio.open_nursery() as self._nursery:
-                if self._datagrams is not None:
-                    self._nursery.start_soon(self._receive, self._datagrams)
+            async with trio.open_nursery() as nursery:
+                self.attach(nursery)
                 task_status.started()
-                await self._keep_time()
+                if self._datagrams is not None:
+                    await self._receive(self._datagrams)
         finally:
-            self._nursery = None
+            self.detach()
+
+    def attach(self, nursery: trio.Nursery) -> None:
+        """Run the protocols in `nursery`; whoever does this receives, and calls `take_packet`."""
+        self._nursery = nursery
+        nursery.start_soon(self._keep_time)
+
+    def detach(self) -> None:
+        """Start nothing more."""
+        self._nursery = None
 
     async def _keep_time(self) -> None:
         while True:
@@ -82,12 +91,12 @@ class Plane:
                 data = await datagrams.receive()
             except trio.ClosedResourceError:
                 return
-            self._carry_out(self.stack.receive_bytes(data, trio.current_time()))
+            self.take_packet(data, is_reliable=False)
 
-    def take_packet(self, data: bytes) -> None:
-        """Take a packet that came by a call."""
+    def take_packet(self, data: bytes, *, is_reliable: bool = True) -> None:
+        """Take a packet that came by a call, or else as a datagram."""
         if self._nursery is not None:
-            self._carry_out(self.stack.receive_bytes(data, trio.current_time(), is_reliable=True))
+            self._carry_out(self.stack.receive_bytes(data, trio.current_time(), is_reliable=is_reliable))
 
     def act(self, effects: Iterable[Effect]) -> None:
         """Do what a core wants done."""

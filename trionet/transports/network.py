@@ -92,9 +92,10 @@ class NetworkEndpoint:
                 await self._http.aclose()
 
     def close(self) -> None:
-        """Refuse new connections, at once."""
+        """Refuse new connections and calls, at once."""
         self._is_closing = True
         self._listener.close()
+        self._links.part("this node is stopping")  # now: who knows that it stops shall not meet it again
         if self._web is not None:
             self._web.closing = True
 

@@ -102,6 +102,10 @@ class LinkTransport:
     def retire(self, reason: str) -> None:
         """Make no more calls; links close when those in progress have been answered."""
         self._is_closing = True
+        self.part(reason)
+
+    def part(self, reason: str) -> None:
+        """Have the peers make no more calls on the links that there are."""
         for link in list(self._open):
             link.retire(reason)
 

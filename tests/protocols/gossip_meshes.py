@@ -50,6 +50,15 @@ class Mesh:
             core.set_group(gid, self.names, now=self.cluster.now, push=self._push() if self._push else None)
         self.cluster.add(name, Stack(name, [core], packet_bytes=self._packet_bytes, is_encoding=False))
 
+    def join(self, name: str) -> None:
+        """Let a node know of the group from now on."""
+
+        def action(stack: Stack, now: float) -> list[Any]:
+            self.cores[name].set_group("g", self.names, now=now)
+            return stack.packets([], now)
+
+        self.cluster.act(name, action)
+
     def send(self, name: str, gid: str = "g", payload: bytes = b"news") -> bytes:
         ids: list[bytes] = []
 

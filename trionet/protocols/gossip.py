@@ -448,7 +448,8 @@ class Gossip:
         for group in self._groups.values():
             group.expire(now)
             is_active = is_active or bool(group.held)
-            if group.held or self._comparisons % _SILENT_EVERY == 0:
+            if group.held or group.fresh or self._comparisons % _SILENT_EVERY == 0:
+                group.fresh = max(0, group.fresh - 1)
                 self.counts.comparisons += 1
                 summary = anti_entropy.summary(group, self._settings.settle_s, now)
                 effects += [Send(to, summary) for to in group.pick(1)]

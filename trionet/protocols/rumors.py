@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Group", "Held", "Record", "hash_of", "may_be_forgotten"]
 
 _MARGIN_S: Final = 1.0
+_FRESH: Final = 3
 
 
 def hash_of(rumor_id: bytes) -> int:
@@ -143,6 +144,7 @@ class Group:
         held: by id, in the order in which they came.
         digest: of their ids.
         payload_bytes: the sum of their payloads.
+        fresh: how many comparisons are to be made though nothing is held, because the group is new here.
     """
 
     def __init__(self, gid: str, me: str, random: Random, *, retention_s: float, most_bytes: int) -> None:
@@ -155,6 +157,7 @@ class Group:
         self.held: dict[bytes, Held] = {}
         self.digest: Digest = Digest(BUCKETS)
         self.payload_bytes: int = 0
+        self.fresh: int = _FRESH
         self._retention_s = retention_s
         self._most_bytes = most_bytes
         self._expiries: list[tuple[float, bytes]] = []

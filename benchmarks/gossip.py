@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from .gossip_rumors import RUMOR_COLUMNS, add_rumor_rows
+from .gossip_membership import add_membership_rows
+from .gossip_rumors import add_rumor_rows
 from .results import Result
 
 if TYPE_CHECKING:
@@ -16,7 +17,11 @@ __all__ = ["run_gossip"]
 
 
 async def run_gossip(settings: Settings) -> Result:
-    """Simulate rumors."""
-    result = Result("One rumor, latency exponential with a mean of 10 ms, in virtual time", RUMOR_COLUMNS)
-    await trio.to_thread.run_sync(add_rumor_rows, result, settings.seeds, settings.say)
+    """Simulate rumors, and then failures, partitions and rest."""
+    result = Result(
+        "Gossip and membership in virtual time, LAN profile, latency exponential with a mean of 10 ms",
+        ["measure", "seeds", "median", "worst", "must", "unit"],
+    )
+    for add_rows in (add_rumor_rows, add_membership_rows):
+        await trio.to_thread.run_sync(add_rows, result, settings.seeds, settings.say)
     return result

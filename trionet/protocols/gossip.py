@@ -26,6 +26,7 @@ import math
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from . import anti_entropy
+from .batches import Batches
 from .effects import Notify, Send
 from .gossip_messages import (
     ID_BYTES,
@@ -46,7 +47,7 @@ from .gossip_settings import GossipCounts, GossipSettings
 from .pulls import Pulls
 from .push import RandomPush
 from .rumors import Group, Held, Record
-from .spread import Tracked
+from .spread import Tracking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -77,24 +78,6 @@ class Sent(NamedTuple):
     targets: list[str]
 
 
-class _Batch:
-    """What waits to go to one node in company."""
-
-    __slots__ = ("due", "held", "told")
-
-    def __init__(self, due: float) -> None:
-        self.due = due
-        self.held: list[Held] = []
-        self.told: list[Held] = []
-
-    def messages(self, now: float) -> list[Message]:
-        told: dict[str, list[bytes]] = {}
-        for held in self.told:
-            told.setdefault(held.gid, []).append(held.id)
-        found: list[Message] = [held.message(now) for held in self.held]
-        return found + [Ihave(gid, ids) for gid, all_ids in told.items() for ids in chunks(all_ids)]
-
-
 class Gossip:
     """The rumors of one node.
 
@@ -121,9 +104,8 @@ class Gossip:
         self._groups: dict[str, Group] = {}
         self._record = Record(2 * settings.retention_s, settings.most_seen)
         self._pulls = Pulls(settings.pull_timeout_s, settings.most_wanted)
-        self._tracked: dict[bytes, Tracked] = {}
-        self._batches: dict[str, _Batch] = {}
-        self._flush_at = math.inf
+        self._tracked = Tracking(settings.most_tracked)
+        self._batches = Batches()
         self._lazy_at = math.inf
         self._compare_at = math.inf
         self._news_at = -math.inf
@@ -194,7 +176,7 @@ class Gossip:
         """Forget a group and the rumors for it; their ids stay in the record. Nothing happens if there is none."""
         if self._groups.pop(gid, None) is not None:
             self._pulls.drop_group(gid)
-            self._tracked = {key: tracked for key, tracked in self._tracked.items() if tracked.gid != gid}
+            self._tracked.drop_group(gid)
 
     def groups(self) -> list[str]:
         """Return the gids of the groups that it knows."""
@@ -210,9 +192,7 @@ class Gossip:
         rumor_id = self._random.getrandbits(8 * ID_BYTES).to_bytes(ID_BYTES, "big")
         held = Held(gid, rumor_id, self.me, payload, now, now)
         self.counts.sent += 1
-        self._tracked[rumor_id] = Tracked(gid)
-        if len(self._tracked) > self._settings.most_tracked:
-            del self._tracked[next(iter(self._tracked))]
+        self._tracked.begin(gid, rumor_id)
         step = group.push.step(group, None, 0, now)
         effects = self._admit(group, held, step, now)
         self._spoke_at = now
@@ -254,7 +234,7 @@ class Gossip:
     def on_timer(self, now: float) -> list[Effect]:
         """Do what is due."""
         effects: list[Effect] = []
-        if self._flush_at <= now:
+        if self._batches.next_due <= now:
             effects += self._flush(now)
         if self._pulls.next_due <= now:
             effects += self._pull(now)
@@ -264,7 +244,7 @@ class Gossip:
             effects += self._compare(now)
         if effects:
             self._spoke_at = now
-        self._next_deadline = min(self._flush_at, self._pulls.next_due, self._lazy_at, self._compare_at)
+        self._next_deadline = min(self._batches.next_due, self._pulls.next_due, self._lazy_at, self._compare_at)
         return effects
 
     def piggyback(self, to: str, room_bytes: int, now: float) -> Sequence[Message]:
@@ -296,8 +276,7 @@ class Gossip:
         rumor_id = message.id
         if rumor_id in self._record:
             self.counts.duplicates += 1
-            if rumor_id in self._tracked:
-                self._tracked[rumor_id].confirm(source)
+            self._tracked.confirm(rumor_id, source)
             return []
         group = self._groups.get(message.gid)
         if group is None:
@@ -330,7 +309,8 @@ class Gossip:
             self.counts.delivered += 1
             effects.append(Notify(Delivered(held.gid, held.id, held.origin, now - held.born_at, held.payload)))
         if step.wait_s > 0:
-            self._enqueue(held, step, now)
+            self._batches.add(held, step, now)
+            self._next_deadline = min(self._next_deadline, self._batches.next_due)
         else:
             if step.targets:
                 message = held.message(now)
@@ -345,34 +325,19 @@ class Gossip:
         self._news_at = now
         return effects
 
-    def _enqueue(self, held: Held, step: Step, now: float) -> None:
-        due = now + step.wait_s
-        for to in (*step.targets, *step.told):
-            batch = self._batches.get(to)
-            if batch is None:
-                batch = self._batches[to] = _Batch(due)
-            batch.due = min(batch.due, due)
-            (batch.told if to in step.told else batch.held).append(held)
-        if step.targets or step.told:
-            self._flush_at = min(self._flush_at, due)
-            self._next_deadline = min(self._next_deadline, due)
-
     def _flush(self, now: float) -> list[Effect]:
         """Send what has waited long enough; and what came lately is announced along with it."""
         effects: list[Effect] = []
-        for to in [name for name, batch in self._batches.items() if batch.due <= now]:
-            batch = self._batches.pop(to)
+        for to, batch in self._batches.take_due(now):
             effects += [Send(to, message) for message in batch.messages(now)]
-            just_sent = {held.id for held in (*batch.held, *batch.told)}
-            for gid in {held.gid: None for held in (*batch.held, *batch.told)}:
+            just_sent = {held.id: held.gid for held in batch.all()}
+            for gid in dict.fromkeys(just_sent.values()):
                 group = self._groups.get(gid)
-                if group is None:
-                    continue
-                group.push.sent(to, now)
-                ids = [one for one in self._recent(group, now) if one not in just_sent]
-                effects += [Send(to, Ihave(gid, part)) for part in chunks(ids)]
+                if group is not None:
+                    group.push.sent(to, now)
+                    ids = [one for one in self._recent(group, now) if one not in just_sent]
+                    effects += [Send(to, Ihave(gid, part)) for part in chunks(ids)]
             self._to_tell = max(0, self._to_tell - 1)
-        self._flush_at = min((batch.due for batch in self._batches.values()), default=math.inf)
         return effects
 
     def _wake(self, *, lazy: float = math.inf, compare: float = math.inf) -> None:
@@ -415,8 +380,8 @@ class Gossip:
         for rumor_id in (ids,) if len(ids) == ID_BYTES else split(ids):
             if rumor_id not in record:
                 self._pulls.announced(gid, rumor_id, source, now + wait_s)
-            elif rumor_id in self._tracked:
-                self._tracked[rumor_id].confirm(source)
+            else:
+                self._tracked.confirm(rumor_id, source)
         if wait_s <= 0:
             return self._pull(now)
         if self._pulls.next_due < self._next_deadline:  # noqa: PLR1730 - twice as fast as min(), and hot
@@ -507,10 +472,8 @@ class Gossip:
 
     def _take_answer(self, source: str, message: Answer, now: float) -> list[Effect]:
         del now
-        tracked = self._tracked.get(message.id)
-        if tracked is not None:
-            if message.has:
-                tracked.confirm(source)
-            else:
-                tracked.deny(source)
+        if message.has:
+            self._tracked.confirm(message.id, source)
+        else:
+            self._tracked.deny(message.id, source)
         return []

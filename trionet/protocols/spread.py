@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from random import Random
 
-__all__ = ["EXACT_MEMBERS", "Spread", "Tracked", "estimate"]
+__all__ = ["EXACT_MEMBERS", "Spread", "Tracked", "Tracking", "estimate"]
 
 EXACT_MEMBERS: Final = 128
 """Up to here every member is asked; and the size of the sample for more."""
@@ -101,3 +101,39 @@ class Tracked:
         yes = sum(name in self.confirmed or name == me for name in self._sampled)
         no = sum(name in self._denied for name in self._sampled)
         return Spread(count, confirmed, denied, estimate(count, confirmed, yes, no))
+
+
+class Tracking:
+    """The rumors of one origin whose spread it follows, the last so many of them."""
+
+    __slots__ = ("_most", "_tracked")
+
+    def __init__(self, most: int) -> None:
+        self._tracked: dict[bytes, Tracked] = {}
+        self._most = most
+
+    def begin(self, gid: str, rumor_id: bytes) -> None:
+        """Follow a rumor."""
+        self._tracked[rumor_id] = Tracked(gid)
+        if len(self._tracked) > self._most:
+            del self._tracked[next(iter(self._tracked))]
+
+    def get(self, rumor_id: bytes) -> Tracked | None:
+        """Return what is known of a rumor that is followed."""
+        return self._tracked.get(rumor_id)
+
+    def confirm(self, rumor_id: bytes, name: str) -> None:
+        """Take that a member has a rumor, whether that one is followed or not."""
+        tracked = self._tracked.get(rumor_id) if self._tracked else None
+        if tracked is not None:
+            tracked.confirm(name)
+
+    def deny(self, rumor_id: bytes, name: str) -> None:
+        """Take that a member hasn't got a rumor, whether that one is followed or not."""
+        tracked = self._tracked.get(rumor_id)
+        if tracked is not None:
+            tracked.deny(name)
+
+    def drop_group(self, gid: str) -> None:
+        """Follow the rumors of a group no longer."""
+        self._tracked = {key: tracked for key, tracked in self._tracked.items() if tracked.gid != gid}

@@ -1,0 +1,81 @@
+"""Rumors that wait for company, so that many go to one node in one packet.
+
+Invariant: what waits for a node goes when the first of it is due, and with it all that waits for that node. Ages are
+taken when it goes; waiting makes a rumor older.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from .gossip_messages import Ihave, chunks
+
+if TYPE_CHECKING:
+    from .effects import Message
+    from .push import Step
+    from .rumors import Held
+
+__all__ = ["Batch", "Batches"]
+
+
+class Batch:
+    """What waits to go to one node.
+
+    Attributes:
+        due: when it goes.
+        held: what goes with its payload.
+        told: what is only announced.
+    """
+
+    __slots__ = ("due", "held", "told")
+
+    def __init__(self, due: float) -> None:
+        self.due = due
+        self.held: list[Held] = []
+        self.told: list[Held] = []
+
+    def all(self) -> list[Held]:
+        """Return all rumors that it is about."""
+        return [*self.held, *self.told]
+
+    def messages(self, now: float) -> list[Message]:
+        """Return it as it goes."""
+        told: dict[str, list[bytes]] = {}
+        for held in self.told:
+            told.setdefault(held.gid, []).append(held.id)
+        found: list[Message] = [held.message(now) for held in self.held]
+        return found + [Ihave(gid, ids) for gid, all_ids in told.items() for ids in chunks(all_ids)]
+
+
+class Batches:
+    """What waits, by node.
+
+    Attributes:
+        next_due: when something is to go.
+    """
+
+    __slots__ = ("_waiting", "next_due")
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, Batch] = {}
+        self.next_due: float = math.inf
+
+    def add(self, held: Held, step: Step, now: float) -> None:
+        """Let a rumor wait for as long as its step says."""
+        due = now + step.wait_s
+        for names, is_told in ((step.targets, False), (step.told, True)):
+            for to in names:
+                batch = self._waiting.get(to)
+                if batch is None:
+                    batch = self._waiting[to] = Batch(due)
+                batch.due = min(batch.due, due)
+                (batch.told if is_told else batch.held).append(held)
+                self.next_due = min(self.next_due, due)
+
+    def take_due(self, now: float) -> list[tuple[str, Batch]]:
+        """Return what goes now, and let it wait no longer."""
+        names = [name for name, batch in self._waiting.items() if batch.due <= now]
+        found = [(name, self._waiting.pop(name)) for name in names]
+        self.next_due = min((batch.due for batch in self._waiting.values()), default=math.inf)
+        return found

@@ -104,6 +104,8 @@ class MaelstromNode:
     def on(self, kind: str) -> Callable[[HandlerT], HandlerT]:
         """Decorate the handler of messages of type `kind`: a function of one `Message`, async or not.
 
+        The handler of ``"*"`` gets those of types without one of their own.
+
         What it returns is the reply's body, whose type is ``<kind>_ok`` unless it says another; None sends no reply.
         What it raises is the reply, too: see `error_body`.
 
@@ -256,7 +258,7 @@ class MaelstromNode:
             with trio.move_on_after(_GRACE_S):
                 await self._initialised.wait()
         for message in self._held or ():
-            self._refuse(message, TemporarilyUnavailable("the node has not been initialised"))
+            self.refuse(message, TemporarilyUnavailable("the node has not been initialised"))
 
     def _end_waiting(self) -> None:
         for task, _ in self._waiting.values():
@@ -281,7 +283,7 @@ class MaelstromNode:
         elif len(self._held) < _MAX_HELD:
             self._held.append(message)
         else:
-            self._refuse(message, TemporarilyUnavailable("the node has not been initialised"))
+            self.refuse(message, TemporarilyUnavailable("the node has not been initialised"))
 
     def _take_reply(self, message: Message) -> None:
         waiting = self._waiting.get(message.body["in_reply_to"])
@@ -292,11 +294,11 @@ class MaelstromNode:
         trio.lowlevel.reschedule(waiting[0], outcome.Value(message.body))
 
     def _take(self, message: Message) -> None:
-        handler = self._handlers.get(message.body["type"])
+        handler = self._handlers.get(message.body["type"]) or self._handlers.get("*")
         if message.dest != self.id:
-            self._refuse(message, NodeUnreachable(f"this is {self.id}, not {message.dest:.100}"))
+            self.refuse(message, NodeUnreachable(f"this is {self.id}, not {message.dest:.100}"))
         elif handler is None:
-            self._refuse(message, MethodNotFound(f"{self.id} knows no messages of type {message.type!r:.100}"))
+            self.refuse(message, MethodNotFound(f"{self.id} knows no messages of type {message.type!r:.100}"))
         elif self._ready or inspect.iscoroutinefunction(handler):
             assert self._handling is not None
             self._ready.append((handler, message))
@@ -313,7 +315,7 @@ class MaelstromNode:
             elif answer is not None:
                 self.reply(message, answer)
         except Exception as exc:
-            self._refuse(message, exc)
+            self.refuse(message, exc)
 
     async def _handle_next(self) -> None:
         # Trio starts tasks in any order; taken from here, the messages are handled in theirs.
@@ -321,7 +323,7 @@ class MaelstromNode:
         try:
             await self._finish(handler(message), message)
         except Exception as exc:
-            self._refuse(message, exc)
+            self.refuse(message, exc)
 
     async def _finish(self, answer: Answer | Awaitable[Answer], message: Message) -> None:
         try:
@@ -329,9 +331,10 @@ class MaelstromNode:
             if body is not None:
                 self.reply(message, body)
         except Exception as exc:
-            self._refuse(message, exc)
+            self.refuse(message, exc)
 
-    def _refuse(self, message: Message, exc: Exception) -> None:
+    def refuse(self, message: Message, exc: Exception) -> None:
+        """Answer `message` with an error, and log it: what becomes of an exception of a handler."""
         if isinstance(exc, TrionetError) and not isinstance(exc, EncodeError):
             _log.info("%r is answered with an error: %s: %s", message, type(exc).__name__, exc)
         else:
@@ -351,7 +354,7 @@ class MaelstromNode:
     def _take_init(self, message: Message) -> None:
         name, names = message.body.get("node_id"), message.body.get("node_ids")
         if not isinstance(name, str) or not isinstance(names, list) or not all(isinstance(n, str) for n in names):
-            self._refuse(message, MalformedRequest("init needs node_id, a text, and node_ids, a list of texts"))
+            self.refuse(message, MalformedRequest("init needs node_id, a text, and node_ids, a list of texts"))
         elif not self.id:
             self.id, self.node_ids = name, tuple(names)
             if self._hooks:
@@ -362,7 +365,7 @@ class MaelstromNode:
         elif self.id == name:
             self.reply(message)
         else:
-            self._refuse(message, PreconditionFailed(f"this is {self.id} already"))
+            self.refuse(message, PreconditionFailed(f"this is {self.id} already"))
 
     async def _prepare(self, message: Message) -> None:
         for hook in self._hooks:

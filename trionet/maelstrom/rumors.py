@@ -7,7 +7,6 @@ one message.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, Final, Union
 
 import msgspec
@@ -16,7 +15,6 @@ import trio
 from trionet.errors import MalformedRequest
 from trionet.protocols.effects import Notify
 from trionet.protocols.gossip import Gossip
-from trionet.protocols.gossip_messages import Want
 from trionet.protocols.gossip_settings import GossipSettings
 
 if TYPE_CHECKING:
@@ -31,43 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Rumors"]
 
 _GID: Final = "all"
-_HURRIED_S: Final = 0.3
-_TROUBLED_S: Final = 8.0
 _MESSAGES: Final[Any] = list[Union[Gossip.messages]]  # type: ignore[valid-type]  # noqa: UP007
-
-
-class _Gossip(Gossip):
-    """Tells and compares more often as long as it gets news only by asking: messages were lost, or a node cut off."""
-
-    _troubled_until = -math.inf
-
-    def is_troubled(self, now: float) -> bool:
-        """Tell whether that is so."""
-        return now < self._troubled_until
-
-    def receive(self, source: str, message: Any, now: float) -> list[Effect]:
-        """Take a message."""
-        before = self.counts.pulled
-        effects = super().receive(source, message, now)
-        if self.counts.pulled > before:
-            self._troubled_until = now + _TROUBLED_S
-            self._hurry(now)
-        return effects
-
-    def on_timer(self, now: float) -> list[Effect]:
-        """Do what is due."""
-        effects = super().on_timer(now)
-        if self.is_troubled(now):
-            self._hurry(now)
-        return effects
-
-    def _hurry(self, now: float) -> None:
-        soon = now + _HURRIED_S * (0.75 + 0.5 * self._random.random())
-        self._wake(compare=soon, lazy=soon)
-
-    def _lacking(self, source: str, gid: str, ids: bytes, now: float, wait_s: float) -> list[Effect]:
-        # Also what a comparison shows to be missing may be on its way still.
-        return super()._lacking(source, gid, ids, now, max(wait_s, self._settings.grace_s))
 
 
 class Rumors:
@@ -92,7 +54,7 @@ class Rumors:
         self._deliver = deliver
         self._push = push
         self._settings = settings or GossipSettings()
-        self._core: _Gossip | None = None
+        self._core: Gossip | None = None
         self._changed = trio.lowlevel.ParkingLot()
         node.on_init(self._begin)
         node.on("gossip")(self._receive)
@@ -107,10 +69,10 @@ class Rumors:
     def send(self, value: Any) -> None:
         """Deliver `value`, which is any JSON, here, and have it delivered everywhere."""
         now = trio.current_time()
-        self._act(self.core.send(_GID, msgspec.json.encode(value), now).effects, now)
+        self._act(self.core.send(_GID, msgspec.json.encode(value), now).effects)
 
     def _begin(self) -> None:
-        self._core = _Gossip(self._node.id, self._node.random, self._settings)
+        self._core = Gossip(self._node.id, self._node.random, self._settings)
         self._core.set_group(_GID, sorted(self._node.node_ids), now=trio.current_time(), push=self._push())
 
     def _receive(self, message: Message) -> None:
@@ -122,19 +84,19 @@ class Rumors:
         effects: list[Effect] = []
         for each in said:
             effects += self.core.receive(message.src, each, now)
-        self._act(effects, now, is_answer=any(type(each) is Want for each in said))
+        self._act(effects)
 
     async def _keep_time(self) -> None:
         while True:
             deadline = self.core.next_deadline()
             if deadline <= (now := trio.current_time()):
-                self._act(self.core.on_timer(now), now)
+                self._act(self.core.on_timer(now))
                 await trio.lowlevel.checkpoint()
             else:
                 with trio.move_on_at(deadline):
                     await self._changed.park()
 
-    def _act(self, effects: Iterable[Effect], now: float, *, is_answer: bool = False) -> None:
+    def _act(self, effects: Iterable[Effect]) -> None:
         packets: dict[str, list[Any]] = {}
         for effect in effects:
             if isinstance(effect, Notify):
@@ -142,8 +104,5 @@ class Rumors:
             else:
                 packets.setdefault(effect.to, []).append(effect.message)
         for name, messages in packets.items():
-            body = {"type": "gossip", "messages": messages}
-            self._node.send(name, body)
-            if self._core and self._core.is_troubled(now) and (is_answer or any(type(m) is Want for m in messages)):
-                self._node.send(name, body)  # one of the two may get through, and doing it twice does no harm
+            self._node.send(name, {"type": "gossip", "messages": messages})
         self._changed.unpark_all()

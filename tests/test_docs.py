@@ -33,10 +33,13 @@ import pytest
 import trionet
 from trionet.codec import JSON
 from trionet.services.comm import Comm
+from trionet.services.gossip import Gossip
 from trionet.services.groups import Groups
+from trionet.services.membership import Membership
 from trionet.services.routes import Routes
 from trionet.services.status import Status
 from trionet.templates.comm import GroupComm
+from trionet.templates.gossip import GroupGossip
 from trionet.templates.groups import GroupGroups
 from trionet.templates.routes import GroupRoutes
 from trionet.templates.status import GroupStatus
@@ -414,8 +417,19 @@ def signatures_of(page: str) -> list[tuple[str, str, str]]:
 @pytest.mark.parametrize(
     ("page", "services"),
     [
-        ("local-services.md", {"status": Status, "groups": Groups, "routes": Routes, "comm": Comm}),
+        (
+            "local-services.md",
+            {
+                "status": Status,
+                "groups": Groups,
+                "routes": Routes,
+                "comm": Comm,
+                "membership": Membership,
+                "gossip": Gossip,
+            },
+        ),
         ("group-services.md", {"status": GroupStatus, "groups": GroupGroups, "routes": GroupRoutes, "comm": GroupComm}),
+        ("gossip.md", {"gossip": GroupGossip}),
     ],
 )
 def test_the_signatures_of_methods_are_the_documented_ones(page: str, services: dict[str, type]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import msgspec
 import trio
 
+from tests.maelstrom.lines import Lines
 from trionet import NodeAddress, NodeConfig
 from trionet.router import Method, Router
 from trionet.transports.base import Request
@@ -87,6 +88,7 @@ TRANSPORTS: Final[dict[str, Callable[[], Fabric]]] = {
     "http": lambda: Network("http"),
     "link": lambda: Network("link"),
     "memory": Memory,
+    "maelstrom": Lines,
 }
 """Each transport that must pass the suite."""
 

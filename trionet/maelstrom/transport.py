@@ -1,0 +1,339 @@
+"""A transport over Maelstrom's messages, so that a trionet node can live inside a Maelstrom node.
+
+Invariants: `trionet.transports.base` says what a transport does. A call is one message and its answer another;
+arguments and values are JSON in them, as on HTTP. A call that is cancelled is followed by a message that cancels it.
+Maelstrom has no connections: a call to a node that is cut off waits for its deadline.
+
+A node's address is its name with port 1. A stream's items are acknowledged one by one, which is what holds it back.
+"""
+
+from __future__ import annotations
+
+import base64
+import itertools
+from contextlib import aclosing, asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import msgspec
+import trio
+
+from trionet.codec import JSON
+from trionet.errors import (
+    ConnectionLost,
+    DecodeError,
+    MalformedRequest,
+    NodeUnreachable,
+    RemoteError,
+    TrionetError,
+    error_from_wire,
+    error_to_wire,
+)
+from trionet.identity import NodeAddress
+from trionet.message import Call
+from trionet.node import open_node
+from trionet.nurseries import open_background_nursery
+from trionet.transports.base import check_request_size, check_size, time_left_s
+from trionet.transports.datagrams import QueuedDatagrams
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping
+    from contextlib import AbstractAsyncContextManager
+
+    from trionet.config import NodeConfig
+    from trionet.node import Node
+    from trionet.transports.base import Handler, Request
+
+    from .envelope import Message
+    from .node import MaelstromNode
+
+__all__ = ["MaelstromEndpoint", "MaelstromFabric", "MaelstromTransport", "address_of", "open_maelstrom_node"]
+
+_PORT: Final = 1
+_MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
+
+
+def address_of(name: str) -> NodeAddress:
+    """Return the address of the trionet node inside the Maelstrom node `name`."""
+    return NodeAddress(name, _PORT)
+
+
+def open_maelstrom_node(
+    maelstrom: MaelstromFabric, config: NodeConfig | None = None
+) -> AbstractAsyncContextManager[Node]:
+    """Run a trionet node inside of a Maelstrom node, for as long as the block lasts; see `trionet.open_node`.
+
+    To be called once the Maelstrom node is initialised, in a function that its `background` decorates.
+
+    Args:
+        maelstrom: made before the Maelstrom node runs.
+        config: its address doesn't count.
+    """
+    return open_node(config, fabric=cast("Any", maelstrom), random=maelstrom.node.random)
+
+
+class MaelstromFabric:
+    """What connects the trionet nodes inside of Maelstrom nodes; make it before the Maelstrom node runs.
+
+    Clients may call the services, too: a message of type ``"service/method"``, with the arguments as a list ``args``,
+    is answered with the ``value``.
+
+    Attributes:
+        node: the Maelstrom node.
+    """
+
+    def __init__(self, node: MaelstromNode) -> None:
+        self.node: MaelstromNode = node
+        self._endpoint: MaelstromEndpoint | None = None
+        node.on("trionet_call")(self._take_call)
+        node.on("trionet_stream")(self._take_call)
+        node.on("trionet_cancel")(self._take_cancel)
+        node.on("trionet_item")(self._take_item)
+        node.on("trionet_datagram")(self._take_datagram)
+        node.on("*")(self._take_any)
+
+    def endpoint(self, config: NodeConfig, handler: Handler) -> MaelstromEndpoint:
+        """Return the place of the one trionet node."""
+        self._endpoint = MaelstromEndpoint(self.node, handler, config)
+        return self._endpoint
+
+    def _serving(self) -> MaelstromEndpoint:
+        if self._endpoint is None:
+            raise NodeUnreachable(f"there is no trionet node in {self.node.id}")
+        return self._endpoint
+
+    def _take_call(self, message: Message) -> None:
+        self._serving().take(message)
+
+    def _take_any(self, message: Message) -> None:
+        self._serving().take_from_client(message)
+
+    def _take_cancel(self, message: Message) -> None:
+        self._serving().cancel(message.src, message["call"])
+
+    async def _take_item(self, message: Message) -> dict[str, object]:
+        return await self._serving().transport.take_item(message)
+
+    def _take_datagram(self, message: Message) -> None:
+        if self._endpoint is not None and self._endpoint.datagrams is not None:
+            self._endpoint.datagrams.put(base64.b64decode(message["data"]))
+
+
+class MaelstromEndpoint:
+    """Fulfils `trionet.transports.base.Endpoint` on a Maelstrom node."""
+
+    def __init__(self, node: MaelstromNode, handler: Handler, config: NodeConfig) -> None:
+        self.address = address_of(node.id)
+        self.transport: MaelstromTransport = MaelstromTransport(node, max_message_bytes=config.max_message_bytes)
+        self.datagrams: QueuedDatagrams | None = QueuedDatagrams(self._carry) if config.datagrams else None
+        self._node = node
+        self._handler = handler
+        self._limit = config.max_message_bytes
+        self._nursery: trio.Nursery | None = None
+        self._scopes: dict[tuple[str, Any], trio.CancelScope] = {}
+        self._ended = trio.lowlevel.ParkingLot()
+
+    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Answer calls until cancelled."""
+        try:
+            async with trio.open_nursery() as self._nursery:
+                task_status.started()
+                await trio.sleep_forever()
+        finally:
+            self._nursery = None
+
+    def close(self) -> None:
+        """Refuse new calls, at once."""
+        self._is_closed = True
+
+    _is_closed = False
+
+    async def drain(self) -> None:
+        """Refuse new calls, and wait until those it is answering have been answered."""
+        self.close()
+        while self._scopes:
+            await self._ended.park()
+
+    def take(self, message: Message) -> None:
+        """Begin to answer a call."""
+        if self._nursery is None or self._is_closed:
+            raise NodeUnreachable(f"the trionet node in {self._node.id} takes no calls")
+        self._nursery.start_soon(self._answer, message)
+
+    def take_from_client(self, message: Message) -> None:
+        """Begin to answer a call that a client has written by hand."""
+        service, slash, method = message.type.partition("/")
+        if not slash:
+            raise MalformedRequest(f"{self._node.id} knows no messages of type {message.type!r:.100}")
+        if self._nursery is None or self._is_closed:
+            raise NodeUnreachable(f"the trionet node in {self._node.id} takes no calls")
+        args = message.body.get("args", [])
+        call = Call(gid="local", service=service, method=method, args=args, id=f"{message.src}-{message.msg_id}")
+        self._nursery.start_soon(self._answer_client, message, call)
+
+    async def _answer_client(self, message: Message, call: Call) -> None:
+        try:
+            value = await self._handler.call(call)
+            self._node.reply(message, {"value": msgspec.Raw(JSON.encode(value))})
+        except TrionetError as exc:
+            self._node.refuse(message, exc)
+
+    def cancel(self, src: str, number: Any) -> None:
+        """Cancel a call that is being answered."""
+        scope = self._scopes.get((src, number))
+        if scope is not None:
+            scope.cancel()
+
+    async def _answer(self, message: Message) -> None:
+        key = message.src, message["call"]
+        scope = self._scopes[key] = trio.CancelScope()
+        try:
+            with scope:
+                answer = await (self._items(message) if message.type == "trionet_stream" else self._value(message))
+                self._node.reply(message, answer)
+        except trio.Cancelled:
+            stopped = ConnectionLost("the node stopped before it had answered")
+            self._node.reply(message, {"error": error_to_wire(stopped)})
+            raise
+        finally:
+            del self._scopes[key]
+            if not self._scopes:
+                self._ended.unpark_all()
+
+    async def _value(self, message: Message) -> Mapping[str, Any]:
+        try:
+            value = await self._handler.call(self._call_of(message))
+        except TrionetError as exc:
+            return {"error": error_to_wire(exc)}
+        try:
+            return {"value": msgspec.Raw(check_size(JSON.encode(value), self._limit, "a reply"))}
+        except TrionetError as exc:
+            return {"error": error_to_wire(RemoteError.from_exception(exc))}
+
+    async def _items(self, message: Message) -> Mapping[str, Any]:
+        number = message["call"]
+        try:
+            prepared = self._handler.prepare(self._call_of(message))
+            if not prepared.method.is_stream:
+                raise MalformedRequest(f"{message['service']}/{message['method']} is no stream: use comm.send")
+            async with prepared.stream(trio.CancelScope()) as items:
+                async for item in items:
+                    data = msgspec.Raw(JSON.encode(item))
+                    await self._node.rpc(message.src, {"type": "trionet_item", "call": number, "item": data})
+        except TrionetError as exc:
+            return {"error": error_to_wire(exc)}
+        return {}
+
+    def _call_of(self, message: Message) -> Call:
+        body = message.body
+        args = msgspec.json.encode(message["args"])
+        kwargs = msgspec.json.encode(body["kwargs"]) if "kwargs" in body else None
+        check_size(args + (kwargs or b""), self._limit, "a request")
+        return Call(
+            gid=message["gid"],
+            service=message["service"],
+            method=message["method"],
+            args=JSON.decode(args),
+            kwargs={} if kwargs is None else JSON.decode(kwargs),
+            id=message["id"],
+            caller=address_of(message.src),
+            timeout_s=body.get("timeout_s"),
+        )
+
+    def _carry(self, to: NodeAddress, data: bytes) -> None:
+        if to.ip in self._node.node_ids:
+            self._node.send(to.ip, {"type": "trionet_datagram", "data": base64.b64encode(data).decode()})
+
+
+class MaelstromTransport:
+    """Calls to the trionet nodes inside of other Maelstrom nodes."""
+
+    codec = JSON
+
+    def __init__(self, node: MaelstromNode, *, max_message_bytes: int = _MAX_MESSAGE_BYTES) -> None:
+        self._node = node
+        self._limit = max_message_bytes
+        self._numbers = itertools.count(1)
+        self._streams: dict[tuple[str, int], trio.MemorySendChannel[Any]] = {}
+
+    async def call(self, node: NodeAddress, request: Request) -> Any:
+        """Send `request` to `node` and return its value."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        number = next(self._numbers)
+        answer = await self._ask(node, "trionet_call", number, request)
+        return _decoded(answer.get("value"))
+
+    @asynccontextmanager
+    async def stream(self, node: NodeAddress, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
+        """Start a stream at `node`."""
+        number = next(self._numbers)
+        send, receive = trio.open_memory_channel[Any](0)
+        self._streams[node.ip, number] = send
+        failures: list[TrionetError] = []
+
+        async def run() -> None:
+            with send:
+                try:
+                    await self._ask(node, "trionet_stream", number, request)
+                except TrionetError as exc:
+                    failures.append(exc)
+
+        async def items() -> AsyncGenerator[Any]:
+            with receive:
+                async for item in receive:
+                    yield _decoded(item)
+            if failures:
+                raise failures[0]
+
+        try:
+            async with open_background_nursery() as nursery:
+                nursery.start_soon(run)
+                async with aclosing(items()) as each:
+                    yield each
+        finally:
+            del self._streams[node.ip, number]
+
+    async def take_item(self, message: Message) -> dict[str, object]:
+        """Hand on an item of a stream; return once it has been taken."""
+        channel = self._streams.get((message.src, message["call"]))
+        if channel is None:
+            raise NodeUnreachable("nobody reads that stream any more")
+        try:
+            await channel.send(message["item"])
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            raise NodeUnreachable("nobody reads that stream any more") from exc
+        return {}
+
+    async def _ask(self, node: NodeAddress, kind: str, number: int, request: Request) -> dict[str, Any]:
+        if node.ip not in self._node.node_ids or node.port != _PORT:
+            raise NodeUnreachable(f"there is no node {node}")
+        check_request_size(request, self._limit)
+        body: dict[str, Any] = {
+            "type": kind,
+            "call": number,
+            "gid": request.gid,
+            "service": request.service,
+            "method": request.method,
+            "args": msgspec.Raw(request.args),
+            "id": request.id,
+        }
+        if request.kwargs is not None:
+            body["kwargs"] = msgspec.Raw(request.kwargs)
+        time_s = time_left_s()
+        if time_s is not None:
+            body["timeout_s"] = time_s
+        try:
+            answer = await self._node.rpc(node.ip, body)
+        except trio.Cancelled:
+            self._node.send(node.ip, {"type": "trionet_cancel", "call": number})
+            raise
+        if "error" in answer:
+            raise error_from_wire(answer["error"])
+        return answer
+
+
+def _decoded(value: Any) -> Any:
+    """Decode a value; what can't be read is no `DefiniteError`, because the handler has run."""
+    try:
+        return JSON.decode(msgspec.json.encode(value))
+    except DecodeError as exc:
+        raise ConnectionLost(f"the answer can't be read here: {exc}") from exc

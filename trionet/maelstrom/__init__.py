@@ -9,15 +9,18 @@ from .program import build_node, main
 from .replicated_log import ReplicatedLog
 from .rumors import Rumors
 from .running import run
+from .transport import MaelstromFabric, address_of, open_maelstrom_node
 
 __all__ = [
     "KV",
     "TSO",
     "CustomError",
+    "MaelstromFabric",
     "MaelstromNode",
     "Message",
     "ReplicatedLog",
     "Rumors",
+    "address_of",
     "build_challenge",
     "build_node",
     "challenge_names",
@@ -25,5 +28,6 @@ __all__ = [
     "error_from_body",
     "load_challenge",
     "main",
+    "open_maelstrom_node",
     "run",
 ]

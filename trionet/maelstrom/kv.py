@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KV", "TSO"]
 
-Service = Literal["lin-kv", "seq-kv", "lww-kv"]
+_Service = Literal["lin-kv", "seq-kv", "lww-kv"]
 
 
 class KV:
@@ -29,9 +29,9 @@ class KV:
         service: the store's name.
     """
 
-    def __init__(self, node: MaelstromNode, service: Service = "lin-kv") -> None:
+    def __init__(self, node: MaelstromNode, service: _Service = "lin-kv") -> None:
         self._node = node
-        self.service: Service = service
+        self.service: _Service = service
 
     async def read(self, key: Any) -> Any:
         """Return the value of `key`.

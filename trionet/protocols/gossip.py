@@ -255,7 +255,7 @@ class Gossip:
         for group in self._groups.values():
             ids = self._recent(group, now)
             room = (room_bytes - len(group.gid.encode()) - 16) // ID_BYTES
-            if ids and room > 0 and to in group.members:
+            if ids and room > 0 and group.has(to):
                 room = min(room, IDS_PER_MESSAGE)
                 ids = ids if len(ids) <= room else self._random.sample(ids, room)
                 found.append(Ihave(group.gid, b"".join(ids)))

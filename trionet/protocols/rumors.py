@@ -158,6 +158,8 @@ class Group:
         self.digest: Digest = Digest(BUCKETS)
         self.payload_bytes: int = 0
         self.fresh: int = _FRESH
+        self._set: frozenset[str] = frozenset()
+        self._set_of: Sequence[str] = ()
         self._retention_s = retention_s
         self._most_bytes = most_bytes
         self._expiries: list[tuple[float, bytes]] = []
@@ -165,6 +167,12 @@ class Group:
     def others(self) -> int:
         """Return how many members there are but this node."""
         return len(self.members) - self.is_member
+
+    def has(self, name: str) -> bool:
+        """Tell whether a node is a member."""
+        if self._set_of is not self.members:  # made when it is asked for, for it isn't shared as the members are
+            self._set_of, self._set = self.members, frozenset(self.members)
+        return name in self._set
 
     def pick(self, count: int, *, without: str = "") -> list[str]:
         """Return `count` different members at random, this node and `without` left out; as many as there are.

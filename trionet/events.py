@@ -195,7 +195,8 @@ class EventBus:
     """Passes each event on to whoever watches."""
 
     def __init__(self) -> None:
-        self._watching: weakref.WeakSet[Events] = weakref.WeakSet()
+        # Not a WeakSet: those who watch are told in the order in which they began to.
+        self._watching: weakref.WeakKeyDictionary[Events, None] = weakref.WeakKeyDictionary()
         self._listeners: list[Callable[[Event], None]] = []
 
     def listen(self, listener: Callable[[Event], None]) -> None:
@@ -205,7 +206,7 @@ class EventBus:
     def watch(self) -> Events:
         """Return an iterator over the events from now on; it ends its subscription by being dropped."""
         events = Events()
-        self._watching.add(events)
+        self._watching[events] = None
         return events
 
     def publish(self, event: Event) -> None:

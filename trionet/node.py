@@ -11,6 +11,7 @@ import inspect
 import logging
 import random as random_module
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 
     from .launchers import Launcher
     from .templates.base import GroupContext
-    from .transports.base import Endpoint, Transport
+    from .transports.base import Clock, Endpoint, Transport
     from .transports.memory import MemoryFabric
     from .transports.web import QuartTrio
 
@@ -62,6 +63,7 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 _LEAVE_S: Final = 1.0
+_SEED_BITS: Final = 128
 
 
 class NodeStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,7 +111,8 @@ class Node:
         self._children: trio.Nursery | None = None
         self._launchers: Launchers | None = None
         self.local: LocalServices = _local_services(self, router, endpoint.transport, random, bus.publish)
-        self._cluster = Cluster(self.address, config, self.local, endpoint.datagrams, random, is_simulated=bool(fabric))
+        self._clock: Clock | None = getattr(endpoint, "clock", None)
+        self._cluster = Cluster(self.address, config, self.local, endpoint.datagrams, random, clock=self._clock)
 
     def __repr__(self) -> str:
         return f"<Node {self.sid} on {self.address}>"
@@ -128,6 +131,10 @@ class Node:
     def sid(self) -> SID:
         """Its short identifier."""
         return self.address.sid
+
+    def current_time(self) -> float:
+        """Return the time on this node's clock, in seconds: Trio's, or, in a simulation, one that may be wrong."""
+        return trio.current_time() if self._clock is None else self._clock.now()
 
     @property
     def app(self) -> QuartTrio | None:
@@ -341,7 +348,7 @@ async def open_node(
                 await nursery.start(endpoint.serve)
                 await nursery.start(node._cluster.run)  # noqa: SLF001
                 async with open_launchers() as launchers, trio.open_nursery() as children:
-                    launchers.put("in_process", InProcessLauncher(lambda child: open_node(child, fabric=fabric)))
+                    launchers.put("in_process", InProcessLauncher(partial(_open_child, node, fabric)))
                     node._children, node._launchers = children, launchers  # noqa: SLF001
                     children.start_soon(node._cancel_when_stopped, nursery.cancel_scope)  # noqa: SLF001
                     try:
@@ -362,9 +369,14 @@ async def open_node(
         raise failure
 
 
+def _open_child(node: Node, fabric: MemoryFabric | None, config: NodeConfig) -> AbstractAsyncContextManager[Node]:
+    """Open a node whose random numbers follow from those of the one that starts it."""
+    return open_node(config, fabric=fabric, random=random_module.Random(node.random.getrandbits(_SEED_BITS)))
+
+
 async def _open_endpoint(config: NodeConfig, fabric: MemoryFabric | None, router: Router, bus: EventBus) -> Endpoint:
     if fabric is not None:
-        return fabric.endpoint(config, router)
+        return fabric.endpoint(config, router, bus.publish)
     from .transports.network import open_network_endpoint
 
     return await open_network_endpoint(config, router, bus.publish)
@@ -397,7 +409,7 @@ def warm_up() -> None:
 def _local_services(
     node: Node | _Nowhere, router: Router, transport: Transport, random: Random, publish: Callable[[Event], None]
 ) -> LocalServices:
-    groups, comm = Groups(node), Comm(router, transport)
+    groups, comm = Groups(node), Comm(router, transport, random)
     return LocalServices(
         status=Status(node, router),
         groups=groups,

@@ -22,6 +22,7 @@ from trionet.protocols.gossip_messages import Delivered
 from trionet.protocols.gossip_settings import settings_for
 from trionet.protocols.stack import Stack
 from trionet.protocols.swim import Swim
+from trionet.transports.datagrams import QueuedDatagrams
 
 from .plane import Plane
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from trionet.config import NodeConfig
+    from trionet.transports.base import Clock
     from trionet.transports.datagrams import Datagrams
 
     from . import LocalServices
@@ -65,7 +67,7 @@ class Cluster:
         datagrams: Datagrams | None,
         random: Random,
         *,
-        is_simulated: bool,
+        clock: Clock | None = None,
     ) -> None:
         """Be there for the services of `local` that use the protocols."""
         self._own = own
@@ -73,7 +75,7 @@ class Cluster:
         self._local = local
         self._datagrams = datagrams
         self._random = random
-        self._is_simulated = is_simulated
+        self._clock = clock
         self._nursery: trio.Nursery | None = None
         self._parts: tuple[Swim, GossipCore, Plane] | None = None
         local.membership.begin(own, self)
@@ -103,11 +105,11 @@ class Cluster:
         if self._parts is None:
             core = GossipCore(str(self._own), self._random, settings_for(PROFILES[self._config.profile]))
             # A hint only: where the clock has gone back since the last life, others tell what this must rise above.
-            swim = self._new_swim(0 if self._is_simulated else int(time.time()), self._config.tags)
+            swim = self._new_swim(int(time.time()) if self._clock is None else 0, self._config.tags)
             stack = Stack(str(self._own), [swim, core])
-            plane = Plane(stack, self._local.comm, self._datagrams, self._note)
+            plane = Plane(stack, self._local.comm, self._datagrams, self._note, self._clock)
             self._parts = swim, core, plane
-            self._local.gossip.set_groups(core)
+            self._local.gossip.set_groups(core, plane.now())
             if self._nursery is not None:
                 plane.attach(self._nursery)
         return self._parts
@@ -117,7 +119,7 @@ class Cluster:
             str(self._own),
             PROFILES[self._config.profile],
             self._random,
-            trio.current_time(),
+            trio.current_time() if self._clock is None else self._clock.now(),
             incarnation=incarnation,
             life=self._random.getrandbits(_LIFE_BITS),
             tags=tags,
@@ -154,12 +156,17 @@ class Cluster:
             self._local.membership.farewell()
 
     async def _receive(self) -> None:
+        if isinstance(self._datagrams, QueuedDatagrams):
+            with self._datagrams.received_by(self._take_datagram):
+                await trio.sleep_forever()
         if self._datagrams is not None:
             with suppress(trio.ClosedResourceError):
                 while True:
-                    data = await self._datagrams.receive()
-                    self.plane.take_packet(data, is_reliable=False)
+                    self._take_datagram(await self._datagrams.receive())
         await trio.sleep_forever()
+
+    def _take_datagram(self, data: bytes) -> None:
+        self.plane.take_packet(data, is_reliable=False)
 
     async def join_at_start(self, nursery: trio.Nursery) -> None:
         """Join the configured cluster; when that takes long, go on trying in `nursery`."""

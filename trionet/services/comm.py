@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import secrets
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -17,6 +16,7 @@ from .base import rpc
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Mapping
+    from random import Random
 
     from trionet.events import OrphanedCall
     from trionet.identity import NodeAddress
@@ -27,6 +27,7 @@ __all__ = ["Comm", "Orphans", "raised_orphans"]
 
 
 _NOTHING: Final[Mapping[str, Any]] = {}
+_PREFIX_BITS: Final = 64
 
 Orphans = Literal["report", "raise"]
 """What to do about cancelled calls that are not confirmed to have finished."""
@@ -35,12 +36,12 @@ Orphans = Literal["report", "raise"]
 class Comm:
     """The local service ``comm``."""
 
-    def __init__(self, router: Router, transport: Transport) -> None:
+    def __init__(self, router: Router, transport: Transport, random: Random) -> None:
         self._router = router
         self._transport = transport
         self._encode = transport.codec.encode
         self._own: NodeAddress | None = None
-        self._prefix = secrets.token_hex(8)
+        self._prefix = f"{random.getrandbits(_PREFIX_BITS):016x}"
         self._numbers = itertools.count(1)
         self._checked: Remote | None = None
 

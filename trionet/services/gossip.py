@@ -160,10 +160,10 @@ class Gossip:
             raise MessageTooLarge(
                 f"a rumor of {len(payload):,} bytes is over the limit of {self._most_payload_bytes:,}"
             )
-        sent = core.send(gid, payload, trio.current_time())
+        sent = core.send(gid, payload, plane.now())
         plane.act([one for one in sent.effects if type(one) is not Send])
         first = [Send(one.to, one.message, is_reliable=True) for one in sent.effects if type(one) is Send]
-        packets = plane.stack.packets(first, trio.current_time())
+        packets = plane.stack.packets(first, plane.now())
         return sent.id.hex(), {node: packet for packet in packets if (node := address_of(packet.to)) is not None}
 
     async def hand_over(self, node: NodeAddress, packet: Packet) -> bool:
@@ -195,7 +195,7 @@ class Gossip:
                 raise KeyDoesNotExist(f"nothing is known of the rumor {rumor_id} any more")
             if found.estimated >= fraction * found.members:
                 return Spread(known=found.confirmed, members=found.members, estimate=found.estimated)
-            plane.act(core.query_spread(gid, bytes.fromhex(rumor_id), trio.current_time()))
+            plane.act(core.query_spread(gid, bytes.fromhex(rumor_id), plane.now()))
             await trio.sleep(pause_s)
             pause_s = min(2 * pause_s, _ASK_LATEST_S)
 
@@ -209,20 +209,20 @@ class Gossip:
     def set_group(self, gid: str) -> None:
         """The group has begun, or has other members or another `subset`."""
         if self._cluster is not None and self._cluster.has_begun:
-            self._set_group(self._cluster.gossip, gid)
+            self._set_group(self._cluster.gossip, gid, self._cluster.plane.now())
 
-    def set_groups(self, core: GossipCore) -> None:
+    def set_groups(self, core: GossipCore, now: float) -> None:
         """Tell a new core of the groups that there are."""
         for gid in self._groups.gids():
-            self._set_group(core, gid)
+            self._set_group(core, gid, now)
 
-    def _set_group(self, core: GossipCore, gid: str) -> None:
+    def _set_group(self, core: GossipCore, gid: str, now: float) -> None:
         members = list(map(str, self._groups.members(gid).values()))
         try:
-            core.set_group(gid, members, _subset_of(self._groups.subset(gid)), now=trio.current_time())
+            core.set_group(gid, members, _subset_of(self._groups.subset(gid)), now=now)
         except Exception as exc:  # of the user's function
             _log.warning("the subset of group %s is left as the default: %s: %s", gid, type(exc).__name__, exc)
-            core.set_group(gid, members, now=trio.current_time())
+            core.set_group(gid, members, now=now)
 
     def drop_group(self, gid: str) -> None:
         """The group has ended, and with it its periodic tasks."""

@@ -189,7 +189,7 @@ class Membership:
             raise MalformedRequest("tags are texts by name")
         check_tags(tags)
         swim, plane = self._running()
-        plane.act(swim.set_tags(tags, trio.current_time()))
+        plane.act(swim.set_tags(tags, plane.now()))
 
     # ---- for the node
 
@@ -199,7 +199,7 @@ class Membership:
             await trio.lowlevel.checkpoint()
             return None
         swim, plane = self._running()
-        plane.act(swim.leave(trio.current_time()))
+        plane.act(swim.leave(plane.now()))
         while not swim.is_left and swim is self._running()[0]:
             await self._left.park()
         return swim
@@ -213,7 +213,7 @@ class Membership:
         if self._cluster is not None and self._cluster.has_begun and self.is_active:
             swim, plane = self._running()
             if not swim.is_left:
-                plane.act(swim.leave(trio.current_time()))
+                plane.act(swim.leave(plane.now()))
 
     def present(self) -> list[Member]:
         """Return the members that are there, this node included, in the order of SIDs."""
@@ -280,7 +280,7 @@ class Membership:
             self._is_alone = False
             self._left.unpark_all()
         names = [name for attempt in self._attempts for name in attempt.names]
-        plane.act(swim.join(names, trio.current_time()))
+        plane.act(swim.join(names, plane.now()))
 
     def _running(self) -> tuple[Swim, Plane]:
         if self._cluster is None:

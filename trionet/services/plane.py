@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from trionet.protocols.effects import Effect
     from trionet.protocols.stack import Packet, Stack
+    from trionet.transports.base import Clock
     from trionet.transports.datagrams import Datagrams
 
     from .comm import Comm
@@ -44,11 +46,22 @@ class Plane:
 
     Attributes:
         stack: what it drives.
+        now: tells the time by which the protocols go.
         lost: packets that were not sent, because too many were on their way by call.
     """
 
-    def __init__(self, stack: Stack, comm: Comm, datagrams: Datagrams | None, on_event: Callable[[Any], None]) -> None:
+    def __init__(
+        self,
+        stack: Stack,
+        comm: Comm,
+        datagrams: Datagrams | None,
+        on_event: Callable[[Any], None],
+        clock: Clock | None = None,
+    ) -> None:
         self.stack = stack
+        self.now: Callable[[], float] = trio.current_time if clock is None else clock.now
+        self._clock = clock
+        self._due = math.inf
         self.lost: int = 0
         self._comm = comm
         self._datagrams = datagrams
@@ -71,11 +84,16 @@ class Plane:
     def attach(self, nursery: trio.Nursery) -> None:
         """Run the protocols in `nursery`; whoever does this receives, and calls `take_packet`."""
         self._nursery = nursery
-        nursery.start_soon(self._keep_time)
+        if self._clock is None:
+            nursery.start_soon(self._keep_time)
+        else:
+            self._arm(self._clock)
 
     def detach(self) -> None:
         """Start nothing more."""
         self._nursery = None
+        if self._clock is not None:
+            self._clock.wake_at(math.inf, self._wake)
 
     async def _keep_time(self) -> None:
         while True:
@@ -84,6 +102,22 @@ class Plane:
             now = trio.current_time()
             if self.stack.next_deadline() <= now:
                 self._carry_out(self.stack.on_timer(now))
+
+    def _arm(self, clock: Clock) -> None:
+        self._due = self.stack.next_deadline()
+        clock.wake_at(self._due, self._wake)
+
+    def _wake(self) -> None:
+        """The clock, where that is another than Trio's, has come to when the protocols want to be woken."""
+        assert self._clock is not None
+        self._due = math.inf
+        now = self.now()
+        if self._nursery is None:
+            return
+        if self.stack.next_deadline() <= now:
+            self._carry_out(self.stack.on_timer(now))
+        else:
+            self._arm(self._clock)
 
     async def _receive(self, datagrams: Datagrams) -> None:
         while True:
@@ -96,15 +130,15 @@ class Plane:
     def take_packet(self, data: bytes, *, is_reliable: bool = True) -> None:
         """Take a packet that came by a call, or else as a datagram."""
         if self._nursery is not None:
-            self._carry_out(self.stack.receive_bytes(data, trio.current_time(), is_reliable=is_reliable))
+            self._carry_out(self.stack.receive_bytes(data, self.now(), is_reliable=is_reliable))
 
     def act(self, effects: Iterable[Effect]) -> None:
         """Do what a core wants done."""
-        self._carry_out(self.stack.packets(effects, trio.current_time()))
+        self._carry_out(self.stack.packets(effects, self.now()))
 
     def unreachable(self, to: str) -> None:
         """What was to go to a node for sure did not arrive."""
-        self._carry_out(self.stack.unreachable(to, trio.current_time()))
+        self._carry_out(self.stack.unreachable(to, self.now()))
 
     def _carry_out(self, packets: list[Packet]) -> None:
         for packet in packets:
@@ -113,7 +147,11 @@ class Plane:
             for event in self.stack.take_events():
                 self._on_event(event)
         due = self.stack.next_deadline()
-        if due < self._sleep.deadline:  # noqa: PLR1730  to set it to what it is would cost, too
+        if self._clock is not None:
+            if due < self._due and self._nursery is not None:
+                self._due = due
+                self._clock.wake_at(due, self._wake)
+        elif due < self._sleep.deadline:
             self._sleep.deadline = due
 
     def send(self, packet: Packet) -> None:

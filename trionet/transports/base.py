@@ -19,7 +19,7 @@ from trionet.identity import NodeAddress
 from trionet.message import Call
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
     from contextlib import AbstractAsyncContextManager
 
     from trionet.codec import Codec
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from .datagrams import Datagrams
 
-__all__ = ["Endpoint", "Handler", "Request", "Transport", "check_request_size", "check_size", "time_left_s"]
+__all__ = ["Clock", "Endpoint", "Handler", "Request", "Transport", "check_request_size", "check_size", "time_left_s"]
 
 
 _NEVER = math.inf
@@ -111,6 +111,18 @@ class Transport(Protocol):
         The far side goes no further ahead than some buffers hold, and leaving the block ends it there. Raises what
         `call` does, from the block's begin or from the iteration.
         """
+        ...
+
+
+class Clock(Protocol):
+    """A clock for the protocols of one node, where that is not Trio's: on a simulated network."""
+
+    def now(self) -> float:
+        """Return the time in seconds; it never goes back."""
+        ...
+
+    def wake_at(self, when: float, action: Callable[[], None]) -> None:
+        """Have ``action()`` called at `when`, in place of what was set before; ``math.inf`` for never."""
         ...
 
 

@@ -11,6 +11,7 @@ import ipaddress
 import logging
 import socket
 from collections import deque
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
@@ -18,6 +19,8 @@ import trio
 from trionet.errors import AddressInUse
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
     from trionet.identity import NodeAddress
 
 __all__ = ["Datagrams", "QueuedDatagrams", "UDPDatagrams"]
@@ -129,7 +132,19 @@ class QueuedDatagrams:
         self._waiting: deque[bytes] = deque()
         self._came = trio.lowlevel.ParkingLot()
         self._is_closed = False
+        self._take: Callable[[bytes], None] | None = None
         self.lost: int = 0
+
+    @contextmanager
+    def received_by(self, take: Callable[[bytes], None]) -> Generator[None]:
+        """Have ``take(data)`` called with each datagram as it comes, within the block; instead of `receive`."""
+        self._take = take
+        while self._waiting:
+            take(self._waiting.popleft())
+        try:
+            yield
+        finally:
+            self._take = None
 
     def send_nowait(self, to: NodeAddress, data: bytes) -> bool:
         """Send `data` to `to`."""
@@ -139,6 +154,9 @@ class QueuedDatagrams:
 
     def put(self, data: bytes) -> None:
         """A datagram has come."""
+        if self._take is not None:
+            self._take(data)
+            return
         if len(self._waiting) >= _KEPT:
             self.lost += 1
             return

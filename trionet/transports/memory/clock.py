@@ -1,0 +1,71 @@
+"""The clock of a node on a memory fabric: what its protocols go by.
+
+Invariant: it never goes back. It may be ahead of Trio's clock, and run faster or slower.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .endpoint import MemoryEndpoint
+
+__all__ = ["NodeClock"]
+
+
+class NodeClock:
+    """Tells one node the time, and wakes it."""
+
+    def __init__(self, endpoint: MemoryEndpoint) -> None:
+        self._endpoint = endpoint
+        self._own = 0.0
+        self._at = 0.0
+        self._rate = 1.0
+        self._is_true = True
+        self._action: Callable[[], None] | None = None
+        self._due = math.inf
+        self._alarms = 0
+
+    def now(self) -> float:
+        """Return the node's time, in seconds."""
+        now = trio.current_time()
+        return now if self._is_true else self._own + (now - self._at) * self._rate
+
+    def change(self, *, forward_s: float = 0.0, rate: float = 1.0) -> None:
+        """Set the clock ahead by `forward_s`, and have it run at `rate` from now on.
+
+        Raises:
+            ValueError: it would go back, or stand still.
+        """
+        if forward_s < 0 or not rate > 0:
+            raise ValueError("a clock does not go back")
+        self._own, self._at = self.now() + forward_s, trio.current_time()
+        self._rate = rate
+        self._is_true = False
+        if self._action is not None:
+            due, self._due = self._due, math.inf
+            self.wake_at(due, self._action)
+
+    def wake_at(self, when: float, action: Callable[[], None]) -> None:
+        """Have ``action()`` called at `when` on this clock, in place of what was set before; later if it can't run."""
+        self._due, self._action = when, action
+        if when == math.inf:
+            return
+        self._alarms += 1
+        at = when if self._is_true else self._at + (when - self._own) / self._rate
+        self._endpoint.fabric.pump.at(at, self._ring, self._alarms)
+
+    def _ring(self, number: int) -> None:
+        if number != self._alarms or self._action is None:
+            return
+        self._due = math.inf
+        endpoint = self._endpoint
+        if endpoint.is_prompt and not endpoint.is_down:
+            self._action()
+        else:
+            endpoint.admit(self._action)

@@ -1,0 +1,379 @@
+"""A node's place on a memory fabric: its links, its datagrams, its clock, and what holds it back.
+
+Invariant: a node that is down sends nothing and takes nothing, for good; one that is held sends, takes and is woken
+for nothing until it goes on, and then for everything, in order.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from trionet.codec import MESSAGEPACK
+from trionet.errors import NodeUnreachable, TrionetError
+from trionet.transports.base import check_request_size
+from trionet.transports.datagrams import QueuedDatagrams
+from trionet.transports.link.frames import Hello, decode_frame, encode_frame
+from trionet.transports.link.outgoing import LinkRetired
+
+from .clock import NodeClock
+from .lane import Lane
+from .link import MemoryLink
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+    from random import Random
+
+    from trionet.config import NodeConfig
+    from trionet.events import OrphanedCall
+    from trionet.identity import NodeAddress
+    from trionet.transports.base import Handler, Request
+
+    from .fabric import MemoryFabric
+    from .rules import Message
+
+__all__ = ["MemoryEndpoint", "MemoryTransport"]
+
+_ATTEMPTS: Final = 3
+_FRESH_S: Final = 5.0
+_WINDOW_MESSAGES: Final = 2
+
+
+class _Dialing:
+    """An attempt to make a link, for all who wait for it."""
+
+    def __init__(self, number: int, lane: Lane) -> None:
+        self.number = number
+        self.lane = lane
+        self.begun_at = trio.current_time()
+        self.done = trio.Event()
+        self.failure: str | None = None
+
+
+class MemoryEndpoint:
+    """Fulfils `trionet.transports.base.Endpoint` on a fabric.
+
+    Attributes:
+        address: where it is reached.
+        transport: makes its calls.
+        datagrams: sends and takes its datagrams; None where it is configured to have none.
+        clock: its clock.
+        handler, hello, on_orphan: what its links need.
+        is_down: whether it is gone for good.
+        held: what waits until it goes on; None while it isn't held.
+        lag: gives the seconds after which it gets to what has come; None for at once.
+        is_prompt: whether it is neither held nor slow.
+        random_to: the random numbers of what it sends, by target.
+    """
+
+    def __init__(
+        self,
+        fabric: MemoryFabric,
+        address: NodeAddress,
+        handler: Handler,
+        config: NodeConfig,
+        on_orphan: Callable[[OrphanedCall], None],
+    ) -> None:
+        self.address = address
+        self.handler = handler
+        self.on_orphan = on_orphan
+        self.hello: Hello = Hello(
+            address=address,
+            max_calls=config.max_calls_per_peer,
+            window_bytes=_WINDOW_MESSAGES * config.max_message_bytes,
+            max_message_bytes=config.max_message_bytes,
+        )
+        self.is_down: bool = False
+        self.held: list[tuple[Callable[..., None], tuple[Any, ...]]] | None = None
+        self.lag: Callable[[], float] | None = None
+        self.is_prompt: bool = True
+        self.random_to: dict[NodeAddress, Random] = {}
+        self.fabric = fabric
+        self.clock: NodeClock = NodeClock(self)
+        self.transport: MemoryTransport = MemoryTransport(self, config.max_message_bytes)
+        self.datagrams: QueuedDatagrams | None = None
+        if config.datagrams:
+            self.datagrams = fabric.datagrams[address] = QueuedDatagrams(self._send_datagram)
+        self._connect_timeout_s = config.connect_timeout_s
+        self._nursery: trio.Nursery | None = None
+        self._links: dict[int, MemoryLink] = {}
+        self._by_peer: dict[NodeAddress, MemoryLink] = {}
+        self._dialing: dict[NodeAddress, _Dialing] = {}
+        self._is_closed = False
+        self._link_ended = trio.lowlevel.ParkingLot()
+        self._free_at = 0.0
+
+    # ---- its life
+
+    @property
+    def nursery(self) -> trio.Nursery:
+        """Where its handlers run."""
+        assert self._nursery is not None
+        return self._nursery
+
+    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Answer calls until cancelled."""
+        self.fabric.endpoints[self.address] = self
+        try:
+            async with trio.open_nursery() as self._nursery:
+                task_status.started()
+                await trio.sleep_forever()
+        finally:
+            self.bring_down("this node has stopped")
+
+    def bring_down(self, reason: str, *, is_silent: bool = False) -> None:
+        """End it: its links break, and nothing more is taken; see `MemoryFabric.crash`."""
+        if self.is_down:
+            return
+        fabric = self.fabric
+        if fabric.endpoints.get(self.address) is self:
+            del fabric.endpoints[self.address]
+        if self.datagrams is not None and fabric.datagrams.get(self.address) is self.datagrams:
+            del fabric.datagrams[self.address]
+        for link in list(self._links.values()):
+            if is_silent:
+                link.end(reason)
+            else:
+                link.reset(reason)
+        for dialing in self._dialing.values():
+            dialing.failure = reason
+            dialing.done.set()
+        self._dialing.clear()
+        self.is_down = True
+        self._is_closed = True
+        self._nursery = None
+        self.held = None
+
+    def close(self) -> None:
+        """Refuse new calls, at once."""
+        if not self._is_closed:
+            self._is_closed = True
+            for link in list(self._links.values()):
+                link.retire("the node is stopping")
+
+    async def drain(self) -> None:
+        """Refuse new calls, and wait until those it is answering have been answered."""
+        self.close()
+        while self._links:
+            await self._link_ended.park()
+
+    # ---- what holds it back
+
+    def hold(self) -> None:
+        """Let it stand still, as SIGSTOP does."""
+        if self.held is None and not self.is_down:
+            self.held = []
+            self.is_prompt = False
+
+    def release(self) -> None:
+        """Let it go on."""
+        held, self.held = self.held, None
+        self._judge_promptness()
+        for action, args in held or ():
+            self.admit(action, *args)
+
+    def set_lag(self, lag: Callable[[], float] | None) -> None:
+        """Have it get to what has come only after ``lag()`` seconds, one after the other."""
+        self.lag = lag
+        self._judge_promptness()
+
+    def _judge_promptness(self) -> None:
+        self.is_prompt = self.held is None and self.lag is None and self._free_at <= trio.current_time()
+
+    def admit(self, action: Callable[..., None], *args: Any) -> None:
+        """Do what has become due for this node: now, or when it gets to it."""
+        now = trio.current_time()
+        if self.is_down:
+            return
+        if self.held is not None:
+            self.held.append((action, args))
+        elif self.lag is not None or self._free_at > now:
+            self._free_at = max(self._free_at, now + (self.lag() if self.lag is not None else 0.0))
+            self.fabric.pump.at(self._free_at, self._admitted, action, args)
+        else:
+            self.is_prompt = True
+            action(*args)
+
+    def _admitted(self, action: Callable[..., None], args: tuple[Any, ...]) -> None:
+        if self.held is not None:
+            self.held.append((action, args))
+        elif not self.is_down:
+            action(*args)
+
+    def call_at(self, when: float, action: Callable[..., None], *args: Any) -> None:
+        """Have ``action(*args)`` called at `when` on Trio's clock, if this node can run then."""
+        self.fabric.pump.at(when, self._due, action, args)
+
+    def _due(self, action: Callable[..., None], args: tuple[Any, ...]) -> None:
+        if self.is_prompt and not self.is_down:
+            action(*args)
+        else:
+            self.admit(action, *args)
+
+    # ---- what comes in
+
+    def _send_datagram(self, to: NodeAddress, data: bytes) -> None:
+        self.fabric.send_datagram(self, to, data)
+
+    def take(self, message: Message) -> None:
+        """A message came."""
+        if self.is_down:
+            return
+        observer = self.fabric.observer
+        if observer is not None:
+            observer.delivered(message, trio.current_time())
+        kind = message.kind
+        if kind == "datagram":
+            self.fabric.carry(self.address, message.data)
+        elif kind == "connect":
+            self._take_connect(message)
+        elif kind == "accept":
+            self._take_accept(message)
+        elif kind == "refuse":
+            self._fail(message.source, message.link, f"nobody listens on {message.source}")
+        else:
+            link = self._links.get(message.link)
+            if link is None:
+                self.fabric.answer(message, "reset")
+            elif kind == "reset":
+                link.end("the other side closed it")
+            else:
+                link.take(message.data)
+
+    def _take_connect(self, message: Message) -> None:
+        if self._is_closed or self._nursery is None:
+            self.fabric.answer(message, "refuse")
+            return
+        hello = decode_frame(message.data)
+        assert isinstance(hello, Hello)
+        lane = Lane(self.fabric, self, message.source, message.link)
+        link = MemoryLink(self, message.link, message.source, hello, lane, is_initiator=False)
+        lane.send("accept", encode_frame(self.hello))
+        self._keep(link)
+
+    def _take_accept(self, message: Message) -> None:
+        peer = message.source
+        dialing = self._dialing.get(peer)
+        if dialing is None or dialing.number != message.link or self._nursery is None:
+            self.fabric.answer(message, "reset")
+            return
+        del self._dialing[peer]
+        hello = decode_frame(message.data)
+        assert isinstance(hello, Hello)
+        link = MemoryLink(self, message.link, peer, hello, dialing.lane, is_initiator=True)
+        link.round_trip.add(trio.current_time() - dialing.begun_at)
+        self._keep(link)
+        dialing.done.set()
+
+    def _keep(self, link: MemoryLink) -> None:
+        """Have `link`; prefer it for calls, as `LinkTransport` does."""
+        self._links[link.number] = link
+        other = self._by_peer.get(link.peer)
+        if other is not None and other.is_usable and link.opened_at - other.opened_at < _FRESH_S:
+            smaller_is_own = self.address < link.peer
+            if other.is_initiator == smaller_is_own and link.is_initiator != other.is_initiator:
+                return
+        self._by_peer[link.peer] = link
+
+    def forget_link(self, link: MemoryLink) -> None:
+        """A link has ended."""
+        self._links.pop(link.number, None)
+        if self._by_peer.get(link.peer) is link:
+            del self._by_peer[link.peer]
+        self._link_ended.unpark_all()
+
+    # ---- what goes out
+
+    def link_to(self, node: NodeAddress) -> MemoryLink | None:
+        """Return a link that calls can be made on, if there is one."""
+        link = self._by_peer.get(node)
+        return link if link is not None and link.is_usable else None
+
+    async def dialed(self, node: NodeAddress) -> None:
+        """Have a link made.
+
+        Raises:
+            NodeUnreachable: none can be made.
+        """
+        dialing = self._dialing.get(node)
+        if dialing is None:
+            if self._is_closed or self._nursery is None:
+                raise NodeUnreachable("this node has stopped")
+            number = self.fabric.new_link()
+            dialing = self._dialing[node] = _Dialing(number, Lane(self.fabric, self, node, number))
+            dialing.lane.send("connect", encode_frame(self.hello))
+            text = f"no connection to {node} within {self._connect_timeout_s:g} s"
+            self.call_at(trio.current_time() + self._connect_timeout_s, self._fail, node, number, text)
+        await dialing.done.wait()
+        if dialing.failure is not None:
+            raise NodeUnreachable(dialing.failure)
+
+    def _fail(self, node: NodeAddress, number: int, failure: str) -> None:
+        dialing = self._dialing.get(node)
+        if dialing is not None and dialing.number == number:
+            del self._dialing[node]
+            dialing.failure = failure
+            dialing.done.set()
+
+
+class MemoryTransport:
+    """Calls to nodes on the same fabric."""
+
+    codec = MESSAGEPACK
+
+    def __init__(self, endpoint: MemoryEndpoint, max_message_bytes: int) -> None:
+        self._endpoint = endpoint
+        self._max_message_bytes = max_message_bytes
+
+    async def call(self, node: NodeAddress, request: Request) -> Any:
+        """Send `request` to `node` and return its value; see `Transport.call`."""
+        check_request_size(request, self._max_message_bytes)
+        observer, own = self._endpoint.fabric.observer, self._endpoint.address
+        if observer is None:
+            return await self._call(node, request)
+        observer.called(own, node, request, trio.current_time())
+        error: TrionetError | None = None
+        try:
+            return await self._call(node, request)
+        except TrionetError as exc:
+            error = exc
+            raise
+        except trio.Cancelled:
+            observer.cancelled(own, node, request, trio.current_time())
+            observer = None
+            raise
+        finally:
+            if observer is not None:
+                observer.answered(own, node, request, error, trio.current_time())
+
+    async def _call(self, node: NodeAddress, request: Request) -> Any:
+        for _ in range(_ATTEMPTS):
+            link = await self._link_with(node)
+            link.watch()
+            try:
+                return await link.calls.call(request)
+            except LinkRetired:  # nothing was sent
+                continue
+        raise NodeUnreachable(f"{node} closes every link at once")
+
+    async def _link_with(self, node: NodeAddress) -> MemoryLink:
+        for _ in range(_ATTEMPTS):
+            link = self._endpoint.link_to(node)
+            if link is not None:
+                return link
+            await self._endpoint.dialed(node)
+        raise NodeUnreachable(f"{node} closes every link at once")
+
+    @asynccontextmanager
+    async def stream(self, node: NodeAddress, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
+        """Start a stream at `node`; see `Transport.stream`."""
+        check_request_size(request, self._max_message_bytes)
+        link = await self._link_with(node)
+        link.watch()
+        try:
+            async with link.calls.stream(request) as items:
+                yield items
+        except LinkRetired:
+            raise NodeUnreachable(f"{node} closes every link at once") from None

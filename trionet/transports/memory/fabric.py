@@ -1,0 +1,233 @@
+"""What connects the nodes of one process: it routes messages, and asks rules what becomes of each.
+
+Every message is serialised and parsed again, so that nothing passes here that the wire would lose. Invariants: a
+message is delivered by the pump, never by who sends it; the verdicts on what goes from one node to another follow from
+the seed, the two addresses and the order of the messages between them, whatever else goes on.
+"""
+
+from __future__ import annotations
+
+import itertools
+from contextlib import contextmanager
+from random import Random
+from typing import TYPE_CHECKING, Protocol
+
+import trio
+
+from trionet.errors import AddressInUse
+from trionet.identity import NodeAddress
+
+from .endpoint import MemoryEndpoint
+from .pump import Pump
+from .rules import DROP, Message
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from trionet.config import NodeConfig
+    from trionet.errors import TrionetError
+    from trionet.events import OrphanedCall
+    from trionet.transports.base import Handler, Request
+    from trionet.transports.datagrams import QueuedDatagrams
+
+    from .rules import Rule
+
+__all__ = ["MemoryFabric", "Observer"]
+
+_NO_ANSWER = ("refuse", "reset")
+
+
+class Observer(Protocol):
+    """Who is told of what goes on on a fabric. Times are on Trio's clock."""
+
+    def sent(self, message: Message, at: float) -> None:
+        """A message was sent."""
+
+    def delivered(self, message: Message, at: float) -> None:
+        """It was delivered."""
+
+    def dropped(self, message: Message, at: float) -> None:
+        """It got lost; what belongs to a connection will be sent again."""
+
+    def called(self, source: NodeAddress, target: NodeAddress, request: Request, at: float) -> None:
+        """A node began a call."""
+
+    def answered(
+        self, source: NodeAddress, target: NodeAddress, request: Request, error: TrionetError | None, at: float
+    ) -> None:
+        """It has ended; not told of calls that were cancelled."""
+
+    def cancelled(self, source: NodeAddress, target: NodeAddress, request: Request, at: float) -> None:
+        """It was cancelled, and has been confirmed to be so, or given up."""
+
+
+class MemoryFabric:
+    """Connects the in-memory endpoints of one process.
+
+    Attributes:
+        endpoints: the nodes that can be reached, by address.
+        datagrams: who takes datagrams, by address.
+        dark: hosts without power: what is sent to these addresses is lost, where else it would be refused.
+        rules: what may happen to a message; the first one is asked first.
+        observer: is told what goes on.
+        pump: calls what is to be called at a time.
+    """
+
+    def __init__(self, *, seed: object = 0, observer: Observer | None = None) -> None:
+        self.endpoints: dict[NodeAddress, MemoryEndpoint] = {}
+        self.datagrams: dict[NodeAddress, QueuedDatagrams] = {}
+        self.dark: set[NodeAddress] = set()
+        self.rules: list[Rule] = []
+        self.observer = observer
+        self.pump: Pump = Pump()
+        self._seed = seed
+        self._free_ports = itertools.count(1)
+        self._messages = 0
+        self._links = 0
+
+    def endpoint(
+        self, config: NodeConfig, handler: Handler, on_orphan: Callable[[OrphanedCall], None] | None = None
+    ) -> MemoryEndpoint:
+        """Return a place for a node, at the configured address; port 0 takes the next free one.
+
+        Raises:
+            AddressInUse: another node is there.
+        """
+        address = NodeAddress(config.ip, config.port or next(self._free_ports))
+        if address in self.endpoints:
+            raise AddressInUse(f"{address} is already in use")
+        return MemoryEndpoint(self, address, handler, config, on_orphan or _ignore)
+
+    @contextmanager
+    def rule(self, *rules: Rule) -> Generator[None]:
+        """Have `rules` asked before all others, within the block."""
+        self.add_rules(*rules)
+        try:
+            yield
+        finally:
+            self.remove_rules(*rules)
+
+    def add_rules(self, *rules: Rule) -> None:
+        """Have `rules` asked before all others."""
+        self.rules[:0] = rules
+
+    def remove_rules(self, *rules: Rule) -> None:
+        """Ask `rules` no more."""
+        self.rules = [one for one in self.rules if not any(one is rule for rule in rules)]
+
+    def crash(self, address: NodeAddress, *, is_silent: bool = False) -> None:
+        """End a node's part: nothing that it says from now on is heard.
+
+        Args:
+            address: the node's.
+            is_silent: whether its host goes down, too: nobody tells the others that connections are broken.
+        """
+        endpoint = self.endpoints.get(address)
+        if endpoint is not None:
+            endpoint.bring_down("the node has crashed", is_silent=is_silent)
+        if is_silent:
+            self.dark.add(address)
+
+    # ---- for endpoints
+
+    def random_for(self, source: NodeAddress, target: NodeAddress) -> Random:
+        """Return the random numbers of what goes from one to another."""
+        return Random(f"{self._seed} {source} {target}")
+
+    def new_link(self) -> int:
+        """Return a connection's number."""
+        self._links += 1
+        return self._links
+
+    def new_message(
+        self, source: NodeAddress, target: NodeAddress, kind: str, data: bytes, now: float, link: int
+    ) -> Message:
+        """Return a message that is being sent."""
+        self._messages = number = self._messages + 1
+        message = Message(source, target, kind, data, now, number, link)
+        if self.observer is not None:
+            self.observer.sent(message, now)
+        return message
+
+    def judge(self, message: Message, source: MemoryEndpoint) -> float:
+        """Return after how many seconds `message` is to be delivered, or `DROP`."""
+        rules = self.rules
+        if not rules:
+            return 0.0
+        random = source.random_to.get(message.target)
+        if random is None:
+            random = source.random_to[message.target] = self.random_for(source.address, message.target)
+        message.delay_s = 0.0
+        for rule in rules:
+            verdict = rule(message, random)
+            if verdict is not None:
+                return verdict + message.delay_s
+        return message.delay_s
+
+    def note_drop(self, message: Message, now: float) -> None:
+        """A message was dropped."""
+        if self.observer is not None:
+            self.observer.dropped(message, now)
+
+    def send_datagram(self, source: MemoryEndpoint, target: NodeAddress, data: bytes) -> None:
+        """Send a datagram."""
+        if source.is_down:
+            return
+        if source.held is not None:
+            source.held.append((self.send_datagram, (source, target, data)))
+            return
+        now = trio.current_time()
+        message = self.new_message(source.address, target, "datagram", data, now, 0)
+        verdict = self.judge(message, source)
+        if verdict == DROP:
+            self.note_drop(message, now)
+        else:
+            self.pump.at(now + verdict, self.arrive, message)
+        for _ in range(message.copies):
+            verdict = self.judge(message, source)
+            if verdict != DROP:
+                self.pump.at(now + verdict, self.arrive, message)
+
+    def answer(self, message: Message, kind: str) -> None:
+        """Send an answer to a message that nobody takes; it may get lost."""
+        if message.kind in _NO_ANSWER:
+            return
+        now = trio.current_time()
+        answer = self.new_message(message.target, message.source, kind, b"", now, message.link)
+        delay_s = 0.0
+        random = self.random_for(message.target, message.source)
+        for rule in self.rules:
+            verdict = rule(answer, random)
+            if verdict is not None:
+                delay_s = verdict
+                break
+        if delay_s == DROP:
+            self.note_drop(answer, now)
+        else:
+            self.pump.at(now + delay_s, self.arrive, answer)
+
+    def arrive(self, message: Message) -> None:
+        """A message has come to the end of its way."""
+        endpoint = self.endpoints.get(message.target)
+        if endpoint is not None:
+            if endpoint.is_prompt:
+                endpoint.take(message)
+            else:
+                endpoint.admit(endpoint.take, message)
+        elif message.link:
+            if message.target in self.dark:
+                self.note_drop(message, trio.current_time())
+            else:
+                self.answer(message, "refuse" if message.kind == "connect" else "reset")
+        else:
+            self.carry(message.target, message.data)
+
+    def carry(self, to: NodeAddress, data: bytes) -> None:
+        """Take a datagram to whoever is there."""
+        datagrams = self.datagrams.get(to)
+        if datagrams is not None:
+            datagrams.put(data)
+
+
+def _ignore(_: OrphanedCall) -> None:
+    pass

@@ -1,0 +1,132 @@
+"""One heap of events and one task that takes them, in real time or in virtual time.
+
+Invariants: events are taken in the order of their times, those of one time in the order in which they were made, and
+none before its time. In virtual time, on Trio's ``MockClock(autojump_threshold=0)``, one is taken only when no task
+can run, as is the way of that clock, and time goes from event to event without a pass through Trio's scheduler as long
+as nobody is woken: that makes it ten times faster than a task that sleeps.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from typing import TYPE_CHECKING, Any
+
+import trio
+from trio.testing import MockClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Pump"]
+
+_Entry = tuple[float, int, "Callable[..., None]", tuple[Any, ...]]
+
+
+class Pump:
+    """Calls functions at their times.
+
+    Nothing needs to be started: the first event of a Trio run starts the task, as a system task.
+    """
+
+    def __init__(self) -> None:
+        self._heap: list[_Entry] = []
+        self._count = 0
+        self._task: trio.lowlevel.Task | None = None
+        self._token: trio.lowlevel.TrioToken | None = None
+        self._wakes_at = -math.inf
+        self._scope = trio.CancelScope()
+
+    def at(self, when: float, action: Callable[..., None], *args: Any) -> None:
+        """Have ``action(*args)`` called at `when`, on Trio's clock; it must neither wait nor raise."""
+        self._count += 1
+        heapq.heappush(self._heap, (when, self._count, action, args))
+        if when < self._wakes_at:
+            self._wake()
+        elif self._token is None:
+            self._start()
+
+    def is_due(self, now: float) -> bool:
+        """Whether there is something to be called at `now` or before."""
+        return bool(self._heap) and self._heap[0][0] <= now
+
+    def _start(self) -> None:
+        self._token = trio.lowlevel.current_trio_token()
+        trio.lowlevel.spawn_system_task(self._run, name="memory fabric")
+
+    def _wake(self) -> None:
+        self._wakes_at = -math.inf
+        task, self._task = self._task, None
+        if task is not None:
+            trio.lowlevel.reschedule(task)
+        else:
+            self._scope.cancel()
+
+    async def _run(self) -> None:
+        clock = trio.lowlevel.current_clock()
+        try:
+            if isinstance(clock, MockClock) and clock.autojump_threshold == 0 and not clock.rate:
+                await self._run_virtually(clock)
+            else:
+                await self._run_really()
+        finally:
+            self._token = None
+
+    async def _park(self) -> None:
+        """Sleep until there is an event."""
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._task = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        self._wakes_at = math.inf
+        self._task = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    async def _run_really(self) -> None:
+        heap = self._heap
+        while True:
+            now = trio.current_time()
+            last = self._count  # what is made meanwhile waits for the next turn: tasks must get theirs
+            while heap and heap[0][0] <= now and heap[0][1] <= last:
+                _, _, action, args = heapq.heappop(heap)
+                action(*args)
+            if not heap:
+                await self._park()
+            elif heap[0][0] <= now:
+                await trio.lowlevel.checkpoint()
+            else:
+                self._wakes_at = heap[0][0]
+                with trio.CancelScope(deadline=self._wakes_at) as self._scope:
+                    await trio.sleep_forever()
+                self._wakes_at = -math.inf
+
+    async def _run_virtually(self, clock: MockClock) -> None:
+        while True:
+            await trio.testing.wait_all_tasks_blocked()
+            while self._heap and not self._advance(clock):
+                pass
+            if not self._heap:
+                await self._park()
+
+    def _advance(self, clock: MockClock) -> bool:
+        """Take events until somebody can run; True when that is so."""
+        heap, pop = self._heap, heapq.heappop
+        runner = trio._core._run.GLOBAL_RUN_CONTEXT.runner  # noqa: SLF001  nothing public is as fast
+        runnable, next_deadline, current_time = runner.runq, runner.deadlines.next_deadline, clock.current_time
+        now = current_time()
+        while heap:
+            when = heap[0][0]
+            if when > now:
+                deadline = next_deadline()
+                target = when if when < deadline else deadline
+                while now < target:  # a sum may be less than exact; the second one is exact
+                    clock.jump(target - now)
+                    now = current_time()
+                if deadline <= now:
+                    return True  # the sleepers first: they have slept longer than the event is old
+            _, _, action, args = pop(heap)
+            action(*args)
+            if runnable:
+                return True
+        return False

@@ -9,19 +9,14 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from tests.waiting import wait_until
-from trionet import MemberEvent, Node, NodeConfig, NodeUnreachable, Remote, current_call, open_node, rpc
-from trionet.codec import MESSAGEPACK
-from trionet.transports.datagrams import QueuedDatagrams
-from trionet.transports.memory import MemoryFabric
+from trionet import MemberEvent, Node, NodeConfig, Remote, current_call, open_node, rpc
+from trionet.transports.memory import DROP, MemoryFabric
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
-    from contextlib import AbstractAsyncContextManager
 
     from trionet import Event, Events, NodeAddress
-    from trionet.config import NodeConfig as Config
-    from trionet.transports.base import Handler, Request
-    from trionet.transports.memory import MemoryEndpoint, MemoryTransport
+    from trionet.transports.memory import Message, Verdict
 
 __all__ = ["COUNT", "Cluster", "Counter", "Network", "changes", "expose_counters", "open_cluster", "take"]
 
@@ -29,7 +24,7 @@ LATENCY_S = 0.001
 
 
 class Network(MemoryFabric):
-    """A memory fabric on which datagrams take a millisecond, and nodes can be cut off.
+    """A memory fabric on which each message takes a millisecond, and nodes can be cut off.
 
     Attributes:
         down: nobody reaches these, and they reach nobody.
@@ -38,13 +33,13 @@ class Network(MemoryFabric):
         counts: how many datagrams went from each node.
     """
 
-    def __init__(self, nursery: trio.Nursery) -> None:
-        super().__init__()
+    def __init__(self) -> None:
+        super().__init__(seed=1)
         self.down: set[NodeAddress] = set()
         self.hanging: set[NodeAddress] = set()
         self.sides: list[set[NodeAddress]] = []
         self.counts: dict[NodeAddress, int] = {}
-        self._nursery = nursery
+        self.add_rules(self._judge_cuts)
 
     def is_cut(self, one: NodeAddress, other: NodeAddress) -> bool:
         """Whether nothing gets from one to the other."""
@@ -52,46 +47,11 @@ class Network(MemoryFabric):
             return True
         return bool(self.sides) and not any(one in side and other in side for side in self.sides)
 
-    def endpoint(self, config: Config, handler: Handler) -> MemoryEndpoint:
-        """Return a place for a node that feels the cuts."""
-        endpoint = super().endpoint(config, handler)
-        own = endpoint.address
-        endpoint.transport = _Line(self, own, endpoint.transport)  # type: ignore[assignment]
-
-        def carry(to: NodeAddress, data: bytes) -> None:
-            self.counts[own] = self.counts.get(own, 0) + 1
-            self._nursery.start_soon(self._deliver, own, to, data)
-
-        if endpoint.datagrams is not None:
-            endpoint.datagrams = self.datagrams[own] = QueuedDatagrams(carry)
-        return endpoint
-
-    async def _deliver(self, own: NodeAddress, to: NodeAddress, data: bytes) -> None:
-        await trio.sleep(LATENCY_S)
-        if not self.is_cut(own, to):
-            self.carry(to, data)
-
-
-class _Line:
-    """A transport that can be cut."""
-
-    codec = MESSAGEPACK
-
-    def __init__(self, network: Network, own: NodeAddress, inner: MemoryTransport) -> None:
-        self._network = network
-        self._own = own
-        self._inner = inner
-
-    async def call(self, node: NodeAddress, request: Request) -> Any:
-        await trio.sleep(LATENCY_S)
-        if self._network.is_cut(self._own, node):
-            raise NodeUnreachable(f"{node} is cut off")
-        if node in self._network.hanging:
-            await trio.sleep_forever()
-        return await self._inner.call(node, request)
-
-    def stream(self, node: NodeAddress, request: Request) -> AbstractAsyncContextManager[AsyncGenerator[Any]]:
-        return self._inner.stream(node, request)
+    def _judge_cuts(self, message: Message, _: Random) -> Verdict:
+        if message.kind == "datagram":
+            self.counts[message.source] = self.counts.get(message.source, 0) + 1
+        is_unanswered = message.kind == "call" and message.target in self.hanging
+        return DROP if is_unanswered or self.is_cut(message.source, message.target) else LATENCY_S
 
 
 class Counter:
@@ -124,7 +84,7 @@ class Cluster:
     """Nodes on one network, in the order of their starting."""
 
     def __init__(self, nursery: trio.Nursery) -> None:
-        self.network = Network(nursery)
+        self.network = Network()
         self.counters: dict[NodeAddress, Counter] = {}
         self._nursery = nursery
         self._scopes: dict[NodeAddress, trio.CancelScope] = {}
@@ -154,7 +114,7 @@ class Cluster:
 
     def kill(self, node: Node) -> None:
         """End a node without a word, as SIGKILL does."""
-        self.network.down.add(node.address)
+        self.network.crash(node.address)
         self._scopes[node.address].cancel()
 
     def counter(self, node: Node) -> Counter:

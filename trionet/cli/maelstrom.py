@@ -94,6 +94,7 @@ def _add_load(parser: argparse.ArgumentParser) -> None:
     add("--concurrency", default="1n", metavar="C", help="workers; 4n is four for each node (default: 1n)")
     add("--rate", type=float, default=5.0, metavar="HZ", help="operations per second (default: 5)")
     add("--time-limit", type=float, default=60.0, metavar="S", help="seconds (default: 60)")
+    add("--init-timeout", type=float, default=10.0, metavar="S", help="for nodes to initialise (default: 10)")
     add("--topology", default="grid", choices=sorted(TOPOLOGIES), help="told to broadcast nodes (default: grid)")
     add("--key-count", type=int, metavar="N", help="keys in use at a time, for txn-* and kafka (default: 10)")
     add("--max-txn-length", type=int, default=4, metavar="N", help="micro-operations per transaction (default: 4)")
@@ -155,6 +156,7 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Options]:
             key_count=given.key_count,
             max_txn_length=given.max_txn_length,
             max_writes_per_key=given.max_writes_per_key,
+            init_timeout_s=given.init_timeout,
             seed=random.SystemRandom().randrange(1 << 32) if given.seed is None else given.seed,
             is_simulated=given.simulate,
             log_stderr=given.log_stderr,

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Cluster"]
 
-_INIT_S: Final = 10.0
 _SHOWN_LINES: Final = 10
 
 
@@ -34,6 +33,7 @@ class Cluster:
         network: where they are.
         clients: opens those that initialise nodes.
         workload: has more to tell a node that has been initialised.
+        init_timeout_s: how long a node has to initialise.
     """
 
     def __init__(
@@ -43,12 +43,14 @@ class Cluster:
         network: Network,
         clients: Clients,
         workload: Workload,
+        init_timeout_s: float,
     ) -> None:
         self._names = names
         self._make = make
         self._network = network
         self._clients = clients
         self._workload = workload
+        self._init_timeout_s = init_timeout_s
         self._nodes: dict[str, RunningNode] = {}
         self._killed: set[str] = set()
         self._paused: set[str] = set()
@@ -93,11 +95,22 @@ class Cluster:
         await self._ask(name, init)
 
     async def _ask(self, name: str, init: dict[str, Any]) -> None:
-        client = self._clients.open()
+        client, crashed = self._clients.open(), self._nodes[name].crashed
+
+        async def give_up(scope: trio.CancelScope) -> None:
+            await crashed.wait()
+            scope.cancel()
+
         try:
-            await client.call(name, init, None, _INIT_S)
-        except (RpcTimeout, RpcError, MalformedReply) as exc:
-            raise SetupFailed(f"{name} does not initialise: {exc}{self._last_words(name)}") from exc
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(give_up, nursery.cancel_scope)
+                await client.call(name, init, None, self._init_timeout_s)
+                nursery.cancel_scope.cancel()
+            if crashed.is_set():
+                raise SetupFailed(f"{name} does not initialise{self._last_words(name)}")
+        except* (RpcTimeout, RpcError, MalformedReply) as exc:
+            reason = leaves(exc)[0]
+            raise SetupFailed(f"{name} does not initialise: {reason}{self._last_words(name)}") from reason
         finally:
             client.close()
 
@@ -112,7 +125,7 @@ class Cluster:
 
     def _last_words(self, name: str) -> str:
         node = self._nodes[name]
-        ended = "" if node.crash is None else f"\nIt has ended by itself: {node.crash.reason}."
+        ended = "" if node.crash is None else f"\nIt has ended by itself: {node.crash.reason}"
         lines = [f"\n  {line}" for line in list(node.stderr)[-_SHOWN_LINES:]]
         return ended + ("\nIt last wrote to standard error:" + "".join(lines) if lines else "")
 

@@ -12,13 +12,12 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+import trio
 
 from .errors import BadMessage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import trio
 
     from .network import Message, Network
 
@@ -64,12 +63,14 @@ class RunningNode(ABC):
     Attributes:
         crash: how it ended, if it did so by itself.
         is_deaf: whether its output is read no more.
+        crashed: set when it ends by itself.
     """
 
     def __init__(self, name: str, network: Network, warn: Callable[[str], None]) -> None:
         self.name = name
         self.crash: Crash | None = None
         self.is_deaf: bool = False
+        self.crashed = trio.Event()
         self.stdout: deque[str] = deque(maxlen=_KEPT_LINES)
         self.stderr: deque[str] = deque(maxlen=_KEPT_LINES)
         self._network = network
@@ -118,6 +119,7 @@ class RunningNode(ABC):
     def has_crashed(self, reason: str) -> None:
         """Note that it has ended by itself."""
         self.crash = Crash(self.name, reason, list(self.stdout), list(self.stderr))
+        self.crashed.set()
         self._warn(f"{self.name} has ended by itself: {reason}. This fails the test")
 
 

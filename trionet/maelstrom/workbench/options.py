@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from trionet.errors import ConfigError
@@ -41,6 +41,7 @@ class Options:
         consistency_models: what transactions are held to.
         topology: which one broadcast nodes are told of.
         key_count, max_txn_length, max_writes_per_key: of transactions and logs; None is the default.
+        init_timeout_s: how long nodes have to initialise.
         seed: of all that is random here; a simulation with the same seed goes the same way.
         is_simulated: whether nodes run in this process, in virtual time.
         log_stderr: whether what nodes write to standard error is shown as well.
@@ -66,7 +67,8 @@ class Options:
     key_count: int | None = None
     max_txn_length: int = 4
     max_writes_per_key: int = 16
-    seed: int = field(default=0)
+    init_timeout_s: float = 10.0
+    seed: int = 0
     is_simulated: bool = False
     log_stderr: bool = False
     compares_final_reads: bool = True
@@ -85,6 +87,7 @@ class Options:
         _must(self.time_limit_s > 0, "--time-limit must be positive")
         _must(self.latency_ms >= 0, "--latency must be non-negative")
         _must(0 <= self.p_loss <= 1, "--p-loss is a probability")
+        _must(self.init_timeout_s > 0, "--init-timeout must be positive")
         _must(self.nemesis_interval_s > 0, "--nemesis-interval must be positive")
         _must(self.max_txn_length >= 1, "--max-txn-length must be positive")
         _must(self.max_writes_per_key >= 1, "--max-writes-per-key must be positive")

@@ -195,7 +195,9 @@ class _Test:
         self._network = Network(latency_ms, self._random("loss"), options.p_loss, self._journal)
         add_services(self._network, self._random("services"), self._warn)
         self._clients = Clients(self._network)
-        cluster = Cluster(options.nodes, self._make, self._network, self._clients, self._workload)
+        cluster = Cluster(
+            options.nodes, self._make, self._network, self._clients, self._workload, options.init_timeout_s
+        )
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._network.run)

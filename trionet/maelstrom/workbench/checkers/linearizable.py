@@ -11,7 +11,7 @@ Source: Lowe 2017, "Testing for linearizability", section 4; Wing and Gong 1993.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from trionet.maelstrom.workbench.history import identity
@@ -69,51 +69,65 @@ class _Search:
     def __init__(self, is_late: Callable[[], bool]) -> None:
         self.configurations: set[tuple[Any, int]] = {(NIL, 0)}
         self.under_way: dict[int, RegisterOp] = {}  # by bit
-        self.forgotten = 0  # the bits of operations of which nobody knows
         self._is_late = is_late
+        self._forgotten = 0  # the bits of operations of which nobody knows
+        self._same: dict[tuple[str, Any], int] = {}  # of these, the latest bit of those that do the same
+        self._first: dict[int, int] = {}  # by bit, which one must have been used up before: they are all alike
 
     def invoke(self, bit: int, op: RegisterOp) -> None:
         self.under_way[bit] = op
         if op.returned is None:
-            self.forgotten |= bit
+            self._forgotten |= bit
+            what = op.f, identity(op.value)
+            self._first[bit] = self._same.get(what, 0)
+            self._same[what] = bit
 
     def complete(self, bit: int) -> bool | None:
         """Have an operation return; return whether it can have taken effect, None if there is no time to find out."""
-        found: set[tuple[Any, int]] = set()
-        seen = set(self.configurations)
-        todo = list(seen)
+        seen = _Least(self._forgotten)
+        found = _Least(self._forgotten)
+        todo = deque(sorted(self.configurations, key=lambda each: each[1].bit_count()))
+        count = 0
         while todo:
-            state, used = todo.pop()
+            state, used = todo.popleft()
             if used & bit:
-                found.add((state, used & ~bit))
+                found.add(state, used & ~bit)
                 continue
-            if self._is_late() or len(seen) > _MAX_CONFIGURATIONS:
+            count += 1
+            if self._is_late() or count > _MAX_CONFIGURATIONS:
                 return None
             for other, op in self.under_way.items():
-                if not used & other:
-                    is_possible, after = op.apply(state)
-                    following = after, used | other
-                    if is_possible and following not in seen:
-                        seen.add(following)
-                        todo.append(following)
+                first = self._first.get(other, 0)
+                if used & other or used & first != first:
+                    continue
+                is_possible, after = op.apply(state)
+                if is_possible and seen.add(after, used | other):
+                    todo.append((after, used | other))
         del self.under_way[bit]
-        if found:
-            self.configurations = self._least(found)
-        return bool(found)
+        if found.configurations:
+            self.configurations = found.configurations
+        return bool(found.configurations)
 
-    def _least(self, found: set[tuple[Any, int]]) -> set[tuple[Any, int]]:
-        """Leave out those of which there is one with the same state that has used up fewer forgotten operations."""
-        alike: defaultdict[tuple[Any, int], list[int]] = defaultdict(list)
-        for state, used in found:
-            alike[state, used & ~self.forgotten].append(used & self.forgotten)
-        kept = set()
-        for (state, rest), masks in alike.items():
-            least: list[int] = []
-            for mask in sorted(masks, key=int.bit_count):
-                if not any(smaller & mask == smaller for smaller in least):
-                    least.append(mask)
-                    kept.add((state, rest | mask))
-        return kept
+
+class _Least:
+    """Configurations, without those of which there is one that has used up fewer forgotten operations."""
+
+    def __init__(self, forgotten: int) -> None:
+        self._forgotten = forgotten
+        self._masks: defaultdict[tuple[Any, int], list[int]] = defaultdict(list)
+
+    def add(self, state: Any, used: int) -> bool:
+        """Add a configuration; return whether it was worth it."""
+        masks, mask = self._masks[state, used & ~self._forgotten], used & self._forgotten
+        if any(smaller & mask == smaller for smaller in masks):
+            return False
+        masks[:] = [larger for larger in masks if larger & mask != mask]
+        masks.append(mask)
+        return True
+
+    @property
+    def configurations(self) -> set[tuple[Any, int]]:
+        return {(state, rest | mask) for (state, rest), masks in self._masks.items() for mask in masks}
 
 
 def check_register(ops: Sequence[RegisterOp], is_late: Callable[[], bool] = lambda: False) -> Results:

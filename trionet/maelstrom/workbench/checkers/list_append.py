@@ -164,6 +164,6 @@ def check_list_append(
         "incompatible-order": incompatible,
         "duplicate-elements": duplicates,
         "dirty-update": _dirty_updates(orders, failed, writers),
-        "lost-update": lost_updates(txns),
+        "lost-update": lost_updates(txns, lambda value: value or []),
     }
     return verdict(anomalies, models, is_complete=is_complete) | {"txn-count": len(txns)}

@@ -140,15 +140,20 @@ def aborted_reads(txns: Iterable[Txn], values_of: Callable[[Any], Iterable[Any]]
     ]
 
 
-def lost_updates(txns: Iterable[Txn]) -> list[dict[str, Any]]:
-    """Return sets of transactions that read the same version of a key and all wrote that key."""
+def lost_updates(txns: Iterable[Txn], version_of: Callable[[Any], Any] = lambda value: value) -> list[dict[str, Any]]:
+    """Return sets of transactions that read the same version of a key and all wrote that key.
+
+    Args:
+        txns: all of them.
+        version_of: returns the version that a read shows.
+    """
     alike: defaultdict[tuple[Any, Any], list[Txn]] = defaultdict(list)
     for txn in txns:
         if txn.kind == "ok":
             reads, writes = txn.first_reads(), txn.writes()
             for key, value in reads.items():
                 if key in writes:
-                    alike[key, identity(value)].append(txn)
+                    alike[key, identity(version_of(value))].append(txn)
     return [
         {"key": _plain(key), "value": _plain(value), "txns": [str(txn) for txn in group]}
         for (key, value), group in alike.items()

@@ -1,0 +1,79 @@
+"""A log server of one node, with one fault; the workbench must find it."""
+
+import random
+from collections import defaultdict
+
+from trionet import TemporarilyUnavailable
+from trionet.maelstrom import MaelstromNode, Message, main
+
+Pair = tuple[int, int]
+
+
+def faulty(fault: str, pairs: list[Pair], dice: random.Random) -> list[Pair]:
+    """Return what a poll shows instead of these messages."""
+    many = len(pairs) > 2
+    if fault == "int-poll-skip" and many:
+        return [pairs[0], *pairs[2:]]
+    if fault == "int-nonmonotonic-poll" and many:
+        return [pairs[0], pairs[2], pairs[1], *pairs[3:]]
+    if fault == "poll-skip" and many and dice.random() < 0.3:
+        return pairs[1:]
+    if fault == "unseen":
+        return pairs[:-1]
+    return pairs
+
+
+def build(*, fault: str = "none") -> MaelstromNode:
+    """Return a node with this fault: an error type of the kafka checker."""
+    node = MaelstromNode()
+    logs: defaultdict[str, dict[int, int]] = defaultdict(dict)
+    dice = node.random
+    sent = 0
+
+    @node.on("send")
+    def send(message: Message) -> dict[str, object]:
+        nonlocal sent
+        sent += 1
+        key, value = message["key"], message["msg"]
+        log, bad = logs[key], sent % 7 == 0
+        offset = max(log, default=-1) + 1
+        if fault == "nonmonotonic-send":
+            offset = 1000 - len(log)
+        if fault == "inconsistent-offsets" and bad and log:
+            offset -= 1
+        if fault == "G1c":
+            offset = value
+        if not (fault == "lost-write" and bad):
+            log[offset] = value
+        else:
+            log[offset + 1] = -value  # somebody else's, so that it shows that one before it is missing
+        if fault == "duplicate" and bad:
+            log[offset + 1] = value
+        if fault == "G1a" and bad:
+            raise TemporarilyUnavailable("it is stored all the same")
+        return {"offset": offset}
+
+    @node.on("poll")
+    def poll(message: Message) -> dict[str, object]:
+        msgs = {}
+        for key, begin in message["offsets"].items():
+            back = 1 if fault == "nonmonotonic-poll" and dice.random() < 0.3 else 0
+            pairs = [(at, logs[key][at]) for at in sorted(logs[key]) if at >= begin - back]
+            if fault == "G1c" and len(logs[key]) < 16:
+                pairs.append((len(logs[key]) + 1, len(logs[key]) + 1))  # what will be sent next
+            msgs[key] = faulty(fault, pairs, dice)
+        return {"msgs": msgs}
+
+    @node.on("commit_offsets")
+    def commit_offsets(_message: Message) -> dict[str, object]:
+        return {}
+
+    @node.on("list_committed_offsets")
+    def list_committed_offsets(_message: Message) -> dict[str, object]:
+        return {"offsets": {}}
+
+    return node
+
+
+if __name__ == "__main__":
+    main(build)

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from trionet import ConfigError
+from trionet.maelstrom.workbench.checkers import check_list_append, check_rw_register
+from trionet.maelstrom.workbench.checkers.models import MODELS, canonical_model
+from trionet.maelstrom.workbench.history import History
+from trionet.maelstrom.workbench.options import parse_models
+
+Row = tuple[str, int, str, Any]
+
+
+def concurrent(*txns: tuple[str, list[Any]]) -> History:
+    """Return transactions that all overlap; each is what came of it, and its micro-operations."""
+    asked: list[Row] = [("invoke", process, "txn", ops) for process, (_, ops) in enumerate(txns)]
+    return History.from_rows([*asked, *((kind, process, "txn", ops) for process, (kind, ops) in enumerate(txns))])
+
+
+def serial(*txns: list[Any]) -> History:
+    rows: list[Row] = []
+    for process, ops in enumerate(txns):
+        rows += [("invoke", process, "txn", ops), ("ok", process, "txn", ops)]
+    return History.from_rows(rows)
+
+
+def ok(*ops: list[Any]) -> tuple[str, list[Any]]:
+    return "ok", list(ops)
+
+
+REGISTERS = {
+    "G1a": concurrent(("fail", [["w", 1, 1]]), ok(["r", 1, 1])),
+    "G1b": concurrent(ok(["w", 1, 1], ["w", 1, 2]), ok(["r", 1, 1])),
+    "G1c": concurrent(ok(["w", 1, 1], ["r", 2, 1]), ok(["w", 2, 1], ["r", 1, 1])),
+    "G0": concurrent(
+        ok(["w", 1, 1], ["r", 2, 1], ["w", 2, 2]),
+        ok(["r", 1, 1], ["w", 1, 2], ["w", 2, 1]),
+    ),
+    "internal": concurrent(ok(["w", 1, 1], ["r", 1, 2]), ok(["w", 1, 2])),
+    "lost-update": concurrent(ok(["w", 1, 1]), ok(["r", 1, 1], ["w", 1, 2]), ok(["r", 1, 1], ["w", 1, 3])),
+    "cyclic-versions": concurrent(ok(["r", 1, 1], ["w", 1, 2]), ok(["r", 1, 2], ["w", 1, 1])),
+    "G-single": concurrent(ok(["w", 1, 1], ["w", 2, 1]), ok(["r", 1, None], ["r", 2, 1])),
+    "G2": concurrent(ok(["r", 1, None], ["w", 2, 1]), ok(["r", 2, None], ["w", 1, 1])),
+    "G-single-realtime": serial([["w", 1, 1]], [["r", 1, None]]),
+    "G1c-realtime": serial([["r", 1, 1]], [["w", 1, 1]]),
+}
+
+
+@pytest.mark.parametrize("anomaly", REGISTERS)
+def test_registers_show_the_anomaly(anomaly: str) -> None:
+    results = check_rw_register(REGISTERS[anomaly])
+    assert results["valid?"] is False
+    assert anomaly in results["anomaly-types"]
+
+
+LISTS = {
+    "G0": concurrent(
+        ok(["append", 1, 1], ["append", 2, 2]),
+        ok(["append", 1, 2], ["append", 2, 1]),
+        ok(["r", 1, [1, 2]], ["r", 2, [1, 2]]),
+    ),
+    "G1a": concurrent(("fail", [["append", 1, 1]]), ok(["r", 1, [1]])),
+    "G1b": concurrent(ok(["append", 1, 1], ["append", 1, 2]), ok(["r", 1, [1]])),
+    "G1c": concurrent(ok(["append", 1, 1], ["r", 2, [1]]), ok(["append", 2, 1], ["r", 1, [1]])),
+    "dirty-update": concurrent(("fail", [["append", 1, 1]]), ok(["append", 1, 2]), ok(["r", 1, [1, 2]])),
+    "internal": concurrent(ok(["append", 1, 1], ["r", 1, []])),
+    "future-read": concurrent(ok(["r", 1, [1]], ["append", 1, 1])),
+    "incompatible-order": concurrent(
+        ok(["append", 1, 1]), ok(["append", 1, 2]), ok(["r", 1, [1, 2]]), ok(["r", 1, [2, 1]])
+    ),
+    "duplicate-elements": concurrent(ok(["append", 1, 1]), ok(["r", 1, [1, 1]])),
+    "lost-update": concurrent(ok(["r", 1, None], ["append", 1, 1]), ok(["r", 1, []], ["append", 1, 2])),
+    "G-single": concurrent(ok(["append", 1, 1], ["append", 2, 1]), ok(["r", 1, []], ["r", 2, [1]]), ok(["r", 1, [1]])),
+    "G2": concurrent(
+        ok(["r", 1, []], ["append", 2, 1]), ok(["r", 2, []], ["append", 1, 1]), ok(["r", 1, [1]], ["r", 2, [1]])
+    ),
+    "G-nonadjacent": concurrent(
+        ok(["append", 1, 1]),
+        ok(["r", 1, [1]], ["r", 2, []]),
+        ok(["append", 2, 1]),
+        ok(["r", 2, [1]], ["r", 1, []]),
+    ),
+    "G-single-realtime": serial([["append", 1, 1]], [["r", 1, []]], [["r", 1, [1]]]),
+}
+
+
+@pytest.mark.parametrize("anomaly", LISTS)
+def test_lists_show_the_anomaly(anomaly: str) -> None:
+    results = check_list_append(LISTS[anomaly])
+    assert results["valid?"] is False
+    assert anomaly in results["anomaly-types"]
+
+
+@pytest.mark.parametrize(
+    ("anomaly", "allowing", "forbidding"),
+    [
+        ("G1a", "read-uncommitted", "read-committed"),
+        ("G1b", "read-uncommitted", "read-committed"),
+        ("G1c", "read-uncommitted", "read-committed"),
+        ("internal", "read-committed", "read-atomic"),
+        ("lost-update", "read-committed", "snapshot-isolation"),
+        ("G-single", "read-committed", "consistent-view"),
+        ("G2", "snapshot-isolation", "serializable"),
+        ("G-single-realtime", "serializable", "strict-serializable"),
+    ],
+)
+def test_models_differ_by_the_anomaly(anomaly: str, allowing: str, forbidding: str) -> None:
+    assert check_list_append(LISTS[anomaly], (allowing,))["valid?"] is True
+    assert check_list_append(LISTS[anomaly], (forbidding,))["valid?"] is False
+
+
+def test_a_cycle_of_blind_writes_is_invisible_in_registers() -> None:
+    writes = concurrent(ok(["w", 1, 1], ["w", 2, 2]), ok(["w", 1, 2], ["w", 2, 1]))
+    assert check_rw_register(writes, ("read-uncommitted",))["valid?"] is True
+
+
+def test_the_cycle_is_told_step_by_step() -> None:
+    (case,) = check_list_append(LISTS["G1c"], ("read-committed",))["anomalies"]["G1c"]
+    assert case["cycle"] == "T0 -wr-> T1 -wr-> T0"
+    assert case["steps"][0] == "T0 appended 1 to 1, which T1 read"
+
+
+def test_each_process_must_see_its_own_past() -> None:
+    rows: list[Row] = []
+    for ops in ([["append", 1, 1]], [["r", 1, []]]):
+        rows += [("invoke", 0, "txn", ops), ("ok", 0, "txn", ops)]
+    rows += [("invoke", 1, "txn", [["r", 1, [1]]]), ("ok", 1, "txn", [["r", 1, [1]]])]
+    found = check_list_append(History.from_rows(rows), ("strong-session-serializable",))
+    assert found["anomaly-types"] == ["G-single-process"]
+
+
+def test_what_is_unknown_may_have_been_written() -> None:
+    unknown = concurrent(("info", [["append", 1, 1]]), ok(["r", 1, [1]]))
+    assert check_list_append(unknown)["valid?"] is True
+
+
+def test_a_serial_history_is_all_models() -> None:
+    good = serial([["append", 1, 1]], [["r", 1, [1]], ["append", 1, 2], ["r", 1, [1, 2]]], [["r", 1, [1, 2]]])
+    assert check_list_append(good)["not"] == []
+    registers = serial([["w", 1, 1]], [["r", 1, 1], ["w", 1, 2], ["r", 1, 2]], [["r", 1, 2]])
+    assert check_rw_register(registers)["not"] == []
+
+
+def test_models_are_known_by_several_names_and_read_with_or_without_spaces() -> None:
+    assert canonical_model("PL-2") == "read-committed"
+    assert parse_models("read-committed,PL-SI , serializable") == ("read-committed", "PL-SI", "serializable")
+    with pytest.raises(ConfigError, match="strict-serializable, not 'quick'"):
+        parse_models("quick")
+    assert [canonical_model(model) for model in MODELS] == list(MODELS)

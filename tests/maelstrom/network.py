@@ -50,6 +50,7 @@ class Network:
         kinds: the types of the messages between nodes, in order.
         cut: pairs (from, to) between which nothing arrives.
         loss: the probability that a message between nodes is lost.
+        is_over: whether no more partitions shall come.
         latency_s: how long a message between nodes takes, and one to or from a service.
         values: the contents of the key-value stores, by service and key.
     """
@@ -62,6 +63,7 @@ class Network:
         self.kinds: list[str] = []
         self.cut: set[tuple[str, str]] = set()
         self.loss = 0.0
+        self.is_over = False
         self.latency_s = latency_s
         self.values: dict[str, dict[str, Any]] = {"lin-kv": {}, "seq-kv": {}, "lww-kv": {}}
         self.nodes: dict[str, MaelstromNode] = {}
@@ -109,6 +111,10 @@ class Network:
         """Let only nodes of one side reach each other; without sides, heal."""
         groups = [set(side) for side in sides]
         self.cut = {(a, b) for one in groups for other in groups if one is not other for a in one for b in other}
+
+    def heal(self) -> None:
+        """Have no partitions from now on."""
+        self.cut, self.is_over = set(), True
 
     async def call(self, name: str, body: dict[str, Any], client: str = "c1") -> dict[str, Any]:
         """Have a client send a request; return the reply's body.

@@ -181,6 +181,10 @@ class Node:
         """Return an async iterator over what happens from now on: instances of `Event`."""
         return self._bus.watch()
 
+    def listen(self, listener: Callable[[Event], None]) -> None:
+        """Have ``listener(event)`` called with each event, at once; it must neither wait nor raise."""
+        self._bus.listen(listener)
+
     def members(self) -> list[Member]:
         """Return the members of its cluster that it sees, itself included, in the order of SIDs.
 
@@ -342,6 +346,8 @@ async def open_node(
     failure: Exception | None = None
     try:
         node = Node(config, router, endpoint, bus, fabric, random or random_module.Random())
+        if fabric is not None:
+            fabric.on_open(node)
         async with trio.open_nursery() as nursery:
             try:
                 await node._begin()  # noqa: SLF001  its own module

@@ -166,7 +166,7 @@ class Cluster:
         await trio.sleep_forever()
 
     def _take_datagram(self, data: bytes) -> None:
-        self.plane.take_packet(data, is_reliable=False)
+        (self._parts or self._all())[2].take_packet(data, is_reliable=False)
 
     async def join_at_start(self, nursery: trio.Nursery) -> None:
         """Join the configured cluster; when that takes long, go on trying in `nursery`."""

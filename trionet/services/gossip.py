@@ -78,6 +78,7 @@ class Gossip:
     Attributes:
         tasks_of_node: this node's periodic tasks.
         failed: how many rumors' calls have failed here.
+        on_rumor: told of each rumor that comes, if set.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Gossip:
     ) -> None:
         self.tasks_of_node: PeriodicTasks = PeriodicTasks(random, publish)
         self.failed: int = 0
+        self.on_rumor: Callable[[Delivered], None] | None = None
         self._router = router
         self._groups = groups
         self._comm = comm
@@ -234,6 +236,8 @@ class Gossip:
 
     def deliver(self, rumor: Delivered) -> None:
         """Carry out a rumor that has come."""
+        if self.on_rumor is not None:
+            self.on_rumor(rumor)
         if self._nursery is not None:
             self._nursery.start_soon(self._carry_out, rumor, name=f"rumor {rumor.id.hex()}")
 

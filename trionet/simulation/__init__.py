@@ -1,1 +1,52 @@
 """Virtual networks: whole clusters in one process, with faults, replayable from a seed."""
+
+from __future__ import annotations
+
+from .cluster import Simulation, open_cluster
+from .faults import (
+    AnyFault,
+    Crash,
+    Degrade,
+    Fault,
+    Isolate,
+    Leave,
+    OneWay,
+    Partition,
+    Pause,
+    Ring,
+    Skew,
+    Slow,
+    decode_schedule,
+    encode_schedule,
+)
+from .rules import Network, networks
+from .running import deterministic, run
+from .scenarios import SCENARIOS
+from .trace import Trace, TraceEvent, first_difference
+
+__all__ = [
+    "SCENARIOS",
+    "AnyFault",
+    "Crash",
+    "Degrade",
+    "Fault",
+    "Isolate",
+    "Leave",
+    "Network",
+    "OneWay",
+    "Partition",
+    "Pause",
+    "Ring",
+    "Simulation",
+    "Skew",
+    "Slow",
+    "Trace",
+    "TraceEvent",
+    "decode_schedule",
+    "deterministic",
+    "encode_schedule",
+    "first_difference",
+    "networks",
+    "open_cluster",
+    "run",
+]

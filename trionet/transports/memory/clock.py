@@ -8,8 +8,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import trio
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -23,6 +21,7 @@ class NodeClock:
 
     def __init__(self, endpoint: MemoryEndpoint) -> None:
         self._endpoint = endpoint
+        self._time = endpoint.fabric.pump.time
         self._own = 0.0
         self._at = 0.0
         self._rate = 1.0
@@ -33,7 +32,7 @@ class NodeClock:
 
     def now(self) -> float:
         """Return the node's time, in seconds."""
-        now = trio.current_time()
+        now = self._time()
         return now if self._is_true else self._own + (now - self._at) * self._rate
 
     def change(self, *, forward_s: float = 0.0, rate: float = 1.0) -> None:
@@ -44,7 +43,7 @@ class NodeClock:
         """
         if forward_s < 0 or not rate > 0:
             raise ValueError("a clock does not go back")
-        self._own, self._at = self.now() + forward_s, trio.current_time()
+        self._own, self._at = self.now() + forward_s, self._time()
         self._rate = rate
         self._is_true = False
         if self._action is not None:

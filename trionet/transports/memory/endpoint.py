@@ -44,10 +44,10 @@ _WINDOW_MESSAGES: Final = 2
 class _Dialing:
     """An attempt to make a link, for all who wait for it."""
 
-    def __init__(self, number: int, lane: Lane) -> None:
+    def __init__(self, number: int, lane: Lane, begun_at: float) -> None:
         self.number = number
         self.lane = lane
-        self.begun_at = trio.current_time()
+        self.begun_at = begun_at
         self.done = trio.Event()
         self.failure: str | None = None
 
@@ -95,7 +95,7 @@ class MemoryEndpoint:
         self.transport: MemoryTransport = MemoryTransport(self, config.max_message_bytes)
         self.datagrams: QueuedDatagrams | None = None
         if config.datagrams:
-            self.datagrams = fabric.datagrams[address] = QueuedDatagrams(self._send_datagram)
+            self.datagrams = QueuedDatagrams(self._send_datagram)
         self._connect_timeout_s = config.connect_timeout_s
         self._nursery: trio.Nursery | None = None
         self._links: dict[int, MemoryLink] = {}
@@ -130,8 +130,6 @@ class MemoryEndpoint:
         fabric = self.fabric
         if fabric.endpoints.get(self.address) is self:
             del fabric.endpoints[self.address]
-        if self.datagrams is not None and fabric.datagrams.get(self.address) is self.datagrams:
-            del fabric.datagrams[self.address]
         for link in list(self._links.values()):
             if is_silent:
                 link.end(reason)
@@ -180,11 +178,11 @@ class MemoryEndpoint:
         self._judge_promptness()
 
     def _judge_promptness(self) -> None:
-        self.is_prompt = self.held is None and self.lag is None and self._free_at <= trio.current_time()
+        self.is_prompt = self.held is None and self.lag is None and self._free_at <= self.fabric.pump.time()
 
     def admit(self, action: Callable[..., None], *args: Any) -> None:
         """Do what has become due for this node: now, or when it gets to it."""
-        now = trio.current_time()
+        now = self.fabric.pump.time()
         if self.is_down:
             return
         if self.held is not None:
@@ -223,10 +221,11 @@ class MemoryEndpoint:
             return
         observer = self.fabric.observer
         if observer is not None:
-            observer.delivered(message, trio.current_time())
+            observer.delivered(message, self.fabric.pump.time())
         kind = message.kind
         if kind == "datagram":
-            self.fabric.carry(self.address, message.data)
+            if self.datagrams is not None:
+                self.datagrams.put(message.data)
         elif kind == "connect":
             self._take_connect(message)
         elif kind == "accept":
@@ -263,7 +262,7 @@ class MemoryEndpoint:
         hello = decode_frame(message.data)
         assert isinstance(hello, Hello)
         link = MemoryLink(self, message.link, peer, hello, dialing.lane, is_initiator=True)
-        link.round_trip.add(trio.current_time() - dialing.begun_at)
+        link.round_trip.add(self.fabric.pump.time() - dialing.begun_at)
         self._keep(link)
         dialing.done.set()
 
@@ -302,10 +301,11 @@ class MemoryEndpoint:
             if self._is_closed or self._nursery is None:
                 raise NodeUnreachable("this node has stopped")
             number = self.fabric.new_link()
-            dialing = self._dialing[node] = _Dialing(number, Lane(self.fabric, self, node, number))
+            now = self.fabric.pump.time()
+            dialing = self._dialing[node] = _Dialing(number, Lane(self.fabric, self, node, number), now)
             dialing.lane.send("connect", encode_frame(self.hello))
             text = f"no connection to {node} within {self._connect_timeout_s:g} s"
-            self.call_at(trio.current_time() + self._connect_timeout_s, self._fail, node, number, text)
+            self.call_at(now + self._connect_timeout_s, self._fail, node, number, text)
         await dialing.done.wait()
         if dialing.failure is not None:
             raise NodeUnreachable(dialing.failure)

@@ -10,9 +10,7 @@ from __future__ import annotations
 import itertools
 from contextlib import contextmanager
 from random import Random
-from typing import TYPE_CHECKING, Protocol
-
-import trio
+from typing import TYPE_CHECKING, Any, Protocol
 
 from trionet.errors import AddressInUse
 from trionet.identity import NodeAddress
@@ -66,19 +64,19 @@ class MemoryFabric:
 
     Attributes:
         endpoints: the nodes that can be reached, by address.
-        datagrams: who takes datagrams, by address.
         dark: hosts without power: what is sent to these addresses is lost, where else it would be refused.
         rules: what may happen to a message; the first one is asked first.
         observer: is told what goes on.
+        on_open: told of each node that is opened on it, before the node does anything.
         pump: calls what is to be called at a time.
     """
 
     def __init__(self, *, seed: object = 0, observer: Observer | None = None) -> None:
         self.endpoints: dict[NodeAddress, MemoryEndpoint] = {}
-        self.datagrams: dict[NodeAddress, QueuedDatagrams] = {}
         self.dark: set[NodeAddress] = set()
         self.rules: list[Rule] = []
         self.observer = observer
+        self.on_open: Callable[[Any], None] = _ignore
         self.pump: Pump = Pump()
         self._seed = seed
         self._free_ports = itertools.count(1)
@@ -128,6 +126,17 @@ class MemoryFabric:
         if is_silent:
             self.dark.add(address)
 
+    @property
+    def datagrams(self) -> dict[NodeAddress, QueuedDatagrams]:
+        """Who takes datagrams, by address."""
+        return {node: one.datagrams for node, one in self.endpoints.items() if one.datagrams is not None}
+
+    def carry(self, to: NodeAddress, data: bytes) -> None:
+        """Take a datagram that comes from nowhere to whoever is there, at once."""
+        endpoint = self.endpoints.get(to)
+        if endpoint is not None and endpoint.datagrams is not None:
+            endpoint.datagrams.put(data)
+
     # ---- for endpoints
 
     def random_for(self, source: NodeAddress, target: NodeAddress) -> Random:
@@ -176,7 +185,7 @@ class MemoryFabric:
         if source.held is not None:
             source.held.append((self.send_datagram, (source, target, data)))
             return
-        now = trio.current_time()
+        now = self.pump.time()
         message = self.new_message(source.address, target, "datagram", data, now, 0)
         verdict = self.judge(message, source)
         if verdict == DROP:
@@ -192,7 +201,7 @@ class MemoryFabric:
         """Send an answer to a message that nobody takes; it may get lost."""
         if message.kind in _NO_ANSWER:
             return
-        now = trio.current_time()
+        now = self.pump.time()
         answer = self.new_message(message.target, message.source, kind, b"", now, message.link)
         delay_s = 0.0
         random = self.random_for(message.target, message.source)
@@ -216,18 +225,12 @@ class MemoryFabric:
                 endpoint.admit(endpoint.take, message)
         elif message.link:
             if message.target in self.dark:
-                self.note_drop(message, trio.current_time())
+                self.note_drop(message, self.pump.time())
             else:
                 self.answer(message, "refuse" if message.kind == "connect" else "reset")
         else:
-            self.carry(message.target, message.data)
-
-    def carry(self, to: NodeAddress, data: bytes) -> None:
-        """Take a datagram to whoever is there."""
-        datagrams = self.datagrams.get(to)
-        if datagrams is not None:
-            datagrams.put(data)
+            self.note_drop(message, self.pump.time())
 
 
-def _ignore(_: OrphanedCall) -> None:
+def _ignore(_: Any) -> None:
     pass

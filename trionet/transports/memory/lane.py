@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-import trio
-
 from .rules import DROP, Message
 
 if TYPE_CHECKING:
@@ -58,7 +56,7 @@ class Lane:
         if source.held is not None:
             source.held.append((self.send, (kind, data)))
             return
-        now = trio.current_time()
+        now = self._fabric.pump.time()
         message = self._fabric.new_message(source.address, self._target, kind, data, now, self._link)
         if self._waiting or not self._try(message, now):
             self._waiting.append(message)
@@ -80,7 +78,7 @@ class Lane:
         return True
 
     def _try_again(self) -> None:
-        now = trio.current_time()
+        now = self._fabric.pump.time()
         while self._waiting and self._try(self._waiting[0], now):
             self._waiting.popleft()
         if not self._waiting:

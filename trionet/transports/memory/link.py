@@ -138,7 +138,7 @@ class MemoryLink:
         self.number = number
         self.peer = peer
         self.is_initiator = is_initiator
-        self.opened_at: float = trio.current_time()
+        self.opened_at: float = endpoint.fabric.pump.time()
         self.round_trip: RoundTrip = RoundTrip()
         self._endpoint = endpoint
         self._lane = lane
@@ -196,13 +196,13 @@ class MemoryLink:
         """Ping the peer from now on, as long as there are calls on it."""
         if not self._is_ticking:
             self._is_ticking = True
-            self._endpoint.call_at(trio.current_time() + _TICK_S, self._tick)
+            self._endpoint.call_at(self._endpoint.fabric.pump.time() + _TICK_S, self._tick)
 
     def _tick(self) -> None:
         self._is_ticking = False
         if self._is_ended or not (self.calls or self._pings):
             return
-        now = trio.current_time()
+        now = self._endpoint.fabric.pump.time()
         if self._pings and now - self._heard_at > _SILENCE_S:
             self.reset(f"there was no sign of life for {_SILENCE_S:.0f} s")
             return
@@ -215,7 +215,7 @@ class MemoryLink:
         """A frame came."""
         if self._is_ended:
             return
-        self._heard_at = trio.current_time()
+        self._heard_at = self._endpoint.fabric.pump.time()
         try:
             self._act(decode_frame(data), len(data))
         except FrameError as exc:
@@ -239,7 +239,7 @@ class MemoryLink:
             case Pong():
                 sent_at = self._pings.pop(frame.token, None)
                 if sent_at is not None:
-                    self.round_trip.add(trio.current_time() - sent_at)
+                    self.round_trip.add(self._endpoint.fabric.pump.time() - sent_at)
             case Bye():
                 self._bye_received = True
                 self.retire("so be it")

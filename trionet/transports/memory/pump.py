@@ -36,6 +36,12 @@ class Pump:
         self._token: trio.lowlevel.TrioToken | None = None
         self._wakes_at = -math.inf
         self._scope = trio.CancelScope()
+        self._now: float | None = None
+
+    def time(self) -> float:
+        """Return the time on Trio's clock. While events are taken in virtual time, that is known without asking it."""
+        now = self._now
+        return trio.current_time() if now is None else now
 
     def at(self, when: float, action: Callable[..., None], *args: Any) -> None:
         """Have ``action(*args)`` called at `when`, on Trio's clock; it must neither wait nor raise."""
@@ -104,18 +110,20 @@ class Pump:
     async def _run_virtually(self, clock: MockClock) -> None:
         while True:
             await trio.testing.wait_all_tasks_blocked()
-            while self._heap and not self._advance(clock):
-                pass
+            try:
+                self._advance(clock)
+            finally:
+                self._now = None
             if not self._heap:
                 await self._park()
 
-    def _advance(self, clock: MockClock) -> bool:
-        """Take events until somebody can run; True when that is so."""
+    def _advance(self, clock: MockClock) -> None:
+        """Take events until somebody can run, or there are no more."""
         heap, pop = self._heap, heapq.heappop
         runner = trio._core._run.GLOBAL_RUN_CONTEXT.runner  # noqa: SLF001  nothing public is as fast
         runnable, next_deadline, current_time = runner.runq, runner.deadlines.next_deadline, clock.current_time
-        now = current_time()
-        while heap:
+        self._now = now = current_time()
+        while heap and not runnable:
             when = heap[0][0]
             if when > now:
                 deadline = next_deadline()
@@ -123,10 +131,8 @@ class Pump:
                 while now < target:  # a sum may be less than exact; the second one is exact
                     clock.jump(target - now)
                     now = current_time()
+                self._now = now
                 if deadline <= now:
-                    return True  # the sleepers first: they have slept longer than the event is old
+                    return  # the sleepers first
             _, _, action, args = pop(heap)
             action(*args)
-            if runnable:
-                return True
-        return False

@@ -1,0 +1,174 @@
+"""What may go wrong on a network, each thing one rule; put together as one likes.
+
+Rules are asked in order, and the first verdict wins; see `trionet.transports.memory.rules`. Invariant: a rule uses
+no random numbers but those of the link that it is given, so that links don't disturb each other.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from trionet.transports.memory.rules import DROP, PASS
+
+from .latencies import constant, exponential, heavy_tail, uniform
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable
+    from random import Random
+
+    from trionet.identity import NodeAddress
+    from trionet.transports.memory.rules import Message, Rule, Verdict
+
+    from .latencies import Latency
+
+__all__ = [
+    "Network",
+    "cut",
+    "delay",
+    "duplicate",
+    "lose",
+    "networks",
+    "only",
+    "partition",
+    "reorder",
+    "throttle",
+]
+
+
+def delay(latency: Latency) -> Rule:
+    """Deliver each message after a time that `latency` gives."""
+    return lambda _, random: latency(random)
+
+
+def lose(chance: float) -> Rule:
+    """Drop each message with this chance, from 0 to 1. On a connection it is sent again, as by TCP."""
+
+    def judge(_: Message, random: Random) -> Verdict:
+        return DROP if random.random() < chance else PASS
+
+    return judge
+
+
+def duplicate(chance: float) -> Rule:
+    """Deliver a datagram twice with this chance; the other one takes its own time."""
+
+    def judge(message: Message, random: Random) -> Verdict:
+        if message.kind == "datagram" and random.random() < chance:
+            message.copies += 1
+        return PASS
+
+    return judge
+
+
+def reorder(chance: float, by_s: float) -> Rule:
+    """Have a datagram take up to `by_s` seconds longer with this chance, so that later ones overtake it."""
+
+    def judge(message: Message, random: Random) -> Verdict:
+        if message.kind == "datagram" and random.random() < chance:
+            message.delay_s += by_s * random.random()
+        return PASS
+
+    return judge
+
+
+def throttle(bytes_per_s: float) -> Rule:
+    """Let so many bytes a second pass on the way from one node to another; what is too much waits."""
+    free_at: dict[tuple[NodeAddress, NodeAddress], float] = {}
+
+    def judge(message: Message, _: Random) -> Verdict:
+        link = message.source, message.target
+        begin = max(free_at.get(link, message.sent_at), message.sent_at)
+        free_at[link] = end = begin + len(message.data) / bytes_per_s
+        message.delay_s += end - message.sent_at
+        return PASS
+
+    return judge
+
+
+def cut(sources: Iterable[NodeAddress], targets: Iterable[NodeAddress]) -> Rule:
+    """Drop what goes from any of `sources` to any of `targets`; not what goes the other way."""
+    from_these, to_these = frozenset(sources), frozenset(targets)
+
+    def judge(message: Message, _: Random) -> Verdict:
+        return DROP if message.source in from_these and message.target in to_these else PASS
+
+    return judge
+
+
+def partition(*sides: Iterable[NodeAddress]) -> Rule:
+    """Drop what goes from one of `sides` to another; a node that is on no side reaches all."""
+    side_of = {node: number for number, side in enumerate(sides) for node in side}
+
+    def judge(message: Message, _: Random) -> Verdict:
+        one, other = side_of.get(message.source), side_of.get(message.target)
+        return DROP if one is not None and other is not None and one != other else PASS
+
+    return judge
+
+
+def only(rule: Rule, applies: Callable[[Message], bool] | None = None, *, kinds: Collection[str] = ()) -> Rule:
+    """Ask `rule` only about the messages to which it `applies`, or those of these `kinds`."""
+
+    def judge(message: Message, random: Random) -> Verdict:
+        if (kinds and message.kind not in kinds) or (applies is not None and not applies(message)):
+            return PASS
+        return rule(message, random)
+
+    return judge
+
+
+class Network(msgspec.Struct, frozen=True, kw_only=True):
+    """A network as it always is, as data.
+
+    Attributes:
+        latency: ``constant``, ``uniform``, ``exponential`` or ``heavy_tail``.
+        latency_s: the constant; the most; the mean of what comes on top of `least_s`; the median.
+        least_s: the least latency, for ``uniform`` and ``exponential``.
+        loss, duplicates, reordered: chances, from 0 to 1.
+        reordered_by_s: how much later some datagrams arrive.
+        bytes_per_s: what passes from one node to another; None without limit.
+    """
+
+    latency: Literal["constant", "uniform", "exponential", "heavy_tail"] = "exponential"
+    latency_s: float = 0.0004
+    least_s: float = 0.0001
+    loss: float = 0.0
+    duplicates: float = 0.0
+    reordered: float = 0.0
+    reordered_by_s: float = 0.05
+    bytes_per_s: float | None = None
+
+    def rules(self) -> list[Rule]:
+        """Return the rules that make it so."""
+        found: list[Rule] = []
+        if self.loss:
+            found.append(lose(self.loss))
+        if self.duplicates:
+            found.append(duplicate(self.duplicates))
+        if self.reordered:
+            found.append(reorder(self.reordered, self.reordered_by_s))
+        if self.bytes_per_s is not None:
+            found.append(throttle(self.bytes_per_s))
+        return [*found, delay(self._latency())]
+
+    def _latency(self) -> Latency:
+        match self.latency:
+            case "constant":
+                return constant(self.latency_s)
+            case "uniform":
+                return uniform(self.least_s, self.latency_s)
+            case "exponential":
+                return exponential(self.latency_s, self.least_s)
+            case "heavy_tail":
+                return heavy_tail(self.latency_s)
+
+
+networks: dict[str, Network] = {
+    "perfect": Network(latency="constant", latency_s=0.0),
+    "lan": Network(),
+    "wan": Network(latency_s=0.02, least_s=0.04, loss=0.002, bytes_per_s=10e6),
+    "bad": Network(latency="heavy_tail", latency_s=0.02, loss=0.1, duplicates=0.05, reordered=0.1, reordered_by_s=0.5),
+}
+"""Networks by name."""

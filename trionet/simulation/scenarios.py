@@ -1,0 +1,113 @@
+"""Named ways for a cluster to have a bad day: each one a function that gives a schedule of faults.
+
+All of them take the number of nodes, how many seconds the bad day lasts, and random numbers; the same ones give the
+same schedule. After `duration_s` all faults are over.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from .faults import Crash, Degrade, Isolate, Leave, OneWay, Partition, Pause, Ring, Skew, Slow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from random import Random
+
+    from .faults import AnyFault
+
+    Scenario = Callable[[int, float, Random], list[AnyFault]]
+
+__all__ = ["SCENARIOS", "anything", "churn", "flapping_link", "rolling_restart", "slow_tenth", "split_brain"]
+
+
+def split_brain(n: int, duration_s: float, random: Random) -> list[AnyFault]:
+    """Two halves that don't reach each other, from a tenth of the time on for eight tenths."""
+    nodes = random.sample(range(n), n)
+    sides = [sorted(nodes[: n // 2]), sorted(nodes[n // 2 :])]
+    return [Partition(at_s=0.1 * duration_s, duration_s=0.8 * duration_s, sides=sides)]
+
+
+def flapping_link(n: int, duration_s: float, random: Random) -> list[AnyFault]:
+    """One way from one node to another that fails and recovers, again and again."""
+    if n <= 1:
+        return []
+    source, target = random.sample(range(n), 2)
+    faults: list[AnyFault] = []
+    at_s = 0.0
+    while (at_s := at_s + random.uniform(0.5, 3.0)) < 0.9 * duration_s:
+        down_s = min(random.uniform(0.5, 5.0), duration_s - at_s)
+        faults.append(OneWay(at_s=at_s, duration_s=down_s, sources=[source], targets=[target]))
+        at_s += down_s
+    return faults
+
+
+def rolling_restart(n: int, duration_s: float, random: Random) -> list[AnyFault]:
+    """One node after the other stops as it should, and starts again."""
+    step_s = duration_s / max(1, n)
+    order = random.sample(range(n), n)
+    return [Leave(at_s=place * step_s, duration_s=0.5 * step_s, node=node) for place, node in enumerate(order)]
+
+
+def slow_tenth(n: int, duration_s: float, random: Random) -> list[AnyFault]:
+    """A tenth of the nodes, one at least, gets to everything late."""
+    nodes = sorted(random.sample(range(n), min(n, max(1, n // 10))))
+    return [Slow(at_s=0.0, duration_s=duration_s, node=node, lag_s=random.uniform(0.05, 0.5)) for node in nodes]
+
+
+def churn(n: int, duration_s: float, random: Random) -> list[AnyFault]:
+    """Nodes crash and leave all the time, and come back; at most a third is away at one time."""
+    faults: list[AnyFault] = []
+    back_at = [0.0] * n
+    at_s = 0.0
+    while (at_s := at_s + random.expovariate(max(1, n) / 20)) < 0.9 * duration_s:
+        node = random.randrange(n)
+        if back_at[node] > at_s or sum(back > at_s for back in back_at) >= max(1, n // 3):
+            continue
+        away_s = min(random.uniform(1.0, 20.0), duration_s - at_s)
+        back_at[node] = at_s + away_s + 1.0
+        kind: type[Crash] | type[Leave] = Crash if random.random() < 2 / 3 else Leave
+        faults.append(kind(at_s=at_s, duration_s=away_s, node=node))
+    return faults
+
+
+def anything(n: int, duration_s: float, random: Random) -> list[AnyFault]:
+    """Faults of all kinds, some ten at random times, each for a while."""
+    faults = [_any_fault(n, duration_s, random, kind) for kind in range(_KINDS)]
+    return sorted(faults, key=lambda fault: fault.at_s)
+
+
+_KINDS: Final = 11
+
+
+def _any_fault(n: int, duration_s: float, random: Random, kind: int) -> AnyFault:
+    at_s = random.uniform(0.0, 0.7 * duration_s)
+    for_s = random.uniform(0.05, 0.3) * duration_s
+    node = random.randrange(n)
+    some = sorted(random.sample(range(n), max(1, n // 2)))
+    rest = [index for index in range(n) if index not in some]
+    kinds: list[Callable[[], AnyFault]] = [
+        lambda: Partition(at_s=at_s, duration_s=for_s, sides=[some, rest]),
+        lambda: OneWay(at_s=at_s, duration_s=for_s, sources=some, targets=rest),
+        lambda: Ring(at_s=at_s, duration_s=for_s),
+        lambda: Isolate(at_s=at_s, duration_s=for_s, node=node),
+        lambda: Degrade(at_s=at_s, duration_s=for_s, loss=0.3, duplicates=0.2, reordered=0.3),
+        lambda: Degrade(at_s=at_s, duration_s=for_s, nodes=some, latency_s=0.2, bytes_per_s=20_000.0),
+        lambda: Pause(at_s=at_s, duration_s=for_s, node=node),
+        lambda: Slow(at_s=at_s, duration_s=for_s, node=node, lag_s=0.1),
+        lambda: Skew(at_s=at_s, duration_s=for_s, node=node, forward_s=random.uniform(0, 10), rate=1.1),
+        lambda: Crash(at_s=at_s, duration_s=for_s, node=node, is_silent=random.random() < 1 / 2),
+        lambda: Leave(at_s=at_s, duration_s=for_s, node=node),
+    ]
+    return kinds[kind]()
+
+
+SCENARIOS: Final[dict[str, Scenario]] = {
+    "anything": anything,
+    "churn": churn,
+    "flapping_link": flapping_link,
+    "rolling_restart": rolling_restart,
+    "slow_tenth": slow_tenth,
+    "split_brain": split_brain,
+}
+"""Scenarios by name."""

@@ -1,0 +1,204 @@
+"""What happened in a simulation: a list of events, in order, that can be kept, compared and asked.
+
+Invariant: what is in a trace follows from the seed, the program and its inputs alone; `Trace.hash` is equal for equal
+runs, on every machine and in every process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from trionet.errors import TrionetError
+    from trionet.identity import NodeAddress
+    from trionet.transports.base import Request
+    from trionet.transports.memory.rules import Message
+
+__all__ = ["Kind", "Trace", "TraceEvent", "first_difference"]
+
+Kind = Literal["send", "deliver", "drop", "call", "answer", "cancel", "state", "rumor", "fault", "note"]
+_DIGITS: Final = 9
+_AT_ONCE: Final = 4096
+
+
+class TraceEvent(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """One thing that happened.
+
+    Attributes:
+        at: when, in seconds since the simulation began.
+        kind: what kind of thing: a message was sent, delivered, dropped; a call was begun, answered, cancelled; a
+            node's view has changed (``state``) or it has got a rumor; a fault began or ended; the user noted something.
+        node: at which node.
+        peer: the other one: where a message goes to or comes from, where a call goes, whose state has changed.
+        what: the message's kind; the method; the change; the fault.
+        number: the message's, the same when it is sent and delivered.
+        size: the message's bytes.
+        detail: the call's id; the name of the error that it ended with; the rumor's id; whatever else there is.
+    """
+
+    at: float
+    kind: Kind
+    node: str
+    peer: str = ""
+    what: str = ""
+    number: int = 0
+    size: int = 0
+    detail: str = ""
+
+
+_encoder: Final = msgspec.json.Encoder()
+_decoder: Final = msgspec.json.Decoder(TraceEvent)
+
+
+class Trace:
+    """The events of one simulation.
+
+    Attributes:
+        events: in the order in which they happened.
+        names: what the nodes are called in it.
+    """
+
+    def __init__(self, began_at: float = 0.0, now: Callable[[], float] = lambda: 0.0) -> None:
+        self.events: list[TraceEvent] = []
+        self.names: dict[NodeAddress, str] = {}
+        self._began_at = began_at
+        self._now = now
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    def __iter__(self) -> Iterator[TraceEvent]:
+        return iter(self.events)
+
+    # ---- keeping and comparing
+
+    def lines(self) -> Iterator[bytes]:
+        """Give the events as lines of JSON, without their ends."""
+        for event in self.events:
+            yield _encoder.encode(msgspec.structs.replace(event, at=round(event.at, _DIGITS)))
+
+    def hash(self) -> str:
+        """Return what is equal for equal traces: the SHA-256, in hex, of the lines."""
+        digest = hashlib.sha256()
+        for line in self.lines():
+            digest.update(line + b"\n")
+        return digest.hexdigest()
+
+    def save(self, path: Path | str) -> None:
+        """Write the events to a file of JSON lines."""
+        with Path(path).open("wb") as file:
+            file.writelines(line + b"\n" for line in self.lines())
+
+    @classmethod
+    def load(cls, path: Path | str) -> Trace:
+        """Return what `save` has written."""
+        trace = cls()
+        with Path(path).open("rb") as file:
+            trace.events.extend(map(_decoder.decode, file))
+        return trace
+
+    # ---- asking
+
+    def select(
+        self,
+        kind: Kind | None = None,
+        *,
+        node: str | None = None,
+        peer: str | None = None,
+        what: str | None = None,
+        detail: str | None = None,
+        since: float = 0.0,
+        until: float = float("inf"),
+    ) -> list[TraceEvent]:
+        """Return the events for which all that is given holds, in order."""
+        return [
+            event
+            for event in self.events
+            if (kind is None or event.kind == kind)
+            and (node is None or event.node == node)
+            and (peer is None or event.peer == peer)
+            and (what is None or event.what == what)
+            and (detail is None or event.detail == detail)
+            and since <= event.at < until
+        ]
+
+    # ---- being told
+
+    def name(self, node: NodeAddress) -> str:
+        """Return what a node is called here."""
+        return self.names.get(node) or str(node)
+
+    def add(self, kind: Kind, node: str, peer: str = "", what: str = "", detail: str = "") -> None:
+        """Add an event of this moment."""
+        self.events.append(TraceEvent(self._now() - self._began_at, kind, node, peer, what, 0, 0, detail))
+
+    def sent(self, message: Message, at: float) -> None:
+        """A message was sent; see `Observer`."""
+        self._add_message("send", message, at, message.source, message.target)
+
+    def delivered(self, message: Message, at: float) -> None:
+        """A message was delivered."""
+        self._add_message("deliver", message, at, message.target, message.source)
+
+    def dropped(self, message: Message, at: float) -> None:
+        """A message was dropped."""
+        self._add_message("drop", message, at, message.source, message.target)
+
+    def _add_message(self, kind: Kind, message: Message, at: float, node: NodeAddress, peer: NodeAddress) -> None:
+        names = self.names
+        self.events.append(
+            TraceEvent(
+                at - self._began_at,
+                kind,
+                names.get(node) or str(node),
+                names.get(peer) or str(peer),
+                message.kind,
+                message.number,
+                len(message.data),
+            )
+        )
+
+    def called(self, source: NodeAddress, target: NodeAddress, request: Request, at: float) -> None:  # noqa: ARG002
+        """A call was begun."""
+        self.add("call", self.name(source), self.name(target), _method(request), request.id)
+
+    def answered(
+        self,
+        source: NodeAddress,
+        target: NodeAddress,
+        request: Request,
+        error: TrionetError | None,
+        at: float,  # noqa: ARG002
+    ) -> None:
+        """A call was answered."""
+        detail = request.id if error is None else f"{request.id} {type(error).__name__}"
+        self.add("answer", self.name(source), self.name(target), _method(request), detail)
+
+    def cancelled(self, source: NodeAddress, target: NodeAddress, request: Request, at: float) -> None:  # noqa: ARG002
+        """A call was cancelled."""
+        self.add("cancel", self.name(source), self.name(target), _method(request), request.id)
+
+
+def _method(request: Request) -> str:
+    return f"{request.gid}/{request.service}/{request.method}"
+
+
+def first_difference(one: Trace, other: Trace) -> tuple[int, TraceEvent | None, TraceEvent | None] | None:
+    """Return where two traces part: the number of the event, and what it is in each; None where they are equal."""
+    for index, (line, other_line) in enumerate(zip(one.lines(), other.lines(), strict=False)):
+        if line != other_line:
+            return index, one.events[index], other.events[index]
+    if len(one) == len(other):
+        return None
+    shorter = min(len(one), len(other))
+    return (
+        shorter,
+        one.events[shorter] if len(one) > shorter else None,
+        other.events[shorter] if len(other) > shorter else None,
+    )

@@ -7,7 +7,7 @@ Maelstrom, ``doc/protocol.md``, "Errors".
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import trio
 
@@ -35,7 +35,7 @@ class CustomError(IndefiniteError):
         number: the code.
     """
 
-    fields = ("number",)
+    fields: ClassVar[tuple[str, ...]] = ("number",)
     number: int
 
     def __init__(self, text: str = "", *, number: int = 1000) -> None:

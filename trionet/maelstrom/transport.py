@@ -122,7 +122,7 @@ class MaelstromEndpoint:
     """Fulfils `trionet.transports.base.Endpoint` on a Maelstrom node."""
 
     def __init__(self, node: MaelstromNode, handler: Handler, config: NodeConfig) -> None:
-        self.address = address_of(node.id)
+        self.address: NodeAddress = address_of(node.id)
         self.transport: MaelstromTransport = MaelstromTransport(node, max_message_bytes=config.max_message_bytes)
         self.datagrams: QueuedDatagrams | None = QueuedDatagrams(self._carry) if config.datagrams else None
         self._node = node

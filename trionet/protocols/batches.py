@@ -31,7 +31,7 @@ class Batch:
     __slots__ = ("due", "held", "told")
 
     def __init__(self, due: float) -> None:
-        self.due = due
+        self.due: float = due
         self.held: list[Held] = []
         self.told: list[Held] = []
 

@@ -98,7 +98,7 @@ class Gossip:
             settings: the timing and the bounds; those of a LAN unless told.
         """
         self.me = me
-        self.counts = GossipCounts()
+        self.counts: GossipCounts = GossipCounts()
         self._random = random
         self._settings = settings = GossipSettings() if settings is None else settings
         self._groups: dict[str, Group] = {}

@@ -115,14 +115,14 @@ class Held:
     __slots__ = ("born_at", "gid", "hashed", "hops", "id", "origin", "payload", "received_at")
 
     def __init__(self, gid: str, rumor_id: bytes, origin: str, payload: bytes, born_at: float, now: float) -> None:
-        self.gid = gid
-        self.id = rumor_id
-        self.origin = origin
-        self.payload = payload
-        self.born_at = born_at
-        self.received_at = now
-        self.hashed = hash_of(rumor_id)
-        self.hops = 0
+        self.gid: str = gid
+        self.id: bytes = rumor_id
+        self.origin: str = origin
+        self.payload: bytes = payload
+        self.born_at: float = born_at
+        self.received_at: float = now
+        self.hashed: int = hash_of(rumor_id)
+        self.hops: int = 0
 
     def message(self, now: float) -> Rumor:
         """Return what is to be sent at this time."""

@@ -65,7 +65,7 @@ class Tracked:
     __slots__ = ("_denied", "_sampled", "confirmed", "gid")
 
     def __init__(self, gid: str) -> None:
-        self.gid = gid
+        self.gid: str = gid
         self.confirmed: set[str] = set()
         self._denied: set[str] = set()
         self._sampled: dict[str, None] = {}

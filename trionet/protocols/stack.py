@@ -87,7 +87,7 @@ class Stack:
             is_encoding: False for a simulation that hands on messages as they are.
         """
         self.me = me
-        self.dropped = PacketCounts()
+        self.dropped: PacketCounts = PacketCounts()
         self.events: list[Any] = []
         self._cores = tuple(cores)
         # With one core, asking it is all there is to do; this is called after every packet.

@@ -40,11 +40,11 @@ class Member:
     __slots__ = ("inbox", "is_up", "name", "paused_until", "received", "received_bytes", "skew_s", "stack", "wake_at")
 
     def __init__(self, name: str, stack: Stack, skew_s: float) -> None:
-        self.name = name
-        self.stack = stack
+        self.name: str = name
+        self.stack: Stack = stack
         self.is_up: bool = True
         self.paused_until: float = -math.inf
-        self.skew_s = skew_s
+        self.skew_s: float = skew_s
         self.wake_at: float = math.inf
         self.inbox: list[tuple[str, tuple[Any, ...]]] = []
         self.received: int = 0

@@ -70,7 +70,7 @@ class RunningNode(ABC):
         self.name = name
         self.crash: Crash | None = None
         self.is_deaf: bool = False
-        self.crashed = trio.Event()
+        self.crashed: trio.Event = trio.Event()
         self.stdout: deque[str] = deque(maxlen=_KEPT_LINES)
         self.stderr: deque[str] = deque(maxlen=_KEPT_LINES)
         self._network = network

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 import trio.testing
 
+from trionet.errors import ConfigError
+
 from .client import Clients
 from .cluster import Cluster
 from .errors import SetupFailed, leaves
@@ -119,7 +121,7 @@ def run(
             trio.run(test.run)
     except BaseExceptionGroup as group:
         for leaf in leaves(group):
-            if isinstance(leaf, SetupFailed | KeyboardInterrupt):
+            if isinstance(leaf, SetupFailed | ConfigError | KeyboardInterrupt):
                 raise leaf from None
         raise
     return test.done

@@ -48,13 +48,13 @@ class Message:
     def __init__(
         self, source: NodeAddress, target: NodeAddress, kind: str, data: bytes, sent_at: float, number: int, link: int
     ) -> None:
-        self.source = source
-        self.target = target
-        self.kind = kind
-        self.data = data
-        self.sent_at = sent_at
-        self.number = number
-        self.link = link
+        self.source: NodeAddress = source
+        self.target: NodeAddress = target
+        self.kind: str = kind
+        self.data: bytes = data
+        self.sent_at: float = sent_at
+        self.number: int = number
+        self.link: int = link
         self.delay_s: float = 0.0
         self.copies: int = 0
 

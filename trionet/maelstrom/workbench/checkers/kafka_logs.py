@@ -48,7 +48,7 @@ class Poll:
     __slots__ = ("op", "reads")
 
     def __init__(self, op: Op) -> None:
-        self.op = op
+        self.op: Op = op
         self.reads: dict[str, list[Value]] = {
             key: [identity(message) for _, message in pairs] for key, pairs in polls_of(op).items() if pairs
         }

@@ -6,7 +6,7 @@ offset: Maelstrom's looks for it in the wrong place of the reply, and begins at 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import trio
 
@@ -41,7 +41,7 @@ _ASSIGNED: Final = "offsets"
 class Kafka(Workload):
     """Logs with offsets."""
 
-    idempotent = frozenset(("assign",))
+    idempotent: ClassVar[frozenset[str]] = frozenset(("assign",))
     has_final = True
 
     def __init__(self, options: Options, random: Random) -> None:

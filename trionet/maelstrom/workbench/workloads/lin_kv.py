@@ -7,7 +7,7 @@ Groups of 2n workers have a key at a time: n of them read it, n write it and com
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from trionet.errors import ConfigError
 from trionet.maelstrom.workbench.checkers.linearizable import check_linearizable
@@ -39,7 +39,7 @@ class _Group:
 class LinKv(Workload):
     """Registers with read, write and compare-and-set."""
 
-    idempotent = frozenset(("read",))
+    idempotent: ClassVar[frozenset[str]] = frozenset(("read",))
     is_reusable = True
 
     def __init__(self, options: Options, random: Random) -> None:

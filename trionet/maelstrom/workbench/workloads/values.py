@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from trionet.maelstrom.workbench.checkers.set_full import check_set_full
 from trionet.maelstrom.workbench.checkers.simple import check_counter, check_echo, check_unique_ids
@@ -74,7 +74,7 @@ class _Readable(Workload):
 class Broadcast(_Readable):
     """Nodes tell each other all values that they are told."""
 
-    idempotent = frozenset(("read",))
+    idempotent: ClassVar[frozenset[str]] = frozenset(("read",))
 
     def __init__(self, options: Options, random: Random) -> None:
         super().__init__(options, random)

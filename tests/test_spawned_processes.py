@@ -378,7 +378,8 @@ async def test_a_child_has_no_descriptors_but_its_own(parent: Node, family: Fami
         # A pipe shows the same name at both ends: through it a child of its own is told to stop.
         assert sum(map(len, shared)) == (0 if launcher == "forkserver" else 1), shared
     for child, address in zip(children, addresses, strict=True):
-        # Its port, for connections and for datagrams; the link with its parent; what it is told by; two pairs with which Trio wakes itself.
+        # Its port, for connections and for datagrams; the link with its parent; what it is told by; two pairs with
+        # which Trio wakes itself.
         assert len(held[child]) <= 8, held[child]
         assert await ask(parent, address, "inheritable") == []
         # The fork server watches those above it; its nodes have not taken that over.

@@ -23,6 +23,24 @@ def faulty(fault: str, pairs: list[Pair], dice: random.Random) -> list[Pair]:
     return pairs
 
 
+def keep(fault: str, log: dict[int, int], value: int, *, is_bad: bool) -> int:
+    """Put a message into a log; return the offset that its sender is told."""
+    offset = max(log, default=-1) + 1
+    if fault == "nonmonotonic-send":
+        offset = 1000 - len(log)
+    elif fault == "G1c":
+        offset = value
+    elif fault == "inconsistent-offsets" and is_bad and log:
+        offset -= 1
+    elif fault == "duplicate" and is_bad:
+        log[offset + 1] = value
+    elif fault == "lost-write" and is_bad:
+        log[offset + 1] = -value  # somebody else's, so that it shows that one before it is missing
+        return offset
+    log[offset] = value
+    return offset
+
+
 def build(*, fault: str = "none") -> MaelstromNode:
     """Return a node with this fault: an error type of the kafka checker."""
     node = MaelstromNode()
@@ -34,22 +52,8 @@ def build(*, fault: str = "none") -> MaelstromNode:
     def send(message: Message) -> dict[str, object]:
         nonlocal sent
         sent += 1
-        key, value = message["key"], message["msg"]
-        log, bad = logs[key], sent % 7 == 0
-        offset = max(log, default=-1) + 1
-        if fault == "nonmonotonic-send":
-            offset = 1000 - len(log)
-        if fault == "inconsistent-offsets" and bad and log:
-            offset -= 1
-        if fault == "G1c":
-            offset = value
-        if not (fault == "lost-write" and bad):
-            log[offset] = value
-        else:
-            log[offset + 1] = -value  # somebody else's, so that it shows that one before it is missing
-        if fault == "duplicate" and bad:
-            log[offset + 1] = value
-        if fault == "G1a" and bad:
+        offset = keep(fault, logs[message["key"]], message["msg"], is_bad=sent % 7 == 0)
+        if fault == "G1a" and sent % 7 == 0:
             raise TemporarilyUnavailable("it is stored all the same")
         return {"offset": offset}
 

@@ -12,7 +12,7 @@ node_id = ""
 echoes = 0
 
 
-def send(dest, body, **extra):
+def send(dest: str, body: object, **extra: object) -> None:
     sys.stdout.write(json.dumps({"src": node_id, "dest": dest, "body": body, **extra}) + "\n")
     sys.stdout.flush()
 
@@ -32,7 +32,8 @@ for line in sys.stdin:
         echoes += 1
         if echoes == 5:
             if fault == "garbage":
-                print("hello, world", flush=True)
+                sys.stdout.write("hello, world\n")
+                sys.stdout.flush()
             elif fault == "wrong-envelope":
                 send(src, {"type": "hello"}, color="blue")
             elif fault == "unknown-dest":

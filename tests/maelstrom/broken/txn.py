@@ -9,6 +9,7 @@ from trionet import TxnConflict
 from trionet.maelstrom import MaelstromNode, Message, main
 
 State = dict[int, Any]
+Ops = list[list[Any]]
 
 
 def apply(state: State, op: list[Any]) -> list[Any]:
@@ -20,87 +21,99 @@ def apply(state: State, op: list[Any]) -> list[Any]:
     return op
 
 
-def build(*, fault: str = "none") -> MaelstromNode:  # noqa: C901
-    """Return a node with this fault."""
-    node = MaelstromNode()
-    state: State = {}
-    history: deque[tuple[float, State]] = deque([(0.0, {})])
-    changed: dict[int, int] = {}  # by key, at which commit
-    commits = 0
+def is_reading(ops: Ops) -> bool:
+    """Whether a transaction writes nothing."""
+    return all(op[0] == "r" for op in ops)
 
-    async def dirty(ops: list[Any]) -> list[Any]:
+
+class Database:
+    """What one node has, and how it does transactions."""
+
+    def __init__(self, fault: str, node: MaelstromNode) -> None:
+        self.fault = fault
+        self.node = node
+        self.state: State = {}
+        self.past: deque[tuple[float, State]] = deque([(0.0, {})])
+        self.changed: dict[int, int] = {}  # by key, at which commit
+        self.commits = 0
+
+    async def dirty(self, ops: Ops) -> Ops:
+        """Do each micro-operation by itself, slowly; `read-skew` spares transactions that write."""
         done = []
         for op in ops:
-            done.append(apply(state, op))
-            await trio.sleep(0.01 * node.random.random())
+            done.append(apply(self.state, op))
+            if self.fault == "dirty" or is_reading(ops):
+                await trio.sleep(0.01 * self.node.random.random())
         return done
 
-    async def skewed(ops: list[Any]) -> list[Any]:  # reads what is committed, now this, now that
-        done = []
-        for op in ops:
-            done.append(apply(state, op))
-            if all(op[0] == "r" for op in ops):
-                await trio.sleep(0.01 * node.random.random())
-        return done
-
-    async def snapshot(ops: list[Any], *, is_checked: bool) -> list[Any]:
-        nonlocal commits
-        own, begun = dict(state), commits
+    async def snapshot(self, ops: Ops) -> Ops:
+        """Read what was there at the beginning, write at the end; `write-skew` lets only the first writer win."""
+        own, begun = dict(self.state), self.commits
         done = [apply(own, op) for op in ops]
-        await trio.sleep(0.02 * node.random.random())
+        await trio.sleep(0.02 * self.node.random.random())
         written = {op[1] for op in ops if op[0] != "r"}
-        if is_checked and any(changed.get(key, 0) > begun for key in written):
+        if self.fault == "write-skew" and any(self.changed.get(key, 0) > begun for key in written):
             raise TxnConflict("somebody else wrote that first")
-        commits += 1
-        changed.update(dict.fromkeys(written, commits))
-        state.update({key: own[key] for key in written})
+        self.commits += 1
+        self.changed.update(dict.fromkeys(written, self.commits))
+        self.state.update({key: own[key] for key in written})
         return done
 
-    def serial(ops: list[Any]) -> list[Any]:
-        if fault == "stale" and all(op[0] == "r" for op in ops):
-            old = next(each for at, each in history if at >= trio.current_time() - 0.5 or each is history[-1][1])
+    def serial(self, ops: Ops) -> Ops:
+        """Do it rightly; but `stale` reads are half a second old."""
+        now = trio.current_time()
+        if self.fault == "stale" and is_reading(ops):
+            old = next((state for at, state in self.past if at >= now - 0.5), self.past[-1][1])
             return [apply(old, op) for op in ops]
-        done = [apply(state, op) for op in ops]
-        history.append((trio.current_time(), dict(state)))
-        while len(history) > 1 and history[0][0] < trio.current_time() - 1:
-            history.popleft()
+        done = [apply(self.state, op) for op in ops]
+        self.past.append((now, dict(self.state)))
+        while len(self.past) > 1 and self.past[0][0] < now - 1:
+            self.past.popleft()
         return done
 
-    def spoiled(ops: list[Any]) -> list[Any]:
-        done, written = [], dict[int, Any]()
+    def spoiled(self, ops: Ops) -> Ops:
+        """Do it rightly, and tell lies about what was read."""
+        done, written = [], set()
         for op in ops:
-            f, key, value = op = apply(state, op)
-            if f != "r":
-                written[key] = value
-            elif fault == "internal" and key in written:
-                value = None if f == "r" else value
-            elif fault == "cyclic-versions":
-                after = next((each[2] for each in ops if each[0] == "w" and each[1] == key), None)
-                value = after + 1 if after is not None and after % 2 else value
-            elif fault == "incompatible-order" and value and len(value) > 1 and node.random.random() < 0.2:
-                value = [*value[:-2], value[-1], value[-2]]
-            elif fault == "duplicate-elements" and value:
-                value = [*value, value[-1]]
-            elif fault == "future-read":
-                value = (value or []) + [each[2] for each in ops if each[0] == "append" and each[1] == key]
+            f, key, value = apply(self.state, op)
+            if f == "r":
+                value = self.lie(key, value, ops, is_own=key in written)
+            else:
+                written.add(key)
             done.append([f, key, value])
         return done
+
+    def lie(self, key: int, value: Any, ops: Ops, *, is_own: bool) -> Any:
+        """Return what is said instead of what was read."""
+        if self.fault == "internal" and is_own:
+            return None
+        if self.fault == "cyclic-versions":
+            after = next((each[2] for each in ops if each[0] == "w" and each[1] == key), 0)
+            return after + 1 if after % 2 else value
+        if self.fault == "incompatible-order" and value and len(value) > 1 and self.node.random.random() < 0.2:
+            return [*value[:-2], value[-1], value[-2]]
+        if self.fault == "duplicate-elements" and value:
+            return [*value, value[-1]]
+        if self.fault == "future-read":
+            return (value or []) + [each[2] for each in ops if each[0] == "append" and each[1] == key]
+        return value
+
+
+def build(*, fault: str = "none") -> MaelstromNode:
+    """Return a node with this fault."""
+    node = MaelstromNode()
+    database = Database(fault, node)
 
     @node.on("txn")
     async def txn(message: Message) -> dict[str, object]:
         ops = message["txn"]
-        if fault == "aborted":
-            done = serial(ops)
-            if node.random.random() < 0.2:
-                raise TxnConflict("it is done all the same")
-        elif fault == "dirty":
-            done = await dirty(ops)
-        elif fault == "read-skew":
-            done = await skewed(ops)
-        elif fault in {"lost-update", "write-skew"}:
-            done = await snapshot(ops, is_checked=fault == "write-skew")
-        else:
-            done = serial(ops) if fault in {"none", "stale"} else spoiled(ops)
+        if fault in {"dirty", "read-skew"}:
+            return {"txn": await database.dirty(ops)}
+        if fault in {"lost-update", "write-skew"}:
+            return {"txn": await database.snapshot(ops)}
+        done = database.serial(ops) if fault in {"none", "stale", "aborted"} else database.spoiled(ops)
+        if fault == "aborted" and node.random.random() < 0.2:
+            raise TxnConflict("it is done all the same")
         return {"txn": done}
 
     return node

@@ -6,6 +6,8 @@ import pytest
 
 from tests.maelstrom.workbench.simulated import results_of
 
+pytestmark = pytest.mark.slow
+
 KAFKA = [
     "G1a",
     "duplicate",
@@ -20,7 +22,6 @@ KAFKA = [
 ]
 
 
-@pytest.mark.slow
 def test_a_sound_log_server_is_valid() -> None:
     results = results_of("kafka", "kafka")
     assert results["workload"]["bad-error-types"] == []
@@ -28,7 +29,6 @@ def test_a_sound_log_server_is_valid() -> None:
     assert results["stats"]["by-f"]["crash"]["ok-count"] == 0
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("fault", KAFKA)
 def test_a_broken_log_server_is_caught(fault: str) -> None:
     results = results_of("kafka", "kafka", fault)
@@ -37,13 +37,11 @@ def test_a_broken_log_server_is_caught(fault: str) -> None:
     assert results["workload"]["errors"][fault]["count"] >= 1
 
 
-@pytest.mark.slow
 def test_a_log_server_that_foretells_messages_is_caught() -> None:
     results = results_of("kafka", "kafka", "G1c")
     assert "G1c-realtime" in results["workload"]["bad-error-types"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("workload", ["txn-rw-register", "txn-list-append"])
 def test_serial_transactions_are_strictly_serializable(workload: str) -> None:
     results = results_of(workload, "txn")
@@ -75,7 +73,6 @@ ISOLATION = [
 ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("workload", "fault", "model", "anomaly"), ISOLATION)
 def test_transactions_that_are_isolated_badly_are_caught(workload: str, fault: str, model: str, anomaly: str) -> None:
     load = {"concurrency": 16, "rate": 500.0} if fault == "dirty" else {}
@@ -88,7 +85,6 @@ def test_transactions_that_are_isolated_badly_are_caught(workload: str, fault: s
         assert len(case["steps"]) == len(case["txns"])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "model"),
     [("write-skew", "snapshot-isolation"), ("stale", "serializable"), ("read-skew", "read-committed")],
@@ -97,12 +93,10 @@ def test_a_weaker_model_allows_what_a_stronger_one_forbids(fault: str, model: st
     assert results_of("txn-list-append", "txn", fault, consistency_models=(model,))["workload"]["valid?"] is True
 
 
-@pytest.mark.slow
 def test_two_registers_that_do_not_talk_are_not_one() -> None:
     assert results_of("lin-kv", "lin_kv", node_count=2)["workload"]["valid?"] is False
 
 
-@pytest.mark.slow
 def test_a_single_abort_breaks_total_availability() -> None:
     results = results_of("txn-list-append", "txn", "write-skew", availability="total", consistency_models=("PL-SI",))
     assert results["workload"]["valid?"] is True
@@ -110,7 +104,6 @@ def test_a_single_abort_breaks_total_availability() -> None:
     assert results["valid?"] is False
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["none", "stale", "forgets", "careless"])
 def test_a_register_that_is_not_linearizable_is_caught(fault: str) -> None:
     results = results_of("lin-kv", "lin_kv", fault)
@@ -120,7 +113,6 @@ def test_a_register_that_is_not_linearizable_is_caught(fault: str) -> None:
         assert failure["possible-values"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "maelstroms", "kind"),
     [
@@ -139,7 +131,6 @@ def test_values_that_are_not_everywhere_are_caught(fault: str, maelstroms: bool,
     assert kind is None or results["final-reads"][kind]
 
 
-@pytest.mark.slow
 def test_a_value_that_one_node_lacks_is_caught_though_maelstrom_may_overlook_it() -> None:
     verdicts = set()
     for seed in range(6):
@@ -150,7 +141,6 @@ def test_a_value_that_one_node_lacks_is_caught_though_maelstrom_may_overlook_it(
     assert verdicts == {True, False}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("workload", "fault", "is_valid"),
     [
@@ -172,7 +162,6 @@ def test_wrong_answers_are_caught(workload: str, fault: str, is_valid: bool | st
     assert results["valid?"] == is_valid
 
 
-@pytest.mark.slow
 def test_a_reply_with_a_key_too_many_is_malformed_and_its_outcome_unknown() -> None:
     results = results_of("broadcast", "values", "extra-key", node_count=3, concurrency=3)
     assert results["stats"]["by-f"]["broadcast"]["ok-count"] == 0

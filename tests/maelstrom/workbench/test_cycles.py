@@ -142,7 +142,8 @@ def test_real_time_orders_what_did_not_overlap_and_no_more() -> None:
     for seed in range(100):
         dice = random.Random(seed)
         moments = dice.sample(range(100), 20)
-        spans = [(n, *sorted(moments[2 * n : 2 * n + 2])) for n in range(10)]
+        pairs = [sorted(moments[2 * n : 2 * n + 2]) for n in range(10)]
+        spans = [(n, begin, end) for n, (begin, end) in enumerate(pairs)]
         graph = graph_of(*((one, "ww", other) for one, other in realtime_edges(spans)))
         for one, _, end in spans:
             assert reachable(graph, one) == {other for other, begin, _ in spans if begin > end}, seed

@@ -102,10 +102,10 @@ def test_what_failed_never_happened_and_what_is_unknown_may_happen_much_later() 
 
 
 def test_a_value_is_not_the_same_as_one_that_only_looks_like_it() -> None:
-    rows = [("invoke", 0, "write", [1, 1]), ("ok", 0, "write", [1, 1])]
-    assert check_linearizable(History.from_rows([*rows, ("invoke", 0, "read", [1, None]), ("ok", 0, "read", [1, True])]))[
-        "valid?"
-    ] is False  # fmt: skip
+    for value, is_right in ((1, True), (True, False), (1.0, False), ("1", False)):
+        write = [("invoke", 0, "write", [1, 1]), ("ok", 0, "write", [1, 1])]
+        read = [("invoke", 0, "read", [1, None]), ("ok", 0, "read", [1, value])]
+        assert check_linearizable(History.from_rows([*write, *read]))["valid?"] is is_right
 
 
 def test_many_operations_of_which_nobody_knows_do_no_harm() -> None:

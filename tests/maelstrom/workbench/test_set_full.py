@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from trionet.maelstrom.workbench.checkers import check_final_reads, check_set_full
-from trionet.maelstrom.workbench.history import History
+from trionet.maelstrom.workbench.history import History, Op
 
 
 def history(*rows: Any) -> History:
@@ -108,31 +108,33 @@ def test_elements_are_compared_as_json() -> None:
 
 def naive(history: History) -> dict[Any, tuple[str, int | None]]:
     """Do it as Jepsen does: one operation after the other, each read updating each element."""
+    return {value: outcome(**element) for value, element in naive_elements(history).items()}
+
+
+def outcome(known: Op | None, present: Op | None, absent: Op | None) -> tuple[str, int | None]:
+    here, gone = (-1 if op is None else op.index for op in (present, absent))
+    if known is not None and present is not None and gone < here:
+        return "stable", 0 if absent is None else max(0, absent.time + 1 - known.time) // 1_000_000
+    if known is not None and here < gone and known.index < gone:
+        return "lost", None
+    return "never-read", None
+
+
+def naive_elements(history: History) -> dict[Any, dict[str, Any]]:
     elements: dict[Any, dict[str, Any]] = {}
     for op in history:
         if op.f == "add" and op.type == "invoke":
             elements[op.value] = {"known": None, "present": None, "absent": None}
         elif op.f == "add" and op.type == "ok":
             elements[op.value]["known"] = elements[op.value]["known"] or op
-        elif op.f == "read" and op.type == "ok":
+        elif op.type == "ok" and op.pair is not None:
             for value, element in elements.items():
                 kind = "present" if value in op.value else "absent"
                 if kind == "present":
                     element["known"] = element["known"] or op
                 if element[kind] is None or element[kind].index < op.pair.index:
                     element[kind] = op.pair
-    outcomes: dict[Any, tuple[str, int | None]] = {}
-    for value, element in elements.items():
-        known, present, absent = element["known"], element["present"], element["absent"]
-        here, gone = (-1 if op is None else op.index for op in (present, absent))
-        if present is not None and gone < here:
-            since = 0 if absent is None else max(0, absent.time + 1 - known.time)
-            outcomes[value] = "stable", since // 1_000_000
-        elif known is not None and here < gone and known.index < gone:
-            outcomes[value] = "lost", None
-        else:
-            outcomes[value] = "never-read", None
-    return outcomes
+    return elements
 
 
 @pytest.mark.parametrize("seed", range(30))

@@ -18,7 +18,6 @@ from trionet.maelstrom.workbench.options import parse_availability, parse_concur
 from trionet.maelstrom.workbench.plots import latency_svg, rate_svg
 from trionet.maelstrom.workbench.space_time import space_time_svg
 
-
 pytestmark = pytest.mark.slow
 
 

@@ -6,7 +6,7 @@ Invariant: it never goes back. It may be ahead of Trio's clock, and run faster o
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from .endpoint import MemoryEndpoint
 
 __all__ = ["NodeClock"]
+
+_ROUNDING_S: Final = 1e-9
+"""What the time that is worked out may be too early by: the one who is woken would find that it isn't yet time."""
 
 
 class NodeClock:
@@ -56,7 +59,7 @@ class NodeClock:
         if when == math.inf:
             return
         self._alarms += 1
-        at = when if self._is_true else self._at + (when - self._own) / self._rate
+        at = when if self._is_true else self._at + (when - self._own) / self._rate + _ROUNDING_S
         self._endpoint.fabric.pump.at(at, self._ring, self._alarms)
 
     def _ring(self, number: int) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import io
+import logging
 import random
 import sys
 import time
@@ -192,6 +194,9 @@ class _Progress:
 
 
 def _test(given: argparse.Namespace, options: Options, store: Store | None) -> dict[str, Any]:
+    if options.is_simulated:
+        stream = None if store is None else io.TextIOWrapper(store.node_log("simulated"), write_through=True)
+        logging.basicConfig(stream=stream, level=logging.WARNING if store is None else logging.INFO)
     began = time.perf_counter()
     progress = None if options.is_simulated else _Progress(options.time_limit_s)
     done = run(options, store, say=_say, on_status=progress)

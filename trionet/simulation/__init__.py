@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .checking import Finding, check, check_processes
 from .cluster import Simulation, open_cluster
 from .faults import (
     AnyFault,
@@ -30,6 +31,7 @@ __all__ = [
     "Crash",
     "Degrade",
     "Fault",
+    "Finding",
     "Isolate",
     "Leave",
     "Network",
@@ -42,6 +44,8 @@ __all__ = [
     "Slow",
     "Trace",
     "TraceEvent",
+    "check",
+    "check_processes",
     "decode_schedule",
     "deterministic",
     "encode_schedule",

@@ -13,6 +13,7 @@ import msgspec
 import trio
 
 from trionet import MemberEvent, NodeAddress, NodeConfig, OrphanedCall, open_node
+from trionet.nurseries import open_background_nursery
 from trionet.transports.memory import MemoryFabric
 
 from .latencies import exponential
@@ -73,6 +74,7 @@ class Simulation:
         self._configs: list[NodeConfig] = []
         self._lives: list[_Life] = []
         self._starts: list[int] = []
+        self._starting = trio.Lock()
 
     @property
     def now(self) -> float:
@@ -105,6 +107,10 @@ class Simulation:
 
     async def start(self, config: NodeConfig | None = None) -> Node:
         """Start one more node, which joins the others where it isn't configured to do something else."""
+        async with self._starting:
+            return await self._start(config)
+
+    async def _start(self, config: NodeConfig | None) -> Node:
         index = len(self._configs)
         if config is None:
             config = self._configure(index) if callable(self._configure) else self._configure
@@ -285,8 +291,13 @@ class Simulation:
 
     async def wait_converged(self) -> None:
         """Wait until each node that runs sees exactly those that run."""
-        while not self.is_converged():
+        while not self.is_converged():  # noqa: ASYNC110  nobody tells when this becomes true
             await trio.sleep(_LOOK_AGAIN_S)
+
+    def end(self) -> None:
+        """Let all nodes crash."""
+        for address in list(self.fabric.endpoints):
+            self.fabric.crash(address)
 
 
 @asynccontextmanager
@@ -317,7 +328,7 @@ async def open_cluster(
         network = networks[network]
     with ExitStack() as stack:
         stack.enter_context(deterministic(seed))
-        async with trio.open_nursery() as nursery:
+        async with open_background_nursery() as nursery:
             sim = Simulation(nursery, seed=seed, network=network, configure=config, is_traced=is_traced)
             try:
                 for _ in range(n):
@@ -326,6 +337,5 @@ async def open_cluster(
                 sim.play(faults)
                 yield sim
             finally:
-                for index in range(n):
-                    sim.fabric.crash(sim.address(index)) if index < len(sim._configs) else None
+                sim.end()
                 nursery.cancel_scope.cancel()

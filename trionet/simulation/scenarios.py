@@ -59,14 +59,15 @@ def churn(n: int, duration_s: float, random: Random) -> list[AnyFault]:
     """Nodes crash and leave all the time, and come back; at most a third is away at one time."""
     faults: list[AnyFault] = []
     back_at = [0.0] * n
-    at_s = 0.0
-    while (at_s := at_s + random.expovariate(max(1, n) / 20)) < 0.9 * duration_s:
+    at_s = random.uniform(0.0, 0.1 * duration_s)
+    while at_s < 0.9 * duration_s:
+        at_s += random.expovariate(max(1, n) / 20)
         node = random.randrange(n)
-        if back_at[node] > at_s or sum(back > at_s for back in back_at) >= max(1, n // 3):
+        if at_s > 0.9 * duration_s or back_at[node] > at_s or sum(back > at_s for back in back_at) >= max(1, n // 3):
             continue
         away_s = min(random.uniform(1.0, 20.0), duration_s - at_s)
         back_at[node] = at_s + away_s + 1.0
-        kind: type[Crash] | type[Leave] = Crash if random.random() < 2 / 3 else Leave
+        kind: type[Crash | Leave] = Crash if random.random() < 2 / 3 else Leave
         faults.append(kind(at_s=at_s, duration_s=away_s, node=node))
     return faults
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from trionet.errors import TrionetError
     from trionet.identity import NodeAddress
@@ -100,8 +100,12 @@ class Trace:
         """Return what `save` has written."""
         trace = cls()
         with Path(path).open("rb") as file:
-            trace.events.extend(map(_decoder.decode, file))
+            trace.extend(file)
         return trace
+
+    def extend(self, lines: Iterable[bytes]) -> None:
+        """Add events from lines of JSON."""
+        self.events.extend(map(_decoder.decode, lines))
 
     # ---- asking
 
@@ -164,7 +168,7 @@ class Trace:
             )
         )
 
-    def called(self, source: NodeAddress, target: NodeAddress, request: Request, at: float) -> None:  # noqa: ARG002
+    def called(self, source: NodeAddress, target: NodeAddress, request: Request, at: float) -> None:
         """A call was begun."""
         self.add("call", self.name(source), self.name(target), _method(request), request.id)
 
@@ -174,13 +178,13 @@ class Trace:
         target: NodeAddress,
         request: Request,
         error: TrionetError | None,
-        at: float,  # noqa: ARG002
+        at: float,
     ) -> None:
         """A call was answered."""
         detail = request.id if error is None else f"{request.id} {type(error).__name__}"
         self.add("answer", self.name(source), self.name(target), _method(request), detail)
 
-    def cancelled(self, source: NodeAddress, target: NodeAddress, request: Request, at: float) -> None:  # noqa: ARG002
+    def cancelled(self, source: NodeAddress, target: NodeAddress, request: Request, at: float) -> None:
         """A call was cancelled."""
         self.add("cancel", self.name(source), self.name(target), _method(request), request.id)
 

@@ -6,71 +6,82 @@ from trionet import TemporarilyUnavailable
 from trionet.maelstrom import MaelstromNode, Message, main
 
 
-def build(*, fault: str = "none") -> MaelstromNode:  # noqa: C901
+class Values:
+    """What one node has been told."""
+
+    def __init__(self, fault: str, node: MaelstromNode) -> None:
+        self.fault = fault
+        self.node = node
+        self.values: list[Any] = []
+        self.total = 0
+        for kind in ("broadcast", "add"):
+            node.on(kind)(self.put)
+        node.on("told")(self.told)
+        node.on("read")(self.read)
+
+    def take(self, value: Any) -> None:
+        """Keep a value."""
+        if self.fault == "forgets" and len(self.values) % 10 == 9:
+            self.values.pop(0)
+        if not (self.fault == "loses" and value % 10 == 3):
+            self.values.append(value)
+        self.total += value
+
+    def told(self, message: Message) -> None:
+        """Hear a value from another node."""
+        self.take(message["value"])
+
+    def put(self, message: Message) -> dict[str, object]:
+        """Hear a value from a client, and tell it to the others."""
+        value = next(message.body[key] for key in ("message", "element", "delta") if key in message.body)
+        self.take(value)
+        for peer in self.node.peers if self.fault != "local" else ():
+            if not (self.fault == "forsakes-n0" and peer == "n0" and value % 10 == 3):
+                self.node.send(peer, {"type": "told", "value": value})
+        return {"message": value} if self.fault == "extra-key" else {}
+
+    def read(self, _message: Message) -> dict[str, object]:
+        """Say what is known: a sum for counters, else a list."""
+        if self.fault == "no-reads":
+            raise TemporarilyUnavailable("not today")
+        if self.fault in {"counts", "miscounts"}:
+            return {"value": self.total + (self.fault == "miscounts")}
+        extra = [-1] if self.fault == "invents" else self.values if self.fault == "repeats" else []
+        return {"messages": [*self.values, *extra]}
+
+
+class Answers:
+    """What needs no memory but a number."""
+
+    def __init__(self, fault: str, node: MaelstromNode) -> None:
+        self.fault = fault
+        self.node = node
+        self.count = 0
+        node.on("generate")(self.generate)
+        node.on("echo")(self.echo)
+
+    def generate(self, _message: Message) -> dict[str, object]:
+        """Give an id."""
+        self.count += 1
+        if self.fault == "unavailable" and self.count % 100 == 50:
+            raise TemporarilyUnavailable("a moment, please")
+        if self.fault == "mixed-types" and self.count % 2:
+            return {"id": self.count * 10 + int(self.node.id[1:])}
+        return {"id": self.count if self.fault == "repeats" else f"{self.node.id}-{self.count}"}
+
+    def echo(self, message: Message) -> dict[str, object] | None:
+        """Say what was said."""
+        self.count += 1
+        if self.fault == "silent" and self.count % 10 == 5:
+            return None
+        return {"echo": message["echo"] if self.fault != "wrong-echo" or self.count % 10 else "Echo?"}
+
+
+def build(*, fault: str = "none") -> MaelstromNode:
     """Return a node with this fault."""
     node = MaelstromNode()
-    values: list[Any] = []
-    total = 0
-    count = 0
-
-    def take(value: Any) -> None:
-        nonlocal total
-        if fault == "forgets" and len(values) % 10 == 9:
-            values.pop(0)
-        if not (fault == "loses" and value % 10 == 3):
-            values.append(value)
-        if type(value) is int:
-            total += value
-
-    def spread(value: Any) -> None:
-        take(value)
-        for peer in node.peers if fault != "local" else ():
-            if not (fault == "forsakes-n0" and peer == "n0" and value % 10 == 3):
-                node.send(peer, {"type": "told", "value": value})
-
-    @node.on("told")
-    def told(message: Message) -> None:
-        take(message["value"])
-
-    @node.on("broadcast")
-    def broadcast(message: Message) -> dict[str, object]:
-        spread(message["message"])
-        return {"message": message["message"]} if fault == "extra-key" else {}
-
-    @node.on("add")
-    def add(message: Message) -> dict[str, object]:
-        spread(message.body.get("element", message.body.get("delta")))
-        return {}
-
-    @node.on("read")
-    def read(_message: Message) -> dict[str, object]:
-        if fault == "no-reads":
-            raise TemporarilyUnavailable("not today")
-        if fault == "broadcasts":
-            return {"messages": values}
-        shown = [*values, -1] if fault == "invents" else values * 2 if fault == "repeats" else values
-        if fault == "miscounts":
-            return {"value": total + 1}
-        return {"value": total} if fault == "counts" else {"messages": shown}
-
-    @node.on("generate")
-    def generate(_message: Message) -> dict[str, object]:
-        nonlocal count
-        count += 1
-        if fault == "unavailable" and count % 100 == 50:
-            raise TemporarilyUnavailable("a moment, please")
-        if fault == "mixed-types":
-            return {"id": count * 10 + int(node.id[1:]) if count % 2 else f"{node.id}-{count}"}
-        return {"id": count if fault == "repeats" else f"{node.id}-{count}"}
-
-    @node.on("echo")
-    def echo(message: Message) -> dict[str, object] | None:
-        nonlocal count
-        count += 1
-        if fault == "silent" and count % 10 == 5:
-            return None
-        return {"echo": message["echo"] if fault != "wrong-echo" or count % 10 else "Echo?"}
-
+    Values(fault, node)
+    Answers(fault, node)
     return node
 
 

@@ -29,19 +29,19 @@ _KEPT_STATES: Final = 32
 _REPLICAS: Final = 2
 _NOTHING: Final = object()
 
-Body = dict[str, Any]
+_Body = dict[str, Any]
 
 
-def _missing() -> Body:
+def _missing() -> _Body:
     return {"type": "error", "code": 20, "text": "key does not exist"}
 
 
-def _other(value: Any, wanted: Any) -> Body:
+def _other(value: Any, wanted: Any) -> _Body:
     text = f"current value {msgspec.json.encode(value).decode()} is not {msgspec.json.encode(wanted).decode()}"
     return {"type": "error", "code": 22, "text": text}
 
 
-def _respond(body: Body, current: Any, *, can_create: bool = True) -> tuple[Any, Body] | None:
+def _respond(body: _Body, current: Any, *, can_create: bool = True) -> tuple[Any, _Body] | None:
     """Return what a key's value becomes, and the reply; `_NOTHING` stands for no value. None: no such request."""
     match body.get("type"):
         case "read":
@@ -72,7 +72,7 @@ class LinearizableKV:
     def __init__(self) -> None:
         self._values: dict[Any, Any] = {}
 
-    def handle(self, _src: str, body: Body) -> Body | None:
+    def handle(self, _src: str, body: _Body) -> _Body | None:
         """Do what a request says; return the reply's body."""
         key = identity(body.get("key"))
         done = _respond(body, self._values.get(key, _NOTHING))
@@ -99,7 +99,7 @@ class SequentialKV:
         self._seen: dict[str, int] = {}
         self._values: dict[Any, tuple[list[int], list[Any]]] = {}  # by key: since which states it has which values
 
-    def handle(self, src: str, body: Body) -> Body | None:
+    def handle(self, src: str, body: _Body) -> _Body | None:
         """Do what a request of `src` says; return the reply's body."""
         key = identity(body.get("key"))
         seen = self._seen.get(src, 0)
@@ -146,7 +146,7 @@ class LwwKV:
         self._random = random
         self._replicas: list[dict[Any, Any]] = [{} for _ in range(_REPLICAS)]
 
-    def handle(self, _src: str, body: Body) -> Body | None:
+    def handle(self, _src: str, body: _Body) -> _Body | None:
         """Do what a request says; return the reply's body."""
         replica = self._replicas[self._random.randrange(_REPLICAS)]
         key = identity(body.get("key"))
@@ -164,7 +164,7 @@ class TimestampOracle:
     def __init__(self) -> None:
         self._next = 0
 
-    def handle(self, _src: str, body: Body) -> Body | None:
+    def handle(self, _src: str, body: _Body) -> _Body | None:
         """Do what a request says; return the reply's body."""
         if body.get("type") != "ts":
             return None

@@ -30,7 +30,7 @@ _SAME_S: Final = 0.000_05
 _SCRIPT: Final = """
 const svg = document.documentElement, box = svg.viewBox.baseVal;
 let held = null;
-const scale = () => box.width / svg.clientWidth;
+const scale = () => Math.max(box.width / svg.clientWidth, box.height / svg.clientHeight);
 svg.addEventListener("wheel", event => {
   event.preventDefault();
   const by = Math.exp(event.deltaY / 500), s = scale();
@@ -80,7 +80,7 @@ def space_time_svg(arrows: Sequence[Arrow]) -> str:
     width = 120 + _COLUMN * max(len(names) - 1, 0)
     height = _TOP + _ROW * (max(rows.values(), default=0) + 3)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {max(width, 900)} 700" width="100%" height="100%" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {max(width, 900)} 700" width="100%" height="100%" preserveAspectRatio="xMinYMin meet" '
         'font-family="sans-serif" font-size="10" style="background:#fff;cursor:grab">',
         "<style>line:hover{stroke-width:3} text{pointer-events:none} .lost{stroke-dasharray:3 3}</style>",
     ]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Cycle", "Edge", "Graph", "cycle_name", "find_cycles", "realtime_edges", "strong_components"]
 
-Node = Any
+_Node = Any
 
 _WRITES: Final = ("ww",)
 _READS: Final = ("ww", "wr")
@@ -38,9 +38,9 @@ _SHOWN: Final = 4
 class Edge(NamedTuple):
     """A dependency: `kind` is ``ww``, ``wr``, ``rw``, ``process`` or ``realtime``; `why` says it in words."""
 
-    source: Node
+    source: _Node
     kind: str
-    target: Node
+    target: _Node
     why: str = ""
 
 
@@ -55,14 +55,14 @@ class Graph:
     """Edges of several kinds between transactions."""
 
     def __init__(self) -> None:
-        self.out: defaultdict[Node, dict[Node, dict[str, Edge]]] = defaultdict(dict)
+        self.out: defaultdict[_Node, dict[_Node, dict[str, Edge]]] = defaultdict(dict)
 
-    def add(self, source: Node, kind: str, target: Node, why: str = "") -> None:
+    def add(self, source: _Node, kind: str, target: _Node, why: str = "") -> None:
         """Add an edge, unless it leads to itself."""
         if source != target:
             self.out[source].setdefault(target, {}).setdefault(kind, Edge(source, kind, target, why))
 
-    def edges_from(self, node: Node, kinds: Sequence[str]) -> Iterable[Edge]:
+    def edges_from(self, node: _Node, kinds: Sequence[str]) -> Iterable[Edge]:
         """Return the edges of these kinds that begin at a node, one of each kind for a target."""
         for by_kind in self.out.get(node, {}).values():
             for kind in kinds:
@@ -70,18 +70,18 @@ class Graph:
                     yield by_kind[kind]
 
 
-def strong_components(graph: Graph, kinds: Sequence[str]) -> list[list[Node]]:
+def strong_components(graph: Graph, kinds: Sequence[str]) -> list[list[_Node]]:
     """Return the strongly connected components of more than one node, by edges of these kinds (Tarjan 1972)."""
-    index: dict[Node, int] = {}
-    low: dict[Node, int] = {}
-    on_stack: set[Node] = set()
-    stack: list[Node] = []
+    index: dict[_Node, int] = {}
+    low: dict[_Node, int] = {}
+    on_stack: set[_Node] = set()
+    stack: list[_Node] = []
     components = []
     for root in list(graph.out):
         if root in index:
             continue
-        path: list[tuple[Node, Any]] = []
-        entering: list[Node] = [root]
+        path: list[tuple[_Node, Any]] = []
+        entering: list[_Node] = [root]
         while entering or path:
             if entering:
                 node = entering.pop()
@@ -105,7 +105,7 @@ def strong_components(graph: Graph, kinds: Sequence[str]) -> list[list[Node]]:
     return [component for component in components if len(component) > 1]
 
 
-def _unwind(stack: list[Node], on_stack: set[Node], until: Node) -> list[Node]:
+def _unwind(stack: list[_Node], on_stack: set[_Node], until: _Node) -> list[_Node]:
     component = []
     while True:
         node = stack.pop()
@@ -118,7 +118,7 @@ def _unwind(stack: list[Node], on_stack: set[Node], until: Node) -> list[Node]:
 def _path(
     graph: Graph,
     first: Edge,
-    inside: Container[Node],
+    inside: Container[_Node],
     kinds: Sequence[str],
     step: Callable[[Hashable, Edge], Hashable | None],
     is_good: Callable[[Hashable], bool],
@@ -135,7 +135,7 @@ def _path(
         is_good: whether the way may end in this state.
         state: the state after `first`.
     """
-    came: dict[tuple[Node, Hashable], tuple[tuple[Node, Hashable], Edge] | None] = {(first.target, state): None}
+    came: dict[tuple[_Node, Hashable], tuple[tuple[_Node, Hashable], Edge] | None] = {(first.target, state): None}
     queue = deque(came)
     while queue:
         here = queue.popleft()
@@ -243,20 +243,20 @@ def _search(
     return True
 
 
-def realtime_edges(spans: Iterable[tuple[Node, int, int | None]]) -> list[tuple[Node, Node]]:
+def realtime_edges(spans: Iterable[tuple[_Node, int, int | None]]) -> list[tuple[_Node, _Node]]:
     """Return pairs of what ended before the other began, without those that follow from others.
 
     Args:
         spans: (node, begin, end); an end of None never came.
     """
-    events: list[tuple[int, bool, Node]] = []
+    events: list[tuple[int, bool, _Node]] = []
     for node, begin, end in spans:
         events.append((begin, False, node))
         if end is not None:
             events.append((end, True, node))
     events.sort(key=lambda event: event[:2])
-    frontier: set[Node] = set()
-    before: dict[Node, frozenset[Node]] = {}
+    frontier: set[_Node] = set()
+    before: dict[_Node, frozenset[_Node]] = {}
     edges = []
     for _, is_end, node in events:
         if is_end:

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 __all__ = ["check_kafka"]
 
-Case = dict[str, Any]
-Cases = dict[str, list[Case]]
+_Case = dict[str, Any]
+_Cases = dict[str, list[_Case]]
 
 _SHOWN = 8
 
 
-def _inconsistent_offsets(logs: Logs) -> list[Case]:
+def _inconsistent_offsets(logs: Logs) -> list[_Case]:
     return [
         {"key": key, "offset": offset, "messages": logs.named(values)}
         for key, log in logs.logs.items()
@@ -36,7 +36,7 @@ def _inconsistent_offsets(logs: Logs) -> list[Case]:
     ]
 
 
-def _duplicates(logs: Logs) -> list[Case]:
+def _duplicates(logs: Logs) -> list[_Case]:
     cases = []
     for key, log in logs.logs.items():
         places = defaultdict(list)
@@ -51,7 +51,7 @@ def _duplicates(logs: Logs) -> list[Case]:
     return cases
 
 
-def _lost_writes(logs: Logs) -> list[Case]:
+def _lost_writes(logs: Logs) -> list[_Case]:
     """Find messages below the highest index that was polled which nobody polled."""
     cases = []
     for key, polled in logs.polled.items():
@@ -66,7 +66,7 @@ def _lost_writes(logs: Logs) -> list[Case]:
     return cases
 
 
-def _unseen(logs: Logs) -> list[Case]:
+def _unseen(logs: Logs) -> list[_Case]:
     """Find acknowledged messages that no ok poll showed by the end."""
     unseen = defaultdict(list)
     for (key, value), op in logs.senders.items():
@@ -75,7 +75,7 @@ def _unseen(logs: Logs) -> list[Case]:
     return [{"key": key, "count": len(messages), "messages": messages[:_SHOWN]} for key, messages in unseen.items()]
 
 
-def _aborted_reads(logs: Logs) -> list[Case]:
+def _aborted_reads(logs: Logs) -> list[_Case]:
     return [
         {"key": key, "message": logs.values[value], "poll": poll.op.index, "send": sender.index}
         for poll in logs.polls
@@ -86,7 +86,7 @@ def _aborted_reads(logs: Logs) -> list[Case]:
     ]
 
 
-def _precommitted_reads(logs: Logs) -> list[Case]:
+def _precommitted_reads(logs: Logs) -> list[_Case]:
     """Find operations that polled what they sent themselves."""
     cases = []
     for poll in logs.polls:
@@ -96,7 +96,7 @@ def _precommitted_reads(logs: Logs) -> list[Case]:
     return cases
 
 
-def _step_case(logs: Logs, key: str, one: Any, other: Any, where: Case) -> tuple[str, Case] | None:
+def _step_case(logs: Logs, key: str, one: Any, other: Any, where: _Case) -> tuple[str, _Case] | None:
     """Return what is wrong with coming upon a message after another: ``skip``, ``nonmonotonic``, or nothing."""
     log: Log = logs.logs[key]
     delta = log.step(one, other)
@@ -107,8 +107,8 @@ def _step_case(logs: Logs, key: str, one: Any, other: Any, where: Case) -> tuple
     return ("nonmonotonic", case) if delta < 1 else None
 
 
-def _internal_steps(logs: Logs) -> Cases:
-    cases: Cases = {"int-poll-skip": [], "int-nonmonotonic-poll": []}
+def _internal_steps(logs: Logs) -> _Cases:
+    cases: _Cases = {"int-poll-skip": [], "int-nonmonotonic-poll": []}
     for poll in logs.polls:
         for key, values in poll.reads.items():
             for one, other in pairwise(values):
@@ -125,9 +125,9 @@ def _by_process(history: History) -> dict[Any, list[Op]]:
     return by_process
 
 
-def _external_steps(history: History, logs: Logs) -> Cases:
+def _external_steps(history: History, logs: Logs) -> _Cases:
     """Compare each process's consecutive polls of a key; an assignment that keeps the key does not part them."""
-    cases: Cases = {"poll-skip": [], "nonmonotonic-poll": []}
+    cases: _Cases = {"poll-skip": [], "nonmonotonic-poll": []}
     polls = {poll.op.index: poll for poll in logs.polls}
     for ops in _by_process(history).values():
         last: dict[str, Poll] = {}
@@ -149,7 +149,7 @@ def _external_steps(history: History, logs: Logs) -> Cases:
     return cases
 
 
-def _nonmonotonic_sends(history: History, logs: Logs) -> list[Case]:
+def _nonmonotonic_sends(history: History, logs: Logs) -> list[_Case]:
     """Compare each process's consecutive sends to a key: offsets must rise."""
     cases = []
     for ops in _by_process(history).values():
@@ -169,7 +169,7 @@ def _nonmonotonic_sends(history: History, logs: Logs) -> list[Case]:
     return cases
 
 
-def _cycles(history: History, logs: Logs, is_late: Callable[[], bool]) -> tuple[Cases, bool]:
+def _cycles(history: History, logs: Logs, is_late: Callable[[], bool]) -> tuple[_Cases, bool]:
     """Find cycles of sends, polls of what was sent, and the order of time: polls of the future."""
     graph = Graph()
     ops = [op for op in history.invocations if op.f in {"send", "poll", "txn"}]
@@ -194,7 +194,7 @@ def _cycles(history: History, logs: Logs, is_late: Callable[[], bool]) -> tuple[
     for one, other in realtime_edges(spans):
         graph.add(one, "realtime", other, f"{one} had ended when {other} began")
     found, is_complete = find_cycles(graph, ("G1c", "G1c-process", "G1c-realtime"), is_late)
-    cases: Cases = {}
+    cases: _Cases = {}
     for cycle in found:
         way = " ".join(f"{edge.source} -{edge.kind}->" for edge in cycle.edges) + f" {cycle.edges[0].source}"
         cases.setdefault(cycle.name, []).append({"cycle": way, "steps": [edge.why for edge in cycle.edges]})
@@ -210,7 +210,7 @@ def check_kafka(history: History, is_late: Callable[[], bool] = lambda: False) -
     """
     logs = Logs(history)
     cycles, is_complete = _cycles(history, logs, is_late)
-    cases: Cases = {
+    cases: _Cases = {
         "inconsistent-offsets": _inconsistent_offsets(logs),
         "duplicate": _duplicates(logs),
         "lost-write": _lost_writes(logs),

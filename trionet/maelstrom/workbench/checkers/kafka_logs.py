@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Log", "Logs", "Poll", "polls_of", "sends_of"]
 
-Value = Any
+_Value = Any
 
 
 def sends_of(op: Op) -> Iterator[tuple[str, int | None, Any]]:
@@ -49,7 +49,7 @@ class Poll:
 
     def __init__(self, op: Op) -> None:
         self.op: Op = op
-        self.reads: dict[str, list[Value]] = {
+        self.reads: dict[str, list[_Value]] = {
             key: [identity(message) for _, message in pairs] for key, pairs in polls_of(op).items() if pairs
         }
 
@@ -65,13 +65,13 @@ class Log:
     """
 
     def __init__(self) -> None:
-        self.offsets: dict[int, dict[Value, None]] = {}
-        self.order: list[Value] = []
-        self.index: dict[Value, int] = {}
-        self.first: dict[Value, int] = {}
-        self.last: dict[Value, int] = {}
+        self.offsets: dict[int, dict[_Value, None]] = {}
+        self.order: list[_Value] = []
+        self.index: dict[_Value, int] = {}
+        self.first: dict[_Value, int] = {}
+        self.last: dict[_Value, int] = {}
 
-    def put(self, offset: int, value: Value) -> None:
+    def put(self, offset: int, value: _Value) -> None:
         """Note that a message is at an offset."""
         self.offsets.setdefault(offset, {})[value] = None
 
@@ -85,7 +85,7 @@ class Log:
                 self.first.setdefault(value, index)
                 self.last[value] = index
 
-    def step(self, one: Value, other: Value) -> int:
+    def step(self, one: _Value, other: _Value) -> int:
         """Return by how much the index grows from a message to another; 1 if that is not known."""
         if one in self.index and other in self.index:
             return self.index[other] - self.index[one]
@@ -105,9 +105,9 @@ class Logs:
 
     def __init__(self, history: History) -> None:
         self.logs: defaultdict[str, Log] = defaultdict(Log)
-        self.senders: dict[tuple[str, Value], Op] = {}
-        self.polled: defaultdict[str, set[Value]] = defaultdict(set)
-        self.values: dict[Value, Any] = {}
+        self.senders: dict[tuple[str, _Value], Op] = {}
+        self.polled: defaultdict[str, set[_Value]] = defaultdict(set)
+        self.values: dict[_Value, Any] = {}
         self.polls: list[Poll] = []
         # Not `completions`: a send that is still under way at the end may be seen, too.
         for op in history.invocations:
@@ -152,6 +152,6 @@ class Logs:
             return False
         return any(identity(message) in self.polled.get(key, ()) for key, _, message in sends_of(op))
 
-    def named(self, values: Iterable[Value]) -> list[Any]:
+    def named(self, values: Iterable[_Value]) -> list[Any]:
         """Return the messages of these identities."""
         return [self.values.get(value, value) for value in values]

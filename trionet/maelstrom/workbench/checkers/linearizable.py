@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RegisterOp", "check_linearizable", "check_register"]
 
-NIL: Final = identity(None)
+_NIL: Final = identity(None)
 
 _SHOWN = 6
 _MAX_CONFIGURATIONS = 200_000
@@ -67,7 +67,7 @@ class _Search:
     """All configurations: pairs of a state, and a bit for each operation under way that has taken effect."""
 
     def __init__(self, is_late: Callable[[], bool]) -> None:
-        self.configurations: set[tuple[Any, int]] = {(NIL, 0)}
+        self.configurations: set[tuple[Any, int]] = {(_NIL, 0)}
         self.under_way: dict[int, RegisterOp] = {}  # by bit
         self._is_late = is_late
         self._forgotten = 0  # the bits of operations of which nobody knows

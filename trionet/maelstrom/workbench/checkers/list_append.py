@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_list_append"]
 
-Writers = dict[tuple[Any, Any], Txn]
+_Writers = dict[tuple[Any, Any], Txn]
 
 
 def _ids(values: Any) -> list[Any]:
@@ -91,7 +91,7 @@ def _orders(txns: list[Txn]) -> tuple[dict[Any, list[Any]], list[dict[str, Any]]
     return longest, incompatible, duplicates
 
 
-def _dirty_updates(orders: dict[Any, list[Any]], failed: Writers, writers: Writers) -> list[dict[str, Any]]:
+def _dirty_updates(orders: dict[Any, list[Any]], failed: _Writers, writers: _Writers) -> list[dict[str, Any]]:
     """Return elements of failed transactions upon which others have appended."""
     cases = []
     for key, order in orders.items():
@@ -106,7 +106,7 @@ def _dirty_updates(orders: dict[Any, list[Any]], failed: Writers, writers: Write
     return cases
 
 
-def _dependencies(txns: Iterable[Txn], orders: dict[Any, list[Any]], writers: Writers) -> Graph:
+def _dependencies(txns: Iterable[Txn], orders: dict[Any, list[Any]], writers: _Writers) -> Graph:
     graph = Graph()
     after: dict[tuple[Any, Any], Any] = {}
     for key, order in orders.items():
@@ -129,7 +129,7 @@ def _dependencies(txns: Iterable[Txn], orders: dict[Any, list[Any]], writers: Wr
     return graph
 
 
-def _intermediate_reads(txns: Iterable[Txn], writers: Writers) -> list[dict[str, Any]]:
+def _intermediate_reads(txns: Iterable[Txn], writers: _Writers) -> list[dict[str, Any]]:
     """Return reads that end with what another transaction appended before it appended more (G1b)."""
     cases = []
     for txn, key, read in _reads(txns):

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 __all__ = ["check_rw_register"]
 
-NIL = identity(None)
+_NIL = identity(None)
 
-Index = defaultdict[tuple[Any, Any], list[Txn]]
+_Index = defaultdict[tuple[Any, Any], list[Txn]]
 
 
 def _internal(txns: Iterable[Txn]) -> list[dict[str, Any]]:
@@ -71,10 +71,10 @@ def _intermediate_reads(txns: Iterable[Txn]) -> list[dict[str, Any]]:
     ]
 
 
-def _indexed(txns: Iterable[Txn]) -> tuple[Index, Index]:
+def _indexed(txns: Iterable[Txn]) -> tuple[_Index, _Index]:
     """Return who wrote, and who read, each version that others can see."""
-    writers: Index = defaultdict(list)
-    readers: Index = defaultdict(list)
+    writers: _Index = defaultdict(list)
+    readers: _Index = defaultdict(list)
     for txn in txns:
         if txn.kind == "ok":
             for key, values in txn.writes().items():
@@ -93,7 +93,7 @@ def _versions(txns: Iterable[Txn]) -> dict[Any, Graph]:
         writes = {key: identity(values[-1]) for key, values in txn.writes().items()}
         reads = {key: identity(value) for key, value in txn.first_reads().items()} if txn.kind == "ok" else {}
         for key, version in [*writes.items(), *reads.items()]:
-            orders[key].add(NIL, "version", version)
+            orders[key].add(_NIL, "version", version)
         for key, version in reads.items():
             if key in writes:
                 orders[key].add(version, "version", writes[key])
@@ -115,7 +115,7 @@ def _dependencies(txns: list[Txn], orders: dict[Any, Graph]) -> Graph:
                     why = f"T{before.number} wrote {key} = {earlier}, which T{writer.number} overwrote with {later}"
                     graph.add(before.number, "ww", writer.number, why)
                 for reader in readers.get((key, earlier), ()):
-                    was = "nothing" if earlier == NIL else earlier
+                    was = "nothing" if earlier == _NIL else earlier
                     why = f"T{reader.number} read {key} = {was}, which T{writer.number} overwrote with {later}"
                     graph.add(reader.number, "rw", writer.number, why)
     return graph

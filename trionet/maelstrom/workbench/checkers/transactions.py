@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .elle_cycles import Cycle
 
 __all__ = [
+    "Anomalies",
     "Txn",
     "aborted_reads",
     "add_orders",

@@ -126,17 +126,19 @@ class NodeProcess(RunningNode):
                 await stdin.send_all(b"".join(lines))
 
     async def _read(self, stdout: trio.abc.ReceiveStream) -> None:
-        begun = b""
+        begun: list[bytes] = []  # the pieces of a line that isn't complete
         with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             while not self.is_deaf:
                 data = bytes(await stdout.receive_some(_READ_BYTES))
                 if not data:
                     break
-                *lines, begun = (begun + data if begun else data).split(b"\n")
+                first, *lines = data.split(b"\n")
+                begun.append(first)
                 for line in lines:
-                    self.take(line)
-        if begun and not self.is_deaf:
-            self.take(begun)
+                    self.take(b"".join(begun))
+                    begun = [line]
+        if any(begun) and not self.is_deaf:
+            self.take(b"".join(begun))
 
     async def _read_errors(self, stderr: trio.abc.ReceiveStream) -> None:
         begun = b""

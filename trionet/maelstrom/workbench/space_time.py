@@ -82,7 +82,6 @@ def space_time_svg(arrows: Sequence[Arrow]) -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {max(width, 900)} 700" '
         'width="100%" height="100%" preserveAspectRatio="xMinYMin meet" '
-        ""
         'font-family="sans-serif" font-size="10" style="background:#fff;cursor:grab">',
         "<style>line:hover{stroke-width:3} text{pointer-events:none} .lost{stroke-dasharray:3 3}</style>",
     ]

@@ -20,6 +20,7 @@ from .calls import PEERS, run_calls
 from .cluster import run_cluster
 from .facts import machine, versions
 from .fanout import run_fanout
+from .glomers import run_glomers
 from .gossip import run_gossip
 from .links import run_links
 from .settings import Settings
@@ -38,6 +39,7 @@ _BENCHMARKS: dict[str, Callable[[Settings], Awaitable[Result]]] = {
     "spawn": run_spawn,
     "gossip": run_gossip,
     "cluster": run_cluster,
+    "glomers": run_glomers,
 }
 
 
@@ -51,6 +53,7 @@ def _parsed(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--peers", metavar="NAMES", help=f"which to compare (default all: {','.join(PEERS)})")
     parser.add_argument("--no-install", action="store_true", help="leave out what is not installed")
     parser.add_argument("--nodes", type=int, metavar="N", help="nodes of the fan-out (default 100)")
+    parser.add_argument("--real", action="store_true", help="glomers on real processes, not in virtual time")
     parser.add_argument("--links", type=int, metavar="N", help="links to one node (default 1000)")
     parser.add_argument("--bulk-mb", type=int, metavar="N", help="megabytes beside small calls (default 100)")
     parser.add_argument("--seeds", type=int, metavar="N", help="runs of each simulation of gossip (default 1000)")
@@ -70,6 +73,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         links=options.links or (100 if quick else 1000),
         bulk_mb=options.bulk_mb or (20 if quick else 100),
         seeds=max(1, options.seeds or (10 if quick else 1000)),
+        is_real=options.real,
         may_install=not options.no_install,
     )
 

@@ -99,4 +99,4 @@ def test_scenarios_end_in_time_and_follow_from_their_random_numbers() -> None:
         for n in (1, 2, 10):
             faults = scenario(n, 60.0, Random(1))
             assert faults == scenario(n, 60.0, Random(1))
-            assert all(0 <= fault.at_s and fault.at_s + (fault.duration_s or 0) <= 60.001 for fault in faults)
+            assert all(fault.at_s >= 0 and fault.at_s + (fault.duration_s or 0) <= 60.001 for fault in faults)

@@ -116,7 +116,10 @@ class Receipt(Replies[bool]):
             fraction: more than 0, at most 1; of the members that the group has when the question is answered.
 
         Raises:
+            KeyDoesNotExist: the group has been deleted, or the node has sent too many rumors since.
+            MalformedRequest: `fraction` is none.
             RuntimeError: the receipt came from another node: only the sender can ask.
+            TemporarilyUnavailable: the node is stopping.
         """
         if self._wait is None:
             raise RuntimeError("only the node that sent a rumor can follow it")

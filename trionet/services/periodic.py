@@ -32,6 +32,7 @@ _log = logging.getLogger(__name__)
 
 _ID_BITS: Final = 64
 _MARK: Final = "@"
+_SHORTEST_S: Final = 0.001
 
 
 class PeriodicTask(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,12 +116,12 @@ class PeriodicTasks:
         """Begin to call ``run()``, and to await what it returns if that can be; return the task's id.
 
         Raises:
-            MalformedRequest: the interval is not a positive number of seconds, or the jitter is negative.
+            MalformedRequest: the interval is no number of seconds, or under a millisecond; or the jitter is negative.
             TemporarilyUnavailable: the node is stopping.
         """
-        if not _is_number(interval_s) or not 0 < interval_s < math.inf:
-            raise MalformedRequest(f"interval_s is a positive number of seconds, not {interval_s!r:.40}")
-        if not _is_number(jitter_s) or not 0 <= jitter_s < math.inf:
+        if not _is_number(interval_s) or interval_s < _SHORTEST_S:
+            raise MalformedRequest(f"interval_s is a number of seconds, at least 0.001, not {interval_s!r:.40}")
+        if not _is_number(jitter_s) or jitter_s < 0:
             raise MalformedRequest(f"jitter_s is a number of seconds that is not negative, not {jitter_s!r:.40}")
         if self._nursery is None:
             raise TemporarilyUnavailable("the node is stopping")
@@ -192,4 +193,8 @@ class PeriodicTasks:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
+    """Return whether `value` is a finite number that one can calculate with."""
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # an int beyond any float
+        return False

@@ -56,7 +56,9 @@ class GroupGossip(Template):
             MalformedRequest: the arguments are no list, or the remote names a node, or no service or method.
             EncodeError: an argument can't travel.
             MessageTooLarge: the arguments are over the limit of this node.
+            TemporarilyUnavailable: the node is stopping.
         """
+        remote = _remote_of(remote)
         if not self.context.members():
             raise EmptyGroup(f"the group {self.context.gid!r} has no members")
         gossip = self.context.local.gossip
@@ -77,8 +79,8 @@ class GroupGossip(Template):
         """Start a periodic task on this node, which ends with `del_`, with the group, or with the node.
 
         Args:
-            interval_s: the first run comes after so many seconds, and the next ones at whole multiples. A run that
-                takes longer than that is not overlapped: what it misses is left out.
+            interval_s: the first run comes after so many seconds, at least 0.001, and the next ones at whole multiples.
+                A run that takes longer than that is not overlapped: what it misses is left out.
             method: what to run: a function without arguments, sync or async; or ``(args, remote)``, to be gossiped in
                 this group each time.
             jitter_s: each run is put off by a random time up to this.
@@ -87,7 +89,9 @@ class GroupGossip(Template):
             An id that is unique over all nodes and names this one as the owner.
 
         Raises:
+            GroupNotFound: the group has been deleted.
             MalformedRequest: an argument is none of these.
+            TemporarilyUnavailable: the node is stopping.
         """
         self.context.members()
         run, what = self._to_run(method)

@@ -136,11 +136,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
                     raise ConfigError(f"{setting}.{name} is 'package.module:Class', not {reference!r}")
 
     def _check_membership(self) -> None:
-        for seed in self.join or ():
-            try:
-                NodeAddress.of(seed)
-            except MalformedRequest as exc:
-                raise ConfigError(f"join: {exc.text}") from exc
+        if self.join is not None:
+            msgspec.structs.force_setattr(self, "join", [_checked_seed(seed) for seed in self.join])
         check_tags(self.tags)
 
     def check_bind(self) -> None:
@@ -239,9 +236,23 @@ def parse_setting(name: str, text: str, *, source: str) -> Any:
 
 def check_tags(tags: Mapping[str, str]) -> None:
     """Raise `ConfigError` when `tags` are too much to go along with the news of a node."""
-    size = len(msgspec.msgpack.encode(dict(tags)))
+    try:
+        size = len(msgspec.msgpack.encode(dict(tags)))
+    except UnicodeEncodeError as exc:
+        raise ConfigError(f"the tags are no text: {exc}") from exc
     if size > _MAX_TAGS_BYTES:
         raise ConfigError(f"the tags have {size} bytes, over the {_MAX_TAGS_BYTES} that the news of a node may carry")
+
+
+def _checked_seed(seed: object) -> str:
+    """Return a seed, in whatever form it was given, as the text that travels to a spawned node."""
+    try:
+        address = NodeAddress.of(seed)
+    except MalformedRequest as exc:
+        raise ConfigError(f"join: {exc.text}") from exc
+    if not address.port:
+        raise ConfigError(f"join: the seed {address} has no port")
+    return str(address)
 
 
 def _check_address(ip: str, port: int) -> None:

@@ -26,6 +26,7 @@ from trionet import (
     NodeAddress,
     NodeConfig,
     Remote,
+    TemporarilyUnavailable,
 )
 from trionet.codec import JSON, MESSAGEPACK
 
@@ -130,7 +131,90 @@ async def test_join_waits_until_the_caller_gives_up(autojump_clock: MockClock, c
     assert len(node.members()) == 1
 
 
-@pytest.mark.parametrize("seeds", [["nonsense"], [5], [None], "127.0.0.1:5"], ids=repr)
+async def test_a_join_that_is_cancelled_does_not_happen_later(autojump_clock: MockClock, cluster: Cluster) -> None:
+    node = await cluster.start(join=None)
+    with trio.move_on_after(5):
+        await node.join([f"127.0.0.1:{SEED_PORT}"])
+    seed = await cluster.start(join=[], port=SEED_PORT)
+    await trio.sleep(200)
+    assert len(node.members()) == len(seed.members()) == 1
+    assert not seed.all.members().keys() & {node.sid}
+
+
+async def test_of_two_joins_one_that_is_cancelled_does_not_end_the_other(
+    autojump_clock: MockClock, cluster: Cluster, nursery: trio.Nursery
+) -> None:
+    node = await cluster.start(join=None)
+    nursery.start_soon(node.join, [f"127.0.0.1:{SEED_PORT}"])
+    with trio.move_on_after(5):
+        await node.join(NOBODY)
+    seed = await cluster.start(join=[], port=SEED_PORT)
+    await cluster.wait_members([node, seed])
+
+
+async def test_joins_that_follow_one_another_do_not_ask_more_often(autojump_clock: MockClock, cluster: Cluster) -> None:
+    node = await cluster.start(join=None)
+    for _ in range(50):
+        with trio.move_on_after(0.01):
+            await node.join(NOBODY)
+    asked: list[str] = []
+
+    def note(message: Any, _: Any) -> None:
+        asked.append(str(message.target))
+
+    cluster.network.add_rules(note)
+    with trio.move_on_after(60):
+        await node.join(NOBODY)
+    assert 10 <= len(asked) <= 60
+
+
+async def test_leaving_and_stopping_end_a_join(autojump_clock: MockClock, cluster: Cluster) -> None:
+    for name in ("leave", "stop"):
+        node = await cluster.start(join=None)
+        with pytest.RaisesGroup(TemporarilyUnavailable):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(node.join, NOBODY)
+                await trio.sleep(5)
+                if name == "leave":
+                    await node.leave()
+                else:
+                    node.stop()
+                await trio.sleep(5)
+                nursery.cancel_scope.cancel()
+        assert len(node.members()) == 1
+
+
+async def test_a_node_that_still_seeks_its_seeds_may_leave(autojump_clock: MockClock, cluster: Cluster) -> None:
+    node = await cluster.start(join=[f"127.0.0.1:{SEED_PORT}"])
+    await node.leave()
+    seed = await cluster.start(join=[], port=SEED_PORT)
+    await trio.sleep(100)
+    assert [member.node for member in seed.members()] == [seed.address]
+
+
+async def test_a_node_that_has_stopped_neither_joins_nor_waits_for_others(
+    autojump_clock: MockClock, cluster: Cluster
+) -> None:
+    node, other = await cluster.start_many(2)
+    node.stop()
+    await cluster.wait_members([other])
+    await trio.sleep(5)
+    with trio.fail_after(1), pytest.raises(TemporarilyUnavailable):
+        await node.join([other])
+    with trio.fail_after(1):
+        await node.leave()
+
+
+async def test_a_configuration_takes_seeds_in_any_form(autojump_clock: MockClock, cluster: Cluster) -> None:
+    first = await cluster.start(join=[])
+    for seed in (first, first.address, {"ip": first.address.ip, "port": first.address.port}):
+        config = NodeConfig(join=[seed])  # type: ignore[list-item]
+        assert config.join == [str(first.address)]
+    with pytest.raises(ConfigError, match="has no port"):
+        NodeConfig(join=["127.0.0.1:0"])
+
+
+@pytest.mark.parametrize("seeds", [["nonsense"], [5], [None], ["127.0.0.1:0"], "127.0.0.1:5"], ids=repr)
 async def test_join_refuses_what_is_no_address(autojump_clock: MockClock, cluster: Cluster, seeds: Any) -> None:
     node = await cluster.start(join=None)
     with pytest.raises(MalformedRequest):
@@ -350,7 +434,7 @@ async def test_tags_are_known_everywhere_and_each_change_is_told_once(
     assert all(tags[nodes[1].sid] == {"version": "1"} for tags in seen)
 
 
-@pytest.mark.parametrize("tags", [{"a": 5}, {5: "a"}, {"a": None}], ids=repr)
+@pytest.mark.parametrize("tags", [{"a": 5}, {5: "a"}, {"a": None}, ["a"], None], ids=repr)
 async def test_tags_are_texts(autojump_clock: MockClock, cluster: Cluster, tags: Any) -> None:
     node = await cluster.start()
     with pytest.raises(MalformedRequest):
@@ -364,6 +448,11 @@ async def test_too_many_tags_are_refused(autojump_clock: MockClock, cluster: Clu
         await node.set_tags(tags)
     with pytest.raises(ConfigError, match="512"):
         NodeConfig(tags=tags)
+
+
+def test_tags_that_cannot_be_encoded_are_refused() -> None:
+    with pytest.raises(ConfigError, match="no text"):
+        NodeConfig(tags={"a": "\ud800"})
 
 
 @pytest.mark.parametrize("size", range(500, 513))

@@ -162,11 +162,26 @@ async def test_only_so_many_packets_are_on_their_way_by_call(autojump_clock: Moc
 async def test_a_name_that_is_no_address_is_sent_nothing(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
     setting = Setting()
     await nursery.start(setting.plane.run)
-    for name in ("nonsense", "", "127.0.0.1:0", "127.0.0.1:99999"):
+    for name in ("nonsense", "", "127.0.0.1:0", "127.0.0.1:99999", "127.0.0.1:02", "[127.0.0.1]:2", "::1:2"):
         assert address_of(name) is None
         _send(setting, name, is_reliable=True)
     await trio.testing.wait_all_tasks_blocked()
     assert setting.calls.made == setting.sent.made == []
+
+
+async def test_only_so_many_bytes_are_on_their_way_by_call(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
+    setting = Setting()
+    await nursery.start(setting.plane.run)
+    setting.calls.outcome = trio.sleep_forever
+    long = Packet(OTHER, (), bytes(20 * 1024 * 1024), is_reliable=True)
+    for _ in range(4):
+        setting.plane.send(long)
+    await trio.testing.wait_all_tasks_blocked()
+    assert (len(setting.calls.made), setting.plane.lost) == (3, 1)
+    await trio.sleep(11)  # these are given up
+    setting.plane.send(Packet(OTHER, (), bytes(65 * 1024 * 1024), is_reliable=True))  # by itself it may be any size
+    await trio.testing.wait_all_tasks_blocked()
+    assert len(setting.calls.made) == 4
 
 
 # ---------------------------------------------------------------------------------------------- what comes from outside

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .probing import Prober
     from .statements import Statement
     from .swim_context import Context
+    from .timers import Timer
 
 __all__ = ["PIECE_BYTES", "ViewSync", "pieces"]
 
@@ -72,6 +73,7 @@ class ViewSync:
         self._not_before = context.now
         self._questioned: dict[str, Statement] = {}
         self._is_joining = False
+        self._asking: Timer | None = None
         self.is_joined: bool = False
 
     def join(self, seeds: Sequence[str]) -> None:
@@ -79,6 +81,8 @@ class ViewSync:
         context = self._context
         self._seeds = [seed for seed in dict.fromkeys(seeds) if seed != context.me]
         self._back_off_s = _FIRST_BACK_OFF_S
+        if self._asking is not None:
+            self._asking.cancel()
         if self._seeds:
             self.is_joined = False
             self._is_joining = True
@@ -155,7 +159,8 @@ class ViewSync:
             self._note(seed)
             context.send_reliably(seed, context.own)
             context.send_reliably(seed, SyncDigest(tuple(context.members.digest.buckets), is_join=True))
-        context.timers.set(context.now + self._back_off_s * (0.5 + context.random.random()), self._ask_seeds)
+        again = context.now + self._back_off_s * (0.5 + context.random.random())
+        self._asking = context.timers.set(again, self._ask_seeds)
         self._back_off_s = min(_LAST_BACK_OFF_S, 2 * self._back_off_s)
 
     def _ask(self, source: str) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from trionet.errors import MalformedRequest
+from trionet.errors import MalformedRequest, TemporarilyUnavailable
 from trionet.identity import NodeAddress
 from trionet.profiles import PROFILES
 from trionet.protocols.gossip import Gossip as GossipCore
@@ -85,6 +85,11 @@ class Cluster:
     def has_begun(self) -> bool:
         """Whether there are protocols already."""
         return self._parts is not None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the protocols run, or would if they had begun."""
+        return self._nursery is not None
 
     @property
     def swim(self) -> Swim:
@@ -179,7 +184,7 @@ class Cluster:
         done = trio.Event()
 
         async def join() -> None:
-            with suppress(MalformedRequest):  # the names all mean this node
+            with suppress(MalformedRequest, TemporarilyUnavailable):  # the names all mean this node; it leaves
                 await self._local.membership.join(list(seeds))
             done.set()
 

@@ -131,42 +131,51 @@ class Membership:
     async def join(self, seeds: list[Any]) -> None:
         """Join the cluster of any of `seeds`, and return when one has told who belongs to it.
 
-        Seeds that can't be reached are tried again, less and less often, until the caller is cancelled. A node that
-        is in a cluster already brings the two together. One that has left may join again.
+        Seeds that can't be reached are tried again, less and less often, until the caller is cancelled; then they are
+        asked no more. A node that is in a cluster already brings the two together. One that has left may join again.
 
         Args:
             seeds: addresses, in any form; a name stands for all of its addresses, and is looked up again and again.
 
         Raises:
             MalformedRequest: one of them is no address; or there are none but this node's own.
+            TemporarilyUnavailable: the node leaves, or stops.
         """
-        self._running()
-        addresses = [NodeAddress.of(seed) for seed in seeds]
-        self._has_begun = True
+        if self._cluster is None or not self._cluster.is_running:
+            raise TemporarilyUnavailable("the node is stopping")
+        addresses = [_seed(value) for value in seeds]
         attempt = _Attempt()
         self._attempts.append(attempt)
-        pause_s = _FIRST_LOOK_UP_S
         try:
-            while not attempt.done.is_set():
-                found, is_complete = await _resolved(addresses)
-                names = [name for name in found if name != str(self._own)]
-                if is_complete and not names:
-                    raise MalformedRequest("there is no seed but this node itself")
-                if names and names != attempt.names:
-                    attempt.names = names
-                    self._seek()
-                with trio.move_on_after(_LOOK_UP_AGAIN_S if names else pause_s):
-                    await attempt.done.wait()
-                pause_s = min(2 * pause_s, _LOOK_UP_AGAIN_S)
+            await self._attempt(attempt, addresses)
         finally:
             self._attempts.remove(attempt)
+            if attempt.names and not attempt.done.is_set():
+                self._seek_less()
+        if attempt.refusal:
+            raise TemporarilyUnavailable(attempt.refusal)
+
+    async def _attempt(self, attempt: _Attempt, addresses: list[NodeAddress]) -> None:
+        pause_s = _FIRST_LOOK_UP_S
+        while not attempt.done.is_set():
+            found, is_complete = await _resolved(addresses)
+            names = [name for name in found if name != str(self._own)]
+            if is_complete and not names:
+                raise MalformedRequest("there is no seed but this node itself")
+            if names and names != attempt.names and not attempt.done.is_set():
+                attempt.names = names
+                self._seek()
+            with trio.move_on_after(_LOOK_UP_AGAIN_S if names else pause_s):
+                await attempt.done.wait()
+            pause_s = min(2 * pause_s, _LOOK_UP_AGAIN_S)
 
     @rpc
     async def leave(self) -> None:
         """Leave the cluster: return when the others have been told. Nobody takes it for a failure.
 
-        The other members are in no group of this node from then on. It may `join` again.
+        The other members are in no group of this node from then on. It may `join` again; a `join` in progress ends.
         """
+        self._give_up("the node has left")
         swim = await self.depart()
         if swim is None or swim is not self._running()[0]:
             return
@@ -181,12 +190,12 @@ class Membership:
         """Tell the cluster other things about this node; they replace what it has told.
 
         Raises:
-            MalformedRequest: they aren't texts.
+            MalformedRequest: they aren't texts by name.
             ConfigError: they are too many.
         """
-        tags = dict(tags)
-        if not all(isinstance(text, str) for pair in tags.items() for text in pair):
+        if not isinstance(tags, Mapping) or not all(isinstance(text, str) for pair in tags.items() for text in pair):
             raise MalformedRequest("tags are texts by name")
+        tags = dict(tags)
         check_tags(tags)
         swim, plane = self._running()
         plane.act(swim.set_tags(tags, plane.now()))
@@ -195,12 +204,13 @@ class Membership:
 
     async def depart(self) -> Swim | None:
         """Tell the others that this node leaves, and wait until they have been told; change nothing here."""
-        if not self.is_active:
+        cluster = self._cluster
+        if cluster is None or not cluster.is_running or not self.is_active:
             await trio.lowlevel.checkpoint()
             return None
         swim, plane = self._running()
         plane.act(swim.leave(plane.now()))
-        while not swim.is_left and swim is self._running()[0]:
+        while cluster.is_running and not swim.is_left and swim is cluster.swim:
             await self._left.park()
         return swim
 
@@ -209,7 +219,9 @@ class Membership:
         self._has_begun = True
 
     def farewell(self) -> None:
-        """Say that this node leaves, without waiting for it to be heard."""
+        """Say that this node leaves, without waiting for it to be heard; let nobody wait for anything any more."""
+        self._give_up("the node is stopping")
+        self._left.unpark_all()
         if self._cluster is not None and self._cluster.has_begun and self.is_active:
             swim, plane = self._running()
             if not swim.is_left:
@@ -273,6 +285,7 @@ class Membership:
 
     def _seek(self) -> None:
         """Have the core ask the seeds of all who want to join: it knows of one list at a time."""
+        self._has_begun = True
         swim, plane = self._running()
         if swim.own.state == State.LEFT:  # what has left stays so
             assert self._cluster is not None
@@ -281,6 +294,17 @@ class Membership:
             self._left.unpark_all()
         names = [name for attempt in self._attempts for name in attempt.names]
         plane.act(swim.join(names, plane.now()))
+
+    def _seek_less(self) -> None:
+        """Have the core ask the seeds of those that are left, when a `join` is cancelled."""
+        swim, plane = self._running()
+        plane.act(swim.join([name for attempt in self._attempts for name in attempt.names], plane.now()))
+
+    def _give_up(self, reason: str) -> None:
+        for attempt in self._attempts:
+            if not attempt.done.is_set():
+                attempt.refusal = reason
+                attempt.done.set()
 
     def _running(self) -> tuple[Swim, Plane]:
         if self._cluster is None:
@@ -298,6 +322,14 @@ class _Attempt:
     def __init__(self) -> None:
         self.names: list[str] = []
         self.done = trio.Event()
+        self.refusal = ""
+
+
+def _seed(value: Any) -> NodeAddress:
+    address = NodeAddress.of(value)
+    if not address.port:
+        raise MalformedRequest(f"the seed {address} has no port")
+    return address
 
 
 def _shown(info: MemberInfo) -> Member | None:

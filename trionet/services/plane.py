@@ -4,7 +4,7 @@ Packets go out as datagrams. What is too long for one, must not get lost, or can
 other node's ``membership/packet``, so that it takes whatever transport calls take.
 
 Invariants: the cores run one at a time, and never wait; nothing that comes in raises; no more than a fixed number of
-packets is on its way by call, and what comes on top of that is lost, as datagrams are.
+packets, and of their bytes, is on its way by call, and what comes on top of that is lost, as datagrams are.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ PACKET: Final = Remote(service="membership", method="packet")
 """What takes a packet that comes by a call."""
 
 _MOST_CALLS: Final = 512
+_MOST_BYTES: Final = 64 * 1024 * 1024
 _CALL_S: Final = 10.0
 
 
@@ -68,7 +69,7 @@ class Plane:
         self._on_event = on_event
         self._nursery: trio.Nursery | None = None
         self._sleep = trio.CancelScope()
-        self._calls = 0
+        self._calls = self._bytes = 0
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run the protocols, and receive what comes for them, until cancelled."""
@@ -160,10 +161,13 @@ class Plane:
         if node is None:
             return
         if packet.is_reliable or self._datagrams is None or not self._datagrams.send_nowait(node, packet.encoded):
-            if self._nursery is None or self._calls >= _MOST_CALLS:
+            size = len(packet.encoded)
+            is_full = self._calls >= _MOST_CALLS or (self._bytes and self._bytes + size > _MOST_BYTES)
+            if self._nursery is None or is_full:
                 self.lost += 1
             else:
                 self._calls += 1
+                self._bytes += size
                 self._nursery.start_soon(self._send_by_call, node, packet)
 
     async def _send_by_call(self, node: NodeAddress, packet: Packet) -> None:
@@ -178,6 +182,7 @@ class Plane:
                 self.unreachable(packet.to)
         finally:
             self._calls -= 1
+            self._bytes -= len(packet.encoded)
 
     async def call(self, node: NodeAddress, packet: Packet) -> None:
         """Send a packet by a call, and wait until it has been taken.
@@ -190,9 +195,12 @@ class Plane:
 
 @functools.lru_cache(maxsize=16_384)
 def address_of(name: str) -> NodeAddress | None:
-    """Return the address of the node that the protocols call `name`; None if it is none."""
+    """Return the address of the node that the protocols call `name`; None if it is none.
+
+    A node has one name only, or what somebody says about another one would be taken for a statement about it.
+    """
     try:
         address = NodeAddress.of(name)
     except MalformedRequest:
         return None
-    return address if address.port else None
+    return address if address.port and str(address) == name else None

@@ -27,6 +27,7 @@ from trionet import (
     RumorFailed,
     ServiceNotFound,
     Spread,
+    TemporarilyUnavailable,
 )
 from trionet.codec import JSON, MESSAGEPACK
 from trionet.services.gossip import Gossip
@@ -295,6 +296,38 @@ async def test_a_callers_own_mistake_is_raised_and_nothing_is_sent(
     assert cluster.totals([node]) == [0]
 
 
+async def test_a_remote_may_be_written_as_in_json(autojump_clock: MockClock, cluster: Cluster) -> None:
+    node = await cluster.start()
+    remote: Any = {"service": "counter", "method": "count"}
+    await node.all.gossip.send([], remote)
+    await cluster.wait_totals([node], 1)
+    with pytest.raises(MalformedRequest, match="service and a method"):
+        await node.all.gossip.send([], None)  # type: ignore[arg-type]
+
+
+async def test_of_rumors_that_wait_for_others_to_end_only_so_many_bytes_are_kept(
+    autojump_clock: MockClock, cluster: Cluster
+) -> None:
+    node = await cluster.start()
+    go_on = trio.Event()
+
+    async def hang(_: bytes) -> None:
+        await go_on.wait()
+
+    await node.local.routes.put({"hang": hang}, "sloth")
+    events = node.events()
+    for _ in range(9):
+        await node.all.gossip.send([bytes(8_000_000)], Remote(service="sloth", method="hang"))
+    *_, event = await take(events, lambda event: isinstance(event, RumorFailed))
+    assert isinstance(event, RumorFailed)
+    assert "too many rumors" in event.error
+    assert node.local.gossip.failed == 1
+    go_on.set()
+    await trio.sleep(1)
+    await node.all.gossip.send([], COUNT)
+    await cluster.wait_totals([node], 1)
+
+
 async def test_a_group_without_members_or_deleted_is_an_error(autojump_clock: MockClock, cluster: Cluster) -> None:
     node = await cluster.start()
     await node.local.groups.put("empty", [])
@@ -367,13 +400,26 @@ async def test_wait_spread_ends_when_the_one_that_lacks_it_has_failed(
     assert len(nodes[0].members()) == 3
 
 
-@pytest.mark.parametrize("fraction", [0, -1, 1.5, float("nan")])
+@pytest.mark.parametrize("fraction", [0, -1, 1.5, float("nan"), "1", None])
 async def test_a_fraction_is_more_than_0_and_at_most_1(
-    autojump_clock: MockClock, cluster: Cluster, fraction: float
+    autojump_clock: MockClock, cluster: Cluster, fraction: Any
 ) -> None:
     receipt = await (await cluster.start()).all.gossip.send([], COUNT)
     with pytest.raises(MalformedRequest, match="fraction"):
         await receipt.wait_spread(fraction)
+
+
+async def test_wait_spread_ends_with_the_node(autojump_clock: MockClock, cluster: Cluster) -> None:
+    node = await cluster.start()
+    await node.local.groups.put("workers", [node, NOBODY])
+    receipt = await node.group("workers").gossip.send([], COUNT)
+    with pytest.RaisesGroup(TemporarilyUnavailable):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(receipt.wait_spread)
+            await trio.sleep(5)
+            node.stop()
+            await trio.sleep(10)
+            nursery.cancel_scope.cancel()
 
 
 async def test_the_spread_of_a_deleted_groups_rumor_is_not_known(autojump_clock: MockClock, cluster: Cluster) -> None:

@@ -53,6 +53,10 @@ __all__ = ["Gossip"]
 _log = logging.getLogger(__name__)
 
 _MOST_AT_ONCE: Final = 256
+_MOST_WAITING_BYTES: Final = 64 * 1024 * 1024
+_WAITING_BYTES: Final = 1024
+"""What a rumor that waits costs, besides its payload; so no more than 65,536 of them wait."""
+
 _ASK_AGAIN_S: Final = 0.02
 _ASK_LATEST_S: Final = 1.0
 _HAND_OVER_S: Final = 5.0
@@ -94,6 +98,7 @@ class Gossip:
         self._cluster: Cluster | None = None
         self._nursery: trio.Nursery | None = None
         self._limiter = trio.CapacityLimiter(_MOST_AT_ONCE)
+        self._waiting_bytes = 0
         self._most_payload_bytes = 0
 
     def begin(self, cluster: Cluster, most_payload_bytes: int) -> None:
@@ -187,11 +192,11 @@ class Gossip:
 
     async def wait_spread(self, gid: str, rumor_id: str, fraction: float) -> Spread:
         """Wait until a rumor of this node is known to have come far enough; see `Receipt.wait_spread`."""
-        core, plane = self._running()
-        if not 0 < fraction <= 1:
+        if not isinstance(fraction, int | float) or not 0 < fraction <= 1:
             raise MalformedRequest(f"fraction is more than 0 and at most 1, not {fraction!r:.40}")
         pause_s = _ASK_AGAIN_S
         while True:
+            core, plane = self._running()
             found = core.spread(gid, bytes.fromhex(rumor_id))
             if found is None:
                 raise KeyDoesNotExist(f"nothing is known of the rumor {rumor_id} any more")
@@ -238,17 +243,28 @@ class Gossip:
         """Carry out a rumor that has come."""
         if self.on_rumor is not None:
             self.on_rumor(rumor)
-        if self._nursery is not None:
-            self._nursery.start_soon(self._carry_out, rumor, name=f"rumor {rumor.id.hex()}")
+        if self._nursery is None:
+            return
+        size = len(rumor.payload) + _WAITING_BYTES
+        if self._waiting_bytes and self._waiting_bytes + size > _MOST_WAITING_BYTES:
+            self._fail(rumor, TemporarilyUnavailable("too many rumors wait here to be carried out"))
+            return
+        self._waiting_bytes += size
+        self._nursery.start_soon(self._carry_out, rumor, size, name=f"rumor {rumor.id.hex()}")
 
-    async def _carry_out(self, rumor: Delivered) -> None:
-        async with self._limiter:
-            try:
+    async def _carry_out(self, rumor: Delivered, size: int) -> None:
+        try:
+            async with self._limiter:
                 await self._router.call(_call_of(rumor))
-            except TrionetError as exc:
-                self.failed += 1
-                _log.warning("the rumor %s of %s failed here: %s", rumor.id.hex(), rumor.gid, exc)
-                self._publish(RumorFailed(id=rumor.id.hex(), gid=rumor.gid, error=str(exc)))
+        except TrionetError as exc:
+            self._fail(rumor, exc)
+        finally:
+            self._waiting_bytes -= size
+
+    def _fail(self, rumor: Delivered, error: TrionetError) -> None:
+        self.failed += 1
+        _log.warning("the rumor %s of %s failed here: %s", rumor.id.hex(), rumor.gid, error)
+        self._publish(RumorFailed(id=rumor.id.hex(), gid=rumor.gid, error=str(error)))
 
 
 def _subset_of(subset: Any) -> int | Callable[[list[str]], int] | None:

@@ -29,7 +29,7 @@ from .trace import Trace, TraceEvent, first_difference
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Iterable
 
-__all__ = ["Finding", "Leak", "check", "check_processes"]
+__all__ = ["Finding", "Leak", "check", "check_processes", "print_trace"]
 
 _WATCHED: Final[dict[Any, tuple[str, ...]]] = {
     time: ("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "sleep"),

@@ -245,6 +245,21 @@ def test_the_origin_knows_how_far_its_rumor_is() -> None:
     assert cores["n0"].spread("g", bytes(12)) is None
 
 
+def test_what_those_who_are_no_members_say_of_a_rumor_is_not_kept() -> None:
+    core = _core()
+    core.set_group("g", ["n0", "n1"], now=0.0)
+    sent = core.send("g", b"news", 0.0)
+    for name in ("a", "b"):
+        core.receive(name, Answer("g", sent.id, has=True), 0.1)
+        core.receive(name, Ihave("g", sent.id), 0.1)
+        core.receive(name, Rumor("g", sent.id, "n0", 0, 255, b"news"), 0.1)
+        core.receive(f"no {name}", Answer("g", sent.id, has=False), 0.1)
+    core.set_group("g", ["n0", "n1", "a", "b", "no a", "no b"], now=0.2)
+    found = core.spread("g", sent.id)
+    assert found is not None
+    assert (found.confirmed, found.denied) == (1, 0)
+
+
 def test_of_many_members_a_sample_is_asked() -> None:
     core = Gossip("n0", Random(1))
     core.set_group("g", [f"n{number}" for number in range(1000)], now=0.0)

@@ -61,6 +61,7 @@ __all__ = ["Gossip", "Sent"]
 
 _SILENT_EVERY: Final = 4
 _SMALLEST_BYTES: Final = 64
+_HURRY_GRACES: Final = 4
 _HURRY_INTERVALS: Final = 25
 
 
@@ -276,7 +277,7 @@ class Gossip:
         rumor_id = message.id
         if rumor_id in self._record:
             self.counts.duplicates += 1
-            self._tracked.confirm(rumor_id, source)
+            self._confirm(rumor_id, source)
             return []
         group = self._groups.get(message.gid)
         if group is None:
@@ -381,7 +382,7 @@ class Gossip:
             if rumor_id not in record:
                 self._pulls.announced(gid, rumor_id, source, now + wait_s)
             else:
-                self._tracked.confirm(rumor_id, source)
+                self._confirm(rumor_id, source)
         if wait_s <= 0:
             return self._pull(now)
         if self._pulls.next_due < self._next_deadline:  # noqa: PLR1730 - twice as fast as min(), and hot
@@ -431,7 +432,7 @@ class Gossip:
 
     def _hurry(self, hurry_s: float, now: float) -> None:
         """Do everything faster for a while: here news came only because it was asked for."""
-        self._hurry_until = now + _HURRY_INTERVALS * hurry_s
+        self._hurry_until = now + _HURRY_INTERVALS * hurry_s + _HURRY_GRACES * self._settings.grace_s
         soon = now + hurry_s * (0.75 + 0.5 * self._random.random())
         self._wake(lazy=soon, compare=soon)
 
@@ -472,8 +473,15 @@ class Gossip:
 
     def _take_answer(self, source: str, message: Answer, now: float) -> list[Effect]:
         del now
-        if message.has:
-            self._tracked.confirm(message.id, source)
-        else:
-            self._tracked.deny(message.id, source)
+        self._confirm(message.id, source, has=message.has)
         return []
+
+    def _confirm(self, rumor_id: bytes, source: str, *, has: bool = True) -> None:
+        """Take that a member has a rumor that is followed, or not; what anybody else says isn't kept."""
+        tracked = self._tracked.get(rumor_id)
+        group = None if tracked is None else self._groups.get(tracked.gid)
+        if tracked is not None and group is not None and group.has(source):
+            if has:
+                tracked.confirm(source)
+            else:
+                tracked.deny(source)

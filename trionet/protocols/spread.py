@@ -122,18 +122,6 @@ class Tracking:
         """Return what is known of a rumor that is followed."""
         return self._tracked.get(rumor_id)
 
-    def confirm(self, rumor_id: bytes, name: str) -> None:
-        """Take that a member has a rumor, whether that one is followed or not."""
-        tracked = self._tracked.get(rumor_id) if self._tracked else None
-        if tracked is not None:
-            tracked.confirm(name)
-
-    def deny(self, rumor_id: bytes, name: str) -> None:
-        """Take that a member hasn't got a rumor, whether that one is followed or not."""
-        tracked = self._tracked.get(rumor_id)
-        if tracked is not None:
-            tracked.deny(name)
-
     def drop_group(self, gid: str) -> None:
         """Follow the rumors of a group no longer."""
         self._tracked = {key: tracked for key, tracked in self._tracked.items() if tracked.gid != gid}

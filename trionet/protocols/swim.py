@@ -4,8 +4,9 @@ Invariant: for each member this node holds the greatest statement that it has he
 about itself is ALIVE (or LEFT, once it leaves), and greater than anything that anybody else says about it. Each change
 of a member is told once. Nothing that comes in raises; what can't be believed is counted.
 
-A statement may push a member's incarnation up to `MOST_INCARNATION` at once. No limit to the jump is needed: it costs
-the member one refutation, and a limit would lock out a member whose clock had been far ahead in its previous life.
+A statement may push a member's incarnation up to `MOST_INCARNATION` at once. There is no limit to the
+jump: it would lock out a member whose clock had been far ahead in its previous life. Below the highest incarnation a
+forged one costs the member one refutation.
 
 Source: SWIM (Das, Gupta, Motivala 2002) and Lifeguard (Dadgar, Phillips, Currey 2017); the parts name the sections.
 """

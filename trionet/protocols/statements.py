@@ -35,8 +35,8 @@ __all__ = [
 ]
 
 MOST_INCARNATION: Final = 1 << 62
-"""The highest incarnation that is believed. Who can forge statements can say that a member is DEAD in this one: it can't
-rise above that, and is out under this name until it is forgotten. Only keys can prevent it."""
+"""The highest incarnation that is believed. Who can forge statements can say that a member is DEAD in this one: it
+cannot rise above that, and is out under this name until it is forgotten. Only keys can prevent it."""
 
 MOST_LIFE: Final = (1 << 64) - 1
 MOST_NAME_BYTES: Final = 128

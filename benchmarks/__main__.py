@@ -24,6 +24,7 @@ from .glomers import run_glomers
 from .gossip import run_gossip
 from .links import run_links
 from .settings import Settings
+from .simulation import run_simulation
 from .spawn import run_spawn
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ _BENCHMARKS: dict[str, Callable[[Settings], Awaitable[Result]]] = {
     "spawn": run_spawn,
     "gossip": run_gossip,
     "cluster": run_cluster,
+    "simulation": run_simulation,
     "glomers": run_glomers,
 }
 

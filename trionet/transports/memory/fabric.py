@@ -67,6 +67,7 @@ class MemoryFabric:
         dark: hosts without power: what is sent to these addresses is lost, where else it would be refused.
         rules: what may happen to a message; the first one is asked first.
         observer: is told what goes on.
+        messages: how many have been sent on it.
         on_open: told of each node that is opened on it, before the node does anything.
         pump: calls what is to be called at a time.
     """
@@ -80,7 +81,7 @@ class MemoryFabric:
         self.pump: Pump = Pump()
         self._seed = seed
         self._free_ports = itertools.count(1)
-        self._messages = 0
+        self.messages: int = 0
         self._links = 0
 
     def endpoint(
@@ -152,7 +153,7 @@ class MemoryFabric:
         self, source: NodeAddress, target: NodeAddress, kind: str, data: bytes, now: float, link: int
     ) -> Message:
         """Return a message that is being sent."""
-        self._messages = number = self._messages + 1
+        self.messages = number = self.messages + 1
         message = Message(source, target, kind, data, now, number, link)
         if self.observer is not None:
             self.observer.sent(message, now)

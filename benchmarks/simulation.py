@@ -1,13 +1,14 @@
-"""Simulated clusters: how fast virtual time goes, what a message costs, and whether each seed gives the same run twice."""
+"""Simulated clusters: how fast virtual time goes, what a message costs, whether a seed gives the same run twice."""
 
 from __future__ import annotations
 
 import gc
+import logging
 import multiprocessing
 import os
 import time
 from concurrent.futures import ProcessPoolExecutor
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import trio
@@ -75,13 +76,14 @@ def _crowd(seed: int, members: int) -> tuple[float, float, float]:
 def _measured(settings: Settings) -> Result:
     result = Result("Simulation", ["measure", "runs", "median", "worst", "must", "unit"])
     context = multiprocessing.get_context("forkserver")
-    with ProcessPoolExecutor(1, context) as pool:
+    quietly: Any = {"mp_context": context, "initializer": logging.disable, "initargs": (logging.CRITICAL,)}
+    with ProcessPoolExecutor(1, **quietly) as pool:
         settings.say(f"simulation: {_NODES} nodes")
         speeds = list(pool.map(_at_rest, range(settings.rounds)))
-    with ProcessPoolExecutor(1, context) as pool:
+    with ProcessPoolExecutor(1, **quietly) as pool:
         settings.say(f"simulation: {_MEMBERS:,} members")
         per_s, mib, took_s = pool.submit(_crowd, 1, _MEMBERS).result()
-    with ProcessPoolExecutor(os.cpu_count(), context) as pool:
+    with ProcessPoolExecutor(os.cpu_count(), **quietly) as pool:
         settings.say(f"simulation: {settings.seeds} seeds, each twice")
         repeated = list(pool.map(_is_repeated, range(settings.seeds), chunksize=10))
     times = [speed.times_real for speed in speeds]

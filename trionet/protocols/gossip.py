@@ -61,6 +61,7 @@ __all__ = ["Gossip", "Sent"]
 
 _SILENT_EVERY: Final = 4
 _SMALLEST_BYTES: Final = 64
+_HURRIED_GRACE: Final = 4
 _HURRY_GRACES: Final = 4
 _HURRY_INTERVALS: Final = 25
 
@@ -374,7 +375,10 @@ class Gossip:
         if group is None:
             return []
         group.push.heard(source, now)
-        return self._lacking(source, message.gid, message.ids, now, self._settings.grace_s)
+        settings = self._settings
+        is_hurried = now < self._hurry_until  # then what is announced has probably been lost here
+        wait_s = min(settings.grace_s, _HURRIED_GRACE * settings.hurry_s) if is_hurried else settings.grace_s
+        return self._lacking(source, message.gid, message.ids, now, wait_s)
 
     def _lacking(self, source: str, gid: str, ids: bytes, now: float, wait_s: float) -> list[Effect]:
         record = self._record

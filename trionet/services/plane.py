@@ -88,7 +88,7 @@ class Plane:
         if self._clock is None:
             nursery.start_soon(self._keep_time)
         else:
-            self._arm(self._clock)
+            self._arm(self._clock, self.stack.next_deadline())
 
     def detach(self) -> None:
         """Start nothing more."""
@@ -104,21 +104,22 @@ class Plane:
             if self.stack.next_deadline() <= now:
                 self._carry_out(self.stack.on_timer(now))
 
-    def _arm(self, clock: Clock) -> None:
-        self._due = self.stack.next_deadline()
-        clock.wake_at(self._due, self._wake)
+    def _arm(self, clock: Clock, due: float) -> None:
+        self._due = due
+        clock.wake_at(due, self._wake)
 
     def _wake(self) -> None:
         """The clock, where that is another than Trio's, has come to when the protocols want to be woken."""
         assert self._clock is not None
         self._due = math.inf
-        now = self.now()
         if self._nursery is None:
             return
-        if self.stack.next_deadline() <= now:
+        now = self.now()
+        due = self.stack.next_deadline()
+        if due <= now:
             self._carry_out(self.stack.on_timer(now))
         else:
-            self._arm(self._clock)
+            self._arm(self._clock, due)
 
     async def _receive(self, datagrams: Datagrams) -> None:
         while True:
@@ -150,8 +151,7 @@ class Plane:
         due = self.stack.next_deadline()
         if self._clock is not None:
             if due < self._due and self._nursery is not None:
-                self._due = due
-                self._clock.wake_at(due, self._wake)
+                self._arm(self._clock, due)
         elif due < self._sleep.deadline:
             self._sleep.deadline = due
 

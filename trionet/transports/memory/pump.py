@@ -121,17 +121,14 @@ class Pump:
         """Take events until somebody can run, or there are no more."""
         heap, pop = self._heap, heapq.heappop
         runner = trio._core._run.GLOBAL_RUN_CONTEXT.runner  # noqa: SLF001  nothing public is as fast
-        runnable, next_deadline, current_time = runner.runq, runner.deadlines.next_deadline, clock.current_time
-        self._now = now = current_time()
+        runnable, next_deadline = runner.runq, runner.deadlines.next_deadline
+        self._now = now = clock.current_time()
         while heap and not runnable:
             when = heap[0][0]
             if when > now:
                 deadline = next_deadline()
-                target = when if when < deadline else deadline
-                while now < target:  # a sum may be less than exact; the second one is exact
-                    clock.jump(target - now)
-                    now = current_time()
-                self._now = now
+                self._now = now = when if when < deadline else deadline
+                clock._virtual_base = now  # noqa: SLF001  what jump() does, but exact, and in a fifth of the time
                 if deadline <= now:
                     return  # the sleepers first
             _, _, action, args = pop(heap)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 from contextlib import contextmanager
-from random import Random
 from typing import TYPE_CHECKING, Any, Protocol
 
 from trionet.errors import AddressInUse
@@ -17,10 +16,12 @@ from trionet.identity import NodeAddress
 
 from .endpoint import MemoryEndpoint
 from .pump import Pump
+from .randomness import LinkRandom
 from .rules import DROP, Message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+    from random import Random
 
     from trionet.config import NodeConfig
     from trionet.errors import TrionetError
@@ -142,7 +143,7 @@ class MemoryFabric:
 
     def random_for(self, source: NodeAddress, target: NodeAddress) -> Random:
         """Return the random numbers of what goes from one to another."""
-        return Random(f"{self._seed} {source} {target}")
+        return LinkRandom(f"{self._seed} {source} {target}")
 
     def new_link(self) -> int:
         """Return a connection's number."""

@@ -230,7 +230,7 @@ async def test_a_degraded_network_loses_doubles_and_delays_datagrams(
         assert 0.15 < len(lost) / len(sent) < 0.45
         assert len({event.number for event in taken}) < len(taken)
         assert sim.is_converged()
-    with lasting(sim, Degrade(at_s=0, bytes_per_s=1000.0)):
+    with lasting(sim, Degrade(at_s=0, bytes_per_s=200.0)):
         assert await took_s(sim, 0, 1) > 0.1
 
 

@@ -183,6 +183,32 @@ async def test_a_paused_node_takes_up_where_it_stopped(autojump_clock: MockClock
     assert taken == []
 
 
+async def test_the_connections_of_a_paused_node_that_is_killed_break(
+    autojump_clock: MockClock, sim: Simulation
+) -> None:
+    await took_s(sim, 0, 1)
+    sim.play([Pause(at_s=0, node=1), Crash(at_s=1, node=1)])
+    await trio.lowlevel.checkpoint()
+    begun = sim.now
+    with pytest.raises(ConnectionLost):
+        await took_s(sim, 0, 1)
+    assert sim.now - begun < 2
+
+
+async def test_what_a_rule_raises_comes_out_of_the_cluster(autojump_clock: MockClock) -> None:
+    def judge(*_: object) -> None:
+        raise ZeroDivisionError
+
+    async def simulate() -> None:
+        async with open_cluster(2, seed=1) as sim:
+            with sim.rule(judge):
+                await trio.sleep(10)
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await simulate()
+    assert caught.group_contains(ZeroDivisionError)
+
+
 async def test_a_slow_node_answers_late(autojump_clock: MockClock, sim: Simulation) -> None:
     await took_s(sim, 0, 1)
     with lasting(sim, Slow(at_s=0, node=1, lag_s=0.3)):

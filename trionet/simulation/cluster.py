@@ -295,9 +295,10 @@ class Simulation:
             await trio.sleep(_LOOK_AGAIN_S)
 
     def end(self) -> None:
-        """Let all nodes crash."""
+        """Let all nodes crash, and nothing more happen on the network."""
         for address in list(self.fabric.endpoints):
             self.fabric.crash(address)
+        self.fabric.pump.close()
 
 
 @asynccontextmanager
@@ -330,6 +331,7 @@ async def open_cluster(
         stack.enter_context(deterministic(seed))
         async with open_background_nursery() as nursery:
             sim = Simulation(nursery, seed=seed, network=network, configure=config, is_traced=is_traced)
+            await nursery.start(sim.fabric.pump.run)
             try:
                 for _ in range(n):
                     await sim.start()

@@ -130,6 +130,7 @@ class MemoryEndpoint:
         fabric = self.fabric
         if fabric.endpoints.get(self.address) is self:
             del fabric.endpoints[self.address]
+        self.held = None  # what is stopped can still be killed, and its connections break
         for link in list(self._links.values()):
             if is_silent:
                 link.end(reason)
@@ -142,7 +143,6 @@ class MemoryEndpoint:
         self.is_down = True
         self._is_closed = True
         self._nursery = None
-        self.held = None
 
     def close(self) -> None:
         """Refuse new calls, at once."""

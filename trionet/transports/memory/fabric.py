@@ -84,6 +84,7 @@ class MemoryFabric:
         self._free_ports = itertools.count(1)
         self.messages: int = 0
         self._links = 0
+        self._answering: dict[tuple[NodeAddress, NodeAddress], Random] = {}
 
     def endpoint(
         self, config: NodeConfig, handler: Handler, on_orphan: Callable[[OrphanedCall], None] | None = None
@@ -207,7 +208,8 @@ class MemoryFabric:
         now = self.pump.time()
         answer = self.new_message(message.target, message.source, kind, b"", now, message.link)
         delay_s = 0.0
-        random = self.random_for(message.target, message.source)
+        link = message.target, message.source
+        random = self._answering.get(link) or self._answering.setdefault(link, self.random_for(*link))
         for rule in self.rules:
             verdict = rule(answer, random)
             if verdict is not None:

@@ -26,7 +26,8 @@ _Entry = tuple[float, int, "Callable[..., None]", tuple[Any, ...]]
 class Pump:
     """Calls functions at their times.
 
-    Nothing needs to be started: the first event of a Trio run starts the task, as a system task.
+    Nothing needs to be started: the first event of a Trio run starts the task, as a system task, if nobody has started
+    `run`.
     """
 
     def __init__(self) -> None:
@@ -37,6 +38,7 @@ class Pump:
         self._wakes_at = -math.inf
         self._scope = trio.CancelScope()
         self._now: float | None = None
+        self._is_closed = False
 
     def time(self) -> float:
         """Return the time on Trio's clock. While events are taken in virtual time, that is known without asking it."""
@@ -45,6 +47,8 @@ class Pump:
 
     def at(self, when: float, action: Callable[..., None], *args: Any) -> None:
         """Have ``action(*args)`` called at `when`, on Trio's clock; it must neither wait nor raise."""
+        if self._is_closed:
+            return
         self._count += 1
         heapq.heappush(self._heap, (when, self._count, action, args))
         if when < self._wakes_at:
@@ -56,9 +60,14 @@ class Pump:
         """Whether there is something to be called at `now` or before."""
         return bool(self._heap) and self._heap[0][0] <= now
 
+    def close(self) -> None:
+        """Call nothing more."""
+        self._is_closed = True
+        self._heap.clear()
+
     def _start(self) -> None:
         self._token = trio.lowlevel.current_trio_token()
-        trio.lowlevel.spawn_system_task(self._run, name="memory fabric")
+        trio.lowlevel.spawn_system_task(self.run, name="memory fabric")
 
     def _wake(self) -> None:
         self._wakes_at = -math.inf
@@ -68,7 +77,10 @@ class Pump:
         else:
             self._scope.cancel()
 
-    async def _run(self) -> None:
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Call what is due, until cancelled. What the functions raise comes out here."""
+        self._token = trio.lowlevel.current_trio_token()
+        task_status.started()
         clock = trio.lowlevel.current_clock()
         try:
             if isinstance(clock, MockClock) and clock.autojump_threshold == 0 and not clock.rate:

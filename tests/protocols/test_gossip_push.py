@@ -131,12 +131,12 @@ def test_nobody_is_told_when_nobody_is_to_be() -> None:
             assert len(set(found)) == len(found) == min(count, 4)
 
 
-def test_a_rumor_is_asked_for_at_one_node_at_a_time() -> None:
+def test_a_rumor_is_asked_for_at_one_node_at_a_time_and_after_two_failures_at_two() -> None:
     pulls = Pulls(timeout_s=0.25, most=10)
     for source in ("n1", "n2", "n3"):
         pulls.announced("g", b"a", source, due=1.0)
     asked = [(now, to) for now in (0.75, 1.0, 1.1, 1.25, 1.5, 1.75) for to, _ in pulls.due(now)]
-    assert asked == [(1.0, "n1"), (1.25, "n2"), (1.5, "n3"), (1.75, "n1")]
+    assert asked == [(1.0, "n1"), (1.25, "n2"), (1.5, "n3"), (1.5, "n1"), (1.75, "n1"), (1.75, "n2")]
     assert pulls.came(b"a")
     assert not pulls.came(b"a")
     assert len(pulls) == 0

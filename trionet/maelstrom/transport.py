@@ -36,10 +36,11 @@ from trionet.transports.base import check_request_size, check_size, time_left_s
 from trionet.transports.datagrams import QueuedDatagrams
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from trionet.config import NodeConfig
+    from trionet.events import OrphanedCall
     from trionet.node import Node
     from trionet.transports.base import Handler, Request
 
@@ -91,10 +92,16 @@ class MaelstromFabric:
         node.on("trionet_datagram")(self._take_datagram)
         node.on("*")(self._take_any)
 
-    def endpoint(self, config: NodeConfig, handler: Handler) -> MaelstromEndpoint:
-        """Return the place of the one trionet node."""
+    def endpoint(
+        self, config: NodeConfig, handler: Handler, on_orphan: Callable[[OrphanedCall], None] | None = None
+    ) -> MaelstromEndpoint:
+        """Return the place of the one trionet node. A cancelled call is not waited for, so that none is an orphan."""
+        del on_orphan
         self._endpoint = MaelstromEndpoint(self.node, handler, config)
         return self._endpoint
+
+    def on_open(self, node: Node) -> None:
+        """The node is there; nothing needs to be done."""
 
     def _serving(self) -> MaelstromEndpoint:
         if self._endpoint is None:

@@ -1,8 +1,8 @@
 """Rumors that a node has heard of and doesn't hold, and whom it asks for them.
 
 Invariant: a rumor is asked for at one node at a time, and at the next one only when that one has had its time; so each
-member gets about one copy by pulling, however many announce it. What can't be had is given up after a few tries;
-the next announcement begins anew.
+member gets about one copy by pulling, however many announce it. Only when two have not answered, which takes losses,
+two are asked at a time. What can't be had is given up after a few tries; the next announcement begins anew.
 
 Source: the GRAFT of Plumtree (Leitao, Pereira, Rodrigues 2007, section 3.4), less the tree.
 """
@@ -15,6 +15,7 @@ from typing import Final
 __all__ = ["Pulls", "patience_s"]
 
 _FAST_TRIES: Final = 6
+_SINGLE_TRIES: Final = 2
 _MOST_TRIES: Final = 14
 _MOST_SOURCES: Final = 8
 
@@ -37,6 +38,12 @@ class _Wanted:
         self.due = due
         self.tries = 0
         self.asked_at = -math.inf
+
+    def next_sources(self) -> list[str]:
+        """Return whom to ask in the next try: one node; two when two tries have failed, if there are two."""
+        width = 2 if self.tries >= _SINGLE_TRIES else 1
+        count = len(self.sources)
+        return [self.sources[(self.tries + more) % count] for more in range(min(width, count))]
 
 
 class Pulls:
@@ -97,11 +104,11 @@ class Pulls:
                 if wanted.tries >= _MOST_TRIES:
                     del self._wanted[rumor_id]
                     continue
-                source = wanted.sources[wanted.tries % len(wanted.sources)]
+                for source in wanted.next_sources():
+                    asked.setdefault((source, wanted.gid), []).append(rumor_id)
                 wanted.tries += 1
                 wanted.asked_at = now
                 wanted.due = now + patience_s(wanted.tries, self._timeout_s)
-                asked.setdefault((source, wanted.gid), []).append(rumor_id)
             self.next_due = min(self.next_due, wanted.due)
         return asked
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Must", "Result", "Samples", "formatted", "median", "percentile", "ratio"]
 
+_NEARLY_ONE = 0.99
+
 Samples = dict[str, list[float | None]]
 """Name to one number for each round; None for a round that failed."""
 
@@ -93,11 +95,13 @@ class Result(msgspec.Struct):
 
 
 def formatted(cell: Any) -> str:
-    """Return a number with three significant digits, or a text as it is."""
+    """Return a number with three significant digits, or a text as it is; what is nearly 1 is not shown as 1."""
     if cell is None:
         return "-"
     if not isinstance(cell, float):
         return str(cell)
+    if _NEARLY_ONE < cell < 1:
+        return f"{cell:.6f}"
     if abs(cell) >= 100:
         return f"{cell:,.0f}"
     return f"{cell:.3g}"

@@ -31,7 +31,8 @@ class GossipSettings(msgspec.Struct, frozen=True, kw_only=True):
             to 60.
         settle_s: what came or ends within this time isn't compared; longer than most rumors take to all members.
         hurry_s: what takes the place of `interval_s` and `compare_interval_s` after a rumor had to be pulled, for 25
-            times as long; 0 for no such hurry. For a `Push` that reaches everyone unless messages are lost or nodes are
+            times as long and 4 times `grace_s`; 4 times as long takes the place of a longer `grace_s` then. 0 for no
+            such hurry. For a `Push` that reaches everyone unless messages are lost or nodes are
             cut off; with a random one some pulling is what is meant to be.
         retention_s: how old a rumor may become; a late joiner gets what is younger. Sane: 10 to 3600.
         most_seen: ids in the record, for all groups.

@@ -48,6 +48,7 @@ settings of a configuration file (TOML, or JSON if its name ends in .json), with
   tags = {}                   texts that the node tells its cluster about itself, name = text
   datagrams = true            whether membership and gossip use UDP, on the same port number
   transport = "link"          how its calls go out: link or http
+  busy_poll = true            whether links look for input for a moment before they sleep
   max_message_bytes = 16777216
   max_calls_per_peer = 1024
   max_connections = 4096

@@ -40,10 +40,11 @@ from .frames import (
     Window,
     decode_frame,
 )
-from .handshake import greeting
+from .handshake import Handshake, greeting
 from .incoming import IncomingCalls
 from .outbox import Outbox
 from .outgoing import OutgoingCalls
+from .polling import BusyPoll
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,36 +79,36 @@ class Link:
         self,
         sock: socket.socket,
         own: Hello,
-        peer: Hello,
-        rest: bytes,
+        handshake: Handshake,
         handler: Handler,
         on_orphan: Callable[[OrphanedCall], None],
         *,
         name: str,
-        is_initiator: bool,
+        processors: int,
     ) -> None:
-        self.peer = peer
-        self.is_initiator = is_initiator
+        self.peer: Hello = handshake.peer
+        self.is_initiator: bool = handshake.is_initiator
         self.opened_at: float = trio.current_time()
         self._heard_at = self._idle_since = self.opened_at
         self.round_trip: RoundTrip = RoundTrip()
         self._name = name
         self._sock = sock
         self._own = own
-        self._rest = rest
+        self._rest = handshake.rest
         self._handler = handler
         self._scope = trio.CancelScope()
         self._decoder = FrameDecoder()
+        self._poll = BusyPoll(processors)
         self._chunks: dict[int, tuple[Direction, bytearray]] = {}
         self._held_bytes = [0, 0]
         self._pings: dict[int, float] = {}
         self._parting: str | None = None
         self._bye_sent = self._bye_received = self._is_closed = False
         # The side that answers says hello now, together with its first answers.
-        first = b"" if is_initiator else greeting(own)
-        self._outbox = Outbox(sock, peer.window_bytes, self._cut_off, first)
+        first = b"" if handshake.is_initiator else greeting(own)
+        self._outbox = Outbox(sock, self.peer.window_bytes, self._cut_off, first)
         self.calls: OutgoingCalls = OutgoingCalls(
-            self._outbox, peer, self.round_trip, name, on_orphan, self._became_idle, self._say_bye
+            self._outbox, self.peer, self.round_trip, name, on_orphan, self._became_idle, self._say_bye
         )
         self._incoming: IncomingCalls | None = None
 
@@ -222,24 +223,33 @@ class Link:
     # ---- reading
 
     async def _read(self) -> None:
-        receive = self._sock.recv
         self._take(self._rest)
+        data = b""
         while not self._is_closed:
-            try:
-                data = receive(_READ_BYTES)
-            except BlockingIOError:
-                await trio.lowlevel.wait_readable(self._sock)
-                continue
+            data = await self._receive(len(data))
             if not data:
                 if self._decoder.is_amid_frame:
                     raise FrameError("it ended in the middle of a frame")
                 return
             self._heard_at = trio.current_time()
             self._take(data)
-            if len(data) < _READ_BYTES and not self._is_closed:
-                await trio.lowlevel.wait_readable(self._sock)  # that was all there was
-            else:
-                await trio.lowlevel.checkpoint()  # there is probably more; let others run in between
+
+    async def _receive(self, before: int) -> bytes:
+        """Return what comes after an input of `before` bytes; nothing at the end."""
+        receive = self._sock.recv
+        if before == _READ_BYTES:
+            await trio.lowlevel.checkpoint()  # there is probably more; let others run in between
+        elif before:
+            if self._poll.is_worth_it():
+                data = await self._poll.look(receive, _READ_BYTES)
+                if data is not None:
+                    return data
+            await trio.lowlevel.wait_readable(self._sock)  # that was all there was
+        while True:
+            try:
+                return receive(_READ_BYTES)
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(self._sock)
 
     def _take(self, data: bytes) -> None:
         assert self._incoming is not None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 import trio
 
 from .frames import MAJOR_VERSION, PREFACE, Bye, FrameDecoder, FrameError, Hello, encode_frame, with_length
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable, Callable
 
-__all__ = ["HandshakeError", "PeerSpeaksHTTP", "accept", "greeting", "initiate"]
+__all__ = ["Handshake", "HandshakeError", "PeerSpeaksHTTP", "accept", "greeting", "initiate"]
 
 _READ_BYTES: Final = 4096
 
@@ -34,8 +35,22 @@ def greeting(own: Hello) -> bytes:
     return PREFACE + with_length(encode_frame(own))
 
 
-async def initiate(sock: socket.socket, own: Hello) -> tuple[Hello, bytes]:
-    """Begin a link on a new connection; return the peer's hello, and what came behind it.
+class Handshake(msgspec.Struct, frozen=True):
+    """How a link began.
+
+    Attributes:
+        peer: what the other side said of itself.
+        rest: what came behind that.
+        is_initiator: whether this side made the connection.
+    """
+
+    peer: Hello
+    rest: bytes
+    is_initiator: bool
+
+
+async def initiate(sock: socket.socket, own: Hello) -> Handshake:
+    """Begin a link on a new connection.
 
     Raises:
         HandshakeError: the peer refused, or isn't a node; the text says which.
@@ -43,11 +58,11 @@ async def initiate(sock: socket.socket, own: Hello) -> tuple[Hello, bytes]:
         PeerSpeaksHTTP: the peer is an HTTP server.
     """
     await send_all(sock, greeting(own))
-    return await _read_hello(lambda: receive(sock, _READ_BYTES), b"")
+    return Handshake(*await _read_hello(lambda: receive(sock, _READ_BYTES), b""), is_initiator=True)
 
 
-async def accept(stream: trio.SocketStream, first: bytes) -> tuple[Hello, bytes]:
-    """Take the begin of a link, of which `first` has been read; return the peer's hello, and what came behind it.
+async def accept(stream: trio.SocketStream, first: bytes) -> Handshake:
+    """Take the begin of a link, of which `first` has been read.
 
     It is to be answered with our `greeting`.
 
@@ -55,7 +70,7 @@ async def accept(stream: trio.SocketStream, first: bytes) -> tuple[Hello, bytes]
         HandshakeError: the peer isn't a node that can be talked with; it has been told.
     """
     try:
-        return await _read_hello(lambda: stream.receive_some(_READ_BYTES), first)
+        return Handshake(*await _read_hello(lambda: stream.receive_some(_READ_BYTES), first), is_initiator=False)
     except HandshakeError as exc:
         await stream.send_all(PREFACE + with_length(encode_frame(Bye(str(exc)))))
         raise

@@ -1,6 +1,7 @@
 """What waits to be written on one link.
 
-Frames that are ready in one scheduler pass go out in one write. Longer ones go out in chunks, one after each lot of
+Frames that are ready in one scheduler pass go out in one write, or, where there are many, a lot at a time, so that the
+peer has begun with the first when the last are written. Longer ones go out in chunks, one after each lot of
 short frames, in turn, so that they don't hold up short ones.
 
 Invariants: frames go out in the order of `put`; the bytes that wait are bounded, because those who can wait do so in
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Outbox", "Transfer"]
 
+_LOT_FRAMES: Final = 16
 _WRITE_BYTES: Final = 256 * 1024
 _HIGH_BYTES: Final = 1024 * 1024
 _MAX_BYTES: Final = 8 * 1024 * 1024
@@ -97,7 +99,9 @@ class Outbox:
         self.put_bytes += size
         if self._waiting_bytes > _MAX_BYTES:
             self._on_stuck("it does not read what it is sent")
-        if self._writer is not None and not self.is_held:
+        if len(self._frames) >= _LOT_FRAMES and not self._rest:  # with a rest, the writer waits for room to write
+            self._write_now()
+        elif self._writer is not None and not self.is_held:
             self.wake()
 
     def put_alone(self, encoded: bytes) -> None:
@@ -118,8 +122,10 @@ class Outbox:
 
         For those who know that nothing more will be put in this scheduler pass.
         """
-        if self._writer is None or self.is_empty:
-            return  # the writer is at work, and sees to it
+        if self._writer is not None and not self.is_empty:  # else the writer is at work, and sees to it
+            self._write_now()
+
+    def _write_now(self) -> None:
         data = self._next_write()
         try:
             sent = self._sock.send(data)

@@ -17,8 +17,9 @@ from trionet.transports.lazy_http import LazyHTTPTransport
 
 from .connection import Link
 from .frames import Hello
-from .handshake import HandshakeError, PeerSpeaksHTTP, accept, initiate
+from .handshake import Handshake, HandshakeError, PeerSpeaksHTTP, accept, initiate
 from .outgoing import LinkRetired
+from .polling import usable_processors
 from .sockets import connect, plain_socket
 
 if TYPE_CHECKING:
@@ -191,11 +192,11 @@ class LinkTransport:
                 sock = await connect(node)
                 begun = trio.current_time()
                 try:
-                    peer, rest = await initiate(sock, self._own)
+                    handshake = await initiate(sock, self._own)
                 except BaseException:
                     sock.close()
                     raise
-            link = self._make(sock, peer, rest, node=node, is_initiator=True)
+            link = self._make(sock, handshake, node)
             link.round_trip.add(trio.current_time() - begun)
         except PeerSpeaksHTTP:
             self._http_only_until[node] = trio.current_time() + _HTTP_ONLY_S
@@ -219,17 +220,16 @@ class LinkTransport:
             raise HandshakeError("this node is stopping")
         try:
             with trio.fail_after(self._config.connect_timeout_s):
-                peer, rest = await accept(stream, first)
+                handshake = await accept(stream, first)
         except trio.TooSlowError as exc:
             raise HandshakeError(f"it took longer than {self._config.connect_timeout_s:g} s to say hello") from exc
-        return self._make(plain_socket(stream), peer, rest, node=peer.address, is_initiator=False)
+        return self._make(plain_socket(stream), handshake, handshake.peer.address)
 
-    def _make(
-        self, sock: socket.socket, peer: Hello, rest: bytes, *, node: NodeAddress | None, is_initiator: bool
-    ) -> Link:
+    def _make(self, sock: socket.socket, handshake: Handshake, node: NodeAddress | None) -> Link:
         assert self._own is not None
         name = str(node) if node is not None else "a node without address"
-        link = Link(sock, self._own, peer, rest, self._handler, self._on_orphan, name=name, is_initiator=is_initiator)
+        processors = usable_processors() if self._config.busy_poll else 0
+        link = Link(sock, self._own, handshake, self._handler, self._on_orphan, name=name, processors=processors)
         self._open[link] = None
         if node is not None:
             self._prefer(node, link)

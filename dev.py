@@ -180,7 +180,11 @@ def static_checks() -> dict[str, list[str]]:
         "format": ["ruff", "format", "--check", "."],
         "lint": ["ruff", "check", "."],
         "layers": ["lint-imports", "--no-logo"],
-        "types": ["mypy", "--strict", *present("trionet", "tests", "examples", "benchmarks", "dev.py")],
+        "types": [
+            "mypy",
+            "--strict",
+            *present("trionet", "pytest_trionet.py", "tests", "examples", "benchmarks", "dev.py"),
+        ],
         "public types": ["pyright", "--verifytypes", "trionet", "--ignoreexternal"],
     }
     if present("docs/conf.py"):

@@ -16,6 +16,8 @@ from trionet.transports.memory import MemoryFabric
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 
+pytest_plugins = ["pytester"]
+
 
 @pytest.fixture
 def start_node(nursery: trio.Nursery) -> Callable[..., Awaitable[Node]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import logging
 import random as random_module
+from collections import deque
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from .launchers import Launcher
+    from .router import CurrentCall
     from .templates.base import GroupContext
     from .transports.base import Clock, Endpoint, Transport
     from .transports.memory import MemoryFabric
@@ -64,6 +66,7 @@ _log = logging.getLogger(__name__)
 
 _LEAVE_S: Final = 1.0
 _SEED_BITS: Final = 128
+_ORPHANS_KEPT: Final = 64
 
 
 class NodeStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,11 +74,13 @@ class NodeStatistics(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         calls_served: calls of others, and of itself, that it has taken on.
+        calls_running: those of them whose handlers are running.
         calls_orphaned: calls that it made, that were cancelled, and whose handler did not confirm in time that it has
             finished.
     """
 
     calls_served: int
+    calls_running: int
     calls_orphaned: int
 
 
@@ -103,6 +108,7 @@ class Node:
         self._router = router
         self._bus = bus
         self._calls_orphaned = 0
+        self._latest_orphans: deque[OrphanedCall] = deque(maxlen=_ORPHANS_KEPT)
         bus.listen(self._note)
         self._groups: dict[str, Group] = {}
         self._templates: dict[str, Callable[[GroupContext], Any]] = {}
@@ -135,6 +141,11 @@ class Node:
     def current_time(self) -> float:
         """Return the time on this node's clock, in seconds: Trio's, or, in a simulation, one that may be wrong."""
         return trio.current_time() if self._clock is None else self._clock.now()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it has begun to stop, or has stopped."""
+        return self._stopping.is_set()
 
     @property
     def app(self) -> QuartTrio | None:
@@ -175,7 +186,19 @@ class Node:
 
     def statistics(self) -> NodeStatistics:
         """Return figures about the node at this moment."""
-        return NodeStatistics(calls_served=self._router.served, calls_orphaned=self._calls_orphaned)
+        return NodeStatistics(
+            calls_served=self._router.served,
+            calls_running=len(self._router.running),
+            calls_orphaned=self._calls_orphaned,
+        )
+
+    def running_calls(self) -> list[CurrentCall]:
+        """Return the calls whose handlers are running on this node at this moment, the oldest first."""
+        return [prepared.current() for prepared in self._router.running]
+
+    def orphaned_calls(self) -> list[OrphanedCall]:
+        """Return the latest of the calls that it made and that became orphans, 64 at most."""
+        return list(self._latest_orphans)
 
     def events(self) -> Events:
         """Return an async iterator over what happens from now on: instances of `Event`."""
@@ -282,6 +305,7 @@ class Node:
                 _log.error("the spawned node %s was restarted %d times, and is given up", event.node, event.restarts)
             case OrphanedCall():
                 self._calls_orphaned += 1
+                self._latest_orphans.append(event)
                 _log.warning(
                     "the call %s/%s/%s to %s was cancelled, and may still be running there",
                     event.gid,
@@ -363,6 +387,8 @@ async def open_node(
                         yield node
                     except Exception as exc:  # kept out of the nursery's group
                         failure = exc
+                    finally:
+                        node._stopping.set()  # noqa: SLF001
                     node.stop()
             except Exception as exc:
                 failure = failure or exc

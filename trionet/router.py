@@ -49,14 +49,17 @@ class CurrentCall:
         id: the caller's id for it; the same at every member of a fan-out.
         caller: the calling node as it says, or None for a person with curl.
         gid: the group it was called through; ``"local"`` for a node's own services.
+        service, method: what was called.
     """
 
-    __slots__ = ("_deadline", "caller", "gid", "id")
+    __slots__ = ("_deadline", "caller", "gid", "id", "method", "service")
 
     def __init__(self, call: Call, deadline: float) -> None:
         self.id: str = call.id
         self.caller: NodeAddress | None = call.caller
         self.gid: str = call.gid
+        self.service: str = call.service
+        self.method: str = call.method
         self._deadline = deadline
 
     @property
@@ -249,10 +252,18 @@ class PreparedCall:
         method: what will run.
     """
 
-    __slots__ = ("_args", "_call", "_deadline", "_kwargs", "method")
+    __slots__ = ("_args", "_call", "_deadline", "_kwargs", "_running", "method")
 
-    def __init__(self, method: Method, call: Call, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        method: Method,
+        call: Call,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        running: dict[PreparedCall, None],
+    ) -> None:
         self.method: Method = method
+        self._running = running
         self._call = call
         self._args = args
         self._kwargs = kwargs
@@ -288,6 +299,7 @@ class PreparedCall:
         """
         if self._deadline != math.inf:  # setting it costs even where it changes nothing
             scope.deadline = min(scope.deadline, self._deadline)
+        self._running[self] = None
         token = _current.set(self)
         try:
             with scope:
@@ -300,6 +312,7 @@ class PreparedCall:
             _reraise(exc)
         finally:
             _current.reset(token)
+            del self._running[self]
         raise self._cut_short()
 
     @asynccontextmanager
@@ -309,6 +322,7 @@ class PreparedCall:
         Raises what `finish` does.
         """
         scope.deadline = min(scope.deadline, self._deadline)
+        self._running[self] = None
         token = _current.set(self)
         try:
             with scope:
@@ -321,6 +335,7 @@ class PreparedCall:
                 return
         finally:
             _current.reset(token)
+            del self._running[self]
         raise self._cut_short()
 
     def _cut_short(self) -> Exception:
@@ -334,12 +349,15 @@ class Router:
 
     Attributes:
         served: how many calls it has taken on so far.
+        running: those whose handlers are running, in the order of their beginning; plain functions never wait, and so
+            aren't among them.
         refusing: why no further calls are taken, or None; `status.stop` is exempt.
     """
 
     def __init__(self) -> None:
         self._services: dict[str, dict[str, Mapping[str, Method]]] = {}
         self.served: int = 0
+        self.running: dict[PreparedCall, None] = {}
         self.refusing: str | None = None
 
     def put(self, gid: str, service: str, methods: Mapping[str, Method]) -> None:
@@ -388,7 +406,7 @@ class Router:
         if call.timeout_s is not None and call.timeout_s <= 0:
             raise CallTimeout("its time was over before it could start")
         self.served += 1
-        return PreparedCall(method, call, args, kwargs)
+        return PreparedCall(method, call, args, kwargs, self.running)
 
     async def call(self, call: Call) -> Any:
         """Run `call` and return its value. Raises what `prepare` and `PreparedCall.finish` do.

@@ -3,7 +3,8 @@
 Invariants: events are taken in the order of their times, those of one time in the order in which they were made, and
 none before its time. In virtual time, on Trio's ``MockClock(autojump_threshold=0)``, one is taken only when no task
 can run, as is the way of that clock, and time goes from event to event without a pass through Trio's scheduler as long
-as nobody is woken: that makes it ten times faster than a task that sleeps.
+as nobody is woken: that makes it ten times faster than a task that sleeps. Where there are several heaps in one Trio
+run, none lets time pass another one's next event.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Pump"]
 
 _Entry = tuple[float, int, "Callable[..., None]", tuple[Any, ...]]
+_heaps: trio.lowlevel.RunVar[list[list[_Entry]]] = trio.lowlevel.RunVar("trionet_heaps")
 
 
 class Pump:
@@ -120,17 +122,23 @@ class Pump:
                 self._wakes_at = -math.inf
 
     async def _run_virtually(self, clock: MockClock) -> None:
-        while True:
-            await trio.testing.wait_all_tasks_blocked()
-            try:
-                self._advance(clock)
-            finally:
-                self._now = None
-            if not self._heap:
-                await self._park()
+        heaps = _heaps.get([])
+        _heaps.set(heaps)
+        heaps.append(self._heap)
+        try:
+            while True:
+                await trio.testing.wait_all_tasks_blocked()
+                try:
+                    self._advance(clock, [heap for heap in heaps if heap is not self._heap])
+                finally:
+                    self._now = None
+                if not self._heap:
+                    await self._park()
+        finally:
+            heaps[:] = [heap for heap in heaps if heap is not self._heap]
 
-    def _advance(self, clock: MockClock) -> None:
-        """Take events until somebody can run, or there are no more."""
+    def _advance(self, clock: MockClock, others: list[list[_Entry]]) -> None:
+        """Take events until somebody can run, or one of the `others` is next, or there are no more."""
         heap, pop = self._heap, heapq.heappop
         runner = trio._core._run.GLOBAL_RUN_CONTEXT.runner  # noqa: SLF001  nothing public is as fast
         runnable, next_deadline = runner.runq, runner.deadlines.next_deadline
@@ -139,6 +147,9 @@ class Pump:
             when = heap[0][0]
             if when > now:
                 deadline = next_deadline()
+                for other in others:
+                    if other and other[0][0] < deadline:
+                        deadline = max(other[0][0], now)
                 self._now = now = when if when < deadline else deadline
                 clock._virtual_base = now  # noqa: SLF001  what jump() does, but exact, and in a fifth of the time
                 if deadline <= now:

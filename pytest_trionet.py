@@ -81,8 +81,9 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 # --------------------------------------------------------------------------------------------------------------- seeds
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a marked test once for each of its seeds."""
+    """Run a marked test once for each of its seeds, and for what else it is parametrized by."""
     marker = metafunc.definition.get_closest_marker(_MARKER)
     if marker is None:
         return
@@ -115,7 +116,7 @@ def _is_int(value: Any) -> TypeGuard[int]:
 
 
 def _refuse(metafunc: pytest.Metafunc, what: str) -> NoReturn:
-    raise pytest.UsageError(f"{metafunc.definition.nodeid} {what}")
+    pytest.fail(f"{metafunc.definition.nodeid} {what}", pytrace=False)  # pytest shows a UsageError's traceback here
 
 
 @pytest.fixture
@@ -262,8 +263,9 @@ def _saved_traces(item: pytest.Item) -> list[str]:
 
 def _file_name(nodeid: str) -> str:
     """Return the name of a test as that of a file; other tests have other ones."""
-    plain = re.sub(r"/|::|\[", "-", nodeid.removesuffix("]"))
-    name = re.sub(r"[^\w.-]+", "-", plain)
+    path, _, test = nodeid.partition("::")
+    plain = f"{path.replace('/', '-')}-{test.replace('::', '-').replace('[', '-', 1).removesuffix(']')}"
+    name = re.sub(r"[^\w.-]+", "-", plain, flags=re.ASCII)
     if name == plain and len(name) <= _LONGEST_NAME:
         return name
     return f"{name[:_LONGEST_NAME]}-{hashlib.sha256(nodeid.encode()).hexdigest()[:8]}"

@@ -1,4 +1,8 @@
-"""Many Trio nodes, on one machine or many, as one structured-concurrency program."""
+"""Many Trio nodes, on one machine or many, as one structured-concurrency program.
+
+PYTEST_DONT_REWRITE: where trionet is imported before pytest starts, pytest need not warn that it would have rewritten
+assertions of every package that comes with a plugin.
+"""
 
 from .codec import register_type
 from .config import NodeConfig

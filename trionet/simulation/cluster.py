@@ -310,6 +310,7 @@ async def open_cluster(
     config: Configure = None,
     faults: Sequence[Fault] = (),
     is_traced: bool = True,
+    on_open: Callable[[Simulation], None] | None = None,
 ) -> AsyncGenerator[Simulation]:
     """Run `n` nodes on a network in memory for as long as the block lasts.
 
@@ -324,6 +325,7 @@ async def open_cluster(
             have 127.0.0.1 and ports from 8000 on.
         faults: what is to go wrong, from when the block begins.
         is_traced: whether to keep a trace.
+        on_open: called with the simulation before its first node starts: it is there also when the block never begins.
     """
     if isinstance(network, str):
         network = networks[network]
@@ -331,6 +333,8 @@ async def open_cluster(
         stack.enter_context(deterministic(seed))
         async with open_background_nursery() as nursery:
             sim = Simulation(nursery, seed=seed, network=network, configure=config, is_traced=is_traced)
+            if on_open is not None:
+                on_open(sim)
             await nursery.start(sim.fabric.pump.run)
             try:
                 for _ in range(n):

@@ -76,8 +76,7 @@ class ClusterFactory:
     async def _serve(
         self, n: int, seed: int, settings: dict[str, Any], *, task_status: trio.TaskStatus[Simulation]
     ) -> None:
-        async with open_cluster(n, seed=seed, **settings) as sim:
-            self._on_open(sim)
+        async with open_cluster(n, seed=seed, on_open=self._on_open, **settings) as sim:
             task_status.started(sim)
             await trio.sleep_forever()
 
@@ -90,7 +89,7 @@ async def open_cluster_factory(
 
     Args:
         seed: of those for which nothing else is said.
-        on_open: called with each cluster.
+        on_open: called with each cluster before its first node starts.
     """
     async with open_background_nursery() as nursery:
         yield ClusterFactory(nursery, seed, on_open)

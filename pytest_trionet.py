@@ -136,7 +136,7 @@ async def trionet_cluster(_trionet_virtual_time: _Clusters, trionet_seed: int) -
 
     ``sim = await trionet_cluster(5)`` gives a `trionet.simulation.Simulation`; see `trionet.testing.ClusterFactory`.
     """
-    from trionet.testing import open_cluster_factory
+    from trionet.testing.clusters import open_cluster_factory
 
     async with open_cluster_factory(trionet_seed, _trionet_virtual_time.sims.append) as factory:
         yield factory
@@ -148,7 +148,7 @@ async def trionet_nodes(_trionet_real_time: None) -> AsyncGenerator[NodeFactory]
 
     ``nodes = await trionet_nodes(3)`` gives a list of `trionet.Node`; see `trionet.testing.NodeFactory`.
     """
-    from trionet.testing import open_node_factory
+    from trionet.testing.nodes import open_node_factory
 
     async with open_node_factory() as factory:
         yield factory
@@ -167,7 +167,7 @@ def _trionet_virtual_time(
             "run each example by trionet.simulation.run(main, seed=seed)",
             pytrace=False,
         )
-    from trionet.testing import run_virtually
+    from trionet.testing.clusters import run_virtually
 
     item.add_marker(pytest.mark.trio(run=run_virtually(_chosen_run(item), trionet_seed)), append=False)
 

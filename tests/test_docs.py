@@ -274,7 +274,7 @@ def in_sid_order(ports: Sequence[int]) -> list[int]:
 
 
 class Shell:
-    """Runs the commands of one page: ``curl`` by httpx, ``trionet-node`` as a process, and ``echo $?``."""
+    """Runs the commands of one page: ``curl`` by httpx, ``trionet-node`` and ``pytest`` as processes, ``echo $?``."""
 
     def __init__(self, folder: Path, ports: dict[int, int], stack: ExitStack) -> None:
         self._folder = folder
@@ -296,7 +296,10 @@ class Shell:
             case ["trionet-node", *arguments, "&"]:
                 return self._as_shown(self._start(arguments, settings))
             case ["trionet-node", *arguments]:
-                return self._as_shown(self._wait_for(arguments, settings))
+                return self._as_shown(self._wait_for([*NODE, *arguments], settings))
+            case ["pytest", *arguments]:
+                own = ["-p", "no:cacheprovider", "--basetemp", str(self._folder / "temporary")]
+                return self._wait_for([sys.executable, "-m", "pytest", *own, *arguments], settings)
             case ["echo", "$?"]:
                 return f"{self._status}\n"
         raise AssertionError(f"no way to run {line!r}")
@@ -327,9 +330,9 @@ class Shell:
         assert process.stdout is not None
         return process.stdout.readline()
 
-    def _wait_for(self, arguments: list[str], settings: dict[str, str]) -> str:
+    def _wait_for(self, command: list[str], settings: dict[str, str]) -> str:
         done = subprocess.run(
-            [*NODE, *arguments],
+            command,
             cwd=self._folder,
             env=self._environment(settings),
             stdin=subprocess.DEVNULL,
@@ -445,8 +448,12 @@ def test_the_signatures_of_methods_are_the_documented_ones(page: str, services: 
 
 def test_every_public_name_is_in_the_reference() -> None:
     reference = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
-    listed = re.findall(r"^\.\. auto\w+:: (\w+)", reference, re.MULTILINE)
-    assert sorted(listed) == sorted(trionet.__all__)
+    listed: dict[str, list[str]] = {}
+    for module, block in re.findall(r"^\.\. currentmodule:: (\S+)\n(.*?)^```", reference, re.MULTILINE | re.DOTALL):
+        listed.setdefault(module, []).extend(re.findall(r"^\.\. auto\w+:: (\w+)", block, re.MULTILINE))
+    assert set(listed) == {"trionet", "trionet.testing"}
+    for module, names in listed.items():
+        assert sorted(names) == sorted(importlib.import_module(module).__all__)
 
 
 def test_every_error_is_explained() -> None:

@@ -1,21 +1,13 @@
-"""For tests of programs that use trionet: what the fixtures of the pytest plugin give, and what tests wait for.
+"""For tests of programs that use trionet: what the pytest plugin's fixtures give, and what tests wait for and assert.
 
-The plugin itself is `pytest_trionet`, outside this package.
+The plugin itself is the module `pytest_trionet`, outside this package.
 """
 
 from __future__ import annotations
 
-from .clusters import ClusterFactory, open_cluster_factory, run_virtually
+from .clusters import ClusterFactory
 from .convergence import wait_converged
-from .nodes import NodeFactory, open_node_factory
+from .nodes import NodeFactory
 from .orphans import assert_no_orphans
 
-__all__ = [
-    "ClusterFactory",
-    "NodeFactory",
-    "assert_no_orphans",
-    "open_cluster_factory",
-    "open_node_factory",
-    "run_virtually",
-    "wait_converged",
-]
+__all__ = ["ClusterFactory", "NodeFactory", "assert_no_orphans", "wait_converged"]

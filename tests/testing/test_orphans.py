@@ -10,7 +10,7 @@ import trio
 from tests.testing.stubborn import CONFIG, give_up_on, work_on
 from tests.waiting import DEADLINE_S, wait_until
 from trionet import Remote
-from trionet.simulation import Crash
+from trionet.simulation import Crash, Partition
 from trionet.testing import assert_no_orphans
 
 if TYPE_CHECKING:
@@ -60,6 +60,14 @@ async def test_an_orphan_of_a_node_that_has_started_again_since_counts(trionet_c
     assert_no_orphans(sim.nodes)
     with pytest.raises(AssertionError, match="n0 has cancelled it"):
         assert_no_orphans(sim)
+
+
+async def test_packets_of_the_protocols_that_get_nowhere_do_not_count(trionet_cluster: ClusterFactory) -> None:
+    sim = await trionet_cluster(4, faults=[Partition(at_s=0, duration_s=60, sides=[[0, 1], [2, 3]])])
+    await trio.sleep(90)
+    assert sum(node.statistics().calls_orphaned for node in sim.nodes) > 0
+    assert_no_orphans(sim)
+    assert_no_orphans(sim.nodes)
 
 
 async def test_a_handler_that_runs_in_a_simulation_is_named(

@@ -124,17 +124,27 @@ def test_each_seed_gives_a_run_of_its_own_that_it_gives_again(pytester: pytest.P
     write(
         pytester,
         """
+import random
+
 hashes = {}
 
 @pytest.mark.parametrize("turn", [1, 2])
 @pytest.mark.trionet_seeds(3)
 async def test_hash(trionet_cluster, trionet_seed, turn):
+    begun = []
+
+    async def begin(number):
+        begun.append(number)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(20):
+            nursery.start_soon(begin, number)
     sim = await trionet_cluster(3)
     async with trio.open_nursery() as nursery:
         for node in sim.nodes:
             nursery.start_soon(node.all.status.get, "nid")
     await trio.sleep(5)
-    hashes.setdefault(trionet_seed, set()).add(sim.trace.hash())
+    hashes.setdefault(trionet_seed, set()).add((sim.trace.hash(), random.random(), *begun))
 
 def test_hashes():
     assert [len(each) for each in hashes.values()] == [1, 1, 1]

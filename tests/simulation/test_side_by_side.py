@@ -10,7 +10,7 @@ from trionet.simulation import Simulation, open_cluster, run
 
 async def converged_s(sim: Simulation) -> float:
     """Return when the last node has learnt of the last other one; fail if anything was lost or late."""
-    await trio.sleep(60)
+    await trio.sleep(20)
     assert sim.trace is not None
     assert not sim.trace.select("state", what="MemberSuspected")
     assert not sim.trace.select("state", what="OrphanedCall")

@@ -32,12 +32,14 @@ def test_a_marked_test_runs_once_for_each_of_so_many_seeds(pytester: pytest.Pyte
     assert names(pytester) == [*marked, "test_bare", "test_other"]
 
 
+@pytest.mark.slow
 def test_an_option_says_another_number(pytester: pytest.Pytester) -> None:
     write(pytester, MARKED, WITHOUT_MODE)
     assert names(pytester, "--trionet-seeds", "1") == ["test_marked[seed0]", "test_bare", "test_other"]
     assert len(names(pytester, "--trionet-seeds", "20")) == 22
 
 
+@pytest.mark.slow
 def test_an_option_says_one_seed_for_all_tests_whatever_else_is_said(pytester: pytest.Pytester) -> None:
     write(
         pytester,
@@ -120,6 +122,7 @@ class TestMore:
     ]
 
 
+@pytest.mark.slow
 def test_each_seed_gives_a_run_of_its_own_that_it_gives_again(pytester: pytest.Pytester) -> None:
     write(
         pytester,

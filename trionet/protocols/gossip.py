@@ -321,7 +321,7 @@ class Gossip:
             for to in step.targets:
                 group.push.sent(to, now)
         if self._lazy_at == math.inf:
-            self._wake(lazy=now + self._settings.interval_s * (0.3 + 0.5 * self._random.random()))
+            self._wake(lazy=now + self._settings.interval_s * (0.1 + 0.2 * self._random.random()))
         if now - self._news_at > self._settings.compare_interval_s:
             self._compare_soon(2 * self._settings.interval_s, now)
         self._news_at = now

@@ -19,7 +19,8 @@ class GossipSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How often, how long, how much.
 
     Attributes:
-        interval_s: between two announcements of ids, while there is something new. Sane: 0.05 to 2.
+        interval_s: between two announcements of ids, while there is something new; what is new after a silence is
+            announced after 0.1 to 0.3 of it. Sane: 0.05 to 2.
         nodes: how many members each announcement goes to. Sane: 1 to 5.
         rounds: for how many intervals an id is announced by each holder. `nodes` x `rounds` of 5 and more leaves less
             than one in a hundred of those that push missed. Sane: 1 to 5.

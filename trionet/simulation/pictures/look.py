@@ -1,0 +1,143 @@
+"""How all pictures look: colours, sizes, titles, axes of time.
+
+Colours are those of Okabe and Ito (2008), "Color Universal Design", which people tell apart whatever their colour
+vision; where two meet, they differ in lightness, too. Sizes are in points, on a sheet that is 16 x 9 inches at most.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+
+__all__ = [
+    "BLUE",
+    "FAINT",
+    "GREEN",
+    "GREY",
+    "INK",
+    "LABEL_PT",
+    "ORANGE",
+    "PURPLE",
+    "SKY",
+    "SMALL_PT",
+    "VERMILLION",
+    "YELLOW",
+    "dress",
+    "set_logarithmic_time_axis",
+    "set_time_axis",
+    "show_key",
+    "show_nothing",
+    "show_title",
+    "tinted",
+]
+
+ORANGE: Final = "#E69F00"
+SKY: Final = "#56B4E9"
+GREEN: Final = "#009E73"
+YELLOW: Final = "#F0E442"
+BLUE: Final = "#0072B2"
+VERMILLION: Final = "#D55E00"
+PURPLE: Final = "#CC79A7"
+INK: Final = "#222222"
+GREY: Final = "#8A8A8A"
+FAINT: Final = "#DDDDDD"
+
+TITLE_PT: Final = 14.0
+LABEL_PT: Final = 11.0
+SMALL_PT: Final = 9.5
+_KEY_PT: Final = 18.0
+_GAP_PT: Final = 7.0
+_MILLISECONDS_UP_TO_S: Final = 1.0
+
+
+def tinted(colour: str, strength: float) -> str:
+    """Return a colour mixed with white: all of it where `strength` is 1, white where it is 0."""
+    channels = [int(colour[place : place + 2], 16) for place in (1, 3, 5)]
+    return "#" + "".join(f"{round(255 - (255 - channel) * strength):02X}" for channel in channels)
+
+
+def dress(axes: Axes) -> None:
+    """Take away what says nothing, and make the rest legible."""
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(GREY)
+    axes.tick_params(labelsize=SMALL_PT + 0.5, color=GREY, labelcolor=INK)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.label.set_size(LABEL_PT)
+        axis.label.set_color(INK)
+
+
+def show_title(axes: Axes, title: str, *, above_pt: float = 0.0) -> None:
+    """Say what is seen, `above_pt` points over the axes."""
+    axes.set_title(
+        title, loc="left", pad=above_pt + _GAP_PT, fontsize=TITLE_PT, fontweight="bold", color=INK, linespacing=1.3
+    )
+
+
+def show_key(axes: Axes, entries: Iterable[tuple[Artist, str]], *, above_pt: float = 0.0) -> float:
+    """Show what the colours mean, in one line `above_pt` points over the axes; return where that line ends."""
+    from matplotlib.transforms import ScaledTranslation
+
+    handles, labels = [], []
+    for handle, label in entries:
+        handles.append(handle)
+        labels.append(label)
+    if not handles:
+        return above_pt
+    figure = axes.figure
+    shift = ScaledTranslation(0.0, (above_pt + 4) / 72, figure.dpi_scale_trans)
+    legend = axes.legend(
+        handles,
+        labels,
+        loc="lower left",
+        bbox_to_anchor=(0.0, 1.0),
+        bbox_transform=axes.transAxes + shift,
+        ncols=len(handles),
+        frameon=False,
+        borderpad=0.0,
+        borderaxespad=0.0,
+        handlelength=1.2,
+        handletextpad=0.5,
+        columnspacing=1.4,
+        fontsize=SMALL_PT + 0.5,
+        labelcolor=INK,
+    )
+    legend.set_in_layout(False)  # a long line must not make the axes narrow
+    return above_pt + _KEY_PT
+
+
+def set_time_axis(axes: Axes, since: float, until: float, label: str = "time") -> None:
+    """Let the horizontal axis show the time from `since` to `until`, in seconds, or in milliseconds where it is short."""
+    until = until if until > since else since + 1.0
+    axes.set_xlim(since, until)
+    if until - since >= _MILLISECONDS_UP_TO_S:
+        axes.set_xlabel(f"{label} (s)")
+        return
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    ticks = MaxNLocator(nbins=7, steps=[1, 2, 5, 10]).tick_values(0.0, until - since)
+    axes.set_xticks([since + tick for tick in ticks if 0.0 <= tick <= until - since])
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda at, _: f"{round((at - since) * 1000, 6):g}"))
+    axes.set_xlabel(f"{label} (ms after {since:.9g} s)" if since else f"{label} (ms)")
+
+
+def set_logarithmic_time_axis(axes: Axes, since: float, until: float, label: str) -> None:
+    """Let the horizontal axis show times in seconds, from `since`, which is more than 0, by powers of ten."""
+    from matplotlib.ticker import FuncFormatter
+
+    axes.set_xscale("log")
+    axes.set_xlim(since, until)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda at, _: f"{at:g} s" if at >= 1 else f"{at * 1000:g} ms"))
+    axes.set_xlabel(label)
+
+
+def show_nothing(axes: Axes, sentence: str) -> None:
+    """Say why there is no picture."""
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, sentence, transform=axes.transAxes, ha="center", va="center", fontsize=TITLE_PT, color=GREY)

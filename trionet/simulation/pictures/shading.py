@@ -1,0 +1,146 @@
+"""Faults over a picture's axis of time: shaded as long as they last, and named above."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
+
+from .look import GREY, INK, SMALL_PT
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+
+    from .spans import FaultSpan
+
+__all__ = ["shade_faults"]
+
+_LANE_PT: Final = 13.0
+_BAR_PT: Final = 10.5
+_TEXT_PT: Final = 8.5
+_CHARACTER_PT: Final = 0.56 * _TEXT_PT
+_MOST_LANES: Final = 4
+_MOST_SHORT_LANES: Final = 6
+_SHADE: Final = 0.13
+_DARKEST: Final = 3
+
+
+def shade_faults(
+    axes: Axes, spans: Sequence[FaultSpan], since: float, until: float, *, are_named: bool = True
+) -> float:
+    """Shade faults, and name them in lanes above the axes; return how high these are, in points.
+
+    Where the names need too many lanes, they are shorter; and where these do, too, the number of faults is told.
+    """
+    seen = [span for span in spans if span.begin < until and span.end > since]
+    for begin, end, faults in _depths(seen, since, until):
+        axes.axvspan(begin, end, color=GREY, alpha=_SHADE * min(faults, _DARKEST), linewidth=0, zorder=0.5)
+    if not seen or until <= since or not are_named:
+        return 0.0
+    per_s = _width_pt(axes) / (until - since)
+    lanes = _lanes(seen, since, until, per_s)
+    if len(lanes) > _MOST_LANES:
+        lanes = _lanes([_shortened(span) for span in seen], since, until, per_s)
+    if len(lanes) > _MOST_SHORT_LANES:
+        return _show_count(axes, seen)
+    for number, lane in enumerate(lanes):
+        for span in lane:
+            _show_bar(axes, span, since, until, 2 + _LANE_PT * number, per_s)
+    return 2 + _LANE_PT * len(lanes)
+
+
+def _depths(spans: Sequence[FaultSpan], since: float, until: float) -> list[tuple[float, float, int]]:
+    """Return from when until when how many faults lasted, where there were any."""
+    changes: dict[float, int] = {}
+    for span in spans:
+        for at, by in ((max(span.begin, since), 1), (min(span.end, until), -1)):
+            changes[at] = changes.get(at, 0) + by
+    times = sorted(at for at, by in changes.items() if by)
+    found, faults = [], 0
+    for begin, end in pairwise(times):
+        faults += changes[begin]
+        if faults:
+            found.append((begin, end, faults))
+    return found
+
+
+def _width_pt(axes: Axes) -> float:
+    return float(axes.get_position().width * axes.figure.get_figwidth() * 72)
+
+
+def _shortened(span: FaultSpan) -> FaultSpan:
+    return span._replace(label=f"{span.kind} {span.nodes[0]}" if len(span.nodes) == 1 else span.kind)
+
+
+def _text_at(span: FaultSpan, since: float, until: float, per_s: float) -> tuple[float, float]:
+    """Return where the name of a fault begins and ends: at its beginning, or as far right as it can be."""
+    width_s = (len(span.label) * _CHARACTER_PT + 6) / per_s
+    begin = max(since, min(max(span.begin, since), until - width_s))
+    return begin, begin + width_s
+
+
+def _lanes(spans: Sequence[FaultSpan], since: float, until: float, per_s: float) -> list[list[FaultSpan]]:
+    """Return the faults in as few lanes as are needed for bars and names not to touch."""
+    lanes: list[list[FaultSpan]] = []
+    free_at: list[float] = []
+    for span in spans:
+        text_begin, text_end = _text_at(span, since, until, per_s)
+        begin, end = min(span.begin, text_begin), max(span.end, text_end)
+        for number, free in enumerate(free_at):
+            if free <= begin:
+                lanes[number].append(span)
+                free_at[number] = end + 4 / per_s
+                break
+        else:
+            lanes.append([span])
+            free_at.append(end + 4 / per_s)
+    return lanes
+
+
+def _show_bar(axes: Axes, span: FaultSpan, since: float, until: float, above_pt: float, per_s: float) -> None:
+    from matplotlib.patches import Rectangle
+    from matplotlib.transforms import ScaledTranslation, blended_transform_factory
+
+    points = axes.figure.dpi_scale_trans
+    base = blended_transform_factory(axes.transData, axes.transAxes)
+    bar = Rectangle(
+        (max(span.begin, since), 0.0),
+        min(span.end, until) - max(span.begin, since),
+        _BAR_PT / 72,
+        transform=blended_transform_factory(axes.transData, points + ScaledTranslation(0, 1, axes.transAxes)),
+        color=GREY,
+        alpha=0.35,
+        linewidth=0,
+        clip_on=False,
+    )
+    bar.set_y(above_pt / 72)
+    axes.add_patch(bar)
+    text_begin, _ = _text_at(span, since, until, per_s)
+    axes.text(
+        text_begin,
+        1.0,
+        span.label,
+        transform=base + ScaledTranslation(3 / 72, (above_pt + _BAR_PT / 2 - 0.5) / 72, points),
+        fontsize=_TEXT_PT,
+        color=INK,
+        va="center",
+        clip_on=False,
+    )
+
+
+def _show_count(axes: Axes, spans: Sequence[FaultSpan]) -> float:
+    from matplotlib.transforms import ScaledTranslation
+
+    kinds = sorted({span.kind for span in spans})
+    axes.text(
+        0.0,
+        1.0,
+        f"shaded: {len(spans)} faults ({', '.join(kinds)})",
+        transform=axes.transAxes + ScaledTranslation(0, 4 / 72, axes.figure.dpi_scale_trans),
+        fontsize=SMALL_PT,
+        color=INK,
+        va="bottom",
+        clip_on=False,
+    )
+    return 2 + _LANE_PT

@@ -1,0 +1,124 @@
+"""A sheet with pictures of one trace, as a file.
+
+Invariant: what is written depends on the trace alone: not on the time, nor on anybody's settings of matplotlib, nor on
+whether there is a display.
+"""
+
+from __future__ import annotations
+
+import re
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from .look import show_nothing
+from .members import draw_members
+from .rate import draw_rate
+from .space_time import draw_space_time
+from .spread import draw_spread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from trionet.simulation.trace import Trace
+
+__all__ = ["PICTURES", "draw"]
+
+PICTURES: Final[dict[str, Callable[[Trace, Axes], None]]] = {
+    "members": draw_members,
+    "rate": draw_rate,
+    "space_time": draw_space_time,
+    "spread": draw_spread,
+}
+"""The pictures by name, in the order in which they are on a sheet."""
+
+_METADATA: Final[dict[str, dict[str, Any]]] = {
+    ".png": {},
+    ".svg": {"Date": None},
+    ".pdf": {"CreationDate": None},
+}
+_ONE_INCHES: Final = (9.6, 5.4)
+_SHEET_INCHES: Final = (16.0, 9.0)
+_WIDE_PIXELS: Final = 1920
+_SETTINGS: Final[dict[str, Any]] = {"svg.hashsalt": "trionet", "svg.fonttype": "path", "font.family": "DejaVu Sans"}
+_COORDINATES: Final = re.compile(rb' (?:d|x|y)="[^"]*"')
+_NUMBER: Final = re.compile(rb"-?\d+\.\d{3,}")
+
+
+def draw(trace: Trace, path: Path | str, pictures: Sequence[str] | None = None) -> None:
+    """Draw a sheet of pictures, 16:9, into a file.
+
+    Args:
+        trace: what happened.
+        path: where to; its suffix is the format: ``.png``, ``.svg`` or ``.pdf``.
+        pictures: which of ``members``, ``rate``, ``space_time`` and ``spread``; default: all for which there is something
+            in the trace.
+
+    Raises:
+        ValueError: there is no such picture, or no such format.
+        RuntimeError: matplotlib isn't installed.
+        OSError: the file can't be written.
+    """
+    path = Path(path)
+    unknown = [name for name in pictures or () if name not in PICTURES]
+    if unknown:
+        raise ValueError(f"there is no picture {unknown[0]!r}; there are {', '.join(PICTURES)}")
+    if path.suffix.lower() not in _METADATA:
+        raise ValueError(f"{path} must end in one of {', '.join(_METADATA)}")
+    try:
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
+    except ImportError as exc:
+        raise RuntimeError("pictures need matplotlib: pip install 'trionet[plots]'") from exc
+    names = _applicable(trace) if pictures is None else list(dict.fromkeys(pictures))
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_SETTINGS)
+        figure = Figure(figsize=_ONE_INCHES if len(names) <= 1 else _SHEET_INCHES, layout="constrained")
+        figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12, hspace=0.04, wspace=0.03)
+        _fill(figure, trace, names)
+        _write(figure, path, path.suffix.lower())
+
+
+def _applicable(trace: Trace) -> list[str]:
+    kinds = {event.kind for event in trace}
+    has = {
+        "members": any(event.kind == "state" and event.what.startswith("Member") for event in trace),
+        "rate": bool(kinds & {"send", "deliver", "drop"}),
+        "space_time": "send" in kinds,
+        "spread": "rumor" in kinds,
+    }
+    return [name for name in PICTURES if has[name]]
+
+
+def _fill(figure: Figure, trace: Trace, names: Sequence[str]) -> None:
+    """Draw pictures: below each other in the first column, then in the second."""
+    if not names:
+        show_nothing(figure.add_subplot(), "nothing to draw in this trace")
+        return
+    rows = min(2, len(names))
+    grid = figure.add_gridspec(rows, (len(names) + 1) // 2)
+    for place, name in enumerate(names):
+        row, column = place % rows, place // rows
+        is_last = place == len(names) - 1
+        axes = figure.add_subplot(grid[:, column] if is_last and row == 0 else grid[row, column])
+        if name == "rate" and row == 1 and names[place - 1] == "members":
+            draw_rate(trace, axes, are_faults_named=False)  # they are named above the other one, on the same axis
+        else:
+            PICTURES[name](trace, axes)
+
+
+def _write(figure: Figure, path: Path, suffix: str) -> None:
+    file = BytesIO()
+    dpi = _WIDE_PIXELS / figure.get_figwidth()
+    figure.savefig(file, format=suffix[1:], dpi=dpi, metadata=_METADATA[suffix])
+    data = file.getvalue()
+    path.write_bytes(_COORDINATES.sub(_shortened, data) if suffix == ".svg" else data)
+
+
+def _shortened(paths: re.Match[bytes]) -> bytes:
+    """Return a path with two digits after the point, which is finer than anybody sees, and half as long."""
+    return _NUMBER.sub(lambda number: b"%g" % round(float(number[0]), 2), paths[0])

@@ -1,0 +1,174 @@
+"""A space-time diagram of messages: a line for each node, time going to the right, an arrow for each message.
+
+Source: Lamport 1978, "Time, clocks, and the ordering of events in a distributed system", figure 1.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from .arrows import part_of
+from .kinds import FAMILIES, family_of
+from .look import (
+    INK,
+    LABEL_PT,
+    ORANGE,
+    SMALL_PT,
+    VERMILLION,
+    dress,
+    set_time_axis,
+    show_key,
+    show_nothing,
+    show_title,
+)
+from .shading import shade_faults
+from .spans import fault_spans, lives, nodes_of
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+
+    from trionet.simulation.trace import Trace
+
+    from .arrows import Arrow, Part
+
+__all__ = ["draw_space_time"]
+
+_MARKS: Final = {"MemberSuspected": (ORANGE, "suspects"), "MemberFailed": (VERMILLION, "holds for failed")}
+
+_MIDWAY: Final = 0.4
+"""Where crosses are: at a half, many would be on another node's line."""
+
+
+def draw_space_time(trace: Trace, axes: Axes, since: float | None = None, until: float | None = None) -> None:
+    """Draw a line for each node, and an arrow for each message, from when it was sent to when it was delivered.
+
+    What was dropped ends in a cross midway. On a connection it is sent again: where that arrives in the time that is
+    shown, the cross is on the arrow. A node's line is broken while the node does not run. Dots say that a node suspects another one, or holds it for failed.
+
+    There is room for 12 nodes, and for 48 arrows between a few nodes or 30 between as many. The title says how many there are beyond these.
+
+    Args:
+        trace: what happened.
+        axes: where to draw.
+        since: from when, in seconds since the simulation began; default: from just before the first fault, or the first
+            call, or the first rumor.
+        until: until when; default, and at most: for as long as there is room.
+    """
+    part = part_of(trace, since, until)
+    if not part.arrows:
+        show_nothing(axes, "no message in this trace" if since is None and until is None else "no message in this time")
+        return
+    above_pt = shade_faults(axes, fault_spans(trace), part.since, part.until)
+    places = {name: place for place, name in enumerate(part.nodes)}
+    _draw_lines(axes, trace, part)
+    entries: dict[str, Artist] = {}
+    for arrow in part.arrows:
+        family = family_of(arrow.kind)
+        entries[family] = _draw_arrow(axes, arrow, places, FAMILIES[family], part.until)
+    found: list[tuple[Artist, str]] = [(_sample(FAMILIES[family]), family) for family in FAMILIES if family in entries]
+    if any(arrow.dropped_at is not None for arrow in part.arrows):
+        found.append((_sample(VERMILLION, "x"), "dropped"))
+    found += _draw_marks(axes, trace, part, places)
+    axes.set_ylim(len(places) - 0.5, -0.5)
+    axes.set_yticks(range(len(places)), part.nodes)
+    set_time_axis(axes, part.since, part.until)
+    dress(axes)
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(axis="y", length=0, labelsize=LABEL_PT)
+    show_title(axes, _title(trace, part), above_pt=show_key(axes, found, above_pt=above_pt))
+
+
+def _title(trace: Trace, part: Part) -> str:
+    messages = _of(len(part.arrows), part.messages)
+    return f"{messages} messages between {_of(len(part.nodes), len(nodes_of(trace)))} nodes"
+
+
+def _of(shown: int, all_: int) -> str:
+    return f"{all_:,}" if shown >= all_ else f"{shown:,} of {all_:,}"
+
+
+def _draw_lines(axes: Axes, trace: Trace, part: Part) -> None:
+    running = lives(trace)
+    for place, name in enumerate(part.nodes):
+        for begin, end in running.get(name, [(part.since, part.until)]):
+            if begin <= part.until and end >= part.since:
+                axes.plot(
+                    [max(begin, part.since), min(end, part.until)],
+                    [place, place],
+                    color=INK,
+                    linewidth=1.4,
+                    solid_capstyle="butt",
+                    zorder=2,
+                    gid=f"line {name}",
+                )
+
+
+def _draw_arrow(axes: Axes, arrow: Arrow, places: dict[str, int], colour: str, until: float) -> Artist:
+    from matplotlib.patches import FancyArrowPatch
+
+    source, target = places[arrow.source], places[arrow.target]
+    begin = (arrow.sent_at, source)
+    arrived_at = arrow.arrived_at or until
+    is_lost = arrow.arrived_at is None or (arrow.dropped_at is not None and arrived_at > until)
+    midway = source + _MIDWAY * (target - source)
+    if is_lost:
+        end = (arrow.sent_at if arrow.dropped_at is None else arrow.dropped_at, midway)
+    else:
+        end = (arrived_at, target)
+    patch = FancyArrowPatch(
+        begin,
+        end,
+        arrowstyle="-" if is_lost else "-|>",
+        mutation_scale=9,
+        shrinkA=0,
+        shrinkB=0,
+        color=colour,
+        linewidth=1.2,
+        linestyle=(0, (3, 1.5)) if is_lost else "solid",
+        zorder=3,
+        gid="lost" if is_lost else "arrow",
+    )
+    axes.add_patch(patch)
+    if arrow.dropped_at is not None:
+        cross = end if is_lost else (begin[0] + _MIDWAY * (end[0] - begin[0]), midway)
+        axes.plot(*cross, marker="x", color=VERMILLION, markersize=6, markeredgewidth=1.8, zorder=5, gid="cross")
+    return patch
+
+
+def _sample(colour: str, marker: str = "") -> Artist:
+    from matplotlib.lines import Line2D
+
+    if marker:
+        return Line2D([], [], color=colour, marker=marker, linestyle="", markersize=6, markeredgewidth=1.8)
+    return Line2D([], [], color=colour, linewidth=2)
+
+
+def _draw_marks(axes: Axes, trace: Trace, part: Part, places: dict[str, int]) -> list[tuple[Artist, str]]:
+    """Mark where nodes change their minds about others."""
+    entries: list[tuple[Artist, str]] = []
+    for what, (colour, label) in _MARKS.items():
+        events = [
+            event
+            for event in trace.select("state", what=what, since=part.since, until=part.until)
+            if event.node in places
+        ]
+        for event in events:
+            axes.plot(
+                event.at, places[event.node], marker="o", color=colour, markeredgecolor=INK, markersize=7, zorder=6
+            )
+            axes.annotate(
+                event.peer,
+                (event.at, places[event.node]),
+                xytext=(6, 3),
+                textcoords="offset points",
+                ha="left",
+                va="bottom",
+                fontsize=SMALL_PT - 1,
+                color=INK,
+                zorder=7,
+                bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "alpha": 0.8, "linewidth": 0},
+            )
+        if events:
+            entries.append((_sample(colour, "o"), label))
+    return entries

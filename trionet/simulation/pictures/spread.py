@@ -1,0 +1,282 @@
+"""How rumors spread: the share of nodes that have one over time, against the curve of the SI model."""
+
+from __future__ import annotations
+
+import math
+from statistics import median
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from trionet.protocols.push import default_subset
+
+from .epidemic import growth_rate, push_reach, si_share
+from .look import (
+    BLUE,
+    GREY,
+    INK,
+    SKY,
+    SMALL_PT,
+    VERMILLION,
+    dress,
+    set_logarithmic_time_axis,
+    set_time_axis,
+    show_key,
+    show_nothing,
+    show_title,
+)
+from .shading import shade_faults
+from .spans import fault_spans, lives
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+
+    from trionet.simulation.trace import Trace
+
+__all__ = ["Spread", "draw_spread", "latencies_of", "median_curve", "si_curve", "spreads_of"]
+
+_MOST_LINES: Final = 60
+_MANY: Final = 10
+_POINTS: Final = 120
+_NEARLY_ALL: Final = 0.9
+_TIMES_NEARLY_ALL: Final = 2.5
+_SOME: Final = 0.4
+_FAR: Final = 30.0
+_FEWEST_LATENCIES: Final = 30
+_MARGINS_S: Final = (0.0, 0.1, 1.0, 10.0)
+
+
+class Spread(NamedTuple):
+    """How one rumor spread.
+
+    Attributes:
+        rumor: its id.
+        begun_at: when its origin had it.
+        delays: after which times one node more had it, the origin's 0 first, in seconds.
+        members: how many nodes ran when it began; others, which started later, don't count.
+    """
+
+    rumor: str
+    begun_at: float
+    delays: list[float]
+    members: int
+
+    def delay_of(self, share: float) -> float:
+        """Return after how many seconds this share had it; infinite if that has never been."""
+        count = max(1, math.ceil(share * self.members - 1e-9))
+        return self.delays[count - 1] if count <= len(self.delays) else math.inf
+
+
+def spreads_of(trace: Trace) -> list[Spread]:
+    """Return how each rumor of a trace spread, in the order in which they began.
+
+    A node counts once, when it has a rumor first, though it may hear of it again after a restart.
+    """
+    times: dict[str, dict[str, float]] = {}
+    for event in trace.select("rumor"):
+        times.setdefault(event.detail, {}).setdefault(event.node, event.at)
+    running = lives(trace) if times else {}
+    found = []
+    for rumor, got in times.items():
+        origin, begun_at = next(iter(got.items()))
+        members = {name for name, spans in running.items() if any(begin <= begun_at <= end for begin, end in spans)}
+        members.add(origin)  # it may be leaving
+        delays = sorted(at - begun_at for name, at in got.items() if name in members)
+        found.append(Spread(rumor, begun_at, delays, len(members)))
+    return found
+
+
+def median_curve(spreads: Sequence[Spread]) -> tuple[list[float], list[float]]:
+    """Return the median, over all rumors, of the time that it takes to each share: times in seconds, and shares."""
+    members = max(spread.members for spread in spreads)
+    shares = [count / members for count in range(1, members + 1)]
+    times = [median(spread.delay_of(share) for spread in spreads) for share in shares]
+    reached = [place for place, time in enumerate(times) if time < math.inf]
+    return [times[place] for place in reached], [shares[place] for place in reached]
+
+
+def latencies_of(trace: Trace, spreads: Sequence[Spread]) -> list[float]:
+    """Return how long the datagrams took that were sent while rumors spread, infinite for those that were lost.
+
+    Where these are few, return also those that were sent shortly before and after.
+    """
+    sent: dict[int, float] = {}
+    took: dict[int, float] = {}
+    for event in trace:
+        if event.what == "datagram":
+            if event.kind == "send":
+                sent[event.number] = event.at
+                took[event.number] = math.inf
+            elif event.kind == "deliver" and event.number in sent:
+                took[event.number] = min(took[event.number], event.at - sent[event.number])
+    for margin_s in _MARGINS_S:
+        windows = sorted(
+            (each.begun_at - margin_s, each.begun_at + min(each.delay_of(_NEARLY_ALL), 1.0) + margin_s)
+            for each in spreads
+        )
+        meanwhile = [took[number] for number in _within(windows, sent)]
+        if len(meanwhile) >= _FEWEST_LATENCIES:
+            return meanwhile
+    return list(took.values())
+
+
+def _within(windows: Sequence[tuple[float, float]], times: Mapping[int, float]) -> Iterator[int]:
+    """Give the keys whose times, which never go back, are in one of the windows, in the order of their beginnings."""
+    place, until = 0, -math.inf
+    for key, at in times.items():
+        while place < len(windows) and windows[place][0] <= at:
+            until = max(until, windows[place][1])
+            place += 1
+        if at <= until:
+            yield key
+
+
+def si_curve(
+    spreads: Sequence[Spread], fan_out: int, latencies_s: Sequence[float], until_s: float
+) -> tuple[list[float], list[float]]:
+    """Return the SI model's curve: times in seconds since a rumor began, and shares.
+
+    It begins when the first hop has the rumor, the median of what was measured, because that goes another way: by a
+    connection, which may have to be made. From there on nothing is measured but the latencies of messages.
+
+    Returns:
+        Two empty lists where the model says nothing: it is one of many nodes, so of 10 at least; and the spread must
+        grow.
+    """
+    members = median(spread.members for spread in spreads)
+    first = (1 + fan_out) / members
+    begin = median(spread.delay_of(first) for spread in spreads)
+    rate = growth_rate(fan_out, latencies_s)
+    if members < _MANY or first >= 1.0 or rate == 0.0 or begin >= until_s:
+        return [], []
+    # Closer to each other where the curve begins, so that it is smooth on a logarithmic axis, too.
+    times = [begin + (until_s - begin) * (step / _POINTS) ** 4 for step in range(_POINTS + 1)]
+    return times, [si_share(time - begin, rate, first) for time in times]
+
+
+def draw_spread(trace: Trace, axes: Axes, rumor: str | None = None, *, fan_out: int | None = None) -> None:
+    """Draw which share of the nodes has a rumor, over the time since it was sent, and what the SI model says.
+
+    One rumor is a line of steps; of many each is a thin line, and the median time to each share a bold one. Beside it is
+    the logistic curve of the SI model, whose rate is derived, not fitted: it follows from the fan-out and from how long
+    datagrams took, see `trionet.simulation.pictures.epidemic`. A dotted line is what push alone would reach: lazy push
+    and anti-entropy bring the rumor to the others.
+
+    Args:
+        trace: what happened.
+        axes: where to draw.
+        rumor: the id of the only one to draw, in hex; default: all.
+        fan_out: to how many members a node passes a rumor on; default: the default of a group of as many.
+
+    Raises:
+        ValueError: there is no such rumor.
+    """
+    spreads = spreads_of(trace)
+    if rumor is not None:
+        spreads = [spread for spread in spreads if spread.rumor == rumor]
+        if not spreads:
+            raise ValueError(f"there is no rumor {rumor} in the trace")
+    if not spreads:
+        show_nothing(axes, "no rumor in this trace")
+        return
+    fan_out = fan_out or default_subset(round(median(spread.members for spread in spreads)))
+    until_s, is_logarithmic = _extent(spreads)
+    entries = _draw_measured(axes, spreads, until_s) + _draw_model(axes, trace, spreads, fan_out, until_s)
+    above_pt = 0.0
+    if len(spreads) == 1:
+        begun_at = spreads[0].begun_at
+        spans = [span._replace(begin=span.begin - begun_at, end=span.end - begun_at) for span in fault_spans(trace)]
+        above_pt = shade_faults(axes, spans, 0.0, until_s)
+    axes.set_ylim(0.0, 1.03)
+    axes.yaxis.set_major_formatter("{x:.0%}")
+    axes.set_ylabel("nodes that have it")
+    if is_logarithmic:
+        first_s = median(spread.delay_of(2 / spread.members) for spread in spreads)
+        set_logarithmic_time_axis(axes, first_s / 3, until_s, "time since it was sent")
+    else:
+        set_time_axis(axes, 0.0, until_s, "time since it was sent")
+    dress(axes)
+    show_title(axes, _title(spreads), above_pt=show_key(axes, entries, above_pt=above_pt))
+
+
+def _extent(spreads: Sequence[Spread]) -> tuple[float, bool]:
+    """Return how long to look, and whether the axis of time is to be logarithmic.
+
+    Until the last one has it, or for some times as long as most of it takes. Where some take ages longer than others,
+    who were cut off, say, only a logarithmic axis shows both.
+    """
+    last = max(spread.delays[-1] for spread in spreads)
+    most = median(spread.delay_of(_NEARLY_ALL) for spread in spreads)
+    until_s = min(last, _TIMES_NEARLY_ALL * most) * 1.02 or 1.0
+    is_far = until_s > _FAR * median(spread.delay_of(_SOME) for spread in spreads) > 0.0
+    return (last * 1.02, True) if is_far else (until_s, False)
+
+
+def _draw_measured(axes: Axes, spreads: Sequence[Spread], until_s: float) -> list[tuple[Artist, str]]:
+    many = len(spreads) > 1
+    entries: list[tuple[Artist, str]] = []
+    step = math.ceil(len(spreads) / _MOST_LINES)
+    for spread in spreads[::step]:
+        shares = [count / spread.members for count in range(1, len(spread.delays) + 1)]
+        (line,) = axes.step(
+            *_up_to(until_s, spread.delays, shares),
+            where="post",
+            color=SKY if many else BLUE,
+            linewidth=0.8 if many else 2.5,
+            alpha=0.7 if many else 1.0,
+            zorder=2,
+        )
+        entries = [(line, f"one of {len(spreads):,} rumors" if many else "measured")]
+    if many:
+        (line,) = axes.step(*_up_to(until_s, *median_curve(spreads)), where="post", color=BLUE, linewidth=2.8, zorder=4)
+        entries.append((line, "median"))
+    return entries
+
+
+def _up_to(until_s: float, times: Sequence[float], shares: Sequence[float]) -> tuple[list[float], list[float]]:
+    """Return a curve up to a time, and its last share there."""
+    count = sum(time <= until_s for time in times)
+    return [*times[:count], until_s], [*shares[:count], shares[count - 1]]
+
+
+def _draw_model(
+    axes: Axes, trace: Trace, spreads: Sequence[Spread], fan_out: int, until_s: float
+) -> list[tuple[Artist, str]]:
+    times, shares = si_curve(spreads, fan_out, latencies_of(trace, spreads), until_s)
+    if not times:
+        return []
+    (line,) = axes.plot(times, shares, color=VERMILLION, linewidth=2.2, linestyle=(0, (4, 1.5)), zorder=5)
+    reach = push_reach(fan_out)
+    axes.axhline(reach, color=GREY, linewidth=1.2, linestyle=":", zorder=1)
+    axes.annotate(
+        f"what push alone reaches: {reach:.0%}",
+        (1.0, reach),
+        xycoords=("axes fraction", "data"),
+        xytext=(-2, -5),
+        textcoords="offset points",
+        ha="right",
+        va="top",
+        fontsize=SMALL_PT,
+        color=INK,
+        zorder=6,
+        bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "alpha": 0.8, "linewidth": 0},
+    )
+    return [(line, f"SI model, fan-out {fan_out}")]
+
+
+def _title(spreads: Sequence[Spread]) -> str:
+    members = max(spread.members for spread in spreads)
+    subject = f"{len(spreads):,} rumors" if len(spreads) > 1 else "A rumor"
+    all_s = median(spread.delay_of(1.0) for spread in spreads)
+    half = _duration(median(spread.delay_of(0.5) for spread in spreads))
+    if members == 1:
+        return f"{subject} at the only node"
+    if all_s < math.inf:
+        return f"{subject}, {members} nodes: half have it in {half}, all in {_duration(all_s)}"
+    reached = median(len(spread.delays) / spread.members for spread in spreads)
+    return f"{subject}, {members} nodes: {reached:.0%} get it"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.3g} s" if seconds >= 1 else f"{round(seconds * 1000, 1 if seconds < 0.01 else 0):g} ms"

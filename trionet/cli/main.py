@@ -23,6 +23,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     up.add_argument("arguments", nargs=argparse.REMAINDER)
     maelstrom = commands.add_parser("maelstrom", help="test Maelstrom nodes without Maelstrom", add_help=False)
     maelstrom.add_argument("arguments", nargs=argparse.REMAINDER)
+    plot = commands.add_parser("plot", help="draw pictures of a simulation from its trace", add_help=False)
+    plot.add_argument("arguments", nargs=argparse.REMAINDER)
     options, rest = parser.parse_known_args(argv)
     try:
         if options.command == "node":
@@ -37,6 +39,10 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
             from .maelstrom import main as maelstrom_main
 
             maelstrom_main([*rest, *options.arguments])
+        if options.command == "plot":
+            from .plot import main as plot_main
+
+            plot_main([*rest, *options.arguments])
         if rest:
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
         from .demo import demo

@@ -20,6 +20,7 @@ from .faults import (
     decode_schedule,
     encode_schedule,
 )
+from .pictures import draw
 from .rules import Network, networks
 from .running import deterministic, run
 from .scenarios import SCENARIOS
@@ -48,6 +49,7 @@ __all__ = [
     "check_processes",
     "decode_schedule",
     "deterministic",
+    "draw",
     "encode_schedule",
     "first_difference",
     "networks",

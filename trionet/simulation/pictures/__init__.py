@@ -1,6 +1,6 @@
 """Pictures of simulations, for slides and pages: `draw` makes a sheet of them, each of the others draws one.
 
-They need matplotlib, which ``pip install 'trionet[plots]'`` brings along, and which is imported when something is drawn.
+They need matplotlib, which ``pip install 'trionet[plots]'`` brings along; it is imported when something is drawn.
 Invariant: equal traces give equal pictures; an SVG or a PDF to the byte, with the same matplotlib.
 """
 
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from .members import draw_members
 from .rate import draw_rate
-from .sheet import PICTURES, draw
+from .sheet import PICTURES, check_request, draw
 from .space_time import draw_space_time
 from .spread import draw_spread
 
-__all__ = ["PICTURES", "draw", "draw_members", "draw_rate", "draw_space_time", "draw_spread"]
+__all__ = ["PICTURES", "check_request", "draw", "draw_members", "draw_rate", "draw_space_time", "draw_spread"]

@@ -66,7 +66,7 @@ class Part(NamedTuple):
 
 def arrows_of(trace: Trace) -> list[Arrow]:
     """Return all messages in the order in which they were sent; of one that arrives twice, two."""
-    arrived: dict[int, list[float]] = {}
+    arrived: dict[int, list[float | None]] = {}
     dropped: dict[int, float] = {}
     for event in trace:
         if event.kind == "deliver":
@@ -81,7 +81,7 @@ def arrows_of(trace: Trace) -> list[Arrow]:
 
 
 def part_of(trace: Trace, since: float | None = None, until: float | None = None) -> Part:
-    """Return what to show: the time that is asked for, or that after the first fault, call or rumor, while there is room."""
+    """Return what to show: what is asked for; or from the first fault, call or rumor on, while there is room."""
     begin, end, concerned = _beginning(trace, 0.0 if since is None else since)
     begin = begin if since is None else since
     names = nodes_of(trace)

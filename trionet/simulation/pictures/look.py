@@ -69,7 +69,7 @@ def dress(axes: Axes) -> None:
         axes.spines[side].set_color(GREY)
     axes.tick_params(labelsize=SMALL_PT + 0.5, color=GREY, labelcolor=INK)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.label.set_size(LABEL_PT)
+        axis.label.set_fontsize(LABEL_PT)
         axis.label.set_color(INK)
 
 
@@ -113,7 +113,7 @@ def show_key(axes: Axes, entries: Iterable[tuple[Artist, str]], *, above_pt: flo
 
 
 def set_time_axis(axes: Axes, since: float, until: float, label: str = "time") -> None:
-    """Let the horizontal axis show the time from `since` to `until`, in seconds, or in milliseconds where it is short."""
+    """Let the horizontal axis show the time from `since` to `until` in seconds; a short one in milliseconds."""
     until = until if until > since else since + 1.0
     axes.set_xlim(since, until)
     if until - since >= _MILLISECONDS_UP_TO_S:

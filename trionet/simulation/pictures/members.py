@@ -58,8 +58,8 @@ def draw_members(trace: Trace, axes: Axes) -> None:
     """Draw what each node thinks of each other one, over time: alive, suspected, failed, left.
 
     With up to 6 nodes there is a row for each pair, in one block for each observer. With more there is a row for each
-    node that is thought of: its hue is what most think of it if that isn't alive, and the stronger it is, the more think
-    so. A black line says when the node was really down. Faults are shaded, and named above.
+    node that is thought of: its hue is what most think of it if that isn't alive, and the stronger, the more think so.
+    A black line says when the node was really down. Faults are shaded, and named above.
 
     Args:
         trace: what happened.

@@ -12,7 +12,6 @@ from .shading import shade_faults
 from .spans import end_of, fault_spans
 
 if TYPE_CHECKING:
-
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 

@@ -66,7 +66,7 @@ def _depths(spans: Sequence[FaultSpan], since: float, until: float) -> list[tupl
 
 
 def _width_pt(axes: Axes) -> float:
-    return float(axes.get_position().width * axes.figure.get_figwidth() * 72)
+    return float(axes.bbox.width / axes.figure.dpi * 72)
 
 
 def _shortened(span: FaultSpan) -> FaultSpan:
@@ -99,32 +99,31 @@ def _lanes(spans: Sequence[FaultSpan], since: float, until: float, per_s: float)
 
 
 def _show_bar(axes: Axes, span: FaultSpan, since: float, until: float, above_pt: float, per_s: float) -> None:
-    from matplotlib.patches import Rectangle
+    from matplotlib.lines import Line2D
     from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 
-    points = axes.figure.dpi_scale_trans
-    base = blended_transform_factory(axes.transData, axes.transAxes)
-    bar = Rectangle(
-        (max(span.begin, since), 0.0),
-        min(span.end, until) - max(span.begin, since),
-        _BAR_PT / 72,
-        transform=blended_transform_factory(axes.transData, points + ScaledTranslation(0, 1, axes.transAxes)),
+    middle = ScaledTranslation(0.0, (above_pt + _BAR_PT / 2) / 72, axes.figure.dpi_scale_trans)
+    place = blended_transform_factory(axes.transData, axes.transAxes) + middle
+    bar = Line2D(
+        [max(span.begin, since), min(span.end, until)],
+        [1.0, 1.0],
+        transform=place,
         color=GREY,
         alpha=0.35,
-        linewidth=0,
+        linewidth=_BAR_PT,
+        solid_capstyle="butt",
         clip_on=False,
     )
-    bar.set_y(above_pt / 72)
-    axes.add_patch(bar)
-    text_begin, _ = _text_at(span, since, until, per_s)
+    axes.add_artist(bar)
+    begin, _ = _text_at(span, since, until, per_s)
     axes.text(
-        text_begin,
+        begin + 3 / per_s,
         1.0,
         span.label,
-        transform=base + ScaledTranslation(3 / 72, (above_pt + _BAR_PT / 2 - 0.5) / 72, points),
+        transform=place,
         fontsize=_TEXT_PT,
         color=INK,
-        va="center",
+        va="center_baseline",
         clip_on=False,
     )
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from trionet.simulation.trace import Trace
 
-__all__ = ["PICTURES", "draw"]
+__all__ = ["PICTURES", "check_request", "draw"]
 
 PICTURES: Final[dict[str, Callable[[Trace, Axes], None]]] = {
     "members": draw_members,
@@ -48,26 +48,35 @@ _COORDINATES: Final = re.compile(rb' (?:d|x|y)="[^"]*"')
 _NUMBER: Final = re.compile(rb"-?\d+\.\d{3,}")
 
 
+def check_request(path: Path | str, pictures: Sequence[str] | None = None) -> None:
+    """Check what `draw` is to be asked, before the work that leads there; see there.
+
+    Raises:
+        ValueError: there is no such picture, or no such format.
+    """
+    unknown = [name for name in pictures or () if name not in PICTURES]
+    if unknown:
+        raise ValueError(f"there is no picture {unknown[0]!r}; there are {', '.join(PICTURES)}")
+    if Path(path).suffix.lower() not in _METADATA:
+        raise ValueError(f"{path} must end in one of {', '.join(_METADATA)}")
+
+
 def draw(trace: Trace, path: Path | str, pictures: Sequence[str] | None = None) -> None:
     """Draw a sheet of pictures, 16:9, into a file.
 
     Args:
         trace: what happened.
         path: where to; its suffix is the format: ``.png``, ``.svg`` or ``.pdf``.
-        pictures: which of ``members``, ``rate``, ``space_time`` and ``spread``; default: all for which there is something
-            in the trace.
+        pictures: which of ``members``, ``rate``, ``space_time`` and ``spread``; default: all for which there is
+            something in the trace.
 
     Raises:
         ValueError: there is no such picture, or no such format.
         RuntimeError: matplotlib isn't installed.
         OSError: the file can't be written.
     """
+    check_request(path, pictures)
     path = Path(path)
-    unknown = [name for name in pictures or () if name not in PICTURES]
-    if unknown:
-        raise ValueError(f"there is no picture {unknown[0]!r}; there are {', '.join(PICTURES)}")
-    if path.suffix.lower() not in _METADATA:
-        raise ValueError(f"{path} must end in one of {', '.join(_METADATA)}")
     try:
         import matplotlib as mpl
         from matplotlib.figure import Figure

@@ -44,9 +44,11 @@ def draw_space_time(trace: Trace, axes: Axes, since: float | None = None, until:
     """Draw a line for each node, and an arrow for each message, from when it was sent to when it was delivered.
 
     What was dropped ends in a cross midway. On a connection it is sent again: where that arrives in the time that is
-    shown, the cross is on the arrow. A node's line is broken while the node does not run. Dots say that a node suspects another one, or holds it for failed.
+    shown, the cross is on the arrow. A message that was still on its way when the trace ended has no end. A node's line
+    is broken while the node does not run. Dots say that a node suspects another one, or holds it for failed.
 
-    There is room for 12 nodes, and for 48 arrows between a few nodes or 30 between as many. The title says how many there are beyond these.
+    There is room for 12 nodes, and for 48 arrows between a few nodes or 30 between as many. The title says how many
+    there are beyond these.
 
     Args:
         trace: what happened.
@@ -112,10 +114,8 @@ def _draw_arrow(axes: Axes, arrow: Arrow, places: dict[str, int], colour: str, u
     arrived_at = arrow.arrived_at or until
     is_lost = arrow.arrived_at is None or (arrow.dropped_at is not None and arrived_at > until)
     midway = source + _MIDWAY * (target - source)
-    if is_lost:
-        end = (arrow.sent_at if arrow.dropped_at is None else arrow.dropped_at, midway)
-    else:
-        end = (arrived_at, target)
+    lost_at = arrow.sent_at if arrow.dropped_at is None else arrow.dropped_at
+    end = (lost_at, midway) if is_lost else (arrived_at, target)
     patch = FancyArrowPatch(
         begin,
         end,

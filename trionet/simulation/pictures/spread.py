@@ -1,14 +1,14 @@
-"""How rumors spread: the share of nodes that have one over time, against the curve of the SI model."""
+"""A picture of how rumors spread: the share of nodes that have one over time, against the curve of the SI model."""
 
 from __future__ import annotations
 
 import math
 from statistics import median
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from trionet.protocols.push import default_subset
 
-from .epidemic import growth_rate, push_reach, si_share
+from .epidemic import push_reach
 from .look import (
     BLUE,
     GREY,
@@ -24,143 +24,34 @@ from .look import (
     show_title,
 )
 from .shading import shade_faults
-from .spans import fault_spans, lives
+from .spans import fault_spans
+from .spreads import median_curve, rate_of, si_curve, spreads_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Sequence
 
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
     from trionet.simulation.trace import Trace
 
-__all__ = ["Spread", "draw_spread", "latencies_of", "median_curve", "si_curve", "spreads_of"]
+    from .spreads import Spread
+
+__all__ = ["draw_spread"]
 
 _MOST_LINES: Final = 60
-_MANY: Final = 10
-_POINTS: Final = 120
 _NEARLY_ALL: Final = 0.9
 _TIMES_NEARLY_ALL: Final = 2.5
 _SOME: Final = 0.4
 _FAR: Final = 30.0
-_FEWEST_LATENCIES: Final = 30
-_MARGINS_S: Final = (0.0, 0.1, 1.0, 10.0)
-
-
-class Spread(NamedTuple):
-    """How one rumor spread.
-
-    Attributes:
-        rumor: its id.
-        begun_at: when its origin had it.
-        delays: after which times one node more had it, the origin's 0 first, in seconds.
-        members: how many nodes ran when it began; others, which started later, don't count.
-    """
-
-    rumor: str
-    begun_at: float
-    delays: list[float]
-    members: int
-
-    def delay_of(self, share: float) -> float:
-        """Return after how many seconds this share had it; infinite if that has never been."""
-        count = max(1, math.ceil(share * self.members - 1e-9))
-        return self.delays[count - 1] if count <= len(self.delays) else math.inf
-
-
-def spreads_of(trace: Trace) -> list[Spread]:
-    """Return how each rumor of a trace spread, in the order in which they began.
-
-    A node counts once, when it has a rumor first, though it may hear of it again after a restart.
-    """
-    times: dict[str, dict[str, float]] = {}
-    for event in trace.select("rumor"):
-        times.setdefault(event.detail, {}).setdefault(event.node, event.at)
-    running = lives(trace) if times else {}
-    found = []
-    for rumor, got in times.items():
-        origin, begun_at = next(iter(got.items()))
-        members = {name for name, spans in running.items() if any(begin <= begun_at <= end for begin, end in spans)}
-        members.add(origin)  # it may be leaving
-        delays = sorted(at - begun_at for name, at in got.items() if name in members)
-        found.append(Spread(rumor, begun_at, delays, len(members)))
-    return found
-
-
-def median_curve(spreads: Sequence[Spread]) -> tuple[list[float], list[float]]:
-    """Return the median, over all rumors, of the time that it takes to each share: times in seconds, and shares."""
-    members = max(spread.members for spread in spreads)
-    shares = [count / members for count in range(1, members + 1)]
-    times = [median(spread.delay_of(share) for spread in spreads) for share in shares]
-    reached = [place for place, time in enumerate(times) if time < math.inf]
-    return [times[place] for place in reached], [shares[place] for place in reached]
-
-
-def latencies_of(trace: Trace, spreads: Sequence[Spread]) -> list[float]:
-    """Return how long the datagrams took that were sent while rumors spread, infinite for those that were lost.
-
-    Where these are few, return also those that were sent shortly before and after.
-    """
-    sent: dict[int, float] = {}
-    took: dict[int, float] = {}
-    for event in trace:
-        if event.what == "datagram":
-            if event.kind == "send":
-                sent[event.number] = event.at
-                took[event.number] = math.inf
-            elif event.kind == "deliver" and event.number in sent:
-                took[event.number] = min(took[event.number], event.at - sent[event.number])
-    for margin_s in _MARGINS_S:
-        windows = sorted(
-            (each.begun_at - margin_s, each.begun_at + min(each.delay_of(_NEARLY_ALL), 1.0) + margin_s)
-            for each in spreads
-        )
-        meanwhile = [took[number] for number in _within(windows, sent)]
-        if len(meanwhile) >= _FEWEST_LATENCIES:
-            return meanwhile
-    return list(took.values())
-
-
-def _within(windows: Sequence[tuple[float, float]], times: Mapping[int, float]) -> Iterator[int]:
-    """Give the keys whose times, which never go back, are in one of the windows, in the order of their beginnings."""
-    place, until = 0, -math.inf
-    for key, at in times.items():
-        while place < len(windows) and windows[place][0] <= at:
-            until = max(until, windows[place][1])
-            place += 1
-        if at <= until:
-            yield key
-
-
-def si_curve(
-    spreads: Sequence[Spread], fan_out: int, latencies_s: Sequence[float], until_s: float
-) -> tuple[list[float], list[float]]:
-    """Return the SI model's curve: times in seconds since a rumor began, and shares.
-
-    It begins when the first hop has the rumor, the median of what was measured, because that goes another way: by a
-    connection, which may have to be made. From there on nothing is measured but the latencies of messages.
-
-    Returns:
-        Two empty lists where the model says nothing: it is one of many nodes, so of 10 at least; and the spread must
-        grow.
-    """
-    members = median(spread.members for spread in spreads)
-    first = (1 + fan_out) / members
-    begin = median(spread.delay_of(first) for spread in spreads)
-    rate = growth_rate(fan_out, latencies_s)
-    if members < _MANY or first >= 1.0 or rate == 0.0 or begin >= until_s:
-        return [], []
-    # Closer to each other where the curve begins, so that it is smooth on a logarithmic axis, too.
-    times = [begin + (until_s - begin) * (step / _POINTS) ** 4 for step in range(_POINTS + 1)]
-    return times, [si_share(time - begin, rate, first) for time in times]
 
 
 def draw_spread(trace: Trace, axes: Axes, rumor: str | None = None, *, fan_out: int | None = None) -> None:
     """Draw which share of the nodes has a rumor, over the time since it was sent, and what the SI model says.
 
-    One rumor is a line of steps; of many each is a thin line, and the median time to each share a bold one. Beside it is
-    the logistic curve of the SI model, whose rate is derived, not fitted: it follows from the fan-out and from how long
-    datagrams took, see `trionet.simulation.pictures.epidemic`. A dotted line is what push alone would reach: lazy push
+    One rumor is a line of steps; of many each is a thin line, and the median time to each share a bold one. Beside it
+    is the logistic curve of the SI model, whose rate is derived, not fitted: it follows from the fan-out and from how
+    long datagrams took, see `trionet.simulation.pictures.epidemic`. A dotted line is what push alone would reach: lazy push
     and anti-entropy bring the rumor to the others.
 
     Args:
@@ -243,7 +134,7 @@ def _up_to(until_s: float, times: Sequence[float], shares: Sequence[float]) -> t
 def _draw_model(
     axes: Axes, trace: Trace, spreads: Sequence[Spread], fan_out: int, until_s: float
 ) -> list[tuple[Artist, str]]:
-    times, shares = si_curve(spreads, fan_out, latencies_of(trace, spreads), until_s)
+    times, shares = si_curve(spreads, fan_out, rate_of(trace, spreads, fan_out), until_s)
     if not times:
         return []
     (line,) = axes.plot(times, shares, color=VERMILLION, linewidth=2.2, linestyle=(0, (4, 1.5)), zorder=5)
@@ -279,4 +170,4 @@ def _title(spreads: Sequence[Spread]) -> str:
 
 
 def _duration(seconds: float) -> str:
-    return f"{seconds:.3g} s" if seconds >= 1 else f"{round(seconds * 1000, 1 if seconds < 0.01 else 0):g} ms"
+    return f"{seconds:.3g} s" if seconds >= 1 else f"{float(f'{seconds * 1000:.2g}'):g} ms"

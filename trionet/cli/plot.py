@@ -1,0 +1,70 @@
+"""``trionet plot``: pictures of a simulation whose trace was saved."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+import msgspec
+
+from .arguments import Parser
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["main"]
+
+_DESCRIPTION = """\
+Draw a sheet of pictures of a simulation, 16:9, from the trace that it has saved: what the nodes think of each other
+over time (members), how many messages a second there are (rate), messages as arrows (space_time), how rumors spread
+(spread).
+"""
+
+_EPILOG = """\
+examples:
+  trionet plot trace.jsonl pictures.svg
+  trionet plot trace.jsonl rumors.png --picture spread --picture rate
+
+exit status: 0 drawn, 1 the trace can't be read, the file can't be written, or matplotlib isn't installed, 2 wrong usage
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="trionet plot",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("trace", metavar="TRACE", help="the file of JSON lines that Trace.save has written")
+    parser.add_argument("out", metavar="OUT", help="the file to draw into: .png, .svg or .pdf")
+    parser.add_argument(
+        "--picture", metavar="NAME", action="append", help="draw this one; again for more; default: all that apply"
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run the command; ends the process."""
+    options = _parser().parse_args(argv)
+    from trionet.simulation.pictures import check_request, draw
+    from trionet.simulation.trace import Trace
+
+    try:
+        check_request(options.out, options.picture)
+    except ValueError as exc:
+        print(f"trionet plot: {exc}", file=sys.stderr)
+        sys.exit(2)
+    try:
+        draw(Trace.load(options.trace), options.out, options.picture)
+    except OSError as exc:
+        print(f"trionet plot: {exc.filename}: {exc.strerror}", file=sys.stderr)
+    except msgspec.DecodeError as exc:
+        print(f"trionet plot: {options.trace} is no trace: {exc}", file=sys.stderr)
+    except RuntimeError as exc:
+        print(f"trionet plot: {exc}", file=sys.stderr)
+    else:
+        sys.exit(0)
+    sys.exit(1)

@@ -2,12 +2,12 @@
 
 Each node that hears a rumor passes it on to f others, whose copies arrive after latencies L. As long as nearly nobody
 has it, that is a branching process, which grows as exp(rate t) where f E[exp(-rate L)] = 1, the Euler-Lotka equation.
-The SI model lets it slow down with the share of those that don't have it yet: ds/dt = rate s (1 - s), which the logistic
-curve solves. It is the case of Kermack and McKendrick 1927 in which nobody recovers; Demers et al. 1987, section 1.3,
-call it the simple epidemic. Nothing in it is fitted to the spread that is measured.
+The SI model lets it slow down with the share of those that don't have it yet: ds/dt = rate s (1 - s), which the
+logistic curve solves. It is the case of Kermack and McKendrick 1927 in which nobody recovers; Demers et al. 1987,
+section 1.3, call it the simple epidemic. Nothing in it is fitted to the spread that is measured.
 
 In the SI model everybody passes the rumor on for ever, so everybody gets it. Real push does so once, and what it
-reaches alone is the root of r = 1 - exp(-f r), Kermack and McKendrick's final size; see also Demers et al., section 1.4.
+reaches alone is the root of r = 1 - exp(-f r), Kermack and McKendrick's final size; see Demers et al., section 1.4.
 """
 
 from __future__ import annotations

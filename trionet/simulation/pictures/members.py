@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from .look import (
     BLUE,
@@ -96,7 +96,7 @@ def _draw_pairs(trace: Trace, axes: Axes, names: Sequence[str]) -> list[tuple[Ar
     for view in views_of(trace):
         if (row := rows.get((view.observer, view.subject))) is not None:
             cells[view.state].append((view.begin, view.end, row, row + _ROW))
-    entries = [
+    entries: list[tuple[Artist, str]] = [
         (_fill(axes, cells[state], colour, state), state) for state, colour in STATE_COLOURS.items() if cells[state]
     ]
     entries += _draw_down(axes, trace, [(subject, row) for (_, subject), row in rows.items()])
@@ -132,7 +132,7 @@ def _draw_shares(trace: Trace, axes: Axes, names: Sequence[str]) -> list[tuple[A
     for (state, level), found in sorted(cells.items()):
         patch = _fill(axes, found, _shade(state, level), f"{state} {level}")
         shown[state] = patch  # the strongest shade is the last
-    entries = [(shown[state], state) for state in STATE_COLOURS if state in shown]
+    entries: list[tuple[Artist, str]] = [(shown[state], state) for state in STATE_COLOURS if state in shown]
     entries += _draw_down(axes, trace, [(name, row) for row, name in enumerate(names)])
     if shown.keys() - {"alive"}:
         entries.append((Patch(alpha=0.0), "(stronger: more of them)"))
@@ -187,7 +187,7 @@ def _fill(axes: Axes, cells: Iterable[Cell], colour: str, name: str, zorder: flo
     from matplotlib.path import Path
 
     vertices: list[tuple[float, float]] = []
-    codes: list[int] = []
+    codes: list[Any] = []
     for begin, end, bottom, top in cells:
         vertices += [(begin, bottom), (end, bottom), (end, top), (begin, top), (begin, bottom)]
         codes += [Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY]

@@ -43,7 +43,6 @@ _METADATA: Final[dict[str, dict[str, Any]]] = {
 _ONE_INCHES: Final = (9.6, 5.4)
 _SHEET_INCHES: Final = (16.0, 9.0)
 _WIDE_PIXELS: Final = 1920
-_SETTINGS: Final[dict[str, Any]] = {"svg.hashsalt": "trionet", "svg.fonttype": "path", "font.family": "DejaVu Sans"}
 _COORDINATES: Final = re.compile(rb' (?:d|x|y)="[^"]*"')
 _NUMBER: Final = re.compile(rb"-?\d+\.\d{3,}")
 
@@ -80,14 +79,16 @@ def draw(trace: Trace, path: Path | str, pictures: Sequence[str] | None = None) 
     try:
         import matplotlib as mpl
         from matplotlib.figure import Figure
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
     except ImportError as exc:
         raise RuntimeError("pictures need matplotlib: pip install 'trionet[plots]'") from exc
     names = _applicable(trace) if pictures is None else list(dict.fromkeys(pictures))
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update(_SETTINGS)
-        figure = Figure(figsize=_ONE_INCHES if len(names) <= 1 else _SHEET_INCHES, layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12, hspace=0.04, wspace=0.03)
+        mpl.rc("svg", hashsalt="trionet", fonttype="path")
+        mpl.rc("font", family="DejaVu Sans")
+        layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12, hspace=0.04, wspace=0.03)
+        figure = Figure(figsize=_ONE_INCHES if len(names) <= 1 else _SHEET_INCHES, layout=layout)
         _fill(figure, trace, names)
         _write(figure, path, path.suffix.lower())
 

@@ -77,7 +77,7 @@ def fault_spans(trace: Trace) -> list[FaultSpan]:
         elif what == "restart" and node in crashed:
             found.append(crashed.pop(node)._replace(end=at))
     found += crashed.values()
-    found += [span for spans in scheduled.values() for span in spans if span.end >= end]
+    found += [span._replace(end=end) for spans in scheduled.values() for span in spans if span.end >= end]
     return sorted(found, key=lambda span: (span.begin, span.end, span.label))
 
 

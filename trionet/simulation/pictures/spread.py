@@ -51,8 +51,8 @@ def draw_spread(trace: Trace, axes: Axes, rumor: str | None = None, *, fan_out: 
 
     One rumor is a line of steps; of many each is a thin line, and the median time to each share a bold one. Beside it
     is the logistic curve of the SI model, whose rate is derived, not fitted: it follows from the fan-out and from how
-    long datagrams took, see `trionet.simulation.pictures.epidemic`. A dotted line is what push alone would reach: lazy push
-    and anti-entropy bring the rumor to the others.
+    long datagrams took, see `trionet.simulation.pictures.epidemic`. A dotted line is what push alone would reach: lazy
+    push and anti-entropy bring the rumor to the others.
 
     Args:
         trace: what happened.

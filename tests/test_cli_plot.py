@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from trionet.cli.main import main
 from trionet.simulation import Trace
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def status_of(*arguments: object) -> int:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import matplotlib.image
+import numpy as np
 import pytest
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.patches import FancyArrowPatch, PathPatch, StepPatch
 
 from tests.simulation.traces import delivered, ended, fault_events, joined, new_axes, rumor, sent, state, trace_of
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
 
 def texts_of(axes: Axes) -> list[str]:
@@ -33,14 +35,22 @@ def texts_of(axes: Axes) -> list[str]:
     return [axes.get_title("left"), *(text.get_text() for text in axes.texts), *key]
 
 
+def xs_of(line: Line2D) -> list[float]:
+    return [float(x) for x in np.asarray(line.get_xdata())]
+
+
+def ys_of(line: Line2D) -> list[float]:
+    return [float(y) for y in np.asarray(line.get_ydata())]
+
+
 def cells_of(axes: Axes) -> dict[str | None, list[tuple[float, float, float]]]:
     """Return the cells of a raster by colour: begin, end, row."""
     found: dict[str | None, list[tuple[float, float, float]]] = {}
     for patch in axes.patches:
         if isinstance(patch, PathPatch):
-            corners = patch.get_path().vertices
+            corners = np.asarray(patch.get_path().vertices)
             cells = [corners[first : first + 5] for first in range(0, len(corners), 5)]
-            found[patch.get_gid()] = [(cell[0][0], cell[1][0], int(cell[0][1])) for cell in cells]
+            found[patch.get_gid()] = [(float(cell[0][0]), float(cell[1][0]), int(cell[0][1])) for cell in cells]
     return found
 
 
@@ -70,9 +80,8 @@ def lively_trace() -> Trace:
 def test_the_curve_of_a_rumor_is_the_count_of_nodes_that_have_it() -> None:
     axes = new_axes()
     draw_spread(trace_of(joined(4), rumor(5, "n0", "n0"), rumor(5.5, "n1", "n0"), rumor(8, "n3", "n0"), ended(9)), axes)
-    times, shares = axes.lines[0].get_data()
-    assert list(times)[:3] == [0, 0.5, 3]
-    assert list(shares)[:3] == [0.25, 0.5, 0.75]
+    assert xs_of(axes.lines[0])[:3] == [0, 0.5, 3]
+    assert ys_of(axes.lines[0])[:3] == [0.25, 0.5, 0.75]
     assert "A rumor, 4 nodes: 75% get it" in texts_of(axes)
     assert axes.get_xlabel() == "time since it was sent (s)"
 
@@ -83,9 +92,9 @@ def test_many_rumors_are_thin_lines_with_a_bold_median_and_the_model_beside_it()
     thin, other, bold, model = axes.lines[:4]
     assert thin.get_linewidth() == other.get_linewidth() < bold.get_linewidth()
     times, shares = median_curve(spreads_of(trace))
-    assert list(bold.get_xdata())[: len(times)] == times
-    assert list(bold.get_ydata())[: len(times)] == shares
-    assert model.get_ydata()[0] == pytest.approx(3 / 12)
+    assert xs_of(bold)[: len(times)] == times
+    assert ys_of(bold)[: len(times)] == shares
+    assert ys_of(model)[0] == pytest.approx(3 / 12)
     assert {"one of 2 rumors", "median", "SI model, fan-out 2"} <= set(texts_of(axes))
     other_axes = new_axes()
     draw_spread(trace, other_axes, fan_out=4)
@@ -96,7 +105,7 @@ def test_one_rumor_can_be_picked_and_one_that_there_is_not_is_refused() -> None:
     trace = trace_of(joined(2), rumor(1, "n0", "n0", "a1"), rumor(2, "n1", "n1", "b2"), rumor(3, "n0", "n1", "b2"))
     axes = new_axes()
     draw_spread(trace, axes, "b2")
-    assert list(axes.lines[0].get_xdata())[:2] == [0, 1]
+    assert xs_of(axes.lines[0])[:2] == [0, 1]
     with pytest.raises(ValueError, match="no rumor c3"):
         draw_spread(trace, new_axes(), "c3")
 
@@ -122,11 +131,10 @@ def test_the_si_model_is_close_to_what_a_cluster_at_rest_does() -> None:
     draw_spread(run(rumors, seed=2), axes)
     bold, model = axes.lines[12:14]
 
-    def half_s(times: object, shares: object) -> float:
-        assert isinstance(times, list | tuple) or hasattr(times, "__iter__")
-        return next(time for time, share in zip(times, shares, strict=True) if share >= 0.5)  # type: ignore[call-overload, no-any-return]
+    def half_s(line: Line2D) -> float:
+        return next(time for time, share in zip(xs_of(line), ys_of(line), strict=True) if share >= 0.5)
 
-    measured, modelled = (half_s(line.get_xdata(), line.get_ydata()) for line in (bold, model))
+    measured, modelled = map(half_s, (bold, model))
     assert modelled == pytest.approx(measured, rel=0.25)
 
 
@@ -166,7 +174,9 @@ def test_a_raster_of_many_nodes_has_a_row_for_each_and_is_the_stronger_the_more_
     draw_members(trace_of(joined(9), held, ended(20)), axes)
     cells = cells_of(axes)
     assert [cells[f"failed {level}"] for level in (1, 2, 3, 4)] == [[(1, 3, 8)], [(3, 5, 8)], [(5, 7, 8)], [(7, 20, 8)]]
-    strengths = [patch.get_facecolor()[2] for patch in axes.patches if (patch.get_gid() or "").startswith("failed")]
+    strengths = [
+        to_rgb(patch.get_facecolor())[2] for patch in axes.patches if (patch.get_gid() or "").startswith("failed")
+    ]
     assert strengths == sorted(strengths, reverse=True)
     assert len(axes.get_yticklabels()) == 9
 
@@ -178,7 +188,9 @@ def test_what_is_delivered_is_stacked_upwards_and_what_is_dropped_downwards() ->
     axes = new_axes()
     trace = lively_trace()
     draw_rate(trace, axes)
-    stacks = {patch.get_gid(): patch.get_data() for patch in axes.patches if isinstance(patch, StepPatch)}
+    stacks: dict[str | None, Any] = {
+        patch.get_gid(): patch.get_data() for patch in axes.patches if isinstance(patch, StepPatch)
+    }
     assert set(stacks) == {"datagrams +1", "datagrams -1"}
     assert min(stacks["datagrams +1"].values) >= 0 > min(stacks["datagrams -1"].values)
     assert max(stacks["datagrams -1"].values) <= 0
@@ -205,8 +217,8 @@ def test_each_message_is_an_arrow_and_a_dropped_one_ends_in_a_cross_midway() -> 
     arrows = [patch for patch in axes.patches if isinstance(patch, FancyArrowPatch)]
     assert [arrow.get_gid() for arrow in arrows] == ["arrow", "lost"]
     (cross,) = [line for line in axes.lines if line.get_gid() == "cross"]
-    assert cross.get_xdata() == [1.5]
-    assert 0.5 <= cross.get_ydata()[0] <= 0.6
+    assert xs_of(cross) == [1.5]
+    assert 0.5 <= ys_of(cross)[0] <= 0.6
     assert {"2 messages between 2 nodes", "datagrams", "calls", "dropped", "suspects"} <= set(texts_of(axes))
     assert axes.get_xlim() == (0.9, 2.0)
 
@@ -215,7 +227,7 @@ def test_the_line_of_a_node_is_broken_while_it_does_not_run() -> None:
     axes = new_axes()
     messages = [sent(at, "n0", "n1", at) for at in range(10)]
     draw_space_time(trace_of(joined(2), messages, fault_events(Crash(at_s=3, duration_s=2, node=1), 3, 5)), axes, 0, 9)
-    lines = [list(line.get_xdata()) for line in axes.lines if line.get_gid() == "line n1"]
+    lines = [xs_of(line) for line in axes.lines if line.get_gid() == "line n1"]
     assert lines == [[0, 3], [5, 9]]
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "PURPLE",
     "SKY",
     "SMALL_PT",
+    "TITLE_PT",
     "VERMILLION",
     "YELLOW",
     "dress",

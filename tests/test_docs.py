@@ -216,7 +216,7 @@ def runner() -> Generator[Runner]:
 
 
 def is_slow(program: Program) -> bool:
-    return "status.spawn(" in program.code or "move_on_after(" in program.code
+    return any(word in program.code for word in ("status.spawn(", "move_on_after(", "simulation.draw(", "savefig("))
 
 
 @pytest.mark.parametrize(

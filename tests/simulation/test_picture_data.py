@@ -47,6 +47,8 @@ def test_a_crash_outside_a_schedule_has_a_span_too_and_one_in_it_only_one() -> N
 def test_a_fault_that_cannot_be_read_keeps_its_name() -> None:
     event = TraceEvent(1, "fault", "", what="Flood begins", detail="{}")
     assert [span.label for span in fault_spans(trace_of(event, ended(2)))] == ["flood"]
+    unreadable = TraceEvent(1, "fault", "", what="Leave begins", detail="{}")
+    assert lives(trace_of(joined(2), unreadable, ended(2)))["n0"] == [(0, 2)]
 
 
 @pytest.mark.parametrize(
@@ -86,6 +88,7 @@ def test_nodes_are_in_natural_order_and_live_between_crashes_and_leaves() -> Non
 def test_views_follow_the_changes_and_end_with_who_holds_them() -> None:
     trace = trace_of(
         joined(2),
+        state(0.5, "n0", "n1", "MemberJoined"),
         state(1, "n0", "n1", "MemberSuspected"),
         state(1.5, "n0", "n1", "MemberUpdated"),
         state(2, "n0", "n1", "MemberFailed"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -19,12 +21,9 @@ from trionet import Remote
 from trionet.simulation import Crash, Degrade, Partition, Pause, Trace, TraceEvent, draw, open_cluster, run
 from trionet.simulation.pictures import PICTURES, draw_members, draw_rate, draw_space_time, draw_spread
 from trionet.simulation.pictures.look import tinted
-from trionet.simulation.pictures.members import STATE_COLOURS
 from trionet.simulation.pictures.spreads import median_curve, spreads_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
 
@@ -162,9 +161,7 @@ def test_a_raster_of_a_few_nodes_has_a_row_for_each_pair_and_a_colour_for_each_s
     assert {(begin, end) for begin, end, _ in cells["down"]} == {(1, 6)}
     assert [label.get_text() for label in axes.get_yticklabels()] == ["n1", "n2", "n0", "n2", "n0", "n1"]
     colours = {patch.get_gid(): to_hex(patch.get_facecolor()) for patch in axes.patches if patch.get_gid()}
-    assert {state: colours[state] for state in STATE_COLOURS} == {
-        state: colour.lower() for state, colour in STATE_COLOURS.items()
-    }
+    assert [colours[name] for name in ("suspected", "failed", "left")] == ["#f0e442", "#d55e00", "#0072b2"]
     assert {"n0", "n1", "n2", "crash n2", "really down"} <= set(texts_of(axes))
 
 
@@ -179,6 +176,17 @@ def test_a_raster_of_many_nodes_has_a_row_for_each_and_is_the_stronger_the_more_
     ]
     assert strengths == sorted(strengths, reverse=True)
     assert len(axes.get_yticklabels()) == 9
+
+
+def test_a_row_of_many_has_the_hue_of_what_most_of_the_others_think() -> None:
+    axes = new_axes()
+    opinions = [state(2, f"n{index}", "n8", "MemberSuspected") for index in range(6)]
+    opinions += [state(4, f"n{index}", "n8", "MemberLeft") for index in range(5)]
+    draw_members(trace_of(joined(9), state(1, "n7", "n8", "MemberFailed"), opinions, ended(6)), axes)
+    cells = cells_of(axes)
+    assert cells["failed 1"] == [(1, 2, 8)]
+    assert cells["suspected 3"] == [(2, 4, 8)]
+    assert cells["left 3"] == [(4, 6, 8)]
 
 
 # ---- rate
@@ -341,6 +349,14 @@ def test_without_matplotlib_it_is_said_what_to_install(tmp_path: Path, monkeypat
 def test_matplotlib_is_imported_only_when_something_is_drawn() -> None:
     program = "import sys, trionet.simulation; sys.exit('matplotlib' in sys.modules or 'numpy' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_the_page_shows_what_its_program_draws() -> None:
+    root = Path(__file__).parents[2]
+    shown = re.findall(r"\(pictures/(\S+)\)", (root / "docs" / "pictures.md").read_text(encoding="utf-8"))
+    drawn = re.findall(r'FOLDER / "(\S+)"', (root / "examples" / "simulation_pictures.py").read_text(encoding="utf-8"))
+    assert sorted(shown) == sorted(set(drawn))
+    assert sorted(path.name for path in (root / "docs" / "pictures").iterdir()) == sorted(shown)
 
 
 def test_a_tint_is_between_white_and_the_colour() -> None:

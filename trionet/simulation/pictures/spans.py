@@ -83,12 +83,18 @@ def fault_spans(trace: Trace) -> list[FaultSpan]:
 
 def _begun(what: str, detail: str, at: float, end: float) -> FaultSpan:
     """Return a fault that lasts as long as it was meant to: if its end isn't told before, it had no effect."""
-    try:
-        fault: AnyFault = _decoder.decode(detail)
-    except msgspec.DecodeError:
+    fault = _decoded(detail)
+    if fault is None:
         return FaultSpan(at, end, what.lower(), what.lower(), ())
     until = end if fault.duration_s is None else at + fault.duration_s
     return FaultSpan(at, until, _kind(fault), label_of(fault), tuple(map(_name, _indexes(fault))))
+
+
+def _decoded(detail: str) -> AnyFault | None:
+    try:
+        return _decoder.decode(detail)
+    except msgspec.DecodeError:
+        return None
 
 
 def _kind(fault: AnyFault) -> str:
@@ -165,6 +171,5 @@ def lives(trace: Trace) -> dict[str, list[tuple[float, float]]]:
 def _left(what: str, detail: str) -> str:
     if what != f"Leave{_BEGINS}":
         return ""
-    fault = _decoder.decode(detail)
-    assert isinstance(fault, Leave)
-    return _name(fault.node)
+    fault = _decoded(detail)
+    return _name(fault.node) if isinstance(fault, Leave) else ""

@@ -239,6 +239,12 @@ def test_the_line_of_a_node_is_broken_while_it_does_not_run() -> None:
     assert lines == [[0, 3], [5, 9]]
 
 
+def test_one_message_is_one_between_two_nodes() -> None:
+    axes = new_axes()
+    draw_space_time(trace_of(sent(1, "n0", "n1", 1)), axes)
+    assert axes.get_title("left") == "1 message between 2 nodes"
+
+
 def test_a_title_says_what_there_was_no_room_for() -> None:
     axes = new_axes()
     messages = [sent(number / 100, f"n{number % 30}", f"n{number * 11 % 30}", number) for number in range(1, 500)]
@@ -354,7 +360,9 @@ def test_matplotlib_is_imported_only_when_something_is_drawn() -> None:
 def test_the_page_shows_what_its_program_draws() -> None:
     root = Path(__file__).parents[2]
     shown = re.findall(r"\(pictures/(\S+)\)", (root / "docs" / "pictures.md").read_text(encoding="utf-8"))
-    drawn = re.findall(r'FOLDER / "(\S+)"', (root / "examples" / "simulation_pictures.py").read_text(encoding="utf-8"))
+    drawn = re.findall(
+        r'FOLDER / "([\w.]+)"', (root / "examples" / "simulation_pictures.py").read_text(encoding="utf-8")
+    )
     assert sorted(shown) == sorted(set(drawn))
     assert sorted(path.name for path in (root / "docs" / "pictures").iterdir()) == sorted(shown)
 

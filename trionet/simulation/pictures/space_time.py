@@ -83,11 +83,12 @@ def draw_space_time(trace: Trace, axes: Axes, since: float | None = None, until:
 
 def _title(trace: Trace, part: Part) -> str:
     messages = _of(len(part.arrows), part.messages)
-    return f"{messages} messages between {_of(len(part.nodes), len(nodes_of(trace)))} nodes"
+    nodes = _of(len(part.nodes), len(nodes_of(trace)))
+    return f"{messages} message{'' if part.messages == 1 else 's'} between {nodes} nodes"
 
 
 def _of(shown: int, all_: int) -> str:
-    return f"{all_:,}" if shown >= all_ else f"{shown:,} of {all_:,}"
+    return f"{shown:,}" if shown >= all_ else f"{shown:,} of {all_:,}"
 
 
 def _draw_lines(axes: Axes, trace: Trace, part: Part) -> None:
@@ -111,7 +112,7 @@ def _draw_arrow(axes: Axes, arrow: Arrow, places: dict[str, int], colour: str, u
 
     source, target = places[arrow.source], places[arrow.target]
     begin = (arrow.sent_at, source)
-    arrived_at = arrow.arrived_at or until
+    arrived_at = until if arrow.arrived_at is None else arrow.arrived_at
     is_lost = arrow.arrived_at is None or (arrow.dropped_at is not None and arrived_at > until)
     midway = source + _MIDWAY * (target - source)
     lost_at = arrow.sent_at if arrow.dropped_at is None else arrow.dropped_at

@@ -92,9 +92,10 @@ def _begun(what: str, detail: str, at: float, end: float) -> FaultSpan:
 
 def _decoded(detail: str) -> AnyFault | None:
     try:
-        return _decoder.decode(detail)
+        fault: AnyFault = _decoder.decode(detail)
     except msgspec.DecodeError:
         return None
+    return fault
 
 
 def _kind(fault: AnyFault) -> str:

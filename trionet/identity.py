@@ -32,7 +32,7 @@ _MAX_NAME_CHARS = 253  # of a domain name (RFC 1035)
 _NAME = re.compile(r"[A-Za-z0-9_.\-]{1,128}\Z")
 
 
-class NodeAddress(msgspec.Struct, frozen=True, order=True):
+class NodeAddress(msgspec.Struct, frozen=True, order=True, gc=False):
     """Where a node listens.
 
     Attributes:

@@ -122,7 +122,7 @@ class Simulation:
         self._lives.append(_Life())
         self._starts.append(0)
         if self.trace is not None:
-            self.trace.names[address] = f"n{index}"
+            self.trace.introduce(address, f"n{index}")
         node: Node = await self._nursery.start(self._serve, index, self._lives[index])
         return node
 

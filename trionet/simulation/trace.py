@@ -56,22 +56,42 @@ _encoder: Final = msgspec.json.Encoder()
 _decoder: Final = msgspec.json.Decoder(TraceEvent)
 
 
+_Noted = TraceEvent | tuple["Kind", float, "NodeAddress", "NodeAddress", str, int, int]
+"""An event as it is noted: of a message only what can't be worked out later, since there are so many of them."""
+
+
 class Trace:
     """The events of one simulation.
 
     Attributes:
-        events: in the order in which they happened.
-        names: what the nodes are called in it.
+        names: what the nodes are called in it; `introduce` adds to them.
     """
 
     def __init__(self, began_at: float = 0.0, now: Callable[[], float] = lambda: 0.0) -> None:
-        self.events: list[TraceEvent] = []
         self.names: dict[NodeAddress, str] = {}
+        self._events: list[TraceEvent] = []
+        self._noted: list[_Noted] = []
         self._began_at = began_at
         self._now = now
 
+    @property
+    def events(self) -> list[TraceEvent]:
+        """The events, in the order in which they happened."""
+        self._name_noted()
+        return self._events
+
+    def _name_noted(self) -> None:
+        noted, self._noted = self._noted, []
+        self._events.extend(map(self._event, noted))
+
+    def _event(self, noted: _Noted) -> TraceEvent:
+        if type(noted) is not tuple:
+            return noted
+        kind, at, node, peer, what, number, size = noted
+        return TraceEvent(at - self._began_at, kind, self.name(node), self.name(peer), what, number, size)
+
     def __len__(self) -> int:
-        return len(self.events)
+        return len(self._events) + len(self._noted)
 
     def __iter__(self) -> Iterator[TraceEvent]:
         return iter(self.events)
@@ -134,39 +154,33 @@ class Trace:
 
     # ---- being told
 
+    def introduce(self, node: NodeAddress, name: str) -> None:
+        """Call a node by this name from now on."""
+        self._name_noted()  # what has happened so far happened under other names
+        self.names[node] = name
+
     def name(self, node: NodeAddress) -> str:
         """Return what a node is called here."""
         return self.names.get(node) or str(node)
 
     def add(self, kind: Kind, node: str, peer: str = "", what: str = "", detail: str = "") -> None:
         """Add an event of this moment."""
-        self.events.append(TraceEvent(self._now() - self._began_at, kind, node, peer, what, 0, 0, detail))
+        self._noted.append(TraceEvent(self._now() - self._began_at, kind, node, peer, what, 0, 0, detail))
 
     def sent(self, message: Message, at: float) -> None:
         """A message was sent; see `Observer`."""
-        self._add_message("send", message, at, message.source, message.target)
+        size = len(message.data)
+        self._noted.append(("send", at, message.source, message.target, message.kind, message.number, size))
 
     def delivered(self, message: Message, at: float) -> None:
         """A message was delivered."""
-        self._add_message("deliver", message, at, message.target, message.source)
+        size = len(message.data)
+        self._noted.append(("deliver", at, message.target, message.source, message.kind, message.number, size))
 
     def dropped(self, message: Message, at: float) -> None:
         """A message was dropped."""
-        self._add_message("drop", message, at, message.source, message.target)
-
-    def _add_message(self, kind: Kind, message: Message, at: float, node: NodeAddress, peer: NodeAddress) -> None:
-        names = self.names
-        self.events.append(
-            TraceEvent(
-                at - self._began_at,
-                kind,
-                names.get(node) or str(node),
-                names.get(peer) or str(peer),
-                message.kind,
-                message.number,
-                len(message.data),
-            )
-        )
+        size = len(message.data)
+        self._noted.append(("drop", at, message.source, message.target, message.kind, message.number, size))
 
     def called(self, source: NodeAddress, target: NodeAddress, request: Request, at: float) -> None:
         """A call was begun."""

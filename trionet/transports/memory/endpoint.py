@@ -6,6 +6,7 @@ for nothing until it goes on, and then for everything, in order.
 
 from __future__ import annotations
 
+import functools
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,7 +25,6 @@ from .link import MemoryLink
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
-    from random import Random
 
     from trionet.config import NodeConfig
     from trionet.events import OrphanedCall
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from trionet.transports.base import Handler, Request
 
     from .fabric import MemoryFabric
+    from .randomness import RandomByTarget
     from .rules import Message
 
 __all__ = ["MemoryEndpoint", "MemoryTransport"]
@@ -65,6 +66,7 @@ class MemoryEndpoint:
         held: what waits until it goes on; None while it isn't held.
         lag: gives the seconds after which it gets to what has come; None for at once.
         is_prompt: whether it is neither held nor slow.
+        is_mute: whether it sends nothing: it is held or down.
         random_to: the random numbers of what it sends, by target.
     """
 
@@ -89,13 +91,14 @@ class MemoryEndpoint:
         self.held: list[tuple[Callable[..., None], tuple[Any, ...]]] | None = None
         self.lag: Callable[[], float] | None = None
         self.is_prompt: bool = True
-        self.random_to: dict[NodeAddress, Random] = {}
+        self.is_mute: bool = False
+        self.random_to: RandomByTarget = fabric.randoms_of(address)
         self.fabric = fabric
         self.clock: NodeClock = NodeClock(self)
         self.transport: MemoryTransport = MemoryTransport(self, config.max_message_bytes)
         self.datagrams: QueuedDatagrams | None = None
         if config.datagrams:
-            self.datagrams = QueuedDatagrams(self._send_datagram)
+            self.datagrams = QueuedDatagrams(functools.partial(fabric.send_datagram, self))
         self._connect_timeout_s = config.connect_timeout_s
         self._nursery: trio.Nursery | None = None
         self._links: dict[int, MemoryLink] = {}
@@ -131,6 +134,7 @@ class MemoryEndpoint:
         if fabric.endpoints.get(self.address) is self:
             del fabric.endpoints[self.address]
         self.held = None  # what is stopped can still be killed, and its connections break
+        self.is_mute = False
         for link in list(self._links.values()):
             if is_silent:
                 link.end(reason)
@@ -140,7 +144,7 @@ class MemoryEndpoint:
             dialing.failure = reason
             dialing.done.set()
         self._dialing.clear()
-        self.is_down = True
+        self.is_down = self.is_mute = True
         self._is_closed = True
         self._nursery = None
 
@@ -163,14 +167,21 @@ class MemoryEndpoint:
         """Let it stand still, as SIGSTOP does."""
         if self.held is None and not self.is_down:
             self.held = []
+            self.is_mute = True
             self.is_prompt = False
 
     def release(self) -> None:
         """Let it go on."""
         held, self.held = self.held, None
+        self.is_mute = self.is_down
         self._judge_promptness()
         for action, args in held or ():
             self.admit(action, *args)
+
+    def keep(self, action: Callable[..., None], *args: Any) -> None:
+        """Do what this node wanted done while it was mute once it goes on; never if it is down."""
+        if self.held is not None:
+            self.held.append((action, args))
 
     def set_lag(self, lag: Callable[[], float] | None) -> None:
         """Have it get to what has come only after ``lag()`` seconds, one after the other."""
@@ -212,13 +223,8 @@ class MemoryEndpoint:
 
     # ---- what comes in
 
-    def _send_datagram(self, to: NodeAddress, data: bytes) -> None:
-        self.fabric.send_datagram(self, to, data)
-
     def take(self, message: Message) -> None:
         """A message came."""
-        if self.is_down:
-            return
         observer = self.fabric.observer
         if observer is not None:
             observer.delivered(message, self.fabric.pump.time())

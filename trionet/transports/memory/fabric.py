@@ -16,12 +16,11 @@ from trionet.identity import NodeAddress
 
 from .endpoint import MemoryEndpoint
 from .pump import Pump
-from .randomness import LinkRandom
-from .rules import DROP, Message
+from .randomness import RandomByTarget
+from .rules import DROP, Message, judge_by
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
-    from random import Random
+    from collections.abc import Callable, Generator, Iterable
 
     from trionet.config import NodeConfig
     from trionet.errors import TrionetError
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from trionet.transports.base import Handler, Request
     from trionet.transports.datagrams import QueuedDatagrams
 
-    from .rules import Rule
+    from .rules import Judge, Rule
 
 __all__ = ["MemoryFabric", "Observer"]
 
@@ -66,7 +65,8 @@ class MemoryFabric:
     Attributes:
         endpoints: the nodes that can be reached, by address.
         dark: hosts without power: what is sent to these addresses is lost, where else it would be refused.
-        rules: what may happen to a message; the first one is asked first.
+        rules: what may happen to a message; the first one is asked first. `add_rules` and `remove_rules` change them.
+        judge: says after how many seconds a message is to be delivered, or `DROP`: what the rules say.
         observer: is told what goes on.
         messages: how many have been sent on it.
         on_open: told of each node that is opened on it, before the node does anything.
@@ -76,7 +76,8 @@ class MemoryFabric:
     def __init__(self, *, seed: object = 0, observer: Observer | None = None) -> None:
         self.endpoints: dict[NodeAddress, MemoryEndpoint] = {}
         self.dark: set[NodeAddress] = set()
-        self.rules: list[Rule] = []
+        self.rules: tuple[Rule, ...] = ()
+        self.judge: Judge = judge_by(self.rules)
         self.observer = observer
         self.on_open: Callable[[Any], None] = _ignore
         self.pump: Pump = Pump()
@@ -84,7 +85,7 @@ class MemoryFabric:
         self._free_ports = itertools.count(1)
         self.messages: int = 0
         self._links = 0
-        self._answering: dict[tuple[NodeAddress, NodeAddress], Random] = {}
+        self._answering: dict[NodeAddress, RandomByTarget] = {}
 
     def endpoint(
         self, config: NodeConfig, handler: Handler, on_orphan: Callable[[OrphanedCall], None] | None = None
@@ -110,11 +111,15 @@ class MemoryFabric:
 
     def add_rules(self, *rules: Rule) -> None:
         """Have `rules` asked before all others."""
-        self.rules[:0] = rules
+        self._set_rules([*rules, *self.rules])
 
     def remove_rules(self, *rules: Rule) -> None:
         """Ask `rules` no more."""
-        self.rules = [one for one in self.rules if not any(one is rule for rule in rules)]
+        self._set_rules([one for one in self.rules if not any(one is rule for rule in rules)])
+
+    def _set_rules(self, rules: Iterable[Rule]) -> None:
+        self.rules = tuple(rules)
+        self.judge = judge_by(self.rules)
 
     def crash(self, address: NodeAddress, *, is_silent: bool = False) -> None:
         """End a node's part: nothing that it says from now on is heard.
@@ -142,9 +147,9 @@ class MemoryFabric:
 
     # ---- for endpoints
 
-    def random_for(self, source: NodeAddress, target: NodeAddress) -> Random:
-        """Return the random numbers of what goes from one to another."""
-        return LinkRandom(f"{self._seed} {source} {target}")
+    def randoms_of(self, source: NodeAddress) -> RandomByTarget:
+        """Return the random numbers of what `source` sends."""
+        return RandomByTarget(f"{self._seed} {source}")
 
     def new_link(self) -> int:
         """Return a connection's number."""
@@ -161,21 +166,6 @@ class MemoryFabric:
             self.observer.sent(message, now)
         return message
 
-    def judge(self, message: Message, source: MemoryEndpoint) -> float:
-        """Return after how many seconds `message` is to be delivered, or `DROP`."""
-        rules = self.rules
-        if not rules:
-            return 0.0
-        random = source.random_to.get(message.target)
-        if random is None:
-            random = source.random_to[message.target] = self.random_for(source.address, message.target)
-        message.delay_s = 0.0
-        for rule in rules:
-            verdict = rule(message, random)
-            if verdict is not None:
-                return verdict + message.delay_s
-        return message.delay_s
-
     def note_drop(self, message: Message, now: float) -> None:
         """A message was dropped."""
         if self.observer is not None:
@@ -183,23 +173,21 @@ class MemoryFabric:
 
     def send_datagram(self, source: MemoryEndpoint, target: NodeAddress, data: bytes) -> None:
         """Send a datagram."""
-        if source.is_down:
-            return
-        if source.held is not None:
-            source.held.append((self.send_datagram, (source, target, data)))
+        if source.is_mute:
+            source.keep(self.send_datagram, source, target, data)
             return
         now = self.pump.time()
         message = self.new_message(source.address, target, "datagram", data, now, 0)
-        verdict = self.judge(message, source)
+        random = source.random_to[target]
+        verdict = self.judge(message, random)
         if verdict == DROP:
             self.note_drop(message, now)
         else:
             self.pump.at(now + verdict, self.arrive, message)
-        if message.copies:
-            for _ in range(message.copies):
-                verdict = self.judge(message, source)
-                if verdict != DROP:
-                    self.pump.at(now + verdict, self.arrive, message)
+        for _ in range(message.copies):
+            verdict = self.judge(message, random)
+            if verdict != DROP:
+                self.pump.at(now + verdict, self.arrive, message)
 
     def answer(self, message: Message, kind: str) -> None:
         """Send an answer to a message that nobody takes; it may get lost."""
@@ -207,18 +195,14 @@ class MemoryFabric:
             return
         now = self.pump.time()
         answer = self.new_message(message.target, message.source, kind, b"", now, message.link)
-        delay_s = 0.0
-        link = message.target, message.source
-        random = self._answering.get(link) or self._answering.setdefault(link, self.random_for(*link))
-        for rule in self.rules:
-            verdict = rule(answer, random)
-            if verdict is not None:
-                delay_s = verdict
-                break
-        if delay_s == DROP:
+        randoms = self._answering.get(answer.source)
+        if randoms is None:
+            randoms = self._answering[answer.source] = self.randoms_of(answer.source)
+        verdict = self.judge(answer, randoms[answer.target])
+        if verdict == DROP:
             self.note_drop(answer, now)
         else:
-            self.pump.at(now + delay_s, self.arrive, answer)
+            self.pump.at(now + verdict, self.arrive, answer)
 
     def arrive(self, message: Message) -> None:
         """A message has come to the end of its way."""

@@ -42,6 +42,7 @@ class Lane:
         self._fabric = fabric
         self._source = source
         self._target = target
+        self._random = source.random_to[target]
         self._link = link
         self._latest = 0.0
         self._waiting: deque[Message] = deque()
@@ -51,10 +52,10 @@ class Lane:
     def send(self, kind: str, data: bytes) -> None:
         """Send a message after those before it."""
         source = self._source
-        if source.is_down or self._is_dead:
+        if self._is_dead:
             return
-        if source.held is not None:
-            source.held.append((self.send, (kind, data)))
+        if source.is_mute:
+            source.keep(self.send, kind, data)
             return
         now = self._fabric.pump.time()
         message = self._fabric.new_message(source.address, self._target, kind, data, now, self._link)
@@ -66,7 +67,7 @@ class Lane:
 
     def _try(self, message: Message, now: float) -> bool:
         fabric = self._fabric
-        verdict = fabric.judge(message, self._source)
+        verdict = fabric.judge(message, self._random)
         if verdict == DROP:
             fabric.note_drop(message, now)
             return False

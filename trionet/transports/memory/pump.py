@@ -1,10 +1,12 @@
-"""One heap of events and one task that takes them, in real time or in virtual time.
+"""One heap of events, taken in the order of their times, in real time or in virtual time.
 
 Invariants: events are taken in the order of their times, those of one time in the order in which they were made, and
 none before its time. In virtual time, on Trio's ``MockClock(autojump_threshold=0)``, one is taken only when no task
-can run, as is the way of that clock, and time goes from event to event without a pass through Trio's scheduler as long
-as nobody is woken: that makes it ten times faster than a task that sleeps. Where there are several heaps in one Trio
-run, none lets time pass another one's next event.
+can run, as is the way of that clock, and the tasks whose deadline has come run before the events of that time.
+
+In real time a task sleeps until the next event. In virtual time there is no such task to be woken: events are taken
+where Trio would wait for I/O because nobody can run, until somebody can. So time goes from event to event without a
+pass through Trio's scheduler as long as nobody is woken, and in one pass from one who is woken to the next.
 """
 
 from __future__ import annotations
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["Pump"]
 
 _Entry = tuple[float, int, "Callable[..., None]", tuple[Any, ...]]
-_heaps: trio.lowlevel.RunVar[list[list[_Entry]]] = trio.lowlevel.RunVar("trionet_heaps")
 
 
 class Pump:
@@ -35,17 +36,18 @@ class Pump:
     def __init__(self) -> None:
         self._heap: list[_Entry] = []
         self._count = 0
+        self._clock: MockClock | None = None
         self._task: trio.lowlevel.Task | None = None
         self._token: trio.lowlevel.TrioToken | None = None
         self._wakes_at = -math.inf
         self._scope = trio.CancelScope()
-        self._now: float | None = None
+        self._failure: Exception | None = None
         self._is_closed = False
 
     def time(self) -> float:
-        """Return the time on Trio's clock. While events are taken in virtual time, that is known without asking it."""
-        now = self._now
-        return trio.current_time() if now is None else now
+        """Return the time on Trio's clock. In virtual time, that is known without asking it."""
+        clock = self._clock
+        return trio.current_time() if clock is None else clock._virtual_base  # noqa: SLF001  what current_time() adds to
 
     def at(self, when: float, action: Callable[..., None], *args: Any) -> None:
         """Have ``action(*args)`` called at `when`, on Trio's clock; it must neither wait nor raise."""
@@ -71,14 +73,6 @@ class Pump:
         self._token = trio.lowlevel.current_trio_token()
         trio.lowlevel.spawn_system_task(self.run, name="memory fabric")
 
-    def _wake(self) -> None:
-        self._wakes_at = -math.inf
-        task, self._task = self._task, None
-        if task is not None:
-            trio.lowlevel.reschedule(task)
-        else:
-            self._scope.cancel()
-
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Call what is due, until cancelled. What the functions raise comes out here."""
         self._token = trio.lowlevel.current_trio_token()
@@ -92,16 +86,25 @@ class Pump:
         finally:
             self._token = None
 
+    # ---- in real time
+
+    def _wake(self) -> None:
+        self._wakes_at = -math.inf
+        task, self._task = self._task, None
+        if task is not None:
+            trio.lowlevel.reschedule(task)
+        else:
+            self._scope.cancel()
+
     async def _park(self) -> None:
         """Sleep until there is an event."""
-
-        def abort(_: object) -> trio.lowlevel.Abort:
-            self._task = None
-            return trio.lowlevel.Abort.SUCCEEDED
-
         self._wakes_at = math.inf
         self._task = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(abort)
+        await trio.lowlevel.wait_task_rescheduled(self._forget_task)
+
+    def _forget_task(self, _: object) -> trio.lowlevel.Abort:
+        self._task = None
+        return trio.lowlevel.Abort.SUCCEEDED
 
     async def _run_really(self) -> None:
         heap = self._heap
@@ -121,38 +124,65 @@ class Pump:
                     await trio.sleep_forever()
                 self._wakes_at = -math.inf
 
-    async def _run_virtually(self, clock: MockClock) -> None:
-        heaps = _heaps.get([])
-        _heaps.set(heaps)
-        heaps.append(self._heap)
-        try:
-            while True:
-                await trio.testing.wait_all_tasks_blocked()
-                try:
-                    self._advance(clock, [heap for heap in heaps if heap is not self._heap])
-                finally:
-                    self._now = None
-                if not self._heap:
-                    await self._park()
-        finally:
-            heaps[:] = [heap for heap in heaps if heap is not self._heap]
+    # ---- in virtual time
 
-    def _advance(self, clock: MockClock, others: list[list[_Entry]]) -> None:
-        """Take events until somebody can run, or one of the `others` is next, or there are no more."""
+    async def _run_virtually(self, clock: MockClock) -> None:
+        """Sleep for good, while Trio calls `_Idle.before_io_wait`."""
+        self._clock = clock
+        self._task = trio.lowlevel.current_task()
+        idle = _Idle(self._take_or_fail, self._task)
+        trio.lowlevel.add_instrument(idle)
+        try:
+            await trio.lowlevel.wait_task_rescheduled(self._forget_task)
+        finally:
+            trio.lowlevel.remove_instrument(idle)
+            self._clock = None
+        assert self._failure is not None
+        raise self._failure
+
+    def _take_or_fail(self, runner: Any) -> None:
+        try:
+            self._take(runner)
+        except Exception as exc:  # noqa: BLE001  it is raised by `run`
+            self._failure = exc
+            self._wake()
+
+    def _take(self, runner: Any) -> None:
+        """Take events until somebody can run, or there are no more."""
         heap, pop = self._heap, heapq.heappop
-        runner = trio._core._run.GLOBAL_RUN_CONTEXT.runner  # noqa: SLF001  nothing public is as fast
-        runnable, next_deadline = runner.runq, runner.deadlines.next_deadline
-        self._now = now = clock.current_time()
+        clock, runnable, next_deadline = runner.clock, runner.runq, runner.deadlines.next_deadline
+        now = clock._virtual_base  # noqa: SLF001  see above
+        if next_deadline() <= now:
+            return  # the sleepers first
         while heap and not runnable:
             when = heap[0][0]
             if when > now:
                 deadline = next_deadline()
-                for other in others:
-                    if other and other[0][0] < deadline:
-                        deadline = max(other[0][0], now)
-                self._now = now = when if when < deadline else deadline
-                clock._virtual_base = now  # noqa: SLF001  what jump() does, but exact, and in a fifth of the time
+                if runner.ki_pending:
+                    return
+                clock._virtual_base = now = min(when, deadline)  # noqa: SLF001  what jump() does, but exact
                 if deadline <= now:
                     return  # the sleepers first
             _, _, action, args = pop(heap)
             action(*args)
+
+
+class _Idle(trio.abc.Instrument):
+    """Has something done, as if by a task, whenever no task can run and nobody waits for just that."""
+
+    def __init__(self, do: Callable[[Any], None], task: trio.lowlevel.Task) -> None:
+        self._do = do
+        self._task = task
+        self._context: Any = trio._core._run.GLOBAL_RUN_CONTEXT  # noqa: SLF001  nothing public is as fast
+
+    def before_io_wait(self, timeout: float) -> None:
+        """Trio has run all who can run."""
+        context = self._context
+        runner = context.runner
+        if runner.runq or runner.waiting_for_idle:
+            return
+        context.task = self._task
+        try:
+            self._task.context.run(self._do, runner)
+        finally:
+            del context.task

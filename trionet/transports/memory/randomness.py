@@ -1,19 +1,26 @@
 """Random numbers of a link: there are as many links as pairs of nodes, and most carry few messages.
 
-A generator of Python's own takes ten times as long to seed as a message takes to judge. Here the numbers are those of
-SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014), whose state is one number.
+A generator of Python's own takes ten times as long to seed as a message takes to judge, and has 2.5 KB. Here the
+numbers are a hash of the link's text and of a counter, eight at a time, since that takes about as long as one.
+
+Source: the hash is BLAKE2b (RFC 7693), used in counter mode as in NIST SP 800-90A's generators.
 """
 
 from __future__ import annotations
 
-import hashlib
+from hashlib import blake2b
 from random import Random
-from typing import Any, Final
+from struct import Struct
+from typing import TYPE_CHECKING, Any, Final
 
-__all__ = ["LinkRandom"]
+if TYPE_CHECKING:
+    from trionet.identity import NodeAddress
 
-_MASK: Final = (1 << 64) - 1
-_STEP: Final = 0x9E3779B97F4A7C15
+__all__ = ["LinkRandom", "RandomByTarget"]
+
+_unpack: Final = Struct("<8Q").unpack
+_SEED_BYTES: Final = 16
+_COUNT_BYTES: Final = 8
 _SCALE: Final = 2.0**-53
 
 
@@ -25,15 +32,33 @@ class LinkRandom(Random):
         return super().__new__(cls, 0)  # type: ignore[call-arg]
 
     def __init__(self, text: str) -> None:
-        self._state = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+        self._seed = blake2b(text.encode(), digest_size=_SEED_BYTES).digest()
+        self._count = 0
+        self._numbers: list[float] = []
 
     def random(self) -> float:
         """Return the next number, at least 0 and less than 1."""
-        self._state = state = (self._state + _STEP) & _MASK
-        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
-        return ((state ^ (state >> 31)) >> 11) * _SCALE
+        numbers = self._numbers
+        return numbers.pop() if numbers else self._next_of_more()
+
+    def _next_of_more(self) -> float:
+        self._count += 1
+        digest = blake2b(self._seed + self._count.to_bytes(_COUNT_BYTES, "little")).digest()
+        self._numbers = numbers = [(number >> 11) * _SCALE for number in _unpack(digest)]
+        return numbers.pop()
 
     def seed(self, *_: Any, **__: Any) -> None:
         """It can't be seeded anew."""
         raise NotImplementedError
+
+
+class RandomByTarget(dict["NodeAddress", Random]):
+    """The random numbers of what one node sends, by where it goes; made when they are first asked for."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self._text = text
+
+    def __missing__(self, target: NodeAddress) -> Random:
+        random = self[target] = LinkRandom(f"{self._text} {target}")
+        return random

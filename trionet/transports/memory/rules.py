@@ -11,14 +11,15 @@ What is lost of a connection is sent again, as TCP does, so that there loss show
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from trionet.identity import NodeAddress
+import msgspec
 
-__all__ = ["DROP", "PASS", "Message", "Rule", "Verdict"]
+from trionet.identity import NodeAddress
+
+__all__ = ["DROP", "PASS", "Judge", "Message", "Rule", "Verdict", "judge_by"]
 
 Verdict = float | None
 """What a rule says of a message: `PASS`, `DROP`, or the seconds after which it is delivered."""
@@ -27,7 +28,7 @@ PASS: Final = None
 DROP: Final = math.inf
 
 
-class Message:
+class Message(msgspec.Struct, eq=False, gc=False):
     """Something on its way from one node to another.
 
     Attributes:
@@ -43,21 +44,44 @@ class Message:
         copies: how many more of it rules have made.
     """
 
-    __slots__ = ("copies", "data", "delay_s", "kind", "link", "number", "sent_at", "source", "target")
-
-    def __init__(
-        self, source: NodeAddress, target: NodeAddress, kind: str, data: bytes, sent_at: float, number: int, link: int
-    ) -> None:
-        self.source: NodeAddress = source
-        self.target: NodeAddress = target
-        self.kind: str = kind
-        self.data: bytes = data
-        self.sent_at: float = sent_at
-        self.number: int = number
-        self.link: int = link
-        self.delay_s: float = 0.0
-        self.copies: int = 0
+    source: NodeAddress
+    target: NodeAddress
+    kind: str
+    data: bytes
+    sent_at: float
+    number: int
+    link: int = 0
+    delay_s: float = 0.0
+    copies: int = 0
 
 
 Rule = Callable[[Message, Random], Verdict]
 """Judges messages."""
+
+Judge = Callable[[Message, Random], float]
+"""Says after how many seconds a message is delivered, or `DROP`."""
+
+
+def judge_by(rules: Sequence[Rule]) -> Judge:
+    """Return what asks `rules`, one after the other."""
+    if len(rules) == 1:  # the way of most messages
+        return _judge_by_one(rules[0])
+
+    def judge(message: Message, random: Random) -> float:
+        message.delay_s = 0.0
+        for rule in rules:
+            verdict = rule(message, random)
+            if verdict is not None:
+                return verdict + message.delay_s
+        return message.delay_s
+
+    return judge
+
+
+def _judge_by_one(rule: Rule) -> Judge:
+    def judge(message: Message, random: Random) -> float:
+        message.delay_s = 0.0
+        verdict = rule(message, random)
+        return message.delay_s if verdict is None else verdict + message.delay_s
+
+    return judge

@@ -62,7 +62,7 @@ class Plane:
         self.stack = stack
         self.now: Callable[[], float] = trio.current_time if clock is None else clock.now
         self._clock = clock
-        self._due = math.inf
+        self._due = self._armed = math.inf
         self.lost: int = 0
         self._comm = comm
         self._datagrams = datagrams
@@ -88,12 +88,14 @@ class Plane:
         if self._clock is None:
             nursery.start_soon(self._keep_time)
         else:
-            self._arm(self._clock, self.stack.next_deadline())
+            self._due = self.stack.next_deadline()
+            self._arm(self._clock)
 
     def detach(self) -> None:
         """Start nothing more."""
         self._nursery = None
         if self._clock is not None:
+            self._armed = math.inf
             self._clock.wake_at(math.inf, self._wake)
 
     async def _keep_time(self) -> None:
@@ -104,22 +106,20 @@ class Plane:
             if self.stack.next_deadline() <= now:
                 self._carry_out(self.stack.on_timer(now))
 
-    def _arm(self, clock: Clock, due: float) -> None:
-        self._due = due
-        clock.wake_at(due, self._wake)
+    def _arm(self, clock: Clock) -> None:
+        self._armed = self._due
+        clock.wake_at(self._due, self._wake)
 
     def _wake(self) -> None:
-        """The clock, where that is another than Trio's, has come to when the protocols want to be woken."""
-        assert self._clock is not None
-        self._due = math.inf
+        """The clock, where that is another than Trio's, has come to when the protocols wanted to be woken."""
+        self._armed = math.inf
         if self._nursery is None:
             return
         now = self.now()
-        due = self.stack.next_deadline()
-        if due <= now:
+        if self._due <= now:
             self._carry_out(self.stack.on_timer(now))
-        else:
-            self._arm(self._clock, due)
+        elif self._clock is not None:
+            self._arm(self._clock)
 
     async def _receive(self, datagrams: Datagrams) -> None:
         while True:
@@ -148,12 +148,12 @@ class Plane:
         while self.stack.events:
             for event in self.stack.take_events():
                 self._on_event(event)
-        due = self.stack.next_deadline()
-        if self._clock is not None:
-            if due < self._due and self._nursery is not None:
-                self._arm(self._clock, due)
-        elif due < self._sleep.deadline:
-            self._sleep.deadline = due
+        self._due = due = self.stack.next_deadline()
+        if self._clock is None:
+            if due < self._sleep.deadline:
+                self._sleep.deadline = due
+        elif due < self._armed and self._nursery is not None:  # being due later costs nothing until it is woken
+            self._arm(self._clock)
 
     def send(self, packet: Packet) -> None:
         """Send a packet by datagram, or else by a call."""

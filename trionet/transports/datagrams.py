@@ -124,27 +124,28 @@ class QueuedDatagrams:
     """Datagrams between nodes of one process; what carries them is a function's business.
 
     Attributes:
+        put: to be called with each datagram that has come.
         lost: how many came while too many waited.
     """
 
     def __init__(self, carry: _Carry) -> None:
+        self.put: Callable[[bytes], None] = self._keep
         self._carry = carry
         self._waiting: deque[bytes] = deque()
         self._came = trio.lowlevel.ParkingLot()
         self._is_closed = False
-        self._take: Callable[[bytes], None] | None = None
         self.lost: int = 0
 
     @contextmanager
     def received_by(self, take: Callable[[bytes], None]) -> Generator[None]:
         """Have ``take(data)`` called with each datagram as it comes, within the block; instead of `receive`."""
-        self._take = take
+        self.put = take
         while self._waiting:
             take(self._waiting.popleft())
         try:
             yield
         finally:
-            self._take = None
+            self.put = self._keep
 
     def send_nowait(self, to: NodeAddress, data: bytes) -> bool:
         """Send `data` to `to`."""
@@ -152,11 +153,7 @@ class QueuedDatagrams:
             self._carry(to, data)
         return True
 
-    def put(self, data: bytes) -> None:
-        """A datagram has come."""
-        if self._take is not None:
-            self._take(data)
-            return
+    def _keep(self, data: bytes) -> None:
         if len(self._waiting) >= _KEPT:
             self.lost += 1
             return

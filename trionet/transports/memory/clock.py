@@ -24,7 +24,7 @@ class NodeClock:
 
     def __init__(self, endpoint: MemoryEndpoint) -> None:
         self._endpoint = endpoint
-        self._time = endpoint.fabric.pump.time
+        self._pump = endpoint.fabric.pump
         self._own = 0.0
         self._at = 0.0
         self._rate = 1.0
@@ -35,7 +35,7 @@ class NodeClock:
 
     def now(self) -> float:
         """Return the node's time, in seconds."""
-        now = self._time()
+        now = self._pump.time()
         return now if self._is_true else self._own + (now - self._at) * self._rate
 
     def change(self, *, forward_s: float = 0.0, rate: float = 1.0) -> None:
@@ -46,7 +46,7 @@ class NodeClock:
         """
         if forward_s < 0 or not rate > 0:
             raise ValueError("a clock does not go back")
-        self._own, self._at = self.now() + forward_s, self._time()
+        self._own, self._at = self.now() + forward_s, self._pump.time()
         self._rate = rate
         self._is_true = False
         if self._action is not None:
@@ -60,7 +60,7 @@ class NodeClock:
             return
         self._alarms += 1
         at = when if self._is_true else self._at + (when - self._own) / self._rate + _ROUNDING_S
-        self._endpoint.fabric.pump.at(at, self._ring, self._alarms)
+        self._pump.at(at, self._ring, self._alarms)
 
     def _ring(self, number: int) -> None:
         if number != self._alarms or self._action is None:

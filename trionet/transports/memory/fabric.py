@@ -177,7 +177,10 @@ class MemoryFabric:
             source.keep(self.send_datagram, source, target, data)
             return
         now = self.pump.time()
-        message = self.new_message(source.address, target, "datagram", data, now, 0)
+        self.messages = number = self.messages + 1
+        message = Message(source.address, target, "datagram", data, now, number)
+        if self.observer is not None:
+            self.observer.sent(message, now)
         random = source.random_to[target]
         verdict = self.judge(message, random)
         if verdict == DROP:

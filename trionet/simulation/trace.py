@@ -56,8 +56,8 @@ _encoder: Final = msgspec.json.Encoder()
 _decoder: Final = msgspec.json.Decoder(TraceEvent)
 
 
-_Noted = TraceEvent | tuple["Kind", float, "NodeAddress", "NodeAddress", str, int, int]
-"""An event as it is noted: of a message only what can't be worked out later, since there are so many of them."""
+_Noted = TraceEvent | tuple["Kind", float, "NodeAddress", "NodeAddress", str, int, int, str]
+"""An event as it is noted: of messages and calls, since there are so many, only what can't be worked out later."""
 
 
 class Trace:
@@ -87,8 +87,8 @@ class Trace:
     def _event(self, noted: _Noted) -> TraceEvent:
         if type(noted) is not tuple:
             return noted
-        kind, at, node, peer, what, number, size = noted
-        return TraceEvent(at - self._began_at, kind, self.name(node), self.name(peer), what, number, size)
+        kind, at, node, peer, *rest = noted
+        return TraceEvent(at - self._began_at, kind, self.name(node), self.name(peer), *rest)
 
     def __len__(self) -> int:
         return len(self._events) + len(self._noted)
@@ -170,21 +170,21 @@ class Trace:
     def sent(self, message: Message, at: float) -> None:
         """A message was sent; see `Observer`."""
         size = len(message.data)
-        self._noted.append(("send", at, message.source, message.target, message.kind, message.number, size))
+        self._noted.append(("send", at, message.source, message.target, message.kind, message.number, size, ""))
 
     def delivered(self, message: Message, at: float) -> None:
         """A message was delivered."""
         size = len(message.data)
-        self._noted.append(("deliver", at, message.target, message.source, message.kind, message.number, size))
+        self._noted.append(("deliver", at, message.target, message.source, message.kind, message.number, size, ""))
 
     def dropped(self, message: Message, at: float) -> None:
         """A message was dropped."""
         size = len(message.data)
-        self._noted.append(("drop", at, message.source, message.target, message.kind, message.number, size))
+        self._noted.append(("drop", at, message.source, message.target, message.kind, message.number, size, ""))
 
     def called(self, source: NodeAddress, target: NodeAddress, request: Request, at: float) -> None:
         """A call was begun."""
-        self.add("call", self.name(source), self.name(target), _method(request), request.id)
+        self._noted.append(("call", at, source, target, _method(request), 0, 0, request.id))
 
     def answered(
         self,
@@ -196,11 +196,11 @@ class Trace:
     ) -> None:
         """A call was answered."""
         detail = request.id if error is None else f"{request.id} {type(error).__name__}"
-        self.add("answer", self.name(source), self.name(target), _method(request), detail)
+        self._noted.append(("answer", at, source, target, _method(request), 0, 0, detail))
 
     def cancelled(self, source: NodeAddress, target: NodeAddress, request: Request, at: float) -> None:
         """A call was cancelled."""
-        self.add("cancel", self.name(source), self.name(target), _method(request), request.id)
+        self._noted.append(("cancel", at, source, target, _method(request), 0, 0, request.id))
 
 
 def _method(request: Request) -> str:

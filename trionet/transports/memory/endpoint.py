@@ -336,27 +336,25 @@ class MemoryTransport:
     async def call(self, node: NodeAddress, request: Request) -> Any:
         """Send `request` to `node` and return its value; see `Transport.call`."""
         check_request_size(request, self._max_message_bytes)
-        observer, own = self._endpoint.fabric.observer, self._endpoint.address
+        fabric, own = self._endpoint.fabric, self._endpoint.address
+        observer, time = fabric.observer, fabric.pump.time
         if observer is None:
             return await self._call(node, request)
-        observer.called(own, node, request, trio.current_time())
-        error: TrionetError | None = None
+        observer.called(own, node, request, time())
         try:
-            return await self._call(node, request)
+            value = await self._call(node, request)
         except TrionetError as exc:
-            error = exc
+            observer.answered(own, node, request, exc, time())
             raise
         except trio.Cancelled:
-            observer.cancelled(own, node, request, trio.current_time())
-            observer = None
+            observer.cancelled(own, node, request, time())
             raise
-        finally:
-            if observer is not None:
-                observer.answered(own, node, request, error, trio.current_time())
+        observer.answered(own, node, request, None, time())
+        return value
 
     async def _call(self, node: NodeAddress, request: Request) -> Any:
         for _ in range(_ATTEMPTS):
-            link = await self._link_with(node)
+            link = self._endpoint.link_to(node) or await self._link_with(node)
             link.watch()
             try:
                 return await link.calls.call(request)

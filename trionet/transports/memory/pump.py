@@ -45,7 +45,7 @@ class Pump:
         self._token: trio.lowlevel.TrioToken | None = None
         self._wakes_at = -math.inf
         self._scope = trio.CancelScope()
-        self._failure: Exception | None = None
+        self._failure: BaseException | None = None
         self._is_closed = False
 
     def at(self, when: float, action: Callable[..., None], *args: Any) -> None:
@@ -61,7 +61,11 @@ class Pump:
 
     def is_due(self, now: float) -> bool:
         """Whether there is something to be called at `now` or before."""
-        return bool(self._heap) and self._heap[0][0] <= now
+        return self.next_due() <= now
+
+    def next_due(self) -> float:
+        """Return the time of the next event; ``math.inf`` if there is none."""
+        return self._heap[0][0] if self._heap else math.inf
 
     def close(self) -> None:
         """Call nothing more."""
@@ -126,63 +130,101 @@ class Pump:
     # ---- in virtual time
 
     async def _run_virtually(self, clock: MockClock) -> None:
-        """Sleep for good, while Trio calls `_Idle.before_io_wait`."""
+        """Sleep for good, while events are taken by `take`."""
         self.time = functools.partial(getattr, clock, "_virtual_base")  # a method would take twice as long
         self._task = trio.lowlevel.current_task()
-        idle = _Idle(self._take_or_fail, self._task)
-        trio.lowlevel.add_instrument(idle)
+        idle = _Idle.of_this_run()
+        idle.add(self)
         try:
             await trio.lowlevel.wait_task_rescheduled(self._forget_task)
         finally:
-            trio.lowlevel.remove_instrument(idle)
+            idle.remove(self)
             self.time = trio.current_time
         assert self._failure is not None
         raise self._failure
 
-    def _take_or_fail(self, runner: Any) -> None:
+    def take(self, context: Any, until: float) -> None:
+        """Take events up to a time as if by the task of `run`, as long as nobody else can run."""
+        if self._task is None:  # it has been cancelled, and will run for the last time
+            return
+        context.task = self._task
         try:
-            self._take(runner)
-        except Exception as exc:  # noqa: BLE001  it is raised by `run`
+            self._task.context.run(self._take, context.runner, until)
+        except BaseException as exc:  # noqa: BLE001  whatever it is, `run` raises it
             self._failure = exc
             self._wake()
+        finally:
+            del context.task
 
-    def _take(self, runner: Any) -> None:
-        """Take events until somebody can run, or there are no more."""
+    def _take(self, runner: Any, until: float) -> None:
         heap, pop = self._heap, heapq.heappop
         clock, runnable, deadlines = runner.clock, runner.runq, runner.deadlines
         now = self.time()
-        if deadlines.next_deadline() <= now:
-            return  # the sleepers first
         while heap and not runnable:
             when = heap[0][0]
             if when > now:
-                if runner.ki_pending:
+                if when > until or runner.ki_pending:
                     return
-                sleepers = deadlines._heap  # noqa: SLF001  the first may have been woken since: then the next is later
-                if sleepers and sleepers[0][0] <= when and (deadline := deadlines.next_deadline()) <= when:
-                    clock._virtual_base = max(now, deadline)  # noqa: SLF001
-                    return  # the sleepers first
+                sleepers = deadlines._heap  # noqa: SLF001  its first may be there no more: then the next is later
+                if sleepers and sleepers[0][0] <= when and deadlines.next_deadline() <= when:
+                    return
                 clock._virtual_base = now = when  # noqa: SLF001  what jump() does, but exact
             _, _, action, args = pop(heap)
             action(*args)
 
 
 class _Idle(trio.abc.Instrument):
-    """Has something done, as if by a task, whenever no task can run and nobody waits for just that."""
+    """Has pumps take their events, in the order of time, whenever no task can run and nobody waits for just that.
 
-    def __init__(self, do: Callable[[Any], None], task: trio.lowlevel.Task) -> None:
-        self._do = do
-        self._task = task
-        self._context: Any = trio._core._run.GLOBAL_RUN_CONTEXT  # noqa: SLF001  nothing public is as fast
+    There is one for each Trio run. Trio's own structures are read: nothing public tells as fast whether somebody can
+    run, and when the next sleeper is to be woken.
+    """
+
+    def __init__(self) -> None:
+        self._pumps: list[Pump] = []
+        self._context: Any = trio._core._run.GLOBAL_RUN_CONTEXT  # noqa: SLF001  see above
+
+    @classmethod
+    def of_this_run(cls) -> _Idle:
+        """Return the one of this Trio run."""
+        try:
+            return _idle.get()
+        except LookupError:
+            found = cls()
+            _idle.set(found)
+            return found
+
+    def add(self, pump: Pump) -> None:
+        """Have `pump` take its events, too."""
+        self._pumps.append(pump)
+        trio.lowlevel.add_instrument(self)
+
+    def remove(self, pump: Pump) -> None:
+        """Have `pump` take no more events."""
+        self._pumps.remove(pump)
+        if not self._pumps:
+            trio.lowlevel.remove_instrument(self)
 
     def before_io_wait(self, timeout: float) -> None:
-        """Trio has run all who can run."""
-        context = self._context
-        runner = context.runner
-        if runner.runq or runner.waiting_for_idle:
-            return
-        context.task = self._task
-        try:
-            self._task.context.run(self._do, runner)
-        finally:
-            del context.task
+        """Trio has run all who can run, and is about to wait."""
+        runner = self._context.runner
+        clock, next_deadline = runner.clock, runner.deadlines.next_deadline
+        while not (runner.runq or runner.waiting_for_idle or runner.ki_pending):
+            first, until = self._first()
+            due, now, deadline = first.next_due(), first.time(), next_deadline()
+            if due == math.inf:
+                return  # Trio goes to the next deadline
+            if deadline <= due or deadline <= now:
+                clock._virtual_base = max(now, deadline)  # noqa: SLF001  Trio would do it in more steps
+                return  # the sleepers first
+            first.take(self._context, until)
+
+    def _first(self) -> tuple[Pump, float]:
+        """Return the pump with the earliest event, and when another one has its next."""
+        if len(self._pumps) == 1:
+            return self._pumps[0], math.inf
+        first, second, *_ = sorted(self._pumps, key=Pump.next_due)
+        return first, second.next_due()
+
+
+_idle: trio.lowlevel.RunVar[_Idle] = trio.lowlevel.RunVar("pumps")

@@ -8,24 +8,33 @@ import multiprocessing
 import os
 import time
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import trio
 
-from tests.simulation.services import scenario_trace
+from tests.simulation.services import CONFIG, COUNT, busy, scenario_trace
 from trionet.simulation import open_cluster, run
 
 from .gossip_rumors import RumorCluster
 from .results import Must, Result, median
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from trionet.simulation import Simulation
+
     from .settings import Settings
 
 __all__ = ["run_simulation"]
 
 _NODES: Final = 100
 _VIRTUAL_S: Final = 200.0
+_CALLS: Final = 10_000
+_FAN_OUTS: Final = 500
+_RUMORS: Final = 200
+_BUSY_S: Final = 15.0
 _MEMBERS: Final = 100_000
 _PAGE_BYTES: Final = 4096
 
@@ -47,6 +56,68 @@ def _at_rest(seed: int) -> _Speed:
         raise AssertionError
 
     return run(main, seed=seed)
+
+
+async def _call(sim: Simulation) -> None:
+    """Call one node from another, one call after the other."""
+    comm, remote = sim.nodes[0].local.comm, msgspec.structs.replace(COUNT, node=sim.nodes[1].address)
+    for _ in range(_CALLS):
+        await comm.send([], remote)
+
+
+async def _fan_out(sim: Simulation) -> None:
+    """Call all nodes from one, one fan-out after the other."""
+    for _ in range(_FAN_OUTS):
+        await sim.nodes[0].all.comm.send([], COUNT)
+
+
+async def _gossip(sim: Simulation) -> None:
+    """Start rumors at one node, at five a second."""
+    for _ in range(_RUMORS):
+        await sim.nodes[0].all.gossip.send([], COUNT)
+        await trio.sleep(0.2)
+
+
+async def _do_all(sim: Simulation) -> None:
+    """Have all nodes call, fan out and gossip at random, and give up on some of it."""
+    async with trio.open_nursery() as nursery:
+        for index in range(len(sim.nodes)):
+            nursery.start_soon(busy, sim, index, sim.seed)
+        await trio.sleep(_BUSY_S)
+        nursery.cancel_scope.cancel()
+
+
+_LOADS: Final[dict[str, tuple[int, Callable[[Simulation], Awaitable[None]]]]] = {
+    "2 nodes, calls one after the other": (2, _call),
+    "20 nodes, fan-outs one after the other": (20, _fan_out),
+    "20 nodes, a rumor every 0.2 s": (20, _gossip),
+    "20 nodes, all of that, handlers that sleep, cancelled calls": (20, _do_all),
+}
+
+
+def _under_load(load: str, seed: int) -> float:
+    """Let whole nodes work; return messages per second of processor time."""
+    nodes, work = _LOADS[load]
+
+    async def main() -> float:
+        async with open_cluster(nodes, seed=seed, config=CONFIG) as sim:
+            await sim.nodes[0].all.comm.send([], COUNT)
+            sent, began = sim.fabric.messages, time.process_time()
+            await work(sim)
+            return (sim.fabric.messages - sent) / (time.process_time() - began)
+        raise AssertionError
+
+    return run(main, seed=seed)
+
+
+def _load_rows(settings: Settings, pool: ProcessPoolExecutor) -> list[list[Any]]:
+    """Return the rows of the work that whole nodes do."""
+    rows = []
+    for load in _LOADS:
+        settings.say(f"simulation: {load}")
+        rates = list(pool.map(partial(_under_load, load), range(settings.rounds)))
+        rows.append([f"{load}: messages", len(rates), median(rates), min(rates), None, "per CPU second"])
+    return rows
 
 
 def _is_repeated(seed: int) -> bool:
@@ -80,6 +151,7 @@ def _measured(settings: Settings) -> Result:
     with ProcessPoolExecutor(1, **quietly) as pool:
         settings.say(f"simulation: {_NODES} nodes")
         speeds = list(pool.map(_at_rest, range(settings.rounds)))
+        loads = _load_rows(settings, pool)
     with ProcessPoolExecutor(1, **quietly) as pool:
         settings.say(f"simulation: {_MEMBERS:,} members")
         per_s, mib, took_s = pool.submit(_crowd, 1, _MEMBERS).result()
@@ -91,6 +163,7 @@ def _measured(settings: Settings) -> Result:
     result.rows += [
         [f"{_NODES} nodes at rest: virtual to processor time", len(times), median(times), min(times), 100.0, "x"],
         [f"{_NODES} nodes at rest: messages", len(rates), median(rates), min(rates), 20_000.0, "per CPU second"],
+        *loads,
         [f"a rumor to {_MEMBERS:,}: messages", 1, per_s, per_s, None, "per CPU second"],
         [f"a rumor to {_MEMBERS:,}: memory", 1, mib, mib, None, "MiB"],
         [f"a rumor to {_MEMBERS:,}: until all have it", 1, took_s, took_s, None, "virtual s"],

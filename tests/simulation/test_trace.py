@@ -9,12 +9,16 @@ import pytest
 import trio
 
 from tests.simulation.services import CONFIG, COUNT
-from trionet.simulation import Trace, first_difference, open_cluster, run
+from trionet import NodeAddress
+from trionet.simulation import Trace, TraceEvent, first_difference, open_cluster, run
 from trionet.simulation.latencies import constant, exponential, heavy_tail, uniform
+from trionet.transports.memory import Message
 from trionet.transports.memory.randomness import LinkRandom
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from trio.testing import MockClock
 
 
 async def one_fan_out_and_one_rumor() -> Trace:
@@ -85,3 +89,55 @@ def test_latencies_have_the_distribution_that_they_say() -> None:
     tail = drawn(heavy_tail(1.0))
     assert tail[10_000] == pytest.approx(1.0, abs=0.03)
     assert tail[19_800] == pytest.approx(0.02 ** (-1 / 1.5), rel=0.2)
+
+
+def test_a_name_holds_from_when_it_is_given() -> None:
+    trace, one, other = Trace(), NodeAddress("127.0.0.1", 1), NodeAddress("127.0.0.1", 2)
+    trace.introduce(one, "n0")
+    trace.sent(Message(one, other, "datagram", b"abc", 1.0, 7), 1.0)
+    trace.introduce(other, "n1")
+    trace.delivered(Message(one, other, "datagram", b"abc", 1.0, 7), 2.0)
+    assert len(trace) == 2
+    assert trace.events == [
+        TraceEvent(1.0, "send", "n0", "127.0.0.1:2", "datagram", 7, 3),
+        TraceEvent(2.0, "deliver", "n1", "n0", "datagram", 7, 3),
+    ]
+
+
+def test_looking_at_a_trace_does_not_change_it() -> None:
+    async def looked_at() -> Trace:
+        async with open_cluster(3, seed=4) as sim:
+            assert sim.trace is not None
+            for _ in range(10):
+                await trio.sleep(0.3)
+                assert len(sim.trace) == len(sim.trace.events) == sum(1 for _ in sim.trace)
+            return sim.trace
+        raise AssertionError
+
+    async def not_looked_at() -> Trace:
+        async with open_cluster(3, seed=4) as sim:
+            for _ in range(10):
+                await trio.sleep(0.3)
+            assert sim.trace is not None
+            return sim.trace
+        raise AssertionError
+
+    assert run(looked_at).hash() == run(not_looked_at).hash()
+
+
+async def test_two_clusters_in_one_run_do_not_disturb_each_other(autojump_clock: MockClock) -> None:
+    async with open_cluster(3, seed=1) as one, open_cluster(3, seed=2) as other:
+        await trio.sleep(30)
+        for sim in (one, other):
+            assert sim.trace is not None
+            sent_at = {event.number: event.at for event in sim.trace.select("send")}
+            assert max(event.at - sent_at[event.number] for event in sim.trace.select("deliver")) < 0.1
+            assert {event.what for event in sim.trace.select("state")} == {"MemberJoined"}
+
+
+def test_the_random_numbers_of_a_link_follow_from_its_text_alone() -> None:
+    one, other, third = LinkRandom("a"), LinkRandom("a"), LinkRandom("b")
+    numbers = [one.random() for _ in range(100)]
+    assert [other.random() for _ in range(100)] == numbers
+    assert len({*numbers, *(third.random() for _ in range(100))}) == 200
+    assert all(0 <= number < 1 for number in numbers)

@@ -228,24 +228,28 @@ class MemoryEndpoint:
         observer = self.fabric.observer
         if observer is not None:
             observer.delivered(message, self.fabric.pump.time())
-        kind = message.kind
-        if kind == "datagram":
+        if not message.link:
             if self.datagrams is not None:
                 self.datagrams.put(message.data)
-        elif kind == "connect":
-            self._take_connect(message)
-        elif kind == "accept":
-            self._take_accept(message)
-        elif kind == "refuse":
-            self._fail(message.source, message.link, f"nobody listens on {message.source}")
+            return
+        link = self._links.get(message.link)
+        if link is None:
+            self._take_for_no_link(message)
+        elif message.kind == "reset":
+            link.end("the other side closed it")
         else:
-            link = self._links.get(message.link)
-            if link is None:
+            link.take(message.data)
+
+    def _take_for_no_link(self, message: Message) -> None:
+        match message.kind:
+            case "connect":
+                self._take_connect(message)
+            case "accept":
+                self._take_accept(message)
+            case "refuse":
+                self._fail(message.source, message.link, f"nobody listens on {message.source}")
+            case _:
                 self.fabric.answer(message, "reset")
-            elif kind == "reset":
-                link.end("the other side closed it")
-            else:
-                link.take(message.data)
 
     def _take_connect(self, message: Message) -> None:
         if self._is_closed or self._nursery is None:

@@ -12,8 +12,8 @@ pass through Trio's scheduler as long as nobody is woken, and in one pass from o
 from __future__ import annotations
 
 import functools
-import heapq
 import math
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -42,8 +42,8 @@ class Pump:
         self._heap: list[_Entry] = []
         self._count = 0
         self._task: trio.lowlevel.Task | None = None
-        self._token: trio.lowlevel.TrioToken | None = None
-        self._wakes_at = -math.inf
+        self._is_running = False
+        self._wakes_at = math.inf  # an event before that must wake somebody
         self._scope = trio.CancelScope()
         self._failure: BaseException | None = None
         self._is_closed = False
@@ -52,12 +52,10 @@ class Pump:
         """Have ``action(*args)`` called at `when`, on Trio's clock; it must neither wait nor raise."""
         if self._is_closed:
             return
-        self._count += 1
-        heapq.heappush(self._heap, (when, self._count, action, args))
+        self._count = count = self._count + 1
+        heappush(self._heap, (when, count, action, args))
         if when < self._wakes_at:
             self._wake()
-        elif self._token is None:
-            self._start()
 
     def is_due(self, now: float) -> bool:
         """Whether there is something to be called at `now` or before."""
@@ -72,13 +70,21 @@ class Pump:
         self._is_closed = True
         self._heap.clear()
 
-    def _start(self) -> None:
-        self._token = trio.lowlevel.current_trio_token()
-        trio.lowlevel.spawn_system_task(self.run, name="memory fabric")
+    def _wake(self) -> None:
+        self._wakes_at = -math.inf
+        task, self._task = self._task, None
+        if task is not None:
+            trio.lowlevel.reschedule(task)
+        elif self._is_running:
+            self._scope.cancel()
+        else:
+            self._is_running = True
+            trio.lowlevel.spawn_system_task(self.run, name="memory fabric")
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Call what is due, until cancelled. What the functions raise comes out here."""
-        self._token = trio.lowlevel.current_trio_token()
+        self._is_running = True
+        self._wakes_at = -math.inf
         task_status.started()
         clock = trio.lowlevel.current_clock()
         try:
@@ -87,17 +93,10 @@ class Pump:
             else:
                 await self._run_really()
         finally:
-            self._token = None
+            self._is_running = False
+            self._wakes_at = math.inf
 
     # ---- in real time
-
-    def _wake(self) -> None:
-        self._wakes_at = -math.inf
-        task, self._task = self._task, None
-        if task is not None:
-            trio.lowlevel.reschedule(task)
-        else:
-            self._scope.cancel()
 
     async def _park(self) -> None:
         """Sleep until there is an event."""
@@ -115,7 +114,7 @@ class Pump:
             now = trio.current_time()
             last = self._count  # what is made meanwhile waits for the next turn: tasks must get theirs
             while heap and heap[0][0] <= now and heap[0][1] <= last:
-                _, _, action, args = heapq.heappop(heap)
+                _, _, action, args = heappop(heap)
                 action(*args)
             if not heap:
                 await self._park()
@@ -157,7 +156,7 @@ class Pump:
             del context.task
 
     def _take(self, runner: Any, until: float) -> None:
-        heap, pop = self._heap, heapq.heappop
+        heap, pop = self._heap, heappop
         clock, runnable, deadlines = runner.clock, runner.runq, runner.deadlines
         now = self.time()
         while heap and not runnable:

@@ -150,7 +150,7 @@ class Plane:
                 self._on_event(event)
         self._due = due = self.stack.next_deadline()
         if self._clock is None:
-            if due < self._sleep.deadline:
+            if due < self._sleep.deadline:  # noqa: PLR1730  setting it costs even where it changes nothing
                 self._sleep.deadline = due
         elif due < self._armed and self._nursery is not None:  # being due later costs nothing until it is woken
             self._arm(self._clock)

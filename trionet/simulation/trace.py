@@ -85,10 +85,10 @@ class Trace:
         self._events.extend(map(self._event, noted))
 
     def _event(self, noted: _Noted) -> TraceEvent:
-        if type(noted) is not tuple:
+        if isinstance(noted, TraceEvent):
             return noted
-        kind, at, node, peer, *rest = noted
-        return TraceEvent(at - self._began_at, kind, self.name(node), self.name(peer), *rest)
+        kind, at, node, peer, what, number, size, detail = noted
+        return TraceEvent(at - self._began_at, kind, self.name(node), self.name(peer), what, number, size, detail)
 
     def __len__(self) -> int:
         return len(self._events) + len(self._noted)

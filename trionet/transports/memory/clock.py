@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NodeClock"]
 
+_NEVER: Final = math.inf
 _ROUNDING_S: Final = 1e-9
 """What the time that is worked out may be too early by: the one who is woken would find that it isn't yet time."""
 
@@ -30,8 +31,7 @@ class NodeClock:
         self._rate = 1.0
         self._is_true = True
         self._action: Callable[[], None] | None = None
-        self._due = math.inf
-        self._alarms = 0
+        self._due = _NEVER
 
     def now(self) -> float:
         """Return the node's time, in seconds."""
@@ -50,24 +50,22 @@ class NodeClock:
         self._rate = rate
         self._is_true = False
         if self._action is not None:
-            due, self._due = self._due, math.inf
-            self.wake_at(due, self._action)
+            self.wake_at(self._due, self._action)
 
     def wake_at(self, when: float, action: Callable[[], None]) -> None:
         """Have ``action()`` called at `when` on this clock, in place of what was set before; later if it can't run."""
         self._due, self._action = when, action
-        if when == math.inf:
-            return
-        self._alarms += 1
-        at = when if self._is_true else self._at + (when - self._own) / self._rate + _ROUNDING_S
-        self._pump.at(at, self._ring, self._alarms)
+        if when != _NEVER:
+            at = when if self._is_true else self._at + (when - self._own) / self._rate + _ROUNDING_S
+            self._pump.at(at, self._ring, when)
 
-    def _ring(self, number: int) -> None:
-        if number != self._alarms or self._action is None:
+    def _ring(self, when: float) -> None:
+        if when != self._due or self._action is None:
             return
-        self._due = math.inf
-        endpoint = self._endpoint
-        if endpoint.is_prompt and not endpoint.is_down:
+        if not self._is_true and self.now() < when:
+            return  # this was set before the clock was changed, and was set anew then
+        self._due = _NEVER
+        if self._endpoint.is_prompt:
             self._action()
         else:
-            endpoint.admit(self._action)
+            self._endpoint.admit(self._action)

@@ -65,7 +65,7 @@ class MemoryEndpoint:
         is_down: whether it is gone for good.
         held: what waits until it goes on; None while it isn't held.
         lag: gives the seconds after which it gets to what has come; None for at once.
-        is_prompt: whether it is neither held nor slow.
+        is_prompt: whether it gets to everything at once: it is neither held nor slow nor down.
         is_mute: whether it sends nothing: it is held or down.
         random_to: the random numbers of what it sends, by target.
     """
@@ -145,6 +145,7 @@ class MemoryEndpoint:
             dialing.done.set()
         self._dialing.clear()
         self.is_down = self.is_mute = True
+        self.is_prompt = False
         self._is_closed = True
         self._nursery = None
 
@@ -189,7 +190,8 @@ class MemoryEndpoint:
         self._judge_promptness()
 
     def _judge_promptness(self) -> None:
-        self.is_prompt = self.held is None and self.lag is None and self._free_at <= self.fabric.pump.time()
+        is_free = self.held is None and self.lag is None and self._free_at <= self.fabric.pump.time()
+        self.is_prompt = is_free and not self.is_down
 
     def admit(self, action: Callable[..., None], *args: Any) -> None:
         """Do what has become due for this node: now, or when it gets to it."""
@@ -216,7 +218,7 @@ class MemoryEndpoint:
         self.fabric.pump.at(when, self._due, action, args)
 
     def _due(self, action: Callable[..., None], args: tuple[Any, ...]) -> None:
-        if self.is_prompt and not self.is_down:
+        if self.is_prompt:
             action(*args)
         else:
             self.admit(action, *args)

@@ -187,10 +187,11 @@ class MemoryFabric:
             self.note_drop(message, now)
         else:
             self.pump.at(now + verdict, self.arrive, message)
-        for _ in range(message.copies):
-            verdict = self.judge(message, random)
-            if verdict != DROP:
-                self.pump.at(now + verdict, self.arrive, message)
+        if message.copies:
+            for _ in range(message.copies):
+                verdict = self.judge(message, random)
+                if verdict != DROP:
+                    self.pump.at(now + verdict, self.arrive, message)
 
     def answer(self, message: Message, kind: str) -> None:
         """Send an answer to a message that nobody takes; it may get lost."""

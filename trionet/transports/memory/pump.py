@@ -149,7 +149,7 @@ class Pump:
         context.task = self._task
         try:
             self._task.context.run(self._take, context.runner, until)
-        except BaseException as exc:  # noqa: BLE001  whatever it is, `run` raises it
+        except BaseException as exc:  # whatever it is, `run` raises it: Trio would log it, and call no more
             self._failure = exc
             self._wake()
         finally:

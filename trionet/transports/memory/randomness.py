@@ -44,8 +44,8 @@ class LinkRandom(Random):
     def _next_of_more(self) -> float:
         self._count += 1
         digest = blake2b(self._seed + self._count.to_bytes(_COUNT_BYTES, "little")).digest()
-        self._numbers = numbers = [(number >> 11) * _SCALE for number in _unpack(digest)]
-        return numbers.pop()
+        self._numbers = [(number >> 11) * _SCALE for number in _unpack(digest)]
+        return self._numbers.pop()
 
     def seed(self, *_: Any, **__: Any) -> None:
         """It can't be seeded anew."""

@@ -23,7 +23,7 @@ def trace_of(*parts: TraceEvent | Iterable[TraceEvent]) -> Trace:
     """Return a trace with these events, in the order of their times."""
     trace = Trace()
     for part in parts:
-        trace.events += [part] if isinstance(part, TraceEvent) else part
+        trace.events.extend([part] if isinstance(part, TraceEvent) else part)
     trace.events.sort(key=lambda event: event.at)
     return trace
 

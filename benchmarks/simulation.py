@@ -16,7 +16,8 @@ import trio
 from tests.simulation.services import scenario_trace
 from trionet.simulation import open_cluster, run
 
-from .gossip_rumors import RumorCluster
+from .gossip_membership import rest_rate
+from .gossip_rumors import RumorCluster, rumor_rate
 from .results import Must, Result, median
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ __all__ = ["run_simulation"]
 _NODES: Final = 100
 _VIRTUAL_S: Final = 200.0
 _MEMBERS: Final = 100_000
+_PER_S: Final = 100_000.0
 _PAGE_BYTES: Final = 4096
 
 
@@ -59,18 +61,21 @@ def _resident_mib() -> float:
         return int(file.read().split()[1]) * _PAGE_BYTES / 2**20
 
 
-def _crowd(seed: int, members: int) -> tuple[float, float, float]:
-    """Send a rumor to so many; return messages per second of processor time, MiB in all, and seconds until all know."""
+def _crowd(seed: int, members: int) -> tuple[float, float, float, int]:
+    """Send a rumor to so many; return packets per second of processor time, MiB in all, the time, and whom it reached.
+
+    Each has a core of its own. What all know, the names of all members, is one tuple that the cores share.
+    """
     gc.disable()
     before = _resident_mib()
     rumors = RumorCluster(seed, members)
     rumors.cluster.run(1.0)
-    sent, began = rumors.cluster.sent, time.process_time()
-    delivered = rumors.deliveries[rumors.send(rumors.names[0])]
+    received, began = rumors.cluster.received, time.process_time()
+    rumor_id = rumors.send(rumors.names[0])
+    delivered = rumors.deliveries[rumor_id]
     rumors.cluster.run(60.0, while_=lambda: len(delivered) < members)
-    spent = time.process_time() - began
-    assert len(delivered) == members
-    return (rumors.cluster.sent - sent) / spent, _resident_mib() - before, rumors.cluster.now - 1.0
+    rate = (rumors.cluster.received - received) / (time.process_time() - began)
+    return rate, _resident_mib() - before, rumors.cluster.now - 1.0, rumors.reached(rumor_id)
 
 
 def _measured(settings: Settings) -> Result:
@@ -81,8 +86,14 @@ def _measured(settings: Settings) -> Result:
         settings.say(f"simulation: {_NODES} nodes")
         speeds = list(pool.map(_at_rest, range(settings.rounds)))
     with ProcessPoolExecutor(1, **quietly) as pool:
+        settings.say("simulation: protocols of 1,000 members")
+        rates_of_cores = {
+            "rumors to 1,000 members: packets taken": list(pool.map(rumor_rate, range(settings.rounds))),
+            "1,000 members watch each other: packets taken": list(pool.map(rest_rate, range(settings.rounds))),
+        }
+    with ProcessPoolExecutor(1, **quietly) as pool:
         settings.say(f"simulation: {_MEMBERS:,} members")
-        per_s, mib, took_s = pool.submit(_crowd, 1, _MEMBERS).result()
+        per_s, mib, took_s, reached = pool.submit(_crowd, 1, _MEMBERS).result()
     with ProcessPoolExecutor(os.cpu_count(), **quietly) as pool:
         settings.say(f"simulation: {settings.seeds} seeds, each twice")
         repeated = list(pool.map(_is_repeated, range(settings.seeds), chunksize=10))
@@ -91,6 +102,10 @@ def _measured(settings: Settings) -> Result:
     result.rows += [
         [f"{_NODES} nodes at rest: virtual to processor time", len(times), median(times), min(times), 100.0, "x"],
         [f"{_NODES} nodes at rest: messages", len(rates), median(rates), min(rates), 20_000.0, "per CPU second"],
+        *(
+            [what, len(found), median(found), min(found), _PER_S, "per CPU second"]
+            for what, found in rates_of_cores.items()
+        ),
         [f"a rumor to {_MEMBERS:,}: messages", 1, per_s, per_s, None, "per CPU second"],
         [f"a rumor to {_MEMBERS:,}: memory", 1, mib, mib, None, "MiB"],
         [f"a rumor to {_MEMBERS:,}: until all have it", 1, took_s, took_s, None, "virtual s"],
@@ -99,10 +114,16 @@ def _measured(settings: Settings) -> Result:
     result.musts += [
         Must("virtual to processor time", 100.0, at_least=True, measured=median(times)),
         Must("messages at node level", 20_000.0, at_least=True, measured=median(rates), unit="per CPU second"),
+        *(
+            Must(what, _PER_S, at_least=True, measured=median(found), unit="per CPU second")
+            for what, found in rates_of_cores.items()
+        ),
+        Must(f"members in one run, in {mib:,.0f} MiB", _MEMBERS, at_least=True, measured=reached, unit="members"),
     ]
     if not all(repeated):
         result.problems.append(f"seed {repeated.index(False)} gave two different traces")
     result.samples = {"times real": {"nodes": list(times)}, "messages per s": {"nodes": list(rates)}}
+    result.samples["packets per s"] = {what: list(found) for what, found in rates_of_cores.items()}
     return result
 
 

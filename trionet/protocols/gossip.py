@@ -23,7 +23,7 @@ Source: Demers et al. 1987; Plumtree (Leitao, Pereira, Rodrigues 2007) for IHAVE
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from . import anti_entropy
 from .batches import Batches
@@ -235,7 +235,7 @@ class Gossip:
 
     def receive(self, source: str, message: Any, now: float) -> list[Effect]:
         """Take a message."""
-        effects = _TAKERS[type(message)](self, source, message, now)
+        effects = self._takers[type(message)](self, source, message, now)
         if effects:
             self._spoke_at = now
         return effects
@@ -502,15 +502,14 @@ class Gossip:
             else:
                 tracked.deny(source)
 
-
-# One table for all nodes of a process: with many of them, one each would not stay in the processor's cache.
-_TAKERS: Final[dict[type, Callable[[Gossip, str, Any, float], list[Effect]]]] = {
-    Rumor: Gossip._take_rumor,
-    Ihave: Gossip._take_ihave,
-    Want: Gossip._take_want,
-    Summary: Gossip._take_summary,
-    Buckets: Gossip._take_buckets,
-    Listing: Gossip._take_listing,
-    Query: Gossip._take_query,
-    Answer: Gossip._take_answer,
-}
+    # One table for all nodes of a process: with many of them, one each would not stay in the processor's cache.
+    _takers: ClassVar[dict[type, Callable[[Any, str, Any, float], list[Effect]]]] = {
+        Rumor: _take_rumor,
+        Ihave: _take_ihave,
+        Want: _take_want,
+        Summary: _take_summary,
+        Buckets: _take_buckets,
+        Listing: _take_listing,
+        Query: _take_query,
+        Answer: _take_answer,
+    }

@@ -22,16 +22,16 @@ import msgspec
 
 from .awareness import failed_probe_penalty
 from .effects import Send
+from .members import Member
 from .statements import State
 from .swim_messages import IndirectAck, Nack, Ping, PingReq
+from .timers import Timer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .members import Member
     from .statements import Statement
     from .swim_context import Context
-    from .timers import Timer
 
 __all__ = ["Prober", "retry_interval_s"]
 

@@ -13,7 +13,7 @@ Source: SWIM (Das, Gupta, Motivala 2002) and Lifeguard (Dadgar, Phillips, Currey
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
@@ -211,7 +211,7 @@ class Swim:
         """Take what the node `source` said; it is one of `messages`. Never raises, whatever it says."""
         context = self._context
         context.now = now
-        _TAKERS[type(message)](self, source, message)
+        self._takers[type(message)](self, source, message)
         if source in self._probed:
             self._prober.heard(source)
         if source in self._suspected:
@@ -423,16 +423,15 @@ class Swim:
         self._prober.postpone(patience)
         self._suspecting.postpone(patience)
 
-
-# One table for all nodes of a process: with many of them, one each would not stay in the processor's cache.
-_TAKERS: Final[dict[type, Callable[[Swim, str, Any], None]]] = {
-    Ping: Swim._take_ping,
-    Ack: Swim._take_ack,
-    PingReq: Swim._take_ping_req,
-    IndirectAck: Swim._take_indirect_ack,
-    Nack: Swim._take_nack,
-    News: Swim._take_news,
-    Statement: Swim._take_statement,
-    SyncDigest: Swim._take_sync_digest,
-    Sync: Swim._take_sync,
-}
+    # One table for all nodes of a process: with many of them, one each would not stay in the processor's cache.
+    _takers: ClassVar[dict[type, Callable[[Any, str, Any], None]]] = {
+        Ping: _take_ping,
+        Ack: _take_ack,
+        PingReq: _take_ping_req,
+        IndirectAck: _take_indirect_ack,
+        Nack: _take_nack,
+        News: _take_news,
+        Statement: _take_statement,
+        SyncDigest: _take_sync_digest,
+        Sync: _take_sync,
+    }

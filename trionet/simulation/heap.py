@@ -89,6 +89,11 @@ class Cluster:
         self._fire_it = self._fire  # bound once, not for each event
         self._arrive_it = self._arrive
 
+    @property
+    def received(self) -> int:
+        """How many packets members have taken, in all; those that were replaced not counted."""
+        return sum(member.received for member in self.members.values())
+
     def random_for(self, name: str) -> Random:
         """Return the random numbers that belong to a member."""
         return Random(f"{self._seed} {name}")
@@ -151,7 +156,16 @@ class Cluster:
 
     def _carry_out(self, member: Member, packets: list[Packet]) -> None:
         for packet in packets:
-            self._send(member, packet)
+            self.sent += 1
+            if self._is_measuring_bytes:
+                self.sent_bytes += member.stack.packet_size(packet)
+            delay = self.latency(self._random)
+            if packet.is_reliable:
+                delay += self._connecting_s()
+            elif self.loss and self._random.random() < self.loss:
+                continue
+            self._count += 1  # as `_push` does, which would be a call more for each packet
+            heapq.heappush(self._heap, (self.now + delay, self._count, self._arrive_it, member, packet))
         stack = member.stack
         if stack.events:
             for event in stack.take_events():
@@ -163,22 +177,14 @@ class Cluster:
             if due < math.inf:
                 self._push(max(due, self.now), self._fire_it, member, due)
 
-    def _send(self, member: Member, packet: Packet) -> None:
-        self.sent += 1
-        random = self._random
-        delay = self.latency(random)
-        if self._is_measuring_bytes:
-            self.sent_bytes += member.stack.packet_size(packet)
-        if packet.is_reliable:  # a round trip to connect; what is lost is sent again
-            delay += self.latency(random) + self.latency(random)
-            again = 0.2
-            while self.loss and random.random() < self.loss:
-                delay += again
-                again *= 2
-        elif self.loss and random.random() < self.loss:
-            return
-        self._count += 1  # as `_push` does, which would be a call more for each packet
-        heapq.heappush(self._heap, (self.now + delay, self._count, self._arrive_it, member, packet))
+    def _connecting_s(self) -> float:
+        """Return what a connection takes on top: a round trip; and what is lost is sent again."""
+        delay = self.latency(self._random) + self.latency(self._random)
+        again = 0.2
+        while self.loss and self._random.random() < self.loss:
+            delay += again
+            again *= 2
+        return delay
 
     def _arrive(self, source: Member, packet: Packet) -> None:
         target = self.members.get(packet.to)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from .digest import Digest, hash64
+from .digest import Digest, hash_of_name
 from .ring import Ring
 from .statements import State, fingerprint
 from .swim_events import MemberInfo
@@ -47,7 +47,7 @@ class Member:
         self.name: str = statement.name
         self.statement: Statement = statement
         self.since: float = now
-        self.circle: int = hash64(statement.name.encode(errors="replace"))
+        self.circle: int = hash_of_name(statement.name)
         self.place: int = -1
 
     @property
@@ -98,7 +98,7 @@ class Members:
         self._most_present = most_present
         self._most_gone = most_gone
         self._me = own.name
-        self._my_place = hash64(own.name.encode(errors="replace"))
+        self._my_place = hash_of_name(own.name)
         self._by_name: dict[str, Member] = {own.name: Member(own, now)}
         self.get: Callable[[str], Member | None] = self._by_name.get  # the dict's own, for it is asked at each packet
         self._gone: dict[str, Member] = {}

@@ -80,6 +80,7 @@ class Stack:
         "_cores",
         "_decode",
         "_encoded",
+        "_encoded_bytes",
         "_head",
         "_is_encoding",
         "_packet_bytes",
@@ -108,7 +109,8 @@ class Stack:
         self._cores = tuple(cores)
         # With one core, asking it is all there is to do; this is called after every packet.
         self.next_deadline: Callable[[], float] = cores[0].next_deadline if len(cores) == 1 else self._earliest
-        self._encoded: tuple[Message | None, bytes] = (None, b"")
+        self._encoded: Message | None = None
+        self._encoded_bytes = b""
         self._packet_bytes = packet_bytes
         self._is_encoding = is_encoding
         kinds = tuple(core.messages for core in cores)
@@ -204,9 +206,9 @@ class Stack:
         body = b""
         room = self._room_bytes
         for message in messages:
-            if message is not self._encoded[0]:  # the same one often goes to several nodes, one after the other
-                self._encoded = (message, _encoder.encode(message))
-            part = self._encoded[1]
+            if message is not self._encoded:  # the same one often goes to several nodes, one after the other
+                self._encoded, self._encoded_bytes = message, _encoder.encode(message)
+            part = self._encoded_bytes
             if len(part) > room:
                 if held:
                     found.append(self._packet(to, held, body, is_reliable=False))

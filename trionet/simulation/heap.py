@@ -156,16 +156,7 @@ class Cluster:
 
     def _carry_out(self, member: Member, packets: list[Packet]) -> None:
         for packet in packets:
-            self.sent += 1
-            if self._is_measuring_bytes:
-                self.sent_bytes += member.stack.packet_size(packet)
-            delay = self.latency(self._random)
-            if packet.is_reliable:
-                delay += self._connecting_s()
-            elif self.loss and self._random.random() < self.loss:
-                continue
-            self._count += 1  # as `_push` does, which would be a call more for each packet
-            heapq.heappush(self._heap, (self.now + delay, self._count, self._arrive_it, member, packet))
+            self._send(member, packet)
         stack = member.stack
         if stack.events:
             for event in stack.take_events():
@@ -176,6 +167,18 @@ class Cluster:
             member.wake_at = due
             if due < math.inf:
                 self._push(max(due, self.now), self._fire_it, member, due)
+
+    def _send(self, member: Member, packet: Packet) -> None:
+        self.sent += 1
+        if self._is_measuring_bytes:
+            self.sent_bytes += member.stack.packet_size(packet)
+        delay = self.latency(self._random)
+        if packet.is_reliable:
+            delay += self._connecting_s()
+        elif self.loss and self._random.random() < self.loss:
+            return
+        self._count += 1  # as `_push` does, which would be a call more for each packet
+        heapq.heappush(self._heap, (self.now + delay, self._count, self._arrive_it, member, packet))
 
     def _connecting_s(self) -> float:
         """Return what a connection takes on top: a round trip; and what is lost is sent again."""

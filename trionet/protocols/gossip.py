@@ -120,7 +120,7 @@ class Gossip:
             random: its random numbers.
             settings: the timing and the bounds; those of a LAN unless told.
         """
-        self.me = me
+        self.me: str = me
         self.counts: GossipCounts = GossipCounts()
         self._random = random
         self._settings = settings = GossipSettings() if settings is None else settings

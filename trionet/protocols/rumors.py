@@ -167,9 +167,9 @@ class Group:
     )
 
     def __init__(self, gid: str, me: str, random: Random, *, retention_s: float, most_bytes: int) -> None:
-        self.gid = gid
-        self.me = me
-        self.random = random
+        self.gid: str = gid
+        self.me: str = me
+        self.random: Random = random
         self.members: Sequence[str] = ()
         self.is_member: bool = False
         self.push: Push

@@ -103,7 +103,7 @@ class Stack:
             packet_bytes: the most that a datagram may have.
             is_encoding: False for a simulation that hands on messages as they are.
         """
-        self.me = me
+        self.me: str = me
         self.dropped: PacketCounts = PacketCounts()
         self.events: list[Any] = []
         self._cores = tuple(cores)

@@ -91,7 +91,7 @@ class Cluster:
 
     @property
     def received(self) -> int:
-        """How many packets members have taken, in all; those that were replaced not counted."""
+        """Packets that the members have taken, in all."""
         return sum(member.received for member in self.members.values())
 
     def random_for(self, name: str) -> Random:

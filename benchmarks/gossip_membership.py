@@ -6,9 +6,11 @@ latency exponential with a mean of 10 ms, and nothing but datagrams for finding 
 
 from __future__ import annotations
 
+import gc
 import math
 import multiprocessing
 import os
+import time
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -43,6 +45,7 @@ __all__ = [
     "healing_s",
     "leaving_s",
     "rest_figures",
+    "rest_rate",
     "starting_s",
 ]
 
@@ -249,6 +252,20 @@ def rest_figures(seed: int, count: int, seconds: float = 60.0, driven: int = 500
     cluster.run(10.0 + seconds)
     each = min(count, driven) * seconds
     return Figures((cluster.sent - sent) / each, (cluster.sent_bytes - sent_bytes) / each)
+
+
+def rest_rate(seed: int, count: int = 1_000, seconds: float = 10.0) -> float:
+    """Return how many packets are delivered and taken per second of processor time, while all know all."""
+    run = _Run(seed, count)
+    gc.collect()
+    gc.disable()
+    cluster = run.cluster
+    cluster.run(2.0)
+    received, began = cluster.received, time.process_time()
+    cluster.run(2.0 + seconds)
+    rate = (cluster.received - received) / (time.process_time() - began)
+    assert run.is_whole(count)
+    return rate
 
 
 def _rows(seeds: int) -> list[tuple[str, Callable[[int], float], int, str, float | None, float | None]]:

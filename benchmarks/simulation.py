@@ -17,7 +17,8 @@ import trio
 from tests.simulation.services import CONFIG, COUNT, busy, scenario_trace
 from trionet.simulation import open_cluster, run
 
-from .gossip_rumors import RumorCluster
+from .gossip_membership import rest_rate
+from .gossip_rumors import RumorCluster, rumor_rate
 from .results import Must, Result, median
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ _FAN_OUTS: Final = 500
 _RUMORS: Final = 200
 _BUSY_S: Final = 15.0
 _MEMBERS: Final = 100_000
+_PER_S: Final = 100_000.0
 _PAGE_BYTES: Final = 4096
 
 
@@ -130,18 +132,21 @@ def _resident_mib() -> float:
         return int(file.read().split()[1]) * _PAGE_BYTES / 2**20
 
 
-def _crowd(seed: int, members: int) -> tuple[float, float, float]:
-    """Send a rumor to so many; return messages per second of processor time, MiB in all, and seconds until all know."""
+def _crowd(seed: int, members: int) -> tuple[float, float, float, int]:
+    """Send a rumor to so many; return packets per second of processor time, MiB in all, the time, and whom it reached.
+
+    Each has a core of its own. What all know, the names of all members, is one tuple that the cores share.
+    """
     gc.disable()
     before = _resident_mib()
     rumors = RumorCluster(seed, members)
     rumors.cluster.run(1.0)
-    sent, began = rumors.cluster.sent, time.process_time()
-    delivered = rumors.deliveries[rumors.send(rumors.names[0])]
+    received, began = rumors.cluster.received, time.process_time()
+    rumor_id = rumors.send(rumors.names[0])
+    delivered = rumors.deliveries[rumor_id]
     rumors.cluster.run(60.0, while_=lambda: len(delivered) < members)
-    spent = time.process_time() - began
-    assert len(delivered) == members
-    return (rumors.cluster.sent - sent) / spent, _resident_mib() - before, rumors.cluster.now - 1.0
+    rate = (rumors.cluster.received - received) / (time.process_time() - began)
+    return rate, _resident_mib() - before, rumors.cluster.now - 1.0, rumors.reached(rumor_id)
 
 
 def _measured(settings: Settings) -> Result:
@@ -176,7 +181,34 @@ def _measured(settings: Settings) -> Result:
     if not all(repeated):
         result.problems.append(f"seed {repeated.index(False)} gave two different traces")
     result.samples = {"times real": {"nodes": list(times)}, "messages per s": {"nodes": list(rates)}}
+    _add_cores(result, settings, quietly)
     return result
+
+
+def _add_cores(result: Result, settings: Settings, quietly: dict[str, Any]) -> None:
+    """Add what the protocols do without nodes."""
+    with ProcessPoolExecutor(1, **quietly) as pool:
+        settings.say("simulation: the protocols of 1,000 members")
+        rates = {
+            "rumors to 1,000 members: packets taken": list(pool.map(rumor_rate, range(settings.rounds))),
+            "1,000 members watch each other: packets taken": list(pool.map(rest_rate, range(settings.rounds))),
+        }
+    with ProcessPoolExecutor(1, **quietly) as pool:
+        settings.say(f"simulation: the protocols of {_MEMBERS:,} members")
+        per_s, mib, took_s, reached = pool.submit(_crowd, 1, _MEMBERS).result()
+    for what, found in rates.items():
+        per_cpu_s = median(found)
+        result.rows.append([what, len(found), per_cpu_s, min(found), _PER_S, "per CPU second"])
+        result.musts.append(Must(what, _PER_S, at_least=True, measured=per_cpu_s, unit="per CPU second"))
+    result.samples["packets per s"] = {what: list(found) for what, found in rates.items()}
+    result.rows += [
+        [f"a rumor to {_MEMBERS:,}: packets taken", 1, per_s, per_s, None, "per CPU second"],
+        [f"a rumor to {_MEMBERS:,}: memory", 1, mib, mib, None, "MiB"],
+        [f"a rumor to {_MEMBERS:,}: until all have it", 1, took_s, took_s, None, "virtual s"],
+    ]
+    result.musts.append(
+        Must(f"members in one run, in {mib:,.0f} MiB", _MEMBERS, at_least=True, measured=reached, unit="members")
+    )
 
 
 async def run_simulation(settings: Settings) -> Result:

@@ -114,8 +114,8 @@ def test_a_star_goes_up_and_down() -> None:
 
 def test_a_hub_that_keeps_silent_is_replaced_until_it_is_heard_again() -> None:
     leaf, push = _group(5, "n3"), _star()
-    push.sent("n0", 0.0)
-    push.sent("n0", 1.5)
+    push.sent(["n0"], 0.0)
+    push.sent(["n0"], 1.5)
     assert push.hub(leaf, 2.0) == "n0"
     assert push.hub(leaf, 2.1) == "n1"
     push.heard("n2", 2.1)

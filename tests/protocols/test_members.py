@@ -22,7 +22,7 @@ def table(*, present: int = 100, gone: int = 100) -> Members:
 
 @given(st.lists(STATEMENTS, max_size=40))
 def test_rings_and_digest_follow_from_what_is_known(statements: list[Statement]) -> None:
-    members = table()
+    members = table(gone=3)
     for statement in statements:
         known = members.get(statement.name)
         if known is None or supersedes(statement, known.statement):
@@ -32,6 +32,7 @@ def test_rings_and_digest_follow_from_what_is_known(statements: list[Statement])
     assert {member.name for member in members.dead} == {
         member.name for member in members if member.statement.state == State.DEAD
     }
+    assert members.doubted == {member.name: member for member in members if member.statement.state != State.ALIVE}
     total = fingerprint(alive("me"))
     for member in present:
         total ^= fingerprint(member.statement)

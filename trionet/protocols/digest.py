@@ -10,18 +10,25 @@ of buckets, so that only the part that differs is exchanged.
 
 from __future__ import annotations
 
+import functools
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Digest", "hash64"]
+__all__ = ["Digest", "hash64", "hash_of_name"]
 
 
 def hash64(data: bytes) -> int:
     """Return 64 bits that depend on `data` alone."""
     return int.from_bytes(blake2b(data, digest_size=8).digest(), "big")
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def hash_of_name(name: str) -> int:
+    """Return 64 bits that depend on a name alone; one number for all nodes of a process that know the name."""
+    return hash64(name.encode(errors="replace"))
 
 
 class Digest:

@@ -46,26 +46,27 @@ class Dissemination:
 
     Attributes:
         mult: scales how often each statement goes out.
+        items: what there is to say, by the member that it is about; false while there is no news.
     """
 
-    __slots__ = ("_items", "_tiers", "mult")
+    __slots__ = ("_tiers", "items", "mult")
 
     def __init__(self, mult: int) -> None:
         self.mult: int = mult
-        self._items: dict[str, _Item] = {}
+        self.items: dict[str, _Item] = {}
         self._tiers: list[deque[_Item]] = [deque()]  # index: how often they went out
 
     def __len__(self) -> int:
         """Return about how many members there is news."""
-        return len(self._items)
+        return len(self.items)
 
     def __contains__(self, name: str) -> bool:
-        return name in self._items
+        return name in self.items
 
     def put(self, statement: Statement, *, is_urgent: bool = False) -> None:
         """Pass `statement` on from now on, instead of what was said about the same member before."""
         self.drop(statement.name)
-        item = self._items[statement.name] = _Item(statement)
+        item = self.items[statement.name] = _Item(statement)
         if is_urgent:
             self._tiers[0].appendleft(item)
         else:
@@ -73,7 +74,7 @@ class Dissemination:
 
     def drop(self, name: str) -> None:
         """Say no more about a member."""
-        item = self._items.pop(name, None)
+        item = self.items.pop(name, None)
         if item is not None:
             item.is_stale = True
 

@@ -23,7 +23,7 @@ Source: Demers et al. 1987; Plumtree (Leitao, Pereira, Rodrigues 2007) for IHAVE
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from . import anti_entropy
 from .batches import Batches
@@ -89,6 +89,27 @@ class Gossip:
         messages: the kinds of messages that it understands.
     """
 
+    __slots__ = (
+        "_batches",
+        "_compare_at",
+        "_comparisons",
+        "_groups",
+        "_hurry_until",
+        "_lazy_at",
+        "_news_at",
+        "_next_deadline",
+        "_pace_s",
+        "_pulls",
+        "_random",
+        "_record",
+        "_settings",
+        "_spoke_at",
+        "_to_tell",
+        "_tracked",
+        "counts",
+        "me",
+    )
+
     messages: tuple[type[Message], ...] = (Rumor, Ihave, Want, Summary, Buckets, Listing, Query, Answer)
 
     def __init__(self, me: str, random: Random, settings: GossipSettings | None = None) -> None:
@@ -99,7 +120,7 @@ class Gossip:
             random: its random numbers.
             settings: the timing and the bounds; those of a LAN unless told.
         """
-        self.me = me
+        self.me: str = me
         self.counts: GossipCounts = GossipCounts()
         self._random = random
         self._settings = settings = GossipSettings() if settings is None else settings
@@ -117,16 +138,6 @@ class Gossip:
         self._next_deadline = math.inf
         self._spoke_at = -math.inf
         self._to_tell = settings.nodes
-        self._takers: dict[type, Callable[[str, Any, float], list[Effect]]] = {
-            Rumor: self._take_rumor,
-            Ihave: self._take_ihave,
-            Want: self._take_want,
-            Summary: self._take_summary,
-            Buckets: self._take_buckets,
-            Listing: self._take_listing,
-            Query: self._take_query,
-            Answer: self._take_answer,
-        }
 
     # ------------------------------------------------------------------------------------------------ what users call
 
@@ -224,7 +235,7 @@ class Gossip:
 
     def receive(self, source: str, message: Any, now: float) -> list[Effect]:
         """Take a message."""
-        effects = self._takers[type(message)](source, message, now)
+        effects = self._takers[type(message)](self, source, message, now)
         if effects:
             self._spoke_at = now
         return effects
@@ -276,9 +287,10 @@ class Gossip:
 
     def _take_rumor(self, source: str, message: Rumor, now: float) -> list[Effect]:
         rumor_id = message.id
-        if rumor_id in self._record:
+        if rumor_id in self._record.seen:
             self.counts.duplicates += 1
-            self._confirm(rumor_id, source)
+            if rumor_id in self._tracked.tracked:
+                self._confirm(rumor_id, source)
             return []
         group = self._groups.get(message.gid)
         if group is None:
@@ -317,9 +329,8 @@ class Gossip:
             if step.targets:
                 message = held.message(now)
                 effects += [Send(to, message) for to in step.targets]
+                group.push.sent(step.targets, now)
             effects += [Send(to, Ihave(held.gid, held.id)) for to in step.told]
-            for to in step.targets:
-                group.push.sent(to, now)
         if self._lazy_at == math.inf:
             self._wake(lazy=now + self._settings.interval_s * (0.1 + 0.2 * self._random.random()))
         if now - self._news_at > self._settings.compare_interval_s:
@@ -336,7 +347,7 @@ class Gossip:
             for gid in dict.fromkeys(just_sent.values()):
                 group = self._groups.get(gid)
                 if group is not None:
-                    group.push.sent(to, now)
+                    group.push.sent((to,), now)
                     ids = [one for one in self._recent(group, now) if one not in just_sent]
                     effects += [Send(to, Ihave(gid, part)) for part in chunks(ids)]
             self._to_tell = max(0, self._to_tell - 1)
@@ -362,9 +373,9 @@ class Gossip:
             if ids:
                 is_active = True
                 messages = [Ihave(group.gid, part) for part in chunks(ids)]
-                for to in group.push.neighbours(group, self._to_tell, now):
-                    group.push.sent(to, now)
-                    effects += [Send(to, message) for message in messages]
+                targets = group.push.neighbours(group, self._to_tell, now)
+                group.push.sent(targets, now)
+                effects += [Send(to, message) for to in targets for message in messages]
         self._to_tell = self._settings.nodes
         interval_s = self._settings.interval_s if now >= self._hurry_until else self._settings.hurry_s
         self._lazy_at = now + interval_s if is_active else math.inf
@@ -376,16 +387,17 @@ class Gossip:
             return []
         group.push.heard(source, now)
         settings = self._settings
-        is_hurried = now < self._hurry_until  # then what is announced has probably been lost here
-        wait_s = min(settings.grace_s, _HURRIED_GRACE * settings.hurry_s) if is_hurried else settings.grace_s
+        wait_s = settings.grace_s
+        if now < self._hurry_until:  # then what is announced has probably been lost here
+            wait_s = min(wait_s, _HURRIED_GRACE * settings.hurry_s)
         return self._lacking(source, message.gid, message.ids, now, wait_s)
 
     def _lacking(self, source: str, gid: str, ids: bytes, now: float, wait_s: float) -> list[Effect]:
-        record = self._record
+        seen, tracked = self._record.seen, self._tracked.tracked
         for rumor_id in (ids,) if len(ids) == ID_BYTES else split(ids):
-            if rumor_id not in record:
+            if rumor_id not in seen:
                 self._pulls.announced(gid, rumor_id, source, now + wait_s)
-            else:
+            elif rumor_id in tracked:
                 self._confirm(rumor_id, source)
         if wait_s <= 0:
             return self._pull(now)
@@ -489,3 +501,15 @@ class Gossip:
                 tracked.confirm(source)
             else:
                 tracked.deny(source)
+
+    # One table for all nodes of a process: with many of them, one each would not stay in the processor's cache.
+    _takers: ClassVar[dict[type, Callable[[Any, str, Any, float], list[Effect]]]] = {
+        Rumor: _take_rumor,
+        Ihave: _take_ihave,
+        Want: _take_want,
+        Summary: _take_summary,
+        Buckets: _take_buckets,
+        Listing: _take_listing,
+        Query: _take_query,
+        Answer: _take_answer,
+    }

@@ -15,7 +15,7 @@ import msgspec
 from .effects import Message
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator, Sequence
 
 __all__ = [
     "BUCKETS",
@@ -161,8 +161,6 @@ def split(ids: bytes) -> Iterator[bytes]:
     return (ids[start : start + ID_BYTES] for start in range(0, len(ids) - ID_BYTES + 1, ID_BYTES))
 
 
-def chunks(ids: Iterable[bytes]) -> Iterator[bytes]:
+def chunks(ids: Sequence[bytes]) -> list[bytes]:
     """Return lists of ids as they go into messages, none too long for one."""
-    joined = b"".join(ids)
-    size = ID_BYTES * IDS_PER_MESSAGE
-    return (joined[start : start + size] for start in range(0, len(joined), size))
+    return [b"".join(ids[start : start + IDS_PER_MESSAGE]) for start in range(0, len(ids), IDS_PER_MESSAGE)]

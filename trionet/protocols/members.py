@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from .digest import Digest, hash64
+from .digest import Digest, hash_of_name
 from .ring import Ring
 from .statements import State, fingerprint
 from .swim_events import MemberInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from random import Random
 
     from .statements import Statement
@@ -47,7 +47,7 @@ class Member:
         self.name: str = statement.name
         self.statement: Statement = statement
         self.since: float = now
-        self.circle: int = hash64(statement.name.encode(errors="replace"))
+        self.circle: int = hash_of_name(statement.name)
         self.place: int = -1
 
     @property
@@ -67,21 +67,40 @@ class Members:
     Attributes:
         present: the members that are there, without oneself.
         dead: those that have failed and are not forgotten.
+        doubted: those that are known and not ALIVE, by name.
         digest: of those that are there, with oneself.
         next_on_circle: the member whose hash follows one's own; None while there is none.
+        get: returns what is known of the member of a name, or None.
     """
+
+    __slots__ = (
+        "_by_name",
+        "_gone",
+        "_me",
+        "_most_gone",
+        "_most_present",
+        "_my_place",
+        "dead",
+        "digest",
+        "doubted",
+        "get",
+        "next_on_circle",
+        "present",
+    )
 
     def __init__(self, own: Statement, now: float, random: Random, most_present: int, most_gone: int) -> None:
         """Begin with oneself; at most so many members are present, and so many gone ones remembered."""
         self.present: Ring[Member] = Ring(random)
         self.dead: Ring[Member] = Ring(random)
+        self.doubted: dict[str, Member] = {}
         self.digest: Digest = Digest(_BUCKETS)
         self.next_on_circle: Member | None = None
         self._most_present = most_present
         self._most_gone = most_gone
         self._me = own.name
-        self._my_place = hash64(own.name.encode(errors="replace"))
+        self._my_place = hash_of_name(own.name)
         self._by_name: dict[str, Member] = {own.name: Member(own, now)}
+        self.get: Callable[[str], Member | None] = self._by_name.get  # the dict's own, for it is asked at each packet
         self._gone: dict[str, Member] = {}
         self.digest.toggle(fingerprint(own))
 
@@ -96,10 +115,6 @@ class Members:
     def __contains__(self, name: str) -> bool:
         return name in self._by_name
 
-    def get(self, name: str) -> Member | None:
-        """Return what is known of a member."""
-        return self._by_name.get(name)
-
     def put(self, statement: Statement, now: float) -> Member | None:
         """Let `statement` hold from now on, as the one before doesn't; return None if there is no room for it."""
         member = self._by_name.get(statement.name)
@@ -107,6 +122,7 @@ class Members:
             if statement.state <= State.SUSPECT and len(self) >= self._most_present:
                 return None
             member = self._by_name[statement.name] = Member(statement, now)
+            self._doubt(member)
             self._enter(member)
             return member
         before = member.statement
@@ -116,9 +132,11 @@ class Members:
             self.digest.toggle(fingerprint(before))
             self.digest.toggle(fingerprint(statement))
             member.statement = statement
+            self._doubt(member)
         else:
             self._leave(member)
             member.statement = statement
+            self._doubt(member)
             self._enter(member)
         return member
 
@@ -129,6 +147,7 @@ class Members:
     def forget(self, name: str) -> None:
         """Forget a member that is gone."""
         member = self._by_name.pop(name)
+        self.doubted.pop(name, None)
         self._leave(member)
 
     def in_buckets(self, buckets: Iterable[int]) -> list[Statement]:
@@ -137,6 +156,12 @@ class Members:
         if not wanted:
             return []
         return [member.statement for member in self._by_name.values() if member.circle % _BUCKETS in wanted]
+
+    def _doubt(self, member: Member) -> None:
+        if member.statement.state != State.ALIVE:
+            self.doubted[member.name] = member
+        else:
+            self.doubted.pop(member.name, None)
 
     def _enter(self, member: Member) -> None:
         state = member.statement.state

@@ -18,18 +18,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from .awareness import failed_probe_penalty
 from .effects import Send
+from .members import Member
 from .statements import State
 from .swim_messages import IndirectAck, Nack, Ping, PingReq
+from .timers import Timer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .members import Member
     from .statements import Statement
     from .swim_context import Context
-    from .timers import Timer
 
 __all__ = ["Prober", "retry_interval_s"]
 
@@ -49,32 +51,21 @@ def retry_interval_s(dead_for_s: float) -> float:
     return min(_LAST_RETRY_S, _FIRST_RETRY_S + max(0.0, dead_for_s) / _RETRY_FALL)
 
 
-class _Probe:
-    __slots__ = (
-        "asked",
-        "ends_at",
-        "incarnation",
-        "is_heard",
-        "member",
-        "nacks",
-        "seq",
-        "step",
-        "timeout_s",
-        "timer",
-    )
+class _Probe(msgspec.Struct, eq=False):
+    member: Member
+    seq: int
+    incarnation: int
+    timeout_s: float
+    ends_at: float
+    timer: Timer | None = None
+    step: int = 0
+    is_heard: bool = False
+    asked: tuple[str, ...] = ()
+    nacks: frozenset[str] = frozenset()
 
-    timer: Timer
-
-    def __init__(self, member: Member, seq: int, timeout_s: float, ends_at: float) -> None:
-        self.member = member
-        self.seq = seq
-        self.incarnation = member.statement.incarnation
-        self.step = 0
-        self.is_heard = False
-        self.timeout_s = timeout_s
-        self.ends_at = ends_at
-        self.asked: tuple[str, ...] = ()
-        self.nacks: frozenset[str] = frozenset()
+    def cancel(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
 
 
 class _Relay:
@@ -94,6 +85,8 @@ class Prober:
     Attributes:
         by_name: the probes under way, by who is asked.
     """
+
+    __slots__ = ("_accuse", "_context", "_is_circle_next", "_last_tick", "_relays", "_ticking", "by_name")
 
     def __init__(self, context: Context, accuse: Callable[[Member], None]) -> None:
         """`accuse` is called with a member that gave no sign of life, in the incarnation that was asked."""
@@ -126,15 +119,17 @@ class Prober:
         profile, now, patience = context.profile, context.now, context.awareness.score + 1
         timeout_s = profile.probe_timeout_s * patience
         ends_at = now + max(profile.probe_interval_s * patience, timeout_s)
-        probe = self.by_name[member.name] = _Probe(member, context.next_seq(), timeout_s, ends_at)
-        self._ping(member, probe.seq, about)
+        seq = context.next_seq()
+        probe = _Probe(member, seq, member.statement.incarnation, timeout_s, ends_at)
+        self.by_name[member.name] = probe
+        self._ping(member, seq, about)
         probe.timer = context.timers.set(now + timeout_s / _DIRECT_TRIES, self._go_on, probe)
 
     def acked(self, source: str, seq: int) -> bool:
         """Take an answer; return whether it was waited for."""
         probe = self.by_name.get(source)
         if probe is not None and probe.seq == seq:
-            probe.timer.cancel()
+            probe.cancel()
             del self.by_name[source]
             if self._context.awareness.score:
                 self._context.awareness.add(-1)
@@ -185,6 +180,7 @@ class Prober:
         """Give all that are being asked more time: this node stood still for `lag_s`."""
         context = self._context
         for probe in self.by_name.values():
+            assert probe.timer is not None
             probe.timer.cancel()
             probe.ends_at += lag_s
             probe.timer = context.timers.set(probe.timer.when + lag_s, self._go_on, probe)
@@ -286,7 +282,7 @@ class Prober:
         relay.timer = context.timers.set(context.now + wait, self._go_on_relaying, seq, relay)
 
     def _end(self, probe: _Probe) -> None:
-        probe.timer.cancel()
+        probe.cancel()
         del self.by_name[probe.member.name]
 
     def _end_relay(self, seq: int, relay: _Relay) -> None:

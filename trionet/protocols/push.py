@@ -82,8 +82,8 @@ class Push(Protocol):
         """Return at most `count` members to tell of ids."""
         ...
 
-    def sent(self, to: str, now: float) -> None:
-        """Take that something goes to a member."""
+    def sent(self, targets: Sequence[str], now: float) -> None:
+        """Take that something goes to these members."""
         ...
 
     def heard(self, source: str, now: float) -> None:
@@ -93,6 +93,8 @@ class Push(Protocol):
 
 class RandomPush:
     """To a few members picked afresh each time."""
+
+    __slots__ = ("_count", "_most_hops", "_subset", "_wait_s")
 
     def __init__(self, subset: int | Callable[[list[str]], int] | None = None, *, wait_s: float = 0.0) -> None:
         """Begin.
@@ -132,7 +134,7 @@ class RandomPush:
         del now
         return group.pick(count)
 
-    def sent(self, to: str, now: float) -> None:
+    def sent(self, targets: Sequence[str], now: float) -> None:
         """Do nothing."""
 
     def heard(self, source: str, now: float) -> None:
@@ -141,6 +143,8 @@ class RandomPush:
 
 class Direct(RandomPush):
     """From the origin to everybody; nobody passes it on."""
+
+    __slots__ = ()
 
     def adjust(self, group: Group) -> None:
         """Do nothing: the step asks the group."""
@@ -160,6 +164,8 @@ class Star:
     for `failover_s`; it trusts it again when it hears from it. A copy says whether it is on its way up or down; so
     nodes may hold different members to be the hub, and do no harm.
     """
+
+    __slots__ = ("_asked_at", "_down_wait_s", "_failover_s", "_heard_at", "_up_wait_s")
 
     _UP: Final = 1
 
@@ -214,9 +220,10 @@ class Star:
         hub = self.hub(group, now)
         return [hub, *group.pick(count - 1, without=hub)] if hub != group.me else group.pick(count)
 
-    def sent(self, to: str, now: float) -> None:
-        """Begin to wait for a sign of life."""
-        self._asked_at.setdefault(to, now)
+    def sent(self, targets: Sequence[str], now: float) -> None:
+        """Begin to wait for signs of life."""
+        for to in targets:
+            self._asked_at.setdefault(to, now)
 
     def heard(self, source: str, now: float) -> None:
         """Take the sign of life."""

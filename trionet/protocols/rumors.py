@@ -58,10 +58,11 @@ class Record:
     """The ids of the rumors that were seen, in the order in which they came.
 
     Attributes:
+        seen: when each of them came.
         forgotten_at: when the last of those ids that are forgotten had been seen.
     """
 
-    __slots__ = ("_keep_s", "_most", "_seen", "forgotten_at")
+    __slots__ = ("_keep_s", "_most", "forgotten_at", "seen")
 
     def __init__(self, keep_s: float, most: int) -> None:
         """Begin with nothing seen.
@@ -70,26 +71,26 @@ class Record:
             keep_s: how long an id is kept.
             most: how many are kept.
         """
-        self._seen: dict[bytes, float] = {}
+        self.seen: dict[bytes, float] = {}
         self._keep_s = keep_s
         self._most = most
         self.forgotten_at: float = -math.inf
 
     def __contains__(self, rumor_id: bytes) -> bool:
-        return rumor_id in self._seen
+        return rumor_id in self.seen
 
     def __len__(self) -> int:
-        return len(self._seen)
+        return len(self.seen)
 
     def add(self, rumor_id: bytes, now: float) -> None:
         """Put an id in."""
-        self._seen[rumor_id] = now
-        if len(self._seen) > self._most:
+        self.seen[rumor_id] = now
+        if len(self.seen) > self._most:
             self._forget()
 
     def forget_old(self, now: float) -> None:
         """Let go of what was kept long enough."""
-        while self._seen and next(iter(self._seen.values())) <= now - self._keep_s:
+        while self.seen and next(iter(self.seen.values())) <= now - self._keep_s:
             self._forget()
 
     def may_be_forgotten(self, age_s: float, now: float) -> bool:
@@ -97,8 +98,8 @@ class Record:
         return may_be_forgotten(age_s, now - self.forgotten_at)
 
     def _forget(self) -> None:
-        oldest = next(iter(self._seen))
-        self.forgotten_at = self._seen.pop(oldest)
+        oldest = next(iter(self.seen))
+        self.forgotten_at = self.seen.pop(oldest)
 
 
 class Held:
@@ -147,10 +148,28 @@ class Group:
         fresh: how many comparisons are to be made though nothing is held, because the group is new here.
     """
 
+    __slots__ = (
+        "_expiries",
+        "_most_bytes",
+        "_retention_s",
+        "_set",
+        "_set_of",
+        "digest",
+        "fresh",
+        "gid",
+        "held",
+        "is_member",
+        "me",
+        "members",
+        "payload_bytes",
+        "push",
+        "random",
+    )
+
     def __init__(self, gid: str, me: str, random: Random, *, retention_s: float, most_bytes: int) -> None:
-        self.gid = gid
-        self.me = me
-        self.random = random
+        self.gid: str = gid
+        self.me: str = me
+        self.random: Random = random
         self.members: Sequence[str] = ()
         self.is_member: bool = False
         self.push: Push

@@ -104,24 +104,28 @@ class Tracked:
 
 
 class Tracking:
-    """The rumors of one origin whose spread it follows, the last so many of them."""
+    """The rumors of one origin whose spread it follows, the last so many of them.
 
-    __slots__ = ("_most", "_tracked")
+    Attributes:
+        tracked: what is known of each.
+    """
+
+    __slots__ = ("_most", "tracked")
 
     def __init__(self, most: int) -> None:
-        self._tracked: dict[bytes, Tracked] = {}
+        self.tracked: dict[bytes, Tracked] = {}
         self._most = most
 
     def begin(self, gid: str, rumor_id: bytes) -> None:
         """Follow a rumor."""
-        self._tracked[rumor_id] = Tracked(gid)
-        if len(self._tracked) > self._most:
-            del self._tracked[next(iter(self._tracked))]
+        self.tracked[rumor_id] = Tracked(gid)
+        if len(self.tracked) > self._most:
+            del self.tracked[next(iter(self.tracked))]
 
     def get(self, rumor_id: bytes) -> Tracked | None:
         """Return what is known of a rumor that is followed."""
-        return self._tracked.get(rumor_id)
+        return self.tracked.get(rumor_id)
 
     def drop_group(self, gid: str) -> None:
         """Follow the rumors of a group no longer."""
-        self._tracked = {key: tracked for key, tracked in self._tracked.items() if tracked.gid != gid}
+        self.tracked = {key: tracked for key, tracked in self.tracked.items() if tracked.gid != gid}

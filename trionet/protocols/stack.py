@@ -18,7 +18,7 @@ import msgspec
 from .effects import Core, Message, Notify, Send
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from .effects import Effect
 
@@ -73,7 +73,24 @@ class Stack:
         me: this node's name.
         dropped: counts of what was not taken.
         events: what happened since they were last taken; see `take_events`.
+        next_deadline: tells when `on_timer` is to be called next; ``math.inf`` for not at all.
     """
+
+    __slots__ = (
+        "_cores",
+        "_decode",
+        "_encoded",
+        "_encoded_bytes",
+        "_head",
+        "_is_encoding",
+        "_packet_bytes",
+        "_place_of",
+        "_room_bytes",
+        "dropped",
+        "events",
+        "me",
+        "next_deadline",
+    )
 
     def __init__(
         self, me: str, cores: Sequence[Core], *, packet_bytes: int = DATAGRAM_BYTES, is_encoding: bool = True
@@ -86,23 +103,21 @@ class Stack:
             packet_bytes: the most that a datagram may have.
             is_encoding: False for a simulation that hands on messages as they are.
         """
-        self.me = me
+        self.me: str = me
         self.dropped: PacketCounts = PacketCounts()
         self.events: list[Any] = []
         self._cores = tuple(cores)
         # With one core, asking it is all there is to do; this is called after every packet.
-        self._next_deadline = self._cores[0].next_deadline if len(self._cores) == 1 else self._earliest
-        self._encoded: tuple[Message | None, bytes] = (None, b"")
+        self.next_deadline: Callable[[], float] = cores[0].next_deadline if len(cores) == 1 else self._earliest
+        self._encoded: Message | None = None
+        self._encoded_bytes = b""
         self._packet_bytes = packet_bytes
         self._is_encoding = is_encoding
-        self._core_of: dict[type, Core] = {kind: core for core in cores for kind in core.messages}
-        self._decode = _decoder(tuple(self._core_of)).decode
-        self._head = _encoder.encode(_VERSION) + _encoder.encode(me)
-        self._room_bytes = packet_bytes - len(self._head) - _OVERHEAD_BYTES
-
-    def next_deadline(self) -> float:
-        """Return when `on_timer` is to be called next."""
-        return self._next_deadline()
+        kinds = tuple(core.messages for core in cores)
+        self._place_of = _places(kinds)
+        self._decode = _decoder(kinds).decode
+        self._head = _ARRAY_OF_3 + _encoder.encode(_VERSION) + _encoder.encode(me)
+        self._room_bytes = packet_bytes - len(self._head) - _ARRAY_HEAD_BYTES
 
     def _earliest(self) -> float:
         found = math.inf
@@ -138,13 +153,12 @@ class Stack:
     def receive(self, source: str, messages: Iterable[Any], now: float) -> list[Packet]:
         """Take the messages of one packet."""
         effects: list[Effect] = []
-        core_of = self._core_of
         for message in messages:
-            core = core_of.get(type(message))
-            if core is None:
+            place = self._place_of.get(type(message))
+            if place is None:
                 self.dropped.unknown += 1
             else:
-                effects += core.receive(source, message, now)
+                effects += self._cores[place].receive(source, message, now)
         return self.packets(effects, now) if effects else []
 
     def unreachable(self, to: str, now: float) -> list[Packet]:
@@ -161,33 +175,59 @@ class Stack:
 
     def packets(self, effects: Iterable[Effect], now: float) -> list[Packet]:
         """Return what `effects` send, packed; keep what they tell for `take_events`."""
-        if not effects:
-            return []
+        found: list[Packet] = []
         if type(effects) is list and len(effects) == 1:  # at rest it is always one
             effect = effects[0]
             if type(effect) is Send and not effect.is_reliable:
-                single: list[Packet] = []
-                self._add_datagrams(single, effect.to, [effect.message], now)
-                return single
+                self._add_datagrams(found, effect.to, (effect.message,), now)
+                return found
         by_target: dict[str, list[Message]] = {}
         reliably: dict[str, list[Message]] = {}
         for effect in effects:
             if type(effect) is Send:
                 messages = reliably if effect.is_reliable else by_target
-                held = messages.get(effect.to)
-                if held is None:
-                    messages[effect.to] = [effect.message]
+                to = effect.to
+                if to in messages:
+                    messages[to].append(effect.message)
                 else:
-                    held.append(effect.message)
+                    messages[to] = [effect.message]
             else:
                 assert type(effect) is Notify
                 self.events.append(effect.event)
-        found: list[Packet] = []
         for to, messages_to in by_target.items():
             self._add_datagrams(found, to, messages_to, now)
         for to, messages_to in reliably.items():
             self._add_reliable(found, to, messages_to)
         return found
+
+    def _add_datagrams(self, found: list[Packet], to: str, messages: Iterable[Message], now: float) -> None:
+        """Add datagrams with `messages` to `found`, the last one filled up with what may ride along."""
+        held: tuple[Message, ...] = ()
+        body = b""
+        room = self._room_bytes
+        for message in messages:
+            if message is not self._encoded:  # the same one often goes to several nodes, one after the other
+                self._encoded, self._encoded_bytes = message, _encoder.encode(message)
+            part = self._encoded_bytes
+            if len(part) > room:
+                if held:
+                    found.append(self._packet(to, held, body, is_reliable=False))
+                    held, body, room = (), b"", self._room_bytes
+                if len(part) > room:  # too long for any datagram
+                    found.append(self._packet(to, (message,), part, is_reliable=True))
+                    continue
+            held += (message,)
+            body += part
+            room -= len(part)
+        if held:
+            for core in self._cores:
+                for message in core.piggyback(to, room, now):
+                    part = _encoder.encode(message)
+                    held += (message,)
+                    body += part
+                    room -= len(part)
+            assert room >= 0
+            found.append(self._packet(to, held, body, is_reliable=False))
 
     def _add_reliable(self, found: list[Packet], to: str, messages: list[Message]) -> None:
         """Add packets with `messages` to `found`, in order; one over the limit holds a single message."""
@@ -197,55 +237,25 @@ class Stack:
         for message in messages:
             part = _encoder.encode(message)
             if len(part) > room and held:
-                found.append(self._packet(to, held, parts, is_reliable=True))
+                found.append(self._packet(to, tuple(held), b"".join(parts), is_reliable=True))
                 held, parts, room = [], [], RELIABLE_BYTES
             held.append(message)
             parts.append(part)
             room -= len(part)
-        found.append(self._packet(to, held, parts, is_reliable=True))
+        found.append(self._packet(to, tuple(held), b"".join(parts), is_reliable=True))
 
-    def _add_datagrams(self, found: list[Packet], to: str, messages: list[Message], now: float) -> None:
-        """Add datagrams with `messages` to `found`, the last one filled up with what may ride along."""
-        held: list[Message] = []
-        parts: list[bytes] = []
-        room = self._room_bytes
-        for message in messages:
-            if message is not self._encoded[0]:  # the same one often goes to several nodes, one after the other
-                self._encoded = (message, _encoder.encode(message))
-            part = self._encoded[1]
-            if len(part) > room and held:
-                found.append(self._packet(to, held, parts, is_reliable=False))
-                held, parts, room = [], [], self._room_bytes
-            if len(part) > room:  # too long for any datagram
-                found.append(self._packet(to, [message], [part], is_reliable=True))
-                continue
-            held.append(message)
-            parts.append(part)
-            room -= len(part)
-        if held:
-            for core in self._cores:
-                for message in core.piggyback(to, room, now):
-                    part = _encoder.encode(message)
-                    held.append(message)
-                    parts.append(part)
-                    room -= len(part)
-            assert room >= 0
-            found.append(self._packet(to, held, parts, is_reliable=False))
-
-    def _packet(self, to: str, messages: list[Message], parts: list[bytes], *, is_reliable: bool) -> Packet:
-        if not self._is_encoding:
-            return Packet(to, tuple(messages), b"", is_reliable)
-        encoded = b"".join((_ARRAY_OF_3, self._head, _array_head(len(parts)), *parts))
-        return Packet(to, tuple(messages), encoded, is_reliable)
+    def _packet(self, to: str, messages: tuple[Message, ...], body: bytes, *, is_reliable: bool) -> Packet:
+        encoded = self._head + _array_head(len(messages)) + body if self._is_encoding else b""
+        return Packet(to, messages, encoded, is_reliable)
 
     def packet_size(self, packet: Packet) -> int:
         """Return how many bytes `packet` has, encoded or not."""
         parts = sum(len(_encoder.encode(message)) for message in packet.messages)
-        return 1 + len(self._head) + len(_array_head(len(packet.messages))) + parts
+        return len(self._head) + len(_array_head(len(packet.messages))) + parts
 
 
 _ARRAY_OF_3: Final = b"\x93"
-_OVERHEAD_BYTES: Final = 4
+_ARRAY_HEAD_BYTES: Final = 3
 
 
 def _array_head(count: int) -> bytes:
@@ -255,7 +265,13 @@ def _array_head(count: int) -> bytes:
     return b"\xdc" + count.to_bytes(2, "big")
 
 
+# Stacks of the same kinds of cores share these: with many of them, one each would not stay in the processor's cache.
 @functools.cache
-def _decoder(kinds: tuple[type, ...]) -> msgspec.msgpack.Decoder[tuple[int, str, list[Any]]]:
-    union = functools.reduce(operator.or_, kinds)
+def _places(kinds: tuple[tuple[type, ...], ...]) -> dict[type, int]:
+    return {kind: place for place, of_core in enumerate(kinds) for kind in of_core}
+
+
+@functools.cache
+def _decoder(kinds: tuple[tuple[type, ...], ...]) -> msgspec.msgpack.Decoder[tuple[int, str, list[Any]]]:
+    union = functools.reduce(operator.or_, (kind for of_core in kinds for kind in of_core))
     return msgspec.msgpack.Decoder(tuple[int, str, list[union]])  # type: ignore[valid-type]

@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from .digest import hash64
+from .digest import hash64, hash_of_name
 from .effects import Message
 
 __all__ = [
@@ -118,7 +118,7 @@ def fingerprint(statement: Statement) -> int:
     The lowest eight are of the name alone, so that what two nodes know of a member is in one bucket of their digests.
     """
     said = (statement.name, statement.incarnation, statement.life, statement.tags)
-    place = hash64(statement.name.encode(errors="replace"))
+    place = hash_of_name(statement.name)
     return hash64(_encoder.encode(said)) & ~_PLACE_BITS | place & _PLACE_BITS
 
 

@@ -40,6 +40,8 @@ class Suspecting:
         by_name: who is suspected, by this node or others.
     """
 
+    __slots__ = ("_believe", "_context", "_prober", "by_name")
+
     def __init__(self, context: Context, believe: Callable[[Statement], None]) -> None:
         """`believe` is called with what this node comes to say about others."""
         self._context = context

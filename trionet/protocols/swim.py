@@ -13,7 +13,7 @@ Source: SWIM (Das, Gupta, Motivala 2002) and Lifeguard (Dadgar, Phillips, Currey
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
@@ -52,6 +52,21 @@ class Swim:
         me: this node's name.
         next_deadline: tells when `on_timer` is to be called next; ``math.inf`` for not at all.
     """
+
+    __slots__ = (
+        "_context",
+        "_gossip_timer",
+        "_gossiped_at",
+        "_is_left",
+        "_leave_ends_at",
+        "_probed",
+        "_prober",
+        "_suspected",
+        "_suspecting",
+        "_sync",
+        "me",
+        "next_deadline",
+    )
 
     messages: tuple[type[Message], ...] = SWIM_MESSAGES
 
@@ -95,17 +110,6 @@ class Swim:
         self._gossiped_at = -profile.gossip_interval_s
         self._leave_ends_at: float | None = None
         self._is_left = False
-        self._handlers: dict[type, Callable[[str, Any], None]] = {
-            Ping: self._take_ping,
-            Ack: self._take_ack,
-            PingReq: self._take_ping_req,
-            IndirectAck: self._take_indirect_ack,
-            Nack: self._take_nack,
-            News: self._take_news,
-            Statement: self._take_statement,
-            SyncDigest: self._sync.take_digest,
-            Sync: self._sync.take,
-        }
         self.next_deadline: Callable[[], float] = context.timers.next_deadline
         self._probed: Container[str] = self._prober.by_name
         self._suspected: Container[str] = self._suspecting.by_name
@@ -207,7 +211,7 @@ class Swim:
         """Take what the node `source` said; it is one of `messages`. Never raises, whatever it says."""
         context = self._context
         context.now = now
-        self._handlers[type(message)](source, message)
+        self._takers[type(message)](self, source, message)
         if source in self._probed:
             self._prober.heard(source)
         if source in self._suspected:
@@ -230,10 +234,9 @@ class Swim:
     def piggyback(self, to: str, room_bytes: int, now: float) -> Sequence[Message]:
         """Return news that fits a packet to `to`."""
         context = self._context
-        if not len(context.news):
+        if not context.news.items:
             return ()
-        member = context.members.get(to)
-        if member is not None and member.statement.state:  # not ALIVE: the news would most likely be wasted
+        if to in context.members.doubted:  # the news would most likely be wasted
             return ()
         return context.news.take(room_bytes, len(context.members))
 
@@ -252,9 +255,8 @@ class Swim:
 
     def _take_ping(self, source: str, message: Ping) -> None:
         context = self._context
-        member = context.members.get(source)
-        if member is not None and member.statement.state:  # not ALIVE: it should object
-            context.send(source, member.statement)
+        if source in context.members.doubted:  # it should object
+            context.send(source, context.members.doubted[source].statement)
         ack = Ack(message.seq, context.members.digest.total)
         context.effects.append(Send(source, ack, message.is_reliable))
 
@@ -281,6 +283,12 @@ class Swim:
 
     def _take_news(self, source: str, message: News) -> None:
         pass
+
+    def _take_sync_digest(self, source: str, message: SyncDigest) -> None:
+        self._sync.take_digest(source, message)
+
+    def _take_sync(self, source: str, message: Sync) -> None:
+        self._sync.take(source, message)
 
     def _take_statement(self, source: str, statement: Statement) -> None:
         if source != statement.name and source not in self._context.members:
@@ -414,3 +422,16 @@ class Swim:
         patience = lag_s + context.profile.probe_timeout_s
         self._prober.postpone(patience)
         self._suspecting.postpone(patience)
+
+    # One table for all nodes of a process: with many of them, one each would not stay in the processor's cache.
+    _takers: ClassVar[dict[type, Callable[[Any, str, Any], None]]] = {
+        Ping: _take_ping,
+        Ack: _take_ack,
+        PingReq: _take_ping_req,
+        IndirectAck: _take_indirect_ack,
+        Nack: _take_nack,
+        News: _take_news,
+        Statement: _take_statement,
+        SyncDigest: _take_sync_digest,
+        Sync: _take_sync,
+    }

@@ -87,6 +87,23 @@ class Context:
         is_leaving: whether `own` is LEFT.
     """
 
+    __slots__ = (
+        "_seq",
+        "awareness",
+        "counts",
+        "effects",
+        "is_leaving",
+        "me",
+        "members",
+        "news",
+        "now",
+        "options",
+        "own",
+        "profile",
+        "random",
+        "timers",
+    )
+
     def __init__(self, own: Statement, profile: Profile, random: Random, now: float, options: SwimOptions) -> None:
         self.me: str = own.name
         self.profile: Profile = profile

@@ -8,23 +8,20 @@ from __future__ import annotations
 
 import heapq
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+import msgspec
 
 __all__ = ["Timer", "Timers"]
 
 
-class Timer:
+class Timer(msgspec.Struct, eq=False):
     """Something to be done at a time; `action` is None once it is cancelled or done."""
 
-    __slots__ = ("action", "args", "when")
-
-    def __init__(self, when: float, action: Callable[..., None], args: tuple[Any, ...]) -> None:
-        self.when: float = when
-        self.action: Callable[..., None] | None = action
-        self.args: tuple[Any, ...] = args
+    when: float
+    action: Callable[..., None] | None
+    args: tuple[Any, ...]
 
     def cancel(self) -> None:
         """Never do it. No error if it is done already."""

@@ -61,6 +61,21 @@ def pieces(statements: Sequence[Statement], piece_bytes: int) -> list[tuple[Stat
 class ViewSync:
     """The exchanges of one node, and its joining."""
 
+    __slots__ = (
+        "_asked",
+        "_asking",
+        "_back_off_s",
+        "_context",
+        "_is_joining",
+        "_learn",
+        "_not_before",
+        "_prober",
+        "_questioned",
+        "_seeds",
+        "_streak",
+        "is_joined",
+    )
+
     def __init__(self, context: Context, learn: Callable[[str, Statement], None], prober: Prober) -> None:
         """`learn` is called with the source and each statement that came."""
         self._context = context
@@ -98,7 +113,7 @@ class ViewSync:
             self._streak = 0
             return
         self._streak += 1
-        is_due = context.now >= self._not_before and self._streak > 1 and not len(context.news)
+        is_due = context.now >= self._not_before and self._streak > 1 and not context.news.items
         if is_due or context.now >= self._not_before + context.profile.sync_interval_s:
             self.begin(source)
 

@@ -83,8 +83,16 @@ class Cluster:
         self._is_measuring_bytes = is_measuring_bytes
         self._seed = seed
         self._random = Random(f"{seed} network")
-        self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        # When, a count that breaks ties, and what to do: a function of two arguments, and these.
+        self._heap: list[tuple[float, int, Callable[[Any, Any], None], Any, Any]] = []
         self._count = 0
+        self._fire_it = self._fire  # bound once, not for each event
+        self._arrive_it = self._arrive
+
+    @property
+    def received(self) -> int:
+        """Packets that the members have taken, in all."""
+        return sum(member.received for member in self.members.values())
 
     def random_for(self, name: str) -> Random:
         """Return the random numbers that belong to a member."""
@@ -92,8 +100,7 @@ class Cluster:
 
     def at(self, time: float, action: Callable[..., None], *args: Any) -> None:
         """Have ``action(*args)`` called at `time`."""
-        self._count += 1
-        heapq.heappush(self._heap, (max(time, self.now), self._count, action, args))
+        self._push(max(time, self.now), _call, action, args)
 
     def add(self, name: str, stack: Stack, *, skew_s: float = 0.0) -> Member:
         """Add a member, or replace the one of this name: what was on the way to it comes to the new one."""
@@ -101,7 +108,7 @@ class Cluster:
         if previous is not None:
             previous.is_up = False
         member = self.members[name] = Member(name, stack, skew_s)
-        self._arm(member)
+        self._carry_out(member, [])
         return member
 
     def act(self, name: str, action: Callable[[Stack, float], list[Packet]]) -> None:
@@ -123,11 +130,15 @@ class Cluster:
         """Go on until the time `until`, or until `while_` is no longer true."""
         heap, pop = self._heap, heapq.heappop
         while heap and heap[0][0] <= until:
-            self.now, _, action, args = pop(heap)
-            action(*args)
+            self.now, _, action, one, other = pop(heap)
+            action(one, other)
             if while_ is not None and not while_():
                 return
         self.now = until
+
+    def _push(self, time: float, action: Callable[[Any, Any], None], one: Any, other: Any) -> None:
+        self._count += 1
+        heapq.heappush(self._heap, (time, self._count, action, one, other))
 
     def _resume(self, member: Member) -> None:
         if member.is_up and self.now >= member.paused_until:
@@ -141,16 +152,7 @@ class Cluster:
         if not member.is_up or planned != member.wake_at or self.now < member.paused_until:
             return
         member.wake_at = math.inf
-        if member.stack.next_deadline() <= self.now + member.skew_s:
-            self._carry_out(member, member.stack.on_timer(self.now + member.skew_s))
-        else:
-            self._arm(member)
-
-    def _arm(self, member: Member) -> None:
-        due = member.stack.next_deadline() - member.skew_s
-        if due < member.wake_at:
-            member.wake_at = due
-            self.at(due, self._fire, member, due)
+        self._carry_out(member, member.stack.on_timer(self.now + member.skew_s))
 
     def _carry_out(self, member: Member, packets: list[Packet]) -> None:
         for packet in packets:
@@ -161,30 +163,33 @@ class Cluster:
                 if self.on_event is not None:
                     self.on_event(self.now, member.name, event)
         due = stack.next_deadline() - member.skew_s
-        if due < member.wake_at:  # as `_arm` does, which would be a call more for each packet
+        if due != member.wake_at:  # what was planned before then finds that it isn't what is waited for
             member.wake_at = due
-            self.at(due, self._fire, member, due)
+            if due < math.inf:
+                self._push(max(due, self.now), self._fire_it, member, due)
 
     def _send(self, member: Member, packet: Packet) -> None:
         self.sent += 1
-        random = self._random
-        delay = self.latency(random)
-        size = 0
         if self._is_measuring_bytes:
-            size = member.stack.packet_size(packet)
-            self.sent_bytes += size
-        if packet.is_reliable:  # a round trip to connect; what is lost is sent again
-            delay += self.latency(random) + self.latency(random)
-            again = 0.2
-            while self.loss and random.random() < self.loss:
-                delay += again
-                again *= 2
-        elif self.loss and random.random() < self.loss:
+            self.sent_bytes += member.stack.packet_size(packet)
+        delay = self.latency(self._random)
+        if packet.is_reliable:
+            delay += self._connecting_s()
+        elif self.loss and self._random.random() < self.loss:
             return
-        self._count += 1
-        heapq.heappush(self._heap, (self.now + delay, self._count, self._arrive, (member, packet, size)))
+        self._count += 1  # as `_push` does, which would be a call more for each packet
+        heapq.heappush(self._heap, (self.now + delay, self._count, self._arrive_it, member, packet))
 
-    def _arrive(self, source: Member, packet: Packet, size: int) -> None:
+    def _connecting_s(self) -> float:
+        """Return what a connection takes on top: a round trip; and what is lost is sent again."""
+        delay = self.latency(self._random) + self.latency(self._random)
+        again = 0.2
+        while self.loss and self._random.random() < self.loss:
+            delay += again
+            again *= 2
+        return delay
+
+    def _arrive(self, source: Member, packet: Packet) -> None:
         target = self.members.get(packet.to)
         is_cut = self.is_cut is not None and self.is_cut(source.name, packet.to)
         if target is None or not target.is_up or is_cut:
@@ -192,7 +197,8 @@ class Cluster:
                 self.at(self.now + self.latency(self._random), self._fail, source, packet.to)
             return
         target.received += 1
-        target.received_bytes += size
+        if self._is_measuring_bytes:
+            target.received_bytes += source.stack.packet_size(packet)
         if self.now < target.paused_until:
             target.inbox.append((source.name, packet.messages))
         else:
@@ -205,3 +211,7 @@ class Cluster:
     def _fail(self, source: Member, to: str) -> None:
         if source.is_up:
             self._carry_out(source, source.stack.unreachable(to, self.now + source.skew_s))
+
+
+def _call(action: Callable[..., None], args: tuple[Any, ...]) -> None:
+    action(*args)

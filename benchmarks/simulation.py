@@ -153,13 +153,10 @@ def _measured(settings: Settings) -> Result:
     result = Result("Simulation", ["measure", "runs", "median", "worst", "must", "unit"])
     context = multiprocessing.get_context("forkserver")
     quietly: Any = {"mp_context": context, "initializer": logging.disable, "initargs": (logging.CRITICAL,)}
-    with ProcessPoolExecutor(1, **quietly) as pool:
+    with ProcessPoolExecutor(1, max_tasks_per_child=1, **quietly) as pool:
         settings.say(f"simulation: {_NODES} nodes")
         speeds = list(pool.map(_at_rest, range(settings.rounds)))
         loads = _load_rows(settings, pool)
-    with ProcessPoolExecutor(1, **quietly) as pool:
-        settings.say(f"simulation: {_MEMBERS:,} members")
-        per_s, mib, took_s = pool.submit(_crowd, 1, _MEMBERS).result()
     with ProcessPoolExecutor(os.cpu_count(), **quietly) as pool:
         settings.say(f"simulation: {settings.seeds} seeds, each twice")
         repeated = list(pool.map(_is_repeated, range(settings.seeds), chunksize=10))
@@ -169,9 +166,6 @@ def _measured(settings: Settings) -> Result:
         [f"{_NODES} nodes at rest: virtual to processor time", len(times), median(times), min(times), 100.0, "x"],
         [f"{_NODES} nodes at rest: messages", len(rates), median(rates), min(rates), 20_000.0, "per CPU second"],
         *loads,
-        [f"a rumor to {_MEMBERS:,}: messages", 1, per_s, per_s, None, "per CPU second"],
-        [f"a rumor to {_MEMBERS:,}: memory", 1, mib, mib, None, "MiB"],
-        [f"a rumor to {_MEMBERS:,}: until all have it", 1, took_s, took_s, None, "virtual s"],
         ["seeds with one trace in two runs", len(repeated), sum(repeated), sum(repeated), len(repeated), "seeds"],
     ]
     result.musts += [
@@ -187,13 +181,13 @@ def _measured(settings: Settings) -> Result:
 
 def _add_cores(result: Result, settings: Settings, quietly: dict[str, Any]) -> None:
     """Add what the protocols do without nodes."""
-    with ProcessPoolExecutor(1, **quietly) as pool:
+    with ProcessPoolExecutor(1, max_tasks_per_child=1, **quietly) as pool:
         settings.say("simulation: the protocols of 1,000 members")
         rates = {
             "rumors to 1,000 members: packets taken": list(pool.map(rumor_rate, range(settings.rounds))),
             "1,000 members watch each other: packets taken": list(pool.map(rest_rate, range(settings.rounds))),
         }
-    with ProcessPoolExecutor(1, **quietly) as pool:
+    with ProcessPoolExecutor(1, max_tasks_per_child=1, **quietly) as pool:
         settings.say(f"simulation: the protocols of {_MEMBERS:,} members")
         per_s, mib, took_s, reached = pool.submit(_crowd, 1, _MEMBERS).result()
     for what, found in rates.items():

@@ -16,6 +16,7 @@ from trionet import MemberEvent, NodeAddress, NodeConfig, OrphanedCall, open_nod
 from trionet.nurseries import open_background_nursery
 from trionet.transports.memory import MemoryFabric
 
+from .handlers import watching
 from .latencies import exponential
 from .rules import Network, networks
 from .running import deterministic
@@ -68,6 +69,8 @@ class Simulation:
         self.fabric: MemoryFabric = MemoryFabric(seed=seed, observer=self.trace)
         self.fabric.add_rules(*network.rules())
         self.fabric.on_open = self._watch
+        if self.trace is not None:
+            self.fabric.watched = watching(self.trace)
         self.random: Random = Random(f"{seed} user")
         self._nursery = nursery
         self._configure = configure
@@ -264,6 +267,7 @@ class Simulation:
         if self.trace is None:
             return
         trace, name = self.trace, self.trace.name(node.address)
+        trace.add("state", name, what="NodeOpened")
 
         def note_event(event: Event) -> None:
             if isinstance(event, MemberEvent):
@@ -276,7 +280,7 @@ class Simulation:
                 trace.add("state", name, "", type(event).__name__, msgspec.json.encode(event).decode())
 
         def note_rumor(rumor: Delivered) -> None:
-            trace.add("rumor", name, trace.name(NodeAddress.of(rumor.origin)), "", rumor.id.hex())
+            trace.add("rumor", name, trace.name(NodeAddress.of(rumor.origin)), rumor.gid, rumor.id.hex())
 
         node.listen(note_event)
         node.local.gossip.on_rumor = note_rumor

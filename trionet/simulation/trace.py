@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Kind", "Trace", "TraceEvent", "first_difference"]
 
-Kind = Literal["send", "deliver", "drop", "call", "answer", "cancel", "state", "rumor", "fault", "note"]
+Kind = Literal[
+    "send", "deliver", "drop", "call", "answer", "cancel", "begin", "end", "state", "rumor", "fault", "note"
+]
 _DIGITS: Final = 9
 _AT_ONCE: Final = 4096
 
@@ -33,10 +35,11 @@ class TraceEvent(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     Attributes:
         at: when, in seconds since the simulation began.
         kind: what kind of thing: a message was sent, delivered, dropped; a call was begun, answered, cancelled; a
-            node's view has changed (``state``) or it has got a rumor; a fault began or ended; the user noted something.
+            handler that takes its time began or ended; a node's state or view has changed (``state``) or it has got a
+            rumor; a fault began or ended; the user noted something.
         node: at which node.
         peer: the other one: where a message goes to or comes from, where a call goes, whose state has changed.
-        what: the message's kind; the method; the change; the fault.
+        what: the message's kind; the method; the change; the rumor's group; the fault.
         number: the message's, the same when it is sent and delivered.
         size: the message's bytes.
         detail: the call's id; the name of the error that it ended with; the rumor's id; whatever else there is.
@@ -62,11 +65,13 @@ class Trace:
     Attributes:
         events: in the order in which they happened.
         names: what the nodes are called in it.
+        listeners: called with each event but those of messages, once it is in.
     """
 
     def __init__(self, began_at: float = 0.0, now: Callable[[], float] = lambda: 0.0) -> None:
         self.events: list[TraceEvent] = []
         self.names: dict[NodeAddress, str] = {}
+        self.listeners: list[Callable[[TraceEvent], None]] = []
         self._began_at = began_at
         self._now = now
 
@@ -140,7 +145,10 @@ class Trace:
 
     def add(self, kind: Kind, node: str, peer: str = "", what: str = "", detail: str = "") -> None:
         """Add an event of this moment."""
-        self.events.append(TraceEvent(self._now() - self._began_at, kind, node, peer, what, 0, 0, detail))
+        event = TraceEvent(self._now() - self._began_at, kind, node, peer, what, 0, 0, detail)
+        self.events.append(event)
+        for listener in self.listeners:
+            listener(event)
 
     def sent(self, message: Message, at: float) -> None:
         """A message was sent; see `Observer`."""
@@ -187,6 +195,10 @@ class Trace:
     def cancelled(self, source: NodeAddress, target: NodeAddress, request: Request, at: float) -> None:
         """A call was cancelled."""
         self.add("cancel", self.name(source), self.name(target), _method(request), request.id)
+
+    def link_lost(self, source: NodeAddress, target: NodeAddress, reason: str, at: float) -> None:
+        """A connection with calls in progress was lost."""
+        self.add("state", self.name(source), self.name(target), "LinkLost", reason)
 
 
 def _method(request: Request) -> str:

@@ -188,6 +188,9 @@ class MemoryLink:
         """It has ended: calls on it end with an error, and handlers are cancelled."""
         if not self._is_ended:
             self._is_ended = True
+            fabric = self._endpoint.fabric
+            if self.calls and fabric.observer is not None:
+                fabric.observer.link_lost(self._endpoint.address, self.peer, reason, fabric.pump.time())
             self.calls.close(reason)
             self._handlers.cancel()
             self._endpoint.forget_link(self)

@@ -5,6 +5,7 @@ Invariant: in virtual time, and with a seed, what happens follows from the seed 
 
 from __future__ import annotations
 
+import math
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
@@ -57,6 +58,7 @@ class Simulation:
         fabric: the network.
         trace: what has happened so far; None where it isn't kept.
         random: random numbers for your own use, which nobody else takes.
+        duration_s: in a trial, for how long its faults may happen; else infinite.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Simulation:
         if self.trace is not None:
             self.fabric.watched = watching(self.trace)
         self.random: Random = Random(f"{seed} user")
+        self.duration_s: float = math.inf
         self._nursery = nursery
         self._configure = configure
         self._configs: list[NodeConfig] = []

@@ -34,6 +34,7 @@ class _WatchedHandler:
         self._trace = trace
         self._node = node
         self._prepare = handler.prepare
+        self.call = handler.call
 
     def prepare(self, call: Call) -> PreparedCall:
         prepared = self._prepare(call)

@@ -1,0 +1,66 @@
+"""Nodes with a bug planted in them, by their configuration: each of them must be found by a search."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from trionet import Node, NodeConfig
+from trionet.protocols.rumors import Record
+
+if TYPE_CHECKING:
+    from trionet.transports.memory.link import MemoryLink
+
+__all__ = ["FORGETFUL", "RESIGNED", "SILENT"]
+
+
+def _resign(node: Node) -> None:
+    """Have the node refute a suspicion without raising its incarnation."""
+    swim: Any = node._cluster.swim  # noqa: SLF001
+    state_own = swim._state_own  # noqa: SLF001
+    swim._state_own = lambda incarnation: state_own(min(incarnation, swim.own.incarnation))  # noqa: SLF001
+
+
+class _ShortRecord(Record):
+    """Forgets what it has seen after a second, and that there was something to forget."""
+
+    __slots__ = ()
+
+    def __init__(self, most: int) -> None:
+        super().__init__(1.0, most)
+
+    def _forget(self) -> None:
+        super()._forget()
+        self.forgotten_at = -math.inf
+
+
+def _forget(node: Node) -> None:
+    """Have the node's filter of duplicates forget too early."""
+    core: Any = node._cluster.gossip  # noqa: SLF001
+    core._record = _ShortRecord(core._settings.most_seen)  # noqa: SLF001
+
+
+async def _say_nothing(*_: object) -> None:
+    await trio.lowlevel.checkpoint()
+
+
+def _keep_silent(node: Node) -> None:
+    """Have the node tell nobody that a call is cancelled."""
+    endpoint: Any = node._endpoint  # noqa: SLF001
+    link_to = endpoint.link_to
+
+    def broken_link_to(peer: Any) -> MemoryLink | None:
+        link: MemoryLink | None = link_to(peer)
+        if link is not None:
+            calls: Any = link.calls
+            calls._cancel = _say_nothing  # noqa: SLF001
+        return link
+
+    endpoint.link_to = broken_link_to
+
+
+RESIGNED = NodeConfig(on_start=_resign)
+FORGETFUL = NodeConfig(on_start=_forget)
+SILENT = NodeConfig(on_start=_keep_silent)

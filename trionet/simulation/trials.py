@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 
     from trionet import Node
+    from trionet.transports.memory.rules import Message, Rule
 
     from .cluster import Simulation
 
@@ -60,6 +61,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
             `workload.busy`.
         config: the import path of the nodes' configuration, or of a function of a node's place that gives it.
         invariants: what must hold: as for `invariant_of`.
+        most_messages: how many messages may be sent, so that a storm of them ends. Sane: some times what is expected.
     """
 
     seed: int = 0
@@ -72,6 +74,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
     program: str | None = None
     config: str | None = None
     invariants: list[str] = msgspec.field(default_factory=lambda: list(INVARIANTS))
+    most_messages: int = 250_000
 
     def schedule(self) -> list[AnyFault]:
         """Return the faults that happen: within the trial's duration, and where they are no ends of nodes, over then."""
@@ -189,7 +192,7 @@ def run_trial(trial: Trial, invariants: Iterable[Any] = ()) -> Outcome:
     """Try it; return what came of it.
 
     Besides the invariants, it counts as a violation when the program raises (``program``) or doesn't end
-    (``deadlock``), and when a node fails or logs an error (``node``).
+    (``deadlock``), when there are too many messages (``storm``), and when a node fails or logs an error (``node``).
 
     Args:
         trial: what.
@@ -206,11 +209,29 @@ def run_trial(trial: Trial, invariants: Iterable[Any] = ()) -> Outcome:
         except ConfigError:
             raise
         except Exception as exc:
-            _note(outcome, "node", _shown(exc))
+            _note(outcome, *_what_failed(exc))
     for error in errors:
         _note(outcome, "node", error)
     outcome.violations.sort(key=lambda violation: violation.at_s)
     return outcome
+
+
+class _Storm(Exception):
+    """More messages than there may be."""
+
+
+def _what_failed(exc: Exception) -> tuple[str, str]:
+    """Return what an exception that came out of a cluster violates, and a sentence."""
+    storms = exc.split(_Storm)[0] if isinstance(exc, ExceptionGroup) else exc if isinstance(exc, _Storm) else None
+    return ("node", _shown(exc)) if storms is None else ("storm", str(_innermost(storms)))
+
+
+def _limit(most: int) -> Rule:
+    def judge(message: Message, _: Random) -> None:
+        if message.number > most:
+            raise _Storm(f"more than {most:,} messages were sent")
+
+    return judge
 
 
 def _note(outcome: Outcome, invariant: str, text: str) -> None:
@@ -220,15 +241,14 @@ def _note(outcome: Outcome, invariant: str, text: str) -> None:
 
 async def _run(trial: Trial, invariants: Sequence[Invariant], outcome: Outcome) -> None:
     with trio.move_on_after(_START_S + trial.duration_s + 3 * trial.settle_s) as scope:
-        async with open_cluster(
-            trial.nodes, seed=trial.seed, network=trial.network, config=trial.configure
-        ) as sim:
+        async with open_cluster(trial.nodes, seed=trial.seed, network=trial.network, config=trial.configure) as sim:
             assert sim.trace is not None
             outcome.trace, sim.duration_s = sim.trace, trial.duration_s
             for invariant in invariants:
                 invariant.begin(sim, trial)
                 sim.trace.listeners.append(invariant.take)
             begun_at = sim.now
+            sim.fabric.add_rules(_limit(trial.most_messages))
             sim.play(trial.schedule())
             await _run_program(trial, sim, outcome)
             await trio.sleep(max(0.0, begun_at + trial.duration_s - sim.now))
@@ -261,10 +281,15 @@ async def _wait_settled(trial: Trial, sim: Simulation, invariants: Sequence[Inva
         await trio.sleep(_LOOK_AGAIN_S)
 
 
+def _innermost(exc: BaseException) -> BaseException:
+    while isinstance(exc, BaseExceptionGroup):
+        exc = exc.exceptions[0]
+    return exc
+
+
 def _shown(exc: BaseException) -> str:
     """Say in a sentence what was raised, and where."""
-    while isinstance(exc, BaseExceptionGroup) and exc.exceptions:
-        exc = exc.exceptions[0]
+    exc = _innermost(exc)
     frames = traceback.extract_tb(exc.__traceback__)
     where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     text = " ".join(str(exc).split())

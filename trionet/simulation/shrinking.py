@@ -1,0 +1,261 @@
+"""Makes a failing trial smaller, as long as it fails in the same way: fewer faults, fewer nodes, shorter, simpler.
+
+Invariants: what is returned has failed with the invariant that the first run violated; no more runs are made than
+allowed; the same trial gives the same result. With enough runs, each fault in the result is needed: without any one of
+them the trial doesn't fail.
+
+Source: Zeller and Hildebrandt 2002, "Simplifying and Isolating Failure-Inducing Input" (ddmin), for the faults.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from .faults import Crash, Degrade, Isolate, Leave, OneWay, Partition, Pause, Skew, Slow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .faults import AnyFault
+    from .invariants import Violation
+    from .trials import Trial
+
+    Run = Callable[[Trial], list[Violation]]
+
+__all__ = ["Shrunk", "shrink"]
+
+_MOST_RUNS: Final = 300
+_SHORTEST_S: Final = 0.1
+_DIGITS: Final = (0, 1, 2)
+
+
+class Shrunk(msgspec.Struct, frozen=True):
+    """A smaller trial that fails.
+
+    Attributes:
+        trial: it, its faults named one by one.
+        violation: what it violates first, of the invariant that is asked about.
+        runs: how many were made to find it.
+    """
+
+    trial: Trial
+    violation: Violation
+    runs: int
+
+
+class _Budget(Exception):
+    """No more runs are allowed."""
+
+
+def shrink(
+    trial: Trial,
+    run: Run,
+    *,
+    invariant: str | None = None,
+    most_runs: int = _MOST_RUNS,
+    on_progress: Callable[[int, Trial], None] | None = None,
+) -> Shrunk:
+    """Return a smaller trial that violates the same invariant.
+
+    Args:
+        trial: one that fails.
+        run: runs a trial, and returns what was violated.
+        invariant: the one that is to be violated; default: what the trial violates first.
+        most_runs: how many runs may be made, at least 1.
+        on_progress: told after each run how many there were, and what is the smallest so far.
+
+    Raises:
+        ValueError: the trial doesn't fail.
+    """
+    shrinking = _Shrinking(trial.explicit(), run, invariant, most_runs, on_progress)
+    try:
+        shrinking.run_down()
+    except _Budget:
+        pass
+    return Shrunk(shrinking.best, shrinking.violation, shrinking.runs)
+
+
+class _Shrinking:
+    """One search for something smaller."""
+
+    def __init__(
+        self,
+        trial: Trial,
+        run: Run,
+        invariant: str | None,
+        most_runs: int,
+        on_progress: Callable[[int, Trial], None] | None,
+    ) -> None:
+        self._run = run
+        self._most_runs = most_runs
+        self._on_progress = on_progress
+        self._known: dict[bytes, bool] = {}
+        self.runs = 1
+        self.best = trial
+        found = [one for one in run(trial) if invariant in (None, one.invariant)]
+        if not found:
+            raise ValueError("this trial does not fail")
+        self.violation = found[0]
+
+    @property
+    def faults(self) -> list[AnyFault]:
+        return self.best.faults or []
+
+    def run_down(self) -> None:
+        """Make it smaller until nothing more helps."""
+        before = None
+        while before != self.best:
+            before = self.best
+            self._fewer_faults()
+            self._fewer_nodes()
+            self._shorter()
+            self._simpler()
+
+    def _try(self, **changes: Any) -> bool:
+        """Take a change if it still fails; return whether it does."""
+        trial = msgspec.structs.replace(self.best, **changes)
+        if trial == self.best:
+            return False
+        key = msgspec.json.encode(trial)
+        if key not in self._known:
+            if self.runs >= self._most_runs:
+                raise _Budget
+            self.runs += 1
+            found = [one for one in self._run(trial) if one.invariant == self.violation.invariant]
+            self._known[key] = bool(found)
+            if found:
+                self.best, self.violation = trial, found[0]
+            if self._on_progress is not None:
+                self._on_progress(self.runs, self.best)
+            return bool(found)
+        return False  # what had failed was taken then, and has become smaller since
+
+    def _fewer_faults(self) -> None:
+        """Leave out faults, half of them first, at last each one by itself."""
+        if self.faults and self._try(faults=[]):
+            return
+        parts = 2
+        while self.faults:
+            faults = self.faults
+            parts = min(parts, len(faults))
+            size = math.ceil(len(faults) / parts)
+            starts = range(0, len(faults), size)
+            if any(self._try(faults=faults[:start] + faults[start + size :]) for start in starts):
+                parts = max(2, parts - 1)
+            elif size == 1:
+                return
+            else:
+                parts = min(len(faults), 2 * parts)
+
+    def _fewer_nodes(self) -> None:
+        """Leave out nodes: first down to a few at once, then each by itself, and what faults say of it."""
+        for nodes in (1, 2, 3, self.best.nodes // 2):
+            if nodes < self.best.nodes and self._try(
+                nodes=nodes, faults=[fault for fault in self.faults if _concerns(fault, nodes)]
+            ):
+                return
+        index = self.best.nodes - 1
+        while index >= 0 and self.best.nodes > 1:
+            faults = [left for fault in self.faults if (left := _without(fault, index)) is not None]
+            self._try(nodes=self.best.nodes - 1, faults=faults)
+            index -= 1
+
+    def _shorter(self) -> None:
+        """Let faults end, and the program with them, sooner."""
+        while self.best.duration_s > 2 * _SHORTEST_S and self._try(duration_s=_round(self.best.duration_s / 2)):
+            pass
+        for share in (0.75, 0.9):
+            self._try(duration_s=_round(share * self.best.duration_s))
+
+    def _simpler(self) -> None:
+        """Make each fault shorter, weaker, and easier to read."""
+        for index in range(len(self.faults)):
+            has_changed = True
+            while has_changed:
+                has_changed = any(self._replace(index, fault) for fault in _simpler(self.faults[index]))
+
+    def _replace(self, index: int, fault: AnyFault) -> bool:
+        faults = list(self.faults)
+        faults[index] = fault
+        return self._try(faults=faults)
+
+
+def _round(seconds: float) -> float:
+    """Return about as many seconds, with one digit after the point."""
+    return max(_SHORTEST_S, round(seconds, 1))
+
+
+def _nodes_of(fault: AnyFault) -> list[int]:
+    """Return the nodes that a fault names."""
+    match fault:
+        case Partition():
+            return [node for side in fault.sides for node in side]
+        case OneWay():
+            return [*fault.sources, *fault.targets]
+        case Degrade():
+            return fault.nodes or []
+        case Isolate() | Pause() | Slow() | Skew() | Crash() | Leave():
+            return [fault.node]
+        case _:
+            return []
+
+
+def _concerns(fault: AnyFault, nodes: int) -> bool:
+    """Tell whether a fault changes anything among the first so many nodes."""
+    named = _nodes_of(fault)
+    return not named or any(node < nodes for node in named)
+
+
+def _without(fault: AnyFault, index: int) -> AnyFault | None:
+    """Return what a fault is where a node is left out, and those after it move up; None if it was about this one."""
+
+    def left(nodes: list[int]) -> list[int]:
+        return [node - (node > index) for node in nodes if node != index]
+
+    changes: dict[str, Any] = {}
+    match fault:
+        case Partition():
+            changes["sides"] = [left(side) for side in fault.sides]
+        case OneWay():
+            changes["sources"], changes["targets"] = left(fault.sources), left(fault.targets)
+        case Degrade() if fault.nodes is not None:
+            changes["nodes"] = left(fault.nodes)
+        case Isolate() | Pause() | Slow() | Skew() | Crash() | Leave():
+            if fault.node == index:
+                return None
+            changes["node"] = fault.node - (fault.node > index)
+    return msgspec.structs.replace(fault, **changes)
+
+
+def _simpler(fault: AnyFault) -> Iterator[AnyFault]:
+    """Give simpler faults, the simplest first; each is nearer to an end, so that this comes to one."""
+    replace = msgspec.structs.replace
+    if isinstance(fault, Degrade):
+        for name in ("loss", "duplicates", "reordered"):
+            if value := getattr(fault, name):
+                yield replace(fault, **{name: 0.0})
+                if value > 2 * 0.05:
+                    yield replace(fault, **{name: round(value / 2, 2)})
+        for name in ("latency_s", "bytes_per_s"):
+            if getattr(fault, name) is not None:
+                yield replace(fault, **{name: None})
+    if isinstance(fault, Skew):
+        if fault.forward_s:
+            yield replace(fault, forward_s=0.0)
+        if fault.rate != 1.0:
+            yield replace(fault, rate=1.0)
+    if isinstance(fault, Slow) and fault.lag_s > _SHORTEST_S:
+        yield replace(fault, lag_s=max(_SHORTEST_S, round(fault.lag_s / 2, 2)))
+    if isinstance(fault, Crash) and fault.is_silent:
+        yield replace(fault, is_silent=False)
+    if fault.duration_s is not None and fault.duration_s > _SHORTEST_S:
+        yield replace(fault, duration_s=_round(fault.duration_s / 2))
+    for digits in _DIGITS:
+        at_s = round(fault.at_s, digits)
+        lasting_s = None if fault.duration_s is None else max(_SHORTEST_S, round(fault.duration_s, digits))
+        if (at_s, lasting_s) == (fault.at_s, fault.duration_s):
+            return
+        yield replace(fault, at_s=at_s, duration_s=lasting_s)

@@ -9,6 +9,7 @@ import trio
 
 from trionet import Node, NodeConfig
 from trionet.protocols.rumors import Record
+from trionet.protocols.statements import Statement, supersedes
 
 if TYPE_CHECKING:
     from trionet.transports.memory.link import MemoryLink
@@ -17,10 +18,17 @@ __all__ = ["FORGETFUL", "RESIGNED", "SILENT"]
 
 
 def _resign(node: Node) -> None:
-    """Have the node refute a suspicion without raising its incarnation."""
+    """Have the node refute a suspicion without raising its incarnation.
+
+    It only spreads that it is alive, and answers nobody: the others would answer that, and so on, without end.
+    """
     swim: Any = node._cluster.swim  # noqa: SLF001
-    state_own = swim._state_own  # noqa: SLF001
-    swim._state_own = lambda incarnation: state_own(min(incarnation, swim.own.incarnation))  # noqa: SLF001
+
+    def say_the_same(_: str, statement: Statement) -> None:
+        if supersedes(statement, swim.own):
+            swim._spread(swim.own, is_urgent=True)  # noqa: SLF001
+
+    swim._take_about_me = say_the_same  # noqa: SLF001
 
 
 class _ShortRecord(Record):

@@ -17,7 +17,7 @@ import msgspec
 from .faults import Crash, Degrade, Isolate, Leave, OneWay, Partition, Pause, Skew, Slow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from .faults import AnyFault
     from .invariants import Violation
@@ -152,16 +152,13 @@ class _Shrinking:
 
     def _fewer_nodes(self) -> None:
         """Leave out nodes: first down to a few at once, then each by itself, and what faults say of it."""
-        for nodes in (1, 2, 3, self.best.nodes // 2):
-            if nodes < self.best.nodes and self._try(
-                nodes=nodes, faults=[fault for fault in self.faults if _concerns(fault, nodes)]
-            ):
+        count = self.best.nodes
+        for nodes in dict.fromkeys((1, 2, 3, count // 2)):
+            if 0 < nodes < count and self._try(nodes=nodes, faults=_without(self.faults, range(nodes, count))):
                 return
-        index = self.best.nodes - 1
-        while index >= 0 and self.best.nodes > 1:
-            faults = [left for fault in self.faults if (left := _without(fault, index)) is not None]
-            self._try(nodes=self.best.nodes - 1, faults=faults)
-            index -= 1
+        for index in reversed(range(count)):
+            if self.best.nodes > 1:
+                self._try(nodes=self.best.nodes - 1, faults=_without(self.faults, [index]))
 
     def _shorter(self) -> None:
         """Let faults end, and the program with them, sooner."""
@@ -188,29 +185,15 @@ def _round(seconds: float) -> float:
     return max(_SHORTEST_S, round(seconds, 1))
 
 
-def _nodes_of(fault: AnyFault) -> list[int]:
-    """Return the nodes that a fault names."""
-    match fault:
-        case Partition():
-            return [node for side in fault.sides for node in side]
-        case OneWay():
-            return [*fault.sources, *fault.targets]
-        case Degrade():
-            return fault.nodes or []
-        case Isolate() | Pause() | Slow() | Skew() | Crash() | Leave():
-            return [fault.node]
-        case _:
-            return []
+def _without(faults: list[AnyFault], indexes: Iterable[int]) -> list[AnyFault]:
+    """Return what faults are where some nodes are left out, and those after them move up."""
+    for index in sorted(indexes, reverse=True):
+        faults = [left for fault in faults if (left := _without_one(fault, index)) is not None]
+    return faults
 
 
-def _concerns(fault: AnyFault, nodes: int) -> bool:
-    """Tell whether a fault changes anything among the first so many nodes."""
-    named = _nodes_of(fault)
-    return not named or any(node < nodes for node in named)
-
-
-def _without(fault: AnyFault, index: int) -> AnyFault | None:
-    """Return what a fault is where a node is left out, and those after it move up; None if it was about this one."""
+def _without_one(fault: AnyFault, index: int) -> AnyFault | None:
+    """Return what a fault is without a node; None if it was about this one."""
 
     def left(nodes: list[int]) -> list[int]:
         return [node - (node > index) for node in nodes if node != index]

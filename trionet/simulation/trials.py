@@ -60,7 +60,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
         program: what happens meanwhile: the import path of an async function of the `Simulation`; None for
             `workload.busy`.
         config: the import path of the nodes' configuration, or of a function of a node's place that gives it.
-        invariants: what must hold: as for `invariant_of`.
+        invariants: what must hold, each as for `invariant_of`; None for all `INVARIANTS`.
         most_messages: how many messages may be sent, so that a storm of them ends. Sane: some times what is expected.
     """
 
@@ -73,7 +73,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
     faults: list[AnyFault] | None = None
     program: str | None = None
     config: str | None = None
-    invariants: list[str] = msgspec.field(default_factory=lambda: list(INVARIANTS))
+    invariants: list[str] | None = None
     most_messages: int = 250_000
 
     def schedule(self) -> list[AnyFault]:
@@ -122,8 +122,11 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
         if not callable(self.main()):
             raise ConfigError(f"{self.program} is no function")
         self.configure(0)
-        for invariant in self.invariants:
-            invariant_of(invariant)
+        self.watched()
+
+    def watched(self) -> list[Invariant]:
+        """Return the invariants."""
+        return [invariant_of(one) for one in (INVARIANTS if self.invariants is None else self.invariants)]
 
     def main(self) -> Callable[[Simulation], Awaitable[object]]:
         """Return the program."""
@@ -201,7 +204,7 @@ def run_trial(trial: Trial, invariants: Iterable[Any] = ()) -> Outcome:
     Raises:
         ConfigError: the trial names what there isn't.
     """
-    watching = [invariant_of(one) for one in (*trial.invariants, *invariants)]
+    watching = [*trial.watched(), *map(invariant_of, invariants)]
     outcome = Outcome()
     with _logged() as errors:
         try:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trionet.simulation import Crash, Degrade, Isolate, Partition, Pause, Skew, Slow, Trial, Violation, shrink
-from trionet.simulation.faults import AnyFault
+
+if TYPE_CHECKING:
+    from trionet.simulation.faults import AnyFault
 
 MANY = 10_000
 
@@ -80,7 +84,8 @@ def test_faults_nodes_durations_and_strengths_get_smaller() -> None:
     degrade, pause = shrunk.faults
     assert isinstance(degrade, Degrade)
     assert isinstance(pause, Pause)
-    assert (degrade.loss, degrade.duplicates, degrade.reordered) == (pytest.approx(0.15), 0.0, 0.0)
+    assert degrade.loss == pytest.approx(0.15)
+    assert (degrade.duplicates, degrade.reordered) == (0.0, 0.0)
     assert degrade.at_s == 1.0
     assert 2 <= (pause.duration_s or 0) < 4
     assert pause.node < 2

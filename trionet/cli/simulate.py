@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import shlex
 import sys
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from trionet.simulation.faults import Fault
-    from trionet.simulation.invariants import Violation
     from trionet.simulation.trace import Trace
 
 __all__ = ["main"]
@@ -69,7 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--scenario", metavar="NAME", help="one of those above, or module:function; default: anything")
     what.add_argument("--nodes", metavar="N", type=int, help="how many nodes; default: 5")
     what.add_argument("--duration", metavar="S", type=float, help="for how long there are faults; default: 20 s")
-    what.add_argument("--settle", metavar="S", type=float, help="for how long things may come right then; default: 60 s")
+    what.add_argument(
+        "--settle", metavar="S", type=float, help="for how long things may come right then; default: 60 s"
+    )
     what.add_argument("--network", metavar="NAME", help="how it is when nothing is wrong; default: lan")
     what.add_argument("--program", metavar="MODULE:NAME", help="an async function of the Simulation")
     what.add_argument("--config", metavar="MODULE:NAME", help="a NodeConfig, or a function of a node's place")
@@ -244,6 +246,5 @@ def _keep(trace: Trace, options: argparse.Namespace) -> None:
     if options.trace:
         trace.save(options.trace)
     if options.plot:
-        from trionet.simulation.pictures import draw
-
-        draw(trace, options.plot)
+        pictures = importlib.import_module("trionet.simulation.pictures")  # with what draws: it takes a while
+        pictures.draw(trace, options.plot)

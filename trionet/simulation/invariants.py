@@ -56,7 +56,7 @@ class Invariant(Protocol):
         ...
 
     def is_settled(self) -> bool:
-        """Whether nothing is to come any more that it waits for; asked in the quiet time, which ends when all say so."""
+        """Whether all that it waits for has come; asked again and again in the quiet time, which ends when all do."""
         ...
 
     async def check(self) -> list[Violation]:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 from trionet.config import import_reference
 from trionet.errors import ConfigError
 
+from .agreement import GossipReachesAll, MembershipConverges
 from .endings import NoHandlerOutlivesItsCaller, NoOrphan
 from .invariants import Invariant, Watch
-from .agreement import GossipReachesAll, MembershipConverges
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,18 +10,19 @@ Source: Zeller and Hildebrandt 2002, "Simplifying and Isolating Failure-Inducing
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from .faults import Crash, Degrade, Isolate, Leave, OneWay, Partition, Pause, Skew, Slow
+from .invariants import Violation
+from .trials import Trial
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from .faults import AnyFault
-    from .invariants import Violation
-    from .trials import Trial
 
     Run = Callable[[Trial], list[Violation]]
 
@@ -71,10 +72,8 @@ def shrink(
         ValueError: the trial doesn't fail.
     """
     shrinking = _Shrinking(trial.explicit(), run, invariant, most_runs, on_progress)
-    try:
+    with suppress(_Budget):
         shrinking.run_down()
-    except _Budget:
-        pass
     return Shrunk(shrinking.best, shrinking.violation, shrinking.runs)
 
 
@@ -162,7 +161,7 @@ class _Shrinking:
 
     def _shorter(self) -> None:
         """Let faults end, and the program with them, sooner."""
-        while self.best.duration_s > 2 * _SHORTEST_S and self._try(duration_s=_round(self.best.duration_s / 2)):
+        while self.best.duration_s >= 2 * _SHORTEST_S and self._try(duration_s=_round(self.best.duration_s / 2)):
             pass
         for share in (0.75, 0.9):
             self._try(duration_s=_round(share * self.best.duration_s))
@@ -215,30 +214,34 @@ def _without_one(fault: AnyFault, index: int) -> AnyFault | None:
 
 def _simpler(fault: AnyFault) -> Iterator[AnyFault]:
     """Give simpler faults, the simplest first; each is nearer to an end, so that this comes to one."""
-    replace = msgspec.structs.replace
-    if isinstance(fault, Degrade):
-        for name in ("loss", "duplicates", "reordered"):
-            if value := getattr(fault, name):
-                yield replace(fault, **{name: 0.0})
-                if value > 2 * 0.05:
-                    yield replace(fault, **{name: round(value / 2, 2)})
-        for name in ("latency_s", "bytes_per_s"):
-            if getattr(fault, name) is not None:
-                yield replace(fault, **{name: None})
-    if isinstance(fault, Skew):
-        if fault.forward_s:
-            yield replace(fault, forward_s=0.0)
-        if fault.rate != 1.0:
-            yield replace(fault, rate=1.0)
-    if isinstance(fault, Slow) and fault.lag_s > _SHORTEST_S:
-        yield replace(fault, lag_s=max(_SHORTEST_S, round(fault.lag_s / 2, 2)))
-    if isinstance(fault, Crash) and fault.is_silent:
-        yield replace(fault, is_silent=False)
+    for changes in _weaker(fault):
+        yield msgspec.structs.replace(fault, **changes)
     if fault.duration_s is not None and fault.duration_s > _SHORTEST_S:
-        yield replace(fault, duration_s=_round(fault.duration_s / 2))
+        yield msgspec.structs.replace(fault, duration_s=_round(fault.duration_s / 2))
     for digits in _DIGITS:
         at_s = round(fault.at_s, digits)
         lasting_s = None if fault.duration_s is None else max(_SHORTEST_S, round(fault.duration_s, digits))
         if (at_s, lasting_s) == (fault.at_s, fault.duration_s):
             return
-        yield replace(fault, at_s=at_s, duration_s=lasting_s)
+        yield msgspec.structs.replace(fault, at_s=at_s, duration_s=lasting_s)
+
+
+def _weaker(fault: AnyFault) -> Iterator[dict[str, Any]]:
+    """Give what makes a fault do less."""
+    match fault:
+        case Degrade():
+            plain = {"loss": 0.0, "duplicates": 0.0, "reordered": 0.0, "latency_s": None, "bytes_per_s": None}
+            yield from ({name: value} for name, value in plain.items() if getattr(fault, name) != value)
+            for name in ("loss", "duplicates", "reordered"):
+                if (value := getattr(fault, name)) > 2 * _LEAST_CHANCE:
+                    yield {name: round(value / 2, 2)}
+        case Skew():
+            yield from ({name: value} for name, value in _RIGHT.items() if getattr(fault, name) != value)
+        case Slow(lag_s=lag_s) if lag_s > _SHORTEST_S:
+            yield {"lag_s": max(_SHORTEST_S, round(lag_s / 2, 2))}
+        case Crash(is_silent=True):
+            yield {"is_silent": False}
+
+
+_LEAST_CHANCE: Final = 0.05
+_RIGHT: Final = {"forward_s": 0.0, "rate": 1.0}

@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Kind", "Trace", "TraceEvent", "first_difference"]
 
-Kind = Literal[
-    "send", "deliver", "drop", "call", "answer", "cancel", "begin", "end", "state", "rumor", "fault", "note"
-]
+Kind = Literal["send", "deliver", "drop", "call", "answer", "cancel", "begin", "end", "state", "rumor", "fault", "note"]
 _DIGITS: Final = 9
 _AT_ONCE: Final = 4096
 

@@ -55,7 +55,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
         duration_s: for how long things may go wrong; then all faults are over, but for nodes that don't start again.
         settle_s: for how long after that things may take to come right.
         network: how it is when nothing is wrong: the name of one of `networks`, or a `Network`.
-        scenario: which faults happen: the name of one of `SCENARIOS`, or the import path of a function such as they are.
+        scenario: which faults happen: the name of one of `SCENARIOS`, or the import path of such a function.
         faults: the faults themselves, in the scenario's place.
         program: what happens meanwhile: the import path of an async function of the `Simulation`; None for
             `workload.busy`.
@@ -77,7 +77,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
     most_messages: int = 250_000
 
     def schedule(self) -> list[AnyFault]:
-        """Return the faults that happen: within the trial's duration, and where they are no ends of nodes, over then."""
+        """Return the faults that happen; but for the ends of nodes for good, none outlasts the trial's duration."""
         faults = self.faults
         if faults is None:
             scenario = SCENARIOS.get(self.scenario) or import_reference(self.scenario)
@@ -130,7 +130,9 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
 
     def main(self) -> Callable[[Simulation], Awaitable[object]]:
         """Return the program."""
-        found: Callable[[Simulation], Awaitable[object]] = busy if self.program is None else import_reference(self.program)
+        found: Callable[[Simulation], Awaitable[object]] = (
+            busy if self.program is None else import_reference(self.program)
+        )
         return found
 
     def configure(self, index: int) -> NodeConfig:
@@ -277,7 +279,8 @@ async def _run_program(trial: Trial, sim: Simulation, outcome: Outcome) -> None:
 async def _wait_settled(trial: Trial, sim: Simulation, invariants: Sequence[Invariant]) -> None:
     until, since = sim.now + trial.settle_s, sim.now
     while sim.now < until:
-        if not all([invariant.is_settled() for invariant in invariants]):  # all are asked
+        settled = [invariant.is_settled() for invariant in invariants]  # all are asked
+        if not all(settled):
             since = sim.now + _LOOK_AGAIN_S
         elif sim.now >= since + _STAYS_S:
             return

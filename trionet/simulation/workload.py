@@ -6,14 +6,15 @@ nothing that a sound cluster could answer for with more than a `TrionetError`.
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from trionet import Node, NodeAddress, NodeConfig, Remote, TrionetError, rpc
+from trionet import Node, NodeAddress, Remote, TrionetError, rpc
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import Callable
 
     from .cluster import Simulation
 

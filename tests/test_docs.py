@@ -216,7 +216,7 @@ def runner() -> Generator[Runner]:
 
 
 def is_slow(program: Program) -> bool:
-    return "status.spawn(" in program.code or "move_on_after(" in program.code
+    return any(word in program.code for word in ("status.spawn(", "move_on_after(", "search("))
 
 
 @pytest.mark.parametrize(
@@ -274,7 +274,7 @@ def in_sid_order(ports: Sequence[int]) -> list[int]:
 
 
 class Shell:
-    """Runs the commands of one page: ``curl`` by httpx, ``trionet-node`` as a process, and ``echo $?``."""
+    """Runs the commands of one page: ``curl`` by httpx, ``trionet`` and ``trionet-node`` as processes, ``echo $?``."""
 
     def __init__(self, folder: Path, ports: dict[int, int], stack: ExitStack) -> None:
         self._folder = folder
@@ -296,7 +296,9 @@ class Shell:
             case ["trionet-node", *arguments, "&"]:
                 return self._as_shown(self._start(arguments, settings))
             case ["trionet-node", *arguments]:
-                return self._as_shown(self._wait_for(arguments, settings))
+                return self._as_shown(self._wait_for([*NODE, *arguments], settings))
+            case ["trionet", *arguments]:
+                return self._wait_for([sys.executable, "-m", "trionet", *arguments], settings)
             case ["echo", "$?"]:
                 return f"{self._status}\n"
         raise AssertionError(f"no way to run {line!r}")
@@ -327,9 +329,9 @@ class Shell:
         assert process.stdout is not None
         return process.stdout.readline()
 
-    def _wait_for(self, arguments: list[str], settings: dict[str, str]) -> str:
+    def _wait_for(self, command: list[str], settings: dict[str, str]) -> str:
         done = subprocess.run(
-            [*NODE, *arguments],
+            command,
             cwd=self._folder,
             env=self._environment(settings),
             stdin=subprocess.DEVNULL,

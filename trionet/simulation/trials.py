@@ -56,7 +56,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
         settle_s: for how long after that things may take to come right.
         network: how it is when nothing is wrong: the name of one of `networks`, or a `Network`.
         scenario: which faults happen: the name of one of `SCENARIOS`, or the import path of such a function.
-        faults: the faults themselves, in the scenario's place.
+        faults: the faults themselves, in the place of any scenario.
         program: what happens meanwhile: the import path of an async function of the `Simulation`; None for
             `workload.busy`.
         config: the import path of the nodes' configuration, or of a function of a node's place that gives it.
@@ -86,7 +86,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
 
     def explicit(self) -> Trial:
         """Return the same trial with its faults in the place of its scenario."""
-        return msgspec.structs.replace(self, faults=self.schedule())
+        return msgspec.structs.replace(self, faults=self.schedule(), scenario="anything")
 
     def to_json(self) -> str:
         """Return it as one line of JSON."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trionet import Node, NodeConfig
+from trionet import Node, NodeConfig, Remote, rpc
 from trionet.simulation import Watch
 
 if TYPE_CHECKING:
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 __all__ = [
     "CRASHING",
     "HERE",
+    "STUBBORN",
     "NoCrash",
     "assertive",
     "die_at_five",
     "fail_from_three_on",
+    "give_up_on_the_stubborn",
     "kill_at_two",
     "never_ends",
     "nothing",
@@ -80,6 +82,28 @@ class NoCrash(Watch):
     def take(self, event: TraceEvent) -> None:
         if event.what == "crash":
             self.violated(f"{event.node} crashed", event.node)
+
+
+class _Stubborn:
+    @rpc
+    async def work(self) -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(1000)
+
+
+async def _open_stubborn(node: Node) -> None:
+    await node.local.routes.put(_Stubborn(), "stubborn")
+
+
+STUBBORN = NodeConfig(on_start=_open_stubborn)
+
+
+async def give_up_on_the_stubborn(sim: Simulation) -> None:
+    remote = Remote(node=sim.address(1), service="stubborn", method="work")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sim.nodes[0].local.comm.send, [], remote)
+        await trio.sleep(1)
+        nursery.cancel_scope.cancel()
 
 
 async def three_nodes_run(sim: Simulation) -> None:

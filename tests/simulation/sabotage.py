@@ -14,7 +14,7 @@ from trionet.protocols.statements import Statement, supersedes
 if TYPE_CHECKING:
     from trionet.transports.memory.link import MemoryLink
 
-__all__ = ["FORGETFUL", "RESIGNED", "SILENT"]
+__all__ = ["DEAF", "FORGETFUL", "RESIGNED", "SILENT"]
 
 
 def _resign(node: Node) -> None:
@@ -69,6 +69,20 @@ def _keep_silent(node: Node) -> None:
     endpoint.link_to = broken_link_to
 
 
+def _turn_deaf(node: Node) -> None:
+    """Have the node ignore that a call which it answers is cancelled."""
+    endpoint: Any = node._endpoint  # noqa: SLF001
+    keep = endpoint._keep  # noqa: SLF001
+
+    def keep_broken(link: MemoryLink) -> None:
+        incoming: Any = link.incoming
+        incoming.take_cancel = lambda _: None
+        keep(link)
+
+    endpoint._keep = keep_broken  # noqa: SLF001
+
+
+DEAF = NodeConfig(on_start=_turn_deaf)
 RESIGNED = NodeConfig(on_start=_resign)
 FORGETFUL = NodeConfig(on_start=_forget)
 SILENT = NodeConfig(on_start=_keep_silent)

@@ -24,6 +24,7 @@ def violations(trial: Trial) -> list[Violation]:
         ("RESIGNED", "membership_converges"),
         ("FORGETFUL", "gossip_reaches_all"),
         ("SILENT", "no_handler_outlives_its_caller"),
+        ("DEAF", "no_orphan"),
     ],
 )
 def test_a_planted_bug_is_found_within_a_thousand_seeds_and_shrunk_to_a_few_nodes_and_faults(

@@ -127,6 +127,17 @@ def test_a_cluster_that_stays_apart_is_not_held_for_whole() -> None:
     assert "though nothing was wrong" in seen["no_orphan"]
 
 
+def test_a_handler_that_shields_itself_from_being_cancelled_is_an_orphan() -> None:
+    begins, ends = violations(program=f"{HERE}:give_up_on_the_stubborn", config=f"{HERE}:STUBBORN")
+    assert begins[0] == ends[0] == "no_orphan"
+    assert begins[1].startswith("n0 has cancelled the call ")
+    assert begins[1].endswith("to local/stubborn/work on n1, and had no confirmation, though nothing was wrong")
+    assert ends[1].startswith("local/stubborn/work still runs on n1 for the call ")
+    faults = [Isolate(at_s=0.9, duration_s=1, node=0)]  # then only the second is certain
+    found = violations(program=f"{HERE}:give_up_on_the_stubborn", config=f"{HERE}:STUBBORN", faults=faults)
+    assert [text.split()[0] for _, text in found] == ["local/stubborn/work"]
+
+
 @pytest.mark.parametrize(
     ("fields", "text"),
     [

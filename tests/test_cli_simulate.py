@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import shlex
 import subprocess
 import sys
@@ -118,6 +120,20 @@ def test_what_can_not_be_run_is_refused_in_one_line(arguments: list[str], text: 
     assert done.stderr.startswith("trionet simulate: ")
     assert text in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_terminal_is_shown_how_far_it_is(tmp_path: Path) -> None:
+    master, slave = pty.openpty()
+    command = [sys.executable, "-m", "trionet", "simulate", "--seeds", "3", "--duration", "1", "--processes", "1"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=slave)
+    os.close(slave)
+    said, _ = process.communicate(timeout=100)
+    shown = os.read(master, 10_000).decode()
+    os.close(master)
+    assert said == b"3 seeds, 0 to 2: nothing violated\n"
+    assert f"{'#' * 10}{'.' * 20} 1 of 3 seeds, " in shown
+    assert shown.endswith("\r\x1b[K")
 
 
 @pytest.mark.slow

@@ -81,6 +81,9 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         help="what must hold: module:name, besides the built-in ones; or one of those, in place of all; repeatable",
     )
+    what.add_argument(
+        "--most-messages", metavar="N", type=int, help="a run with more is a storm; default: 1,000 per node and second"
+    )
     which = parser.add_argument_group("which runs")
     which.add_argument("--seeds", metavar="N", type=int, help="how many seeds to try; default: 100")
     which.add_argument("--first-seed", metavar="K", type=int, default=0, help="the first of them; default: 0")
@@ -124,6 +127,7 @@ def _trial(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Tria
         "network": options.network,
         "program": options.program,
         "config": options.config,
+        "most_messages": options.most_messages,
         "invariants": _invariants(options.invariant),
         "seed": options.seed,
     }

@@ -44,6 +44,8 @@ _STAYS_S: Final = 2.0
 """For how long all must be settled before the quiet time ends early."""
 
 _START_S: Final = 120.0
+_LEAST_STORM: Final = 250_000
+_STORM_PER_S: Final = 1000
 _log: Final = logging.getLogger("trionet")
 
 
@@ -62,7 +64,8 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
             `workload.busy`.
         config: the import path of the nodes' configuration, or of a function of a node's place that gives it.
         invariants: what must hold, each as for `invariant_of`; None for all `INVARIANTS`.
-        most_messages: how many messages may be sent, so that a storm of them ends. Sane: some times what is expected.
+        most_messages: how many messages may be sent, so that a storm of them ends; None for 1,000 from each node in a
+            second of the duration, and at least 250,000. Sane: some times what is expected.
     """
 
     seed: int = 0
@@ -75,7 +78,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
     program: str | None = None
     config: str | None = None
     invariants: list[str] | None = None
-    most_messages: int = 250_000
+    most_messages: int | None = None
 
     def schedule(self) -> list[AnyFault]:
         """Return the faults that happen; but for the ends of nodes for good, none outlasts the trial's duration."""
@@ -128,6 +131,12 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
     def watched(self) -> list[Invariant]:
         """Return the invariants."""
         return [invariant_of(one) for one in (INVARIANTS if self.invariants is None else self.invariants)]
+
+    def limit(self) -> int:
+        """Return how many messages may be sent."""
+        if self.most_messages is not None:
+            return self.most_messages
+        return max(_LEAST_STORM, int(_STORM_PER_S * self.nodes * self.duration_s))
 
     def main(self) -> Callable[[Simulation], Awaitable[object]]:
         """Return the program."""
@@ -254,7 +263,7 @@ async def _run(trial: Trial, invariants: Sequence[Invariant], outcome: Outcome) 
                 invariant.begin(sim, trial)
                 sim.trace.listeners.append(invariant.take)
             begun_at = sim.now
-            sim.fabric.add_rules(_limit(trial.most_messages))
+            sim.fabric.add_rules(_limit(trial.limit()))
             sim.play(trial.schedule())
             await _run_program(trial, sim, outcome)
             await trio.sleep(max(0.0, begun_at + trial.duration_s - sim.now))

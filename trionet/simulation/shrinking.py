@@ -31,6 +31,7 @@ __all__ = ["Shrunk", "shrink"]
 _MOST_RUNS: Final = 300
 _SHORTEST_S: Final = 0.1
 _DIGITS: Final = (0, 1, 2)
+_FEW: Final = 5
 
 
 class Shrunk(msgspec.Struct, frozen=True):
@@ -152,7 +153,7 @@ class _Shrinking:
     def _fewer_nodes(self) -> None:
         """Leave out nodes: first down to a few at once, then each by itself, and what faults say of it."""
         count = self.best.nodes
-        for nodes in dict.fromkeys((1, 2, 3, count // 2)):
+        for nodes in dict.fromkeys((*range(1, _FEW + 1), count // 2)):
             if 0 < nodes < count and self._try(nodes=nodes, faults=_without(self.faults, range(nodes, count))):
                 return
         for index in reversed(range(count)):
@@ -237,6 +238,8 @@ def _weaker(fault: AnyFault) -> Iterator[dict[str, Any]]:
                     yield {name: round(value / 2, 2)}
         case Skew():
             yield from ({name: value} for name, value in _RIGHT.items() if getattr(fault, name) != value)
+            if (rounded := round(fault.forward_s, 1)) != fault.forward_s:
+                yield {"forward_s": rounded}
         case Slow(lag_s=lag_s) if lag_s > _SHORTEST_S:
             yield {"lag_s": max(_SHORTEST_S, round(lag_s / 2, 2))}
         case Crash(is_silent=True):

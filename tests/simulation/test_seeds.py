@@ -9,7 +9,7 @@ from trionet.simulation import SCENARIOS, Trial, run_trial
 _NAMES = sorted(SCENARIOS)
 
 FOUND = [1655]
-"""Seeds that have failed once. 1655: of five nodes two started again, apart from the others, and found each other first;
+"""Seeds that failed once. 1655: of five nodes two started again, apart from the others, and found each other first;
 when the others tried the one that they held dead, it did not object, because it had not heard of them."""
 
 

@@ -216,7 +216,8 @@ def runner() -> Generator[Runner]:
 
 
 def is_slow(program: Program) -> bool:
-    return any(word in program.code for word in ("status.spawn(", "move_on_after(", "simulation.draw(", "savefig("))
+    slow = ("status.spawn(", "move_on_after(", "simulation.draw(", "savefig(", "search(")
+    return any(word in program.code for word in slow)
 
 
 @pytest.mark.parametrize(
@@ -274,7 +275,7 @@ def in_sid_order(ports: Sequence[int]) -> list[int]:
 
 
 class Shell:
-    """Runs the commands of one page: ``curl`` by httpx, ``trionet-node`` and ``pytest`` as processes, ``echo $?``."""
+    """Runs the commands of one page: ``curl`` by httpx, those of trionet and ``pytest`` as processes, ``echo $?``."""
 
     def __init__(self, folder: Path, ports: dict[int, int], stack: ExitStack) -> None:
         self._folder = folder
@@ -300,6 +301,8 @@ class Shell:
             case ["pytest", *arguments]:
                 own = ["-p", "no:cacheprovider", "--basetemp", str(self._folder / "temporary")]
                 return self._wait_for([sys.executable, "-m", "pytest", *own, *arguments], settings)
+            case ["trionet", *arguments]:
+                return self._wait_for([sys.executable, "-m", "trionet", *arguments], settings)
             case ["echo", "$?"]:
                 return f"{self._status}\n"
         raise AssertionError(f"no way to run {line!r}")
@@ -450,8 +453,8 @@ def test_every_public_name_is_in_the_reference() -> None:
     reference = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     listed: dict[str, list[str]] = {}
     for module, block in re.findall(r"^\.\. currentmodule:: (\S+)\n(.*?)^```", reference, re.MULTILINE | re.DOTALL):
-        listed.setdefault(module, []).extend(re.findall(r"^\.\. auto\w+:: (\w+)", block, re.MULTILINE))
-    assert set(listed) == {"trionet", "trionet.testing"}
+        listed.setdefault(module, []).extend(re.findall(r"^\.\. (?:auto\w+|data):: (\w+)", block, re.MULTILINE))
+    assert set(listed) == {"trionet", "trionet.simulation", "trionet.testing"}
     for module, names in listed.items():
         assert sorted(names) == sorted(importlib.import_module(module).__all__)
 

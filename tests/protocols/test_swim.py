@@ -243,6 +243,21 @@ def test_a_stranger_may_speak_of_itself_only() -> None:
     assert told(core.receive("x", alive("x"), 0.2)) == [("joined", "x")]
 
 
+def test_a_stranger_that_holds_this_node_dead_is_told_that_it_lives() -> None:
+    """It tries a dead member, which was started again since, and has not heard of it yet."""
+    core, stranger = swim("a", "b"), swim("x")
+    stranger.receive("a", alive("a"), 0.0)
+    held_dead = said("a", State.DEAD)
+    stranger.receive("a", held_dead, 0.0)
+    (objection,) = sent(core.receive("x", held_dead, 0.1), to="x")
+    assert objection == core.own
+    assert core.own.incarnation == held_dead.incarnation + 1
+    stranger.receive("a", objection, 0.2)
+    assert state_of(stranger, "a") == State.ALIVE
+    assert core.receive("x", said("a", State.SUSPECT), 0.3) == []
+    assert core.counts.strangers == 1
+
+
 def test_a_join_goes_to_seeds_until_one_has_told() -> None:
     core, seed = swim("a"), swim("s", "b", "c")
     (hello, digest) = sent(core.join(["dead", "s", "a"], 0.0), to="s")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,11 @@ from trionet.simulation import SCENARIOS, Simulation, Trace, open_cluster
 if TYPE_CHECKING:
     from trionet.simulation import AnyFault
 
-__all__ = ["CONFIG", "COUNT", "WORK", "Counter", "busy", "scenario_trace"]
+__all__ = ["CONFIG", "COUNT", "NUMBERS", "WORK", "Counter", "busy", "scenario_trace"]
 
 COUNT = Remote(service="counter", method="count")
 WORK = Remote(service="counter", method="work")
+NUMBERS = Remote(service="counter", method="numbers")
 
 
 class Counter:
@@ -39,6 +41,12 @@ class Counter:
         finally:
             self.in_progress -= 1
         return self.count()
+
+    @rpc
+    async def numbers(self) -> AsyncGenerator[int]:
+        while True:
+            await trio.sleep(0.1)
+            yield self.count()
 
 
 async def expose_counter(node: Node) -> None:

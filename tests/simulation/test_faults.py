@@ -9,8 +9,8 @@ import pytest
 import trio
 import trio.lowlevel
 
-from tests.simulation.services import CONFIG, COUNT, WORK
-from trionet import ConnectionLost, Node, NodeUnreachable, Remote
+from tests.simulation.services import CONFIG, COUNT, NUMBERS, WORK, Counter
+from trionet import ConnectionLost, Node, NodeUnreachable, Remote, open_node
 from trionet.simulation import (
     Crash,
     Degrade,
@@ -30,6 +30,7 @@ from trionet.simulation import (
 )
 from trionet.simulation.rules import cut, lose, only
 from trionet.transports.link.outgoing import OutgoingCalls
+from trionet.transports.memory import MemoryFabric
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
@@ -283,6 +284,41 @@ async def test_a_cancel_that_is_lost_makes_an_orphan_after_the_grace(
     assert (orphan.node, orphan.peer) == ("n0", "n1")
     (cancel,) = sim.trace.select("cancel", what="local/counter/work")
     assert cancel.at == orphan.at
+
+
+async def test_a_handler_is_cancelled_when_its_callers_host_dies_even_if_its_own_node_calls_nobody(
+    autojump_clock: MockClock,
+) -> None:
+    counter, fabric = Counter(), MemoryFabric()
+    async with open_node(fabric=fabric) as here, open_node(fabric=fabric) as there, trio.open_nursery() as nursery:
+        await there.local.routes.put(counter, "counter")
+
+        @nursery.start_soon
+        async def call() -> None:
+            with pytest.raises(ConnectionLost):
+                await here.local.comm.send([1000.0], on(WORK, there))
+
+        await trio.sleep(1)
+        assert counter.in_progress == 1
+        fabric.crash(here.address, is_silent=True)
+        await trio.sleep(40)
+        assert counter.in_progress == 0
+
+
+async def test_a_stream_is_in_the_trace_as_a_call_is(autojump_clock: MockClock, sim: Simulation) -> None:
+    assert sim.trace is not None
+    begun = sim.now
+    async with sim.nodes[0].local.comm.stream([], on(NUMBERS, sim.nodes[1])) as numbers:
+        async for number in numbers:
+            if number == 3:
+                break
+    await trio.sleep(1)
+    events = [
+        (event.kind, event.node)
+        for event in sim.trace
+        if event.at >= begun and event.what == "local/counter/numbers" and event.kind != "send"
+    ]
+    assert events == [("call", "n0"), ("begin", "n1"), ("end", "n1"), ("answer", "n0")]
 
 
 async def test_a_link_that_forwards_no_cancel_shows_in_the_trace(

@@ -132,7 +132,7 @@ async def test_two_clusters_in_one_run_do_not_disturb_each_other(autojump_clock:
             assert sim.trace is not None
             sent_at = {event.number: event.at for event in sim.trace.select("send")}
             assert max(event.at - sent_at[event.number] for event in sim.trace.select("deliver")) < 0.1
-            assert {event.what for event in sim.trace.select("state")} == {"MemberJoined"}
+            assert {event.what for event in sim.trace.select("state")} == {"NodeOpened", "MemberJoined"}
 
 
 def test_the_random_numbers_of_a_link_follow_from_its_text_alone() -> None:

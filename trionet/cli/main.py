@@ -21,6 +21,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     node.add_argument("arguments", nargs=argparse.REMAINDER)
     up = commands.add_parser("up", help="run several nodes that know each other, until Ctrl-C", add_help=False)
     up.add_argument("arguments", nargs=argparse.REMAINDER)
+    simulate = commands.add_parser("simulate", help="look for a seed with which a cluster fails", add_help=False)
+    simulate.add_argument("arguments", nargs=argparse.REMAINDER)
     maelstrom = commands.add_parser("maelstrom", help="test Maelstrom nodes without Maelstrom", add_help=False)
     maelstrom.add_argument("arguments", nargs=argparse.REMAINDER)
     plot = commands.add_parser("plot", help="draw pictures of a simulation from its trace", add_help=False)
@@ -35,6 +37,10 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
             from .up import main as up_main
 
             up_main([*rest, *options.arguments])
+        if options.command == "simulate":
+            from .simulate import main as simulate_main
+
+            simulate_main([*rest, *options.arguments])
         if options.command == "maelstrom":
             from .maelstrom import main as maelstrom_main
 

@@ -291,10 +291,14 @@ class Swim:
         self._sync.take(source, message)
 
     def _take_statement(self, source: str, statement: Statement) -> None:
-        if source != statement.name and source not in self._context.members:
-            self._context.counts.strangers += 1
-        else:
+        context = self._context
+        if source == statement.name or source in context.members:
             self._learn(source, statement)
+        elif statement.name == context.me and statement.state == State.DEAD:
+            # Whoever tries a dead member may be one of whom this node, which was started again, has not heard yet.
+            self._take_about_me(source, statement)
+        else:
+            context.counts.strangers += 1
 
     # ---------------------------------------------------------------------------------------------------- what it does
 
@@ -369,9 +373,10 @@ class Swim:
             self._state_own(statement.incarnation + 1)
         elif not supersedes(own, statement) or (statement.state == State.ALIVE and statement.life == own.life):
             return  # what this node says itself, or said a moment ago
-        if source in context.members or self._sync.was_asked(source):
+        is_known = source in context.members or self._sync.was_asked(source)
+        if is_known or statement.state == State.DEAD:
             context.send(source, context.own)
-            if statement.state == State.DEAD and not context.is_leaving:
+            if is_known and statement.state == State.DEAD and not context.is_leaving:
                 self._sync.begin(source)  # there may be others of whom we don't know that we are taken for dead
 
     def _state_own(self, incarnation: int) -> None:

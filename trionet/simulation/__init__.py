@@ -20,31 +20,44 @@ from .faults import (
     decode_schedule,
     encode_schedule,
 )
+from .invariants import Invariant, Violation, Watch
 from .pictures import draw
+from .promises import INVARIANTS, invariant_of
 from .rules import Network, networks
 from .running import deterministic, run
 from .scenarios import SCENARIOS
+from .search import Failure, search
+from .shrinking import Shrunk, shrink
 from .trace import Trace, TraceEvent, first_difference
+from .trials import Outcome, Trial, run_trial
 
 __all__ = [
+    "INVARIANTS",
     "SCENARIOS",
     "AnyFault",
     "Crash",
     "Degrade",
+    "Failure",
     "Fault",
     "Finding",
+    "Invariant",
     "Isolate",
     "Leave",
     "Network",
     "OneWay",
+    "Outcome",
     "Partition",
     "Pause",
     "Ring",
+    "Shrunk",
     "Simulation",
     "Skew",
     "Slow",
     "Trace",
     "TraceEvent",
+    "Trial",
+    "Violation",
+    "Watch",
     "check",
     "check_processes",
     "decode_schedule",
@@ -52,7 +65,11 @@ __all__ = [
     "draw",
     "encode_schedule",
     "first_difference",
+    "invariant_of",
     "networks",
     "open_cluster",
     "run",
+    "run_trial",
+    "search",
+    "shrink",
 ]

@@ -5,6 +5,7 @@ Invariant: in virtual time, and with a seed, what happens follows from the seed 
 
 from __future__ import annotations
 
+import math
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
@@ -12,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import trio
 
-from trionet import MemberEvent, NodeAddress, NodeConfig, OrphanedCall, open_node
+from trionet import ConfigError, MemberEvent, NodeAddress, NodeConfig, OrphanedCall, open_node
 from trionet.nurseries import open_background_nursery
 from trionet.transports.memory import MemoryFabric
 
+from .handlers import watching
 from .latencies import exponential
 from .rules import Network, networks
 from .running import deterministic
@@ -56,6 +58,7 @@ class Simulation:
         fabric: the network.
         trace: what has happened so far; None where it isn't kept.
         random: random numbers for your own use, which nobody else takes.
+        duration_s: in a trial, for how long its faults may happen; else infinite.
     """
 
     def __init__(
@@ -68,7 +71,10 @@ class Simulation:
         self.fabric: MemoryFabric = MemoryFabric(seed=seed, observer=self.trace)
         self.fabric.add_rules(*network.rules())
         self.fabric.on_open = self._watch
+        if self.trace is not None:
+            self.fabric.watched = watching(self.trace)
         self.random: Random = Random(f"{seed} user")
+        self.duration_s: float = math.inf
         self._nursery = nursery
         self._configure = configure
         self._configs: list[NodeConfig] = []
@@ -264,6 +270,7 @@ class Simulation:
         if self.trace is None:
             return
         trace, name = self.trace, self.trace.name(node.address)
+        trace.add("state", name, what="NodeOpened")
 
         def note_event(event: Event) -> None:
             if isinstance(event, MemberEvent):
@@ -276,7 +283,7 @@ class Simulation:
                 trace.add("state", name, "", type(event).__name__, msgspec.json.encode(event).decode())
 
         def note_rumor(rumor: Delivered) -> None:
-            trace.add("rumor", name, trace.name(NodeAddress.of(rumor.origin)), "", rumor.id.hex())
+            trace.add("rumor", name, trace.name(NodeAddress.of(rumor.origin)), rumor.gid, rumor.id.hex())
 
         node.listen(note_event)
         node.local.gossip.on_rumor = note_rumor
@@ -295,7 +302,8 @@ class Simulation:
             await trio.sleep(_LOOK_AGAIN_S)
 
     def end(self) -> None:
-        """Let all nodes crash, and nothing more happen on the network."""
+        """Let all nodes crash, and nothing more happen on the network; the trace has ended before that."""
+        self.fabric.observer = None
         for address in list(self.fabric.endpoints):
             self.fabric.crash(address)
         self.fabric.pump.close()
@@ -326,8 +334,15 @@ async def open_cluster(
         faults: what is to go wrong, from when the block begins.
         is_traced: whether to keep a trace.
         on_open: called with the simulation before its first node starts: it is there also when the block never begins.
+
+    Raises:
+        ConfigError: there is no network of that name, or `n` is negative.
     """
+    if n < 0:
+        raise ConfigError(f"a cluster has 0 nodes or more, not {n}")
     if isinstance(network, str):
+        if network not in networks:
+            raise ConfigError(f"no network {network!r}: there are {', '.join(networks)}")
         network = networks[network]
     with ExitStack() as stack:
         stack.enter_context(deterministic(seed))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Kind", "Trace", "TraceEvent", "first_difference"]
 
-Kind = Literal["send", "deliver", "drop", "call", "answer", "cancel", "state", "rumor", "fault", "note"]
+Kind = Literal["send", "deliver", "drop", "call", "answer", "cancel", "begin", "end", "state", "rumor", "fault", "note"]
 _DIGITS: Final = 9
 _AT_ONCE: Final = 4096
 
@@ -33,10 +33,11 @@ class TraceEvent(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     Attributes:
         at: when, in seconds since the simulation began.
         kind: what kind of thing: a message was sent, delivered, dropped; a call was begun, answered, cancelled; a
-            node's view has changed (``state``) or it has got a rumor; a fault began or ended; the user noted something.
+            handler that takes its time began or ended; a node's state or view has changed (``state``) or it has got a
+            rumor; a fault began or ended; the user noted something.
         node: at which node.
         peer: the other one: where a message goes to or comes from, where a call goes, whose state has changed.
-        what: the message's kind; the method; the change; the fault.
+        what: the message's kind; the method; the change; the rumor's group; the fault.
         number: the message's, the same when it is sent and delivered.
         size: the message's bytes.
         detail: the call's id; the name of the error that it ended with; the rumor's id; whatever else there is.
@@ -65,10 +66,12 @@ class Trace:
 
     Attributes:
         names: what the nodes are called in it; `introduce` adds to them.
+        listeners: called with each event but those of messages, once it is in.
     """
 
     def __init__(self, began_at: float = 0.0, now: Callable[[], float] = lambda: 0.0) -> None:
         self.names: dict[NodeAddress, str] = {}
+        self.listeners: list[Callable[[TraceEvent], None]] = []
         self._events: list[TraceEvent] = []
         self._noted: list[_Noted] = []
         self._began_at = began_at
@@ -165,7 +168,14 @@ class Trace:
 
     def add(self, kind: Kind, node: str, peer: str = "", what: str = "", detail: str = "") -> None:
         """Add an event of this moment."""
-        self._noted.append(TraceEvent(self._now() - self._began_at, kind, node, peer, what, 0, 0, detail))
+        self._note(TraceEvent(self._now() - self._began_at, kind, node, peer, what, 0, 0, detail))
+
+    def _note(self, noted: _Noted) -> None:
+        self._noted.append(noted)
+        if self.listeners:
+            event = self._event(noted)
+            for listener in self.listeners:
+                listener(event)
 
     def sent(self, message: Message, at: float) -> None:
         """A message was sent; see `Observer`."""
@@ -184,7 +194,7 @@ class Trace:
 
     def called(self, source: NodeAddress, target: NodeAddress, request: Request, at: float) -> None:
         """A call was begun."""
-        self._noted.append(("call", at, source, target, _method(request), 0, 0, request.id))
+        self._note(("call", at, source, target, _method(request), 0, 0, request.id))
 
     def answered(
         self,
@@ -196,11 +206,15 @@ class Trace:
     ) -> None:
         """A call was answered."""
         detail = request.id if error is None else f"{request.id} {type(error).__name__}"
-        self._noted.append(("answer", at, source, target, _method(request), 0, 0, detail))
+        self._note(("answer", at, source, target, _method(request), 0, 0, detail))
 
     def cancelled(self, source: NodeAddress, target: NodeAddress, request: Request, at: float) -> None:
         """A call was cancelled."""
-        self._noted.append(("cancel", at, source, target, _method(request), 0, 0, request.id))
+        self._note(("cancel", at, source, target, _method(request), 0, 0, request.id))
+
+    def link_lost(self, source: NodeAddress, target: NodeAddress, reason: str, at: float) -> None:
+        """A connection with calls in progress was lost."""
+        self.add("state", self.name(source), self.name(target), "LinkLost", reason)
 
 
 def _method(request: Request) -> str:

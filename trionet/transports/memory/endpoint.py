@@ -380,6 +380,29 @@ class MemoryTransport:
     async def stream(self, node: NodeAddress, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
         """Start a stream at `node`; see `Transport.stream`."""
         check_request_size(request, self._max_message_bytes)
+        observer, own = self._endpoint.fabric.observer, self._endpoint.address
+        if observer is None:
+            async with self._stream(node, request) as items:
+                yield items
+            return
+        observer.called(own, node, request, trio.current_time())
+        error: TrionetError | None = None
+        try:
+            async with self._stream(node, request) as items:
+                yield items
+        except TrionetError as exc:
+            error = exc
+            raise
+        except trio.Cancelled:
+            observer.cancelled(own, node, request, trio.current_time())
+            observer = None
+            raise
+        finally:
+            if observer is not None:
+                observer.answered(own, node, request, error, trio.current_time())
+
+    @asynccontextmanager
+    async def _stream(self, node: NodeAddress, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
         link = await self._link_with(node)
         link.watch()
         try:

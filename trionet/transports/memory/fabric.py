@@ -58,6 +58,9 @@ class Observer(Protocol):
     def cancelled(self, source: NodeAddress, target: NodeAddress, request: Request, at: float) -> None:
         """It was cancelled, and has been confirmed to be so, or given up."""
 
+    def link_lost(self, source: NodeAddress, target: NodeAddress, reason: str, at: float) -> None:
+        """A connection has ended at one of its sides, while calls that this side has made were in progress on it."""
+
 
 class MemoryFabric:
     """Connects the in-memory endpoints of one process.
@@ -70,6 +73,7 @@ class MemoryFabric:
         observer: is told what goes on.
         messages: how many have been sent on it.
         on_open: told of each node that is opened on it, before the node does anything.
+        watched: gives what is to answer calls in the place of a node's handler: somebody who watches it.
         pump: calls what is to be called at a time.
     """
 
@@ -80,6 +84,7 @@ class MemoryFabric:
         self.judge: Judge = judge_by(self.rules)
         self.observer = observer
         self.on_open: Callable[[Any], None] = _ignore
+        self.watched: Callable[[NodeAddress, Handler], Handler] = _as_it_is
         self.pump: Pump = Pump()
         self._seed = seed
         self._free_ports = itertools.count(1)
@@ -98,7 +103,7 @@ class MemoryFabric:
         address = NodeAddress(config.ip, config.port or next(self._free_ports))
         if address in self.endpoints:
             raise AddressInUse(f"{address} is already in use")
-        return MemoryEndpoint(self, address, handler, config, on_orphan or _ignore)
+        return MemoryEndpoint(self, address, self.watched(address, handler), config, on_orphan or _ignore)
 
     @contextmanager
     def rule(self, *rules: Rule) -> Generator[None]:
@@ -227,3 +232,7 @@ class MemoryFabric:
 
 def _ignore(_: Any) -> None:
     pass
+
+
+def _as_it_is(_: NodeAddress, handler: Handler) -> Handler:
+    return handler

@@ -188,19 +188,22 @@ class MemoryLink:
         """It has ended: calls on it end with an error, and handlers are cancelled."""
         if not self._is_ended:
             self._is_ended = True
+            fabric = self._endpoint.fabric
+            if self.calls and fabric.observer is not None:
+                fabric.observer.link_lost(self._endpoint.address, self.peer, reason, fabric.pump.time())
             self.calls.close(reason)
             self._handlers.cancel()
             self._endpoint.forget_link(self)
 
     def watch(self) -> None:
-        """Ping the peer from now on, as long as there are calls on it."""
+        """Ping the peer from now on, as long as there are calls on it, in either direction."""
         if not self._is_ticking:
             self._is_ticking = True
             self._endpoint.call_at(self._endpoint.fabric.pump.time() + _TICK_S, self._tick)
 
     def _tick(self) -> None:
         self._is_ticking = False
-        if self._is_ended or not (self.calls or self._pings):
+        if self._is_ended or not (self.calls or self.incoming or self._pings):
             return
         now = self._endpoint.fabric.pump.time()
         if self._pings and now - self._heard_at > _SILENCE_S:
@@ -218,6 +221,8 @@ class MemoryLink:
         self._heard_at = self._endpoint.fabric.pump.time()
         try:
             self._act(decode_frame(data), len(data))
+            if self.incoming:
+                self.watch()
         except FrameError as exc:
             _log.warning("the link with %s is closed: it broke the protocol: %s", self.peer, exc)
             self.reset(str(exc))

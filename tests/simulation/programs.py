@@ -1,0 +1,111 @@
+"""Programs, configurations and invariants for trials, as a user would write them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import trio
+
+from trionet import Node, NodeConfig, Remote, rpc
+from trionet.simulation import Watch
+
+if TYPE_CHECKING:
+    from trionet.simulation import Simulation, TraceEvent
+
+__all__ = [
+    "CRASHING",
+    "HERE",
+    "STUBBORN",
+    "NoCrash",
+    "assertive",
+    "die_at_five",
+    "fail_from_three_on",
+    "give_up_on_the_stubborn",
+    "kill_at_two",
+    "never_ends",
+    "nothing",
+    "three_nodes_run",
+]
+
+
+async def nothing(sim: Simulation) -> None:
+    """Do nothing."""
+
+
+async def fail_from_three_on(sim: Simulation) -> None:
+    """Fail with seeds from 3 on; the others take longer."""
+    sys.stdout.write("this is no result\n")
+    assert sim.seed < 3, f"seed {sim.seed}"
+    for _ in range(200):
+        await trio.sleep(0.001)
+
+
+async def assertive(sim: Simulation) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.sleep, 1)
+        await trio.sleep(0.5)
+        raise AssertionError("as it happens")
+
+
+async def never_ends(sim: Simulation) -> None:
+    await trio.sleep_forever()
+
+
+async def kill_at_two(sim: Simulation) -> None:
+    if sim.seed == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def die_at_five(sim: Simulation) -> None:
+    if sim.seed == 5:
+        os._exit(7)
+
+
+async def _fail_later(node: Node) -> None:
+    async def fail() -> None:
+        await trio.sleep(1)
+        raise ZeroDivisionError
+
+    node._children.start_soon(fail)  # type: ignore[union-attr]  # noqa: SLF001  as an error of its own
+
+
+HERE = "no configuration"
+CRASHING = NodeConfig(on_start=_fail_later)
+
+
+class NoCrash(Watch):
+    """Nobody crashes."""
+
+    def take(self, event: TraceEvent) -> None:
+        if event.what == "crash":
+            self.violated(f"{event.node} crashed", event.node)
+
+
+class _Stubborn:
+    @rpc
+    async def work(self) -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(1000)
+
+
+async def _open_stubborn(node: Node) -> None:
+    await node.local.routes.put(_Stubborn(), "stubborn")
+
+
+STUBBORN = NodeConfig(on_start=_open_stubborn)
+
+
+async def give_up_on_the_stubborn(sim: Simulation) -> None:
+    remote = Remote(node=sim.address(1), service="stubborn", method="work")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sim.nodes[0].local.comm.send, [], remote)
+        await trio.sleep(1)
+        nursery.cancel_scope.cancel()
+
+
+async def three_nodes_run(sim: Simulation) -> None:
+    await trio.sleep(0.1)
+    assert len(sim.up) == 3, f"{len(sim.up)} nodes run"

@@ -1,0 +1,94 @@
+"""Nodes with a bug planted in them, by their configuration: each of them must be found by a search."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from trionet import Node, NodeConfig
+from trionet.protocols.rumors import Record
+from trionet.protocols.statements import Statement, supersedes
+from trionet.protocols.swim import Swim
+
+if TYPE_CHECKING:
+    from trionet.transports.memory.link import MemoryLink
+
+__all__ = ["DEAF", "FORGETFUL", "RESIGNED", "SILENT"]
+
+
+class _Resigned(Swim):
+    """Refutes a suspicion without raising its incarnation.
+
+    It only spreads that it is alive, and answers nobody: the others would answer that, and so on, without end.
+    """
+
+    __slots__ = ()
+
+    def _take_about_me(self, _: str, statement: Statement) -> None:
+        if supersedes(statement, self.own):
+            self._spread(self.own, is_urgent=True)
+
+
+def _resign(node: Node) -> None:
+    """Have the node refute as `_Resigned` does."""
+    swim: Any = node._cluster.swim  # noqa: SLF001
+    swim.__class__ = _Resigned
+
+
+class _ShortRecord(Record):
+    """Forgets what it has seen after a second, and that there was something to forget."""
+
+    __slots__ = ()
+
+    def __init__(self, most: int) -> None:
+        super().__init__(1.0, most)
+
+    def _forget(self) -> None:
+        super()._forget()
+        self.forgotten_at = -math.inf
+
+
+def _forget(node: Node) -> None:
+    """Have the node's filter of duplicates forget too early."""
+    core: Any = node._cluster.gossip  # noqa: SLF001
+    core._record = _ShortRecord(core._settings.most_seen)  # noqa: SLF001
+
+
+async def _say_nothing(*_: object) -> None:
+    await trio.lowlevel.checkpoint()
+
+
+def _keep_silent(node: Node) -> None:
+    """Have the node tell nobody that a call is cancelled."""
+    endpoint: Any = node._endpoint  # noqa: SLF001
+    link_to = endpoint.link_to
+
+    def broken_link_to(peer: Any) -> MemoryLink | None:
+        link: MemoryLink | None = link_to(peer)
+        if link is not None:
+            calls: Any = link.calls
+            calls._cancel = _say_nothing  # noqa: SLF001
+        return link
+
+    endpoint.link_to = broken_link_to
+
+
+def _turn_deaf(node: Node) -> None:
+    """Have the node ignore that a call which it answers is cancelled."""
+    endpoint: Any = node._endpoint  # noqa: SLF001
+    keep = endpoint._keep  # noqa: SLF001
+
+    def keep_broken(link: MemoryLink) -> None:
+        incoming: Any = link.incoming
+        incoming.take_cancel = lambda _: None
+        keep(link)
+
+    endpoint._keep = keep_broken  # noqa: SLF001
+
+
+DEAF = NodeConfig(on_start=_turn_deaf)
+RESIGNED = NodeConfig(on_start=_resign)
+FORGETFUL = NodeConfig(on_start=_forget)
+SILENT = NodeConfig(on_start=_keep_silent)

@@ -1,0 +1,92 @@
+"""A search finds the smallest seed that fails, whatever its processes do."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from trionet.errors import ConfigError
+from trionet.simulation import Trial, search
+from trionet.simulation.search import Worker
+
+HERE = "tests.simulation.programs"
+
+
+def trial(program: str) -> Trial:
+    return Trial(nodes=2, duration_s=1.0, faults=[], program=f"{HERE}:{program}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_the_smallest_seed_that_fails_is_found_and_the_search_stops_there(processes: int) -> None:
+    done: list[int] = []
+    failure = search(trial("fail_from_three_on"), range(100), processes=processes, on_progress=done.append)
+    assert failure is not None
+    assert failure.trial == Trial(seed=3, nodes=2, duration_s=1.0, faults=[], program=f"{HERE}:fail_from_three_on")
+    assert failure.violations[0].text.startswith("AssertionError: seed 3")
+    assert done == list(range(1, len(done) + 1))
+    assert 4 <= len(done) <= 3 + processes
+
+
+@pytest.mark.slow
+def test_seeds_that_do_not_fail_are_all_run() -> None:
+    done: list[int] = []
+    assert search(trial("fail_from_three_on"), range(3), processes=2, on_progress=done.append) is None
+    assert done == [1, 2, 3]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("program", "seed", "how"), [("kill_at_two", 2, "was ended by SIGKILL"), ("die_at_five", 5, "ended with status 7")]
+)
+def test_a_process_that_dies_is_a_finding(program: str, seed: int, how: str) -> None:
+    failure = search(trial(program), range(20), processes=2)
+    assert failure is not None
+    assert failure.trial.seed == seed
+    (violation,) = failure.violations
+    assert violation.invariant == "process"
+    assert how in violation.text
+
+
+@pytest.mark.slow
+def test_after_its_process_has_died_a_worker_goes_on_with_another_one() -> None:
+    with Worker() as worker:
+        first = worker.pid
+        assert worker.run(Trial(seed=2, nodes=1, faults=[], program=f"{HERE}:kill_at_two"))
+        assert worker.run(Trial(seed=1, nodes=1, faults=[], program=f"{HERE}:kill_at_two")) == []
+        assert worker.pid != first
+        last = worker.pid
+    with pytest.raises(ProcessLookupError):
+        os.kill(last, 0)
+
+
+def test_a_search_for_what_is_not_there_does_not_begin() -> None:
+    with pytest.raises(ConfigError, match="no_such_thing"):
+        search(trial("no_such_thing"), range(3))
+
+
+def children_of(pid: int) -> list[int]:
+    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    return [int(line) for line in listed.stdout.split()]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="this ps is Linux's")
+def test_ctrl_c_ends_the_command_and_its_processes_without_a_traceback() -> None:
+    command = [sys.executable, "-m", "trionet", "simulate", "--seeds", "100000", "--processes", "2"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, process_group=0)
+    workers: list[int] = []
+    deadline = time.monotonic() + 60
+    while len(workers) < 2 and time.monotonic() < deadline:
+        workers = children_of(process.pid)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (130, b"")
+    for worker in workers:
+        with pytest.raises(ProcessLookupError):
+            os.kill(worker, 0)

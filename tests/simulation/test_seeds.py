@@ -1,0 +1,45 @@
+"""What trionet promises holds with many seeds, in all scenarios: the search that the project runs over itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from trionet.simulation import SCENARIOS, Trial, run_trial
+
+_NAMES = sorted(SCENARIOS)
+
+FOUND = [1655]
+"""Seeds that failed once. 1655: of five nodes two started again, apart from the others, and found each other first;
+when the others tried the one that they held dead, it did not object, because it had not heard of them."""
+
+
+def trial_of(seed: int) -> Trial:
+    """A trial of moderate size: half of them with faults of all kinds, the others with each scenario in turn."""
+    scenario = "anything" if seed % 2 else _NAMES[seed // 2 % len(_NAMES)]
+    network = ("lan", "lan", "wan", "perfect", "bad")[seed // 3 % 5]
+    return Trial(seed=seed, nodes=3 + seed % 3, duration_s=12.0, scenario=scenario, network=network)
+
+
+def run_seeds(first: int, last: int) -> None:
+    for seed in range(first, last):
+        violations = run_trial(trial_of(seed)).violations
+        assert not violations, f"seed {seed}: {violations[0]}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(0, 200, 20))
+def test_nothing_is_violated_with_twenty_seeds(first: int) -> None:
+    run_seeds(first, first + 20)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", FOUND)
+def test_nothing_is_violated_any_more_with_a_seed_that_has_failed(seed: int) -> None:
+    run_seeds(seed, seed + 1)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("first", range(200, 10_000, 200))
+def test_nothing_is_violated_with_two_hundred_more_seeds(first: int) -> None:
+    run_seeds(first, first + 200)

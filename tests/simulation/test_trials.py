@@ -1,0 +1,170 @@
+"""A trial is data, its outcome follows from it, and whatever goes wrong in it is a violation."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.simulation import programs
+from trionet.errors import ConfigError
+from trionet.simulation import (
+    INVARIANTS,
+    Crash,
+    Isolate,
+    Network,
+    Partition,
+    Simulation,
+    Trial,
+    invariant_of,
+    run_trial,
+)
+
+HERE = "tests.simulation.programs"
+
+
+def violations(**fields: object) -> list[tuple[str, str]]:
+    """Return what is violated where nothing goes on but what is said."""
+    trial = Trial(**{"nodes": 2, "duration_s": 2.0, "faults": [], "program": f"{HERE}:nothing"} | fields)  # type: ignore[arg-type]
+    return [(violation.invariant, violation.text) for violation in run_trial(trial).violations]
+
+
+def test_a_trial_is_the_same_after_a_round_trip_through_json() -> None:
+    for trial in (
+        Trial(),
+        Trial(seed=3, scenario="churn", network=Network(loss=0.1), program="a:b", invariants=["no_orphan", "c:d"]),
+        Trial(seed=4, nodes=9).explicit(),
+    ):
+        assert Trial.from_json(trial.to_json()) == trial
+        assert "\n" not in trial.to_json()
+    assert Trial.from_json("{}") == Trial()
+
+
+def test_a_scenario_and_its_faults_named_one_by_one_are_the_same_trial() -> None:
+    trial = Trial(seed=5, nodes=3, duration_s=5.0)
+    assert trial.explicit().faults
+    assert run_trial(trial).trace_hash == run_trial(trial.explicit()).trace_hash
+
+
+def test_all_faults_are_over_when_the_trial_is_but_for_nodes_that_do_not_start_again() -> None:
+    faults = [Isolate(at_s=1, node=0), Isolate(at_s=1, duration_s=50, node=1), Isolate(at_s=11, node=1)]
+    trial = Trial(duration_s=10.0, faults=[*faults, Crash(at_s=2, node=1), Crash(at_s=3, duration_s=60, node=2)])
+    assert trial.schedule() == [
+        Isolate(at_s=1, duration_s=9, node=0),
+        Isolate(at_s=1, duration_s=9, node=1),
+        Crash(at_s=2, node=1),
+        Crash(at_s=3, duration_s=7, node=2),
+    ]
+
+
+@pytest.mark.slow
+def test_a_replay_in_another_process_where_strings_hash_differently_gives_the_same_trace() -> None:
+    trial = Trial(seed=7, nodes=4, duration_s=10.0)
+    command = [sys.executable, "-m", "trionet", "simulate", "--json", "--replay", trial.to_json()]
+    hashes = {run_trial(trial).trace_hash}
+    for hash_seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        done = subprocess.run(command, env=environment, capture_output=True, check=True)
+        hashes.add(json.loads(done.stdout)["trace_hash"])
+    assert len(hashes) == 1
+
+
+def test_what_the_program_raises_is_a_violation() -> None:
+    ((invariant, text),) = violations(program=f"{HERE}:assertive")
+    assert invariant == "program"
+    assert text.startswith("AssertionError: as it happens (programs.py:")
+
+
+def test_a_program_that_does_not_end_is_a_deadlock() -> None:
+    ((invariant, text),) = violations(program=f"{HERE}:never_ends", settle_s=10.0)
+    assert (invariant, text) == ("deadlock", "the program had not ended after 12 s")
+
+
+def test_a_node_that_fails_by_itself_is_a_violation() -> None:
+    ((invariant, text),) = violations(config=f"{HERE}:CRASHING")
+    assert invariant == "node"
+    assert text.startswith("ZeroDivisionError (programs.py:")
+
+
+def test_a_storm_of_messages_ends_the_trial() -> None:
+    ((invariant, text),) = violations(most_messages=10)
+    assert (invariant, text) == ("storm", "more than 10 messages were sent")
+
+
+def test_a_users_invariants_are_functions_classes_and_objects() -> None:
+    faults = [Crash(at_s=1, node=1)]
+    expected = [("three_nodes_run", "1 nodes run")]
+    assert violations(faults=faults, invariants=[f"{HERE}:three_nodes_run"])[0][1] == expected[0][1]
+    assert violations(nodes=3, invariants=[f"{HERE}:three_nodes_run"]) == []
+    assert violations(faults=faults, invariants=[f"{HERE}:NoCrash"]) == [(f"{HERE}:NoCrash", "n1 crashed")]
+    trial = Trial(nodes=2, duration_s=2.0, faults=[Crash(at_s=1, node=1)], program=f"{HERE}:nothing")
+
+    def nobody_is_asked(sim: Simulation) -> list[str]:
+        return [f"{len(sim.nodes)} there were", "and so on"]
+
+    found = run_trial(trial, [programs.NoCrash(), nobody_is_asked]).violations
+    assert [violation.text for violation in found] == ["n1 crashed", "2 there were", "and so on"]
+    assert found[0].nodes == ["n1"]
+
+
+def test_a_cluster_that_stays_apart_is_not_held_for_whole() -> None:
+    """The built-in invariants can fail: here because the network is cut behind the trial's back."""
+    trial = Trial(nodes=2, duration_s=1.0, settle_s=30.0, faults=[], program=f"{HERE}:nothing")
+
+    def cut(sim: Simulation) -> None:
+        assert not sim.is_converged()
+
+    class Cut(programs.NoCrash):
+        def begin(self, sim: Simulation, trial: Trial) -> None:
+            Partition(at_s=0, sides=[[0], [1]]).begin(sim)
+
+    found = run_trial(trial, [Cut(), cut]).violations
+    seen = {violation.invariant: violation.text for violation in found}
+    assert seen["membership_converges"] == "n1 doesn't see n0, 30 s after the last fault"
+    assert "though nothing was wrong" in seen["no_orphan"]
+
+
+def test_a_handler_that_shields_itself_from_being_cancelled_is_an_orphan() -> None:
+    begins, ends = violations(program=f"{HERE}:give_up_on_the_stubborn", config=f"{HERE}:STUBBORN")
+    assert begins[0] == ends[0] == "no_orphan"
+    assert begins[1].startswith("n0 has cancelled the call ")
+    assert begins[1].endswith("to local/stubborn/work on n1, and had no confirmation, though nothing was wrong")
+    assert ends[1].startswith("local/stubborn/work still runs on n1 for the call ")
+    faults = [Isolate(at_s=0.9, duration_s=1, node=0)]  # then only the second is certain
+    found = violations(program=f"{HERE}:give_up_on_the_stubborn", config=f"{HERE}:STUBBORN", faults=faults)
+    assert [text.split()[0] for _, text in found] == ["local/stubborn/work"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"nodes": 0}, "at least one node"),
+        ({"duration_s": 0.0}, "more than 0 s"),
+        ({"network": "moon"}, "no network 'moon': there are perfect, lan"),
+        ({"scenario": "moon"}, "no scenario 'moon': there are anything"),
+        ({"scenario": "moon:x"}, "can't import 'moon'"),
+        ({"program": "moon:x"}, "can't import 'moon'"),
+        ({"program": "trionet:__name__"}, "no function"),
+        ({"config": f"{HERE}:HERE"}, "no NodeConfig"),
+        ({"invariants": ["moon"]}, "no invariant 'moon'"),
+        ({"invariants": ["trionet:__name__"]}, "neither an Invariant nor a function"),
+    ],
+)
+def test_what_is_not_there_is_said_before_anything_runs(fields: dict[str, object], text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        Trial(**fields).check()  # type: ignore[arg-type]
+
+
+def test_what_is_no_trial_is_refused() -> None:
+    for data in ("", "[]", '{"moon": 1}', '{"nodes": "many"}', '{"faults": [{"fault": "moon", "at_s": 1}]}'):
+        with pytest.raises(ConfigError, match="no trial"):
+            Trial.from_json(data)
+
+
+def test_each_trial_has_invariants_of_its_own() -> None:
+    for name in INVARIANTS:
+        assert invariant_of(name) is not invariant_of(name)
+        assert invariant_of(name).name == name

@@ -1,0 +1,144 @@
+"""``trionet simulate``: what it finds, what it prints, and how it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from trionet.simulation import Trace, Trial
+
+ROOT = Path(__file__).parent.parent
+
+SHOP = """
+import trio
+
+async def two_customers(sim):
+    left = [1]
+
+    async def buy():
+        await trio.sleep(sim.random.random())
+        if left[0] > 0:
+            await trio.sleep(0.1)
+            left[0] -= 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(buy)
+        nursery.start_soon(buy)
+    sim.left = left[0]
+
+def is_not_oversold(sim):
+    assert sim.left >= 0, f"{sim.left} are left"
+"""
+ARGUMENTS = ["--program", "shop:two_customers", "--invariant", "shop:is_not_oversold", "--duration", "2"]
+
+
+def simulate(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "trionet", "simulate", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    (tmp_path / "shop.py").write_text(SHOP, encoding="utf-8")
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_a_failing_seed_is_found_shrunk_and_repeated_by_the_command_that_is_printed(shop: Path) -> None:
+    done = simulate("--seeds", "200", *ARGUMENTS, folder=shop)
+    assert (done.returncode, done.stderr) == (1, "")
+    first, *_, last = done.stdout.splitlines()
+    assert "fails: shop:is_not_oversold, at " in first
+    assert first.endswith("s: -1 are left")
+    assert "\n1 node, 0.1 s, no faults\nto repeat it:\n" in done.stdout
+    program, *words = shlex.split(last)
+    assert (program, words[:2]) == ("trionet", ["simulate", "--replay"])
+    repeated = simulate(*words[1:], folder=shop)
+    assert repeated.returncode == 1
+    assert repeated.stdout.startswith("shop:is_not_oversold, at ")
+
+
+@pytest.mark.slow
+def test_a_long_trial_is_written_to_a_file_and_its_trace_is_saved(shop: Path) -> None:
+    done = simulate("--seeds", "200", "--no-shrink", "--trace", "trace.jsonl", *ARGUMENTS, folder=shop)
+    assert done.returncode == 1
+    *_, name = shlex.split(done.stdout.splitlines()[-1])
+    trial = Trial.from_json((shop / name).read_bytes())
+    assert trial.faults
+    assert f"\n5 nodes, 2 s, {len(trial.faults)} faults\n  at " in done.stdout
+    repeated = json.loads(simulate("--json", "--replay", name, folder=shop).stdout)
+    assert repeated["trace_hash"] == Trace.load(shop / "trace.jsonl").hash()
+    assert Trial.from_json(json.dumps(repeated["trial"])) == trial
+
+
+@pytest.mark.slow
+def test_the_result_as_json_is_one_line(shop: Path) -> None:
+    failed = simulate("--json", "--seeds", "200", *ARGUMENTS, folder=shop)
+    said = json.loads(failed.stdout)
+    assert failed.returncode == 1
+    assert said["violation"]["invariant"] == "shop:is_not_oversold"
+    assert said["trial"]["seed"] == said["seed"]
+    fine = simulate("--json", "--seeds", "1", "--first-seed", "7", "--duration", "1", folder=shop)
+    assert (fine.returncode, json.loads(fine.stdout)) == (0, {"seeds": 1, "first_seed": 7, "trial": None})
+
+
+@pytest.mark.slow
+def test_one_seed_is_run_here_and_its_trace_is_told(tmp_path: Path) -> None:
+    arguments = ["--seed", "3", "--nodes", "3", "--duration", "2", "--scenario", "churn", "--trace", "it.jsonl"]
+    done = simulate(*arguments, folder=tmp_path)
+    trace = Trace.load(tmp_path / "it.jsonl")
+    assert done.returncode == 0
+    assert done.stdout == f"seed 3: {len(trace):,} events, trace {trace.hash()[:16]}, nothing violated\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--scenario", "moon"], "no scenario 'moon': there are anything, churn"),
+        (["--network", "moon"], "no network 'moon': there are perfect, lan"),
+        (["--invariant", "moon"], "no invariant 'moon': there are membership_converges"),
+        (["--program", "moon:x"], "can't import 'moon'"),
+        (["--nodes", "0"], "at least one node"),
+        (["--seeds", "0"], "--seeds: a positive number, not 0"),
+        (["--seeds", "many"], "argument --seeds: invalid int value: 'many'"),
+        (["--replay", "moon"], "--replay: there is no file 'moon', and it is no JSON"),
+        (["--replay", '{"moon": 1}'], "no trial: Object contains unknown field `moon`"),
+        (["--replay", "{}", "--nodes", "3"], "--replay says all about what is run"),
+    ],
+)
+def test_what_can_not_be_run_is_refused_in_one_line(arguments: list[str], text: str) -> None:
+    done = simulate(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("trionet simulate: ")
+    assert text in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_terminal_is_shown_how_far_it_is(tmp_path: Path) -> None:
+    master, slave = pty.openpty()
+    command = [sys.executable, "-m", "trionet", "simulate", "--seeds", "3", "--duration", "1", "--processes", "1"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=slave)
+    os.close(slave)
+    said, _ = process.communicate(timeout=100)
+    shown = os.read(master, 10_000).decode()
+    os.close(master)
+    assert said == b"3 seeds, 0 to 2: nothing violated\n"
+    assert f"{'#' * 10}{'.' * 20} 1 of 3 seeds, " in shown
+    assert shown.endswith("\r\x1b[K")
+
+
+@pytest.mark.slow
+def test_the_help_names_scenarios_networks_and_invariants() -> None:
+    done = simulate("--help")
+    assert done.returncode == 0
+    for word in ("split_brain", "lan, wan", "no_handler_outlives_its_caller", "--first-seed", "exit status"):
+        assert word in done.stdout

@@ -1,0 +1,254 @@
+"""``trionet simulate``: look for a seed with which a cluster fails, and show the least that makes it fail."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import msgspec
+
+from trionet.errors import ConfigError
+from trionet.simulation.promises import INVARIANTS
+from trionet.simulation.rules import networks
+from trionet.simulation.scenarios import SCENARIOS
+from trionet.simulation.search import Failure, Worker, search
+from trionet.simulation.shrinking import Shrunk, shrink
+from trionet.simulation.trials import Trial, run_trial
+
+from .arguments import Parser, import_from_working_directory
+from .progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trionet.simulation.faults import Fault
+    from trionet.simulation.trace import Trace
+
+__all__ = ["main"]
+
+_DESCRIPTION = f"""\
+Run a simulated cluster with one seed after the other, while a scenario's faults happen to it, until something fails
+that must hold. Then make the failing run smaller, and print the command that repeats it.
+
+Without --program the nodes call each other in all ways. A run fails when an invariant is violated: the built-in ones,
+and your own; when the program raises an exception or doesn't end; when a node fails.
+
+scenarios: {", ".join(SCENARIOS)}
+networks: {", ".join(networks)}
+built-in invariants: {", ".join(INVARIANTS)}
+"""
+
+_EPILOG = """\
+examples:
+  trionet simulate --scenario split_brain --seeds 1000
+  trionet simulate --program shop:two_customers --config shop:CONFIG --invariant shop:is_not_oversold
+  trionet simulate --seed 17 --trace trace.jsonl --plot trace.png
+  trionet simulate --replay failure.json
+
+exit status: 0 nothing failed, 1 something did, 2 wrong usage, 130 interrupted
+"""
+
+_LONGEST_INLINE: Final = 600
+"""Characters of a trial that are still shown on the command line."""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="trionet simulate",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    what = parser.add_argument_group("what is run")
+    what.add_argument("--scenario", metavar="NAME", help="one of those above, or module:function; default: anything")
+    what.add_argument("--nodes", metavar="N", type=int, help="how many nodes; default: 5")
+    what.add_argument("--duration", metavar="S", type=float, help="for how long there are faults; default: 20 s")
+    what.add_argument(
+        "--settle", metavar="S", type=float, help="for how long things may come right then; default: 60 s"
+    )
+    what.add_argument("--network", metavar="NAME", help="how it is when nothing is wrong; default: lan")
+    what.add_argument("--program", metavar="MODULE:NAME", help="an async function of the Simulation")
+    what.add_argument("--config", metavar="MODULE:NAME", help="a NodeConfig, or a function of a node's place")
+    what.add_argument(
+        "--invariant",
+        metavar="NAME",
+        action="append",
+        help="what must hold: module:name, besides the built-in ones; or one of those, in place of all; repeatable",
+    )
+    what.add_argument(
+        "--most-messages", metavar="N", type=int, help="a run with more is a storm; default: 1,000 per node and second"
+    )
+    which = parser.add_argument_group("which runs")
+    which.add_argument("--seeds", metavar="N", type=int, help="how many seeds to try; default: 100")
+    which.add_argument("--first-seed", metavar="K", type=int, default=0, help="the first of them; default: 0")
+    which.add_argument("--processes", metavar="P", type=int, help="how many at a time; default: one per processor")
+    which.add_argument("--seed", metavar="N", type=int, help="run this one seed only, here")
+    which.add_argument("--replay", metavar="FILE|JSON", help="run this one trial only, here; it says what is run")
+    then = parser.add_argument_group("what is shown")
+    then.add_argument("--no-shrink", action="store_true", help="leave the failing run as large as it is")
+    then.add_argument("--trace", metavar="FILE", help="save the trace of the one run, or of the failing one")
+    then.add_argument("--plot", metavar="FILE", help="draw it: a .png or .svg")
+    then.add_argument("--json", action="store_true", help="print the result as one line of JSON")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run the command; ends the process."""
+    parser = _parser()
+    options = parser.parse_args(argv)
+    try:
+        import_from_working_directory()
+        trial = _trial(parser, options)
+        trial.check()
+        is_single = options.seed is not None or options.replay is not None
+        sys.exit(_repeat(trial, options) if is_single else _search(trial, options))
+    except ConfigError as exc:
+        parser.error(str(exc))
+    except (OSError, RuntimeError) as exc:  # the latter: there is nothing to draw with
+        print(f"{parser.prog}: {exc}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _trial(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Trial:
+    """Return what is to be run."""
+    given: dict[str, Any] = {
+        "scenario": options.scenario,
+        "nodes": options.nodes,
+        "duration_s": options.duration,
+        "settle_s": options.settle,
+        "network": options.network,
+        "program": options.program,
+        "config": options.config,
+        "most_messages": options.most_messages,
+        "invariants": _invariants(options.invariant),
+        "seed": options.seed,
+    }
+    changes = {name: value for name, value in given.items() if value is not None}
+    for name in ("seeds", "processes"):
+        if getattr(options, name) is not None and getattr(options, name) < 1:
+            parser.error(f"--{name}: a positive number, not {getattr(options, name)}")
+    if options.replay is None:
+        return msgspec.structs.replace(Trial(), **changes)
+    if changes or options.seeds is not None:
+        parser.error("--replay says all about what is run: no --seed, --seeds, --scenario or the like with it")
+    text = options.replay
+    try:
+        return Trial.from_json(text if text.lstrip().startswith("{") else Path(text).read_bytes())
+    except FileNotFoundError:
+        parser.error(f"--replay: there is no file {text!r}, and it is no JSON")
+
+
+def _invariants(named: list[str] | None) -> list[str] | None:
+    """Return what must hold: the user's own with all built-in ones, unless some of these are named."""
+    if not named:
+        return None
+    return named if any(":" not in name for name in named) else [*INVARIANTS, *named]
+
+
+def _repeat(trial: Trial, options: argparse.Namespace) -> int:
+    """Run one trial, and say what came of it."""
+    outcome = run_trial(trial)
+    _keep(outcome.trace, options)
+    if options.json:
+        said = {"trial": trial, "violations": outcome.violations, "trace_hash": outcome.trace_hash}
+        print(msgspec.json.encode(said).decode())
+    else:
+        for violation in outcome.violations:
+            print(violation)
+        print(f"seed {trial.seed}: {len(outcome.trace):,} events, trace {outcome.trace_hash[:16]}, ", end="")
+        print("nothing violated" if outcome.is_fine else f"{len(outcome.violations)} violated")
+    return 0 if outcome.is_fine else 1
+
+
+def _search(trial: Trial, options: argparse.Namespace) -> int:
+    """Run many trials, and say what came of them."""
+    count = 100 if options.seeds is None else options.seeds
+    with Progress("seeds", count) as progress:
+        seeds = range(options.first_seed, options.first_seed + count)
+        failure = search(trial, seeds, processes=options.processes, on_progress=progress.show)
+    if failure is None:
+        said = {"seeds": count, "first_seed": options.first_seed, "trial": None}
+        last = options.first_seed + count - 1
+        text = f"{count} seeds, {options.first_seed} to {last}: nothing violated"
+        print(msgspec.json.encode(said).decode() if options.json else text)
+        return 0
+    if not options.json:
+        print(f"seed {failure.trial.seed} fails: {failure.violations[0]}", flush=True)
+    shrunk = Shrunk(failure.trial.explicit(), failure.violations[0], 0)
+    if not options.no_shrink:
+        shrunk = _shrunk(failure)
+    if options.json:
+        said = {"seed": failure.trial.seed, "violation": shrunk.violation, "trial": shrunk.trial, "runs": shrunk.runs}
+        print(msgspec.json.encode(said).decode())
+    else:
+        _show(shrunk)
+    if options.trace or options.plot:
+        _keep(run_trial(shrunk.trial).trace, options)
+    return 1
+
+
+def _shrunk(failure: Failure) -> Shrunk:
+    """Make it smaller, in a process of its own, because the failure may be that it dies."""
+    with Worker() as worker, Progress("runs to shrink it") as progress:
+        try:
+            return shrink(
+                failure.trial, worker.run, invariant=failure.violations[0].invariant, on_progress=progress.show
+            )
+        except ValueError:
+            print("it did not fail again: the program does not follow from its seed", file=sys.stderr)
+            return Shrunk(failure.trial.explicit(), failure.violations[0], 1)
+
+
+def _show(shrunk: Shrunk) -> None:
+    """Say what fails, and how to repeat it."""
+    trial, violation = shrunk.trial, shrunk.violation
+    faults = trial.faults or []
+    if shrunk.runs:
+        print(f"shrunk in {shrunk.runs} runs; then: {violation}")
+    print(f"{_counted(trial.nodes, 'node')}, {trial.duration_s:g} s, {_counted(len(faults), 'fault')}")
+    for fault in sorted(faults, key=lambda fault: fault.at_s):
+        print(f"  {_described(fault)}")
+    print(f"to repeat it:\n  {_command(trial)}")
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count or 'no'} {what}{'s' * (count != 1)}"
+
+
+def _described(fault: Fault) -> str:
+    """Say what a fault is in a line."""
+    said = []
+    for field in msgspec.structs.fields(fault):
+        value = getattr(fault, field.name)
+        if field.name not in ("at_s", "duration_s") and value != field.default:
+            shown = f"{value:g}" if isinstance(value, float) else value
+            said.append(f"{field.name}={shown}")
+    lasting = "for good" if fault.duration_s is None else f"for {fault.duration_s:g} s"
+    return f"at {fault.at_s:g} s, {lasting}: {' '.join([type(fault).__name__, *said])}"
+
+
+def _command(trial: Trial) -> str:
+    """Return what repeats a trial when it is pasted into a shell; what is long for that is written to a file."""
+    text = trial.to_json()
+    if len(text) > _LONGEST_INLINE:
+        path = Path(f"trionet-seed-{trial.seed}.json")
+        path.write_text(text + "\n", encoding="utf-8")
+        text = os.fspath(path)
+    return shlex.join(["trionet", "simulate", "--replay", text])
+
+
+def _keep(trace: Trace, options: argparse.Namespace) -> None:
+    """Save the trace, and draw it, where that is wanted."""
+    if options.trace:
+        trace.save(options.trace)
+    if options.plot:
+        pictures = importlib.import_module("trionet.simulation.pictures")  # with what draws: it takes a while
+        pictures.draw(trace, options.plot)

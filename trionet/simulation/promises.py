@@ -1,0 +1,73 @@
+"""Which invariants there are, and what a user's own may be."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any, Final
+
+from trionet.config import import_reference
+from trionet.errors import ConfigError
+
+from .agreement import GossipReachesAll, MembershipConverges
+from .endings import NoHandlerOutlivesItsCaller, NoOrphan
+from .invariants import Invariant, Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .cluster import Simulation
+    from .invariants import Violation
+
+__all__ = ["INVARIANTS", "invariant_of"]
+
+INVARIANTS: Final[dict[str, type[Watch]]] = {
+    kind.name: kind for kind in (MembershipConverges, GossipReachesAll, NoHandlerOutlivesItsCaller, NoOrphan)
+}
+"""What trionet promises, by name."""
+
+
+class _Function(Watch):
+    """A function of the user's, called at the end."""
+
+    def __init__(self, function: Callable[[Simulation], Any], name: str) -> None:
+        super().__init__()
+        self._function = function
+        self.name = name
+
+    async def check(self) -> list[Violation]:
+        try:
+            found = self._function(self.sim)
+            if inspect.isawaitable(found):
+                found = await found
+        except AssertionError as exc:
+            found = str(exc) or "an assertion failed"
+        for text in [found] if isinstance(found, str) else found or ():
+            self.violated(str(text))
+        return self.violations
+
+
+def invariant_of(what: Any) -> Invariant:
+    """Return the invariant that is meant, new for each trial.
+
+    Args:
+        what: the name of one of `INVARIANTS`; an import path ``"package.module:name"``, or what that names: a class,
+            which is called without arguments; an `Invariant`; or a function of the `Simulation`, sync or async, which
+            is called at the end, and returns nothing, a sentence or several, or fails an assertion.
+
+    Raises:
+        ConfigError: there is no such thing, or it is none.
+    """
+    name = getattr(what, "__name__", "")
+    if isinstance(what, str):
+        if ":" not in what and what not in INVARIANTS:
+            raise ConfigError(f"no invariant {what!r}: there are {', '.join(INVARIANTS)}, and your own 'module:name'")
+        name, what = what, INVARIANTS.get(what) or import_reference(what)
+    if isinstance(what, type):
+        what = what()
+    if isinstance(what, Invariant):
+        if not what.name:
+            what.name = name or type(what).__name__
+        return what
+    if not callable(what):
+        raise ConfigError(f"{name or what!r:.100} is neither an Invariant nor a function")
+    return _Function(what, name)

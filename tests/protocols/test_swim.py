@@ -276,6 +276,30 @@ def test_a_join_goes_to_seeds_until_one_has_told() -> None:
     assert {member.name for member in core.members()} == {"a", "s", "b", "c"}
 
 
+@pytest.mark.parametrize(
+    ("state", "is_asked"),
+    [(None, True), (State.DEAD, True), (State.ALIVE, False), (State.SUSPECT, False), (State.LEFT, False)],
+)
+def test_seeds_are_asked_again_later_on_unless_they_are_members_or_have_left(
+    state: State | None, *, is_asked: bool
+) -> None:
+    core, seed = swim("a"), swim("s")
+    _, digest = sent(core.join(["s", "other"], 0.0), to="s")
+    (answer,) = sent(seed.receive("a", digest, 0.0), to="a")
+    core.receive("s", answer, 0.1)
+    assert core.is_joined
+    core.receive("s", said("s", State.LEFT), 0.1)  # the one that has told is of no interest here
+    if state is not None:
+        core.receive("other", said("other", state) if state != State.ALIVE else alive("other"), 0.1)
+    asked = 0
+    while (now := core.next_deadline()) < 400:
+        messages = sent(core.on_timer(now), to="other")
+        asked += sum(isinstance(message, SyncDigest) and message.is_join for message in messages)
+        if state in (State.ALIVE, State.SUSPECT):  # it stays what it is
+            core.receive("other", said("other", state, 1 + int(now)) if state else alive("other", 1 + int(now)), now)
+    assert (8 <= asked <= 18) if is_asked else (asked == 0)
+
+
 def test_a_join_of_nobody_but_oneself_is_done() -> None:
     core = swim("a")
     assert core.join(["a"], 0.0) == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trionet.simulation import SCENARIOS, Trial, run_trial
+from trionet.simulation import SCENARIOS, Leave, Partition, Trial, run_trial
 
 _NAMES = sorted(SCENARIOS)
 
@@ -36,6 +36,17 @@ def test_nothing_is_violated_with_twenty_seeds(first: int) -> None:
 @pytest.mark.parametrize("seed", FOUND)
 def test_nothing_is_violated_any_more_with_a_seed_that_has_failed(seed: int) -> None:
     run_seeds(seed, seed + 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_nodes_that_left_and_started_again_apart_from_the_others_come_back_to_them(seed: int) -> None:
+    faults = [
+        Leave(at_s=2.0, duration_s=2.0, node=1),
+        Leave(at_s=2.0, duration_s=2.2, node=2),
+        Partition(at_s=3.5, duration_s=6.0, sides=[[1, 2], [0, 3, 4]]),
+    ]
+    assert not run_trial(Trial(seed=seed, duration_s=12.0, faults=faults)).violations
 
 
 @pytest.mark.soak

@@ -4,10 +4,14 @@ Invariant: after an exchange without loss both hold the same statements about th
 or ask those who are held DEAD by one of them. At rest nothing is exchanged but the eight bytes in each ack; what is
 exchanged is as long as what differs, in messages of bounded size.
 
+Seeds that are no members are asked again now and then, for as long as the node belongs to the cluster that it joined by
+them: two that were cut off from the others when they started have joined each other only, and nobody else tries them.
+
 A member that another holds DEAD, and this node ALIVE, isn't believed dead on hearsay: it is told of the suspicion and
 probed, so that it can refute, or be found dead.
 
-Source: memberlist's push/pull and ``mergeState``; digests as in Demers et al. 1987, section 1.3.
+Source: memberlist's push/pull and ``mergeState``; digests as in Demers et al. 1987, section 1.3. That seeds are
+asked again is what Cassandra's gossip does, against the same splits.
 """
 
 from __future__ import annotations
@@ -41,6 +45,7 @@ _LAST_BACK_OFF_S: Final = 30.0
 _SEEDS_AT_ONCE: Final = 3
 _PROBES_AT_ONCE: Final = 32
 _MOST_ASKED: Final = 1024
+_MOST_SEEDS: Final = 256
 
 
 def pieces(statements: Sequence[Statement], piece_bytes: int) -> list[tuple[Statement, ...]]:
@@ -67,6 +72,7 @@ class ViewSync:
         "_back_off_s",
         "_context",
         "_is_joining",
+        "_joined_by",
         "_learn",
         "_not_before",
         "_prober",
@@ -89,6 +95,7 @@ class ViewSync:
         self._questioned: dict[str, Statement] = {}
         self._is_joining = False
         self._asking: Timer | None = None
+        self._joined_by: dict[str, None] = {}
         self.is_joined: bool = False
 
     def join(self, seeds: Sequence[str]) -> None:
@@ -156,6 +163,11 @@ class ViewSync:
             self._is_joining = False
             self.is_joined = True
             context.effects.append(Notify(JoinCompleted(source)))
+            if not self._joined_by:
+                self._ask_absent_later()
+            self._joined_by.update(dict.fromkeys(self._seeds[:_MOST_SEEDS]))
+            while len(self._joined_by) > _MOST_SEEDS:
+                del self._joined_by[next(iter(self._joined_by))]
 
     def was_asked(self, source: str) -> bool:
         """Return whether `source` was asked, or has asked, a while ago."""
@@ -169,14 +181,36 @@ class ViewSync:
         context = self._context
         if not self._is_joining or context.is_leaving:
             return
-        seeds = context.random.sample(self._seeds, min(_SEEDS_AT_ONCE, len(self._seeds)))
-        for seed in seeds:
-            self._note(seed)
-            context.send_reliably(seed, context.own)
-            context.send_reliably(seed, SyncDigest(tuple(context.members.digest.buckets), is_join=True))
+        for seed in context.random.sample(self._seeds, min(_SEEDS_AT_ONCE, len(self._seeds))):
+            self._ask_seed(seed)
         again = context.now + self._back_off_s * (0.5 + context.random.random())
         self._asking = context.timers.set(again, self._ask_seeds)
         self._back_off_s = min(_LAST_BACK_OFF_S, 2 * self._back_off_s)
+
+    def _ask_seed(self, seed: str) -> None:
+        context = self._context
+        self._note(seed)
+        context.send_reliably(seed, context.own)
+        context.send_reliably(seed, SyncDigest(tuple(context.members.digest.buckets), is_join=True))
+
+    def _ask_absent_later(self) -> None:
+        context = self._context
+        wait_s = context.profile.sync_interval_s * (0.75 + 0.5 * context.random.random())
+        context.timers.set(context.now + wait_s, self._ask_absent)
+
+    def _ask_absent(self) -> None:
+        """Ask one of the seeds that are no members; not one that has left, which it did on purpose."""
+        context = self._context
+        if context.is_leaving:
+            return
+        absent = [seed for seed in self._joined_by if self._is_absent(context.members.get(seed))]
+        if absent:
+            self._ask_seed(context.random.choice(absent))
+        self._ask_absent_later()
+
+    @staticmethod
+    def _is_absent(member: Member | None) -> bool:
+        return member is None or not (member.is_present or member.statement.state == State.LEFT)
 
     def _ask(self, source: str) -> None:
         self._note(source)

@@ -123,6 +123,16 @@ def test_what_can_not_be_run_is_refused_in_one_line(arguments: list[str], text: 
 
 
 @pytest.mark.slow
+def test_what_happened_is_drawn_and_a_picture_of_no_known_kind_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    done = simulate("--seed", "1", "--duration", "2", "--plot", "what.svg", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "what.svg").read_text(encoding="utf-8").startswith("<?xml")
+    done = simulate("--seed", "1", "--plot", "what.gif", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--plot: what.gif must end in one of .png, .svg, .pdf" in done.stderr
+
+
+@pytest.mark.slow
 def test_a_terminal_is_shown_how_far_it_is(tmp_path: Path) -> None:
     master, slave = pty.openpty()
     command = [sys.executable, "-m", "trionet", "simulate", "--seeds", "3", "--duration", "1", "--processes", "1"]

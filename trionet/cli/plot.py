@@ -54,17 +54,15 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
     try:
         check_request(options.out, options.picture)
-    except ValueError as exc:
+    except (ValueError, RuntimeError) as exc:
         print(f"trionet plot: {exc}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(2 if isinstance(exc, ValueError) else 1)
     try:
         draw(Trace.load(options.trace), options.out, options.picture)
     except OSError as exc:
         print(f"trionet plot: {exc.filename}: {exc.strerror}", file=sys.stderr)
     except msgspec.DecodeError as exc:
         print(f"trionet plot: {options.trace} is no trace: {exc}", file=sys.stderr)
-    except RuntimeError as exc:
-        print(f"trionet plot: {exc}", file=sys.stderr)
     else:
         sys.exit(0)
     sys.exit(1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 import shlex
 import sys
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import msgspec
 
 from trionet.errors import ConfigError
+from trionet.simulation.pictures import check_request, draw
 from trionet.simulation.promises import INVARIANTS
 from trionet.simulation.rules import networks
 from trionet.simulation.scenarios import SCENARIOS
@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     then = parser.add_argument_group("what is shown")
     then.add_argument("--no-shrink", action="store_true", help="leave the failing run as large as it is")
     then.add_argument("--trace", metavar="FILE", help="save the trace of the one run, or of the failing one")
-    then.add_argument("--plot", metavar="FILE", help="draw it: a .png or .svg")
+    then.add_argument("--plot", metavar="FILE", help="draw it: a .png, .svg or .pdf")
     then.add_argument("--json", action="store_true", help="print the result as one line of JSON")
     return parser
 
@@ -106,6 +106,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         import_from_working_directory()
         trial = _trial(parser, options)
         trial.check()
+        if options.plot:
+            _check_plot(parser, options.plot)
         is_single = options.seed is not None or options.replay is not None
         sys.exit(_repeat(trial, options) if is_single else _search(trial, options))
     except ConfigError as exc:
@@ -115,6 +117,14 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _check_plot(parser: argparse.ArgumentParser, path: str) -> None:
+    """See whether it can be drawn there, before anything is run."""
+    try:
+        check_request(path)
+    except ValueError as exc:
+        parser.error(f"--plot: {exc}")
 
 
 def _trial(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Trial:
@@ -250,5 +260,4 @@ def _keep(trace: Trace, options: argparse.Namespace) -> None:
     if options.trace:
         trace.save(options.trace)
     if options.plot:
-        pictures = importlib.import_module("trionet.simulation.pictures")  # with what draws: it takes a while
-        pictures.draw(trace, options.plot)
+        draw(trace, options.plot)

@@ -52,12 +52,17 @@ def check_request(path: Path | str, pictures: Sequence[str] | None = None) -> No
 
     Raises:
         ValueError: there is no such picture, or no such format.
+        RuntimeError: matplotlib isn't installed.
     """
     unknown = [name for name in pictures or () if name not in PICTURES]
     if unknown:
         raise ValueError(f"there is no picture {unknown[0]!r}; there are {', '.join(PICTURES)}")
     if Path(path).suffix.lower() not in _METADATA:
         raise ValueError(f"{path} must end in one of {', '.join(_METADATA)}")
+    try:
+        import matplotlib  # noqa: F401  only whether it is there
+    except ImportError as exc:
+        raise RuntimeError("pictures need matplotlib: pip install 'trionet[plots]'") from exc
 
 
 def draw(trace: Trace, path: Path | str, pictures: Sequence[str] | None = None) -> None:
@@ -76,12 +81,10 @@ def draw(trace: Trace, path: Path | str, pictures: Sequence[str] | None = None) 
     """
     check_request(path, pictures)
     path = Path(path)
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-        from matplotlib.layout_engine import ConstrainedLayoutEngine
-    except ImportError as exc:
-        raise RuntimeError("pictures need matplotlib: pip install 'trionet[plots]'") from exc
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
     names = _applicable(trace) if pictures is None else list(dict.fromkeys(pictures))
     with mpl.rc_context():
         mpl.rcdefaults()

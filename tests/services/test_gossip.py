@@ -33,7 +33,7 @@ from trionet.codec import JSON, MESSAGEPACK
 from trionet.services.gossip import Gossip
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable
 
     from trio.testing import MockClock
 
@@ -60,6 +60,28 @@ async def test_a_rumor_runs_once_on_every_member_the_sender_included(
     await trio.sleep(QUIET_S)
     assert cluster.totals(nodes) == [1] * 6
     assert {(*cluster.counter(node).ids, *cluster.counter(node).notes) for node in nodes} == {(receipt.id, "hello")}
+
+
+async def test_a_plain_function_has_run_as_soon_as_its_node_has_the_rumor_and_another_handler_has_its_own_task(
+    autojump_clock: MockClock, cluster: Cluster
+) -> None:
+    ran: list[str] = []
+
+    async def wait(text: str) -> None:
+        await trio.lowlevel.checkpoint()
+        ran.append(text)
+
+    def give(text: str) -> Awaitable[None]:
+        return wait(text)
+
+    node = await cluster.start()
+    await node.local.routes.put({"plain": ran.append, "task": wait, "awaited": give}, "probe")
+    for method in ("task", "awaited", "plain"):
+        node.local.gossip.start("all", [method], {}, Remote(service="probe", method=method))
+    assert ran == ["plain"]
+    await wait_until(lambda: len(ran) == 3)
+    node.local.gossip.start("all", [], {}, Remote(service="probe", method="plain"))
+    assert node.local.gossip.failed == 1
 
 
 async def test_a_sender_that_is_no_member_does_not_run_it(autojump_clock: MockClock, cluster: Cluster) -> None:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from trionet.protocols.gossip import Gossip as GossipCore
     from trionet.protocols.gossip_messages import Delivered
     from trionet.protocols.stack import Packet
-    from trionet.router import Router
+    from trionet.router import PreparedCall, Router
 
     from .cluster import Cluster
     from .comm import Comm
@@ -240,22 +240,33 @@ class Gossip:
     # ---- for the plane
 
     def deliver(self, rumor: Delivered) -> None:
-        """Carry out a rumor that has come."""
+        """Carry out a rumor that has come: a plain function on the spot, anything else in a task of its own."""
         if self.on_rumor is not None:
             self.on_rumor(rumor)
         if self._nursery is None:
             return
         size = len(rumor.payload) + _WAITING_BYTES
-        if self._waiting_bytes and self._waiting_bytes + size > _MOST_WAITING_BYTES:
-            self._fail(rumor, TemporarilyUnavailable("too many rumors wait here to be carried out"))
-            return
-        self._waiting_bytes += size
-        self._nursery.start_soon(self._carry_out, rumor, size, name=f"rumor {rumor.id.hex()}")
-
-    async def _carry_out(self, rumor: Delivered, size: int) -> None:
         try:
+            if self._waiting_bytes and self._waiting_bytes + size > _MOST_WAITING_BYTES:
+                raise TemporarilyUnavailable("too many rumors wait here to be carried out")
+            prepared = self._router.prepare(_call_of(rumor))
+            if prepared.method.is_stream:
+                raise MalformedRequest("the method is a stream")
+            value = prepared.begin() if prepared.method.is_sync else None
+        except TrionetError as exc:
+            self._fail(rumor, exc)
+            return
+        if not prepared.method.is_sync or hasattr(value, "__await__"):
+            self._waiting_bytes += size
+            self._nursery.start_soon(self._carry_out, rumor, prepared, value, size, name=f"rumor {rumor.id.hex()}")
+
+    async def _carry_out(self, rumor: Delivered, prepared: PreparedCall, value: Any, size: int) -> None:
+        try:
+            if value is not None:  # it has begun
+                await prepared.finish(trio.CancelScope(), value)
+                return
             async with self._limiter:
-                await self._router.call(_call_of(rumor))
+                await prepared.finish(trio.CancelScope())
         except TrionetError as exc:
             self._fail(rumor, exc)
         finally:

@@ -1,10 +1,12 @@
+import contextvars
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 import msgspec
 import pytest
 import trio
+import trio.lowlevel
 from trio.testing import MockClock
 
 from trionet import (
@@ -20,7 +22,7 @@ from trionet import (
     current_call,
 )
 from trionet.message import Call
-from trionet.router import Method, Router
+from trionet.router import Method, Router, is_awaitable
 
 CALLER = NodeAddress("127.0.0.1", 8080)
 
@@ -55,6 +57,55 @@ class Order:
 
 class Address(msgspec.Struct):
     street: str
+
+
+class Picky(msgspec.Struct):
+    size: int
+
+    def __post_init__(self) -> None:
+        raise KeyError(self.size)
+
+
+class Waiting:
+    def __await__(self) -> Generator[None]:
+        yield
+
+
+class Proxy:
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+
+def _kind(value: Picky) -> None:
+    """Take a type that may not like a value, in its own way."""
+
+
+async def test_an_argument_that_its_type_refuses_in_whatever_way_does_not_fit() -> None:
+    with pytest.raises(MalformedRequest, match="argument 'value'"):
+        await _call(_kind, {"size": 3})
+
+
+def test_whether_a_value_can_be_awaited_is_not_asked_of_the_value() -> None:
+    assert not is_awaitable(Proxy())
+    assert is_awaitable(Waiting())
+
+
+_color: contextvars.ContextVar[str] = contextvars.ContextVar("color", default="none")
+
+
+async def test_what_a_plain_handler_sets_in_its_context_is_its_own() -> None:
+    def paint(color: str) -> tuple[str, str]:
+        before = _color.get()
+        _color.set(color)
+        return before, current_call().id
+
+    router = _router(paint)
+    call = Call("local", "shop", "paint", ["red"], {}, "call-1", CALLER, None)
+    for _ in range(2):
+        assert router.prepare(call).begin() == ("none", "call-1")
+    assert _color.get() == "none"
+    with pytest.raises(RuntimeError):
+        current_call()
 
 
 async def test_sync_and_async_handlers_answer() -> None:

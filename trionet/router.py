@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from .identity import NodeAddress
     from .message import Call
 
-__all__ = ["CurrentCall", "HandlerCancelled", "Method", "PreparedCall", "Router", "current_call"]
+__all__ = ["CurrentCall", "HandlerCancelled", "Method", "PreparedCall", "Router", "current_call", "is_awaitable"]
 
 _NOTHING: Final[dict[str, Any]] = {}
 _current: contextvars.ContextVar[PreparedCall] = contextvars.ContextVar("trionet_current_call")
@@ -178,7 +178,7 @@ class _Plan:
             if kind is inspect.Parameter.VAR_KEYWORD:
                 return {key: msgspec.convert(item, target) for key, item in value.items()}
             return msgspec.convert(value, target)
-        except msgspec.ValidationError as exc:
+        except Exception as exc:  # a type of the user's may check its values, and raise whatever it likes
             raise MalformedRequest(f"argument {name!r} of {self._shown()}: {exc}") from exc
 
     def _shown(self) -> str:
@@ -280,13 +280,14 @@ class PreparedCall:
             RemoteError: the handler raised.
             TrionetError: the handler raised it as its answer.
         """
-        token = _current.set(self)
+        return contextvars.copy_context().run(self._begin)  # what it sets is its own, as in a task
+
+    def _begin(self) -> Any:
+        _current.set(self)
         try:
             return self.method.call(*self._args, **self._kwargs)
         except BaseException as exc:
             _reraise(exc)
-        finally:
-            _current.reset(token)
 
     async def finish(self, scope: trio.CancelScope, awaitable: Awaitable[Any] | None = None) -> Any:
         """Run the method, or the awaitable that `begin` returned, to its end inside `scope`; return its value.
@@ -305,7 +306,7 @@ class PreparedCall:
             with scope:
                 if awaitable is None:
                     awaitable = self.method.call(*self._args, **self._kwargs)
-                if type(awaitable) is types.CoroutineType or inspect.isawaitable(awaitable):
+                if is_awaitable(awaitable):
                     return await awaitable
                 return awaitable
         except BaseException as exc:
@@ -418,6 +419,11 @@ class Router:
         if prepared.method.is_stream:
             raise MalformedRequest(f"{call.service}/{call.method} is a stream: use comm.stream")
         return await prepared.finish(trio.CancelScope())
+
+
+def is_awaitable(value: Any) -> bool:
+    """Return whether `value` can be awaited; its type is asked, since an object of the user's may raise when asked."""
+    return hasattr(type(value), "__await__")
 
 
 async def _one_by_one(items: AsyncGenerator[Any]) -> AsyncGenerator[Any]:

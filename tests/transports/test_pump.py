@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import signal
+import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -122,3 +123,46 @@ def test_ctrl_c_ends_a_run_in_which_no_task_ever_can_run() -> None:
     with pytest.raises(KeyboardInterrupt):
         trio.run(main, clock=MockClock(autojump_threshold=0))
     assert next(counted) == 101
+
+
+async def test_time_stands_still_while_a_thread_works_and_goes_on_for_one_that_waits_for_it(
+    autojump_clock: MockClock,
+) -> None:
+    pump, begun = Pump(), trio.current_time()
+
+    def tick() -> None:
+        pump.at(pump.time() + 0.01, tick)
+
+    pump.at(begun, tick)
+    await trio.sleep(1)
+    before = trio.current_time()
+    await trio.to_thread.run_sync(time.sleep, 0.01)
+    assert trio.current_time() == before
+    await trio.to_thread.run_sync(trio.from_thread.run, trio.sleep, 5)
+    assert trio.current_time() >= before + 5
+    pump.close()
+
+
+async def test_sockets_are_read_though_there_is_always_an_event(autojump_clock: MockClock) -> None:
+    pump = Pump()
+
+    def tick() -> None:
+        pump.at(pump.time() + 0.01, tick)
+
+    pump.at(trio.current_time(), tick)
+    one, other = trio.socket.socketpair()
+    with one, other:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(other.recv, 1)
+            await trio.sleep(1)
+            await one.send(b"x")
+    pump.close()
+
+
+async def test_an_error_of_the_pumps_own_comes_out_of_run(autojump_clock: MockClock) -> None:
+    pump = Pump()
+    with pytest.RaisesGroup(pytest.RaisesExc(ZeroDivisionError)):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(pump.run)
+            pump.next_due = lambda: 1 / 0  # type: ignore[method-assign]
+            await trio.sleep(1)

@@ -291,14 +291,10 @@ class Swim:
         self._sync.take(source, message)
 
     def _take_statement(self, source: str, statement: Statement) -> None:
-        context = self._context
-        if source == statement.name or source in context.members:
-            self._learn(source, statement)
-        elif statement.name == context.me and statement.state == State.DEAD:
-            # Whoever tries a dead member may be one of whom this node, which was started again, has not heard yet.
-            self._take_about_me(source, statement)
+        if source != statement.name and source not in self._context.members:
+            self._context.counts.strangers += 1
         else:
-            context.counts.strangers += 1
+            self._learn(source, statement)
 
     # ---------------------------------------------------------------------------------------------------- what it does
 
@@ -373,10 +369,9 @@ class Swim:
             self._state_own(statement.incarnation + 1)
         elif not supersedes(own, statement) or (statement.state == State.ALIVE and statement.life == own.life):
             return  # what this node says itself, or said a moment ago
-        is_known = source in context.members or self._sync.was_asked(source)
-        if is_known or statement.state == State.DEAD:
+        if source in context.members or self._sync.was_asked(source):
             context.send(source, context.own)
-            if is_known and statement.state == State.DEAD and not context.is_leaving:
+            if statement.state == State.DEAD and not context.is_leaving:
                 self._sync.begin(source)  # there may be others of whom we don't know that we are taken for dead
 
     def _state_own(self, incarnation: int) -> None:

@@ -46,6 +46,7 @@ _SEEDS_AT_ONCE: Final = 3
 _PROBES_AT_ONCE: Final = 32
 _MOST_ASKED: Final = 1024
 _MOST_SEEDS: Final = 256
+_MOST_ABSENT_WAITS: Final = 16
 
 
 def pieces(statements: Sequence[Statement], piece_bytes: int) -> list[tuple[Statement, ...]]:
@@ -67,6 +68,7 @@ class ViewSync:
     """The exchanges of one node, and its joining."""
 
     __slots__ = (
+        "_absent_wait_s",
         "_asked",
         "_asking",
         "_back_off_s",
@@ -96,6 +98,7 @@ class ViewSync:
         self._is_joining = False
         self._asking: Timer | None = None
         self._joined_by: dict[str, None] = {}
+        self._absent_wait_s = context.profile.sync_interval_s
         self.is_joined: bool = False
 
     def join(self, seeds: Sequence[str]) -> None:
@@ -163,6 +166,7 @@ class ViewSync:
             self._is_joining = False
             self.is_joined = True
             context.effects.append(Notify(JoinCompleted(source)))
+            self._absent_wait_s = context.profile.sync_interval_s
             if not self._joined_by:
                 self._ask_absent_later()
             self._joined_by.update(dict.fromkeys(self._seeds[:_MOST_SEEDS]))
@@ -195,15 +199,20 @@ class ViewSync:
 
     def _ask_absent_later(self) -> None:
         context = self._context
-        wait_s = context.profile.sync_interval_s * (0.75 + 0.5 * context.random.random())
+        wait_s = self._absent_wait_s * (0.75 + 0.5 * context.random.random())
         context.timers.set(context.now + wait_s, self._ask_absent)
 
     def _ask_absent(self) -> None:
-        """Ask one of the seeds that are no members; not one that has left, which it did on purpose."""
+        """Ask one of the seeds that are no members; not one that has left, which it did on purpose.
+
+        The less often, the longer there are some: one may be another address of a member, and never be one itself.
+        """
         context = self._context
         if context.is_leaving:
             return
         absent = [seed for seed in self._joined_by if self._is_absent(context.members.get(seed))]
+        longest_s = _MOST_ABSENT_WAITS * context.profile.sync_interval_s
+        self._absent_wait_s = min(2 * self._absent_wait_s, longest_s) if absent else context.profile.sync_interval_s
         if absent:
             self._ask_seed(context.random.choice(absent))
         self._ask_absent_later()

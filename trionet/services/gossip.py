@@ -6,6 +6,7 @@ each node for one rumor, and what becomes of it does not hold up its way to othe
 
 from __future__ import annotations
 
+import inspect
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,6 +28,7 @@ from trionet.events import RumorFailed
 from trionet.message import Call, Remote, check_args
 from trionet.protocols.effects import Send
 from trionet.replies import Spread
+from trionet.router import is_awaitable
 
 from .base import rpc
 from .periodic import PeriodicTask, PeriodicTasks, owner_of
@@ -256,21 +258,20 @@ class Gossip:
         except TrionetError as exc:
             self._fail(rumor, exc)
             return
-        if not prepared.method.is_sync or hasattr(value, "__await__"):
+        if not prepared.method.is_sync or is_awaitable(value):
             self._waiting_bytes += size
             self._nursery.start_soon(self._carry_out, rumor, prepared, value, size, name=f"rumor {rumor.id.hex()}")
 
     async def _carry_out(self, rumor: Delivered, prepared: PreparedCall, value: Any, size: int) -> None:
         try:
-            if value is not None:  # it has begun
-                await prepared.finish(trio.CancelScope(), value)
-                return
             async with self._limiter:
-                await prepared.finish(trio.CancelScope())
+                await prepared.finish(trio.CancelScope(), value)
         except TrionetError as exc:
             self._fail(rumor, exc)
         finally:
             self._waiting_bytes -= size
+            if inspect.iscoroutine(value):
+                value.close()  # where it was cancelled before its turn
 
     def _fail(self, rumor: Delivered, error: TrionetError) -> None:
         self.failed += 1

@@ -145,6 +145,28 @@ async def test_handlers_are_cancelled_and_calls_lost_on_both_sides_when_the_link
     assert await call(one, other, "echo", 1) == (1,)
 
 
+async def test_a_link_whose_peer_has_gone_takes_no_calls_though_a_handler_takes_its_time_to_end(start: Start) -> None:
+    hold = Hold(stubborn=True)
+    one, other = await start(hold=hold.handle), await start()
+    async with trio.open_nursery() as nursery:
+
+        async def ask() -> None:
+            with pytest.raises(ConnectionLost):
+                await call(other, one, "hold")
+
+        nursery.start_soon(ask)
+        await hold.wait_started()
+        (dying,) = links(one)
+        links(other)[0].abort()
+        await wait_until(lambda: not dying.is_usable)
+        with trio.fail_after(DEADLINE_S):
+            assert await call(one, other, "echo", 1) == (1,)  # by another link
+        assert hold.running == 1
+        assert dying in links(one)
+        hold.release.set()
+    await wait_until(lambda: dying not in links(one))
+
+
 @pytest.mark.parametrize(("calls", "writes"), [(12, 3), (100, 9)])
 async def test_calls_that_are_made_in_one_scheduler_pass_go_out_in_few_writes_and_so_do_their_answers(
     start: Start, calls: int, writes: int

@@ -116,7 +116,7 @@ async def test_a_peer_that_breaks_the_rules_is_cut_off_alone_with_a_reason_in_th
         with suppress(trio.BrokenResourceError):  # it may be cut off before it has sent it all
             await peer.stream.send_all(data)
         await peer.wait_closed()
-        assert len(links(node)) == 1
+        await wait_until(lambda: len(links(node)) == 1)
         (record,) = (record for record in caplog.records if record.levelno >= logging.WARNING)
         assert record.getMessage().startswith("the link with a node without address is closed: it broke the protocol: ")
         assert reason in record.getMessage()
@@ -134,7 +134,7 @@ async def test_half_a_frame_and_then_the_end_is_a_breach(start: Start, caplog: p
             peer.ponging = False
             await peer.wait_closed()
         assert "it broke the protocol: it ended in the middle of a frame" in caplog.text
-        assert len(links(node)) == 1
+        await wait_until(lambda: len(links(node)) == 1)
 
 
 async def test_half_a_frame_and_then_silence_is_borne_for_half_a_minute(
@@ -149,7 +149,7 @@ async def test_half_a_frame_and_then_silence_is_borne_for_half_a_minute(
         await trio.sleep(29)
         assert len(links(node)) == 2
         await trio.sleep(3)
-        assert len(links(node)) == 1
+        await wait_until(lambda: len(links(node)) == 1)
         assert "no sign of life for 30 s" in caplog.text
 
 
@@ -272,7 +272,7 @@ async def test_an_error_that_makes_no_sense_is_one_all_the_same(
     node, address = await start(), await listen(nursery, behave)
     with pytest.raises(TrionetError):
         await call(node, address, "any")
-    assert len(links(node)) == 1
+    await wait_until(lambda: len(links(node)) == 1)
 
 
 # ---- who doesn't read

@@ -47,7 +47,7 @@ from .outgoing import OutgoingCalls
 from .polling import BusyPoll
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from trionet.events import OrphanedCall
     from trionet.transports.base import Handler
@@ -131,24 +131,29 @@ class Link:
 
     async def run(self) -> None:
         """Carry calls until either side is done, or the connection breaks."""
-        reason = None
         try:
             with self._scope:
                 async with trio.open_nursery() as nursery:
                     self._incoming = IncomingCalls(
                         self._outbox, self._own, self.peer, self._handler, nursery, self._let_go, self._became_idle
                     )
-                    nursery.start_soon(self._write)
-                    await self._read()
-                    nursery.cancel_scope.cancel()
-        except* FrameError as group:
-            reason = f"it broke the protocol: {group.exceptions[0]}"
-            _log.warning("the link with %s is closed: %s", self._name, reason)
-        except* (OSError, trio.ClosedResourceError) as group:
-            reason = str(group.exceptions[0])
-            _log.debug("the link with %s broke: %s", self._name, reason)
+                    nursery.start_soon(self._closing, self._write)
+                    await self._closing(self._read)
+                    self._close("the other side closed it")
         finally:
-            self._close(reason or "the other side closed it")
+            self.abort()
+
+    async def _closing(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Read, or write; when that can't go on the link is closed, at once: handlers may take their time to end."""
+        try:
+            await work()
+        except FrameError as exc:
+            self._cut_off(f"it broke the protocol: {exc}")
+        except (OSError, trio.ClosedResourceError) as exc:
+            self.abort(f"it broke: {exc}")
+        except trio.Cancelled:
+            self.abort()
+            raise
 
     def abort(self, reason: str = "this node has stopped") -> None:
         """Close the connection at once; calls on it end with an error."""

@@ -15,7 +15,7 @@ import trio
 from trionet.codec import MESSAGEPACK
 from trionet.errors import MalformedRequest, MessageTooLarge, RemoteError, TrionetError, error_to_wire
 from trionet.message import Call
-from trionet.router import HandlerCancelled
+from trionet.router import HandlerCancelled, is_awaitable
 
 from .frames import (
     CALLS,
@@ -112,7 +112,7 @@ class IncomingCalls:
             has_room = self._has_room
             if prepared.method.is_sync and has_room:
                 value = prepared.begin()
-                if not hasattr(value, "__await__"):
+                if not is_awaitable(value):
                     self._answer_now(number, held_bytes, self._encoded_reply(number, value))
                     return
                 awaitable = value
@@ -190,7 +190,7 @@ class IncomingCalls:
     async def _begun_later(self, prepared: PreparedCall) -> Any:
         await self._room()
         value = prepared.begin()
-        return await value if hasattr(value, "__await__") else value
+        return await value if is_awaitable(value) else value
 
     async def _run_call(self, running: _Running, prepared: PreparedCall, awaitable: Awaitable[Any] | None) -> None:
         try:

@@ -89,7 +89,7 @@ class BusyPoll:
             try:
                 data = receive(most)
             except BlockingIOError:
-                if perf_counter() < until:
+                if perf_counter() < until and self._last.poll is self:
                     continue
                 self._skips = self._skips_left = min(2 * self._skips + 1, _MOST_SKIPPED)
                 return None

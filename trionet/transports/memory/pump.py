@@ -6,15 +6,18 @@ can run, as is the way of that clock, and the tasks whose deadline has come run 
 
 In real time a task sleeps until the next event. In virtual time there is no such task to be woken: events are taken
 where Trio would wait for I/O because nobody can run, until somebody can. So time goes from event to event without a
-pass through Trio's scheduler as long as nobody is woken, and in one pass from one who is woken to the next.
+pass through Trio's scheduler as long as nobody is woken, and in one pass from one who is woken to the next. What is
+outside is seen to, too: time stands still while a thread works for a task, for up to 0.1 s, and after some hundred
+events Trio looks at its sockets.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+import time
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 from trio.testing import MockClock
@@ -25,6 +28,12 @@ if TYPE_CHECKING:
 __all__ = ["Pump"]
 
 _Entry = tuple[float, int, "Callable[..., None]", tuple[Any, ...]]
+
+_MOST_AT_ONCE: Final = 256
+_THREAD_S: Final = 0.0002
+"""Between two looks whether a thread is done."""
+_MOST_LOOKS: Final = 500
+"""A thread that takes longer may wait for something that takes virtual time."""
 
 
 class Pump:
@@ -131,35 +140,49 @@ class Pump:
     async def _run_virtually(self, clock: MockClock) -> None:
         """Sleep for good, while events are taken by `take`."""
         self.time = functools.partial(getattr, clock, "_virtual_base")  # a method would take twice as long
-        self._task = trio.lowlevel.current_task()
+        self._failure = None
         idle = _Idle.of_this_run()
         idle.add(self)
         try:
-            await trio.lowlevel.wait_task_rescheduled(self._forget_task)
+            while self._failure is None:
+                self._task = trio.lowlevel.current_task()
+                await trio.lowlevel.wait_task_rescheduled(self._forget_task)
         finally:
             idle.remove(self)
             self.time = trio.current_time
-        assert self._failure is not None
         raise self._failure
 
+    def pass_on(self) -> None:
+        """Have the task of `run` run, so that Trio looks at what is outside before it goes on."""
+        if self._task is not None:
+            self._wake()
+
+    def fail(self, exc: BaseException) -> None:
+        """Have `run` raise `exc`."""
+        self._failure = exc
+        self.pass_on()
+
     def take(self, context: Any, until: float) -> None:
-        """Take events up to a time as if by the task of `run`, as long as nobody else can run."""
+        """Take some events up to a time as if by the task of `run`, as long as nobody else can run."""
         if self._task is None:  # it has been cancelled, and will run for the last time
             return
         context.task = self._task
         try:
             self._task.context.run(self._take, context.runner, until)
         except BaseException as exc:  # whatever it is, `run` raises it: Trio would log it, and call no more
-            self._failure = exc
-            self._wake()
+            self.fail(exc)
         finally:
             del context.task
 
     def _take(self, runner: Any, until: float) -> None:
         heap, pop = self._heap, heappop
         clock, runnable, deadlines = runner.clock, runner.runq, runner.deadlines
-        now = self.time()
+        now, last = self.time(), _MOST_AT_ONCE
         while heap and not runnable:
+            last -= 1
+            if last < 0:
+                self.pass_on()
+                return
             when = heap[0][0]
             if when > now:
                 if when > until or runner.ki_pending:
@@ -182,6 +205,8 @@ class _Idle(trio.abc.Instrument):
     def __init__(self) -> None:
         self._pumps: list[Pump] = []
         self._context: Any = trio._core._run.GLOBAL_RUN_CONTEXT  # noqa: SLF001  see above
+        self._threads = trio.to_thread.current_default_thread_limiter()
+        self._looks = 0
 
     @classmethod
     def of_this_run(cls) -> _Idle:
@@ -206,7 +231,21 @@ class _Idle(trio.abc.Instrument):
 
     def before_io_wait(self, timeout: float) -> None:
         """Trio has run all who can run, and is about to wait."""
+        try:
+            self._take_events()
+        except Exception as exc:  # Trio would log it, and never ask again
+            for pump in self._pumps:
+                pump.fail(exc)
+
+    def _take_events(self) -> None:
         runner = self._context.runner
+        if not self._threads.borrowed_tokens:
+            self._looks = 0
+        elif self._looks < _MOST_LOOKS and not runner.runq:
+            self._looks += 1
+            time.sleep(_THREAD_S)
+            self._pumps[0].pass_on()
+            return
         clock, next_deadline = runner.clock, runner.deadlines.next_deadline
         while not (runner.runq or runner.waiting_for_idle or runner.ki_pending):
             first, until = self._first()

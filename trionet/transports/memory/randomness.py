@@ -21,11 +21,19 @@ __all__ = ["LinkRandom", "RandomByTarget"]
 _unpack: Final = Struct("<8Q").unpack
 _SEED_BYTES: Final = 16
 _COUNT_BYTES: Final = 8
-_SCALE: Final = 2.0**-53
+_BITS: Final = 53
+"""Of a number that `random` gives, as of all floats."""
+
+_SCALE: Final = 2.0**-_BITS
 
 
 class LinkRandom(Random):
-    """Random numbers that follow from a text. All that `random.Random` offers comes from `random` here."""
+    """Random numbers that follow from a text. All that `random.Random` offers comes from `random` here.
+
+    Like any other one it can be copied, and put back into a state; but it can't be seeded anew.
+    """
+
+    gauss_next: float | None = None  # where `gauss` keeps its second number
 
     def __new__(cls, text: str) -> LinkRandom:  # noqa: PYI034  there is no subclass
         """Make one, without the seeding."""
@@ -46,6 +54,31 @@ class LinkRandom(Random):
         digest = blake2b(self._seed + self._count.to_bytes(_COUNT_BYTES, "little")).digest()
         self._numbers = [(number >> 11) * _SCALE for number in _unpack(digest)]
         return self._numbers.pop()
+
+    def getrandbits(self, k: int, /) -> int:
+        """Return a number of `k` random bits.
+
+        Raises:
+            ValueError: `k` is negative.
+        """
+        if k < 0:
+            raise ValueError("there is no negative number of bits")
+        number = 0
+        for _ in range(-(-k // _BITS)):
+            number = number << _BITS | int(self.random() / _SCALE)
+        return number >> -k % _BITS
+
+    def getstate(self) -> tuple[Any, ...]:
+        """Return what `setstate` takes."""
+        return self._seed, self._count, tuple(self._numbers), self.gauss_next
+
+    def setstate(self, state: tuple[Any, ...]) -> None:
+        """Go on from where the numbers were at `getstate`, of this link's or another one's."""
+        self._seed, self._count, numbers, self.gauss_next = state
+        self._numbers = list(numbers)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return LinkRandom, ("",), self.getstate()
 
     def seed(self, *_: Any, **__: Any) -> None:
         """It can't be seeded anew."""

@@ -56,14 +56,20 @@ class NodeClock:
         """Have ``action()`` called at `when` on this clock, in place of what was set before; later if it can't run."""
         self._due, self._action = when, action
         if when != _NEVER:
-            at = when if self._is_true else self._at + (when - self._own) / self._rate + _ROUNDING_S
-            self._pump.at(at, self._ring, when)
+            self._pump.at(when if self._is_true else self._true_time(when), self._ring, when)
+
+    def _true_time(self, when: float) -> float:
+        """Return about when it will be `when` on this clock."""
+        return self._at + (when - self._own) / self._rate + _ROUNDING_S
 
     def _ring(self, when: float) -> None:
         if when != self._due or self._action is None:
             return
         if not self._is_true and self.now() < when:
-            return  # this was set before the clock was changed, and was set anew then
+            # It was set before the clock was changed; or the time is so large that more than we allow for was rounded.
+            later = math.nextafter(self._pump.time(), _NEVER)
+            self._pump.at(max(later, self._true_time(when)), self._ring, when)
+            return
         self._due = _NEVER
         if self._endpoint.is_prompt:
             self._action()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trionet import Node, NodeConfig, Remote, rpc
+from trionet import Node, NodeAddress, NodeConfig, Remote, rpc
 from trionet.simulation import Watch
 
 if TYPE_CHECKING:
@@ -19,11 +19,14 @@ __all__ = [
     "CRASHING",
     "HERE",
     "STUBBORN",
+    "TALKATIVE",
     "NoCrash",
     "assertive",
     "die_at_five",
     "fail_from_three_on",
+    "flood",
     "give_up_on_the_stubborn",
+    "have_somebody_flood",
     "kill_at_two",
     "never_ends",
     "nothing",
@@ -109,3 +112,34 @@ async def give_up_on_the_stubborn(sim: Simulation) -> None:
 async def three_nodes_run(sim: Simulation) -> None:
     await trio.sleep(0.1)
     assert len(sim.up) == 3, f"{len(sim.up)} nodes run"
+
+
+class _Talkative:
+    """Has much to say to the node that asks it."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    @rpc
+    async def talk(self, to: str) -> None:
+        while True:
+            await self._node.local.comm.send(["nid"], Remote(node=NodeAddress.of(to), service="status", method="get"))
+
+
+async def _open_talkative(node: Node) -> None:
+    await node.local.routes.put(_Talkative(node), "talkative")
+
+
+TALKATIVE = NodeConfig(on_start=_open_talkative)
+
+
+async def flood(sim: Simulation) -> None:
+    """Send messages without end."""
+    while True:
+        await sim.nodes[0].all.comm.send(["nid"], Remote(service="status", method="get"))
+
+
+async def have_somebody_flood(sim: Simulation) -> None:
+    """Have a handler send messages without end, and fail when it fails."""
+    remote = Remote(node=sim.address(1), service="talkative", method="talk")
+    await sim.nodes[0].local.comm.send([str(sim.address(0))], remote)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 
+import msgspec
 import pytest
 
 from tests.simulation import programs
@@ -92,6 +93,20 @@ def test_a_node_that_fails_by_itself_is_a_violation() -> None:
 def test_a_storm_of_messages_ends_the_trial() -> None:
     ((invariant, text),) = violations(most_messages=10)
     assert (invariant, text) == ("storm", "more than 10 messages were sent")
+
+
+@pytest.mark.parametrize("program", ["flood", "have_somebody_flood"])
+def test_a_storm_is_nothing_else_whoever_sends_the_message_that_is_too_many(program: str) -> None:
+    for most in range(200, 205):
+        found = violations(program=f"{HERE}:{program}", config=f"{HERE}:TALKATIVE", most_messages=most)
+        assert found == [("storm", f"more than {most} messages were sent")]
+
+
+def test_what_was_violated_before_a_storm_counts() -> None:
+    trial = Trial(nodes=2, duration_s=2.0, faults=[], program=f"{HERE}:assertive")
+    all_but_one = len(run_trial(trial).trace.select("send")) - 1
+    found = run_trial(msgspec.structs.replace(trial, most_messages=all_but_one)).violations
+    assert [violation.invariant for violation in found] == ["program", "storm"]
 
 
 def test_a_users_invariants_are_functions_classes_and_objects() -> None:

@@ -18,6 +18,7 @@ import trio
 
 from trionet.config import NodeConfig, import_reference
 from trionet.errors import ConfigError
+from trionet.transports.memory import DROP, PASS
 
 from .cluster import open_cluster
 from .faults import AnyFault, Crash, Leave
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 
     from trionet import Node
-    from trionet.transports.memory.rules import Message, Rule
+    from trionet.transports.memory import Message, Rule, Verdict
 
     from .cluster import Simulation
 
@@ -186,10 +187,12 @@ class Outcome:
     Attributes:
         violations: in the order in which they were seen.
         trace: what happened.
+        has_stormed: whether it was ended by a storm of messages: what fails while it ends doesn't count.
     """
 
     def __init__(self) -> None:
         self.violations: list[Violation] = []
+        self.has_stormed: bool = False
         self.trace: Trace = Trace()
 
     @property
@@ -224,32 +227,31 @@ def run_trial(trial: Trial, invariants: Iterable[Any] = ()) -> Outcome:
         except ConfigError:
             raise
         except Exception as exc:
-            _note(outcome, *_what_failed(exc))
+            _note(outcome, "node", _shown(exc))
     for error in errors:
         _note(outcome, "node", error)
     outcome.violations.sort(key=lambda violation: violation.at_s)
     return outcome
 
 
-class _Storm(Exception):
-    """More messages than there may be."""
+def _limit(trial: Trial, outcome: Outcome, scope: trio.CancelScope) -> Rule:
+    """Return what ends the trial when there is a storm of messages."""
+    most = trial.limit()
 
-
-def _what_failed(exc: Exception) -> tuple[str, str]:
-    """Return what an exception that came out of a cluster violates, and a sentence."""
-    storms = exc.split(_Storm)[0] if isinstance(exc, ExceptionGroup) else exc if isinstance(exc, _Storm) else None
-    return ("node", _shown(exc)) if storms is None else ("storm", str(_innermost(storms)))
-
-
-def _limit(most: int) -> Rule:
-    def judge(message: Message, _: Random) -> None:
-        if message.number > most:
-            raise _Storm(f"more than {most:,} messages were sent")
+    def judge(message: Message, _: Random) -> Verdict:
+        if message.number <= most:
+            return PASS
+        _note(outcome, "storm", f"more than {most:,} messages were sent")
+        outcome.has_stormed = True
+        scope.cancel()
+        return DROP
 
     return judge
 
 
 def _note(outcome: Outcome, invariant: str, text: str) -> None:
+    if outcome.has_stormed:
+        return
     at_s = outcome.trace.events[-1].at if outcome.trace.events else 0.0
     outcome.violations.append(Violation(invariant=invariant, at_s=at_s, text=text))
 
@@ -263,7 +265,7 @@ async def _run(trial: Trial, invariants: Sequence[Invariant], outcome: Outcome) 
                 invariant.begin(sim, trial)
                 sim.trace.listeners.append(invariant.take)
             begun_at = sim.now
-            sim.fabric.add_rules(_limit(trial.limit()))
+            sim.fabric.add_rules(_limit(trial, outcome, scope))
             sim.play(trial.schedule())
             await _run_program(trial, sim, outcome)
             await trio.sleep(max(0.0, begun_at + trial.duration_s - sim.now))

@@ -107,6 +107,7 @@ def test_one_seed_is_run_here_and_its_trace_is_told(tmp_path: Path) -> None:
         (["--invariant", "moon"], "no invariant 'moon': there are membership_converges"),
         (["--program", "moon:x"], "can't import 'moon'"),
         (["--nodes", "0"], "at least one node"),
+        (["--settle", "20"], "settle_s must be at least 24, and more after faults, not 20"),
         (["--seeds", "0"], "--seeds: a positive number, not 0"),
         (["--seeds", "many"], "argument --seeds: invalid int value: 'many'"),
         (["--replay", "moon"], "--replay: there is no file 'moon', and it is no JSON"),

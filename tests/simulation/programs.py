@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 __all__ = [
     "CRASHING",
     "HERE",
+    "LAN",
+    "LOCAL",
     "STUBBORN",
     "TALKATIVE",
+    "WAN",
     "NoCrash",
     "assertive",
     "die_at_five",
@@ -27,6 +30,7 @@ __all__ = [
     "flood",
     "give_up_on_the_stubborn",
     "have_somebody_flood",
+    "hide_a_rumor",
     "kill_at_two",
     "never_ends",
     "nothing",
@@ -76,6 +80,9 @@ async def _fail_later(node: Node) -> None:
 
 
 HERE = "no configuration"
+LAN = NodeConfig(profile="lan")
+LOCAL = NodeConfig(profile="local")
+WAN = NodeConfig(profile="wan")
 CRASHING = NodeConfig(on_start=_fail_later)
 
 
@@ -143,3 +150,9 @@ async def have_somebody_flood(sim: Simulation) -> None:
     """Have a handler send messages without end, and fail when it fails."""
     remote = Remote(node=sim.address(1), service="talkative", method="talk")
     await sim.nodes[0].local.comm.send([str(sim.address(0))], remote)
+
+
+async def hide_a_rumor(sim: Simulation) -> None:
+    """Send a rumor, and let it seem that it doesn't come to the second node."""
+    sim.nodes[1].local.gossip.on_rumor = lambda _: None
+    await sim.nodes[0].all.gossip.send(["nid"], Remote(service="status", method="get"))

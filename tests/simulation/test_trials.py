@@ -80,8 +80,8 @@ def test_what_the_program_raises_is_a_violation() -> None:
 
 
 def test_a_program_that_does_not_end_is_a_deadlock() -> None:
-    ((invariant, text),) = violations(program=f"{HERE}:never_ends", settle_s=10.0)
-    assert (invariant, text) == ("deadlock", "the program had not ended after 12 s")
+    ((invariant, text),) = violations(program=f"{HERE}:never_ends", settle_s=30.0)
+    assert (invariant, text) == ("deadlock", "the program had not ended after 32 s")
 
 
 def test_a_node_that_fails_by_itself_is_a_violation() -> None:
@@ -164,6 +164,8 @@ def test_a_handler_that_shields_itself_from_being_cancelled_is_an_orphan() -> No
         ({"program": "moon:x"}, "can't import 'moon'"),
         ({"program": "trionet:__name__"}, "no function"),
         ({"config": f"{HERE}:HERE"}, "no NodeConfig"),
+        ({"settle_s": 23.9}, "gossip_reaches_all is judged once .* settle_s must be at least 24, .* not 23.9"),
+        ({"settle_s": 11.9, "config": f"{HERE}:LOCAL"}, "settle_s must be at least 12, .* not 11.9"),
         ({"invariants": ["moon"]}, "no invariant 'moon'"),
         ({"invariants": ["trionet:__name__"]}, "neither an Invariant nor a function"),
     ],
@@ -171,6 +173,23 @@ def test_a_handler_that_shields_itself_from_being_cancelled_is_an_orphan() -> No
 def test_what_is_not_there_is_said_before_anything_runs(fields: dict[str, object], text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         Trial(**fields).check()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("profile", "settle_s"), [("LAN", 24.0), ("LOCAL", 12.0)])
+def test_a_rumor_that_does_not_come_through_is_noticed_in_the_least_quiet_time(profile: str, settle_s: float) -> None:
+    ((invariant, text),) = violations(program=f"{HERE}:hide_a_rumor", config=f"{HERE}:{profile}", settle_s=settle_s)
+    assert invariant == "gossip_reaches_all"
+    assert text.endswith(" has not come to n1")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"config": f"{HERE}:LOCAL"}, {"config": f"{HERE}:WAN"}, {"invariants": ["no_orphan", f"{HERE}:three_nodes_run"]}],
+)
+def test_a_quiet_time_may_be_short_where_gossip_is_not_judged_or_quick(fields: dict[str, object]) -> None:
+    Trial(settle_s=12.0, **fields).check()  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="settle_s must be at least 24"):
+        run_trial(Trial(settle_s=12.0))
 
 
 def test_what_is_no_trial_is_refused() -> None:

@@ -52,8 +52,8 @@ class GossipReachesAll(Watch):
     """A rumor comes to each node that runs in the end, where it lives for long enough; and to none of them twice.
 
     The first part is about the group ``all``. It is asked for where a node that runs in the end has the rumor, and its
-    time to live is over only well after the cluster has become whole again. The second part is about each life of a
-    node, and any group.
+    time to live is over only well after the cluster has become whole again: never with the profile ``wan``. The second
+    part is about each life of a node, and any group.
     """
 
     name = "gossip_reaches_all"
@@ -63,6 +63,13 @@ class GossipReachesAll(Watch):
         self._born_at: dict[str, float] = {}
         self._had_by: dict[str, set[str]] = {}
         self._whole_since = math.inf
+
+    @staticmethod
+    def least_settle_s(profile: str) -> float:
+        """Return how long a quiet time must last for the first part to be asked for; 0 where it never is."""
+        settings = settings_for(PROFILES[profile])
+        spread_s = _COMPARISONS * settings.compare_interval_s
+        return spread_s if spread_s < settings.retention_s else 0.0
 
     def begin(self, sim: Simulation, trial: Trial) -> None:
         """Take how long rumors live, and by how much clocks are going to be wrong."""

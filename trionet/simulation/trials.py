@@ -20,6 +20,7 @@ from trionet.config import NodeConfig, import_reference
 from trionet.errors import ConfigError
 from trionet.transports.memory import DROP, PASS
 
+from .agreement import GossipReachesAll
 from .cluster import open_cluster
 from .faults import AnyFault, Crash, Leave
 from .invariants import Invariant, Violation
@@ -110,10 +111,10 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
             raise ConfigError(f"no trial: {exc}") from exc
 
     def check(self) -> None:
-        """See whether everything is there that it names.
+        """See whether everything is there that it names, and its time suffices for what must hold.
 
         Raises:
-            ConfigError: it isn't, or a number is out of range; the text says which.
+            ConfigError: it isn't, or doesn't, or a number is out of range; the text says which.
         """
         if self.nodes < 1:
             raise ConfigError(f"a trial has at least one node, not {self.nodes}")
@@ -126,8 +127,14 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
         self.schedule()
         if not callable(self.main()):
             raise ConfigError(f"{self.program} is no function")
-        self.configure(0)
-        self.watched()
+        profile = self.configure(0).profile
+        for invariant in self.watched():
+            least_s = invariant.least_settle_s(profile) if isinstance(invariant, GossipReachesAll) else 0.0
+            if self.settle_s < least_s:
+                raise ConfigError(
+                    f"{invariant.name} is judged once the cluster has been whole for {least_s:g} s: settle_s must be at"
+                    f" least {least_s:g}, and more after faults, not {self.settle_s:g}"
+                )
 
     def watched(self) -> list[Invariant]:
         """Return the invariants."""
@@ -217,8 +224,9 @@ def run_trial(trial: Trial, invariants: Iterable[Any] = ()) -> Outcome:
         invariants: what must hold besides what the trial names: as for `invariant_of`.
 
     Raises:
-        ConfigError: the trial names what there isn't.
+        ConfigError: as from `Trial.check`.
     """
+    trial.check()
     watching = [*trial.watched(), *map(invariant_of, invariants)]
     outcome = Outcome()
     with _logged() as errors:

@@ -33,6 +33,10 @@ async def two_customers(sim):
         nursery.start_soon(buy)
     sim.left = left[0]
 
+async def think(sim):
+    while True:
+        pass
+
 def is_not_oversold(sim):
     assert sim.left >= 0, f"{sim.left} are left"
 """
@@ -63,6 +67,17 @@ def test_a_failing_seed_is_found_shrunk_and_repeated_by_the_command_that_is_prin
     repeated = simulate(*words[1:], folder=shop)
     assert repeated.returncode == 1
     assert repeated.stdout.startswith("shop:is_not_oversold, at ")
+
+
+@pytest.mark.slow
+def test_a_run_that_does_not_come_to_an_end_fails_and_so_do_the_smaller_ones(shop: Path) -> None:
+    arguments = ["--program", "shop:think", "--duration", "0.1", "--nodes", "1", "--most-real-seconds", "0.5"]
+    done = simulate("--seeds", "1", *arguments, folder=shop)
+    assert (done.returncode, done.stderr) == (1, "")
+    text = "process, at 0.000 s: the process that ran seed 0 did not end within 0.5 s"
+    first, shrunk, *_ = done.stdout.splitlines()
+    assert first == f"seed 0 fails: {text}"
+    assert shrunk.endswith(f" runs; then: {text}")
 
 
 @pytest.mark.slow
@@ -109,6 +124,7 @@ def test_one_seed_is_run_here_and_its_trace_is_told(tmp_path: Path) -> None:
         (["--nodes", "0"], "at least one node"),
         (["--settle", "20"], "settle_s must be at least 24, and more after faults, not 20"),
         (["--seeds", "0"], "--seeds: a positive number, not 0"),
+        (["--most-real-seconds", "0"], "--most-real-seconds: a positive number, not 0"),
         (["--seeds", "many"], "argument --seeds: invalid int value: 'many'"),
         (["--replay", "moon"], "--replay: there is no file 'moon', and it is no JSON"),
         (["--replay", '{"moon": 1}'], "no trial: Object contains unknown field `moon`"),

@@ -34,6 +34,7 @@ __all__ = [
     "kill_at_two",
     "never_ends",
     "nothing",
+    "spin",
     "three_nodes_run",
 ]
 
@@ -64,6 +65,14 @@ async def never_ends(sim: Simulation) -> None:
 async def kill_at_two(sim: Simulation) -> None:
     if sim.seed == 2:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def spin(sim: Simulation) -> None:
+    """Compute without end, and say so first."""
+    sys.stderr.write("spinning\n")
+    sys.stderr.flush()
+    while True:
+        pass
 
 
 async def die_at_five(sim: Simulation) -> None:

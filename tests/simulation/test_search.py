@@ -7,11 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import pytest
 
 from trionet.errors import ConfigError
-from trionet.simulation import Trial, search
+from trionet.simulation import Trial, Violation, search
 from trionet.simulation.search import Worker
 
 HERE = "tests.simulation.programs"
@@ -65,6 +66,42 @@ def test_after_its_process_has_died_a_worker_goes_on_with_another_one() -> None:
         os.kill(last, 0)
 
 
+@pytest.mark.slow
+def test_a_trial_that_does_not_come_to_an_end_is_a_finding_and_its_process_is_killed() -> None:
+    failure = search(trial("spin"), range(7, 9), processes=1, most_real_s=1.0)
+    assert failure is not None
+    assert failure.trial.seed == 7
+    text = "the process that ran seed 7 did not end within 1 s"
+    assert failure.violations == [Violation(invariant="process", at_s=0.0, text=text)]
+    with Worker(most_real_s=1.0) as worker:
+        assert worker.run(failure.trial) == failure.violations
+        with pytest.raises(ProcessLookupError):
+            os.kill(worker.pid, 0)
+
+
+@pytest.mark.slow
+def test_when_the_one_who_searches_is_killed_its_worker_ends_in_the_midst_of_a_trial() -> None:
+    program = f"""
+from trionet.simulation.search import Trial, Worker
+worker = Worker()
+print(worker.pid, flush=True)
+worker.run(Trial.from_json({trial("spin").to_json()!r}))
+"""
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as searching:
+        assert searching.stdout is not None
+        assert searching.stderr is not None
+        worker = int(searching.stdout.readline())
+        try:
+            assert searching.stderr.readline() == b"spinning\n"
+            searching.kill()
+            searching.communicate(timeout=60)  # the worker has the same stderr, and holds it open as long as it lives
+        finally:
+            searching.kill()
+            with suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
+
+
 def test_a_search_for_what_is_not_there_does_not_begin() -> None:
     with pytest.raises(ConfigError, match="no_such_thing"):
         search(trial("no_such_thing"), range(3))
@@ -73,6 +110,15 @@ def test_a_search_for_what_is_not_there_does_not_begin() -> None:
 def children_of(pid: int) -> list[int]:
     listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
     return [int(line) for line in listed.stdout.split()]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="this ps is Linux's")
+def test_there_are_no_more_processes_than_seeds() -> None:
+    before = len(children_of(os.getpid()))
+    meanwhile: list[int] = []
+    search(trial("nothing"), range(1), processes=4, on_progress=lambda _: meanwhile.extend(children_of(os.getpid())))
+    assert len(meanwhile) == before + 1
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from trionet.simulation.pictures import check_request, draw
 from trionet.simulation.promises import INVARIANTS
 from trionet.simulation.rules import networks
 from trionet.simulation.scenarios import SCENARIOS
-from trionet.simulation.search import Failure, Worker, search
+from trionet.simulation.search import MOST_REAL_S, Failure, Worker, search
 from trionet.simulation.shrinking import Shrunk, shrink
 from trionet.simulation.trials import Trial, run_trial
 
@@ -88,6 +88,13 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("--seeds", metavar="N", type=int, help="how many seeds to try; default: 100")
     which.add_argument("--first-seed", metavar="K", type=int, default=0, help="the first of them; default: 0")
     which.add_argument("--processes", metavar="P", type=int, help="how many at a time; default: one per processor")
+    which.add_argument(
+        "--most-real-seconds",
+        metavar="S",
+        type=float,
+        default=MOST_REAL_S,
+        help=f"a run that takes longer has failed; default: {MOST_REAL_S:g} s; without limit with --seed or --replay",
+    )
     which.add_argument("--seed", metavar="N", type=int, help="run this one seed only, here")
     which.add_argument("--replay", metavar="FILE|JSON", help="run this one trial only, here; it says what is run")
     then = parser.add_argument_group("what is shown")
@@ -145,6 +152,8 @@ def _trial(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Tria
     for name in ("seeds", "processes"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             parser.error(f"--{name}: a positive number, not {getattr(options, name)}")
+    if not options.most_real_seconds > 0:
+        parser.error(f"--most-real-seconds: a positive number, not {options.most_real_seconds:g}")
     if options.replay is None:
         return msgspec.structs.replace(Trial(), **changes)
     if changes or options.seeds is not None:
@@ -183,7 +192,13 @@ def _search(trial: Trial, options: argparse.Namespace) -> int:
     count = 100 if options.seeds is None else options.seeds
     with Progress("seeds", count) as progress:
         seeds = range(options.first_seed, options.first_seed + count)
-        failure = search(trial, seeds, processes=options.processes, on_progress=progress.show)
+        failure = search(
+            trial,
+            seeds,
+            processes=options.processes,
+            most_real_s=options.most_real_seconds,
+            on_progress=progress.show,
+        )
     if failure is None:
         said = {"seeds": count, "first_seed": options.first_seed, "trial": None}
         last = options.first_seed + count - 1
@@ -194,7 +209,7 @@ def _search(trial: Trial, options: argparse.Namespace) -> int:
         print(f"seed {failure.trial.seed} fails: {failure.violations[0]}", flush=True)
     shrunk = Shrunk(failure.trial.explicit(), failure.violations[0], 0)
     if not options.no_shrink:
-        shrunk = _shrunk(failure)
+        shrunk = _shrunk(failure, options.most_real_seconds)
     if options.json:
         said = {"seed": failure.trial.seed, "violation": shrunk.violation, "trial": shrunk.trial, "runs": shrunk.runs}
         print(msgspec.json.encode(said).decode())
@@ -205,9 +220,9 @@ def _search(trial: Trial, options: argparse.Namespace) -> int:
     return 1
 
 
-def _shrunk(failure: Failure) -> Shrunk:
-    """Make it smaller, in a process of its own, because the failure may be that it dies."""
-    with Worker() as worker, Progress("runs to shrink it") as progress:
+def _shrunk(failure: Failure, most_real_s: float) -> Shrunk:
+    """Make it smaller, in a process of its own, because the failure may be that it dies, or doesn't end."""
+    with Worker(most_real_s) as worker, Progress("runs to shrink it") as progress:
         try:
             return shrink(
                 failure.trial, worker.run, invariant=failure.violations[0].invariant, on_progress=progress.show

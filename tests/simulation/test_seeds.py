@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from trionet.simulation import SCENARIOS, Leave, Partition, Trial, run_trial
+
+if TYPE_CHECKING:
+    from trionet.simulation import AnyFault
 
 _NAMES = sorted(SCENARIOS)
 
@@ -42,7 +47,7 @@ def test_nothing_is_violated_any_more_with_a_seed_that_has_failed(seed: int) -> 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_nodes_that_left_and_started_again_apart_from_the_others_come_back_to_them(seed: int) -> None:
-    faults = [
+    faults: list[AnyFault] = [
         Leave(at_s=2.0, duration_s=2.0, node=1),
         Leave(at_s=2.0, duration_s=2.2, node=2),
         Partition(at_s=3.5, duration_s=6.0, sides=[[1, 2], [0, 3, 4]]),

@@ -23,6 +23,7 @@ __all__ = [
     "assertive",
     "die_at_five",
     "fail_from_three_on",
+    "fail_in_two_ways",
     "give_up_on_the_stubborn",
     "kill_at_two",
     "never_ends",
@@ -41,6 +42,14 @@ async def fail_from_three_on(sim: Simulation) -> None:
     assert sim.seed < 3, f"seed {sim.seed}"
     for _ in range(200):
         await trio.sleep(0.001)
+
+
+async def fail_in_two_ways(sim: Simulation) -> None:
+    """Fail at one place where something was dropped, and at another one where nothing was."""
+    await trio.sleep(sim.duration_s)
+    assert sim.trace is not None
+    assert not sim.trace.select("drop"), f"something was dropped, at the end of {sim.duration_s} s"
+    raise AssertionError("nothing was dropped")
 
 
 async def assertive(sim: Simulation) -> None:

@@ -11,6 +11,7 @@ from trionet.errors import ConfigError
 from .agreement import GossipReachesAll, MembershipConverges
 from .endings import NoHandlerOutlivesItsCaller, NoOrphan
 from .invariants import Invariant, Watch
+from .raised import signature_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +41,8 @@ class _Function(Watch):
             if inspect.isawaitable(found):
                 found = await found
         except AssertionError as exc:
-            found = str(exc) or "an assertion failed"
+            self.violated(str(exc) or "an assertion failed", signature=signature_of(exc))
+            return self.violations
         for text in [found] if isinstance(found, str) else found or ():
             self.violated(str(text))
         return self.violations

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-import traceback
 from contextlib import contextmanager
-from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +21,7 @@ from .cluster import open_cluster
 from .faults import AnyFault, Crash, Leave
 from .invariants import Invariant, Violation
 from .promises import INVARIANTS, invariant_of
+from .raised import innermost, shown, signature_of, signature_of_record
 from .rules import Network, networks
 from .running import run
 from .scenarios import SCENARIOS
@@ -225,8 +224,8 @@ def run_trial(trial: Trial, invariants: Iterable[Any] = ()) -> Outcome:
             raise
         except Exception as exc:
             _note(outcome, *_what_failed(exc))
-    for error in errors:
-        _note(outcome, "node", error)
+    for error, signature in errors:
+        _note(outcome, "node", error, signature)
     outcome.violations.sort(key=lambda violation: violation.at_s)
     return outcome
 
@@ -235,10 +234,10 @@ class _Storm(Exception):
     """More messages than there may be."""
 
 
-def _what_failed(exc: Exception) -> tuple[str, str]:
-    """Return what an exception that came out of a cluster violates, and a sentence."""
+def _what_failed(exc: Exception) -> tuple[str, str, str]:
+    """Return what an exception that came out of a cluster violates, a sentence, and which kind of failure it is."""
     storms = exc.split(_Storm)[0] if isinstance(exc, ExceptionGroup) else exc if isinstance(exc, _Storm) else None
-    return ("node", _shown(exc)) if storms is None else ("storm", str(_innermost(storms)))
+    return ("node", shown(exc), signature_of(exc)) if storms is None else ("storm", str(innermost(storms)), "")
 
 
 def _limit(most: int) -> Rule:
@@ -249,9 +248,9 @@ def _limit(most: int) -> Rule:
     return judge
 
 
-def _note(outcome: Outcome, invariant: str, text: str) -> None:
+def _note(outcome: Outcome, invariant: str, text: str, signature: str = "") -> None:
     at_s = outcome.trace.events[-1].at if outcome.trace.events else 0.0
-    outcome.violations.append(Violation(invariant=invariant, at_s=at_s, text=text))
+    outcome.violations.append(Violation(invariant=invariant, at_s=at_s, text=text, signature=signature))
 
 
 async def _run(trial: Trial, invariants: Sequence[Invariant], outcome: Outcome) -> None:
@@ -284,7 +283,7 @@ async def _run_program(trial: Trial, sim: Simulation, outcome: Outcome) -> None:
         if scope.cancelled_caught:
             _note(outcome, "deadlock", f"the program had not ended after {limit_s:g} s")
     except Exception as exc:
-        _note(outcome, "program", _shown(exc))
+        _note(outcome, "program", shown(exc), signature_of(exc))
 
 
 async def _wait_settled(trial: Trial, sim: Simulation, invariants: Sequence[Invariant]) -> None:
@@ -298,31 +297,16 @@ async def _wait_settled(trial: Trial, sim: Simulation, invariants: Sequence[Inva
         await trio.sleep(_LOOK_AGAIN_S)
 
 
-def _innermost(exc: BaseException) -> BaseException:
-    while isinstance(exc, BaseExceptionGroup):
-        exc = exc.exceptions[0]
-    return exc
-
-
-def _shown(exc: BaseException) -> str:
-    """Say in a sentence what was raised, and where."""
-    exc = _innermost(exc)
-    frames = traceback.extract_tb(exc.__traceback__)
-    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    text = " ".join(str(exc).split())
-    return f"{type(exc).__name__}{': ' * bool(text)}{text}{where}"
-
-
 @contextmanager
-def _logged() -> Generator[list[str]]:
-    """Gather what is logged as an error; warnings, of which there are many under faults, aren't shown."""
-    errors: list[str] = []
+def _logged() -> Generator[list[tuple[str, str]]]:
+    """Gather what is logged as an error, and its kind; warnings, of which there are many under faults, aren't shown."""
+    errors: list[tuple[str, str]] = []
 
     class Gather(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             if record.levelno >= logging.ERROR:
-                raised = f": {_shown(record.exc_info[1])}" if record.exc_info and record.exc_info[1] else ""
-                errors.append(f"{record.getMessage()}{raised}")
+                raised = f": {shown(record.exc_info[1])}" if record.exc_info and record.exc_info[1] else ""
+                errors.append((f"{record.getMessage()}{raised}", signature_of_record(record)))
 
     handler = Gather()
     _log.addHandler(handler)

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,14 @@ async def two_customers(sim):
 
 def is_not_oversold(sim):
     assert sim.left >= 0, f"{sim.left} are left"
+"""
+LONG = """
+import trio
+
+async def for_ever(sim):
+    print("begun", flush=True)
+    while True:
+        await trio.lowlevel.checkpoint()
 """
 ARGUMENTS = ["--program", "shop:two_customers", "--invariant", "shop:is_not_oversold", "--duration", "2"]
 
@@ -144,6 +153,21 @@ def test_a_terminal_is_shown_how_far_it_is(tmp_path: Path) -> None:
     assert said == b"3 seeds, 0 to 2: nothing violated\n"
     assert f"{'#' * 10}{'.' * 20} 1 of 3 seeds, " in shown
     assert shown.endswith("\r\x1b[K")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", [["--seed", "1"], ["--replay", '{"program":"long:for_ever"}']])
+def test_ctrl_c_ends_a_single_run_without_a_traceback(tmp_path: Path, which: list[str]) -> None:
+    (tmp_path / "long.py").write_text(LONG, encoding="utf-8")
+    command = [sys.executable, "-m", "trionet", "simulate", *which]
+    if which[0] == "--seed":
+        command += ["--program", "long:for_ever"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, process_group=0)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"begun\n"
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (130, (b"", b""))
 
 
 @pytest.mark.slow

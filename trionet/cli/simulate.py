@@ -53,6 +53,7 @@ examples:
 exit status: 0 nothing failed, 1 something did, 2 wrong usage, 130 interrupted
 """
 
+_INTERRUPTED: Final = 128 + 2
 _LONGEST_INLINE: Final = 600
 """Characters of a trial that are still shown on the command line."""
 
@@ -116,7 +117,11 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         print(f"{parser.prog}: {exc}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(_INTERRUPTED)
+    except BaseExceptionGroup as exc:  # as Trio wraps it
+        if exc.split(KeyboardInterrupt)[0] is None:
+            raise
+        sys.exit(_INTERRUPTED)
 
 
 def _check_plot(parser: argparse.ArgumentParser, path: str) -> None:

@@ -230,6 +230,47 @@ async def test_a_skewed_clock_is_the_nodes_and_its_cluster_stays_whole(
     assert sim.is_converged()
 
 
+async def test_a_node_that_is_paused_twice_goes_on_when_both_are_over(
+    autojump_clock: MockClock, sim: Simulation
+) -> None:
+    await took_s(sim, 0, 1)
+    sim.play([Pause(at_s=0, duration_s=5.0, node=1), Pause(at_s=1, duration_s=2.0, node=1)])
+    await trio.lowlevel.checkpoint()
+    assert await took_s(sim, 0, 1) == pytest.approx(5.01, abs=0.02)
+    assert await took_s(sim, 0, 1) == pytest.approx(0.02, abs=0.001)
+
+
+async def test_the_lags_of_a_node_add_up(autojump_clock: MockClock, sim: Simulation) -> None:
+    await took_s(sim, 0, 1)
+
+    async def mean_s() -> float:
+        return sum([await took_s(sim, 0, 1) for _ in range(100)]) / 100
+
+    with lasting(sim, Slow(at_s=0, node=1, lag_s=0.5)):
+        with lasting(sim, Slow(at_s=0, node=1, lag_s=0.1)):
+            both_s = await mean_s()
+        one_s = await mean_s()
+    assert one_s > 0.4
+    assert both_s > one_s + 0.05
+    await trio.sleep(10)  # it works off what it has put off
+    assert await took_s(sim, 0, 1) == pytest.approx(0.02, abs=0.001)
+
+
+async def test_the_rates_of_a_clock_multiply(autojump_clock: MockClock, sim: Simulation) -> None:
+    clock = sim.nodes[1].current_time
+
+    async def rate() -> float:
+        begun, begun_by_it = trio.current_time(), clock()
+        await trio.sleep(1)
+        return (clock() - begun_by_it) / (trio.current_time() - begun)
+
+    with lasting(sim, Skew(at_s=0, node=1, rate=1.5)):
+        with lasting(sim, Skew(at_s=0, node=1, rate=1.2)):
+            assert await rate() == pytest.approx(1.8)
+        assert await rate() == pytest.approx(1.5)
+    assert await rate() == pytest.approx(1.0)
+
+
 async def test_one_way_and_ring_cut_what_they_say(autojump_clock: MockClock, sim: Simulation) -> None:
     def reaches(one: int, other: int) -> bool:
         with sim.fabric.rule():

@@ -5,6 +5,7 @@ Invariant: in virtual time, and with a seed, what happens follows from the seed 
 
 from __future__ import annotations
 
+import functools
 import math
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from random import Random
@@ -211,7 +212,10 @@ class Simulation:
             yield
 
     def pause(self, index: int) -> Callable[[], None] | None:
-        """Let a node stand still, as SIGSTOP does; return what lets it go on. None if it doesn't run."""
+        """Let a node stand still, as SIGSTOP does; return what lets it go on, where nothing else pauses it.
+
+        None if it doesn't run.
+        """
         endpoint = self.fabric.endpoints.get(self.address(index)) if index < len(self._configs) else None
         if endpoint is None:
             return None
@@ -219,21 +223,23 @@ class Simulation:
         return endpoint.release
 
     def slow_down(self, index: int, lag_s: float) -> Callable[[], None] | None:
-        """Let a node get to everything late, by `lag_s` on average; return what ends that. None if it doesn't run."""
+        """Let a node get to everything later, by `lag_s` on average; return what ends that. None if it doesn't run."""
         endpoint = self.fabric.endpoints.get(self.address(index)) if index < len(self._configs) else None
         if endpoint is None:
             return None
-        random, lag = Random(f"{self.seed} lag {index}"), exponential(lag_s)
-        endpoint.set_lag(lambda: lag(random))
-        return lambda: endpoint.set_lag(None)
+        lag = functools.partial(exponential(lag_s), Random(f"{self.seed} lag {index}"))
+        endpoint.add_lag(lag)
+        return functools.partial(endpoint.remove_lag, lag)
 
     def skew(self, index: int, *, forward_s: float = 0.0, rate: float = 1.0) -> Callable[[], None] | None:
-        """Set a node's clock ahead, and let it run at `rate`; return what lets it run at 1. None if it doesn't run."""
+        """Set a node's clock ahead, and let it run `rate` times as fast; return what ends the latter.
+
+        None if it doesn't run.
+        """
         endpoint = self.fabric.endpoints.get(self.address(index)) if index < len(self._configs) else None
         if endpoint is None:
             return None
-        endpoint.clock.change(forward_s=forward_s, rate=rate)
-        return endpoint.clock.change
+        return endpoint.clock.change(forward_s=forward_s, rate=rate)
 
     def play(self, schedule: Iterable[Fault]) -> None:
         """Let the faults of `schedule` happen, each at its time from now on."""

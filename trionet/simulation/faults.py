@@ -1,7 +1,8 @@
 """What goes wrong, and when: a schedule is a list of faults, and a fault is data.
 
 So a schedule can be kept, changed, shrunk and played again. Nodes are named by their place in `Simulation.nodes`; one
-that isn't there is passed over, so that a schedule fits fewer nodes, too.
+that isn't there is passed over, so that a schedule fits fewer nodes, too. Faults of one kind that overlap compose: a
+node stands still while anything pauses it, lags add up, and the rates of clocks multiply.
 """
 
 from __future__ import annotations

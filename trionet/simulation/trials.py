@@ -22,7 +22,7 @@ from .faults import AnyFault, Crash, Leave
 from .invariants import Invariant, Violation
 from .promises import INVARIANTS, invariant_of
 from .raised import innermost, shown, signature_of, signature_of_record
-from .rules import Network, networks
+from .rules import Network, network_of
 from .running import run
 from .scenarios import SCENARIOS
 from .trace import Trace
@@ -117,8 +117,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
             raise ConfigError(f"a trial has at least one node, not {self.nodes}")
         if not (0 < self.duration_s < float("inf") and 0 < self.settle_s < float("inf")):
             raise ConfigError("durations are more than 0 s")
-        if isinstance(self.network, str) and self.network not in networks:
-            raise ConfigError(f"no network {self.network!r}: there are {', '.join(networks)}")
+        network_of(self.network)
         if ":" not in self.scenario and self.scenario not in SCENARIOS:
             raise ConfigError(f"no scenario {self.scenario!r}: there are {', '.join(SCENARIOS)}")
         self.schedule()

@@ -13,12 +13,13 @@ from trionet import Node, NodeConfig, Remote, rpc
 from trionet.simulation import Watch
 
 if TYPE_CHECKING:
-    from trionet.simulation import Simulation, TraceEvent
+    from trionet.simulation import Simulation, TraceEvent, Trial, Violation
 
 __all__ = [
     "CRASHING",
     "HERE",
     "STUBBORN",
+    "Broken",
     "NoCrash",
     "assertive",
     "die_at_five",
@@ -91,6 +92,33 @@ class NoCrash(Watch):
     def take(self, event: TraceEvent) -> None:
         if event.what == "crash":
             self.violated(f"{event.node} crashed", event.node)
+
+
+class Broken(Watch):
+    """Raises where it is told to."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__()
+        self._where = where
+
+    def _raise_at(self, where: str) -> None:
+        if where == self._where:
+            raise KeyError(where)
+
+    def begin(self, sim: Simulation, trial: Trial) -> None:
+        super().begin(sim, trial)
+        self._raise_at("begin")
+
+    def take(self, event: TraceEvent) -> None:
+        self._raise_at("take")
+
+    def is_settled(self) -> bool:
+        self._raise_at("is_settled")
+        return True
+
+    async def check(self) -> list[Violation]:
+        self._raise_at("check")
+        return self.violations
 
 
 class _Stubborn:

@@ -85,7 +85,9 @@ def _ends(n: int, duration_s: float, random: Random) -> list[AnyFault]:
         return []
     nodes = random.sample(range(n), random.randint(1, min((n - 1) // 2, n - _LEFT)))
     times = (random.uniform(0.1, 0.9) * duration_s for _ in nodes)
-    return [Crash(at_s=at_s, node=node, is_silent=random.random() < 1 / 2) for at_s, node in zip(times, nodes, strict=True)]
+    return [
+        Crash(at_s=at_s, node=node, is_silent=random.random() < 1 / 2) for at_s, node in zip(times, nodes, strict=True)
+    ]
 
 
 _LEFT: Final = 2

@@ -19,6 +19,7 @@ from trionet.errors import ConfigError
 
 from .cluster import open_cluster
 from .faults import AnyFault, Crash, Leave
+from .guarding import Guarded
 from .invariants import Invariant, Violation
 from .promises import INVARIANTS, invariant_of
 from .raised import innermost, shown, signature_of, signature_of_record
@@ -214,7 +215,7 @@ def run_trial(trial: Trial, invariants: Iterable[Any] = ()) -> Outcome:
     Raises:
         ConfigError: the trial names what there isn't.
     """
-    watching = [*trial.watched(), *map(invariant_of, invariants)]
+    watching = [Guarded(one) for one in (*trial.watched(), *map(invariant_of, invariants))]
     outcome = Outcome()
     with _logged() as errors:
         try:

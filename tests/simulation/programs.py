@@ -25,10 +25,12 @@ __all__ = [
     "die_at_five",
     "fail_from_three_on",
     "fail_in_two_ways",
+    "fails_to_plan",
     "give_up_on_the_stubborn",
     "kill_at_two",
     "never_ends",
     "nothing",
+    "plans_five",
     "three_nodes_run",
 ]
 
@@ -51,6 +53,14 @@ async def fail_in_two_ways(sim: Simulation) -> None:
     assert sim.trace is not None
     assert not sim.trace.select("drop"), f"something was dropped, at the end of {sim.duration_s} s"
     raise AssertionError("nothing was dropped")
+
+
+def fails_to_plan(*_: object) -> None:
+    raise ValueError("no plan")
+
+
+def plans_five(*_: object) -> int:
+    return 5
 
 
 async def assertive(sim: Simulation) -> None:

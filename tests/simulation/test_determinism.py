@@ -104,7 +104,7 @@ def test_scenarios_end_in_time_and_follow_from_their_random_numbers() -> None:
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 10])
 def test_only_crashes_last_for_good_and_only_of_a_minority_that_leaves_two(n: int) -> None:
-    most = {name: 0 for name in SCENARIOS}
+    most = dict.fromkeys(SCENARIOS, 0)
     for seed in range(60):
         for name, scenario in SCENARIOS.items():
             for_good = [fault for fault in scenario(n, 60.0, Random(seed)) if fault.duration_s is None]

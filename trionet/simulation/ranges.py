@@ -1,4 +1,4 @@
-"""What the numbers of faults and networks may be, by the names of their fields: what is wrong is refused when it is made.
+"""What the fields of faults and networks may be, by their names: what is wrong is refused when it is made.
 
 Invariant: what has passed can be kept as JSON and made again from that.
 """

@@ -9,7 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from .faults import Crash, Degrade, Isolate, Leave, OneWay, Partition, Pause, Ring, Skew, Slow
+from trionet.config import import_reference
+from trionet.errors import ConfigError
+
+from .faults import Crash, Degrade, Isolate, Leave, OneWay, Partition, Pause, Ring, Skew, Slow, check_schedule
+from .raised import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +23,16 @@ if TYPE_CHECKING:
 
     Scenario = Callable[[int, float, Random], list[AnyFault]]
 
-__all__ = ["SCENARIOS", "anything", "churn", "flapping_link", "rolling_restart", "slow_tenth", "split_brain"]
+__all__ = [
+    "SCENARIOS",
+    "anything",
+    "churn",
+    "flapping_link",
+    "rolling_restart",
+    "schedule_of",
+    "slow_tenth",
+    "split_brain",
+]
 
 
 def split_brain(n: int, duration_s: float, random: Random) -> list[AnyFault]:
@@ -128,3 +141,19 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "split_brain": split_brain,
 }
 """Scenarios by name."""
+
+
+def schedule_of(scenario: str, n: int, duration_s: float, random: Random) -> list[AnyFault]:
+    """Return the schedule that a scenario gives: a named one, or a user's own by its import path.
+
+    Raises:
+        ConfigError: there is no such scenario, it raises something, or what it returns is no list of faults.
+    """
+    function = SCENARIOS.get(scenario) or import_reference(scenario)
+    try:
+        schedule: list[AnyFault] = function(n, duration_s, random)
+        check_schedule(schedule)
+    except Exception as exc:
+        text = str(exc) if isinstance(exc, ConfigError) else shown(exc)
+        raise ConfigError(f"the scenario {scenario!r} gives no schedule: {text}") from exc
+    return schedule

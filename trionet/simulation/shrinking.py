@@ -1,8 +1,8 @@
 """Makes a failing trial smaller, as long as it fails in the same way: fewer faults, fewer nodes, shorter, simpler.
 
 Invariants: what is returned has failed as the first run did: with the same invariant, and where something was raised,
-with the same type at the same place; no more runs are made than allowed; the same trial gives the same result. With enough runs, each fault in the result is needed: without any one of
-them the trial doesn't fail.
+with the same type at the same place; no more runs are made than allowed; the same trial gives the same result. With
+enough runs, each fault in the result is needed: without any one of them the trial doesn't fail.
 
 Source: Zeller and Hildebrandt 2002, "Simplifying and Isolating Failure-Inducing Input" (ddmin), for the faults.
 """

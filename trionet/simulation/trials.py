@@ -25,7 +25,7 @@ from .promises import INVARIANTS, invariant_of
 from .raised import innermost, shown, signature_of, signature_of_record
 from .rules import Network, network_of
 from .running import run
-from .scenarios import SCENARIOS
+from .scenarios import SCENARIOS, schedule_of
 from .trace import Trace
 from .workload import busy, open_workload
 
@@ -84,8 +84,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
         """Return the faults that happen; but for the ends of nodes for good, none outlasts the trial's duration."""
         faults = self.faults
         if faults is None:
-            scenario = SCENARIOS.get(self.scenario) or import_reference(self.scenario)
-            faults = scenario(self.nodes, self.duration_s, Random(f"{self.seed} faults"))
+            faults = schedule_of(self.scenario, self.nodes, self.duration_s, Random(f"{self.seed} faults"))
         return [_within(fault, self.duration_s) for fault in faults if fault.at_s < self.duration_s]
 
     def explicit(self) -> Trial:
@@ -118,6 +117,8 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
             raise ConfigError(f"a trial has at least one node, not {self.nodes}")
         if not (0 < self.duration_s < float("inf") and 0 < self.settle_s < float("inf")):
             raise ConfigError("durations are more than 0 s")
+        if self.most_messages is not None and self.most_messages < 1:
+            raise ConfigError(f"a trial may have at least one message, not {self.most_messages}")
         network_of(self.network)
         if ":" not in self.scenario and self.scenario not in SCENARIOS:
             raise ConfigError(f"no scenario {self.scenario!r}: there are {', '.join(SCENARIOS)}")

@@ -51,6 +51,7 @@ def test_a_process_that_dies_is_a_finding(program: str, seed: int, how: str) -> 
     (violation,) = failure.violations
     assert violation.invariant == "process"
     assert how in violation.text
+    assert how in violation.signature
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ class Violation(msgspec.Struct, frozen=True, kw_only=True):
         text: a sentence.
         nodes: which nodes it concerns, as the trace calls them.
         signature: which kind of failure it is, where the invariant's name doesn't tell: the type of what was raised,
-            with the file and the line; empty where nothing was.
+            with the file and the line; how a process has ended; mostly empty.
     """
 
     invariant: str

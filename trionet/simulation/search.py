@@ -86,7 +86,8 @@ class Worker:
             return _violations.decode(line)
         status = self._process.wait()
         how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"has ended with status {status}"
-        return [Violation(invariant="process", at_s=0.0, text=f"the process that ran seed {self.trial.seed} {how}")]
+        text = f"the process that ran seed {self.trial.seed} {how}"
+        return [Violation(invariant="process", at_s=0.0, text=text, signature=how)]
 
     def run(self, trial: Trial) -> list[Violation]:
         """Run a trial, and return what was violated; after the process has died, another one runs the next."""

@@ -282,7 +282,7 @@ async def _run_program(trial: Trial, sim: Simulation, outcome: Outcome) -> None:
         with trio.move_on_after(limit_s) as scope:
             await trial.main()(sim)
         if scope.cancelled_caught:
-            _note(outcome, "deadlock", f"the program had not ended after {limit_s:g} s")
+            _note(outcome, "deadlock", f"the program had not ended after {limit_s:g} s", "program")
     except Exception as exc:
         _note(outcome, "program", shown(exc), signature_of(exc))
 

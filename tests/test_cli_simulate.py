@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,24 @@ async def think(sim):
 
 def is_not_oversold(sim):
     assert sim.left >= 0, f"{sim.left} are left"
+"""
+LOUD = """
+import os
+
+print("imported")
+
+async def say(sim):
+    print("run")
+    os.system("echo from a process")
+    assert False
+"""
+LONG = """
+import trio
+
+async def for_ever(sim):
+    print("begun", flush=True)
+    while True:
+        await trio.lowlevel.checkpoint()
 """
 ARGUMENTS = ["--program", "shop:two_customers", "--invariant", "shop:is_not_oversold", "--duration", "2"]
 
@@ -105,6 +124,23 @@ def test_the_result_as_json_is_one_line(shop: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("which", [["--seed", "1"], ["--seeds", "1", "--first-seed", "1"]])
+def test_what_the_program_prints_is_no_result(tmp_path: Path, which: list[str]) -> None:
+    (tmp_path / "loud.py").write_text(LOUD, encoding="utf-8")
+    done = simulate("--json", *which, "--program", "loud:say", "--trace", "it.jsonl", folder=tmp_path)
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["trial"]["seed"] == 1
+    for said in ("imported\n", "run\n", "from a process\n"):
+        assert said in done.stderr
+
+
+@pytest.mark.slow
+def test_one_seed_is_not_seeds(tmp_path: Path) -> None:
+    done = simulate("--seeds", "1", "--first-seed", "7", "--duration", "1", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "1 seed, 7: nothing violated\n")
+
+
+@pytest.mark.slow
 def test_one_seed_is_run_here_and_its_trace_is_told(tmp_path: Path) -> None:
     arguments = ["--seed", "3", "--nodes", "3", "--duration", "2", "--scenario", "churn", "--trace", "it.jsonl"]
     done = simulate(*arguments, folder=tmp_path)
@@ -129,6 +165,22 @@ def test_one_seed_is_run_here_and_its_trace_is_told(tmp_path: Path) -> None:
         (["--replay", "moon"], "--replay: there is no file 'moon', and it is no JSON"),
         (["--replay", '{"moon": 1}'], "no trial: Object contains unknown field `moon`"),
         (["--replay", "{}", "--nodes", "3"], "--replay says all about what is run"),
+        (["--replay", "{}", "--first-seed", "3"], "--replay says all about what is run"),
+        (["--replay", '{"most_messages": 0}'], "at least one message, not 0"),
+        (["--seed", "1", "--seeds", "3"], "--seed runs one seed only: no --seeds"),
+        (["--seed", "1", "--first-seed", "0"], "--seed runs one seed only: no --seeds"),
+        (["--most-messages", "0"], "--most-messages: a positive number, not 0"),
+        (["--trace", "moon/trace.jsonl"], "--trace: there is no folder 'moon'"),
+        (["--plot", "moon/what.png"], "--plot: there is no folder 'moon'"),
+        (["--trace", "docs"], "--trace: 'docs' is a folder"),
+        (
+            ["--scenario", "tests.simulation.programs:fails_to_plan"],
+            "programs:fails_to_plan' gives no schedule: ValueError: no plan (programs.py:",
+        ),
+        (
+            ["--scenario", "tests.simulation.programs:plans_five"],
+            "gives no schedule: a schedule is a list of faults, not 5",
+        ),
     ],
 )
 def test_what_can_not_be_run_is_refused_in_one_line(arguments: list[str], text: str) -> None:
@@ -161,6 +213,21 @@ def test_a_terminal_is_shown_how_far_it_is(tmp_path: Path) -> None:
     assert said == b"3 seeds, 0 to 2: nothing violated\n"
     assert f"{'#' * 10}{'.' * 20} 1 of 3 seeds, " in shown
     assert shown.endswith("\r\x1b[K")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", [["--seed", "1"], ["--replay", '{"program":"long:for_ever"}']])
+def test_ctrl_c_ends_a_single_run_without_a_traceback(tmp_path: Path, which: list[str]) -> None:
+    (tmp_path / "long.py").write_text(LONG, encoding="utf-8")
+    command = [sys.executable, "-m", "trionet", "simulate", *which]
+    if which[0] == "--seed":
+        command += ["--program", "long:for_ever"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, process_group=0)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"begun\n"
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (130, (b"", b""))
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from trionet import Node, NodeAddress, NodeConfig, Remote, rpc
 from trionet.simulation import Watch
 
 if TYPE_CHECKING:
-    from trionet.simulation import Simulation, TraceEvent
+    from trionet.simulation import Simulation, TraceEvent, Trial, Violation
 
 __all__ = [
     "CRASHING",
@@ -23,10 +23,13 @@ __all__ = [
     "STUBBORN",
     "TALKATIVE",
     "WAN",
+    "Broken",
     "NoCrash",
     "assertive",
     "die_at_five",
     "fail_from_three_on",
+    "fail_in_two_ways",
+    "fails_to_plan",
     "flood",
     "give_up_on_the_stubborn",
     "have_somebody_flood",
@@ -34,6 +37,7 @@ __all__ = [
     "kill_at_two",
     "never_ends",
     "nothing",
+    "plans_five",
     "spin",
     "three_nodes_run",
 ]
@@ -49,6 +53,22 @@ async def fail_from_three_on(sim: Simulation) -> None:
     assert sim.seed < 3, f"seed {sim.seed}"
     for _ in range(200):
         await trio.sleep(0.001)
+
+
+async def fail_in_two_ways(sim: Simulation) -> None:
+    """Fail at one place where something was dropped, and at another one where nothing was."""
+    await trio.sleep(sim.duration_s)
+    assert sim.trace is not None
+    assert not sim.trace.select("drop"), f"something was dropped, at the end of {sim.duration_s} s"
+    raise AssertionError("nothing was dropped")
+
+
+def fails_to_plan(*_: object) -> None:
+    raise ValueError("no plan")
+
+
+def plans_five(*_: object) -> int:
+    return 5
 
 
 async def assertive(sim: Simulation) -> None:
@@ -101,6 +121,33 @@ class NoCrash(Watch):
     def take(self, event: TraceEvent) -> None:
         if event.what == "crash":
             self.violated(f"{event.node} crashed", event.node)
+
+
+class Broken(Watch):
+    """Raises where it is told to."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__()
+        self._where = where
+
+    def _raise_at(self, where: str) -> None:
+        if where == self._where:
+            raise KeyError(where)
+
+    def begin(self, sim: Simulation, trial: Trial) -> None:
+        super().begin(sim, trial)
+        self._raise_at("begin")
+
+    def take(self, event: TraceEvent) -> None:
+        self._raise_at("take")
+
+    def is_settled(self) -> bool:
+        self._raise_at("is_settled")
+        return True
+
+    async def check(self) -> list[Violation]:
+        self._raise_at("check")
+        return self.violations
 
 
 class _Stubborn:

@@ -10,12 +10,14 @@ import trio
 from trionet import Node, NodeConfig
 from trionet.protocols.rumors import Record
 from trionet.protocols.statements import Statement, supersedes
+from trionet.protocols.suspecting import Suspecting
 from trionet.protocols.swim import Swim
 
 if TYPE_CHECKING:
+    from trionet.protocols.suspicion import Suspicion
     from trionet.transports.memory.link import MemoryLink
 
-__all__ = ["DEAF", "FORGETFUL", "RESIGNED", "SILENT"]
+__all__ = ["DEAF", "FORGETFUL", "LENIENT", "RESIGNED", "SILENT"]
 
 
 class _Resigned(Swim):
@@ -35,6 +37,21 @@ def _resign(node: Node) -> None:
     """Have the node refute as `_Resigned` does."""
     swim: Any = node._cluster.swim  # noqa: SLF001
     swim.__class__ = _Resigned
+
+
+class _Lenient(Suspecting):
+    """Suspects for ever, and declares nobody dead."""
+
+    __slots__ = ()
+
+    def _declare(self, _: Suspicion) -> None:
+        return
+
+
+def _be_lenient(node: Node) -> None:
+    """Have the node give no verdict."""
+    swim: Any = node._cluster.swim  # noqa: SLF001
+    swim._suspecting.__class__ = _Lenient  # noqa: SLF001
 
 
 class _ShortRecord(Record):
@@ -90,5 +107,6 @@ def _turn_deaf(node: Node) -> None:
 
 DEAF = NodeConfig(on_start=_turn_deaf)
 RESIGNED = NodeConfig(on_start=_resign)
+LENIENT = NodeConfig(on_start=_be_lenient)
 FORGETFUL = NodeConfig(on_start=_forget)
 SILENT = NodeConfig(on_start=_keep_silent)

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from tests.simulation.services import CONFIG, COUNT, scenario_trace
-from trionet.simulation import SCENARIOS, Trace, check, check_processes, first_difference, open_cluster, run
+from trionet.simulation import SCENARIOS, Crash, Trace, check, check_processes, first_difference, open_cluster, run
 
 
 @pytest.mark.slow
@@ -100,3 +100,17 @@ def test_scenarios_end_in_time_and_follow_from_their_random_numbers() -> None:
             faults = scenario(n, 60.0, Random(1))
             assert faults == scenario(n, 60.0, Random(1))
             assert all(fault.at_s >= 0 and fault.at_s + (fault.duration_s or 0) <= 60.001 for fault in faults)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 10])
+def test_only_crashes_last_for_good_and_only_of_a_minority_that_leaves_two(n: int) -> None:
+    most = dict.fromkeys(SCENARIOS, 0)
+    for seed in range(60):
+        for name, scenario in SCENARIOS.items():
+            for_good = [fault for fault in scenario(n, 60.0, Random(seed)) if fault.duration_s is None]
+            assert all(isinstance(fault, Crash) for fault in for_good)
+            most[name] = max(most[name], len(for_good))
+    allowed = {1: 0, 2: 0, 3: 1, 4: 1, 10: 4}[n]
+    assert {name: count for name, count in most.items() if count} == dict.fromkeys(
+        ("anything", "churn") if allowed else (), allowed
+    )

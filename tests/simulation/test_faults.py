@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 import trio
 import trio.lowlevel
 
 from tests.simulation.services import CONFIG, COUNT, NUMBERS, WORK, Counter
-from trionet import ConnectionLost, Node, NodeUnreachable, Remote, open_node
+from trionet import ConfigError, ConnectionLost, Node, NodeUnreachable, Remote, open_node
 from trionet.simulation import (
     Crash,
     Degrade,
@@ -230,6 +231,47 @@ async def test_a_skewed_clock_is_the_nodes_and_its_cluster_stays_whole(
     assert sim.is_converged()
 
 
+async def test_a_node_that_is_paused_twice_goes_on_when_both_are_over(
+    autojump_clock: MockClock, sim: Simulation
+) -> None:
+    await took_s(sim, 0, 1)
+    sim.play([Pause(at_s=0, duration_s=5.0, node=1), Pause(at_s=1, duration_s=2.0, node=1)])
+    await trio.lowlevel.checkpoint()
+    assert await took_s(sim, 0, 1) == pytest.approx(5.01, abs=0.02)
+    assert await took_s(sim, 0, 1) == pytest.approx(0.02, abs=0.001)
+
+
+async def test_the_lags_of_a_node_add_up(autojump_clock: MockClock, sim: Simulation) -> None:
+    await took_s(sim, 0, 1)
+
+    async def mean_s() -> float:
+        return sum([await took_s(sim, 0, 1) for _ in range(100)]) / 100
+
+    with lasting(sim, Slow(at_s=0, node=1, lag_s=0.5)):
+        with lasting(sim, Slow(at_s=0, node=1, lag_s=0.1)):
+            both_s = await mean_s()
+        one_s = await mean_s()
+    assert one_s > 0.4
+    assert both_s > one_s + 0.05
+    await trio.sleep(10)  # it works off what it has put off
+    assert await took_s(sim, 0, 1) == pytest.approx(0.02, abs=0.001)
+
+
+async def test_the_rates_of_a_clock_multiply(autojump_clock: MockClock, sim: Simulation) -> None:
+    clock = sim.nodes[1].current_time
+
+    async def rate() -> float:
+        begun, begun_by_it = trio.current_time(), clock()
+        await trio.sleep(1)
+        return (clock() - begun_by_it) / (trio.current_time() - begun)
+
+    with lasting(sim, Skew(at_s=0, node=1, rate=1.5)):
+        with lasting(sim, Skew(at_s=0, node=1, rate=1.2)):
+            assert await rate() == pytest.approx(1.8)
+        assert await rate() == pytest.approx(1.5)
+    assert await rate() == pytest.approx(1.0)
+
+
 async def test_one_way_and_ring_cut_what_they_say(autojump_clock: MockClock, sim: Simulation) -> None:
     def reaches(one: int, other: int) -> bool:
         with sim.fabric.rule():
@@ -350,6 +392,84 @@ def test_a_schedule_is_data() -> None:
     encoded = encode_schedule(schedule)
     assert decode_schedule(encoded) == schedule
     assert encoded.startswith(b'[{"fault":"partition","at_s":1.0,"duration_s":2.0,"sides":[[0],[1,2]]}')
+
+
+NAN, ENDLESS = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "text"),
+    [
+        (Ring, {"at_s": -1}, "Ring: at_s is a number of seconds, at least 0, not -1"),
+        (Ring, {"at_s": NAN}, "at_s"),
+        (Ring, {"at_s": ENDLESS}, "at_s"),
+        (Ring, {"at_s": "1"}, "at_s is a number of seconds, at least 0, not '1'"),
+        (Ring, {"duration_s": -1}, "duration_s"),
+        (Ring, {"duration_s": NAN}, "duration_s"),
+        (Crash, {"node": -1}, "Crash: node is a node's place, 0 or more, not -1"),
+        (Crash, {"node": "n1"}, "node"),
+        (Leave, {"node": 1.0}, "node"),
+        (Isolate, {"node": True}, "node"),
+        (Partition, {"sides": [0, 1]}, "sides"),
+        (Partition, {"sides": [[0], [-1]]}, "sides"),
+        (OneWay, {"sources": [0], "targets": 1}, "targets"),
+        (OneWay, {"sources": [-2], "targets": [1]}, "sources"),
+        (Skew, {"node": 0, "forward_s": -1}, "forward_s"),
+        (Skew, {"node": 0, "rate": 0}, "rate is a number above 0, not 0"),
+        (Skew, {"node": 0, "rate": NAN}, "rate"),
+        (Slow, {"node": 0, "lag_s": -1}, "lag_s"),
+        (Slow, {"node": 0, "lag_s": ENDLESS}, "lag_s"),
+        (Degrade, {"loss": 2.0}, "Degrade: loss is a chance from 0 to 1, not 2.0"),
+        (Degrade, {"duplicates": -0.1}, "duplicates"),
+        (Degrade, {"reordered": NAN}, "reordered"),
+        (Degrade, {"latency_s": -1}, "latency_s"),
+        (Degrade, {"bytes_per_s": 0}, "bytes_per_s is a number above 0, not 0"),
+        (Degrade, {"nodes": [-1]}, "nodes"),
+        (Network, {"loss": -1}, "Network: loss is a chance"),
+        (Network, {"latency_s": None}, "latency_s"),
+        (Network, {"bytes_per_s": -3.0}, "bytes_per_s"),
+        (Network, {"latency": "moon"}, "latency is one of constant, uniform, exponential, heavy_tail, not 'moon'"),
+    ],
+)
+def test_what_can_not_be_is_refused_when_it_is_made(kind: Any, fields: dict[str, Any], text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        kind(**({} if kind is Network else {"at_s": 1.0}) | fields)
+
+
+def test_what_can_not_be_is_refused_when_a_schedule_is_decoded() -> None:
+    with pytest.raises(msgspec.ValidationError, match="node is a node's place"):
+        decode_schedule('[{"fault":"crash","at_s":1,"node":-1}]')
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"n": "3"}, "0 nodes or more, not '3'"),
+        ({"n": 2.5}, "0 nodes or more, not 2.5"),
+        ({"n": -1}, "0 nodes or more, not -1"),
+        ({"network": None}, "a network is a name or a Network, not None"),
+        ({"network": "moon"}, "no network 'moon': there are perfect, lan"),
+        ({"config": "x"}, "a configuration is a NodeConfig"),
+        ({"faults": Crash(at_s=1, node=0)}, "a schedule is a list of faults, not Crash"),
+        ({"faults": [{"fault": "crash"}]}, "{'fault': 'crash'} is none"),
+    ],
+)
+async def test_a_cluster_of_what_can_not_be_is_refused(fields: dict[str, Any], text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        async with open_cluster(**{"n": 2} | fields):
+            pass
+
+
+async def test_a_negative_place_is_no_node(autojump_clock: MockClock, sim: Simulation) -> None:
+    assert not sim.crash(-1)
+    assert not sim.stop(-1)
+    assert (sim.pause(-1), sim.slow_down(-1, 1.0), sim.skew(-1, rate=2.0)) == (None, None, None)
+    for refuses in (sim.address, sim.is_crashed, sim.restart_soon):
+        with pytest.raises(ConfigError, match="a node's place is 0 or more, not -1"):
+            refuses(-1)
+    with pytest.raises(ConfigError, match="a node's place"):
+        await sim.restart(-1)
+    assert len(sim.up) == 4
 
 
 async def test_faults_at_nodes_that_are_not_there_are_passed_over(autojump_clock: MockClock, sim: Simulation) -> None:

@@ -18,7 +18,19 @@ from matplotlib.patches import FancyArrowPatch, PathPatch, StepPatch
 
 from tests.simulation.traces import delivered, ended, fault_events, joined, new_axes, rumor, sent, state, trace_of
 from trionet import Remote
-from trionet.simulation import Crash, Degrade, Partition, Pause, Trace, TraceEvent, draw, open_cluster, run
+from trionet.simulation import (
+    Crash,
+    Degrade,
+    Partition,
+    Pause,
+    Trace,
+    TraceEvent,
+    Trial,
+    draw,
+    open_cluster,
+    run,
+    run_trial,
+)
 from trionet.simulation.pictures import PICTURES, draw_members, draw_rate, draw_space_time, draw_spread
 from trionet.simulation.pictures.look import tinted
 from trionet.simulation.pictures.spreads import median_curve, spreads_of
@@ -369,3 +381,14 @@ def test_the_page_shows_what_its_program_draws() -> None:
 
 def test_a_tint_is_between_white_and_the_colour() -> None:
     assert [tinted("#D55E00", strength) for strength in (0, 0.5, 1)] == ["#FFFFFF", "#EAAE80", "#D55E00"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".svg", ".png"])
+def test_a_trace_that_was_saved_and_loaded_gives_the_same_picture_to_the_byte(tmp_path: Path, suffix: str) -> None:
+    trace = run_trial(Trial(seed=2, nodes=4, duration_s=6.0, network="bad")).trace
+    now, later = tmp_path / f"now{suffix}", tmp_path / f"later{suffix}"
+    draw(trace, now)
+    trace.save(tmp_path / "trace.jsonl")
+    draw(Trace.load(tmp_path / "trace.jsonl"), later)
+    assert now.read_bytes() == later.read_bytes()

@@ -22,6 +22,7 @@ def violations(trial: Trial) -> list[Violation]:
     ("bug", "invariant"),
     [
         ("RESIGNED", "membership_converges"),
+        ("LENIENT", "membership_converges"),
         ("FORGETFUL", "gossip_reaches_all"),
         ("SILENT", "no_handler_outlives_its_caller"),
         ("DEAF", "no_orphan"),

@@ -52,6 +52,7 @@ def test_a_process_that_dies_is_a_finding(program: str, seed: int, how: str) -> 
     (violation,) = failure.violations
     assert violation.invariant == "process"
     assert how in violation.text
+    assert how in violation.signature
 
 
 @pytest.mark.slow
@@ -71,8 +72,9 @@ def test_a_trial_that_does_not_come_to_an_end_is_a_finding_and_its_process_is_ki
     failure = search(trial("spin"), range(7, 9), processes=1, most_real_s=1.0)
     assert failure is not None
     assert failure.trial.seed == 7
-    text = "the process that ran seed 7 did not end within 1 s"
-    assert failure.violations == [Violation(invariant="process", at_s=0.0, text=text)]
+    how = "did not end within 1 s"
+    text = f"the process that ran seed 7 {how}"
+    assert failure.violations == [Violation(invariant="process", at_s=0.0, text=text, signature=how)]
     with Worker(most_real_s=1.0) as worker:
         assert worker.run(failure.trial) == failure.violations
         with pytest.raises(ProcessLookupError):

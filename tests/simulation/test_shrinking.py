@@ -9,7 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trionet.simulation import Crash, Degrade, Isolate, Partition, Pause, Skew, Slow, Trial, Violation, shrink
+from trionet.simulation import (
+    Crash,
+    Degrade,
+    Isolate,
+    Partition,
+    Pause,
+    Skew,
+    Slow,
+    Trial,
+    Violation,
+    run_trial,
+    shrink,
+)
 
 if TYPE_CHECKING:
     from trionet.simulation.faults import AnyFault
@@ -103,6 +115,22 @@ def test_only_the_violation_that_was_asked_about_counts() -> None:
     assert shrink(Trial(nodes=5, faults=[]), run, invariant="it") == shrunk
     with pytest.raises(ValueError, match="does not fail"):
         shrink(Trial(nodes=5), run, invariant="another")
+
+
+def test_a_program_that_fails_at_another_place_when_it_is_made_smaller_has_not_failed_in_the_same_way() -> None:
+    faults: list[AnyFault] = [Isolate(at_s=0.2, duration_s=0.5, node=0), Pause(at_s=0.3, duration_s=0.1, node=1)]
+    trial = Trial(nodes=2, duration_s=1.0, faults=faults, program="tests.simulation.programs:fail_in_two_ways")
+    shrunk = shrink(trial, lambda trial: run_trial(trial).violations, most_runs=40)
+    assert shrunk.violation.text.startswith("AssertionError: something was dropped, at the end of ")
+    assert shrunk.violation.signature.startswith("AssertionError programs.py:")
+    assert [type(fault) for fault in shrunk.trial.faults or []] == [Isolate]
+
+
+def test_a_failure_is_the_same_when_its_numbers_differ_and_another_one_when_its_place_does() -> None:
+    one = Violation(invariant="program", at_s=1.0, text="3 are left", signature="ValueError shop.py:7")
+    assert one.is_like(msgspec.structs.replace(one, at_s=2.0, text="4 are left", nodes=["n1"]))
+    for changes in ({"invariant": "node"}, {"signature": "ValueError shop.py:8"}, {"signature": ""}):
+        assert not one.is_like(msgspec.structs.replace(one, **changes))
 
 
 @pytest.mark.parametrize("most_runs", [1, 2, 7])

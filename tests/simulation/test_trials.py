@@ -6,9 +6,11 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 import msgspec
 import pytest
+import trio
 
 from tests.simulation import programs
 from trionet.errors import ConfigError
@@ -25,6 +27,9 @@ from trionet.simulation import (
 )
 
 HERE = "tests.simulation.programs"
+
+
+TINY = Trial(nodes=2, duration_s=2.0, faults=[], program=f"{HERE}:nothing")
 
 
 def violations(**fields: object) -> list[tuple[str, str]]:
@@ -123,6 +128,65 @@ def test_a_users_invariants_are_functions_classes_and_objects() -> None:
     found = run_trial(trial, [programs.NoCrash(), nobody_is_asked]).violations
     assert [violation.text for violation in found] == ["n1 crashed", "2 there were", "and so on"]
     assert found[0].nodes == ["n1"]
+
+
+@pytest.mark.parametrize(
+    ("returned", "texts"),
+    [
+        (None, []),
+        (True, []),
+        ("", []),
+        ([], []),
+        (False, ["asked returned False"]),
+        ("wrong", ["wrong"]),
+        (("wrong", "so wrong"), ["wrong", "so wrong"]),
+        (
+            5,
+            ["asked returned 5: an invariant returns None or True where all is well, and else False,"],
+        ),
+        ([5], ["asked returned [5]: an invariant returns"]),
+    ],
+)
+def test_what_a_users_function_returns_says_what_is_wrong(returned: object, texts: list[str]) -> None:
+    def asked(sim: Simulation) -> object:
+        return returned
+
+    found = run_trial(TINY, [asked]).violations
+    assert [violation.invariant for violation in found] == ["asked"] * len(texts)
+    for violation, text in zip(found, texts, strict=True):
+        assert violation.text.startswith(text)
+
+
+def test_what_a_users_function_raises_is_reported_under_its_name() -> None:
+    async def asked(sim: Simulation) -> None:
+        await trio.sleep(0.1)
+        raise KeyError("k")
+
+    (found,) = run_trial(TINY, [asked]).violations
+    assert (found.invariant, found.text.partition(" (")[0]) == ("asked", "KeyError: 'k'")
+    assert found.signature.startswith("KeyError test_trials.py:")
+
+
+@pytest.mark.parametrize("where", ["begin", "take", "is_settled", "check"])
+def test_what_a_users_watch_raises_is_reported_under_its_name_and_the_others_are_asked(where: str) -> None:
+    def asked(sim: Simulation) -> str:
+        return "asked"
+
+    trial = msgspec.structs.replace(TINY, faults=[Crash(at_s=1, node=1)])
+    one, other = sorted(run_trial(trial, [programs.Broken(where), asked]).violations, key=lambda one: one.invariant)
+    assert (one.invariant, one.text.partition(" (")[0]) == ("Broken", f"KeyError: '{where}'")
+    assert one.signature.startswith("KeyError programs.py:")
+    assert other.text == "asked"
+
+
+def test_what_a_watch_returns_that_are_no_violations_is_reported() -> None:
+    class Sloppy(programs.NoCrash):
+        async def check(self) -> Any:
+            return "all is well"
+
+    (found,) = run_trial(TINY, [Sloppy()]).violations
+    assert found.invariant == "Sloppy"
+    assert found.text.startswith("TypeError: check() returned 'all is well', which is no list of Violations")
 
 
 def test_a_cluster_that_stays_apart_is_not_held_for_whole() -> None:

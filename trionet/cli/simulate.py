@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
 
 import msgspec
 
@@ -53,6 +53,7 @@ examples:
 exit status: 0 nothing failed, 1 something did, 2 wrong usage, 130 interrupted
 """
 
+_INTERRUPTED: Final = 128 + 2
 _LONGEST_INLINE: Final = 600
 """Characters of a trial that are still shown on the command line."""
 
@@ -86,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     which = parser.add_argument_group("which runs")
     which.add_argument("--seeds", metavar="N", type=int, help="how many seeds to try; default: 100")
-    which.add_argument("--first-seed", metavar="K", type=int, default=0, help="the first of them; default: 0")
+    which.add_argument("--first-seed", metavar="K", type=int, help="the first of them; default: 0")
     which.add_argument("--processes", metavar="P", type=int, help="how many at a time; default: one per processor")
     which.add_argument(
         "--most-real-seconds",
@@ -109,12 +110,12 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command; ends the process."""
     parser = _parser()
     options = parser.parse_args(argv)
+    options.results = _stdout_for_results() if options.json else sys.stdout
     try:
+        _check_files(parser, options)
         import_from_working_directory()
         trial = _trial(parser, options)
         trial.check()
-        if options.plot:
-            _check_plot(parser, options.plot)
         is_single = options.seed is not None or options.replay is not None
         sys.exit(_repeat(trial, options) if is_single else _search(trial, options))
     except ConfigError as exc:
@@ -123,15 +124,34 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         print(f"{parser.prog}: {exc}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(_INTERRUPTED)
+    except BaseExceptionGroup as exc:  # as Trio wraps it
+        if exc.split(KeyboardInterrupt)[0] is None:
+            raise
+        sys.exit(_INTERRUPTED)
 
 
-def _check_plot(parser: argparse.ArgumentParser, path: str) -> None:
-    """See whether it can be drawn there, before anything is run."""
-    try:
-        check_request(path)
-    except ValueError as exc:
-        parser.error(f"--plot: {exc}")
+def _stdout_for_results() -> TextIO:
+    """Return standard output for results alone: what anything else prints goes to standard error from now on."""
+    sys.stdout.flush()
+    results = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    os.dup2(2, 1)
+    return results
+
+
+def _check_files(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """See whether the files can be written, and whether it can be drawn, before anything is run."""
+    for name in ("trace", "plot"):
+        path = getattr(options, name)
+        if path is not None and not Path(path).parent.is_dir():
+            parser.error(f"--{name}: there is no folder {os.fspath(Path(path).parent)!r}")
+        if path is not None and Path(path).is_dir():
+            parser.error(f"--{name}: {path!r} is a folder")
+    if options.plot is not None:
+        try:
+            check_request(options.plot)
+        except ValueError as exc:
+            parser.error(f"--plot: {exc}")
 
 
 def _trial(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Trial:
@@ -149,14 +169,17 @@ def _trial(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Tria
         "seed": options.seed,
     }
     changes = {name: value for name, value in given.items() if value is not None}
-    for name in ("seeds", "processes"):
+    for name in ("seeds", "processes", "most_messages"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
-            parser.error(f"--{name}: a positive number, not {getattr(options, name)}")
+            parser.error(f"--{name.replace('_', '-')}: a positive number, not {getattr(options, name)}")
     if not options.most_real_seconds > 0:
         parser.error(f"--most-real-seconds: a positive number, not {options.most_real_seconds:g}")
+    is_search = options.seeds is not None or options.first_seed is not None
+    if options.seed is not None and is_search:
+        parser.error("--seed runs one seed only: no --seeds and no --first-seed with it")
     if options.replay is None:
         return msgspec.structs.replace(Trial(), **changes)
-    if changes or options.seeds is not None:
+    if changes or is_search:
         parser.error("--replay says all about what is run: no --seed, --seeds, --scenario or the like with it")
     text = options.replay
     try:
@@ -178,7 +201,7 @@ def _repeat(trial: Trial, options: argparse.Namespace) -> int:
     _keep(outcome.trace, options)
     if options.json:
         said = {"trial": trial, "violations": outcome.violations, "trace_hash": outcome.trace_hash}
-        print(msgspec.json.encode(said).decode())
+        print(msgspec.json.encode(said).decode(), file=options.results)
     else:
         for violation in outcome.violations:
             print(violation)
@@ -189,9 +212,10 @@ def _repeat(trial: Trial, options: argparse.Namespace) -> int:
 
 def _search(trial: Trial, options: argparse.Namespace) -> int:
     """Run many trials, and say what came of them."""
-    count = 100 if options.seeds is None else options.seeds
-    with Progress("seeds", count) as progress:
-        seeds = range(options.first_seed, options.first_seed + count)
+    count, first = options.seeds or 100, options.first_seed or 0
+    last = first + count - 1
+    with Progress("seeds" if count > 1 else "seed", count) as progress:
+        seeds = range(first, last + 1)
         failure = search(
             trial,
             seeds,
@@ -200,10 +224,10 @@ def _search(trial: Trial, options: argparse.Namespace) -> int:
             on_progress=progress.show,
         )
     if failure is None:
-        said = {"seeds": count, "first_seed": options.first_seed, "trial": None}
-        last = options.first_seed + count - 1
-        text = f"{count} seeds, {options.first_seed} to {last}: nothing violated"
-        print(msgspec.json.encode(said).decode() if options.json else text)
+        said = {"seeds": count, "first_seed": first, "trial": None}
+        which = f"{first} to {last}" if count > 1 else f"{first}"
+        text = f"{_counted(count, 'seed')}, {which}: nothing violated"
+        print(msgspec.json.encode(said).decode() if options.json else text, file=options.results)
         return 0
     if not options.json:
         print(f"seed {failure.trial.seed} fails: {failure.violations[0]}", flush=True)
@@ -212,7 +236,7 @@ def _search(trial: Trial, options: argparse.Namespace) -> int:
         shrunk = _shrunk(failure, options.most_real_seconds)
     if options.json:
         said = {"seed": failure.trial.seed, "violation": shrunk.violation, "trial": shrunk.trial, "runs": shrunk.runs}
-        print(msgspec.json.encode(said).decode())
+        print(msgspec.json.encode(said).decode(), file=options.results)
     else:
         _show(shrunk)
     if options.trace or options.plot:

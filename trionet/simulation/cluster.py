@@ -5,6 +5,7 @@ Invariant: in virtual time, and with a seed, what happens follows from the seed 
 
 from __future__ import annotations
 
+import functools
 import math
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from random import Random
@@ -17,9 +18,10 @@ from trionet import ConfigError, MemberEvent, NodeAddress, NodeConfig, OrphanedC
 from trionet.nurseries import open_background_nursery
 from trionet.transports.memory import MemoryFabric
 
+from .faults import check_schedule
 from .handlers import watching
 from .latencies import exponential
-from .rules import Network, networks
+from .rules import network_of
 from .running import deterministic
 from .trace import Trace
 
@@ -29,8 +31,10 @@ if TYPE_CHECKING:
     from trionet import Event, Node
     from trionet.protocols.gossip_messages import Delivered
     from trionet.transports.memory import Rule
+    from trionet.transports.memory.endpoint import MemoryEndpoint
 
     from .faults import Fault
+    from .rules import Network
 
     Configure = NodeConfig | Callable[[int], NodeConfig] | None
 
@@ -95,6 +99,7 @@ class Simulation:
 
     def is_crashed(self, index: int) -> bool:
         """Whether a node has crashed, and has not started again."""
+        _check_index(index)
         return self._lives[index].is_crashed
 
     @property
@@ -104,6 +109,7 @@ class Simulation:
 
     def address(self, index: int) -> NodeAddress:
         """Return where a node is reached."""
+        _check_index(index)
         config = self._configs[index]
         return NodeAddress(config.ip, config.port)
 
@@ -178,6 +184,7 @@ class Simulation:
 
     async def restart(self, index: int) -> Node:
         """Start a node again that has ended, at its address; return it once it runs and has joined the others."""
+        _check_index(index)
         life = self._renewed(index)
         if life is None:
             return self.nodes[index]
@@ -186,6 +193,7 @@ class Simulation:
 
     def restart_soon(self, index: int) -> None:
         """Start a node again that has ended or is ending; don't wait for that."""
+        _check_index(index)
         self._nursery.start_soon(self._restart, index)
 
     async def _restart(self, index: int) -> None:
@@ -204,6 +212,9 @@ class Simulation:
 
     # ---- faults
 
+    def _endpoint(self, index: int) -> MemoryEndpoint | None:
+        return self.fabric.endpoints.get(self.address(index)) if 0 <= index < len(self._configs) else None
+
     @contextmanager
     def rule(self, *rules: Rule) -> Generator[None]:
         """Have `rules` judge each message before all others, within the block."""
@@ -211,29 +222,34 @@ class Simulation:
             yield
 
     def pause(self, index: int) -> Callable[[], None] | None:
-        """Let a node stand still, as SIGSTOP does; return what lets it go on. None if it doesn't run."""
-        endpoint = self.fabric.endpoints.get(self.address(index)) if index < len(self._configs) else None
+        """Let a node stand still, as SIGSTOP does; return what lets it go on, where nothing else pauses it.
+
+        None if it doesn't run.
+        """
+        endpoint = self._endpoint(index)
         if endpoint is None:
             return None
         endpoint.hold()
         return endpoint.release
 
     def slow_down(self, index: int, lag_s: float) -> Callable[[], None] | None:
-        """Let a node get to everything late, by `lag_s` on average; return what ends that. None if it doesn't run."""
-        endpoint = self.fabric.endpoints.get(self.address(index)) if index < len(self._configs) else None
+        """Let a node get to everything later, by `lag_s` on average; return what ends that. None if it doesn't run."""
+        endpoint = self._endpoint(index)
         if endpoint is None:
             return None
-        random, lag = Random(f"{self.seed} lag {index}"), exponential(lag_s)
-        endpoint.set_lag(lambda: lag(random))
-        return lambda: endpoint.set_lag(None)
+        lag = functools.partial(exponential(lag_s), Random(f"{self.seed} lag {index}"))
+        endpoint.add_lag(lag)
+        return functools.partial(endpoint.remove_lag, lag)
 
     def skew(self, index: int, *, forward_s: float = 0.0, rate: float = 1.0) -> Callable[[], None] | None:
-        """Set a node's clock ahead, and let it run at `rate`; return what lets it run at 1. None if it doesn't run."""
-        endpoint = self.fabric.endpoints.get(self.address(index)) if index < len(self._configs) else None
+        """Set a node's clock ahead, and let it run `rate` times as fast; return what ends the latter.
+
+        None if it doesn't run.
+        """
+        endpoint = self._endpoint(index)
         if endpoint is None:
             return None
-        endpoint.clock.change(forward_s=forward_s, rate=rate)
-        return endpoint.clock.change
+        return endpoint.clock.change(forward_s=forward_s, rate=rate)
 
     def play(self, schedule: Iterable[Fault]) -> None:
         """Let the faults of `schedule` happen, each at its time from now on."""
@@ -309,6 +325,16 @@ class Simulation:
         self.fabric.pump.close()
 
 
+def _check_index(index: int) -> None:
+    """Refuse a negative place, which Python would count from the end.
+
+    Raises:
+        ConfigError: it is one.
+    """
+    if index < 0:
+        raise ConfigError(f"a node's place is 0 or more, not {index}")
+
+
 @asynccontextmanager
 async def open_cluster(
     n: int,
@@ -336,14 +362,14 @@ async def open_cluster(
         on_open: called with the simulation before its first node starts: it is there also when the block never begins.
 
     Raises:
-        ConfigError: there is no network of that name, or `n` is negative.
+        ConfigError: there is no network of that name, `n` is negative, or anything is not what it should be.
     """
-    if n < 0:
-        raise ConfigError(f"a cluster has 0 nodes or more, not {n}")
-    if isinstance(network, str):
-        if network not in networks:
-            raise ConfigError(f"no network {network!r}: there are {', '.join(networks)}")
-        network = networks[network]
+    if not isinstance(n, int) or n < 0:
+        raise ConfigError(f"a cluster has 0 nodes or more, not {n!r:.100}")
+    if not (config is None or isinstance(config, NodeConfig) or callable(config)):
+        raise ConfigError(f"a configuration is a NodeConfig or a function that gives one, not {config!r:.100}")
+    network = network_of(network)
+    check_schedule(faults)
     with ExitStack() as stack:
         stack.enter_context(deterministic(seed))
         async with open_background_nursery() as nursery:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from .faults import Crash, Leave
 from .invariants import Watch
-from .rules import networks
+from .rules import network_of
 
 if TYPE_CHECKING:
     from .cluster import Simulation
@@ -108,7 +108,7 @@ class NoOrphan(_Handlers):
     def begin(self, sim: Simulation, trial: Trial) -> None:
         """Take when something is wrong."""
         super().begin(sim, trial)
-        network = networks[trial.network] if isinstance(trial.network, str) else trial.network
+        network = network_of(trial.network)
         self._is_judging = not network.loss and network.latency != "heavy_tail"
         self._began_at = sim.now
         self._disturbed = [_disturbed(fault) for fault in trial.schedule()]

@@ -1,16 +1,20 @@
 """What goes wrong, and when: a schedule is a list of faults, and a fault is data.
 
 So a schedule can be kept, changed, shrunk and played again. Nodes are named by their place in `Simulation.nodes`; one
-that isn't there is passed over, so that a schedule fits fewer nodes, too.
+that isn't there is passed over, so that a schedule fits fewer nodes, too. Faults of one kind that overlap compose: a
+node stands still while anything pauses it, lags add up, and the rates of clocks multiply.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from trionet.errors import ConfigError
+
 from .latencies import exponential
+from .ranges import check_fields
 from .rules import cut, delay, duplicate, lose, partition, reorder, throttle
 
 if TYPE_CHECKING:
@@ -36,9 +40,13 @@ __all__ = [
     "Ring",
     "Skew",
     "Slow",
+    "check_schedule",
     "decode_schedule",
     "encode_schedule",
 ]
+
+
+_OPTIONAL: Final = ("duration_s", "nodes", "latency_s", "bytes_per_s")
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, tag_field="fault", omit_defaults=True):
@@ -47,10 +55,17 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, tag_field="fault", omit_d
     Attributes:
         at_s: when it begins, in seconds since the schedule began.
         duration_s: how long it lasts; None for as long as the simulation.
+
+    Raises:
+        ConfigError: a time is negative, or another number is out of its range; the text names it.
     """
 
     at_s: float
     duration_s: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what can't be."""
+        check_fields(self, _OPTIONAL)
 
     def begin(self, sim: Simulation) -> Undo:
         """Let it begin; return what ends it, if that can be."""
@@ -224,6 +239,19 @@ AnyFault = Partition | OneWay | Ring | Isolate | Degrade | Pause | Slow | Skew |
 """Each kind of fault there is."""
 
 _decoder = msgspec.json.Decoder(list[AnyFault])
+
+
+def check_schedule(schedule: Any) -> None:
+    """See whether it is a list of faults.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if not isinstance(schedule, list | tuple):
+        raise ConfigError(f"a schedule is a list of faults, not {schedule!r:.100}")
+    for fault in schedule:
+        if not isinstance(fault, Fault):
+            raise ConfigError(f"a schedule is a list of faults: {fault!r:.100} is none")
 
 
 def encode_schedule(schedule: Iterable[Fault]) -> bytes:

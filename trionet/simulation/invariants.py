@@ -26,12 +26,19 @@ class Violation(msgspec.Struct, frozen=True, kw_only=True):
         at_s: when it was seen, in seconds since the simulation began.
         text: a sentence.
         nodes: which nodes it concerns, as the trace calls them.
+        signature: which kind of failure it is, where the invariant's name doesn't tell: the type of what was raised,
+            with the file and the line; how a process has ended; mostly empty.
     """
 
     invariant: str
     at_s: float
     text: str
     nodes: list[str] = []
+    signature: str = ""
+
+    def is_like(self, other: Violation) -> bool:
+        """Whether it is the same failure as another one, be it of another run, at another time, with other numbers."""
+        return (self.invariant, self.signature) == (other.invariant, other.signature)
 
     def __str__(self) -> str:
         return f"{self.invariant}, at {self.at_s:.3f} s: {self.text}"
@@ -96,6 +103,8 @@ class Watch:
         """Return what was found."""
         return self.violations
 
-    def violated(self, text: str, *nodes: str) -> None:
+    def violated(self, text: str, *nodes: str, signature: str = "") -> None:
         """Note that something was, which must not be."""
-        self.violations.append(Violation(invariant=self.name, at_s=self.sim.now, text=text, nodes=list(nodes)))
+        self.violations.append(
+            Violation(invariant=self.name, at_s=self.sim.now, text=text, nodes=list(nodes), signature=signature)
+        )

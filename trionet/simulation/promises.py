@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Final
 
 from trionet.config import import_reference
@@ -11,6 +12,7 @@ from trionet.errors import ConfigError
 from .agreement import GossipReachesAll, MembershipConverges
 from .endings import NoHandlerOutlivesItsCaller, NoOrphan
 from .invariants import Invariant, Watch
+from .raised import signature_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,10 +42,27 @@ class _Function(Watch):
             if inspect.isawaitable(found):
                 found = await found
         except AssertionError as exc:
-            found = str(exc) or "an assertion failed"
-        for text in [found] if isinstance(found, str) else found or ():
-            self.violated(str(text))
+            self.violated(str(exc) or "an assertion failed", signature=signature_of(exc))
+            return self.violations
+        for text in self._sentences(found):
+            self.violated(text)
         return self.violations
+
+    def _sentences(self, found: object) -> list[str]:
+        """Return what is wrong by what the function has returned."""
+        match found:
+            case None | True:
+                return []
+            case False:
+                return [f"{self.name} returned False"]
+            case str():
+                return [found] if found else []
+            case Collection() if all(isinstance(text, str) for text in found):
+                return list(found)
+        return [
+            f"{self.name} returned {found!r:.100}: an invariant returns None or True where all is well, and else False,"
+            " a sentence or several"
+        ]
 
 
 def invariant_of(what: Any) -> Invariant:
@@ -52,7 +71,8 @@ def invariant_of(what: Any) -> Invariant:
     Args:
         what: the name of one of `INVARIANTS`; an import path ``"package.module:name"``, or what that names: a class,
             which is called without arguments; an `Invariant`; or a function of the `Simulation`, sync or async, which
-            is called at the end, and returns nothing, a sentence or several, or fails an assertion.
+            is called at the end. It returns None or True where all is well; what is wrong it says by returning False,
+            a sentence or several, or by failing an assertion.
 
     Raises:
         ConfigError: there is no such thing, or it is none.

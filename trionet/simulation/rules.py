@@ -6,13 +6,15 @@ no random numbers but those of the link that it is given, so that links don't di
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import msgspec
 
+from trionet.errors import ConfigError
 from trionet.transports.memory.rules import DROP, PASS
 
 from .latencies import constant, exponential, heavy_tail, uniform
+from .ranges import check_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -29,6 +31,7 @@ __all__ = [
     "delay",
     "duplicate",
     "lose",
+    "network_of",
     "networks",
     "only",
     "partition",
@@ -119,6 +122,10 @@ def only(rule: Rule, applies: Callable[[Message], bool] | None = None, *, kinds:
     return judge
 
 
+_Latencies = Literal["constant", "uniform", "exponential", "heavy_tail"]
+_LATENCIES: Final = get_args(_Latencies)
+
+
 class Network(msgspec.Struct, frozen=True, kw_only=True):
     """A network as it always is, as data.
 
@@ -129,9 +136,12 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
         loss, duplicates, reordered: chances, from 0 to 1.
         reordered_by_s: how much later some datagrams arrive.
         bytes_per_s: what passes from one node to another; None without limit.
+
+    Raises:
+        ConfigError: a number is out of its range, or there is no such latency; the text names it.
     """
 
-    latency: Literal["constant", "uniform", "exponential", "heavy_tail"] = "exponential"
+    latency: _Latencies = "exponential"
     latency_s: float = 0.0004
     least_s: float = 0.0001
     loss: float = 0.0
@@ -139,6 +149,12 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     reordered: float = 0.0
     reordered_by_s: float = 0.05
     bytes_per_s: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what can't be."""
+        if self.latency not in _LATENCIES:
+            raise ConfigError(f"Network: latency is one of {', '.join(_LATENCIES)}, not {self.latency!r:.100}")
+        check_fields(self, ("bytes_per_s",))
 
     def rules(self) -> list[Rule]:
         """Return the rules that make it so."""
@@ -172,3 +188,18 @@ networks: dict[str, Network] = {
     "bad": Network(latency="heavy_tail", latency_s=0.02, loss=0.1, duplicates=0.05, reordered=0.1, reordered_by_s=0.5),
 }
 """Networks by name."""
+
+
+def network_of(what: Any) -> Network:
+    """Return the network that is meant: by its name among `networks`, or described.
+
+    Raises:
+        ConfigError: there is none of that name, or it is no description either.
+    """
+    if isinstance(what, Network):
+        return what
+    if not isinstance(what, str):
+        raise ConfigError(f"a network is a name or a Network, not {what!r:.100}")
+    if what not in networks:
+        raise ConfigError(f"no network {what!r}: there are {', '.join(networks)}")
+    return networks[what]

@@ -1,14 +1,19 @@
 """Named ways for a cluster to have a bad day: each one a function that gives a schedule of faults.
 
 All of them take the number of nodes, how many seconds the bad day lasts, and random numbers; the same ones give the
-same schedule. After `duration_s` all faults are over.
+same schedule. After `duration_s` all faults are over; but in `anything` and `churn` some nodes end for good now and
+then, a minority of them, and at least two are left.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from .faults import Crash, Degrade, Isolate, Leave, OneWay, Partition, Pause, Ring, Skew, Slow
+from trionet.config import import_reference
+from trionet.errors import ConfigError
+
+from .faults import Crash, Degrade, Isolate, Leave, OneWay, Partition, Pause, Ring, Skew, Slow, check_schedule
+from .raised import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +23,16 @@ if TYPE_CHECKING:
 
     Scenario = Callable[[int, float, Random], list[AnyFault]]
 
-__all__ = ["SCENARIOS", "anything", "churn", "flapping_link", "rolling_restart", "slow_tenth", "split_brain"]
+__all__ = [
+    "SCENARIOS",
+    "anything",
+    "churn",
+    "flapping_link",
+    "rolling_restart",
+    "schedule_of",
+    "slow_tenth",
+    "split_brain",
+]
 
 
 def split_brain(n: int, duration_s: float, random: Random) -> list[AnyFault]:
@@ -56,7 +70,7 @@ def slow_tenth(n: int, duration_s: float, random: Random) -> list[AnyFault]:
 
 
 def churn(n: int, duration_s: float, random: Random) -> list[AnyFault]:
-    """Nodes crash and leave all the time, and come back; at most a third is away at one time."""
+    """Nodes crash and leave all the time, and come back; at most a third is away, but for some that end for good."""
     faults: list[AnyFault] = []
     back_at = [0.0] * n
     at_s = random.uniform(0.0, 0.1 * duration_s)
@@ -69,13 +83,28 @@ def churn(n: int, duration_s: float, random: Random) -> list[AnyFault]:
         back_at[node] = at_s + away_s + 1.0
         kind: type[Crash | Leave] = Crash if random.random() < 2 / 3 else Leave
         faults.append(kind(at_s=at_s, duration_s=away_s, node=node))
-    return faults
+    return [*faults, *_ends(n, duration_s, random)]
 
 
 def anything(n: int, duration_s: float, random: Random) -> list[AnyFault]:
-    """Faults of all kinds, some ten at random times, each for a while."""
+    """Faults of all kinds, some ten at random times, each for a while; and now and then nodes end for good."""
     faults = [_any_fault(n, duration_s, random, kind) for kind in range(_KINDS)]
-    return sorted(faults, key=lambda fault: fault.at_s)
+    return sorted([*faults, *_ends(n, duration_s, random)], key=lambda fault: fault.at_s)
+
+
+def _ends(n: int, duration_s: float, random: Random) -> list[AnyFault]:
+    """Return crashes for good, in one of three cases, of a minority, and not of the last two."""
+    if n <= _LEFT or random.random() >= _CHANCE_OF_ENDS:
+        return []
+    nodes = random.sample(range(n), random.randint(1, min((n - 1) // 2, n - _LEFT)))
+    times = (random.uniform(0.1, 0.9) * duration_s for _ in nodes)
+    return [
+        Crash(at_s=at_s, node=node, is_silent=random.random() < 1 / 2) for at_s, node in zip(times, nodes, strict=True)
+    ]
+
+
+_LEFT: Final = 2
+_CHANCE_OF_ENDS: Final = 1 / 3
 
 
 _KINDS: Final = 11
@@ -112,3 +141,19 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "split_brain": split_brain,
 }
 """Scenarios by name."""
+
+
+def schedule_of(scenario: str, n: int, duration_s: float, random: Random) -> list[AnyFault]:
+    """Return the schedule that a scenario gives: a named one, or a user's own by its import path.
+
+    Raises:
+        ConfigError: there is no such scenario, it raises something, or what it returns is no list of faults.
+    """
+    function = SCENARIOS.get(scenario) or import_reference(scenario)
+    try:
+        schedule: list[AnyFault] = function(n, duration_s, random)
+        check_schedule(schedule)
+    except Exception as exc:
+        text = str(exc) if isinstance(exc, ConfigError) else shown(exc)
+        raise ConfigError(f"the scenario {scenario!r} gives no schedule: {text}") from exc
+    return schedule

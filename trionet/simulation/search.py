@@ -106,7 +106,8 @@ class Worker:
             self._process.kill()
             self._process.wait()
             how = f"did not end within {self._most_real_s:g} s"
-        return [Violation(invariant="process", at_s=0.0, text=f"the process that ran seed {self.trial.seed} {how}")]
+        text = f"the process that ran seed {self.trial.seed} {how}"
+        return [Violation(invariant="process", at_s=0.0, text=text, signature=how)]
 
     def _wait(self) -> bool:
         """Wait until the trial is over, or the process; return False if it is neither in time."""

@@ -1,8 +1,8 @@
 """Makes a failing trial smaller, as long as it fails in the same way: fewer faults, fewer nodes, shorter, simpler.
 
-Invariants: what is returned has failed with the invariant that the first run violated; no more runs are made than
-allowed; the same trial gives the same result. With enough runs, each fault in the result is needed: without any one of
-them the trial doesn't fail.
+Invariants: what is returned has failed as the first run did: with the same invariant, and where something was raised,
+with the same type at the same place; no more runs are made than allowed; the same trial gives the same result. With
+enough runs, each fault in the result is needed: without any one of them the trial doesn't fail.
 
 Source: Zeller and Hildebrandt 2002, "Simplifying and Isolating Failure-Inducing Input" (ddmin), for the faults.
 """
@@ -60,7 +60,7 @@ def shrink(
     most_runs: int = _MOST_RUNS,
     on_progress: Callable[[int, Trial], None] | None = None,
 ) -> Shrunk:
-    """Return a smaller trial that violates the same invariant.
+    """Return a smaller trial that fails in the same way.
 
     Args:
         trial: one that fails.
@@ -124,7 +124,7 @@ class _Shrinking:
             if self.runs >= self._most_runs:
                 raise _Budget
             self.runs += 1
-            found = [one for one in self._run(trial) if one.invariant == self.violation.invariant]
+            found = [one for one in self._run(trial) if one.is_like(self.violation)]
             self._known[key] = bool(found)
             if found:
                 self.best, self.violation = trial, found[0]

@@ -103,8 +103,7 @@ class Trace:
 
     def lines(self) -> Iterator[bytes]:
         """Give the events as lines of JSON, without their ends."""
-        for event in self.events:
-            yield _encoder.encode(msgspec.structs.replace(event, at=round(event.at, _DIGITS)))
+        yield from map(_encoder.encode, map(_as_saved, self.events))
 
     def hash(self) -> str:
         """Return what is equal for equal traces: the SHA-256, in hex, of the lines."""
@@ -117,6 +116,12 @@ class Trace:
         """Write the events to a file of JSON lines."""
         with Path(path).open("wb") as file:
             file.writelines(line + b"\n" for line in self.lines())
+
+    def as_saved(self) -> Trace:
+        """Return what `load` would after `save`: the same events, their times rounded as in the file."""
+        trace = Trace()
+        trace.events.extend(map(_as_saved, self.events))
+        return trace
 
     @classmethod
     def load(cls, path: Path | str) -> Trace:
@@ -215,6 +220,10 @@ class Trace:
     def link_lost(self, source: NodeAddress, target: NodeAddress, reason: str, at: float) -> None:
         """A connection with calls in progress was lost."""
         self.add("state", self.name(source), self.name(target), "LinkLost", reason)
+
+
+def _as_saved(event: TraceEvent) -> TraceEvent:
+    return msgspec.structs.replace(event, at=round(event.at, _DIGITS))
 
 
 def _method(request: Request) -> str:

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-import traceback
 from contextlib import contextmanager
-from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,11 +21,13 @@ from trionet.transports.memory import DROP, PASS
 from .agreement import GossipReachesAll
 from .cluster import open_cluster
 from .faults import AnyFault, Crash, Leave
+from .guarding import Guarded
 from .invariants import Invariant, Violation
 from .promises import INVARIANTS, invariant_of
-from .rules import Network, networks
+from .raised import shown, signature_of, signature_of_record
+from .rules import Network, network_of
 from .running import run
-from .scenarios import SCENARIOS
+from .scenarios import SCENARIOS, schedule_of
 from .trace import Trace
 from .workload import busy, open_workload
 
@@ -86,8 +86,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
         """Return the faults that happen; but for the ends of nodes for good, none outlasts the trial's duration."""
         faults = self.faults
         if faults is None:
-            scenario = SCENARIOS.get(self.scenario) or import_reference(self.scenario)
-            faults = scenario(self.nodes, self.duration_s, Random(f"{self.seed} faults"))
+            faults = schedule_of(self.scenario, self.nodes, self.duration_s, Random(f"{self.seed} faults"))
         return [_within(fault, self.duration_s) for fault in faults if fault.at_s < self.duration_s]
 
     def explicit(self) -> Trial:
@@ -120,8 +119,9 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
             raise ConfigError(f"a trial has at least one node, not {self.nodes}")
         if not (0 < self.duration_s < float("inf") and 0 < self.settle_s < float("inf")):
             raise ConfigError("durations are more than 0 s")
-        if isinstance(self.network, str) and self.network not in networks:
-            raise ConfigError(f"no network {self.network!r}: there are {', '.join(networks)}")
+        if self.most_messages is not None and self.most_messages < 1:
+            raise ConfigError(f"a trial may have at least one message, not {self.most_messages}")
+        network_of(self.network)
         if ":" not in self.scenario and self.scenario not in SCENARIOS:
             raise ConfigError(f"no scenario {self.scenario!r}: there are {', '.join(SCENARIOS)}")
         self.schedule()
@@ -227,7 +227,7 @@ def run_trial(trial: Trial, invariants: Iterable[Any] = ()) -> Outcome:
         ConfigError: as from `Trial.check`.
     """
     trial.check()
-    watching = [*trial.watched(), *map(invariant_of, invariants)]
+    watching = [Guarded(one) for one in (*trial.watched(), *map(invariant_of, invariants))]
     outcome = Outcome()
     with _logged() as errors:
         try:
@@ -235,9 +235,9 @@ def run_trial(trial: Trial, invariants: Iterable[Any] = ()) -> Outcome:
         except ConfigError:
             raise
         except Exception as exc:
-            _note(outcome, "node", _shown(exc))
-    for error in errors:
-        _note(outcome, "node", error)
+            _note(outcome, "node", shown(exc), signature_of(exc))
+    for error, signature in errors:
+        _note(outcome, "node", error, signature)
     outcome.violations.sort(key=lambda violation: violation.at_s)
     return outcome
 
@@ -257,11 +257,11 @@ def _limit(trial: Trial, outcome: Outcome, scope: trio.CancelScope) -> Rule:
     return judge
 
 
-def _note(outcome: Outcome, invariant: str, text: str) -> None:
+def _note(outcome: Outcome, invariant: str, text: str, signature: str = "") -> None:
     if outcome.has_stormed:
         return
     at_s = outcome.trace.events[-1].at if outcome.trace.events else 0.0
-    outcome.violations.append(Violation(invariant=invariant, at_s=at_s, text=text))
+    outcome.violations.append(Violation(invariant=invariant, at_s=at_s, text=text, signature=signature))
 
 
 async def _run(trial: Trial, invariants: Sequence[Invariant], outcome: Outcome) -> None:
@@ -292,9 +292,9 @@ async def _run_program(trial: Trial, sim: Simulation, outcome: Outcome) -> None:
         with trio.move_on_after(limit_s) as scope:
             await trial.main()(sim)
         if scope.cancelled_caught:
-            _note(outcome, "deadlock", f"the program had not ended after {limit_s:g} s")
+            _note(outcome, "deadlock", f"the program had not ended after {limit_s:g} s", "program")
     except Exception as exc:
-        _note(outcome, "program", _shown(exc))
+        _note(outcome, "program", shown(exc), signature_of(exc))
 
 
 async def _wait_settled(trial: Trial, sim: Simulation, invariants: Sequence[Invariant]) -> None:
@@ -308,31 +308,16 @@ async def _wait_settled(trial: Trial, sim: Simulation, invariants: Sequence[Inva
         await trio.sleep(_LOOK_AGAIN_S)
 
 
-def _innermost(exc: BaseException) -> BaseException:
-    while isinstance(exc, BaseExceptionGroup):
-        exc = exc.exceptions[0]
-    return exc
-
-
-def _shown(exc: BaseException) -> str:
-    """Say in a sentence what was raised, and where."""
-    exc = _innermost(exc)
-    frames = traceback.extract_tb(exc.__traceback__)
-    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    text = " ".join(str(exc).split())
-    return f"{type(exc).__name__}{': ' * bool(text)}{text}{where}"
-
-
 @contextmanager
-def _logged() -> Generator[list[str]]:
-    """Gather what is logged as an error; warnings, of which there are many under faults, aren't shown."""
-    errors: list[str] = []
+def _logged() -> Generator[list[tuple[str, str]]]:
+    """Gather what is logged as an error, and its kind; warnings, of which there are many under faults, aren't shown."""
+    errors: list[tuple[str, str]] = []
 
     class Gather(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             if record.levelno >= logging.ERROR:
-                raised = f": {_shown(record.exc_info[1])}" if record.exc_info and record.exc_info[1] else ""
-                errors.append(f"{record.getMessage()}{raised}")
+                raised = f": {shown(record.exc_info[1])}" if record.exc_info and record.exc_info[1] else ""
+                errors.append((f"{record.getMessage()}{raised}", signature_of_record(record)))
 
     handler = Gather()
     _log.addHandler(handler)

@@ -1,7 +1,7 @@
 """A sheet with pictures of one trace, as a file.
 
-Invariant: what is written depends on the trace alone: not on the time, nor on anybody's settings of matplotlib, nor on
-whether there is a display.
+Invariant: what is written depends on the trace alone, as it is when it is saved: not on the time, nor on anybody's
+settings of matplotlib, nor on whether there is a display.
 """
 
 from __future__ import annotations
@@ -85,6 +85,7 @@ def draw(trace: Trace, path: Path | str, pictures: Sequence[str] | None = None) 
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+    trace = trace.as_saved()  # a trace that was saved and loaded gives the same picture
     names = _applicable(trace) if pictures is None else list(dict.fromkeys(pictures))
     with mpl.rc_context():
         mpl.rcdefaults()

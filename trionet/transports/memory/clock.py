@@ -1,6 +1,7 @@
 """The clock of a node on a memory fabric: what its protocols go by.
 
-Invariant: it never goes back. It may be ahead of Trio's clock, and run faster or slower.
+Invariant: it never goes back. It may be ahead of Trio's clock, and run faster or slower: at the product of all rates
+that it is given.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class NodeClock:
         self._own = 0.0
         self._at = 0.0
         self._rate = 1.0
+        self._rates: list[float] = []
         self._is_true = True
         self._action: Callable[[], None] | None = None
         self._due = _NEVER
@@ -38,16 +40,28 @@ class NodeClock:
         now = self._pump.time()
         return now if self._is_true else self._own + (now - self._at) * self._rate
 
-    def change(self, *, forward_s: float = 0.0, rate: float = 1.0) -> None:
-        """Set the clock ahead by `forward_s`, and have it run at `rate` from now on.
+    def change(self, *, forward_s: float = 0.0, rate: float = 1.0) -> Callable[[], None]:
+        """Set the clock ahead by `forward_s`, and have it run `rate` times as fast from now on; return what ends that.
+
+        Where it ends, the clock stays ahead.
 
         Raises:
             ValueError: it would go back, or stand still.
         """
         if forward_s < 0 or not rate > 0:
             raise ValueError("a clock does not go back")
+        self._rates.append(rate)
+        self._go_on(forward_s)
+
+        def end() -> None:
+            self._rates.remove(rate)
+            self._go_on()
+
+        return end
+
+    def _go_on(self, forward_s: float = 0.0) -> None:
         self._own, self._at = self.now() + forward_s, self._pump.time()
-        self._rate = rate
+        self._rate = math.prod(self._rates, start=1.0)
         self._is_true = False
         if self._action is not None:
             self.wake_at(self._due, self._action)

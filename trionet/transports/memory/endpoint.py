@@ -64,7 +64,7 @@ class MemoryEndpoint:
         handler, hello, on_orphan: what its links need.
         is_down: whether it is gone for good.
         held: what waits until it goes on; None while it isn't held.
-        lag: gives the seconds after which it gets to what has come; None for at once.
+        lags: each gives seconds after which it gets to what has come; they add up.
         is_prompt: whether it gets to everything at once: it is neither held nor slow nor down.
         is_mute: whether it sends nothing: it is held or down.
         random_to: the random numbers of what it sends, by target.
@@ -89,7 +89,7 @@ class MemoryEndpoint:
         )
         self.is_down: bool = False
         self.held: list[tuple[Callable[..., None], tuple[Any, ...]]] | None = None
-        self.lag: Callable[[], float] | None = None
+        self.lags: list[Callable[[], float]] = []
         self.is_prompt: bool = True
         self.is_mute: bool = False
         self.random_to: RandomByTarget = fabric.randoms_of(address)
@@ -106,6 +106,7 @@ class MemoryEndpoint:
         self._dialing: dict[NodeAddress, _Dialing] = {}
         self._is_closed = False
         self._link_ended = trio.lowlevel.ParkingLot()
+        self._holds = 0
         self._free_at = 0.0
 
     # ---- its life
@@ -133,7 +134,7 @@ class MemoryEndpoint:
         fabric = self.fabric
         if fabric.endpoints.get(self.address) is self:
             del fabric.endpoints[self.address]
-        self.held = None  # what is stopped can still be killed, and its connections break
+        self._holds, self.held = 0, None  # what is stopped can still be killed, and its connections break
         self.is_mute = False
         for link in list(self._links.values()):
             if is_silent:
@@ -165,14 +166,20 @@ class MemoryEndpoint:
     # ---- what holds it back
 
     def hold(self) -> None:
-        """Let it stand still, as SIGSTOP does."""
-        if self.held is None and not self.is_down:
+        """Let it stand still, as SIGSTOP does, until it is released as often as it was held."""
+        if self.is_down:
+            return
+        self._holds += 1
+        if self.held is None:
             self.held = []
             self.is_mute = True
             self.is_prompt = False
 
     def release(self) -> None:
-        """Let it go on."""
+        """Let it go on, where nothing else holds it."""
+        self._holds = max(0, self._holds - 1)
+        if self._holds:
+            return
         held, self.held = self.held, None
         self.is_mute = self.is_down
         self._judge_promptness()
@@ -184,13 +191,18 @@ class MemoryEndpoint:
         if self.held is not None:
             self.held.append((action, args))
 
-    def set_lag(self, lag: Callable[[], float] | None) -> None:
-        """Have it get to what has come only after ``lag()`` seconds, one after the other."""
-        self.lag = lag
+    def add_lag(self, lag: Callable[[], float]) -> None:
+        """Have it get to what has come only after ``lag()`` seconds, one after the other, besides what lags it has."""
+        self.lags.append(lag)
+        self._judge_promptness()
+
+    def remove_lag(self, lag: Callable[[], float]) -> None:
+        """Take a lag away."""
+        self.lags.remove(lag)
         self._judge_promptness()
 
     def _judge_promptness(self) -> None:
-        is_free = self.held is None and self.lag is None and self._free_at <= self.fabric.pump.time()
+        is_free = self.held is None and not self.lags and self._free_at <= self.fabric.pump.time()
         self.is_prompt = is_free and not self.is_down
 
     def admit(self, action: Callable[..., None], *args: Any) -> None:
@@ -200,8 +212,8 @@ class MemoryEndpoint:
             return
         if self.held is not None:
             self.held.append((action, args))
-        elif self.lag is not None or self._free_at > now:
-            self._free_at = max(self._free_at, now + (self.lag() if self.lag is not None else 0.0))
+        elif self.lags or self._free_at > now:
+            self._free_at = max(self._free_at, now + sum(lag() for lag in self.lags))
             self.fabric.pump.at(self._free_at, self._admitted, action, args)
         else:
             self.is_prompt = True

@@ -24,13 +24,14 @@ async def test_a_skewed_clock_wakes_in_time_however_long_it_has_been_running(
     clock = NodeClock(MemoryFabric().endpoint(NodeConfig(), Router()))
     random = Random(1)
     for _ in range(200):
-        clock.change(forward_s=random.random(), rate=random.choice((0.5, 0.9, 1.3, 2.0)))
+        end = clock.change(forward_s=random.random(), rate=random.choice((0.5, 0.9, 1.3, 2.0)))
         due, woken = clock.now() + 3 * random.random(), list[float]()
         clock.wake_at(due, lambda woken=woken: woken.append(clock.now()))  # type: ignore[misc]
         await trio.sleep(10)
         assert len(woken) == 1
         assert woken[0] == pytest.approx(due, abs=1e-6)
         assert woken[0] >= due
+        end()
 
 
 async def test_what_was_to_happen_before_the_clock_was_slowed_down_happens_once_and_late(

@@ -424,7 +424,8 @@ async def test_sigterm_stops_a_child_cleanly_and_no_handler_is_inherited(parent:
     assert handlers == {"SIGCHLD": "SIG_DFL", "SIGHUP": "SIG_DFL", "SIGUSR1": "SIG_DFL"}
     masks = await ask(parent, address, "kernel_signals")
     caught = {number for number in range(1, 32) if masks["SigCgt"] >> (number - 1) & 1}
-    assert caught == {signal.SIGINT, signal.SIGTERM}
+    # The web stack imports readline from Python 3.13 on, and that wants to know of a terminal's size.
+    assert caught - {signal.SIGWINCH} == {signal.SIGINT, signal.SIGTERM}
     assert masks["SigBlk"] == 0
     events = parent.events()
     os.kill(await ask(parent, address, "pid"), signal.SIGTERM)

@@ -167,9 +167,9 @@ async def test_a_link_whose_peer_has_gone_takes_no_calls_though_a_handler_takes_
     await wait_until(lambda: dying not in links(one))
 
 
-@pytest.mark.parametrize(("calls", "writes"), [(12, 3), (100, 9)])
+@pytest.mark.parametrize(("calls", "least", "most"), [(12, 1, 3), (100, 6, 9)])
 async def test_calls_that_are_made_in_one_scheduler_pass_go_out_in_few_writes_and_so_do_their_answers(
-    start: Start, calls: int, writes: int
+    start: Start, calls: int, least: int, most: int
 ) -> None:
     one, other = await start(), await start()
     await call(one, other, "echo")
@@ -180,8 +180,8 @@ async def test_calls_that_are_made_in_one_scheduler_pass_go_out_in_few_writes_an
         for _ in range(calls):
             nursery.start_soon(call, one, other, "echo")
     # The first call is alone, and doesn't wait for others; after that, sixteen go out at once.
-    assert len(here) <= writes
-    assert len(there) <= writes
+    assert least <= len(here) <= most
+    assert least <= len(there) <= most
 
 
 class _WriterTurns(trio.abc.Instrument):

@@ -167,6 +167,20 @@ async def test_a_link_whose_peer_has_gone_takes_no_calls_though_a_handler_takes_
     await wait_until(lambda: dying not in links(one))
 
 
+async def test_a_link_whose_peer_says_nothing_more_is_closed_though_a_handler_takes_its_time_to_end(start: Start) -> None:
+    hold = Hold(stubborn=True)
+    node = await start(hold=hold.handle)
+    async with connect(node) as peer:
+        await peer.send(peer.call(1, "hold"))
+        await hold.wait_started()
+        (dying,) = links(node)
+        await peer.stream.send_eof()
+        await wait_until(lambda: not dying.is_usable)
+        assert hold.running == 1
+        hold.release.set()
+    await wait_until(lambda: links(node) == [])
+
+
 @pytest.mark.parametrize(("calls", "least", "most"), [(12, 1, 3), (100, 6, 9)])
 async def test_calls_that_are_made_in_one_scheduler_pass_go_out_in_few_writes_and_so_do_their_answers(
     start: Start, calls: int, least: int, most: int

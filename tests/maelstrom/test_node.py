@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import json
 import logging
@@ -16,6 +17,7 @@ from trionet import (
     Abort,
     CallTimeout,
     ConnectionLost,
+    DecodeError,
     DefiniteError,
     EncodeError,
     IndefiniteError,
@@ -34,7 +36,7 @@ from trionet import (
 from trionet.maelstrom import KV, TSO, CustomError, MaelstromNode, Message, error_body, error_from_body
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
     from trio.testing import MockClock
 
@@ -206,13 +208,118 @@ async def test_what_a_handler_raises_is_the_reply_and_the_log_and_the_node_goes_
     assert len(caplog.records) == 2
 
 
-async def test_a_reply_that_cannot_be_json_is_a_crash_of_the_handler() -> None:
-    node = MaelstromNode()
-    node.on("odd")(lambda message: {"x": object()})
+class _Untold(Exception):
+    """An exception that can't be described."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def _returning(result: object) -> Callable[[Message], Any]:
+    return lambda _: result
+
+
+def _raising(exc: Exception) -> Callable[[Message], Any]:
+    def fail(_: Message) -> None:
+        raise exc
+
+    return fail
+
+
+async def _forgotten(_: Message) -> object:
+    async def inner() -> dict[str, object]:
+        return {}
+
+    unawaited = inner()
+    unawaited.close()
+    return unawaited
+
+
+CRASHES: dict[str, Callable[[Message], Any]] = {
+    "an-object": _returning({"x": object()}),
+    "a-set-inside": _returning({"total": {object()}}),
+    "a-lone-surrogate": _returning({"x": "\ud800"}),
+    "a-surrogate-as-a-key": _returning({"\ud800": 1}),
+    "a-list": _returning([1]),
+    "a-text": _returning("done"),
+    "zero": _returning(0),
+    "false": _returning(False),
+    "empty-text": _returning(""),
+    "pairs": _returning([("a", 1)]),
+    "a-number-as-a-key": _returning({1: 2}),
+    "a-type-that-is-no-text": _returning({"type": 5}),
+    "a-coroutine-not-awaited": _forgotten,
+    "a-generator": _returning(x for x in ()),
+    "a-body-without-end": _returning((lambda d: d.update(d=d) or d)({})),
+    "encode-error": _raising(EncodeError("a name", path="caf\udce9")),
+    "decode-error": _raising(DecodeError("what a file held")),
+    "untold": _raising(_Untold()),
+    "custom-with-a-text-for-a-number": _raising(CustomError("x", number="x")),  # type: ignore[arg-type]
+    "custom-with-a-definite-number": _raising(CustomError("x", number=20)),
+}
+
+
+@pytest.mark.parametrize("is_sync", [True, False], ids=["sync", "async"])
+@pytest.mark.parametrize("handler", CRASHES.values(), ids=CRASHES)
+async def test_once_a_handler_has_run_what_is_wrong_with_its_reply_is_a_crash(
+    handler: Callable[[Message], Any], is_sync: bool
+) -> None:
+    node, runs = MaelstromNode(), []
+
+    def run(message: Message) -> Any:
+        runs.append(1)
+        return handler(message)
+
+    async def run_soon(message: Message) -> Any:
+        await trio.lowlevel.checkpoint()
+        result = run(message)
+        return await result if inspect.isawaitable(result) else result
+
+    node.on("odd")(run if is_sync else run_soon)
     async with opened(node) as wire:
         wire.say("odd", msg_id=1)
         body = await wire.heard_body()
-        assert (body["type"], body["in_reply_to"]) == ("error", 1)
+        assert (body["type"], body["code"], body["in_reply_to"]) == ("error", 13, 1)
+        assert isinstance(error_from_body(body), IndefiniteError)
+        await wire.nothing()
+        assert len(runs) == 1
+
+
+async def test_an_error_with_a_text_that_is_no_unicode_is_told() -> None:
+    node = MaelstromNode()
+    node.on("odd")(_raising(CustomError("caf\udce9", number=1001)))
+    async with opened(node) as wire:
+        wire.say("odd", msg_id=1)
+        body = await wire.heard_body()
+        assert (body["code"], body["text"]) == (1001, "caf\\udce9")
+
+
+async def test_a_message_has_one_reply() -> None:
+    node, raised = MaelstromNode(), []
+
+    @node.on("twice")
+    def twice(message: Message) -> dict[str, object]:
+        node.reply(message, {"n": 1})
+        try:
+            node.reply(message, {"n": 2})
+        except PreconditionFailed as exc:
+            raised.append(exc)
+        return {"n": 3}
+
+    @node.on("second-try")
+    def second_try(message: Message) -> None:
+        with pytest.raises(EncodeError):
+            node.reply(message, {"x": object()})
+        node.reply(message, {"x": 1})
+
+    async with opened(node) as wire:
+        wire.say("twice", msg_id=1)
+        assert await wire.heard_body() == {"type": "twice_ok", "n": 1, "in_reply_to": 1}
+        await wire.nothing()
+        assert len(raised) == 1
+        wire.say("second-try", msg_id=2)
+        assert await wire.heard_body() == {"type": "second-try_ok", "x": 1, "in_reply_to": 2}
+        await wire.nothing()
 
 
 async def test_a_topology_is_taken_unless_the_program_does_it() -> None:

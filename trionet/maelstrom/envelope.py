@@ -6,13 +6,14 @@ sender as could be read, so that it can be answered. Source: Maelstrom, ``doc/pr
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
 from trionet.errors import EncodeError, MalformedRequest
 
-__all__ = ["BadLine", "Message", "decode", "encode"]
+__all__ = ["BadLine", "Message", "decode", "encode", "reply_body"]
 
 _SHOWN_BYTES: Final = 120
 
@@ -130,3 +131,20 @@ def encode(src: str, dest: str, body: dict[str, Any]) -> bytes:
         return _encode({"src": src, "dest": dest, "body": body}) + b"\n"
     except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as exc:
         raise EncodeError(f"the body of a message to {dest} can't be JSON: {exc}", path="$.body") from exc
+
+
+def reply_body(message: Message, body: object) -> dict[str, Any]:
+    """Return the body of the reply to `message` that says `body`: a mapping, or None for nothing but that it is done.
+
+    Raises:
+        EncodeError: `body` is something else, its keys are no texts, or its ``type`` is none.
+    """
+    if not isinstance(body, Mapping | None):
+        hint = "; is an await missing?" if hasattr(type(body), "__await__") else ""
+        raise EncodeError(f"a reply's body is a mapping or None, not a {type(body).__name__}{hint}", path="$.body")
+    whole: dict[str, Any] = {"type": f"{message.type}_ok", **(body or {})}
+    if type(whole["type"]) is not str or not all(isinstance(key, str) for key in whole):
+        raise EncodeError("the keys of a reply's body and its type are texts", path="$.body")
+    if message.msg_id is not None:
+        whole["in_reply_to"] = message.msg_id
+    return whole

@@ -13,6 +13,9 @@ import trio
 
 from trionet.errors import (
     CallTimeout,
+    DecodeError,
+    DefiniteError,
+    EncodeError,
     IndefiniteError,
     RemoteError,
     TrionetError,
@@ -23,7 +26,7 @@ from trionet.errors import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["CustomError", "error_body", "error_from_body"]
+__all__ = ["CustomError", "error_body", "error_from_body", "is_crash"]
 
 _MAX_TEXT_CHARS = 1000
 
@@ -42,20 +45,32 @@ class CustomError(IndefiniteError):
         super().__init__(text, number=number)
 
 
-def error_body(exc: BaseException) -> dict[str, Any]:
-    """Return the body that tells a sender of `exc`, without ``in_reply_to``.
+def is_crash(exc: BaseException) -> bool:
+    """Return whether `exc` is no answer of a handler's but a failure of it, which may have had an effect before.
 
-    An error of trionet's has its code; ``trio.TooSlowError`` is a timeout (0), and any other exception a crash (13).
+    Errors of trionet's are answers, except those about a value that the handler itself has made or read.
     """
     if isinstance(exc, CustomError):
-        return {"type": "error", "code": exc.number, "text": exc.text}
-    if isinstance(exc, trio.TooSlowError):
+        return type(exc.number) is not int or isinstance(error_from_wire({"code": exc.number}), DefiniteError)
+    return not isinstance(exc, TrionetError | trio.TooSlowError) or isinstance(exc, EncodeError | DecodeError)
+
+
+def error_body(exc: BaseException) -> dict[str, Any]:
+    """Return the body that tells a sender of `exc`, without ``in_reply_to``; it can always be JSON.
+
+    An error of trionet's has its code; ``trio.TooSlowError`` is a timeout (0), and any other exception a crash (13), as
+    are an `EncodeError`, a `DecodeError`, and a `CustomError` whose number is another error's.
+    """
+    if is_crash(exc):
+        exc = RemoteError.from_exception(exc)
+    elif isinstance(exc, trio.TooSlowError):
         exc = CallTimeout("the time for it is over")
-    error = exc if isinstance(exc, TrionetError) else RemoteError.from_exception(exc)
-    wire = error_to_wire(error)
-    body = {"type": "error", "code": wire["code"], "text": wire["text"][:_MAX_TEXT_CHARS]}
-    if type(error_from_wire(body)) is not type(error):  # a type of trionet's own that the code alone doesn't say
-        body["name"] = wire["name"]
+    assert isinstance(exc, TrionetError)
+    wire = error_to_wire(exc)
+    code = exc.number if isinstance(exc, CustomError) else wire["code"]
+    body = {"type": "error", "code": code, "text": wire["text"][:_MAX_TEXT_CHARS]}
+    if not isinstance(exc, CustomError) and type(error_from_wire(body)) is not type(exc):
+        body["name"] = wire["name"]  # a type of trionet's own that the code alone doesn't say
     return body
 
 

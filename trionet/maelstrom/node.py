@@ -1,7 +1,9 @@
 """A Maelstrom node: handlers by message type, and messages to others.
 
 Invariants: handlers begin in the order in which their messages arrived, and run concurrently; none begins before the
-node has been told its name. A handler that raises answers with an error, and leaves the node as it is. Every task of
+node has been told its name. A message gets one reply at most, and exactly one when its handler fails. A handler that
+raises answers with an error, and leaves the node as it is; what is wrong with the reply itself is a crash, which may
+have had an effect, since the handler has run. Every task of
 the node has ended when `MaelstromNode.serve` returns. There is no state outside of the object, so that a process can
 hold many nodes, under any clock of Trio's.
 """
@@ -20,7 +22,6 @@ import trio
 
 from trionet.errors import (
     ConnectionLost,
-    EncodeError,
     MalformedRequest,
     MethodNotFound,
     NodeUnreachable,
@@ -29,8 +30,8 @@ from trionet.errors import (
     TrionetError,
 )
 
-from .envelope import BadLine, Message, decode, encode
-from .errors import error_body, error_from_body
+from .envelope import BadLine, Message, decode, encode, reply_body
+from .errors import error_body, error_from_body, is_crash
 from .outbox import Outbox
 
 if TYPE_CHECKING:
@@ -176,12 +177,15 @@ class MaelstromNode:
             body: what to say; its type is ``<type>_ok`` unless it says another.
 
         Raises:
-            EncodeError: the body can't be JSON.
+            EncodeError: the body can't be JSON, or is no reply's.
+            PreconditionFailed: the message has been answered.
         """
+        if message.is_answered:
+            raise PreconditionFailed(f"{message!r} has been answered")
+        line = encode(self.id, message.src, reply_body(message, body))
         message.is_answered = True
         if message.msg_id is not None:
-            whole = {"type": f"{message.type}_ok", **(body or {}), "in_reply_to": message.msg_id}
-            self._outbox.put(encode(self.id, message.src, whole))
+            self._outbox.put(line)
 
     async def rpc(self, dest: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Send a message and return the body of the reply. ``trio.fail_after`` gives it a deadline.
@@ -272,7 +276,7 @@ class MaelstromNode:
             _log.warning("a bad line is left out: %s", exc)
             if exc.src is not None and exc.msg_id is not None:
                 body = error_body(MalformedRequest(exc.reason)) | {"in_reply_to": exc.msg_id}
-                self._send_anyway(exc.src, body)
+                self._outbox.put(encode(self.id, exc.src, body))
             return
         if "in_reply_to" in message.body:
             self._take_reply(message)
@@ -334,20 +338,14 @@ class MaelstromNode:
             self.refuse(message, exc)
 
     def refuse(self, message: Message, exc: Exception) -> None:
-        """Answer `message` with an error, and log it: what becomes of an exception of a handler."""
-        if isinstance(exc, TrionetError) and not isinstance(exc, EncodeError):
+        """Answer `message` with an error, unless it has been answered, and log it: what becomes of a failed handler."""
+        if isinstance(exc, TrionetError) and not is_crash(exc):
             _log.info("%r is answered with an error: %s: %s", message, type(exc).__name__, exc)
         else:
             _log.error("the handler of %r failed", message, exc_info=exc)
-        if message.msg_id is not None and (not message.is_answered or isinstance(exc, EncodeError)):
+        if message.msg_id is not None and not message.is_answered:
             message.is_answered = True
-            self._send_anyway(message.src, error_body(exc) | {"in_reply_to": message.msg_id})
-
-    def _send_anyway(self, dest: str, body: dict[str, Any]) -> None:
-        try:
-            self._outbox.put(encode(self.id, dest, body))
-        except EncodeError as exc:
-            _log.warning("an error can't be told: %s", exc)
+            self._outbox.put(encode(self.id, message.src, error_body(exc) | {"in_reply_to": message.msg_id}))
 
     # ---- what every node answers
 

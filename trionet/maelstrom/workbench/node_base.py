@@ -1,12 +1,15 @@
 """A node as the network sees it: somebody who is given lines, and whose lines are messages.
 
 Invariant: a line that is no message, or that goes to or comes from nobody on the network, ends the reading of that
-node's output for good, while the test goes on: that is what Maelstrom does. Source: Maelstrom,
+node's output for good, while the test goes on: that is what Maelstrom does. Maelstrom reads one JSON value from the
+begin of a line and ignores what stands behind it, replaces bytes that are no UTF-8, and takes an empty or missing
+content of the body for an empty object; so does this, with a warning. Source: Maelstrom,
 ``src/maelstrom/process.clj``.
 """
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Final
@@ -35,6 +38,8 @@ class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
 
 
 _decode = msgspec.json.Decoder(_Envelope).decode
+_EMPTY_BODIES: Final = (b"null", b"[]", b'""')
+_EMPTY_BYTES: Final = 16  # more would be blanks
 
 
 class Crash(msgspec.Struct):
@@ -75,6 +80,7 @@ class RunningNode(ABC):
         self.stderr: deque[str] = deque(maxlen=_KEPT_LINES)
         self._network = network
         self._warn = warn
+        self._oddities: set[str] = set()
 
     @abstractmethod
     async def start(self, nursery: trio.Nursery) -> None:
@@ -105,15 +111,24 @@ class RunningNode(ABC):
         if self.is_deaf:
             return
         self.stdout.append(line[:_SHOWN_BYTES].decode("utf-8", "replace"))
+        shown = self.stdout[-1] + ("…" if len(line) > _SHOWN_BYTES else "")
         try:
-            envelope = _parsed(line)
-            self._network.send(envelope.src, envelope.dest, bytes(envelope.body))
+            envelope, oddity = _parsed(line)
+            self._network.send(envelope.src, envelope.dest, _body(envelope))
         except BadMessage as exc:
             self.is_deaf = True
-            shown = self.stdout[-1] + ("…" if len(line) > _SHOWN_BYTES else "")
             self._warn(
                 f"{self.name} wrote a line to standard output that is no message: {exc}. "
                 f"As in Maelstrom, nothing it writes is read from now on. The line: {shown!r}"
+            )
+            return
+        if _is_empty(envelope.body):
+            oddity = f"{bytes(envelope.body).decode()} for its body, which is read as {{}}"
+        if oddity and oddity not in self._oddities:  # a node that writes one such line mostly writes thousands
+            self._oddities.add(oddity)
+            self._warn(
+                f"{self.name} wrote a line to standard output that has {oddity}. "
+                f"Maelstrom accepts it, and so does this; other readers may not. The line: {shown!r}"
             )
 
     def has_crashed(self, reason: str) -> None:
@@ -123,13 +138,59 @@ class RunningNode(ABC):
         self._warn(f"{self.name} has ended by itself: {reason}. This fails the test")
 
 
-def _parsed(line: bytes) -> _Envelope:
+def _parsed(line: bytes) -> tuple[_Envelope, str]:
+    """Return the message of a line, and what is odd about the line, or nothing.
+
+    Raises:
+        BadMessage: it has none.
+    """
     try:
-        envelope = _decode(line)
+        line.decode()  # the body is decoded later, by whoever gets it
+        return _decode(line), ""
     except msgspec.ValidationError as exc:
         raise BadMessage(f"its envelope is not {{src, dest, body}} ({exc})") from exc
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise BadMessage(f"it is not JSON ({exc}); logs belong on standard error") from exc
-    if bytes(memoryview(envelope.body)[:1]) != b"{":
+        first, oddity = _first_value(line)
+        if not oddity:
+            raise BadMessage(f"it is not JSON ({exc}); logs belong on standard error") from exc
+    try:
+        return _decode(first), oddity
+    except (msgspec.MsgspecError, RecursionError) as exc:
+        raise BadMessage(f"its envelope is not {{src, dest, body}} ({exc})") from exc
+
+
+def _first_value(line: bytes) -> tuple[bytes, str]:
+    """Return the JSON value that a line begins with, and what else the line has; the latter empty if there is none."""
+    text = line.decode("utf-8", "replace").lstrip(" \t\r")
+    try:
+        _, end = _strict.raw_decode(text)
+    except (ValueError, RecursionError):
+        return line, ""
+    if text[end:].strip():
+        return text[:end].encode(), "text behind its JSON, which is left out"
+    return text.encode(), "bytes that are no UTF-8, which are replaced"
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+_strict = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
+def _body(envelope: _Envelope) -> bytes:
+    """Return the body as it goes on: an object.
+
+    Raises:
+        BadMessage: it is something else.
+    """
+    if _is_empty(envelope.body):
+        return b"{}"
+    body = bytes(envelope.body)
+    if not body.startswith(b"{"):
         raise BadMessage("its body is no object")
-    return envelope
+    return body
+
+
+def _is_empty(body: msgspec.Raw) -> bool:
+    return len(memoryview(body)) <= _EMPTY_BYTES and bytes(body).translate(None, b" \t\r") in _EMPTY_BODIES

@@ -8,10 +8,15 @@ import pytest
 import trio
 
 from tests.maelstrom.network import Network, Refused
-from trionet import Node, NodeConfig, NodeUnreachable, Remote, rpc
+from trionet import ConnectionLost, Node, NodeConfig, NodeUnreachable, Remote, rpc
 from trionet.maelstrom import MaelstromFabric, MaelstromNode, Message, address_of, open_maelstrom_node
 
+from trionet.maelstrom.transport import MaelstromTransport
+from trionet.transports.base import Request
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from trio.testing import MockClock
 
 COUNT = Remote(service="counter", method="count")
@@ -110,3 +115,88 @@ async def test_a_rumor_is_carried_out_by_every_node(autojump_clock: MockClock, i
     await nodes["n2"].group("team").gossip.send([10], COUNT)
     await trio.sleep(30)
     assert await network.call("n0", {"type": "total"}) == {"value": 30, "errors": 0}
+
+
+CALL = {"call": 1, "gid": "local", "service": "counter", "method": "count", "id": "x", "args": [0]}
+
+
+@pytest.mark.parametrize("kind", ["trionet_call", "trionet_stream"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"call": []},
+        {"gid": ["all"]},
+        {"gid": None},
+        {"service": {}},
+        {"method": 5},
+        {"id": None},
+        {"args": 5},
+        {"args": {"$tuple": 5}},
+        {"args": None},
+        {"kwargs": [1]},
+        {"kwargs": "x"},
+        {"timeout_s": "soon"},
+    ],
+    ids=str,
+)
+async def test_a_malformed_call_of_a_node_is_refused_and_the_node_goes_on(
+    autojump_clock: MockClock, inside: tuple[Inside, Network], kind: str, wrong: dict[str, Any]
+) -> None:
+    _, network = inside
+    try:
+        answer = await network.call("n0", {"type": kind, **CALL, **wrong}, "c9")
+    except Refused as exc:
+        answer = {"error": exc.body}
+    assert answer["error"]["code"] == 12
+    assert (await network.call("n0", {"type": "counter/count", "args": [0]}))["value"] == 0
+
+
+@pytest.mark.parametrize("args", [5, "x", None, {"by": 1}, True], ids=str)
+async def test_arguments_of_a_client_that_are_no_list_are_refused(
+    autojump_clock: MockClock, inside: tuple[Inside, Network], args: object
+) -> None:
+    _, network = inside
+    with pytest.raises(Refused) as refused:
+        await network.call("n0", {"type": "counter/count", "args": args})
+    assert refused.value.code == 12
+    assert (await network.call("n0", {"type": "counter/count", "args": [0]}))["value"] == 0
+
+
+class _Untravelling:
+    """Returns what can't travel, after it has counted."""
+
+    total = 0
+
+    @rpc
+    def count(self) -> object:
+        self.total += 1
+        return object()
+
+
+async def test_a_value_that_cannot_travel_is_a_crash_for_a_client(
+    autojump_clock: MockClock, inside: tuple[Inside, Network]
+) -> None:
+    nodes, network = inside
+    service = _Untravelling()
+    await nodes.nodes["n0"].local.routes.put(service, "odd")
+    with pytest.raises(Refused) as refused:
+        await network.call("n0", {"type": "odd/count"})
+    assert (refused.value.code, service.total) == (13, 1)
+
+
+@pytest.mark.parametrize(
+    "error", [None, 5, [], {}, {"code": "x"}, {"code": 12, "text": 5}, {"code": None, "text": "x"}], ids=str
+)
+async def test_an_answer_that_is_no_error_is_never_definite(error: object) -> None:
+    node = MaelstromNode()
+    node.node_ids = ("n0", "n1")
+    transport = MaelstromTransport(node)
+
+    async def answer(dest: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        await trio.lowlevel.checkpoint()
+        return {"type": "trionet_call_ok", "error": error}
+
+    node.rpc = answer  # type: ignore[method-assign,assignment]
+    request = Request("local", "counter", "count", b"[]", None, "x", address_of("n0"))
+    with pytest.raises(ConnectionLost):
+        await transport.call(address_of("n1"), request)

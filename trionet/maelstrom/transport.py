@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import itertools
 from contextlib import aclosing, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import msgspec
 import trio
@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from .node import MaelstromNode
 
 __all__ = ["MaelstromEndpoint", "MaelstromFabric", "MaelstromTransport", "address_of", "open_maelstrom_node"]
+
+T = TypeVar("T")
 
 _PORT: Final = 1
 _MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
@@ -125,6 +127,38 @@ class MaelstromFabric:
             self._endpoint.datagrams.put(base64.b64decode(message["data"]))
 
 
+class _Said(msgspec.Struct, frozen=True):
+    """The body of a message that makes a call."""
+
+    call: int
+    gid: str
+    service: str
+    method: str
+    id: str
+    args: msgspec.Raw
+    kwargs: msgspec.Raw = msgspec.Raw(b"{}")
+    timeout_s: float | None = None
+
+
+def _said(message: Message) -> _Said:
+    """Return what a message of a call says.
+
+    Raises:
+        MalformedRequest: it is none.
+    """
+    try:
+        return msgspec.json.decode(msgspec.json.encode(message.body), type=_Said)
+    except msgspec.ValidationError as exc:
+        raise MalformedRequest(f"this is no call: {exc}") from exc
+
+
+def _decoded_as(kind: type[T], name: str, data: bytes) -> T:
+    value = JSON.decode(data)
+    if not isinstance(value, kind):
+        raise MalformedRequest(f"{name} is a {kind.__name__}, not a {type(value).__name__}")
+    return value
+
+
 class MaelstromEndpoint:
     """Fulfils `trionet.transports.base.Endpoint` on a Maelstrom node."""
 
@@ -164,7 +198,7 @@ class MaelstromEndpoint:
         """Begin to answer a call."""
         if self._nursery is None or self._is_closed:
             raise NodeUnreachable(f"the trionet node in {self._node.id} takes no calls")
-        self._nursery.start_soon(self._answer, message)
+        self._nursery.start_soon(self._answer, message, _said(message))
 
     def take_from_client(self, message: Message) -> None:
         """Begin to answer a call that a client has written by hand."""
@@ -174,6 +208,8 @@ class MaelstromEndpoint:
         if self._nursery is None or self._is_closed:
             raise NodeUnreachable(f"the trionet node in {self._node.id} takes no calls")
         args = message.body.get("args", [])
+        if not isinstance(args, list):
+            raise MalformedRequest(f"args is a list, not {args!r:.100}")
         call = Call(gid="local", service=service, method=method, args=args, id=f"{message.src}-{message.msg_id}")
         self._nursery.start_soon(self._answer_client, message, call)
 
@@ -190,12 +226,12 @@ class MaelstromEndpoint:
         if scope is not None:
             scope.cancel()
 
-    async def _answer(self, message: Message) -> None:
-        key = message.src, message["call"]
+    async def _answer(self, message: Message, said: _Said) -> None:
+        key = message.src, said.call
         scope = self._scopes[key] = trio.CancelScope()
         try:
             with scope:
-                answer = await (self._items(message) if message.type == "trionet_stream" else self._value(message))
+                answer = await (self._items if message.type == "trionet_stream" else self._value)(message.src, said)
                 self._node.reply(message, answer)
         except trio.Cancelled:
             stopped = ConnectionLost("the node stopped before it had answered")
@@ -206,9 +242,9 @@ class MaelstromEndpoint:
             if not self._scopes:
                 self._ended.unpark_all()
 
-    async def _value(self, message: Message) -> Mapping[str, Any]:
+    async def _value(self, src: str, said: _Said) -> Mapping[str, Any]:
         try:
-            value = await self._handler.call(self._call_of(message))
+            value = await self._handler.call(self._call_of(src, said))
         except TrionetError as exc:
             return {"error": error_to_wire(exc)}
         try:
@@ -216,34 +252,31 @@ class MaelstromEndpoint:
         except TrionetError as exc:
             return {"error": error_to_wire(RemoteError.from_exception(exc))}
 
-    async def _items(self, message: Message) -> Mapping[str, Any]:
-        number = message["call"]
+    async def _items(self, src: str, said: _Said) -> Mapping[str, Any]:
         try:
-            prepared = self._handler.prepare(self._call_of(message))
+            prepared = self._handler.prepare(self._call_of(src, said))
             if not prepared.method.is_stream:
-                raise MalformedRequest(f"{message['service']}/{message['method']} is no stream: use comm.send")
+                raise MalformedRequest(f"{said.service}/{said.method} is no stream: use comm.send")
             async with prepared.stream(trio.CancelScope()) as items:
                 async for item in items:
                     data = msgspec.Raw(JSON.encode(item))
-                    await self._node.rpc(message.src, {"type": "trionet_item", "call": number, "item": data})
+                    await self._node.rpc(src, {"type": "trionet_item", "call": said.call, "item": data})
         except TrionetError as exc:
             return {"error": error_to_wire(exc)}
         return {}
 
-    def _call_of(self, message: Message) -> Call:
-        body = message.body
-        args = msgspec.json.encode(message["args"])
-        kwargs = msgspec.json.encode(body["kwargs"]) if "kwargs" in body else None
-        check_size(args + (kwargs or b""), self._limit, "a request")
+    def _call_of(self, src: str, said: _Said) -> Call:
+        args, kwargs = bytes(said.args), bytes(said.kwargs)
+        check_size(args + kwargs, self._limit, "a request")
         return Call(
-            gid=message["gid"],
-            service=message["service"],
-            method=message["method"],
-            args=JSON.decode(args),
-            kwargs={} if kwargs is None else JSON.decode(kwargs),
-            id=message["id"],
-            caller=address_of(message.src),
-            timeout_s=body.get("timeout_s"),
+            gid=said.gid,
+            service=said.service,
+            method=said.method,
+            args=_decoded_as(list, "args", args),
+            kwargs=_decoded_as(dict, "kwargs", kwargs),
+            id=said.id,
+            caller=address_of(src),
+            timeout_s=said.timeout_s,
         )
 
     def _carry(self, to: NodeAddress, data: bytes) -> None:
@@ -334,8 +367,16 @@ class MaelstromTransport:
             self._node.send(node.ip, {"type": "trionet_cancel", "call": number})
             raise
         if "error" in answer:
-            raise error_from_wire(answer["error"])
+            raise _told_error(answer["error"])
         return answer
+
+
+def _told_error(wire: Any) -> TrionetError:
+    """Return the error that a node answers with; what is none is no `DefiniteError`, because the handler may have run."""
+    try:
+        return error_from_wire(msgspec.convert(wire, dict[str, Any]))
+    except (DecodeError, msgspec.ValidationError) as exc:
+        return ConnectionLost(f"the answer can't be read here: {exc}")
 
 
 def _decoded(value: Any) -> Any:

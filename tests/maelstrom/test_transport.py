@@ -10,7 +10,6 @@ import trio
 from tests.maelstrom.network import Network, Refused
 from trionet import ConnectionLost, Node, NodeConfig, NodeUnreachable, Remote, rpc
 from trionet.maelstrom import MaelstromFabric, MaelstromNode, Message, address_of, open_maelstrom_node
-
 from trionet.maelstrom.transport import MaelstromTransport
 from trionet.transports.base import Request
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from trionet.maelstrom.workbench import Run, Status
 
-__all__ = ["main"]
+__all__ = ["StatusLine", "main"]
 
 _DESCRIPTION = """\
 Run nodes, ask them things, disturb their network, and check what they say: Maelstrom's workloads, services, network,
@@ -174,7 +174,7 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-class _Progress:
+class StatusLine:
     """One line that is written over on a terminal; elsewhere, a line every five seconds."""
 
     def __init__(self, limit_s: float) -> None:
@@ -182,7 +182,7 @@ class _Progress:
 
     def __call__(self, status: Status) -> None:
         text = (
-            f"{status.elapsed_s:5.0f} of {self._limit_s:g} s, {status.phase}: {status.operations} operations, "
+            f"{self._where(status)}: {status.operations} operations, "
             f"{status.unfinished} of unknown outcome, {status.messages} messages"
         )
         text += f", {status.fault}" if status.fault else ""
@@ -192,13 +192,18 @@ class _Progress:
         elif round(status.elapsed_s) % 5 == 0:
             print(text, file=sys.stderr, flush=True)
 
+    def _where(self, status: Status) -> str:
+        if status.phase == "working":
+            return f"{min(status.elapsed_s, self._limit_s):.0f} of {self._limit_s:g} s"
+        return f"{status.phase}, {max(status.elapsed_s - self._limit_s, 0):.0f} s after the time limit"
+
 
 def _test(given: argparse.Namespace, options: Options, store: Store | None) -> dict[str, Any]:
     if options.is_simulated:
         stream = None if store is None else io.TextIOWrapper(store.node_log("simulated"), write_through=True)
         logging.basicConfig(stream=stream, level=logging.WARNING if store is None else logging.INFO)
     began = time.perf_counter()
-    progress = None if options.is_simulated else _Progress(options.time_limit_s)
+    progress = None if options.is_simulated else StatusLine(options.time_limit_s)
     done = run(options, store, say=_say, on_status=progress)
     took_s = time.perf_counter() - began
     results = judge(done)

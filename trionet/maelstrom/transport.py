@@ -372,7 +372,7 @@ class MaelstromTransport:
 
 
 def _told_error(wire: Any) -> TrionetError:
-    """Return the error that a node answers with; what is none is no `DefiniteError`, because the handler may have run."""
+    """Return the error that a node answers with; a malformed one is never definite: the handler may have run."""
     try:
         return error_from_wire(msgspec.convert(wire, dict[str, Any]))
     except (DecodeError, msgspec.ValidationError) as exc:

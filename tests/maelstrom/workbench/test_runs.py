@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 import xml.etree.ElementTree as ET
 from collections import Counter
@@ -12,10 +13,12 @@ import pytest
 
 from tests.maelstrom.workbench.simulated import BROKEN, results_of, simulate
 from trionet import ConfigError
+from trionet.cli.maelstrom import StatusLine
 from trionet.maelstrom.workbench import Options, SetupFailed, exit_status, judge, render, run, verdict_line
 from trionet.maelstrom.workbench.history import History
 from trionet.maelstrom.workbench.options import parse_availability, parse_concurrency, parse_faults
-from trionet.maelstrom.workbench.plots import latency_svg, rate_svg
+from trionet.maelstrom.workbench.plots import latency_svg, rate_svg, round_ticks
+from trionet.maelstrom.workbench.running import Status
 from trionet.maelstrom.workbench.space_time import space_time_svg
 
 pytestmark = pytest.mark.slow
@@ -110,16 +113,55 @@ def test_faults_alternate_begin_at_once_and_are_over_before_the_final_reads() ->
 
 def test_plots_are_wellformed_and_show_what_happened() -> None:
     done = simulate(
-        "broadcast", "values", node_count=3, concurrency=3, latency_ms=20, p_loss=0.3, nemesis=("partition",)
+        "broadcast", "values", node_count=3, concurrency=3, latency_ms=20, p_loss=0.3, nemesis=("partition", "kill")
     )
-    for svg in (latency_svg(done.history), rate_svg(done.history), space_time_svg(done.arrows)):
+    for svg in (latency_svg(done.history), rate_svg(done.history)):
         assert ET.fromstring(svg).tag.endswith("svg")
-    diagram = space_time_svg(done.arrows)
-    assert diagram.count("<line") == len(done.arrows)
-    assert 'class="lost"' in diagram
-    assert 'addEventListener("wheel"' in diagram
+        texts = [text.text for text in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
+        assert {"partition", "kill"} <= {text for text in texts if text}  # the legend
+        assert "time (s)" in texts
+        titles = re.findall(r"<title>(.*?), [\d.]+ to [\d.]+ s</title>", svg)
+        assert any(re.fullmatch(r"partition (one|majority|minority-third|majorities-ring)", title) for title in titles)
+        assert any(re.fullmatch(r"kill n\d(, n\d)*", title) for title in titles)
+    assert ">latency (ms)<" in latency_svg(done.history)
+    assert ">completions per second<" in rate_svg(done.history)
     assert ET.fromstring(latency_svg(History())) is not None
+    assert ET.fromstring(rate_svg(History())) is not None
+
+
+def test_a_space_time_diagram_tells_clients_from_nodes_and_what_arrived() -> None:
+    done = simulate("broadcast", "values", node_count=3, concurrency=3, latency_ms=20, p_loss=0.3)
+    diagram = space_time_svg(done.arrows)
+    lost = sum(arrow.received is None for arrow in done.arrows)
+    assert lost > 0
+    assert diagram.count("<line") == len(done.arrows) + 2  # the legend shows either kind
+    assert diagram.count('class="lost"') == lost + 1
+    assert "never arrived: lost, cut off by a partition, or still on its way" in diagram
+    assert 'addEventListener("wheel"' in diagram
+    places = {name: int(x) for x, name in re.findall(r'<text x="(\d+)" [^>]*font-size="13">(\w+)</text>', diagram)}
+    order = sorted(places, key=places.__getitem__)
+    gaps = {(one, other): places[other] - places[one] for one, other in pairwise(order)}
+    within = {gap for (one, other), gap in gaps.items() if one[0] == other[0]}
+    between = {gap for (one, other), gap in gaps.items() if one[0] != other[0]}
+    assert len(within) == len(between) == 1
+    assert min(between) > max(within)
     assert ET.fromstring(space_time_svg([])) is not None
+
+
+@pytest.mark.parametrize("until", [1e-9, 0.013, 0.5, 1, 3, 7, 10, 37, 47.3, 60, 99.99, 100, 12345.6, 1e9])
+def test_ticks_are_round_and_few(until: float) -> None:
+    ticks = round_ticks(until)
+    assert ticks[0] == 0
+    assert 3 <= len(ticks) <= 7
+    assert ticks[-1] <= until * (1 + 1e-6)
+    step = ticks[1]
+    assert until - ticks[-1] < step
+    assert f"{step:.10e}"[:3] in {"1.0", "2.0", "5.0"}
+
+
+@pytest.mark.parametrize("until", [0, -1, float("nan")])
+def test_nothing_to_show_has_one_tick(until: float) -> None:
+    assert round_ticks(until) == [0]
 
 
 def test_the_report_has_the_figures_and_the_verdict() -> None:
@@ -188,3 +230,19 @@ def test_options_are_checked() -> None:
     for wrong in ({"bin": ""}, {"p_loss": 2.0}, {"rate": -1.0}, {"topology": "star"}, {"nodes": ("n1", "n1")}):
         with pytest.raises(ConfigError):
             Options(**{"bin": "x", **wrong})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("phase", "elapsed_s", "shown"),
+    [
+        ("working", 0.0, "0 of 3 s: 7 operations"),
+        ("working", 4.9, "3 of 3 s: 7 operations"),
+        ("recovering", 5.0, "recovering, 2 s after the time limit: 7 operations"),
+        ("final operations", 15.2, "final operations, 12 s after the time limit: 7 operations"),
+    ],
+)
+def test_progress_never_tells_more_seconds_than_there_are(
+    capsys: pytest.CaptureFixture[str], phase: str, elapsed_s: float, shown: str
+) -> None:
+    StatusLine(3.0)(Status(phase, elapsed_s, 7, 0, 20, "kill (n1)"))
+    assert capsys.readouterr().err.startswith(shown)

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["space_time_svg"]
 
 _COLUMN: Final = 120
+_GAP: Final = 60  # between clients, nodes and services
 _ROW: Final = 14
-_TOP: Final = 60
+_TOP: Final = 80
 _MAX_CHARS: Final = 300
 _SAME_S: Final = 0.000_05
 
@@ -72,12 +73,36 @@ def _rows(arrows: Sequence[Arrow]) -> dict[float, int]:
     return rows
 
 
+def _columns(names: Sequence[str]) -> dict[str, int]:
+    """Return the place of each line: clients, nodes, and services, with a gap between these."""
+    columns: dict[str, int] = {}
+    x, before = 60, None
+    for name in names:
+        kind = _order(name)[0]
+        if before is not None:
+            x += _COLUMN if kind == before else _COLUMN + _GAP
+        columns[name], before = x, kind
+    return columns
+
+
+def _legend(count: int) -> list[str]:
+    """Return what the marks mean, and how many messages are shown."""
+    shown = f"the first {SHOWN_MESSAGES} messages" if count >= SHOWN_MESSAGES else f"{count} messages"
+    return [
+        f'<text x="10" y="16">{shown}; color: type; time goes down, not to scale</text>',
+        '<line x1="10" y1="30" x2="50" y2="30" stroke="#444"/><path d="M50 30l-6 -3v6z" fill="#444"/>',
+        '<text x="56" y="33">arrived</text>',
+        '<line x1="110" y1="30" x2="150" y2="30" stroke="#444" class="lost"/>',
+        '<text x="156" y="33">never arrived: lost, cut off by a partition, or still on its way</text>',
+    ]
+
+
 def space_time_svg(arrows: Sequence[Arrow]) -> str:
     """Return a diagram of messages; one that never arrived is dotted and ends on its way."""
     names = sorted({name for arrow in arrows for name in (arrow.src, arrow.dest)}, key=_order)
-    columns = {name: 60 + _COLUMN * index for index, name in enumerate(names)}
+    columns = _columns(names)
     rows = _rows(arrows)
-    width = 120 + _COLUMN * max(len(names) - 1, 0)
+    width = 60 + max(columns.values(), default=60)
     height = _TOP + _ROW * (max(rows.values(), default=0) + 3)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {max(width, 900)} 700" '
@@ -85,11 +110,10 @@ def space_time_svg(arrows: Sequence[Arrow]) -> str:
         'font-family="sans-serif" font-size="10" style="background:#fff;cursor:grab">',
         "<style>line:hover{stroke-width:3} text{pointer-events:none} .lost{stroke-dasharray:3 3}</style>",
     ]
+    parts += _legend(len(arrows))
     for name, x in columns.items():
         parts.append(f'<path d="M{x} {_TOP - 20}V{height}" stroke="#bbb"/>')
         parts.append(f'<text x="{x}" y="{_TOP - 28}" text-anchor="middle" font-size="13">{escape(name)}</text>')
-    if len(arrows) >= SHOWN_MESSAGES:
-        parts.append(f'<text x="10" y="14">the first {SHOWN_MESSAGES} messages</text>')
     for arrow in arrows:
         parts += _drawn(arrow, columns, rows)
     parts.append(f"<script><![CDATA[{_SCRIPT}]]></script>\n</svg>\n")

@@ -181,6 +181,7 @@ class StatusLine:
         self._limit_s = limit_s
 
     def __call__(self, status: Status) -> None:
+        """Show how a test is getting on."""
         text = (
             f"{self._where(status)}: {status.operations} operations, "
             f"{status.unfinished} of unknown outcome, {status.messages} messages"

@@ -1,6 +1,7 @@
 """Nodes for Maelstrom (Jepsen's workbench for distributed systems): JSON lines on standard input and output."""
 
 from .challenges import build_challenge, challenge_names, load_challenge
+from .durable_log import DurableLog
 from .envelope import Message
 from .errors import CustomError, error_body, error_from_body
 from .kv import KV, TSO
@@ -15,6 +16,7 @@ __all__ = [
     "KV",
     "TSO",
     "CustomError",
+    "DurableLog",
     "MaelstromFabric",
     "MaelstromNode",
     "Message",

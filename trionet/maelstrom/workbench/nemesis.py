@@ -95,7 +95,10 @@ class Nemesis:
     async def _repeat(self, faults: list[str]) -> None:
         while True:
             fault = self._random.choice(faults)
-            await (self._end(fault) if fault in self._wrong else self._begin(fault))
+            # The end of the test waits for nodes that are being started: one left half initialised would fail it.
+            # That is bounded by the time that nodes have to initialise.
+            with trio.CancelScope(shield=True):
+                await (self._end(fault) if fault in self._wrong else self._begin(fault))
             await trio.sleep(self._random.uniform(0, 2 * self._interval_s))
 
     async def _begin(self, fault: str) -> None:

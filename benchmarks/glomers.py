@@ -77,7 +77,13 @@ ROWS: Final = (
     Row("5a kafka", "kafka", "kafka", f"--node-count 1 {_KAFKA}"),
     Row("5b, 5c kafka", "kafka", "kafka", f"--node-count 2 {_KAFKA}", messages=1.4, ok_fraction=0.9995),
     Row("kafka, durable", "kafka", "kafka", f"--node-count 2 {_KAFKA}", "--durable"),
-    Row("kafka, durable, kills", "kafka", "kafka", f"--node-count 2 {_KAFKA} --nemesis kill --nemesis-interval 3", "--durable"),
+    Row(
+        "kafka, durable, kills",
+        "kafka",
+        "kafka",
+        f"--node-count 2 {_KAFKA} --nemesis kill --nemesis-interval 3",
+        "--durable",
+    ),
     Row(
         "6a transactions",
         "txn-rw-register",

@@ -6,11 +6,8 @@ lower one may still be given: it would skip that message. So nodes promise: "bel
 log". A message itself is such a promise, and whoever hears of one moves its own next offset above it, and promises
 that. A log may be read up to the lowest promise of all nodes: below it nothing is missing and nothing will come.
 
-All this goes to the other nodes together, ten times a second. A partition delays what is read, and loses nothing.
-A node that is killed loses what it has acknowledged and told nobody.
-
-With ``--durable`` nothing that was acknowledged is lost: all operations are in one order in lin-kv, and an offset is
-the place of a message in its log.
+All this goes to the other nodes together, ten times a second. A partition delays what is read, and loses nothing; a
+kill loses what the node has told nobody. kafka-durable loses nothing.
 """
 
 import bisect
@@ -18,9 +15,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-import trio
-
-from trionet.maelstrom import DurableLog, MaelstromNode, Message, ReplicatedLog, main
+from trionet.maelstrom import MaelstromNode, Message, ReplicatedLog, load_challenge, main
 
 
 class Log:
@@ -94,57 +89,9 @@ class Broker:
         return {"offsets": {key: self.committed[key] for key in message["keys"] if key in self.committed}}
 
 
-class DurableBroker:
-    """All logs, as far as one node has read the operations in lin-kv."""
-
-    def __init__(self, node: MaelstromNode, period_s: float) -> None:
-        self.logs = defaultdict[str, list[Any]](list)
-        self.committed: dict[str, int] = {}
-        self.operations = DurableLog(node, self.apply, period_s=period_s)
-        for each in (self.send, self.poll, self.commit_offsets, self.list_committed_offsets):
-            node.on(each.__name__)(each)
-
-    def apply(self, operation: Any) -> int:
-        """Do what a node has asked for; return the offset of a message."""
-        kind, key, what = operation
-        if kind == "send":
-            self.logs[key].append(what)
-            return len(self.logs[key]) - 1
-        self.committed[key] = max(what, self.committed.get(key, 0))
-        return self.committed[key]
-
-    async def send(self, message: Message) -> dict[str, Any]:
-        """Append to a log."""
-        return {"offset": await self.operations.append(("send", message["key"], message["msg"]))}
-
-    def poll(self, message: Message) -> dict[str, Any]:
-        """Read logs."""
-        found = {
-            key: list(enumerate(self.logs[key]))[at:] for key, at in message["offsets"].items() if key in self.logs
-        }
-        return {"msgs": found}
-
-    async def commit_offsets(self, message: Message) -> dict[str, Any]:
-        """Note how far a client has come."""
-        async with trio.open_nursery() as nursery:
-            for key, offset in message["offsets"].items():
-                if offset > self.committed.get(key, -1):
-                    nursery.start_soon(self.operations.append, ("commit", key, offset))
-        return {}
-
-    def list_committed_offsets(self, message: Message) -> dict[str, Any]:
-        """Tell how far clients have come."""
-        return {"offsets": {key: self.committed[key] for key in message["keys"] if key in self.committed}}
-
-
 def build(*, period: float = 0.1, durable: bool = False) -> MaelstromNode:
-    """Return a node that keeps logs.
-
-    It tells others, or with `durable` looks for what others have done, every `period` seconds at most.
-    """
-    node = MaelstromNode()
-    (DurableBroker if durable else Broker)(node, period)
-    return node
+    """Return a node that keeps logs; it sends a message every `period` seconds, at most. `durable`: kafka-durable."""
+    return load_challenge("kafka-durable")(period=period) if durable else Broker(MaelstromNode(), period).node
 
 
 if __name__ == "__main__":

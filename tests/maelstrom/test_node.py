@@ -252,7 +252,7 @@ CRASHES: dict[str, Callable[[Message], Any]] = {
     "a-number-as-a-key": _returning({1: 2}),
     "a-type-that-is-no-text": _returning({"type": 5}),
     "a-coroutine-not-awaited": _forgotten,
-    "a-generator": _returning(x for x in ()),
+    "a-generator": _returning(iter(())),
     "a-body-without-end": _returning(_ENDLESS),
     "encode-error": _raising(EncodeError("a name", path="caf\udce9")),
     "decode-error": _raising(DecodeError("what a file held")),

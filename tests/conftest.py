@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
+from tests.children import kill_children, reset_signals
 from tests.node_processes import PROBE, NodeProcess, launch, wait_ready
 from tests.waiting import DEADLINE_S
 from trionet import Node, NodeConfig, open_node, serve_node
@@ -17,6 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 
 pytest_plugins = ["pytester"]
+
+reset_signals()  # at import: before any test, in every worker
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Leave no process behind that a failed test has started; the controller of xdist has its workers as children."""
+    if hasattr(session.config, "workerinput") or not session.config.getoption("numprocesses", None):
+        kill_children()
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.children import child
 from trionet.simulation import Trace, Trial
 
 ROOT = Path(__file__).parent.parent
@@ -205,9 +206,9 @@ def test_what_happened_is_drawn_and_a_picture_of_no_known_kind_is_refused_before
 def test_a_terminal_is_shown_how_far_it_is(tmp_path: Path) -> None:
     master, slave = pty.openpty()
     command = [sys.executable, "-m", "trionet", "simulate", "--seeds", "3", "--duration", "1", "--processes", "1"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=slave)
-    os.close(slave)
-    said, _ = process.communicate(timeout=100)
+    with child(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=slave) as process:
+        os.close(slave)
+        said, _ = process.communicate(timeout=100)
     shown = os.read(master, 10_000).decode()
     os.close(master)
     assert said == b"3 seeds, 0 to 2: nothing violated\n"
@@ -222,12 +223,12 @@ def test_ctrl_c_ends_a_single_run_without_a_traceback(tmp_path: Path, which: lis
     command = [sys.executable, "-m", "trionet", "simulate", *which]
     if which[0] == "--seed":
         command += ["--program", "long:for_ever"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, process_group=0)
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"begun\n"
-    process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=60)
-    assert (process.returncode, said) == (130, (b"", b""))
+    with child(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"begun\n"
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=60)
+        assert (process.returncode, said) == (130, (b"", b""))
 
 
 @pytest.mark.slow

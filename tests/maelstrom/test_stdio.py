@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.children import child
+
 if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
@@ -78,9 +80,8 @@ def bodies(output: bytes) -> list[dict[str, Any]]:
 @pytest.fixture
 def process(program: list[str]) -> Generator[subprocess.Popen[bytes]]:
     pipe = subprocess.PIPE
-    with subprocess.Popen(program, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+    with child(program, stdin=pipe, stdout=pipe, stderr=pipe) as process:
         yield process
-        process.kill()
 
 
 def test_nothing_but_messages_reaches_standard_output(program: list[str]) -> None:
@@ -181,7 +182,7 @@ def test_files_will_do(program: list[str], tmp_path: Path) -> None:
 
 def test_sockets_will_do_and_stay_blocking(program: list[str]) -> None:
     here, there = socket.socketpair()
-    with here, there, subprocess.Popen(program, stdin=there.fileno(), stdout=there.fileno()) as process:
+    with here, there, child(program, stdin=there.fileno(), stdout=there.fileno()) as process:
         here.sendall(line(INIT) + line({"type": "big", "msg_id": 2, "size": 1_000_000}))
         time.sleep(0.2)
         assert os.get_blocking(there.fileno())
@@ -200,7 +201,7 @@ def test_a_terminal_will_do_and_stays_blocking(program: list[str]) -> None:
 
     here, there = os.openpty()
     tty.setraw(there)
-    with subprocess.Popen(program, stdin=there, stdout=there) as process:
+    with child(program, stdin=there, stdout=there) as process:
         os.write(here, line(INIT))
         received = b""
         while not received.endswith(b"\n"):
@@ -214,7 +215,7 @@ def test_a_terminal_will_do_and_stays_blocking(program: list[str]) -> None:
 
 def test_pipes_that_are_shared_stay_blocking(program: list[str]) -> None:
     out, their_out = os.pipe()
-    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=their_out) as process:
+    with child(program, stdin=subprocess.PIPE, stdout=their_out) as process:
         assert process.stdin is not None
         process.stdin.write(line(INIT))
         process.stdin.flush()

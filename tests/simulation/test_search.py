@@ -11,6 +11,7 @@ from contextlib import suppress
 
 import pytest
 
+from tests.children import child
 from trionet.errors import ConfigError
 from trionet.simulation import Trial, Violation, search
 from trionet.simulation.search import Worker
@@ -90,7 +91,7 @@ print(worker.pid, flush=True)
 worker.run(Trial.from_json({trial("spin").to_json()!r}))
 """
     command = [sys.executable, "-c", program]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as searching:
+    with child(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as searching:
         assert searching.stdout is not None
         assert searching.stderr is not None
         worker = int(searching.stdout.readline())
@@ -127,13 +128,13 @@ def test_there_are_no_more_processes_than_seeds() -> None:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="this ps is Linux's")
 def test_ctrl_c_ends_the_command_and_its_processes_without_a_traceback() -> None:
     command = [sys.executable, "-m", "trionet", "simulate", "--seeds", "100000", "--processes", "2"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, process_group=0)
-    workers: list[int] = []
-    deadline = time.monotonic() + 60
-    while len(workers) < 2 and time.monotonic() < deadline:
-        workers = children_of(process.pid)
-    os.killpg(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    with child(command, stderr=subprocess.PIPE) as process:
+        workers: list[int] = []
+        deadline = time.monotonic() + 60
+        while len(workers) < 2 and time.monotonic() < deadline:
+            workers = children_of(process.pid)
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=60)
     assert (process.returncode, said) == (130, b"")
     for worker in workers:
         with pytest.raises(ProcessLookupError):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.children import child
 from tests.maelstrom.workbench.simulated import BROKEN
 
 pytestmark = pytest.mark.slow
@@ -64,21 +66,18 @@ Outcomes = dict[str, tuple[int, dict[str, Any], str]]
 @pytest.fixture(scope="module")
 def outcomes() -> Outcomes:
     """Run nodes with faults, all at once, because each has its client wait for 5 s; return status, results, errors."""
-    started = {}
-    for fault in ("garbage", "wrong-envelope", "unknown-dest", "body-is-a-list", "exits", "dies", "late"):
-        seconds = "7" if fault == "late" else "1"
-        started[fault] = subprocess.Popen(
-            [sys.executable, "-m", "trionet", "maelstrom", "test", "-w", "echo", "--bin", str(PROTOCOL), "--no-store",
-             "--node-count", "1", "--rate", "30", "--json", "--time-limit", seconds, "--", fault],
-            env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )  # fmt: skip
-    found = {}
-    for fault, process in started.items():
-        output, errors = process.communicate(timeout=60)
-        found[fault] = process.returncode, json.loads(output), errors
+    started, found = {}, {}
+    with ExitStack() as stack:
+        for fault in ("garbage", "wrong-envelope", "unknown-dest", "body-is-a-list", "exits", "dies", "late"):
+            seconds = "7" if fault == "late" else "1"
+            command = [sys.executable, "-m", "trionet", "maelstrom", "test", "-w", "echo", "--bin", str(PROTOCOL),
+                       "--no-store", "--node-count", "1", "--rate", "30", "--json", "--time-limit", seconds, "--", fault]  # fmt: skip
+            env = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+            pipe = subprocess.PIPE
+            started[fault] = stack.enter_context(child(command, env=env, stdout=pipe, stderr=pipe, text=True))
+        for fault, process in started.items():
+            output, errors = process.communicate(timeout=60)
+            found[fault] = process.returncode, json.loads(output), str(errors)
     return found
 
 

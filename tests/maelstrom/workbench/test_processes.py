@@ -70,8 +70,9 @@ def outcomes() -> Outcomes:
     with ExitStack() as stack:
         for fault in ("garbage", "wrong-envelope", "unknown-dest", "body-is-a-list", "exits", "dies", "late"):
             seconds = "7" if fault == "late" else "1"
-            command = [sys.executable, "-m", "trionet", "maelstrom", "test", "-w", "echo", "--bin", str(PROTOCOL),
-                       "--no-store", "--node-count", "1", "--rate", "30", "--json", "--time-limit", seconds, "--", fault]  # fmt: skip
+            options = "--no-store --json --node-count 1 --rate 30 --time-limit".split()
+            command = [sys.executable, "-m", "trionet", "maelstrom", "test", "-w", "echo", "--bin", str(PROTOCOL)]
+            command += [*options, seconds, "--", fault]
             env = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
             pipe = subprocess.PIPE
             started[fault] = stack.enter_context(child(command, env=env, stdout=pipe, stderr=pipe, text=True))

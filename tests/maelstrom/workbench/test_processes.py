@@ -70,7 +70,7 @@ def outcomes() -> Outcomes:
     with ExitStack() as stack:
         for fault in ("garbage", "wrong-envelope", "unknown-dest", "body-is-a-list", "exits", "dies", "late"):
             seconds = "7" if fault == "late" else "1"
-            options = "--no-store --json --node-count 1 --rate 30 --time-limit".split()
+            options = ["--no-store", "--json", "--node-count", "1", "--rate", "30", "--time-limit"]
             command = [sys.executable, "-m", "trionet", "maelstrom", "test", "-w", "echo", "--bin", str(PROTOCOL)]
             command += [*options, seconds, "--", fault]
             env = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}

@@ -78,7 +78,7 @@ def _unseen(history: History, logs: Logs) -> list[_Case]:
 
 
 def _just_polled(history: History) -> dict[str, list[Any]]:
-    """Return what Jepsen takes for unseen because the last ok operation is the first one to show anything of its key."""
+    """Return what Jepsen takes for unseen: what the last ok operation is the first one to show of a key."""
     done = [op for op in history.completions if op.type == "ok" and op.f in {"send", "poll", "txn"}]
     if not done:
         return {}
@@ -212,7 +212,9 @@ def _cycles(history: History, logs: Logs, is_late: Callable[[], bool]) -> tuple[
     """Find cycles of sends, polls of what was sent, and the order of time: polls of the future."""
     graph = _graph(history, logs)
     found, is_complete = find_cycles(graph, ("G1c", "G1c-process", "G1c-realtime"), is_late)
-    cases: _Cases = {"empty-transaction-graph": [{"found": "no operation depends on another"}] if graph.is_empty else []}
+    cases: _Cases = {
+        "empty-transaction-graph": [{"found": "no operation depends on another"}] if graph.is_empty else []
+    }
     for cycle in found:
         way = " ".join(f"{edge.source} -{edge.kind}->" for edge in cycle.edges) + f" {cycle.edges[0].source}"
         cases.setdefault(cycle.name, []).append({"cycle": way, "steps": [edge.why for edge in cycle.edges]})

@@ -48,7 +48,7 @@ _Index = defaultdict[tuple[_Key, _Version], list[Txn]]
 
 
 def _internal(txn: Txn) -> dict[str, Any] | None:
-    """Return a read that differs from what the same transaction wrote or read of that key before, unless that is null."""
+    """Return a read that differs from what the transaction wrote or read of that key before, unless that is null."""
     seen: dict[_Key, Any] = {}
     for f, key, value in txn.ops:
         which = identity(key)
@@ -112,7 +112,8 @@ def _rewritten(txns: Iterable[Txn]) -> set[tuple[_Key, _Version]]:
         for txn in txns
         if txn.kind == "ok"
         for key, version in txn.first_reads().items()
-        if is_something(version) and [identity(value) for value in txn.writes().get(key, ())][-1:] == [identity(version)]
+        if is_something(version)
+        and [identity(value) for value in txn.writes().get(key, ())][-1:] == [identity(version)]
     }
 
 
@@ -146,7 +147,9 @@ def _own_reads(writers: _Index, readers: _Index) -> list[tuple[int, dict[str, An
         for txn in reading:
             if txn in writers.get(which, ()):
                 way = f"T{txn.number} -wr-> T{txn.number}"
-                found.append((txn.number, {"cycle": way, "steps": [f"{txn} reads what it then writes"], "txns": [str(txn)]}))
+                found.append(
+                    (txn.number, {"cycle": way, "steps": [f"{txn} reads what it then writes"], "txns": [str(txn)]})
+                )
     return found
 
 

@@ -33,7 +33,8 @@ def check_echo(history: History) -> Results:
 
     An echo that nobody knows the outcome of is wrong here; Maelstrom looks only at those that are ok or failed.
     """
-    errors, silent = [], []
+    errors: list[dict[str, Any]] = []
+    silent: list[dict[str, Any]] = []
     for op in history.invocations:
         done = op.pair
         is_known = done is not None and done.type != "info"

@@ -18,7 +18,7 @@ from .elle_cycles import Graph, find_cycles, realtime_edges
 from .models import forbidden_anomalies, order_kind, violated_models
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from .elle_cycles import Cycle
 

@@ -20,7 +20,7 @@ SIMULATED = ("-w", "echo", "--bin", "echo", "--simulate", "--node-count", "1", "
 
 def command(cwd: Path, *arguments: str, before: str = "") -> subprocess.CompletedProcess[str]:
     words = shlex.join([sys.executable, "-m", "trionet", "maelstrom", "test", *SIMULATED, *arguments])
-    return subprocess.run(  # noqa: S603  (our own words)
+    return subprocess.run(
         ["/bin/sh", "-c", f"{before} exec {words}"], cwd=cwd, capture_output=True, text=True, timeout=120, check=False
     )
 
@@ -30,19 +30,19 @@ def test_a_store_that_cannot_be_made_is_named(tmp_path: Path, where: str) -> Non
     (tmp_path / "file").touch()
     (tmp_path / "folder" / "echo-is-a-file").mkdir(parents=True)
     (tmp_path / "folder" / "echo-is-a-file" / "echo").touch()
-    with pytest.raises(StoreFailed, match="^--store: .* can't be written: "):
+    with pytest.raises(StoreFailed, match=r"^--store: .* can't be written: "):
         Store(tmp_path / where, "echo")
 
 
 def test_each_file_of_a_store_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    options = Options(workload="echo", bin="echo", nodes=("n0",), concurrency=1, is_simulated=True, time_limit_s=1.0)
+    done = run(options)
     writers: dict[str, Any] = {
-        "history.jsonl": lambda store: store.save_history(judged.history),
-        "results.json": lambda store: store.save_results(judge(judged)),
+        "history.jsonl": lambda store: store.save_history(done.history),
+        "results.json": lambda store: store.save_results(judge(done)),
         "rate.svg": lambda store: store.save_text("rate.svg", "<svg/>"),
         "node-logs": lambda store: store.node_log("n0"),
     }
-    options = Options(workload="echo", bin="echo", nodes=("n0",), concurrency=1, is_simulated=True, time_limit_s=1.0)
-    judged = run(options)
     with Store(tmp_path, "echo") as store:
         for name, write in writers.items():
             (store.path / name).touch() if name == "node-logs" else (store.path / name).mkdir()

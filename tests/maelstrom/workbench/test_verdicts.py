@@ -1,8 +1,8 @@
 """Histories with the verdicts of the genuine Maelstrom on them, and with ours.
 
 ``histories.jsonl`` has a history in each line: those with a name are made for one rule; those named by a seed are drawn
-from it. ``verdicts`` has, by consistency model, what Maelstrom says (elle 0.2.2, knossos 0.3.10, jepsen 0.3.7), and what
-we say; histories that no model concerns have one pair under an empty name. An exception in Maelstrom's checker is
+from it. ``verdicts`` has, by consistency model, what Maelstrom says (elle 0.2.2, knossos 0.3.10, jepsen 0.3.7), and
+what we say; histories that no model concerns have one pair under an empty name. An exception in Maelstrom's checker is
 ``unknown``.
 """
 

@@ -1,6 +1,6 @@
 """One node that does every workload rightly, and spoils every fifth reply of one kind.
 
-The fault is JSON: ``workload`` is what it does; ``reply`` is the type of the replies to spoil; ``changes`` replace their
+The fault is JSON: ``workload`` is what it does; ``reply`` the type of the replies to spoil; ``changes`` replace their
 keys, where a value of ``"<remove>"`` takes one away; ``how`` names what no fixed value can do.
 """
 

@@ -19,6 +19,7 @@ from trionet.maelstrom.workbench import (
     Options,
     SetupFailed,
     Store,
+    StoreFailed,
     exit_status,
     judge,
     render,
@@ -58,7 +59,8 @@ examples:
   trionet maelstrom test -w broadcast --bin ./node --node-count 25 --rate 100 --latency 100 --time-limit 20 -- --fast
   trionet maelstrom test -w broadcast --bin broadcast --simulate --seed 7 --node-count 25 --p-loss 0.5
 
-exit status: 0 valid, 1 invalid, 2 unknown, 3 the test could not begin or its options are wrong, 130 interrupted
+exit status, by our verdict: 0 valid, 1 invalid, 2 unknown; 3 the test could not begin, its options are wrong, or the
+store can't be written; 130 interrupted
 """
 
 _CANNOT: Final = 3
@@ -245,7 +247,7 @@ def main(argv: Sequence[str]) -> NoReturn:
         else:
             with Store(given.store, options.workload) as store:
                 results = _test(given, options, store)
-    except (ConfigError, SetupFailed) as exc:
+    except (ConfigError, SetupFailed, StoreFailed) as exc:
         _say(f"trionet maelstrom test: {exc}")
         sys.exit(_CANNOT)
     if not given.json:

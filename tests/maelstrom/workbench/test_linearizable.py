@@ -98,7 +98,8 @@ def test_what_failed_never_happened_and_what_is_unknown_may_happen_much_later() 
     unknown = [("invoke", 0, "write", [1, 1]), ("info", 0, "write", [1, 1])]
     assert check_linearizable(History.from_rows([*failed, *seen]))["valid?"] is False
     assert check_linearizable(History.from_rows([*unknown, *unseen, *unseen, *seen, *seen]))["valid?"] is True
-    assert check_linearizable(History.from_rows([*unknown, *seen, *unseen]))["valid?"] is False
+    again = [("invoke", 1, "read", [1, None]), ("ok", 1, "read", [1, 2])]
+    assert check_linearizable(History.from_rows([*unknown, *seen, *again]))["valid?"] is False
 
 
 def test_a_value_is_not_the_same_as_one_that_only_looks_like_it() -> None:

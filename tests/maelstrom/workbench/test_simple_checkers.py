@@ -5,12 +5,15 @@ from typing import Any
 import pytest
 
 from trionet.maelstrom.workbench.checkers import (
+    Finding,
+    Maelstrom,
     check_availability,
     check_counter,
     check_echo,
     check_performance,
     check_stats,
     check_unique_ids,
+    judged,
     quantiles,
     worst,
 )
@@ -107,3 +110,73 @@ def test_acknowledgements_are_measured_by_kind_of_operation() -> None:
     results = check_performance(History.from_rows(rows))
     assert results["latencies"]["add"]["1"] == 12.5
     assert results["rate"] == 100.0
+
+
+@pytest.mark.parametrize(
+    ("ids", "maelstroms", "ours"),
+    [
+        ([{"a": 1}, {"a": 2}], "unknown", "unknown"),
+        ([{"a": 1}, {"a": 1}], "unknown", False),
+        ([1, None], True, True),
+        ([None, None], False, False),
+        ([1, "a"], "unknown", "unknown"),
+        ([1, "a", 1], "unknown", False),
+        ([1, True], "unknown", "unknown"),
+        ([1, 1.0], True, True),
+        ([[1], [2]], True, True),
+        ([[1], ["a"]], "unknown", "unknown"),
+        ([[1], ["a", 2]], True, True),
+    ],
+)
+def test_ids_need_an_order_for_maelstrom(ids: list[Any], maelstroms: bool | str, ours: bool | str) -> None:
+    results = check_unique_ids(history(*(("ok", "generate", None, value) for value in ids)))
+    assert (results["maelstrom-valid?"], results["valid?"]) == (maelstroms, ours)
+
+
+def test_an_echo_of_which_nobody_knows_is_wrong_for_us_alone() -> None:
+    results = check_echo(history(("info", "echo", "a", None)))
+    assert (results["maelstrom-valid?"], results["valid?"]) == (True, False)
+    assert [finding["name"] for finding in results["only-ours"]] == ["no-echo"]
+    results = check_echo(history(("fail", "echo", "a", None)))
+    assert (results["maelstrom-valid?"], results["only-ours"]) == (False, [])
+
+
+@pytest.mark.parametrize(
+    ("ok", "count", "wanted", "is_enough"),
+    [
+        (9, 10, 0.9, False),  # 32 bits make 0.9 of 9 / 10 a little less
+        (9, 10, 0.8999999, True),
+        (7, 10, 0.7, False),
+        (6, 10, 0.6, True),  # and a little more of 6 / 10
+        (1, 2, 0.5, True),
+        (1, 1, 1.0, True),
+    ],
+)
+def test_availability_is_compared_in_32_bits(ok: int, count: int, wanted: float, is_enough: bool) -> None:
+    ops = [("ok" if number < ok else "info", "read", 1, 1) for number in range(count)]
+    results = check_availability(history(*ops), wanted)
+    assert results["valid?"] is is_enough
+    assert results["maelstrom-valid?"] is is_enough
+    assert results["ok-fraction"] == ok / count
+
+
+@pytest.mark.parametrize(
+    ("findings", "maelstroms", "ours", "only_ours"),
+    [
+        ([], True, True, []),
+        ([Finding("a")], False, False, []),
+        ([Finding("a", verdict="unknown")], "unknown", "unknown", []),
+        ([Finding("a", "why", Maelstrom.OVERLOOKS)], True, False, ["a"]),
+        ([Finding("a", "why", Maelstrom.CRASHES, "unknown")], "unknown", "unknown", []),
+        ([Finding("a", "why", Maelstrom.CRASHES)], "unknown", False, ["a"]),
+        ([Finding("a"), Finding("b", "why", Maelstrom.CRASHES, "unknown")], "unknown", False, ["a"]),
+        ([Finding("a"), Finding("b", "why", Maelstrom.OVERLOOKS)], False, False, ["b"]),
+    ],
+)
+def test_both_verdicts_follow_from_the_findings(
+    findings: list[Finding], maelstroms: bool | str, ours: bool | str, only_ours: list[str]
+) -> None:
+    results = judged(findings, {"count": 1})
+    assert (results["maelstrom-valid?"], results["valid?"]) == (maelstroms, ours)
+    assert [finding["name"] for finding in results["only-ours"]] == only_ours
+    assert results["count"] == 1

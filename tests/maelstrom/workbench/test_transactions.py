@@ -55,17 +55,20 @@ def test_registers_show_the_anomaly(anomaly: str) -> None:
     assert anomaly in results["anomaly-types"]
 
 
+RELATED = ok(["append", 9, 1]), ok(["r", 9, [1]])
+"""Two transactions with a dependency; without any, there is nothing to judge."""
+
 LISTS = {
     "G0": concurrent(
         ok(["append", 1, 1], ["append", 2, 2]),
         ok(["append", 1, 2], ["append", 2, 1]),
         ok(["r", 1, [1, 2]], ["r", 2, [1, 2]]),
     ),
-    "G1a": concurrent(("fail", [["append", 1, 1]]), ok(["r", 1, [1]])),
+    "G1a": concurrent(("fail", [["append", 1, 1]]), ok(["r", 1, [1]]), *RELATED),
     "G1b": concurrent(ok(["append", 1, 1], ["append", 1, 2]), ok(["r", 1, [1]])),
     "G1c": concurrent(ok(["append", 1, 1], ["r", 2, [1]]), ok(["append", 2, 1], ["r", 1, [1]])),
     "dirty-update": concurrent(("fail", [["append", 1, 1]]), ok(["append", 1, 2]), ok(["r", 1, [1, 2]])),
-    "internal": concurrent(ok(["append", 1, 1], ["r", 1, []])),
+    "internal": concurrent(ok(["append", 1, 1], ["r", 1, []]), *RELATED),
     "future-read": concurrent(ok(["r", 1, [1]], ["append", 1, 1])),
     "incompatible-order": concurrent(
         ok(["append", 1, 1]), ok(["append", 1, 2]), ok(["r", 1, [1, 2]]), ok(["r", 1, [2, 1]])
@@ -112,7 +115,7 @@ def test_models_differ_by_the_anomaly(anomaly: str, allowing: str, forbidding: s
 
 
 def test_a_cycle_of_blind_writes_is_invisible_in_registers() -> None:
-    writes = concurrent(ok(["w", 1, 1], ["w", 2, 2]), ok(["w", 1, 2], ["w", 2, 1]))
+    writes = concurrent(ok(["w", 1, 1], ["w", 2, 2]), ok(["w", 1, 2], ["w", 2, 1]), ok(["r", 1, 1]))
     assert check_rw_register(writes, ("read-uncommitted",))["valid?"] is True
 
 

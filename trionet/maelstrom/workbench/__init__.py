@@ -4,7 +4,7 @@
 this process. See ``docs/workbench.md``.
 """
 
-from .errors import SetupFailed
+from .errors import SetupFailed, StoreFailed
 from .history import History, Op
 from .judging import judge
 from .options import Options
@@ -22,6 +22,7 @@ __all__ = [
     "SetupFailed",
     "Status",
     "Store",
+    "StoreFailed",
     "exit_status",
     "judge",
     "render",

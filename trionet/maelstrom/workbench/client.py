@@ -1,7 +1,8 @@
 """A client of the nodes: one request at a time, with a time limit, and a reply that must have the prescribed form.
 
 Source: Maelstrom, ``src/maelstrom/client.clj``: replies are matched by ``in_reply_to`` alone, all others discarded;
-their keys are exactly those prescribed.
+their keys are exactly those prescribed. Null is taken for a list without elements, with a warning: that is how an empty
+list comes from a Go program that never appended to it.
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ def is_integer(value: Any) -> bool:
 
 
 def is_list(value: Any) -> bool:
-    """Accept lists of anything."""
-    return type(value) is list
+    """Accept lists of anything, and null."""
+    return value is None or type(value) is list
 
 
 def is_offsets(value: Any) -> bool:
@@ -57,9 +58,9 @@ def is_offsets(value: Any) -> bool:
 
 
 def is_polled(value: Any) -> bool:
-    """Accept objects whose values are lists of pairs of an offset and a message."""
+    """Accept objects whose values are lists of pairs of an offset and a message, or null."""
     return type(value) is dict and all(
-        type(pairs) is list and all(type(pair) is list and len(pair) == 2 and type(pair[0]) is int for pair in pairs)  # noqa: PLR2004
+        is_list(pairs) and all(type(pair) is list and len(pair) == 2 and type(pair[0]) is int for pair in pairs or ())  # noqa: PLR2004
         for pairs in value.values()
     )
 
@@ -67,12 +68,21 @@ def is_polled(value: Any) -> bool:
 class Client:
     """Somebody on the network who asks nodes.
 
-    Attributes:
+    Args:
         name: such as ``"c7"``.
+        network: where nodes are.
+        warn: told what is accepted although it should not be.
+
+    Attributes:
+        name: the same.
+        flaw: what was wrong with the last reply that had not the prescribed form or did not answer what was asked, in
+            words; None as long as there is none. Whoever has read it sets it back.
     """
 
-    def __init__(self, name: str, network: Network) -> None:
+    def __init__(self, name: str, network: Network, warn: Callable[[str], None] = lambda text: None) -> None:
         self.name = name
+        self.flaw: str | None = None
+        self._warn = warn
         self._network = network
         self._numbers = itertools.count(1)
         self._wanted: int | None = None
@@ -103,11 +113,32 @@ class Client:
         """
         reply = await self._ask(node, body, timeout_s)
         if reply.get("type") == "error":
+            if not is_integer(reply.get("code")):
+                self._blame(node, body, reply, "'code' is no integer")
             raise RpcError(reply)
         wrong = _what_is_wrong(reply, f"{body['type']}_ok", shape)
         if wrong:
-            shown = msgspec.json.encode(reply).decode()
-            raise MalformedReply(f"{node} answers {body['type']} with {shown:.300}: {wrong}")
+            raise MalformedReply(self._blame(node, body, reply, wrong))
+        return reply if shape is None else self._without_nulls(node, reply, shape)
+
+    def _blame(self, node: str, body: dict[str, Any], reply: dict[str, Any], wrong: str) -> str:
+        shown = msgspec.json.encode(reply).decode()
+        self.flaw = f"{node} answers {body['type']} with {shown:.300}: {wrong}"
+        return self.flaw
+
+    def _without_nulls(self, node: str, reply: dict[str, Any], shape: Shape) -> dict[str, Any]:
+        """Return a reply with a list for each null that stands for one; the shape has accepted it."""
+        for key, value in reply.items():
+            if shape.get(key, is_anything) is is_anything:
+                continue
+            inner = value.items() if type(value) is dict else ()
+            if value is None:
+                reply[key] = []
+            elif any(each is None for _, each in inner):
+                reply[key] = {which: [] if each is None else each for which, each in inner}
+            else:
+                continue
+            self._warn(f"{node} replies {reply['type']} with null for a list in {key!r}: it is taken for an empty one")
         return reply
 
     async def _ask(self, node: str, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
@@ -123,9 +154,14 @@ class Client:
 
     def _deliver(self, message: Message) -> None:
         body = msgspec.json.decode(message.body)
-        if self._wanted is not None and body.get("in_reply_to") == self._wanted:
-            self._wanted, self._reply = None, body
-            self._arrived.unpark()
+        number = body.get("in_reply_to")
+        if self._wanted is None or number != self._wanted:
+            return
+        if not is_integer(number):  # 1.0 and true are equal to 1 only here
+            self.flaw = f"{message.src} replies with {number!r} in 'in_reply_to', which is no integer"
+            return
+        self._wanted, self._reply = None, body
+        self._arrived.unpark()
 
 
 def _what_is_wrong(reply: dict[str, Any], kind: str, shape: Shape | None) -> str:
@@ -149,10 +185,11 @@ def _what_is_wrong(reply: dict[str, Any], kind: str, shape: Shape | None) -> str
 class Clients:
     """Gives clients their names, c0, c1 and so on, none of them twice."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, warn: Callable[[str], None] = lambda text: None) -> None:
         self._network = network
+        self._warn = warn
         self._count = itertools.count()
 
     def open(self) -> Client:
         """Return a new client."""
-        return Client(f"c{next(self._count)}", self._network)
+        return Client(f"c{next(self._count)}", self._network, self._warn)

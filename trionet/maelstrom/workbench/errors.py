@@ -16,6 +16,7 @@ __all__ = [
     "RpcError",
     "RpcTimeout",
     "SetupFailed",
+    "StoreFailed",
     "is_definite",
     "leaves",
 ]
@@ -68,6 +69,10 @@ class BadMessage(Exception):
 
 class SetupFailed(TrionetError):
     """The test could not begin: a program can't be started, or a node did not initialise."""
+
+
+class StoreFailed(TrionetError):
+    """What a test leaves behind can't be kept: nothing is said about the nodes."""
 
 
 def leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:

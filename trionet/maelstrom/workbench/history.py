@@ -35,10 +35,11 @@ class Op:
         error: why it is not ok.
         is_final: whether it is one of those after the time limit.
         node: the node that was asked.
+        flaw: of a completion, what is wrong with the form of the reply; None if nothing is.
         pair: of an invocation its completion, of a completion its invocation; None if there is none.
     """
 
-    __slots__ = ("error", "f", "index", "is_final", "node", "pair", "process", "time", "type", "value")
+    __slots__ = ("error", "f", "flaw", "index", "is_final", "node", "pair", "process", "time", "type", "value")
 
     def __init__(self, index: int, time: int, kind: OpType, process: int | str, f: str, value: Any) -> None:
         self.index: int = index
@@ -50,6 +51,7 @@ class Op:
         self.error: str | None = None
         self.is_final: bool = False
         self.node: str | None = None
+        self.flaw: str | None = None
         self.pair: Op | None = None
 
     def __repr__(self) -> str:
@@ -65,6 +67,8 @@ class Op:
             whole["final?"] = True
         if self.node is not None:
             whole["node"] = self.node
+        if self.flaw is not None:
+            whole["flaw"] = self.flaw
         return whole
 
 
@@ -149,4 +153,6 @@ class History(Sequence[Op]):
 
 def identity(value: Any) -> Any:
     """Return what two JSON values have in common if and only if they are the same: 1, 1.0, true and "1" are not."""
+    if type(value) is float and value == 0:
+        value = 0.0  # and not -0.0
     return value if type(value) in {int, str} else msgspec.json.encode(value, order="deterministic")

@@ -1,8 +1,8 @@
-"""The verdict on a whole test: the worst of its parts.
+"""The verdict on a whole test: the worst of its parts, once as we see it, and once as Maelstrom does.
 
 Parts and their names are Maelstrom's: ``perf``, ``exceptions``, ``stats``, ``availability``, ``net`` and ``workload``.
-Two are ours: ``final-reads``, and ``nodes``, which says which of them ended by themselves; that ends Maelstrom's run
-with an exception.
+Three are ours: ``final-reads``; ``replies``, with those that have not the prescribed form; and ``nodes``, which says
+which of them ended by themselves; that ends Maelstrom's run with an exception.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from .checkers import (
     check_exceptions,
     check_final_reads,
     check_performance,
+    check_replies,
     check_stats,
     worst,
 )
@@ -33,7 +34,10 @@ _ADDITIONS: Final = {"broadcast": "broadcast", "g-set": "add"}
 
 
 def judge(run: Run, checking_s: float = CHECKING_S) -> dict[str, Any]:
-    """Return the results of a test; ``valid?`` is True, False, or ``"unknown"``.
+    """Return the results of a test.
+
+    ``valid?`` and ``maelstrom-valid?`` are True, False, or ``"unknown"``; ``only-ours`` has what makes them differ: the
+    part, the name and a line of text of each finding.
 
     Args:
         run: what happened.
@@ -55,9 +59,15 @@ def judge(run: Run, checking_s: float = CHECKING_S) -> dict[str, Any]:
             "setup-time": round(run.setup_s, 3),
         },
     }
-    maelstroms = worst(part["valid?"] for part in parts.values())
     if options.workload in _ADDITIONS:
-        parts["final-reads"] = check_final_reads(history, _ADDITIONS[options.workload])
-        if not options.compares_final_reads:
-            parts["final-reads"]["valid?"] = True
-    return parts | {"valid?": worst(part["valid?"] for part in parts.values()), "maelstrom-valid?": maelstroms}
+        addition = _ADDITIONS[options.workload]
+        parts["final-reads"] = check_final_reads(history, addition, compares=options.compares_final_reads)
+    parts["replies"] = check_replies(history)
+    return {
+        **parts,
+        "valid?": worst(part["valid?"] for part in parts.values()),
+        "maelstrom-valid?": worst(part.get("maelstrom-valid?", part["valid?"]) for part in parts.values()),
+        "only-ours": [
+            {"part": name, **finding} for name, part in parts.items() for finding in part.get("only-ours", ())
+        ],
+    }

@@ -1,4 +1,4 @@
-"""Results as text: a table of what matters, what is wrong, and a last line with the verdict."""
+"""Results as text: a table of what matters, what is wrong, both verdicts, and a last line with ours."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ _WIDTH: Final = 26
 _SHOWN: Final = 3
 _MAX_CHARS: Final = 400
 
+_ELSEWHERE: Final = {"valid?", "maelstrom-valid?", "only-ours", "ack-latencies", "worst-stale"}
+"""What is not shown beside the figures of a workload: it stands elsewhere, or is for programs."""
+
 _VERDICTS: Final = {True: "valid", False: "INVALID", "unknown": "unknown"}
 
 
 def exit_status(results: Mapping[str, Any]) -> int:
-    """Return Maelstrom's exit status: 0 valid, 1 invalid, 2 unknown."""
+    """Return the exit status, with Maelstrom's numbers but for our verdict: 0 valid, 1 invalid, 2 unknown."""
     return {True: 0, False: 1}.get(results["valid?"], 2)
 
 
@@ -43,9 +46,15 @@ def render(results: Mapping[str, Any]) -> str:
     for crash in results["nodes"]["crashed"]:
         lines.append(_row(f"{crash['node']} ended by itself", crash["reason"]))
         lines += [f"    {line}" for line in crash["stderr"][-8:]]
-    if results["maelstrom-valid?"] != results["valid?"]:
-        lines.append(_row("Maelstrom's own verdict", _VERDICTS[results["maelstrom-valid?"]]))
+    lines += _verdicts(results)
     return "\n".join(lines)
+
+
+def _verdicts(results: Mapping[str, Any]) -> Iterable[str]:
+    yield f"verdict: {_VERDICTS[results['valid?']]}"
+    yield _row("Maelstrom's verdict", _VERDICTS[results["maelstrom-valid?"]])
+    for finding in results["only-ours"]:
+        yield _row("beyond Maelstrom", _cut(f"{finding['part']}, {finding['name']}: {finding['text']}"))
 
 
 def _row(name: str, value: Any) -> str:
@@ -94,7 +103,7 @@ def _latencies(results: Mapping[str, Any]) -> Iterable[str]:
 def _workload(part: Mapping[str, Any]) -> Iterable[str]:
     yield f"workload: {_VERDICTS[part['valid?']]}"
     for key, value in part.items():
-        if key in {"valid?", "ack-latencies", "worst-stale"} or value in ([], {}, None):
+        if key in _ELSEWHERE or value in ([], {}, None):
             continue
         if key in {"stable-latencies", "lost-latencies"}:
             yield _row(key, _quantiles(value))

@@ -20,7 +20,7 @@ from trionet.errors import ConfigError
 
 from .client import Clients
 from .cluster import Cluster
-from .errors import SetupFailed, leaves
+from .errors import SetupFailed, StoreFailed, leaves
 from .history import History
 from .in_process import InProcessNode, load_program
 from .journal import Journal
@@ -111,6 +111,7 @@ def run(
     Raises:
         ConfigError: the options make no sense together.
         SetupFailed: the test could not begin.
+        StoreFailed: what happens can't be written to the store.
     """
     test = _Test(options, store, say, on_status)
     try:
@@ -121,7 +122,7 @@ def run(
             trio.run(test.run)
     except BaseExceptionGroup as group:
         for leaf in leaves(group):
-            if isinstance(leaf, SetupFailed | ConfigError | KeyboardInterrupt):
+            if isinstance(leaf, SetupFailed | StoreFailed | ConfigError | KeyboardInterrupt):
                 raise leaf from None
         raise
     return test.done
@@ -196,7 +197,7 @@ class _Test:
         latency_ms = latency_source(options.latency_dist, options.latency_ms, self._random("latency"))
         self._network = Network(latency_ms, self._random("loss"), options.p_loss, self._journal)
         add_services(self._network, self._random("services"), self._warn)
-        self._clients = Clients(self._network)
+        self._clients = Clients(self._network, self._warn)
         cluster = Cluster(
             options.nodes, self._make, self._network, self._clients, self._workload, options.init_timeout_s
         )

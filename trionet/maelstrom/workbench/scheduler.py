@@ -100,12 +100,13 @@ class Scheduler:
                 worker.client = self._clients.open()
                 worker.memory.clear()
         invocation = self._history.invoke(worker.process, request.f, request.value, is_final=is_final, node=worker.node)
-        value, error, kind = None, None, "ok"
+        value, error, kind, worker.client.flaw = None, None, "ok", None
         try:
             value = await self._workload.perform(worker, request)
         except (RpcTimeout, RpcError, MalformedReply, BadMessage, ClientCrashed) as exc:
             kind, error = self._outcome(request.f, exc), str(exc) or None
         completion = self._history.complete(invocation, kind, value, error)  # type: ignore[arg-type]
+        completion.flaw = worker.client.flaw
         self._workload.observe(worker, completion)
         if completion.type == "info":
             worker.process += len(self._workers)

@@ -1,24 +1,63 @@
 """Where a test's history, messages, logs, results and plots are kept: ``store/<workload>/<time>/``.
 
 ``store/<workload>/latest`` and ``store/latest`` lead to the newest one.
+
+Invariant: whatever prevents that a file is written, such as a full disk, is a `StoreFailed` that names the file.
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from .errors import StoreFailed
+
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from types import TracebackType
     from typing import IO, Self
 
     from .history import History
 
 __all__ = ["Store"]
+
+
+@contextlib.contextmanager
+def _kept(path: Path) -> Generator[None]:
+    """Have a file or folder that can't be written be a `StoreFailed`."""
+    try:
+        yield
+    except (OSError, ValueError) as exc:  # a path with a zero byte is a ValueError
+        raise StoreFailed(f"--store: {path} can't be written: {getattr(exc, 'strerror', None) or exc}") from exc
+
+
+class _File(io.RawIOBase):
+    """A file whose errors name it, whoever writes: the buffer before it does so late, and when it is closed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with _kept(path):
+            self._file = path.open("wb", buffering=0)
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int | None:
+        with _kept(self._path):
+            return self._file.write(data)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def _open(path: Path, buffer_bytes: int = 1 << 16) -> io.BufferedWriter:
+    return io.BufferedWriter(_File(path), buffer_bytes)
 
 
 class Store:
@@ -31,13 +70,17 @@ class Store:
     Attributes:
         path: the folder.
         messages: where all messages go: ``messages.jsonl``.
+
+    Raises:
+        StoreFailed: a file can't be written; so do the methods.
     """
 
     def __init__(self, root: Path, workload: str) -> None:
         stamp = datetime.datetime.now().astimezone().strftime("%Y%m%dT%H%M%S.%f%z")
         self.path: Path = root / workload / stamp
-        self.path.mkdir(parents=True)
-        self.messages: IO[bytes] = (self.path / "messages.jsonl").open("wb", buffering=1 << 20)
+        with _kept(self.path):
+            self.path.mkdir(parents=True)
+        self.messages: IO[bytes] = _open(self.path / "messages.jsonl", 1 << 20)
         self._logs: dict[str, IO[bytes]] = {}
         _link(root / workload / "latest", Path(stamp))
         _link(root / "latest", Path(workload) / stamp)
@@ -48,31 +91,39 @@ class Store:
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.messages.close()
-        for log in self._logs.values():
-            log.close()
+        try:
+            for file in (self.messages, *self._logs.values()):
+                file.close()
+        except StoreFailed:
+            if exc is None:  # else there is something else to tell
+                raise
 
     def node_log(self, name: str) -> IO[bytes]:
         """Return where a node's standard error goes: ``node-logs/<name>.log``."""
         if name not in self._logs:
             folder = self.path / "node-logs"
-            folder.mkdir(exist_ok=True)
-            self._logs[name] = (folder / f"{name}.log").open("wb")
+            with _kept(folder):
+                folder.mkdir(exist_ok=True)
+            self._logs[name] = _open(folder / f"{name}.log")
         return self._logs[name]
 
     def save_history(self, history: History) -> None:
         """Write ``history.jsonl``: an operation in each line."""
         encode = msgspec.json.Encoder().encode
-        with (self.path / "history.jsonl").open("wb") as file:
+        with _open(self.path / "history.jsonl") as file:
             file.writelines(encode(op.as_json()) + b"\n" for op in history)
 
     def save_results(self, results: dict[str, Any]) -> None:
         """Write ``results.json``."""
-        (self.path / "results.json").write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=2))
+        self._save("results.json", msgspec.json.format(msgspec.json.encode(results), indent=2))
 
     def save_text(self, name: str, text: str) -> None:
         """Write a file."""
-        (self.path / name).write_text(text, encoding="utf-8")
+        self._save(name, text.encode())
+
+    def _save(self, name: str, data: bytes) -> None:
+        with _open(self.path / name) as file:
+            file.write(data)
 
 
 def _link(link: Path, target: Path) -> None:

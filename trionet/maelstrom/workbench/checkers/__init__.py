@@ -1,9 +1,10 @@
 """Checkers: each takes a history and says whether it is what the workload promises, and what is not."""
 
-from .base import UNKNOWN, quantiles, worst
+from .base import UNKNOWN, Finding, Maelstrom, judged, quantiles, worst
 from .kafka import check_kafka
 from .linearizable import check_linearizable
 from .list_append import check_list_append
+from .replies import check_replies
 from .rw_register import check_rw_register
 from .set_full import check_final_reads, check_set_full
 from .simple import (
@@ -18,6 +19,8 @@ from .simple import (
 
 __all__ = [
     "UNKNOWN",
+    "Finding",
+    "Maelstrom",
     "check_availability",
     "check_counter",
     "check_echo",
@@ -27,10 +30,12 @@ __all__ = [
     "check_linearizable",
     "check_list_append",
     "check_performance",
+    "check_replies",
     "check_rw_register",
     "check_set_full",
     "check_stats",
     "check_unique_ids",
+    "judged",
     "quantiles",
     "worst",
 ]

@@ -1,17 +1,21 @@
-"""What checkers have in common: how verdicts add up, and quantiles.
+"""What checkers have in common: findings, how verdicts add up, and quantiles.
 
-A verdict is True, False, or ``"unknown"``; results are dictionaries with one under ``valid?``, named as in Maelstrom.
+A verdict is True, False, or ``"unknown"``. A part of the results has two: ``valid?`` is ours, and ``maelstrom-valid?``
+is what the genuine Maelstrom says. Both follow from the same findings, each of which says what Maelstrom makes of it.
+
+Invariant: ours is never better than Maelstrom's; where it is worse, ``only-ours`` has the findings that make it so.
 """
 
 from __future__ import annotations
 
+import enum
 import math
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
-__all__ = ["QUANTILES", "UNKNOWN", "Results", "Verdict", "quantiles", "worst"]
+__all__ = ["QUANTILES", "UNKNOWN", "Finding", "Maelstrom", "Results", "Verdict", "judged", "quantiles", "worst"]
 
 Verdict = bool | str
 Results = dict[str, Any]
@@ -20,12 +24,61 @@ UNKNOWN: Final = "unknown"
 QUANTILES: Final = (0, 0.5, 0.95, 0.99, 1)
 
 
+class Maelstrom(enum.Enum):
+    """What the genuine Maelstrom makes of a finding."""
+
+    AGREES = "agrees"
+    OVERLOOKS = "overlooks"
+    """It is as if there was nothing to find."""
+    CRASHES = "crashes"
+    """Its checker raises an exception, so that it says unknown, whatever else there is."""
+
+
+class Finding(NamedTuple):
+    """Something that is wrong with a history.
+
+    Attributes:
+        name: what it is called, such as ``"lost-write"``.
+        text: what was seen, in a line.
+        maelstrom: what Maelstrom makes of it.
+        verdict: False, or `UNKNOWN` for what only prevents a verdict.
+    """
+
+    name: str
+    text: str = ""
+    maelstrom: Maelstrom = Maelstrom.AGREES
+    verdict: Verdict = False
+
+
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
     """Return the worst verdict: False, else unknown, else True."""
     given = list(verdicts)
     if False in given:
         return False
     return UNKNOWN if UNKNOWN in given else True
+
+
+def judged(findings: Iterable[Finding], details: Mapping[str, Any]) -> Results:
+    """Return the results of a checker: both verdicts, what only we have found, and the details.
+
+    Args:
+        findings: all of them.
+        details: what else the results have.
+    """
+    found = list(findings)
+    is_crash = any(finding.maelstrom is Maelstrom.CRASHES for finding in found)
+    maelstroms = worst(finding.verdict for finding in found if finding.maelstrom is Maelstrom.AGREES)
+    only_ours = [
+        {"name": finding.name, "text": finding.text}
+        for finding in found
+        if finding.verdict is False and (is_crash or finding.maelstrom is not Maelstrom.AGREES)
+    ]
+    return {
+        "valid?": worst([UNKNOWN if is_crash else True, *(finding.verdict for finding in found)]),
+        "maelstrom-valid?": UNKNOWN if is_crash else maelstroms,
+        **details,
+        "only-ours": only_ours,
+    }
 
 
 def quantiles(values: Iterable[float]) -> dict[str, float]:

@@ -24,9 +24,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Hashable, Iterable, Sequence
 
-__all__ = ["Cycle", "Edge", "Graph", "cycle_name", "find_cycles", "realtime_edges", "strong_components"]
+__all__ = ["KINDS", "Cycle", "Edge", "Graph", "cycle_name", "find_cycles", "realtime_edges", "strong_components"]
 
 _Node = Any
+
+KINDS: Final = ("ww", "wr", "rw", "process", "realtime")
+"""All kinds of edges."""
 
 _WRITES: Final = ("ww",)
 _READS: Final = ("ww", "wr")
@@ -52,13 +55,20 @@ class Cycle(NamedTuple):
 
 
 class Graph:
-    """Edges of several kinds between transactions."""
+    """Edges of several kinds between transactions.
+
+    Attributes:
+        out: by source and target, the edges by kind.
+        is_empty: whether nothing was ever added, edges from a node to itself included.
+    """
 
     def __init__(self) -> None:
         self.out: defaultdict[_Node, dict[_Node, dict[str, Edge]]] = defaultdict(dict)
+        self.is_empty: bool = True
 
     def add(self, source: _Node, kind: str, target: _Node, why: str = "") -> None:
-        """Add an edge, unless it leads to itself."""
+        """Add an edge, unless it leads from a node to itself."""
+        self.is_empty = False
         if source != target:
             self.out[source].setdefault(target, {}).setdefault(kind, Edge(source, kind, target, why))
 
@@ -233,7 +243,7 @@ def _search(
                 edges = _path(graph, edge, inside, rest, step, lambda was_anti: not was_anti, state=True)
             else:
                 edges = _path(graph, edge, inside, rest, step, lambda _state: True, state=0)
-            if edges is not None and len({each.source for each in edges}) == len(edges):
+            if edges is not None:
                 cycle = Cycle(cycle_name(edges), edges)
                 cycles = found.setdefault(cycle.name, [])
                 if cycle not in cycles and len(cycles) < _SHOWN:

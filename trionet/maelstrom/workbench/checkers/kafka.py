@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from trionet.maelstrom.workbench.history import History, Op, identity
 
-from .base import UNKNOWN, Results
+from .base import UNKNOWN, Finding, Maelstrom, Results, judged
 from .elle_cycles import Graph, find_cycles, realtime_edges
-from .kafka_logs import Log, Logs, Poll, sends_of
+from .kafka_logs import Log, Logs, Poll, polls_of, sends_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -66,13 +66,48 @@ def _lost_writes(logs: Logs) -> list[_Case]:
     return cases
 
 
-def _unseen(logs: Logs) -> list[_Case]:
+def _unseen(history: History, logs: Logs) -> list[_Case]:
     """Find acknowledged messages that no ok poll showed by the end."""
     unseen = defaultdict(list)
     for (key, value), op in logs.senders.items():
         if op.type == "ok" and value not in logs.polled.get(key, ()):
             unseen[key].append(logs.values[value])
+    for key, messages in _just_polled(history).items():
+        unseen[key] += messages
     return [{"key": key, "count": len(messages), "messages": messages[:_SHOWN]} for key, messages in unseen.items()]
+
+
+def _just_polled(history: History) -> dict[str, list[Any]]:
+    """Return what Jepsen takes for unseen: what the last ok operation is the first one to show of a key."""
+    done = [op for op in history.completions if op.type == "ok" and op.f in {"send", "poll", "txn"}]
+    if not done:
+        return {}
+    known = {key for op in done for key, _, _ in sends_of(op)} | {key for op in done[:-1] for key in polls_of(op)}
+    return {
+        key: [message for _, message in pairs]
+        for key, pairs in polls_of(done[-1]).items()
+        if pairs and key not in known
+    }
+
+
+def _crashes(logs: Logs) -> list[Finding]:
+    """Return what Jepsen's checker gives up at."""
+    findings = []
+    unsent = [
+        (key, logs.values[value])
+        for poll in logs.polls
+        for key, values in poll.reads.items()
+        for value in values
+        if (key, value) not in logs.senders
+    ]
+    if unsent:
+        text = f"nobody sent {unsent[0][1]!r} to {unsent[0][0]!r}, which is polled"
+        findings.append(Finding("unsent", text, Maelstrom.CRASHES))
+    empty = sorted(key for key, values in logs.polled.items() if not values & logs.logs[key].first.keys())
+    if empty:
+        text = f"all polls of the key {empty[0]!r} got empty lists"
+        findings.append(Finding("only-empty-polls", text, Maelstrom.CRASHES, UNKNOWN))
+    return findings
 
 
 def _aborted_reads(logs: Logs) -> list[_Case]:
@@ -126,7 +161,11 @@ def _by_process(history: History) -> dict[Any, list[Op]]:
 
 
 def _external_steps(history: History, logs: Logs) -> _Cases:
-    """Compare each process's consecutive polls of a key; an assignment that keeps the key does not part them."""
+    """Compare each process's consecutive polls of a key.
+
+    An assignment that keeps the key does not part them, but a poll between them that got an empty list does: there is
+    nothing in it that could be compared with what comes next.
+    """
     cases: _Cases = {"poll-skip": [], "nonmonotonic-poll": []}
     polls = {poll.op.index: poll for poll in logs.polls}
     for ops in _by_process(history).values():
@@ -139,7 +178,7 @@ def _external_steps(history: History, logs: Logs) -> _Cases:
                 continue
             for key, values in poll.reads.items():
                 before = last.get(key)
-                if before is not None:
+                if before is not None and values and before.reads[key]:
                     where = {"ops": [before.op.index, op.index], "process": op.process}
                     found = _step_case(logs, key, before.reads[key][-1], values[0], where)
                     if found is not None:
@@ -171,6 +210,18 @@ def _nonmonotonic_sends(history: History, logs: Logs) -> list[_Case]:
 
 def _cycles(history: History, logs: Logs, is_late: Callable[[], bool]) -> tuple[_Cases, bool]:
     """Find cycles of sends, polls of what was sent, and the order of time: polls of the future."""
+    graph = _graph(history, logs)
+    found, is_complete = find_cycles(graph, ("G1c", "G1c-process", "G1c-realtime"), is_late)
+    cases: _Cases = {
+        "empty-transaction-graph": [{"found": "no operation depends on another"}] if graph.is_empty else []
+    }
+    for cycle in found:
+        way = " ".join(f"{edge.source} -{edge.kind}->" for edge in cycle.edges) + f" {cycle.edges[0].source}"
+        cases.setdefault(cycle.name, []).append({"cycle": way, "steps": [edge.why for edge in cycle.edges]})
+    return cases, is_complete
+
+
+def _graph(history: History, logs: Logs) -> Graph:
     graph = Graph()
     ops = [op for op in history.invocations if op.f in {"send", "poll", "txn"}]
     ends = {(op if op.pair is None else op.pair).index: op.index for op in ops}
@@ -185,20 +236,15 @@ def _cycles(history: History, logs: Logs, is_late: Callable[[], bool]) -> tuple[
     spans = []
     for op in ops:
         kind = "info" if op.pair is None else op.pair.type
+        spans.append((op.index, op.index, op.pair.index if op.pair is not None and kind == "ok" else None))
         if kind == "fail":
             continue
-        spans.append((op.index, op.index, op.pair.index if op.pair is not None and kind == "ok" else None))
         if op.process in last:
             graph.add(last[op.process], "process", op.index, f"process {op.process} did both")
         last[op.process] = op.index
     for one, other in realtime_edges(spans):
         graph.add(one, "realtime", other, f"{one} had ended when {other} began")
-    found, is_complete = find_cycles(graph, ("G1c", "G1c-process", "G1c-realtime"), is_late)
-    cases: _Cases = {}
-    for cycle in found:
-        way = " ".join(f"{edge.source} -{edge.kind}->" for edge in cycle.edges) + f" {cycle.edges[0].source}"
-        cases.setdefault(cycle.name, []).append({"cycle": way, "steps": [edge.why for edge in cycle.edges]})
-    return cases, is_complete
+    return graph
 
 
 def check_kafka(history: History, is_late: Callable[[], bool] = lambda: False) -> Results:
@@ -214,7 +260,7 @@ def check_kafka(history: History, is_late: Callable[[], bool] = lambda: False) -
         "inconsistent-offsets": _inconsistent_offsets(logs),
         "duplicate": _duplicates(logs),
         "lost-write": _lost_writes(logs),
-        "unseen": _unseen(logs),
+        "unseen": _unseen(history, logs),
         "G1a": _aborted_reads(logs),
         "precommitted-read": _precommitted_reads(logs),
         "nonmonotonic-send": _nonmonotonic_sends(history, logs),
@@ -222,15 +268,24 @@ def check_kafka(history: History, is_late: Callable[[], bool] = lambda: False) -
         **_external_steps(history, logs),
         **cycles,
     }
-    bad = sorted(name for name, found in cases.items() if found)
-    return {
-        "valid?": False if bad else True if is_complete else UNKNOWN,
-        "bad-error-types": bad,
-        "errors": {name: {"count": len(cases[name]), "errors": cases[name][:_SHOWN]} for name in bad},
-        "key-count": len(logs.logs),
-        "sent-count": _count(logs.senders.values(), "ok"),
-        "polled-count": sum(map(len, logs.polled.values())),
-    }
+    wrong = sorted(name for name, found in cases.items() if found)
+    findings = [*(Finding(name, _first(cases[name])) for name in wrong), *_crashes(logs)]
+    if not is_complete:
+        findings.append(Finding("search-timeout", "the time to look for cycles was over", verdict=UNKNOWN))
+    return judged(
+        findings,
+        {
+            "bad-error-types": sorted(finding.name for finding in findings if finding.verdict is False),
+            "errors": {name: {"count": len(cases[name]), "errors": cases[name][:_SHOWN]} for name in wrong},
+            "key-count": len(logs.logs),
+            "sent-count": _count(logs.senders.values(), "ok"),
+            "polled-count": sum(map(len, logs.polled.values())),
+        },
+    )
+
+
+def _first(cases: list[_Case]) -> str:
+    return str(cases[0].get("cycle") or cases[0])
 
 
 def _count(ops: Iterable[Op], kind: str) -> int:

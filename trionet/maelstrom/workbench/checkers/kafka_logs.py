@@ -38,19 +38,19 @@ def polls_of(op: Op) -> dict[str, list[tuple[int, Any]]]:
     for mop in op.value or ():
         if mop[0] == "poll" and len(mop) > 1:
             for key, pairs in mop[1].items():
-                polled.setdefault(key, []).extend((offset, message) for offset, message in pairs)
+                polled.setdefault(key, []).extend((offset, message) for offset, message in pairs or ())
     return polled
 
 
 class Poll:
-    """An operation with what it polled, by key: the identities of messages."""
+    """An operation with what it polled, by key: the identities of messages, none where it got an empty list."""
 
     __slots__ = ("op", "reads")
 
     def __init__(self, op: Op) -> None:
         self.op: Op = op
         self.reads: dict[str, list[_Value]] = {
-            key: [identity(message) for _, message in pairs] for key, pairs in polls_of(op).items() if pairs
+            key: [identity(message) for _, message in pairs] for key, pairs in polls_of(op).items()
         }
 
 
@@ -72,8 +72,9 @@ class Log:
         self.last: dict[_Value, int] = {}
 
     def put(self, offset: int, value: _Value) -> None:
-        """Note that a message is at an offset."""
-        self.offsets.setdefault(offset, {})[value] = None
+        """Note that a message is at an offset; one below 0 is none."""
+        if offset >= 0:
+            self.offsets.setdefault(offset, {})[value] = None
 
     def settle(self) -> None:
         """Work out the indexes, once all is noted."""
@@ -99,7 +100,7 @@ class Logs:
         logs: by key.
         polls: all completed polls, in order.
         senders: by key and message, what came of sending it.
-        polled: by key, the messages that ok polls showed.
+        polled: by key, the messages that ok polls showed, none where they got empty lists.
         values: the messages by their identity.
     """
 
@@ -128,6 +129,8 @@ class Logs:
         if polled:
             self.polls.append(Poll(op))
         for key, pairs in polled.items():
+            if op.type == "ok":
+                self.polled[key].update()
             for _, message in pairs:
                 self.values[identity(message)] = message
                 if op.type == "ok":

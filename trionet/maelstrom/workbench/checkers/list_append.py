@@ -1,24 +1,31 @@
 """Transactions of reads and appends to lists: txn-list-append.
 
-A read shows a list's whole past, so the order of versions is known up to the longest read. Source: Elle,
-``elle.list-append``.
+A read shows a list's whole past, so the order of versions is known up to the longest read. An append that no read
+shows comes after all of these, as far as one can know. Source: Elle, ``elle.list-append``; comments say where Elle's
+checker ends with an exception, which makes Maelstrom's verdict unknown.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import TYPE_CHECKING, Any
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from trionet.maelstrom.workbench.history import identity
 
+from .base import UNKNOWN, Finding, Maelstrom
 from .elle_cycles import Graph
+from .ordering import are_comparable
 from .transactions import (
     Anomalies,
     Txn,
     aborted_reads,
     add_orders,
     cycle_anomalies,
+    garbage_reads,
+    intermediate_writers,
     lost_updates,
+    reply_findings,
+    summary,
     transactions_of,
     verdict,
 )
@@ -32,111 +39,199 @@ if TYPE_CHECKING:
 
 __all__ = ["check_list_append"]
 
-_Writers = dict[tuple[Any, Any], Txn]
+_Key = Any
+_Element = Any
+_Writers = dict[tuple[_Key, _Element], Txn]
+
+_INIT: Final = ("init",)
+"""The version of a list without elements; no identity of an element is like it."""
 
 
-def _ids(values: Any) -> list[Any]:
+class _Order(NamedTuple):
+    """What is known of one list: its elements in order, each once, and the position of each."""
+
+    values: list[_Element]
+    positions: dict[_Element, int]
+
+    def before(self, value: _Element) -> _Element:
+        """Return the element that an append followed; the last one if no read shows the append; or `_INIT`."""
+        position = self.positions.get(value, len(self.values))
+        return self.values[position - 1] if position else _INIT
+
+
+def _ids(values: Any) -> list[_Element]:
     return [identity(value) for value in values or ()]
 
 
-def _reads(txns: Iterable[Txn]) -> list[tuple[Txn, Any, list[Any]]]:
+def _reads(txns: Iterable[Txn]) -> list[tuple[Txn, _Key, list[_Element]]]:
     return [
         (txn, identity(key), _ids(value)) for txn in txns if txn.kind == "ok" for f, key, value in txn.ops if f == "r"
     ]
 
 
-def _outside(txn: Txn) -> dict[Any, list[Any]]:
-    """Return what a transaction read of each key before it appended to it."""
-    return {key: _ids(value) for key, value in txn.first_reads().items()}
+def _internal(txn: Txn) -> dict[str, Any] | None:
+    """Return a read that contradicts what the same transaction did before; nothing contradicts a first read of null."""
+    known: dict[_Key, tuple[bool, list[Any]] | None] = {}  # by key, whether all of it is known, and what is: its end
+    for f, key, value in txn.ops:
+        which = identity(key)
+        if f != "r":
+            is_whole, end = known.get(which, (False, [])) or (True, [])
+            known[which] = is_whole, [*end, value]
+            continue
+        before = known.get(which)
+        if before is not None and not _continues(before, value):
+            return {"txn": str(txn), "key": key, "expected": before[1], "read": value}
+        known[which] = None if value is None else (True, value)
+    return None
 
 
-def _internal(txns: Iterable[Txn]) -> Anomalies:
-    """Return reads that contradict what the same transaction did before (internal), or will do (future-read)."""
-    cases: list[dict[str, Any]] = []
-    future: list[dict[str, Any]] = []
-    for txn in txns:
-        known: dict[Any, tuple[bool, list[Any]]] = {}  # by key, whether all of it is known, and what is: its end
-        left = {key: _ids(values) for key, values in txn.writes().items()}
-        for f, key, value in txn.ops if txn.kind == "ok" else ():
-            which = identity(key)
-            is_whole, end = known.get(which, (False, []))
-            if f != "r":
-                known[which] = is_whole, [*end, identity(value)]
-                left[which].remove(identity(value))
-                continue
-            read = _ids(value)
-            if set(read) & set(left.get(which, ())):
-                future.append({"txn": str(txn), "key": key, "read": value})
-            elif (read != end) if is_whole else (read[len(read) - len(end) :] != end):
-                cases.append({"txn": str(txn), "key": key, "expected": [str(each) for each in end], "read": value})
-            known[which] = True, read
-    return {"internal": cases, "future-read": future}
+def _continues(known: tuple[bool, list[Any]], read: list[Any] | None) -> bool:
+    is_whole, end = known
+    if is_whole:
+        return read is not None and _ids(read) == _ids(end)  # Elle tells null from a list without elements
+    shown = _ids(read)
+    return len(shown) >= len(end) and shown[len(shown) - len(end) :] == _ids(end)
 
 
-def _orders(txns: list[Txn]) -> tuple[dict[Any, list[Any]], list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return the order of each key's elements, pairs of reads that contradict it, and elements that occur twice."""
-    longest: dict[Any, list[Any]] = {}
+def _future_read(txn: Txn) -> dict[str, Any] | None:
+    """Return a read of what the same transaction appends later."""
+    seen: dict[tuple[_Key, _Element], Any] = {}
+    for f, key, value in txn.ops:
+        if f == "r":
+            for element in value or ():
+                seen.setdefault((identity(key), identity(element)), value)
+        elif (identity(key), identity(value)) in seen:
+            return {"txn": str(txn), "key": key, "read": seen[identity(key), identity(value)]}
+    return None
+
+
+def _longest(txns: list[Txn], appends: Counter[tuple[_Key, _Element]]) -> dict[_Key, _Order]:
+    """Return what is known of each list's order.
+
+    Args:
+        txns: all of them.
+        appends: how often each append counts. Of a key with a single one, all is known without any read.
+    """
+    longest: dict[_Key, list[_Element]] = {}
+    seen: defaultdict[_Key, set[tuple[_Element, ...]]] = defaultdict(set)
+    for _, key, read in _reads(txns):
+        # Of several that are equally long, Elle takes the one that was new last.
+        if read and len(read) >= len(longest.get(key, ())) and tuple(read) not in seen[key]:
+            seen[key].add(tuple(read))
+            longest[key] = read
+    by_key: defaultdict[_Key, list[_Element]] = defaultdict(list)
+    for (key, value), count in appends.items():
+        by_key[key] += [value] * count
+    longest = {key: values for key, values in by_key.items() if len(values) == 1} | longest
+    orders = {}
+    for key, read in longest.items():
+        values = list(dict.fromkeys(read))
+        orders[key] = _Order(values, {value: position for position, value in enumerate(values)})
+    return orders
+
+
+def _counted(several: Iterable[list[list[Any]]]) -> Counter[tuple[_Key, _Element]]:
+    return Counter((identity(key), identity(value)) for ops in several for f, key, value in ops if f != "r")
+
+
+def _incompatible(txns: list[Txn]) -> Anomalies:
+    """Return reads that contradict the longest one, and reads in which an element occurs twice."""
+    incompatible, duplicates = [], []
+    longest: dict[_Key, list[_Element]] = {}
     reads = _reads(txns)
     for _, key, read in reads:
-        if len(read) > len(longest.get(key, ())):
-            longest[key] = read
-    incompatible, duplicates = [], []
+        longest[key] = max(longest.get(key, []), read, key=len)
     for txn, key, read in reads:
-        order = longest.get(key, [])
-        if read != order[: len(read)]:
-            incompatible.append({"key": str(key), "read": str(txn), "longest": [str(each) for each in order]})
+        if read != longest[key][: len(read)]:
+            incompatible.append({"key": str(key), "read": str(txn), "longest": [str(each) for each in longest[key]]})
         twice = [str(value) for value, count in Counter(read).items() if count > 1]
         if twice:
             duplicates.append({"key": str(key), "read": str(txn), "duplicates": twice})
-    return longest, incompatible, duplicates
+    return {"incompatible-order": incompatible, "duplicate-elements": duplicates}
 
 
-def _dirty_updates(orders: dict[Any, list[Any]], failed: _Writers, writers: _Writers) -> list[dict[str, Any]]:
+def _dirty_updates(orders: dict[_Key, _Order], writers: _Writers) -> list[dict[str, Any]]:
     """Return elements of failed transactions upon which others have appended."""
     cases = []
     for key, order in orders.items():
         aborted: Txn | None = None
-        for value in order:
+        for value in order.values:
             writer = writers.get((key, value))
-            if (key, value) in failed:
-                aborted = failed[key, value]
+            if writer is not None and writer.kind == "fail":
+                aborted = writer
             elif aborted is not None and writer is not None and writer.kind == "ok":
                 cases.append({"key": str(key), "aborted": str(aborted), "committed": str(writer)})
                 break
     return cases
 
 
-def _dependencies(txns: Iterable[Txn], orders: dict[Any, list[Any]], writers: _Writers) -> Graph:
+def _dependencies(possible: list[Txn], orders: dict[_Key, _Order]) -> Graph:
     graph = Graph()
-    after: dict[tuple[Any, Any], Any] = {}
-    for key, order in orders.items():
-        for earlier, later in zip([None, *order], order, strict=False):
-            after[key, earlier] = later
-            one, other = writers.get((key, earlier)), writers.get((key, later))
-            if earlier is not None and one is not None and other is not None:
-                why = f"T{one.number} appended {earlier} to {key}, and T{other.number} {later} right after it"
-                graph.add(one.number, "ww", other.number, why)
-    for txn in txns:
-        for key, read in _outside(txn).items() if txn.kind == "ok" else ():
-            last = read[-1] if read else None
-            writer, next_writer = writers.get((key, last)), writers.get((key, after.get((key, last))))
-            if read and writer is not None:
-                why = f"T{writer.number} appended {last} to {key}, which T{txn.number} read"
-                graph.add(writer.number, "wr", txn.number, why)
-            if next_writer is not None:
-                why = f"T{txn.number} read {key} before T{next_writer.number} appended {after[key, last]}"
-                graph.add(txn.number, "rw", next_writer.number, why)
+    writers: _Writers = {(key, value): txn for txn in possible for key, ids in _appends(txn) for value in ids}
+    readers: defaultdict[tuple[_Key, _Element], list[Txn]] = defaultdict(list)
+    for txn, key, read in _reads(possible):
+        last = read[-1] if read else _INIT
+        readers[key, last].append(txn)
+        writer = writers.get((key, last))
+        if writer is not None and writer.number != txn.number:
+            why = f"T{writer.number} appended {last} to {key}, which T{txn.number} read"
+            graph.add(writer.number, "wr", txn.number, why)
+    for txn in possible:
+        for key, ids in _appends(txn):
+            for value in ids:
+                before = orders[key].before(value) if key in orders else _INIT
+                writer = writers.get((key, before))
+                if writer is not None and writer.number != txn.number:
+                    why = f"T{writer.number} appended {before} to {key}, and T{txn.number} {value} after it"
+                    graph.add(writer.number, "ww", txn.number, why)
+                for reader in readers.get((key, before), ()):
+                    if reader.number != txn.number:
+                        why = f"T{reader.number} read {key} before T{txn.number} appended {value}"
+                        graph.add(reader.number, "rw", txn.number, why)
     return graph
 
 
-def _intermediate_reads(txns: Iterable[Txn], writers: _Writers) -> list[dict[str, Any]]:
+def _appends(txn: Txn) -> list[tuple[_Key, list[_Element]]]:
+    return [(key, _ids(values)) for key, values in txn.writes().items()]
+
+
+def _intermediate_reads(txns: list[Txn]) -> list[dict[str, Any]]:
     """Return reads that end with what another transaction appended before it appended more (G1b)."""
+    intermediate = intermediate_writers(txns)
     cases = []
     for txn, key, read in _reads(txns):
-        writer = writers.get((key, read[-1])) if read else None
-        if writer is not None and writer.number != txn.number and _ids(writer.writes()[key])[-1] != read[-1]:
+        writer, is_reply = intermediate.get((key, read[-1]), (None, False)) if read else (None, False)
+        if writer is not None and not (writer.number == txn.number and is_reply):
             cases.append({"read": str(txn), "key": str(key), "writer": str(writer)})
     return cases
+
+
+def _repeated(txns: Iterable[Txn]) -> list[list[Any]]:
+    """Return the elements that occur twice, by read."""
+    repeated = []
+    for txn in txns:
+        for f, _, read in txn.ops:
+            counts = Counter(_ids(read)) if f == "r" else Counter()
+            twice = [value for value in read or () if counts[identity(value)] > 1] if f == "r" else []
+            repeated.append(list({identity(value): value for value in twice}.values()))
+    return repeated
+
+
+def _crashes(txns: list[Txn], orders: dict[_Key, _Order], duplicates: Iterable[list[Any]]) -> list[Finding]:
+    """Return what Elle gives up at, although it is not wrong by itself."""
+    findings = []
+    repeated = [each for each, count in _counted(txn.asked for txn in txns).items() if count > 1]
+    if repeated:
+        text = f"clients appended {repeated[0][1]} to {repeated[0][0]} more than once"
+        findings.append(Finding("duplicate-appends", text, Maelstrom.CRASHES, UNKNOWN))
+    done = {(key, value) for txn in txns for key, ids in _appends(txn) for value in ids}
+    missing = [(key, value) for key, order in orders.items() for value in order.values if (key, value) not in done]
+    if missing:
+        text = f"no transaction that completed appended {missing[0][1]} to {missing[0][0]}"
+        findings.append(Finding("no-writer", text, Maelstrom.CRASHES, UNKNOWN))
+    if not all(are_comparable(values) for values in duplicates if len(values) > 1):
+        findings.append(Finding("not-comparable", "elements that occur twice", Maelstrom.CRASHES, UNKNOWN))
+    return findings
 
 
 def check_list_append(
@@ -149,21 +244,33 @@ def check_list_append(
         models: the consistency models that it must obey.
         is_late: tells when to give up looking for cycles; the verdict is unknown then.
     """
-    txns = transactions_of(history)
-    written = {(key, value): txn for txn in txns for key, values in txn.writes().items() for value in _ids(values)}
-    failed = {which: txn for which, txn in written.items() if txn.kind == "fail"}
-    writers = {which: txn for which, txn in written.items() if txn.kind != "fail"}
-    orders, incompatible, duplicates = _orders(txns)
-    graph = _dependencies(txns, orders, writers)
-    add_orders(graph, txns)
+    txns = transactions_of(history, "append")
+    possible = [txn for txn in txns if txn.kind != "fail"]
+    orders = _longest(possible, _counted(txn.ops for txn in possible))
+    graph = _dependencies(possible, orders)
+    add_orders(graph, txns, models)
     anomalies, is_complete = cycle_anomalies(graph, txns, models, is_late)
-    anomalies |= _internal(txns)
+    done = [txn for txn in txns if txn.kind == "ok"]
+    # Elle counts requests and replies here, so an append counts twice unless the reply has left it out.
+    told = _longest(txns, _counted([*(txn.asked for txn in txns), *(txn.ops for txn in txns)]))
+    writers = {(key, value): txn for txn in txns for key, ids in _appends(txn) for value in ids}
     anomalies |= {
+        "internal": [case for txn in done if (case := _internal(txn)) is not None],
+        "future-read": [case for txn in done if (case := _future_read(txn)) is not None],
         "G1a": aborted_reads(txns, lambda value: value or ()),
-        "G1b": _intermediate_reads(txns, writers),
-        "incompatible-order": incompatible,
-        "duplicate-elements": duplicates,
-        "dirty-update": _dirty_updates(orders, failed, writers),
-        "lost-update": lost_updates(txns, lambda value: value or []),
+        "G1b": _intermediate_reads(txns),
+        "dirty-update": _dirty_updates(told, writers),
+        "lost-update": lost_updates(txns),
+        **_incompatible(possible),
     }
-    return verdict(anomalies, models, is_complete=is_complete) | {"txn-count": len(txns)}
+    others = [*reply_findings(txns), *_crashes(txns, told, _repeated(done))]
+    if garbage := garbage_reads(txns, lambda value: value or ()):
+        others.append(Finding("garbage-read", summary(garbage), Maelstrom.OVERLOOKS))
+    if graph.is_empty:
+        text = "no transaction depends on another, so there is nothing to judge"
+        others.append(Finding("empty-transaction-graph", text, verdict=UNKNOWN))
+    if not is_complete:
+        others.append(Finding("search-timeout", "the time to look for cycles was over", verdict=UNKNOWN))
+    # To Elle, null and [] are two versions of a list.
+    overlooked = {"lost-update": lost_updates(txns, lambda value: value or [])}
+    return verdict(anomalies, models, others, overlooked) | {"txn-count": len(txns)}

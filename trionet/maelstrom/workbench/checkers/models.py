@@ -1,7 +1,7 @@
 """Consistency models of transactions: which anomalies each forbids.
 
 Source: Adya 1999, and Elle's ``consistency_model.clj``, of which this is the part that Maelstrom's workloads can show:
-a model forbids what the weaker models forbid, and more.
+a model forbids what the weaker models forbid, and more. Models that forbid nothing of it are not known here.
 """
 
 from __future__ import annotations
@@ -10,24 +10,35 @@ from typing import Final
 
 from trionet.errors import ConfigError
 
-__all__ = ["MODELS", "canonical_model", "forbidden_anomalies", "violated_models"]
+__all__ = ["MODELS", "canonical_model", "forbidden_anomalies", "order_kind", "violated_models"]
 
 _ALIASES: Final = {
     "PL-1": "read-uncommitted",
     "PL-2": "read-committed",
+    "PL-2L": "monotonic-view",
+    "PL-MSR": "monotonic-snapshot-read",
     "PL-CS": "cursor-stability",
     "PL-2+": "consistent-view",
+    "PL-FCV": "forward-consistent-view",
+    "PL-3U": "update-serializable",
     "PL-2.99": "repeatable-read",
     "PL-SI": "snapshot-isolation",
     "PL-3": "serializable",
     "conflict-serializable": "serializable",
+    "strong-session-PL-1": "strong-session-read-uncommitted",
+    "strong-session-PL-2": "strong-session-read-committed",
+    "strong-PL-1": "strong-read-uncommitted",
+    "strong-PL-2": "strong-read-committed",
     "PL-SS": "strict-serializable",
     "strong-serializable": "strict-serializable",
 }
 
 _RU: Final = frozenset(("G0", "duplicate-elements", "cyclic-versions"))
 _RC: Final = _RU | {"G1a", "G1b", "G1c", "incompatible-order", "dirty-update", "future-read"}
+_RA: Final = _RC | {"internal"}
+_VIEW: Final = _RC | {"G-single", "lost-update"}
 _CYCLES: Final = frozenset(("G-single", "G-nonadjacent", "G2"))
+_SNAPSHOT: Final = _RA | {"lost-update", "G-single", "G-nonadjacent"}
 _SERIALIZABLE: Final = _RC | _CYCLES | {"internal", "lost-update"}
 
 
@@ -36,21 +47,40 @@ def _with(anomalies: frozenset[str], suffix: str) -> frozenset[str]:
     return anomalies | {f"{each}{suffix}" for each in graph if each in anomalies}
 
 
-_SESSION: Final = _with(_SERIALIZABLE, "-process")
+def _session(anomalies: frozenset[str]) -> frozenset[str]:
+    return _with(anomalies, "-process")
+
+
+def _strong(anomalies: frozenset[str]) -> frozenset[str]:
+    return _with(_session(anomalies), "-realtime")
+
 
 _FORBIDDEN: Final[dict[str, frozenset[str]]] = {
     "read-uncommitted": _RU,
     "read-committed": _RC,
-    "read-atomic": _RC | {"internal"},
+    "monotonic-view": _RC,
+    "monotonic-snapshot-read": _RC,
+    "monotonic-atomic-view": _RC,
+    "read-atomic": _RA,
+    "causal-cerone": _RA,
+    "prefix": _RA,
+    "update-atomic": _RA | {"lost-update"},
+    "parallel-snapshot-isolation": _RA | {"lost-update"},
     "cursor-stability": _RC | {"lost-update"},
-    "consistent-view": _RC | {"G-single", "lost-update"},
+    "consistent-view": _VIEW,
+    "forward-consistent-view": _VIEW,
+    "update-serializable": _VIEW,
     "repeatable-read": _RC | _CYCLES | {"lost-update"},
-    "snapshot-isolation": _RC | {"internal", "lost-update", "G-single", "G-nonadjacent"},
+    "snapshot-isolation": _SNAPSHOT,
     "serializable": _SERIALIZABLE,
-    "strong-read-uncommitted": _with(_with(_RU, "-process"), "-realtime"),
-    "strong-read-committed": _with(_with(_RC, "-process"), "-realtime"),
-    "strong-session-serializable": _SESSION,
-    "strict-serializable": _with(_SESSION, "-realtime"),
+    "strong-session-read-uncommitted": _session(_RU),
+    "strong-session-read-committed": _session(_RC),
+    "strong-session-snapshot-isolation": _session(_SNAPSHOT),
+    "strong-session-serializable": _session(_SERIALIZABLE),
+    "strong-read-uncommitted": _strong(_RU),
+    "strong-read-committed": _strong(_RC),
+    "strong-snapshot-isolation": _strong(_SNAPSHOT),
+    "strict-serializable": _strong(_SERIALIZABLE),
 }
 
 MODELS: Final = tuple(_FORBIDDEN)
@@ -72,6 +102,12 @@ def canonical_model(name: str) -> str:
 def forbidden_anomalies(models: tuple[str, ...]) -> frozenset[str]:
     """Return the anomalies that these models forbid."""
     return frozenset().union(*(_FORBIDDEN[canonical_model(model)] for model in models))
+
+
+def order_kind(models: tuple[str, ...]) -> str | None:
+    """Return which order beside the dependencies these models ask for: ``realtime``, ``process`` or None."""
+    forbidden = forbidden_anomalies(models)
+    return next((kind for kind in ("realtime", "process") if any(each.endswith(kind) for each in forbidden)), None)
 
 
 def violated_models(anomalies: frozenset[str]) -> list[str]:

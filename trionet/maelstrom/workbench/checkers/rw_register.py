@@ -2,29 +2,37 @@
 
 Which version comes after which is known only where a transaction reads one and then writes the other, and of the value
 that no key has at first (null), which comes before all others. So ww edges are among the wr edges, and a cycle of
-blind writes is invisible. Source: Elle, ``elle.rw-register`` with ``:wfr-keys? true``.
+blind writes is invisible. Source: Elle, ``elle.rw-register`` with ``:wfr-keys? true``; comments say where Elle's
+checker ends with an exception, which makes Maelstrom's verdict unknown.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from trionet.maelstrom.workbench.history import identity
 
-from .elle_cycles import Graph, strong_components
+from .base import UNKNOWN, Finding, Maelstrom
+from .elle_cycles import KINDS, Graph, strong_components
 from .transactions import (
     Txn,
     aborted_reads,
     add_orders,
     cycle_anomalies,
+    garbage_reads,
+    intermediate_writers,
+    is_something,
+    json_of,
     lost_updates,
+    reply_findings,
+    summary,
     transactions_of,
     verdict,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from trionet.maelstrom.workbench.history import History
 
@@ -32,43 +40,35 @@ if TYPE_CHECKING:
 
 __all__ = ["check_rw_register"]
 
-_NIL = identity(None)
+_NIL: Final = identity(None)
 
-_Index = defaultdict[tuple[Any, Any], list[Txn]]
+_Key = Any
+_Version = Any
+_Index = defaultdict[tuple[_Key, _Version], list[Txn]]
 
 
-def _internal(txns: Iterable[Txn]) -> list[dict[str, Any]]:
-    """Return reads that differ from what the same transaction wrote or read of that key before."""
+def _internal(txn: Txn) -> dict[str, Any] | None:
+    """Return a read that differs from what the transaction wrote or read of that key before, unless that is null."""
+    seen: dict[_Key, Any] = {}
+    for f, key, value in txn.ops:
+        which = identity(key)
+        before = seen.get(which)
+        if f == "r" and is_something(before) and identity(before) != identity(value):
+            return {"txn": str(txn), "key": key, "expected": before, "read": value}
+        seen[which] = value
+    return None
+
+
+def _intermediate_reads(txns: list[Txn]) -> list[dict[str, Any]]:
+    """Return reads of what another transaction wrote and then overwrote itself (G1b)."""
+    intermediate = intermediate_writers(txns)
     cases = []
     for txn in txns:
-        seen: dict[Any, Any] = {}
         for f, key, value in txn.ops if txn.kind == "ok" else ():
-            which = identity(key)
-            if f == "r" and which in seen and identity(seen[which]) != identity(value):
-                cases.append({"txn": str(txn), "key": key, "expected": seen[which], "read": value})
-            seen[which] = value
+            writer, is_reply = intermediate.get((identity(key), identity(value)), (None, False))
+            if f == "r" and writer is not None and not (writer.number == txn.number and is_reply):
+                cases.append({"read": str(txn), "key": key, "value": value, "writer": str(writer)})
     return cases
-
-
-def _intermediate_reads(txns: Iterable[Txn]) -> list[dict[str, Any]]:
-    """Return reads of what another transaction wrote and then overwrote itself (G1b)."""
-    txns = list(txns)
-    passing = {
-        (key, identity(value)): txn
-        for txn in txns
-        if txn.kind != "fail"
-        for key, values in txn.writes().items()
-        for value in values[:-1]
-    }
-    return [
-        {"read": str(txn), "key": key, "value": value, "writer": str(writer)}
-        for txn in txns
-        if txn.kind == "ok"
-        for f, key, value in txn.ops
-        if f == "r"
-        and (writer := passing.get((identity(key), identity(value)))) is not None
-        and writer.number != txn.number
-    ]
 
 
 def _indexed(txns: Iterable[Txn]) -> tuple[_Index, _Index]:
@@ -84,32 +84,51 @@ def _indexed(txns: Iterable[Txn]) -> tuple[_Index, _Index]:
     return writers, readers
 
 
-def _versions(txns: Iterable[Txn]) -> dict[Any, Graph]:
-    """Return what is known of the order of each key's versions."""
-    orders: defaultdict[Any, Graph] = defaultdict(Graph)
+def _versions(txns: Iterable[Txn], *, follow_reads: bool) -> dict[_Key, Graph]:
+    """Return what is known of the order of each key's versions.
+
+    Args:
+        txns: all of them.
+        follow_reads: whether a write comes after what the same transaction read of that key.
+    """
+    orders: defaultdict[_Key, Graph] = defaultdict(Graph)
     for txn in txns:
         if txn.kind == "fail":
             continue
-        writes = {key: identity(values[-1]) for key, values in txn.writes().items()}
-        reads = {key: identity(value) for key, value in txn.first_reads().items()} if txn.kind == "ok" else {}
+        writes = {key: values[-1] for key, values in txn.writes().items()}
+        reads = txn.first_reads() if txn.kind == "ok" else {}
         for key, version in [*writes.items(), *reads.items()]:
-            orders[key].add(_NIL, "version", version)
-        for key, version in reads.items():
-            if key in writes:
-                orders[key].add(version, "version", writes[key])
+            orders[key].add(_NIL, "version", identity(version))
+        for key, version in reads.items() if follow_reads else ():
+            if version is not None and is_something(writes.get(key)):
+                orders[key].add(identity(version), "version", identity(writes[key]))
     return orders
 
 
-def _dependencies(txns: list[Txn], orders: dict[Any, Graph]) -> Graph:
+def _rewritten(txns: Iterable[Txn]) -> set[tuple[_Key, _Version]]:
+    """Return the versions that a transaction wrote after it had read them: to Elle, they come after themselves."""
+    return {
+        (key, identity(version))
+        for txn in txns
+        if txn.kind == "ok"
+        for key, version in txn.first_reads().items()
+        if is_something(version)
+        and [identity(value) for value in txn.writes().get(key, ())][-1:] == [identity(version)]
+    }
+
+
+def _dependencies(
+    writers: _Index, readers: _Index, orders: dict[_Key, Graph], rewritten: set[tuple[_Key, _Version]]
+) -> Graph:
     graph = Graph()
-    writers, readers = _indexed(txns)
     for (key, version), reading in readers.items():
         for reader in reading:
             for writer in writers.get((key, version), ()):
                 why = f"T{writer.number} wrote {key} = {version}, which T{reader.number} read"
                 graph.add(writer.number, "wr", reader.number, why)
     for key, order in orders.items():
-        for earlier, later in [(one, other) for one, others in order.out.items() for other in others]:
+        follows = [(one, other) for one, others in order.out.items() for other in others]
+        for earlier, later in [*follows, *((version, version) for which, version in rewritten if which == key)]:
             for writer in writers.get((key, later), ()):
                 for before in writers.get((key, earlier), ()):
                     why = f"T{before.number} wrote {key} = {earlier}, which T{writer.number} overwrote with {later}"
@@ -119,6 +138,36 @@ def _dependencies(txns: list[Txn], orders: dict[Any, Graph]) -> Graph:
                     why = f"T{reader.number} read {key} = {was}, which T{writer.number} overwrote with {later}"
                     graph.add(reader.number, "rw", writer.number, why)
     return graph
+
+
+def _own_reads(writers: _Index, readers: _Index) -> list[tuple[int, dict[str, Any]]]:
+    """Return transactions that read what they write only afterwards, by number: cycles of one."""
+    found = []
+    for which, reading in readers.items():
+        for txn in reading:
+            if txn in writers.get(which, ()):
+                way = f"T{txn.number} -wr-> T{txn.number}"
+                found.append(
+                    (txn.number, {"cycle": way, "steps": [f"{txn} reads what it then writes"], "txns": [str(txn)]})
+                )
+    return found
+
+
+def _crashes(
+    txns: list[Txn], writers: _Index, readers: _Index, cyclic: dict[_Key, list[list[_Version]]]
+) -> Iterator[Finding]:
+    """Return what Elle gives up at, although it is not wrong by itself."""
+    keys = {type(key): key for txn in txns for _, key, _ in [*txn.asked, *txn.ops]}
+    if len(keys) > 1:
+        text = f"keys are of several types: {', '.join(json_of(key) for key in keys.values())}"
+        yield Finding("key-types", text, Maelstrom.CRASHES, UNKNOWN)
+    for (key, version), wrote in writers.items():
+        if len(wrote) > 1 and (key, version) in readers:
+            text = f"{len(wrote)} transactions wrote {key} = {version}, which is read: {wrote[0]}"
+            yield Finding("duplicate-writes", text, Maelstrom.CRASHES, UNKNOWN)
+            break
+    if any(isinstance(version, str | bytes) for cycles in cyclic.values() for cycle in cycles for version in cycle):
+        yield Finding("not-comparable", "versions that are no numbers are in a cycle", Maelstrom.CRASHES, UNKNOWN)
 
 
 def check_rw_register(
@@ -131,15 +180,25 @@ def check_rw_register(
         models: the consistency models that it must obey.
         is_late: tells when to give up looking for cycles, which changes no verdict: Maelstrom's doesn't either.
     """
-    txns = transactions_of(history)
-    orders = _versions(txns)
-    cyclic = {key: strong_components(order, ("version",)) for key, order in orders.items()}
-    # What is in a cycle says nothing about the order.
-    graph = _dependencies(txns, {key: order for key, order in orders.items() if not cyclic[key]})
-    add_orders(graph, txns)
+    txns = transactions_of(history, "w")
+    orders = _versions(txns, follow_reads=True)
+    cyclic = {
+        key: components for key, order in orders.items() if (components := strong_components(order, ("version",)))
+    }
+    rewritten = _rewritten(txns)
+    if cyclic:  # Elle then takes back all that it has learned in this way
+        orders, rewritten = _versions(txns, follow_reads=False), set()
+    writers, readers = _indexed(txns)
+    graph = _dependencies(writers, readers, orders, rewritten)
+    add_orders(graph, txns, models)
     anomalies, _ = cycle_anomalies(graph, txns, models, is_late)
+    own = _own_reads(writers, readers)
+    # Elle looks for cycles where there is one of several transactions only.
+    inside = {number for component in strong_components(graph, KINDS) for number in component} if own else set()
+    if found := [case for number, case in own if number in inside]:
+        anomalies["G1c"] = [*anomalies.get("G1c", ()), *found]
     anomalies |= {
-        "internal": _internal(txns),
+        "internal": [case for txn in txns if txn.kind == "ok" and (case := _internal(txn)) is not None],
         "G1a": aborted_reads(txns, lambda value: (value,)),
         "G1b": _intermediate_reads(txns),
         "lost-update": lost_updates(txns),
@@ -149,4 +208,10 @@ def check_rw_register(
             for component in components
         ],
     }
-    return verdict(anomalies, models, is_complete=True) | {"txn-count": len(txns)}
+    others = [*reply_findings(txns), *_crashes(txns, writers, readers, cyclic)]
+    if garbage := garbage_reads(txns, lambda value: () if value is None else (value,)):
+        others.append(Finding("garbage-read", summary(garbage), Maelstrom.OVERLOOKS))
+    if graph.is_empty:
+        text = "no transaction depends on another, so there is nothing to judge"
+        others.append(Finding("empty-transaction-graph", text))
+    return verdict(anomalies, models, others, {"future-read": [case for _, case in own]}) | {"txn-count": len(txns)}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from trionet.maelstrom.workbench.history import Op, identity
 
-from .base import UNKNOWN, Results, quantiles
+from .base import UNKNOWN, Finding, Maelstrom, Results, judged, quantiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -54,7 +54,7 @@ class _Element:
 
 
 def _shown_by(read: Op) -> set[Any]:
-    values = read.value
+    values = read.value or ()
     if set(map(type, values)) <= {int}:
         return set(values)
     return {identity(value) for value in values}
@@ -125,8 +125,12 @@ def check_set_full(history: History, add: str = "add") -> Results:
     never = [element for element in elements if element.outcome == "never-read"]
     latencies = {element: element.latency_ms(element.absent) for element in stable}
     stale = [element for element in stable if latencies[element] > 0]
-    results: Results = {
-        "valid?": False if lost else True if stable else UNKNOWN,
+    findings = []
+    if lost:
+        findings.append(Finding("lost", f"{len(lost)} elements, such as {lost[0].value!r}"))
+    elif not stable:
+        findings.append(Finding("nothing-stable", "no element was added and then read", verdict=UNKNOWN))
+    details: Results = {
         "attempt-count": len(elements),
         "stable-count": len(stable),
         "lost-count": len(lost),
@@ -142,8 +146,8 @@ def check_set_full(history: History, add: str = "add") -> Results:
         "ack-latencies": quantiles(_acknowledgements_ms(elements)),
     }
     if lost:
-        results["lost-latencies"] = quantiles(element.latency_ms(element.present) for element in lost)
-    return results
+        details["lost-latencies"] = quantiles(element.latency_ms(element.present) for element in lost)
+    return judged(findings, details)
 
 
 def _acknowledgements_ms(elements: Iterable[_Element]) -> list[float]:
@@ -155,8 +159,13 @@ def _node(op: Op | None) -> str | None:
     return None if op is None else op.node
 
 
-def check_final_reads(history: History, add: str = "add") -> Results:
+def check_final_reads(history: History, add: str = "add", *, compares: bool = True) -> Results:
     """Compare all final reads: each must show all that is known, nothing that nobody added, and nothing twice.
+
+    Args:
+        history: what clients did.
+        add: what an addition is called.
+        compares: whether that counts; else the verdict is True, whatever there is.
 
     Returns:
         ``missing``, ``invented`` and ``duplicated`` elements by node; unknown where a node has no ok final read.
@@ -174,17 +183,24 @@ def check_final_reads(history: History, add: str = "add") -> Results:
             missing.setdefault(where, []).extend(known[key] for key in known if key in absent)
         if strange := shown - elements.keys():
             invented.setdefault(where, []).extend(value for value in read.value if identity(value) in strange)
-        if len(shown) != len(read.value):
+        if len(shown) != len(read.value or ()):
             duplicated.setdefault(where, []).extend(_repeated(read.value))
-    return {
-        "valid?": False if missing or invented or duplicated else UNKNOWN if len(reads) < len(asked) else True,
+    kinds = {"missing": missing, "invented": invented, "duplicated": duplicated}
+    findings = [
+        Finding(kind, f"{len(values)} elements at {where}, such as {values[0]!r}", Maelstrom.OVERLOOKS)
+        for kind, by_node in kinds.items()
+        for where, values in list(by_node.items())[:1]
+    ]
+    if len(reads) < len(asked):
+        text = f"{len(asked) - len(reads)} of {len(asked)} final reads are not ok"
+        findings.append(Finding("no-final-read", text, Maelstrom.OVERLOOKS, UNKNOWN))
+    details = {
         "read-count": len(reads),
         "failed-count": len(asked) - len(reads),
         "known-count": len(known),
-        "missing": missing,
-        "invented": invented,
-        "duplicated": duplicated,
+        **kinds,
     }
+    return judged(findings if compares else (), details)
 
 
 def _repeated(values: Iterable[Any]) -> list[Any]:

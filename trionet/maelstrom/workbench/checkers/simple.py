@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import struct
 from collections import Counter, defaultdict
+from functools import cmp_to_key
 from typing import TYPE_CHECKING, Any
 
 from trionet.maelstrom.workbench.history import identity
 
-from .base import UNKNOWN, Results, quantiles, worst
+from .base import UNKNOWN, Finding, Maelstrom, Results, judged, quantiles, worst
+from .ordering import are_comparable, compare
 
 if TYPE_CHECKING:
     from trionet.maelstrom.workbench.history import History, Op
@@ -26,32 +29,60 @@ _SHOWN = 8
 
 
 def check_echo(history: History) -> Results:
-    """Every invocation must complete, with what it sent: a single timeout fails the test."""
-    errors = []
+    """Every invocation must complete, with what it sent.
+
+    An echo that nobody knows the outcome of is wrong here; Maelstrom looks only at those that are ok or failed.
+    """
+    errors: list[dict[str, Any]] = []
+    silent: list[dict[str, Any]] = []
     for op in history.invocations:
-        answer = op.pair.value if op.pair is not None and op.pair.type == "ok" else None
-        if op.pair is None or op.pair.type != "ok" or identity(answer) != identity(op.value):
-            reason = None if op.pair is None else op.pair.error
-            errors.append({"expected": op.value, "received": answer, "error": reason, "index": op.index})
-    return {"valid?": not errors, "error-count": len(errors), "errors": errors[:_SHOWN]}
+        done = op.pair
+        is_known = done is not None and done.type != "info"
+        answer = done.value if done is not None and done.type == "ok" else None
+        if done is None or done.type != "ok" or identity(answer) != identity(op.value):
+            reason = None if done is None else done.error
+            case = {"expected": op.value, "received": answer, "error": reason, "index": op.index}
+            (errors if is_known else silent).append(case)
+    findings = []
+    if errors:
+        text = f"{len(errors)} echoes are not what was sent, such as that of {errors[0]['expected']!r}"
+        findings.append(Finding("wrong-echo", text))
+    if silent:
+        text = f"{len(silent)} echoes did not come, such as that of {silent[0]['expected']!r}: {silent[0]['error']}"
+        findings.append(Finding("no-echo", text, Maelstrom.OVERLOOKS))
+    cases = [*errors, *silent]
+    return judged(findings, {"error-count": len(cases), "errors": cases[:_SHOWN]})
 
 
 def check_unique_ids(history: History) -> Results:
-    """No two ids that were given are the same. Ids of several types can't be compared, and are unknown."""
+    """No two ids that were given are the same. Of ids that can't be compared, Maelstrom does not know."""
     done = [op for op in history.completions if op.f == "generate" and op.type == "ok"]
-    counts = Counter(identity(op.value) for op in done)
-    duplicated = {str(key): count for key, count in counts.items() if count > 1}
-    kinds = {float if type(op.value) is int else type(op.value) for op in done}
     ids = [op.value for op in done]
-    is_comparable = len(kinds) == 1 and kinds <= {float, str}
-    return {
-        "valid?": False if duplicated else True if len(kinds) <= 1 else UNKNOWN,
-        "attempted-count": sum(op.f == "generate" for op in history.invocations),
-        "acknowledged-count": len(done),
-        "duplicated-count": len(duplicated),
-        "duplicated": dict(list(duplicated.items())[:_SHOWN]),
-        "range": [min(ids), max(ids)] if is_comparable else None,
-    }
+    counts = Counter(identity(value) for value in ids)
+    duplicated = {_shown(key): count for key, count in counts.items() if count > 1}
+    is_comparable = are_comparable(ids)
+    findings = []
+    if duplicated:
+        findings.append(Finding("duplicate-ids", f"{len(duplicated)} ids were given twice: {next(iter(duplicated))}"))
+    if not is_comparable:
+        text = "the ids have no order, so that there is no range of them"
+        findings.append(Finding("not-comparable", text, Maelstrom.CRASHES, UNKNOWN))
+    return judged(
+        findings,
+        {
+            "attempted-count": sum(op.f == "generate" for op in history.invocations),
+            "acknowledged-count": len(done),
+            "duplicated-count": len(duplicated),
+            "duplicated": dict(list(duplicated.items())[:_SHOWN]),
+            "range": [min(ids, key=cmp_to_key(compare)), max(ids, key=cmp_to_key(compare))]
+            if is_comparable and ids
+            else None,
+        },
+    )
+
+
+def _shown(key: Any) -> str:
+    return key.decode() if isinstance(key, bytes) else str(key)
 
 
 def check_counter(history: History) -> Results:
@@ -67,12 +98,15 @@ def check_counter(history: History) -> Results:
         acceptable |= {each + op.value for each in acceptable}
     reads = [op for op in history.completions if op.is_final and op.f == "read" and op.type == "ok"]
     errors = [{"node": op.node, "value": op.value, "index": op.index} for op in reads if op.value not in acceptable]
-    return {
-        "valid?": not errors,
-        "errors": errors,
-        "final-reads": [op.value for op in reads],
-        "acceptable": _ranges(acceptable),
-    }
+    findings = [Finding("wrong-sum", f"{errors[0]['node']} reads {errors[0]['value']}")] if errors else []
+    return judged(
+        findings,
+        {
+            "errors": errors,
+            "final-reads": [op.value for op in reads],
+            "acceptable": _ranges(acceptable),
+        },
+    )
 
 
 def _delta(addition: Op) -> int:
@@ -113,17 +147,27 @@ def check_stats(history: History) -> Results:
 
 
 def check_availability(history: History, wanted: float | str | None) -> Results:
-    """So many of the operations must be ok; ``"total"`` is all of them, without exception."""
+    """So many of the operations must be ok; ``"total"`` is all of them, without exception.
+
+    As in Maelstrom, the fraction is a number of 32 bits, and the wanted one is not: 9 of 10 is a little less than 0.9.
+    """
     invoked = len(history.invocations)
     done = sum(op.type == "ok" for op in history.completions)
     fraction = done / invoked if invoked else 1.0
-    if wanted is None:
-        verdict = True
-    elif wanted == "total":
-        verdict = done == invoked
-    else:
-        verdict = float(wanted) <= fraction
-    return {"valid?": verdict, "ok-fraction": fraction, "ok-count": done, "invoke-count": invoked}
+    rounded = _float32(fraction)
+    findings = []
+    if wanted == "total":
+        if done != invoked:
+            text = f"{invoked - done} of {invoked} operations are not ok"
+            findings.append(Finding("unavailable", text, Maelstrom.OVERLOOKS if rounded == 1 else Maelstrom.AGREES))
+    elif wanted is not None and not float(wanted) <= rounded:
+        findings.append(Finding("unavailable", f"{done} of {invoked} operations are ok: {rounded!r} is below {wanted}"))
+    return judged(findings, {"ok-fraction": fraction, "ok-count": done, "invoke-count": invoked})
+
+
+def _float32(number: float) -> float:
+    rounded: float = struct.unpack("f", struct.pack("f", number))[0]
+    return rounded
 
 
 def check_exceptions(history: History) -> Results:

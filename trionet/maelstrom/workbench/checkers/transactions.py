@@ -5,6 +5,7 @@ A transaction is a list of micro-operations ``[f, key, value]``. Source: Elle, `
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,9 +13,9 @@ import msgspec
 
 from trionet.maelstrom.workbench.history import History, Op, identity
 
-from .base import UNKNOWN, Results
+from .base import Finding, Maelstrom, Results, judged
 from .elle_cycles import Graph, find_cycles, realtime_edges
-from .models import forbidden_anomalies, violated_models
+from .models import forbidden_anomalies, order_kind, violated_models
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -27,15 +28,23 @@ __all__ = [
     "aborted_reads",
     "add_orders",
     "cycle_anomalies",
+    "garbage_reads",
+    "intermediate_writers",
+    "is_something",
     "json_of",
     "lost_updates",
+    "reply_findings",
+    "summary",
     "transactions_of",
     "verdict",
+    "written_by",
 ]
 
 Anomalies = dict[str, list[dict[str, Any]]]
+Ops = list[list[Any]]
 
 _SHOWN = 8
+_SIZE = 3
 
 
 class Txn(NamedTuple):
@@ -44,16 +53,22 @@ class Txn(NamedTuple):
     Attributes:
         number: the index of its invocation.
         kind: what came of it: ``ok``, ``fail`` or ``info``.
-        ops: its micro-operations; if it is ok, with what was read.
+        ops: its micro-operations; if it is ok, those of the reply, with what was read.
         end: the index of its completion; None if it never came, or nobody knows what came of it.
         process: who did it.
+        asked: the micro-operations that the client sent.
+        node: who was asked.
+        is_readable: whether the reply is a list of micro-operations at all; those that are not are left out of `ops`.
     """
 
     number: int
     kind: str
-    ops: list[Any]
+    ops: Ops
     end: int | None
     process: Any
+    asked: Ops = []  # noqa: RUF012  (never changed)
+    node: str | None = None
+    is_readable: bool = True
 
     def __str__(self) -> str:
         """Return it in words."""
@@ -61,11 +76,7 @@ class Txn(NamedTuple):
 
     def writes(self) -> dict[Any, list[Any]]:
         """Return the values that it writes, by key, in order."""
-        written: defaultdict[Any, list[Any]] = defaultdict(list)
-        for f, key, value in self.ops:
-            if f != "r":
-                written[identity(key)].append(value)
-        return written
+        return written_by(self.ops)
 
     def first_reads(self) -> dict[Any, Any]:
         """Return what it reads of each key before it writes that key."""
@@ -80,37 +91,125 @@ class Txn(NamedTuple):
         return reads
 
 
+def written_by(ops: Ops) -> dict[Any, list[Any]]:
+    """Return the values that micro-operations write, by key, in order."""
+    written: defaultdict[Any, list[Any]] = defaultdict(list)
+    for f, key, value in ops:
+        if f != "r":
+            written[identity(key)].append(value)
+    return written
+
+
+def is_something(value: Any) -> bool:
+    """Return whether Elle takes a value for one: null and false are nothing to it in some places."""
+    return value is not None and value is not False
+
+
 def json_of(value: Any) -> str:
     """Return a value as JSON."""
     return msgspec.json.encode(value).decode()
 
 
-def transactions_of(history: History) -> list[Txn]:
-    """Return all transactions, in the order in which they began."""
+def transactions_of(history: History, write: str) -> list[Txn]:
+    """Return all transactions, in the order in which they began.
+
+    Args:
+        history: what clients did.
+        write: what writes are called.
+    """
     found = []
     for op in history.invocations:
         kind = "info" if op.pair is None else op.pair.type
-        ops = op.pair.value if op.pair is not None and kind == "ok" else op.value
+        value = op.pair.value if op.pair is not None and kind == "ok" else op.value
+        ops = [] if value is None else _readable(value, write)
+        is_readable = value is None or ops == value
         end = op.pair.index if op.pair is not None and kind != "info" else None
-        found.append(Txn(op.index, kind, ops, end, _thread_of(op)))
+        asked = _readable(op.value, write)
+        found.append(Txn(op.index, kind, ops, end, _thread_of(op), asked, op.node, is_readable))
     return found
+
+
+def _readable(value: Any, write: str) -> Ops:
+    if type(value) is not list:
+        return []
+    return [
+        op
+        for op in value
+        if type(op) is list
+        and len(op) == _SIZE
+        and (op[0] == write or (op[0] == "r" and (write != "append" or op[2] is None or type(op[2]) is list)))
+    ]
 
 
 def _thread_of(op: Op) -> Any:
     return op.process
 
 
-def add_orders(graph: Graph, txns: Iterable[Txn]) -> None:
-    """Add what real time, and each process's own order, say."""
-    done = [txn for txn in txns if txn.kind != "fail"]
+def reply_findings(txns: Iterable[Txn]) -> list[Finding]:
+    """Return replies that are not the transaction that was asked, with what was read; each is named.
+
+    Maelstrom does not compare: it judges the transaction that the node replied with.
+    """
+    wrong = [txn for txn in txns if txn.kind == "ok" and not _is_answer(txn)]
+    if not wrong:
+        return []
+    cases = [
+        f"{txn.node or 'a node'} was asked T{txn.number} {json_of(txn.asked)}, and answers {json_of(txn.ops)}"
+        for txn in wrong
+    ]
+    is_crash = any(not txn.is_readable for txn in wrong)
+    return [Finding("reply-differs", summary(cases), Maelstrom.CRASHES if is_crash else Maelstrom.OVERLOOKS)]
+
+
+def _is_answer(txn: Txn) -> bool:
+    return (
+        txn.is_readable
+        and len(txn.asked) == len(txn.ops)
+        and all(
+            asked[0] == done[0]
+            and identity(asked[1]) == identity(done[1])
+            and (asked[0] == "r" or identity(asked[2]) == identity(done[2]))
+            for asked, done in zip(txn.asked, txn.ops, strict=True)
+        )
+    )
+
+
+def garbage_reads(txns: list[Txn], values_of: Callable[[Any], Iterable[Any]]) -> list[str]:
+    """Return, in words, reads of what no transaction writes to that key, whatever came of it.
+
+    Args:
+        txns: all of them.
+        values_of: returns the values that a read shows.
+    """
+    written = {
+        (key, identity(value)) for txn in txns for key, values in written_by(txn.asked).items() for value in values
+    }
+    return [
+        f"nobody wrote {json_of(value)} to {json_of(key)}, which {txn} reads"
+        for txn in txns
+        if txn.kind == "ok"
+        for f, key, read in txn.ops
+        if f == "r"
+        for value in values_of(read)
+        if (identity(key), identity(value)) not in written
+    ]
+
+
+def add_orders(graph: Graph, txns: Iterable[Txn], models: tuple[str, ...]) -> None:
+    """Add what real time, or each process's own order, says, as far as the models ask for it."""
+    kind = order_kind(models)
     last: dict[Any, Txn] = {}
-    for txn in done:
-        if txn.process in last:
-            why = f"process {txn.process} did T{last[txn.process].number} before T{txn.number}"
-            graph.add(last[txn.process].number, "process", txn.number, why)
-        last[txn.process] = txn
-    for one, other in realtime_edges((txn.number, txn.number, txn.end) for txn in done):
-        graph.add(one, "realtime", other, f"T{one} had ended when T{other} began")
+    for txn in txns if kind == "process" else ():
+        if txn.kind == "ok":
+            if txn.process in last:
+                why = f"process {txn.process} did T{last[txn.process].number} before T{txn.number}"
+                graph.add(last[txn.process].number, "process", txn.number, why)
+            last[txn.process] = txn
+    if kind == "realtime":
+        # One that failed did not happen; yet it is something that came later.
+        spans = ((txn.number, txn.number, txn.end if txn.kind == "ok" else None) for txn in txns)
+        for one, other in realtime_edges(spans):
+            graph.add(one, "realtime", other, f"T{one} had ended when T{other} began")
 
 
 def aborted_reads(txns: Iterable[Txn], values_of: Callable[[Any], Iterable[Any]]) -> list[dict[str, Any]]:
@@ -139,6 +238,29 @@ def aborted_reads(txns: Iterable[Txn], values_of: Callable[[Any], Iterable[Any]]
         for value in values_of(read)
         if (writer := failed.get((identity(key), identity(value)))) is not None
     ]
+
+
+def intermediate_writers(txns: Iterable[Txn]) -> dict[tuple[Any, Any], tuple[Txn, bool]]:
+    """Return who wrote each value that the same transaction overwrote, by key and value.
+
+    Returns:
+        The transaction, and whether its reply has the write: one that only the request has counts, too.
+    """
+    steps = [
+        step
+        for txn in txns
+        for step in (
+            (txn.number, txn, txn.asked, False),
+            (math.inf if txn.end is None else txn.end, txn, txn.ops, True),
+        )
+    ]
+    found: dict[tuple[Any, Any], tuple[Txn, bool]] = {}
+    for _, txn, ops, is_reply in sorted(steps, key=lambda step: step[0]):
+        for key, values in written_by(ops).items():
+            for value in values[:-1]:
+                if is_something(value):
+                    found[key, identity(value)] = txn, is_reply
+    return found
 
 
 def lost_updates(txns: Iterable[Txn], version_of: Callable[[Any], Any] = lambda value: value) -> list[dict[str, Any]]:
@@ -187,15 +309,42 @@ def _in_words(cycle: Cycle, names: dict[Any, str]) -> dict[str, Any]:
     }
 
 
-def verdict(anomalies: Anomalies, models: tuple[str, ...], *, is_complete: bool) -> Results:
-    """Return what these anomalies mean for these models."""
-    types = frozenset(name for name, cases in anomalies.items() if cases)
-    bad = types & forbidden_anomalies(models)
-    return {
-        "valid?": False if bad else True if is_complete else UNKNOWN,
-        "consistency-models": list(models),
-        "anomaly-types": sorted(bad),
-        "also-seen": sorted(types - bad),
-        "not": violated_models(types),
-        "anomalies": {name: anomalies[name][:_SHOWN] for name in sorted(types)},
-    }
+def verdict(
+    anomalies: Anomalies, models: tuple[str, ...], others: Iterable[Finding], overlooked: Anomalies | None = None
+) -> Results:
+    """Return what was found, and what it means for these models.
+
+    Args:
+        anomalies: those that Maelstrom reports as well.
+        models: to which the history is held.
+        others: what is wrong beside them, whatever the models.
+        overlooked: anomalies that Maelstrom does not report.
+    """
+    forbidden, others = forbidden_anomalies(models), list(others)
+    ours = {name: cases for name, cases in (overlooked or {}).items() if cases and not anomalies.get(name)}
+    cases = {name: each for name, each in (anomalies | ours).items() if each}
+    findings = [
+        Finding(name, _first(cases[name]), Maelstrom.OVERLOOKS if name in ours else Maelstrom.AGREES)
+        for name in sorted(cases.keys() & forbidden)
+    ] + others
+    types = frozenset(cases)
+    return judged(
+        findings,
+        {
+            "consistency-models": list(models),
+            "anomaly-types": sorted({finding.name for finding in findings if finding.verdict is False}),
+            "also-seen": sorted(types - forbidden),
+            "not": violated_models(types),
+            "anomalies": {name: cases[name][:_SHOWN] for name in sorted(types)}
+            | {finding.name: [{"found": finding.text}] for finding in others},
+        },
+    )
+
+
+def summary(cases: list[str]) -> str:
+    """Return the first of some cases, and how many more there are."""
+    return cases[0] if len(cases) == 1 else f"{cases[0]} (and {len(cases) - 1} more)"
+
+
+def _first(cases: list[dict[str, Any]]) -> str:
+    return str(cases[0].get("cycle") or json_of(cases[0]))

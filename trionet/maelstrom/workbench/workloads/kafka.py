@@ -80,7 +80,8 @@ class Kafka(Workload):
             return request.value
         if request.f == "assign":
             body = {"type": "list_committed_offsets", "keys": request.value}
-            await worker.client.call(worker.node, body, {"offsets": is_offsets})
+            reply = await worker.client.call(worker.node, body, {"offsets": is_offsets})
+            _blame_unasked(worker, "list_committed_offsets", reply["offsets"].keys() - request.value)
             worker.memory[_ASSIGNED] = {key: offsets.get(key, 0) for key in request.value}
             return request.value
         if request.f == "send":
@@ -93,6 +94,7 @@ class Kafka(Workload):
     async def _poll(self, worker: Worker, offsets: dict[str, int]) -> Any:
         body: dict[str, Any] = {"type": "poll", "offsets": dict(offsets)}
         polled = (await worker.client.call(worker.node, body, {"msgs": is_polled}))["msgs"]
+        _blame_unasked(worker, "poll", polled.keys() - offsets.keys())
         highest = {key: max((pair[0] for pair in pairs), default=-1) for key, pairs in polled.items()}
         for key, offset in highest.items():
             offsets[key] = max(offsets.get(key, 0), offset + 1)
@@ -140,3 +142,8 @@ class Kafka(Workload):
     def check(self, history: History, is_late: Callable[[], bool]) -> Results:
         """See `check_kafka`."""
         return check_kafka(history, is_late)
+
+
+def _blame_unasked(worker: Worker, kind: str, keys: set[str]) -> None:
+    if keys:
+        worker.client.flaw = f"{worker.node} answers {kind} with keys that nobody asked for: {', '.join(sorted(keys))}"

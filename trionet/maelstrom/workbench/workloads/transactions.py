@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from trionet.maelstrom.workbench.checkers.list_append import check_list_append
 from trionet.maelstrom.workbench.checkers.rw_register import check_rw_register
+from trionet.maelstrom.workbench.client import is_list
 
 from .base import Request, Worker, Workload
 
@@ -83,9 +84,9 @@ class _Transactions(Workload):
         return (await worker.client.call(worker.node, {"type": "txn", "txn": request.value}, shape))["txn"]
 
     def _is_txn(self, value: Any) -> bool:
-        return type(value) is list and all(
+        return is_list(value) and all(
             type(op) is list and len(op) == _MICRO_OP_SIZE and (op[0] == self.write or self._is_read(op))
-            for op in value
+            for op in value or ()
         )
 
     def _is_read(self, op: list[Any]) -> bool:

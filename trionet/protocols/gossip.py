@@ -283,6 +283,19 @@ class Gossip:
         self._next_deadline = min(self._next_deadline, self._pulls.next_due)
         return []
 
+    def knows(self, name: str) -> bool:
+        """Tell whether `name` is a member of one of its groups."""
+        return any(group.has(name) for group in self._groups.values())
+
+    def repeat(self, to: str, now: float) -> list[Effect]:
+        """Ask `to` again for what was wanted from it, and compare again."""
+        self._pulls.unreachable(to, now)
+        effects = self._pull(now)
+        for group in self._groups.values():
+            if group.held and group.has(to):
+                effects.append(Send(to, anti_entropy.summary(group, self._settings.settle_s, now)))
+        return effects
+
     # -------------------------------------------------------------------------------------------------------- rumors
 
     def _take_rumor(self, source: str, message: Rumor, now: float) -> list[Effect]:

@@ -246,6 +246,17 @@ class Swim:
         self._sync.unreachable(to)
         return self._effects()
 
+    def knows(self, name: str) -> bool:
+        """Tell whether `name` is a member that is there, or was asked for what it knows."""
+        member = self._context.members.get(name)
+        return (member is not None and member.is_present) or self._sync.was_asked(name)
+
+    def repeat(self, to: str, now: float) -> list[Effect]:
+        """Say again what this node is, and ask again for what `to` knows if it was asked."""
+        self._context.now = now
+        self._sync.repeat(to)
+        return self._effects()
+
     def _effects(self) -> list[Effect]:
         context = self._context
         effects = context.effects

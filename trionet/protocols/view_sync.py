@@ -177,6 +177,14 @@ class ViewSync:
         """Return whether `source` was asked, or has asked, a while ago."""
         return source in self._asked
 
+    def repeat(self, to: str) -> None:
+        """Say again what this node is, and ask again if `to` was asked."""
+        context = self._context
+        if to in self._asked:
+            self._ask_seed(to, is_join=self._is_joining)
+        else:
+            context.send(to, context.own)
+
     def unreachable(self, to: str) -> None:
         """Take that what was sent to `to` did not get there."""
         self._asked.pop(to, None)
@@ -191,11 +199,11 @@ class ViewSync:
         self._asking = context.timers.set(again, self._ask_seeds)
         self._back_off_s = min(_LAST_BACK_OFF_S, 2 * self._back_off_s)
 
-    def _ask_seed(self, seed: str) -> None:
+    def _ask_seed(self, seed: str, *, is_join: bool = True) -> None:
         context = self._context
         self._note(seed)
         context.send_reliably(seed, context.own)
-        context.send_reliably(seed, SyncDigest(tuple(context.members.digest.buckets), is_join=True))
+        context.send_reliably(seed, SyncDigest(tuple(context.members.digest.buckets), is_join=is_join))
 
     def _ask_absent_later(self) -> None:
         context = self._context

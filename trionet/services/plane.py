@@ -161,6 +161,8 @@ class Plane:
         if node is None:
             return
         if packet.is_reliable or self._datagrams is None or not self._datagrams.send_nowait(node, packet.encoded):
+            if packet.is_datagram:
+                return
             size = len(packet.encoded)
             is_full = self._calls >= _MOST_CALLS or (self._bytes and self._bytes + size > _MOST_BYTES)
             if self._nursery is None or is_full:

@@ -25,10 +25,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
+import msgspec
+
 from . import anti_entropy
+from .answered import Answered
 from .batches import Batches
 from .effects import Notify, Send
 from .gossip_messages import (
+    BUCKETS,
     ID_BYTES,
     IDS_PER_MESSAGE,
     Answer,
@@ -90,6 +94,7 @@ class Gossip:
     """
 
     __slots__ = (
+        "_answered",
         "_batches",
         "_compare_at",
         "_comparisons",
@@ -128,6 +133,7 @@ class Gossip:
         self._record = Record(2 * settings.retention_s, settings.most_seen)
         self._pulls = Pulls(settings.pull_timeout_s, settings.most_wanted)
         self._tracked = Tracking(settings.most_tracked)
+        self._answered = Answered(settings.pull_timeout_s / 2)
         self._batches = Batches()
         self._lazy_at = math.inf
         self._compare_at = math.inf
@@ -430,8 +436,16 @@ class Gossip:
         if group is None:
             return []
         group.push.heard(source, now)
-        wanted = [group.held.get(rumor_id) for rumor_id in split(message.ids)]
-        return [Send(source, held.message(now)) for held in wanted if held is not None]
+        found: list[Effect] = []
+        for rumor_id in split(message.ids):
+            held = group.held.get(rumor_id)
+            if held is None:
+                continue
+            if self._answered.is_due(source, rumor_id, now, len(held.payload)):
+                found.append(Send(source, held.message(now)))
+            else:
+                self.counts.repeated += 1
+        return found
 
     # --------------------------------------------------------------------------------------------------- anti-entropy
 
@@ -469,8 +483,11 @@ class Gossip:
         group = self._groups.get(message.gid)
         if group is None:
             return []
-        group.expire(now)
         group.push.heard(source, now)
+        if not self._answered.is_due(source, (Summary, message.gid), now):
+            self.counts.repeated += 1
+            return []
+        group.expire(now)
         answer = anti_entropy.answer_summary(group, message, self._settings.settle_s, now)
         self.counts.differences += bool(answer)
         return [Send(source, one) for one in answer]
@@ -479,8 +496,11 @@ class Gossip:
         group = self._groups.get(message.gid)
         if group is None:
             return []
-        group.expire(now)
         group.push.heard(source, now)
+        if not self._answered.is_due(source, (Buckets, message.gid), now):
+            self.counts.repeated += 1
+            return []
+        group.expire(now)
         return [Send(source, one) for one in anti_entropy.answer_buckets(group, message, self._settings.settle_s, now)]
 
     def _take_listing(self, source: str, message: Listing, now: float) -> list[Effect]:
@@ -488,7 +508,13 @@ class Gossip:
         if group is None:
             return []
         group.push.heard(source, now)
-        missing = anti_entropy.missing_from(group, message, self._settings.settle_s, now)
+        mask = sum(  # what comes in several messages is of different buckets
+            1 << bucket
+            for bucket in range(BUCKETS)
+            if message.mask >> bucket & 1 and self._answered.is_due(source, (Listing, message.gid, bucket), now)
+        )
+        asked = msgspec.structs.replace(message, mask=mask)
+        missing = anti_entropy.missing_from(group, asked, self._settings.settle_s, now) if mask else []
         if missing or any(rumor_id not in self._record for rumor_id in split(message.ids)):
             self._compare_soon(self._settings.interval_s, now)  # there is likely more, with others too
         effects: list[Effect] = [Send(source, Ihave(message.gid, ids)) for ids in chunks(missing)]

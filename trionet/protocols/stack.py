@@ -203,7 +203,10 @@ class Stack:
         if not challenge.is_refused:
             return []
         again = [effect for core in self._cores for effect in core.repeat(source, now)]
-        return again or [Send(source, Echo(challenge.token))]
+        if not any(type(one) is Send and one.to == source for one in again):
+            del self._proofs.owed[source]
+            again.append(Send(source, Echo(challenge.token)))
+        return again
 
     def _is_echo(self, source: str, messages: Iterable[Any], now: float) -> bool:
         """Return whether one of `messages` proves that `source` is there."""
@@ -270,9 +273,7 @@ class Stack:
                 is_refused = True
         challenge = Challenge(proofs.token(to), is_refused)
         tokens = (*((Echo(proofs.owed[to]),) if echo else ()), challenge)
-        packet = self._packet(
-            to, (*tokens, *held), echo + _encoder.encode(challenge) + body, is_reliable=is_reliable
-        )
+        packet = self._packet(to, (*tokens, *held), echo + _encoder.encode(challenge) + body, is_reliable=is_reliable)
         proofs.spend(to, len(packet.encoded) + (_CONNECTION_BYTES if is_reliable else 0))
         found.append(msgspec.structs.replace(packet, is_datagram=not may_connect))
         proofs.owed.pop(to, None)

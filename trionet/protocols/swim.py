@@ -59,6 +59,7 @@ class Swim:
         "_gossiped_at",
         "_is_left",
         "_leave_ends_at",
+        "_objected",
         "_probed",
         "_prober",
         "_suspected",
@@ -109,6 +110,7 @@ class Swim:
         self._gossip_timer: Timer | None = None
         self._gossiped_at = -profile.gossip_interval_s
         self._leave_ends_at: float | None = None
+        self._objected: tuple[str, str, float] | None = None
         self._is_left = False
         self.next_deadline: Callable[[], float] = context.timers.next_deadline
         self._probed: Container[str] = self._prober.by_name
@@ -266,8 +268,8 @@ class Swim:
 
     def _take_ping(self, source: str, message: Ping) -> None:
         context = self._context
-        if source in context.members.doubted:  # it should object
-            context.send(source, context.members.doubted[source].statement)
+        if source in context.members.doubted:
+            self._object(source, context.members.doubted[source].statement)
         ack = Ack(message.seq, context.members.digest.total)
         context.effects.append(Send(source, ack, message.is_reliable))
 
@@ -320,7 +322,7 @@ class Swim:
             known = member.statement
             if not supersedes(statement, known):
                 if source == statement.name and (known.life != statement.life or known.state > State.SUSPECT):
-                    context.send(source, known)  # its news is older than its previous life's: let it rise above
+                    self._object(source, known)  # its news is older than its previous life's: let it rise above
                 elif statement.accusers != known.accusers and not supersedes(known, statement):
                     self._confirm(member, statement)
                 return
@@ -328,6 +330,14 @@ class Swim:
             self._believe(statement)
         else:
             context.counts.insane += 1
+
+    def _object(self, source: str, statement: Statement) -> None:
+        """Tell `source` what holds here, once for all that it says at one time."""
+        context = self._context
+        said = (source, statement.name, context.now)
+        if said != self._objected:
+            self._objected = said
+            context.send(source, statement)
 
     def _confirm(self, member: Member, statement: Statement) -> None:
         known = member.statement
@@ -381,7 +391,7 @@ class Swim:
         elif not supersedes(own, statement) or (statement.state == State.ALIVE and statement.life == own.life):
             return  # what this node says itself, or said a moment ago
         if source in context.members or self._sync.was_asked(source):
-            context.send(source, context.own)
+            self._object(source, context.own)
             if statement.state == State.DEAD and not context.is_leaving:
                 self._sync.begin(source)  # there may be others of whom we don't know that we are taken for dead
 

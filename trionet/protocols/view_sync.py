@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from .answered import Answered
 from .effects import Notify
 from .statements import State, encoded_bytes, supersedes
 from .swim_events import JoinCompleted
@@ -69,6 +70,7 @@ class ViewSync:
 
     __slots__ = (
         "_absent_wait_s",
+        "_answered",
         "_asked",
         "_asking",
         "_back_off_s",
@@ -91,6 +93,7 @@ class ViewSync:
         self._prober = prober
         self._seeds: list[str] = []
         self._back_off_s = _FIRST_BACK_OFF_S
+        self._answered = Answered(context.profile.gossip_interval_s / 2)
         self._asked: dict[str, float] = {}
         self._streak = 0
         self._not_before = context.now
@@ -142,7 +145,7 @@ class ViewSync:
         """Tell `source` what is known here where the views differ."""
         context = self._context
         differing = context.members.digest.differing(message.buckets)
-        if differing or message.is_join:
+        if (differing or message.is_join) and self._answered.is_due(source, SyncDigest, context.now):
             self._note(source)
             self._tell(source, differing, wanted=tuple(differing))
 
@@ -158,7 +161,7 @@ class ViewSync:
                 self._question(statement)
             else:
                 self._learn(source, statement)
-        if message.wanted:
+        if message.wanted and self._answered.is_due(source, Sync, context.now):
             self._tell(
                 source, [bucket for bucket in message.wanted if 0 <= bucket < len(context.members.digest.buckets)]
             )

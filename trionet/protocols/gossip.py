@@ -54,7 +54,7 @@ from .rumors import Group, Held, Record
 from .spread import Tracking
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from random import Random
 
     from .effects import Effect, Message
@@ -190,6 +190,19 @@ class Gossip:
             self._groups[gid] = group
             # Who is new has missed something perhaps, and asks soon.
             self._wake(compare=now + self._random.random() * settings.interval_s)
+
+    def change_group(self, gid: str, added: Iterable[str], removed: Iterable[str]) -> None:
+        """Say who is new in a group, and who is in it no more; at a cost that follows from these alone.
+
+        What is given as `subset`, if it is a function, is asked again; it sees all members, of course.
+
+        Raises:
+            KeyError: there is no such group.
+            Exception: whatever `subset` raises; the members have changed.
+        """
+        group = self._groups[gid]
+        group.change(added, removed)
+        group.push.adjust(group)
 
     def drop_group(self, gid: str) -> None:
         """Forget a group and the rumors for it; their ids stay in the record. Nothing happens if there is none."""

@@ -13,6 +13,7 @@ Source: SWIM (Das, Gupta, Motivala 2002) and Lifeguard (Dadgar, Phillips, Currey
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
@@ -55,6 +56,7 @@ class Swim:
 
     __slots__ = (
         "_context",
+        "_forgetting",
         "_gossip_timer",
         "_gossiped_at",
         "_is_left",
@@ -107,6 +109,7 @@ class Swim:
         self._prober = Prober(context, self._suspecting.accuse)
         self._suspecting.attach(self._prober)
         self._sync = ViewSync(context, self._learn, self._prober)
+        self._forgetting: Timer | None = None
         self._gossip_timer: Timer | None = None
         self._gossiped_at = -profile.gossip_interval_s
         self._leave_ends_at: float | None = None
@@ -366,14 +369,26 @@ class Swim:
         if before is not None or member.is_present:
             self._spread(statement)
         if not member.is_present:
-            options = context.options
-            wait = options.forget_failed_s if statement.state == State.DEAD else options.forget_left_s
-            context.timers.set(context.now + wait, self._forget, statement)
+            self._forget_later()
 
-    def _forget(self, statement: Statement) -> None:
-        member = self._context.members.get(statement.name)
-        if member is not None and member.statement is statement:
-            self._context.members.forget(statement.name)
+    def _forget_later(self) -> None:
+        """Set the one timer for all that are gone: a member that comes and goes for ever leaves no more of them."""
+        context = self._context
+        due = context.members.next_forgotten(context.options.forget_failed_s, context.options.forget_left_s)
+        timer = self._forgetting
+        if timer is not None and due < timer.when:
+            timer.cancel()
+            timer = None
+        if timer is None and due < math.inf:
+            self._forgetting = context.timers.set(due, self._forget)
+
+    def _forget(self) -> None:
+        context = self._context
+        self._forgetting = None
+        options = context.options
+        while context.members.next_forgotten(options.forget_failed_s, options.forget_left_s) <= context.now:
+            context.members.forget_next(options.forget_failed_s, options.forget_left_s)
+        self._forget_later()
 
     def _take_about_me(self, source: str, statement: Statement) -> None:
         """Object to what others say about this node, if it isn't what it says itself."""

@@ -118,7 +118,8 @@ class Cluster:
             # A hint only: where the clock has gone back since the last life, others tell what this must rise above.
             swim = self._new_swim(int(time.time()) if self._clock is None else 0, self._config.tags)
             stack = Stack(str(self._own), [swim, core], proofs=self._proofs)
-            plane = Plane(stack, self._local.comm, self._datagrams, self._note, self._clock)
+            groups = self._local.groups
+            plane = Plane(stack, self._local.comm, self._datagrams, self._note, self._clock, groups.gathered)
             self._parts = swim, core, plane
             self._local.gossip.set_groups(core, plane.now())
             if self._nursery is not None:

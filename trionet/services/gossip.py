@@ -226,9 +226,13 @@ class Gossip:
             self._set_group(core, gid, now)
 
     def _set_group(self, core: GossipCore, gid: str, now: float) -> None:
+        changes, subset = self._groups.take_changes(gid), self._groups.subset(gid)
+        if changes is not None and gid in core.groups() and (subset is None or isinstance(subset, int)):
+            core.change_group(gid, map(str, changes.added), map(str, changes.removed))
+            return
         members = list(map(str, self._groups.members(gid).values()))
         try:
-            core.set_group(gid, members, _subset_of(self._groups.subset(gid)), now=now)
+            core.set_group(gid, members, _subset_of(subset), now=now)
         except Exception as exc:  # of the user's function
             _log.warning("the subset of group %s is left as the default: %s: %s", gid, type(exc).__name__, exc)
             core.set_group(gid, members, now=now)

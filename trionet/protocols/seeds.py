@@ -30,7 +30,8 @@ class Seeds:
 
         Args:
             random: the node's random numbers.
-            first_s, last_s: in seconds, first_s <= last_s.
+            first_s: in seconds.
+            last_s: in seconds, >= `first_s`.
             jitter: the share by which a wait is shorter or longer.
         """
         self._random = random

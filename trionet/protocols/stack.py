@@ -9,14 +9,13 @@ question, and go by a connection only where the question came by one.
 
 from __future__ import annotations
 
-import functools
 import math
-import operator
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from .effects import Core, Message, Notify, Proof, Send
+from .packets import ARRAY_HEAD_BYTES, VERSION, Packet, PacketCounts, array_head, decoder, head, places
 from .proofs import Challenge, Echo
 
 if TYPE_CHECKING:
@@ -33,10 +32,7 @@ DATAGRAM_BYTES: Final = 1400
 RELIABLE_BYTES: Final = 63 * 1024
 """What the messages of a packet that goes by a connection may have together: with its head it is under 64 KiB."""
 
-_VERSION: Final = 1
 _encoder = msgspec.msgpack.Encoder()
-_SHORT_ITEMS: Final = 16
-_MOST_ITEMS: Final = 1 << 16
 _CONNECTION_BYTES: Final = 200
 """What a connection costs before it carries anything."""
 
@@ -45,40 +41,6 @@ _TOKEN_BYTES: Final = 16
 
 _LEAST_BYTES: Final = 64
 """What a packet with a challenge alone has, about."""
-
-
-class Packet(msgspec.Struct, frozen=True, gc=False):
-    """Messages on their way.
-
-    Attributes:
-        to: where they go.
-        messages: in order.
-        encoded: the same as bytes; empty where the stack was told not to encode.
-        is_reliable: whether they go by a connection.
-        is_datagram: whether they go as a datagram or not at all.
-    """
-
-    to: str
-    messages: tuple[Any, ...]
-    encoded: bytes
-    is_reliable: bool
-    is_datagram: bool = False
-
-
-class PacketCounts(msgspec.Struct):
-    """What came in and was not taken.
-
-    Attributes:
-        malformed: packets that are no packets, or are of another version.
-        oversized: packets over the limit.
-        unknown: messages of kinds that nobody here understands.
-        refused: messages and answers that were left out because the sender hasn't shown that it is where it says.
-    """
-
-    malformed: int = 0
-    oversized: int = 0
-    unknown: int = 0
-    refused: int = 0
 
 
 class Stack:
@@ -138,12 +100,12 @@ class Stack:
         self._packet_bytes = packet_bytes
         self._is_encoding = is_encoding
         kinds = tuple(core.messages for core in cores)
-        self._place_of = _places(kinds)
-        self._decode = _decoder(kinds).decode
+        self._place_of = places(kinds)
+        self._decode = decoder(kinds).decode
         self._proofs = proofs
         self._echoed: list[str] = []
-        self._head = _ARRAY_OF_3 + _encoder.encode(_VERSION) + _encoder.encode(me)
-        self._room_bytes = packet_bytes - len(self._head) - _ARRAY_HEAD_BYTES
+        self._head = head(me)
+        self._room_bytes = packet_bytes - len(self._head) - ARRAY_HEAD_BYTES
 
     def _earliest(self) -> float:
         found = math.inf
@@ -171,7 +133,7 @@ class Stack:
         except (msgspec.MsgspecError, ValueError, RecursionError):
             self.dropped.malformed += 1
             return []
-        if version != _VERSION or source == self.me or not source:
+        if version != VERSION or source == self.me or not source:
             self.dropped.malformed += 1
             return []
         proofs = self._proofs
@@ -255,7 +217,7 @@ class Stack:
         assert proofs is not None
         is_reliable = may_connect and (is_refused or any(one.is_reliable for one in answers))
         echo = self._echo(to)
-        room = min(proofs.credit(to), self._packet_bytes) - len(self._head) - _ARRAY_HEAD_BYTES - _TOKEN_BYTES
+        room = min(proofs.credit(to), self._packet_bytes) - len(self._head) - ARRAY_HEAD_BYTES - _TOKEN_BYTES
         room -= len(echo) + (_CONNECTION_BYTES if is_reliable else 0)
         if room < 0:
             self.dropped.refused += len(answers)
@@ -292,7 +254,7 @@ class Stack:
         found: list[Effect] = []
         for effect in effects:
             if type(effect) is Send and effect.message.is_answer and not proofs.is_proven(effect.to, now):
-                size = len(self._head) + _ARRAY_HEAD_BYTES + _TOKEN_BYTES + len(_encoder.encode(effect.message))
+                size = len(self._head) + ARRAY_HEAD_BYTES + _TOKEN_BYTES + len(_encoder.encode(effect.message))
                 if effect.is_reliable or not proofs.spend(effect.to, size):
                     self.dropped.refused += 1
                     continue
@@ -411,33 +373,10 @@ class Stack:
         found.append(self._packet(to, (*tokens, *held), token_bytes + b"".join(parts), is_reliable=True))
 
     def _packet(self, to: str, messages: tuple[Message, ...], body: bytes, *, is_reliable: bool) -> Packet:
-        encoded = self._head + _array_head(len(messages)) + body if self._is_encoding else b""
+        encoded = self._head + array_head(len(messages)) + body if self._is_encoding else b""
         return Packet(to, messages, encoded, is_reliable)
 
     def packet_size(self, packet: Packet) -> int:
         """Return how many bytes `packet` has, encoded or not."""
         parts = sum(len(_encoder.encode(message)) for message in packet.messages)
-        return len(self._head) + len(_array_head(len(packet.messages))) + parts
-
-
-_ARRAY_OF_3: Final = b"\x93"
-_ARRAY_HEAD_BYTES: Final = 3
-
-
-def _array_head(count: int) -> bytes:
-    if count < _SHORT_ITEMS:
-        return bytes([0x90 | count])
-    assert count < _MOST_ITEMS
-    return b"\xdc" + count.to_bytes(2, "big")
-
-
-# Stacks of the same kinds of cores share these: with many of them, one each would not stay in the processor's cache.
-@functools.cache
-def _places(kinds: tuple[tuple[type, ...], ...]) -> dict[type, int]:
-    return {kind: place for place, of_core in enumerate(kinds) for kind in of_core}
-
-
-@functools.cache
-def _decoder(kinds: tuple[tuple[type, ...], ...]) -> msgspec.msgpack.Decoder[tuple[int, str, list[Any]]]:
-    union = functools.reduce(operator.or_, (kind for of_core in (*kinds, (Challenge, Echo)) for kind in of_core))
-    return msgspec.msgpack.Decoder(tuple[int, str, list[union]])  # type: ignore[valid-type]
+        return len(self._head) + len(array_head(len(packet.messages))) + parts

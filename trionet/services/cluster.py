@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,7 +29,7 @@ from trionet.transports.datagrams import QueuedDatagrams
 from .plane import Plane
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Mapping
 
     from trionet.config import NodeConfig
     from trionet.transports.base import Clock
@@ -118,8 +118,7 @@ class Cluster:
             # A hint only: where the clock has gone back since the last life, others tell what this must rise above.
             swim = self._new_swim(int(time.time()) if self._clock is None else 0, self._config.tags)
             stack = Stack(str(self._own), [swim, core], proofs=self._proofs)
-            groups = self._local.groups
-            plane = Plane(stack, self._local.comm, self._datagrams, self._note, self._clock, groups.gathered)
+            plane = Plane(stack, self._local.comm, self._datagrams, self._note, self._clock, self._gathered)
             self._parts = swim, core, plane
             self._local.gossip.set_groups(core, plane.now())
             if self._nursery is not None:
@@ -144,6 +143,12 @@ class Cluster:
         plane.stack = Stack(str(self._own), [swim, core], proofs=self._proofs)
         self._parts = swim, core, plane
         return swim
+
+    @contextmanager
+    def _gathered(self) -> Generator[None]:
+        """Have what follows from one packet told once: the changes of each group, and the rumors that fail."""
+        with self._local.groups.gathered(), self._local.gossip.gathered():
+            yield
 
     def _note(self, event: Any) -> None:
         if isinstance(event, Delivered):

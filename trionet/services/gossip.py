@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -35,7 +36,7 @@ from .periodic import PeriodicTask, PeriodicTasks, owner_of
 from .plane import address_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Generator, Mapping
     from random import Random
 
     from trionet.events import Event
@@ -101,6 +102,7 @@ class Gossip:
         self._nursery: trio.Nursery | None = None
         self._limiter = trio.CapacityLimiter(_MOST_AT_ONCE)
         self._waiting_bytes = 0
+        self._failures: list[tuple[Delivered, TrionetError]] | None = None
         self._most_payload_bytes = 0
 
     def begin(self, cluster: Cluster, most_payload_bytes: int) -> None:
@@ -277,10 +279,33 @@ class Gossip:
             if inspect.iscoroutine(value):
                 value.close()  # where it was cancelled before its turn
 
+    @contextmanager
+    def gathered(self) -> Generator[None]:
+        """Log the rumors that fail at once within the block in one line: they came in one packet."""
+        if self._failures is not None:
+            yield
+            return
+        self._failures = []
+        try:
+            yield
+        finally:
+            failures, self._failures = self._failures, None
+            if failures:
+                rumor, error = failures[0]
+                _log_failure(rumor, error, len(failures) - 1)
+
     def _fail(self, rumor: Delivered, error: TrionetError) -> None:
         self.failed += 1
-        _log.warning("the rumor %s of %s failed here: %s", rumor.id.hex(), rumor.gid, error)
+        if self._failures is None:
+            _log_failure(rumor, error, 0)
+        else:
+            self._failures.append((rumor, error))
         self._publish(RumorFailed(id=rumor.id.hex(), gid=rumor.gid, error=str(error)))
+
+
+def _log_failure(rumor: Delivered, error: TrionetError, more: int) -> None:
+    others = f"; so did {more:,} more that came with it" if more else ""
+    _log.warning("the rumor %s of %s failed here: %s%s", rumor.id.hex(), rumor.gid, error, others)
 
 
 def _subset_of(subset: Any) -> int | Callable[[list[str]], int] | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import tracemalloc
 from random import Random
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import pytest
 
-from tests.protocols.swim_clusters import alive, said, swim
+from tests.protocols.gossip_meshes import Mesh
+from tests.protocols.swim_clusters import Members, alive, said, swim
 from trionet.protocols.answered import MOST_ANSWER_BYTES
 from trionet.protocols.effects import Message, Send
 from trionet.protocols.gossip import Gossip
@@ -21,8 +22,9 @@ from trionet.protocols.swim import Swim
 from trionet.protocols.swim_messages import Ack, IndirectAck, Nack, News, Ping, PingReq, Sync, SyncDigest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
+    from trionet.protocols.effects import Core
     from trionet.protocols.stack import Packet
 
 ME, VICTIM, MEMBER = "10.0.0.1:8080", "10.9.9.9:53", "10.0.0.2:8080"
@@ -277,3 +279,59 @@ def test_at_rest_nothing_is_added_to_what_proven_members_say() -> None:
     node.packets.clear()
     (answer,) = node.stack.receive_bytes(msgspec.msgpack.encode([1, MEMBERS[0], [Ping(5)]]), node.now)
     assert [type(one) for one in answer.messages] == [Ack]
+
+
+class Proving(Stack):
+    """A stack that takes bytes where the simulation hands over messages, and so sees to proofs."""
+
+    def __init__(self, name: str, cores: Sequence[Core], **_: Any) -> None:
+        super().__init__(name, cores, proofs=Proofs(name.encode()))
+        self._is_inside = False
+
+    def receive(self, source: str, messages: Iterable[Any], now: float) -> list[Packet]:
+        if self._is_inside:
+            return super().receive(source, messages, now)
+        self._is_inside = True
+        try:
+            data = msgspec.msgpack.encode([1, source, list(messages)])
+            return self.receive_bytes(data, now, is_reliable=True)
+        finally:
+            self._is_inside = False
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [3, 4])
+def test_a_cluster_is_whole_as_soon_and_says_no_more_at_rest_than_without_proofs(seed: int) -> None:
+    spent: list[tuple[float, int, int]] = []
+    for stack in (Stack, Proving):
+        members = Members(seed, 100, are_known=False, stack=stack)
+        members.join_all()
+        whole_s = members.wait(20, members.is_whole)
+        until_whole = members.cluster.sent
+        members.cluster.run(members.cluster.now + 20)
+        before = members.cluster.sent
+        members.cluster.run(members.cluster.now + 10)
+        spent.append((whole_s, until_whole, members.cluster.sent - before))
+    plain, proving = spent
+    assert proving[0] <= plain[0] + 0.5
+    assert proving[1] <= 1.2 * plain[1]
+    assert proving[2] <= 1.01 * plain[2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [3, 4])
+def test_rumors_among_members_that_have_never_met_come_as_soon_as_without_proofs(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spent: list[tuple[float, int]] = []
+    for stack in (Stack, Proving):
+        monkeypatch.setattr("tests.protocols.gossip_meshes.Stack", stack)
+        mesh = Mesh(seed, 200)
+        rumor_id = mesh.send("n7", payload=b"x" * 600)
+        mesh.run(20.0)
+        assert mesh.who(rumor_id) == mesh.live()
+        last = max(at for at, _, _ in mesh.delivered[rumor_id])
+        spent.append((last - mesh.sent_at[rumor_id], mesh.cluster.sent))
+    plain, proving = spent
+    assert proving[0] <= plain[0] + 0.4, "two intervals"
+    assert proving[1] <= 1.2 * plain[1]

@@ -25,14 +25,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
-import msgspec
-
 from . import anti_entropy
-from .answered import Answered
+from .answering import Answering
 from .batches import Batches
 from .effects import Notify, Send
 from .gossip_messages import (
-    BUCKETS,
     ID_BYTES,
     IDS_PER_MESSAGE,
     Answer,
@@ -94,7 +91,7 @@ class Gossip:
     """
 
     __slots__ = (
-        "_answered",
+        "_answering",
         "_batches",
         "_compare_at",
         "_comparisons",
@@ -133,7 +130,7 @@ class Gossip:
         self._record = Record(2 * settings.retention_s, settings.most_seen)
         self._pulls = Pulls(settings.pull_timeout_s, settings.most_wanted)
         self._tracked = Tracking(settings.most_tracked)
-        self._answered = Answered(settings.pull_timeout_s / 2)
+        self._answering = Answering(settings, self.counts)
         self._batches = Batches()
         self._lazy_at = math.inf
         self._compare_at = math.inf
@@ -449,16 +446,7 @@ class Gossip:
         if group is None:
             return []
         group.push.heard(source, now)
-        found: list[Effect] = []
-        for rumor_id in split(message.ids):
-            held = group.held.get(rumor_id)
-            if held is None:
-                continue
-            if self._answered.is_due(source, rumor_id, now, len(held.payload)):
-                found.append(Send(source, held.message(now)))
-            else:
-                self.counts.repeated += 1
-        return found
+        return [Send(source, one) for one in self._answering.rumors(group, source, message, now)]
 
     # --------------------------------------------------------------------------------------------------- anti-entropy
 
@@ -492,42 +480,19 @@ class Gossip:
         soon = now + hurry_s * (0.75 + 0.5 * self._random.random())
         self._wake(lazy=soon, compare=soon)
 
-    def _take_summary(self, source: str, message: Summary, now: float) -> list[Effect]:
+    def _take_difference(self, source: str, message: Summary | Buckets, now: float) -> list[Effect]:
         group = self._groups.get(message.gid)
         if group is None:
             return []
         group.push.heard(source, now)
-        if not self._answered.is_due(source, (Summary, message.gid), now):
-            self.counts.repeated += 1
-            return []
-        group.expire(now)
-        answer = anti_entropy.answer_summary(group, message, self._settings.settle_s, now)
-        self.counts.differences += bool(answer)
-        return [Send(source, one) for one in answer]
-
-    def _take_buckets(self, source: str, message: Buckets, now: float) -> list[Effect]:
-        group = self._groups.get(message.gid)
-        if group is None:
-            return []
-        group.push.heard(source, now)
-        if not self._answered.is_due(source, (Buckets, message.gid), now):
-            self.counts.repeated += 1
-            return []
-        group.expire(now)
-        return [Send(source, one) for one in anti_entropy.answer_buckets(group, message, self._settings.settle_s, now)]
+        return [Send(source, one) for one in self._answering.differences(group, source, message, now)]
 
     def _take_listing(self, source: str, message: Listing, now: float) -> list[Effect]:
         group = self._groups.get(message.gid)
         if group is None:
             return []
         group.push.heard(source, now)
-        mask = sum(  # what comes in several messages is of different buckets
-            1 << bucket
-            for bucket in range(BUCKETS)
-            if message.mask >> bucket & 1 and self._answered.is_due(source, (Listing, message.gid, bucket), now)
-        )
-        asked = msgspec.structs.replace(message, mask=mask)
-        missing = anti_entropy.missing_from(group, asked, self._settings.settle_s, now) if mask else []
+        missing = self._answering.missing(group, source, message, now)
         if missing or any(rumor_id not in self._record for rumor_id in split(message.ids)):
             self._compare_soon(self._settings.interval_s, now)  # there is likely more, with others too
         effects: list[Effect] = [Send(source, Ihave(message.gid, ids)) for ids in chunks(missing)]
@@ -559,8 +524,8 @@ class Gossip:
         Rumor: _take_rumor,
         Ihave: _take_ihave,
         Want: _take_want,
-        Summary: _take_summary,
-        Buckets: _take_buckets,
+        Summary: _take_difference,
+        Buckets: _take_difference,
         Listing: _take_listing,
         Query: _take_query,
         Answer: _take_answer,

@@ -13,13 +13,13 @@ Source: SWIM (Das, Gupta, Motivala 2002) and Lifeguard (Dadgar, Phillips, Currey
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
 from .awareness import stall_penalty
 from .effects import Message, Notify, Send
+from .forgetting import Forgetting
 from .probing import Prober
 from .statements import MOST_INCARNATION, MOST_TAGS_BYTES, State, Statement, encoded_bytes, is_sane, merged, supersedes
 from .suspecting import Suspecting
@@ -105,11 +105,11 @@ class Swim:
             raise ValueError(f"no statement about a member can be {own}")
         self.me: str = me
         self._context = context = Context(own, profile, random, now, options or SwimOptions())
+        self._forgetting = Forgetting(context)
         self._suspecting = Suspecting(context, self._believe)
         self._prober = Prober(context, self._suspecting.accuse)
         self._suspecting.attach(self._prober)
         self._sync = ViewSync(context, self._learn, self._prober)
-        self._forgetting: Timer | None = None
         self._gossip_timer: Timer | None = None
         self._gossiped_at = -profile.gossip_interval_s
         self._leave_ends_at: float | None = None
@@ -369,26 +369,7 @@ class Swim:
         if before is not None or member.is_present:
             self._spread(statement)
         if not member.is_present:
-            self._forget_later()
-
-    def _forget_later(self) -> None:
-        """Set the one timer for all that are gone: a member that comes and goes for ever leaves no more of them."""
-        context = self._context
-        due = context.members.next_forgotten(context.options.forget_failed_s, context.options.forget_left_s)
-        timer = self._forgetting
-        if timer is not None and due < timer.when:
-            timer.cancel()
-            timer = None
-        if timer is None and due < math.inf:
-            self._forgetting = context.timers.set(due, self._forget)
-
-    def _forget(self) -> None:
-        context = self._context
-        self._forgetting = None
-        options = context.options
-        while context.members.next_forgotten(options.forget_failed_s, options.forget_left_s) <= context.now:
-            context.members.forget_next(options.forget_failed_s, options.forget_left_s)
-        self._forget_later()
+            self._forgetting.plan()
 
     def _take_about_me(self, source: str, statement: Statement) -> None:
         """Object to what others say about this node, if it isn't what it says itself."""

@@ -54,7 +54,7 @@ def _every(count: int, message: Message) -> list[Message]:
 
 
 KINDS: dict[type[Message], Kind] = {
-    Ping: Kind(lambda: [Ping(seq, is_reliable=True) for seq in range(60)], 3, 60),
+    Ping: Kind(lambda: [Ping(seq, is_reliable=seq % 2 == 1) for seq in range(60)], 5, 60),
     Ack: Kind(lambda: [Ack(seq, 1) for seq in range(60)], 0, 0),
     PingReq: Kind(lambda: [PingReq(seq, MEMBERS[seq]) for seq in range(40)], 2, 60),
     IndirectAck: Kind(lambda: [IndirectAck(seq) for seq in range(60)], 0, 0),

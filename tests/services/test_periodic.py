@@ -257,3 +257,14 @@ def test_a_task_as_it_is_listed_is_a_value_that_travels() -> None:
     )
     for codec in (JSON, MESSAGEPACK):
         assert codec.decode(codec.encode(task)) == task
+
+
+async def test_there_is_a_bound_on_the_tasks_of_a_node(
+    autojump_clock: MockClock, tasks: PeriodicTasks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trionet.services.periodic.MOST_TASKS", 3)
+    ids = [tasks.start(OWN, "g", 1.0, 0.0, "what", Runs()) for _ in range(3)]
+    with pytest.raises(TemporarilyUnavailable, match="at most 3 periodic tasks"):
+        tasks.start(OWN, "g", 1.0, 0.0, "what", Runs())
+    assert await tasks.cancel(ids[0])
+    tasks.start(OWN, "g", 1.0, 0.0, "what", Runs())

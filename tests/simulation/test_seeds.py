@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from trionet.simulation import SCENARIOS, Leave, Partition, Trial, run_trial
+from trionet.simulation import SCENARIOS, Crash, Isolate, Leave, Partition, Trial, run_trial
 
 if TYPE_CHECKING:
     from trionet.simulation import AnyFault
@@ -42,6 +42,18 @@ def test_nothing_is_violated_with_twenty_seeds(first: int) -> None:
 @pytest.mark.parametrize("seed", FOUND)
 def test_nothing_is_violated_any_more_with_a_seed_that_has_failed(seed: int) -> None:
     run_seeds(seed, seed + 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [19007, 1, 2])
+def test_one_that_was_cut_off_finds_the_other_though_its_first_seed_is_dead(seed: int) -> None:
+    faults: list[AnyFault] = [
+        Crash(at_s=0.1, duration_s=5.5, node=0, is_silent=True),
+        Leave(at_s=3.8, duration_s=2.5, node=2),
+        Isolate(at_s=6.0, duration_s=4.0, node=1),
+        Crash(at_s=8.0, node=0),
+    ]
+    assert not run_trial(Trial(seed=seed, nodes=3, duration_s=11.0, network="bad", faults=faults)).violations
 
 
 @pytest.mark.slow

@@ -6,14 +6,23 @@ the time and its random numbers, so that the same inputs give the same effects, 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+import enum
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Core", "Effect", "Message", "Notify", "Send"]
+__all__ = ["Core", "Effect", "Message", "Notify", "Proof", "Send"]
+
+
+class Proof(enum.IntEnum):
+    """Whose message is taken only after the sender has shown that it is where it says; see `proofs`."""
+
+    NOBODY = 0  # whoever says it, it is taken
+    STRANGER = 1  # all but those whom a core knows
+    ANYBODY = 2
 
 
 class Message(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -21,7 +30,20 @@ class Message(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
     On the wire it is an array that begins with the tag. It may grow at its end only, and a reader ignores what it
     doesn't know there.
+
+    Attributes:
+        needs_proof: of whom a proof is wanted before it is taken.
+        is_answer: whether it counts as an answer to the receiver whenever it is sent.
+        is_filled: whether a datagram that begins with it is filled up even where the receiver has no proof.
     """
+
+    needs_proof: ClassVar[Proof] = Proof.NOBODY
+    is_answer: ClassVar[bool] = False
+    is_filled: ClassVar[bool] = False
+
+    def least_bytes(self) -> int:
+        """Return a size that it has at least on the wire, without encoding it."""
+        return 0
 
 
 class Send(msgspec.Struct, frozen=True, gc=False):
@@ -78,4 +100,12 @@ class Core(Protocol):
 
     def unreachable(self, to: str, now: float) -> list[Effect]:
         """Take that what was sent reliably to `to` could not be delivered."""
+        ...
+
+    def knows(self, name: str) -> bool:
+        """Tell whether this node would talk with `name` of its own accord."""
+        ...
+
+    def repeat(self, to: str, now: float) -> list[Effect]:
+        """Ask `to` again what it refused to answer: it learns now that this node is where it says."""
         ...

@@ -26,6 +26,7 @@ import math
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from . import anti_entropy
+from .answering import Answering
 from .batches import Batches
 from .effects import Notify, Send
 from .gossip_messages import (
@@ -50,7 +51,7 @@ from .rumors import Group, Held, Record
 from .spread import Tracking
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from random import Random
 
     from .effects import Effect, Message
@@ -90,6 +91,7 @@ class Gossip:
     """
 
     __slots__ = (
+        "_answering",
         "_batches",
         "_compare_at",
         "_comparisons",
@@ -128,6 +130,7 @@ class Gossip:
         self._record = Record(2 * settings.retention_s, settings.most_seen)
         self._pulls = Pulls(settings.pull_timeout_s, settings.most_wanted)
         self._tracked = Tracking(settings.most_tracked)
+        self._answering = Answering(settings, self.counts)
         self._batches = Batches()
         self._lazy_at = math.inf
         self._compare_at = math.inf
@@ -184,6 +187,19 @@ class Gossip:
             self._groups[gid] = group
             # Who is new has missed something perhaps, and asks soon.
             self._wake(compare=now + self._random.random() * settings.interval_s)
+
+    def change_group(self, gid: str, added: Iterable[str], removed: Iterable[str]) -> None:
+        """Say who is new in a group, and who is in it no more; at a cost that follows from these alone.
+
+        What is given as `subset`, if it is a function, is asked again; it sees all members, of course.
+
+        Raises:
+            KeyError: there is no such group.
+            Exception: whatever `subset` raises; the members have changed.
+        """
+        group = self._groups[gid]
+        group.change(added, removed)
+        group.push.adjust(group)
 
     def drop_group(self, gid: str) -> None:
         """Forget a group and the rumors for it; their ids stay in the record. Nothing happens if there is none."""
@@ -282,6 +298,19 @@ class Gossip:
         self._pulls.unreachable(to, now)
         self._next_deadline = min(self._next_deadline, self._pulls.next_due)
         return []
+
+    def knows(self, name: str) -> bool:
+        """Tell whether `name` is a member of one of its groups."""
+        return any(group.has(name) for group in self._groups.values())
+
+    def repeat(self, to: str, now: float) -> list[Effect]:
+        """Ask `to` again for what was wanted from it, and compare again."""
+        self._pulls.unreachable(to, now)
+        effects = self._pull(now)
+        for group in self._groups.values():
+            if group.held and group.has(to):
+                effects.append(Send(to, anti_entropy.summary(group, self._settings.settle_s, now)))
+        return effects
 
     # -------------------------------------------------------------------------------------------------------- rumors
 
@@ -417,8 +446,7 @@ class Gossip:
         if group is None:
             return []
         group.push.heard(source, now)
-        wanted = [group.held.get(rumor_id) for rumor_id in split(message.ids)]
-        return [Send(source, held.message(now)) for held in wanted if held is not None]
+        return [Send(source, one) for one in self._answering.rumors(group, source, message, now)]
 
     # --------------------------------------------------------------------------------------------------- anti-entropy
 
@@ -452,30 +480,19 @@ class Gossip:
         soon = now + hurry_s * (0.75 + 0.5 * self._random.random())
         self._wake(lazy=soon, compare=soon)
 
-    def _take_summary(self, source: str, message: Summary, now: float) -> list[Effect]:
+    def _take_difference(self, source: str, message: Summary | Buckets, now: float) -> list[Effect]:
         group = self._groups.get(message.gid)
         if group is None:
             return []
-        group.expire(now)
         group.push.heard(source, now)
-        answer = anti_entropy.answer_summary(group, message, self._settings.settle_s, now)
-        self.counts.differences += bool(answer)
-        return [Send(source, one) for one in answer]
-
-    def _take_buckets(self, source: str, message: Buckets, now: float) -> list[Effect]:
-        group = self._groups.get(message.gid)
-        if group is None:
-            return []
-        group.expire(now)
-        group.push.heard(source, now)
-        return [Send(source, one) for one in anti_entropy.answer_buckets(group, message, self._settings.settle_s, now)]
+        return [Send(source, one) for one in self._answering.differences(group, source, message, now)]
 
     def _take_listing(self, source: str, message: Listing, now: float) -> list[Effect]:
         group = self._groups.get(message.gid)
         if group is None:
             return []
         group.push.heard(source, now)
-        missing = anti_entropy.missing_from(group, message, self._settings.settle_s, now)
+        missing = self._answering.missing(group, source, message, now)
         if missing or any(rumor_id not in self._record for rumor_id in split(message.ids)):
             self._compare_soon(self._settings.interval_s, now)  # there is likely more, with others too
         effects: list[Effect] = [Send(source, Ihave(message.gid, ids)) for ids in chunks(missing)]
@@ -507,8 +524,8 @@ class Gossip:
         Rumor: _take_rumor,
         Ihave: _take_ihave,
         Want: _take_want,
-        Summary: _take_summary,
-        Buckets: _take_buckets,
+        Summary: _take_difference,
+        Buckets: _take_difference,
         Listing: _take_listing,
         Query: _take_query,
         Answer: _take_answer,

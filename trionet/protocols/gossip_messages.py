@@ -8,11 +8,11 @@ Times are durations: an age in milliseconds is counted up by each holder, so tha
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final
 
 import msgspec
 
-from .effects import Message
+from .effects import Message, Proof
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -79,9 +79,15 @@ class Rumor(Message, frozen=True, gc=False, tag="r"):
     hops: _Hops
     payload: bytes
 
+    def least_bytes(self) -> int:
+        """Return the length of its payload."""
+        return len(self.payload)
+
 
 class Ihave(Message, frozen=True, gc=False, tag="i"):
     """Lazy push: the sender holds the rumors with these ids, one after the other."""
+
+    needs_proof: ClassVar[Proof] = Proof.STRANGER
 
     gid: _Gid
     ids: _Ids
@@ -90,6 +96,8 @@ class Ihave(Message, frozen=True, gc=False, tag="i"):
 class Want(Message, frozen=True, gc=False, tag="w"):
     """Pull: the sender asks for the rumors with these ids."""
 
+    is_answer: ClassVar[bool] = True
+
     gid: _Gid
     ids: _Ids
 
@@ -97,12 +105,17 @@ class Want(Message, frozen=True, gc=False, tag="w"):
 class Summary(Message, frozen=True, gc=False, tag="s"):
     """Anti-entropy, first step: the exclusive or of the hashes of all settled ids that the sender holds."""
 
+    needs_proof: ClassVar[Proof] = Proof.STRANGER
+
     gid: _Gid
     total: Annotated[bytes, msgspec.Meta(max_length=TOTAL_BYTES)]
 
 
 class Buckets(Message, frozen=True, gc=False, tag="b"):
     """Anti-entropy, second step: the same for each bucket, the low bits of it; trailing zeros may be left out."""
+
+    needs_proof: ClassVar[Proof] = Proof.STRANGER
+    is_answer: ClassVar[bool] = True
 
     gid: _Gid
     totals: Annotated[bytes, msgspec.Meta(max_length=BUCKET_BYTES * BUCKETS)]
@@ -116,6 +129,9 @@ class Listing(Message, frozen=True, gc=False, tag="l"):
         ids: one after the other.
         is_whole: whether these are all; else nothing follows from what is not there.
     """
+
+    needs_proof: ClassVar[Proof] = Proof.STRANGER
+    is_answer: ClassVar[bool] = True
 
     gid: _Gid
     mask: Annotated[int, msgspec.Meta(ge=0)]
@@ -132,6 +148,8 @@ class Query(Message, frozen=True, gc=False, tag="q"):
 
 class Answer(Message, frozen=True, gc=False, tag="y"):
     """Say whether the sender has had a rumor."""
+
+    is_answer: ClassVar[bool] = True
 
     gid: _Gid
     id: _Id

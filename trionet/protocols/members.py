@@ -10,6 +10,10 @@ from Serf (``reconnect_timeout``, 72 h there, too).
 
 from __future__ import annotations
 
+import math
+from bisect import insort
+from heapq import nsmallest
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from .digest import Digest, hash_of_name
@@ -29,6 +33,8 @@ _BUCKETS: Final = 64
 """So that the buckets of a digest fit a datagram, and a bucket of 10,000 members is a few kilobytes."""
 
 _CIRCLE: Final = 1 << 64
+_NEAR: Final = 32
+"""How many of those that follow oneself on the circle are known, so that all need to be looked at only now and then."""
 
 
 class Member:
@@ -75,11 +81,12 @@ class Members:
 
     __slots__ = (
         "_by_name",
-        "_gone",
+        "_gone_at",
         "_me",
         "_most_gone",
         "_most_present",
         "_my_place",
+        "_near",
         "dead",
         "digest",
         "doubted",
@@ -95,13 +102,15 @@ class Members:
         self.doubted: dict[str, Member] = {}
         self.digest: Digest = Digest(_BUCKETS)
         self.next_on_circle: Member | None = None
+        self._near: list[Member] = []  # those that follow oneself on the circle, the nearest last
         self._most_present = most_present
         self._most_gone = most_gone
         self._me = own.name
         self._my_place = hash_of_name(own.name)
         self._by_name: dict[str, Member] = {own.name: Member(own, now)}
         self.get: Callable[[str], Member | None] = self._by_name.get  # the dict's own, for it is asked at each packet
-        self._gone: dict[str, Member] = {}
+        # When each went, by name, in order of time; of the failed and of those that left.
+        self._gone_at: dict[int, dict[str, float]] = {State.DEAD: {}, State.LEFT: {}}
         self.digest.toggle(fingerprint(own))
 
     def __len__(self) -> int:
@@ -123,7 +132,7 @@ class Members:
                 return None
             member = self._by_name[statement.name] = Member(statement, now)
             self._doubt(member)
-            self._enter(member)
+            self._enter(member, now)
             return member
         before = member.statement
         if before.state != statement.state:
@@ -137,7 +146,7 @@ class Members:
             self._leave(member)
             member.statement = statement
             self._doubt(member)
-            self._enter(member)
+            self._enter(member, now)
         return member
 
     def annotate(self, member: Member, statement: Statement) -> None:
@@ -149,6 +158,18 @@ class Members:
         member = self._by_name.pop(name)
         self.doubted.pop(name, None)
         self._leave(member)
+
+    def next_forgotten(self, failed_s: float, left_s: float) -> float:
+        """Return when the next one is to be forgotten, if they are remembered so long; ``math.inf`` for none."""
+        return min((due for due, _ in self._first_gone(failed_s, left_s)), default=math.inf)
+
+    def forget_next(self, failed_s: float, left_s: float) -> None:
+        """Forget the next one."""
+        self.forget(min(self._first_gone(failed_s, left_s))[1])
+
+    def _first_gone(self, failed_s: float, left_s: float) -> list[tuple[float, str]]:
+        waits = ((self._gone_at[State.DEAD], failed_s), (self._gone_at[State.LEFT], left_s))
+        return [(at + wait, name) for gone, wait in waits for name, at in islice(gone.items(), 1)]
 
     def in_buckets(self, buckets: Iterable[int]) -> list[Statement]:
         """Return what is known of all members, present or gone, whose names belong to these buckets."""
@@ -163,22 +184,21 @@ class Members:
         else:
             self.doubted.pop(member.name, None)
 
-    def _enter(self, member: Member) -> None:
+    def _enter(self, member: Member, now: float) -> None:
         state = member.statement.state
         if state <= State.SUSPECT:
             self.digest.toggle(fingerprint(member.statement))
             if member.name != self._me:
                 self.present.add(member)
-                if self.next_on_circle is None or self._distance(member) < self._distance(self.next_on_circle):
-                    self.next_on_circle = member
+                self._approach(member)
             return
         if member.name == self._me:
             return
         if state == State.DEAD:
             self.dead.add(member)
-        self._gone[member.name] = member
-        if len(self._gone) > self._most_gone:
-            self.forget(next(iter(self._gone)))
+        self._gone_at[state][member.name] = now
+        if sum(map(len, self._gone_at.values())) > self._most_gone:
+            self.forget_next(0.0, 0.0)
 
     def _leave(self, member: Member) -> None:
         state = member.statement.state
@@ -186,14 +206,27 @@ class Members:
             self.digest.toggle(fingerprint(member.statement))
             if member.name != self._me:
                 self.present.remove(member)
-                if member is self.next_on_circle:
-                    self.next_on_circle = min(self.present, key=self._distance, default=None)
+                self._depart(member)
             return
         if member.name == self._me:
             return
         if state == State.DEAD:
             self.dead.remove(member)
-        del self._gone[member.name]
+        del self._gone_at[state][member.name]
+
+    def _approach(self, member: Member) -> None:
+        near = self._near
+        if len(near) == len(self.present) - 1 or self._distance(member) < self._distance(near[0]):
+            insort(near, member, key=lambda one: -self._distance(one))
+            del near[: max(0, len(near) - _NEAR)]
+            self.next_on_circle = near[-1]
+
+    def _depart(self, member: Member) -> None:
+        if member in self._near:
+            self._near.remove(member)
+            if not self._near:  # once for every so many that leave
+                self._near = nsmallest(_NEAR, self.present, key=self._distance)[::-1]
+            self.next_on_circle = self._near[-1] if self._near else None
 
     def _distance(self, member: Member) -> int:
         return (member.circle - self._my_place) % _CIRCLE

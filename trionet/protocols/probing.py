@@ -86,13 +86,14 @@ class Prober:
         by_name: the probes under way, by who is asked.
     """
 
-    __slots__ = ("_accuse", "_context", "_is_circle_next", "_last_tick", "_relays", "_ticking", "by_name")
+    __slots__ = ("_accuse", "_by_seq", "_context", "_is_circle_next", "_last_tick", "_relays", "_ticking", "by_name")
 
     def __init__(self, context: Context, accuse: Callable[[Member], None]) -> None:
         """`accuse` is called with a member that gave no sign of life, in the incarnation that was asked."""
         self._context = context
         self._accuse = accuse
         self.by_name: dict[str, _Probe] = {}
+        self._by_seq: dict[int, _Probe] = {}
         self._relays: dict[int, _Relay] = {}
         self._is_circle_next = False
         self._last_tick: float = context.now
@@ -121,7 +122,7 @@ class Prober:
         ends_at = now + max(profile.probe_interval_s * patience, timeout_s)
         seq = context.next_seq()
         probe = _Probe(member, seq, member.statement.incarnation, timeout_s, ends_at)
-        self.by_name[member.name] = probe
+        self.by_name[member.name] = self._by_seq[seq] = probe
         self._ping(member, seq, about)
         probe.timer = context.timers.set(now + timeout_s / _DIRECT_TRIES, self._go_on, probe)
 
@@ -129,8 +130,7 @@ class Prober:
         """Take an answer; return whether it was waited for."""
         probe = self.by_name.get(source)
         if probe is not None and probe.seq == seq:
-            probe.cancel()
-            del self.by_name[source]
+            self._end(probe)
             if self._context.awareness.score:
                 self._context.awareness.add(-1)
             return True
@@ -187,10 +187,8 @@ class Prober:
 
     def _asked(self, source: str, seq: int) -> _Probe | None:
         """Return the probe of this number, if `source` was asked to help with it."""
-        for probe in self.by_name.values():  # a few at most
-            if probe.seq == seq and source in probe.asked:
-                return probe
-        return None
+        probe = self._by_seq.get(seq)
+        return probe if probe is not None and source in probe.asked else None
 
     def _tick(self) -> None:
         context = self._context
@@ -283,7 +281,7 @@ class Prober:
 
     def _end(self, probe: _Probe) -> None:
         probe.cancel()
-        del self.by_name[probe.member.name]
+        del self.by_name[probe.member.name], self._by_seq[probe.seq]
 
     def _end_relay(self, seq: int, relay: _Relay) -> None:
         if relay.timer is not None:

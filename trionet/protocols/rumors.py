@@ -25,7 +25,7 @@ from .digest import Digest
 from .gossip_messages import BUCKETS, TOTAL_BYTES, Rumor
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from random import Random
 
     from .push import Push
@@ -151,9 +151,9 @@ class Group:
     __slots__ = (
         "_expiries",
         "_most_bytes",
+        "_place_of",
+        "_placed",
         "_retention_s",
-        "_set",
-        "_set_of",
         "digest",
         "fresh",
         "gid",
@@ -177,8 +177,8 @@ class Group:
         self.digest: Digest = Digest(BUCKETS)
         self.payload_bytes: int = 0
         self.fresh: int = _FRESH
-        self._set: frozenset[str] = frozenset()
-        self._set_of: Sequence[str] = ()
+        self._place_of: dict[str, int] = {}
+        self._placed: Sequence[str] = ()  # the members that `_place_of` is of
         self._retention_s = retention_s
         self._most_bytes = most_bytes
         self._expiries: list[tuple[float, bytes]] = []
@@ -189,9 +189,32 @@ class Group:
 
     def has(self, name: str) -> bool:
         """Tell whether a node is a member."""
-        if self._set_of is not self.members:  # made when it is asked for, for it isn't shared as the members are
-            self._set_of, self._set = self.members, frozenset(self.members)
-        return name in self._set
+        if self._placed is not self.members:  # made when it is asked for, for it isn't shared as the members are
+            self._place()
+        return name in self._place_of
+
+    def change(self, added: Iterable[str], removed: Iterable[str]) -> None:
+        """Take members in and out, at a cost that doesn't depend on how many there are; the order may change."""
+        if self._placed is not self.members or not isinstance(self.members, list):
+            self.members = list(self.members)  # it may have been shared
+            self._place()
+        members, place_of = self.members, self._place_of
+        for name in removed:
+            place = place_of.pop(name, None)
+            if place is not None:
+                last = members.pop()
+                if last != name:
+                    members[place] = last
+                    place_of[last] = place
+        for name in added:
+            if name not in place_of:
+                place_of[name] = len(members)
+                members.append(name)
+        self.is_member = self.me in place_of
+
+    def _place(self) -> None:
+        self._placed = self.members
+        self._place_of = {name: place for place, name in enumerate(self.members)}
 
     def pick(self, count: int, *, without: str = "") -> list[str]:
         """Return `count` different members at random, this node and `without` left out; as many as there are.

@@ -3,24 +3,26 @@
 A packet is what one node says to another at one time: the messages of all its protocols for that node, and what may
 ride along. Invariants: a datagram is never over `packet_bytes`; what a protocol sends at once is in one packet, or as
 few as can be, in the order in which it was sent; what can't be read is dropped whole and counted, and nothing that
-comes in raises.
+comes in raises. With `proofs`, answers to an address that hasn't shown that it is there are at most 3 times the
+question, and go by a connection only where the question came by one.
 """
 
 from __future__ import annotations
 
-import functools
 import math
-import operator
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from .effects import Core, Message, Notify, Send
+from .effects import Core, Message, Notify, Proof, Send
+from .packets import ARRAY_HEAD_BYTES, VERSION, Packet, PacketCounts, array_head, decoder, head, places
+from .proofs import Challenge, Echo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from .effects import Effect
+    from .proofs import Proofs
 
 __all__ = ["DATAGRAM_BYTES", "RELIABLE_BYTES", "Packet", "PacketCounts", "Stack"]
 
@@ -30,40 +32,15 @@ DATAGRAM_BYTES: Final = 1400
 RELIABLE_BYTES: Final = 63 * 1024
 """What the messages of a packet that goes by a connection may have together: with its head it is under 64 KiB."""
 
-_VERSION: Final = 1
 _encoder = msgspec.msgpack.Encoder()
-_SHORT_ITEMS: Final = 16
-_MOST_ITEMS: Final = 1 << 16
+_CONNECTION_BYTES: Final = 200
+"""What a connection costs before it carries anything."""
 
+_TOKEN_BYTES: Final = 16
+"""A `Challenge`, at most."""
 
-class Packet(msgspec.Struct, frozen=True, gc=False):
-    """Messages on their way.
-
-    Attributes:
-        to: where they go.
-        messages: in order.
-        encoded: the same as bytes; empty where the stack was told not to encode.
-        is_reliable: whether they go by a connection.
-    """
-
-    to: str
-    messages: tuple[Any, ...]
-    encoded: bytes
-    is_reliable: bool
-
-
-class PacketCounts(msgspec.Struct):
-    """What came in and was not taken.
-
-    Attributes:
-        malformed: packets that are no packets, or are of another version.
-        oversized: packets over the limit.
-        unknown: messages of kinds that nobody here understands.
-    """
-
-    malformed: int = 0
-    oversized: int = 0
-    unknown: int = 0
+_LEAST_BYTES: Final = 64
+"""What a packet with a challenge alone has, about."""
 
 
 class Stack:
@@ -79,12 +56,14 @@ class Stack:
     __slots__ = (
         "_cores",
         "_decode",
+        "_echoed",
         "_encoded",
         "_encoded_bytes",
         "_head",
         "_is_encoding",
         "_packet_bytes",
         "_place_of",
+        "_proofs",
         "_room_bytes",
         "dropped",
         "events",
@@ -93,7 +72,13 @@ class Stack:
     )
 
     def __init__(
-        self, me: str, cores: Sequence[Core], *, packet_bytes: int = DATAGRAM_BYTES, is_encoding: bool = True
+        self,
+        me: str,
+        cores: Sequence[Core],
+        *,
+        packet_bytes: int = DATAGRAM_BYTES,
+        is_encoding: bool = True,
+        proofs: Proofs | None = None,
     ) -> None:
         """Put `cores` on one plane.
 
@@ -102,6 +87,7 @@ class Stack:
             cores: in the order in which they may fill what room a datagram has.
             packet_bytes: the most that a datagram may have.
             is_encoding: False for a simulation that hands on messages as they are.
+            proofs: which addresses are proven; None where nobody can write another's name into a packet.
         """
         self.me: str = me
         self.dropped: PacketCounts = PacketCounts()
@@ -114,10 +100,12 @@ class Stack:
         self._packet_bytes = packet_bytes
         self._is_encoding = is_encoding
         kinds = tuple(core.messages for core in cores)
-        self._place_of = _places(kinds)
-        self._decode = _decoder(kinds).decode
-        self._head = _ARRAY_OF_3 + _encoder.encode(_VERSION) + _encoder.encode(me)
-        self._room_bytes = packet_bytes - len(self._head) - _ARRAY_HEAD_BYTES
+        self._place_of = places(kinds)
+        self._decode = decoder(kinds).decode
+        self._proofs = proofs
+        self._echoed: list[str] = []
+        self._head = head(me)
+        self._room_bytes = packet_bytes - len(self._head) - ARRAY_HEAD_BYTES
 
     def _earliest(self) -> float:
         found = math.inf
@@ -133,7 +121,7 @@ class Stack:
         for core in self._cores:
             if core.next_deadline() <= now:
                 effects += core.on_timer(now)
-        return self.packets(effects, now)
+        return self.packets(self._affordable(effects, now), now)
 
     def receive_bytes(self, data: bytes, now: float, *, is_reliable: bool = False) -> list[Packet]:
         """Take a packet as it came from the network."""
@@ -145,21 +133,133 @@ class Stack:
         except (msgspec.MsgspecError, ValueError, RecursionError):
             self.dropped.malformed += 1
             return []
-        if version != _VERSION or source == self.me or not source:
+        if version != VERSION or source == self.me or not source:
             self.dropped.malformed += 1
             return []
-        return self.receive(source, messages, now)
+        proofs = self._proofs
+        if proofs is None or proofs.is_proven(source, now) or self._is_echo(source, messages, now):
+            return self.receive(source, messages, now)
+        return self._receive_unproven(source, messages, now, len(data), is_reliable=is_reliable)
 
     def receive(self, source: str, messages: Iterable[Any], now: float) -> list[Packet]:
-        """Take the messages of one packet."""
+        """Take the messages of one packet from an address that is proven, or needs no proof."""
         effects: list[Effect] = []
+        challenge: Challenge | None = None
         for message in messages:
             place = self._place_of.get(type(message))
-            if place is None:
+            if place is not None:
+                effects += self._cores[place].receive(source, message, now)
+            elif type(message) is Challenge:
+                challenge = message
+            elif type(message) is not Echo:
                 self.dropped.unknown += 1
+        if challenge is not None:
+            effects += self._take_challenge(source, challenge, now)
+        return self.packets(self._affordable(effects, now), now) if effects else []
+
+    def _take_challenge(self, source: str, challenge: Challenge, now: float) -> list[Effect]:
+        """Owe an echo; where something was refused for want of it, ask again, and with that comes the echo."""
+        if self._proofs is None:
+            return []
+        self._proofs.take_challenge(source, challenge.token)
+        if not challenge.is_refused:
+            return []
+        again = [effect for core in self._cores for effect in core.repeat(source, now)]
+        if not any(type(one) is Send and one.to == source for one in again):
+            del self._proofs.owed[source]
+            again.append(Send(source, Echo(challenge.token)))
+        return again
+
+    def _is_echo(self, source: str, messages: Iterable[Any], now: float) -> bool:
+        """Return whether one of `messages` proves that `source` is there."""
+        proofs = self._proofs
+        assert proofs is not None
+        return any(type(one) is Echo and proofs.take_echo(source, one.token, now) for one in messages)
+
+    def _receive_unproven(
+        self, source: str, messages: Iterable[Any], now: float, size: int, *, is_reliable: bool
+    ) -> list[Packet]:
+        """Take the messages of one packet, and answer its sender with no more than may go there."""
+        proofs = self._proofs
+        assert proofs is not None
+        credit = proofs.came(source, size)
+        is_known = any(core.knows(source) for core in self._cores)
+        most = Proof.STRANGER if is_known else Proof.NOBODY
+        effects: list[Effect] = []
+        challenge: Challenge | None = None
+        refused = 0
+        for message in messages:
+            place = self._place_of.get(type(message))
+            if type(message) is Challenge:
+                challenge = message
+            elif place is None:
+                self.dropped.unknown += type(message) is not Echo
+            elif message.needs_proof > most:
+                refused += 1
             else:
                 effects += self._cores[place].receive(source, message, now)
-        return self.packets(effects, now) if effects else []
+        if challenge is not None:
+            effects += self._take_challenge(source, challenge, now)
+        self.dropped.refused += refused
+        answers = [one for one in effects if type(one) is Send and one.to == source]
+        others = [one for one in effects if type(one) is not Send or one.to != source]
+        found = self.packets(self._affordable(others, now), now)
+        if answers or refused:
+            may_connect = is_reliable and (is_known or credit > _CONNECTION_BYTES + _LEAST_BYTES)
+            self._add_answers(found, source, answers, is_refused=refused > 0, may_connect=may_connect)
+        return found
+
+    def _add_answers(
+        self, found: list[Packet], to: str, answers: Sequence[Send], *, is_refused: bool, may_connect: bool
+    ) -> None:
+        """Add one packet with what may go to `to`, which is unproven; and a challenge, so that the rest may."""
+        proofs = self._proofs
+        assert proofs is not None
+        is_reliable = may_connect and (is_refused or any(one.is_reliable for one in answers))
+        echo = self._echo(to)
+        room = min(proofs.credit(to), self._packet_bytes) - len(self._head) - ARRAY_HEAD_BYTES - _TOKEN_BYTES
+        room -= len(echo) + (_CONNECTION_BYTES if is_reliable else 0)
+        if room < 0:
+            self.dropped.refused += len(answers)
+            return
+        held: list[Message] = []
+        body = b""
+        for one in answers:
+            message = one.message
+            if message.least_bytes() <= room and len(part := _encoder.encode(message)) <= room:
+                held.append(message)
+                body += part
+                room -= len(part)
+            else:
+                self.dropped.refused += 1
+                is_refused = True
+        challenge = Challenge(proofs.token(to), is_refused)
+        tokens = (*((Echo(proofs.owed[to]),) if echo else ()), challenge)
+        packet = self._packet(to, (*tokens, *held), echo + _encoder.encode(challenge) + body, is_reliable=is_reliable)
+        proofs.spend(to, len(packet.encoded) + (_CONNECTION_BYTES if is_reliable else 0))
+        found.append(msgspec.structs.replace(packet, is_datagram=not may_connect))
+        proofs.owed.pop(to, None)
+
+    def _echo(self, to: str) -> bytes:
+        """Return the echo that `to` has a right to, encoded; nothing if there is none."""
+        proofs = self._proofs
+        token = None if proofs is None else proofs.owed.get(to)
+        return b"" if token is None else _encoder.encode(Echo(token))
+
+    def _affordable(self, effects: list[Effect], now: float) -> list[Effect]:
+        """Return `effects` without the answers to addresses that have had what may go there."""
+        proofs = self._proofs
+        if proofs is None:
+            return effects
+        found: list[Effect] = []
+        for effect in effects:
+            if type(effect) is Send and effect.message.is_answer and not proofs.is_proven(effect.to, now):
+                size = len(self._head) + ARRAY_HEAD_BYTES + _TOKEN_BYTES + len(_encoder.encode(effect.message))
+                if effect.is_reliable or not proofs.spend(effect.to, size):
+                    self.dropped.refused += 1
+                    continue
+            found.append(effect)
+        return found
 
     def unreachable(self, to: str, now: float) -> list[Packet]:
         """Take that a reliable packet could not be delivered."""
@@ -180,6 +280,7 @@ class Stack:
             effect = effects[0]
             if type(effect) is Send and not effect.is_reliable:
                 self._add_datagrams(found, effect.to, (effect.message,), now)
+                self._pay()
                 return found
         by_target: dict[str, list[Message]] = {}
         reliably: dict[str, list[Message]] = {}
@@ -197,81 +298,85 @@ class Stack:
         for to, messages_to in by_target.items():
             self._add_datagrams(found, to, messages_to, now)
         for to, messages_to in reliably.items():
-            self._add_reliable(found, to, messages_to)
+            self._add_reliable(found, to, messages_to, now)
+        self._pay()
         return found
+
+    def _tokens(self, to: str, now: float) -> tuple[tuple[Message, ...], bytes, bool]:
+        """Return what goes into each packet to `to`: an echo that is owed, a challenge; and whether it is proven."""
+        proofs = self._proofs
+        if proofs is None:
+            return (), b"", True
+        is_proven = proofs.is_proven(to, now)
+        if is_proven and not proofs.owed:
+            return (), b"", True
+        tokens: tuple[Message, ...] = ()
+        if to in proofs.owed:
+            tokens += (Echo(proofs.owed[to]),)
+            self._echoed.append(to)
+        if not is_proven:
+            tokens += (Challenge(proofs.token(to)),)
+        return tokens, b"".join(map(_encoder.encode, tokens)), is_proven
+
+    def _pay(self) -> None:
+        """Owe no longer what has gone out."""
+        if self._echoed:
+            assert self._proofs is not None
+            for to in self._echoed:
+                self._proofs.owed.pop(to, None)
+            self._echoed.clear()
 
     def _add_datagrams(self, found: list[Packet], to: str, messages: Iterable[Message], now: float) -> None:
         """Add datagrams with `messages` to `found`, the last one filled up with what may ride along."""
+        tokens, token_bytes, is_proven = self._tokens(to, now)
         held: tuple[Message, ...] = ()
         body = b""
-        room = self._room_bytes
+        whole_room = room = self._room_bytes - len(token_bytes)
         for message in messages:
             if message is not self._encoded:  # the same one often goes to several nodes, one after the other
                 self._encoded, self._encoded_bytes = message, _encoder.encode(message)
             part = self._encoded_bytes
             if len(part) > room:
                 if held:
-                    found.append(self._packet(to, held, body, is_reliable=False))
-                    held, body, room = (), b"", self._room_bytes
+                    found.append(self._packet(to, tokens + held, token_bytes + body, is_reliable=False))
+                    held, body, room = (), b"", whole_room
                 if len(part) > room:  # too long for any datagram
-                    found.append(self._packet(to, (message,), part, is_reliable=True))
+                    found.append(self._packet(to, (*tokens, message), token_bytes + part, is_reliable=True))
                     continue
             held += (message,)
             body += part
             room -= len(part)
         if held:
-            for core in self._cores:
+            for core in self._cores if is_proven or held[0].is_filled else ():
                 for message in core.piggyback(to, room, now):
                     part = _encoder.encode(message)
                     held += (message,)
                     body += part
                     room -= len(part)
             assert room >= 0
-            found.append(self._packet(to, held, body, is_reliable=False))
+            found.append(self._packet(to, tokens + held, token_bytes + body, is_reliable=False))
 
-    def _add_reliable(self, found: list[Packet], to: str, messages: list[Message]) -> None:
+    def _add_reliable(self, found: list[Packet], to: str, messages: list[Message], now: float) -> None:
         """Add packets with `messages` to `found`, in order; one over the limit holds a single message."""
+        tokens, token_bytes, _ = self._tokens(to, now)
         held: list[Message] = []
         parts: list[bytes] = []
         room = RELIABLE_BYTES
         for message in messages:
             part = _encoder.encode(message)
             if len(part) > room and held:
-                found.append(self._packet(to, tuple(held), b"".join(parts), is_reliable=True))
+                found.append(self._packet(to, (*tokens, *held), token_bytes + b"".join(parts), is_reliable=True))
                 held, parts, room = [], [], RELIABLE_BYTES
             held.append(message)
             parts.append(part)
             room -= len(part)
-        found.append(self._packet(to, tuple(held), b"".join(parts), is_reliable=True))
+        found.append(self._packet(to, (*tokens, *held), token_bytes + b"".join(parts), is_reliable=True))
 
     def _packet(self, to: str, messages: tuple[Message, ...], body: bytes, *, is_reliable: bool) -> Packet:
-        encoded = self._head + _array_head(len(messages)) + body if self._is_encoding else b""
+        encoded = self._head + array_head(len(messages)) + body if self._is_encoding else b""
         return Packet(to, messages, encoded, is_reliable)
 
     def packet_size(self, packet: Packet) -> int:
         """Return how many bytes `packet` has, encoded or not."""
         parts = sum(len(_encoder.encode(message)) for message in packet.messages)
-        return len(self._head) + len(_array_head(len(packet.messages))) + parts
-
-
-_ARRAY_OF_3: Final = b"\x93"
-_ARRAY_HEAD_BYTES: Final = 3
-
-
-def _array_head(count: int) -> bytes:
-    if count < _SHORT_ITEMS:
-        return bytes([0x90 | count])
-    assert count < _MOST_ITEMS
-    return b"\xdc" + count.to_bytes(2, "big")
-
-
-# Stacks of the same kinds of cores share these: with many of them, one each would not stay in the processor's cache.
-@functools.cache
-def _places(kinds: tuple[tuple[type, ...], ...]) -> dict[type, int]:
-    return {kind: place for place, of_core in enumerate(kinds) for kind in of_core}
-
-
-@functools.cache
-def _decoder(kinds: tuple[tuple[type, ...], ...]) -> msgspec.msgpack.Decoder[tuple[int, str, list[Any]]]:
-    union = functools.reduce(operator.or_, (kind for of_core in kinds for kind in of_core))
-    return msgspec.msgpack.Decoder(tuple[int, str, list[union]])  # type: ignore[valid-type]
+        return len(self._head) + len(array_head(len(packet.messages))) + parts

@@ -12,12 +12,12 @@ section IV-B, as part of a suspicion. The life, 64 random bits of each start, te
 from __future__ import annotations
 
 import enum
-from typing import Final
+from typing import ClassVar, Final
 
 import msgspec
 
 from .digest import hash64, hash_of_name
-from .effects import Message
+from .effects import Message, Proof
 
 __all__ = [
     "MOST_ACCUSERS",
@@ -68,6 +68,8 @@ class Statement(Message, frozen=True, gc=False, tag="state"):
         tags: what the member says about itself, with this incarnation.
         accusers: whose own probes failed, sorted, at most `MOST_ACCUSERS`; of a SUSPECT.
     """
+
+    needs_proof: ClassVar[Proof] = Proof.STRANGER
 
     name: str
     incarnation: int

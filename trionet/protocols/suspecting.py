@@ -40,13 +40,14 @@ class Suspecting:
         by_name: who is suspected, by this node or others.
     """
 
-    __slots__ = ("_believe", "_context", "_prober", "by_name")
+    __slots__ = ("_believe", "_by_seq", "_context", "_prober", "by_name")
 
     def __init__(self, context: Context, believe: Callable[[Statement], None]) -> None:
         """`believe` is called with what this node comes to say about others."""
         self._context = context
         self._believe = believe
         self.by_name: dict[str, Suspicion] = {}
+        self._by_seq: dict[int, Suspicion] = {}
         self._prober: Prober | None = None
 
     def attach(self, prober: Prober) -> None:
@@ -76,7 +77,7 @@ class Suspecting:
                     self._aim(suspicion)
                 return
             suspicion.cancel()
-            del self.by_name[name]
+            del self.by_name[name], self._by_seq[suspicion.seq]
         if said.state == State.SUSPECT and name != self._context.me and not self._context.is_leaving:
             self._begin(member)
 
@@ -97,11 +98,11 @@ class Suspecting:
 
     def acked_indirectly(self, source: str, seq: int) -> bool:
         """Take that `source` had an answer to a last call; return whether it was asked."""
-        for suspicion in self.by_name.values():
-            if suspicion.seq == seq and source in suspicion.asked:
-                self.heard(suspicion.member.name)
-                return True
-        return False
+        suspicion = self._by_seq.get(seq)
+        if suspicion is None or source not in suspicion.asked:
+            return False
+        self.heard(suspicion.member.name)
+        return True
 
     def postpone(self, lag_s: float) -> None:
         """Give all suspects more time: this node stood still for `lag_s`."""
@@ -113,17 +114,20 @@ class Suspecting:
 
     def nacked(self, source: str, seq: int) -> bool:
         """Take that `source` had no answer either; return whether it was asked."""
-        return any(suspicion.seq == seq and source in suspicion.asked for suspicion in self.by_name.values())
+        suspicion = self._by_seq.get(seq)
+        return suspicion is not None and source in suspicion.asked
 
     def stop(self) -> None:
         """Let nothing come of any suspicion."""
         for suspicion in self.by_name.values():
             suspicion.cancel()
         self.by_name.clear()
+        self._by_seq.clear()
 
     def _begin(self, member: Member) -> None:
         context = self._context
         suspicion = self.by_name[member.name] = Suspicion(member, context.next_seq())
+        self._by_seq[suspicion.seq] = suspicion
         wait = _HEARSAY_MULT * MAXIMUM_MULT * context.suspicion_minimum_s() * (1 + context.random.random())
         is_mine = context.me in member.statement.accusers
         if not is_mine and context.random.random() < volunteer_chance(len(context.members)):

@@ -19,6 +19,7 @@ import msgspec
 
 from .awareness import stall_penalty
 from .effects import Message, Notify, Send
+from .forgetting import Forgetting
 from .probing import Prober
 from .statements import MOST_INCARNATION, MOST_TAGS_BYTES, State, Statement, encoded_bytes, is_sane, merged, supersedes
 from .suspecting import Suspecting
@@ -55,10 +56,12 @@ class Swim:
 
     __slots__ = (
         "_context",
+        "_forgetting",
         "_gossip_timer",
         "_gossiped_at",
         "_is_left",
         "_leave_ends_at",
+        "_objected",
         "_probed",
         "_prober",
         "_suspected",
@@ -102,6 +105,7 @@ class Swim:
             raise ValueError(f"no statement about a member can be {own}")
         self.me: str = me
         self._context = context = Context(own, profile, random, now, options or SwimOptions())
+        self._forgetting = Forgetting(context)
         self._suspecting = Suspecting(context, self._believe)
         self._prober = Prober(context, self._suspecting.accuse)
         self._suspecting.attach(self._prober)
@@ -109,6 +113,7 @@ class Swim:
         self._gossip_timer: Timer | None = None
         self._gossiped_at = -profile.gossip_interval_s
         self._leave_ends_at: float | None = None
+        self._objected: tuple[str, str, float] | None = None
         self._is_left = False
         self.next_deadline: Callable[[], float] = context.timers.next_deadline
         self._probed: Container[str] = self._prober.by_name
@@ -246,6 +251,17 @@ class Swim:
         self._sync.unreachable(to)
         return self._effects()
 
+    def knows(self, name: str) -> bool:
+        """Tell whether `name` is a member that is there, or was asked for what it knows."""
+        member = self._context.members.get(name)
+        return (member is not None and member.is_present) or self._sync.was_asked(name)
+
+    def repeat(self, to: str, now: float) -> list[Effect]:
+        """Say again what this node is, and ask again for what `to` knows if it was asked."""
+        self._context.now = now
+        self._sync.repeat(to)
+        return self._effects()
+
     def _effects(self) -> list[Effect]:
         context = self._context
         effects = context.effects
@@ -255,8 +271,8 @@ class Swim:
 
     def _take_ping(self, source: str, message: Ping) -> None:
         context = self._context
-        if source in context.members.doubted:  # it should object
-            context.send(source, context.members.doubted[source].statement)
+        if source in context.members.doubted:
+            self._object(source, context.members.doubted[source].statement)
         ack = Ack(message.seq, context.members.digest.total)
         context.effects.append(Send(source, ack, message.is_reliable))
 
@@ -309,7 +325,7 @@ class Swim:
             known = member.statement
             if not supersedes(statement, known):
                 if source == statement.name and (known.life != statement.life or known.state > State.SUSPECT):
-                    context.send(source, known)  # its news is older than its previous life's: let it rise above
+                    self._object(source, known)  # its news is older than its previous life's: let it rise above
                 elif statement.accusers != known.accusers and not supersedes(known, statement):
                     self._confirm(member, statement)
                 return
@@ -317,6 +333,14 @@ class Swim:
             self._believe(statement)
         else:
             context.counts.insane += 1
+
+    def _object(self, source: str, statement: Statement) -> None:
+        """Tell `source` what holds here, once for all that it says at one time."""
+        context = self._context
+        said = (source, statement.name, context.now)
+        if said != self._objected:
+            self._objected = said
+            context.send(source, statement)
 
     def _confirm(self, member: Member, statement: Statement) -> None:
         known = member.statement
@@ -345,14 +369,7 @@ class Swim:
         if before is not None or member.is_present:
             self._spread(statement)
         if not member.is_present:
-            options = context.options
-            wait = options.forget_failed_s if statement.state == State.DEAD else options.forget_left_s
-            context.timers.set(context.now + wait, self._forget, statement)
-
-    def _forget(self, statement: Statement) -> None:
-        member = self._context.members.get(statement.name)
-        if member is not None and member.statement is statement:
-            self._context.members.forget(statement.name)
+            self._forgetting.plan()
 
     def _take_about_me(self, source: str, statement: Statement) -> None:
         """Object to what others say about this node, if it isn't what it says itself."""
@@ -370,7 +387,7 @@ class Swim:
         elif not supersedes(own, statement) or (statement.state == State.ALIVE and statement.life == own.life):
             return  # what this node says itself, or said a moment ago
         if source in context.members or self._sync.was_asked(source):
-            context.send(source, context.own)
+            self._object(source, context.own)
             if statement.state == State.DEAD and not context.is_leaving:
                 self._sync.begin(source)  # there may be others of whom we don't know that we are taken for dead
 

@@ -9,7 +9,9 @@ section IV-A.
 
 from __future__ import annotations
 
-from .effects import Message
+from typing import ClassVar
+
+from .effects import Message, Proof
 from .statements import Statement
 
 __all__ = ["SWIM_MESSAGES", "Ack", "IndirectAck", "Nack", "News", "Ping", "PingReq", "Sync", "SyncDigest"]
@@ -25,12 +27,16 @@ class Ping(Message, frozen=True, gc=False, tag="ping"):
 class Ack(Message, frozen=True, gc=False, tag="ack"):
     """I am. `view` is the digest of whom I hold to be there, so that views that differ are noticed at no cost."""
 
+    is_answer: ClassVar[bool] = True
+
     seq: int
     view: int
 
 
 class PingReq(Message, frozen=True, gc=False, tag="ping_req"):
     """Ping `target` for me. Answered by `IndirectAck` or `Nack`."""
+
+    needs_proof: ClassVar[Proof] = Proof.STRANGER
 
     seq: int
     target: str
@@ -39,17 +45,23 @@ class PingReq(Message, frozen=True, gc=False, tag="ping_req"):
 class IndirectAck(Message, frozen=True, gc=False, tag="indirect_ack"):
     """The target of your `PingReq` has answered me."""
 
+    is_answer: ClassVar[bool] = True
+
     seq: int
 
 
 class Nack(Message, frozen=True, gc=False, tag="nack"):
     """The target of your `PingReq` has not answered me in time; but I am here, and have heard you."""
 
+    is_answer: ClassVar[bool] = True
+
     seq: int
 
 
 class News(Message, frozen=True, gc=False, tag="news"):
     """Nothing by itself: the head of a datagram that is filled with what may ride along."""
+
+    is_filled: ClassVar[bool] = True
 
 
 class SyncDigest(Message, frozen=True, gc=False, tag="sync_digest"):
@@ -59,6 +71,8 @@ class SyncDigest(Message, frozen=True, gc=False, tag="sync_digest"):
         buckets: as of `Digest`.
         is_join: whether an answer is wanted even if nothing differs.
     """
+
+    needs_proof: ClassVar[Proof] = Proof.ANYBODY
 
     buckets: tuple[int, ...]
     is_join: bool = False
@@ -71,6 +85,9 @@ class Sync(Message, frozen=True, gc=False, tag="sync"):
         statements: about present and former members.
         wanted: buckets of which I would like to know what you know.
     """
+
+    needs_proof: ClassVar[Proof] = Proof.ANYBODY
+    is_answer: ClassVar[bool] = True
 
     statements: tuple[Statement, ...]
     wanted: tuple[int, ...] = ()

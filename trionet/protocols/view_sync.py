@@ -6,6 +6,7 @@ exchanged is as long as what differs, in messages of bounded size.
 
 Seeds that are no members are asked again now and then, for as long as the node belongs to the cluster that it joined by
 them: two that were cut off from the others when they started have joined each other only, and nobody else tries them.
+Each seed has a back-off of its own: one that is dead doesn't delay the question to one that lives.
 
 A member that another holds DEAD, and this node ALIVE, isn't believed dead on hearsay: it is told of the suspicion and
 probed, so that it can refute, or be found dead.
@@ -20,7 +21,9 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from .answered import Answered
 from .effects import Notify
+from .seeds import MOST_SEEDS, Seeds
 from .statements import State, encoded_bytes, supersedes
 from .swim_events import JoinCompleted
 from .swim_messages import Sync, SyncDigest
@@ -42,10 +45,8 @@ PIECE_BYTES: Final = 48 * 1024
 _QUIET_SHARE: Final = 0.1
 _FIRST_BACK_OFF_S: Final = 1.0
 _LAST_BACK_OFF_S: Final = 30.0
-_SEEDS_AT_ONCE: Final = 3
 _PROBES_AT_ONCE: Final = 32
 _MOST_ASKED: Final = 1024
-_MOST_SEEDS: Final = 256
 _MOST_ABSENT_WAITS: Final = 16
 
 
@@ -68,18 +69,18 @@ class ViewSync:
     """The exchanges of one node, and its joining."""
 
     __slots__ = (
-        "_absent_wait_s",
+        "_absent",
+        "_answered",
         "_asked",
         "_asking",
-        "_back_off_s",
         "_context",
         "_is_joining",
-        "_joined_by",
         "_learn",
         "_not_before",
         "_prober",
         "_questioned",
         "_seeds",
+        "_seeking",
         "_streak",
         "is_joined",
     )
@@ -89,28 +90,32 @@ class ViewSync:
         self._context = context
         self._learn = learn
         self._prober = prober
+        profile = context.profile
         self._seeds: list[str] = []
-        self._back_off_s = _FIRST_BACK_OFF_S
+        self._seeking = Seeds(context.random, _FIRST_BACK_OFF_S, _LAST_BACK_OFF_S)
+        self._absent = Seeds(
+            context.random, profile.sync_interval_s, _MOST_ABSENT_WAITS * profile.sync_interval_s, jitter=0.25
+        )
+        self._answered = Answered(context.profile.gossip_interval_s / 2)
         self._asked: dict[str, float] = {}
         self._streak = 0
         self._not_before = context.now
         self._questioned: dict[str, Statement] = {}
         self._is_joining = False
         self._asking: Timer | None = None
-        self._joined_by: dict[str, None] = {}
-        self._absent_wait_s = context.profile.sync_interval_s
         self.is_joined: bool = False
 
     def join(self, seeds: Sequence[str]) -> None:
         """Ask any of `seeds` for its view, until one has told."""
         context = self._context
         self._seeds = [seed for seed in dict.fromkeys(seeds) if seed != context.me]
-        self._back_off_s = _FIRST_BACK_OFF_S
+        self._seeking.clear()
         if self._asking is not None:
             self._asking.cancel()
         if self._seeds:
             self.is_joined = False
             self._is_joining = True
+            self._seeking.add(self._seeds, context.now)
             self._ask_seeds()
         else:
             self._is_joining = False
@@ -142,7 +147,7 @@ class ViewSync:
         """Tell `source` what is known here where the views differ."""
         context = self._context
         differing = context.members.digest.differing(message.buckets)
-        if differing or message.is_join:
+        if (differing or message.is_join) and self._answered.is_due(source, SyncDigest, context.now):
             self._note(source)
             self._tell(source, differing, wanted=tuple(differing))
 
@@ -158,7 +163,7 @@ class ViewSync:
                 self._question(statement)
             else:
                 self._learn(source, statement)
-        if message.wanted:
+        if message.wanted and self._answered.is_due(source, Sync, context.now):
             self._tell(
                 source, [bucket for bucket in message.wanted if 0 <= bucket < len(context.members.digest.buckets)]
             )
@@ -166,16 +171,23 @@ class ViewSync:
             self._is_joining = False
             self.is_joined = True
             context.effects.append(Notify(JoinCompleted(source)))
-            self._absent_wait_s = context.profile.sync_interval_s
-            if not self._joined_by:
-                self._ask_absent_later()
-            self._joined_by.update(dict.fromkeys(self._seeds[:_MOST_SEEDS]))
-            while len(self._joined_by) > _MOST_SEEDS:
-                del self._joined_by[next(iter(self._joined_by))]
+            is_first = not len(self._absent)
+            wait_s = context.profile.sync_interval_s * (0.75 + 0.5 * context.random.random())
+            self._absent.add(self._seeds[:MOST_SEEDS], context.now + wait_s)
+            if is_first:
+                context.timers.set(self._absent.next_due(), self._ask_absent)
 
     def was_asked(self, source: str) -> bool:
         """Return whether `source` was asked, or has asked, a while ago."""
         return source in self._asked
+
+    def repeat(self, to: str) -> None:
+        """Say again what this node is, and ask again if `to` was asked."""
+        context = self._context
+        if to in self._asked:
+            self._ask_seed(to, is_join=self._is_joining)
+        else:
+            context.send(to, context.own)
 
     def unreachable(self, to: str) -> None:
         """Take that what was sent to `to` did not get there."""
@@ -185,37 +197,27 @@ class ViewSync:
         context = self._context
         if not self._is_joining or context.is_leaving:
             return
-        for seed in context.random.sample(self._seeds, min(_SEEDS_AT_ONCE, len(self._seeds))):
+        for seed in self._seeking.take_due(context.now):
             self._ask_seed(seed)
-        again = context.now + self._back_off_s * (0.5 + context.random.random())
-        self._asking = context.timers.set(again, self._ask_seeds)
-        self._back_off_s = min(_LAST_BACK_OFF_S, 2 * self._back_off_s)
+        self._asking = context.timers.set(self._seeking.next_due(), self._ask_seeds)
 
-    def _ask_seed(self, seed: str) -> None:
+    def _ask_seed(self, seed: str, *, is_join: bool = True) -> None:
         context = self._context
         self._note(seed)
         context.send_reliably(seed, context.own)
-        context.send_reliably(seed, SyncDigest(tuple(context.members.digest.buckets), is_join=True))
-
-    def _ask_absent_later(self) -> None:
-        context = self._context
-        wait_s = self._absent_wait_s * (0.75 + 0.5 * context.random.random())
-        context.timers.set(context.now + wait_s, self._ask_absent)
+        context.send_reliably(seed, SyncDigest(tuple(context.members.digest.buckets), is_join=is_join))
 
     def _ask_absent(self) -> None:
-        """Ask one of the seeds that are no members; not one that has left, which it did on purpose.
+        """Ask the seeds that are no members; not one that has left, which it did on purpose.
 
-        The less often, the longer there are some: one may be another address of a member, and never be one itself.
+        Each the less often, the longer it is none: it may be another address of a member, and never be one itself.
         """
         context = self._context
         if context.is_leaving:
             return
-        absent = [seed for seed in self._joined_by if self._is_absent(context.members.get(seed))]
-        longest_s = _MOST_ABSENT_WAITS * context.profile.sync_interval_s
-        self._absent_wait_s = min(2 * self._absent_wait_s, longest_s) if absent else context.profile.sync_interval_s
-        if absent:
-            self._ask_seed(context.random.choice(absent))
-        self._ask_absent_later()
+        for seed in self._absent.take_due(context.now, lambda name: self._is_absent(context.members.get(name))):
+            self._ask_seed(seed)
+        context.timers.set(self._absent.next_due(), self._ask_absent)
 
     @staticmethod
     def _is_absent(member: Member | None) -> bool:

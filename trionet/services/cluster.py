@@ -7,8 +7,9 @@ when they are first needed, by this node or another: many nodes are only called,
 from __future__ import annotations
 
 import logging
+import secrets
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +21,7 @@ from trionet.profiles import PROFILES
 from trionet.protocols.gossip import Gossip as GossipCore
 from trionet.protocols.gossip_messages import Delivered
 from trionet.protocols.gossip_settings import settings_for
+from trionet.protocols.proofs import Proofs
 from trionet.protocols.stack import Stack
 from trionet.protocols.swim import Swim
 from trionet.transports.datagrams import QueuedDatagrams
@@ -27,7 +29,7 @@ from trionet.transports.datagrams import QueuedDatagrams
 from .plane import Plane
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Mapping
 
     from trionet.config import NodeConfig
     from trionet.transports.base import Clock
@@ -41,6 +43,7 @@ _log = logging.getLogger(__name__)
 
 _LIFE_BITS: Final = 63
 _HEAD_BYTES: Final = 1024
+_SECRET_BYTES: Final = 16
 
 
 def warm_up() -> None:
@@ -78,6 +81,9 @@ class Cluster:
         self._clock = clock
         self._nursery: trio.Nursery | None = None
         self._parts: tuple[Swim, GossipCore, Plane] | None = None
+        # Never of `random`, whose numbers others can calculate from those that they have seen. All tokens are of one
+        # length, so that a simulation takes its course whatever they are.
+        self._proofs = Proofs(secrets.token_bytes(_SECRET_BYTES))
         local.membership.begin(own, self)
         local.gossip.begin(self, _most_payload_bytes(config))
 
@@ -111,8 +117,8 @@ class Cluster:
             core = GossipCore(str(self._own), self._random, settings_for(PROFILES[self._config.profile]))
             # A hint only: where the clock has gone back since the last life, others tell what this must rise above.
             swim = self._new_swim(int(time.time()) if self._clock is None else 0, self._config.tags)
-            stack = Stack(str(self._own), [swim, core])
-            plane = Plane(stack, self._local.comm, self._datagrams, self._note, self._clock)
+            stack = Stack(str(self._own), [swim, core], proofs=self._proofs)
+            plane = Plane(stack, self._local.comm, self._datagrams, self._note, self._clock, self._gathered)
             self._parts = swim, core, plane
             self._local.gossip.set_groups(core, plane.now())
             if self._nursery is not None:
@@ -134,9 +140,15 @@ class Cluster:
         """Begin another life in the place of one that has left."""
         old, core, plane = self._all()
         swim = self._new_swim(old.own.incarnation + 1, old.own.tags)
-        plane.stack = Stack(str(self._own), [swim, core])
+        plane.stack = Stack(str(self._own), [swim, core], proofs=self._proofs)
         self._parts = swim, core, plane
         return swim
+
+    @contextmanager
+    def _gathered(self) -> Generator[None]:
+        """Have what follows from one packet told once: the changes of each group, and the rumors that fail."""
+        with self._local.groups.gathered(), self._local.gossip.gathered():
+            yield
 
     def _note(self, event: Any) -> None:
         if isinstance(event, Delivered):

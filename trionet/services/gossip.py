@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -35,7 +36,7 @@ from .periodic import PeriodicTask, PeriodicTasks, owner_of
 from .plane import address_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Generator, Mapping
     from random import Random
 
     from trionet.events import Event
@@ -101,6 +102,7 @@ class Gossip:
         self._nursery: trio.Nursery | None = None
         self._limiter = trio.CapacityLimiter(_MOST_AT_ONCE)
         self._waiting_bytes = 0
+        self._failures: list[tuple[Delivered, TrionetError]] | None = None
         self._most_payload_bytes = 0
 
     def begin(self, cluster: Cluster, most_payload_bytes: int) -> None:
@@ -226,9 +228,13 @@ class Gossip:
             self._set_group(core, gid, now)
 
     def _set_group(self, core: GossipCore, gid: str, now: float) -> None:
+        changes, subset = self._groups.take_changes(gid), self._groups.subset(gid)
+        if changes is not None and gid in core.groups() and (subset is None or isinstance(subset, int)):
+            core.change_group(gid, map(str, changes.added), map(str, changes.removed))
+            return
         members = list(map(str, self._groups.members(gid).values()))
         try:
-            core.set_group(gid, members, _subset_of(self._groups.subset(gid)), now=now)
+            core.set_group(gid, members, _subset_of(subset), now=now)
         except Exception as exc:  # of the user's function
             _log.warning("the subset of group %s is left as the default: %s: %s", gid, type(exc).__name__, exc)
             core.set_group(gid, members, now=now)
@@ -273,10 +279,33 @@ class Gossip:
             if inspect.iscoroutine(value):
                 value.close()  # where it was cancelled before its turn
 
+    @contextmanager
+    def gathered(self) -> Generator[None]:
+        """Log the rumors that fail at once within the block in one line: they came in one packet."""
+        if self._failures is not None:
+            yield
+            return
+        self._failures = []
+        try:
+            yield
+        finally:
+            failures, self._failures = self._failures, None
+            if failures:
+                rumor, error = failures[0]
+                _log_failure(rumor, error, len(failures) - 1)
+
     def _fail(self, rumor: Delivered, error: TrionetError) -> None:
         self.failed += 1
-        _log.warning("the rumor %s of %s failed here: %s", rumor.id.hex(), rumor.gid, error)
+        if self._failures is None:
+            _log_failure(rumor, error, 0)
+        else:
+            self._failures.append((rumor, error))
         self._publish(RumorFailed(id=rumor.id.hex(), gid=rumor.gid, error=str(error)))
+
+
+def _log_failure(rumor: Delivered, error: TrionetError, more: int) -> None:
+    others = f"; so did {more:,} more that came with it" if more else ""
+    _log.warning("the rumor %s of %s failed here: %s%s", rumor.id.hex(), rumor.gid, error, others)
 
 
 def _subset_of(subset: Any) -> int | Callable[[list[str]], int] | None:

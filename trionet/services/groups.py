@@ -8,17 +8,21 @@ the addresses, in SID order; two nodes may hold different sets under one gid.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, Protocol
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from trionet.errors import GroupNotFound, MalformedRequest
+from trionet.errors import GroupNotFound, MalformedRequest, SIDCollision
 from trionet.identity import SID, NodeAddress, check_gid, members_by_sid
 from trionet.message import LOCAL
 
 from .base import rpc
 
-__all__ = ["ALL", "Groups", "GroupsObserver"]
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+__all__ = ["ALL", "Changes", "Groups", "GroupsObserver"]
 
 ALL: Final = "all"
 _FIXED = (ALL, LOCAL)
@@ -43,9 +47,26 @@ def _check_subset(subset: object) -> None:
         raise MalformedRequest(f"subset is a number >= 1, a function, or its import path, not {subset!r:.80}")
 
 
+class Changes(NamedTuple):
+    """Who is new in a group, and who is in it no more."""
+
+    added: dict[NodeAddress, None]
+    removed: dict[NodeAddress, None]
+
+
 class _Entry(msgspec.Struct):
     members: dict[SID, NodeAddress]
     subset: int | str | Callable[[list[SID]], int] | None = None
+    is_sorted: bool = True
+    changes: Changes | None = None  # since the observer asked last; None for all
+
+
+def _sorted(entry: _Entry) -> dict[SID, NodeAddress]:
+    """Return the members in SID order; sorted when it is asked for, and not at each change."""
+    if not entry.is_sorted:
+        entry.members = dict(sorted(entry.members.items()))
+        entry.is_sorted = True
+    return entry.members
 
 
 class Groups:
@@ -55,6 +76,7 @@ class Groups:
         self._observer = observer
         self._entries: dict[str, _Entry] = {}
         self._own: NodeAddress | None = None
+        self._gathered: dict[str, None] | None = None
 
     def begin(self, address: NodeAddress) -> None:
         """Take the node's own address, once it is known: ``all`` and ``local`` exist from here on."""
@@ -70,30 +92,69 @@ class Groups:
         Raises:
             GroupNotFound: there is no such group.
         """
-        return dict(self._entry(gid).members)
+        return dict(_sorted(self._entry(gid)))
 
     def known(self) -> set[NodeAddress]:
         """Return all nodes that this one knows, itself included."""
         return set(self._entries[ALL].members.values())
 
     def admit(self, node: NodeAddress) -> None:
-        """Take `node` into ``all``: it has joined the cluster.
+        """Take `node` into ``all``: it has joined the cluster. What this costs doesn't depend on how many there are.
 
         Raises:
             SIDCollision: another node there has its SID.
         """
-        self._set_members(ALL, members_by_sid([*self._entries[ALL].members.values(), node]))
+        entry = self._entries[ALL]
+        other = entry.members.get(node.sid)
+        if other is None:
+            entry.members[node.sid] = node
+            entry.is_sorted = False
+            self._changed(ALL, entry, node, is_new=True)
+        elif other != node:
+            raise SIDCollision(f"{other} and {node} have one SID, {node.sid}: leave one of them out")
 
     def expel(self, node: NodeAddress) -> None:
         """Take `node` out of every group: it has failed, or left."""
-        for gid, entry in self._entries.items():
+        for gid, entry in list(self._entries.items()):
             if entry.members.get(node.sid) == node and node != self._own:
-                self._set_members(gid, {sid: member for sid, member in entry.members.items() if sid != node.sid})
+                del entry.members[node.sid]
+                self._changed(gid, entry, node, is_new=False)
+
+    @contextmanager
+    def gathered(self) -> Generator[None]:
+        """Tell the observer at the end of the block, and of each group once, what changed within it."""
+        if self._gathered is not None:
+            yield
+            return
+        self._gathered = {}
+        try:
+            yield
+        finally:
+            gids, self._gathered = self._gathered, None
+            for gid in gids:
+                if gid in self._entries:
+                    self._observer.group_changed(gid)
+
+    def take_changes(self, gid: str) -> Changes | None:
+        """Return what has changed since the last time; None where it may be anything."""
+        entry = self._entry(gid)
+        changes, entry.changes = entry.changes, Changes({}, {})
+        return changes
+
+    def _changed(self, gid: str, entry: _Entry, node: NodeAddress, *, is_new: bool) -> None:
+        if entry.changes is not None:
+            into, out_of = entry.changes if is_new else reversed(entry.changes)
+            out_of.pop(node, None)
+            into[node] = None
+        if self._gathered is None:
+            self._observer.group_changed(gid)
+        else:
+            self._gathered[gid] = None
 
     def _set_members(self, gid: str, members: dict[SID, NodeAddress]) -> None:
         entry = self._entries[gid]
         if entry.members != members:
-            entry.members = members
+            entry.members, entry.is_sorted, entry.changes = members, True, None
             self._observer.group_changed(gid)
 
     def subset(self, gid: str) -> Any:
@@ -187,8 +248,8 @@ class Groups:
         if entry is None:
             return {}
         if not (gid in _FIXED and self._own is not None and sid == self._own.sid):
-            self._set_members(gid, {key: node for key, node in entry.members.items() if key != sid})
-        return dict(entry.members)
+            self._set_members(gid, {key: node for key, node in _sorted(entry).items() if key != sid})
+        return dict(_sorted(entry))
 
     @rpc
     async def del_(self, gid: str) -> dict[SID, NodeAddress]:
@@ -199,7 +260,7 @@ class Groups:
             MalformedRequest: it is ``all`` or ``local``.
         """
         self._changeable(gid)
-        members = self._entry(gid).members
+        members = _sorted(self._entry(gid))
         del self._entries[gid]
         self._observer.group_removed(gid)
         return members

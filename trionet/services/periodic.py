@@ -26,13 +26,16 @@ if TYPE_CHECKING:
 
     from trionet.events import Event
 
-__all__ = ["PeriodicTask", "PeriodicTasks", "owner_of"]
+__all__ = ["MOST_TASKS", "PeriodicTask", "PeriodicTasks", "owner_of"]
 
 _log = logging.getLogger(__name__)
 
 _ID_BITS: Final = 64
 _MARK: Final = "@"
 _SHORTEST_S: Final = 0.001
+
+MOST_TASKS: Final = 4096
+"""How many periodic tasks a node has at a time; a forgotten `del_` in a loop shall not fill the memory."""
 
 
 class PeriodicTask(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,7 +120,7 @@ class PeriodicTasks:
 
         Raises:
             MalformedRequest: the interval is no number of seconds, or under a millisecond; or the jitter is negative.
-            TemporarilyUnavailable: the node is stopping.
+            TemporarilyUnavailable: the node is stopping, or has `MOST_TASKS` tasks.
         """
         if not _is_number(interval_s) or interval_s < _SHORTEST_S:
             raise MalformedRequest(f"interval_s is a number of seconds, at least 0.001, not {interval_s!r:.40}")
@@ -125,6 +128,8 @@ class PeriodicTasks:
             raise MalformedRequest(f"jitter_s is a number of seconds that is not negative, not {jitter_s!r:.40}")
         if self._nursery is None:
             raise TemporarilyUnavailable("the node is stopping")
+        if len(self._entries) >= MOST_TASKS:
+            raise TemporarilyUnavailable(f"a node has at most {MOST_TASKS:,} periodic tasks: delete some")
         task_id = f"{self._random.getrandbits(_ID_BITS):016x}{_MARK}{owner}"
         entry = self._entries[task_id] = _Entry(gid, interval_s, jitter_s, what)
         self._nursery.start_soon(self._repeat, task_id, entry, run, name=f"periodic task {task_id}")

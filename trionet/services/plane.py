@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import logging
 import math
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -22,6 +23,7 @@ from trionet.message import Remote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from contextlib import AbstractContextManager
 
     from trionet.protocols.effects import Effect
     from trionet.protocols.stack import Packet, Stack
@@ -58,7 +60,10 @@ class Plane:
         datagrams: Datagrams | None,
         on_event: Callable[[Any], None],
         clock: Clock | None = None,
+        gathered: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
+        """Drive `stack`; what it tells at one time goes to `on_event` within one block of ``gathered()``."""
+        self._gathered = gathered
         self.stack = stack
         self.now: Callable[[], float] = trio.current_time if clock is None else clock.now
         self._clock = clock
@@ -145,9 +150,11 @@ class Plane:
     def _carry_out(self, packets: list[Packet]) -> None:
         for packet in packets:
             self.send(packet)
-        while self.stack.events:
-            for event in self.stack.take_events():
-                self._on_event(event)
+        if self.stack.events:
+            with self._gathered():
+                while self.stack.events:
+                    for event in self.stack.take_events():
+                        self._on_event(event)
         self._due = due = self.stack.next_deadline()
         if self._clock is None:
             if due < self._sleep.deadline:  # noqa: PLR1730  setting it costs even where it changes nothing
@@ -161,6 +168,8 @@ class Plane:
         if node is None:
             return
         if packet.is_reliable or self._datagrams is None or not self._datagrams.send_nowait(node, packet.encoded):
+            if packet.is_datagram:
+                return
             size = len(packet.encoded)
             is_full = self._calls >= _MOST_CALLS or (self._bytes and self._bytes + size > _MOST_BYTES)
             if self._nursery is None or is_full:

@@ -1,0 +1,337 @@
+"""What a question in another's name can have sent there: one table of all kinds of messages."""
+
+from __future__ import annotations
+
+import tracemalloc
+from random import Random
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import pytest
+
+from tests.protocols.gossip_meshes import Mesh
+from tests.protocols.swim_clusters import Members, alive, said, swim
+from trionet.protocols.answered import MOST_ANSWER_BYTES
+from trionet.protocols.effects import Message, Send
+from trionet.protocols.gossip import Gossip
+from trionet.protocols.gossip_messages import BUCKETS, Answer, Buckets, Ihave, Listing, Query, Rumor, Summary, Want
+from trionet.protocols.proofs import FACTOR, PROOF_S, Challenge, Echo, Proofs
+from trionet.protocols.stack import DATAGRAM_BYTES, Stack
+from trionet.protocols.statements import State, Statement
+from trionet.protocols.swim import Swim
+from trionet.protocols.swim_messages import Ack, IndirectAck, Nack, News, Ping, PingReq, Sync, SyncDigest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from trionet.protocols.effects import Core
+    from trionet.protocols.stack import Packet
+
+ME, VICTIM, MEMBER = "10.0.0.1:8080", "10.9.9.9:53", "10.0.0.2:8080"
+MEMBERS = [f"10.0.1.{index}:8080" for index in range(60)]
+IDS = [index.to_bytes(12, "big") for index in range(100)]
+PAYLOAD = b"x" * 1000
+LONG = b"y" * 15_000_000
+LONG_BYTES = len(LONG)
+
+
+class Kind(NamedTuple):
+    """How a kind of message may be used to have much sent.
+
+    Attributes:
+        messages: what to fill a packet with.
+        factor: the most bytes that come back for each byte of a full packet, from a member whose address is proven.
+        single: the same for the shortest packet.
+    """
+
+    messages: Callable[[], list[Message]]
+    factor: float
+    single: float
+
+
+def _every(count: int, message: Message) -> list[Message]:
+    return [message] * count
+
+
+KINDS: dict[type[Message], Kind] = {
+    Ping: Kind(lambda: [Ping(seq, is_reliable=seq % 2 == 1) for seq in range(60)], 5, 60),
+    Ack: Kind(lambda: [Ack(seq, 1) for seq in range(60)], 0, 0),
+    PingReq: Kind(lambda: [PingReq(seq, MEMBERS[seq]) for seq in range(40)], 2, 60),
+    IndirectAck: Kind(lambda: [IndirectAck(seq) for seq in range(60)], 0, 0),
+    Nack: Kind(lambda: [Nack(seq) for seq in range(60)], 0, 0),
+    News: Kind(lambda: _every(100, News()), 0, 0),
+    Statement: Kind(lambda: [said(ME, State.DEAD, number) for number in range(1, 30)], 4, 60),
+    SyncDigest: Kind(lambda: _every(60, SyncDigest((), is_join=True)), 30, 800),
+    Sync: Kind(lambda: _every(15, Sync((), tuple(range(64)))), 30, 800),
+    Rumor: Kind(lambda: [Rumor("g", number.to_bytes(12, "little"), "o", 0, 0, b"") for number in range(1, 40)], 1, 1),
+    Ihave: Kind(lambda: _every(40, Ihave("g", b"z" * 12)), 15, 80),
+    Want: Kind(lambda: [Want("g", IDS[0] * 80), Want("g", IDS[0] * 20)], 2, 60),
+    Summary: Kind(lambda: _every(20, Summary("g", bytes(31) + b"1")), 3, 60),
+    Buckets: Kind(lambda: _every(60, Buckets("g", b"")), 20, 300),
+    Listing: Kind(lambda: _every(60, Listing("g", (1 << BUCKETS) - 1, b"")), 20, 300),
+    Query: Kind(lambda: _every(40, Query("g", IDS[0])), 3, 60),
+    Answer: Kind(lambda: _every(40, Answer("g", IDS[0], has=True)), 0, 0),
+    Challenge: Kind(lambda: _every(80, Challenge(1 << 63, is_refused=True)), 3, 60),
+    Echo: Kind(lambda: _every(80, Echo(1 << 63)), 0, 0),
+}
+"""Bytes include news, of which there is plenty here, up to a datagram."""
+
+
+class Node:
+    """A node with 60 members and news of each, and 100 rumors that it holds; and what it has sent to each name."""
+
+    def __init__(self) -> None:
+        self.swim = swim(ME, *MEMBERS)
+        self.gossip = Gossip(ME, Random(1))
+        self.gossip.set_group("g", [ME, *MEMBERS, MEMBER], 3, now=0.0)
+        self.proofs = Proofs(b"secret")
+        self.stack = Stack(ME, [self.swim, self.gossip], proofs=self.proofs)
+        self.packets: list[Packet] = []
+        self.stack.receive(MEMBERS[0], [alive(name, 1) for name in MEMBERS], 1.0)
+        self.stack.receive(MEMBERS[0], [Rumor("g", one, "o", 0, 255, PAYLOAD) for one in IDS], 1.0)
+        self.now = 1.0
+        self.run(6.0)  # all has settled, and there is news no more
+        self.stack.receive(MEMBERS[0], [alive(name, 2) for name in MEMBERS], self.now)
+        self.packets.clear()
+
+    def run(self, until: float) -> None:
+        while (due := self.stack.next_deadline()) <= until:
+            self.packets += self.stack.on_timer(due)
+        self.now = until
+
+    def ask(self, source: str, messages: list[Message], *, is_reliable: bool = False) -> int:
+        """Have a packet come; return its size."""
+        data = msgspec.msgpack.encode([1, source, messages])
+        assert is_reliable or len(data) <= DATAGRAM_BYTES
+        self.packets += self.stack.receive_bytes(data, self.now, is_reliable=is_reliable)
+        return len(data)
+
+    def prove(self, name: str) -> None:
+        assert self.proofs.take_echo(name, self.proofs.token(name), self.now)
+
+    def sent_bytes(self, to: str) -> int:
+        return sum(len(packet.encoded) for packet in self.packets if packet.to == to)
+
+
+def test_every_kind_of_message_is_in_the_table() -> None:
+    assert set(KINDS) == {*Swim.messages, *Gossip.messages, Challenge, Echo}
+    named = {kind for core in (Swim, Gossip) for kind in core.messages} | {Challenge, Echo}
+    found = {kind for kind in Message.__subclasses__() if kind.__module__.startswith("trionet.")}
+    assert found <= named
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("count", [1, 1000], ids=["one", "a full packet"])
+@pytest.mark.parametrize("name", [VICTIM, MEMBERS[7]], ids=["stranger", "member"])
+@pytest.mark.parametrize("is_reliable", [False, True], ids=["by datagram", "by call"])
+def test_three_times_the_question_at_most_goes_to_an_address_without_a_proof(
+    kind: type[Message], count: int, name: str, is_reliable: bool
+) -> None:
+    node = Node()
+    assert not node.proofs.is_proven(name, node.now)
+    size = node.ask(name, KINDS[kind].messages()[:count], is_reliable=is_reliable)
+    assert node.sent_bytes(name) <= FACTOR * size
+    assert is_reliable or not any(packet.is_reliable for packet in node.packets if packet.to == name)
+    if name == VICTIM:
+        node.run(node.now + 60.0)
+        assert node.sent_bytes(name) <= FACTOR * size
+    else:  # whom it would talk with anyway: the question makes it no more than that
+        node.run(node.now + 5.0)
+        answers = [
+            packet for packet in node.packets if packet.to == name and any(one.is_answer for one in packet.messages)
+        ]
+        assert sum(len(packet.encoded) for packet in answers) <= FACTOR * size
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_what_a_proven_member_gets_has_a_factor_too(kind: type[Message]) -> None:
+    for messages, factor in (
+        (KINDS[kind].messages(), KINDS[kind].factor),
+        (KINDS[kind].messages()[:1], KINDS[kind].single),
+    ):
+        node = Node()
+        node.prove(MEMBER)
+        node.stack.receive(MEMBER, [alive(MEMBER)], node.now)
+        node.packets.clear()
+        size = node.ask(MEMBER, messages)
+        assert node.sent_bytes(MEMBER) <= factor * size
+
+
+def test_rumors_go_once_and_no_more_of_them_than_a_bound_however_a_question_is_cut() -> None:
+    node = Node()
+    node.prove(MEMBER)
+    node.stack.receive(MEMBERS[0], [Rumor("g", b"long rumor!!", "o", 0, 255, LONG)], node.now)
+    node.packets.clear()
+    node.ask(MEMBER, [Want("g", b"long rumor!!" * 80), Want("g", b"long rumor!!" * 25)])
+    assert LONG_BYTES <= node.sent_bytes(MEMBER) <= LONG_BYTES + 2 * DATAGRAM_BYTES
+    node.ask(MEMBER, [Want("g", b"long rumor!!")])
+    assert node.sent_bytes(MEMBER) <= LONG_BYTES + 4 * DATAGRAM_BYTES
+    node.run(node.now + 1.0)  # whoever lacks it still, asks again
+    node.ask(MEMBER, [Want("g", b"long rumor!!")])
+    assert node.sent_bytes(MEMBER) >= 2 * LONG_BYTES
+
+
+def test_the_payloads_of_one_answer_are_bounded_together() -> None:
+    node = Node()
+    node.prove(MEMBER)
+    ids = [bytes([number]) * 12 for number in range(1, 9)]
+    node.stack.receive(MEMBERS[0], [Rumor("g", one, "o", 0, 255, LONG[:1_000_000]) for one in ids], node.now)
+    node.packets.clear()
+    node.ask(MEMBER, [Want("g", one) for one in ids])
+    assert 3_000_000 < node.sent_bytes(MEMBER) < MOST_ANSWER_BYTES + 10_000
+
+
+def test_what_is_too_long_for_an_answer_is_not_encoded() -> None:
+    node = Node()
+    node.stack.receive(MEMBERS[0], [Rumor("g", b"long rumor!!", "o", 0, 255, LONG)], node.now)
+    node.packets.clear()
+    tracemalloc.start()
+    node.ask(VICTIM, [Want("g", b"long rumor!!")])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1_000_000
+    assert [type(one) for packet in node.packets for one in packet.messages] == [Challenge]
+
+
+def test_an_address_is_proven_by_its_own_token_alone_and_for_a_time() -> None:
+    proofs = Proofs(b"secret")
+    assert not proofs.take_echo("a:1", proofs.token("b:1"), 0.0)
+    assert not proofs.take_echo("a:1", Proofs(b"another").token("a:1"), 0.0)
+    assert proofs.take_echo("a:1", proofs.token("a:1"), 0.0)
+    assert proofs.is_proven("a:1", PROOF_S - 1)
+    assert not proofs.is_proven("a:1", PROOF_S)
+    assert not proofs.is_proven("b:1", 0.0)
+
+
+def test_what_is_remembered_of_strangers_is_bounded() -> None:
+    node = Node()
+    for number in range(20_000):
+        node.ask(f"10.3.{number >> 8}.{number & 255}:9", [Ping(1), Challenge(number)])
+    for remembered in (node.proofs.owed, node.proofs._credit):  # noqa: SLF001
+        assert len(remembered) <= 4096
+
+
+def _pair() -> tuple[Node, Stack, Swim]:
+    """A node, and one that would join it."""
+    core = swim(VICTIM)
+    return Node(), Stack(VICTIM, [core], proofs=Proofs(b"other")), core
+
+
+def _exchange(node: Node, stack: Stack, packets: list[Packet]) -> int:
+    """Carry packets to and fro until there are none; return how many there were from the joiner."""
+    count = 0
+    while packets:
+        count += len(packets)
+        answers = [
+            answer
+            for packet in packets
+            for answer in node.stack.receive_bytes(packet.encoded, node.now, is_reliable=packet.is_reliable)
+        ]
+        packets = [
+            answer
+            for packet in answers
+            if packet.to == stack.me
+            for answer in stack.receive_bytes(packet.encoded, node.now, is_reliable=packet.is_reliable)
+        ]
+        packets = [packet for packet in packets if packet.to == node.stack.me]
+    return count
+
+
+def test_a_newcomer_has_joined_after_two_exchanges_and_is_a_member_then() -> None:
+    node, stack, core = _pair()
+    assert (
+        _exchange(node, stack, stack.packets(core.join([ME], node.now), node.now)) == 3
+    )  # the last one says what it knows
+    assert core.is_joined
+    assert core.present_count == len(MEMBERS) + 2
+    assert node.swim.member(VICTIM) is not None
+
+
+def test_a_member_is_made_by_nobody_who_only_writes_its_name() -> None:
+    node = Node()
+    node.ask(VICTIM, [alive(VICTIM), SyncDigest((), is_join=True)], is_reliable=True)
+    node.ask(VICTIM, [Sync((alive(VICTIM),))], is_reliable=True)
+    assert node.swim.member(VICTIM) is None
+    node.ask(VICTIM, [Echo(node.proofs.token(VICTIM)), alive(VICTIM)])
+    assert node.swim.member(VICTIM) is not None
+
+
+def test_a_pull_takes_no_further_round_trip_because_what_is_announced_challenges() -> None:
+    node = Node()
+    name = MEMBERS[5]
+    reader = Gossip(name, Random(5))
+    reader.set_group("g", [ME, name], now=0.0)
+    stack = Stack(name, [swim(name), reader], proofs=Proofs(b"other"))
+    (announced,) = node.stack.packets([Send(name, Ihave("g", IDS[3]))], node.now)
+    assert not [packet for packet in stack.receive_bytes(announced.encoded, 0.0) if packet.to == ME]
+    wants: list[Packet] = []
+    while not wants:
+        due = stack.on_timer(stack.next_deadline())
+        wants = [packet for packet in due if any(type(one) is Want for one in packet.messages)]
+    answers = [one for want in wants for one in node.stack.receive_bytes(want.encoded, node.now) if one.to == name]
+    assert any(type(one) is Rumor for answer in answers for one in answer.messages)
+
+
+def test_at_rest_nothing_is_added_to_what_proven_members_say() -> None:
+    node = Node()
+    node.run(node.now + 30.0)  # the news is told
+    node.prove(MEMBERS[0])
+    node.packets.clear()
+    (answer,) = node.stack.receive_bytes(msgspec.msgpack.encode([1, MEMBERS[0], [Ping(5)]]), node.now)
+    assert [type(one) for one in answer.messages] == [Ack]
+
+
+class Proving(Stack):
+    """A stack that takes bytes where the simulation hands over messages, and so sees to proofs."""
+
+    def __init__(self, name: str, cores: Sequence[Core], **_: Any) -> None:
+        super().__init__(name, cores, proofs=Proofs(name.encode()))
+        self._is_inside = False
+
+    def receive(self, source: str, messages: Iterable[Any], now: float) -> list[Packet]:
+        if self._is_inside:
+            return super().receive(source, messages, now)
+        self._is_inside = True
+        try:
+            data = msgspec.msgpack.encode([1, source, list(messages)])
+            return self.receive_bytes(data, now, is_reliable=True)
+        finally:
+            self._is_inside = False
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [3, 4])
+def test_a_cluster_is_whole_as_soon_and_says_no_more_at_rest_than_without_proofs(seed: int) -> None:
+    spent: list[tuple[float, int, int]] = []
+    for stack in (Stack, Proving):
+        members = Members(seed, 100, are_known=False, stack=stack)
+        members.join_all()
+        whole_s = members.wait(20, members.is_whole)
+        until_whole = members.cluster.sent
+        members.cluster.run(members.cluster.now + 20)
+        before = members.cluster.sent
+        members.cluster.run(members.cluster.now + 10)
+        spent.append((whole_s, until_whole, members.cluster.sent - before))
+    plain, proving = spent
+    assert proving[0] <= plain[0] + 0.5
+    assert proving[1] <= 1.2 * plain[1]
+    assert proving[2] <= 1.01 * plain[2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [3, 4])
+def test_rumors_among_members_that_have_never_met_come_as_soon_as_without_proofs(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spent: list[tuple[float, int]] = []
+    for stack in (Stack, Proving):
+        monkeypatch.setattr("tests.protocols.gossip_meshes.Stack", stack)
+        mesh = Mesh(seed, 200)
+        rumor_id = mesh.send("n7", payload=b"x" * 600)
+        mesh.run(20.0)
+        assert mesh.who(rumor_id) == mesh.live()
+        last = max(at for at, _, _ in mesh.delivered[rumor_id])
+        spent.append((last - mesh.sent_at[rumor_id], mesh.cluster.sent))
+    plain, proving = spent
+    assert proving[0] <= plain[0] + 0.4, "two intervals"
+    assert proving[1] <= 1.2 * plain[1]

@@ -1,0 +1,55 @@
+"""What was answered lately, so that a question that is repeated gets no second answer at once.
+
+Invariant: within one window a source gets each answer once, and payloads of a bounded size in all, however its
+questions are cut into messages and packets. One who asks again because the answer was lost waits longer than a window.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+__all__ = ["MOST_ANSWER_BYTES", "Answered"]
+
+MOST_ANSWER_BYTES: Final = 4 * 1024 * 1024
+"""What one source gets within a window, at most; of longer rumors one."""
+
+_MOST_SOURCES: Final = 1024
+_MOST_KEYS: Final = 4096
+
+
+class _Window:
+    __slots__ = ("keys", "left_bytes", "until")
+
+    def __init__(self, until: float) -> None:
+        self.until = until
+        self.keys: set[Hashable] = set()
+        self.left_bytes = MOST_ANSWER_BYTES
+
+
+class Answered:
+    """What each source got within the last window."""
+
+    __slots__ = ("_window_s", "_windows")
+
+    def __init__(self, window_s: float) -> None:
+        """Begin; a window begins with the first question that comes after the last one's end."""
+        self._window_s = window_s
+        self._windows: dict[str, _Window] = {}
+
+    def is_due(self, source: str, key: Hashable, now: float, size: int = 0) -> bool:
+        """Return whether `source` is to get the answer `key`, of `size` bytes; it counts as sent then."""
+        window = self._windows.get(source)
+        if window is None or now >= window.until:
+            self._windows.pop(source, None)
+            window = self._windows[source] = _Window(now + self._window_s)
+            if len(self._windows) > _MOST_SOURCES:
+                del self._windows[next(iter(self._windows))]
+        is_first = window.left_bytes == MOST_ANSWER_BYTES
+        if key in window.keys or len(window.keys) >= _MOST_KEYS or (size > window.left_bytes and not is_first):
+            return False
+        window.keys.add(key)
+        window.left_bytes -= size
+        return True

@@ -29,6 +29,7 @@ from .errors import (
     TemporarilyUnavailable,
     TrionetError,
 )
+from .nesting import Holding, position
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 __all__ = ["CurrentCall", "HandlerCancelled", "Method", "PreparedCall", "Router", "current_call", "is_awaitable"]
 
 _NOTHING: Final[dict[str, Any]] = {}
-_current: contextvars.ContextVar[PreparedCall] = contextvars.ContextVar("trionet_current_call")
 
 
 class CurrentCall:
@@ -74,10 +74,12 @@ def current_call() -> CurrentCall:
     Raises:
         RuntimeError: not called from within a handler.
     """
-    prepared = _current.get(None)
-    if prepared is None:
+    found = position.get()
+    while isinstance(found, Holding):
+        found = found.outer
+    if not isinstance(found, PreparedCall):
         raise RuntimeError("no call is being answered here")
-    return prepared.current()
+    return found.current()
 
 
 class HandlerCancelled(Exception):
@@ -250,9 +252,10 @@ class PreparedCall:
 
     Attributes:
         method: what will run.
+        inner_depth: the depth of the calls that it makes; see `trionet.nesting`.
     """
 
-    __slots__ = ("_args", "_call", "_deadline", "_kwargs", "_running", "method")
+    __slots__ = ("_args", "_call", "_deadline", "_kwargs", "_running", "inner_depth", "method")
 
     def __init__(
         self,
@@ -263,6 +266,7 @@ class PreparedCall:
         running: dict[PreparedCall, None],
     ) -> None:
         self.method: Method = method
+        self.inner_depth: int = call.inner_depth
         self._running = running
         self._call = call
         self._args = args
@@ -283,7 +287,7 @@ class PreparedCall:
         return contextvars.copy_context().run(self._begin)  # what it sets is its own, as in a task
 
     def _begin(self) -> Any:
-        _current.set(self)
+        position.set(self)
         try:
             return self.method.call(*self._args, **self._kwargs)
         except BaseException as exc:
@@ -301,7 +305,7 @@ class PreparedCall:
         if self._deadline != math.inf:  # setting it costs even where it changes nothing
             scope.deadline = min(scope.deadline, self._deadline)
         self._running[self] = None
-        token = _current.set(self)
+        token = position.set(self)
         try:
             with scope:
                 if awaitable is None:
@@ -312,7 +316,7 @@ class PreparedCall:
         except BaseException as exc:
             _reraise(exc)
         finally:
-            _current.reset(token)
+            position.reset(token)
             del self._running[self]
         raise self._cut_short()
 
@@ -324,7 +328,7 @@ class PreparedCall:
         """
         scope.deadline = min(scope.deadline, self._deadline)
         self._running[self] = None
-        token = _current.set(self)
+        token = position.set(self)
         try:
             with scope:
                 items = self.method.call(*self._args, **self._kwargs)
@@ -335,7 +339,7 @@ class PreparedCall:
                     await _close(items)
                 return
         finally:
-            _current.reset(token)
+            position.reset(token)
             del self._running[self]
         raise self._cut_short()
 

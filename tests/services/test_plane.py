@@ -17,6 +17,7 @@ from trionet import Node, NodeAddress, NodeConfig, NodeUnreachable, Remote
 from trionet.profiles import LAN
 from trionet.protocols.effects import Send
 from trionet.protocols.stack import Packet, Stack
+from trionet.nesting import PACKETS
 from trionet.protocols.swim import Swim
 from trionet.protocols.swim_messages import Ping
 from trionet.services.plane import Plane, address_of
@@ -38,8 +39,8 @@ class Calls:
         self.made: list[tuple[NodeAddress, bytes]] = []
         self.outcome: Callable[[], Awaitable[Any]] = trio.lowlevel.checkpoint
 
-    def prepare(self, args: list[Any], kwargs: dict[str, Any], remote: Remote) -> bytes:
-        assert (remote.service, remote.method, kwargs) == ("membership", "packet", {})
+    def prepare(self, args: list[Any], kwargs: dict[str, Any], remote: Remote, *, depth: int) -> bytes:
+        assert (remote.service, remote.method, kwargs, depth) == ("membership", "packet", {}, PACKETS)
         packet: bytes = args[0]
         return packet
 

@@ -303,7 +303,7 @@ class IncomingCalls:
             raise
         if len(encoded) > self._max_bytes:
             raise MessageTooLarge(
-                f"a value of {len(encoded):,} bytes is over the limit of {self._max_bytes:,} bytes, "
+                f"a value of {len(encoded):,} bytes is over the limit of {self._max_bytes:,} bytes: "
                 f"the smaller max_message_bytes of the two nodes"
             )
         return encoded

@@ -360,8 +360,8 @@ class OutgoingCalls:
         if len(encoded) > self._max_bytes:
             self._pass_on(depth)
             raise MessageTooLarge(
-                f"a request of {len(encoded):,} bytes is over the limit of {self._name}, "
-                f"{self._max_bytes:,} bytes: its max_message_bytes"
+                f"a request of {len(encoded):,} bytes is over the limit of {self._name} of {self._max_bytes:,} bytes: "
+                f"its max_message_bytes"
             )
         self._free_slots[depth] -= 1
         self._exchanges[number] = exchange

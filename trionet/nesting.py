@@ -9,7 +9,8 @@ Invariants: who holds a place at depth d waits for places at greater depths only
 call that finds the pool full is refused. So the deepest calls end, then those above them, and in the end all.
 
 What has to be nested: a task that a handler has started, even when the handler has ended, because another call may wait
-for it; and what is done in the block of a stream, which holds its place for as long.
+for it; a node that it has spawned, as long as that boots; and what is done in the block of a stream, which holds its
+place for as long. What a task does for a handler that has not started it can't be known to be nested.
 
 Source: the classes of buffers by hops in Merlin and Schweitzer, "Deadlock Avoidance in Store-and-Forward Networks I"
 (IEEE Transactions on Communications 28, 1980).
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["DEEPEST", "PACKETS", "Holding", "Position", "current_depth", "depth_inside", "holding", "position"]
+__all__ = ["DEEPEST", "PACKETS", "Holding", "Position", "current_depth", "depth_inside", "holding", "nest", "position"]
 
 DEEPEST: Final = 8
 """The depth of calls that are nested eight deep, or deeper."""
@@ -72,6 +73,11 @@ class Holding:
         self.inner_depth: int = inner_depth
         self.outer = outer
         self.is_left: bool = False
+
+
+def nest(depth: int) -> None:
+    """Have the calls of the running task, and of those that it starts from now on, be at `depth`."""
+    position.set(Holding(depth, None))
 
 
 @contextmanager

@@ -14,10 +14,10 @@ import trio.testing
 from tests.clusters import COUNT, Cluster, Counter, open_cluster
 from tests.waiting import DEADLINE_S, wait_until
 from trionet import Node, NodeAddress, NodeConfig, NodeUnreachable, Remote
+from trionet.nesting import PACKETS
 from trionet.profiles import LAN
 from trionet.protocols.effects import Send
 from trionet.protocols.stack import Packet, Stack
-from trionet.nesting import PACKETS
 from trionet.protocols.swim import Swim
 from trionet.protocols.swim_messages import Ping
 from trionet.services.plane import Plane, address_of

@@ -188,11 +188,15 @@ def check_request_size(request: Request, limit_bytes: int) -> None:
     """Raise `MessageTooLarge` when the arguments of `request` are over the limit."""
     size = len(request.args) + len(request.kwargs or b"")
     if size > limit_bytes:
-        raise MessageTooLarge(f"a request of {size:,} bytes is over the limit of {limit_bytes:,} bytes: max_message_bytes")
+        raise MessageTooLarge(
+            f"a request of {size:,} bytes is over the limit of {limit_bytes:,} bytes: max_message_bytes"
+        )
 
 
 def check_size(data: bytes, limit_bytes: int, what: str) -> bytes:
     """Return `data`, or raise `MessageTooLarge` when it is over the limit."""
     if len(data) > limit_bytes:
-        raise MessageTooLarge(f"{what} of {len(data):,} bytes is over the limit of {limit_bytes:,} bytes: max_message_bytes")
+        raise MessageTooLarge(
+            f"{what} of {len(data):,} bytes is over the limit of {limit_bytes:,} bytes: max_message_bytes"
+        )
     return data

@@ -2,8 +2,8 @@
 
 A plain function runs on the spot; anything else, and whatever has to wait, in a task of its own.
 
-Invariants: no more calls are in progress at any depth than the peer was told in the hello; each gets one answer; when one is
-cancelled, that is confirmed once the handler has finished.
+Invariants: no more calls are in progress at any depth of nesting than the peer was told in the hello; each gets one
+answer; when one is cancelled, that is confirmed once the handler has finished.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """This node's calls to the peer of one link.
 
 Invariants: each call ends with one answer, and its slot at the peer is taken until then, even when its caller has
-long gone; a call waits for slots, and for windows, of its own depth alone (see `trionet.nesting`); when a caller is cancelled the peer is told, and the caller goes on when the peer has confirmed that the
-handler has finished, or after a short grace, and then the call is reported as an orphan.
+long gone; a call waits for slots and windows of its own depth alone (see `trionet.nesting`); when a caller is cancelled
+the peer is told, and the caller goes on when the peer has confirmed that the handler has finished, or after a short
+grace, and then the call is reported as an orphan.
 """
 
 from __future__ import annotations
@@ -372,7 +373,9 @@ class OutgoingCalls:
         direction = direction_of_calls(exchange.depth)
         if exchange.depth == DEEPEST and not self._outbox.is_window_free(encoded, direction):
             self._end(number)
-            raise self._refusal(f"{len(encoded):,} bytes more are over what may be in progress, by its max_message_bytes")
+            raise self._refusal(
+                f"{len(encoded):,} bytes more are over what may be in progress, by its max_message_bytes"
+            )
         self._sending += 1
         try:
             await self._outbox.send_long(encoded, direction, exchange.set_transfer)

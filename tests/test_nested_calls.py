@@ -10,9 +10,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from tests.waiting import DEADLINE_S
-from trionet import Node, NodeConfig, Remote, RemoteError, TemporarilyUnavailable, TrionetError, open_node
-from trionet.nesting import DEEPEST
+from tests.waiting import DEADLINE_S, wait_until
+from trionet import (
+    Node,
+    NodeAddress,
+    NodeConfig,
+    Remote,
+    RemoteError,
+    TemporarilyUnavailable,
+    TrionetError,
+    open_node,
+)
+from trionet.message import PACKET
+from trionet.nesting import DEEPEST, PACKETS, current_depth
 from trionet.transports.memory import MemoryFabric
 
 if TYPE_CHECKING:
@@ -49,6 +59,20 @@ class Web:
             return 0
         called: int = await self.ask(path[0], "follow", path[1:], ballast)
         return called + 1
+
+    async def depths(self, path: list[int]) -> list[int]:
+        """Return the depth of the calls that each on a path makes, beginning here."""
+        return [current_depth(), *(await self.ask(path[0], "depths", path[1:]) if path else [])]
+
+    async def gossip(self) -> None:
+        await self.node.group("webs").gossip.send([], Remote(service="rumors", method="note"))
+
+    async def grow(self, path: list[int]) -> None:
+        """Have the last of a path spawn a node for the group."""
+        if path:
+            await self.ask(path[0], "grow", path[1:])
+        else:
+            await self.node.group("webs").status.spawn(NodeConfig(launcher="in_process"))
 
     async def spread(self, tree: list[Any]) -> int:
         """Do a tree's branches at once or one after the other; return how many calls that were."""
@@ -120,7 +144,7 @@ async def open_web(kind: str, count: int, limit: int, **settings: Any) -> AsyncG
         webs = [Web(node, nodes, background) for node in nodes]
         for web in webs:
             await web.node.local.groups.put("webs", [node.address for node in nodes])
-            methods = ("follow", "spread", "trickle", "start")
+            methods = ("follow", "depths", "grow", "spread", "trickle", "start")
             await web.node.local.routes.put({name: getattr(web, name) for name in methods}, "web")
         with trio.fail_after(DEADLINE_S):
             yield webs
@@ -259,3 +283,86 @@ async def test_calls_of_random_graphs_all_end_with_one_place_at_each_depth(kind:
                 assert depth_of(tree) > DEEPEST, (seed, tree, outcome)
                 assert is_refusal(outcome), (seed, tree, outcome)
         assert await outcome_of(webs[0], "follow", [1, 2]) == 2
+
+
+# ---- what carries the depth, and what holds no place
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_each_handlers_calls_are_one_deeper_than_its_own_call(kind: str) -> None:
+    async with open_web(kind, 2, 4) as (a, _):
+        assert await a.depths([1, 0] * 5) == [0, 1, 2, 3, 4, 5, 6, 7, 8, 8, 8]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_call_to_itself_holds_no_place_and_nests_nothing_deeper(kind: str) -> None:
+    async with open_web(kind, 2, 1) as (a, _):
+        assert await a.depths([0] * 20) == [0] * 21
+        assert await a.depths([0, 1, 1, 1, 0]) == [0, 0, 1, 1, 1, 2]
+
+
+async def test_a_rumors_handler_begins_anew() -> None:
+    depths: list[int] = []
+    async with open_web("link", 2, 1) as webs:
+        for web in webs:
+            await web.node.local.routes.put({"note": lambda: depths.append(current_depth())}, "rumors")
+            await web.node.local.routes.put({"gossip": web.gossip}, "gossiper")
+        remote = Remote(node=webs[1].node.address, service="gossiper", method="gossip")
+        await webs[0].node.local.comm.send([], remote)
+        await wait_until(lambda: len(depths) == 2)
+    assert depths == [0, 0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_packets_of_the_protocols_need_no_place_where_every_one_is_taken(kind: str) -> None:
+    async with open_web(kind, 2, 1) as (a, b):
+        held, release = 0, trio.Event()
+
+        async def hold() -> None:
+            nonlocal held
+            held += 1
+            await release.wait()
+
+        await b.node.local.routes.put({"hold": hold}, "holder")
+        remote, comm = Remote(service="holder", method="hold"), a.node.local.comm
+        async with trio.open_nursery() as nursery:
+            for depth in range(DEEPEST + 1):
+                nursery.start_soon(comm.call, b.node.address, comm.prepare([], {}, remote, depth=depth))
+            await wait_until(lambda: held == DEEPEST + 1)
+            for size in 0, 100_000:
+                packet = comm.prepare([bytes(size)], {}, PACKET, depth=PACKETS)
+                assert await comm.call(b.node.address, packet) is None
+            release.set()
+
+
+async def test_nodes_that_are_spawned_at_once_at_different_depths_are_all_introduced() -> None:
+    """One at a time tells the group of its node, and the others wait for their turn while they hold places."""
+    async with open_web("memory", 2, 1) as (a, b):
+        async with trio.open_nursery() as nursery:
+            for _ in range(4):
+                nursery.start_soon(a.ask, 1, "grow", [0])
+                nursery.start_soon(a.grow, [])
+        for web in a, b:
+            assert len(web.node.local.groups.members("webs")) == 2 + 8
+
+
+async def call_the_parent(node: Node) -> None:
+    """Be the `on_start` of a node that is spawned."""
+    parent = NodeAddress.of(node.config.tags["parent"])
+    await node.local.comm.send([], Remote(node=parent, service="parent", method="note"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["in_process", "forkserver", "subprocess"])
+async def test_what_a_spawned_node_calls_while_it_boots_is_as_deep_as_its_spawners_calls(launcher: str) -> None:
+    depths: list[int] = []
+    async with open_web("link", 2, 1) as (a, b):
+        config = NodeConfig(
+            launcher=launcher,
+            tags={"parent": str(a.node.address)},
+            on_start="tests.test_nested_calls:call_the_parent",
+        )
+        await a.node.local.routes.put({"note": lambda: depths.append(current_depth())}, "parent")
+        await b.node.local.comm.send([config], Remote(node=a.node.address, service="status", method="spawn"))
+        await a.node.local.status.spawn(config)
+    assert depths == [2, 1]

@@ -84,7 +84,7 @@ class Web:
                 async with self.node.local.comm.stream([below], self.remote(to, "trickle")) as items:
                     counts.append(sum([item async for item in items]))
             elif how == "held":
-                async with self.node.local.comm.stream([[False, []]], self.remote(to, "trickle")) as items:
+                async with self.node.local.comm.stream([], self.remote(to, "linger")) as items:
                     assert await anext(items) == 1
                     counts.append(await self.ask(to, "spread", below) + 1)
             elif how == "started":
@@ -111,6 +111,11 @@ class Web:
         """Do a tree while somebody reads."""
         yield 1
         yield await self.spread(tree) - 1
+
+    async def linger(self) -> AsyncIterator[int]:
+        """Hold the place of a stream until its reader leaves."""
+        yield 1
+        await trio.sleep_forever()
 
     async def start(self, tree: list[Any]) -> int:
         """Have a task in the node's own nursery do a tree, and return when it has."""
@@ -144,7 +149,7 @@ async def open_web(kind: str, count: int, limit: int, **settings: Any) -> AsyncG
         webs = [Web(node, nodes, background) for node in nodes]
         for web in webs:
             await web.node.local.groups.put("webs", [node.address for node in nodes])
-            methods = ("follow", "depths", "grow", "spread", "trickle", "start")
+            methods = ("follow", "depths", "grow", "spread", "trickle", "linger", "start")
             await web.node.local.routes.put({name: getattr(web, name) for name in methods}, "web")
         with trio.fail_after(DEADLINE_S):
             yield webs

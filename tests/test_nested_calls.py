@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import AsyncExitStack, asynccontextmanager
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 import trio
@@ -28,7 +28,17 @@ from trionet.transports.memory import MemoryFabric
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
-KINDS = ["link", "memory", "http", "link and http"]
+    Transport = Literal["link", "http"]
+
+TRANSPORTS: dict[str, tuple[Transport, Transport]] = {
+    "link": ("link", "link"),
+    "memory": ("link", "link"),
+    "http": ("http", "http"),
+    "link and http": ("link", "http"),
+}
+"""By what the calls of every other node go out."""
+
+KINDS = list(TRANSPORTS)
 REFUSED = re.compile("nested 8 deep or deeper.*max_calls_per_peer")
 
 
@@ -138,12 +148,11 @@ class Web:
 @asynccontextmanager
 async def open_web(kind: str, count: int, limit: int, **settings: Any) -> AsyncGenerator[list[Web]]:
     """Run nodes that take `limit` calls of each other at each depth."""
-    fabric = MemoryFabric() if kind == "memory" else None
+    fabric, transports = MemoryFabric() if kind == "memory" else None, TRANSPORTS[kind]
     async with AsyncExitStack() as stack:
         nodes: list[Node] = []
         for index in range(count):
-            transports = ["link"] if kind == "memory" else kind.split(" and ")
-            config = NodeConfig(max_calls_per_peer=limit, transport=transports[index % len(transports)], **settings)
+            config = NodeConfig(max_calls_per_peer=limit, transport=transports[index % 2], **settings)
             nodes.append(await stack.enter_async_context(open_node(config, fabric=fabric)))
         background = await stack.enter_async_context(trio.open_nursery())
         webs = [Web(node, nodes, background) for node in nodes]
@@ -241,6 +250,21 @@ async def test_long_calls_beyond_the_deepest_window_are_refused_and_name_the_set
         assert "TemporarilyUnavailable" in outcome.text
         assert "max_message_bytes" in outcome.text
         assert await outcome_of(a, "follow", [1, 0], bytes(200_000)) == 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_calls_in_the_block_of_a_stream_do_not_wait_for_the_place_that_it_holds(kind: str) -> None:
+    async with open_web(kind, 2, 1) as (a, b):
+        depths = a.remote(1, "depths")
+        async with a.node.local.comm.stream([], a.remote(1, "linger")) as items:
+            assert await anext(items) == 1
+            assert await a.node.local.comm.send([[]], depths) == [2]
+        assert await a.node.local.comm.send([[]], depths) == [1]
+        linger = Remote(service="web", method="linger")
+        async with a.node.group("webs").comm.stream([], linger, items=True) as pairs:
+            assert {(await anext(pairs))[0] for _ in range(2)} == {a.node.sid, b.node.sid}
+            assert await a.node.local.comm.send([[]], depths) == [2]
+        assert await a.node.local.comm.send([[]], depths) == [1]
 
 
 # ---- graphs at random

@@ -35,13 +35,12 @@ PACKETS: Final = 9
 
 
 class Position(Protocol):
-    """Where in the nesting the running code is.
+    """Where in the nesting the running code is."""
 
-    Attributes:
-        inner_depth: the depth of the calls that it makes, 0 to `DEEPEST`.
-    """
-
-    inner_depth: int
+    @property
+    def inner_depth(self) -> int:
+        """The depth of the calls that it makes, 0 to `DEEPEST`."""
+        ...
 
 
 position: ContextVar[Position | None] = ContextVar("trionet_position", default=None)

@@ -252,10 +252,9 @@ class PreparedCall:
 
     Attributes:
         method: what will run.
-        inner_depth: the depth of the calls that it makes; see `trionet.nesting`.
     """
 
-    __slots__ = ("_args", "_call", "_deadline", "_kwargs", "_running", "inner_depth", "method")
+    __slots__ = ("_args", "_call", "_deadline", "_kwargs", "_running", "method")
 
     def __init__(
         self,
@@ -266,12 +265,16 @@ class PreparedCall:
         running: dict[PreparedCall, None],
     ) -> None:
         self.method: Method = method
-        self.inner_depth: int = call.inner_depth
         self._running = running
         self._call = call
         self._args = args
         self._kwargs = kwargs
         self._deadline = math.inf if call.timeout_s is None else trio.current_time() + call.timeout_s
+
+    @property
+    def inner_depth(self) -> int:
+        """The depth of the calls that it makes; see `trionet.nesting`."""
+        return self._call.inner_depth
 
     def current(self) -> CurrentCall:
         """Return what the handler may know of it."""

@@ -64,8 +64,8 @@ class GroupStatus(Template):
         node = await local.status.spawn(config)
         if gid == LOCAL:
             return node
-        # One after the other, so that nodes spawned at once hear of each other. Handlers at any depth wait for this, and
-        # hold their slots: who has the lock must not wait for those.
+        # One after the other, so that nodes spawned at once hear of each other. Handlers at any depth wait for the lock
+        # while they hold their slots: who has it must not wait for those.
         async with self._introducing:
             with holding(DEEPEST):
                 await self._tell(node)

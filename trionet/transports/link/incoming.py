@@ -122,7 +122,8 @@ class IncomingCalls:
         except TrionetError as exc:
             self._answer_now(frame, held_bytes, self._encoded_error(number, exc))
             return
-        running = self._run(frame, held_bytes)
+        running = self._running[number] = _Running(number, depth, held_bytes, frame.credit or 0)
+        self._counts[depth] += 1
         if prepared.method.is_stream:
             self._nursery.start_soon(self._run_stream, running, prepared, name=frame.method)
         else:
@@ -134,12 +135,6 @@ class IncomingCalls:
         """Whether the peer has as many calls in progress as it may: what it can have read the answer of is none."""
         running = [one for one in self._running.values() if one.depth == depth and not one.is_answered]
         return len(running) >= self._max_calls
-
-    def _run(self, frame: CallFrame, held_bytes: int) -> _Running:
-        """Count a call among those in progress."""
-        running = self._running[frame.msg_id] = _Running(frame.msg_id, frame.depth, held_bytes, frame.credit or 0)
-        self._counts[frame.depth] += 1
-        return running
 
     def take_cancel(self, frame: Cancel) -> None:
         """The caller doesn't want the answer any more. If it is on its way already, that is the confirmation."""
@@ -169,7 +164,7 @@ class IncomingCalls:
                 frame.id,
                 self._peer.address,
                 frame.timeout_s,
-                depth_inside(frame.depth),
+                _DEPTH_INSIDE[frame.depth],
             )
         )
         if prepared.method.is_stream != (frame.credit is not None):
@@ -183,7 +178,8 @@ class IncomingCalls:
             self._outbox.put_encoded(encoded)
             self._let_go(frame.depth, held_bytes)
         else:
-            running = self._run(frame, held_bytes)
+            running = self._running[frame.msg_id] = _Running(frame.msg_id, frame.depth, held_bytes, 0)
+            self._counts[frame.depth] += 1
             self._long_bytes += len(encoded)
             self._nursery.start_soon(self._answer_long, running, encoded)
 
@@ -322,6 +318,7 @@ class IncomingCalls:
 _WINDOWS_OF_ANSWERS = 4
 """How many times the window the long answers may be that wait, or are on their way, before no call begins."""
 _NOTHING: dict[str, Any] = {}
+_DEPTH_INSIDE = [depth_inside(depth) for depth in range(PACKETS + 1)]
 _TEXTS_PER_MESSAGE = 32  # eight of four bytes for each character
 
 

@@ -70,7 +70,9 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         busy_poll: whether a link that has just heard from its peer looks for more for a moment before it sleeps, where
             that has lately been worth it: calls one after another take a third of the time, for processor time.
         max_message_bytes: the largest request or reply body taken or sent. Sane: 64 KiB to 1 GiB.
-        max_calls_per_peer: calls of one peer in progress at once; further ones wait at the caller. Sane: 16 to 65536.
+        max_calls_per_peer: calls of one peer in progress at once, at each depth of nesting up to 7; further ones wait
+            at the caller. Those that are nested more deeply share as many, and are refused when these are taken.
+            Sane: 16 to 65536.
         max_connections: open connections taken at once; at the limit the one that has been idle longest is closed,
             or, when all are in use, the new one.
             Sane: above twice the number of nodes, below the process's limit of open files.

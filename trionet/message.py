@@ -7,7 +7,7 @@ The envelope is Maelstrom's, ``{"src", "dest", "body"}`` with ``type``, ``msg_id
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -15,7 +15,7 @@ from .codec import register_type
 from .errors import MalformedRequest
 from .identity import NodeAddress, check_gid, check_name
 
-__all__ = ["LOCAL", "Call", "Remote", "check_args"]
+__all__ = ["LOCAL", "PACKET", "Call", "Remote", "check_args"]
 
 LOCAL = "local"
 """The gid under which a node's own services are reached."""
@@ -57,6 +57,10 @@ class Remote(msgspec.Struct, frozen=True, kw_only=True):
         check_gid(self.gid)
 
 
+PACKET: Final = Remote(service="membership", method="packet")
+"""What takes a packet of the protocols that comes by a call."""
+
+
 class Call(msgspec.Struct, frozen=True):
     """One call as a node receives it.
 
@@ -67,6 +71,7 @@ class Call(msgspec.Struct, frozen=True):
         id: chosen by the caller; the same at every member of a fan-out.
         caller: the calling node, as it says; None for a person with curl.
         timeout_s: what was left of the caller's time when it was sent, in seconds; None without a deadline.
+        inner_depth: the depth of the calls that its handler makes; see `trionet.nesting`.
     """
 
     gid: str
@@ -77,6 +82,7 @@ class Call(msgspec.Struct, frozen=True):
     id: str = ""
     caller: NodeAddress | None = None
     timeout_s: float | None = None
+    inner_depth: int = 0
 
 
 def check_args(args: object) -> list[Any]:

@@ -29,6 +29,7 @@ from .errors import (
     TemporarilyUnavailable,
     TrionetError,
 )
+from .nesting import Holding, position
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 __all__ = ["CurrentCall", "HandlerCancelled", "Method", "PreparedCall", "Router", "current_call", "is_awaitable"]
 
 _NOTHING: Final[dict[str, Any]] = {}
-_current: contextvars.ContextVar[PreparedCall] = contextvars.ContextVar("trionet_current_call")
 
 
 class CurrentCall:
@@ -74,10 +74,12 @@ def current_call() -> CurrentCall:
     Raises:
         RuntimeError: not called from within a handler.
     """
-    prepared = _current.get(None)
-    if prepared is None:
+    found = position.get()
+    while isinstance(found, Holding):
+        found = found.outer
+    if not isinstance(found, PreparedCall):
         raise RuntimeError("no call is being answered here")
-    return prepared.current()
+    return found.current()
 
 
 class HandlerCancelled(Exception):
@@ -269,6 +271,11 @@ class PreparedCall:
         self._kwargs = kwargs
         self._deadline = math.inf if call.timeout_s is None else trio.current_time() + call.timeout_s
 
+    @property
+    def inner_depth(self) -> int:
+        """The depth of the calls that it makes; see `trionet.nesting`."""
+        return self._call.inner_depth
+
     def current(self) -> CurrentCall:
         """Return what the handler may know of it."""
         return CurrentCall(self._call, self._deadline)
@@ -283,7 +290,7 @@ class PreparedCall:
         return contextvars.copy_context().run(self._begin)  # what it sets is its own, as in a task
 
     def _begin(self) -> Any:
-        _current.set(self)
+        position.set(self)
         try:
             return self.method.call(*self._args, **self._kwargs)
         except BaseException as exc:
@@ -301,7 +308,7 @@ class PreparedCall:
         if self._deadline != math.inf:  # setting it costs even where it changes nothing
             scope.deadline = min(scope.deadline, self._deadline)
         self._running[self] = None
-        token = _current.set(self)
+        token = position.set(self)
         try:
             with scope:
                 if awaitable is None:
@@ -312,7 +319,7 @@ class PreparedCall:
         except BaseException as exc:
             _reraise(exc)
         finally:
-            _current.reset(token)
+            position.reset(token)
             del self._running[self]
         raise self._cut_short()
 
@@ -324,7 +331,7 @@ class PreparedCall:
         """
         scope.deadline = min(scope.deadline, self._deadline)
         self._running[self] = None
-        token = _current.set(self)
+        token = position.set(self)
         try:
             with scope:
                 items = self.method.call(*self._args, **self._kwargs)
@@ -335,7 +342,7 @@ class PreparedCall:
                     await _close(items)
                 return
         finally:
-            _current.reset(token)
+            position.reset(token)
             del self._running[self]
         raise self._cut_short()
 

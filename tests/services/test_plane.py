@@ -14,6 +14,7 @@ import trio.testing
 from tests.clusters import COUNT, Cluster, Counter, open_cluster
 from tests.waiting import DEADLINE_S, wait_until
 from trionet import Node, NodeAddress, NodeConfig, NodeUnreachable, Remote
+from trionet.nesting import PACKETS
 from trionet.profiles import LAN
 from trionet.protocols.effects import Send
 from trionet.protocols.stack import Packet, Stack
@@ -38,8 +39,8 @@ class Calls:
         self.made: list[tuple[NodeAddress, bytes]] = []
         self.outcome: Callable[[], Awaitable[Any]] = trio.lowlevel.checkpoint
 
-    def prepare(self, args: list[Any], kwargs: dict[str, Any], remote: Remote) -> bytes:
-        assert (remote.service, remote.method, kwargs) == ("membership", "packet", {})
+    def prepare(self, args: list[Any], kwargs: dict[str, Any], remote: Remote, *, depth: int) -> bytes:
+        assert (remote.service, remote.method, kwargs, depth) == ("membership", "packet", {}, PACKETS)
         packet: bytes = args[0]
         return packet
 

@@ -12,6 +12,7 @@ import trio
 
 from tests.waiting import DEADLINE_S
 from trionet import CallTimeout, NodeConfig, TemporarilyUnavailable
+from trionet.nesting import current_depth
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -76,6 +77,10 @@ async def client(node: Node) -> AsyncGenerator[httpx.AsyncClient]:
         ("PUT", "/local/shop/add?more=1", "[1]", {}, 400, "MalformedRequest"),
         ("PUT", "/local/status/get", '["nonsense"]', {}, 400, "UnknownKey"),
         ("PUT", "/local/shop/add", "[1]", {"Trionet-Timeout": "soon"}, 400, "MalformedRequest"),
+        *(
+            ("PUT", "/local/shop/add", "[1]", {"Trionet-Depth": depth}, 400, "MalformedRequest")
+            for depth in ("", "9", "-1", "+1", "01", "1.0", "1,1", "one")
+        ),
         ("PUT", "/local/shop/count_to", "[1]", {"Accept": "application/json"}, 400, "MalformedRequest"),
         ("PUT", "/local/shop/add", "[1]", {"Accept": "application/x-ndjson"}, 400, "MalformedRequest"),
         ("PUT", "/local/shop/add", "[1]", {"Origin": "http://example.com"}, 403, "NotPermitted"),
@@ -117,6 +122,20 @@ async def test_each_outcome_has_its_status_and_each_failure_the_body_of_failures
     assert error["name"] == name
     assert isinstance(error["code"], int)
     assert error["text"]
+
+
+@pytest.mark.parametrize(("headers", "inside"), [({}, 1), ({"Trionet-Depth": "0"}, 1), ({"Trionet-Depth": "8"}, 8)])
+async def test_the_depth_of_a_call_is_in_a_header_and_a_stranger_has_none(
+    node: Node, client: httpx.AsyncClient, headers: dict[str, str], inside: int
+) -> None:
+    await node.local.routes.put({"depth": current_depth}, "nesting")
+    response = await client.put("/local/nesting/depth", json=[], headers=headers)
+    assert response.json() == {"value": inside}
+
+
+async def test_a_body_over_the_limit_is_told_the_limit_and_the_setting(client: httpx.AsyncClient) -> None:
+    response = await client.put("/local/shop/add", content=" " * (LIMIT_BYTES + 1))
+    assert f"{LIMIT_BYTES:,} bytes: max_message_bytes" in response.json()["error"]["text"]
 
 
 async def test_a_wrong_http_method_is_told_which_are_right(client: httpx.AsyncClient) -> None:

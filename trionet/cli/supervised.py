@@ -16,6 +16,7 @@ import trio
 from trionet.errors import RemoteError, TrionetError
 from trionet.launchers.lineage import ORPHANED_S, descend_from, open_watches
 from trionet.launchers.supervised import MAX_LINE_BYTES, Boot, Report, decode_line, encode_line
+from trionet.nesting import nest
 from trionet.nurseries import open_background_nursery
 
 from .serving import Interrupted, prepare_process, serve
@@ -58,6 +59,7 @@ def _run(told_by: int, report_to: int, watch: Callable[[int, Boot, trio.CancelSc
                 os.close(report_to)
 
     async def main(boot: Boot) -> None:
+        nest(boot.depth)
         async with open_background_nursery() as nursery:
             if not boot.config.detach:
                 nursery.start_soon(watch, told_by, boot, nursery.cancel_scope)

@@ -18,6 +18,7 @@ from trionet.codec import JSON, register_type
 from trionet.config import NodeConfig
 from trionet.errors import DecodeError, SpawnError, TrionetError
 from trionet.identity import NodeAddress
+from trionet.nesting import current_depth
 
 from .base import explain_status
 from .lineage import lineage
@@ -51,11 +52,13 @@ class Boot(msgspec.Struct, frozen=True):
         config: its configuration.
         sys_path: where it is to import from; empty on another machine, where it knows better.
         ancestors: the processes on its machine that it must not outlive; see `trionet.launchers.lineage`.
+        depth: the depth of the calls that it makes while it boots: whoever spawns it waits for them.
     """
 
     config: NodeConfig
     sys_path: list[str] = []
     ancestors: list[int] = []
+    depth: int = msgspec.field(default_factory=current_depth)
 
 
 @register_type

@@ -10,6 +10,7 @@ import trio
 
 from trionet.errors import MalformedRequest, OrphanedCalls, RemoteError, TrionetError, error_from_wire, error_to_wire
 from trionet.message import Remote, check_args
+from trionet.nesting import holding, position
 from trionet.transports.base import Request
 
 from .base import rpc
@@ -27,6 +28,7 @@ __all__ = ["Comm", "Orphans", "raised_orphans"]
 
 
 _NOTHING: Final[Mapping[str, Any]] = {}
+_position = position.get
 _PREFIX_BITS: Final = 64
 
 Orphans = Literal["report", "raise"]
@@ -120,13 +122,20 @@ class Comm:
         kwargs: Mapping[str, Any],
         remote: Remote,
         orphans: list[OrphanedCall] | None = None,
+        *,
+        depth: int | None = None,
     ) -> Request:
         """Return the call, its arguments encoded once for however many nodes it goes to.
+
+        Its depth is that of the running code, where no other is given.
 
         Raises:
             EncodeError: an argument can't travel.
         """
         assert self._own is not None
+        if depth is None:
+            around = _position()
+            depth = 0 if around is None else around.inner_depth
         return Request(
             remote.gid,
             remote.service,
@@ -135,6 +144,7 @@ class Comm:
             self._encode(dict(kwargs)) if kwargs else None,
             f"{self._prefix}-{next(self._numbers):x}",
             self._own,
+            depth,
             orphans,
         )
 
@@ -153,6 +163,8 @@ class Comm:
         async with AsyncExitStack() as stack:
             with _naming(node):
                 items = await stack.enter_async_context(stream)
+            if node != self._own:
+                stack.enter_context(holding(request.depth))
             yield await stack.enter_async_context(aclosing(_named(items, node)))
 
     @asynccontextmanager

@@ -169,7 +169,8 @@ class Gossip:
         payload = _encoder.encode(_Payload(remote.gid, remote.service, remote.method, *raw))
         if len(payload) > self._most_payload_bytes:
             raise MessageTooLarge(
-                f"a rumor of {len(payload):,} bytes is over the limit of {self._most_payload_bytes:,}"
+                f"a rumor of {len(payload):,} bytes is over the limit of {self._most_payload_bytes:,} bytes, "
+                f"which follows from max_message_bytes"
             )
         sent = core.send(gid, payload, plane.now())
         plane.act([one for one in sent.effects if type(one) is not Send])

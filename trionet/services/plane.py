@@ -19,7 +19,8 @@ import trio
 
 from trionet.errors import MalformedRequest, TrionetError
 from trionet.identity import NodeAddress
-from trionet.message import Remote
+from trionet.message import PACKET
+from trionet.nesting import PACKETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -32,12 +33,9 @@ if TYPE_CHECKING:
 
     from .comm import Comm
 
-__all__ = ["PACKET", "Plane", "address_of"]
+__all__ = ["Plane", "address_of"]
 
 _log = logging.getLogger(__name__)
-
-PACKET: Final = Remote(service="membership", method="packet")
-"""What takes a packet that comes by a call."""
 
 _MOST_CALLS: Final = 512
 _MOST_BYTES: Final = 64 * 1024 * 1024
@@ -199,7 +197,7 @@ class Plane:
         Raises:
             TrionetError: it may not have been.
         """
-        await self._comm.call(node, self._comm.prepare([packet.encoded], {}, PACKET))
+        await self._comm.call(node, self._comm.prepare([packet.encoded], {}, PACKET, depth=PACKETS))
 
 
 @functools.lru_cache(maxsize=16_384)

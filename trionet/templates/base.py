@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import trio
 
 from trionet.errors import EmptyGroup, GroupNotFound, TrionetError
 from trionet.message import Remote, check_args
+from trionet.nesting import holding
 from trionet.nurseries import open_background_nursery
 from trionet.services.comm import Orphans, raised_orphans
 
@@ -147,7 +148,9 @@ class Template:
                 with send:
                     for sid, node in members.items():
                         nursery.start_soon(ask_one, sid, node, send.clone())
-                yield receive
+                # What the block does while the streams are open, they may wait for.
+                with holding(request.depth) if items else nullcontext():
+                    yield receive
 
     def _prepared(
         self, args: object, remote: Remote, kwargs: Mapping[str, Any], orphans: list[OrphanedCall] | None = None

@@ -10,6 +10,7 @@ import trio
 from trionet.config import NodeConfig, reference_to
 from trionet.identity import NodeAddress
 from trionet.message import LOCAL, Remote
+from trionet.nesting import DEEPEST, holding
 from trionet.replies import Aggregate, Replies
 from trionet.services.base import rpc
 from trionet.services.groups import ALL
@@ -63,15 +64,23 @@ class GroupStatus(Template):
         node = await local.status.spawn(config)
         if gid == LOCAL:
             return node
-        async with self._introducing:  # one after the other, so that nodes spawned at once hear of each other
-            members = list(self.context.members().values())
-            await self._introduce(node, members)
-            if members:
-                told = await self.fan_out([gid, node], Remote(service="groups", method="add"))
-                for sid, error in told.errors.items():
-                    _log.warning("member %s of %s could not be told of %s: %s", sid, gid, node, error)
-            await local.groups.add(gid, node)
+        # One after the other, so that nodes spawned at once hear of each other. Handlers at any depth wait for the lock
+        # while they hold their slots: who has it must not wait for those.
+        async with self._introducing:
+            with holding(DEEPEST):
+                await self._tell(node)
         return node
+
+    async def _tell(self, node: NodeAddress) -> None:
+        """Add a new node to the group: on every member, on this node, and on itself."""
+        local, gid = self.context.local, self.context.gid
+        members = list(self.context.members().values())
+        await self._introduce(node, members)
+        if members:
+            told = await self.fan_out([gid, node], Remote(service="groups", method="add"))
+            for sid, error in told.errors.items():
+                _log.warning("member %s of %s could not be told of %s: %s", sid, gid, node, error)
+        await local.groups.add(gid, node)
 
     async def _introduce(self, node: NodeAddress, members: list[NodeAddress]) -> None:
         """Tell the new node of its group."""

@@ -1,8 +1,7 @@
 """Asserting that no call has outlived its caller's scope.
 
 There are two signs of one that has: the caller has reported it, because its handler did not confirm in time that it has
-finished; or, where nobody waits for an answer any more, a handler is running still. The packets of trionet's own
-protocols that go as calls don't count: they run on the spot, and give up on nodes that can't be reached all the time.
+finished; or, where nobody waits for an answer any more, a handler is running still.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trionet import Node
-from trionet.services.plane import PACKET
 from trionet.simulation import Simulation
 
 if TYPE_CHECKING:
@@ -19,8 +17,6 @@ if TYPE_CHECKING:
     from trionet import CurrentCall, NodeAddress, OrphanedCall
 
 __all__ = ["assert_no_orphans"]
-
-_PACKET = f"{PACKET.gid}/{PACKET.service}/{PACKET.method}"
 
 
 def assert_no_orphans(nodes: Simulation | Node | Iterable[Node]) -> None:
@@ -43,9 +39,8 @@ def _in_simulation(sim: Simulation) -> list[str]:
     if trace is None:
         return _in_nodes(sim.nodes)
     orphans = [
-        f"{call} on {event.peer}: {event.node} has cancelled it without a confirmation"
+        f"{event.detail.partition(' ')[0]} on {event.peer}: {event.node} has cancelled it without a confirmation"
         for event in trace.select("state", what="OrphanedCall")
-        if (call := event.detail.partition(" ")[0]) != _PACKET
     ]
     return orphans + _running(sim.up, trace.name)
 
@@ -56,7 +51,6 @@ def _in_nodes(nodes: Node | Iterable[Node]) -> list[str]:
         f"{_shown(call)} on {call.node}: {node.address} has cancelled it without a confirmation"
         for node in nodes
         for call in node.orphaned_calls()
-        if _shown(call) != _PACKET
     ]
     return orphans + _running(nodes, str)
 

@@ -55,6 +55,7 @@ class Request(msgspec.Struct, frozen=True):
         kwargs: the mapping of keyword arguments, encoded likewise; None when there are none.
         id: chosen by the caller; one for a whole fan-out.
         caller: the calling node.
+        depth: how deeply it is nested in others; see `trionet.nesting`.
         orphans: where to note the calls that were cancelled and not confirmed to have finished in time, if the caller
             asked for it; doesn't travel.
     """
@@ -66,10 +67,11 @@ class Request(msgspec.Struct, frozen=True):
     kwargs: bytes | None
     id: str
     caller: NodeAddress
+    depth: int = 0
     orphans: list[OrphanedCall] | None = None
 
     def received(self, codec: Codec, timeout_s: float | None) -> Call:
-        """Return the call as the node that receives it sees it.
+        """Return the call as the node itself receives it: it holds no place, and nests nothing deeper.
 
         Raises:
             DecodeError: the arguments are not values.
@@ -83,6 +85,7 @@ class Request(msgspec.Struct, frozen=True):
             id=self.id,
             caller=self.caller,
             timeout_s=timeout_s,
+            inner_depth=self.depth,
         )
 
 
@@ -185,11 +188,15 @@ def check_request_size(request: Request, limit_bytes: int) -> None:
     """Raise `MessageTooLarge` when the arguments of `request` are over the limit."""
     size = len(request.args) + len(request.kwargs or b"")
     if size > limit_bytes:
-        raise MessageTooLarge(f"a request of {size:,} bytes is over the limit of {limit_bytes:,}")
+        raise MessageTooLarge(
+            f"a request of {size:,} bytes is over the limit of {limit_bytes:,} bytes: max_message_bytes"
+        )
 
 
 def check_size(data: bytes, limit_bytes: int, what: str) -> bytes:
     """Return `data`, or raise `MessageTooLarge` when it is over the limit."""
     if len(data) > limit_bytes:
-        raise MessageTooLarge(f"{what} of {len(data):,} bytes is over the limit of {limit_bytes:,}")
+        raise MessageTooLarge(
+            f"{what} of {len(data):,} bytes is over the limit of {limit_bytes:,} bytes: max_message_bytes"
+        )
     return data

@@ -1,6 +1,9 @@
 """The HTTP transport: httpx as the client of the other nodes' HTTP face.
 
 The envelope in HTTP's own words: the path says what is called, the body carries the arguments, headers the rest.
+
+Invariants: no more connections to a peer are in use than `MOST_CONNECTIONS` for the calls at each depth of nesting (see
+`trionet.nesting`), nor than `max_calls_per_peer`; calls wait for their turn here, not in httpx.
 """
 
 from __future__ import annotations
@@ -8,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import ssl
 from contextlib import aclosing, asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
 
 import httpx
@@ -18,10 +21,13 @@ from trionet.codec import JSON
 from trionet.errors import (
     ConnectionLost,
     DecodeError,
+    MalformedRequest,
     MessageTooLarge,
     NodeUnreachable,
+    TemporarilyUnavailable,
     error_from_wire,
 )
+from trionet.nesting import DEEPEST, depth_inside
 from trionet.replies import Aggregate, Receipt, Replies
 
 from .base import check_request_size, time_left_s
@@ -34,12 +40,28 @@ if TYPE_CHECKING:
 
     from .base import Request
 
-__all__ = ["CALLER_HEADER", "CALL_ID_HEADER", "STREAM_TYPE", "TIMEOUT_HEADER", "VALUE_TYPE", "HTTPTransport"]
+__all__ = [
+    "CALLER_HEADER",
+    "CALL_ID_HEADER",
+    "DEPTH_HEADER",
+    "MOST_CONNECTIONS",
+    "STREAM_TYPE",
+    "TIMEOUT_HEADER",
+    "VALUE_TYPE",
+    "HTTPTransport",
+    "inner_depth_from",
+]
 
 CALL_ID_HEADER = "Trionet-Call-Id"
 CALLER_HEADER = "Trionet-Caller"
 TIMEOUT_HEADER = "Trionet-Timeout"
 """Seconds that were left of the caller's time; a duration, so that clocks don't matter."""
+
+DEPTH_HEADER = "Trionet-Depth"
+"""How deeply the call is nested in others, 0 to 8; left out for 0."""
+
+MOST_CONNECTIONS: Final = 128
+"""How many connections to one peer are in use at once for the calls at one depth."""
 
 STREAM_TYPE = "application/x-ndjson"
 """The media type of a stream: lines of JSON, ``{"item": …}``, and at last ``{"end": true}`` or ``{"error": …}``."""
@@ -59,17 +81,70 @@ _BEFORE_SENDING = (
 )
 
 
+def inner_depth_from(header: str | None) -> int:
+    """Return the depth of the calls that the handler of a request makes; without the header it is nested in none.
+
+    Raises:
+        MalformedRequest: the header is no depth.
+    """
+    if header is None:
+        return depth_inside(0)
+    if len(header) != 1 or not "0" <= header <= str(DEEPEST):
+        raise MalformedRequest(f"{DEPTH_HEADER} is a number from 0 to {DEEPEST}, not {header!r:.40}")
+    return depth_inside(int(header))
+
+
+class _Pool:
+    """The connections to one peer for the calls at one depth.
+
+    httpx's own queue costs its length times the number of connections whenever a request begins, ends or is cancelled:
+    400 calls would take seconds to leave. So no more requests are made than there are connections.
+
+    Attributes:
+        client: makes the requests.
+    """
+
+    def __init__(self, node: NodeAddress, depth: int, size: int, client: httpx.AsyncClient) -> None:
+        self.client: httpx.AsyncClient = client
+        self._node = node
+        self._waits = depth != DEEPEST
+        self._size = size
+        self._places = trio.Semaphore(size)
+
+    @asynccontextmanager
+    async def place(self) -> AsyncGenerator[None]:
+        """Wait for a connection's place, and hold it for as long as the block lasts.
+
+        Raises:
+            TemporarilyUnavailable: none is free, for calls that are nested too deeply to wait.
+        """
+        try:
+            self._places.acquire_nowait()
+        except trio.WouldBlock:
+            if not self._waits:
+                raise TemporarilyUnavailable(
+                    f"{self._node} is sent no further call that is nested {DEEPEST} deep or deeper: {self._size} are "
+                    f"in progress, the smaller of max_calls_per_peer and {MOST_CONNECTIONS}"
+                ) from None
+            await self._places.acquire()
+        try:
+            yield
+        finally:
+            self._places.release()
+
+
 class HTTPTransport:
-    """Calls over HTTP/1.1, with an httpx client for each peer: one pool for all collapses under load."""
+    """Calls over HTTP/1.1, with an httpx client for each peer and depth: one pool for all collapses under load."""
 
     codec = JSON
 
     def __init__(self, config: NodeConfig) -> None:
         self._max_message_bytes = config.max_message_bytes
         self._timeout = httpx.Timeout(None, connect=config.connect_timeout_s)
-        self._limits = httpx.Limits(max_connections=128, max_keepalive_connections=16, keepalive_expiry=_KEEPALIVE_S)
+        self._size = min(MOST_CONNECTIONS, config.max_calls_per_peer)
+        self._limits = httpx.Limits(max_connections=None, max_keepalive_connections=16, keepalive_expiry=_KEEPALIVE_S)
         self._ssl = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # prebuilt: httpx would load certificates for each client
-        self._clients: dict[NodeAddress, httpx.AsyncClient] = {}
+        self._pools: dict[tuple[NodeAddress, int], _Pool] = {}
 
     async def call(self, node: NodeAddress, request: Request) -> Any:
         """Send `request` to `node` and return its value."""
@@ -79,7 +154,10 @@ class HTTPTransport:
                 async for chunk in chunks:
                     body += chunk
                     if len(body) > 2 * self._max_message_bytes:
-                        raise ConnectionLost(f"the reply of {node} is over the size limit")
+                        raise ConnectionLost(
+                            f"the reply of {node} is over the limit of {2 * self._max_message_bytes:,} bytes, "
+                            f"twice max_message_bytes"
+                        )
         try:
             answer = self.codec.decode(body)
             error = error_from_wire(answer["error"]) if "error" in answer else None
@@ -120,36 +198,43 @@ class HTTPTransport:
     @asynccontextmanager
     async def _exchange(self, node: NodeAddress, request: Request, *, accept: str) -> AsyncGenerator[httpx.Response]:
         check_request_size(request, self._max_message_bytes)
-        headers = {
-            CALL_ID_HEADER: request.id,
-            CALLER_HEADER: str(request.caller),
-            "Content-Type": VALUE_TYPE,
-            "Accept": accept,
-        }
-        if (left_s := time_left_s()) is not None:
-            headers[TIMEOUT_HEADER] = f"{left_s:.6f}"
         path = "/".join(map(_quoted, (request.gid, request.service, request.method)))
         url = f"http://{node}/{path}{_query(request)}"
+        pool = self._pool(node, request.depth)
         async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(pool.place())
             with _translated(node):
-                sent = self._client(node).stream("PUT", url, content=request.args, headers=headers)
+                sent = pool.client.stream("PUT", url, content=request.args, headers=_headers(request, accept))
                 response = await stack.enter_async_context(sent)
             yield response
 
-    def _client(self, node: NodeAddress) -> httpx.AsyncClient:
-        client = self._clients.get(node)
-        if client is None:
-            client = self._clients[node] = httpx.AsyncClient(
-                verify=self._ssl, trust_env=False, timeout=self._timeout, limits=self._limits
-            )
-        return client
+    def _pool(self, node: NodeAddress, depth: int) -> _Pool:
+        pool = self._pools.get((node, depth))
+        if pool is None:
+            client = httpx.AsyncClient(verify=self._ssl, trust_env=False, timeout=self._timeout, limits=self._limits)
+            pool = self._pools[node, depth] = _Pool(node, depth, self._size, client)
+        return pool
 
     async def aclose(self) -> None:
         """Close all connections."""
         async with contextlib.AsyncExitStack() as stack:
-            for client in self._clients.values():
-                stack.push_async_callback(client.aclose)
-        self._clients.clear()
+            for pool in self._pools.values():
+                stack.push_async_callback(pool.client.aclose)
+        self._pools.clear()
+
+
+def _headers(request: Request, accept: str) -> dict[str, str]:
+    headers = {
+        CALL_ID_HEADER: request.id,
+        CALLER_HEADER: str(request.caller),
+        "Content-Type": VALUE_TYPE,
+        "Accept": accept,
+    }
+    if 0 < request.depth <= DEEPEST:
+        headers[DEPTH_HEADER] = str(request.depth)
+    if (left_s := time_left_s()) is not None:
+        headers[TIMEOUT_HEADER] = f"{left_s:.6f}"
+    return headers
 
 
 @contextlib.contextmanager

@@ -61,7 +61,15 @@ from trionet.message import Call, check_args
 from trionet.replies import Replies
 
 from .base import check_size
-from .http import CALL_ID_HEADER, CALLER_HEADER, STREAM_TYPE, TIMEOUT_HEADER, VALUE_TYPE
+from .http import (
+    CALL_ID_HEADER,
+    CALLER_HEADER,
+    DEPTH_HEADER,
+    STREAM_TYPE,
+    TIMEOUT_HEADER,
+    VALUE_TYPE,
+    inner_depth_from,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -364,7 +372,7 @@ def _make_app(handler: Handler, config: NodeConfig) -> QuartTrio:
 
     @app.errorhandler(HTTPException)
     async def http_error(exc: HTTPException) -> Response:
-        return _error_response(_translate(exc), exc.code, dict(exc.get_headers()))
+        return _error_response(_translate(exc, config.max_message_bytes), exc.code, dict(exc.get_headers()))
 
     @app.errorhandler(Exception)
     async def other_error(exc: Exception) -> Response:
@@ -396,6 +404,7 @@ def _read_call(gid: str, service: str, method: str, body: bytes) -> Call:
         id=request.headers.get(CALL_ID_HEADER, ""),
         caller=None if caller is None else NodeAddress.of(caller),
         timeout_s=None if timeout is None else _seconds(timeout),
+        inner_depth=inner_depth_from(request.headers.get(DEPTH_HEADER)),
     )
 
 
@@ -467,9 +476,9 @@ def _error_response(error: TrionetError, status: int | None = None, headers: dic
     return Response(body, status=status, headers=kept, content_type="application/json")
 
 
-def _translate(exc: HTTPException) -> TrionetError:
+def _translate(exc: HTTPException, max_message_bytes: int) -> TrionetError:
     if isinstance(exc, RequestEntityTooLarge):
-        return MessageTooLarge("the request is over the size limit")
+        return MessageTooLarge(f"the request is over the limit of {max_message_bytes:,} bytes: max_message_bytes")
     if isinstance(exc, MethodNotAllowed):
         return MalformedRequest("call with PUT or POST")
     if exc.code == 404:  # noqa: PLR2004  a well-known number

@@ -183,10 +183,16 @@ class HandPeer:
 
     @staticmethod
     def call(
-        number: int, method: str, *args: Any, timeout_s: float | None = None, credit: int | None = None
+        number: int,
+        method: str,
+        *args: Any,
+        timeout_s: float | None = None,
+        credit: int | None = None,
+        depth: int = 0,
+        service: str = "probe",
     ) -> CallFrame:
-        """Return a call of the service ``probe``."""
-        return CallFrame(number, "local", "probe", method, list(args), None, f"hand-{number}", timeout_s, credit)
+        """Return a call of the service ``probe``, or another."""
+        return CallFrame(number, "local", service, method, list(args), None, f"hand-{number}", timeout_s, credit, depth)
 
 
 @asynccontextmanager

@@ -9,8 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.travelling import addresses
+from trionet.nesting import PACKETS
 from trionet.transports.link.frames import (
     CHUNK_BYTES,
+    DIRECTIONS,
     MAX_FRAME_BYTES,
     Abandon,
     Bye,
@@ -47,10 +49,11 @@ _plain: st.SearchStrategy[Any] = st.recursive(
     lambda items: st.lists(items, max_size=4) | st.dictionaries(_texts | _numbers, items, max_size=4),
     max_leaves=8,
 )
-_directions = st.sampled_from([0, 1])
+_directions = st.sampled_from(range(DIRECTIONS))
+_most = st.integers(min_value=1, max_value=2**64 - 1)
 
 FRAMES: dict[type[Frame], st.SearchStrategy[Frame]] = {
-    Hello: st.builds(Hello, st.none() | addresses, _numbers, _numbers, _numbers, st.lists(_texts, max_size=3)),
+    Hello: st.builds(Hello, st.none() | addresses, _most, _most, _most, st.lists(_texts, max_size=3)),
     CallFrame: st.builds(
         CallFrame,
         _numbers,
@@ -62,6 +65,7 @@ FRAMES: dict[type[Frame], st.SearchStrategy[Frame]] = {
         _texts,
         st.none() | _floats,
         st.none() | _numbers,
+        st.sampled_from(range(PACKETS + 1)),
     ),
     Reply: st.builds(Reply, _numbers, _plain),
     Error: st.builds(Error, _numbers, st.dictionaries(_texts, _plain, max_size=4)),
@@ -190,7 +194,15 @@ _WRONG: dict[str, Any] = {
     "a text for a number": [12, "1"],
     "a float for a number": [12, 1.5],
     "a number for a text": [14, 1],
-    "a direction that is none": [11, 2, 1],
+    "a direction that is none": [11, DIRECTIONS, 1],
+    "a direction below zero": [9, 1, -1, True, b"data"],
+    "a depth beyond the deepest": [1, 1, "local", "probe", "echo", [], None, "id", None, None, PACKETS + 1],
+    "a depth below zero": [1, 1, "local", "probe", "echo", [], None, "id", None, None, -1],
+    "a text for a depth": [1, 1, "local", "probe", "echo", [], None, "id", None, None, "1"],
+    "nothing for a depth": [1, 1, "local", "probe", "echo", [], None, "id", None, None, None],
+    "a hello that takes no calls": [0, None, 0, 1, 1, []],
+    "a hello that holds nothing": [0, None, 1, -1, 1, []],
+    "a hello that takes no message": [0, None, 1, 1, 0, []],
     "a text for bytes": [9, 1, 0, True, "data"],
     "a number for a flag": [9, 1, 0, 1, b"data"],
     "a list for an error": [3, 1, []],

@@ -144,7 +144,10 @@ async def test_an_answer_over_the_limit_is_a_remote_error_and_the_link_lives(sta
     one, other = await start(SMALL), await start(SMALL, make=bytes)
     await call(one, other, "echo")
     (link,) = links(one)
-    with pytest.raises(RemoteError, match="MessageTooLarge: a value of 131,080 bytes is over the limit"):
+    with pytest.raises(
+        RemoteError,
+        match=f"a value of 131,080 bytes is over the limit of {SMALL.max_message_bytes:,} bytes.*max_message_bytes",
+    ):
         await call(one, other, "make", SMALL.max_message_bytes)
     assert len(await call(one, other, "make", SMALL.max_message_bytes - 1000)) == SMALL.max_message_bytes - 1000
     assert links(one) == [link]
@@ -165,7 +168,8 @@ async def test_a_request_over_the_peers_limit_is_refused_at_the_sender(start: St
     await call(one, other, "echo")
     (link,) = links(one)
     served, put_bytes = other.statistics().calls_served, outbox(link).put_bytes
-    with pytest.raises(MessageTooLarge, match=f"over the limit of {other.address}"):
+    limit = f"over the limit of {other.address} of {SMALL.max_message_bytes:,} bytes: its max_message_bytes"
+    with pytest.raises(MessageTooLarge, match=limit):
         await call(one, other, "echo", bytes(SMALL.max_message_bytes))
     assert outbox(link).put_bytes == put_bytes
     assert await call(one, other, "echo", 1) == (1,)

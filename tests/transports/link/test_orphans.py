@@ -12,6 +12,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from tests.transports.link.ends import HandPeer, call, cancel_when, events_of, hello, links, listen, serve_raw
 from tests.waiting import wait_until
 from trionet import Node, NodeAddress, OrphanedCall, OrphanedCalls, Remote
+from trionet.message import PACKET
+from trionet.nesting import PACKETS
 from trionet.transports.link.flow import RoundTrip
 from trionet.transports.link.frames import CallFrame, Cancel, Cancelled, Reply
 
@@ -87,6 +89,28 @@ async def test_the_slot_of_an_orphan_is_free_again_when_its_late_answer_comes(
         await peers[0].send(Reply(2, "served"))
     assert answers == ["served"]
     assert len(links(node)) == 1
+
+
+async def test_a_packet_of_the_protocols_is_no_orphan_and_nobody_waits_for_its_confirmation(
+    start: Start, nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
+) -> None:
+    peers = list[HandPeer]()
+
+    async def behave(peer: HandPeer) -> None:
+        peers.append(peer)
+        await peer.wait_closed()
+
+    node, address = await start(), await listen(nursery, behave, hello(max_calls=1))
+    comm = node.local.comm
+    packet = comm.prepare([b"news"], {}, PACKET, depth=PACKETS)
+    async with events_of(node) as events:
+        await cancel_when(lambda: bool(peers and peers[0].seen), lambda: comm.call(address, packet))
+        with trio.move_on_after(0.05):
+            await comm.call(address, packet)
+        await wait_until(lambda: len(peers[0].seen) == 2)
+    assert events == []
+    assert [type(frame) for frame in peers[0].seen] == [CallFrame, CallFrame]
+    assert (node.statistics().calls_orphaned, caplog.records) == (0, [])
 
 
 async def test_there_is_no_grace_for_a_peer_that_has_gone(

@@ -14,6 +14,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from tests.transports.link.ends import MIB, HandPeer, Hold, call, connect, hello, links, listen, outbox
 from tests.waiting import DEADLINE_S, wait_until
 from trionet import ConnectionLost, Node, NodeConfig, TrionetError
+from trionet.nesting import DEEPEST, PACKETS
 from trionet.transports.link.frames import (
     CHUNK_BYTES,
     PREFACE,
@@ -30,6 +31,7 @@ from trionet.transports.link.frames import (
     Ping,
     Reply,
     Window,
+    direction_of_calls,
     encode_frame,
     with_length,
 )
@@ -75,6 +77,26 @@ _FULL = bytes(CHUNK_BYTES)
 
 BREACHES: dict[str, tuple[list[Frame] | bytes, str]] = {
     "more calls than allowed": (_HOLD, "more than 3 calls at once"),
+    "more calls than allowed at one depth": (
+        [HandPeer.call(number, "hold", depth=5) for number in range(4)],
+        "more than 3 calls at once",
+    ),
+    "more calls than allowed at the deepest": (
+        [HandPeer.call(number, "hold", depth=DEEPEST) for number in range(4)],
+        "more than 3 calls at once",
+    ),
+    "more calls than allowed among the packets": (
+        [HandPeer.call(number, "hold", depth=PACKETS) for number in range(4)],
+        "more than 3 calls at once",
+    ),
+    "a chunked call in the window of another depth": (
+        [_chunk(HandPeer.call(1, "echo", depth=1), direction_of_calls(2))],
+        "a chunked CallFrame",
+    ),
+    "more chunked bytes than the window of a depth": (
+        [Chunk(number, direction_of_calls(3), False, _FULL) for number in range(9)],
+        "more chunked bytes than it was allowed",
+    ),
     "one number twice": ([_HOLD[0], _HOLD[0]], "one number twice"),
     "a second hello": ([hello()], "a second hello"),
     "a kind that is not known": (with_length(b"\x92\x0f\x01"), "not a frame"),
@@ -295,6 +317,49 @@ async def test_a_caller_that_does_not_read_is_served_no_further_than_the_outbox_
         while len(numbers) < 300:
             numbers.add((await peer.receive_a(Reply)).in_reply_to)
         assert waiting_bytes(link) == 0
+
+
+async def test_a_peer_may_have_as_many_calls_in_progress_at_each_depth(start: Start) -> None:
+    hold = Hold()
+    node = await start(CONFIG, hold=hold.handle)
+    async with connect(node) as peer:
+        count = 3 * (DEEPEST + 1)
+        await peer.send(*(HandPeer.call(number, "hold", depth=number // 3) for number in range(count)))
+        await hold.wait_started(count)
+        hold.release.set()
+        answered = {(await peer.receive_a(Reply)).in_reply_to for _ in range(count)}
+        assert answered == set(range(count))
+        await peer.send(*(HandPeer.call(number, "echo", depth=DEEPEST) for number in range(3)))
+        assert {(await peer.receive_a(Reply)).in_reply_to for _ in range(3)} == {0, 1, 2}
+
+
+async def test_long_calls_give_back_the_window_of_their_own_depth(start: Start) -> None:
+    node = await start(CONFIG, size=len)
+    async with connect(node) as peer:
+        for depth in range(PACKETS + 1):
+            direction = direction_of_calls(depth)
+            await peer.send(_chunk(HandPeer.call(depth, "size", bytes(30_000), depth=depth), direction))
+            assert (await peer.receive_a(Window)).direction == direction
+
+
+async def test_a_packet_is_taken_while_there_is_no_room_and_nothing_that_only_says_it_is_one(start: Start) -> None:
+    node = await start(make=bytes)
+    async with connect(node, receive_buffer_bytes=64 * 1024) as peer:
+        link = await link_of_hand(node)
+        await peer.send(*(HandPeer.call(number, "make", 60_000) for number in range(300)))
+        await wait_until(lambda: not outbox(link).has_room)
+        await wait_all_tasks_blocked(0.05)
+        incoming = link._incoming  # noqa: SLF001  a look inside
+        assert incoming is not None
+        assert node.statistics().calls_served == 300
+        in_progress = len(incoming)
+        assert in_progress
+        await peer.send(HandPeer.call(300, "packet", b"", depth=PACKETS, service="membership"))
+        await wait_until(lambda: node.statistics().calls_served == 301)
+        assert len(incoming) == in_progress
+        await peer.send(HandPeer.call(301, "make", 60_000, depth=PACKETS))
+        await wait_until(lambda: node.statistics().calls_served == 302)
+        assert len(incoming) == in_progress + 1
 
 
 async def test_no_further_call_begins_while_long_answers_of_four_windows_wait(start: Start) -> None:

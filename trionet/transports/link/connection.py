@@ -17,7 +17,7 @@ import trio
 
 from .flow import RoundTrip
 from .frames import (
-    CALLS,
+    DIRECTIONS,
     REPLIES,
     Abandon,
     Bye,
@@ -39,6 +39,7 @@ from .frames import (
     Reply,
     Window,
     decode_frame,
+    direction_of_calls,
 )
 from .handshake import Handshake, greeting
 from .incoming import IncomingCalls
@@ -100,7 +101,7 @@ class Link:
         self._decoder = FrameDecoder()
         self._poll = BusyPoll(processors)
         self._chunks: dict[int, tuple[Direction, bytearray]] = {}
-        self._held_bytes = [0, 0]
+        self._held_bytes = [0] * DIRECTIONS
         self._pings: dict[int, float] = {}
         self._parting: str | None = None
         self._bye_sent = self._bye_received = self._is_closed = False
@@ -322,7 +323,7 @@ class Link:
             return
         del self._chunks[chunk.transfer]
         frame = decode_frame(gathered)
-        if isinstance(frame, CallFrame) and direction == CALLS:
+        if isinstance(frame, CallFrame) and direction == direction_of_calls(frame.depth):
             assert self._incoming is not None
             self._incoming.take_call(frame, len(gathered))
         elif isinstance(frame, Reply | Item | Error) and direction == REPLIES:

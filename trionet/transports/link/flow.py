@@ -37,6 +37,10 @@ class ByteWindow:
 
         await trio.lowlevel.wait_task_rescheduled(abort)
 
+    def is_free(self, count: int) -> bool:
+        """Whether `count` bytes can be taken without waiting."""
+        return not self._waiting and count <= self._free
+
     def release(self, count: int) -> None:
         """Give `count` bytes back."""
         self._free = min(self.size, self._free + count)

@@ -11,12 +11,13 @@ holds at most one frame's bytes; frames come out the same however their bytes we
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 
 from trionet.codec import refuse_extension
 from trionet.identity import NodeAddress
+from trionet.nesting import PACKETS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CALLS",
     "CHUNK_BYTES",
+    "DIRECTIONS",
     "MAJOR_VERSION",
     "MARK",
     "MAX_FRAME_BYTES",
@@ -49,6 +51,7 @@ __all__ = [
     "Reply",
     "Window",
     "decode_frame",
+    "direction_of_calls",
     "encode_frame",
     "with_length",
 ]
@@ -70,8 +73,14 @@ _LENGTH_BYTES = _LENGTH.size
 
 CALLS: Final = 0
 REPLIES: Final = 1
-Direction = Literal[0, 1]
-"""Which of the two windows a chunked message counts against."""
+DIRECTIONS: Final = PACKETS + 2
+Depth = Annotated[int, msgspec.Meta(ge=0, le=PACKETS)]
+"""How deeply a call is nested in others; see `trionet.nesting`."""
+Direction = Annotated[int, msgspec.Meta(ge=0, lt=DIRECTIONS)]
+"""Which window a chunked message counts against: `REPLIES`; `CALLS`, for calls at depth 0; from 2 on deeper ones."""
+
+
+_Most = Annotated[int, msgspec.Meta(ge=1)]  # with less, whoever calls would wait for ever
 
 
 class FrameError(Exception):
@@ -87,16 +96,16 @@ class Hello(_Frame, tag=0):
 
     Attributes:
         address: where the sender listens; None for one that doesn't.
-        max_calls: how many calls of the receiver it will have in progress at once.
-        window_bytes: how many bytes of chunked calls, and as many of chunked replies, it will hold at once.
+        max_calls: how many calls of the receiver it will have in progress at once, at each depth.
+        window_bytes: how many bytes of chunked calls at each depth, and of chunked replies, it will hold at once.
         max_message_bytes: the largest message it takes; at most `window_bytes`.
         features: names of optional parts of the protocol that it knows.
     """
 
     address: NodeAddress | None
-    max_calls: int
-    window_bytes: int
-    max_message_bytes: int
+    max_calls: _Most
+    window_bytes: _Most
+    max_message_bytes: _Most
     features: list[str] = []
 
 
@@ -107,6 +116,7 @@ class CallFrame(_Frame, tag=1):
         msg_id: unique among the sender's calls on this link.
         timeout_s: what is left of the caller's time; None without a deadline.
         credit: None for a call; for a stream, how many bytes of items may be sent at first.
+        depth: how deeply it is nested in others.
     """
 
     msg_id: int
@@ -118,6 +128,7 @@ class CallFrame(_Frame, tag=1):
     id: str
     timeout_s: float | None
     credit: int | None = None
+    depth: Depth = 0
 
 
 class Reply(_Frame, tag=2):
@@ -171,7 +182,7 @@ class Chunk(_Frame, tag=9):
 
     Attributes:
         transfer: which one; unique among the sender's on this link.
-        direction: the window it counts against: `CALLS` or `REPLIES`.
+        direction: the window it counts against.
         last: whether the frame is complete with this part.
     """
 
@@ -235,6 +246,11 @@ _unpack_length = _LENGTH.unpack_from
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Frame, ext_hook=refuse_extension).decode
 _NO_FRAME = (msgspec.MsgspecError, ValueError, RecursionError)
+
+
+def direction_of_calls(depth: int) -> Direction:
+    """Return which window the calls at a depth count against."""
+    return depth + REPLIES if depth else CALLS
 
 
 def encode_frame(frame: Frame) -> bytes:

@@ -2,8 +2,8 @@
 
 A plain function runs on the spot; anything else, and whatever has to wait, in a task of its own.
 
-Invariants: no more calls are in progress than the peer was told in the hello; each gets one answer; when one is
-cancelled, that is confirmed once the handler has finished.
+Invariants: no more calls are in progress at any depth of nesting than the peer was told in the hello; each gets one
+answer; when one is cancelled, that is confirmed once the handler has finished.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import trio
 
 from trionet.codec import MESSAGEPACK
 from trionet.errors import MalformedRequest, MessageTooLarge, RemoteError, TrionetError, error_to_wire
-from trionet.message import Call
+from trionet.message import PACKET, Call
+from trionet.nesting import PACKETS, depth_inside
 from trionet.router import HandlerCancelled, is_awaitable
 
 from .frames import (
-    CALLS,
     CHUNK_BYTES,
     REPLIES,
     CallFrame,
@@ -32,6 +32,7 @@ from .frames import (
     Hello,
     Item,
     Reply,
+    direction_of_calls,
     encode_frame,
 )
 
@@ -49,10 +50,11 @@ __all__ = ["IncomingCalls"]
 class _Running:
     """A call in progress."""
 
-    __slots__ = ("credit_bytes", "credit_came", "held_bytes", "number", "scope", "transfer")
+    __slots__ = ("credit_bytes", "credit_came", "depth", "held_bytes", "number", "scope", "transfer")
 
-    def __init__(self, number: int, held_bytes: int, credit_bytes: int) -> None:
+    def __init__(self, number: int, depth: int, held_bytes: int, credit_bytes: int) -> None:
         self.number = number
+        self.depth = depth
         self.scope = trio.CancelScope()
         self.held_bytes = held_bytes
         self.credit_bytes = credit_bytes
@@ -82,7 +84,7 @@ class IncomingCalls:
         on_idle: Callable[[], None],
     ) -> None:
         self._outbox = outbox
-        self._own = own
+        self._max_calls = own.max_calls
         self._peer = peer
         self._handler = handler
         self._nursery = nursery
@@ -90,6 +92,7 @@ class IncomingCalls:
         self._on_idle = on_idle
         self._max_bytes = min(peer.max_message_bytes, peer.window_bytes, own.max_message_bytes)
         self._running: dict[int, _Running] = {}
+        self._counts = [0] * (PACKETS + 1)  # of those that run, by depth
         self._long_bytes = 0
         self._most_long_bytes = _WINDOWS_OF_ANSWERS * min(peer.window_bytes, own.window_bytes)
         self._long_answered = trio.lowlevel.ParkingLot()
@@ -103,23 +106,24 @@ class IncomingCalls:
         Raises:
             FrameError: the peer doesn't keep to the rules.
         """
-        number = frame.msg_id
-        if number in self._running or (len(self._running) >= self._own.max_calls and self._is_full()):
-            raise FrameError(f"more than {self._own.max_calls} calls at once, or one number twice")
+        number, depth = frame.msg_id, frame.depth
+        if number in self._running or (self._counts[depth] >= self._max_calls and self._is_full(depth)):
+            raise FrameError(f"more than {self._max_calls} calls at once at one depth, or one number twice")
         awaitable: Awaitable[Any] | None = None
         try:
             prepared = self._prepare(frame)
             has_room = self._has_room
-            if prepared.method.is_sync and has_room:
+            if prepared.method.is_sync and (has_room or _is_packet(frame)):
                 value = prepared.begin()
                 if not is_awaitable(value):
-                    self._answer_now(number, held_bytes, self._encoded_reply(number, value))
+                    self._answer_now(frame, held_bytes, self._encoded_reply(number, value))
                     return
                 awaitable = value
         except TrionetError as exc:
-            self._answer_now(number, held_bytes, self._encoded_error(number, exc))
+            self._answer_now(frame, held_bytes, self._encoded_error(number, exc))
             return
-        running = self._running[number] = _Running(number, held_bytes, frame.credit or 0)
+        running = self._running[number] = _Running(number, depth, held_bytes, frame.credit or 0)
+        self._counts[depth] += 1
         if prepared.method.is_stream:
             self._nursery.start_soon(self._run_stream, running, prepared, name=frame.method)
         else:
@@ -127,9 +131,10 @@ class IncomingCalls:
                 awaitable = self._begun_later(prepared)
             self._nursery.start_soon(self._run_call, running, prepared, awaitable, name=frame.method)
 
-    def _is_full(self) -> bool:
+    def _is_full(self, depth: int) -> bool:
         """Whether the peer has as many calls in progress as it may: what it can have read the answer of is none."""
-        return sum(not running.is_answered for running in self._running.values()) >= self._own.max_calls
+        running = [one for one in self._running.values() if one.depth == depth and not one.is_answered]
+        return len(running) >= self._max_calls
 
     def take_cancel(self, frame: Cancel) -> None:
         """The caller doesn't want the answer any more. If it is on its way already, that is the confirmation."""
@@ -159,6 +164,7 @@ class IncomingCalls:
                 frame.id,
                 self._peer.address,
                 frame.timeout_s,
+                _DEPTH_INSIDE[frame.depth],
             )
         )
         if prepared.method.is_stream != (frame.credit is not None):
@@ -166,13 +172,14 @@ class IncomingCalls:
             raise MalformedRequest(f"{frame.service}/{frame.method} {kind}")
         return prepared
 
-    def _answer_now(self, number: int, held_bytes: int, encoded: bytes) -> None:
+    def _answer_now(self, frame: CallFrame, held_bytes: int, encoded: bytes) -> None:
         """Answer a call that was served on the spot."""
         if len(encoded) <= CHUNK_BYTES:
             self._outbox.put_encoded(encoded)
-            self._let_go(held_bytes)
+            self._let_go(frame.depth, held_bytes)
         else:
-            running = self._running[number] = _Running(number, held_bytes, 0)
+            running = self._running[frame.msg_id] = _Running(frame.msg_id, frame.depth, held_bytes, 0)
+            self._counts[frame.depth] += 1
             self._long_bytes += len(encoded)
             self._nursery.start_soon(self._answer_long, running, encoded)
 
@@ -261,13 +268,14 @@ class IncomingCalls:
 
     def _end(self, running: _Running, encoded: bytes) -> None:
         del self._running[running.number]
+        self._counts[running.depth] -= 1
         if encoded:
             (self._outbox.put_encoded if self._running else self._outbox.put_alone)(encoded)
-        self._let_go(running.held_bytes)
+        self._let_go(running.depth, running.held_bytes)
 
-    def _let_go(self, held_bytes: int) -> None:
+    def _let_go(self, depth: int, held_bytes: int) -> None:
         if held_bytes:
-            self._on_release(CALLS, held_bytes)
+            self._on_release(direction_of_calls(depth), held_bytes)
         if not self._running:
             self._on_idle()
 
@@ -290,7 +298,10 @@ class IncomingCalls:
             MESSAGEPACK.encode(value)  # raises the error that says where
             raise
         if len(encoded) > self._max_bytes:
-            raise MessageTooLarge(f"a value of {len(encoded):,} bytes is over the limit")
+            raise MessageTooLarge(
+                f"a value of {len(encoded):,} bytes is over the limit of {self._max_bytes:,} bytes: "
+                f"the smaller max_message_bytes of the two nodes"
+            )
         return encoded
 
     def _encoded_error(self, number: int, error: TrionetError) -> bytes:
@@ -307,7 +318,18 @@ class IncomingCalls:
 _WINDOWS_OF_ANSWERS = 4
 """How many times the window the long answers may be that wait, or are on their way, before no call begins."""
 _NOTHING: dict[str, Any] = {}
+_DEPTH_INSIDE = [depth_inside(depth) for depth in range(PACKETS + 1)]
 _TEXTS_PER_MESSAGE = 32  # eight of four bytes for each character
+
+
+def _is_packet(frame: CallFrame) -> bool:
+    """Whether it is a packet of the protocols: those wait for nothing, not even for room for their short answer."""
+    return (
+        frame.depth == PACKETS
+        and frame.method == PACKET.method
+        and frame.service == PACKET.service
+        and frame.gid == PACKET.gid
+    )
 
 
 def _ignore(_: Transfer) -> None:

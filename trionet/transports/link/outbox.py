@@ -66,7 +66,8 @@ class Outbox:
         self._waiting_bytes = len(first)
         self._transfers: deque[Transfer] = deque()
         self._numbers = 0
-        self._windows = (ByteWindow(window_bytes), ByteWindow(window_bytes))
+        self._window_bytes = window_bytes
+        self._windows: dict[Direction, ByteWindow] = {}  # most links need none
         self._room_waiters = trio.lowlevel.ParkingLot()
         self._writer: trio.lowlevel.Task | None = None
         self._rest = memoryview(b"")
@@ -143,6 +144,16 @@ class Outbox:
         if self._is_closed:
             await trio.lowlevel.checkpoint_if_cancelled()  # those that answer calls needn't make the answer any more
 
+    def _window(self, direction: Direction) -> ByteWindow:
+        window = self._windows.get(direction)
+        if window is None:
+            window = self._windows[direction] = ByteWindow(self._window_bytes)
+        return window
+
+    def is_window_free(self, encoded: bytes, direction: Direction) -> bool:
+        """Whether the transfer of a longer frame can begin without waiting for others to end."""
+        return self._window(direction).is_free(len(encoded))
+
     async def send_long(self, encoded: bytes, direction: Direction, begun: Callable[[Transfer], None]) -> None:
         """Send a longer frame in chunks; return when the last one has been written.
 
@@ -153,7 +164,7 @@ class Outbox:
             direction: the window that it counts against.
             begun: called with the transfer when the window has room for it.
         """
-        await self._windows[direction].acquire(len(encoded))
+        await self._window(direction).acquire(len(encoded))
         if self._is_closed:
             return
         self._numbers += 1
@@ -172,17 +183,17 @@ class Outbox:
         self._transfers.remove(transfer)
         if transfer.offset:
             self.put(Abandon(transfer.number))
-        self._windows[transfer.direction].release(len(transfer.data) - transfer.offset)
+        self._window(transfer.direction).release(len(transfer.data) - transfer.offset)
 
     def release(self, direction: Direction, size: int) -> None:
         """The peer holds `size` bytes of chunked messages less."""
-        self._windows[direction].release(size)
+        self._window(direction).release(size)
 
     def close(self) -> None:
         """Let go everyone who waits; nothing will be written any more."""
         self._is_closed = True
         self._room_waiters.unpark_all()
-        for window in self._windows:
+        for window in self._windows.values():
             window.close()
         for transfer in self._transfers:
             transfer.written.set()

@@ -1,13 +1,15 @@
 """This node's calls to the peer of one link.
 
 Invariants: each call ends with one answer, and its slot at the peer is taken until then, even when its caller has
-long gone; when a caller is cancelled the peer is told, and the caller goes on when the peer has confirmed that the
-handler has finished, or after a short grace, and then the call is reported as an orphan.
+long gone; a call waits for slots and windows of its own depth alone (see `trionet.nesting`); when a caller is cancelled
+the peer is told, and the caller goes on when the peer has confirmed that the handler has finished, or after a short
+grace, and then the call is reported as an orphan.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import sys
+from collections import defaultdict, deque
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,15 +22,16 @@ from trionet.errors import (
     DecodeError,
     MessageTooLarge,
     NodeUnreachable,
+    TemporarilyUnavailable,
     TrionetError,
     error_from_wire,
 )
 from trionet.events import OrphanedCall
+from trionet.nesting import DEEPEST, PACKETS
 from trionet.transports.base import time_left_s
 
 from .flow import RoundTrip
 from .frames import (
-    CALLS,
     CHUNK_BYTES,
     CallFrame,
     Cancel,
@@ -40,6 +43,7 @@ from .frames import (
     Hello,
     Item,
     Reply,
+    direction_of_calls,
     encode_frame,
 )
 from .outbox import Transfer
@@ -72,6 +76,7 @@ class LinkRetired(Exception):
 class _Exchange(msgspec.Struct, eq=False):
     """A call, and its answer."""
 
+    depth: int = 0
     begun_at: int = 0
     is_long: bool = False
     answer: Answer | None = None
@@ -155,8 +160,9 @@ class OutgoingCalls:
         self._on_sent = on_sent
         self._sending = 0
         self._max_bytes = min(peer.max_message_bytes, peer.window_bytes)
-        self._free_slots = peer.max_calls
-        self._slot_waiters = trio.lowlevel.ParkingLot()
+        self._max_calls = peer.max_calls
+        self._free_slots = [peer.max_calls] * PACKETS + [sys.maxsize]  # by depth; a packet takes none
+        self._slot_waiters: defaultdict[int, trio.lowlevel.ParkingLot] = defaultdict(trio.lowlevel.ParkingLot)
         self._slots_awaited = 0
         self._exchanges: dict[int, _Exchange] = {}
         self._last_number = 0
@@ -176,7 +182,8 @@ class OutgoingCalls:
     def retire(self) -> None:
         """Take no more calls."""
         self.takes_calls = False
-        self._slot_waiters.unpark_all()
+        for waiters in self._slot_waiters.values():
+            waiters.unpark_all()
 
     def close(self, reason: str) -> None:
         """The link is gone: end every call with an error."""
@@ -214,18 +221,20 @@ class OutgoingCalls:
 
         Raises:
             LinkRetired: the link takes no more calls; nothing was sent.
+            TemporarilyUnavailable: it is nested too deeply to wait for its turn.
         """
         # The way of most calls: as few steps as possible.
-        if not (self.takes_calls and self._free_slots and self._outbox.has_room):
-            await self._admitted()
+        depth = request.depth
+        if not (self.takes_calls and self._free_slots[depth] and self._outbox.has_room):
+            await self._admitted(depth)
         timeout_s = time_left_s()
         if timeout_s == 0:
-            timeout_s = await self._expired()
-        exchange = _Exchange(self._outbox.put_bytes)
+            timeout_s = await self._expired(depth)
+        exchange = _Exchange(depth, self._outbox.put_bytes)
         number, encoded = self._begin(request, exchange, timeout_s, None)
         try:
             if len(encoded) > CHUNK_BYTES:
-                await self._send_long(encoded, exchange)
+                await self._send_long(number, encoded, exchange)
             elif len(self._exchanges) == 1:
                 self._outbox.put_alone(encoded)
             else:
@@ -244,18 +253,20 @@ class OutgoingCalls:
 
         Raises:
             LinkRetired: the link takes no more calls; nothing was sent.
+            TemporarilyUnavailable: it is nested too deeply to wait for its turn.
         """
-        await self._admitted()
+        depth = request.depth
+        await self._admitted(depth)
         timeout_s = time_left_s()
         if timeout_s == 0:
-            timeout_s = await self._expired()
-        exchange = _StreamExchange(self._outbox.put_bytes)
+            timeout_s = await self._expired(depth)
+        exchange = _StreamExchange(depth, self._outbox.put_bytes)
         number, encoded = self._begin(request, exchange, timeout_s, _STREAM_CREDIT_BYTES)
         try:
             if len(encoded) <= CHUNK_BYTES:
                 self._outbox.put_encoded(encoded)
             else:
-                await self._send_long(encoded, exchange)
+                await self._send_long(number, encoded, exchange)
             async with aclosing(self._items(number, exchange)) as items:
                 yield items
         finally:
@@ -279,35 +290,46 @@ class OutgoingCalls:
         if not isinstance(exchange.answer, End):
             _value_of(exchange.answer)
 
-    async def _admitted(self) -> None:
-        """Wait for a free slot, and for room in the outbox."""
+    async def _admitted(self, depth: int) -> None:
+        """Wait for a free slot, and for room in the outbox.
+
+        Raises:
+            TemporarilyUnavailable: at the deepest, where calls that wait could wait for each other.
+        """
         try:
-            while self.takes_calls and not (self._free_slots and self._outbox.has_room):
-                if self._free_slots:
+            while self.takes_calls and not (self._free_slots[depth] and self._outbox.has_room):
+                if self._free_slots[depth]:
                     await self._outbox.room()
                     continue
+                if depth == DEEPEST:
+                    raise self._refusal(f"{self._max_calls} are in progress, its max_calls_per_peer")
                 self._slots_awaited += 1
                 try:
-                    await self._slot_waiters.park()
+                    await self._slot_waiters[depth].park()
                 finally:
                     self._slots_awaited -= 1
         except trio.Cancelled:
-            self._pass_on()
+            self._pass_on(depth)
             raise
 
-    async def _expired(self) -> float | None:
+    def _refusal(self, reason: str) -> TemporarilyUnavailable:
+        return TemporarilyUnavailable(
+            f"{self._name} takes no further call that is nested {DEEPEST} deep or deeper: {reason}"
+        )
+
+    async def _expired(self, depth: int) -> float | None:
         """Let the caller of an expired call find out that it is cancelled; an expired call is never started."""
         while True:
-            self._pass_on()
+            self._pass_on(depth)
             await trio.lowlevel.checkpoint()
-            await self._admitted()
+            await self._admitted(depth)
             if (timeout_s := time_left_s()) != 0:
                 return timeout_s
 
-    def _pass_on(self) -> None:
+    def _pass_on(self, depth: int) -> None:
         """Let another have the slot that this caller may have been woken for."""
-        if self._free_slots and self._slot_waiters:
-            self._slot_waiters.unpark()
+        if self._free_slots[depth] and self._slots_awaited:
+            self._slot_waiters[depth].unpark()
 
     def _begin(
         self, request: Request, exchange: _Exchange, timeout_s: float | None, credit: int | None
@@ -320,6 +342,7 @@ class OutgoingCalls:
         """
         if not self.takes_calls:
             raise LinkRetired
+        depth = exchange.depth
         self._last_number = number = self._last_number + 1
         encoded = encode_frame(
             CallFrame(
@@ -332,20 +355,30 @@ class OutgoingCalls:
                 request.id,
                 timeout_s,
                 credit,
+                depth,
             )
         )
         if len(encoded) > self._max_bytes:
-            self._pass_on()
-            raise MessageTooLarge(f"a request of {len(encoded):,} bytes is over the limit of {self._name}")
-        self._free_slots -= 1
+            self._pass_on(depth)
+            raise MessageTooLarge(
+                f"a request of {len(encoded):,} bytes is over the limit of {self._name} of {self._max_bytes:,} bytes: "
+                f"its max_message_bytes"
+            )
+        self._free_slots[depth] -= 1
         self._exchanges[number] = exchange
         return number, encoded
 
-    async def _send_long(self, encoded: bytes, exchange: _Exchange) -> None:
+    async def _send_long(self, number: int, encoded: bytes, exchange: _Exchange) -> None:
         exchange.is_long = True
+        direction = direction_of_calls(exchange.depth)
+        if exchange.depth == DEEPEST and not self._outbox.is_window_free(encoded, direction):
+            self._end(number)
+            raise self._refusal(
+                f"{len(encoded):,} bytes more are over what may be in progress, by its max_message_bytes"
+            )
         self._sending += 1
         try:
-            await self._outbox.send_long(encoded, CALLS, exchange.set_transfer)
+            await self._outbox.send_long(encoded, direction, exchange.set_transfer)
         finally:
             self._sending -= 1
             self._on_sent()
@@ -353,9 +386,9 @@ class OutgoingCalls:
     def _end(self, number: int) -> _Exchange | None:
         exchange = self._exchanges.pop(number, None)
         if exchange is not None:
-            self._free_slots += 1
+            self._free_slots[exchange.depth] += 1
             if self._slots_awaited:
-                self._slot_waiters.unpark()
+                self._slot_waiters[exchange.depth].unpark()
             if not self._exchanges:
                 self._on_idle()
         return exchange
@@ -371,6 +404,8 @@ class OutgoingCalls:
         if exchange.is_incomplete:
             self._end(number)  # abandoned on its way: it will not run
             return
+        if exchange.depth == PACKETS:
+            return  # it is taken on the spot, and nobody waits for what it does
         self._outbox.put(Cancel(number))
         begun = trio.current_time()
         until = begun + self._round_trip.grace_s()

@@ -275,4 +275,5 @@ def _in_json(request: Request) -> Request:
         kwargs=kwargs,
         id=request.id,
         caller=request.caller,
+        depth=request.depth,
     )

@@ -21,10 +21,9 @@ from trionet.errors import (
     MessageTooLarge,
     NodeUnreachable,
     TrionetError,
-    error_from_wire,
 )
 from trionet.events import OrphanedCall
-from trionet.transports.base import time_left_s
+from trionet.transports.base import answered_error, time_left_s
 
 from .flow import RoundTrip
 from .frames import (
@@ -276,8 +275,8 @@ class OutgoingCalls:
                 exchange.credit_bytes += exchange.consumed_bytes
                 exchange.consumed_bytes = 0
             yield _restored(plain)
-        if not isinstance(exchange.answer, End):
-            _value_of(exchange.answer)
+        if type(exchange.answer) is not End:
+            raise _error_of(exchange.answer)
 
     async def _admitted(self) -> None:
         """Wait for a free slot, and for room in the outbox."""
@@ -397,13 +396,18 @@ def _value_of(answer: Answer | None) -> Any:
     """Return the value that `answer` carries, or raise its error."""
     if type(answer) is Reply:
         return _restored(answer.value)
+    raise _error_of(answer)
+
+
+def _error_of(answer: Answer | None) -> TrionetError:
+    """Return the error that ended a call or a stream."""
     match answer:
         case Error():
-            raise error_from_wire(answer.error)
+            return answered_error(answer.error)
         case TrionetError():
-            raise answer
+            return answer
         case _:
-            raise ConnectionLost(f"the call was ended by {type(answer).__name__}")
+            return ConnectionLost(f"the call was ended by {type(answer).__name__}, which is no answer")
 
 
 def _restored(plain: Any) -> Any:

@@ -18,6 +18,7 @@ from trionet.transports.lazy_http import LazyHTTPTransport
 from .connection import Link
 from .frames import Hello
 from .handshake import Handshake, HandshakeError, PeerSpeaksHTTP, accept, initiate
+from .liveness import Stalls
 from .outgoing import LinkRetired
 from .polling import usable_processors
 from .sockets import connect, plain_socket
@@ -88,17 +89,25 @@ class LinkTransport:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 task_status.started()
-                while True:
-                    await trio.sleep(_TICK_S)
-                    now = trio.current_time()
-                    for link in list(self._open):
-                        link.tick(now, config.idle_timeout_s)
+                await self._look_after_links()
         finally:
             self._nursery = None
             for link in list(self._open):
                 link.abort()
             with trio.CancelScope(shield=True):
                 await self._http.aclose()
+
+    async def _look_after_links(self) -> None:
+        stalls = Stalls(trio.current_time(), _TICK_S)
+        while True:
+            await trio.sleep(_TICK_S)
+            now = trio.current_time()
+            if lag_s := stalls.lag_s(now):
+                for link in self._open:
+                    link.postpone(now, lag_s)
+                now -= _TICK_S  # what has come meanwhile is not read yet: the verdict is that of the last time
+            for link in list(self._open):
+                link.tick(now)
 
     def retire(self, reason: str) -> None:
         """Make no more calls; links close when those in progress have been answered."""
@@ -229,7 +238,16 @@ class LinkTransport:
         assert self._own is not None
         name = str(node) if node is not None else "a node without address"
         processors = usable_processors() if self._config.busy_poll else 0
-        link = Link(sock, self._own, handshake, self._handler, self._on_orphan, name=name, processors=processors)
+        link = Link(
+            sock,
+            self._own,
+            handshake,
+            self._handler,
+            self._on_orphan,
+            name=name,
+            processors=processors,
+            idle_timeout_s=self._config.idle_timeout_s,
+        )
         self._open[link] = None
         if node is not None:
             self._prefer(node, link)

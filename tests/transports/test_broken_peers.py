@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -32,6 +31,8 @@ from trionet.transports.base import answered_error
 from trionet.transports.link.frames import CallFrame, Cancelled, Chunk, End, Error, Frame, Item, Reply, encode_frame
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from hypothesis.strategies import SearchStrategy
 
     Start = Callable[..., Awaitable[Node]]
@@ -118,7 +119,9 @@ async def test_over_a_link_an_answer_that_is_none_is_a_lost_connection(
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_over_a_link_a_proper_definite_error_stays_one(start_node: Start, nursery: trio.Nursery, way: str) -> None:
+async def test_over_a_link_a_proper_definite_error_stays_one(
+    start_node: Start, nursery: trio.Nursery, way: str
+) -> None:
     async def behave(peer: HandPeer) -> None:
         call = await peer.receive_a(CallFrame)
         await peer.send(Error(call.msg_id, error_to_wire(NotFound("there is none"))))

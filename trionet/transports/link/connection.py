@@ -45,13 +45,16 @@ from .incoming import IncomingCalls
 from .liveness import Liveness, Progress
 from .outbox import Outbox
 from .outgoing import OutgoingCalls
-from .polling import BusyPoll
+from .polling import BusyPoll, usable_processors
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from trionet.config import NodeConfig
     from trionet.events import OrphanedCall
     from trionet.transports.base import Handler
+
+    from .holdings import Account
 
 __all__ = ["Link"]
 
@@ -85,14 +88,14 @@ class Link:
         on_orphan: Callable[[OrphanedCall], None],
         *,
         name: str,
-        processors: int,
-        idle_timeout_s: float,
+        config: NodeConfig,
+        account: Account,
     ) -> None:
         self.peer: Hello = handshake.peer
         self.is_initiator: bool = handshake.is_initiator
         self.opened_at: float = trio.current_time()
-        self._idle_timeout_s = idle_timeout_s
-        self._liveness = Liveness(self.opened_at, idle_timeout_s, _SILENCE_S)
+        self._idle_timeout_s = config.idle_timeout_s
+        self._liveness = Liveness(self.opened_at, config.idle_timeout_s, _SILENCE_S)
         self.round_trip: RoundTrip = RoundTrip()
         self._name = name
         self._sock = sock
@@ -101,9 +104,10 @@ class Link:
         self._handler = handler
         self._scope = trio.CancelScope()
         self._decoder = FrameDecoder()
-        self._poll = BusyPoll(processors)
+        self._poll = BusyPoll(usable_processors() if config.busy_poll else 0)
         self._chunks: dict[int, tuple[Direction, bytearray]] = {}
         self._held_bytes = [0, 0]
+        self._holding = account.open(self._cut_off)
         self._pings: dict[int, float] = {}
         self._parting: str | None = None
         self._bye_sent = self._bye_received = self._is_closed = False
@@ -138,7 +142,14 @@ class Link:
             with self._scope:
                 async with trio.open_nursery() as nursery:
                     self._incoming = IncomingCalls(
-                        self._outbox, self._own, self.peer, self._handler, nursery, self._let_go, self._became_idle
+                        self._outbox,
+                        self._own,
+                        self.peer,
+                        self._handler,
+                        nursery,
+                        self._let_go,
+                        self._became_idle,
+                        self._holding,
                     )
                     nursery.start_soon(self._closing, self._write)
                     await self._closing(self._read)
@@ -170,6 +181,8 @@ class Link:
         self._is_closed = True
         self.calls.close(reason)
         self._outbox.close()
+        self._holding.close()
+        self._chunks.clear()
         self._scope.cancel()
         trio.lowlevel.notify_closing(self._sock)
         self._sock.close()
@@ -307,6 +320,7 @@ class Link:
                 self._take_chunk(frame)
             case Abandon():
                 if (chunks := self._chunks.pop(frame.transfer, None)) is not None:
+                    self._holding.change(partial=-len(chunks[1]), whole=len(chunks[1]))
                     self._let_go(chunks[0], len(chunks[1]))
             case Window():
                 self._outbox.release(frame.direction, frame.size)
@@ -336,9 +350,11 @@ class Link:
         most = self._own.max_message_bytes + _FRAME_SLACK_BYTES
         if self._held_bytes[direction] > self._own.window_bytes or len(gathered) > most:
             raise FrameError("more chunked bytes than it was allowed")
-        if not chunk.last:
+        self._holding.change(partial=len(chunk.data))
+        if not chunk.last or self._is_closed:  # it may have been this one that had to pay
             return
         del self._chunks[chunk.transfer]
+        self._holding.change(partial=-len(gathered), whole=len(gathered))
         frame = decode_frame(gathered)
         if isinstance(frame, CallFrame) and direction == CALLS:
             assert self._incoming is not None
@@ -353,4 +369,5 @@ class Link:
         """Chunked bytes are no longer held: the peer may send as many again."""
         if size:
             self._held_bytes[direction] -= size
+            self._holding.change(whole=-size)
             self._outbox.put(Window(direction, size))

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from trionet.router import PreparedCall
     from trionet.transports.base import Handler
 
+    from .holdings import Holding
     from .outbox import Outbox, Transfer
 
 __all__ = ["IncomingCalls"]
@@ -80,8 +81,10 @@ class IncomingCalls:
         nursery: trio.Nursery,
         on_release: Callable[[Direction, int], None],
         on_idle: Callable[[], None],
+        holding: Holding,
     ) -> None:
         self._outbox = outbox
+        self._holding = holding
         self._own = own
         self._peer = peer
         self._handler = handler
@@ -91,7 +94,7 @@ class IncomingCalls:
         self._max_bytes = min(peer.max_message_bytes, peer.window_bytes, own.max_message_bytes)
         self._running: dict[int, _Running] = {}
         self._long_bytes = 0
-        self._most_long_bytes = _WINDOWS_OF_ANSWERS * min(peer.window_bytes, own.window_bytes)
+        self._most_long_bytes = min(holding.share_bytes, _WINDOWS_OF_ANSWERS * min(peer.window_bytes, own.window_bytes))
         self._long_answered = trio.lowlevel.ParkingLot()
 
     def __len__(self) -> int:
@@ -173,8 +176,13 @@ class IncomingCalls:
             self._let_go(held_bytes)
         else:
             running = self._running[number] = _Running(number, held_bytes, 0)
-            self._long_bytes += len(encoded)
+            self._hold_answer(len(encoded))
             self._nursery.start_soon(self._answer_long, running, encoded)
+
+    def _hold_answer(self, size: int) -> None:
+        """Hold so many bytes of long answers more, or less."""
+        self._long_bytes += size
+        self._holding.change(whole=size)
 
     @property
     def _has_room(self) -> bool:
@@ -243,7 +251,7 @@ class IncomingCalls:
     async def _answer(self, running: _Running, encoded: bytes) -> None:
         """Send the answer; the call is over then."""
         if len(encoded) > CHUNK_BYTES:
-            self._long_bytes += len(encoded)
+            self._hold_answer(len(encoded))
             await self._answer_long(running, encoded)
         else:
             if not self._outbox.has_room:
@@ -255,7 +263,7 @@ class IncomingCalls:
         running.scope = trio.CancelScope()
         with running.scope:
             await self._outbox.send_long(encoded, REPLIES, running.set_transfer)
-        self._long_bytes -= len(encoded)
+        self._hold_answer(-len(encoded))
         self._long_answered.unpark_all()
         self._end(running, encode_frame(Cancelled(running.number)) if running.scope.cancelled_caught else b"")
 

@@ -18,9 +18,9 @@ from trionet.transports.lazy_http import LazyHTTPTransport
 from .connection import Link
 from .frames import Hello
 from .handshake import Handshake, HandshakeError, PeerSpeaksHTTP, accept, initiate
+from .holdings import Account
 from .liveness import Stalls
 from .outgoing import LinkRetired
-from .polling import usable_processors
 from .sockets import connect, plain_socket
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class LinkTransport:
     def __init__(self, config: NodeConfig, handler: Handler, on_orphan: Callable[[OrphanedCall], None]) -> None:
         self._config = config
         self._max_message_bytes = config.max_message_bytes
+        self._account = Account(config.held_bytes_limit)
         self._handler = handler
         self._on_orphan = on_orphan
         self._links: dict[NodeAddress, Link] = {}
@@ -82,7 +83,7 @@ class LinkTransport:
         self._own = Hello(
             address=own,
             max_calls=config.max_calls_per_peer,
-            window_bytes=_WINDOW_MESSAGES * config.max_message_bytes,
+            window_bytes=min(_WINDOW_MESSAGES * config.max_message_bytes, self._account.share_bytes),
             max_message_bytes=config.max_message_bytes,
         )
         try:
@@ -237,7 +238,6 @@ class LinkTransport:
     def _make(self, sock: socket.socket, handshake: Handshake, node: NodeAddress | None) -> Link:
         assert self._own is not None
         name = str(node) if node is not None else "a node without address"
-        processors = usable_processors() if self._config.busy_poll else 0
         link = Link(
             sock,
             self._own,
@@ -245,8 +245,8 @@ class LinkTransport:
             self._handler,
             self._on_orphan,
             name=name,
-            processors=processors,
-            idle_timeout_s=self._config.idle_timeout_s,
+            config=self._config,
+            account=self._account,
         )
         self._open[link] = None
         if node is not None:

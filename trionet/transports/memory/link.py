@@ -15,6 +15,7 @@ import trio
 
 from trionet.transports.link.flow import RoundTrip
 from trionet.transports.link.frames import (
+    CHUNK_BYTES,
     Bye,
     CallFrame,
     Cancel,
@@ -151,14 +152,16 @@ class MemoryLink:
             outbox, hello, self.round_trip, str(peer), endpoint.on_orphan, self._became_idle, _nothing
         )
         self._handlers = _Handlers(endpoint.nursery)
+        self._holding = endpoint.account.open(self.reset)
         self.incoming: IncomingCalls = IncomingCalls(
             outbox,
             endpoint.hello,
             hello,
             endpoint.handler,
             cast("trio.Nursery", self._handlers),
-            _let_go,
+            self._let_go,
             self._became_idle,
+            self._holding,
         )
         # It isn't closed for being idle, nor for not parting: nobody would see to it while it isn't watched.
         self._liveness = Liveness(self.opened_at, math.inf, _SILENCE_S)
@@ -196,6 +199,7 @@ class MemoryLink:
             if self.calls and fabric.observer is not None:
                 fabric.observer.link_lost(self._endpoint.address, self.peer, reason, fabric.pump.time())
             self.calls.close(reason)
+            self._holding.close()
             self._handlers.cancel()
             self._endpoint.forget_link(self)
 
@@ -248,7 +252,7 @@ class MemoryLink:
             case Reply() | Error() | Cancelled() | End():
                 self.calls.take_answer(frame)
             case CallFrame():
-                self.incoming.take_call(frame, 0)
+                self._take_call(frame, size)
             case Item():
                 self.calls.take_item(frame, size)
             case Credit():
@@ -269,10 +273,15 @@ class MemoryLink:
             case _:
                 raise FrameError(f"a {type(frame).__name__}")
 
+    def _take_call(self, call: CallFrame, size: int) -> None:
+        held_bytes = size if size > CHUNK_BYTES else 0
+        self._holding.change(whole=held_bytes)
+        if not self._is_ended:
+            self.incoming.take_call(call, held_bytes)
+
+    def _let_go(self, direction: Direction, size: int) -> None:
+        self._holding.change(whole=-size)
+
 
 def _nothing() -> None:
-    pass
-
-
-def _let_go(direction: Direction, size: int) -> None:
     pass

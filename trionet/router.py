@@ -450,14 +450,18 @@ def _reraise(exc: BaseException) -> NoReturn:
 
     BaseException is caught, against the habit: a handler's SystemExit must not end the node that serves it.
     """
-    match exc:
-        case trio.Cancelled() | KeyboardInterrupt():
-            raise exc
-        case TrionetError() if exc.node is None:
-            raise exc
-        case BaseExceptionGroup():
-            ending, _ = exc.split((trio.Cancelled, KeyboardInterrupt))
-            if ending is not None:
-                raise ending
-    # An error with a node came from a call that the handler made: it tells of that call, not of this one.
-    raise RemoteError.from_exception(exc) from exc
+    try:
+        match exc:
+            case trio.Cancelled() | KeyboardInterrupt():
+                raise exc
+            case TrionetError() if exc.node is None:
+                raise exc
+            case BaseExceptionGroup():
+                ending, _ = exc.split((trio.Cancelled, KeyboardInterrupt))
+                if ending is not None:
+                    raise ending
+        # An error with a node came from a call that the handler made: it tells of that call, not of this one.
+        raise RemoteError.from_exception(exc) from exc
+    finally:
+        ending = None
+        del exc  # its traceback has this frame

@@ -145,7 +145,7 @@ async def test_of_links_that_send_parts_only_the_greediest_are_closed_and_others
         await modest.send(Abandon(1), *(Chunk(2, 0, part is rest[-1], part) for part in rest))
         while not isinstance(answer := (await modest.receive_whole())[0], Reply):
             pass
-        assert answer == Reply(7, [data])
+        assert answer == Reply(7, {"$tuple": [data]})
         nursery.cancel_scope.cancel()
     assert "the node's links held more than max_held_bytes, 4,194,304, and this one most of it" in caplog.text
     await wait_until(lambda: held_bytes(node) == 0)

@@ -156,6 +156,7 @@ class Link:
                     self._close("the other side closed it")
         finally:
             self.abort()
+            self._incoming = None  # it knows this link
 
     async def _closing(self, work: Callable[[], Awaitable[None]]) -> None:
         """Read, or write; when that can't go on the link is closed, at once: handlers may take their time to end."""

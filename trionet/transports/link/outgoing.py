@@ -185,6 +185,7 @@ class OutgoingCalls:
             exchange.answer = self._lost(exchange, reason)
             exchange.wake()
         self._exchanges.clear()
+        self._on_idle = self._on_sent = _nothing  # the link's; it is over
 
     def _lost(self, exchange: _Exchange, reason: str) -> TrionetError:
         if exchange.is_unsent(self._outbox.sent_bytes):
@@ -405,9 +406,12 @@ def _error_of(answer: Answer | None) -> TrionetError:
         case Error():
             return answered_error(answer.error)
         case TrionetError():
-            return answer
+            return type(answer)(answer.text)  # not itself: the traceback has frames that know the exchange
         case _:
             return ConnectionLost(f"the call was ended by {type(answer).__name__}, which is no answer")
+
+
+def _nothing() -> None: ...
 
 
 def _restored(plain: Any) -> Any:

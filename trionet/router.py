@@ -357,6 +357,7 @@ class Router:
 
     def __init__(self) -> None:
         self._services: dict[str, dict[str, Mapping[str, Method]]] = {}
+        self._has_ended = False
         self.served: int = 0
         self.running: dict[PreparedCall, None] = {}
         self.refusing: str | None = None
@@ -372,12 +373,20 @@ class Router:
         else:
             self._services.get(gid, {}).pop(service, None)
 
+    def clear(self) -> None:
+        """Withdraw everything, and take no calls any more: the node has ended."""
+        self.refusing = self.refusing or "the node has stopped"
+        self._services.clear()
+        self._has_ended = True
+
     def resolve(self, gid: str, service: str, method: str) -> Method:
         """Return the method of that name.
 
         Raises:
             GroupNotFound, ServiceNotFound, MethodNotFound: there is none.
         """
+        if self._has_ended:
+            raise TemporarilyUnavailable(str(self.refusing))
         services = self._services.get(gid)
         if services is None:
             raise GroupNotFound(f"there is no group {gid!r:.130} on this node")

@@ -108,7 +108,9 @@ class Stack:
         self.events: list[Any] = []
         self._cores = tuple(cores)
         # With one core, asking it is all there is to do; this is called after every packet.
-        self.next_deadline: Callable[[], float] = cores[0].next_deadline if len(cores) == 1 else self._earliest
+        self.next_deadline: Callable[[], float] = (
+            cores[0].next_deadline if len(cores) == 1 else functools.partial(_earliest, self._cores)
+        )
         self._encoded: Message | None = None
         self._encoded_bytes = b""
         self._packet_bytes = packet_bytes
@@ -118,14 +120,6 @@ class Stack:
         self._decode = _decoder(kinds).decode
         self._head = _ARRAY_OF_3 + _encoder.encode(_VERSION) + _encoder.encode(me)
         self._room_bytes = packet_bytes - len(self._head) - _ARRAY_HEAD_BYTES
-
-    def _earliest(self) -> float:
-        found = math.inf
-        for core in self._cores:
-            due = core.next_deadline()
-            if due < found:  # noqa: PLR1730 - twice as fast as min(), and called after every packet
-                found = due
-        return found
 
     def on_timer(self, now: float) -> list[Packet]:
         """Do what is due."""
@@ -256,6 +250,15 @@ class Stack:
 
 _ARRAY_OF_3: Final = b"\x93"
 _ARRAY_HEAD_BYTES: Final = 3
+
+
+def _earliest(cores: tuple[Core, ...]) -> float:
+    found = math.inf
+    for core in cores:
+        due = core.next_deadline()
+        if due < found:  # noqa: PLR1730 - twice as fast as min(), and called after every packet
+            found = due
+    return found
 
 
 def _array_head(count: int) -> bytes:

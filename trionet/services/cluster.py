@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import time
+import weakref
 from contextlib import suppress
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
@@ -78,8 +80,9 @@ class Cluster:
         self._clock = clock
         self._nursery: trio.Nursery | None = None
         self._parts: tuple[Swim, GossipCore, Plane] | None = None
-        local.membership.begin(own, self)
-        local.gossip.begin(self, _most_payload_bytes(config))
+        known = weakref.proxy(self)  # the node keeps it, and through it the services: a cycle would outlive the node
+        local.membership.begin(own, known)
+        local.gossip.begin(known, _most_payload_bytes(config))
 
     @property
     def has_begun(self) -> bool:
@@ -112,7 +115,9 @@ class Cluster:
             # A hint only: where the clock has gone back since the last life, others tell what this must rise above.
             swim = self._new_swim(int(time.time()) if self._clock is None else 0, self._config.tags)
             stack = Stack(str(self._own), [swim, core])
-            plane = Plane(stack, self._local.comm, self._datagrams, self._note, self._clock)
+            plane = Plane(
+                stack, self._local.comm, self._datagrams, partial(Cluster._note, weakref.proxy(self)), self._clock
+            )
             self._parts = swim, core, plane
             self._local.gossip.set_groups(core, plane.now())
             if self._nursery is not None:

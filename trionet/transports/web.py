@@ -171,6 +171,14 @@ class _HTTPConnection(TCPServer):
         self._input_ended = trio.Event()
         self.idle_since: float | None = trio.current_time()
 
+    async def run(self) -> None:
+        try:
+            await super().run()
+        finally:
+            # They know this connection.
+            self._protocol = self._task_group = self._reader = None  # type: ignore[assignment]
+            self.stream = None  # type: ignore[assignment]
+
     @property
     def protocol(self) -> ProtocolWrapper:
         return self._protocol

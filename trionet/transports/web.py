@@ -165,6 +165,7 @@ class _HTTPConnection(TCPServer):
         self, app: Any, config: Config, context: WorkerContext, state: Any, stream: trio.SocketStream, first: bytes
     ) -> None:
         pushed_back = _PushedBack(stream, first, config.keep_alive_timeout)
+        self._protocol: Any = None
         super().__init__(app, config, context, state, pushed_back)  # type: ignore[arg-type]  # a stream
         self._socket = stream.socket
         self._reader: trio.lowlevel.Task | None = None
@@ -175,13 +176,18 @@ class _HTTPConnection(TCPServer):
         try:
             await super().run()
         finally:
-            # They know this connection.
-            self._protocol = self._task_group = self._reader = None  # type: ignore[assignment]
+            # They know this connection; and h11's exceptions, in cycles of their own, know the protocol.
+            for known in (getattr(self._protocol, "protocol", None), self._protocol):
+                if known is not None:
+                    vars(known).clear()
+            self._protocol = self._reader = None
+            self._task_group = None  # type: ignore[assignment]
             self.stream = None  # type: ignore[assignment]
 
     @property
     def protocol(self) -> ProtocolWrapper:
-        return self._protocol
+        made: ProtocolWrapper = self._protocol
+        return made
 
     @protocol.setter
     def protocol(self, made: ProtocolWrapper) -> None:

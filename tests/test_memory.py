@@ -15,7 +15,7 @@ import trio
 
 from tests.transports.link.ends import MIB, HandPeer, connect, links
 from tests.waiting import wait_until
-from trionet import ConnectionLost, Node, NodeConfig, NotFound, Remote, TrionetError, open_node, rpc
+from trionet import ConnectionLost, Node, NodeAddress, NodeConfig, NotFound, Remote, TrionetError, open_node, rpc
 from trionet.transports.link.frames import CHUNK_BYTES, PREFACE, Chunk
 from trionet.transports.memory import MemoryFabric
 
@@ -104,7 +104,7 @@ async def fan_outs(one: Node, other: Node) -> None:
 
 async def unreachable_nodes(one: Node, other: Node) -> None:
     with suppress(TrionetError):
-        await one.local.comm.send([], Remote(node="127.0.0.1:1", service="things", method="echo"))
+        await one.local.comm.send([], Remote(node=NodeAddress("127.0.0.1", 1), service="things", method="echo"))
 
 
 async def broken_links(one: Node, other: Node) -> None:

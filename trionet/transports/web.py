@@ -60,6 +60,7 @@ from trionet.identity import NodeAddress
 from trionet.message import Call, check_args
 from trionet.replies import Replies
 
+from .allowance import within
 from .base import check_size
 from .http import CALL_ID_HEADER, CALLER_HEADER, STREAM_TYPE, TIMEOUT_HEADER, VALUE_TYPE
 
@@ -211,6 +212,13 @@ class _HTTPConnection(TCPServer):
         # The peer has gone. Hypercorn would keep the connection open until it has been idle for long enough.
         self._input_ended.set()
         await self.idle_task.stop()
+
+    async def _idle_timeout(self) -> None:
+        # Hypercorn's own would close the connection for what this node stood still for, a request unread on it.
+        with contextlib.suppress(trio.TooSlowError):
+            await within(self.config.keep_alive_timeout, self.context.terminated.wait)
+        with trio.CancelScope(shield=True):
+            await self._initiate_server_close()
 
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, Updated):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,10 @@ def test_the_reason_names_the_setting() -> None:
     assert reasons == ["the node's links held more than max_held_bytes, 1,000, and this one most of it"]
 
 
+def _forget(holdings: dict[int, Holding], number: int, _: str) -> None:
+    del holdings[number]
+
+
 _STEPS = st.lists(
     st.tuples(st.integers(0, 4), st.sampled_from(["partial", "whole", "close"]), st.integers(-300, 300)), max_size=60
 )
@@ -66,7 +71,7 @@ def test_no_more_is_ever_held_than_the_limit_and_the_sums_are_right(steps: list[
     holdings: dict[int, Holding] = {}
     for number, kind, size in steps:
         if number not in holdings:
-            holdings[number] = account.open(lambda _, number=number: holdings.pop(number))  # type: ignore[misc]
+            holdings[number] = account.open(functools.partial(_forget, holdings, number))
         holding = holdings[number]
         if kind == "close":
             holdings.pop(number).close()

@@ -363,8 +363,8 @@ class OutgoingCalls:
     async def _cancel(self, number: int, exchange: _Exchange, request: Request) -> None:
         """Cancel a call, and wait for the confirmation that its handler has finished.
 
-        When this process itself was kept from running, the confirmation may lie unread in the socket: the time is
-        extended by what we were late.
+        When this process itself was kept from running, the confirmation may lie unread in the socket, or the peer may
+        not even have been told: the time is extended by what we were late, up to the longest grace there is.
         """
         if number not in self._exchanges:
             return
@@ -372,8 +372,7 @@ class OutgoingCalls:
             self._end(number)  # abandoned on its way: it will not run
             return
         self._outbox.put(Cancel(number))
-        begun = trio.current_time()
-        until = begun + self._round_trip.grace_s()
+        until, left_s = trio.current_time() + self._round_trip.grace_s(), RoundTrip.GRACE_MAX_S
         with trio.CancelScope(shield=True):
             while exchange.answer is None:
                 with trio.move_on_at(until):
@@ -381,9 +380,10 @@ class OutgoingCalls:
                 for _ in range(_PASSES_TO_READ):
                     await trio.lowlevel.checkpoint()
                 now = trio.current_time()
-                if now - until < _LATE_S or now > begun + RoundTrip.GRACE_MAX_S:
+                more_s = min(now - until, left_s)
+                if more_s < _LATE_S:
                     break
-                until = now + (now - until)
+                until, left_s = now + more_s, left_s - more_s
         if exchange.answer is None:
             orphan = OrphanedCall(
                 node=self._name, gid=request.gid, service=request.service, method=request.method, id=request.id

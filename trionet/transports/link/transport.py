@@ -12,6 +12,7 @@ import trio
 
 from trionet.codec import JSON, MESSAGEPACK
 from trionet.errors import NodeUnreachable
+from trionet.transports.allowance import within
 from trionet.transports.base import Request, check_request_size
 from trionet.transports.lazy_http import LazyHTTPTransport
 
@@ -195,19 +196,9 @@ class LinkTransport:
             raise NodeUnreachable(dialing.failure)
 
     async def _dial(self, node: NodeAddress, dialing: _Dialing) -> None:
-        assert self._own is not None
         link = None
         try:
-            with trio.fail_after(self._config.connect_timeout_s):
-                sock = await connect(node)
-                begun = trio.current_time()
-                try:
-                    handshake = await initiate(sock, self._own)
-                except BaseException:
-                    sock.close()
-                    raise
-            link = self._make(sock, handshake, node)
-            link.round_trip.add(trio.current_time() - begun)
+            link = await within(self._config.connect_timeout_s, lambda: self._connect(node))
         except PeerSpeaksHTTP:
             self._http_only_until[node] = trio.current_time() + _HTTP_ONLY_S
         except (OSError, trio.BrokenResourceError, HandshakeError) as exc:
@@ -220,6 +211,19 @@ class LinkTransport:
         if link is not None:
             await self.keep(link)
 
+    async def _connect(self, node: NodeAddress) -> Link:
+        assert self._own is not None
+        sock = await connect(node)
+        begun = trio.current_time()
+        try:
+            handshake = await initiate(sock, self._own)
+        except BaseException:
+            sock.close()
+            raise
+        link = self._make(sock, handshake, node)
+        link.round_trip.add(trio.current_time() - begun)
+        return link
+
     async def accept(self, stream: trio.SocketStream, first: bytes) -> Link:
         """Answer the begin of a link, of which `first` has been read; returns the link, which `keep` is to run.
 
@@ -229,8 +233,7 @@ class LinkTransport:
         if self._own is None or self._is_closing:
             raise HandshakeError("this node is stopping")
         try:
-            with trio.fail_after(self._config.connect_timeout_s):
-                handshake = await accept(stream, first)
+            handshake = await accept(stream, first, self._config.connect_timeout_s)
         except trio.TooSlowError as exc:
             raise HandshakeError(f"it took longer than {self._config.connect_timeout_s:g} s to say hello") from exc
         return self._make(plain_socket(stream), handshake, handshake.peer.address)

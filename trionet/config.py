@@ -38,6 +38,9 @@ _POSITIVE = (
     "connect_timeout_s",
 )
 _MAX_TAGS_BYTES = 512
+_LEAST_HELD_BYTES = 256 * 1024 * 1024
+_HELD_MESSAGES = 8
+_LEAST_HELD_MESSAGES = 4
 _CHOICES = {
     "transport": ("link", "http"),
     "restart": ("never", "on_failure", "always"),
@@ -70,6 +73,10 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         busy_poll: whether a link that has just heard from its peer looks for more for a moment before it sleeps, where
             that has lately been worth it: calls one after another take a third of the time, for processor time.
         max_message_bytes: the largest request or reply body taken or sent. Sane: 64 KiB to 1 GiB.
+        max_held_bytes: what all links together hold at most of long messages: those that have not come to their end,
+            calls until they are answered, answers until they are written. At the limit the link that holds most is
+            closed. None: 256 MiB, or eight times `max_message_bytes` where that is more. Sane: a quarter of the
+            memory; at least four times `max_message_bytes`.
         max_calls_per_peer: calls of one peer in progress at once, at each depth of nesting up to 7; further ones wait
             at the caller. Those that are nested more deeply share as many, and are refused when these are taken.
             Sane: 16 to 65536.
@@ -105,6 +112,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     transport: Literal["link", "http"] = "link"
     busy_poll: bool = True
     max_message_bytes: int = 16 * 1024 * 1024
+    max_held_bytes: int | None = None
     max_calls_per_peer: int = 1024
     max_connections: int = 4096
     idle_timeout_s: float = 75.0
@@ -126,12 +134,24 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         for setting in _POSITIVE:
             if not getattr(self, setting) > 0:
                 raise ConfigError(f"{setting} is a positive number, not {getattr(self, setting)!r}")
+        if self.held_bytes_limit < _LEAST_HELD_MESSAGES * self.max_message_bytes:
+            raise ConfigError(
+                f"max_held_bytes is at least {_LEAST_HELD_MESSAGES} times max_message_bytes, here "
+                f"{_LEAST_HELD_MESSAGES * self.max_message_bytes:,}, not {self.max_held_bytes!r}"
+            )
         if not self.stop_grace_s >= 0:
             raise ConfigError(f"stop_grace_s is not negative, but {self.stop_grace_s!r}")
         for setting, choices in _CHOICES.items():
             if getattr(self, setting) not in choices:
                 *others, last = choices
                 raise ConfigError(f"{setting} is {', '.join(others)} or {last}, not {getattr(self, setting)!r}")
+
+    @property
+    def held_bytes_limit(self) -> int:
+        """What all links together hold at most of long messages, in bytes: `max_held_bytes`, or its default."""
+        if self.max_held_bytes is not None:
+            return self.max_held_bytes
+        return max(_LEAST_HELD_BYTES, _HELD_MESSAGES * self.max_message_bytes)
 
     def _check_references(self) -> None:
         for setting in ("services", "templates"):

@@ -203,6 +203,10 @@ class EventBus:
         """Have `listener` called with each event, before it is given to those who watch."""
         self._listeners.append(listener)
 
+    def clear(self) -> None:
+        """Forget who listens."""
+        self._listeners.clear()
+
     def watch(self) -> Events:
         """Return an iterator over the events from now on; it ends its subscription by being dropped."""
         events = Events()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import logging
 import random as random_module
+import weakref
 from collections import deque
 from contextlib import asynccontextmanager
 from functools import partial
@@ -116,7 +117,9 @@ class Node:
         self._fabric = fabric
         self._children: trio.Nursery | None = None
         self._launchers: Launchers | None = None
-        self.local: LocalServices = _local_services(self, router, endpoint.transport, random, bus.publish)
+        self.local: LocalServices = _local_services(
+            weakref.proxy(self), router, endpoint.transport, random, bus.publish
+        )
         self._clock: Clock | None = getattr(endpoint, "clock", None)
         self._cluster = Cluster(self.address, config, self.local, endpoint.datagrams, random, clock=self._clock)
 
@@ -335,6 +338,13 @@ class Node:
             if inspect.isawaitable(result):
                 await result
 
+    def _let_go(self) -> None:
+        """Forget what knows this node, once it has ended: none of it shall wait for the cyclic collector."""
+        self._router.clear()
+        self._bus.clear()
+        self.local.routes.end()
+        self._children = self._launchers = None
+
     async def _cancel_when_stopped(self, scope: trio.CancelScope) -> None:
         await self._stopping.wait()
         with trio.move_on_after(self.config.stop_grace_s):
@@ -368,6 +378,7 @@ async def open_node(
     router, bus = Router(), EventBus()
     endpoint = await _open_endpoint(config, fabric, router, bus)
     failure: Exception | None = None
+    node: Node | None = None
     try:
         node = Node(config, router, endpoint, bus, fabric, random or random_module.Random())
         if fabric is not None:
@@ -397,8 +408,13 @@ async def open_node(
         endpoint.close()
         if endpoint.datagrams is not None:
             endpoint.datagrams.close()
+        if node is not None:
+            node._let_go()  # noqa: SLF001
     if failure is not None:
-        raise failure
+        try:
+            raise failure
+        finally:
+            del failure  # its traceback has this frame, which has the node
 
 
 def _open_child(node: Node, fabric: MemoryFabric | None, config: NodeConfig) -> AbstractAsyncContextManager[Node]:

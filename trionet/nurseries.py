@@ -28,4 +28,7 @@ async def open_background_nursery() -> AsyncGenerator[trio.Nursery]:
             failure = exc
         nursery.cancel_scope.cancel()
     if failure is not None:
-        raise failure
+        try:
+            raise failure
+        finally:
+            del failure  # its traceback has this frame

@@ -364,6 +364,7 @@ class Router:
 
     def __init__(self) -> None:
         self._services: dict[str, dict[str, Mapping[str, Method]]] = {}
+        self._has_ended = False
         self.served: int = 0
         self.running: dict[PreparedCall, None] = {}
         self.refusing: str | None = None
@@ -379,12 +380,20 @@ class Router:
         else:
             self._services.get(gid, {}).pop(service, None)
 
+    def clear(self) -> None:
+        """Withdraw everything, and take no calls any more: the node has ended."""
+        self.refusing = self.refusing or "the node has stopped"
+        self._services.clear()
+        self._has_ended = True
+
     def resolve(self, gid: str, service: str, method: str) -> Method:
         """Return the method of that name.
 
         Raises:
             GroupNotFound, ServiceNotFound, MethodNotFound: there is none.
         """
+        if self._has_ended:
+            raise TemporarilyUnavailable(str(self.refusing))
         services = self._services.get(gid)
         if services is None:
             raise GroupNotFound(f"there is no group {gid!r:.130} on this node")
@@ -457,14 +466,18 @@ def _reraise(exc: BaseException) -> NoReturn:
 
     BaseException is caught, against the habit: a handler's SystemExit must not end the node that serves it.
     """
-    match exc:
-        case trio.Cancelled() | KeyboardInterrupt():
-            raise exc
-        case TrionetError() if exc.node is None:
-            raise exc
-        case BaseExceptionGroup():
-            ending, _ = exc.split((trio.Cancelled, KeyboardInterrupt))
-            if ending is not None:
-                raise ending
-    # An error with a node came from a call that the handler made: it tells of that call, not of this one.
-    raise RemoteError.from_exception(exc) from exc
+    try:
+        match exc:
+            case trio.Cancelled() | KeyboardInterrupt():
+                raise exc
+            case TrionetError() if exc.node is None:
+                raise exc
+            case BaseExceptionGroup():
+                ending, _ = exc.split((trio.Cancelled, KeyboardInterrupt))
+                if ending is not None:
+                    raise ending
+        # An error with a node came from a call that the handler made: it tells of that call, not of this one.
+        raise RemoteError.from_exception(exc) from exc
+    finally:
+        ending = None
+        del exc  # its traceback has this frame

@@ -25,14 +25,13 @@ from trionet.errors import (
     NodeUnreachable,
     RemoteError,
     TrionetError,
-    error_from_wire,
     error_to_wire,
 )
 from trionet.identity import NodeAddress
 from trionet.message import Call
 from trionet.node import open_node
 from trionet.nurseries import open_background_nursery
-from trionet.transports.base import check_request_size, check_size, time_left_s
+from trionet.transports.base import answered_error, check_request_size, check_size, time_left_s
 from trionet.transports.datagrams import QueuedDatagrams
 
 if TYPE_CHECKING:
@@ -367,16 +366,8 @@ class MaelstromTransport:
             self._node.send(node.ip, {"type": "trionet_cancel", "call": number})
             raise
         if "error" in answer:
-            raise _told_error(answer["error"])
+            raise answered_error(answer["error"])
         return answer
-
-
-def _told_error(wire: Any) -> TrionetError:
-    """Return the error that a node answers with; a malformed one is never definite: the handler may have run."""
-    try:
-        return error_from_wire(msgspec.convert(wire, dict[str, Any]))
-    except (DecodeError, msgspec.ValidationError) as exc:
-        return ConnectionLost(f"the answer can't be read here: {exc}")
 
 
 def _decoded(value: Any) -> Any:

@@ -94,7 +94,9 @@ class Stack:
         self.events: list[Any] = []
         self._cores = tuple(cores)
         # With one core, asking it is all there is to do; this is called after every packet.
-        self.next_deadline: Callable[[], float] = cores[0].next_deadline if len(cores) == 1 else self._earliest
+        self.next_deadline: Callable[[], float] = (
+            cores[0].next_deadline if len(cores) == 1 else functools.partial(_earliest, self._cores)
+        )
         self._encoded: Message | None = None
         self._encoded_bytes = b""
         self._packet_bytes = packet_bytes
@@ -106,14 +108,6 @@ class Stack:
         self._echoed: list[str] = []
         self._head = head(me)
         self._room_bytes = packet_bytes - len(self._head) - ARRAY_HEAD_BYTES
-
-    def _earliest(self) -> float:
-        found = math.inf
-        for core in self._cores:
-            due = core.next_deadline()
-            if due < found:  # noqa: PLR1730 - twice as fast as min(), and called after every packet
-                found = due
-        return found
 
     def on_timer(self, now: float) -> list[Packet]:
         """Do what is due."""
@@ -380,3 +374,12 @@ class Stack:
         """Return how many bytes `packet` has, encoded or not."""
         parts = sum(len(_encoder.encode(message)) for message in packet.messages)
         return len(self._head) + len(array_head(len(packet.messages))) + parts
+
+
+def _earliest(cores: tuple[Core, ...]) -> float:
+    found = math.inf
+    for core in cores:
+        due = core.next_deadline()
+        if due < found:  # noqa: PLR1730 - twice as fast as min(), and called after every packet
+            found = due
+    return found

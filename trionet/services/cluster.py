@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 import secrets
 import time
+import weakref
 from contextlib import contextmanager, suppress
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
@@ -84,8 +86,9 @@ class Cluster:
         # Never of `random`, whose numbers others can calculate from those that they have seen. All tokens are of one
         # length, so that a simulation takes its course whatever they are.
         self._proofs = Proofs(secrets.token_bytes(_SECRET_BYTES))
-        local.membership.begin(own, self)
-        local.gossip.begin(self, _most_payload_bytes(config))
+        known = weakref.proxy(self)  # the node keeps it, and through it the services: a cycle would outlive the node
+        local.membership.begin(own, known)
+        local.gossip.begin(known, _most_payload_bytes(config))
 
     @property
     def has_begun(self) -> bool:
@@ -118,7 +121,15 @@ class Cluster:
             # A hint only: where the clock has gone back since the last life, others tell what this must rise above.
             swim = self._new_swim(int(time.time()) if self._clock is None else 0, self._config.tags)
             stack = Stack(str(self._own), [swim, core], proofs=self._proofs)
-            plane = Plane(stack, self._local.comm, self._datagrams, self._note, self._clock, self._gathered)
+            known = weakref.proxy(self)
+            plane = Plane(
+                stack,
+                self._local.comm,
+                self._datagrams,
+                partial(Cluster._note, known),
+                self._clock,
+                partial(Cluster._gathered, known),
+            )
             self._parts = swim, core, plane
             self._local.gossip.set_groups(core, plane.now())
             if self._nursery is not None:

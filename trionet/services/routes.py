@@ -46,6 +46,10 @@ class Routes:
         self._router.put(LOCAL, name, exposed_methods(service))
         self._services[name] = service
 
+    def end(self) -> None:
+        """Forget all services: the node has ended."""
+        self._services.clear()
+
     @rpc
     async def put(self, service: Any, name: str) -> str:
         """Offer `service` under `name`, in place of the one that was there.

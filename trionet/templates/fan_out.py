@@ -64,10 +64,9 @@ async def collect(
         async with trio.open_nursery() as nursery:
 
             async def ask_one(sid: SID, node: NodeAddress) -> None:
-                try:
-                    value = await ask(node)
-                except TrionetError as exc:
-                    errors[sid] = exc
+                value, error = await _outcome(ask, node)
+                if error is not None:
+                    errors[sid] = error
                     return
                 if enough is None or len(values) < enough:
                     values[sid] = value
@@ -85,6 +84,19 @@ async def collect(
     else:
         await ask_all()
     return Replies(values, errors)
+
+
+async def _outcome(
+    ask: Callable[[NodeAddress], Awaitable[Any]], node: NodeAddress
+) -> tuple[Any, None] | tuple[None, TrionetError]:
+    """Return a member's value, or its error, whose traceback then ends here.
+
+    A frame that knows the errors, in the traceback of one of them, would be a cycle.
+    """
+    try:
+        return await ask(node), None
+    except TrionetError as exc:
+        return None, exc
 
 
 async def _until_deadline(work: Callable[[], Awaitable[None]]) -> None:

@@ -13,13 +13,23 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 import trio
 
-from trionet.errors import MessageTooLarge
+from trionet.errors import (
+    CallTimeout,
+    ConnectionLost,
+    DecodeError,
+    DefiniteError,
+    MessageTooLarge,
+    OrphanedCalls,
+    RemoteError,
+    TrionetError,
+    error_from_wire,
+)
 from trionet.events import OrphanedCall
 from trionet.identity import NodeAddress
 from trionet.message import Call
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from trionet.codec import Codec
@@ -27,8 +37,19 @@ if TYPE_CHECKING:
 
     from .datagrams import Datagrams
 
-__all__ = ["Clock", "Endpoint", "Handler", "Request", "Transport", "check_request_size", "check_size", "time_left_s"]
+__all__ = [
+    "Clock",
+    "Endpoint",
+    "Handler",
+    "Request",
+    "Transport",
+    "answered_error",
+    "check_request_size",
+    "check_size",
+    "time_left_s",
+]
 
+_INDEFINITE_CODES = frozenset(kind.code for kind in (CallTimeout, RemoteError, ConnectionLost, OrphanedCalls))
 
 _NEVER = math.inf
 _current_task = trio.lowlevel.current_task
@@ -200,3 +221,19 @@ def check_size(data: bytes, limit_bytes: int, what: str) -> bytes:
             f"{what} of {len(data):,} bytes is over the limit of {limit_bytes:,} bytes: max_message_bytes"
         )
     return data
+
+
+def answered_error(wire: Mapping[str, Any]) -> TrionetError:
+    """Return the error that a node answered a call with.
+
+    Only a proper one is a `DefiniteError`: the handler may have run, and who can't say what became of it may not say
+    that nothing did.
+    """
+    try:
+        error = error_from_wire(wire)
+    except (DecodeError, AttributeError) as exc:
+        return ConnectionLost(f"the node answered with an error that is none: {exc}")
+    code = wire["code"]
+    if isinstance(error, DefiniteError) and (code in _INDEFINITE_CODES or isinstance(code, bool)):
+        return ConnectionLost(f"the node answered with an error that contradicts itself: {code!r} is no definite code")
+    return error

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import ssl
 from contextlib import aclosing, asynccontextmanager
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
 
@@ -25,12 +26,12 @@ from trionet.errors import (
     MessageTooLarge,
     NodeUnreachable,
     TemporarilyUnavailable,
-    error_from_wire,
+    TrionetError,
 )
 from trionet.nesting import DEEPEST, depth_inside
 from trionet.replies import Aggregate, Receipt, Replies
 
-from .base import check_request_size, time_left_s
+from .base import answered_error, check_request_size, time_left_s
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Generator
@@ -72,6 +73,7 @@ VALUE_TYPE = "application/json"
 _MAX_QUERY_CHARS = 8 * 1024  # servers limit the head of a request: Hypercorn to 16 KiB
 # Below the server's idle timeout, so that a connection is never reused just as the server closes it.
 _KEEPALIVE_S = 30.0
+_END = {"end": True}
 _BEFORE_SENDING = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
@@ -150,7 +152,7 @@ class HTTPTransport:
         """Send `request` to `node` and return its value."""
         async with self._exchange(node, request, accept=VALUE_TYPE) as response:
             status, body = response.status_code, bytearray()
-            async with _reading(node, response, response.aiter_bytes()) as chunks:
+            async with _reading(node, response, response.aiter_raw()) as chunks:
                 async for chunk in chunks:
                     body += chunk
                     if len(body) > 2 * self._max_message_bytes:
@@ -160,10 +162,12 @@ class HTTPTransport:
                         )
         try:
             answer = self.codec.decode(body)
-            error = error_from_wire(answer["error"]) if "error" in answer else None
+            error = answered_error(answer["error"]) if "error" in answer else None
             value = _value_of(answer) if error is None else None
         except (DecodeError, TypeError, KeyError, AttributeError) as exc:
-            raise ConnectionLost(f"{node} answered with HTTP status {status}, but not as a trionet node does") from exc
+            raise ConnectionLost(_unlike_a_node(node, status)) from exc
+        if (error is None) != (status == HTTPStatus.OK):
+            raise ConnectionLost(_unlike_a_node(node, status))
         if error is not None:  # raised out here, because a GroupNotFound is a KeyError, too
             raise error
         return value
@@ -179,21 +183,28 @@ class HTTPTransport:
 
     async def _items(self, node: NodeAddress, response: httpx.Response) -> AsyncGenerator[Any]:
         last: dict[str, Any] | None = None
-        async with _reading(node, response, response.aiter_lines()) as lines:
+        status, most_bytes = response.status_code, 2 * self._max_message_bytes
+        async with (
+            _reading(node, response, response.aiter_raw()) as chunks,
+            aclosing(_lines(chunks, most_bytes)) as lines,
+        ):
             async for line in lines:
                 try:
-                    answer = self.codec.decode(line.encode())
-                    if "item" not in answer:
-                        last = answer
-                        continue  # to the end of the response, so that its connection can be used again
-                    item = answer["item"]
-                except (DecodeError, TypeError) as exc:
+                    answer = self.codec.decode(line)
+                except DecodeError as exc:
                     raise ConnectionLost(f"an item from {node} can't be read here: {exc}") from exc
-                yield item
+                if type(answer) is not dict or last is not None or (status != HTTPStatus.OK and "error" not in answer):
+                    raise ConnectionLost(_unlike_a_node(node, status))
+                if "item" not in answer:
+                    last = answer
+                    continue  # to the end of the response, so that its connection can be used again
+                yield answer["item"]
         if last is None:
             raise ConnectionLost(f"the stream from {node} broke off")
         if "error" in last:
-            raise error_from_wire(last["error"])
+            raise answered_error(last["error"])
+        if last != _END:
+            raise ConnectionLost(_unlike_a_node(node, status))
 
     @asynccontextmanager
     async def _exchange(self, node: NodeAddress, request: Request, *, accept: str) -> AsyncGenerator[httpx.Response]:
@@ -206,6 +217,8 @@ class HTTPTransport:
             with _translated(node):
                 sent = pool.client.stream("PUT", url, content=request.args, headers=_headers(request, accept))
                 response = await stack.enter_async_context(sent)
+            if response.headers.get("Content-Encoding", "identity") != "identity":
+                raise ConnectionLost(_unlike_a_node(node, response.status_code))
             yield response
 
     def _pool(self, node: NodeAddress, depth: int) -> _Pool:
@@ -229,6 +242,7 @@ def _headers(request: Request, accept: str) -> dict[str, str]:
         CALLER_HEADER: str(request.caller),
         "Content-Type": VALUE_TYPE,
         "Accept": accept,
+        "Accept-Encoding": "identity",
     }
     if 0 < request.depth <= DEEPEST:
         headers[DEPTH_HEADER] = str(request.depth)
@@ -263,6 +277,26 @@ async def _reading(
                 pass
 
 
+async def _lines(chunks: AsyncIterator[bytes], most_bytes: int) -> AsyncGenerator[bytes]:
+    """Give the lines of what comes: those that end in a newline, not in what else Unicode has for a text's lines."""
+    rest = bytearray()
+    async for chunk in chunks:
+        *lines, end = chunk.split(b"\n")
+        for line in lines:
+            rest += line
+            yield bytes(rest)
+            rest.clear()
+        rest += end
+        if len(rest) > most_bytes:
+            raise ConnectionLost("an item is over the size limit")
+    if rest:
+        yield bytes(rest)
+
+
+def _unlike_a_node(node: NodeAddress, status: int) -> str:
+    return f"{node} answered with HTTP status {status}, but not as a trionet node does"
+
+
 def _quoted(name: str) -> str:
     """Return `name` as one part of a path; ``.`` and ``..`` would mean other places if they stood there as they are."""
     return name.replace(".", "%2E") if name in {".", ".."} else quote(name, safe="")
@@ -284,6 +318,8 @@ def _query(request: Request) -> str:
 def _value_of(answer: dict[str, Any]) -> Any:
     if "values" not in answer:
         return answer["value"]
+    if not all(isinstance(error, TrionetError) for error in answer["errors"].values()):
+        raise DecodeError("expected errors")
     if "value" in answer:
         return Aggregate(**answer)
     return Receipt(**answer) if "id" in answer else Replies(**answer)

@@ -60,6 +60,7 @@ from trionet.identity import NodeAddress
 from trionet.message import Call, check_args
 from trionet.replies import Replies
 
+from .allowance import within
 from .base import check_size
 from .http import (
     CALL_ID_HEADER,
@@ -173,15 +174,29 @@ class _HTTPConnection(TCPServer):
         self, app: Any, config: Config, context: WorkerContext, state: Any, stream: trio.SocketStream, first: bytes
     ) -> None:
         pushed_back = _PushedBack(stream, first, config.keep_alive_timeout)
+        self._protocol: Any = None
         super().__init__(app, config, context, state, pushed_back)  # type: ignore[arg-type]  # a stream
         self._socket = stream.socket
         self._reader: trio.lowlevel.Task | None = None
         self._input_ended = trio.Event()
         self.idle_since: float | None = trio.current_time()
 
+    async def run(self) -> None:
+        try:
+            await super().run()
+        finally:
+            # They know this connection; and h11's exceptions, in cycles of their own, know the protocol.
+            for known in (getattr(self._protocol, "protocol", None), self._protocol):
+                if known is not None:
+                    vars(known).clear()
+            self._protocol = self._reader = None
+            self._task_group = None  # type: ignore[assignment]
+            self.stream = None  # type: ignore[assignment]
+
     @property
     def protocol(self) -> ProtocolWrapper:
-        return self._protocol
+        made: ProtocolWrapper = self._protocol
+        return made
 
     @protocol.setter
     def protocol(self, made: ProtocolWrapper) -> None:
@@ -205,6 +220,13 @@ class _HTTPConnection(TCPServer):
         # The peer has gone. Hypercorn would keep the connection open until it has been idle for long enough.
         self._input_ended.set()
         await self.idle_task.stop()
+
+    async def _idle_timeout(self) -> None:
+        # Hypercorn's own would close the connection for what this node stood still for, a request unread on it.
+        with contextlib.suppress(trio.TooSlowError):
+            await within(self.config.keep_alive_timeout, self.context.terminated.wait)
+        with trio.CancelScope(shield=True):
+            await self._initiate_server_close()
 
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, Updated):

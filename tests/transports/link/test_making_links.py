@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 import trio
-from trio.testing import MockClock, wait_all_tasks_blocked
+from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from tests.transports.link.ends import (
     HandPeer,
@@ -33,6 +33,7 @@ from trionet.transports.link.frames import (
     encode_frame,
     with_length,
 )
+from trionet.transports.link.handshake import accept
 from trionet.transports.web import WebServer
 
 if TYPE_CHECKING:
@@ -69,6 +70,24 @@ async def test_two_nodes_that_call_each_other_at_once_settle_on_one_link(start: 
     assert len(links(one)) == len(links(other)) == 2  # both have dialled
     (left_over,) = (link for link in links(smaller) if link is not ours)
     assert left_over.is_idle
+
+
+@pytest.mark.parametrize("stall_s", [8, 40])
+async def test_a_handshake_is_not_charged_for_what_this_node_stands_still_for(
+    nursery: trio.Nursery, autojump_clock: MockClock, stall_s: float
+) -> None:
+    ours, theirs = memory_stream_pair()
+    said = PREFACE + with_length(encode_frame(hello()))
+
+    async def say() -> None:
+        await theirs.send_all(said[5:20])
+        autojump_clock.jump(stall_s)
+        await trio.sleep(1)
+        await theirs.send_all(said[20:])
+
+    nursery.start_soon(say)
+    handshake = await accept(cast("trio.SocketStream", ours), said[:5], 5)
+    assert handshake.peer == hello()
 
 
 async def test_concurrent_callers_share_one_attempt(start: Start, nursery: trio.Nursery) -> None:

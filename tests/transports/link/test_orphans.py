@@ -132,6 +132,26 @@ async def test_there_is_no_grace_for_a_peer_that_has_gone(
     assert node.statistics().calls_orphaned == 0
 
 
+async def test_what_this_node_stands_still_for_is_no_part_of_the_grace(
+    start: Start, nursery: trio.Nursery, patient_clock: MockClock
+) -> None:
+    """Its loop is blocked just after the cancel was put: the peer hears of it only then."""
+    called = trio.Event()
+
+    async def behave(peer: HandPeer) -> None:
+        frame = await peer.receive_a(CallFrame)
+        called.set()
+        await peer.receive_a(Cancel)
+        patient_clock.jump(40)
+        await trio.sleep(0.5)
+        await peer.send(Cancelled(frame.msg_id))
+        await peer.wait_closed()
+
+    node, address = await start(), await listen(nursery, behave)
+    await cancel_when(called.is_set, lambda: call(node, address, "any"))
+    assert node.statistics().calls_orphaned == 0
+
+
 def _send(node: Node, group: str, to: NodeAddress, **options: Any) -> Awaitable[Any]:
     return node.local.comm.send([], Remote(node=to, service="probe", method="any"), **options)
 

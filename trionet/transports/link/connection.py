@@ -43,15 +43,19 @@ from .frames import (
 )
 from .handshake import Handshake, greeting
 from .incoming import IncomingCalls
+from .liveness import Liveness, Progress
 from .outbox import Outbox
 from .outgoing import OutgoingCalls
-from .polling import BusyPoll
+from .polling import BusyPoll, usable_processors
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from trionet.config import NodeConfig
     from trionet.events import OrphanedCall
     from trionet.transports.base import Handler
+
+    from .holdings import Account
 
 __all__ = ["Link"]
 
@@ -85,12 +89,14 @@ class Link:
         on_orphan: Callable[[OrphanedCall], None],
         *,
         name: str,
-        processors: int,
+        config: NodeConfig,
+        account: Account,
     ) -> None:
         self.peer: Hello = handshake.peer
         self.is_initiator: bool = handshake.is_initiator
         self.opened_at: float = trio.current_time()
-        self._heard_at = self._idle_since = self.opened_at
+        self._idle_timeout_s = config.idle_timeout_s
+        self._liveness = Liveness(self.opened_at, config.idle_timeout_s, _SILENCE_S)
         self.round_trip: RoundTrip = RoundTrip()
         self._name = name
         self._sock = sock
@@ -99,9 +105,10 @@ class Link:
         self._handler = handler
         self._scope = trio.CancelScope()
         self._decoder = FrameDecoder()
-        self._poll = BusyPoll(processors)
+        self._poll = BusyPoll(usable_processors() if config.busy_poll else 0)
         self._chunks: dict[int, tuple[Direction, bytearray]] = {}
         self._held_bytes = [0] * DIRECTIONS
+        self._holding = account.open(self._cut_off)
         self._pings: dict[int, float] = {}
         self._parting: str | None = None
         self._bye_sent = self._bye_received = self._is_closed = False
@@ -128,7 +135,7 @@ class Link:
     @property
     def idle_since(self) -> float | None:
         """Since when no call has been in progress, on Trio's clock; None while one is."""
-        return self._idle_since if self.is_idle else None
+        return self._liveness.used_at if self.is_idle else None
 
     async def run(self) -> None:
         """Carry calls until either side is done, or the connection breaks."""
@@ -136,13 +143,21 @@ class Link:
             with self._scope:
                 async with trio.open_nursery() as nursery:
                     self._incoming = IncomingCalls(
-                        self._outbox, self._own, self.peer, self._handler, nursery, self._let_go, self._became_idle
+                        self._outbox,
+                        self._own,
+                        self.peer,
+                        self._handler,
+                        nursery,
+                        self._let_go,
+                        self._became_idle,
+                        self._holding,
                     )
                     nursery.start_soon(self._closing, self._write)
                     await self._closing(self._read)
                     self._close("the other side closed it")
         finally:
             self.abort()
+            self._incoming = None  # it knows this link
 
     async def _closing(self, work: Callable[[], Awaitable[None]]) -> None:
         """Read, or write; when that can't go on the link is closed, at once: handlers may take their time to end."""
@@ -168,6 +183,8 @@ class Link:
         self._is_closed = True
         self.calls.close(reason)
         self._outbox.close()
+        self._holding.close()
+        self._chunks.clear()
         self._scope.cancel()
         trio.lowlevel.notify_closing(self._sock)
         self._sock.close()
@@ -188,6 +205,7 @@ class Link:
         """Say bye when it is due, and the last call has gone out: it would overtake the chunks of a long one."""
         if self._parting is not None and not (self._bye_sent or self._is_closed or self.calls.is_sending):
             self._bye_sent = True
+            self._liveness.said_bye(trio.current_time())
             self._outbox.put(Bye(self._parting))
 
     def _is_finished(self) -> bool:
@@ -195,27 +213,37 @@ class Link:
         return self._bye_sent and self._bye_received and self.is_idle
 
     def _became_idle(self) -> None:
-        self._idle_since = self._heard_at
+        liveness = self._liveness
+        liveness.used_at = max(liveness.used_at, liveness.heard_at)  # `tick` sees to what is later
         if self._bye_received:
             self._outbox.wake()
 
-    def tick(self, now: float, idle_timeout_s: float) -> None:
-        """Look after it, about once a second: measure the round trip, notice silence, retire it when it is idle."""
-        silent_s = now - self._heard_at
+    def postpone(self, now: float, lag_s: float) -> None:
+        """Charge nobody for the last `lag_s` seconds, in which this node stood still."""
+        self._liveness.postpone(now, lag_s)
+
+    def tick(self, now: float) -> None:
+        """Look after it, about once a second: measure the round trip, close it when its peer owes too much, or idle."""
         if self._is_closed:
             return
-        if silent_s > _SILENCE_S and (self._pings or self._decoder.is_amid_frame or self._bye_sent):
-            self._cut_off(f"there was no sign of life for {_SILENCE_S:.0f} s")
-        elif not self._pings and (not self.is_idle or self.round_trip.smoothed_s is None):
+        liveness = self._liveness
+        if not self.is_idle:
+            liveness.used_at = now
+        fault = liveness.fault(now, Progress(self._outbox.sent_bytes, self.is_idle, self._decoder.is_amid_frame))
+        if fault is not None:
+            self._cut_off(fault)
+        elif not liveness.is_pinged and (not self.is_idle or self.round_trip.smoothed_s is None):
             self.ping()
-        elif self.is_idle and now - self._idle_since > idle_timeout_s:
+        elif self.is_idle and now - liveness.used_at >= self._idle_timeout_s:
             self.retire("idle")
 
     def ping(self) -> None:
         """Measure one round trip."""
+        now = trio.current_time()
         token = len(self._pings) + 1
-        self._pings[token] = trio.current_time()
+        self._pings[token] = now
         self._outbox.put(Ping(token))
+        self._liveness.pinged(now, self._outbox.put_bytes)
 
     # ---- writing
 
@@ -237,7 +265,7 @@ class Link:
                 if self._decoder.is_amid_frame:
                     raise FrameError("it ended in the middle of a frame")
                 return
-            self._heard_at = trio.current_time()
+            self._liveness.heard_at = trio.current_time()
             self._take(data)
 
     async def _receive(self, before: int) -> bytes:
@@ -272,6 +300,8 @@ class Link:
                 self._act(frame, size)
             if self._is_closed:
                 return
+        if count:
+            self._liveness.framed_at = self._liveness.heard_at
         outbox.is_held = False
         outbox.is_bursty = count > 1
         outbox.flush()
@@ -292,6 +322,7 @@ class Link:
                 self._take_chunk(frame)
             case Abandon():
                 if (chunks := self._chunks.pop(frame.transfer, None)) is not None:
+                    self._holding.change(partial=-len(chunks[1]), whole=len(chunks[1]))
                     self._let_go(chunks[0], len(chunks[1]))
             case Window():
                 self._outbox.release(frame.direction, frame.size)
@@ -300,6 +331,7 @@ class Link:
             case Pong():
                 sent_at = self._pings.pop(frame.token, None)
                 if sent_at is not None:
+                    self._liveness.ponged()
                     self.round_trip.add(trio.current_time() - sent_at)
             case Bye():
                 self._bye_received = True
@@ -313,15 +345,18 @@ class Link:
         """Gather a long frame; act on it when it is complete."""
         if not chunk.last and len(chunk.data) < _CHUNK_LEAST_BYTES:
             raise FrameError(f"a chunk of {len(chunk.data)} bytes that is not the last")
+        self._liveness.used_at = self._liveness.heard_at
         direction, gathered = self._chunks.setdefault(chunk.transfer, (chunk.direction, bytearray()))
         gathered += chunk.data
         self._held_bytes[direction] += len(chunk.data)
         most = self._own.max_message_bytes + _FRAME_SLACK_BYTES
         if self._held_bytes[direction] > self._own.window_bytes or len(gathered) > most:
             raise FrameError("more chunked bytes than it was allowed")
-        if not chunk.last:
+        self._holding.change(partial=len(chunk.data))
+        if not chunk.last or self._is_closed:  # it may have been this one that had to pay
             return
         del self._chunks[chunk.transfer]
+        self._holding.change(partial=-len(gathered), whole=len(gathered))
         frame = decode_frame(gathered)
         if isinstance(frame, CallFrame) and direction == direction_of_calls(frame.depth):
             assert self._incoming is not None
@@ -336,4 +371,5 @@ class Link:
         """Chunked bytes are no longer held: the peer may send as many again."""
         if size:
             self._held_bytes[direction] -= size
+            self._holding.change(whole=-size)
             self._outbox.put(Window(direction, size))

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import trio
 
+from trionet.transports.allowance import within
+
 from .frames import MAJOR_VERSION, PREFACE, Bye, FrameDecoder, FrameError, Hello, encode_frame, with_length
 from .sockets import receive, send_all
 
@@ -61,16 +63,30 @@ async def initiate(sock: socket.socket, own: Hello) -> Handshake:
     return Handshake(*await _read_hello(lambda: receive(sock, _READ_BYTES), b""), is_initiator=True)
 
 
-async def accept(stream: trio.SocketStream, first: bytes) -> Handshake:
+async def accept(stream: trio.SocketStream, first: bytes, seconds: float) -> Handshake:
     """Take the begin of a link, of which `first` has been read.
 
     It is to be answered with our `greeting`.
 
+    Args:
+        stream: the connection.
+        first: what has come on it.
+        seconds: how long the peer may take.
+
     Raises:
         HandshakeError: the peer isn't a node that can be talked with; it has been told.
+        trio.TooSlowError: it took longer.
     """
+    got = bytearray(first)
+
+    async def read() -> bytes:
+        more = bytes(await stream.receive_some(_READ_BYTES))
+        got.extend(more)
+        return more
+
     try:
-        return Handshake(*await _read_hello(lambda: stream.receive_some(_READ_BYTES), first), is_initiator=False)
+        hello, rest = await within(seconds, lambda: _read_hello(read, bytes(got)))
+        return Handshake(hello, rest, is_initiator=False)
     except HandshakeError as exc:
         await stream.send_all(PREFACE + with_length(encode_frame(Bye(str(exc)))))
         raise

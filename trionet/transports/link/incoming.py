@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from trionet.router import PreparedCall
     from trionet.transports.base import Handler
 
+    from .holdings import Holding
     from .outbox import Outbox, Transfer
 
 __all__ = ["IncomingCalls"]
@@ -82,9 +83,11 @@ class IncomingCalls:
         nursery: trio.Nursery,
         on_release: Callable[[Direction, int], None],
         on_idle: Callable[[], None],
+        holding: Holding,
     ) -> None:
         self._outbox = outbox
         self._max_calls = own.max_calls
+        self._holding = holding
         self._peer = peer
         self._handler = handler
         self._nursery = nursery
@@ -94,7 +97,7 @@ class IncomingCalls:
         self._running: dict[int, _Running] = {}
         self._counts = [0] * (PACKETS + 1)  # of those that run, by depth
         self._long_bytes = 0
-        self._most_long_bytes = _WINDOWS_OF_ANSWERS * min(peer.window_bytes, own.window_bytes)
+        self._most_long_bytes = min(holding.share_bytes, _WINDOWS_OF_ANSWERS * min(peer.window_bytes, own.window_bytes))
         self._long_answered = trio.lowlevel.ParkingLot()
 
     def __len__(self) -> int:
@@ -180,8 +183,13 @@ class IncomingCalls:
         else:
             running = self._running[frame.msg_id] = _Running(frame.msg_id, frame.depth, held_bytes, 0)
             self._counts[frame.depth] += 1
-            self._long_bytes += len(encoded)
+            self._hold_answer(len(encoded))
             self._nursery.start_soon(self._answer_long, running, encoded)
+
+    def _hold_answer(self, size: int) -> None:
+        """Hold so many bytes of long answers more, or less."""
+        self._long_bytes += size
+        self._holding.change(whole=size)
 
     @property
     def _has_room(self) -> bool:
@@ -250,7 +258,7 @@ class IncomingCalls:
     async def _answer(self, running: _Running, encoded: bytes) -> None:
         """Send the answer; the call is over then."""
         if len(encoded) > CHUNK_BYTES:
-            self._long_bytes += len(encoded)
+            self._hold_answer(len(encoded))
             await self._answer_long(running, encoded)
         else:
             if not self._outbox.has_room:
@@ -262,7 +270,7 @@ class IncomingCalls:
         running.scope = trio.CancelScope()
         with running.scope:
             await self._outbox.send_long(encoded, REPLIES, running.set_transfer)
-        self._long_bytes -= len(encoded)
+        self._hold_answer(-len(encoded))
         self._long_answered.unpark_all()
         self._end(running, encode_frame(Cancelled(running.number)) if running.scope.cancelled_caught else b"")
 

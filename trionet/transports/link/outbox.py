@@ -95,6 +95,8 @@ class Outbox:
         """Have an encoded frame of at most `CHUNK_BYTES` written with the next ones."""
         data = with_length(encoded)
         size = len(data)
+        if self._is_closed:
+            return
         self._frames.append(data)
         self._waiting_bytes += size
         self.put_bytes += size
@@ -197,6 +199,11 @@ class Outbox:
             window.close()
         for transfer in self._transfers:
             transfer.written.set()
+        self._transfers.clear()
+        self._frames.clear()
+        self._waiting_bytes = 0
+        self._rest = memoryview(b"")
+        self._on_stuck = _ignore  # the link's; it is over
 
     def wake(self) -> None:
         """Have the writer look again."""
@@ -265,3 +272,6 @@ class Outbox:
                 continue
             self.sent_bytes += sent
             self._rest = self._rest[sent:]
+
+
+def _ignore(_: str) -> None: ...

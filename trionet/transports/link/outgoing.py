@@ -24,11 +24,10 @@ from trionet.errors import (
     NodeUnreachable,
     TemporarilyUnavailable,
     TrionetError,
-    error_from_wire,
 )
 from trionet.events import OrphanedCall
 from trionet.nesting import DEEPEST, PACKETS
-from trionet.transports.base import time_left_s
+from trionet.transports.base import answered_error, time_left_s
 
 from .flow import RoundTrip
 from .frames import (
@@ -193,6 +192,7 @@ class OutgoingCalls:
             exchange.answer = self._lost(exchange, reason)
             exchange.wake()
         self._exchanges.clear()
+        self._on_idle = self._on_sent = _nothing  # the link's; it is over
 
     def _lost(self, exchange: _Exchange, reason: str) -> TrionetError:
         if exchange.is_unsent(self._outbox.sent_bytes):
@@ -287,8 +287,8 @@ class OutgoingCalls:
                 exchange.credit_bytes += exchange.consumed_bytes
                 exchange.consumed_bytes = 0
             yield _restored(plain)
-        if not isinstance(exchange.answer, End):
-            _value_of(exchange.answer)
+        if type(exchange.answer) is not End:
+            raise _error_of(exchange.answer)
 
     async def _admitted(self, depth: int) -> None:
         """Wait for a free slot, and for room in the outbox.
@@ -396,8 +396,8 @@ class OutgoingCalls:
     async def _cancel(self, number: int, exchange: _Exchange, request: Request) -> None:
         """Cancel a call, and wait for the confirmation that its handler has finished.
 
-        When this process itself was kept from running, the confirmation may lie unread in the socket: the time is
-        extended by what we were late.
+        When this process itself was kept from running, the confirmation may lie unread in the socket, or the peer may
+        not even have been told: the time is extended by what we were late, up to the longest grace there is.
         """
         if number not in self._exchanges:
             return
@@ -407,8 +407,7 @@ class OutgoingCalls:
         if exchange.depth == PACKETS:
             return  # it is taken on the spot, and nobody waits for what it does
         self._outbox.put(Cancel(number))
-        begun = trio.current_time()
-        until = begun + self._round_trip.grace_s()
+        until, left_s = trio.current_time() + self._round_trip.grace_s(), RoundTrip.GRACE_MAX_S
         with trio.CancelScope(shield=True):
             while exchange.answer is None:
                 with trio.move_on_at(until):
@@ -416,9 +415,10 @@ class OutgoingCalls:
                 for _ in range(_PASSES_TO_READ):
                     await trio.lowlevel.checkpoint()
                 now = trio.current_time()
-                if now - until < _LATE_S or now > begun + RoundTrip.GRACE_MAX_S:
+                more_s = min(now - until, left_s)
+                if more_s < _LATE_S:
                     break
-                until = now + (now - until)
+                until, left_s = now + more_s, left_s - more_s
         if exchange.answer is None:
             orphan = OrphanedCall(
                 node=self._name, gid=request.gid, service=request.service, method=request.method, id=request.id
@@ -432,13 +432,21 @@ def _value_of(answer: Answer | None) -> Any:
     """Return the value that `answer` carries, or raise its error."""
     if type(answer) is Reply:
         return _restored(answer.value)
+    raise _error_of(answer)
+
+
+def _error_of(answer: Answer | None) -> TrionetError:
+    """Return the error that ended a call or a stream."""
     match answer:
         case Error():
-            raise error_from_wire(answer.error)
+            return answered_error(answer.error)
         case TrionetError():
-            raise answer
+            return type(answer)(answer.text)  # not itself: the traceback has frames that know the exchange
         case _:
-            raise ConnectionLost(f"the call was ended by {type(answer).__name__}")
+            return ConnectionLost(f"the call was ended by {type(answer).__name__}, which is no answer")
+
+
+def _nothing() -> None: ...
 
 
 def _restored(plain: Any) -> Any:

@@ -12,14 +12,16 @@ import trio
 
 from trionet.codec import JSON, MESSAGEPACK
 from trionet.errors import NodeUnreachable
+from trionet.transports.allowance import within
 from trionet.transports.base import Request, check_request_size
 from trionet.transports.lazy_http import LazyHTTPTransport
 
 from .connection import Link
 from .frames import Hello
 from .handshake import Handshake, HandshakeError, PeerSpeaksHTTP, accept, initiate
+from .holdings import Account
+from .liveness import Stalls
 from .outgoing import LinkRetired
-from .polling import usable_processors
 from .sockets import connect, plain_socket
 
 if TYPE_CHECKING:
@@ -58,6 +60,7 @@ class LinkTransport:
     def __init__(self, config: NodeConfig, handler: Handler, on_orphan: Callable[[OrphanedCall], None]) -> None:
         self._config = config
         self._max_message_bytes = config.max_message_bytes
+        self._account = Account(config.held_bytes_limit)
         self._handler = handler
         self._on_orphan = on_orphan
         self._links: dict[NodeAddress, Link] = {}
@@ -81,24 +84,32 @@ class LinkTransport:
         self._own = Hello(
             address=own,
             max_calls=config.max_calls_per_peer,
-            window_bytes=_WINDOW_MESSAGES * config.max_message_bytes,
+            window_bytes=min(_WINDOW_MESSAGES * config.max_message_bytes, self._account.share_bytes),
             max_message_bytes=config.max_message_bytes,
         )
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 task_status.started()
-                while True:
-                    await trio.sleep(_TICK_S)
-                    now = trio.current_time()
-                    for link in list(self._open):
-                        link.tick(now, config.idle_timeout_s)
+                await self._look_after_links()
         finally:
             self._nursery = None
             for link in list(self._open):
                 link.abort()
             with trio.CancelScope(shield=True):
                 await self._http.aclose()
+
+    async def _look_after_links(self) -> None:
+        stalls = Stalls(trio.current_time(), _TICK_S)
+        while True:
+            await trio.sleep(_TICK_S)
+            now = trio.current_time()
+            if lag_s := stalls.lag_s(now):
+                for link in self._open:
+                    link.postpone(now, lag_s)
+                now -= _TICK_S  # what has come meanwhile is not read yet: the verdict is that of the last time
+            for link in list(self._open):
+                link.tick(now)
 
     def retire(self, reason: str) -> None:
         """Make no more calls; links close when those in progress have been answered."""
@@ -185,19 +196,9 @@ class LinkTransport:
             raise NodeUnreachable(dialing.failure)
 
     async def _dial(self, node: NodeAddress, dialing: _Dialing) -> None:
-        assert self._own is not None
         link = None
         try:
-            with trio.fail_after(self._config.connect_timeout_s):
-                sock = await connect(node)
-                begun = trio.current_time()
-                try:
-                    handshake = await initiate(sock, self._own)
-                except BaseException:
-                    sock.close()
-                    raise
-            link = self._make(sock, handshake, node)
-            link.round_trip.add(trio.current_time() - begun)
+            link = await within(self._config.connect_timeout_s, lambda: self._connect(node))
         except PeerSpeaksHTTP:
             self._http_only_until[node] = trio.current_time() + _HTTP_ONLY_S
         except (OSError, trio.BrokenResourceError, HandshakeError) as exc:
@@ -210,6 +211,19 @@ class LinkTransport:
         if link is not None:
             await self.keep(link)
 
+    async def _connect(self, node: NodeAddress) -> Link:
+        assert self._own is not None
+        sock = await connect(node)
+        begun = trio.current_time()
+        try:
+            handshake = await initiate(sock, self._own)
+        except BaseException:
+            sock.close()
+            raise
+        link = self._make(sock, handshake, node)
+        link.round_trip.add(trio.current_time() - begun)
+        return link
+
     async def accept(self, stream: trio.SocketStream, first: bytes) -> Link:
         """Answer the begin of a link, of which `first` has been read; returns the link, which `keep` is to run.
 
@@ -219,8 +233,7 @@ class LinkTransport:
         if self._own is None or self._is_closing:
             raise HandshakeError("this node is stopping")
         try:
-            with trio.fail_after(self._config.connect_timeout_s):
-                handshake = await accept(stream, first)
+            handshake = await accept(stream, first, self._config.connect_timeout_s)
         except trio.TooSlowError as exc:
             raise HandshakeError(f"it took longer than {self._config.connect_timeout_s:g} s to say hello") from exc
         return self._make(plain_socket(stream), handshake, handshake.peer.address)
@@ -228,8 +241,16 @@ class LinkTransport:
     def _make(self, sock: socket.socket, handshake: Handshake, node: NodeAddress | None) -> Link:
         assert self._own is not None
         name = str(node) if node is not None else "a node without address"
-        processors = usable_processors() if self._config.busy_poll else 0
-        link = Link(sock, self._own, handshake, self._handler, self._on_orphan, name=name, processors=processors)
+        link = Link(
+            sock,
+            self._own,
+            handshake,
+            self._handler,
+            self._on_orphan,
+            name=name,
+            config=self._config,
+            account=self._account,
+        )
         self._open[link] = None
         if node is not None:
             self._prefer(node, link)

@@ -17,6 +17,7 @@ from trionet.errors import NodeUnreachable, TrionetError
 from trionet.transports.base import check_request_size
 from trionet.transports.datagrams import QueuedDatagrams
 from trionet.transports.link.frames import Hello, decode_frame, encode_frame
+from trionet.transports.link.holdings import Account
 from trionet.transports.link.outgoing import LinkRetired
 
 from .clock import NodeClock
@@ -61,7 +62,7 @@ class MemoryEndpoint:
         transport: makes its calls.
         datagrams: sends and takes its datagrams; None where it is configured to have none.
         clock: its clock.
-        handler, hello, on_orphan: what its links need.
+        handler, hello, on_orphan, account: what its links need.
         is_down: whether it is gone for good.
         held: what waits until it goes on; None while it isn't held.
         lags: each gives seconds after which it gets to what has come; they add up.
@@ -81,10 +82,11 @@ class MemoryEndpoint:
         self.address = address
         self.handler = handler
         self.on_orphan = on_orphan
+        self.account: Account = Account(config.held_bytes_limit)
         self.hello: Hello = Hello(
             address=address,
             max_calls=config.max_calls_per_peer,
-            window_bytes=_WINDOW_MESSAGES * config.max_message_bytes,
+            window_bytes=min(_WINDOW_MESSAGES * config.max_message_bytes, self.account.share_bytes),
             max_message_bytes=config.max_message_bytes,
         )
         self.is_down: bool = False

@@ -8,12 +8,14 @@ into chunks. Nor is a link closed when it is idle.
 from __future__ import annotations
 
 import logging
+import math
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import trio
 
 from trionet.transports.link.flow import RoundTrip
 from trionet.transports.link.frames import (
+    CHUNK_BYTES,
     Bye,
     CallFrame,
     Cancel,
@@ -33,6 +35,7 @@ from trionet.transports.link.frames import (
     encode_frame,
 )
 from trionet.transports.link.incoming import IncomingCalls
+from trionet.transports.link.liveness import Liveness, Progress, Stalls
 from trionet.transports.link.outbox import Outbox, Transfer
 from trionet.transports.link.outgoing import OutgoingCalls
 
@@ -152,16 +155,20 @@ class MemoryLink:
             outbox, hello, self.round_trip, str(peer), endpoint.on_orphan, self._became_idle, _nothing
         )
         self._handlers = _Handlers(endpoint.nursery)
+        self._holding = endpoint.account.open(self.reset)
         self.incoming: IncomingCalls = IncomingCalls(
             outbox,
             endpoint.hello,
             hello,
             endpoint.handler,
             cast("trio.Nursery", self._handlers),
-            _let_go,
+            self._let_go,
             self._became_idle,
+            self._holding,
         )
-        self._heard_at = self.opened_at
+        # It isn't closed for being idle, nor for not parting: nobody would see to it while it isn't watched.
+        self._liveness = Liveness(self.opened_at, math.inf, _SILENCE_S)
+        self._stalls = Stalls(self.opened_at, _TICK_S)
         self._pings: dict[int, float] = {}
         self._is_ticking = False
         self._is_ended = self._bye_sent = self._bye_received = False
@@ -195,33 +202,46 @@ class MemoryLink:
             if self.calls and fabric.observer is not None:
                 fabric.observer.link_lost(self._endpoint.address, self.peer, reason, fabric.pump.time())
             self.calls.close(reason)
+            self._holding.close()
             self._handlers.cancel()
             self._endpoint.forget_link(self)
 
     def watch(self) -> None:
         """Ping the peer from now on, as long as there are calls on it, in either direction."""
         if not self._is_ticking:
-            self._is_ticking = True
-            self._endpoint.call_at(self._endpoint.fabric.pump.time() + _TICK_S, self._tick)
+            now = self._endpoint.fabric.pump.time()
+            self._stalls = Stalls(now, _TICK_S)
+            self._tick_at(now + _TICK_S)
+
+    def _tick_at(self, when: float) -> None:
+        self._is_ticking = True
+        self._endpoint.call_at(when, self._tick)
 
     def _tick(self) -> None:
         self._is_ticking = False
         if self._is_ended or not (self.calls or self.incoming or self._pings):
             return
         now = self._endpoint.fabric.pump.time()
-        if self._pings and now - self._heard_at > _SILENCE_S:
-            self.reset(f"there was no sign of life for {_SILENCE_S:.0f} s")
+        lag_s = self._stalls.lag_s(now)
+        if lag_s:
+            self._liveness.postpone(now, lag_s)
+        is_idle = not (self.calls or self.incoming)
+        progress = Progress(self._outbox.sent_bytes, is_idle, is_amid_frame=False)
+        fault = self._liveness.fault(now - _TICK_S if lag_s else now, progress)
+        if fault is not None:
+            self.reset(fault)
             return
         if not self._pings:
             self._pings[1] = now
             self._outbox.put(Ping(1))
-        self.watch()
+            self._liveness.pinged(now, self._outbox.put_bytes)
+        self._tick_at(now + _TICK_S)
 
     def take(self, data: bytes) -> None:
         """A frame came."""
         if self._is_ended:
             return
-        self._heard_at = self._endpoint.fabric.pump.time()
+        self._liveness.heard_at = self._endpoint.fabric.pump.time()
         try:
             self._act(decode_frame(data), len(data))
             if self.incoming:
@@ -235,7 +255,7 @@ class MemoryLink:
             case Reply() | Error() | Cancelled() | End():
                 self.calls.take_answer(frame)
             case CallFrame():
-                self.incoming.take_call(frame, 0)
+                self._take_call(frame, size)
             case Item():
                 self.calls.take_item(frame, size)
             case Credit():
@@ -247,6 +267,7 @@ class MemoryLink:
             case Pong():
                 sent_at = self._pings.pop(frame.token, None)
                 if sent_at is not None:
+                    self._liveness.ponged()
                     self.round_trip.add(self._endpoint.fabric.pump.time() - sent_at)
             case Bye():
                 self._bye_received = True
@@ -255,10 +276,15 @@ class MemoryLink:
             case _:
                 raise FrameError(f"a {type(frame).__name__}")
 
+    def _take_call(self, call: CallFrame, size: int) -> None:
+        held_bytes = size if size > CHUNK_BYTES else 0
+        self._holding.change(whole=held_bytes)
+        if not self._is_ended:
+            self.incoming.take_call(call, held_bytes)
+
+    def _let_go(self, direction: Direction, size: int) -> None:
+        self._holding.change(whole=-size)
+
 
 def _nothing() -> None:
-    pass
-
-
-def _let_go(direction: Direction, size: int) -> None:
     pass

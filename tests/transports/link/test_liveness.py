@@ -1,0 +1,333 @@
+"""What a peer is charged for: the answers that it owes, and no time in which it owed none or this node stood still."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.transports.link.ends import Closed, HandPeer, call, connect, links, listen
+from tests.waiting import wait_until
+from trionet import ConnectionLost, Node, NodeConfig
+from trionet.transports.link.frames import (
+    CHUNK_BYTES,
+    Bye,
+    CallFrame,
+    Chunk,
+    FrameDecoder,
+    Ping,
+    Pong,
+    Reply,
+    with_length,
+)
+from trionet.transports.link.liveness import Liveness, Progress, Stalls
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from trio.testing import MockClock
+
+    Start = Callable[..., Awaitable[Node]]
+    Behave = Callable[[HandPeer], Awaitable[None]]
+
+SILENCE_S, IDLE_S = 30.0, 75.0
+IN_USE = Progress(sent_bytes=0, is_idle=False, is_amid_frame=False)
+IDLE = Progress(sent_bytes=0, is_idle=True, is_amid_frame=False)
+AMID = Progress(sent_bytes=0, is_idle=True, is_amid_frame=True)
+
+
+def fresh(now: float = 0.0) -> Liveness:
+    return Liveness(now, IDLE_S, SILENCE_S)
+
+
+# ---- the rules
+
+
+@given(idle_s=st.integers(0, 10**6), taken_s=st.integers(0, 29))
+def test_the_time_before_a_ping_is_not_charged_to_its_answer(idle_s: int, taken_s: int) -> None:
+    liveness = fresh()
+    liveness.pinged(idle_s, 0)
+    assert liveness.fault(idle_s + taken_s, IN_USE) is None
+    assert liveness.fault(idle_s + SILENCE_S + 0.01, IN_USE) == "there was no sign of life for 30 s"
+
+
+def test_who_owes_nothing_may_be_silent_for_ever() -> None:
+    liveness = fresh()
+    assert liveness.fault(1e9, IN_USE) is None
+    liveness.pinged(1e9, 0)
+    liveness.ponged()
+    assert liveness.fault(2e9, IN_USE) is None
+
+
+def test_whatever_comes_is_a_sign_of_life_but_does_not_take_the_place_of_the_answer_for_ever() -> None:
+    liveness = fresh()
+    liveness.pinged(0, 0)
+    for now in range(10, 66, 10):
+        liveness.heard_at = now
+        assert liveness.fault(now + 9, IN_USE) is None
+    assert liveness.fault(75, IN_USE) == "it answered no ping for 75 s"
+
+
+def test_a_ping_that_waits_behind_what_the_peer_still_reads_is_no_ping_yet() -> None:
+    liveness = fresh()
+    liveness.pinged(0, end_bytes=1_000)
+    for now in range(1, 900, 10):
+        assert liveness.fault(now, Progress(now, is_idle=False, is_amid_frame=False)) is None
+    stuck = Progress(891, is_idle=False, is_amid_frame=False)
+    assert liveness.fault(891 + SILENCE_S - 1, stuck) is None
+    assert liveness.fault(891 + SILENCE_S, stuck) is not None
+
+
+def test_the_rest_of_a_frame_is_owed_from_its_first_part_on() -> None:
+    liveness = fresh()
+    for now in range(1_000, 1_075, 10):  # its bytes come one by one, after a long time of nothing
+        liveness.heard_at = now
+        assert liveness.fault(now, AMID) is None
+    assert liveness.fault(1_075, AMID) == "it took longer than 75 s to send a frame"
+
+
+def test_of_many_frames_each_has_its_own_time() -> None:
+    liveness = fresh()
+    for now in range(1_000):
+        liveness.heard_at = liveness.framed_at = now
+        assert liveness.fault(now + 0.5, AMID) is None
+
+
+def test_the_answer_to_a_bye_is_owed_once_no_call_is_in_progress() -> None:
+    liveness = fresh()
+    liveness.said_bye(100)
+    liveness.used_at = 200
+    assert liveness.fault(200, IN_USE) is None
+    assert liveness.fault(229, IDLE) is None
+    assert liveness.fault(230, IDLE) == "it did not part within 30 s"
+
+
+@pytest.mark.parametrize(
+    ("runs", "lags"),
+    [
+        ([1, 2, 3], [0, 0, 0]),
+        ([1.3, 2.9, 4.5], [0, 0, 0]),
+        ([1, 42, 43], [0, 40, 0]),
+        ([41, 82], [40, 40]),
+    ],
+    ids=["in time", "a little late", "a stall", "two stalls"],
+)
+def test_a_stall_is_a_run_that_comes_a_whole_interval_too_late(runs: list[float], lags: list[float]) -> None:
+    stalls = Stalls(0.0, 1.0)
+    assert [stalls.lag_s(now) for now in runs] == lags
+
+
+@given(st.lists(st.sampled_from([1.0, 1.0, 1.0, 1.2, 3.0, 40.0, 1e5]), min_size=1, max_size=200))
+def test_only_the_time_in_which_this_node_runs_counts(steps: list[float]) -> None:
+    """Whatever stalls there are: no verdict before 30 s of running, none of a moment after a stall, and one in time."""
+    liveness, stalls, now, ran_s = fresh(), Stalls(0.0, 1.0), 0.0, 0.0
+    liveness.pinged(0.0, 0)
+    for step in steps:
+        now += step
+        lag_s = stalls.lag_s(now)
+        if lag_s:
+            liveness.postpone(now, lag_s)
+        fault = liveness.fault(now - 1.0 if lag_s else now, IN_USE)
+        ran_before_s, ran_s = ran_s, ran_s + step - lag_s
+        if fault is not None:
+            assert (ran_before_s if lag_s else ran_s) >= SILENCE_S - 0.001
+            return
+        assert ran_s < SILENCE_S + 1.1
+
+
+# ---- links
+
+
+@pytest.mark.slow
+async def test_a_call_after_a_long_silence_may_take_its_time(
+    start: Start, nursery: trio.Nursery, patient_clock: MockClock
+) -> None:
+    """Its node may be blocked, so that pings aren't answered either."""
+
+    async def behave(peer: HandPeer) -> None:
+        first = await peer.receive_a(CallFrame)
+        await peer.send(Reply(first.msg_id, 1))
+        second = await peer.receive_a(CallFrame)
+        await trio.sleep(SILENCE_S - 2)
+        await peer.send(Reply(second.msg_id, 2))
+        await peer.wait_closed()
+
+    node, address = await start(), await listen(nursery, behave)
+    assert await call(node, address, "any") == 1
+    await trio.sleep(SILENCE_S - 3)
+    assert await call(node, address, "any") == 2
+    assert len(links(node)) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stall_s", [5, 40, 1000])
+async def test_what_this_node_stands_still_for_is_not_charged_to_its_peers(
+    start: Start, nursery: trio.Nursery, patient_clock: MockClock, stall_s: float
+) -> None:
+    """A clock that jumps, a process that was stopped and a loop that was blocked look alike from inside."""
+
+    async def behave(peer: HandPeer) -> None:
+        frame = await peer.receive_a(CallFrame)
+        peer.ponging = False
+        await ask_and_stall.wait()
+        await trio.sleep(SILENCE_S / 2)
+        await peer.send(Reply(frame.msg_id, "late"))
+        await peer.wait_closed()
+
+    ask_and_stall = trio.Event()
+
+    async def stall() -> None:
+        await trio.sleep(5)  # pings are on their way
+        patient_clock.jump(stall_s)
+        ask_and_stall.set()
+
+    node, address = await start(), await listen(nursery, behave)
+    nursery.start_soon(stall)
+    assert await call(node, address, "any") == "late"
+
+
+@pytest.mark.slow
+async def test_a_link_is_not_idle_for_what_this_node_stands_still_for(
+    start: Start, nursery: trio.Nursery, patient_clock: MockClock
+) -> None:
+    node, address = await start(NodeConfig(idle_timeout_s=20)), await listen(nursery, _echo)
+    assert await call(node, address, "any") == "echo"
+    (link,) = links(node)
+    patient_clock.jump(1000)
+    await trio.sleep(15)
+    assert links(node) == [link]
+    assert link.is_usable
+    await trio.sleep(10)
+    assert not link.is_usable
+
+
+async def _echo(peer: HandPeer) -> None:
+    frame = await peer.receive_a(CallFrame)
+    await peer.send(Reply(frame.msg_id, "echo"))
+    await _pong(peer)
+
+
+# ---- peers that only take up room
+
+
+async def _says_nothing(peer: HandPeer) -> None:
+    await trio.sleep_forever()
+
+
+async def _answers_pings_and_no_bye(peer: HandPeer) -> None:
+    await _pong(peer)
+
+
+async def _only_pings(peer: HandPeer) -> None:
+    while True:
+        await peer.send(Ping(1))
+        await trio.sleep(5)
+
+
+async def _pings_and_answers_pings(peer: HandPeer) -> None:
+    decoder = FrameDecoder()
+    while True:
+        with trio.move_on_after(5):
+            for frame, _ in decoder.feed(bytes(await peer.stream.receive_some())):
+                if isinstance(frame, Ping):
+                    await peer.send(Pong(frame.token))
+        await peer.send(Ping(1))
+
+
+async def _drips_a_frame(peer: HandPeer) -> None:
+    await peer.send_bytes(with_length(bytes(60_000))[:4])
+    while True:
+        await peer.send_bytes(b"\x93")
+        await trio.sleep(5)
+
+
+async def _begins_a_long_call_and_answers_pings(peer: HandPeer) -> None:
+    await peer.send(Chunk(1, 0, False, bytes(CHUNK_BYTES)))
+    await _pong(peer)
+
+
+async def _calls_and_reads_nothing(peer: HandPeer) -> None:
+    await peer.send(peer.call(1, "big"))
+    while True:
+        await peer.send(Ping(1))
+        await trio.sleep(5)
+
+
+async def _says_bye_and_stays(peer: HandPeer) -> None:
+    await peer.send(Bye("any"))
+    await _pong(peer)
+
+
+async def _closes_one_half(peer: HandPeer) -> None:
+    await peer.stream.send_eof()
+    await trio.sleep_forever()
+
+
+async def _pong(peer: HandPeer) -> None:
+    decoder = FrameDecoder()
+    while data := bytes(await peer.stream.receive_some()):
+        for frame, _ in decoder.feed(data):
+            if isinstance(frame, Ping):
+                await peer.send(Pong(frame.token))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "behave",
+    [
+        _says_nothing,
+        _answers_pings_and_no_bye,
+        _only_pings,
+        _pings_and_answers_pings,
+        _drips_a_frame,
+        _begins_a_long_call_and_answers_pings,
+        _calls_and_reads_nothing,
+        _says_bye_and_stays,
+        _closes_one_half,
+    ],
+    ids=lambda behave: behave.__name__.strip("_"),
+)
+async def test_a_link_of_no_use_is_closed_whatever_its_peer_does(
+    start: Start, nursery: trio.Nursery, patient_clock: MockClock, behave: Behave
+) -> None:
+    idle_s = 10.0
+    node = await start(NodeConfig(idle_timeout_s=idle_s), big=lambda: bytes(10_000_000))
+
+    async def misbehave(peer: HandPeer) -> None:
+        try:
+            await behave(peer)
+        except (Closed, trio.BrokenResourceError):
+            await trio.sleep_forever()
+
+    async with connect(node, receive_buffer_bytes=64 * 1024) as peer:
+        nursery.start_soon(misbehave, peer)
+        await wait_until(lambda: len(links(node)) == 1)
+        await trio.sleep(idle_s + SILENCE_S + 8)
+        assert links(node) == []
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.slow
+async def test_a_link_in_use_stays_open_for_as_long_as_its_peer_answers_pings(
+    start: Start, patient_clock: MockClock
+) -> None:
+    node = await start(NodeConfig(idle_timeout_s=40), stay=trio.sleep_forever)
+    async with connect(node) as peer, trio.open_nursery() as nursery:
+        await peer.send(peer.call(1, "stay"))
+        nursery.start_soon(_pong, peer)
+        await wait_until(lambda: len(links(node)) == 1)
+        await trio.sleep(100)
+        assert len(links(node)) == 1
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.slow
+async def test_a_peer_that_says_this_and_that_but_answers_no_ping_loses_its_calls(
+    start: Start, nursery: trio.Nursery, patient_clock: MockClock
+) -> None:
+    node, address = await start(NodeConfig(idle_timeout_s=40)), await listen(nursery, _only_pings)
+    with pytest.raises(ConnectionLost, match="it answered no ping for 40 s"):
+        await call(node, address, "any")

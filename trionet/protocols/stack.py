@@ -9,6 +9,7 @@ question, and go by a connection only where the question came by one.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import TYPE_CHECKING, Any, Final
 

@@ -7,6 +7,7 @@ import random
 
 import h2.config
 import h2.connection
+import h2.events
 import pytest
 
 from tests.robustness.wire import (
@@ -340,6 +341,28 @@ async def test_http_2_without_upgrade_is_served_and_ends_with_its_connection(nod
         assert json.loads(body) == {"value": [[1], {}]}
         await node.wait_running(1)
     await node.wait_running(0)
+
+
+@pytest.mark.slow
+async def test_more_of_a_body_that_was_refused_harms_no_other_call_of_http_2(node: Target) -> None:
+    async with node.connect() as wire:
+        client = http_2_client()
+        client.send_headers(1, http_2_headers("/nowhere"))
+        await wire.send(client.data_to_send())
+        answered: set[int] = set()
+
+        async def wait_answered(number: int) -> None:
+            while number not in answered:
+                for event in client.receive_data(bytes(await wire.stream.receive_some(65_536))):
+                    if isinstance(event, h2.events.StreamEnded):
+                        answered.add(event.stream_id)
+
+        await wait_answered(1)
+        client.send_data(1, b"x" * 1_000)
+        client.send_headers(3, http_2_headers(CALL))
+        client.send_data(3, b"[1]", end_stream=True)
+        await wire.send(client.data_to_send())
+        await wait_answered(3)
 
 
 async def test_garbage_in_links_harms_nobody(node: Target) -> None:

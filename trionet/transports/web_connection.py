@@ -16,7 +16,7 @@ import h2.events
 import h2.exceptions
 import h11
 import trio
-from hypercorn.events import Event, RawData, Updated
+from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol import ProtocolWrapper
 from hypercorn.protocol.events import Body, EndBody, Response, StreamClosed
 from hypercorn.protocol.events import Event as StreamEvent
@@ -53,15 +53,14 @@ class HTTPConnection(TCPServer):
         self._socket = stream.socket
         self._reader: trio.lowlevel.Task | None = None
         self._input_ended = trio.Event()
-        self._waiting_since = trio.current_time()
-        self.idle_since: float | None = self._waiting_since
+        self._accepted_at = trio.current_time()
+        self.idle_since: float | None = self._accepted_at
 
     @property
     def unfinished_since(self) -> float | None:
         """Since when its peer owes it the first request, or the rest of one; None where it owes none."""
-        protocol = self._spoken()
-        waits = protocol is None or protocol.waits_for_request
-        return self._waiting_since if waits else None
+        protocols: _Protocols | None = getattr(self, "_protocol", None)  # None before it runs
+        return self._accepted_at if protocols is None else protocols.unfinished_since
 
     @property
     def protocol(self) -> ProtocolWrapper:
@@ -83,10 +82,6 @@ class HTTPConnection(TCPServer):
             made.send,
         )
 
-    def _spoken(self) -> _H11Protocol | _H2Protocol | None:
-        wrapper = getattr(self, "_protocol", None)  # none before it runs
-        return None if wrapper is None else wrapper.protocol
-
     async def _read_data(self) -> None:
         self._reader = trio.lowlevel.current_task()
         await super()._read_data()
@@ -97,9 +92,7 @@ class HTTPConnection(TCPServer):
     async def protocol_send(self, event: Event) -> None:
         """Send bytes, close, or note whether there is a request; see Hypercorn."""
         if isinstance(event, Updated):
-            if event.idle:
-                self._waiting_since = trio.current_time()
-            self.idle_since = self._waiting_since if event.idle else None
+            self.idle_since = trio.current_time() if event.idle else None
             if self._input_ended.is_set():
                 return
         # This runs in the app's task, which Quart-Trio cancels once the answer is out: the idle timer must start, or
@@ -126,7 +119,8 @@ class HTTPConnection(TCPServer):
 
         Closing a socket with unread data resets the connection, and the peer may lose the answer with it.
         """
-        connection = getattr(self._spoken(), "connection", None)
+        protocol = getattr(getattr(self, "_protocol", None), "protocol", None)  # none before it runs
+        connection = getattr(protocol, "connection", None)
         return getattr(connection, "their_state", None) in {h11.SEND_BODY, h11.ERROR}
 
     async def _discard_input(self) -> None:
@@ -146,8 +140,29 @@ class _Protocols(ProtocolWrapper):
         super().__init__(*made_of)
         self._made_of = made_of
         self.protocol = _H11Protocol(*made_of)
+        self._began_at = trio.current_time()
+        self._is_handling = False
+
+    @property
+    def unfinished_since(self) -> float | None:
+        """Since when the peer owes the first request, or the rest of one; None where it owes none."""
+        # What has come already may be the rest: while it is handled, the answer is not known.
+        return self._began_at if self.protocol.waits_for_request and not self._is_handling else None
 
     async def handle(self, event: Event) -> None:
+        """Handle bytes that have come, or the end; see Hypercorn."""
+        if not isinstance(event, RawData):
+            await self.protocol.handle(event)
+            return
+        if not self.protocol.waits_for_request:
+            self._began_at = trio.current_time()
+        self._is_handling = True
+        try:
+            await self._handle_data(event)
+        finally:
+            self._is_handling = False
+
+    async def _handle_data(self, event: RawData) -> None:
         try:
             await self.protocol.handle(event)
         except H2ProtocolAssumedError as exc:
@@ -162,6 +177,8 @@ class _Protocols(ProtocolWrapper):
         await protocol.initiate(headers, settings)
         if data:
             await protocol.handle(RawData(data))
+        # Hypercorn has stopped its idle timer for the preface, which it took for a request.
+        await protocol.note_idle()
 
 
 class _H11Protocol(H11Protocol):
@@ -186,6 +203,15 @@ class _H11Protocol(H11Protocol):
             headers, body = own_failure(event.status_code)
             await super().stream_send(Response(event.stream_id, headers, event.status_code))
             await super().stream_send(Body(event.stream_id, body))
+        elif isinstance(event, Response) and not isinstance(self.connection, h11.Connection):
+            # A WebSocket is refused. Hypercorn closes the connection then, and the client must know: it might reuse it.
+            headers = (
+                event.headers if event.status_code < HTTPStatus.OK else [*event.headers, (b"connection", b"close")]
+            )
+            await super().stream_send(Response(event.stream_id, headers, event.status_code))
+        elif isinstance(event, EndBody) and not isinstance(self.connection, h11.Connection):
+            await super().stream_send(event)
+            await self.send(Closed())  # Hypercorn would leave it open where the handshake itself was wrong
         else:
             await super().stream_send(event)
 
@@ -200,7 +226,8 @@ class _H2Protocol(H2Protocol):
 
     def __init__(self, *made_of: Any) -> None:
         super().__init__(*made_of)
-        self._ended: set[int] = set()
+        self._ended: set[int] = set()  # the requests that are whole
+        self._failing: set[int] = set()  # those that Hypercorn itself refuses
 
     @property
     def waits_for_request(self) -> bool:
@@ -221,7 +248,14 @@ class _H2Protocol(H2Protocol):
                 await super()._handle_events([event])
                 if isinstance(event, h2.events.StreamEnded) and event.stream_id in self.streams:
                     self._ended.add(event.stream_id)
+                elif isinstance(event, h2.events.RequestReceived | h2.events.StreamReset):
+                    await self.note_idle()
         await self._flush()
+
+    async def note_idle(self) -> None:
+        """Have the idle timer run where there is no request: Hypercorn says so only when it has answered one."""
+        if not self.streams and not self.closed:
+            await self.send(Updated(idle=True))
 
     def _refuse_late_data(self, event: h2.events.DataReceived) -> None:
         """More of a body comes although the answer is out, with 413, say: RFC 9113, 8.1."""
@@ -233,6 +267,7 @@ class _H2Protocol(H2Protocol):
 
     async def _close_stream(self, stream_id: int) -> None:
         self._ended.discard(stream_id)
+        self._failing.discard(stream_id)
         await super()._close_stream(stream_id)
 
     async def stream_send(self, event: StreamEvent) -> None:
@@ -241,11 +276,14 @@ class _H2Protocol(H2Protocol):
             kept = [header for header in headers if header[0] != b"connection"]  # RFC 9113, 8.2.2: there is none
             await super().stream_send(Response(event.stream_id, kept, event.status_code))
             await self._send_in_time(Body(event.stream_id, body))
+            self._failing.add(event.stream_id)
         elif isinstance(event, Body):
             for start in range(0, len(event.data), _PIECE_BYTES):
                 await self._send_in_time(Body(event.stream_id, event.data[start : start + _PIECE_BYTES]))
         elif isinstance(event, EndBody):
             await self._send_in_time(event)
+            if event.stream_id in self._failing:  # Hypercorn keeps a refused WebSocket
+                await super().stream_send(StreamClosed(event.stream_id))
         else:
             await super().stream_send(event)
 

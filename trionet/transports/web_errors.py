@@ -64,7 +64,7 @@ def error_body(error: TrionetError, limit_bytes: int) -> bytes:
     longest = limit_bytes
     while len(body) > limit_bytes and longest:
         longest //= 4
-        wire = {name: _cut(value, longest) for name, value in wire.items()}
+        wire = {name: value if name in _ALWAYS_TOLD else _cut(value, longest) for name, value in wire.items()}
         body = _encoded(wire)
     if len(body) > limit_bytes:
         body = _encoded({name: wire[name] for name in _ALWAYS_TOLD} | {"text": ""})

@@ -9,15 +9,19 @@ import h2.config
 import h2.connection
 import h2.events
 import pytest
+import trio
 
 from tests.robustness.wire import (
     CALL,
     UPGRADE,
     Target,
     check_refused,
+    http_2_request,
+    open_target,
     request_bytes,
     ways_to_go,
 )
+from tests.waiting import DEADLINE_S
 from trionet.transports.link.frames import PREFACE as LINK_PREFACE
 
 # ----------------------------------------------------------------------------------------------------- broken protocols
@@ -370,3 +374,19 @@ async def test_garbage_in_links_harms_nobody(node: Target) -> None:
     for trailing in (b"", b"\xff" * 8, b"\0\0\0\0", b"\xff\xff\xff\xff", b"\0\0\0\x01\xc1", chance.randbytes(10_000)):
         for length in (1, len(LINK_PREFACE) - 1, len(LINK_PREFACE)):
             await node.attack(LINK_PREFACE[:length] + trailing)
+
+
+@pytest.mark.slow
+async def test_strangers_cause_few_log_lines_and_how_many_were_left_out_is_told() -> None:
+    with open_target() as node, trio.fail_after(DEADLINE_S):
+        for _ in range(150):
+            await node.attack(LINK_PREFACE + b"\0\0\0\1\xc1")
+            await node.attack(http_2_request("/\xe9", b"[]", end_stream=True))  # Hypercorn raises
+            await node.attack(UPGRADE + b"x")
+        await node.end()
+        log = node.log()
+    lines = [line for line in log.splitlines() if line.startswith("20")]
+    for text in ("a connection that began as a link was closed", "a connection was closed because serving it failed"):
+        assert 1 <= sum(text in line for line in lines) <= 6
+    assert "144 lines were left out, like those that begin 'a connection that began as a l…'" in log
+    assert len(lines) < 40

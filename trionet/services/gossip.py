@@ -7,7 +7,6 @@ each node for one rumor, and what becomes of it does not hold up its way to othe
 from __future__ import annotations
 
 import inspect
-import logging
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -25,6 +24,7 @@ from trionet.errors import (
     TrionetError,
 )
 from trionet.events import RumorFailed
+from trionet.log_limits import about, limited_log
 from trionet.message import Call, Remote, check_args
 from trionet.protocols.effects import Send
 from trionet.replies import Spread
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Gossip"]
 
-_log = logging.getLogger(__name__)
+_log = limited_log(__name__)
 
 _MOST_AT_ONCE: Final = 256
 _MOST_WAITING_BYTES: Final = 64 * 1024 * 1024
@@ -230,7 +230,9 @@ class Gossip:
         try:
             core.set_group(gid, members, _subset_of(self._groups.subset(gid)), now=now)
         except Exception as exc:  # of the user's function
-            _log.warning("the subset of group %s is left as the default: %s: %s", gid, type(exc).__name__, exc)
+            _log.warning(
+                "the subset of group %s is left as the default: %s: %s", gid, type(exc).__name__, exc, extra=about(gid)
+            )
             core.set_group(gid, members, now=now)
 
     def drop_group(self, gid: str) -> None:
@@ -275,7 +277,7 @@ class Gossip:
 
     def _fail(self, rumor: Delivered, error: TrionetError) -> None:
         self.failed += 1
-        _log.warning("the rumor %s of %s failed here: %s", rumor.id.hex(), rumor.gid, error)
+        _log.warning("the rumor %s of %s failed here: %s", rumor.id.hex(), rumor.gid, error, extra=about(rumor.origin))
         self._publish(RumorFailed(id=rumor.id.hex(), gid=rumor.gid, error=str(error)))
 
 

@@ -10,7 +10,6 @@ packets, and of their bytes, is on its way by call, and what comes on top of tha
 from __future__ import annotations
 
 import functools
-import logging
 import math
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +17,7 @@ import trio
 
 from trionet.errors import MalformedRequest, TrionetError
 from trionet.identity import NodeAddress
+from trionet.log_limits import limited_log
 from trionet.message import Remote
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PACKET", "Plane", "address_of"]
 
-_log = logging.getLogger(__name__)
+_log = limited_log(__name__)
 
 PACKET: Final = Remote(service="membership", method="packet")
 """What takes a packet that comes by a call."""

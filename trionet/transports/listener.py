@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import ipaddress
-import logging
 import socket
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,6 +15,7 @@ import trio
 
 from trionet.errors import AddressInUse, ConfigError
 from trionet.identity import NodeAddress
+from trionet.log_limits import about, limited_log, peer_ip
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection", "Listener", "RequestSession", "Session", "open_listener"]
 
-_log = logging.getLogger(__name__)
+_log = limited_log(__name__)
 
 _BACKLOG = 1024
 _FILES_KEPT_FREE = 64
@@ -80,8 +80,9 @@ class Listener:
         """Serve connections, each by what `connect` makes of its stream, until cancelled; then end them all."""
 
         async def handle(stream: trio.SocketStream) -> None:
+            peer = peer_ip(stream.socket)
             if not self._make_room():
-                _log.warning("a connection was refused: %d are in use", len(self._connections))
+                _log.warning("a connection was refused: %d are in use", len(self._connections), extra=about(peer))
                 await trio.aclose_forcefully(stream)
                 return
             connection = connect(stream)
@@ -90,7 +91,7 @@ class Listener:
                 await connection.run()
             except* Exception as group:
                 # Hypercorn has let out exceptions that a peer caused (its issues 225 and 177).
-                _log.warning("a connection was closed because serving it failed", exc_info=group)
+                _log.warning("a connection was closed because serving it failed", exc_info=group, extra=about(peer))
             finally:
                 connection.abort()
                 self._connections.pop(connection, None)

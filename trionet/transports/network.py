@@ -6,13 +6,13 @@ One port for everything: the first byte of a connection tells a link from HTTP.
 from __future__ import annotations
 
 import importlib
-import logging
 import sys
 from typing import TYPE_CHECKING
 
 import trio
 
 from trionet.errors import AddressInUse
+from trionet.log_limits import about, limited_log, peer_ip
 
 from .datagrams import UDPDatagrams
 from .lazy_http import LazyHTTPTransport
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NetworkEndpoint", "open_network_endpoint"]
 
-_log = logging.getLogger(__name__)
+_log = limited_log(__name__)
 
 _FIRST_BYTES = 4096
 _PORTS_TRIED = 16
@@ -216,10 +216,12 @@ class _Incoming:
             await connection.run()
 
     async def _run_link(self, first: bytes) -> None:
+        peer = peer_ip(self._stream.socket)
         try:
             self._session = link = await self._endpoint.accept_link(self._stream, first)
         except (HandshakeError, OSError, trio.BrokenResourceError) as exc:
-            _log.warning("a connection that began as a link was closed: %s", str(exc) or type(exc).__name__)
+            reason = str(exc) or type(exc).__name__
+            _log.warning("a connection that began as a link was closed: %s", reason, extra=about(peer))
             return
         if self._is_aborted:
             link.abort()

@@ -10,7 +10,6 @@ Requests of foreign web pages are refused (`web_origin`), and so are those whose
 
 from __future__ import annotations
 
-import logging
 import math
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -28,6 +27,7 @@ from werkzeug.exceptions import HTTPException
 from trionet.codec import JSON
 from trionet.errors import DecodeError, MalformedRequest, NotPermitted, RemoteError, TrionetError
 from trionet.identity import NodeAddress
+from trionet.log_limits import limited_log
 from trionet.message import Call, check_args
 from trionet.replies import Replies
 
@@ -140,7 +140,7 @@ def _with_path(app: QuartTrio) -> Callable[[Scope, ASGIReceiveCallable, ASGISend
 def _hypercorn_config(config: NodeConfig) -> Config:
     hypercorn_config = Config()
     hypercorn_config.accesslog = None
-    hypercorn_config.errorlog = logging.getLogger("trionet.http")
+    hypercorn_config.errorlog = limited_log("trionet.http")
     hypercorn_config.include_server_header = False
     hypercorn_config.keep_alive_timeout = config.idle_timeout_s
     hypercorn_config.keep_alive_max_requests = 1_000_000_000  # a node's peers stay
@@ -149,6 +149,7 @@ def _hypercorn_config(config: NodeConfig) -> Config:
 
 def _make_app(handler: Handler, config: NodeConfig) -> QuartTrio:
     app = QuartTrio("trionet", static_folder=None)
+    app.logger = limited_log("trionet.http")
     app.config["MAX_CONTENT_LENGTH"] = config.max_message_bytes
     app.config["BODY_TIMEOUT"] = config.body_timeout_s
     app.config["RESPONSE_TIMEOUT"] = None

@@ -189,6 +189,19 @@ async def test_a_handler_that_raises_while_the_count_is_told_ends_nothing(autoju
         log.removeHandler(handler)
 
 
+async def test_one_kind_of_a_place_hides_no_other_kind(caplog: pytest.LogCaptureFixture) -> None:
+    def close(reason: str) -> None:
+        log.warning("closed: %s", reason, extra=about("a", reason))
+
+    for number in range(100):
+        for kind in ("it speaks version", "it does not begin", "it said 'hello"):
+            close(f"{kind} {number}")
+    assert len(caplog.messages) == 18
+    for number in range(100):
+        close(f"it is mad, like {chr(65 + number)}")  # all kinds of a place together are one reason
+    assert len(caplog.messages) == 60
+
+
 async def test_lines_for_debugging_are_not_limited(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, log.name)
     for number in range(100):

@@ -4,9 +4,10 @@ A peer that sends nonsense 700 times a second must not fill the disk of every me
 is left out is counted, and the count is told with the next line of its reason, or on a line of its own: after a minute,
 and when the run of Trio ends. Lines are short, and one line each, whatever text a stranger put into them.
 
-A reason is a place in the code that logs. `LineLimits` decides, without clock and logging. `limited_log` returns a
-logger that asks it, with the time of the running task, so that it works in virtual time, too. Lines of the level DEBUG
-are not limited: who asks for them wants all.
+A reason is a place in the code that logs. Where one place tells of several things, a peer's lines of each kind count
+for themselves, so that the first kind does not hide the second. `LineLimits` decides, without clock and logging.
+`limited_log` returns a logger that asks it, with the time of the running task, so that it works in virtual time, too.
+Lines of the level DEBUG are not limited: who asks for them wants all.
 
 Invariants: of a reason no more than 60 lines are remembered, so that memory does not grow with the number of peers;
 reasons are as many as places in the code.
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import time
 from collections import deque
 from contextlib import suppress
@@ -36,6 +38,8 @@ WINDOW_S: Final = 60.0
 _MAX_CHARS: Final = 2_000
 _MAX_TRACEBACK_CHARS: Final = 16_000
 _MAX_PEER_CHARS: Final = 100
+_MAX_KIND_CHARS: Final = 60
+_VARYING: Final = re.compile(r"[0-9]+|['\"`].*", re.DOTALL)
 _TEMPLATE_CHARS: Final = 30
 _NOBODY: Final = "\0"
 """The peer of a line that only counts."""
@@ -54,12 +58,12 @@ class LineLimits:
     def __init__(self) -> None:
         self._reasons: dict[Hashable, _Reason] = {}
 
-    def admit(self, reason: Hashable, peer: str, now: float) -> int | None:
+    def admit(self, reason: Hashable, peer: Hashable, now: float) -> int | None:
         """Note that there is a line to be written.
 
         Args:
             reason: why; of these there must be a bounded number.
-            peer: who caused it, or what it is about.
+            peer: who caused it, or what it is about; and of what kind it is, if there are several of one reason.
             now: in seconds.
 
         Returns:
@@ -90,7 +94,7 @@ class LineLimits:
 
 class _Reason:
     def __init__(self) -> None:
-        self.lines: deque[tuple[float, str]] = deque(maxlen=LINES_PER_REASON)
+        self.lines: deque[tuple[float, Hashable]] = deque(maxlen=LINES_PER_REASON)
         self.left_out = 0
         self.left_out_since = math.inf
 
@@ -99,7 +103,7 @@ class _Reason:
         while self.lines and not now - WINDOW_S < self.lines[0][0] <= now:
             self.lines.popleft()
 
-    def count(self, peer: str) -> int:
+    def count(self, peer: Hashable) -> int:
         return sum(other == peer for _, other in self.lines)
 
     def told(self) -> int:
@@ -125,9 +129,15 @@ def limited_log(name: str) -> logging.Logger:
     return logger
 
 
-def about(peer: object) -> dict[str, str]:
-    """Return what a line of a limited log takes as `extra`: who caused it, or whom it is about."""
-    return {"peer": str(peer)[:_MAX_PEER_CHARS]}
+def about(peer: object, kind: str = "") -> dict[str, str]:
+    """Return what a line of a limited log takes as `extra`.
+
+    Args:
+        peer: who caused the line, or whom it is about.
+        kind: of what kind it is, where one place tells of several: the beginning of a text of ours counts, up to what
+            is quoted in it; numbers don't.
+    """
+    return {"peer": str(peer)[:_MAX_PEER_CHARS], "kind": _VARYING.sub("", kind)[:_MAX_KIND_CHARS]}
 
 
 def peer_ip(sock: socket.socket | trio.socket.SocketType) -> str:
@@ -149,7 +159,7 @@ class _Lines:
     def admit(self, record: logging.LogRecord, now: float) -> bool:
         """Whether `record` is to be written; it is made one short line."""
         reason = (record.pathname, record.lineno)
-        left_out = self._limits.admit(reason, getattr(record, "peer", ""), now)
+        left_out = self._limits.admit(reason, (getattr(record, "peer", ""), getattr(record, "kind", "")), now)
         if left_out is None:
             self._latest[reason] = _Site(record.name, record.levelno, record.pathname, record.lineno, str(record.msg))
             return False

@@ -221,7 +221,9 @@ class _Incoming:
             self._session = link = await self._endpoint.accept_link(self._stream, first)
         except (HandshakeError, OSError, trio.BrokenResourceError) as exc:
             reason = str(exc) or type(exc).__name__
-            _log.warning("a connection that began as a link was closed: %s", reason, extra=about(peer))
+            _log.warning(
+                "a connection that began as a link was closed: %s", reason, extra=about(peer, reason.partition(":")[0])
+            )
             return
         if self._is_aborted:
             link.abort()

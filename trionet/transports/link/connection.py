@@ -174,7 +174,8 @@ class Link:
 
     def _cut_off(self, reason: str) -> None:
         if not self._is_closed:
-            _log.warning("the link with %s is closed: %s", self._name, reason, extra=about(peer_ip(self._sock)))
+            extra = about(peer_ip(self._sock), reason)
+            _log.warning("the link with %s is closed: %s", self._name, reason, extra=extra)
             self._close(reason)
 
     def retire(self, reason: str) -> None:

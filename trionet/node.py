@@ -8,7 +8,6 @@ spawned has stopped.
 from __future__ import annotations
 
 import inspect
-import logging
 import random as random_module
 import weakref
 from collections import deque
@@ -33,6 +32,7 @@ from .launchers.base import explain_status
 from .launchers.in_process import InProcessLauncher
 from .launchers.registry import Launchers, open_launchers
 from .launchers.restart import keep_running
+from .log_limits import about, limited_log
 from .message import LOCAL
 from .router import Router
 from .services import LocalServices
@@ -63,7 +63,7 @@ __all__ = ["Node", "NodeStatistics", "open_node", "run", "serve_node", "warm_up"
 
 T = TypeVar("T")
 
-_log = logging.getLogger(__name__)
+_log = limited_log(__name__)
 
 _LEAVE_S: Final = 1.0
 _SEED_BITS: Final = 128
@@ -303,9 +303,16 @@ class Node:
     def _note(self, event: Event) -> None:
         match event:
             case ChildEnded(status=status) if status:
-                _log.warning("the spawned node %s ended: %s", event.node, explain_status(status))
+                _log.warning(
+                    "the spawned node %s ended: %s", event.node, explain_status(status), extra=about(event.node)
+                )
             case ChildGivenUp():
-                _log.error("the spawned node %s was restarted %d times, and is given up", event.node, event.restarts)
+                _log.error(
+                    "the spawned node %s was restarted %d times, and is given up",
+                    event.node,
+                    event.restarts,
+                    extra=about(event.node),
+                )
             case OrphanedCall():
                 self._calls_orphaned += 1
                 self._latest_orphans.append(event)
@@ -315,6 +322,7 @@ class Node:
                     event.service,
                     event.method,
                     event.node,
+                    extra=about(event.node),
                 )
 
     async def _begin(self) -> None:

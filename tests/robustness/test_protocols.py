@@ -7,15 +7,21 @@ import random
 
 import h2.config
 import h2.connection
+import h2.events
 import pytest
+import trio
 
 from tests.robustness.wire import (
     CALL,
     UPGRADE,
     Target,
     check_refused,
+    http_2_request,
+    open_target,
+    request_bytes,
     ways_to_go,
 )
+from tests.waiting import DEADLINE_S
 from trionet.transports.link.frames import PREFACE as LINK_PREFACE
 
 # ----------------------------------------------------------------------------------------------------- broken protocols
@@ -38,41 +44,128 @@ async def test_a_few_duplicate_headers_are_no_problem(node: Target) -> None:
 SMUGGLED = b"PUT /local/trouble/wait HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n[]"
 
 
+REQUEST_LINE = b"PUT /local/trouble/echo HTTP/1.1\r\n"
+
+
 @pytest.mark.parametrize(
-    "framing",
+    "head",
     [
-        b"Content-Length: 3\r\nContent-Length: 0\r\n",
-        b"Content-Length: 0\r\nContent-Length: 3\r\n",
-        b"Content-Length: 3, 0\r\n",
-        b"Content-Length: -3\r\n",
-        b"Content-Length: +3\r\n",
-        b"Content-Length: 0x3\r\n",
-        b"Content-Length: 3 3\r\n",
-        b"Content-Length: \xb2\r\n",
-        b"Content-Length:\r\n",
-        b"Content-Length : 3\r\n",
-        b"Transfer-Encoding: identity\r\n",
-        b"Transfer-Encoding: xchunked\r\n",
-        b"Transfer-Encoding: chunked, identity\r\n",
-        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
-        b"Transfer-Encoding\x0b: chunked\r\n",
-        b"X: y\rContent-Length: 3\r\n",
-        b"X: y\0z\r\n",
-        b"Content-Length: 3\r\nHost: two\r\n",
+        REQUEST_LINE + b"Host: x\r\n" + framing
+        for framing in (
+            b"Content-Length: 3\r\nContent-Length: 0\r\n",
+            b"Content-Length: 0\r\nContent-Length: 3\r\n",
+            b"Content-Length: 3, 0\r\n",
+            b"Content-Length: 3,\r\n",
+            b"Content-Length: -3\r\n",
+            b"Content-Length: +3\r\n",
+            b"Content-Length: 0x3\r\n",
+            b"Content-Length: 3 3\r\n",
+            b"Content-Length: 3.0\r\n",
+            b"Content-Length: 3_0\r\n",
+            b"Content-Length: \xb2\r\n",
+            b"Content-Length: 00000000000000000000003\r\n",
+            b"Content-Length:\r\n",
+            b"Content-Length : 3\r\n",
+            b"Content-Length\t: 3\r\n",
+            b" Content-Length: 3\r\n",
+            b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n",
+            b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n",
+            b"transfer-encoding: CHUNKED\r\nCONTENT-LENGTH: 3\r\n",
+            b"Transfer-Encoding: chunked\r\nContent-Length: 0\r\n",
+            b"Transfer-Encoding: identity\r\n",
+            b"Transfer-Encoding: identity\r\nContent-Length: 3\r\n",
+            b"Transfer-Encoding: \r\nContent-Length: 3\r\n",
+            b"Transfer-Encoding:\r\n",
+            b"Transfer-Encoding: xchunked\r\n",
+            b"Transfer-Encoding: chunkedx\r\n",
+            b'Transfer-Encoding: "chunked"\r\n',
+            b"Transfer-Encoding: chunked;a=b\r\n",
+            b"Transfer-Encoding: chunked, identity\r\n",
+            b"Transfer-Encoding: chunked,\r\n",
+            b"Transfer-Encoding: chunked, chunked\r\n",
+            b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+            b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
+            b"Transfer-Encoding\x0b: chunked\r\n",
+            b"Transfer-Encoding : chunked\r\n",
+            b"Transfer-Encoding: \x0bchunked\r\n",
+            b"Transfer-Encoding:\r\n chunked\r\n",
+            b"X: y\r\n Content-Length: 3\r\n",
+            b"X: y\r\n\tContent-Length: 3\r\nContent-Length: 0\r\n",
+            b"X: y\rContent-Length: 3\r\n",
+            b"X: y\nContent-Length: 3\r\n",
+            b"Content-Length: 3\n",
+            b"Content-Length: 3\r\r\n",
+            b"X: y\0z\r\n",
+            b"Content-Length: 3\r\nHost: two\r\n",
+        )
+    ]
+    + [
+        b"PUT /local/trouble/echo HTTP/1.0\r\nTransfer-Encoding: chunked\r\n",
+        b"PUT /local/trouble/echo HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n",
+        b"PUT /local/trouble/echo HTTP/1.1\nHost: x\r\nContent-Length: 3\r\n",
+        b"PUT /local/trouble/echo  HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n",
+        b"\n" + REQUEST_LINE + b"Host: x\r\nContent-Length: 3\r\n",
+        REQUEST_LINE + b"Content-Length: 3\r\n",
     ],
-    ids=lambda framing: framing.decode("latin-1").replace("\r\n", "; "),
+    ids=lambda head: head.removeprefix(REQUEST_LINE).decode("latin-1").replace("\r\n", "; "),
 )
+@pytest.mark.parametrize("body", [b"[1]", b"3\r\n[1]\r\n0\r\n\r\n"], ids=["plain", "chunked"])
 async def test_a_request_whose_end_is_in_doubt_is_refused_and_nothing_behind_it_runs(
-    node: Target, framing: bytes
+    node: Target, head: bytes, body: bytes
 ) -> None:
     begun = (await node.call("count"))[0]
-    data = b"PUT /local/trouble/echo HTTP/1.1\r\nHost: x\r\n" + framing + b"\r\n[1]" + SMUGGLED
     async with node.connect() as wire:
-        response = await wire.exchange(data)
-        assert response.status in {400, 501}
-        assert check_refused(response, response.status)["name"] == "MalformedRequest"
+        response = await wire.exchange(head + b"\r\n" + body + SMUGGLED)
+        assert check_refused(response, 400)["name"] == "MalformedRequest"
+        assert response.headers["connection"] == "close"
         assert await wire.rest() == b""
     assert (await node.call("count"))[0] == begun
+
+
+@pytest.mark.parametrize("coding", ["gzip, chunked", "gzip,chunked", "deflate\r\nTransfer-Encoding: chunked"])
+async def test_a_coding_that_is_not_known_is_refused_as_such(node: Target, coding: str) -> None:
+    async with node.connect() as wire:
+        response = await wire.exchange(request_bytes(CALL, headers={"Transfer-Encoding": coding}).replace(NO_BODY, b""))
+        assert check_refused(response, 501)["name"] == "MalformedRequest"
+        assert await wire.rest() == b""
+
+
+NO_BODY = b"Content-Length: 0\r\n"
+
+
+@pytest.mark.parametrize(
+    "end", [b"0\r\n\n", b"0\r\nX: y\n\n", b"0\r\nX: y\n\r\n", b"0\r\nX: y\r\n z\r\n\r\n", b"0\n\n"]
+)
+async def test_the_end_of_a_chunked_body_is_as_strict(node: Target, end: bytes) -> None:
+    begun = (await node.call("count"))[0]
+    head = REQUEST_LINE + b"Host: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with node.connect() as wire:
+        await wire.send(head + b"3\r\n[1]\r\n" + end + SMUGGLED)
+        answer = await wire.rest()
+    assert answer.count(b"HTTP/1.1 ") <= 1
+    assert b"HTTP/1.1 200" not in answer
+    assert (await node.call("count"))[0] == begun
+
+
+@pytest.mark.parametrize(
+    ("framing", "body"),
+    [
+        (b"Content-Length: 3\r\n", b"[1]"),
+        (b"Content-Length:3\r\n", b"[1]"),
+        (b"Content-Length: 003\r\n", b"[1]"),
+        (b"Content-Length: 3, 3\r\n", b"[1]"),  # RFC 9112, 6.3: processed with that single value
+        (b"Transfer-Encoding: chunked\r\n", b"3\r\n[1]\r\n0\r\n\r\n"),
+        (b"Transfer-Encoding: Chunked \r\n", b"1;x=y\r\n[\r\n2\r\n1]\r\n0\r\nTrailer: z\r\n\r\n"),
+    ],
+)
+async def test_a_request_whose_end_is_sure_is_served_and_so_is_the_next(
+    node: Target, framing: bytes, body: bytes
+) -> None:
+    data = REQUEST_LINE + b"Host: x\r\n" + framing + b"\r\n" + body
+    async with node.connect() as wire:
+        await wire.send(data + data)
+        for _ in range(2):
+            assert (await wire.response()).json() == {"value": [[1], {}]}
 
 
 @pytest.mark.parametrize(
@@ -254,8 +347,46 @@ async def test_http_2_without_upgrade_is_served_and_ends_with_its_connection(nod
     await node.wait_running(0)
 
 
+@pytest.mark.slow
+async def test_more_of_a_body_that_was_refused_harms_no_other_call_of_http_2(node: Target) -> None:
+    async with node.connect() as wire:
+        client = http_2_client()
+        client.send_headers(1, http_2_headers("/nowhere"))
+        await wire.send(client.data_to_send())
+        answered: set[int] = set()
+
+        async def wait_answered(number: int) -> None:
+            while number not in answered:
+                for event in client.receive_data(bytes(await wire.stream.receive_some(65_536))):
+                    if isinstance(event, h2.events.StreamEnded):
+                        answered.add(event.stream_id)
+
+        await wait_answered(1)
+        client.send_data(1, b"x" * 1_000)
+        client.send_headers(3, http_2_headers(CALL))
+        client.send_data(3, b"[1]", end_stream=True)
+        await wire.send(client.data_to_send())
+        await wait_answered(3)
+
+
 async def test_garbage_in_links_harms_nobody(node: Target) -> None:
     chance = random.Random(2)
     for trailing in (b"", b"\xff" * 8, b"\0\0\0\0", b"\xff\xff\xff\xff", b"\0\0\0\x01\xc1", chance.randbytes(10_000)):
         for length in (1, len(LINK_PREFACE) - 1, len(LINK_PREFACE)):
             await node.attack(LINK_PREFACE[:length] + trailing)
+
+
+@pytest.mark.slow
+async def test_strangers_cause_few_log_lines_and_how_many_were_left_out_is_told() -> None:
+    with open_target() as node, trio.fail_after(DEADLINE_S):
+        for _ in range(150):
+            await node.attack(LINK_PREFACE + b"\0\0\0\1\xc1")
+            await node.attack(http_2_request("/\xe9", b"[]", end_stream=True))  # Hypercorn raises
+            await node.attack(UPGRADE + b"x")
+        await node.end()
+        log = node.log()
+    lines = [line for line in log.splitlines() if line.startswith("20")]
+    for text in ("a connection that began as a link was closed", "a connection was closed because serving it failed"):
+        assert 1 <= sum(text in line for line in lines) <= 6
+    assert "144 lines were left out, like those that begin 'a connection that began as a l…'" in log
+    assert len(lines) < 40

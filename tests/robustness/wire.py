@@ -15,6 +15,9 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import h2.config
+import h2.connection
+import h2.settings
 import msgspec
 import pytest
 import trio
@@ -27,12 +30,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CALL",
+    "HTTP_2_PREFACE",
     "MEGABYTE",
     "UPGRADE",
     "Response",
     "Target",
     "Wire",
     "check_refused",
+    "http_2_request",
     "open_target",
     "request_bytes",
     "ways_to_go",
@@ -51,6 +56,8 @@ UPGRADE = (
     b"GET /healthz HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
+
+HTTP_2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 ways_to_go = pytest.mark.parametrize("how", ["close", "reset"])
 
@@ -75,6 +82,32 @@ def request_bytes(
     lines = {"Host": "127.0.0.1", "Content-Length": str(len(data))} | (headers or {})
     head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
     return f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + data
+
+
+def http_2_request(
+    path: str, body: bytes, *, end_stream: bool, window: int | None = None, websocket_version: str | None = None
+) -> bytes:
+    """Return all that a client of HTTP/2 sends for one request.
+
+    Args:
+        path, body: what is called, with what.
+        end_stream: whether the body is whole.
+        window: how much of the answer it permits, in bytes; None: as much as is usual.
+        websocket_version: asks for a WebSocket of that version instead, if given.
+    """
+    client = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
+    if window is not None:
+        client.local_settings = h2.settings.Settings(
+            client=True, initial_values={h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: window}
+        )
+    client.initiate_connection()
+    headers = [(":method", "PUT"), (":path", path), (":scheme", "http"), (":authority", "127.0.0.1")]
+    if websocket_version is not None:
+        headers[0] = (":method", "CONNECT")
+        headers += [(":protocol", "websocket"), ("sec-websocket-version", websocket_version)]
+    client.send_headers(1, headers)
+    client.send_data(1, body, end_stream=end_stream)
+    return client.data_to_send()
 
 
 class Wire:
@@ -107,6 +140,11 @@ class Wire:
     async def has_more(self) -> bool:
         """Wait for the peer: whether it sends something, or else closes."""
         return bool(self._buffer) or await self._receive()
+
+    async def received(self) -> bytes:
+        """Wait for more, and return all that has come since what was taken before."""
+        await self._receive()
+        return bytes(self._buffer)
 
     def discard(self) -> None:
         """Forget what has been received."""

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 import trio
+from quart import websocket
 
 from tests.waiting import DEADLINE_S
-from trionet import CallTimeout, NodeConfig, TemporarilyUnavailable
+from trionet import CallTimeout, NodeConfig, RemoteError, TemporarilyUnavailable
 from trionet.nesting import current_depth
+from trionet.transports.web_errors import error_body
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -46,7 +48,35 @@ def add(one: int, other: int = 1) -> int:
     return one + other
 
 
-METHODS = {"count_to": count_to, "fail": fail, "wait": wait, "echo": echo, "add": add, "large": lambda size: "x" * size}
+def fail_long(text: str, times: int) -> None:
+    raise ValueError(text * times)
+
+
+async def flow_and_fail_long(text: str, times: int) -> AsyncGenerator[int]:
+    yield 1
+    raise ValueError(text * times)
+
+
+def fail_named(length: int) -> None:
+    raise type("E" * length, (Exception,), {})
+
+
+def busy_long(length: int) -> None:
+    raise TemporarilyUnavailable("x" * length)
+
+
+METHODS = {
+    "count_to": count_to,
+    "fail": fail,
+    "wait": wait,
+    "echo": echo,
+    "add": add,
+    "large": lambda size: "x" * size,
+    "fail_long": fail_long,
+    "flow_and_fail_long": flow_and_fail_long,
+    "fail_named": fail_named,
+    "busy_long": busy_long,
+}
 
 
 @pytest.fixture
@@ -138,6 +168,44 @@ async def test_a_body_over_the_limit_is_told_the_limit_and_the_setting(client: h
     assert f"{LIMIT_BYTES:,} bytes: max_message_bytes" in response.json()["error"]["text"]
 
 
+@pytest.mark.parametrize(
+    ("method", "args", "status"),
+    [
+        ("fail_long", ["x", 12 * 1024 * 1024], 500),
+        ("fail_long", ["\x01", LIMIT_BYTES], 500),  # six bytes each in JSON
+        ("fail_long", ["\U0001f600", LIMIT_BYTES // 4], 500),
+        ("fail_long", ["x", LIMIT_BYTES - 300], 500),
+        ("fail_long", ["a\n", 1_000_000], 500),
+        ("fail_named", [LIMIT_BYTES], 500),
+        ("busy_long", [LIMIT_BYTES], 503),
+        ("flow_and_fail_long", ["x", 12 * 1024 * 1024], 200),
+    ],
+)
+async def test_no_body_is_over_the_limit_nor_is_that_of_a_failure(
+    client: httpx.AsyncClient, method: str, args: list[Any], status: int
+) -> None:
+    response = await client.put(f"/local/shop/{method}", json=args)
+    assert response.status_code == status
+    *_, last = response.text.splitlines()
+    assert len(last) <= LIMIT_BYTES
+    error = json.loads(last)["error"]
+    assert error["name"] == ("TemporarilyUnavailable" if method == "busy_long" else "RemoteError")
+    assert error["text"]
+
+
+async def test_the_end_of_a_long_error_is_told_and_a_limit_of_nothing_leaves_its_name() -> None:
+    error = RemoteError("x" * 1000 + "end", type_name="T", message="y" * 1000 + "end", traceback="z" * 1000 + "end")
+    for limit_bytes in range(100, 4_000, 50):
+        body = error_body(error, limit_bytes)
+        assert len(body) <= limit_bytes
+        told = json.loads(body)["error"]
+        assert (told["code"], told["name"]) == (13, "RemoteError")
+        if limit_bytes >= 200:
+            assert all(told[name].endswith("end") for name in ("text", "message", "traceback"))
+            assert told["type_name"] == "T"
+    assert json.loads(error_body(error, 0))["error"] == {"code": 13, "name": "RemoteError", "text": ""}
+
+
 async def test_a_wrong_http_method_is_told_which_are_right(client: httpx.AsyncClient) -> None:
     for path, methods in (("/local/shop/add", {"PUT", "POST"}), ("/healthz", {"GET", "HEAD"})):
         response = await client.request("DELETE", path)
@@ -220,6 +288,9 @@ async def test_a_head_request_has_no_body(client: httpx.AsyncClient) -> None:
         ("file://", None, False),
         ("http://[", "[", False),
         ("nonsense", "nonsense", False),
+        ("chrome-extension://127.0.0.1", None, False),
+        ("chrome-extension://{host}", None, False),
+        ("http://user@{host}", None, False),
     ],
 )
 @pytest.mark.parametrize("path", ["/local/shop/add", "/healthz", "/nowhere"])
@@ -233,6 +304,34 @@ async def test_pages_of_others_are_refused_whatever_they_ask_for(
     if not is_permitted:
         assert response.json()["error"]["name"] == "NotPermitted"
         assert "Access-Control-Allow-Origin" not in response.headers
+
+
+async def test_two_origins_are_none_of_this_node(client: httpx.AsyncClient, node: Node) -> None:
+    headers = [("Origin", f"http://{node.address}"), ("Origin", f"http://{node.address}")]
+    assert (await client.put("/local/shop/add", content="[1]", headers=headers)).status_code == 403
+
+
+async def test_a_picture_in_a_foreign_page_is_refused_though_it_has_no_origin(client: httpx.AsyncClient) -> None:
+    headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}
+    assert (await client.get("/healthz", headers=headers)).status_code == 403
+
+
+async def test_a_websocket_of_a_foreign_page_is_refused(node: Node, client: httpx.AsyncClient) -> None:
+    async def mine() -> None:
+        await websocket.accept()
+
+    assert node.app is not None
+    node.app.add_websocket("/mine", view_func=mine)
+    upgrade = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Version": "13",
+    }
+    response = await client.get("/mine", headers=upgrade | {"Origin": "http://example.com"})
+    assert response.status_code == 403
+    async with client.stream("GET", "/mine", headers=upgrade) as accepted:
+        assert accepted.status_code == 101
 
 
 async def test_a_route_that_was_added_and_fails_is_a_failure_like_any_other(

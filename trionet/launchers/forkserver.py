@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import logging
 import os
 import socket
 import struct
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from trionet.errors import SpawnError
+from trionet.log_limits import limited_log
 
 from .base import KILL_AFTER_S
 from .lineage import lineage
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RECORD", "ForkServerLauncher", "is_available"]
 
-_log = logging.getLogger(__name__)
+_log = limited_log(__name__)
 
 RECORD: Final = struct.Struct("!cii")
 _READ_BYTES: Final = 4096

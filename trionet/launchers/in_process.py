@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Protocol
 
 import trio
 
 from trionet.errors import RemoteError, SpawnError, TrionetError
+from trionet.log_limits import limited_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["InProcessLauncher"]
 
-_log = logging.getLogger(__name__)
+_log = limited_log(__name__)
 
 
 class _Node(Protocol):

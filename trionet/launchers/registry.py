@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import trio
 
 from trionet.errors import ConfigError, SpawnError
+from trionet.log_limits import limited_log
 
 from . import forkserver
 from .forkserver import ForkServerLauncher
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Launchers", "open_launchers"]
 
-_log = logging.getLogger(__name__)
+_log = limited_log(__name__)
 
 _SSH = "ssh:"
 

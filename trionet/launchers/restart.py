@@ -8,7 +8,6 @@ Source: Erlang/OTP's supervisors (``supervisor``: restart types permanent, trans
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +17,7 @@ import trio
 from trionet.errors import SpawnError
 from trionet.events import ChildEnded, ChildGivenUp, ChildRestarted
 from trionet.identity import NodeAddress
+from trionet.log_limits import about, limited_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["keep_running", "pause_s"]
 
-_log = logging.getLogger(__name__)
+_log = limited_log(__name__)
 
 _PAUSE_MIN_S: Final = 0.1
 _PAUSE_MAX_S: Final = 5.0
@@ -85,7 +85,7 @@ async def keep_running(
         except SpawnError as exc:
             if address is None:
                 raise
-            _log.warning("the spawned node %s could not be started again: %s", address, exc)
+            _log.warning("the spawned node %s could not be started again: %s", address, exc, extra=about(address))
             status = 1
         assert address is not None
         publish(ChildEnded(node=str(address), status=status))

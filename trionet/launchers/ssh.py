@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shlex
 import tempfile
 from typing import IO, TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import IO, TYPE_CHECKING
 import trio
 
 from trionet.errors import SpawnError
+from trionet.log_limits import about, limited_log
 
 from .subprocess import supervise
 from .supervised import Boot
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SSHLauncher"]
 
-_log = logging.getLogger(__name__)
+_log = limited_log(__name__)
 
 _BROKEN = 255
 """The exit status of ``ssh`` when the trouble is its own, not the command's."""
@@ -62,7 +62,9 @@ class SSHLauncher:
                     raise
                 raise SpawnError("; ".join([exc.text, *_lines(log)])) from None
             if status == _BROKEN:
-                _log.warning("the connection to %s broke: %s", self._host, "; ".join(_lines(log)))
+                _log.warning(
+                    "the connection to %s broke: %s", self._host, "; ".join(_lines(log)), extra=about(self._host)
+                )
             return status
 
 

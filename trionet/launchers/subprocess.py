@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from trionet.errors import SpawnError
+from trionet.log_limits import limited_log
 
 from .base import KILL_AFTER_S
 from .supervised import STOP_LINE, Boot, address_from, boot_for, encode_line
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SubprocessLauncher", "supervise"]
 
-_log = logging.getLogger(__name__)
+_log = limited_log(__name__)
 
 _EXIT_S = 1.0
 _MAIN = "from trionet.cli.node import main; main(['--supervised'])"

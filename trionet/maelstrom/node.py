@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import inspect
 import itertools
-import logging
 import random
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -29,6 +28,7 @@ from trionet.errors import (
     TemporarilyUnavailable,
     TrionetError,
 )
+from trionet.log_limits import about, limited_log
 
 from .envelope import BadLine, Message, decode, encode, reply_body
 from .errors import error_body, error_from_body, is_crash
@@ -52,7 +52,7 @@ _GRACE_S: Final = 1.0
 _MAX_HELD: Final = 100_000
 _JITTER: Final = 0.1
 
-_log = logging.getLogger(__name__)
+_log = limited_log(__name__)
 
 
 class MaelstromNode:
@@ -273,7 +273,7 @@ class MaelstromNode:
         try:
             message = decode(line)
         except BadLine as exc:
-            _log.warning("a bad line is left out: %s", exc)
+            _log.warning("a bad line is left out: %s", exc, extra=about(exc.src))
             if exc.src is not None and exc.msg_id is not None:
                 body = error_body(MalformedRequest(exc.reason)) | {"in_reply_to": exc.msg_id}
                 self._outbox.put(encode(self.id, exc.src, body))
@@ -340,9 +340,11 @@ class MaelstromNode:
     def refuse(self, message: Message, exc: Exception) -> None:
         """Answer `message` with an error, unless it has been answered, and log it: what becomes of a failed handler."""
         if isinstance(exc, TrionetError) and not is_crash(exc):
-            _log.info("%r is answered with an error: %s: %s", message, type(exc).__name__, exc)
+            _log.info(
+                "%r is answered with an error: %s: %s", message, type(exc).__name__, exc, extra=about(message.src)
+            )
         else:
-            _log.error("the handler of %r failed", message, exc_info=exc)
+            _log.error("the handler of %r failed", message, exc_info=exc, extra=about(message.src))
         if message.msg_id is not None and not message.is_answered:
             message.is_answered = True
             self._outbox.put(encode(self.id, message.src, error_body(exc) | {"in_reply_to": message.msg_id}))

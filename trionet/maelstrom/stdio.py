@@ -10,7 +10,6 @@ Each item of a channel is one or more whole lines. Any kind of file will do: pip
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import socket
 import stat
@@ -18,6 +17,8 @@ import sys
 from typing import Final
 
 import trio
+
+from trionet.log_limits import limited_log
 
 __all__ = ["MAX_LINE_BYTES", "StdinLines", "StdoutLines", "open_stdio"]
 
@@ -28,7 +29,7 @@ _READ_BYTES = 256 * 1024
 _ATOMIC_BYTES = 4096  # a pipe that is writable takes so much at once (POSIX, PIPE_BUF, on Linux)
 _GONE = (errno.EPIPE, errno.ECONNRESET, errno.EBADF, errno.EIO, errno.ESHUTDOWN)
 
-_log = logging.getLogger(__name__)
+_log = limited_log(__name__)
 
 
 class StdinLines(trio.abc.ReceiveChannel[bytes]):

@@ -6,7 +6,6 @@ when they are first needed, by this node or another: many nodes are only called,
 
 from __future__ import annotations
 
-import logging
 import secrets
 import time
 import weakref
@@ -19,6 +18,7 @@ import trio
 
 from trionet.errors import MalformedRequest, TemporarilyUnavailable
 from trionet.identity import NodeAddress
+from trionet.log_limits import limited_log
 from trionet.profiles import PROFILES
 from trionet.protocols.gossip import Gossip as GossipCore
 from trionet.protocols.gossip_messages import Delivered
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Cluster", "warm_up"]
 
-_log = logging.getLogger(__name__)
+_log = limited_log(__name__)
 
 _LIFE_BITS: Final = 63
 _HEAD_BYTES: Final = 1024

@@ -7,7 +7,6 @@ each node for one rumor, and what becomes of it does not hold up its way to othe
 from __future__ import annotations
 
 import inspect
-import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,6 +25,7 @@ from trionet.errors import (
     TrionetError,
 )
 from trionet.events import RumorFailed
+from trionet.log_limits import about, limited_log
 from trionet.message import Call, Remote, check_args
 from trionet.protocols.effects import Send
 from trionet.replies import Spread
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Gossip"]
 
-_log = logging.getLogger(__name__)
+_log = limited_log(__name__)
 
 _MOST_AT_ONCE: Final = 256
 _MOST_WAITING_BYTES: Final = 64 * 1024 * 1024
@@ -237,7 +237,9 @@ class Gossip:
         try:
             core.set_group(gid, members, _subset_of(subset), now=now)
         except Exception as exc:  # of the user's function
-            _log.warning("the subset of group %s is left as the default: %s: %s", gid, type(exc).__name__, exc)
+            _log.warning(
+                "the subset of group %s is left as the default: %s: %s", gid, type(exc).__name__, exc, extra=about(gid)
+            )
             core.set_group(gid, members, now=now)
 
     def drop_group(self, gid: str) -> None:

@@ -27,6 +27,7 @@ from trionet.events import (
     MemberUpdated,
 )
 from trionet.identity import SID, NodeAddress
+from trionet.log_limits import about, limited_log
 from trionet.protocols.statements import State
 from trionet.protocols.swim_events import JoinCompleted, LeaveCompleted, MemberChange, MemberChanged
 
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Member", "Membership"]
 
-_log = logging.getLogger(__name__)
+_log = limited_log(__name__)
 
 _STATUS: Final = {State.ALIVE: "alive", State.SUSPECT: "suspect", State.DEAD: "failed", State.LEFT: "left"}
 _EVENTS: Final[dict[MemberChange, type[MemberEvent]]] = {
@@ -269,11 +270,15 @@ class Membership:
             try:
                 self._groups.admit(node)
             except SIDCollision as exc:
-                _log.error("the member %s can't be addressed: %s", node, exc)
+                _log.error("the member %s can't be addressed: %s", node, exc, extra=about(node))
         elif change in _GONE:
             self._lose(node)
         _log.log(
-            logging.WARNING if change is MemberChange.FAILED else logging.DEBUG, "member %s: %s", node, change.value
+            logging.WARNING if change is MemberChange.FAILED else logging.DEBUG,
+            "member %s: %s",
+            node,
+            change.value,
+            extra=about(node),
         )
         kind = _EVENTS[change]
         self._publish(kind(node=str(node), sid=node.sid, incarnation=member.incarnation, tags=dict(member.tags)))
@@ -350,7 +355,7 @@ async def _resolved(addresses: Iterable[NodeAddress]) -> tuple[list[str], bool]:
         try:
             infos = await trio.socket.getaddrinfo(address.ip, address.port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as exc:
-            _log.warning("the seed %s has no address: %s", address, exc)
+            _log.warning("the seed %s has no address: %s", address, exc, extra=about(address))
             is_complete = False
             continue
         for *_, (ip, port, *_rest) in infos:

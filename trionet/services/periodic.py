@@ -8,7 +8,6 @@ neither the task nor the node.
 from __future__ import annotations
 
 import inspect
-import logging
 import math
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +18,7 @@ from trionet.codec import register_type
 from trionet.errors import MalformedRequest, RemoteError, TemporarilyUnavailable, TrionetError
 from trionet.events import TaskFailed
 from trionet.identity import NodeAddress
+from trionet.log_limits import about, limited_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MOST_TASKS", "PeriodicTask", "PeriodicTasks", "owner_of"]
 
-_log = logging.getLogger(__name__)
+_log = limited_log(__name__)
 
 _ID_BITS: Final = 64
 _MARK: Final = "@"
@@ -191,7 +191,14 @@ class PeriodicTasks:
         except Exception as exc:
             entry.failures += 1
             error = exc if isinstance(exc, TrionetError) else RemoteError.from_exception(exc)
-            _log.warning("run %d of the periodic task %s failed: %s", entry.runs, task_id, error, exc_info=exc)
+            _log.warning(
+                "run %d of the periodic task %s failed: %s",
+                entry.runs,
+                task_id,
+                error,
+                exc_info=exc,
+                extra=about(entry.gid),
+            )
             self._publish(TaskFailed(id=task_id, gid=entry.gid, error=str(error)))
         finally:
             entry.is_running = False

@@ -10,7 +10,6 @@ packets, and of their bytes, is on its way by call, and what comes on top of tha
 from __future__ import annotations
 
 import functools
-import logging
 import math
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final
@@ -19,6 +18,7 @@ import trio
 
 from trionet.errors import MalformedRequest, TrionetError
 from trionet.identity import NodeAddress
+from trionet.log_limits import limited_log
 from trionet.message import PACKET
 from trionet.nesting import PACKETS
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Plane", "address_of"]
 
-_log = logging.getLogger(__name__)
+_log = limited_log(__name__)
 
 _MOST_CALLS: Final = 512
 _MOST_BYTES: Final = 64 * 1024 * 1024

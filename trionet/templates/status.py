@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any, Final
 
 import trio
 
 from trionet.config import NodeConfig, reference_to
 from trionet.identity import NodeAddress
+from trionet.log_limits import about, limited_log
 from trionet.message import LOCAL, Remote
 from trionet.nesting import DEEPEST, holding
 from trionet.replies import Aggregate, Replies
@@ -20,7 +20,7 @@ from .fan_out import collect
 
 __all__ = ["SUMMED", "GroupStatus"]
 
-_log = logging.getLogger(__name__)
+_log = limited_log(__name__)
 
 SUMMED: Final = frozenset({"counts", "heap_total", "heap_used"})
 
@@ -79,7 +79,7 @@ class GroupStatus(Template):
         if members:
             told = await self.fan_out([gid, node], Remote(service="groups", method="add"))
             for sid, error in told.errors.items():
-                _log.warning("member %s of %s could not be told of %s: %s", sid, gid, node, error)
+                _log.warning("member %s of %s could not be told of %s: %s", sid, gid, node, error, extra=about(sid))
         await local.groups.add(gid, node)
 
     async def _introduce(self, node: NodeAddress, members: list[NodeAddress]) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import functools
 import ipaddress
-import logging
 import socket
 from collections import deque
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import trio
 
 from trionet.errors import AddressInUse
+from trionet.log_limits import limited_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Datagrams", "QueuedDatagrams", "UDPDatagrams"]
 
-_log = logging.getLogger(__name__)
+_log = limited_log(__name__)
 
 _MOST_BYTES: Final = 65_535
 _BUFFER_BYTES: Final = 1024 * 1024

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import ipaddress
-import logging
 import socket
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,15 +15,16 @@ import trio
 
 from trionet.errors import AddressInUse, ConfigError
 from trionet.identity import NodeAddress
+from trionet.log_limits import about, limited_log, peer_ip
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trionet.config import NodeConfig
 
-__all__ = ["Connection", "Listener", "Session", "open_listener"]
+__all__ = ["Connection", "Listener", "RequestSession", "Session", "open_listener"]
 
-_log = logging.getLogger(__name__)
+_log = limited_log(__name__)
 
 _BACKLOG = 1024
 _FILES_KEPT_FREE = 64
@@ -44,7 +44,15 @@ class Session(Protocol):
         """Close the socket at once; whatever waits on it is woken."""
 
 
-class Connection(Session, Protocol):
+class RequestSession(Session, Protocol):
+    """A session of requests."""
+
+    @property
+    def unfinished_since(self) -> float | None:
+        """Since when its peer owes it a first request, or the rest of one, on Trio's clock; None where it owes none."""
+
+
+class Connection(RequestSession, Protocol):
     """One accepted connection."""
 
     def finish(self) -> None:
@@ -72,8 +80,9 @@ class Listener:
         """Serve connections, each by what `connect` makes of its stream, until cancelled; then end them all."""
 
         async def handle(stream: trio.SocketStream) -> None:
+            peer = peer_ip(stream.socket)
             if not self._make_room():
-                _log.warning("a connection was refused: %d are in use", len(self._connections))
+                _log.warning("a connection was refused: %d are in use", len(self._connections), extra=about(peer))
                 await trio.aclose_forcefully(stream)
                 return
             connection = connect(stream)
@@ -82,7 +91,7 @@ class Listener:
                 await connection.run()
             except* Exception as group:
                 # Hypercorn has let out exceptions that a peer caused (its issues 225 and 177).
-                _log.warning("a connection was closed because serving it failed", exc_info=group)
+                _log.warning("a connection was closed because serving it failed", exc_info=group, extra=about(peer))
             finally:
                 connection.abort()
                 self._connections.pop(connection, None)
@@ -120,17 +129,24 @@ class Listener:
                 connection.abort()
 
     def _make_room(self) -> bool:
-        """Return whether there is room for one more connection, the longest idle ones being closed for it."""
+        """Return whether there is room for one more connection, others being closed for it.
+
+        First those go that have no finished request, the oldest first: half-sent requests cost their sender nothing,
+        and must not displace who is served. Then the longest idle ones go.
+        """
         while len(self._connections) >= self._max_connections:
-            idle = [
-                (since, connection) for connection in self._connections if (since := connection.idle_since) is not None
-            ]
-            if not idle:
+            connection = self._longest(lambda connection: connection.unfinished_since)
+            connection = connection or self._longest(lambda connection: connection.idle_since)
+            if connection is None:
                 return False
-            _, connection = min(idle, key=lambda pair: pair[0])
             del self._connections[connection]  # at once: its task takes a while to end, and others may come meanwhile
             connection.abort()
         return True
+
+    def _longest(self, since: Callable[[Connection], float | None]) -> Connection | None:
+        """Return the connection for which `since` gives the earliest time; None where it gives none."""
+        found = [(when, connection) for connection in self._connections if (when := since(connection)) is not None]
+        return min(found, key=lambda pair: pair[0])[1] if found else None
 
 
 async def open_listener(config: NodeConfig) -> Listener:

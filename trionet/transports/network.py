@@ -6,20 +6,20 @@ One port for everything: the first byte of a connection tells a link from HTTP.
 from __future__ import annotations
 
 import importlib
-import logging
 import sys
 from typing import TYPE_CHECKING
 
 import trio
 
 from trionet.errors import AddressInUse
+from trionet.log_limits import about, limited_log, peer_ip
 
 from .datagrams import UDPDatagrams
 from .lazy_http import LazyHTTPTransport
 from .link import LinkTransport
 from .link.frames import MARK
 from .link.handshake import HandshakeError
-from .listener import Listener, Session, open_listener
+from .listener import Listener, RequestSession, Session, open_listener
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NetworkEndpoint", "open_network_endpoint"]
 
-_log = logging.getLogger(__name__)
+_log = limited_log(__name__)
 
 _FIRST_BYTES = 4096
 _PORTS_TRIED = 16
@@ -107,7 +107,7 @@ class NetworkEndpoint:
             self._web.closing = self._is_closing
         return self._web
 
-    async def accept_http(self, stream: trio.SocketStream, first: bytes) -> Session:
+    async def accept_http(self, stream: trio.SocketStream, first: bytes) -> RequestSession:
         """Return what serves an HTTP connection, of which `first` has been read."""
         if _WEB not in sys.modules:
             # Half a second, which a node that only talks with nodes never pays, nor its other connections now.
@@ -188,10 +188,17 @@ class _Incoming:
         self._accepted_at = trio.current_time()
         self._is_aborted = False
         self._session: Session | None = None
+        self._requests: RequestSession | None = None
 
     @property
     def idle_since(self) -> float | None:
         return self._session.idle_since if self._session else self._accepted_at
+
+    @property
+    def unfinished_since(self) -> float | None:
+        if self._requests is not None:
+            return self._requests.unfinished_since
+        return self._accepted_at if self._session is None else None  # a link begins when its handshake is whole
 
     async def run(self) -> None:
         first = b""
@@ -205,14 +212,18 @@ class _Incoming:
         if first.startswith(MARK):
             await self._run_link(first)
         else:
-            self._session = connection = await self._endpoint.accept_http(self._stream, first)
+            self._session = self._requests = connection = await self._endpoint.accept_http(self._stream, first)
             await connection.run()
 
     async def _run_link(self, first: bytes) -> None:
+        peer = peer_ip(self._stream.socket)
         try:
             self._session = link = await self._endpoint.accept_link(self._stream, first)
         except (HandshakeError, OSError, trio.BrokenResourceError) as exc:
-            _log.warning("a connection that began as a link was closed: %s", str(exc) or type(exc).__name__)
+            reason = str(exc) or type(exc).__name__
+            _log.warning(
+                "a connection that began as a link was closed: %s", reason, extra=about(peer, reason.partition(":")[0])
+            )
             return
         if self._is_aborted:
             link.abort()

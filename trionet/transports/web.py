@@ -5,62 +5,32 @@ keyword arguments, each JSON (a bare word is a text). The answer is ``{"value": 
 ``{"values": {…}, "errors": {…}}``, with ``"value"`` where they are put together; of a failure
 ``{"error": {"code", "name", "text", …}}``. Values are in the JSON form of `trionet.codec`.
 
-A web page must not be able to call a node through its reader's browser: a request whose ``Origin`` is foreign, or
-whose ``Host`` is a name that could have been rebound to this address, is refused.
+Requests of foreign web pages are refused (`web_origin`), and so are those whose end is in doubt (`web_framing`).
 """
 
 from __future__ import annotations
 
-import contextlib
-import ipaddress
-import logging
 import math
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import h11
 import quart.wrappers.base
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
-from hypercorn.events import Event, RawData, Updated
-from hypercorn.protocol.events import Body as StreamBody
-from hypercorn.protocol.events import Event as StreamEvent
-from hypercorn.protocol.events import Response as StreamResponse
-from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.lifespan import Lifespan
-from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
-from quart import Response, request
+from quart import Response, request, websocket
 from quart_trio import QuartTrio
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge, RequestTimeout
+from werkzeug.exceptions import HTTPException
 
 from trionet.codec import JSON
-from trionet.errors import (
-    AddressInUse,
-    CallTimeout,
-    CodeRefused,
-    ConnectionLost,
-    DecodeError,
-    EmptyGroup,
-    MalformedRequest,
-    MessageTooLarge,
-    MethodNotFound,
-    NodeUnreachable,
-    NotFound,
-    NotPermitted,
-    RemoteError,
-    SIDCollision,
-    TemporarilyUnavailable,
-    TrionetError,
-    error_to_wire,
-)
+from trionet.errors import DecodeError, MalformedRequest, NotPermitted, RemoteError, TrionetError
 from trionet.identity import NodeAddress
+from trionet.log_limits import limited_log
 from trionet.message import Call, check_args
 from trionet.replies import Replies
 
-from .allowance import within
 from .base import check_size
 from .http import (
     CALL_ID_HEADER,
@@ -71,11 +41,14 @@ from .http import (
     VALUE_TYPE,
     inner_depth_from,
 )
+from .web_bodies import Bodies
+from .web_connection import HTTPConnection
+from .web_errors import error_body, error_of, status_of
+from .web_origin import foreign_page_error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-    from hypercorn.protocol import ProtocolWrapper
     from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
 
     from trionet.config import NodeConfig
@@ -85,26 +58,10 @@ if TYPE_CHECKING:
 
 __all__ = ["QuartTrio", "WebServer"]
 
-_LINGER_S = 2.0
-_LINGER_READ_BYTES = 256 * 1024
-_PIECE_BYTES = 64 * 1024
+_BODIES_AT_ONCE = 16
+"""How many of the largest bodies may be arriving at once, over all connections; or more smaller ones."""
 
 _ClientGone: type[Exception] = getattr(quart.wrappers.base, "ClientDisconnectedError", ConnectionAbortedError)
-
-_STATUS_OF = {
-    NotFound: 404,
-    MalformedRequest: 400,
-    NotPermitted: 403,
-    CodeRefused: 403,
-    EmptyGroup: 409,
-    SIDCollision: 409,
-    AddressInUse: 409,
-    MessageTooLarge: 413,
-    NodeUnreachable: 502,
-    ConnectionLost: 502,
-    TemporarilyUnavailable: 503,
-    CallTimeout: 504,
-}
 
 
 class WebServer:
@@ -153,9 +110,9 @@ class WebServer:
                     await lifespan.wait_for_shutdown()
                 shielded.cancel()
 
-    def connect(self, stream: trio.SocketStream, first: bytes) -> _HTTPConnection:
+    def connect(self, stream: trio.SocketStream, first: bytes) -> HTTPConnection:
         """Return the connection that serves `stream`, of which `first` has been read."""
-        return _HTTPConnection(self._wrapped, self._config, self._context, self._state, stream, first)
+        return HTTPConnection(self._wrapped, self._config, self._context, self._state, stream, first)
 
     async def _say_when_closing(self, response: Response) -> Response:
         if self.closing and request.http_version.startswith("1"):
@@ -165,174 +122,6 @@ class WebServer:
     async def finish(self) -> None:
         """Close idle connections, and the others once they have answered."""
         await self._context.terminated.set()
-
-
-class _HTTPConnection(TCPServer):
-    """One HTTP connection, which tells when it is idle, and can be aborted."""
-
-    def __init__(
-        self, app: Any, config: Config, context: WorkerContext, state: Any, stream: trio.SocketStream, first: bytes
-    ) -> None:
-        pushed_back = _PushedBack(stream, first, config.keep_alive_timeout)
-        self._protocol: Any = None
-        super().__init__(app, config, context, state, pushed_back)  # type: ignore[arg-type]  # a stream
-        self._socket = stream.socket
-        self._reader: trio.lowlevel.Task | None = None
-        self._input_ended = trio.Event()
-        self.idle_since: float | None = trio.current_time()
-
-    async def run(self) -> None:
-        try:
-            await super().run()
-        finally:
-            # They know this connection; and h11's exceptions, in cycles of their own, know the protocol.
-            for known in (getattr(self._protocol, "protocol", None), self._protocol):
-                if known is not None:
-                    vars(known).clear()
-            self._protocol = self._reader = None
-            self._task_group = None  # type: ignore[assignment]
-            self.stream = None  # type: ignore[assignment]
-
-    @property
-    def protocol(self) -> ProtocolWrapper:
-        made: ProtocolWrapper = self._protocol
-        return made
-
-    @protocol.setter
-    def protocol(self, made: ProtocolWrapper) -> None:
-        """Take the protocol that Hypercorn has made for this connection, with our own failures in place of its own."""
-        self._protocol = made
-        made.protocol = _H11Protocol(
-            made.app,
-            made.config,
-            made.context,
-            made.task_group,
-            made.state,
-            made.ssl,
-            made.client,
-            made.server,
-            made.send,
-        )
-
-    async def _read_data(self) -> None:
-        self._reader = trio.lowlevel.current_task()
-        await super()._read_data()
-        # The peer has gone. Hypercorn would keep the connection open until it has been idle for long enough.
-        self._input_ended.set()
-        await self.idle_task.stop()
-
-    async def _idle_timeout(self) -> None:
-        # Hypercorn's own would close the connection for what this node stood still for, a request unread on it.
-        with contextlib.suppress(trio.TooSlowError):
-            await within(self.config.keep_alive_timeout, self.context.terminated.wait)
-        with trio.CancelScope(shield=True):
-            await self._initiate_server_close()
-
-    async def protocol_send(self, event: Event) -> None:
-        if isinstance(event, Updated):
-            self.idle_since = trio.current_time() if event.idle else None
-            if self._input_ended.is_set():
-                return
-        # This runs in the app's task, which Quart-Trio cancels once the answer is out: the idle timer must start, or
-        # the socket close, all the same. Writes are shielded already.
-        with trio.CancelScope(shield=not isinstance(event, RawData)):
-            await super().protocol_send(event)
-
-    def abort(self) -> None:
-        self._socket.close()
-
-    async def _close(self) -> None:
-        if self._input_unread():
-            with trio.move_on_after(_LINGER_S, shield=True):
-                await self.stream.send_eof()
-                if self._reader is trio.lowlevel.current_task():
-                    await self._discard_input()
-                else:
-                    await self._input_ended.wait()
-        await super()._close()
-
-    def _input_unread(self) -> bool:
-        """Whether the peer is in the middle of a request that was answered already (with 413, or 400, say).
-
-        Closing a socket with unread data resets the connection, and the peer may lose the answer with it.
-        """
-        protocol = getattr(getattr(self, "protocol", None), "protocol", None)
-        return getattr(getattr(protocol, "connection", None), "their_state", None) in {h11.SEND_BODY, h11.ERROR}
-
-    async def _discard_input(self) -> None:
-        try:
-            while await self.stream.receive_some(_LINGER_READ_BYTES):
-                pass
-        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
-            pass
-
-
-class _H11Protocol(H11Protocol):
-    """Hypercorn's HTTP/1.1, whose own failures (of requests that don't get as far as the app) have a body as all do."""
-
-    async def stream_send(self, event: StreamEvent) -> None:
-        if isinstance(event, StreamResponse) and event.status_code >= HTTPStatus.BAD_REQUEST and _is_empty(event):
-            headers, body = _own_failure(event.status_code)
-            await super().stream_send(StreamResponse(event.stream_id, headers, event.status_code))
-            await super().stream_send(StreamBody(event.stream_id, body))
-        else:
-            await super().stream_send(event)
-
-    async def _send_error_response(self, status_code: int) -> None:
-        headers, body = _own_failure(status_code)
-        for event in (h11.Response(headers=headers, status_code=status_code), h11.Data(body), h11.EndOfMessage()):
-            await self._send_h11_event(event)
-
-
-def _is_empty(response: StreamResponse) -> bool:
-    return (b"content-length", b"0") in response.headers
-
-
-def _own_failure(status: int) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    if status != HTTPStatus.INTERNAL_SERVER_ERROR:
-        error: TrionetError = MalformedRequest(f"no proper HTTP request: {status} {HTTPStatus(status).phrase}")
-    else:
-        error = RemoteError("the request could not be served", type_name="", message="", traceback="")
-    body = JSON.encode({"error": error_to_wire(error)})
-    headers = [
-        (b"content-type", JSON.content_type.encode()),
-        (b"content-length", b"%d" % len(body)),
-        (b"connection", b"close"),
-    ]
-    return headers, body
-
-
-class _PushedBack:
-    """A socket stream, of which some bytes have been read and are given again, and whose peer must read in time."""
-
-    def __init__(self, stream: trio.SocketStream, first: bytes, write_timeout_s: float) -> None:
-        self._first = first
-        self._write_timeout_s = write_timeout_s
-        self.socket = stream.socket
-        self.receive_more = stream.receive_some
-        self.send_piece = stream.send_all
-        self.aclose = stream.aclose
-
-    async def send_all(self, data: bytes) -> None:
-        for start in range(0, len(data), _PIECE_BYTES):
-            with trio.move_on_after(self._write_timeout_s) as scope:
-                await self.send_piece(memoryview(data)[start : start + _PIECE_BYTES])
-            if scope.cancelled_caught:
-                self.socket.close()
-                raise trio.BrokenResourceError("the peer does not read its answer")
-
-    async def send_eof(self) -> None:
-        # The stream's own would make what is being sent meanwhile raise BusyResourceError.
-        await trio.lowlevel.checkpoint()
-        with contextlib.suppress(OSError):
-            self.socket.shutdown(trio.socket.SHUT_WR)
-
-    async def receive_some(self, max_bytes: int) -> bytes | bytearray:
-        if self._first:
-            await trio.lowlevel.checkpoint()
-            first, self._first = self._first[:max_bytes], self._first[max_bytes:]
-            return first
-        return await self.receive_more(max_bytes)
 
 
 def _with_path(app: QuartTrio) -> Callable[[Scope, ASGIReceiveCallable, ASGISendCallable], Awaitable[None]]:
@@ -359,7 +148,7 @@ def _with_path(app: QuartTrio) -> Callable[[Scope, ASGIReceiveCallable, ASGISend
 def _hypercorn_config(config: NodeConfig) -> Config:
     hypercorn_config = Config()
     hypercorn_config.accesslog = None
-    hypercorn_config.errorlog = logging.getLogger("trionet.http")
+    hypercorn_config.errorlog = limited_log("trionet.http")
     hypercorn_config.include_server_header = False
     hypercorn_config.keep_alive_timeout = config.idle_timeout_s
     hypercorn_config.keep_alive_max_requests = 1_000_000_000  # a node's peers stay
@@ -368,14 +157,20 @@ def _hypercorn_config(config: NodeConfig) -> Config:
 
 def _make_app(handler: Handler, config: NodeConfig) -> QuartTrio:
     app = QuartTrio("trionet", static_folder=None)
+    app.logger = limited_log("trionet.http")
     app.config["MAX_CONTENT_LENGTH"] = config.max_message_bytes
     app.config["BODY_TIMEOUT"] = config.body_timeout_s
     app.config["RESPONSE_TIMEOUT"] = None
+    limit_bytes = config.max_message_bytes
+    bodies = Bodies(
+        largest_bytes=limit_bytes, limit_bytes=_BODIES_AT_ONCE * limit_bytes, timeout_s=config.body_timeout_s
+    )
 
     @app.before_request
+    @app.before_websocket
     async def refuse_foreign_pages() -> Response | None:
-        error = _foreign_page_error(request.headers.get("Origin"), request.host)
-        return None if error is None else _error_response(error)
+        error = _foreign_page_error(config)
+        return None if error is None else _error_response(error, limit_bytes)
 
     @app.get("/healthz")
     async def healthz() -> Response:
@@ -384,35 +179,32 @@ def _make_app(handler: Handler, config: NodeConfig) -> QuartTrio:
     @app.route("/<gid>/<service>/<method>", methods=["PUT", "POST"])
     async def call(gid: str, service: str, method: str) -> Response:
         try:
-            prepared = handler.prepare(_read_call(gid, service, method, await _read_body(config)))
+            prepared = handler.prepare(_read_call(gid, service, method, await bodies.read(request.body)))
             _check_accepted(prepared, f"{service}/{method}")
             if prepared.method.is_stream:
-                return _stream_response(prepared, config.max_message_bytes)
-            return _value_response(await prepared.finish(trio.CancelScope()), config.max_message_bytes)
+                return _stream_response(prepared, limit_bytes)
+            return _value_response(await prepared.finish(trio.CancelScope()), limit_bytes)
         except TrionetError as exc:
-            return _error_response(exc)
+            return _error_response(exc, limit_bytes)
 
     @app.errorhandler(HTTPException)
     async def http_error(exc: HTTPException) -> Response:
-        return _error_response(_translate(exc, config.max_message_bytes), exc.code, dict(exc.get_headers()))
+        return _error_response(error_of(exc, limit_bytes), limit_bytes, exc.code, dict(exc.get_headers()))
 
     @app.errorhandler(Exception)
     async def other_error(exc: Exception) -> Response:
-        return _error_response(RemoteError.from_exception(exc))
+        return _error_response(RemoteError.from_exception(exc), limit_bytes)
 
     return app
 
 
-async def _read_body(config: NodeConfig) -> bytes:
-    """Read the body, watching its size as it comes: Quart 0.23 itself looks at that only when all of it has come."""
-    body = bytearray()
-    with trio.move_on_after(config.body_timeout_s):
-        async for part in request.body:
-            body += part
-            if len(body) > config.max_message_bytes:
-                raise RequestEntityTooLarge
-        return bytes(body)
-    raise RequestTimeout
+def _foreign_page_error(config: NodeConfig) -> NotPermitted | None:
+    """Return why the current request, or WebSocket, is refused as one of a foreign page, or None."""
+    headers = (request or websocket).headers
+    site = headers.get("Sec-Fetch-Site")
+    fetch = None if site is None else (site, headers.get("Sec-Fetch-Mode", ""), headers.get("Sec-Fetch-Dest", ""))
+    own_names = {name.lower() for name in (config.ip, config.advertise_ip) if name}
+    return foreign_page_error(headers.getlist("Origin"), headers.getlist("Host"), own_names, fetch)
 
 
 def _read_call(gid: str, service: str, method: str, body: bytes) -> Call:
@@ -464,7 +256,7 @@ def _value_response(value: Any, max_message_bytes: int) -> Response:
     try:
         body = check_size(JSON.encode(answer), max_message_bytes, "a reply")
     except TrionetError as exc:
-        return _error_response(RemoteError.from_exception(exc))  # the handler did run
+        return _error_response(RemoteError.from_exception(exc), max_message_bytes)  # the handler did run
     return Response(body, content_type="application/json")
 
 
@@ -476,7 +268,7 @@ def _stream_response(prepared: PreparedCall, max_message_bytes: int) -> Response
                     yield _line({"item": item}, max_message_bytes)
             yield _line({"end": True}, max_message_bytes)
         except TrionetError as exc:
-            yield _line({"error": error_to_wire(exc)}, max_message_bytes)
+            yield error_body(exc, max_message_bytes) + b"\n"
 
     response = Response(lines(), content_type=STREAM_TYPE)
     response.timeout = None
@@ -490,41 +282,9 @@ def _line(answer: dict[str, Any], max_message_bytes: int) -> bytes:
         raise RemoteError.from_exception(exc) from exc
 
 
-def _error_response(error: TrionetError, status: int | None = None, headers: dict[str, str] | None = None) -> Response:
-    if status is None:
-        status = next((code for kind, code in _STATUS_OF.items() if isinstance(error, kind)), 500)
+def _error_response(
+    error: TrionetError, limit_bytes: int, status: int | None = None, headers: dict[str, str] | None = None
+) -> Response:
     kept = {name: value for name, value in (headers or {}).items() if name.lower() == "allow"}
-    body = JSON.encode({"error": error_to_wire(error)})
-    return Response(body, status=status, headers=kept, content_type="application/json")
-
-
-def _translate(exc: HTTPException, max_message_bytes: int) -> TrionetError:
-    if isinstance(exc, RequestEntityTooLarge):
-        return MessageTooLarge(f"the request is over the limit of {max_message_bytes:,} bytes: max_message_bytes")
-    if isinstance(exc, MethodNotAllowed):
-        return MalformedRequest("call with PUT or POST")
-    if exc.code == 404:  # noqa: PLR2004  a well-known number
-        return MethodNotFound("paths are /<gid>/<service>/<method>")
-    return MalformedRequest(f"{exc.code} {exc.name}")
-
-
-def _foreign_page_error(origin: str | None, host: str) -> NotPermitted | None:
-    """Return why a browser's request is refused, or None.
-
-    A page of another site says so in ``Origin`` (Fetch Standard, 3.2); one that rebound its own name to our address
-    still sends that name in ``Host``.
-    """
-    if origin is None:
-        return None
-    try:
-        site, name = urlsplit(origin).netloc, urlsplit(f"//{host}").hostname or ""
-    except ValueError:  # an IPv6 address that is none
-        site, name = "", ""
-    if not site or site != host:
-        return NotPermitted(f"calls from pages of {origin:.100} are refused")
-    if name != "localhost":
-        try:
-            ipaddress.ip_address(name)
-        except ValueError:
-            return NotPermitted(f"calls from pages that reach this node as {name:.100} are refused: use its address")
-    return None
+    body = error_body(error, limit_bytes)
+    return Response(body, status=status or status_of(error), headers=kept, content_type="application/json")

@@ -9,11 +9,12 @@ started is cancelled; nothing that the peer sends raises out of `run`.
 
 from __future__ import annotations
 
-import logging
 import socket
 from typing import TYPE_CHECKING, Final
 
 import trio
+
+from trionet.log_limits import about, limited_log, peer_ip
 
 from .flow import RoundTrip
 from .frames import (
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Link"]
 
-_log = logging.getLogger(__name__)
+_log = limited_log(__name__)
 
 _READ_BYTES: Final = 256 * 1024
 _SILENCE_S: Final = 30.0
@@ -191,7 +192,8 @@ class Link:
 
     def _cut_off(self, reason: str) -> None:
         if not self._is_closed:
-            _log.warning("the link with %s is closed: %s", self._name, reason)
+            extra = about(peer_ip(self._sock), reason)
+            _log.warning("the link with %s is closed: %s", self._name, reason, extra=extra)
             self._close(reason)
 
     def retire(self, reason: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -12,6 +11,7 @@ import trio
 
 from trionet.codec import JSON, MESSAGEPACK
 from trionet.errors import NodeUnreachable
+from trionet.log_limits import about, limited_log
 from trionet.transports.allowance import within
 from trionet.transports.base import Request, check_request_size
 from trionet.transports.lazy_http import LazyHTTPTransport
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LinkTransport"]
 
-_log = logging.getLogger(__name__)
+_log = limited_log(__name__)
 
 _TICK_S: Final = 1.0
 _FRESH_S: Final = 5.0
@@ -275,7 +275,9 @@ class LinkTransport:
         try:
             await link.run()
         except* Exception as group:
-            _log.exception("a link was closed because of an error in this program", exc_info=group)
+            _log.exception(
+                "a link was closed because of an error in this program", exc_info=group, extra=about(link.peer.address)
+            )
         finally:
             link.abort()
             del self._open[link]

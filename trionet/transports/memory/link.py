@@ -7,12 +7,12 @@ into chunks. Nor is a link closed when it is idle.
 
 from __future__ import annotations
 
-import logging
 import math
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import trio
 
+from trionet.log_limits import about, limited_log
 from trionet.transports.link.flow import RoundTrip
 from trionet.transports.link.frames import (
     CHUNK_BYTES,
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MemoryLink"]
 
-_log = logging.getLogger(__name__)
+_log = limited_log(__name__)
 
 _TICK_S: Final = 1.0
 _SILENCE_S: Final = 30.0
@@ -247,7 +247,9 @@ class MemoryLink:
             if self.incoming:
                 self.watch()
         except FrameError as exc:
-            _log.warning("the link with %s is closed: it broke the protocol: %s", self.peer, exc)
+            _log.warning(
+                "the link with %s is closed: it broke the protocol: %s", self.peer, exc, extra=about(self.peer)
+            )
             self.reset(str(exc))
 
     def _act(self, frame: Frame, size: int) -> None:

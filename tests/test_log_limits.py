@@ -1,0 +1,288 @@
+"""How many log lines others can cause."""
+
+from __future__ import annotations
+
+import ast
+import logging
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+
+import trionet
+from trionet.log_limits import LINES_PER_PEER, LINES_PER_REASON, WINDOW_S, LineLimits, about, limited_log
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pytest
+    from trio.testing import MockClock
+
+PACKAGE = Path(trionet.__file__).parent
+
+# ------------------------------------------------------------------------------------------------------------ the rule
+
+
+def written(limits: LineLimits, reason: str, peer: str, times: int, now: float) -> list[int | None]:
+    return [limits.admit(reason, peer, now) for _ in range(times)]
+
+
+def test_of_one_peer_six_lines_are_written_in_a_minute() -> None:
+    limits = LineLimits()
+    assert written(limits, "nonsense", "a", 700, 0.0) == [0] * 6 + [None] * 694
+    assert limits.admit("nonsense", "a", 59.9) is None
+    assert written(limits, "nonsense", "a", 8, 60.0) == [695, 0, 0, 0, 0, 0, None, None]
+
+
+def test_of_many_peers_sixty_lines_are_written_in_a_minute() -> None:
+    limits = LineLimits()
+    admitted = [limits.admit("nonsense", str(peer), 1.0) for peer in range(1_000)]
+    assert admitted == [0] * 60 + [None] * 940
+
+
+def test_one_peer_and_one_reason_hide_no_other() -> None:
+    limits = LineLimits()
+    written(limits, "nonsense", "a", 700, 0.0)
+    assert limits.admit("nonsense", "b", 0.0) == 694  # the count goes along with the next line
+    assert limits.admit("another", "a", 0.0) == 0
+
+
+def test_what_was_left_out_is_told_after_a_minute_without_a_line_and_in_the_end() -> None:
+    limits = LineLimits()
+    assert limits.due_at() == float("inf")
+    written(limits, "nonsense", "a", 10, 5.0)
+    assert limits.due_at() == 65.0
+    assert limits.counts(64.9) == []
+    assert limits.counts(65.0) == [("nonsense", 4)]
+    assert limits.counts(1_000.0) == []
+    written(limits, "nonsense", "a", 10, 100.0)
+    assert limits.counts() == [("nonsense", 4)]
+
+
+def test_a_line_that_counts_is_one_of_the_sixty() -> None:
+    limits = LineLimits()
+    for second in range(200):
+        for peer in range(5):
+            limits.admit("nonsense", f"{second} {peer}", float(second))
+    assert limits.due_at() > 199.0
+    assert limits.counts(199.0) == []
+
+
+def test_a_clock_that_begins_again_leaves_nobody_out_for_good() -> None:
+    limits = LineLimits()
+    written(limits, "nonsense", "a", 700, 1_000_000.0)
+    assert limits.admit("nonsense", "a", 5.0) == 694
+
+
+LINES = st.lists(st.tuples(st.sampled_from("rs"), st.integers(0, 20).map(str), st.floats(0.0, 5.0)), max_size=400)
+
+
+@given(LINES)
+def test_no_minute_has_more_lines_than_that_and_every_line_is_written_or_counted(
+    lines: list[tuple[str, str, float]],
+) -> None:
+    limits, now, came = LineLimits(), 0.0, Counter[Any]()
+    out: list[tuple[str, str, float]] = []
+    told = Counter[Any]()
+    for reason, peer, pause in lines:
+        now += pause
+        came[reason] += 1
+        for counted, count in limits.counts(now):
+            told[counted] += count
+            out.append((str(counted), "", now))
+        left_out = limits.admit(reason, peer, now)
+        if left_out is not None:
+            told[reason] += 1 + left_out
+            out.append((reason, peer, now))
+    for reason, peer, begin in out:
+        minute = [line for line in out if line[0] == reason and begin <= line[2] < begin + WINDOW_S]
+        assert len(minute) <= LINES_PER_REASON
+        assert sum(line[1] == peer for line in minute) <= LINES_PER_PEER
+    for counted, count in limits.counts():
+        told[counted] += count
+    assert told == came
+
+
+def test_a_million_peers_cost_no_memory() -> None:
+    limits = LineLimits()
+    for peer in range(100_000):
+        limits.admit("nonsense", str(peer), peer / 1_000)
+    (reason,) = limits._reasons.values()  # noqa: SLF001  what it holds is the point
+    assert len(reason.lines) <= LINES_PER_REASON
+    assert len(limits._reasons) == 1  # noqa: SLF001
+
+
+# --------------------------------------------------------------------------------------------------------- the loggers
+
+log = limited_log("trionet.tests.limits")
+
+
+def complain(number: int, peer: str = "a") -> None:
+    log.warning("nonsense number %d of %s", number, peer, extra=about(peer))
+
+
+async def test_lines_are_limited_in_virtual_time_and_the_count_is_told(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(700):
+        complain(number)
+    assert caplog.messages == [f"nonsense number {number} of a" for number in range(6)]
+    caplog.clear()
+    await trio.sleep(61)
+    assert caplog.messages == ["694 lines were left out, like those that begin 'nonsense number %d of %s…'"]
+    caplog.clear()
+    for number in range(700):
+        complain(number)
+    await trio.sleep(60.5)  # less than until the count is told on a line of its own
+    caplog.clear()
+    complain(1)
+    assert caplog.messages == ["nonsense number 1 of a"]
+
+
+async def test_the_next_line_tells_the_count(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(10):
+        complain(number)
+    complain(1, "b")
+    assert caplog.messages[-1] == "nonsense number 1 of b (4 like this were left out before)"
+
+
+def test_the_count_is_told_when_the_run_ends(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        for number in range(10):
+            complain(number)
+
+    for _ in range(2):  # each run counts for itself
+        caplog.clear()
+        trio.run(main)
+        assert len(caplog.messages) == 7
+        assert caplog.messages[-1].startswith("4 lines were left out")
+
+
+def test_lines_are_limited_outside_of_trio(caplog: pytest.LogCaptureFixture) -> None:
+    def complain_outside() -> None:
+        for number in range(10):
+            log.warning("nonsense %d", number)
+
+    thread = threading.Thread(target=complain_outside)
+    thread.start()
+    thread.join()
+    assert len(caplog.messages) == 6
+
+
+async def test_a_handler_that_raises_while_the_count_is_told_ends_nothing(autojump_clock: MockClock) -> None:
+    class Broken(logging.Handler):
+        def handle(self, record: logging.LogRecord) -> bool:
+            if "left out" in record.msg:
+                raise LookupError
+            return True
+
+    log.addHandler(handler := Broken())
+    try:
+        for number in range(10):
+            complain(number)
+        await trio.sleep(100)
+    finally:
+        log.removeHandler(handler)
+
+
+async def test_one_kind_of_a_place_hides_no_other_kind(caplog: pytest.LogCaptureFixture) -> None:
+    def close(reason: str) -> None:
+        log.warning("closed: %s", reason, extra=about("a", reason))
+
+    for number in range(100):
+        for kind in ("it speaks version", "it does not begin", "it said 'hello"):
+            close(f"{kind} {number}")
+    assert len(caplog.messages) == 18
+    for number in range(100):
+        close(f"it is mad, like {chr(65 + number)}")  # all kinds of a place together are one reason
+    assert len(caplog.messages) == 60
+
+
+async def test_lines_for_debugging_are_not_limited(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, log.name)
+    for number in range(100):
+        log.debug("detail %d", number)
+    assert len(caplog.messages) == 100
+
+
+async def test_a_line_is_short_and_one_line_whatever_a_stranger_put_into_it(caplog: pytest.LogCaptureFixture) -> None:
+    log.warning("from %s", "a\n2026-01-01 ERROR forged\r\x1b[2J\x9b\u2028" + "x" * 1_000_000)
+    (message,) = caplog.messages
+    assert len(message) < 2_100
+    assert message.isprintable()
+    assert message.startswith("from a\\x0a2026-01-01 ERROR forged\\x0d\\x1b[2J\\x9b\\u2028xxx")
+    caplog.clear()
+    try:
+        raise ValueError("y" * 1_000_000)
+    except ValueError:
+        log.exception("failed")
+    assert len(caplog.text) < 20_000
+    assert "ValueError: yyy" in caplog.text
+
+
+# ----------------------------------------------------------------------------------------------------------- the places
+
+UNLIMITED = {
+    # What a program logs of itself, once, or on the terminal of who has started it.
+    "cli/maelstrom.py",
+    "cli/node.py",
+    "cli/serving.py",
+    "cli/supervised.py",
+    "cli/up.py",
+    "maelstrom/running.py",
+    "simulation/raised.py",
+    "simulation/trials.py",
+    "log_limits.py",
+}
+
+OF_NOBODY = {
+    # Lines that are about no peer: six of each in a minute.
+    "launchers/forkserver.py: a forked node did not stop and is killed",
+    "launchers/forkserver.py: the fork server has ended, and its nodes with it",
+    "launchers/in_process.py: a node of this process failed",
+    "launchers/registry.py: there is no fork server (%s): nodes are started as processes of their own",
+    "launchers/subprocess.py: process %d did not stop and is killed",
+    "maelstrom/node.py: nobody listens any more: %s",
+    "maelstrom/stdio.py: a line of more than %s bytes is left out: %r…",
+    "maelstrom/stdio.py: standard input can't be read any more: %s",
+    "services/cluster.py: none of %s can be joined so far; this node goes on trying",
+    "transports/network.py: no datagrams on %s: %s; all goes over connections",
+}
+
+LEVELS = {"info", "warning", "error", "exception", "critical", "log"}
+
+
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        yield path.relative_to(PACKAGE).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
+
+
+def test_every_module_that_logs_has_a_limited_log() -> None:
+    loggers = {
+        name
+        for name, tree in modules()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr == "getLogger"
+    }
+    assert loggers <= UNLIMITED
+
+
+def test_every_line_says_whom_it_is_about() -> None:
+    silent, places = set(), 0
+    for name, tree in modules():
+        if name in UNLIMITED:
+            continue
+        for node in ast.walk(tree):
+            match node:
+                case ast.Call(func=ast.Attribute(value=ast.Name("_log"), attr=level)) if level in LEVELS:
+                    places += 1
+                    if "extra" not in {keyword.arg for keyword in node.keywords}:
+                        text = node.args[level == "log"]
+                        assert isinstance(text, ast.Constant)
+                        silent.add(f"{name}: {text.value}")
+    assert silent == OF_NOBODY
+    assert places > 25

@@ -1,0 +1,248 @@
+"""How many log lines others can cause: 6 in a minute for each reason and peer, and 60 for each reason.
+
+A peer that sends nonsense 700 times a second must not fill the disk of every member, nor hide what else is logged. What
+is left out is counted, and the count is told with the next line of its reason, or on a line of its own: after a minute,
+and when the run of Trio ends. Lines are short, and one line each, whatever text a stranger put into them.
+
+A reason is a place in the code that logs. Where one place tells of several things, a peer's lines of each kind count
+for themselves, so that the first kind does not hide the second. `LineLimits` decides, without clock and logging.
+`limited_log` returns a logger that asks it, with the time of the running task, so that it works in virtual time, too.
+Lines of the level DEBUG are not limited: who asks for them wants all.
+
+Invariants: of a reason no more than 60 lines are remembered, so that memory does not grow with the number of peers;
+reasons are as many as places in the code.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+import time
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import trio
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Hashable
+
+__all__ = ["LineLimits", "about", "limited_log", "peer_ip"]
+
+LINES_PER_PEER: Final = 6
+LINES_PER_REASON: Final = 60
+WINDOW_S: Final = 60.0
+
+_MAX_CHARS: Final = 2_000
+_MAX_TRACEBACK_CHARS: Final = 16_000
+_MAX_PEER_CHARS: Final = 100
+_MAX_KIND_CHARS: Final = 60
+_VARYING: Final = re.compile(r"[0-9]+|['\"`].*", re.DOTALL)
+_TEMPLATE_CHARS: Final = 30
+_NOBODY: Final = "\0"
+"""The peer of a line that only counts."""
+
+# Line ends, and what a terminal would obey.
+_CONTROLS: Final = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | {
+    0x2028: "\\u2028",
+    0x2029: "\\u2029",
+}
+_EXCEPTIONS: Final = logging.Formatter()
+
+
+class LineLimits:
+    """Decides which lines are written."""
+
+    def __init__(self) -> None:
+        self._reasons: dict[Hashable, _Reason] = {}
+
+    def admit(self, reason: Hashable, peer: Hashable, now: float) -> int | None:
+        """Note that there is a line to be written.
+
+        Args:
+            reason: why; of these there must be a bounded number.
+            peer: who caused it, or what it is about; and of what kind it is, if there are several of one reason.
+            now: in seconds.
+
+        Returns:
+            None when the line is to be left out. Else how many were left out since the last one that was written.
+        """
+        known = self._reasons.setdefault(reason, _Reason())
+        known.forget(now)
+        if len(known.lines) >= LINES_PER_REASON or known.count(peer) >= LINES_PER_PEER:
+            known.left_out += 1
+            known.left_out_since = min(known.left_out_since, now)
+            return None
+        known.lines.append((now, peer))
+        return known.told()
+
+    def due_at(self) -> float:
+        """Return when to ask for `counts`; infinity when nothing was left out."""
+        return min((known.due_at() for known in self._reasons.values()), default=math.inf)
+
+    def counts(self, now: float = math.inf) -> list[tuple[Hashable, int]]:
+        """Return how many lines of each reason were left out and are to be told of now; at the end, of all reasons."""
+        told = []
+        for reason, known in self._reasons.items():
+            if known.left_out and known.due_at() <= now:
+                known.lines.append((now, _NOBODY))
+                told.append((reason, known.told()))
+        return told
+
+
+class _Reason:
+    def __init__(self) -> None:
+        self.lines: deque[tuple[float, Hashable]] = deque(maxlen=LINES_PER_REASON)
+        self.left_out = 0
+        self.left_out_since = math.inf
+
+    def forget(self, now: float) -> None:
+        """Forget the lines of more than a minute ago; and those of another clock, which are later than now."""
+        while self.lines and not now - WINDOW_S < self.lines[0][0] <= now:
+            self.lines.popleft()
+
+    def count(self, peer: Hashable) -> int:
+        return sum(other == peer for _, other in self.lines)
+
+    def told(self) -> int:
+        count, self.left_out, self.left_out_since = self.left_out, 0, math.inf
+        return count
+
+    def due_at(self) -> float:
+        """Return when there is room for a line that only counts, and no other line has come for a minute."""
+        if not self.left_out:
+            return math.inf
+        is_full = len(self.lines) >= LINES_PER_REASON
+        return max(self.left_out_since, self.lines[0][0] if is_full else -math.inf) + WINDOW_S
+
+
+def limited_log(name: str) -> logging.Logger:
+    """Return the logger `name`, whose lines from INFO up are limited.
+
+    Who a line is about is given with it: ``log.warning("...", extra=about(peer))``; lines without are of one peer.
+    """
+    logger = logging.getLogger(name)
+    if _LIMIT not in logger.filters:
+        logger.addFilter(_LIMIT)
+    return logger
+
+
+def about(peer: object, kind: str = "") -> dict[str, str]:
+    """Return what a line of a limited log takes as `extra`.
+
+    Args:
+        peer: who caused the line, or whom it is about.
+        kind: of what kind it is, where one place tells of several: the beginning of a text of ours counts, up to what
+            is quoted in it; numbers don't.
+    """
+    return {"peer": str(peer)[:_MAX_PEER_CHARS], "kind": _VARYING.sub("", kind)[:_MAX_KIND_CHARS]}
+
+
+def peer_ip(sock: socket.socket | trio.socket.SocketType) -> str:
+    """Return the IP address of the other side, by which it is counted: its port and the names it gives may change."""
+    try:
+        return str(sock.getpeername()[0])
+    except (OSError, IndexError):  # it has gone
+        return ""
+
+
+class _Lines:
+    """The lines of one run of Trio, or of what is outside of any."""
+
+    def __init__(self) -> None:
+        self._limits = LineLimits()
+        self._latest: dict[Hashable, _Site] = {}
+        self._is_telling = False
+
+    def admit(self, record: logging.LogRecord, now: float) -> bool:
+        """Whether `record` is to be written; it is made one short line."""
+        reason = (record.pathname, record.lineno)
+        left_out = self._limits.admit(reason, (getattr(record, "peer", ""), getattr(record, "kind", "")), now)
+        if left_out is None:
+            self._latest[reason] = _Site(record.name, record.levelno, record.pathname, record.lineno, str(record.msg))
+            return False
+        _make_short(record, left_out)
+        return True
+
+    def tell_later(self) -> None:
+        """Have the counts told by a task of Trio."""
+        if not self._is_telling:
+            self._is_telling = True
+            # Where Trio is about to end it takes no further task, and the count is lost.
+            with suppress(RuntimeError):
+                trio.lowlevel.spawn_system_task(self._tell, name="counts of log lines left out")
+
+    async def _tell(self) -> None:
+        try:
+            while (due_at := self._limits.due_at()) < math.inf:
+                await trio.sleep_until(due_at)
+                self._tell_counts(trio.current_time())
+        except trio.Cancelled:  # the run ends
+            self._tell_counts(math.inf)
+            raise
+        finally:
+            self._is_telling = False
+
+    def _tell_counts(self, now: float) -> None:
+        for reason, count in self._limits.counts(now):
+            site = self._latest[reason]
+            text, beginning = "%d lines were left out, like those that begin '%s…'", site.template[:_TEMPLATE_CHARS]
+            logger = logging.getLogger(site.name)
+            record = logger.makeRecord(site.name, site.level, site.path, site.line, text, (count, beginning), None)
+            with suppress(Exception):  # of a handler of the user's: it would end the run of Trio
+                logger.callHandlers(record)
+
+
+class _Site(NamedTuple):
+    """A place in the code that logs."""
+
+    name: str
+    level: int
+    path: str
+    line: int
+    template: str
+
+
+def _make_short(record: logging.LogRecord, left_out: int) -> None:
+    if record.exc_info:
+        record.exc_text = _shortened(_EXCEPTIONS.formatException(record.exc_info), _MAX_TRACEBACK_CHARS)
+    message = record.getMessage()
+    text = _shortened(message, _MAX_CHARS).translate(_CONTROLS)
+    if left_out:
+        text += f" ({left_out} like this were left out before)"
+    if text != message:
+        record.msg, record.args = text, ()
+
+
+def _shortened(text: str, longest: int) -> str:
+    """Return `text`, without its middle if it is too long."""
+    if len(text) <= longest:
+        return text
+    return f"{text[: longest // 2]} ... {text[-longest // 2 :]}"
+
+
+class _Limit(logging.Filter):
+    """Lets the lines of a logger through as long as they are not too many."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.INFO:
+            return True
+        try:
+            now = trio.current_time()
+        except RuntimeError:  # outside of Trio
+            return _lines_of_process.admit(record, time.monotonic())
+        lines = _lines_of_run.get(None)
+        if lines is None:
+            lines = _Lines()
+            _lines_of_run.set(lines)
+        is_admitted = lines.admit(record, now)
+        if not is_admitted:
+            lines.tell_later()
+        return is_admitted
+
+
+_LIMIT: Final = _Limit()
+_lines_of_process: Final = _Lines()
+_lines_of_run: Final[trio.lowlevel.RunVar[_Lines | None]] = trio.lowlevel.RunVar("trionet log lines", None)

@@ -1,0 +1,105 @@
+"""What an HTTP answer says of a failure: a status, and ``{"error": {"code", "name", "text", ...}}``.
+
+Invariant: no body is over the limit, whatever the error carries, down to the few bytes of an error without texts.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
+
+from trionet.codec import JSON
+from trionet.errors import (
+    AddressInUse,
+    CallTimeout,
+    CodeRefused,
+    ConnectionLost,
+    EmptyGroup,
+    MalformedRequest,
+    MessageTooLarge,
+    MethodNotFound,
+    NodeUnreachable,
+    NotFound,
+    NotPermitted,
+    RemoteError,
+    SIDCollision,
+    TemporarilyUnavailable,
+    TrionetError,
+    error_to_wire,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["error_body", "error_of", "own_failure", "status_of"]
+
+_STATUS_OF = {
+    NotFound: 404,
+    MalformedRequest: 400,
+    NotPermitted: 403,
+    CodeRefused: 403,
+    EmptyGroup: 409,
+    SIDCollision: 409,
+    AddressInUse: 409,
+    MessageTooLarge: 413,
+    NodeUnreachable: 502,
+    ConnectionLost: 502,
+    TemporarilyUnavailable: 503,
+    CallTimeout: 504,
+}
+_ALWAYS_TOLD = ("code", "name")
+
+
+def status_of(error: TrionetError) -> int:
+    """Return the HTTP status that tells of `error`."""
+    return next((code for kind, code in _STATUS_OF.items() if isinstance(error, kind)), 500)
+
+
+def error_body(error: TrionetError, limit_bytes: int) -> bytes:
+    """Return what is sent of `error`; over the limit, its long texts are cut to their ends, which tell most."""
+    wire = error_to_wire(error)
+    body = _encoded(wire)
+    longest = limit_bytes
+    while len(body) > limit_bytes and longest:
+        longest //= 4
+        wire = {name: value if name in _ALWAYS_TOLD else _cut(value, longest) for name, value in wire.items()}
+        body = _encoded(wire)
+    if len(body) > limit_bytes:
+        body = _encoded({name: wire[name] for name in _ALWAYS_TOLD} | {"text": ""})
+    return body
+
+
+def _cut(value: Any, longest: int) -> Any:
+    return value[len(value) - longest :] if isinstance(value, str) and len(value) > longest else value
+
+
+def _encoded(wire: Mapping[str, Any]) -> bytes:
+    return JSON.encode({"error": wire})
+
+
+def error_of(exc: HTTPException, limit_bytes: int) -> TrionetError:
+    """Return the error that stands for a failure of the web stack."""
+    if isinstance(exc, RequestEntityTooLarge):
+        return MessageTooLarge(f"the request is over the limit of {limit_bytes:,} bytes: max_message_bytes")
+    if isinstance(exc, MethodNotAllowed):
+        return MalformedRequest("call with PUT or POST")
+    if exc.code == HTTPStatus.NOT_FOUND:
+        return MethodNotFound("paths are /<gid>/<service>/<method>")
+    return MalformedRequest(f"{exc.code} {exc.name}")
+
+
+def own_failure(status: int) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """Return headers and body for a request that doesn't get as far as the app."""
+    if status != HTTPStatus.INTERNAL_SERVER_ERROR:
+        error: TrionetError = MalformedRequest(f"no proper HTTP request: {status} {HTTPStatus(status).phrase}")
+    else:
+        error = RemoteError("the request could not be served", type_name="", message="", traceback="")
+    body = _encoded(error_to_wire(error))
+    headers = [
+        (b"content-type", JSON.content_type.encode()),
+        (b"content-length", b"%d" % len(body)),
+        (b"connection", b"close"),
+    ]
+    return headers, body

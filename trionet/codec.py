@@ -40,7 +40,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
 
 import msgspec
 
-from .errors import DecodeError, EncodeError, MalformedRequest, TrionetError, error_from_wire, error_to_wire
+from .errors import DecodeError, EncodeError, MalformedRequest, TrionetError, described, error_from_wire
 from .identity import NodeAddress
 from .replies import Aggregate, Receipt, Replies
 
@@ -183,7 +183,7 @@ class _Lowering:
         if kind is NodeAddress:
             return {"$address": [value.ip, value.port]}
         if isinstance(value, TrionetError):
-            return {"$error": self._dict(error_to_wire(value), depth)}
+            return {"$error": self._dict(described(value), depth)}
         if kind in _REPLIES:
             return {"$replies": self._fields(value, value._attributes(), depth)}  # noqa: SLF001  same package
         if (name := _names_by_type.get(kind)) is not None:

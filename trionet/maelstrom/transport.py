@@ -174,7 +174,8 @@ class MaelstromEndpoint:
         if self._nursery is None or self._is_closed:
             raise NodeUnreachable(f"the trionet node in {self._node.id} takes no calls")
         args = message.body.get("args", [])
-        call = Call(gid="local", service=service, method=method, args=args, id=f"{message.src}-{message.msg_id}")
+        number = f"{message.src}-{message.msg_id}"
+        call = Call(gid="local", service=service, method=method, args=args, id=number, is_json=True)
         self._nursery.start_soon(self._answer_client, message, call)
 
     async def _answer_client(self, message: Message, call: Call) -> None:

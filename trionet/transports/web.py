@@ -396,6 +396,7 @@ def _read_call(gid: str, service: str, method: str, body: bytes) -> Call:
         id=request.headers.get(CALL_ID_HEADER, ""),
         caller=None if caller is None else NodeAddress.of(caller),
         timeout_s=None if timeout is None else _seconds(timeout),
+        is_json=caller is None,  # a node says who it is
     )
 
 

@@ -38,6 +38,11 @@ class Method:
     __slots__ = ("_plan", "call", "is_stream", "is_sync")
 
     def __init__(self, call: Callable[..., Any]) -> None:
+        """Look at `call`.
+
+        Raises:
+            MalformedRequest: it is wrapped by itself.
+        """
         self.call: Callable[..., Any] = call
         is_bound = isinstance(call, types.MethodType)
         function = call.__func__ if isinstance(call, types.MethodType) else call
@@ -70,8 +75,9 @@ class _Plan:
 
     def __init__(self, function: Callable[..., Any], *, is_bound: bool) -> None:
         innermost = _innermost(function)
-        self.is_stream = inspect.isasyncgenfunction(innermost)
-        self.is_sync = not (self.is_stream or _is_coroutine_function(function, innermost))
+        self.is_stream = _is(inspect.isasyncgenfunction, innermost)
+        is_coroutine = _is(inspect.iscoroutinefunction, function) or _is(inspect.iscoroutinefunction, innermost)
+        self.is_sync = not (self.is_stream or is_coroutine)
         self._name = _name_of(function)
         self._signature = _signature(function, is_bound=is_bound)
         parameters = [] if self._signature is None else list(self._signature.parameters.values())
@@ -180,17 +186,20 @@ def _innermost(call: Any) -> Any:
         if not isinstance(inner, types.FunctionType | types.MethodType | functools.partial):
             return call
         call = inner
-    return call
+    raise MalformedRequest(f"{_attribute(call, '__name__')} is wrapped more than {_MOST_WRAPPERS} times, or by itself")
 
 
-def _is_coroutine_function(call: Any, innermost: Any) -> bool:
-    return inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(innermost)
+def _is(kind: Callable[[Any], bool], call: Any) -> bool:
+    try:
+        return kind(call)
+    except Exception:  # an object of the user's may raise when asked
+        return False
 
 
 def _attribute(thing: Any, name: str) -> Any:
     try:
         return getattr(thing, name, None)
-    except Exception:  # an object of the user's may raise when asked
+    except Exception:  # see above
         return None
 
 
@@ -212,9 +221,11 @@ def _signature(function: Callable[..., Any], *, is_bound: bool) -> inspect.Signa
     return signature
 
 
-def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
+def _annotations(function: Any) -> dict[str, Any]:
+    # Of a function the namespace is given: typing would look for it under wrappers, which may go round in a circle.
+    namespace = _attribute(function, "__globals__")
     try:
-        return typing.get_type_hints(function)
+        return typing.get_type_hints(function, namespace if isinstance(namespace, dict) else {})
     except Exception:  # a name is only there for the type checker, or there is no such thing as annotations
         pass
     # One by one: what can't be understood must not be in the way of the others.
@@ -223,7 +234,7 @@ def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
     for name, annotation in annotations.items() if isinstance(annotations, dict) else ():
         single = types.SimpleNamespace(__annotations__={name: annotation})
         try:
-            found |= typing.get_type_hints(single, _attribute(function, "__globals__") or {})
+            found |= typing.get_type_hints(single, namespace if isinstance(namespace, dict) else {})
         except Exception:  # noqa: S112  see above
             continue
     return found

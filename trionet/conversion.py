@@ -243,8 +243,8 @@ class _Array:
         is_natural = kind in self._kinds
         if not is_natural and not (is_json and kind in _MAKE):
             raise _mismatch(self.expected, value)
-        items, is_same = (list(value), True) if self._item is None else _each(value, self._item, is_json)
-        return value if is_natural and is_same else _MAKE[kind if is_natural else self._kinds[0]](items)
+        items = value if self._item is None else _each(value, self._item, is_json)
+        return value if is_natural and items is value else _MAKE[kind if is_natural else self._kinds[0]](items)
 
 
 class _FixedTuple:
@@ -287,13 +287,12 @@ class _Dict:
     def fit(self, value: Any, is_json: bool) -> Any:
         if type(value) is not dict:
             raise _mismatch(self.expected, value)
-        keys, values = list(value), list(value.values())
-        if self._key is not None:
-            keys = [_at("[key]", self._key, key, is_json) for key in keys]
-        if self._item is not None:
-            values = [_at("[...]", self._item, item, is_json) for item in values]
-        is_same = _are_same(keys, value) and _are_same(values, value.values())
-        return value if is_same else _made(dict_of, keys, values)
+        keys, values = value.keys(), value.values()
+        new_keys = keys if self._key is None else _each(keys, self._key, is_json, "[key]")
+        new_values = values if self._item is None else _each(values, self._item, is_json, "[...]")
+        if new_keys is keys and new_values is values:
+            return value
+        return _made(dict_of, list(new_keys), new_values)
 
 
 class _Union:
@@ -503,12 +502,14 @@ def _hints_of(kind: Any) -> dict[str, Any]:
         return {}
 
 
-def _each(value: Any, converter: Converter, is_json: bool) -> tuple[list[Any], bool]:
-    """Return the items of `value` converted, and whether they all are what they were."""
-    if all(type(item) is converter.exact for item in value):
-        return list(value), True
-    items = [_at(f"[{index}]", converter, item, is_json) for index, item in enumerate(value)]
-    return items, _are_same(items, value)
+def _each(items: Any, converter: Converter, is_json: bool, place: str | None = None) -> Any:
+    """Return `items` converted: the very object where none of them has changed, else a list."""
+    if {converter.exact}.issuperset(map(type, items)):
+        return items
+    converted = [
+        _at(f"[{index}]" if place is None else place, converter, item, is_json) for index, item in enumerate(items)
+    ]
+    return items if _are_same(converted, items) else converted
 
 
 def _at(place: str, converter: Converter, value: Any, is_json: bool) -> Any:
@@ -551,8 +552,8 @@ _TRAVELLING: Final = (bytes, bytearray, datetime.datetime, uuid.UUID)
 _MAKE: Final[dict[Any, Callable[[list[Any]], Any]]] = {
     list: list,
     tuple: tuple,
-    set: functools.partial(_made, set_of),
-    frozenset: functools.partial(_made, frozenset_of),
+    set: lambda items: _made(set_of, list(items)),
+    frozenset: lambda items: _made(frozenset_of, list(items)),
 }
 _ARRAYS: Final[dict[Any, tuple[type, ...]]] = {
     list: (list,),

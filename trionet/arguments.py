@@ -205,7 +205,7 @@ def _attribute(thing: Any, name: str) -> Any:
 
 def _name_of(call: Any) -> str:
     for named in (call, _innermost(call), type(call)):
-        if isinstance(name := _attribute(named, "__name__"), str):
+        if isinstance(name := _attribute(named, "__name__"), str) and name != "__call__":
             return name
     return "it"
 
@@ -235,6 +235,6 @@ def _annotations(function: Any) -> dict[str, Any]:
         single = types.SimpleNamespace(__annotations__={name: annotation})
         try:
             found |= typing.get_type_hints(single, namespace if isinstance(namespace, dict) else {})
-        except Exception:  # noqa: S112  see above
+        except Exception:
             continue
     return found

@@ -1,7 +1,7 @@
 """Sets and dicts of values that a stranger has sent, made in linear time.
 
-CPython's hashes of numbers, UUIDs, tuples and frozensets hold no secret: ``hash(n)`` is n modulo 2**61 - 1, and those of
-the others follow from it, so that one can choose as many values as one likes that share a hash. Each of them is
+CPython's hashes of numbers, UUIDs, tuples and frozensets hold no secret: ``hash(n)`` is n modulo 2**61 - 1, and those
+of the others follow from it, so that one can choose as many values as one likes that share a hash. Each of them is
 compared with all before it when it is put into a set, and n of them take n**2 comparisons. Of the values that
 MessagePack and JSON say by themselves at most 35 can share one (floats: one for each exponent that is the same modulo
 61; integers of 64 bits: 17), and the hashes of texts and bytes are secret.

@@ -67,8 +67,8 @@ class Call(msgspec.Struct, frozen=True):
         id: chosen by the caller; the same at every member of a fan-out.
         caller: the calling node, as it says; None for a person with curl.
         timeout_s: what was left of the caller's time when it was sent, in seconds; None without a deadline.
-        is_json: whether a person wrote the arguments as JSON, in which a text may stand for bytes, and a list for a set;
-            what a node sends keeps its types.
+        is_json: whether a person wrote the arguments as JSON, in which a text may stand for bytes, and a list for a
+            set; what a node sends keeps its types.
     """
 
     gid: str

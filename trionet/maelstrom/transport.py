@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
 
+    from trionet.codec import Codec
     from trionet.config import NodeConfig
     from trionet.events import OrphanedCall
     from trionet.node import Node
@@ -130,7 +131,9 @@ class MaelstromEndpoint:
 
     def __init__(self, node: MaelstromNode, handler: Handler, config: NodeConfig) -> None:
         self.address: NodeAddress = address_of(node.id)
-        self.transport: MaelstromTransport = MaelstromTransport(node, max_message_bytes=config.max_message_bytes)
+        self.transport: MaelstromTransport = MaelstromTransport(
+            node, max_message_bytes=config.max_message_bytes, max_containers=config.max_message_containers
+        )
         self.datagrams: QueuedDatagrams | None = QueuedDatagrams(self._carry) if config.datagrams else None
         self._node = node
         self._handler = handler
@@ -255,9 +258,14 @@ class MaelstromEndpoint:
 class MaelstromTransport:
     """Calls to the trionet nodes inside of other Maelstrom nodes."""
 
-    codec = JSON
-
-    def __init__(self, node: MaelstromNode, *, max_message_bytes: int = _MAX_MESSAGE_BYTES) -> None:
+    def __init__(
+        self,
+        node: MaelstromNode,
+        *,
+        max_message_bytes: int = _MAX_MESSAGE_BYTES,
+        max_containers: int = JSON.max_containers,
+    ) -> None:
+        self.codec: Codec = JSON.limited(max_containers)
         self._node = node
         self._limit = max_message_bytes
         self._numbers = itertools.count(1)

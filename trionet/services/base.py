@@ -101,7 +101,9 @@ def _marked(service: object) -> dict[str, Callable[..., Any]]:
             raise MalformedRequest(f"{shown} is marked with @trionet.rpc and is a property: make it a method")
         function = getattr(service, attribute)
         if not callable(function):
-            raise MalformedRequest(f"{shown} is marked with @trionet.rpc, but a {type(function).__name__} can't be called")
+            raise MalformedRequest(
+                f"{shown} is marked with @trionet.rpc, but a {type(function).__name__} can't be called"
+            )
         other, same = marked.setdefault(name, (attribute, function))
         if same != function:
             raise MalformedRequest(
@@ -112,7 +114,7 @@ def _marked(service: object) -> dict[str, Callable[..., Any]]:
 
 
 def mark_of(member: Any) -> str | None:
-    """Return what other nodes call a member of a class, None unless it is marked; decorators above `rpc` may be round it."""
+    """Return what other nodes call a member of a class that is marked, under whatever decorators; else None."""
     for _ in range(_MOST_WRAPPERS):
         try:
             mark = getattr(member, _MARK, None)

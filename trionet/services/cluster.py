@@ -79,7 +79,7 @@ class Cluster:
         self._nursery: trio.Nursery | None = None
         self._parts: tuple[Swim, GossipCore, Plane] | None = None
         local.membership.begin(own, self)
-        local.gossip.begin(self, _most_payload_bytes(config))
+        local.gossip.begin(self, _most_payload_bytes(config), config.max_message_containers)
 
     @property
     def has_begun(self) -> bool:

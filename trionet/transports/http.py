@@ -29,6 +29,7 @@ from .base import check_request_size, time_left_s
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Generator
 
+    from trionet.codec import Codec
     from trionet.config import NodeConfig
     from trionet.identity import NodeAddress
 
@@ -62,9 +63,8 @@ _BEFORE_SENDING = (
 class HTTPTransport:
     """Calls over HTTP/1.1, with an httpx client for each peer: one pool for all collapses under load."""
 
-    codec = JSON
-
     def __init__(self, config: NodeConfig) -> None:
+        self.codec: Codec = JSON.limited(config.max_message_containers)
         self._max_message_bytes = config.max_message_bytes
         self._timeout = httpx.Timeout(None, connect=config.connect_timeout_s)
         self._limits = httpx.Limits(max_connections=128, max_keepalive_connections=16, keepalive_expiry=_KEEPALIVE_S)

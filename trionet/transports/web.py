@@ -341,6 +341,7 @@ def _make_app(handler: Handler, config: NodeConfig) -> QuartTrio:
     app.config["MAX_CONTENT_LENGTH"] = config.max_message_bytes
     app.config["BODY_TIMEOUT"] = config.body_timeout_s
     app.config["RESPONSE_TIMEOUT"] = None
+    codec = JSON.limited(config.max_message_containers)
 
     @app.before_request
     async def refuse_foreign_pages() -> Response | None:
@@ -354,7 +355,7 @@ def _make_app(handler: Handler, config: NodeConfig) -> QuartTrio:
     @app.route("/<gid>/<service>/<method>", methods=["PUT", "POST"])
     async def call(gid: str, service: str, method: str) -> Response:
         try:
-            prepared = handler.prepare(_read_call(gid, service, method, await _read_body(config)))
+            prepared = handler.prepare(_read_call(gid, service, method, codec.decode(await _read_body(config))))
             _check_accepted(prepared, f"{service}/{method}")
             if prepared.method.is_stream:
                 return _stream_response(prepared, config.max_message_bytes)
@@ -385,13 +386,13 @@ async def _read_body(config: NodeConfig) -> bytes:
     raise RequestTimeout
 
 
-def _read_call(gid: str, service: str, method: str, body: bytes) -> Call:
+def _read_call(gid: str, service: str, method: str, args: object) -> Call:
     caller, timeout = request.headers.get(CALLER_HEADER), request.headers.get(TIMEOUT_HEADER)
     return Call(
         gid=gid,
         service=service,
         method=method,
-        args=check_args(JSON.decode(body)),
+        args=check_args(args),
         kwargs={name: _keyword(text) for name, text in request.args.items()},
         id=request.headers.get(CALL_ID_HEADER, ""),
         caller=None if caller is None else NodeAddress.of(caller),

@@ -85,6 +85,7 @@ class Link:
         *,
         name: str,
         processors: int,
+        max_containers: int,
     ) -> None:
         self.peer: Hello = handshake.peer
         self.is_initiator: bool = handshake.is_initiator
@@ -97,7 +98,8 @@ class Link:
         self._rest = handshake.rest
         self._handler = handler
         self._scope = trio.CancelScope()
-        self._decoder = FrameDecoder()
+        self._max_containers = max_containers
+        self._decoder = FrameDecoder(max_containers)
         self._poll = BusyPoll(processors)
         self._chunks: dict[int, tuple[Direction, bytearray]] = {}
         self._held_bytes = [0, 0]
@@ -321,7 +323,7 @@ class Link:
         if not chunk.last:
             return
         del self._chunks[chunk.transfer]
-        frame = decode_frame(gathered)
+        frame = decode_frame(gathered, self._max_containers)
         if isinstance(frame, CallFrame) and direction == CALLS:
             assert self._incoming is not None
             self._incoming.take_call(frame, len(gathered))

@@ -40,6 +40,7 @@ from trionet import (
 from trionet import codec as codec_module
 from trionet.codec import JSON, MAX_DEPTH, MESSAGEPACK, Codec
 from trionet.errors import error_to_wire
+from trionet.raising import TAGS as TAGS_BY_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 HERE = NodeAddress("127.0.0.1", 8080)
 NOON = datetime.datetime(2026, 11, 20, 12, tzinfo=datetime.UTC)
 
-TAGS = [*codec_module._TAGS, "$", "$unknown"]  # noqa: SLF001  each tag there is
+TAGS = [*TAGS_BY_NAME, "$", "$unknown"]
 
 both = pytest.mark.parametrize("codec", [JSON, MESSAGEPACK], ids=["json", "messagepack"])
 thorough = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])

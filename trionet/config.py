@@ -2,41 +2,52 @@
 
 One frozen type, `NodeConfig`, and the three places it can be read from besides Python: a TOML or JSON file, environment
 variables ``TRIONET_*``, and a mapping (as it travels in `status.spawn`).
+
+Invariant: whichever way a configuration is made, each setting has its type and range and belongs to it alone, or there
+is a `ConfigError` that names the setting. It is checked in one place, `NodeConfig.__post_init__`.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import tomllib
+import typing
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from .bounds import MAX_CONTAINERS
 from .codec import register_type
+from .conversion import Converter, Misfit, converter_for
 from .errors import ConfigError, EncodeError, MalformedRequest
 from .identity import NodeAddress, check_name, is_loopback
 from .profiles import PROFILES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
     OnStart = Callable[..., Any] | str | None
 else:
-    OnStart = Any  # msgspec has no type for "a callable or a text"; __post_init__ checks it
+    OnStart = Any  # no type says "a callable or a text"; __post_init__ checks it
 
 __all__ = ["ENVIRONMENT_PREFIX", "NodeConfig", "check_tags", "import_reference", "parse_setting", "reference_to"]
 
 ENVIRONMENT_PREFIX = "TRIONET_"
-_POSITIVE = (
-    "max_message_bytes",
-    "max_calls_per_peer",
-    "max_connections",
-    "idle_timeout_s",
-    "body_timeout_s",
-    "connect_timeout_s",
-)
+_MAX_SECONDS = 1e9
+_POSITIVE: dict[str, float] = {
+    "max_message_bytes": 2**40,
+    "max_message_containers": 2**40,
+    "max_calls_per_peer": 2**31 - 1,
+    "max_connections": 2**31 - 1,
+    "idle_timeout_s": _MAX_SECONDS,
+    "body_timeout_s": _MAX_SECONDS,
+    "connect_timeout_s": _MAX_SECONDS,
+}
+"""Settings that are positive, and the most that they can be: larger ones could not be sent, or waited for."""
 _MAX_TAGS_BYTES = 512
 _LEAST_HELD_BYTES = 256 * 1024 * 1024
 _HELD_MESSAGES = 8
@@ -77,6 +88,9 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             calls until they are answered, answers until they are written. At the limit the link that holds most is
             closed. None: 256 MiB, or eight times `max_message_bytes` where that is more. Sane: a quarter of the
             memory; at least four times `max_message_bytes`.
+        max_message_containers: how many lists, dicts, tuples and so on a message may hold that is taken, as they are
+            counted in its wire form. Each takes some 100 bytes of memory, and as few as one on the wire.
+            Sane: 10,000 to 10,000,000.
         max_calls_per_peer: calls of one peer in progress at once, at each depth of nesting up to 7; further ones wait
             at the caller. Those that are nested more deeply share as many, and are refused when these are taken.
             Sane: 16 to 65536.
@@ -113,6 +127,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     busy_poll: bool = True
     max_message_bytes: int = 16 * 1024 * 1024
     max_held_bytes: int | None = None
+    max_message_containers: int = MAX_CONTAINERS
     max_calls_per_peer: int = 1024
     max_connections: int = 4096
     idle_timeout_s: float = 75.0
@@ -125,26 +140,34 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     log_level: str = "info"
 
     def __post_init__(self) -> None:
-        """Check what the types don't say."""
+        """Check every setting, whatever it was read from; containers become the configuration's own."""
+        for setting, (converter, default) in _converters().items():
+            value = getattr(self, setting)
+            if value is not default:
+                self._set(setting, _typed(setting, converter, value))
         _check_address(self.ip, self.port)
         if not (self.on_start is None or callable(self.on_start) or _is_reference(self.on_start)):
-            raise ConfigError(f"on_start is a callable or 'package.module:function', not {self.on_start!r}")
+            raise ConfigError(f"on_start is a callable or 'package.module:function', not {self.on_start!r:.100}")
         self._check_references()
-        self._check_membership()
-        for setting in _POSITIVE:
-            if not getattr(self, setting) > 0:
-                raise ConfigError(f"{setting} is a positive number, not {getattr(self, setting)!r}")
+        if self.join is not None:
+            self._set("join", [_checked_seed(seed) for seed in self.join])
+        check_tags(self.tags)
+        for setting, most in _POSITIVE.items():
+            _check_range(setting, getattr(self, setting), most)
         if self.held_bytes_limit < _LEAST_HELD_MESSAGES * self.max_message_bytes:
             raise ConfigError(
                 f"max_held_bytes is at least {_LEAST_HELD_MESSAGES} times max_message_bytes, here "
                 f"{_LEAST_HELD_MESSAGES * self.max_message_bytes:,}, not {self.max_held_bytes!r}"
             )
-        if not self.stop_grace_s >= 0:
-            raise ConfigError(f"stop_grace_s is not negative, but {self.stop_grace_s!r}")
+        if not 0 <= self.stop_grace_s <= _MAX_SECONDS:
+            raise ConfigError(f"stop_grace_s is from 0 to {_MAX_SECONDS:g}, not {self.stop_grace_s!r}")
         for setting, choices in _CHOICES.items():
             if getattr(self, setting) not in choices:
                 *others, last = choices
-                raise ConfigError(f"{setting} is {', '.join(others)} or {last}, not {getattr(self, setting)!r}")
+                raise ConfigError(f"{setting} is {', '.join(others)} or {last}, not {getattr(self, setting)!r:.100}")
+
+    def _set(self, setting: str, value: object) -> None:
+        msgspec.structs.force_setattr(self, setting, value)
 
     @property
     def held_bytes_limit(self) -> int:
@@ -156,14 +179,12 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     def _check_references(self) -> None:
         for setting in ("services", "templates"):
             for name, reference in getattr(self, setting).items():
-                check_name(name, "service name")
+                try:
+                    check_name(name, "service name")
+                except MalformedRequest as exc:
+                    raise ConfigError(f"{setting}: {exc.text}") from exc
                 if not _is_reference(reference):
-                    raise ConfigError(f"{setting}.{name} is 'package.module:Class', not {reference!r}")
-
-    def _check_membership(self) -> None:
-        if self.join is not None:
-            msgspec.structs.force_setattr(self, "join", [_checked_seed(seed) for seed in self.join])
-        check_tags(self.tags)
+                    raise ConfigError(f"{setting}.{name} is 'package.module:Class', not {reference!r:.100}")
 
     def check_bind(self) -> None:
         """Raise `ConfigError` when listening on `ip` would open the node to others without protection."""
@@ -199,10 +220,15 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         Raises:
             ConfigError: a setting is unknown or has a wrong value; the text starts with `source`.
         """
+        if not isinstance(settings, Mapping):
+            raise ConfigError(f"{source}: expected a table of settings, not a {type(settings).__name__}")
+        for name in settings:
+            if name not in cls.__struct_fields__:
+                raise ConfigError(f"{source}: there is no setting `{name!s:.100}`")
         try:
-            return msgspec.convert(dict(settings), cls)
-        except msgspec.ValidationError as exc:
-            raise ConfigError(f"{source}: {exc}") from exc
+            return cls(**settings)
+        except ConfigError as exc:
+            raise ConfigError(f"{source}: {exc.text}") from exc
 
     @classmethod
     def settings_from_file(cls, path: Path) -> dict[str, Any]:
@@ -259,14 +285,63 @@ def parse_setting(name: str, text: str, *, source: str) -> Any:
         raise ConfigError(f"{source}: expected {field_type}, got {text!r:.80}") from exc
 
 
-def check_tags(tags: Mapping[str, str]) -> None:
-    """Raise `ConfigError` when `tags` are too much to go along with the news of a node."""
-    try:
-        size = len(msgspec.msgpack.encode(dict(tags)))
-    except UnicodeEncodeError as exc:
-        raise ConfigError(f"the tags are no text: {exc}") from exc
+def check_tags(tags: object) -> dict[str, str]:
+    """Return a node's tags as a dict of their own.
+
+    Raises:
+        ConfigError: they are no mapping of texts to texts, or too much to go along with the news of a node.
+    """
+    checked: dict[str, str] = _typed("tags", _converters()["tags"][0], tags)
+    size = len(msgspec.msgpack.encode(checked))
     if size > _MAX_TAGS_BYTES:
         raise ConfigError(f"the tags have {size} bytes, over the {_MAX_TAGS_BYTES} that the news of a node may carry")
+    return checked
+
+
+@functools.cache
+def _converters() -> dict[str, tuple[Converter, object]]:
+    """Return what each setting's type asks for, and its default. A choice is a text here: it is checked by name."""
+    hints = typing.get_type_hints(NodeConfig)
+    hints |= dict.fromkeys(_CHOICES, str)
+    hints["join"] = list[Any] | None  # addresses in any form, which become texts
+    return {
+        field.name: (converter, field.default)
+        for field in msgspec.structs.fields(NodeConfig)
+        if (converter := converter_for(hints[field.name])) is not None
+    }
+
+
+def _typed(setting: str, converter: Converter, value: Any) -> Any:
+    """Return `value`, which is of the setting's type; a container as a new list or dict.
+
+    Raises:
+        ConfigError: it isn't of that type, or holds a text that is no Unicode.
+    """
+    if isinstance(value, tuple | list):
+        value = list(value)
+    elif isinstance(value, Mapping):
+        value = dict(value)
+    try:
+        typed = converter.fit(value, False)
+        _check_texts(typed)
+    except Misfit as misfit:
+        raise ConfigError(f"{setting}: {misfit}") from misfit
+    return typed
+
+
+def _check_texts(value: Any) -> None:
+    for text in value.items() if isinstance(value, dict) else [value]:
+        for part in text if isinstance(text, tuple) else [text]:
+            if isinstance(part, str):
+                try:
+                    part.encode()
+                except UnicodeEncodeError as exc:
+                    raise Misfit(f"{part!r:.100} is no Unicode text") from exc
+
+
+def _check_range(setting: str, value: float, most: float) -> None:
+    if not 0 < value <= most:
+        raise ConfigError(f"{setting} is a positive number, at most {most:g}, not {value!r:.100}")
 
 
 def _checked_seed(seed: object) -> str:
@@ -281,10 +356,11 @@ def _checked_seed(seed: object) -> str:
 
 
 def _check_address(ip: str, port: int) -> None:
-    try:
-        NodeAddress(ip, port)
-    except MalformedRequest as exc:
-        raise ConfigError(exc.text) from exc
+    for setting, address in (("ip", (ip, 0)), ("port", ("127.0.0.1", port))):
+        try:
+            NodeAddress(*address)
+        except MalformedRequest as exc:
+            raise ConfigError(f"{setting}: {exc.text}") from exc
 
 
 def _is_reference(value: object) -> bool:

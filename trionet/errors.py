@@ -40,6 +40,7 @@ lets a program choose those from 1000 up. The two families are the one thing a c
 
 from __future__ import annotations
 
+import math
 import traceback
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -77,12 +78,18 @@ __all__ = [
     "TrionetError",
     "TxnConflict",
     "UnknownKey",
+    "as_answer",
+    "described",
     "error_from_wire",
     "error_to_wire",
 ]
 
 _FIRST_CUSTOM_CODE = 1000
 _MAX_TEXT_CHARS = 16_384
+_MAX_FIELDS_CHARS = 256 * 1024
+_MAX_FIELDS_ITEMS = 10_000
+_MAX_FIELDS_DEPTH = 8
+_INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
 
 
 class TrionetError(Exception):
@@ -96,12 +103,16 @@ class TrionetError(Exception):
 
     code: ClassVar[int] = 13
     fields: ClassVar[tuple[str, ...]] = ()
-    """Names of the further attributes that travel with the error; their values are plain data."""
+    """Names of the further attributes that travel with the error: plain data does, of anything else a text."""
 
-    def __init__(self, text: str = "", **details: Any) -> None:
+    # For a subclass whose constructor does not call this one.
+    text: str = ""
+    node: str | None = None
+
+    def __init__(self, text: str = "", *, node: object = None, **details: Any) -> None:
         super().__init__(text)
         self.text = text
-        self.node: str | None = None
+        self.node = None if node is None else str(node)
         for name in self.fields:
             setattr(self, name, details.pop(name, None))
         if details:
@@ -109,7 +120,8 @@ class TrionetError(Exception):
 
     def __str__(self) -> str:
         # KeyError would show its argument's repr.
-        return f"{self.text} (at {self.node})" if self.node and self.node not in self.text else self.text
+        text = str(self.text)
+        return f"{text} (at {self.node})" if self.node and self.node not in text else text
 
     def __eq__(self, other: object) -> bool:
         """Two errors are equal when they would look the same on the wire."""
@@ -118,7 +130,8 @@ class TrionetError(Exception):
         return type(self) is type(other) and error_to_wire(self) == error_to_wire(other)
 
     def __hash__(self) -> int:
-        return hash((type(self), self.text, self.node))
+        wire = error_to_wire(self)
+        return hash((type(self), wire["text"], wire.get("node")))
 
 
 class DefiniteError(TrionetError):
@@ -286,6 +299,7 @@ class RemoteError(IndefiniteError):
         """Describe `exc` for another node."""
         kind = type(exc)
         name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+        name = _printable(name)
         try:
             message = _printable(str(exc))
             trace = _printable("".join(traceback.format_exception(exc)))
@@ -316,7 +330,7 @@ class OrphanedCalls(IndefiniteError):
 
 def _printable(text: str) -> str:
     """Return `text` as what UTF-8 can say, its end kept when it is too long."""
-    return text[-_MAX_TEXT_CHARS:].encode("utf-8", "backslashreplace").decode()[-_MAX_TEXT_CHARS:]
+    return str.__str__(text)[-_MAX_TEXT_CHARS:].encode("utf-8", "backslashreplace").decode()[-_MAX_TEXT_CHARS:]
 
 
 def _subclasses(cls: type[TrionetError]) -> list[type[TrionetError]]:
@@ -343,13 +357,108 @@ _BY_CODE = {
 
 
 def error_to_wire(error: TrionetError) -> dict[str, Any]:
-    """Return `error` as plain data: ``code``, ``name``, ``text``, and what else its type carries."""
-    name = next(kind.__name__ for kind in type(error).__mro__ if _BY_NAME.get(kind.__name__) is kind)
-    wire: dict[str, Any] = {"code": error.code, "name": name, "text": _printable(str(error.text))}
-    if error.node is not None:
-        wire["node"] = error.node
-    wire.update({field: value for field in error.fields if (value := getattr(error, field)) is not None})
+    """Return `error` as plain data: ``code``, ``name``, ``text``, and what else its type carries.
+
+    Whatever is in the error, this raises nothing, and JSON and MessagePack can both say what it returns: an error
+    must reach the caller that it is for, and nobody else.
+    """
+    plain = _PlainData()
+    wire = described(error)
+    return {name: plain.of(value) for name, value in wire.items()}
+
+
+def described(error: TrionetError) -> dict[str, Any]:
+    """Return what `error_to_wire` does, the further fields as they are, whether they can travel or not."""
+    kind = _known_kind(type(error))
+    code = _attribute(error, "code")
+    wire: dict[str, Any] = {
+        "code": code if type(code) is int and _INT_MIN <= code <= _INT_MAX else kind.code,
+        "name": kind.__name__,
+        "text": _as_text(_attribute(error, "text")),
+    }
+    if (node := _attribute(error, "node")) is not None:
+        wire["node"] = _as_text(node)
+    names = _attribute(error, "fields")
+    for name in names if isinstance(names, tuple | list) else ():
+        if type(name) is str and name.isidentifier() and (value := _attribute(error, name)) is not None:
+            wire.setdefault(name, value)
     return wire
+
+
+def as_answer(error: TrionetError) -> TrionetError:
+    """Return what a caller on any node can be told of `error`.
+
+    That is the error itself; where its class is a user's, one of the nearest class that every node knows; and where
+    its further fields are no plain data, a `RemoteError` that describes it.
+    """
+    wire, plain = described(error), _PlainData()
+    for value in wire.values():
+        plain.of(value)
+    if not plain.is_exact:
+        return RemoteError.from_exception(error)
+    if _BY_NAME.get(type(error).__name__) is type(error) and type(error.text) is str:
+        return error
+    return error_from_wire(wire)
+
+
+def _known_kind(kind: type[TrionetError]) -> type[TrionetError]:
+    return next(base for base in kind.__mro__ if _BY_NAME.get(base.__name__) is base)
+
+
+def _attribute(error: TrionetError, name: str) -> Any:
+    try:
+        return getattr(error, name, None)
+    except Exception:  # a property of the user's
+        return None
+
+
+def _as_text(value: object) -> str:
+    try:
+        return _printable(value if isinstance(value, str) else str(value))
+    except Exception:  # a description of the user's
+        return f"({_printable(type(value).__qualname__)} without a description)"
+
+
+class _PlainData:
+    """Makes plain data of anything: what JSON and MessagePack both say by themselves, and texts for the rest.
+
+    Its bounds are for all fields of one error together, because nothing else bounds the size of one.
+
+    Attributes:
+        is_exact: whether all of it was plain data, and all of it was kept.
+    """
+
+    def __init__(self) -> None:
+        self.is_exact: bool = True
+        self._chars = _MAX_FIELDS_CHARS
+        self._items = _MAX_FIELDS_ITEMS
+
+    def of(self, value: Any, depth: int = 0) -> Any:
+        """Return `value`, or as much of it as there is room for."""
+        kind = type(value)
+        self._items -= 1
+        if value is None or kind is bool or (kind is int and _INT_MIN <= value <= _INT_MAX):
+            return value
+        if kind is float and math.isfinite(value):
+            return value
+        if depth < _MAX_FIELDS_DEPTH and (kind is list or kind is tuple):
+            return [self.of(item, depth + 1) for item in value if self._has_room()]
+        if depth < _MAX_FIELDS_DEPTH and kind is dict:
+            return {self._text(key): self.of(item, depth + 1) for key, item in value.items() if self._has_room()}
+        return self._text(value)
+
+    def _has_room(self) -> bool:
+        if self._items > 0 and self._chars > 0:
+            return True
+        self.is_exact = False
+        return False
+
+    def _text(self, value: object) -> str:
+        text = _as_text(value)
+        if type(value) is not str or text != value:
+            self.is_exact = False
+        self._chars -= len(text)
+        return text
 
 
 def error_from_wire(wire: Mapping[str, Any]) -> TrionetError:

@@ -72,6 +72,8 @@ class Call(msgspec.Struct, frozen=True):
         caller: the calling node, as it says; None for a person with curl.
         timeout_s: what was left of the caller's time when it was sent, in seconds; None without a deadline.
         inner_depth: the depth of the calls that its handler makes; see `trionet.nesting`.
+        is_json: whether a person wrote the arguments as JSON, in which a text may stand for bytes, and a list for a
+            set; what a node sends keeps its types.
     """
 
     gid: str
@@ -83,6 +85,7 @@ class Call(msgspec.Struct, frozen=True):
     caller: NodeAddress | None = None
     timeout_s: float | None = None
     inner_depth: int = 0
+    is_json: bool = False
 
 
 def check_args(args: object) -> list[Any]:

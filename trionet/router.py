@@ -8,17 +8,13 @@ becomes a `RemoteError`, and nothing but cancellation and Ctrl-C gets past.
 from __future__ import annotations
 
 import contextvars
-import functools
-import inspect
 import math
-import types
-import typing
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-import msgspec
 import trio
 
+from .arguments import Method
 from .errors import (
     CallTimeout,
     GroupNotFound,
@@ -28,11 +24,12 @@ from .errors import (
     ServiceNotFound,
     TemporarilyUnavailable,
     TrionetError,
+    as_answer,
 )
 from .nesting import Holding, position
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 
     from .identity import NodeAddress
     from .message import Call
@@ -84,167 +81,6 @@ def current_call() -> CurrentCall:
 
 class HandlerCancelled(Exception):
     """The scope that a handler ran in was cancelled: its caller doesn't want the answer any more."""
-
-
-class Method:
-    """One exposed method: the callable, with what is needed to check arguments against its signature.
-
-    Annotated parameters are checked, and converted from their JSON form (a mapping to the dataclass it describes),
-    by ``msgspec.convert`` in strict mode. Parameters without annotation, or with one that msgspec doesn't know, take
-    anything.
-
-    Attributes:
-        call: the callable.
-        is_stream: whether it is an async generator function.
-        is_sync: whether it is a plain function, which can run without a task of its own.
-    """
-
-    __slots__ = ("_plan", "call", "is_stream", "is_sync")
-
-    def __init__(self, call: Callable[..., Any]) -> None:
-        self.call: Callable[..., Any] = call
-        function = getattr(call, "__func__", None)
-        try:
-            self._plan = _plan_of(call if function is None else function, is_bound=function is not None)
-        except TypeError:  # it can't be hashed
-            self._plan = _Plan(call if function is None else function, is_bound=function is not None)
-        self.is_stream: bool = self._plan.is_stream
-        self.is_sync: bool = self._plan.is_sync
-
-    def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
-        """Return the arguments to call it with.
-
-        Raises:
-            MalformedRequest: they don't fit the signature.
-        """
-        return self._plan.bind(args, kwargs)
-
-
-class _Plan:
-    """What is known of a function's arguments; worked out once for each function, however many objects have it."""
-
-    __slots__ = ("_converters", "_most", "_name", "_needed", "_signature", "_types", "is_stream", "is_sync")
-
-    def __init__(self, function: Callable[..., Any], *, is_bound: bool) -> None:
-        innermost = inspect.unwrap(function)
-        self.is_stream = inspect.isasyncgenfunction(innermost)
-        self.is_sync = not (self.is_stream or inspect.iscoroutinefunction(innermost))
-        self._name = getattr(function, "__name__", "it")
-        self._signature = _signature(function, is_bound=is_bound)
-        self._types = {name: kind for name, kind in _annotations(innermost).items() if _is_convertible(kind)}
-        # The common case: positional arguments alone, for positional parameters alone.
-        parameters = [] if self._signature is None else list(self._signature.parameters.values())
-        is_simple = self._signature is not None and all(
-            parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD) for parameter in parameters
-        )
-        self._most = len(parameters) if is_simple else -1
-        self._needed = sum(parameter.default is parameter.empty for parameter in parameters)
-        self._converters = [
-            (index, p.name, _as_it_is(self._types[p.name]))
-            for index, p in enumerate(parameters)
-            if p.name in self._types
-        ]
-
-    def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
-        """Return the arguments to call it with; see `Method.bind`."""
-        if not kwargs and self._needed <= len(args) <= self._most:
-            return self._convert_positional(args), kwargs
-        if self._signature is None:
-            return args, kwargs
-        try:
-            bound = self._signature.bind(*args, **kwargs)
-        except TypeError as exc:
-            raise MalformedRequest(f"the arguments don't fit {self._shown()}: {exc}") from exc
-        parameters = self._signature.parameters
-        for name, value in bound.arguments.items():
-            if name in self._types:
-                bound.arguments[name] = self._convert(name, value, parameters[name].kind)
-        return bound.args, bound.kwargs
-
-    def _convert_positional(self, args: Sequence[Any]) -> Sequence[Any]:
-        if not self._converters:
-            return args
-        converted = list(args)
-        for index, name, fitting in self._converters:
-            if index >= len(converted):
-                break
-            if type(converted[index]) is not fitting:
-                converted[index] = self._convert(name, converted[index], inspect.Parameter.POSITIONAL_ONLY)
-        return converted
-
-    def _convert(self, name: str, value: Any, kind: Any) -> Any:
-        target = self._types[name]
-        try:
-            if kind is inspect.Parameter.VAR_POSITIONAL:
-                return tuple(msgspec.convert(item, target) for item in value)
-            if kind is inspect.Parameter.VAR_KEYWORD:
-                return {key: msgspec.convert(item, target) for key, item in value.items()}
-            return msgspec.convert(value, target)
-        except Exception as exc:  # a type of the user's may check its values, and raise whatever it likes
-            raise MalformedRequest(f"argument {name!r} of {self._shown()}: {exc}") from exc
-
-    def _shown(self) -> str:
-        if self._signature is None:
-            return self._name
-        shown = [
-            parameter.replace(annotation=_Bare(parameter.annotation))
-            if isinstance(parameter.annotation, str)
-            else parameter
-            for parameter in self._signature.parameters.values()
-        ]
-        returned = self._signature.return_annotation
-        returned = _Bare(returned) if isinstance(returned, str) else returned
-        return f"{self._name}{inspect.Signature(shown, return_annotation=returned)}"
-
-
-class _Bare(str):
-    """An annotation that is shown without quotes."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return str(self)
-
-
-_plan_of = functools.lru_cache(maxsize=4096)(_Plan)
-
-
-def _signature(function: Callable[..., Any], *, is_bound: bool) -> inspect.Signature | None:
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):  # some builtins have none
-        return None
-    parameters = list(signature.parameters.values())
-    if is_bound and parameters and parameters[0].kind is not inspect.Parameter.VAR_POSITIONAL:
-        return signature.replace(parameters=parameters[1:])
-    return signature
-
-
-def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
-    with suppress(Exception):
-        return typing.get_type_hints(function)
-    # A name is only there for the type checker. One by one: it must not be in the way of the others.
-    found: dict[str, Any] = {}
-    for name, annotation in getattr(function, "__annotations__", {}).items():
-        single = types.SimpleNamespace(__annotations__={name: annotation})
-        with suppress(Exception):
-            found |= typing.get_type_hints(single, getattr(function, "__globals__", {}))
-    return found
-
-
-def _is_convertible(kind: Any) -> bool:
-    if kind is Any or kind is object:
-        return False
-    try:
-        msgspec.json.Decoder(kind)
-    except TypeError:
-        return False
-    return True
-
-
-def _as_it_is(kind: Any) -> Any:
-    """Return the type whose values need no conversion to `kind`, or None: the simplest ones are their own."""
-    return kind if kind in (str, int, float, bool, bytes) else None
 
 
 class PreparedCall:
@@ -419,7 +255,7 @@ class Router:
             method = self.resolve(call.gid, call.service, call.method)  # which says what there is none of
         if self.refusing is not None and (call.service, call.method) != ("status", "stop"):
             raise TemporarilyUnavailable(self.refusing)
-        args, kwargs = method.bind(call.args, call.kwargs)
+        args, kwargs = method.bind(call.args, call.kwargs, is_json=call.is_json)
         if call.timeout_s is not None and call.timeout_s <= 0:
             raise CallTimeout("its time was over before it could start")
         self.served += 1
@@ -471,7 +307,10 @@ def _reraise(exc: BaseException) -> NoReturn:
             case trio.Cancelled() | KeyboardInterrupt():
                 raise exc
             case TrionetError() if exc.node is None:
-                raise exc
+                answer = as_answer(exc)
+                if answer is exc:
+                    raise exc
+                raise answer from exc
             case BaseExceptionGroup():
                 ending, _ = exc.split((trio.Cancelled, KeyboardInterrupt))
                 if ending is not None:
@@ -479,5 +318,5 @@ def _reraise(exc: BaseException) -> NoReturn:
         # An error with a node came from a call that the handler made: it tells of that call, not of this one.
         raise RemoteError.from_exception(exc) from exc
     finally:
-        ending = None
+        ending = answer = None
         del exc  # its traceback has this frame

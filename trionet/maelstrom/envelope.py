@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from trionet.bounds import MAX_CONTAINERS, json_holds_more
 from trionet.errors import EncodeError, MalformedRequest
 
 __all__ = ["BadLine", "Message", "decode", "encode", "reply_body"]
@@ -88,8 +89,10 @@ def decode(line: bytes) -> Message:
     """Return the message that a line is.
 
     Raises:
-        BadLine: it is none: no JSON, another envelope, or a body without a type.
+        BadLine: it is none: no JSON, another envelope, a body without a type, or more containers than are taken.
     """
+    if len(line) > MAX_CONTAINERS and json_holds_more(line, MAX_CONTAINERS):
+        raise BadLine(f"more than {MAX_CONTAINERS:,} lists and objects", line)
     try:
         envelope = _decode(line)
     except msgspec.ValidationError as exc:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
 
+    from trionet.codec import Codec
     from trionet.config import NodeConfig
     from trionet.events import OrphanedCall
     from trionet.node import Node
@@ -163,7 +164,9 @@ class MaelstromEndpoint:
 
     def __init__(self, node: MaelstromNode, handler: Handler, config: NodeConfig) -> None:
         self.address: NodeAddress = address_of(node.id)
-        self.transport: MaelstromTransport = MaelstromTransport(node, max_message_bytes=config.max_message_bytes)
+        self.transport: MaelstromTransport = MaelstromTransport(
+            node, max_message_bytes=config.max_message_bytes, max_containers=config.max_message_containers
+        )
         self.datagrams: QueuedDatagrams | None = QueuedDatagrams(self._carry) if config.datagrams else None
         self._node = node
         self._handler = handler
@@ -209,7 +212,8 @@ class MaelstromEndpoint:
         args = message.body.get("args", [])
         if not isinstance(args, list):
             raise MalformedRequest(f"args is a list, not {args!r:.100}")
-        call = Call(gid="local", service=service, method=method, args=args, id=f"{message.src}-{message.msg_id}")
+        number = f"{message.src}-{message.msg_id}"
+        call = Call(gid="local", service=service, method=method, args=args, id=number, is_json=True)
         self._nursery.start_soon(self._answer_client, message, call)
 
     async def _answer_client(self, message: Message, call: Call) -> None:
@@ -286,9 +290,14 @@ class MaelstromEndpoint:
 class MaelstromTransport:
     """Calls to the trionet nodes inside of other Maelstrom nodes."""
 
-    codec = JSON
-
-    def __init__(self, node: MaelstromNode, *, max_message_bytes: int = _MAX_MESSAGE_BYTES) -> None:
+    def __init__(
+        self,
+        node: MaelstromNode,
+        *,
+        max_message_bytes: int = _MAX_MESSAGE_BYTES,
+        max_containers: int = JSON.max_containers,
+    ) -> None:
+        self.codec: Codec = JSON.limited(max_containers)
         self._node = node
         self._limit = max_message_bytes
         self._numbers = itertools.count(1)

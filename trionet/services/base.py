@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import types
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar, overload
 
@@ -15,6 +17,10 @@ __all__ = ["BUILT_IN", "Service", "exposed_methods", "rpc", "service_from"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 _MARK = "__trionet_rpc__"
+_WRAPS = ("__wrapped__", "__func__", "func", "fget")
+"""Where what wraps a function keeps it: functools.wraps, staticmethod, classmethod, partialmethod, property."""
+_MOST_WRAPPERS = 100
+_DESCRIPTORS = (staticmethod, classmethod, functools.partialmethod, functools.singledispatchmethod)
 
 BUILT_IN = frozenset({"status", "groups", "routes", "comm", "gossip", "membership"})
 """Names that a user's service can't have."""
@@ -34,20 +40,40 @@ def rpc(function: F | None = None, /, *, name: str | None = None) -> F | Callabl
     Args:
         function: the method, sync or async.
         name: what it is called on the wire; default its own name without a trailing underscore.
+
+    Raises:
+        MalformedRequest: it can't be called, or can't be marked, or has no name.
     """
 
     def mark(function: F) -> F:
-        setattr(function, _MARK, check_name(name or function.__name__.removesuffix("_"), "method name"))
+        if isinstance(function, property | functools.cached_property) or not _is_method(function):
+            raise MalformedRequest(f"@trionet.rpc marks functions and methods, not a {type(function).__name__}")
+        own = name or getattr(function, "__name__", None)
+        if not isinstance(own, str):
+            raise MalformedRequest(f"a {type(function).__name__} has no name of its own: say @trionet.rpc(name=...)")
+        checked = check_name(own if name else own.removesuffix("_"), "method name")
+        try:
+            setattr(function, _MARK, checked)
+        except (AttributeError, TypeError) as exc:
+            raise MalformedRequest(
+                f"a {type(function).__name__} can't be marked with @trionet.rpc: wrap it in a function"
+            ) from exc
         return function
 
     return mark if function is None else mark(function)
+
+
+def _is_method(thing: Any) -> bool:
+    """Return whether `thing` can be called, be it only once it is looked up in an object."""
+    return callable(thing) or isinstance(thing, _DESCRIPTORS)
 
 
 def exposed_methods(service: object) -> dict[str, Method]:
     """Return the methods that `service` exposes, by their names on the wire.
 
     Raises:
-        MalformedRequest: it is a mapping of something else than names to callables.
+        MalformedRequest: it is a mapping of something else than names to callables; or what was marked with `rpc`
+            can't be called, is hidden by a decorator, or shares its name on the wire with another method.
     """
     if isinstance(service, Mapping):
         methods = {check_name(name, "method name"): function for name, function in service.items()}
@@ -55,18 +81,67 @@ def exposed_methods(service: object) -> dict[str, Method]:
             if not callable(function):
                 raise MalformedRequest(f"method {name!r} is not callable")
     else:
-        methods = dict(_marked(service))
+        methods = _marked(service)
     return {name: Method(function) for name, function in methods.items()}
 
 
-def _marked(service: object) -> list[tuple[str, Callable[..., Any]]]:
-    marked = []
-    for attribute in dir(type(service)):
+def _marked(service: object) -> dict[str, Callable[..., Any]]:
+    """Return the marked methods of an object, by their names on the wire."""
+    kind = type(service)
+    marked: dict[str, tuple[str, Callable[..., Any]]] = {}
+    for attribute in dir(kind):
         # A subclass that overrides a method without marking it again still exposes it.
-        marks = (getattr(kind.__dict__.get(attribute), _MARK, None) for kind in type(service).__mro__)
-        if (name := next(filter(None, marks), None)) is not None:
-            marked.append((name, getattr(service, attribute)))
-    return marked
+        members = [base.__dict__[attribute] for base in kind.__mro__ if attribute in base.__dict__]
+        name = next(filter(None, map(mark_of, members)), None)
+        if name is None:
+            _check_hidden(kind, attribute, members)
+            continue
+        shown = f"{kind.__qualname__}.{attribute}"
+        if isinstance(members[0], property | functools.cached_property):
+            raise MalformedRequest(f"{shown} is marked with @trionet.rpc and is a property: make it a method")
+        function = getattr(service, attribute)
+        if not callable(function):
+            raise MalformedRequest(
+                f"{shown} is marked with @trionet.rpc, but a {type(function).__name__} can't be called"
+            )
+        other, same = marked.setdefault(name, (attribute, function))
+        if same != function:
+            raise MalformedRequest(
+                f"{shown} and {kind.__qualname__}.{other} are both called {name!r} by other nodes: "
+                f"say @trionet.rpc(name=...) for one of them"
+            )
+    return {name: function for name, (_, function) in marked.items()}
+
+
+def mark_of(member: Any) -> str | None:
+    """Return what other nodes call a member of a class that is marked, under whatever decorators; else None."""
+    for _ in range(_MOST_WRAPPERS):
+        try:
+            mark = getattr(member, _MARK, None)
+            if isinstance(mark, str):
+                return mark
+            inner = next((found for name in _WRAPS if (found := getattr(member, name, None)) is not None), None)
+        except Exception:  # an object of the user's may raise when asked
+            return None
+        if inner is None or not _is_method(inner):
+            return None
+        member = inner
+    return None
+
+
+def _check_hidden(kind: type, attribute: str, members: list[Any]) -> None:
+    """Raise `MalformedRequest` when a decorator without `functools.wraps` has hidden the mark of a method."""
+    for member in members:
+        for cell in getattr(member, "__closure__", None) or () if isinstance(member, types.FunctionType) else ():
+            try:
+                inner = cell.cell_contents
+            except ValueError:  # it is empty
+                continue
+            if isinstance(inner, types.FunctionType) and inner.__name__ == attribute and mark_of(inner) is not None:
+                raise MalformedRequest(
+                    f"{kind.__qualname__}.{attribute} is marked with @trionet.rpc, and a decorator above hides it: "
+                    f"put @trionet.rpc above that, or have it use functools.wraps"
+                )
 
 
 def service_from(reference: str, found: object) -> object:
@@ -77,7 +152,7 @@ def service_from(reference: str, found: object) -> object:
     """
     if not inspect.isclass(found):
         return found
-    if not any(getattr(member, _MARK, None) for kind in found.__mro__ for member in kind.__dict__.values()):
+    if not any(mark_of(member) for kind in found.__mro__ for member in kind.__dict__.values()):
         raise MalformedRequest(f"{reference} exposes nothing: mark its methods with @trionet.rpc")
     try:
         inspect.signature(found).bind()

@@ -88,7 +88,7 @@ class Cluster:
         self._proofs = Proofs(secrets.token_bytes(_SECRET_BYTES))
         known = weakref.proxy(self)  # the node keeps it, and through it the services: a cycle would outlive the node
         local.membership.begin(own, known)
-        local.gossip.begin(known, _most_payload_bytes(config))
+        local.gossip.begin(known, _most_payload_bytes(config), config.max_message_containers)
 
     @property
     def has_begun(self) -> bool:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
     from random import Random
 
+    from trionet.codec import Codec
     from trionet.events import Event
     from trionet.identity import NodeAddress
     from trionet.protocols.gossip import Gossip as GossipCore
@@ -104,10 +105,12 @@ class Gossip:
         self._waiting_bytes = 0
         self._failures: list[tuple[Delivered, TrionetError]] | None = None
         self._most_payload_bytes = 0
+        self._codec: Codec = MESSAGEPACK
 
-    def begin(self, cluster: Cluster, most_payload_bytes: int) -> None:
-        """Take what has the protocols, once the node's address is known; and how long a rumor may be."""
+    def begin(self, cluster: Cluster, most_payload_bytes: int, max_containers: int) -> None:
+        """Take what has the protocols, once the node's address is known; and how large a rumor may be."""
         self._cluster, self._most_payload_bytes = cluster, most_payload_bytes
+        self._codec = MESSAGEPACK.limited(max_containers)
 
     def attach(self, nursery: trio.Nursery) -> None:
         """Carry out rumors and periodic tasks in `nursery`."""
@@ -260,7 +263,7 @@ class Gossip:
         try:
             if self._waiting_bytes and self._waiting_bytes + size > _MOST_WAITING_BYTES:
                 raise TemporarilyUnavailable("too many rumors wait here to be carried out")
-            prepared = self._router.prepare(_call_of(rumor))
+            prepared = self._router.prepare(_call_of(rumor, self._codec))
             if prepared.method.is_stream:
                 raise MalformedRequest("the method is a stream")
             value = prepared.begin() if prepared.method.is_sync else None
@@ -324,7 +327,7 @@ def _subset_of(subset: Any) -> int | Callable[[list[str]], int] | None:
     return count
 
 
-def _call_of(rumor: Delivered) -> Call:
+def _call_of(rumor: Delivered, codec: Codec) -> Call:
     """Return the call that a rumor carries.
 
     Raises:
@@ -334,7 +337,7 @@ def _call_of(rumor: Delivered) -> Call:
         payload = _decoder.decode(rumor.payload)
     except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
         raise DecodeError(f"not a call: {exc}") from exc
-    args, kwargs = MESSAGEPACK.decode(bytes(payload.args)), MESSAGEPACK.decode(bytes(payload.kwargs))
+    args, kwargs = codec.decode(bytes(payload.args)), codec.decode(bytes(payload.kwargs))
     if not isinstance(args, list) or not isinstance(kwargs, dict):
         raise DecodeError("not a call: its arguments are no list and mapping")
     caller = address_of(rumor.origin)

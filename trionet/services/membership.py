@@ -191,15 +191,11 @@ class Membership:
         """Tell the cluster other things about this node; they replace what it has told.
 
         Raises:
-            MalformedRequest: they aren't texts by name.
-            ConfigError: they are too many.
+            ConfigError: they aren't texts by name, or too many.
         """
-        if not isinstance(tags, Mapping) or not all(isinstance(text, str) for pair in tags.items() for text in pair):
-            raise MalformedRequest("tags are texts by name")
-        tags = dict(tags)
-        check_tags(tags)
+        checked = check_tags(tags)
         swim, plane = self._running()
-        plane.act(swim.set_tags(tags, plane.now()))
+        plane.act(swim.set_tags(checked, plane.now()))
 
     # ---- for the node
 

@@ -36,6 +36,7 @@ from .base import answered_error, check_request_size, time_left_s
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Generator
 
+    from trionet.codec import Codec
     from trionet.config import NodeConfig
     from trionet.identity import NodeAddress
 
@@ -138,9 +139,8 @@ class _Pool:
 class HTTPTransport:
     """Calls over HTTP/1.1, with an httpx client for each peer and depth: one pool for all collapses under load."""
 
-    codec = JSON
-
     def __init__(self, config: NodeConfig) -> None:
+        self.codec: Codec = JSON.limited(config.max_message_containers)
         self._max_message_bytes = config.max_message_bytes
         self._timeout = httpx.Timeout(None, connect=config.connect_timeout_s)
         self._size = min(MOST_CONNECTIONS, config.max_calls_per_peer)

@@ -10,6 +10,7 @@ from trionet.codec import JSON
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from trionet.codec import Codec
     from trionet.config import NodeConfig
     from trionet.identity import NodeAddress
 
@@ -22,9 +23,8 @@ __all__ = ["LazyHTTPTransport"]
 class LazyHTTPTransport:
     """Fulfils `trionet.transports.base.Transport` by an `HTTPTransport` that it makes on first use."""
 
-    codec = JSON
-
     def __init__(self, config: NodeConfig) -> None:
+        self.codec: Codec = JSON.limited(config.max_message_containers)
         self._config = config
         self._made: HTTPTransport | None = None
 

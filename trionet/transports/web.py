@@ -161,6 +161,7 @@ def _make_app(handler: Handler, config: NodeConfig) -> QuartTrio:
     app.config["MAX_CONTENT_LENGTH"] = config.max_message_bytes
     app.config["BODY_TIMEOUT"] = config.body_timeout_s
     app.config["RESPONSE_TIMEOUT"] = None
+    codec = JSON.limited(config.max_message_containers)
     limit_bytes = config.max_message_bytes
     bodies = Bodies(
         largest_bytes=limit_bytes, limit_bytes=_BODIES_AT_ONCE * limit_bytes, timeout_s=config.body_timeout_s
@@ -179,7 +180,8 @@ def _make_app(handler: Handler, config: NodeConfig) -> QuartTrio:
     @app.route("/<gid>/<service>/<method>", methods=["PUT", "POST"])
     async def call(gid: str, service: str, method: str) -> Response:
         try:
-            prepared = handler.prepare(_read_call(gid, service, method, await bodies.read(request.body)))
+            args = codec.decode(await bodies.read(request.body))
+            prepared = handler.prepare(_read_call(gid, service, method, args))
             _check_accepted(prepared, f"{service}/{method}")
             if prepared.method.is_stream:
                 return _stream_response(prepared, limit_bytes)
@@ -207,18 +209,19 @@ def _foreign_page_error(config: NodeConfig) -> NotPermitted | None:
     return foreign_page_error(headers.getlist("Origin"), headers.getlist("Host"), own_names, fetch)
 
 
-def _read_call(gid: str, service: str, method: str, body: bytes) -> Call:
+def _read_call(gid: str, service: str, method: str, args: object) -> Call:
     caller, timeout = request.headers.get(CALLER_HEADER), request.headers.get(TIMEOUT_HEADER)
     return Call(
         gid=gid,
         service=service,
         method=method,
-        args=check_args(JSON.decode(body)),
+        args=check_args(args),
         kwargs={name: _keyword(text) for name, text in request.args.items()},
         id=request.headers.get(CALL_ID_HEADER, ""),
         caller=None if caller is None else NodeAddress.of(caller),
         timeout_s=None if timeout is None else _seconds(timeout),
         inner_depth=inner_depth_from(request.headers.get(DEPTH_HEADER)),
+        is_json=caller is None,  # a node says who it is
     )
 
 

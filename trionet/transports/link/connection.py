@@ -105,7 +105,8 @@ class Link:
         self._rest = handshake.rest
         self._handler = handler
         self._scope = trio.CancelScope()
-        self._decoder = FrameDecoder()
+        self._max_containers = config.max_message_containers
+        self._decoder = FrameDecoder(self._max_containers)
         self._poll = BusyPoll(usable_processors() if config.busy_poll else 0)
         self._chunks: dict[int, tuple[Direction, bytearray]] = {}
         self._held_bytes = [0] * DIRECTIONS
@@ -359,7 +360,7 @@ class Link:
             return
         del self._chunks[chunk.transfer]
         self._holding.change(partial=-len(gathered), whole=len(gathered))
-        frame = decode_frame(gathered)
+        frame = decode_frame(gathered, self._max_containers)
         if isinstance(frame, CallFrame) and direction == direction_of_calls(frame.depth):
             assert self._incoming is not None
             self._incoming.take_call(frame, len(gathered))

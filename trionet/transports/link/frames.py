@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 
-from trionet.codec import refuse_extension
+from trionet.bounds import LARGE_MAP_BYTES, MAX_CONTAINERS, holds_large_map_of_lists, messagepack_holds_more
+from trionet.codec import over_limit, refuse_extension
+from trionet.errors import IndefiniteError, error_to_wire
 from trionet.identity import NodeAddress
 from trionet.nesting import PACKETS
+from trionet.raising import Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -245,6 +248,11 @@ _pack_length = _LENGTH.pack
 _unpack_length = _LENGTH.unpack_from
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Frame, ext_hook=refuse_extension).decode
+_split = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+_OWN_CONTAINERS: Final = 3  # the frame, its arguments, those by name
+_SHORT_LISTS: Final = range(0x90, 0xA0)
+_VALUES: Final = frozenset({"args", "kwargs", "value"})
+_KINDS: Final = {_encode(kind.__struct_config__.tag): kind for kind in (CallFrame, Reply, Error, Item)}
 _NO_FRAME = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
@@ -264,24 +272,55 @@ def with_length(encoded: bytes) -> bytes:
     return _pack_length(len(encoded)) + encoded
 
 
-def decode_frame(encoded: bytes | bytearray | memoryview) -> Frame:
+def decode_frame(encoded: bytes | bytearray | memoryview, max_containers: int = MAX_CONTAINERS) -> Frame:
     """Return the frame that `encoded` is.
+
+    Of one that holds more than `max_containers` lists, maps and so on, the values are `Unreadable`: the call that it
+    belongs to fails, and the link goes on.
 
     Raises:
         FrameError: it is none.
     """
     try:
+        if len(encoded) > min(max_containers, LARGE_MAP_BYTES):
+            encoded = bytes(encoded)
+            if holds_large_map_of_lists(encoded):
+                raise FrameError("lists are the keys of a map")
+            if len(encoded) > max_containers and messagepack_holds_more(encoded, max_containers + _OWN_CONTAINERS):
+                return _without_values(encoded, max_containers)
         frame: Frame = _decode(encoded)
     except _NO_FRAME as exc:
         raise FrameError(f"not a frame: {exc}") from exc
     return frame
 
 
+def _without_values(encoded: bytes, max_containers: int) -> Frame:
+    """Return a frame, of which the values that it carries are not decoded."""
+    if encoded[0] not in _SHORT_LISTS:
+        raise FrameError("not a frame: its array is too long")
+    elements: list[Any] = _split(encoded)
+    kind = _KINDS.get(bytes(elements[0]))
+    if kind is None:
+        raise FrameError("it holds too many containers")
+    reason = over_limit(max_containers)
+    for place, name in enumerate(kind.__struct_fields__, 1):
+        if name == "error":
+            elements[place] = error_to_wire(IndefiniteError(reason))
+        elif name in _VALUES and place < len(elements):
+            elements[place] = None
+    frame: Frame = _decode(_encode(elements))
+    for name in _VALUES.intersection(kind.__struct_fields__):
+        setattr(frame, name, Unreadable(reason))
+    return frame
+
+
 class FrameDecoder:
     """Cuts a stream of bytes into frames."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_containers: int = MAX_CONTAINERS) -> None:
         self._rest = b""
+        self._max_containers = max_containers
+        self._short_bytes = min(max_containers, LARGE_MAP_BYTES)
 
     @property
     def rest(self) -> bytes:
@@ -312,7 +351,8 @@ class FrameDecoder:
                 if stop > end:
                     break
                 start = stop
-                yield _decode(data[begin:stop]), size  # most are short, and a copy is less work than a view
+                frame = data[begin:stop]  # most are short, and a copy is less work than a view
+                yield (_decode(frame) if size <= self._short_bytes else decode_frame(frame, self._max_containers)), size
         except _NO_FRAME as exc:
             raise FrameError(f"not a frame: {exc}") from exc
         self._rest = data[start:]

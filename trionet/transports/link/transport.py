@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import AsyncGenerator, Callable
 
+    from trionet.codec import Codec
     from trionet.config import NodeConfig
     from trionet.events import OrphanedCall
     from trionet.identity import NodeAddress
@@ -55,9 +56,8 @@ class _Dialing:
 class LinkTransport:
     """Calls over links, with HTTP for the peers that don't know links."""
 
-    codec = MESSAGEPACK
-
     def __init__(self, config: NodeConfig, handler: Handler, on_orphan: Callable[[OrphanedCall], None]) -> None:
+        self.codec: Codec = MESSAGEPACK.limited(config.max_message_containers)
         self._config = config
         self._max_message_bytes = config.max_message_bytes
         self._account = Account(config.held_bytes_limit)
@@ -137,7 +137,7 @@ class LinkTransport:
             if link is None or not link.calls.takes_calls:
                 link = await self._link_with(node)
                 if link is None:
-                    return await self._http.call(node, _in_json(request))
+                    return await self._http.call(node, _in_json(request, self.codec))
             try:
                 return await link.calls.call(request)
             except LinkRetired:  # nothing was sent
@@ -153,7 +153,7 @@ class LinkTransport:
                 link = await self._link_with(node)
                 with contextlib.suppress(LinkRetired):
                     if link is None:
-                        items = await stack.enter_async_context(self._http.stream(node, _in_json(request)))
+                        items = await stack.enter_async_context(self._http.stream(node, _in_json(request, self.codec)))
                     else:
                         items = await stack.enter_async_context(link.calls.stream(request))
                     break
@@ -286,10 +286,10 @@ class LinkTransport:
                 del self._links[node]
 
 
-def _in_json(request: Request) -> Request:
-    """Return `request` as the HTTP transport encodes it."""
-    args = JSON.encode(MESSAGEPACK.decode(request.args))
-    kwargs = None if request.kwargs is None else JSON.encode(MESSAGEPACK.decode(request.kwargs))
+def _in_json(request: Request, codec: Codec) -> Request:
+    """Return `request`, which `codec` has encoded, as the HTTP transport encodes it."""
+    args = JSON.encode(codec.decode(request.args))
+    kwargs = None if request.kwargs is None else JSON.encode(codec.decode(request.kwargs))
     return Request(
         gid=request.gid,
         service=request.service,

@@ -27,6 +27,7 @@ from .link import MemoryLink
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
+    from trionet.codec import Codec
     from trionet.config import NodeConfig
     from trionet.events import OrphanedCall
     from trionet.identity import NodeAddress
@@ -62,6 +63,7 @@ class MemoryEndpoint:
         transport: makes its calls.
         datagrams: sends and takes its datagrams; None where it is configured to have none.
         clock: its clock.
+        max_containers: how many containers it takes in one message.
         handler, hello, on_orphan, account: what its links need.
         is_down: whether it is gone for good.
         held: what waits until it goes on; None while it isn't held.
@@ -97,6 +99,7 @@ class MemoryEndpoint:
         self.random_to: RandomByTarget = fabric.randoms_of(address)
         self.fabric = fabric
         self.clock: NodeClock = NodeClock(self)
+        self.max_containers: int = config.max_message_containers
         self.transport: MemoryTransport = MemoryTransport(self, config.max_message_bytes)
         self.datagrams: QueuedDatagrams | None = None
         if config.datagrams:
@@ -347,9 +350,8 @@ class MemoryEndpoint:
 class MemoryTransport:
     """Calls to nodes on the same fabric."""
 
-    codec = MESSAGEPACK
-
     def __init__(self, endpoint: MemoryEndpoint, max_message_bytes: int) -> None:
+        self.codec: Codec = MESSAGEPACK.limited(endpoint.max_containers)
         self._endpoint = endpoint
         self._max_message_bytes = max_message_bytes
 

@@ -243,7 +243,7 @@ class MemoryLink:
             return
         self._liveness.heard_at = self._endpoint.fabric.pump.time()
         try:
-            self._act(decode_frame(data), len(data))
+            self._act(decode_frame(data, self._endpoint.max_containers), len(data))
             if self.incoming:
                 self.watch()
         except FrameError as exc:

@@ -1,0 +1,240 @@
+"""What is known of a callable that other nodes may call: what kind it is, and which arguments it takes.
+
+Invariant: whatever is callable is either described, or refused with a `MalformedRequest` that says why; an argument
+that is of its parameter's type by itself is passed on as the very object that came.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import types
+import typing
+from typing import TYPE_CHECKING, Any
+
+from .conversion import Converter, Misfit, converter_for
+from .errors import MalformedRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+__all__ = ["Method"]
+
+_MOST_WRAPPERS = 100
+
+
+class Method:
+    """One exposed method: the callable, with what is needed to check arguments against its signature.
+
+    Annotated parameters are checked, and converted where `trionet.conversion` says so. Parameters without annotation,
+    or with one that says nothing that can be checked, take anything.
+
+    Attributes:
+        call: the callable.
+        is_stream: whether it is an async generator function.
+        is_sync: whether it is a plain function, which can run without a task of its own.
+    """
+
+    __slots__ = ("_plan", "call", "is_stream", "is_sync")
+
+    def __init__(self, call: Callable[..., Any]) -> None:
+        """Look at `call`.
+
+        Raises:
+            MalformedRequest: it is wrapped by itself.
+        """
+        self.call: Callable[..., Any] = call
+        is_bound = isinstance(call, types.MethodType)
+        function = call.__func__ if isinstance(call, types.MethodType) else call
+        # Other callables are not asked for a hash, and whether they are equal: that is the user's code.
+        make = _plan_of if isinstance(function, types.FunctionType) else _Plan
+        self._plan = make(function, is_bound=is_bound)
+        self.is_stream: bool = self._plan.is_stream
+        self.is_sync: bool = self._plan.is_sync
+
+    def bind(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], *, is_json: bool = False
+    ) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        """Return the arguments to call it with.
+
+        Args:
+            args: the positional ones.
+            kwargs: those by name.
+            is_json: whether a person wrote them as JSON.
+
+        Raises:
+            MalformedRequest: they don't fit the signature.
+        """
+        return self._plan.bind(args, kwargs, is_json=is_json)
+
+
+class _Plan:
+    """What is known of a function's arguments; worked out once for each function, however many objects have it."""
+
+    __slots__ = ("_converters", "_most", "_name", "_needed", "_places", "_signature", "is_stream", "is_sync")
+
+    def __init__(self, function: Callable[..., Any], *, is_bound: bool) -> None:
+        innermost = _innermost(function)
+        self.is_stream = _is(inspect.isasyncgenfunction, innermost)
+        is_coroutine = _is(inspect.iscoroutinefunction, function) or _is(inspect.iscoroutinefunction, innermost)
+        self.is_sync = not (self.is_stream or is_coroutine)
+        self._name = _name_of(function)
+        self._signature = _signature(function, is_bound=is_bound)
+        parameters = [] if self._signature is None else list(self._signature.parameters.values())
+        annotations = _annotations(innermost)
+        converters = {p.name: converter_for(annotations.get(p.name, Any)) for p in parameters}
+        self._converters = {name: converter for name, converter in converters.items() if converter is not None}
+        # The common case: positional arguments alone, for positional parameters alone.
+        is_simple = self._signature is not None and all(
+            parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD) for parameter in parameters
+        )
+        self._most = len(parameters) if is_simple else -1
+        self._needed = sum(parameter.default is parameter.empty for parameter in parameters)
+        self._places = [
+            (index, p.name, self._converters[p.name].exact, self._converters[p.name])
+            for index, p in enumerate(parameters)
+            if p.name in self._converters
+        ]
+
+    def bind(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], *, is_json: bool
+    ) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        """Return the arguments to call it with; see `Method.bind`."""
+        if not kwargs and self._needed <= len(args) <= self._most:
+            return self._convert_positional(args, is_json), kwargs
+        if self._signature is None:
+            return args, kwargs
+        try:
+            bound = self._signature.bind(*args, **kwargs)
+        except TypeError as exc:
+            raise MalformedRequest(f"the arguments don't fit {self._shown()}: {exc}") from exc
+        for name, value in bound.arguments.items():
+            if name in self._converters:
+                bound.arguments[name] = self._convert_named(name, value, is_json)
+        return bound.args, bound.kwargs
+
+    def _convert_positional(self, args: Sequence[Any], is_json: bool) -> Sequence[Any]:
+        if not self._places:
+            return args
+        converted = list(args)
+        for index, name, exact, converter in self._places:
+            if index >= len(converted):
+                break
+            if type(converted[index]) is not exact:
+                converted[index] = self._convert(name, converter, converted[index], is_json)
+        return converted
+
+    def _convert_named(self, name: str, value: Any, is_json: bool) -> Any:
+        assert self._signature is not None
+        converter, kind = self._converters[name], self._signature.parameters[name].kind
+        if kind is inspect.Parameter.VAR_POSITIONAL:
+            return tuple(self._convert(name, converter, item, is_json) for item in value)
+        if kind is inspect.Parameter.VAR_KEYWORD:
+            return {key: self._convert(name, converter, item, is_json) for key, item in value.items()}
+        return self._convert(name, converter, value, is_json)
+
+    def _convert(self, name: str, converter: Converter, value: Any, is_json: bool) -> Any:
+        try:
+            return converter.fit(value, is_json)
+        except Misfit as misfit:
+            raise MalformedRequest(f"argument {name!r} of {self._shown()}: {misfit}") from misfit
+
+    def _shown(self) -> str:
+        if self._signature is None:
+            return self._name
+        shown = [
+            parameter.replace(annotation=_Bare(parameter.annotation))
+            if isinstance(parameter.annotation, str)
+            else parameter
+            for parameter in self._signature.parameters.values()
+        ]
+        returned = self._signature.return_annotation
+        returned = _Bare(returned) if isinstance(returned, str) else returned
+        try:
+            return f"{self._name}{inspect.Signature(shown, return_annotation=returned)}"
+        except Exception:  # the repr of a default value of the user's
+            return self._name
+
+
+class _Bare(str):
+    """An annotation that is shown without quotes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+_plan_of = functools.lru_cache(maxsize=4096)(_Plan)
+
+
+def _innermost(call: Any) -> Any:
+    """Return the function that runs in the end when `call` is called: under wrappers, partials, and ``__call__``."""
+    for _ in range(_MOST_WRAPPERS):
+        if isinstance(call, functools.partial):
+            inner: Any = call.func
+        elif isinstance(call, types.MethodType):
+            inner = call.__func__
+        elif isinstance(wrapped := _attribute(call, "__wrapped__"), types.FunctionType | functools.partial):
+            inner = wrapped
+        elif isinstance(call, types.FunctionType | types.BuiltinFunctionType):
+            return call
+        elif inspect.isclass(call):
+            inner = _attribute(call, "__init__")
+        else:
+            inner = _attribute(type(call), "__call__")
+        if not isinstance(inner, types.FunctionType | types.MethodType | functools.partial):
+            return call
+        call = inner
+    raise MalformedRequest(f"{_attribute(call, '__name__')} is wrapped more than {_MOST_WRAPPERS} times, or by itself")
+
+
+def _is(kind: Callable[[Any], bool], call: Any) -> bool:
+    try:
+        return kind(call)
+    except Exception:  # an object of the user's may raise when asked
+        return False
+
+
+def _attribute(thing: Any, name: str) -> Any:
+    try:
+        return getattr(thing, name, None)
+    except Exception:  # see above
+        return None
+
+
+def _name_of(call: Any) -> str:
+    for named in (call, _innermost(call), type(call)):
+        if isinstance(name := _attribute(named, "__name__"), str) and name != "__call__":
+            return name
+    return "it"
+
+
+def _signature(function: Callable[..., Any], *, is_bound: bool) -> inspect.Signature | None:
+    try:
+        signature = inspect.signature(function)
+    except Exception:  # some builtins have none; and it looks at attributes of the user's
+        return None
+    parameters = list(signature.parameters.values())
+    if is_bound and parameters and parameters[0].kind is not inspect.Parameter.VAR_POSITIONAL:
+        return signature.replace(parameters=parameters[1:])
+    return signature
+
+
+def _annotations(function: Any) -> dict[str, Any]:
+    # Of a function the namespace is given: typing would look for it under wrappers, which may go round in a circle.
+    namespace = _attribute(function, "__globals__")
+    try:
+        return typing.get_type_hints(function, namespace if isinstance(namespace, dict) else {})
+    except Exception:  # a name is only there for the type checker, or there is no such thing as annotations
+        pass
+    # One by one: what can't be understood must not be in the way of the others.
+    found: dict[str, Any] = {}
+    annotations = _attribute(function, "__annotations__")
+    for name, annotation in annotations.items() if isinstance(annotations, dict) else ():
+        single = types.SimpleNamespace(__annotations__={name: annotation})
+        try:
+            found |= typing.get_type_hints(single, namespace if isinstance(namespace, dict) else {})
+        except Exception:
+            continue
+    return found

@@ -1,0 +1,132 @@
+"""From an annotation to its converter."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import types
+import typing
+from typing import Any, NotRequired, Required
+
+import msgspec
+
+from .base import Converter, Misfit, WrongType, mismatch
+from .containers import ARRAYS, MAPPINGS, ArrayConverter, DictConverter, FixedTupleConverter
+from .records import NamedTupleConverter, RecordConverter, TypedDictConverter
+from .scalars import PLAIN, ConstrainedConverter, FloatConverter, LeafConverter, PlainConverter
+
+__all__ = ["converter_for"]
+
+
+def converter_for(annotation: Any) -> Converter | None:
+    """Return what `annotation` asks for; None where it says nothing that can be checked, and any value will do."""
+    try:
+        return _compiled(annotation)
+    except TypeError:  # it can't be hashed, or is no type
+        return None
+
+
+@functools.lru_cache(maxsize=4096)
+def _compiled(annotation: Any) -> Converter | None:
+    if annotation is None or annotation in PLAIN:
+        return PlainConverter(annotation or type(None))
+    if annotation is float:
+        return FloatConverter()
+    origin = typing.get_origin(annotation)
+    if origin is None and (meant := _meant(annotation)) is not annotation:
+        return converter_for(meant)
+    if origin is typing.Annotated:
+        return _constrained(annotation)
+    if origin in (Required, NotRequired):
+        return converter_for(typing.get_args(annotation)[0])
+    if origin is typing.Union or origin is types.UnionType:
+        return _union(tuple(map(converter_for, typing.get_args(annotation))))
+    return _of_class(annotation, origin or annotation, typing.get_args(annotation))
+
+
+def _meant(annotation: Any) -> Any:
+    """Return what stands behind a new type, a ``type X = ...``, or a type variable; else `annotation` itself."""
+    if isinstance(annotation, typing.NewType):
+        return annotation.__supertype__
+    if isinstance(annotation, typing.TypeVar):
+        return Any if annotation.__bound__ is None else annotation.__bound__
+    return annotation if isinstance(annotation, type) else getattr(annotation, "__value__", annotation)
+
+
+def _of_class(annotation: Any, kind: Any, args: tuple[Any, ...]) -> Converter | None:
+    if kind is tuple and args and args[-1] is not ...:
+        return FixedTupleConverter(tuple(map(converter_for, args)))
+    if kind is tuple:
+        args = args[:1]
+    if kind in ARRAYS:
+        return ArrayConverter(kind, converter_for(args[0]) if args else None)
+    if kind in MAPPINGS:
+        return DictConverter(*(map(converter_for, args) if args else (None, None)))
+    if not isinstance(kind, type) or kind is object:
+        return None if kind is object or not _is_known(annotation) else LeafConverter(annotation)
+    if issubclass(kind, msgspec.Struct) or dataclasses.is_dataclass(kind):
+        return RecordConverter(annotation, kind, converter_for) if _is_known(annotation) else None
+    if typing.is_typeddict(kind):
+        return TypedDictConverter(kind, converter_for)
+    if issubclass(kind, tuple) and hasattr(kind, "_fields"):
+        return NamedTupleConverter(kind, converter_for)
+    return LeafConverter(annotation) if _is_known(annotation) else None
+
+
+def _is_known(annotation: Any) -> bool:
+    """Return whether msgspec knows what it means."""
+    try:
+        msgspec.json.Decoder(annotation)
+    except Exception:  # it looks into classes of the user's
+        return False
+    return annotation is not Any
+
+
+def _constrained(annotation: Any) -> Converter | None:
+    kind, *metadata = typing.get_args(annotation)
+    inner = converter_for(kind)
+    bare = typing.get_origin(kind) or kind
+    constraints = [one for one in metadata if isinstance(one, msgspec.Meta)]
+    if inner is None or not constraints:
+        return inner
+    # Of the type only its outside: what is in it has been converted then.
+    outside = bare
+    for constraint in constraints:
+        outside = typing.Annotated[outside, constraint]
+    return ConstrainedConverter(inner, outside) if _is_known(outside) else inner
+
+
+class UnionConverter:
+    """One of several types: the one that the value is by itself, else the first that it can be made to."""
+
+    exact: type | None = None
+
+    def __init__(self, options: tuple[Converter, ...]) -> None:
+        self._options = options
+        self.expected = " | ".join(option.expected for option in options)
+
+    def is_natural(self, value: Any) -> bool:
+        """Return whether `value` is one by itself; see `Converter.is_natural`."""
+        return any(option.is_natural(value) for option in self._options)
+
+    def fit(self, value: Any, is_json: bool) -> Any:
+        """Return `value` as one; see `Converter.fit`."""
+        natural = [option for option in self._options if option.is_natural(value)]
+        failure: Misfit = mismatch(self.expected, value)
+        for option in natural or self._options:
+            try:
+                return option.fit(value, is_json)
+            except Misfit as misfit:
+                if natural or not isinstance(misfit, WrongType) or any(misfit.steps):
+                    failure = misfit  # it tells more
+        raise failure
+
+
+def _union(options: tuple[Converter | None, ...]) -> Converter | None:
+    known = tuple(option for option in options if option is not None)
+    untagged = sum(
+        isinstance(option, TypedDictConverter) or (type(option) is RecordConverter and not option.is_tagged)
+        for option in known
+    )
+    # A dict could be any of several records; trying them all would take time that is exponential in the depth.
+    return None if len(known) < len(options) or untagged > 1 else UnionConverter(known)

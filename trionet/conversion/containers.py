@@ -1,0 +1,109 @@
+"""Lists, tuples, sets and dicts."""
+
+from __future__ import annotations
+
+import collections.abc
+from typing import TYPE_CHECKING, Any, Final
+
+from trionet.hashing import dict_of, frozenset_of, set_of
+
+from .base import Converter, Misfit, are_same, at, each, made, mismatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["ARRAYS", "MAPPINGS", "ArrayConverter", "DictConverter", "FixedTupleConverter"]
+
+_MAKE: Final[dict[Any, Callable[[list[Any]], Any]]] = {
+    list: list,
+    tuple: tuple,
+    set: lambda items: made(set_of, list(items)),
+    frozenset: lambda items: made(frozenset_of, list(items)),
+}
+ARRAYS: Final[dict[Any, tuple[type, ...]]] = {
+    list: (list,),
+    tuple: (tuple,),
+    set: (set,),
+    frozenset: (frozenset,),
+    collections.abc.MutableSequence: (list,),
+    collections.abc.Sequence: (list, tuple),
+    collections.abc.MutableSet: (set,),
+    collections.abc.Set: (set, frozenset),
+    collections.abc.Collection: (list, tuple, set, frozenset),
+}
+MAPPINGS: Final = frozenset({dict, collections.abc.Mapping, collections.abc.MutableMapping})
+
+
+class ArrayConverter:
+    """Items in a row or a heap: a list, a tuple of any length, a set, and the ABCs of these."""
+
+    def __init__(self, kind: Any, item: Converter | None) -> None:
+        self.expected = kind.__name__
+        self._kinds = ARRAYS[kind]
+        self._item = item
+        self.exact: type | None = self._kinds[0] if item is None and len(self._kinds) == 1 else None
+
+    def is_natural(self, value: Any) -> bool:
+        """Return whether `value` is one by itself; see `Converter.is_natural`."""
+        return type(value) in self._kinds
+
+    def fit(self, value: Any, is_json: bool) -> Any:
+        """Return `value` as one; see `Converter.fit`."""
+        kind = type(value)
+        is_natural = kind in self._kinds
+        if not is_natural and not (is_json and kind in _MAKE):
+            raise mismatch(self.expected, value)
+        items = value if self._item is None else each(value, self._item, is_json)
+        return value if is_natural and items is value else _MAKE[kind if is_natural else self._kinds[0]](items)
+
+
+class FixedTupleConverter:
+    """A tuple with a type for each place."""
+
+    expected = "tuple"
+    exact: type | None = None
+
+    def __init__(self, items: tuple[Converter | None, ...]) -> None:
+        self._items = items
+
+    def is_natural(self, value: Any) -> bool:
+        """Return whether `value` is one by itself; see `Converter.is_natural`."""
+        return type(value) is tuple
+
+    def fit(self, value: Any, is_json: bool) -> Any:
+        """Return `value` as one; see `Converter.fit`."""
+        if type(value) is not tuple and not (is_json and type(value) is list):
+            raise mismatch(self.expected, value)
+        if len(value) != len(self._items):
+            raise Misfit(f"Expected a `tuple` of length {len(self._items)}, got {len(value)}")
+        converted = tuple(
+            item if converter is None else at(f"[{index}]", converter, item, is_json)
+            for index, (converter, item) in enumerate(zip(self._items, value, strict=True))
+        )
+        return value if type(value) is tuple and are_same(converted, value) else converted
+
+
+class DictConverter:
+    """A dict, and the ABCs of it."""
+
+    expected = "dict"
+
+    def __init__(self, key: Converter | None, item: Converter | None) -> None:
+        self._key = key
+        self._item = item
+        self.exact: type | None = dict if key is None and item is None else None
+
+    def is_natural(self, value: Any) -> bool:
+        """Return whether `value` is one by itself; see `Converter.is_natural`."""
+        return type(value) is dict
+
+    def fit(self, value: Any, is_json: bool) -> Any:
+        """Return `value` as one; see `Converter.fit`."""
+        if type(value) is not dict:
+            raise mismatch(self.expected, value)
+        keys, values = value.keys(), value.values()
+        new_keys = keys if self._key is None else each(keys, self._key, is_json, "[key]")
+        new_values = values if self._item is None else each(values, self._item, is_json, "[...]")
+        if new_keys is keys and new_values is values:
+            return value
+        return made(dict_of, list(new_keys), new_values)

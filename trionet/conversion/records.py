@@ -1,0 +1,208 @@
+"""Types with named fields: Structs, dataclasses, typed dicts, named tuples."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import typing
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from .base import Converter, Misfit, at, made, mismatch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = ["NamedTupleConverter", "RecordConverter", "TypedDictConverter"]
+
+Resolve = Callable[[Any], Converter | None]
+"""Gives the converter for the type of a field."""
+
+
+class RecordConverter:
+    """A Struct or a dataclass: an instance, of a subclass as well, or a dict with its fields."""
+
+    def __init__(self, annotation: Any, kind: type, resolve: Resolve) -> None:
+        self._resolve = resolve
+        self._annotation = annotation
+        self._kind = kind
+        self.expected = kind.__name__
+        self.exact: type | None = kind
+
+    def is_natural(self, value: Any) -> bool:
+        """Return whether `value` is one by itself; see `Converter.is_natural`."""
+        return isinstance(value, self._kind)
+
+    def fit(self, value: Any, is_json: bool) -> Any:
+        """Return `value` as one; see `Converter.fit`."""
+        if isinstance(value, self._kind):
+            return value
+        if self._is_array and is_json and type(value) is list:
+            value = dict(zip(self._places, value, strict=False))
+        elif type(value) is not dict:
+            raise mismatch(self.expected, value)
+        return made(self._kind, **self._fields_of(value, is_json))
+
+    @property
+    def is_tagged(self) -> bool:
+        """Whether a dict says which of several types it is for."""
+        return self._tag[0] is not None
+
+    @functools.cached_property
+    def _tag(self) -> tuple[str | None, Any]:
+        config = getattr(self._kind, "__struct_config__", None)
+        return (None, None) if config is None else (config.tag_field, config.tag)
+
+    @functools.cached_property
+    def _is_array(self) -> bool:
+        return issubclass(self._kind, msgspec.Struct) and self._kind.__struct_config__.array_like
+
+    @functools.cached_property
+    def _is_closed(self) -> bool:
+        return issubclass(self._kind, msgspec.Struct) and self._kind.__struct_config__.forbid_unknown_fields
+
+    @functools.cached_property
+    def _fields(self) -> tuple[_Field, ...]:
+        """The fields; worked out at first use, because a type may hold itself."""
+        return tuple(
+            _struct_fields(self._annotation, self._resolve)
+            if issubclass(self._kind, msgspec.Struct)
+            else _dataclass_fields(self._annotation, self._kind, self._resolve)
+        )
+
+    @property
+    def _places(self) -> list[str]:
+        names = [field.key for field in self._fields]
+        return names if self._tag[0] is None else [self._tag[0], *names]
+
+    def _fields_of(self, value: dict[Any, Any], is_json: bool) -> dict[str, Any]:
+        tag_field, tag = self._tag
+        if tag_field is not None and value.get(tag_field, tag) != tag:
+            raise Misfit(f"Invalid value {value[tag_field]!r:.40}", f".{tag_field}")
+        if self._is_closed:
+            known = {field.key for field in self._fields} | {tag_field}
+            for name in value:
+                if name not in known:
+                    raise Misfit(f"Object contains unknown field `{name!s:.40}`")
+        return _fitted(self._fields, value, is_json)
+
+
+class _Field(msgspec.Struct, frozen=True):
+    """A field of a record.
+
+    Attributes:
+        name: what the constructor calls it.
+        key: what a dict calls it.
+        converter: of its values.
+        is_required: whether there is no default.
+    """
+
+    name: str
+    key: str
+    converter: Any
+    is_required: bool
+
+
+def _fitted(fields: Iterable[_Field], value: Mapping[Any, Any], is_json: bool) -> dict[str, Any]:
+    """Return the fields that `value` has, by name."""
+    found = {}
+    for field in fields:
+        if field.key in value:
+            item = value[field.key]
+            found[field.name] = item if field.converter is None else at(f".{field.key}", field.converter, item, is_json)
+        elif field.is_required:
+            raise Misfit(f"Object missing required field `{field.key}`")
+    return found
+
+
+def _struct_fields(annotation: Any, resolve: Resolve) -> list[_Field]:
+    return [
+        _Field(field.name, field.encode_name, resolve(field.type), field.required)
+        for field in msgspec.structs.fields(annotation)
+    ]
+
+
+def _dataclass_fields(annotation: Any, kind: Any, resolve: Resolve) -> list[_Field]:
+    hints = _hints_of(kind)
+    arguments = dict(zip(getattr(kind, "__parameters__", ()), typing.get_args(annotation), strict=False))
+    return [
+        _Field(
+            field.name,
+            field.name,
+            resolve(arguments.get(hints.get(field.name), hints.get(field.name, Any))),
+            field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING,
+        )
+        for field in dataclasses.fields(kind)
+        if field.init
+    ]
+
+
+class TypedDictConverter:
+    """A dict with a type for each of its keys."""
+
+    exact: type | None = None
+
+    def __init__(self, kind: Any, resolve: Resolve) -> None:
+        self._resolve = resolve
+        self._kind = kind
+        self.expected = kind.__name__
+
+    def is_natural(self, value: Any) -> bool:
+        """Return whether `value` is one by itself; see `Converter.is_natural`."""
+        return type(value) is dict
+
+    def fit(self, value: Any, is_json: bool) -> Any:
+        """Return `value` as one; see `Converter.fit`."""
+        if type(value) is not dict:
+            raise mismatch(self.expected, value)
+        found = _fitted(self._fields, value, is_json)
+        return value if all(value[name] is item for name, item in found.items()) else value | found
+
+    @functools.cached_property
+    def _fields(self) -> tuple[_Field, ...]:
+        required = self._kind.__required_keys__
+        return tuple(
+            _Field(name, name, self._resolve(hint), name in required) for name, hint in _hints_of(self._kind).items()
+        )
+
+
+class NamedTupleConverter:
+    """A named tuple, which travels as a list or a tuple of its values."""
+
+    exact: type | None = None
+
+    def __init__(self, kind: Any, resolve: Resolve) -> None:
+        self._resolve = resolve
+        self._kind = kind
+        self.expected = kind.__name__
+
+    def is_natural(self, value: Any) -> bool:
+        """Return whether `value` is one by itself; see `Converter.is_natural`."""
+        return isinstance(value, self._kind)
+
+    def fit(self, value: Any, is_json: bool) -> Any:
+        """Return `value` as one; see `Converter.fit`."""
+        if isinstance(value, self._kind):
+            return value
+        if type(value) not in (list, tuple):
+            raise mismatch(self.expected, value)
+        if len(value) > len(self._fields):
+            raise Misfit(f"Expected a `{self.expected}` of length {len(self._fields)}, got {len(value)}")
+        given = {field.key: item for field, item in zip(self._fields, value, strict=False)}
+        return made(self._kind, **_fitted(self._fields, given, is_json))
+
+    @functools.cached_property
+    def _fields(self) -> tuple[_Field, ...]:
+        hints, defaults = _hints_of(self._kind), self._kind._field_defaults
+        return tuple(
+            _Field(name, name, self._resolve(hints.get(name, Any)), name not in defaults) for name in self._kind._fields
+        )
+
+
+def _hints_of(kind: Any) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(kind, include_extras=True)
+    except Exception:  # a name is only there for the type checker
+        return {}

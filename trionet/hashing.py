@@ -1,0 +1,76 @@
+"""Sets and dicts of values that a stranger has sent, made in linear time.
+
+CPython's hashes of numbers, UUIDs, tuples and frozensets hold no secret: ``hash(n)`` is n modulo 2**61 - 1, and those
+of the others follow from it, so that one can choose as many values as one likes that share a hash. Each of them is
+compared with all before it when it is put into a set, and n of them take n**2 comparisons. Of the values that
+MessagePack and JSON say by themselves at most 35 can share one (floats: one for each exponent that is the same modulo
+61; integers of 64 bits: 17), and the hashes of texts and bytes are secret.
+
+Invariant: no more than `MAX_SAME_HASH` of the values that are put into one container share a hash.
+"""
+
+from __future__ import annotations
+
+import datetime
+import operator
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from .errors import DecodeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = ["MAX_SAME_HASH", "dict_of", "frozenset_of", "set_of"]
+
+MAX_SAME_HASH: Final = 64
+"""How many values with one hash are taken into a set, or as the keys of a dict."""
+
+_SPREAD: Final = frozenset({str, bytes, float, bool, type(None), datetime.datetime})
+_SPREAD_INT: Final = 2**64
+
+
+def set_of(values: Sequence[Any]) -> set[Any]:
+    """Return the set of `values`.
+
+    Raises:
+        DecodeError: one of them can't be hashed, or too many of them share a hash.
+    """
+    check_hashes(values)
+    try:
+        return set(values)
+    except Exception as exc:  # a comparison of the user's
+        raise DecodeError(f"not a set: {exc}") from exc
+
+
+def frozenset_of(values: Sequence[Any]) -> frozenset[Any]:
+    """Return the frozenset of `values`; see `set_of`."""
+    return frozenset(set_of(values))
+
+
+def dict_of(keys: Sequence[Any], values: Iterable[Any]) -> dict[Any, Any]:
+    """Return the dict of `keys` and their `values`; see `set_of`."""
+    check_hashes(keys)
+    try:
+        return dict(zip(keys, values, strict=True))
+    except Exception as exc:  # a comparison of the user's
+        raise DecodeError(f"not a dict: {exc}") from exc
+
+
+def check_hashes(values: Sequence[Any]) -> None:
+    """Raise `DecodeError` when one of `values` can't be hashed, or more than `MAX_SAME_HASH` of them share a hash."""
+    if len(values) <= MAX_SAME_HASH or all(map(_is_spread, values)):
+        return
+    try:
+        hashes = sorted(map(hash, values))
+    except Exception as exc:  # a list; or a hash of the user's
+        raise DecodeError(f"no member of a set or key of a dict: {exc}") from exc
+    # In order, so that equal ones are neighbours.
+    if any(map(operator.eq, hashes, islice(hashes, MAX_SAME_HASH, None))):
+        raise DecodeError(f"more than {MAX_SAME_HASH} members of a set or keys of a dict share a hash")
+
+
+def _is_spread(value: Any) -> bool:
+    """Return whether `value` is of a type and size of which no more than `MAX_SAME_HASH` share a hash."""
+    kind = type(value)
+    return kind in _SPREAD or (kind is int and -_SPREAD_INT <= value <= _SPREAD_INT)

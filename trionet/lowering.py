@@ -1,0 +1,231 @@
+"""From values to what the wire format can say by itself; see the table in `trionet.codec`.
+
+Invariant: what is lowered and raised again is equal to what it was, types included; else `CannotTravel` is raised.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import datetime
+import decimal
+import enum
+import fractions
+import inspect
+import math
+import os
+import uuid
+from collections.abc import Iterable
+from typing import Any, Final, Literal
+
+import msgspec
+
+from .errors import TrionetError, described
+from .identity import NodeAddress
+from .registered import field_names, name_of_type, why_unregistrable
+from .replies import Aggregate, Receipt, Replies
+
+__all__ = ["MAX_DEPTH", "CannotTravel", "Lowering", "find_surrogate"]
+
+MAX_DEPTH: Final = 64
+"""How deep containers may nest in a value that travels."""
+
+_REPLIES: Final = (Replies, Aggregate, Receipt)
+_INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
+
+
+class CannotTravel(Exception):
+    """A value cannot travel: carries the reason up, gathering the path on the way."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        self.steps: list[str] = []
+
+
+def key_step(key: Any) -> str:
+    try:
+        return f"[{key!r:.40}]"
+    except Exception:  # an int of more digits than Python shows, or a repr of the user's that raises
+        return f"[a key of type {type(key).__name__}]"
+
+
+class Lowering:
+    """One pass from values to what the wire format can say."""
+
+    def __init__(self, wire: Literal["json", "messagepack"]) -> None:
+        self._json = wire == "json"
+
+    def lower(self, value: Any, depth: int = 0) -> Any:
+        """Return what stands for `value`, which is in `depth` containers.
+
+        Raises:
+            CannotTravel: nothing does.
+        """
+        kind = type(value)
+        if kind is str or value is None or kind is bool:
+            return value
+        if kind is int:
+            return value if _INT_MIN <= value <= _INT_MAX else {"$int": hex(value)}
+        if kind is float:
+            return {"$float": repr(value)} if self._json and not math.isfinite(value) else value
+        if kind is bytes:
+            return {"$bytes": base64.b64encode(value).decode()} if self._json else value
+        if depth >= MAX_DEPTH:
+            raise CannotTravel(f"nested more than {MAX_DEPTH} deep")
+        if kind is list:
+            return self._items(value, depth)
+        if kind is dict:
+            return self._dict(value, depth)
+        return self._other(kind, value, depth)
+
+    def _items(self, items: Any, depth: int) -> list[Any]:
+        lowered, index = [], 0
+        try:
+            for index, item in enumerate(items):  # noqa: B007  the index is for the handler below
+                lowered.append(self.lower(item, depth + 1))
+        except CannotTravel as reason:
+            reason.steps.append(f"[{index}]")
+            raise
+        return lowered
+
+    def _dict(self, value: dict[Any, Any], depth: int) -> dict[Any, Any]:
+        key: Any = None
+        try:
+            if all(self._plain_key(key) for key in value):
+                lowered = {}
+                for key, item in value.items():
+                    lowered[key] = self.lower(item, depth + 1)
+                return lowered
+            pairs = []
+            for key, item in value.items():
+                pairs.append([self.lower(key, depth + 1), self.lower(item, depth + 1)])
+            return {"$map": pairs}
+        except CannotTravel as reason:
+            reason.steps.append(key_step(key))
+            raise
+
+    def _plain_key(self, key: Any) -> bool:
+        if type(key) is str:
+            return not key.startswith("$")
+        return not self._json and type(key) is int and _INT_MIN <= key <= _INT_MAX
+
+    def _other(self, kind: type, value: Any, depth: int) -> dict[str, Any]:
+        if kind is tuple or kind is set or kind is frozenset:
+            return {f"${kind.__name__}": self._items(value, depth)}
+        if kind is datetime.datetime:
+            return {"$datetime": _datetime(value)}
+        if kind is uuid.UUID:
+            return {"$uuid": value.hex}
+        if kind is NodeAddress:
+            return {"$address": [value.ip, value.port]}
+        if isinstance(value, TrionetError):
+            return {"$error": self._dict(described(value), depth)}
+        if kind in _REPLIES:
+            for sid, error in value.errors.items():
+                if not isinstance(error, TrionetError):
+                    raise CannotTravel(f"the error of {sid!r:.20} is no TrionetError")
+            return {"$replies": self._fields(value, value._attributes(), depth)}  # noqa: SLF001  same package
+        if (name := name_of_type(kind)) is not None:
+            return {"$type": [name, self._fields(value, field_names(kind), depth)]}
+        raise CannotTravel(_why_not(value))
+
+    def _fields(self, value: Any, names: tuple[str, ...], depth: int) -> dict[str, Any]:
+        lowered, name = {}, ""
+        try:
+            for name in names:
+                lowered[name] = self.lower(_attribute(value, name), depth + 1)
+        except CannotTravel as reason:
+            reason.steps.append(f".{name}")
+            raise
+        return lowered
+
+
+def _attribute(value: Any, name: str) -> Any:
+    try:
+        return getattr(value, name)
+    except Exception as exc:  # it was deleted, or is computed by code of the user's
+        raise CannotTravel(f"it can't be read: {type(exc).__name__}: {exc}") from exc
+
+
+def _datetime(value: datetime.datetime) -> str | list[Any]:
+    """Return what stands for `value`: its text, and its fold if that isn't 0.
+
+    It arrives with a fixed offset from UTC. In an hour that a time zone skips or repeats, Python calls no two datetimes
+    of different time zones equal (PEP 495, "Inter-zone comparison"), and so that one can't arrive as what it is.
+    """
+    try:
+        text = value.isoformat()
+        if type(value.tzinfo) is not datetime.timezone and value.tzinfo is not None:
+            arrives = datetime.datetime.fromisoformat(text).replace(fold=value.fold)
+            if arrives != value:
+                raise CannotTravel(
+                    "the time zone repeats or skips this hour: pass it in UTC, .astimezone(datetime.timezone.utc)"
+                )
+    except CannotTravel:
+        raise
+    except Exception as exc:  # a time zone of the user's
+        raise CannotTravel(f"its time zone has no offset: {type(exc).__name__}: {exc}") from exc
+    return [text, value.fold] if value.fold else text
+
+
+def _why_not(value: Any) -> str:
+    """Return what to tell someone whose value is of a type that doesn't travel."""
+    kind = type(value)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    for base in (int, float, str, bytes, tuple, list, dict, set, frozenset):
+        if isinstance(value, base):
+            return (
+                f"{kind.__qualname__} does not travel, it would come back as {base.__name__}: pass {base.__name__}(…)"
+            )
+    if dataclasses.is_dataclass(kind) or issubclass(kind, msgspec.Struct):
+        reason = why_unregistrable(kind)
+        return f"{name} does not travel; " + (reason or "trionet.register_type may help")
+    if inspect.isawaitable(value):
+        return f"{name} does not travel: await it, and pass what it gives"
+    if callable(value):
+        return "code does not travel: name it by its import path, 'package.module:name'"
+    for base, advice in _INSTEAD.items():
+        if isinstance(value, base):
+            return f"{name} does not travel: pass {advice}"
+    return f"{name} does not travel: pass what it holds, or make it a dataclass and register that"
+
+
+_INSTEAD: Final[dict[Any, str]] = {
+    bytearray: "bytes(…)",
+    memoryview: "bytes(…)",
+    enum.Enum: "its value",
+    datetime.datetime: "a datetime.datetime",
+    datetime.date: "its text, .isoformat()",
+    datetime.time: "its text, .isoformat()",
+    datetime.timedelta: "its seconds, .total_seconds()",
+    decimal.Decimal: "its text, str(…)",
+    fractions.Fraction: "its text, str(…)",
+    complex: "its parts, [z.real, z.imag]",
+    os.PathLike: "its text, os.fspath(…)",
+    BaseException: "its text, str(…)",
+    uuid.UUID: "a uuid.UUID",
+    Replies: "its values",
+    Iterable: "a list, list(…)",
+}
+
+
+def find_surrogate(value: Any, path: str = "$") -> str | None:
+    """Return the path of the first text in `value` that UTF-8 cannot say."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return path
+        return None
+    children: list[tuple[str, Any]] = []
+    if isinstance(value, dict):
+        children = [(path + key_step(key), child) for key, item in value.items() for child in (key, item)]
+    elif isinstance(value, list | tuple | set | frozenset):
+        children = [(f"{path}[{index}]", item) for index, item in enumerate(value)]
+    elif name_of_type(type(value)) is not None:
+        children = [(f"{path}.{name}", getattr(value, name)) for name in field_names(type(value))]
+    elif isinstance(value, Replies):
+        children = [(f"{path}.{name}", getattr(value, name)) for name in value._attributes()]  # noqa: SLF001
+    elif isinstance(value, NodeAddress):
+        children = [(f"{path}.ip", value.ip)]
+    return next((found for place, child in children if (found := find_surrogate(child, place))), None)

@@ -1,0 +1,148 @@
+"""From what the wire format says by itself back to values; see the table in `trionet.codec`.
+
+What the format's own decoder has made is used, and changed, rather than copied: a large value is in memory once.
+
+Invariants: what comes out is a value, or `DecodeError` is raised; the time is linear in what came.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from .errors import DecodeError, TrionetError, error_from_wire
+from .hashing import dict_of, frozenset_of, set_of
+from .identity import NodeAddress
+from .lowering import MAX_DEPTH
+from .registered import type_named
+from .replies import Aggregate, Receipt, Replies
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["ATOMS", "TAGS", "Unreadable", "raised"]
+
+ATOMS = frozenset({str, bool, type(None), bytes, float, int})
+"""What is the value already."""
+
+_TOO_DEEP = f"nested more than {MAX_DEPTH} deep"
+
+
+class Unreadable:
+    """Stands where a value would, of which no more is known than why it was not read.
+
+    Attributes:
+        reason: for a person.
+    """
+
+    __slots__ = ("reason",)
+
+    def __init__(self, reason: str) -> None:
+        self.reason: str = reason
+
+
+def raised(plain: Any, depth: int = 0) -> Any:
+    """Return the value that `plain` stands for; `plain` itself is used up.
+
+    Raises:
+        Exception: it stands for none; of any type, because constructors of the user's run.
+    """
+    kind = type(plain)
+    if kind is list:
+        if depth > MAX_DEPTH:
+            raise DecodeError(_TOO_DEEP)
+        return plain if ATOMS.issuperset(map(type, plain)) else _raise_items(plain, depth)
+    if kind is not dict:
+        return plain
+    if depth > MAX_DEPTH:
+        raise DecodeError(_TOO_DEEP)
+    if len(plain) == 1:
+        key = next(iter(plain))
+        if type(key) is str and key.startswith("$"):
+            parse = TAGS.get(key)
+            if parse is None:
+                raise DecodeError(f"unknown tag {key!r:.40}")
+            return parse(plain[key], depth)
+    for key, item in plain.items():
+        if type(item) is list or type(item) is dict:
+            plain[key] = raised(item, depth + 1)  # the keys stay: to change values meanwhile is allowed
+    return plain
+
+
+def _raise_items(items: list[Any], depth: int) -> list[Any]:
+    for index, item in enumerate(items):
+        if type(item) is list or type(item) is dict:
+            items[index] = raised(item, depth + 1)
+    return items
+
+
+def _raise_list(content: Any, depth: int) -> list[Any]:
+    if type(content) is not list:
+        raise DecodeError("expected a list")
+    return content if ATOMS.issuperset(map(type, content)) else _raise_items(content, depth)
+
+
+def _raise_map(content: Any, depth: int) -> dict[Any, Any]:
+    if type(content) is not list:
+        raise DecodeError("expected a list of pairs")
+    keys, values = [], []
+    for key, item in content:
+        keys.append(raised(key, depth + 1))
+        values.append(raised(item, depth + 1))
+    content.clear()
+    return dict_of(keys, values)
+
+
+def _raise_registered(content: Any, depth: int) -> Any:
+    name, fields = content
+    cls = type_named(name)
+    if cls is None:
+        raise DecodeError(f"no type is registered here as {name!r:.80}")
+    values = {field: raised(item, depth + 1) for field, item in fields.items()}
+    try:
+        return cls(**values)
+    except Exception as exc:  # it is the user's, and may raise what it likes
+        raise DecodeError(f"not a {name}: {exc}") from exc
+
+
+def _raise_float(content: Any, _: int) -> float:
+    if content not in ("nan", "inf", "-inf"):
+        raise DecodeError("expected nan, inf or -inf")
+    return float(content)  # another nan each time: one object would be one key of a dict
+
+
+def _raise_datetime(content: Any, _: int) -> datetime.datetime:
+    if type(content) is not list:
+        return datetime.datetime.fromisoformat(content)
+    text, fold = content
+    return datetime.datetime.fromisoformat(text).replace(fold=fold)
+
+
+def _raise_replies(content: Any, depth: int) -> Replies[Any]:
+    fields = {name: raised(item, depth + 1) for name, item in content.items()}
+    if not (
+        all(isinstance(fields[name], dict) for name in ("values", "errors"))
+        and all(isinstance(error, TrionetError) for error in fields["errors"].values())
+    ):
+        raise DecodeError("expected two maps")
+    kind = Aggregate if "value" in fields else Receipt if "id" in fields else Replies
+    return kind(**fields)
+
+
+TAGS: dict[str, Callable[[Any, int], Any]] = {
+    "$bytes": lambda content, _: base64.b64decode(content, validate=True),
+    "$float": _raise_float,
+    "$int": lambda content, _: int(content, 16),
+    "$tuple": lambda content, depth: tuple(_raise_list(content, depth)),
+    "$set": lambda content, depth: set_of(_raise_list(content, depth)),
+    "$frozenset": lambda content, depth: frozenset_of(_raise_list(content, depth)),
+    "$map": _raise_map,
+    "$datetime": _raise_datetime,
+    "$uuid": lambda content, _: uuid.UUID(hex=content),
+    "$type": _raise_registered,
+    "$address": lambda content, _: NodeAddress(*content),
+    "$error": lambda content, depth: error_from_wire(raised(content, depth)),
+    "$replies": _raise_replies,
+}

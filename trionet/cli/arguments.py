@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from trionet import __version__
 from trionet.config import NodeConfig
 from trionet.errors import ConfigError
 
@@ -17,7 +18,13 @@ __all__ = ["Parser", "import_from_working_directory", "settings_from"]
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
+    """Says what is wrong in one line, and which version this is."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.add_argument(
+            "--version", action="version", version=f"{self.prog} {__version__}", help="print the version, and end"
+        )
 
     def error(self, message: str) -> NoReturn:
         """End the process."""
@@ -25,9 +32,13 @@ class Parser(argparse.ArgumentParser):
 
 
 def import_from_working_directory() -> None:
-    """Have modules found in the working directory: where people keep the services that they name."""
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    """Have modules found in the working directory, if it is still there: where people keep the services they name."""
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:
+        return
+    if here not in sys.path:
+        sys.path.insert(0, here)
 
 
 def settings_from(source: str | None) -> dict[str, Any]:

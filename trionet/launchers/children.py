@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from trionet.errors import SpawnError
+from trionet.forks import keep_from_forks
 
 from .base import KILL_AFTER_S
 
@@ -37,9 +38,13 @@ async def open_child(command: Sequence[str], *, what: str | None = None, **optio
         SpawnError: it can't be started; the text is the reason.
     """
     try:
-        return await trio.lowlevel.open_process(command, **{**missing_streams(), **options})
+        process = await trio.lowlevel.open_process(command, **{**missing_streams(), **options})
     except (OSError, RuntimeError, ValueError) as exc:  # no descriptor or process; no thread; a NUL in an argument
         raise SpawnError(f"can't start {what or command[0]}: {explain_failure(exc)}") from exc
+    for stream in (process.stdin, process.stdout):
+        if isinstance(stream, trio.lowlevel.FdStream):
+            keep_from_forks(stream)
+    return process
 
 
 def explain_failure(exc: Exception) -> str:

@@ -14,6 +14,8 @@ from trionet import __version__
 from trionet.config import NodeConfig
 from trionet.errors import ConfigError
 
+from .streams import OutputLost, check_written
+
 __all__ = ["Parser", "import_from_working_directory", "settings_from"]
 
 
@@ -25,6 +27,14 @@ class Parser(argparse.ArgumentParser):
         self.add_argument(
             "--version", action="version", version=f"{self.prog} {__version__}", help="print the version, and end"
         )
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """End the process; it has failed, too, when the help that was asked for could not be printed."""
+        try:
+            check_written(sys.stdout)
+        except OutputLost as exc:
+            status, message = status or 1, message or f"{self.prog}: {exc}\n"
+        super().exit(status, message)
 
     def error(self, message: str) -> NoReturn:
         """End the process."""

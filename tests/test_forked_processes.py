@@ -1,4 +1,4 @@
-"""A process that user code forks holds nothing of a node's: ports, connections, and nodes end as if it weren't there."""
+"""A process that user code forks holds nothing of a node's: all ends as if it weren't there."""
 
 from __future__ import annotations
 
@@ -133,14 +133,19 @@ async def test_spawned_nodes_end_with_a_spawner_that_is_killed_though_a_process_
 ) -> None:
     command = [sys.executable, "-c", PROGRAM, launcher]
     environment = clean_environment() | {name: os.environ[name] for name in os.environ if "_TEST_" in name}
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE) as spawner:
-        assert spawner.stdout is not None
-        worker = int(await trio.to_thread.run_sync(spawner.stdout.readline))
-        spawner.kill()
+    spawner = await trio.lowlevel.open_process(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE)
+    assert spawner.stdout is not None
+    line = b""
+    while not line.endswith(b"\n"):
+        line += await spawner.stdout.receive_some()
+    worker = int(line)
+    spawner.kill()
     try:
+        await spawner.wait()
         await wait_until(lambda: family.pids() == {worker})
     finally:
         os.kill(worker, signal.SIGKILL)
+        await spawner.stdout.aclose()
 
 
 def test_a_number_stays_taken_so_that_who_closes_it_later_closes_nothing_else(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def run(
     return (eval(text) if text else None), done.stderr.decode(errors="replace")
 
 
-# ------------------------------------------------------------------------------------------------- where it imports from
+# ------------------------------------------------------------------------------------------------ where it imports from
 
 
 @each_launcher
@@ -183,7 +183,7 @@ async def test_a_python_that_does_not_know_its_program_starts_no_other(monkeypat
                     await node.local.status.spawn(NodeConfig(launcher=launcher))
 
 
-# --------------------------------------------------------------------------------------------------- what may be missing
+# -------------------------------------------------------------------------------------------------- what may be missing
 
 
 @each_launcher
@@ -268,7 +268,7 @@ async def test_without_threads_there_is_a_reason(monkeypatch: pytest.MonkeyPatch
         async with open_node() as node:
             with monkeypatch.context() as patch:
                 patch.setattr(trio.to_thread, "run_sync", fail)
-                with pytest.raises(SpawnError, match="can't start .*: can't start new thread"):
+                with pytest.raises(SpawnError, match=r"can't start .*: can't start new thread"):
                     await node.local.status.spawn(NodeConfig(launcher=launcher))
             assert await node.local.status.spawn(NodeConfig(launcher=launcher))
 

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from contextlib import suppress
@@ -19,7 +20,7 @@ from tests.launchers.families import Family, marked_family
 from tests.launchers.loud import LOUD
 from tests.node_processes import ROOT
 from tests.waiting import DEADLINE_S, wait_until
-from trionet import ChildEnded, NodeAddress, NodeConfig, Remote, open_node
+from trionet import ChildEnded, NodeAddress, NodeConfig, Remote, TrionetError, open_node
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
@@ -58,6 +59,29 @@ async def test_sigterm_ends_the_command_whatever_it_has_begun(held_up_by: str) -
             await node.local.comm.send([], Remote(node=command.address, service="loud", method=held_up_by))
             command.process.terminate()
             assert await command.process.wait() == 0
+
+
+async def test_a_second_signal_does_not_wait_for_a_handler_in_a_thread(tmp_path: Path) -> None:
+    with trio.fail_after(DEADLINE_S):
+        async with open_node() as node, trio.open_nursery() as nursery:
+            command = await start([sys.executable, "-m", "trionet.cli.node"])
+
+            async def work() -> None:
+                with pytest.raises(TrionetError):
+                    remote = Remote(node=command.address, service="loud", method="work_in_thread")
+                    await node.local.comm.send([str(tmp_path / "begun")], remote)
+
+            nursery.start_soon(work)
+            await wait_until((tmp_path / "begun").exists)
+            command.process.terminate()
+            await wait_until(lambda: not can_connect(command.address))
+            command.process.terminate()
+            assert await command.process.wait() == 130
+
+
+def can_connect(address: NodeAddress) -> bool:
+    with socket.socket() as sock:
+        return sock.connect_ex((address.ip, address.port)) == 0
 
 
 class Command(NamedTuple):

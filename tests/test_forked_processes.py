@@ -148,6 +148,39 @@ async def test_spawned_nodes_end_with_a_spawner_that_is_killed_though_a_process_
         await spawner.stdout.aclose()
 
 
+FORKING = """
+import os, sys, trio, trionet
+
+class Forking:
+    @trionet.rpc
+    def fork(self) -> int:
+        if not (pid := os.fork()):
+            sys.exit(0)
+        return pid
+
+async def main(node):
+    await node.local.routes.put(Forking(), "forking")
+    child = await node.local.status.spawn(trionet.NodeConfig())
+    async with trionet.open_node() as peer:
+        fork = trionet.Remote(node=node.address, service="forking", method="fork")
+        pid = await peer.local.comm.send([], fork)
+        await trio.to_thread.run_sync(os.waitpid, pid, 0)
+        for address in (child, node.address):
+            get = trionet.Remote(node=address, service="status", method="get")
+            assert await peer.local.comm.send(["port"], get) == address.port
+        print("as before")
+
+trionet.run(main)
+"""
+
+
+def test_a_forked_process_that_goes_on_in_the_event_loop_does_not_disturb_the_nodes() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FORKING], cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE_S, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "as before\n"), done.stderr
+
+
 def test_a_number_stays_taken_so_that_who_closes_it_later_closes_nothing_else(tmp_path: Path) -> None:
     ours, theirs = socket.socketpair()
     keep_from_forks(ours)

@@ -13,10 +13,12 @@ Source: fork(2); ``os.register_at_fork``.
 from __future__ import annotations
 
 import os
-from typing import Protocol
+from typing import Any, Protocol
 from weakref import WeakSet
 
-__all__ = ["keep_from_forks"]
+import trio
+
+__all__ = ["keep_from_forks", "keep_loop_from_forks"]
 
 
 class _HasDescriptor(Protocol):
@@ -24,6 +26,8 @@ class _HasDescriptor(Protocol):
 
 
 _kept: WeakSet[_HasDescriptor] = WeakSet()
+_polls: list[Any] = []
+"""What the loops that run nodes wait with: `select.epoll` objects, to which there are no weak references."""
 
 
 def keep_from_forks(holder: _HasDescriptor) -> None:
@@ -31,9 +35,22 @@ def keep_from_forks(holder: _HasDescriptor) -> None:
     _kept.add(holder)
 
 
+def keep_loop_from_forks() -> None:
+    """Have forked processes let go of what Trio's loop waits with.
+
+    One that goes on in Trio, because it raises ``SystemExit`` perhaps, would change what this process waits for; so it
+    ends with an internal error of Trio's. On other systems than Linux the kernel sees to that.
+    """
+    runner = getattr(trio._core._run.GLOBAL_RUN_CONTEXT, "runner", None)  # noqa: SLF001  nothing public tells
+    poll = getattr(getattr(runner, "io_manager", None), "_epoll", None)
+    if poll is not None and poll not in _polls:
+        _polls[:] = [*(other for other in _polls if not other.closed), poll]
+
+
 def _let_go() -> None:
-    descriptors = sorted({descriptor for holder in _kept if (descriptor := _descriptor_of(holder)) >= 0})
+    descriptors = sorted({descriptor for holder in (*_kept, *_polls) if (descriptor := _descriptor_of(holder)) >= 0})
     _kept.clear()
+    _polls.clear()
     if not descriptors:
         return
     try:

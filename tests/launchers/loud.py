@@ -7,6 +7,9 @@ import os
 import sys
 import threading
 import time
+from pathlib import Path
+
+import trio
 
 from trionet import rpc
 
@@ -35,6 +38,16 @@ class Loud:
     def start_thread(self) -> None:
         """Start a thread that Python waits for at its end."""
         threading.Thread(target=time.sleep, args=(_LONG_S,), name="a thread of loud's").start()
+
+    @rpc
+    async def work_in_thread(self, file: str) -> None:
+        """Work in a thread that can't be cancelled."""
+
+        def work() -> None:
+            Path(file).touch()
+            time.sleep(_LONG_S)
+
+        await trio.to_thread.run_sync(work)
 
     @rpc
     def hang_at_exit(self) -> None:

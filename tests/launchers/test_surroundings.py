@@ -274,7 +274,7 @@ async def test_without_threads_there_is_a_reason(monkeypatch: pytest.MonkeyPatch
 
 
 def no_threads() -> None:
-    threading.Thread.start = _no_thread  # type: ignore[method-assign]
+    threading.Thread.start = _no_thread  # type: ignore[assignment, method-assign]
 
 
 def _no_thread(_: threading.Thread) -> NoReturn:

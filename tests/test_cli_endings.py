@@ -67,8 +67,8 @@ async def test_a_second_signal_does_not_wait_for_a_handler_in_a_thread(tmp_path:
             command = await start([sys.executable, "-m", "trionet.cli.node"])
 
             async def work() -> None:
+                remote = Remote(node=command.address, service="loud", method="work_in_thread")
                 with pytest.raises(TrionetError):
-                    remote = Remote(node=command.address, service="loud", method="work_in_thread")
                     await node.local.comm.send([str(tmp_path / "begun")], remote)
 
             nursery.start_soon(work)

@@ -4,6 +4,8 @@ PYTEST_DONT_REWRITE: where trionet is imported before pytest starts, pytest need
 assertions of every package that comes with a plugin.
 """
 
+__version__ = "0.1.0"
+
 from .codec import register_type
 from .config import NodeConfig
 from .errors import (

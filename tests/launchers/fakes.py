@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -31,7 +31,7 @@ class FakeLauncher:
         cancelled: how many were cancelled.
     """
 
-    def __init__(self, lives: Iterable[tuple[float, int] | Exception] = ()) -> None:
+    def __init__(self, lives: Iterable[tuple[float, Any] | BaseException] = ()) -> None:
         self._lives = iter(lives)
         self.started: list[float] = []
         self.configs: list[NodeConfig] = []
@@ -44,7 +44,7 @@ class FakeLauncher:
         self.configs.append(config)
         life = next(self._lives, (float("inf"), 0))
         await trio.lowlevel.checkpoint()
-        if isinstance(life, Exception):
+        if isinstance(life, BaseException):
             raise life
         task_status.started(NodeAddress(config.ip, config.port or _FIRST_PORT + len(self.started)))
         seconds, status = life

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
 
 from tests.launchers.fakes import FakeLauncher
-from trionet import ChildEnded, ChildGivenUp, ChildRestarted, Event, NodeConfig, SpawnError, open_node
+from trionet import (
+    ChildEnded,
+    ChildGivenUp,
+    ChildRestarted,
+    Event,
+    Launcher,
+    NodeAddress,
+    NodeConfig,
+    Remote,
+    SpawnError,
+    open_node,
+)
 from trionet.launchers.restart import keep_running, pause_s
 from trionet.transports.memory import MemoryFabric
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from trio.testing import MockClock
 
 ALWAYS = NodeConfig(restart="always")
@@ -155,3 +169,131 @@ async def test_a_spawner_tells_of_crashes_restarts_and_giving_up(
     assert told[-1] == ChildGivenUp(node=str(address), restarts=5)
     assert caplog.messages.count(f"the spawned node {address} ended: signal 11") == 6
     assert caplog.messages[-1] == f"the spawned node {address} was restarted 5 times, and is given up"
+
+
+# ------------------------------------------------------------------------------------------ launchers that go wrong
+
+
+WRONG = [
+    FileNotFoundError(2, "No such file or directory"),
+    RuntimeError("can't start new thread"),
+    SystemExit(7),
+    ExceptionGroup("a nursery", [OSError(24, "Too many open files")]),
+    BaseExceptionGroup("a nursery", [SystemExit(7), ValueError("two at once")]),
+]
+"""What a launcher may raise and shouldn't."""
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=repr)
+async def test_whatever_a_launcher_raises_at_a_restart_is_a_failed_one_counted_and_tried_again(
+    autojump_clock: MockClock, wrong: BaseException
+) -> None:
+    launcher, events = FakeLauncher([(1.0, 0), wrong, (1.0, 0), *[wrong] * 9]), list[Event]()
+    await keep_running(launcher, ALWAYS, events.append)
+    names = [type(event).__name__ for event in events]
+    assert names == ["ChildEnded", "ChildEnded", "ChildRestarted", *["ChildEnded"] * 4, "ChildGivenUp"]
+    assert len(launcher.started) == 6
+    assert events[1] == ChildEnded(node=NODE, status=1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        (WRONG[0], r"FileNotFoundError: \[Errno 2\] No such file or directory"),
+        (WRONG[2], "SystemExit: 7"),
+        (WRONG[3], r"OSError: \[Errno 24\] Too many open files"),
+        (ExceptionGroup("a nursery", [SpawnError("it rains")]), "^it rains"),
+        ((1.0, "an end"), "TypeError|no exit status"),
+    ],
+)
+async def test_whatever_it_raises_at_the_first_start_is_a_spawn_error_with_the_reason(
+    autojump_clock: MockClock, wrong: BaseException | tuple[float, str], text: str
+) -> None:
+    launcher = FakeLauncher([wrong])
+    if isinstance(wrong, tuple):
+        events = list[Event]()
+        await keep_running(launcher, NodeConfig(), events.append)
+        assert events == [ChildEnded(node=NODE, status=1)]
+    else:
+        with pytest.raises(SpawnError, match=text):
+            await keep_running(launcher, NodeConfig(), list[Event]().append)
+
+
+class Hasty:
+    """A launcher that returns before the node has booted, or says that it has in other words."""
+
+    def __init__(self, *says: object) -> None:
+        self._says = says
+
+    async def start(
+        self, config: NodeConfig, *, task_status: trio.TaskStatus[NodeAddress] = trio.TASK_STATUS_IGNORED
+    ) -> int:
+        await trio.lowlevel.checkpoint()
+        for word in self._says:
+            task_status.started(word)  # type: ignore[arg-type]
+        return 3
+
+
+@pytest.mark.parametrize(
+    ("launcher", "text"),
+    [
+        (Hasty(), "ended before it had booted: exit status 3"),
+        (Hasty("127.0.0.1:80"), "takes the node's address, not '127.0.0.1:80'"),
+        (Hasty(None), "takes the node's address, not None"),
+        (object(), "AttributeError: 'object' object has no attribute 'start'"),
+    ],
+)
+async def test_a_launcher_that_breaks_the_rules_is_told_by_a_spawn_error(launcher: Launcher, text: str) -> None:
+    async with open_node(fabric=MemoryFabric()) as node:
+        node.register_launcher("batch", launcher)
+        with pytest.raises(SpawnError, match=re.escape(text)):
+            await node.local.status.spawn(NodeConfig(launcher="batch"))
+
+
+async def test_a_second_started_is_a_failed_launcher_and_no_restart(autojump_clock: MockClock) -> None:
+    events = list[Event]()
+    address = NodeAddress("127.0.0.1", 9001)
+    await keep_running(Hasty(address, address), NodeConfig(), events.append)
+    assert events == [ChildEnded(node=NODE, status=1)]
+
+
+async def test_what_a_launcher_raises_when_it_is_cancelled_does_not_come_out_of_the_node(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Clumsy(FakeLauncher):
+        async def start(
+            self, config: NodeConfig, *, task_status: trio.TaskStatus[NodeAddress] = trio.TASK_STATUS_IGNORED
+        ) -> int:
+            async def fail() -> None:
+                try:
+                    await trio.sleep_forever()
+                finally:
+                    raise LookupError("no such job")
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(fail)
+                return await super().start(config, task_status=task_status)
+
+    with trio.fail_after(60):
+        async with open_node(fabric=MemoryFabric()) as node:
+            node.register_launcher("batch", Clumsy())
+            await node.local.status.spawn(NodeConfig(launcher="batch"))
+    assert "no such job" in caplog.text
+
+
+@pytest.mark.slow
+async def test_a_node_is_started_again_though_its_spawners_working_directory_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend("")
+    with trio.fail_after(60):
+        async with open_node() as node:
+            events = node.events()
+            address = await node.local.status.spawn(NodeConfig(restart="always"))
+            folder.rmdir()
+            await node.local.comm.send([], Remote(node=address, service="status", method="stop"))
+            assert await anext(events) == ChildEnded(node=str(address), status=0)
+            assert await anext(events) == ChildRestarted(node=str(address), restarts=1)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 LAUNCHERS = ["forkserver", "subprocess"]
 MISFIT = NodeConfig(services=SERVICES, launcher="subprocess")
 ADDRESS = NodeAddress("127.0.0.1", 8080)
+MARK = encode_line(Report(address=ADDRESS)).partition(b",")[0]
+"""How every report begins."""
 
 slow = pytest.mark.slow
 
@@ -134,6 +136,16 @@ async def has_ended() -> int:
         [bytes([byte]) for byte in encode_line(Report(address=ADDRESS))],
         [b"Welcome to this machine\n\n{}\n", encode_line(Report(address=ADDRESS))],
         [b"Last login: never\n" + encode_line(Report(address=ADDRESS)) + b"more"],
+        [b"$ " + encode_line(Report(address=ADDRESS))],
+        [b"\x1b[1mno end of line\x1b[0m\r", encode_line(Report(address=ADDRESS))],
+        [b'\xff\x00\xfe{"$type":', encode_line(Report(address=ADDRESS)).replace(b"\n", b"\r\n")],
+        [encode_line(Report(address=ADDRESS)).replace(b"\n", b"\x1b[0m and more\n")],
+        [MARK + b" is how it begins: ", encode_line(Report(address=ADDRESS))],
+        [MARK + b"\n" + MARK[:20], encode_line(Report(address=ADDRESS))],
+        [MARK + b"[" * 100_000 + b"\n", encode_line(Report(address=ADDRESS))],
+        [*[b"~" * 65_536] * 100, encode_line(Report(address=ADDRESS))],
+        [*[b"~" * 65_535 + b"\n"] * 100, encode_line(Report(address=ADDRESS))],
+        [bytes([byte]) for byte in b"$ " + MARK[:9] + encode_line(Report(address=ADDRESS)) + b"$ "],
     ],
 )
 async def test_the_report_is_found_however_it_comes_and_whatever_came_before_it(chunks: list[bytes]) -> None:

@@ -10,14 +10,31 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from trionet import __version__
 from trionet.config import NodeConfig
 from trionet.errors import ConfigError
+
+from .streams import OutputLost, check_written
 
 __all__ = ["Parser", "import_from_working_directory", "settings_from"]
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
+    """Says what is wrong in one line, and which version this is."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.add_argument(
+            "--version", action="version", version=f"{self.prog} {__version__}", help="print the version, and end"
+        )
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """End the process; it has failed, too, when the help that was asked for could not be printed."""
+        try:
+            check_written(sys.stdout)
+        except OutputLost as exc:
+            status, message = status or 1, message or f"{self.prog}: {exc}\n"
+        super().exit(status, message)
 
     def error(self, message: str) -> NoReturn:
         """End the process."""
@@ -25,9 +42,13 @@ class Parser(argparse.ArgumentParser):
 
 
 def import_from_working_directory() -> None:
-    """Have modules found in the working directory: where people keep the services that they name."""
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    """Have modules found in the working directory, if it is still there: where people keep the services they name."""
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:
+        return
+    if here not in sys.path:
+        sys.path.insert(0, here)
 
 
 def settings_from(source: str | None) -> dict[str, Any]:

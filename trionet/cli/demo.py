@@ -15,6 +15,8 @@ from trionet.message import Remote
 from trionet.node import Node, open_node
 from trionet.services.base import rpc
 
+from .streams import OutputLost, check_written
+
 if TYPE_CHECKING:
     from trionet.identity import SID
     from trionet.replies import Replies
@@ -56,6 +58,11 @@ def demo() -> int:
         print(f"\nThe demo failed: it was not done after {_DEADLINE_S} s", file=sys.stderr)
         return 1
     print("\nEverything was as it must be.")
+    try:
+        check_written(sys.stdout)
+    except OutputLost as exc:
+        print(f"trionet demo: {exc}", file=sys.stderr)
+        return 1
     return 0
 
 

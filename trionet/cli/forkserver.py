@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import gc
 import importlib
 import os
@@ -30,6 +31,7 @@ from trionet.launchers.lineage import ORPHANED_S, open_watches
 from trionet.launchers.supervised import Report, encode_line
 from trionet.node import warm_up
 
+from .streams import flush_streams, prepare_streams
 from .supervised import run_forked
 
 __all__ = ["main"]
@@ -41,11 +43,12 @@ _READ_BYTES: Final = 4096
 
 def main(control: int, ancestors: list[int]) -> NoReturn:
     """Serve requests from the socket `control` until its other end is closed, or one of the `ancestors` has ended."""
+    prepare_streams()
     for module in _PRELOADED:
         importlib.import_module(module)
     warm_up()
     server = _ForkServer(socket.socket(fileno=control), open_watches(ancestors))
-    _flush()  # else every child would say again what has been said so far
+    flush_streams()  # else every child would say again what has been said so far
     gc.collect()
     gc.disable()
     gc.freeze()
@@ -96,8 +99,12 @@ class _ForkServer:
                 return False
             data += more
         for kind, number, _ in RECORD.iter_unpack(data):
-            if kind == b"F":
+            if kind == b"F" and not self._received:  # there was no number free for it, and so it was closed
+                self._tell(b"E", number, errno.EMFILE)
+            elif kind == b"F":
                 self._fork(number, self._received.pop(0))
+            elif kind == b"A":
+                self._tell(b"A", 0, 0)
             elif kind == b"K" and number in self._pids:
                 os.kill(self._pids[number], signal.SIGKILL)
         return bool(data)
@@ -134,7 +141,7 @@ class _ForkServer:
             random.seed()
             gc.enable()
             status = run_forked(descriptor)
-            _flush()
+            flush_streams()
         except BaseException:  # nothing may go up into the helper's own loop
             traceback.print_exc()
         finally:
@@ -168,12 +175,6 @@ class _ForkServer:
             select.select([self._woken], [], [], 0.1)
         for pid in self._numbers:
             os.kill(pid, signal.SIGKILL)
-
-
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:  # as it is where there is no such descriptor
-            stream.flush()
 
 
 def _prctl() -> Any:

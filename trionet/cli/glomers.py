@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from trionet import __version__
 from trionet.errors import ConfigError
 from trionet.maelstrom.challenges import challenge_names, load_challenge
 from trionet.maelstrom.program import main as run_program
+
+from .streams import prepare_streams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +31,11 @@ challenges: {}
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command."""
+    prepare_streams()
     name, *arguments = [*(sys.argv[1:] if argv is None else argv), ""]
+    if name == "--version":
+        print(f"trionet-glomers {__version__}")
+        return
     if name in ("-h", "--help"):
         print(_USAGE.format(", ".join(challenge_names())), end="")
         return

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import msgspec
 
+from trionet import __version__
 from trionet.errors import ConfigError
 from trionet.maelstrom.workbench import (
     WORKLOADS,
@@ -37,6 +38,7 @@ from trionet.maelstrom.workbench.space_time import space_time_svg
 from trionet.maelstrom.workbench.topologies import TOPOLOGIES
 
 from .arguments import Parser
+from .streams import OutputLost, check_written, claim_stdout, prepare_streams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -216,13 +218,13 @@ def _test(given: argparse.Namespace, options: Options, store: Store | None) -> d
     if sys.stderr.isatty() and progress is not None:
         sys.stderr.write("\r\x1b[K")
     if given.json:
-        print(msgspec.json.encode(results).decode())
+        print(msgspec.json.encode(results).decode(), file=given.results)
         return results
     how = f"simulated {done.duration_s:.1f} s in {took_s:.1f} s" if options.is_simulated else f"{done.duration_s:.1f} s"
-    print(f"{options.workload}, {len(options.nodes)} nodes, seed {options.seed}: {how}")
-    print(render(results))
+    print(f"{options.workload}, {len(options.nodes)} nodes, seed {options.seed}: {how}", file=given.results)
+    print(render(results), file=given.results)
     if store is not None:
-        print(f"\nEverything about it is in {store.path}")
+        print(f"\nEverything about it is in {store.path}", file=given.results)
     return results
 
 
@@ -236,20 +238,26 @@ def _save(store: Store, done: Run, results: dict[str, Any]) -> None:
 
 def main(argv: Sequence[str]) -> NoReturn:
     """Run the command; ends the process."""
+    prepare_streams()
     words = list(argv)
+    if words == ["--version"]:
+        print(f"trionet maelstrom {__version__}")
+        sys.exit(0)
     if not words or words[0] != "test":
         print("usage: trionet maelstrom test ...; see trionet maelstrom test --help", file=sys.stderr)
         sys.exit(0 if words and words[0] in {"-h", "--help"} else _CANNOT)
     given, options = _parse(words[1:])
+    given.results = claim_stdout()
     try:
         if given.no_store:
             results = _test(given, options, None)
         else:
             with Store(given.store, options.workload) as store:
                 results = _test(given, options, store)
-    except (ConfigError, SetupFailed, StoreFailed) as exc:
+        if not given.json:
+            print(verdict_line(results), file=given.results)
+        check_written(given.results)
+    except (ConfigError, SetupFailed, StoreFailed, OutputLost) as exc:
         _say(f"trionet maelstrom test: {exc}")
         sys.exit(_CANNOT)
-    if not given.json:
-        print(verdict_line(results))
     sys.exit(exit_status(results))

@@ -6,6 +6,10 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
+from .arguments import Parser
+from .first_process import become_child
+from .streams import prepare_streams
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -14,7 +18,9 @@ __all__ = ["main"]
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command; ends the process."""
-    parser = argparse.ArgumentParser(prog="trionet", description="Many Trio nodes as one program.", allow_abbrev=False)
+    become_child()
+    prepare_streams()
+    parser = Parser(prog="trionet", description="Many Trio nodes as one program.", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     commands.add_parser("demo", help="start a group of nodes, call it, stop it, and check what was seen")
     node = commands.add_parser("node", help="run one node; the same as trionet-node", add_help=False)

@@ -6,16 +6,20 @@ import argparse
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 import msgspec
 import trio
 
 from trionet.config import NodeConfig, parse_setting
 from trionet.errors import ConfigError, TrionetError
+from trionet.launchers.output import name_output
 
 from .arguments import Parser, import_from_working_directory, settings_from
+from .ending import end_soon
+from .first_process import become_child
 from .serving import Interrupted, prepare_process, serve
+from .streams import OutputLost, check_written, claim_stdout, prepare_streams
 from .supervised import run_piped
 
 if TYPE_CHECKING:
@@ -103,9 +107,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command; ends the process."""
+    become_child()
+    prepare_streams()
     options = _parser().parse_args(argv)
     try:
-        sys.exit(run_piped() if options.supervised else _run(options))
+        sys.exit(end_soon(run_piped() if options.supervised else _run(options)))
     except ConfigError as exc:
         print(f"trionet-node: {exc}", file=sys.stderr)
         sys.exit(2)
@@ -117,13 +123,15 @@ def _run(options: argparse.Namespace) -> int:
     import_from_working_directory()
     config = _config(options)
     prepare_process(config)
+    name_output()
+    results = claim_stdout()
     try:
-        trio.run(serve, config, lambda node: _announce(node, as_json=options.json))
+        trio.run(serve, config, lambda node: _announce(node, results, as_json=options.json))
     except ConfigError:
         raise
     except Interrupted:
         return 130
-    except TrionetError as exc:
+    except (TrionetError, OutputLost) as exc:
         print(f"trionet-node: {exc}", file=sys.stderr)
         return 1
     except Exception:
@@ -144,14 +152,15 @@ def _config(options: argparse.Namespace) -> NodeConfig:
     return config
 
 
-def _announce(node: Node, *, as_json: bool) -> None:
+def _announce(node: Node, results: TextIO, *, as_json: bool) -> None:
     address = node.address
     if as_json:
         ready = {"ip": address.ip, "port": address.port, "nid": node.nid, "sid": node.sid, "pid": os.getpid()}
         line = msgspec.json.encode(ready).decode()
     else:
         line = f"trionet-node {node.sid} is ready on {address} (pid {os.getpid()})"
-    print(line, flush=True)
+    print(line, file=results)
+    check_written(results)
 
 
 if __name__ == "__main__":

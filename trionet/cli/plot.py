@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 import msgspec
 
 from .arguments import Parser
+from .streams import prepare_streams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command; ends the process."""
+    prepare_streams()
     options = _parser().parse_args(argv)
     from trionet.simulation.pictures import check_request, draw
     from trionet.simulation.trace import Trace

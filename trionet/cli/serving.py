@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 
+from trionet.launchers.base import KILL_AFTER_S
 from trionet.node import Node, open_node
 from trionet.nurseries import open_background_nursery
+
+from .ending import end_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from trionet.config import NodeConfig
 
 __all__ = ["Interrupted", "prepare_process", "serve"]
+
+_INTERRUPTED: Final = 130
 
 
 class Interrupted(Exception):
@@ -58,6 +63,7 @@ async def serve(config: NodeConfig, announce: Callable[[Node], None]) -> None:
                         break
                     node.stop()
                     await anext(aiter(signals))
+                    end_after(KILL_AFTER_S, _INTERRUPTED)  # a handler in a thread can't be cancelled
                     break
                 nursery.cancel_scope.cancel()
 

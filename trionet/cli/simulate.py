@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import msgspec
 
@@ -22,6 +22,7 @@ from trionet.simulation.trials import Trial, run_trial
 
 from .arguments import Parser, import_from_working_directory
 from .progress import Progress
+from .streams import OutputLost, check_written, claim_stdout, prepare_streams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,19 +109,22 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command; ends the process."""
+    prepare_streams()
     parser = _parser()
     options = parser.parse_args(argv)
-    options.results = _stdout_for_results() if options.json else sys.stdout
+    options.results = claim_stdout() if options.json else sys.stdout
     try:
         _check_files(parser, options)
         import_from_working_directory()
         trial = _trial(parser, options)
         trial.check()
         is_single = options.seed is not None or options.replay is not None
-        sys.exit(_repeat(trial, options) if is_single else _search(trial, options))
+        status = _repeat(trial, options) if is_single else _search(trial, options)
+        check_written(options.results)
+        sys.exit(status)
     except ConfigError as exc:
         parser.error(str(exc))
-    except (OSError, RuntimeError) as exc:  # the latter: there is nothing to draw with
+    except (OSError, RuntimeError, OutputLost) as exc:  # RuntimeError: there is nothing to draw with
         print(f"{parser.prog}: {exc}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
@@ -129,14 +133,6 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         if exc.split(KeyboardInterrupt)[0] is None:
             raise
         sys.exit(_INTERRUPTED)
-
-
-def _stdout_for_results() -> TextIO:
-    """Return standard output for results alone: what anything else prints goes to standard error from now on."""
-    sys.stdout.flush()
-    results = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
-    os.dup2(2, 1)
-    return results
 
 
 def _check_files(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:

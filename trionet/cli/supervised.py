@@ -9,20 +9,25 @@ import select
 import sys
 import threading
 import time
+import traceback
 from typing import TYPE_CHECKING
 
 import trio
 
 from trionet.errors import RemoteError, TrionetError
 from trionet.launchers.lineage import ORPHANED_S, descend_from, open_watches
-from trionet.launchers.supervised import MAX_LINE_BYTES, Boot, Report, decode_line, encode_line
+from trionet.launchers.output import name_output
+from trionet.launchers.supervised import MAX_LINE_BYTES, Boot, Report, decode_line, encode_report
 from trionet.nesting import nest
 from trionet.nurseries import open_background_nursery
 
 from .serving import Interrupted, prepare_process, serve
+from .streams import name_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
+
+    from trionet.node import Node
 
 __all__ = ["run_forked", "run_piped"]
 
@@ -47,40 +52,67 @@ def run_forked(control: int) -> int:
     return _run(control, control, _watch)
 
 
-def _run(told_by: int, report_to: int, watch: Callable[[int, Boot, trio.CancelScope], Awaitable[None]]) -> int:
-    has_reported = False
-
-    def report(message: Report) -> None:
-        nonlocal has_reported
-        has_reported = True
-        with contextlib.suppress(OSError):
-            os.write(report_to, encode_line(message))
-            if report_to != told_by:
-                os.close(report_to)
-
-    async def main(boot: Boot) -> None:
-        nest(boot.depth)
-        async with open_background_nursery() as nursery:
-            if not boot.config.detach:
-                nursery.start_soon(watch, told_by, boot, nursery.cancel_scope)
-            await serve(boot.config, lambda node: report(Report(address=node.address)))
-
+def _run(told_by: int, report_to: int, watch: Callable[[int, Boot, trio.Nursery], None]) -> int:
+    reporter = _Reporter(told_by, report_to)
     try:
         boot = decode_line(_read_line(told_by), Boot)
-        if boot.sys_path:
-            sys.path[:] = boot.sys_path
-        descend_from(boot.ancestors)
-        prepare_process(boot.config)
-        trio.run(main, boot)
+        _prepare(boot)
+        trio.run(_serve, boot, reporter, lambda nursery: watch(told_by, boot, nursery))
     except (Interrupted, KeyboardInterrupt):
         return 130
+    except SystemExit:  # of user code: the node has failed, and its launcher is told so
+        traceback.print_exc()
+        return 1
     except Exception as exc:
-        if has_reported:
+        if reporter.has_reported:
             _log.exception("the node failed")
         else:
-            report(Report(error=exc if isinstance(exc, TrionetError) else RemoteError.from_exception(exc)))
+            reporter.report(Report(error=exc if isinstance(exc, TrionetError) else RemoteError.from_exception(exc)))
         return 1
     return 0
+
+
+class _Reporter:
+    """Says how booting has gone."""
+
+    def __init__(self, told_by: int, report_to: int) -> None:
+        self._told_by = told_by
+        self._report_to = report_to
+        self.has_reported = False
+
+    def report(self, report: Report) -> None:
+        """Say it, if there is still somebody to hear."""
+        self.has_reported = True
+        line = encode_report(report)
+        with contextlib.suppress(OSError):
+            while line:
+                line = line[os.write(self._report_to, line) :]
+        if self._report_to != self._told_by:
+            os.close(self._report_to)
+
+
+def _prepare(boot: Boot) -> None:
+    """Make this process one for the node."""
+    if boot.sys_path:
+        sys.path[:] = map(os.fsdecode, boot.sys_path)
+    descend_from(boot.ancestors)
+    if boot.is_output_named:
+        name_output()
+        name_lines(f"pid {os.getpid()}")
+    prepare_process(boot.config)
+
+
+async def _serve(boot: Boot, reporter: _Reporter, watch: Callable[[trio.Nursery], None]) -> None:
+    def announce(node: Node) -> None:
+        if boot.is_output_named:
+            name_lines(f"{node.sid} {node.address}")
+        reporter.report(Report(address=node.address))
+
+    nest(boot.depth)
+    async with open_background_nursery() as nursery:
+        if not boot.config.detach:
+            watch(nursery)
+        await serve(boot.config, announce)
 
 
 def _read_line(descriptor: int) -> bytes:
@@ -93,19 +125,23 @@ def _read_line(descriptor: int) -> bytes:
     return line
 
 
-async def _watch(told_by: int, boot: Boot, scope: trio.CancelScope) -> None:
+def _watch(told_by: int, boot: Boot, nursery: trio.Nursery) -> None:
     """Cancel the node when its parent is gone. That it dies even if its event loop is blocked is the helper's task."""
-    await trio.lowlevel.wait_readable(told_by)
-    scope.cancel()
+
+    async def watch() -> None:
+        await trio.lowlevel.wait_readable(told_by)
+        nursery.cancel_scope.cancel()
+
+    nursery.start_soon(watch)
 
 
-async def _watch_in_thread(told_by: int, boot: Boot, scope: trio.CancelScope) -> None:
+def _watch_in_thread(told_by: int, boot: Boot, nursery: trio.Nursery) -> None:
     """Cancel the node when it is told to stop, or its parent is gone; then the process ends soon, even if blocked."""
     token = trio.lowlevel.current_trio_token()
 
     def cancel() -> None:
         with contextlib.suppress(trio.RunFinishedError):
-            token.run_sync_soon(scope.cancel)
+            token.run_sync_soon(nursery.cancel_scope.cancel)
 
     def watch() -> None:
         watches = open_watches(boot.ancestors)
@@ -116,7 +152,6 @@ async def _watch_in_thread(told_by: int, boot: Boot, scope: trio.CancelScope) ->
         os._exit(1)
 
     threading.Thread(target=watch, name="trionet watches its parent", daemon=True).start()
-    await trio.lowlevel.checkpoint()
 
 
 def _is_told_to_stop(told_by: int, watches: list[int]) -> bool:

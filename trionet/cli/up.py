@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn, TextIO
 
 import msgspec
 import trio
@@ -15,13 +15,17 @@ import trio
 from trionet.config import NodeConfig
 from trionet.errors import ConfigError, SpawnError, TrionetError
 from trionet.events import ChildEnded, ChildGivenUp, Events
+from trionet.launchers.output import name_output
 from trionet.message import Remote
 from trionet.node import Node, open_node
 from trionet.nurseries import open_background_nursery
 from trionet.services.groups import ALL
 
 from .arguments import Parser, import_from_working_directory, settings_from
+from .ending import end_soon
+from .first_process import become_child
 from .serving import Interrupted, prepare_process
+from .streams import OutputLost, check_written, claim_stdout, prepare_streams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,18 +75,21 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command; ends the process."""
+    become_child()
+    prepare_streams()
     options = _parser().parse_args(argv)
     try:
         import_from_working_directory()
         configs = _configs(options)
         prepare_process(configs[0])
-        sys.exit(trio.run(_up, configs, options.json))
+        name_output()
+        sys.exit(end_soon(trio.run(_up, configs, options.json, claim_stdout())))
     except ConfigError as exc:
         print(f"trionet up: {exc}", file=sys.stderr)
         sys.exit(2)
-    except TrionetError as exc:
+    except (TrionetError, OutputLost) as exc:
         print(f"trionet up: {exc}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(end_soon(1))
     except (Interrupted, KeyboardInterrupt):
         sys.exit(130)
     except Exception:
@@ -110,12 +117,13 @@ def _configs(options: argparse.Namespace) -> list[NodeConfig]:
     ]
 
 
-async def _up(configs: list[NodeConfig], as_json: bool) -> int:
+async def _up(configs: list[NodeConfig], as_json: bool, results: TextIO) -> int:
     """Run the nodes; return the exit status.
 
     Raises:
         Interrupted: a signal came before they had all booted.
         SpawnError: one of them did not boot.
+        OutputLost: their addresses could not be printed.
     """
     status: int | None = None
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
@@ -134,7 +142,7 @@ async def _up(configs: list[NodeConfig], as_json: bool) -> int:
                     events = node.events()
                     addresses = await _start(node, configs)
                     await _introduce(node, addresses)
-                    _announce(addresses, as_json=as_json)
+                    _announce(addresses, results, as_json=as_json)
                     status = 0
                     status = await _wait_for_all(events, {str(address) for address in addresses}, configs[0])
                     print("trionet up: all nodes have ended", file=sys.stderr)
@@ -196,15 +204,17 @@ async def _wait_for_all(events: Events, running: set[str], config: NodeConfig) -
     return int(failed)
 
 
-def _announce(addresses: list[NodeAddress], *, as_json: bool) -> None:
+def _announce(addresses: list[NodeAddress], results: TextIO, *, as_json: bool) -> None:
     if as_json:
         nodes = [{"ip": each.ip, "port": each.port, "nid": each.nid, "sid": each.sid} for each in addresses]
-        print(msgspec.json.encode({"nodes": nodes}).decode(), flush=True)
+        print(msgspec.json.encode({"nodes": nodes}).decode(), file=results)
+        check_written(results)
         return
     for address in addresses:
-        print(f"{address.sid}  {address}")
+        print(f"{address.sid}  {address}", file=results)
     count = "1 node is" if len(addresses) == 1 else f"{len(addresses)} nodes are"
-    print(f"{count} up; Ctrl-C stops {'it' if len(addresses) == 1 else 'them'}", flush=True)
+    print(f"{count} up; Ctrl-C stops {'it' if len(addresses) == 1 else 'them'}", file=results)
+    check_written(results)
 
 
 class _Progress:

@@ -5,8 +5,12 @@ pair: its configuration comes through it, its report goes back, and its closing 
 helper tells the exit status of each.
 
 Protocol, over a Unix socket: records of 9 bytes, a letter and two 32-bit numbers. To the helper: ``F id 0`` with a
-descriptor attached, fork a node; ``K id 0``, kill it. From the helper: ``R 0 0``, ready; ``P id pid``, forked;
-``X id status``, ended. Its end is the end of the helper, which then ends its nodes.
+descriptor attached, fork a node; ``K id 0``, kill it; ``A 0 0``, answer. From the helper: ``R 0 0``, ready; ``P id
+pid``, forked; ``E id errno``, not forked; ``X id status``, ended; ``A 0 0``, here it is. Its end is the end of the
+helper, which then ends its nodes.
+
+Invariant: no wait for the helper is without end when all around it has been cancelled: one that doesn't answer is
+killed.
 """
 
 from __future__ import annotations
@@ -17,17 +21,19 @@ import os
 import socket
 import struct
 import subprocess
-import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
 from trionet.errors import SpawnError
+from trionet.forks import keep_from_forks
 from trionet.log_limits import limited_log
 
 from .base import KILL_AFTER_S
-from .lineage import lineage
-from .supervised import address_from, boot_for, encode_line, import_path
+from .children import explain_failure, kill_child, open_child
+from .interpreter import python_command
+from .lineage import ORPHANED_S, lineage
+from .supervised import address_from, boot_for, encode_line
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -41,7 +47,9 @@ _log = limited_log(__name__)
 
 RECORD: Final = struct.Struct("!cii")
 _READ_BYTES: Final = 4096
-_END_S: Final = 8.0
+_END_S: Final = ORPHANED_S + KILL_AFTER_S
+"""How long the helper may take to end its nodes, and itself."""
+
 _LOST: Final = -9
 
 
@@ -55,6 +63,7 @@ class _Child:
 
     def __init__(self) -> None:
         self.status: int | None = None
+        self.failure: str | None = None
         self.ended = trio.Event()
 
     def end(self, status: int) -> None:
@@ -65,9 +74,11 @@ class _Child:
 class _Server:
     """One helper process."""
 
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: socket.socket, process: trio.Process) -> None:
         self._control = trio.socket.from_stdlib_socket(control)
+        self._process = process
         self._sending = trio.Lock()
+        self._answered = trio.Event()
         self._children: dict[int, _Child] = {}
         self._numbers = itertools.count(1)
         self.is_ready = trio.Event()
@@ -83,6 +94,13 @@ class _Server:
                 for kind, number, value in RECORD.iter_unpack(data[:whole]):
                     if kind == b"R":
                         self.is_ready.set()
+                    elif kind == b"A":
+                        self._answered.set()
+                        self._answered = trio.Event()
+                    elif kind == b"E" and number in self._children:
+                        child = self._children.pop(number)
+                        child.failure = os.strerror(value)
+                        child.end(1)
                     elif kind == b"X" and number in self._children:
                         self._children.pop(number).end(value)
                 data = data[whole:]
@@ -93,9 +111,16 @@ class _Server:
         self.is_alive = False
         self._control.close()
         self.is_ready.set()
+        self._answered.set()
         for child in self._children.values():
             child.end(_LOST)
         self._children.clear()
+
+    async def send_path(self, path: bytes) -> None:
+        """Tell the helper where to import from, which it waits for before anything else."""
+        with contextlib.suppress(OSError, trio.ClosedResourceError):  # it has ended, which `listen` will tell
+            while path:
+                path = path[await self._control.send(path) :]
 
     async def fork(self, theirs: socket.socket) -> tuple[int, _Child]:
         """Have a node forked with the descriptor `theirs`."""
@@ -109,14 +134,45 @@ class _Server:
             del self._children[number]
             raise
         except (OSError, trio.ClosedResourceError) as exc:
-            raise SpawnError(f"the fork server has ended: {exc}") from exc
+            del self._children[number]
+            raise SpawnError(f"the fork server can't be asked for a node: {explain_failure(exc)}") from exc
         return number, child
 
     async def kill(self, number: int) -> None:
-        """Kill a node's process."""
+        """Have a node's process killed, and wait for an answer."""
+        await self._ask(RECORD.pack(b"K", number, 0))
+
+    async def stop(self, number: int, child: _Child, grace_s: float) -> None:
+        """Wait for the end of a node that has been told to stop; kill it when it takes longer than `grace_s`.
+
+        A helper that doesn't answer meanwhile, stopped by SIGSTOP perhaps, is killed, and its nodes with it.
+        """
+        answers = False
+        with trio.move_on_after(grace_s):
+            await self._ask()
+            answers = True
+            await child.ended.wait()
+        if child.status is None and answers:
+            answers = False
+            _log.warning("a forked node did not stop and is killed")
+            with trio.move_on_after(KILL_AFTER_S):
+                await self.kill(number)
+                answers = True
+                await child.ended.wait()
+        if child.status is None and not answers:
+            _log.warning("the fork server does not answer, and is killed")
+            await kill_child(self._process)
+            self.close()
+        elif child.status is None:
+            _log.error("a forked node has been killed, and doesn't end")
+
+    async def _ask(self, request: bytes = b"") -> None:
+        """Send a request, and wait until the helper has seen it, or has ended."""
+        answered = self._answered
         with contextlib.suppress(OSError, trio.ClosedResourceError):
             async with self._sending:
-                await self._control.send(RECORD.pack(b"K", number, 0))
+                await self._control.send(request + RECORD.pack(b"A", 0, 0))
+            await answered.wait()
 
 
 class ForkServerLauncher:
@@ -165,7 +221,7 @@ class ForkServerLauncher:
         await self.prewarm()
         server = self._server
         assert server is not None
-        ours, theirs = socket.socketpair()
+        ours, theirs = _socket_pair()
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
         try:
             with theirs:
@@ -177,6 +233,8 @@ class ForkServerLauncher:
         async def ended() -> int:
             await server.kill(number)
             await child.ended.wait()
+            if child.failure is not None:
+                raise SpawnError(f"the node did not boot: can't fork: {child.failure}")
             return child.status or 0
 
         try:
@@ -188,11 +246,7 @@ class ForkServerLauncher:
         finally:
             with trio.CancelScope(shield=True):
                 await trio.aclose_forcefully(stream)
-                with trio.move_on_after(config.stop_grace_s + KILL_AFTER_S):
-                    await child.ended.wait()
-                if child.status is None:
-                    _log.warning("a forked node did not stop and is killed")
-                    await ended()
+                await server.stop(number, child, config.stop_grace_s + KILL_AFTER_S)
 
 
 def _receiver(stream: trio.SocketStream) -> Callable[[], Awaitable[bytes]]:
@@ -207,15 +261,16 @@ def _receiver(stream: trio.SocketStream) -> Callable[[], Awaitable[bytes]]:
 
 async def _run_server(*, task_status: trio.TaskStatus[_Server]) -> None:
     """Run a helper process until cancelled, and then until its nodes have ended."""
-    ours, theirs = socket.socketpair()
+    ours, theirs = _socket_pair()
     try:
         with theirs:
-            process = await _open_server(theirs.fileno())
+            process, path = await _open_server(theirs)
     except BaseException:
         ours.close()
         raise
-    server = _Server(ours)
+    server = _Server(ours, process)
     try:
+        await server.send_path(path)
         task_status.started(server)
         await server.listen()
         _log.warning("the fork server has ended, and its nodes with it")
@@ -225,18 +280,35 @@ async def _run_server(*, task_status: trio.TaskStatus[_Server]) -> None:
             with trio.move_on_after(_END_S):
                 await process.wait()
             if process.returncode is None:
-                process.kill()
-                await process.wait()
+                await kill_child(process)
 
 
-async def _open_server(control: int) -> trio.Process:
-    main = f"from trionet.cli.forkserver import main; main({control}, {lineage()})"
+async def _open_server(control: socket.socket) -> tuple[trio.Process, bytes]:
+    """Start a helper; return it, and what has to be sent to it first."""
+    import fcntl  # where there is no fork, there is no such module
+
     try:
-        return await trio.lowlevel.open_process(
-            [sys.executable, "-c", f"import sys; sys.path[:] = {import_path()!r}; {main}"],
-            stdin=subprocess.DEVNULL,
-            pass_fds=[control],
-            process_group=0,
-        )
+        # Not one of the standard streams' numbers, which are free where this process was started without them.
+        above = socket.socket(fileno=fcntl.fcntl(control.fileno(), fcntl.F_DUPFD_CLOEXEC, 3))
     except OSError as exc:
-        raise SpawnError(f"can't start the fork server: {exc.strerror}") from exc
+        raise SpawnError(f"can't start the fork server: {explain_failure(exc)}") from exc
+    with above:
+        descriptor = above.fileno()
+        main = f"from trionet.cli.forkserver import main; main({descriptor}, {lineage()})"
+        command, path = python_command(main, descriptor)
+        options: dict[str, Any] = {"pass_fds": [descriptor], "process_group": 0, "stdin": subprocess.DEVNULL}
+        return await open_child(command, what="the fork server", **options), path
+
+
+def _socket_pair() -> tuple[socket.socket, socket.socket]:
+    """Return our end, which forked processes don't keep, and the one for a child.
+
+    Raises:
+        SpawnError: there is none.
+    """
+    try:
+        ours, theirs = socket.socketpair()
+    except OSError as exc:
+        raise SpawnError(f"can't connect with a child: {explain_failure(exc)}") from exc
+    keep_from_forks(ours)
+    return ours, theirs

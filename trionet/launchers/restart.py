@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import trio
 
-from trionet.errors import SpawnError
+from trionet.errors import SpawnError, TrionetError
 from trionet.events import ChildEnded, ChildGivenUp, ChildRestarted
 from trionet.identity import NodeAddress
 from trionet.log_limits import about, limited_log
+
+from .base import explain_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +67,8 @@ async def keep_running(
         task_status: started with the address when it has booted for the first time.
 
     Raises:
-        SpawnError: it did not boot the first time.
+        SpawnError: it did not boot the first time, whatever the launcher has raised.
+        TrionetError: what the launcher has raised then, if it is one of these.
     """
     address: NodeAddress | None = None
     restarts: deque[float] = deque()
@@ -81,13 +84,14 @@ async def keep_running(
 
     while True:
         try:
-            status = await launcher.start(config, task_status=_Started(booted))
-        except SpawnError as exc:
+            status = await _run_once(launcher, config, _Started(booted))
+        except TrionetError as exc:
             if address is None:
                 raise
             _log.warning("the spawned node %s could not be started again: %s", address, exc, extra=about(address))
             status = 1
-        assert address is not None
+        if address is None:
+            raise SpawnError(f"the node ended before it had booted: {explain_status(status)}")
         publish(ChildEnded(node=str(address), status=status))
         if config.restart == "never" or (config.restart == "on_failure" and status == 0):
             return
@@ -101,12 +105,49 @@ async def keep_running(
         restarts.append(trio.current_time())
 
 
+async def _run_once(launcher: Launcher, config: NodeConfig, task_status: _Started) -> int:
+    """Start a node, and stay until it has ended; return its exit status.
+
+    Whatever a launcher raises is an error of ours, but for what ends this program, too.
+    """
+    try:
+        status = await launcher.start(config, task_status=task_status)
+    except TrionetError:
+        raise
+    except (Exception, SystemExit) as exc:
+        raise _spawn_error(exc) from exc
+    except BaseExceptionGroup as group:
+        ending, rest = group.split((trio.Cancelled, KeyboardInterrupt))
+        if ending is None:
+            raise _spawn_error(group) from group
+        if rest is not None:
+            _log.exception("a launcher failed while it was cancelled", exc_info=rest)
+        raise ending from None
+    if not isinstance(status, int):
+        raise SpawnError(f"the launcher returned no exit status, but {status!r:.80}")
+    return status
+
+
+def _spawn_error(exc: BaseException) -> TrionetError:
+    """Return what a launcher's exception means; of a group of one, as a nursery makes it, that one."""
+    while isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
+        exc = exc.exceptions[0]
+    if isinstance(exc, TrionetError):
+        return exc
+    return SpawnError(f"the launcher failed: {type(exc).__name__}: {exc}")
+
+
 class _Started(trio.TaskStatus[NodeAddress]):
     """A task status that calls a function."""
 
     def __init__(self, booted: Callable[[NodeAddress], None]) -> None:
         self._booted = booted
+        self._is_started = False
 
     def started(self, value: NodeAddress | None = None) -> None:
-        assert value is not None
+        if not isinstance(value, NodeAddress):
+            raise TypeError(f"task_status.started() takes the node's address, not {value!r:.80}")
+        if self._is_started:
+            raise RuntimeError("task_status.started() was called twice")
+        self._is_started = True
         self._booted(value)

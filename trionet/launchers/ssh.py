@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import tempfile
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
 import trio
@@ -11,11 +13,13 @@ import trio
 from trionet.errors import SpawnError
 from trionet.log_limits import about, limited_log
 
+from .base import explain_status
+from .output import is_output_named
 from .subprocess import supervise
 from .supervised import Boot
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
     from trionet.config import NodeConfig
     from trionet.identity import NodeAddress
@@ -26,6 +30,9 @@ _log = limited_log(__name__)
 
 _BROKEN = 255
 """The exit status of ``ssh`` when the trouble is its own, not the command's."""
+
+_NOT_FOUND, _NOT_EXECUTABLE = 127, 126
+"""Those of a shell that can't run a command (POSIX, "Exit Status for Commands")."""
 
 # A question for a password would hang; a host that doesn't answer is given up, and a dead network noticed in a minute.
 _OPTIONS = ("BatchMode=yes", "ConnectTimeout=10", "ServerAliveInterval=15", "ServerAliveCountMax=3")
@@ -47,6 +54,10 @@ class SSHLauncher:
         ours = [word for option in _OPTIONS for word in ("-o", option)]
         remote = shlex.join([*command, "--supervised"])
         self._host = host
+        self._hints = {
+            _NOT_FOUND: f"{command[0]} isn't on the PATH that a login without terminal has on {host}",
+            _NOT_EXECUTABLE: f"{command[0]} can't be executed on {host}",
+        }
         self._ssh = ["ssh", "-T", *options, *ours]
         self._there = ["--", host, remote]
 
@@ -54,13 +65,16 @@ class SSHLauncher:
         self, config: NodeConfig, *, task_status: trio.TaskStatus[NodeAddress] = trio.TASK_STATUS_IGNORED
     ) -> int:
         """Start a node and stay until it has ended; see `Launcher.start`."""
-        with tempfile.NamedTemporaryFile(prefix="trionet-ssh-") as log:  # ssh's own words apart from the node's
+        with _open_log() as (log, name):
+            ours = ["-E", name] if name else []
+            boot = Boot(config, is_output_named=is_output_named())
             try:
-                status = await supervise([*self._ssh, "-E", log.name, *self._there], Boot(config), task_status)
+                status = await supervise([*self._ssh, *ours, *self._there], boot, task_status)
             except SpawnError as exc:
                 if exc.__cause__ is not None:  # the node's own reason
                     raise
-                raise SpawnError("; ".join([exc.text, *_lines(log)])) from None
+                hints = [text for status, text in self._hints.items() if exc.text.endswith(explain_status(status))]
+                raise SpawnError("; ".join([exc.text, *hints, *_lines(log)])) from None
             if status == _BROKEN:
                 _log.warning(
                     "the connection to %s broke: %s", self._host, "; ".join(_lines(log)), extra=about(self._host)
@@ -68,6 +82,24 @@ class SSHLauncher:
             return status
 
 
-def _lines(log: IO[bytes]) -> list[str]:
-    lines = (line.strip() for line in log.read().decode(errors="replace").splitlines())
+@contextmanager
+def _open_log() -> Generator[tuple[IO[bytes] | None, str]]:
+    """Give a file for ssh's own words, apart from the node's, and its name; none where there can be no file."""
+    try:
+        log: IO[bytes] = tempfile.NamedTemporaryFile(prefix="trionet-ssh-")  # noqa: SIM115  closed below
+        name = log.name
+    except OSError:  # there is no folder that can be written to
+        try:
+            log = os.fdopen(os.memfd_create("trionet-ssh"), "rb")
+            name = f"/proc/{os.getpid()}/fd/{log.fileno()}"
+        except (OSError, AttributeError):  # not on Linux: its words go to standard error
+            yield None, ""
+            return
+    with log:
+        yield log, name
+
+
+def _lines(log: IO[bytes] | None) -> list[str]:
+    said = b"" if log is None else log.read()
+    lines = (line.strip() for line in said.decode(errors="replace").splitlines())
     return [line for line in lines if line and not line.startswith("Warning:")]

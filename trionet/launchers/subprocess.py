@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import trio
 
-from trionet.errors import SpawnError
 from trionet.log_limits import limited_log
+from trionet.nurseries import open_background_nursery
 
 from .base import KILL_AFTER_S
+from .children import kill_child, open_child
+from .interpreter import python_command
 from .supervised import STOP_LINE, Boot, address_from, boot_for, encode_line
 
 if TYPE_CHECKING:
@@ -38,12 +39,11 @@ class SubprocessLauncher:
         self, config: NodeConfig, *, task_status: trio.TaskStatus[NodeAddress] = trio.TASK_STATUS_IGNORED
     ) -> int:
         """Start a node and stay until it has ended; see `Launcher.start`."""
-        boot = boot_for(config)
-        command = [sys.executable, "-c", f"import sys; sys.path[:] = {boot.sys_path!r}; {_MAIN}"]
-        return await supervise(command, boot, task_status)
+        command, path = python_command(_MAIN, 0)
+        return await supervise(command, boot_for(config, knows_path=True), task_status, path, what=command[0])
 
 
-async def _address(process: trio.Process, boot: Boot) -> NodeAddress:
+async def _address(process: trio.Process, first: bytes) -> NodeAddress:
     """Boot the node; return its address, or kill it."""
     stdin, stdout = process.stdin, process.stdout
     assert stdin is not None
@@ -52,35 +52,49 @@ async def _address(process: trio.Process, boot: Boot) -> NodeAddress:
     async def ended() -> int:
         with trio.move_on_after(_EXIT_S):  # it has closed its end: most likely it is about to exit
             await process.wait()
-        process.kill()
-        return await process.wait()
+        return await kill_child(process)
 
     try:
         with contextlib.suppress(trio.BrokenResourceError):  # what it says, or its exit status, tells why
-            await stdin.send_all(encode_line(boot))
+            await stdin.send_all(first)
         return await address_from(stdout.receive_some, ended)
     except BaseException:
         process.kill()
         raise
 
 
-async def supervise(command: Sequence[str], boot: Boot, task_status: trio.TaskStatus[NodeAddress]) -> int:
-    """Run a command that ends in a supervised node, and stay until it has ended; see `Launcher.start`."""
+async def supervise(
+    command: Sequence[str],
+    boot: Boot,
+    task_status: trio.TaskStatus[NodeAddress],
+    prologue: bytes = b"",
+    *,
+    what: str | None = None,
+) -> int:
+    """Run a command that ends in a supervised node, and stay until it has ended; see `Launcher.start`.
+
+    Args:
+        command: the program and its arguments.
+        boot: what the node is told.
+        task_status: started with the node's address when it has booted.
+        prologue: what the command reads from its standard input before the node does.
+        what: how an error names the command; default: its program.
+    """
     detach, is_let_go = boot.config.detach, False
+    first = prologue + encode_line(boot)
     # A process group of its own: Ctrl-C in a terminal is for the parent, which then stops its children.
     apart: dict[str, Any] = {"start_new_session": True} if detach else {"process_group": 0}
-    try:
-        process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **apart)
-    except OSError as exc:
-        raise SpawnError(f"can't start {command[0]}: {exc.strerror}") from exc
+    process = await open_child(command, what=what, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **apart)
     stdin, stdout = process.stdin, process.stdout
     assert stdin is not None
     assert stdout is not None
 
     try:
-        task_status.started(await _address(process, boot))
+        task_status.started(await _address(process, first))
         is_let_go = detach
-        return await process.wait()
+        async with open_background_nursery() as nursery:
+            nursery.start_soon(_discard, stdout)
+            return await process.wait()
     finally:
         with trio.CancelScope(shield=True):
             if is_let_go:
@@ -89,15 +103,26 @@ async def supervise(command: Sequence[str], boot: Boot, task_status: trio.TaskSt
                 await _stop(process, boot.config.stop_grace_s)
             await stdin.aclose()
             await stdout.aclose()
+    raise AssertionError
+
+
+async def _discard(stdout: trio.abc.ReceiveStream) -> None:
+    """Read what comes after the report: a login shell's programs may say more, and would wait for ever to say it."""
+    with contextlib.suppress(trio.BrokenResourceError):
+        while await stdout.receive_some():
+            pass
 
 
 async def _stop(process: trio.Process, grace_s: float) -> None:
+    """Tell a node to stop; kill it when it takes too long."""
     assert process.stdin is not None
+    assert process.stdout is not None
     with trio.move_on_after(grace_s + KILL_AFTER_S):
-        with contextlib.suppress(trio.BrokenResourceError):
-            await process.stdin.send_all(STOP_LINE)
-        await process.wait()
+        async with open_background_nursery() as nursery:
+            nursery.start_soon(_discard, process.stdout)
+            with contextlib.suppress(trio.BrokenResourceError):
+                await process.stdin.send_all(STOP_LINE)
+            await process.wait()
     if process.returncode is None:
         _log.warning("process %d did not stop and is killed", process.pid)
-        process.kill()
-        await process.wait()
+        await kill_child(process)

@@ -7,21 +7,22 @@ a detached one. The node writes a `Report` as one line, when it has booted or fa
 
 from __future__ import annotations
 
-import contextlib
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+import json
+import os
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
 from trionet.codec import JSON, register_type
 from trionet.config import NodeConfig
-from trionet.errors import DecodeError, SpawnError, TrionetError
+from trionet.errors import DecodeError, EncodeError, SpawnError, TrionetError
 from trionet.identity import NodeAddress
 from trionet.nesting import current_depth
 
 from .base import explain_status
+from .interpreter import import_path
 from .lineage import lineage
+from .output import is_output_named
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -35,12 +36,14 @@ __all__ = [
     "boot_for",
     "decode_line",
     "encode_line",
-    "import_path",
+    "encode_report",
 ]
 
 T = TypeVar("T")
 
-MAX_LINE_BYTES = 1024 * 1024
+MAX_LINE_BYTES = 16 * 1024 * 1024
+"""Of a message; and of what others say before a child has reported, a login shell perhaps."""
+
 STOP_LINE = b"stop\n"
 
 
@@ -50,15 +53,17 @@ class Boot(msgspec.Struct, frozen=True):
 
     Attributes:
         config: its configuration.
-        sys_path: where it is to import from; empty on another machine, where it knows better.
+        sys_path: where it is to import from, encoded as file names are; empty where it knows that already.
         ancestors: the processes on its machine that it must not outlive; see `trionet.launchers.lineage`.
         depth: the depth of the calls that it makes while it boots: whoever spawns it waits for them.
+        is_output_named: whether what it prints is to say who prints; see `trionet.launchers.output`.
     """
 
     config: NodeConfig
-    sys_path: list[str] = []
+    sys_path: list[bytes] = []
     ancestors: list[int] = []
     depth: int = msgspec.field(default_factory=current_depth)
+    is_output_named: bool = False
 
 
 @register_type
@@ -74,19 +79,32 @@ class Report(msgspec.Struct, frozen=True):
     error: TrionetError | None = None
 
 
-def boot_for(config: NodeConfig) -> Boot:
-    """Return what a child on this machine is told: to import from where this process does."""
-    return Boot(config, import_path(), [] if config.detach else lineage())
+_MARK: Final = JSON.encode(Report()).partition(b",")[0]
+"""How every report begins."""
 
 
-def import_path() -> list[str]:
-    """Return where this process imports from, as absolute paths."""
-    return [str(Path(place).absolute()) for place in sys.path]  # '' means the working directory
+def boot_for(config: NodeConfig, *, knows_path: bool = False) -> Boot:
+    """Return what a child on this machine is told: to import from where this process does, unless it `knows_path`."""
+    return Boot(
+        config,
+        [] if knows_path else [os.fsencode(place) for place in import_path()],
+        [] if config.detach else lineage(),
+        is_output_named(),
+    )
 
 
 def encode_line(message: Boot | Report) -> bytes:
     """Return `message` as one line."""
     return JSON.encode(message) + b"\n"
+
+
+def encode_report(report: Report) -> bytes:
+    """Return `report` as one line; of an error that can't travel, its text."""
+    try:
+        return encode_line(report)
+    except EncodeError:
+        text = str(report.error).encode(errors="backslashreplace").decode()
+        return encode_line(Report(error=SpawnError(text)))
 
 
 def decode_line(line: bytes, expected: type[T]) -> T:
@@ -104,7 +122,7 @@ def decode_line(line: bytes, expected: type[T]) -> T:
 async def address_from(
     receive: Callable[[], Awaitable[bytes | bytearray]], ended: Callable[[], Awaitable[int]]
 ) -> NodeAddress:
-    """Return the address that a child reports; lines before the report are somebody else's, a login shell's say.
+    """Return the address that a child reports; what comes before the report is somebody else's, a login shell's say.
 
     Args:
         receive: gives some bytes of what the child says; none when it has closed its end.
@@ -122,10 +140,29 @@ async def address_from(
 
 
 async def _report_from(receive: Callable[[], Awaitable[bytes | bytearray]]) -> Report | None:
-    line = b""
-    while len(line) < MAX_LINE_BYTES and (chunk := await receive()):
-        *lines, line = (line + chunk).split(b"\n")
-        for whole in lines:
-            with contextlib.suppress(DecodeError):
-                return decode_line(whole, Report)
+    """Look for a report: at its mark, which may stand behind a prompt or other text without an end of line."""
+    data, taken = b"", 0
+    while taken < MAX_LINE_BYTES and (chunk := await receive()):
+        taken += len(chunk)
+        data += chunk
+        while (begin := data.find(_MARK)) >= 0:
+            line, newline, rest = data[begin:].partition(b"\n")
+            if not newline:
+                data = line
+                break
+            if (report := _report_in(line) or _report_in(line[line.rfind(_MARK) :])) is not None:
+                return report
+            data = rest
+        else:
+            data = data[1 - len(_MARK) :]  # it may be the first part of the mark
     return None
+
+
+def _report_in(line: bytes) -> Report | None:
+    """Return the report that `line` begins with, whatever follows; None if that is none."""
+    text = line.decode(errors="replace")
+    try:
+        _, end = json.JSONDecoder().raw_decode(text)
+        return decode_line(text[:end].encode(), Report)
+    except (DecodeError, ValueError, RecursionError):
+        return None

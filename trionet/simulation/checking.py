@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from trionet.config import import_reference
+from trionet.launchers.interpreter import python_command
 
 from .running import run
 from .trace import Trace, TraceEvent, first_difference
@@ -113,9 +114,10 @@ def check_processes(reference: str, *args: str, seed: int = 0) -> Finding:
     """
     traces = []
     for hash_seed in ("1", "2"):
-        command = [sys.executable, "-c", _PROGRAM, reference, str(seed), *args]
+        command, path = python_command(_PROGRAM, 0)
         environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
-        done = subprocess.run(command, env=environment, capture_output=True, check=False)
+        command += [reference, str(seed), *args]
+        done = subprocess.run(command, env=environment, input=path, capture_output=True, check=False)
         if done.returncode:
             raise RuntimeError(done.stderr.decode())
         trace = Trace()

@@ -11,7 +11,6 @@ import os
 import selectors
 import signal
 import subprocess
-import sys
 import threading
 import time
 from contextlib import ExitStack, suppress
@@ -20,6 +19,9 @@ from queue import SimpleQueue
 from typing import IO, TYPE_CHECKING, Any, Final, NoReturn
 
 import msgspec
+
+from trionet.launchers.children import missing_streams
+from trionet.launchers.interpreter import python_command
 
 from .invariants import Violation
 from .trials import Trial, run_trial
@@ -138,14 +140,18 @@ def _left_s(until: float) -> float:
 
 
 def _start() -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
-    return subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM],
+    command, path = python_command(_PROGRAM, 0)
+    process = subprocess.Popen(
+        command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env=environment,
+        stderr=missing_streams().get("stderr"),
         process_group=0,  # Ctrl-C is for the process that searches, which ends this one
     )
+    assert process.stdin is not None
+    with suppress(BrokenPipeError):  # it has died: that shows in `Worker.result`
+        process.stdin.write(path)
+    return process
 
 
 def search(

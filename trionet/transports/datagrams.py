@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import trio
 
 from trionet.errors import AddressInUse
+from trionet.forks import keep_from_forks
 from trionet.log_limits import limited_log
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class UDPDatagrams:
         self._is_ipv6 = family == socket.AF_INET6
         self._sock = socket.socket(family, socket.SOCK_DGRAM)
         self._came: deque[bytes] = deque()
+        keep_from_forks(self._sock)
         try:
             self._sock.setblocking(False)
             # What comes while this process can't run must fit, or a stall would look like loss to the others.

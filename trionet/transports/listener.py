@@ -6,6 +6,7 @@ accepted; when `serve` ends no socket is left open.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import ipaddress
 import socket
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import trio
 
 from trionet.errors import AddressInUse, ConfigError
+from trionet.forks import keep_from_forks
 from trionet.identity import NodeAddress
 from trionet.log_limits import about, limited_log, peer_ip
 
@@ -72,6 +74,8 @@ class Listener:
         ip, port = listeners[0].socket.getsockname()[:2]
         self.bound: tuple[str, int] = (ip, port)
         self._listeners = listeners
+        for listener in listeners:
+            keep_from_forks(listener.socket)
         self._max_connections = max_connections
         self._connections: dict[Connection, None] = {}
         self._all_ended = trio.Event()
@@ -80,6 +84,7 @@ class Listener:
         """Serve connections, each by what `connect` makes of its stream, until cancelled; then end them all."""
 
         async def handle(stream: trio.SocketStream) -> None:
+            keep_from_forks(stream.socket)
             peer = peer_ip(stream.socket)
             if not self._make_room():
                 _log.warning("a connection was refused: %d are in use", len(self._connections), extra=about(peer))
@@ -115,8 +120,10 @@ class Listener:
             await self._all_ended.wait()
 
     def close(self) -> None:
-        """Refuse further connections, at once."""
+        """Refuse further connections, at once, also where another process has a copy of the socket."""
         for listener in self._listeners:
+            with contextlib.suppress(OSError):  # it has been closed, or is not one that can be shut down
+                listener.socket.shutdown(socket.SHUT_RDWR)
             listener.socket.close()
 
     async def _abort_when_cancelled(self) -> None:

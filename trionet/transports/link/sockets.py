@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from trionet.forks import keep_from_forks
+
 if TYPE_CHECKING:
     from trionet.identity import NodeAddress
 
@@ -56,6 +58,7 @@ def plain_socket(stream: trio.SocketStream) -> socket.socket:
 
 
 def _set_options(sock: socket.socket) -> None:
+    keep_from_forks(sock)
     sock.setblocking(False)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if hasattr(socket, "TCP_NOTSENT_LOWAT"):

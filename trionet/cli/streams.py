@@ -1,0 +1,154 @@
+"""The standard streams of a command, or of a spawned node, whatever it was started with.
+
+Invariants: the numbers 0 to 2 are taken, so that no socket gets them, and ``sys.stdin``, ``sys.stdout`` and
+``sys.stderr`` are there. Writing to the latter two raises nothing: when nobody reads any more, or the disk is full,
+what is written is dropped, and `check_written` tells.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import select
+import sys
+from typing import Any, Final, TextIO
+
+__all__ = ["OutputLost", "check_written", "claim_stdout", "flush_streams", "name_lines", "prepare_streams"]
+
+_NAMES: Final = ("stdin", "stdout", "stderr")
+_NOBODY_READS: Final = (errno.EPIPE, errno.ECONNRESET, errno.ESHUTDOWN, errno.EIO)
+"""A pipe, a socket or a terminal whose other end is gone."""
+
+
+class OutputLost(Exception):
+    """What was asked for could not be written to standard output."""
+
+
+class _Lasting(io.FileIO):
+    """A descriptor that takes all that is written, and remembers what went wrong first.
+
+    Attributes:
+        failure: that; None when all has been written.
+        prefix: what stands before each line.
+    """
+
+    def __init__(self, descriptor: int, *, closefd: bool) -> None:
+        super().__init__(descriptor, "w", closefd=closefd)
+        self.failure: OSError | None = None
+        self.prefix: bytes = b""
+        self._is_amid_line = False
+
+    def write(self, data: Any, /) -> int:
+        """Write it all, or drop it; return its size."""
+        whole = bytes(data)
+        if self.failure is None:
+            try:
+                self._write_all(self._with_prefix(whole) if self.prefix else whole)
+            except OSError as exc:
+                self.failure = exc
+        return len(whole)
+
+    def _with_prefix(self, data: bytes) -> bytes:
+        lines = data.split(b"\n")
+        begun, self._is_amid_line = self._is_amid_line, bool(lines[-1])
+        first = lines[0] if begun or data == b"" else self.prefix + lines[0]
+        return b"\n".join([first, *(line and self.prefix + line for line in lines[1:])])
+
+    def _write_all(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            written: int | None = super().write(rest)
+            if written is None:  # whoever shares it has made it non-blocking, and it is full
+                select.select([], [self], [])
+            else:
+                rest = rest[written:]
+
+
+def prepare_streams() -> None:
+    """Make the standard streams what this module says, once; those that have been replaced, by pytest say, stay."""
+    for number, name in enumerate(_NAMES):
+        is_own = _take_number(number)
+        stream: TextIO | None = getattr(sys, name)
+        if stream is None:
+            given = number if is_own else os.open(os.devnull, os.O_RDWR)
+            stream = os.fdopen(given, "w" if number else "r", encoding="utf-8", closefd=not is_own)
+            setattr(sys, f"__{name}__", stream)
+            setattr(sys, name, stream)
+        if number and stream is getattr(sys, f"__{name}__"):
+            setattr(sys, name, _lasting(stream, _Lasting(stream.fileno(), closefd=False), name))
+
+
+def claim_stdout() -> TextIO:
+    """Return standard output for what was asked for alone: what anything else prints is on standard error from now on.
+
+    That holds for programs that are started, too. Use `check_written` after writing to it.
+    """
+    prepare_streams()
+    if _raw(sys.stdout) is None:  # replaced
+        return sys.stdout
+    sys.stdout.flush()
+    apart = os.dup(1)
+    os.dup2(2, 1)
+    return _lasting(sys.stdout, _Lasting(apart, closefd=True), "stdout")
+
+
+def check_written(stream: TextIO) -> None:
+    """Write out what `stream` holds.
+
+    Raises:
+        OutputLost: that, or something before it, could not be written. Not where nobody wants to read it any more.
+    """
+    stream.flush()
+    raw = _raw(stream)
+    if raw is not None and raw.failure is not None and raw.failure.errno not in _NOBODY_READS:
+        raise OutputLost(f"can't write to standard output: {raw.failure.strerror}")
+
+
+def name_lines(who: str) -> None:
+    """Have each line that this process prints begin with who prints it."""
+    for stream in (sys.stdout, sys.stderr):
+        if (raw := _raw(stream)) is not None:
+            stream.flush()
+            raw.prefix = f"[{who}] ".encode()
+
+
+def flush_streams() -> None:
+    """Write out what has been printed, where that is possible."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            with contextlib.suppress(OSError, ValueError):  # ValueError: it has been closed
+                stream.flush()
+
+
+def _take_number(number: int) -> bool:
+    """Have a standard stream's number taken; return False when a file has it that is no standard stream."""
+    try:
+        return os.get_inheritable(number)  # what Python opens itself is not inheritable
+    except OSError:
+        nothing = os.open(os.devnull, os.O_RDWR)
+        if nothing != number:
+            os.dup2(nothing, number)
+            os.close(nothing)
+        os.set_inheritable(number, True)
+        return True
+
+
+def _lasting(stream: TextIO, raw: _Lasting, name: str) -> TextIO:
+    """Return a stream over `raw` that is like `stream`, and is flushed after each line."""
+    is_unbuffered = isinstance(getattr(stream, "buffer", None), io.RawIOBase)  # python -u
+    raw.name = f"<{name}>"
+    return io.TextIOWrapper(
+        raw if is_unbuffered else io.BufferedWriter(raw),
+        encoding=stream.encoding,
+        errors="backslashreplace" if stream.errors in (None, "strict") else stream.errors,
+        line_buffering=True,
+        write_through=is_unbuffered,
+    )
+
+
+def _raw(stream: TextIO | None) -> _Lasting | None:
+    buffer = getattr(stream, "buffer", None)
+    raw = getattr(buffer, "raw", buffer)
+    return raw if isinstance(raw, _Lasting) else None

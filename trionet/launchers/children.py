@@ -1,0 +1,75 @@
+"""Starting a program as a child, whatever this process lacks.
+
+Invariants: what keeps it from starting is a `SpawnError` with the reason; a standard stream that this process has not
+got is ``/dev/null`` for the child; waiting for a killed one has an end.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from trionet.errors import SpawnError
+from trionet.forks import keep_from_forks
+
+from .base import KILL_AFTER_S
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["explain_failure", "kill_child", "missing_streams", "open_child"]
+
+_log = logging.getLogger(__name__)
+
+
+async def open_child(command: Sequence[str], *, what: str | None = None, **options: Any) -> trio.Process:
+    """Start a program; see `trio.lowlevel.open_process`.
+
+    Args:
+        command: the program and its arguments.
+        what: how an error names it; default: the program.
+        options: those of `subprocess.Popen`.
+
+    Raises:
+        SpawnError: it can't be started; the text is the reason.
+    """
+    try:
+        process = await trio.lowlevel.open_process(command, **{**missing_streams(), **options})
+    except (OSError, RuntimeError, ValueError) as exc:  # no descriptor or process; no thread; a NUL in an argument
+        raise SpawnError(f"can't start {what or command[0]}: {explain_failure(exc)}") from exc
+    for stream in (process.stdin, process.stdout):
+        if isinstance(stream, trio.lowlevel.FdStream):
+            keep_from_forks(stream)
+    return process
+
+
+def explain_failure(exc: Exception) -> str:
+    """Return why a system call failed, or anything else, in words."""
+    reason = exc.strerror if isinstance(exc, OSError) else None
+    return reason or str(exc) or type(exc).__name__
+
+
+def missing_streams() -> dict[str, int]:
+    """Return options of `subprocess.Popen` for the output streams that this process was started without."""
+    return {name: subprocess.DEVNULL for number, name in ((1, "stdout"), (2, "stderr")) if not _is_stream(number)}
+
+
+def _is_stream(number: int) -> bool:
+    try:
+        # Python makes its own descriptors non-inheritable: such a one has taken the place of a closed stream.
+        return os.get_inheritable(number)
+    except OSError:
+        return False
+
+
+async def kill_child(process: trio.Process) -> int:
+    """Kill a child and wait for its end, which comes at once, unless the kernel is stuck; return its exit status."""
+    process.kill()
+    with trio.move_on_after(KILL_AFTER_S, shield=True):
+        return await process.wait()
+    _log.error("process %d has been killed, and doesn't end", process.pid)
+    return -9

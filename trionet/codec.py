@@ -43,6 +43,7 @@ import msgspec
 from .errors import DecodeError, EncodeError, MalformedRequest, TrionetError, error_from_wire, error_to_wire
 from .identity import NodeAddress
 from .replies import Aggregate, Receipt, Replies
+from .user_code import described, pass_endings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,7 +115,8 @@ class _CannotTravel(Exception):
 def _key_step(key: Any) -> str:
     try:
         return f"[{key!r:.40}]"
-    except Exception:  # an int of more digits than Python shows, or a repr of the user's that raises
+    except BaseException as exc:  # an int of more digits than Python shows, or a repr of the user's that raises
+        pass_endings(exc)
         return f"[a key of type {type(key).__name__}]"
 
 
@@ -255,8 +257,9 @@ def _raise_registered(content: Any, depth: int) -> Any:
     values = {field: _raise(item, depth + 1) for field, item in fields.items()}
     try:
         return cls(**values)
-    except Exception as exc:  # it is the user's, and may raise what it likes
-        raise DecodeError(f"not a {name}: {exc}") from exc
+    except BaseException as exc:  # it is the user's, and may raise what it likes
+        pass_endings(exc)
+        raise DecodeError(f"not a {name}: {described(exc)}") from exc
 
 
 def _raise_float(content: Any, _: int) -> float:
@@ -346,6 +349,9 @@ class Codec:
             path = "$" + "".join(reversed(reason.steps))
             path = path if len(path) <= 200 else f"{path[:100]}…{path[-90:]}"  # noqa: PLR2004  shown to a person
             raise EncodeError(f"at {path}: {reason.reason}", path=path) from None
+        except BaseException as exc:  # a field of the user's may be computed
+            pass_endings(exc)
+            raise EncodeError(f"at $: {type(exc).__name__}: {described(exc)}", path="$") from exc
 
     def decode(self, data: bytes | bytearray | memoryview) -> Any:
         """Return the value that `data` encodes.
@@ -378,8 +384,9 @@ class Codec:
             raise exc if isinstance(exc, DecodeError) else DecodeError(str(exc)) from exc
         except RecursionError as exc:
             raise DecodeError(f"nested more than {MAX_DEPTH} deep") from exc
-        except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as exc:
-            raise DecodeError(f"not a value: {exc}") from exc
+        except BaseException as exc:  # what is hashed and compared may be the user's
+            pass_endings(exc)
+            raise DecodeError(f"not a value: {described(exc)}") from exc
 
 
 def _find_surrogate(value: Any, path: str = "$") -> str | None:

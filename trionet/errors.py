@@ -43,6 +43,8 @@ from __future__ import annotations
 import traceback
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from .user_code import UserCode, described
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -286,11 +288,11 @@ class RemoteError(IndefiniteError):
         """Describe `exc` for another node."""
         kind = type(exc)
         name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-        try:
-            message = _printable(str(exc))
+        message = _printable(described(exc))
+        with UserCode() as formatting:
             trace = _printable("".join(traceback.format_exception(exc)))
-        except Exception:  # its own __str__ raises
-            message, trace = "(its description could not be made)", ""
+        if formatting.failure is not None:
+            trace = ""
         return cls(f"{name}: {message}" if message else name, type_name=name, message=message, traceback=trace)
 
 

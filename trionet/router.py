@@ -29,6 +29,7 @@ from .errors import (
     TemporarilyUnavailable,
     TrionetError,
 )
+from .user_code import described, pass_endings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
@@ -178,8 +179,9 @@ class _Plan:
             if kind is inspect.Parameter.VAR_KEYWORD:
                 return {key: msgspec.convert(item, target) for key, item in value.items()}
             return msgspec.convert(value, target)
-        except Exception as exc:  # a type of the user's may check its values, and raise whatever it likes
-            raise MalformedRequest(f"argument {name!r} of {self._shown()}: {exc}") from exc
+        except BaseException as exc:  # a type of the user's may check its values, and raise whatever it likes
+            pass_endings(exc)
+            raise MalformedRequest(f"argument {name!r} of {self._shown()}: {described(exc)}") from exc
 
     def _shown(self) -> str:
         if self._signature is None:
@@ -446,18 +448,9 @@ async def _close(items: AsyncGenerator[Any]) -> None:
 
 
 def _reraise(exc: BaseException) -> NoReturn:
-    """Raise what a handler's `exc` means to its caller.
-
-    BaseException is caught, against the habit: a handler's SystemExit must not end the node that serves it.
-    """
-    match exc:
-        case trio.Cancelled() | KeyboardInterrupt():
-            raise exc
-        case TrionetError() if exc.node is None:
-            raise exc
-        case BaseExceptionGroup():
-            ending, _ = exc.split((trio.Cancelled, KeyboardInterrupt))
-            if ending is not None:
-                raise ending
+    """Raise what a handler's `exc` means to its caller."""
+    pass_endings(exc)
+    if isinstance(exc, TrionetError) and exc.node is None:
+        raise exc
     # An error with a node came from a call that the handler made: it tells of that call, not of this one.
     raise RemoteError.from_exception(exc) from exc

@@ -29,6 +29,7 @@ from trionet.message import Call, Remote, check_args
 from trionet.protocols.effects import Send
 from trionet.replies import Spread
 from trionet.router import is_awaitable
+from trionet.user_code import UserCode
 
 from .base import rpc
 from .periodic import PeriodicTask, PeriodicTasks, owner_of
@@ -227,10 +228,10 @@ class Gossip:
 
     def _set_group(self, core: GossipCore, gid: str, now: float) -> None:
         members = list(map(str, self._groups.members(gid).values()))
-        try:
+        with UserCode() as code:
             core.set_group(gid, members, _subset_of(self._groups.subset(gid)), now=now)
-        except Exception as exc:  # of the user's function
-            _log.warning("the subset of group %s is left as the default: %s: %s", gid, type(exc).__name__, exc)
+        if code.failure is not None:
+            _log.warning("the subset of group %s is left as the default", gid, exc_info=code.failure)
             core.set_group(gid, members, now=now)
 
     def drop_group(self, gid: str) -> None:
@@ -276,7 +277,7 @@ class Gossip:
     def _fail(self, rumor: Delivered, error: TrionetError) -> None:
         self.failed += 1
         _log.warning("the rumor %s of %s failed here: %s", rumor.id.hex(), rumor.gid, error)
-        self._publish(RumorFailed(id=rumor.id.hex(), gid=rumor.gid, error=str(error)))
+        self._publish(RumorFailed(node=self._comm.own, id=rumor.id.hex(), gid=rumor.gid, error=str(error)))
 
 
 def _subset_of(subset: Any) -> int | Callable[[list[str]], int] | None:

@@ -57,6 +57,11 @@ _EVENTS: Final[dict[MemberChange, type[MemberEvent]]] = {
     MemberChange.LEFT: MemberLeft,
     MemberChange.UPDATED: MemberUpdated,
 }
+_LEVELS: Final = {
+    MemberChange.JOINED: logging.INFO,
+    MemberChange.LEFT: logging.INFO,
+    MemberChange.FAILED: logging.WARNING,
+}
 _GONE: Final = (MemberChange.FAILED, MemberChange.LEFT)
 
 
@@ -272,11 +277,8 @@ class Membership:
                 _log.error("the member %s can't be addressed: %s", node, exc)
         elif change in _GONE:
             self._lose(node)
-        _log.log(
-            logging.WARNING if change is MemberChange.FAILED else logging.DEBUG, "member %s: %s", node, change.value
-        )
-        kind = _EVENTS[change]
-        self._publish(kind(node=str(node), sid=node.sid, incarnation=member.incarnation, tags=dict(member.tags)))
+        _log.log(_LEVELS.get(change, logging.DEBUG), "node %s: member %s: %s", self._own, node, change.value)
+        self._publish(_EVENTS[change](node=node, incarnation=member.incarnation, tags=dict(member.tags)))
 
     def _lose(self, node: NodeAddress) -> None:
         self._groups.expel(node)

@@ -7,7 +7,6 @@ neither the task nor the node.
 
 from __future__ import annotations
 
-import inspect
 import logging
 import math
 from typing import TYPE_CHECKING, Any, Final
@@ -19,6 +18,8 @@ from trionet.codec import register_type
 from trionet.errors import MalformedRequest, RemoteError, TemporarilyUnavailable, TrionetError
 from trionet.events import TaskFailed
 from trionet.identity import NodeAddress
+from trionet.router import is_awaitable
+from trionet.user_code import UserCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,7 +73,8 @@ def owner_of(task_id: object) -> NodeAddress | None:
 
 
 class _Entry:
-    def __init__(self, gid: str, interval_s: float, jitter_s: float, what: str) -> None:
+    def __init__(self, owner: NodeAddress, gid: str, interval_s: float, jitter_s: float, what: str) -> None:
+        self.owner = owner
         self.gid = gid
         self.interval_s = interval_s
         self.jitter_s = jitter_s
@@ -126,7 +128,7 @@ class PeriodicTasks:
         if self._nursery is None:
             raise TemporarilyUnavailable("the node is stopping")
         task_id = f"{self._random.getrandbits(_ID_BITS):016x}{_MARK}{owner}"
-        entry = self._entries[task_id] = _Entry(gid, interval_s, jitter_s, what)
+        entry = self._entries[task_id] = _Entry(owner, gid, interval_s, jitter_s, what)
         self._nursery.start_soon(self._repeat, task_id, entry, run, name=f"periodic task {task_id}")
         return task_id
 
@@ -180,16 +182,17 @@ class PeriodicTasks:
         entry.runs += 1
         entry.is_running = True
         try:
-            result = run()
-            if inspect.isawaitable(result):
-                await result
-        except Exception as exc:
+            with UserCode() as code:
+                result = run()
+                if is_awaitable(result):
+                    await result
+        finally:
+            entry.is_running = False
+        if (exc := code.failure) is not None:
             entry.failures += 1
             error = exc if isinstance(exc, TrionetError) else RemoteError.from_exception(exc)
             _log.warning("run %d of the periodic task %s failed: %s", entry.runs, task_id, error, exc_info=exc)
-            self._publish(TaskFailed(id=task_id, gid=entry.gid, error=str(error)))
-        finally:
-            entry.is_running = False
+            self._publish(TaskFailed(node=entry.owner, id=task_id, gid=entry.gid, error=str(error)))
 
 
 def _is_number(value: object) -> bool:

@@ -29,7 +29,6 @@ from .events import ChildEnded, ChildGivenUp, Event, EventBus, Events, OrphanedC
 from .group import Group
 from .identity import NID, SID, NodeAddress, check_name
 from .launchers.base import explain_status
-from .launchers.guarded import GuardedLauncher
 from .launchers.in_process import InProcessLauncher
 from .launchers.registry import Launchers, open_launchers
 from .launchers.restart import keep_running
@@ -274,7 +273,7 @@ class Node:
             launcher: see `trionet.Launcher` for what it has to do.
         """
         assert self._launchers is not None
-        self._launchers.put(check_name(name, "launcher name"), GuardedLauncher(launcher))
+        self._launchers.put(check_name(name, "launcher name"), launcher)
 
     async def prewarm(self) -> None:
         """Have the fork server started ahead of the first spawn, so that this takes milliseconds.

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Set
+    from collections.abc import AsyncGenerator, Iterable
+    from collections.abc import Set as AbstractSet
 
 __all__ = ["open_background_nursery", "open_plain_nursery"]
 
@@ -101,7 +102,7 @@ def _leaves(raised: Iterable[BaseException], of_block: BaseException | None) -> 
     return list(found.values())
 
 
-def _leaf_ids(exc: BaseException | None) -> Set[int]:
+def _leaf_ids(exc: BaseException | None) -> AbstractSet[int]:
     """Return which exceptions are in groups of groups."""
     if isinstance(exc, BaseExceptionGroup):
         return set[int]().union(*map(_leaf_ids, exc.exceptions))

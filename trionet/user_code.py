@@ -1,13 +1,13 @@
 """What becomes of an exception that the user's code raises where a node calls it.
 
-Invariant: it is that code's failure, whatever it derives from, `SystemExit`, `GeneratorExit` and
-``asyncio.CancelledError`` included, and never the end of the node: whoever calls the code reports it. Two pass, alone or
-in a group: `trio.Cancelled`, since the node itself cancels, and `KeyboardInterrupt`, since the person at the keyboard
-means the program.
+Invariant: it is that code's failure, whatever it derives from, and never the end of the node: whoever calls the code
+reports it. That goes for `SystemExit`, `GeneratorExit` and ``asyncio.CancelledError``, too. Two pass, alone or in a
+group: `trio.Cancelled`, since the node itself cancels, and `KeyboardInterrupt`, which is for the program.
 
-Every place that calls the user's code goes by this: handlers (`router`), constructors of values that travel (`codec`),
-listeners (`events`), periodic tasks and ``subset`` functions (`services`), launchers (`launchers`), invariants and
-programs of trials (`simulation`), handlers of Maelstrom's messages and views of the web app.
+Every place that calls the user's code goes by this: handlers (`router`), constructors and fields of values that travel
+(`codec`), listeners (`events`), modules that are imported by name (`config`), periodic tasks and ``subset`` functions
+(`services`), nodes in this process (`launchers`), invariants, scenarios and programs of trials (`simulation`), handlers
+of Maelstrom's messages, and views of the web app.
 """
 
 from __future__ import annotations

@@ -203,7 +203,7 @@ def raised_orphans(orphans: Orphans) -> Generator[list[OrphanedCall] | None]:
         yield found
     finally:
         if found:
-            nodes = {orphan.node: orphan.id for orphan in found}
+            nodes = {str(orphan.node): orphan.id for orphan in found}
             raise OrphanedCalls(f"cancelled calls may still be running on {', '.join(nodes)}", calls=nodes)
 
 

@@ -24,6 +24,7 @@ from trionet.errors import (
     error_from_wire,
 )
 from trionet.events import OrphanedCall
+from trionet.identity import NodeAddress
 from trionet.transports.base import time_left_s
 
 from .flow import RoundTrip
@@ -386,7 +387,11 @@ class OutgoingCalls:
                 until = now + (now - until)
         if exchange.answer is None:
             orphan = OrphanedCall(
-                node=self._name, gid=request.gid, service=request.service, method=request.method, id=request.id
+                node=NodeAddress.of(self._name),
+                gid=request.gid,
+                service=request.service,
+                method=request.method,
+                id=request.id,
             )
             self._on_orphan(orphan)
             if request.orphans is not None:

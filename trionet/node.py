@@ -115,6 +115,7 @@ class Node:
         self._templates: dict[str, Callable[[GroupContext], Any]] = {}
         self._stopping = trio.Event()
         self._has_drained = trio.Event()
+        self._spawning: dict[trio.CancelScope, None] = {}
         self._fabric = fabric
         self._children: trio.Nursery | None = None
         self._launchers: Launchers | None = None
@@ -244,9 +245,11 @@ class Node:
 
         Harmless when it has begun already.
         """
-        self._router.refusing = "the node is stopping"
+        self._router.refusing = self._router.refusing or "the node is stopping"
         self._endpoint.close()
         self._stopping.set()
+        for scope in self._spawning:
+            scope.cancel()
 
     async def spawn(self, config: NodeConfig) -> NodeAddress:
         """Start a node as a child of this one; see `Status.spawn`."""
@@ -262,8 +265,14 @@ class Node:
                 profile=self.config.profile,
                 datagrams=config.datagrams and self.config.datagrams,
             )
-        address: NodeAddress = await self._children.start(keep_running, launcher, config, self._bus.publish)
-        return address
+        with trio.CancelScope() as scope:
+            self._spawning[scope] = None
+            try:
+                address: NodeAddress = await self._children.start(keep_running, launcher, config, self._bus.publish)
+            finally:
+                del self._spawning[scope]
+            return address
+        raise TemporarilyUnavailable("the node is stopping")
 
     def register_launcher(self, name: str, launcher: Launcher) -> None:
         """Have ``launcher=name`` in a configuration mean `launcher` when this node spawns.
@@ -280,8 +289,10 @@ class Node:
 
         Raises:
             SpawnError: it can't be started.
+            TemporarilyUnavailable: the node is stopping.
         """
-        assert self._launchers is not None
+        if self._launchers is None or self._stopping.is_set():
+            raise TemporarilyUnavailable("the node is stopping")
         await self._launchers.prewarm()
 
     def group_added(self, gid: str) -> None:
@@ -400,7 +411,7 @@ async def open_node(
                     await node._run_on_start()  # noqa: SLF001
                     yield node
     finally:
-        router.refusing = "the node has stopped"
+        router.end()
         endpoint.close()
         if endpoint.datagrams is not None:
             endpoint.datagrams.close()

@@ -13,7 +13,7 @@ import inspect
 import math
 import types
 import typing
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import msgspec
@@ -21,6 +21,7 @@ import trio
 
 from .errors import (
     CallTimeout,
+    ConnectionLost,
     GroupNotFound,
     MalformedRequest,
     MethodNotFound,
@@ -32,7 +33,7 @@ from .errors import (
 from .user_code import described, pass_endings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 
     from .identity import NodeAddress
     from .message import Call
@@ -362,6 +363,7 @@ class Router:
         self.served: int = 0
         self.running: dict[PreparedCall, None] = {}
         self.refusing: str | None = None
+        self._own_scopes: dict[trio.CancelScope, None] = {}
 
     def put(self, gid: str, service: str, methods: Mapping[str, Method]) -> None:
         """Expose `methods` as `service` under `gid`; replaces what was there."""
@@ -416,11 +418,35 @@ class Router:
 
         Raises:
             MalformedRequest: the method is a stream.
+            ConnectionLost: the node has ended meanwhile.
         """
         prepared = self.prepare(call)
         if prepared.method.is_stream:
             raise MalformedRequest(f"{call.service}/{call.method} is a stream: use comm.stream")
-        return await prepared.finish(trio.CancelScope())
+        with self.own_scope() as scope:
+            return await prepared.finish(scope)
+
+    @contextmanager
+    def own_scope(self) -> Generator[trio.CancelScope]:
+        """Give the scope of a call of the node to itself: that runs in a task of the caller's, and ends with the node.
+
+        Raises:
+            ConnectionLost: the node has ended meanwhile.
+        """
+        scope = trio.CancelScope()
+        self._own_scopes[scope] = None
+        try:
+            yield scope
+        except HandlerCancelled:
+            raise ConnectionLost("the node has stopped") from None
+        finally:
+            del self._own_scopes[scope]
+
+    def end(self) -> None:
+        """Take no further calls, and cancel those of the node to itself: it has ended."""
+        self.refusing = "the node has stopped"
+        for scope in self._own_scopes:
+            scope.cancel()
 
 
 def is_awaitable(value: Any) -> bool:

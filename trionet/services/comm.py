@@ -170,8 +170,9 @@ class Comm:
         prepared = self._router.prepare(request.received(codec, None))
         if not prepared.method.is_stream:
             raise MalformedRequest(f"{request.service}/{request.method} is no stream: use comm.send")
-        async with prepared.stream(trio.CancelScope()) as items, aclosing(travelled(items)) as copies:
-            yield copies
+        with self._router.own_scope() as scope:
+            async with prepared.stream(scope) as items, aclosing(travelled(items)) as copies:
+                yield copies
 
     async def _call_self(self, request: Request) -> Any:
         """Straight to the router, through the same bytes."""

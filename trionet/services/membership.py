@@ -102,6 +102,7 @@ class Membership:
         self._left = trio.lowlevel.ParkingLot()
         self._scopes: dict[SID, list[trio.CancelScope]] = {}
         self._is_alone = False
+        self._has_ended = False
 
     def begin(self, own: NodeAddress, cluster: Cluster) -> None:
         """Take what has the protocols, once the node's address is known."""
@@ -227,6 +228,10 @@ class Membership:
         """Say that this node leaves, without waiting for it to be heard; let nobody wait for anything any more."""
         self._give_up("the node is stopping")
         self._left.unpark_all()
+        self._has_ended = True  # it will not notice any more who fails
+        for scopes in self._scopes.values():
+            for scope in scopes:
+                scope.cancel()
         if self._cluster is not None and self._cluster.has_begun and self.is_active:
             swim, plane = self._running()
             if not swim.is_left:
@@ -242,11 +247,11 @@ class Membership:
 
     @asynccontextmanager
     async def scope(self, sid: SID) -> AsyncGenerator[trio.CancelScope]:
-        """Cancel the block when the member `sid` fails or leaves; at once if it isn't there."""
+        """Cancel the block when the member `sid` fails or leaves, or this node ends; at once if it isn't there."""
         scope = trio.CancelScope()
         scopes = self._scopes.setdefault(sid, [])
         scopes.append(scope)
-        if sid not in (node.sid for node in self._groups.known()):
+        if self._has_ended or sid not in (node.sid for node in self._groups.known()):
             scope.cancel()
         try:
             with scope:

@@ -130,7 +130,7 @@ async def test_a_process_that_ends_before_it_has_booted_gives_its_status_and_spe
 async def test_a_node_that_stops_itself_in_on_start_has_booted_and_ended(parent: Node, launcher: str) -> None:
     events = parent.events()
     address = await parent.local.status.spawn(misfit(launcher, on_start=stop_soon))
-    assert await anext(events) == ChildEnded(node=str(address), status=0)
+    assert await anext(events) == ChildEnded(node=address, status=0)
 
 
 @each_launcher
@@ -297,7 +297,7 @@ async def test_a_detached_node_outlives_the_block_too_and_its_end_before_that_is
         lost = await node.local.status.spawn(misfit(), detach=True)
         kept = await node.local.status.spawn(misfit(), detach=True)
         os.kill(await ask(node, lost, "pid"), signal.SIGKILL)
-        assert await anext(events) == ChildEnded(node=str(lost), status=-signal.SIGKILL)
+        assert await anext(events) == ChildEnded(node=lost, status=-signal.SIGKILL)
         assert len(await family.wait_for(1)) == 1
     assert await ask(parent, kept, "pid") in family.pids()
     await parent.local.comm.send([], Remote(node=kept, service="status", method="stop"))
@@ -313,13 +313,13 @@ async def test_a_crash_is_seen_by_the_parent_at_once_with_its_status(parent: Nod
     events = parent.events()
 
     os.kill(await ask(parent, killed, "pid"), signal.SIGKILL)
-    assert await anext(events) == ChildEnded(node=str(killed), status=-signal.SIGKILL)
+    assert await anext(events) == ChildEnded(node=killed, status=-signal.SIGKILL)
 
     await ask_in_vain(parent, quitting, "exit", 3)
-    assert await anext(events) == ChildEnded(node=str(quitting), status=3)
+    assert await anext(events) == ChildEnded(node=quitting, status=3)
 
     await parent.local.comm.send([], Remote(node=stopped, service="status", method="stop"))
-    assert await anext(events) == ChildEnded(node=str(stopped), status=0)
+    assert await anext(events) == ChildEnded(node=stopped, status=0)
 
 
 @each_launcher
@@ -328,8 +328,8 @@ async def test_a_node_that_crashes_is_started_again_on_its_address(parent: Node,
     events = parent.events()
     first = await ask(parent, address, "pid")
     os.kill(first, signal.SIGKILL)
-    assert await anext(events) == ChildEnded(node=str(address), status=-signal.SIGKILL)
-    assert await anext(events) == ChildRestarted(node=str(address), restarts=1)
+    assert await anext(events) == ChildEnded(node=address, status=-signal.SIGKILL)
+    assert await anext(events) == ChildRestarted(node=address, restarts=1)
     assert await ask(parent, address, "pid") != first
 
 
@@ -342,14 +342,14 @@ async def test_a_restart_policy_says_after_which_ends_a_node_is_started_again(
     crashing, stopping = await spawn_many(parent, misfit(restart=restart), 2)
     events = parent.events()
     await parent.local.comm.send([], Remote(node=stopping, service="status", method="stop"))
-    assert await anext(events) == ChildEnded(node=str(stopping), status=0)
+    assert await anext(events) == ChildEnded(node=stopping, status=0)
     if after_stop:
-        assert await anext(events) == ChildRestarted(node=str(stopping), restarts=1)
+        assert await anext(events) == ChildRestarted(node=stopping, restarts=1)
         assert await ask(parent, stopping, "pid") > 0
     os.kill(await ask(parent, crashing, "pid"), signal.SIGKILL)
-    assert await anext(events) == ChildEnded(node=str(crashing), status=-signal.SIGKILL)
+    assert await anext(events) == ChildEnded(node=crashing, status=-signal.SIGKILL)
     if after_crash:
-        assert await anext(events) == ChildRestarted(node=str(crashing), restarts=1)
+        assert await anext(events) == ChildRestarted(node=crashing, restarts=1)
         assert await ask(parent, crashing, "pid") > 0
     if not after_stop:
         assert not await is_there(parent, stopping)
@@ -432,7 +432,7 @@ async def test_sigterm_stops_a_child_cleanly_and_no_handler_is_inherited(parent:
     assert masks["SigBlk"] == 0
     events = parent.events()
     os.kill(await ask(parent, address, "pid"), signal.SIGTERM)
-    assert await anext(events) == ChildEnded(node=str(address), status=0)
+    assert await anext(events) == ChildEnded(node=address, status=0)
 
 
 @each_launcher

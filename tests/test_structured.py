@@ -241,7 +241,7 @@ async def test_moving_on_from_a_frozen_peer_takes_the_time_plus_the_grace_and_ra
             assert scope.cancelled_caught
             # The one bound of time here: 0.5 s, the grace of a second at most, and what a busy machine adds.
             assert 0.5 <= took_s <= 0.5 + 1 + SLACK_S
-        orphans = [event.node for event in events if isinstance(event, OrphanedCall)]
+        orphans = [str(event.node) for event in events if isinstance(event, OrphanedCall)]
         assert orphans == ([str(peer.address)] if is_known else [])  # without a link nothing has been sent
         assert caller.statistics().calls_orphaned == len(orphans)
         await _counts(caller, other, "meanwhile")
@@ -260,7 +260,7 @@ async def test_of_a_fan_out_only_the_frozen_member_is_reported(caller: Node, vic
             with trio.move_on_after(0.5) as scope:
                 await group.comm.send(["some"], Remote(service="tally", method="hold"))
             assert scope.cancelled_caught
-        reported = {event.node for event in events if isinstance(event, OrphanedCall)}
+        reported = {str(event.node) for event in events if isinstance(event, OrphanedCall)}
         assert str(frozen.address) in reported
         for member in victims:
             if str(member.address) not in reported:  # a stalled one may have been, with good reason

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .conversion import Converter, Misfit, converter_for
 from .errors import MalformedRequest
+from .user_code import pass_endings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -152,7 +153,8 @@ class _Plan:
         returned = _Bare(returned) if isinstance(returned, str) else returned
         try:
             return f"{self._name}{inspect.Signature(shown, return_annotation=returned)}"
-        except Exception:  # the repr of a default value of the user's
+        except BaseException as exc:  # the repr of a default value of the user's
+            pass_endings(exc)
             return self._name
 
 
@@ -192,14 +194,16 @@ def _innermost(call: Any) -> Any:
 def _is(kind: Callable[[Any], bool], call: Any) -> bool:
     try:
         return kind(call)
-    except Exception:  # an object of the user's may raise when asked
+    except BaseException as exc:  # an object of the user's may raise when asked
+        pass_endings(exc)
         return False
 
 
 def _attribute(thing: Any, name: str) -> Any:
     try:
         return getattr(thing, name, None)
-    except Exception:  # see above
+    except BaseException as exc:  # see above
+        pass_endings(exc)
         return None
 
 
@@ -213,7 +217,8 @@ def _name_of(call: Any) -> str:
 def _signature(function: Callable[..., Any], *, is_bound: bool) -> inspect.Signature | None:
     try:
         signature = inspect.signature(function)
-    except Exception:  # some builtins have none; and it looks at attributes of the user's
+    except BaseException as exc:  # some builtins have none; and it looks at attributes of the user's
+        pass_endings(exc)
         return None
     parameters = list(signature.parameters.values())
     if is_bound and parameters and parameters[0].kind is not inspect.Parameter.VAR_POSITIONAL:
@@ -226,7 +231,8 @@ def _annotations(function: Any) -> dict[str, Any]:
     namespace = _attribute(function, "__globals__")
     try:
         return typing.get_type_hints(function, namespace if isinstance(namespace, dict) else {})
-    except Exception:  # a name is only there for the type checker, or there is no such thing as annotations
+    except BaseException as exc:  # a name is only there for the type checker, or there is no such thing as annotations
+        pass_endings(exc)
         pass
     # One by one: what can't be understood must not be in the way of the others.
     found: dict[str, Any] = {}
@@ -235,6 +241,7 @@ def _annotations(function: Any) -> dict[str, Any]:
         single = types.SimpleNamespace(__annotations__={name: annotation})
         try:
             found |= typing.get_type_hints(single, namespace if isinstance(namespace, dict) else {})
-        except Exception:
+        except BaseException as exc:
+            pass_endings(exc)
             continue
     return found

@@ -46,6 +46,7 @@ from .errors import DecodeError, EncodeError
 from .lowering import MAX_DEPTH, CannotTravel, Lowering, find_surrogate
 from .raising import ATOMS, Unreadable, raised
 from .registered import register_type
+from .user_code import described, pass_endings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,8 +120,11 @@ class Codec:
             path = "$" + "".join(reversed(reason.steps))
             path = path if len(path) <= 200 else f"{path[:100]}…{path[-90:]}"  # noqa: PLR2004  shown to a person
             raise EncodeError(f"at {path}: {reason.reason}", path=path) from None
-        except Exception as exc:  # it is changed meanwhile, by another thread or by code of the user's that runs here
-            raise EncodeError(f"at $: {type(exc).__name__}: {exc!s:.200}", path="$") from exc
+        except (
+            BaseException
+        ) as exc:  # it is changed meanwhile by another thread, or by code of the user's that runs here
+            pass_endings(exc)
+            raise EncodeError(f"at $: {type(exc).__name__}: {described(exc):.200}", path="$") from exc
 
     def decode(self, data: bytes | bytearray | memoryview) -> Any:
         """Return the value that `data` encodes.
@@ -170,8 +174,9 @@ class Codec:
             raise
         except RecursionError as exc:
             raise DecodeError(f"nested more than {MAX_DEPTH} deep") from exc
-        except Exception as exc:  # types of the user's are made
-            raise DecodeError(f"not a value: {exc!s:.200}") from exc
+        except BaseException as exc:  # types of the user's are made, hashed and compared
+            pass_endings(exc)
+            raise DecodeError(f"not a value: {described(exc):.200}") from exc
 
 
 def over_limit(max_containers: int) -> str:

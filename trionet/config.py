@@ -25,6 +25,7 @@ from .conversion import Converter, Misfit, converter_for
 from .errors import ConfigError, EncodeError, MalformedRequest
 from .identity import NodeAddress, check_name, is_loopback
 from .profiles import PROFILES
+from .user_code import described, pass_endings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -381,8 +382,9 @@ def import_reference(reference: str) -> Any:
     module, _, name = reference.partition(":")
     try:
         found: Any = importlib.import_module(module)
-    except Exception as exc:
-        raise ConfigError(f"can't import {module!r}: {type(exc).__name__}: {exc}") from exc
+    except BaseException as exc:  # the module is the user's
+        pass_endings(exc)
+        raise ConfigError(f"can't import {module!r}: {type(exc).__name__}: {described(exc)}") from exc
     for part in name.split("."):
         try:
             found = getattr(found, part)

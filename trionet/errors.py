@@ -44,6 +44,8 @@ import math
 import traceback
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from .user_code import UserCode, described, pass_endings
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -300,11 +302,11 @@ class RemoteError(IndefiniteError):
         kind = type(exc)
         name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
         name = _printable(name)
-        try:
-            message = _printable(str(exc))
+        message = _printable(described(exc))
+        with UserCode() as formatting:
             trace = _printable("".join(traceback.format_exception(exc)))
-        except Exception:  # its own __str__ raises
-            message, trace = "(its description could not be made)", ""
+        if formatting.failure is not None:
+            trace = ""
         return cls(f"{name}: {message}" if message else name, type_name=name, message=message, traceback=trace)
 
 
@@ -408,14 +410,16 @@ def _known_kind(kind: type[TrionetError]) -> type[TrionetError]:
 def _attribute(error: TrionetError, name: str) -> Any:
     try:
         return getattr(error, name, None)
-    except Exception:  # a property of the user's
+    except BaseException as exc:  # a property of the user's
+        pass_endings(exc)
         return None
 
 
 def _as_text(value: object) -> str:
     try:
         return _printable(value if isinstance(value, str) else str(value))
-    except Exception:  # a description of the user's
+    except BaseException as exc:  # a description of the user's
+        pass_endings(exc)
         return f"({_printable(type(value).__qualname__)} without a description)"
 
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
+import logging
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import trio
+
+from .errors import MalformedRequest
+from .identity import SID, NodeAddress
+from .user_code import UserCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,22 +38,39 @@ __all__ = [
     "TaskFailed",
 ]
 
-_KEPT = 4096
+_log = logging.getLogger(__name__)
+
+_KEPT: Final = 4096
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """The base of everything that `node.events()` gives."""
+    """The base of everything that `node.events()` gives.
+
+    Attributes:
+        node: the address of the node that it is about.
+    """
+
+    node: NodeAddress
+
+    def __post_init__(self) -> None:
+        """Take the node in any form that `NodeAddress.of` does."""
+        if not isinstance(self.node, NodeAddress):
+            msgspec.structs.force_setattr(self, "node", NodeAddress.of(self.node))
+
+    @property
+    def sid(self) -> SID:
+        """The short identifier of that node."""
+        return self.node.sid
 
 
 class OrphanedCall(Event, frozen=True, kw_only=True):
     """A cancelled call whose handler did not confirm in time that it has finished.
 
     Attributes:
-        node: where the handler may still be running, as ``"ip:port"``.
+        node: where the handler may still be running.
         gid, service, method, id: the call.
     """
 
-    node: str
     gid: str
     service: str
     method: str
@@ -58,11 +81,10 @@ class ChildEnded(Event, frozen=True, kw_only=True):
     """A node that this one has spawned has ended, by itself or not.
 
     Attributes:
-        node: its address, as ``"ip:port"``.
+        node: its address.
         status: its exit status: 0 when it was stopped, minus the signal's number when a signal killed it.
     """
 
-    node: str
     status: int
 
 
@@ -70,11 +92,10 @@ class ChildRestarted(Event, frozen=True, kw_only=True):
     """A node that this one has spawned has been started again.
 
     Attributes:
-        node: its address, as ``"ip:port"``.
+        node: its address.
         restarts: how many restarts there have been within the last 30 s.
     """
 
-    node: str
     restarts: int
 
 
@@ -82,11 +103,10 @@ class ChildGivenUp(Event, frozen=True, kw_only=True):
     """A node that this one has spawned ends too often, and is not started again.
 
     Attributes:
-        node: its address, as ``"ip:port"``.
+        node: its address.
         restarts: how many restarts there have been within the last 30 s.
     """
 
-    node: str
     restarts: int
 
 
@@ -94,6 +114,7 @@ class TaskFailed(Event, frozen=True, kw_only=True):
     """A run of a periodic task of this node has failed; the task goes on.
 
     Attributes:
+        node: this node.
         id: the task's.
         gid: the group that it was made in.
         error: what was raised.
@@ -108,6 +129,7 @@ class RumorFailed(Event, frozen=True, kw_only=True):
     """A rumor came, and the method that it calls failed here; it is passed on all the same.
 
     Attributes:
+        node: this node.
         id: the rumor's.
         gid: the group that it goes through.
         error: what was raised.
@@ -122,14 +144,11 @@ class MemberEvent(Event, frozen=True, kw_only=True):
     """Something has changed about a member of this node's cluster.
 
     Attributes:
-        node: its address, as ``"ip:port"``.
-        sid: its short identifier.
+        node: the member's address.
         incarnation: the number of the statement that this follows from; only the member itself raises it.
         tags: what it tells of itself.
     """
 
-    node: str
-    sid: str
     incarnation: int
     tags: dict[str, str]
 
@@ -170,15 +189,18 @@ class Events:
     def __init__(self) -> None:
         self._kept: deque[Event] = deque()
         self._news = trio.lowlevel.ParkingLot()
+        self._has_ended = False
         self.lost: int = 0
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Event:
-        """Return the next event; wait until there is one."""
+        """Return the next event; wait until there is one. The iterator ends with the node."""
         await trio.lowlevel.checkpoint()
         while not self._kept:
+            if self._has_ended:
+                raise StopAsyncIteration
             await self._news.park()
         return self._kept.popleft()
 
@@ -190,6 +212,11 @@ class Events:
         self._kept.append(event)
         self._news.unpark()
 
+    def end(self) -> None:
+        """Give what is there, and then end."""
+        self._has_ended = True
+        self._news.unpark_all()
+
 
 class EventBus:
     """Passes each event on to whoever watches."""
@@ -198,9 +225,19 @@ class EventBus:
         # Not a WeakSet: those who watch are told in the order in which they began to.
         self._watching: weakref.WeakKeyDictionary[Events, None] = weakref.WeakKeyDictionary()
         self._listeners: list[Callable[[Event], None]] = []
+        self._is_closed = False
 
     def listen(self, listener: Callable[[Event], None]) -> None:
-        """Have `listener` called with each event, before it is given to those who watch."""
+        """Have `listener` called with each event, before it is given to those who watch.
+
+        Raises:
+            MalformedRequest: it is no plain function.
+        """
+        if not callable(listener) or inspect.iscoroutinefunction(listener):
+            raise MalformedRequest(
+                f"a listener is a plain function of an event, not {listener!r:.80}: "
+                f"what has to wait goes into an 'async for' over node.events()"
+            )
         self._listeners.append(listener)
 
     def clear(self) -> None:
@@ -211,11 +248,22 @@ class EventBus:
         """Return an iterator over the events from now on; it ends its subscription by being dropped."""
         events = Events()
         self._watching[events] = None
+        if self._is_closed:
+            events.end()
         return events
 
     def publish(self, event: Event) -> None:
         """Give `event` to all who listen and watch."""
         for listener in self._listeners:
-            listener(event)
+            with UserCode() as code:
+                listener(event)
+            if code.failure is not None:
+                _log.error("a listener failed at %s", type(event).__name__, exc_info=code.failure)
         for events in list(self._watching):
             events.put(event)
+
+    def close(self) -> None:
+        """Nothing more happens: those who watch come to an end."""
+        self._is_closed = True
+        for events in list(self._watching):
+            events.end()

@@ -17,6 +17,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from .errors import DecodeError
+from .user_code import described, pass_endings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -39,8 +40,9 @@ def set_of(values: Sequence[Any]) -> set[Any]:
     check_hashes(values)
     try:
         return set(values)
-    except Exception as exc:  # a comparison of the user's
-        raise DecodeError(f"not a set: {exc}") from exc
+    except BaseException as exc:  # a comparison of the user's
+        pass_endings(exc)
+        raise DecodeError(f"not a set: {described(exc)}") from exc
 
 
 def frozenset_of(values: Sequence[Any]) -> frozenset[Any]:
@@ -53,8 +55,9 @@ def dict_of(keys: Sequence[Any], values: Iterable[Any]) -> dict[Any, Any]:
     check_hashes(keys)
     try:
         return dict(zip(keys, values, strict=True))
-    except Exception as exc:  # a comparison of the user's
-        raise DecodeError(f"not a dict: {exc}") from exc
+    except BaseException as exc:  # a comparison of the user's
+        pass_endings(exc)
+        raise DecodeError(f"not a dict: {described(exc)}") from exc
 
 
 def check_hashes(values: Sequence[Any]) -> None:
@@ -63,8 +66,9 @@ def check_hashes(values: Sequence[Any]) -> None:
         return
     try:
         hashes = sorted(map(hash, values))
-    except Exception as exc:  # a list; or a hash of the user's
-        raise DecodeError(f"no member of a set or key of a dict: {exc}") from exc
+    except BaseException as exc:  # a list; or a hash of the user's
+        pass_endings(exc)
+        raise DecodeError(f"no member of a set or key of a dict: {described(exc)}") from exc
     # In order, so that equal ones are neighbours.
     if any(map(operator.eq, hashes, islice(hashes, MAX_SAME_HASH, None))):
         raise DecodeError(f"more than {MAX_SAME_HASH} members of a set or keys of a dict share a hash")

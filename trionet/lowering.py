@@ -24,6 +24,7 @@ from .errors import TrionetError, described
 from .identity import NodeAddress
 from .registered import field_names, name_of_type, why_unregistrable
 from .replies import Aggregate, Receipt, Replies
+from .user_code import described, pass_endings
 
 __all__ = ["MAX_DEPTH", "CannotTravel", "Lowering", "find_surrogate"]
 
@@ -45,7 +46,8 @@ class CannotTravel(Exception):
 def key_step(key: Any) -> str:
     try:
         return f"[{key!r:.40}]"
-    except Exception:  # an int of more digits than Python shows, or a repr of the user's that raises
+    except BaseException as exc:  # an int of more digits than Python shows, or a repr of the user's that raises
+        pass_endings(exc)
         return f"[a key of type {type(key).__name__}]"
 
 
@@ -143,8 +145,9 @@ class Lowering:
 def _attribute(value: Any, name: str) -> Any:
     try:
         return getattr(value, name)
-    except Exception as exc:  # it was deleted, or is computed by code of the user's
-        raise CannotTravel(f"it can't be read: {type(exc).__name__}: {exc}") from exc
+    except BaseException as exc:  # it was deleted, or is computed by code of the user's
+        pass_endings(exc)
+        raise CannotTravel(f"it can't be read: {type(exc).__name__}: {described(exc)}") from exc
 
 
 def _datetime(value: datetime.datetime) -> str | list[Any]:
@@ -163,8 +166,9 @@ def _datetime(value: datetime.datetime) -> str | list[Any]:
                 )
     except CannotTravel:
         raise
-    except Exception as exc:  # a time zone of the user's
-        raise CannotTravel(f"its time zone has no offset: {type(exc).__name__}: {exc}") from exc
+    except BaseException as exc:  # a time zone of the user's
+        pass_endings(exc)
+        raise CannotTravel(f"its time zone has no offset: {type(exc).__name__}: {described(exc)}") from exc
     return [text, value.fold] if value.fold else text
 
 

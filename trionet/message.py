@@ -15,14 +15,27 @@ from .codec import register_type
 from .errors import MalformedRequest
 from .identity import NodeAddress, check_gid, check_name
 
-__all__ = ["LOCAL", "PACKET", "Call", "Remote", "check_args"]
+__all__ = ["LOCAL", "PACKET", "Call", "Remote", "check_args", "check_kwargs"]
 
 LOCAL = "local"
 """The gid under which a node's own services are reached."""
 
 
+class _KeywordsOnly(msgspec.StructMeta):
+    """Says what is wrong with the fields of a struct, in place of msgspec."""
+
+    def __call__(cls, *args: Any, **fields: Any) -> Any:
+        shown = "trionet.Remote(node=..., service=..., method=...)"
+        if args:
+            raise MalformedRequest(f"a remote takes its fields by name: {shown}")
+        unknown = [name for name in fields if name not in cls.__struct_fields__]
+        if unknown:
+            raise MalformedRequest(f"a remote has no {unknown[0]!r}: {shown}, or gid=... beside them")
+        return super().__call__(**fields)
+
+
 @register_type
-class Remote(msgspec.Struct, frozen=True, kw_only=True):
+class Remote(msgspec.Struct, frozen=True, kw_only=True, metaclass=_KeywordsOnly):
     """Where a call goes.
 
     Attributes:
@@ -41,6 +54,31 @@ class Remote(msgspec.Struct, frozen=True, kw_only=True):
         """Take the node in any form that `NodeAddress.of` does."""
         if self.node is not None and not isinstance(self.node, NodeAddress):
             msgspec.structs.force_setattr(self, "node", NodeAddress.of(self.node))
+
+    @classmethod
+    def of(cls, value: Any) -> Remote:
+        """Return the remote that `value` means.
+
+        Args:
+            value: a `Remote`, or a mapping of its fields: that is how it is written in JSON.
+
+        Raises:
+            MalformedRequest: it means none.
+        """
+        if isinstance(value, Remote):
+            return value
+        if not isinstance(value, Mapping):
+            raise MalformedRequest(
+                f"a remote says what is called: trionet.Remote(service=..., method=...), or a dict of that; "
+                f"not {value!r:.80}"
+            )
+        fields = dict(value)
+        if fields.get("node") is not None:
+            fields["node"] = NodeAddress.of(fields["node"])
+        try:
+            return msgspec.convert(fields, cls, from_attributes=True)
+        except msgspec.ValidationError as exc:
+            raise MalformedRequest(f"a remote has a service and a method: {exc}") from exc
 
     def check(self, *, with_node: bool) -> None:
         """Raise `MalformedRequest` unless a call can be sent by it.
@@ -93,3 +131,12 @@ def check_args(args: object) -> list[Any]:
     if not isinstance(args, list | tuple):
         raise MalformedRequest(f"arguments are a list or tuple, not a {type(args).__name__}")
     return list(args)
+
+
+def check_kwargs(kwargs: object) -> dict[str, Any]:
+    """Return `kwargs` as a dict, an empty one for None; raise `MalformedRequest` unless it has values by name."""
+    if kwargs is None:
+        return {}
+    if not isinstance(kwargs, Mapping) or not all(isinstance(name, str) for name in kwargs):
+        raise MalformedRequest(f"keyword arguments are a dict of values by name, not {kwargs!r:.80}")
+    return dict(kwargs)

@@ -11,7 +11,7 @@ import inspect
 import random as random_module
 import weakref
 from collections import deque
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -34,6 +34,7 @@ from .launchers.registry import Launchers, open_launchers
 from .launchers.restart import keep_running
 from .log_limits import about, limited_log
 from .message import LOCAL
+from .nurseries import open_background_nursery, open_plain_nursery
 from .router import Router
 from .services import LocalServices
 from .services.base import BUILT_IN, exposed_methods
@@ -114,6 +115,8 @@ class Node:
         self._groups: dict[str, Group] = {}
         self._templates: dict[str, Callable[[GroupContext], Any]] = {}
         self._stopping = trio.Event()
+        self._has_drained = trio.Event()
+        self._spawning: dict[trio.CancelScope, None] = {}
         self._fabric = fabric
         self._children: trio.Nursery | None = None
         self._launchers: Launchers | None = None
@@ -245,9 +248,11 @@ class Node:
 
         Harmless when it has begun already.
         """
-        self._router.refusing = "the node is stopping"
+        self._router.refusing = self._router.refusing or "the node is stopping"
         self._endpoint.close()
         self._stopping.set()
+        for scope in self._spawning:
+            scope.cancel()
 
     async def spawn(self, config: NodeConfig) -> NodeAddress:
         """Start a node as a child of this one; see `Status.spawn`."""
@@ -263,8 +268,14 @@ class Node:
                 profile=self.config.profile,
                 datagrams=config.datagrams and self.config.datagrams,
             )
-        address: NodeAddress = await self._children.start(keep_running, launcher, config, self._bus.publish)
-        return address
+        with trio.CancelScope() as scope:
+            self._spawning[scope] = None
+            try:
+                address: NodeAddress = await self._children.start(keep_running, launcher, config, self._bus.publish)
+            finally:
+                del self._spawning[scope]
+            return address
+        raise TemporarilyUnavailable("the node is stopping")
 
     def register_launcher(self, name: str, launcher: Launcher) -> None:
         """Have ``launcher=name`` in a configuration mean `launcher` when this node spawns.
@@ -281,8 +292,10 @@ class Node:
 
         Raises:
             SpawnError: it can't be started.
+            TemporarilyUnavailable: the node is stopping.
         """
-        assert self._launchers is not None
+        if self._launchers is None or self._stopping.is_set():
+            raise TemporarilyUnavailable("the node is stopping")
         await self._launchers.prewarm()
 
     def group_added(self, gid: str) -> None:
@@ -360,7 +373,21 @@ class Node:
                 with trio.move_on_after(_LEAVE_S):
                     await self.local.membership.depart()  # not leave(): calls in progress may need the groups
             await self._endpoint.drain()
+        self._has_drained.set()
         scope.cancel()
+
+    @asynccontextmanager
+    async def _stopping_in_the_end(self) -> AsyncGenerator[None]:
+        """Stop when the block ends, and wait until what is in progress has been answered, or the grace is over."""
+        try:
+            yield
+        except BaseException:
+            self.stop()
+            with suppress(trio.Cancelled):  # what the block has raised goes on, be it that it was cancelled
+                await self._has_drained.wait()
+            raise
+        self.stop()
+        await self._has_drained.wait()
 
 
 @asynccontextmanager
@@ -371,7 +398,7 @@ async def open_node(
 
     The node accepts calls and its `on_start` has ended when the block begins. The block is cancelled when the node is
     stopped (`status.stop`), and then ends without an exception. An exception of `on_start` or of the block closes the
-    node, and is the caller's, as it is.
+    node, and is the caller's, as it is, ``SystemExit`` and ``KeyboardInterrupt`` included.
 
     Args:
         config: default: loopback, a free port.
@@ -385,44 +412,31 @@ async def open_node(
     config = config or NodeConfig()
     router, bus = Router(), EventBus()
     endpoint = await _open_endpoint(config, fabric, router, bus)
-    failure: Exception | None = None
     node: Node | None = None
     try:
         node = Node(config, router, endpoint, bus, fabric, random or random_module.Random())
         if fabric is not None:
             fabric.on_open(node)
-        async with trio.open_nursery() as nursery:
-            try:
-                await node._begin()  # noqa: SLF001  its own module
-                await nursery.start(endpoint.serve)
-                await nursery.start(node._cluster.run)  # noqa: SLF001
-                async with open_launchers() as launchers, trio.open_nursery() as children:
-                    launchers.put("in_process", InProcessLauncher(partial(_open_child, node, fabric)))
-                    node._children, node._launchers = children, launchers  # noqa: SLF001
-                    children.start_soon(node._cancel_when_stopped, nursery.cancel_scope)  # noqa: SLF001
-                    try:
-                        await node._cluster.join_at_start(children)  # noqa: SLF001
-                        await node._run_on_start()  # noqa: SLF001
-                        yield node
-                    except Exception as exc:  # kept out of the nursery's group
-                        failure = exc
-                    finally:
-                        node._stopping.set()  # noqa: SLF001
-                    node.stop()
-            except Exception as exc:
-                failure = failure or exc
-            nursery.cancel_scope.cancel()
+        async with open_background_nursery() as nursery:
+            await node._begin()  # noqa: SLF001  its own module
+            await nursery.start(endpoint.serve)
+            await nursery.start(node._cluster.run)  # noqa: SLF001
+            async with open_launchers() as launchers, open_plain_nursery() as children:
+                launchers.put("in_process", InProcessLauncher(partial(_open_child, node, fabric)))
+                node._children, node._launchers = children, launchers  # noqa: SLF001
+                children.start_soon(node._cancel_when_stopped, nursery.cancel_scope)  # noqa: SLF001
+                async with node._stopping_in_the_end():  # noqa: SLF001
+                    await node._cluster.join_at_start(children)  # noqa: SLF001
+                    await node._run_on_start()  # noqa: SLF001
+                    yield node
     finally:
+        router.end()
         endpoint.close()
         if endpoint.datagrams is not None:
             endpoint.datagrams.close()
+        bus.close()
         if node is not None:
             node._let_go()  # noqa: SLF001
-    if failure is not None:
-        try:
-            raise failure
-        finally:
-            del failure  # its traceback has this frame, which has the node
 
 
 def _open_child(node: Node, fabric: MemoryFabric | None, config: NodeConfig) -> AbstractAsyncContextManager[Node]:
@@ -493,8 +507,15 @@ class _Nowhere:
     def group_removed(self, gid: str) -> None: ...
 
 
-def run(main: Callable[[Node], Awaitable[T]], config: NodeConfig | None = None) -> T | None:
-    """Run a node and ``main(node)`` in a Trio run of their own.
+def run(main: Callable[..., Awaitable[T]], config: NodeConfig | None = None, *args: Any) -> T | None:
+    """Run a node and ``main(node, *args)`` in a Trio run of their own.
+
+    What `main` raises comes out as it is: ``sys.exit(7)`` is exit status 7, and Ctrl-C a ``KeyboardInterrupt``.
+
+    Args:
+        main: an async function.
+        config: the node's; default: loopback, a free port.
+        *args: what `main` is called with, besides the node.
 
     Returns:
         What `main` returned; None when the node was stopped before.
@@ -502,7 +523,7 @@ def run(main: Callable[[Node], Awaitable[T]], config: NodeConfig | None = None) 
 
     async def run_main() -> T | None:
         async with open_node(config) as node:
-            return await main(node)
+            return await main(node, *args)
         return None
 
     return trio.run(run_main)

@@ -1,34 +1,109 @@
-"""A nursery in the service of a block."""
+"""Nurseries that are an inner matter of ours: what is raised in them comes out as if they were not there.
+
+Invariant: one exception comes out plain, whoever raised it, and whatever it derives from: a program's ``sys.exit(7)``
+is exit status 7, and Ctrl-C is a `KeyboardInterrupt`. Trio itself wraps what comes out of a nursery in a group, once
+for each nursery, because several tasks may fail at once.
+
+Of several, a `KeyboardInterrupt` or `SystemExit` goes before the others, which are logged: the program is to end, and
+as it was told. Otherwise all come out, in one group. `trio.Cancelled` goes on where nothing else was raised.
+"""
 
 from __future__ import annotations
 
+import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Iterable
+    from collections.abc import Set as AbstractSet
 
-__all__ = ["open_background_nursery"]
+__all__ = ["open_background_nursery", "open_plain_nursery"]
+
+_log = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def open_plain_nursery() -> AsyncGenerator[trio.Nursery]:
+    """Open a nursery, and wait for its tasks in the end, as `trio.open_nursery` does; raise what is raised plainly.
+
+    For functions and context managers that use tasks inside, and whose callers should not have to know.
+    """
+    raised: BaseException | None = None
+    of_block: BaseException | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            try:
+                yield nursery
+            except BaseException as exc:
+                of_block = exc
+                raise
+    except BaseException as exc:
+        raised = exc
+    # Not in the except clause: the group would become the context of what was in it.
+    if raised is not None:
+        try:
+            raise _plain(raised, of_block)
+        finally:
+            del raised, of_block  # a frame that is in its own traceback is a cycle
 
 
 @asynccontextmanager
 async def open_background_nursery() -> AsyncGenerator[trio.Nursery]:
-    """Open a nursery whose tasks are cancelled when the block ends.
-
-    The block's own exception comes out as it is, not in the nursery's group: for context managers that use tasks
-    inside, and whose callers should not have to know.
-    """
-    failure: Exception | None = None
-    async with trio.open_nursery() as nursery:
+    """Open a nursery whose tasks are cancelled when the block ends; raise what is raised plainly."""
+    async with open_plain_nursery() as nursery:
         try:
             yield nursery
-        except Exception as exc:
-            failure = exc
-        nursery.cancel_scope.cancel()
-    if failure is not None:
-        try:
-            raise failure
         finally:
-            del failure  # its traceback has this frame
+            nursery.cancel_scope.cancel()
+
+
+def _plain(raised: BaseException, of_block: BaseException | None) -> BaseException:
+    """Return what to raise in place of what a nursery has raised.
+
+    Args:
+        raised: a group, or groups in a group, as Trio makes them.
+        of_block: what the nursery's own block has raised; a group of the caller's stays one.
+    """
+    is_ours = isinstance(raised, BaseExceptionGroup) and raised is not of_block
+    leaves = _leaves(raised.exceptions if is_ours else [raised], of_block)
+    failures = [leaf for leaf in leaves if not isinstance(leaf, trio.Cancelled)]
+    if len(failures) == 1:
+        return failures[0]
+    if not failures:
+        return leaves[0] if len(leaves) == 1 else raised
+    for kind in (KeyboardInterrupt, SystemExit):
+        ending = next((failure for failure in failures if isinstance(failure, kind)), None)
+        if ending is not None:
+            for failure in failures:
+                if not isinstance(failure, kind):
+                    _log.error("this was raised, too, as the program was told to end", exc_info=failure)
+            return ending
+    return BaseExceptionGroup("several tasks failed", failures)
+
+
+def _leaves(raised: Iterable[BaseException], of_block: BaseException | None) -> list[BaseException]:
+    """Return what was raised, groups taken apart; but a group of the block's own stays one.
+
+    Where a scope has taken out its `trio.Cancelled`, that group is another object than the block has raised.
+    """
+    own = _leaf_ids(of_block)
+    found: dict[int, BaseException] = {}
+    for exc in raised:
+        ids = _leaf_ids(exc)
+        if of_block is not None and ids == own:
+            found[id(of_block)] = of_block
+        elif isinstance(exc, BaseExceptionGroup) and not ids <= own:
+            found.update((id(leaf), leaf) for leaf in _leaves(exc.exceptions, of_block))
+        else:
+            found[id(exc)] = exc
+    return list(found.values())
+
+
+def _leaf_ids(exc: BaseException | None) -> AbstractSet[int]:
+    """Return which exceptions are in groups of groups."""
+    if isinstance(exc, BaseExceptionGroup):
+        return set[int]().union(*map(_leaf_ids, exc.exceptions))
+    return set() if exc is None else {id(exc)}

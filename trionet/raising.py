@@ -18,6 +18,7 @@ from .identity import NodeAddress
 from .lowering import MAX_DEPTH
 from .registered import type_named
 from .replies import Aggregate, Receipt, Replies
+from .user_code import described, pass_endings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,8 +104,9 @@ def _raise_registered(content: Any, depth: int) -> Any:
     values = {field: raised(item, depth + 1) for field, item in fields.items()}
     try:
         return cls(**values)
-    except Exception as exc:  # it is the user's, and may raise what it likes
-        raise DecodeError(f"not a {name}: {exc}") from exc
+    except BaseException as exc:  # it is the user's, and may raise what it likes
+        pass_endings(exc)
+        raise DecodeError(f"not a {name}: {described(exc)}") from exc
 
 
 def _raise_float(content: Any, _: int) -> float:

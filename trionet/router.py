@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextvars
 import math
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import trio
@@ -17,6 +17,7 @@ import trio
 from .arguments import Method
 from .errors import (
     CallTimeout,
+    ConnectionLost,
     GroupNotFound,
     MalformedRequest,
     MethodNotFound,
@@ -27,9 +28,10 @@ from .errors import (
     as_answer,
 )
 from .nesting import Holding, position
+from .user_code import pass_endings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Generator, Mapping, Sequence
 
     from .identity import NodeAddress
     from .message import Call
@@ -204,6 +206,7 @@ class Router:
         self.served: int = 0
         self.running: dict[PreparedCall, None] = {}
         self.refusing: str | None = None
+        self._own_scopes: dict[trio.CancelScope, None] = {}
 
     def put(self, gid: str, service: str, methods: Mapping[str, Method]) -> None:
         """Expose `methods` as `service` under `gid`; replaces what was there."""
@@ -266,11 +269,35 @@ class Router:
 
         Raises:
             MalformedRequest: the method is a stream.
+            ConnectionLost: the node has ended meanwhile.
         """
         prepared = self.prepare(call)
         if prepared.method.is_stream:
             raise MalformedRequest(f"{call.service}/{call.method} is a stream: use comm.stream")
-        return await prepared.finish(trio.CancelScope())
+        with self.own_scope() as scope:
+            return await prepared.finish(scope)
+
+    @contextmanager
+    def own_scope(self) -> Generator[trio.CancelScope]:
+        """Give the scope of a call of the node to itself: that runs in a task of the caller's, and ends with the node.
+
+        Raises:
+            ConnectionLost: the node has ended meanwhile.
+        """
+        scope = trio.CancelScope()
+        self._own_scopes[scope] = None
+        try:
+            yield scope
+        except HandlerCancelled:
+            raise ConnectionLost("the node has stopped") from None
+        finally:
+            del self._own_scopes[scope]
+
+    def end(self) -> None:
+        """Take no further calls, and cancel those of the node to itself: it has ended."""
+        self.refusing = "the node has stopped"
+        for scope in self._own_scopes:
+            scope.cancel()
 
 
 def is_awaitable(value: Any) -> bool:
@@ -298,25 +325,16 @@ async def _close(items: AsyncGenerator[Any]) -> None:
 
 
 def _reraise(exc: BaseException) -> NoReturn:
-    """Raise what a handler's `exc` means to its caller.
-
-    BaseException is caught, against the habit: a handler's SystemExit must not end the node that serves it.
-    """
+    """Raise what a handler's `exc` means to its caller."""
     try:
-        match exc:
-            case trio.Cancelled() | KeyboardInterrupt():
+        pass_endings(exc)
+        if isinstance(exc, TrionetError) and exc.node is None:
+            answer = as_answer(exc)
+            if answer is exc:
                 raise exc
-            case TrionetError() if exc.node is None:
-                answer = as_answer(exc)
-                if answer is exc:
-                    raise exc
-                raise answer from exc
-            case BaseExceptionGroup():
-                ending, _ = exc.split((trio.Cancelled, KeyboardInterrupt))
-                if ending is not None:
-                    raise ending
+            raise answer from exc
         # An error with a node came from a call that the handler made: it tells of that call, not of this one.
         raise RemoteError.from_exception(exc) from exc
     finally:
-        ending = answer = None
+        answer = None
         del exc  # its traceback has this frame

@@ -38,7 +38,7 @@ class Tally:
         """Note failures."""
         async for event in events:
             if isinstance(event, trionet.MemberFailed):
-                self._failed[event.node] = time.monotonic()
+                self._failed[str(event.node)] = time.monotonic()
 
 
 async def _serve(alive: int, report: int, first_port: int | None) -> None:

@@ -106,7 +106,7 @@ async def test_when_it_is_killed_its_nodes_end_and_later_spawns_get_another_one(
     assert len(reasons) == 20
     assert set(reasons) == {"the node ended before it had booted: signal 9"}
     ended = [await anext(events) for _ in booted]
-    assert sorted(ended, key=repr) == sorted((ChildEnded(node=str(node), status=-9) for node in booted), key=repr)
+    assert sorted(ended, key=repr) == sorted((ChildEnded(node=node, status=-9) for node in booted), key=repr)
     await family.wait_gone()
 
     address = await parent.local.status.spawn(MISFIT)

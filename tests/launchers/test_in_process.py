@@ -87,7 +87,7 @@ async def test_a_node_that_is_stopped_is_reported(autojump_clock: MockClock) -> 
         events = node.events()
         address = await node.local.status.spawn(NodeConfig())
         await node.local.comm.send([], Remote(node=address, service="status", method="stop"))
-        assert await anext(events) == ChildEnded(node=str(address), status=0)
+        assert await anext(events) == ChildEnded(node=address, status=0)
 
 
 async def test_a_restart_policy_holds_here_too(autojump_clock: MockClock) -> None:

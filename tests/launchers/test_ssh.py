@@ -182,7 +182,7 @@ async def test_killing_the_client_stops_the_node_and_is_seen(launcher: SSHLaunch
             pid, events = await pid_of(node, address), node.events()
             (client,) = family.pids()
             os.kill(client, signal.SIGKILL)
-            assert await anext(events) == ChildEnded(node=str(address), status=-signal.SIGKILL)
+            assert await anext(events) == ChildEnded(node=address, status=-signal.SIGKILL)
             await wait_until(lambda: not is_running(pid))
 
 
@@ -206,9 +206,9 @@ async def test_a_node_that_ends_there_is_seen_here_with_its_status(launcher: SSH
             quitting, stopped = [await node.local.status.spawn(MISFIT) for _ in range(2)]
             events = node.events()
             await ask_in_vain(node, quitting, "exit", 3)
-            assert await anext(events) == ChildEnded(node=str(quitting), status=3)
+            assert await anext(events) == ChildEnded(node=quitting, status=3)
             await node.local.comm.send([], Remote(node=stopped, service="status", method="stop"))
-            assert await anext(events) == ChildEnded(node=str(stopped), status=0)
+            assert await anext(events) == ChildEnded(node=stopped, status=0)
 
 
 async def test_a_detached_node_outlives_its_spawner(launcher: SSHLauncher, family: Family) -> None:
@@ -274,7 +274,7 @@ async def test_a_node_whose_server_is_killed_stops(launcher: SSHLauncher, family
             address = await node.local.status.spawn(MISFIT)
             pid, events = await pid_of(node, address), node.events()
             os.kill(await ask(node, address, "parent"), signal.SIGKILL)
-            assert await anext(events) == ChildEnded(node=str(address), status=255)
+            assert await anext(events) == ChildEnded(node=address, status=255)
             await wait_until(lambda: not is_running(pid))
             with pytest.raises(NodeUnreachable):
                 await pid_of(node, address)

@@ -84,7 +84,7 @@ async def test_a_node_that_fails_once_it_has_booted_says_why(capfd: pytest.Captu
             config = NodeConfig(services=SERVICES, launcher=launcher, on_start=crash_later)
             address = await node.local.status.spawn(config)
             assert await ask(node, address, "pid")
-            assert await anext(events) == ChildEnded(node=str(address), status=1)
+            assert await anext(events) == ChildEnded(node=address, status=1)
     said = capfd.readouterr().err
     assert "the node failed" in said
     assert "LookupError: a bug" in said

@@ -277,7 +277,7 @@ async def test_a_rumor_is_forwarded_where_its_call_fails_and_the_failure_is_told
         await trio.sleep(QUIET_S)
     for node, watched in zip(nodes, events, strict=True):
         *_, event = await take(watched, lambda event: isinstance(event, RumorFailed))
-        assert event == RumorFailed(id=receipt.id, gid="workers", error="ValueError: out of beans")
+        assert event == RumorFailed(node=node.address, id=receipt.id, gid="workers", error="ValueError: out of beans")
         assert node.local.gossip.failed == 1
     said = [record for record in caplog.records if receipt.id in record.getMessage()]
     assert len(said) == 5

@@ -116,7 +116,7 @@ async def test_a_failing_run_is_reported_and_the_task_goes_on(
     task = _start(tasks, fail)
     with caplog.at_level(logging.WARNING):
         await trio.sleep(2.5)
-    assert events == [TaskFailed(id=task, gid="workers", error="LookupError: no beans")] * 2
+    assert events == [TaskFailed(node=OWN, id=task, gid="workers", error="LookupError: no beans")] * 2
     assert caplog.text.count(f"of the periodic task {task} failed: LookupError: no beans") == 2
     [listed] = tasks.list()
     assert (listed.runs, listed.failures) == (2, 2)

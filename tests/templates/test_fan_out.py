@@ -71,9 +71,8 @@ async def test_all_members_may_fail(autojump_clock: MockClock) -> None:
 
 async def test_an_exception_that_is_no_members_failure_is_a_bug_and_comes_out(autojump_clock: MockClock) -> None:
     members = Members(failing={2: ZeroDivisionError()})
-    with pytest.raises(ExceptionGroup) as caught:
+    with pytest.raises(ZeroDivisionError):
         await collect(MEMBERS, members)
-    assert caught.group_contains(ZeroDivisionError)
     assert members.running == 0
 
 
@@ -243,9 +242,8 @@ async def test_with_partial_a_member_that_is_slow_to_be_cancelled_is_waited_for(
 
 
 async def test_with_partial_a_bug_comes_out_too(autojump_clock: MockClock) -> None:
-    with pytest.raises(ExceptionGroup) as caught, trio.fail_after(10):
+    with pytest.raises(ZeroDivisionError), trio.fail_after(10):
         await collect(MEMBERS, Members(failing={2: ZeroDivisionError()}), partial=True)
-    assert caught.group_contains(ZeroDivisionError)
 
 
 @pytest.mark.parametrize(("wait", "expected"), [("all", None), ("first", 1), (1, 1), (3, 3), (5, 5)])

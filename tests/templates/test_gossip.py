@@ -68,7 +68,7 @@ async def test_a_group_that_is_empty_for_a_while_fails_a_run_and_the_task_goes_o
     events = node.events()
     task = await node.group("workers").gossip.at(1.0, ([], COUNT))
     *_, event = await take(events, lambda event: isinstance(event, TaskFailed))
-    assert event == TaskFailed(id=task, gid="workers", error="the group 'workers' has no members")
+    assert event == TaskFailed(node=node.address, id=task, gid="workers", error="the group 'workers' has no members")
     await node.local.groups.add("workers", node.address)
     await cluster.wait_totals([node], 2)
 

@@ -10,6 +10,8 @@ from typing import Any, NotRequired, Required
 
 import msgspec
 
+from trionet.user_code import pass_endings
+
 from .base import Converter, Misfit, WrongType, mismatch
 from .containers import ARRAYS, MAPPINGS, ArrayConverter, DictConverter, FixedTupleConverter
 from .records import NamedTupleConverter, RecordConverter, TypedDictConverter
@@ -77,7 +79,8 @@ def _is_known(annotation: Any) -> bool:
     """Return whether msgspec knows what it means."""
     try:
         msgspec.json.Decoder(annotation)
-    except Exception:  # it looks into classes of the user's
+    except BaseException as exc:  # it looks into classes of the user's
+        pass_endings(exc)
         return False
     return annotation is not Any
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from trionet.user_code import described, pass_endings
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -82,8 +84,9 @@ def made(make: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """Return what `make` makes of the arguments; whatever it raises is a `Misfit`."""
     try:
         return make(*args, **kwargs)
-    except Exception as exc:  # a constructor of the user's may check its values, and raise whatever it likes
-        raise Misfit(str(exc) or type(exc).__name__) from exc
+    except BaseException as exc:  # a constructor of the user's may check its values, and raise whatever it likes
+        pass_endings(exc)
+        raise Misfit(described(exc) or type(exc).__name__) from exc
 
 
 def mismatch(expected: str, value: Any) -> Misfit:

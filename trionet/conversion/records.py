@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from trionet.user_code import pass_endings
+
 from .base import Converter, Misfit, at, made, mismatch
 
 if TYPE_CHECKING:
@@ -204,5 +206,6 @@ class NamedTupleConverter:
 def _hints_of(kind: Any) -> dict[str, Any]:
     try:
         return typing.get_type_hints(kind, include_extras=True)
-    except Exception:  # a name is only there for the type checker
+    except BaseException as exc:  # a name is only there for the type checker
+        pass_endings(exc)
         return {}

@@ -9,6 +9,8 @@ from typing import Any, Final
 
 import msgspec
 
+from trionet.user_code import described, pass_endings
+
 from .base import Converter, Misfit, mismatch
 
 __all__ = ["PLAIN", "ConstrainedConverter", "FloatConverter", "LeafConverter", "PlainConverter"]
@@ -111,5 +113,6 @@ def by_msgspec(value: Any, annotation: Any, *, is_json: bool) -> Any:
     except msgspec.ValidationError as exc:
         reason, _, place = str(exc).partition(" - at `$")
         raise Misfit(reason, place.removesuffix("`")) from exc
-    except Exception as exc:  # an enum's own `_missing_`
-        raise Misfit(str(exc) or type(exc).__name__) from exc
+    except BaseException as exc:  # an enum's own `_missing_`
+        pass_endings(exc)
+        raise Misfit(described(exc) or type(exc).__name__) from exc

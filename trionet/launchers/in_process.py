@@ -8,6 +8,7 @@ import trio
 
 from trionet.errors import RemoteError, SpawnError, TrionetError
 from trionet.log_limits import limited_log
+from trionet.user_code import pass_endings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +44,8 @@ class InProcessLauncher:
                 booted = True
                 task_status.started(node.address)
                 await trio.sleep_forever()
-        except Exception as exc:
+        except BaseException as exc:
+            pass_endings(exc)
             if booted:
                 _log.exception("a node of this process failed")
                 return 1

@@ -9,6 +9,7 @@ import trio
 
 from trionet.errors import ConfigError, SpawnError
 from trionet.log_limits import limited_log
+from trionet.nurseries import open_plain_nursery
 
 from . import forkserver
 from .forkserver import ForkServerLauncher
@@ -33,7 +34,7 @@ _SSH = "ssh:"
 @asynccontextmanager
 async def open_launchers() -> AsyncGenerator[Launchers]:
     """Give the launchers of one node; helper processes end with the block, in which all nodes must have ended."""
-    async with trio.open_nursery() as nursery:
+    async with open_plain_nursery() as nursery:
         launchers = Launchers(nursery)
         try:
             yield launchers

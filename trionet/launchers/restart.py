@@ -80,7 +80,7 @@ async def keep_running(
             config = msgspec.structs.replace(config, port=where.port)
             task_status.started(where)
         else:
-            publish(ChildRestarted(node=str(where), restarts=len(restarts)))
+            publish(ChildRestarted(node=where, restarts=len(restarts)))
 
     while True:
         try:
@@ -92,14 +92,14 @@ async def keep_running(
             status = 1
         if address is None:
             raise SpawnError(f"the node ended before it had booted: {explain_status(status)}")
-        publish(ChildEnded(node=str(address), status=status))
+        publish(ChildEnded(node=address, status=status))
         if config.restart == "never" or (config.restart == "on_failure" and status == 0):
             return
         now = trio.current_time()
         while restarts and restarts[0] < now - _PERIOD_S:
             restarts.popleft()
         if len(restarts) == _MAX_RESTARTS:
-            publish(ChildGivenUp(node=str(address), restarts=len(restarts)))
+            publish(ChildGivenUp(node=address, restarts=len(restarts)))
             return
         await trio.sleep(pause_s(len(restarts)))
         restarts.append(trio.current_time())

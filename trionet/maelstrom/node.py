@@ -25,10 +25,12 @@ from trionet.errors import (
     MethodNotFound,
     NodeUnreachable,
     PreconditionFailed,
+    RemoteError,
     TemporarilyUnavailable,
     TrionetError,
 )
 from trionet.log_limits import about, limited_log
+from trionet.user_code import pass_endings
 
 from .envelope import BadLine, Message, decode, encode, reply_body
 from .errors import error_body, error_from_body, is_crash
@@ -318,24 +320,29 @@ class MaelstromNode:
                 self._handling.start_soon(self._finish, answer, message)
             elif answer is not None:
                 self.reply(message, answer)
-        except Exception as exc:
-            self.refuse(message, exc)
+        except BaseException as exc:
+            self._fail(message, exc)
 
     async def _handle_next(self) -> None:
         # Trio starts tasks in any order; taken from here, the messages are handled in theirs.
         handler, message = self._ready.popleft()
         try:
             await self._finish(handler(message), message)
-        except Exception as exc:
-            self.refuse(message, exc)
+        except BaseException as exc:
+            self._fail(message, exc)
 
     async def _finish(self, answer: Answer | Awaitable[Answer], message: Message) -> None:
         try:
             body: Answer = await _finished(answer)
             if body is not None:
                 self.reply(message, body)
-        except Exception as exc:
-            self.refuse(message, exc)
+        except BaseException as exc:
+            self._fail(message, exc)
+
+    def _fail(self, message: Message, exc: BaseException) -> None:
+        """Answer `message` with what its handler has raised."""
+        pass_endings(exc)
+        self.refuse(message, exc if isinstance(exc, Exception) else RemoteError.from_exception(exc))
 
     def refuse(self, message: Message, exc: Exception) -> None:
         """Answer `message` with an error, unless it has been answered, and log it: what becomes of a failed handler."""

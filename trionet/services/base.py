@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar, overload
 from trionet.errors import MalformedRequest
 from trionet.identity import check_name
 from trionet.router import Method
+from trionet.user_code import pass_endings
 
 __all__ = ["BUILT_IN", "Service", "exposed_methods", "rpc", "service_from"]
 
@@ -121,7 +122,8 @@ def mark_of(member: Any) -> str | None:
             if isinstance(mark, str):
                 return mark
             inner = next((found for name in _WRAPS if (found := getattr(member, name, None)) is not None), None)
-        except Exception:  # an object of the user's may raise when asked
+        except BaseException as exc:  # an object of the user's may raise when asked
+            pass_endings(exc)
             return None
         if inner is None or not _is_method(inner):
             return None

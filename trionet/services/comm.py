@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-import trio
-
 from trionet.errors import MalformedRequest, OrphanedCalls, RemoteError, TrionetError, error_from_wire, error_to_wire
-from trionet.message import Remote, check_args
+from trionet.message import Remote, check_args, check_kwargs
 from trionet.nesting import holding, position
 from trionet.transports.base import Request
 
 from .base import rpc
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator, Mapping
+    from collections.abc import AsyncGenerator, Generator
     from random import Random
 
     from trionet.events import OrphanedCall
@@ -58,14 +57,23 @@ class Comm:
         return self._own
 
     @rpc
-    async def send(self, args: list[Any], remote: Remote, *, orphans: Orphans = "report") -> Any:
+    async def send(
+        self,
+        args: list[Any],
+        remote: Remote,
+        *,
+        kwargs: Mapping[str, Any] | None = None,
+        orphans: Orphans = "report",
+    ) -> Any:
         """Call a method of another node, or of this one, and return its value.
 
         Deadlines and cancellation are Trio's: put ``trio.fail_after`` around it.
 
         Args:
             args: the positional arguments, a list or tuple.
-            remote: where the call goes; with ``gid`` the name of a group, that node makes a group-wide call.
+            remote: where the call goes, or a dict of that; with ``gid`` the name of a group, that node makes a
+                group-wide call.
+            kwargs: the keyword arguments.
             orphans: what to do when this call is cancelled and the node doesn't confirm in time that the handler has
                 finished: ``"report"`` it (an event, and the log), or ``"raise"`` `OrphanedCalls` as well.
 
@@ -79,15 +87,17 @@ class Comm:
         if type(args) is not list:
             args = check_args(args)
         if remote is not self._checked:  # it is frozen, and mostly used again
+            remote = Remote.of(remote)
             remote.check(with_node=True)
             self._checked = remote
         node = remote.node
         assert node is not None
+        given = _NOTHING if kwargs is None else check_kwargs(kwargs)
         if orphans != "report":
             with raised_orphans(orphans) as found:
-                return await self.call(node, self.prepare(args, {}, remote, found))
+                return await self.call(node, self.prepare(args, given, remote, found))
         # What `call` does, without a coroutine of its own: this is the way of most calls.
-        request = self.prepare(args, _NOTHING, remote)
+        request = self.prepare(args, given, remote)
         try:
             return await (self._call_self(request) if node == self._own else self._transport.call(node, request))
         except TrionetError as exc:
@@ -96,7 +106,12 @@ class Comm:
 
     @asynccontextmanager
     async def stream(
-        self, args: list[Any] | tuple[Any, ...], remote: Remote, *, orphans: Orphans = "report"
+        self,
+        args: list[Any] | tuple[Any, ...],
+        remote: Remote,
+        *,
+        kwargs: Mapping[str, Any] | None = None,
+        orphans: Orphans = "report",
     ) -> AsyncGenerator[AsyncGenerator[Any]]:
         """Run a method of another node that is an async generator; iterate over its items as they come.
 
@@ -109,11 +124,11 @@ class Comm:
         The far side goes no further ahead than some buffers hold, and leaving the block ends it there. Arguments and
         errors are those of `send`; the latter come from the block's begin, from the iteration, or from the block's end.
         """
-        checked = check_args(args)
+        checked, given, remote = check_args(args), check_kwargs(kwargs), Remote.of(remote)
         remote.check(with_node=True)
         assert remote.node is not None
         with raised_orphans(orphans) as found:
-            async with self.open_items(remote.node, self.prepare(checked, {}, remote, found)) as items:
+            async with self.open_items(remote.node, self.prepare(checked, given, remote, found)) as items:
                 yield items
 
     def prepare(
@@ -182,8 +197,9 @@ class Comm:
         prepared = self._router.prepare(request.received(codec, None))
         if not prepared.method.is_stream:
             raise MalformedRequest(f"{request.service}/{request.method} is no stream: use comm.send")
-        async with prepared.stream(trio.CancelScope()) as items, aclosing(travelled(items)) as copies:
-            yield copies
+        with self._router.own_scope() as scope:
+            async with prepared.stream(scope) as items, aclosing(travelled(items)) as copies:
+                yield copies
 
     async def _call_self(self, request: Request) -> Any:
         """Straight to the router, through the same bytes."""
@@ -215,7 +231,7 @@ def raised_orphans(orphans: Orphans) -> Generator[list[OrphanedCall] | None]:
         yield found
     finally:
         if found:
-            nodes = {orphan.node: orphan.id for orphan in found}
+            nodes = {str(orphan.node): orphan.id for orphan in found}
             raise OrphanedCalls(f"cancelled calls may still be running on {', '.join(nodes)}", calls=nodes)
 
 

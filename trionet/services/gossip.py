@@ -30,6 +30,7 @@ from trionet.message import Call, Remote, check_args
 from trionet.protocols.effects import Send
 from trionet.replies import Spread
 from trionet.router import is_awaitable
+from trionet.user_code import UserCode
 
 from .base import rpc
 from .periodic import PeriodicTask, PeriodicTasks, owner_of
@@ -237,12 +238,10 @@ class Gossip:
             core.change_group(gid, map(str, changes.added), map(str, changes.removed))
             return
         members = list(map(str, self._groups.members(gid).values()))
-        try:
+        with UserCode() as code:
             core.set_group(gid, members, _subset_of(subset), now=now)
-        except Exception as exc:  # of the user's function
-            _log.warning(
-                "the subset of group %s is left as the default: %s: %s", gid, type(exc).__name__, exc, extra=about(gid)
-            )
+        if code.failure is not None:
+            _log.warning("the subset of group %s is left as the default", gid, exc_info=code.failure, extra=about(gid))
             core.set_group(gid, members, now=now)
 
     def drop_group(self, gid: str) -> None:
@@ -306,7 +305,7 @@ class Gossip:
             _log_failure(rumor, error, 0)
         else:
             self._failures.append((rumor, error))
-        self._publish(RumorFailed(id=rumor.id.hex(), gid=rumor.gid, error=str(error)))
+        self._publish(RumorFailed(node=self._comm.own, id=rumor.id.hex(), gid=rumor.gid, error=str(error)))
 
 
 def _log_failure(rumor: Delivered, error: TrionetError, more: int) -> None:

@@ -58,6 +58,11 @@ _EVENTS: Final[dict[MemberChange, type[MemberEvent]]] = {
     MemberChange.LEFT: MemberLeft,
     MemberChange.UPDATED: MemberUpdated,
 }
+_LEVELS: Final = {
+    MemberChange.JOINED: logging.INFO,
+    MemberChange.LEFT: logging.INFO,
+    MemberChange.FAILED: logging.WARNING,
+}
 _GONE: Final = (MemberChange.FAILED, MemberChange.LEFT)
 
 
@@ -98,6 +103,7 @@ class Membership:
         self._left = trio.lowlevel.ParkingLot()
         self._scopes: dict[SID, list[trio.CancelScope]] = {}
         self._is_alone = False
+        self._has_ended = False
 
     def begin(self, own: NodeAddress, cluster: Cluster) -> None:
         """Take what has the protocols, once the node's address is known."""
@@ -219,6 +225,10 @@ class Membership:
         """Say that this node leaves, without waiting for it to be heard; let nobody wait for anything any more."""
         self._give_up("the node is stopping")
         self._left.unpark_all()
+        self._has_ended = True  # it will not notice any more who fails
+        for scopes in self._scopes.values():
+            for scope in scopes:
+                scope.cancel()
         if self._cluster is not None and self._cluster.has_begun and self.is_active:
             swim, plane = self._running()
             if not swim.is_left:
@@ -234,11 +244,11 @@ class Membership:
 
     @asynccontextmanager
     async def scope(self, sid: SID) -> AsyncGenerator[trio.CancelScope]:
-        """Cancel the block when the member `sid` fails or leaves; at once if it isn't there."""
+        """Cancel the block when the member `sid` fails or leaves, or this node ends; at once if it isn't there."""
         scope = trio.CancelScope()
         scopes = self._scopes.setdefault(sid, [])
         scopes.append(scope)
-        if sid not in (node.sid for node in self._groups.known()):
+        if self._has_ended or sid not in (node.sid for node in self._groups.known()):
             scope.cancel()
         try:
             with scope:
@@ -269,15 +279,9 @@ class Membership:
                 _log.error("the member %s can't be addressed: %s", node, exc, extra=about(node))
         elif change in _GONE:
             self._lose(node)
-        _log.log(
-            logging.WARNING if change is MemberChange.FAILED else logging.DEBUG,
-            "member %s: %s",
-            node,
-            change.value,
-            extra=about(node),
-        )
-        kind = _EVENTS[change]
-        self._publish(kind(node=str(node), sid=node.sid, incarnation=member.incarnation, tags=dict(member.tags)))
+        level = _LEVELS.get(change, logging.DEBUG)
+        _log.log(level, "node %s: member %s: %s", self._own, node, change.value, extra=about(node))
+        self._publish(_EVENTS[change](node=node, incarnation=member.incarnation, tags=dict(member.tags)))
 
     def _lose(self, node: NodeAddress) -> None:
         self._groups.expel(node)

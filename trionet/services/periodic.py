@@ -7,7 +7,6 @@ neither the task nor the node.
 
 from __future__ import annotations
 
-import inspect
 import math
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +18,8 @@ from trionet.errors import MalformedRequest, RemoteError, TemporarilyUnavailable
 from trionet.events import TaskFailed
 from trionet.identity import NodeAddress
 from trionet.log_limits import about, limited_log
+from trionet.router import is_awaitable
+from trionet.user_code import UserCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,7 +76,8 @@ def owner_of(task_id: object) -> NodeAddress | None:
 
 
 class _Entry:
-    def __init__(self, gid: str, interval_s: float, jitter_s: float, what: str) -> None:
+    def __init__(self, owner: NodeAddress, gid: str, interval_s: float, jitter_s: float, what: str) -> None:
+        self.owner = owner
         self.gid = gid
         self.interval_s = interval_s
         self.jitter_s = jitter_s
@@ -131,7 +133,7 @@ class PeriodicTasks:
         if len(self._entries) >= MOST_TASKS:
             raise TemporarilyUnavailable(f"a node has at most {MOST_TASKS:,} periodic tasks: delete some")
         task_id = f"{self._random.getrandbits(_ID_BITS):016x}{_MARK}{owner}"
-        entry = self._entries[task_id] = _Entry(gid, interval_s, jitter_s, what)
+        entry = self._entries[task_id] = _Entry(owner, gid, interval_s, jitter_s, what)
         self._nursery.start_soon(self._repeat, task_id, entry, run, name=f"periodic task {task_id}")
         return task_id
 
@@ -185,10 +187,13 @@ class PeriodicTasks:
         entry.runs += 1
         entry.is_running = True
         try:
-            result = run()
-            if inspect.isawaitable(result):
-                await result
-        except Exception as exc:
+            with UserCode() as code:
+                result = run()
+                if is_awaitable(result):
+                    await result
+        finally:
+            entry.is_running = False
+        if (exc := code.failure) is not None:
             entry.failures += 1
             error = exc if isinstance(exc, TrionetError) else RemoteError.from_exception(exc)
             _log.warning(
@@ -199,9 +204,7 @@ class PeriodicTasks:
                 exc_info=exc,
                 extra=about(entry.gid),
             )
-            self._publish(TaskFailed(id=task_id, gid=entry.gid, error=str(error)))
-        finally:
-            entry.is_running = False
+            self._publish(TaskFailed(node=entry.owner, id=task_id, gid=entry.gid, error=str(error)))
 
 
 def _is_number(value: object) -> bool:

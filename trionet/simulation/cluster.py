@@ -290,11 +290,11 @@ class Simulation:
 
         def note_event(event: Event) -> None:
             if isinstance(event, MemberEvent):
-                peer = trace.name(NodeAddress.of(event.node))
+                peer = trace.name(event.node)
                 trace.add("state", name, peer, type(event).__name__, str(event.incarnation))
             elif isinstance(event, OrphanedCall):
                 method = f"{event.gid}/{event.service}/{event.method}"
-                trace.add("state", name, trace.name(NodeAddress.of(event.node)), "OrphanedCall", f"{method} {event.id}")
+                trace.add("state", name, trace.name(event.node), "OrphanedCall", f"{method} {event.id}")
             else:
                 trace.add("state", name, "", type(event).__name__, msgspec.json.encode(event).decode())
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from trionet.user_code import pass_endings
+
 from .invariants import Violation
 from .raised import shown, signature_of
 
@@ -36,7 +38,7 @@ class Guarded:
         self._sim = sim
         try:
             self._guarded.begin(sim, trial)
-        except Exception as exc:
+        except BaseException as exc:
             self._fail(exc)
 
     def take(self, event: TraceEvent) -> None:
@@ -44,14 +46,14 @@ class Guarded:
         if self._failure is None:
             try:
                 self._guarded.take(event)
-            except Exception as exc:
+            except BaseException as exc:
                 self._fail(exc)
 
     def is_settled(self) -> bool:
         """Ask the other one."""
         try:
             return self._failure is not None or self._guarded.is_settled()
-        except Exception as exc:
+        except BaseException as exc:
             self._fail(exc)
             return True
 
@@ -60,7 +62,7 @@ class Guarded:
         if self._failure is None:
             try:
                 return self._found(await self._guarded.check())
-            except Exception as exc:
+            except BaseException as exc:
                 self._fail(exc)
         return [] if self._failure is None else [self._failure]
 
@@ -69,5 +71,6 @@ class Guarded:
             raise TypeError(f"check() returned {found!r:.100}, which is no list of Violations")
         return found
 
-    def _fail(self, exc: Exception) -> None:
+    def _fail(self, exc: BaseException) -> None:
+        pass_endings(exc)
         self._failure = Violation(invariant=self.name, at_s=self._sim.now, text=shown(exc), signature=signature_of(exc))

@@ -6,6 +6,7 @@ that can run, and the numbers of the module ``random``. Nodes have random number
 
 from __future__ import annotations
 
+import functools
 import random
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -13,10 +14,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import trio
 from trio.testing import MockClock
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator
+from trionet.transports.memory.outside import stand_still
 
-__all__ = ["deterministic", "run"]
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Generator
+
+__all__ = ["deterministic", "run", "standing_still"]
 
 T = TypeVar("T")
 
@@ -69,4 +72,15 @@ def deterministic(seed: int) -> Generator[None]:
 def run(main: Callable[..., Awaitable[T]], *args: Any, seed: int = 0) -> T:
     """Run ``await main(*args)`` in virtual time, deterministically, and return what it returns."""
     with deterministic(seed):
-        return trio.run(main, *args, clock=MockClock(autojump_threshold=0))
+        return trio.run(standing_still(main), *args, clock=MockClock(autojump_threshold=0))
+
+
+def standing_still(main: Callable[..., Awaitable[T]]) -> Callable[..., Coroutine[Any, Any, T]]:
+    """Return `main` such that time, where it is virtual, stands still while threads and processes work for it."""
+
+    @functools.wraps(main)
+    async def run_main(*args: Any) -> T:
+        stand_still()
+        return await main(*args)
+
+    return run_main

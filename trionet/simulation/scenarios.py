@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from trionet.config import import_reference
 from trionet.errors import ConfigError
+from trionet.user_code import pass_endings
 
 from .faults import Crash, Degrade, Isolate, Leave, OneWay, Partition, Pause, Ring, Skew, Slow, check_schedule
 from .raised import shown
@@ -153,7 +154,8 @@ def schedule_of(scenario: str, n: int, duration_s: float, random: Random) -> lis
     try:
         schedule: list[AnyFault] = function(n, duration_s, random)
         check_schedule(schedule)
-    except Exception as exc:
+    except BaseException as exc:
+        pass_endings(exc)
         text = str(exc) if isinstance(exc, ConfigError) else shown(exc)
         raise ConfigError(f"the scenario {scenario!r} gives no schedule: {text}") from exc
     return schedule

@@ -17,6 +17,7 @@ import trio
 from trionet.config import NodeConfig, import_reference
 from trionet.errors import ConfigError
 from trionet.transports.memory import DROP, PASS
+from trionet.user_code import pass_endings
 
 from .agreement import GossipReachesAll
 from .cluster import open_cluster
@@ -234,7 +235,8 @@ def run_trial(trial: Trial, invariants: Iterable[Any] = ()) -> Outcome:
             run(_run, trial, watching, outcome, seed=trial.seed)
         except ConfigError:
             raise
-        except Exception as exc:
+        except BaseException as exc:
+            pass_endings(exc)
             _note(outcome, "node", shown(exc), signature_of(exc))
     for error, signature in errors:
         _note(outcome, "node", error, signature)
@@ -293,7 +295,8 @@ async def _run_program(trial: Trial, sim: Simulation, outcome: Outcome) -> None:
             await trial.main()(sim)
         if scope.cancelled_caught:
             _note(outcome, "deadlock", f"the program had not ended after {limit_s:g} s", "program")
-    except Exception as exc:
+    except BaseException as exc:
+        pass_endings(exc)
         _note(outcome, "program", shown(exc), signature_of(exc))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from trionet.errors import EmptyGroup, GroupNotFound, TrionetError
-from trionet.message import Remote, check_args
+from trionet.message import Remote, check_args, check_kwargs
 from trionet.nesting import holding
 from trionet.nurseries import open_background_nursery
 from trionet.services.comm import Orphans, raised_orphans
@@ -102,7 +102,7 @@ class Template:
             EncodeError: an argument can't travel.
         """
         with raised_orphans(orphans) as found:
-            members, request = self._prepared(args, remote, kwargs or {}, found)
+            members, request = self._prepared(args, remote, kwargs, found)
             comm = self.context.local.comm
             enough = count_to_wait_for(wait, len(members))
             return await collect(members, lambda node: comm.call(node, request), enough=enough, partial=partial)
@@ -113,6 +113,7 @@ class Template:
         args: list[Any] | tuple[Any, ...],
         remote: Remote,
         *,
+        kwargs: Mapping[str, Any] | None = None,
         items: bool = False,
         orphans: Orphans = "report",
     ) -> AsyncGenerator[trio.MemoryReceiveChannel[tuple[SID, Any]]]:
@@ -124,6 +125,7 @@ class Template:
         Args:
             args: the positional arguments.
             remote: what to call; it names no node.
+            kwargs: the keyword arguments.
             items: whether the method is an async generator; then each of its items comes as ``(sid, item)``.
             orphans: as for `fan_out`; raised when the block ends.
         """
@@ -143,7 +145,7 @@ class Template:
                     await channel.send((sid, exc))
 
         with raised_orphans(orphans) as found:
-            members, request = self._prepared(args, remote, {}, found)
+            members, request = self._prepared(args, remote, kwargs, found)
             async with open_background_nursery() as nursery:
                 with send:
                     for sid, node in members.items():
@@ -153,10 +155,16 @@ class Template:
                     yield receive
 
     def _prepared(
-        self, args: object, remote: Remote, kwargs: Mapping[str, Any], orphans: list[OrphanedCall] | None = None
+        self,
+        args: object,
+        remote: Any,
+        kwargs: Mapping[str, Any] | None = None,
+        orphans: list[OrphanedCall] | None = None,
     ) -> tuple[dict[SID, NodeAddress], Request]:
+        remote = Remote.of(remote)
         remote.check(with_node=False)
         members = self.context.members()
         if not members:
             raise EmptyGroup(f"the group {self.context.gid!r} has no members")
-        return members, self.context.local.comm.prepare(check_args(args), kwargs, remote, orphans)
+        request = self.context.local.comm.prepare(check_args(args), check_kwargs(kwargs), remote, orphans)
+        return members, request

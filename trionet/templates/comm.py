@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from trionet.message import Remote
@@ -31,6 +32,7 @@ class GroupComm(Template):
         args: list[Any],
         remote: Remote,
         *,
+        kwargs: Mapping[str, Any] | None = None,
         wait: Wait = ALL_MEMBERS,
         partial: bool = False,
         orphans: Orphans = "report",
@@ -39,13 +41,14 @@ class GroupComm(Template):
 
         Arguments and errors are those of `Template.fan_out`.
         """
-        return await self.fan_out(args, remote, wait=wait, partial=partial, orphans=orphans)
+        return await self.fan_out(args, remote, kwargs=kwargs, wait=wait, partial=partial, orphans=orphans)
 
     def stream(
         self,
         args: list[Any] | tuple[Any, ...],
         remote: Remote,
         *,
+        kwargs: Mapping[str, Any] | None = None,
         items: bool = False,
         orphans: Orphans = "report",
     ) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[tuple[SID, Any]]]:
@@ -61,4 +64,4 @@ class GroupComm(Template):
         its items comes by itself. Leaving the block cancels the calls that are still running; `orphans` is as for
         `send`, and raised when the block ends.
         """
-        return self.open_stream(args, remote, items=items, orphans=orphans)
+        return self.open_stream(args, remote, kwargs=kwargs, items=items, orphans=orphans)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import trio
 
 from trionet.errors import CallTimeout, MalformedRequest, TrionetError
+from trionet.nurseries import open_plain_nursery
 from trionet.replies import Replies
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ async def collect(
     errors: dict[SID, TrionetError] = {}
 
     async def ask_all() -> None:
-        async with trio.open_nursery() as nursery:
+        async with open_plain_nursery() as nursery:
 
             async def ask_one(sid: SID, node: NodeAddress) -> None:
                 value, error = await _outcome(ask, node)
@@ -122,7 +123,7 @@ async def _until_deadline(work: Callable[[], Awaitable[None]]) -> None:
             listener = trio.lowlevel.current_task()
             await trio.lowlevel.wait_task_rescheduled(heard)
 
-    async with trio.open_nursery() as nursery:
+    async with open_plain_nursery() as nursery:
         nursery.start_soon(listen)  # not start(), which would wait for it for good when the caller is cancelled already
         try:
             with shielded:

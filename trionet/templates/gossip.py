@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
-
-import msgspec
+from typing import Any, Final
 
 from trionet.errors import EmptyGroup, MalformedRequest
-from trionet.message import Remote
+from trionet.message import Remote, check_args, check_kwargs
 from trionet.replies import Receipt, Replies
 from trionet.services.base import rpc
 from trionet.services.periodic import PeriodicTask
@@ -19,15 +18,8 @@ from .fan_out import collect
 
 __all__ = ["GroupGossip"]
 
-_PAIR = 2
-
-
-def _remote_of(value: Any) -> Remote:
-    """Return `value`, or the remote whose fields it has: that is how it is written in JSON."""
-    try:
-        return msgspec.convert(value, Remote)
-    except msgspec.ValidationError as exc:
-        raise MalformedRequest(f"a remote has a service and a method: {exc}") from exc
+_PAIR: Final = 2
+_LONGEST_BY_POSITION_S: Final = 60.0
 
 
 class GroupGossip(Template):
@@ -58,11 +50,11 @@ class GroupGossip(Template):
             MessageTooLarge: the arguments are over the limit of this node.
             TemporarilyUnavailable: the node is stopping.
         """
-        remote = _remote_of(remote)
+        remote = Remote.of(remote)
         if not self.context.members():
             raise EmptyGroup(f"the group {self.context.gid!r} has no members")
         gossip = self.context.local.gossip
-        rumor_id, packets = gossip.start(self.context.gid, args, kwargs or {}, remote)
+        rumor_id, packets = gossip.start(self.context.gid, args, check_kwargs(kwargs), remote)
         members = {node.sid: node for node in packets}
         replies: Replies[bool] = await collect(members, lambda node: gossip.hand_over(node, packets[node]))
         wait = functools.partial(gossip.wait_spread, self.context.gid, rumor_id)
@@ -71,18 +63,22 @@ class GroupGossip(Template):
     @rpc
     async def at(
         self,
-        interval_s: float,
-        method: Callable[[], Any] | tuple[list[Any], Remote] | list[Any],
+        interval: float | None = None,
+        /,
+        method: Callable[[], Any] | tuple[list[Any], Remote] | list[Any] | None = None,
         *,
+        interval_s: float | None = None,
         jitter_s: float = 0.0,
     ) -> str:
         """Start a periodic task on this node, which ends with `del_`, with the group, or with the node.
 
         Args:
-            interval_s: the first run comes after so many seconds, at least 0.001, and the next ones at whole multiples.
-                A run that takes longer than that is not overlapped: what it misses is left out.
+            interval: the interval, in seconds, by position; at most 60: more than that is mostly meant as milliseconds.
             method: what to run: a function without arguments, sync or async; or ``(args, remote)``, to be gossiped in
                 this group each time.
+            interval_s: the interval in seconds, by name, in place of `interval`. The first run comes after so many
+                seconds, at least 0.001, and the next ones at whole multiples. A run that takes longer than that is not
+                overlapped: what it misses is left out.
             jitter_s: each run is put off by a random time up to this.
 
         Returns:
@@ -90,22 +86,25 @@ class GroupGossip(Template):
 
         Raises:
             GroupNotFound: the group has been deleted.
-            MalformedRequest: an argument is none of these.
+            MalformedRequest: an argument is none of these, or the interval is given twice, or not at all.
             TemporarilyUnavailable: the node is stopping.
         """
         self.context.members()
+        seconds = _interval_s(interval, interval_s)
         run, what = self._to_run(method)
         own, tasks = self.context.own, self.context.local.gossip.tasks_of_node
-        return tasks.start(own, self.context.gid, interval_s, jitter_s, what, run)
+        return tasks.start(own, self.context.gid, seconds, jitter_s, what, run)
 
     def _to_run(self, method: Any) -> tuple[Callable[[], Any], str]:
         if callable(method):
-            return method, getattr(method, "__qualname__", repr(method))
+            return method, getattr(method, "__qualname__", type(method).__qualname__)
+        if inspect.iscoroutine(method):
+            method.close()
+            name = method.__name__
+            raise MalformedRequest(f"a periodic task is a function that is called each time: {name}, not {name}()")
         if not (isinstance(method, tuple | list) and len(method) == _PAIR):
             raise MalformedRequest(f"a periodic task is a function, or (args, remote), not {method!r:.80}")
-        args, remote = method[0], _remote_of(method[1])
-        if not isinstance(args, list | tuple):
-            raise MalformedRequest(f"the arguments are a list, not {args!r:.80}")
+        args, remote = check_args(method[0]), Remote.of(method[1])
         remote.check(with_node=False)
 
         def run() -> Awaitable[Any]:
@@ -122,3 +121,21 @@ class GroupGossip(Template):
     async def tasks(self) -> Replies[list[PeriodicTask]]:
         """Return the periodic tasks that each member has in this group."""
         return await self.fan_out([self.context.gid], Remote(service="gossip", method="tasks"))
+
+
+def _interval_s(by_position: Any, by_name: Any) -> Any:
+    """Return the interval; whether it is one, `PeriodicTasks.start` checks.
+
+    Raises:
+        MalformedRequest: there is none, or there are two, or the one by position looks like milliseconds.
+    """
+    if (by_position is None) == (by_name is None):
+        raise MalformedRequest("a periodic task has one interval: at(5.0, function), or at(interval_s=5.0, ...)")
+    if by_name is not None:
+        return by_name
+    if isinstance(by_position, int | float) and by_position > _LONGEST_BY_POSITION_S:
+        raise MalformedRequest(
+            f"the interval is in seconds: {by_position!r:.40} are more than a minute. Where milliseconds were meant, "
+            f"divide by 1,000; where not, name it: interval_s={by_position!r:.40}"
+        )
+    return by_position

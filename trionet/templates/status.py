@@ -97,7 +97,7 @@ class GroupStatus(Template):
     @rpc
     async def stop(self) -> Replies[Any]:
         """Stop every member, and then this node."""
-        members, request = self._prepared([], Remote(service="status", method="stop"), {})
+        members, request = self._prepared([], Remote(service="status", method="stop"))
         own, comm = self.context.own, self.context.local.comm
         others = {sid: node for sid, node in members.items() if node != own}
         replies = await collect(others, lambda node: comm.call(node, request))

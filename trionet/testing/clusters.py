@@ -14,6 +14,7 @@ from trio.testing import MockClock
 
 from trionet.nurseries import open_background_nursery
 from trionet.simulation import deterministic, open_cluster
+from trionet.simulation.running import standing_still
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -105,7 +106,7 @@ def run_virtually(run: Callable[..., T], seed: int) -> Callable[..., T]:
         if clock is None:
             clock = MockClock(autojump_threshold=0)
         with deterministic(seed):
-            return run(main, *args, clock=clock, **settings)
+            return run(standing_still(main), *args, clock=clock, **settings)
 
     return run_main
 

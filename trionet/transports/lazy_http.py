@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from trionet.codec import JSON
+from trionet.errors import NodeUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -27,8 +28,11 @@ class LazyHTTPTransport:
         self.codec: Codec = JSON.limited(config.max_message_containers)
         self._config = config
         self._made: HTTPTransport | None = None
+        self._is_closed = False
 
     def _transport(self) -> HTTPTransport:
+        if self._is_closed:
+            raise NodeUnreachable("this node has stopped")
         if self._made is None:
             from .http import HTTPTransport
 
@@ -46,6 +50,7 @@ class LazyHTTPTransport:
             yield items
 
     async def aclose(self) -> None:
-        """Close all connections."""
+        """Close all connections, and make no more."""
+        self._is_closed = True
         if self._made is not None:
             await self._made.aclose()

@@ -30,6 +30,7 @@ from trionet.identity import NodeAddress
 from trionet.log_limits import limited_log
 from trionet.message import Call, check_args
 from trionet.replies import Replies
+from trionet.user_code import pass_endings
 
 from .base import check_size
 from .http import (
@@ -138,11 +139,21 @@ def _with_path(app: QuartTrio) -> Callable[[Scope, ASGIReceiveCallable, ASGISend
                 path = ""
             scope["path"] = path if path.startswith("/") else "/"
         try:
-            await app(scope, receive, send)
-        except* _ClientGone:
-            pass
+            await _ignoring_gone_clients(app(scope, receive, send))
+        except Exception:
+            raise
+        except BaseException as exc:  # a view of the user's has raised it; Hypercorn answers 500 to an Exception
+            pass_endings(exc)
+            raise RemoteError.from_exception(exc) from exc
 
     return run
+
+
+async def _ignoring_gone_clients(work: Awaitable[None]) -> None:
+    try:
+        await work
+    except* _ClientGone:
+        pass
 
 
 def _hypercorn_config(config: NodeConfig) -> Config:

@@ -56,7 +56,7 @@ async def test_without_a_confirmation_the_scope_exits_quietly_after_the_grace(
         assert trio.current_time() - begun == pytest.approx(5 + grace_s, abs=0.03)
     (event,) = events
     assert isinstance(event, OrphanedCall)
-    assert (event.node, event.gid, event.service, event.method) == (str(address), "local", "probe", "any")
+    assert (event.node, event.gid, event.service, event.method) == (address, "local", "probe", "any")
     assert event.id
     assert node.statistics().calls_orphaned == 1
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [

@@ -26,6 +26,7 @@ from trionet.errors import (
     TrionetError,
 )
 from trionet.events import OrphanedCall
+from trionet.identity import NodeAddress
 from trionet.nesting import DEEPEST, PACKETS
 from trionet.transports.base import answered_error, time_left_s
 
@@ -421,7 +422,11 @@ class OutgoingCalls:
                 until, left_s = now + more_s, left_s - more_s
         if exchange.answer is None:
             orphan = OrphanedCall(
-                node=self._name, gid=request.gid, service=request.service, method=request.method, id=request.id
+                node=NodeAddress.of(self._name),
+                gid=request.gid,
+                service=request.service,
+                method=request.method,
+                id=request.id,
             )
             self._on_orphan(orphan)
             if request.orphans is not None:

@@ -7,20 +7,21 @@ can run, as is the way of that clock, and the tasks whose deadline has come run 
 In real time a task sleeps until the next event. In virtual time there is no such task to be woken: events are taken
 where Trio would wait for I/O because nobody can run, until somebody can. So time goes from event to event without a
 pass through Trio's scheduler as long as nobody is woken, and in one pass from one who is woken to the next. What is
-outside is seen to, too: time stands still while a thread works for a task, for up to 0.1 s, and after some hundred
-events Trio looks at its sockets.
+outside is seen to, too: no event is taken while a thread or a process works for a task (see `outside`), and after some
+hundred events Trio looks at its sockets.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-import time
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
 from trio.testing import MockClock
+
+from .outside import Outside
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,10 +31,6 @@ __all__ = ["Pump"]
 _Entry = tuple[float, int, "Callable[..., None]", tuple[Any, ...]]
 
 _MOST_AT_ONCE: Final = 256
-_THREAD_S: Final = 0.0002
-"""Between two looks whether a thread is done."""
-_MOST_LOOKS: Final = 500
-"""A thread that takes longer may wait for something that takes virtual time."""
 
 
 class Pump:
@@ -205,8 +202,7 @@ class _Idle(trio.abc.Instrument):
     def __init__(self) -> None:
         self._pumps: list[Pump] = []
         self._context: Any = trio._core._run.GLOBAL_RUN_CONTEXT  # noqa: SLF001  see above
-        self._threads = trio.to_thread.current_default_thread_limiter()
-        self._looks = 0
+        self._outside = Outside.of_this_run()
 
     @classmethod
     def of_this_run(cls) -> _Idle:
@@ -238,14 +234,9 @@ class _Idle(trio.abc.Instrument):
                 pump.fail(exc)
 
     def _take_events(self) -> None:
-        runner = self._context.runner
-        if not self._threads.borrowed_tokens:
-            self._looks = 0
-        elif self._looks < _MOST_LOOKS and not runner.runq:
-            self._looks += 1
-            time.sleep(_THREAD_S)
-            self._pumps[0].pass_on()
+        if self._outside.wait():
             return
+        runner = self._context.runner
         clock, next_deadline = runner.clock, runner.deadlines.next_deadline
         while not (runner.runq or runner.waiting_for_idle or runner.ki_pending):
             first, until = self._first()

@@ -1,0 +1,82 @@
+"""What becomes of an exception that the user's code raises where a node calls it.
+
+Invariant: it is that code's failure, whatever it derives from, and never the end of the node: whoever calls the code
+reports it. That goes for `SystemExit`, `GeneratorExit` and ``asyncio.CancelledError``, too. Two pass, alone or in a
+group: `trio.Cancelled`, since the node itself cancels, and `KeyboardInterrupt`, which is for the program.
+
+Every place that calls the user's code goes by this: handlers (`router`), constructors and fields of values that travel
+(`codec`), listeners (`events`), modules that are imported by name (`config`), periodic tasks and ``subset`` functions
+(`services`), nodes in this process (`launchers`), invariants, scenarios and programs of trials (`simulation`), handlers
+of Maelstrom's messages, and views of the web app.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+__all__ = ["UserCode", "described", "pass_endings"]
+
+
+class UserCode:
+    """A block that runs the user's code, and keeps what that raises.
+
+    ::
+
+        with UserCode() as code:
+            value = function()
+        if code.failure is not None:
+            ...  # report it
+
+    Attributes:
+        failure: what was raised.
+    """
+
+    def __init__(self) -> None:
+        self.failure: BaseException | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if exc is None:
+            return False
+        ending = _ending_of(exc)
+        if ending is None:
+            self.failure = exc
+        elif ending is not exc:
+            raise ending
+        return ending is None
+
+
+def pass_endings(exc: BaseException) -> None:
+    """Raise what of `exc` is no failure of the user's code, `trio.Cancelled` and `KeyboardInterrupt`; else return."""
+    ending = _ending_of(exc)
+    if ending is not None:
+        raise ending
+
+
+def _ending_of(exc: BaseException) -> BaseException | None:
+    """Return `exc`, or the part of a group, that must pass; None if it is all failure."""
+    # Trio isn't imported for it: `protocols` must do without Trio, and imports what imports this.
+    trio = sys.modules.get("trio")
+    endings = (KeyboardInterrupt,) if trio is None else (KeyboardInterrupt, trio.Cancelled)
+    if isinstance(exc, BaseExceptionGroup):
+        passing: BaseException | None = exc.split(endings)[0]
+        return passing
+    return exc if isinstance(exc, endings) else None
+
+
+def described(exc: BaseException) -> str:
+    """Return ``str(exc)``, which is the user's code, too, or say that there is none."""
+    try:
+        return str(exc)
+    except BaseException as failure:
+        pass_endings(failure)
+        return "(its description could not be made)"

@@ -7,10 +7,12 @@ from contextlib import ExitStack
 import pytest
 import trio
 
-from trionet.nesting import DEEPEST, current_depth, depth_inside, holding, nest
+from trionet.nesting import DEEPEST, PACKETS, current_depth, depth_inside, holding, nest
 
 
-@pytest.mark.parametrize(("depth", "inside"), [(0, 1), (1, 2), (DEEPEST - 1, DEEPEST), (DEEPEST, DEEPEST)])
+@pytest.mark.parametrize(
+    ("depth", "inside"), [(0, 1), (1, 2), (DEEPEST - 1, DEEPEST), (DEEPEST, DEEPEST), (PACKETS, 0)]
+)
 def test_a_handlers_calls_are_one_deeper_and_no_deeper_than_the_deepest(depth: int, inside: int) -> None:
     assert depth_inside(depth) == inside
 

@@ -54,8 +54,8 @@ def current_depth() -> int:
 
 
 def depth_inside(depth: int) -> int:
-    """Return the depth of the calls that are made while a call at `depth` holds its place."""
-    return depth + 1 if depth < DEEPEST else DEEPEST
+    """Return the depth of the calls that are made while a call at `depth` holds its place; a packet holds none."""
+    return 0 if depth == PACKETS else min(depth + 1, DEEPEST)
 
 
 class Holding:

@@ -230,11 +230,14 @@ async def _only_pings(peer: HandPeer) -> None:
 async def _pings_and_answers_pings(peer: HandPeer) -> None:
     decoder = FrameDecoder()
     while True:
-        with trio.move_on_after(5):
-            for frame, _ in decoder.feed(bytes(await peer.stream.receive_some())):
+        with trio.move_on_after(5) as scope:
+            if not (data := bytes(await peer.stream.receive_some())):
+                raise Closed
+            for frame, _ in decoder.feed(data):
                 if isinstance(frame, Ping):
                     await peer.send(Pong(frame.token))
-        await peer.send(Ping(1))
+        if scope.cancelled_caught:
+            await peer.send(Ping(1))
 
 
 async def _drips_a_frame(peer: HandPeer) -> None:

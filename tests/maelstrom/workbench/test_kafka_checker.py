@@ -97,3 +97,28 @@ def test_a_send_of_which_nobody_knows_counts_once_its_message_was_seen() -> None
 
 def test_a_poll_that_failed_shows_what_the_log_has_but_nobody_has_seen_it() -> None:
     assert errors_of(send(0, 1, 0), poll(1, (0, 1), kind="fail")) == ["unseen"]
+
+
+def empty_poll(process: int) -> Rows:
+    return [("invoke", process, "poll", [["poll"]]), ("ok", process, "poll", [["poll", {"k": []}]])]
+
+
+def verdicts_of(*ops: Rows) -> tuple[Any, Any, list[str]]:
+    results = check_kafka(History.from_rows(row for op in ops for row in op))
+    return results["maelstrom-valid?"], results["valid?"], [finding["name"] for finding in results["only-ours"]]
+
+
+def test_a_poll_with_an_empty_list_parts_what_comes_before_it_from_what_comes_after_it() -> None:
+    assert errors_of(THREE, ALL, poll(1, (0, 1)), empty_poll(1), poll(1, (2, 3))) == []
+    assert errors_of(THREE, ALL, poll(1, (1, 2)), empty_poll(1), poll(1, (0, 1))) == []
+    assert errors_of(THREE, ALL, poll(1, (0, 1)), poll(1), poll(1, (2, 3))) == ["poll-skip"]
+
+
+def test_what_ends_maelstroms_checker_is_unknown_there_and_judged_here() -> None:
+    assert verdicts_of(send(0, 1, 0), poll(1, (0, 1), (1, 9))) == ("unknown", False, ["unsent"])
+    assert verdicts_of(send(0, 1, 0), empty_poll(1)) == ("unknown", False, ["unseen"])
+    assert verdicts_of([*send(0, 1, 0), *poll(1, (0, 1))], empty_poll(1)) == (True, True, [])
+
+
+def test_a_log_of_which_nothing_follows_from_anything_is_invalid() -> None:
+    assert errors_of(send(0, 1, None, "info")) == ["empty-transaction-graph"]

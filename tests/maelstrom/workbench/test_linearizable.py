@@ -123,3 +123,10 @@ def test_many_operations_of_which_nobody_knows_do_no_harm() -> None:
 def test_a_search_that_takes_too_long_is_unknown() -> None:
     ops = [RegisterOp("write", 1, 0, 1, 0), RegisterOp("read", 1, 2, 3, 0)]
     assert check_register(ops, is_late=lambda: True)["valid?"] == "unknown"
+
+
+def test_a_read_of_null_is_a_read_of_nothing() -> None:
+    rows = [("invoke", 0, "write", [1, 1]), ("ok", 0, "write", [1, 1])]
+    rows += [("invoke", 0, "read", [1, None]), ("ok", 0, "read", [1, None])]
+    results = check_linearizable(History.from_rows(rows))
+    assert (results["valid?"], results["maelstrom-valid?"]) == (True, True)

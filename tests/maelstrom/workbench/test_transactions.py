@@ -152,3 +152,101 @@ def test_models_are_known_by_several_names_and_read_with_or_without_spaces() -> 
     with pytest.raises(ConfigError, match="strict-serializable, not 'quick'"):
         parse_models("quick")
     assert [canonical_model(model) for model in MODELS] == list(MODELS)
+
+
+LOST = serial([["append", 1, 1]], [["r", 1, None]])
+
+
+@pytest.mark.parametrize(
+    ("history", "model", "anomaly"),
+    [
+        (LOST, "strict-serializable", "G-single-realtime"),
+        (
+            concurrent(ok(["append", 1, 1], ["append", 2, 1]), ok(["r", 1, None], ["r", 2, [1]])),
+            "consistent-view",
+            "G-single",
+        ),
+        (
+            concurrent(ok(["r", 1, None], ["append", 2, 1]), ok(["r", 2, None], ["append", 1, 1])),
+            "repeatable-read",
+            "G2",
+        ),
+        (
+            concurrent(
+                ok(["append", 1, 1], ["append", 2, 1]),
+                ok(["append", 1, 2], ["append", 2, 2]),
+                ok(["r", 1, [1]], ["r", 2, [2]]),
+            ),
+            "read-uncommitted",
+            "G0",
+        ),
+    ],
+)
+def test_an_append_that_nobody_reads_comes_after_all_that_was_read(history: History, model: str, anomaly: str) -> None:
+    results = check_list_append(history, (model,))
+    assert (results["valid?"], results["maelstrom-valid?"]) == (False, False)
+    assert results["anomaly-types"] == [anomaly]
+
+
+def test_an_append_of_which_nobody_knows_may_stay_unread() -> None:
+    rows = [("invoke", 0, "txn", [["append", 1, 1]]), ("info", 0, "txn", [["append", 1, 1]])]
+    rows += [("invoke", 1, "txn", [["r", 1, None]]), ("ok", 1, "txn", [["r", 1, None]])]
+    rows += [("invoke", 1, "txn", [["r", 1, None]]), ("ok", 1, "txn", [["r", 1, []]])]
+    assert check_list_append(History.from_rows(rows))["valid?"] is True
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_read_of_what_nobody_wrote_is_wrong_under_all_models(model: str) -> None:
+    lists = check_list_append(serial([["append", 1, 1]], [["r", 1, [1, 7]]]), (model,))
+    registers = check_rw_register(serial([["w", 1, 1]], [["r", 1, 1]], [["r", 1, 7]]), (model,))
+    for results in (lists, registers):
+        assert results["valid?"] is False
+        assert "garbage-read" in [finding["name"] for finding in results["only-ours"]]
+        assert "nobody wrote 7 to 1" in results["anomalies"]["garbage-read"][0]["found"]
+    assert lists["maelstrom-valid?"] == "unknown"
+    assert registers["maelstrom-valid?"] is True
+
+
+def test_what_failed_or_is_unknown_was_written_by_somebody() -> None:
+    for kind in ("fail", "info"):
+        history = concurrent((kind, [["w", 1, 1]]), ok(["r", 1, 1]), ok(["w", 2, 1]), ok(["r", 2, 1]))
+        assert "garbage-read" not in check_rw_register(history)["anomalies"]
+
+
+def test_without_any_dependency_there_is_nothing_to_judge() -> None:
+    lists = check_list_append(concurrent(ok(["append", 1, 1]), ok(["append", 2, 1])))
+    assert (lists["valid?"], lists["maelstrom-valid?"]) == ("unknown", "unknown")
+    registers = check_rw_register(concurrent(ok(["w", 1, 1]), ok(["w", 2, 1])))
+    assert (registers["valid?"], registers["maelstrom-valid?"]) == (False, False)
+    assert registers["anomaly-types"] == ["empty-transaction-graph"]
+
+
+def test_nothing_is_held_against_a_first_read_of_null() -> None:
+    for first, is_internal in ((None, False), (1, True)):
+        history = concurrent(ok(["w", 1, 1]), ok(["w", 1, 2]), ok(["r", 1, first], ["r", 1, 2]))
+        results = check_rw_register(history, ("read-atomic",))
+        assert ("internal" in results["anomaly-types"]) is is_internal
+        assert (results["valid?"], results["maelstrom-valid?"]) == (not is_internal, not is_internal)
+
+
+@pytest.mark.parametrize(
+    ("asked", "replied", "maelstroms"),
+    [
+        ([["w", 1, 1]], [["w", "1", 1]], "unknown"),
+        ([["w", 1, 1]], [], True),
+        ([["w", 1, 1], ["r", 2, None]], [["w", 1, 1]], True),
+        ([["r", 2, None]], [["r", 3, None]], True),
+        ([["w", 1, 1]], [["w", 1, 2]], True),
+        ([["r", 2, None]], [["w", 2, 1]], True),
+        ([["r", 2, None]], [["r", 2]], "unknown"),
+        ([["r", 2, None]], "r2", "unknown"),
+    ],
+)
+def test_a_reply_that_is_not_the_transaction_asked_is_named(asked: Any, replied: Any, maelstroms: Any) -> None:
+    rows: list[Row] = [("invoke", 0, "txn", asked), ("ok", 0, "txn", replied)]
+    rows += [("invoke", 1, "txn", [["w", 9, 1]]), ("ok", 1, "txn", [["w", 9, 1]])]
+    rows += [("invoke", 1, "txn", [["r", 9, None]]), ("ok", 1, "txn", [["r", 9, 1]])]
+    results = check_rw_register(History.from_rows(rows))
+    assert (results["valid?"], results["maelstrom-valid?"]) == (False, maelstroms)
+    (finding,) = [each for each in results["only-ours"] if each["name"] == "reply-differs"]
+    assert finding["text"].startswith("a node was asked T0 [[")

@@ -14,7 +14,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["NEMESIS", "History", "Op", "OpType", "identity"]
+__all__ = ["NEMESIS", "History", "Op", "OpType", "identity", "value_of"]
 
 OpType = Literal["invoke", "ok", "fail", "info"]
 
@@ -153,6 +153,13 @@ class History(Sequence[Op]):
 
 def identity(value: Any) -> Any:
     """Return what two JSON values have in common if and only if they are the same: 1, 1.0, true and "1" are not."""
+    if type(value) in {int, str}:
+        return value
     if type(value) is float and value == 0:
         value = 0.0  # and not -0.0
-    return value if type(value) in {int, str} else msgspec.json.encode(value, order="deterministic")
+    return msgspec.json.encode(value, order="deterministic")
+
+
+def value_of(key: Any) -> Any:
+    """Return a value by its `identity`."""
+    return msgspec.json.decode(key) if isinstance(key, bytes) else key

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from trionet.maelstrom.workbench.history import identity
+from trionet.maelstrom.workbench.history import identity, value_of
 
 from .base import UNKNOWN, Finding, Maelstrom
 from .elle_cycles import Graph
@@ -42,6 +42,7 @@ __all__ = ["check_list_append"]
 _Key = Any
 _Element = Any
 _Writers = dict[tuple[_Key, _Element], Txn]
+_Reads = list[tuple[Txn, _Key, list[_Element]]]
 
 _INIT: Final = ("init",)
 """The version of a list without elements; no identity of an element is like it."""
@@ -63,7 +64,8 @@ def _ids(values: Any) -> list[_Element]:
     return [identity(value) for value in values or ()]
 
 
-def _reads(txns: Iterable[Txn]) -> list[tuple[Txn, _Key, list[_Element]]]:
+def _reads(txns: Iterable[Txn]) -> _Reads:
+    """Return what was read, in the order of the transactions."""
     return [
         (txn, identity(key), _ids(value)) for txn in txns if txn.kind == "ok" for f, key, value in txn.ops if f == "r"
     ]
@@ -105,26 +107,33 @@ def _future_read(txn: Txn) -> dict[str, Any] | None:
     return None
 
 
-def _longest(txns: list[Txn], appends: Counter[tuple[_Key, _Element]]) -> dict[_Key, _Order]:
+def _longest(reads: _Reads) -> dict[_Key, list[_Element]]:
+    """Return the longest read of each key; of several, Elle takes the one that was new last."""
+    longest: dict[_Key, list[_Element]] = {}
+    seen: defaultdict[_Key, set[tuple[_Element, ...]]] = defaultdict(set)
+    for _, key, read in reads:
+        if not read or len(read) < len(longest.get(key, ())):
+            continue
+        if len(read) > len(longest.get(key, ())):
+            seen[key].clear()  # only those of the same length matter
+        if tuple(read) not in seen[key]:
+            seen[key].add(tuple(read))
+            longest[key] = read
+    return longest
+
+
+def _orders(longest: dict[_Key, list[_Element]], appends: Counter[tuple[_Key, _Element]]) -> dict[_Key, _Order]:
     """Return what is known of each list's order.
 
     Args:
-        txns: all of them.
+        longest: the longest read of each key.
         appends: how often each append counts. Of a key with a single one, all is known without any read.
     """
-    longest: dict[_Key, list[_Element]] = {}
-    seen: defaultdict[_Key, set[tuple[_Element, ...]]] = defaultdict(set)
-    for _, key, read in _reads(txns):
-        # Of several that are equally long, Elle takes the one that was new last.
-        if read and len(read) >= len(longest.get(key, ())) and tuple(read) not in seen[key]:
-            seen[key].add(tuple(read))
-            longest[key] = read
     by_key: defaultdict[_Key, list[_Element]] = defaultdict(list)
     for (key, value), count in appends.items():
         by_key[key] += [value] * count
-    longest = {key: values for key, values in by_key.items() if len(values) == 1} | longest
     orders = {}
-    for key, read in longest.items():
+    for key, read in ({key: values for key, values in by_key.items() if len(values) == 1} | longest).items():
         values = list(dict.fromkeys(read))
         orders[key] = _Order(values, {value: position for position, value in enumerate(values)})
     return orders
@@ -134,19 +143,16 @@ def _counted(several: Iterable[list[list[Any]]]) -> Counter[tuple[_Key, _Element
     return Counter((identity(key), identity(value)) for ops in several for f, key, value in ops if f != "r")
 
 
-def _incompatible(txns: list[Txn]) -> Anomalies:
+def _incompatible(reads: _Reads, longest: dict[_Key, list[_Element]]) -> Anomalies:
     """Return reads that contradict the longest one, and reads in which an element occurs twice."""
     incompatible, duplicates = [], []
-    longest: dict[_Key, list[_Element]] = {}
-    reads = _reads(txns)
-    for _, key, read in reads:
-        longest[key] = max(longest.get(key, []), read, key=len)
     for txn, key, read in reads:
-        if read != longest[key][: len(read)]:
-            incompatible.append({"key": str(key), "read": str(txn), "longest": [str(each) for each in longest[key]]})
-        twice = [str(value) for value, count in Counter(read).items() if count > 1]
-        if twice:
-            duplicates.append({"key": str(key), "read": str(txn), "duplicates": twice})
+        order = longest.get(key, [])
+        if read != order[: len(read)]:
+            incompatible.append({"key": str(key), "read": str(txn), "longest": [str(each) for each in order]})
+        if len(set(read)) < len(read):
+            twice = [value for value, count in Counter(read).items() if count > 1]
+            duplicates.append({"key": str(key), "read": str(txn), "duplicates": [value_of(each) for each in twice]})
     return {"incompatible-order": incompatible, "duplicate-elements": duplicates}
 
 
@@ -165,11 +171,11 @@ def _dirty_updates(orders: dict[_Key, _Order], writers: _Writers) -> list[dict[s
     return cases
 
 
-def _dependencies(possible: list[Txn], orders: dict[_Key, _Order]) -> Graph:
+def _dependencies(possible: list[Txn], reads: _Reads, orders: dict[_Key, _Order]) -> Graph:
     graph = Graph()
     writers: _Writers = {(key, value): txn for txn in possible for key, ids in _appends(txn) for value in ids}
     readers: defaultdict[tuple[_Key, _Element], list[Txn]] = defaultdict(list)
-    for txn, key, read in _reads(possible):
+    for txn, key, read in reads:
         last = read[-1] if read else _INIT
         readers[key, last].append(txn)
         writer = writers.get((key, last))
@@ -195,29 +201,18 @@ def _appends(txn: Txn) -> list[tuple[_Key, list[_Element]]]:
     return [(key, _ids(values)) for key, values in txn.writes().items()]
 
 
-def _intermediate_reads(txns: list[Txn]) -> list[dict[str, Any]]:
+def _intermediate_reads(txns: list[Txn], reads: _Reads) -> list[dict[str, Any]]:
     """Return reads that end with what another transaction appended before it appended more (G1b)."""
     intermediate = intermediate_writers(txns)
     cases = []
-    for txn, key, read in _reads(txns):
+    for txn, key, read in reads:
         writer, is_reply = intermediate.get((key, read[-1]), (None, False)) if read else (None, False)
         if writer is not None and not (writer.number == txn.number and is_reply):
             cases.append({"read": str(txn), "key": str(key), "writer": str(writer)})
     return cases
 
 
-def _repeated(txns: Iterable[Txn]) -> list[list[Any]]:
-    """Return the elements that occur twice, by read."""
-    repeated = []
-    for txn in txns:
-        for f, _, read in txn.ops:
-            counts = Counter(_ids(read)) if f == "r" else Counter()
-            twice = [value for value in read or () if counts[identity(value)] > 1] if f == "r" else []
-            repeated.append(list({identity(value): value for value in twice}.values()))
-    return repeated
-
-
-def _crashes(txns: list[Txn], orders: dict[_Key, _Order], duplicates: Iterable[list[Any]]) -> list[Finding]:
+def _crashes(txns: list[Txn], orders: dict[_Key, _Order], duplicates: list[dict[str, Any]]) -> list[Finding]:
     """Return what Elle gives up at, although it is not wrong by itself."""
     findings = []
     repeated = [each for each, count in _counted(txn.asked for txn in txns).items() if count > 1]
@@ -229,7 +224,7 @@ def _crashes(txns: list[Txn], orders: dict[_Key, _Order], duplicates: Iterable[l
     if missing:
         text = f"no transaction that completed appended {missing[0][1]} to {missing[0][0]}"
         findings.append(Finding("no-writer", text, Maelstrom.CRASHES, UNKNOWN))
-    if not all(are_comparable(values) for values in duplicates if len(values) > 1):
+    if not all(are_comparable(case["duplicates"]) for case in duplicates):
         findings.append(Finding("not-comparable", "elements that occur twice", Maelstrom.CRASHES, UNKNOWN))
     return findings
 
@@ -246,24 +241,25 @@ def check_list_append(
     """
     txns = transactions_of(history, "append")
     possible = [txn for txn in txns if txn.kind != "fail"]
-    orders = _longest(possible, _counted(txn.ops for txn in possible))
-    graph = _dependencies(possible, orders)
+    reads = _reads(txns)
+    longest = _longest(reads)
+    graph = _dependencies(possible, reads, _orders(longest, _counted(txn.ops for txn in possible)))
     add_orders(graph, txns, models)
     anomalies, is_complete = cycle_anomalies(graph, txns, models, is_late)
     done = [txn for txn in txns if txn.kind == "ok"]
     # Elle counts requests and replies here, so an append counts twice unless the reply has left it out.
-    told = _longest(txns, _counted([*(txn.asked for txn in txns), *(txn.ops for txn in txns)]))
+    told = _orders(longest, _counted([*(txn.asked for txn in txns), *(txn.ops for txn in txns)]))
     writers = {(key, value): txn for txn in txns for key, ids in _appends(txn) for value in ids}
     anomalies |= {
         "internal": [case for txn in done if (case := _internal(txn)) is not None],
         "future-read": [case for txn in done if (case := _future_read(txn)) is not None],
         "G1a": aborted_reads(txns, lambda value: value or ()),
-        "G1b": _intermediate_reads(txns),
+        "G1b": _intermediate_reads(txns, reads),
         "dirty-update": _dirty_updates(told, writers),
         "lost-update": lost_updates(txns),
-        **_incompatible(possible),
+        **_incompatible(reads, longest),
     }
-    others = [*reply_findings(txns), *_crashes(txns, told, _repeated(done))]
+    others = [*reply_findings(txns), *_crashes(txns, told, anomalies["duplicate-elements"])]
     if garbage := garbage_reads(txns, lambda value: value or ()):
         others.append(Finding("garbage-read", summary(garbage), Maelstrom.OVERLOOKS))
     if graph.is_empty:

@@ -105,20 +105,20 @@ def _versions(txns: Iterable[Txn], *, follow_reads: bool) -> dict[_Key, Graph]:
     return orders
 
 
-def _rewritten(txns: Iterable[Txn]) -> set[tuple[_Key, _Version]]:
+def _rewritten(txns: Iterable[Txn]) -> dict[_Key, set[_Version]]:
     """Return the versions that a transaction wrote after it had read them: to Elle, they come after themselves."""
-    return {
-        (key, identity(version))
-        for txn in txns
-        if txn.kind == "ok"
-        for key, version in txn.first_reads().items()
-        if is_something(version)
-        and [identity(value) for value in txn.writes().get(key, ())][-1:] == [identity(version)]
-    }
+    found: defaultdict[_Key, set[_Version]] = defaultdict(set)
+    for txn in txns:
+        writes = txn.writes() if txn.kind == "ok" else {}
+        reads = txn.first_reads() if writes else {}
+        for key, version in reads.items():
+            if key in writes and is_something(version) and identity(version) == identity(writes[key][-1]):
+                found[key].add(identity(version))
+    return found
 
 
 def _dependencies(
-    writers: _Index, readers: _Index, orders: dict[_Key, Graph], rewritten: set[tuple[_Key, _Version]]
+    writers: _Index, readers: _Index, orders: dict[_Key, Graph], rewritten: dict[_Key, set[_Version]]
 ) -> Graph:
     graph = Graph()
     for (key, version), reading in readers.items():
@@ -128,7 +128,7 @@ def _dependencies(
                 graph.add(writer.number, "wr", reader.number, why)
     for key, order in orders.items():
         follows = [(one, other) for one, others in order.out.items() for other in others]
-        for earlier, later in [*follows, *((version, version) for which, version in rewritten if which == key)]:
+        for earlier, later in [*follows, *((version, version) for version in sorted(rewritten.get(key, ()), key=str))]:
             for writer in writers.get((key, later), ()):
                 for before in writers.get((key, earlier), ()):
                     why = f"T{before.number} wrote {key} = {earlier}, which T{writer.number} overwrote with {later}"
@@ -187,7 +187,7 @@ def check_rw_register(
     }
     rewritten = _rewritten(txns)
     if cyclic:  # Elle then takes back all that it has learned in this way
-        orders, rewritten = _versions(txns, follow_reads=False), set()
+        orders, rewritten = _versions(txns, follow_reads=False), {}
     writers, readers = _indexed(txns)
     graph = _dependencies(writers, readers, orders, rewritten)
     add_orders(graph, txns, models)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from trionet.maelstrom.workbench.history import History, Op, identity
+from trionet.maelstrom.workbench.history import History, identity
 
 from .base import Finding, Maelstrom, Results, judged
 from .elle_cycles import Graph, find_cycles, realtime_edges
@@ -58,7 +58,7 @@ class Txn(NamedTuple):
         process: who did it.
         asked: the micro-operations that the client sent.
         node: who was asked.
-        is_readable: whether the reply is a list of micro-operations at all; those that are not are left out of `ops`.
+        reply: what it ended with, as it came; `ops` is without what is no micro-operation.
     """
 
     number: int
@@ -68,11 +68,16 @@ class Txn(NamedTuple):
     process: Any
     asked: Ops = []  # noqa: RUF012  (never changed)
     node: str | None = None
-    is_readable: bool = True
+    reply: Any = None
 
     def __str__(self) -> str:
         """Return it in words."""
         return f"T{self.number} {json_of(self.ops)}"
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether the reply is nothing but micro-operations; null is none of them."""
+        return self.reply is None or self.ops == self.reply
 
     def writes(self) -> dict[Any, list[Any]]:
         """Return the values that it writes, by key, in order."""
@@ -122,10 +127,9 @@ def transactions_of(history: History, write: str) -> list[Txn]:
         kind = "info" if op.pair is None else op.pair.type
         value = op.pair.value if op.pair is not None and kind == "ok" else op.value
         ops = [] if value is None else _readable(value, write)
-        is_readable = value is None or ops == value
         end = op.pair.index if op.pair is not None and kind != "info" else None
         asked = _readable(op.value, write)
-        found.append(Txn(op.index, kind, ops, end, _thread_of(op), asked, op.node, is_readable))
+        found.append(Txn(op.index, kind, ops, end, op.process, asked, op.node, value))
     return found
 
 
@@ -141,10 +145,6 @@ def _readable(value: Any, write: str) -> Ops:
     ]
 
 
-def _thread_of(op: Op) -> Any:
-    return op.process
-
-
 def reply_findings(txns: Iterable[Txn]) -> list[Finding]:
     """Return replies that are not the transaction that was asked, with what was read; each is named.
 
@@ -154,7 +154,7 @@ def reply_findings(txns: Iterable[Txn]) -> list[Finding]:
     if not wrong:
         return []
     cases = [
-        f"{txn.node or 'a node'} was asked T{txn.number} {json_of(txn.asked)}, and answers {json_of(txn.ops)}"
+        f"{txn.node or 'a node'} was asked T{txn.number} {json_of(txn.asked)}, and answers {json_of(txn.reply)}"
         for txn in wrong
     ]
     is_crash = any(not txn.is_readable for txn in wrong)

@@ -81,7 +81,7 @@ __all__ = [
     "TxnConflict",
     "UnknownKey",
     "as_answer",
-    "described",
+    "error_fields",
     "error_from_wire",
     "error_to_wire",
 ]
@@ -365,11 +365,11 @@ def error_to_wire(error: TrionetError) -> dict[str, Any]:
     must reach the caller that it is for, and nobody else.
     """
     plain = _PlainData()
-    wire = described(error)
+    wire = error_fields(error)
     return {name: plain.of(value) for name, value in wire.items()}
 
 
-def described(error: TrionetError) -> dict[str, Any]:
+def error_fields(error: TrionetError) -> dict[str, Any]:
     """Return what `error_to_wire` does, the further fields as they are, whether they can travel or not."""
     kind = _known_kind(type(error))
     code = _attribute(error, "code")
@@ -393,7 +393,7 @@ def as_answer(error: TrionetError) -> TrionetError:
     That is the error itself; where its class is a user's, one of the nearest class that every node knows; and where
     its further fields are no plain data, a `RemoteError` that describes it.
     """
-    wire, plain = described(error), _PlainData()
+    wire, plain = error_fields(error), _PlainData()
     for value in wire.values():
         plain.of(value)
     if not plain.is_exact:

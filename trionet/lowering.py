@@ -20,7 +20,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from .errors import TrionetError, described
+from .errors import TrionetError, error_fields
 from .identity import NodeAddress
 from .registered import field_names, name_of_type, why_unregistrable
 from .replies import Aggregate, Receipt, Replies
@@ -121,7 +121,7 @@ class Lowering:
         if kind is NodeAddress:
             return {"$address": [value.ip, value.port]}
         if isinstance(value, TrionetError):
-            return {"$error": self._dict(described(value), depth)}
+            return {"$error": self._dict(error_fields(value), depth)}
         if kind in _REPLIES:
             for sid, error in value.errors.items():
                 if not isinstance(error, TrionetError):

@@ -336,5 +336,5 @@ def _reraise(exc: BaseException) -> NoReturn:
         # An error with a node came from a call that the handler made: it tells of that call, not of this one.
         raise RemoteError.from_exception(exc) from exc
     finally:
-        answer = None
+        answer = None  # type: ignore[assignment]
         del exc  # its traceback has this frame

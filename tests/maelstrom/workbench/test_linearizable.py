@@ -126,7 +126,7 @@ def test_a_search_that_takes_too_long_is_unknown() -> None:
 
 
 def test_a_read_of_null_is_a_read_of_nothing() -> None:
-    rows = [("invoke", 0, "write", [1, 1]), ("ok", 0, "write", [1, 1])]
+    rows: list[tuple[str, int, str, Any]] = [("invoke", 0, "write", [1, 1]), ("ok", 0, "write", [1, 1])]
     rows += [("invoke", 0, "read", [1, None]), ("ok", 0, "read", [1, None])]
     results = check_linearizable(History.from_rows(rows))
     assert (results["valid?"], results["maelstrom-valid?"]) == (True, True)

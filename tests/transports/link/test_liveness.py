@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.transports.link.ends import Closed, HandPeer, call, connect, links, listen
 from tests.waiting import wait_until
-from trionet import ConnectionLost, Node, NodeConfig
+from trionet import ConnectionLost, Node, NodeConfig, open_node
 from trionet.transports.link.frames import (
     CHUNK_BYTES,
     Bye,
@@ -24,6 +24,7 @@ from trionet.transports.link.frames import (
     with_length,
 )
 from trionet.transports.link.liveness import Liveness, Progress, Stalls
+from trionet.transports.memory import MemoryFabric
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -208,6 +209,24 @@ async def _echo(peer: HandPeer) -> None:
     frame = await peer.receive_a(CallFrame)
     await peer.send(Reply(frame.msg_id, "echo"))
     await _pong(peer)
+
+
+async def test_in_memory_a_call_after_a_long_silence_may_take_its_time(autojump_clock: MockClock) -> None:
+    fabric = MemoryFabric()
+    async with open_node(fabric=fabric) as one, open_node(fabric=fabric) as other:
+        await other.local.routes.put({"echo": lambda *args: args}, "probe")
+        assert await call(one, other, "echo", 1) == (1,)
+        await trio.sleep(SILENCE_S - 3)
+        endpoint = fabric.endpoints[other.address]
+        endpoint.hold()  # as a handler does that blocks its node, or SIGSTOP
+        async with trio.open_nursery() as nursery:
+
+            async def go_on() -> None:
+                await trio.sleep(SILENCE_S - 2)
+                endpoint.release()
+
+            nursery.start_soon(go_on)
+            assert await call(one, other, "echo", 2) == (2,)
 
 
 # ---- peers that only take up room

@@ -203,7 +203,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             raise ConfigError(f"{source}: expected a table of settings, not a {type(settings).__name__}")
         for name in settings:
             if name not in cls.__struct_fields__:
-                raise ConfigError(f"{source}: there is no setting `{name!s:.100}`")
+                raise ConfigError(f"{source}: Object contains unknown field `{name!s:.100}`")
         try:
             return cls(**settings)
         except ConfigError as exc:

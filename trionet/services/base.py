@@ -116,7 +116,7 @@ def _marked(service: object) -> dict[str, Callable[..., Any]]:
 
 
 def _dispatching(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a method that dispatches on its first argument, without the signature that it has copied, ``self`` included."""
+    """Return a method that dispatches on its first argument, without the signature that it has copied."""
 
     def dispatch(*args: Any, **kwargs: Any) -> Any:
         return function(*args, **kwargs)

@@ -10,6 +10,7 @@ import math
 import random
 import sys
 import uuid
+import zoneinfo
 from collections import Counter as Tally
 from collections import OrderedDict, defaultdict, deque, namedtuple
 from decimal import Decimal
@@ -159,6 +160,46 @@ def test_a_datetime_keeps_its_offset_to_the_microsecond(codec: Codec) -> None:
         back = codec.decode(codec.encode(value))
         assert back == value
         assert back.utcoffset() == value.utcoffset()
+
+
+@both
+def test_a_datetime_keeps_its_fold(codec: Codec) -> None:
+    berlin = zoneinfo.ZoneInfo("Europe/Berlin")
+    for value in (
+        NOON.replace(fold=1),
+        NOON.replace(fold=1, tzinfo=None),
+        datetime.datetime(2026, 7, 1, 12, tzinfo=berlin, fold=1),
+    ):
+        back = codec.decode(codec.encode(value))
+        assert (back, back.fold, back.utcoffset()) == (value, 1, value.utcoffset())
+
+
+@both
+@pytest.mark.parametrize("fold", [0, 1])
+def test_a_datetime_that_would_not_arrive_equal_is_refused(codec: Codec, fold: int) -> None:
+    class Broken(datetime.tzinfo):
+        def utcoffset(self, _: datetime.datetime | None) -> datetime.timedelta:
+            raise RuntimeError("no clue")
+
+    berlin = zoneinfo.ZoneInfo("Europe/Berlin")
+    for value in (
+        datetime.datetime(2026, 10, 25, 2, 30, tzinfo=berlin, fold=fold),  # there are two of it
+        datetime.datetime(2026, 3, 29, 2, 30, tzinfo=berlin, fold=fold),  # there is none
+        datetime.datetime(2026, 3, 29, 2, 30, tzinfo=Broken(), fold=fold),
+    ):
+        with pytest.raises(EncodeError, match="time zone"):
+            codec.encode([value])
+
+
+@both
+def test_a_value_that_cannot_be_read_is_refused_with_its_path(codec: Codec) -> None:
+    shelf = Shelf(1)
+    del shelf.items
+    with pytest.raises(EncodeError, match=r"can't be read: AttributeError") as caught:
+        codec.encode([shelf])
+    assert caught.value.path == "$[0].items"
+    with pytest.raises(EncodeError, match="no TrionetError"):
+        codec.encode(Replies({}, {"a": 5}))  # type: ignore[dict-item]
 
 
 @both
@@ -600,12 +641,40 @@ def test_a_type_that_is_defined_again_takes_the_name_over() -> None:
     assert type(JSON.decode(JSON.encode(second(1)))) is second
 
 
-def test_an_unregistered_type_is_refused_with_a_hint() -> None:
+def test_registering_is_advised_where_it_helps_and_only_there() -> None:
     class Unknown(msgspec.Struct):
         x: int
 
+    @dataclasses.dataclass
+    class Computed:
+        x: int = dataclasses.field(init=False, default=1)
+
+        def __call__(self) -> None: ...
+
+    async def answer() -> None: ...
+
+    coroutine = answer()
     with pytest.raises(EncodeError, match="register_type may help"):
         JSON.encode(Unknown(1))
+    with pytest.raises(EncodeError, match="register_type may help"):
+        JSON.encode(SubPoint(1))
+    for value, advice in (
+        (Plain(), "make it a dataclass and register that"),
+        (Computed(), "does not take just its fields"),
+        (Unknown, "code does not travel"),
+        (bytearray(b"x"), "pass bytes"),
+        (NOON.date(), "isoformat"),
+        (Decimal(1), "pass its text"),
+        (ValueError("x"), "pass its text"),
+        (iter([]), "pass a list"),
+        ({}.keys(), "pass a list"),
+        (SubReplies({}, {}), "pass its values"),
+        (coroutine, "await it"),
+    ):
+        with pytest.raises(EncodeError, match=advice) as caught:
+            JSON.encode([value])
+        assert "register_type" not in caught.value.text
+    coroutine.close()
 
 
 # --------------------------------------------------------------------------------------------- the documented JSON form
@@ -622,6 +691,11 @@ TABLE: list[tuple[str, Any, Any]] = [
     ("set, frozenset", frozenset([1, 2]), {"$frozenset": [1, 2]}),
     ("dict with other than plain string keys", {1: "a", "b": 2}, {"$map": [[1, "a"], ["b", 2]]}),
     ("datetime", NOON, {"$datetime": "2026-11-20T12:00:00+00:00"}),
+    (
+        "datetime with ``fold=1``",
+        datetime.datetime(2026, 11, 20, 12, fold=1),
+        {"$datetime": ["2026-11-20T12:00:00", 1]},
+    ),
     ("UUID", uuid.UUID(int=255), {"$uuid": "000000000000000000000000000000ff"}),
     ("registered Struct or dataclass", Parcel(1), {"$type": ["tests.travelling:Parcel", {"content": 1}]}),
     ("node address", HERE, {"$address": ["127.0.0.1", 8080]}),
@@ -675,7 +749,7 @@ def test_the_examples_of_the_documented_table_are_json_of_the_form_that_is_sent(
                 example_ = example_.replace(gap, filling)
             assert json.loads(JSON.encode(JSON.decode(example_.encode()))) == json.loads(example_)
             checked += 1
-    assert checked == 13
+    assert checked == 14
 
 
 def test_json_says_the_rest_by_itself() -> None:

@@ -1,9 +1,16 @@
+import copy
 import inspect
+import pickle
 import re
+from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
+import trio
+import trio.testing
 
 import trionet
+from tests.test_values_in_calls import open_nodes
 from trionet import (
     CallTimeout,
     ConnectionLost,
@@ -16,13 +23,15 @@ from trionet import (
     MalformedRequest,
     NotFound,
     OrphanedCalls,
+    Remote,
     RemoteError,
+    Replies,
     ServiceNotFound,
     TrionetError,
     errors,
 )
 from trionet.codec import JSON, MESSAGEPACK, Codec
-from trionet.errors import error_from_wire, error_to_wire
+from trionet.errors import as_answer, error_from_wire, error_to_wire
 
 ALL = [getattr(errors, name) for name in errors.__all__ if inspect.isclass(getattr(errors, name))]
 
@@ -270,3 +279,150 @@ def test_a_long_text_is_cut_and_its_end_kept() -> None:
     assert error.message.endswith("xend")
     assert len(error.traceback) == 16_384
     assert len(error_to_wire(error)["text"]) == 16_384
+
+
+@pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
+def test_every_error_can_be_made_with_its_node_and_copied_and_pickled(kind: type[TrionetError]) -> None:
+    error = kind("what happened", node="127.0.0.1:8080", **{field: f"the {field}" for field in kind.fields})
+    assert error.node == "127.0.0.1:8080"
+    assert str(error) == "what happened (at 127.0.0.1:8080)"
+    for again in (copy.copy(error), copy.deepcopy(error), pickle.loads(pickle.dumps(error))):
+        assert (type(again), again, str(again), again.args) == (kind, error, str(error), error.args)
+
+
+def test_equal_errors_have_one_hash_whatever_is_in_them() -> None:
+    one, other = CallTimeout("caf\udce9"), CallTimeout("caf\\udce9")
+    assert one == other
+    assert hash(one) == hash(other)
+    assert hash(EncodeError("x", path=[])) == hash(EncodeError("x", path=[]))
+
+
+class Hostile:
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+    __repr__ = __str__
+
+
+class NoWords(TrionetError):
+    """A user's, whose constructor does not call ours."""
+
+    code = "none"  # type: ignore[assignment]  # wrong on purpose
+    fields = ("code", "shelf", "broken", 5)  # type: ignore[assignment]  # likewise
+
+    def __init__(self) -> None:
+        self.shelf = {1, 2}
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+    @property
+    def broken(self) -> str:
+        raise RuntimeError("no words")
+
+
+class OutOfStock(DefiniteError):
+    """A user's, with a field that can travel."""
+
+    code = 2000
+    fields = ("shelf",)
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+DEEP: list[object] = []
+for _ in range(1000):
+    DEEP = [DEEP]
+
+UNTRAVELLABLE: list[TrionetError] = [
+    EncodeError("a name", path="caf\udce9"),
+    EncodeError("a set", path={1, 2}),
+    EncodeError("an object", path=Hostile()),
+    EncodeError("a large number", path=2**70),
+    EncodeError("no number", path=float("nan")),
+    EncodeError("code", path=len),
+    EncodeError("deep", path=DEEP),
+    EncodeError("huge", path="x" * 20_000_000),
+    OrphanedCalls("a type", calls={"a": set}),
+    OrphanedCalls("keys", calls={1: "a", (2,): "b", "caf\udce9": "c"}),
+    OrphanedCalls("many", calls={f"{number}": "x" * 100 for number in range(100_000)}),
+    RemoteError("fields", type_name=5, message=b"x", traceback=Hostile()),
+    NoWords(),
+    CallTimeout(Hostile()),
+    CallTimeout(b"bytes"),
+]
+
+
+@pytest.mark.parametrize("error", UNTRAVELLABLE, ids=lambda error: type(error).__name__)
+def test_what_an_error_looks_like_on_the_wire_can_be_encoded_whatever_is_in_it(error: TrionetError) -> None:
+    wire = error_to_wire(error)
+    for encode, decode in (
+        (msgspec.json.encode, msgspec.json.decode),
+        (msgspec.msgpack.encode, msgspec.msgpack.decode),
+    ):
+        assert decode(encode(wire)) == wire
+        assert len(encode(wire)) < 4_000_000
+    assert isinstance(error_from_wire(wire), TrionetError)
+    assert error_to_wire(as_answer(as_answer(error))) == error_to_wire(as_answer(error))
+
+
+@pytest.mark.parametrize("error", [*UNTRAVELLABLE, OutOfStock("none", shelf="top")], ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize("transport", ["http", "link", "memory", "self"])
+async def test_an_error_that_cannot_travel_is_its_callers_alone(transport: str, error: TrionetError) -> None:
+    def fail() -> None:
+        raise error
+
+    async def stream() -> AsyncIterator[int]:
+        yield 1
+        raise error
+
+    with trio.fail_after(60):
+        async with open_nodes("link" if transport == "self" else transport) as (one, two):
+            other = one if transport == "self" else two
+            release = trio.Event()
+
+            async def wait() -> str:
+                await release.wait()
+                return "done"
+
+            await other.local.routes.put({"fail": fail, "wait": wait, "stream": stream}, "s")
+
+            def to(method: str) -> Remote:
+                return Remote(node=other.address, service="s", method=method)
+
+            async def ask_waiting() -> None:
+                assert await one.local.comm.send([], to("wait")) == "done"
+
+            expected = type(as_answer(error))
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ask_waiting)
+                await trio.testing.wait_all_tasks_blocked(0.01)
+                with pytest.raises(expected):
+                    await one.local.comm.send([], to("fail"))
+                async with one.local.comm.stream([], to("stream")) as items:
+                    assert await anext(items) == 1
+                    with pytest.raises(expected):
+                        await anext(items)
+                release.set()
+
+
+def test_an_error_with_plain_fields_is_its_own_answer_and_one_with_others_a_remote_error() -> None:
+    plain = EncodeError("odd", path="$[0]")
+    assert as_answer(plain) is plain
+    stock = as_answer(OutOfStock("none", shelf="top"))
+    assert (type(stock), stock.text) == (DefiniteError, "none")
+    remote = as_answer(EncodeError("a name", path="caf\udce9"))
+    assert type(remote) is RemoteError
+    assert (remote.type_name, remote.message) == ("trionet.errors.EncodeError", "a name")
+
+
+@pytest.mark.parametrize("codec", [JSON, MESSAGEPACK], ids=["json", "messagepack"])
+def test_an_error_inside_a_value_travels_or_is_an_encode_error(codec: Codec) -> None:
+    for error in UNTRAVELLABLE:
+        for value in ([error], Replies({}, {"a": error})):
+            try:
+                encoded = codec.encode(value)
+            except EncodeError:
+                continue
+            assert codec.decode(encoded) == codec.decode(codec.encode(codec.decode(encoded)))

@@ -7,6 +7,7 @@ import datetime
 import math
 import struct
 import uuid
+import zoneinfo
 from typing import Any
 
 import msgspec
@@ -82,7 +83,7 @@ def _parts(value: Any) -> list[Any] | None:
         case dict():
             return [*value.keys(), *value.values()]
         case datetime.datetime():
-            return [value.isoformat(), value.utcoffset()]
+            return [value.isoformat(), value.utcoffset(), value.fold]
         case TrionetError():
             return [error_to_wire(value), value.node]
     return [getattr(value, name) for name in names] if (names := _attributes(value)) else None
@@ -135,6 +136,11 @@ def _errors(draw: st.DrawFn) -> TrionetError:
     return error
 
 
+def _is_plain(value: datetime.datetime) -> bool:
+    """Whether it is none of an hour that its time zone skips or repeats: it wouldn't equal itself at a fixed offset."""
+    return value.replace(fold=0).utcoffset() == value.replace(fold=1).utcoffset()
+
+
 _scalars: st.SearchStrategy[Any] = st.one_of(
     st.none(),
     st.booleans(),
@@ -143,7 +149,11 @@ _scalars: st.SearchStrategy[Any] = st.one_of(
     st.builds(float, st.sampled_from(["nan", "-nan", "inf", "-inf", "-0.0", "5e-324", "1.7976931348623157e308"])),
     _texts,
     st.binary(),
-    st.datetimes(timezones=st.none() | st.builds(datetime.timezone, _offsets) | st.timezones()),
+    st.builds(
+        lambda value, fold: value if type(value.tzinfo) is zoneinfo.ZoneInfo else value.replace(fold=fold),
+        st.datetimes(timezones=st.none() | st.builds(datetime.timezone, _offsets) | st.timezones()).filter(_is_plain),
+        st.integers(0, 1),
+    ),
     st.uuids() | st.just(uuid.UUID(int=0)),
     addresses,
     _errors(),

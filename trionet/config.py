@@ -148,7 +148,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
                 self._set(setting, _typed(setting, converter, value))
         _check_address(self.ip, self.port)
         if not (self.on_start is None or callable(self.on_start) or _is_reference(self.on_start)):
-            raise ConfigError(f"on_start is a callable or 'package.module:function', not {self.on_start!r:.100}")
+            given = repr(self.on_start)[:100] if isinstance(self.on_start, str) else f"a {type(self.on_start).__name__}"
+            raise ConfigError(f"on_start is a callable or 'package.module:function', not {given}")
         self._check_references()
         if self.join is not None:
             self._set("join", [_checked_seed(seed) for seed in self.join])
@@ -225,7 +226,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             raise ConfigError(f"{source}: expected a table of settings, not a {type(settings).__name__}")
         for name in settings:
             if name not in cls.__struct_fields__:
-                raise ConfigError(f"{source}: there is no setting `{name!s:.100}`")
+                raise ConfigError(f"{source}: Object contains unknown field `{name!s:.100}`")
         try:
             return cls(**settings)
         except ConfigError as exc:
@@ -351,6 +352,8 @@ def _checked_seed(seed: object) -> str:
         address = NodeAddress.of(seed)
     except MalformedRequest as exc:
         raise ConfigError(f"join: {exc.text}") from exc
+    except Exception as exc:  # an object of the user's, which was asked for its address
+        raise ConfigError(f"join: a {type(seed).__name__} is no address: {type(exc).__name__}") from exc
     if not address.port:
         raise ConfigError(f"join: the seed {address} has no port")
     return str(address)

@@ -1,9 +1,12 @@
+import functools
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
+import trio
 
 from tests.samples import Counter, Mute, Needy, make_nothing
-from trionet import MalformedRequest, rpc
+from trionet import MalformedRequest, Remote, open_node, rpc
 from trionet.services.base import exposed_methods, service_from
 
 
@@ -85,3 +88,233 @@ def test_a_class_that_exposes_nothing_or_needs_arguments_is_refused(found: Any) 
 
 def test_a_function_exposes_nothing() -> None:
     assert not exposed_methods(make_nothing)
+
+
+def wrapping(function: Any) -> Any:
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+def hiding(function: Any) -> Any:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+class Decorated:
+    """Marked methods under and above each decorator."""
+
+    @staticmethod
+    @rpc
+    def static_above(value: int) -> int:
+        return value
+
+    @rpc
+    @staticmethod
+    def static_below(value: int) -> int:
+        return value
+
+    @classmethod
+    @rpc
+    def class_above(cls, value: int) -> int:
+        return value
+
+    @rpc
+    @classmethod
+    def class_below(cls, value: int) -> int:
+        return value
+
+    @wrapping
+    @rpc
+    def wraps_above(self, value: int) -> int:
+        return value
+
+    @rpc
+    @wrapping
+    def wraps_below(self, value: int) -> int:
+        return value
+
+    @functools.lru_cache  # noqa: B019  it is what this is about
+    @rpc
+    def cache_above(self, value: int) -> int:
+        return value
+
+    @rpc
+    @functools.cache  # noqa: B019  likewise
+    def cache_below(self, value: int) -> int:
+        return value
+
+    @functools.singledispatchmethod
+    @rpc
+    def dispatch_above(self, value: int) -> int:
+        return value
+
+    @rpc
+    @hiding
+    def wrapper(self, value: int) -> int:
+        return value
+
+    partial = rpc(functools.partialmethod(lambda self, first, second: second, 5), name="partial")
+
+
+def test_a_marked_method_is_exposed_whatever_decorators_are_round_it() -> None:
+    methods = exposed_methods(Decorated())
+    assert sorted(methods) == sorted(name for name in vars(Decorated) if not name.startswith("__"))
+    for name, method in methods.items():
+        assert method.call(7) == 7, name
+        args, kwargs = method.bind([7], {})
+        assert method.call(*args, **kwargs) == 7
+    with pytest.raises(MalformedRequest, match="Expected `int`, got `str`"):
+        methods["static_above"].bind(["7"], {})
+
+
+class WithProperty:
+    @property
+    @rpc
+    def value(self) -> int:
+        raise AssertionError("was run")
+
+
+class WithCachedProperty:
+    @functools.cached_property
+    @rpc
+    def value(self) -> int:
+        raise AssertionError("was run")
+
+
+class Hidden:
+    @hiding
+    @rpc
+    def value(self) -> int:
+        return 1
+
+
+class Twice:
+    @rpc
+    def value(self) -> int:
+        return 1
+
+    @rpc(name="value")
+    def other(self) -> int:
+        return 2
+
+
+@pytest.mark.parametrize(
+    ("service", "reason"),
+    [
+        (WithProperty, "WithProperty.value .*property"),
+        (WithCachedProperty, "WithCachedProperty.value .*property"),
+        (Hidden, "Hidden.value .*decorator above hides it"),
+        (Twice, "both called 'value'"),
+    ],
+)
+def test_a_marked_method_that_cannot_be_exposed_is_refused_with_the_reason(service: Any, reason: str) -> None:
+    with pytest.raises(MalformedRequest, match=reason):
+        exposed_methods(service())
+
+
+@pytest.mark.parametrize(
+    ("thing", "reason"),
+    [
+        (property(lambda self: 1), "not a property"),
+        (functools.partial(print), "no name of its own"),
+        (functools.partialmethod(print), "no name of its own"),
+        (5, "not a int"),
+        (len, "can't be marked"),
+    ],
+    ids=repr,
+)
+def test_what_cannot_be_marked_is_refused_with_the_reason(thing: Any, reason: str) -> None:
+    with pytest.raises(MalformedRequest, match=reason):
+        rpc(thing)
+
+
+class Unannotated:
+    __annotations__ = None  # type: ignore[assignment]  # as some libraries have it
+
+    def __call__(self, value: Any) -> Any:
+        return value
+
+
+class Asks:
+    """Raises whatever it is asked."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError
+
+    def __hash__(self) -> int:
+        raise RuntimeError
+
+    def __call__(self, value: Any) -> Any:
+        return value
+
+
+class Streams:
+    async def __call__(self, value: int) -> Any:
+        yield value
+
+
+def circular(value: Any) -> Any:
+    return value
+
+
+circular.__wrapped__ = circular  # type: ignore[attr-defined]
+
+
+async def later(value: int) -> int:
+    return value
+
+
+CALLABLES: dict[str, Any] = {
+    "mock": AsyncMock(return_value=7),
+    "unannotated": Unannotated(),
+    "asks": Asks(),
+    "lambda": lambda value: value,
+    "builtin": int,
+    "builtin_without_signature": max,
+    "c_method": [7].__getitem__,
+    "partial": functools.partial(later),
+    "class": Shop,
+    "bound": Counter().add,
+    "streams": Streams(),
+}
+
+
+def test_any_callable_can_be_a_method_and_what_kind_it_is_is_known() -> None:
+    methods = exposed_methods(CALLABLES)
+    assert sorted(methods) == sorted(CALLABLES)
+    assert [name for name, method in methods.items() if method.is_stream] == ["streams"]
+    assert [name for name, method in methods.items() if not method.is_sync] == ["mock", "partial", "streams"]
+    for name in ("partial", "streams", "bound"):
+        with pytest.raises(MalformedRequest, match="Expected `int`, got `str`"):
+            methods[name].bind(["7"], {})
+
+
+async def test_any_callable_can_be_called_by_another_node() -> None:
+    with trio.fail_after(60):
+        async with open_node() as node:
+            await node.local.routes.put({name: CALLABLES[name] for name in CALLABLES if name != "class"}, "s")
+            for name, value in {
+                "mock": 7,
+                "unannotated": 7,
+                "asks": 7,
+                "lambda": 7,
+                "builtin": 7,
+                "partial": 7,
+            }.items():
+                remote = Remote(node=node.address, service="s", method=name)
+                assert await node.local.comm.send([value], remote) == 7, name
+            async with node.local.comm.stream([7], Remote(node=node.address, service="s", method="streams")) as items:
+                assert [item async for item in items] == [7]
+
+
+def test_a_function_that_is_wrapped_by_itself_is_refused() -> None:
+    with pytest.raises(MalformedRequest, match="by itself"):
+        exposed_methods({"circular": circular})

@@ -64,8 +64,13 @@ def _of_class(annotation: Any, kind: Any, args: tuple[Any, ...]) -> Converter | 
         return ArrayConverter(kind, converter_for(args[0]) if args else None)
     if kind in MAPPINGS:
         return DictConverter(*(map(converter_for, args) if args else (None, None)))
-    if not isinstance(kind, type) or kind is object:
-        return None if kind is object or not _is_known(annotation) else LeafConverter(annotation)
+    is_askable = not getattr(kind, "_is_protocol", False) or getattr(kind, "_is_runtime_protocol", False)
+    if kind is object or not is_askable or not (isinstance(kind, type) or _is_known(annotation)):
+        return None
+    return _of_record(annotation, kind) if isinstance(kind, type) else LeafConverter(annotation)
+
+
+def _of_record(annotation: Any, kind: type) -> Converter | None:
     if issubclass(kind, msgspec.Struct) or dataclasses.is_dataclass(kind):
         return RecordConverter(annotation, kind, converter_for) if _is_known(annotation) else None
     if typing.is_typeddict(kind):

@@ -101,6 +101,8 @@ def _marked(service: object) -> dict[str, Callable[..., Any]]:
         if isinstance(members[0], property | functools.cached_property):
             raise MalformedRequest(f"{shown} is marked with @trionet.rpc and is a property: make it a method")
         function = getattr(service, attribute)
+        if isinstance(members[0], functools.singledispatchmethod):
+            function = _dispatching(function)
         if not callable(function):
             raise MalformedRequest(
                 f"{shown} is marked with @trionet.rpc, but a {type(function).__name__} can't be called"
@@ -112,6 +114,15 @@ def _marked(service: object) -> dict[str, Callable[..., Any]]:
                 f"say @trionet.rpc(name=...) for one of them"
             )
     return {name: function for name, (_, function) in marked.items()}
+
+
+def _dispatching(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method that dispatches on its first argument, without the signature that it has copied."""
+
+    def dispatch(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return dispatch
 
 
 def mark_of(member: Any) -> str | None:

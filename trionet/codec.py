@@ -190,6 +190,8 @@ class _Lowering:
             return {"$replies": self._fields(value, value._attributes(), depth)}  # noqa: SLF001  same package
         if (name := _names_by_type.get(kind)) is not None:
             return {"$type": [name, self._fields(value, _field_names(kind), depth)]}
+        if inspect.isawaitable(value):
+            raise _CannotTravel(f"a {kind.__name__} does not travel, what it gives may: await it")
         if callable(value):
             raise _CannotTravel("code does not travel: name it by its import path, 'package.module:name'")
         raise _CannotTravel(_why_not(value))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 ALWAYS = NodeConfig(restart="always")
 ON_FAILURE = NodeConfig(restart="on_failure")
-NODE = "127.0.0.1:9001"
+NODE = NodeAddress.of("127.0.0.1:9001")
 """The first node of a `FakeLauncher`."""
 
 

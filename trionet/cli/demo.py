@@ -107,7 +107,7 @@ async def _lose_one(node: Node) -> None:
     events = node.events()
     await node.local.comm.send([], Remote(node=lost, service="status", method="stop"))
     ended = await anext(events)
-    while not (isinstance(ended, ChildEnded) and ended.node == str(lost)):
+    while not (isinstance(ended, ChildEnded) and ended.node == lost):
         ended = await anext(events)
     _expect(ended.status == 0, "a clean end", ended)
     replies = await group.comm.send(["trio"], _GREET)

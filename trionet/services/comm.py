@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-import trio
-
 from trionet.errors import MalformedRequest, OrphanedCalls, RemoteError, TrionetError, error_from_wire, error_to_wire
 from trionet.message import Remote, check_args, check_kwargs
 from trionet.transports.base import Request
@@ -44,7 +42,7 @@ class Comm:
         self._own: NodeAddress | None = None
         self._prefix = f"{random.getrandbits(_PREFIX_BITS):016x}"
         self._numbers = itertools.count(1)
-        self._checked: Remote | None = None
+        self._checked: object = object()  # no remote is this one
 
     def begin(self, address: NodeAddress) -> None:
         """Take the node's own address, once it is known."""

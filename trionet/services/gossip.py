@@ -14,7 +14,6 @@ import msgspec
 import trio
 
 from trionet.codec import MESSAGEPACK, register_type
-from trionet.config import import_reference
 from trionet.errors import (
     CallTimeout,
     DecodeError,
@@ -34,6 +33,7 @@ from trionet.user_code import UserCode
 from .base import rpc
 from .periodic import PeriodicTask, PeriodicTasks, owner_of
 from .plane import address_of
+from .subsets import by_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -229,7 +229,7 @@ class Gossip:
     def _set_group(self, core: GossipCore, gid: str, now: float) -> None:
         members = list(map(str, self._groups.members(gid).values()))
         with UserCode() as code:
-            core.set_group(gid, members, _subset_of(self._groups.subset(gid)), now=now)
+            core.set_group(gid, members, by_name(self._groups.asked_subset(gid)), now=now)
         if code.failure is not None:
             _log.warning("the subset of group %s is left as the default", gid, exc_info=code.failure)
             core.set_group(gid, members, now=now)
@@ -278,19 +278,6 @@ class Gossip:
         self.failed += 1
         _log.warning("the rumor %s of %s failed here: %s", rumor.id.hex(), rumor.gid, error)
         self._publish(RumorFailed(node=self._comm.own, id=rumor.id.hex(), gid=rumor.gid, error=str(error)))
-
-
-def _subset_of(subset: Any) -> int | Callable[[list[str]], int] | None:
-    """Return what a group's `subset` says, for the core, which has names where the user has SIDs."""
-    if subset is None or isinstance(subset, int):
-        return subset
-    function = import_reference(subset) if isinstance(subset, str) else subset
-
-    def count(names: list[str]) -> int:
-        sids = [node.sid for name in names if (node := address_of(name)) is not None]
-        return int(function(sorted(sids)))
-
-    return count
 
 
 def _call_of(rumor: Delivered) -> Call:

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from tests.launchers.fakes import FakeLauncher
-from trionet import ChildEnded, ChildGivenUp, ChildRestarted, Event, NodeConfig, SpawnError, open_node
+from trionet import ChildEnded, ChildGivenUp, ChildRestarted, Event, NodeAddress, NodeConfig, SpawnError, open_node
 from trionet.launchers.restart import keep_running, pause_s
 from trionet.transports.memory import MemoryFabric
 
@@ -151,7 +151,7 @@ async def test_a_spawner_tells_of_crashes_restarts_and_giving_up(
         events = node.events()
         address = await node.local.status.spawn(NodeConfig(launcher="fake"), restart="on_failure")
         told = [await anext(events) for _ in range(12)]
-    assert told[:2] == [ChildEnded(node=address, status=-11), ChildRestarted(node=str(address), restarts=1)]
+    assert told[:2] == [ChildEnded(node=address, status=-11), ChildRestarted(node=address, restarts=1)]
     assert told[-1] == ChildGivenUp(node=address, restarts=5)
     assert caplog.messages.count(f"the spawned node {address} ended: signal 11") == 6
     assert caplog.messages[-1] == f"the spawned node {address} was restarted 5 times, and is given up"

@@ -125,7 +125,7 @@ async def test_a_restart_that_fails_counts_as_one_and_says_why(
 async def test_a_node_that_is_stopped_on_purpose_is_not_started_again_and_no_event(autojump_clock: MockClock) -> None:
     launcher, events = FakeLauncher(), list[Event]()
     async with trio.open_nursery() as nursery:
-        assert str(await nursery.start(keep_running, launcher, ALWAYS, events.append)) == NODE
+        assert await nursery.start(keep_running, launcher, ALWAYS, events.append) == NODE
         nursery.cancel_scope.cancel()
     assert launcher.cancelled == len(launcher.started) == 1
     assert not events

@@ -39,6 +39,14 @@ async def fail_when_cancelled(error: BaseException) -> None:
         raise error
 
 
+async def fail_with_a_task(error: BaseException, of_task: BaseException) -> None:
+    """Raise in the block of a nursery, and in a task that this cancels."""
+    async with open_background_nursery() as nursery:
+        nursery.start_soon(fail_when_cancelled, of_task)
+        await trio.lowlevel.checkpoint()
+        raise error
+
+
 async def nested(depth: int, work: Callable[[trio.Nursery], Any], opened: Any) -> None:
     """Run ``await work(nursery)`` in the innermost of some nurseries."""
     async with opened() as nursery:
@@ -77,10 +85,7 @@ async def test_what_a_task_raises_comes_out_plain(depth: int, error: BaseExcepti
 async def test_of_several_errors_none_is_lost() -> None:
     mine, other = ValueError("mine"), KeyError("other")
     with pytest.raises(ExceptionGroup) as caught:
-        async with open_background_nursery() as nursery:
-            nursery.start_soon(fail_when_cancelled, other)
-            await trio.lowlevel.checkpoint()
-            raise mine
+        await fail_with_a_task(mine, other)
     assert sorted(map(repr, caught.value.exceptions)) == sorted(map(repr, (mine, other)))
 
 
@@ -89,10 +94,7 @@ async def test_the_end_of_the_program_goes_before_other_errors_which_are_logged(
     ending: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.ERROR), pytest.raises(type(ending)) as caught:
-        async with open_background_nursery() as nursery:
-            nursery.start_soon(fail_when_cancelled, KeyError("other"))
-            await trio.lowlevel.checkpoint()
-            raise ending
+        await fail_with_a_task(ending, KeyError("other"))
     assert caught.value is ending
     assert "KeyError: 'other'" in caplog.text
 
@@ -109,12 +111,17 @@ async def test_cancellation_goes_on(opened: Any) -> None:
 
 async def test_what_is_raised_while_cancelled_comes_out_plain() -> None:
     error = SystemExit(3)
-    with pytest.raises(SystemExit) as caught, trio.CancelScope() as scope:
-        async with open_plain_nursery() as nursery:
-            nursery.start_soon(fail_when_cancelled, error)
-            await trio.lowlevel.checkpoint()
-            scope.cancel()
-            await trio.sleep_forever()
+
+    async def be_cancelled() -> None:
+        with trio.CancelScope() as scope:
+            async with open_plain_nursery() as nursery:
+                nursery.start_soon(fail_when_cancelled, error)
+                await trio.lowlevel.checkpoint()
+                scope.cancel()
+                await trio.sleep_forever()
+
+    with pytest.raises(SystemExit) as caught:
+        await be_cancelled()
     assert caught.value is error
 
 

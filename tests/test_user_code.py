@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import logging
 import sys
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -35,7 +36,7 @@ from trionet.simulation.invariants import Watch
 from trionet.user_code import UserCode, described, pass_endings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import Callable
     from pathlib import Path
 
     from trionet import Event, Node
@@ -155,7 +156,7 @@ async def pair(failure: BaseException) -> AsyncGenerator[tuple[Node, Node]]:
         await node.local.routes.put(Service(), "probe")
         yield caller, node
         assert await caller.local.comm.send(["sid"], _on(node, "get", "status")) == node.sid
-        assert not (node.is_stopping or caller.is_stopping)
+        assert [node.is_stopping, caller.is_stopping] == [False, False]
 
 
 def _on(node: Node, method: str, service: str = "probe") -> Remote:
@@ -167,6 +168,7 @@ async def _next(events: Any, kind: type[Event]) -> Any:
         async for event in events:
             if isinstance(event, kind):
                 return event
+    raise AssertionError("there was none")
 
 
 @pytest.mark.parametrize("method", ["at_once", "later"])
@@ -179,11 +181,15 @@ async def test_a_handler(pair: tuple[Node, Node], failure: BaseException, method
 
 async def test_a_stream(pair: tuple[Node, Node], failure: BaseException) -> None:
     caller, node = pair
+
+    async def read(reader: Node) -> None:
+        async with reader.local.comm.stream([], _on(node, "items")) as items:
+            async for _ in items:
+                pass
+
     for reader in (caller, node):
         with pytest.raises(RemoteError, match=type(failure).__name__):
-            async with reader.local.comm.stream([], _on(node, "items")) as items:
-                async for _ in items:
-                    pass
+            await read(reader)
 
 
 async def test_a_handler_that_is_called_by_http(pair: tuple[Node, Node], failure: BaseException) -> None:

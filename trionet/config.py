@@ -35,7 +35,15 @@ if TYPE_CHECKING:
 else:
     OnStart = Any  # no type says "a callable or a text"; __post_init__ checks it
 
-__all__ = ["ENVIRONMENT_PREFIX", "NodeConfig", "check_tags", "import_reference", "parse_setting", "reference_to"]
+__all__ = [
+    "ENVIRONMENT_PREFIX",
+    "GUARD_MAIN",
+    "NodeConfig",
+    "check_tags",
+    "import_reference",
+    "parse_setting",
+    "reference_to",
+]
 
 ENVIRONMENT_PREFIX = "TRIONET_"
 _MAX_SECONDS = 1e9
@@ -59,6 +67,10 @@ _CHOICES = {
     "profile": tuple(PROFILES),
     "log_level": ("debug", "info", "warning", "error"),
 }
+GUARD_MAIN = (
+    "a program that starts when its module is imported starts again where a node imports that module by its name: put "
+    "what starts it under: if __name__ == '__main__'"
+)
 _UNSPECIFIED = ("0.0.0.0", "::")
 
 
@@ -387,7 +399,9 @@ def import_reference(reference: str) -> Any:
         found: Any = importlib.import_module(module)
     except BaseException as exc:  # the module is the user's
         pass_endings(exc)
-        raise ConfigError(f"can't import {module!r}: {type(exc).__name__}: {described(exc)}") from exc
+        text = described(exc)
+        hint = f"; {GUARD_MAIN}" if isinstance(exc, RuntimeError) and "from inside a run()" in text else ""
+        raise ConfigError(f"can't import {module!r}: {type(exc).__name__}: {text}{hint}") from exc
     for part in name.split("."):
         try:
             found = getattr(found, part)

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from .errors import ServiceNotFound
+from .identity import sid_of
 from .services.base import exposed_methods
 from .templates.base import GroupContext
 from .templates.comm import GroupComm
@@ -77,7 +78,7 @@ class Group:
         return self._context.members()
 
     @asynccontextmanager
-    async def member(self, sid: SID) -> AsyncGenerator[trio.CancelScope]:
+    async def member(self, sid: SID | NodeAddress) -> AsyncGenerator[trio.CancelScope]:
         """Cancel the block when the member `sid` of this group fails or leaves its cluster; at once if it isn't one.
 
         ::
@@ -89,7 +90,7 @@ class Group:
             GroupNotFound: the group has been deleted.
         """
         async with self._context.local.membership.scope(sid) as scope:
-            if sid not in self.members():
+            if sid_of(sid) not in self.members():
                 scope.cancel()
             yield scope
 
@@ -101,7 +102,7 @@ class Group:
             GroupNotFound: the group has been deleted.
         """
         self.members()
-        if name not in self._users:
+        if not isinstance(name, str) or name not in self._users:
             raise ServiceNotFound(f"no template is registered as {name!r:.130} on this node")
         return self._users[name]
 

@@ -18,7 +18,7 @@ from .errors import MalformedRequest, SIDCollision
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["NID", "SID", "NodeAddress", "check_gid", "check_name", "is_loopback", "members_by_sid"]
+__all__ = ["NID", "SID", "NodeAddress", "check_gid", "check_name", "is_loopback", "members_by_sid", "sid_of"]
 
 NID = str
 """SHA-256, 64 hex digits, of the canonical JSON of ``{"ip", "port"}``."""
@@ -114,6 +114,20 @@ def members_by_sid(nodes: Iterable[Any] | Mapping[Any, Any]) -> dict[SID, NodeAd
         if other != address:
             raise SIDCollision(f"{other} and {address} have one SID, {address.sid}: leave one of them out")
     return dict(sorted(members.items()))
+
+
+def sid_of(value: Any) -> SID:
+    """Return the SID that `value` is, or the one of the node whose address it means.
+
+    Raises:
+        MalformedRequest: it is neither.
+    """
+    if isinstance(value, str) and ":" not in value:
+        return value
+    try:
+        return NodeAddress.of(value).sid
+    except MalformedRequest:
+        raise MalformedRequest(f"a node is named by its SID or its address, not by {value!r:.80}") from None
 
 
 def check_gid(gid: object) -> str:

@@ -21,7 +21,7 @@ LOCAL = "local"
 """The gid under which a node's own services are reached."""
 
 
-class _KeywordsOnly(msgspec.StructMeta):
+class _KeywordsOnly(type(msgspec.Struct)):  # type: ignore[misc]  # which has no name in older ones
     """Says what is wrong with the fields of a struct, in place of msgspec."""
 
     def __call__(cls, *args: Any, **fields: Any) -> Any:
@@ -69,7 +69,7 @@ class Remote(msgspec.Struct, frozen=True, kw_only=True, metaclass=_KeywordsOnly)
             return value
         if not isinstance(value, Mapping):
             raise MalformedRequest(
-                f"a remote says what is called: trionet.Remote(service=..., method=...), or a dict of that; "
+                f"a remote names a service and a method: trionet.Remote(service=..., method=...), or a dict of that; "
                 f"not {value!r:.80}"
             )
         fields = dict(value)

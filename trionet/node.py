@@ -45,8 +45,9 @@ from .services.gossip import Gossip
 from .services.groups import ALL, Groups
 from .services.membership import Member, Membership
 from .services.routes import Routes
-from .services.status import Status
+from .services.status import Status, with_settings
 from .transports.lazy_http import LazyHTTPTransport
+from .under_trio import awaited, check_runnable, check_under_trio
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
@@ -169,7 +170,7 @@ class Node:
         Raises:
             GroupNotFound: there is none on this node.
         """
-        if gid not in self._groups:
+        if not isinstance(gid, str) or gid not in self._groups:
             raise GroupNotFound(f"there is no group {gid!r:.130} on this node")
         return self._groups[gid]
 
@@ -182,10 +183,12 @@ class Node:
                 other nodes under the group's name, as far as its methods are marked with ``trionet.rpc``.
 
         Raises:
-            MalformedRequest: the name is malformed or a built-in's.
+            MalformedRequest: the name is malformed or a built-in's, or `template` can't be called.
         """
         if check_name(name, "service name") in BUILT_IN:
             raise MalformedRequest(f"{name!r} is a built-in service")
+        if not callable(template):
+            raise MalformedRequest(f"a template is called with each group's context, and {template!r:.80} can't be")
         for group in self._groups.values():
             group.add_template(name, template)
         self._templates[name] = template  # last: one that can't be made must not be in the way of later groups
@@ -207,11 +210,15 @@ class Node:
         return list(self._latest_orphans)
 
     def events(self) -> Events:
-        """Return an async iterator over what happens from now on: instances of `Event`."""
+        """Return an async iterator over what happens from now on, instances of `Event`; it ends with the node."""
         return self._bus.watch()
 
     def listen(self, listener: Callable[[Event], None]) -> None:
-        """Have ``listener(event)`` called with each event, at once; it must neither wait nor raise."""
+        """Have ``listener(event)`` called with each event, at once; it must not wait. What it raises is logged.
+
+        Raises:
+            MalformedRequest: it is no plain function.
+        """
         self._bus.listen(listener)
 
     def members(self) -> list[Member]:
@@ -223,7 +230,7 @@ class Node:
 
     async def join(self, seeds: Iterable[Any]) -> None:
         """Join the cluster of any of `seeds`; see `Membership.join`."""
-        await self.local.membership.join(list(seeds))
+        await self.local.membership.join(seeds)  # type: ignore[arg-type]  # it takes any iterable
 
     async def leave(self) -> None:
         """Leave the cluster, and go on alone; see `Membership.leave`."""
@@ -233,8 +240,10 @@ class Node:
         """Tell the cluster other things about itself; see `Membership.set_tags`."""
         await self.local.membership.set_tags(tags)
 
-    def member(self, sid: SID) -> AbstractAsyncContextManager[trio.CancelScope]:
+    def member(self, sid: SID | NodeAddress) -> AbstractAsyncContextManager[trio.CancelScope]:
         """Return a block that is cancelled when the node `sid` fails or leaves, or isn't there at all.
+
+        Or when this node ends: it would not notice any more. The other node may be given by its address, too.
 
         ::
 
@@ -256,6 +265,7 @@ class Node:
 
     async def spawn(self, config: NodeConfig) -> NodeAddress:
         """Start a node as a child of this one; see `Status.spawn`."""
+        config = with_settings(config, {})
         if self._children is None or self._launchers is None or self._stopping.is_set():
             raise TemporarilyUnavailable("the node is stopping")
         name = config.launcher or self.config.launcher or ("in_process" if self._fabric else "forkserver")
@@ -283,7 +293,12 @@ class Node:
         Args:
             name: 1 to 128 of letters, digits, ``_``, ``-``, ``.``.
             launcher: see `trionet.Launcher` for what it has to do.
+
+        Raises:
+            MalformedRequest: the name is malformed, or that is no launcher.
         """
+        if not callable(getattr(launcher, "start", None)):
+            raise MalformedRequest(f"a launcher has an async method 'start', and {launcher!r:.80} has not")
         assert self._launchers is not None
         self._launchers.put(check_name(name, "launcher name"), launcher)
 
@@ -408,8 +423,10 @@ async def open_node(
     Raises:
         AddressInUse: another program listens there; the text names the address.
         ConfigError: the configuration can't be met; the text names the setting.
+        RuntimeError: this isn't run by Trio.
     """
-    config = config or NodeConfig()
+    check_under_trio("trionet.open_node")
+    config = with_settings(NodeConfig() if config is None else config, {})
     router, bus = Router(), EventBus()
     endpoint = await _open_endpoint(config, fabric, router, bus)
     node: Node | None = None
@@ -519,11 +536,16 @@ def run(main: Callable[..., Awaitable[T]], config: NodeConfig | None = None, *ar
 
     Returns:
         What `main` returned; None when the node was stopped before.
+
+    Raises:
+        RuntimeError: Trio runs in this thread already.
+        TypeError: `main` is no async function.
     """
+    check_runnable(main)
 
     async def run_main() -> T | None:
         async with open_node(config) as node:
-            return await main(node, *args)
+            return await awaited(main(node, *args), main)
         return None
 
     return trio.run(run_main)

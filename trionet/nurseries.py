@@ -67,8 +67,8 @@ def _plain(raised: BaseException, of_block: BaseException | None) -> BaseExcepti
         raised: a group, or groups in a group, as Trio makes them.
         of_block: what the nursery's own block has raised; a group of the caller's stays one.
     """
-    group = raised.exceptions if isinstance(raised, BaseExceptionGroup) and raised is not of_block else [raised]
-    leaves = _leaves(group, of_block)
+    parts = raised.exceptions if isinstance(raised, BaseExceptionGroup) and raised is not of_block else [raised]
+    leaves = _leaves(parts, of_block)
     failures = [leaf for leaf in leaves if not isinstance(leaf, trio.Cancelled)]
     if len(failures) == 1:
         return failures[0]

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 ALWAYS = NodeConfig(restart="always")
 ON_FAILURE = NodeConfig(restart="on_failure")
-NODE = "127.0.0.1:9001"
+NODE = NodeAddress.of("127.0.0.1:9001")
 """The first node of a `FakeLauncher`."""
 
 
@@ -139,7 +139,7 @@ async def test_a_restart_that_fails_counts_as_one_and_says_why(
 async def test_a_node_that_is_stopped_on_purpose_is_not_started_again_and_no_event(autojump_clock: MockClock) -> None:
     launcher, events = FakeLauncher(), list[Event]()
     async with trio.open_nursery() as nursery:
-        assert str(await nursery.start(keep_running, launcher, ALWAYS, events.append)) == NODE
+        assert await nursery.start(keep_running, launcher, ALWAYS, events.append) == NODE
         nursery.cancel_scope.cancel()
     assert launcher.cancelled == len(launcher.started) == 1
     assert not events
@@ -165,7 +165,7 @@ async def test_a_spawner_tells_of_crashes_restarts_and_giving_up(
         events = node.events()
         address = await node.local.status.spawn(NodeConfig(launcher="fake"), restart="on_failure")
         told = [await anext(events) for _ in range(12)]
-    assert told[:2] == [ChildEnded(node=address, status=-11), ChildRestarted(node=str(address), restarts=1)]
+    assert told[:2] == [ChildEnded(node=address, status=-11), ChildRestarted(node=address, restarts=1)]
     assert told[-1] == ChildGivenUp(node=address, restarts=5)
     assert caplog.messages.count(f"the spawned node {address} ended: signal 11") == 6
     assert caplog.messages[-1] == f"the spawned node {address} was restarted 5 times, and is given up"

@@ -488,6 +488,7 @@ def _one_of_all_and_more(sids: list[str]) -> int:
 @pytest.mark.parametrize(
     ("subset", "expected"),
     [
+        (0, 1),
         (1, 1),
         (3, 3),
         (100, 4),
@@ -499,7 +500,19 @@ def _one_of_all_and_more(sids: list[str]) -> int:
         ("tests.samples:subset_of_one", 1),
         (None, 2),
     ],
-    ids=["1", "3", "more than others", "function", "negative", "float", "huge", "of SIDs", "import path", "default"],
+    ids=[
+        "0",
+        "1",
+        "3",
+        "more than others",
+        "function",
+        "negative",
+        "float",
+        "huge",
+        "of SIDs",
+        "import path",
+        "default",
+    ],
 )
 async def test_the_first_hop_is_as_wide_as_the_groups_subset_says_clamped(
     autojump_clock: MockClock, cluster: Cluster, subset: Any, expected: int
@@ -507,13 +520,19 @@ async def test_the_first_hop_is_as_wide_as_the_groups_subset_says_clamped(
     assert await _first_hop(cluster, subset) == expected
 
 
-@pytest.mark.parametrize(
-    "subset", [lambda _: 1 // 0, lambda _: "many", "no.such.module:function"], ids=["raises", "no number", "no module"]
-)
+def _fails_later(sids: list[str]) -> Any:
+    return 1 if len(sids) < 5 else "many"
+
+
+@pytest.mark.parametrize("subset", [lambda _: 1 // 0, _fails_later], ids=["raises", "no number any more"])
 async def test_a_subset_that_fails_is_logged_and_the_default_is_used(
     autojump_clock: MockClock, cluster: Cluster, subset: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert await _first_hop(cluster, subset) == 2
+    nodes = await cluster.start_many(5)
+    for node in nodes:
+        await node.local.groups.put("workers", nodes[:4], subset=subset)
+        await node.local.groups.add("workers", nodes[4].address)
+    assert len((await nodes[0].group("workers").gossip.send([], COUNT)).values) == 2
     assert "the subset of group workers is left as the default" in caplog.text
 
 

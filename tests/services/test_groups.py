@@ -1,3 +1,4 @@
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -137,13 +138,23 @@ async def test_what_is_no_set_of_addresses_is_refused_and_nothing_changes(groups
     assert await groups.get("all") == _by_sid(OWN, B)
 
 
-@pytest.mark.parametrize("subset", [1, 5, len, "math:isqrt", None])
+@pytest.mark.parametrize("subset", [0, 1, 5, len, "math:isqrt", None])
 async def test_the_subset_is_kept_with_the_group(groups: Groups, subset: Any) -> None:
     await groups.put("browncs", [A], subset=subset)
     assert groups.subset("browncs") == subset
 
 
-@pytest.mark.parametrize("subset", [0, -1, 1.5, True, [3]])
+def _giving(value: Any) -> Callable[[list[str]], Any]:
+    return lambda _: value
+
+
+JUNK = [*map(_giving, ("x", None, True, math.nan)), "x", "3", "os:sep", "no.such.module:function"]
+
+
+@pytest.mark.parametrize(
+    "subset",
+    [-1, 1.5, math.nan, True, [3], *JUNK],
+)
 async def test_any_other_subset_is_refused(groups: Groups, subset: Any) -> None:
     with pytest.raises(MalformedRequest, match="subset"):
         await groups.put("browncs", [A], subset=subset)

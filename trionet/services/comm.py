@@ -44,7 +44,7 @@ class Comm:
         self._own: NodeAddress | None = None
         self._prefix = f"{random.getrandbits(_PREFIX_BITS):016x}"
         self._numbers = itertools.count(1)
-        self._checked: Remote | None = None
+        self._checked: object = object()  # no remote is this one
 
     def begin(self, address: NodeAddress) -> None:
         """Take the node's own address, once it is known."""

@@ -14,7 +14,6 @@ import msgspec
 import trio
 
 from trionet.codec import MESSAGEPACK, register_type
-from trionet.config import import_reference
 from trionet.errors import (
     CallTimeout,
     DecodeError,
@@ -35,6 +34,7 @@ from trionet.user_code import UserCode
 from .base import rpc
 from .periodic import PeriodicTask, PeriodicTasks, owner_of
 from .plane import address_of
+from .subsets import by_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -233,13 +233,13 @@ class Gossip:
             self._set_group(core, gid, now)
 
     def _set_group(self, core: GossipCore, gid: str, now: float) -> None:
-        changes, subset = self._groups.take_changes(gid), self._groups.subset(gid)
-        if changes is not None and gid in core.groups() and (subset is None or isinstance(subset, int)):
+        changes, subset = self._groups.take_changes(gid), self._groups.asked_subset(gid)
+        if changes is not None and gid in core.groups() and not callable(subset):
             core.change_group(gid, map(str, changes.added), map(str, changes.removed))
             return
         members = list(map(str, self._groups.members(gid).values()))
         with UserCode() as code:
-            core.set_group(gid, members, _subset_of(subset), now=now)
+            core.set_group(gid, members, by_name(subset), now=now)
         if code.failure is not None:
             _log.warning("the subset of group %s is left as the default", gid, exc_info=code.failure, extra=about(gid))
             core.set_group(gid, members, now=now)
@@ -310,20 +310,9 @@ class Gossip:
 
 def _log_failure(rumor: Delivered, error: TrionetError, more: int) -> None:
     others = f"; so did {more:,} more that came with it" if more else ""
-    _log.warning("the rumor %s of %s failed here: %s%s", rumor.id.hex(), rumor.gid, error, others)
-
-
-def _subset_of(subset: Any) -> int | Callable[[list[str]], int] | None:
-    """Return what a group's `subset` says, for the core, which has names where the user has SIDs."""
-    if subset is None or isinstance(subset, int):
-        return subset
-    function = import_reference(subset) if isinstance(subset, str) else subset
-
-    def count(names: list[str]) -> int:
-        sids = [node.sid for name in names if (node := address_of(name)) is not None]
-        return int(function(sorted(sids)))
-
-    return count
+    _log.warning(
+        "the rumor %s of %s failed here: %s%s", rumor.id.hex(), rumor.gid, error, others, extra=about(rumor.origin)
+    )
 
 
 def _call_of(rumor: Delivered, codec: Codec) -> Call:

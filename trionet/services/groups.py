@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 import msgspec
 
 from trionet.errors import GroupNotFound, MalformedRequest, SIDCollision
-from trionet.identity import SID, NodeAddress, check_gid, members_by_sid
+from trionet.identity import SID, NodeAddress, check_gid, members_by_sid, sid_of
 from trionet.message import LOCAL
 
 from .base import rpc
+from .subsets import checked_subset
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -41,12 +42,6 @@ class GroupsObserver(Protocol):
         """`gid` exists no more."""
 
 
-def _check_subset(subset: object) -> None:
-    is_number = type(subset) is int and subset >= 1
-    if not (subset is None or is_number or isinstance(subset, str) or callable(subset)):
-        raise MalformedRequest(f"subset is a number >= 1, a function, or its import path, not {subset!r:.80}")
-
-
 class Changes(NamedTuple):
     """Who is new in a group, and who is in it no more."""
 
@@ -57,6 +52,7 @@ class Changes(NamedTuple):
 class _Entry(msgspec.Struct):
     members: dict[SID, NodeAddress]
     subset: int | str | Callable[[list[SID]], int] | None = None
+    asked: int | Callable[[list[SID]], int] | None = None
     is_sorted: bool = True
     changes: Changes | None = None  # since the observer asked last; None for all
 
@@ -161,6 +157,10 @@ class Groups:
         """Return how many members gossip goes to, as it was given to `put`; None for the default."""
         return self._entry(gid).subset
 
+    def asked_subset(self, gid: str) -> int | Callable[[list[SID]], int] | None:
+        """Return what to ask for how many members gossip goes to: a number, or a function; None for the default."""
+        return self._entry(gid).asked
+
     def gids(self) -> list[str]:
         """Return the names of all groups, sorted."""
         return sorted(self._entries)
@@ -194,21 +194,22 @@ class Groups:
             gid: 1 to 128 of letters, digits, ``_``, ``-``, ``.``; not ``all`` or ``local``.
             nodes: addresses, or a mapping whose values are; keys are always computed anew.
             subset: how many members a gossiped message is passed on to: a number, a function of the list of SIDs,
-                or its import path; default logarithmic in the size of the group.
+                or its import path; default logarithmic in the size of the group. It is clamped to what there is.
 
         Returns:
             The members as they were stored.
 
         Raises:
-            MalformedRequest: the gid or an address is malformed, or the group is ``all`` or ``local``.
+            MalformedRequest: the gid or an address is malformed, the group is ``all`` or ``local``, or `subset` is none
+                of these, or gives no number.
             SIDCollision: two different addresses have one SID.
         """
         self._changeable(gid)
-        _check_subset(subset)
         members = members_by_sid(nodes)
+        asked = checked_subset(subset, list(members))
         known = members_by_sid([*self._entries[ALL].members.values(), *members.values()])
         is_new = gid not in self._entries
-        self._entries[gid] = _Entry(members, subset)
+        self._entries[gid] = _Entry(members, subset, asked)
         if is_new:
             try:
                 self._observer.group_added(gid)
@@ -239,11 +240,19 @@ class Groups:
         return dict(grown)
 
     @rpc
-    async def rem(self, gid: str, sid: SID) -> dict[SID, NodeAddress]:
+    async def rem(self, gid: str, sid: SID | NodeAddress) -> dict[SID, NodeAddress]:
         """Take a node out of `gid`; returns the updated group. A missing group or node is no error.
 
         The node itself stays in ``all`` and ``local``.
+
+        Args:
+            gid: the group.
+            sid: the node's SID; or the node, in any form that has an address.
+
+        Raises:
+            MalformedRequest: the gid is malformed, or `sid` is neither.
         """
+        sid = sid_of(sid)
         entry = self._entries.get(check_gid(gid))
         if entry is None:
             return {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,7 +26,7 @@ from trionet.events import (
     MemberTrusted,
     MemberUpdated,
 )
-from trionet.identity import SID, NodeAddress
+from trionet.identity import SID, NodeAddress, sid_of
 from trionet.log_limits import about, limited_log
 from trionet.protocols.statements import State
 from trionet.protocols.swim_events import JoinCompleted, LeaveCompleted, MemberChange, MemberChanged
@@ -35,7 +35,7 @@ from .base import rpc
 from .plane import address_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable
+    from collections.abc import AsyncGenerator, Callable
 
     from trionet.events import Event, MemberEvent
     from trionet.protocols.swim import Swim
@@ -150,7 +150,7 @@ class Membership:
         """
         if self._cluster is None or not self._cluster.is_running:
             raise TemporarilyUnavailable("the node is stopping")
-        addresses = [_seed(value) for value in seeds]
+        addresses = _seeds(seeds)
         attempt = _Attempt()
         self._attempts.append(attempt)
         try:
@@ -243,9 +243,9 @@ class Membership:
         return sorted((member for member in shown if member is not None), key=lambda member: member.sid)
 
     @asynccontextmanager
-    async def scope(self, sid: SID) -> AsyncGenerator[trio.CancelScope]:
+    async def scope(self, sid: SID | NodeAddress) -> AsyncGenerator[trio.CancelScope]:
         """Cancel the block when the member `sid` fails or leaves, or this node ends; at once if it isn't there."""
-        scope = trio.CancelScope()
+        sid, scope = sid_of(sid), trio.CancelScope()
         scopes = self._scopes.setdefault(sid, [])
         scopes.append(scope)
         if self._has_ended or sid not in (node.sid for node in self._groups.known()):
@@ -328,6 +328,12 @@ class _Attempt:
         self.names: list[str] = []
         self.done = trio.Event()
         self.refusal = ""
+
+
+def _seeds(values: Any) -> list[NodeAddress]:
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        raise MalformedRequest(f"seeds are a list of addresses, as in join(['127.0.0.1:8080']), not {values!r:.80}")
+    return [_seed(value) for value in values]
 
 
 def _seed(value: Any) -> NodeAddress:

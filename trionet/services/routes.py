@@ -88,7 +88,10 @@ class Routes:
 
         Raises:
             ServiceNotFound: there is none.
+            MalformedRequest: that is no name.
         """
+        if not isinstance(name, str):
+            raise MalformedRequest(f"a service's name is a text, not {name!r:.80}")
         if name not in self._services:
             raise ServiceNotFound(f"there is no service {name!r:.130} on this node")
         return self._services[name]
@@ -109,7 +112,7 @@ class Routes:
         Raises:
             MalformedRequest: it is a built-in service.
         """
-        if name in BUILT_IN:
+        if check_name(name, "service name") in BUILT_IN:
             raise MalformedRequest(f"{name!r} is a built-in service")
         self._router.remove(LOCAL, name)
         return self._services.pop(name, None) is not None

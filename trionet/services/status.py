@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import msgspec
 
 from trionet.config import NodeConfig
-from trionet.errors import UnknownKey
+from trionet.errors import MalformedRequest, UnknownKey
 from trionet.identity import NodeAddress
 
 from .base import rpc
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from trionet.router import Router
 
-__all__ = ["Lifecycle", "Status"]
+__all__ = ["Lifecycle", "Status", "with_settings"]
 
 
 class Lifecycle(Protocol):
@@ -93,7 +94,7 @@ class Status:
         It is this node's child: when this one stops, or dies in whatever way, the child stops.
 
         Args:
-            config: the new node's.
+            config: the new node's, or a dict of its settings.
             launcher: in place of that of `config`.
             restart: likewise.
             detach: likewise.
@@ -105,4 +106,20 @@ class Status:
         """
         wanted = {"launcher": launcher, "restart": restart, "detach": detach}
         given = {name: value for name, value in wanted.items() if value is not None}
-        return await self._node.spawn(msgspec.structs.replace(config, **given) if given else config)
+        return await self._node.spawn(with_settings(config, given))
+
+
+def with_settings(config: Any, given: Mapping[str, Any]) -> NodeConfig:
+    """Return `config`, be it a dict of settings, with those of `given` in their place.
+
+    Raises:
+        MalformedRequest: it is neither.
+        ConfigError: a setting is unknown or has a wrong value.
+    """
+    if isinstance(config, Mapping):
+        return NodeConfig.from_mapping({**config, **given}, source="spawn")
+    if not isinstance(config, NodeConfig):
+        raise MalformedRequest(
+            f"a node is made from a configuration: trionet.NodeConfig(), or a dict of settings; not {config!r:.80}"
+        )
+    return msgspec.structs.replace(config, **given) if given else config

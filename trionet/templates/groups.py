@@ -8,7 +8,7 @@ from typing import Any
 
 from trionet.config import reference_to
 from trionet.errors import CodeRefused, EmptyGroup, GroupNotFound
-from trionet.identity import SID, NodeAddress
+from trionet.identity import SID, NodeAddress, sid_of
 from trionet.message import Remote
 from trionet.replies import Replies
 from trionet.services.base import rpc
@@ -62,8 +62,9 @@ class GroupGroups(Template):
         return replies
 
     @rpc
-    async def rem(self, gid: str, sid: SID) -> Replies[dict[SID, NodeAddress]]:
-        """Take a node out of the group `gid` of every member; returns the updated groups."""
+    async def rem(self, gid: str, sid: SID | NodeAddress) -> Replies[dict[SID, NodeAddress]]:
+        """Take a node, by SID or address, out of the group `gid` of every member; returns the updated groups."""
+        sid = sid_of(sid)
         replies = await self._on_members("rem", gid, sid)
         await self.context.local.groups.rem(gid, sid)
         return replies

@@ -45,7 +45,9 @@ class GroupStatus(Template):
         """
         replies = await self.fan_out([key], Remote(service="status", method="get"))
         answered = list(replies.values.values())
-        return Aggregate(sum(answered) if key in SUMMED else answered, replies.values, replies.errors)
+        return Aggregate(
+            sum(answered) if isinstance(key, str) and key in SUMMED else answered, replies.values, replies.errors
+        )
 
     @rpc
     async def spawn(self, config: NodeConfig) -> NodeAddress:

@@ -198,7 +198,7 @@ async def test_orphans_are_raised_only_where_the_caller_asked(
         with pytest.raises(OrphanedCalls) as caught, trio.move_on_after(1):
             await way(node, "members", addresses[0], orphans="raise")
     orphans = [event for event in events if isinstance(event, OrphanedCall)]
-    assert caught.value.calls == {orphan.node: orphan.id for orphan in orphans}
+    assert caught.value.calls == {str(orphan.node): orphan.id for orphan in orphans}
     assert set(caught.value.calls) == set(map(str, asked))
 
 

@@ -1,0 +1,56 @@
+"""Says in our words what Trio would say in its own, or Python in none: who is not run by Trio, or is run twice."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import trio
+
+from .config import GUARD_MAIN
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+__all__ = ["awaited", "check_runnable", "check_under_trio"]
+
+T = TypeVar("T")
+
+
+def check_under_trio(what: str) -> None:
+    """Raise `RuntimeError` unless Trio runs the caller.
+
+    Args:
+        what: the name of the function that is called.
+    """
+    try:
+        trio.lowlevel.current_task()
+    except RuntimeError:
+        asyncio = sys.modules.get("asyncio")
+        library = "asyncio" if asyncio is not None and asyncio._get_running_loop() is not None else "nothing"  # noqa: SLF001
+        raise RuntimeError(
+            f"{what} needs Trio, and {library} runs this: start the program by trio.run(main) or trionet.run(main)"
+        ) from None
+
+
+def check_runnable(main: Any) -> None:
+    """Raise an error that helps where `main` can't be run here by Trio."""
+    if inspect.iscoroutine(main):
+        main.close()
+        raise TypeError(f"trionet.run takes the async function itself: {main.__name__}, not {main.__name__}(...)")
+    if not callable(main):
+        raise TypeError(f"trionet.run takes an async function of a node, not {main!r:.80}")
+    try:
+        trio.lowlevel.current_trio_token()
+    except RuntimeError:
+        return
+    raise RuntimeError(f"trionet.run was called where Trio runs already: use trionet.open_node there. Or: {GUARD_MAIN}")
+
+
+async def awaited(value: Awaitable[T], function: Callable[..., Any]) -> T:
+    """Return the result of what `function` has returned; raise `TypeError` where that is nothing to wait for."""
+    if not hasattr(type(value), "__await__"):
+        name = getattr(function, "__qualname__", repr(function))
+        raise TypeError(f"trionet.run takes an async function: write 'async def {name}(node)'")
+    return await value

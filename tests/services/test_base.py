@@ -226,7 +226,7 @@ def test_a_marked_method_that_cannot_be_exposed_is_refused_with_the_reason(servi
         (5, "not a int"),
         (len, "can't be marked"),
     ],
-    ids=repr,
+    ids=["property", "partial", "partialmethod", "number", "builtin"],
 )
 def test_what_cannot_be_marked_is_refused_with_the_reason(thing: Any, reason: str) -> None:
     with pytest.raises(MalformedRequest, match=reason):

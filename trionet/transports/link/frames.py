@@ -38,6 +38,7 @@ __all__ = [
     "Cancelled",
     "Chunk",
     "Credit",
+    "Depth",
     "Direction",
     "End",
     "Error",

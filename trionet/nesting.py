@@ -70,7 +70,7 @@ class Holding:
 
     def __init__(self, inner_depth: int, outer: Position | None) -> None:
         self.inner_depth: int = inner_depth
-        self.outer = outer
+        self.outer: Position | None = outer
         self.is_left: bool = False
 
 

@@ -41,6 +41,7 @@ __all__ = [
     "Cancelled",
     "Chunk",
     "Credit",
+    "Depth",
     "Direction",
     "End",
     "Error",

@@ -43,7 +43,7 @@ class Transfer:
 
     def __init__(self, number: int, direction: Direction, data: bytes) -> None:
         self.number: int = number
-        self.direction = direction
+        self.direction: Direction = direction
         self.data: memoryview = memoryview(data)
         self.offset: int = 0
         self.written: trio.Event = trio.Event()

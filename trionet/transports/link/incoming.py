@@ -153,6 +153,10 @@ class IncomingCalls:
             if running.credit_came is not None:
                 running.credit_came.set()
 
+    def detach(self) -> None:
+        """The link has ended: what still runs has nobody to tell."""
+        self._on_release, self._on_idle = _ignore_release, _ignore_idle
+
     def _prepare(self, frame: CallFrame) -> PreparedCall:
         args = MESSAGEPACK.restore(frame.args)
         if type(args) is not list:
@@ -342,3 +346,9 @@ def _is_packet(frame: CallFrame) -> bool:
 
 def _ignore(_: Transfer) -> None:
     """The transfer of an answer is of no further interest."""
+
+
+def _ignore_release(direction: Direction, size: int) -> None: ...
+
+
+def _ignore_idle() -> None: ...

@@ -204,6 +204,8 @@ class MemoryLink:
             self.calls.close(reason)
             self._holding.close()
             self._handlers.cancel()
+            self.incoming.detach()
+            self._lane.on_dead = None
             self._endpoint.forget_link(self)
 
     def watch(self) -> None:

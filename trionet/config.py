@@ -15,7 +15,7 @@ import msgspec
 
 from .codec import register_type
 from .errors import ConfigError, EncodeError, MalformedRequest
-from .identity import NodeAddress, check_name, is_loopback
+from .identity import NodeAddress, check_name, checked_destination, checked_host, is_loopback
 from .profiles import PROFILES
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     def __post_init__(self) -> None:
         """Check what the types don't say."""
-        _check_address(self.ip, self.port)
+        self._check_addresses()
         if not (self.on_start is None or callable(self.on_start) or _is_reference(self.on_start)):
             raise ConfigError(f"on_start is a callable or 'package.module:function', not {self.on_start!r}")
         self._check_references()
@@ -130,6 +130,13 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             if getattr(self, setting) not in choices:
                 *others, last = choices
                 raise ConfigError(f"{setting} is {', '.join(others)} or {last}, not {getattr(self, setting)!r}")
+
+    def _check_addresses(self) -> None:
+        msgspec.structs.force_setattr(self, "ip", checked_host(self.ip, "ip"))
+        _check_address(self.ip, self.port)
+        if self.advertise_ip is not None:
+            advertised = checked_destination(self.advertise_ip, "advertise_ip")
+            msgspec.structs.force_setattr(self, "advertise_ip", advertised)
 
     def _check_references(self) -> None:
         for setting in ("services", "templates"):

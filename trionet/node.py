@@ -19,6 +19,7 @@ import trio
 
 from .config import NodeConfig, import_reference
 from .errors import (
+    AddressInUse,
     ConfigError,
     GroupNotFound,
     MalformedRequest,
@@ -45,6 +46,7 @@ from .services.membership import Member, Membership
 from .services.routes import Routes
 from .services.status import Status
 from .transports.lazy_http import LazyHTTPTransport
+from .uncaught import tell_in_one_line
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
@@ -482,11 +484,22 @@ def run(main: Callable[[Node], Awaitable[T]], config: NodeConfig | None = None) 
 
     Returns:
         What `main` returned; None when the node was stopped before.
+
+    Raises:
+        AddressInUse: the port is in use. A program that does not catch it says so in one line, and has status 1.
     """
+    is_open = False
 
     async def run_main() -> T | None:
+        nonlocal is_open
         async with open_node(config) as node:
+            is_open = True
             return await main(node)
         return None
 
-    return trio.run(run_main)
+    try:
+        return trio.run(run_main)
+    except AddressInUse as exc:
+        if not is_open:
+            tell_in_one_line(exc)
+        raise

@@ -133,35 +133,15 @@ def test_a_gid_is_1_to_128_of_letters_digits_underscore_hyphen_and_dot(gid: str)
 
 
 @pytest.mark.parametrize(
-    "gid",
-    [
-        "",
-        ".",
-        "..",
-        "x" * 129,
-        "a b",
-        "a/b",
-        "a\n",
-        ".\n",
-        "%2e",
-        "%2E%2e",
-        "a%2fb",
-        "\uff0e",
-        "\u2024",
-        "e\u0301",
-        "\xe9",
-        "a\0",
-        " .",
-        "groß",
-        "\u0661",
-        None,
-        5,
-        b"a",
-        ["a"],
-    ],
-    ids=repr,
+    "gid", ["", ".", "..", "x" * 129, "a b", "a/b", "a\n", "groß", "\u0661", None, 5, b"a", ["a"]], ids=repr
 )
 def test_any_other_gid_is_refused(gid: Any) -> None:
+    with pytest.raises(MalformedRequest, match="gid"):
+        check_gid(gid)
+
+
+@pytest.mark.parametrize("gid", [".\n", "%2e", "%2E%2e", "a%2fb", "\uff0e", "\u2024", "e\u0301", "\xe9", "a\0", " ."])
+def test_what_could_be_read_as_another_gid_is_refused(gid: str) -> None:
     with pytest.raises(MalformedRequest, match="gid"):
         check_gid(gid)
 
@@ -222,7 +202,7 @@ def test_a_host_is_understood_in_every_way_to_write_it(given: str, taken: str) -
         ("http://127.0.0.1:8080", "an IP address or a host name"),
         ("127.0.0.0/8", "an IP address or a host name"),
         ("a b", "an IP address or a host name"),
-        (" 127.0.0.1", "an IP address or a host name"),
+        (" 127.0.0.1", "no IPv4 address"),
         ("localhost\n", "an IP address or a host name"),
         ("local\0host", "an IP address or a host name"),
         ("a..b", "an IP address or a host name"),

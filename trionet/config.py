@@ -71,8 +71,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             that has lately been worth it: calls one after another take a third of the time, for processor time.
         max_message_bytes: the largest request or reply body taken or sent. Sane: 64 KiB to 1 GiB.
         max_calls_per_peer: calls of one peer in progress at once; further ones wait at the caller. Sane: 16 to 65536.
-        max_connections: open connections taken at once; at the limit the one that has been idle longest is closed,
-            or, when all are in use, the new one.
+        max_connections: open connections taken at once; at the limit one without a finished request is closed,
+            else the one that has been idle longest, or, when all are in use, the new one.
             Sane: above twice the number of nodes, below the process's limit of open files.
         idle_timeout_s: how long a connection may stay idle, take to send a request's head, or read nothing of an
             answer. Sane: 40 to 600: above the 30 s after which our own client lets go of an idle connection, or calls

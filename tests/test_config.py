@@ -168,6 +168,18 @@ def test_listening_on_every_address_needs_one_to_tell_others(ip: str) -> None:
         NodeConfig(ip=ip, insecure=True).check_bind()
 
 
+def test_addresses_are_taken_in_the_form_that_all_nodes_know() -> None:
+    config = NodeConfig(ip="[::]", advertise_ip="Node.Example.", insecure=True)
+    assert (config.ip, config.advertise_ip) == ("::", "node.example")
+    config.check_bind()
+    NodeConfig(ip="LOCALHOST.").check_bind()
+    NodeConfig(ip="::ffff:127.0.0.1").check_bind()
+    with pytest.raises(ConfigError, match=r"a.json: ip is '\[::1\]:8080'.* say '\[::1\]', port 8080"):
+        NodeConfig.from_mapping({"ip": "[::1]:8080"}, source="a.json")
+    with pytest.raises(ConfigError, match="advertise_ip is what others connect to"):
+        NodeConfig(ip="0.0.0.0", insecure=True, advertise_ip="0.0.0.0")
+
+
 def test_a_portable_configuration_names_its_on_start_by_import_path() -> None:
     assert NodeConfig(on_start=samples.note_node, port=5).portable() == NodeConfig(
         on_start="tests.samples:note_node", port=5

@@ -1,12 +1,13 @@
 import hashlib
+import re
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from tests.samples import COLLIDING
-from trionet import MalformedRequest, NodeAddress, NodeConfig, SIDCollision
-from trionet.identity import check_gid, check_name, is_loopback, members_by_sid
+from trionet import ConfigError, MalformedRequest, NodeAddress, NodeConfig, SIDCollision
+from trionet.identity import check_gid, check_name, checked_destination, checked_host, is_loopback, members_by_sid
 
 HERE = NodeAddress("127.0.0.1", 8080)
 
@@ -126,15 +127,106 @@ def test_members_come_from_an_iterable_of_addresses_or_a_mapping(nodes: Any) -> 
         members_by_sid(nodes)
 
 
-@pytest.mark.parametrize("gid", ["a", "browncs", "A-Z_0.9", "x" * 128])
+@pytest.mark.parametrize("gid", ["a", "browncs", "A-Z_0.9", "...", ".a", "a.", "..a", "x" * 128])
 def test_a_gid_is_1_to_128_of_letters_digits_underscore_hyphen_and_dot(gid: str) -> None:
     assert check_gid(gid) == gid
 
 
-@pytest.mark.parametrize("gid", ["", "x" * 129, "a b", "a/b", "a\n", "groß", "\u0661", None, 5, b"a", ["a"]], ids=repr)
+@pytest.mark.parametrize(
+    "gid", ["", ".", "..", "x" * 129, "a b", "a/b", "a\n", "groß", "\u0661", None, 5, b"a", ["a"]], ids=repr
+)
 def test_any_other_gid_is_refused(gid: Any) -> None:
     with pytest.raises(MalformedRequest, match="gid"):
         check_gid(gid)
+
+
+@pytest.mark.parametrize("gid", [".\n", "%2e", "%2E%2e", "a%2fb", "\uff0e", "\u2024", "e\u0301", "\xe9", "a\0", " ."])
+def test_what_could_be_read_as_another_gid_is_refused(gid: str) -> None:
+    with pytest.raises(MalformedRequest, match="gid"):
+        check_gid(gid)
+
+
+@pytest.mark.parametrize("what", ["service name", "method name", "template name", "launcher name"])
+def test_a_name_is_a_segment_of_paths_whatever_it_names(what: str) -> None:
+    for name in (".", ".."):
+        with pytest.raises(MalformedRequest, match=rf"^a {what} is .* neither '\.' nor '\.\.'$"):
+            check_name(name, what)
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("::1", "::1"),
+        ("[::1]", "::1"),
+        ("0:0:0:0:0:0:0:1", "::1"),
+        ("2001:DB8::1", "2001:db8::1"),
+        ("[2001:db8:0::1]", "2001:db8::1"),
+        ("fe80::1%eth0", "fe80::1%eth0"),
+        ("[fe80::1%eth0]", "fe80::1%eth0"),
+        ("::ffff:127.0.0.1", "127.0.0.1"),
+        ("[::ffff:192.0.2.1]", "192.0.2.1"),
+        ("localhost", "localhost"),
+        ("LocalHost", "localhost"),
+        ("localhost.", "localhost"),
+        ("node-1.Example.com.", "node-1.example.com"),
+        ("my_node", "my_node"),
+        ("b\xfccher.example", "xn--bcher-kva.example"),
+        ("\uff11\uff12\uff17.0.0.1", "127.0.0.1"),
+    ],
+)
+def test_a_host_is_understood_in_every_way_to_write_it(given: str, taken: str) -> None:
+    assert checked_host(given, "ip") == taken
+    assert checked_destination(given, "advertise_ip") == taken
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ("127.0.0.1:8080", "the port is a setting of its own: say '127.0.0.1', port 8080"),
+        ("[::1]:8080", "the port is a setting of its own: say '[::1]', port 8080"),
+        ("localhost:8080", "the port is a setting of its own: say 'localhost', port 8080"),
+        ("127.0.0.1:", "the port is a setting of its own"),
+        (":8080", "the port is a setting of its own"),
+        ("[127.0.0.1]", "brackets are for IPv6 addresses: say '127.0.0.1'"),
+        ("127.1", "no IPv4 address"),
+        ("127.0.0.256", "no IPv4 address"),
+        ("127.0.0.01", "no IPv4 address"),
+        ("127.0.0.1.", "no IPv4 address"),
+        ("0", "no IPv4 address"),
+        ("2130706433", "no IPv4 address"),
+        ("0x7f.0x1", "no IPv4 address"),
+        ("::g", "no IPv6 address"),
+        ("[::1", "no IPv6 address"),
+        ("1:2:3", "no IPv6 address"),
+        ("http://127.0.0.1:8080", "an IP address or a host name"),
+        ("127.0.0.0/8", "an IP address or a host name"),
+        ("a b", "an IP address or a host name"),
+        (" 127.0.0.1", "no IPv4 address"),
+        ("localhost\n", "an IP address or a host name"),
+        ("local\0host", "an IP address or a host name"),
+        ("a..b", "an IP address or a host name"),
+        (".", "an IP address or a host name"),
+        ("*", "an IP address or a host name"),
+        ("user@host", "an IP address or a host name"),
+        ("x" * 64, "an IP address or a host name"),
+        ("", "an IP address or a host name"),
+        (None, "an IP address or a host name"),
+        (5, "an IP address or a host name"),
+    ],
+)
+def test_what_is_no_host_is_refused_with_the_reason(given: Any, reason: str) -> None:
+    for check in (checked_host, checked_destination):
+        with pytest.raises(ConfigError, match=re.escape(reason)) as caught:
+            check(given, "the setting")
+        assert caught.value.text.startswith("the setting is ")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "[::]", "0:0:0:0:0:0:0:0", "::ffff:0.0.0.0", "224.0.0.1", "ff02::1"])
+def test_nobody_can_connect_to_all_addresses_or_many(host: str) -> None:
+    assert checked_host(host, "ip")
+    with pytest.raises(ConfigError, match="advertise_ip is what others connect to"):
+        checked_destination(host, "advertise_ip")
 
 
 def test_a_name_that_is_refused_is_called_what_it_is() -> None:

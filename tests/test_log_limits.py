@@ -249,6 +249,7 @@ OF_NOBODY = {
     "maelstrom/node.py: nobody listens any more: %s",
     "maelstrom/stdio.py: a line of more than %s bytes is left out: %r…",
     "maelstrom/stdio.py: standard input can't be read any more: %s",
+    "transports/listener.py: not listening on %s: %s",
     "services/cluster.py: none of %s can be joined so far; this node goes on trying",
     "transports/network.py: no datagrams on %s: %s; all goes over connections",
 }
@@ -283,6 +284,7 @@ def test_every_line_says_whom_it_is_about() -> None:
                     if "extra" not in {keyword.arg for keyword in node.keywords}:
                         text = node.args[level == "log"]
                         assert isinstance(text, ast.Constant)
+                        assert isinstance(text.value, str)
                         silent.add(f"{name}: {text.value}")
     assert silent == OF_NOBODY
     assert places > 25

@@ -1,5 +1,8 @@
 import socket
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -79,6 +82,41 @@ async def test_a_port_in_use_is_an_error_that_names_it() -> None:
             async with open_node(NodeConfig(port=node.address.port)):
                 raise AssertionError("was opened")
         assert await node.local.status.get("sid") == node.sid
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
+def test_a_program_whose_port_is_in_use_says_so_in_one_line(kind: socket.SocketKind, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sys, trionet\n"
+        "async def main(node):\n    pass\n"
+        "try:\n    trionet.run(main, trionet.NodeConfig(port=int(sys.argv[1])))\n"
+        "except trionet.AddressInUse as error:\n    print(error.code)\n"
+        "trionet.run(main, trionet.NodeConfig(port=int(sys.argv[1])))\n"
+    )
+    with socket.socket(socket.AF_INET, kind) as taken:
+        taken.bind(("127.0.0.1", 0))
+        if kind == socket.SOCK_STREAM:
+            taken.listen()
+        port = taken.getsockname()[1]
+        done = subprocess.run([sys.executable, program, str(port)], capture_output=True, text=True, check=False)
+    what = f"127.0.0.1:{port}" if kind == socket.SOCK_STREAM else f"UDP port {port} of 127.0.0.1"
+    assert (done.stdout, done.stderr) == ("1004\n", f"trionet: {what} is already in use\n")
+    assert done.returncode == 1
+
+
+@pytest.mark.slow
+def test_what_a_program_raises_itself_has_its_traceback(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import trionet\n"
+        "async def main(node):\n"
+        "    async with trionet.open_node(trionet.NodeConfig(port=node.address.port)):\n        pass\n"
+        "trionet.run(main)\n"
+    )
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.startswith("Traceback")) == (1, True)
 
 
 async def test_an_address_that_is_not_this_machines_is_an_error_that_names_it() -> None:

@@ -23,7 +23,7 @@ from .bounds import MAX_CONTAINERS
 from .codec import register_type
 from .conversion import Converter, Misfit, converter_for
 from .errors import ConfigError, EncodeError, MalformedRequest
-from .identity import NodeAddress, check_name, is_loopback
+from .identity import NodeAddress, check_name, checked_destination, checked_host, is_loopback
 from .profiles import PROFILES
 from .user_code import described, pass_endings
 
@@ -107,8 +107,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         max_calls_per_peer: calls of one peer in progress at once, at each depth of nesting up to 7; further ones wait
             at the caller. Those that are nested more deeply share as many, and are refused when these are taken.
             Sane: 16 to 65536.
-        max_connections: open connections taken at once; at the limit the one that has been idle longest is closed,
-            or, when all are in use, the new one.
+        max_connections: open connections taken at once; at the limit one without a finished request is closed,
+            else the one that has been idle longest, or, when all are in use, the new one.
             Sane: above twice the number of nodes, below the process's limit of open files.
         idle_timeout_s: how long a connection may stay idle, take to send a request's head, or read nothing of an
             answer. Sane: 40 to 600: above the 30 s after which our own client lets go of an idle connection, or calls
@@ -158,7 +158,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             value = getattr(self, setting)
             if value is not default:
                 self._set(setting, _typed(setting, converter, value))
-        _check_address(self.ip, self.port)
+        self._check_addresses()
         if not (self.on_start is None or callable(self.on_start) or _is_reference(self.on_start)):
             given = repr(self.on_start)[:100] if isinstance(self.on_start, str) else f"a {type(self.on_start).__name__}"
             raise ConfigError(f"on_start is a callable or 'package.module:function', not {given}")
@@ -189,6 +189,12 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         if self.max_held_bytes is not None:
             return self.max_held_bytes
         return max(_LEAST_HELD_BYTES, _HELD_MESSAGES * self.max_message_bytes)
+
+    def _check_addresses(self) -> None:
+        self._set("ip", checked_host(self.ip, "ip"))
+        _check_address(self.ip, self.port)
+        if self.advertise_ip is not None:
+            self._set("advertise_ip", checked_destination(self.advertise_ip, "advertise_ip"))
 
     def _check_references(self) -> None:
         for setting in ("services", "templates"):

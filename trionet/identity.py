@@ -13,12 +13,23 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from .errors import MalformedRequest, SIDCollision
+from .errors import ConfigError, MalformedRequest, SIDCollision
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["NID", "SID", "NodeAddress", "check_gid", "check_name", "is_loopback", "members_by_sid", "sid_of"]
+__all__ = [
+    "NID",
+    "SID",
+    "NodeAddress",
+    "check_gid",
+    "check_name",
+    "checked_destination",
+    "checked_host",
+    "is_loopback",
+    "members_by_sid",
+    "sid_of",
+]
 
 NID = str
 """SHA-256, 64 hex digits, of the canonical JSON of ``{"ip", "port"}``."""
@@ -29,7 +40,10 @@ SID = str
 _SID_DIGITS = 10
 _MAX_PORT = 65_535
 _MAX_NAME_CHARS = 253  # of a domain name (RFC 1035)
-_NAME = re.compile(r"[A-Za-z0-9_.\-]{1,128}\Z")
+# "." and ".." are no names: in a path, clients and proxies resolve them (RFC 3986, 5.2.4).
+_NAME = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9_.\-]{1,128}\Z")
+_LABEL = re.compile(r"[a-z0-9_-]{1,63}\Z")
+_WITH_PORT = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*):([0-9]*)\Z")
 
 
 class NodeAddress(msgspec.Struct, frozen=True, order=True, gc=False):
@@ -80,7 +94,7 @@ class NodeAddress(msgspec.Struct, frozen=True, order=True, gc=False):
                 return cls(ip, port)
             case str():
                 ip, colon, port = value.rpartition(":")
-                if colon and re.fullmatch("[0-9]{1,5}", port):
+                if colon and re.fullmatch("[0-9]{1,5}", port) and (":" not in ip or _is_ipv6(ip)):
                     return cls(ip.removeprefix("[").removesuffix("]"), int(port))
             case _:
                 address = getattr(value, "address", value)
@@ -136,15 +150,93 @@ def check_gid(gid: object) -> str:
 
 
 def check_name(name: object, what: str) -> str:
-    """Return `name` if it is 1 to 128 of ASCII letters, digits, ``_``, ``-``, ``.``; else raise `MalformedRequest`."""
+    """Return `name`, if it is one, else raise `MalformedRequest`.
+
+    It is 1 to 128 of ASCII letters, digits, ``_``, ``-`` and ``.``, and neither ``.`` nor ``..``: it is a segment of
+    paths.
+    """
     if not (isinstance(name, str) and _is_name(name)):
-        raise MalformedRequest(f"a {what} is 1 to 128 of letters, digits, '_', '-' and '.', not {name!r:.100}")
+        rest = ", and neither '.' nor '..'" if name in (".", "..") else f", not {name!r:.100}"
+        raise MalformedRequest(f"a {what} is 1 to 128 of letters, digits, '_', '-' and '.'{rest}")
     return name
 
 
 @lru_cache(maxsize=4096)
 def _is_name(text: str) -> bool:
     return _NAME.match(text) is not None
+
+
+def checked_host(host: object, setting: str) -> str:
+    """Return the IP address or the host name that `host` means, in the one form that all nodes compute its NID from.
+
+    Brackets around an IPv6 address, a dot behind a name and capitals in it are understood; an IPv4 address written in
+    IPv6 is that IPv4 address.
+
+    Args:
+        host: the value of a setting.
+        setting: its name, for the text of the error.
+
+    Raises:
+        ConfigError: it is neither; the text says what it is instead.
+    """
+    if not isinstance(host, str) or not host or len(host) > _MAX_NAME_CHARS:
+        raise ConfigError(f"{setting} is an IP address or a host name, not {host!r:.100}")
+    if (with_port := _WITH_PORT.match(host)) is not None:
+        bare, port = with_port.groups()
+        raise ConfigError(
+            f"{setting} is {host!r:.100}, and the port is a setting of its own: say {bare!r}, port {port or 0}"
+        )
+    text = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    try:
+        text = text if text.isascii() else text.encode("idna").decode()
+        address = ipaddress.ip_address(text)
+    except ValueError:  # UnicodeError is one
+        return _checked_name(host, setting)
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    if text != host and host.startswith("[") and address.version == 4:  # noqa: PLR2004  IPv4
+        raise ConfigError(f"{setting} is {host!r}, and brackets are for IPv6 addresses: say {text!r}")
+    return str(mapped or address)
+
+
+def _checked_name(host: str, setting: str) -> str:
+    try:
+        name = host.encode("idna").decode().removesuffix(".").lower()
+    except UnicodeError:
+        name = ""
+    *_, last = labels = name.split(".")
+    if ":" in host and "/" not in host:
+        raise ConfigError(f"{setting} is {host!r:.100}, which is no IPv6 address")
+    if re.fullmatch("[0-9]+|0x[0-9a-f]*", last):
+        # The system would read it as an address all the same: "127.1" as 127.0.0.1, "0" as 0.0.0.0.
+        raise ConfigError(f"{setting} is {host!r:.100}, which is no IPv4 address: it has four numbers of 0 to 255")
+    if not all(map(_LABEL.match, labels)):
+        raise ConfigError(f"{setting} is an IP address or a host name, not {host!r:.100}")
+    return name
+
+
+def checked_destination(host: object, setting: str) -> str:
+    """Return `host` as `checked_host` does, if others can connect to it.
+
+    Raises:
+        ConfigError: they can't, or it is no host.
+    """
+    text = checked_host(host, setting)
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return text
+    if address.is_unspecified:
+        raise ConfigError(f"{setting} is what others connect to, and {text} means any address: say one of this machine")
+    if address.is_multicast or text == "255.255.255.255":
+        raise ConfigError(f"{setting} is what others connect to, and {text} is no address of one machine")
+    return text
+
+
+def _is_ipv6(ip: str) -> bool:
+    try:
+        return ipaddress.ip_address(ip.removeprefix("[").removesuffix("]")).version == 6  # noqa: PLR2004  IPv6
+    except ValueError:
+        return False
 
 
 def is_loopback(ip: str) -> bool:

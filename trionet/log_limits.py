@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Hashable
 
-__all__ = ["LineLimits", "about", "limited_log", "peer_ip"]
+__all__ = ["LINES_PER_PEER", "LINES_PER_REASON", "WINDOW_S", "LineLimits", "about", "limited_log", "peer_ip"]
 
 LINES_PER_PEER: Final = 6
 LINES_PER_REASON: Final = 60

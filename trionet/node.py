@@ -20,6 +20,7 @@ import trio
 
 from .config import NodeConfig, import_reference
 from .errors import (
+    AddressInUse,
     ConfigError,
     GroupNotFound,
     MalformedRequest,
@@ -47,6 +48,7 @@ from .services.membership import Member, Membership
 from .services.routes import Routes
 from .services.status import Status, with_settings
 from .transports.lazy_http import LazyHTTPTransport
+from .uncaught import tell_in_one_line
 from .under_trio import awaited, check_runnable, check_under_trio
 
 if TYPE_CHECKING:
@@ -538,14 +540,23 @@ def run(main: Callable[..., Awaitable[T]], config: NodeConfig | None = None, *ar
         What `main` returned; None when the node was stopped before.
 
     Raises:
+        AddressInUse: the port is in use. A program that does not catch it says so in one line, and has status 1.
         RuntimeError: Trio runs in this thread already.
         TypeError: `main` is no async function.
     """
     check_runnable(main)
+    is_open = False
 
     async def run_main() -> T | None:
+        nonlocal is_open
         async with open_node(config) as node:
+            is_open = True
             return await awaited(main(node, *args), main)
         return None
 
-    return trio.run(run_main)
+    try:
+        return trio.run(run_main)
+    except AddressInUse as exc:
+        if not is_open:
+            tell_in_one_line(exc)
+        raise

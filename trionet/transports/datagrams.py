@@ -11,7 +11,7 @@ import ipaddress
 import socket
 from collections import deque
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import trio
 
@@ -20,7 +20,7 @@ from trionet.forks import keep_from_forks
 from trionet.log_limits import limited_log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Sequence
 
     from trionet.identity import NodeAddress
 
@@ -32,6 +32,7 @@ _MOST_BYTES: Final = 65_535
 _BUFFER_BYTES: Final = 1024 * 1024
 _READ_AT_ONCE: Final = 32
 _KEPT: Final = 4096
+_NUMERIC: Final = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 
 
 class Datagrams(Protocol):
@@ -57,36 +58,37 @@ class Datagrams(Protocol):
 class UDPDatagrams:
     """Datagrams by UDP."""
 
-    def __init__(self, ip: str, port: int) -> None:
-        """Bind to an IP address and a port.
+    def __init__(self, ips: str | Sequence[str], port: int) -> None:
+        """Bind to an IP address, or several, and a port.
 
         Raises:
             AddressInUse: another program has it.
             OSError: something else is in the way.
         """
-        family = socket.AF_INET6 if ":" in ip else socket.AF_INET
-        self._is_ipv6 = family == socket.AF_INET6
-        self._sock = socket.socket(family, socket.SOCK_DGRAM)
+        self._socks: list[socket.socket] = []
+        self._sender: dict[bool, socket.socket] = {}
         self._came: deque[bytes] = deque()
         keep_from_forks(self._sock)
         try:
-            self._sock.setblocking(False)
-            # What comes while this process can't run must fit, or a stall would look like loss to the others.
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
-            self._sock.bind((ip, port))
-        except OSError as exc:
-            self._sock.close()
-            if exc.errno == errno.EADDRINUSE:
-                raise AddressInUse(f"UDP port {port} of {ip} is already in use") from exc
+            for ip in [ips] if isinstance(ips, str) else ips:
+                sock = _bound(ip, port)
+                self._socks.append(sock)
+                self._sender.setdefault(sock.family == socket.AF_INET6, sock)
+                port = sock.getsockname()[1]
+        except BaseException:
+            for sock in self._socks:
+                sock.close()
             raise
+        self._sock = self._socks[0]  # all but names have one
 
     def send_nowait(self, to: NodeAddress, data: bytes) -> bool:
-        """Send `data` to `to`, which must be an IP address of this socket's family."""
-        target = _sockaddr(to.ip, to.port, self._is_ipv6)
-        if target is None:
+        """Send `data` to `to`, which must be an IP address of one of the sockets' families."""
+        target, is_ipv6 = _sockaddr(to.ip, to.port)
+        sock = self._sender.get(is_ipv6)
+        if target is None or sock is None:
             return False
         try:
-            self._sock.sendto(data, target)
+            sock.sendto(data, target)
         except OSError as exc:  # the buffers are full, nobody listens there, no route, closed
             _log.debug("a datagram to %s could not be sent: %s", to, exc)
         return True
@@ -100,26 +102,62 @@ class UDPDatagrams:
     async def _wait(self) -> None:
         await trio.lowlevel.checkpoint()  # also when there is always more: others must get their turn
         while not self._came:
-            self._read()
+            for sock in self._socks:
+                self._read(sock)
             if not self._came:
-                await trio.lowlevel.wait_readable(self._sock)
+                await self._readable()
 
-    def _read(self) -> None:
+    async def _readable(self) -> None:
+        if len(self._socks) == 1:
+            await trio.lowlevel.wait_readable(self._sock)
+            return
+        try:
+            async with trio.open_nursery() as nursery:
+
+                async def wait(sock: socket.socket) -> None:
+                    await trio.lowlevel.wait_readable(sock)
+                    nursery.cancel_scope.cancel()
+
+                for sock in self._socks:
+                    nursery.start_soon(wait, sock)
+        except* trio.ClosedResourceError:
+            pass  # reading tells it, without the group
+
+    def _read(self, sock: socket.socket) -> None:
         for _ in range(_READ_AT_ONCE):
             try:
-                self._came.append(self._sock.recv(_MOST_BYTES))
+                self._came.append(sock.recv(_MOST_BYTES))
             except BlockingIOError:
                 return
             except OSError as exc:
-                if self._sock.fileno() < 0:
+                if sock.fileno() < 0:
                     raise trio.ClosedResourceError from exc
                 # An earlier datagram met nobody (ICMP); it says nothing of the next ones.
 
     def close(self) -> None:
         """Send and receive nothing more."""
-        if self._sock.fileno() >= 0:
-            trio.lowlevel.notify_closing(self._sock)
-            self._sock.close()
+        for sock in self._socks:
+            if sock.fileno() >= 0:
+                trio.lowlevel.notify_closing(sock)
+                sock.close()
+
+
+def _bound(ip: str, port: int) -> socket.socket:
+    ((family, *_, place),) = socket.getaddrinfo(ip, port, type=socket.SOCK_DGRAM, flags=_NUMERIC)
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        # What comes while this process can't run must fit, or a stall would look like loss to the others.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(place)
+    except OSError as exc:
+        sock.close()
+        if exc.errno == errno.EADDRINUSE:
+            raise AddressInUse(f"UDP port {port} of {ip} is already in use") from exc
+        raise
+    return sock
 
 
 class QueuedDatagrams:
@@ -184,9 +222,12 @@ class _Carry(Protocol):
 
 
 @functools.lru_cache(maxsize=16_384)
-def _sockaddr(ip: str, port: int, is_ipv6: bool) -> tuple[str, int] | None:
+def _sockaddr(ip: str, port: int) -> tuple[Any, bool]:
+    """Return what the system calls an address, or None where it is none to send to; and whether it is IPv6."""
     try:
+        # The system is only asked where there is an interface in it, "fe80::1%eth0".
         version = ipaddress.ip_address(ip).version
-    except ValueError:
-        return None  # a name: finding its address would take time
-    return (ip, port) if (version == 6) == is_ipv6 and port else None  # noqa: PLR2004  IPv6
+        place = socket.getaddrinfo(ip, port, flags=_NUMERIC)[0][4] if "%" in ip else (ip, port)
+    except (ValueError, OSError):
+        return None, False  # a name: finding its address would take time
+    return (place if port else None), version == 6  # noqa: PLR2004  IPv6

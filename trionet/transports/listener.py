@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import ipaddress
 import socket
-from typing import TYPE_CHECKING, Protocol
+import sys
+from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 
@@ -20,7 +20,7 @@ from trionet.identity import NodeAddress
 from trionet.log_limits import about, limited_log, peer_ip
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from trionet.config import NodeConfig
 
@@ -30,6 +30,7 @@ _log = limited_log(__name__)
 
 _BACKLOG = 1024
 _FILES_KEPT_FREE = 64
+_NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)
 
 
 class Session(Protocol):
@@ -66,13 +67,12 @@ class Listener:
 
     Attributes:
         address: where it listens, with the real port, as others reach it.
-        bound: the IP address and the port that it listens on.
+        ips: the IP addresses that it listens on: one, or all that a name stands for; all with one port number.
     """
 
     def __init__(self, listeners: list[trio.SocketListener], address: NodeAddress, max_connections: int) -> None:
         self.address = address
-        ip, port = listeners[0].socket.getsockname()[:2]
-        self.bound: tuple[str, int] = (ip, port)
+        self.ips: list[str] = [listener.socket.getsockname()[0] for listener in listeners]
         self._listeners = listeners
         for listener in listeners:
             keep_from_forks(listener.socket)
@@ -157,55 +157,71 @@ class Listener:
 
 
 async def open_listener(config: NodeConfig) -> Listener:
-    """Listen on the configured address.
+    """Listen on the configured address; where that is a name, on all its addresses, with one port number.
 
     Raises:
-        AddressInUse: another program does.
+        AddressInUse: another program does. With port 0, the number that was free for one address is taken for another,
+            and another number may be free for all of them.
         ConfigError: the address is not this machine's, or its port needs privileges.
     """
     wanted = NodeAddress(config.ip, config.port)
     try:
-        listeners = await _listeners(config)
-    except OSError as exc:
-        # trio raises one OSError from a group of them when every address that the name has fails.
-        reason = next((cause for cause in _causes(exc) if cause.errno), exc)
-        if reason.errno == errno.EADDRINUSE:
+        found = await trio.socket.getaddrinfo(config.ip, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        places = list(dict.fromkeys((family, place) for family, *_, place in found))
+        listeners = [trio.SocketListener(sock) for sock in await _bound(places, config.port)]
+    except (OSError, UnicodeError) as exc:
+        if isinstance(exc, OSError) and exc.errno == errno.EADDRINUSE:
             raise AddressInUse(f"{wanted} is already in use") from exc
-        raise ConfigError(f"can't listen on {wanted}: {reason.strerror or reason}") from exc
-    port = listeners[0].socket.getsockname()[1]
-    address = NodeAddress(config.advertise_ip or config.ip, port)
+        raise ConfigError(f"can't listen on {wanted}: {getattr(exc, 'strerror', None) or exc}") from exc
+    address = NodeAddress(config.advertise_ip or config.ip, listeners[0].socket.getsockname()[1])
     return Listener(listeners, address, _connection_limit(config.max_connections))
 
 
-async def _listeners(config: NodeConfig) -> list[trio.SocketListener]:
-    if not _is_ip(config.ip):
-        return await trio.open_tcp_listeners(config.port, host=config.ip, backlog=_BACKLOG)
-    # The same without the look-up of the name, for which Trio starts a thread.
-    sock = trio.socket.socket(socket.AF_INET6 if ":" in config.ip else socket.AF_INET, socket.SOCK_STREAM)
+async def _bound(places: Sequence[tuple[int, Any]], port: int) -> list[trio.socket.SocketType]:
+    """Return a listening socket for each of `places` that this machine has, with one port number.
+
+    Raises:
+        OSError: one is in use, or none can be listened on.
+    """
+    socks: list[trio.socket.SocketType] = []
+    missing: dict[str, OSError] = {}
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if sock.family == socket.AF_INET6:
+        for family, place in places:
+            try:
+                sock = await _listening(family, (place[0], port, *place[2:]))
+            except OSError as exc:
+                if exc.errno not in _NOT_HERE:
+                    raise
+                missing[place[0]] = exc
+            else:
+                socks.append(sock)
+                port = sock.getsockname()[1]
+        if not socks:
+            raise next(iter(missing.values()), OSError(errno.EADDRNOTAVAIL, "it has no address"))
+    except BaseException:
+        for sock in socks:
+            sock.close()
+        raise
+    for ip, exc in missing.items():
+        # A name often has an IPv6 address, "::1" say, on machines without IPv6.
+        _log.info("not listening on %s: %s", ip, exc.strerror)
+    return socks
+
+
+async def _listening(family: int, place: Any) -> trio.socket.SocketType:
+    # As Trio's own `open_tcp_listeners` does, which has no way to give all of them one number.
+    sock = trio.socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if sys.platform != "win32":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        await sock.bind((config.ip, config.port))
+        await sock.bind(place)
         sock.listen(_BACKLOG)
     except BaseException:
         sock.close()
         raise
-    return [trio.SocketListener(sock)]
-
-
-def _is_ip(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-def _causes(exc: BaseException) -> list[OSError]:
-    cause = exc.__cause__
-    leaves = list(cause.exceptions) if isinstance(cause, BaseExceptionGroup) else [cause]
-    return [leaf for leaf in (exc, *leaves) if isinstance(leaf, OSError)]
+    return sock
 
 
 def _connection_limit(wanted: int) -> int:

@@ -163,21 +163,26 @@ async def open_network_endpoint(
 async def _open_port(config: NodeConfig) -> tuple[Listener, UDPDatagrams | None]:
     """Listen on one port number for connections and for datagrams."""
     for tries_left in reversed(range(_PORTS_TRIED)):
-        listener = await open_listener(config)
-        if not config.datagrams:
-            return listener, None
-        ip, port = listener.bound
         try:
-            return listener, UDPDatagrams(ip, port)
-        except AddressInUse:
+            return await _open_number(config)
+        except AddressInUse:  # a number that is free for one of its uses may be taken for another
             if config.port or not tries_left:
-                listener.close()
                 raise
-            listener.close()  # a port that is free for one may be taken for the other
-        except OSError as exc:
-            _log.warning("no datagrams on %s: %s; all goes over connections", listener.address, exc)
-            return listener, None
     raise AssertionError
+
+
+async def _open_number(config: NodeConfig) -> tuple[Listener, UDPDatagrams | None]:
+    listener = await open_listener(config)
+    if not config.datagrams:
+        return listener, None
+    try:
+        return listener, UDPDatagrams(listener.ips, listener.address.port)
+    except AddressInUse:
+        listener.close()
+        raise
+    except OSError as exc:
+        _log.warning("no datagrams on %s: %s; all goes over connections", listener.address, exc)
+        return listener, None
 
 
 class _Incoming:

@@ -108,7 +108,7 @@ class UnionConverter:
 
     def __init__(self, options: tuple[Converter, ...]) -> None:
         self._options = options
-        self.expected = " | ".join(option.expected for option in options)
+        self.expected: str = " | ".join(option.expected for option in options)
 
     def is_natural(self, value: Any) -> bool:
         """Return whether `value` is one by itself; see `Converter.is_natural`."""

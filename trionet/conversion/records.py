@@ -28,7 +28,7 @@ class RecordConverter:
         self._resolve = resolve
         self._annotation = annotation
         self._kind = kind
-        self.expected = kind.__name__
+        self.expected: str = kind.__name__
         self.exact: type | None = kind
 
     def is_natural(self, value: Any) -> bool:
@@ -147,7 +147,7 @@ class TypedDictConverter:
     def __init__(self, kind: Any, resolve: Resolve) -> None:
         self._resolve = resolve
         self._kind = kind
-        self.expected = kind.__name__
+        self.expected: str = kind.__name__
 
     def is_natural(self, value: Any) -> bool:
         """Return whether `value` is one by itself; see `Converter.is_natural`."""
@@ -176,7 +176,7 @@ class NamedTupleConverter:
     def __init__(self, kind: Any, resolve: Resolve) -> None:
         self._resolve = resolve
         self._kind = kind
-        self.expected = kind.__name__
+        self.expected: str = kind.__name__
 
     def is_natural(self, value: Any) -> bool:
         """Return whether `value` is one by itself; see `Converter.is_natural`."""

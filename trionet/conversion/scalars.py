@@ -22,7 +22,7 @@ class PlainConverter:
     """A type that travels as itself, and holds no other values."""
 
     def __init__(self, kind: type) -> None:
-        self.expected = "None" if kind is type(None) else kind.__name__
+        self.expected: str = "None" if kind is type(None) else kind.__name__
         self.exact: type | None = kind
 
     def is_natural(self, value: Any) -> bool:
@@ -41,7 +41,7 @@ class PlainConverter:
 class FloatConverter:
     """A float; an int does, too (PEP 484, "the numeric tower")."""
 
-    expected = "float"
+    expected: str = "float"
     exact: type | None = float
 
     def is_natural(self, value: Any) -> bool:
@@ -68,7 +68,7 @@ class LeafConverter:
     def __init__(self, annotation: Any) -> None:
         self._annotation = annotation
         self._kind = typing.get_origin(annotation) or annotation
-        self.expected = getattr(self._kind, "__name__", str(annotation))
+        self.expected: str = getattr(self._kind, "__name__", str(annotation))
 
     def is_natural(self, value: Any) -> bool:
         """Return whether `value` is one by itself; see `Converter.is_natural`."""
@@ -87,7 +87,7 @@ class ConstrainedConverter:
     def __init__(self, inner: Converter, annotation: Any) -> None:
         self._inner = inner
         self._annotation = annotation
-        self.expected = inner.expected
+        self.expected: str = inner.expected
 
     def is_natural(self, value: Any) -> bool:
         """Return whether `value` is one by itself; see `Converter.is_natural`."""

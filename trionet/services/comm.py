@@ -56,7 +56,7 @@ class Comm:
         return self._own
 
     @rpc
-    async def send(self, args: list[Any], remote: Remote, *, orphans: Orphans = "report") -> Any:
+    async def send(self, args: list[Any] | tuple[Any, ...], remote: Remote, *, orphans: Orphans = "report") -> Any:
         """Call a method of another node, or of this one, and return its value.
 
         Deadlines and cancellation are Trio's: put ``trio.fail_after`` around it.

@@ -28,7 +28,7 @@ class GroupComm(Template):
     @rpc
     async def send(
         self,
-        args: list[Any],
+        args: list[Any] | tuple[Any, ...],
         remote: Remote,
         *,
         wait: Wait = ALL_MEMBERS,

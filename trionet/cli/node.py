@@ -50,6 +50,7 @@ settings of a configuration file (TOML, or JSON if its name ends in .json), with
   transport = "link"          how its calls go out: link or http
   busy_poll = true            whether links look for input for a moment before they sleep
   max_message_bytes = 16777216
+  max_message_containers = 1000000
   max_calls_per_peer = 1024
   max_connections = 4096
   idle_timeout_s = 75.0

@@ -15,7 +15,7 @@ from .containers import ARRAYS, MAPPINGS, ArrayConverter, DictConverter, FixedTu
 from .records import NamedTupleConverter, RecordConverter, TypedDictConverter
 from .scalars import PLAIN, ConstrainedConverter, FloatConverter, LeafConverter, PlainConverter
 
-__all__ = ["converter_for"]
+__all__ = ["UnionConverter", "converter_for"]
 
 
 def converter_for(annotation: Any) -> Converter | None:

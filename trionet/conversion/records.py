@@ -15,7 +15,7 @@ from .base import Converter, Misfit, at, made, mismatch
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["NamedTupleConverter", "RecordConverter", "TypedDictConverter"]
+__all__ = ["NamedTupleConverter", "RecordConverter", "Resolve", "TypedDictConverter"]
 
 Resolve = Callable[[Any], Converter | None]
 """Gives the converter for the type of a field."""

@@ -11,7 +11,7 @@ import msgspec
 
 from .base import Converter, Misfit, mismatch
 
-__all__ = ["PLAIN", "ConstrainedConverter", "FloatConverter", "LeafConverter", "PlainConverter"]
+__all__ = ["PLAIN", "ConstrainedConverter", "FloatConverter", "LeafConverter", "PlainConverter", "by_msgspec"]
 
 PLAIN: Final = frozenset({type(None), bool, int, str, bytes, datetime.datetime, uuid.UUID})
 _FROM_TEXT: Final = frozenset({bytes, datetime.datetime, uuid.UUID})

@@ -12,7 +12,7 @@ from trionet.errors import MalformedRequest
 from trionet.identity import check_name
 from trionet.router import Method
 
-__all__ = ["BUILT_IN", "Service", "exposed_methods", "rpc", "service_from"]
+__all__ = ["BUILT_IN", "Service", "exposed_methods", "mark_of", "rpc", "service_from"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -181,6 +181,8 @@ def test_a_datetime_that_would_not_arrive_equal_is_refused(codec: Codec, fold: i
         def utcoffset(self, _: datetime.datetime | None) -> datetime.timedelta:
             raise RuntimeError("no clue")
 
+        tzname = dst = utcoffset  # type: ignore[assignment]  # never asked
+
     berlin = zoneinfo.ZoneInfo("Europe/Berlin")
     for value in (
         datetime.datetime(2026, 10, 25, 2, 30, tzinfo=berlin, fold=fold),  # there are two of it

@@ -182,7 +182,7 @@ class Codec:
 def over_limit(max_containers: int) -> str:
     """Return what to tell someone whose message holds too many containers."""
     return (
-        f"more than {max_containers:,} lists, dicts and so on in one message, "
+        f"more than {max_containers:,} lists, dicts and so on in one message, nested or side by side: "
         f"the limit of this node (max_message_containers)"
     )
 

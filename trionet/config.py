@@ -356,7 +356,7 @@ def _check_texts(value: Any) -> None:
                 try:
                     part.encode()
                 except UnicodeEncodeError as exc:
-                    raise Misfit(f"{part!r:.100} is no Unicode text") from exc
+                    raise Misfit(f"{part!r:.100} is no text: no Unicode") from exc
 
 
 def _check_range(setting: str, value: float, most: float) -> None:

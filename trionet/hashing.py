@@ -22,7 +22,7 @@ from .user_code import described, pass_endings
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["MAX_SAME_HASH", "dict_of", "frozenset_of", "set_of"]
+__all__ = ["MAX_SAME_HASH", "check_hashes", "dict_of", "frozenset_of", "set_of"]
 
 MAX_SAME_HASH: Final = 64
 """How many values with one hash are taken into a set, or as the keys of a dict."""

@@ -43,7 +43,7 @@ class CannotTravel(Exception):
         self.steps: list[str] = []
 
 
-def key_step(key: Any) -> str:
+def _key_step(key: Any) -> str:
     try:
         return f"[{key!r:.40}]"
     except BaseException as exc:  # an int of more digits than Python shows, or a repr of the user's that raises
@@ -103,7 +103,7 @@ class Lowering:
                 pairs.append([self.lower(key, depth + 1), self.lower(item, depth + 1)])
             return {"$map": pairs}
         except CannotTravel as reason:
-            reason.steps.append(key_step(key))
+            reason.steps.append(_key_step(key))
             raise
 
     def _plain_key(self, key: Any) -> bool:
@@ -223,7 +223,7 @@ def find_surrogate(value: Any, path: str = "$") -> str | None:
         return None
     children: list[tuple[str, Any]] = []
     if isinstance(value, dict):
-        children = [(path + key_step(key), child) for key, item in value.items() for child in (key, item)]
+        children = [(path + _key_step(key), child) for key, item in value.items() for child in (key, item)]
     elif isinstance(value, list | tuple | set | frozenset):
         children = [(f"{path}[{index}]", item) for index, item in enumerate(value)]
     elif name_of_type(type(value)) is not None:

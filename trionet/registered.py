@@ -20,8 +20,8 @@ T = TypeVar("T")
 _types_by_name: dict[str, type] = {}
 _names_by_type: dict[type, str] = {}
 
-type_named = _types_by_name.get
-name_of_type = _names_by_type.get
+type_named: Callable[[str], type | None] = _types_by_name.get
+name_of_type: Callable[[type], str | None] = _names_by_type.get
 
 
 @overload

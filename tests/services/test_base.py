@@ -105,6 +105,9 @@ def hiding(function: Any) -> Any:
     return wrapper
 
 
+PARTIAL: Any = functools.partialmethod(lambda self, first, second: second, 5)
+
+
 class Decorated:
     """Marked methods under and above each decorator."""
 
@@ -158,7 +161,7 @@ class Decorated:
     def wrapper(self, value: int) -> int:
         return value
 
-    partial = rpc(functools.partialmethod(lambda self, first, second: second, 5), name="partial")
+    partial = rpc(name="partial")(PARTIAL)
 
 
 def test_a_marked_method_is_exposed_whatever_decorators_are_round_it() -> None:

@@ -55,6 +55,7 @@ settings of a configuration file (TOML, or JSON if its name ends in .json), with
   busy_poll = true            whether links look for input for a moment before they sleep
   max_message_bytes = 16777216
   max_held_bytes              what all links hold of long messages, by default 256 MiB; the greediest is closed
+  max_message_containers = 1000000
   max_calls_per_peer = 1024
   max_connections = 4096
   idle_timeout_s = 75.0

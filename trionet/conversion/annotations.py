@@ -17,7 +17,7 @@ from .containers import ARRAYS, MAPPINGS, ArrayConverter, DictConverter, FixedTu
 from .records import NamedTupleConverter, RecordConverter, TypedDictConverter
 from .scalars import PLAIN, ConstrainedConverter, FloatConverter, LeafConverter, PlainConverter
 
-__all__ = ["converter_for"]
+__all__ = ["UnionConverter", "converter_for"]
 
 
 def converter_for(annotation: Any) -> Converter | None:
@@ -111,7 +111,7 @@ class UnionConverter:
 
     def __init__(self, options: tuple[Converter, ...]) -> None:
         self._options = options
-        self.expected = " | ".join(option.expected for option in options)
+        self.expected: str = " | ".join(option.expected for option in options)
 
     def is_natural(self, value: Any) -> bool:
         """Return whether `value` is one by itself; see `Converter.is_natural`."""

@@ -16,8 +16,8 @@ class Misfit(Exception):
     """A value is not of the type that is asked for: carries the reason up, gathering the path on the way."""
 
     def __init__(self, reason: str, place: str = "") -> None:
-        self.reason = reason
-        self.steps = [place]
+        self.reason: str = reason
+        self.steps: list[str] = [place]
 
     def __str__(self) -> str:
         place = "".join(reversed(self.steps))

@@ -38,7 +38,7 @@ class ArrayConverter:
     """Items in a row or a heap: a list, a tuple of any length, a set, and the ABCs of these."""
 
     def __init__(self, kind: Any, item: Converter | None) -> None:
-        self.expected = kind.__name__
+        self.expected: str = kind.__name__
         self._kinds = ARRAYS[kind]
         self._item = item
         self.exact: type | None = self._kinds[0] if item is None and len(self._kinds) == 1 else None
@@ -60,7 +60,7 @@ class ArrayConverter:
 class FixedTupleConverter:
     """A tuple with a type for each place."""
 
-    expected = "tuple"
+    expected: str = "tuple"
     exact: type | None = None
 
     def __init__(self, items: tuple[Converter | None, ...]) -> None:
@@ -86,7 +86,7 @@ class FixedTupleConverter:
 class DictConverter:
     """A dict, and the ABCs of it."""
 
-    expected = "dict"
+    expected: str = "dict"
 
     def __init__(self, key: Converter | None, item: Converter | None) -> None:
         self._key = key

@@ -17,7 +17,7 @@ from .base import Converter, Misfit, at, made, mismatch
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["NamedTupleConverter", "RecordConverter", "TypedDictConverter"]
+__all__ = ["NamedTupleConverter", "RecordConverter", "Resolve", "TypedDictConverter"]
 
 Resolve = Callable[[Any], Converter | None]
 """Gives the converter for the type of a field."""
@@ -30,7 +30,7 @@ class RecordConverter:
         self._resolve = resolve
         self._annotation = annotation
         self._kind = kind
-        self.expected = kind.__name__
+        self.expected: str = kind.__name__
         self.exact: type | None = kind
 
     def is_natural(self, value: Any) -> bool:
@@ -149,7 +149,7 @@ class TypedDictConverter:
     def __init__(self, kind: Any, resolve: Resolve) -> None:
         self._resolve = resolve
         self._kind = kind
-        self.expected = kind.__name__
+        self.expected: str = kind.__name__
 
     def is_natural(self, value: Any) -> bool:
         """Return whether `value` is one by itself; see `Converter.is_natural`."""
@@ -178,7 +178,7 @@ class NamedTupleConverter:
     def __init__(self, kind: Any, resolve: Resolve) -> None:
         self._resolve = resolve
         self._kind = kind
-        self.expected = kind.__name__
+        self.expected: str = kind.__name__
 
     def is_natural(self, value: Any) -> bool:
         """Return whether `value` is one by itself; see `Converter.is_natural`."""

@@ -13,7 +13,7 @@ from trionet.user_code import described, pass_endings
 
 from .base import Converter, Misfit, mismatch
 
-__all__ = ["PLAIN", "ConstrainedConverter", "FloatConverter", "LeafConverter", "PlainConverter"]
+__all__ = ["PLAIN", "ConstrainedConverter", "FloatConverter", "LeafConverter", "PlainConverter", "by_msgspec"]
 
 PLAIN: Final = frozenset({type(None), bool, int, str, bytes, datetime.datetime, uuid.UUID})
 _FROM_TEXT: Final = frozenset({bytes, datetime.datetime, uuid.UUID})
@@ -24,7 +24,7 @@ class PlainConverter:
     """A type that travels as itself, and holds no other values."""
 
     def __init__(self, kind: type) -> None:
-        self.expected = "None" if kind is type(None) else kind.__name__
+        self.expected: str = "None" if kind is type(None) else kind.__name__
         self.exact: type | None = kind
 
     def is_natural(self, value: Any) -> bool:
@@ -43,7 +43,7 @@ class PlainConverter:
 class FloatConverter:
     """A float; an int does, too (PEP 484, "the numeric tower")."""
 
-    expected = "float"
+    expected: str = "float"
     exact: type | None = float
 
     def is_natural(self, value: Any) -> bool:
@@ -70,7 +70,7 @@ class LeafConverter:
     def __init__(self, annotation: Any) -> None:
         self._annotation = annotation
         self._kind = typing.get_origin(annotation) or annotation
-        self.expected = getattr(self._kind, "__name__", str(annotation))
+        self.expected: str = getattr(self._kind, "__name__", str(annotation))
 
     def is_natural(self, value: Any) -> bool:
         """Return whether `value` is one by itself; see `Converter.is_natural`."""
@@ -89,7 +89,7 @@ class ConstrainedConverter:
     def __init__(self, inner: Converter, annotation: Any) -> None:
         self._inner = inner
         self._annotation = annotation
-        self.expected = inner.expected
+        self.expected: str = inner.expected
 
     def is_natural(self, value: Any) -> bool:
         """Return whether `value` is one by itself; see `Converter.is_natural`."""

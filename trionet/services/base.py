@@ -13,7 +13,7 @@ from trionet.identity import check_name
 from trionet.router import Method
 from trionet.user_code import pass_endings
 
-__all__ = ["BUILT_IN", "Service", "exposed_methods", "rpc", "service_from"]
+__all__ = ["BUILT_IN", "Service", "exposed_methods", "mark_of", "rpc", "service_from"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -59,7 +59,7 @@ class Comm:
     @rpc
     async def send(
         self,
-        args: list[Any],
+        args: list[Any] | tuple[Any, ...],
         remote: Remote,
         *,
         kwargs: Mapping[str, Any] | None = None,

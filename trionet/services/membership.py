@@ -135,7 +135,7 @@ class Membership:
         return self.present()
 
     @rpc
-    async def join(self, seeds: list[Any]) -> None:
+    async def join(self, seeds: list[Any] | tuple[Any, ...]) -> None:
         """Join the cluster of any of `seeds`, and return when one has told who belongs to it.
 
         Seeds that can't be reached are tried again, less and less often, until the caller is cancelled; then they are

@@ -29,7 +29,7 @@ class GroupComm(Template):
     @rpc
     async def send(
         self,
-        args: list[Any],
+        args: list[Any] | tuple[Any, ...],
         remote: Remote,
         *,
         kwargs: Mapping[str, Any] | None = None,

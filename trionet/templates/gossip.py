@@ -26,7 +26,9 @@ class GroupGossip(Template):
     """The group-wide service ``gossip``."""
 
     @rpc
-    async def send(self, args: list[Any], remote: Remote, *, kwargs: Mapping[str, Any] | None = None) -> Receipt:
+    async def send(
+        self, args: list[Any] | tuple[Any, ...], remote: Remote, *, kwargs: Mapping[str, Any] | None = None
+    ) -> Receipt:
         """Have every live member of the group, this node included if it is one, make a call to itself, once.
 
         Returns as soon as the first hop has the rumor: it neither waits for the call anywhere nor tells what it

@@ -314,3 +314,17 @@ async def test_a_reason_that_cannot_travel_is_told_in_other_letters(launcher: st
         async with open_node() as node:
             with pytest.raises(SpawnError, match=r"did not boot: .*LookupError: caf\\udce9"):
                 await node.local.status.spawn(NodeConfig(launcher=launcher, on_start=fail_far_away))
+
+
+def test_a_socket_that_has_the_number_of_a_closed_stream_is_no_stream_for_a_child() -> None:
+    program = (
+        "import os, socket, sys; from trionet.launchers.children import missing_streams\n"
+        "before = missing_streams(); taken = [socket.socket() for _ in range(3)]\n"
+        "os.write(int(sys.argv[1]), f'{sorted(before)} {sorted(missing_streams())}'.encode())"
+    )
+    reading, writing = os.pipe()
+    words = ["sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-', sys.executable, "-c", program, str(writing)]
+    subprocess.run(words, pass_fds=[writing], cwd=ROOT, check=True)
+    os.close(writing)
+    with os.fdopen(reading) as said:
+        assert said.read() == "['stderr', 'stdout'] ['stderr', 'stdout']"

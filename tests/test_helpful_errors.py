@@ -215,7 +215,7 @@ def test_each_event_names_a_node() -> None:
     address = NodeAddress("127.0.0.1", 8080)
     assert len(kinds) > 10
     for kind in kinds:
-        fields = dict.fromkeys(kind.__struct_fields__, "x") | {"node": str(address)}
+        fields: dict[str, Any] = dict.fromkeys(kind.__struct_fields__, "x") | {"node": str(address)}
         event = kind(**fields)
         assert (event.node, event.sid) == (address, address.sid)
 

@@ -237,14 +237,20 @@ UNLIMITED = {
     "simulation/raised.py",
     "simulation/trials.py",
     "log_limits.py",
+    "nurseries.py",
 }
 
 OF_NOBODY = {
     # Lines that are about no peer: six of each in a minute.
+    "events.py: a listener failed at %s",
+    "launchers/children.py: process %d has been killed, and doesn't end",
     "launchers/forkserver.py: a forked node did not stop and is killed",
+    "launchers/forkserver.py: a forked node has been killed, and doesn't end",
+    "launchers/forkserver.py: the fork server does not answer, and is killed",
     "launchers/forkserver.py: the fork server has ended, and its nodes with it",
     "launchers/in_process.py: a node of this process failed",
     "launchers/registry.py: there is no fork server (%s): nodes are started as processes of their own",
+    "launchers/restart.py: a launcher failed while it was cancelled",
     "launchers/subprocess.py: process %d did not stop and is killed",
     "maelstrom/node.py: nobody listens any more: %s",
     "maelstrom/stdio.py: a line of more than %s bytes is left out: %r…",

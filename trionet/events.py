@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Final
@@ -13,6 +12,7 @@ import trio
 
 from .errors import MalformedRequest
 from .identity import SID, NodeAddress
+from .log_limits import limited_log
 from .user_code import UserCode
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ __all__ = [
     "TaskFailed",
 ]
 
-_log = logging.getLogger(__name__)
+_log = limited_log(__name__)
 
 _KEPT: Final = 4096
 

@@ -6,7 +6,6 @@ got is ``/dev/null`` for the child; waiting for a killed one has an end.
 
 from __future__ import annotations
 
-import logging
 import os
 import subprocess
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ import trio
 
 from trionet.errors import SpawnError
 from trionet.forks import keep_from_forks
+from trionet.log_limits import limited_log
 
 from .base import KILL_AFTER_S
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["explain_failure", "kill_child", "missing_streams", "open_child"]
 
-_log = logging.getLogger(__name__)
+_log = limited_log(__name__)
 
 
 async def open_child(command: Sequence[str], *, what: str | None = None, **options: Any) -> trio.Process:

@@ -68,10 +68,10 @@ class UDPDatagrams:
         self._socks: list[socket.socket] = []
         self._sender: dict[bool, socket.socket] = {}
         self._came: deque[bytes] = deque()
-        keep_from_forks(self._sock)
         try:
             for ip in [ips] if isinstance(ips, str) else ips:
                 sock = _bound(ip, port)
+                keep_from_forks(sock)
                 self._socks.append(sock)
                 self._sender.setdefault(sock.family == socket.AF_INET6, sock)
                 port = sock.getsockname()[1]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Anomalies",
+    "Ops",
     "Txn",
     "aborted_reads",
     "add_orders",

@@ -55,6 +55,7 @@ WRONG: dict[str, list[Any]] = {
     "datagrams": [1, None, "true"],
     "transport": ["pigeon", None, 5, b"link", ["link"], {}],
     "busy_poll": [0, None, "no"],
+    "max_held_bytes": ["1", 1.5, True, 0, -1, 1024],
     "max_message_bytes": ["1", 1.5, True, None, 0, -1, 2**70],
     "max_message_containers": ["1", 1.5, True, None, 0, -1, 2**70],
     "max_calls_per_peer": ["1", 1.5, True, None, 0, -1, 2**70],

@@ -155,9 +155,9 @@ async def test_an_interval_by_name_is_taken_as_said(node: Node) -> None:
 
 @pytest.mark.filterwarnings("ignore:coroutine 'later' was never awaited")
 async def test_a_forgotten_await_is_named(node: Node) -> None:
-    with pytest.raises(EncodeError, match=r"a coroutine does not travel.*await it"):
+    with pytest.raises(EncodeError, match="coroutine does not travel: await it"):
         await node.local.comm.send([later()], Remote(node=node.address, service="greeter", method="greet"))
-    with pytest.raises(RemoteError, match=r"a coroutine does not travel.*await it"):
+    with pytest.raises(RemoteError, match="coroutine does not travel: await it"):
         await node.local.comm.send([], Remote(node=node.address, service="greeter", method="forgets"))
 
 

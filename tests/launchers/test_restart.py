@@ -15,6 +15,7 @@ from trionet import (
     ChildRestarted,
     Event,
     Launcher,
+    MalformedRequest,
     NodeAddress,
     NodeConfig,
     Remote,
@@ -234,13 +235,18 @@ class Hasty:
         return 3
 
 
+async def test_what_is_no_launcher_is_refused_when_it_is_registered() -> None:
+    async with open_node() as node:
+        with pytest.raises(MalformedRequest, match="a launcher has an async method 'start'"):
+            node.register_launcher("batch", object())  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("launcher", "text"),
     [
         (Hasty(), "ended before it had booted: exit status 3"),
         (Hasty("127.0.0.1:80"), "takes the node's address, not '127.0.0.1:80'"),
         (Hasty(None), "takes the node's address, not None"),
-        (object(), "AttributeError: 'object' object has no attribute 'start'"),
     ],
 )
 async def test_a_launcher_that_breaks_the_rules_is_told_by_a_spawn_error(launcher: Launcher, text: str) -> None:

@@ -103,7 +103,7 @@ async def test_arguments_that_fit_are_taken_in_any_form(node: Target) -> None:
         assert (response.status, response.json()) == (200, {"value": value})
 
 
-@pytest.mark.parametrize("depth", [1_000, 1_000_000])
+@pytest.mark.parametrize("depth", [1_000, 400_000])
 @pytest.mark.parametrize(("opening", "ending"), [(b"[", b"]"), (b'{"a":', b"}"), (b'{"$tuple":[', b"]}")])
 async def test_deep_nesting_is_refused(node: Target, depth: int, opening: bytes, ending: bytes) -> None:
     error = check_refused(await node.ask(CALL, b"[" + opening * depth + b"1" + ending * depth + b"]"), 400)

@@ -203,6 +203,7 @@ def test_a_cluster_that_stays_apart_is_not_held_for_whole() -> None:
     found = run_trial(trial, [Cut(), cut]).violations
     seen = {violation.invariant: violation.text for violation in found}
     assert seen["membership_converges"] == "n1 doesn't see n0, 30 s after the last fault"
+    assert "no_orphan" not in seen  # the packets of the protocols that got nowhere are none
 
 
 def test_a_handler_that_shields_itself_from_being_cancelled_is_an_orphan() -> None:

@@ -66,7 +66,7 @@ class Method:
         Raises:
             MalformedRequest: they don't fit the signature.
         """
-        return self._plan.bind(args, kwargs, is_json=is_json)
+        return self._plan.bind(args, kwargs, is_json)
 
 
 class _Plan:
@@ -98,7 +98,7 @@ class _Plan:
         ]
 
     def bind(
-        self, args: Sequence[Any], kwargs: Mapping[str, Any], *, is_json: bool
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], is_json: bool
     ) -> tuple[Sequence[Any], Mapping[str, Any]]:
         """Return the arguments to call it with; see `Method.bind`."""
         if not kwargs and self._needed <= len(args) <= self._most:

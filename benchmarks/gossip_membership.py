@@ -238,6 +238,16 @@ class _Answering:
         """Do nothing."""
         return []
 
+    def knows(self, name: str) -> bool:
+        """It talks with nobody of its own accord."""
+        del name
+        return False
+
+    def repeat(self, to: str, now: float) -> list[Effect]:
+        """It asks for nothing."""
+        del to, now
+        return []
+
 
 def rest_figures(seed: int, count: int, seconds: float = 60.0, driven: int = 500) -> Figures:
     """Return what members send at rest: pings, and the acks that these cause.

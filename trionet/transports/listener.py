@@ -195,9 +195,9 @@ async def _bound(places: Sequence[tuple[int, Any]], port: int) -> list[trio.sock
         for sock in socks:
             sock.close()
         raise
-    for ip, exc in missing.items():
+    for ip, reason in missing.items():
         # A name often has an IPv6 address, "::1" say, on machines without IPv6.
-        _log.info("not listening on %s: %s", ip, exc.strerror)
+        _log.info("not listening on %s: %s", ip, reason.strerror)
     return socks
 
 

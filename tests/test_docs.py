@@ -50,9 +50,11 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-PATIENCE_S = 60
+PATIENCE_S = 240  # some examples take ten seconds of a processor, and the machine may be busy
 NODE = [sys.executable, "-P", "-m", "trionet.cli.node"]  # -P: as for an installed command, no working directory
 ANYTHING = "..."
+
+pytestmark = pytest.mark.timeout(2 * PATIENCE_S)
 
 
 class Block(NamedTuple):
@@ -480,3 +482,11 @@ def test_links_to_files_lead_somewhere(page: Path) -> None:
 
 if __name__ == "__main__":
     serve_programs()
+
+
+def test_every_test_that_a_page_names_exists() -> None:
+    tests = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    defined = set(re.findall(r"^(?:async )?def (test_\w+)\(", tests, re.MULTILINE))
+    named = {(page.name, name) for page in PAGES for name in re.findall(r"`(test_\w+)`", page.read_text("utf-8"))}
+    assert {(page, name) for page, name in named if name not in defined} == set()
+    assert len([page for page, _ in named if page == "costs.md"]) > 20

@@ -9,6 +9,7 @@ import select
 import sys
 import threading
 import time
+import traceback
 from typing import TYPE_CHECKING
 
 import trio
@@ -72,6 +73,9 @@ def _run(told_by: int, report_to: int, watch: Callable[[int, Boot, trio.CancelSc
         trio.run(main, boot)
     except (Interrupted, KeyboardInterrupt):
         return 130
+    except SystemExit:  # of an on_start, which has no say in the status of a node: the spawner is told that it failed
+        traceback.print_exc()
+        return 1
     except Exception as exc:
         if has_reported:
             _log.exception("the node failed")

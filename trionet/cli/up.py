@@ -136,7 +136,7 @@ async def _up(configs: list[NodeConfig], as_json: bool) -> int:
                     await _introduce(node, addresses)
                     _announce(addresses, as_json=as_json)
                     status = 0
-                    status = await _wait_for_all(events, {str(address) for address in addresses}, configs[0])
+                    status = await _wait_for_all(events, set(addresses), configs[0])
                     print("trionet up: all nodes have ended", file=sys.stderr)
     if status is None:
         raise Interrupted
@@ -179,7 +179,7 @@ async def _introduce(node: Node, addresses: list[NodeAddress]) -> None:
         raise SpawnError(f"a node could not be told of the others: {error}") from error
 
 
-async def _wait_for_all(events: Events, running: set[str], config: NodeConfig) -> int:
+async def _wait_for_all(events: Events, running: set[NodeAddress], config: NodeConfig) -> int:
     """Wait until the nodes have all ended for good, without this command's doing; return the exit status."""
     failed = False
     while running:

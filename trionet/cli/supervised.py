@@ -60,7 +60,7 @@ def _run(told_by: int, report_to: int, watch: Callable[[int, Boot, trio.Nursery]
         trio.run(_serve, boot, reporter, lambda nursery: watch(told_by, boot, nursery))
     except (Interrupted, KeyboardInterrupt):
         return 130
-    except SystemExit:  # of user code: the node has failed, and its launcher is told so
+    except SystemExit:  # of an on_start, which has no say in the status of a node: the spawner is told that it failed
         traceback.print_exc()
         return 1
     except Exception as exc:

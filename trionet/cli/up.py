@@ -144,7 +144,7 @@ async def _up(configs: list[NodeConfig], as_json: bool, results: TextIO) -> int:
                     await _introduce(node, addresses)
                     _announce(addresses, results, as_json=as_json)
                     status = 0
-                    status = await _wait_for_all(events, {str(address) for address in addresses}, configs[0])
+                    status = await _wait_for_all(events, set(addresses), configs[0])
                     print("trionet up: all nodes have ended", file=sys.stderr)
     if status is None:
         raise Interrupted
@@ -187,7 +187,7 @@ async def _introduce(node: Node, addresses: list[NodeAddress]) -> None:
         raise SpawnError(f"a node could not be told of the others: {error}") from error
 
 
-async def _wait_for_all(events: Events, running: set[str], config: NodeConfig) -> int:
+async def _wait_for_all(events: Events, running: set[NodeAddress], config: NodeConfig) -> int:
     """Wait until the nodes have all ended for good, without this command's doing; return the exit status."""
     failed = False
     while running:

@@ -18,6 +18,7 @@ from trionet.errors import SpawnError, TrionetError
 from trionet.events import ChildEnded, ChildGivenUp, ChildRestarted
 from trionet.identity import NodeAddress
 from trionet.log_limits import about, limited_log
+from trionet.user_code import described, pass_endings
 
 from .base import explain_status
 
@@ -114,15 +115,12 @@ async def _run_once(launcher: Launcher, config: NodeConfig, task_status: _Starte
         status = await launcher.start(config, task_status=task_status)
     except TrionetError:
         raise
-    except (Exception, SystemExit) as exc:
+    except BaseException as exc:
+        rest = exc.split((trio.Cancelled, KeyboardInterrupt))[1] if isinstance(exc, BaseExceptionGroup) else None
+        if rest is not None and rest is not exc:
+            _log.error("a launcher failed while it was cancelled", exc_info=rest)
+        pass_endings(exc)
         raise _spawn_error(exc) from exc
-    except BaseExceptionGroup as group:
-        ending, rest = group.split((trio.Cancelled, KeyboardInterrupt))
-        if ending is None:
-            raise _spawn_error(group) from group
-        if rest is not None:
-            _log.exception("a launcher failed while it was cancelled", exc_info=rest)
-        raise ending from None
     if not isinstance(status, int):
         raise SpawnError(f"the launcher returned no exit status, but {status!r:.80}")
     return status
@@ -134,7 +132,7 @@ def _spawn_error(exc: BaseException) -> TrionetError:
         exc = exc.exceptions[0]
     if isinstance(exc, TrionetError):
         return exc
-    return SpawnError(f"the launcher failed: {type(exc).__name__}: {exc}")
+    return SpawnError(f"the launcher failed: {type(exc).__name__}: {described(exc)}")
 
 
 class _Started(trio.TaskStatus[NodeAddress]):

@@ -158,11 +158,12 @@ def _datetime(value: datetime.datetime) -> str | list[Any]:
     """
     try:
         text = value.isoformat()
-        if type(value.tzinfo) is not datetime.timezone and value.tzinfo is not None:
+        if value.tzinfo is not None and value.tzinfo is not datetime.timezone.utc:
             arrives = datetime.datetime.fromisoformat(text).replace(fold=value.fold)
-            if arrives != value:
+            if arrives != value or arrives.utcoffset() != value.utcoffset():
                 raise CannotTravel(
-                    "the time zone repeats or skips this hour: pass it in UTC, .astimezone(datetime.timezone.utc)"
+                    "the time zone repeats or skips this hour, or is less than a second from UTC: "
+                    "pass it in UTC, .astimezone(datetime.timezone.utc)"
                 )
     except CannotTravel:
         raise

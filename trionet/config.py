@@ -49,7 +49,6 @@ ENVIRONMENT_PREFIX = "TRIONET_"
 _MAX_SECONDS = 1e9
 _POSITIVE: dict[str, float] = {
     "max_message_bytes": 2**40,
-    "max_held_bytes": 2**50,
     "max_message_containers": 2**40,
     "max_calls_per_peer": 2**31 - 1,
     "max_connections": 2**31 - 1,
@@ -60,6 +59,7 @@ _POSITIVE: dict[str, float] = {
 """Settings that are positive, and the most that they can be: larger ones could not be sent, or waited for."""
 _MAX_TAGS_BYTES = 512
 _LEAST_HELD_BYTES = 256 * 1024 * 1024
+_MOST_HELD_BYTES = 2**50
 _HELD_MESSAGES = 8
 _LEAST_HELD_MESSAGES = 4
 _CHOICES = {
@@ -170,10 +170,10 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         check_tags(self.tags)
         for setting, most in _POSITIVE.items():
             _check_range(setting, getattr(self, setting), most)
-        if self.held_bytes_limit < _LEAST_HELD_MESSAGES * self.max_message_bytes:
+        if not _LEAST_HELD_MESSAGES * self.max_message_bytes <= self.held_bytes_limit <= _MOST_HELD_BYTES:
             raise ConfigError(
                 f"max_held_bytes is at least {_LEAST_HELD_MESSAGES} times max_message_bytes, here "
-                f"{_LEAST_HELD_MESSAGES * self.max_message_bytes:,}, not {shown(self.max_held_bytes)}"
+                f"{_LEAST_HELD_MESSAGES * self.max_message_bytes:,}, and at most {_MOST_HELD_BYTES:,}, not {shown(self.max_held_bytes)}"
             )
         if not 0 <= self.stop_grace_s <= _MAX_SECONDS:
             raise ConfigError(f"stop_grace_s is from 0 to {_MAX_SECONDS:g}, not {self.stop_grace_s!r}")
@@ -364,8 +364,8 @@ def _check_texts(value: Any) -> None:
                     raise Misfit(f"{part!r:.100} is no text: no Unicode") from exc
 
 
-def _check_range(setting: str, value: float | None, most: float) -> None:
-    if value is not None and not 0 < value <= most:
+def _check_range(setting: str, value: float, most: float) -> None:
+    if not 0 < value <= most:
         raise ConfigError(f"{setting} is a positive number, at most {most:g}, not {shown(value)}")
 
 

@@ -170,10 +170,11 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         check_tags(self.tags)
         for setting, most in _POSITIVE.items():
             _check_range(setting, getattr(self, setting), most)
-        if not _LEAST_HELD_MESSAGES * self.max_message_bytes <= self.held_bytes_limit <= _MOST_HELD_BYTES:
+        least = _LEAST_HELD_MESSAGES * self.max_message_bytes
+        if not least <= self.held_bytes_limit <= _MOST_HELD_BYTES:
             raise ConfigError(
-                f"max_held_bytes is at least {_LEAST_HELD_MESSAGES} times max_message_bytes, here "
-                f"{_LEAST_HELD_MESSAGES * self.max_message_bytes:,}, and at most {_MOST_HELD_BYTES:,}, not {shown(self.max_held_bytes)}"
+                f"max_held_bytes is at least {_LEAST_HELD_MESSAGES} times max_message_bytes, here {least:,}, and at "
+                f"most {_MOST_HELD_BYTES:,}, not {shown(self.max_held_bytes)}"
             )
         if not 0 <= self.stop_grace_s <= _MAX_SECONDS:
             raise ConfigError(f"stop_grace_s is from 0 to {_MAX_SECONDS:g}, not {self.stop_grace_s!r}")

@@ -391,9 +391,12 @@ def as_answer(error: TrionetError) -> TrionetError:
     """Return what a caller on any node can be told of `error`.
 
     That is the error itself; where its class is a user's, one of the nearest class that every node knows; and where
-    its further fields are no plain data, a `RemoteError` that describes it.
+    its further fields are no plain data, a `RemoteError` that describes it. So is one with a node: it came from a call
+    that the handler made, and tells of that call, not of this one.
     """
     wire, plain = error_fields(error), _PlainData()
+    if "node" in wire:
+        return RemoteError.from_exception(error)
     for value in wire.values():
         plain.of(value)
     if not plain.is_exact:

@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trio
 
+from .user_code import UserCode
+
 if TYPE_CHECKING:
     import socket
     from collections.abc import Hashable
@@ -207,7 +209,10 @@ class _Site(NamedTuple):
 
 def _make_short(record: logging.LogRecord, left_out: int) -> None:
     if record.exc_info:
-        record.exc_text = _shortened(_EXCEPTIONS.formatException(record.exc_info), _MAX_TRACEBACK_CHARS)
+        with UserCode() as formatting:  # attributes of the user's exceptions are read, and descriptions made
+            record.exc_text = _shortened(_EXCEPTIONS.formatException(record.exc_info), _MAX_TRACEBACK_CHARS)
+        if formatting.failure is not None:
+            record.exc_text = "(the traceback could not be made)"
     message = record.getMessage()
     text = _shortened(message, _MAX_CHARS).translate(_CONTROLS)
     if left_out:

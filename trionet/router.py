@@ -28,7 +28,7 @@ from .errors import (
     as_answer,
 )
 from .nesting import Holding, position
-from .user_code import pass_endings
+from .user_code import is_a, pass_endings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Generator, Mapping, Sequence
@@ -328,12 +328,11 @@ def _reraise(exc: BaseException) -> NoReturn:
     """Raise what a handler's `exc` means to its caller."""
     try:
         pass_endings(exc)
-        if isinstance(exc, TrionetError) and exc.node is None:
+        if is_a(exc, TrionetError):
             answer = as_answer(exc)
             if answer is exc:
                 raise exc
             raise answer from exc
-        # An error with a node came from a call that the handler made: it tells of that call, not of this one.
         raise RemoteError.from_exception(exc) from exc
     finally:
         answer = None  # type: ignore[assignment]

@@ -13,13 +13,15 @@ of Maelstrom's messages, and views of the web app.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from types import TracebackType
-    from typing import Self
+    from typing import Self, TypeGuard
 
-__all__ = ["UserCode", "described", "pass_endings"]
+__all__ = ["UserCode", "described", "is_a", "pass_endings", "shown"]
+
+E = TypeVar("E", bound=BaseException)
 
 
 class UserCode:
@@ -67,10 +69,32 @@ def _ending_of(exc: BaseException) -> BaseException | None:
     # Trio isn't imported for it: `protocols` must do without Trio, and imports what imports this.
     trio = sys.modules.get("trio")
     endings = (KeyboardInterrupt,) if trio is None else (KeyboardInterrupt, trio.Cancelled)
-    if isinstance(exc, BaseExceptionGroup):
+    if not is_a(exc, BaseExceptionGroup):
+        return exc if is_a(exc, endings) else None
+    found = [leaf for leaf in _leaves(exc) if is_a(leaf, endings)]
+    if not found:
+        return None
+    try:
         passing: BaseException | None = exc.split(endings)[0]
-        return passing
-    return exc if isinstance(exc, endings) else None
+    except BaseException:  # a `derive` of the user's, and these must pass whatever it raises
+        return BaseExceptionGroup("of a group that can't be split", found)
+    return passing
+
+
+def is_a(exc: object, kind: type[E] | tuple[type[E], ...]) -> TypeGuard[E]:
+    """Return ``isinstance(exc, kind)`` without asking `exc` itself, which may raise when it is asked for its class."""
+    return issubclass(type(exc), kind)
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    leaves, rest = [], [*group.exceptions]
+    while rest:
+        exc = rest.pop()
+        if is_a(exc, BaseExceptionGroup):
+            rest += exc.exceptions
+        else:
+            leaves.append(exc)
+    return leaves
 
 
 def described(exc: BaseException) -> str:
@@ -80,3 +104,12 @@ def described(exc: BaseException) -> str:
     except BaseException as failure:
         pass_endings(failure)
         return "(its description could not be made)"
+
+
+def shown(value: object, longest: int = 100) -> str:
+    """Return as much of ``repr(value)`` as a text for a person has room for, or of what type it is."""
+    try:
+        return f"{value!r:.{longest}}"
+    except BaseException as failure:  # an int of more digits than Python shows, or a repr of the user's that raises
+        pass_endings(failure)
+        return f"a {type(value).__name__:.{longest}}"

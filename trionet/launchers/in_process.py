@@ -8,7 +8,7 @@ import trio
 
 from trionet.errors import RemoteError, SpawnError, TrionetError
 from trionet.log_limits import limited_log
-from trionet.user_code import pass_endings
+from trionet.user_code import is_a, pass_endings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +49,6 @@ class InProcessLauncher:
             if booted:
                 _log.exception("a node of this process failed")
                 return 1
-            reason = exc if isinstance(exc, TrionetError) else RemoteError.from_exception(exc)
+            reason = exc if is_a(exc, TrionetError) else RemoteError.from_exception(exc)
             raise SpawnError(f"the node did not boot: {reason}") from exc
         return 0

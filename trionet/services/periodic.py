@@ -19,7 +19,7 @@ from trionet.events import TaskFailed
 from trionet.identity import NodeAddress
 from trionet.log_limits import about, limited_log
 from trionet.router import is_awaitable
-from trionet.user_code import UserCode
+from trionet.user_code import UserCode, is_a
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -195,7 +195,7 @@ class PeriodicTasks:
             entry.is_running = False
         if (exc := code.failure) is not None:
             entry.failures += 1
-            error = exc if isinstance(exc, TrionetError) else RemoteError.from_exception(exc)
+            error = exc if is_a(exc, TrionetError) else RemoteError.from_exception(exc)
             _log.warning(
                 "run %d of the periodic task %s failed: %s",
                 entry.runs,

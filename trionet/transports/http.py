@@ -28,6 +28,7 @@ from trionet.errors import (
     TemporarilyUnavailable,
     TrionetError,
 )
+from trionet.forks import keep_from_forks
 from trionet.nesting import DEEPEST, depth_inside
 from trionet.replies import Aggregate, Receipt, Replies
 
@@ -75,6 +76,9 @@ _MAX_QUERY_CHARS = 8 * 1024  # servers limit the head of a request: Hypercorn to
 # Below the server's idle timeout, so that a connection is never reused just as the server closes it.
 _KEEPALIVE_S = 30.0
 _END = {"end": True}
+_CONNECTED = "connection.connect_tcp.complete"
+"""The only event of httpcore's that gives a connection as soon as there is one."""
+
 _BEFORE_SENDING = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
@@ -215,7 +219,9 @@ class HTTPTransport:
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(pool.place())
             with _translated(node):
-                sent = pool.client.stream("PUT", url, content=request.args, headers=_headers(request, accept))
+                sent = pool.client.stream(
+                    "PUT", url, content=request.args, headers=_headers(request, accept), extensions=_EXTENSIONS
+                )
                 response = await stack.enter_async_context(sent)
             if response.headers.get("Content-Encoding", "identity") != "identity":
                 raise ConnectionLost(_unlike_a_node(node, response.status_code))
@@ -234,6 +240,14 @@ class HTTPTransport:
             for pool in self._pools.values():
                 stack.push_async_callback(pool.client.aclose)
         self._pools.clear()
+
+
+async def _keep_connection_from_forks(name: str, details: dict[str, Any]) -> None:
+    if name == _CONNECTED:
+        keep_from_forks(details["return_value"].get_extra_info("socket"))
+
+
+_EXTENSIONS: Final = {"trace": _keep_connection_from_forks}
 
 
 def _headers(request: Request, accept: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from .streams import flush_streams
+from trionet.streams import flush_streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable

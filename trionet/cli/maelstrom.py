@@ -38,7 +38,7 @@ from trionet.maelstrom.workbench.space_time import space_time_svg
 from trionet.maelstrom.workbench.topologies import TOPOLOGIES
 
 from .arguments import Parser
-from .streams import OutputLost, check_written, claim_stdout, prepare_streams
+from trionet.streams import OutputLost, check_written, claim_stdout, prepare_streams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

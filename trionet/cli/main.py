@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from .arguments import Parser
 from .first_process import become_child
-from .streams import prepare_streams
+from trionet.streams import prepare_streams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,7 +19,7 @@ from .arguments import Parser, import_from_working_directory, settings_from
 from .ending import end_soon
 from .first_process import become_child
 from .serving import Interrupted, prepare_process, serve
-from .streams import OutputLost, check_written, claim_stdout, prepare_streams
+from trionet.streams import OutputLost, check_written, claim_stdout, prepare_streams
 from .supervised import run_piped
 
 if TYPE_CHECKING:

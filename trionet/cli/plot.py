@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 import msgspec
 
 from .arguments import Parser
-from .streams import prepare_streams
+from trionet.streams import prepare_streams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

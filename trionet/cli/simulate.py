@@ -22,7 +22,7 @@ from trionet.simulation.trials import Trial, run_trial
 
 from .arguments import Parser, import_from_working_directory
 from .progress import Progress
-from .streams import OutputLost, check_written, claim_stdout, prepare_streams
+from trionet.streams import OutputLost, check_written, claim_stdout, prepare_streams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -22,7 +22,7 @@ from trionet.nesting import nest
 from trionet.nurseries import open_background_nursery
 
 from .serving import Interrupted, prepare_process, serve
-from .streams import name_lines
+from trionet.streams import name_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -25,7 +25,7 @@ from .arguments import Parser, import_from_working_directory, settings_from
 from .ending import end_soon
 from .first_process import become_child
 from .serving import Interrupted, prepare_process
-from .streams import OutputLost, check_written, claim_stdout, prepare_streams
+from trionet.streams import OutputLost, check_written, claim_stdout, prepare_streams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,7 +13,6 @@ import msgspec
 from trionet import __version__
 from trionet.config import NodeConfig
 from trionet.errors import ConfigError
-
 from trionet.streams import OutputLost, check_written
 
 __all__ = ["Parser", "import_from_working_directory", "settings_from"]

@@ -14,7 +14,6 @@ from trionet.events import ChildEnded
 from trionet.message import Remote
 from trionet.node import Node, open_node
 from trionet.services.base import rpc
-
 from trionet.streams import OutputLost, check_written
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ from trionet import __version__
 from trionet.errors import ConfigError
 from trionet.maelstrom.challenges import challenge_names, load_challenge
 from trionet.maelstrom.program import main as run_program
-
 from trionet.streams import prepare_streams
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
-from .arguments import Parser
 from trionet.streams import prepare_streams
+
+from .arguments import Parser
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -188,8 +188,8 @@ def _opened_apart(descriptor: int) -> tuple[int, int]:
 def open_stdio() -> tuple[StdinLines, StdoutLines]:
     """Take standard input and output from the program, for good; return them as channels of lines.
 
-    Afterwards ``print`` goes to standard error, and ``input`` finds an end of file. A stream that the program was started
-    without is ``/dev/null``.
+    Afterwards ``print`` goes to standard error, and ``input`` finds an end of file. A stream that the program was
+    started without is ``/dev/null``.
     """
     prepare_streams()
     given_in, given_out = os.dup(0), os.dup(1)

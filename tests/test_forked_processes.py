@@ -90,6 +90,17 @@ async def test_a_forked_process_holds_no_socket_that_a_node_has_made() -> None:
                     await wait_until(lambda: not (sockets_of(pid) & ours) - {client})
 
 
+async def test_nor_one_to_a_peer_that_it_calls_over_http() -> None:
+    with trio.fail_after(DEADLINE_S):
+        async with open_node(NodeConfig(transport="http")) as caller, open_node() as peer:
+            before = sockets_of("self")
+            await caller.local.comm.send(["port"], Remote(node=peer.address, service="status", method="get"))
+            ours = sockets_of("self") - before
+            assert len(ours) == 2  # both ends
+            with forked() as pid:
+                await wait_until(lambda: not sockets_of(pid) & ours)
+
+
 async def test_what_a_forked_process_does_at_its_end_is_not_felt_by_the_node() -> None:
     with trio.fail_after(DEADLINE_S):
         async with open_node() as node, open_node() as peer:

@@ -20,9 +20,9 @@ from trionet.launchers.output import name_output
 from trionet.launchers.supervised import MAX_LINE_BYTES, Boot, Report, decode_line, encode_report
 from trionet.nesting import nest
 from trionet.nurseries import open_background_nursery
+from trionet.streams import name_lines
 
 from .serving import Interrupted, prepare_process, serve
-from .streams import name_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable

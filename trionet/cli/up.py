@@ -20,12 +20,12 @@ from trionet.message import Remote
 from trionet.node import Node, open_node
 from trionet.nurseries import open_background_nursery
 from trionet.services.groups import ALL
+from trionet.streams import OutputLost, check_written, claim_stdout, prepare_streams
 
 from .arguments import Parser, import_from_working_directory, settings_from
 from .ending import end_soon
 from .first_process import become_child
 from .serving import Interrupted, prepare_process
-from .streams import OutputLost, check_written, claim_stdout, prepare_streams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

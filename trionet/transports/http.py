@@ -29,6 +29,7 @@ from trionet.errors import (
     TemporarilyUnavailable,
     TrionetError,
 )
+from trionet.forks import keep_from_forks
 from trionet.nesting import DEEPEST, depth_inside
 from trionet.replies import Aggregate, Receipt, Replies
 
@@ -79,6 +80,9 @@ _KEEPALIVE_S = 30.0
 _END = {"end": True}
 _RESULTS: Final = frozenset({"value", "values", "item", "end"})
 """What an answer with an error doesn't have."""
+_CONNECTED = "connection.connect_tcp.complete"
+"""The only event of httpcore's that gives a connection as soon as there is one."""
+
 _BEFORE_SENDING = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
@@ -220,7 +224,9 @@ class HTTPTransport:
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(pool.place())
             with _translated(node):
-                sent = pool.client.stream("PUT", url, content=request.args, headers=_headers(request, accept))
+                sent = pool.client.stream(
+                    "PUT", url, content=request.args, headers=_headers(request, accept), extensions=_EXTENSIONS
+                )
                 response = await stack.enter_async_context(sent)
             if response.headers.get("Content-Encoding", "identity") != "identity":
                 raise ConnectionLost(_unlike_a_node(node, response.status_code))
@@ -239,6 +245,14 @@ class HTTPTransport:
             for pool in self._pools.values():
                 stack.push_async_callback(pool.client.aclose)
         self._pools.clear()
+
+
+async def _keep_connection_from_forks(name: str, details: dict[str, Any]) -> None:
+    if name == _CONNECTED:
+        keep_from_forks(details["return_value"].get_extra_info("socket"))
+
+
+_EXTENSIONS: Final = {"trace": _keep_connection_from_forks}
 
 
 def _headers(request: Request, accept: str) -> dict[str, str]:

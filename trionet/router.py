@@ -328,13 +328,10 @@ def _reraise(exc: BaseException) -> NoReturn:
     """Raise what a handler's `exc` means to its caller."""
     try:
         pass_endings(exc)
-        if isinstance(exc, TrionetError) and exc.node is None:
-            answer = as_answer(exc)
-            if answer is exc:
-                raise exc
-            raise answer from exc
-        # An error with a node came from a call that the handler made: it tells of that call, not of this one.
-        raise RemoteError.from_exception(exc) from exc
+        answer = as_answer(exc)
+        if answer is exc:
+            raise exc
+        raise answer from exc
     finally:
         answer = None  # type: ignore[assignment]
         del exc  # its traceback has this frame

@@ -13,13 +13,15 @@ of Maelstrom's messages, and views of the web app.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
 __all__ = ["UserCode", "described", "pass_endings"]
+
+_EXCEPTIONS: Final[Any] = BaseExceptionGroup.exceptions
 
 
 class UserCode:
@@ -33,7 +35,7 @@ class UserCode:
             ...  # report it
 
     Attributes:
-        failure: what was raised.
+        failure: what was raised; also where a part of it passes.
     """
 
     def __init__(self) -> None:
@@ -48,10 +50,10 @@ class UserCode:
         if exc is None:
             return False
         ending = _ending_of(exc)
-        if ending is None:
+        if ending is not exc:
             self.failure = exc
-        elif ending is not exc:
-            raise ending
+            if ending is not None:
+                raise ending
         return ending is None
 
 
@@ -63,14 +65,26 @@ def pass_endings(exc: BaseException) -> None:
 
 
 def _ending_of(exc: BaseException) -> BaseException | None:
-    """Return `exc`, or the part of a group, that must pass; None if it is all failure."""
+    """Return `exc`, or a group of those in it, that must pass; None if it is all failure."""
     # Trio isn't imported for it: `protocols` must do without Trio, and imports what imports this.
     trio = sys.modules.get("trio")
-    endings = (KeyboardInterrupt,) if trio is None else (KeyboardInterrupt, trio.Cancelled)
-    if isinstance(exc, BaseExceptionGroup):
-        passing: BaseException | None = exc.split(endings)[0]
-        return passing
-    return exc if isinstance(exc, endings) else None
+    kinds = (KeyboardInterrupt,) if trio is None else (KeyboardInterrupt, trio.Cancelled)
+    leaves = _leaves(exc)
+    endings = [leaf for leaf in leaves if issubclass(type(leaf), kinds)]
+    if len(endings) == len(leaves):
+        return exc
+    return BaseExceptionGroup("besides failures", endings) if endings else None
+
+
+def _leaves(exc: BaseException) -> list[BaseException]:
+    """Return the exceptions in a group of groups.
+
+    What the exception's class may define is not asked, such as ``__class__``, ``exceptions`` or ``derive``: it is the
+    user's code, too, and might raise.
+    """
+    if not issubclass(type(exc), BaseExceptionGroup):
+        return [exc]
+    return [leaf for part in _EXCEPTIONS.__get__(exc) for leaf in _leaves(part)]
 
 
 def described(exc: BaseException) -> str:

@@ -14,7 +14,7 @@ import msgspec
 import trio
 
 from trionet.codec import register_type
-from trionet.errors import MalformedRequest, RemoteError, TemporarilyUnavailable, TrionetError
+from trionet.errors import MalformedRequest, TemporarilyUnavailable, as_error
 from trionet.events import TaskFailed
 from trionet.identity import NodeAddress
 from trionet.log_limits import about, limited_log
@@ -195,7 +195,7 @@ class PeriodicTasks:
             entry.is_running = False
         if (exc := code.failure) is not None:
             entry.failures += 1
-            error = exc if isinstance(exc, TrionetError) else RemoteError.from_exception(exc)
+            error = as_error(exc)
             _log.warning(
                 "run %d of the periodic task %s failed: %s",
                 entry.runs,

@@ -121,7 +121,7 @@ async def test_a_service_that_cannot_be_made_is_the_reason(parent: Node, launche
 async def test_a_process_that_ends_before_it_has_booted_gives_its_status_and_speaks_for_itself(
     parent: Node, capfd: pytest.CaptureFixture[str], launcher: str
 ) -> None:
-    with pytest.raises(SpawnError, match="ended before it had booted: exit status 7$"):
+    with pytest.raises(SpawnError, match=r"ended before it had booted: exit status 7$"):
         await parent.local.status.spawn(misfit(launcher, on_start=say_and_exit))
     assert "it ends here" in capfd.readouterr().err
 

@@ -21,10 +21,8 @@ from .errors import (
     GroupNotFound,
     MalformedRequest,
     MethodNotFound,
-    RemoteError,
     ServiceNotFound,
     TemporarilyUnavailable,
-    TrionetError,
     as_answer,
 )
 from .nesting import Holding, position

@@ -17,6 +17,7 @@ from tests.launchers.misfit import (
     ask,
     ask_in_vain,
     fail_to_start,
+    give_up,
     leave,
     note,
     say_and_exit,
@@ -117,13 +118,21 @@ async def test_a_service_that_cannot_be_made_is_the_reason(parent: Node, launche
 
 
 @each_launcher
-@pytest.mark.parametrize(("on_start", "status"), [(say_and_exit, 7), (leave, 1)])
 async def test_a_process_that_ends_before_it_has_booted_gives_its_status_and_speaks_for_itself(
-    parent: Node, capfd: pytest.CaptureFixture[str], launcher: str, on_start: Callable[[Node], None], status: int
+    parent: Node, capfd: pytest.CaptureFixture[str], launcher: str
 ) -> None:
-    with pytest.raises(SpawnError, match=f"ended before it had booted: exit status {status}$"):
+    with pytest.raises(SpawnError, match=r"ended before it had booted: exit status 7$"):
+        await parent.local.status.spawn(misfit(launcher, on_start=say_and_exit))
+    assert "it ends here" in capfd.readouterr().err
+
+
+@each_launcher
+@pytest.mark.parametrize(("on_start", "reason"), [(leave, "SystemExit: 5"), (give_up, "GeneratorExit")])
+async def test_whatever_on_start_raises_is_the_reason(
+    parent: Node, launcher: str, on_start: Callable[[Node], None], reason: str
+) -> None:
+    with pytest.raises(SpawnError, match=f"the node did not boot: {reason}$"):
         await parent.local.status.spawn(misfit(launcher, on_start=on_start))
-    assert ("it ends here" if status == 7 else "SystemExit: 5") in capfd.readouterr().err
 
 
 @each_launcher

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+import trio.testing
 
 from tests.waiting import DEADLINE_S, wait_until
 from trionet import (
     ChildEnded,
     ConnectionLost,
     Event,
+    NodeAddress,
     NodeConfig,
     NodeUnreachable,
     Remote,
@@ -130,6 +134,50 @@ async def test_whoever_waits_for_a_node_that_ends_waits_no_longer(how: str, tran
             assert isinstance(outcomes[name], expected), name
         else:
             assert outcomes[name] == expected, name
+
+
+@pytest.mark.parametrize("transport", ["link", "http"])
+async def test_calls_that_wait_for_their_turn_are_refused(transport: Literal["link", "http"]) -> None:
+    outcomes: list[type[TrionetError]] = []
+
+    async def call(node: Node, other: Node) -> None:
+        try:
+            await node.local.comm.send([], on(other, "hold"))
+        except TrionetError as exc:
+            outcomes.append(type(exc))
+
+    config = NodeConfig(transport=transport, stop_grace_s=0, max_calls_per_peer=2)
+    with trio.fail_after(DEADLINE_S):
+        async with open_node(NodeConfig(stop_grace_s=0, max_calls_per_peer=2)) as other, trio.open_nursery() as nursery:
+            await other.local.routes.put({"hold": hold}, "patience")
+            async with open_node(config) as node:
+                for _ in range(5):
+                    nursery.start_soon(call, node, other)
+                while len(other.running_calls()) < 2:  # noqa: ASYNC110
+                    await trio.sleep(0.01)  # until those run that may
+    assert sorted(kind.__name__ for kind in outcomes) == ["ConnectionLost"] * 2 + ["NodeUnreachable"] * 3
+
+
+@pytest.mark.parametrize("transport", ["link", "http"])
+async def test_calls_that_wait_for_a_connection_wait_no_longer(transport: Literal["link", "http"]) -> None:
+    with socket.socket() as listening, contextlib.ExitStack() as stack:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        for _ in range(3):  # more than it has room for: the system lets those wait that come after
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listening.getsockname())
+        remote = Remote(node=NodeAddress(*listening.getsockname()), service="patience", method="hold")
+
+        async def call(node: Node) -> None:
+            with pytest.raises(LOST):
+                await node.local.comm.send([], remote)
+
+        config = NodeConfig(transport=transport, stop_grace_s=0, connect_timeout_s=2 * DEADLINE_S)
+        with trio.fail_after(DEADLINE_S):
+            async with trio.open_nursery() as nursery, open_node(config) as node:
+                nursery.start_soon(call, node)
+                await trio.testing.wait_all_tasks_blocked()
 
 
 async def test_events_that_have_happened_are_given_before_the_end() -> None:

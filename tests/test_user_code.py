@@ -13,6 +13,7 @@ import httpx
 import msgspec
 import pytest
 import trio
+from quart import request
 
 from tests.waiting import DEADLINE_S
 from trionet import (
@@ -240,6 +241,22 @@ async def test_a_view_of_the_web_app(pair: tuple[Node, Node], failure: BaseExcep
         assert (await client.get(f"http://{node.address}/healthz")).status_code == 200
 
 
+async def test_a_function_around_each_request(pair: tuple[Node, Node], failure: BaseException) -> None:
+    _, node = pair
+    assert node.app is not None
+
+    @node.app.after_request
+    async def after(response: Any) -> Any:
+        if request.path.startswith("/local/probe"):
+            fail()
+        return response
+
+    async with httpx.AsyncClient() as client:
+        response = await client.put(f"http://{node.address}/local/probe/takes", content="[1]")
+        assert response.status_code == 500
+        assert response.json()["error"]["name"] == "RemoteError", "the call has run"
+
+
 async def test_a_constructor_of_an_argument_by_its_annotation(pair: tuple[Node, Node], failure: BaseException) -> None:
     caller, node = pair
     with pytest.raises(MalformedRequest, match="argument 'value'"):
@@ -380,12 +397,66 @@ def test_what_a_trial_consists_of(failure: BaseException) -> None:
 # ---- the rule itself
 
 
+class Misleading(Exception):
+    """Raises whatever it is asked for, as a proxy of something that has broken may."""
+
+    def __str__(self) -> str:
+        return str(fail())
+
+    @property
+    def __class__(self) -> Any:
+        return fail()
+
+    @property
+    def args(self) -> Any:
+        return fail()
+
+    @property
+    def __notes__(self) -> Any:
+        return fail()
+
+
+def mislead() -> None:
+    raise Misleading
+
+
+class MisleadingGroup(BaseExceptionGroup):
+    """Can't be split."""
+
+    def derive(self, excs: Any) -> Any:
+        return fail()
+
+
+async def test_an_exception_that_raises_when_it_is_looked_at(pair: tuple[Node, Node], failure: BaseException) -> None:
+    caller, node = pair
+    await node.local.routes.put({"mislead": mislead}, "probe")
+    events = node.events()
+    for one in (caller, node):
+        with pytest.raises(RemoteError, match="Misleading"):
+            await one.local.comm.send([], _on(node, "mislead"))
+    task = await node.all.gossip.at(0.001, mislead)
+    assert "Misleading" in (await _next(events, TaskFailed)).error
+    assert await node.local.gossip.del_(task)
+    await node.all.gossip.send([], Remote(service="probe", method="mislead"))
+    assert "Misleading" in (await _next(events, RumorFailed)).error
+
+
+def test_a_group_that_can_not_be_split(failure: BaseException) -> None:
+    with UserCode() as code:
+        raise MisleadingGroup("all failed", [failure, ValueError()])
+    assert isinstance(code.failure, MisleadingGroup)
+    with pytest.raises(BaseExceptionGroup) as caught, UserCode() as code:
+        raise MisleadingGroup("one ends", [failure, KeyboardInterrupt()])
+    assert [type(exc) for exc in caught.value.exceptions] == [KeyboardInterrupt]
+    assert isinstance(code.failure, MisleadingGroup)
+
+
 def test_what_ends_a_program_or_a_scope_passes() -> None:
     for exc in (KeyboardInterrupt(), BaseExceptionGroup("two", [KeyboardInterrupt(), ValueError()])):
         code = UserCode()
         with pytest.raises(BaseException) as caught, code:  # noqa: PT011  which one is asserted
             raise exc
-        assert code.failure is None
+        assert code.failure is (exc if isinstance(exc, BaseExceptionGroup) else None)
         leaves = caught.value.exceptions if isinstance(caught.value, BaseExceptionGroup) else [caught.value]
         assert [type(leaf) for leaf in leaves] == [KeyboardInterrupt]
 

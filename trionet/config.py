@@ -420,6 +420,9 @@ def import_reference(reference: str) -> Any:
             found = getattr(found, part)
         except AttributeError as exc:
             raise ConfigError(f"{module!r} has no {name!r}") from exc
+        except BaseException as exc:  # a module may have a __getattr__, and a class a metaclass
+            pass_endings(exc)
+            raise ConfigError(f"can't get {name!r} of {module!r}: {type(exc).__name__}: {described(exc)}") from exc
     return found
 
 

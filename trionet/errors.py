@@ -81,6 +81,7 @@ __all__ = [
     "TxnConflict",
     "UnknownKey",
     "as_answer",
+    "as_error",
     "error_fields",
     "error_from_wire",
     "error_to_wire",
@@ -387,21 +388,31 @@ def error_fields(error: TrionetError) -> dict[str, Any]:
     return wire
 
 
-def as_answer(error: TrionetError) -> TrionetError:
-    """Return what a caller on any node can be told of `error`.
+def as_answer(exc: BaseException) -> TrionetError:
+    """Return what the caller of a handler that has raised `exc` is told: `exc`, or a `RemoteError` that describes it.
 
-    That is the error itself; where its class is a user's, one of the nearest class that every node knows; and where
-    its further fields are no plain data, a `RemoteError` that describes it. So is one with a node: it came from a call
-    that the handler made, and tells of that call, not of this one.
+    An error with a node came from a call that the handler made: it tells of that call, and not of this one.
     """
+    error = as_error(exc)
+    return error if _attribute(error, "node") is None else RemoteError.from_exception(exc)
+
+
+def as_error(exc: BaseException) -> TrionetError:
+    """Return what any node can be told of an exception that the user's code has raised.
+
+    That is the error itself, if it is one of ours; where its class is a user's, one of the nearest class that every
+    node knows; else, and where its further fields are no plain data, a `RemoteError` that describes it.
+    """
+    kind = type(exc)  # isinstance would ask __class__, which may be the user's code, too
+    if not issubclass(kind, TrionetError):
+        return RemoteError.from_exception(exc)
+    error: TrionetError = exc  # type: ignore[assignment]
     wire, plain = error_fields(error), _PlainData()
-    if "node" in wire:
-        return RemoteError.from_exception(error)
     for value in wire.values():
         plain.of(value)
     if not plain.is_exact:
         return RemoteError.from_exception(error)
-    if _BY_NAME.get(type(error).__name__) is type(error) and type(error.text) is str:
+    if _BY_NAME.get(kind.__name__) is kind and type(error.text) is str:
         return error
     return error_from_wire(wire)
 

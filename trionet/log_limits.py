@@ -209,10 +209,10 @@ class _Site(NamedTuple):
 
 def _make_short(record: logging.LogRecord, left_out: int) -> None:
     if record.exc_info:
-        with UserCode() as formatting:  # attributes of the user's exceptions are read, and descriptions made
+        with UserCode() as describing:  # an exception of the user's may raise when it is described
             record.exc_text = _shortened(_EXCEPTIONS.formatException(record.exc_info), _MAX_TRACEBACK_CHARS)
-        if formatting.failure is not None:
-            record.exc_text = "(the traceback could not be made)"
+        if describing.failure is not None:
+            record.exc_text = f"{type(record.exc_info[1]).__qualname__} (its description could not be made)"
     message = record.getMessage()
     text = _shortened(message, _MAX_CHARS).translate(_CONTROLS)
     if left_out:

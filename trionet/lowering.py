@@ -158,7 +158,7 @@ def _datetime(value: datetime.datetime) -> str | list[Any]:
     """
     try:
         text = value.isoformat()
-        if value.tzinfo is not None and value.tzinfo is not datetime.timezone.utc:
+        if value.tzinfo is not None and value.tzinfo is not datetime.UTC:
             arrives = datetime.datetime.fromisoformat(text).replace(fold=value.fold)
             if arrives != value or arrives.utcoffset() != value.utcoffset():
                 raise CannotTravel(

@@ -21,14 +21,12 @@ from .errors import (
     GroupNotFound,
     MalformedRequest,
     MethodNotFound,
-    RemoteError,
     ServiceNotFound,
     TemporarilyUnavailable,
-    TrionetError,
     as_answer,
 )
 from .nesting import Holding, position
-from .user_code import is_a, pass_endings
+from .user_code import pass_endings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Generator, Mapping, Sequence
@@ -328,12 +326,10 @@ def _reraise(exc: BaseException) -> NoReturn:
     """Raise what a handler's `exc` means to its caller."""
     try:
         pass_endings(exc)
-        if is_a(exc, TrionetError):
-            answer = as_answer(exc)
-            if answer is exc:
-                raise exc
-            raise answer from exc
-        raise RemoteError.from_exception(exc) from exc
+        answer = as_answer(exc)
+        if answer is exc:
+            raise exc
+        raise answer from exc
     finally:
         answer = None  # type: ignore[assignment]
         del exc  # its traceback has this frame

@@ -13,7 +13,7 @@ of Maelstrom's messages, and views of the web app.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["UserCode", "described", "is_a", "pass_endings", "shown"]
 
 E = TypeVar("E", bound=BaseException)
+
+_EXCEPTIONS: Final[Any] = BaseExceptionGroup.exceptions
 
 
 class UserCode:
@@ -35,7 +37,7 @@ class UserCode:
             ...  # report it
 
     Attributes:
-        failure: what was raised.
+        failure: what was raised; also where a part of it passes.
     """
 
     def __init__(self) -> None:
@@ -50,10 +52,10 @@ class UserCode:
         if exc is None:
             return False
         ending = _ending_of(exc)
-        if ending is None:
+        if ending is not exc:
             self.failure = exc
-        elif ending is not exc:
-            raise ending
+            if ending is not None:
+                raise ending
         return ending is None
 
 
@@ -65,20 +67,15 @@ def pass_endings(exc: BaseException) -> None:
 
 
 def _ending_of(exc: BaseException) -> BaseException | None:
-    """Return `exc`, or the part of a group, that must pass; None if it is all failure."""
+    """Return `exc`, or a group of those in it, that must pass; None if it is all failure."""
     # Trio isn't imported for it: `protocols` must do without Trio, and imports what imports this.
     trio = sys.modules.get("trio")
-    endings = (KeyboardInterrupt,) if trio is None else (KeyboardInterrupt, trio.Cancelled)
-    if not is_a(exc, BaseExceptionGroup):
-        return exc if is_a(exc, endings) else None
-    found = [leaf for leaf in _leaves(exc) if is_a(leaf, endings)]
-    if not found:
-        return None
-    try:
-        passing: BaseException | None = exc.split(endings)[0]
-    except BaseException:  # a `derive` of the user's, and these must pass whatever it raises
-        return BaseExceptionGroup("of a group that can't be split", found)
-    return passing
+    kinds = (KeyboardInterrupt,) if trio is None else (KeyboardInterrupt, trio.Cancelled)
+    leaves = _leaves(exc)
+    endings = [leaf for leaf in leaves if is_a(leaf, kinds)]
+    if len(endings) == len(leaves):
+        return exc
+    return BaseExceptionGroup("besides failures", endings) if endings else None
 
 
 def is_a(exc: object, kind: type[E] | tuple[type[E], ...]) -> TypeGuard[E]:
@@ -86,15 +83,15 @@ def is_a(exc: object, kind: type[E] | tuple[type[E], ...]) -> TypeGuard[E]:
     return issubclass(type(exc), kind)
 
 
-def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    leaves, rest = [], [*group.exceptions]
-    while rest:
-        exc = rest.pop()
-        if is_a(exc, BaseExceptionGroup):
-            rest += exc.exceptions
-        else:
-            leaves.append(exc)
-    return leaves
+def _leaves(exc: BaseException) -> list[BaseException]:
+    """Return the exceptions in a group of groups.
+
+    What the exception's class may define is not asked, such as ``__class__``, ``exceptions`` or ``derive``: it is the
+    user's code, too, and might raise.
+    """
+    if not is_a(exc, BaseExceptionGroup):
+        return [exc]
+    return [leaf for part in _EXCEPTIONS.__get__(exc) for leaf in _leaves(part)]
 
 
 def described(exc: BaseException) -> str:

@@ -190,6 +190,11 @@ def leave(node: Node) -> NoReturn:
     sys.exit(5)
 
 
+def give_up(node: Node) -> NoReturn:
+    """An `on_start` that raises what no `except Exception` takes."""
+    raise GeneratorExit
+
+
 def speak_up(node: Node) -> None:
     """An `on_start` that uses the standard streams."""
     print("said on standard output")  # noqa: T201

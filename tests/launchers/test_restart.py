@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import TYPE_CHECKING
 
@@ -181,6 +182,8 @@ WRONG = [
     SystemExit(7),
     ExceptionGroup("a nursery", [OSError(24, "Too many open files")]),
     BaseExceptionGroup("a nursery", [SystemExit(7), ValueError("two at once")]),
+    GeneratorExit(),
+    asyncio.CancelledError(),
 ]
 """What a launcher may raise and shouldn't."""
 
@@ -202,6 +205,7 @@ async def test_whatever_a_launcher_raises_at_a_restart_is_a_failed_one_counted_a
     [
         (WRONG[0], r"FileNotFoundError: \[Errno 2\] No such file or directory"),
         (WRONG[2], "SystemExit: 7"),
+        (WRONG[5], "failed: GeneratorExit$"),
         (WRONG[3], r"OSError: \[Errno 24\] Too many open files"),
         (ExceptionGroup("a nursery", [SpawnError("it rains")]), "^it rains"),
         ((1.0, "an end"), "TypeError|no exit status"),

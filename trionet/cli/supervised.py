@@ -9,12 +9,11 @@ import select
 import sys
 import threading
 import time
-import traceback
 from typing import TYPE_CHECKING
 
 import trio
 
-from trionet.errors import RemoteError, TrionetError
+from trionet.errors import as_error
 from trionet.launchers.lineage import ORPHANED_S, descend_from, open_watches
 from trionet.launchers.output import name_output
 from trionet.launchers.supervised import MAX_LINE_BYTES, Boot, Report, decode_line, encode_report
@@ -60,14 +59,11 @@ def _run(told_by: int, report_to: int, watch: Callable[[int, Boot, trio.Nursery]
         trio.run(_serve, boot, reporter, lambda nursery: watch(told_by, boot, nursery))
     except (Interrupted, KeyboardInterrupt):
         return 130
-    except SystemExit:  # of an on_start, which has no say in the status of a node: the spawner is told that it failed
-        traceback.print_exc()
-        return 1
-    except Exception as exc:
+    except BaseException as exc:  # the user's code may raise anything: the node has failed, and its launcher is told so
         if reporter.has_reported:
             _log.exception("the node failed")
         else:
-            reporter.report(Report(error=exc if isinstance(exc, TrionetError) else RemoteError.from_exception(exc)))
+            reporter.report(Report(error=as_error(exc)))
         return 1
     return 0
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import trio
 
-from trionet.errors import RemoteError, SpawnError, TrionetError
+from trionet.errors import SpawnError, as_error
 from trionet.log_limits import limited_log
-from trionet.user_code import is_a, pass_endings
+from trionet.user_code import pass_endings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +49,5 @@ class InProcessLauncher:
             if booted:
                 _log.exception("a node of this process failed")
                 return 1
-            reason = exc if is_a(exc, TrionetError) else RemoteError.from_exception(exc)
-            raise SpawnError(f"the node did not boot: {reason}") from exc
+            raise SpawnError(f"the node did not boot: {as_error(exc)}") from exc
         return 0

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import trio
 
-from trionet.errors import SpawnError, TrionetError
+from trionet.errors import RemoteError, SpawnError, TrionetError
 from trionet.events import ChildEnded, ChildGivenUp, ChildRestarted
 from trionet.identity import NodeAddress
 from trionet.log_limits import about, limited_log
-from trionet.user_code import described, pass_endings
+from trionet.user_code import UserCode
 
 from .base import explain_status
 
@@ -111,16 +111,17 @@ async def _run_once(launcher: Launcher, config: NodeConfig, task_status: _Starte
 
     Whatever a launcher raises is an error of ours, but for what ends this program, too.
     """
+    code = UserCode()
     try:
-        status = await launcher.start(config, task_status=task_status)
-    except TrionetError:
+        with code:
+            status = await launcher.start(config, task_status=task_status)
+    except BaseException:
+        if code.failure is not None:
+            _log.exception("a launcher failed while it was cancelled", exc_info=code.failure)
         raise
-    except BaseException as exc:
-        rest = exc.split((trio.Cancelled, KeyboardInterrupt))[1] if isinstance(exc, BaseExceptionGroup) else None
-        if rest is not None and rest is not exc:
-            _log.error("a launcher failed while it was cancelled", exc_info=rest)
-        pass_endings(exc)
-        raise _spawn_error(exc) from exc
+    if code.failure is not None:
+        error = _spawn_error(code.failure)
+        raise error from (None if error is code.failure else code.failure)
     if not isinstance(status, int):
         raise SpawnError(f"the launcher returned no exit status, but {status!r:.80}")
     return status
@@ -132,7 +133,7 @@ def _spawn_error(exc: BaseException) -> TrionetError:
         exc = exc.exceptions[0]
     if isinstance(exc, TrionetError):
         return exc
-    return SpawnError(f"the launcher failed: {type(exc).__name__}: {described(exc)}")
+    return SpawnError(f"the launcher failed: {RemoteError.from_exception(exc)}")
 
 
 class _Started(trio.TaskStatus[NodeAddress]):

@@ -14,12 +14,12 @@ import msgspec
 import trio
 
 from trionet.codec import register_type
-from trionet.errors import MalformedRequest, RemoteError, TemporarilyUnavailable, TrionetError
+from trionet.errors import MalformedRequest, TemporarilyUnavailable, as_error
 from trionet.events import TaskFailed
 from trionet.identity import NodeAddress
 from trionet.log_limits import about, limited_log
 from trionet.router import is_awaitable
-from trionet.user_code import UserCode, is_a
+from trionet.user_code import UserCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -195,7 +195,7 @@ class PeriodicTasks:
             entry.is_running = False
         if (exc := code.failure) is not None:
             entry.failures += 1
-            error = exc if is_a(exc, TrionetError) else RemoteError.from_exception(exc)
+            error = as_error(exc)
             _log.warning(
                 "run %d of the periodic task %s failed: %s",
                 entry.runs,

@@ -117,6 +117,8 @@ class _Pool:
 
     def __init__(self, node: NodeAddress, depth: int, size: int, client: httpx.AsyncClient) -> None:
         self.client: httpx.AsyncClient = client
+        self._is_closed = False
+        self._requesting: set[trio.CancelScope] = set()
         self._node = node
         self._waits = depth != DEEPEST
         self._size = size
@@ -128,6 +130,7 @@ class _Pool:
 
         Raises:
             TemporarilyUnavailable: none is free, for calls that are nested too deeply to wait.
+            NodeUnreachable: this node has stopped meanwhile.
         """
         try:
             self._places.acquire_nowait()
@@ -139,9 +142,34 @@ class _Pool:
                 ) from None
             await self._places.acquire()
         try:
+            if self._is_closed:
+                raise NodeUnreachable("this node has stopped")
             yield
         finally:
             self._places.release()
+
+    @contextlib.contextmanager
+    def until_closed(self) -> Generator[None]:
+        """Run the block, which makes a request, until this is closed: httpx lets those wait that are connecting.
+
+        Raises:
+            ConnectionLost: this node has stopped meanwhile.
+        """
+        with trio.CancelScope() as scope:
+            self._requesting.add(scope)
+            try:
+                yield
+            finally:
+                self._requesting.remove(scope)
+        if scope.cancelled_caught:
+            raise ConnectionLost(f"the connection to {self._node} was closed: this node has stopped")
+
+    async def aclose(self) -> None:
+        """Close all connections, and refuse those who wait for a place."""
+        self._is_closed = True
+        for scope in self._requesting:
+            scope.cancel()
+        await self.client.aclose()
 
 
 class HTTPTransport:
@@ -223,7 +251,7 @@ class HTTPTransport:
         pool = self._pool(node, request.depth)
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(pool.place())
-            with _translated(node):
+            with _translated(node), pool.until_closed():
                 sent = pool.client.stream(
                     "PUT", url, content=request.args, headers=_headers(request, accept), extensions=_EXTENSIONS
                 )
@@ -243,7 +271,7 @@ class HTTPTransport:
         """Close all connections."""
         async with contextlib.AsyncExitStack() as stack:
             for pool in self._pools.values():
-                stack.push_async_callback(pool.client.aclose)
+                stack.push_async_callback(pool.aclose)
         self._pools.clear()
 
 

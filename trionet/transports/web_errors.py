@@ -87,6 +87,8 @@ def error_of(exc: HTTPException, limit_bytes: int) -> TrionetError:
         return MalformedRequest("call with PUT or POST")
     if exc.code == HTTPStatus.NOT_FOUND:
         return MethodNotFound("paths are /<gid>/<service>/<method>")
+    if (exc.code or 0) >= HTTPStatus.INTERNAL_SERVER_ERROR:  # code of the user's around the call, which has perhaps run
+        return RemoteError.from_exception(getattr(exc, "original_exception", None) or exc)
     return MalformedRequest(f"{exc.code} {exc.name}")
 
 

@@ -1,9 +1,10 @@
 """What goes on outside of Trio while time is virtual: threads, subprocesses, sockets. Time stands still for it.
 
 Invariants: while a thread works for a task (`trio.to_thread`, and so files and look-ups of names), or a task waits for
-a subprocess, neither does time pass nor is a message of a fabric taken. What threads return comes to their tasks
-together and in the order in which those were made, so that it doesn't matter to a seed how long they take. All this has
-a bound, since what works outside may itself wait for something that takes virtual time: then time goes on without it.
+a subprocess or for what it prints, neither does time pass nor is a message of a fabric taken. What threads return comes
+to their tasks together and in the order in which those were made, so that it doesn't matter to a seed how long they
+take. All this has a bound, since what works outside may itself wait for something that takes virtual time: then time
+goes on without it.
 
 Trio's own structures are read, as nothing public tells which threads work, and what waits for which descriptor.
 """
@@ -15,21 +16,26 @@ import itertools
 import os
 import select
 import time
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 from trio.testing import MockClock
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 __all__ = ["Outside", "stand_still"]
 
 _WORK_S: Final = 10.0
-"""For how long time stands still for one thread, or for one wait for a subprocess; in real time, as all here."""
+"""For how long time stands still for one thread, or for one wait for a subprocess or by a pipe to it; in real time, as
+all here."""
 _INPUT_S: Final = 0.1
 """For how long it does for one wait for a socket or a pipe, where nothing may ever come."""
 _LOOK_S: Final = (0.0001, 0.005)
 """Between two looks at threads, first and at last."""
 
 _threads: Any = trio._threads  # noqa: SLF001  see above
+_DESCRIPTORS: Final = "/proc/self/fd"
 _run: Any = trio._core._run  # noqa: SLF001
 _TO_THREAD: Final = inspect.unwrap(trio.to_thread.run_sync).__code__
 _WAIT: Final = trio.lowlevel.wait_task_rescheduled.__code__
@@ -48,7 +54,7 @@ class Outside(trio.abc.Instrument):
     def __init__(self) -> None:
         self._runner: Any = _run.GLOBAL_RUN_CONTEXT.runner
         self._threads_since: dict[Any, float] = {}
-        self._inputs_since: dict[Any, float] = {}
+        self._inputs_until: dict[Any, float] = {}
 
     @classmethod
     def of_this_run(cls) -> Outside:
@@ -79,8 +85,8 @@ class Outside(trio.abc.Instrument):
             return True
         if len(_registered(runner)) > 1:
             return self._wait_for_input()
-        if self._inputs_since:
-            self._inputs_since.clear()
+        if self._inputs_until:
+            self._inputs_until.clear()
         return False
 
     # ---- threads
@@ -124,9 +130,12 @@ class Outside(trio.abc.Instrument):
 
     def _wait_for_input(self) -> bool:
         """Wait until there is something to be read or written, or all who wait for it have waited for too long."""
-        waits, now = _waits(self._runner), time.monotonic()
-        self._inputs_since = since = {wait: self._inputs_since.get(wait, now) for wait in waits}
-        until = max((since[wait] + most_s for wait, most_s in waits.items()), default=now)
+        known, now = self._inputs_until, time.monotonic()
+        self._inputs_until = {
+            wait: known[wait] if wait in known else now + _longest_s(descriptor)
+            for wait, descriptor in _waits(self._runner)
+        }
+        until = max(self._inputs_until.values(), default=now)
         poll = select.poll()
         poll.register(self._runner.io_manager._epoll.fileno(), select.POLLIN)  # noqa: SLF001
         while (left_s := until - time.monotonic()) > 0 and not self._runner.ki_pending:
@@ -182,22 +191,30 @@ def _registered(runner: Any) -> Any:
     return io_manager._registered if hasattr(io_manager, "_epoll") else ()  # noqa: SLF001
 
 
-def _waits(runner: Any) -> dict[Any, float]:
-    """Return the waits for input and output of tasks, and for how long time may stand still for each."""
+def _waits(runner: Any) -> Iterator[tuple[Any, int]]:
+    """Give the waits for input and output of tasks, and the descriptor of each."""
     own = runner.entry_queue.wakeup.wakeup_sock.fileno()
-    waits: dict[Any, float] = {}
     for descriptor, waiters in _registered(runner).items():
         for task in (waiters.read_task, waiters.write_task):
             if descriptor != own and task is not None:
-                waits[task, task._schedule_points] = _WORK_S if _is_process(descriptor) else _INPUT_S  # noqa: SLF001
-    return waits
+                yield (task, task._schedule_points), descriptor  # noqa: SLF001
 
 
-def _is_process(descriptor: int) -> bool:
+def _longest_s(descriptor: int) -> float:
+    """Return for how long time may stand still for a wait for `descriptor`."""
+    target = _target(str(descriptor))
+    is_of_process = target == "anon_inode:[pidfd]" or (
+        # A pipe with one end here: the other one is a subprocess's, or was.
+        target.startswith("pipe:") and [*map(_target, os.listdir(_DESCRIPTORS))].count(target) == 1
+    )
+    return _WORK_S if is_of_process else _INPUT_S
+
+
+def _target(descriptor: str) -> str:
     try:
-        return os.readlink(f"/proc/self/fd/{descriptor}") == "anon_inode:[pidfd]"
-    except OSError:
-        return False
+        return os.readlink(f"{_DESCRIPTORS}/{descriptor}")
+    except OSError:  # it has been closed, or this isn't Linux
+        return ""
 
 
 _outside: trio.lowlevel.RunVar[Outside | None] = trio.lowlevel.RunVar("outside", None)

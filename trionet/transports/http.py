@@ -169,7 +169,10 @@ class HTTPTransport:
         if (error is None) != (status == HTTPStatus.OK):
             raise ConnectionLost(_unlike_a_node(node, status))
         if error is not None:  # raised out here, because a GroupNotFound is a KeyError, too
-            raise error
+            try:
+                raise error
+            finally:
+                del error  # its traceback has this frame
         return value
 
     @asynccontextmanager

@@ -44,7 +44,7 @@ import math
 import traceback
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from .user_code import UserCode, described, pass_endings
+from .user_code import described, pass_endings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -304,9 +304,10 @@ class RemoteError(IndefiniteError):
         name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
         name = _printable(name)
         message = _printable(described(exc))
-        with UserCode() as formatting:
+        try:
             trace = _printable("".join(traceback.format_exception(exc)))
-        if formatting.failure is not None:
+        except BaseException as failure:  # a description of the user's, of its cause or notes
+            pass_endings(failure)
             trace = ""
         return cls(f"{name}: {message}" if message else name, type_name=name, message=message, traceback=trace)
 

@@ -16,54 +16,23 @@ import sys
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
-    from types import TracebackType
-    from typing import Self, TypeGuard
+    from typing import TypeGuard
 
-__all__ = ["UserCode", "described", "is_a", "pass_endings", "shown"]
+__all__ = ["described", "is_a", "pass_endings", "shown"]
 
 E = TypeVar("E", bound=BaseException)
 
 _EXCEPTIONS: Final[Any] = BaseExceptionGroup.exceptions
 
 
-class UserCode:
-    """A block that runs the user's code, and keeps what that raises.
-
-    ::
-
-        with UserCode() as code:
-            value = function()
-        if code.failure is not None:
-            ...  # report it
-
-    Attributes:
-        failure: what was raised; also where a part of it passes.
-    """
-
-    def __init__(self) -> None:
-        self.failure: BaseException | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> bool:
-        if exc is None:
-            return False
-        ending = _ending_of(exc)
-        if ending is not exc:
-            self.failure = exc
-            if ending is not None:
-                raise ending
-        return ending is None
-
-
 def pass_endings(exc: BaseException) -> None:
     """Raise what of `exc` is no failure of the user's code, `trio.Cancelled` and `KeyboardInterrupt`; else return."""
     ending = _ending_of(exc)
     if ending is not None:
-        raise ending
+        try:
+            raise ending
+        finally:
+            del exc, ending  # a frame that is in its own traceback is a cycle
 
 
 def _ending_of(exc: BaseException) -> BaseException | None:

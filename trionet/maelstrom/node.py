@@ -341,8 +341,11 @@ class MaelstromNode:
 
     def _fail(self, message: Message, exc: BaseException) -> None:
         """Answer `message` with what its handler has raised."""
-        pass_endings(exc)
-        self.refuse(message, exc if is_a(exc, Exception) else RemoteError.from_exception(exc))
+        try:
+            pass_endings(exc)
+            self.refuse(message, exc if is_a(exc, Exception) else RemoteError.from_exception(exc))
+        finally:
+            del exc  # its traceback has this frame
 
     def refuse(self, message: Message, exc: Exception) -> None:
         """Answer `message` with an error, unless it has been answered, and log it: what becomes of a failed handler."""

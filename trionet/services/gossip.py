@@ -29,7 +29,7 @@ from trionet.message import Call, Remote, check_args
 from trionet.protocols.effects import Send
 from trionet.replies import Spread
 from trionet.router import is_awaitable
-from trionet.user_code import UserCode
+from trionet.user_code import pass_endings
 
 from .base import rpc
 from .periodic import PeriodicTask, PeriodicTasks, owner_of
@@ -238,10 +238,11 @@ class Gossip:
             core.change_group(gid, map(str, changes.added), map(str, changes.removed))
             return
         members = list(map(str, self._groups.members(gid).values()))
-        with UserCode() as code:
+        try:
             core.set_group(gid, members, by_name(subset), now=now)
-        if code.failure is not None:
-            _log.warning("the subset of group %s is left as the default", gid, exc_info=code.failure, extra=about(gid))
+        except BaseException as exc:
+            pass_endings(exc)
+            _log.warning("the subset of group %s is left as the default", gid, exc_info=exc, extra=about(gid))
             core.set_group(gid, members, now=now)
 
     def drop_group(self, gid: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from trionet.config import import_reference
 from trionet.errors import ConfigError, MalformedRequest
-from trionet.user_code import UserCode
+from trionet.user_code import pass_endings
 
 from .plane import address_of
 
@@ -60,10 +60,12 @@ def checked_subset(subset: Any, sids: list[SID]) -> int | Callable[[list[SID]], 
     if not callable(function):
         raise MalformedRequest(f"subset is a number >= 0, a function, or its import path, not {_shown(subset)}")
     asked = _Asked(function)
-    with UserCode() as code:
+    try:
         asked(sids)
-    if isinstance(code.failure, MalformedRequest):
-        raise code.failure
+    except MalformedRequest:
+        raise
+    except BaseException as exc:
+        pass_endings(exc)
     return asked
 
 
@@ -75,7 +77,8 @@ def by_name(subset: int | Callable[[list[SID]], int] | None) -> int | Callable[[
 
 
 def _shown(value: object) -> str:
-    with UserCode() as code:
+    try:
         return f"{value!r:.80}"
-    assert code.failure is not None
-    return f"a {type(value).__name__}"
+    except BaseException as exc:
+        pass_endings(exc)
+        return f"a {type(value).__name__}"

@@ -202,6 +202,7 @@ def _make_app(handler: Handler, config: NodeConfig) -> QuartTrio:
 
     @app.errorhandler(HTTPException)
     async def http_error(exc: HTTPException) -> Response:
+        (request or websocket).routing_exception = None  # which knows the request by its traceback: a cycle
         return _error_response(error_of(exc, limit_bytes), limit_bytes, exc.code, dict(exc.get_headers()))
 
     @app.errorhandler(Exception)

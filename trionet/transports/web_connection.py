@@ -68,9 +68,10 @@ class HTTPConnection(TCPServer):
         try:
             await super().run()
         finally:
-            # They know this connection; and h11's exceptions, in cycles of their own, know the protocol.
-            for known in (getattr(self._protocol, "protocol", None), self._protocol):
-                if known is not None:
+            # They know this connection, and the parts of HTTP/2 and of WebSockets know each other.
+            protocol = getattr(self._protocol, "protocol", None)
+            for known in (getattr(protocol, "connection", None), protocol, self._protocol):
+                if known is not None and hasattr(known, "__dict__"):
                     vars(known).clear()
             self._protocol = self._reader = None
             self._task_group = None  # type: ignore[assignment]
@@ -203,12 +204,28 @@ class _Protocols(ProtocolWrapper):
         await protocol.note_idle()
 
 
+class _H11Connection(h11.Connection):
+    """h11's reader, strict about where requests end, whose errors leave nothing behind."""
+
+    def __init__(self, max_head_bytes: int) -> None:
+        super().__init__(h11.SERVER, max_head_bytes)
+        self._receive_buffer = StrictReceiveBuffer()
+
+    def next_event(self) -> Any:
+        """Return what has come; see h11."""
+        try:
+            return super().next_event()
+        except h11.ProtocolError as exc:
+            # h11's own frame is in its traceback, and knows it: a cycle, with all that was read.
+            raise exc.with_traceback(None) from None
+
+
 class _H11Protocol(H11Protocol):
-    """HTTP/1.1, strict about where requests end, whose own failures have a body as all do."""
+    """HTTP/1.1, whose own failures have a body as all do."""
 
     def __init__(self, *made_of: Any) -> None:
         super().__init__(*made_of)
-        self.connection._receive_buffer = StrictReceiveBuffer()  # type: ignore[union-attr]  # noqa: SLF001  see there
+        self.connection = _H11Connection(self.config.h11_max_incomplete_size)
 
     @property
     def waits_for_request(self) -> bool:

@@ -1,6 +1,7 @@
 """What a stranger's bytes may cost when they are decoded: time that is linear, and memory that is bounded."""
 
 from __future__ import annotations
+
 import math
 import random
 import time

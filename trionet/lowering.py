@@ -6,6 +6,7 @@ Invariant: what is lowered and raised again is equal to what it was, types inclu
 from __future__ import annotations
 
 import base64
+import copy
 import dataclasses
 import datetime
 import decimal
@@ -22,9 +23,9 @@ import msgspec
 
 from .errors import TrionetError, error_fields
 from .identity import NodeAddress
-from .registered import field_names, name_of_type, why_unregistrable
+from .registered import field_names, has_own_constructor, name_of_type, why_unregistrable
 from .replies import Aggregate, Receipt, Replies
-from .user_code import described, pass_endings
+from .user_code import UserCode, described, pass_endings
 
 __all__ = ["MAX_DEPTH", "CannotTravel", "Lowering", "find_surrogate"]
 
@@ -32,6 +33,7 @@ MAX_DEPTH: Final = 64
 """How deep containers may nest in a value that travels."""
 
 _REPLIES: Final = (Replies, Aggregate, Receipt)
+_MUTABLE: Final = (list, dict, set)
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
 
 
@@ -120,6 +122,8 @@ class Lowering:
             return {"$uuid": value.hex}
         if kind is NodeAddress:
             return {"$address": [value.ip, value.port]}
+        if (name := name_of_type(kind)) is not None:  # before errors: it may be one
+            return {"$type": [name, self._registered(value, kind, depth)]}
         if isinstance(value, TrionetError):
             return {"$error": self._dict(error_fields(value), depth)}
         if kind in _REPLIES:
@@ -127,9 +131,12 @@ class Lowering:
                 if not isinstance(error, TrionetError):
                     raise CannotTravel(f"the error of {sid!r:.20} is no TrionetError")
             return {"$replies": self._fields(value, value._attributes(), depth)}  # noqa: SLF001  same package
-        if (name := name_of_type(kind)) is not None:
-            return {"$type": [name, self._fields(value, field_names(kind), depth)]}
         raise CannotTravel(_why_not(value))
+
+    def _registered(self, value: Any, kind: type, depth: int) -> dict[str, Any]:
+        if has_own_constructor(kind):
+            _check_remade(value, kind)
+        return self._fields(value, field_names(kind), depth)
 
     def _fields(self, value: Any, names: tuple[str, ...], depth: int) -> dict[str, Any]:
         lowered, name = {}, ""
@@ -148,6 +155,29 @@ def _attribute(value: Any, name: str) -> Any:
     except BaseException as exc:  # it was deleted, or is computed by code of the user's
         pass_endings(exc)
         raise CannotTravel(f"it can't be read: {type(exc).__name__}: {described(exc)}") from exc
+
+
+def _check_remade(value: Any, kind: type) -> None:
+    """Raise `CannotTravel` when a constructor of the user's makes another value of the fields of `value`.
+
+    One that raises is left to the receiver, who says so.
+    """
+    fields = {name: _attribute(value, name) for name in field_names(kind)}
+    with UserCode() as making:
+        # Copies, which it may change.
+        remade = kind(
+            **{name: copy.copy(field) if type(field) in _MUTABLE else field for name, field in fields.items()}
+        )
+    if making.failure is not None:
+        return
+    for name, field in fields.items():
+        other = _attribute(remade, name)
+        with UserCode() as comparing:
+            is_same = other is field or (type(other) is type(field) and bool(other == field))
+        if comparing.failure is not None or not is_same:
+            reason = CannotTravel(f"the constructor of {kind.__qualname__}, given this, makes something else of it")
+            reason.steps.append(f".{name}")
+            raise reason
 
 
 def _datetime(value: datetime.datetime) -> str | list[Any]:

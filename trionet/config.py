@@ -98,7 +98,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         busy_poll: whether a link that has just heard from its peer looks for more for a moment before it sleeps, where
             that has lately been worth it: calls one after another take a third of the time, for processor time.
         max_message_bytes: the largest request or reply body taken or sent. Sane: 64 KiB to 1 GiB.
-        max_held_bytes: what all links together hold at most of long messages: those that have not come to their end,
+        max_held_bytes: what all links together hold at most of messages: those that have not come to their end,
             calls until they are answered, answers until they are written. At the limit the link that holds most is
             closed. None: 256 MiB, or eight times `max_message_bytes` where that is more. Sane: a quarter of the
             memory; at least four times `max_message_bytes`.
@@ -188,7 +188,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     @property
     def held_bytes_limit(self) -> int:
-        """What all links together hold at most of long messages, in bytes: `max_held_bytes`, or its default."""
+        """What all links together hold at most of messages, in bytes: `max_held_bytes`, or its default."""
         if self.max_held_bytes is not None:
             return self.max_held_bytes
         return max(_LEAST_HELD_BYTES, _HELD_MESSAGES * self.max_message_bytes)

@@ -138,7 +138,7 @@ async def parted_links(one: Node, other: Node) -> None:
 
 async def links_amid_chunks(one: Node, other: Node) -> None:
     async with connect(one) as peer:
-        await peer.send(*(Chunk(number % 2, number % 2, False, bytes(CHUNK_BYTES)) for number in range(20)))  # type: ignore[arg-type]
+        await peer.send(*(Chunk(number % 2, number % 2, False, bytes(CHUNK_BYTES)) for number in range(20)))
     await wait_until(lambda: not links(one))
 
 
@@ -211,7 +211,7 @@ async def periodic_tasks_that_fail(one: Node, other: Node) -> None:
 
 
 async def listeners_and_subsets_that_fail(one: Node, other: Node) -> None:
-    def fail(_: object) -> int:
+    def fail(_: Any) -> Any:
         raise ValueError("as it should")
 
     async with open_node() as node:

@@ -372,6 +372,10 @@ class Node:
         on_start = self.config.on_start
         if on_start is not None:
             function = import_reference(on_start) if isinstance(on_start, str) else on_start
+            if not callable(function):
+                raise ConfigError(
+                    f"on_start: {on_start!r:.100} leads to a {type(function).__name__}, not to a function"
+                )
             result = function(self)
             if inspect.isawaitable(result):
                 await result
@@ -425,10 +429,15 @@ async def open_node(
     Raises:
         AddressInUse: another program listens there; the text names the address.
         ConfigError: the configuration can't be met; the text names the setting.
+        MalformedRequest: an argument is of another type.
         RuntimeError: this isn't run by Trio.
     """
     check_under_trio("trionet.open_node")
     config = with_settings(NodeConfig() if config is None else config, {})
+    if fabric is not None and not hasattr(type(fabric), "endpoint"):
+        raise MalformedRequest(f"fabric is a MemoryFabric, not {fabric!r:.80}")
+    if not isinstance(random, random_module.Random | None):
+        raise MalformedRequest(f"random is a random.Random, not {random!r:.80}")
     router, bus = Router(), EventBus()
     endpoint = await _open_endpoint(config, fabric, router, bus)
     node: Node | None = None

@@ -39,12 +39,15 @@ def register_type(cls: type[T] | None = None, /, *, name: str | None = None) -> 
         name: what stands for the type on the wire; default its import path, ``"module:qualname"``.
 
     Raises:
-        MalformedRequest: `cls` is neither, its constructor does not take its fields alone, or the name is taken.
+        MalformedRequest: `cls` is neither, its constructor does not take its fields alone, or the name is no text or
+            another type's.
     """
     if cls is None:
         return lambda cls: register_type(cls, name=name)
     if (reason := why_unregistrable(cls)) is not None:
         raise MalformedRequest(reason)
+    if not isinstance(name, str | None):
+        raise MalformedRequest(f"the name of a type is a text, not {name!r:.80}")
     name = name or f"{cls.__module__}:{cls.__qualname__}"
     if (other := _types_by_name.get(name, cls)) is not cls and (other.__module__, other.__qualname__) != (
         cls.__module__,

@@ -299,6 +299,7 @@ REFUSED_WHILE_READING: dict[str, Refusal] = {
     "broken json": (["--config", "broken.json"], {}, ["broken.json"]),
     "json that is no object": (["--config", "list.json"], {}, ["list.json"]),
     "a bad file that a variable names": ([], {"TRIONET_CONFIG": "type.toml"}, ["type.toml", "port"]),
+    "a bad object in a variable": ([], {"TRIONET_CONFIG": '{"prot": 1}'}, ["TRIONET_CONFIG: there is no", "'port'"]),
     "a missing file that a variable names": ([], {"TRIONET_CONFIG": "nowhere.toml"}, ["nowhere.toml"]),
     "a variable out of range": ([], {"TRIONET_PORT": "65536"}, ["environment", "port", "65536"]),
     "a variable that is no table": ([], {"TRIONET_SERVICES": "counter"}, ["TRIONET_SERVICES"]),

@@ -62,8 +62,22 @@ def test_a_service_has_a_well_formed_name(setting: str) -> None:
 
 
 def test_an_unknown_setting_is_refused_by_name() -> None:
-    with pytest.raises(ConfigError, match=r"^configuration: .*`prot`"):
+    with pytest.raises(ConfigError, match=r"^configuration: there is no setting 'prot'; there is 'port'$"):
         NodeConfig.from_mapping({"prot": 80})
+    with pytest.raises(ConfigError, match=r"^there is no setting 'prot'; there is 'port'$"):
+        NodeConfig(prot=80)  # type: ignore[call-arg]
+    with pytest.raises(ConfigError, match=r"^there is no setting 'timeout_seconds_of_calls'$"):
+        NodeConfig(timeout_seconds_of_calls=80)  # type: ignore[call-arg]
+    with pytest.raises(ConfigError, match=r"by name: trionet\.NodeConfig"):
+        NodeConfig("127.0.0.1", 8080)  # type: ignore[call-arg]
+    with pytest.raises(ConfigError, match=r"^configuration: there is no setting 3$"):
+        NodeConfig.from_mapping({3: 80})  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize("setting", ["services", "templates"])
+def test_a_service_is_given_by_its_import_path(setting: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{setting}.mine is 'package.module:Class', not <class 'pathlib"):
+        NodeConfig(**{setting: {"mine": Path}})  # type: ignore[arg-type]
 
 
 def test_a_value_of_the_wrong_type_is_refused_by_name() -> None:

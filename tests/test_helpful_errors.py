@@ -15,6 +15,7 @@ import trionet
 from tests.clusters import open_cluster
 from trionet import (
     ConfigError,
+    DecodeError,
     EncodeError,
     Event,
     MalformedRequest,
@@ -24,10 +25,14 @@ from trionet import (
     NodeConfig,
     Remote,
     RemoteError,
+    SSHLauncher,
     events,
     open_node,
+    register_type,
     rpc,
 )
+from trionet.codec import JSON
+from trionet.testing import assert_no_orphans, wait_converged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +54,10 @@ class Greeter:
     @rpc
     async def forgets(self) -> Any:
         return later()
+
+    @rpc
+    def takes_all(self, **named: Any) -> dict[str, Any]:
+        return named
 
 
 async def later() -> int:
@@ -111,6 +120,8 @@ async def test_a_node_is_taken_out_of_a_group_by_its_address(node: Node) -> None
 
 
 ANY_REMOTE: Any = Remote
+ANY_THREE: Any = 3
+ANY_DICT: Any = {"port": "x"}
 WRONG: dict[str, tuple[Callable[[Any], Any], str]] = {
     "remote by position": (lambda node: ANY_REMOTE(node, "status", "get"), r"by name: trionet\.Remote\(node="),
     "remote with a typo": (lambda _: ANY_REMOTE(servce="status"), "no 'servce'"),
@@ -130,6 +141,31 @@ WRONG: dict[str, tuple[Callable[[Any], Any], str]] = {
     "no interval": (lambda node: node.all.gossip.at(method=print), "one interval"),
     "a coroutine as a task": (lambda node: node.all.gossip.at(5, later()), r"later, not later\(\)"),
     "an async listener": (lambda node: node.listen(later), "plain function"),
+    "a remote with a field too many": (
+        lambda node: node.local.comm.send([], {"node": node, "service": "a", "method": "b", "timeout": 3}),
+        "a remote has no 'timeout'",
+    ),
+    "no boolean": (
+        lambda node: node.all.comm.send([], Remote(service="a", method="b"), partial="x"),
+        "partial is True or False, not 'x'",
+    ),
+    "a number as a type's name": (lambda _: register_type(Remote, name=ANY_THREE), "is a text, not 3"),
+    "options of ssh in one text": (
+        lambda _: SSHLauncher("attic", options="-v"),
+        "options is a list of words, not '-v'",
+    ),
+    "no host": (lambda _: SSHLauncher(ANY_THREE), "user@host, not 3"),
+    "no nodes": (lambda _: wait_converged(ANY_THREE), "nodes in a list, not 3"),
+    "no nodes that could have orphans": (lambda _: assert_no_orphans([ANY_THREE]), "nodes in a list, not 3"),
+    "no source of random numbers": (
+        lambda _: open_node(random=ANY_THREE).__aenter__(),
+        r"random is a random\.Random, not 3",
+    ),
+    "an on_start that can't be called": (
+        lambda _: open_node(NodeConfig(on_start="sys:path")).__aenter__(),
+        "'sys:path' leads to a list, not to a function",
+    ),
+    "a wrong setting in a dict": (lambda _: open_node(ANY_DICT).__aenter__(), "^configuration: port: Expected"),
     "a setting that there isn't": (lambda node: node.spawn({"prt": 80}), "prt"),
 }
 
@@ -151,6 +187,21 @@ async def test_an_interval_by_name_is_taken_as_said(node: Node) -> None:
     await node.all.gossip.at(interval_s=5000, method=print)
     await node.all.gossip.at(60, print)
     assert [task.interval_s for task in await node.local.gossip.tasks()] == [5000, 60]
+
+
+async def test_what_a_service_is_bound_to_is_no_argument(node: Node) -> None:
+    remote = Remote(node=node.address, service="greeter", method="takes_all")
+    with pytest.raises(MalformedRequest, match="'self' is the service itself"):
+        await node.local.comm.send([], remote, kwargs={"self": 1})
+    assert await node.local.comm.send([], remote, kwargs={"cls": 1}) == {"cls": 1}
+
+
+@pytest.mark.parametrize("tag", ["$error", "$replies", "$uuid", "$map", "$address", "$type", "$bytes", "$tuple"])
+def test_a_value_that_can_not_be_read_names_its_tag_and_no_attribute(tag: str) -> None:
+    with pytest.raises(DecodeError) as caught:
+        JSON.decode(b'{"%b": 3}' % tag.encode())
+    assert "attribute" not in caught.value.text
+    assert tag in caught.value.text or "expected a list" in caught.value.text
 
 
 @pytest.mark.filterwarnings("ignore:coroutine 'later' was never awaited")

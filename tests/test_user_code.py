@@ -404,16 +404,16 @@ class Misleading(Exception):
     def __str__(self) -> str:
         return str(fail())
 
-    @property
+    @property  # type: ignore[misc]
     def __class__(self) -> Any:
         return fail()
 
     @property
-    def args(self) -> Any:
+    def args(self) -> Any:  # type: ignore[override]
         return fail()
 
     @property
-    def __notes__(self) -> Any:
+    def __notes__(self) -> Any:  # type: ignore[override]
         return fail()
 
 

@@ -72,7 +72,7 @@ class Method:
 class _Plan:
     """What is known of a function's arguments; worked out once for each function, however many objects have it."""
 
-    __slots__ = ("_converters", "_most", "_name", "_needed", "_places", "_signature", "is_stream", "is_sync")
+    __slots__ = ("_converters", "_most", "_name", "_needed", "_places", "_signature", "_taken", "is_stream", "is_sync")
 
     def __init__(self, function: Callable[..., Any], *, is_bound: bool) -> None:
         innermost = _innermost(function)
@@ -80,7 +80,7 @@ class _Plan:
         is_coroutine = _is(inspect.iscoroutinefunction, function) or _is(inspect.iscoroutinefunction, innermost)
         self.is_sync = not (self.is_stream or is_coroutine)
         self._name = _name_of(function)
-        self._signature = _signature(function, is_bound=is_bound)
+        self._signature, self._taken = _signature(function, is_bound=is_bound)
         parameters = [] if self._signature is None else list(self._signature.parameters.values())
         annotations = _annotations(innermost)
         converters = {p.name: converter_for(annotations.get(p.name, Any)) for p in parameters}
@@ -109,6 +109,8 @@ class _Plan:
             bound = self._signature.bind(*args, **kwargs)
         except TypeError as exc:
             raise MalformedRequest(f"the arguments don't fit {self._shown()}: {exc}") from exc
+        if self._taken in kwargs:  # which a **kwargs would take
+            raise MalformedRequest(f"the arguments don't fit {self._shown()}: {self._taken!r} is the service itself")
         for name, value in bound.arguments.items():
             if name in self._converters:
                 bound.arguments[name] = self._convert_named(name, value, is_json)
@@ -214,16 +216,19 @@ def _name_of(call: Any) -> str:
     return "it"
 
 
-def _signature(function: Callable[..., Any], *, is_bound: bool) -> inspect.Signature | None:
+def _signature(function: Callable[..., Any], *, is_bound: bool) -> tuple[inspect.Signature | None, str | None]:
+    """Return a function's signature, if it has one, and the name by which it is given what it is bound to."""
     try:
         signature = inspect.signature(function)
     except BaseException as exc:  # some builtins have none; and it looks at attributes of the user's
         pass_endings(exc)
-        return None
+        return None, None
     parameters = list(signature.parameters.values())
     if is_bound and parameters and parameters[0].kind is not inspect.Parameter.VAR_POSITIONAL:
-        return signature.replace(parameters=parameters[1:])
-    return signature
+        first = parameters[0]
+        taken = first.name if first.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD else None
+        return signature.replace(parameters=parameters[1:]), taken
+    return signature, None
 
 
 def _annotations(function: Any) -> dict[str, Any]:

@@ -9,12 +9,14 @@ is a `ConfigError` that names the setting. It is checked in one place, `NodeConf
 
 from __future__ import annotations
 
+import difflib
 import functools
 import importlib
 import os
 import tomllib
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -29,7 +31,6 @@ from .user_code import described, pass_endings, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     OnStart = Callable[..., Any] | str | None
 else:
@@ -75,7 +76,24 @@ GUARD_MAIN = (
 _UNSPECIFIED = ("0.0.0.0", "::")
 
 
-class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class _SettingsByName(type(msgspec.Struct)):  # type: ignore[misc]  # which has no name in older ones
+    """Says what is wrong with the settings of a configuration, in place of msgspec."""
+
+    def __call__(cls, *args: Any, **settings: Any) -> Any:
+        if args:
+            raise ConfigError("a configuration takes its settings by name: trionet.NodeConfig(ip=..., port=...)")
+        for name in settings:
+            _check_known(name, cls)
+        return super().__call__(**settings)
+
+
+def _check_known(name: object, cls: Any) -> None:
+    if name not in cls.__struct_fields__:
+        similar = difflib.get_close_matches(str(name), cls.__struct_fields__, n=1)
+        raise ConfigError(f"there is no setting {name!r:.100}" + (f"; there is {similar[0]!r}" if similar else ""))
+
+
+class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, metaclass=_SettingsByName):
     """The configuration of one node.
 
     Attributes:
@@ -245,21 +263,23 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         """
         if not isinstance(settings, Mapping):
             raise ConfigError(f"{source}: expected a table of settings, not a {type(settings).__name__}")
-        for name in settings:
-            if name not in cls.__struct_fields__:
-                raise ConfigError(f"{source}: Object contains unknown field `{name!s:.100}`")
         try:
+            for name in settings:
+                _check_known(name, cls)  # of any type
             return cls(**settings)
         except ConfigError as exc:
             raise ConfigError(f"{source}: {exc.text}") from exc
 
     @classmethod
-    def settings_from_file(cls, path: Path) -> dict[str, Any]:
+    def settings_from_file(cls, path: str | Path) -> dict[str, Any]:
         """Return the settings in a TOML file, or a JSON file if its name ends in ``.json``.
 
         Raises:
             ConfigError: it can't be read, or is neither.
         """
+        if not isinstance(path, str | Path):
+            raise ConfigError(f"a configuration's file is given by its path, not by {path!r:.80}")
+        path = Path(path)
         try:
             text = path.read_text(encoding="utf-8")
             settings = msgspec.json.decode(text) if path.suffix == ".json" else tomllib.loads(text)
@@ -327,6 +347,7 @@ def _converters() -> dict[str, tuple[Converter, object]]:
     hints = typing.get_type_hints(NodeConfig)
     hints |= dict.fromkeys(_CHOICES, str)
     hints["join"] = list[Any] | None  # addresses in any form, which become texts
+    hints["services"] = hints["templates"] = dict[str, Any]  # import paths, which are checked by name
     return {
         field.name: (converter, field.default)
         for field in msgspec.structs.fields(NodeConfig)

@@ -25,7 +25,7 @@ from .errors import TrionetError, error_fields
 from .identity import NodeAddress
 from .registered import field_names, has_own_constructor, name_of_type, why_unregistrable
 from .replies import Aggregate, Receipt, Replies
-from .user_code import UserCode, described, pass_endings
+from .user_code import described, pass_endings
 
 __all__ = ["MAX_DEPTH", "CannotTravel", "Lowering", "find_surrogate"]
 
@@ -163,21 +163,27 @@ def _check_remade(value: Any, kind: type) -> None:
     One that raises is left to the receiver, who says so.
     """
     fields = {name: _attribute(value, name) for name in field_names(kind)}
-    with UserCode() as making:
+    try:
         # Copies, which it may change.
         remade = kind(
             **{name: copy.copy(field) if type(field) in _MUTABLE else field for name, field in fields.items()}
         )
-    if making.failure is not None:
+    except BaseException as exc:
+        pass_endings(exc)
         return
     for name, field in fields.items():
-        other = _attribute(remade, name)
-        with UserCode() as comparing:
-            is_same = other is field or (type(other) is type(field) and bool(other == field))
-        if comparing.failure is not None or not is_same:
+        if not _is_same(_attribute(remade, name), field):
             reason = CannotTravel(f"the constructor of {kind.__qualname__}, given this, makes something else of it")
             reason.steps.append(f".{name}")
             raise reason
+
+
+def _is_same(other: Any, field: Any) -> bool:
+    try:
+        return other is field or (type(other) is type(field) and bool(other == field))
+    except BaseException as exc:  # a comparison of the user's
+        pass_endings(exc)
+        return False
 
 
 def _datetime(value: datetime.datetime) -> str | list[Any]:

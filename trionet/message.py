@@ -73,13 +73,9 @@ class Remote(msgspec.Struct, frozen=True, kw_only=True, metaclass=_KeywordsOnly)
                 f"a remote names a service and a method: trionet.Remote(service=..., method=...), or a dict of that; "
                 f"not {shown(value, 80)}"
             )
-        fields = dict(value)
-        if fields.get("node") is not None:
-            fields["node"] = NodeAddress.of(fields["node"])
-        try:
-            return msgspec.convert(fields, cls, from_attributes=True)
-        except msgspec.ValidationError as exc:
-            raise MalformedRequest(f"a remote has a service and a method: {exc}") from exc
+        if not all(isinstance(name, str) for name in value):
+            raise MalformedRequest(f"a remote has fields by name, not {next(iter(value))!r:.80}")
+        return cls(**value)
 
     def check(self, *, with_node: bool) -> None:
         """Raise `MalformedRequest` unless a call can be sent by it.

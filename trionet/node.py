@@ -377,6 +377,10 @@ class Node:
         on_start = self.config.on_start
         if on_start is not None:
             function = import_reference(on_start) if isinstance(on_start, str) else on_start
+            if not callable(function):
+                raise ConfigError(
+                    f"on_start: {on_start!r:.100} leads to a {type(function).__name__}, not to a function"
+                )
             result = function(self)
             if inspect.isawaitable(result):
                 await result
@@ -430,10 +434,15 @@ async def open_node(
     Raises:
         AddressInUse: another program listens there; the text names the address.
         ConfigError: the configuration can't be met; the text names the setting.
+        MalformedRequest: an argument is of another type.
         RuntimeError: this isn't run by Trio.
     """
     check_under_trio("trionet.open_node")
     config = with_settings(NodeConfig() if config is None else config, {})
+    if fabric is not None and not hasattr(type(fabric), "endpoint"):
+        raise MalformedRequest(f"fabric is a MemoryFabric, not {fabric!r:.80}")
+    if not isinstance(random, random_module.Random | None):
+        raise MalformedRequest(f"random is a random.Random, not {random!r:.80}")
     router, bus = Router(), EventBus()
     endpoint = await _open_endpoint(config, fabric, router, bus)
     node: Node | None = None
@@ -545,23 +554,19 @@ def run(main: Callable[..., Awaitable[T]], config: NodeConfig | None = None, *ar
         What `main` returned; None when the node was stopped before.
 
     Raises:
-        AddressInUse: the port is in use. A program that does not catch it says so in one line, and has status 1.
+        AddressInUse: a port is in use. A program that does not catch it says so in one line, and has status 1.
         RuntimeError: Trio runs in this thread already.
         TypeError: `main` is no async function.
     """
     check_runnable(main)
-    is_open = False
 
     async def run_main() -> T | None:
-        nonlocal is_open
         async with open_node(config) as node:
-            is_open = True
             return await awaited(main(node, *args), main)
         return None
 
     try:
         return trio.run(run_main)
     except AddressInUse as exc:
-        if not is_open:
-            tell_in_one_line(exc)
+        tell_in_one_line(exc)
         raise

@@ -62,14 +62,25 @@ def raised(plain: Any, depth: int = 0) -> Any:
     if len(plain) == 1:
         key = next(iter(plain))
         if type(key) is str and key.startswith("$"):
-            parse = TAGS.get(key)
-            if parse is None:
-                raise DecodeError(f"unknown tag {key!r:.40}")
-            return parse(plain[key], depth)
+            return _raise_tagged(key, plain[key], depth)
     for key, item in plain.items():
         if type(item) is list or type(item) is dict:
             plain[key] = raised(item, depth + 1)  # the keys stay: to change values meanwhile is allowed
     return plain
+
+
+def _raise_tagged(key: str, content: Any, depth: int) -> Any:
+    parse = TAGS.get(key)
+    if parse is None:
+        raise DecodeError(f"unknown tag {key!r:.40}")
+    try:
+        return parse(content, depth)
+    except (DecodeError, RecursionError):
+        raise
+    except BaseException as exc:  # the content is of any type, and types of the user's are made, hashed and compared
+        pass_endings(exc)
+        reason = f"a {type(content).__name__} is none" if isinstance(exc, AttributeError) else described(exc)
+        raise DecodeError(f"not a value: {key}: {reason:.200}") from exc
 
 
 def _raise_items(items: list[Any], depth: int) -> list[Any]:

@@ -45,12 +45,14 @@ def register_type(cls: type[T] | None = None, /, *, name: str | None = None) -> 
 
     Raises:
         MalformedRequest: `cls` is neither, or also a list or such; its constructor does not take its fields alone; or
-            the name is taken.
+            the name is no text, or another type's.
     """
     if cls is None:
         return lambda cls: register_type(cls, name=name)
     if (reason := why_unregistrable(cls)) is not None:
         raise MalformedRequest(reason)
+    if not isinstance(name, str | None):
+        raise MalformedRequest(f"the name of a type is a text, not {name!r:.80}")
     name = name or f"{cls.__module__}:{cls.__qualname__}"
     if (other := _types_by_name.get(name, cls)) is not cls and (other.__module__, other.__qualname__) != (
         cls.__module__,

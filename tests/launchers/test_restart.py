@@ -305,5 +305,5 @@ async def test_a_node_is_started_again_though_its_spawners_working_directory_is_
             address = await node.local.status.spawn(NodeConfig(restart="always"))
             folder.rmdir()
             await node.local.comm.send([], Remote(node=address, service="status", method="stop"))
-            assert await anext(events) == ChildEnded(node=str(address), status=0)
-            assert await anext(events) == ChildRestarted(node=str(address), restarts=1)
+            assert await anext(events) == ChildEnded(node=address, status=0)
+            assert await anext(events) == ChildRestarted(node=address, restarts=1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import pytest
 import trio
 import trio.lowlevel
@@ -437,8 +436,15 @@ def test_what_can_not_be_is_refused_when_it_is_made(kind: Any, fields: dict[str,
 
 
 def test_what_can_not_be_is_refused_when_a_schedule_is_decoded() -> None:
-    with pytest.raises(msgspec.ValidationError, match="node is a node's place"):
+    with pytest.raises(ConfigError, match=r"no schedule: .*node is a node's place"):
         decode_schedule('[{"fault":"crash","at_s":1,"node":-1}]')
+    with pytest.raises(ConfigError, match="no schedule: JSON is malformed"):
+        decode_schedule("crash")
+    with pytest.raises(ConfigError, match="bytes or a text, not from 3"):
+        decode_schedule(3)  # type: ignore[arg-type]
+    for schedule in (3, [3], None):
+        with pytest.raises(ConfigError, match="a schedule is a list of faults"):
+            encode_schedule(schedule)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

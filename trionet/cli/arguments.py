@@ -60,9 +60,10 @@ def settings_from(source: str | None) -> dict[str, Any]:
         ConfigError: a setting is unknown or has a wrong value; the text says where it stands.
     """
     settings: dict[str, Any] = {}
+    name = "--config" if source else "TRIONET_CONFIG"
     source = source or os.environ.get("TRIONET_CONFIG")
     if source:
-        settings |= _settings_in(source)
+        settings |= _settings_in(source, name)
     return settings | _checked(NodeConfig.settings_from_environment(), "environment")
 
 
@@ -72,11 +73,11 @@ def _checked(settings: dict[str, Any], source: str) -> dict[str, Any]:
     return settings
 
 
-def _settings_in(source: str) -> dict[str, Any]:
+def _settings_in(source: str, name: str) -> dict[str, Any]:
     if not source.lstrip().startswith("{"):
         return _checked(NodeConfig.settings_from_file(Path(source)), source)
     try:
         settings: dict[str, Any] = msgspec.json.decode(source)
     except msgspec.DecodeError as exc:
-        raise ConfigError(f"--config: {exc}") from exc
-    return _checked(settings, "--config")
+        raise ConfigError(f"{name}: {exc}") from exc
+    return _checked(settings, name)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shlex
 import tempfile
+from collections.abc import Sequence
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
 import trio
 
-from trionet.errors import SpawnError
+from trionet.errors import MalformedRequest, SpawnError
 from trionet.log_limits import about, limited_log
 
 from .base import explain_status
@@ -19,7 +20,7 @@ from .subprocess import supervise
 from .supervised import Boot
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator
 
     from trionet.config import NodeConfig
     from trionet.identity import NodeAddress
@@ -47,9 +48,17 @@ class SSHLauncher:
         host: what ``ssh`` is given: a name of its configuration, or ``user@host``.
         command: what starts ``trionet-node`` over there.
         options: further arguments of ``ssh``, such as ``["-i", "key"]``.
+
+    Raises:
+        MalformedRequest: an argument is none of these.
     """
 
     def __init__(self, host: str, *, command: Sequence[str] = ("trionet-node",), options: Sequence[str] = ()) -> None:
+        if not isinstance(host, str) or not host:
+            raise MalformedRequest(f"host is a name of ssh's configuration or user@host, not {host!r:.80}")
+        command, options = _words("command", command), _words("options", options)
+        if not command:
+            raise MalformedRequest("command is what starts trionet-node over there, and has no words")
         # What comes first counts, so the user's go before ours.
         ours = [word for option in _OPTIONS for word in ("-o", option)]
         remote = shlex.join([*command, "--supervised"])
@@ -80,6 +89,13 @@ class SSHLauncher:
                     "the connection to %s broke: %s", self._host, "; ".join(_lines(log)), extra=about(self._host)
                 )
             return status
+
+
+def _words(name: str, words: object) -> list[str]:
+    """Return `words` as a list, unless they are none: of a text, each letter would be one."""
+    if not isinstance(words, Sequence) or isinstance(words, str) or not all(isinstance(word, str) for word in words):
+        raise MalformedRequest(f"{name} is a list of words, not {words!r:.80}")
+    return list(words)
 
 
 @contextmanager

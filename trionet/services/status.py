@@ -117,7 +117,7 @@ def with_settings(config: Any, given: Mapping[str, Any]) -> NodeConfig:
         ConfigError: a setting is unknown or has a wrong value.
     """
     if isinstance(config, Mapping):
-        return NodeConfig.from_mapping({**config, **given}, source="spawn")
+        return NodeConfig.from_mapping({**config, **given})
     if not isinstance(config, NodeConfig):
         raise MalformedRequest(
             f"a node is made from a configuration: trionet.NodeConfig(), or a dict of settings; not {config!r:.80}"

@@ -7,6 +7,7 @@ node stands still while anything pauses it, lags add up, and the rates of clocks
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -18,7 +19,7 @@ from .ranges import check_fields
 from .rules import cut, delay, duplicate, lose, partition, reorder, throttle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from trionet.identity import NodeAddress
     from trionet.transports.memory.rules import Rule
@@ -255,17 +256,27 @@ def check_schedule(schedule: Any) -> None:
 
 
 def encode_schedule(schedule: Iterable[Fault]) -> bytes:
-    """Return a schedule as JSON."""
-    return msgspec.json.encode(list(schedule))
+    """Return a schedule as JSON.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    check_schedule(faults := list(schedule) if isinstance(schedule, Iterable) else schedule)
+    return msgspec.json.encode(faults)
 
 
 def decode_schedule(data: bytes | str) -> list[AnyFault]:
     """Return the schedule that `encode_schedule` has made.
 
     Raises:
-        msgspec.ValidationError: it is none.
+        ConfigError: it is none.
     """
-    return _decoder.decode(data)
+    if not isinstance(data, bytes | str):
+        raise ConfigError(f"a schedule is decoded from JSON, bytes or a text, not from {data!r:.80}")
+    try:
+        return _decoder.decode(data)
+    except msgspec.DecodeError as exc:
+        raise ConfigError(f"no schedule: {exc}") from exc
 
 
 def _ruled(sim: Simulation, *rules: Rule) -> Undo:

@@ -13,7 +13,7 @@ from trionet.nesting import holding
 from trionet.nurseries import open_background_nursery
 from trionet.services.comm import Orphans, raised_orphans
 
-from .fan_out import ALL_MEMBERS, Wait, collect, count_to_wait_for
+from .fan_out import ALL_MEMBERS, Wait, check_bool, collect, count_to_wait_for
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -105,6 +105,7 @@ class Template:
             members, request = self._prepared(args, remote, kwargs, found)
             comm = self.context.local.comm
             enough = count_to_wait_for(wait, len(members))
+            check_bool("partial", partial)
             return await collect(members, lambda node: comm.call(node, request), enough=enough, partial=partial)
 
     @asynccontextmanager
@@ -146,6 +147,7 @@ class Template:
 
         with raised_orphans(orphans) as found:
             members, request = self._prepared(args, remote, kwargs, found)
+            check_bool("items", items)
             async with open_background_nursery() as nursery:
                 with send:
                     for sid, node in members.items():

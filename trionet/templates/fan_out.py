@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from trionet.identity import SID, NodeAddress
 
-__all__ = ["ALL_MEMBERS", "Wait", "collect", "count_to_wait_for"]
+__all__ = ["ALL_MEMBERS", "Wait", "check_bool", "collect", "count_to_wait_for"]
 
 Wait = Literal["all", "first"] | int
 """How many values a fan-out waits for."""
@@ -40,6 +40,12 @@ def count_to_wait_for(wait: Wait, members: int) -> int | None:
     if type(count) is not int or not 1 <= count <= members:
         raise MalformedRequest(f"wait is 'all', 'first' or a number from 1 to {members}, the members; not {wait!r}")
     return count
+
+
+def check_bool(name: str, value: object) -> None:
+    """Raise `MalformedRequest` unless the argument `name` is True or False."""
+    if not isinstance(value, bool):
+        raise MalformedRequest(f"{name} is True or False, not {value!r:.80}")
 
 
 async def collect(

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from trionet import MalformedRequest, Node
 from trionet.simulation import Simulation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from trionet import Node
-
-__all__ = ["wait_converged"]
+__all__ = ["nodes_of", "wait_converged"]
 
 _LOOK_AGAIN_S = 0.02
 
@@ -25,13 +24,28 @@ async def wait_converged(nodes: Simulation | Iterable[Node]) -> None:
 
     Args:
         nodes: a simulation; or all nodes of one cluster, of which those that are stopping or have stopped don't run.
+
+    Raises:
+        MalformedRequest: it is neither.
     """
     if isinstance(nodes, Simulation):
         await nodes.wait_converged()
         return
-    nodes = list(nodes)
+    nodes = nodes_of(nodes)
     while not _are_converged(nodes):  # noqa: ASYNC110  nobody tells when this becomes true
         await trio.sleep(_LOOK_AGAIN_S)
+
+
+def nodes_of(nodes: Node | Iterable[Node]) -> list[Node]:
+    """Return one node, or several, as a list; raise `MalformedRequest` if there is anything else among them."""
+    try:
+        found = [nodes] if isinstance(nodes, Node) else list(nodes)
+    except TypeError:
+        found = [nodes]  # type: ignore[list-item]
+    for node in found:
+        if not isinstance(node, Node):
+            raise MalformedRequest(f"nodes are a simulation, or nodes in a list, not {node!r:.80}")
+    return found
 
 
 def _are_converged(nodes: list[Node]) -> bool:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trionet import Node
 from trionet.simulation import Simulation
+
+from .convergence import nodes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from trionet import CurrentCall, NodeAddress, OrphanedCall
+    from trionet import CurrentCall, Node, NodeAddress, OrphanedCall
 
 __all__ = ["assert_no_orphans"]
 
@@ -26,6 +27,7 @@ def assert_no_orphans(nodes: Simulation | Node | Iterable[Node]) -> None:
         nodes: a simulation, whose trace tells of all lives of its nodes; or nodes.
 
     Raises:
+        MalformedRequest: it is neither.
         AssertionError: there are such calls; the text names each, and the nodes.
     """
     __tracebackhide__ = True
@@ -46,7 +48,7 @@ def _in_simulation(sim: Simulation) -> list[str]:
 
 
 def _in_nodes(nodes: Node | Iterable[Node]) -> list[str]:
-    nodes = [nodes] if isinstance(nodes, Node) else list(nodes)
+    nodes = nodes_of(nodes)
     orphans = [
         f"{_shown(call)} on {call.node}: {node.address} has cancelled it without a confirmation"
         for node in nodes

@@ -50,7 +50,7 @@ async def test_a_spawned_node_that_is_stopped_ends_with_status_0_whatever_it_has
             address = await node.local.status.spawn(NodeConfig(services=LOUD, launcher=launcher))
             await node.local.comm.send([], Remote(node=address, service="loud", method=held_up_by))
             await node.local.comm.send([], Remote(node=address, service="status", method="stop"))
-            assert await anext(events) == ChildEnded(node=str(address), status=0)
+            assert await anext(events) == ChildEnded(node=address, status=0)
 
 
 @pytest.mark.parametrize("held_up_by", HELD_UP)
@@ -89,7 +89,7 @@ async def test_a_spawned_node_that_is_stopped_does_not_wait_for_handlers_in_thre
             address = await node.local.status.spawn(config)
             async with working_in_thread(node, address, tmp_path / "begun", 600):
                 await node.local.comm.send([], Remote(node=address, service="status", method="stop"))
-                assert await anext(events) == ChildEnded(node=str(address), status=0)
+                assert await anext(events) == ChildEnded(node=address, status=0)
 
 
 async def test_nor_does_the_command_after_one_signal_but_its_own_nodes_end_first(tmp_path: Path) -> None:

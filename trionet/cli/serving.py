@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from trionet.forks import receive_signals
 from trionet.launchers.base import KILL_AFTER_S
 from trionet.node import Node, open_node
 from trionet.nurseries import open_background_nursery
@@ -60,7 +61,7 @@ async def serve(config: NodeConfig, announce: Callable[[Node], None]) -> None:
     def status() -> int:
         return _INTERRUPTED if is_hurried else int(not is_told)
 
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    with receive_signals(signal.SIGINT, signal.SIGTERM) as signals:
         async with open_background_nursery() as nursery:
 
             async def obey_signals() -> None:

@@ -15,6 +15,7 @@ import trio
 from trionet.config import NodeConfig
 from trionet.errors import ConfigError, SpawnError, TrionetError
 from trionet.events import ChildEnded, ChildGivenUp, Events
+from trionet.forks import receive_signals
 from trionet.launchers.output import name_output
 from trionet.message import Remote
 from trionet.node import Node, open_node
@@ -126,7 +127,7 @@ async def _up(configs: list[NodeConfig], as_json: bool, results: TextIO) -> int:
         OutputLost: their addresses could not be printed.
     """
     status: int | None = None
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    with receive_signals(signal.SIGINT, signal.SIGTERM) as signals:
         async with open_background_nursery() as nursery:
             scope = trio.CancelScope()
 

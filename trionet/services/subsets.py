@@ -13,14 +13,12 @@ from trionet.config import import_reference
 from trionet.errors import ConfigError, MalformedRequest
 from trionet.user_code import pass_endings
 
-from .plane import address_of
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trionet.identity import SID
 
-__all__ = ["by_name", "checked_subset"]
+__all__ = ["checked_subset"]
 
 
 class _Asked:
@@ -67,13 +65,6 @@ def checked_subset(subset: Any, sids: list[SID]) -> int | Callable[[list[SID]], 
     except BaseException as exc:
         pass_endings(exc)
     return asked
-
-
-def by_name(subset: int | Callable[[list[SID]], int] | None) -> int | Callable[[list[str]], int] | None:
-    """Return the same for the core, which has names where the user has SIDs."""
-    if not callable(subset):
-        return subset
-    return lambda names: subset(sorted(node.sid for name in names if (node := address_of(name)) is not None))
 
 
 def _shown(value: object) -> str:

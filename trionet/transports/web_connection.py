@@ -46,6 +46,8 @@ class HTTPConnection(TCPServer):
         idle_since: when it became idle; None while there is a request.
     """
 
+    stream: Any  # of Hypercorn's, which gives it no type
+
     def __init__(
         self, app: Any, config: Config, context: WorkerContext, state: Any, stream: trio.SocketStream, first: bytes
     ) -> None:
@@ -74,7 +76,7 @@ class HTTPConnection(TCPServer):
                     vars(known).clear()
             self._protocol = self._reader = None
             self._task_group = None  # type: ignore[assignment]
-            self.stream = None  # type: ignore[assignment]
+            self.stream = None
 
     @property
     def protocol(self) -> ProtocolWrapper:

@@ -110,21 +110,6 @@ def test_a_program_whose_port_is_in_use_says_so_in_one_line(kind: socket.SocketK
 
 
 @pytest.mark.slow
-def test_so_does_one_whose_own_node_opens_another_there(tmp_path: Path) -> None:
-    program = tmp_path / "program.py"
-    program.write_text(
-        "import trionet\n"
-        "async def main(node):\n"
-        "    async with trionet.open_node(trionet.NodeConfig(port=node.address.port)):\n"
-        "        pass\n"
-        "trionet.run(main)\n"
-    )
-    done = subprocess.run([sys.executable, program], capture_output=True, text=True, check=False)
-    assert re.fullmatch(r"trionet: 127\.0\.0\.1:\d+ is already in use\n", done.stderr)
-    assert done.returncode == 1
-
-
-@pytest.mark.slow
 def test_what_a_program_raises_itself_has_its_traceback(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(

@@ -554,19 +554,23 @@ def run(main: Callable[..., Awaitable[T]], config: NodeConfig | None = None, *ar
         What `main` returned; None when the node was stopped before.
 
     Raises:
-        AddressInUse: a port is in use. A program that does not catch it says so in one line, and has status 1.
+        AddressInUse: the port is in use. A program that does not catch it says so in one line, and has status 1.
         RuntimeError: Trio runs in this thread already.
         TypeError: `main` is no async function.
     """
     check_runnable(main)
+    is_open = False
 
     async def run_main() -> T | None:
+        nonlocal is_open
         async with open_node(config) as node:
+            is_open = True
             return await awaited(main(node, *args), main)
         return None
 
     try:
         return trio.run(run_main)
     except AddressInUse as exc:
-        tell_in_one_line(exc)
+        if not is_open:
+            tell_in_one_line(exc)
         raise

@@ -47,6 +47,8 @@ class HTTPConnection(TCPServer):
         idle_since: when it became idle; None while there is a request.
     """
 
+    stream: Any  # of Hypercorn's, which gives it no type
+
     def __init__(
         self, app: Any, config: Config, context: WorkerContext, state: Any, stream: trio.SocketStream, first: bytes
     ) -> None:
@@ -75,8 +77,8 @@ class HTTPConnection(TCPServer):
                 if known is not None and hasattr(known, "__dict__"):
                     vars(known).clear()
             self._protocol = self._reader = None
-            for name in ("_task_group", "stream"):
-                vars(self).pop(name, None)
+            self._task_group = None  # type: ignore[assignment]
+            self.stream = None
 
     @property
     def protocol(self) -> ProtocolWrapper:

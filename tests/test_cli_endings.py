@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,6 +24,8 @@ from trionet import ChildEnded, NodeAddress, NodeConfig, Remote, TrionetError, o
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
+
+    from trionet import Node
 
 pytestmark = [pytest.mark.slow]
 
@@ -48,7 +50,7 @@ async def test_a_spawned_node_that_is_stopped_ends_with_status_0_whatever_it_has
             address = await node.local.status.spawn(NodeConfig(services=LOUD, launcher=launcher))
             await node.local.comm.send([], Remote(node=address, service="loud", method=held_up_by))
             await node.local.comm.send([], Remote(node=address, service="status", method="stop"))
-            assert await anext(events) == ChildEnded(node=str(address), status=0)
+            assert await anext(events) == ChildEnded(node=address, status=0)
 
 
 @pytest.mark.parametrize("held_up_by", HELD_UP)
@@ -61,22 +63,59 @@ async def test_sigterm_ends_the_command_whatever_it_has_begun(held_up_by: str) -
             assert await command.process.wait() == 0
 
 
+@asynccontextmanager
+async def working_in_thread(caller: Node, address: NodeAddress, file: Path, seconds: float) -> AsyncGenerator[None]:
+    """Have a handler of the node at `address` work in a thread, from before the block begins."""
+
+    async def work() -> None:
+        with suppress(TrionetError):
+            remote = Remote(node=address, service="loud", method="work_in_thread")
+            await caller.local.comm.send([str(file), seconds], remote)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(work)
+        await wait_until(file.exists)
+        yield
+
+
+@pytest.mark.parametrize("launcher", ["forkserver", "subprocess"])
+async def test_a_spawned_node_that_is_stopped_does_not_wait_for_handlers_in_threads(
+    launcher: str, tmp_path: Path
+) -> None:
+    config = NodeConfig(services=LOUD, launcher=launcher, stop_grace_s=0.2)
+    with trio.fail_after(DEADLINE_S):
+        async with open_node() as node:
+            events = node.events()
+            address = await node.local.status.spawn(config)
+            async with working_in_thread(node, address, tmp_path / "begun", 600):
+                await node.local.comm.send([], Remote(node=address, service="status", method="stop"))
+                assert await anext(events) == ChildEnded(node=address, status=0)
+
+
+async def test_nor_does_the_command_after_one_signal_but_its_own_nodes_end_first(tmp_path: Path) -> None:
+    with trio.fail_after(DEADLINE_S):
+        async with open_node() as node:
+            command = await start([sys.executable, "-m", "trionet.cli.node"])
+            config = NodeConfig(services=LOUD, launcher="subprocess", stop_grace_s=30)
+            child = await node.local.comm.send([config], Remote(node=command.address, service="status", method="spawn"))
+            async with (
+                working_in_thread(node, command.address, tmp_path / "begun", 600),
+                working_in_thread(node, child, tmp_path / "in the child", 5),
+            ):
+                command.process.terminate()
+                assert await command.process.wait() == 0
+            assert os.listdir(tmp_path) == ["begun"]
+
+
 async def test_a_second_signal_does_not_wait_for_a_handler_in_a_thread(tmp_path: Path) -> None:
     with trio.fail_after(DEADLINE_S):
-        async with open_node() as node, trio.open_nursery() as nursery:
+        async with open_node() as node:
             command = await start([sys.executable, "-m", "trionet.cli.node"])
-
-            async def work() -> None:
-                remote = Remote(node=command.address, service="loud", method="work_in_thread")
-                with pytest.raises(TrionetError):
-                    await node.local.comm.send([str(tmp_path / "begun")], remote)
-
-            nursery.start_soon(work)
-            await wait_until((tmp_path / "begun").exists)
-            command.process.terminate()
-            await wait_until(lambda: not can_connect(command.address))
-            command.process.terminate()
-            assert await command.process.wait() == 130
+            async with working_in_thread(node, command.address, tmp_path / "begun", 600):
+                command.process.terminate()
+                await wait_until(lambda: not can_connect(command.address))
+                command.process.terminate()
+                assert await command.process.wait() == 130
 
 
 def can_connect(address: NodeAddress) -> bool:

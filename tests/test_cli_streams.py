@@ -167,7 +167,7 @@ async def spawn(caller: trionet.Node, parent: NodeAddress, launcher: str) -> Nod
 
 def test_a_stream_that_others_have_made_non_blocking_gets_all_of_it() -> None:
     program = (
-        "import os, sys; from trionet.cli.streams import prepare_streams\n"
+        "import os, sys; from trionet.streams import prepare_streams\n"
         "os.set_blocking(1, False); prepare_streams(); print('x' * 1_000_000)"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, check=True)
@@ -175,7 +175,7 @@ def test_a_stream_that_others_have_made_non_blocking_gets_all_of_it() -> None:
 
 
 def test_streams_that_have_been_replaced_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    from trionet.cli.streams import check_written, claim_stdout
+    from trionet.streams import check_written, claim_stdout
 
     mine = io.StringIO()
     monkeypatch.setattr(sys, "stdout", mine)
@@ -185,7 +185,7 @@ def test_streams_that_have_been_replaced_stay(monkeypatch: pytest.MonkeyPatch) -
 
 def test_no_file_gets_the_number_of_a_missing_stream() -> None:
     program = (
-        "import os, sys; from trionet.cli.streams import prepare_streams; prepare_streams()\n"
+        "import os, sys; from trionet.streams import prepare_streams; prepare_streams()\n"
         "end, _ = os.pipe(); is_nothing = os.path.sameopenfile(2, os.open(os.devnull, os.O_RDONLY))\n"
         "os.write(int(sys.argv[1]), f'{end} {is_nothing}'.encode())"
     )

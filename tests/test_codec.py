@@ -28,6 +28,7 @@ from trionet import (
     Aggregate,
     CallTimeout,
     DecodeError,
+    DefiniteError,
     EncodeError,
     MalformedRequest,
     NodeAddress,
@@ -619,6 +620,88 @@ def test_a_dataclass_whose_constructor_does_not_take_its_fields_is_refused() -> 
     for kind in (Counted, Seeded, Custom):
         with pytest.raises(MalformedRequest, match="constructor"):
             register_type(kind)
+
+
+def test_a_dataclass_that_is_a_container_or_a_text_as_well_is_refused() -> None:
+    @dataclasses.dataclass
+    class Crate(list[int]):
+        owner: str
+
+    @dataclasses.dataclass
+    class Record(dict[str, int]):
+        owner: str
+
+    class Label(str):
+        __slots__ = ()
+
+    for kind in (Crate, Record, dataclasses.dataclass(Label)):
+        with pytest.raises(MalformedRequest, match="as well, and what it holds as one would be lost"):
+            register_type(kind)
+
+
+@register_type(name="test:numbered")
+@dataclasses.dataclass
+class Numbered:
+    """Its constructor makes something else of what it has made before."""
+
+    number: int
+
+    def __post_init__(self) -> None:
+        self.number += 1
+
+
+@register_type(name="test:numbered struct")
+class NumberedStruct(msgspec.Struct):
+    numbers: list[int]
+
+    def __post_init__(self) -> None:
+        self.numbers.append(1)
+
+
+@register_type(name="test:own constructor")
+@dataclasses.dataclass(init=False)
+class Doubled:
+    number: float
+
+    def __init__(self, number: float) -> None:
+        self.number = 2 * number
+
+
+@register_type(name="test:tidy")
+@dataclasses.dataclass
+class Tidy:
+    """Its constructor leaves what it has made as it is."""
+
+    text: str
+    numbers: list[float]
+
+    def __post_init__(self) -> None:
+        self.text = self.text.strip()
+        self.numbers = sorted(self.numbers)
+
+
+@both
+def test_a_value_that_its_constructor_would_change_is_refused_and_stays_as_it_is(codec: Codec) -> None:
+    refused: list[Any] = [Numbered(1), NumberedStruct([2]), Doubled(3.0)]
+    before = [repr(value) for value in refused]
+    for value in refused:
+        with pytest.raises(EncodeError, match=r"at \$\[0\]\.numbers?: the constructor of .* makes something else"):
+            codec.encode([value])
+    assert [repr(value) for value in refused] == before
+    for value in (Tidy(" a ", [2.0, 1.0]), Tidy("a", [math.nan]), Doubled(0.0)):
+        assert is_same(codec.decode(codec.encode(value)), value)
+
+
+@register_type(name="test:sold out")
+@dataclasses.dataclass(eq=True)
+class SoldOut(DefiniteError):
+    shelf: str
+
+
+@both
+def test_a_registered_error_arrives_as_a_value_with_its_fields(codec: Codec) -> None:
+    arrived = codec.decode(codec.encode([SoldOut("top")]))[0]
+    assert (type(arrived), arrived.shelf) == (SoldOut, "top")
 
 
 def test_the_name_of_another_type_is_refused() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import enum
 import math
 import types
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -16,6 +17,9 @@ from trionet import ConfigError, MalformedRequest, NodeAddress, NodeConfig, open
 from trionet.codec import JSON, MESSAGEPACK
 from trionet.config import check_tags
 from trionet.conversion import Misfit, converter_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SETTINGS = [field.name for field in msgspec.structs.fields(NodeConfig)]
 
@@ -41,6 +45,28 @@ class Odd:
         raise ValueError("don't look at me")
 
 
+class Unreadable(Mapping[str, str]):
+    """A mapping that raises when it is read, and no text either."""
+
+    def __getitem__(self, key: str) -> str:
+        raise ValueError("don't look at me")
+
+    def __iter__(self) -> Iterator[str]:
+        raise ValueError("don't look at me")
+
+    def __len__(self) -> int:
+        return 1
+
+    __repr__ = Odd.__repr__
+
+
+class Classless:
+    """Raises even when it is asked for its class."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise ValueError("don't look at me")
+
+
 WRONG: dict[str, list[Any]] = {
     "ip": [5, None, b"127.0.0.1", Name("127.0.0.1"), ["127.0.0.1"], "caf\udce9", "", "x" * 254],
     "port": ["80", 80.0, True, None, Port.WEB, -1, 70_000, 2**70, [80]],
@@ -55,7 +81,7 @@ WRONG: dict[str, list[Any]] = {
     "datagrams": [1, None, "true"],
     "transport": ["pigeon", None, 5, b"link", ["link"], {}],
     "busy_poll": [0, None, "no"],
-    "max_held_bytes": ["1", 1.5, True, 0, -1, 1024],
+    "max_held_bytes": ["1", 1.5, True, 0, -1, 1024, 2**70],
     "max_message_bytes": ["1", 1.5, True, None, 0, -1, 2**70],
     "max_message_containers": ["1", 1.5, True, None, 0, -1, 2**70],
     "max_calls_per_peer": ["1", 1.5, True, None, 0, -1, 2**70],
@@ -76,7 +102,8 @@ def test_the_table_has_every_setting() -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "value"), [(setting, value) for setting, values in WRONG.items() for value in [*values, Odd(), object]]
+    ("setting", "value"),
+    [(setting, value) for setting, values in WRONG.items() for value in [*values, Odd(), Unreadable(), object]],
 )
 def test_a_wrong_value_is_refused_by_name_and_with_one_text_however_it_comes(setting: str, value: Any) -> None:
     if setting == "on_start" and value is object:
@@ -88,6 +115,14 @@ def test_a_wrong_value_is_refused_by_name_and_with_one_text_however_it_comes(set
     assert str(from_mapping.value) == f"node.toml: {from_python.value}"
     with pytest.raises(ConfigError, match=setting):
         msgspec.structs.replace(NodeConfig(), **{setting: value})
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_a_value_that_can_not_even_be_shown_is_refused_by_name(setting: str) -> None:
+    values: list[Any] = [Classless(), 10**5000]  # no parameters: pytest looks at these
+    for value in values:
+        with pytest.raises(ConfigError, match=setting):
+            NodeConfig(**{setting: value})
 
 
 @pytest.mark.parametrize("codec", [JSON, MESSAGEPACK], ids=["json", "messagepack"])

@@ -65,9 +65,53 @@ class Closed(msgspec.Struct, forbid_unknown_fields=True, rename="camel", tag="cl
     first_name: str
 
 
+class Tagged(msgspec.Struct, tag="tagged"):
+    pass
+
+
 class Corner(typing.NamedTuple):
     x: int
     y: int = 0
+
+
+T = typing.TypeVar("T")
+Data = typing.TypeVar("Data", bytes, int)
+
+
+@dataclasses.dataclass
+class Page(typing.Generic[T]):
+    items: list[T]
+    first: T | None = None
+
+
+@dataclasses.dataclass
+class Numbered(Page[T]):
+    number: int = 0
+
+
+@dataclasses.dataclass
+class Picture(Numbered[bytes]):
+    width: int = 0
+
+
+class Reading(typing.TypedDict, typing.Generic[T]):
+    value: T
+
+
+class Signed(Reading[bytes]):
+    key: bytes
+
+
+class Step(typing.NamedTuple, typing.Generic[T]):
+    value: T
+
+
+class Closure(enum.Enum):
+    """Values of several types, none of which msgspec makes an enum of."""
+
+    OPEN = b"open"
+    HALF = 0.5
+    SHUT = None
 
 
 class Wide(typing.Protocol):
@@ -107,6 +151,14 @@ JSON_ALONE: list[tuple[Any, Any, Any]] = [
     (Dog, {"tricks": ["aGk="]}, Dog(tricks=[b"hi"])),
     (Limits, {"most": [1]}, {"most": {1}}),
     (list[tuple[int, ...] | None], [[1], None], [(1,), None]),
+    (Data, "aGk=", b"hi"),
+    (Page[bytes], {"items": ["aGk="], "first": "aGk="}, Page([b"hi"], b"hi")),
+    (list[Page[bytes]], [{"items": ["aGk="]}], [Page([b"hi"])]),
+    (Numbered[bytes], {"items": ["aGk="]}, Numbered([b"hi"])),
+    (Picture, {"items": ["aGk="], "width": 1}, Picture([b"hi"], width=1)),
+    (Reading[bytes], {"value": "aGk="}, {"value": b"hi"}),
+    (Signed, {"value": "aGk=", "key": b""}, {"value": b"hi", "key": b""}),
+    (Step[bytes], ["aGk="], Step(b"hi")),
 ]
 
 EITHER: list[tuple[Any, Any, Any]] = [
@@ -122,6 +174,17 @@ EITHER: list[tuple[Any, Any, Any]] = [
     (Closed, {"type": "closed", "firstName": "Ann"}, Closed("Ann")),
     (Corner, [1, 2], Corner(1, 2)),
     (Corner, (1,), Corner(1)),
+    (Closure, b"open", Closure.OPEN),
+    (Closure, 0.5, Closure.HALF),
+    (dict[str, Closure], {"a": None}, {"a": Closure.SHUT}),
+    (datetime.timedelta, "PT1.5S", datetime.timedelta(seconds=1.5)),
+    (datetime.timedelta, 1.5, datetime.timedelta(seconds=1.5)),
+    (memoryview, b"hi", memoryview(b"hi")),
+    (decimal.Decimal | float, 1, decimal.Decimal(1)),
+    (float | decimal.Decimal, 1, 1.0),
+    (Closed | Animal, {"name": "Ann"}, Animal("Ann")),
+    (Closed | Animal, {"type": "closed", "firstName": "Ann"}, Closed("Ann")),
+    (Animal | Closed, {"type": "closed", "firstName": "Ann"}, Closed("Ann")),
 ]
 
 REFUSED: list[tuple[Any, Any, str]] = [
@@ -144,6 +207,10 @@ REFUSED: list[tuple[Any, Any, str]] = [
     (Corner, [1, 2, 3], "of length 2"),
     (tuple[int, int], (1,), "length"),
     (Colour, "blue", "Invalid enum value 'blue'"),
+    (Closure, "open", "'open' is not a valid Closure"),
+    (Page[int], {"items": ["x"]}, "Expected `int`, got `str` - at `$.items[0]`"),
+    (datetime.timedelta, float("nan"), "NaN"),
+    (Closed | Tagged, {"firstName": "Ann"}, "Expected `Closed | Tagged`, got `dict`"),
 ]
 
 
@@ -195,6 +262,13 @@ def test_what_does_not_fit_is_refused_with_its_place(annotation: Any, value: Any
 )
 def test_an_instance_of_a_subclass_is_passed_on_as_the_very_object(annotation: Any, value: Any, is_json: bool) -> None:
     assert bound(annotation, value, is_json=is_json) is value
+
+
+@pytest.mark.parametrize("kind", [bytearray, memoryview])
+def test_a_text_is_no_binary_of_any_kind_between_nodes(kind: Any) -> None:
+    assert bound(kind, "aGk=", is_json=True) == b"hi"
+    with pytest.raises(MalformedRequest, match=f"Expected `{kind.__name__}`"):
+        bound(kind, "aGk=", is_json=False)
 
 
 def test_what_is_converted_leaves_the_original_as_it_was() -> None:

@@ -15,10 +15,10 @@ import pytest
 import trio
 
 from tests.launchers.families import Family, marked_family
-from tests.launchers.misfit import SERVICES, ask
+from tests.launchers.misfit import SERVICES, ask, fork_and_exit, spin_file
 from tests.node_processes import ROOT, clean_environment
 from tests.waiting import DEADLINE_S, is_running, wait_until
-from trionet import NodeConfig, NodeUnreachable, Remote, open_node
+from trionet import NodeConfig, NodeUnreachable, Remote, SpawnError, open_node
 from trionet.forks import keep_from_forks
 
 if TYPE_CHECKING:
@@ -90,6 +90,17 @@ async def test_a_forked_process_holds_no_socket_that_a_node_has_made() -> None:
                     await wait_until(lambda: not (sockets_of(pid) & ours) - {client})
 
 
+async def test_nor_one_to_a_peer_that_it_calls_over_http() -> None:
+    with trio.fail_after(DEADLINE_S):
+        async with open_node(NodeConfig(transport="http")) as caller, open_node() as peer:
+            before = sockets_of("self")
+            await caller.local.comm.send(["port"], Remote(node=peer.address, service="status", method="get"))
+            ours = sockets_of("self") - before
+            assert len(ours) == 2  # both ends
+            with forked() as pid:
+                await wait_until(lambda: not sockets_of(pid) & ours)
+
+
 async def test_what_a_forked_process_does_at_its_end_is_not_felt_by_the_node() -> None:
     with trio.fail_after(DEADLINE_S):
         async with open_node() as node, open_node() as peer:
@@ -109,6 +120,31 @@ async def test_what_a_forked_process_does_at_its_end_is_not_felt_by_the_node() -
             assert await node.local.comm.send(["port"], to_peer) == peer.address.port
             assert await peer.local.comm.send(["port"], Remote(node=node.address, service="status", method="get"))
             assert await ask(peer, child, "pid") == pid
+
+
+@pytest.mark.parametrize("launcher", ["forkserver", "subprocess"])
+async def test_a_node_that_ends_while_it_boots_has_ended_though_a_process_that_it_forked_lives(
+    launcher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "pid"
+    for name, value in spin_file(file).items():
+        monkeypatch.setenv(name, value)
+    with trio.fail_after(DEADLINE_S):
+        async with open_node() as node:
+            try:
+                with pytest.raises(SpawnError, match="ended before it had booted: exit status 7"):
+                    await node.local.status.spawn(NodeConfig(on_start=fork_and_exit, launcher=launcher))
+            finally:
+                os.kill(int(file.read_text(encoding="ascii")), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("launcher", ["forkserver", "subprocess"])
+@pytest.mark.parametrize("method", ["terminate_worker", "terminate_worker_of_thread"])
+async def test_a_process_that_a_handler_has_forked_ends_by_sigterm(launcher: str, method: str) -> None:
+    with trio.fail_after(DEADLINE_S):
+        async with open_node() as node:
+            address = await node.local.status.spawn(NodeConfig(services=SERVICES, launcher=launcher))
+            assert await ask(node, address, method) == -signal.SIGTERM
 
 
 PROGRAM = """

@@ -6,6 +6,7 @@ import gc
 import http.client
 import tracemalloc
 import types
+import weakref
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
+from tests.robustness.wire import UPGRADE, http_2_request, request_bytes
 from tests.transports.link.ends import MIB, HandPeer, connect, links
 from tests.waiting import wait_until
 from trionet import ConnectionLost, Node, NodeAddress, NodeConfig, NotFound, Remote, TrionetError, open_node, rpc
@@ -23,6 +25,15 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
 
 ROUNDS = 3
+
+REFUSED_REQUESTS = [
+    request_bytes("/no/such/path/at/all", "x" * 1000),
+    request_bytes("/local/things/echo", "[]", method="PATCH"),
+    request_bytes("/local/things/echo", "[]", headers={"Transfer-Encoding": "chunked"}),
+    b"nonsense\r\n\r\n",
+    UPGRADE,
+]
+"""They have an HTTP status of their own."""
 
 
 class Things:
@@ -127,7 +138,7 @@ async def parted_links(one: Node, other: Node) -> None:
 
 async def links_amid_chunks(one: Node, other: Node) -> None:
     async with connect(one) as peer:
-        await peer.send(*(Chunk(number % 2, number % 2, False, bytes(CHUNK_BYTES)) for number in range(20)))  # type: ignore[arg-type]
+        await peer.send(*(Chunk(number % 2, number % 2, False, bytes(CHUNK_BYTES)) for number in range(20)))
     await wait_until(lambda: not links(one))
 
 
@@ -135,6 +146,13 @@ async def links_that_break_the_rules(one: Node, other: Node) -> None:
     async with connect(one) as peer:
         await peer.send(Chunk(1, 0, False, bytes(CHUNK_BYTES)), HandPeer.call(1, "stay"), Chunk(1, 0, False, b""))
         await peer.wait_closed()
+    await wait_until(lambda: not links(one))
+
+
+async def links_that_end_amid_calls(one: Node, other: Node) -> None:
+    async with connect(one) as peer:
+        await peer.send(*(HandPeer.call(number, "stay", service="things") for number in range(3)))
+        await wait_until(lambda: len(one.running_calls()) == 3)
     await wait_until(lambda: not links(one))
 
 
@@ -157,6 +175,53 @@ async def http_connections(one: Node, other: Node) -> None:
     await trio.to_thread.run_sync(ask)
     connections = one._endpoint._listener._connections  # type: ignore[attr-defined]  # noqa: SLF001  a look inside
     await wait_until(lambda: not connections)
+
+
+def http_exchanges(*requests: bytes) -> Callable[[Node, Node], Awaitable[None]]:
+    """Return what sends each of `requests` on a connection of its own, and closes that at the first part of an answer.
+
+    Of a call that stays, that is when it runs.
+    """
+
+    async def http_requests(one: Node, other: Node) -> None:
+        for data in requests:
+            stream = await trio.open_tcp_stream(one.address.ip, one.address.port)
+            await stream.send_all(data)
+            if b"stay" in data:
+                await wait_until(lambda: bool(one.running_calls()))
+            else:
+                await stream.receive_some(1)
+            await trio.aclose_forcefully(stream)
+        connections = one._endpoint._listener._connections  # type: ignore[attr-defined]  # noqa: SLF001  a look inside
+        await wait_until(lambda: not connections)
+
+    return http_requests
+
+
+async def periodic_tasks_that_fail(one: Node, other: Node) -> None:
+    runs = trio.Event()
+
+    def fail() -> None:
+        runs.set()
+        raise ValueError("as it should")
+
+    task_id = await one.group("all").gossip.at(0.001, fail)
+    await runs.wait()
+    await one.local.gossip.del_(task_id)
+
+
+async def listeners_and_subsets_that_fail(one: Node, other: Node) -> None:
+    def fail(_: Any) -> Any:
+        raise ValueError("as it should")
+
+    async with open_node() as node:
+        node.listen(fail)
+        await node.local.groups.put("both", [node.address, other.address], subset=fail)
+        await node.local.routes.put(Things(), "things")
+        task_id = await node.group("both").gossip.at(0.001, lambda: 1 // 0)
+        events = node.events()
+        await anext(events)
+        await node.local.gossip.del_(task_id)
 
 
 async def children(one: Node, other: Node) -> None:
@@ -217,6 +282,8 @@ async def _warm_up_and(work: Callable[[Node, Node], Awaitable[None]], rounds: in
 
 
 def _is_ours(thing: object) -> bool:
+    if type(thing) in weakref.ProxyTypes:
+        return False
     if isinstance(thing, types.FrameType):
         return "/trionet/" in thing.f_code.co_filename
     if isinstance(thing, types.CoroutineType | types.AsyncGeneratorType | types.GeneratorType):
@@ -246,8 +313,14 @@ def _is_ours(thing: object) -> bool:
         parted_links,
         links_amid_chunks,
         links_that_break_the_rules,
+        links_that_end_amid_calls,
         handshakes_that_fail,
         http_connections,
+        http_exchanges(*REFUSED_REQUESTS),
+        http_exchanges(request_bytes("/local/things/stay", "[]")),
+        http_exchanges(http_2_request("/local/things/stay", b"[]", end_stream=True)),
+        periodic_tasks_that_fail,
+        listeners_and_subsets_that_fail,
         children,
         nodes,
         nodes_that_were_called,
@@ -292,3 +365,14 @@ async def test_memory_is_flat_while_a_hundred_nodes_are_opened_and_closed() -> N
     finally:
         tracemalloc.stop()
     assert after - before < 1_000_000  # one is some 100 kB
+
+
+async def test_an_error_that_came_over_http_is_gone_once_it_is_handled() -> None:
+    async with open_node() as one, open_node(NodeConfig(transport="http")) as caller:
+        await one.local.routes.put(Things(), "things")
+        for method in ("fail", "refuse", "no_such"):
+            try:
+                await caller.local.comm.send([], to(one, method))
+            except TrionetError as exc:
+                seen = weakref.ref(exc)
+            assert seen() is None

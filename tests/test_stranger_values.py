@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 import tracemalloc
@@ -148,6 +149,9 @@ def test_any_bytes_can_be_looked_into(data: bytes, most: int) -> None:
     holds_large_map_of_lists(b"\xde\x00\x40" + data)
 
 
+# Six bits far apart, of which any may be the lowest: the same digits modulo 2**61 - 1, but for a shift.
+_ROTATED = [math.ldexp(sum(1 << (10 * bit - 10 * lowest) % 61 for bit in range(6)), 10 * lowest) for lowest in range(6)]
+
 COLLIDING: dict[str, Callable[[int], Any]] = {
     "integers": lambda index: P * (2**70 + index),
     "negative integers": lambda index: -P * (2**70 + index),
@@ -156,6 +160,7 @@ COLLIDING: dict[str, Callable[[int], Any]] = {
     "frozensets": lambda index: frozenset({("a", _binary(index))}),
     "structs": lambda index: Point(_binary(index), 1),
     "dataclasses": lambda index: Parcel(P * (2**70 + index)),
+    "floats": lambda index: math.ldexp(_ROTATED[index % 6], 61 * (index // 6)),
 }
 
 

@@ -7,6 +7,7 @@ import dataclasses
 import logging
 import sys
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -15,6 +16,7 @@ import pytest
 import trio
 from quart import request
 
+from tests.waiting import DEADLINE_S
 from trionet import (
     ConfigError,
     DecodeError,
@@ -27,20 +29,46 @@ from trionet import (
     SpawnError,
     TaskFailed,
     Template,
+    TrionetError,
     open_node,
     register_type,
     rpc,
 )
 from trionet.codec import MESSAGEPACK
+from trionet.log_limits import limited_log
 from trionet.simulation import Trial, run_trial
 from trionet.simulation.invariants import Watch
-from trionet.user_code import UserCode, described, pass_endings
+from trionet.user_code import described, pass_endings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from trionet import Event, Node
+
+
+class Mute(Exception):
+    """Raises whatever of it is asked for."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise RuntimeError("nothing is told")
+
+
+class MuteError(TrionetError):
+    """An error of trionet's of which neither the node nor the text can be had."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in {"node", "text", "code", "fields"}:
+            raise RuntimeError("nothing is told")
+        return super().__getattribute__(name)
+
+
+class MuteGroup(BaseExceptionGroup[BaseException]):
+    """A group of which no part can be made."""
+
+    def derive(self, excs: Any, /) -> Any:
+        raise RuntimeError("nothing is derived")
+
 
 FAILURES: list[Callable[[], BaseException]] = [
     lambda: ValueError("out of beans"),
@@ -415,36 +443,87 @@ async def test_an_exception_that_raises_when_it_is_looked_at(pair: tuple[Node, N
 
 
 def test_a_group_that_can_not_be_split(failure: BaseException) -> None:
-    with UserCode() as code:
-        raise MisleadingGroup("all failed", [failure, ValueError()])
-    assert isinstance(code.failure, MisleadingGroup)
-    with pytest.raises(BaseExceptionGroup) as caught, UserCode() as code:
-        raise MisleadingGroup("one ends", [failure, KeyboardInterrupt()])
+    pass_endings(MisleadingGroup("all failed", [failure, ValueError()]))
+    with pytest.raises(BaseExceptionGroup) as caught:
+        pass_endings(MisleadingGroup("one ends", [failure, KeyboardInterrupt()]))
     assert [type(exc) for exc in caught.value.exceptions] == [KeyboardInterrupt]
-    assert isinstance(code.failure, MisleadingGroup)
 
 
 def test_what_ends_a_program_or_a_scope_passes() -> None:
     for exc in (KeyboardInterrupt(), BaseExceptionGroup("two", [KeyboardInterrupt(), ValueError()])):
-        code = UserCode()
-        with pytest.raises(BaseException) as caught, code:  # noqa: PT011  which one is asserted
-            raise exc
-        assert code.failure is (exc if isinstance(exc, BaseExceptionGroup) else None)
+        with pytest.raises(BaseException) as caught:  # noqa: PT011  which one is asserted
+            pass_endings(exc)
         leaves = caught.value.exceptions if isinstance(caught.value, BaseExceptionGroup) else [caught.value]
         assert [type(leaf) for leaf in leaves] == [KeyboardInterrupt]
 
 
+def test_what_ends_a_program_passes_out_of_a_group_that_can_not_be_split() -> None:
+    pass_endings(MuteGroup("both", [SystemExit(1), Mute()]))
+    with pytest.raises(BaseExceptionGroup) as caught:
+        pass_endings(MuteGroup("both", [ValueError(), MuteGroup("inner", [KeyboardInterrupt(), Mute()])]))
+    assert [type(leaf) for leaf in caught.value.exceptions] == [KeyboardInterrupt]
+
+
+@pytest.mark.parametrize("kind", [Mute, MuteError])
+@pytest.mark.parametrize("transport", ["link", "http"])
+async def test_an_exception_that_raises_when_it_is_asked_fails_its_own_call_alone(
+    transport: Any, kind: Callable[[], BaseException]
+) -> None:
+    async def later() -> None:
+        await trio.lowlevel.checkpoint()
+        raise kind()
+
+    async def stream() -> AsyncGenerator[int]:
+        yield 1
+        raise kind()
+
+    def at_once() -> None:
+        raise kind()
+
+    config = NodeConfig(transport=transport)
+    with trio.fail_after(DEADLINE_S):
+        async with open_node(config) as one, open_node(config) as two, trio.open_nursery() as nursery:
+            release = trio.Event()
+            await two.local.routes.put(
+                {"at_once": at_once, "later": later, "stream": stream, "wait": release.wait}, "probe"
+            )
+            nursery.start_soon(one.local.comm.send, [], _on(two, "wait"))
+            for method in ("at_once", "later"):
+                with pytest.raises(TrionetError):
+                    await one.local.comm.send([], _on(two, method))
+            async with one.local.comm.stream([], _on(two, "stream")) as items:
+                assert await anext(items) == 1
+                with pytest.raises(TrionetError):
+                    await anext(items)
+            release.set()
+
+
+def test_a_line_with_an_exception_that_raises_when_it_is_asked_is_written(caplog: pytest.LogCaptureFixture) -> None:
+    limited_log("trionet.tests").warning("it failed", exc_info=(Mute, Mute(), None))
+    assert "its description could not be made" in caplog.text
+
+
 async def test_cancellation_passes() -> None:
-    with trio.move_on_after(0) as scope, UserCode():
-        await trio.sleep_forever()
+    with trio.move_on_after(0) as scope:
+        try:
+            await trio.sleep_forever()
+        except BaseException as exc:
+            pass_endings(exc)
     assert scope.cancelled_caught
 
 
-def test_a_failure_is_kept(failure: BaseException) -> None:
-    with UserCode() as code:
-        raise failure
-    assert code.failure is failure
+def test_a_failure_does_not_pass(failure: BaseException) -> None:
     pass_endings(failure)
+
+
+def test_what_has_passed_is_known_by_no_frame_of_its_own_traceback() -> None:
+    passed = KeyboardInterrupt()
+    with suppress(KeyboardInterrupt):
+        pass_endings(passed)
+    trace = passed.__traceback__
+    assert trace is not None
+    assert trace.tb_next is not None
+    assert not [value for value in trace.tb_next.tb_frame.f_locals.values() if value is passed]
 
 
 def test_an_exception_that_can_not_be_described_is_one(failure: BaseException) -> None:

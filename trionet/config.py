@@ -27,7 +27,7 @@ from .conversion import Converter, Misfit, converter_for
 from .errors import ConfigError, EncodeError, MalformedRequest
 from .identity import NodeAddress, check_name, checked_destination, checked_host, is_loopback
 from .profiles import PROFILES
-from .user_code import described, pass_endings
+from .user_code import described, pass_endings, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,6 +60,7 @@ _POSITIVE: dict[str, float] = {
 """Settings that are positive, and the most that they can be: larger ones could not be sent, or waited for."""
 _MAX_TAGS_BYTES = 512
 _LEAST_HELD_BYTES = 256 * 1024 * 1024
+_MOST_HELD_BYTES = 2**50
 _HELD_MESSAGES = 8
 _LEAST_HELD_MESSAGES = 4
 _CHOICES = {
@@ -115,7 +116,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         busy_poll: whether a link that has just heard from its peer looks for more for a moment before it sleeps, where
             that has lately been worth it: calls one after another take a third of the time, for processor time.
         max_message_bytes: the largest request or reply body taken or sent. Sane: 64 KiB to 1 GiB.
-        max_held_bytes: what all links together hold at most of long messages: those that have not come to their end,
+        max_held_bytes: what all links together hold at most of messages: those that have not come to their end,
             calls until they are answered, answers until they are written. At the limit the link that holds most is
             closed. None: 256 MiB, or eight times `max_message_bytes` where that is more. Sane: a quarter of the
             memory; at least four times `max_message_bytes`.
@@ -178,7 +179,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
                 self._set(setting, _typed(setting, converter, value))
         self._check_addresses()
         if not (self.on_start is None or callable(self.on_start) or _is_reference(self.on_start)):
-            given = repr(self.on_start)[:100] if isinstance(self.on_start, str) else f"a {type(self.on_start).__name__}"
+            kind = type(self.on_start)
+            given = shown(self.on_start) if issubclass(kind, str) else f"a {kind.__name__}"
             raise ConfigError(f"on_start is a callable or 'package.module:function', not {given}")
         self._check_references()
         if self.join is not None:
@@ -186,24 +188,25 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         check_tags(self.tags)
         for setting, most in _POSITIVE.items():
             _check_range(setting, getattr(self, setting), most)
-        if self.held_bytes_limit < _LEAST_HELD_MESSAGES * self.max_message_bytes:
+        least = _LEAST_HELD_MESSAGES * self.max_message_bytes
+        if not least <= self.held_bytes_limit <= _MOST_HELD_BYTES:
             raise ConfigError(
-                f"max_held_bytes is at least {_LEAST_HELD_MESSAGES} times max_message_bytes, here "
-                f"{_LEAST_HELD_MESSAGES * self.max_message_bytes:,}, not {self.max_held_bytes!r}"
+                f"max_held_bytes is at least {_LEAST_HELD_MESSAGES} times max_message_bytes, here {least:,}, and at "
+                f"most {_MOST_HELD_BYTES:,}, not {shown(self.max_held_bytes)}"
             )
         if not 0 <= self.stop_grace_s <= _MAX_SECONDS:
             raise ConfigError(f"stop_grace_s is from 0 to {_MAX_SECONDS:g}, not {self.stop_grace_s!r}")
         for setting, choices in _CHOICES.items():
             if getattr(self, setting) not in choices:
                 *others, last = choices
-                raise ConfigError(f"{setting} is {', '.join(others)} or {last}, not {getattr(self, setting)!r:.100}")
+                raise ConfigError(f"{setting} is {', '.join(others)} or {last}, not {shown(getattr(self, setting))}")
 
     def _set(self, setting: str, value: object) -> None:
         msgspec.structs.force_setattr(self, setting, value)
 
     @property
     def held_bytes_limit(self) -> int:
-        """What all links together hold at most of long messages, in bytes: `max_held_bytes`, or its default."""
+        """What all links together hold at most of messages, in bytes: `max_held_bytes`, or its default."""
         if self.max_held_bytes is not None:
             return self.max_held_bytes
         return max(_LEAST_HELD_BYTES, _HELD_MESSAGES * self.max_message_bytes)
@@ -358,15 +361,18 @@ def _typed(setting: str, converter: Converter, value: Any) -> Any:
     Raises:
         ConfigError: it isn't of that type, or holds a text that is no Unicode.
     """
-    if isinstance(value, tuple | list):
-        value = list(value)
-    elif isinstance(value, Mapping):
-        value = dict(value)
     try:
+        if isinstance(value, tuple | list):
+            value = list(value)
+        elif isinstance(value, Mapping):
+            value = dict(value)
         typed = converter.fit(value, False)
         _check_texts(typed)
     except Misfit as misfit:
         raise ConfigError(f"{setting}: {misfit}") from misfit
+    except BaseException as exc:  # a mapping of the user's, or an object that raises when it is asked for its class
+        pass_endings(exc)
+        raise ConfigError(f"{setting}: a {type(value).__name__} can't be read: {described(exc)}") from exc
     return typed
 
 
@@ -382,7 +388,7 @@ def _check_texts(value: Any) -> None:
 
 def _check_range(setting: str, value: float, most: float) -> None:
     if not 0 < value <= most:
-        raise ConfigError(f"{setting} is a positive number, at most {most:g}, not {value!r:.100}")
+        raise ConfigError(f"{setting} is a positive number, at most {most:g}, not {shown(value)}")
 
 
 def _checked_seed(seed: object) -> str:
@@ -407,8 +413,8 @@ def _check_address(ip: str, port: int) -> None:
             raise ConfigError(f"{setting}: {exc.text}") from exc
 
 
-def _is_reference(value: object) -> bool:
-    if not isinstance(value, str):
+def _is_reference(value: Any) -> bool:
+    if not issubclass(type(value), str):  # the value itself may raise when it is asked
         return False
     module, colon, name = value.partition(":")
     return bool(colon) and all(part.isidentifier() for part in (*module.split("."), *name.split(".")))

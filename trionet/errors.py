@@ -44,7 +44,7 @@ import math
 import traceback
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from .user_code import UserCode, described, pass_endings
+from .user_code import described, pass_endings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -304,9 +304,10 @@ class RemoteError(IndefiniteError):
         name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
         name = _printable(name)
         message = _printable(described(exc))
-        with UserCode() as formatting:
+        try:
             trace = _printable("".join(traceback.format_exception(exc)))
-        if formatting.failure is not None:
+        except BaseException as failure:  # a description of the user's, of its cause or notes
+            pass_endings(failure)
             trace = ""
         return cls(f"{name}: {message}" if message else name, type_name=name, message=message, traceback=trace)
 
@@ -394,7 +395,7 @@ def as_answer(exc: BaseException) -> TrionetError:
     An error with a node came from a call that the handler made: it tells of that call, and not of this one.
     """
     error = as_error(exc)
-    return error if error.node is None else RemoteError.from_exception(exc)
+    return error if _attribute(error, "node") is None else RemoteError.from_exception(exc)
 
 
 def as_error(exc: BaseException) -> TrionetError:

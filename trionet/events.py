@@ -13,7 +13,7 @@ import trio
 from .errors import MalformedRequest
 from .identity import SID, NodeAddress
 from .log_limits import limited_log
-from .user_code import UserCode
+from .user_code import pass_endings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -255,10 +255,11 @@ class EventBus:
     def publish(self, event: Event) -> None:
         """Give `event` to all who listen and watch."""
         for listener in self._listeners:
-            with UserCode() as code:
+            try:
                 listener(event)
-            if code.failure is not None:
-                _log.error("a listener failed at %s", type(event).__name__, exc_info=code.failure)
+            except BaseException as exc:
+                pass_endings(exc)
+                _log.exception("a listener failed at %s", type(event).__name__)
         for events in list(self._watching):
             events.put(event)
 

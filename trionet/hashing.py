@@ -2,9 +2,9 @@
 
 CPython's hashes of numbers, UUIDs, tuples and frozensets hold no secret: ``hash(n)`` is n modulo 2**61 - 1, and those
 of the others follow from it, so that one can choose as many values as one likes that share a hash. Each of them is
-compared with all before it when it is put into a set, and n of them take n**2 comparisons. Of the values that
-MessagePack and JSON say by themselves at most 35 can share one (floats: one for each exponent that is the same modulo
-61; integers of 64 bits: 17), and the hashes of texts and bytes are secret.
+compared with all before it when it is put into a set, and n of them take n**2 comparisons. Of integers of 64 bits at
+most 17 can share one; of floats some 200, those whose exponents are the same modulo 61 and whose digits are rotations
+of each other; and the hashes of texts and bytes are secret.
 
 Invariant: no more than `MAX_SAME_HASH` of the values that are put into one container share a hash.
 """
@@ -27,7 +27,7 @@ __all__ = ["MAX_SAME_HASH", "check_hashes", "dict_of", "frozenset_of", "set_of"]
 MAX_SAME_HASH: Final = 64
 """How many values with one hash are taken into a set, or as the keys of a dict."""
 
-_SPREAD: Final = frozenset({str, bytes, float, bool, type(None), datetime.datetime})
+_SPREAD: Final = frozenset({str, bytes, bool, type(None), datetime.datetime})
 _SPREAD_INT: Final = 2**64
 
 

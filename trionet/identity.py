@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from .errors import ConfigError, MalformedRequest, SIDCollision
+from .user_code import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -59,9 +60,9 @@ class NodeAddress(msgspec.Struct, frozen=True, order=True, gc=False):
 
     def __post_init__(self) -> None:
         if not isinstance(self.ip, str) or not self.ip or len(self.ip) > _MAX_NAME_CHARS:
-            raise MalformedRequest(f"an address needs an ip, not {self.ip!r}")
+            raise MalformedRequest(f"an address needs an ip, not {shown(self.ip)}")
         if type(self.port) is not int or not 0 <= self.port <= _MAX_PORT:
-            raise MalformedRequest(f"a port is a number from 0 to {_MAX_PORT}, not {self.port!r}")
+            raise MalformedRequest(f"a port is a number from 0 to {_MAX_PORT}, not {shown(self.port)}")
 
     @property
     def nid(self) -> NID:
@@ -100,7 +101,7 @@ class NodeAddress(msgspec.Struct, frozen=True, order=True, gc=False):
                 address = getattr(value, "address", value)
                 if hasattr(address, "ip") and hasattr(address, "port"):
                     return cls(address.ip, address.port)
-        raise MalformedRequest(f"not a node address: {value!r:.100}")
+        raise MalformedRequest(f"not a node address: {shown(value)}")
 
 
 @lru_cache(maxsize=65_536)
@@ -121,7 +122,7 @@ def members_by_sid(nodes: Iterable[Any] | Mapping[Any, Any]) -> dict[SID, NodeAd
     """
     values = nodes.values() if hasattr(nodes, "values") else nodes
     if isinstance(values, str | bytes) or not hasattr(values, "__iter__"):
-        raise MalformedRequest(f"nodes are an iterable of addresses or a mapping, not {nodes!r:.100}")
+        raise MalformedRequest(f"nodes are an iterable of addresses or a mapping, not {shown(nodes)}")
     members: dict[SID, NodeAddress] = {}
     for address in map(NodeAddress.of, values):
         other = members.setdefault(address.sid, address)
@@ -141,7 +142,7 @@ def sid_of(value: Any) -> SID:
     try:
         return NodeAddress.of(value).sid
     except MalformedRequest:
-        raise MalformedRequest(f"a node is named by its SID or its address, not by {value!r:.80}") from None
+        raise MalformedRequest(f"a node is named by its SID or its address, not by {shown(value, 80)}") from None
 
 
 def check_gid(gid: object) -> str:
@@ -156,7 +157,7 @@ def check_name(name: object, what: str) -> str:
     paths.
     """
     if not (isinstance(name, str) and _is_name(name)):
-        rest = ", and neither '.' nor '..'" if name in (".", "..") else f", not {name!r:.100}"
+        rest = ", and neither '.' nor '..'" if name in (".", "..") else f", not {shown(name)}"
         raise MalformedRequest(f"a {what} is 1 to 128 of letters, digits, '_', '-' and '.'{rest}")
     return name
 

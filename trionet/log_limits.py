@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trio
 
-from .user_code import UserCode
+from .user_code import pass_endings
 
 if TYPE_CHECKING:
     import socket
@@ -209,9 +209,10 @@ class _Site(NamedTuple):
 
 def _make_short(record: logging.LogRecord, left_out: int) -> None:
     if record.exc_info:
-        with UserCode() as describing:  # an exception of the user's may raise when it is described
+        try:
             record.exc_text = _shortened(_EXCEPTIONS.formatException(record.exc_info), _MAX_TRACEBACK_CHARS)
-        if describing.failure is not None:
+        except BaseException as failure:  # an exception of the user's may raise when it is described
+            pass_endings(failure)
             record.exc_text = f"{type(record.exc_info[1]).__qualname__} (its description could not be made)"
     message = record.getMessage()
     text = _shortened(message, _MAX_CHARS).translate(_CONTROLS)

@@ -6,6 +6,7 @@ Invariant: what is lowered and raised again is equal to what it was, types inclu
 from __future__ import annotations
 
 import base64
+import copy
 import dataclasses
 import datetime
 import decimal
@@ -22,7 +23,7 @@ import msgspec
 
 from .errors import TrionetError, error_fields
 from .identity import NodeAddress
-from .registered import field_names, name_of_type, why_unregistrable
+from .registered import field_names, has_own_constructor, name_of_type, why_unregistrable
 from .replies import Aggregate, Receipt, Replies
 from .user_code import described, pass_endings
 
@@ -32,6 +33,7 @@ MAX_DEPTH: Final = 64
 """How deep containers may nest in a value that travels."""
 
 _REPLIES: Final = (Replies, Aggregate, Receipt)
+_MUTABLE: Final = (list, dict, set)
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
 
 
@@ -120,6 +122,8 @@ class Lowering:
             return {"$uuid": value.hex}
         if kind is NodeAddress:
             return {"$address": [value.ip, value.port]}
+        if (name := name_of_type(kind)) is not None:  # before errors: it may be one
+            return {"$type": [name, self._registered(value, kind, depth)]}
         if isinstance(value, TrionetError):
             return {"$error": self._dict(error_fields(value), depth)}
         if kind in _REPLIES:
@@ -127,9 +131,12 @@ class Lowering:
                 if not isinstance(error, TrionetError):
                     raise CannotTravel(f"the error of {sid!r:.20} is no TrionetError")
             return {"$replies": self._fields(value, value._attributes(), depth)}  # noqa: SLF001  same package
-        if (name := name_of_type(kind)) is not None:
-            return {"$type": [name, self._fields(value, field_names(kind), depth)]}
         raise CannotTravel(_why_not(value))
+
+    def _registered(self, value: Any, kind: type, depth: int) -> dict[str, Any]:
+        if has_own_constructor(kind):
+            _check_remade(value, kind)
+        return self._fields(value, field_names(kind), depth)
 
     def _fields(self, value: Any, names: tuple[str, ...], depth: int) -> dict[str, Any]:
         lowered, name = {}, ""
@@ -150,6 +157,35 @@ def _attribute(value: Any, name: str) -> Any:
         raise CannotTravel(f"it can't be read: {type(exc).__name__}: {described(exc)}") from exc
 
 
+def _check_remade(value: Any, kind: type) -> None:
+    """Raise `CannotTravel` when a constructor of the user's makes another value of the fields of `value`.
+
+    One that raises is left to the receiver, who says so.
+    """
+    fields = {name: _attribute(value, name) for name in field_names(kind)}
+    try:
+        # Copies, which it may change.
+        remade = kind(
+            **{name: copy.copy(field) if type(field) in _MUTABLE else field for name, field in fields.items()}
+        )
+    except BaseException as exc:
+        pass_endings(exc)
+        return
+    for name, field in fields.items():
+        if not _is_same(_attribute(remade, name), field):
+            reason = CannotTravel(f"the constructor of {kind.__qualname__}, given this, makes something else of it")
+            reason.steps.append(f".{name}")
+            raise reason
+
+
+def _is_same(other: Any, field: Any) -> bool:
+    try:
+        return other is field or (type(other) is type(field) and bool(other == field))
+    except BaseException as exc:  # a comparison of the user's
+        pass_endings(exc)
+        return False
+
+
 def _datetime(value: datetime.datetime) -> str | list[Any]:
     """Return what stands for `value`: its text, and its fold if that isn't 0.
 
@@ -158,11 +194,12 @@ def _datetime(value: datetime.datetime) -> str | list[Any]:
     """
     try:
         text = value.isoformat()
-        if type(value.tzinfo) is not datetime.timezone and value.tzinfo is not None:
+        if value.tzinfo is not None and value.tzinfo is not datetime.UTC:
             arrives = datetime.datetime.fromisoformat(text).replace(fold=value.fold)
-            if arrives != value:
+            if arrives != value or arrives.utcoffset() != value.utcoffset():
                 raise CannotTravel(
-                    "the time zone repeats or skips this hour: pass it in UTC, .astimezone(datetime.timezone.utc)"
+                    "the time zone repeats or skips this hour, or is less than a second from UTC: "
+                    "pass it in UTC, .astimezone(datetime.timezone.utc)"
                 )
     except CannotTravel:
         raise

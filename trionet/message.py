@@ -14,6 +14,7 @@ import msgspec
 from .codec import register_type
 from .errors import MalformedRequest
 from .identity import NodeAddress, check_gid, check_name
+from .user_code import shown
 
 __all__ = ["LOCAL", "PACKET", "Call", "Remote", "check_args", "check_kwargs"]
 
@@ -70,7 +71,7 @@ class Remote(msgspec.Struct, frozen=True, kw_only=True, metaclass=_KeywordsOnly)
         if not isinstance(value, Mapping):
             raise MalformedRequest(
                 f"a remote names a service and a method: trionet.Remote(service=..., method=...), or a dict of that; "
-                f"not {value!r:.80}"
+                f"not {shown(value, 80)}"
             )
         if not all(isinstance(name, str) for name in value):
             raise MalformedRequest(f"a remote has fields by name, not {next(iter(value))!r:.80}")
@@ -134,5 +135,5 @@ def check_kwargs(kwargs: object) -> dict[str, Any]:
     if kwargs is None:
         return {}
     if not isinstance(kwargs, Mapping) or not all(isinstance(name, str) for name in kwargs):
-        raise MalformedRequest(f"keyword arguments are a dict of values by name, not {kwargs!r:.80}")
+        raise MalformedRequest(f"keyword arguments are a dict of values by name, not {shown(kwargs, 80)}")
     return dict(kwargs)

@@ -157,6 +157,11 @@ class Node:
         return self._stopping.is_set()
 
     @property
+    def is_alone(self) -> bool:
+        """Whether no node that it has spawned is running, or being started or stopped."""
+        return self._children is None or not self._children.child_tasks
+
+    @property
     def app(self) -> QuartTrio | None:
         """The Quart-Trio app that serves its HTTP face; None for a node without one."""
         return getattr(self._endpoint, "app", None)

@@ -43,11 +43,11 @@ async def open_plain_nursery() -> AsyncGenerator[trio.Nursery]:
     except BaseException as exc:
         raised = exc
     # Not in the except clause: the group would become the context of what was in it.
-    if raised is not None:
-        try:
+    try:
+        if raised is not None:
             raise _plain(raised, of_block)
-        finally:
-            del raised, of_block  # a frame that is in its own traceback is a cycle
+    finally:
+        del raised, of_block  # a frame that is in its own traceback is a cycle
 
 
 @asynccontextmanager

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import inspect
+import uuid
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import msgspec
@@ -13,15 +15,18 @@ from .errors import MalformedRequest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["field_names", "name_of_type", "register_type", "type_named", "why_unregistrable"]
+__all__ = ["field_names", "has_own_constructor", "name_of_type", "register_type", "type_named", "why_unregistrable"]
 
 T = TypeVar("T")
 
 _types_by_name: dict[str, type] = {}
 _names_by_type: dict[type, str] = {}
+_with_own_constructor: set[type] = set()
 
 type_named: Callable[[str], type | None] = _types_by_name.get
 name_of_type: Callable[[type], str | None] = _names_by_type.get
+has_own_constructor: Callable[[type], bool] = _with_own_constructor.__contains__
+"""Whether the constructor of a registered type runs code of the user's, which may change what it is given."""
 
 
 @overload
@@ -39,8 +44,8 @@ def register_type(cls: type[T] | None = None, /, *, name: str | None = None) -> 
         name: what stands for the type on the wire; default its import path, ``"module:qualname"``.
 
     Raises:
-        MalformedRequest: `cls` is neither, its constructor does not take its fields alone, or the name is no text or
-            another type's.
+        MalformedRequest: `cls` is neither, or also a list or such; its constructor does not take its fields alone; or
+            the name is no text, or another type's.
     """
     if cls is None:
         return lambda cls: register_type(cls, name=name)
@@ -56,7 +61,20 @@ def register_type(cls: type[T] | None = None, /, *, name: str | None = None) -> 
         raise MalformedRequest(f"{name!r} is the name of another type, {other!r}")
     _types_by_name[name] = cls
     _names_by_type[cls] = name
+    if _runs_own_code(cls):
+        _with_own_constructor.add(cls)
     return cls
+
+
+def _runs_own_code(cls: type) -> bool:
+    if hasattr(cls, "__post_init__"):
+        return True
+    maker = next(base for base in cls.__mro__ if "__init__" in base.__dict__ or base is msgspec.Struct)
+    parameters = maker.__dict__.get("__dataclass_params__")  # of the decorator that has made its constructor
+    return maker is not msgspec.Struct and not (parameters is not None and parameters.init)
+
+
+_VALUES = (int, float, str, bytes, list, tuple, dict, set, frozenset, datetime.datetime, uuid.UUID)
 
 
 def why_unregistrable(cls: Any) -> str | None:
@@ -70,6 +88,9 @@ def why_unregistrable(cls: Any) -> str | None:
             return f"the constructor of {cls.__qualname__} does not take just its fields"
     elif not issubclass(cls, msgspec.Struct):
         return f"{cls.__qualname__} is neither a msgspec.Struct nor a dataclass"
+    for base in _VALUES:
+        if issubclass(cls, base):
+            return f"a {cls.__qualname__} is a {base.__name__} as well, and what it holds as one would be lost"
     return None
 
 

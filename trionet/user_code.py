@@ -13,55 +13,26 @@ of Maelstrom's messages, and views of the web app.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
-    from types import TracebackType
-    from typing import Self
+    from typing import TypeGuard
 
-__all__ = ["UserCode", "described", "pass_endings"]
+__all__ = ["described", "is_a", "pass_endings", "shown"]
+
+E = TypeVar("E", bound=BaseException)
 
 _EXCEPTIONS: Final[Any] = BaseExceptionGroup.exceptions
-
-
-class UserCode:
-    """A block that runs the user's code, and keeps what that raises.
-
-    ::
-
-        with UserCode() as code:
-            value = function()
-        if code.failure is not None:
-            ...  # report it
-
-    Attributes:
-        failure: what was raised; also where a part of it passes.
-    """
-
-    def __init__(self) -> None:
-        self.failure: BaseException | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> bool:
-        if exc is None:
-            return False
-        ending = _ending_of(exc)
-        if ending is not exc:
-            self.failure = exc
-            if ending is not None:
-                raise ending
-        return ending is None
 
 
 def pass_endings(exc: BaseException) -> None:
     """Raise what of `exc` is no failure of the user's code, `trio.Cancelled` and `KeyboardInterrupt`; else return."""
     ending = _ending_of(exc)
     if ending is not None:
-        raise ending
+        try:
+            raise ending
+        finally:
+            del exc, ending  # a frame that is in its own traceback is a cycle
 
 
 def _ending_of(exc: BaseException) -> BaseException | None:
@@ -70,10 +41,15 @@ def _ending_of(exc: BaseException) -> BaseException | None:
     trio = sys.modules.get("trio")
     kinds = (KeyboardInterrupt,) if trio is None else (KeyboardInterrupt, trio.Cancelled)
     leaves = _leaves(exc)
-    endings = [leaf for leaf in leaves if issubclass(type(leaf), kinds)]
+    endings = [leaf for leaf in leaves if is_a(leaf, kinds)]
     if len(endings) == len(leaves):
         return exc
     return BaseExceptionGroup("besides failures", endings) if endings else None
+
+
+def is_a(exc: object, kind: type[E] | tuple[type[E], ...]) -> TypeGuard[E]:
+    """Return ``isinstance(exc, kind)`` without asking `exc` itself, which may raise when it is asked for its class."""
+    return issubclass(type(exc), kind)
 
 
 def _leaves(exc: BaseException) -> list[BaseException]:
@@ -82,7 +58,7 @@ def _leaves(exc: BaseException) -> list[BaseException]:
     What the exception's class may define is not asked, such as ``__class__``, ``exceptions`` or ``derive``: it is the
     user's code, too, and might raise.
     """
-    if not issubclass(type(exc), BaseExceptionGroup):
+    if not is_a(exc, BaseExceptionGroup):
         return [exc]
     return [leaf for part in _EXCEPTIONS.__get__(exc) for leaf in _leaves(part)]
 
@@ -94,3 +70,12 @@ def described(exc: BaseException) -> str:
     except BaseException as failure:
         pass_endings(failure)
         return "(its description could not be made)"
+
+
+def shown(value: object, longest: int = 100) -> str:
+    """Return as much of ``repr(value)`` as a text for a person has room for, or of what type it is."""
+    try:
+        return f"{value!r:.{longest}}"
+    except BaseException as failure:  # an int of more digits than Python shows, or a repr of the user's that raises
+        pass_endings(failure)
+        return f"a {type(value).__name__:.{longest}}"

@@ -64,8 +64,15 @@ class Family:
 
     async def wait_for(self, count: int) -> set[int]:
         """Wait until exactly `count` are running; return them."""
-        await wait_until(lambda: len(self.pids()) == count)
-        return self.pids()
+        found: set[int] = set()
+
+        def are_there() -> bool:
+            nonlocal found
+            found = self.pids()
+            return len(found) == count
+
+        await wait_until(are_there)
+        return found
 
 
 @contextmanager

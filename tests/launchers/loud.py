@@ -40,12 +40,13 @@ class Loud:
         threading.Thread(target=time.sleep, args=(_LONG_S,), name="a thread of loud's").start()
 
     @rpc
-    async def work_in_thread(self, file: str) -> None:
-        """Work in a thread that can't be cancelled."""
+    async def work_in_thread(self, file: str, seconds: float = _LONG_S) -> None:
+        """Work in a thread that can't be cancelled; the file tells when it has begun, and is gone when it has ended."""
 
         def work() -> None:
             Path(file).touch()
-            time.sleep(_LONG_S)
+            time.sleep(seconds)
+            Path(file).unlink()
 
         await trio.to_thread.run_sync(work)
 

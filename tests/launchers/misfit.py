@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gc
 import importlib
+import multiprocessing
 import os
 import random
 import secrets
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
 
-from tests.waiting import wait_until
+from tests.waiting import DEADLINE_S, wait_until
 from trionet import IndefiniteError, NodeAddress, Remote, TemporarilyUnavailable, current_call, rpc
 
 if TYPE_CHECKING:
@@ -127,6 +129,23 @@ class Misfit:
         return os.getpgrp()
 
     @rpc
+    def terminate_worker(self) -> int | None:
+        """Fork a process as `multiprocessing` does, and end it by SIGTERM; return its exit status, if it has ended."""
+        worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+        worker.start()
+        worker.terminate()
+        worker.join(DEADLINE_S / 2)
+        status = worker.exitcode
+        worker.kill()
+        worker.join()
+        return status
+
+    @rpc
+    async def terminate_worker_of_thread(self) -> int | None:
+        """Do so in another thread."""
+        return await trio.to_thread.run_sync(self.terminate_worker)
+
+    @rpc
     def read_input(self) -> str:
         """Have a program read standard input to its end."""
         return subprocess.run(["cat"], stdout=subprocess.PIPE, check=True, text=True).stdout
@@ -162,6 +181,15 @@ def spin_at_start(node: Node) -> NoReturn:
 def say_and_exit(node: Node) -> NoReturn:
     """An `on_start` that ends the process."""
     print("it ends here", file=sys.stderr, flush=True)  # noqa: T201
+    os._exit(7)
+
+
+def fork_and_exit(node: Node) -> NoReturn:
+    """An `on_start` that forks a process, and ends its own without a word."""
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(600)
+    Path(os.environ[_SPIN_FILE_VARIABLE]).write_text(f"{pid}", encoding="ascii")
     os._exit(7)
 
 

@@ -38,7 +38,7 @@ async def test_a_frozen_fork_server_is_killed_when_a_spawn_is_given_up_and_the_n
                 with trio.move_on_after(0.1) as scope:
                     await node.local.status.spawn(CONFIG)
                 assert scope.cancelled_caught
-            assert await anext(events) == ChildEnded(node=str(first), status=-signal.SIGKILL)
+            assert await anext(events) == ChildEnded(node=first, status=-signal.SIGKILL)
             assert "the fork server does not answer, and is killed" in caplog.text
             second = await node.local.status.spawn(CONFIG)
             assert await ask(node, second, "parent") != server

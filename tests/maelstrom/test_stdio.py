@@ -237,3 +237,19 @@ def test_twenty_five_nodes_start_within_five_seconds_of_two_cores() -> None:
         after = os.times()
         times.append(after.children_user + after.children_system - before.children_user - before.children_system)
     assert 25 * min(times) / 2 < 5
+
+
+@pytest.mark.parametrize(("stderr", "kind"), [("2>&-", "noise"), ("2>/dev/full", "fail")])
+def test_messages_go_on_where_standard_error_is_closed_or_full(program: list[str], stderr: str, kind: str) -> None:
+    data = line(INIT) + line({"type": kind, "msg_id": 2}) + b"{bad\n" + line({"type": "echo", "msg_id": 3, "echo": 1})
+    command = ["sh", "-c", f'"$@" {stderr}', "sh", *program]
+    done = subprocess.run(command, input=data, capture_output=True, timeout=PATIENCE_S, check=False)
+    answers = {"noise": "noise_ok", "fail": "error"}
+    assert [body["type"] for body in bodies(done.stdout)] == ["init_ok", answers[kind], "echo_ok"]
+    assert done.returncode == 0
+
+
+def test_without_standard_input_the_input_has_ended(program: list[str]) -> None:
+    command = ["sh", "-c", '"$@" <&-', "sh", *program]
+    done = subprocess.run(command, capture_output=True, timeout=PATIENCE_S, check=False)
+    assert (done.returncode, done.stdout) == (0, b""), done.stderr

@@ -17,7 +17,7 @@ from trionet.protocols.gossip import Gossip
 from trionet.protocols.gossip_messages import BUCKETS, Answer, Buckets, Ihave, Listing, Query, Rumor, Summary, Want
 from trionet.protocols.proofs import FACTOR, PROOF_S, Challenge, Echo, Proofs
 from trionet.protocols.stack import DATAGRAM_BYTES, Stack
-from trionet.protocols.statements import State, Statement
+from trionet.protocols.statements import MOST_NAME_BYTES, State, Statement
 from trionet.protocols.swim import Swim
 from trionet.protocols.swim_messages import Ack, IndirectAck, Nack, News, Ping, PingReq, Sync, SyncDigest
 
@@ -209,6 +209,15 @@ def test_what_is_remembered_of_strangers_is_bounded() -> None:
         node.ask(f"10.3.{number >> 8}.{number & 255}:9", [Ping(1), Challenge(number)])
     for remembered in (node.proofs.owed, node.proofs._credit):  # noqa: SLF001
         assert len(remembered) <= 4096
+
+
+def test_a_name_that_no_member_can_have_is_not_remembered() -> None:
+    node = Node()
+    node.ask("x" * (MOST_NAME_BYTES + 1), [Ping(1), Challenge(1)], is_reliable=True)
+    assert node.stack.dropped.malformed == 1
+    assert not node.packets
+    for remembered in (node.proofs.owed, node.proofs._credit):  # noqa: SLF001
+        assert not remembered
 
 
 def _pair() -> tuple[Node, Stack, Swim]:

@@ -253,6 +253,19 @@ async def test_what_comes_behind_a_websocket_upgrade_harms_nobody(node: Target, 
             await node.check()
 
 
+@pytest.mark.parametrize("trailing", [b"x" * 5000, request_bytes("/healthz", method="GET")], ids=["junk", "a request"])
+async def test_a_websocket_that_is_refused_for_what_comes_behind_it_has_one_whole_answer(
+    node: Target, trailing: bytes
+) -> None:
+    """The app refuses it at the same time, because there is no such WebSocket."""
+    async with node.connect() as wire:
+        response = await wire.exchange(UPGRADE + trailing)
+        assert response.status == 400
+        assert response.json()["error"]["name"] == "MalformedRequest"
+        assert not await wire.has_more()
+    await node.check()
+
+
 @ways_to_go
 @pytest.mark.parametrize(
     "upgrade",

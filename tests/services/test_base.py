@@ -196,6 +196,82 @@ class Hidden:
         return 1
 
 
+class Keeping:
+    """A decorator that is a class."""
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+
+    def __get__(self, owner: Any, kind: Any = None) -> Any:
+        return functools.partial(self.function, owner)
+
+
+class KeepingInSlot:
+    __slots__ = ("function",)
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+
+    def __get__(self, owner: Any, kind: Any = None) -> Any:
+        return functools.partial(self.function, owner)
+
+
+def by_default(function: Any) -> Any:
+    def wrapper(self: Any, *args: Any, wrapped: Any = function) -> Any:
+        return wrapped(self, *args)
+
+    return wrapper
+
+
+def by_attribute(function: Any) -> Any:
+    def wrapper(self: Any, *args: Any) -> Any:
+        return wrapper.wrapped(self, *args)  # type: ignore[attr-defined]
+
+    wrapper.wrapped = function  # type: ignore[attr-defined]
+    return wrapper
+
+
+def by_argument(function: Any) -> Any:
+    return functools.partialmethod(lambda self, wrapped, *args: wrapped(self, *args), function)
+
+
+@pytest.mark.parametrize(
+    "decorator",
+    [
+        hiding,
+        lambda function: hiding(hiding(function)),
+        lambda function: staticmethod(hiding(function)),
+        lambda function: classmethod(hiding(function)),
+        lambda function: property(hiding(function)),
+        Keeping,
+        KeepingInSlot,
+        by_default,
+        by_attribute,
+        by_argument,
+    ],
+)
+def test_wherever_a_decorator_keeps_a_marked_method_it_is_found_and_refused(decorator: Any) -> None:
+    @rpc
+    def value(self: Any) -> int:
+        return 1
+
+    service = type("Service", (), {"value": decorator(value), "other": rpc(name="other")(hiding(value))})()
+    with pytest.raises(MalformedRequest, match=r"Service\.value .*decorator above hides it"):
+        exposed_methods(service)
+
+
+def test_what_is_marked_and_put_into_an_object_is_exposed_and_no_other_objects_method() -> None:
+    class Made:
+        def __init__(self, shop: Shop) -> None:
+            self.square = rpc(name="square")(lambda value: value * value)
+            self.open = shop.open
+            self.shop = shop
+
+    methods = exposed_methods(Made(Shop()))
+    assert sorted(methods) == ["square"]
+    assert methods["square"].call(3) == 9
+
+
 class Twice:
     @rpc
     def value(self) -> int:

@@ -33,7 +33,7 @@ async def test_send_returns_the_remote_methods_value(start_node: StartNode, tran
     caller, node = await start_node(NodeConfig(transport=transport)), await start_node()
     for args in (["nid"], ("nid",)):
         remote = Remote(node=node.address, service="status", method="get")
-        assert await caller.local.comm.send(args, remote) == node.nid  # type: ignore[arg-type]  # a tuple will do
+        assert await caller.local.comm.send(args, remote) == node.nid  # a tuple will do
 
 
 async def test_a_node_calls_itself_through_the_same_bytes(start_node: StartNode) -> None:

@@ -536,6 +536,30 @@ async def test_a_subset_that_fails_is_logged_and_the_default_is_used(
     assert "the subset of group workers is left as the default" in caplog.text
 
 
+async def test_a_subset_that_has_failed_is_asked_again_when_the_members_change(
+    autojump_clock: MockClock, cluster: Cluster
+) -> None:
+    nodes = await cluster.start_many(3)
+    asked = list[list[str]]()
+    answers = iter([2, None, 2, 2])
+
+    def subset(sids: list[str]) -> int:
+        asked.append(sids)
+        answer = next(answers)
+        if answer is None:
+            raise ValueError("not yet")
+        return answer
+
+    groups = nodes[0].local.groups
+    await groups.put("workers", nodes, subset=subset)
+    for node in nodes[1:]:
+        with groups.gathered():
+            groups.expel(node.address)
+    assert [len(sids) for sids in asked] == [3, 2, 1]
+    await groups.add("workers", nodes[1].address)
+    assert asked[-1] == sorted(node.address.sid for node in nodes[:2])
+
+
 async def test_a_subset_is_asked_again_when_the_members_change(autojump_clock: MockClock, cluster: Cluster) -> None:
     nodes = await cluster.start_many(4)
     seen: list[int] = []

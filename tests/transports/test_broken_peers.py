@@ -46,6 +46,9 @@ NO_ERRORS: dict[str, Any] = {
     "a code that is a truth value": {"code": True, "text": "x"},
     "a text that is none": {"code": 10, "text": 7},
     "a node that is none": {"code": 10, "text": "x", "node": 7},
+    "no name": {"code": 10, "text": "x"},
+    "a name that is none": {"code": 10, "name": 7, "text": "x"},
+    "no text": {"code": 10, "name": "NotFound"},
     "a definite name with the code of an indefinite one": {"code": 13, "name": "NotFound", "text": "x"},
     "a definite name with the code of a lost connection": {"code": 1100, "name": "MessageTooLarge", "text": "x"},
 }
@@ -159,6 +162,10 @@ RESPONSES: dict[str, bytes] = {
     "no text": _response(b"\xff\xfe"),
     "JSON that is nested too deep": _response(b"[" * 100_000),
     "an error with the status of a success": _response(_NOT_FOUND, 200),
+    "an error with the status of another place": _response(_NOT_FOUND, 302),
+    "an error with the status of another's failure": _response(_NOT_FOUND, 502),
+    "an error with a status beyond all": _response(_NOT_FOUND, 999),
+    "an error and a value": _response(_NOT_FOUND[:-1] + b',"value":1}', 404),
     "a value with the status of a failure": _response(b'{"value": 1}', 500),
     "values that are none": _response(b'{"values": 7, "errors": {}}'),
     "errors of members that are none": _response(b'{"values": {}, "errors": {"a": 7}}'),
@@ -179,6 +186,8 @@ STREAMS: dict[str, bytes] = {
     "an empty object at last": _response(b'{"item": 1}\n{}\n'),
     "no end": _response(b'{"item": 1}\n'),
     "something behind the end": _response(b'{"end": true}\n{"item": 1}\n'),
+    "an item and an error at once": _response(_NOT_FOUND[:-1] + b',"item":1}'),
+    "an error and an end at once": _response(_NOT_FOUND[:-1] + b',"end":true}'),
     "an error that is none at last": _response(b'{"item": 1}\n{"error": {}}\n'),
     "items with the status of a failure": _response(b'{"item": 1}\n{"end": true}\n', 500),
 }
@@ -258,7 +267,8 @@ def test_an_error_is_definite_only_with_a_definite_code_and_texts(wire: Any) -> 
         return
     assert type(wire["code"]) is int
     assert wire["code"] not in (0, 13, 1100, 1101)
-    assert isinstance(wire.get("text", ""), str)
+    assert isinstance(wire["text"], str)
+    assert isinstance(wire["name"], str)
 
 
 @given(st.lists(st.sampled_from([Item(1, 1), Item(1, 2), End(1), Reply(1, 3), Cancelled(1), Error(1, {})]), max_size=4))

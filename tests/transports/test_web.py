@@ -316,6 +316,20 @@ async def test_a_picture_in_a_foreign_page_is_refused_though_it_has_no_origin(cl
     assert (await client.get("/healthz", headers=headers)).status_code == 403
 
 
+@pytest.mark.parametrize(("method", "status"), [("GET", 200), ("POST", 403), ("PUT", 403)])
+async def test_a_reader_may_follow_a_link_to_this_node_and_send_it_no_form(
+    client: httpx.AsyncClient, method: str, status: int
+) -> None:
+    headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    path = "/healthz" if method == "GET" else "/local/shop/add"
+    assert (await client.request(method, path, content="[1]", headers=headers)).status_code == status
+
+
+async def test_of_two_sites_that_a_page_is_said_to_be_of_none_counts(client: httpx.AsyncClient) -> None:
+    headers = [("Sec-Fetch-Site", "none"), ("Sec-Fetch-Site", "cross-site")]
+    assert (await client.put("/local/shop/add", content="[1]", headers=headers)).status_code == 403
+
+
 async def test_a_websocket_of_a_foreign_page_is_refused(node: Node, client: httpx.AsyncClient) -> None:
     async def mine() -> None:
         await websocket.accept()

@@ -13,8 +13,7 @@ import msgspec
 from trionet import __version__
 from trionet.config import NodeConfig
 from trionet.errors import ConfigError
-
-from .streams import OutputLost, check_written
+from trionet.streams import OutputLost, check_written
 
 __all__ = ["Parser", "import_from_working_directory", "settings_from"]
 
@@ -45,7 +44,7 @@ def import_from_working_directory() -> None:
     """Have modules found in the working directory, if it is still there: where people keep the services they name."""
     try:
         here = os.getcwd()
-    except FileNotFoundError:
+    except OSError:
         return
     if here not in sys.path:
         sys.path.insert(0, here)

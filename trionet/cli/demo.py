@@ -14,8 +14,7 @@ from trionet.events import ChildEnded
 from trionet.message import Remote
 from trionet.node import Node, open_node
 from trionet.services.base import rpc
-
-from .streams import OutputLost, check_written
+from trionet.streams import OutputLost, check_written
 
 if TYPE_CHECKING:
     from trionet.identity import SID

@@ -1,6 +1,8 @@
 """The end of a process that has run a node: soon, whatever its threads and its ``atexit`` functions still do.
 
-Source: at its end Python waits for all threads that are no daemons, and then for the ``atexit`` functions.
+Source: Trio waits for the threads of its tasks, unless they are given up when they are cancelled
+(`trio.to_thread.run_sync`). At its end Python waits for all other threads that are no daemons, and then for the
+``atexit`` functions.
 """
 
 from __future__ import annotations
@@ -12,15 +14,20 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from .streams import flush_streams
+import trio
+from trio.testing import active_thread_count
+
+from trionet.streams import flush_streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["end_after", "end_soon"]
+__all__ = ["end_after", "end_despite_threads", "end_soon"]
 
 _END_S: Final = 1.0
 """How long they may take."""
+
+_POLL_S: Final = 0.1
 
 
 def end_soon(status: int) -> int:
@@ -37,6 +44,22 @@ def end_soon(status: int) -> int:
 
     _start(watch)
     return status
+
+
+async def end_despite_threads(grace_s: float, is_due: Callable[[], bool], status: Callable[[], int]) -> None:
+    """Have the process end with `status` when Trio waits for threads of its tasks: these can't be cancelled.
+
+    Args:
+        grace_s: how long those tasks may take to end by themselves, before what all threads have.
+        is_due: whether all else is done that the process has to do.
+        status: asked at the end.
+    """
+    await trio.sleep(grace_s + _END_S)
+    while not (is_due() and active_thread_count()):  # noqa: ASYNC110  nobody tells
+        await trio.sleep(_POLL_S)
+    print("trionet: ended while handlers were waiting for threads", file=sys.stderr, flush=True)
+    flush_streams()
+    os._exit(status())
 
 
 def end_after(seconds: float, status: int) -> None:

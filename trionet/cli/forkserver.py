@@ -30,8 +30,8 @@ from trionet.launchers.forkserver import RECORD
 from trionet.launchers.lineage import ORPHANED_S, open_watches
 from trionet.launchers.supervised import Report, encode_line
 from trionet.node import warm_up
+from trionet.streams import flush_streams, prepare_streams
 
-from .streams import flush_streams, prepare_streams
 from .supervised import run_forked
 
 __all__ = ["main"]

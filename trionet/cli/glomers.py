@@ -9,8 +9,7 @@ from trionet import __version__
 from trionet.errors import ConfigError
 from trionet.maelstrom.challenges import challenge_names, load_challenge
 from trionet.maelstrom.program import main as run_program
-
-from .streams import prepare_streams
+from trionet.streams import prepare_streams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -36,9 +36,9 @@ from trionet.maelstrom.workbench.options import (
 from trionet.maelstrom.workbench.plots import latency_svg, rate_svg
 from trionet.maelstrom.workbench.space_time import space_time_svg
 from trionet.maelstrom.workbench.topologies import TOPOLOGIES
+from trionet.streams import OutputLost, check_written, claim_stdout, prepare_streams
 
 from .arguments import Parser
-from .streams import OutputLost, check_written, claim_stdout, prepare_streams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

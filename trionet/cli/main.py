@@ -6,9 +6,10 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
+from trionet.streams import prepare_streams
+
 from .arguments import Parser
 from .first_process import become_child
-from .streams import prepare_streams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,12 +14,12 @@ import trio
 from trionet.config import NodeConfig, parse_setting
 from trionet.errors import ConfigError, TrionetError
 from trionet.launchers.output import name_output
+from trionet.streams import OutputLost, check_written, claim_stdout, prepare_streams
 
 from .arguments import Parser, import_from_working_directory, settings_from
 from .ending import end_soon
 from .first_process import become_child
 from .serving import Interrupted, prepare_process, serve
-from .streams import OutputLost, check_written, claim_stdout, prepare_streams
 from .supervised import run_piped
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
+from trionet.streams import prepare_streams
+
 from .arguments import Parser
-from .streams import prepare_streams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import signal
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import trio
 
+from trionet.forks import receive_signals
 from trionet.launchers.base import KILL_AFTER_S
 from trionet.node import Node, open_node
 from trionet.nurseries import open_background_nursery
 
-from .ending import end_after
+from .ending import end_after, end_despite_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,15 +56,22 @@ async def serve(config: NodeConfig, announce: Callable[[Node], None]) -> None:
         Interrupted: a signal came before that.
     """
     node: Node | None = None
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    is_told = is_hurried = False
+
+    def status() -> int:
+        return _INTERRUPTED if is_hurried else int(not is_told)
+
+    with receive_signals(signal.SIGINT, signal.SIGTERM) as signals:
         async with open_background_nursery() as nursery:
 
             async def obey_signals() -> None:
+                nonlocal is_hurried
                 async for _ in signals:
                     if node is None:
                         break
                     node.stop()
                     await anext(aiter(signals))
+                    is_hurried = True
                     end_after(KILL_AFTER_S, _INTERRUPTED)  # a handler in a thread can't be cancelled
                     break
                 nursery.cancel_scope.cancel()
@@ -70,6 +79,15 @@ async def serve(config: NodeConfig, announce: Callable[[Node], None]) -> None:
             nursery.start_soon(obey_signals)
             async with open_node(config) as node:
                 announce(node)
-                await trio.sleep_forever()
+                try:
+                    await trio.sleep_forever()
+                finally:
+                    is_told = node.is_stopping  # and then its calls have had their grace
+                    left_s = 0 if is_told else config.stop_grace_s
+                    trio.lowlevel.spawn_system_task(end_despite_threads, left_s, partial(_is_alone, node), status)
     if node is None:
         raise Interrupted
+
+
+def _is_alone(node: Node) -> bool:
+    return node.is_alone

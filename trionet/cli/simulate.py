@@ -19,10 +19,10 @@ from trionet.simulation.scenarios import SCENARIOS
 from trionet.simulation.search import MOST_REAL_S, Failure, Worker, search
 from trionet.simulation.shrinking import Shrunk, shrink
 from trionet.simulation.trials import Trial, run_trial
+from trionet.streams import OutputLost, check_written, claim_stdout, prepare_streams
 
 from .arguments import Parser, import_from_working_directory
 from .progress import Progress
-from .streams import OutputLost, check_written, claim_stdout, prepare_streams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING
 import trio
 
 from trionet.errors import as_error
+from trionet.forks import keep_from_forks
 from trionet.launchers.lineage import ORPHANED_S, descend_from, open_watches
 from trionet.launchers.output import name_output
 from trionet.launchers.supervised import MAX_LINE_BYTES, Boot, Report, decode_line, encode_report
 from trionet.nesting import nest
 from trionet.nurseries import open_background_nursery
+from trionet.streams import name_lines
 
 from .serving import Interrupted, prepare_process, serve
-from .streams import name_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,12 +70,20 @@ def _run(told_by: int, report_to: int, watch: Callable[[int, Boot, trio.Nursery]
 
 
 class _Reporter:
-    """Says how booting has gone."""
+    """Says how booting has gone.
+
+    Its descriptor is not for processes that user code forks: the launcher takes its closing for the end of this one.
+    """
 
     def __init__(self, told_by: int, report_to: int) -> None:
         self._told_by = told_by
         self._report_to = report_to
         self.has_reported = False
+        keep_from_forks(self)
+
+    def fileno(self) -> int:
+        """Return what it reports through; -1 when that has been closed."""
+        return self._report_to
 
     def report(self, report: Report) -> None:
         """Say it, if there is still somebody to hear."""
@@ -85,6 +94,7 @@ class _Reporter:
                 line = line[os.write(self._report_to, line) :]
         if self._report_to != self._told_by:
             os.close(self._report_to)
+            self._report_to = -1
 
 
 def _prepare(boot: Boot) -> None:

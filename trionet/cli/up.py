@@ -15,17 +15,18 @@ import trio
 from trionet.config import NodeConfig
 from trionet.errors import ConfigError, SpawnError, TrionetError
 from trionet.events import ChildEnded, ChildGivenUp, Events
+from trionet.forks import receive_signals
 from trionet.launchers.output import name_output
 from trionet.message import Remote
 from trionet.node import Node, open_node
 from trionet.nurseries import open_background_nursery
 from trionet.services.groups import ALL
+from trionet.streams import OutputLost, check_written, claim_stdout, prepare_streams
 
 from .arguments import Parser, import_from_working_directory, settings_from
 from .ending import end_soon
 from .first_process import become_child
 from .serving import Interrupted, prepare_process
-from .streams import OutputLost, check_written, claim_stdout, prepare_streams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -126,7 +127,7 @@ async def _up(configs: list[NodeConfig], as_json: bool, results: TextIO) -> int:
         OutputLost: their addresses could not be printed.
     """
     status: int | None = None
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    with receive_signals(signal.SIGINT, signal.SIGTERM) as signals:
         async with open_background_nursery() as nursery:
             scope = trio.CancelScope()
 
@@ -144,7 +145,7 @@ async def _up(configs: list[NodeConfig], as_json: bool, results: TextIO) -> int:
                     await _introduce(node, addresses)
                     _announce(addresses, results, as_json=as_json)
                     status = 0
-                    status = await _wait_for_all(events, {str(address) for address in addresses}, configs[0])
+                    status = await _wait_for_all(events, set(addresses), configs[0])
                     print("trionet up: all nodes have ended", file=sys.stderr)
     if status is None:
         raise Interrupted
@@ -187,7 +188,7 @@ async def _introduce(node: Node, addresses: list[NodeAddress]) -> None:
         raise SpawnError(f"a node could not be told of the others: {error}") from error
 
 
-async def _wait_for_all(events: Events, running: set[str], config: NodeConfig) -> int:
+async def _wait_for_all(events: Events, running: set[NodeAddress], config: NodeConfig) -> int:
     """Wait until the nodes have all ended for good, without this command's doing; return the exit status."""
     failed = False
     while running:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import functools
 import types
 import typing
-from typing import Any, NotRequired, Required
+from typing import TYPE_CHECKING, Any, NotRequired, Required
 
 import msgspec
 
@@ -15,7 +16,10 @@ from trionet.user_code import pass_endings
 from .base import Converter, Misfit, WrongType, mismatch
 from .containers import ARRAYS, MAPPINGS, ArrayConverter, DictConverter, FixedTupleConverter
 from .records import NamedTupleConverter, RecordConverter, TypedDictConverter
-from .scalars import PLAIN, ConstrainedConverter, FloatConverter, LeafConverter, PlainConverter
+from .scalars import PLAIN, ConstrainedConverter, EnumConverter, FloatConverter, LeafConverter, PlainConverter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["UnionConverter", "converter_for"]
 
@@ -23,13 +27,21 @@ __all__ = ["UnionConverter", "converter_for"]
 def converter_for(annotation: Any) -> Converter | None:
     """Return what `annotation` asks for; None where it says nothing that can be checked, and any value will do."""
     try:
-        return _compiled(annotation)
+        return _compiled(annotation, _spelling(annotation))
     except TypeError:  # it can't be hashed, or is no type
         return None
 
 
+def _spelling(annotation: Any) -> tuple[Any, ...]:
+    """Return what is in `annotation` in its order: equal unions may have another, and the first that fits is made."""
+    if isinstance(annotation, list):  # of a callable's parameters
+        return tuple(map(_spelling, annotation))
+    args = typing.get_args(annotation)
+    return (typing.get_origin(annotation), *map(_spelling, args)) if args else (annotation,)
+
+
 @functools.lru_cache(maxsize=4096)
-def _compiled(annotation: Any) -> Converter | None:
+def _compiled(annotation: Any, _: tuple[Any, ...]) -> Converter | None:
     if annotation is None or annotation in PLAIN:
         return PlainConverter(annotation or type(None))
     if annotation is float:
@@ -51,6 +63,8 @@ def _meant(annotation: Any) -> Any:
     if isinstance(annotation, typing.NewType):
         return annotation.__supertype__
     if isinstance(annotation, typing.TypeVar):
+        if annotation.__constraints__:
+            return typing.Union[annotation.__constraints__]  # noqa: UP007  there is no operator for a tuple of them
         return Any if annotation.__bound__ is None else annotation.__bound__
     return annotation if isinstance(annotation, type) else getattr(annotation, "__value__", annotation)
 
@@ -74,9 +88,11 @@ def _of_record(annotation: Any, kind: type) -> Converter | None:
     if issubclass(kind, msgspec.Struct) or dataclasses.is_dataclass(kind):
         return RecordConverter(annotation, kind, converter_for) if _is_known(annotation) else None
     if typing.is_typeddict(kind):
-        return TypedDictConverter(kind, converter_for)
+        return TypedDictConverter(annotation, kind, converter_for)
     if issubclass(kind, tuple) and hasattr(kind, "_fields"):
-        return NamedTupleConverter(kind, converter_for)
+        return NamedTupleConverter(annotation, kind, converter_for)
+    if issubclass(kind, enum.Enum) and not _is_known(annotation):
+        return EnumConverter(kind)
     return LeafConverter(annotation) if _is_known(annotation) else None
 
 
@@ -121,13 +137,20 @@ class UnionConverter:
         """Return `value` as one; see `Converter.fit`."""
         natural = [option for option in self._options if option.is_natural(value)]
         failure: Misfit = mismatch(self.expected, value)
-        for option in natural or self._options:
+        for option in natural or self._made_of(value):
             try:
                 return option.fit(value, is_json)
             except Misfit as misfit:
                 if natural or not isinstance(misfit, WrongType) or any(misfit.steps):
                     failure = misfit  # it tells more
         raise failure
+
+    def _made_of(self, value: Any) -> Sequence[Converter]:
+        """Return the types that `value` may be made to; of several records a dict says by a tag which."""
+        if type(value) is not dict or sum(isinstance(option, RecordConverter) for option in self._options) < 2:  # noqa: PLR2004
+            return self._options
+        tagged = [one for one in self._options if isinstance(one, RecordConverter) and one.is_tagged]
+        return [one for one in tagged if one.is_told_by(value)] or [one for one in self._options if one not in tagged]
 
 
 def _union(options: tuple[Converter | None, ...]) -> Converter | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import typing
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,11 @@ class RecordConverter:
     def is_tagged(self) -> bool:
         """Whether a dict says which of several types it is for."""
         return self._tag[0] is not None
+
+    def is_told_by(self, value: Any) -> bool:
+        """Return whether `value` is a dict that says by its tag that it is for this type."""
+        tag_field, tag = self._tag
+        return tag_field is not None and type(value) is dict and tag_field in value and value[tag_field] == tag
 
     @functools.cached_property
     def _tag(self) -> tuple[str | None, Any]:
@@ -127,13 +133,12 @@ def _struct_fields(annotation: Any, resolve: Resolve) -> list[_Field]:
 
 
 def _dataclass_fields(annotation: Any, kind: Any, resolve: Resolve) -> list[_Field]:
-    hints = _hints_of(kind)
-    arguments = dict(zip(getattr(kind, "__parameters__", ()), typing.get_args(annotation), strict=False))
+    hints = _hints_of(annotation)
     return [
         _Field(
             field.name,
             field.name,
-            resolve(arguments.get(hints.get(field.name), hints.get(field.name, Any))),
+            resolve(hints.get(field.name, Any)),
             field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING,
         )
         for field in dataclasses.fields(kind)
@@ -146,8 +151,9 @@ class TypedDictConverter:
 
     exact: type | None = None
 
-    def __init__(self, kind: Any, resolve: Resolve) -> None:
+    def __init__(self, annotation: Any, kind: Any, resolve: Resolve) -> None:
         self._resolve = resolve
+        self._annotation = annotation
         self._kind = kind
         self.expected: str = kind.__name__
 
@@ -166,7 +172,8 @@ class TypedDictConverter:
     def _fields(self) -> tuple[_Field, ...]:
         required = self._kind.__required_keys__
         return tuple(
-            _Field(name, name, self._resolve(hint), name in required) for name, hint in _hints_of(self._kind).items()
+            _Field(name, name, self._resolve(hint), name in required)
+            for name, hint in _hints_of(self._annotation).items()
         )
 
 
@@ -175,8 +182,9 @@ class NamedTupleConverter:
 
     exact: type | None = None
 
-    def __init__(self, kind: Any, resolve: Resolve) -> None:
+    def __init__(self, annotation: Any, kind: Any, resolve: Resolve) -> None:
         self._resolve = resolve
+        self._annotation = annotation
         self._kind = kind
         self.expected: str = kind.__name__
 
@@ -197,15 +205,34 @@ class NamedTupleConverter:
 
     @functools.cached_property
     def _fields(self) -> tuple[_Field, ...]:
-        hints, defaults = _hints_of(self._kind), self._kind._field_defaults
+        hints, defaults = _hints_of(self._annotation), self._kind._field_defaults
         return tuple(
             _Field(name, name, self._resolve(hints.get(name, Any)), name not in defaults) for name in self._kind._fields
         )
 
 
-def _hints_of(kind: Any) -> dict[str, Any]:
+def _hints_of(annotation: Any) -> dict[str, Any]:
+    """Return the type of each field, with what the annotation, and each base, has put in for type variables."""
+    kind = typing.get_origin(annotation) or annotation
     try:
-        return typing.get_type_hints(kind, include_extras=True)
+        hints = typing.get_type_hints(kind, include_extras=True)
     except BaseException as exc:  # a name is only there for the type checker
         pass_endings(exc)
         return {}
+    # A typed dict has the annotations of its bases as its own.
+    own = () if typing.is_typeddict(kind) else inspect.get_annotations(kind)
+    for base in kind.__dict__.get("__orig_bases__", kind.__bases__):
+        if isinstance(typing.get_origin(base) or base, type):
+            hints |= {name: hint for name, hint in _hints_of(base).items() if name not in own}
+    given = dict(zip(getattr(kind, "__parameters__", ()), typing.get_args(annotation), strict=False))
+    return {name: _filled(hint, given) for name, hint in hints.items()}
+
+
+def _filled(hint: Any, given: Mapping[Any, Any]) -> Any:
+    """Return `hint` with its type variables replaced."""
+    if isinstance(hint, typing.TypeVar):
+        return given.get(hint, hint)
+    variables = getattr(hint, "__parameters__", ())
+    if typing.get_origin(hint) is None or given.keys().isdisjoint(variables):
+        return hint
+    return hint[tuple(given.get(variable, variable) for variable in variables)]

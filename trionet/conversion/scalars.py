@@ -5,18 +5,30 @@ from __future__ import annotations
 import datetime
 import typing
 import uuid
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from trionet.user_code import described, pass_endings
 
-from .base import Converter, Misfit, mismatch
+from .base import Converter, Misfit, made, mismatch
 
-__all__ = ["PLAIN", "ConstrainedConverter", "FloatConverter", "LeafConverter", "PlainConverter", "by_msgspec"]
+if TYPE_CHECKING:
+    import enum
+
+__all__ = [
+    "PLAIN",
+    "ConstrainedConverter",
+    "EnumConverter",
+    "FloatConverter",
+    "LeafConverter",
+    "PlainConverter",
+    "by_msgspec",
+]
 
 PLAIN: Final = frozenset({type(None), bool, int, str, bytes, datetime.datetime, uuid.UUID})
 _FROM_TEXT: Final = frozenset({bytes, datetime.datetime, uuid.UUID})
+_BINARY: Final = frozenset({bytearray, memoryview})
 _TRAVELLING: Final = (bytes, bytearray, datetime.datetime, uuid.UUID)
 
 
@@ -78,7 +90,32 @@ class LeafConverter:
 
     def fit(self, value: Any, is_json: bool) -> Any:
         """Return `value` as one; see `Converter.fit`."""
+        if type(value) is str and not is_json and self._kind in _BINARY:
+            raise mismatch(self.expected, value)
+        if type(value) in (int, float) and self._kind is datetime.timedelta:
+            return made(datetime.timedelta, seconds=value)
         return by_msgspec(value, self._annotation, is_json=is_json)
+
+
+class EnumConverter:
+    """An enum whose values are neither all texts nor all integers, which msgspec does not know."""
+
+    exact: type | None = None
+
+    def __init__(self, kind: type[enum.Enum]) -> None:
+        self._kind = kind
+        self.expected: str = kind.__name__
+
+    def is_natural(self, value: Any) -> bool:
+        """Return whether `value` is one by itself; see `Converter.is_natural`."""
+        return isinstance(value, self._kind)
+
+    def fit(self, value: Any, is_json: bool) -> Any:
+        """Return `value` as one; see `Converter.fit`."""
+        member = made(self._kind, value)
+        if member is not value and type(member.value) is not type(value):
+            raise mismatch(self.expected, value)
+        return member
 
 
 class ConstrainedConverter:

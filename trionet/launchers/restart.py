@@ -18,7 +18,7 @@ from trionet.errors import RemoteError, SpawnError, TrionetError
 from trionet.events import ChildEnded, ChildGivenUp, ChildRestarted
 from trionet.identity import NodeAddress
 from trionet.log_limits import about, limited_log
-from trionet.user_code import UserCode
+from trionet.user_code import pass_endings
 
 from .base import explain_status
 
@@ -111,17 +111,19 @@ async def _run_once(launcher: Launcher, config: NodeConfig, task_status: _Starte
 
     Whatever a launcher raises is an error of ours, but for what ends this program, too.
     """
-    code = UserCode()
     try:
-        with code:
-            status = await launcher.start(config, task_status=task_status)
-    except BaseException:
-        if code.failure is not None:
-            _log.exception("a launcher failed while it was cancelled", exc_info=code.failure)
-        raise
-    if code.failure is not None:
-        error = _spawn_error(code.failure)
-        raise error from (None if error is code.failure else code.failure)
+        status = await launcher.start(config, task_status=task_status)
+    except BaseException as exc:
+        try:
+            pass_endings(exc)
+        except BaseException as ending:
+            if ending is not exc:
+                _log.error("a launcher failed while it was cancelled", exc_info=exc)
+            raise
+        error = _spawn_error(exc)
+        if error is exc:
+            raise
+        raise error from exc
     if not isinstance(status, int):
         raise SpawnError(f"the launcher returned no exit status, but {status!r:.80}")
     return status

@@ -49,7 +49,7 @@ STOP_LINE = b"stop\n"
 
 @register_type
 class Boot(msgspec.Struct, frozen=True):
-    """What a child is told.
+    """What a child is told; all but the configuration is given by name.
 
     Attributes:
         config: its configuration.
@@ -87,9 +87,9 @@ def boot_for(config: NodeConfig, *, knows_path: bool = False) -> Boot:
     """Return what a child on this machine is told: to import from where this process does, unless it `knows_path`."""
     return Boot(
         config,
-        [] if knows_path else [os.fsencode(place) for place in import_path()],
-        [] if config.detach else lineage(),
-        is_output_named(),
+        sys_path=[] if knows_path else [os.fsencode(place) for place in import_path()],
+        ancestors=[] if config.detach else lineage(),
+        is_output_named=is_output_named(),
     )
 
 

@@ -22,6 +22,7 @@ from trionet.errors import (
     error_from_wire,
     error_to_wire,
 )
+from trionet.user_code import is_a
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,9 +51,9 @@ def is_crash(exc: BaseException) -> bool:
 
     Errors of trionet's are answers, except those about a value that the handler itself has made or read.
     """
-    if isinstance(exc, CustomError):
+    if is_a(exc, CustomError):
         return type(exc.number) is not int or isinstance(error_from_wire({"code": exc.number}), DefiniteError)
-    return not isinstance(exc, TrionetError | trio.TooSlowError) or isinstance(exc, EncodeError | DecodeError)
+    return not is_a(exc, (TrionetError, trio.TooSlowError)) or is_a(exc, (EncodeError, DecodeError))
 
 
 def error_body(exc: BaseException) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from trionet.errors import (
     TrionetError,
 )
 from trionet.log_limits import about, limited_log
-from trionet.user_code import pass_endings
+from trionet.user_code import is_a, pass_endings
 
 from .envelope import BadLine, Message, decode, encode, reply_body
 from .errors import error_body, error_from_body, is_crash
@@ -341,12 +341,15 @@ class MaelstromNode:
 
     def _fail(self, message: Message, exc: BaseException) -> None:
         """Answer `message` with what its handler has raised."""
-        pass_endings(exc)
-        self.refuse(message, exc if isinstance(exc, Exception) else RemoteError.from_exception(exc))
+        try:
+            pass_endings(exc)
+            self.refuse(message, exc if is_a(exc, Exception) else RemoteError.from_exception(exc))
+        finally:
+            del exc  # its traceback has this frame
 
     def refuse(self, message: Message, exc: Exception) -> None:
         """Answer `message` with an error, unless it has been answered, and log it: what becomes of a failed handler."""
-        if isinstance(exc, TrionetError) and not is_crash(exc):
+        if is_a(exc, TrionetError) and not is_crash(exc):
             _log.info(
                 "%r is answered with an error: %s: %s", message, type(exc).__name__, exc, extra=about(message.src)
             )

@@ -19,6 +19,7 @@ from typing import Final
 import trio
 
 from trionet.log_limits import limited_log
+from trionet.streams import prepare_streams
 
 __all__ = ["MAX_LINE_BYTES", "StdinLines", "StdoutLines", "open_stdio"]
 
@@ -187,8 +188,10 @@ def _opened_apart(descriptor: int) -> tuple[int, int]:
 def open_stdio() -> tuple[StdinLines, StdoutLines]:
     """Take standard input and output from the program, for good; return them as channels of lines.
 
-    Afterwards ``print`` goes to standard error, and ``input`` finds an end of file.
+    Afterwards ``print`` goes to standard error, and ``input`` finds an end of file. A stream that the program was
+    started without is ``/dev/null``.
     """
+    prepare_streams()
     given_in, given_out = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)

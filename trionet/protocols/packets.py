@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import functools
 import operator
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
 from .proofs import Challenge, Echo
+from .statements import MOST_NAME_BYTES
 
 __all__ = ["ARRAY_HEAD_BYTES", "VERSION", "Packet", "PacketCounts", "array_head", "decoder", "head", "places"]
 
@@ -20,6 +21,7 @@ ARRAY_HEAD_BYTES: Final = 3
 _SHORT_ITEMS: Final = 16
 _MOST_ITEMS: Final = 1 << 16
 _ARRAY_OF_3: Final = b"\x93"
+_Name = Annotated[str, msgspec.Meta(max_length=MOST_NAME_BYTES)]  # it is remembered, whoever says it
 
 
 class Packet(msgspec.Struct, frozen=True, gc=False):
@@ -77,7 +79,7 @@ def places(kinds: tuple[tuple[type, ...], ...]) -> dict[type, int]:
 
 
 @functools.cache
-def decoder(kinds: tuple[tuple[type, ...], ...]) -> msgspec.msgpack.Decoder[tuple[int, str, list[Any]]]:
+def decoder(kinds: tuple[tuple[type, ...], ...]) -> msgspec.msgpack.Decoder[tuple[int, _Name, list[Any]]]:
     """Return what reads packets of these kinds of messages, and of those about proofs."""
     union = functools.reduce(operator.or_, (kind for of_core in (*kinds, (Challenge, Echo)) for kind in of_core))
-    return msgspec.msgpack.Decoder(tuple[int, str, list[union]])  # type: ignore[valid-type]
+    return msgspec.msgpack.Decoder(tuple[int, _Name, list[union]])  # type: ignore[valid-type]

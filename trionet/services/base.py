@@ -6,6 +6,7 @@ import functools
 import inspect
 import types
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Protocol, TypeVar, overload
 
 from trionet.errors import MalformedRequest
@@ -107,13 +108,36 @@ def _marked(service: object) -> dict[str, Callable[..., Any]]:
             raise MalformedRequest(
                 f"{shown} is marked with @trionet.rpc, but a {type(function).__name__} can't be called"
             )
-        other, same = marked.setdefault(name, (attribute, function))
-        if same != function:
-            raise MalformedRequest(
-                f"{shown} and {kind.__qualname__}.{other} are both called {name!r} by other nodes: "
-                f"say @trionet.rpc(name=...) for one of them"
-            )
+        _expose(marked, kind, name, attribute, function)
+    for attribute, function in _attributes_of(service).items():
+        # A method of another object is there to be called by this one.
+        if isinstance(function, types.FunctionType | functools.partial) and (name := mark_of(function)) is not None:
+            _expose(marked, kind, name, attribute, function)
     return {name: function for name, (_, function) in marked.items()}
+
+
+def _attributes_of(service: object) -> dict[str, Any]:
+    """Return what an object has besides what its class says."""
+    try:
+        attributes: dict[str, Any] = object.__getattribute__(service, "__dict__")
+    except AttributeError:
+        return {}
+    return {} if isinstance(service, type | types.ModuleType) else attributes
+
+
+def _expose(
+    marked: dict[str, tuple[str, Callable[..., Any]]],
+    kind: type,
+    name: str,
+    attribute: str,
+    function: Callable[..., Any],
+) -> None:
+    other, same = marked.setdefault(name, (attribute, function))
+    if same != function:
+        raise MalformedRequest(
+            f"{kind.__qualname__}.{attribute} and {kind.__qualname__}.{other} are both called {name!r} by other nodes: "
+            f"say @trionet.rpc(name=...) for one of them"
+        )
 
 
 def _dispatching(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -144,17 +168,51 @@ def mark_of(member: Any) -> str | None:
 
 def _check_hidden(kind: type, attribute: str, members: list[Any]) -> None:
     """Raise `MalformedRequest` when a decorator without `functools.wraps` has hidden the mark of a method."""
-    for member in members:
-        for cell in getattr(member, "__closure__", None) or () if isinstance(member, types.FunctionType) else ():
-            try:
-                inner = cell.cell_contents
-            except ValueError:  # it is empty
-                continue
-            if isinstance(inner, types.FunctionType) and inner.__name__ == attribute and mark_of(inner) is not None:
-                raise MalformedRequest(
-                    f"{kind.__qualname__}.{attribute} is marked with @trionet.rpc, and a decorator above hides it: "
-                    f"put @trionet.rpc above that, or have it use functools.wraps"
-                )
+    rest = [*members]
+    for _ in range(_MOST_WRAPPERS):
+        if not rest:
+            return
+        inner = rest.pop()
+        if isinstance(inner, types.FunctionType) and inner.__name__ == attribute and mark_of(inner) is not None:
+            raise MalformedRequest(
+                f"{kind.__qualname__}.{attribute} is marked with @trionet.rpc, and a decorator above hides it: "
+                f"put @trionet.rpc above that, or have it use functools.wraps"
+            )
+        rest += _kept_by(inner)
+
+
+def _kept_by(wrapper: Any) -> list[Any]:
+    """Return what a decorator's result may keep the function in that it wraps."""
+    kept: list[Any] = []
+    kind = type(wrapper)
+    if issubclass(kind, type | types.ModuleType):
+        return []
+    if kind is types.FunctionType:
+        kept += [*(wrapper.__defaults__ or ()), *(wrapper.__kwdefaults__ or {}).values()]
+        for cell in wrapper.__closure__ or ():
+            with suppress(ValueError):  # it is empty
+                kept.append(cell.cell_contents)
+    elif issubclass(kind, functools.partial | functools.partialmethod):
+        kept += [wrapper.func, *wrapper.args, *wrapper.keywords.values()]
+    elif issubclass(kind, staticmethod | classmethod):
+        kept.append(wrapper.__func__)
+    elif issubclass(kind, property):
+        kept.append(wrapper.fget)
+    elif kind.__module__ != "builtins":
+        # An object of a decorator that is a class. It is not asked for attributes by name: that is the user's code.
+        members = [vars(base).get(name) for base in kind.__mro__ for name in _slots_of(base)]
+        for member in members:
+            if isinstance(member, types.MemberDescriptorType):
+                with suppress(AttributeError):  # it is empty
+                    kept.append(member.__get__(wrapper))
+    with suppress(AttributeError):
+        kept += object.__getattribute__(wrapper, "__dict__").values()
+    return kept
+
+
+def _slots_of(kind: type) -> tuple[str, ...]:
+    slots = vars(kind).get("__slots__", ())
+    return (slots,) if isinstance(slots, str) else tuple(slots)
 
 
 def service_from(reference: str, found: object) -> object:

@@ -29,12 +29,11 @@ from trionet.message import Call, Remote, check_args
 from trionet.protocols.effects import Send
 from trionet.replies import Spread
 from trionet.router import is_awaitable
-from trionet.user_code import UserCode
+from trionet.user_code import pass_endings
 
 from .base import rpc
 from .periodic import PeriodicTask, PeriodicTasks, owner_of
 from .plane import address_of
-from .subsets import by_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -103,6 +102,7 @@ class Gossip:
         self._cluster: Cluster | None = None
         self._nursery: trio.Nursery | None = None
         self._limiter = trio.CapacityLimiter(_MOST_AT_ONCE)
+        self._without_subset: set[str] = set()  # the groups whose function failed last
         self._waiting_bytes = 0
         self._failures: list[tuple[Delivered, TrionetError]] | None = None
         self._most_payload_bytes = 0
@@ -233,19 +233,29 @@ class Gossip:
             self._set_group(core, gid, now)
 
     def _set_group(self, core: GossipCore, gid: str, now: float) -> None:
-        changes, subset = self._groups.take_changes(gid), self._groups.asked_subset(gid)
-        if changes is not None and gid in core.groups() and not callable(subset):
-            core.change_group(gid, map(str, changes.added), map(str, changes.removed))
-            return
-        members = list(map(str, self._groups.members(gid).values()))
-        with UserCode() as code:
-            core.set_group(gid, members, by_name(subset), now=now)
-        if code.failure is not None:
-            _log.warning("the subset of group %s is left as the default", gid, exc_info=code.failure, extra=about(gid))
+        changes = self._groups.take_changes(gid)
+        try:
+            if changes is not None and gid in core.groups() and gid not in self._without_subset:
+                core.change_group(gid, map(str, changes.added), map(str, changes.removed))
+                return
+            self._without_subset.discard(gid)
+            members = list(map(str, self._groups.members(gid).values()))
+            core.set_group(gid, members, self._subset(gid), now=now)
+        except BaseException as exc:
+            pass_endings(exc)
+            self._without_subset.add(gid)  # at the next change the function is asked again
+            members = list(map(str, self._groups.members(gid).values()))
+            _log.warning("the subset of group %s is left as the default", gid, exc_info=exc, extra=about(gid))
             core.set_group(gid, members, now=now)
+
+    def _subset(self, gid: str) -> int | Callable[[object], int] | None:
+        """Return the group's `subset` for the core, which has names where the user's function gets SIDs."""
+        asked, groups = self._groups.asked_subset(gid), self._groups
+        return (lambda _: asked(list(groups.members(gid)))) if callable(asked) else asked
 
     def drop_group(self, gid: str) -> None:
         """The group has ended, and with it its periodic tasks."""
+        self._without_subset.discard(gid)
         self.tasks_of_node.cancel_group(gid)
         if self._cluster is not None and self._cluster.has_begun:
             self._cluster.gossip.drop_group(gid)

@@ -19,7 +19,7 @@ from trionet.events import TaskFailed
 from trionet.identity import NodeAddress
 from trionet.log_limits import about, limited_log
 from trionet.router import is_awaitable
-from trionet.user_code import UserCode
+from trionet.user_code import pass_endings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -187,15 +187,16 @@ class PeriodicTasks:
         entry.runs += 1
         entry.is_running = True
         try:
-            with UserCode() as code:
+            try:
                 result = run()
                 if is_awaitable(result):
                     await result
-        finally:
-            entry.is_running = False
-        if (exc := code.failure) is not None:
+            finally:
+                entry.is_running = False
+        except BaseException as exc:
+            pass_endings(exc)
             entry.failures += 1
-            error = as_error(exc)
+            error = str(as_error(exc))
             _log.warning(
                 "run %d of the periodic task %s failed: %s",
                 entry.runs,
@@ -204,7 +205,7 @@ class PeriodicTasks:
                 exc_info=exc,
                 extra=about(entry.gid),
             )
-            self._publish(TaskFailed(node=entry.owner, id=task_id, gid=entry.gid, error=str(error)))
+            self._publish(TaskFailed(node=entry.owner, id=task_id, gid=entry.gid, error=error))
 
 
 def _is_number(value: object) -> bool:

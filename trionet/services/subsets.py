@@ -11,16 +11,14 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from trionet.config import import_reference
 from trionet.errors import ConfigError, MalformedRequest
-from trionet.user_code import UserCode
-
-from .plane import address_of
+from trionet.user_code import pass_endings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trionet.identity import SID
 
-__all__ = ["by_name", "checked_subset"]
+__all__ = ["checked_subset"]
 
 
 class _Asked:
@@ -60,22 +58,18 @@ def checked_subset(subset: Any, sids: list[SID]) -> int | Callable[[list[SID]], 
     if not callable(function):
         raise MalformedRequest(f"subset is a number >= 0, a function, or its import path, not {_shown(subset)}")
     asked = _Asked(function)
-    with UserCode() as code:
+    try:
         asked(sids)
-    if isinstance(code.failure, MalformedRequest):
-        raise code.failure
+    except MalformedRequest:
+        raise
+    except BaseException as exc:
+        pass_endings(exc)
     return asked
 
 
-def by_name(subset: int | Callable[[list[SID]], int] | None) -> int | Callable[[list[str]], int] | None:
-    """Return the same for the core, which has names where the user has SIDs."""
-    if not callable(subset):
-        return subset
-    return lambda names: subset(sorted(node.sid for name in names if (node := address_of(name)) is not None))
-
-
 def _shown(value: object) -> str:
-    with UserCode() as code:
+    try:
         return f"{value!r:.80}"
-    assert code.failure is not None
-    return f"a {type(value).__name__}"
+    except BaseException as exc:
+        pass_endings(exc)
+        return f"a {type(value).__name__}"

@@ -233,7 +233,11 @@ def answered_error(wire: Mapping[str, Any]) -> TrionetError:
         error = error_from_wire(wire)
     except (DecodeError, AttributeError) as exc:
         return ConnectionLost(f"the node answered with an error that is none: {exc}")
+    if not isinstance(error, DefiniteError):
+        return error
     code = wire["code"]
-    if isinstance(error, DefiniteError) and (code in _INDEFINITE_CODES or isinstance(code, bool)):
+    if code in _INDEFINITE_CODES or isinstance(code, bool):
         return ConnectionLost(f"the node answered with an error that contradicts itself: {code!r} is no definite code")
+    if not all(isinstance(wire.get(name), str) for name in ("name", "text")):
+        return ConnectionLost("the node answered with an error that is none: it has no name, or no text")
     return error

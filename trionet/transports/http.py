@@ -22,16 +22,19 @@ from trionet.codec import JSON
 from trionet.errors import (
     ConnectionLost,
     DecodeError,
+    DefiniteError,
     MalformedRequest,
     MessageTooLarge,
     NodeUnreachable,
     TemporarilyUnavailable,
     TrionetError,
 )
+from trionet.forks import keep_from_forks
 from trionet.nesting import DEEPEST, depth_inside
 from trionet.replies import Aggregate, Receipt, Replies
 
 from .base import answered_error, check_request_size, time_left_s
+from .web_errors import status_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Generator
@@ -75,6 +78,11 @@ _MAX_QUERY_CHARS = 8 * 1024  # servers limit the head of a request: Hypercorn to
 # Below the server's idle timeout, so that a connection is never reused just as the server closes it.
 _KEEPALIVE_S = 30.0
 _END = {"end": True}
+_RESULTS: Final = frozenset({"value", "values", "item", "end"})
+"""What an answer with an error doesn't have."""
+_CONNECTED = "connection.connect_tcp.complete"
+"""The only event of httpcore's that gives a connection as soon as there is one."""
+
 _BEFORE_SENDING = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
@@ -190,14 +198,14 @@ class HTTPTransport:
                         )
         try:
             answer = self.codec.decode(body)
-            error = answered_error(answer["error"]) if "error" in answer else None
-            value = _value_of(answer) if error is None else None
+            is_error = "error" in answer
+            value = None if is_error else _value_of(answer)
         except (DecodeError, TypeError, KeyError, AttributeError) as exc:
             raise ConnectionLost(_unlike_a_node(node, status)) from exc
-        if (error is None) != (status == HTTPStatus.OK):
+        if is_error:
+            raise _error_of(node, status, answer)
+        if status != HTTPStatus.OK:
             raise ConnectionLost(_unlike_a_node(node, status))
-        if error is not None:  # raised out here, because a GroupNotFound is a KeyError, too
-            raise error
         return value
 
     @asynccontextmanager
@@ -223,14 +231,15 @@ class HTTPTransport:
                     raise ConnectionLost(f"an item from {node} can't be read here: {exc}") from exc
                 if type(answer) is not dict or last is not None or (status != HTTPStatus.OK and "error" not in answer):
                     raise ConnectionLost(_unlike_a_node(node, status))
-                if "item" not in answer:
+                if "item" not in answer or "error" in answer:
                     last = answer
                     continue  # to the end of the response, so that its connection can be used again
                 yield answer["item"]
         if last is None:
             raise ConnectionLost(f"the stream from {node} broke off")
         if "error" in last:
-            raise answered_error(last["error"])
+            # Once items have begun to come, the status is that of a success.
+            raise _error_of(node, None if status == HTTPStatus.OK else status, last)
         if last != _END:
             raise ConnectionLost(_unlike_a_node(node, status))
 
@@ -243,7 +252,9 @@ class HTTPTransport:
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(pool.place())
             with _translated(node), pool.until_closed():
-                sent = pool.client.stream("PUT", url, content=request.args, headers=_headers(request, accept))
+                sent = pool.client.stream(
+                    "PUT", url, content=request.args, headers=_headers(request, accept), extensions=_EXTENSIONS
+                )
                 response = await stack.enter_async_context(sent)
             if response.headers.get("Content-Encoding", "identity") != "identity":
                 raise ConnectionLost(_unlike_a_node(node, response.status_code))
@@ -262,6 +273,14 @@ class HTTPTransport:
             for pool in self._pools.values():
                 stack.push_async_callback(pool.aclose)
         self._pools.clear()
+
+
+async def _keep_connection_from_forks(name: str, details: dict[str, Any]) -> None:
+    if name == _CONNECTED:
+        keep_from_forks(details["return_value"].get_extra_info("socket"))
+
+
+_EXTENSIONS: Final = {"trace": _keep_connection_from_forks}
 
 
 def _headers(request: Request, accept: str) -> dict[str, str]:
@@ -319,6 +338,23 @@ async def _lines(chunks: AsyncIterator[bytes], most_bytes: int) -> AsyncGenerato
             raise ConnectionLost("an item is over the size limit")
     if rest:
         yield bytes(rest)
+
+
+def _error_of(node: NodeAddress, status: int | None, answer: Any) -> TrionetError:
+    """Return the error that `answer` tells of; one that the rest of the response contradicts is a lost connection.
+
+    Args:
+        node: which answered.
+        status: what it says of the error; None where it doesn't.
+        answer: the body, or the line of a stream.
+    """
+    if type(answer) is not dict or not _RESULTS.isdisjoint(answer):
+        return ConnectionLost(_unlike_a_node(node, status or HTTPStatus.OK))
+    error = answered_error(answer["error"])
+    # The hundreds say whose fault it was. The rest may be more exact than the error is, where no app was reached.
+    if status is not None and isinstance(error, DefiniteError) and status // 100 != status_of(error) // 100:
+        return ConnectionLost(_unlike_a_node(node, status))
+    return error
 
 
 def _unlike_a_node(node: NodeAddress, status: int) -> str:

@@ -62,6 +62,9 @@ __all__ = ["QuartTrio", "WebServer"]
 _BODIES_AT_ONCE = 16
 """How many of the largest bodies may be arriving at once, over all connections; or more smaller ones."""
 
+_SAFE_METHODS = {"GET", "HEAD"}
+"""RFC 9110, 9.2.1: what a reader may do by a link."""
+
 _ClientGone: type[Exception] = getattr(quart.wrappers.base, "ClientDisconnectedError", ConnectionAbortedError)
 
 
@@ -202,6 +205,7 @@ def _make_app(handler: Handler, config: NodeConfig) -> QuartTrio:
 
     @app.errorhandler(HTTPException)
     async def http_error(exc: HTTPException) -> Response:
+        (request or websocket).routing_exception = None  # which knows the request by its traceback: a cycle
         return _error_response(error_of(exc, limit_bytes), limit_bytes, exc.code, dict(exc.get_headers()))
 
     @app.errorhandler(Exception)
@@ -214,8 +218,10 @@ def _make_app(handler: Handler, config: NodeConfig) -> QuartTrio:
 def _foreign_page_error(config: NodeConfig) -> NotPermitted | None:
     """Return why the current request, or WebSocket, is refused as one of a foreign page, or None."""
     headers = (request or websocket).headers
-    site = headers.get("Sec-Fetch-Site")
-    fetch = None if site is None else (site, headers.get("Sec-Fetch-Mode", ""), headers.get("Sec-Fetch-Dest", ""))
+    site = ", ".join(headers.getlist("Sec-Fetch-Site"))
+    # Whoever follows a link gets a page: a form that is sent elsewhere is a navigation, too.
+    mode = headers.get("Sec-Fetch-Mode", "") if (request or websocket).method in _SAFE_METHODS else ""
+    fetch = (site, mode, headers.get("Sec-Fetch-Dest", "")) if site else None
     own_names = {name.lower() for name in (config.ip, config.advertise_ip) if name}
     return foreign_page_error(headers.getlist("Origin"), headers.getlist("Host"), own_names, fetch)
 

@@ -8,6 +8,7 @@ a newcomer; an exception in serving it is the listener's to contain.
 from __future__ import annotations
 
 import contextlib
+import enum
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -46,8 +47,6 @@ class HTTPConnection(TCPServer):
         idle_since: when it became idle; None while there is a request.
     """
 
-    stream: Any  # of Hypercorn's, which gives it no type
-
     def __init__(
         self, app: Any, config: Config, context: WorkerContext, state: Any, stream: trio.SocketStream, first: bytes
     ) -> None:
@@ -70,13 +69,14 @@ class HTTPConnection(TCPServer):
         try:
             await super().run()
         finally:
-            # They know this connection; and h11's exceptions, in cycles of their own, know the protocol.
-            for known in (getattr(self._protocol, "protocol", None), self._protocol):
-                if known is not None:
+            # They know this connection, and the parts of HTTP/2 and of WebSockets know each other.
+            protocol = getattr(self._protocol, "protocol", None)
+            for known in (getattr(protocol, "connection", None), protocol, self._protocol):
+                if known is not None and hasattr(known, "__dict__"):
                     vars(known).clear()
             self._protocol = self._reader = None
-            self._task_group = None  # type: ignore[assignment]
-            self.stream = None
+            for name in ("_task_group", "stream"):
+                vars(self).pop(name, None)
 
     @property
     def protocol(self) -> ProtocolWrapper:
@@ -205,12 +205,37 @@ class _Protocols(ProtocolWrapper):
         await protocol.note_idle()
 
 
+class _H11Connection(h11.Connection):
+    """h11's reader, strict about where requests end, whose errors leave nothing behind."""
+
+    def __init__(self, max_head_bytes: int) -> None:
+        super().__init__(h11.SERVER, max_head_bytes)
+        self._receive_buffer = StrictReceiveBuffer()
+
+    def next_event(self) -> Any:
+        """Return what has come; see h11."""
+        try:
+            return super().next_event()
+        except h11.ProtocolError as exc:
+            # h11's own frame is in its traceback, and knows it: a cycle, with all that was read.
+            raise exc.with_traceback(None) from None
+
+
+class _Refusing(enum.Enum):
+    """Who refuses a WebSocket."""
+
+    HYPERCORN = enum.auto()
+    APP = enum.auto()
+
+
 class _H11Protocol(H11Protocol):
-    """HTTP/1.1, strict about where requests end, whose own failures have a body as all do."""
+    """HTTP/1.1, whose own failures have a body as all do."""
 
     def __init__(self, *made_of: Any) -> None:
         super().__init__(*made_of)
-        self.connection._receive_buffer = StrictReceiveBuffer()  # type: ignore[union-attr]  # noqa: SLF001  see there
+        self.connection = _H11Connection(self.config.h11_max_incomplete_size)
+        self._refused_by: _Refusing | None = None
+        self._skips_end = False
 
     @property
     def waits_for_request(self) -> bool:
@@ -223,21 +248,45 @@ class _H11Protocol(H11Protocol):
         return connection.their_state is h11.SEND_BODY and connection.our_state in {h11.IDLE, h11.SEND_RESPONSE}
 
     async def stream_send(self, event: StreamEvent) -> None:
-        if _is_own_failure(event):
-            headers, body = own_failure(event.status_code)
-            await super().stream_send(Response(event.stream_id, headers, event.status_code))
-            await super().stream_send(Body(event.stream_id, body))
-        elif isinstance(event, Response) and not isinstance(self.connection, h11.Connection):
-            # A WebSocket is refused. Hypercorn closes the connection then, and the client must know: it might reuse it.
-            headers = (
-                event.headers if event.status_code < HTTPStatus.OK else [*event.headers, (b"connection", b"close")]
-            )
-            await super().stream_send(Response(event.stream_id, headers, event.status_code))
-        elif isinstance(event, EndBody) and not isinstance(self.connection, h11.Connection):
-            await super().stream_send(event)
-            await self.send(Closed())  # Hypercorn would leave it open where the handshake itself was wrong
+        if not isinstance(self.connection, h11.Connection):
+            await self._websocket_send(event)
+        elif _is_own_failure(event):
+            await self._send_own_failure(event)
         else:
             await super().stream_send(event)
+
+    async def _send_own_failure(self, event: Response) -> None:
+        headers, body = own_failure(event.status_code)
+        await super().stream_send(Response(event.stream_id, headers, event.status_code))
+        await super().stream_send(Body(event.stream_id, body))
+
+    async def _websocket_send(self, event: StreamEvent) -> None:
+        """Send what belongs to a WebSocket: to its end, the answer of who refuses it first.
+
+        The app may do so, and meanwhile Hypercorn itself, when data comes too early. Hypercorn's answer is sent whole
+        with its first part, so that whatever comes behind that is the other's.
+        """
+        if _is_own_failure(event):
+            self._skips_end = self._refused_by is _Refusing.APP
+            if self._refused_by is None:
+                self._refused_by = _Refusing.HYPERCORN
+                await self._send_own_failure(event)
+                await super().stream_send(EndBody(event.stream_id))
+                await self.send(Closed())  # Hypercorn would leave it open where the handshake itself was wrong
+        elif self._refused_by is _Refusing.HYPERCORN:
+            if isinstance(event, StreamClosed):
+                await super().stream_send(event)
+        elif isinstance(event, Response) and event.status_code >= HTTPStatus.OK:
+            self._refused_by = _Refusing.APP
+            # Hypercorn closes the connection then, and the client must know: it might reuse it.
+            headers = [*event.headers, (b"connection", b"close")]
+            await super().stream_send(Response(event.stream_id, headers, event.status_code))
+        elif isinstance(event, EndBody) and self._skips_end:
+            self._skips_end = False
+        else:
+            await super().stream_send(event)
+            if isinstance(event, EndBody):
+                await self.send(Closed())
 
     async def _send_error_response(self, status_code: int) -> None:
         headers, body = own_failure(status_code)

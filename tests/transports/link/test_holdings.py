@@ -168,6 +168,36 @@ async def test_complete_calls_count_until_they_are_answered(start: Start) -> Non
     assert held_bytes(node) == held_bytes(other) == 0
 
 
+async def test_short_calls_count_until_they_are_answered(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "trionet")
+    hold = Hold()
+    node = await start(CONFIG, hold=hold.handle)
+    async with AsyncExitStack() as stack:
+        modest = await stack.enter_async_context(connect(node))
+        await modest.send(modest.call(0, "hold", bytes(60_000)))
+        await wait_until(lambda: held_bytes(node) > 60_000)
+        for _ in range(5):
+            peer = await stack.enter_async_context(connect(node))
+            await peer.send(*(peer.call(number, "hold", bytes(60_000)) for number in range(20)))
+        await wait_until(lambda: "max_held_bytes" in caplog.text)
+        assert held_bytes(node) <= 4 * MIB
+        hold.release.set()
+        assert isinstance(await modest.receive(), Reply)
+        await wait_until(lambda: held_bytes(node) == 0)
+
+
+async def test_short_answers_count_until_they_are_written(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "trionet")
+    node = await start(CONFIG, make=bytes)
+    async with AsyncExitStack() as stack:
+        for _ in range(8):
+            peer = await stack.enter_async_context(connect(node, hello(), receive_buffer_bytes=4096))
+            await peer.send(*(peer.call(number, "make", 60_000) for number in range(200)))
+        await wait_until(lambda: "max_held_bytes" in caplog.text)
+        assert held_bytes(node) <= 4 * MIB
+    await wait_until(lambda: held_bytes(node) == 0)
+
+
 async def test_answers_count_until_they_are_written(start: Start) -> None:
     node = await start(CONFIG, make=bytes)
     async with connect(node, hello(), receive_buffer_bytes=64 * 1024) as peer:

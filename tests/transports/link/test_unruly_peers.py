@@ -416,6 +416,22 @@ async def test_a_peer_that_provokes_answers_and_reads_none_is_cut_off(
         assert "it does not read what it is sent" in caplog.text
 
 
+async def test_what_frames_that_wait_take_besides_their_bytes_counts(start: Start) -> None:
+    """A pong has 7 bytes, and takes ten times as many."""
+    node = await start()
+    lot = with_length(encode_frame(Ping(7))) * 10_000
+    async with connect(node, receive_buffer_bytes=4096) as peer:
+        link, most = await link_of_hand(node), 0
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_send_for_ever, peer, lot)
+            with trio.fail_after(DEADLINE_S):
+                while link in links(node):
+                    await trio.sleep(0.001)
+                    most = max(most, len(outbox(link)._frames))  # noqa: SLF001  a look inside
+            nursery.cancel_scope.cancel()
+        assert 10_000 < most < 150_000
+
+
 async def test_callers_of_a_peer_that_does_not_read_are_slowed_and_others_are_served(
     start: Start, nursery: trio.Nursery
 ) -> None:

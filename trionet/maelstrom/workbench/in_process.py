@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import math
@@ -169,8 +170,9 @@ def _loaded(name: str) -> Callable[..., Any]:
         return found
     if ":" in name:
         module_name, _, attribute = name.partition(":")
-        if os.getcwd() not in sys.path:
-            sys.path.insert(0, os.getcwd())
+        with contextlib.suppress(OSError):  # the working directory has been deleted: nothing can be imported from there
+            if (here := os.getcwd()) not in sys.path:
+                sys.path.insert(0, here)
         made: Callable[..., Any] = getattr(importlib.import_module(module_name), attribute)
         return made
     try:

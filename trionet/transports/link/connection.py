@@ -116,7 +116,7 @@ class Link:
         self._bye_sent = self._bye_received = self._is_closed = False
         # The side that answers says hello now, together with its first answers.
         first = b"" if handshake.is_initiator else greeting(own)
-        self._outbox = Outbox(sock, self.peer.window_bytes, self._cut_off, first)
+        self._outbox = Outbox(sock, self.peer.window_bytes, self._cut_off, first, self._holding)
         self.calls: OutgoingCalls = OutgoingCalls(
             self._outbox, self.peer, self.round_trip, name, on_orphan, self._became_idle, self._say_bye
         )
@@ -261,15 +261,16 @@ class Link:
 
     async def _read(self) -> None:
         self._take(self._rest)
-        data = b""
+        size = 0
         while not self._is_closed:
-            data = await self._receive(len(data))
+            data = await self._receive(size)
             if not data:
                 if self._decoder.is_amid_frame:
                     raise FrameError("it ended in the middle of a frame")
                 return
             self._liveness.heard_at = trio.current_time()
             self._take(data)
+            size, data = len(data), b""  # the next may be long in coming
 
     async def _receive(self, before: int) -> bytes:
         """Return what comes after an input of `before` bytes; nothing at the end."""
@@ -298,7 +299,7 @@ class Link:
             if type(frame) is Reply:  # these two are nearly all there are
                 take_answer(frame)
             elif type(frame) is CallFrame:
-                take_call(frame, 0)
+                take_call(frame, 0, size)
             else:
                 self._act(frame, size)
             if self._is_closed:

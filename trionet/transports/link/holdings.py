@@ -1,10 +1,11 @@
 """The bytes of messages that all links of one node hold, and who pays when they are too many.
 
-Pure. A link holds the chunks of messages that are not complete, complete long calls until they have been answered, and
-long answers until they have been written.
+Pure. A link holds the chunks of messages that are not complete, complete calls until they have been answered, and
+answers until they have been written. What is short, and what little each link may have waiting, does not count.
 
-Invariants: after each change all links together hold at most `limit_bytes`; a link that keeps to its windows, and
-is alone, is never the one that pays; who pays is the greediest, not whoever came last.
+Invariants: after each change all links together hold at most `limit_bytes`; a link that keeps to its windows, with no
+more than a share that is not chunked, and is alone, is never the one that pays; who pays is the greediest, not whoever
+came last.
 """
 
 from __future__ import annotations

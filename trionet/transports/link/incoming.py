@@ -51,10 +51,11 @@ __all__ = ["IncomingCalls"]
 class _Running:
     """A call in progress."""
 
-    __slots__ = ("credit_bytes", "credit_came", "depth", "held_bytes", "number", "scope", "transfer")
+    __slots__ = ("credit_bytes", "credit_came", "depth", "held_bytes", "number", "scope", "short_bytes", "transfer")
 
-    def __init__(self, number: int, depth: int, held_bytes: int, credit_bytes: int) -> None:
+    def __init__(self, number: int, depth: int, held_bytes: int, credit_bytes: int, short_bytes: int = 0) -> None:
         self.number = number
+        self.short_bytes = short_bytes
         self.depth = depth
         self.scope = trio.CancelScope()
         self.held_bytes = held_bytes
@@ -103,8 +104,13 @@ class IncomingCalls:
     def __len__(self) -> int:
         return len(self._running)
 
-    def take_call(self, frame: CallFrame, held_bytes: int) -> None:
-        """A call came; `held_bytes` of chunks are held for it.
+    def take_call(self, frame: CallFrame, held_bytes: int, size: int = 0) -> None:
+        """A call came.
+
+        Args:
+            frame: the call.
+            held_bytes: of chunks that are held for it.
+            size: of the frame, where it came in one.
 
         Raises:
             FrameError: the peer doesn't keep to the rules.
@@ -125,7 +131,8 @@ class IncomingCalls:
         except TrionetError as exc:
             self._answer_now(frame, held_bytes, self._encoded_error(number, exc))
             return
-        running = self._running[number] = _Running(number, depth, held_bytes, frame.credit or 0)
+        short_bytes = size if size > _UNCOUNTED_BYTES else 0
+        running = self._running[number] = _Running(number, depth, held_bytes, frame.credit or 0, short_bytes)
         self._counts[depth] += 1
         if prepared.method.is_stream:
             self._nursery.start_soon(self._run_stream, running, prepared, name=frame.method)
@@ -133,6 +140,8 @@ class IncomingCalls:
             if awaitable is None and not has_room:
                 awaitable = self._begun_later(prepared)
             self._nursery.start_soon(self._run_call, running, prepared, awaitable, name=frame.method)
+        if short_bytes:
+            self._holding.change(whole=short_bytes)
 
     def _is_full(self, depth: int) -> bool:
         """Whether the peer has as many calls in progress as it may: what it can have read the answer of is none."""
@@ -281,6 +290,8 @@ class IncomingCalls:
     def _end(self, running: _Running, encoded: bytes) -> None:
         del self._running[running.number]
         self._counts[running.depth] -= 1
+        if running.short_bytes:
+            self._holding.change(whole=-running.short_bytes)
         if encoded:
             (self._outbox.put_encoded if self._running else self._outbox.put_alone)(encoded)
         self._let_go(running.depth, running.held_bytes)
@@ -329,6 +340,8 @@ class IncomingCalls:
 
 _WINDOWS_OF_ANSWERS = 4
 """How many times the window the long answers may be that wait, or are on their way, before no call begins."""
+_UNCOUNTED_BYTES = 4096
+"""How short a call is whose bytes are not counted among what all links hold: its task takes more."""
 _NOTHING: dict[str, Any] = {}
 _DEPTH_INSIDE = [depth_inside(depth) for depth in range(PACKETS + 1)]
 _TEXTS_PER_MESSAGE = 32  # eight of four bytes for each character

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from .flow import ByteWindow
-from .frames import CHUNK_BYTES, Abandon, Chunk, Direction, Frame, encode_frame, with_length
+from .frames import CHUNK_BYTES, MAX_FRAME_BYTES, Abandon, Chunk, Direction, Frame, encode_frame, with_length
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
+
+    from .holdings import Holding
 
 __all__ = ["Outbox", "Transfer"]
 
@@ -29,6 +31,11 @@ _LOT_FRAMES: Final = 16
 _WRITE_BYTES: Final = 256 * 1024
 _HIGH_BYTES: Final = 1024 * 1024
 _MAX_BYTES: Final = 8 * 1024 * 1024
+_FRAME_COST_BYTES: Final = 64
+"""What a frame that waits takes besides its own bytes: short ones are mostly that."""
+
+_UNCOUNTED_BYTES: Final = MAX_FRAME_BYTES
+"""What a link may have waiting before it is counted among what all links hold; most never have more."""
 
 
 class Transfer:
@@ -59,9 +66,18 @@ class Outbox:
         sent_bytes: how many have been handed to the operating system.
     """
 
-    def __init__(self, sock: socket.socket, window_bytes: int, on_stuck: Callable[[str], None], first: bytes) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        window_bytes: int,
+        on_stuck: Callable[[str], None],
+        first: bytes,
+        holding: Holding,
+    ) -> None:
         self._sock = sock
         self._on_stuck = on_stuck
+        self._holding = holding
+        self._counted_bytes = 0
         self._frames: deque[bytes] = deque([first] if first else [])
         self._waiting_bytes = len(first)
         self._transfers: deque[Transfer] = deque()
@@ -98,10 +114,12 @@ class Outbox:
         if self._is_closed:
             return
         self._frames.append(data)
-        self._waiting_bytes += size
+        self._waiting_bytes += size + _FRAME_COST_BYTES
         self.put_bytes += size
         if self._waiting_bytes > _MAX_BYTES:
             self._on_stuck("it does not read what it is sent")
+        elif self._waiting_bytes > _UNCOUNTED_BYTES:
+            self._count()
         if len(self._frames) >= _LOT_FRAMES and not self._rest:  # with a rest, the writer waits for room to write
             self._write_now()
         elif self._writer is not None and not self.is_held:
@@ -128,6 +146,14 @@ class Outbox:
         if self._writer is not None and not self.is_empty:  # else the writer is at work, and sees to it
             self._write_now()
 
+    def _count(self) -> None:
+        """Tell how much waits: all links together may hold so much."""
+        waiting_bytes = self._waiting_bytes + len(self._rest)
+        counted_bytes = waiting_bytes if waiting_bytes > _UNCOUNTED_BYTES else 0
+        change, self._counted_bytes = counted_bytes - self._counted_bytes, counted_bytes
+        if change:
+            self._holding.change(whole=change)
+
     def _write_now(self) -> None:
         data = self._next_write()
         try:
@@ -136,6 +162,8 @@ class Outbox:
             sent = 0
         self.sent_bytes += sent
         self._rest = memoryview(data)[sent:]
+        if self._rest or self._counted_bytes:
+            self._count()
         if self._rest or self._room_waiters or not self.is_empty:
             self.wake()
 
@@ -201,7 +229,7 @@ class Outbox:
             transfer.written.set()
         self._transfers.clear()
         self._frames.clear()
-        self._waiting_bytes = 0
+        self._waiting_bytes = self._counted_bytes = 0
         self._rest = memoryview(b"")
         self._on_stuck = _ignore  # the link's; it is over
 
@@ -223,7 +251,9 @@ class Outbox:
                 await trio.lowlevel.wait_task_rescheduled(self._forget_writer)
             if not self._rest:
                 self._rest = memoryview(self._next_write())
+                self._count()
             await self._write_rest()
+            self._count()
             if self._room_waiters and self.has_room:
                 self._room_waiters.unpark_all()
             if not self.is_empty:
@@ -243,7 +273,7 @@ class Outbox:
         else:
             parts, size = [], 0
             while frames and size < _WRITE_BYTES:
-                size += len(frames[0])
+                size += len(frames[0]) + _FRAME_COST_BYTES
                 parts.append(frames.popleft())
             self._waiting_bytes -= size
         if self._transfers:

@@ -47,8 +47,6 @@ class HTTPConnection(TCPServer):
         idle_since: when it became idle; None while there is a request.
     """
 
-    stream: Any  # of Hypercorn's, which gives it no type
-
     def __init__(
         self, app: Any, config: Config, context: WorkerContext, state: Any, stream: trio.SocketStream, first: bytes
     ) -> None:

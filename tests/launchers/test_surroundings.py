@@ -121,6 +121,26 @@ def test_a_working_directory_that_has_been_deleted(tmp_path: Path, launcher: str
     assert said is not None, errors
 
 
+@each_launcher
+def test_a_relative_place_of_the_environment_in_a_working_directory_that_has_been_deleted(
+    tmp_path: Path, launcher: str
+) -> None:
+    before = (
+        "os.environ['PYTHONPATH'] = os.pathsep.join(['lib', sys.path[0]])\n"
+        "os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone')"
+    )
+    said, errors = run(tmp_path, launcher, before=before)
+    assert said is not None, errors
+    assert "Fatal" not in errors
+
+
+@each_launcher
+def test_with_all_warnings_there_is_none_of_ours(tmp_path: Path, launcher: str) -> None:
+    said, errors = run(tmp_path, launcher, ["-X", "dev"])
+    assert said is not None
+    assert "Warning" not in errors
+
+
 def test_relative_places_are_made_absolute_and_left_out_where_that_cannot_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

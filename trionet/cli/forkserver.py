@@ -47,12 +47,13 @@ def main(control: int, ancestors: list[int]) -> NoReturn:
     for module in _PRELOADED:
         importlib.import_module(module)
     warm_up()
-    server = _ForkServer(socket.socket(fileno=control), open_watches(ancestors))
-    flush_streams()  # else every child would say again what has been said so far
-    gc.collect()
-    gc.disable()
-    gc.freeze()
-    server.serve()
+    with socket.socket(fileno=control) as launcher:
+        server = _ForkServer(launcher, open_watches(ancestors))
+        flush_streams()  # else every child would say again what has been said so far
+        gc.collect()
+        gc.disable()
+        gc.freeze()
+        server.serve()
     sys.exit(0)
 
 

@@ -17,6 +17,7 @@ from trionet.forks import keep_from_forks
 from trionet.log_limits import limited_log
 
 from .base import KILL_AFTER_S
+from .interpreter import python_environment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +39,9 @@ async def open_child(command: Sequence[str], *, what: str | None = None, **optio
         SpawnError: it can't be started; the text is the reason.
     """
     try:
-        process = await trio.lowlevel.open_process(command, **{**missing_streams(), **options})
+        process = await trio.lowlevel.open_process(
+            command, **{"env": python_environment(), **missing_streams(), **options}
+        )
     except (OSError, RuntimeError, ValueError) as exc:  # no descriptor or process; no thread; a NUL in an argument
         raise SpawnError(f"can't start {what or command[0]}: {explain_failure(exc)}") from exc
     for stream in (process.stdin, process.stdout):

@@ -16,7 +16,7 @@ import sys
 
 from trionet.errors import SpawnError
 
-__all__ = ["import_path", "python_command", "python_flags"]
+__all__ = ["import_path", "python_command", "python_environment", "python_flags"]
 
 # `exit` is site's, and -S leaves that out.
 _BEGIN = """\
@@ -57,15 +57,33 @@ def python_flags() -> list[str]:
     return flags
 
 
+def python_environment() -> dict[str, str]:
+    """Return the environment that a Python is to be started with.
+
+    It is that of this process; but relative places in ``PYTHONPATH`` would keep Python from starting when the working
+    directory has been deleted.
+    """
+    environment = dict(os.environ)
+    if "PYTHONPATH" in environment and _here() is None:
+        places = environment["PYTHONPATH"].split(os.pathsep)
+        environment["PYTHONPATH"] = os.pathsep.join(filter(os.path.isabs, places))
+    return environment
+
+
 def import_path() -> list[str]:
     """Return where this process imports from, as absolute paths.
 
     A relative place is left out when the working directory has been deleted: nothing can be imported from there.
     """
-    try:
-        here = os.getcwd()
-    except OSError:
-        here = None
+    here = _here()
     # What is no text is passed over by the import system, too; a Path stands there by mistake, and says what is meant.
     places = [os.fsdecode(place) for place in sys.path if isinstance(place, str | os.PathLike)]
     return [os.path.join(here or "", place) for place in places if here is not None or os.path.isabs(place)]
+
+
+def _here() -> str | None:
+    """Return the working directory; None when it has been deleted."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return None

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from trionet.config import import_reference
-from trionet.launchers.interpreter import python_command
+from trionet.launchers.interpreter import python_command, python_environment
 
 from .running import run
 from .trace import Trace, TraceEvent, first_difference
@@ -115,7 +115,7 @@ def check_processes(reference: str, *args: str, seed: int = 0) -> Finding:
     traces = []
     for hash_seed in ("1", "2"):
         command, path = python_command(_PROGRAM, 0)
-        environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        environment = {**python_environment(), "PYTHONHASHSEED": hash_seed}
         command += [reference, str(seed), *args]
         done = subprocess.run(command, env=environment, input=path, capture_output=True, check=False)
         if done.returncode:

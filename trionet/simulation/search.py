@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, NoReturn
 import msgspec
 
 from trionet.launchers.children import missing_streams
-from trionet.launchers.interpreter import python_command
+from trionet.launchers.interpreter import python_command, python_environment
 
 from .invariants import Violation
 from .trials import Trial, run_trial
@@ -145,6 +145,7 @@ def _start() -> subprocess.Popen[bytes]:
         command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        env=python_environment(),
         stderr=missing_streams().get("stderr"),
         process_group=0,  # Ctrl-C is for the process that searches, which ends this one
     )

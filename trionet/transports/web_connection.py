@@ -75,8 +75,8 @@ class HTTPConnection(TCPServer):
                 if known is not None and hasattr(known, "__dict__"):
                     vars(known).clear()
             self._protocol = self._reader = None
-            self._task_group = None  # type: ignore[assignment]
-            self.stream = None
+            for name in ("_task_group", "stream"):
+                vars(self).pop(name, None)
 
     @property
     def protocol(self) -> ProtocolWrapper:

@@ -241,6 +241,14 @@ async def test_query_parameters_are_keyword_arguments_in_json_or_a_bare_word(cli
     assert (await client.put(f"/local/shop/echo{query}", content="[]")).json() == {"value": [[], expected]}
 
 
+@pytest.mark.parametrize("value", ['{"$type":["no.such:Type",{}]}', '{"$set":[[]]}', '{"$unknown":1}'])
+async def test_a_query_parameter_in_json_that_is_no_value_is_refused_and_no_text(
+    client: httpx.AsyncClient, value: str
+) -> None:
+    response = await client.put("/local/shop/echo", params={"a": value}, content="[]")
+    assert (response.status_code, response.json()["error"]["name"]) == (400, "DecodeError")
+
+
 async def test_a_group_wide_call_shows_both_maps_and_the_value_where_there_is_one(
     client: httpx.AsyncClient, node: Node
 ) -> None:

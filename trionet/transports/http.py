@@ -335,7 +335,7 @@ async def _lines(chunks: AsyncIterator[bytes], most_bytes: int) -> AsyncGenerato
             rest.clear()
         rest += end
         if len(rest) > most_bytes:
-            raise ConnectionLost("an item is over the size limit")
+            raise ConnectionLost(f"an item is over the limit of {most_bytes:,} bytes, twice max_message_bytes")
     if rest:
         yield bytes(rest)
 

@@ -14,6 +14,7 @@ import math
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import msgspec
 import quart.wrappers.base
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
@@ -25,7 +26,7 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
 from trionet.codec import JSON
-from trionet.errors import DecodeError, MalformedRequest, NotPermitted, RemoteError, TrionetError
+from trionet.errors import MalformedRequest, NotPermitted, RemoteError, TrionetError
 from trionet.identity import NodeAddress
 from trionet.log_limits import limited_log
 from trionet.message import Call, check_args
@@ -253,9 +254,10 @@ def _check_accepted(prepared: PreparedCall, name: str) -> None:
 
 def _keyword(text: str) -> Any:
     try:
-        return JSON.decode(text.encode())
-    except DecodeError:
+        plain = msgspec.json.decode(text)
+    except (msgspec.MsgspecError, ValueError, RecursionError):  # no JSON: a person's text
         return text
+    return JSON.restore(plain)
 
 
 def _seconds(text: str) -> float:

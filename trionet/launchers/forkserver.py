@@ -131,10 +131,10 @@ class _Server:
             async with self._sending:
                 await self._control.sendmsg([RECORD.pack(b"F", number, 0)], rights)
         except trio.Cancelled:  # it has not been sent
-            del self._children[number]
+            self._children.pop(number, None)
             raise
         except (OSError, trio.ClosedResourceError) as exc:
-            del self._children[number]
+            self._children.pop(number, None)  # `close` may have been here before
             raise SpawnError(f"the fork server can't be asked for a node: {explain_failure(exc)}") from exc
         return number, child
 

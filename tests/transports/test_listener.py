@@ -45,6 +45,8 @@ class Names(trio.abc.HostnameResolver):
 def taken(ip: str, port: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> Iterator[int]:
     """Have a port in use, and give its number."""
     with socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET, kind) as sock:
+        if kind == socket.SOCK_STREAM:  # as a node binds: connections that have ended don't count
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((ip, port))
         if kind == socket.SOCK_STREAM:
             sock.listen()

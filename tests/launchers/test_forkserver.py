@@ -87,6 +87,17 @@ async def test_standard_output_and_error_are_the_parents(capfd: pytest.CaptureFi
     assert said.err == "said on standard error\n"
 
 
+@pytest.mark.parametrize("given_up_after_s", [0.0, 0.001, 0.003, 0.01, 0.03, 0.1])
+async def test_a_spawn_can_be_given_up_while_the_fork_server_starts_and_the_next_one_works(
+    parent: Node, given_up_after_s: float
+) -> None:
+    with trio.fail_after(DEADLINE_S):
+        with trio.move_on_after(given_up_after_s):
+            await parent.local.status.spawn(MISFIT)
+        address = await parent.local.status.spawn(MISFIT)
+        assert await ask(parent, address, "pid") != os.getpid()
+
+
 async def test_when_it_is_killed_its_nodes_end_and_later_spawns_get_another_one(parent: Node, family: Family) -> None:
     booted = [await parent.local.status.spawn(MISFIT) for _ in range(3)]
     events = parent.events()

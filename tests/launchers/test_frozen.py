@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -72,6 +73,25 @@ async def test_a_node_whose_fork_server_is_frozen_can_be_closed(family: Family, 
             os.kill(server, signal.SIGSTOP)
             node.stop()
             await trio.sleep_forever()
+        await family.wait_gone()
+
+
+@pytest.mark.parametrize("launcher", ["forkserver", "subprocess"])
+async def test_a_spawn_can_be_given_up_though_what_is_started_for_it_was_frozen_before_it_has_read_anything(
+    family: Family, launcher: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longer_than_a_buffer = [f"/nowhere/{number}/{'x' * 200}" for number in range(5000)]
+    monkeypatch.setattr("sys.path", [*sys.path, *longer_than_a_buffer])
+    with trio.fail_after(LONGEST_S + DEADLINE_S):
+        async with open_node() as node:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(node.local.status.spawn, NodeConfig(launcher=launcher))
+                await wait_until(family.pids)
+                for pid in family.pids():
+                    os.kill(pid, signal.SIGSTOP)
+                nursery.cancel_scope.deadline = trio.current_time() + 0.1
+                begun = trio.current_time()
+            assert trio.current_time() - begun < LONGEST_S
         await family.wait_gone()
 
 

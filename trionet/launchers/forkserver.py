@@ -28,6 +28,7 @@ import trio
 from trionet.errors import SpawnError
 from trionet.forks import keep_from_forks
 from trionet.log_limits import limited_log
+from trionet.nurseries import open_background_nursery
 
 from .base import KILL_AFTER_S
 from .children import explain_failure, kill_child, open_child
@@ -194,12 +195,12 @@ class ForkServerLauncher:
             shield.cancel()
 
     async def _run_server(self, *, task_status: trio.TaskStatus[_Server]) -> None:
-        # Nodes that are being stopped still need it, when all around it has been cancelled.
         shield = trio.CancelScope(shield=True)
         self._shields.append(shield)
-        with shield:
-            await _run_server(task_status=task_status)
-        self._shields.remove(shield)
+        try:
+            await _run_server(shield, task_status=task_status)
+        finally:
+            self._shields.remove(shield)
 
     async def prewarm(self) -> None:
         """Have the helper started and everything imported, if that has not been done yet.
@@ -259,8 +260,12 @@ def _receiver(stream: trio.SocketStream) -> Callable[[], Awaitable[bytes]]:
     return receive
 
 
-async def _run_server(*, task_status: trio.TaskStatus[_Server]) -> None:
-    """Run a helper process until cancelled, and then until its nodes have ended."""
+async def _run_server(shield: trio.CancelScope, *, task_status: trio.TaskStatus[_Server]) -> None:
+    """Run a helper process until `shield` is cancelled, and then until its nodes have ended.
+
+    Nodes that are being stopped still need it, when all around it has been cancelled. As long as it has not started,
+    there are none, and whoever gives up waiting for it waits for its end.
+    """
     ours, theirs = _socket_pair()
     try:
         with theirs:
@@ -270,10 +275,13 @@ async def _run_server(*, task_status: trio.TaskStatus[_Server]) -> None:
         raise
     server = _Server(ours, process)
     try:
-        await server.send_path(path)
-        task_status.started(server)
-        await server.listen()
-        _log.warning("the fork server has ended, and its nodes with it")
+        task_status.started(server)  # before the path is sent: a helper that has been stopped does not read it
+        await trio.lowlevel.checkpoint_if_cancelled()
+        with shield:
+            async with open_background_nursery() as nursery:
+                nursery.start_soon(server.send_path, path)
+                await server.listen()
+            _log.warning("the fork server has ended, and its nodes with it")
     finally:
         server.close()
         with trio.CancelScope(shield=True):

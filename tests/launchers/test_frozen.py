@@ -86,7 +86,7 @@ async def test_a_spawn_can_be_given_up_though_what_is_started_for_it_was_frozen_
         async with open_node() as node:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(node.local.status.spawn, NodeConfig(launcher=launcher))
-                await wait_until(family.pids)
+                await wait_until(lambda: bool(family.pids()))
                 for pid in family.pids():
                     os.kill(pid, signal.SIGSTOP)
                 nursery.cancel_scope.deadline = trio.current_time() + 0.1

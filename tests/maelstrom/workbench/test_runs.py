@@ -204,6 +204,17 @@ def test_a_node_that_raises_has_crashed(tmp_path: Any) -> None:
     assert judge(done)["nodes"]["valid?"] is False
 
 
+def test_a_program_is_found_though_the_working_directory_has_been_deleted(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    settings: dict[str, Any] = {"concurrency": 1, "time_limit_s": 1.0, "nodes": ("n0",), "is_simulated": True}
+    run(Options(workload="echo", bin="tests.maelstrom.broken.values:build", **settings))
+
+
 def test_what_cannot_begin_says_why() -> None:
     with pytest.raises(SetupFailed, match="there is no challenge 'nonsense'"):
         run(Options(workload="echo", bin="nonsense", is_simulated=True))

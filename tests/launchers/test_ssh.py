@@ -31,6 +31,8 @@ SSHD = shutil.which("sshd", path=os.pathsep.join([os.environ.get("PATH", ""), "/
 MISFIT = NodeConfig(services=SERVICES, launcher="there", stop_grace_s=0.5)
 NODE = ["env", f"PYTHONPATH={ROOT}", sys.executable, "-m", "trionet.cli.node"]
 """What starts ``trionet-node`` over there, where it isn't installed."""
+GREETING = r"printf 'Welcome!\n{ $ '; exec sh -c \"$SSH_ORIGINAL_COMMAND\""
+"""What is run over there for the key ``greeted``: it prints, and not a whole line, before the command that is wanted."""
 
 pytestmark = [
     pytest.mark.slow,
@@ -63,9 +65,12 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
     """An sshd of our own, which lets this user in with a key made for it."""
     folder = tmp_path_factory.mktemp("sshd")
     folder.chmod(0o700)
-    for name in ("host", "user", "stranger"):
+    for name in ("host", "user", "greeted", "stranger"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
-    shutil.copy(folder / "user.pub", folder / "authorized")
+    greeted = (folder / "greeted.pub").read_text(encoding="ascii")
+    (folder / "authorized").write_text(
+        (folder / "user.pub").read_text(encoding="ascii") + f'command="{GREETING}" {greeted}', encoding="ascii"
+    )
     if os.getuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # it refuses to start without
     config = folder / "config"
@@ -134,6 +139,14 @@ async def test_a_node_answers_and_has_stopped_when_the_block_is_left(launcher: S
             assert len(family.pids()) == 1  # the client
         assert not family.pids()
         await wait_until(lambda: not is_running(pid))
+
+
+async def test_what_the_login_prints_without_the_end_of_a_line_is_passed_over(sshd: Server) -> None:
+    with trio.fail_after(DEADLINE_S):
+        async with open_node() as node:
+            node.register_launcher("there", launcher_for(sshd._replace(options=sshd.options_with("greeted"))))
+            address = await node.local.status.spawn(MISFIT)
+            assert await pid_of(node, address)
 
 
 async def test_the_configuration_is_on_no_command_line(launcher: SSHLauncher) -> None:

@@ -32,7 +32,7 @@ MISFIT = NodeConfig(services=SERVICES, launcher="there", stop_grace_s=0.5)
 NODE = ["env", f"PYTHONPATH={ROOT}", sys.executable, "-m", "trionet.cli.node"]
 """What starts ``trionet-node`` over there, where it isn't installed."""
 GREETING = r"printf 'Welcome!\n{ $ '; exec sh -c \"$SSH_ORIGINAL_COMMAND\""
-"""What is run over there for the key ``greeted``: it prints, and not a whole line, before the command that is wanted."""
+"""What is run over there for the key ``greeted``: it prints, and not whole lines, before the command that is wanted."""
 
 pytestmark = [
     pytest.mark.slow,

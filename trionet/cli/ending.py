@@ -15,7 +15,6 @@ import time
 from typing import TYPE_CHECKING, Final
 
 import trio
-from trio.testing import active_thread_count
 
 from trionet.streams import flush_streams
 
@@ -55,6 +54,8 @@ async def end_despite_threads(grace_s: float, is_due: Callable[[], bool], status
         status: asked at the end.
     """
     await trio.sleep(grace_s + _END_S)
+    from trio.testing import active_thread_count  # takes long to import: only where it is needed
+
     while not (is_due() and active_thread_count()):  # noqa: ASYNC110  nobody tells
         await trio.sleep(_POLL_S)
     print("trionet: ended while handlers were waiting for threads", file=sys.stderr, flush=True)

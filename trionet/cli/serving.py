@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import signal
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -17,7 +16,7 @@ from trionet.nurseries import open_background_nursery
 from .ending import end_after, end_despite_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from trionet.config import NodeConfig
 
@@ -55,39 +54,52 @@ async def serve(config: NodeConfig, announce: Callable[[Node], None]) -> None:
     Raises:
         Interrupted: a signal came before that.
     """
-    node: Node | None = None
-    is_told = is_hurried = False
-
-    def status() -> int:
-        return _INTERRUPTED if is_hurried else int(not is_told)
-
+    run = _Run()
     with receive_signals(signal.SIGINT, signal.SIGTERM) as signals:
         async with open_background_nursery() as nursery:
-
-            async def obey_signals() -> None:
-                nonlocal is_hurried
-                async for _ in signals:
-                    if node is None:
-                        break
-                    node.stop()
-                    await anext(aiter(signals))
-                    is_hurried = True
-                    end_after(KILL_AFTER_S, _INTERRUPTED)  # a handler in a thread can't be cancelled
-                    break
-                nursery.cancel_scope.cancel()
-
-            nursery.start_soon(obey_signals)
+            nursery.start_soon(run.obey, signals, nursery.cancel_scope)
             async with open_node(config) as node:
+                run.node = node
                 announce(node)
                 try:
                     await trio.sleep_forever()
                 finally:
-                    is_told = node.is_stopping  # and then its calls have had their grace
-                    left_s = 0 if is_told else config.stop_grace_s
-                    trio.lowlevel.spawn_system_task(end_despite_threads, left_s, partial(_is_alone, node), status)
-    if node is None:
+                    run.is_told = node.is_stopping  # and then its calls have had their grace
+                    left_s = 0 if run.is_told else config.stop_grace_s
+                    trio.lowlevel.spawn_system_task(end_despite_threads, left_s, run.is_alone, run.status)
+    if run.node is None:
         raise Interrupted
 
 
-def _is_alone(node: Node) -> bool:
-    return node.is_alone
+class _Run:
+    """What a node's process knows of how it is to end.
+
+    Attributes:
+        node: the node, when it has booted.
+        is_told: whether it was told to stop.
+        is_hurried: whether it was told twice.
+    """
+
+    def __init__(self) -> None:
+        self.node: Node | None = None
+        self.is_told = self.is_hurried = False
+
+    def is_alone(self) -> bool:
+        """Whether nothing is left that the node has spawned."""
+        return self.node is None or self.node.is_alone
+
+    def status(self) -> int:
+        """Return the exit status, where the process is ended before it ends by itself."""
+        return _INTERRUPTED if self.is_hurried else int(not self.is_told)
+
+    async def obey(self, signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+        """Stop the node, or cancel `scope`, as signals say."""
+        async for _ in signals:
+            if self.node is None:
+                break
+            self.node.stop()
+            await anext(signals)
+            self.is_hurried = True
+            end_after(KILL_AFTER_S, _INTERRUPTED)  # a handler in a thread can't be cancelled
+            break
+        scope.cancel()

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from trionet.maelstrom import MaelstromNode, Message, Rumors, main
+from trionet.maelstrom import Envelope, MaelstromNode, Rumors, main
 from trionet.protocols.gossip_settings import GossipSettings
 from trionet.protocols.push import Direct, Push, Star
 
@@ -60,13 +60,13 @@ def build(
     rumors = Rumors(node, deliver, push=push, settings=settings)
 
     @node.on("broadcast")
-    def broadcast(message: Message) -> dict[str, object]:
+    def broadcast(message: Envelope) -> dict[str, object]:
         if msgspec.json.encode(message["message"]) not in values:
             rumors.send(message["message"])
         return {}
 
     @node.on("read")
-    def read(message: Message) -> dict[str, object]:
+    def read(message: Envelope) -> dict[str, object]:
         return {"messages": list(values.values())}
 
     return node

@@ -1,6 +1,6 @@
 """Challenge 1, echo: a node says back what it is told."""
 
-from trionet.maelstrom import MaelstromNode, Message, main
+from trionet.maelstrom import Envelope, MaelstromNode, main
 
 
 def build() -> MaelstromNode:
@@ -8,7 +8,7 @@ def build() -> MaelstromNode:
     node = MaelstromNode()
 
     @node.on("echo")
-    def echo(message: Message) -> dict[str, object]:
+    def echo(message: Envelope) -> dict[str, object]:
         return {"echo": message["echo"]}
 
     return node

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from trionet.maelstrom import MaelstromNode, Message, ReplicatedLog, main
+from trionet.maelstrom import Envelope, MaelstromNode, ReplicatedLog, main
 
 
 def build(*, period: float = 0.5) -> MaelstromNode:
@@ -24,14 +24,14 @@ def build(*, period: float = 0.5) -> MaelstromNode:
     log = ReplicatedLog(node, apply, period_s=period)
 
     @node.on("add")
-    def add(message: Message) -> dict[str, object]:
+    def add(message: Envelope) -> dict[str, object]:
         element = message["element"]
         if msgspec.json.encode(element) not in elements:
             log.append(element)
         return {}
 
     @node.on("read")
-    def read(message: Message) -> dict[str, object]:
+    def read(message: Envelope) -> dict[str, object]:
         return {"value": list(elements.values())}
 
     return node

@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from trionet.maelstrom import MaelstromNode, Message, ReplicatedLog, load_challenge, main
+from trionet.maelstrom import Envelope, MaelstromNode, ReplicatedLog, load_challenge, main
 
 
 class Log:
@@ -67,24 +67,24 @@ class Broker:
                 own = offset + (self.node.index - offset) % len(self.node.node_ids)  # it is not `offset`'s turn
                 self.operations.append(("promise", key, own))
 
-    def send(self, message: Message) -> dict[str, Any]:
+    def send(self, message: Envelope) -> dict[str, Any]:
         """Append to a log."""
         offset = self.logs[message["key"]].promises[self.node.index]
         self.operations.append(("send", message["key"], offset, message["msg"]))
         return {"offset": offset}
 
-    def poll(self, message: Message) -> dict[str, Any]:
+    def poll(self, message: Envelope) -> dict[str, Any]:
         """Read logs."""
         return {"msgs": {key: self.logs[key].read(at) for key, at in message["offsets"].items() if key in self.logs}}
 
-    def commit_offsets(self, message: Message) -> dict[str, Any]:
+    def commit_offsets(self, message: Envelope) -> dict[str, Any]:
         """Note how far a client has come."""
         for key, offset in message["offsets"].items():
             if offset > self.committed.get(key, -1):
                 self.operations.append(("commit", key, offset))
         return {}
 
-    def list_committed_offsets(self, message: Message) -> dict[str, Any]:
+    def list_committed_offsets(self, message: Envelope) -> dict[str, Any]:
         """Tell how far clients have come."""
         return {"offsets": {key: self.committed[key] for key in message["keys"] if key in self.committed}}
 

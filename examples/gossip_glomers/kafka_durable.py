@@ -10,7 +10,7 @@ from typing import Any
 
 import trio
 
-from trionet.maelstrom import DurableLog, MaelstromNode, Message, main
+from trionet.maelstrom import DurableLog, Envelope, MaelstromNode, main
 
 
 class Broker:
@@ -32,18 +32,18 @@ class Broker:
         self.committed[key] = max(what, self.committed.get(key, 0))
         return self.committed[key]
 
-    async def send(self, message: Message) -> dict[str, Any]:
+    async def send(self, message: Envelope) -> dict[str, Any]:
         """Append to a log."""
         return {"offset": await self.operations.append(("send", message["key"], message["msg"]))}
 
-    def poll(self, message: Message) -> dict[str, Any]:
+    def poll(self, message: Envelope) -> dict[str, Any]:
         """Read logs."""
         found = {
             key: list(enumerate(self.logs[key]))[at:] for key, at in message["offsets"].items() if key in self.logs
         }
         return {"msgs": found}
 
-    async def commit_offsets(self, message: Message) -> dict[str, Any]:
+    async def commit_offsets(self, message: Envelope) -> dict[str, Any]:
         """Note how far a client has come."""
         async with trio.open_nursery() as nursery:
             for key, offset in message["offsets"].items():
@@ -51,7 +51,7 @@ class Broker:
                     nursery.start_soon(self.operations.append, ("commit", key, offset))
         return {}
 
-    def list_committed_offsets(self, message: Message) -> dict[str, Any]:
+    def list_committed_offsets(self, message: Envelope) -> dict[str, Any]:
         """Tell how far clients have come."""
         return {"offsets": {key: self.committed[key] for key in message["keys"] if key in self.committed}}
 

@@ -7,7 +7,7 @@ nobody can tell: the client gets a timeout, which is an indefinite error.
 
 import trio
 
-from trionet.maelstrom import KV, MaelstromNode, Message, main
+from trionet.maelstrom import KV, Envelope, MaelstromNode, main
 
 
 def build(*, patience: float = 5.0) -> MaelstromNode:
@@ -16,18 +16,18 @@ def build(*, patience: float = 5.0) -> MaelstromNode:
     kv = KV(node, "lin-kv")
 
     @node.on("read")
-    async def read(message: Message) -> dict[str, object]:
+    async def read(message: Envelope) -> dict[str, object]:
         with trio.fail_after(patience):
             return {"value": await kv.read(message["key"])}
 
     @node.on("write")
-    async def write(message: Message) -> dict[str, object]:
+    async def write(message: Envelope) -> dict[str, object]:
         with trio.fail_after(patience):
             await kv.write(message["key"], message["value"])
         return {}
 
     @node.on("cas")
-    async def cas(message: Message) -> dict[str, object]:
+    async def cas(message: Envelope) -> dict[str, object]:
         with trio.fail_after(patience):
             await kv.cas(message["key"], message["from"], message["to"])
         return {}

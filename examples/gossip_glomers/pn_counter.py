@@ -10,7 +10,7 @@ It differs from the g-counter in taking negative deltas, which the log of additi
 from collections.abc import Sequence
 
 from trionet import MalformedRequest
-from trionet.maelstrom import MaelstromNode, Message, ReplicatedLog, main
+from trionet.maelstrom import Envelope, MaelstromNode, ReplicatedLog, main
 
 
 def build(*, period: float = 0.5) -> MaelstromNode:
@@ -25,7 +25,7 @@ def build(*, period: float = 0.5) -> MaelstromNode:
     log = ReplicatedLog(node, apply, period_s=period)
 
     @node.on("add")
-    def add(message: Message) -> dict[str, object]:
+    def add(message: Envelope) -> dict[str, object]:
         delta = message["delta"]
         if type(delta) is not int:
             raise MalformedRequest(f"a delta is a number, not {delta!r}")
@@ -34,7 +34,7 @@ def build(*, period: float = 0.5) -> MaelstromNode:
         return {}
 
     @node.on("read")
-    def read(message: Message) -> dict[str, object]:
+    def read(message: Envelope) -> dict[str, object]:
         return {"value": total}
 
     return node

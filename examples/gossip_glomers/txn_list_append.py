@@ -16,7 +16,7 @@ import msgspec
 import trio
 
 from trionet import MalformedRequest, PreconditionFailed
-from trionet.maelstrom import KV, MaelstromNode, Message, main
+from trionet.maelstrom import KV, Envelope, MaelstromNode, main
 
 
 class Database:
@@ -37,7 +37,7 @@ class Database:
         """Draw what tells the lists of this process from all others."""
         self.prefix = f"{self.node.id}-{self.node.random.getrandbits(64):016x}"
 
-    async def run(self, message: Message) -> dict[str, Any]:
+    async def run(self, message: Envelope) -> dict[str, Any]:
         """Run a transaction, as often as it takes."""
         operations = message["txn"]
         if not all(isinstance(one, list) and len(one) == 3 and one[0] in ("r", "append") for one in operations):

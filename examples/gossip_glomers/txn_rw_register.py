@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from trionet import MalformedRequest
-from trionet.maelstrom import MaelstromNode, Message, ReplicatedLog, main
+from trionet.maelstrom import Envelope, MaelstromNode, ReplicatedLog, main
 
 encode = msgspec.json.encode
 
@@ -39,7 +39,7 @@ def build(*, period: float = 0.1) -> MaelstromNode:
     log = ReplicatedLog(node, apply, period_s=period)
 
     @node.on("txn")
-    def run_transaction(message: Message) -> dict[str, object]:
+    def run_transaction(message: Envelope) -> dict[str, object]:
         done: list[tuple[str, Any, Any]] = []
         written: dict[bytes, tuple[Any, Any]] = {}
         for operation in message["txn"]:

@@ -7,7 +7,7 @@ back doesn't know how far it had counted.
 
 import itertools
 
-from trionet.maelstrom import MaelstromNode, Message, main
+from trionet.maelstrom import Envelope, MaelstromNode, main
 
 
 def build() -> MaelstromNode:
@@ -22,7 +22,7 @@ def build() -> MaelstromNode:
         prefix = f"{node.id}-{node.random.getrandbits(64):016x}"
 
     @node.on("generate")
-    def generate(message: Message) -> dict[str, object]:
+    def generate(message: Envelope) -> dict[str, object]:
         return {"id": f"{prefix}-{next(counts)}"}
 
     return node

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from tests.maelstrom.network import Network, Refused
-from trionet.maelstrom import DurableLog, MaelstromNode, Message
+from trionet.maelstrom import DurableLog, Envelope, MaelstromNode
 from trionet.maelstrom.workbench import Options, Run, judge, run
 
 if TYPE_CHECKING:
@@ -36,11 +36,11 @@ class Notes:
         log = DurableLog(node, apply, period_s=self._period_s)
 
         @node.on("write")
-        async def write(message: Message) -> dict[str, Any]:
+        async def write(message: Envelope) -> dict[str, Any]:
             return {"place": await log.append(message["note"])}
 
         @node.on("read")
-        def read(message: Message) -> dict[str, Any]:
+        def read(message: Envelope) -> dict[str, Any]:
             return {"notes": notes}
 
         return node

@@ -33,7 +33,7 @@ from trionet import (
     TrionetError,
     TxnConflict,
 )
-from trionet.maelstrom import KV, TSO, CustomError, MaelstromNode, Message, error_body, error_from_body
+from trionet.maelstrom import KV, TSO, CustomError, Envelope, MaelstromNode, error_body, error_from_body
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -111,11 +111,11 @@ async def test_what_a_handler_returns_is_the_reply() -> None:
     node = MaelstromNode()
 
     @node.on("sync")
-    def sync(message: Message) -> dict[str, object]:
+    def sync(message: Envelope) -> dict[str, object]:
         return {"said": message["x"], "by": message.src}
 
     @node.on("soon")
-    async def soon(message: Message) -> dict[str, object]:
+    async def soon(message: Envelope) -> dict[str, object]:
         await trio.lowlevel.checkpoint()
         return {"type": "other", "x": message.body["x"]}
 
@@ -134,12 +134,12 @@ async def test_a_handler_may_reply_itself_or_not_at_all() -> None:
     node = MaelstromNode()
 
     @node.on("early")
-    def early(message: Message) -> None:
+    def early(message: Envelope) -> None:
         node.reply(message, {"a": 1})
         raise ValueError("after the reply")
 
     @node.on("never")
-    async def never(message: Message) -> None:
+    async def never(message: Envelope) -> None:
         pass
 
     async with opened(node) as wire:
@@ -154,13 +154,13 @@ async def test_handlers_begin_in_the_order_of_arrival_and_run_concurrently() -> 
     node, begun, release = MaelstromNode(), [], trio.Event()
 
     @node.on("slow")
-    async def slow(message: Message) -> dict[str, object]:
+    async def slow(message: Envelope) -> dict[str, object]:
         begun.append(message["n"])
         await release.wait()
         return {}
 
     @node.on("quick")
-    def quick(message: Message) -> dict[str, object]:
+    def quick(message: Envelope) -> dict[str, object]:
         begun.append(message["n"])
         return {}
 
@@ -191,10 +191,10 @@ async def test_what_a_handler_raises_is_the_reply_and_the_log_and_the_node_goes_
 ) -> None:
     node = MaelstromNode()
 
-    def fail(message: Message) -> None:
+    def fail(message: Envelope) -> None:
         raise raised
 
-    async def fail_soon(message: Message) -> None:
+    async def fail_soon(message: Envelope) -> None:
         await trio.lowlevel.checkpoint()
         raise raised
 
@@ -215,18 +215,18 @@ class _Untold(Exception):
         raise RuntimeError("no words")
 
 
-def _returning(result: object) -> Callable[[Message], Any]:
+def _returning(result: object) -> Callable[[Envelope], Any]:
     return lambda _: result
 
 
-def _raising(exc: Exception) -> Callable[[Message], Any]:
-    def fail(_: Message) -> None:
+def _raising(exc: Exception) -> Callable[[Envelope], Any]:
+    def fail(_: Envelope) -> None:
         raise exc
 
     return fail
 
 
-async def _forgotten(_: Message) -> object:
+async def _forgotten(_: Envelope) -> object:
     async def inner() -> dict[str, object]:
         return {}
 
@@ -238,7 +238,7 @@ async def _forgotten(_: Message) -> object:
 _ENDLESS: dict[str, object] = {}
 _ENDLESS["self"] = _ENDLESS
 
-CRASHES: dict[str, Callable[[Message], Any]] = {
+CRASHES: dict[str, Callable[[Envelope], Any]] = {
     "an-object": _returning({"x": object()}),
     "a-set-inside": _returning({"total": {object()}}),
     "a-lone-surrogate": _returning({"x": "\ud800"}),
@@ -265,15 +265,15 @@ CRASHES: dict[str, Callable[[Message], Any]] = {
 @pytest.mark.parametrize("is_sync", [True, False], ids=["sync", "async"])
 @pytest.mark.parametrize("handler", CRASHES.values(), ids=CRASHES)
 async def test_once_a_handler_has_run_what_is_wrong_with_its_reply_is_a_crash(
-    handler: Callable[[Message], Any], is_sync: bool
+    handler: Callable[[Envelope], Any], is_sync: bool
 ) -> None:
     node, runs = MaelstromNode(), []
 
-    def run(message: Message) -> Any:
+    def run(message: Envelope) -> Any:
         runs.append(1)
         return handler(message)
 
-    async def run_soon(message: Message) -> Any:
+    async def run_soon(message: Envelope) -> Any:
         await trio.lowlevel.checkpoint()
         result = run(message)
         return await result if inspect.isawaitable(result) else result
@@ -301,7 +301,7 @@ async def test_a_message_has_one_reply() -> None:
     node, raised = MaelstromNode(), []
 
     @node.on("twice")
-    def twice(message: Message) -> dict[str, object]:
+    def twice(message: Envelope) -> dict[str, object]:
         node.reply(message, {"n": 1})
         try:
             node.reply(message, {"n": 2})
@@ -310,7 +310,7 @@ async def test_a_message_has_one_reply() -> None:
         return {"n": 3}
 
     @node.on("second-try")
-    def second_try(message: Message) -> None:
+    def second_try(message: Envelope) -> None:
         with pytest.raises(EncodeError):
             node.reply(message, {"x": object()})
         node.reply(message, {"x": 1})
@@ -357,7 +357,7 @@ async def test_a_message_that_comes_before_the_name_waits_for_it() -> None:
         order.append("prepared")
 
     @node.on("hello")
-    def hello(message: Message) -> dict[str, object]:
+    def hello(message: Envelope) -> dict[str, object]:
         order.append("hello")
         return {}
 
@@ -410,7 +410,7 @@ async def test_a_failing_task_of_the_node_ends_it() -> None:
     node = MaelstromNode()
 
     @node.on("start")
-    def start(message: Message) -> None:
+    def start(message: Envelope) -> None:
         node.start_soon(fail)
 
     async def fail() -> None:
@@ -428,7 +428,7 @@ async def test_the_end_of_the_input_lets_handlers_finish_for_a_second(autojump_c
     node, begin = MaelstromNode(), trio.current_time()
 
     @node.on("sleep")
-    async def sleep(message: Message) -> dict[str, object]:
+    async def sleep(message: Envelope) -> dict[str, object]:
         await trio.sleep(message["s"])
         return {}
 
@@ -514,7 +514,7 @@ async def test_an_rpc_returns_the_body_of_its_reply_and_replies_find_their_calle
     node, found = MaelstromNode(), {}
 
     @node.on("ask")
-    async def ask(message: Message) -> None:
+    async def ask(message: Envelope) -> None:
         found[message["n"]] = (await node.rpc("n2", {"type": "what", "n": message["n"]}))["is"]
 
     async with opened(node, "n1", "n2") as wire:
@@ -536,7 +536,7 @@ async def test_an_rpc_ends_with_its_deadline_and_a_late_reply_is_dropped(autojum
     node = MaelstromNode()
 
     @node.on("ask")
-    async def ask(message: Message) -> dict[str, object]:
+    async def ask(message: Envelope) -> dict[str, object]:
         with trio.fail_after(3):
             return await node.rpc("n2", {"type": "what"})
 
@@ -552,7 +552,7 @@ async def test_an_rpc_fails_when_the_input_ends() -> None:
     node, raised = MaelstromNode(), []
 
     @node.on("ask")
-    async def ask(message: Message) -> None:
+    async def ask(message: Envelope) -> None:
         for _ in range(2):
             try:
                 await node.rpc("n2", {"type": "what"})
@@ -639,7 +639,7 @@ async def test_the_stores_and_the_oracle_are_asked_as_their_protocol_says() -> N
     kv, lww = KV(node, "seq-kv"), KV(node, "lww-kv")
 
     @node.on("go")
-    async def go(message: Message) -> None:
+    async def go(message: Envelope) -> None:
         results.append(await kv.read("a"))
         results.append(await kv.read_or("b", "default"))
         await kv.write("a", None)

@@ -9,7 +9,7 @@ import trio
 
 from tests.maelstrom.network import Network, Refused
 from trionet import ConnectionLost, Node, NodeConfig, NodeUnreachable, Remote, rpc
-from trionet.maelstrom import MaelstromFabric, MaelstromNode, Message, address_of, open_maelstrom_node
+from trionet.maelstrom import Envelope, MaelstromFabric, MaelstromNode, address_of, open_maelstrom_node
 from trionet.maelstrom.transport import MaelstromTransport
 from trionet.transports.base import Request
 
@@ -58,7 +58,7 @@ class Inside:
                 await trio.sleep_forever()
 
         @maelstrom.on("total")
-        async def total(message: Message) -> dict[str, Any]:
+        async def total(message: Envelope) -> dict[str, Any]:
             counted = await self.nodes[maelstrom.id].group("team").comm.send([0], COUNT)
             return {"value": sum(counted.values.values()), "errors": len(counted.errors)}
 

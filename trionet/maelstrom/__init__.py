@@ -2,7 +2,7 @@
 
 from .challenges import build_challenge, challenge_names, load_challenge
 from .durable_log import DurableLog
-from .envelope import Message
+from .envelope import Envelope
 from .errors import CustomError, error_body, error_from_body
 from .kv import KV, TSO
 from .node import MaelstromNode
@@ -12,11 +12,15 @@ from .rumors import Rumors
 from .running import run
 from .transport import MaelstromFabric, address_of, open_maelstrom_node
 
+Message = Envelope
+"""Another name of `Envelope`, for handlers' annotations."""
+
 __all__ = [
     "KV",
     "TSO",
     "CustomError",
     "DurableLog",
+    "Envelope",
     "MaelstromFabric",
     "MaelstromNode",
     "Message",

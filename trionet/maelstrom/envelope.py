@@ -14,12 +14,12 @@ import msgspec
 from trionet.bounds import MAX_CONTAINERS, json_holds_more
 from trionet.errors import EncodeError, MalformedRequest
 
-__all__ = ["BadLine", "Message", "decode", "encode", "reply_body"]
+__all__ = ["BadLine", "Envelope", "decode", "encode", "reply_body"]
 
 _SHOWN_BYTES: Final = 120
 
 
-class Message:
+class Envelope:
     """One message as a handler receives it.
 
     Attributes:
@@ -56,7 +56,7 @@ class Message:
             raise MalformedRequest(f"a message of type {self.type!r} needs {key!r}") from None
 
     def __repr__(self) -> str:
-        return f"<Message {self.src} -> {self.dest} {self.body!r:.200}>"
+        return f"<Envelope {self.src} -> {self.dest} {self.body!r:.200}>"
 
 
 class BadLine(Exception):
@@ -75,17 +75,17 @@ class BadLine(Exception):
         self.msg_id = msg_id
 
 
-class _Envelope(msgspec.Struct):
+class _Line(msgspec.Struct):
     src: str
     dest: str
     body: dict[str, Any]
 
 
-_decode = msgspec.json.Decoder(_Envelope).decode
+_decode = msgspec.json.Decoder(_Line).decode
 _encode = msgspec.json.Encoder().encode
 
 
-def decode(line: bytes) -> Message:
+def decode(line: bytes) -> Envelope:
     """Return the message that a line is.
 
     Raises:
@@ -108,7 +108,7 @@ def decode(line: bytes) -> Message:
     for key in ("msg_id", "in_reply_to"):
         if key in body and type(body[key]) is not int:
             raise BadLine(f"{key} is no integer", line, envelope.src, msg_id if type(msg_id) is int else None)
-    return Message(envelope.src, envelope.dest, body)
+    return Envelope(envelope.src, envelope.dest, body)
 
 
 def _wrong_envelope(reason: str, line: bytes) -> BadLine:
@@ -136,7 +136,7 @@ def encode(src: str, dest: str, body: dict[str, Any]) -> bytes:
         raise EncodeError(f"the body of a message to {dest} can't be JSON: {exc}", path="$.body") from exc
 
 
-def reply_body(message: Message, body: object) -> dict[str, Any]:
+def reply_body(message: Envelope, body: object) -> dict[str, Any]:
     """Return the body of the reply to `message` that says `body`: a mapping, or None for nothing but that it is done.
 
     Raises:

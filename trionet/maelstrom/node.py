@@ -32,7 +32,7 @@ from trionet.errors import (
 from trionet.log_limits import about, limited_log
 from trionet.user_code import is_a, pass_endings
 
-from .envelope import BadLine, Message, decode, encode, reply_body
+from .envelope import BadLine, Envelope, decode, encode, reply_body
 from .errors import error_body, error_from_body, is_crash
 from .outbox import Outbox
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from trio.abc import ReceiveChannel, SendChannel
 
     Answer = Mapping[str, Any] | None
-    Handler = Callable[[Message], Answer | Awaitable[Answer]]
+    Handler = Callable[[Envelope], Answer | Awaitable[Answer]]
     Hook = Callable[[], Awaitable[object] | object]
 
 __all__ = ["MaelstromNode"]
@@ -77,9 +77,9 @@ class MaelstromNode:
         self._background: list[Callable[[], Awaitable[object]]] = []
         self._numbers = itertools.count(1)
         self._waiting: dict[int, tuple[trio.lowlevel.Task, str]] = {}
-        self._held: deque[Message] | None = deque()
+        self._held: deque[Envelope] | None = deque()
         self._initialised = trio.Event()
-        self._ready: deque[tuple[Handler, Message]] = deque()
+        self._ready: deque[tuple[Handler, Envelope]] = deque()
         self._outbox = Outbox()
         self._handling: trio.Nursery | None = None
         self._running: trio.Nursery | None = None
@@ -105,7 +105,7 @@ class MaelstromNode:
     # ---- what it does
 
     def on(self, kind: str) -> Callable[[HandlerT], HandlerT]:
-        """Decorate the handler of messages of type `kind`: a function of one `Message`, async or not.
+        """Decorate the handler of messages of type `kind`: a function of one `Envelope`, async or not.
 
         The handler of ``"*"`` gets those of types without one of their own.
 
@@ -171,7 +171,7 @@ class MaelstromNode:
         """
         self._outbox.put(encode(self.id, dest, dict(body)))
 
-    def reply(self, message: Message, body: Mapping[str, Any] | None = None) -> None:
+    def reply(self, message: Envelope, body: Mapping[str, Any] | None = None) -> None:
         """Answer `message`; one without a ``msg_id`` expects none, and gets none.
 
         Args:
@@ -291,7 +291,7 @@ class MaelstromNode:
         else:
             self.refuse(message, TemporarilyUnavailable("the node has not been initialised"))
 
-    def _take_reply(self, message: Message) -> None:
+    def _take_reply(self, message: Envelope) -> None:
         waiting = self._waiting.get(message.body["in_reply_to"])
         if waiting is None or waiting[1] != message.src:
             _log.debug("nobody waits for this reply: %r", message)
@@ -299,7 +299,7 @@ class MaelstromNode:
         del self._waiting[message.body["in_reply_to"]]
         trio.lowlevel.reschedule(waiting[0], outcome.Value(message.body))
 
-    def _take(self, message: Message) -> None:
+    def _take(self, message: Envelope) -> None:
         handler = self._handlers.get(message.body["type"]) or self._handlers.get("*")
         if message.dest != self.id:
             self.refuse(message, NodeUnreachable(f"this is {self.id}, not {message.dest:.100}"))
@@ -312,7 +312,7 @@ class MaelstromNode:
         else:
             self._handle(handler, message)
 
-    def _handle(self, handler: Handler, message: Message) -> None:
+    def _handle(self, handler: Handler, message: Envelope) -> None:
         try:
             answer = handler(message)
             if inspect.isawaitable(answer):
@@ -331,7 +331,7 @@ class MaelstromNode:
         except BaseException as exc:
             self._fail(message, exc)
 
-    async def _finish(self, answer: Answer | Awaitable[Answer], message: Message) -> None:
+    async def _finish(self, answer: Answer | Awaitable[Answer], message: Envelope) -> None:
         try:
             body: Answer = await _finished(answer)
             if body is not None:
@@ -339,7 +339,7 @@ class MaelstromNode:
         except BaseException as exc:
             self._fail(message, exc)
 
-    def _fail(self, message: Message, exc: BaseException) -> None:
+    def _fail(self, message: Envelope, exc: BaseException) -> None:
         """Answer `message` with what its handler has raised."""
         try:
             pass_endings(exc)
@@ -347,7 +347,7 @@ class MaelstromNode:
         finally:
             del exc  # its traceback has this frame
 
-    def refuse(self, message: Message, exc: Exception) -> None:
+    def refuse(self, message: Envelope, exc: Exception) -> None:
         """Answer `message` with an error, unless it has been answered, and log it: what becomes of a failed handler."""
         if is_a(exc, TrionetError) and not is_crash(exc):
             _log.info(
@@ -361,7 +361,7 @@ class MaelstromNode:
 
     # ---- what every node answers
 
-    def _take_init(self, message: Message) -> None:
+    def _take_init(self, message: Envelope) -> None:
         name, names = message.body.get("node_id"), message.body.get("node_ids")
         if not isinstance(name, str) or not isinstance(names, list) or not all(isinstance(n, str) for n in names):
             self.refuse(message, MalformedRequest("init needs node_id, a text, and node_ids, a list of texts"))
@@ -377,13 +377,13 @@ class MaelstromNode:
         else:
             self.refuse(message, PreconditionFailed(f"this is {self.id} already"))
 
-    async def _prepare(self, message: Message) -> None:
+    async def _prepare(self, message: Envelope) -> None:
         for hook in self._hooks:
             await _finished(hook())
         if self._running is not None:
             self._begin(message)
 
-    def _begin(self, message: Message) -> None:
+    def _begin(self, message: Envelope) -> None:
         self._initialised.set()
         self.reply(message)
         assert self._running is not None
@@ -393,7 +393,7 @@ class MaelstromNode:
         for each in held:
             self._take(each)
 
-    def _take_topology(self, message: Message) -> Mapping[str, Any]:
+    def _take_topology(self, message: Envelope) -> Mapping[str, Any]:
         topology = message.body.get("topology")
         if not isinstance(topology, dict) or not all(isinstance(near, list) for near in topology.values()):
             raise MalformedRequest("topology needs a topology: a list of neighbours for each node")

@@ -22,7 +22,7 @@ from trionet.errors import MalformedRequest
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .envelope import Message
+    from .envelope import Envelope
     from .node import MaelstromNode
 
 __all__ = ["ReplicatedLog"]
@@ -118,7 +118,7 @@ class ReplicatedLog:
         peer.not_before = now + min(0.8 * self._period_s * 2**peer.unheard, max(_LONGEST_PAUSE_S, self._period_s))
         peer.unheard = min(peer.unheard + 1, 16)
 
-    def _receive(self, message: Message) -> None:
+    def _receive(self, message: Envelope) -> None:
         peer, have, entries = self._peers.get(message.src), message["have"], message.body.get("entries", {})
         if peer is None or not isinstance(have, dict) or not isinstance(entries, dict):
             raise MalformedRequest("replicate comes from a node of the network, and tells what it has")

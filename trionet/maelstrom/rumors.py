@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from trionet.protocols.effects import Effect
     from trionet.protocols.push import Push
 
-    from .envelope import Message
+    from .envelope import Envelope
     from .node import MaelstromNode
 
 __all__ = ["Rumors"]
@@ -75,7 +75,7 @@ class Rumors:
         self._core = Gossip(self._node.id, self._node.random, self._settings)
         self._core.set_group(_GID, sorted(self._node.node_ids), now=trio.current_time(), push=self._push())
 
-    def _receive(self, message: Message) -> None:
+    def _receive(self, message: Envelope) -> None:
         try:
             said = msgspec.convert(message["messages"], _MESSAGES)
         except msgspec.ValidationError as exc:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from trionet.node import Node
     from trionet.transports.base import Handler, Request
 
-    from .envelope import Message
+    from .envelope import Envelope
     from .node import MaelstromNode
 
 __all__ = ["MaelstromEndpoint", "MaelstromFabric", "MaelstromTransport", "address_of", "open_maelstrom_node"]
@@ -110,19 +110,19 @@ class MaelstromFabric:
             raise NodeUnreachable(f"there is no trionet node in {self.node.id}")
         return self._endpoint
 
-    def _take_call(self, message: Message) -> None:
+    def _take_call(self, message: Envelope) -> None:
         self._serving().take(message)
 
-    def _take_any(self, message: Message) -> None:
+    def _take_any(self, message: Envelope) -> None:
         self._serving().take_from_client(message)
 
-    def _take_cancel(self, message: Message) -> None:
+    def _take_cancel(self, message: Envelope) -> None:
         self._serving().cancel(message.src, message["call"])
 
-    async def _take_item(self, message: Message) -> dict[str, object]:
+    async def _take_item(self, message: Envelope) -> dict[str, object]:
         return await self._serving().transport.take_item(message)
 
-    def _take_datagram(self, message: Message) -> None:
+    def _take_datagram(self, message: Envelope) -> None:
         if self._endpoint is not None and self._endpoint.datagrams is not None:
             self._endpoint.datagrams.put(base64.b64decode(message["data"]))
 
@@ -140,7 +140,7 @@ class _Said(msgspec.Struct, frozen=True):
     timeout_s: float | None = None
 
 
-def _said(message: Message) -> _Said:
+def _said(message: Envelope) -> _Said:
     """Return what a message of a call says.
 
     Raises:
@@ -196,13 +196,13 @@ class MaelstromEndpoint:
         while self._scopes:
             await self._ended.park()
 
-    def take(self, message: Message) -> None:
+    def take(self, message: Envelope) -> None:
         """Begin to answer a call."""
         if self._nursery is None or self._is_closed:
             raise NodeUnreachable(f"the trionet node in {self._node.id} takes no calls")
         self._nursery.start_soon(self._answer, message, _said(message))
 
-    def take_from_client(self, message: Message) -> None:
+    def take_from_client(self, message: Envelope) -> None:
         """Begin to answer a call that a client has written by hand."""
         service, slash, method = message.type.partition("/")
         if not slash:
@@ -216,7 +216,7 @@ class MaelstromEndpoint:
         call = Call(gid="local", service=service, method=method, args=args, id=number, is_json=True)
         self._nursery.start_soon(self._answer_client, message, call)
 
-    async def _answer_client(self, message: Message, call: Call) -> None:
+    async def _answer_client(self, message: Envelope, call: Call) -> None:
         try:
             value = await self._handler.call(call)
             self._node.reply(message, {"value": msgspec.Raw(JSON.encode(value))})
@@ -229,7 +229,7 @@ class MaelstromEndpoint:
         if scope is not None:
             scope.cancel()
 
-    async def _answer(self, message: Message, said: _Said) -> None:
+    async def _answer(self, message: Envelope, said: _Said) -> None:
         key = message.src, said.call
         scope = self._scopes[key] = trio.CancelScope()
         try:
@@ -340,7 +340,7 @@ class MaelstromTransport:
         finally:
             del self._streams[node.ip, number]
 
-    async def take_item(self, message: Message) -> dict[str, object]:
+    async def take_item(self, message: Envelope) -> dict[str, object]:
         """Hand on an item of a stream; return once it has been taken."""
         channel = self._streams.get((message.src, message["call"]))
         if channel is None:

@@ -4,7 +4,7 @@ import random
 from collections import defaultdict
 
 from trionet import TemporarilyUnavailable
-from trionet.maelstrom import MaelstromNode, Message, main
+from trionet.maelstrom import Envelope, MaelstromNode, main
 
 Pair = tuple[int, int]
 
@@ -49,7 +49,7 @@ def build(*, fault: str = "none") -> MaelstromNode:
     sent = 0
 
     @node.on("send")
-    def send(message: Message) -> dict[str, object]:
+    def send(message: Envelope) -> dict[str, object]:
         nonlocal sent
         sent += 1
         offset = keep(fault, logs[message["key"]], message["msg"], is_bad=sent % 7 == 0)
@@ -58,7 +58,7 @@ def build(*, fault: str = "none") -> MaelstromNode:
         return {"offset": offset}
 
     @node.on("poll")
-    def poll(message: Message) -> dict[str, object]:
+    def poll(message: Envelope) -> dict[str, object]:
         msgs = {}
         for key, begin in message["offsets"].items():
             back = 1 if fault == "nonmonotonic-poll" and dice.random() < 0.3 else 0
@@ -69,11 +69,11 @@ def build(*, fault: str = "none") -> MaelstromNode:
         return {"msgs": msgs}
 
     @node.on("commit_offsets")
-    def commit_offsets(_message: Message) -> dict[str, object]:
+    def commit_offsets(_message: Envelope) -> dict[str, object]:
         return {}
 
     @node.on("list_committed_offsets")
-    def list_committed_offsets(_message: Message) -> dict[str, object]:
+    def list_committed_offsets(_message: Envelope) -> dict[str, object]:
         return {"offsets": {}}
 
     return node

@@ -3,7 +3,7 @@
 from typing import Any
 
 from trionet import KeyDoesNotExist, PreconditionFailed
-from trionet.maelstrom import MaelstromNode, Message, main
+from trionet.maelstrom import Envelope, MaelstromNode, main
 
 
 def build(*, fault: str = "none") -> MaelstromNode:
@@ -12,20 +12,20 @@ def build(*, fault: str = "none") -> MaelstromNode:
     values: dict[Any, list[Any]] = {}
 
     @node.on("read")
-    def read(message: Message) -> dict[str, object]:
+    def read(message: Envelope) -> dict[str, object]:
         if message["key"] not in values:
             raise KeyDoesNotExist("no such key")
         history = values[message["key"]]
         return {"value": history[-2 if fault == "stale" and len(history) > 1 and node.random.random() < 0.1 else -1]}
 
     @node.on("write")
-    def write(message: Message) -> dict[str, object]:
+    def write(message: Envelope) -> dict[str, object]:
         if fault != "forgets" or node.random.random() < 0.9:
             values.setdefault(message["key"], []).append(message["value"])
         return {}
 
     @node.on("cas")
-    def cas(message: Message) -> dict[str, object]:
+    def cas(message: Envelope) -> dict[str, object]:
         history = values.get(message["key"])
         if history is None:
             raise KeyDoesNotExist("no such key")

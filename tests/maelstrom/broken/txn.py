@@ -6,7 +6,7 @@ from typing import Any
 import trio
 
 from trionet import TxnConflict
-from trionet.maelstrom import MaelstromNode, Message, main
+from trionet.maelstrom import Envelope, MaelstromNode, main
 
 State = dict[int, Any]
 Ops = list[list[Any]]
@@ -105,7 +105,7 @@ def build(*, fault: str = "none") -> MaelstromNode:
     database = Database(fault, node)
 
     @node.on("txn")
-    async def txn(message: Message) -> dict[str, object]:
+    async def txn(message: Envelope) -> dict[str, object]:
         ops = message["txn"]
         if fault in {"dirty", "read-skew"}:
             return {"txn": await database.dirty(ops)}

@@ -3,7 +3,7 @@
 from typing import Any
 
 from trionet import TemporarilyUnavailable
-from trionet.maelstrom import MaelstromNode, Message, main
+from trionet.maelstrom import Envelope, MaelstromNode, main
 
 
 class Values:
@@ -27,11 +27,11 @@ class Values:
             self.values.append(value)
         self.total += value
 
-    def told(self, message: Message) -> None:
+    def told(self, message: Envelope) -> None:
         """Hear a value from another node."""
         self.take(message["value"])
 
-    def put(self, message: Message) -> dict[str, object]:
+    def put(self, message: Envelope) -> dict[str, object]:
         """Hear a value from a client, and tell it to the others."""
         value = next(message.body[key] for key in ("message", "element", "delta") if key in message.body)
         self.take(value)
@@ -40,7 +40,7 @@ class Values:
                 self.node.send(peer, {"type": "told", "value": value})
         return {"message": value} if self.fault == "extra-key" else {}
 
-    def read(self, _message: Message) -> dict[str, object]:
+    def read(self, _message: Envelope) -> dict[str, object]:
         """Say what is known: a sum for counters, else a list."""
         if self.fault == "no-reads":
             raise TemporarilyUnavailable("not today")
@@ -60,7 +60,7 @@ class Answers:
         node.on("generate")(self.generate)
         node.on("echo")(self.echo)
 
-    def generate(self, _message: Message) -> dict[str, object]:
+    def generate(self, _message: Envelope) -> dict[str, object]:
         """Give an id."""
         self.count += 1
         if self.fault == "unavailable" and self.count % 100 == 50:
@@ -69,7 +69,7 @@ class Answers:
             return {"id": self.count * 10 + int(self.node.id[1:])}
         return {"id": self.count if self.fault == "repeats" else f"{self.node.id}-{self.count}"}
 
-    def echo(self, message: Message) -> dict[str, object] | None:
+    def echo(self, message: Envelope) -> dict[str, object] | None:
         """Say what was said."""
         self.count += 1
         if self.fault == "silent" and self.count % 10 == 5:

@@ -14,7 +14,7 @@ from trionet.maelstrom.workbench.network import Network
 from trionet.maelstrom.workbench.node_base import RunningNode
 
 if TYPE_CHECKING:
-    from trionet.maelstrom.workbench.network import Message
+    from trionet.maelstrom.workbench.network import NetworkMessage
 
 GOOD = {"src": "n0", "dest": "c0", "body": {"type": "echo_ok", "in_reply_to": 1}}
 TEXT = json.dumps(GOOD).encode()
@@ -25,7 +25,7 @@ class _Node(RunningNode):
 
     async def start(self, nursery: trio.Nursery) -> None: ...
 
-    def deliver(self, message: Message) -> None: ...
+    def deliver(self, message: NetworkMessage) -> None: ...
 
     def kill(self) -> None: ...
 

@@ -11,7 +11,7 @@ from trionet.maelstrom.workbench.client import Client, is_integer
 from trionet.maelstrom.workbench.errors import BadMessage, MalformedReply, RpcError, RpcTimeout, is_definite
 from trionet.maelstrom.workbench.journal import Journal
 from trionet.maelstrom.workbench.latency import Distribution, latency_source
-from trionet.maelstrom.workbench.network import Message, Network
+from trionet.maelstrom.workbench.network import Network, NetworkMessage
 from trionet.maelstrom.workbench.partitions import PARTITIONS, majorities_ring
 from trionet.maelstrom.workbench.topologies import TOPOLOGIES, topology
 
@@ -32,7 +32,7 @@ class Line:
             self.network.add(name, self.note)
         nursery.start_soon(self.network.run)
 
-    def note(self, message: Message) -> None:
+    def note(self, message: NetworkMessage) -> None:
         self.arrived.append((message.dest, round(trio.current_time() - self._begun, 6), message.body))
 
     def send(self, src: str, dest: str, number: int = 0) -> None:
@@ -143,7 +143,7 @@ async def test_a_client_takes_its_own_reply_and_no_other(nursery: trio.Nursery, 
     line = Line(nursery)
     replies: list[dict[str, Any]] = []
 
-    def answer(message: Message) -> None:
+    def answer(message: NetworkMessage) -> None:
         for reply in replies:
             line.network.send("n2", message.src, reply)
 

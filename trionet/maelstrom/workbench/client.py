@@ -18,7 +18,7 @@ from .errors import MalformedReply, RpcError, RpcTimeout
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from .network import Message, Network
+    from .network import Network, NetworkMessage
 
     Shape = Mapping[str, Callable[[Any], bool]]
 
@@ -152,7 +152,7 @@ class Client:
             raise RpcTimeout(f"no reply within {timeout_s:g} s")
         return self._reply
 
-    def _deliver(self, message: Message) -> None:
+    def _deliver(self, message: NetworkMessage) -> None:
         body = msgspec.json.decode(message.body)
         number = body.get("in_reply_to")
         if self._wanted is None or number != self._wanted:

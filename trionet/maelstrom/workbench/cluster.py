@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from .node_base import Crash, RunningNode
     from .workloads import Workload
 
-__all__ = ["Cluster"]
+__all__ = ["NodeCluster"]
 
 _SHOWN_LINES: Final = 10
 
 
-class Cluster:
+class NodeCluster:
     """All nodes.
 
     Args:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from trio.abc import ReceiveChannel, SendChannel
 
-    from .network import Message, Network
+    from .network import Network, NetworkMessage
 
 __all__ = ["InProcessNode", "Program", "load_program"]
 
@@ -106,7 +106,7 @@ class InProcessNode(RunningNode):
         else:
             self.take(line)
 
-    def deliver(self, message: Message) -> None:
+    def deliver(self, message: NetworkMessage) -> None:
         """Give it a message."""
         if self._held_in is not None:
             self._held_in.append(message.line())

@@ -14,7 +14,7 @@ import msgspec
 if TYPE_CHECKING:
     from typing import IO
 
-    from .network import Message
+    from .network import NetworkMessage
 
 __all__ = ["SHOWN_MESSAGES", "Arrow", "Journal", "is_client"]
 
@@ -70,10 +70,10 @@ class Journal:
         self._sent: Counter[str] = Counter()
         self._received: Counter[str] = Counter()
         self._bytes = 0
-        self._shown: dict[int, tuple[Message, str, float]] = {}
+        self._shown: dict[int, tuple[NetworkMessage, str, float]] = {}
         self._arrivals: dict[int, float] = {}
 
-    def sent(self, message: Message, now: float) -> None:
+    def sent(self, message: NetworkMessage, now: float) -> None:
         """Note that a message was sent."""
         try:
             kind = str(_kind_of(message.body).type)
@@ -91,7 +91,7 @@ class Journal:
                 % (message.id, now - self._begun, _json(message.src), _json(message.dest), message.body)
             )
 
-    def received(self, message: Message, now: float) -> None:
+    def received(self, message: NetworkMessage, now: float) -> None:
         """Note that a message arrived."""
         self._received[self._part_of(message)] += 1
         if message.id in self._shown:
@@ -99,7 +99,7 @@ class Journal:
         if self._file is not None:
             self._file.write(b'{"id":%d,"received":%.6f}\n' % (message.id, now - self._begun))
 
-    def _part_of(self, message: Message) -> str:
+    def _part_of(self, message: NetworkMessage) -> str:
         if message.is_clients:
             return "clients"
         return "services" if message.src in self._services or message.dest in self._services else "nodes"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from random import Random
 
-    from .cluster import Cluster
+    from .cluster import NodeCluster
     from .history import History
     from .network import Network
 
@@ -65,7 +65,7 @@ class Nemesis:
         interval_s: float,
         nodes: Sequence[str],
         network: Network,
-        cluster: Cluster,
+        cluster: NodeCluster,
         history: History,
         random: Random,
     ) -> None:

@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
     from .journal import Journal
 
-__all__ = ["Message", "Network"]
+__all__ = ["Network", "NetworkMessage"]
 
 _encode = msgspec.json.Encoder().encode
 
 
-class Message:
+class NetworkMessage:
     """A message on the network; its body is JSON, as it was sent."""
 
     __slots__ = ("body", "dest", "id", "is_clients", "src")
@@ -52,10 +52,10 @@ class Message:
 class _Receiver:
     __slots__ = ("deliver", "is_busy", "is_gone", "name", "queue")
 
-    def __init__(self, name: str, deliver: Callable[[Message], None]) -> None:
+    def __init__(self, name: str, deliver: Callable[[NetworkMessage], None]) -> None:
         self.name = name
         self.deliver = deliver
-        self.queue: list[tuple[float, int, Message]] = []
+        self.queue: list[tuple[float, int, NetworkMessage]] = []
         self.is_busy = False  # a message is on the way to it, or being delivered
         self.is_gone = False
 
@@ -81,13 +81,13 @@ class Network:
         self._journal = journal
         self._receivers: dict[str, _Receiver] = {}
         self._count = 0
-        self._heap: list[tuple[float, int, _Receiver, Message]] = []
+        self._heap: list[tuple[float, int, _Receiver, NetworkMessage]] = []
         self._earlier = trio.lowlevel.ParkingLot()
 
     def __contains__(self, name: str) -> bool:
         return name in self._receivers
 
-    def add(self, name: str, deliver: Callable[[Message], None]) -> None:
+    def add(self, name: str, deliver: Callable[[NetworkMessage], None]) -> None:
         """Put somebody on the network.
 
         Args:
@@ -115,7 +115,7 @@ class Network:
             raise BadMessage(f"the message comes from {src!r}, and there is nobody of that name on the network")
         number = self._count
         self._count += 1
-        message = Message(number, src, dest, body if isinstance(body, bytes) else _encode(body))
+        message = NetworkMessage(number, src, dest, body if isinstance(body, bytes) else _encode(body))
         now = trio.current_time()
         self._journal.sent(message, now)
         if self.p_loss and not message.is_clients and self._random.random() < self.p_loss:
@@ -155,7 +155,7 @@ class Network:
                 if self._heap[0][1] == number:
                     self._earlier.unpark()
 
-    def _arrive(self, receiver: _Receiver, message: Message, now: float) -> None:
+    def _arrive(self, receiver: _Receiver, message: NetworkMessage, now: float) -> None:
         if receiver.is_gone:
             return
         self._journal.received(message, now)

@@ -22,7 +22,7 @@ from .errors import BadMessage
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .network import Message, Network
+    from .network import Network, NetworkMessage
 
 __all__ = ["Crash", "RunningNode"]
 
@@ -91,7 +91,7 @@ class RunningNode(ABC):
         """
 
     @abstractmethod
-    def deliver(self, message: Message) -> None:
+    def deliver(self, message: NetworkMessage) -> None:
         """Give it a message."""
 
     @abstractmethod

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import IO
 
-    from .network import Message, Network
+    from .network import Network, NetworkMessage
 
 __all__ = ["NodeProcess", "program_path"]
 
@@ -157,7 +157,7 @@ class NodeProcess(RunningNode):
         if self._echo is not None:
             self._echo(f"{self.name}: {line}")
 
-    def deliver(self, message: Message) -> None:
+    def deliver(self, message: NetworkMessage) -> None:
         """Give it a message; it is written as soon as the process reads."""
         self._lines.append(message.line())
         self._filled.unpark()

@@ -19,7 +19,7 @@ import trio.testing
 from trionet.errors import ConfigError
 
 from .client import Clients
-from .cluster import Cluster
+from .cluster import NodeCluster
 from .errors import SetupFailed, StoreFailed, leaves
 from .history import History
 from .in_process import InProcessNode, load_program
@@ -198,7 +198,7 @@ class _Test:
         self._network = Network(latency_ms, self._random("loss"), options.p_loss, self._journal)
         add_services(self._network, self._random("services"), self._warn)
         self._clients = Clients(self._network, self._warn)
-        cluster = Cluster(
+        cluster = NodeCluster(
             options.nodes, self._make, self._network, self._clients, self._workload, options.init_timeout_s
         )
         try:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
-    from .network import Message, Network
+    from .network import Network, NetworkMessage
 
 __all__ = ["SERVICES", "LinearizableKV", "LwwKV", "SequentialKV", "TimestampOracle", "add_services"]
 
@@ -190,8 +190,8 @@ def add_services(network: Network, random: Random, warn: Callable[[str], None]) 
         network.add(name, _server(network, name, service, warn))
 
 
-def _server(network: Network, name: str, service: Any, warn: Callable[[str], None]) -> Callable[[Message], None]:
-    def deliver(message: Message) -> None:
+def _server(network: Network, name: str, service: Any, warn: Callable[[str], None]) -> Callable[[NetworkMessage], None]:
+    def deliver(message: NetworkMessage) -> None:
         body = msgspec.json.decode(message.body)
         reply = service.handle(message.src, body)
         if reply is None:

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from trionet.maelstrom.workbench.checkers.linearizable import RegisterOp, check_linearizable, check_register
-from trionet.maelstrom.workbench.history import History, identity
+from trionet.maelstrom.workbench.history import History
+from trionet.maelstrom.workbench.json_values import identity
 
 
 def by_brute_force(ops: list[RegisterOp]) -> bool:

@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-import msgspec
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["NEMESIS", "History", "Op", "OpType", "identity", "value_of"]
+__all__ = ["NEMESIS", "History", "Op", "OpType"]
 
 OpType = Literal["invoke", "ok", "fail", "info"]
 
@@ -57,19 +55,31 @@ class Op:
     def __repr__(self) -> str:
         return f"<{self.index} {self.type} {self.process} {self.f} {self.value!r:.80}>"
 
+    @property
+    def invocation(self) -> Op:
+        """The invocation of a completion; of anything else, itself."""
+        return self if self.type == "invoke" or self.pair is None else self.pair
+
+    @property
+    def completion(self) -> Op:
+        """The completion of an invocation; of anything else, itself."""
+        return self.pair if self.type == "invoke" and self.pair is not None else self
+
+    @property
+    def outcome(self) -> OpType:
+        """Of an invocation: ``ok``, ``fail`` or ``info``; without a completion, ``info``."""
+        return "info" if self.pair is None else self.pair.type
+
+    @property
+    def latency_ms(self) -> float:
+        """The time from invocation to completion."""
+        return (self.completion.time - self.invocation.time) / 1e6
+
     def as_json(self) -> dict[str, Any]:
         """Return it as it stands in ``history.jsonl``."""
         whole = {"index": self.index, "time": self.time, "type": self.type, "process": self.process, "f": self.f}
-        whole["value"] = self.value
-        if self.error is not None:
-            whole["error"] = self.error
-        if self.is_final:
-            whole["final?"] = True
-        if self.node is not None:
-            whole["node"] = self.node
-        if self.flaw is not None:
-            whole["flaw"] = self.flaw
-        return whole
+        extra = {"error": self.error, "final?": self.is_final or None, "node": self.node, "flaw": self.flaw}
+        return {**whole, "value": self.value, **{key: value for key, value in extra.items() if value is not None}}
 
 
 class History(Sequence[Op]):
@@ -149,17 +159,3 @@ class History(Sequence[Op]):
             else:
                 history.complete(pending.pop(process), kind, value)
         return history
-
-
-def identity(value: Any) -> Any:
-    """Return what two JSON values have in common if and only if they are the same: 1, 1.0, true and "1" are not."""
-    if type(value) in {int, str}:
-        return value
-    if type(value) is float and value == 0:
-        value = 0.0  # and not -0.0
-    return msgspec.json.encode(value, order="deterministic")
-
-
-def value_of(key: Any) -> Any:
-    """Return a value by its `identity`."""
-    return msgspec.json.decode(key) if isinstance(key, bytes) else key

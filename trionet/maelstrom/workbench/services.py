@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from .history import identity
+from .json_values import identity, json_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,8 +37,7 @@ def _missing() -> _Body:
 
 
 def _other(value: Any, wanted: Any) -> _Body:
-    text = f"current value {msgspec.json.encode(value).decode()} is not {msgspec.json.encode(wanted).decode()}"
-    return {"type": "error", "code": 22, "text": text}
+    return {"type": "error", "code": 22, "text": f"current value {json_of(value)} is not {json_of(wanted)}"}
 
 
 def _respond(body: _Body, current: Any, *, can_create: bool = True) -> tuple[Any, _Body] | None:

@@ -15,13 +15,28 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["QUANTILES", "UNKNOWN", "Finding", "Maelstrom", "Results", "Verdict", "judged", "quantiles", "worst"]
+__all__ = [
+    "QUANTILES",
+    "SEARCH_TIMEOUT",
+    "SHOWN",
+    "UNKNOWN",
+    "Finding",
+    "Maelstrom",
+    "Results",
+    "Verdict",
+    "judged",
+    "quantiles",
+    "worst",
+]
 
 Verdict = bool | str
 Results = dict[str, Any]
 
 UNKNOWN: Final = "unknown"
 QUANTILES: Final = (0, 0.5, 0.95, 0.99, 1)
+
+SHOWN: Final = 8
+"""How many cases of one kind the results list."""
 
 
 class Maelstrom(enum.Enum):
@@ -48,6 +63,9 @@ class Finding(NamedTuple):
     text: str = ""
     maelstrom: Maelstrom = Maelstrom.AGREES
     verdict: Verdict = False
+
+
+SEARCH_TIMEOUT: Final = Finding("search-timeout", "the time to look for cycles was over", verdict=UNKNOWN)
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:

@@ -22,7 +22,7 @@ from collections import defaultdict, deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Hashable, Iterable, Sequence
+    from collections.abc import Callable, Container, Iterable, Sequence
 
 __all__ = ["KINDS", "Cycle", "Edge", "Graph", "cycle_name", "find_cycles", "realtime_edges", "strong_components"]
 
@@ -31,9 +31,15 @@ _Node = Any
 KINDS: Final = ("ww", "wr", "rw", "process", "realtime")
 """All kinds of edges."""
 
-_WRITES: Final = ("ww",)
-_READS: Final = ("ww", "wr")
-_ALL: Final = ("ww", "wr", "rw")
+_CLASSES: Final = (
+    ("G0", ("ww",), "ww"),
+    ("G1c", ("ww", "wr"), "wr"),
+    ("G-single", ("ww", "wr", "rw"), "rw"),
+    ("G-nonadjacent", ("ww", "wr", "rw"), "rw"),
+    ("G2", ("ww", "wr", "rw"), "rw"),
+)
+"""For each class of cycles, the kinds of its edges, and a kind that it always has."""
+
 _ORDERS: Final = (("", ()), ("-process", ("process",)), ("-realtime", ("process", "realtime")))
 _SHOWN: Final = 4
 
@@ -52,6 +58,11 @@ class Cycle(NamedTuple):
 
     name: str
     edges: tuple[Edge, ...]
+
+    def way(self, prefix: str = "") -> str:
+        """Return its nodes, each with `prefix`, and the kinds of its edges."""
+        steps = [f"{prefix}{edge.source} -{edge.kind}->" for edge in self.edges]
+        return f"{' '.join(steps)} {prefix}{self.edges[0].source}"
 
 
 class Graph:
@@ -126,39 +137,32 @@ def _unwind(stack: list[_Node], on_stack: set[_Node], until: _Node) -> list[_Nod
 
 
 def _path(
-    graph: Graph,
-    first: Edge,
-    inside: Container[_Node],
-    kinds: Sequence[str],
-    step: Callable[[Hashable, Edge], Hashable | None],
-    is_good: Callable[[Hashable], bool],
-    state: Hashable,
+    graph: Graph, first: Edge, inside: Container[_Node], kinds: Sequence[str], *, is_nonadjacent: bool
 ) -> tuple[Edge, ...] | None:
-    """Return the shortest way back from the end of `first` to its beginning, such that all together is a cycle.
+    """Return the shortest cycle that begins with an edge.
 
     Args:
-        graph: where.
-        first: the edge to close.
-        inside: the nodes that may be passed.
-        kinds: of the edges that may be used.
-        step: returns the state after one more edge, None where that edge may not come.
-        is_good: whether the way may end in this state.
-        state: the state after `first`.
+        graph: the dependencies.
+        first: the edge; an rw if `is_nonadjacent`.
+        inside: the nodes that the cycle may pass.
+        kinds: the kinds of the other edges.
+        is_nonadjacent: whether no two rw edges may follow each other.
     """
-    came: dict[tuple[_Node, Hashable], tuple[tuple[_Node, Hashable], Edge] | None] = {(first.target, state): None}
+    start = first.target, is_nonadjacent  # where the search is, and whether no rw edge may come next
+    came: dict[tuple[_Node, bool], tuple[tuple[_Node, bool], Edge] | None] = {start: None}
     queue = deque(came)
     while queue:
         here = queue.popleft()
         for edge in graph.edges_from(here[0], kinds):
-            after = step(here[1], edge)
-            there = edge.target, after
-            if after is None or there in came or edge.target not in inside:
+            is_anti = is_nonadjacent and edge.kind == "rw"
+            there = edge.target, is_anti
+            if (is_anti and here[1]) or there in came or edge.target not in inside:
                 continue
             came[there] = here, edge
-            if edge.target == first.source and is_good(after):
-                return (first, *_trace(came, there))
             if edge.target != first.source:
                 queue.append(there)
+            elif not is_anti:
+                return (first, *_trace(came, there))
     return None
 
 
@@ -183,15 +187,6 @@ def cycle_name(edges: Iterable[Edge]) -> str:
     return ("G2" if is_adjacent else "G-nonadjacent") + suffix
 
 
-def _any(state: Hashable, _edge: Edge) -> Hashable:
-    return state
-
-
-def _not_twice(was_anti: Hashable, edge: Edge) -> Hashable | None:
-    is_anti = edge.kind == "rw"
-    return None if was_anti and is_anti else is_anti
-
-
 def find_cycles(
     graph: Graph, wanted: Container[str] | None = None, is_late: Callable[[], bool] = lambda: False
 ) -> tuple[list[Cycle], bool]:
@@ -203,53 +198,39 @@ def find_cycles(
         is_late: tells when to give up.
     """
     found: dict[str, list[Cycle]] = {}
-    for suffix, orders in _ORDERS:
-        for name, kinds, first in (
-            ("G0", _WRITES, ("ww",)),
-            ("G1c", _READS, ("wr",)),
-            ("G-single", _ALL, ("rw",)),
-            ("G-nonadjacent", _ALL, ("rw",)),
-            ("G2", _ALL, ("rw",)),
-        ):
-            if wanted is not None and name + suffix not in wanted:
-                continue
-            if not _search(graph, name, (*kinds, *orders), first, found, is_late):
-                return _listed(found), False
-    return _listed(found), True
-
-
-def _listed(found: dict[str, list[Cycle]]) -> list[Cycle]:
-    return [cycle for cycles in found.values() for cycle in cycles]
+    is_complete = all(
+        _search(graph, name, suffix, (*kinds, *orders), first, found, is_late)
+        for suffix, orders in _ORDERS
+        for name, kinds, first in _CLASSES
+        if wanted is None or name + suffix in wanted
+    )
+    return [cycle for cycles in found.values() for cycle in cycles], is_complete
 
 
 def _search(
     graph: Graph,
     name: str,
+    suffix: str,
     kinds: Sequence[str],
-    first: Sequence[str],
+    first: str,
     found: dict[str, list[Cycle]],
     is_late: Callable[[], bool],
 ) -> bool:
-    """Look for cycles of one class, through edges of the kinds `first`; return whether there was time enough."""
+    """Look for cycles of one class, through edges of the kind `first`; return whether the time was sufficient."""
     rest = tuple(kind for kind in kinds if kind != "rw") if name == "G-single" else kinds
-    step = _not_twice if name == "G-nonadjacent" else _any
-    suffix = "-realtime" if "realtime" in kinds else "-process" if "process" in kinds else ""
     for component in strong_components(graph, kinds):
         inside = set(component)
-        for edge in (edge for node in component for edge in graph.edges_from(node, first) if edge.target in inside):
+        for edge in (edge for node in component for edge in graph.edges_from(node, (first,)) if edge.target in inside):
             if is_late():
                 return False
-            if name == "G-nonadjacent":
-                edges = _path(graph, edge, inside, rest, step, lambda was_anti: not was_anti, state=True)
-            else:
-                edges = _path(graph, edge, inside, rest, step, lambda _state: True, state=0)
+            edges = _path(graph, edge, inside, rest, is_nonadjacent=name == "G-nonadjacent")
             if edges is not None:
                 cycle = Cycle(cycle_name(edges), edges)
                 cycles = found.setdefault(cycle.name, [])
                 if cycle not in cycles and len(cycles) < _SHOWN:
                     cycles.append(cycle)
                 if cycle.name == name + suffix:
-                    break  # one for each component will do
+                    break  # one for each component is enough
     return True
 
 

@@ -10,21 +10,21 @@ from collections import defaultdict
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from trionet.maelstrom.workbench.history import History, Op, identity
+from trionet.maelstrom.workbench.json_values import identity
 
-from .base import UNKNOWN, Finding, Maelstrom, Results, judged
+from .base import SEARCH_TIMEOUT, SHOWN, UNKNOWN, Finding, Maelstrom, Results, judged
 from .elle_cycles import Graph, find_cycles, realtime_edges
-from .kafka_logs import Log, Logs, Poll, polls_of, sends_of
+from .kafka_logs import ACCESSES, Logs, Poll, polls_of, sends_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterator
+
+    from trionet.maelstrom.workbench.history import History, Op
 
 __all__ = ["check_kafka"]
 
 _Case = dict[str, Any]
-_Cases = dict[str, list[_Case]]
-
-_SHOWN = 8
+_Cases = defaultdict[str, list[_Case]]
 
 
 def _inconsistent_offsets(logs: Logs) -> list[_Case]:
@@ -74,12 +74,12 @@ def _unseen(history: History, logs: Logs) -> list[_Case]:
             unseen[key].append(logs.values[value])
     for key, messages in _just_polled(history).items():
         unseen[key] += messages
-    return [{"key": key, "count": len(messages), "messages": messages[:_SHOWN]} for key, messages in unseen.items()]
+    return [{"key": key, "count": len(messages), "messages": messages[:SHOWN]} for key, messages in unseen.items()]
 
 
 def _just_polled(history: History) -> dict[str, list[Any]]:
     """Return what Jepsen takes for unseen: what the last ok operation is the first one to show of a key."""
-    done = [op for op in history.completions if op.type == "ok" and op.f in {"send", "poll", "txn"}]
+    done = [op for op in history.completions if op.type == "ok" and op.f in ACCESSES]
     if not done:
         return {}
     known = {key for op in done for key, _, _ in sends_of(op)} | {key for op in done[:-1] for key in polls_of(op)}
@@ -110,14 +110,20 @@ def _crashes(logs: Logs) -> list[Finding]:
     return findings
 
 
+def _ok_polls(logs: Logs) -> Iterator[tuple[Op, str, Any, Op]]:
+    """Return each message that an ok poll got, with its sender: poll, key, message and send."""
+    for poll in logs.polls:
+        for key, values in poll.reads.items() if poll.op.type == "ok" else ():
+            for value in values:
+                if (sender := logs.senders.get((key, value))) is not None:
+                    yield poll.op, key, value, sender
+
+
 def _aborted_reads(logs: Logs) -> list[_Case]:
     return [
-        {"key": key, "message": logs.values[value], "poll": poll.op.index, "send": sender.index}
-        for poll in logs.polls
-        if poll.op.type == "ok"
-        for key, values in poll.reads.items()
-        for value in values
-        if (sender := logs.senders.get((key, value))) is not None and sender.type == "fail"
+        {"key": key, "message": logs.values[value], "poll": poll.index, "send": sender.index}
+        for poll, key, value, sender in _ok_polls(logs)
+        if sender.type == "fail"
     ]
 
 
@@ -131,74 +137,64 @@ def _precommitted_reads(logs: Logs) -> list[_Case]:
     return cases
 
 
-def _step_case(logs: Logs, key: str, one: Any, other: Any, where: _Case) -> tuple[str, _Case] | None:
-    """Return what is wrong with coming upon a message after another: ``skip``, ``nonmonotonic``, or nothing."""
-    log: Log = logs.logs[key]
+def _compare(cases: _Cases, prefix: str, logs: Logs, key: str, one: Any, other: Any, where: _Case) -> None:
+    """Add a case if a message is polled after another that it does not follow in the log."""
+    log = logs.logs[key]
     delta = log.step(one, other)
     case = {"key": key, "messages": logs.named((one, other)), "delta": delta, **where}
     if delta > 1:
-        skipped = log.order[log.index[one] + 1 : log.index[other]]
-        return "skip", case | {"skipped": logs.named(skipped)[:_SHOWN]}
-    return ("nonmonotonic", case) if delta < 1 else None
+        case["skipped"] = logs.named(log.order[log.index[one] + 1 : log.index[other]])[:SHOWN]
+    if delta != 1:
+        cases[f"{prefix}{'poll-skip' if delta > 1 else 'nonmonotonic-poll'}"].append(case)
 
 
-def _internal_steps(logs: Logs) -> _Cases:
-    cases: _Cases = {"int-poll-skip": [], "int-nonmonotonic-poll": []}
+def _internal_steps(cases: _Cases, logs: Logs) -> None:
     for poll in logs.polls:
         for key, values in poll.reads.items():
             for one, other in pairwise(values):
-                found = _step_case(logs, key, one, other, {"op": poll.op.index})
-                if found is not None:
-                    cases["int-poll-skip" if found[0] == "skip" else "int-nonmonotonic-poll"].append(found[1])
-    return cases
+                _compare(cases, "int-", logs, key, one, other, {"op": poll.op.index})
 
 
-def _by_process(history: History) -> dict[Any, list[Op]]:
+def _by_process(history: History) -> list[list[Op]]:
     by_process = defaultdict(list)
     for op in history.completions:
         by_process[op.process].append(op)
-    return by_process
+    return list(by_process.values())
 
 
-def _external_steps(history: History, logs: Logs) -> _Cases:
+def _external_steps(cases: _Cases, history: History, logs: Logs) -> None:
     """Compare each process's consecutive polls of a key.
 
     An assignment that keeps the key does not part them, but a poll between them that got an empty list does: there is
     nothing in it that could be compared with what comes next.
     """
-    cases: _Cases = {"poll-skip": [], "nonmonotonic-poll": []}
     polls = {poll.op.index: poll for poll in logs.polls}
-    for ops in _by_process(history).values():
+    for ops in _by_process(history):
         last: dict[str, Poll] = {}
         for op in ops:
-            if op.f == "assign" and op.type not in {"fail", "invoke"}:
+            if op.f == "assign" and op.type != "fail":
                 last = {key: poll for key, poll in last.items() if key in op.value}
             poll = polls.get(op.index)
-            if poll is None:
-                continue
-            for key, values in poll.reads.items():
+            for key, values in {} if poll is None else poll.reads.items():
                 before = last.get(key)
                 if before is not None and values and before.reads[key]:
                     where = {"ops": [before.op.index, op.index], "process": op.process}
-                    found = _step_case(logs, key, before.reads[key][-1], values[0], where)
-                    if found is not None:
-                        cases["poll-skip" if found[0] == "skip" else "nonmonotonic-poll"].append(found[1])
+                    _compare(cases, "", logs, key, before.reads[key][-1], values[0], where)
                 if op.type == "ok":
                     last[key] = poll
-    return cases
 
 
 def _nonmonotonic_sends(history: History, logs: Logs) -> list[_Case]:
     """Compare each process's consecutive sends to a key: offsets must rise."""
     cases = []
-    for ops in _by_process(history).values():
+    for ops in _by_process(history):
         last: dict[str, tuple[Any, int]] = {}
         for op in ops:
-            if op.f == "assign" and op.type in {"ok", "info"}:
-                last = {key: sent for key, sent in last.items() if key in op.value}
-            if op.f not in {"send", "txn"} or op.type not in {"ok", "info"}:
+            if op.type == "fail":
                 continue
-            for key, _, message in sends_of(op):
+            if op.f == "assign":
+                last = {key: sent for key, sent in last.items() if key in op.value}
+            for key, _, message in sends_of(op) if op.f in ACCESSES else ():
                 value = identity(message)
                 if key in last and logs.logs[key].step(last[key][0], value) < 1:
                     cases.append(
@@ -208,36 +204,29 @@ def _nonmonotonic_sends(history: History, logs: Logs) -> list[_Case]:
     return cases
 
 
-def _cycles(history: History, logs: Logs, is_late: Callable[[], bool]) -> tuple[_Cases, bool]:
-    """Find cycles of sends, polls of what was sent, and the order of time: polls of the future."""
+def _cycles(cases: _Cases, history: History, logs: Logs, is_late: Callable[[], bool]) -> bool:
+    """Find cycles of sends, polls and the order of time: polls of the future. Return whether the search is complete."""
     graph = _graph(history, logs)
+    if graph.is_empty:
+        cases["empty-transaction-graph"] = [{"found": "no operation depends on another"}]
     found, is_complete = find_cycles(graph, ("G1c", "G1c-process", "G1c-realtime"), is_late)
-    cases: _Cases = {
-        "empty-transaction-graph": [{"found": "no operation depends on another"}] if graph.is_empty else []
-    }
     for cycle in found:
-        way = " ".join(f"{edge.source} -{edge.kind}->" for edge in cycle.edges) + f" {cycle.edges[0].source}"
-        cases.setdefault(cycle.name, []).append({"cycle": way, "steps": [edge.why for edge in cycle.edges]})
-    return cases, is_complete
+        cases[cycle.name].append({"cycle": cycle.way(), "steps": [edge.why for edge in cycle.edges]})
+    return is_complete
 
 
 def _graph(history: History, logs: Logs) -> Graph:
     graph = Graph()
-    ops = [op for op in history.invocations if op.f in {"send", "poll", "txn"}]
-    ends = {(op if op.pair is None else op.pair).index: op.index for op in ops}
-    for poll in logs.polls:
-        for key, values in poll.reads.items() if poll.op.type == "ok" else ():
-            for value in values:
-                sender = logs.senders.get((key, value))
-                if sender is not None and sender.type != "fail":
-                    why = f"{logs.values[value]} of {key}, sent by {ends[sender.index]}, is polled by"
-                    graph.add(ends[sender.index], "wr", ends[poll.op.index], f"{why} {ends[poll.op.index]}")
+    ops = [op for op in history.invocations if op.f in ACCESSES]
+    for poll, key, value, sender in _ok_polls(logs):
+        if sender.type != "fail":
+            one, other = sender.invocation.index, poll.invocation.index
+            graph.add(one, "wr", other, f"{logs.values[value]} of {key}, sent by {one}, is polled by {other}")
     last: dict[Any, int] = {}
     spans = []
     for op in ops:
-        kind = "info" if op.pair is None else op.pair.type
-        spans.append((op.index, op.index, op.pair.index if op.pair is not None and kind == "ok" else None))
-        if kind == "fail":
+        spans.append((op.index, op.index, op.completion.index if op.outcome == "ok" else None))
+        if op.outcome == "fail":
             continue
         if op.process in last:
             graph.add(last[op.process], "process", op.index, f"process {op.process} did both")
@@ -255,8 +244,9 @@ def check_kafka(history: History, is_late: Callable[[], bool] = lambda: False) -
         is_late: tells when to give up looking for cycles; the verdict is unknown then.
     """
     logs = Logs(history)
-    cycles, is_complete = _cycles(history, logs, is_late)
-    cases: _Cases = {
+    cases: _Cases = defaultdict(list)
+    is_complete = _cycles(cases, history, logs, is_late)
+    cases |= {
         "inconsistent-offsets": _inconsistent_offsets(logs),
         "duplicate": _duplicates(logs),
         "lost-write": _lost_writes(logs),
@@ -264,21 +254,20 @@ def check_kafka(history: History, is_late: Callable[[], bool] = lambda: False) -
         "G1a": _aborted_reads(logs),
         "precommitted-read": _precommitted_reads(logs),
         "nonmonotonic-send": _nonmonotonic_sends(history, logs),
-        **_internal_steps(logs),
-        **_external_steps(history, logs),
-        **cycles,
     }
+    _internal_steps(cases, logs)
+    _external_steps(cases, history, logs)
     wrong = sorted(name for name, found in cases.items() if found)
     findings = [*(Finding(name, _first(cases[name])) for name in wrong), *_crashes(logs)]
     if not is_complete:
-        findings.append(Finding("search-timeout", "the time to look for cycles was over", verdict=UNKNOWN))
+        findings.append(SEARCH_TIMEOUT)
     return judged(
         findings,
         {
             "bad-error-types": sorted(finding.name for finding in findings if finding.verdict is False),
-            "errors": {name: {"count": len(cases[name]), "errors": cases[name][:_SHOWN]} for name in wrong},
+            "errors": {name: {"count": len(cases[name]), "errors": cases[name][:SHOWN]} for name in wrong},
             "key-count": len(logs.logs),
-            "sent-count": _count(logs.senders.values(), "ok"),
+            "sent-count": sum(op.type == "ok" for op in logs.senders.values()),
             "polled-count": sum(map(len, logs.polled.values())),
         },
     )
@@ -286,7 +275,3 @@ def check_kafka(history: History, is_late: Callable[[], bool] = lambda: False) -
 
 def _first(cases: list[_Case]) -> str:
     return str(cases[0].get("cycle") or cases[0])
-
-
-def _count(ops: Iterable[Op], kind: str) -> int:
-    return sum(op.type == kind for op in ops)

@@ -10,18 +10,21 @@ Source: Jepsen, ``jepsen.tests.kafka``, ``version-orders``.
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from trionet.maelstrom.workbench.history import identity
+from trionet.maelstrom.workbench.json_values import identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from trionet.maelstrom.workbench.history import History, Op
 
-__all__ = ["Log", "Logs", "Poll", "polls_of", "sends_of"]
+__all__ = ["ACCESSES", "Log", "Logs", "Poll", "polls_of", "sends_of"]
 
 _Value = Any
+
+ACCESSES: Final = frozenset(("send", "poll", "txn"))
+"""The operations that send or poll."""
 
 
 def sends_of(op: Op) -> Iterator[tuple[str, int | None, Any]]:
@@ -111,17 +114,16 @@ class Logs:
         self.values: dict[_Value, Any] = {}
         self.polls: list[Poll] = []
         # Not `completions`: a send that is still under way at the end may be seen, too.
-        for op in history.invocations:
-            end = op if op.pair is None else op.pair
-            self._take(end)
+        ops = [op.completion for op in history.invocations if op.f in ACCESSES]
+        for op in ops:
+            self._register(op)
         self.polls.sort(key=lambda poll: poll.op.index)
-        self._put_all(op if op.pair is None else op.pair for op in history.invocations)
+        for op in ops:
+            self._place(op)
         for log in self.logs.values():
             log.settle()
 
-    def _take(self, op: Op) -> None:
-        if op.f not in {"send", "poll", "txn"}:
-            return
+    def _register(self, op: Op) -> None:
         for key, _, message in sends_of(op):
             self.senders[key, identity(message)] = op
             self.values[identity(message)] = message
@@ -136,16 +138,13 @@ class Logs:
                 if op.type == "ok":
                     self.polled[key].add(identity(message))
 
-    def _put_all(self, ops: Iterable[Op]) -> None:
-        for op in ops:
-            if op.f not in {"send", "poll", "txn"}:
-                continue
-            for key, offset, message in sends_of(op):
-                if offset is not None and self.has_happened(op):
-                    self.logs[key].put(offset, identity(message))
-            for key, pairs in polls_of(op).items():
-                for offset, message in pairs:
-                    self.logs[key].put(offset, identity(message))
+    def _place(self, op: Op) -> None:
+        for key, offset, message in sends_of(op):
+            if offset is not None and self.has_happened(op):
+                self.logs[key].put(offset, identity(message))
+        for key, pairs in polls_of(op).items():
+            for offset, message in pairs:
+                self.logs[key].put(offset, identity(message))
 
     def has_happened(self, op: Op) -> bool:
         """Whether a send must have taken effect: it is ok, or somebody has polled one of its messages."""

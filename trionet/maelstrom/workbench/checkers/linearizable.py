@@ -14,12 +14,12 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from trionet.maelstrom.workbench.history import identity
+from trionet.maelstrom.workbench.json_values import identity, shown, value_of
 
 from .base import UNKNOWN, Finding, Results, judged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from trionet.maelstrom.workbench.history import History
 
@@ -155,7 +155,7 @@ def check_register(ops: Sequence[RegisterOp], is_late: Callable[[], bool] = lamb
         if is_possible is None:
             return {"valid?": UNKNOWN, "error": "the time for the search was over"}
         if not is_possible:
-            states = sorted({str(_shown(state)) for state, _ in search.configurations})
+            states = sorted({str(shown(state)) for state, _ in search.configurations})
             return {
                 "valid?": False,
                 "op": str(op),
@@ -168,33 +168,21 @@ def check_register(ops: Sequence[RegisterOp], is_late: Callable[[], bool] = lamb
     return {"valid?": True}
 
 
-def _shown(state: Any) -> Any:
-    return state.decode() if isinstance(state, bytes) else state
-
-
 def check_linearizable(history: History, is_late: Callable[[], bool] = lambda: False) -> Results:
     """Judge a history of registers: values are pairs of a key and what was read, written, or compared and set.
 
     Operations that failed never happened; those that are ``info``, or never returned, may have.
     """
     by_key: defaultdict[Any, list[RegisterOp]] = defaultdict(list)
-    keys: dict[Any, Any] = {}
     for op in history.invocations:
-        kind = "info" if op.pair is None else op.pair.type
-        if kind == "fail" or (kind == "info" and op.f == "read"):
+        if op.outcome == "fail" or (op.outcome == "info" and op.f == "read"):
             continue
-        value = op.pair.value[1] if op.f == "read" and op.pair is not None else op.value[1]
-        returned = op.pair.index if op.pair is not None and kind == "ok" else None
-        keys[identity(op.value[0])] = op.value[0]
+        value = op.completion.value[1] if op.f == "read" else op.value[1]
+        returned = op.completion.index if op.outcome == "ok" else None
         by_key[identity(op.value[0])].append(RegisterOp(op.f, value, op.index, returned, op.process))
     results = {key: check_register(ops, is_late) for key, ops in by_key.items()}
-    bad = [key for key, result in results.items() if result["valid?"] is not True]
-    failures = _named(keys, (key for key in bad if results[key]["valid?"] is False), results)
-    unknown = _named(keys, (key for key in bad if results[key]["valid?"] == UNKNOWN), results)
+    failures = {str(value_of(key)): result for key, result in results.items() if result["valid?"] is False}
+    unknown = {str(value_of(key)): result for key, result in results.items() if result["valid?"] == UNKNOWN}
     findings = [Finding("not-linearizable", f"key {key}: {failures[key]['op']}") for key in list(failures)[:1]]
     findings += [Finding("search-timeout", f"key {key}", verdict=UNKNOWN) for key in list(unknown)[:1]]
     return judged(findings, {"key-count": len(results), "failures": failures, "unknown": unknown})
-
-
-def _named(keys: dict[Any, Any], which: Iterable[Any], results: dict[Any, Results]) -> dict[str, Results]:
-    return {str(keys[key]): results[key] for key in which}

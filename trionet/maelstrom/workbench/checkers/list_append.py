@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from trionet.maelstrom.workbench.history import identity, value_of
+from trionet.maelstrom.workbench.json_values import identity, value_of
 
-from .base import UNKNOWN, Finding, Maelstrom
+from .base import SEARCH_TIMEOUT, UNKNOWN, Finding, Maelstrom
 from .elle_cycles import Graph
 from .ordering import are_comparable
 from .transactions import (
@@ -21,11 +21,10 @@ from .transactions import (
     aborted_reads,
     add_orders,
     cycle_anomalies,
-    garbage_reads,
-    intermediate_writers,
+    intermediate_reads,
     lost_updates,
-    reply_findings,
-    summary,
+    other_findings,
+    reads_of,
     transactions_of,
     verdict,
 )
@@ -66,9 +65,7 @@ def _ids(values: Any) -> list[_Element]:
 
 def _reads(txns: Iterable[Txn]) -> _Reads:
     """Return what was read, in the order of the transactions."""
-    return [
-        (txn, identity(key), _ids(value)) for txn in txns if txn.kind == "ok" for f, key, value in txn.ops if f == "r"
-    ]
+    return [(txn, identity(key), _ids(value)) for txn, key, value in reads_of(txns)]
 
 
 def _internal(txn: Txn) -> dict[str, Any] | None:
@@ -175,41 +172,27 @@ def _dependencies(possible: list[Txn], reads: _Reads, orders: dict[_Key, _Order]
     graph = Graph()
     writers: _Writers = {(key, value): txn for txn in possible for key, ids in _appends(txn) for value in ids}
     readers: defaultdict[tuple[_Key, _Element], list[Txn]] = defaultdict(list)
+
+    def add(source: Txn | None, kind: str, target: Txn, why: str) -> None:
+        if source is not None and source.number != target.number:
+            graph.add(source.number, kind, target.number, f"T{source.number} {why}")
+
     for txn, key, read in reads:
         last = read[-1] if read else _INIT
         readers[key, last].append(txn)
-        writer = writers.get((key, last))
-        if writer is not None and writer.number != txn.number:
-            why = f"T{writer.number} appended {last} to {key}, which T{txn.number} read"
-            graph.add(writer.number, "wr", txn.number, why)
+        add(writers.get((key, last)), "wr", txn, f"appended {last} to {key}, which T{txn.number} read")
     for txn in possible:
-        for key, ids in _appends(txn):
-            for value in ids:
-                before = orders[key].before(value) if key in orders else _INIT
-                writer = writers.get((key, before))
-                if writer is not None and writer.number != txn.number:
-                    why = f"T{writer.number} appended {before} to {key}, and T{txn.number} {value} after it"
-                    graph.add(writer.number, "ww", txn.number, why)
-                for reader in readers.get((key, before), ()):
-                    if reader.number != txn.number:
-                        why = f"T{reader.number} read {key} before T{txn.number} appended {value}"
-                        graph.add(reader.number, "rw", txn.number, why)
+        for key, value in ((key, value) for key, ids in _appends(txn) for value in ids):
+            before = orders[key].before(value) if key in orders else _INIT
+            why = f"appended {before} to {key}, and T{txn.number} {value} after it"
+            add(writers.get((key, before)), "ww", txn, why)
+            for reader in readers.get((key, before), ()):
+                add(reader, "rw", txn, f"read {key} before T{txn.number} appended {value}")
     return graph
 
 
 def _appends(txn: Txn) -> list[tuple[_Key, list[_Element]]]:
     return [(key, _ids(values)) for key, values in txn.writes().items()]
-
-
-def _intermediate_reads(txns: list[Txn], reads: _Reads) -> list[dict[str, Any]]:
-    """Return reads that end with what another transaction appended before it appended more (G1b)."""
-    intermediate = intermediate_writers(txns)
-    cases = []
-    for txn, key, read in reads:
-        writer, is_reply = intermediate.get((key, read[-1]), (None, False)) if read else (None, False)
-        if writer is not None and not (writer.number == txn.number and is_reply):
-            cases.append({"read": str(txn), "key": str(key), "writer": str(writer)})
-    return cases
 
 
 def _crashes(txns: list[Txn], orders: dict[_Key, _Order], duplicates: list[dict[str, Any]]) -> list[Finding]:
@@ -254,19 +237,15 @@ def check_list_append(
         "internal": [case for txn in done if (case := _internal(txn)) is not None],
         "future-read": [case for txn in done if (case := _future_read(txn)) is not None],
         "G1a": aborted_reads(txns, lambda value: value or ()),
-        "G1b": _intermediate_reads(txns, reads),
+        "G1b": intermediate_reads(txns, lambda value: value[-1] if value else None),
         "dirty-update": _dirty_updates(told, writers),
         "lost-update": lost_updates(txns),
         **_incompatible(reads, longest),
     }
-    others = [*reply_findings(txns), *_crashes(txns, told, anomalies["duplicate-elements"])]
-    if garbage := garbage_reads(txns, lambda value: value or ()):
-        others.append(Finding("garbage-read", summary(garbage), Maelstrom.OVERLOOKS))
-    if graph.is_empty:
-        text = "no transaction depends on another, so there is nothing to judge"
-        others.append(Finding("empty-transaction-graph", text, verdict=UNKNOWN))
+    crashes = _crashes(txns, told, anomalies["duplicate-elements"])
+    others = other_findings(txns, crashes, lambda value: value or (), graph, empty_verdict=UNKNOWN)
     if not is_complete:
-        others.append(Finding("search-timeout", "the time to look for cycles was over", verdict=UNKNOWN))
+        others.append(SEARCH_TIMEOUT)
     # To Elle, null and [] are two versions of a list.
     overlooked = {"lost-update": lost_updates(txns, lambda value: value or [])}
     return verdict(anomalies, models, others, overlooked) | {"txn-count": len(txns)}

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .base import Finding, Maelstrom, Results, judged
+from .base import SHOWN, Finding, Maelstrom, Results, judged
 
 if TYPE_CHECKING:
     from trionet.maelstrom.workbench.history import History
 
 __all__ = ["check_replies"]
-
-_SHOWN = 8
 
 
 def check_replies(history: History) -> Results:
@@ -26,4 +24,4 @@ def check_replies(history: History) -> Results:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         findings.append(Finding("malformed-reply", f"{wrong[0][1]}{more}", Maelstrom.OVERLOOKS))
     cases = [{"index": op.index, "node": op.node, "f": op.f, "flaw": flaw} for op, flaw in wrong]
-    return judged(findings, {"malformed-count": len(cases), "malformed": cases[:_SHOWN]})
+    return judged(findings, {"malformed-count": len(cases), "malformed": cases[:SHOWN]})

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
-from trionet.maelstrom.workbench.history import identity
+from trionet.maelstrom.workbench.json_values import identity, json_of
 
 from .base import UNKNOWN, Finding, Maelstrom
 from .elle_cycles import KINDS, Graph, strong_components
@@ -20,13 +20,10 @@ from .transactions import (
     aborted_reads,
     add_orders,
     cycle_anomalies,
-    garbage_reads,
-    intermediate_writers,
+    intermediate_reads,
     is_something,
-    json_of,
     lost_updates,
-    reply_findings,
-    summary,
+    other_findings,
     transactions_of,
     verdict,
 )
@@ -57,18 +54,6 @@ def _internal(txn: Txn) -> dict[str, Any] | None:
             return {"txn": str(txn), "key": key, "expected": before, "read": value}
         seen[which] = value
     return None
-
-
-def _intermediate_reads(txns: list[Txn]) -> list[dict[str, Any]]:
-    """Return reads of what another transaction wrote and then overwrote itself (G1b)."""
-    intermediate = intermediate_writers(txns)
-    cases = []
-    for txn in txns:
-        for f, key, value in txn.ops if txn.kind == "ok" else ():
-            writer, is_reply = intermediate.get((identity(key), identity(value)), (None, False))
-            if f == "r" and writer is not None and not (writer.number == txn.number and is_reply):
-                cases.append({"read": str(txn), "key": key, "value": value, "writer": str(writer)})
-    return cases
 
 
 def _indexed(txns: Iterable[Txn]) -> tuple[_Index, _Index]:
@@ -200,7 +185,7 @@ def check_rw_register(
     anomalies |= {
         "internal": [case for txn in txns if txn.kind == "ok" and (case := _internal(txn)) is not None],
         "G1a": aborted_reads(txns, lambda value: (value,)),
-        "G1b": _intermediate_reads(txns),
+        "G1b": intermediate_reads(txns, lambda value: value),
         "lost-update": lost_updates(txns),
         "cyclic-versions": [
             {"key": str(key), "versions": [str(version) for version in component]}
@@ -208,10 +193,6 @@ def check_rw_register(
             for component in components
         ],
     }
-    others = [*reply_findings(txns), *_crashes(txns, writers, readers, cyclic)]
-    if garbage := garbage_reads(txns, lambda value: () if value is None else (value,)):
-        others.append(Finding("garbage-read", summary(garbage), Maelstrom.OVERLOOKS))
-    if graph.is_empty:
-        text = "no transaction depends on another, so there is nothing to judge"
-        others.append(Finding("empty-transaction-graph", text))
+    crashes = _crashes(txns, writers, readers, cyclic)
+    others = other_findings(txns, crashes, lambda value: () if value is None else (value,), graph, empty_verdict=False)
     return verdict(anomalies, models, others, {"future-read": [case for _, case in own]}) | {"txn-count": len(txns)}

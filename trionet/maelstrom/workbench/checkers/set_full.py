@@ -13,18 +13,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trionet.maelstrom.workbench.history import Op, identity
+from trionet.maelstrom.workbench.json_values import identity
 
-from .base import UNKNOWN, Finding, Maelstrom, Results, judged, quantiles
+from .base import SHOWN, UNKNOWN, Finding, Maelstrom, Results, judged, quantiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from trionet.maelstrom.workbench.history import History
+    from trionet.maelstrom.workbench.history import History, Op
 
 __all__ = ["check_final_reads", "check_set_full"]
-
-_SHOWN = 8
 
 
 class _Element:
@@ -82,7 +80,7 @@ def _elements(history: History, add: str) -> tuple[dict[Any, _Element], list[tup
 
 def _place(elements: dict[Any, _Element], reads: list[tuple[Op, set[Any]]]) -> None:
     """Find the newest reads that did and did not show each element, of those that ended after its addition began."""
-    newest_first = sorted(reads, key=lambda pair: _invocation(pair[0]).index, reverse=True)
+    newest_first = sorted(reads, key=lambda pair: pair[0].invocation.index, reverse=True)
     latest_end = 0
     ends = []  # for each read, the last completion of it and all older ones
     for read, _ in reversed(newest_first):
@@ -96,18 +94,13 @@ def _place(elements: dict[Any, _Element], reads: list[tuple[Op, set[Any]]]) -> N
             gone = by_age.pop()
             unseen.discard(gone)
             unmissed.discard(gone)
-        invocation = _invocation(read)
+        invocation = read.invocation
         for key in [key for key in unseen & shown if elements[key].added.index < read.index]:
             elements[key].present = invocation
             unseen.discard(key)
         for key in [key for key in unmissed - shown if elements[key].added.index < read.index]:
             elements[key].absent = invocation
             unmissed.discard(key)
-
-
-def _invocation(read: Op) -> Op:
-    assert read.pair is not None
-    return read.pair
 
 
 def check_set_full(history: History, add: str = "add") -> Results:
@@ -139,24 +132,18 @@ def check_set_full(history: History, add: str = "add") -> Results:
         "never-read": [element.value for element in never],
         "stale-count": len(stale),
         "worst-stale": [
-            {"element": element.value, "stable-latency": latencies[element], "node": _node(element.absent)}
-            for element in sorted(stale, key=lambda element: -latencies[element])[:_SHOWN]
+            {"element": element.value, "stable-latency": latencies[element], "node": element.absent.node}
+            for element in sorted(stale, key=lambda element: -latencies[element])[:SHOWN]
+            if element.absent is not None
         ],
         "stable-latencies": quantiles(latencies.values()),
-        "ack-latencies": quantiles(_acknowledgements_ms(elements)),
+        "ack-latencies": quantiles(
+            round(element.added.latency_ms, 3) for element in elements if element.added.outcome == "ok"
+        ),
     }
     if lost:
         details["lost-latencies"] = quantiles(element.latency_ms(element.present) for element in lost)
     return judged(findings, details)
-
-
-def _acknowledgements_ms(elements: Iterable[_Element]) -> list[float]:
-    pairs = [(element.added, element.added.pair) for element in elements]
-    return [round((done.time - begun.time) / 1e6, 3) for begun, done in pairs if done is not None and done.type == "ok"]
-
-
-def _node(op: Op | None) -> str | None:
-    return None if op is None else op.node
 
 
 def check_final_reads(history: History, add: str = "add", *, compares: bool = True) -> Results:
@@ -172,20 +159,19 @@ def check_final_reads(history: History, add: str = "add", *, compares: bool = Tr
     """
     elements, _ = _elements(history, add)
     known = {key: element.value for key, element in elements.items() if element.known is not None}
-    missing: dict[str, list[Any]] = {}
-    invented: dict[str, list[Any]] = {}
-    duplicated: dict[str, list[Any]] = {}
-    asked = [op for op in history if op.is_final and op.f == "read" and op.type == "invoke"]
-    reads = [op.pair for op in asked if op.pair is not None and op.pair.type == "ok"]
+    kinds: dict[str, dict[str, list[Any]]] = {"missing": {}, "invented": {}, "duplicated": {}}
+    asked = [op for op in history.invocations if op.is_final and op.f == "read"]
+    reads = [op.completion for op in asked if op.outcome == "ok"]
     for read in reads:
         shown, where = _shown_by(read), f"{read.node or read.process}"
-        if absent := known.keys() - shown:
-            missing.setdefault(where, []).extend(known[key] for key in known if key in absent)
-        if strange := shown - elements.keys():
-            invented.setdefault(where, []).extend(value for value in read.value if identity(value) in strange)
-        if len(shown) != len(read.value or ()):
-            duplicated.setdefault(where, []).extend(_repeated(read.value))
-    kinds = {"missing": missing, "invented": invented, "duplicated": duplicated}
+        wrong = {
+            "missing": [value for key, value in known.items() if key not in shown],
+            "invented": [value for value in read.value or () if identity(value) not in elements],
+            "duplicated": _repeated(read.value or ()),
+        }
+        for kind, values in wrong.items():
+            if values:
+                kinds[kind].setdefault(where, []).extend(values)
     findings = [
         Finding(kind, f"{len(values)} elements at {where}, such as {values[0]!r}", Maelstrom.OVERLOOKS)
         for kind, by_node in kinds.items()

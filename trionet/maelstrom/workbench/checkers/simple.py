@@ -7,13 +7,13 @@ from collections import Counter, defaultdict
 from functools import cmp_to_key
 from typing import TYPE_CHECKING, Any
 
-from trionet.maelstrom.workbench.history import identity
+from trionet.maelstrom.workbench.json_values import identity, shown
 
-from .base import UNKNOWN, Finding, Maelstrom, Results, judged, quantiles, worst
+from .base import SHOWN, UNKNOWN, Finding, Maelstrom, Results, judged, quantiles, worst
 from .ordering import are_comparable, compare
 
 if TYPE_CHECKING:
-    from trionet.maelstrom.workbench.history import History, Op
+    from trionet.maelstrom.workbench.history import History
 
 __all__ = [
     "check_availability",
@@ -25,8 +25,6 @@ __all__ = [
     "check_unique_ids",
 ]
 
-_SHOWN = 8
-
 
 def check_echo(history: History) -> Results:
     """Every invocation must complete, with what it sent.
@@ -36,13 +34,10 @@ def check_echo(history: History) -> Results:
     errors: list[dict[str, Any]] = []
     silent: list[dict[str, Any]] = []
     for op in history.invocations:
-        done = op.pair
-        is_known = done is not None and done.type != "info"
-        answer = done.value if done is not None and done.type == "ok" else None
-        if done is None or done.type != "ok" or identity(answer) != identity(op.value):
-            reason = None if done is None else done.error
-            case = {"expected": op.value, "received": answer, "error": reason, "index": op.index}
-            (errors if is_known else silent).append(case)
+        answer = op.completion.value if op.outcome == "ok" else None
+        if op.outcome != "ok" or identity(answer) != identity(op.value):
+            case = {"expected": op.value, "received": answer, "error": op.completion.error, "index": op.index}
+            (silent if op.outcome == "info" else errors).append(case)
     findings = []
     if errors:
         text = f"{len(errors)} echoes are not what was sent, such as that of {errors[0]['expected']!r}"
@@ -51,15 +46,14 @@ def check_echo(history: History) -> Results:
         text = f"{len(silent)} echoes did not come, such as that of {silent[0]['expected']!r}: {silent[0]['error']}"
         findings.append(Finding("no-echo", text, Maelstrom.OVERLOOKS))
     cases = [*errors, *silent]
-    return judged(findings, {"error-count": len(cases), "errors": cases[:_SHOWN]})
+    return judged(findings, {"error-count": len(cases), "errors": cases[:SHOWN]})
 
 
 def check_unique_ids(history: History) -> Results:
     """No two ids that were given are the same. Of ids that can't be compared, Maelstrom does not know."""
-    done = [op for op in history.completions if op.f == "generate" and op.type == "ok"]
-    ids = [op.value for op in done]
+    ids = [op.value for op in history.completions if op.f == "generate" and op.type == "ok"]
     counts = Counter(identity(value) for value in ids)
-    duplicated = {_shown(key): count for key, count in counts.items() if count > 1}
+    duplicated = {str(shown(key)): count for key, count in counts.items() if count > 1}
     is_comparable = are_comparable(ids)
     findings = []
     if duplicated:
@@ -71,9 +65,9 @@ def check_unique_ids(history: History) -> Results:
         findings,
         {
             "attempted-count": sum(op.f == "generate" for op in history.invocations),
-            "acknowledged-count": len(done),
+            "acknowledged-count": len(ids),
             "duplicated-count": len(duplicated),
-            "duplicated": dict(list(duplicated.items())[:_SHOWN]),
+            "duplicated": dict(list(duplicated.items())[:SHOWN]),
             "range": [min(ids, key=cmp_to_key(compare)), max(ids, key=cmp_to_key(compare))]
             if is_comparable and ids
             else None,
@@ -81,21 +75,13 @@ def check_unique_ids(history: History) -> Results:
     )
 
 
-def _shown(key: Any) -> str:
-    return key.decode() if isinstance(key, bytes) else str(key)
-
-
 def check_counter(history: History) -> Results:
     """Each ok final read is the sum of all ok additions, and of any of those of which nobody knows."""
-    additions = [op for op in history.completions if op.f == "add"]
-    unfinished = [op for op in history.invocations if op.f == "add" and op.pair is None]
-    certain = sum(_delta(op) for op in additions if op.type == "ok")
-    acceptable = {certain}
+    additions = [op for op in history.invocations if op.f == "add"]
+    acceptable = {sum(op.value for op in additions if op.outcome == "ok")}
     for op in additions:
-        if op.type == "info":
-            acceptable |= {each + _delta(op) for each in acceptable}
-    for op in unfinished:
-        acceptable |= {each + op.value for each in acceptable}
+        if op.outcome == "info":
+            acceptable |= {each + op.value for each in acceptable}
     reads = [op for op in history.completions if op.is_final and op.f == "read" and op.type == "ok"]
     errors = [{"node": op.node, "value": op.value, "index": op.index} for op in reads if op.value not in acceptable]
     findings = [Finding("wrong-sum", f"{errors[0]['node']} reads {errors[0]['value']}")] if errors else []
@@ -107,12 +93,6 @@ def check_counter(history: History) -> Results:
             "acceptable": _ranges(acceptable),
         },
     )
-
-
-def _delta(addition: Op) -> int:
-    assert addition.pair is not None
-    delta: int = addition.pair.value
-    return delta
 
 
 def _ranges(numbers: set[int]) -> list[list[int]]:
@@ -173,19 +153,18 @@ def _float32(number: float) -> float:
 def check_exceptions(history: History) -> Results:
     """Gather the reasons for which operations were not ok, most frequent first. Never invalid."""
     reasons = Counter((op.f, op.type, op.error) for op in history.completions if op.error is not None)
-    shown = [
-        {"f": f, "type": kind, "count": count, "error": error}
-        for (f, kind, error), count in reasons.most_common(_SHOWN)
+    errors = [
+        {"f": f, "type": kind, "count": count, "error": error} for (f, kind, error), count in reasons.most_common(SHOWN)
     ]
-    return {"valid?": True, "errors": shown}
+    return {"valid?": True, "errors": errors}
 
 
 def check_performance(history: History) -> Results:
     """Measure how long operations took from invocation to acknowledgement, in ms. Never invalid."""
     by_f: defaultdict[str, list[float]] = defaultdict(list)
     for op in history.completions:
-        if op.type == "ok" and op.pair is not None:
-            by_f[op.f].append(round((op.time - op.pair.time) / 1e6, 3))
+        if op.type == "ok":
+            by_f[op.f].append(round(op.latency_ms, 3))
     span_s = max((op.time for op in history.invocations if not op.is_final), default=0) / 1e9
     count = sum(not op.is_final for op in history.invocations)
     return {

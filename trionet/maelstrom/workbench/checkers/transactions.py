@@ -9,16 +9,16 @@ import math
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
+from trionet.maelstrom.workbench.json_values import identity, json_of, shown
 
-from trionet.maelstrom.workbench.history import History, identity
-
-from .base import Finding, Maelstrom, Results, judged
+from .base import SHOWN, Finding, Maelstrom, Results, Verdict, judged
 from .elle_cycles import Graph, find_cycles, realtime_edges
 from .models import forbidden_anomalies, order_kind, violated_models
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
+
+    from trionet.maelstrom.workbench.history import History
 
     from .elle_cycles import Cycle
 
@@ -29,13 +29,11 @@ __all__ = [
     "aborted_reads",
     "add_orders",
     "cycle_anomalies",
-    "garbage_reads",
-    "intermediate_writers",
+    "intermediate_reads",
     "is_something",
-    "json_of",
     "lost_updates",
-    "reply_findings",
-    "summary",
+    "other_findings",
+    "reads_of",
     "transactions_of",
     "verdict",
     "written_by",
@@ -44,7 +42,6 @@ __all__ = [
 Anomalies = dict[str, list[dict[str, Any]]]
 Ops = list[list[Any]]
 
-_SHOWN = 8
 _SIZE = 3
 
 
@@ -67,9 +64,9 @@ class Txn(NamedTuple):
     ops: Ops
     end: int | None
     process: Any
-    asked: Ops = []  # noqa: RUF012  (never changed)
-    node: str | None = None
-    reply: Any = None
+    asked: Ops
+    node: str | None
+    reply: Any
 
     def __str__(self) -> str:
         """Return it in words."""
@@ -111,11 +108,6 @@ def is_something(value: Any) -> bool:
     return value is not None and value is not False
 
 
-def json_of(value: Any) -> str:
-    """Return a value as JSON."""
-    return msgspec.json.encode(value).decode()
-
-
 def transactions_of(history: History, write: str) -> list[Txn]:
     """Return all transactions, in the order in which they began.
 
@@ -125,12 +117,10 @@ def transactions_of(history: History, write: str) -> list[Txn]:
     """
     found = []
     for op in history.invocations:
-        kind = "info" if op.pair is None else op.pair.type
-        value = op.pair.value if op.pair is not None and kind == "ok" else op.value
-        ops = [] if value is None else _readable(value, write)
-        end = op.pair.index if op.pair is not None and kind != "info" else None
-        asked = _readable(op.value, write)
-        found.append(Txn(op.index, kind, ops, end, op.process, asked, op.node, value))
+        value = op.completion.value if op.outcome == "ok" else op.value
+        ops, asked = _readable(value, write), _readable(op.value, write)
+        end = None if op.outcome == "info" else op.completion.index
+        found.append(Txn(op.index, op.outcome, ops, end, op.process, asked, op.node, value))
     return found
 
 
@@ -146,7 +136,7 @@ def _readable(value: Any, write: str) -> Ops:
     ]
 
 
-def reply_findings(txns: Iterable[Txn]) -> list[Finding]:
+def _reply_findings(txns: Iterable[Txn]) -> list[Finding]:
     """Return replies that are not the transaction that was asked, with what was read; each is named.
 
     Maelstrom does not compare: it judges the transaction that the node replied with.
@@ -159,7 +149,7 @@ def reply_findings(txns: Iterable[Txn]) -> list[Finding]:
         for txn in wrong
     ]
     is_crash = any(not txn.is_readable for txn in wrong)
-    return [Finding("reply-differs", summary(cases), Maelstrom.CRASHES if is_crash else Maelstrom.OVERLOOKS)]
+    return [Finding("reply-differs", _summary(cases), Maelstrom.CRASHES if is_crash else Maelstrom.OVERLOOKS)]
 
 
 def _is_answer(txn: Txn) -> bool:
@@ -175,22 +165,44 @@ def _is_answer(txn: Txn) -> bool:
     )
 
 
-def garbage_reads(txns: list[Txn], values_of: Callable[[Any], Iterable[Any]]) -> list[str]:
-    """Return, in words, reads of what no transaction writes to that key, whatever came of it.
+def reads_of(txns: Iterable[Txn]) -> Iterator[tuple[Txn, Any, Any]]:
+    """Return the reads of ok transactions: the transaction, the key, and what was read."""
+    return ((txn, key, read) for txn in txns if txn.kind == "ok" for f, key, read in txn.ops if f == "r")
+
+
+def other_findings(
+    txns: list[Txn],
+    crashes: Iterable[Finding],
+    values_of: Callable[[Any], Iterable[Any]],
+    graph: Graph,
+    empty_verdict: Verdict,
+) -> list[Finding]:
+    """Return what is wrong whatever the models.
 
     Args:
         txns: all of them.
+        crashes: the findings at which Elle gives up.
         values_of: returns the values that a read shows.
+        graph: the dependencies.
+        empty_verdict: the verdict if there are none.
     """
+    findings = [*_reply_findings(txns), *crashes]
+    if garbage := _garbage_reads(txns, values_of):
+        findings.append(Finding("garbage-read", _summary(garbage), Maelstrom.OVERLOOKS))
+    if graph.is_empty:
+        text = "no transaction depends on another, so there is nothing to judge"
+        findings.append(Finding("empty-transaction-graph", text, verdict=empty_verdict))
+    return findings
+
+
+def _garbage_reads(txns: list[Txn], values_of: Callable[[Any], Iterable[Any]]) -> list[str]:
+    """Return, in words, reads of values that no transaction writes to that key, whatever its outcome."""
     written = {
         (key, identity(value)) for txn in txns for key, values in written_by(txn.asked).items() for value in values
     }
     return [
         f"nobody wrote {json_of(value)} to {json_of(key)}, which {txn} reads"
-        for txn in txns
-        if txn.kind == "ok"
-        for f, key, read in txn.ops
-        if f == "r"
+        for txn, key, read in reads_of(txns)
         for value in values_of(read)
         if (identity(key), identity(value)) not in written
     ]
@@ -213,14 +225,13 @@ def add_orders(graph: Graph, txns: Iterable[Txn], models: tuple[str, ...]) -> No
             graph.add(one, "realtime", other, f"T{one} had ended when T{other} began")
 
 
-def aborted_reads(txns: Iterable[Txn], values_of: Callable[[Any], Iterable[Any]]) -> list[dict[str, Any]]:
+def aborted_reads(txns: list[Txn], values_of: Callable[[Any], Iterable[Any]]) -> list[dict[str, Any]]:
     """Return reads of what a transaction wrote that definitely failed (G1a).
 
     Args:
         txns: all of them.
         values_of: returns the values that a read shows.
     """
-    txns = list(txns)
     failed = {
         (key, identity(value)): txn
         for txn in txns
@@ -228,39 +239,43 @@ def aborted_reads(txns: Iterable[Txn], values_of: Callable[[Any], Iterable[Any]]
         for key, values in txn.writes().items()
         for value in values
     }
-    if not failed:
-        return []
     return [
         {"read": str(txn), "key": key, "value": value, "writer": str(writer)}
-        for txn in txns
-        if txn.kind == "ok"
-        for f, key, read in txn.ops
-        if f == "r"
+        for txn, key, read in reads_of(txns)
         for value in values_of(read)
         if (writer := failed.get((identity(key), identity(value)))) is not None
     ]
 
 
-def intermediate_writers(txns: Iterable[Txn]) -> dict[tuple[Any, Any], tuple[Txn, bool]]:
-    """Return who wrote each value that the same transaction overwrote, by key and value.
+def intermediate_reads(txns: list[Txn], last_of: Callable[[Any], Any]) -> list[dict[str, Any]]:
+    """Return reads of a value that another transaction wrote and then overwrote itself (G1b).
+
+    Args:
+        txns: all of them.
+        last_of: returns the newest value that a read shows.
+    """
+    writers = _intermediate_writers(txns)
+    cases = []
+    for txn, key, read in reads_of(txns):
+        writer, is_reply = writers.get((identity(key), identity(last_of(read))), (None, False))
+        if writer is not None and not (writer.number == txn.number and is_reply):
+            cases.append({"read": str(txn), "key": key, "value": last_of(read), "writer": str(writer)})
+    return cases
+
+
+def _intermediate_writers(txns: list[Txn]) -> dict[tuple[Any, Any], tuple[Txn, bool]]:
+    """Return the writer of each value that the same transaction overwrote, by key and value.
 
     Returns:
         The transaction, and whether its reply has the write: one that only the request has counts, too.
     """
-    steps = [
-        step
-        for txn in txns
-        for step in (
-            (txn.number, txn, txn.asked, False),
-            (math.inf if txn.end is None else txn.end, txn, txn.ops, True),
-        )
-    ]
+    asked = [(txn.number, txn, txn.asked, False) for txn in txns]
+    replied = [(math.inf if txn.end is None else txn.end, txn, txn.ops, True) for txn in txns]
     found: dict[tuple[Any, Any], tuple[Txn, bool]] = {}
-    for _, txn, ops, is_reply in sorted(steps, key=lambda step: step[0]):
+    for _, txn, ops, is_reply in sorted([*asked, *replied], key=lambda step: step[0]):
         for key, values in written_by(ops).items():
-            for value in values[:-1]:
-                if is_something(value):
-                    found[key, identity(value)] = txn, is_reply
+            for value in filter(is_something, values[:-1]):
+                found[key, identity(value)] = txn, is_reply
     return found
 
 
@@ -279,14 +294,10 @@ def lost_updates(txns: Iterable[Txn], version_of: Callable[[Any], Any] = lambda 
                 if key in writes:
                     alike[key, identity(version_of(value))].append(txn)
     return [
-        {"key": _plain(key), "value": _plain(value), "txns": [str(txn) for txn in group]}
+        {"key": shown(key), "value": shown(value), "txns": [str(txn) for txn in group]}
         for (key, value), group in alike.items()
         if len(group) > 1
     ]
-
-
-def _plain(value: Any) -> Any:
-    return value.decode() if isinstance(value, bytes) else value
 
 
 def cycle_anomalies(
@@ -302,9 +313,8 @@ def cycle_anomalies(
 
 
 def _in_words(cycle: Cycle, names: dict[Any, str]) -> dict[str, Any]:
-    way = " ".join(f"T{edge.source} -{edge.kind}->" for edge in cycle.edges) + f" T{cycle.edges[0].source}"
     return {
-        "cycle": way,
+        "cycle": cycle.way("T"),
         "steps": [edge.why or f"T{edge.source} {edge.kind} T{edge.target}" for edge in cycle.edges],
         "txns": [names.get(edge.source, str(edge.source)) for edge in cycle.edges],
     }
@@ -336,13 +346,13 @@ def verdict(
             "anomaly-types": sorted({finding.name for finding in findings if finding.verdict is False}),
             "also-seen": sorted(types - forbidden),
             "not": violated_models(types),
-            "anomalies": {name: cases[name][:_SHOWN] for name in sorted(types)}
+            "anomalies": {name: cases[name][:SHOWN] for name in sorted(types)}
             | {finding.name: [{"found": finding.text}] for finding in others},
         },
     )
 
 
-def summary(cases: list[str]) -> str:
+def _summary(cases: list[str]) -> str:
     """Return the first of some cases, and how many more there are."""
     return cases[0] if len(cases) == 1 else f"{cases[0]} (and {len(cases) - 1} more)"
 

@@ -6,13 +6,12 @@ this package.
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trionet.errors import ConfigError
 
-from .program import build_node
+from .program import build_node, load_build
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,13 +40,7 @@ def load_challenge(name: str) -> Callable[..., MaelstromNode]:
     path = _folder() / f"{name.replace('-', '_')}.py"
     if not name.replace("-", "").isalnum() or not path.is_file():
         raise ConfigError(f"there is no challenge {name!r:.100}: it is one of {', '.join(challenge_names())}")
-    spec = importlib.util.spec_from_file_location(f"trionet_glomers_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    build: Callable[..., MaelstromNode] = module.build
-    return build
+    return load_build(path)
 
 
 def build_challenge(name: str, arguments: Sequence[str] = ()) -> MaelstromNode:

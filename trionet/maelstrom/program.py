@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import sys
 from typing import TYPE_CHECKING, Any
@@ -13,12 +14,24 @@ from .running import run
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from .node import MaelstromNode
 
     Build = Callable[..., MaelstromNode]
 
-__all__ = ["build_node", "main"]
+__all__ = ["build_node", "load_build", "main"]
+
+
+def load_build(path: Path) -> Build:
+    """Return the function ``build`` of a Python file; raise what the file raises."""
+    spec = importlib.util.spec_from_file_location(f"trionet_program_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    build: Build = module.build
+    return build
 
 
 def build_node(build: Build, arguments: Sequence[str] = ()) -> MaelstromNode:

@@ -14,7 +14,7 @@ from trionet.maelstrom.workbench.network import Network
 from trionet.maelstrom.workbench.node_base import RunningNode
 
 if TYPE_CHECKING:
-    from trionet.maelstrom.workbench.network import NetworkMessage
+    from trionet.maelstrom.workbench.messages import NetworkMessage
 
 GOOD = {"src": "n0", "dest": "c0", "body": {"type": "echo_ok", "in_reply_to": 1}}
 TEXT = json.dumps(GOOD).encode()
@@ -45,7 +45,7 @@ def read(*lines: bytes) -> tuple[list[dict[str, Any]], list[str], bool]:
         network.add("c0", lambda message: bodies.append(json.loads(message.body)))
         node = _Node("n0", network, warnings.append)
         for line in lines:
-            node.take(line)
+            node.handle_line(line)
         await trio.lowlevel.checkpoint()
         return node.is_deaf
 

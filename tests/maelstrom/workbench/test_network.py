@@ -11,12 +11,14 @@ from trionet.maelstrom.workbench.client import Client, is_integer
 from trionet.maelstrom.workbench.errors import BadMessage, MalformedReply, RpcError, RpcTimeout, is_definite
 from trionet.maelstrom.workbench.journal import Journal
 from trionet.maelstrom.workbench.latency import Distribution, latency_source
-from trionet.maelstrom.workbench.network import Network, NetworkMessage
+from trionet.maelstrom.workbench.network import Network
 from trionet.maelstrom.workbench.partitions import PARTITIONS, majorities_ring
 from trionet.maelstrom.workbench.topologies import TOPOLOGIES, topology
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
+
+    from trionet.maelstrom.workbench.messages import NetworkMessage
 
 
 class Line:

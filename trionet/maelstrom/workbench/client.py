@@ -18,7 +18,8 @@ from .errors import MalformedReply, RpcError, RpcTimeout
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from .network import Network, NetworkMessage
+    from .messages import NetworkMessage
+    from .network import Network
 
     Shape = Mapping[str, Callable[[Any], bool]]
 

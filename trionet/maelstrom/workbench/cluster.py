@@ -5,6 +5,7 @@ Source: Maelstrom, ``src/maelstrom/db.clj``.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -12,11 +13,12 @@ import trio
 from .errors import BadMessage, MalformedReply, RpcError, RpcTimeout, SetupFailed, leaves
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
-    from .client import Clients
+    from .client import Client, Clients
     from .network import Network
     from .node_base import Crash, RunningNode
+    from .options import Options
     from .workloads import Workload
 
 __all__ = ["NodeCluster"]
@@ -28,29 +30,26 @@ class NodeCluster:
     """All nodes.
 
     Args:
-        names: what they are called.
-        make: makes the next life of a node.
-        network: where they are.
-        clients: opens those that initialise nodes.
-        workload: has more to tell a node that has been initialised.
-        init_timeout_s: how long a node has to initialise.
+        options: their names, and how long they have to initialise.
+        make: makes the next run of a node.
+        network: connects them.
+        clients: opens the clients that initialise nodes.
+        workload: sets up nodes that have been initialised.
     """
 
     def __init__(
         self,
-        names: Sequence[str],
+        options: Options,
         make: Callable[[str], RunningNode],
         network: Network,
         clients: Clients,
         workload: Workload,
-        init_timeout_s: float,
     ) -> None:
-        self._names = names
+        self._options = options
         self._make = make
         self._network = network
         self._clients = clients
         self._workload = workload
-        self._init_timeout_s = init_timeout_s
         self._nodes: dict[str, RunningNode] = {}
         self._killed: set[str] = set()
         self._paused: set[str] = set()
@@ -68,12 +67,12 @@ class NodeCluster:
             SetupFailed: one can't be started, or does not initialise.
         """
         async with trio.open_nursery() as self._nursery:
-            for name in self._names:
+            for name in self._options.nodes:
                 self._network.add(name, lambda message, name=name: self._nodes[name].deliver(message))  # type: ignore[misc]
                 self._nodes[name] = self._make(name)
             try:
-                await self._on_all(self._names, self._start)
-                await self._on_all(self._names, self._set_up)
+                await self._on_all(self._options.nodes, self._start)
+                await self._on_all(self._options.nodes, self._set_up)
                 task_status.started()
                 await trio.sleep_forever()
             finally:
@@ -90,36 +89,27 @@ class NodeCluster:
             raise failures[0] from None
 
     async def _start(self, name: str) -> None:
-        await self._nodes[name].start(self._nursery)
-        init = {"type": "init", "node_id": name, "node_ids": list(self._names)}
-        await self._ask(name, init)
-
-    async def _ask(self, name: str, init: dict[str, Any]) -> None:
-        client, crashed = self._clients.open(), self._nodes[name].crashed
-
-        async def give_up(scope: trio.CancelScope) -> None:
-            await crashed.wait()
-            scope.cancel()
-
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(give_up, nursery.cancel_scope)
-                await client.call(name, init, None, self._init_timeout_s)
-                nursery.cancel_scope.cancel()
-            if crashed.is_set():
+        node = self._nodes[name]
+        await node.start(self._nursery)
+        init = {"type": "init", "node_id": name, "node_ids": list(self._options.nodes)}
+        with self._client(name, "does not initialise") as client:
+            with node.until_crash:
+                await client.call(name, init, None, self._options.init_timeout_s)
+            if node.crash is not None:
                 raise SetupFailed(f"{name} does not initialise{self._last_words(name)}")
-        except* (RpcTimeout, RpcError, MalformedReply) as exc:
-            reason = leaves(exc)[0]
-            raise SetupFailed(f"{name} does not initialise: {reason}{self._last_words(name)}") from reason
-        finally:
-            client.close()
 
     async def _set_up(self, name: str) -> None:
+        with self._client(name, "can't be set up") as client:
+            await self._workload.set_up(client, name)
+
+    @contextmanager
+    def _client(self, name: str, failure: str) -> Generator[Client]:
+        """Open a client for one request to a node; turn its errors into `SetupFailed`."""
         client = self._clients.open()
         try:
-            await self._workload.set_up(client, name)
+            yield client
         except (RpcTimeout, RpcError, MalformedReply, BadMessage) as exc:
-            raise SetupFailed(f"{name} can't be set up: {exc}{self._last_words(name)}") from exc
+            raise SetupFailed(f"{name} {failure}: {exc}{self._last_words(name)}") from exc
         finally:
             client.close()
 

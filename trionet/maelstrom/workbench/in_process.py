@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.util
 import math
 import os
 import sys
@@ -18,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import trio
 
 from trionet.errors import ConfigError, TrionetError
+from trionet.maelstrom.challenges import load_challenge
+from trionet.maelstrom.program import build_node, load_build
 
 from .errors import SetupFailed
 from .node_base import RunningNode
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
     from trio.abc import ReceiveChannel, SendChannel
 
-    from .network import Network, NetworkMessage
+    from .messages import NetworkMessage
+    from .network import Network
 
 __all__ = ["InProcessNode", "Program", "load_program"]
 
@@ -40,15 +42,15 @@ class Program(Protocol):
 
 
 class _Out(trio.abc.SendChannel[bytes]):
-    """Where a node's lines go."""
+    """A channel that calls `handle` with each line of a node."""
 
-    def __init__(self, take: Callable[[bytes], None]) -> None:
-        self._take = take
+    def __init__(self, handle: Callable[[bytes], None]) -> None:
+        self._handle = handle
 
     async def send(self, value: bytes) -> None:
         await trio.lowlevel.checkpoint()
         for line in value.removesuffix(b"\n").split(b"\n"):
-            self._take(line)
+            self._handle(line)
 
     async def aclose(self) -> None:
         await trio.lowlevel.checkpoint()
@@ -104,7 +106,7 @@ class InProcessNode(RunningNode):
         if self._held_in is not None:
             self._held_out.append(line)
         else:
-            self.take(line)
+            self.handle_line(line)
 
     def deliver(self, message: NetworkMessage) -> None:
         """Give it a message."""
@@ -127,7 +129,7 @@ class InProcessNode(RunningNode):
         held, self._held_in = self._held_in or [], None
         out, self._held_out = self._held_out, []
         for line in out:
-            self.take(line)
+            self.handle_line(line)
         if not self._scope.cancel_called and self.crash is None:
             for line in held:
                 self._inbox.send_nowait(line)
@@ -144,8 +146,6 @@ def load_program(name: str, arguments: Sequence[str]) -> Callable[[], Any]:
     Raises:
         SetupFailed: there is no such program, or it does not have these options.
     """
-    from trionet.maelstrom.program import build_node
-
     try:
         build = _loaded(name)
         build_node(build, arguments)  # a wrong option shows here
@@ -157,17 +157,11 @@ def load_program(name: str, arguments: Sequence[str]) -> Callable[[], Any]:
 
 
 def _loaded(name: str) -> Callable[..., Any]:
-    from trionet.maelstrom.challenges import load_challenge
-
     if name.endswith(".py"):
         path = Path(name)
-        spec = importlib.util.spec_from_file_location(f"simulated_{path.stem}", path)
-        if not path.is_file() or spec is None or spec.loader is None:
+        if not path.is_file():
             raise SetupFailed(f"--bin: there is no file {name!r}")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        found: Callable[..., Any] = module.build
-        return found
+        return load_build(path)
     if ":" in name:
         module_name, _, attribute = name.partition(":")
         with contextlib.suppress(OSError):  # the working directory has been deleted: nothing can be imported from there

@@ -14,17 +14,12 @@ import msgspec
 if TYPE_CHECKING:
     from typing import IO
 
-    from .network import NetworkMessage
+    from .messages import NetworkMessage
 
-__all__ = ["SHOWN_MESSAGES", "Arrow", "Journal", "is_client"]
+__all__ = ["SHOWN_MESSAGES", "Arrow", "Journal"]
 
 SHOWN_MESSAGES: Final = 4000
 """How many messages the space-time diagram has."""
-
-
-def is_client(name: str) -> bool:
-    """Whether a name is a client's: all that begin with c are."""
-    return name.startswith("c")
 
 
 class Arrow(NamedTuple):
@@ -70,8 +65,7 @@ class Journal:
         self._sent: Counter[str] = Counter()
         self._received: Counter[str] = Counter()
         self._bytes = 0
-        self._shown: dict[int, tuple[NetworkMessage, str, float]] = {}
-        self._arrivals: dict[int, float] = {}
+        self._arrows: dict[int, Arrow] = {}
 
     def sent(self, message: NetworkMessage, now: float) -> None:
         """Note that a message was sent."""
@@ -83,19 +77,21 @@ class Journal:
         self._bytes += len(message.body)
         if not message.is_clients:
             self.kinds[kind] += 1
-        if len(self._shown) < SHOWN_MESSAGES and kind not in {"init", "init_ok"}:
-            self._shown[message.id] = message, kind, now
+        sent = now - self._begun
+        if len(self._arrows) < SHOWN_MESSAGES and kind not in {"init", "init_ok"}:
+            body = message.body.decode("utf-8", "replace")
+            self._arrows[message.id] = Arrow(message.id, message.src, message.dest, kind, body, sent, None)
         if self._file is not None:
             self._file.write(
                 b'{"id":%d,"sent":%.6f,"src":%b,"dest":%b,"body":%b}\n'
-                % (message.id, now - self._begun, _json(message.src), _json(message.dest), message.body)
+                % (message.id, sent, _json(message.src), _json(message.dest), message.body)
             )
 
     def received(self, message: NetworkMessage, now: float) -> None:
         """Note that a message arrived."""
         self._received[self._part_of(message)] += 1
-        if message.id in self._shown:
-            self._arrivals[message.id] = now
+        if message.id in self._arrows:
+            self._arrows[message.id] = self._arrows[message.id]._replace(received=now - self._begun)
         if self._file is not None:
             self._file.write(b'{"id":%d,"received":%.6f}\n' % (message.id, now - self._begun))
 
@@ -107,18 +103,7 @@ class Journal:
     @property
     def arrows(self) -> list[Arrow]:
         """The first messages of the test, initialisation aside."""
-        return [
-            Arrow(
-                message.id,
-                message.src,
-                message.dest,
-                kind,
-                message.body.decode("utf-8", "replace"),
-                sent - self._begun,
-                None if message.id not in self._arrivals else self._arrivals[message.id] - self._begun,
-            )
-            for message, kind, sent in self._shown.values()
-        ]
+        return list(self._arrows.values())
 
     @property
     def total(self) -> int:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .cluster import NodeCluster
     from .history import History
     from .network import Network
+    from .options import Options
 
 __all__ = ["TARGETS", "Nemesis"]
 
@@ -47,31 +48,19 @@ class Nemesis:
     """Makes faults.
 
     Args:
-        faults: which: of ``partition``, ``kill`` and ``pause``.
-        interval_s: the mean time between a fault and its end, and the next one.
-        nodes: their names.
-        network: what is partitioned.
-        cluster: whose nodes are killed and paused.
-        history: where it is noted.
-        random: what chooses.
-
-    Attributes:
-        state: what is wrong just now, in words; empty if nothing is.
+        options: the faults, the mean time from one to its end and to the next, and the nodes.
+        network: is partitioned.
+        cluster: kills and pauses nodes.
+        history: records the faults.
+        random: chooses faults, times and nodes.
     """
 
     def __init__(
-        self,
-        faults: Sequence[str],
-        interval_s: float,
-        nodes: Sequence[str],
-        network: Network,
-        cluster: NodeCluster,
-        history: History,
-        random: Random,
+        self, options: Options, network: Network, cluster: NodeCluster, history: History, random: Random
     ) -> None:
-        self._faults = faults
-        self._interval_s = interval_s
-        self._nodes = nodes
+        self._faults = options.nemesis
+        self._interval_s = options.nemesis_interval_s
+        self._nodes = options.nodes
         self._network = network
         self._cluster = cluster
         self._history = history
@@ -80,7 +69,7 @@ class Nemesis:
 
     @property
     def state(self) -> str:
-        """What is wrong just now."""
+        """The faults of this moment, in words; empty if there are none."""
         return ", ".join(self._wrong.values())
 
     async def run(self) -> None:

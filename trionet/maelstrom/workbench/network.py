@@ -18,7 +18,7 @@ import msgspec
 import trio
 
 from .errors import BadMessage
-from .journal import is_client
+from .messages import NetworkMessage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -26,27 +26,9 @@ if TYPE_CHECKING:
 
     from .journal import Journal
 
-__all__ = ["Network", "NetworkMessage"]
+__all__ = ["Network"]
 
 _encode = msgspec.json.Encoder().encode
-
-
-class NetworkMessage:
-    """A message on the network; its body is JSON, as it was sent."""
-
-    __slots__ = ("body", "dest", "id", "is_clients", "src")
-
-    def __init__(self, number: int, src: str, dest: str, body: bytes) -> None:
-        self.id: int = number
-        self.src: str = src
-        self.dest: str = dest
-        self.body: bytes = body
-        self.is_clients: bool = is_client(src) or is_client(dest)
-
-    def line(self) -> bytes:
-        """Return it as a node reads it."""
-        src, dest = _encode(self.src), _encode(self.dest)
-        return b'{"id":%d,"src":%b,"dest":%b,"body":%b}\n' % (self.id, src, dest, self.body)
 
 
 class _Receiver:

@@ -22,7 +22,8 @@ from .errors import BadMessage
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .network import Network, NetworkMessage
+    from .messages import NetworkMessage
+    from .network import Network
 
 __all__ = ["Crash", "RunningNode"]
 
@@ -68,14 +69,14 @@ class RunningNode(ABC):
     Attributes:
         crash: how it ended, if it did so by itself.
         is_deaf: whether its output is read no more.
-        crashed: set when it ends by itself.
+        until_crash: is cancelled when it ends by itself.
     """
 
     def __init__(self, name: str, network: Network, warn: Callable[[str], None]) -> None:
         self.name = name
         self.crash: Crash | None = None
         self.is_deaf: bool = False
-        self.crashed: trio.Event = trio.Event()
+        self.until_crash: trio.CancelScope = trio.CancelScope()
         self.stdout: deque[str] = deque(maxlen=_KEPT_LINES)
         self.stderr: deque[str] = deque(maxlen=_KEPT_LINES)
         self._network = network
@@ -106,8 +107,8 @@ class RunningNode(ABC):
     def resume(self) -> None:
         """Have it go on."""
 
-    def take(self, line: bytes) -> None:
-        """Send what a line of its output says."""
+    def handle_line(self, line: bytes) -> None:
+        """Send the message of a line of its output."""
         if self.is_deaf:
             return
         self.stdout.append(line[:_SHOWN_BYTES].decode("utf-8", "replace"))
@@ -134,7 +135,7 @@ class RunningNode(ABC):
     def has_crashed(self, reason: str) -> None:
         """Note that it has ended by itself."""
         self.crash = Crash(self.name, reason, list(self.stdout), list(self.stderr))
-        self.crashed.set()
+        self.until_crash.cancel()
         self._warn(f"{self.name} has ended by itself: {reason}. This fails the test")
 
 

@@ -29,19 +29,14 @@ def _shuffled(nodes: Sequence[str], random: Random) -> list[str]:
     return random.sample(nodes, len(nodes))
 
 
-def _one(nodes: Sequence[str], random: Random) -> Partition:
-    shuffled = _shuffled(nodes, random)
-    return split(shuffled[:1], shuffled[1:])
+def _apart(size: Callable[[int], int]) -> Callable[[Sequence[str], Random], Partition]:
+    """Return what cuts a number of nodes off, chosen at random; `size` computes it from the number of all nodes."""
 
+    def cut(nodes: Sequence[str], random: Random) -> Partition:
+        shuffled, count = _shuffled(nodes, random), size(len(nodes))
+        return split(shuffled[:count], shuffled[count:])
 
-def _majority(nodes: Sequence[str], random: Random) -> Partition:
-    shuffled, half = _shuffled(nodes, random), len(nodes) // 2
-    return split(shuffled[:half], shuffled[half:])
-
-
-def _minority_third(nodes: Sequence[str], random: Random) -> Partition:
-    shuffled, third = _shuffled(nodes, random), (len(nodes) - 1) // 3
-    return split(shuffled[:third], shuffled[third:])
+    return cut
 
 
 def majorities_ring(nodes: Sequence[str], random: Random) -> Partition:
@@ -70,8 +65,8 @@ def majorities_ring(nodes: Sequence[str], random: Random) -> Partition:
 
 
 PARTITIONS: Final[Mapping[str, Callable[[Sequence[str], Random], Partition]]] = {
-    "one": _one,
-    "majority": _majority,
-    "minority-third": _minority_third,
+    "one": _apart(lambda count: 1),
+    "majority": _apart(lambda count: count // 2),
+    "minority-third": _apart(lambda count: (count - 1) // 3),
     "majorities-ring": majorities_ring,
 }

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,10 +18,11 @@ from .errors import SetupFailed
 from .node_base import RunningNode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
     from typing import IO
 
-    from .network import Network, NetworkMessage
+    from .messages import NetworkMessage
+    from .network import Network
 
 __all__ = ["NodeProcess", "program_path"]
 
@@ -53,8 +55,8 @@ class NodeProcess(RunningNode):
         network: where its messages go.
         warn: told what is wrong with it.
         command: the program and its arguments.
-        log: where its standard error goes.
-        echo: told each line of that as well, if given.
+        log: receives its standard error, if given.
+        echo: called with each line of its standard error, if given.
     """
 
     def __init__(
@@ -63,7 +65,7 @@ class NodeProcess(RunningNode):
         network: Network,
         warn: Callable[[str], None],
         command: Sequence[str],
-        log: IO[bytes],
+        log: IO[bytes] | None = None,
         echo: Callable[[str], None] | None = None,
     ) -> None:
         super().__init__(name, network, warn)
@@ -100,7 +102,7 @@ class NodeProcess(RunningNode):
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write, process.stdin)
-                nursery.start_soon(self._read, process.stdout)
+                nursery.start_soon(self._read_messages, process.stdout)
                 nursery.start_soon(self._read_errors, process.stderr)
                 await process.wait()
                 if not self._is_killed:
@@ -125,37 +127,19 @@ class NodeProcess(RunningNode):
                 lines, self._lines = self._lines, []
                 await stdin.send_all(b"".join(lines))
 
-    async def _read(self, stdout: trio.abc.ReceiveStream) -> None:
-        begun: list[bytes] = []  # the pieces of a line that isn't complete
-        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            while not self.is_deaf:
-                data = bytes(await stdout.receive_some(_READ_BYTES))
-                if not data:
+    async def _read_messages(self, stdout: trio.abc.ReceiveStream) -> None:
+        async with aclosing(_lines(stdout)) as lines:
+            async for line in lines:
+                self.handle_line(line)
+                if self.is_deaf:
                     break
-                first, *lines = data.split(b"\n")
-                begun.append(first)
-                for line in lines:
-                    self.take(b"".join(begun))
-                    begun = [line]
-        if any(begun) and not self.is_deaf:
-            self.take(b"".join(begun))
 
     async def _read_errors(self, stderr: trio.abc.ReceiveStream) -> None:
-        begun = b""
-        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            while data := bytes(await stderr.receive_some(_READ_BYTES)):
-                self._log.write(data)
-                self._log.flush()
-                *lines, begun = (begun + data).split(b"\n")
-                for line in lines:
-                    self._note_error(line.decode("utf-8", "replace"))
-        if begun:
-            self._note_error(begun.decode("utf-8", "replace"))
-
-    def _note_error(self, line: str) -> None:
-        self.stderr.append(line)
-        if self._echo is not None:
-            self._echo(f"{self.name}: {line}")
+        async with aclosing(_lines(stderr, self._log)) as lines:
+            async for line in lines:
+                self.stderr.append(line.decode("utf-8", "replace"))
+                if self._echo is not None:
+                    self._echo(f"{self.name}: {self.stderr[-1]}")
 
     def deliver(self, message: NetworkMessage) -> None:
         """Give it a message; it is written as soon as the process reads."""
@@ -179,6 +163,23 @@ class NodeProcess(RunningNode):
         if self._process is not None and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, number)
+
+
+async def _lines(stream: trio.abc.ReceiveStream, log: IO[bytes] | None = None) -> AsyncGenerator[bytes]:
+    """Return the lines of a stream, the last one even if it is incomplete; copy all bytes to `log`, at once."""
+    begun: list[bytes] = []  # the pieces of an incomplete line
+    with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+        while data := bytes(await stream.receive_some(_READ_BYTES)):
+            if log is not None:
+                log.write(data)
+                log.flush()
+            first, *lines = data.split(b"\n")
+            begun.append(first)
+            for line in lines:
+                yield b"".join(begun)
+                begun = [line]
+    if any(begun):
+        yield b"".join(begun)
 
 
 def _how_it_ended(status: int | None) -> str:

@@ -7,9 +7,10 @@ final operations, heal the network, wait 10 s, and do those.
 from __future__ import annotations
 
 import importlib
+import itertools
 import random as random_module
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
@@ -66,7 +67,7 @@ class Status:
     fault: str
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Run:
     """What happened in a test.
 
@@ -85,12 +86,12 @@ class Run:
     options: Options
     workload: Workload
     history: History
-    network: dict[str, Any] = field(default_factory=dict)
-    arrows: list[Arrow] = field(default_factory=list)
-    crashes: list[Crash] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    setup_s: float = 0.0
-    duration_s: float = 0.0
+    network: dict[str, Any]
+    arrows: list[Arrow]
+    crashes: list[Crash]
+    warnings: list[str]
+    setup_s: float
+    duration_s: float
 
 
 def run(
@@ -113,19 +114,20 @@ def run(
         SetupFailed: the test could not begin.
         StoreFailed: what happens can't be written to the store.
     """
-    test = _Test(options, store, say, on_status)
+
+    async def test() -> Run:
+        return await _Test(options, store, say, on_status).run()
+
     try:
-        if options.is_simulated:
-            with _repeatable(options.seed):
-                trio.run(test.run, clock=trio.testing.MockClock(autojump_threshold=0))
-        else:
-            trio.run(test.run)
+        if not options.is_simulated:
+            return trio.run(test)
+        with _repeatable(options.seed):
+            return trio.run(test, clock=trio.testing.MockClock(autojump_threshold=0))
     except BaseExceptionGroup as group:
         for leaf in leaves(group):
             if isinstance(leaf, SetupFailed | StoreFailed | ConfigError | KeyboardInterrupt):
                 raise leaf from None
         raise
-    return test.done
 
 
 @contextmanager
@@ -144,8 +146,24 @@ def _repeatable(seed: int) -> Generator[None]:
         scheduler._ALLOW_DETERMINISTIC_SCHEDULING = states[2]  # noqa: SLF001
 
 
+def _maker(
+    options: Options,
+    store: Store | None,
+    network: Network,
+    warn: Callable[[str], None],
+    say: Callable[[str], None],
+) -> Callable[[str], RunningNode]:
+    """Return a function that makes the next run of the node of a name."""
+    if options.is_simulated:
+        build, runs = load_program(options.bin, options.arguments), itertools.count(1)
+        return lambda name: InProcessNode(name, network, warn, build, f"{options.seed} {name} {next(runs)}")
+    command = [program_path(options.bin), *options.arguments]
+    echo = say if options.log_stderr else None
+    return lambda name: NodeProcess(name, network, warn, command, None if store is None else store.node_log(name), echo)
+
+
 class _Test:
-    """The parts of a test, as long as it runs."""
+    """The parts of a test; to be made in an event loop."""
 
     def __init__(
         self,
@@ -155,76 +173,51 @@ class _Test:
         on_status: Callable[[Status], None] | None,
     ) -> None:
         self._options = options
-        self._store = store
         self._say = say
         self._on_status = on_status
-        self._begun = 0.0
+        self._warnings: list[str] = []
         self._phase = "starting nodes"
-        self._lives = 0
-        self._workload = WORKLOADS[options.workload](options, Random(f"{options.seed} workload"))
-        self.done = Run(options, self._workload, History(self._now))
-        if options.is_simulated:
-            build = load_program(options.bin, options.arguments)
-            self._make: Callable[[str], RunningNode] = lambda name: self._in_process(name, build)
-        else:
-            path = program_path(options.bin)
-            self._make = lambda name: self._process(name, path)
-
-    def _now(self) -> int:
-        return int((trio.current_time() - self._begun) * 1e9)
-
-    def _warn(self, text: str) -> None:
-        if text not in self.done.warnings:
-            self.done.warnings.append(text)
-            self._say(text)
-
-    def _in_process(self, name: str, build: Callable[[], Any]) -> RunningNode:
-        self._lives += 1
-        return InProcessNode(name, self._network, self._warn, build, f"{self._options.seed} {name} {self._lives}")
-
-    def _process(self, name: str, path: str) -> RunningNode:
-        log = open("/dev/null", "ab") if self._store is None else self._store.node_log(name)  # noqa: SIM115
-        echo = self._say if self._options.log_stderr else None
-        return NodeProcess(name, self._network, self._warn, [path, *self._options.arguments], log, echo)
-
-    def _random(self, purpose: str) -> Random:
-        return Random(f"{self._options.seed} {purpose}")
-
-    async def run(self) -> None:
-        options, done = self._options, self.done
-        started = self._begun = trio.current_time()
-        self._journal = Journal(started, SERVICES, None if self._store is None else self._store.messages)
+        self._begun = trio.current_time()  # again when all nodes are ready
+        self._workload = WORKLOADS[options.workload](options, self._random("workload"))
+        self._history = History(lambda: int((trio.current_time() - self._begun) * 1e9))
+        self._journal = Journal(self._begun, SERVICES, None if store is None else store.messages)
         latency_ms = latency_source(options.latency_dist, options.latency_ms, self._random("latency"))
         self._network = Network(latency_ms, self._random("loss"), options.p_loss, self._journal)
         add_services(self._network, self._random("services"), self._warn)
         self._clients = Clients(self._network, self._warn)
-        cluster = NodeCluster(
-            options.nodes, self._make, self._network, self._clients, self._workload, options.init_timeout_s
+        make = _maker(options, store, self._network, self._warn, say)
+        self._cluster = NodeCluster(options, make, self._network, self._clients, self._workload)
+        self._nemesis = Nemesis(options, self._network, self._cluster, self._history, self._random("nemesis"))
+
+    def _warn(self, text: str) -> None:
+        if text not in self._warnings:
+            self._warnings.append(text)
+            self._say(text)
+
+    def _random(self, purpose: str) -> Random:
+        return Random(f"{self._options.seed} {purpose}")
+
+    async def run(self) -> Run:
+        started = self._begun
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._network.run)
+            await nursery.start(self._cluster.run)
+            self._begun = trio.current_time()
+            if self._on_status is not None:
+                nursery.start_soon(self._report, self._on_status)
+            await self._work()
+            nursery.cancel_scope.cancel()
+        return Run(
+            options=self._options,
+            workload=self._workload,
+            history=self._history,
+            network=self._journal.statistics(len(self._history.invocations)),
+            arrows=self._journal.arrows,
+            crashes=self._cluster.crashes,
+            warnings=self._warnings,
+            setup_s=self._begun - started,
+            duration_s=trio.current_time() - self._begun,
         )
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._network.run)
-                await nursery.start(cluster.run)
-                done.setup_s = trio.current_time() - started
-                self._begun = trio.current_time()
-                self._nemesis = Nemesis(
-                    options.nemesis,
-                    options.nemesis_interval_s,
-                    options.nodes,
-                    self._network,
-                    cluster,
-                    done.history,
-                    self._random("nemesis"),
-                )
-                if self._on_status is not None:
-                    nursery.start_soon(self._report)
-                await self._work()
-                nursery.cancel_scope.cancel()
-        finally:
-            done.duration_s = trio.current_time() - self._begun
-            done.crashes = cluster.crashes
-            done.arrows = self._journal.arrows
-            done.network = self._journal.statistics(len(done.history.invocations))
 
     async def _work(self) -> None:
         options, count = self._options, len(self._options.nodes)
@@ -232,7 +225,7 @@ class _Test:
             Worker(index, options.nodes[index % count], self._clients.open()) for index in range(options.concurrency)
         ]
         self._workload.begin(workers)
-        scheduler = Scheduler(self._workload, workers, self._clients, self.done.history, self._random("scheduler"))
+        scheduler = Scheduler(self._workload, workers, self._clients, self._history, self._random("scheduler"))
         self._phase = "working"
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._nemesis.run)
@@ -245,13 +238,10 @@ class _Test:
             self._phase = "final operations"
             await scheduler.finish()
 
-    async def _report(self) -> None:
-        assert self._on_status is not None
+    async def _report(self, on_status: Callable[[Status], None]) -> None:
         while True:
             await trio.sleep(1)
-            ops = self.done.history
-            unfinished = sum(op.type == "info" for op in ops.completions)
+            unfinished = sum(op.type == "info" for op in self._history.completions)
             elapsed_s = trio.current_time() - self._begun
-            invoked = len(ops.invocations)
-            status = Status(self._phase, elapsed_s, invoked, unfinished, self._journal.total, self._nemesis.state)
-            self._on_status(status)
+            invoked = len(self._history.invocations)
+            on_status(Status(self._phase, elapsed_s, invoked, unfinished, self._journal.total, self._nemesis.state))

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
-    from .network import Network, NetworkMessage
+    from .messages import NetworkMessage
+    from .network import Network
 
 __all__ = ["SERVICES", "LinearizableKV", "LwwKV", "SequentialKV", "TimestampOracle", "add_services"]
 
@@ -66,15 +67,20 @@ def _is_same(one: Any, other: Any) -> bool:
 
 
 class LinearizableKV:
-    """A store in which each request takes effect at one moment, for everybody."""
+    """A store in which each request takes effect at one moment, for all.
 
-    def __init__(self) -> None:
+    Args:
+        can_create: whether a compare-and-set may create a key.
+    """
+
+    def __init__(self, *, can_create: bool = True) -> None:
         self._values: dict[Any, Any] = {}
+        self._can_create = can_create
 
     def handle(self, _src: str, body: _Body) -> _Body | None:
-        """Do what a request says; return the reply's body."""
+        """Handle a request; return the reply's body."""
         key = identity(body.get("key"))
-        done = _respond(body, self._values.get(key, _NOTHING))
+        done = _respond(body, self._values.get(key, _NOTHING), can_create=self._can_create)
         if done is None:
             return None
         if done[0] is not _NOTHING:
@@ -143,18 +149,11 @@ class LwwKV:
 
     def __init__(self, random: Random) -> None:
         self._random = random
-        self._replicas: list[dict[Any, Any]] = [{} for _ in range(_REPLICAS)]
+        self._replicas = [LinearizableKV(can_create=False) for _ in range(_REPLICAS)]
 
-    def handle(self, _src: str, body: _Body) -> _Body | None:
-        """Do what a request says; return the reply's body."""
-        replica = self._replicas[self._random.randrange(_REPLICAS)]
-        key = identity(body.get("key"))
-        done = _respond(body, replica.get(key, _NOTHING), can_create=False)
-        if done is None:
-            return None
-        if done[0] is not _NOTHING:
-            replica[key] = done[0]
-        return done[1]
+    def handle(self, src: str, body: _Body) -> _Body | None:
+        """Handle a request; return the reply's body."""
+        return self._replicas[self._random.randrange(_REPLICAS)].handle(src, body)
 
 
 class TimestampOracle:

@@ -11,7 +11,8 @@ import zlib
 from html import escape
 from typing import TYPE_CHECKING, Final
 
-from .journal import SHOWN_MESSAGES, is_client
+from .journal import SHOWN_MESSAGES
+from .messages import is_client
 from .services import SERVICES
 
 if TYPE_CHECKING:

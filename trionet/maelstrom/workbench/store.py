@@ -115,15 +115,12 @@ class Store:
 
     def save_results(self, results: dict[str, Any]) -> None:
         """Write ``results.json``."""
-        self._save("results.json", msgspec.json.format(msgspec.json.encode(results), indent=2))
+        self.save_text("results.json", msgspec.json.format(msgspec.json.encode(results), indent=2).decode())
 
     def save_text(self, name: str, text: str) -> None:
         """Write a file."""
-        self._save(name, text.encode())
-
-    def _save(self, name: str, data: bytes) -> None:
         with _open(self.path / name) as file:
-            file.write(data)
+            file.write(text.encode())
 
 
 def _link(link: Path, target: Path) -> None:

@@ -174,8 +174,9 @@ def _external_steps(cases: _Cases, history: History, logs: Logs) -> None:
         for op in ops:
             if op.f == "assign" and op.type != "fail":
                 last = {key: poll for key, poll in last.items() if key in op.value}
-            poll = polls.get(op.index)
-            for key, values in {} if poll is None else poll.reads.items():
+            if (poll := polls.get(op.index)) is None:
+                continue
+            for key, values in poll.reads.items():
                 before = last.get(key)
                 if before is not None and values and before.reads[key]:
                     where = {"ops": [before.op.index, op.index], "process": op.process}

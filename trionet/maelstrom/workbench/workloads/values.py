@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from trionet.maelstrom.workbench.checkers.base import Results
-    from trionet.maelstrom.workbench.client import Client
+    from trionet.maelstrom.workbench.client import Client, Shape
     from trionet.maelstrom.workbench.history import History
     from trionet.maelstrom.workbench.options import Options
 
@@ -61,86 +61,72 @@ class UniqueIds(Workload):
         return check_unique_ids(history)
 
 
-class _Readable(Workload):
-    """Half of the operations read; at the end, each worker does once more."""
+class _Additions(Workload):
+    """Half of the operations add a value, half read; at the end, each worker reads once more."""
 
     has_final = True
+    add: ClassVar[str] = "add"
+    added: ClassVar[str]  # the key of the value in a request that adds it
+    read: ClassVar[Shape] = {"value": is_list}  # the shape of a reply to a read
+
+    def __init__(self, options: Options, random: Random) -> None:
+        super().__init__(options, random)
+        self._numbers = itertools.count()
+
+    def next(self, _worker: Worker, _now_s: float) -> Request:
+        """Return an addition, or a read."""
+        return Request(self.add, self._value()) if self.random.random() < 1 / 2 else Request("read")
+
+    def _value(self) -> int:
+        return next(self._numbers)
+
+    async def perform(self, worker: Worker, request: Request) -> Any:
+        """Add a value, or return those that the node has."""
+        if request.f == "read":
+            (key,) = self.read
+            return (await worker.client.call(worker.node, {"type": "read"}, self.read))[key]
+        await worker.client.call(worker.node, {"type": self.add, self.added: request.value}, {})
+        return request.value
 
     async def finish(self, _worker: Worker, perform: Perform) -> None:
         """Read."""
         await perform(Request("read"))
 
+    def check(self, history: History, _is_late: Callable[[], bool]) -> Results:
+        """See `check_set_full`."""
+        return check_set_full(history, self.add)
 
-class Broadcast(_Readable):
-    """Nodes tell each other all values that they are told."""
+
+class Broadcast(_Additions):
+    """Nodes send each other all values that they receive."""
 
     idempotent: ClassVar[frozenset[str]] = frozenset(("read",))
-
-    def __init__(self, options: Options, random: Random) -> None:
-        super().__init__(options, random)
-        self._numbers = itertools.count()
+    add = "broadcast"
+    added = "message"
+    read: ClassVar[Shape] = {"messages": is_list}
 
     async def set_up(self, client: Client, node: str) -> None:
-        """Tell the topology."""
+        """Send the topology to the node."""
         neighbors = topology(self.options.topology, self.options.nodes)
         await client.call(node, {"type": "topology", "topology": neighbors}, {})
 
-    def next(self, _worker: Worker, _now_s: float) -> Request:
-        """Return a broadcast of the next number, or a read."""
-        return Request("broadcast", next(self._numbers)) if self.random.random() < 1 / 2 else Request("read")
 
-    async def perform(self, worker: Worker, request: Request) -> Any:
-        """Broadcast a value, or return those that the node knows."""
-        if request.f == "read":
-            return (await worker.client.call(worker.node, {"type": "read"}, {"messages": is_list}))["messages"]
-        await worker.client.call(worker.node, {"type": "broadcast", "message": request.value}, {})
-        return request.value
-
-    def check(self, history: History, _is_late: Callable[[], bool]) -> Results:
-        """See `check_set_full`."""
-        return check_set_full(history, "broadcast")
-
-
-class GSet(_Readable):
+class GSet(_Additions):
     """A set that only grows."""
 
     maps_errors = False
-
-    def __init__(self, options: Options, random: Random) -> None:
-        super().__init__(options, random)
-        self._numbers = itertools.count()
-
-    def next(self, _worker: Worker, _now_s: float) -> Request:
-        """Return an addition of the next number, or a read."""
-        return Request("add", next(self._numbers)) if self.random.random() < 1 / 2 else Request("read")
-
-    async def perform(self, worker: Worker, request: Request) -> Any:
-        """Add an element, or return those that the node knows."""
-        if request.f == "read":
-            return (await worker.client.call(worker.node, {"type": "read"}, {"value": is_list}))["value"]
-        await worker.client.call(worker.node, {"type": "add", "element": request.value}, {})
-        return request.value
-
-    def check(self, history: History, _is_late: Callable[[], bool]) -> Results:
-        """See `check_set_full`."""
-        return check_set_full(history, "add")
+    added = "element"
 
 
-class PNCounter(_Readable):
+class PNCounter(_Additions):
     """A counter that goes up and down."""
 
     maps_errors = False
+    added = "delta"
+    read: ClassVar[Shape] = {"value": is_integer}
 
-    def next(self, _worker: Worker, _now_s: float) -> Request:
-        """Return an addition of -5 to 4, or a read."""
-        return Request("add", self.random.randrange(-5, 5)) if self.random.random() < 1 / 2 else Request("read")
-
-    async def perform(self, worker: Worker, request: Request) -> Any:
-        """Add a number, or return the sum that the node knows."""
-        if request.f == "read":
-            return (await worker.client.call(worker.node, {"type": "read"}, {"value": is_integer}))["value"]
-        await worker.client.call(worker.node, {"type": "add", "delta": request.value}, {})
-        return request.value
+    def _value(self) -> int:
+        return self.random.randrange(-5, 5)
 
     def check(self, history: History, _is_late: Callable[[], bool]) -> Results:
         """See `check_counter`."""

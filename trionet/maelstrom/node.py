@@ -11,12 +11,10 @@ hold many nodes, under any clock of Trio's.
 from __future__ import annotations
 
 import inspect
-import itertools
 import random
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-import outcome
 import trio
 
 from trionet.errors import (
@@ -35,6 +33,7 @@ from trionet.user_code import is_a, pass_endings
 from .envelope import BadLine, Envelope, decode, encode, reply_body
 from .errors import error_body, error_from_body, is_crash
 from .outbox import Outbox
+from .pending_calls import PendingCalls
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -75,8 +74,7 @@ class MaelstromNode:
         self._handlers: dict[str, Handler] = {"topology": self._take_topology}
         self._hooks: list[Hook] = []
         self._background: list[Callable[[], Awaitable[object]]] = []
-        self._numbers = itertools.count(1)
-        self._waiting: dict[int, tuple[trio.lowlevel.Task, str]] = {}
+        self._calls = PendingCalls()
         self._held: deque[Envelope] | None = deque()
         self._initialised = trio.Event()
         self._ready: deque[tuple[Handler, Envelope]] = deque()
@@ -201,28 +199,14 @@ class MaelstromNode:
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._handling is None:
             raise ConnectionLost("the node's input has ended, and no reply can come")
-        msg_id = next(self._numbers)
+        msg_id = self._calls.next_id()
         self._outbox.put(encode(self.id, dest, {**body, "msg_id": msg_id}))
-        self._waiting[msg_id] = trio.lowlevel.current_task(), dest
-
-        def forget(_: object) -> trio.lowlevel.Abort:
-            del self._waiting[msg_id]
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        reply: dict[str, Any] | None = await trio.lowlevel.wait_task_rescheduled(forget)
-        if reply is None:
-            raise ConnectionLost("the node's input ended before the reply came")
+        reply = await self._calls.wait(msg_id, dest)
         if reply["type"] == "error":
             raise error_from_body(reply)
         return reply
 
     # ---- running
-
-    def run(self) -> None:
-        """Be this process, on standard input and output, until the input ends; see `trionet.maelstrom.run`."""
-        from .running import run
-
-        run(self)
 
     async def serve(self, lines: ReceiveChannel[bytes], out: SendChannel[bytes]) -> None:
         r"""Take messages from `lines` and send to `out`, until `lines` ends or `out` is closed.
@@ -240,7 +224,7 @@ class MaelstromNode:
                     self._handling, self._running = handling, running
                     await self._read(lines)
                     running.cancel_scope.cancel()
-                self._end_waiting()
+                self._calls.close()
                 handling.cancel_scope.deadline = trio.current_time() + _GRACE_S
                 self._handling = self._running = None
             with trio.move_on_after(_GRACE_S):
@@ -266,11 +250,6 @@ class MaelstromNode:
         for message in self._held or ():
             self.refuse(message, TemporarilyUnavailable("the node has not been initialised"))
 
-    def _end_waiting(self) -> None:
-        for task, _ in self._waiting.values():
-            trio.lowlevel.reschedule(task)
-        self._waiting.clear()
-
     def _take_line(self, line: bytes) -> None:
         try:
             message = decode(line)
@@ -281,7 +260,8 @@ class MaelstromNode:
                 self._outbox.put(encode(self.id, exc.src, body))
             return
         if "in_reply_to" in message.body:
-            self._take_reply(message)
+            if not self._calls.resolve(message):
+                _log.debug("no call waits for this reply: %r", message)
         elif message.body["type"] == "init":
             self._take_init(message)
         elif self._held is None:
@@ -291,14 +271,6 @@ class MaelstromNode:
         else:
             self.refuse(message, TemporarilyUnavailable("the node has not been initialised"))
 
-    def _take_reply(self, message: Envelope) -> None:
-        waiting = self._waiting.get(message.body["in_reply_to"])
-        if waiting is None or waiting[1] != message.src:
-            _log.debug("nobody waits for this reply: %r", message)
-            return
-        del self._waiting[message.body["in_reply_to"]]
-        trio.lowlevel.reschedule(waiting[0], outcome.Value(message.body))
-
     def _take(self, message: Envelope) -> None:
         handler = self._handlers.get(message.body["type"]) or self._handlers.get("*")
         if message.dest != self.id:
@@ -306,18 +278,20 @@ class MaelstromNode:
         elif handler is None:
             self.refuse(message, MethodNotFound(f"{self.id} knows no messages of type {message.type!r:.100}"))
         elif self._ready or inspect.iscoroutinefunction(handler):
-            assert self._handling is not None
             self._ready.append((handler, message))
-            self._handling.start_soon(self._handle_next)
+            self._start_handling(self._handle_next)
         else:
             self._handle(handler, message)
+
+    def _start_handling(self, function: Callable[..., Awaitable[object]], *args: Any) -> None:
+        assert self._handling is not None
+        self._handling.start_soon(function, *args)
 
     def _handle(self, handler: Handler, message: Envelope) -> None:
         try:
             answer = handler(message)
             if inspect.isawaitable(answer):
-                assert self._handling is not None
-                self._handling.start_soon(self._finish, answer, message)
+                self._start_handling(self._finish, lambda _: answer, message)
             elif answer is not None:
                 self.reply(message, answer)
         except BaseException as exc:
@@ -325,15 +299,11 @@ class MaelstromNode:
 
     async def _handle_next(self) -> None:
         # Trio starts tasks in any order; taken from here, the messages are handled in theirs.
-        handler, message = self._ready.popleft()
-        try:
-            await self._finish(handler(message), message)
-        except BaseException as exc:
-            self._fail(message, exc)
+        await self._finish(*self._ready.popleft())
 
-    async def _finish(self, answer: Answer | Awaitable[Answer], message: Envelope) -> None:
+    async def _finish(self, handler: Handler, message: Envelope) -> None:
         try:
-            body: Answer = await _finished(answer)
+            body: Answer = await _finished(handler(message))
             if body is not None:
                 self.reply(message, body)
         except BaseException as exc:
@@ -368,8 +338,7 @@ class MaelstromNode:
         elif not self.id:
             self.id, self.node_ids = name, tuple(names)
             if self._hooks:
-                assert self._handling is not None
-                self._handling.start_soon(self._prepare, message)
+                self._start_handling(self._prepare, message)
             else:
                 self._begin(message)
         elif self.id == name:
@@ -386,9 +355,8 @@ class MaelstromNode:
     def _begin(self, message: Envelope) -> None:
         self._initialised.set()
         self.reply(message)
-        assert self._running is not None
         for task in self._background:
-            self._running.start_soon(task)
+            self.start_soon(task)
         held, self._held = self._held or (), None
         for each in held:
             self._take(each)

@@ -35,7 +35,7 @@ from trionet.transports.base import answered_error, check_request_size, check_si
 from trionet.transports.datagrams import QueuedDatagrams
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from trionet.codec import Codec
@@ -174,6 +174,7 @@ class MaelstromEndpoint:
         self._nursery: trio.Nursery | None = None
         self._scopes: dict[tuple[str, Any], trio.CancelScope] = {}
         self._ended = trio.lowlevel.ParkingLot()
+        self._is_closed = False
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Answer calls until cancelled."""
@@ -188,8 +189,6 @@ class MaelstromEndpoint:
         """Refuse new calls, at once."""
         self._is_closed = True
 
-    _is_closed = False
-
     async def drain(self) -> None:
         """Refuse new calls, and wait until those it is answering have been answered."""
         self.close()
@@ -198,23 +197,24 @@ class MaelstromEndpoint:
 
     def take(self, message: Envelope) -> None:
         """Begin to answer a call."""
-        if self._nursery is None or self._is_closed:
-            raise NodeUnreachable(f"the trionet node in {self._node.id} takes no calls")
-        self._nursery.start_soon(self._answer, message, _said(message))
+        self._start(self._answer, message, _said(message))
 
     def take_from_client(self, message: Envelope) -> None:
         """Begin to answer a call that a client has written by hand."""
         service, slash, method = message.type.partition("/")
         if not slash:
             raise MalformedRequest(f"{self._node.id} knows no messages of type {message.type!r:.100}")
-        if self._nursery is None or self._is_closed:
-            raise NodeUnreachable(f"the trionet node in {self._node.id} takes no calls")
         args = message.body.get("args", [])
         if not isinstance(args, list):
             raise MalformedRequest(f"args is a list, not {args!r:.100}")
         number = f"{message.src}-{message.msg_id}"
         call = Call(gid="local", service=service, method=method, args=args, id=number, is_json=True)
-        self._nursery.start_soon(self._answer_client, message, call)
+        self._start(self._answer_client, message, call)
+
+    def _start(self, answer: Callable[..., Awaitable[object]], *args: Any) -> None:
+        if self._nursery is None or self._is_closed:
+            raise NodeUnreachable(f"the trionet node in {self._node.id} accepts no calls")
+        self._nursery.start_soon(answer, *args)
 
     async def _answer_client(self, message: Envelope, call: Call) -> None:
         try:

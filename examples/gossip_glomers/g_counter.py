@@ -13,8 +13,8 @@ from trionet import MalformedRequest
 from trionet.maelstrom import Envelope, MaelstromNode, ReplicatedLog, main
 
 
-def build(*, period: float = 0.5) -> MaelstromNode:
-    """Return a node that counts; it sends a message every `period` seconds, at most."""
+def build(*, period: float = 0.5, signed: bool = False) -> MaelstromNode:
+    """Return a node that counts; it sends at most one message every `period` seconds. `signed`: pn-counter."""
     node = MaelstromNode()
     total = 0
 
@@ -27,8 +27,8 @@ def build(*, period: float = 0.5) -> MaelstromNode:
     @node.on("add")
     def add(message: Envelope) -> dict[str, object]:
         delta = message["delta"]
-        if type(delta) is not int or delta < 0:
-            raise MalformedRequest(f"a delta is a number that is not negative, not {delta!r}")
+        if type(delta) is not int or (delta < 0 and not signed):
+            raise MalformedRequest(f"a delta is an integer, {'' if signed else 'at least 0, '}not {delta!r}")
         if delta:
             log.append(delta)
         return {}

@@ -1,43 +1,14 @@
 """pn-counter: a counter that goes up and down, kept by all nodes.
 
-An addition is acknowledged when it is in this node's log of them, and goes to the others with the next exchange: two a
-second, however many additions there are. Since each addition is applied once on each node, the sums agree once the logs
-do. The exchange goes on until they do, so that what a partition held up arrives when it heals, through whichever node.
-
-It differs from the g-counter in taking negative deltas, which the log of additions does not mind.
+It is the g-counter with negative deltas: the log of additions accepts them as well. See g_counter.py.
 """
 
-from collections.abc import Sequence
-
-from trionet import MalformedRequest
-from trionet.maelstrom import Envelope, MaelstromNode, ReplicatedLog, main
+from trionet.maelstrom import MaelstromNode, load_challenge, main
 
 
 def build(*, period: float = 0.5) -> MaelstromNode:
-    """Return a node that counts; it sends a message every `period` seconds, at most."""
-    node = MaelstromNode()
-    total = 0
-
-    def apply(deltas: Sequence[int]) -> None:
-        nonlocal total
-        total += sum(deltas)
-
-    log = ReplicatedLog(node, apply, period_s=period)
-
-    @node.on("add")
-    def add(message: Envelope) -> dict[str, object]:
-        delta = message["delta"]
-        if type(delta) is not int:
-            raise MalformedRequest(f"a delta is a number, not {delta!r}")
-        if delta:
-            log.append(delta)
-        return {}
-
-    @node.on("read")
-    def read(message: Envelope) -> dict[str, object]:
-        return {"value": total}
-
-    return node
+    """Return a node that counts; it sends at most one message every `period` seconds."""
+    return load_challenge("g-counter")(period=period, signed=True)
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ class Database:
         root: dict[str, str] = await self.kv.read_or("root", {})
         places = [msgspec.json.encode(key).decode() for _, key, _ in operations]
         async with trio.open_nursery() as nursery:
-            for name in {root[place] for place in places if place in root} - self.lists.keys():
+            for name in sorted({root[place] for place in places if place in root} - self.lists.keys()):
                 nursery.start_soon(self.fetch, name)
         done: list[tuple[str, Any, Any]] = []
         values = {place: self.lists[root[place]] if place in root else None for place in places}

@@ -124,8 +124,7 @@ def _legend(entries: Iterable[tuple[str, str]], history: History) -> list[str]:
 def latency_svg(history: History) -> str:
     """Return a plot of how long each operation took, by when it began; faults are shaded."""
     until_s = _time_range(history)
-    done = [op for op in history.completions if op.pair is not None]
-    points = [(_begin_s(op), max((op.time - op.pair.time) / 1e6, 0.01), op) for op in done if op.pair is not None]
+    points = [(op.invocation.time / 1e9, max(op.latency_ms, 0.01), op) for op in history.completions]
     step = max(1, math.ceil(len(points) / _MAX_POINTS))
     low, high = -2, max([math.ceil(math.log10(latency)) for _, latency, _ in points], default=3)
     span = max(high - low, 1)
@@ -135,11 +134,6 @@ def latency_svg(history: History) -> str:
         y = _TOP + _PLOT_H * (1 - (math.log10(latency) - low) / span)
         parts.append(f'<circle cx="{_x(begun_s, until_s):.1f}" cy="{y:.1f}" r="2" fill="{_COLORS[op.type]}"/>')
     return "\n".join([*parts, *_legend(_COLORS.items(), history), "</svg>\n"])
-
-
-def _begin_s(op: Op) -> float:
-    assert op.pair is not None
-    return op.pair.time / 1e9
 
 
 def rate_svg(history: History, step_s: float = 0.5) -> str:

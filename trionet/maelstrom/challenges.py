@@ -1,7 +1,6 @@
-"""The solutions of Gossip Glomers: the programs of ``examples/gossip_glomers/``, which are installed along.
+"""The solutions of Gossip Glomers: the programs of ``examples/gossip_glomers/``, which are installed with trionet.
 
-Invariant: there is one copy of them. In a checkout they are where one looks for examples; a wheel has them inside of
-this package.
+Invariant: there is one copy of them. A checkout has them among the examples; a wheel has them in this package.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ def _folder() -> Path:
 
 
 def challenge_names() -> list[str]:
-    """Return the challenges that there are solutions of, such as ``"unique-ids"``."""
+    """Return the names of the challenges with a solution, such as ``"unique-ids"``."""
     return sorted(path.stem.replace("_", "-") for path in _folder().glob("[a-z]*.py"))
 
 

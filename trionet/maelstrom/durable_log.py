@@ -1,14 +1,14 @@
 """Operations in one order on all nodes, kept in a linearizable store, so that they survive any number of kills.
 
 The log is a row of slots in the store, each with a batch of operations. A node claims the first free slot by a
-compare-and-set that succeeds only if nobody has; so a slot never changes, and all nodes apply the same operations in
-the same order. While a claim is under way, further operations gather for the next one (group commit).
+compare-and-set that fails if the slot is claimed; so a slot never changes, and all nodes apply the same operations in
+the same order. During a claim, further operations gather for the next one (group commit).
 
-Invariants: an operation is applied once on each life of each node, in the order of the slots; a node applies its own
-operations only after their slot is claimed; a node says that it is initialised only after it has applied every slot
-that was claimed before it started.
+Invariants: each run of a node applies an operation once, in the order of the slots; a node applies its own operations
+only after their slot is claimed; a node is initialised only after it has applied every slot that was claimed before it
+started.
 
-Source: Schneider 1990, section 2 (state machine replication), with the order given by the store.
+Source: Schneider 1990, section 2 (state machine replication); the store determines the order.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _ID_BITS: Final = 64
 
 
 class _Append(Generic[T]):
-    """An operation that has not been applied, and whoever waits for that."""
+    """An operation that has not been applied, and the event that ends the wait for it."""
 
     def __init__(self, operation: Any) -> None:
         self.operation = operation
@@ -53,12 +53,12 @@ class DurableLog(Generic[T]):
     """A log that all nodes of a Maelstrom network append to, and apply.
 
     Args:
-        node: whose log it is; make it before the node runs.
-        apply: called with each operation, in the one order, on every node; a node that was killed and comes back
-            applies all of them again. It must depend on nothing but what it has been called with before.
-        period_s: how often a node that appends nothing looks for what others have appended.
-        service: the store: a linearizable one.
-        name: what the keys of the slots begin with.
+        node: the node of this log; create the log before the node runs.
+        apply: called with each operation, in the one order, on every node; a restarted node applies all of them again.
+            It must depend on nothing but its earlier calls.
+        period_s: the interval at which a node that appends nothing reads the slots of others.
+        service: the store, which must be linearizable.
+        name: the prefix of the slots' keys.
     """
 
     def __init__(
@@ -82,9 +82,9 @@ class DurableLog(Generic[T]):
         node.background(self._keep_up)
 
     async def append(self, operation: Any) -> T:
-        """Append `operation`, which is any JSON; return what `apply` returned for it on this node.
+        """Append `operation`, which is any JSON; return the result of `apply` for it on this node.
 
-        When this is cancelled, the operation may be appended all the same.
+        After a cancellation, the operation may still be appended.
         """
         append = _Append[T](operation)
         self._appends.append(append)
@@ -101,7 +101,7 @@ class DurableLog(Generic[T]):
             await (self._commit() if self._appends else self._catch_up())
 
     async def _commit(self) -> None:
-        """Claim a slot for what has gathered, and apply all slots up to it."""
+        """Claim a slot for the gathered operations, and apply all slots up to it."""
         appends, self._appends = self._appends, []
         batch = {
             "id": f"{self._node.id}-{self._node.random.getrandbits(_ID_BITS):x}",
@@ -116,24 +116,24 @@ class DurableLog(Generic[T]):
             append.finish(result)
 
     async def _claimed(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Put `batch` into the next slot, if it is free; return what the slot has."""
+        """Put `batch` into the next slot if it is free; return the batch of that slot."""
         key = self._key(self._slots)
         try:
             # No slot has the batch's id alone as its value, so this can only create it.
-            await _tried(lambda: self._kv.cas(key, batch["id"], batch, create_if_not_exists=True))
-        except PreconditionFailed:  # somebody was faster; or this node, and the reply was lost
-            found: dict[str, Any] = await _tried(lambda: self._kv.read(key))
+            await _retried(lambda: self._kv.cas(key, batch["id"], batch, create_if_not_exists=True))
+        except PreconditionFailed:  # claimed by another node; or by this one, and the reply was lost
+            found: dict[str, Any] = await _retried(lambda: self._kv.read(key))
             return found
         return batch
 
     async def _catch_up(self) -> None:
-        """Apply the slots that others have claimed; twice as many at a time as long as there are more."""
+        """Apply the slots that others have claimed; the window doubles as long as it is full."""
         window = 1
         try:
             while len(slots := await self._read(window)) == window:
                 window = min(2 * window, _MAX_WINDOW)
                 self._apply_all(slots)
-        except ConnectionLost:  # the node ends
+        except ConnectionLost:  # the node is closing
             return
         self._apply_all(slots)
 
@@ -142,7 +142,7 @@ class DurableLog(Generic[T]):
         found: dict[int, dict[str, Any]] = {}
 
         async def read(number: int) -> None:
-            found[number] = await _tried(lambda: self._kv.read_or(self._key(self._slots + number), {}))
+            found[number] = await _retried(lambda: self._kv.read_or(self._key(self._slots + number), {}))
 
         if count == 1:
             await read(0)
@@ -158,7 +158,7 @@ class DurableLog(Generic[T]):
             self._applied(slot["operations"])
 
     def _applied(self, operations: Sequence[Any]) -> list[outcome.Outcome[T]]:
-        """Apply a slot; an operation that fails here fails everywhere, and for who appended it."""
+        """Apply a slot; an operation that fails here fails on every node, and raises in its `append`."""
         self._slots += 1
         return [outcome.capture(self._apply, operation) for operation in operations]
 
@@ -166,8 +166,8 @@ class DurableLog(Generic[T]):
         return f"{self._name}/{slot}"
 
 
-async def _tried(ask: Callable[[], Awaitable[T]]) -> T:
-    """Ask until there is an answer: a message may be lost."""
+async def _retried(call: Callable[[], Awaitable[T]]) -> T:
+    """Repeat a call until its reply comes: messages may be lost."""
     while True:
         with trio.move_on_after(_TRY_S):
-            return await ask()
+            return await call()

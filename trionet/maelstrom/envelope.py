@@ -1,7 +1,7 @@
 """Maelstrom's messages: one JSON object per line, ``{"src", "dest", "body"}``.
 
-Invariant: whatever bytes a line has, `decode` returns a message or raises `BadLine`, which carries as much of the
-sender as could be read, so that it can be answered. Source: Maelstrom, ``doc/protocol.md``, "Messages".
+Invariant: for any bytes, `decode` returns a message or raises `BadLine`, which has the sender if that is readable, so
+that the node can reply. Source: Maelstrom, ``doc/protocol.md``, "Messages".
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class Envelope:
     """One message as a handler receives it.
 
     Attributes:
-        src: who sent it: a node such as ``"n1"``, a client such as ``"c3"``, a service such as ``"lin-kv"``.
-        dest: whom it is for: this node.
-        body: what it says; ``body["type"]`` tells what it is.
-        is_answered: whether it has been replied to.
+        src: the sender: a node such as ``"n1"``, a client such as ``"c3"``, a service such as ``"lin-kv"``.
+        dest: the receiver: this node.
+        body: the content; ``body["type"]`` is its type.
+        is_answered: whether it has a reply.
     """
 
     __slots__ = ("body", "dest", "is_answered", "src")
@@ -39,17 +39,17 @@ class Envelope:
 
     @property
     def type(self) -> str:
-        """What kind of message it is, ``body["type"]``."""
+        """The type of the message, ``body["type"]``."""
         kind: str = self.body["type"]
         return kind
 
     @property
     def msg_id(self) -> int | None:
-        """The sender's number of it, by which a reply refers to it; None when no reply is expected."""
+        """The sender's number of the message, to which a reply refers; None if no reply is expected."""
         return self.body.get("msg_id")
 
     def __getitem__(self, key: str) -> Any:
-        """Return ``body[key]``; raise `MalformedRequest` if there is none, which is the answer then."""
+        """Return ``body[key]``; raise `MalformedRequest`, which becomes the reply, if there is none."""
         try:
             return self.body[key]
         except KeyError:
@@ -63,8 +63,8 @@ class BadLine(Exception):
     """A line is no message.
 
     Attributes:
-        reason: what is wrong with it.
-        src, msg_id: who to answer, as far as that could be read; otherwise None.
+        reason: why it is none.
+        src, msg_id: the sender and its number of the message; None if they are unreadable.
     """
 
     def __init__(self, reason: str, line: bytes, src: str | None = None, msg_id: int | None = None) -> None:
@@ -86,10 +86,10 @@ _encode = msgspec.json.Encoder().encode
 
 
 def decode(line: bytes) -> Envelope:
-    """Return the message that a line is.
+    """Return the message of a line.
 
     Raises:
-        BadLine: it is none: no JSON, another envelope, a body without a type, or more containers than are taken.
+        BadLine: the line has no JSON, another envelope, a body without a type, or too many containers.
     """
     if len(line) > MAX_CONTAINERS and json_holds_more(line, MAX_CONTAINERS):
         raise BadLine(f"more than {MAX_CONTAINERS:,} lists and objects", line)
@@ -128,7 +128,7 @@ def encode(src: str, dest: str, body: dict[str, Any]) -> bytes:
     r"""Return a message as a line, with the ``\n`` at its end.
 
     Raises:
-        EncodeError: the body holds what JSON can't say.
+        EncodeError: the body has a value that JSON does not have.
     """
     try:
         return _encode({"src": src, "dest": dest, "body": body}) + b"\n"
@@ -137,10 +137,10 @@ def encode(src: str, dest: str, body: dict[str, Any]) -> bytes:
 
 
 def reply_body(message: Envelope, body: object) -> dict[str, Any]:
-    """Return the body of the reply to `message` that says `body`: a mapping, or None for nothing but that it is done.
+    """Return the body of the reply to `message`, with the keys of `body`: a mapping, or None for no keys.
 
     Raises:
-        EncodeError: `body` is something else, its keys are no texts, or its ``type`` is none.
+        EncodeError: `body` is neither, a key of it is no text, or its ``type`` is no text.
     """
     if not isinstance(body, Mapping | None):
         hint = "; is an await missing?" if hasattr(type(body), "__await__") else ""

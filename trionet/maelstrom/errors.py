@@ -1,7 +1,7 @@
 """Error replies, ``{"type": "error", "code", "text"}``, as exceptions, in both directions.
 
-The exceptions are trionet's own: the codes below 1000 have one type each (``trionet/errors.py`` lists them), and the
-two families say whether it may have happened. Invariant: an unknown code is indefinite, as Maelstrom has it. Source:
+The exceptions are trionet's own: each code below 1000 has a type (``trionet/errors.py`` lists them), and the two
+families distinguish definite from indefinite errors. Invariant: an unknown code is indefinite, as in Maelstrom. Source:
 Maelstrom, ``doc/protocol.md``, "Errors".
 """
 
@@ -33,7 +33,7 @@ _MAX_TEXT_CHARS = 1000
 
 
 class CustomError(IndefiniteError):
-    """An error with a code of the program's own, 1000 or more; whoever gets it can't tell whether it happened.
+    """An error with a code of the program's own, 1000 or more; the request may have happened.
 
     Attributes:
         number: the code.
@@ -47,9 +47,9 @@ class CustomError(IndefiniteError):
 
 
 def is_crash(exc: BaseException) -> bool:
-    """Return whether `exc` is no answer of a handler's but a failure of it, which may have had an effect before.
+    """Return whether `exc` is a failure of a handler, which may have had an effect before, and not its answer.
 
-    Errors of trionet's are answers, except those about a value that the handler itself has made or read.
+    Errors of trionet are answers, except those about a value that the handler encodes or decodes itself.
     """
     if is_a(exc, CustomError):
         return type(exc.number) is not int or isinstance(error_from_wire({"code": exc.number}), DefiniteError)
@@ -57,10 +57,10 @@ def is_crash(exc: BaseException) -> bool:
 
 
 def error_body(exc: BaseException) -> dict[str, Any]:
-    """Return the body that tells a sender of `exc`, without ``in_reply_to``; it can always be JSON.
+    """Return the body of an error reply for `exc`, without ``in_reply_to``; JSON can always represent it.
 
-    An error of trionet's has its code; ``trio.TooSlowError`` is a timeout (0), and any other exception a crash (13), as
-    are an `EncodeError`, a `DecodeError`, and a `CustomError` whose number is another error's.
+    An error of trionet has its code; ``trio.TooSlowError`` is a timeout (0), and any other exception a crash (13), as
+    are an `EncodeError`, a `DecodeError`, and a `CustomError` with the number of another error.
     """
     if is_crash(exc):
         exc = RemoteError.from_exception(exc)
@@ -71,16 +71,16 @@ def error_body(exc: BaseException) -> dict[str, Any]:
     code = exc.number if isinstance(exc, CustomError) else wire["code"]
     body = {"type": "error", "code": code, "text": wire["text"][:_MAX_TEXT_CHARS]}
     if not isinstance(exc, CustomError) and type(error_from_wire(body)) is not type(exc):
-        body["name"] = wire["name"]  # a type of trionet's own that the code alone doesn't say
+        body["name"] = wire["name"]  # the code alone does not determine the type
     return body
 
 
 def error_from_body(body: Mapping[str, Any]) -> TrionetError:
-    """Return the exception that an error reply stands for.
+    """Return the exception for the body of an error reply.
 
     Returns:
-        The type of its code, such as `KeyDoesNotExist` for 20; `CustomError` for a code that is nobody's;
-        `IndefiniteError` for a reply that is malformed.
+        The type of its code, such as `KeyDoesNotExist` for 20; `CustomError` for an unknown code; `IndefiniteError` for
+        a malformed reply.
     """
     code, text = body.get("code"), body.get("text", "")
     text = text if isinstance(text, str) else str(text)
@@ -90,6 +90,6 @@ def error_from_body(body: Mapping[str, Any]) -> TrionetError:
     error = error_from_wire({"code": code, "text": text, "name": name})
     if type(error) is IndefiniteError and name is None:
         return CustomError(text, number=code)
-    if isinstance(error, RemoteError):  # Maelstrom's crash says no more than a text
+    if isinstance(error, RemoteError):  # Maelstrom's crash has only a text
         error.type_name, error.message, error.traceback = error.type_name or "", error.message or text, ""
     return error

@@ -1,7 +1,7 @@
 """Clients of the services that Maelstrom runs beside the nodes: three key-value stores, and a source of timestamps.
 
-Invariant: an exception says whether it was done. A `DefiniteError` (`KeyDoesNotExist`, `PreconditionFailed`) means that
-it was not. Source: Maelstrom, ``doc/services.md``.
+Invariant: after a `DefiniteError` (`KeyDoesNotExist`, `PreconditionFailed`) the request has had no effect. Source:
+Maelstrom, ``doc/services.md``.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _Service = Literal["lin-kv", "seq-kv", "lww-kv"]
 class KV:
     """A key-value store; keys and values are any JSON.
 
-    ``lin-kv`` is linearizable. ``seq-kv`` is sequentially consistent: a read may be old, though never older than what
-    this node has seen or written. ``lww-kv`` promises next to nothing: a value may not be seen for ever.
+    ``lin-kv`` is linearizable. ``seq-kv`` is sequentially consistent: a read may be stale, but never older than the
+    reads and writes of this node. ``lww-kv`` promises next to nothing: a value may stay invisible for ever.
 
     Args:
-        node: whose messages they are.
+        node: sends the requests.
         service: the store's name.
     """
 
@@ -56,35 +56,35 @@ class KV:
         """Set `key` to `to` if its value is `from_`.
 
         Args:
-            key: which.
-            from_: the value that it must have.
-            to: the value that it gets.
-            create_if_not_exists: whether a key that has no value gets it as well.
+            key: the key.
+            from_: the expected value.
+            to: the new value.
+            create_if_not_exists: whether to create a missing key.
 
         Raises:
             KeyDoesNotExist: it has no value.
             PreconditionFailed: it has another one.
-            MalformedRequest: ``lww-kv`` can't create.
+            MalformedRequest: ``lww-kv`` does not support `create_if_not_exists`.
         """
         body = {"type": "cas", "key": key, "from": from_, "to": to}
         if create_if_not_exists:
             if self.service == "lww-kv":
-                raise MalformedRequest("lww-kv doesn't know create_if_not_exists")
+                raise MalformedRequest("lww-kv does not support create_if_not_exists")
             body["create_if_not_exists"] = True
         await self._node.rpc(self.service, body)
 
 
 class TSO:
-    """A source of timestamps, ``lin-tso``: 0, 1, 2 and so on, each given once.
+    """A source of timestamps, ``lin-tso``: 0, 1, 2 and so on, each once.
 
     Args:
-        node: whose messages they are.
+        node: sends the requests.
     """
 
     def __init__(self, node: MaelstromNode) -> None:
         self._node = node
 
     async def ts(self) -> int:
-        """Return the next timestamp: above all that were given before."""
+        """Return the next timestamp: above all earlier ones."""
         stamp: int = (await self._node.rpc("lin-tso", {"type": "ts"}))["ts"]
         return stamp

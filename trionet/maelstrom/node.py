@@ -1,11 +1,10 @@
 """A Maelstrom node: handlers by message type, and messages to others.
 
-Invariants: handlers begin in the order in which their messages arrived, and run concurrently; none begins before the
-node has been told its name. A message gets one reply at most, and exactly one when its handler fails. A handler that
-raises answers with an error, and leaves the node as it is; what is wrong with the reply itself is a crash, which may
-have had an effect, since the handler has run. Every task of
-the node has ended when `MaelstromNode.serve` returns. There is no state outside of the object, so that a process can
-hold many nodes, under any clock of Trio's.
+Invariants: handlers start in the order in which their messages arrived, and run concurrently; none starts before the
+node has a name. A message gets at most one reply, and exactly one when its handler fails. An exception of a handler
+becomes an error reply, and leaves the node as it is; an invalid reply is a crash, which is indefinite, since the
+handler has run. Every task of the node has ended when `MaelstromNode.serve` returns. All state is in the object, so
+that a process can hold many nodes, under any clock of Trio.
 """
 
 from __future__ import annotations
@@ -62,8 +61,8 @@ class MaelstromNode:
     Attributes:
         id: its name, such as ``"n1"``; empty until it has been initialised.
         node_ids: the names of all nodes, itself included.
-        topology: whom each node shall regard as its neighbours, once a ``topology`` message has come.
-        random: its source of randomness; seed it to have a run repeated.
+        topology: the neighbours of each node, once a ``topology`` message has come.
+        random: its source of randomness; seed it to repeat a run.
     """
 
     def __init__(self) -> None:
@@ -71,7 +70,7 @@ class MaelstromNode:
         self.node_ids: tuple[str, ...] = ()
         self.topology: dict[str, list[str]] = {}
         self.random: random.Random = random.Random()
-        self._handlers: dict[str, Handler] = {"topology": self._take_topology}
+        self._handlers: dict[str, Handler] = {"topology": self._handle_topology}
         self._hooks: list[Hook] = []
         self._background: list[Callable[[], Awaitable[object]]] = []
         self._calls = PendingCalls()
@@ -92,26 +91,26 @@ class MaelstromNode:
 
     @property
     def index(self) -> int:
-        """Its place among all nodes, sorted by name: 0 for the first."""
+        """Its position among all nodes, sorted by name: 0 for the first."""
         return sorted(self.node_ids).index(self.id)
 
     @property
     def neighbors(self) -> tuple[str, ...]:
-        """The nodes that the topology has next to this one; all others as long as there is none."""
+        """The neighbours of this node in the topology; without a topology, all other nodes."""
         return tuple(self.topology[self.id]) if self.id in self.topology else self.peers
 
-    # ---- what it does
+    # ---- registration
 
     def on(self, kind: str) -> Callable[[HandlerT], HandlerT]:
         """Decorate the handler of messages of type `kind`: a function of one `Envelope`, async or not.
 
-        The handler of ``"*"`` gets those of types without one of their own.
+        The handler of ``"*"`` receives the messages of types without a handler.
 
-        What it returns is the reply's body, whose type is ``<kind>_ok`` unless it says another; None sends no reply.
-        What it raises is the reply, too: see `error_body`.
+        The result is the reply's body, whose type is ``<kind>_ok`` unless it has another; None sends no reply. An
+        exception becomes the reply, too: see `error_body`.
 
         Raises:
-            MalformedRequest: there is one for this type already.
+            MalformedRequest: this type has a handler already.
         """
         if kind == "init" or (kind in self._handlers and kind != "topology"):
             raise MalformedRequest(f"there is a handler for {kind!r} already")
@@ -123,19 +122,19 @@ class MaelstromNode:
         return register
 
     def on_init(self, hook: HookT) -> HookT:
-        """Decorate a function, async or not, that runs once the node knows its name, before it says so."""
+        """Decorate a function, async or not, that runs when the node has its name, before it replies to ``init``."""
         self._hooks.append(hook)
         return hook
 
     def background(self, task: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[object]]:
-        """Decorate an async function that runs from the initialisation to the end of the node. An exception ends it."""
+        """Decorate an async function that runs from initialisation to the end of the node. An exception ends both."""
         self._background.append(task)
         return task
 
     def every(self, period_s: float) -> Callable[[HookT], HookT]:
-        """Decorate a function, async or not, that is called again and again, `period_s` after its last call ended.
+        """Decorate a function, async or not, that is called repeatedly, `period_s` after its last call ended.
 
-        The pause varies by a tenth, so that the nodes don't keep step.
+        The pause varies by a tenth, so that the nodes are not in step.
         """
 
         def register(action: HookT) -> HookT:
@@ -150,19 +149,19 @@ class MaelstromNode:
         return register
 
     def start_soon(self, function: Callable[..., Awaitable[object]], *args: Any) -> None:
-        """Run an async function as a task of the node, which ends with it. An exception ends the node.
+        """Run an async function as a task of the node, until the node ends. Its exception ends the node.
 
         Raises:
-            TemporarilyUnavailable: the node doesn't run.
+            TemporarilyUnavailable: the node is not running.
         """
         if self._running is None:
-            raise TemporarilyUnavailable("the node doesn't run")
+            raise TemporarilyUnavailable("the node is not running")
         self._running.start_soon(function, *args)
 
     # ---- messages
 
     def send(self, dest: str, body: Mapping[str, Any]) -> None:
-        """Send a message that expects no reply. It is on its way when the running task next waits.
+        """Send a message that expects no reply. It is written when the running task next waits.
 
         Raises:
             EncodeError: the body can't be JSON.
@@ -170,29 +169,29 @@ class MaelstromNode:
         self._outbox.put(encode(self.id, dest, dict(body)))
 
     def reply(self, message: Envelope, body: Mapping[str, Any] | None = None) -> None:
-        """Answer `message`; one without a ``msg_id`` expects none, and gets none.
+        """Reply to `message`; one without a ``msg_id`` expects no reply, and gets none.
 
         Args:
-            message: what is answered.
-            body: what to say; its type is ``<type>_ok`` unless it says another.
+            message: the request.
+            body: the reply; its type is ``<type>_ok`` unless it has another.
 
         Raises:
-            EncodeError: the body can't be JSON, or is no reply's.
-            PreconditionFailed: the message has been answered.
+            EncodeError: the body can't be JSON, or is invalid for a reply.
+            PreconditionFailed: the message has a reply already.
         """
         if message.is_answered:
-            raise PreconditionFailed(f"{message!r} has been answered")
+            raise PreconditionFailed(f"{message!r} has a reply already")
         line = encode(self.id, message.src, reply_body(message, body))
         message.is_answered = True
         if message.msg_id is not None:
             self._outbox.put(line)
 
     async def rpc(self, dest: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Send a message and return the body of the reply. ``trio.fail_after`` gives it a deadline.
+        """Send a message and return the body of the reply. Set a deadline with ``trio.fail_after``.
 
         Raises:
-            DefiniteError: `dest` answers that it has not done it.
-            IndefiniteError: `dest` answers that it may have done it.
+            DefiniteError: the reply is an error, and the request had no effect.
+            IndefiniteError: the reply is an error, and the request may have had an effect.
             ConnectionLost: the node's input has ended.
             EncodeError: the body can't be JSON.
         """
@@ -209,13 +208,13 @@ class MaelstromNode:
     # ---- running
 
     async def serve(self, lines: ReceiveChannel[bytes], out: SendChannel[bytes]) -> None:
-        r"""Take messages from `lines` and send to `out`, until `lines` ends or `out` is closed.
+        r"""Handle messages from `lines` and send to `out`, until `lines` ends or `out` is closed.
 
         Handlers in progress then have a second to finish.
 
         Args:
             lines: each item is one or more whole lines.
-            out: is given one or more whole lines at once, each with its ``\n``.
+            out: receives one or more whole lines at once, each with its ``\n``.
         """
         async with trio.open_nursery() as writing:
             writing.start_soon(self._write, out, writing.cancel_scope)
@@ -235,14 +234,14 @@ class MaelstromNode:
         try:
             await self._outbox.run(out)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
-            _log.info("nobody listens any more: %s", exc)
+            _log.info("the output is closed: %s", exc)
             scope.cancel()
 
     async def _read(self, lines: ReceiveChannel[bytes]) -> None:
         async for chunk in lines:
             for line in chunk.split(b"\n"):
                 if line and not line.isspace():
-                    self._take_line(line)
+                    self._receive_line(line)
             await self._outbox.wait_short()
         if self.id:
             with trio.move_on_after(_GRACE_S):
@@ -250,11 +249,11 @@ class MaelstromNode:
         for message in self._held or ():
             self.refuse(message, TemporarilyUnavailable("the node has not been initialised"))
 
-    def _take_line(self, line: bytes) -> None:
+    def _receive_line(self, line: bytes) -> None:
         try:
             message = decode(line)
         except BadLine as exc:
-            _log.warning("a bad line is left out: %s", exc, extra=about(exc.src))
+            _log.warning("a bad line is ignored: %s", exc, extra=about(exc.src))
             if exc.src is not None and exc.msg_id is not None:
                 body = error_body(MalformedRequest(exc.reason)) | {"in_reply_to": exc.msg_id}
                 self._outbox.put(encode(self.id, exc.src, body))
@@ -263,15 +262,15 @@ class MaelstromNode:
             if not self._calls.resolve(message):
                 _log.debug("no call waits for this reply: %r", message)
         elif message.body["type"] == "init":
-            self._take_init(message)
+            self._handle_init(message)
         elif self._held is None:
-            self._take(message)
+            self._dispatch(message)
         elif len(self._held) < _MAX_HELD:
             self._held.append(message)
         else:
             self.refuse(message, TemporarilyUnavailable("the node has not been initialised"))
 
-    def _take(self, message: Envelope) -> None:
+    def _dispatch(self, message: Envelope) -> None:
         handler = self._handlers.get(message.body["type"]) or self._handlers.get("*")
         if message.dest != self.id:
             self.refuse(message, NodeUnreachable(f"this is {self.id}, not {message.dest:.100}"))
@@ -298,7 +297,7 @@ class MaelstromNode:
             self._fail(message, exc)
 
     async def _handle_next(self) -> None:
-        # Trio starts tasks in any order; taken from here, the messages are handled in theirs.
+        # Trio starts tasks in any order; the queue keeps the order of the messages.
         await self._finish(*self._ready.popleft())
 
     async def _finish(self, handler: Handler, message: Envelope) -> None:
@@ -310,7 +309,7 @@ class MaelstromNode:
             self._fail(message, exc)
 
     def _fail(self, message: Envelope, exc: BaseException) -> None:
-        """Answer `message` with what its handler has raised."""
+        """Reply to `message` with the exception of its handler."""
         try:
             pass_endings(exc)
             self.refuse(message, exc if is_a(exc, Exception) else RemoteError.from_exception(exc))
@@ -318,20 +317,18 @@ class MaelstromNode:
             del exc  # its traceback has this frame
 
     def refuse(self, message: Envelope, exc: Exception) -> None:
-        """Answer `message` with an error, unless it has been answered, and log it: what becomes of a failed handler."""
+        """Reply to `message` with an error, unless it has a reply, and log the error."""
         if is_a(exc, TrionetError) and not is_crash(exc):
-            _log.info(
-                "%r is answered with an error: %s: %s", message, type(exc).__name__, exc, extra=about(message.src)
-            )
+            _log.info("the reply to %r is an error: %s: %s", message, type(exc).__name__, exc, extra=about(message.src))
         else:
             _log.error("the handler of %r failed", message, exc_info=exc, extra=about(message.src))
         if message.msg_id is not None and not message.is_answered:
             message.is_answered = True
             self._outbox.put(encode(self.id, message.src, error_body(exc) | {"in_reply_to": message.msg_id}))
 
-    # ---- what every node answers
+    # ---- init and topology
 
-    def _take_init(self, message: Envelope) -> None:
+    def _handle_init(self, message: Envelope) -> None:
         name, names = message.body.get("node_id"), message.body.get("node_ids")
         if not isinstance(name, str) or not isinstance(names, list) or not all(isinstance(n, str) for n in names):
             self.refuse(message, MalformedRequest("init needs node_id, a text, and node_ids, a list of texts"))
@@ -359,12 +356,12 @@ class MaelstromNode:
             self.start_soon(task)
         held, self._held = self._held or (), None
         for each in held:
-            self._take(each)
+            self._dispatch(each)
 
-    def _take_topology(self, message: Envelope) -> Mapping[str, Any]:
+    def _handle_topology(self, message: Envelope) -> Mapping[str, Any]:
         topology = message.body.get("topology")
         if not isinstance(topology, dict) or not all(isinstance(near, list) for near in topology.values()):
-            raise MalformedRequest("topology needs a topology: a list of neighbours for each node")
+            raise MalformedRequest("topology needs a topology: for each node a list of neighbours")
         self.topology = topology
         return {}
 

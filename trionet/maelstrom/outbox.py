@@ -1,7 +1,6 @@
-"""What a node has to say, gathered and written in one go.
+"""Pending lines of a node, written in batches.
 
-Invariant: lines leave in the order in which they were put, and all that were put in one pass of Trio's scheduler leave
-in one write.
+Invariant: lines are written in the order of `Outbox.put`, and all lines of one pass of Trio's scheduler in one write.
 """
 
 from __future__ import annotations
@@ -16,20 +15,20 @@ if TYPE_CHECKING:
 __all__ = ["MAX_BACKLOG_BYTES", "Outbox"]
 
 MAX_BACKLOG_BYTES: Final = 8 * 1024 * 1024
-"""How much may wait to be written before the node stops reading."""
+"""The size of pending lines above which the node stops reading."""
 
 
 class Outbox:
-    """Lines on their way to one channel."""
+    """The pending lines of one channel."""
 
     def __init__(self) -> None:
         self._lines: list[bytes] = []
-        self._size = 0  # of the lines, and of what is being written
+        self._size = 0  # of the pending lines, and of the current write
         self._filled = trio.lowlevel.ParkingLot()
         self._written = trio.lowlevel.ParkingLot()
 
     def put(self, line: bytes) -> None:
-        """Have `line`, which ends in a newline, written soon."""
+        """Queue `line`, which ends in a newline."""
         self._lines.append(line)
         self._size += len(line)
         self._filled.unpark()
@@ -38,7 +37,7 @@ class Outbox:
         """Write until cancelled.
 
         Raises:
-            trio.BrokenResourceError: nobody reads any more.
+            trio.BrokenResourceError: the channel has no reader any more.
         """
         while True:
             if not self._lines:
@@ -50,6 +49,6 @@ class Outbox:
             self._written.unpark_all()
 
     async def wait_short(self, limit_bytes: int = MAX_BACKLOG_BYTES) -> None:
-        """Wait until no more than so much is still to be written."""
+        """Wait until at most `limit_bytes` are pending."""
         while self._size > limit_bytes:
             await self._written.park()

@@ -1,4 +1,4 @@
-"""A program that is a Maelstrom node: a function that builds the node, its parameters the program's options."""
+"""Programs that are Maelstrom nodes: a function builds the node, and its parameters are the program's options."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["build_node", "load_build", "main"]
 
 
 def load_build(path: Path) -> Build:
-    """Return the function ``build`` of a Python file; raise what the file raises."""
+    """Return the function ``build`` of a Python file; exceptions of the file pass through."""
     spec = importlib.util.spec_from_file_location(f"trionet_program_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
@@ -38,12 +38,12 @@ def build_node(build: Build, arguments: Sequence[str] = ()) -> MaelstromNode:
     """Return the node that `build` makes with these options.
 
     Args:
-        build: takes keyword arguments with defaults: a bool is a flag ``--name``; an int, a float or a text is
-            ``--name VALUE``. Underscores are written as dashes.
-        arguments: what the command line says.
+        build: has keyword arguments with defaults: a bool is a flag ``--name``; an int, a float or a text is
+            ``--name VALUE``. Underscores become dashes.
+        arguments: the words of the command line.
 
     Raises:
-        ConfigError: an option is unknown, or has a wrong value.
+        ConfigError: an option is unknown, or has an invalid value.
     """
     return build(**vars(_parser(build).parse_args(arguments))) if arguments else build()
 
@@ -51,7 +51,7 @@ def build_node(build: Build, arguments: Sequence[str] = ()) -> MaelstromNode:
 def main(build: Build, arguments: Sequence[str] | None = None) -> None:
     """Run the node that `build` makes with the options of the command line; see `build_node` and `run`.
 
-    A wrong option ends the process with status 2.
+    An invalid option ends the process with status 2.
     """
     try:
         node = build_node(build, sys.argv[1:] if arguments is None else arguments)

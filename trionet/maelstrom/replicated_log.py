@@ -1,12 +1,12 @@
-"""What every node does, applied on every node: operations of all nodes, kept equal by an exchange at a low rate.
+"""Operations of all nodes, applied on every node, by an exchange at a low rate.
 
-Each node has a log of its own operations, which only it appends to, and copies of the others'. A message tells what the
-sender has of each log, and brings what the receiver, as far as is known, has not. That telling is the
-acknowledgement: what it doesn't cover goes out again.
+Each node has a log of its own operations, to which only it appends, and copies of the logs of the others. A message has
+the lengths of the sender's logs, and the entries that the receiver lacks, as far as the sender knows. The lengths are
+the acknowledgement: entries that they do not cover are sent again.
 
-Invariants: an operation is applied at most once on a node, after all those that had been applied where it was made
-(causal order), and what one message brings is applied in one step. While any two nodes can reach each other, even if
-only through others, and whatever is lost, each operation reaches all; once all have all, nothing is sent.
+Invariants: a node applies an operation at most once, after all those that its origin had applied before it (causal
+order), and the entries of one message in one step. While any two nodes can reach each other, directly or through
+others, each operation reaches all nodes, whatever messages are lost; once all nodes have all entries, nothing is sent.
 
 Source: Demers et al. 1987, section 1.3 (anti-entropy); Petersen et al. 1997 (Bayou), section 3 (version vectors).
 """
@@ -32,21 +32,21 @@ _NODES_PER_TARGET: Final = 8
 
 
 class _Peer:
-    """Another node, as far as is known.
+    """Another node, as far as this one knows.
 
     Attributes:
-        has: how much of each log it had when it last told.
-        is_owed: whether it has sent something since this node last told it what it has.
-        unheard: how many messages have gone to it since it was last heard of.
-        not_before: when the next one may go.
+        has: the lengths of its logs in its last message.
+        is_owed: whether an acknowledgement is due to it.
+        unanswered: the number of messages to it since its last message.
+        not_before: the time of the next message at the earliest.
     """
 
-    __slots__ = ("has", "is_owed", "not_before", "unheard")
+    __slots__ = ("has", "is_owed", "not_before", "unanswered")
 
     def __init__(self) -> None:
         self.has: dict[str, int] = {}
         self.is_owed = False
-        self.unheard = 0
+        self.unanswered = 0
         self.not_before = 0.0
 
 
@@ -54,10 +54,11 @@ class ReplicatedLog:
     """Operations that all nodes of a Maelstrom network apply.
 
     Args:
-        node: whose messages they are; make the log before it runs.
-        apply: called with new operations, in their order: once with each of this node's own, and with those of others
-            as they come. It may append further ones.
-        period_s: how often each node sends a message, at most: to one other, in turn, or to several in large networks.
+        node: sends and receives the messages; create the log before the node runs.
+        apply: called with new operations, in their order: at once with each operation of this node, and with those of
+            others as they arrive. It may append further operations.
+        period_s: the interval between messages, at least: each is for one other node, in turn; in large networks there
+            are several.
     """
 
     def __init__(self, node: MaelstromNode, apply: Callable[[Sequence[Any]], object], *, period_s: float = 0.5) -> None:
@@ -68,7 +69,7 @@ class ReplicatedLog:
         self._logs: dict[str, list[Any]] = {}
         self._peers: dict[str, _Peer] = {}
         self._turns: list[str] = []
-        self._is_known = False  # whether another node has been heard of since the start
+        self._is_known = False  # whether a message has arrived since the start
         node.on_init(self._begin)
         node.on("replicate")(self._receive)
         node.every(period_s)(self._send_some)
@@ -79,7 +80,7 @@ class ReplicatedLog:
         self._apply((operation,))
 
     def _begin(self) -> None:
-        # A node that was killed and comes back has another log: its old one, as far as others have it, they give it.
+        # A restarted node has a new log; it receives its old one, as far as the others have it, from them.
         self._own = f"{self._node.id}.{self._node.random.getrandbits(48):x}"
         self._peers = {name: _Peer() for name in self._node.peers}
         self._turns = list(self._node.peers)
@@ -114,22 +115,22 @@ class ReplicatedLog:
             body["hello"] = True
         self._node.send(name, body)
         peer.is_owed = False
-        # Whoever stays silent is cut off or dead: it is tried less and less often, but never given up.
-        peer.not_before = now + min(0.8 * self._period_s * 2**peer.unheard, max(_LONGEST_PAUSE_S, self._period_s))
-        peer.unheard = min(peer.unheard + 1, 16)
+        # A silent node is cut off or dead: messages to it back off exponentially, up to a limit.
+        peer.not_before = now + min(0.8 * self._period_s * 2**peer.unanswered, max(_LONGEST_PAUSE_S, self._period_s))
+        peer.unanswered = min(peer.unanswered + 1, 16)
 
     def _receive(self, message: Envelope) -> None:
         peer, have, entries = self._peers.get(message.src), message["have"], message.body.get("entries", {})
         if peer is None or not isinstance(have, dict) or not isinstance(entries, dict):
-            raise MalformedRequest("replicate comes from a node of the network, and tells what it has")
+            raise MalformedRequest("replicate comes from a node of the network, and has the lengths of its logs")
         self._is_known = True
         peer.has = have
-        peer.unheard, peer.not_before = 0, 0.0
+        peer.unanswered, peer.not_before = 0, 0.0
         peer.is_owed = peer.is_owed or bool(entries) or "hello" in message.body
         new: list[Any] = []
         for origin, (start, operations) in entries.items():
             log = self._logs.setdefault(origin, [])
-            if start <= len(log):  # otherwise this node was restarted: the sender learns it from the answer
+            if start <= len(log):  # otherwise this node has restarted: its next message shows that to the sender
                 fresh = operations[len(log) - start :]
                 log += fresh
                 new += fresh

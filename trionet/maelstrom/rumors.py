@@ -1,7 +1,7 @@
 """trionet's gossip (`trionet.protocols.gossip`) on Maelstrom's messages: rumors that reach every node, each once.
 
-Invariant: a value is delivered at most once on each node; and while two nodes can talk to each other, directly or
-through others, what one of them holds reaches the other, whatever was lost before. What goes to one node at one time is
+Invariant: a value is delivered at most once on each node; while two nodes can reach each other, directly or through
+others, the values of one reach the other, whatever messages were lost before. All rumors for one node at one time are
 one message.
 """
 
@@ -33,13 +33,13 @@ _MESSAGES: Final[Any] = list[Union[Gossip.messages]]  # type: ignore[valid-type]
 
 
 class Rumors:
-    """Values that one node starts and all receive.
+    """Values that one node sends and all receive.
 
     Args:
-        node: whose messages they are; make it before the node runs.
+        node: sends and receives the messages; create the rumors before the node runs.
         deliver: called once with each value, those of this node included.
-        push: makes what decides where a rumor goes at once; see `trionet.protocols.push`.
-        settings: the timing, and for how long rumors are kept for those who come late.
+        push: makes the strategy for new rumors; see `trionet.protocols.push`.
+        settings: the timing, and how long rumors are kept for late nodes.
     """
 
     def __init__(
@@ -62,12 +62,12 @@ class Rumors:
 
     @property
     def core(self) -> Gossip:
-        """The gossip itself, once the node is initialised."""
+        """The protocol, once the node is initialised."""
         assert self._core is not None
         return self._core
 
     def send(self, value: Any) -> None:
-        """Deliver `value`, which is any JSON, here, and have it delivered everywhere."""
+        """Deliver `value`, which is any JSON, here, and send it to all nodes."""
         now = trio.current_time()
         self._act(self.core.send(_GID, msgspec.json.encode(value), now).effects)
 
@@ -77,12 +77,12 @@ class Rumors:
 
     def _receive(self, message: Envelope) -> None:
         try:
-            said = msgspec.convert(message["messages"], _MESSAGES)
+            received = msgspec.convert(message["messages"], _MESSAGES)
         except msgspec.ValidationError as exc:
             raise MalformedRequest(f"this is no gossip: {exc}") from exc
         now = trio.current_time()
         effects: list[Effect] = []
-        for each in said:
+        for each in received:
             effects += self.core.receive(message.src, each, now)
         self._act(effects)
 

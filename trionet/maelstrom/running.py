@@ -15,14 +15,14 @@ __all__ = ["run"]
 
 
 def run(node: MaelstromNode, *, log_level: int = logging.INFO) -> None:
-    """Be `node` on standard input and output until the input ends; then return.
+    """Run `node` on standard input and output until the input ends.
 
-    From here on nothing but messages reaches standard output: what the program prints goes to standard error, as does
-    the log, unless the program has set up logging itself. Ctrl-C ends the process with status 130.
+    From here on only messages reach standard output: ``print`` writes to standard error, as does the log, unless the
+    program has configured logging itself. Ctrl-C ends the process with status 130.
 
     Args:
-        node: what to run; once.
-        log_level: what is logged.
+        node: the node; a node runs once.
+        log_level: the level of the log.
     """
     from .stdio import open_stdio
 

@@ -1,10 +1,10 @@
 r"""Standard input and output as channels of lines, and nothing else of the program's on them.
 
-Invariants: what `open_stdio` gives is the only way to the real standard output: ``print``, and whoever writes to file
-descriptor 1, writes to standard error as long as the process lives. Nothing that this process shares with others (a
-terminal, its parent's end) is made non-blocking.
+Invariants: the channels of `open_stdio` are the only way to the real standard output: ``print``, and all other writes
+to file descriptor 1, go to standard error as long as the process runs. Nothing that this process shares with others (a
+terminal, its parent's end) becomes non-blocking.
 
-Each item of a channel is one or more whole lines. Any kind of file will do: pipe, socket, terminal, regular file.
+Each item of a channel is one or more whole lines. The files may be pipes, sockets, terminals or regular files.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ from trionet.streams import prepare_streams
 __all__ = ["MAX_LINE_BYTES", "StdinLines", "StdoutLines", "open_stdio"]
 
 MAX_LINE_BYTES: Final = 64 * 1024 * 1024
-"""A longer line is left out, and said so on standard error."""
+"""A longer line is ignored, with a log line."""
 
 _READ_BYTES = 256 * 1024
-_ATOMIC_BYTES = 4096  # a pipe that is writable takes so much at once (POSIX, PIPE_BUF, on Linux)
+_ATOMIC_BYTES = 4096  # a writable pipe accepts a write of this size without blocking (POSIX, PIPE_BUF, on Linux)
 _GONE = (errno.EPIPE, errno.ECONNRESET, errno.EBADF, errno.EIO, errno.ESHUTDOWN)
 
 _log = limited_log(__name__)
 
 
 class StdinLines(trio.abc.ReceiveChannel[bytes]):
-    """The lines of a file descriptor, as they come.
+    """The lines of a file descriptor.
 
-    Waits until the descriptor is readable, and reads what there is: it need not be non-blocking.
+    It reads only when the descriptor is readable, which therefore need not be non-blocking.
     """
 
     def __init__(self, descriptor: int, *, max_line_bytes: int = MAX_LINE_BYTES) -> None:
         self._descriptor = descriptor
         self._max_line_bytes = max_line_bytes
-        self._begun = bytearray()  # of the line that isn't complete
+        self._begun = bytearray()  # the incomplete line
         self._is_skipping = False
         self._can_wait = not stat.S_ISREG(os.fstat(descriptor).st_mode)
 
     async def receive(self) -> bytes:
-        """Return the next lines, all that are there.
+        """Return all lines that are available, at least one.
 
         Raises:
             trio.EndOfChannel: the input has ended.
@@ -69,7 +69,7 @@ class StdinLines(trio.abc.ReceiveChannel[bytes]):
         if self._can_wait:
             try:
                 await trio.lowlevel.wait_readable(self._descriptor)
-            except PermissionError:  # epoll has no notion of it, as for /dev/null: reading never blocks
+            except PermissionError:  # epoll does not support the file, such as /dev/null: reading never blocks
                 self._can_wait = False
         if not self._can_wait:
             await trio.lowlevel.checkpoint()
@@ -78,7 +78,7 @@ class StdinLines(trio.abc.ReceiveChannel[bytes]):
         except BlockingIOError:
             return await self._read()
         except OSError as exc:
-            _log.warning("standard input can't be read any more: %s", exc)
+            _log.warning("standard input is unreadable: %s", exc)
             return b""
 
     def _complete(self, data: bytes) -> bytes:
@@ -95,7 +95,7 @@ class StdinLines(trio.abc.ReceiveChannel[bytes]):
             return
         self._begun += data
         if len(self._begun) > self._max_line_bytes:
-            _log.error("a line of more than %s bytes is left out: %r…", f"{self._max_line_bytes:,}", self._begun[:120])
+            _log.error("a line of more than %s bytes is ignored: %r…", f"{self._max_line_bytes:,}", self._begun[:120])
             self._begun.clear()
             self._is_skipping = True
 
@@ -115,7 +115,7 @@ class StdinLines(trio.abc.ReceiveChannel[bytes]):
 
 
 class StdoutLines(trio.abc.SendChannel[bytes]):
-    """Writes to a file descriptor, and waits where it would block, without making what others share non-blocking."""
+    """Writes to a file descriptor; waits where it would block, without making shared files non-blocking."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -128,10 +128,10 @@ class StdoutLines(trio.abc.SendChannel[bytes]):
             self._descriptor, self._step = _opened_apart(descriptor)
 
     async def send(self, value: bytes) -> None:
-        """Write it all.
+        """Write all of `value`.
 
         Raises:
-            trio.BrokenResourceError: nobody reads it any more.
+            trio.BrokenResourceError: the output has no reader any more.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         rest = memoryview(value)
@@ -157,7 +157,7 @@ class StdoutLines(trio.abc.SendChannel[bytes]):
     async def _wait_writable(self) -> None:
         try:
             await trio.lowlevel.wait_writable(self._descriptor)
-        except PermissionError:  # epoll has no notion of it: writing never blocks
+        except PermissionError:  # epoll does not support the file: writing never blocks
             self._step = sys.maxsize
             await trio.lowlevel.checkpoint()
 
@@ -173,9 +173,9 @@ class StdoutLines(trio.abc.SendChannel[bytes]):
 
 
 def _opened_apart(descriptor: int) -> tuple[int, int]:
-    """Return a non-blocking descriptor of the same pipe or terminal, that is nobody else's, and a size of writes.
+    """Return a private non-blocking descriptor of the same pipe or terminal, and the size of its writes.
 
-    Where the system has none, the descriptor itself, and the size that never blocks once it is writable.
+    Where the system has none: the descriptor itself, and a size that never blocks once it is writable.
     """
     try:
         apart = os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
@@ -186,10 +186,9 @@ def _opened_apart(descriptor: int) -> tuple[int, int]:
 
 
 def open_stdio() -> tuple[StdinLines, StdoutLines]:
-    """Take standard input and output from the program, for good; return them as channels of lines.
+    """Claim standard input and output for the rest of the process; return them as channels of lines.
 
-    Afterwards ``print`` goes to standard error, and ``input`` finds an end of file. A stream that the program was
-    started without is ``/dev/null``.
+    Afterwards ``print`` goes to standard error, and ``input`` finds an end of file. A missing stream is ``/dev/null``.
     """
     prepare_streams()
     given_in, given_out = os.dup(0), os.dup(1)
@@ -197,6 +196,6 @@ def open_stdio() -> tuple[StdinLines, StdoutLines]:
     os.dup2(nothing, 0)
     os.close(nothing)
     os.dup2(2, 1)
-    sys.stdout.flush()  # what was printed before goes the same way
+    sys.stdout.flush()  # earlier output goes to standard error, too
     sys.stdout = sys.stderr
     return StdinLines(given_in), StdoutLines(given_out)

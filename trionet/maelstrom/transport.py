@@ -1,10 +1,10 @@
-"""A transport over Maelstrom's messages, so that a trionet node can live inside a Maelstrom node.
+"""A transport over Maelstrom's messages: a trionet node inside a Maelstrom node.
 
-Invariants: `trionet.transports.base` says what a transport does. A call is one message and its answer another;
-arguments and values are JSON in them, as on HTTP. A call that is cancelled is followed by a message that cancels it.
-Maelstrom has no connections: a call to a node that is cut off waits for its deadline.
+Invariants: `trionet.transports.base` defines a transport. A call is one message and its reply another; arguments and
+values in them are JSON, as on HTTP. A cancelled call is followed by a message that cancels it. Maelstrom has no
+connections: a call to a node that is cut off waits for its deadline.
 
-A node's address is its name with port 1. A stream's items are acknowledged one by one, which is what holds it back.
+A node's address is its name with port 1. Each item of a stream is acknowledged, which is its flow control.
 """
 
 from __future__ import annotations
@@ -65,20 +65,20 @@ def open_maelstrom_node(
 ) -> AbstractAsyncContextManager[Node]:
     """Run a trionet node inside of a Maelstrom node, for as long as the block lasts; see `trionet.open_node`.
 
-    To be called once the Maelstrom node is initialised, in a function that its `background` decorates.
+    Call it once the Maelstrom node is initialised, in a function that its `background` decorates.
 
     Args:
-        maelstrom: made before the Maelstrom node runs.
-        config: its address doesn't count.
+        maelstrom: created before the Maelstrom node runs.
+        config: its address is ignored.
     """
     return open_node(config, fabric=cast("Any", maelstrom), random=maelstrom.node.random)
 
 
 class MaelstromFabric:
-    """What connects the trionet nodes inside of Maelstrom nodes; make it before the Maelstrom node runs.
+    """The connection of the trionet nodes inside Maelstrom nodes; create it before the Maelstrom node runs.
 
-    Clients may call the services, too: a message of type ``"service/method"``, with the arguments as a list ``args``,
-    is answered with the ``value``.
+    Clients may call the services, too: the reply to a message of type ``"service/method"``, with the arguments as a
+    list ``args``, has the ``value``.
 
     Attributes:
         node: the Maelstrom node.
@@ -87,12 +87,12 @@ class MaelstromFabric:
     def __init__(self, node: MaelstromNode) -> None:
         self.node: MaelstromNode = node
         self._endpoint: MaelstromEndpoint | None = None
-        node.on("trionet_call")(self._take_call)
-        node.on("trionet_stream")(self._take_call)
-        node.on("trionet_cancel")(self._take_cancel)
-        node.on("trionet_item")(self._take_item)
-        node.on("trionet_datagram")(self._take_datagram)
-        node.on("*")(self._take_any)
+        node.on("trionet_call")(self._receive_call)
+        node.on("trionet_stream")(self._receive_call)
+        node.on("trionet_cancel")(self._receive_cancel)
+        node.on("trionet_item")(self._receive_item)
+        node.on("trionet_datagram")(self._receive_datagram)
+        node.on("*")(self._receive_any)
 
     def endpoint(
         self, config: NodeConfig, handler: Handler, on_orphan: Callable[[OrphanedCall], None] | None = None
@@ -110,24 +110,24 @@ class MaelstromFabric:
             raise NodeUnreachable(f"there is no trionet node in {self.node.id}")
         return self._endpoint
 
-    def _take_call(self, message: Envelope) -> None:
-        self._serving().take(message)
+    def _receive_call(self, message: Envelope) -> None:
+        self._serving().receive_call(message)
 
-    def _take_any(self, message: Envelope) -> None:
-        self._serving().take_from_client(message)
+    def _receive_any(self, message: Envelope) -> None:
+        self._serving().receive_client_call(message)
 
-    def _take_cancel(self, message: Envelope) -> None:
+    def _receive_cancel(self, message: Envelope) -> None:
         self._serving().cancel(message.src, message["call"])
 
-    async def _take_item(self, message: Envelope) -> dict[str, object]:
-        return await self._serving().transport.take_item(message)
+    async def _receive_item(self, message: Envelope) -> dict[str, object]:
+        return await self._serving().transport.receive_item(message)
 
-    def _take_datagram(self, message: Envelope) -> None:
+    def _receive_datagram(self, message: Envelope) -> None:
         if self._endpoint is not None and self._endpoint.datagrams is not None:
             self._endpoint.datagrams.put(base64.b64decode(message["data"]))
 
 
-class _Said(msgspec.Struct, frozen=True):
+class _CallBody(msgspec.Struct, frozen=True):
     """The body of a message that makes a call."""
 
     call: int
@@ -140,14 +140,14 @@ class _Said(msgspec.Struct, frozen=True):
     timeout_s: float | None = None
 
 
-def _said(message: Envelope) -> _Said:
-    """Return what a message of a call says.
+def _call_body(message: Envelope) -> _CallBody:
+    """Return the body of a message that makes a call.
 
     Raises:
-        MalformedRequest: it is none.
+        MalformedRequest: the message makes none.
     """
     try:
-        return msgspec.json.decode(msgspec.json.encode(message.body), type=_Said)
+        return msgspec.json.decode(msgspec.json.encode(message.body), type=_CallBody)
     except msgspec.ValidationError as exc:
         raise MalformedRequest(f"this is no call: {exc}") from exc
 
@@ -177,7 +177,7 @@ class MaelstromEndpoint:
         self._is_closed = False
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Answer calls until cancelled."""
+        """Handle calls until cancelled."""
         try:
             async with trio.open_nursery() as self._nursery:
                 task_status.started()
@@ -190,17 +190,17 @@ class MaelstromEndpoint:
         self._is_closed = True
 
     async def drain(self) -> None:
-        """Refuse new calls, and wait until those it is answering have been answered."""
+        """Refuse new calls, and wait for the replies to all others."""
         self.close()
         while self._scopes:
             await self._ended.park()
 
-    def take(self, message: Envelope) -> None:
-        """Begin to answer a call."""
-        self._start(self._answer, message, _said(message))
+    def receive_call(self, message: Envelope) -> None:
+        """Start to handle a call."""
+        self._start(self._answer, message, _call_body(message))
 
-    def take_from_client(self, message: Envelope) -> None:
-        """Begin to answer a call that a client has written by hand."""
+    def receive_client_call(self, message: Envelope) -> None:
+        """Start to handle a call of a client."""
         service, slash, method = message.type.partition("/")
         if not slash:
             raise MalformedRequest(f"{self._node.id} knows no messages of type {message.type!r:.100}")
@@ -224,17 +224,17 @@ class MaelstromEndpoint:
             self._node.refuse(message, exc)
 
     def cancel(self, src: str, number: Any) -> None:
-        """Cancel a call that is being answered."""
+        """Cancel a call in progress."""
         scope = self._scopes.get((src, number))
         if scope is not None:
             scope.cancel()
 
-    async def _answer(self, message: Envelope, said: _Said) -> None:
-        key = message.src, said.call
+    async def _answer(self, message: Envelope, body: _CallBody) -> None:
+        key = message.src, body.call
         scope = self._scopes[key] = trio.CancelScope()
         try:
             with scope:
-                answer = await (self._items if message.type == "trionet_stream" else self._value)(message.src, said)
+                answer = await (self._items if message.type == "trionet_stream" else self._value)(message.src, body)
                 self._node.reply(message, answer)
         except trio.Cancelled:
             stopped = ConnectionLost("the node stopped before it had answered")
@@ -245,9 +245,9 @@ class MaelstromEndpoint:
             if not self._scopes:
                 self._ended.unpark_all()
 
-    async def _value(self, src: str, said: _Said) -> Mapping[str, Any]:
+    async def _value(self, src: str, body: _CallBody) -> Mapping[str, Any]:
         try:
-            value = await self._handler.call(self._call_of(src, said))
+            value = await self._handler.call(self._call_of(src, body))
         except TrionetError as exc:
             return {"error": error_to_wire(exc)}
         try:
@@ -255,31 +255,31 @@ class MaelstromEndpoint:
         except TrionetError as exc:
             return {"error": error_to_wire(RemoteError.from_exception(exc))}
 
-    async def _items(self, src: str, said: _Said) -> Mapping[str, Any]:
+    async def _items(self, src: str, body: _CallBody) -> Mapping[str, Any]:
         try:
-            prepared = self._handler.prepare(self._call_of(src, said))
+            prepared = self._handler.prepare(self._call_of(src, body))
             if not prepared.method.is_stream:
-                raise MalformedRequest(f"{said.service}/{said.method} is no stream: use comm.send")
+                raise MalformedRequest(f"{body.service}/{body.method} is no stream: use comm.send")
             async with prepared.stream(trio.CancelScope()) as items:
                 async for item in items:
                     data = msgspec.Raw(JSON.encode(item))
-                    await self._node.rpc(src, {"type": "trionet_item", "call": said.call, "item": data})
+                    await self._node.rpc(src, {"type": "trionet_item", "call": body.call, "item": data})
         except TrionetError as exc:
             return {"error": error_to_wire(exc)}
         return {}
 
-    def _call_of(self, src: str, said: _Said) -> Call:
-        args, kwargs = bytes(said.args), bytes(said.kwargs)
+    def _call_of(self, src: str, body: _CallBody) -> Call:
+        args, kwargs = bytes(body.args), bytes(body.kwargs)
         check_size(args + kwargs, self._limit, "a request")
         return Call(
-            gid=said.gid,
-            service=said.service,
-            method=said.method,
+            gid=body.gid,
+            service=body.service,
+            method=body.method,
             args=_decoded_as(list, "args", args),
             kwargs=_decoded_as(dict, "kwargs", kwargs),
-            id=said.id,
+            id=body.id,
             caller=address_of(src),
-            timeout_s=said.timeout_s,
+            timeout_s=body.timeout_s,
         )
 
     def _carry(self, to: NodeAddress, data: bytes) -> None:
@@ -340,15 +340,15 @@ class MaelstromTransport:
         finally:
             del self._streams[node.ip, number]
 
-    async def take_item(self, message: Envelope) -> dict[str, object]:
-        """Hand on an item of a stream; return once it has been taken."""
+    async def receive_item(self, message: Envelope) -> dict[str, object]:
+        """Handle an item of a stream; return once the reader has it."""
         channel = self._streams.get((message.src, message["call"]))
         if channel is None:
-            raise NodeUnreachable("nobody reads that stream any more")
+            raise NodeUnreachable("that stream has no reader any more")
         try:
             await channel.send(message["item"])
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
-            raise NodeUnreachable("nobody reads that stream any more") from exc
+            raise NodeUnreachable("that stream has no reader any more") from exc
         return {}
 
     async def _ask(self, node: NodeAddress, kind: str, number: int, request: Request) -> dict[str, Any]:
@@ -380,7 +380,7 @@ class MaelstromTransport:
 
 
 def _decoded(value: Any) -> Any:
-    """Decode a value; what can't be read is no `DefiniteError`, because the handler has run."""
+    """Decode a value; a failure is no `DefiniteError`, because the handler has run."""
     try:
         return JSON.decode(msgspec.json.encode(value))
     except DecodeError as exc:

@@ -87,7 +87,7 @@ def outcomes() -> Outcomes:
     [
         ("garbage", "it is not JSON"),
         ("wrong-envelope", "its envelope is not"),
-        ("unknown-dest", "there is nobody of that name"),
+        ("unknown-dest", "is not on the network"),
         ("body-is-a-list", "its body is no object"),
     ],
 )
@@ -114,7 +114,7 @@ def test_a_node_that_ends_by_itself_fails_the_test(outcomes: Outcomes, fault: st
 def test_a_late_reply_to_a_client_that_is_gone_ends_the_hearing_as_well(outcomes: Outcomes) -> None:
     status, results, errors = outcomes["late"]
     assert status == 1
-    assert "goes to 'c2', and there is nobody of that name" in errors
+    assert "is for 'c2', which is not on the network" in errors
     assert results["stats"]["by-f"]["echo"]["ok-count"] == 4
 
 

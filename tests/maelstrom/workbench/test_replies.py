@@ -102,7 +102,7 @@ def test_a_transaction_that_was_not_asked_is_named_and_makes_the_test_invalid(
     assert results["valid?"] is False
     assert "reply-differs" in results["workload"]["anomaly-types"]
     (finding,) = [each for each in results["only-ours"] if each["name"] == "reply-differs"]
-    assert finding["text"].startswith("n0 was asked T")
+    assert finding["text"].startswith("n0 received T")
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_null_is_taken_for_a_list_with_a_warning(workload: str, reply: str, chan
     assert results["stats"]["info-count"] == results["stats"]["by-f"].get("crash", {}).get("count", 0)
     (key,) = changes
     assert results["nodes"]["warnings"] == [
-        f"n0 replies {reply} with null for a list in {key!r}: it is taken for an empty one"
+        f"n0 replies {reply} with null for a list in {key!r}: it counts as an empty one"
     ]
 
 

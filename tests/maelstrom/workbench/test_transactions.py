@@ -202,7 +202,7 @@ def test_a_read_of_what_nobody_wrote_is_wrong_under_all_models(model: str) -> No
     for results in (lists, registers):
         assert results["valid?"] is False
         assert "garbage-read" in [finding["name"] for finding in results["only-ours"]]
-        assert "nobody wrote 7 to 1" in results["anomalies"]["garbage-read"][0]["found"]
+        assert "reads 7 from 1, to which it was never written" in results["anomalies"]["garbage-read"][0]["found"]
     assert lists["maelstrom-valid?"] == "unknown"
     assert registers["maelstrom-valid?"] is True
 
@@ -249,4 +249,4 @@ def test_a_reply_that_is_not_the_transaction_asked_is_named(asked: Any, replied:
     results = check_rw_register(History.from_rows(rows))
     assert (results["valid?"], results["maelstrom-valid?"]) == (False, maelstroms)
     (finding,) = [each for each in results["only-ours"] if each["name"] == "reply-differs"]
-    assert finding["text"].startswith("a node was asked T0 [[")
+    assert finding["text"].startswith("a node received T0 [[")

@@ -1,6 +1,6 @@
 """A workbench that tests Maelstrom nodes as Maelstrom does: its workloads, services, network, faults and checkers.
 
-`run` runs a test, `judge` says what to think of it. Nodes are programs in any language, or, in virtual time, tasks of
+`run` runs a test, `judge` returns its verdicts. Nodes are programs in any language, or, in virtual time, tasks of
 this process. See ``docs/workbench.md``.
 """
 

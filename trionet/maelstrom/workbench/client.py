@@ -1,8 +1,8 @@
-"""A client of the nodes: one request at a time, with a time limit, and a reply that must have the prescribed form.
+"""A client of the nodes: one request at a time, with a time limit, and a reply of the prescribed form.
 
 Source: Maelstrom, ``src/maelstrom/client.clj``: replies are matched by ``in_reply_to`` alone, all others discarded;
-their keys are exactly those prescribed. Null is taken for a list without elements, with a warning: that is how an empty
-list comes from a Go program that never appended to it.
+their keys are exactly those prescribed. Null counts as an empty list, with a warning: Go programs encode a list that
+was never appended to as null.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 TIMEOUT_S: Final = 5.0
-"""How long a client waits, unless its workload says otherwise."""
+"""The time limit of a request, unless its workload has another."""
 
 
 def is_anything(_value: Any) -> bool:
@@ -67,17 +67,17 @@ def is_polled(value: Any) -> bool:
 
 
 class Client:
-    """Somebody on the network who asks nodes.
+    """A client on the network, which sends requests to nodes.
 
     Args:
-        name: such as ``"c7"``.
-        network: where nodes are.
-        warn: told what is accepted although it should not be.
+        name: its name, such as ``"c7"``.
+        network: the network of the nodes.
+        warn: called with a text when a reply is accepted in spite of its form.
 
     Attributes:
-        name: the same.
-        flaw: what was wrong with the last reply that had not the prescribed form or did not answer what was asked, in
-            words; None as long as there is none. Whoever has read it sets it back.
+        name: its name.
+        flaw: the fault of the last reply that had another form or did not match its request, in words; None if there
+            was none. The reader resets it.
     """
 
     def __init__(self, name: str, network: Network, warn: Callable[[str], None] = lambda text: None) -> None:
@@ -92,7 +92,7 @@ class Client:
         network.add(name, self._deliver)
 
     def close(self) -> None:
-        """Leave the network: a reply that is late goes to nobody."""
+        """Leave the network: late replies are undeliverable."""
         self._network.remove(self.name)
 
     async def call(
@@ -101,16 +101,16 @@ class Client:
         """Send a request; return the reply's body.
 
         Args:
-            node: who is asked.
+            node: the receiver.
             body: the request, without ``msg_id``.
-            shape: what the reply must have besides ``type`` and ``in_reply_to``, by key: what accepts the value.
-                None for anything, as long as the type is right.
-            timeout_s: how long to wait.
+            shape: the keys of the reply besides ``type`` and ``in_reply_to``, each with a function that accepts its
+                value. None accepts all keys; the type must match.
+            timeout_s: the time limit.
 
         Raises:
-            RpcTimeout: there is no reply after that time.
-            RpcError: it is an error.
-            MalformedReply: it has another form.
+            RpcTimeout: no reply arrives in time.
+            RpcError: the reply is an error.
+            MalformedReply: the reply has another form.
         """
         reply = await self._ask(node, body, timeout_s)
         if reply.get("type") == "error":
@@ -128,7 +128,7 @@ class Client:
         return self.flaw
 
     def _without_nulls(self, node: str, reply: dict[str, Any], shape: Shape) -> dict[str, Any]:
-        """Return a reply with a list for each null that stands for one; the shape has accepted it."""
+        """Return a reply with a list for each null in place of one; the shape has accepted it."""
         for key, value in reply.items():
             if shape.get(key, is_anything) is is_anything:
                 continue
@@ -139,7 +139,7 @@ class Client:
                 reply[key] = {which: [] if each is None else each for which, each in inner}
             else:
                 continue
-            self._warn(f"{node} replies {reply['type']} with null for a list in {key!r}: it is taken for an empty one")
+            self._warn(f"{node} replies {reply['type']} with null for a list in {key!r}: it counts as an empty one")
         return reply
 
     async def _ask(self, node: str, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
@@ -184,7 +184,7 @@ def _what_is_wrong(reply: dict[str, Any], kind: str, shape: Shape | None) -> str
 
 
 class Clients:
-    """Gives clients their names, c0, c1 and so on, none of them twice."""
+    """Opens clients, with the names c0, c1 and so on, each once."""
 
     def __init__(self, network: Network, warn: Callable[[str], None] = lambda text: None) -> None:
         self._network = network

@@ -1,4 +1,4 @@
-"""The nodes of a test: started and initialised in parallel, killed, started again, ended.
+"""The nodes of a test: started and initialised in parallel, killed, restarted, ended.
 
 Source: Maelstrom, ``src/maelstrom/db.clj``.
 """
@@ -126,7 +126,7 @@ class NodeCluster:
             self._nodes[name].kill()
 
     async def start_killed(self) -> None:
-        """Start all nodes again that were killed, and initialise them."""
+        """Restart and initialise all killed nodes."""
         killed, self._killed = sorted(self._killed), set()
         for name in killed:
             self._nodes[name] = self._make(name)
@@ -134,12 +134,12 @@ class NodeCluster:
         await self._on_all(killed, self._set_up)
 
     def pause(self, name: str) -> None:
-        """Have a node stand still."""
+        """Pause a node."""
         self._paused.add(name)
         self._nodes[name].pause()
 
     def resume_all(self) -> None:
-        """Have all nodes go on that stand still."""
+        """Resume all paused nodes."""
         for name in sorted(self._paused):
             self._nodes[name].resume()
         self._paused.clear()

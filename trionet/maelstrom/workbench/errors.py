@@ -1,4 +1,4 @@
-"""Maelstrom's numbered errors, and what ends an operation other than a good reply.
+"""Maelstrom's numbered errors, and the failures of requests and tests.
 
 Source: Maelstrom, ``doc/protocol.md``, "Errors".
 """
@@ -39,19 +39,19 @@ _INDEFINITE: Final = frozenset((0, 13))
 
 
 def is_definite(code: Any) -> bool:
-    """Whether an error of this code says that the operation did not happen; an unknown code does not."""
+    """Return whether an error of this code is definite: the operation did not happen. An unknown code is not."""
     return type(code) is int and code in ERROR_NAMES and code not in _INDEFINITE
 
 
 class RpcTimeout(Exception):
-    """No reply came in time."""
+    """No reply arrived in time."""
 
 
 class RpcError(Exception):
     """The reply is an error.
 
     Attributes:
-        code: its number.
+        code: the number of the error.
     """
 
     def __init__(self, body: dict[str, Any]) -> None:
@@ -60,11 +60,11 @@ class RpcError(Exception):
 
 
 class MalformedReply(Exception):
-    """The reply has not the form that the protocol prescribes."""
+    """The reply has another form than the protocol prescribes."""
 
 
 class BadMessage(Exception):
-    """What a node sent can't be delivered: no JSON, another envelope, or to or from nobody on the network."""
+    """A message is undeliverable: no JSON, another envelope, or a sender or receiver that is not on the network."""
 
 
 class SetupFailed(TrionetError):
@@ -72,11 +72,11 @@ class SetupFailed(TrionetError):
 
 
 class StoreFailed(TrionetError):
-    """What a test leaves behind can't be kept: nothing is said about the nodes."""
+    """The results of a test can't be stored; this is no statement about the nodes."""
 
 
 def leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    """Return the exceptions in a group, however deep they are."""
+    """Return the exceptions in a group, at all depths."""
     found: list[BaseException] = []
     for exc in group.exceptions:
         found += leaves(exc) if isinstance(exc, BaseExceptionGroup) else [exc]

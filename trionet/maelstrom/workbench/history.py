@@ -1,4 +1,4 @@
-"""What clients did and what came of it, in order: the one thing that checkers judge.
+"""The operations of clients and their outcomes, in order: the only input of checkers.
 
 Invariants: indexes are positions; times never go back; each invocation has at most one completion, which comes after
 it and has the same process; a process has one operation at a time. Source: Jepsen, ``jepsen.history``.
@@ -26,14 +26,14 @@ class Op:
     Attributes:
         index: its position in the history.
         time: nanoseconds since the test began.
-        type: ``invoke``, or what came of it: ``ok``; ``fail``, it did not happen; ``info``, nobody knows.
+        type: ``invoke``; of a completion the outcome: ``ok``, ``fail`` (it did not happen), or ``info`` (unknown).
         process: the logical process that did it, a number, or `NEMESIS`.
-        f: what was done, such as ``"read"``.
-        value: of an invocation, what was asked; of a completion, what was answered.
-        error: why it is not ok.
+        f: the function, such as ``"read"``.
+        value: of an invocation, the request; of a completion, the result.
+        error: the reason why it is not ok.
         is_final: whether it is one of those after the time limit.
-        node: the node that was asked.
-        flaw: of a completion, what is wrong with the form of the reply; None if nothing is.
+        node: the node that received the request.
+        flaw: of a completion, the fault in the form of the reply; None if there is none.
         pair: of an invocation its completion, of a completion its invocation; None if there is none.
     """
 
@@ -103,13 +103,13 @@ class History(Sequence[Op]):
         return self._ops[index]
 
     def invoke(self, process: int | str, f: str, value: Any, *, is_final: bool = False, node: str | None = None) -> Op:
-        """Note that an operation begins; return it."""
+        """Record an invocation; return it."""
         op = self._add("invoke", process, f, value)
         op.is_final, op.node = is_final, node
         return op
 
     def complete(self, invocation: Op, kind: OpType, value: Any = None, error: str | None = None) -> Op:
-        """Note what came of an operation; return that. One that is not ok has the value of its invocation."""
+        """Record a completion; return it. One that is not ok has the value of its invocation."""
         if value is None and kind != "ok":
             value = invocation.value
         op = self._add(kind, invocation.process, invocation.f, value)
@@ -118,7 +118,7 @@ class History(Sequence[Op]):
         return op
 
     def note(self, f: str, value: Any) -> Op:
-        """Note a fault, or its end."""
+        """Record a fault, or its end."""
         return self._add("info", NEMESIS, f, value)
 
     def _add(self, kind: OpType, process: int | str, f: str, value: Any) -> Op:
@@ -133,12 +133,12 @@ class History(Sequence[Op]):
 
     @property
     def completions(self) -> list[Op]:
-        """What came of clients' operations, in the order in which that was known."""
+        """The completions of clients' operations, in order."""
         return [op for op in self._ops if op.type != "invoke" and op.process != NEMESIS]
 
     @property
     def faults(self) -> list[Op]:
-        """What the nemesis did."""
+        """The operations of the nemesis."""
         return [op for op in self._ops if op.process == NEMESIS]
 
     @classmethod

@@ -1,4 +1,4 @@
-"""A node in this process, for virtual time: anything that takes lines from a channel and sends lines to another.
+"""A node in this process, for virtual time: an object that receives lines from a channel and sends lines to another.
 
 `MaelstromNode` is one; a function that returns an object with ``async serve(lines, out)`` will do.
 """
@@ -38,7 +38,7 @@ class Program(Protocol):
     """A node's program."""
 
     async def serve(self, lines: ReceiveChannel[bytes], out: SendChannel[bytes]) -> None:
-        """Take lines and send lines, until there are no more."""
+        """Handle lines and send lines, until the input ends."""
 
 
 class _Out(trio.abc.SendChannel[bytes]):
@@ -57,14 +57,14 @@ class _Out(trio.abc.SendChannel[bytes]):
 
 
 class InProcessNode(RunningNode):
-    """One life of a node that is a task.
+    """One run of a node as a task.
 
     Args:
         name: its name.
-        network: where its messages go.
-        warn: told what is wrong with it.
+        network: carries its messages.
+        warn: called with a text about each fault of its output.
         build: makes the program.
-        seed: what the program's ``random`` is seeded with, if it has one.
+        seed: the seed of the program's ``random``, if it has one.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class InProcessNode(RunningNode):
         self._held_out: list[bytes] = []
 
     async def start(self, nursery: trio.Nursery) -> None:
-        """Have it run in `nursery`."""
+        """Start it in `nursery`."""
         program = self._build()
         random = getattr(program, "random", None)
         if random is not None:
@@ -109,23 +109,23 @@ class InProcessNode(RunningNode):
             self.handle_line(line)
 
     def deliver(self, message: NetworkMessage) -> None:
-        """Give it a message."""
+        """Deliver a message to it."""
         if self._held_in is not None:
             self._held_in.append(message.line())
         elif not self._scope.cancel_called and self.crash is None:
             self._inbox.send_nowait(message.line())
 
     def kill(self) -> None:
-        """End it; what it has sent is on its way."""
+        """End it; messages that it has sent still arrive."""
         self._scope.cancel()
 
     def pause(self) -> None:
-        """Hold back what it is told and what it says; its clock can't be stopped."""
+        """Hold back its input and output; its clock goes on."""
         if self._held_in is None:
             self._held_in = []
 
     def resume(self) -> None:
-        """Tell it what was held back."""
+        """Release its input and output."""
         held, self._held_in = self._held_in or [], None
         out, self._held_out = self._held_out, []
         for line in out:
@@ -136,11 +136,11 @@ class InProcessNode(RunningNode):
 
 
 def load_program(name: str, arguments: Sequence[str]) -> Callable[[], Any]:
-    """Return what makes the program of a name, once for each node.
+    """Return a function that makes the program, once for each run of a node.
 
     Args:
-        name: of a challenge, such as ``"broadcast"``; ``module:function``, found from the working directory, too; or
-            a Python file that has a function ``build``.
+        name: a challenge, such as ``"broadcast"``; ``module:function``, also from the working directory; or a Python
+            file that has a function ``build``.
         arguments: options of the program, as on its command line.
 
     Raises:
@@ -148,7 +148,7 @@ def load_program(name: str, arguments: Sequence[str]) -> Callable[[], Any]:
     """
     try:
         build = _loaded(name)
-        build_node(build, arguments)  # a wrong option shows here
+        build_node(build, arguments)  # an invalid option raises here
     except SetupFailed:
         raise
     except (TrionetError, ImportError, AttributeError, TypeError) as exc:

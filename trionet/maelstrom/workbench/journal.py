@@ -1,7 +1,7 @@
-"""Every message that was sent, counted as Maelstrom counts, and written down.
+"""All messages of a test, counted as in Maelstrom, and written to a file.
 
-Invariant: what is counted is what was handed to the network, lost messages included; a line that is no message, or
-goes to nobody, is not. Source: Maelstrom, ``src/maelstrom/net/checker.clj``.
+Invariant: every message that enters the network counts, lost messages included; a line that is no message, or has an
+unknown receiver, does not. Source: Maelstrom, ``src/maelstrom/net/checker.clj``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["SHOWN_MESSAGES", "Arrow", "Journal"]
 
 SHOWN_MESSAGES: Final = 4000
-"""How many messages the space-time diagram has."""
+"""The number of messages in the space-time diagram."""
 
 
 class Arrow(NamedTuple):
@@ -45,14 +45,14 @@ class Journal:
     """Counts messages, keeps the first ones, and writes all of them to a file.
 
     Args:
-        begun: the clock's time at which the test began, in seconds.
+        begun: the time at which the test began, in seconds of Trio's clock.
         services: the names of the services.
-        file: where to write them, if anywhere: a line for each that is sent, and one for each that arrives.
+        file: receives a line for each message that is sent, and one for each that arrives.
 
     Attributes:
-        kinds: how many messages there were of each type, clients' ones aside.
-        lost: how many were lost by chance.
-        cut: how many a partition stopped.
+        kinds: the number of messages of each type, without those of clients.
+        lost: the number of messages that were lost by chance.
+        cut: the number of messages that partitions stopped.
     """
 
     def __init__(self, begun: float, services: frozenset[str] = frozenset(), file: IO[bytes] | None = None) -> None:
@@ -68,7 +68,7 @@ class Journal:
         self._arrows: dict[int, Arrow] = {}
 
     def sent(self, message: NetworkMessage, now: float) -> None:
-        """Note that a message was sent."""
+        """Record that a message was sent."""
         try:
             kind = str(_kind_of(message.body).type)
         except msgspec.DecodeError:
@@ -88,7 +88,7 @@ class Journal:
             )
 
     def received(self, message: NetworkMessage, now: float) -> None:
-        """Note that a message arrived."""
+        """Record that a message arrived."""
         self._received[self._part_of(message)] += 1
         if message.id in self._arrows:
             self._arrows[message.id] = self._arrows[message.id]._replace(received=now - self._begun)
@@ -107,14 +107,14 @@ class Journal:
 
     @property
     def total(self) -> int:
-        """How many messages were sent."""
+        """The number of messages that were sent."""
         return sum(self._sent.values())
 
     def statistics(self, operations: int) -> dict[str, Any]:
-        """Return counts for all messages, clients' ones, and all others: traffic with services is servers'.
+        """Return counts for all messages, those of clients, and all others: traffic with services is servers'.
 
         Args:
-            operations: how many there were, by which the counts are divided.
+            operations: the number of operations, the divisor of ``msgs-per-op``.
         """
 
         def count(*parts: str, is_divided: bool) -> dict[str, Any]:

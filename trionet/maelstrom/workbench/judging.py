@@ -1,8 +1,8 @@
-"""The verdict on a whole test: the worst of its parts, once as we see it, and once as Maelstrom does.
+"""The verdicts on a whole test, ours and Maelstrom's: each is the worst of its parts.
 
 Parts and their names are Maelstrom's: ``perf``, ``exceptions``, ``stats``, ``availability``, ``net`` and ``workload``.
-Three are ours: ``final-reads``; ``replies``, with those that have not the prescribed form; and ``nodes``, which says
-which of them ended by themselves; that ends Maelstrom's run with an exception.
+Three are ours: ``final-reads``; ``replies``, with those of another form than prescribed; and ``nodes``, with those that
+ended by themselves, which ends Maelstrom's run with an exception.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["CHECKING_S", "judge"]
 
 CHECKING_S: Final = 60.0
-"""How long the search for cycles and linearizations may take."""
+"""The time limit for the search for cycles and linearizations."""
 
 _ADDITIONS: Final = {"broadcast": "broadcast", "g-set": "add"}
 
@@ -36,12 +36,12 @@ _ADDITIONS: Final = {"broadcast": "broadcast", "g-set": "add"}
 def judge(run: Run, checking_s: float = CHECKING_S) -> dict[str, Any]:
     """Return the results of a test.
 
-    ``valid?`` and ``maelstrom-valid?`` are True, False, or ``"unknown"``; ``only-ours`` has what makes them differ: the
-    part, the name and a line of text of each finding.
+    ``valid?`` and ``maelstrom-valid?`` are True, False, or ``"unknown"``; ``only-ours`` has the findings that make them
+    differ: the part, the name and a line of text of each.
 
     Args:
-        run: what happened.
-        checking_s: how long it may take to find out.
+        run: the test.
+        checking_s: the time limit of the checkers.
     """
     options, history = run.options, run.history
     deadline = time.monotonic() + checking_s

@@ -1,4 +1,4 @@
-"""How long messages take. Milliseconds, whole ones, as in Maelstrom's network.
+"""Latencies of messages, in whole milliseconds, as in Maelstrom's network.
 
 Source: Maelstrom, ``src/maelstrom/net.clj``, ``latency-dist`` and ``latency-for``.
 """
@@ -18,12 +18,12 @@ Distribution = Literal["constant", "uniform", "exponential"]
 
 
 def latency_source(distribution: Distribution, mean_ms: int, random: Random) -> Callable[[], int]:
-    """Return a function that gives the latency of the next message, in ms.
+    """Return a function that returns the latency of the next message, in ms.
 
     Args:
         distribution: ``constant``; ``uniform``, a whole number from 0 to 2 * mean; ``exponential``, cut to whole ones.
-        mean_ms: their mean, at least 0.
-        random: where they come from.
+        mean_ms: the mean, at least 0.
+        random: the source of randomness.
     """
     if distribution == "constant" or mean_ms == 0:
         return lambda: mean_ms

@@ -45,7 +45,7 @@ TARGETS: Final[Mapping[str, Callable[[Sequence[str], Random], list[str]]]] = {
 
 
 class Nemesis:
-    """Makes faults.
+    """Injects faults.
 
     Args:
         options: the faults, the mean time from one to its end and to the next, and the nodes.
@@ -73,7 +73,7 @@ class Nemesis:
         return ", ".join(self._wrong.values())
 
     async def run(self) -> None:
-        """Make faults until cancelled."""
+        """Inject faults until cancelled."""
         async with trio.open_nursery() as nursery:
             if "partition" in self._faults:
                 nursery.start_soon(self._repeat, ["partition"])
@@ -84,8 +84,8 @@ class Nemesis:
     async def _repeat(self, faults: list[str]) -> None:
         while True:
             fault = self._random.choice(faults)
-            # The end of the test waits for nodes that are being started: one left half initialised would fail it.
-            # That is bounded by the time that nodes have to initialise.
+            # A node that is left half initialised would fail the test, so the end of the test waits for starting
+            # nodes, at most for the time limit of their initialisation.
             with trio.CancelScope(shield=True):
                 await (self._end(fault) if fault in self._wrong else self._begin(fault))
             await trio.sleep(self._random.uniform(0, 2 * self._interval_s))

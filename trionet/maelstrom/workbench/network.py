@@ -1,9 +1,9 @@
 """The network between nodes, services and clients: latency, loss and partitions.
 
-Invariants: a receiver has one message on the way to it at a time: the one that is due first among those that wait when
-the one before has arrived. So a message that takes no time waits behind one that is on the way already (head-of-line
-blocking, as Maelstrom has it: one thread for each receiver). Whether a partition stops a message is decided when it
-sets out on that last stretch, not when it is sent. Messages to and from clients take no time, and are never cut off.
+Invariants: a receiver has at most one message in transit. When it arrives, the next is the queued message that is due
+first. So a message without latency waits behind one in transit (head-of-line blocking, as in Maelstrom: one thread for
+each receiver). Partitions apply when a message leaves the queue, not when it is sent. Messages to and from clients have
+no latency, and are never cut off.
 
 One heap has the next arrival of each receiver, and one task waits for the earliest. Source: Maelstrom,
 ``src/maelstrom/net.clj``.
@@ -38,21 +38,21 @@ class _Receiver:
         self.name = name
         self.deliver = deliver
         self.queue: list[tuple[float, int, NetworkMessage]] = []
-        self.is_busy = False  # a message is on the way to it, or being delivered
+        self.is_busy = False  # a message is in transit, or in delivery
         self.is_gone = False
 
 
 class Network:
-    """Carries messages between those who have been added.
+    """Carries messages between members: nodes, clients and services.
 
     Args:
-        latency_ms: gives the latency of the next message.
+        latency_ms: returns the latency of the next message.
         random: decides which messages are lost.
-        p_loss: the probability that a message is.
-        journal: told of all messages.
+        p_loss: the probability that a message is lost.
+        journal: records all messages.
 
     Attributes:
-        partitions: by receiver, whose messages it does not get.
+        partitions: for each receiver, the senders from which it is cut off.
     """
 
     def __init__(self, latency_ms: Callable[[], int], random: Random, p_loss: float, journal: Journal) -> None:
@@ -70,16 +70,16 @@ class Network:
         return name in self._receivers
 
     def add(self, name: str, deliver: Callable[[NetworkMessage], None]) -> None:
-        """Put somebody on the network.
+        """Add a member.
 
         Args:
-            name: under which messages reach them.
-            deliver: is called with each message that arrives.
+            name: its name.
+            deliver: called with each message that arrives.
         """
         self._receivers[name] = _Receiver(name, deliver)
 
     def remove(self, name: str) -> None:
-        """Take somebody off the network, with all that is on the way to them."""
+        """Remove a member, with all messages to it."""
         receiver = self._receivers.pop(name, None)
         if receiver is not None:
             receiver.is_gone = True
@@ -88,13 +88,13 @@ class Network:
         """Send a message.
 
         Raises:
-            BadMessage: there is nobody of one of the names.
+            BadMessage: the sender or the receiver is not on the network.
         """
         receiver = self._receivers.get(dest)
         if receiver is None:
-            raise BadMessage(f"the message goes to {dest!r}, and there is nobody of that name on the network")
+            raise BadMessage(f"the message is for {dest!r}, which is not on the network")
         if src not in self._receivers:
-            raise BadMessage(f"the message comes from {src!r}, and there is nobody of that name on the network")
+            raise BadMessage(f"the message is from {src!r}, which is not on the network")
         number = self._count
         self._count += 1
         message = NetworkMessage(number, src, dest, body if isinstance(body, bytes) else _encode(body))
@@ -141,6 +141,6 @@ class Network:
         if receiver.is_gone:
             return
         self._journal.received(message, now)
-        receiver.is_busy = True  # what it sends to itself meanwhile comes after this one
+        receiver.is_busy = True  # its messages to itself wait for the end of this delivery
         receiver.deliver(message)
         receiver.is_busy = False

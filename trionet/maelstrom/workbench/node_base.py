@@ -1,9 +1,9 @@
-"""A node as the network sees it: somebody who is given lines, and whose lines are messages.
+"""A node on the network: it receives lines, and its lines are messages.
 
-Invariant: a line that is no message, or that goes to or comes from nobody on the network, ends the reading of that
-node's output for good, while the test goes on: that is what Maelstrom does. Maelstrom reads one JSON value from the
-begin of a line and ignores what stands behind it, replaces bytes that are no UTF-8, and takes an empty or missing
-content of the body for an empty object; so does this, with a warning. Source: Maelstrom,
+Invariant: after a line that is no message, or has a sender or receiver that is not on the network, the node's output
+is not read any more, while the test goes on, as in Maelstrom. Maelstrom reads one JSON value from the beginning of a
+line and ignores the rest, replaces bytes that are no UTF-8, and reads null, an empty list or an empty text for a body
+as an empty object; so does the workbench, with a warning. Source: Maelstrom,
 ``src/maelstrom/process.clj``.
 """
 
@@ -59,16 +59,16 @@ class Crash(msgspec.Struct):
 
 
 class RunningNode(ABC):
-    """One life of a node.
+    """One run of a node.
 
     Args:
         name: its name.
-        network: where its messages go.
-        warn: told what is wrong with it.
+        network: carries its messages.
+        warn: called with a text about each fault of its output.
 
     Attributes:
         crash: how it ended, if it did so by itself.
-        is_deaf: whether its output is read no more.
+        is_deaf: whether its output is not read any more.
         until_crash: is cancelled when it ends by itself.
     """
 
@@ -85,7 +85,7 @@ class RunningNode(ABC):
 
     @abstractmethod
     async def start(self, nursery: trio.Nursery) -> None:
-        """Have it run in `nursery`.
+        """Start it in `nursery`.
 
         Raises:
             SetupFailed: it can't be started.
@@ -93,7 +93,7 @@ class RunningNode(ABC):
 
     @abstractmethod
     def deliver(self, message: NetworkMessage) -> None:
-        """Give it a message."""
+        """Deliver a message to it."""
 
     @abstractmethod
     def kill(self) -> None:
@@ -101,11 +101,11 @@ class RunningNode(ABC):
 
     @abstractmethod
     def pause(self) -> None:
-        """Have it stand still."""
+        """Pause it."""
 
     @abstractmethod
     def resume(self) -> None:
-        """Have it go on."""
+        """Resume it."""
 
     def handle_line(self, line: bytes) -> None:
         """Send the message of a line of its output."""
@@ -125,7 +125,7 @@ class RunningNode(ABC):
             return
         if _is_empty(envelope.body):
             oddity = f"{bytes(envelope.body).decode()} for its body, which is read as {{}}"
-        if oddity and oddity not in self._oddities:  # a node that writes one such line mostly writes thousands
+        if oddity and oddity not in self._oddities:  # a node mostly writes thousands of such lines
             self._oddities.add(oddity)
             self._warn(
                 f"{self.name} wrote a line to standard output that has {oddity}. "
@@ -133,20 +133,20 @@ class RunningNode(ABC):
             )
 
     def has_crashed(self, reason: str) -> None:
-        """Note that it has ended by itself."""
+        """Record that it has ended by itself."""
         self.crash = Crash(self.name, reason, list(self.stdout), list(self.stderr))
         self.until_crash.cancel()
         self._warn(f"{self.name} has ended by itself: {reason}. This fails the test")
 
 
 def _parsed(line: bytes) -> tuple[_Envelope, str]:
-    """Return the message of a line, and what is odd about the line, or nothing.
+    """Return the message of a line, and the oddity of the line, or an empty text.
 
     Raises:
-        BadMessage: it has none.
+        BadMessage: the line has no message.
     """
     try:
-        line.decode()  # the body is decoded later, by whoever gets it
+        line.decode()  # only the receiver decodes the body
         return _decode(line), ""
     except msgspec.ValidationError as exc:
         raise BadMessage(f"its envelope is not {{src, dest, body}} ({exc})") from exc
@@ -161,7 +161,7 @@ def _parsed(line: bytes) -> tuple[_Envelope, str]:
 
 
 def _first_value(line: bytes) -> tuple[bytes, str]:
-    """Return the JSON value that a line begins with, and what else the line has; the latter empty if there is none."""
+    """Return the JSON value at the beginning of a line, and the oddity of the rest; empty without a JSON value."""
     text = line.decode("utf-8", "replace").lstrip(" \t\r")
     try:
         _, end = _strict.raw_decode(text)
@@ -180,10 +180,10 @@ _strict = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def _body(envelope: _Envelope) -> bytes:
-    """Return the body as it goes on: an object.
+    """Return the body as an object.
 
     Raises:
-        BadMessage: it is something else.
+        BadMessage: it is no object.
     """
     if _is_empty(envelope.body):
         return b"{}"

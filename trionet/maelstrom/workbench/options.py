@@ -1,4 +1,4 @@
-"""What a test shall do. Names and defaults are Maelstrom's (``src/maelstrom/core.clj``, ``opt-spec``)."""
+"""The options of a test. Names and defaults are Maelstrom's (``src/maelstrom/core.clj``, ``opt-spec``)."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ FAULTS: Final = ("partition", "kill", "pause")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a test shall do.
+    """The options of a test.
 
     Attributes:
-        workload: its name, such as ``"broadcast"``.
-        bin: the program that is a node; in a simulation, a challenge's name, an import path ``module:function``, or a
+        workload: the name of the workload, such as ``"broadcast"``.
+        bin: the program of a node; in a simulation, a challenge's name, an import path ``module:function``, or a
             Python file with a function ``build``.
         arguments: the program's arguments.
         nodes: the names of the nodes.
-        concurrency: how many workers there are; the i-th asks the node i modulo the number of nodes.
-        rate: operations per second, at most. 0: none at all before the final ones.
-        time_limit_s: for how long, the final operations aside.
-        latency_ms, latency_dist: how long messages between nodes, and nodes and services, take.
+        concurrency: the number of workers; the i-th uses the node i modulo the number of nodes.
+        rate: the maximum of operations per second. 0: none before the final ones.
+        time_limit_s: the duration, without the final operations.
+        latency_ms, latency_dist: the latency of messages between nodes, and between nodes and services.
         p_loss: the probability that such a message is lost.
         nemesis: the faults, of `FAULTS`.
         nemesis_interval_s: the mean time between them.
-        availability: the fraction of operations that must be ok: ``"total"`` for all of them, None for no matter.
-        consistency_models: what transactions are held to.
-        topology: which one broadcast nodes are told of.
-        key_count, max_txn_length, max_writes_per_key: of transactions and logs; None is the default.
-        init_timeout_s: how long nodes have to initialise.
-        seed: of all that is random here; a simulation with the same seed goes the same way.
+        availability: the fraction of operations that must be ok: ``"total"`` for all of them, None for any.
+        consistency_models: the models that transactions must obey.
+        topology: the topology for broadcast nodes.
+        key_count, max_txn_length, max_writes_per_key: for transactions and logs; None is the default.
+        init_timeout_s: the time limit of the initialisation.
+        seed: the seed of all choices; simulations with the same seed are the same.
         is_simulated: whether nodes run in this process, in virtual time.
-        log_stderr: whether what nodes write to standard error is shown as well.
-        compares_final_reads: whether an element that is missing from any of the final reads makes the test invalid,
-            which Maelstrom overlooks.
+        log_stderr: whether the standard error of nodes is shown as well.
+        compares_final_reads: whether an element that any final read misses makes the test invalid, which Maelstrom
+            overlooks.
     """
 
     workload: str = "lin-kv"
@@ -74,10 +74,10 @@ class Options:
     compares_final_reads: bool = True
 
     def __post_init__(self) -> None:
-        """Check what the command line can't.
+        """Check the values.
 
         Raises:
-            ConfigError: a value makes no sense.
+            ConfigError: a value is out of range.
         """
         _must(self.bin != "", "which program is a node? give --bin")
         _must(len(self.nodes) >= 1, "there must be a node")

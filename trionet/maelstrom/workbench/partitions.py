@@ -1,6 +1,6 @@
-"""Who can't hear whom: the kinds of partitions.
+"""The kinds of partitions.
 
-Each is a map from a node to those whose messages it does not get. Source: Jepsen, ``jepsen.nemesis`` and
+Each is a map from a node to the nodes whose messages do not reach it. Source: Jepsen, ``jepsen.nemesis`` and
 ``jepsen.nemesis.combined``.
 """
 
@@ -20,9 +20,9 @@ _PERFECT_RING: Final = 5
 
 
 def split(*sides: Sequence[str]) -> Partition:
-    """Return the partition in which only nodes of one side hear each other."""
-    everybody = frozenset(node for side in sides for node in side)
-    return {node: everybody - frozenset(side) for side in sides for node in side}
+    """Return the partition in which only nodes of one side reach each other."""
+    all_nodes = frozenset(node for side in sides for node in side)
+    return {node: all_nodes - frozenset(side) for side in sides for node in side}
 
 
 def _shuffled(nodes: Sequence[str], random: Random) -> list[str]:
@@ -30,7 +30,7 @@ def _shuffled(nodes: Sequence[str], random: Random) -> list[str]:
 
 
 def _apart(size: Callable[[int], int]) -> Callable[[Sequence[str], Random], Partition]:
-    """Return what cuts a number of nodes off, chosen at random; `size` computes it from the number of all nodes."""
+    """Return a function that cuts random nodes off; `size` computes their number from that of all nodes."""
 
     def cut(nodes: Sequence[str], random: Random) -> Partition:
         shuffled, count = _shuffled(nodes, random), size(len(nodes))
@@ -40,25 +40,25 @@ def _apart(size: Callable[[int], int]) -> Callable[[Sequence[str], Random], Part
 
 
 def majorities_ring(nodes: Sequence[str], random: Random) -> Partition:
-    """Return a partition in which every node hears a majority, and hardly two nodes the same one.
+    """Return a partition in which every node receives from a majority, and hardly two nodes from the same one.
 
-    Up to five nodes stand in a ring, and each hears those around it. Of three nodes, each ignores exactly one other,
-    so that every link works one way only. More nodes are connected at random, until each is to a majority.
+    Up to five nodes form a ring, and each receives from its neighbours. Of three nodes, each ignores exactly one other,
+    so that every link works one way only. More nodes are connected at random, until each is connected to a majority.
     """
-    majority, everybody = len(nodes) // 2 + 1, frozenset(nodes)
+    majority, all_nodes = len(nodes) // 2 + 1, frozenset(nodes)
     shuffled = _shuffled(nodes, random)
     if len(nodes) <= _PERFECT_RING:
-        heard = {}
+        reached = {}
         for index in range(len(nodes)):
             around = [shuffled[(index + offset) % len(nodes)] for offset in range(majority)]
-            heard[around[majority // 2]] = frozenset(around)
-        return {node: everybody - heard[node] for node in nodes}
+            reached[around[majority // 2]] = frozenset(around)
+        return {node: all_nodes - reached[node] for node in nodes}
     links: dict[str, set[str]] = {node: {node} for node in nodes}
     while True:
         by_degree = sorted(_shuffled(nodes, random), key=lambda node: len(links[node]))
         node = by_degree[0]
         if len(links[node]) >= majority:
-            return {each: everybody - links[each] for each in nodes}
+            return {each: all_nodes - links[each] for each in nodes}
         other = next(each for each in by_degree if each not in links[node])
         links[node].add(other)
         links[other].add(node)

@@ -54,7 +54,7 @@ def _fault_name(op: Op) -> str:
 
 
 def round_ticks(until: float) -> list[float]:
-    """Return the places of ticks from 0 to `until`, at most seven: multiples of 1, 2 or 5 times a power of ten."""
+    """Return the positions of ticks from 0 to `until`, at most seven: multiples of 1, 2 or 5 times a power of ten."""
     if not until > 0:
         return [0.0]
     power = 10.0 ** math.floor(math.log10(until / _TICKS))
@@ -69,7 +69,7 @@ def _x(time_s: float, until_s: float) -> float:
 def _frame(
     title: str, vertical: str, until_s: float, ticks: Sequence[tuple[float, str]], history: History
 ) -> list[str]:
-    """Return what every plot has: titles, axes with ticks (a height from 0 to 1, and a text), and faults."""
+    """Return the frame of a plot: titles, axes with ticks (a height from 0 to 1, and a text), and faults."""
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
         'font-family="sans-serif" font-size="12">',
@@ -94,9 +94,9 @@ def _frame(
 
 
 def _shade(f: str, name: str, start_s: float, end_s: float, until_s: float) -> list[str]:
-    """Return a fault: a shade behind the plot, and as much of its name as there is room for.
+    """Return a fault: a shade behind the plot, and the longest name that fits.
 
-    Partitions and faults of nodes overlap, so that they have a row of names each.
+    Partitions and faults of nodes overlap, and have a row of names each.
     """
     x, width = _x(start_s, until_s), _x(end_s, until_s) - _x(start_s, until_s)
     room = int(width / _LABEL_PX)
@@ -122,7 +122,7 @@ def _legend(entries: Iterable[tuple[str, str]], history: History) -> list[str]:
 
 
 def latency_svg(history: History) -> str:
-    """Return a plot of how long each operation took, by when it began; faults are shaded."""
+    """Return a plot of the latency of each operation, by its invocation; faults are shaded."""
     until_s = _time_range(history)
     points = [(op.invocation.time / 1e9, max(op.latency_ms, 0.01), op) for op in history.completions]
     step = max(1, math.ceil(len(points) / _MAX_POINTS))

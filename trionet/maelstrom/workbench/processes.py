@@ -30,10 +30,10 @@ _READ_BYTES: Final = 256 * 1024
 
 
 def program_path(name: str) -> str:
-    """Return the whole path of a program: a file, or something on ``PATH``.
+    """Return the absolute path of a program: a file, or a name on ``PATH``.
 
     Raises:
-        SetupFailed: there is none, or it can't be executed.
+        SetupFailed: there is none, or it is not executable.
     """
     path = Path(name)
     if not path.exists() and "/" not in name:
@@ -44,16 +44,16 @@ def program_path(name: str) -> str:
         raise SetupFailed(f"--bin: there is no program {name!r}")
     if not os.access(path, os.X_OK):
         raise SetupFailed(f"--bin: {name} is not executable; try chmod +x")
-    return os.path.abspath(path)  # links are left: a program may go by the name that it is called by
+    return os.path.abspath(path)  # without resolving links: a program may depend on its name
 
 
 class NodeProcess(RunningNode):
-    """One life of a node that is a process.
+    """One run of a node as a process.
 
     Args:
         name: its name.
-        network: where its messages go.
-        warn: told what is wrong with it.
+        network: carries its messages.
+        warn: called with a text about each fault of its output.
         command: the program and its arguments.
         log: receives its standard error, if given.
         echo: called with each line of its standard error, if given.
@@ -78,7 +78,7 @@ class NodeProcess(RunningNode):
         self._filled = trio.lowlevel.ParkingLot()
 
     async def start(self, nursery: trio.Nursery) -> None:
-        """Have it run in `nursery`, in the folder for temporary files, as Maelstrom does.
+        """Start it in `nursery`, in the folder for temporary files, as Maelstrom does.
 
         Raises:
             SetupFailed: it can't be started.
@@ -106,7 +106,7 @@ class NodeProcess(RunningNode):
                 nursery.start_soon(self._read_errors, process.stderr)
                 await process.wait()
                 if not self._is_killed:
-                    with trio.move_on_after(0.2):  # what it said last
+                    with trio.move_on_after(0.2):  # its last output
                         await trio.sleep(0.05)
                     self.has_crashed(_how_it_ended(process.returncode))
                 nursery.cancel_scope.cancel()
@@ -142,21 +142,21 @@ class NodeProcess(RunningNode):
                     self._echo(f"{self.name}: {self.stderr[-1]}")
 
     def deliver(self, message: NetworkMessage) -> None:
-        """Give it a message; it is written as soon as the process reads."""
+        """Deliver a message to it; it is written when the process reads."""
         self._lines.append(message.line())
         self._filled.unpark()
 
     def kill(self) -> None:
-        """End it, and what it has started, with SIGKILL."""
+        """End it and its children with SIGKILL."""
         self._is_killed = True
         self._signal(signal.SIGKILL)
 
     def pause(self) -> None:
-        """Have it stand still."""
+        """Pause it."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Have it go on."""
+        """Resume it."""
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:

@@ -1,4 +1,4 @@
-"""Results as text: a table of what matters, what is wrong, both verdicts, and a last line with ours."""
+"""Results as text: the figures, the errors, both verdicts, and a last line with ours."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SHOWN: Final = 3
 _MAX_CHARS: Final = 400
 
 _ELSEWHERE: Final = {"valid?", "maelstrom-valid?", "only-ours", "ack-latencies", "worst-stale"}
-"""What is not shown beside the figures of a workload: it stands elsewhere, or is for programs."""
+"""The figures of a workload that are shown elsewhere, or are for programs."""
 
 _VERDICTS: Final = {True: "valid", False: "INVALID", "unknown": "unknown"}
 

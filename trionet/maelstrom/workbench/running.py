@@ -45,18 +45,18 @@ if TYPE_CHECKING:
 __all__ = ["RECOVERY_S", "Run", "Status", "run"]
 
 RECOVERY_S: Final = 10.0
-"""How long nodes have to recover before the final operations."""
+"""The time for nodes to recover before the final operations."""
 
 
 @dataclass(slots=True)
 class Status:
-    """How a test is getting on.
+    """The progress of a test.
 
     Attributes:
-        phase: what is going on.
-        elapsed_s: since the nodes were ready.
-        operations, unfinished, messages: how many there were.
-        fault: what is wrong just now.
+        phase: its phase, in words.
+        elapsed_s: the time since the nodes were ready.
+        operations, unfinished, messages: their numbers.
+        fault: the current faults, in words.
     """
 
     phase: str
@@ -69,18 +69,18 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What happened in a test.
+    """The record of a test.
 
     Attributes:
-        options: what was to be done.
-        workload: which judges the history.
-        history: what clients did.
+        options: the options.
+        workload: judges the history.
+        history: the operations of clients.
         network: the network's statistics.
         arrows: the first messages.
         crashes: the nodes that ended by themselves.
-        warnings: all that was noteworthy on the way.
-        setup_s: how long it took until all nodes were ready.
-        duration_s: how long it took from then on.
+        warnings: the warnings, each once.
+        setup_s: the time until all nodes were ready.
+        duration_s: the time from then on.
     """
 
     options: Options
@@ -101,18 +101,18 @@ def run(
     say: Callable[[str], None] = lambda text: None,
     on_status: Callable[[Status], None] | None = None,
 ) -> Run:
-    """Run a test, and return what happened. It blocks; do not call it in an event loop.
+    """Run a test, and return its record. It blocks; do not call it in an event loop.
 
     Args:
-        options: what to do.
-        store: where messages and logs are kept, if anywhere.
-        say: told what is noteworthy, at once.
-        on_status: told every now and then how it is getting on.
+        options: the options.
+        store: keeps messages and logs, if given.
+        say: called with each warning, at once.
+        on_status: called with the progress every second.
 
     Raises:
-        ConfigError: the options make no sense together.
+        ConfigError: the options contradict each other.
         SetupFailed: the test could not begin.
-        StoreFailed: what happens can't be written to the store.
+        StoreFailed: the store is not writable.
     """
 
     async def test() -> Run:
@@ -132,7 +132,7 @@ def run(
 
 @contextmanager
 def _repeatable(seed: int) -> Generator[None]:
-    """Have Trio's scheduler, and programs that use the ``random`` module, choose the same way each time."""
+    """Seed Trio's scheduler and the ``random`` module, and restore them afterwards."""
     scheduler: Any = importlib.import_module("trio._core._run")  # there is no public way
     states = random_module.getstate(), scheduler._r.getstate(), scheduler._ALLOW_DETERMINISTIC_SCHEDULING  # noqa: SLF001
     random_module.seed(seed)

@@ -1,8 +1,8 @@
-"""When which worker does what.
+"""The schedule of the workers' operations.
 
 Invariants: one schedule for all workers: operations begin with gaps that are uniform between 0 and 2 / rate; if all
-workers are busy, it slips, and is not caught up with. After an operation of whose outcome nobody knows, a worker is a
-new process, and has a new client once it does something again, unless the workload's clients are reusable. Source:
+workers are busy, the schedule slips, without catching up. After an operation of unknown outcome, a worker is a new
+process, and has a new client for its next operation, unless the workload's clients are reusable. Source:
 Jepsen, ``jepsen.generator/stagger`` and ``jepsen.generator.interpreter``.
 """
 
@@ -27,14 +27,14 @@ _LATE_S: Final = 0.05
 
 
 class Scheduler:
-    """Has workers do a workload's operations.
+    """Runs a workload's operations on workers.
 
     Args:
-        workload: what is done.
-        workers: who does it.
-        clients: opens new ones.
-        history: where it is noted.
-        random: chooses among free workers, and the gaps.
+        workload: makes the operations.
+        workers: the workers.
+        clients: opens new clients.
+        history: records the operations.
+        random: chooses free workers and gaps.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Scheduler:
         self._freed = trio.lowlevel.ParkingLot()
 
     async def run(self, rate: float, duration_s: float) -> None:
-        """Do operations for so long, and then wait until those that have begun are over."""
+        """Run operations for `duration_s`, then wait for those in progress."""
         begun = trio.current_time()
         end = begun + duration_s
         if rate == 0:
@@ -62,7 +62,7 @@ class Scheduler:
                 with trio.move_on_at(end):
                     while not self._free:
                         await self._freed.park()
-                # That a timer rings late by a millisecond is no reason to slip.
+                # A timer that is late by a millisecond does not make the schedule slip.
                 if is_busy or trio.current_time() - due > _LATE_S:
                     due = max(due, trio.current_time())
                 if due >= end:
@@ -79,7 +79,7 @@ class Scheduler:
         self._freed.unpark()
 
     async def finish(self) -> None:
-        """Do the final operations of all workers at once."""
+        """Run the final operations of all workers at once."""
 
         async def work(worker: Worker) -> None:
             async def perform(request: Request) -> Op:
@@ -92,7 +92,7 @@ class Scheduler:
                 nursery.start_soon(work, worker)
 
     async def perform(self, worker: Worker, request: Request, *, is_final: bool = False) -> Op:
-        """Have a worker do one thing, and note it; return the completion."""
+        """Run one operation of a worker, and record it; return the completion."""
         if worker.client_process != worker.process:
             worker.client_process = worker.process
             if not self._workload.is_reusable:

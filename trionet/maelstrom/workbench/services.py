@@ -1,9 +1,9 @@
 """The services that nodes can use: ``lin-kv``, ``seq-kv``, ``lww-kv`` and ``lin-tso``, with their quirks.
 
-Invariants: a request is done at one moment, when it arrives. An unknown type gets no reply. Keys and values are any
-JSON, and the same only if their JSON is: 1 is neither "1" nor 1.0.
+Invariants: a request takes effect at one moment, on arrival. An unknown type gets no reply. Keys and values are any
+JSON, and equal only if their JSON is: 1 is neither "1" nor 1.0.
 
-Source: Maelstrom, ``doc/services.md`` for what they promise, ``src/maelstrom/service.clj`` for what they do.
+Source: Maelstrom, ``doc/services.md`` for their guarantees, ``src/maelstrom/service.clj`` for their behaviour.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _other(value: Any, wanted: Any) -> _Body:
 
 
 def _respond(body: _Body, current: Any, *, can_create: bool = True) -> tuple[Any, _Body] | None:
-    """Return what a key's value becomes, and the reply; `_NOTHING` stands for no value. None: no such request."""
+    """Return the new value of a key, and the reply; `_NOTHING` stands for no value. None: the type is unknown."""
     match body.get("type"):
         case "read":
             return current, _missing() if current is _NOTHING else {"type": "read_ok", "value": current}
@@ -89,10 +89,10 @@ class LinearizableKV:
 
 
 class SequentialKV:
-    """A store in which a request may see an old state, though never one older than its sender has seen.
+    """A store in which a request may see an old state, but none older than the last one of its sender.
 
-    It keeps 32 states; a sender that is further behind is shown one that is as far behind modulo 32, so it may well
-    see an older state than before.
+    It keeps 32 states; a sender that is further behind sees one that is as far behind modulo 32, which may be older
+    than its last one.
 
     Args:
         random: chooses the states.
@@ -102,10 +102,10 @@ class SequentialKV:
         self._random = random
         self._last = 0
         self._seen: dict[str, int] = {}
-        self._values: dict[Any, tuple[list[int], list[Any]]] = {}  # by key: since which states it has which values
+        self._values: dict[Any, tuple[list[int], list[Any]]] = {}  # by key: states of change, and values
 
     def handle(self, src: str, body: _Body) -> _Body | None:
-        """Do what a request of `src` says; return the reply's body."""
+        """Handle a request of `src`; return the reply's body."""
         key = identity(body.get("key"))
         seen = self._seen.get(src, 0)
         index = seen + self._random.randrange(self._last - seen + 1)
@@ -139,9 +139,9 @@ class SequentialKV:
 
 
 class LwwKV:
-    """A store of two replicas, of which a request meets either, and which never converge.
+    """A store of two replicas that never converge; a request uses either.
 
-    That is no mistake here: Maelstrom merges two replicas at each request, and throws the result away.
+    This is as in Maelstrom, which merges two replicas at each request, and discards the result.
 
     Args:
         random: chooses the replicas.
@@ -157,13 +157,13 @@ class LwwKV:
 
 
 class TimestampOracle:
-    """Gives 0, 1, 2 and so on."""
+    """Returns the timestamps 0, 1, 2 and so on."""
 
     def __init__(self) -> None:
         self._next = 0
 
     def handle(self, _src: str, body: _Body) -> _Body | None:
-        """Do what a request says; return the reply's body."""
+        """Handle a request; return the reply's body."""
         if body.get("type") != "ts":
             return None
         self._next += 1
@@ -174,9 +174,9 @@ def add_services(network: Network, random: Random, warn: Callable[[str], None]) 
     """Put all services on the network.
 
     Args:
-        network: where.
-        random: what they choose by.
-        warn: told of requests that get no reply.
+        network: the network.
+        random: their source of randomness.
+        warn: called with a text about each request without a reply.
     """
     services = {
         "lin-kv": LinearizableKV(),

@@ -1,4 +1,4 @@
-"""A space-time diagram of messages, as an SVG that can be zoomed: a line for each node, time going down.
+"""A space-time diagram of messages, as an SVG with zoom: a line for each node, time going down.
 
 Wheel and drag move about, in any browser; a message's whole body shows under the pointer. Source: Lamport 1978, figure
 1; Maelstrom's ``messages.svg``.
@@ -62,7 +62,7 @@ def _color(kind: str) -> str:
 
 
 def _rows(arrows: Sequence[Arrow]) -> dict[float, int]:
-    """Return the row of each moment: what happened at different times is in different rows, not drawn to scale."""
+    """Return the row of each moment: different times have different rows, not to scale."""
     times = sorted({arrow.sent for arrow in arrows} | {a.received for a in arrows if a.received is not None})
     rows: dict[float, int] = {}
     row, before = 0, None
@@ -75,7 +75,7 @@ def _rows(arrows: Sequence[Arrow]) -> dict[float, int]:
 
 
 def _columns(names: Sequence[str]) -> dict[str, int]:
-    """Return the place of each line: clients, nodes, and services, with a gap between these."""
+    """Return the position of each line: clients, nodes, and services, with gaps between them."""
     columns: dict[str, int] = {}
     x, before = 60, None
     for name in names:
@@ -87,7 +87,7 @@ def _columns(names: Sequence[str]) -> dict[str, int]:
 
 
 def _legend(count: int) -> list[str]:
-    """Return what the marks mean, and how many messages are shown."""
+    """Return the legend of the marks, and the number of messages."""
     shown = f"the first {SHOWN_MESSAGES} messages" if count >= SHOWN_MESSAGES else f"{count} messages"
     return [
         f'<text x="10" y="16">{shown}; color: type; time goes down, not to scale</text>',
@@ -99,7 +99,7 @@ def _legend(count: int) -> list[str]:
 
 
 def space_time_svg(arrows: Sequence[Arrow]) -> str:
-    """Return a diagram of messages; one that never arrived is dotted and ends on its way."""
+    """Return a diagram of messages; those that never arrived are dotted and end on their way."""
     names = sorted({name for arrow in arrows for name in (arrow.src, arrow.dest)}, key=_order)
     columns = _columns(names)
     rows = _rows(arrows)

@@ -1,8 +1,8 @@
-"""Where a test's history, messages, logs, results and plots are kept: ``store/<workload>/<time>/``.
+"""The files of a test: history, messages, logs, results and plots, in ``store/<workload>/<time>/``.
 
-``store/<workload>/latest`` and ``store/latest`` lead to the newest one.
+``store/<workload>/latest`` and ``store/latest`` are links to the newest test.
 
-Invariant: whatever prevents that a file is written, such as a full disk, is a `StoreFailed` that names the file.
+Invariant: each failure to write a file, such as a full disk, raises a `StoreFailed` that names the file.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["Store"]
 
 @contextlib.contextmanager
 def _kept(path: Path) -> Generator[None]:
-    """Have a file or folder that can't be written be a `StoreFailed`."""
+    """Turn a failure to write a file or folder into a `StoreFailed`."""
     try:
         yield
     except (OSError, ValueError) as exc:  # a path with a zero byte is a ValueError
@@ -37,7 +37,7 @@ def _kept(path: Path) -> Generator[None]:
 
 
 class _File(io.RawIOBase):
-    """A file whose errors name it, whoever writes: the buffer before it does so late, and when it is closed."""
+    """A file whose errors name it, even those of a late write: the buffer writes late, and when it is closed."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -65,11 +65,11 @@ class Store:
 
     Args:
         root: the folder of all tests.
-        workload: whose test it is.
+        workload: the name of the workload.
 
     Attributes:
         path: the folder.
-        messages: where all messages go: ``messages.jsonl``.
+        messages: the file of all messages, ``messages.jsonl``.
 
     Raises:
         StoreFailed: a file can't be written; so do the methods.
@@ -95,11 +95,11 @@ class Store:
             for file in (self.messages, *self._logs.values()):
                 file.close()
         except StoreFailed:
-            if exc is None:  # else there is something else to tell
+            if exc is None:  # else that exception goes first
                 raise
 
     def node_log(self, name: str) -> IO[bytes]:
-        """Return where a node's standard error goes: ``node-logs/<name>.log``."""
+        """Return the file for a node's standard error: ``node-logs/<name>.log``."""
         if name not in self._logs:
             folder = self.path / "node-logs"
             with _kept(folder):
@@ -124,6 +124,6 @@ class Store:
 
 
 def _link(link: Path, target: Path) -> None:
-    with contextlib.suppress(OSError):  # a file system without links: no convenience then
+    with contextlib.suppress(OSError):  # not all file systems have links
         link.unlink(missing_ok=True)
         link.symlink_to(target, target_is_directory=True)

@@ -1,4 +1,4 @@
-"""Whom broadcast nodes are told to regard as neighbours. Source: Maelstrom, ``workload/broadcast.clj``."""
+"""The neighbours of broadcast nodes, by topology. Source: Maelstrom, ``workload/broadcast.clj``."""
 
 from __future__ import annotations
 

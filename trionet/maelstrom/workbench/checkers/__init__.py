@@ -1,4 +1,4 @@
-"""Checkers: each takes a history and says whether it is what the workload promises, and what is not."""
+"""Checkers: each judges a history by the guarantees of its workload, and lists the violations."""
 
 from .base import UNKNOWN, Finding, Maelstrom, judged, quantiles, worst
 from .kafka import check_kafka

@@ -1,7 +1,7 @@
-"""What checkers have in common: findings, how verdicts add up, and quantiles.
+"""The base of checkers: findings, the sum of verdicts, and quantiles.
 
 A verdict is True, False, or ``"unknown"``. A part of the results has two: ``valid?`` is ours, and ``maelstrom-valid?``
-is what the genuine Maelstrom says. Both follow from the same findings, each of which says what Maelstrom makes of it.
+is that of the genuine Maelstrom. Both follow from the same findings, each of which has Maelstrom's reaction.
 
 Invariant: ours is never better than Maelstrom's; where it is worse, ``only-ours`` has the findings that make it so.
 """
@@ -36,27 +36,27 @@ UNKNOWN: Final = "unknown"
 QUANTILES: Final = (0, 0.5, 0.95, 0.99, 1)
 
 SHOWN: Final = 8
-"""How many cases of one kind the results list."""
+"""The number of cases of one kind in the results."""
 
 
 class Maelstrom(enum.Enum):
-    """What the genuine Maelstrom makes of a finding."""
+    """The reaction of the genuine Maelstrom to a finding."""
 
     AGREES = "agrees"
     OVERLOOKS = "overlooks"
-    """It is as if there was nothing to find."""
+    """It does not report it."""
     CRASHES = "crashes"
-    """Its checker raises an exception, so that it says unknown, whatever else there is."""
+    """Its checker raises an exception: its verdict is unknown, whatever the other findings are."""
 
 
 class Finding(NamedTuple):
     """Something that is wrong with a history.
 
     Attributes:
-        name: what it is called, such as ``"lost-write"``.
-        text: what was seen, in a line.
-        maelstrom: what Maelstrom makes of it.
-        verdict: False, or `UNKNOWN` for what only prevents a verdict.
+        name: its name, such as ``"lost-write"``.
+        text: its description, in a line.
+        maelstrom: the reaction of Maelstrom.
+        verdict: False, or `UNKNOWN` if it only prevents a verdict.
     """
 
     name: str
@@ -77,11 +77,11 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
 
 
 def judged(findings: Iterable[Finding], details: Mapping[str, Any]) -> Results:
-    """Return the results of a checker: both verdicts, what only we have found, and the details.
+    """Return the results of a checker: both verdicts, the details, and the findings that Maelstrom does not have.
 
     Args:
-        findings: all of them.
-        details: what else the results have.
+        findings: all findings.
+        details: further results.
     """
     found = list(findings)
     is_crash = any(finding.maelstrom is Maelstrom.CRASHES for finding in found)

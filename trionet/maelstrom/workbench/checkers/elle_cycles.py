@@ -1,7 +1,7 @@
-"""Cycles of dependencies between transactions, and what they are called.
+"""Cycles of dependencies between transactions, and their names.
 
-An edge says why one transaction must come before another: ``ww`` it wrote a version that the other overwrote, ``wr``
-the other read what it wrote, ``rw`` it read a version that the other overwrote; ``process`` the same process did it
+An edge is a reason why one transaction comes before another: ``ww`` it wrote a version that the other overwrote,
+``wr`` the other read its write, ``rw`` it read a version that the other overwrote; ``process`` the same process ran it
 before, ``realtime`` it had ended when the other began. A cycle is
 
 - ``G0`` if all edges are ww,
@@ -10,8 +10,8 @@ before, ``realtime`` it had ended when the other began. A cycle is
 - ``G-nonadjacent`` if several are rw, no two of them in a row,
 - ``G2`` if it has any other number of rw,
 
-with ``-process`` or ``-realtime`` added if it needs such edges. Every cycle has one of these names, and if there is a
-cycle that belongs to a class, one of the names that this finds is in that class or says more.
+with ``-process`` or ``-realtime`` added if it has such edges. Every cycle has one of these names. If there is a cycle
+of a class, the search finds one of that class or a stronger one.
 
 Source: Adya 1999, section 4; Elle (Kingsbury, Alvaro 2020), ``elle.txn``.
 """
@@ -45,7 +45,7 @@ _SHOWN: Final = 4
 
 
 class Edge(NamedTuple):
-    """A dependency: `kind` is ``ww``, ``wr``, ``rw``, ``process`` or ``realtime``; `why` says it in words."""
+    """A dependency: `kind` is ``ww``, ``wr``, ``rw``, ``process`` or ``realtime``; `why` is its reason in words."""
 
     source: _Node
     kind: str
@@ -54,7 +54,7 @@ class Edge(NamedTuple):
 
 
 class Cycle(NamedTuple):
-    """A cycle, with its name; the target of each edge is the source of the next, and of the last that of the first."""
+    """A cycle, with its name; the target of each edge is the source of the next, the first after the last."""
 
     name: str
     edges: tuple[Edge, ...]
@@ -70,7 +70,7 @@ class Graph:
 
     Attributes:
         out: by source and target, the edges by kind.
-        is_empty: whether nothing was ever added, edges from a node to itself included.
+        is_empty: whether no edge was added, edges from a node to itself included.
     """
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ class Graph:
             self.out[source].setdefault(target, {}).setdefault(kind, Edge(source, kind, target, why))
 
     def edges_from(self, node: _Node, kinds: Sequence[str]) -> Iterable[Edge]:
-        """Return the edges of these kinds that begin at a node, one of each kind for a target."""
+        """Return the edges of these kinds from a node, one of each kind for a target."""
         for by_kind in self.out.get(node, {}).values():
             for kind in kinds:
                 if kind in by_kind:
@@ -175,7 +175,7 @@ def _trace(came: dict[Any, Any], there: Any) -> list[Edge]:
 
 
 def cycle_name(edges: Iterable[Edge]) -> str:
-    """Return what a cycle is called."""
+    """Return the name of a cycle."""
     kinds = [edge.kind for edge in edges]
     anti = kinds.count("rw")
     suffix = "-realtime" if "realtime" in kinds else "-process" if "process" in kinds else ""
@@ -195,7 +195,7 @@ def find_cycles(
     Args:
         graph: the dependencies.
         wanted: the names to look for; None for all.
-        is_late: tells when to give up.
+        is_late: returns whether the time is over.
     """
     found: dict[str, list[Cycle]] = {}
     is_complete = all(
@@ -235,10 +235,10 @@ def _search(
 
 
 def realtime_edges(spans: Iterable[tuple[_Node, int, int | None]]) -> list[tuple[_Node, _Node]]:
-    """Return pairs of what ended before the other began, without those that follow from others.
+    """Return pairs of nodes of which one ended before the other began, without those that follow from others.
 
     Args:
-        spans: (node, begin, end); an end of None never came.
+        spans: (node, begin, end); an end of None means that it never ended.
     """
     events: list[tuple[int, bool, _Node]] = []
     for node, begin, end in spans:

@@ -1,6 +1,6 @@
-"""Logs must be logs: one message for each offset, none lost, none skipped, none seen twice, none out of order.
+"""Logs: one message for each offset; none lost, skipped, seen twice, or out of order.
 
-Names of errors are Jepsen's; all that this reports is an error in Maelstrom's workload, ``unseen`` included. Source:
+The names of errors are Jepsen's; all of them are errors in Maelstrom's workload, ``unseen`` included. Source:
 Jepsen, ``jepsen.tests.kafka``.
 """
 
@@ -52,7 +52,7 @@ def _duplicates(logs: Logs) -> list[_Case]:
 
 
 def _lost_writes(logs: Logs) -> list[_Case]:
-    """Find messages below the highest index that was polled which nobody polled."""
+    """Find messages that were not polled below the highest index that was."""
     cases = []
     for key, polled in logs.polled.items():
         log = logs.logs[key]
@@ -78,7 +78,7 @@ def _unseen(history: History, logs: Logs) -> list[_Case]:
 
 
 def _just_polled(history: History) -> dict[str, list[Any]]:
-    """Return what Jepsen takes for unseen: what the last ok operation is the first one to show of a key."""
+    """Return the messages that Jepsen counts as unseen: those of keys that only the last ok operation shows."""
     done = [op for op in history.completions if op.type == "ok" and op.f in ACCESSES]
     if not done:
         return {}
@@ -91,7 +91,7 @@ def _just_polled(history: History) -> dict[str, list[Any]]:
 
 
 def _crashes(logs: Logs) -> list[Finding]:
-    """Return what Jepsen's checker gives up at."""
+    """Return the findings at which Jepsen's checker raises an exception."""
     findings = []
     unsent = [
         (key, logs.values[value])
@@ -101,7 +101,7 @@ def _crashes(logs: Logs) -> list[Finding]:
         if (key, value) not in logs.senders
     ]
     if unsent:
-        text = f"nobody sent {unsent[0][1]!r} to {unsent[0][0]!r}, which is polled"
+        text = f"{unsent[0][1]!r} is polled from {unsent[0][0]!r}, to which it was never sent"
         findings.append(Finding("unsent", text, Maelstrom.CRASHES))
     empty = sorted(key for key, values in logs.polled.items() if not values & logs.logs[key].first.keys())
     if empty:
@@ -128,7 +128,7 @@ def _aborted_reads(logs: Logs) -> list[_Case]:
 
 
 def _precommitted_reads(logs: Logs) -> list[_Case]:
-    """Find operations that polled what they sent themselves."""
+    """Find operations that polled their own sends."""
     cases = []
     for poll in logs.polls:
         own = {(key, identity(message)) for key, _, message in sends_of(poll.op)}
@@ -165,8 +165,8 @@ def _by_process(history: History) -> list[list[Op]]:
 def _external_steps(cases: _Cases, history: History, logs: Logs) -> None:
     """Compare each process's consecutive polls of a key.
 
-    An assignment that keeps the key does not part them, but a poll between them that got an empty list does: there is
-    nothing in it that could be compared with what comes next.
+    An assignment that keeps the key does not separate them. A poll between them with an empty list does: it has no
+    message to compare with the next one.
     """
     polls = {poll.op.index: poll for poll in logs.polls}
     for ops in _by_process(history):
@@ -241,8 +241,8 @@ def check_kafka(history: History, is_late: Callable[[], bool] = lambda: False) -
     """Judge a history of ``send``, ``poll``, ``assign`` and ``crash``.
 
     Args:
-        history: what clients did; values are described in ``kafka_logs.py``.
-        is_late: tells when to give up looking for cycles; the verdict is unknown then.
+        history: the operations of clients; ``kafka_logs.py`` describes their values.
+        is_late: returns whether the time to look for cycles is over; the verdict is unknown then.
     """
     logs = Logs(history)
     cases: _Cases = defaultdict(list)

@@ -1,4 +1,4 @@
-"""What a history of sends and polls says about the logs: which offset has which messages, who sent, who polled.
+"""The logs that follow from a history of sends and polls: messages by offset, sends and polls by message.
 
 An operation's value is a list of micro-operations: ``["send", key, message]``, which becomes
 ``["send", key, [offset, message]]``, and ``["poll"]``, which becomes ``["poll", {key: [[offset, message], …]}]``.
@@ -46,7 +46,7 @@ def polls_of(op: Op) -> dict[str, list[tuple[int, Any]]]:
 
 
 class Poll:
-    """An operation with what it polled, by key: the identities of messages, none where it got an empty list."""
+    """A poll, with the identities of its messages by key."""
 
     __slots__ = ("op", "reads")
 
@@ -61,7 +61,7 @@ class Log:
     """One key's log.
 
     Attributes:
-        offsets: by offset, the messages that somebody saw there, in the order in which that came out.
+        offsets: by offset, the messages that operations show there, in the order of the operations.
         order: one message of each offset, by index.
         index: the index of each of these messages.
         first, last: for every message, the first and the last index at which it is.
@@ -75,12 +75,12 @@ class Log:
         self.last: dict[_Value, int] = {}
 
     def put(self, offset: int, value: _Value) -> None:
-        """Note that a message is at an offset; one below 0 is none."""
+        """Record a message at an offset; offsets below 0 are ignored."""
         if offset >= 0:
             self.offsets.setdefault(offset, {})[value] = None
 
     def settle(self) -> None:
-        """Work out the indexes, once all is noted."""
+        """Compute the indexes, once all messages are recorded."""
         for index, offset in enumerate(sorted(self.offsets)):
             values = list(self.offsets[offset])
             self.order.append(values[0])
@@ -90,20 +90,20 @@ class Log:
                 self.last[value] = index
 
     def step(self, one: _Value, other: _Value) -> int:
-        """Return by how much the index grows from a message to another; 1 if that is not known."""
+        """Return the difference of the indexes of two messages; 1 if it is unknown."""
         if one in self.index and other in self.index:
             return self.index[other] - self.index[one]
         return 1
 
 
 class Logs:
-    """All that is known of the logs.
+    """All logs of a history.
 
     Attributes:
         logs: by key.
         polls: all completed polls, in order.
-        senders: by key and message, what came of sending it.
-        polled: by key, the messages that ok polls showed, none where they got empty lists.
+        senders: by key and message, the completion of its send.
+        polled: by key, the messages of ok polls; an empty set if all of these are empty.
         values: the messages by their identity.
     """
 
@@ -113,7 +113,7 @@ class Logs:
         self.polled: defaultdict[str, set[_Value]] = defaultdict(set)
         self.values: dict[_Value, Any] = {}
         self.polls: list[Poll] = []
-        # Not `completions`: a send that is still under way at the end may be seen, too.
+        # Not `completions`: a send without a completion may be polled, too.
         ops = [op.completion for op in history.invocations if op.f in ACCESSES]
         for op in ops:
             self._register(op)
@@ -147,7 +147,7 @@ class Logs:
                 self.logs[key].put(offset, identity(message))
 
     def has_happened(self, op: Op) -> bool:
-        """Whether a send must have taken effect: it is ok, or somebody has polled one of its messages."""
+        """Return whether a send must have taken effect: it is ok, or one of its messages was polled."""
         if op.type == "ok":
             return True
         if op.type == "fail":

@@ -1,10 +1,10 @@
 """Whether a history of a register with read, write and compare-and-set is linearizable.
 
-Just-in-time linearization: go through the history, and keep all states that the register may be in, each with the
-operations that are under way and have taken effect already. When an operation returns, it must have taken effect: the
-states in which it had not are carried on by the operations under way, until it has; those in which it can't have are
-dropped. No state left, no linearization. An operation of which nobody knows may take effect at any later time, or
-never; since it is never worse not to have used it up, a state is dropped if the same one exists with less used up.
+Just-in-time linearization: go through the history, and keep all possible states of the register, each with the
+operations in progress that have taken effect already. When an operation returns, it must have taken effect: states in
+which it has not are continued by operations in progress until it has; states in which it can't have are dropped. If no
+state is left, there is no linearization. An operation of unknown outcome may take effect at any later time, or never;
+since an unused operation never does harm, a state is dropped if the same state exists with fewer of them used.
 
 Source: Lowe 2017, "Testing for linearizability", section 4; Wing and Gong 1993.
 """
@@ -36,10 +36,10 @@ class RegisterOp(NamedTuple):
 
     Attributes:
         f: ``read``, ``write`` or ``cas``.
-        value: what was read or written; of ``cas`` the pair of what it must be and what it becomes.
-        invoked: when it began: a position in the history.
-        returned: when it ended; None if nobody knows whether it took effect.
-        process: who did it.
+        value: the value that was read or written; of ``cas`` the pair of the expected and the new value.
+        invoked: the position in the history at which it began.
+        returned: the position at which it ended; None if its outcome is unknown.
+        process: its logical process.
     """
 
     f: str
@@ -51,7 +51,7 @@ class RegisterOp(NamedTuple):
     def apply(self, state: Any) -> tuple[bool, Any]:
         """Return whether it can take effect in a state, and the state after it."""
         if self.f == "read":
-            # Knossos takes null for a read of which nobody knows what it showed.
+            # To Knossos, null is the result of a read that may have any.
             return self.value is None or identity(self.value) == state, state
         if self.f == "write":
             return True, identity(self.value)
@@ -65,28 +65,28 @@ class RegisterOp(NamedTuple):
 
 
 class _Search:
-    """All configurations: pairs of a state, and a bit for each operation under way that has taken effect."""
+    """All configurations: pairs of a state, and a bit for each operation in progress that has taken effect."""
 
     def __init__(self, is_late: Callable[[], bool]) -> None:
         self.configurations: set[tuple[Any, int]] = {(_NIL, 0)}
-        self.under_way: dict[int, RegisterOp] = {}  # by bit
+        self.in_progress: dict[int, RegisterOp] = {}  # by bit
         self._is_late = is_late
-        self._forgotten = 0  # the bits of operations of which nobody knows
-        self._same: dict[tuple[str, Any], int] = {}  # of these, the latest bit of those that do the same
-        self._first: dict[int, int] = {}  # by bit, which one must have been used up before: they are all alike
+        self._uncertain = 0  # the bits of operations of unknown outcome
+        self._same: dict[tuple[str, Any], int] = {}  # of these, the latest bit of each kind of equal operations
+        self._first: dict[int, int] = {}  # by bit, the equal operation that must be used before
 
     def invoke(self, bit: int, op: RegisterOp) -> None:
-        self.under_way[bit] = op
+        self.in_progress[bit] = op
         if op.returned is None:
-            self._forgotten |= bit
-            what = op.f, identity(op.value)
-            self._first[bit] = self._same.get(what, 0)
-            self._same[what] = bit
+            self._uncertain |= bit
+            kind = op.f, identity(op.value)
+            self._first[bit] = self._same.get(kind, 0)
+            self._same[kind] = bit
 
     def complete(self, bit: int) -> bool | None:
-        """Have an operation return; return whether it can have taken effect, None if there is no time to find out."""
-        seen = _Least(self._forgotten)
-        found = _Least(self._forgotten)
+        """Return whether an operation that returns can have taken effect; None if the time is over."""
+        seen = _Least(self._uncertain)
+        found = _Least(self._uncertain)
         todo = deque(sorted(self.configurations, key=lambda each: each[1].bit_count()))
         count = 0
         while todo:
@@ -97,29 +97,29 @@ class _Search:
             count += 1
             if self._is_late() or count > _MAX_CONFIGURATIONS:
                 return None
-            for other, op in self.under_way.items():
+            for other, op in self.in_progress.items():
                 first = self._first.get(other, 0)
                 if used & other or used & first != first:
                     continue
                 is_possible, after = op.apply(state)
                 if is_possible and seen.add(after, used | other):
                     todo.append((after, used | other))
-        del self.under_way[bit]
+        del self.in_progress[bit]
         if found.configurations:
             self.configurations = found.configurations
         return bool(found.configurations)
 
 
 class _Least:
-    """Configurations, without those of which there is one that has used up fewer forgotten operations."""
+    """Configurations, without those of which there is one with fewer uncertain operations used."""
 
-    def __init__(self, forgotten: int) -> None:
-        self._forgotten = forgotten
+    def __init__(self, uncertain: int) -> None:
+        self._uncertain = uncertain
         self._masks: defaultdict[tuple[Any, int], list[int]] = defaultdict(list)
 
     def add(self, state: Any, used: int) -> bool:
-        """Add a configuration; return whether it was worth it."""
-        masks, mask = self._masks[state, used & ~self._forgotten], used & self._forgotten
+        """Add a configuration; return whether it is new and minimal."""
+        masks, mask = self._masks[state, used & ~self._uncertain], used & self._uncertain
         if any(smaller & mask == smaller for smaller in masks):
             return False
         masks[:] = [larger for larger in masks if larger & mask != mask]
@@ -135,11 +135,11 @@ def check_register(ops: Sequence[RegisterOp], is_late: Callable[[], bool] = lamb
     """Judge the operations on one register, which has no value (null) at first.
 
     Args:
-        ops: all that may have happened.
-        is_late: tells when to give up; the verdict is unknown then.
+        ops: all operations that may have happened.
+        is_late: returns whether the time is over; the verdict is unknown then.
 
     Returns:
-        Where it is not linearizable: the operation that can't have returned, and what the register may have been.
+        If it is not linearizable: the operation that can't have returned, and the possible values of the register.
     """
     events = sorted(
         [(op.invoked, False, number) for number, op in enumerate(ops)]
@@ -162,14 +162,14 @@ def check_register(ops: Sequence[RegisterOp], is_late: Callable[[], bool] = lamb
                 "index": op.returned,
                 "possible-values": states,
                 "previous": [str(each) for each in done[-_SHOWN:]],
-                "concurrent": [str(each) for each in search.under_way.values()][:_SHOWN],
+                "concurrent": [str(each) for each in search.in_progress.values()][:_SHOWN],
             }
         done.append(op)
     return {"valid?": True}
 
 
 def check_linearizable(history: History, is_late: Callable[[], bool] = lambda: False) -> Results:
-    """Judge a history of registers: values are pairs of a key and what was read, written, or compared and set.
+    """Judge a history of registers: values are pairs of a key and the value of a `RegisterOp`.
 
     Operations that failed never happened; those that are ``info``, or never returned, may have.
     """

@@ -1,8 +1,8 @@
 """Transactions of reads and appends to lists: txn-list-append.
 
-A read shows a list's whole past, so the order of versions is known up to the longest read. An append that no read
-shows comes after all of these, as far as one can know. Source: Elle, ``elle.list-append``; comments say where Elle's
-checker ends with an exception, which makes Maelstrom's verdict unknown.
+A read shows all earlier versions of a list, so the order of versions is known up to the longest read. An append that
+no read shows counts as later than these. Source: Elle, ``elle.list-append``; comments mark where Elle's checker raises
+an exception, which makes Maelstrom's verdict unknown.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _INIT: Final = ("init",)
 
 
 class _Order(NamedTuple):
-    """What is known of one list: its elements in order, each once, and the position of each."""
+    """The known order of one list: its elements, each once, and the position of each."""
 
     values: list[_Element]
     positions: dict[_Element, int]
@@ -64,13 +64,13 @@ def _ids(values: Any) -> list[_Element]:
 
 
 def _reads(txns: Iterable[Txn]) -> _Reads:
-    """Return what was read, in the order of the transactions."""
+    """Return the reads, in the order of the transactions."""
     return [(txn, identity(key), _ids(value)) for txn, key, value in reads_of(txns)]
 
 
 def _internal(txn: Txn) -> dict[str, Any] | None:
-    """Return a read that contradicts what the same transaction did before; nothing contradicts a first read of null."""
-    known: dict[_Key, tuple[bool, list[Any]] | None] = {}  # by key, whether all of it is known, and what is: its end
+    """Return a read that contradicts earlier operations of its transaction; null as a first read contradicts none."""
+    known: dict[_Key, tuple[bool, list[Any]] | None] = {}  # by key: whether the whole list is known, and its known end
     for f, key, value in txn.ops:
         which = identity(key)
         if f != "r":
@@ -87,13 +87,13 @@ def _internal(txn: Txn) -> dict[str, Any] | None:
 def _continues(known: tuple[bool, list[Any]], read: list[Any] | None) -> bool:
     is_whole, end = known
     if is_whole:
-        return read is not None and _ids(read) == _ids(end)  # Elle tells null from a list without elements
+        return read is not None and _ids(read) == _ids(end)  # Elle distinguishes null from an empty list
     shown = _ids(read)
     return len(shown) >= len(end) and shown[len(shown) - len(end) :] == _ids(end)
 
 
 def _future_read(txn: Txn) -> dict[str, Any] | None:
-    """Return a read of what the same transaction appends later."""
+    """Return a read of an element that the same transaction appends later."""
     seen: dict[tuple[_Key, _Element], Any] = {}
     for f, key, value in txn.ops:
         if f == "r":
@@ -105,7 +105,7 @@ def _future_read(txn: Txn) -> dict[str, Any] | None:
 
 
 def _longest(reads: _Reads) -> dict[_Key, list[_Element]]:
-    """Return the longest read of each key; of several, Elle takes the one that was new last."""
+    """Return the longest read of each key; of several, Elle uses the one that appears last for the first time."""
     longest: dict[_Key, list[_Element]] = {}
     seen: defaultdict[_Key, set[tuple[_Element, ...]]] = defaultdict(set)
     for _, key, read in reads:
@@ -120,11 +120,11 @@ def _longest(reads: _Reads) -> dict[_Key, list[_Element]]:
 
 
 def _orders(longest: dict[_Key, list[_Element]], appends: Counter[tuple[_Key, _Element]]) -> dict[_Key, _Order]:
-    """Return what is known of each list's order.
+    """Return the known order of each list.
 
     Args:
         longest: the longest read of each key.
-        appends: how often each append counts. Of a key with a single one, all is known without any read.
+        appends: the count of each append. The order of a key with a single one is known without any read.
     """
     by_key: defaultdict[_Key, list[_Element]] = defaultdict(list)
     for (key, value), count in appends.items():
@@ -196,9 +196,9 @@ def _appends(txn: Txn) -> list[tuple[_Key, list[_Element]]]:
 
 
 def _crashes(txns: list[Txn], orders: dict[_Key, _Order], duplicates: list[dict[str, Any]]) -> list[Finding]:
-    """Return what Elle gives up at, although it is not wrong by itself."""
+    """Return the findings at which Elle raises an exception, although they are no anomalies."""
     findings = []
-    repeated = [each for each, count in _counted(txn.asked for txn in txns).items() if count > 1]
+    repeated = [each for each, count in _counted(txn.requested for txn in txns).items() if count > 1]
     if repeated:
         text = f"clients appended {repeated[0][1]} to {repeated[0][0]} more than once"
         findings.append(Finding("duplicate-appends", text, Maelstrom.CRASHES, UNKNOWN))
@@ -218,9 +218,9 @@ def check_list_append(
     """Judge a history of transactions ``[["r", key, list], ["append", key, value], …]``.
 
     Args:
-        history: what clients did.
+        history: the operations of clients.
         models: the consistency models that it must obey.
-        is_late: tells when to give up looking for cycles; the verdict is unknown then.
+        is_late: returns whether the time to look for cycles is over; the verdict is unknown then.
     """
     txns = transactions_of(history, "append")
     possible = [txn for txn in txns if txn.kind != "fail"]
@@ -230,19 +230,19 @@ def check_list_append(
     add_orders(graph, txns, models)
     anomalies, is_complete = cycle_anomalies(graph, txns, models, is_late)
     done = [txn for txn in txns if txn.kind == "ok"]
-    # Elle counts requests and replies here, so an append counts twice unless the reply has left it out.
-    told = _orders(longest, _counted([*(txn.asked for txn in txns), *(txn.ops for txn in txns)]))
+    # Elle counts requests and replies here, so an append counts twice unless the reply lacks it.
+    elle_orders = _orders(longest, _counted([*(txn.requested for txn in txns), *(txn.ops for txn in txns)]))
     writers = {(key, value): txn for txn in txns for key, ids in _appends(txn) for value in ids}
     anomalies |= {
         "internal": [case for txn in done if (case := _internal(txn)) is not None],
         "future-read": [case for txn in done if (case := _future_read(txn)) is not None],
         "G1a": aborted_reads(txns, lambda value: value or ()),
         "G1b": intermediate_reads(txns, lambda value: value[-1] if value else None),
-        "dirty-update": _dirty_updates(told, writers),
+        "dirty-update": _dirty_updates(elle_orders, writers),
         "lost-update": lost_updates(txns),
         **_incompatible(reads, longest),
     }
-    crashes = _crashes(txns, told, anomalies["duplicate-elements"])
+    crashes = _crashes(txns, elle_orders, anomalies["duplicate-elements"])
     others = other_findings(txns, crashes, lambda value: value or (), graph, empty_verdict=UNKNOWN)
     if not is_complete:
         others.append(SEARCH_TIMEOUT)

@@ -1,7 +1,7 @@
 """Consistency models of transactions: which anomalies each forbids.
 
-Source: Adya 1999, and Elle's ``consistency_model.clj``, of which this is the part that Maelstrom's workloads can show:
-a model forbids what the weaker models forbid, and more. Models that forbid nothing of it are not known here.
+Source: Adya 1999, and the part of Elle's ``consistency_model.clj`` that Maelstrom's workloads can violate: a model
+forbids the anomalies of the weaker models, and more. Models without such anomalies are unknown here.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ _FORBIDDEN: Final[dict[str, frozenset[str]]] = {
 }
 
 MODELS: Final = tuple(_FORBIDDEN)
-"""The models that a test can be held to, weaker ones first."""
+"""The models that a test can require, weaker ones first."""
 
 
 def canonical_model(name: str) -> str:
@@ -105,11 +105,11 @@ def forbidden_anomalies(models: tuple[str, ...]) -> frozenset[str]:
 
 
 def order_kind(models: tuple[str, ...]) -> str | None:
-    """Return which order beside the dependencies these models ask for: ``realtime``, ``process`` or None."""
+    """Return the order beside the dependencies that these models require: ``realtime``, ``process`` or None."""
     forbidden = forbidden_anomalies(models)
     return next((kind for kind in ("realtime", "process") if any(each.endswith(kind) for each in forbidden)), None)
 
 
 def violated_models(anomalies: frozenset[str]) -> list[str]:
-    """Return the models of which a history with these anomalies is not one."""
+    """Return the models that a history with these anomalies violates."""
     return [model for model in MODELS if anomalies & _FORBIDDEN[model]]

@@ -1,4 +1,4 @@
-"""The order in which Maelstrom sorts JSON values, and which of them it can't compare.
+"""The order in which Maelstrom sorts JSON values, and the values that it can't compare.
 
 Null comes before all else; numbers are ordered among themselves, and so are texts, truth values, and lists: shorter
 ones first, then item by item. Any other pair ends Maelstrom's checker with an exception. Source: Clojure's ``compare``.

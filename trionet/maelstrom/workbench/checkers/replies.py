@@ -1,7 +1,7 @@
-"""Replies must have the form that the workload prescribes, and answer what was asked.
+"""Replies must have the form that the workload prescribes, and match their requests.
 
-Maelstrom drops a malformed reply, so that nobody knows what came of the operation; nothing else follows from it there.
-It does not compare what a reply is about with what was asked.
+Maelstrom drops a malformed reply, so that the outcome of the operation is unknown, without further consequences. It
+does not compare replies with requests.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["check_replies"]
 
 
 def check_replies(history: History) -> Results:
-    """Find the replies that were wrong in themselves, whatever the workload's checker thinks of the history."""
+    """Find malformed replies, whatever the verdict of the workload's checker is."""
     wrong = [(op, op.flaw) for op in history.completions if op.flaw is not None]
     findings = []
     if wrong:

@@ -1,9 +1,9 @@
 """Transactions of reads and writes of registers: txn-rw-register.
 
-Which version comes after which is known only where a transaction reads one and then writes the other, and of the value
-that no key has at first (null), which comes before all others. So ww edges are among the wr edges, and a cycle of
-blind writes is invisible. Source: Elle, ``elle.rw-register`` with ``:wfr-keys? true``; comments say where Elle's
-checker ends with an exception, which makes Maelstrom's verdict unknown.
+The order of two versions is known only if a transaction reads one and then writes the other; null, the initial value
+of all keys, comes before all others. So ww edges are among the wr edges, and a cycle of blind writes is invisible.
+Source: Elle, ``elle.rw-register`` with ``:wfr-keys? true``; comments mark where Elle's checker raises an exception,
+which makes Maelstrom's verdict unknown.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _Index = defaultdict[tuple[_Key, _Version], list[Txn]]
 
 
 def _internal(txn: Txn) -> dict[str, Any] | None:
-    """Return a read that differs from what the transaction wrote or read of that key before, unless that is null."""
+    """Return a read that differs from the last write or read of that key in its transaction, unless that is null."""
     seen: dict[_Key, Any] = {}
     for f, key, value in txn.ops:
         which = identity(key)
@@ -57,7 +57,7 @@ def _internal(txn: Txn) -> dict[str, Any] | None:
 
 
 def _indexed(txns: Iterable[Txn]) -> tuple[_Index, _Index]:
-    """Return who wrote, and who read, each version that others can see."""
+    """Return the writers and the readers of each version that other transactions can see."""
     writers: _Index = defaultdict(list)
     readers: _Index = defaultdict(list)
     for txn in txns:
@@ -70,11 +70,11 @@ def _indexed(txns: Iterable[Txn]) -> tuple[_Index, _Index]:
 
 
 def _versions(txns: Iterable[Txn], *, follow_reads: bool) -> dict[_Key, Graph]:
-    """Return what is known of the order of each key's versions.
+    """Return the known order of each key's versions.
 
     Args:
-        txns: all of them.
-        follow_reads: whether a write comes after what the same transaction read of that key.
+        txns: all transactions.
+        follow_reads: whether a write comes after the version of that key that its transaction read.
     """
     orders: defaultdict[_Key, Graph] = defaultdict(Graph)
     for txn in txns:
@@ -91,7 +91,7 @@ def _versions(txns: Iterable[Txn], *, follow_reads: bool) -> dict[_Key, Graph]:
 
 
 def _rewritten(txns: Iterable[Txn]) -> dict[_Key, set[_Version]]:
-    """Return the versions that a transaction wrote after it had read them: to Elle, they come after themselves."""
+    """Return the versions that a transaction read and then wrote: to Elle, they come after themselves."""
     found: defaultdict[_Key, set[_Version]] = defaultdict(set)
     for txn in txns:
         writes = txn.writes() if txn.kind == "ok" else {}
@@ -126,7 +126,7 @@ def _dependencies(
 
 
 def _own_reads(writers: _Index, readers: _Index) -> list[tuple[int, dict[str, Any]]]:
-    """Return transactions that read what they write only afterwards, by number: cycles of one."""
+    """Return transactions that read their own later writes, by number: cycles of one."""
     found = []
     for which, reading in readers.items():
         for txn in reading:
@@ -141,8 +141,8 @@ def _own_reads(writers: _Index, readers: _Index) -> list[tuple[int, dict[str, An
 def _crashes(
     txns: list[Txn], writers: _Index, readers: _Index, cyclic: dict[_Key, list[list[_Version]]]
 ) -> Iterator[Finding]:
-    """Return what Elle gives up at, although it is not wrong by itself."""
-    keys = {type(key): key for txn in txns for _, key, _ in [*txn.asked, *txn.ops]}
+    """Return the findings at which Elle raises an exception, although they are no anomalies."""
+    keys = {type(key): key for txn in txns for _, key, _ in [*txn.requested, *txn.ops]}
     if len(keys) > 1:
         text = f"keys are of several types: {', '.join(json_of(key) for key in keys.values())}"
         yield Finding("key-types", text, Maelstrom.CRASHES, UNKNOWN)
@@ -161,9 +161,9 @@ def check_rw_register(
     """Judge a history of transactions ``[["r", key, value], ["w", key, value], …]``.
 
     Args:
-        history: what clients did.
+        history: the operations of clients.
         models: the consistency models that it must obey.
-        is_late: tells when to give up looking for cycles, which changes no verdict: Maelstrom's doesn't either.
+        is_late: returns whether the time to look for cycles is over, which changes no verdict, as in Maelstrom.
     """
     txns = transactions_of(history, "w")
     orders = _versions(txns, follow_reads=True)
@@ -171,7 +171,7 @@ def check_rw_register(
         key: components for key, order in orders.items() if (components := strong_components(order, ("version",)))
     }
     rewritten = _rewritten(txns)
-    if cyclic:  # Elle then takes back all that it has learned in this way
+    if cyclic:  # Elle then discards the order that reads imply
         orders, rewritten = _versions(txns, follow_reads=False), {}
     writers, readers = _indexed(txns)
     graph = _dependencies(writers, readers, orders, rewritten)

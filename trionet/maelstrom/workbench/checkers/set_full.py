@@ -5,8 +5,8 @@ and *last absent* are the reads, newest by invocation, that did and did not show
 one is newer, *lost* if it is known and the last absent one is newer than both, and else *never read*. Its stable
 latency is the time from being known to the invocation of the last read anywhere that missed it.
 
-Source: Jepsen, ``jepsen.checker/set-full``, and what it does rather than what it says: duplicates and elements that
-nobody added are ignored. `check_final_reads` is ours: every final read must show every known element.
+Source: Jepsen, ``jepsen.checker/set-full``, its code rather than its documentation: duplicates and elements that were
+never added are ignored. `check_final_reads` is ours: every final read must show every known element.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def _shown_by(read: Op) -> set[Any]:
 
 
 def _elements(history: History, add: str) -> tuple[dict[Any, _Element], list[tuple[Op, set[Any]]]]:
-    """Return all elements by identity, and the ok reads with what they show, in the order of completion."""
+    """Return all elements by identity, and the ok reads with their elements, in the order of completion."""
     elements = {identity(op.value): _Element(op) for op in history if op.f == add and op.type == "invoke"}
     reads = [(op, _shown_by(op)) for op in history if op.f == "read" and op.type == "ok"]
     shown: set[Any] = set()
@@ -107,8 +107,8 @@ def check_set_full(history: History, add: str = "add") -> Results:
     """Judge a history of additions and reads.
 
     Args:
-        history: what clients did.
-        add: what an addition is called.
+        history: the operations of clients.
+        add: the name of additions.
     """
     by_identity, reads = _elements(history, add)
     _place(by_identity, reads)
@@ -147,12 +147,12 @@ def check_set_full(history: History, add: str = "add") -> Results:
 
 
 def check_final_reads(history: History, add: str = "add", *, compares: bool = True) -> Results:
-    """Compare all final reads: each must show all that is known, nothing that nobody added, and nothing twice.
+    """Compare all final reads: each must show all known elements, only elements that were added, and none twice.
 
     Args:
-        history: what clients did.
-        add: what an addition is called.
-        compares: whether that counts; else the verdict is True, whatever there is.
+        history: the operations of clients.
+        add: the name of additions.
+        compares: whether the findings count; else the verdict is always True.
 
     Returns:
         ``missing``, ``invented`` and ``duplicated`` elements by node; unknown where a node has no ok final read.
@@ -160,8 +160,8 @@ def check_final_reads(history: History, add: str = "add", *, compares: bool = Tr
     elements, _ = _elements(history, add)
     known = {key: element.value for key, element in elements.items() if element.known is not None}
     kinds: dict[str, dict[str, list[Any]]] = {"missing": {}, "invented": {}, "duplicated": {}}
-    asked = [op for op in history.invocations if op.is_final and op.f == "read"]
-    reads = [op.completion for op in asked if op.outcome == "ok"]
+    invoked = [op for op in history.invocations if op.is_final and op.f == "read"]
+    reads = [op.completion for op in invoked if op.outcome == "ok"]
     for read in reads:
         shown, where = _shown_by(read), f"{read.node or read.process}"
         wrong = {
@@ -177,12 +177,12 @@ def check_final_reads(history: History, add: str = "add", *, compares: bool = Tr
         for kind, by_node in kinds.items()
         for where, values in list(by_node.items())[:1]
     ]
-    if len(reads) < len(asked):
-        text = f"{len(asked) - len(reads)} of {len(asked)} final reads are not ok"
+    if len(reads) < len(invoked):
+        text = f"{len(invoked) - len(reads)} of {len(invoked)} final reads are not ok"
         findings.append(Finding("no-final-read", text, Maelstrom.OVERLOOKS, UNKNOWN))
     details = {
         "read-count": len(reads),
-        "failed-count": len(asked) - len(reads),
+        "failed-count": len(invoked) - len(reads),
         "known-count": len(known),
         **kinds,
     }

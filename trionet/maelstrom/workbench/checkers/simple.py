@@ -1,4 +1,4 @@
-"""The checkers that need few words: echo, unique ids, counters, statistics and availability."""
+"""The short checkers: echo, unique ids, counters, statistics and availability."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ __all__ = [
 
 
 def check_echo(history: History) -> Results:
-    """Every invocation must complete, with what it sent.
+    """Every invocation must complete, with its own value.
 
-    An echo that nobody knows the outcome of is wrong here; Maelstrom looks only at those that are ok or failed.
+    An echo of unknown outcome is an error here; Maelstrom checks only those that are ok or failed.
     """
     errors: list[dict[str, Any]] = []
     silent: list[dict[str, Any]] = []
@@ -50,7 +50,7 @@ def check_echo(history: History) -> Results:
 
 
 def check_unique_ids(history: History) -> Results:
-    """No two ids that were given are the same. Of ids that can't be compared, Maelstrom does not know."""
+    """No two ids are the same. If ids can't be compared, Maelstrom's verdict is unknown."""
     ids = [op.value for op in history.completions if op.f == "generate" and op.type == "ok"]
     counts = Counter(identity(value) for value in ids)
     duplicated = {str(shown(key)): count for key, count in counts.items() if count > 1}
@@ -76,7 +76,7 @@ def check_unique_ids(history: History) -> Results:
 
 
 def check_counter(history: History) -> Results:
-    """Each ok final read is the sum of all ok additions, and of any of those of which nobody knows."""
+    """Each ok final read is the sum of all ok additions, and of any additions of unknown outcome."""
     additions = [op for op in history.invocations if op.f == "add"]
     acceptable = {sum(op.value for op in additions if op.outcome == "ok")}
     for op in additions:
@@ -106,7 +106,7 @@ def _ranges(numbers: set[int]) -> list[list[int]]:
 
 
 def check_stats(history: History) -> Results:
-    """Every kind of operation needs at least one that is ok; crashes of kafka's clients never are."""
+    """Every kind of operation needs at least one that is ok, except crashes of kafka's clients."""
     by_f: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for op in history.completions:
         by_f[op.f][op.type] += 1
@@ -127,9 +127,9 @@ def check_stats(history: History) -> Results:
 
 
 def check_availability(history: History, wanted: float | str | None) -> Results:
-    """So many of the operations must be ok; ``"total"`` is all of them, without exception.
+    """A fraction of the operations must be ok; ``"total"`` is all of them.
 
-    As in Maelstrom, the fraction is a number of 32 bits, and the wanted one is not: 9 of 10 is a little less than 0.9.
+    As in Maelstrom, the fraction has 32 bits, and the wanted one 64: 9 of 10 is a little less than 0.9.
     """
     invoked = len(history.invocations)
     done = sum(op.type == "ok" for op in history.completions)
@@ -151,7 +151,7 @@ def _float32(number: float) -> float:
 
 
 def check_exceptions(history: History) -> Results:
-    """Gather the reasons for which operations were not ok, most frequent first. Never invalid."""
+    """Count the reasons why operations were not ok, most frequent first. Always valid."""
     reasons = Counter((op.f, op.type, op.error) for op in history.completions if op.error is not None)
     errors = [
         {"f": f, "type": kind, "count": count, "error": error} for (f, kind, error), count in reasons.most_common(SHOWN)
@@ -160,7 +160,7 @@ def check_exceptions(history: History) -> Results:
 
 
 def check_performance(history: History) -> Results:
-    """Measure how long operations took from invocation to acknowledgement, in ms. Never invalid."""
+    """Measure the latencies from invocation to acknowledgement, in ms. Always valid."""
     by_f: defaultdict[str, list[float]] = defaultdict(list)
     for op in history.completions:
         if op.type == "ok":

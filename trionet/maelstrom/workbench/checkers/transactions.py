@@ -1,4 +1,4 @@
-"""What the checkers of both kinds of transactions have in common.
+"""The common part of the checkers of both kinds of transactions.
 
 A transaction is a list of micro-operations ``[f, key, value]``. Source: Elle, ``elle.txn``.
 """
@@ -50,13 +50,13 @@ class Txn(NamedTuple):
 
     Attributes:
         number: the index of its invocation.
-        kind: what came of it: ``ok``, ``fail`` or ``info``.
-        ops: its micro-operations; if it is ok, those of the reply, with what was read.
-        end: the index of its completion; None if it never came, or nobody knows what came of it.
-        process: who did it.
-        asked: the micro-operations that the client sent.
-        node: who was asked.
-        reply: what it ended with, as it came; `ops` is without what is no micro-operation.
+        kind: its outcome: ``ok``, ``fail`` or ``info``.
+        ops: its micro-operations; if it is ok, those of the reply, with the values that were read.
+        end: the index of its completion; None if its outcome is unknown.
+        process: its logical process.
+        requested: the micro-operations of the request.
+        node: the node that received the request.
+        reply: the raw reply; `ops` has only its valid micro-operations.
     """
 
     number: int
@@ -64,7 +64,7 @@ class Txn(NamedTuple):
     ops: Ops
     end: int | None
     process: Any
-    asked: Ops
+    requested: Ops
     node: str | None
     reply: Any
 
@@ -74,7 +74,7 @@ class Txn(NamedTuple):
 
     @property
     def is_readable(self) -> bool:
-        """Whether the reply is nothing but micro-operations; null is none of them."""
+        """Whether the reply has only micro-operations; null counts as an empty list."""
         return self.reply is None or self.ops == self.reply
 
     def writes(self) -> dict[Any, list[Any]]:
@@ -82,7 +82,7 @@ class Txn(NamedTuple):
         return written_by(self.ops)
 
     def first_reads(self) -> dict[Any, Any]:
-        """Return what it reads of each key before it writes that key."""
+        """Return the first read of each key before a write to that key."""
         reads: dict[Any, Any] = {}
         written = set()
         for f, key, value in self.ops:
@@ -104,7 +104,7 @@ def written_by(ops: Ops) -> dict[Any, list[Any]]:
 
 
 def is_something(value: Any) -> bool:
-    """Return whether Elle takes a value for one: null and false are nothing to it in some places."""
+    """Return whether Elle counts a value as one: in some places it ignores null and false."""
     return value is not None and value is not False
 
 
@@ -112,15 +112,15 @@ def transactions_of(history: History, write: str) -> list[Txn]:
     """Return all transactions, in the order in which they began.
 
     Args:
-        history: what clients did.
-        write: what writes are called.
+        history: the operations of clients.
+        write: the name of writes.
     """
     found = []
     for op in history.invocations:
         value = op.completion.value if op.outcome == "ok" else op.value
-        ops, asked = _readable(value, write), _readable(op.value, write)
+        ops, requested = _readable(value, write), _readable(op.value, write)
         end = None if op.outcome == "info" else op.completion.index
-        found.append(Txn(op.index, op.outcome, ops, end, op.process, asked, op.node, value))
+        found.append(Txn(op.index, op.outcome, ops, end, op.process, requested, op.node, value))
     return found
 
 
@@ -137,15 +137,15 @@ def _readable(value: Any, write: str) -> Ops:
 
 
 def _reply_findings(txns: Iterable[Txn]) -> list[Finding]:
-    """Return replies that are not the transaction that was asked, with what was read; each is named.
+    """Return a finding of the replies that differ from the request in more than the values of reads.
 
-    Maelstrom does not compare: it judges the transaction that the node replied with.
+    Maelstrom does not compare: it judges the transaction of the reply.
     """
     wrong = [txn for txn in txns if txn.kind == "ok" and not _is_answer(txn)]
     if not wrong:
         return []
     cases = [
-        f"{txn.node or 'a node'} was asked T{txn.number} {json_of(txn.asked)}, and answers {json_of(txn.reply)}"
+        f"{txn.node or 'a node'} received T{txn.number} {json_of(txn.requested)}, and replies {json_of(txn.reply)}"
         for txn in wrong
     ]
     is_crash = any(not txn.is_readable for txn in wrong)
@@ -155,18 +155,18 @@ def _reply_findings(txns: Iterable[Txn]) -> list[Finding]:
 def _is_answer(txn: Txn) -> bool:
     return (
         txn.is_readable
-        and len(txn.asked) == len(txn.ops)
+        and len(txn.requested) == len(txn.ops)
         and all(
             asked[0] == done[0]
             and identity(asked[1]) == identity(done[1])
             and (asked[0] == "r" or identity(asked[2]) == identity(done[2]))
-            for asked, done in zip(txn.asked, txn.ops, strict=True)
+            for asked, done in zip(txn.requested, txn.ops, strict=True)
         )
     )
 
 
 def reads_of(txns: Iterable[Txn]) -> Iterator[tuple[Txn, Any, Any]]:
-    """Return the reads of ok transactions: the transaction, the key, and what was read."""
+    """Return the reads of ok transactions: the transaction, the key, and the value."""
     return ((txn, key, read) for txn in txns if txn.kind == "ok" for f, key, read in txn.ops if f == "r")
 
 
@@ -177,11 +177,11 @@ def other_findings(
     graph: Graph,
     empty_verdict: Verdict,
 ) -> list[Finding]:
-    """Return what is wrong whatever the models.
+    """Return the findings that count for all models.
 
     Args:
-        txns: all of them.
-        crashes: the findings at which Elle gives up.
+        txns: all transactions.
+        crashes: the findings at which Elle raises an exception.
         values_of: returns the values that a read shows.
         graph: the dependencies.
         empty_verdict: the verdict if there are none.
@@ -198,10 +198,10 @@ def other_findings(
 def _garbage_reads(txns: list[Txn], values_of: Callable[[Any], Iterable[Any]]) -> list[str]:
     """Return, in words, reads of values that no transaction writes to that key, whatever its outcome."""
     written = {
-        (key, identity(value)) for txn in txns for key, values in written_by(txn.asked).items() for value in values
+        (key, identity(value)) for txn in txns for key, values in written_by(txn.requested).items() for value in values
     }
     return [
-        f"nobody wrote {json_of(value)} to {json_of(key)}, which {txn} reads"
+        f"{txn} reads {json_of(value)} from {json_of(key)}, to which it was never written"
         for txn, key, read in reads_of(txns)
         for value in values_of(read)
         if (identity(key), identity(value)) not in written
@@ -209,7 +209,7 @@ def _garbage_reads(txns: list[Txn], values_of: Callable[[Any], Iterable[Any]]) -
 
 
 def add_orders(graph: Graph, txns: Iterable[Txn], models: tuple[str, ...]) -> None:
-    """Add what real time, or each process's own order, says, as far as the models ask for it."""
+    """Add the order of real time, or of each process, if the models require it."""
     kind = order_kind(models)
     last: dict[Any, Txn] = {}
     for txn in txns if kind == "process" else ():
@@ -219,17 +219,17 @@ def add_orders(graph: Graph, txns: Iterable[Txn], models: tuple[str, ...]) -> No
                 graph.add(last[txn.process].number, "process", txn.number, why)
             last[txn.process] = txn
     if kind == "realtime":
-        # One that failed did not happen; yet it is something that came later.
+        # A failed transaction did not happen, but others precede it.
         spans = ((txn.number, txn.number, txn.end if txn.kind == "ok" else None) for txn in txns)
         for one, other in realtime_edges(spans):
             graph.add(one, "realtime", other, f"T{one} had ended when T{other} began")
 
 
 def aborted_reads(txns: list[Txn], values_of: Callable[[Any], Iterable[Any]]) -> list[dict[str, Any]]:
-    """Return reads of what a transaction wrote that definitely failed (G1a).
+    """Return reads of values from transactions that definitely failed (G1a).
 
     Args:
-        txns: all of them.
+        txns: all transactions.
         values_of: returns the values that a read shows.
     """
     failed = {
@@ -251,7 +251,7 @@ def intermediate_reads(txns: list[Txn], last_of: Callable[[Any], Any]) -> list[d
     """Return reads of a value that another transaction wrote and then overwrote itself (G1b).
 
     Args:
-        txns: all of them.
+        txns: all transactions.
         last_of: returns the newest value that a read shows.
     """
     writers = _intermediate_writers(txns)
@@ -269,7 +269,7 @@ def _intermediate_writers(txns: list[Txn]) -> dict[tuple[Any, Any], tuple[Txn, b
     Returns:
         The transaction, and whether its reply has the write: one that only the request has counts, too.
     """
-    asked = [(txn.number, txn, txn.asked, False) for txn in txns]
+    asked = [(txn.number, txn, txn.requested, False) for txn in txns]
     replied = [(math.inf if txn.end is None else txn.end, txn, txn.ops, True) for txn in txns]
     found: dict[tuple[Any, Any], tuple[Txn, bool]] = {}
     for _, txn, ops, is_reply in sorted([*asked, *replied], key=lambda step: step[0]):
@@ -283,7 +283,7 @@ def lost_updates(txns: Iterable[Txn], version_of: Callable[[Any], Any] = lambda 
     """Return sets of transactions that read the same version of a key and all wrote that key.
 
     Args:
-        txns: all of them.
+        txns: all transactions.
         version_of: returns the version that a read shows.
     """
     alike: defaultdict[tuple[Any, Any], list[Txn]] = defaultdict(list)
@@ -323,12 +323,12 @@ def _in_words(cycle: Cycle, names: dict[Any, str]) -> dict[str, Any]:
 def verdict(
     anomalies: Anomalies, models: tuple[str, ...], others: Iterable[Finding], overlooked: Anomalies | None = None
 ) -> Results:
-    """Return what was found, and what it means for these models.
+    """Return the results for these models.
 
     Args:
         anomalies: those that Maelstrom reports as well.
-        models: to which the history is held.
-        others: what is wrong beside them, whatever the models.
+        models: the models that the history must obey.
+        others: findings that count for all models.
         overlooked: anomalies that Maelstrom does not report.
     """
     forbidden, others = forbidden_anomalies(models), list(others)

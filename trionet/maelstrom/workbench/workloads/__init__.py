@@ -1,4 +1,4 @@
-"""The workloads: what clients ask of the nodes."""
+"""The workloads: the requests of clients to the nodes."""
 
 from __future__ import annotations
 

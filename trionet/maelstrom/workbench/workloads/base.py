@@ -1,4 +1,4 @@
-"""What a workload is: what clients ask, how answers are read, and how the whole is judged."""
+"""The base of workloads: requests, the reading of replies, and the verdict."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["ClientCrashed", "Request", "Worker", "Workload"]
 
 
 class Request(NamedTuple):
-    """Something to ask; `is_rewind` is for assignments: begin at offset 0."""
+    """An operation to invoke; `is_rewind` is for assignments: begin at offset 0."""
 
     f: str
     value: Any = None
@@ -28,18 +28,18 @@ class Request(NamedTuple):
 
 
 class ClientCrashed(Exception):
-    """The operation was to have the client crash."""
+    """The operation is a crash of the client."""
 
 
 class Worker:
-    """Somebody who does one operation after the other, and always asks the same node.
+    """A worker, which runs one operation after the other, always on the same node.
 
     Attributes:
-        index: which of the workers it is.
-        node: whom it asks.
-        process: its logical process, a new one after each operation whose outcome nobody knows.
-        client: its place on the network.
-        memory: what the workload keeps for it, until its client is replaced.
+        index: its position among the workers.
+        node: its node.
+        process: its logical process, a new one after each operation of unknown outcome.
+        client: its client on the network.
+        memory: the workload's state for it, until its client is replaced.
     """
 
     def __init__(self, index: int, node: str, client: Client) -> None:
@@ -55,9 +55,9 @@ class Workload(ABC):
     """A kind of test.
 
     Attributes:
-        maps_errors: whether an error reply that is definite makes an operation ``fail``; else all are ``info``.
-        idempotent: the operations that may as well be taken for failed when nobody knows.
-        is_reusable: whether a client goes on after an operation of which nobody knows.
+        maps_errors: whether a definite error reply makes an operation ``fail``; else all errors are ``info``.
+        idempotent: the operations that count as failed when their outcome is unknown.
+        is_reusable: whether a client is used again after an operation of unknown outcome.
         has_final: whether there are operations after the time limit.
     """
 
@@ -70,31 +70,31 @@ class Workload(ABC):
         self.options = options
         self.random = random
 
-    def begin(self, workers: list[Worker]) -> None:  # noqa: B027  (most have nothing to do there)
-        """Be told who will work; raise `ConfigError` if they are not enough."""
+    def begin(self, workers: list[Worker]) -> None:  # noqa: B027  (most workloads need nothing here)
+        """Register the workers; raise `ConfigError` if they are too few."""
 
     async def set_up(self, client: Client, node: str) -> None:  # noqa: B027
         """Prepare a node that has been initialised."""
 
     @abstractmethod
     def next(self, worker: Worker, now_s: float) -> Request:
-        """Return what a worker shall do next."""
+        """Return the next operation of a worker."""
 
     @abstractmethod
     async def perform(self, worker: Worker, request: Request) -> Any:
-        """Do it; return the value that the completion has.
+        """Run an operation; return the value of its completion.
 
         Raises:
             RpcTimeout, RpcError, MalformedReply: it is not ok.
-            ClientCrashed: it was to crash.
+            ClientCrashed: it is a crash.
         """
 
     def observe(self, worker: Worker, completion: Op) -> None:  # noqa: B027
-        """Be told what came of an operation."""
+        """Handle the completion of an operation."""
 
     async def finish(self, worker: Worker, perform: Perform) -> None:  # noqa: B027
-        """Do a worker's final operations, with `perform`."""
+        """Run a worker's final operations, with `perform`."""
 
     @abstractmethod
     def check(self, history: History, is_late: Callable[[], bool]) -> Results:
-        """Judge what happened; give up what takes long when `is_late`."""
+        """Judge a history; stop long searches when `is_late`."""

@@ -1,7 +1,7 @@
 """Logs to which clients send, and which they poll: kafka.
 
 Source: Maelstrom, ``workload/kafka.clj``, and Jepsen, ``jepsen.tests.kafka``. A client never starts from a committed
-offset: Maelstrom's looks for it in the wrong place of the reply, and begins at 0.
+offset: Maelstrom's client reads it from the wrong place of the reply, and begins at 0.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ class Kafka(Workload):
         super().__init__(options, random)
         self._pool = KeyPool(options.key_count or _KEYS, options.max_writes_per_key, random)
         self._next_crash_s = 0.0
-        self._sent: dict[str, int] = {}  # the highest offsets of keys that have been sent to further than polled
+        self._sent: dict[str, int] = {}  # the highest offsets of sends to keys that are polled less far
         self._polled: dict[str, int] = {}
-        self._highest: dict[str, int] = {}  # offsets that anybody has seen, by key
-        self._targets: dict[int, dict[str, int]] = {}  # by worker, what it must still poll at the end
+        self._highest: dict[str, int] = {}  # the highest known offsets, by key
+        self._targets: dict[int, dict[str, int]] = {}  # by worker, the offsets that it must still poll at the end
 
     def next(self, _worker: Worker, now_s: float) -> Request:
         """Return a send or a poll, now and then an assignment or a crash."""
@@ -71,7 +71,7 @@ class Kafka(Workload):
         return Request("send", [["send", str(key), message]])
 
     async def perform(self, worker: Worker, request: Request) -> Any:
-        """Do it; return the value with offsets and messages."""
+        """Run an operation; return the value with offsets and messages."""
         if request.f == "crash":
             raise ClientCrashed
         offsets: dict[str, int] = worker.memory.setdefault(_ASSIGNED, {})
@@ -104,7 +104,7 @@ class Kafka(Workload):
         return [["poll", polled]]
 
     def observe(self, worker: Worker, completion: Op) -> None:
-        """Keep track of how far logs are known and polled."""
+        """Record the highest offsets that are known and polled."""
         if completion.type != "ok" or completion.f not in {"send", "poll"}:
             return
         for key, offset, _ in sends_of(completion):
@@ -129,7 +129,7 @@ class Kafka(Workload):
         self._highest[key] = max(self._highest.get(key, -1), offset)
 
     async def finish(self, worker: Worker, perform: Perform) -> None:
-        """Begin anew, and poll all logs from their beginning to as far as anybody has seen them."""
+        """Start anew, and poll all logs from their beginning to their highest known offset."""
         self._targets[worker.index] = targets = dict(self._highest)
         end = trio.current_time() + _FINAL_S
         await perform(Request("crash"))
@@ -146,4 +146,6 @@ class Kafka(Workload):
 
 def _blame_unasked(worker: Worker, kind: str, keys: set[str]) -> None:
     if keys:
-        worker.client.flaw = f"{worker.node} answers {kind} with keys that nobody asked for: {', '.join(sorted(keys))}"
+        worker.client.flaw = (
+            f"{worker.node} answers {kind} with keys that were not requested: {', '.join(sorted(keys))}"
+        )

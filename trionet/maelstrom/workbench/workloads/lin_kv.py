@@ -1,7 +1,7 @@
-"""A key-value store that is to be linearizable: lin-kv.
+"""A linearizable key-value store: lin-kv.
 
-Groups of 2n workers have a key at a time: n of them read it, n write it and compare-and-set it. A key is given up when
-20 processes have worked on it. Source: Jepsen, ``jepsen.tests.linearizable-register``.
+Groups of 2n workers use one key at a time: n of them read it, n write it and compare-and-set it. A new key replaces it
+after 20 processes. Source: Jepsen, ``jepsen.tests.linearizable-register``.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class LinKv(Workload):
         return Request("cas", [group.key, [value, self.random.randrange(_VALUES)]])
 
     async def perform(self, worker: Worker, request: Request) -> Any:
-        """Do it; return the key, and what was read or written."""
+        """Run an operation; return the key, and the value that was read or written."""
         key, value = request.value
         body: dict[str, Any] = {"type": request.f, "key": key}
         if request.f == "read":

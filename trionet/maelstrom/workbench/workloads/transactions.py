@@ -1,6 +1,6 @@
 """Transactions of reads and writes of a few keys: txn-rw-register and txn-list-append.
 
-Source: Elle, ``elle.txn/wr-txns``, for what is asked.
+Source of the requests: Elle, ``elle.txn/wr-txns``.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _MICRO_OP_SIZE: Final = 3
 
 
 class KeyPool:
-    """Gives keys, later ones of the pool more often, and a new key in place of one that has been written enough.
+    """A pool of keys; later keys are chosen more often, and a new key replaces one after its last write.
 
     Args:
-        count: how many keys there are at a time.
-        max_writes: how often one is written.
-        random: what chooses: key i with a probability proportional to 2 to the power i.
+        count: the number of keys in the pool.
+        max_writes: the number of writes to a key.
+        random: chooses key i with a probability proportional to 2 to the power i.
     """
 
     def __init__(self, count: int, max_writes: int, random: Random) -> None:
@@ -53,7 +53,7 @@ class KeyPool:
         return self._keys[self._pick()]
 
     def write(self) -> tuple[int, int]:
-        """Return a key, and a value that was not written to it before: 1, 2, 3 and so on."""
+        """Return a key, and a new value for it: 1, 2, 3 and so on."""
         while True:
             position = self._pick()
             if self._written[position] < self._max_writes:
@@ -79,7 +79,7 @@ class _Transactions(Workload):
         return [self.write, *self._pool.write()] if self.random.random() < 1 / 2 else ["r", self._pool.key(), None]
 
     async def perform(self, worker: Worker, request: Request) -> Any:
-        """Return the transaction with what was read."""
+        """Run a transaction; return it with the values that were read."""
         shape = {"txn": self._is_txn}
         return (await worker.client.call(worker.node, {"type": "txn", "txn": request.value}, shape))["txn"]
 

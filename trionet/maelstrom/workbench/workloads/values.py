@@ -1,4 +1,4 @@
-"""Workloads in which values are added or given out: echo, unique-ids, broadcast, g-set, pn-counter and g-counter."""
+"""Workloads in which values are added or returned: echo, unique-ids, broadcast, g-set, pn-counter and g-counter."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ __all__ = ["Broadcast", "Echo", "GCounter", "GSet", "PNCounter", "UniqueIds"]
 
 
 class Echo(Workload):
-    """Nodes say back what they are told."""
+    """Nodes return the text of the request."""
 
     def next(self, _worker: Worker, _now_s: float) -> Request:
         """Return a text with a number below 128."""
         return Request("echo", f"Please echo {self.random.randrange(128)}")
 
     async def perform(self, worker: Worker, request: Request) -> Any:
-        """Return what the node says."""
+        """Return the text of the reply."""
         body = {"type": "echo", "echo": request.value}
         return (await worker.client.call(worker.node, body, {"echo": is_anything}))["echo"]
 
@@ -44,7 +44,7 @@ class Echo(Workload):
 
 
 class UniqueIds(Workload):
-    """Nodes give ids, each only once."""
+    """Nodes return ids, each only once."""
 
     is_reusable = True
 

@@ -1,13 +1,13 @@
-"""Challenges 3a to 3e, broadcast: every node comes to know every value; by trionet's gossip.
+"""Challenges 3a to 3e, broadcast: every node receives every value, by trionet's gossip.
 
-A value is acknowledged when this node has it, and is a rumor from then on. There are two ways for it to go at once.
-*Fast* takes it straight from where it came to all others: one hop. *Frugal* takes it to a hub, which hands on what has
-come in a while in one message to each: two hops, two waits, and few messages. If the hub keeps silent, the nodes take
-the next one, by name.
+A value is acknowledged when this node has it, and is a rumor from then on. There are two strategies for new rumors.
+*Fast* sends it from its origin to all other nodes: one hop. *Frugal* sends it to a hub, which collects rumors for a
+while and sends them to each node in one message: two hops, two waits, and few messages. If the hub is silent, the nodes
+use the next one, by name.
 
-Neither has to be certain. From time to time each node tells one other what came lately, and compares with it all that
-they hold, by checksums; what one of them lacks, it asks for. So a value reaches every node that its holders can talk
-to, after messages were lost, partitions healed, and hubs crashed; and a node that comes back is told everything.
+Neither has to be reliable. Periodically each node sends its recent rumors to one other node, and compares checksums of
+all rumors with it; each requests the rumors that it lacks. So a value reaches every node that its holders can reach,
+after lost messages, healed partitions and crashed hubs; and a restarted node receives all values.
 """
 
 from math import ceil
@@ -28,10 +28,10 @@ def build(
     down_wait: float = 0.7,
     interval: float = 2.0,
 ) -> MaelstromNode:
-    """Return a node that hands values on: fast, unless it is to be frugal.
+    """Return a node that broadcasts values: fast, unless `frugal` is set.
 
-    Frugal, a value waits for company at most `up_wait` seconds before it goes to the hub, and `down_wait` there; every
-    `interval` seconds the nodes tell each other what came lately.
+    If frugal, a value waits for others at most `up_wait` seconds before it goes to the hub, and `down_wait` there.
+    Every `interval` seconds a node sends its recent rumors to another.
     """
     node = MaelstromNode()
     values: dict[bytes, Any] = {}  # by their JSON: a value may be a list
@@ -44,20 +44,9 @@ def build(
     def deliver(value: Any) -> None:
         values[msgspec.json.encode(value)] = value
 
-    settings = GossipSettings(
-        interval_s=interval,
-        nodes=1,
-        rounds=ceil(30 / interval),
-        grace_s=up_wait + down_wait + 0.5 if frugal else 0.25,
-        pull_timeout_s=0.3,
-        compare_interval_s=2 * interval,
-        settle_s=1.0,
-        hurry_s=0.1,
-        retention_s=86_400,
-        most_bytes=1 << 30,
-        most_seen=10_000_000,
+    rumors = Rumors(
+        node, deliver, push=push, settings=_settings(interval, up_wait + down_wait + 0.5 if frugal else 0.25)
     )
-    rumors = Rumors(node, deliver, push=push, settings=settings)
 
     @node.on("broadcast")
     def broadcast(message: Envelope) -> dict[str, object]:
@@ -70,6 +59,22 @@ def build(
         return {"messages": list(values.values())}
 
     return node
+
+
+def _settings(interval: float, grace: float) -> GossipSettings:
+    return GossipSettings(
+        interval_s=interval,
+        nodes=1,
+        rounds=ceil(30 / interval),
+        grace_s=grace,
+        pull_timeout_s=0.3,
+        compare_interval_s=2 * interval,
+        settle_s=1.0,
+        hurry_s=0.1,
+        retention_s=86_400,
+        most_bytes=1 << 30,
+        most_seen=10_000_000,
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Challenge 1, echo: a node says back what it is told."""
+"""Challenge 1, echo: a node returns the text of each request."""
 
 from trionet.maelstrom import Envelope, MaelstromNode, main
 

@@ -1,10 +1,10 @@
 """Challenge 4, g-counter: a counter that only grows, kept by all nodes.
 
-An addition is acknowledged when it is in this node's log of them, and goes to the others with the next exchange: two a
-second, however many additions there are. Since each addition is applied once on each node, the sums agree once the logs
-do. The exchange goes on until they do, so that what a partition held up arrives when it heals, through whichever node.
+An addition is acknowledged when it is in this node's log, and goes to the others with the next exchange: two a second,
+whatever the number of additions is. Since each addition is applied once on each node, the sums agree once the logs do.
+The exchange goes on until they do, so that the additions of both sides of a partition arrive when it heals.
 
-A read is of the sum as far as this node knows it, without asking anybody, so that a partition holds up nothing.
+A read returns the sum of this node's additions, without a request to others, so that a partition delays no operation.
 """
 
 from collections.abc import Sequence

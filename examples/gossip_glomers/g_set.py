@@ -1,7 +1,7 @@
 """g-set: a set that only grows, kept by all nodes.
 
 An element is acknowledged when it is in this node's log, and goes to the others with the next exchange; see
-g_counter.py. A read is of what this node knows.
+g_counter.py. A read returns the elements of this node.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from trionet.maelstrom import Envelope, MaelstromNode, ReplicatedLog, main
 
 
 def build(*, period: float = 0.5) -> MaelstromNode:
-    """Return a node that has the set; it sends a message every `period` seconds, at most."""
+    """Return a node that has the set; it sends at most one message every `period` seconds."""
     node = MaelstromNode()
     elements: dict[bytes, Any] = {}  # by their JSON: an element may be a list
 

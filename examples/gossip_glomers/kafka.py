@@ -1,13 +1,13 @@
 """Challenge 5, kafka: logs that every node appends to and reads from, by itself.
 
-Nobody owns a log. Of n nodes the i-th gives the offsets i, i + n, i + 2n and so on, so that it can acknowledge a
-message at once, under an offset that nobody else gives. What is left is to keep a reader from an offset as long as a
-lower one may still be given: it would skip that message. So nodes promise: "below this offset I give no more in this
-log". A message itself is such a promise, and whoever hears of one moves its own next offset above it, and promises
-that. A log may be read up to the lowest promise of all nodes: below it nothing is missing and nothing will come.
+No node owns a log. Of n nodes the i-th assigns the offsets i, i + n, i + 2n and so on, so that it can acknowledge a
+message at once, under an offset that no other node assigns. An offset must not be read as long as a lower one may still
+be assigned: the reader would skip that message. So nodes promise: "I assign no more offsets below this one in this
+log". A message is such a promise itself; a node that receives one moves its own next offset above it, and promises
+that. A log may be read up to the lowest promise of all nodes: below it the log is complete.
 
-All this goes to the other nodes together, ten times a second. A partition delays what is read, and loses nothing; a
-kill loses what the node has told nobody. kafka-durable loses nothing.
+Messages and promises go to the other nodes together, ten times a second. A partition delays reads, and loses nothing; a
+kill loses the messages that no other node has. kafka-durable loses nothing.
 """
 
 import bisect
@@ -19,29 +19,29 @@ from trionet.maelstrom import Envelope, MaelstromNode, ReplicatedLog, load_chall
 
 
 class Log:
-    """One log, as this node knows it: messages by offset, and below which offset each node gives no more."""
+    """One log on this node: messages by offset, and the promise of each node."""
 
     def __init__(self, nodes: int) -> None:
         self.messages: list[tuple[int, Any]] = []
         self.promises = list(range(nodes))
 
     def add(self, offset: int, message: Any) -> None:
-        """Take a message in: who gave it this offset gives a higher one next."""
+        """Add a message; the next offset of the node that assigned its offset is higher."""
         bisect.insort(self.messages, (offset, message))
         self.promise(offset + len(self.promises))
 
     def promise(self, offset: int) -> None:
-        """Note that the node whose offset this is gives none below it."""
+        """Record that the node of this offset assigns none below it."""
         node = offset % len(self.promises)
         self.promises[node] = max(self.promises[node], offset)
 
     def read(self, offset: int) -> Sequence[tuple[int, Any]]:
-        """Return what may be read, from `offset` on."""
+        """Return the readable messages, from `offset` on."""
         return self.messages[slice(*(bisect.bisect_left(self.messages, (at,)) for at in (offset, min(self.promises))))]
 
 
 class Broker:
-    """All logs, as one node knows them."""
+    """All logs on one node."""
 
     def __init__(self, node: MaelstromNode, period_s: float) -> None:
         self.node = node
@@ -52,7 +52,7 @@ class Broker:
             node.on(each.__name__)(each)
 
     def apply(self, operations: Sequence[Any]) -> None:
-        """Do what nodes have done, this one included; promise where others have gone ahead."""
+        """Apply operations of all nodes; promise an offset above those of others."""
         highest: dict[str, int] = {}
         for kind, key, offset, *message in operations:
             if kind == "send":
@@ -64,7 +64,7 @@ class Broker:
                 self.committed[key] = max(offset, self.committed.get(key, 0))
         for key, offset in highest.items():
             if self.logs[key].promises[self.node.index] < offset:
-                own = offset + (self.node.index - offset) % len(self.node.node_ids)  # it is not `offset`'s turn
+                own = offset + (self.node.index - offset) % len(self.node.node_ids)  # this node's lowest one above
                 self.operations.append(("promise", key, own))
 
     def send(self, message: Envelope) -> dict[str, Any]:
@@ -78,19 +78,19 @@ class Broker:
         return {"msgs": {key: self.logs[key].read(at) for key, at in message["offsets"].items() if key in self.logs}}
 
     def commit_offsets(self, message: Envelope) -> dict[str, Any]:
-        """Note how far a client has come."""
+        """Record the offsets of a client."""
         for key, offset in message["offsets"].items():
             if offset > self.committed.get(key, -1):
                 self.operations.append(("commit", key, offset))
         return {}
 
     def list_committed_offsets(self, message: Envelope) -> dict[str, Any]:
-        """Tell how far clients have come."""
+        """Return the recorded offsets."""
         return {"offsets": {key: self.committed[key] for key in message["keys"] if key in self.committed}}
 
 
 def build(*, period: float = 0.1, durable: bool = False) -> MaelstromNode:
-    """Return a node that keeps logs; it sends a message every `period` seconds, at most. `durable`: kafka-durable."""
+    """Return a node that keeps logs; it sends at most one message every `period` seconds. `durable`: kafka-durable."""
     return load_challenge("kafka-durable")(period=period) if durable else Broker(MaelstromNode(), period).node
 
 

@@ -1,8 +1,7 @@
-"""Challenge 5, kafka, so that no kill loses what was acknowledged: all operations are in one order in lin-kv.
+"""Challenge 5, kafka, with durable messages: all operations are in one order in lin-kv, and no kill loses them.
 
-An offset is the place of a message in its log. It is told once lin-kv has the operation; polls are answered from the
-node's memory. A node that comes back reads all operations before it says that it is ready. ``kafka --durable`` is this
-program, too.
+An offset is the position of a message in its log. A send is acknowledged once lin-kv has the operation; polls read the
+node's memory. A restarted node reads all operations before it is ready. ``kafka --durable`` is this program, too.
 """
 
 from collections import defaultdict
@@ -14,7 +13,7 @@ from trionet.maelstrom import DurableLog, Envelope, MaelstromNode, main
 
 
 class Broker:
-    """All logs, as far as one node has read the operations in lin-kv."""
+    """All logs, by the operations that one node has read from lin-kv."""
 
     def __init__(self, node: MaelstromNode, period_s: float) -> None:
         self.logs = defaultdict[str, list[Any]](list)
@@ -24,7 +23,7 @@ class Broker:
             node.on(each.__name__)(each)
 
     def apply(self, operation: Any) -> int:
-        """Do what a node has asked for; return the offset of a message."""
+        """Apply an operation; return the offset of a message."""
         kind, key, what = operation
         if kind == "send":
             self.logs[key].append(what)
@@ -44,7 +43,7 @@ class Broker:
         return {"msgs": found}
 
     async def commit_offsets(self, message: Envelope) -> dict[str, Any]:
-        """Note how far a client has come."""
+        """Record the offsets of a client."""
         async with trio.open_nursery() as nursery:
             for key, offset in message["offsets"].items():
                 if offset > self.committed.get(key, -1):
@@ -52,12 +51,12 @@ class Broker:
         return {}
 
     def list_committed_offsets(self, message: Envelope) -> dict[str, Any]:
-        """Tell how far clients have come."""
+        """Return the recorded offsets."""
         return {"offsets": {key: self.committed[key] for key in message["keys"] if key in self.committed}}
 
 
 def build(*, period: float = 0.1) -> MaelstromNode:
-    """Return a node that keeps logs; it reads what others have appended every `period` seconds, at least."""
+    """Return a node that keeps logs; it reads the operations of others at least every `period` seconds."""
     node = MaelstromNode()
     Broker(node, period)
     return node

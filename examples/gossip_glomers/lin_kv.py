@@ -1,8 +1,8 @@
 """lin-kv: a linearizable key-value store, by way of Maelstrom's own.
 
-Every node asks the service, which is linearizable and can be reached by all of them, partition or not. Its errors (no
-such key, another value) are the client's, as they are. Whether a request that is not answered in time was carried out,
-nobody can tell: the client gets a timeout, which is an indefinite error.
+Every node sends its requests to the service, which is linearizable, and reachable during partitions. The client gets
+the errors of the service (no such key, another value) unchanged. The outcome of a request without a reply in time is
+unknown: the client gets a timeout, which is an indefinite error.
 """
 
 import trio
@@ -11,7 +11,7 @@ from trionet.maelstrom import KV, Envelope, MaelstromNode, main
 
 
 def build(*, patience: float = 5.0) -> MaelstromNode:
-    """Return a node that asks the service; it waits for an answer as many seconds as `patience` says."""
+    """Return a node that uses the service; it waits `patience` seconds for a reply."""
     node = MaelstromNode()
     kv = KV(node, "lin-kv")
 

@@ -1,10 +1,10 @@
 """txn-list-append: transactions on lists, strictly serializable, by way of Maelstrom's lin-kv.
 
 The whole database is one value: a map from key to the name of a list, kept under ``root``. The lists themselves never
-change: appending makes a new one, under a name of its own. A transaction reads the root, does its work, writes its new
-lists, and then swaps the root for one that names them, if nobody else has swapped it meanwhile; otherwise it starts
-again. So all transactions take effect one after the other, at the moments of their swaps (or, if they only read, of
-their reading the root), which is strict serializability. The service can be reached in any partition.
+change: an append makes a new list, under a new name. A transaction reads the root, computes and writes its new lists,
+and then replaces the root by a compare-and-set; if the root has changed meanwhile, it starts again. So all transactions
+take effect one after the other, at their compare-and-set (or, if they only read, at their read of the root), which is
+strict serializability. The service is reachable during partitions.
 
 Source: Maelstrom, ``doc/05-datomic``.
 """
@@ -20,25 +20,25 @@ from trionet.maelstrom import KV, Envelope, MaelstromNode, main
 
 
 class Database:
-    """The database, as one node works on it; a transaction that takes longer than `patience_s` may have happened."""
+    """The database on one node; a transaction that lasts longer than `patience_s` has an unknown outcome."""
 
     def __init__(self, node: MaelstromNode, patience_s: float) -> None:
         self.node = node
         self.patience_s = patience_s
         self.kv = KV(node, "lin-kv")
-        self.lists: dict[str, list[Any]] = {}  # those that this node has seen
-        self.turn = trio.Lock()  # transactions of one node needn't compete with each other
+        self.lists: dict[str, list[Any]] = {}  # the known lists
+        self.turn = trio.Lock()  # transactions of one node do not compete
         self.prefix = ""
         self.counts = itertools.count()
         node.on_init(self.begin)
         node.on("txn")(self.run)
 
     def begin(self) -> None:
-        """Draw what tells the lists of this process from all others."""
+        """Draw the prefix of the names of this process's lists."""
         self.prefix = f"{self.node.id}-{self.node.random.getrandbits(64):016x}"
 
     async def run(self, message: Envelope) -> dict[str, Any]:
-        """Run a transaction, as often as it takes."""
+        """Run a transaction, until an attempt succeeds."""
         operations = message["txn"]
         if not all(isinstance(one, list) and len(one) == 3 and one[0] in ("r", "append") for one in operations):
             raise MalformedRequest("a transaction is a list of reads and appends")
@@ -51,7 +51,7 @@ class Database:
                         await trio.sleep(self.node.random.uniform(0, 0.01))
 
     async def attempt(self, operations: list[Any]) -> list[tuple[str, Any, Any]]:
-        """Run a transaction once; raise `PreconditionFailed` if another one came first."""
+        """Run a transaction once; raise `PreconditionFailed` if the root has changed."""
         root: dict[str, str] = await self.kv.read_or("root", {})
         places = [msgspec.json.encode(key).decode() for _, key, _ in operations]
         async with trio.open_nursery() as nursery:
@@ -73,17 +73,17 @@ class Database:
         return done
 
     async def fetch(self, name: str) -> None:
-        """Have a list here."""
+        """Read a list."""
         self.lists[name] = await self.kv.read(name)
 
     async def store(self, name: str, values: list[Any] | None) -> None:
-        """Put a list where others find it."""
+        """Write a list."""
         self.lists[name] = values or []
         await self.kv.write(name, values)
 
 
 def build(*, patience: float = 4.5) -> MaelstromNode:
-    """Return a node that runs transactions; one that takes longer than `patience` seconds has an unknown outcome."""
+    """Return a node that runs transactions; one that lasts longer than `patience` seconds has an unknown outcome."""
     node = MaelstromNode()
     Database(node, patience)
     return node

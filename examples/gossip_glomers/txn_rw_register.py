@@ -1,13 +1,13 @@
 """Challenge 6, txn-rw-register: transactions of reads and writes, totally available, read committed.
 
-A transaction runs on this node's copy in one step, so that it reads what was committed before and nothing else, and is
-acknowledged at once: there is nobody to ask, so there is nothing to abort for, partition or not. Its writes go to the
-other nodes as one operation, which they apply in one step, after all that this node had applied before it.
+A transaction runs on this node's copy in one step, so that it reads only committed values, and is acknowledged at once:
+it needs no other node, so it never aborts, partition or not. Its writes go to the other nodes as one operation, which
+they apply in one step, after all operations that this node had applied before it.
 
 Of two writes to a key the one with the higher stamp stays. A stamp is a Lamport clock and the node's name: higher than
-all that its transaction can have read from. So all nodes come to agree, the versions of a key follow each other in the
-order of their stamps, and no cycle of reads and writes exists: that is read committed (no G0, G1a, G1b, G1c). A
-client's reads never go back, because a node's copy never does.
+the stamps of all versions that its transaction can have read. So all nodes converge, the versions of a key follow each
+other in the order of their stamps, and no cycle of reads and writes exists: that is read committed (no G0, G1a, G1b,
+G1c). A client's reads never go back, because a node's copy never does.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ encode = msgspec.json.encode
 
 
 def build(*, period: float = 0.1) -> MaelstromNode:
-    """Return a node that runs transactions; it sends a message every `period` seconds, at most."""
+    """Return a node that runs transactions; it sends at most one message every `period` seconds."""
     node = MaelstromNode()
     clock = 0
     registers: dict[bytes, tuple[int, str, Any]] = {}  # a key's JSON: stamp, node, value

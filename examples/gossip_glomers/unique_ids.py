@@ -1,8 +1,7 @@
-"""Challenge 2, unique-ids: an id that no other node gives, and this one gives once; without asking anybody.
+"""Challenge 2, unique-ids: each id is made only once, on one node, without messages between nodes.
 
-An id is the node's name, a number drawn when the process starts, and a count. The name tells nodes apart, the count
-the ids of one process, and the drawn number the processes that one node may have had: a node that was killed and comes
-back doesn't know how far it had counted.
+An id is the node's name, a random number of the process, and a count. The name distinguishes nodes, the count the ids
+of one process, and the random number the processes of one node: a restarted node does not know its last count.
 """
 
 import itertools

@@ -209,7 +209,7 @@ def _test(given: argparse.Namespace, options: Options, store: Store | None) -> d
         logging.basicConfig(stream=stream, level=logging.WARNING if store is None else logging.INFO)
     began = time.perf_counter()
     progress = None if options.is_simulated else StatusLine(options.time_limit_s)
-    done = run(options, store, say=_say, on_status=progress)
+    done = run(options, store, on_line=_say, on_status=progress)
     took_s = time.perf_counter() - began
     results = judge(done)
     results["options"] = msgspec.to_builtins(options)

@@ -46,7 +46,7 @@ class PendingCalls:
         return reply
 
     def resolve(self, reply: Envelope) -> bool:
-        """Give a reply to the call that waits for it; return whether there is one."""
+        """End the call that a reply is for; return whether there is one."""
         task, dest = self._calls.get(reply.body["in_reply_to"], (None, None))
         if task is None or dest != reply.src:
             return False

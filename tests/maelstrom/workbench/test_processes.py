@@ -20,11 +20,13 @@ ROOT = Path(__file__).parents[3]
 PROTOCOL = BROKEN / "protocol.py"
 
 
-def command(*arguments: str, folder: Path, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+def command(
+    *arguments: str, folder: Path, timeout_s: float = 60, hash_seed: str = "random"
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "trionet", "maelstrom", "test", *arguments],
         cwd=folder,
-        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "PYTHONHASHSEED": hash_seed},
         capture_output=True,
         text=True,
         timeout=timeout_s,
@@ -188,3 +190,16 @@ def test_a_simulation_from_the_command_is_the_same_in_another_process(tmp_path: 
         texts.append((tmp_path / "store" / "latest" / "history.jsonl").read_text())
     assert texts[0] == texts[1]
     assert len(texts[0].splitlines()) > 100
+
+
+@pytest.mark.parametrize("program", ["txn-list-append", "kafka-durable", "broadcast"])
+def test_a_simulation_does_not_depend_on_the_hashes_of_texts(program: str, tmp_path: Path) -> None:
+    workload = "kafka" if program == "kafka-durable" else program
+    load = ("--node-count", "4", "--concurrency", "2n", "--rate", "60", "--time-limit", "6", "--latency", "20")
+    options = ("-w", workload, "--bin", program, "--simulate", "--seed", "5", "--latency-dist", "uniform", *load)
+    texts = []
+    for hash_seed in ("1", "2"):
+        command(*options, folder=tmp_path, hash_seed=hash_seed)
+        texts.append((tmp_path / "store" / "latest" / "messages.jsonl").read_text())
+    assert texts[0] == texts[1]
+    assert len(texts[0].splitlines()) > 1000

@@ -79,7 +79,7 @@ class Options:
         Raises:
             ConfigError: a value is out of range.
         """
-        _must(self.bin != "", "which program is a node? give --bin")
+        _must(self.bin != "", "--bin is missing: the program of a node")
         _must(len(self.nodes) >= 1, "there must be a node")
         _must(len(set(self.nodes)) == len(self.nodes), "two nodes have the same name")
         _must(self.concurrency >= 1, "--concurrency must be positive")

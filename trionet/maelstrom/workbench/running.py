@@ -98,7 +98,7 @@ def run(
     options: Options,
     store: Store | None = None,
     *,
-    say: Callable[[str], None] = lambda text: None,
+    on_line: Callable[[str], None] = lambda text: None,
     on_status: Callable[[Status], None] | None = None,
 ) -> Run:
     """Run a test, and return its record. It blocks; do not call it in an event loop.
@@ -106,7 +106,7 @@ def run(
     Args:
         options: the options.
         store: keeps messages and logs, if given.
-        say: called with each warning, at once.
+        on_line: called at once with each warning, and with each line of ``log_stderr``.
         on_status: called with the progress every second.
 
     Raises:
@@ -116,7 +116,7 @@ def run(
     """
 
     async def test() -> Run:
-        return await _Test(options, store, say, on_status).run()
+        return await _Test(options, store, on_line, on_status).run()
 
     try:
         if not options.is_simulated:
@@ -151,14 +151,14 @@ def _maker(
     store: Store | None,
     network: Network,
     warn: Callable[[str], None],
-    say: Callable[[str], None],
+    on_line: Callable[[str], None],
 ) -> Callable[[str], RunningNode]:
     """Return a function that makes the next run of the node of a name."""
     if options.is_simulated:
         build, runs = load_program(options.bin, options.arguments), itertools.count(1)
         return lambda name: InProcessNode(name, network, warn, build, f"{options.seed} {name} {next(runs)}")
     command = [program_path(options.bin), *options.arguments]
-    echo = say if options.log_stderr else None
+    echo = on_line if options.log_stderr else None
     return lambda name: NodeProcess(name, network, warn, command, None if store is None else store.node_log(name), echo)
 
 
@@ -169,11 +169,11 @@ class _Test:
         self,
         options: Options,
         store: Store | None,
-        say: Callable[[str], None],
+        on_line: Callable[[str], None],
         on_status: Callable[[Status], None] | None,
     ) -> None:
         self._options = options
-        self._say = say
+        self._on_line = on_line
         self._on_status = on_status
         self._warnings: list[str] = []
         self._phase = "starting nodes"
@@ -185,14 +185,14 @@ class _Test:
         self._network = Network(latency_ms, self._random("loss"), options.p_loss, self._journal)
         add_services(self._network, self._random("services"), self._warn)
         self._clients = Clients(self._network, self._warn)
-        make = _maker(options, store, self._network, self._warn, say)
+        make = _maker(options, store, self._network, self._warn, on_line)
         self._cluster = NodeCluster(options, make, self._network, self._clients, self._workload)
         self._nemesis = Nemesis(options, self._network, self._cluster, self._history, self._random("nemesis"))
 
     def _warn(self, text: str) -> None:
         if text not in self._warnings:
             self._warnings.append(text)
-            self._say(text)
+            self._on_line(text)
 
     def _random(self, purpose: str) -> Random:
         return Random(f"{self._options.seed} {purpose}")

@@ -33,7 +33,7 @@ from trionet import (
     TrionetError,
     TxnConflict,
 )
-from trionet.maelstrom import KV, TSO, CustomError, Envelope, MaelstromNode, error_body, error_from_body
+from trionet.maelstrom import KV, TSO, CustomError, Envelope, MaelstromNode, Message, error_body, error_from_body
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -623,6 +623,10 @@ def test_an_unknown_code_is_indefinite(body: dict[str, Any]) -> None:
     if type(body.get("code")) is int:
         assert isinstance(error, CustomError)
         assert error_body(error)["code"] == body["code"]
+
+
+def test_programs_may_call_an_envelope_a_message() -> None:
+    assert Message is Envelope
 
 
 def test_an_error_of_trionets_own_arrives_as_its_type() -> None:

@@ -53,12 +53,11 @@ class NodeCluster:
         self._nodes: dict[str, RunningNode] = {}
         self._killed: set[str] = set()
         self._paused: set[str] = set()
-        self._crashes: list[Crash] = []
 
     @property
     def crashes(self) -> list[Crash]:
         """The nodes that have ended by themselves."""
-        return self._crashes + [node.crash for node in self._nodes.values() if node.crash is not None]
+        return [node.crash for node in self._nodes.values() if node.crash is not None]
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Start and initialise all nodes; then run until cancelled.
@@ -96,7 +95,7 @@ class NodeCluster:
             with node.until_crash:
                 await client.call(name, init, None, self._options.init_timeout_s)
             if node.crash is not None:
-                raise SetupFailed(f"{name} does not initialise{self._last_words(name)}")
+                raise SetupFailed(f"{name} does not initialise{self._diagnosis(name)}")
 
     async def _set_up(self, name: str) -> None:
         with self._client(name, "can't be set up") as client:
@@ -109,11 +108,11 @@ class NodeCluster:
         try:
             yield client
         except (RpcTimeout, RpcError, MalformedReply, BadMessage) as exc:
-            raise SetupFailed(f"{name} {failure}: {exc}{self._last_words(name)}") from exc
+            raise SetupFailed(f"{name} {failure}: {exc}{self._diagnosis(name)}") from exc
         finally:
             client.close()
 
-    def _last_words(self, name: str) -> str:
+    def _diagnosis(self, name: str) -> str:
         node = self._nodes[name]
         ended = "" if node.crash is None else f"\nIt has ended by itself: {node.crash.reason}"
         lines = [f"\n  {line}" for line in list(node.stderr)[-_SHOWN_LINES:]]

@@ -21,7 +21,7 @@ __all__ = ["Lines", "LinesEndpoint"]
 
 
 class Lines(trio.abc.SendChannel[bytes]):
-    """The network: what a node writes is put into the inbox of whom it is for; who isn't there is said not to be."""
+    """The network: it delivers lines to inboxes, and replies with an error for a receiver that is not there."""
 
     def __init__(self) -> None:
         self.names = [f"n{number}" for number in range(9)]
@@ -87,7 +87,7 @@ class LinesEndpoint:
                 await self._maelstrom.serve(self._inbox, self._lines)
             self._inbox.close()
 
-        scope = trio.CancelScope(shield=True)  # what the endpoint says when it is cancelled goes out
+        scope = trio.CancelScope(shield=True)  # the replies of a cancelled endpoint are still sent
         async with trio.open_nursery() as nursery:
             nursery.start_soon(serve_maelstrom, scope)
             try:

@@ -27,16 +27,16 @@ class Refused(Exception):
 
 
 class _Out(trio.abc.SendChannel[bytes]):
-    """Where a node's lines go."""
+    """A channel that calls `handle` with each line of a node."""
 
-    def __init__(self, take: Callable[[bytes], None]) -> None:
-        self._take = take
+    def __init__(self, handle: Callable[[bytes], None]) -> None:
+        self._handle = handle
 
     async def send(self, value: bytes) -> None:
         await trio.lowlevel.checkpoint()
         assert value.endswith(b"\n")
         for line in value.splitlines():
-            self._take(line)
+            self._handle(line)
 
     async def aclose(self) -> None:
         await trio.lowlevel.checkpoint()
@@ -50,7 +50,7 @@ class Network:
         kinds: the types of the messages between nodes, in order.
         cut: pairs (from, to) between which nothing arrives.
         loss: the probability that a message between nodes is lost.
-        is_over: whether no more partitions shall come.
+        is_over: whether there are no more partitions.
         latency_s: how long a message between nodes takes, and one to or from a service.
         values: the contents of the key-value stores, by service and key.
     """
@@ -97,13 +97,13 @@ class Network:
 
         async def serve() -> None:
             with scope:
-                await node.serve(receive, _Out(lambda line: self._take(line, scope)))
+                await node.serve(receive, _Out(lambda line: self._handle_line(line, scope)))
 
         self._nursery.start_soon(serve)
         await self.call(name, {"type": "init", "node_id": name, "node_ids": self.names})
 
     def kill(self, name: str) -> None:
-        """End a node without warning; what it has sent arrives."""
+        """End a node without warning; messages that it has sent arrive."""
         self._scopes[name].cancel()
         del self._inboxes[name]
 
@@ -113,11 +113,11 @@ class Network:
         self.cut = {(a, b) for one in groups for other in groups if one is not other for a in one for b in other}
 
     def heal(self) -> None:
-        """Have no partitions from now on."""
+        """End all partitions for good."""
         self.cut, self.is_over = set(), True
 
     async def call(self, name: str, body: dict[str, Any], client: str = "c1") -> dict[str, Any]:
-        """Have a client send a request; return the reply's body.
+        """Send a request of a client; return the reply's body.
 
         Raises:
             Refused: the reply is an error.
@@ -141,7 +141,7 @@ class Network:
         if dest in self._inboxes:
             self._inboxes[dest].send_nowait(json.dumps({"src": src, "dest": dest, "body": body}).encode())
 
-    def _take(self, line: bytes, scope: trio.CancelScope) -> None:
+    def _handle_line(self, line: bytes, scope: trio.CancelScope) -> None:
         if scope.cancel_called:
             return
         message = json.loads(line)

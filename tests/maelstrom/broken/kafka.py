@@ -24,7 +24,7 @@ def faulty(fault: str, pairs: list[Pair], dice: random.Random) -> list[Pair]:
 
 
 def keep(fault: str, log: dict[int, int], value: int, *, is_bad: bool) -> int:
-    """Put a message into a log; return the offset that its sender is told."""
+    """Put a message into a log; return the offset of the reply."""
     offset = max(log, default=-1) + 1
     if fault == "nonmonotonic-send":
         offset = 1000 - len(log)
@@ -35,7 +35,7 @@ def keep(fault: str, log: dict[int, int], value: int, *, is_bad: bool) -> int:
     elif fault == "duplicate" and is_bad:
         log[offset + 1] = value
     elif fault == "lost-write" and is_bad:
-        log[offset + 1] = -value  # somebody else's, so that it shows that one before it is missing
+        log[offset + 1] = -value  # another message, which shows that one before it is missing
         return offset
     log[offset] = value
     return offset

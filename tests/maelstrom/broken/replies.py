@@ -46,7 +46,7 @@ class Node:
         return {key: value for key, value in (reply | changes).items() if value != "<remove>"}
 
     def answer(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Do what is asked; return what the reply says beside its type."""
+        """Handle a request; return the reply without its type."""
         kind = body["type"]
         if kind in {"broadcast", "add"}:
             self.values.append(next(body[key] for key in ("message", "element", "delta") if key in body))

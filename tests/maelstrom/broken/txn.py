@@ -53,7 +53,7 @@ class Database:
         await trio.sleep(0.02 * self.node.random.random())
         written = {op[1] for op in ops if op[0] != "r"}
         if self.fault == "write-skew" and any(self.changed.get(key, 0) > begun for key in written):
-            raise TxnConflict("somebody else wrote that first")
+            raise TxnConflict("another transaction wrote that first")
         self.commits += 1
         self.changed.update(dict.fromkeys(written, self.commits))
         self.state.update({key: own[key] for key in written})
@@ -72,7 +72,7 @@ class Database:
         return done
 
     def spoiled(self, ops: Ops) -> Ops:
-        """Do it rightly, and tell lies about what was read."""
+        """Run a transaction correctly, and reply with wrong reads."""
         done, written = [], set()
         for op in ops:
             f, key, value = apply(self.state, op)

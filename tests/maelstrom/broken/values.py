@@ -7,7 +7,7 @@ from trionet.maelstrom import Envelope, MaelstromNode, main
 
 
 class Values:
-    """What one node has been told."""
+    """The values of one node."""
 
     def __init__(self, fault: str, node: MaelstromNode) -> None:
         self.fault = fault
@@ -32,7 +32,7 @@ class Values:
         self.take(message["value"])
 
     def put(self, message: Envelope) -> dict[str, object]:
-        """Hear a value from a client, and tell it to the others."""
+        """Handle a value from a client, and send it to the others."""
         value = next(message.body[key] for key in ("message", "element", "delta") if key in message.body)
         self.take(value)
         for peer in self.node.peers if self.fault != "local" else ():

@@ -14,7 +14,7 @@ from trionet.maelstrom.workbench.json_values import identity
 
 
 def by_brute_force(ops: list[RegisterOp]) -> bool:
-    """Try every order of every choice of those operations of which nobody knows."""
+    """Try every order of every choice of the operations of unknown outcome."""
     certain = [op for op in ops if op.returned is not None]
     doubtful = [op for op in ops if op.returned is None]
     for count in range(len(doubtful) + 1):

@@ -47,7 +47,7 @@ def read(*lines: bytes) -> tuple[list[dict[str, Any]], list[str], bool]:
         for line in lines:
             node.handle_line(line)
         await trio.lowlevel.checkpoint()
-        return node.is_deaf
+        return node.is_ignored
 
     return bodies, warnings, trio.run(main)
 
@@ -76,9 +76,9 @@ ACCEPTED = {
 
 @pytest.mark.parametrize(("line", "body", "oddity"), ACCEPTED.values(), ids=ACCEPTED)
 def test_a_line_that_maelstrom_accepts_is_accepted(line: bytes, body: dict[str, Any], oddity: str) -> None:
-    bodies, warnings, is_deaf = read(line, TEXT)
+    bodies, warnings, is_ignored = read(line, TEXT)
     assert bodies == [body, GOOD["body"]]
-    assert not is_deaf
+    assert not is_ignored
     assert len(warnings) == bool(oddity)
     assert all(oddity in warning and "Maelstrom accepts it" in warning for warning in warnings)
 
@@ -107,8 +107,8 @@ REFUSED = {
 
 @pytest.mark.parametrize("line", REFUSED.values(), ids=REFUSED)
 def test_after_any_other_line_nothing_is_read(line: bytes) -> None:
-    bodies, warnings, is_deaf = read(line, TEXT)
-    assert (bodies, is_deaf, len(warnings)) == ([], True, 1)
+    bodies, warnings, is_ignored = read(line, TEXT)
+    assert (bodies, is_ignored, len(warnings)) == ([], True, 1)
     assert "nothing it writes is read from now on" in warnings[0]
 
 

@@ -98,7 +98,7 @@ class InProcessNode(RunningNode):
                 self.stderr.extend("".join(traceback.format_exception(exc)).splitlines())
                 reason = f"{type(exc).__name__}: {exc}"
         if not self._scope.cancelled_caught and not self._scope.cancel_called:
-            self.has_crashed(reason)
+            self.record_crash(reason)
 
     def _put(self, line: bytes) -> None:
         if self._scope.cancel_called:

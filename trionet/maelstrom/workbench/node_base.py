@@ -68,14 +68,14 @@ class RunningNode(ABC):
 
     Attributes:
         crash: how it ended, if it did so by itself.
-        is_deaf: whether its output is not read any more.
+        is_ignored: whether its output is not read any more.
         until_crash: is cancelled when it ends by itself.
     """
 
     def __init__(self, name: str, network: Network, warn: Callable[[str], None]) -> None:
         self.name = name
         self.crash: Crash | None = None
-        self.is_deaf: bool = False
+        self.is_ignored: bool = False
         self.until_crash: trio.CancelScope = trio.CancelScope()
         self.stdout: deque[str] = deque(maxlen=_KEPT_LINES)
         self.stderr: deque[str] = deque(maxlen=_KEPT_LINES)
@@ -109,7 +109,7 @@ class RunningNode(ABC):
 
     def handle_line(self, line: bytes) -> None:
         """Send the message of a line of its output."""
-        if self.is_deaf:
+        if self.is_ignored:
             return
         self.stdout.append(line[:_SHOWN_BYTES].decode("utf-8", "replace"))
         shown = self.stdout[-1] + ("…" if len(line) > _SHOWN_BYTES else "")
@@ -117,7 +117,7 @@ class RunningNode(ABC):
             envelope, oddity = _parsed(line)
             self._network.send(envelope.src, envelope.dest, _body(envelope))
         except BadMessage as exc:
-            self.is_deaf = True
+            self.is_ignored = True
             self._warn(
                 f"{self.name} wrote a line to standard output that is no message: {exc}. "
                 f"As in Maelstrom, nothing it writes is read from now on. The line: {shown!r}"
@@ -132,7 +132,7 @@ class RunningNode(ABC):
                 f"Maelstrom accepts it, and so does this; other readers may not. The line: {shown!r}"
             )
 
-    def has_crashed(self, reason: str) -> None:
+    def record_crash(self, reason: str) -> None:
         """Record that it has ended by itself."""
         self.crash = Crash(self.name, reason, list(self.stdout), list(self.stderr))
         self.until_crash.cancel()

@@ -79,25 +79,25 @@ class Options:
         Raises:
             ConfigError: a value is out of range.
         """
-        _must(self.bin != "", "--bin is missing: the program of a node")
-        _must(len(self.nodes) >= 1, "there must be a node")
-        _must(len(set(self.nodes)) == len(self.nodes), "two nodes have the same name")
-        _must(self.concurrency >= 1, "--concurrency must be positive")
-        _must(self.rate >= 0, "--rate can't be negative")
-        _must(self.time_limit_s > 0, "--time-limit must be positive")
-        _must(self.latency_ms >= 0, "--latency must be non-negative")
-        _must(0 <= self.p_loss <= 1, "--p-loss is a probability")
-        _must(self.init_timeout_s > 0, "--init-timeout must be positive")
-        _must(self.nemesis_interval_s > 0, "--nemesis-interval must be positive")
-        _must(self.max_txn_length >= 1, "--max-txn-length must be positive")
-        _must(self.max_writes_per_key >= 1, "--max-writes-per-key must be positive")
-        _must(self.key_count is None or self.key_count >= 1, "--key-count must be positive")
-        _must(self.topology in TOPOLOGIES, f"--topology is one of {', '.join(TOPOLOGIES)}")
+        _require(self.bin != "", "--bin is missing: the program of a node")
+        _require(len(self.nodes) >= 1, "there must be a node")
+        _require(len(set(self.nodes)) == len(self.nodes), "two nodes have the same name")
+        _require(self.concurrency >= 1, "--concurrency must be positive")
+        _require(self.rate >= 0, "--rate can't be negative")
+        _require(self.time_limit_s > 0, "--time-limit must be positive")
+        _require(self.latency_ms >= 0, "--latency must be non-negative")
+        _require(0 <= self.p_loss <= 1, "--p-loss is a probability")
+        _require(self.init_timeout_s > 0, "--init-timeout must be positive")
+        _require(self.nemesis_interval_s > 0, "--nemesis-interval must be positive")
+        _require(self.max_txn_length >= 1, "--max-txn-length must be positive")
+        _require(self.max_writes_per_key >= 1, "--max-writes-per-key must be positive")
+        _require(self.key_count is None or self.key_count >= 1, "--key-count must be positive")
+        _require(self.topology in TOPOLOGIES, f"--topology is one of {', '.join(TOPOLOGIES)}")
 
 
-def _must(is_right: bool, otherwise: str) -> None:
-    if not is_right:
-        raise ConfigError(otherwise)
+def _require(condition: bool, text: str) -> None:
+    if not condition:
+        raise ConfigError(text)
 
 
 def parse_concurrency(text: str, nodes: int) -> int:

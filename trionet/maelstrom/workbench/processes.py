@@ -108,7 +108,7 @@ class NodeProcess(RunningNode):
                 if not self._is_killed:
                     with trio.move_on_after(0.2):  # its last output
                         await trio.sleep(0.05)
-                    self.has_crashed(_how_it_ended(process.returncode))
+                    self.record_crash(_how_it_ended(process.returncode))
                 nursery.cancel_scope.cancel()
         finally:
             self.kill()
@@ -131,7 +131,7 @@ class NodeProcess(RunningNode):
         async with aclosing(_lines(stdout)) as lines:
             async for line in lines:
                 self.handle_line(line)
-                if self.is_deaf:
+                if self.is_ignored:
                     break
 
     async def _read_errors(self, stderr: trio.abc.ReceiveStream) -> None:

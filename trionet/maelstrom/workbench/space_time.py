@@ -116,12 +116,12 @@ def space_time_svg(arrows: Sequence[Arrow]) -> str:
         parts.append(f'<path d="M{x} {_TOP - 20}V{height}" stroke="#bbb"/>')
         parts.append(f'<text x="{x}" y="{_TOP - 28}" text-anchor="middle" font-size="13">{escape(name)}</text>')
     for arrow in arrows:
-        parts += _drawn(arrow, columns, rows)
+        parts += _arrow(arrow, columns, rows)
     parts.append(f"<script><![CDATA[{_SCRIPT}]]></script>\n</svg>\n")
     return "\n".join(parts)
 
 
-def _drawn(arrow: Arrow, columns: dict[str, int], rows: dict[float, int]) -> list[str]:
+def _arrow(arrow: Arrow, columns: dict[str, int], rows: dict[float, int]) -> list[str]:
     x1, y1 = columns[arrow.src], _TOP + _ROW * rows[arrow.sent]
     x2, y2 = columns[arrow.dest], _TOP + _ROW * rows[arrow.sent if arrow.received is None else arrow.received]
     lost = ""
@@ -131,11 +131,11 @@ def _drawn(arrow: Arrow, columns: dict[str, int], rows: dict[float, int]) -> lis
     body = arrow.body if len(arrow.body) <= _MAX_CHARS else arrow.body[:_MAX_CHARS] + "…"
     title = escape(f"{arrow.src} -> {arrow.dest}, sent {arrow.sent:.4f} s, {arrived}\n{body}")
     color, side = _color(arrow.kind), 6 if x2 >= x1 else -6
-    drawn = [
+    parts = [
         f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" stroke="{color}"{lost}><title>{title}</title></line>',
         f'<text x="{(x1 + x2) / 2:.0f}" y="{(y1 + y2) / 2 - 2:.0f}" text-anchor="middle" fill="{color}">'
         f"{escape(arrow.kind)}</text>",
     ]
     if arrow.received is not None:
-        drawn.append(f'<path d="M{x2} {y2}l{-side} -3v6z" fill="{color}"/>')
-    return drawn
+        parts.append(f'<path d="M{x2} {y2}l{-side} -3v6z" fill="{color}"/>')
+    return parts

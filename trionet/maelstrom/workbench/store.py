@@ -28,7 +28,7 @@ __all__ = ["Store"]
 
 
 @contextlib.contextmanager
-def _kept(path: Path) -> Generator[None]:
+def _writing(path: Path) -> Generator[None]:
     """Turn a failure to write a file or folder into a `StoreFailed`."""
     try:
         yield
@@ -41,14 +41,14 @@ class _File(io.RawIOBase):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        with _kept(path):
+        with _writing(path):
             self._file = path.open("wb", buffering=0)
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any, /) -> int | None:
-        with _kept(self._path):
+        with _writing(self._path):
             return self._file.write(data)
 
     def close(self) -> None:
@@ -78,7 +78,7 @@ class Store:
     def __init__(self, root: Path, workload: str) -> None:
         stamp = datetime.datetime.now().astimezone().strftime("%Y%m%dT%H%M%S.%f%z")
         self.path: Path = root / workload / stamp
-        with _kept(self.path):
+        with _writing(self.path):
             self.path.mkdir(parents=True)
         self.messages: IO[bytes] = _open(self.path / "messages.jsonl", 1 << 20)
         self._logs: dict[str, IO[bytes]] = {}
@@ -102,7 +102,7 @@ class Store:
         """Return the file for a node's standard error: ``node-logs/<name>.log``."""
         if name not in self._logs:
             folder = self.path / "node-logs"
-            with _kept(folder):
+            with _writing(folder):
                 folder.mkdir(exist_ok=True)
             self._logs[name] = _open(folder / f"{name}.log")
         return self._logs[name]

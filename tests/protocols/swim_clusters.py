@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from trionet.profiles import LAN
 from trionet.protocols.effects import Notify, Send
-from trionet.protocols.stack import Stack
+from trionet.protocols.mux import ProtocolMux
 from trionet.protocols.statements import State, Statement
 from trionet.protocols.swim import Swim
 from trionet.protocols.swim_events import MemberChange, MemberChanged
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from trionet.profiles import Profile
     from trionet.protocols.effects import Effect
-    from trionet.protocols.stack import Packet
+    from trionet.protocols.mux import Packet
     from trionet.protocols.swim_context import SwimOptions
 
 _AFTER = {
@@ -36,19 +36,21 @@ _AFTER = {
 _AFTER[MemberChange.LEFT] = _AFTER[MemberChange.FAILED]
 
 
-def alive(name: str, incarnation: int = 0, *, life: int = 1, **tags: str) -> Statement:
+def alive(name: str, incarnation: int = 0, *, boot_id: int = 1, **tags: str) -> Statement:
     """Say that a member is ALIVE."""
-    return Statement(name, incarnation, int(State.ALIVE), life, tags)
+    return Statement(name, incarnation, int(State.ALIVE), boot_id, tags)
 
 
-def said(name: str, state: State, incarnation: int = 0, *, life: int = 1, accusers: Sequence[str] = ()) -> Statement:
+def said(
+    name: str, state: State, incarnation: int = 0, *, boot_id: int = 1, suspected_by: Sequence[str] = ()
+) -> Statement:
     """Say something else about it."""
-    return Statement(name, incarnation, int(state), life, {}, tuple(accusers))
+    return Statement(name, incarnation, int(state), boot_id, {}, tuple(suspected_by))
 
 
-def swim(name: str, *known: str, life: int = 1, seed: int = 0, **more: Any) -> Swim:
-    """Return a core that knows some members of incarnation 0 and life 1."""
-    core = Swim(name, LAN, Random(f"{seed} {name}"), 0.0, life=life, **more)
+def swim(name: str, *known: str, boot_id: int = 1, seed: int = 0, **more: Any) -> Swim:
+    """Return a core that knows some members of incarnation 0 and boot_id 1."""
+    core = Swim(name, LAN, Random(f"{seed} {name}"), 0.0, boot_id=boot_id, **more)
     core.assume([alive(other) for other in known], 0.0)
     return core
 
@@ -124,7 +126,7 @@ class Members:
         are_known: bool = True,
         profile: Profile = LAN,
         options: SwimOptions | None = None,
-        stack: Callable[[str, list[Swim]], Stack] = Stack,
+        stack: Callable[[str, list[Swim]], ProtocolMux] = ProtocolMux,
     ) -> None:
         self.cluster = Cluster(seed, loss=loss)
         self.names = [f"10.0.0.{index}:8080" for index in range(count)]
@@ -151,7 +153,7 @@ class Members:
             self._profile,
             random,
             self.cluster.now,
-            life=random.getrandbits(64),
+            boot_id=random.getrandbits(64),
             options=self._options,
             **more,
         )
@@ -161,7 +163,7 @@ class Members:
     def act(self, name: str, action: Callable[[Swim, float], list[Effect]]) -> None:
         """Have a member do something now."""
 
-        def packed(stack: Stack, now: float) -> list[Packet]:
+        def packed(stack: ProtocolMux, now: float) -> list[Packet]:
             return stack.packets(action(self.swims[name], now), now)
 
         self.cluster.act(name, packed)

@@ -16,13 +16,13 @@ from trionet.protocols.anti_entropy import (
     summary,
 )
 from trionet.protocols.gossip_messages import BUCKETS, IDS_PER_MESSAGE, Buckets, Listing, split
-from trionet.protocols.rumors import Group, Held
+from trionet.protocols.rumors import Held, RumorGroup
 
 _SETTLE_S = 1.0
 
 
-def _group(ids: list[bytes], *, came_at: float = 0.0, born_at: float = 0.0) -> Group:
-    group = Group("g", "n0", Random(1), retention_s=60.0, most_bytes=1 << 20)
+def _group(ids: list[bytes], *, came_at: float = 0.0, born_at: float = 0.0) -> RumorGroup:
+    group = RumorGroup("g", "n0", Random(1), retention_s=60.0, most_bytes=1 << 20)
     for rumor_id in ids:
         group.add(Held("g", rumor_id, "n0", b"x", born_at, came_at))
     return group

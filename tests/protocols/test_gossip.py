@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from trionet.profiles import LAN, LOCAL, WAN
 from trionet.protocols.effects import Notify, Send
-from trionet.protocols.gossip import Gossip
+from trionet.protocols.gossip import GossipProtocol
 from trionet.protocols.gossip_messages import (
     BUCKETS,
     IDS_PER_MESSAGE,
@@ -23,15 +23,15 @@ from trionet.protocols.gossip_messages import (
     Want,
 )
 from trionet.protocols.gossip_settings import GossipSettings, settings_for
+from trionet.protocols.mux import ProtocolMux
 from trionet.protocols.push import Star
-from trionet.protocols.stack import Stack
 
 _MEMBERS = tuple(f"n{number}" for number in range(10))
 _ID = b"0123456789ab"
 
 
-def _core(me: str = "n0", **how: float) -> Gossip:
-    core = Gossip(me, Random(1), GossipSettings(**how))  # type: ignore[arg-type]
+def _core(me: str = "n0", **how: float) -> GossipProtocol:
+    core = GossipProtocol(me, Random(1), GossipSettings(**how))  # type: ignore[arg-type]
     core.set_group("g", _MEMBERS, now=0.0)
     return core
 
@@ -75,7 +75,7 @@ def test_sending_to_an_unknown_group_is_the_callers_mistake() -> None:
 
 
 def test_a_group_of_one_delivers_to_itself() -> None:
-    core = Gossip("n0", Random(1))
+    core = GossipProtocol("n0", Random(1))
     core.set_group("g", ["n0"], now=0.0)
     sent = core.send("g", b"news", 1.0)
     assert _delivered(sent.effects) == [sent.id]
@@ -202,13 +202,13 @@ def test_what_rides_along_fits(room: int, count: int) -> None:
     core = _core()
     for number in range(count):
         core.receive("n1", _rumor(number.to_bytes(12, "big")), 1.0)
-    stack = Stack("n0", [core])
+    stack = ProtocolMux("n0", [core])
     packet = stack.packets([Send("n5", Query("g", _ID))], 1.01)
     assert all(len(one.encoded) <= 1400 for one in packet)
 
 
 def test_rumors_wait_for_company() -> None:
-    core = Gossip("n0", Random(1))
+    core = GossipProtocol("n0", Random(1))
     core.set_group("g", ["n1", "n0", "n2"], now=0.0, push=Star(up_wait_s=0.3, down_wait_s=0.5, failover_s=2.0))
     sent = core.send("g", b"a", 1.0)
     core.send("g", b"b", 1.2)
@@ -261,7 +261,7 @@ def test_what_those_who_are_no_members_say_of_a_rumor_is_not_kept() -> None:
 
 
 def test_of_many_members_a_sample_is_asked() -> None:
-    core = Gossip("n0", Random(1))
+    core = GossipProtocol("n0", Random(1))
     core.set_group("g", [f"n{number}" for number in range(1000)], now=0.0)
     sent = core.send("g", b"news", 0.0)
     asked = _sent(core.query_spread("g", sent.id, 1.0), Query)
@@ -302,7 +302,7 @@ def test_nothing_that_comes_in_raises_and_all_that_goes_out_can_be_read(
     came: list[tuple[str, object, float]],
 ) -> None:
     core = _core()
-    stack, reader = Stack("n0", [core]), Stack("n1", [_core("n1")])
+    stack, reader = ProtocolMux("n0", [core]), ProtocolMux("n1", [_core("n1")])
     now = 0.0
     for source, message, wait_s in came:
         now += wait_s
@@ -318,7 +318,7 @@ def test_nothing_that_comes_in_raises_and_all_that_goes_out_can_be_read(
 @pytest.mark.slow
 @given(_messages, st.data())
 def test_forged_and_truncated_packets_are_dropped_and_counted(message: object, data: st.DataObject) -> None:
-    sender, receiver = Stack("n1", [_core("n1")]), Stack("n0", [_core()])
+    sender, receiver = ProtocolMux("n1", [_core("n1")]), ProtocolMux("n0", [_core()])
     (packet,) = sender.packets([Send("n0", message)], 1.0)  # type: ignore[arg-type]
     encoded = packet.encoded
     cut = data.draw(st.integers(0, len(encoded) - 1))
@@ -331,8 +331,8 @@ def test_forged_and_truncated_packets_are_dropped_and_counted(message: object, d
 
 
 def test_ids_that_are_too_long_or_too_many_are_malformed() -> None:
-    receiver = Stack("n0", [_core()])
-    sender = Stack("n1", [_core("n1")])
+    receiver = ProtocolMux("n0", [_core()])
+    sender = ProtocolMux("n1", [_core("n1")])
     bad = [
         Rumor("g", b"short", "n1", 0, 0, b""),
         Rumor("g", _ID, "n1", -1, 0, b""),

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from trionet.protocols.effects import Send
-from trionet.protocols.gossip import Gossip
+from trionet.protocols.gossip import GossipProtocol
 from trionet.protocols.gossip_messages import ID_BYTES, Ihave, Rumor, Want
 from trionet.protocols.gossip_settings import GossipSettings
 
@@ -20,13 +20,13 @@ def _id(number: int) -> bytes:
     return number.to_bytes(ID_BYTES, "big")
 
 
-def _core(hurry_s: float) -> Gossip:
-    core = Gossip("n0", Random(1), GossipSettings(grace_s=_GRACE_S, hurry_s=hurry_s))
+def _core(catch_up_interval_s: float) -> GossipProtocol:
+    core = GossipProtocol("n0", Random(1), GossipSettings(grace_s=_GRACE_S, catch_up_interval_s=catch_up_interval_s))
     core.set_group("g", ("n0", "n1", "n2"), now=0.0)
     return core
 
 
-def _patience_s(core: Gossip, rumor_id: bytes, announced_at: float) -> float:
+def _patience_s(core: GossipProtocol, rumor_id: bytes, announced_at: float) -> float:
     """Return how long after an announcement the rumor is asked for."""
     core.receive("n1", Ihave("g", rumor_id), announced_at)
     while True:
@@ -36,7 +36,7 @@ def _patience_s(core: Gossip, rumor_id: bytes, announced_at: float) -> float:
                 return now - announced_at
 
 
-def _pull_one(core: Gossip) -> None:
+def _pull_one(core: GossipProtocol) -> None:
     assert _patience_s(core, _id(1), 1.0) == pytest.approx(_GRACE_S)
     core.receive("n1", Rumor("g", _id(1), "n1", 5, 1, b"news"), _PULLED_AT)
 

@@ -6,7 +6,7 @@ import pytest
 
 from trionet.protocols.pulls import Pulls, patience_s
 from trionet.protocols.push import LAST_HOP, Direct, RandomPush, Star, clamped, default_subset, most_hops
-from trionet.protocols.rumors import Group
+from trionet.protocols.rumors import RumorGroup
 from trionet.protocols.spread import estimate
 
 
@@ -47,8 +47,8 @@ def test_the_spread_is_estimated_from_a_sample(members: int, confirmed: int, yes
     assert estimate(members, confirmed, yes, no) == found
 
 
-def _group(size: int, me: str = "n0") -> Group:
-    group = Group("g", me, Random(1), retention_s=60.0, most_bytes=1 << 20)
+def _group(size: int, me: str = "n0") -> RumorGroup:
+    group = RumorGroup("g", me, Random(1), retention_s=60.0, most_bytes=1 << 20)
     group.members = tuple(f"n{number}" for number in range(size))
     group.is_member = True
     return group

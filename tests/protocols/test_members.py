@@ -64,7 +64,7 @@ def test_a_view_as_large_as_another_has_the_same_digest_only_with_the_same_membe
         one.put(alive(name), 0.0)
     for name in reversed(NAMES):
         other.put(alive(name), 5.0)
-        third.put(alive(name, life=2), 5.0)
+        third.put(alive(name, boot_id=2), 5.0)
     assert one.digest.total == other.digest.total != third.digest.total
     other.put(said(NAMES[0], State.SUSPECT), 6.0)
     assert one.digest.total == other.digest.total, "a suspect is there"

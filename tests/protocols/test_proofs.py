@@ -12,11 +12,11 @@ import pytest
 from tests.protocols.gossip_meshes import Mesh
 from tests.protocols.swim_clusters import Members, alive, said, swim
 from trionet.protocols.answered import MOST_ANSWER_BYTES
-from trionet.protocols.effects import Message, Send
-from trionet.protocols.gossip import Gossip
+from trionet.protocols.effects import ProtocolMessage, Send
+from trionet.protocols.gossip import GossipProtocol
 from trionet.protocols.gossip_messages import BUCKETS, Answer, Buckets, Ihave, Listing, Query, Rumor, Summary, Want
+from trionet.protocols.mux import DATAGRAM_BYTES, ProtocolMux
 from trionet.protocols.proofs import FACTOR, PROOF_S, Challenge, Echo, Proofs
-from trionet.protocols.stack import DATAGRAM_BYTES, Stack
 from trionet.protocols.statements import MOST_NAME_BYTES, State, Statement
 from trionet.protocols.swim import Swim
 from trionet.protocols.swim_messages import Ack, IndirectAck, Nack, News, Ping, PingReq, Sync, SyncDigest
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from trionet.protocols.effects import Core
-    from trionet.protocols.stack import Packet
+    from trionet.protocols.mux import Packet
 
 ME, VICTIM, MEMBER = "10.0.0.1:8080", "10.9.9.9:53", "10.0.0.2:8080"
 MEMBERS = [f"10.0.1.{index}:8080" for index in range(60)]
@@ -44,16 +44,16 @@ class Kind(NamedTuple):
         single: the same for the shortest packet.
     """
 
-    messages: Callable[[], list[Message]]
+    messages: Callable[[], list[ProtocolMessage]]
     factor: float
     single: float
 
 
-def _every(count: int, message: Message) -> list[Message]:
+def _every(count: int, message: ProtocolMessage) -> list[ProtocolMessage]:
     return [message] * count
 
 
-KINDS: dict[type[Message], Kind] = {
+KINDS: dict[type[ProtocolMessage], Kind] = {
     Ping: Kind(lambda: [Ping(seq, is_reliable=seq % 2 == 1) for seq in range(60)], 5, 60),
     Ack: Kind(lambda: [Ack(seq, 1) for seq in range(60)], 0, 0),
     PingReq: Kind(lambda: [PingReq(seq, MEMBERS[seq]) for seq in range(40)], 2, 60),
@@ -82,10 +82,10 @@ class Node:
 
     def __init__(self) -> None:
         self.swim = swim(ME, *MEMBERS)
-        self.gossip = Gossip(ME, Random(1))
+        self.gossip = GossipProtocol(ME, Random(1))
         self.gossip.set_group("g", [ME, *MEMBERS, MEMBER], 3, now=0.0)
         self.proofs = Proofs(b"secret")
-        self.stack = Stack(ME, [self.swim, self.gossip], proofs=self.proofs)
+        self.stack = ProtocolMux(ME, [self.swim, self.gossip], proofs=self.proofs)
         self.packets: list[Packet] = []
         self.stack.receive(MEMBERS[0], [alive(name, 1) for name in MEMBERS], 1.0)
         self.stack.receive(MEMBERS[0], [Rumor("g", one, "o", 0, 255, PAYLOAD) for one in IDS], 1.0)
@@ -99,7 +99,7 @@ class Node:
             self.packets += self.stack.on_timer(due)
         self.now = until
 
-    def ask(self, source: str, messages: list[Message], *, is_reliable: bool = False) -> int:
+    def ask(self, source: str, messages: list[ProtocolMessage], *, is_reliable: bool = False) -> int:
         """Have a packet come; return its size."""
         data = msgspec.msgpack.encode([1, source, messages])
         assert is_reliable or len(data) <= DATAGRAM_BYTES
@@ -114,9 +114,9 @@ class Node:
 
 
 def test_every_kind_of_message_is_in_the_table() -> None:
-    assert set(KINDS) == {*Swim.messages, *Gossip.messages, Challenge, Echo}
-    named = {kind for core in (Swim, Gossip) for kind in core.messages} | {Challenge, Echo}
-    found = {kind for kind in Message.__subclasses__() if kind.__module__.startswith("trionet.")}
+    assert set(KINDS) == {*Swim.messages, *GossipProtocol.messages, Challenge, Echo}
+    named = {kind for core in (Swim, GossipProtocol) for kind in core.messages} | {Challenge, Echo}
+    found = {kind for kind in ProtocolMessage.__subclasses__() if kind.__module__.startswith("trionet.")}
     assert found <= named
 
 
@@ -125,7 +125,7 @@ def test_every_kind_of_message_is_in_the_table() -> None:
 @pytest.mark.parametrize("name", [VICTIM, MEMBERS[7]], ids=["stranger", "member"])
 @pytest.mark.parametrize("is_reliable", [False, True], ids=["by datagram", "by call"])
 def test_three_times_the_question_at_most_goes_to_an_address_without_a_proof(
-    kind: type[Message], count: int, name: str, is_reliable: bool
+    kind: type[ProtocolMessage], count: int, name: str, is_reliable: bool
 ) -> None:
     node = Node()
     assert not node.proofs.is_proven(name, node.now)
@@ -144,7 +144,7 @@ def test_three_times_the_question_at_most_goes_to_an_address_without_a_proof(
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_what_a_proven_member_gets_has_a_factor_too(kind: type[Message]) -> None:
+def test_what_a_proven_member_gets_has_a_factor_too(kind: type[ProtocolMessage]) -> None:
     for messages, factor in (
         (KINDS[kind].messages(), KINDS[kind].factor),
         (KINDS[kind].messages()[:1], KINDS[kind].single),
@@ -220,13 +220,13 @@ def test_a_name_that_no_member_can_have_is_not_remembered() -> None:
         assert not remembered
 
 
-def _pair() -> tuple[Node, Stack, Swim]:
+def _pair() -> tuple[Node, ProtocolMux, Swim]:
     """A node, and one that would join it."""
     core = swim(VICTIM)
-    return Node(), Stack(VICTIM, [core], proofs=Proofs(b"other")), core
+    return Node(), ProtocolMux(VICTIM, [core], proofs=Proofs(b"other")), core
 
 
-def _exchange(node: Node, stack: Stack, packets: list[Packet]) -> int:
+def _exchange(node: Node, stack: ProtocolMux, packets: list[Packet]) -> int:
     """Carry packets to and fro until there are none; return how many there were from the joiner."""
     count = 0
     while packets:
@@ -268,9 +268,9 @@ def test_a_member_is_made_by_nobody_who_only_writes_its_name() -> None:
 def test_a_pull_takes_no_further_round_trip_because_what_is_announced_challenges() -> None:
     node = Node()
     name = MEMBERS[5]
-    reader = Gossip(name, Random(5))
+    reader = GossipProtocol(name, Random(5))
     reader.set_group("g", [ME, name], now=0.0)
-    stack = Stack(name, [swim(name), reader], proofs=Proofs(b"other"))
+    stack = ProtocolMux(name, [swim(name), reader], proofs=Proofs(b"other"))
     (announced,) = node.stack.packets([Send(name, Ihave("g", IDS[3]))], node.now)
     assert not [packet for packet in stack.receive_bytes(announced.encoded, 0.0) if packet.to == ME]
     wants: list[Packet] = []
@@ -290,7 +290,7 @@ def test_at_rest_nothing_is_added_to_what_proven_members_say() -> None:
     assert [type(one) for one in answer.messages] == [Ack]
 
 
-class Proving(Stack):
+class Proving(ProtocolMux):
     """A stack that takes bytes where the simulation hands over messages, and so sees to proofs."""
 
     def __init__(self, name: str, cores: Sequence[Core], **_: Any) -> None:
@@ -312,7 +312,7 @@ class Proving(Stack):
 @pytest.mark.parametrize("seed", [3, 4])
 def test_a_cluster_is_whole_as_soon_and_says_no_more_at_rest_than_without_proofs(seed: int) -> None:
     spent: list[tuple[float, int, int]] = []
-    for stack in (Stack, Proving):
+    for stack in (ProtocolMux, Proving):
         members = Members(seed, 100, are_known=False, stack=stack)
         members.join_all()
         whole_s = members.wait(20, members.is_whole)
@@ -333,8 +333,8 @@ def test_rumors_among_members_that_have_never_met_come_as_soon_as_without_proofs
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spent: list[tuple[float, int]] = []
-    for stack in (Stack, Proving):
-        monkeypatch.setattr("tests.protocols.gossip_meshes.Stack", stack)
+    for stack in (ProtocolMux, Proving):
+        monkeypatch.setattr("tests.protocols.gossip_meshes.ProtocolMux", stack)
         mesh = Mesh(seed, 200)
         rumor_id = mesh.send("n7", payload=b"x" * 600)
         mesh.run(20.0)

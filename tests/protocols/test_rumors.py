@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from trionet.protocols.digest import Digest
 from trionet.protocols.gossip_messages import BUCKETS
-from trionet.protocols.rumors import Group, Held, Record, hash_of, may_be_forgotten
+from trionet.protocols.rumors import Held, Record, RumorGroup, hash_of, may_be_forgotten
 
 
 def _id(number: int) -> bytes:
@@ -19,8 +19,8 @@ def _held(number: int, *, born_at: float = 0.0, now: float = 0.0, payload: bytes
     return Held("g", _id(number), "n0", payload, born_at, now)
 
 
-def _group(*, retention_s: float = 60.0, most_bytes: int = 1 << 20) -> Group:
-    group = Group("g", "n0", Random(1), retention_s=retention_s, most_bytes=most_bytes)
+def _group(*, retention_s: float = 60.0, most_bytes: int = 1 << 20) -> RumorGroup:
+    group = RumorGroup("g", "n0", Random(1), retention_s=retention_s, most_bytes=most_bytes)
     group.members = tuple(f"n{number}" for number in range(10))
     group.is_member = True
     return group
@@ -113,7 +113,7 @@ def test_the_digest_is_always_that_of_what_is_held(came: list[tuple[int, float]]
 
 @given(st.integers(1, 12), st.integers(0, 15), st.booleans(), st.integers(0, 1000))
 def test_picked_members_are_different_and_others(size: int, count: int, is_member: bool, seed: int) -> None:
-    group = Group("g", "n0" if is_member else "guest", Random(seed), retention_s=1.0, most_bytes=1)
+    group = RumorGroup("g", "n0" if is_member else "guest", Random(seed), retention_s=1.0, most_bytes=1)
     group.members = tuple(f"n{number}" for number in range(size))
     group.is_member = is_member
     found = group.pick(count, without="n1")

@@ -11,7 +11,7 @@ import pytest
 from tests.protocols.swim_clusters import alive, said, sent, swim, told
 from trionet.profiles import LAN
 from trionet.protocols.effects import Send
-from trionet.protocols.stack import Stack
+from trionet.protocols.mux import ProtocolMux
 from trionet.protocols.statements import MOST_INCARNATION, State, Statement
 from trionet.protocols.swim_context import SwimOptions
 from trionet.protocols.swim_messages import Ack, IndirectAck, Nack, Ping, PingReq, Sync, SyncDigest
@@ -75,7 +75,7 @@ def test_answers_that_nobody_waits_for_are_counted() -> None:
     assert core.counts.unexpected == 3
 
 
-def test_a_probe_that_fails_is_repeated_then_given_to_others_then_accuses() -> None:
+def test_a_probe_that_fails_is_repeated_then_given_to_others_then_suspects() -> None:
     core = swim("a", *"bcdef")
     to, _, began = next_ping(core)
     seen: list[object] = []
@@ -129,12 +129,12 @@ def test_a_ping_req_without_answer_gives_a_nack_in_time() -> None:
 def test_for_a_stranger_nobody_is_pinged() -> None:
     core = swim("b", "c")
     assert core.receive("x", PingReq(5, "c"), 0.1) == []
-    assert core.counts.strangers == 1
+    assert core.counts.unknown_sender == 1
 
 
 def test_a_suspicion_of_oneself_is_refuted_at_once_and_first_of_all() -> None:
     core = swim("a", "b")
-    effects = core.receive("b", said("a", State.SUSPECT, 0, accusers=["b"]), 0.1)
+    effects = core.receive("b", said("a", State.SUSPECT, 0, suspected_by=["b"]), 0.1)
     assert sent(effects, to="b") == [alive("a", 1)]
     assert core.own.incarnation == 1
     assert core.health == 1
@@ -154,15 +154,15 @@ def test_what_was_said_about_an_older_incarnation_needs_no_new_one() -> None:
     core = swim("a", "b", incarnation=3)
     effects = core.receive("b", said("a", State.SUSPECT, 2), 0.1)
     assert core.own.incarnation == 3
-    assert sent(effects, to="b") == [core.own], "the accuser is told once more"
+    assert sent(effects, to="b") == [core.own], "the suspecting member is answered once more"
     assert core.receive("b", core.own, 0.1) == []
 
 
 def test_a_refutation_makes_a_suspect_recover() -> None:
     core = swim("a", "b", "c")
-    assert told(core.receive("c", said("b", State.SUSPECT, accusers=["c"]), 0.1)) == [("suspected", "b")]
+    assert told(core.receive("c", said("b", State.SUSPECT, suspected_by=["c"]), 0.1)) == [("suspected", "b")]
     assert told(core.receive("b", alive("b", 1), 0.2)) == [("recovered", "b")]
-    assert told(core.receive("c", said("b", State.SUSPECT, accusers=["c"]), 0.3)) == []
+    assert told(core.receive("c", said("b", State.SUSPECT, suspected_by=["c"]), 0.3)) == []
 
 
 def test_the_dead_are_told_that_they_are_and_object() -> None:
@@ -176,22 +176,22 @@ def test_the_dead_are_told_that_they_are_and_object() -> None:
     assert told(one.receive("b", alive("b", 1), 0.3)) == [("joined", "b")]
 
 
-def test_a_restart_is_a_failure_of_the_old_life_and_a_new_member_once_each() -> None:
+def test_a_restart_is_a_failure_of_the_old_one_and_a_new_member_once_each() -> None:
     core = swim("a", "b", "c")
-    new = alive("b", 1, life=99)
+    new = alive("b", 1, boot_id=99)
     assert told(core.receive("b", new, 0.1)) == [("failed", "b"), ("joined", "b")]
     assert told(core.receive("c", new, 0.2)) == []
-    assert told(core.receive("c", said("b", State.DEAD, 0), 0.3)) == [], "a statement about the previous life"
+    assert told(core.receive("c", said("b", State.DEAD, 0), 0.3)) == [], "a statement about the previous start"
 
 
-def test_a_restarted_node_whose_clock_went_back_rises_above_its_previous_life() -> None:
+def test_a_restarted_node_whose_clock_went_back_rises_above_its_previous_start() -> None:
     observer = swim("a", "b")
     observer.receive("b", alive("b", 50), 0.1)
-    reborn = swim("b", life=2, incarnation=3)
+    reborn = swim("b", boot_id=2, incarnation=3)
     (refusal,) = sent(observer.receive("b", reborn.own, 0.2), to="b")
     reborn.assume([alive("a")], 0.2)
     (answer,) = sent(reborn.receive("a", refusal, 0.3), to="a")
-    assert answer == alive("b", 51, life=2)
+    assert answer == alive("b", 51, boot_id=2)
     assert told(observer.receive("b", answer, 0.4)) == [("failed", "b"), ("joined", "b")]
 
 
@@ -222,7 +222,7 @@ def test_tags_that_are_too_long_are_refused() -> None:
         alive("", 1),
         alive("n" * 300, 1),
         alive("b", 1, text="t" * 600),
-        said("b", State.SUSPECT, 1, accusers=[str(n) for n in range(9)]),
+        said("b", State.SUSPECT, 1, suspected_by=[str(n) for n in range(9)]),
         alive("a", 2**63),
         said("a", State.DEAD, -5),
     ],
@@ -232,21 +232,21 @@ def test_what_nobody_honest_says_changes_nothing_and_is_counted(statement: State
     before = list(core.members())
     assert core.receive("c", statement, 0.1) == []
     assert list(core.members()) == before
-    assert core.counts.insane == 1
+    assert core.counts.invalid == 1
 
 
 def test_a_stranger_may_speak_of_itself_only() -> None:
     core = swim("a", "b")
     assert core.receive("x", said("b", State.DEAD), 0.1) == []
     assert core.receive("x", Sync((said("b", State.LEFT),)), 0.1) == []
-    assert core.counts.strangers == 2
+    assert core.counts.unknown_sender == 2
     assert told(core.receive("x", alive("x"), 0.2)) == [("joined", "x")]
 
 
 def test_a_stranger_that_holds_this_node_dead_is_not_answered_because_it_may_be_of_another_cluster() -> None:
     core = swim("a", "b")
     assert core.receive("x", said("a", State.DEAD), 0.1) == []
-    assert core.counts.strangers == 1
+    assert core.counts.unknown_sender == 1
 
 
 def test_a_join_goes_to_seeds_until_one_has_told() -> None:
@@ -367,7 +367,7 @@ def _tries(core: Swim, until: float) -> list[float]:
 
 def test_ill_typed_truncated_and_oversized_packets_are_dropped_and_counted() -> None:
     core = swim("a", "b")
-    stack = Stack("a", [core])
+    stack = ProtocolMux("a", [core])
     good = msgspec.msgpack.encode([1, "b", [["ping", 1]]])
     assert len(stack.receive_bytes(good, 0.1)) == 1
     bad = [

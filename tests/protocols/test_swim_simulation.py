@@ -6,7 +6,7 @@ import pytest
 
 from tests.protocols.swim_clusters import Members
 from trionet.profiles import LOCAL, WAN
-from trionet.protocols.stack import Stack
+from trionet.protocols.mux import ProtocolMux
 from trionet.protocols.statements import State
 from trionet.protocols.swim_context import SwimOptions
 from trionet.protocols.swim_events import MemberChange
@@ -134,7 +134,7 @@ def test_the_cost_at_rest_does_not_depend_on_the_number_of_members(count: int) -
     assert (members.cluster.sent - before) / count / 20 == pytest.approx(2.0, abs=0.02)
 
 
-class Blocked(Stack):
+class Blocked(ProtocolMux):
     """A stack of a member whose datagrams are blocked, or of one who sends to such a member."""
 
     blocked = "10.0.0.3:8080"
@@ -156,7 +156,7 @@ def test_a_member_whose_datagrams_are_blocked_is_reached_by_a_connection() -> No
     members.wait(60, members.is_whole)
 
 
-class Connections(Stack):
+class Connections(ProtocolMux):
     """A stack of a member that sends everything by connections."""
 
     def packets(self, effects, now):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201

@@ -12,8 +12,8 @@ import pytest
 from tests.clusters import open_cluster
 from tests.protocols.swim_clusters import alive, said, swim
 from trionet import NodeAddress
-from trionet.protocols.members import Member, Members
-from trionet.protocols.rumors import Group
+from trionet.protocols.members import MemberRecord, Members
+from trionet.protocols.rumors import RumorGroup
 from trionet.protocols.statements import State
 from trionet.protocols.swim_context import SwimOptions
 from trionet.protocols.swim_messages import IndirectAck, Nack, Sync
@@ -117,7 +117,7 @@ async def test_what_changes_within_a_block_is_told_once_and_exactly() -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_the_members_of_a_group_that_changes_are_those_of_one_made_anew(seed: int) -> None:
     random = Random(seed)
-    group = Group("g", "me", random, retention_s=1.0, most_bytes=1)
+    group = RumorGroup("g", "me", random, retention_s=1.0, most_bytes=1)
     group.members = ("me", "a", "b")
     expected = {"me", "a", "b"}
     for _ in range(100):
@@ -157,7 +157,7 @@ def test_members_that_go_in_the_order_of_the_circle_do_not_have_all_looked_at_ea
     class Counting(Members):
         __slots__ = ()
 
-        def _distance(self, member: Member) -> int:
+        def _distance(self, member: MemberRecord) -> int:
             nonlocal looked
             looked += 1
             return super()._distance(member)

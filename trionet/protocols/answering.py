@@ -15,9 +15,9 @@ from .answered import Answered
 from .gossip_messages import BUCKETS, Buckets, Listing, Summary, Want, split
 
 if TYPE_CHECKING:
-    from .effects import Message
+    from .effects import ProtocolMessage
     from .gossip_settings import GossipCounts, GossipSettings
-    from .rumors import Group
+    from .rumors import RumorGroup
 
 __all__ = ["Answering"]
 
@@ -34,16 +34,18 @@ class Answering:
         self._settle_s = settings.settle_s
         self._counts = counts
 
-    def rumors(self, group: Group, source: str, message: Want, now: float) -> list[Message]:
+    def rumors(self, group: RumorGroup, source: str, message: Want, now: float) -> list[ProtocolMessage]:
         """Return the rumors that are asked for and held here."""
-        found: list[Message] = []
+        found: list[ProtocolMessage] = []
         for rumor_id in split(message.ids):
             held = group.held.get(rumor_id)
             if held is not None and self._is_due(source, (group.gid, rumor_id), now, len(held.payload)):
                 found.append(held.message(now))
         return found
 
-    def differences(self, group: Group, source: str, message: Summary | Buckets, now: float) -> list[Message]:
+    def differences(
+        self, group: RumorGroup, source: str, message: Summary | Buckets, now: float
+    ) -> list[ProtocolMessage]:
         """Return what to answer a step of a comparison with."""
         if not self._is_due(source, (type(message), group.gid), now):
             return []
@@ -54,7 +56,7 @@ class Answering:
         self._counts.differences += bool(answer)
         return [*answer]
 
-    def missing(self, group: Group, source: str, message: Listing, now: float) -> list[bytes]:
+    def missing(self, group: RumorGroup, source: str, message: Listing, now: float) -> list[bytes]:
         """Return the ids that the sender of a listing lacks; of each bucket once."""
         mask = 0
         for bucket in range(BUCKETS):

@@ -22,7 +22,7 @@ from .gossip_messages import BUCKET_BYTES, BUCKETS, IDS_PER_MESSAGE, TOTAL_BYTES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from .rumors import Group
+    from .rumors import RumorGroup
 
 __all__ = [
     "answer_buckets",
@@ -75,7 +75,7 @@ def differing(totals: Sequence[int], message: bytes) -> list[int]:
     ]
 
 
-def summary(group: Group, settle_s: float, now: float) -> Summary:
+def summary(group: RumorGroup, settle_s: float, now: float) -> Summary:
     """Return the first message of a comparison."""
     total = group.digest.total
     for number in _unsettled(group, settle_s, now):
@@ -83,7 +83,7 @@ def summary(group: Group, settle_s: float, now: float) -> Summary:
     return Summary(group.gid, total.to_bytes(TOTAL_BYTES, "big"))
 
 
-def is_explained(difference: int, group: Group, settle_s: float, now: float) -> bool:
+def is_explained(difference: int, group: RumorGroup, settle_s: float, now: float) -> bool:
     """Tell whether a difference between another node's summary and this node's digest may be nothing.
 
     What the other one's sum leaves out, because it hasn't settled there, has come here at most twice as long ago, or
@@ -95,7 +95,7 @@ def is_explained(difference: int, group: Group, settle_s: float, now: float) -> 
     return len(unsettled) <= _MOST_UNSETTLED and in_span(difference, unsettled)
 
 
-def _unsettled(group: Group, settle_s: float, now: float) -> list[int]:
+def _unsettled(group: RumorGroup, settle_s: float, now: float) -> list[int]:
     """Return the ids, as numbers, of what came within the time or ends within it."""
     came, going = group.came_since(now - settle_s), group.gone_before(now + settle_s)
     if not came and not going:
@@ -103,7 +103,7 @@ def _unsettled(group: Group, settle_s: float, now: float) -> list[int]:
     return [held.hashed for held in {held.id: held for held in (*came, *going)}.values()]
 
 
-def answer_summary(group: Group, message: Summary, settle_s: float, now: float) -> list[Listing] | list[Buckets]:
+def answer_summary(group: RumorGroup, message: Summary, settle_s: float, now: float) -> list[Listing] | list[Buckets]:
     """Return what to answer the first message with: nothing, all ids where they are few, or the sums of the buckets."""
     difference = group.digest.total ^ int.from_bytes(message.total, "big")
     if is_explained(difference, group, settle_s, now):
@@ -113,12 +113,12 @@ def answer_summary(group: Group, message: Summary, settle_s: float, now: float) 
     return [Buckets(group.gid, packed(group.digest.buckets))]
 
 
-def answer_buckets(group: Group, message: Buckets, settle_s: float, now: float) -> list[Listing]:
+def answer_buckets(group: RumorGroup, message: Buckets, settle_s: float, now: float) -> list[Listing]:
     """Return the ids of the buckets that differ, or of some of them."""
     return _listings(group, differing(group.digest.buckets, message.totals), settle_s, now)
 
 
-def _listings(group: Group, buckets: list[int], settle_s: float, now: float) -> list[Listing]:
+def _listings(group: RumorGroup, buckets: list[int], settle_s: float, now: float) -> list[Listing]:
     """Return the settled ids of some buckets: as many whole buckets to a message as fit, and not too many messages."""
     group.random.shuffle(buckets)  # the next comparison gets to what this one leaves out
     in_bucket: dict[int, list[bytes]] = {bucket: [] for bucket in buckets}
@@ -141,13 +141,13 @@ def _listings(group: Group, buckets: list[int], settle_s: float, now: float) -> 
     return found[:_MOST_LISTINGS]
 
 
-def _listing(group: Group, mask: int, ids: list[bytes]) -> Listing:
+def _listing(group: RumorGroup, mask: int, ids: list[bytes]) -> Listing:
     if len(ids) <= IDS_PER_MESSAGE:
         return Listing(group.gid, mask, b"".join(ids))
     return Listing(group.gid, mask, b"".join(group.random.sample(ids, IDS_PER_MESSAGE)), is_whole=False)
 
 
-def missing_from(group: Group, message: Listing, settle_s: float, now: float) -> list[bytes]:
+def missing_from(group: RumorGroup, message: Listing, settle_s: float, now: float) -> list[bytes]:
     """Return the ids of what this node holds, settled, and the sender of the listing doesn't, or may not."""
     listed = set(split(message.ids))
     missing: list[bytes] = []

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from .gossip_messages import Ihave, chunks
 
 if TYPE_CHECKING:
-    from .effects import Message
+    from .effects import ProtocolMessage
     from .push import Step
     from .rumors import Held
 
@@ -39,12 +39,12 @@ class Batch:
         """Return all rumors that it is about."""
         return [*self.held, *self.told]
 
-    def messages(self, now: float) -> list[Message]:
+    def messages(self, now: float) -> list[ProtocolMessage]:
         """Return it as it goes."""
         told: dict[str, list[bytes]] = {}
         for held in self.told:
             told.setdefault(held.gid, []).append(held.id)
-        found: list[Message] = [held.message(now) for held in self.held]
+        found: list[ProtocolMessage] = [held.message(now) for held in self.held]
         return found + [Ihave(gid, ids) for gid, all_ids in told.items() for ids in chunks(all_ids)]
 
 

@@ -14,7 +14,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Core", "Effect", "Message", "Notify", "Proof", "Send"]
+__all__ = ["Core", "Effect", "Notify", "Proof", "ProtocolMessage", "Send"]
 
 
 class Proof(enum.IntEnum):
@@ -25,7 +25,7 @@ class Proof(enum.IntEnum):
     ANYBODY = 2
 
 
-class Message(msgspec.Struct, array_like=True, frozen=True, gc=False):
+class ProtocolMessage(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What the cores of two nodes say to each other. Each kind has a tag of its own, unique over all protocols.
 
     On the wire it is an array that begins with the tag. It may grow at its end only, and a reader ignores what it
@@ -57,7 +57,7 @@ class Send(msgspec.Struct, frozen=True, gc=False):
     """
 
     to: str
-    message: Message
+    message: ProtocolMessage
     is_reliable: bool = False
 
 
@@ -80,7 +80,7 @@ class Core(Protocol):
         messages: the kinds of messages that it understands.
     """
 
-    messages: tuple[type[Message], ...]
+    messages: tuple[type[ProtocolMessage], ...]
 
     def receive(self, source: str, message: Any, now: float) -> list[Effect]:
         """Take what the node `source` said; it is one of `messages`. Never raises, whatever it says."""
@@ -94,7 +94,7 @@ class Core(Protocol):
         """Return when `on_timer` is to be called next; ``math.inf`` for not at all. Costs nothing."""
         ...
 
-    def piggyback(self, to: str, room_bytes: int, now: float) -> Sequence[Message]:
+    def piggyback(self, to: str, room_bytes: int, now: float) -> Sequence[ProtocolMessage]:
         """Return what may ride along in a datagram that goes to `to` anyway, at most `room_bytes` encoded."""
         ...
 

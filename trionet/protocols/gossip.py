@@ -47,18 +47,18 @@ from .gossip_messages import (
 from .gossip_settings import GossipCounts, GossipSettings
 from .pulls import Pulls
 from .push import RandomPush
-from .rumors import Group, Held, Record
+from .rumors import Held, Record, RumorGroup
 from .spread import Tracking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from random import Random
 
-    from .effects import Effect, Message
+    from .effects import Effect, ProtocolMessage
     from .push import Push, Step
     from .spread import Spread
 
-__all__ = ["Gossip", "Sent"]
+__all__ = ["GossipProtocol", "Sent"]
 
 _SILENT_EVERY: Final = 4
 _SMALLEST_BYTES: Final = 64
@@ -68,7 +68,7 @@ _HURRY_INTERVALS: Final = 25
 
 
 class Sent(NamedTuple):
-    """What `Gossip.send` did.
+    """What `GossipProtocol.send` did.
 
     Attributes:
         id: the rumor's.
@@ -81,7 +81,7 @@ class Sent(NamedTuple):
     targets: list[str]
 
 
-class Gossip:
+class GossipProtocol:
     """The rumors of one node.
 
     Attributes:
@@ -112,7 +112,7 @@ class Gossip:
         "me",
     )
 
-    messages: tuple[type[Message], ...] = (Rumor, Ihave, Want, Summary, Buckets, Listing, Query, Answer)
+    messages: tuple[type[ProtocolMessage], ...] = (Rumor, Ihave, Want, Summary, Buckets, Listing, Query, Answer)
 
     def __init__(self, me: str, random: Random, settings: GossipSettings | None = None) -> None:
         """Begin with no groups.
@@ -126,7 +126,7 @@ class Gossip:
         self.counts: GossipCounts = GossipCounts()
         self._random = random
         self._settings = settings = GossipSettings() if settings is None else settings
-        self._groups: dict[str, Group] = {}
+        self._groups: dict[str, RumorGroup] = {}
         self._record = Record(2 * settings.retention_s, settings.most_seen)
         self._pulls = Pulls(settings.pull_timeout_s, settings.most_wanted)
         self._tracked = Tracking(settings.most_tracked)
@@ -170,7 +170,7 @@ class Gossip:
         """
         settings = self._settings
         old = self._groups.get(gid)
-        group = old or Group(
+        group = old or RumorGroup(
             gid, self.me, self._random, retention_s=settings.retention_s, most_bytes=settings.most_bytes
         )
         before = (group.members, group.is_member)
@@ -276,11 +276,11 @@ class Gossip:
         self._next_deadline = min(self._batches.next_due, self._pulls.next_due, self._lazy_at, self._compare_at)
         return effects
 
-    def piggyback(self, to: str, room_bytes: int, now: float) -> Sequence[Message]:
+    def piggyback(self, to: str, room_bytes: int, now: float) -> Sequence[ProtocolMessage]:
         """Announce ids of what came lately, instead of in a packet of their own."""
         if room_bytes < _SMALLEST_BYTES or not self._to_tell or self._lazy_at == math.inf or now <= self._spoke_at:
             return ()
-        found: list[Message] = []
+        found: list[ProtocolMessage] = []
         for group in self._groups.values():
             ids = self._recent(group, now)
             room = (room_bytes - len(group.gid.encode()) - 16) // ID_BYTES
@@ -334,15 +334,15 @@ class Gossip:
             return []
         if self._pulls.came(rumor_id):
             self.counts.pulled += 1
-            if self._settings.hurry_s:
-                self._hurry(self._settings.hurry_s, now)
+            if self._settings.catch_up_interval_s:
+                self._hurry(self._settings.catch_up_interval_s, now)
         group.push.heard(source, now)
         if age_s > 2 * self._settings.settle_s:
             self._compare_soon(self._settings.interval_s, now)  # so late, it is likely not the only one
         held = Held(message.gid, rumor_id, message.origin, message.payload, now - age_s, now)
         return self._admit(group, held, group.push.step(group, source, message.hops, now), now)
 
-    def _admit(self, group: Group, held: Held, step: Step, now: float) -> list[Effect]:
+    def _admit(self, group: RumorGroup, held: Held, step: Step, now: float) -> list[Effect]:
         """Hold a rumor, deliver it, and pass it on."""
         self._record.add(held.id, now)
         held.hops = step.hops
@@ -389,7 +389,7 @@ class Gossip:
 
     # ------------------------------------------------------------------------------------------------ lazy push, pull
 
-    def _recent(self, group: Group, now: float) -> list[bytes]:
+    def _recent(self, group: RumorGroup, now: float) -> list[bytes]:
         settings = self._settings
         return [held.id for held in group.came_since(now - settings.rounds * settings.interval_s)]
 
@@ -406,7 +406,7 @@ class Gossip:
                 group.push.sent(targets, now)
                 effects += [Send(to, message) for to in targets for message in messages]
         self._to_tell = self._settings.nodes
-        interval_s = self._settings.interval_s if now >= self._hurry_until else self._settings.hurry_s
+        interval_s = self._settings.interval_s if now >= self._hurry_until else self._settings.catch_up_interval_s
         self._lazy_at = now + interval_s if is_active else math.inf
         return effects
 
@@ -418,7 +418,7 @@ class Gossip:
         settings = self._settings
         wait_s = settings.grace_s
         if now < self._hurry_until:  # then what is announced has probably been lost here
-            wait_s = min(wait_s, _HURRIED_GRACE * settings.hurry_s)
+            wait_s = min(wait_s, _HURRIED_GRACE * settings.catch_up_interval_s)
         return self._lacking(source, message.gid, message.ids, now, wait_s)
 
     def _lacking(self, source: str, gid: str, ids: bytes, now: float, wait_s: float) -> list[Effect]:
@@ -464,7 +464,7 @@ class Gossip:
                 summary = anti_entropy.summary(group, self._settings.settle_s, now)
                 effects += [Send(to, summary) for to in group.pick(1)]
         self._comparisons += 1
-        pace_s = self._pace_s if now >= self._hurry_until else self._settings.hurry_s
+        pace_s = self._pace_s if now >= self._hurry_until else self._settings.catch_up_interval_s
         self._compare_at = now + pace_s * (0.75 + 0.5 * self._random.random())
         self._pace_s = min(2 * self._pace_s, self._settings.compare_interval_s)
         return effects
@@ -474,10 +474,10 @@ class Gossip:
             self._pace_s = soon_s
             self._wake(compare=now + soon_s * (1.0 + self._random.random()))
 
-    def _hurry(self, hurry_s: float, now: float) -> None:
+    def _hurry(self, catch_up_interval_s: float, now: float) -> None:
         """Do everything faster for a while: here news came only because it was asked for."""
-        self._hurry_until = now + _HURRY_INTERVALS * hurry_s + _HURRY_GRACES * self._settings.grace_s
-        soon = now + hurry_s * (0.75 + 0.5 * self._random.random())
+        self._hurry_until = now + _HURRY_INTERVALS * catch_up_interval_s + _HURRY_GRACES * self._settings.grace_s
+        soon = now + catch_up_interval_s * (0.75 + 0.5 * self._random.random())
         self._wake(lazy=soon, compare=soon)
 
     def _take_difference(self, source: str, message: Summary | Buckets, now: float) -> list[Effect]:

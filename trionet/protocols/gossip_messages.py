@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Final
 
 import msgspec
 
-from .effects import Message, Proof
+from .effects import Proof, ProtocolMessage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -60,7 +60,7 @@ _Hops = Annotated[int, msgspec.Meta(ge=0, le=255)]
 _Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 
 
-class Rumor(Message, frozen=True, gc=False, tag="r"):
+class Rumor(ProtocolMessage, frozen=True, gc=False, tag="r"):
     """A rumor with its payload.
 
     Attributes:
@@ -84,7 +84,7 @@ class Rumor(Message, frozen=True, gc=False, tag="r"):
         return len(self.payload)
 
 
-class Ihave(Message, frozen=True, gc=False, tag="i"):
+class Ihave(ProtocolMessage, frozen=True, gc=False, tag="i"):
     """Lazy push: the sender holds the rumors with these ids, one after the other."""
 
     needs_proof: ClassVar[Proof] = Proof.STRANGER
@@ -93,7 +93,7 @@ class Ihave(Message, frozen=True, gc=False, tag="i"):
     ids: _Ids
 
 
-class Want(Message, frozen=True, gc=False, tag="w"):
+class Want(ProtocolMessage, frozen=True, gc=False, tag="w"):
     """Pull: the sender asks for the rumors with these ids."""
 
     is_answer: ClassVar[bool] = True
@@ -102,7 +102,7 @@ class Want(Message, frozen=True, gc=False, tag="w"):
     ids: _Ids
 
 
-class Summary(Message, frozen=True, gc=False, tag="s"):
+class Summary(ProtocolMessage, frozen=True, gc=False, tag="s"):
     """Anti-entropy, first step: the exclusive or of the hashes of all settled ids that the sender holds."""
 
     needs_proof: ClassVar[Proof] = Proof.STRANGER
@@ -111,7 +111,7 @@ class Summary(Message, frozen=True, gc=False, tag="s"):
     total: Annotated[bytes, msgspec.Meta(max_length=TOTAL_BYTES)]
 
 
-class Buckets(Message, frozen=True, gc=False, tag="b"):
+class Buckets(ProtocolMessage, frozen=True, gc=False, tag="b"):
     """Anti-entropy, second step: the same for each bucket, the low bits of it; trailing zeros may be left out."""
 
     needs_proof: ClassVar[Proof] = Proof.STRANGER
@@ -121,7 +121,7 @@ class Buckets(Message, frozen=True, gc=False, tag="b"):
     totals: Annotated[bytes, msgspec.Meta(max_length=BUCKET_BYTES * BUCKETS)]
 
 
-class Listing(Message, frozen=True, gc=False, tag="l"):
+class Listing(ProtocolMessage, frozen=True, gc=False, tag="l"):
     """Anti-entropy, last step: the ids that the sender holds in the buckets of a mask.
 
     Attributes:
@@ -139,14 +139,14 @@ class Listing(Message, frozen=True, gc=False, tag="l"):
     is_whole: bool = True
 
 
-class Query(Message, frozen=True, gc=False, tag="q"):
+class Query(ProtocolMessage, frozen=True, gc=False, tag="q"):
     """Ask whether the receiver has had a rumor."""
 
     gid: _Gid
     id: _Id
 
 
-class Answer(Message, frozen=True, gc=False, tag="y"):
+class Answer(ProtocolMessage, frozen=True, gc=False, tag="y"):
     """Say whether the sender has had a rumor."""
 
     is_answer: ClassVar[bool] = True

@@ -31,10 +31,9 @@ class GossipSettings(msgspec.Struct, frozen=True, kw_only=True):
             with 2 x `interval_s` and doubles. What all else missed, a partition for one, takes some of these. Sane: 1
             to 60.
         settle_s: what came or ends within this time isn't compared; longer than most rumors take to all members.
-        hurry_s: what takes the place of `interval_s` and `compare_interval_s` after a rumor had to be pulled, for 25
-            times as long and 4 times `grace_s`; 4 times as long takes the place of a longer `grace_s` then. 0 for no
-            such hurry. For a `Push` that reaches everyone unless messages are lost or nodes are
-            cut off; with a random one some pulling is what is meant to be.
+        catch_up_interval_s: replaces `interval_s` and `compare_interval_s`, and four of it cap `grace_s`, after a rumor
+            had to be pulled: for 25 x `catch_up_interval_s` + 4 x `grace_s`. 0 turns this off. It suits a `Push` that
+            reaches all members unless messages are lost; a random one needs some pulls at all times.
         retention_s: how old a rumor may become; a late joiner gets what is younger. Sane: 10 to 3600.
         most_seen: ids in the record, for all groups.
         most_bytes: payloads held, for each group.
@@ -49,7 +48,7 @@ class GossipSettings(msgspec.Struct, frozen=True, kw_only=True):
     pull_timeout_s: _Seconds = 0.06
     compare_interval_s: _Seconds = 2.0
     settle_s: _Seconds = 1.0
-    hurry_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    catch_up_interval_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     retention_s: _Seconds = 60.0
     most_seen: _Count = 200_000
     most_bytes: _Count = 1 << 26

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from .statements import Statement
 
-__all__ = ["Member", "Members"]
+__all__ = ["MemberRecord", "Members"]
 
 _BUCKETS: Final = 64
 """So that the buckets of a digest fit a datagram, and a bucket of 10,000 members is a few kilobytes."""
@@ -37,7 +37,7 @@ _NEAR: Final = 32
 """How many of those that follow oneself on the circle are known, so that all need to be looked at only now and then."""
 
 
-class Member:
+class MemberRecord:
     """What a node knows of a member.
 
     Attributes:
@@ -64,7 +64,7 @@ class Member:
     def info(self) -> MemberInfo:
         """Return this as it is now."""
         said = self.statement
-        return MemberInfo(said.name, said.incarnation, State(said.state), said.life, said.tags, self.since)
+        return MemberInfo(said.name, said.incarnation, State(said.state), said.boot_id, said.tags, self.since)
 
 
 class Members:
@@ -97,18 +97,20 @@ class Members:
 
     def __init__(self, own: Statement, now: float, random: Random, most_present: int, most_gone: int) -> None:
         """Begin with oneself; at most so many members are present, and so many gone ones remembered."""
-        self.present: Ring[Member] = Ring(random)
-        self.dead: Ring[Member] = Ring(random)
-        self.doubted: dict[str, Member] = {}
+        self.present: Ring[MemberRecord] = Ring(random)
+        self.dead: Ring[MemberRecord] = Ring(random)
+        self.doubted: dict[str, MemberRecord] = {}
         self.digest: Digest = Digest(_BUCKETS)
-        self.next_on_circle: Member | None = None
-        self._near: list[Member] = []  # those that follow oneself on the circle, the nearest last
+        self.next_on_circle: MemberRecord | None = None
+        self._near: list[MemberRecord] = []  # those that follow oneself on the circle, the nearest last
         self._most_present = most_present
         self._most_gone = most_gone
         self._me = own.name
         self._my_place = hash_of_name(own.name)
-        self._by_name: dict[str, Member] = {own.name: Member(own, now)}
-        self.get: Callable[[str], Member | None] = self._by_name.get  # the dict's own, for it is asked at each packet
+        self._by_name: dict[str, MemberRecord] = {own.name: MemberRecord(own, now)}
+        self.get: Callable[[str], MemberRecord | None] = (
+            self._by_name.get
+        )  # the dict's own, for it is asked at each packet
         # When each went, by name, in order of time; of the failed and of those that left.
         self._gone_at: dict[int, dict[str, float]] = {State.DEAD: {}, State.LEFT: {}}
         self.digest.toggle(fingerprint(own))
@@ -117,20 +119,20 @@ class Members:
         """Return how many are there, oneself included."""
         return len(self.present) + 1
 
-    def __iter__(self) -> Iterator[Member]:
+    def __iter__(self) -> Iterator[MemberRecord]:
         """Iterate over all that are known, in the order in which they became known."""
         return iter(self._by_name.values())
 
     def __contains__(self, name: str) -> bool:
         return name in self._by_name
 
-    def put(self, statement: Statement, now: float) -> Member | None:
+    def put(self, statement: Statement, now: float) -> MemberRecord | None:
         """Let `statement` hold from now on, as the one before doesn't; return None if there is no room for it."""
         member = self._by_name.get(statement.name)
         if member is None:
             if statement.state <= State.SUSPECT and len(self) >= self._most_present:
                 return None
-            member = self._by_name[statement.name] = Member(statement, now)
+            member = self._by_name[statement.name] = MemberRecord(statement, now)
             self._doubt(member)
             self._enter(member, now)
             return member
@@ -149,8 +151,8 @@ class Members:
             self._enter(member, now)
         return member
 
-    def annotate(self, member: Member, statement: Statement) -> None:
-        """Replace what is known of a member by the same with other accusers."""
+    def annotate(self, member: MemberRecord, statement: Statement) -> None:
+        """Replace what is known of a member by the same with other suspected_by."""
         member.statement = statement
 
     def forget(self, name: str) -> None:
@@ -178,13 +180,13 @@ class Members:
             return []
         return [member.statement for member in self._by_name.values() if member.circle % _BUCKETS in wanted]
 
-    def _doubt(self, member: Member) -> None:
+    def _doubt(self, member: MemberRecord) -> None:
         if member.statement.state != State.ALIVE:
             self.doubted[member.name] = member
         else:
             self.doubted.pop(member.name, None)
 
-    def _enter(self, member: Member, now: float) -> None:
+    def _enter(self, member: MemberRecord, now: float) -> None:
         state = member.statement.state
         if state <= State.SUSPECT:
             self.digest.toggle(fingerprint(member.statement))
@@ -200,7 +202,7 @@ class Members:
         if sum(map(len, self._gone_at.values())) > self._most_gone:
             self.forget_next(0.0, 0.0)
 
-    def _leave(self, member: Member) -> None:
+    def _leave(self, member: MemberRecord) -> None:
         state = member.statement.state
         if state <= State.SUSPECT:
             self.digest.toggle(fingerprint(member.statement))
@@ -214,19 +216,19 @@ class Members:
             self.dead.remove(member)
         del self._gone_at[state][member.name]
 
-    def _approach(self, member: Member) -> None:
+    def _approach(self, member: MemberRecord) -> None:
         near = self._near
         if len(near) == len(self.present) - 1 or self._distance(member) < self._distance(near[0]):
             insort(near, member, key=lambda one: -self._distance(one))
             del near[: max(0, len(near) - _NEAR)]
             self.next_on_circle = near[-1]
 
-    def _depart(self, member: Member) -> None:
+    def _depart(self, member: MemberRecord) -> None:
         if member in self._near:
             self._near.remove(member)
             if not self._near:  # once for every so many that leave
                 self._near = nsmallest(_NEAR, self.present, key=self._distance)[::-1]
             self.next_on_circle = self._near[-1] if self._near else None
 
-    def _distance(self, member: Member) -> int:
+    def _distance(self, member: MemberRecord) -> int:
         return (member.circle - self._my_place) % _CIRCLE

@@ -22,7 +22,7 @@ import msgspec
 
 from .awareness import failed_probe_penalty
 from .effects import Send
-from .members import Member
+from .members import MemberRecord
 from .statements import State
 from .swim_messages import IndirectAck, Nack, Ping, PingReq
 from .timers import Timer
@@ -52,7 +52,7 @@ def retry_interval_s(dead_for_s: float) -> float:
 
 
 class _Probe(msgspec.Struct, eq=False):
-    member: Member
+    member: MemberRecord
     seq: int
     incarnation: int
     timeout_s: float
@@ -86,12 +86,12 @@ class Prober:
         by_name: the probes under way, by who is asked.
     """
 
-    __slots__ = ("_accuse", "_by_seq", "_context", "_is_circle_next", "_last_tick", "_relays", "_ticking", "by_name")
+    __slots__ = ("_by_seq", "_context", "_is_circle_next", "_last_tick", "_relays", "_suspect", "_ticking", "by_name")
 
-    def __init__(self, context: Context, accuse: Callable[[Member], None]) -> None:
-        """`accuse` is called with a member that gave no sign of life, in the incarnation that was asked."""
+    def __init__(self, context: Context, suspect: Callable[[MemberRecord], None]) -> None:
+        """`suspect` is called with a member that gave no sign of life, in the incarnation that was asked."""
         self._context = context
-        self._accuse = accuse
+        self._suspect = suspect
         self.by_name: dict[str, _Probe] = {}
         self._by_seq: dict[int, _Probe] = {}
         self._relays: dict[int, _Relay] = {}
@@ -112,7 +112,7 @@ class Prober:
         for probe in list(self.by_name.values()):
             self._end(probe)
 
-    def probe(self, member: Member, about: Statement | None = None) -> None:
+    def probe(self, member: MemberRecord, about: Statement | None = None) -> None:
         """Ask a member now, out of turn, unless it is being asked; tell it `about` first, or of its suspicion."""
         if member.name in self.by_name:
             return
@@ -245,9 +245,9 @@ class Prober:
         context.awareness.add(failed_probe_penalty(len(probe.asked), len(probe.nacks)))
         statement = probe.member.statement
         if statement.state <= State.SUSPECT and statement.incarnation == probe.incarnation:
-            self._accuse(probe.member)
+            self._suspect(probe.member)
 
-    def _ping(self, member: Member, seq: int, about: Statement | None = None) -> None:
+    def _ping(self, member: MemberRecord, seq: int, about: Statement | None = None) -> None:
         context = self._context
         if about is None and member.statement.state:  # not ALIVE
             about = member.statement

@@ -19,7 +19,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from .effects import Message
+from .effects import ProtocolMessage
 
 __all__ = ["FACTOR", "PROOF_S", "Challenge", "Echo", "Proofs"]
 
@@ -36,7 +36,7 @@ _HIGH_BIT: Final = 1 << 63
 _Token = Annotated[int, msgspec.Meta(ge=0)]
 
 
-class Challenge(Message, frozen=True, gc=False, tag="?"):
+class Challenge(ProtocolMessage, frozen=True, gc=False, tag="?"):
     """Send me this token, so that I know that you are where you say.
 
     Attributes:
@@ -48,7 +48,7 @@ class Challenge(Message, frozen=True, gc=False, tag="?"):
     is_refused: bool = False
 
 
-class Echo(Message, frozen=True, gc=False, tag="!"):
+class Echo(ProtocolMessage, frozen=True, gc=False, tag="!"):
     """The token of the receiver's challenge."""
 
     token: _Token

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .rumors import Group
+    from .rumors import RumorGroup
 
 __all__ = ["LAST_HOP", "Direct", "Push", "RandomPush", "Star", "Step", "clamped", "default_subset", "most_hops"]
 
@@ -63,11 +63,11 @@ class Step(NamedTuple):
 class Push(Protocol):
     """Where the rumors of one group go at once, at one node."""
 
-    def adjust(self, group: Group) -> None:
+    def adjust(self, group: RumorGroup) -> None:
         """Take that the members have changed."""
         ...
 
-    def step(self, group: Group, source: str | None, hops: int, now: float) -> Step:
+    def step(self, group: RumorGroup, source: str | None, hops: int, now: float) -> Step:
         """Return what to do with a rumor that this node has now.
 
         Args:
@@ -78,7 +78,7 @@ class Push(Protocol):
         """
         ...
 
-    def neighbours(self, group: Group, count: int, now: float) -> list[str]:
+    def neighbours(self, group: RumorGroup, count: int, now: float) -> list[str]:
         """Return at most `count` members to tell of ids."""
         ...
 
@@ -108,7 +108,7 @@ class RandomPush:
         self._most_hops = 1
         self._wait_s = wait_s
 
-    def adjust(self, group: Group) -> None:
+    def adjust(self, group: RumorGroup) -> None:
         """Ask the function again.
 
         Raises:
@@ -122,14 +122,14 @@ class RandomPush:
         self._count = clamped(subset, group.others())
         self._most_hops = most_hops(len(group.members), self._count)
 
-    def step(self, group: Group, source: str | None, hops: int, now: float) -> Step:
+    def step(self, group: RumorGroup, source: str | None, hops: int, now: float) -> Step:
         """Pick members, unless it has been passed on often enough."""
         del now
         if hops >= self._most_hops:
             return Step((), hops)
         return Step(group.pick(self._count, without=source or ""), hops + 1, self._wait_s)
 
-    def neighbours(self, group: Group, count: int, now: float) -> list[str]:
+    def neighbours(self, group: RumorGroup, count: int, now: float) -> list[str]:
         """Pick members."""
         del now
         return group.pick(count)
@@ -146,10 +146,10 @@ class Direct(RandomPush):
 
     __slots__ = ()
 
-    def adjust(self, group: Group) -> None:
+    def adjust(self, group: RumorGroup) -> None:
         """Do nothing: the step asks the group."""
 
-    def step(self, group: Group, source: str | None, hops: int, now: float) -> Step:
+    def step(self, group: RumorGroup, source: str | None, hops: int, now: float) -> Step:
         """Name all at the origin, and nobody elsewhere."""
         del now, hops
         others = group.pick(len(group.members)) if source is None else ()
@@ -183,13 +183,13 @@ class Star:
         self._asked_at: dict[str, float] = {}
         self._heard_at: dict[str, float] = {}
 
-    def adjust(self, group: Group) -> None:
+    def adjust(self, group: RumorGroup) -> None:
         """Forget about those that are gone."""
         known = set(group.members)
         self._asked_at = {name: at for name, at in self._asked_at.items() if name in known}
         self._heard_at = {name: at for name, at in self._heard_at.items() if name in known}
 
-    def hub(self, group: Group, now: float) -> str:
+    def hub(self, group: RumorGroup, now: float) -> str:
         """Return who is the hub, as this node sees it."""
         trusted = [name for name in group.members if name == group.me or not self._is_suspected(name, now)]
         if not trusted or trusted[0] == group.members[0]:
@@ -201,7 +201,7 @@ class Star:
     def _is_suspected(self, name: str, now: float) -> bool:
         return now - self._asked_at.get(name, now) > self._failover_s
 
-    def step(self, group: Group, source: str | None, hops: int, now: float) -> Step:
+    def step(self, group: RumorGroup, source: str | None, hops: int, now: float) -> Step:
         """Up at the origin, down at the hub."""
         if source is None:
             hub = self.hub(group, now)
@@ -213,7 +213,7 @@ class Star:
         down = [name for name in group.members if name not in (group.me, source)]
         return Step(down, LAST_HOP, self._down_wait_s, (source,))
 
-    def neighbours(self, group: Group, count: int, now: float) -> list[str]:
+    def neighbours(self, group: RumorGroup, count: int, now: float) -> list[str]:
         """Name the hub first, then others."""
         if count <= 0:
             return []

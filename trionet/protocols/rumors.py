@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from .push import Push
 
-__all__ = ["Group", "Held", "Record", "hash_of", "may_be_forgotten"]
+__all__ = ["Held", "Record", "RumorGroup", "hash_of", "may_be_forgotten"]
 
 _MARGIN_S: Final = 1.0
 _FRESH: Final = 3
@@ -132,7 +132,7 @@ class Held:
         return Rumor(self.gid, self.id, self.origin, age_ms, self.hops, self.payload)
 
 
-class Group:
+class RumorGroup:
     """One group: its members, and the rumors for it that this node holds.
 
     Attributes:

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from .statements import MOST_ACCUSERS, State
+from .statements import MOST_SUSPECTED_BY, State
 from .suspicion import MAXIMUM_MULT, Suspicion, suspicion_timeout_s, volunteer_chance
 from .swim_messages import Ping, PingReq
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .members import Member
+    from .members import MemberRecord
     from .probing import Prober
     from .statements import Statement
     from .swim_context import Context
@@ -54,19 +54,19 @@ class Suspecting:
         """Use this prober."""
         self._prober = prober
 
-    def accuse(self, member: Member) -> None:
+    def suspect(self, member: MemberRecord) -> None:
         """Suspect a member, as one's own probe failed."""
         said = member.statement
-        accusers = {*said.accusers, self._context.me} if said.state == State.SUSPECT else {self._context.me}
-        kept = tuple(sorted(accusers)[:MOST_ACCUSERS])
-        self._believe(msgspec.structs.replace(said, state=int(State.SUSPECT), accusers=kept))
+        suspected_by = {*said.suspected_by, self._context.me} if said.state == State.SUSPECT else {self._context.me}
+        kept = tuple(sorted(suspected_by)[:MOST_SUSPECTED_BY])
+        self._believe(msgspec.structs.replace(said, state=int(State.SUSPECT), suspected_by=kept))
         suspicion = self.by_name.get(member.name)
         if suspicion is not None and suspicion.began is None:
             suspicion.began = self._context.now
             self._aim(suspicion)
             self._call(suspicion)
 
-    def changed(self, member: Member) -> None:
+    def changed(self, member: MemberRecord) -> None:
         """Take that another statement about `member` holds."""
         name = member.name
         suspicion = self.by_name.get(name)
@@ -124,12 +124,12 @@ class Suspecting:
         self.by_name.clear()
         self._by_seq.clear()
 
-    def _begin(self, member: Member) -> None:
+    def _begin(self, member: MemberRecord) -> None:
         context = self._context
         suspicion = self.by_name[member.name] = Suspicion(member, context.next_seq())
         self._by_seq[suspicion.seq] = suspicion
         wait = _HEARSAY_MULT * MAXIMUM_MULT * context.suspicion_minimum_s() * (1 + context.random.random())
-        is_mine = context.me in member.statement.accusers
+        is_mine = context.me in member.statement.suspected_by
         if not is_mine and context.random.random() < volunteer_chance(len(context.members)):
             wait = 0.0
         suspicion.timer = context.timers.set(context.now + wait, self._probe, suspicion)
@@ -175,5 +175,5 @@ class Suspecting:
             suspicion.timer = context.timers.set(again, self._declare, suspicion)
             return
         self._believe(
-            msgspec.structs.replace(suspicion.member.statement, state=int(State.DEAD), accusers=(context.me,))
+            msgspec.structs.replace(suspicion.member.statement, state=int(State.DEAD), suspected_by=(context.me,))
         )

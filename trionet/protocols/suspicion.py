@@ -13,10 +13,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from .statements import MOST_ACCUSERS
+from .statements import MOST_SUSPECTED_BY
 
 if TYPE_CHECKING:
-    from .members import Member
+    from .members import MemberRecord
     from .timers import Timer
 
 __all__ = [
@@ -68,7 +68,7 @@ def suspicion_timeout_s(confirmations: int, expected: int, minimum_s: float, max
 
 def expected_confirmations(members: int) -> int:
     """Return K: how many confirmations make a suspicion as short as can be; fewer where there are fewer others."""
-    return max(0, min(MOST_ACCUSERS - 1, members - 2))
+    return max(0, min(MOST_SUSPECTED_BY - 1, members - 2))
 
 
 def volunteer_chance(members: int) -> float:
@@ -92,8 +92,8 @@ class Suspicion:
 
     __slots__ = ("asked", "began", "call_timer", "calls", "incarnation", "member", "seq", "timer")
 
-    def __init__(self, member: Member, seq: int) -> None:
-        self.member: Member = member
+    def __init__(self, member: MemberRecord, seq: int) -> None:
+        self.member: MemberRecord = member
         self.incarnation: int = member.statement.incarnation
         self.began: float | None = None
         self.seq: int = seq
@@ -103,9 +103,9 @@ class Suspicion:
         self.call_timer: Timer | None = None
 
     def confirmations(self, me: str) -> int:
-        """Return how many others accuse the suspect."""
-        accusers = self.member.statement.accusers
-        return len(accusers) - (me in accusers)
+        """Return how many others suspect the suspect."""
+        suspected_by = self.member.statement.suspected_by
+        return len(suspected_by) - (me in suspected_by)
 
     def cancel(self) -> None:
         """Let nothing come of it."""

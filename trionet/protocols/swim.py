@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import msgspec
 
 from .awareness import stall_penalty
-from .effects import Message, Notify, Send
+from .effects import Notify, ProtocolMessage, Send
 from .forgetting import Forgetting
 from .probing import Prober
-from .statements import MOST_INCARNATION, MOST_TAGS_BYTES, State, Statement, encoded_bytes, is_sane, merged, supersedes
+from .statements import MOST_INCARNATION, MOST_TAGS_BYTES, State, Statement, encoded_bytes, is_valid, merged, supersedes
 from .suspecting import Suspecting
 from .swim_context import Context, SwimCounts, SwimOptions
 from .swim_events import LeaveCompleted, MemberInfo, changes
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from trionet.profiles import Profile
 
     from .effects import Effect
-    from .members import Member
+    from .members import MemberRecord
     from .timers import Timer
 
 __all__ = ["Swim"]
@@ -71,7 +71,7 @@ class Swim:
         "next_deadline",
     )
 
-    messages: tuple[type[Message], ...] = SWIM_MESSAGES
+    messages: tuple[type[ProtocolMessage], ...] = SWIM_MESSAGES
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class Swim:
         random: Random,
         now: float,
         *,
-        life: int,
+        boot_id: int,
         incarnation: int = 0,
         tags: Mapping[str, str] | None = None,
         options: SwimOptions | None = None,
@@ -92,7 +92,7 @@ class Swim:
             profile: how often and how patiently.
             random: this node's random numbers.
             now: the time.
-            life: 64 bits drawn for this start.
+            boot_id: 64 bits drawn for this start.
             incarnation: a first guess, better higher than any of a previous life, but that need not be.
             tags: what this node says about itself.
             options: how much to remember, and the like.
@@ -100,14 +100,14 @@ class Swim:
         Raises:
             ValueError: the name is too long, a number is out of range, or the tags are too long.
         """
-        own = Statement(me, incarnation, int(State.ALIVE), life, dict(tags or {}))
-        if not is_sane(own):
+        own = Statement(me, incarnation, int(State.ALIVE), boot_id, dict(tags or {}))
+        if not is_valid(own):
             raise ValueError(f"no statement about a member can be {own}")
         self.me: str = me
         self._context = context = Context(own, profile, random, now, options or SwimOptions())
         self._forgetting = Forgetting(context)
         self._suspecting = Suspecting(context, self._believe)
-        self._prober = Prober(context, self._suspecting.accuse)
+        self._prober = Prober(context, self._suspecting.suspect)
         self._suspecting.attach(self._prober)
         self._sync = ViewSync(context, self._learn, self._prober)
         self._gossip_timer: Timer | None = None
@@ -178,7 +178,7 @@ class Swim:
         """Begin with what was known elsewhere or earlier, without telling or spreading anything of it."""
         context = self._context
         for statement in statements:
-            if statement.name not in context.members and is_sane(statement):
+            if statement.name not in context.members and is_valid(statement):
                 context.members.put(statement, now)
 
     def leave(self, now: float) -> list[Effect]:
@@ -236,7 +236,7 @@ class Swim:
         context.timers.run_due(now)
         return self._effects()
 
-    def piggyback(self, to: str, room_bytes: int, now: float) -> Sequence[Message]:
+    def piggyback(self, to: str, room_bytes: int, now: float) -> Sequence[ProtocolMessage]:
         """Return news that fits a packet to `to`."""
         context = self._context
         if not context.news.items:
@@ -286,7 +286,7 @@ class Swim:
         if source in self._context.members:
             self._prober.relay(source, message)
         else:
-            self._context.counts.strangers += 1
+            self._context.counts.unknown_sender += 1
 
     def _take_indirect_ack(self, source: str, message: IndirectAck) -> None:
         seq = message.seq
@@ -308,7 +308,7 @@ class Swim:
 
     def _take_statement(self, source: str, statement: Statement) -> None:
         if source != statement.name and source not in self._context.members:
-            self._context.counts.strangers += 1
+            self._context.counts.unknown_sender += 1
         else:
             self._learn(source, statement)
 
@@ -324,15 +324,15 @@ class Swim:
         if member is not None:
             known = member.statement
             if not supersedes(statement, known):
-                if source == statement.name and (known.life != statement.life or known.state > State.SUSPECT):
+                if source == statement.name and (known.boot_id != statement.boot_id or known.state > State.SUSPECT):
                     self._object(source, known)  # its news is older than its previous life's: let it rise above
-                elif statement.accusers != known.accusers and not supersedes(known, statement):
+                elif statement.suspected_by != known.suspected_by and not supersedes(known, statement):
                     self._confirm(member, statement)
                 return
-        if is_sane(statement):
+        if is_valid(statement):
             self._believe(statement)
         else:
-            context.counts.insane += 1
+            context.counts.invalid += 1
 
     def _object(self, source: str, statement: Statement) -> None:
         """Tell `source` what holds here, once for all that it says at one time."""
@@ -342,12 +342,12 @@ class Swim:
             self._objected = said
             context.send(source, statement)
 
-    def _confirm(self, member: Member, statement: Statement) -> None:
+    def _confirm(self, member: MemberRecord, statement: Statement) -> None:
         known = member.statement
-        if known.state != State.SUSPECT or not is_sane(statement):
+        if known.state != State.SUSPECT or not is_valid(statement):
             return
         both = merged(statement, known)
-        if both.accusers != known.accusers:
+        if both.suspected_by != known.suspected_by:
             self._context.members.annotate(member, both)
             self._spread(both)
             self._suspecting.changed(member)
@@ -376,15 +376,15 @@ class Swim:
         context = self._context
         own = context.own
         is_older = statement.incarnation < own.incarnation
-        if not is_sane(statement) or statement.incarnation == MOST_INCARNATION:
-            context.counts.insane += 1
+        if not is_valid(statement) or statement.incarnation == MOST_INCARNATION:
+            context.counts.invalid += 1
             return
-        if not is_older and (supersedes(statement, own) or statement.life != own.life):
-            if statement.life == own.life and statement.state == State.SUSPECT:
+        if not is_older and (supersedes(statement, own) or statement.boot_id != own.boot_id):
+            if statement.boot_id == own.boot_id and statement.state == State.SUSPECT:
                 context.awareness.add(1)
             context.counts.refutations += 1
             self._state_own(statement.incarnation + 1)
-        elif not supersedes(own, statement) or (statement.state == State.ALIVE and statement.life == own.life):
+        elif not supersedes(own, statement) or (statement.state == State.ALIVE and statement.boot_id == own.boot_id):
             return  # what this node says itself, or said a moment ago
         if source in context.members or self._sync.was_asked(source):
             self._object(source, context.own)
@@ -396,7 +396,7 @@ class Swim:
         context = self._context
         state = State.LEFT if context.is_leaving else State.ALIVE
         context.own = msgspec.structs.replace(
-            context.own, incarnation=min(incarnation, MOST_INCARNATION), state=int(state), accusers=()
+            context.own, incarnation=min(incarnation, MOST_INCARNATION), state=int(state), suspected_by=()
         )
         context.members.put(context.own, context.now)
         self._spread(context.own, is_urgent=True)

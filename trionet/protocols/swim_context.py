@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from trionet.profiles import Profile
 
-    from .effects import Effect, Message
+    from .effects import Effect, ProtocolMessage
     from .statements import Statement
 
 __all__ = ["Context", "SwimCounts", "SwimOptions"]
@@ -54,8 +54,8 @@ class SwimCounts(msgspec.Struct):
     """What came in and was not believed, and what was noticed.
 
     Attributes:
-        insane: statements that nobody honest makes.
-        strangers: messages from someone of whom nothing is known, that only a member may send.
+        invalid: statements that nobody honest makes.
+        unknown_sender: messages from someone of whom nothing is known, that only a member may send.
         refused: statements about new members for whom there is no room.
         unexpected: answers that nobody waits for, or not from this one.
         refutations: how often this node had to say that it is alive.
@@ -64,8 +64,8 @@ class SwimCounts(msgspec.Struct):
         syncs: comparisons of views begun.
     """
 
-    insane: int = 0
-    strangers: int = 0
+    invalid: int = 0
+    unknown_sender: int = 0
     refused: int = 0
     unexpected: int = 0
     refutations: int = 0
@@ -125,11 +125,11 @@ class Context:
         self._seq += 1
         return self._seq
 
-    def send(self, to: str, message: Message) -> None:
+    def send(self, to: str, message: ProtocolMessage) -> None:
         """Send a message that may be lost."""
         self.effects.append(Send(to, message))
 
-    def send_reliably(self, to: str, message: Message) -> None:
+    def send_reliably(self, to: str, message: ProtocolMessage) -> None:
         """Send a message by a connection."""
         self.effects.append(Send(to, message, is_reliable=True))
 

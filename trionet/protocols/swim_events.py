@@ -22,7 +22,7 @@ class MemberInfo(msgspec.Struct, frozen=True):
         name: of the node.
         incarnation: which only itself raises.
         state: ALIVE, SUSPECT, DEAD or LEFT.
-        life: 64 bits drawn when it started; another life under the same name is a restart.
+        boot_id: 64 bits drawn when it started; another life under the same name is a restart.
         tags: what it says about itself.
         since: when this node learned of the state, on the clock of its `now`.
     """
@@ -30,7 +30,7 @@ class MemberInfo(msgspec.Struct, frozen=True):
     name: str
     incarnation: int
     state: State
-    life: int
+    boot_id: int
     tags: dict[str, str]
     since: float
 
@@ -68,7 +68,7 @@ def changes(before: MemberInfo | None, after: MemberInfo) -> list[MemberChanged]
     was_there = before is not None and before.state <= State.SUSPECT
     is_there = after.state <= State.SUSPECT
     found: list[MemberChanged] = []
-    if before is not None and was_there and is_there and before.life != after.life:
+    if before is not None and was_there and is_there and before.boot_id != after.boot_id:
         failed = msgspec.structs.replace(before, state=State.DEAD, since=after.since)
         found.append(MemberChanged(MemberChange.FAILED, failed))
         was_there = False

@@ -11,20 +11,20 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from .effects import Message, Proof
+from .effects import Proof, ProtocolMessage
 from .statements import Statement
 
 __all__ = ["SWIM_MESSAGES", "Ack", "IndirectAck", "Nack", "News", "Ping", "PingReq", "Sync", "SyncDigest"]
 
 
-class Ping(Message, frozen=True, gc=False, tag="ping"):
+class Ping(ProtocolMessage, frozen=True, gc=False, tag="ping"):
     """Are you there? Answered by `Ack`, and reliably if asked so."""
 
     seq: int
     is_reliable: bool = False
 
 
-class Ack(Message, frozen=True, gc=False, tag="ack"):
+class Ack(ProtocolMessage, frozen=True, gc=False, tag="ack"):
     """I am. `view` is the digest of whom I hold to be there, so that views that differ are noticed at no cost."""
 
     is_answer: ClassVar[bool] = True
@@ -33,7 +33,7 @@ class Ack(Message, frozen=True, gc=False, tag="ack"):
     view: int
 
 
-class PingReq(Message, frozen=True, gc=False, tag="ping_req"):
+class PingReq(ProtocolMessage, frozen=True, gc=False, tag="ping_req"):
     """Ping `target` for me. Answered by `IndirectAck` or `Nack`."""
 
     needs_proof: ClassVar[Proof] = Proof.STRANGER
@@ -42,7 +42,7 @@ class PingReq(Message, frozen=True, gc=False, tag="ping_req"):
     target: str
 
 
-class IndirectAck(Message, frozen=True, gc=False, tag="indirect_ack"):
+class IndirectAck(ProtocolMessage, frozen=True, gc=False, tag="indirect_ack"):
     """The target of your `PingReq` has answered me."""
 
     is_answer: ClassVar[bool] = True
@@ -50,7 +50,7 @@ class IndirectAck(Message, frozen=True, gc=False, tag="indirect_ack"):
     seq: int
 
 
-class Nack(Message, frozen=True, gc=False, tag="nack"):
+class Nack(ProtocolMessage, frozen=True, gc=False, tag="nack"):
     """The target of your `PingReq` has not answered me in time; but I am here, and have heard you."""
 
     is_answer: ClassVar[bool] = True
@@ -58,13 +58,13 @@ class Nack(Message, frozen=True, gc=False, tag="nack"):
     seq: int
 
 
-class News(Message, frozen=True, gc=False, tag="news"):
+class News(ProtocolMessage, frozen=True, gc=False, tag="news"):
     """Nothing by itself: the head of a datagram that is filled with what may ride along."""
 
     is_filled: ClassVar[bool] = True
 
 
-class SyncDigest(Message, frozen=True, gc=False, tag="sync_digest"):
+class SyncDigest(ProtocolMessage, frozen=True, gc=False, tag="sync_digest"):
     """This is my view in short; tell me where yours differs.
 
     Attributes:
@@ -78,7 +78,7 @@ class SyncDigest(Message, frozen=True, gc=False, tag="sync_digest"):
     is_join: bool = False
 
 
-class Sync(Message, frozen=True, gc=False, tag="sync"):
+class Sync(ProtocolMessage, frozen=True, gc=False, tag="sync"):
     """What I know about the members of some buckets.
 
     Attributes:
@@ -93,7 +93,7 @@ class Sync(Message, frozen=True, gc=False, tag="sync"):
     wanted: tuple[int, ...] = ()
 
 
-SWIM_MESSAGES: tuple[type[Message], ...] = (
+SWIM_MESSAGES: tuple[type[ProtocolMessage], ...] = (
     Ping,
     Ack,
     PingReq,

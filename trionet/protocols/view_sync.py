@@ -31,7 +31,7 @@ from .swim_messages import Sync, SyncDigest
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .members import Member
+    from .members import MemberRecord
     from .probing import Prober
     from .statements import Statement
     from .swim_context import Context
@@ -155,7 +155,7 @@ class ViewSync:
         """Learn what `source` knows, and tell what it wants to know."""
         context = self._context
         if source not in self._asked and source not in context.members:
-            context.counts.strangers += 1
+            context.counts.unknown_sender += 1
             return
         for statement in message.statements:
             member = context.members.get(statement.name)
@@ -220,7 +220,7 @@ class ViewSync:
         context.timers.set(self._absent.next_due(), self._ask_absent)
 
     @staticmethod
-    def _is_absent(member: Member | None) -> bool:
+    def _is_absent(member: MemberRecord | None) -> bool:
         return member is None or not (member.is_present or member.statement.state == State.LEFT)
 
     def _ask(self, source: str) -> None:
@@ -246,7 +246,7 @@ class ViewSync:
             context.send_reliably(source, Sync(piece))
         context.send_reliably(source, Sync(known[-1], wanted))
 
-    def _is_hearsay(self, statement: Statement, member: Member) -> bool:
+    def _is_hearsay(self, statement: Statement, member: MemberRecord) -> bool:
         """Return whether this says that `member` is dead, which for all that is known here it may refute."""
         if statement.state != State.DEAD or not member.is_present or not supersedes(statement, member.statement):
             return False
@@ -272,7 +272,7 @@ class ViewSync:
             statement = self._questioned.pop(name)
             member = context.members.get(name)
             if member is not None and member.is_present and supersedes(statement, member.statement):
-                suspected = msgspec.structs.replace(statement, state=int(State.SUSPECT), accusers=())
+                suspected = msgspec.structs.replace(statement, state=int(State.SUSPECT), suspected_by=())
                 self._prober.probe(member, suspected)
         if self._questioned:
             context.timers.set(context.now + context.profile.gossip_interval_s, self._question_some)

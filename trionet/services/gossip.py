@@ -42,9 +42,9 @@ if TYPE_CHECKING:
     from trionet.codec import Codec
     from trionet.events import Event
     from trionet.identity import NodeAddress
-    from trionet.protocols.gossip import Gossip as GossipCore
+    from trionet.protocols.gossip import GossipProtocol
     from trionet.protocols.gossip_messages import Delivered
-    from trionet.protocols.stack import Packet
+    from trionet.protocols.mux import Packet
     from trionet.router import PreparedCall, Router
 
     from .cluster import Cluster
@@ -215,7 +215,7 @@ class Gossip:
             await trio.sleep(pause_s)
             pause_s = min(2 * pause_s, _ASK_LATEST_S)
 
-    def _running(self) -> tuple[GossipCore, Plane]:
+    def _running(self) -> tuple[GossipProtocol, Plane]:
         if self._cluster is None or self._nursery is None:
             raise TemporarilyUnavailable("the node is stopping")
         return self._cluster.gossip, self._cluster.plane
@@ -227,12 +227,12 @@ class Gossip:
         if self._cluster is not None and self._cluster.has_begun:
             self._set_group(self._cluster.gossip, gid, self._cluster.plane.now())
 
-    def set_groups(self, core: GossipCore, now: float) -> None:
+    def set_groups(self, core: GossipProtocol, now: float) -> None:
         """Tell a new core of the groups that there are."""
         for gid in self._groups.gids():
             self._set_group(core, gid, now)
 
-    def _set_group(self, core: GossipCore, gid: str, now: float) -> None:
+    def _set_group(self, core: GossipProtocol, gid: str, now: float) -> None:
         changes = self._groups.take_changes(gid)
         try:
             if changes is not None and gid in core.groups() and gid not in self._without_subset:

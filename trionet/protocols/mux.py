@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from .effects import Core, Message, Notify, Proof, Send
+from .effects import Core, Notify, Proof, ProtocolMessage, Send
 from .packets import ARRAY_HEAD_BYTES, VERSION, Packet, PacketCounts, array_head, decoder, head, places
 from .proofs import Challenge, Echo
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .effects import Effect
     from .proofs import Proofs
 
-__all__ = ["DATAGRAM_BYTES", "RELIABLE_BYTES", "Packet", "PacketCounts", "Stack"]
+__all__ = ["DATAGRAM_BYTES", "RELIABLE_BYTES", "Packet", "PacketCounts", "ProtocolMux"]
 
 DATAGRAM_BYTES: Final = 1400
 """What a datagram may be: an Ethernet frame less headers, those of a tunnel included."""
@@ -44,7 +44,7 @@ _LEAST_BYTES: Final = 64
 """What a packet with a challenge alone has, about."""
 
 
-class Stack:
+class ProtocolMux:
     """Runs the cores of one node.
 
     Attributes:
@@ -98,7 +98,7 @@ class Stack:
         self.next_deadline: Callable[[], float] = (
             cores[0].next_deadline if len(cores) == 1 else functools.partial(_earliest, self._cores)
         )
-        self._encoded: Message | None = None
+        self._encoded: ProtocolMessage | None = None
         self._encoded_bytes = b""
         self._packet_bytes = packet_bytes
         self._is_encoding = is_encoding
@@ -217,7 +217,7 @@ class Stack:
         if room < 0:
             self.dropped.refused += len(answers)
             return
-        held: list[Message] = []
+        held: list[ProtocolMessage] = []
         body = b""
         for one in answers:
             message = one.message
@@ -277,8 +277,8 @@ class Stack:
                 self._add_datagrams(found, effect.to, (effect.message,), now)
                 self._pay()
                 return found
-        by_target: dict[str, list[Message]] = {}
-        reliably: dict[str, list[Message]] = {}
+        by_target: dict[str, list[ProtocolMessage]] = {}
+        reliably: dict[str, list[ProtocolMessage]] = {}
         for effect in effects:
             if type(effect) is Send:
                 messages = reliably if effect.is_reliable else by_target
@@ -297,7 +297,7 @@ class Stack:
         self._pay()
         return found
 
-    def _tokens(self, to: str, now: float) -> tuple[tuple[Message, ...], bytes, bool]:
+    def _tokens(self, to: str, now: float) -> tuple[tuple[ProtocolMessage, ...], bytes, bool]:
         """Return what goes into each packet to `to`: an echo that is owed, a challenge; and whether it is proven."""
         proofs = self._proofs
         if proofs is None:
@@ -305,7 +305,7 @@ class Stack:
         is_proven = proofs.is_proven(to, now)
         if is_proven and not proofs.owed:
             return (), b"", True
-        tokens: tuple[Message, ...] = ()
+        tokens: tuple[ProtocolMessage, ...] = ()
         if to in proofs.owed:
             tokens += (Echo(proofs.owed[to]),)
             self._echoed.append(to)
@@ -321,10 +321,10 @@ class Stack:
                 self._proofs.owed.pop(to, None)
             self._echoed.clear()
 
-    def _add_datagrams(self, found: list[Packet], to: str, messages: Iterable[Message], now: float) -> None:
+    def _add_datagrams(self, found: list[Packet], to: str, messages: Iterable[ProtocolMessage], now: float) -> None:
         """Add datagrams with `messages` to `found`, the last one filled up with what may ride along."""
         tokens, token_bytes, is_proven = self._tokens(to, now)
-        held: tuple[Message, ...] = ()
+        held: tuple[ProtocolMessage, ...] = ()
         body = b""
         whole_room = room = self._room_bytes - len(token_bytes)
         for message in messages:
@@ -351,10 +351,10 @@ class Stack:
             assert room >= 0
             found.append(self._packet(to, tokens + held, token_bytes + body, is_reliable=False))
 
-    def _add_reliable(self, found: list[Packet], to: str, messages: list[Message], now: float) -> None:
+    def _add_reliable(self, found: list[Packet], to: str, messages: list[ProtocolMessage], now: float) -> None:
         """Add packets with `messages` to `found`, in order; one over the limit holds a single message."""
         tokens, token_bytes, _ = self._tokens(to, now)
-        held: list[Message] = []
+        held: list[ProtocolMessage] = []
         parts: list[bytes] = []
         room = RELIABLE_BYTES
         for message in messages:
@@ -367,7 +367,7 @@ class Stack:
             room -= len(part)
         found.append(self._packet(to, (*tokens, *held), token_bytes + b"".join(parts), is_reliable=True))
 
-    def _packet(self, to: str, messages: tuple[Message, ...], body: bytes, *, is_reliable: bool) -> Packet:
+    def _packet(self, to: str, messages: tuple[ProtocolMessage, ...], body: bytes, *, is_reliable: bool) -> Packet:
         encoded = self._head + array_head(len(messages)) + body if self._is_encoding else b""
         return Packet(to, messages, encoded, is_reliable)
 

@@ -40,7 +40,6 @@ class Position(Protocol):
     @property
     def inner_depth(self) -> int:
         """The depth of the calls that it makes, 0 to `DEEPEST`."""
-        ...
 
 
 position: ContextVar[Position | None] = ContextVar("trionet_position", default=None)

@@ -16,13 +16,15 @@ from trionet.protocols.anti_entropy import (
     summary,
 )
 from trionet.protocols.gossip_messages import BUCKETS, IDS_PER_MESSAGE, Buckets, Listing, split
+from trionet.protocols.group_members import GroupMembers
+from trionet.protocols.push import RandomPush
 from trionet.protocols.rumors import Held, RumorGroup
 
 _SETTLE_S = 1.0
 
 
 def _group(ids: list[bytes], *, came_at: float = 0.0, born_at: float = 0.0) -> RumorGroup:
-    group = RumorGroup("g", "n0", Random(1), retention_s=60.0, most_bytes=1 << 20)
+    group = RumorGroup("g", GroupMembers("n0", (), Random(1)), RandomPush(), retention_s=60.0, most_bytes=1 << 20)
     for rumor_id in ids:
         group.add(Held("g", rumor_id, "n0", b"x", born_at, came_at))
     return group

@@ -221,28 +221,28 @@ def test_rumors_wait_for_company() -> None:
 def test_the_origin_knows_how_far_its_rumor_is() -> None:
     cores = {name: _core(name) for name in _MEMBERS}
     sent = cores["n0"].send("g", b"news", 0.0)
-    found = cores["n0"].spread("g", sent.id)
+    found = cores["n0"].tracking.spread("g", sent.id)
     assert found is not None
     assert (found.members, found.confirmed, found.estimated) == (10, 1, 1.0)
     for name in _MEMBERS[1:6]:
         cores[name].receive("n0", Rumor("g", sent.id, "n0", 0, 255, b"news"), 0.1)
-    queries = cores["n0"].query_spread("g", sent.id, 0.2)
+    queries = cores["n0"].tracking.query("g", sent.id)
     assert sorted(_sent(queries, Query)) == list(_MEMBERS[1:])
     for query in queries:
         assert isinstance(query, Send)
         for answer in cores[query.to].receive("n0", query.message, 0.3):
             assert isinstance(answer, Send)
             cores["n0"].receive(query.to, answer.message, 0.4)
-    found = cores["n0"].spread("g", sent.id)
+    found = cores["n0"].tracking.spread("g", sent.id)
     assert found is not None
     assert (found.confirmed, found.denied) == (6, 4)
     cores["n0"].receive("n7", Ihave("g", sent.id), 0.5)
     cores["n0"].receive("n8", Want("g", sent.id), 0.5)  # has it not yet
-    found = cores["n0"].spread("g", sent.id)
+    found = cores["n0"].tracking.spread("g", sent.id)
     assert found is not None
     assert (found.confirmed, found.denied) == (7, 3)
-    assert len(cores["n0"].query_spread("g", sent.id, 0.6)) == 3
-    assert cores["n0"].spread("g", bytes(12)) is None
+    assert len(cores["n0"].tracking.query("g", sent.id)) == 3
+    assert cores["n0"].tracking.spread("g", bytes(12)) is None
 
 
 def test_what_those_who_are_no_members_say_of_a_rumor_is_not_kept() -> None:
@@ -255,7 +255,7 @@ def test_what_those_who_are_no_members_say_of_a_rumor_is_not_kept() -> None:
         core.receive(name, Rumor("g", sent.id, "n0", 0, 255, b"news"), 0.1)
         core.receive(f"no {name}", Answer("g", sent.id, has=False), 0.1)
     core.set_group("g", ["n0", "n1", "a", "b", "no a", "no b"], now=0.2)
-    found = core.spread("g", sent.id)
+    found = core.tracking.spread("g", sent.id)
     assert found is not None
     assert (found.confirmed, found.denied) == (1, 0)
 
@@ -264,11 +264,11 @@ def test_of_many_members_a_sample_is_asked() -> None:
     core = GossipProtocol("n0", Random(1))
     core.set_group("g", [f"n{number}" for number in range(1000)], now=0.0)
     sent = core.send("g", b"news", 0.0)
-    asked = _sent(core.query_spread("g", sent.id, 1.0), Query)
+    asked = _sent(core.tracking.query("g", sent.id), Query)
     assert 127 <= len(asked) <= 128
     for number, name in enumerate(asked):
         core.receive(name, Answer("g", sent.id, number % 4 != 0), 1.1)
-    found = core.spread("g", sent.id)
+    found = core.tracking.spread("g", sent.id)
     assert found is not None
     assert 700 < found.estimated < 800
 

@@ -12,8 +12,8 @@ import pytest
 from tests.clusters import open_cluster
 from tests.protocols.swim_clusters import alive, said, swim
 from trionet import NodeAddress
+from trionet.protocols.group_members import GroupMembers
 from trionet.protocols.members import MemberRecord, Members
-from trionet.protocols.rumors import RumorGroup
 from trionet.protocols.statements import State
 from trionet.protocols.swim_context import SwimOptions
 from trionet.protocols.swim_messages import IndirectAck, Nack, Sync
@@ -117,19 +117,18 @@ async def test_what_changes_within_a_block_is_told_once_and_exactly() -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_the_members_of_a_group_that_changes_are_those_of_one_made_anew(seed: int) -> None:
     random = Random(seed)
-    group = RumorGroup("g", "me", random, retention_s=1.0, most_bytes=1)
-    group.members = ("me", "a", "b")
+    members = GroupMembers("me", ("me", "a", "b"), random)
     expected = {"me", "a", "b"}
     for _ in range(100):
         added = [str(random.randrange(30)) for _ in range(random.randrange(4))]
         removed = [random.choice([*sorted(expected), "nobody"]) for _ in range(random.randrange(4))]
-        group.change(added, removed)
+        members.change(added, removed)
         expected = (expected - set(removed)) | set(added)
-        assert sorted(group.members) == sorted(expected)
-        assert group.is_member is ("me" in expected)
-        assert all(group.has(name) for name in expected)
-        assert not group.has("nobody")
-        assert set(group.pick(100)) == expected - {"me"}
+        assert sorted(members.names) == sorted(expected)
+        assert members.is_member is ("me" in expected)
+        assert all(name in members for name in expected)
+        assert "nobody" not in members
+        assert set(members.pick(100)) == expected - {"me"}
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -6,10 +6,10 @@ questions are cut into messages and packets. One who asks again because the answ
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Hashable
+from typing import Final
 
-if TYPE_CHECKING:
-    from collections.abc import Hashable
+import msgspec
 
 __all__ = ["MOST_ANSWER_BYTES", "Answered"]
 
@@ -20,13 +20,10 @@ _MOST_SOURCES: Final = 1024
 _MOST_KEYS: Final = 4096
 
 
-class _Window:
-    __slots__ = ("keys", "left_bytes", "until")
-
-    def __init__(self, until: float) -> None:
-        self.until = until
-        self.keys: set[Hashable] = set()
-        self.left_bytes = MOST_ANSWER_BYTES
+class _Window(msgspec.Struct, eq=False):
+    until: float
+    keys: set[Hashable] = msgspec.field(default_factory=set)
+    left_bytes: int = MOST_ANSWER_BYTES
 
 
 class Answered:

@@ -97,7 +97,7 @@ def is_explained(difference: int, group: RumorGroup, settle_s: float, now: float
 
 def _unsettled(group: RumorGroup, settle_s: float, now: float) -> list[int]:
     """Return the ids, as numbers, of what came within the time or ends within it."""
-    came, going = group.came_since(now - settle_s), group.gone_before(now + settle_s)
+    came, going = group.received_since(now - settle_s), group.expiring_before(now + settle_s)
     if not came and not going:
         return []
     return [held.hashed for held in {held.id: held for held in (*came, *going)}.values()]
@@ -120,7 +120,7 @@ def answer_buckets(group: RumorGroup, message: Buckets, settle_s: float, now: fl
 
 def _listings(group: RumorGroup, buckets: list[int], settle_s: float, now: float) -> list[Listing]:
     """Return the settled ids of some buckets: as many whole buckets to a message as fit, and not too many messages."""
-    group.random.shuffle(buckets)  # the next comparison gets to what this one leaves out
+    group.members.random.shuffle(buckets)  # the next comparison gets to what this one leaves out
     in_bucket: dict[int, list[bytes]] = {bucket: [] for bucket in buckets}
     for held in group.held.values():
         if held.received_at > now - settle_s:
@@ -144,7 +144,7 @@ def _listings(group: RumorGroup, buckets: list[int], settle_s: float, now: float
 def _listing(group: RumorGroup, mask: int, ids: list[bytes]) -> Listing:
     if len(ids) <= IDS_PER_MESSAGE:
         return Listing(group.gid, mask, b"".join(ids))
-    return Listing(group.gid, mask, b"".join(group.random.sample(ids, IDS_PER_MESSAGE)), is_whole=False)
+    return Listing(group.gid, mask, b"".join(group.members.random.sample(ids, IDS_PER_MESSAGE)), is_whole=False)
 
 
 def missing_from(group: RumorGroup, message: Listing, settle_s: float, now: float) -> list[bytes]:
@@ -157,4 +157,4 @@ def missing_from(group: RumorGroup, message: Listing, settle_s: float, now: floa
         if message.mask >> held.hashed % BUCKETS & 1 and held.id not in listed:
             missing.append(held.id)
     most = _MOST_MISSING if message.is_whole else IDS_PER_MESSAGE
-    return missing if len(missing) <= most else group.random.sample(missing, most)
+    return missing if len(missing) <= most else group.members.random.sample(missing, most)

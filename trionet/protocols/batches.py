@@ -9,17 +9,19 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from .gossip_messages import Ihave, chunks
+from .rumors import Held
 
 if TYPE_CHECKING:
     from .effects import ProtocolMessage
     from .push import Step
-    from .rumors import Held
 
 __all__ = ["Batch", "Batches"]
 
 
-class Batch:
+class Batch(msgspec.Struct, eq=False):
     """What waits to go to one node.
 
     Attributes:
@@ -28,21 +30,18 @@ class Batch:
         told: what is only announced.
     """
 
-    __slots__ = ("due", "held", "told")
-
-    def __init__(self, due: float) -> None:
-        self.due: float = due
-        self.held: list[Held] = []
-        self.told: list[Held] = []
+    due: float
+    held: list[Held] = msgspec.field(default_factory=list)
+    announced: list[Held] = msgspec.field(default_factory=list)
 
     def all(self) -> list[Held]:
         """Return all rumors that it is about."""
-        return [*self.held, *self.told]
+        return [*self.held, *self.announced]
 
     def messages(self, now: float) -> list[ProtocolMessage]:
         """Return it as it goes."""
         told: dict[str, list[bytes]] = {}
-        for held in self.told:
+        for held in self.announced:
             told.setdefault(held.gid, []).append(held.id)
         found: list[ProtocolMessage] = [held.message(now) for held in self.held]
         return found + [Ihave(gid, ids) for gid, all_ids in told.items() for ids in chunks(all_ids)]
@@ -64,13 +63,13 @@ class Batches:
     def add(self, held: Held, step: Step, now: float) -> None:
         """Let a rumor wait for as long as its step says."""
         due = now + step.wait_s
-        for names, is_told in ((step.targets, False), (step.told, True)):
+        for names, is_id_only in ((step.targets, False), (step.announced_to, True)):
             for to in names:
                 batch = self._waiting.get(to)
                 if batch is None:
                     batch = self._waiting[to] = Batch(due)
                 batch.due = min(batch.due, due)
-                (batch.told if is_told else batch.held).append(held)
+                (batch.announced if is_id_only else batch.held).append(held)
                 self.next_due = min(self.next_due, due)
 
     def take_due(self, now: float) -> list[tuple[str, Batch]]:

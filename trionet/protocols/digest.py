@@ -46,10 +46,6 @@ class Digest:
         self.buckets: list[int] = [0] * count
         self.total: int = 0
 
-    def bucket_of(self, hashed: int) -> int:
-        """Return which bucket the element with this hash is in."""
-        return hashed % len(self.buckets)
-
     def toggle(self, hashed: int) -> None:
         """Add the element with this hash, or take it away when it is in."""
         self.buckets[hashed % len(self.buckets)] ^= hashed

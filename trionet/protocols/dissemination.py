@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from .statements import encoded_bytes
+import msgspec
 
-if TYPE_CHECKING:
-    from .statements import Statement
+from .statements import Statement, encoded_bytes
 
 __all__ = ["Dissemination", "retransmit_limit"]
 
@@ -31,14 +30,11 @@ def retransmit_limit(mult: int, members: int) -> int:
     return mult * max(1, math.ceil(math.log10(members + 1)))
 
 
-class _Item:
-    __slots__ = ("is_stale", "size", "statement", "transmits")
-
-    def __init__(self, statement: Statement) -> None:
-        self.statement = statement
-        self.size = encoded_bytes(statement)
-        self.transmits = 0
-        self.is_stale = False
+class _Item(msgspec.Struct, eq=False):
+    statement: Statement
+    size: int
+    transmits: int = 0
+    is_stale: bool = False
 
 
 class Dissemination:
@@ -66,7 +62,7 @@ class Dissemination:
     def put(self, statement: Statement, *, is_urgent: bool = False) -> None:
         """Pass `statement` on from now on, instead of what was said about the same member before."""
         self.drop(statement.name)
-        item = self.items[statement.name] = _Item(statement)
+        item = self.items[statement.name] = _Item(statement, encoded_bytes(statement))
         if is_urgent:
             self._tiers[0].appendleft(item)
         else:

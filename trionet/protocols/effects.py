@@ -84,28 +84,21 @@ class Core(Protocol):
 
     def receive(self, source: str, message: Any, now: float) -> list[Effect]:
         """Take what the node `source` said; it is one of `messages`. Never raises, whatever it says."""
-        ...
 
     def on_timer(self, now: float) -> list[Effect]:
         """Do what is due. To be called when `next_deadline` has come; later is no error, but is noticed."""
-        ...
 
     def next_deadline(self) -> float:
         """Return when `on_timer` is to be called next; ``math.inf`` for not at all. Costs nothing."""
-        ...
 
     def piggyback(self, to: str, room_bytes: int, now: float) -> Sequence[ProtocolMessage]:
         """Return what may ride along in a datagram that goes to `to` anyway, at most `room_bytes` encoded."""
-        ...
 
     def unreachable(self, to: str, now: float) -> list[Effect]:
         """Take that what was sent reliably to `to` could not be delivered."""
-        ...
 
     def knows(self, name: str) -> bool:
         """Tell whether this node would talk with `name` of its own accord."""
-        ...
 
     def repeat(self, to: str, now: float) -> list[Effect]:
         """Ask `to` again what it refused to answer: it learns now that this node is where it says."""
-        ...

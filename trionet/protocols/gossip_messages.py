@@ -8,7 +8,7 @@ Times are durations: an age in milliseconds is counted up by each holder, so tha
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Final
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, NamedTuple
 
 import msgspec
 
@@ -16,6 +16,8 @@ from .effects import Proof, ProtocolMessage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from .effects import Effect
 
 __all__ = [
     "BUCKETS",
@@ -30,6 +32,7 @@ __all__ = [
     "Listing",
     "Query",
     "Rumor",
+    "Sent",
     "Summary",
     "Want",
     "chunks",
@@ -172,6 +175,20 @@ class Delivered(msgspec.Struct, frozen=True, gc=False):
     origin: str
     age_s: float
     payload: bytes
+
+
+class Sent(NamedTuple):
+    """The result of starting a rumor.
+
+    Attributes:
+        id: the rumor's id.
+        effects: to be carried out.
+        targets: the names of the first hop.
+    """
+
+    id: bytes
+    effects: list[Effect]
+    targets: list[str]
 
 
 def split(ids: bytes) -> Iterator[bytes]:

@@ -82,8 +82,6 @@ class GossipCounts(msgspec.Struct):
         unknown_group: copies for groups that this node doesn't know.
         comparisons: begun.
         differences: comparisons, begun here or elsewhere, that found something.
-        repeated: questions that were not answered, because the same source had the same answer a moment ago, or too
-            much in all.
     """
 
     sent: int = 0
@@ -95,4 +93,3 @@ class GossipCounts(msgspec.Struct):
     unknown_group: int = 0
     comparisons: int = 0
     differences: int = 0
-    repeated: int = 0

@@ -68,15 +68,12 @@ class _Probe(msgspec.Struct, eq=False):
             self.timer.cancel()
 
 
-class _Relay:
-    __slots__ = ("requester", "seq", "step", "target", "timer")
-
-    def __init__(self, requester: str, seq: int, target: str) -> None:
-        self.requester = requester
-        self.seq = seq
-        self.target = target
-        self.step = 0
-        self.timer: Timer | None = None
+class _Relay(msgspec.Struct, eq=False):
+    requester: str
+    seq: int
+    target: str
+    step: int = 0
+    timer: Timer | None = None
 
 
 class Prober:

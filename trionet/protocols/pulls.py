@@ -12,6 +12,8 @@ from __future__ import annotations
 import math
 from typing import Final
 
+import msgspec
+
 __all__ = ["Pulls", "patience_s"]
 
 _FAST_TRIES: Final = 6
@@ -29,15 +31,12 @@ def patience_s(tries: int, timeout_s: float) -> float:
     return timeout_s * (1 << max(0, tries - _FAST_TRIES + 1) // 2)
 
 
-class _Wanted:
-    __slots__ = ("asked_at", "due", "gid", "sources", "tries")
-
-    def __init__(self, gid: str, source: str, due: float) -> None:
-        self.gid = gid
-        self.sources = [source]
-        self.due = due
-        self.tries = 0
-        self.asked_at = -math.inf
+class _Wanted(msgspec.Struct, eq=False):
+    gid: str
+    sources: list[str]
+    due: float
+    tries: int = 0
+    asked_at: float = -math.inf
 
     def next_sources(self) -> list[str]:
         """Return whom to ask in the next try: one node; two when two tries have failed, if there are two."""
@@ -75,7 +74,7 @@ class Pulls:
         wanted = self._wanted.get(rumor_id)
         if wanted is None:
             if len(self._wanted) < self._most:
-                self._wanted[rumor_id] = _Wanted(gid, source, due)
+                self._wanted[rumor_id] = _Wanted(gid, [source], due)
                 self.next_due = min(self.next_due, due)
             return
         if wanted.tries > _FAST_TRIES:  # who announces it now can be reached now: begin anew, with that one
@@ -86,7 +85,7 @@ class Pulls:
         elif source not in wanted.sources and len(wanted.sources) < _MOST_SOURCES:
             wanted.sources.append(source)
 
-    def came(self, rumor_id: bytes) -> bool:
+    def received(self, rumor_id: bytes) -> bool:
         """Take that a rumor has come; tell whether it had been asked for."""
         if not self._wanted:
             return False

@@ -126,7 +126,7 @@ class Suspecting:
 
     def _begin(self, member: MemberRecord) -> None:
         context = self._context
-        suspicion = self.by_name[member.name] = Suspicion(member, context.next_seq())
+        suspicion = self.by_name[member.name] = Suspicion(member, member.statement.incarnation, context.next_seq())
         self._by_seq[suspicion.seq] = suspicion
         wait = _HEARSAY_MULT * MAXIMUM_MULT * context.suspicion_minimum_s() * (1 + context.random.random())
         is_mine = context.me in member.statement.suspected_by

@@ -11,13 +11,13 @@ the probe interval; ours with the time that news takes to get round, which is wh
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+import msgspec
+
+from .members import MemberRecord
 from .statements import MOST_SUSPECTED_BY
-
-if TYPE_CHECKING:
-    from .members import MemberRecord
-    from .timers import Timer
+from .timers import Timer
 
 __all__ = [
     "MAXIMUM_MULT",
@@ -76,7 +76,7 @@ def volunteer_chance(members: int) -> float:
     return min(1.0, 1.5 * (expected_confirmations(members) + 1) / max(1, members - 2))
 
 
-class Suspicion:
+class Suspicion(msgspec.Struct, eq=False):
     """A suspicion as one node holds it.
 
     Attributes:
@@ -90,17 +90,14 @@ class Suspicion:
         call_timer: for the next question.
     """
 
-    __slots__ = ("asked", "began", "call_timer", "calls", "incarnation", "member", "seq", "timer")
-
-    def __init__(self, member: MemberRecord, seq: int) -> None:
-        self.member: MemberRecord = member
-        self.incarnation: int = member.statement.incarnation
-        self.began: float | None = None
-        self.seq: int = seq
-        self.calls: int = 0
-        self.asked: set[str] = set()
-        self.timer: Timer | None = None
-        self.call_timer: Timer | None = None
+    member: MemberRecord
+    incarnation: int
+    seq: int
+    began: float | None = None
+    calls: int = 0
+    asked: set[str] = msgspec.field(default_factory=set)
+    timer: Timer | None = None
+    call_timer: Timer | None = None
 
     def confirmations(self, me: str) -> int:
         """Return how many others suspect the suspect."""

@@ -206,12 +206,12 @@ class Gossip:
         pause_s = _ASK_AGAIN_S
         while True:
             core, plane = self._running()
-            found = core.spread(gid, bytes.fromhex(rumor_id))
+            found = core.tracking.spread(gid, bytes.fromhex(rumor_id))
             if found is None:
                 raise KeyDoesNotExist(f"nothing is known of the rumor {rumor_id} any more")
             if found.estimated >= fraction * found.members:
                 return Spread(known=found.confirmed, members=found.members, estimate=found.estimated)
-            plane.act(core.query_spread(gid, bytes.fromhex(rumor_id), plane.now()))
+            plane.act(core.tracking.query(gid, bytes.fromhex(rumor_id)))
             await trio.sleep(pause_s)
             pause_s = min(2 * pause_s, _ASK_LATEST_S)
 

@@ -107,7 +107,7 @@ class Node:
         return len(data)
 
     def prove(self, name: str) -> None:
-        assert self.proofs.take_echo(name, self.proofs.token(name), self.now)
+        assert self.proofs.accept_echo(name, self.proofs.token(name), self.now)
 
     def sent_bytes(self, to: str) -> int:
         return sum(len(packet.encoded) for packet in self.packets if packet.to == to)
@@ -195,9 +195,9 @@ def test_what_is_too_long_for_an_answer_is_not_encoded() -> None:
 
 def test_an_address_is_proven_by_its_own_token_alone_and_for_a_time() -> None:
     proofs = Proofs(b"secret")
-    assert not proofs.take_echo("a:1", proofs.token("b:1"), 0.0)
-    assert not proofs.take_echo("a:1", Proofs(b"another").token("a:1"), 0.0)
-    assert proofs.take_echo("a:1", proofs.token("a:1"), 0.0)
+    assert not proofs.accept_echo("a:1", proofs.token("b:1"), 0.0)
+    assert not proofs.accept_echo("a:1", Proofs(b"another").token("a:1"), 0.0)
+    assert proofs.accept_echo("a:1", proofs.token("a:1"), 0.0)
     assert proofs.is_proven("a:1", PROOF_S - 1)
     assert not proofs.is_proven("a:1", PROOF_S)
     assert not proofs.is_proven("b:1", 0.0)

@@ -90,7 +90,7 @@ class Rumor(ProtocolMessage, frozen=True, gc=False, tag="r"):
 class Ihave(ProtocolMessage, frozen=True, gc=False, tag="i"):
     """Lazy push: the sender holds the rumors with these ids, one after the other."""
 
-    needs_proof: ClassVar[Proof] = Proof.STRANGER
+    needs_proof: ClassVar[Proof] = Proof.UNLESS_KNOWN
 
     gid: _Gid
     ids: _Ids
@@ -108,7 +108,7 @@ class Want(ProtocolMessage, frozen=True, gc=False, tag="w"):
 class Summary(ProtocolMessage, frozen=True, gc=False, tag="s"):
     """Anti-entropy, first step: the exclusive or of the hashes of all settled ids that the sender holds."""
 
-    needs_proof: ClassVar[Proof] = Proof.STRANGER
+    needs_proof: ClassVar[Proof] = Proof.UNLESS_KNOWN
 
     gid: _Gid
     total: Annotated[bytes, msgspec.Meta(max_length=TOTAL_BYTES)]
@@ -117,7 +117,7 @@ class Summary(ProtocolMessage, frozen=True, gc=False, tag="s"):
 class Buckets(ProtocolMessage, frozen=True, gc=False, tag="b"):
     """Anti-entropy, second step: the same for each bucket, the low bits of it; trailing zeros may be left out."""
 
-    needs_proof: ClassVar[Proof] = Proof.STRANGER
+    needs_proof: ClassVar[Proof] = Proof.UNLESS_KNOWN
     is_answer: ClassVar[bool] = True
 
     gid: _Gid
@@ -133,7 +133,7 @@ class Listing(ProtocolMessage, frozen=True, gc=False, tag="l"):
         is_whole: whether these are all; else nothing follows from what is not there.
     """
 
-    needs_proof: ClassVar[Proof] = Proof.STRANGER
+    needs_proof: ClassVar[Proof] = Proof.UNLESS_KNOWN
     is_answer: ClassVar[bool] = True
 
     gid: _Gid

@@ -1,10 +1,11 @@
-"""The protocols of one node, on one plane of packets.
+"""Multiplexes the protocols of one node over packets.
 
-A packet is what one node says to another at one time: the messages of all its protocols for that node, and what may
-ride along. Invariants: a datagram is never over `packet_bytes`; what a protocol sends at once is in one packet, or as
-few as can be, in the order in which it was sent; what can't be read is dropped whole and counted, and nothing that
-comes in raises. With `proofs`, answers to an address that hasn't shown that it is there are at most 3 times the
-question, and go by a connection only where the question came by one.
+A packet carries what one node sends to another at one time: the messages of all its protocols for that node, and
+piggybacked ones.
+
+Invariants: a datagram has at most `packet_bytes`. Messages that the protocols send at once share a packet, or as few as
+can be, in their order. An invalid packet is dropped whole and counted; input never raises. With `proofs`, answers to an
+unproven address have at most 3 times the size of the question, and go by a connection only if the question did.
 """
 
 from __future__ import annotations
@@ -28,20 +29,20 @@ if TYPE_CHECKING:
 __all__ = ["DATAGRAM_BYTES", "RELIABLE_BYTES", "Packet", "PacketCounts", "ProtocolMux"]
 
 DATAGRAM_BYTES: Final = 1400
-"""What a datagram may be: an Ethernet frame less headers, those of a tunnel included."""
+"""The most bytes of a datagram: an Ethernet frame less headers, those of a tunnel included."""
 
 RELIABLE_BYTES: Final = 63 * 1024
-"""What the messages of a packet that goes by a connection may have together: with its head it is under 64 KiB."""
+"""The most bytes of the messages in a packet that goes by a connection; with its head it is under 64 KiB."""
 
 _encoder = msgspec.msgpack.Encoder()
 _CONNECTION_BYTES: Final = 200
-"""What a connection costs before it carries anything."""
+"""The cost of a connection before it carries anything."""
 
 _TOKEN_BYTES: Final = 16
-"""A `Challenge`, at most."""
+"""The size of a `Challenge`, at most."""
 
 _LEAST_BYTES: Final = 64
-"""What a packet with a challenge alone has, about."""
+"""The size of a packet with a challenge alone, about."""
 
 
 class ProtocolMux:
@@ -49,15 +50,14 @@ class ProtocolMux:
 
     Attributes:
         me: this node's name.
-        dropped: counts of what was not taken.
-        events: what happened since they were last taken; see `take_events`.
-        next_deadline: tells when `on_timer` is to be called next; ``math.inf`` for not at all.
+        dropped: counts of rejected input.
+        events: what has happened since `take_events` was called last.
+        next_deadline: returns when to call `on_timer` next; ``math.inf`` for never.
     """
 
     __slots__ = (
         "_cores",
         "_decode",
-        "_echoed",
         "_encoded",
         "_encoded_bytes",
         "_head",
@@ -81,20 +81,20 @@ class ProtocolMux:
         is_encoding: bool = True,
         proofs: Proofs | None = None,
     ) -> None:
-        """Put `cores` on one plane.
+        """Run `cores`.
 
         Args:
             me: this node's name.
-            cores: in the order in which they may fill what room a datagram has.
-            packet_bytes: the most that a datagram may have.
-            is_encoding: False for a simulation that hands on messages as they are.
-            proofs: which addresses are proven; None where nobody can write another's name into a packet.
+            cores: in the order in which they may fill the room that is left in a datagram.
+            packet_bytes: the most bytes of a datagram.
+            is_encoding: False for a simulation, which passes messages on as they are.
+            proofs: the addresses that are proven; None where no sender can claim another's name.
         """
         self.me: str = me
         self.dropped: PacketCounts = PacketCounts()
         self.events: list[Any] = []
         self._cores = tuple(cores)
-        # With one core, asking it is all there is to do; this is called after every packet.
+        # With one core its own method is enough, and faster; this is called after every packet.
         self.next_deadline: Callable[[], float] = (
             cores[0].next_deadline if len(cores) == 1 else functools.partial(_earliest, self._cores)
         )
@@ -106,20 +106,19 @@ class ProtocolMux:
         self._place_of = places(kinds)
         self._decode = decoder(kinds).decode
         self._proofs = proofs
-        self._echoed: list[str] = []
         self._head = head(me)
         self._room_bytes = packet_bytes - len(self._head) - ARRAY_HEAD_BYTES
 
     def on_timer(self, now: float) -> list[Packet]:
-        """Do what is due."""
+        """Run the timers that are due."""
         effects: list[Effect] = []
         for core in self._cores:
             if core.next_deadline() <= now:
                 effects += core.on_timer(now)
-        return self.packets(self._affordable(effects, now), now)
+        return self.packets(effects, now)
 
     def receive_bytes(self, data: bytes, now: float, *, is_reliable: bool = False) -> list[Packet]:
-        """Take a packet as it came from the network."""
+        """Handle a packet from the network."""
         if not is_reliable and len(data) > self._packet_bytes:
             self.dropped.oversized += 1
             return []
@@ -132,12 +131,20 @@ class ProtocolMux:
             self.dropped.malformed += 1
             return []
         proofs = self._proofs
-        if proofs is None or proofs.is_proven(source, now) or self._is_echo(source, messages, now):
+        if (
+            proofs is None
+            or proofs.is_proven(source, now)
+            or any(type(one) is Echo and proofs.accept_echo(source, one.token, now) for one in messages)
+        ):
             return self.receive(source, messages, now)
-        return self._receive_unproven(source, messages, now, len(data), is_reliable=is_reliable)
+        return self._receive_unproven(proofs, source, messages, now, len(data), is_reliable=is_reliable)
 
     def receive(self, source: str, messages: Iterable[Any], now: float) -> list[Packet]:
-        """Take the messages of one packet from an address that is proven, or needs no proof."""
+        """Handle the messages of a packet from an address that is proven, or needs no proof."""
+        effects = self._effects(source, messages, now)
+        return self.packets(effects, now) if effects else []
+
+    def _effects(self, source: str, messages: Iterable[Any], now: float) -> list[Effect]:
         effects: list[Effect] = []
         challenge: Challenge | None = None
         for message in messages:
@@ -148,72 +155,56 @@ class ProtocolMux:
                 challenge = message
             elif type(message) is not Echo:
                 self.dropped.unknown += 1
-        if challenge is not None:
-            effects += self._take_challenge(source, challenge, now)
-        return self.packets(self._affordable(effects, now), now) if effects else []
+        if challenge is not None and self._proofs is not None:
+            effects += self._answer_challenge(self._proofs, source, challenge, now)
+        return effects
 
-    def _take_challenge(self, source: str, challenge: Challenge, now: float) -> list[Effect]:
-        """Owe an echo; where something was refused for want of it, ask again, and with that comes the echo."""
-        if self._proofs is None:
-            return []
-        self._proofs.take_challenge(source, challenge.token)
+    def _answer_challenge(self, proofs: Proofs, source: str, challenge: Challenge, now: float) -> list[Effect]:
+        """Owe an echo. If `source` refused something for want of it, ask again now; the echo goes along."""
+        proofs.note_challenge(source, challenge.token)
         if not challenge.is_refused:
             return []
         again = [effect for core in self._cores for effect in core.repeat(source, now)]
         if not any(type(one) is Send and one.to == source for one in again):
-            del self._proofs.owed[source]
+            del proofs.owed[source]
             again.append(Send(source, Echo(challenge.token)))
         return again
 
-    def _is_echo(self, source: str, messages: Iterable[Any], now: float) -> bool:
-        """Return whether one of `messages` proves that `source` is there."""
-        proofs = self._proofs
-        assert proofs is not None
-        return any(type(one) is Echo and proofs.take_echo(source, one.token, now) for one in messages)
-
     def _receive_unproven(
-        self, source: str, messages: Iterable[Any], now: float, size: int, *, is_reliable: bool
+        self, proofs: Proofs, source: str, messages: Sequence[Any], now: float, size: int, *, is_reliable: bool
     ) -> list[Packet]:
-        """Take the messages of one packet, and answer its sender with no more than may go there."""
-        proofs = self._proofs
-        assert proofs is not None
-        credit = proofs.came(source, size)
+        """Handle the messages that need no proof; answer within the credit of `source`."""
+        credit = proofs.add_credit(source, size)
         is_known = any(core.knows(source) for core in self._cores)
-        most = Proof.STRANGER if is_known else Proof.NOBODY
-        effects: list[Effect] = []
-        challenge: Challenge | None = None
-        refused = 0
-        for message in messages:
-            place = self._place_of.get(type(message))
-            if type(message) is Challenge:
-                challenge = message
-            elif place is None:
-                self.dropped.unknown += type(message) is not Echo
-            elif message.needs_proof > most:
-                refused += 1
-            else:
-                effects += self._cores[place].receive(source, message, now)
-        if challenge is not None:
-            effects += self._take_challenge(source, challenge, now)
+        most = Proof.UNLESS_KNOWN if is_known else Proof.NEVER
+        accepted = [one for one in messages if type(one) not in self._place_of or one.needs_proof <= most]
+        refused = len(messages) - len(accepted)
         self.dropped.refused += refused
+        effects = self._effects(source, accepted, now)
         answers = [one for one in effects if type(one) is Send and one.to == source]
-        others = [one for one in effects if type(one) is not Send or one.to != source]
-        found = self.packets(self._affordable(others, now), now)
+        found = self.packets([one for one in effects if type(one) is not Send or one.to != source], now)
         if answers or refused:
             may_connect = is_reliable and (is_known or credit > _CONNECTION_BYTES + _LEAST_BYTES)
-            self._add_answers(found, source, answers, is_refused=refused > 0, may_connect=may_connect)
+            self._add_answers(proofs, found, source, answers, is_refused=refused > 0, may_connect=may_connect)
         return found
 
     def _add_answers(
-        self, found: list[Packet], to: str, answers: Sequence[Send], *, is_refused: bool, may_connect: bool
+        self,
+        proofs: Proofs,
+        found: list[Packet],
+        to: str,
+        answers: Sequence[Send],
+        *,
+        is_refused: bool,
+        may_connect: bool,
     ) -> None:
-        """Add one packet with what may go to `to`, which is unproven; and a challenge, so that the rest may."""
-        proofs = self._proofs
-        assert proofs is not None
+        """Add one packet for `to`, which is unproven: the answers within its credit, and a challenge."""
         is_reliable = may_connect and (is_refused or any(one.is_reliable for one in answers))
-        echo = self._echo(to)
+        connection_bytes = _CONNECTION_BYTES if is_reliable else 0
+        owed = (Echo(proofs.owed[to]),) if to in proofs.owed else ()
+        echo = b"".join(map(_encoder.encode, owed))
         room = min(proofs.credit(to), self._packet_bytes) - len(self._head) - ARRAY_HEAD_BYTES - _TOKEN_BYTES
-        room -= len(echo) + (_CONNECTION_BYTES if is_reliable else 0)
+        room -= len(echo) + connection_bytes
         if room < 0:
             self.dropped.refused += len(answers)
             return
@@ -229,23 +220,14 @@ class ProtocolMux:
                 self.dropped.refused += 1
                 is_refused = True
         challenge = Challenge(proofs.token(to), is_refused)
-        tokens = (*((Echo(proofs.owed[to]),) if echo else ()), challenge)
-        packet = self._packet(to, (*tokens, *held), echo + _encoder.encode(challenge) + body, is_reliable=is_reliable)
-        proofs.spend(to, len(packet.encoded) + (_CONNECTION_BYTES if is_reliable else 0))
+        body = echo + _encoder.encode(challenge) + body
+        packet = self._packet(to, (*owed, challenge, *held), body, is_reliable=is_reliable)
+        proofs.spend(to, len(packet.encoded) + connection_bytes)
         found.append(msgspec.structs.replace(packet, is_datagram=not may_connect))
         proofs.owed.pop(to, None)
 
-    def _echo(self, to: str) -> bytes:
-        """Return the echo that `to` has a right to, encoded; nothing if there is none."""
-        proofs = self._proofs
-        token = None if proofs is None else proofs.owed.get(to)
-        return b"" if token is None else _encoder.encode(Echo(token))
-
-    def _affordable(self, effects: list[Effect], now: float) -> list[Effect]:
-        """Return `effects` without the answers to addresses that have had what may go there."""
-        proofs = self._proofs
-        if proofs is None:
-            return effects
+    def _affordable(self, proofs: Proofs, effects: Iterable[Effect], now: float) -> list[Effect]:
+        """Return `effects` without the answers to unproven addresses whose credit is used up."""
         found: list[Effect] = []
         for effect in effects:
             if type(effect) is Send and effect.message.is_answer and not proofs.is_proven(effect.to, now):
@@ -257,36 +239,37 @@ class ProtocolMux:
         return found
 
     def unreachable(self, to: str, now: float) -> list[Packet]:
-        """Take that a reliable packet could not be delivered."""
-        effects: list[Effect] = []
-        for core in self._cores:
-            effects += core.unreachable(to, now)
-        return self.packets(effects, now)
+        """Handle that a reliable packet could not be delivered."""
+        return self.packets([effect for core in self._cores for effect in core.unreachable(to, now)], now)
 
     def take_events(self) -> list[Any]:
-        """Return what has happened since the last time."""
+        """Return and clear the events."""
         events, self.events = self.events, []
         return events
 
     def packets(self, effects: Iterable[Effect], now: float) -> list[Packet]:
-        """Return what `effects` send, packed; keep what they tell for `take_events`."""
+        """Return the packets that `effects` send; add the events to `events`."""
+        proofs = self._proofs
+        if proofs is not None:
+            effects = self._affordable(proofs, effects, now)
         found: list[Packet] = []
-        if type(effects) is list and len(effects) == 1:  # at rest it is always one
-            effect = effects[0]
-            if type(effect) is Send and not effect.is_reliable:
-                self._add_datagrams(found, effect.to, (effect.message,), now)
-                self._pay()
-                return found
+        one = effects[0] if type(effects) is list and len(effects) == 1 else None  # at rest it is always one
+        if type(one) is Send and not one.is_reliable:
+            self._add_datagrams(found, one.to, (one.message,), now)
+        else:
+            self._add_all(found, effects, now)
+        if proofs is not None and proofs.owed:
+            for packet in found:
+                proofs.owed.pop(packet.to, None)
+        return found
+
+    def _add_all(self, found: list[Packet], effects: Iterable[Effect], now: float) -> None:
         by_target: dict[str, list[ProtocolMessage]] = {}
         reliably: dict[str, list[ProtocolMessage]] = {}
         for effect in effects:
             if type(effect) is Send:
                 messages = reliably if effect.is_reliable else by_target
-                to = effect.to
-                if to in messages:
-                    messages[to].append(effect.message)
-                else:
-                    messages[to] = [effect.message]
+                messages.setdefault(effect.to, []).append(effect.message)
             else:
                 assert type(effect) is Notify
                 self.events.append(effect.event)
@@ -294,41 +277,26 @@ class ProtocolMux:
             self._add_datagrams(found, to, messages_to, now)
         for to, messages_to in reliably.items():
             self._add_reliable(found, to, messages_to, now)
-        self._pay()
-        return found
 
     def _tokens(self, to: str, now: float) -> tuple[tuple[ProtocolMessage, ...], bytes, bool]:
-        """Return what goes into each packet to `to`: an echo that is owed, a challenge; and whether it is proven."""
+        """Return an owed echo and a challenge for a packet to `to`, also encoded, and whether `to` is proven."""
         proofs = self._proofs
         if proofs is None:
             return (), b"", True
         is_proven = proofs.is_proven(to, now)
-        if is_proven and not proofs.owed:
-            return (), b"", True
-        tokens: tuple[ProtocolMessage, ...] = ()
-        if to in proofs.owed:
-            tokens += (Echo(proofs.owed[to]),)
-            self._echoed.append(to)
+        tokens: tuple[ProtocolMessage, ...] = (Echo(proofs.owed[to]),) if to in proofs.owed else ()
         if not is_proven:
             tokens += (Challenge(proofs.token(to)),)
-        return tokens, b"".join(map(_encoder.encode, tokens)), is_proven
-
-    def _pay(self) -> None:
-        """Owe no longer what has gone out."""
-        if self._echoed:
-            assert self._proofs is not None
-            for to in self._echoed:
-                self._proofs.owed.pop(to, None)
-            self._echoed.clear()
+        return tokens, b"".join(map(_encoder.encode, tokens)) if tokens else b"", is_proven
 
     def _add_datagrams(self, found: list[Packet], to: str, messages: Iterable[ProtocolMessage], now: float) -> None:
-        """Add datagrams with `messages` to `found`, the last one filled up with what may ride along."""
+        """Add datagrams with `messages` to `found`; piggybacked messages fill the last one."""
         tokens, token_bytes, is_proven = self._tokens(to, now)
         held: tuple[ProtocolMessage, ...] = ()
         body = b""
         whole_room = room = self._room_bytes - len(token_bytes)
         for message in messages:
-            if message is not self._encoded:  # the same one often goes to several nodes, one after the other
+            if message is not self._encoded:  # the same message often goes to several nodes in a row
                 self._encoded, self._encoded_bytes = message, _encoder.encode(message)
             part = self._encoded_bytes
             if len(part) > room:
@@ -351,7 +319,7 @@ class ProtocolMux:
             assert room >= 0
             found.append(self._packet(to, tokens + held, token_bytes + body, is_reliable=False))
 
-    def _add_reliable(self, found: list[Packet], to: str, messages: list[ProtocolMessage], now: float) -> None:
+    def _add_reliable(self, found: list[Packet], to: str, messages: Iterable[ProtocolMessage], now: float) -> None:
         """Add packets with `messages` to `found`, in order; one over the limit holds a single message."""
         tokens, token_bytes, _ = self._tokens(to, now)
         held: list[ProtocolMessage] = []
@@ -372,7 +340,7 @@ class ProtocolMux:
         return Packet(to, messages, encoded, is_reliable)
 
     def packet_size(self, packet: Packet) -> int:
-        """Return how many bytes `packet` has, encoded or not."""
+        """Return the size of `packet` in bytes, encoded or not."""
         parts = sum(len(_encoder.encode(message)) for message in packet.messages)
         return len(self._head) + len(array_head(len(packet.messages))) + parts
 

@@ -69,7 +69,7 @@ class Statement(ProtocolMessage, frozen=True, gc=False, tag="state"):
         suspected_by: whose own probes failed, sorted, at most `MOST_SUSPECTED_BY`; of a SUSPECT.
     """
 
-    needs_proof: ClassVar[Proof] = Proof.STRANGER
+    needs_proof: ClassVar[Proof] = Proof.UNLESS_KNOWN
 
     name: str
     incarnation: int

@@ -36,7 +36,7 @@ class Ack(ProtocolMessage, frozen=True, gc=False, tag="ack"):
 class PingReq(ProtocolMessage, frozen=True, gc=False, tag="ping_req"):
     """Ping `target` for me. Answered by `IndirectAck` or `Nack`."""
 
-    needs_proof: ClassVar[Proof] = Proof.STRANGER
+    needs_proof: ClassVar[Proof] = Proof.UNLESS_KNOWN
 
     seq: int
     target: str
@@ -72,7 +72,7 @@ class SyncDigest(ProtocolMessage, frozen=True, gc=False, tag="sync_digest"):
         is_join: whether an answer is wanted even if nothing differs.
     """
 
-    needs_proof: ClassVar[Proof] = Proof.ANYBODY
+    needs_proof: ClassVar[Proof] = Proof.ALWAYS
 
     buckets: tuple[int, ...]
     is_join: bool = False
@@ -86,7 +86,7 @@ class Sync(ProtocolMessage, frozen=True, gc=False, tag="sync"):
         wanted: buckets of which I would like to know what you know.
     """
 
-    needs_proof: ClassVar[Proof] = Proof.ANYBODY
+    needs_proof: ClassVar[Proof] = Proof.ALWAYS
     is_answer: ClassVar[bool] = True
 
     statements: tuple[Statement, ...]

@@ -21,9 +21,9 @@ from trionet.profiles import LAN
 from trionet.protocols.effects import ProtocolMessage, Send
 from trionet.protocols.mux import ProtocolMux
 from trionet.protocols.swim import Swim
-from trionet.protocols.swim_context import SwimOptions
 from trionet.protocols.swim_events import MemberChange, MemberChanged
 from trionet.protocols.swim_messages import Ack, Ping
+from trionet.protocols.swim_settings import SwimOptions
 from trionet.simulation.heap import Cluster
 
 from .results import Must, median

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from trionet.profiles import Profile
     from trionet.protocols.effects import Effect
     from trionet.protocols.mux import Packet
-    from trionet.protocols.swim_context import SwimOptions
+    from trionet.protocols.swim_settings import SwimOptions
 
 _AFTER = {
     MemberChange.JOINED: (None, MemberChange.FAILED, MemberChange.LEFT),

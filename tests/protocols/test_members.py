@@ -11,13 +11,14 @@ from tests.protocols.swim_clusters import alive, said
 from trionet.protocols.digest import hash64
 from trionet.protocols.members import Members
 from trionet.protocols.statements import State, Statement, fingerprint, supersedes
+from trionet.protocols.swim_settings import SwimOptions
 
 NAMES = [f"m{number}" for number in range(8)]
 STATEMENTS = st.builds(Statement, st.sampled_from(NAMES), st.integers(0, 3), st.integers(0, 3), st.integers(1, 2))
 
 
 def table(*, present: int = 100, gone: int = 100) -> Members:
-    return Members(alive("me"), 0.0, Random(1), present, gone)
+    return Members(alive("me"), 0.0, Random(1), SwimOptions(members=present, gone=gone))
 
 
 @given(st.lists(STATEMENTS, max_size=40))

@@ -13,8 +13,8 @@ from trionet.profiles import LAN
 from trionet.protocols.effects import Send
 from trionet.protocols.mux import ProtocolMux
 from trionet.protocols.statements import MOST_INCARNATION, State, Statement
-from trionet.protocols.swim_context import SwimOptions
 from trionet.protocols.swim_messages import Ack, IndirectAck, Nack, Ping, PingReq, Sync, SyncDigest
+from trionet.protocols.swim_settings import SwimOptions
 
 if TYPE_CHECKING:
     from trionet.protocols.swim import Swim

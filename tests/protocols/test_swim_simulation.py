@@ -8,8 +8,8 @@ from tests.protocols.swim_clusters import Members
 from trionet.profiles import LOCAL, WAN
 from trionet.protocols.mux import ProtocolMux
 from trionet.protocols.statements import State
-from trionet.protocols.swim_context import SwimOptions
 from trionet.protocols.swim_events import MemberChange
+from trionet.protocols.swim_settings import SwimOptions
 
 DATAGRAMS_ONLY = SwimOptions(is_falling_back=False)
 SEEDS = [1, 2]

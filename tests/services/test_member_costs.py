@@ -15,8 +15,8 @@ from trionet import NodeAddress
 from trionet.protocols.group_members import GroupMembers
 from trionet.protocols.members import MemberRecord, Members
 from trionet.protocols.statements import State
-from trionet.protocols.swim_context import SwimOptions
 from trionet.protocols.swim_messages import IndirectAck, Nack, Sync
+from trionet.protocols.swim_settings import SwimOptions
 from trionet.services.groups import ALL, Groups
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def test_the_members_of_a_group_that_changes_are_those_of_one_made_anew(seed: in
 @pytest.mark.parametrize("seed", range(10))
 def test_the_next_on_the_circle_is_found_whoever_comes_and_goes(seed: int) -> None:
     random = Random(seed)
-    members = Members(alive("me"), 0.0, random, 1000, 1000)
+    members = Members(alive("me"), 0.0, random, SwimOptions())
     here: dict[str, int] = {}
     for number in range(600):
         if random.random() < (0.8 if number < 200 else 0.3) or not here:
@@ -161,7 +161,7 @@ def test_members_that_go_in_the_order_of_the_circle_do_not_have_all_looked_at_ea
             looked += 1
             return super()._distance(member)
 
-    members = Counting(alive("me"), 0.0, Random(1), 10_000, 10_000)
+    members = Counting(alive("me"), 0.0, Random(1), SwimOptions(members=10_000, gone=10_000))
     for number in range(2000):
         members.put(alive(str(number)), 0.0)
     looked = 0

@@ -28,9 +28,9 @@ class _Resigned(Swim):
 
     __slots__ = ()
 
-    def _take_about_me(self, _: str, statement: Statement) -> None:
+    def _refute(self, _: str, statement: Statement) -> None:
         if supersedes(statement, self.own):
-            self._spread(self.own, is_urgent=True)
+            self._broadcaster.put(self.own, is_urgent=True)
 
 
 def _resign(node: Node) -> None:

@@ -1,9 +1,9 @@
-"""What members say about a member, and which of two statements holds.
+"""Statements about a member, and their order.
 
 Invariant: statements about one member are totally ordered, by incarnation, then state (ALIVE < SUSPECT < DEAD < LEFT),
-then what the incarnation says (life, tags); merging takes the greater. So a view is a join-semilattice: whatever the
-order, however often a statement comes, the same statements make the same view, and an older one changes nothing. Only
-the member itself raises its incarnation, therefore nobody else can bring back a DEAD member.
+then boot id and tags; the greater one holds. So a view is a join-semilattice: the same statements make the same view,
+in whatever order and however often they come. Only the member itself raises its incarnation, so no other node can bring
+back a DEAD member. The boot id, 64 random bits of each start, tells a restart from a refutation.
 
 Source: SWIM (Das, Gupta, Motivala 2002), section 4.2, with the suspecting members of Lifeguard (Dadgar, Phillips,
 Currey 2017), section IV-B, as part of a suspicion.
@@ -35,21 +35,21 @@ __all__ = [
 ]
 
 MOST_INCARNATION: Final = 1 << 62
-"""The highest incarnation that is believed. Who can forge statements can say that a member is DEAD in this one: it
-cannot rise above that, and is out under this name until it is forgotten. Only keys can prevent it."""
+"""The highest valid incarnation. A forged statement can declare a member DEAD in it. Then the member can't refute, and
+is out under this name until it is forgotten. Only keys can prevent that."""
 
 MOST_BOOT_ID: Final = (1 << 64) - 1
 MOST_NAME_BYTES: Final = 128
 MOST_TAGS_BYTES: Final = 512
 MOST_SUSPECTED_BY: Final = 4
-"""How many suspected_by a statement names: K + 1 with Lifeguard's K = 3; more would not shorten a suspicion."""
+"""The most nodes named in `suspected_by`: K + 1 with Lifeguard's K = 3; more would not shorten a suspicion."""
 
 _PLACE_BITS: Final = 0xFF
 _encoder = msgspec.msgpack.Encoder(order="deterministic")
 
 
 class State(enum.IntEnum):
-    """What a member is said to be; of two statements of one incarnation the greater holds."""
+    """The state of a member; of two statements of one incarnation the one with the greater state holds."""
 
     ALIVE = 0
     SUSPECT = 1
@@ -58,15 +58,15 @@ class State(enum.IntEnum):
 
 
 class Statement(ProtocolMessage, frozen=True, gc=False, tag="state"):
-    """What is said about a member.
+    """A statement about a member.
 
     Attributes:
-        name: of the member.
-        incarnation: which only the member itself raises.
-        state: a `State`, as an int: from the network comes any number.
+        name: the member's name.
+        incarnation: a number that only the member itself raises.
+        state: a `State`, as an int: the network may deliver any number.
         boot_id: 64 bits drawn when the member started.
-        tags: what the member says about itself, with this incarnation.
-        suspected_by: whose own probes failed, sorted, at most `MOST_SUSPECTED_BY`; of a SUSPECT.
+        tags: the member's tags in this incarnation.
+        suspected_by: the nodes whose own probes failed, sorted, at most `MOST_SUSPECTED_BY`.
     """
 
     needs_proof: ClassVar[Proof] = Proof.UNLESS_KNOWN
@@ -80,7 +80,7 @@ class Statement(ProtocolMessage, frozen=True, gc=False, tag="state"):
 
 
 def supersedes(new: Statement, old: Statement) -> bool:
-    """Return whether `new` holds rather than `old`, both about one member; their suspected_by don't count."""
+    """Return whether `new` is greater than `old`, both about one member; `suspected_by` doesn't count."""
     if new.incarnation != old.incarnation:
         return new.incarnation > old.incarnation
     if new.state != old.state:
@@ -91,18 +91,18 @@ def supersedes(new: Statement, old: Statement) -> bool:
 
 
 def merged(one: Statement, other: Statement) -> Statement:
-    """Return what holds given both statements about one member: the greater, and the suspected_by of both if equal."""
+    """Return the greater of two statements about one member; if they are equal, with the `suspected_by` of both."""
     if supersedes(one, other):
         return one
     if one.suspected_by == other.suspected_by or supersedes(other, one):
         return other
-    # The smallest of a union are associative, too; the first that came would not be.
+    # Keeping the smallest names of the union is associative; keeping the first that came would not be.
     suspected_by = tuple(sorted({*one.suspected_by, *other.suspected_by})[:MOST_SUSPECTED_BY])
     return other if suspected_by == other.suspected_by else msgspec.structs.replace(other, suspected_by=suspected_by)
 
 
 def is_valid(statement: Statement) -> bool:
-    """Return whether anybody honest could have said this."""
+    """Return whether a correct node can make this statement."""
     return (
         0 <= statement.incarnation <= MOST_INCARNATION
         and State.ALIVE <= statement.state <= State.LEFT
@@ -115,15 +115,15 @@ def is_valid(statement: Statement) -> bool:
 
 
 def fingerprint(statement: Statement) -> int:
-    """Return 64 bits for a member that is there (ALIVE or SUSPECT) in this incarnation.
+    """Return a hash of 64 bits for a present member (ALIVE or SUSPECT) in this incarnation.
 
-    The lowest eight are of the name alone, so that what two nodes know of a member is in one bucket of their digests.
+    The lowest eight bits depend on the name alone, so that two nodes have a member in the same bucket of their digests.
     """
-    said = (statement.name, statement.incarnation, statement.boot_id, statement.tags)
+    content = (statement.name, statement.incarnation, statement.boot_id, statement.tags)
     place = hash_of_name(statement.name)
-    return hash64(_encoder.encode(said)) & ~_PLACE_BITS | place & _PLACE_BITS
+    return hash64(_encoder.encode(content)) & ~_PLACE_BITS | place & _PLACE_BITS
 
 
 def encoded_bytes(item: object) -> int:
-    """Return how long `item` is on the wire."""
+    """Return the encoded size of `item`."""
     return len(_encoder.encode(item))

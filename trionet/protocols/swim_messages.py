@@ -1,7 +1,7 @@
-"""What members say to each other to find out who is alive.
+"""The messages of SWIM.
 
-Invariant: an answer carries the number of its question, and counts only from the one who was asked. At rest only
-`Ping` and `Ack` are sent, of a size that does not depend on the number of members.
+Invariant: an answer carries the sequence number of its question, and counts only from the node that was asked. At rest
+only `Ping` and `Ack` are sent, of a size that does not depend on the number of members.
 
 Source: SWIM (Das, Gupta, Motivala 2002), section 4.1; the nack is from Lifeguard (Dadgar, Phillips, Currey 2017),
 section IV-A.
@@ -18,14 +18,14 @@ __all__ = ["SWIM_MESSAGES", "Ack", "IndirectAck", "Nack", "News", "Ping", "PingR
 
 
 class Ping(ProtocolMessage, frozen=True, gc=False, tag="ping"):
-    """Are you there? Answered by `Ack`, and reliably if asked so."""
+    """Asks for an `Ack`, by a connection if `is_reliable`."""
 
     seq: int
     is_reliable: bool = False
 
 
 class Ack(ProtocolMessage, frozen=True, gc=False, tag="ack"):
-    """I am. `view` is the digest of whom I hold to be there, so that views that differ are noticed at no cost."""
+    """Answers a `Ping`. `view` is the digest of the sender's present members, so that different views are noticed."""
 
     is_answer: ClassVar[bool] = True
 
@@ -34,7 +34,7 @@ class Ack(ProtocolMessage, frozen=True, gc=False, tag="ack"):
 
 
 class PingReq(ProtocolMessage, frozen=True, gc=False, tag="ping_req"):
-    """Ping `target` for me. Answered by `IndirectAck` or `Nack`."""
+    """Asks the receiver to ping `target`. Answered by `IndirectAck` or `Nack`."""
 
     needs_proof: ClassVar[Proof] = Proof.UNLESS_KNOWN
 
@@ -43,7 +43,7 @@ class PingReq(ProtocolMessage, frozen=True, gc=False, tag="ping_req"):
 
 
 class IndirectAck(ProtocolMessage, frozen=True, gc=False, tag="indirect_ack"):
-    """The target of your `PingReq` has answered me."""
+    """Answers a `PingReq`: the target has sent an `Ack`."""
 
     is_answer: ClassVar[bool] = True
 
@@ -51,7 +51,7 @@ class IndirectAck(ProtocolMessage, frozen=True, gc=False, tag="indirect_ack"):
 
 
 class Nack(ProtocolMessage, frozen=True, gc=False, tag="nack"):
-    """The target of your `PingReq` has not answered me in time; but I am here, and have heard you."""
+    """Answers a `PingReq`: the target has not sent an `Ack` in time, but this node is alive."""
 
     is_answer: ClassVar[bool] = True
 
@@ -59,16 +59,16 @@ class Nack(ProtocolMessage, frozen=True, gc=False, tag="nack"):
 
 
 class News(ProtocolMessage, frozen=True, gc=False, tag="news"):
-    """Nothing by itself: the head of a datagram that is filled with what may ride along."""
+    """Starts a datagram that is filled with piggybacked statements; it carries nothing itself."""
 
     is_filled: ClassVar[bool] = True
 
 
 class SyncDigest(ProtocolMessage, frozen=True, gc=False, tag="sync_digest"):
-    """This is my view in short; tell me where yours differs.
+    """Asks for the statements in the buckets where the receiver's view differs.
 
     Attributes:
-        buckets: as of `Digest`.
+        buckets: the totals of the sender's `Digest`.
         is_join: whether an answer is wanted even if nothing differs.
     """
 
@@ -79,11 +79,11 @@ class SyncDigest(ProtocolMessage, frozen=True, gc=False, tag="sync_digest"):
 
 
 class Sync(ProtocolMessage, frozen=True, gc=False, tag="sync"):
-    """What I know about the members of some buckets.
+    """Carries the sender's statements about the members of some buckets.
 
     Attributes:
         statements: about present and former members.
-        wanted: buckets of which I would like to know what you know.
+        wanted: the buckets whose statements the sender requests.
     """
 
     needs_proof: ClassVar[Proof] = Proof.ALWAYS

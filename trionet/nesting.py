@@ -22,6 +22,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final, Protocol
 
+import msgspec
+
 if TYPE_CHECKING:
     from collections.abc import Generator
 
@@ -57,7 +59,7 @@ def depth_inside(depth: int) -> int:
     return 0 if depth == PACKETS else min(depth + 1, DEEPEST)
 
 
-class Holding:
+class Holding(msgspec.Struct, eq=False):
     """A block that holds the slot of a call.
 
     Attributes:
@@ -66,12 +68,9 @@ class Holding:
         is_left: whether it has ended.
     """
 
-    __slots__ = ("inner_depth", "is_left", "outer")
-
-    def __init__(self, inner_depth: int, outer: Position | None) -> None:
-        self.inner_depth: int = inner_depth
-        self.outer: Position | None = outer
-        self.is_left: bool = False
+    inner_depth: int
+    outer: Position | None
+    is_left: bool = False
 
 
 def nest(depth: int) -> None:

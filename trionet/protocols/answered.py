@@ -1,7 +1,7 @@
 """Recent answers, so that a repeated question isn't answered again at once.
 
-Invariant: within one window a source gets each answer once, and payloads of a bounded size in all, however it splits its
-questions into messages and packets. A node that asks again, because an answer was lost, waits longer than a window.
+Invariant: within one window a source gets each answer once, and a bounded size of payloads in all, however its requests
+are split into messages and packets. A node that asks again, because an answer was lost, waits longer than a window.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from collections.abc import Hashable
 from typing import Final
 
 import msgspec
+
+from .recent import remember
 
 __all__ = ["MOST_ANSWER_BYTES", "Answered"]
 
@@ -40,10 +42,8 @@ class Answered:
         """Return whether `source` may get the answer `key`, of `size` bytes; if so, it counts as sent."""
         window = self._windows.get(source)
         if window is None or now >= window.until:
-            self._windows.pop(source, None)
-            window = self._windows[source] = _Window(now + self._window_s)
-            if len(self._windows) > _MOST_SOURCES:
-                del self._windows[next(iter(self._windows))]
+            window = _Window(now + self._window_s)
+            remember(self._windows, source, window, _MOST_SOURCES)
         is_first = window.left_bytes == MOST_ANSWER_BYTES
         if key in window.keys or len(window.keys) >= _MOST_KEYS or (size > window.left_bytes and not is_first):
             return False

@@ -62,10 +62,6 @@ class _Probe(msgspec.Struct, eq=False):
     asked: tuple[str, ...] = ()
     nacks: frozenset[str] = frozenset()
 
-    def cancel(self) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
-
 
 class _Relay(msgspec.Struct, eq=False):
     requester: str
@@ -274,7 +270,8 @@ class Prober:
         relay.timer = context.timers.set(context.now + wait, self._continue_relay, seq, relay)
 
     def _end(self, probe: _Probe) -> None:
-        probe.cancel()
+        if probe.timer is not None:
+            probe.timer.cancel()
         del self.by_name[probe.member.name], self._by_seq[probe.seq]
 
     def _end_relay(self, seq: int, relay: _Relay) -> None:

@@ -20,6 +20,7 @@ from typing import Annotated, Final
 import msgspec
 
 from .effects import ProtocolMessage
+from .recent import remember
 
 __all__ = ["FACTOR", "PROOF_S", "Challenge", "Echo", "Proofs"]
 
@@ -85,25 +86,17 @@ class Proofs:
         if token != self.token(name):
             return False
         self._credit.pop(name, None)
-        self._proven.pop(name, None)
-        self._proven[name] = now + PROOF_S
-        if len(self._proven) > _MOST_PROVEN:
-            del self._proven[next(iter(self._proven))]
+        remember(self._proven, name, now + PROOF_S, _MOST_PROVEN)
         return True
 
     def note_challenge(self, name: str, token: int) -> None:
         """Owe `name` a token."""
-        self.owed.pop(name, None)
-        self.owed[name] = token
-        if len(self.owed) > _MOST_UNPROVEN:
-            del self.owed[next(iter(self.owed))]
+        remember(self.owed, name, token, _MOST_UNPROVEN)
 
     def add_credit(self, name: str, size: int) -> int:
         """Credit an unproven `name` for a packet of `size` bytes; return the bytes that may be sent to it."""
-        credit = self._credit.pop(name, 0) + FACTOR * size
-        self._credit[name] = credit
-        if len(self._credit) > _MOST_UNPROVEN:
-            del self._credit[next(iter(self._credit))]
+        credit = self.credit(name) + FACTOR * size
+        remember(self._credit, name, credit, _MOST_UNPROVEN)
         return credit
 
     def credit(self, name: str) -> int:
@@ -112,7 +105,7 @@ class Proofs:
 
     def spend(self, name: str, size: int) -> bool:
         """Return whether `size` bytes may be sent to an unproven `name`; if so, they count as sent."""
-        credit = self._credit.get(name, 0)
+        credit = self.credit(name)
         if size > credit:
             return False
         self._credit[name] = credit - size

@@ -16,6 +16,7 @@ import msgspec
 
 from .effects import Send
 from .gossip_messages import Query
+from .recent import remember
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -111,9 +112,7 @@ class Tracking:
 
     def begin(self, gid: str, rumor_id: bytes) -> None:
         """Track a rumor."""
-        self.by_id[rumor_id] = Tracked(gid)
-        if len(self.by_id) > self._most:
-            del self.by_id[next(iter(self.by_id))]
+        remember(self.by_id, rumor_id, Tracked(gid), self._most)
 
     def query(self, gid: str, rumor_id: bytes) -> list[Effect]:
         """Query the members that aren't confirmed."""

@@ -37,14 +37,14 @@ _AFTER[MemberChange.LEFT] = _AFTER[MemberChange.FAILED]
 
 
 def alive(name: str, incarnation: int = 0, *, boot_id: int = 1, **tags: str) -> Statement:
-    """Say that a member is ALIVE."""
+    """Return a statement that a member is ALIVE."""
     return Statement(name, incarnation, int(State.ALIVE), boot_id, tags)
 
 
-def said(
+def stated(
     name: str, state: State, incarnation: int = 0, *, boot_id: int = 1, suspected_by: Sequence[str] = ()
 ) -> Statement:
-    """Say something else about it."""
+    """Return a statement about a member."""
     return Statement(name, incarnation, int(state), boot_id, {}, tuple(suspected_by))
 
 
@@ -60,8 +60,8 @@ def sent(effects: Iterable[Effect], to: str | None = None) -> list[Any]:
     return [effect.message for effect in effects if isinstance(effect, Send) and to in {None, effect.to}]
 
 
-def told(effects: Iterable[Effect]) -> list[tuple[str, str]]:
-    """Return what is to be told of members: the change and the name."""
+def changes_in(effects: Iterable[Effect]) -> list[tuple[str, str]]:
+    """Return the reported changes of members: the change and the name."""
     return [
         (effect.event.change.value, effect.event.member.name)
         for effect in effects
@@ -70,7 +70,7 @@ def told(effects: Iterable[Effect]) -> list[tuple[str, str]]:
 
 
 class OrderOfChanges:
-    """Asserts that what is told of each member comes in an order that makes sense, each change once.
+    """Asserts that the events of each member come in a valid order, each change once.
 
     Attributes:
         changes: when, at whom, what.
@@ -100,7 +100,7 @@ class OrderOfChanges:
         self.changes.append((time, at, event))
 
     def of(self, change: MemberChange, name: str | None = None) -> list[tuple[float, str, str]]:
-        """Return when, at whom, about whom a change was told."""
+        """Return the time, the observer and the subject of each report of a change."""
         return [
             (time, at, event.member.name)
             for time, at, event in self.changes
@@ -114,7 +114,7 @@ class Members:
     Attributes:
         cluster: the simulation.
         names, swims: of the members.
-        order: what they told, each of them checked.
+        order: the events, which it checks.
     """
 
     def __init__(

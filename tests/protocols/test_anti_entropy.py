@@ -69,7 +69,7 @@ def test_buckets_survive_the_message(values: dict[int, int]) -> None:
     assert differing(changed, packed(totals)) == [7]
 
 
-def test_two_that_hold_the_same_say_nothing_after_the_summary() -> None:
+def test_equal_sets_need_no_answer_to_the_summary() -> None:
     ids = _ids(1000)
     one, other = _group(ids), _group(ids[::-1])
     assert answer_summary(other, summary(one, _SETTLE_S, 10.0), _SETTLE_S, 10.0) == []
@@ -108,7 +108,7 @@ def test_a_settled_difference_is_found_among_many_that_are_not() -> None:
 
 
 @given(st.sets(st.integers(0, 2000), max_size=300), st.sets(st.integers(0, 2000), max_size=300))
-def test_each_learns_what_the_other_holds_and_it_does_not(mine: set[int], theirs: set[int]) -> None:
+def test_each_learns_the_ids_that_it_lacks(mine: set[int], theirs: set[int]) -> None:
     ids = _ids(2001)
     one, other = _group([ids[i] for i in sorted(mine)]), _group([ids[i] for i in sorted(theirs)])
     answers: list[Listing] = []

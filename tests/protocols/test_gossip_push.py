@@ -35,7 +35,7 @@ def test_the_rounds_are_bounded(members: int, subset: int, hops: int) -> None:
 @pytest.mark.parametrize(
     ("tries", "waits"), [(1, 1), (6, 1), (7, 2), (8, 2), (9, 4), (10, 4), (11, 8), (13, 16), (14, 16)]
 )
-def test_patience_is_doubled_after_six_tries(tries: int, waits: int) -> None:
+def test_pull_timeouts_double_after_six_tries(tries: int, waits: int) -> None:
     assert patience_s(tries, 0.1) == pytest.approx(0.1 * waits)
 
 
@@ -51,7 +51,7 @@ def _members(size: int, me: str = "n0") -> GroupMembers:
     return GroupMembers(me, tuple(f"n{number}" for number in range(size)), Random(1))
 
 
-def test_members_are_picked_afresh_each_time_and_never_who_it_came_from() -> None:
+def test_members_are_picked_afresh_each_time_without_the_source() -> None:
     members, push = _members(100), RandomPush(3)
     push.adjust(members)
     steps = [push.step(members, "n7", 1, 0.0) for _ in range(50)]
@@ -60,7 +60,7 @@ def test_members_are_picked_afresh_each_time_and_never_who_it_came_from() -> Non
     assert {step.hops for step in steps} == {2}
 
 
-def test_with_two_members_it_goes_back_to_who_it_came_from() -> None:
+def test_with_two_members_a_rumor_goes_back_to_its_source() -> None:
     members, push = _members(2), RandomPush()
     push.adjust(members)
     assert push.step(members, "n1", 1, 0.0).targets == ["n1"]
@@ -79,7 +79,7 @@ def test_a_subset_may_be_a_function_of_the_members() -> None:
     assert len(push.step(members, None, 0, 0.0).targets) == 5
 
 
-def test_after_the_last_round_nobody_gets_it() -> None:
+def test_after_the_last_hop_a_rumor_is_not_forwarded() -> None:
     members, push = _members(10), RandomPush(2)
     push.adjust(members)
     assert push.step(members, "n1", 10, 0.0).targets
@@ -109,7 +109,7 @@ def test_a_star_goes_up_and_down() -> None:
     assert sorted(_star().step(hub, None, 0, 0.0).targets) == ["n1", "n2", "n3", "n4"]
 
 
-def test_a_hub_that_keeps_silent_is_replaced_until_it_is_heard_again() -> None:
+def test_a_silent_hub_is_replaced_until_it_sends_again() -> None:
     leaf, push = _members(5, "n3"), _star()
     push.sent(["n0"], 0.0)
     push.sent(["n0"], 1.5)
@@ -121,14 +121,14 @@ def test_a_hub_that_keeps_silent_is_replaced_until_it_is_heard_again() -> None:
     assert push.hub(leaf, 3.0) == "n0"
 
 
-def test_nobody_is_told_when_nobody_is_to_be() -> None:
+def test_as_many_neighbours_as_asked_for_are_returned() -> None:
     for push in (RandomPush(), Direct(), _star()):
         for count in (0, 1, 2, 9):
             found = push.neighbours(_members(5, "n3"), count, 0.0)
             assert len(set(found)) == len(found) == min(count, 4)
 
 
-def test_a_rumor_is_asked_for_at_one_node_at_a_time_and_after_two_failures_at_two() -> None:
+def test_a_rumor_is_pulled_from_one_holder_at_a_time_and_after_two_failures_from_two() -> None:
     pulls = Pulls(timeout_s=0.25, most=10)
     for source in ("n1", "n2", "n3"):
         pulls.announced("g", b"a", source, due=1.0)
@@ -139,7 +139,7 @@ def test_a_rumor_is_asked_for_at_one_node_at_a_time_and_after_two_failures_at_tw
     assert len(pulls) == 0
 
 
-def test_what_cannot_be_had_is_given_up() -> None:
+def test_a_pull_without_answers_is_given_up() -> None:
     pulls = Pulls(timeout_s=0.1, most=10)
     pulls.announced("g", b"a", "n1", due=0.0)
     now, tries = 0.0, 0
@@ -151,7 +151,7 @@ def test_what_cannot_be_had_is_given_up() -> None:
     assert len(pulls) == 0
 
 
-def test_a_node_that_cannot_be_reached_gives_way_to_the_next_one() -> None:
+def test_an_unreachable_holder_is_replaced_by_the_next() -> None:
     pulls = Pulls(timeout_s=1.0, most=10)
     pulls.announced("g", b"a", "n1", due=0.0)
     pulls.announced("g", b"a", "n2", due=0.0)
@@ -160,7 +160,7 @@ def test_a_node_that_cannot_be_reached_gives_way_to_the_next_one() -> None:
     assert list(pulls.due(0.1)) == [("n2", "g")]
 
 
-def test_not_more_than_so_many_are_wanted() -> None:
+def test_the_number_of_pulls_is_bounded() -> None:
     pulls = Pulls(timeout_s=1.0, most=10)
     for number in range(100):
         pulls.announced("g", bytes([number]), "n1", due=0.0)

@@ -1,4 +1,4 @@
-"""What a question in another's name can have sent there: one table of all kinds of messages."""
+"""How much a forged sender can cause to be sent to an address: one table of all kinds of messages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from tests.protocols.gossip_meshes import Mesh
-from tests.protocols.swim_clusters import Members, alive, said, swim
+from tests.protocols.swim_clusters import Members, alive, stated, swim
 from trionet.protocols.answered import MOST_ANSWER_BYTES
 from trionet.protocols.effects import ProtocolMessage, Send
 from trionet.protocols.gossip import GossipProtocol
@@ -60,7 +60,7 @@ KINDS: dict[type[ProtocolMessage], Kind] = {
     IndirectAck: Kind(lambda: [IndirectAck(seq) for seq in range(60)], 0, 0),
     Nack: Kind(lambda: [Nack(seq) for seq in range(60)], 0, 0),
     News: Kind(lambda: _every(100, News()), 0, 0),
-    Statement: Kind(lambda: [said(ME, State.DEAD, number) for number in range(1, 30)], 4, 60),
+    Statement: Kind(lambda: [stated(ME, State.DEAD, number) for number in range(1, 30)], 4, 60),
     SyncDigest: Kind(lambda: _every(60, SyncDigest((), is_join=True)), 30, 800),
     Sync: Kind(lambda: _every(15, Sync((), tuple(range(64)))), 30, 800),
     Rumor: Kind(lambda: [Rumor("g", number.to_bytes(12, "little"), "o", 0, 0, b"") for number in range(1, 40)], 1, 1),
@@ -144,7 +144,7 @@ def test_three_times_the_question_at_most_goes_to_an_address_without_a_proof(
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_what_a_proven_member_gets_has_a_factor_too(kind: type[ProtocolMessage]) -> None:
+def test_answers_to_a_proven_member_have_a_bound_too(kind: type[ProtocolMessage]) -> None:
     for messages, factor in (
         (KINDS[kind].messages(), KINDS[kind].factor),
         (KINDS[kind].messages()[:1], KINDS[kind].single),
@@ -181,7 +181,7 @@ def test_the_payloads_of_one_answer_are_bounded_together() -> None:
     assert 3_000_000 < node.sent_bytes(MEMBER) < MOST_ANSWER_BYTES + 10_000
 
 
-def test_what_is_too_long_for_an_answer_is_not_encoded() -> None:
+def test_a_rumor_too_long_for_an_answer_is_not_encoded() -> None:
     node = Node()
     node.stack.receive(MEMBERS[0], [Rumor("g", b"long rumor!!", "o", 0, 255, LONG)], node.now)
     node.packets.clear()
@@ -203,7 +203,7 @@ def test_an_address_is_proven_by_its_own_token_alone_and_for_a_time() -> None:
     assert not proofs.is_proven("b:1", 0.0)
 
 
-def test_what_is_remembered_of_strangers_is_bounded() -> None:
+def test_the_memory_for_unproven_senders_is_bounded() -> None:
     node = Node()
     for number in range(20_000):
         node.ask(f"10.3.{number >> 8}.{number & 255}:9", [Ping(1), Challenge(number)])
@@ -256,7 +256,7 @@ def test_a_newcomer_has_joined_after_two_exchanges_and_is_a_member_then() -> Non
     assert node.swim.member(VICTIM) is not None
 
 
-def test_a_member_is_made_by_nobody_who_only_writes_its_name() -> None:
+def test_a_forged_sender_makes_no_member() -> None:
     node = Node()
     node.ask(VICTIM, [alive(VICTIM), SyncDigest((), is_join=True)], is_reliable=True)
     node.ask(VICTIM, [Sync((alive(VICTIM),))], is_reliable=True)
@@ -265,7 +265,7 @@ def test_a_member_is_made_by_nobody_who_only_writes_its_name() -> None:
     assert node.swim.member(VICTIM) is not None
 
 
-def test_a_pull_takes_no_further_round_trip_because_what_is_announced_challenges() -> None:
+def test_a_pull_takes_no_further_round_trip_because_announcements_challenge() -> None:
     node = Node()
     name = MEMBERS[5]
     reader = GossipProtocol(name, Random(5))
@@ -281,9 +281,9 @@ def test_a_pull_takes_no_further_round_trip_because_what_is_announced_challenges
     assert any(type(one) is Rumor for answer in answers for one in answer.messages)
 
 
-def test_at_rest_nothing_is_added_to_what_proven_members_say() -> None:
+def test_at_rest_nothing_is_added_to_the_packets_of_proven_members() -> None:
     node = Node()
-    node.run(node.now + 30.0)  # the news is told
+    node.run(node.now + 30.0)  # the news is spread
     node.prove(MEMBERS[0])
     node.packets.clear()
     (answer,) = node.stack.receive_bytes(msgspec.msgpack.encode([1, MEMBERS[0], [Ping(5)]]), node.now)
@@ -310,7 +310,7 @@ class Proving(ProtocolMux):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [3, 4])
-def test_a_cluster_is_whole_as_soon_and_says_no_more_at_rest_than_without_proofs(seed: int) -> None:
+def test_a_cluster_is_whole_as_soon_and_sends_no_more_at_rest_than_without_proofs(seed: int) -> None:
     spent: list[tuple[float, int, int]] = []
     for stack in (ProtocolMux, Proving):
         members = Members(seed, 100, are_known=False, stack=stack)

@@ -41,7 +41,7 @@ def test_a_rumor_older_than_the_last_forgotten_id_may_be_forgotten(age_s: float,
     assert may_be_forgotten(age_s, since_s) is may_be
 
 
-def test_the_seen_is_bounded_in_number_and_says_what_it_cannot_know() -> None:
+def test_seen_ids_are_bounded_in_number_and_forgotten_ones_are_recognised_by_age() -> None:
     seen = SeenIds(keep_s=100.0, most=10)
     for number in range(15):
         seen.add(_id(number), float(number))
@@ -53,7 +53,7 @@ def test_the_seen_is_bounded_in_number_and_says_what_it_cannot_know() -> None:
     assert not seen.may_be_forgotten(age_s=5.0, now=15.0)
 
 
-def test_the_seen_is_bounded_in_age() -> None:
+def test_seen_ids_are_bounded_in_age() -> None:
     seen = SeenIds(keep_s=10.0, most=100)
     seen.add(_id(1), 0.0)
     seen.add(_id(2), 5.0)
@@ -91,7 +91,7 @@ def test_payloads_are_bounded_and_the_first_that_came_goes_first() -> None:
     assert group.payload_bytes == 900
 
 
-def test_what_came_lately_and_what_ends_soon_are_found() -> None:
+def test_recent_and_expiring_rumors_are_found() -> None:
     group = _group(retention_s=60.0)
     for number in range(20):
         group.add(_held(number, born_at=-float(number), now=float(number)))
@@ -100,7 +100,7 @@ def test_what_came_lately_and_what_ends_soon_are_found() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.floats(0, 100)), max_size=40), st.floats(0, 200))
-def test_the_digest_is_always_that_of_what_is_held(came: list[tuple[int, float]], end: float) -> None:
+def test_the_digest_is_always_that_of_the_held_rumors(came: list[tuple[int, float]], end: float) -> None:
     group = _group(retention_s=50.0, most_bytes=20)
     for number, born_at in came:
         if _id(number) not in group.held:

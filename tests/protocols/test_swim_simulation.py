@@ -29,7 +29,7 @@ def test_members_that_start_at_once_and_know_one_seed_find_each_other(seed: int,
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("profile", [LOCAL, WAN])
-def test_a_failure_is_known_by_all_and_told_once(seed: int, profile: object) -> None:
+def test_a_failure_is_known_by_all_and_reported_once(seed: int, profile: object) -> None:
     members = Members(seed, 30, profile=profile, options=DATAGRAMS_ONLY)  # type: ignore[arg-type]
     victim = members.names[7]
     members.cluster.run(10)
@@ -86,7 +86,7 @@ def test_a_partition_heals_by_itself(seed: int, alone: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_restart_is_told_as_failed_and_joined_once_each(seed: int) -> None:
+def test_a_restart_is_reported_as_failed_and_joined_once_each(seed: int) -> None:
     members = Members(seed, 20, options=DATAGRAMS_ONLY)
     name, others = members.names[3], [each for each in members.names if each != members.names[3]]
     members.act(name, lambda core, now: core.set_tags({"life": "first"}, now))
@@ -101,7 +101,7 @@ def test_a_restart_is_told_as_failed_and_joined_once_each(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_one_that_leaves_is_known_to_have_left_and_not_to_have_failed(seed: int) -> None:
+def test_a_leaving_member_is_known_as_left_and_not_as_failed(seed: int) -> None:
     members = Members(seed, 50, loss=0.1)
     members.cluster.run(2)
     name = members.names[9]

@@ -1,4 +1,4 @@
-"""Statements about a member form a join-semilattice, whoever made them and in whatever order they come."""
+"""Statements about a member form a join-semilattice, in any order."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.protocols.swim_clusters import alive, said
+from tests.protocols.swim_clusters import alive, stated
 from trionet.protocols.statements import (
     MOST_BOOT_ID,
     MOST_INCARNATION,
@@ -72,7 +72,7 @@ def test_an_incarnation_never_falls(one: Statement, other: Statement) -> None:
 
 @given(STATEMENTS)
 def test_the_dead_are_not_resurrected_without_a_higher_incarnation(other: Statement) -> None:
-    dead = said("x", State.DEAD, 1)
+    dead = stated("x", State.DEAD, 1)
     after = merged(other, dead)
     assert after.state >= State.DEAD or after.incarnation > dead.incarnation
 
@@ -82,12 +82,12 @@ def test_the_dead_are_not_resurrected_without_a_higher_incarnation(other: Statem
     [
         (alive("x", 1), alive("x", 0), True),
         (alive("x", 0), alive("x", 0), False),
-        (said("x", State.SUSPECT), alive("x"), True),
-        (alive("x"), said("x", State.SUSPECT), False),
-        (alive("x", 1), said("x", State.DEAD), True),
-        (said("x", State.LEFT), said("x", State.DEAD), True),
+        (stated("x", State.SUSPECT), alive("x"), True),
+        (alive("x"), stated("x", State.SUSPECT), False),
+        (alive("x", 1), stated("x", State.DEAD), True),
+        (stated("x", State.LEFT), stated("x", State.DEAD), True),
         (alive("x", boot_id=2), alive("x", boot_id=1), True),
-        (said("x", State.SUSPECT, boot_id=1), alive("x", boot_id=2), True),
+        (stated("x", State.SUSPECT, boot_id=1), alive("x", boot_id=2), True),
         (alive("x", a="2"), alive("x", a="1"), True),
     ],
 )
@@ -107,11 +107,11 @@ def test_which_statement_holds(new: Statement, old: Statement, expected: bool) -
         alive("x", a="b" * 600),
         Statement("x", 0, 4, 1),
         Statement("x", 0, -1, 1),
-        said("x", State.SUSPECT, suspected_by="abcde"),
-        said("x", State.SUSPECT, suspected_by=["y" * 129]),
+        stated("x", State.SUSPECT, suspected_by="abcde"),
+        stated("x", State.SUSPECT, suspected_by=["y" * 129]),
     ],
 )
-def test_what_nobody_honest_says_is_not_sane(statement: Statement) -> None:
+def test_statements_that_no_correct_node_makes_are_invalid(statement: Statement) -> None:
     assert not is_valid(statement)
 
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from tests.clusters import open_cluster
-from tests.protocols.swim_clusters import alive, said, swim
+from tests.protocols.swim_clusters import alive, stated, swim
 from trionet import NodeAddress
 from trionet.protocols.group_members import GroupMembers
 from trionet.protocols.members import MemberRecord, Members
@@ -50,7 +50,7 @@ async def test_a_join_and_a_failure_cost_the_same_among_many_as_among_few(autoju
             _take(node, [alive(_name(number)) for number in range(first, many)])
             new = [_name(number) for number in range(many, many + 400)]
             joins = _take(node, [alive(name) for name in new])
-            failures = _take(node, [said(name, State.LEFT, 1) for name in new])
+            failures = _take(node, [stated(name, State.LEFT, 1) for name in new])
             spent.append((joins, failures))
             first = many + 400
             assert len(await node.local.groups.get(ALL)) == 1 + len(list(node.members())) - 1
@@ -72,7 +72,7 @@ async def test_a_view_of_hundreds_is_told_to_the_groups_at_once(autojump_clock: 
         asked.clear()
         plane = node._cluster.plane  # noqa: SLF001
         plane.act(node._cluster.swim.receive(_name(0), Sync(tuple(alive(_name(n)) for n in range(1, 300))), 1.0))  # noqa: SLF001
-        gone = Sync(tuple(said(_name(number), State.LEFT, 1) for number in range(1, 200)))
+        gone = Sync(tuple(stated(_name(number), State.LEFT, 1) for number in range(1, 200)))
         plane.act(node._cluster.swim.receive(_name(0), gone, 1.0))  # noqa: SLF001
         assert asked == [101]
 
@@ -145,7 +145,7 @@ def test_the_next_on_the_circle_is_found_whoever_comes_and_goes(seed: int) -> No
             assert near is not None
             name = near.name if random.random() < 0.7 else random.choice(list(here))
             del here[name]
-            members.put(said(name, State.LEFT, 1), 0.0)
+            members.put(stated(name, State.LEFT, 1), 0.0)
         nearest = min(members.present, key=members._distance, default=None)  # noqa: SLF001
         assert members.next_on_circle is nearest
 
@@ -167,7 +167,7 @@ def test_members_that_go_in_the_order_of_the_circle_do_not_have_all_looked_at_ea
     looked = 0
     for _ in range(1000):
         assert members.next_on_circle is not None
-        members.put(said(members.next_on_circle.name, State.LEFT, 1), 0.0)
+        members.put(stated(members.next_on_circle.name, State.LEFT, 1), 0.0)
     assert looked < 2000 * 1000 / 10
 
 
@@ -183,7 +183,7 @@ def test_a_list_of_a_million_names_is_taken_up_to_the_bound_and_counted() -> Non
 def test_a_member_that_comes_and_goes_for_ever_leaves_nothing_behind() -> None:
     core = swim("a", "b")
     for number in range(2000):
-        core.receive("b", said("c", State.DEAD, 2 * number), 1.0)
+        core.receive("b", stated("c", State.DEAD, 2 * number), 1.0)
         core.receive("b", alive("c", 2 * number + 1), 1.0)
     assert len(core._context.timers._heap) < 100  # noqa: SLF001
 
@@ -191,9 +191,9 @@ def test_a_member_that_comes_and_goes_for_ever_leaves_nothing_behind() -> None:
 def test_those_that_went_are_forgotten_in_their_order_each_after_its_time() -> None:
     core = swim("a", options=SwimOptions(forget_failed_s=100.0, forget_left_s=10.0))
     core.receive("b", alive("b"), 0.0)
-    core.receive("b", said("failed", State.DEAD), 1.0)
-    core.receive("b", said("left", State.LEFT), 2.0)
-    core.receive("b", said("later", State.LEFT), 5.0)
+    core.receive("b", stated("failed", State.DEAD), 1.0)
+    core.receive("b", stated("left", State.LEFT), 2.0)
+    core.receive("b", stated("later", State.LEFT), 5.0)
     forgotten: dict[str, float] = {}
     while (now := core.next_deadline()) < 150.0:
         core.on_timer(now)
@@ -206,7 +206,7 @@ def test_those_that_went_are_forgotten_in_their_order_each_after_its_time() -> N
 
 def test_an_answer_that_nobody_waits_for_costs_the_same_among_many_suspects() -> None:
     core = swim("a", *(f"n{number}" for number in range(2000)))
-    core.receive("n0", Sync(tuple(said(f"n{number}", State.SUSPECT) for number in range(1, 2000))), 1.0)
+    core.receive("n0", Sync(tuple(stated(f"n{number}", State.SUSPECT) for number in range(1, 2000))), 1.0)
     looked = 0
 
     class Counting(set[str]):

@@ -95,11 +95,10 @@ class Suspecting:
 
     def receive_indirect_ack(self, source: str, seq: int) -> bool:
         """Handle a relayed ack of a final probe; return whether it is one."""
-        suspicion = self._by_seq.get(seq)
-        if suspicion is None or source not in suspicion.asked:
-            return False
-        self.received(suspicion.member.name)
-        return True
+        is_expected = self.was_asked(source, seq)
+        if is_expected:
+            self.received(self._by_seq[seq].member.name)
+        return is_expected
 
     def postpone(self, lag_s: float) -> None:
         """Extend all probes and suspicions by `lag_s`, because this node stalled."""

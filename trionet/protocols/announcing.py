@@ -41,18 +41,21 @@ class Announcing:
 
     Attributes:
         next_due: when ids are announced next; ``math.inf`` while there is nothing recent.
-        remaining: how many members may still be told in this interval.
+        remaining: how many members may still get an announcement in this interval.
+        catch_up_until: until when the intervals are shorter.
+        short_grace_s: the grace period until then: an announced rumor was probably lost on its way here.
     """
 
-    __slots__ = ("_catch_up_until", "_groups", "_random", "_settings", "next_due", "remaining")
+    __slots__ = ("_groups", "_random", "_settings", "catch_up_until", "next_due", "remaining", "short_grace_s")
 
     def __init__(self, groups: Mapping[str, RumorGroup], settings: GossipSettings, random: Random) -> None:
         self._groups = groups
         self._settings = settings
         self._random = random
-        self._catch_up_until = -math.inf
+        self.catch_up_until: float = -math.inf
         self.next_due: float = math.inf
         self.remaining: int = settings.nodes
+        self.short_grace_s: float = min(settings.grace_s, _CATCH_UP_GRACE_INTERVALS * settings.catch_up_interval_s)
 
     def recent(self, group: RumorGroup, now: float) -> list[bytes]:
         """Return the ids that are still announced, the latest first."""
@@ -67,21 +70,14 @@ class Announcing:
     def catch_up(self, now: float) -> float:
         """Shorten the intervals for a while; return when the first of them ends."""
         interval_s = self._settings.catch_up_interval_s
-        self._catch_up_until = now + _CATCH_UP_INTERVALS * interval_s + _CATCH_UP_GRACES * self._settings.grace_s
+        self.catch_up_until = now + _CATCH_UP_INTERVALS * interval_s + _CATCH_UP_GRACES * self._settings.grace_s
         soon = now + interval_s * (0.75 + 0.5 * self._random.random())
         self.next_due = min(self.next_due, soon)
         return soon
 
     def catch_up_interval_s(self, now: float) -> float | None:
         """Return the interval that holds while this node catches up; else None."""
-        return self._settings.catch_up_interval_s if now < self._catch_up_until else None
-
-    def grace_s(self, now: float) -> float:
-        """Return how long an announced rumor may still come by itself."""
-        settings = self._settings
-        if now < self._catch_up_until:  # then it was probably lost on its way here
-            return min(settings.grace_s, _CATCH_UP_GRACE_INTERVALS * settings.catch_up_interval_s)
-        return settings.grace_s
+        return self._settings.catch_up_interval_s if now < self.catch_up_until else None
 
     def announce(self, now: float) -> list[Effect]:
         """Announce recent ids to a few members of each group."""

@@ -258,6 +258,7 @@ class GossipProtocol:
         """Send the pulls and summaries to `to` again."""
         self._pulls.unreachable(to, now)
         effects = self._pull(now)
+        self._lower_deadline()
         for group in self._groups.values():
             if group.held and to in group.members:
                 effects.append(Send(to, anti_entropy.summary(group, self._settings.settle_s, now)))
@@ -339,7 +340,9 @@ class GossipProtocol:
         return effects
 
     def _receive_ihave(self, group: RumorGroup, source: str, message: Ihave, now: float) -> list[Effect]:
-        return self._want(source, group.gid, message.ids, now, self._announcing.grace_s(now))
+        announcing = self._announcing
+        wait_s = self._settings.grace_s if now >= announcing.catch_up_until else announcing.short_grace_s
+        return self._want(source, group.gid, message.ids, now, wait_s)
 
     def _want(self, source: str, gid: str, ids: bytes, now: float, wait_s: float) -> list[Effect]:
         """Pull, after `wait_s`, the unseen ones of the rumors that `source` holds."""
@@ -349,17 +352,15 @@ class GossipProtocol:
                 self._pulls.announced(gid, rumor_id, source, now + wait_s)
             elif rumor_id in tracked:
                 self.tracking.note(rumor_id, source)
-        if wait_s <= 0:
-            return self._pull(now)
+        effects = self._pull(now) if wait_s <= 0 else []
         if self._pulls.next_due < self._next_deadline:  # noqa: PLR1730 - twice as fast as min(), and hot
             self._next_deadline = self._pulls.next_due
-        return []
+        return effects
 
     def _pull(self, now: float) -> list[Effect]:
         effects: list[Effect] = []
         for (to, gid), wanted in self._pulls.due(now).items():
             effects += [Send(to, Want(gid, ids)) for ids in chunks(wanted)]
-        self._lower_deadline()
         return effects
 
     def _receive_want(self, group: RumorGroup, source: str, message: Want, now: float) -> list[Effect]:
@@ -377,6 +378,7 @@ class GossipProtocol:
         missing = self._comparing.missing(group, source, message, now)
         if missing or any(rumor_id not in self._seen for rumor_id in split(message.ids)):
             self._comparing.hasten(self._settings.interval_s, now)  # there are probably more, at others too
+            self._lower_deadline()
         effects: list[Effect] = [Send(source, Ihave(message.gid, ids)) for ids in chunks(missing)]
         return effects + self._want(source, message.gid, message.ids, now, 0.0)
 

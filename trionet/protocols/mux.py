@@ -257,32 +257,26 @@ class ProtocolMux:
         if type(one) is Send and not one.is_reliable:
             self._add_datagrams(found, one.to, (one.message,), now)
         else:
-            self._add_all(found, effects, now)
+            by_target: dict[str, list[ProtocolMessage]] = {}
+            reliably: dict[str, list[ProtocolMessage]] = {}
+            for effect in effects:
+                if type(effect) is Send:
+                    messages = reliably if effect.is_reliable else by_target
+                    messages.setdefault(effect.to, []).append(effect.message)
+                else:
+                    assert type(effect) is Notify
+                    self.events.append(effect.event)
+            for to, messages_to in by_target.items():
+                self._add_datagrams(found, to, messages_to, now)
+            for to, messages_to in reliably.items():
+                self._add_reliable(found, to, messages_to, now)
         if proofs is not None and proofs.owed:
             for packet in found:
                 proofs.owed.pop(packet.to, None)
         return found
 
-    def _add_all(self, found: list[Packet], effects: Iterable[Effect], now: float) -> None:
-        by_target: dict[str, list[ProtocolMessage]] = {}
-        reliably: dict[str, list[ProtocolMessage]] = {}
-        for effect in effects:
-            if type(effect) is Send:
-                messages = reliably if effect.is_reliable else by_target
-                messages.setdefault(effect.to, []).append(effect.message)
-            else:
-                assert type(effect) is Notify
-                self.events.append(effect.event)
-        for to, messages_to in by_target.items():
-            self._add_datagrams(found, to, messages_to, now)
-        for to, messages_to in reliably.items():
-            self._add_reliable(found, to, messages_to, now)
-
-    def _tokens(self, to: str, now: float) -> tuple[tuple[ProtocolMessage, ...], bytes, bool]:
+    def _tokens(self, proofs: Proofs, to: str, now: float) -> tuple[tuple[ProtocolMessage, ...], bytes, bool]:
         """Return an owed echo and a challenge for a packet to `to`, also encoded, and whether `to` is proven."""
-        proofs = self._proofs
-        if proofs is None:
-            return (), b"", True
         is_proven = proofs.is_proven(to, now)
         tokens: tuple[ProtocolMessage, ...] = (Echo(proofs.owed[to]),) if to in proofs.owed else ()
         if not is_proven:
@@ -291,7 +285,8 @@ class ProtocolMux:
 
     def _add_datagrams(self, found: list[Packet], to: str, messages: Iterable[ProtocolMessage], now: float) -> None:
         """Add datagrams with `messages` to `found`; piggybacked messages fill the last one."""
-        tokens, token_bytes, is_proven = self._tokens(to, now)
+        proofs = self._proofs
+        tokens, token_bytes, is_proven = ((), b"", True) if proofs is None else self._tokens(proofs, to, now)
         held: tuple[ProtocolMessage, ...] = ()
         body = b""
         whole_room = room = self._room_bytes - len(token_bytes)
@@ -321,7 +316,7 @@ class ProtocolMux:
 
     def _add_reliable(self, found: list[Packet], to: str, messages: Iterable[ProtocolMessage], now: float) -> None:
         """Add packets with `messages` to `found`, in order; one over the limit holds a single message."""
-        tokens, token_bytes, _ = self._tokens(to, now)
+        tokens, token_bytes, _ = ((), b"", True) if self._proofs is None else self._tokens(self._proofs, to, now)
         held: list[ProtocolMessage] = []
         parts: list[bytes] = []
         room = RELIABLE_BYTES

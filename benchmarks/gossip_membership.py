@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from trionet.profiles import LAN
-from trionet.protocols.effects import Message, Send
-from trionet.protocols.stack import Stack
+from trionet.protocols.effects import ProtocolMessage, Send
+from trionet.protocols.mux import ProtocolMux
 from trionet.protocols.swim import Swim
-from trionet.protocols.swim_context import SwimOptions
 from trionet.protocols.swim_events import MemberChange, MemberChanged
 from trionet.protocols.swim_messages import Ack, Ping
+from trionet.protocols.swim_settings import SwimOptions
 from trionet.simulation.heap import Cluster
 
 from .results import Must, median
@@ -82,7 +82,7 @@ class _Run:
         self.told: list[tuple[float, str, MemberChanged]] = []
         for name in self.names:
             random = self.cluster.random_for(name)
-            self.swims[name] = Swim(name, LAN, random, 0.0, life=random.getrandbits(64), options=_DATAGRAMS_ONLY)
+            self.swims[name] = Swim(name, LAN, random, 0.0, boot_id=random.getrandbits(64), options=_DATAGRAMS_ONLY)
         own = [swim.own for swim in self.swims.values()]
         answering = list(self.swims)[driven:]
         for name in answering:
@@ -91,10 +91,10 @@ class _Run:
             for swim in self.swims.values():
                 swim.assume(own, 0.0)
         for name, swim in self.swims.items():
-            self.cluster.add(name, Stack(name, [swim], is_encoding=False))
+            self.cluster.add(name, ProtocolMux(name, [swim], is_encoding=False))
         view = next(iter(self.swims.values())).view
         for name in answering:
-            self.cluster.add(name, Stack(name, [_Answering(view)], is_encoding=False))
+            self.cluster.add(name, ProtocolMux(name, [_Answering(view)], is_encoding=False))
         self.cluster.on_event = self._on_event
 
     def _on_event(self, time: float, at: str, event: object) -> None:
@@ -213,7 +213,7 @@ class _Answering:
         messages: pings.
     """
 
-    messages: tuple[type[Message], ...] = (Ping,)
+    messages: tuple[type[ProtocolMessage], ...] = (Ping,)
 
     def __init__(self, view: int) -> None:
         self._view = view
@@ -230,7 +230,7 @@ class _Answering:
         """Return that nothing is to be done."""
         return math.inf
 
-    def piggyback(self, to: str, room_bytes: int, now: float) -> tuple[Message, ...]:
+    def piggyback(self, to: str, room_bytes: int, now: float) -> tuple[ProtocolMessage, ...]:
         """Add nothing."""
         return ()
 

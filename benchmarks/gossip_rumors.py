@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from trionet.protocols.gossip import Gossip
+from trionet.protocols.gossip import GossipProtocol
 from trionet.protocols.gossip_messages import Delivered
-from trionet.protocols.stack import Stack
+from trionet.protocols.mux import ProtocolMux
 from trionet.simulation.heap import Cluster
 
 from .results import Must, median, percentile
@@ -87,23 +87,23 @@ class RumorCluster:
         self.cluster = Cluster(seed, **how)
         self.cluster.on_event = self._on_event
         self.names: tuple[str, ...] = tuple(f"n{number}" for number in range(size))
-        self.cores: dict[str, Gossip] = {}
+        self.cores: dict[str, GossipProtocol] = {}
         self.deliveries: dict[bytes, list[tuple[float, str]]] = {}
         for name in self.names:
             self.add(name, gids, settings)
 
     def add(self, name: str, gids: Sequence[str], settings: GossipSettings | None = None) -> None:
         """Add a node that is, or becomes, a member of these groups."""
-        core = self.cores[name] = Gossip(name, self.cluster.random_for(name), settings)
+        core = self.cores[name] = GossipProtocol(name, self.cluster.random_for(name), settings)
         for gid in gids:
             core.set_group(gid, self.names, now=self.cluster.now, is_member=True)
-        self.cluster.add(name, Stack(name, [core], is_encoding=False))
+        self.cluster.add(name, ProtocolMux(name, [core], is_encoding=False))
 
     def send(self, name: str, gid: str = _GID, payload: bytes = _PAYLOAD) -> bytes:
         """Start a rumor; return its id."""
         ids: list[bytes] = []
 
-        def action(stack: Stack, now: float) -> list[Any]:
+        def action(stack: ProtocolMux, now: float) -> list[Any]:
             sent = self.cores[name].send(gid, payload, now)
             ids.append(sent.id)
             self.deliveries[sent.id] = []

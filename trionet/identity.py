@@ -1,6 +1,6 @@
-"""Who a node is: its address, and the two identifiers computed from it.
+"""A node's address, and the two identifiers computed from it.
 
-Invariant: NID and SID are functions of the address alone, so that every node computes the same ones.
+Invariant: NID and SID are functions of the address alone, so every node computes the same ones.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ _WITH_PORT = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*):([0-9]*)\Z")
 
 
 class NodeAddress(msgspec.Struct, frozen=True, order=True, gc=False):
-    """Where a node listens.
+    """The address on which a node listens.
 
     Attributes:
         ip: an IP address, or a name that resolves to one.
-        port: 1 to 65535; 0 only in a configuration, where it asks for a free one.
+        port: 1 to 65535; 0 only in a configuration, where it requests a free one.
     """
 
     ip: str
@@ -79,14 +79,14 @@ class NodeAddress(msgspec.Struct, frozen=True, order=True, gc=False):
 
     @classmethod
     def of(cls, value: Any) -> NodeAddress:
-        """Return the address that `value` means.
+        """Return the address that `value` denotes.
 
         Args:
             value: a `NodeAddress`, a mapping with ``ip`` and ``port``, an object with those attributes
                 (a node, a configuration), or a text ``"ip:port"`` (``"[::1]:8080"``).
 
         Raises:
-            MalformedRequest: it means none.
+            MalformedRequest: it denotes none.
         """
         match value:
             case NodeAddress():
@@ -95,8 +95,10 @@ class NodeAddress(msgspec.Struct, frozen=True, order=True, gc=False):
                 return cls(ip, port)
             case str():
                 ip, colon, port = value.rpartition(":")
-                if colon and re.fullmatch("[0-9]{1,5}", port) and (":" not in ip or _is_ipv6(ip)):
-                    return cls(ip.removeprefix("[").removesuffix("]"), int(port))
+                bare = ip.removeprefix("[").removesuffix("]")
+                is_host = ":" not in ip or isinstance(_parsed(bare), ipaddress.IPv6Address)
+                if colon and re.fullmatch("[0-9]{1,5}", port) and is_host:
+                    return cls(bare, int(port))
             case _:
                 address = getattr(value, "address", value)
                 if hasattr(address, "ip") and hasattr(address, "port"):
@@ -114,7 +116,7 @@ def members_by_sid(nodes: Iterable[Any] | Mapping[Any, Any]) -> dict[SID, NodeAd
     """Return `nodes` keyed by SID, in SID order.
 
     Args:
-        nodes: addresses in any form that `NodeAddress.of` takes; of a mapping the values count, its keys do not.
+        nodes: addresses in any form that `NodeAddress.of` accepts; of a mapping, its values.
 
     Raises:
         MalformedRequest: one of them is no address.
@@ -132,7 +134,7 @@ def members_by_sid(nodes: Iterable[Any] | Mapping[Any, Any]) -> dict[SID, NodeAd
 
 
 def sid_of(value: Any) -> SID:
-    """Return the SID that `value` is, or the one of the node whose address it means.
+    """Return the SID that `value` is, or that of the node whose address it denotes.
 
     Raises:
         MalformedRequest: it is neither.
@@ -146,15 +148,14 @@ def sid_of(value: Any) -> SID:
 
 
 def check_gid(gid: object) -> str:
-    """Return `gid` if it is well formed, as `check_name` says; else raise `MalformedRequest`."""
+    """Return `gid` if `check_name` accepts it; else raise `MalformedRequest`."""
     return check_name(gid, "gid")
 
 
 def check_name(name: object, what: str) -> str:
-    """Return `name`, if it is one, else raise `MalformedRequest`.
+    """Return `name` if it can be a segment of a path; else raise `MalformedRequest`.
 
-    It is 1 to 128 of ASCII letters, digits, ``_``, ``-`` and ``.``, and neither ``.`` nor ``..``: it is a segment of
-    paths.
+    It has 1 to 128 ASCII letters, digits, ``_``, ``-`` and ``.``, and is neither ``.`` nor ``..``.
     """
     if not (isinstance(name, str) and _is_name(name)):
         rest = ", and neither '.' nor '..'" if name in (".", "..") else f", not {shown(name)}"
@@ -168,17 +169,17 @@ def _is_name(text: str) -> bool:
 
 
 def checked_host(host: object, setting: str) -> str:
-    """Return the IP address or the host name that `host` means, in the one form that all nodes compute its NID from.
+    """Return the IP address or host name that `host` denotes, in the canonical form from which NIDs are computed.
 
-    Brackets around an IPv6 address, a dot behind a name and capitals in it are understood; an IPv4 address written in
-    IPv6 is that IPv4 address.
+    That drops the brackets of an IPv6 address, and the final dot and the capitals of a name, and turns an IPv4-mapped
+    IPv6 address into the IPv4 address.
 
     Args:
         host: the value of a setting.
         setting: its name, for the text of the error.
 
     Raises:
-        ConfigError: it is neither; the text says what it is instead.
+        ConfigError: it is neither; the text says why.
     """
     if not isinstance(host, str) or not host or len(host) > _MAX_NAME_CHARS:
         raise ConfigError(f"{setting} is an IP address or a host name, not {host!r:.100}")
@@ -208,7 +209,7 @@ def _checked_name(host: str, setting: str) -> str:
     if ":" in host and "/" not in host:
         raise ConfigError(f"{setting} is {host!r:.100}, which is no IPv6 address")
     if re.fullmatch("[0-9]+|0x[0-9a-f]*", last):
-        # The system would read it as an address all the same: "127.1" as 127.0.0.1, "0" as 0.0.0.0.
+        # The system would read it as an address: "127.1" as 127.0.0.1, "0" as 0.0.0.0.
         raise ConfigError(f"{setting} is {host!r:.100}, which is no IPv4 address: it has four numbers of 0 to 255")
     if not all(map(_LABEL.match, labels)):
         raise ConfigError(f"{setting} is an IP address or a host name, not {host!r:.100}")
@@ -216,15 +217,14 @@ def _checked_name(host: str, setting: str) -> str:
 
 
 def checked_destination(host: object, setting: str) -> str:
-    """Return `host` as `checked_host` does, if others can connect to it.
+    """Return `host` as `checked_host` does, if it can be a destination of connections.
 
     Raises:
-        ConfigError: they can't, or it is no host.
+        ConfigError: it can't, or it is no host.
     """
     text = checked_host(host, setting)
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
+    address = _parsed(text)
+    if address is None:
         return text
     if address.is_unspecified:
         raise ConfigError(f"{setting} is what others connect to, and {text} means any address: say one of this machine")
@@ -233,18 +233,14 @@ def checked_destination(host: object, setting: str) -> str:
     return text
 
 
-def _is_ipv6(ip: str) -> bool:
-    try:
-        return ipaddress.ip_address(ip.removeprefix("[").removesuffix("]")).version == 6  # noqa: PLR2004  IPv6
-    except ValueError:
-        return False
-
-
 def is_loopback(ip: str) -> bool:
-    """Whether `ip` can be reached from this machine alone."""
-    if ip == "localhost":
-        return True
+    """Return whether `ip` is reachable only from this machine."""
+    address = _parsed(ip)
+    return ip == "localhost" or (address is not None and address.is_loopback)
+
+
+def _parsed(ip: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        return ipaddress.ip_address(ip).is_loopback
+        return ipaddress.ip_address(ip)
     except ValueError:
-        return False
+        return None

@@ -1,16 +1,16 @@
-"""How deeply a call is nested in others, so that no calls wait for each other in a circle.
+"""The nesting depth of a call, by which calls can't wait for each other in a circle.
 
-A call that is in progress holds a place at its caller, and a handler that makes calls waits for places while its own
-call holds one. With one pool of places, two nodes that call each other can fill it with calls that all wait for it. So
-there is a pool for each depth: a call that is made in no handler is at depth 0, those that its handler makes are at
-depth 1, and so on; from depth 8 on they share one pool. The depth travels with the call.
+An open call holds a slot at its caller, and a handler that makes calls waits for slots while its own call holds one.
+With a single pool of slots, two nodes that call each other can fill it with calls that all wait for it. So there is one
+pool per depth: a call outside any handler has depth 0, the calls of its handler have depth 1, and so on; from depth 8
+on they share one pool. The depth travels with the call.
 
-Invariants: who holds a place at depth d waits for places at greater depths only; from depth 8 on nobody waits, and a
-call that finds the pool full is refused. So the deepest calls end, then those above them, and in the end all.
+Invariants: the holder of a slot at depth d waits for slots at greater depths only. From depth 8 on no call waits: one
+that finds the pool full is refused. So the deepest calls end, then those above them, and finally all.
 
-What has to be nested: a task that a handler has started, even when the handler has ended, because another call may wait
-for it; a node that it has spawned, as long as that boots; and what is done in the block of a stream, which holds its
-place for as long. What a task does for a handler that has not started it can't be known to be nested.
+Nested calls are those of a task that a handler has started, even after the handler has ended, because another call may
+wait for the task; those of a node that it has spawned, until that has booted; and those in the block of a stream, which
+holds its slot until the block ends. What an unrelated task does on behalf of a handler can't be recognised.
 
 Source: the classes of buffers by hops in Merlin and Schweitzer, "Deadlock Avoidance in Store-and-Forward Networks I"
 (IEEE Transactions on Communications 28, 1980).
@@ -22,66 +22,65 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final, Protocol
 
+import msgspec
+
 if TYPE_CHECKING:
     from collections.abc import Generator
 
 __all__ = ["DEEPEST", "PACKETS", "Holding", "Position", "current_depth", "depth_inside", "holding", "nest", "position"]
 
 DEEPEST: Final = 8
-"""The depth of calls that are nested eight deep, or deeper."""
+"""The depth of calls that are nested eight deep or deeper."""
 
 PACKETS: Final = 9
-"""What stands for the depth of a packet of the protocols: its handler never waits, and so it needs no place."""
+"""The depth of a packet of the protocols: its handler never waits, so it needs no slot."""
 
 
 class Position(Protocol):
-    """Where in the nesting the running code is."""
+    """The position of running code in the nesting."""
 
     @property
     def inner_depth(self) -> int:
-        """The depth of the calls that it makes, 0 to `DEEPEST`."""
-        ...
+        """The depth of its calls, 0 to `DEEPEST`."""
 
 
 position: ContextVar[Position | None] = ContextVar("trionet_position", default=None)
-"""The call that is being answered, or the block that holds a place; None outside of any. Tasks inherit it."""
+"""The call that is being handled, or the block that holds a slot; None outside of both. Tasks inherit it."""
 
 
 def current_depth() -> int:
-    """Return the depth of a call that is made here."""
+    """Return the depth of a call made here."""
     found = position.get()
     return 0 if found is None else found.inner_depth
 
 
 def depth_inside(depth: int) -> int:
-    """Return the depth of the calls that are made while a call at `depth` holds its place; a packet holds none."""
+    """Return the depth of the calls inside a call at `depth`; a packet holds no slot."""
     return 0 if depth == PACKETS else min(depth + 1, DEEPEST)
 
 
-class Holding:
-    """The block of a call that holds its place until the block ends.
+class Holding(msgspec.Struct, eq=False):
+    """A block that holds the slot of a call.
 
     Attributes:
-        outer: what it is in.
-        is_left: whether the block has ended.
+        inner_depth: the depth of the calls in it.
+        outer: the position around it.
+        is_left: whether it has ended.
     """
 
-    __slots__ = ("inner_depth", "is_left", "outer")
-
-    def __init__(self, inner_depth: int, outer: Position | None) -> None:
-        self.inner_depth: int = inner_depth
-        self.outer: Position | None = outer
-        self.is_left: bool = False
+    inner_depth: int
+    outer: Position | None
+    is_left: bool = False
 
 
 def nest(depth: int) -> None:
-    """Have the calls of the running task, and of those that it starts from now on, be at `depth`."""
+    """Set the depth of the calls of this task and of those that it starts from now on."""
     position.set(Holding(depth, None))
 
 
 @contextmanager
 def holding(depth: int) -> Generator[None]:
-    """Have the calls that are made inside be deeper than `depth`, where a place is held until the block ends."""
+    """Make the calls in the block deeper than `depth`, where the block holds a slot."""
     outer = position.get()
     block = Holding(max(depth_inside(depth), current_depth()), outer)
     position.set(block)
@@ -89,7 +88,7 @@ def holding(depth: int) -> Generator[None]:
         yield
     finally:
         block.is_left = True
-        # Blocks of async context managers need not end in reverse order: one that began inside may go on.
+        # Blocks of async context managers need not end in reverse order: an inner one may go on.
         if position.get() is block:
             while isinstance(outer, Holding) and outer.is_left:
                 outer = outer.outer

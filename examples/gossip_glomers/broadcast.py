@@ -70,7 +70,7 @@ def _settings(interval: float, grace: float) -> GossipSettings:
         pull_timeout_s=0.3,
         compare_interval_s=2 * interval,
         settle_s=1.0,
-        hurry_s=0.1,
+        catch_up_interval_s=0.1,
         retention_s=86_400,
         most_bytes=1 << 30,
         most_seen=10_000_000,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trionet.protocols.gossip import Gossip
-from trionet.protocols.stack import Stack
+from trionet.protocols.gossip import GossipProtocol
+from trionet.protocols.mux import ProtocolMux
 from trionet.simulation.heap import Cluster
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Mesh:
         self.cluster = Cluster(seed, **how)
         self.cluster.on_event = self._on_event
         self.names: tuple[str, ...] = tuple(f"n{number}" for number in range(size))
-        self.cores: dict[str, Gossip] = {}
+        self.cores: dict[str, GossipProtocol] = {}
         self.delivered: dict[bytes, list[tuple[float, str, float]]] = {}
         self.sent_at: dict[bytes, float] = {}
         self._settings = settings
@@ -45,15 +45,15 @@ class Mesh:
             self.add(name, gids)
 
     def add(self, name: str, gids: Sequence[str] = ("g",)) -> None:
-        core = self.cores[name] = Gossip(name, self.cluster.random_for(name), self._settings)
+        core = self.cores[name] = GossipProtocol(name, self.cluster.random_for(name), self._settings)
         for gid in gids:
             core.set_group(gid, self.names, now=self.cluster.now, push=self._push() if self._push else None)
-        self.cluster.add(name, Stack(name, [core], packet_bytes=self._packet_bytes, is_encoding=False))
+        self.cluster.add(name, ProtocolMux(name, [core], packet_bytes=self._packet_bytes, is_encoding=False))
 
     def join(self, name: str) -> None:
         """Let a node know of the group from now on."""
 
-        def action(stack: Stack, now: float) -> list[Any]:
+        def action(stack: ProtocolMux, now: float) -> list[Any]:
             self.cores[name].set_group("g", self.names, now=now)
             return stack.packets([], now)
 
@@ -62,7 +62,7 @@ class Mesh:
     def send(self, name: str, gid: str = "g", payload: bytes = b"news") -> bytes:
         ids: list[bytes] = []
 
-        def action(stack: Stack, now: float) -> list[Any]:
+        def action(stack: ProtocolMux, now: float) -> list[Any]:
             sent = self.cores[name].send(gid, payload, now)
             ids.append(sent.id)
             self.delivered[sent.id] = []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from trionet.profiles import LAN
 from trionet.protocols.effects import Notify, Send
-from trionet.protocols.stack import Stack
+from trionet.protocols.mux import ProtocolMux
 from trionet.protocols.statements import State, Statement
 from trionet.protocols.swim import Swim
 from trionet.protocols.swim_events import MemberChange, MemberChanged
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from trionet.profiles import Profile
     from trionet.protocols.effects import Effect
-    from trionet.protocols.stack import Packet
-    from trionet.protocols.swim_context import SwimOptions
+    from trionet.protocols.mux import Packet
+    from trionet.protocols.swim_settings import SwimOptions
 
 _AFTER = {
     MemberChange.JOINED: (None, MemberChange.FAILED, MemberChange.LEFT),
@@ -36,19 +36,21 @@ _AFTER = {
 _AFTER[MemberChange.LEFT] = _AFTER[MemberChange.FAILED]
 
 
-def alive(name: str, incarnation: int = 0, *, life: int = 1, **tags: str) -> Statement:
-    """Say that a member is ALIVE."""
-    return Statement(name, incarnation, int(State.ALIVE), life, tags)
+def alive(name: str, incarnation: int = 0, *, boot_id: int = 1, **tags: str) -> Statement:
+    """Return a statement that a member is ALIVE."""
+    return Statement(name, incarnation, int(State.ALIVE), boot_id, tags)
 
 
-def said(name: str, state: State, incarnation: int = 0, *, life: int = 1, accusers: Sequence[str] = ()) -> Statement:
-    """Say something else about it."""
-    return Statement(name, incarnation, int(state), life, {}, tuple(accusers))
+def stated(
+    name: str, state: State, incarnation: int = 0, *, boot_id: int = 1, suspected_by: Sequence[str] = ()
+) -> Statement:
+    """Return a statement about a member."""
+    return Statement(name, incarnation, int(state), boot_id, {}, tuple(suspected_by))
 
 
-def swim(name: str, *known: str, life: int = 1, seed: int = 0, **more: Any) -> Swim:
-    """Return a core that knows some members of incarnation 0 and life 1."""
-    core = Swim(name, LAN, Random(f"{seed} {name}"), 0.0, life=life, **more)
+def swim(name: str, *known: str, boot_id: int = 1, seed: int = 0, **more: Any) -> Swim:
+    """Return a core that knows some members of incarnation 0 and boot_id 1."""
+    core = Swim(name, LAN, Random(f"{seed} {name}"), 0.0, boot_id=boot_id, **more)
     core.assume([alive(other) for other in known], 0.0)
     return core
 
@@ -58,8 +60,8 @@ def sent(effects: Iterable[Effect], to: str | None = None) -> list[Any]:
     return [effect.message for effect in effects if isinstance(effect, Send) and to in {None, effect.to}]
 
 
-def told(effects: Iterable[Effect]) -> list[tuple[str, str]]:
-    """Return what is to be told of members: the change and the name."""
+def changes_in(effects: Iterable[Effect]) -> list[tuple[str, str]]:
+    """Return the reported changes of members: the change and the name."""
     return [
         (effect.event.change.value, effect.event.member.name)
         for effect in effects
@@ -68,7 +70,7 @@ def told(effects: Iterable[Effect]) -> list[tuple[str, str]]:
 
 
 class OrderOfChanges:
-    """Asserts that what is told of each member comes in an order that makes sense, each change once.
+    """Asserts that the events of each member come in a valid order, each change once.
 
     Attributes:
         changes: when, at whom, what.
@@ -98,7 +100,7 @@ class OrderOfChanges:
         self.changes.append((time, at, event))
 
     def of(self, change: MemberChange, name: str | None = None) -> list[tuple[float, str, str]]:
-        """Return when, at whom, about whom a change was told."""
+        """Return the time, the observer and the subject of each report of a change."""
         return [
             (time, at, event.member.name)
             for time, at, event in self.changes
@@ -112,7 +114,7 @@ class Members:
     Attributes:
         cluster: the simulation.
         names, swims: of the members.
-        order: what they told, each of them checked.
+        order: the events, which it checks.
     """
 
     def __init__(
@@ -124,7 +126,7 @@ class Members:
         are_known: bool = True,
         profile: Profile = LAN,
         options: SwimOptions | None = None,
-        stack: Callable[[str, list[Swim]], Stack] = Stack,
+        stack: Callable[[str, list[Swim]], ProtocolMux] = ProtocolMux,
     ) -> None:
         self.cluster = Cluster(seed, loss=loss)
         self.names = [f"10.0.0.{index}:8080" for index in range(count)]
@@ -151,7 +153,7 @@ class Members:
             self._profile,
             random,
             self.cluster.now,
-            life=random.getrandbits(64),
+            boot_id=random.getrandbits(64),
             options=self._options,
             **more,
         )
@@ -161,7 +163,7 @@ class Members:
     def act(self, name: str, action: Callable[[Swim, float], list[Effect]]) -> None:
         """Have a member do something now."""
 
-        def packed(stack: Stack, now: float) -> list[Packet]:
+        def packed(stack: ProtocolMux, now: float) -> list[Packet]:
             return stack.packets(action(self.swims[name], now), now)
 
         self.cluster.act(name, packed)

@@ -16,13 +16,15 @@ from trionet.protocols.anti_entropy import (
     summary,
 )
 from trionet.protocols.gossip_messages import BUCKETS, IDS_PER_MESSAGE, Buckets, Listing, split
-from trionet.protocols.rumors import Group, Held
+from trionet.protocols.group_members import GroupMembers
+from trionet.protocols.push import RandomPush
+from trionet.protocols.rumors import Held, RumorGroup
 
 _SETTLE_S = 1.0
 
 
-def _group(ids: list[bytes], *, came_at: float = 0.0, born_at: float = 0.0) -> Group:
-    group = Group("g", "n0", Random(1), retention_s=60.0, most_bytes=1 << 20)
+def _group(ids: list[bytes], *, came_at: float = 0.0, born_at: float = 0.0) -> RumorGroup:
+    group = RumorGroup("g", GroupMembers("n0", (), Random(1)), RandomPush(), retention_s=60.0, most_bytes=1 << 20)
     for rumor_id in ids:
         group.add(Held("g", rumor_id, "n0", b"x", born_at, came_at))
     return group
@@ -67,7 +69,7 @@ def test_buckets_survive_the_message(values: dict[int, int]) -> None:
     assert differing(changed, packed(totals)) == [7]
 
 
-def test_two_that_hold_the_same_say_nothing_after_the_summary() -> None:
+def test_equal_sets_need_no_answer_to_the_summary() -> None:
     ids = _ids(1000)
     one, other = _group(ids), _group(ids[::-1])
     assert answer_summary(other, summary(one, _SETTLE_S, 10.0), _SETTLE_S, 10.0) == []
@@ -106,7 +108,7 @@ def test_a_settled_difference_is_found_among_many_that_are_not() -> None:
 
 
 @given(st.sets(st.integers(0, 2000), max_size=300), st.sets(st.integers(0, 2000), max_size=300))
-def test_each_learns_what_the_other_holds_and_it_does_not(mine: set[int], theirs: set[int]) -> None:
+def test_each_learns_the_ids_that_it_lacks(mine: set[int], theirs: set[int]) -> None:
     ids = _ids(2001)
     one, other = _group([ids[i] for i in sorted(mine)]), _group([ids[i] for i in sorted(theirs)])
     answers: list[Listing] = []

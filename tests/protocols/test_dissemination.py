@@ -1,4 +1,4 @@
-"""News goes out, the least often sent first, and not for ever."""
+"""News is sent a bounded number of times, the least sent first."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.protocols.swim_clusters import alive, said
+from tests.protocols.swim_clusters import alive, stated
 from trionet.protocols.dissemination import Dissemination, retransmit_limit
 from trionet.protocols.statements import State, encoded_bytes
 
@@ -14,12 +14,12 @@ from trionet.protocols.statements import State, encoded_bytes
 @pytest.mark.parametrize(
     ("members", "limit"), [(0, 4), (1, 4), (9, 4), (10, 8), (99, 8), (100, 12), (999, 12), (10_000, 20)]
 )
-def test_each_statement_goes_out_a_logarithmic_number_of_times(members: int, limit: int) -> None:
+def test_the_retransmit_limit_is_logarithmic(members: int, limit: int) -> None:
     assert retransmit_limit(4, members) == limit
 
 
 @given(st.integers(1, 30), st.integers(1, 400), st.integers(1, 200))
-def test_every_statement_goes_out_exactly_as_often_as_it_may(count: int, room: int, members: int) -> None:
+def test_every_statement_is_sent_as_often_as_the_limit(count: int, room: int, members: int) -> None:
     news = Dissemination(4)
     size = encoded_bytes(alive("m10"))
     for number in range(10, 10 + count):
@@ -36,17 +36,17 @@ def test_every_statement_goes_out_exactly_as_often_as_it_may(count: int, room: i
     assert len(times) == count
 
 
-def test_a_newer_statement_takes_the_place_of_an_older() -> None:
+def test_a_newer_statement_replaces_an_older_one() -> None:
     news = Dissemination(4)
     news.put(alive("x", 1))
     news.take(1000, 10)
-    news.put(said("x", State.SUSPECT, 1))
+    news.put(stated("x", State.SUSPECT, 1))
     news.put(alive("x", 2))
     assert len(news) == 1
     assert [statement.incarnation for _ in range(20) for statement in news.take(1000, 10)] == [2] * 8
 
 
-def test_what_is_urgent_goes_first_and_what_does_not_fit_waits() -> None:
+def test_urgent_news_goes_first_and_news_that_does_not_fit_waits() -> None:
     news = Dissemination(4)
     news.put(alive("a"))
     news.put(alive("b", text="long" * 50))
@@ -55,7 +55,7 @@ def test_what_is_urgent_goes_first_and_what_does_not_fit_waits() -> None:
     assert [statement.name for statement in news.take(300, 10)] == ["b", "c", "a"]
 
 
-def test_what_is_dropped_is_not_said_any_more() -> None:
+def test_dropped_news_is_not_sent() -> None:
     news = Dissemination(4)
     news.put(alive("a"))
     news.put(alive("b"))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from trionet.profiles import LAN, LOCAL, WAN
 from trionet.protocols.effects import Notify, Send
-from trionet.protocols.gossip import Gossip
+from trionet.protocols.gossip import GossipProtocol
 from trionet.protocols.gossip_messages import (
     BUCKETS,
     IDS_PER_MESSAGE,
@@ -23,15 +23,15 @@ from trionet.protocols.gossip_messages import (
     Want,
 )
 from trionet.protocols.gossip_settings import GossipSettings, settings_for
+from trionet.protocols.mux import ProtocolMux
 from trionet.protocols.push import Star
-from trionet.protocols.stack import Stack
 
 _MEMBERS = tuple(f"n{number}" for number in range(10))
 _ID = b"0123456789ab"
 
 
-def _core(me: str = "n0", **how: float) -> Gossip:
-    core = Gossip(me, Random(1), GossipSettings(**how))  # type: ignore[arg-type]
+def _core(me: str = "n0", **how: float) -> GossipProtocol:
+    core = GossipProtocol(me, Random(1), GossipSettings(**how))  # type: ignore[arg-type]
     core.set_group("g", _MEMBERS, now=0.0)
     return core
 
@@ -75,7 +75,7 @@ def test_sending_to_an_unknown_group_is_the_callers_mistake() -> None:
 
 
 def test_a_group_of_one_delivers_to_itself() -> None:
-    core = Gossip("n0", Random(1))
+    core = GossipProtocol("n0", Random(1))
     core.set_group("g", ["n0"], now=0.0)
     sent = core.send("g", b"news", 1.0)
     assert _delivered(sent.effects) == [sent.id]
@@ -102,7 +102,7 @@ def test_a_rumor_for_an_unknown_group_is_dropped_counted_and_can_come_again() ->
     assert _delivered(core.receive("n1", _rumor(gid="h"), 2.0)) == [_ID]
 
 
-def test_a_rumor_over_its_time_is_not_taken() -> None:
+def test_an_expired_rumor_is_not_accepted() -> None:
     core = _core(retention_s=10.0)
     assert core.receive("n1", _rumor(age_ms=10_000), 1.0) == []
     assert core.counts.expired == 1
@@ -117,7 +117,7 @@ def test_a_rumor_that_may_be_forgotten_is_refused() -> None:
     assert core.counts.refused == 1
 
 
-def test_a_dropped_group_is_not_served_and_nothing_of_it_is_taken_twice() -> None:
+def test_a_dropped_group_is_not_served_and_its_rumors_are_not_accepted_twice() -> None:
     core = _core()
     core.receive("n1", _rumor(), 1.0)
     core.drop_group("g")
@@ -141,7 +141,7 @@ def test_a_subset_function_that_raises_leaves_the_group_as_it_was() -> None:
     assert len(core.send("g", b"", 1.0).targets) == 2
 
 
-def test_what_is_announced_is_pulled_after_a_moment_of_grace() -> None:
+def test_an_announced_rumor_is_pulled_after_the_grace_period() -> None:
     core = _core(grace_s=0.02)
     assert core.receive("n3", Ihave("g", _ID), 1.0) == []
     assert core.next_deadline() <= 1.02
@@ -151,7 +151,7 @@ def test_what_is_announced_is_pulled_after_a_moment_of_grace() -> None:
     assert core.counts.pulled == 1
 
 
-def test_what_comes_in_the_moment_of_grace_is_not_pulled() -> None:
+def test_a_rumor_that_comes_within_the_grace_period_is_not_pulled() -> None:
     core = _core(grace_s=0.02)
     core.receive("n3", Ihave("g", _ID), 1.0)
     core.receive("n4", _rumor(), 1.01)
@@ -159,7 +159,7 @@ def test_what_comes_in_the_moment_of_grace_is_not_pulled() -> None:
     assert core.counts.pulled == 0
 
 
-def test_a_holder_answers_a_want_with_what_it_holds_only() -> None:
+def test_a_holder_answers_a_want_with_the_rumors_that_it_holds() -> None:
     core = _core()
     core.receive("n1", _rumor(), 1.0)
     effects = core.receive("n5", Want("g", _ID + bytes(12)), 2.0)
@@ -170,7 +170,7 @@ def test_a_holder_answers_a_want_with_what_it_holds_only() -> None:
     assert answer.message.age_ms >= 1005
 
 
-def test_ids_are_announced_for_a_few_intervals_and_then_all_is_quiet() -> None:
+def test_ids_are_announced_for_a_few_intervals_and_not_after() -> None:
     core = _core(interval_s=0.2, rounds=4, nodes=3, retention_s=10.0)
     core.send("g", b"news", 0.0)
     announced: list[float] = []
@@ -182,7 +182,7 @@ def test_ids_are_announced_for_a_few_intervals_and_then_all_is_quiet() -> None:
     assert announced[-1] <= 1.0
 
 
-def test_ids_ride_along_instead() -> None:
+def test_piggybacked_ids_replace_announcements() -> None:
     core = _core()
     core.receive("n1", _rumor(), 1.0)
     assert core.piggyback("n5", 1000, 1.0) == ()  # of its own packet
@@ -198,17 +198,17 @@ def test_ids_ride_along_instead() -> None:
 
 @pytest.mark.slow
 @given(st.integers(64, 1400), st.integers(1, 200))
-def test_what_rides_along_fits(room: int, count: int) -> None:
+def test_piggybacked_ids_fit_the_packet(room: int, count: int) -> None:
     core = _core()
     for number in range(count):
         core.receive("n1", _rumor(number.to_bytes(12, "big")), 1.0)
-    stack = Stack("n0", [core])
+    stack = ProtocolMux("n0", [core])
     packet = stack.packets([Send("n5", Query("g", _ID))], 1.01)
     assert all(len(one.encoded) <= 1400 for one in packet)
 
 
-def test_rumors_wait_for_company() -> None:
-    core = Gossip("n0", Random(1))
+def test_rumors_are_sent_in_batches() -> None:
+    core = GossipProtocol("n0", Random(1))
     core.set_group("g", ["n1", "n0", "n2"], now=0.0, push=Star(up_wait_s=0.3, down_wait_s=0.5, failover_s=2.0))
     sent = core.send("g", b"a", 1.0)
     core.send("g", b"b", 1.2)
@@ -218,34 +218,34 @@ def test_rumors_wait_for_company() -> None:
     assert _sent(core.on_timer(1.3), Rumor) == ["n1", "n1"]
 
 
-def test_the_origin_knows_how_far_its_rumor_is() -> None:
+def test_the_origin_knows_how_far_its_rumor_has_spread() -> None:
     cores = {name: _core(name) for name in _MEMBERS}
     sent = cores["n0"].send("g", b"news", 0.0)
-    found = cores["n0"].spread("g", sent.id)
+    found = cores["n0"].tracking.spread("g", sent.id)
     assert found is not None
     assert (found.members, found.confirmed, found.estimated) == (10, 1, 1.0)
     for name in _MEMBERS[1:6]:
         cores[name].receive("n0", Rumor("g", sent.id, "n0", 0, 255, b"news"), 0.1)
-    queries = cores["n0"].query_spread("g", sent.id, 0.2)
+    queries = cores["n0"].tracking.query("g", sent.id)
     assert sorted(_sent(queries, Query)) == list(_MEMBERS[1:])
     for query in queries:
         assert isinstance(query, Send)
         for answer in cores[query.to].receive("n0", query.message, 0.3):
             assert isinstance(answer, Send)
             cores["n0"].receive(query.to, answer.message, 0.4)
-    found = cores["n0"].spread("g", sent.id)
+    found = cores["n0"].tracking.spread("g", sent.id)
     assert found is not None
     assert (found.confirmed, found.denied) == (6, 4)
     cores["n0"].receive("n7", Ihave("g", sent.id), 0.5)
     cores["n0"].receive("n8", Want("g", sent.id), 0.5)  # has it not yet
-    found = cores["n0"].spread("g", sent.id)
+    found = cores["n0"].tracking.spread("g", sent.id)
     assert found is not None
     assert (found.confirmed, found.denied) == (7, 3)
-    assert len(cores["n0"].query_spread("g", sent.id, 0.6)) == 3
-    assert cores["n0"].spread("g", bytes(12)) is None
+    assert len(cores["n0"].tracking.query("g", sent.id)) == 3
+    assert cores["n0"].tracking.spread("g", bytes(12)) is None
 
 
-def test_what_those_who_are_no_members_say_of_a_rumor_is_not_kept() -> None:
+def test_answers_of_nodes_that_are_no_members_do_not_count() -> None:
     core = _core()
     core.set_group("g", ["n0", "n1"], now=0.0)
     sent = core.send("g", b"news", 0.0)
@@ -255,20 +255,20 @@ def test_what_those_who_are_no_members_say_of_a_rumor_is_not_kept() -> None:
         core.receive(name, Rumor("g", sent.id, "n0", 0, 255, b"news"), 0.1)
         core.receive(f"no {name}", Answer("g", sent.id, has=False), 0.1)
     core.set_group("g", ["n0", "n1", "a", "b", "no a", "no b"], now=0.2)
-    found = core.spread("g", sent.id)
+    found = core.tracking.spread("g", sent.id)
     assert found is not None
     assert (found.confirmed, found.denied) == (1, 0)
 
 
-def test_of_many_members_a_sample_is_asked() -> None:
-    core = Gossip("n0", Random(1))
+def test_of_many_members_a_sample_is_queried() -> None:
+    core = GossipProtocol("n0", Random(1))
     core.set_group("g", [f"n{number}" for number in range(1000)], now=0.0)
     sent = core.send("g", b"news", 0.0)
-    asked = _sent(core.query_spread("g", sent.id, 1.0), Query)
+    asked = _sent(core.tracking.query("g", sent.id), Query)
     assert 127 <= len(asked) <= 128
     for number, name in enumerate(asked):
         core.receive(name, Answer("g", sent.id, number % 4 != 0), 1.1)
-    found = core.spread("g", sent.id)
+    found = core.tracking.spread("g", sent.id)
     assert found is not None
     assert 700 < found.estimated < 800
 
@@ -298,11 +298,11 @@ _messages = st.one_of(
 @pytest.mark.slow
 @given(st.lists(st.tuples(st.sampled_from([*_MEMBERS[1:], "stranger"]), _messages, st.floats(0, 3)), max_size=30))
 @settings(deadline=None)
-def test_nothing_that_comes_in_raises_and_all_that_goes_out_can_be_read(
+def test_no_input_raises_and_all_output_can_be_decoded(
     came: list[tuple[str, object, float]],
 ) -> None:
     core = _core()
-    stack, reader = Stack("n0", [core]), Stack("n1", [_core("n1")])
+    stack, reader = ProtocolMux("n0", [core]), ProtocolMux("n1", [_core("n1")])
     now = 0.0
     for source, message, wait_s in came:
         now += wait_s
@@ -318,7 +318,7 @@ def test_nothing_that_comes_in_raises_and_all_that_goes_out_can_be_read(
 @pytest.mark.slow
 @given(_messages, st.data())
 def test_forged_and_truncated_packets_are_dropped_and_counted(message: object, data: st.DataObject) -> None:
-    sender, receiver = Stack("n1", [_core("n1")]), Stack("n0", [_core()])
+    sender, receiver = ProtocolMux("n1", [_core("n1")]), ProtocolMux("n0", [_core()])
     (packet,) = sender.packets([Send("n0", message)], 1.0)  # type: ignore[arg-type]
     encoded = packet.encoded
     cut = data.draw(st.integers(0, len(encoded) - 1))
@@ -331,8 +331,8 @@ def test_forged_and_truncated_packets_are_dropped_and_counted(message: object, d
 
 
 def test_ids_that_are_too_long_or_too_many_are_malformed() -> None:
-    receiver = Stack("n0", [_core()])
-    sender = Stack("n1", [_core("n1")])
+    receiver = ProtocolMux("n0", [_core()])
+    sender = ProtocolMux("n1", [_core("n1")])
     bad = [
         Rumor("g", b"short", "n1", 0, 0, b""),
         Rumor("g", _ID, "n1", -1, 0, b""),
@@ -347,7 +347,7 @@ def test_ids_that_are_too_long_or_too_many_are_malformed() -> None:
     assert receiver.dropped.malformed == len(bad)
 
 
-def test_an_event_says_who_sent_what_and_how_old_it_is() -> None:
+def test_a_delivery_has_the_origin_the_payload_and_the_age() -> None:
     (event,) = [effect.event for effect in _core().receive("n2", _rumor(age_ms=250), 1.0) if isinstance(effect, Notify)]
     assert isinstance(event, Delivered)
     assert (event.gid, event.id, event.origin, event.payload) == ("g", _ID, "n1", b"news")

@@ -4,9 +4,9 @@ from random import Random
 
 import pytest
 
+from trionet.protocols.group_members import GroupMembers
 from trionet.protocols.pulls import Pulls, patience_s
 from trionet.protocols.push import LAST_HOP, Direct, RandomPush, Star, clamped, default_subset, most_hops
-from trionet.protocols.rumors import Group
 from trionet.protocols.spread import estimate
 
 
@@ -35,7 +35,7 @@ def test_the_rounds_are_bounded(members: int, subset: int, hops: int) -> None:
 @pytest.mark.parametrize(
     ("tries", "waits"), [(1, 1), (6, 1), (7, 2), (8, 2), (9, 4), (10, 4), (11, 8), (13, 16), (14, 16)]
 )
-def test_patience_is_doubled_after_six_tries(tries: int, waits: int) -> None:
+def test_pull_timeouts_double_after_six_tries(tries: int, waits: int) -> None:
     assert patience_s(tries, 0.1) == pytest.approx(0.1 * waits)
 
 
@@ -47,26 +47,23 @@ def test_the_spread_is_estimated_from_a_sample(members: int, confirmed: int, yes
     assert estimate(members, confirmed, yes, no) == found
 
 
-def _group(size: int, me: str = "n0") -> Group:
-    group = Group("g", me, Random(1), retention_s=60.0, most_bytes=1 << 20)
-    group.members = tuple(f"n{number}" for number in range(size))
-    group.is_member = True
-    return group
+def _members(size: int, me: str = "n0") -> GroupMembers:
+    return GroupMembers(me, tuple(f"n{number}" for number in range(size)), Random(1))
 
 
-def test_members_are_picked_afresh_each_time_and_never_who_it_came_from() -> None:
-    group, push = _group(100), RandomPush(3)
-    push.adjust(group)
-    steps = [push.step(group, "n7", 1, 0.0) for _ in range(50)]
+def test_members_are_picked_afresh_each_time_without_the_source() -> None:
+    members, push = _members(100), RandomPush(3)
+    push.adjust(members)
+    steps = [push.step(members, "n7", 1, 0.0) for _ in range(50)]
     assert len({tuple(step.targets) for step in steps}) > 40
     assert all(len(set(step.targets)) == 3 and not {"n0", "n7"} & set(step.targets) for step in steps)
     assert {step.hops for step in steps} == {2}
 
 
-def test_with_two_members_it_goes_back_to_who_it_came_from() -> None:
-    group, push = _group(2), RandomPush()
-    push.adjust(group)
-    assert push.step(group, "n1", 1, 0.0).targets == ["n1"]
+def test_with_two_members_a_rumor_goes_back_to_its_source() -> None:
+    members, push = _members(2), RandomPush()
+    push.adjust(members)
+    assert push.step(members, "n1", 1, 0.0).targets == ["n1"]
 
 
 def test_a_subset_may_be_a_function_of_the_members() -> None:
@@ -76,25 +73,25 @@ def test_a_subset_may_be_a_function_of_the_members() -> None:
         asked.append(members)
         return len(members) // 2
 
-    group, push = _group(10), RandomPush(half)
-    push.adjust(group)
-    assert asked == [list(group.members)]
-    assert len(push.step(group, None, 0, 0.0).targets) == 5
+    members, push = _members(10), RandomPush(half)
+    push.adjust(members)
+    assert asked == [list(members.names)]
+    assert len(push.step(members, None, 0, 0.0).targets) == 5
 
 
-def test_after_the_last_round_nobody_gets_it() -> None:
-    group, push = _group(10), RandomPush(2)
-    push.adjust(group)
-    assert push.step(group, "n1", 10, 0.0).targets
-    assert not push.step(group, "n1", 11, 0.0).targets
-    assert not push.step(group, "n1", 255, 0.0).targets
+def test_after_the_last_hop_a_rumor_is_not_forwarded() -> None:
+    members, push = _members(10), RandomPush(2)
+    push.adjust(members)
+    assert push.step(members, "n1", 10, 0.0).targets
+    assert not push.step(members, "n1", 11, 0.0).targets
+    assert not push.step(members, "n1", 255, 0.0).targets
 
 
 def test_direct_goes_to_all_others_once() -> None:
-    group, push = _group(5), Direct()
-    push.adjust(group)
-    assert sorted(push.step(group, None, 0, 0.0).targets) == ["n1", "n2", "n3", "n4"]
-    assert push.step(group, "n1", LAST_HOP, 0.0).targets == ()
+    members, push = _members(5), Direct()
+    push.adjust(members)
+    assert sorted(push.step(members, None, 0, 0.0).targets) == ["n1", "n2", "n3", "n4"]
+    assert push.step(members, "n1", LAST_HOP, 0.0).targets == ()
 
 
 def _star() -> Star:
@@ -102,47 +99,47 @@ def _star() -> Star:
 
 
 def test_a_star_goes_up_and_down() -> None:
-    leaf, hub, push = _group(5, "n3"), _group(5, "n0"), _star()
+    leaf, hub, push = _members(5, "n3"), _members(5, "n0"), _star()
     up = push.step(leaf, None, 0, 0.0)
     assert list(up.targets) == ["n0"]
     down = _star().step(hub, "n3", up.hops, 0.0)
     assert sorted(down.targets) == ["n1", "n2", "n4"]
-    assert down.told == ("n3",)
+    assert down.announced_to == ("n3",)
     assert not push.step(leaf, "n0", down.hops, 0.0).targets
     assert sorted(_star().step(hub, None, 0, 0.0).targets) == ["n1", "n2", "n3", "n4"]
 
 
-def test_a_hub_that_keeps_silent_is_replaced_until_it_is_heard_again() -> None:
-    leaf, push = _group(5, "n3"), _star()
+def test_a_silent_hub_is_replaced_until_it_sends_again() -> None:
+    leaf, push = _members(5, "n3"), _star()
     push.sent(["n0"], 0.0)
     push.sent(["n0"], 1.5)
     assert push.hub(leaf, 2.0) == "n0"
     assert push.hub(leaf, 2.1) == "n1"
-    push.heard("n2", 2.1)
+    push.received("n2", 2.1)
     assert push.hub(leaf, 2.2) == "n2"
-    push.heard("n0", 3.0)
+    push.received("n0", 3.0)
     assert push.hub(leaf, 3.0) == "n0"
 
 
-def test_nobody_is_told_when_nobody_is_to_be() -> None:
+def test_as_many_neighbours_as_asked_for_are_returned() -> None:
     for push in (RandomPush(), Direct(), _star()):
         for count in (0, 1, 2, 9):
-            found = push.neighbours(_group(5, "n3"), count, 0.0)
+            found = push.neighbours(_members(5, "n3"), count, 0.0)
             assert len(set(found)) == len(found) == min(count, 4)
 
 
-def test_a_rumor_is_asked_for_at_one_node_at_a_time_and_after_two_failures_at_two() -> None:
+def test_a_rumor_is_pulled_from_one_holder_at_a_time_and_after_two_failures_from_two() -> None:
     pulls = Pulls(timeout_s=0.25, most=10)
     for source in ("n1", "n2", "n3"):
         pulls.announced("g", b"a", source, due=1.0)
     asked = [(now, to) for now in (0.75, 1.0, 1.1, 1.25, 1.5, 1.75) for to, _ in pulls.due(now)]
     assert asked == [(1.0, "n1"), (1.25, "n2"), (1.5, "n3"), (1.5, "n1"), (1.75, "n1"), (1.75, "n2")]
-    assert pulls.came(b"a")
-    assert not pulls.came(b"a")
+    assert pulls.received(b"a")
+    assert not pulls.received(b"a")
     assert len(pulls) == 0
 
 
-def test_what_cannot_be_had_is_given_up() -> None:
+def test_a_pull_without_answers_is_given_up() -> None:
     pulls = Pulls(timeout_s=0.1, most=10)
     pulls.announced("g", b"a", "n1", due=0.0)
     now, tries = 0.0, 0
@@ -154,7 +151,7 @@ def test_what_cannot_be_had_is_given_up() -> None:
     assert len(pulls) == 0
 
 
-def test_a_node_that_cannot_be_reached_gives_way_to_the_next_one() -> None:
+def test_an_unreachable_holder_is_replaced_by_the_next() -> None:
     pulls = Pulls(timeout_s=1.0, most=10)
     pulls.announced("g", b"a", "n1", due=0.0)
     pulls.announced("g", b"a", "n2", due=0.0)
@@ -163,7 +160,7 @@ def test_a_node_that_cannot_be_reached_gives_way_to_the_next_one() -> None:
     assert list(pulls.due(0.1)) == [("n2", "g")]
 
 
-def test_not_more_than_so_many_are_wanted() -> None:
+def test_the_number_of_pulls_is_bounded() -> None:
     pulls = Pulls(timeout_s=1.0, most=10)
     for number in range(100):
         pulls.announced("g", bytes([number]), "n1", due=0.0)

@@ -190,9 +190,9 @@ def _double_some(mesh: Mesh, seed: int) -> None:
 
 
 _FAST = GossipSettings(interval_s=0.5, nodes=1, rounds=20, grace_s=0.2, pull_timeout_s=0.25, compare_interval_s=2.0,
-                       settle_s=0.3, hurry_s=0.3, retention_s=3600.0)  # fmt: skip
+                       settle_s=0.3, catch_up_interval_s=0.3, retention_s=3600.0)  # fmt: skip
 _FRUGAL = GossipSettings(interval_s=1.0, nodes=1, rounds=10, grace_s=1.1, pull_timeout_s=0.25, compare_interval_s=4.0,
-                         settle_s=1.3, hurry_s=0.3, retention_s=3600.0)  # fmt: skip
+                         settle_s=1.3, catch_up_interval_s=0.3, retention_s=3600.0)  # fmt: skip
 
 
 def _star() -> Push:

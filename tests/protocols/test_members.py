@@ -7,17 +7,18 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.protocols.swim_clusters import alive, said
+from tests.protocols.swim_clusters import alive, stated
 from trionet.protocols.digest import hash64
 from trionet.protocols.members import Members
 from trionet.protocols.statements import State, Statement, fingerprint, supersedes
+from trionet.protocols.swim_settings import SwimOptions
 
 NAMES = [f"m{number}" for number in range(8)]
 STATEMENTS = st.builds(Statement, st.sampled_from(NAMES), st.integers(0, 3), st.integers(0, 3), st.integers(1, 2))
 
 
 def table(*, present: int = 100, gone: int = 100) -> Members:
-    return Members(alive("me"), 0.0, Random(1), present, gone)
+    return Members(alive("me"), 0.0, Random(1), SwimOptions(members=present, gone=gone))
 
 
 @given(st.lists(STATEMENTS, max_size=40))
@@ -53,7 +54,7 @@ def test_of_those_gone_the_oldest_is_forgotten_first() -> None:
     members = table(gone=2)
     for name in NAMES[:3]:
         members.put(alive(name), 0.0)
-        members.put(said(name, State.DEAD), 1.0)
+        members.put(stated(name, State.DEAD), 1.0)
     assert NAMES[0] not in members
     assert [member.name for member in members] == ["me", *NAMES[1:3]]
 
@@ -64,18 +65,18 @@ def test_a_view_as_large_as_another_has_the_same_digest_only_with_the_same_membe
         one.put(alive(name), 0.0)
     for name in reversed(NAMES):
         other.put(alive(name), 5.0)
-        third.put(alive(name, life=2), 5.0)
+        third.put(alive(name, boot_id=2), 5.0)
     assert one.digest.total == other.digest.total != third.digest.total
-    other.put(said(NAMES[0], State.SUSPECT), 6.0)
+    other.put(stated(NAMES[0], State.SUSPECT), 6.0)
     assert one.digest.total == other.digest.total, "a suspect is there"
-    other.put(said(NAMES[0], State.DEAD), 7.0)
+    other.put(stated(NAMES[0], State.DEAD), 7.0)
     assert len(one.digest.differing(other.digest.buckets)) == 1
 
 
 def test_statements_are_found_by_bucket() -> None:
     members = table()
     for name in NAMES:
-        members.put(said(name, State.DEAD) if name == "m3" else alive(name), 0.0)
+        members.put(stated(name, State.DEAD) if name == "m3" else alive(name), 0.0)
     assert len(members.in_buckets(range(64))) == 9
     bucket = fingerprint(alive("m3")) % 64
     assert "m3" in [statement.name for statement in members.in_buckets([bucket])]

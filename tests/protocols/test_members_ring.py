@@ -1,4 +1,4 @@
-"""A ring takes each element once in a round, in an order that nobody can foretell."""
+"""A ring returns each element once per round, in a random order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a question in another's name can have sent there: one table of all kinds of messages."""
+"""How much a forged sender can cause to be sent to an address: one table of all kinds of messages."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import msgspec
 import pytest
 
 from tests.protocols.gossip_meshes import Mesh
-from tests.protocols.swim_clusters import Members, alive, said, swim
+from tests.protocols.swim_clusters import Members, alive, stated, swim
 from trionet.protocols.answered import MOST_ANSWER_BYTES
-from trionet.protocols.effects import Message, Send
-from trionet.protocols.gossip import Gossip
+from trionet.protocols.effects import ProtocolMessage, Send
+from trionet.protocols.gossip import GossipProtocol
 from trionet.protocols.gossip_messages import BUCKETS, Answer, Buckets, Ihave, Listing, Query, Rumor, Summary, Want
+from trionet.protocols.mux import DATAGRAM_BYTES, ProtocolMux
 from trionet.protocols.proofs import FACTOR, PROOF_S, Challenge, Echo, Proofs
-from trionet.protocols.stack import DATAGRAM_BYTES, Stack
 from trionet.protocols.statements import MOST_NAME_BYTES, State, Statement
 from trionet.protocols.swim import Swim
 from trionet.protocols.swim_messages import Ack, IndirectAck, Nack, News, Ping, PingReq, Sync, SyncDigest
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from trionet.protocols.effects import Core
-    from trionet.protocols.stack import Packet
+    from trionet.protocols.mux import Packet
 
 ME, VICTIM, MEMBER = "10.0.0.1:8080", "10.9.9.9:53", "10.0.0.2:8080"
 MEMBERS = [f"10.0.1.{index}:8080" for index in range(60)]
@@ -44,23 +44,23 @@ class Kind(NamedTuple):
         single: the same for the shortest packet.
     """
 
-    messages: Callable[[], list[Message]]
+    messages: Callable[[], list[ProtocolMessage]]
     factor: float
     single: float
 
 
-def _every(count: int, message: Message) -> list[Message]:
+def _every(count: int, message: ProtocolMessage) -> list[ProtocolMessage]:
     return [message] * count
 
 
-KINDS: dict[type[Message], Kind] = {
+KINDS: dict[type[ProtocolMessage], Kind] = {
     Ping: Kind(lambda: [Ping(seq, is_reliable=seq % 2 == 1) for seq in range(60)], 5, 60),
     Ack: Kind(lambda: [Ack(seq, 1) for seq in range(60)], 0, 0),
     PingReq: Kind(lambda: [PingReq(seq, MEMBERS[seq]) for seq in range(40)], 2, 60),
     IndirectAck: Kind(lambda: [IndirectAck(seq) for seq in range(60)], 0, 0),
     Nack: Kind(lambda: [Nack(seq) for seq in range(60)], 0, 0),
     News: Kind(lambda: _every(100, News()), 0, 0),
-    Statement: Kind(lambda: [said(ME, State.DEAD, number) for number in range(1, 30)], 4, 60),
+    Statement: Kind(lambda: [stated(ME, State.DEAD, number) for number in range(1, 30)], 4, 60),
     SyncDigest: Kind(lambda: _every(60, SyncDigest((), is_join=True)), 30, 800),
     Sync: Kind(lambda: _every(15, Sync((), tuple(range(64)))), 30, 800),
     Rumor: Kind(lambda: [Rumor("g", number.to_bytes(12, "little"), "o", 0, 0, b"") for number in range(1, 40)], 1, 1),
@@ -82,10 +82,10 @@ class Node:
 
     def __init__(self) -> None:
         self.swim = swim(ME, *MEMBERS)
-        self.gossip = Gossip(ME, Random(1))
+        self.gossip = GossipProtocol(ME, Random(1))
         self.gossip.set_group("g", [ME, *MEMBERS, MEMBER], 3, now=0.0)
         self.proofs = Proofs(b"secret")
-        self.stack = Stack(ME, [self.swim, self.gossip], proofs=self.proofs)
+        self.stack = ProtocolMux(ME, [self.swim, self.gossip], proofs=self.proofs)
         self.packets: list[Packet] = []
         self.stack.receive(MEMBERS[0], [alive(name, 1) for name in MEMBERS], 1.0)
         self.stack.receive(MEMBERS[0], [Rumor("g", one, "o", 0, 255, PAYLOAD) for one in IDS], 1.0)
@@ -99,7 +99,7 @@ class Node:
             self.packets += self.stack.on_timer(due)
         self.now = until
 
-    def ask(self, source: str, messages: list[Message], *, is_reliable: bool = False) -> int:
+    def ask(self, source: str, messages: list[ProtocolMessage], *, is_reliable: bool = False) -> int:
         """Have a packet come; return its size."""
         data = msgspec.msgpack.encode([1, source, messages])
         assert is_reliable or len(data) <= DATAGRAM_BYTES
@@ -107,16 +107,16 @@ class Node:
         return len(data)
 
     def prove(self, name: str) -> None:
-        assert self.proofs.take_echo(name, self.proofs.token(name), self.now)
+        assert self.proofs.accept_echo(name, self.proofs.token(name), self.now)
 
     def sent_bytes(self, to: str) -> int:
         return sum(len(packet.encoded) for packet in self.packets if packet.to == to)
 
 
 def test_every_kind_of_message_is_in_the_table() -> None:
-    assert set(KINDS) == {*Swim.messages, *Gossip.messages, Challenge, Echo}
-    named = {kind for core in (Swim, Gossip) for kind in core.messages} | {Challenge, Echo}
-    found = {kind for kind in Message.__subclasses__() if kind.__module__.startswith("trionet.")}
+    assert set(KINDS) == {*Swim.messages, *GossipProtocol.messages, Challenge, Echo}
+    named = {kind for core in (Swim, GossipProtocol) for kind in core.messages} | {Challenge, Echo}
+    found = {kind for kind in ProtocolMessage.__subclasses__() if kind.__module__.startswith("trionet.")}
     assert found <= named
 
 
@@ -125,7 +125,7 @@ def test_every_kind_of_message_is_in_the_table() -> None:
 @pytest.mark.parametrize("name", [VICTIM, MEMBERS[7]], ids=["stranger", "member"])
 @pytest.mark.parametrize("is_reliable", [False, True], ids=["by datagram", "by call"])
 def test_three_times_the_question_at_most_goes_to_an_address_without_a_proof(
-    kind: type[Message], count: int, name: str, is_reliable: bool
+    kind: type[ProtocolMessage], count: int, name: str, is_reliable: bool
 ) -> None:
     node = Node()
     assert not node.proofs.is_proven(name, node.now)
@@ -144,7 +144,7 @@ def test_three_times_the_question_at_most_goes_to_an_address_without_a_proof(
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_what_a_proven_member_gets_has_a_factor_too(kind: type[Message]) -> None:
+def test_answers_to_a_proven_member_have_a_bound_too(kind: type[ProtocolMessage]) -> None:
     for messages, factor in (
         (KINDS[kind].messages(), KINDS[kind].factor),
         (KINDS[kind].messages()[:1], KINDS[kind].single),
@@ -181,7 +181,7 @@ def test_the_payloads_of_one_answer_are_bounded_together() -> None:
     assert 3_000_000 < node.sent_bytes(MEMBER) < MOST_ANSWER_BYTES + 10_000
 
 
-def test_what_is_too_long_for_an_answer_is_not_encoded() -> None:
+def test_a_rumor_too_long_for_an_answer_is_not_encoded() -> None:
     node = Node()
     node.stack.receive(MEMBERS[0], [Rumor("g", b"long rumor!!", "o", 0, 255, LONG)], node.now)
     node.packets.clear()
@@ -195,15 +195,15 @@ def test_what_is_too_long_for_an_answer_is_not_encoded() -> None:
 
 def test_an_address_is_proven_by_its_own_token_alone_and_for_a_time() -> None:
     proofs = Proofs(b"secret")
-    assert not proofs.take_echo("a:1", proofs.token("b:1"), 0.0)
-    assert not proofs.take_echo("a:1", Proofs(b"another").token("a:1"), 0.0)
-    assert proofs.take_echo("a:1", proofs.token("a:1"), 0.0)
+    assert not proofs.accept_echo("a:1", proofs.token("b:1"), 0.0)
+    assert not proofs.accept_echo("a:1", Proofs(b"another").token("a:1"), 0.0)
+    assert proofs.accept_echo("a:1", proofs.token("a:1"), 0.0)
     assert proofs.is_proven("a:1", PROOF_S - 1)
     assert not proofs.is_proven("a:1", PROOF_S)
     assert not proofs.is_proven("b:1", 0.0)
 
 
-def test_what_is_remembered_of_strangers_is_bounded() -> None:
+def test_the_memory_for_unproven_senders_is_bounded() -> None:
     node = Node()
     for number in range(20_000):
         node.ask(f"10.3.{number >> 8}.{number & 255}:9", [Ping(1), Challenge(number)])
@@ -220,13 +220,13 @@ def test_a_name_that_no_member_can_have_is_not_remembered() -> None:
         assert not remembered
 
 
-def _pair() -> tuple[Node, Stack, Swim]:
+def _pair() -> tuple[Node, ProtocolMux, Swim]:
     """A node, and one that would join it."""
     core = swim(VICTIM)
-    return Node(), Stack(VICTIM, [core], proofs=Proofs(b"other")), core
+    return Node(), ProtocolMux(VICTIM, [core], proofs=Proofs(b"other")), core
 
 
-def _exchange(node: Node, stack: Stack, packets: list[Packet]) -> int:
+def _exchange(node: Node, stack: ProtocolMux, packets: list[Packet]) -> int:
     """Carry packets to and fro until there are none; return how many there were from the joiner."""
     count = 0
     while packets:
@@ -256,7 +256,7 @@ def test_a_newcomer_has_joined_after_two_exchanges_and_is_a_member_then() -> Non
     assert node.swim.member(VICTIM) is not None
 
 
-def test_a_member_is_made_by_nobody_who_only_writes_its_name() -> None:
+def test_a_forged_sender_makes_no_member() -> None:
     node = Node()
     node.ask(VICTIM, [alive(VICTIM), SyncDigest((), is_join=True)], is_reliable=True)
     node.ask(VICTIM, [Sync((alive(VICTIM),))], is_reliable=True)
@@ -265,12 +265,12 @@ def test_a_member_is_made_by_nobody_who_only_writes_its_name() -> None:
     assert node.swim.member(VICTIM) is not None
 
 
-def test_a_pull_takes_no_further_round_trip_because_what_is_announced_challenges() -> None:
+def test_a_pull_takes_no_further_round_trip_because_announcements_challenge() -> None:
     node = Node()
     name = MEMBERS[5]
-    reader = Gossip(name, Random(5))
+    reader = GossipProtocol(name, Random(5))
     reader.set_group("g", [ME, name], now=0.0)
-    stack = Stack(name, [swim(name), reader], proofs=Proofs(b"other"))
+    stack = ProtocolMux(name, [swim(name), reader], proofs=Proofs(b"other"))
     (announced,) = node.stack.packets([Send(name, Ihave("g", IDS[3]))], node.now)
     assert not [packet for packet in stack.receive_bytes(announced.encoded, 0.0) if packet.to == ME]
     wants: list[Packet] = []
@@ -281,16 +281,16 @@ def test_a_pull_takes_no_further_round_trip_because_what_is_announced_challenges
     assert any(type(one) is Rumor for answer in answers for one in answer.messages)
 
 
-def test_at_rest_nothing_is_added_to_what_proven_members_say() -> None:
+def test_at_rest_nothing_is_added_to_the_packets_of_proven_members() -> None:
     node = Node()
-    node.run(node.now + 30.0)  # the news is told
+    node.run(node.now + 30.0)  # the news is spread
     node.prove(MEMBERS[0])
     node.packets.clear()
     (answer,) = node.stack.receive_bytes(msgspec.msgpack.encode([1, MEMBERS[0], [Ping(5)]]), node.now)
     assert [type(one) for one in answer.messages] == [Ack]
 
 
-class Proving(Stack):
+class Proving(ProtocolMux):
     """A stack that takes bytes where the simulation hands over messages, and so sees to proofs."""
 
     def __init__(self, name: str, cores: Sequence[Core], **_: Any) -> None:
@@ -310,9 +310,9 @@ class Proving(Stack):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [3, 4])
-def test_a_cluster_is_whole_as_soon_and_says_no_more_at_rest_than_without_proofs(seed: int) -> None:
+def test_a_cluster_is_whole_as_soon_and_sends_no_more_at_rest_than_without_proofs(seed: int) -> None:
     spent: list[tuple[float, int, int]] = []
-    for stack in (Stack, Proving):
+    for stack in (ProtocolMux, Proving):
         members = Members(seed, 100, are_known=False, stack=stack)
         members.join_all()
         whole_s = members.wait(20, members.is_whole)
@@ -333,8 +333,8 @@ def test_rumors_among_members_that_have_never_met_come_as_soon_as_without_proofs
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spent: list[tuple[float, int]] = []
-    for stack in (Stack, Proving):
-        monkeypatch.setattr("tests.protocols.gossip_meshes.Stack", stack)
+    for stack in (ProtocolMux, Proving):
+        monkeypatch.setattr("tests.protocols.gossip_meshes.ProtocolMux", stack)
         mesh = Mesh(seed, 200)
         rumor_id = mesh.send("n7", payload=b"x" * 600)
         mesh.run(20.0)

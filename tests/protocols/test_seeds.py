@@ -1,4 +1,4 @@
-"""When each seed is asked."""
+"""When each seed is contacted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a suspect has."""
+"""The timeout of a suspicion."""
 
 from __future__ import annotations
 

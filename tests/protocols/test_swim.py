@@ -1,4 +1,4 @@
-"""One core, or two back to back: what is believed, what is told, what is answered."""
+"""One core, or two back to back: statements, events and answers."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from tests.protocols.swim_clusters import alive, said, sent, swim, told
+from tests.protocols.swim_clusters import alive, changes_in, sent, stated, swim
 from trionet.profiles import LAN
 from trionet.protocols.effects import Send
-from trionet.protocols.stack import Stack
+from trionet.protocols.mux import ProtocolMux
 from trionet.protocols.statements import MOST_INCARNATION, State, Statement
-from trionet.protocols.swim_context import SwimOptions
 from trionet.protocols.swim_messages import Ack, IndirectAck, Nack, Ping, PingReq, Sync, SyncDigest
+from trionet.protocols.swim_settings import SwimOptions
 
 if TYPE_CHECKING:
     from trionet.protocols.swim import Swim
@@ -68,14 +68,14 @@ def test_an_ack_counts_only_from_the_one_who_was_asked_and_once() -> None:
     assert core.counts.unexpected == 3
 
 
-def test_answers_that_nobody_waits_for_are_counted() -> None:
+def test_unexpected_answers_are_counted() -> None:
     core = swim("a", "b")
     for message in (Ack(1, 2), IndirectAck(3), Nack(4)):
         assert core.receive("b", message, 0.1) == []
     assert core.counts.unexpected == 3
 
 
-def test_a_probe_that_fails_is_repeated_then_given_to_others_then_accuses() -> None:
+def test_a_failed_probe_is_repeated_then_relayed_and_leads_to_a_suspicion() -> None:
     core = swim("a", *"bcdef")
     to, _, began = next_ping(core)
     seen: list[object] = []
@@ -84,14 +84,14 @@ def test_a_probe_that_fails_is_repeated_then_given_to_others_then_accuses() -> N
         effects = core.on_timer(core.next_deadline())
         seen += [type(message) for message in sent(effects)]
     assert seen.count(PingReq) >= LAN.indirect_probes
-    assert told(effects) == [("suspected", to)]
+    assert changes_in(effects) == [("suspected", to)]
     assert core.counts.failed_probes == 1
     member = core.member(to)
     assert member is not None
     assert member.since == pytest.approx(began + LAN.probe_interval_s)
 
 
-def test_an_indirect_ack_of_one_who_was_asked_ends_the_probe() -> None:
+def test_an_indirect_ack_of_a_relay_ends_the_probe() -> None:
     core = swim("a", *"bcdef")
     to, ping, began = next_ping(core)
     asked: list[str] = []
@@ -109,7 +109,7 @@ def test_an_indirect_ack_of_one_who_was_asked_ends_the_probe() -> None:
     assert core.counts.unexpected == 0
 
 
-def test_a_ping_req_is_carried_out_and_its_answer_carried_back() -> None:
+def test_a_ping_req_is_relayed_and_so_is_its_answer() -> None:
     core = swim("b", "a", "c")
     (ping,) = sent(core.receive("a", PingReq(5, "c"), 0.1), to="c")
     assert sent(core.receive("c", Ack(ping.seq, core.view), 0.2)) == [IndirectAck(5)]
@@ -126,15 +126,15 @@ def test_a_ping_req_without_answer_gives_a_nack_in_time() -> None:
     assert answers[0][0] < LAN.probe_timeout_s
 
 
-def test_for_a_stranger_nobody_is_pinged() -> None:
+def test_no_ping_is_relayed_for_an_unknown_sender() -> None:
     core = swim("b", "c")
     assert core.receive("x", PingReq(5, "c"), 0.1) == []
-    assert core.counts.strangers == 1
+    assert core.counts.unknown_sender == 1
 
 
-def test_a_suspicion_of_oneself_is_refuted_at_once_and_first_of_all() -> None:
+def test_a_suspicion_of_this_node_is_refuted_at_once_and_before_other_news() -> None:
     core = swim("a", "b")
-    effects = core.receive("b", said("a", State.SUSPECT, 0, accusers=["b"]), 0.1)
+    effects = core.receive("b", stated("a", State.SUSPECT, 0, suspected_by=["b"]), 0.1)
     assert sent(effects, to="b") == [alive("a", 1)]
     assert core.own.incarnation == 1
     assert core.health == 1
@@ -143,64 +143,64 @@ def test_a_suspicion_of_oneself_is_refuted_at_once_and_first_of_all() -> None:
 
 @pytest.mark.parametrize("state", [State.SUSPECT, State.DEAD, State.LEFT])
 @pytest.mark.parametrize("incarnation", [0, 5])
-def test_what_others_say_about_oneself_is_overcome_whatever_it_is(state: State, incarnation: int) -> None:
+def test_any_statement_of_others_about_this_node_is_refuted(state: State, incarnation: int) -> None:
     core = swim("a", "b")
-    core.receive("b", said("a", state, incarnation), 0.1)
+    core.receive("b", stated("a", state, incarnation), 0.1)
     assert core.own.incarnation == incarnation + 1
     assert core.own.state == State.ALIVE
 
 
-def test_what_was_said_about_an_older_incarnation_needs_no_new_one() -> None:
+def test_a_statement_about_an_older_incarnation_needs_no_new_one() -> None:
     core = swim("a", "b", incarnation=3)
-    effects = core.receive("b", said("a", State.SUSPECT, 2), 0.1)
+    effects = core.receive("b", stated("a", State.SUSPECT, 2), 0.1)
     assert core.own.incarnation == 3
-    assert sent(effects, to="b") == [core.own], "the accuser is told once more"
+    assert sent(effects, to="b") == [core.own], "the suspecting member is answered once more"
     assert core.receive("b", core.own, 0.1) == []
 
 
 def test_a_refutation_makes_a_suspect_recover() -> None:
     core = swim("a", "b", "c")
-    assert told(core.receive("c", said("b", State.SUSPECT, accusers=["c"]), 0.1)) == [("suspected", "b")]
-    assert told(core.receive("b", alive("b", 1), 0.2)) == [("recovered", "b")]
-    assert told(core.receive("c", said("b", State.SUSPECT, accusers=["c"]), 0.3)) == []
+    assert changes_in(core.receive("c", stated("b", State.SUSPECT, suspected_by=["c"]), 0.1)) == [("suspected", "b")]
+    assert changes_in(core.receive("b", alive("b", 1), 0.2)) == [("recovered", "b")]
+    assert changes_in(core.receive("c", stated("b", State.SUSPECT, suspected_by=["c"]), 0.3)) == []
 
 
-def test_the_dead_are_told_that_they_are_and_object() -> None:
+def test_the_dead_are_sent_their_statement_and_refute() -> None:
     one, other = swim("a", "b"), swim("b", "a")
-    one.receive("b", said("b", State.DEAD), 0.1)
+    one.receive("b", stated("b", State.DEAD), 0.1)
     assert state_of(one, "b") is State.DEAD
     answers = sent(one.receive("b", Ping(1), 0.2))
-    assert answers[0] == said("b", State.DEAD)
+    assert answers[0] == stated("b", State.DEAD)
     objections = [message for answer in answers for message in sent(other.receive("a", answer, 0.2))]
     assert alive("b", 1) in objections
-    assert told(one.receive("b", alive("b", 1), 0.3)) == [("joined", "b")]
+    assert changes_in(one.receive("b", alive("b", 1), 0.3)) == [("joined", "b")]
 
 
-def test_a_restart_is_a_failure_of_the_old_life_and_a_new_member_once_each() -> None:
+def test_a_restart_is_a_failure_of_the_old_one_and_a_new_member_once_each() -> None:
     core = swim("a", "b", "c")
-    new = alive("b", 1, life=99)
-    assert told(core.receive("b", new, 0.1)) == [("failed", "b"), ("joined", "b")]
-    assert told(core.receive("c", new, 0.2)) == []
-    assert told(core.receive("c", said("b", State.DEAD, 0), 0.3)) == [], "a statement about the previous life"
+    new = alive("b", 1, boot_id=99)
+    assert changes_in(core.receive("b", new, 0.1)) == [("failed", "b"), ("joined", "b")]
+    assert changes_in(core.receive("c", new, 0.2)) == []
+    assert changes_in(core.receive("c", stated("b", State.DEAD, 0), 0.3)) == [], "a statement about the previous start"
 
 
-def test_a_restarted_node_whose_clock_went_back_rises_above_its_previous_life() -> None:
+def test_a_restarted_node_whose_clock_went_back_rises_above_its_previous_start() -> None:
     observer = swim("a", "b")
     observer.receive("b", alive("b", 50), 0.1)
-    reborn = swim("b", life=2, incarnation=3)
+    reborn = swim("b", boot_id=2, incarnation=3)
     (refusal,) = sent(observer.receive("b", reborn.own, 0.2), to="b")
     reborn.assume([alive("a")], 0.2)
     (answer,) = sent(reborn.receive("a", refusal, 0.3), to="a")
-    assert answer == alive("b", 51, life=2)
-    assert told(observer.receive("b", answer, 0.4)) == [("failed", "b"), ("joined", "b")]
+    assert answer == alive("b", 51, boot_id=2)
+    assert changes_in(observer.receive("b", answer, 0.4)) == [("failed", "b"), ("joined", "b")]
 
 
-def test_changed_tags_are_told_once_and_raise_the_incarnation() -> None:
+def test_changed_tags_are_reported_once_and_raise_the_incarnation() -> None:
     one, other = swim("a", "b"), swim("b", "a")
     one.set_tags({"role": "x"}, 0.1)
     assert one.own == alive("a", 1, role="x")
-    assert told(other.receive("a", one.own, 0.2)) == [("updated", "a")]
-    assert told(other.receive("a", one.own, 0.2)) == []
+    assert changes_in(other.receive("a", one.own, 0.2)) == [("updated", "a")]
+    assert changes_in(other.receive("a", one.own, 0.2)) == []
     assert one.set_tags({"role": "x"}, 0.3) == []
     assert one.own.incarnation == 1
 
@@ -222,34 +222,34 @@ def test_tags_that_are_too_long_are_refused() -> None:
         alive("", 1),
         alive("n" * 300, 1),
         alive("b", 1, text="t" * 600),
-        said("b", State.SUSPECT, 1, accusers=[str(n) for n in range(9)]),
+        stated("b", State.SUSPECT, 1, suspected_by=[str(n) for n in range(9)]),
         alive("a", 2**63),
-        said("a", State.DEAD, -5),
+        stated("a", State.DEAD, -5),
     ],
 )
-def test_what_nobody_honest_says_changes_nothing_and_is_counted(statement: Statement) -> None:
+def test_an_invalid_statement_changes_nothing_and_is_counted(statement: Statement) -> None:
     core = swim("a", "b", "c")
     before = list(core.members())
     assert core.receive("c", statement, 0.1) == []
     assert list(core.members()) == before
-    assert core.counts.insane == 1
+    assert core.counts.invalid == 1
 
 
-def test_a_stranger_may_speak_of_itself_only() -> None:
+def test_an_unknown_sender_may_send_statements_about_itself_only() -> None:
     core = swim("a", "b")
-    assert core.receive("x", said("b", State.DEAD), 0.1) == []
-    assert core.receive("x", Sync((said("b", State.LEFT),)), 0.1) == []
-    assert core.counts.strangers == 2
-    assert told(core.receive("x", alive("x"), 0.2)) == [("joined", "x")]
+    assert core.receive("x", stated("b", State.DEAD), 0.1) == []
+    assert core.receive("x", Sync((stated("b", State.LEFT),)), 0.1) == []
+    assert core.counts.unknown_sender == 2
+    assert changes_in(core.receive("x", alive("x"), 0.2)) == [("joined", "x")]
 
 
-def test_a_stranger_that_holds_this_node_dead_is_not_answered_because_it_may_be_of_another_cluster() -> None:
+def test_an_unknown_sender_that_holds_this_node_dead_is_not_answered_because_it_may_be_of_another_cluster() -> None:
     core = swim("a", "b")
-    assert core.receive("x", said("a", State.DEAD), 0.1) == []
-    assert core.counts.strangers == 1
+    assert core.receive("x", stated("a", State.DEAD), 0.1) == []
+    assert core.counts.unknown_sender == 1
 
 
-def test_a_join_goes_to_seeds_until_one_has_told() -> None:
+def test_a_join_goes_to_seeds_until_one_has_sent_its_view() -> None:
     core, seed = swim("a"), swim("s", "b", "c")
     (hello, digest) = sent(core.join(["dead", "s", "a"], 0.0), to="s")
     assert not core.is_joined
@@ -260,7 +260,7 @@ def test_a_join_goes_to_seeds_until_one_has_told() -> None:
             asked_at.append(now)
     gaps = [later - earlier for earlier, later in itertools.pairwise(asked_at)]
     assert 2 <= len(gaps) <= 8, "again and again, less and less often"
-    assert told(seed.receive("a", hello, 20.0)) == [("joined", "a")]
+    assert changes_in(seed.receive("a", hello, 20.0)) == [("joined", "a")]
     (answer,) = sent(seed.receive("a", digest, 20.0), to="a")
     core.receive("s", answer, 20.1)
     assert core.is_joined
@@ -279,19 +279,19 @@ def test_seeds_are_asked_again_later_on_unless_they_are_members_or_have_left(
     (answer,) = sent(seed.receive("a", digest, 0.0), to="a")
     core.receive("s", answer, 0.1)
     assert core.is_joined
-    core.receive("s", said("s", State.LEFT), 0.1)  # the one that has told is of no interest here
+    core.receive("s", stated("s", State.LEFT), 0.1)  # the seed that has answered doesn't matter here
     if state is not None:
-        core.receive("other", said("other", state) if state != State.ALIVE else alive("other"), 0.1)
+        core.receive("other", stated("other", state) if state != State.ALIVE else alive("other"), 0.1)
     asked = 0
     while (now := core.next_deadline()) < 400:
         messages = sent(core.on_timer(now), to="other")
         asked += sum(isinstance(message, SyncDigest) and message.is_join for message in messages)
         if state in (State.ALIVE, State.SUSPECT):  # it stays what it is
-            core.receive("other", said("other", state, 1 + int(now)) if state else alive("other", 1 + int(now)), now)
+            core.receive("other", stated("other", state, 1 + int(now)) if state else alive("other", 1 + int(now)), now)
     assert (2 <= asked <= 5) if is_asked else (asked == 0), "less and less often"
 
 
-def test_a_join_of_nobody_but_oneself_is_done() -> None:
+def test_a_join_of_this_node_alone_is_complete() -> None:
     core = swim("a")
     assert core.join(["a"], 0.0) == []
     assert core.is_joined
@@ -309,10 +309,10 @@ def test_a_view_of_thousands_comes_in_pieces_that_fit() -> None:
     assert core.view == seed.view
 
 
-def test_one_that_leaves_tells_so_is_not_suspected_and_then_is_done() -> None:
+def test_a_leaving_node_spreads_it_is_not_suspected_and_completes() -> None:
     one, other = swim("a", "b"), swim("b", "a")
     one.leave(0.1)
-    assert told(other.receive("a", one.own, 0.2)) == [("left", "a")]
+    assert changes_in(other.receive("a", one.own, 0.2)) == [("left", "a")]
     assert sent(one.receive("b", Ping(1), 0.3))[-1] == Ack(1, one.view)
     while not one.is_left:
         now = one.next_deadline()
@@ -321,7 +321,7 @@ def test_one_that_leaves_tells_so_is_not_suspected_and_then_is_done() -> None:
     assert one.own.state == State.LEFT
 
 
-def test_what_one_says_itself_needs_no_answer_when_it_comes_back() -> None:
+def test_an_own_statement_that_comes_back_needs_no_answer() -> None:
     core = swim("a", "b")
     assert core.receive("b", core.own, 0.1) == []
     core.leave(0.2)
@@ -332,24 +332,24 @@ def test_members_without_room_are_refused_and_counted() -> None:
     core = swim("a", "b", options=SwimOptions(members=2))
     assert core.receive("b", alive("c"), 0.1) == []
     assert core.counts.refused == 1
-    assert told(core.receive("b", alive("b", 1, role="x"), 0.2)) == [("updated", "b")]
+    assert changes_in(core.receive("b", alive("b", 1, role="x"), 0.2)) == [("updated", "b")]
 
 
-def test_a_node_called_late_doubts_itself_and_gives_others_more_time() -> None:
+def test_a_node_called_late_lowers_its_health_and_gives_others_more_time() -> None:
     core = swim("a", "b", "c")
     to, _, began = next_ping(core)
     late = began + 10.0
-    assert told(core.on_timer(late)) == []
+    assert changes_in(core.on_timer(late)) == []
     assert core.health == 8
     assert core.counts.stalls == 1
     while core.next_deadline() < late + LAN.probe_timeout_s:
-        assert told(core.on_timer(core.next_deadline())) == []
+        assert changes_in(core.on_timer(core.next_deadline())) == []
     assert state_of(core, to) is State.ALIVE
 
 
 def test_a_dead_member_is_tried_again_and_forgotten_at_last() -> None:
     core = swim("a", "b")
-    core.receive("b", said("b", State.DEAD), 0.0)
+    core.receive("b", stated("b", State.DEAD), 0.0)
     tries = _tries(core, 600.0)
     first, last = [now for now in tries if now < 60], [now for now in tries if now > 540]
     assert 10 <= len(first) <= 40
@@ -360,14 +360,14 @@ def test_a_dead_member_is_tried_again_and_forgotten_at_last() -> None:
 def _tries(core: Swim, until: float) -> list[float]:
     found = []
     while (now := core.next_deadline()) < until:
-        if said("b", State.DEAD) in sent(core.on_timer(now), to="b"):
+        if stated("b", State.DEAD) in sent(core.on_timer(now), to="b"):
             found.append(now)
     return found
 
 
 def test_ill_typed_truncated_and_oversized_packets_are_dropped_and_counted() -> None:
     core = swim("a", "b")
-    stack = Stack("a", [core])
+    stack = ProtocolMux("a", [core])
     good = msgspec.msgpack.encode([1, "b", [["ping", 1]]])
     assert len(stack.receive_bytes(good, 0.1)) == 1
     bad = [

@@ -1,4 +1,4 @@
-"""Invariants of whole cores, over whatever order, loss and duplication of messages."""
+"""Invariants of whole cores under any order, loss and duplication of messages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.protocols.swim_clusters import OrderOfChanges, swim
 from trionet.protocols.effects import Notify, Send
-from trionet.protocols.statements import MOST_ACCUSERS, State, Statement, supersedes
+from trionet.protocols.statements import MOST_SUSPECTED_BY, State, Statement, supersedes
 from trionet.protocols.swim_messages import Ack, IndirectAck, Nack, News, Ping, PingReq, Sync, SyncDigest
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ STATEMENTS = st.builds(
     st.integers(-1, 5),
     st.one_of(st.integers(1, 2), st.integers(-(2**70), 2**70)),
     st.dictionaries(st.sampled_from("ab"), st.sampled_from(["c", "d" * 600]), max_size=1),
-    st.lists(st.sampled_from(NAMES), max_size=MOST_ACCUSERS + 1).map(tuple),
+    st.lists(st.sampled_from(NAMES), max_size=MOST_SUSPECTED_BY + 1).map(tuple),
 )
 NUMBERS = st.integers(-1, 2**64)
 MESSAGES = st.one_of(
@@ -74,7 +74,7 @@ class Watched:
 
 @given(st.lists(st.tuples(st.sampled_from(["b", "c", "d", "stranger"]), MESSAGES, st.floats(0, 3)), max_size=40))
 @settings(max_examples=150, deadline=None)
-def test_whatever_comes_nothing_raises_and_knowledge_only_grows(steps: list[tuple[str, Any, float]]) -> None:
+def test_no_input_raises_and_statements_only_grow(steps: list[tuple[str, Any, float]]) -> None:
     watched = Watched(swim("a", "b", "c", "d"))
     core, now = watched.core, 0.0
     for source, message, wait in steps:
@@ -136,7 +136,7 @@ def test_any_order_loss_and_duplication_ends_in_one_view(data: st.DataObject) ->
 
 @given(st.lists(STATEMENTS, max_size=12), st.randoms(use_true_random=False))
 @settings(deadline=None)
-def test_two_that_hear_the_same_in_any_order_know_the_same(statements: list[Statement], random: Any) -> None:
+def test_two_nodes_with_the_same_messages_in_any_order_hold_the_same(statements: list[Statement], random: Any) -> None:
     one, other = swim("a", "b", "c", "d"), swim("a", "b", "c", "d", seed=1)
     for statement in statements:
         one.receive("b", statement, 0.0)
@@ -145,6 +145,6 @@ def test_two_that_hear_the_same_in_any_order_know_the_same(statements: list[Stat
     for statement in shuffled:
         other.receive("b", statement, 0.0)
     others = [member for member in one.members() if member.name != "a"]
-    assert sorted((m.name, m.incarnation, m.state, m.life) for m in others) == sorted(
-        (m.name, m.incarnation, m.state, m.life) for m in other.members() if m.name != "a"
+    assert sorted((m.name, m.incarnation, m.state, m.boot_id) for m in others) == sorted(
+        (m.name, m.incarnation, m.state, m.boot_id) for m in other.members() if m.name != "a"
     )

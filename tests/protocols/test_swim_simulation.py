@@ -6,10 +6,10 @@ import pytest
 
 from tests.protocols.swim_clusters import Members
 from trionet.profiles import LOCAL, WAN
-from trionet.protocols.stack import Stack
+from trionet.protocols.mux import ProtocolMux
 from trionet.protocols.statements import State
-from trionet.protocols.swim_context import SwimOptions
 from trionet.protocols.swim_events import MemberChange
+from trionet.protocols.swim_settings import SwimOptions
 
 DATAGRAMS_ONLY = SwimOptions(is_falling_back=False)
 SEEDS = [1, 2]
@@ -29,7 +29,7 @@ def test_members_that_start_at_once_and_know_one_seed_find_each_other(seed: int,
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("profile", [LOCAL, WAN])
-def test_a_failure_is_known_by_all_and_told_once(seed: int, profile: object) -> None:
+def test_a_failure_is_known_by_all_and_reported_once(seed: int, profile: object) -> None:
     members = Members(seed, 30, profile=profile, options=DATAGRAMS_ONLY)  # type: ignore[arg-type]
     victim = members.names[7]
     members.cluster.run(10)
@@ -86,7 +86,7 @@ def test_a_partition_heals_by_itself(seed: int, alone: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_restart_is_told_as_failed_and_joined_once_each(seed: int) -> None:
+def test_a_restart_is_reported_as_failed_and_joined_once_each(seed: int) -> None:
     members = Members(seed, 20, options=DATAGRAMS_ONLY)
     name, others = members.names[3], [each for each in members.names if each != members.names[3]]
     members.act(name, lambda core, now: core.set_tags({"life": "first"}, now))
@@ -101,7 +101,7 @@ def test_a_restart_is_told_as_failed_and_joined_once_each(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_one_that_leaves_is_known_to_have_left_and_not_to_have_failed(seed: int) -> None:
+def test_a_leaving_member_is_known_as_left_and_not_as_failed(seed: int) -> None:
     members = Members(seed, 50, loss=0.1)
     members.cluster.run(2)
     name = members.names[9]
@@ -134,7 +134,7 @@ def test_the_cost_at_rest_does_not_depend_on_the_number_of_members(count: int) -
     assert (members.cluster.sent - before) / count / 20 == pytest.approx(2.0, abs=0.02)
 
 
-class Blocked(Stack):
+class Blocked(ProtocolMux):
     """A stack of a member whose datagrams are blocked, or of one who sends to such a member."""
 
     blocked = "10.0.0.3:8080"
@@ -156,7 +156,7 @@ def test_a_member_whose_datagrams_are_blocked_is_reached_by_a_connection() -> No
     members.wait(60, members.is_whole)
 
 
-class Connections(Stack):
+class Connections(ProtocolMux):
     """A stack of a member that sends everything by connections."""
 
     def packets(self, effects, now):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201

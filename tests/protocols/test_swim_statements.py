@@ -1,4 +1,4 @@
-"""Statements about a member form a join-semilattice, whoever made them and in whatever order they come."""
+"""Statements about a member form a join-semilattice, in any order."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.protocols.swim_clusters import alive, said
+from tests.protocols.swim_clusters import alive, stated
 from trionet.protocols.statements import (
-    MOST_ACCUSERS,
+    MOST_BOOT_ID,
     MOST_INCARNATION,
-    MOST_LIFE,
+    MOST_SUSPECTED_BY,
     State,
     Statement,
     fingerprint,
-    is_sane,
+    is_valid,
     merged,
     supersedes,
 )
@@ -28,7 +28,7 @@ STATEMENTS = st.builds(
     st.integers(0, 3),
     st.integers(1, 2),
     st.dictionaries(st.sampled_from("ab"), st.sampled_from("cd"), max_size=1),
-    st.sets(st.sampled_from("mnopqr"), max_size=MOST_ACCUSERS).map(lambda names: tuple(sorted(names))),
+    st.sets(st.sampled_from("mnopqr"), max_size=MOST_SUSPECTED_BY).map(lambda names: tuple(sorted(names))),
 )
 
 
@@ -56,10 +56,10 @@ def test_the_order_and_repetition_of_statements_changes_nothing(statements: list
 
 @given(STATEMENTS, STATEMENTS)
 def test_of_two_statements_one_supersedes_the_other_unless_they_say_the_same(one: Statement, other: Statement) -> None:
-    is_same = (one.incarnation, one.state, one.life, one.tags) == (
+    is_same = (one.incarnation, one.state, one.boot_id, one.tags) == (
         other.incarnation,
         other.state,
-        other.life,
+        other.boot_id,
         other.tags,
     )
     assert supersedes(one, other) + supersedes(other, one) == (not is_same)
@@ -72,7 +72,7 @@ def test_an_incarnation_never_falls(one: Statement, other: Statement) -> None:
 
 @given(STATEMENTS)
 def test_the_dead_are_not_resurrected_without_a_higher_incarnation(other: Statement) -> None:
-    dead = said("x", State.DEAD, 1)
+    dead = stated("x", State.DEAD, 1)
     after = merged(other, dead)
     assert after.state >= State.DEAD or after.incarnation > dead.incarnation
 
@@ -82,12 +82,12 @@ def test_the_dead_are_not_resurrected_without_a_higher_incarnation(other: Statem
     [
         (alive("x", 1), alive("x", 0), True),
         (alive("x", 0), alive("x", 0), False),
-        (said("x", State.SUSPECT), alive("x"), True),
-        (alive("x"), said("x", State.SUSPECT), False),
-        (alive("x", 1), said("x", State.DEAD), True),
-        (said("x", State.LEFT), said("x", State.DEAD), True),
-        (alive("x", life=2), alive("x", life=1), True),
-        (said("x", State.SUSPECT, life=1), alive("x", life=2), True),
+        (stated("x", State.SUSPECT), alive("x"), True),
+        (alive("x"), stated("x", State.SUSPECT), False),
+        (alive("x", 1), stated("x", State.DEAD), True),
+        (stated("x", State.LEFT), stated("x", State.DEAD), True),
+        (alive("x", boot_id=2), alive("x", boot_id=1), True),
+        (stated("x", State.SUSPECT, boot_id=1), alive("x", boot_id=2), True),
         (alive("x", a="2"), alive("x", a="1"), True),
     ],
 )
@@ -100,21 +100,21 @@ def test_which_statement_holds(new: Statement, old: Statement, expected: bool) -
     [
         alive("x", -1),
         alive("x", MOST_INCARNATION + 1),
-        alive("x", life=-1),
-        alive("x", life=MOST_LIFE + 1),
+        alive("x", boot_id=-1),
+        alive("x", boot_id=MOST_BOOT_ID + 1),
         alive(""),
         alive("x" * 129),
         alive("x", a="b" * 600),
         Statement("x", 0, 4, 1),
         Statement("x", 0, -1, 1),
-        said("x", State.SUSPECT, accusers="abcde"),
-        said("x", State.SUSPECT, accusers=["y" * 129]),
+        stated("x", State.SUSPECT, suspected_by="abcde"),
+        stated("x", State.SUSPECT, suspected_by=["y" * 129]),
     ],
 )
-def test_what_nobody_honest_says_is_not_sane(statement: Statement) -> None:
-    assert not is_sane(statement)
+def test_statements_that_no_correct_node_makes_are_invalid(statement: Statement) -> None:
+    assert not is_valid(statement)
 
 
 def test_the_bucket_of_a_member_depends_on_its_name_alone() -> None:
-    assert len({fingerprint(alive("x", number, life=number)) % 64 for number in range(20)}) == 1
+    assert len({fingerprint(alive("x", number, boot_id=number)) % 64 for number in range(20)}) == 1
     assert len({fingerprint(alive("x", number)) for number in range(20)}) == 20

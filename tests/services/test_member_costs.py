@@ -10,13 +10,13 @@ import msgspec
 import pytest
 
 from tests.clusters import open_cluster
-from tests.protocols.swim_clusters import alive, said, swim
+from tests.protocols.swim_clusters import alive, stated, swim
 from trionet import NodeAddress
-from trionet.protocols.members import Member, Members
-from trionet.protocols.rumors import Group
+from trionet.protocols.group_members import GroupMembers
+from trionet.protocols.members import MemberRecord, Members
 from trionet.protocols.statements import State
-from trionet.protocols.swim_context import SwimOptions
 from trionet.protocols.swim_messages import IndirectAck, Nack, Sync
+from trionet.protocols.swim_settings import SwimOptions
 from trionet.services.groups import ALL, Groups
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ async def test_a_join_and_a_failure_cost_the_same_among_many_as_among_few(autoju
             _take(node, [alive(_name(number)) for number in range(first, many)])
             new = [_name(number) for number in range(many, many + 400)]
             joins = _take(node, [alive(name) for name in new])
-            failures = _take(node, [said(name, State.LEFT, 1) for name in new])
+            failures = _take(node, [stated(name, State.LEFT, 1) for name in new])
             spent.append((joins, failures))
             first = many + 400
             assert len(await node.local.groups.get(ALL)) == 1 + len(list(node.members())) - 1
@@ -72,7 +72,7 @@ async def test_a_view_of_hundreds_is_told_to_the_groups_at_once(autojump_clock: 
         asked.clear()
         plane = node._cluster.plane  # noqa: SLF001
         plane.act(node._cluster.swim.receive(_name(0), Sync(tuple(alive(_name(n)) for n in range(1, 300))), 1.0))  # noqa: SLF001
-        gone = Sync(tuple(said(_name(number), State.LEFT, 1) for number in range(1, 200)))
+        gone = Sync(tuple(stated(_name(number), State.LEFT, 1) for number in range(1, 200)))
         plane.act(node._cluster.swim.receive(_name(0), gone, 1.0))  # noqa: SLF001
         assert asked == [101]
 
@@ -117,25 +117,24 @@ async def test_what_changes_within_a_block_is_told_once_and_exactly() -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_the_members_of_a_group_that_changes_are_those_of_one_made_anew(seed: int) -> None:
     random = Random(seed)
-    group = Group("g", "me", random, retention_s=1.0, most_bytes=1)
-    group.members = ("me", "a", "b")
+    members = GroupMembers("me", ("me", "a", "b"), random)
     expected = {"me", "a", "b"}
     for _ in range(100):
         added = [str(random.randrange(30)) for _ in range(random.randrange(4))]
         removed = [random.choice([*sorted(expected), "nobody"]) for _ in range(random.randrange(4))]
-        group.change(added, removed)
+        members.change(added, removed)
         expected = (expected - set(removed)) | set(added)
-        assert sorted(group.members) == sorted(expected)
-        assert group.is_member is ("me" in expected)
-        assert all(group.has(name) for name in expected)
-        assert not group.has("nobody")
-        assert set(group.pick(100)) == expected - {"me"}
+        assert sorted(members.names) == sorted(expected)
+        assert members.is_member is ("me" in expected)
+        assert all(name in members for name in expected)
+        assert "nobody" not in members
+        assert set(members.pick(100)) == expected - {"me"}
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_the_next_on_the_circle_is_found_whoever_comes_and_goes(seed: int) -> None:
     random = Random(seed)
-    members = Members(alive("me"), 0.0, random, 1000, 1000)
+    members = Members(alive("me"), 0.0, random, SwimOptions())
     here: dict[str, int] = {}
     for number in range(600):
         if random.random() < (0.8 if number < 200 else 0.3) or not here:
@@ -146,7 +145,7 @@ def test_the_next_on_the_circle_is_found_whoever_comes_and_goes(seed: int) -> No
             assert near is not None
             name = near.name if random.random() < 0.7 else random.choice(list(here))
             del here[name]
-            members.put(said(name, State.LEFT, 1), 0.0)
+            members.put(stated(name, State.LEFT, 1), 0.0)
         nearest = min(members.present, key=members._distance, default=None)  # noqa: SLF001
         assert members.next_on_circle is nearest
 
@@ -157,18 +156,18 @@ def test_members_that_go_in_the_order_of_the_circle_do_not_have_all_looked_at_ea
     class Counting(Members):
         __slots__ = ()
 
-        def _distance(self, member: Member) -> int:
+        def _distance(self, member: MemberRecord) -> int:
             nonlocal looked
             looked += 1
             return super()._distance(member)
 
-    members = Counting(alive("me"), 0.0, Random(1), 10_000, 10_000)
+    members = Counting(alive("me"), 0.0, Random(1), SwimOptions(members=10_000, gone=10_000))
     for number in range(2000):
         members.put(alive(str(number)), 0.0)
     looked = 0
     for _ in range(1000):
         assert members.next_on_circle is not None
-        members.put(said(members.next_on_circle.name, State.LEFT, 1), 0.0)
+        members.put(stated(members.next_on_circle.name, State.LEFT, 1), 0.0)
     assert looked < 2000 * 1000 / 10
 
 
@@ -184,7 +183,7 @@ def test_a_list_of_a_million_names_is_taken_up_to_the_bound_and_counted() -> Non
 def test_a_member_that_comes_and_goes_for_ever_leaves_nothing_behind() -> None:
     core = swim("a", "b")
     for number in range(2000):
-        core.receive("b", said("c", State.DEAD, 2 * number), 1.0)
+        core.receive("b", stated("c", State.DEAD, 2 * number), 1.0)
         core.receive("b", alive("c", 2 * number + 1), 1.0)
     assert len(core._context.timers._heap) < 100  # noqa: SLF001
 
@@ -192,9 +191,9 @@ def test_a_member_that_comes_and_goes_for_ever_leaves_nothing_behind() -> None:
 def test_those_that_went_are_forgotten_in_their_order_each_after_its_time() -> None:
     core = swim("a", options=SwimOptions(forget_failed_s=100.0, forget_left_s=10.0))
     core.receive("b", alive("b"), 0.0)
-    core.receive("b", said("failed", State.DEAD), 1.0)
-    core.receive("b", said("left", State.LEFT), 2.0)
-    core.receive("b", said("later", State.LEFT), 5.0)
+    core.receive("b", stated("failed", State.DEAD), 1.0)
+    core.receive("b", stated("left", State.LEFT), 2.0)
+    core.receive("b", stated("later", State.LEFT), 5.0)
     forgotten: dict[str, float] = {}
     while (now := core.next_deadline()) < 150.0:
         core.on_timer(now)
@@ -207,7 +206,7 @@ def test_those_that_went_are_forgotten_in_their_order_each_after_its_time() -> N
 
 def test_an_answer_that_nobody_waits_for_costs_the_same_among_many_suspects() -> None:
     core = swim("a", *(f"n{number}" for number in range(2000)))
-    core.receive("n0", Sync(tuple(said(f"n{number}", State.SUSPECT) for number in range(1, 2000))), 1.0)
+    core.receive("n0", Sync(tuple(stated(f"n{number}", State.SUSPECT) for number in range(1, 2000))), 1.0)
     looked = 0
 
     class Counting(set[str]):

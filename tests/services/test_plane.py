@@ -17,7 +17,7 @@ from trionet import Node, NodeAddress, NodeConfig, NodeUnreachable, Remote
 from trionet.nesting import PACKETS
 from trionet.profiles import LAN
 from trionet.protocols.effects import Send
-from trionet.protocols.stack import Packet, Stack
+from trionet.protocols.mux import Packet, ProtocolMux
 from trionet.protocols.swim import Swim
 from trionet.protocols.swim_messages import Ping
 from trionet.services.plane import Plane, address_of
@@ -69,11 +69,11 @@ class Sent:
         pass
 
 
-class Watched(Stack):
+class Watched(ProtocolMux):
     """Notes whom it is told to be unreachable."""
 
     def __init__(self) -> None:
-        super().__init__(ME, [Swim(ME, LAN, Random(1), trio.current_time(), life=1)])
+        super().__init__(ME, [Swim(ME, LAN, Random(1), trio.current_time(), boot_id=1)])
         self.lost: list[str] = []
 
     def unreachable(self, to: str, now: float) -> list[Packet]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from trionet import Node, NodeConfig
-from trionet.protocols.rumors import Record
+from trionet.protocols.rumors import SeenIds
 from trionet.protocols.statements import Statement, supersedes
 from trionet.protocols.suspecting import Suspecting
 from trionet.protocols.swim import Swim
@@ -28,9 +28,9 @@ class _Resigned(Swim):
 
     __slots__ = ()
 
-    def _take_about_me(self, _: str, statement: Statement) -> None:
+    def _refute(self, _: str, statement: Statement) -> None:
         if supersedes(statement, self.own):
-            self._spread(self.own, is_urgent=True)
+            self._broadcaster.put(self.own, is_urgent=True)
 
 
 def _resign(node: Node) -> None:
@@ -54,7 +54,7 @@ def _be_lenient(node: Node) -> None:
     swim._suspecting.__class__ = _Lenient  # noqa: SLF001
 
 
-class _ShortRecord(Record):
+class _ShortMemory(SeenIds):
     """Forgets what it has seen after a second, and that there was something to forget."""
 
     __slots__ = ()
@@ -70,7 +70,7 @@ class _ShortRecord(Record):
 def _forget(node: Node) -> None:
     """Have the node's filter of duplicates forget too early."""
     core: Any = node._cluster.gossip  # noqa: SLF001
-    core._record = _ShortRecord(core._settings.most_seen)  # noqa: SLF001
+    core._seen = _ShortMemory(core._settings.most_seen)  # noqa: SLF001
 
 
 async def _say_nothing(*_: object) -> None:

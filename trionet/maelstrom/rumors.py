@@ -14,7 +14,7 @@ import trio
 
 from trionet.errors import MalformedRequest
 from trionet.protocols.effects import Notify
-from trionet.protocols.gossip import Gossip
+from trionet.protocols.gossip import GossipProtocol
 from trionet.protocols.gossip_settings import GossipSettings
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Rumors"]
 
 _GID: Final = "all"
-_MESSAGES: Final[Any] = list[Union[Gossip.messages]]  # type: ignore[valid-type]  # noqa: UP007
+_MESSAGES: Final[Any] = list[Union[GossipProtocol.messages]]  # type: ignore[valid-type]  # noqa: UP007
 
 
 class Rumors:
@@ -54,14 +54,14 @@ class Rumors:
         self._deliver = deliver
         self._push = push
         self._settings = settings or GossipSettings()
-        self._core: Gossip | None = None
+        self._core: GossipProtocol | None = None
         self._changed = trio.lowlevel.ParkingLot()
         node.on_init(self._begin)
         node.on("gossip")(self._receive)
         node.background(self._keep_time)
 
     @property
-    def core(self) -> Gossip:
+    def core(self) -> GossipProtocol:
         """The protocol, once the node is initialised."""
         assert self._core is not None
         return self._core
@@ -72,7 +72,7 @@ class Rumors:
         self._act(self.core.send(_GID, msgspec.json.encode(value), now).effects)
 
     def _begin(self) -> None:
-        self._core = Gossip(self._node.id, self._node.random, self._settings)
+        self._core = GossipProtocol(self._node.id, self._node.random, self._settings)
         self._core.set_group(_GID, sorted(self._node.node_ids), now=trio.current_time(), push=self._push())
 
     def _receive(self, message: Envelope) -> None:

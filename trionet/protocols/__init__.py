@@ -1,5 +1,5 @@
-"""Sans-IO protocol cores: time and randomness come in as arguments, effects go out. No clock, no socket, no Trio.
+"""Sans-IO protocol cores: input and the time go in, effects come out. No clock, no socket, no Trio.
 
-Empty so far: membership and gossip live here. The layer's contract (nothing here may reach Trio, a clock, a socket or
-a logger) is checked with the others.
+Membership is `swim`, gossip is `gossip`; `mux` runs both over packets. A contract in ``pyproject.toml`` checks that
+nothing here imports Trio, a clock, a socket or a logger, directly or indirectly.
 """

@@ -1,52 +1,49 @@
-"""What was answered lately, so that a question that is repeated gets no second answer at once.
+"""Recent answers, so that a repeated question isn't answered again at once.
 
-Invariant: within one window a source gets each answer once, and payloads of a bounded size in all, however its
-questions are cut into messages and packets. One who asks again because the answer was lost waits longer than a window.
+Invariant: within one window a source gets each answer once, and a bounded size of payloads in all, however its requests
+are split into messages and packets. A node that asks again, because an answer was lost, waits longer than a window.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Hashable
+from typing import Final
 
-if TYPE_CHECKING:
-    from collections.abc import Hashable
+import msgspec
+
+from .recent import remember
 
 __all__ = ["MOST_ANSWER_BYTES", "Answered"]
 
 MOST_ANSWER_BYTES: Final = 4 * 1024 * 1024
-"""What one source gets within a window, at most; of longer rumors one."""
+"""The most bytes for one source within a window; a longer rumor is sent alone."""
 
 _MOST_SOURCES: Final = 1024
 _MOST_KEYS: Final = 4096
 
 
-class _Window:
-    __slots__ = ("keys", "left_bytes", "until")
-
-    def __init__(self, until: float) -> None:
-        self.until = until
-        self.keys: set[Hashable] = set()
-        self.left_bytes = MOST_ANSWER_BYTES
+class _Window(msgspec.Struct, eq=False):
+    until: float
+    keys: set[Hashable] = msgspec.field(default_factory=set)
+    left_bytes: int = MOST_ANSWER_BYTES
 
 
 class Answered:
-    """What each source got within the last window."""
+    """The answers to each source within its window."""
 
     __slots__ = ("_window_s", "_windows")
 
     def __init__(self, window_s: float) -> None:
-        """Begin; a window begins with the first question that comes after the last one's end."""
+        """Use windows of `window_s`; each begins with the first question after the one before."""
         self._window_s = window_s
         self._windows: dict[str, _Window] = {}
 
     def is_due(self, source: str, key: Hashable, now: float, size: int = 0) -> bool:
-        """Return whether `source` is to get the answer `key`, of `size` bytes; it counts as sent then."""
+        """Return whether `source` may get the answer `key`, of `size` bytes; if so, it counts as sent."""
         window = self._windows.get(source)
         if window is None or now >= window.until:
-            self._windows.pop(source, None)
-            window = self._windows[source] = _Window(now + self._window_s)
-            if len(self._windows) > _MOST_SOURCES:
-                del self._windows[next(iter(self._windows))]
+            window = _Window(now + self._window_s)
+            remember(self._windows, source, window, _MOST_SOURCES)
         is_first = window.left_bytes == MOST_ANSWER_BYTES
         if key in window.keys or len(window.keys) >= _MOST_KEYS or (size > window.left_bytes and not is_first):
             return False

@@ -1,10 +1,10 @@
-"""How far a member doubts itself before it doubts others.
+"""The local health of a node: how likely it is the slow one.
 
-Invariant: the score is from 0 (all is well) to `worst`; everything that shows that this member may be the slow one
-raises it, each probe that is answered lowers it by one. Intervals and timeouts of probes are multiplied by score + 1.
+Invariant: the score is between 0 (healthy) and `WORST`. Each sign that this node is slow raises it; each answered probe
+lowers it by one. Intervals and timeouts of probes are multiplied by score + 1.
 
-Source: Lifeguard (Dadgar, Phillips, Currey 2017), section IV-A, "Local Health Multiplier"; that the scheduling lag of
-one's own event loop counts is ours: it is the direct sight of what Lifeguard infers.
+Source: Lifeguard (Dadgar, Phillips, Currey 2017), section IV-A, "Local Health Multiplier". The scheduling lag of the
+event loop is our addition: it measures what Lifeguard infers.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ WORST: Final = 8
 
 
 def failed_probe_penalty(asked: int, nacks: int) -> int:
-    """Return what a failed probe adds to the score.
+    """Return the penalty of a failed probe.
 
     Args:
-        asked: how many others were asked to try.
-        nacks: how many of them said that they had no answer either.
+        asked: how many relays were asked.
+        nacks: how many of them sent a nack.
 
     Returns:
-        1 if nobody could be asked; else the number of those who owe an answer: they, too, seem to be gone, so that it
-        is more likely me.
+        1 without relays; else the number of relays that sent nothing: the more there are, the likelier it is that this
+        node is at fault.
 
     Source: Lifeguard, section IV-A, and memberlist's ``probeNode``.
     """
@@ -34,23 +34,22 @@ def failed_probe_penalty(asked: int, nacks: int) -> int:
 
 
 def stall_penalty(lag_s: float, timeout_s: float) -> int:
-    """Return what a stall of `lag_s` adds to the score: one for each probe timeout begun, at most `WORST`."""
+    """Return the penalty of a stall of `lag_s`: one for each probe timeout begun, at most `WORST`."""
     return max(0, min(WORST, math.ceil(lag_s / timeout_s)))
 
 
 class Awareness:
-    """The local health of one member.
+    """The local health of one node.
 
     Attributes:
-        score: 0 is best; times are to be multiplied by ``score + 1``.
+        score: 0 is healthy; probe times are multiplied by ``score + 1``.
     """
 
-    __slots__ = ("_worst", "score")
+    __slots__ = ("score",)
 
-    def __init__(self, worst: int = WORST) -> None:
+    def __init__(self) -> None:
         self.score: int = 0
-        self._worst = worst
 
     def add(self, penalty: int) -> None:
         """Change the score by `penalty`, within its bounds."""
-        self.score = max(0, min(self._worst, self.score + penalty))
+        self.score = max(0, min(WORST, self.score + penalty))

@@ -1,7 +1,7 @@
-"""Rumors that wait for company, so that many go to one node in one packet.
+"""Batches of rumors, so that many go to one node in one packet.
 
-Invariant: what waits for a node goes when the first of it is due, and with it all that waits for that node. Ages are
-taken when it goes; waiting makes a rumor older.
+Invariant: a batch is sent when its first rumor is due. The ages of its rumors are computed then, so waiting makes them
+older.
 """
 
 from __future__ import annotations
@@ -9,50 +9,49 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from .gossip_messages import Ihave, chunks
+from .rumors import Held
 
 if TYPE_CHECKING:
-    from .effects import Message
+    from .effects import ProtocolMessage
     from .push import Step
-    from .rumors import Held
 
 __all__ = ["Batch", "Batches"]
 
 
-class Batch:
-    """What waits to go to one node.
+class Batch(msgspec.Struct, eq=False):
+    """The rumors that wait for one node.
 
     Attributes:
-        due: when it goes.
-        held: what goes with its payload.
-        told: what is only announced.
+        due: when it is sent.
+        held: rumors to send.
+        announced: rumors of which only the ids are sent.
     """
 
-    __slots__ = ("due", "held", "told")
-
-    def __init__(self, due: float) -> None:
-        self.due: float = due
-        self.held: list[Held] = []
-        self.told: list[Held] = []
+    due: float
+    held: list[Held] = msgspec.field(default_factory=list)
+    announced: list[Held] = msgspec.field(default_factory=list)
 
     def all(self) -> list[Held]:
-        """Return all rumors that it is about."""
-        return [*self.held, *self.told]
+        """Return all its rumors."""
+        return [*self.held, *self.announced]
 
-    def messages(self, now: float) -> list[Message]:
-        """Return it as it goes."""
-        told: dict[str, list[bytes]] = {}
-        for held in self.told:
-            told.setdefault(held.gid, []).append(held.id)
-        found: list[Message] = [held.message(now) for held in self.held]
-        return found + [Ihave(gid, ids) for gid, all_ids in told.items() for ids in chunks(all_ids)]
+    def messages(self, now: float) -> list[ProtocolMessage]:
+        """Return its messages."""
+        ids_of: dict[str, list[bytes]] = {}
+        for held in self.announced:
+            ids_of.setdefault(held.gid, []).append(held.id)
+        found: list[ProtocolMessage] = [held.message(now) for held in self.held]
+        return found + [Ihave(gid, ids) for gid, all_ids in ids_of.items() for ids in chunks(all_ids)]
 
 
 class Batches:
-    """What waits, by node.
+    """The batches of one node.
 
     Attributes:
-        next_due: when something is to go.
+        next_due: when the next one is sent.
     """
 
     __slots__ = ("_waiting", "next_due")
@@ -62,19 +61,19 @@ class Batches:
         self.next_due: float = math.inf
 
     def add(self, held: Held, step: Step, now: float) -> None:
-        """Let a rumor wait for as long as its step says."""
+        """Add a rumor to the batches of its targets."""
         due = now + step.wait_s
-        for names, is_told in ((step.targets, False), (step.told, True)):
+        for names, is_id_only in ((step.targets, False), (step.announced_to, True)):
             for to in names:
                 batch = self._waiting.get(to)
                 if batch is None:
                     batch = self._waiting[to] = Batch(due)
                 batch.due = min(batch.due, due)
-                (batch.told if is_told else batch.held).append(held)
+                (batch.announced if is_id_only else batch.held).append(held)
                 self.next_due = min(self.next_due, due)
 
     def take_due(self, now: float) -> list[tuple[str, Batch]]:
-        """Return what goes now, and let it wait no longer."""
+        """Remove and return the batches that are due, by target."""
         names = [name for name, batch in self._waiting.items() if batch.due <= now]
         found = [(name, self._waiting.pop(name)) for name in names]
         self.next_due = min((batch.due for batch in self._waiting.values()), default=math.inf)

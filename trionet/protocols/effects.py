@@ -1,7 +1,7 @@
-"""What a protocol asks of the world around it, and what it fulfils for it.
+"""The interface between a protocol core and its driver.
 
-The vocabulary is three verbs: send this, tell that, wake me then. A core never does any of them itself. It is given
-the time and its random numbers, so that the same inputs give the same effects, on sockets and in a simulation alike.
+A core returns effects: send a message, or notify the user. It performs none of them, and gets the time and its random
+numbers as arguments, so the same inputs give the same effects on sockets and in a simulation.
 """
 
 from __future__ import annotations
@@ -14,55 +14,55 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Core", "Effect", "Message", "Notify", "Proof", "Send"]
+__all__ = ["Core", "Effect", "Notify", "Proof", "ProtocolMessage", "Send"]
 
 
 class Proof(enum.IntEnum):
-    """Whose message is taken only after the sender has shown that it is where it says; see `proofs`."""
+    """When a kind of message is accepted only from a proven address; see `proofs`."""
 
-    NOBODY = 0  # whoever says it, it is taken
-    STRANGER = 1  # all but those whom a core knows
-    ANYBODY = 2
+    NEVER = 0
+    UNLESS_KNOWN = 1  # unless a core knows the sender
+    ALWAYS = 2
 
 
-class Message(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """What the cores of two nodes say to each other. Each kind has a tag of its own, unique over all protocols.
+class ProtocolMessage(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A message between the cores of two nodes. Each kind has a tag, unique over all protocols.
 
-    On the wire it is an array that begins with the tag. It may grow at its end only, and a reader ignores what it
-    doesn't know there.
+    On the wire it is an array that begins with the tag. New fields are added at the end only, and readers ignore fields
+    that they don't know.
 
     Attributes:
-        needs_proof: of whom a proof is wanted before it is taken.
+        needs_proof: when its sender must be proven.
         is_answer: whether it counts as an answer to the receiver whenever it is sent.
-        is_filled: whether a datagram that begins with it is filled up even where the receiver has no proof.
+        is_filled: whether a datagram that begins with it is filled up even for an unproven receiver.
     """
 
-    needs_proof: ClassVar[Proof] = Proof.NOBODY
+    needs_proof: ClassVar[Proof] = Proof.NEVER
     is_answer: ClassVar[bool] = False
     is_filled: ClassVar[bool] = False
 
     def least_bytes(self) -> int:
-        """Return a size that it has at least on the wire, without encoding it."""
+        """Return a lower bound of its encoded size, without encoding it."""
         return 0
 
 
 class Send(msgspec.Struct, frozen=True, gc=False):
-    """Send `message` to the peer `to`.
+    """Sends `message` to the node `to`.
 
     Attributes:
         to: the name of a node.
-        message: what to say.
-        is_reliable: whether it goes by a connection, because it is too long for a datagram or must not be lost to
-            chance; else it may be lost, doubled and overtaken.
+        message: the message.
+        is_reliable: whether it goes by a connection, because it is too long for a datagram or must arrive; else it may
+            be lost, duplicated or reordered.
     """
 
     to: str
-    message: Message
+    message: ProtocolMessage
     is_reliable: bool = False
 
 
 class Notify(msgspec.Struct, frozen=True, gc=False):
-    """Tell the user of the protocol that `event` has happened."""
+    """Notifies the user of the protocol of `event`."""
 
     event: Any
 
@@ -73,39 +73,32 @@ Effect = Send | Notify
 class Core(Protocol):
     """One protocol at one node.
 
-    `now` is in seconds, on a clock that never goes back and that nobody else shares. Every method but `next_deadline`
-    returns in time proportional to what it has to do, not to the number of members.
+    `now` is in seconds, on a monotonic clock of this node's own. Every method but `next_deadline` takes time in
+    proportion to its work, not to the number of members.
 
     Attributes:
-        messages: the kinds of messages that it understands.
+        messages: the kinds of messages that it handles.
     """
 
-    messages: tuple[type[Message], ...]
+    messages: tuple[type[ProtocolMessage], ...]
 
     def receive(self, source: str, message: Any, now: float) -> list[Effect]:
-        """Take what the node `source` said; it is one of `messages`. Never raises, whatever it says."""
-        ...
+        """Handle a message, one of `messages`, from the node `source`. Never raises, whatever it contains."""
 
     def on_timer(self, now: float) -> list[Effect]:
-        """Do what is due. To be called when `next_deadline` has come; later is no error, but is noticed."""
-        ...
+        """Run the timers that are due, at `next_deadline` or later; a long delay counts as a stall of this node."""
 
     def next_deadline(self) -> float:
-        """Return when `on_timer` is to be called next; ``math.inf`` for not at all. Costs nothing."""
-        ...
+        """Return when to call `on_timer` next; ``math.inf`` for never. Costs next to nothing."""
 
-    def piggyback(self, to: str, room_bytes: int, now: float) -> Sequence[Message]:
-        """Return what may ride along in a datagram that goes to `to` anyway, at most `room_bytes` encoded."""
-        ...
+    def piggyback(self, to: str, room_bytes: int, now: float) -> Sequence[ProtocolMessage]:
+        """Return messages to add to a datagram for `to`, at most `room_bytes` encoded."""
 
     def unreachable(self, to: str, now: float) -> list[Effect]:
-        """Take that what was sent reliably to `to` could not be delivered."""
-        ...
+        """Handle that a reliable message to `to` could not be delivered."""
 
     def knows(self, name: str) -> bool:
-        """Tell whether this node would talk with `name` of its own accord."""
-        ...
+        """Return whether this node would contact `name` on its own initiative."""
 
     def repeat(self, to: str, now: float) -> list[Effect]:
-        """Ask `to` again what it refused to answer: it learns now that this node is where it says."""
-        ...
+        """Repeat the questions that `to` refused to answer; with them goes this node's proof."""

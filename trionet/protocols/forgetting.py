@@ -1,6 +1,6 @@
-"""When members that are gone are forgotten.
+"""When failed and left members are forgotten.
 
-Invariant: there is one timer for all of them, so that a member that comes and goes for ever leaves nothing behind.
+Invariant: one timer serves all of them, so that a member that comes and goes for ever leaves no timers behind.
 """
 
 from __future__ import annotations
@@ -25,21 +25,15 @@ class Forgetting:
         self._timer: Timer | None = None
 
     def plan(self) -> None:
-        """Take that somebody has gone."""
-        due = self._next_due()
+        """Handle that a member has gone."""
+        due = self._context.members.next_forgotten()
         if self._timer is not None and due < self._timer.when:
             self._timer.cancel()
             self._timer = None
         if self._timer is None and due < math.inf:
             self._timer = self._context.timers.set(due, self._forget)
 
-    def _next_due(self) -> float:
-        options = self._context.options
-        return self._context.members.next_forgotten(options.forget_failed_s, options.forget_left_s)
-
     def _forget(self) -> None:
-        context = self._context
         self._timer = None
-        while self._next_due() <= context.now:
-            context.members.forget_next(context.options.forget_failed_s, context.options.forget_left_s)
+        self._context.members.forget_until(self._context.now)
         self.plan()

@@ -1,21 +1,23 @@
-"""What gossiping nodes say to each other.
+"""The messages of gossip.
 
-Invariant: each message but a `Rumor` fits a datagram, because lists of ids are cut; a rumor with a long payload is what
-the stack sends by a connection. A reader takes any of them at any time, in any order, any number of times.
+Invariant: each message but a `Rumor` fits a datagram, because lists of ids are split. A rumor with a long payload goes
+by a connection. A receiver handles any message at any time, in any order and any number of times.
 
-Times are durations: an age in milliseconds is counted up by each holder, so that no two clocks need to agree.
+Times are durations: each holder adds its time to a rumor's age, so no two clocks need to agree.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Final
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, NamedTuple
 
 import msgspec
 
-from .effects import Message, Proof
+from .effects import Proof, ProtocolMessage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from .effects import Effect
 
 __all__ = [
     "BUCKETS",
@@ -30,6 +32,7 @@ __all__ = [
     "Listing",
     "Query",
     "Rumor",
+    "Sent",
     "Summary",
     "Want",
     "chunks",
@@ -40,17 +43,16 @@ ID_BYTES: Final = 12
 """96 random bits: two of a thousand million rumors are the same with a chance of 10 ** -11."""
 
 IDS_PER_MESSAGE: Final = 80
-"""960 bytes: with a gid and names of some hundred bytes still a datagram."""
+"""960 bytes, which fit a datagram even with a gid and names of some hundred bytes."""
 
 BUCKETS: Final = 64
-"""Of a digest."""
+"""The number of buckets of a digest."""
 
 BUCKET_BYTES: Final = 12
-"""Of what stands for a bucket in a message: 768 bytes for all."""
+"""The bytes of a bucket's total in a message: 768 bytes for all."""
 
 TOTAL_BYTES: Final = 32
-"""Of what stands for a whole digest. It is this long because differences between two of them are solved for the ids
-that explain them; see `anti_entropy`."""
+"""The bytes of a digest's total: so many, because unsettled rumors may explain a difference; see `anti_entropy`."""
 
 _Gid = Annotated[str, msgspec.Meta(max_length=255)]
 _Name = Annotated[str, msgspec.Meta(max_length=255)]
@@ -60,16 +62,16 @@ _Hops = Annotated[int, msgspec.Meta(ge=0, le=255)]
 _Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 
 
-class Rumor(Message, frozen=True, gc=False, tag="r"):
+class Rumor(ProtocolMessage, frozen=True, gc=False, tag="r"):
     """A rumor with its payload.
 
     Attributes:
-        gid: the group that it is for.
+        gid: its group.
         id: 96 random bits.
-        origin: the name of the node that sent it first.
-        age_ms: how long it has been with its holders, the time on the way left out.
-        hops: how often it has been passed on.
-        payload: whatever the group's members make of it.
+        origin: the name of the node that started it.
+        age_ms: its time at its holders, without that in the network.
+        hops: how often it has been forwarded.
+        payload: for the members' users.
     """
 
     gid: _Gid
@@ -84,17 +86,17 @@ class Rumor(Message, frozen=True, gc=False, tag="r"):
         return len(self.payload)
 
 
-class Ihave(Message, frozen=True, gc=False, tag="i"):
-    """Lazy push: the sender holds the rumors with these ids, one after the other."""
+class Ihave(ProtocolMessage, frozen=True, gc=False, tag="i"):
+    """Lazy push: announces that the sender holds the rumors with these concatenated ids."""
 
-    needs_proof: ClassVar[Proof] = Proof.STRANGER
+    needs_proof: ClassVar[Proof] = Proof.UNLESS_KNOWN
 
     gid: _Gid
     ids: _Ids
 
 
-class Want(Message, frozen=True, gc=False, tag="w"):
-    """Pull: the sender asks for the rumors with these ids."""
+class Want(ProtocolMessage, frozen=True, gc=False, tag="w"):
+    """Pull: requests the rumors with these concatenated ids."""
 
     is_answer: ClassVar[bool] = True
 
@@ -102,35 +104,35 @@ class Want(Message, frozen=True, gc=False, tag="w"):
     ids: _Ids
 
 
-class Summary(Message, frozen=True, gc=False, tag="s"):
-    """Anti-entropy, first step: the exclusive or of the hashes of all settled ids that the sender holds."""
+class Summary(ProtocolMessage, frozen=True, gc=False, tag="s"):
+    """Anti-entropy, first step: the exclusive or of the hashes of all settled ids at the sender."""
 
-    needs_proof: ClassVar[Proof] = Proof.STRANGER
+    needs_proof: ClassVar[Proof] = Proof.UNLESS_KNOWN
 
     gid: _Gid
     total: Annotated[bytes, msgspec.Meta(max_length=TOTAL_BYTES)]
 
 
-class Buckets(Message, frozen=True, gc=False, tag="b"):
-    """Anti-entropy, second step: the same for each bucket, the low bits of it; trailing zeros may be left out."""
+class Buckets(ProtocolMessage, frozen=True, gc=False, tag="b"):
+    """Anti-entropy, second step: the low bits of each bucket's total, without trailing zeros."""
 
-    needs_proof: ClassVar[Proof] = Proof.STRANGER
+    needs_proof: ClassVar[Proof] = Proof.UNLESS_KNOWN
     is_answer: ClassVar[bool] = True
 
     gid: _Gid
     totals: Annotated[bytes, msgspec.Meta(max_length=BUCKET_BYTES * BUCKETS)]
 
 
-class Listing(Message, frozen=True, gc=False, tag="l"):
-    """Anti-entropy, last step: the ids that the sender holds in the buckets of a mask.
+class Listing(ProtocolMessage, frozen=True, gc=False, tag="l"):
+    """Anti-entropy, last step: the ids at the sender in the buckets of a mask.
 
     Attributes:
         mask: bit i for bucket i.
-        ids: one after the other.
-        is_whole: whether these are all; else nothing follows from what is not there.
+        ids: the concatenated ids.
+        is_whole: whether these are all of them; else a missing id means nothing.
     """
 
-    needs_proof: ClassVar[Proof] = Proof.STRANGER
+    needs_proof: ClassVar[Proof] = Proof.UNLESS_KNOWN
     is_answer: ClassVar[bool] = True
 
     gid: _Gid
@@ -139,15 +141,15 @@ class Listing(Message, frozen=True, gc=False, tag="l"):
     is_whole: bool = True
 
 
-class Query(Message, frozen=True, gc=False, tag="q"):
-    """Ask whether the receiver has had a rumor."""
+class Query(ProtocolMessage, frozen=True, gc=False, tag="q"):
+    """Asks whether the receiver has seen a rumor."""
 
     gid: _Gid
     id: _Id
 
 
-class Answer(Message, frozen=True, gc=False, tag="y"):
-    """Say whether the sender has had a rumor."""
+class Answer(ProtocolMessage, frozen=True, gc=False, tag="y"):
+    """Answers a `Query`: whether the sender has seen the rumor."""
 
     is_answer: ClassVar[bool] = True
 
@@ -157,14 +159,14 @@ class Answer(Message, frozen=True, gc=False, tag="y"):
 
 
 class Delivered(msgspec.Struct, frozen=True, gc=False):
-    """Tells the member that a rumor has come, once for each.
+    """A rumor is delivered; each is delivered once.
 
     Attributes:
         gid: the group.
         id: the rumor's id.
-        origin: who sent it.
-        age_s: how old it is, at least.
-        payload: what it says.
+        origin: the name of the node that started it.
+        age_s: its age, at least.
+        payload: its payload.
     """
 
     gid: str
@@ -174,11 +176,25 @@ class Delivered(msgspec.Struct, frozen=True, gc=False):
     payload: bytes
 
 
+class Sent(NamedTuple):
+    """The result of starting a rumor.
+
+    Attributes:
+        id: the rumor's id.
+        effects: to be carried out.
+        targets: the names of the first hop.
+    """
+
+    id: bytes
+    effects: list[Effect]
+    targets: list[str]
+
+
 def split(ids: bytes) -> Iterator[bytes]:
-    """Return the single ids of a list as it is in a message; a broken last one is left out."""
+    """Return the ids in a concatenated list, without an incomplete last one."""
     return (ids[start : start + ID_BYTES] for start in range(0, len(ids) - ID_BYTES + 1, ID_BYTES))
 
 
 def chunks(ids: Sequence[bytes]) -> list[bytes]:
-    """Return lists of ids as they go into messages, none too long for one."""
+    """Return ids concatenated, in lists that each fit a message."""
     return [b"".join(ids[start : start + IDS_PER_MESSAGE]) for start in range(0, len(ids), IDS_PER_MESSAGE)]

@@ -1,4 +1,4 @@
-"""The timing and the bounds of gossip, and what it counts."""
+"""The intervals and bounds of gossip, and its counters."""
 
 from __future__ import annotations
 
@@ -16,30 +16,29 @@ _Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class GossipSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How often, how long, how much.
+    """Intervals and bounds.
 
     Attributes:
-        interval_s: between two announcements of ids, while there is something new; what is new after a silence is
-            announced after 0.1 to 0.3 of it. Sane: 0.05 to 2.
-        nodes: how many members each announcement goes to. Sane: 1 to 5.
-        rounds: for how many intervals an id is announced by each holder. `nodes` x `rounds` of 5 and more leaves less
-            than one in a hundred of those that push missed. Sane: 1 to 5.
-        grace_s: how long after an announcement the payload may still come by itself, before it is pulled; some one-way
-            latencies, and less than `interval_s`.
-        pull_timeout_s: how long the first answer to a pull is waited for; a few round trips.
-        compare_interval_s: between two comparisons of all that is held with one member, at rest; after news it begins
-            with 2 x `interval_s` and doubles. What all else missed, a partition for one, takes some of these. Sane: 1
-            to 60.
-        settle_s: what came or ends within this time isn't compared; longer than most rumors take to all members.
-        hurry_s: what takes the place of `interval_s` and `compare_interval_s` after a rumor had to be pulled, for 25
-            times as long and 4 times `grace_s`; 4 times as long takes the place of a longer `grace_s` then. 0 for no
-            such hurry. For a `Push` that reaches everyone unless messages are lost or nodes are
-            cut off; with a random one some pulling is what is meant to be.
-        retention_s: how old a rumor may become; a late joiner gets what is younger. Sane: 10 to 3600.
-        most_seen: ids in the record, for all groups.
-        most_bytes: payloads held, for each group.
-        most_wanted: rumors that are being pulled at a time.
-        most_tracked: rumors of this node whose spread is known.
+        interval_s: between announcements while there are recent rumors. The first announcement after an idle period is
+            sent after 0.1 to 0.3 intervals. Reasonable: 0.05 to 2.
+        nodes: the members that get each announcement. Reasonable: 1 to 5.
+        rounds: the intervals in which each holder announces an id. With `nodes` x `rounds` >= 5 less than 1 % of the
+            members that push missed are missed again. Reasonable: 1 to 5.
+        grace_s: between an announcement and the pull, so that the rumor may come by itself; some one-way latencies, and
+            less than `interval_s`.
+        pull_timeout_s: the timeout of a pull's first tries; a few round trips.
+        compare_interval_s: between comparisons at rest; after news they start at 2 x `interval_s` and double. A rumor
+            that all else missed, by a partition for example, takes some of these intervals. Reasonable: 1 to 60.
+        settle_s: rumors that came, or expire, within this time aren't compared; longer than most rumors take to reach
+            all members.
+        catch_up_interval_s: replaces `interval_s` and `compare_interval_s`, and four of it cap `grace_s`, after a rumor
+            had to be pulled: for 25 x `catch_up_interval_s` + 4 x `grace_s`. 0 turns this off. It suits a `Push` that
+            reaches all members unless messages are lost; a random one needs some pulls at all times.
+        retention_s: the time to live; a late joiner gets younger rumors. Reasonable: 10 to 3600.
+        most_seen: recorded ids, of all groups.
+        most_bytes: bytes of the payloads held for each group.
+        most_wanted: simultaneous pulls.
+        most_tracked: rumors of this node whose spread is tracked.
     """
 
     interval_s: _Seconds = 0.2
@@ -49,7 +48,7 @@ class GossipSettings(msgspec.Struct, frozen=True, kw_only=True):
     pull_timeout_s: _Seconds = 0.06
     compare_interval_s: _Seconds = 2.0
     settle_s: _Seconds = 1.0
-    hurry_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    catch_up_interval_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     retention_s: _Seconds = 60.0
     most_seen: _Count = 200_000
     most_bytes: _Count = 1 << 26
@@ -58,7 +57,7 @@ class GossipSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def settings_for(profile: Profile) -> GossipSettings:
-    """Return the settings that go with a profile: all times follow its `gossip_interval_s`."""
+    """Return the settings for a profile: all times follow from its `gossip_interval_s`."""
     interval_s = profile.gossip_interval_s
     return GossipSettings(
         interval_s=interval_s,
@@ -71,20 +70,18 @@ def settings_for(profile: Profile) -> GossipSettings:
 
 
 class GossipCounts(msgspec.Struct):
-    """What happened to rumors at one node.
+    """Counts of rumors at one node.
 
     Attributes:
         sent: started here.
-        delivered: told to the member here.
-        duplicates: copies of what had been seen.
-        pulled: asked for, and then come.
-        expired: copies over the time to live.
+        delivered: delivered here.
+        duplicates: copies of seen rumors.
+        pulled: received by a pull.
+        expired: copies past the time to live.
         refused: copies so old that they may have been seen and forgotten.
-        unknown_group: copies for groups that this node doesn't know.
-        comparisons: begun.
-        differences: comparisons, begun here or elsewhere, that found something.
-        repeated: questions that were not answered, because the same source had the same answer a moment ago, or too
-            much in all.
+        unknown_group: copies for unknown groups.
+        comparisons: comparisons begun here.
+        differences: comparisons that found a difference, here, begun here or elsewhere.
     """
 
     sent: int = 0
@@ -96,4 +93,3 @@ class GossipCounts(msgspec.Struct):
     unknown_group: int = 0
     comparisons: int = 0
     differences: int = 0
-    repeated: int = 0

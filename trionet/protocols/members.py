@@ -1,11 +1,11 @@
 """The members that one node knows.
 
-Invariant: for each name the greatest statement that ever came, until it is forgotten; a member that is there (ALIVE or
-SUSPECT) is in the ring `present` (all but oneself) and in the digest, one that is DEAD in the ring `dead`. The table is
-bounded: a new member that has no room is refused, and of those gone the oldest is forgotten first.
+Invariant: for each name the table holds the greatest statement received, until it is forgotten. A present member (ALIVE
+or SUSPECT) is in the digest and, except for this node, in the ring `present`; a DEAD one is in the ring `dead`. The
+table is bounded: a new member without room is refused, and of those gone the oldest is forgotten first.
 
-Source: SWIM (Das, Gupta, Motivala 2002), section 4; that the dead are remembered, so that they may be tried again, is
-from Serf (``reconnect_timeout``, 72 h there, too).
+Source: SWIM (Das, Gupta, Motivala 2002), section 4. Serf remembers the dead, too, to contact them again
+(``reconnect_timeout``, also 72 h).
 """
 
 from __future__ import annotations
@@ -26,25 +26,27 @@ if TYPE_CHECKING:
     from random import Random
 
     from .statements import Statement
+    from .swim_settings import SwimOptions
 
-__all__ = ["Member", "Members"]
+__all__ = ["MemberRecord", "Members"]
 
 _BUCKETS: Final = 64
-"""So that the buckets of a digest fit a datagram, and a bucket of 10,000 members is a few kilobytes."""
+"""A digest of this size fits a datagram, and a bucket of 10,000 members has a few kilobytes."""
 
 _CIRCLE: Final = 1 << 64
 _NEAR: Final = 32
-"""How many of those that follow oneself on the circle are known, so that all need to be looked at only now and then."""
+"""How many successors on the circle are cached, so that a search of all members is rare."""
 
 
-class Member:
-    """What a node knows of a member.
+class MemberRecord:
+    """A member at one node.
 
     Attributes:
-        statement: the greatest that came.
-        since: when its state became what it is.
-        circle: its place among all members on a circle of 64 bits, from its name.
-        place: where in its ring it is.
+        name: its name.
+        statement: the greatest statement received.
+        since: when its state last changed.
+        circle: its position on a circle of 64 bits, a hash of its name.
+        place: its position in its ring.
     """
 
     __slots__ = ("circle", "name", "place", "since", "statement")
@@ -62,31 +64,30 @@ class Member:
         return self.statement.state <= State.SUSPECT
 
     def info(self) -> MemberInfo:
-        """Return this as it is now."""
-        said = self.statement
-        return MemberInfo(said.name, said.incarnation, State(said.state), said.life, said.tags, self.since)
+        """Return its present state."""
+        held = self.statement
+        return MemberInfo(held.name, held.incarnation, State(held.state), held.boot_id, held.tags, self.since)
 
 
 class Members:
     """The table of one node.
 
     Attributes:
-        present: the members that are there, without oneself.
-        dead: those that have failed and are not forgotten.
-        doubted: those that are known and not ALIVE, by name.
-        digest: of those that are there, with oneself.
-        next_on_circle: the member whose hash follows one's own; None while there is none.
-        get: returns what is known of the member of a name, or None.
+        present: the members that are ALIVE or SUSPECT, without this node.
+        dead: the members that are DEAD and not forgotten.
+        doubted: the members that are not ALIVE, by name.
+        digest: the digest of the present members, with this node.
+        next_on_circle: the successor of this node on the circle; None while it is alone.
+        get: returns the member of a name, or None.
     """
 
     __slots__ = (
         "_by_name",
         "_gone_at",
         "_me",
-        "_most_gone",
-        "_most_present",
         "_my_place",
         "_near",
+        "_options",
         "dead",
         "digest",
         "doubted",
@@ -95,42 +96,43 @@ class Members:
         "present",
     )
 
-    def __init__(self, own: Statement, now: float, random: Random, most_present: int, most_gone: int) -> None:
-        """Begin with oneself; at most so many members are present, and so many gone ones remembered."""
-        self.present: Ring[Member] = Ring(random)
-        self.dead: Ring[Member] = Ring(random)
-        self.doubted: dict[str, Member] = {}
+    def __init__(self, own: Statement, now: float, random: Random, options: SwimOptions) -> None:
+        """Start with this node alone."""
+        self.present: Ring[MemberRecord] = Ring(random)
+        self.dead: Ring[MemberRecord] = Ring(random)
+        self.doubted: dict[str, MemberRecord] = {}
         self.digest: Digest = Digest(_BUCKETS)
-        self.next_on_circle: Member | None = None
-        self._near: list[Member] = []  # those that follow oneself on the circle, the nearest last
-        self._most_present = most_present
-        self._most_gone = most_gone
+        self.next_on_circle: MemberRecord | None = None
+        self._near: list[MemberRecord] = []  # the successors on the circle, the nearest last
+        self._options = options
         self._me = own.name
         self._my_place = hash_of_name(own.name)
-        self._by_name: dict[str, Member] = {own.name: Member(own, now)}
-        self.get: Callable[[str], Member | None] = self._by_name.get  # the dict's own, for it is asked at each packet
-        # When each went, by name, in order of time; of the failed and of those that left.
+        self._by_name: dict[str, MemberRecord] = {own.name: MemberRecord(own, now)}
+        self.get: Callable[[str], MemberRecord | None] = (
+            self._by_name.get
+        )  # the dict's own method, because each packet calls it
+        # When each one failed or left, by name, in order of time.
         self._gone_at: dict[int, dict[str, float]] = {State.DEAD: {}, State.LEFT: {}}
         self.digest.toggle(fingerprint(own))
 
     def __len__(self) -> int:
-        """Return how many are there, oneself included."""
+        """Return the number of present members, this node included."""
         return len(self.present) + 1
 
-    def __iter__(self) -> Iterator[Member]:
-        """Iterate over all that are known, in the order in which they became known."""
+    def __iter__(self) -> Iterator[MemberRecord]:
+        """Iterate over all known members, in the order of their first statement."""
         return iter(self._by_name.values())
 
     def __contains__(self, name: str) -> bool:
         return name in self._by_name
 
-    def put(self, statement: Statement, now: float) -> Member | None:
-        """Let `statement` hold from now on, as the one before doesn't; return None if there is no room for it."""
+    def put(self, statement: Statement, now: float) -> MemberRecord | None:
+        """Replace the statement about a member; return the member, or None if there is no room for it."""
         member = self._by_name.get(statement.name)
         if member is None:
-            if statement.state <= State.SUSPECT and len(self) >= self._most_present:
+            if statement.state <= State.SUSPECT and len(self) >= self._options.members:
                 return None
-            member = self._by_name[statement.name] = Member(statement, now)
+            member = self._by_name[statement.name] = MemberRecord(statement, now)
             self._doubt(member)
             self._enter(member, now)
             return member
@@ -149,42 +151,41 @@ class Members:
             self._enter(member, now)
         return member
 
-    def annotate(self, member: Member, statement: Statement) -> None:
-        """Replace what is known of a member by the same with other accusers."""
-        member.statement = statement
+    def next_forgotten(self) -> float:
+        """Return when the next one that is gone is to be forgotten; ``math.inf`` for none."""
+        options = self._options
+        first = self._first_gone(options.forget_failed_s, options.forget_left_s)
+        return min((due for due, _ in first), default=math.inf)
 
-    def forget(self, name: str) -> None:
-        """Forget a member that is gone."""
-        member = self._by_name.pop(name)
-        self.doubted.pop(name, None)
-        self._leave(member)
-
-    def next_forgotten(self, failed_s: float, left_s: float) -> float:
-        """Return when the next one is to be forgotten, if they are remembered so long; ``math.inf`` for none."""
-        return min((due for due, _ in self._first_gone(failed_s, left_s)), default=math.inf)
-
-    def forget_next(self, failed_s: float, left_s: float) -> None:
-        """Forget the next one."""
-        self.forget(min(self._first_gone(failed_s, left_s))[1])
+    def forget_until(self, now: float) -> None:
+        """Forget those whose time is over."""
+        options = self._options
+        while self.next_forgotten() <= now:
+            self._forget(min(self._first_gone(options.forget_failed_s, options.forget_left_s))[1])
 
     def _first_gone(self, failed_s: float, left_s: float) -> list[tuple[float, str]]:
         waits = ((self._gone_at[State.DEAD], failed_s), (self._gone_at[State.LEFT], left_s))
         return [(at + wait, name) for gone, wait in waits for name, at in islice(gone.items(), 1)]
 
+    def _forget(self, name: str) -> None:
+        member = self._by_name.pop(name)
+        self.doubted.pop(name, None)
+        self._leave(member)
+
     def in_buckets(self, buckets: Iterable[int]) -> list[Statement]:
-        """Return what is known of all members, present or gone, whose names belong to these buckets."""
+        """Return the statements about all members, present or gone, in these buckets."""
         wanted = set(buckets)
         if not wanted:
             return []
         return [member.statement for member in self._by_name.values() if member.circle % _BUCKETS in wanted]
 
-    def _doubt(self, member: Member) -> None:
+    def _doubt(self, member: MemberRecord) -> None:
         if member.statement.state != State.ALIVE:
             self.doubted[member.name] = member
         else:
             self.doubted.pop(member.name, None)
 
-    def _enter(self, member: Member, now: float) -> None:
+    def _enter(self, member: MemberRecord, now: float) -> None:
         state = member.statement.state
         if state <= State.SUSPECT:
             self.digest.toggle(fingerprint(member.statement))
@@ -197,10 +198,10 @@ class Members:
         if state == State.DEAD:
             self.dead.add(member)
         self._gone_at[state][member.name] = now
-        if sum(map(len, self._gone_at.values())) > self._most_gone:
-            self.forget_next(0.0, 0.0)
+        if sum(map(len, self._gone_at.values())) > self._options.gone:
+            self._forget(min(self._first_gone(0.0, 0.0))[1])
 
-    def _leave(self, member: Member) -> None:
+    def _leave(self, member: MemberRecord) -> None:
         state = member.statement.state
         if state <= State.SUSPECT:
             self.digest.toggle(fingerprint(member.statement))
@@ -214,19 +215,19 @@ class Members:
             self.dead.remove(member)
         del self._gone_at[state][member.name]
 
-    def _approach(self, member: Member) -> None:
+    def _approach(self, member: MemberRecord) -> None:
         near = self._near
         if len(near) == len(self.present) - 1 or self._distance(member) < self._distance(near[0]):
             insort(near, member, key=lambda one: -self._distance(one))
             del near[: max(0, len(near) - _NEAR)]
             self.next_on_circle = near[-1]
 
-    def _depart(self, member: Member) -> None:
+    def _depart(self, member: MemberRecord) -> None:
         if member in self._near:
             self._near.remove(member)
-            if not self._near:  # once for every so many that leave
+            if not self._near:  # at most once per `_NEAR` departures
                 self._near = nsmallest(_NEAR, self.present, key=self._distance)[::-1]
             self.next_on_circle = self._near[-1] if self._near else None
 
-    def _distance(self, member: Member) -> int:
+    def _distance(self, member: MemberRecord) -> int:
         return (member.circle - self._my_place) % _CIRCLE

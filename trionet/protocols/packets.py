@@ -1,6 +1,6 @@
-"""Packets as they are on the wire: what one node says to another at one time.
+"""Packets on the wire.
 
-Invariant: a packet is an array of a version, the sender's name and its messages; what can't be read is no packet.
+Invariant: a packet is an array of a version, the sender's name and its messages; anything else is malformed.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ ARRAY_HEAD_BYTES: Final = 3
 _SHORT_ITEMS: Final = 16
 _MOST_ITEMS: Final = 1 << 16
 _ARRAY_OF_3: Final = b"\x93"
-_Name = Annotated[str, msgspec.Meta(max_length=MOST_NAME_BYTES)]  # it is remembered, whoever says it
+_Name = Annotated[str, msgspec.Meta(max_length=MOST_NAME_BYTES)]  # names of any sender are remembered
 
 
 class Packet(msgspec.Struct, frozen=True, gc=False):
-    """Messages on their way.
+    """A packet to be sent.
 
     Attributes:
-        to: where they go.
-        messages: in order.
-        encoded: the same as bytes; empty where the stack was told not to encode.
-        is_reliable: whether they go by a connection.
-        is_datagram: whether they go as a datagram or not at all.
+        to: the receiver's name.
+        messages: its messages, in order.
+        encoded: its bytes; empty if the multiplexer doesn't encode.
+        is_reliable: whether it goes by a connection.
+        is_datagram: whether it must not go by a connection, even if it can't go as a datagram.
     """
 
     to: str
@@ -43,13 +43,13 @@ class Packet(msgspec.Struct, frozen=True, gc=False):
 
 
 class PacketCounts(msgspec.Struct):
-    """What came in and was not taken.
+    """Counts of rejected input.
 
     Attributes:
-        malformed: packets that are no packets, or are of another version.
+        malformed: packets that can't be decoded, or are of another version.
         oversized: packets over the limit.
-        unknown: messages of kinds that nobody here understands.
-        refused: messages and answers that were left out because the sender hasn't shown that it is where it says.
+        unknown: messages of kinds that no core here handles.
+        refused: messages and answers that were dropped because the sender is unproven.
     """
 
     malformed: int = 0
@@ -59,27 +59,27 @@ class PacketCounts(msgspec.Struct):
 
 
 def head(me: str) -> bytes:
-    """Return the beginning of each packet of the node `me`."""
+    """Return the head of each packet from the node `me`."""
     return _ARRAY_OF_3 + msgspec.msgpack.encode(VERSION) + msgspec.msgpack.encode(me)
 
 
 def array_head(count: int) -> bytes:
-    """Return what stands before `count` messages."""
+    """Return the head of an array of `count` messages."""
     if count < _SHORT_ITEMS:
         return bytes([0x90 | count])
     assert count < _MOST_ITEMS
     return b"\xdc" + count.to_bytes(2, "big")
 
 
-# Stacks of the same kinds of cores share these: with many of them, one each would not stay in the processor's cache.
+# Shared by multiplexers of the same kinds of cores: with many nodes, one each would not stay in the processor's cache.
 @functools.cache
 def places(kinds: tuple[tuple[type, ...], ...]) -> dict[type, int]:
-    """Return which core takes each kind."""
+    """Return the index of the core that handles each kind."""
     return {kind: place for place, of_core in enumerate(kinds) for kind in of_core}
 
 
 @functools.cache
 def decoder(kinds: tuple[tuple[type, ...], ...]) -> msgspec.msgpack.Decoder[tuple[int, _Name, list[Any]]]:
-    """Return what reads packets of these kinds of messages, and of those about proofs."""
+    """Return the decoder of packets with these kinds of messages, and with those about proofs."""
     union = functools.reduce(operator.or_, (kind for of_core in (*kinds, (Challenge, Echo)) for kind in of_core))
     return msgspec.msgpack.Decoder(tuple[int, _Name, list[union]])  # type: ignore[valid-type]

@@ -1,14 +1,13 @@
-"""Asking the others, one after the other, whether they are there.
+"""Probes: pings to one member after the other.
 
-Invariant: at each interval one member is asked, whatever the number of members. An answer counts from the one it was
-asked of, until the end of the interval; so does anything else that comes directly from the one who is asked. Only a
-probe that ended without any sign of life accuses.
+Invariant: in each interval one member is probed, whatever their number. A probe succeeds by an ack from its target
+before the interval ends, or by any other message directly from it. Only a probe without any sign of life leads to a
+suspicion.
 
-Half of the probes go round a ring (each member once per round); the other half go to the member that follows oneself on
-a circle of hashed names. So each member has one neighbour that asks it every other interval, and a failure is met
-within two intervals however large the group is and whatever the dice say, as long as that neighbour lives; the ring
-meets the others. With the ring alone the time to the first probe is exponential, and the worst of 1,000 is seven times
-the mean.
+Half of the probes go round a ring, which holds each member once per round; the other half go to the successor of this
+node on a circle of hashed names. So each member is probed by its predecessor every other interval, and a failure is
+found within two intervals, however large the group is, as long as the predecessor lives; else by the ring. With the
+ring alone the time to the first probe is exponential, and the worst of 1,000 is seven times the mean.
 
 Source: SWIM (Das, Gupta, Motivala 2002), sections 3.1 and 4.3; nacks from Lifeguard (Dadgar, Phillips, Currey 2017),
 section IV-A. The circle and the repeated ping within the timeout are ours.
@@ -22,7 +21,7 @@ import msgspec
 
 from .awareness import failed_probe_penalty
 from .effects import Send
-from .members import Member
+from .members import MemberRecord
 from .statements import State
 from .swim_messages import IndirectAck, Nack, Ping, PingReq
 from .timers import Timer
@@ -37,7 +36,7 @@ __all__ = ["Prober", "retry_interval_s"]
 
 _DIRECT_TRIES: Final = 3
 _NACK_SHARE: Final = 0.8
-"""When an indirect prober gives up, as a share of the probe timeout, so that its nack is in time; as in memberlist."""
+"""When a relay sends its nack, as a share of the probe timeout, so that it comes in time; as in memberlist."""
 
 _RELAY_TRIES: Final = 2
 
@@ -47,73 +46,65 @@ _RETRY_FALL: Final = 30.0
 
 
 def retry_interval_s(dead_for_s: float) -> float:
-    """Return after what time the group tries a dead member again: 2 s at first, 20 s for one dead for 9 minutes."""
+    """Return how often the group contacts a dead member: every 2 s at first, every 20 s after 9 minutes."""
     return min(_LAST_RETRY_S, _FIRST_RETRY_S + max(0.0, dead_for_s) / _RETRY_FALL)
 
 
 class _Probe(msgspec.Struct, eq=False):
-    member: Member
+    member: MemberRecord
     seq: int
     incarnation: int
     timeout_s: float
     ends_at: float
     timer: Timer | None = None
     step: int = 0
-    is_heard: bool = False
+    is_alive: bool = False
     asked: tuple[str, ...] = ()
     nacks: frozenset[str] = frozenset()
 
-    def cancel(self) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
 
-
-class _Relay:
-    __slots__ = ("requester", "seq", "step", "target", "timer")
-
-    def __init__(self, requester: str, seq: int, target: str) -> None:
-        self.requester = requester
-        self.seq = seq
-        self.target = target
-        self.step = 0
-        self.timer: Timer | None = None
+class _Relay(msgspec.Struct, eq=False):
+    requester: str
+    seq: int
+    target: str
+    step: int = 0
+    timer: Timer | None = None
 
 
 class Prober:
-    """The probes of one node, and those that it makes for others.
+    """The probes of one node, and those that it relays for others.
 
     Attributes:
-        by_name: the probes under way, by who is asked.
+        by_name: the open probes, by target.
     """
 
-    __slots__ = ("_accuse", "_by_seq", "_context", "_is_circle_next", "_last_tick", "_relays", "_ticking", "by_name")
+    __slots__ = ("_by_seq", "_context", "_is_circle_next", "_last_tick", "_relays", "_suspect", "_ticking", "by_name")
 
-    def __init__(self, context: Context, accuse: Callable[[Member], None]) -> None:
-        """`accuse` is called with a member that gave no sign of life, in the incarnation that was asked."""
+    def __init__(self, context: Context, suspect: Callable[[MemberRecord], None]) -> None:
+        """Start; the first probe is after a random part of an interval, so that nodes aren't in step.
+
+        Args:
+            context: the shared state.
+            suspect: called with a member that gave no sign of life in the incarnation that was probed.
+        """
         self._context = context
-        self._accuse = accuse
+        self._suspect = suspect
         self.by_name: dict[str, _Probe] = {}
         self._by_seq: dict[int, _Probe] = {}
         self._relays: dict[int, _Relay] = {}
         self._is_circle_next = False
         self._last_tick: float = context.now
-        self._ticking: Timer | None = None
-
-    def start(self) -> None:
-        """Begin to probe, after a part of an interval that is random, so that members aren't in step."""
-        context = self._context
         first = context.now + context.random.random() * context.profile.probe_interval_s
         self._ticking = context.timers.set(first, self._tick)
 
     def stop(self) -> None:
-        """Ask nobody any more."""
-        if self._ticking is not None:
-            self._ticking.cancel()
+        """End all probes, and begin no others."""
+        self._ticking.cancel()
         for probe in list(self.by_name.values()):
             self._end(probe)
 
-    def probe(self, member: Member, about: Statement | None = None) -> None:
-        """Ask a member now, out of turn, unless it is being asked; tell it `about` first, or of its suspicion."""
+    def probe(self, member: MemberRecord, about: Statement | None = None) -> None:
+        """Probe a member now, unless a probe is open; send it `about` first, or the statement that suspects it."""
         if member.name in self.by_name:
             return
         context = self._context
@@ -124,10 +115,10 @@ class Prober:
         probe = _Probe(member, seq, member.statement.incarnation, timeout_s, ends_at)
         self.by_name[member.name] = self._by_seq[seq] = probe
         self._ping(member, seq, about)
-        probe.timer = context.timers.set(now + timeout_s / _DIRECT_TRIES, self._go_on, probe)
+        probe.timer = context.timers.set(now + timeout_s / _DIRECT_TRIES, self._continue, probe)
 
-    def acked(self, source: str, seq: int) -> bool:
-        """Take an answer; return whether it was waited for."""
+    def receive_ack(self, source: str, seq: int) -> bool:
+        """Handle an ack; return whether it was expected."""
         probe = self.by_name.get(source)
         if probe is not None and probe.seq == seq:
             self._end(probe)
@@ -141,8 +132,8 @@ class Prober:
             return True
         return False
 
-    def acked_indirectly(self, source: str, seq: int) -> bool:
-        """Take an answer by way of `source`; return whether it was waited for."""
+    def receive_indirect_ack(self, source: str, seq: int) -> bool:
+        """Handle an ack that `source` relayed; return whether it was expected."""
         probe = self._asked(source, seq)
         if probe is None:
             return False
@@ -150,20 +141,20 @@ class Prober:
         self._context.awareness.add(-1)
         return True
 
-    def nacked(self, source: str, seq: int) -> bool:
-        """Take that `source` has no answer either; return whether it was asked."""
+    def receive_nack(self, source: str, seq: int) -> bool:
+        """Handle a nack; return whether it was expected."""
         probe = self._asked(source, seq)
         if probe is None:
             return False
         probe.nacks |= {source}
         return True
 
-    def heard(self, source: str) -> None:
-        """Take that something came directly from `source`, which is being asked: no need to ask on."""
-        self.by_name[source].is_heard = True
+    def received(self, source: str) -> None:
+        """Handle a message directly from `source`, the target of an open probe: it is alive."""
+        self.by_name[source].is_alive = True
 
     def relay(self, source: str, request: PingReq) -> None:
-        """Ask a member for `source`."""
+        """Probe a member on behalf of `source`."""
         context = self._context
         target = context.members.get(request.target)
         is_refused = len(self._relays) >= context.options.relays or request.target == context.me
@@ -174,19 +165,19 @@ class Prober:
         relay = self._relays[seq] = _Relay(source, request.seq, request.target)
         self._ping(target, seq)
         wait = context.profile.probe_timeout_s * _NACK_SHARE / _RELAY_TRIES
-        relay.timer = context.timers.set(context.now + wait, self._go_on_relaying, seq, relay)
+        relay.timer = context.timers.set(context.now + wait, self._continue_relay, seq, relay)
 
     def postpone(self, lag_s: float) -> None:
-        """Give all that are being asked more time: this node stood still for `lag_s`."""
+        """Extend all open probes by `lag_s`, because this node stalled."""
         context = self._context
         for probe in self.by_name.values():
             assert probe.timer is not None
             probe.timer.cancel()
             probe.ends_at += lag_s
-            probe.timer = context.timers.set(probe.timer.when + lag_s, self._go_on, probe)
+            probe.timer = context.timers.set(probe.timer.when + lag_s, self._continue, probe)
 
     def _asked(self, source: str, seq: int) -> _Probe | None:
-        """Return the probe of this number, if `source` was asked to help with it."""
+        """Return the probe of this number if `source` was asked to relay it."""
         probe = self._by_seq.get(seq)
         return probe if probe is not None and source in probe.asked else None
 
@@ -196,47 +187,46 @@ class Prober:
         self._ticking = context.timers.set(context.now + interval, self._tick)
         members = context.members
         member = members.next_on_circle
-        if not self._is_circle_next or member is None or member.statement.state:  # a suspect is being asked anyway
+        if not self._is_circle_next or member is None or member.statement.state:  # suspects are probed anyway
             member = members.present.take()
         self._is_circle_next = not self._is_circle_next
         if member is not None:
             self.probe(member)
         if len(members.dead):
-            self._try_dead(context.now - self._last_tick)
+            self._contact_dead(context.now - self._last_tick)
         self._last_tick = context.now
 
-    def _try_dead(self, since_s: float) -> None:
-        """Tell a dead member that it is held dead, as often as is this node's share; if it lives, it objects."""
+    def _contact_dead(self, since_s: float) -> None:
+        """Send a dead member its statement, with the chance that is this node's share; if it lives, it refutes."""
         context = self._context
         dead = context.members.dead
         member = dead.take()
         assert member is not None
-        tries = since_s / retry_interval_s(context.now - member.since) * len(dead) / len(context.members)
-        if context.random.random() < tries:
+        chance = since_s / retry_interval_s(context.now - member.since) * len(dead) / len(context.members)
+        if context.random.random() < chance:
             context.send(member.name, member.statement)
 
-    def _go_on(self, probe: _Probe) -> None:
+    def _continue(self, probe: _Probe) -> None:
         context = self._context
         probe.step += 1
-        step_s = probe.timeout_s / _DIRECT_TRIES
-        if probe.is_heard:  # it lives; its answer may yet come, and is good to compare views
+        if probe.is_alive:  # wait for the ack all the same: it carries the view
             if context.now >= probe.ends_at:
                 self._end(probe)
                 return
-            again = probe.ends_at
+            next_at = probe.ends_at
         elif probe.step < _DIRECT_TRIES:
             self._ping(probe.member, probe.seq)
-            again = context.now + step_s
+            next_at = context.now + probe.timeout_s / _DIRECT_TRIES
         elif probe.step == _DIRECT_TRIES:
             self._ping(probe.member, probe.seq)
-            self._ask_others(probe)
+            self._ask_relays(probe)
             if context.options.is_falling_back:
                 context.send_reliably(probe.member.name, Ping(probe.seq, is_reliable=True))
-            again = probe.ends_at
+            next_at = probe.ends_at
         else:
             self._fail(probe)
             return
-        probe.timer = context.timers.set(again, self._go_on, probe)
+        probe.timer = context.timers.set(next_at, self._continue, probe)
 
     def _fail(self, probe: _Probe) -> None:
         context = self._context
@@ -245,17 +235,17 @@ class Prober:
         context.awareness.add(failed_probe_penalty(len(probe.asked), len(probe.nacks)))
         statement = probe.member.statement
         if statement.state <= State.SUSPECT and statement.incarnation == probe.incarnation:
-            self._accuse(probe.member)
+            self._suspect(probe.member)
 
-    def _ping(self, member: Member, seq: int, about: Statement | None = None) -> None:
+    def _ping(self, member: MemberRecord, seq: int, about: Statement | None = None) -> None:
         context = self._context
         if about is None and member.statement.state:  # not ALIVE
             about = member.statement
-        if about is not None:  # Lifeguard's buddy system: the suspect is the first who should know
+        if about is not None:  # Lifeguard's buddy system: the suspect is told first
             context.send(member.name, about)
         context.effects.append(Send(member.name, Ping(seq)))
 
-    def _ask_others(self, probe: _Probe) -> None:
+    def _ask_relays(self, probe: _Probe) -> None:
         context = self._context
         count = context.profile.indirect_probes
         others = context.members.present.sample(2 * count, without=probe.member)
@@ -263,7 +253,7 @@ class Prober:
         for name in probe.asked:
             context.send(name, PingReq(probe.seq, probe.member.name))
 
-    def _go_on_relaying(self, seq: int, relay: _Relay) -> None:
+    def _continue_relay(self, seq: int, relay: _Relay) -> None:
         context = self._context
         relay.step += 1
         wait = context.profile.probe_timeout_s * _NACK_SHARE / _RELAY_TRIES
@@ -273,14 +263,15 @@ class Prober:
                 self._ping(target, seq)
         elif relay.step == _RELAY_TRIES:
             context.send(relay.requester, Nack(relay.seq))
-            wait = 2 * context.profile.probe_interval_s  # a late answer is better than none
+            wait = 2 * context.profile.probe_interval_s  # a late ack still helps
         else:
             self._end_relay(seq, relay)
             return
-        relay.timer = context.timers.set(context.now + wait, self._go_on_relaying, seq, relay)
+        relay.timer = context.timers.set(context.now + wait, self._continue_relay, seq, relay)
 
     def _end(self, probe: _Probe) -> None:
-        probe.cancel()
+        if probe.timer is not None:
+            probe.timer.cancel()
         del self.by_name[probe.member.name], self._by_seq[probe.seq]
 
     def _end_relay(self, seq: int, relay: _Relay) -> None:

@@ -1,11 +1,11 @@
-"""Which addresses have shown that they are there, and how much may go to those that have not.
+"""Which addresses are proven, and how much may be sent to those that are not.
 
-A packet only claims who sent it: whoever writes another node's name into one has the answer sent there. Invariant: to
-an address without a proof go at most `FACTOR` times the bytes that came in its name. An address proves itself by
-sending back a token, which only it can have received. At rest all are proven, and nothing is added to any packet.
+A packet only claims its sender: anyone can write another node's name into one, and the answer goes there. Invariant: an
+unproven address is sent at most `FACTOR` times the bytes that came in its name. An address proves itself by returning a
+token that only it can have received. At rest all addresses are proven, and packets carry nothing extra.
 
-A token is a keyed hash of the address, so that no memory is needed for those that never answer. A challenge rides along
-with whatever goes to an unproven address, and its echo with whatever goes back; a packet of its own takes only what was
+A token is a keyed hash of the address, so addresses that never answer need no memory. A challenge rides along with any
+packet to an unproven address, and its echo with any packet back. A packet of its own is sent only if something was
 refused for want of a proof.
 
 Source: RFC 9000 (QUIC), sections 8.1 (3 times, before an address is validated) and 8.1.2 (tokens).
@@ -19,15 +19,16 @@ from typing import Annotated, Final
 
 import msgspec
 
-from .effects import Message
+from .effects import ProtocolMessage
+from .recent import remember
 
 __all__ = ["FACTOR", "PROOF_S", "Challenge", "Echo", "Proofs"]
 
 FACTOR: Final = 3
-"""RFC 9000, section 8: what may go to an address that isn't validated, as a multiple of what came from it."""
+"""How many bytes may go to an unproven address for each byte from it (RFC 9000, section 8)."""
 
 PROOF_S: Final = 600.0
-"""For how long a proof holds: an address may come to belong to another machine."""
+"""How long a proof holds: an address may pass to another machine."""
 
 _MOST_PROVEN: Final = 1 << 17
 _MOST_UNPROVEN: Final = 4096
@@ -36,20 +37,21 @@ _HIGH_BIT: Final = 1 << 63
 _Token = Annotated[int, msgspec.Meta(ge=0)]
 
 
-class Challenge(Message, frozen=True, gc=False, tag="?"):
-    """Send me this token, so that I know that you are where you say.
+class Challenge(ProtocolMessage, frozen=True, gc=False, tag="?"):
+    """Asks the receiver to return a token, which proves its address.
 
     Attributes:
         token: for the receiver alone.
-        is_refused: whether an answer was left out for want of it: then the echo goes at once, and the question again.
+        is_refused: whether an answer was refused for want of a proof: then the receiver sends the echo at once, and
+            asks again.
     """
 
     token: _Token
     is_refused: bool = False
 
 
-class Echo(Message, frozen=True, gc=False, tag="!"):
-    """The token of the receiver's challenge."""
+class Echo(ProtocolMessage, frozen=True, gc=False, tag="!"):
+    """Returns the token of the receiver's challenge."""
 
     token: _Token
 
@@ -58,20 +60,20 @@ class Proofs:
     """The proofs of one node.
 
     Attributes:
-        owed: tokens that others want back, by name; the oldest go when there are too many.
+        owed: tokens to return, by name; over the bound the oldest are dropped.
     """
 
     __slots__ = ("_credit", "_proven", "_secret", "owed")
 
     def __init__(self, secret: bytes) -> None:
-        """`secret`: up to 64 bytes that nobody else can know."""
+        """Make tokens with `secret`: up to 64 bytes that no other node can know."""
         self._secret = secret
         self._proven: dict[str, float] = {}
         self._credit: dict[str, int] = {}
         self.owed: dict[str, int] = {}
 
     def is_proven(self, name: str, now: float) -> bool:
-        """Return whether `name` has shown, not long ago, that it is there."""
+        """Return whether `name` is proven."""
         return self._proven.get(name, -math.inf) > now
 
     def token(self, name: str) -> int:
@@ -79,39 +81,31 @@ class Proofs:
         digest = blake2b(name.encode(errors="replace"), digest_size=_TOKEN_BYTES, key=self._secret).digest()
         return int.from_bytes(digest, "big") | _HIGH_BIT
 
-    def take_echo(self, name: str, token: int, now: float) -> bool:
-        """Take what came back in the name of `name`; return whether it proves it."""
+    def accept_echo(self, name: str, token: int, now: float) -> bool:
+        """Return whether a returned token proves `name`; if so, `name` is proven from now on."""
         if token != self.token(name):
             return False
         self._credit.pop(name, None)
-        self._proven.pop(name, None)
-        self._proven[name] = now + PROOF_S
-        if len(self._proven) > _MOST_PROVEN:
-            del self._proven[next(iter(self._proven))]
+        remember(self._proven, name, now + PROOF_S, _MOST_PROVEN)
         return True
 
-    def take_challenge(self, name: str, token: int) -> None:
-        """Take that `name` wants a token back."""
-        self.owed.pop(name, None)
-        self.owed[name] = token
-        if len(self.owed) > _MOST_UNPROVEN:
-            del self.owed[next(iter(self.owed))]
+    def note_challenge(self, name: str, token: int) -> None:
+        """Owe `name` a token."""
+        remember(self.owed, name, token, _MOST_UNPROVEN)
 
-    def came(self, name: str, size: int) -> int:
-        """Take that a packet of `size` bytes came in the name of `name`, unproven; return what may go there."""
-        credit = self._credit.pop(name, 0) + FACTOR * size
-        self._credit[name] = credit
-        if len(self._credit) > _MOST_UNPROVEN:
-            del self._credit[next(iter(self._credit))]
+    def add_credit(self, name: str, size: int) -> int:
+        """Credit an unproven `name` for a packet of `size` bytes; return the bytes that may be sent to it."""
+        credit = self.credit(name) + FACTOR * size
+        remember(self._credit, name, credit, _MOST_UNPROVEN)
         return credit
 
     def credit(self, name: str) -> int:
-        """Return how many bytes may go to `name`, unproven."""
+        """Return how many bytes may be sent to an unproven `name`."""
         return self._credit.get(name, 0)
 
     def spend(self, name: str, size: int) -> bool:
-        """Return whether `size` bytes may go to `name`, unproven; they count as sent then."""
-        credit = self._credit.get(name, 0)
+        """Return whether `size` bytes may be sent to an unproven `name`; if so, they count as sent."""
+        credit = self.credit(name)
         if size > credit:
             return False
         self._credit[name] = credit - size

@@ -1,8 +1,8 @@
-"""The order in which a member goes round the others.
+"""A random round-robin order.
 
-Invariant: in each round each element is taken once, in an order that is drawn afresh; one that is added during a round
-comes at a random place of what is left of it. Every operation is O(1): the order is drawn as it is needed (a
-Fisher-Yates shuffle, one step per element taken), never sorted or shuffled at once.
+Invariant: each round returns each element once, in a new random order; an element that is added during a round comes at
+a random place in the rest of it. Every operation is O(1): the order is drawn step by step (a Fisher-Yates shuffle, one
+step per element), never sorted or shuffled at once.
 
 Source: SWIM (Das, Gupta, Motivala 2002), section 4.3: round-robin probing bounds the time until each is probed.
 """
@@ -19,10 +19,10 @@ __all__ = ["Placed", "Ring"]
 
 
 class Placed(Protocol):
-    """What can be in a ring.
+    """An element of a ring.
 
     Attributes:
-        place: where in its ring it is; it belongs to the ring.
+        place: its position, which the ring sets.
     """
 
     place: int
@@ -45,19 +45,19 @@ class Ring(Generic[Element]):
         return len(self._elements)
 
     def __iter__(self) -> Iterator[Element]:
-        """Iterate over all elements, in no order that means anything."""
+        """Iterate over all elements, in no particular order."""
         return iter(self._elements)
 
     def add(self, element: Element) -> None:
-        """Add an element that is in no ring."""
+        """Add an element, which must be in no ring."""
         element.place = len(self._elements)
         self._elements.append(element)
 
     def remove(self, element: Element) -> None:
-        """Take away an element of this ring."""
+        """Remove an element of this ring."""
         place = element.place
         assert self._elements[place] is element
-        if place < self._next:  # keep those taken in this round in front
+        if place < self._next:  # keep the elements of this round in front
             self._next -= 1
             self._move(self._next, place)
             place = self._next
@@ -68,7 +68,7 @@ class Ring(Generic[Element]):
         element.place = -1
 
     def take(self) -> Element | None:
-        """Return the next element of the round; None if there is none at all."""
+        """Return the next element of the round; None if the ring is empty."""
         count = len(self._elements)
         if not count:
             return None
@@ -82,7 +82,7 @@ class Ring(Generic[Element]):
         return element
 
     def sample(self, count: int, without: Element | None = None) -> list[Element]:
-        """Return at most `count` different elements at random, not `without`; rarely fewer than there could be."""
+        """Return up to `count` different random elements, not `without`; rarely fewer than possible."""
         elements = self._elements
         size = len(elements)
         if size <= count:

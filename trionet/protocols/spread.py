@@ -1,11 +1,11 @@
 """How many members are known to have a rumor, as its origin sees it.
 
-Invariant: a member counts as confirmed only when it said so itself: it answered a query, announced the rumor's id, or
-sent a copy. One that asks for the rumor doesn't count: it hasn't got it yet.
+Invariant: a member counts as confirmed only by its own message: it answered a query, announced the rumor's id, or sent
+a copy. A request for the rumor does not count, because its sender lacks the rumor.
 
-Up to `EXACT_MEMBERS` members all are asked, and the count is exact once all have answered. Of more a random sample is
-asked, and the count is estimated: those confirmed, and of the rest the share that said yes in the sample. With s
-answers the standard error of that share p is sqrt(p (1 - p) / s), at most 4.5 % for 128.
+Up to `EXACT_MEMBERS` members all are queried, and the count is exact once all have answered. Of more a random sample is
+queried, and the count is estimated: the confirmed members, and of the rest the share of positive answers in the sample.
+With s answers the standard error of that share p is sqrt(p (1 - p) / s), at most 4.5 % for 128.
 """
 
 from __future__ import annotations
@@ -14,24 +14,31 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from .effects import Send
+from .gossip_messages import Query
+from .recent import remember
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from random import Random
+    from collections.abc import Mapping
+
+    from .effects import Effect
+    from .group_members import GroupMembers
+    from .rumors import RumorGroup
 
 __all__ = ["EXACT_MEMBERS", "Spread", "Tracked", "Tracking", "estimate"]
 
 EXACT_MEMBERS: Final = 128
-"""Up to here every member is asked; and the size of the sample for more."""
+"""The most members of which each is queried, and the size of the sample of more."""
 
 
 class Spread(msgspec.Struct, frozen=True):
-    """How far a rumor has come.
+    """How far a rumor has spread. The origin counts if it is a member.
 
     Attributes:
-        members: how many there are, the origin included if it is one.
-        confirmed: how many are known to have it, the origin included if it is one.
-        denied: how many answered last that they don't.
-        estimated: how many have it, by the estimate of this module; `confirmed` or more.
+        members: the number of members.
+        confirmed: how many are known to have it.
+        denied: how many answered last that they lack it.
+        estimated: an estimate of how many have it, `confirmed` or more.
     """
 
     members: int
@@ -41,91 +48,97 @@ class Spread(msgspec.Struct, frozen=True):
 
 
 def estimate(members: int, confirmed: int, yes: int, no: int) -> float:
-    """Return how many of `members` have a rumor.
+    """Return an estimate of how many of `members` have a rumor.
 
     Args:
-        members: how many there are.
-        confirmed: how many of them are known to have it.
-        yes: how many in a random sample said that they have it.
-        no: how many in the sample said that they don't.
+        members: the number of members.
+        confirmed: how many are known to have it.
+        yes: positive answers in a random sample.
+        no: negative answers in the sample.
     """
     unknown = max(0, members - confirmed - no)
     share = yes / (yes + no) if yes + no else 0.0
     return confirmed + share * unknown
 
 
-class Tracked:
-    """What the origin knows of the spread of one rumor.
+class Tracked(msgspec.Struct, eq=False):
+    """What the origin knows of one rumor's spread.
 
     Attributes:
         gid: the group.
-        confirmed: names of those that have it.
+        confirmed: names that are known to have it.
+        denied: names that answered last that they lack it.
+        sampled: names in the sample; empty as long as all are queried.
     """
 
-    __slots__ = ("_denied", "_sampled", "confirmed", "gid")
+    gid: str
+    confirmed: set[str] = msgspec.field(default_factory=set)
+    denied: set[str] = msgspec.field(default_factory=set)
+    sampled: dict[str, None] = msgspec.field(default_factory=dict)
 
-    def __init__(self, gid: str) -> None:
-        self.gid: str = gid
-        self.confirmed: set[str] = set()
-        self._denied: set[str] = set()
-        self._sampled: dict[str, None] = {}
+    def to_query(self, members: GroupMembers) -> list[str]:
+        """Return the names to query now: those of all members, or of the sample, that aren't confirmed."""
+        if len(members) > EXACT_MEMBERS and not self.sampled:
+            self.sampled = dict.fromkeys(members.random.sample(members.names, EXACT_MEMBERS))
+        queried = members.names if len(members) <= EXACT_MEMBERS else self.sampled
+        return [name for name in queried if name != members.me and name not in self.confirmed]
 
-    def confirm(self, name: str) -> None:
-        """Take that a member has it."""
-        self.confirmed.add(name)
-        self._denied.discard(name)
-
-    def deny(self, name: str) -> None:
-        """Take that a member said it hasn't got it."""
-        if name not in self.confirmed:
-            self._denied.add(name)
-
-    def to_ask(self, members: Sequence[str], me: str, random: Random) -> list[str]:
-        """Return whom to ask now: all that aren't confirmed, or those of the sample that aren't."""
-        if len(members) <= EXACT_MEMBERS:
-            asked = members
-        else:
-            if not self._sampled:
-                self._sampled = dict.fromkeys(random.sample(members, EXACT_MEMBERS))
-            asked = list(self._sampled)
-        return [name for name in asked if name != me and name not in self.confirmed]
-
-    def spread(self, members: Sequence[str], me: str, *, is_member: bool) -> Spread:
+    def spread(self, members: GroupMembers) -> Spread:
         """Return what is known."""
         count = len(members)
-        known = set(members) if self.confirmed else set()
-        confirmed = len(self.confirmed & known) + is_member
-        denied = len(self._denied & known)
-        if not self._sampled:
+        confirmed = sum(name in members for name in self.confirmed) + members.is_member
+        denied = sum(name in members for name in self.denied)
+        if not self.sampled:
             return Spread(count, confirmed, denied, float(confirmed))
-        yes = sum(name in self.confirmed or name == me for name in self._sampled)
-        no = sum(name in self._denied for name in self._sampled)
+        yes = sum(name in self.confirmed or name == members.me for name in self.sampled)
+        no = sum(name in self.denied for name in self.sampled)
         return Spread(count, confirmed, denied, estimate(count, confirmed, yes, no))
 
 
 class Tracking:
-    """The rumors of one origin whose spread it follows, the last so many of them.
+    """The latest rumors of this node, whose spread it tracks.
 
     Attributes:
-        tracked: what is known of each.
+        by_id: what is known of each.
     """
 
-    __slots__ = ("_most", "tracked")
+    __slots__ = ("_groups", "_most", "by_id")
 
-    def __init__(self, most: int) -> None:
-        self.tracked: dict[bytes, Tracked] = {}
+    def __init__(self, groups: Mapping[str, RumorGroup], most: int) -> None:
+        """Track at most `most` rumors of `groups`."""
+        self.by_id: dict[bytes, Tracked] = {}
+        self._groups = groups
         self._most = most
 
     def begin(self, gid: str, rumor_id: bytes) -> None:
-        """Follow a rumor."""
-        self.tracked[rumor_id] = Tracked(gid)
-        if len(self.tracked) > self._most:
-            del self.tracked[next(iter(self.tracked))]
+        """Track a rumor."""
+        remember(self.by_id, rumor_id, Tracked(gid), self._most)
 
-    def get(self, rumor_id: bytes) -> Tracked | None:
-        """Return what is known of a rumor that is followed."""
-        return self.tracked.get(rumor_id)
+    def query(self, gid: str, rumor_id: bytes) -> list[Effect]:
+        """Query the members that aren't confirmed."""
+        group, tracked = self._groups.get(gid), self.by_id.get(rumor_id)
+        if group is None or tracked is None:
+            return []
+        query = Query(gid, rumor_id)
+        return [Send(name, query) for name in tracked.to_query(group.members)]
+
+    def spread(self, gid: str, rumor_id: bytes) -> Spread | None:
+        """Return how far a rumor has spread; None if it isn't tracked."""
+        group, tracked = self._groups.get(gid), self.by_id.get(rumor_id)
+        return None if group is None or tracked is None else tracked.spread(group.members)
+
+    def note(self, rumor_id: bytes, source: str, *, has: bool = True) -> None:
+        """Record whether `source` has a rumor, if that is tracked and `source` is a member."""
+        tracked = self.by_id.get(rumor_id)
+        group = None if tracked is None else self._groups.get(tracked.gid)
+        if tracked is None or group is None or source not in group.members:
+            return
+        if has:
+            tracked.confirmed.add(source)
+            tracked.denied.discard(source)
+        elif source not in tracked.confirmed:
+            tracked.denied.add(source)
 
     def drop_group(self, gid: str) -> None:
-        """Follow the rumors of a group no longer."""
-        self.tracked = {key: tracked for key, tracked in self.tracked.items() if tracked.gid != gid}
+        """Stop tracking the rumors of a group."""
+        self.by_id = {key: tracked for key, tracked in self.by_id.items() if tracked.gid != gid}

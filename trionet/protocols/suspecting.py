@@ -1,11 +1,11 @@
-"""What a node does about suspects.
+"""Suspicions: from a failed probe to the verdict.
 
-Invariant: a node declares DEAD only on its own evidence: its own probe failed, it then went on asking until the
-suspicion's time was over, and nothing came directly from the suspect since. Who has only heard of a suspicion waits,
-and if nobody gives a verdict, probes for itself.
+Invariant: a node declares a member DEAD only on its own evidence: its own probe failed, its final probes failed until
+the suspicion timed out, and no message came directly from the suspect since. A node without evidence of its own waits
+for the verdict of others, and if none comes, probes the suspect itself.
 
 Source: Lifeguard (Dadgar, Phillips, Currey 2017), sections IV-B (independent confirmations) and IV-C (buddy system).
-That hearers volunteer a probe, so that confirmations come at once, and the last calls are ours.
+That receivers of a suspicion volunteer a probe, so that confirmations come at once, and the final probes are ours.
 """
 
 from __future__ import annotations
@@ -14,136 +14,133 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from .statements import MOST_ACCUSERS, State
+from .probing import Prober
+from .statements import MOST_SUSPECTED_BY, State
 from .suspicion import MAXIMUM_MULT, Suspicion, suspicion_timeout_s, volunteer_chance
 from .swim_messages import Ping, PingReq
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .members import Member
-    from .probing import Prober
+    from .members import MemberRecord
     from .statements import Statement
     from .swim_context import Context
 
 __all__ = ["Suspecting"]
 
-_LEAST_CALLS: Final = 3
+_LEAST_FINAL_PROBES: Final = 3
 _HEARSAY_MULT: Final = 2.0
-"""Who has only heard of a suspicion waits this many times as long as a lone accuser at most would."""
+"""A node without evidence waits this many times as long as a node with evidence does at most."""
 
 
 class Suspecting:
     """The suspicions of one node.
 
     Attributes:
-        by_name: who is suspected, by this node or others.
+        by_name: the suspicions by suspect, this node's and those of others.
+        prober: makes the probes.
     """
 
-    __slots__ = ("_believe", "_by_seq", "_context", "_prober", "by_name")
+    __slots__ = ("_believe", "_by_seq", "_context", "by_name", "prober")
 
     def __init__(self, context: Context, believe: Callable[[Statement], None]) -> None:
-        """`believe` is called with what this node comes to say about others."""
+        """Call `believe` with each statement that this node makes about another."""
         self._context = context
         self._believe = believe
         self.by_name: dict[str, Suspicion] = {}
         self._by_seq: dict[int, Suspicion] = {}
-        self._prober: Prober | None = None
+        self.prober: Prober = Prober(context, self.suspect)
 
-    def attach(self, prober: Prober) -> None:
-        """Use this prober."""
-        self._prober = prober
-
-    def accuse(self, member: Member) -> None:
-        """Suspect a member, as one's own probe failed."""
-        said = member.statement
-        accusers = {*said.accusers, self._context.me} if said.state == State.SUSPECT else {self._context.me}
-        kept = tuple(sorted(accusers)[:MOST_ACCUSERS])
-        self._believe(msgspec.structs.replace(said, state=int(State.SUSPECT), accusers=kept))
+    def suspect(self, member: MemberRecord) -> None:
+        """Suspect a member, because this node's probe failed."""
+        known = member.statement
+        suspected_by = {*known.suspected_by, self._context.me} if known.state == State.SUSPECT else {self._context.me}
+        kept = tuple(sorted(suspected_by)[:MOST_SUSPECTED_BY])
+        self._believe(msgspec.structs.replace(known, state=int(State.SUSPECT), suspected_by=kept))
         suspicion = self.by_name.get(member.name)
         if suspicion is not None and suspicion.began is None:
             suspicion.began = self._context.now
-            self._aim(suspicion)
-            self._call(suspicion)
+            self._schedule_verdict(suspicion)
+            self._send_final_probe(suspicion)
 
-    def changed(self, member: Member) -> None:
-        """Take that another statement about `member` holds."""
+    def update(self, member: MemberRecord) -> None:
+        """Handle that another statement about `member` holds."""
         name = member.name
         suspicion = self.by_name.get(name)
-        said = member.statement
+        known = member.statement
         if suspicion is not None:
-            if said.state == State.SUSPECT and said.incarnation == suspicion.incarnation:
+            if known.state == State.SUSPECT and known.incarnation == suspicion.incarnation:
                 if suspicion.began is not None:
-                    self._aim(suspicion)
+                    self._schedule_verdict(suspicion)
                 return
             suspicion.cancel()
             del self.by_name[name], self._by_seq[suspicion.seq]
-        if said.state == State.SUSPECT and name != self._context.me and not self._context.is_leaving:
+        if known.state == State.SUSPECT and name != self._context.me and not self._context.is_leaving:
             self._begin(member)
 
-    def heard(self, source: str) -> None:
-        """Take that something came directly from `source`: it lives; ask again before accusing."""
+    def received(self, source: str) -> None:
+        """Handle a message directly from `source`, a suspect: it is alive, so probe it again before a verdict."""
         suspicion = self.by_name[source]
         if suspicion.began is not None:
             suspicion.cancel()
             suspicion.began = None
-            suspicion.calls = 0
-            again = self._context.now + self._context.profile.probe_interval_s * (0.5 + self._context.random.random())
-            suspicion.timer = self._context.timers.set(again, self._probe, suspicion)
+            suspicion.final_probes = 0
+            next_at = self._context.now + self._context.profile.probe_interval_s * (0.5 + self._context.random.random())
+            suspicion.timer = self._context.timers.set(next_at, self._probe, suspicion)
 
-    def was_asked(self, source: str, seq: int) -> bool:
-        """Take an answer to a last call; return whether it is one."""
+    def is_final_probe(self, source: str, seq: int) -> bool:
+        """Return whether an ack answers a final probe."""
         suspicion = self.by_name.get(source)
         return suspicion is not None and suspicion.seq == seq
 
-    def acked_indirectly(self, source: str, seq: int) -> bool:
-        """Take that `source` had an answer to a last call; return whether it was asked."""
-        suspicion = self._by_seq.get(seq)
-        if suspicion is None or source not in suspicion.asked:
-            return False
-        self.heard(suspicion.member.name)
-        return True
+    def receive_indirect_ack(self, source: str, seq: int) -> bool:
+        """Handle a relayed ack of a final probe; return whether it is one."""
+        is_expected = self.was_asked(source, seq)
+        if is_expected:
+            self.received(self._by_seq[seq].member.name)
+        return is_expected
 
     def postpone(self, lag_s: float) -> None:
-        """Give all suspects more time: this node stood still for `lag_s`."""
+        """Extend all probes and suspicions by `lag_s`, because this node stalled."""
+        self.prober.postpone(lag_s)
         for suspicion in self.by_name.values():
             if suspicion.began is not None:
                 suspicion.began += lag_s
-                suspicion.calls = 0
-                self._aim(suspicion)
+                suspicion.final_probes = 0
+                self._schedule_verdict(suspicion)
 
-    def nacked(self, source: str, seq: int) -> bool:
-        """Take that `source` had no answer either; return whether it was asked."""
+    def was_asked(self, source: str, seq: int) -> bool:
+        """Return whether `source` was asked to relay a final probe."""
         suspicion = self._by_seq.get(seq)
         return suspicion is not None and source in suspicion.asked
 
     def stop(self) -> None:
-        """Let nothing come of any suspicion."""
+        """Drop all suspicions, and stop probing."""
+        self.prober.stop()
         for suspicion in self.by_name.values():
             suspicion.cancel()
         self.by_name.clear()
         self._by_seq.clear()
 
-    def _begin(self, member: Member) -> None:
+    def _begin(self, member: MemberRecord) -> None:
         context = self._context
-        suspicion = self.by_name[member.name] = Suspicion(member, context.next_seq())
+        suspicion = self.by_name[member.name] = Suspicion(member, member.statement.incarnation, context.next_seq())
         self._by_seq[suspicion.seq] = suspicion
         wait = _HEARSAY_MULT * MAXIMUM_MULT * context.suspicion_minimum_s() * (1 + context.random.random())
-        is_mine = context.me in member.statement.accusers
+        is_mine = context.me in member.statement.suspected_by
         if not is_mine and context.random.random() < volunteer_chance(len(context.members)):
             wait = 0.0
         suspicion.timer = context.timers.set(context.now + wait, self._probe, suspicion)
 
     def _probe(self, suspicion: Suspicion) -> None:
-        """Find out for oneself; if it gives no verdict, again after a while."""
-        assert self._prober is not None
+        """Probe a suspect, and again later if there is no verdict."""
         context = self._context
-        again = context.now + _HEARSAY_MULT * MAXIMUM_MULT * context.suspicion_minimum_s()
-        suspicion.timer = context.timers.set(again, self._probe, suspicion)
-        self._prober.probe(suspicion.member)
+        next_at = context.now + _HEARSAY_MULT * MAXIMUM_MULT * context.suspicion_minimum_s()
+        suspicion.timer = context.timers.set(next_at, self._probe, suspicion)
+        self.prober.probe(suspicion.member)
 
-    def _aim(self, suspicion: Suspicion) -> None:
-        """Set the time of the verdict."""
+    def _schedule_verdict(self, suspicion: Suspicion) -> None:
+        """Schedule the verdict by the current number of confirmations."""
         context = self._context
         assert suspicion.began is not None
         minimum = context.suspicion_minimum_s()
@@ -154,26 +151,26 @@ class Suspecting:
             suspicion.timer.cancel()
         suspicion.timer = context.timers.set(suspicion.began + timeout, self._declare, suspicion)
 
-    def _call(self, suspicion: Suspicion) -> None:
-        """Ask the suspect again, and every other time others, too."""
+    def _send_final_probe(self, suspicion: Suspicion) -> None:
+        """Ping the suspect again, every other time through others, too."""
         context = self._context
         name = suspicion.member.name
-        suspicion.calls += 1
+        suspicion.final_probes += 1
         context.send(name, suspicion.member.statement)
         context.send(name, Ping(suspicion.seq))
-        if suspicion.calls % 2 == 0:
+        if suspicion.final_probes % 2 == 0:
             for other in context.members.present.sample(context.profile.indirect_probes, without=suspicion.member):
                 suspicion.asked.add(other.name)
                 context.send(other.name, PingReq(suspicion.seq, name))
-        again = context.now + context.profile.probe_timeout_s / 2
-        suspicion.call_timer = context.timers.set(again, self._call, suspicion)
+        next_at = context.now + context.profile.probe_timeout_s / 2
+        suspicion.final_probe_timer = context.timers.set(next_at, self._send_final_probe, suspicion)
 
     def _declare(self, suspicion: Suspicion) -> None:
         context = self._context
-        if suspicion.calls < _LEAST_CALLS:
-            again = context.now + context.profile.probe_timeout_s / 2
-            suspicion.timer = context.timers.set(again, self._declare, suspicion)
+        if suspicion.final_probes < _LEAST_FINAL_PROBES:
+            next_at = context.now + context.profile.probe_timeout_s / 2
+            suspicion.timer = context.timers.set(next_at, self._declare, suspicion)
             return
         self._believe(
-            msgspec.structs.replace(suspicion.member.statement, state=int(State.DEAD), accusers=(context.me,))
+            msgspec.structs.replace(suspicion.member.statement, state=int(State.DEAD), suspected_by=(context.me,))
         )

@@ -1,23 +1,23 @@
-"""How long a suspect has to refute, and who suspects it.
+"""The timeout of a suspicion, and its state.
 
-Invariant: the time never grows with the number of independent confirmations, and is never under the minimum, which
-leaves the suspect several chances to hear of the suspicion, and its refutation several ways back. Only a node whose own
-probe failed has this time; the others wait for its verdict.
+Invariant: the timeout never grows with the number of independent confirmations, and never falls below the minimum. In
+the minimum the suspicion can reach the suspect, and its refutation come back, in several ways. The timeout applies to a
+node whose own probe failed; other nodes wait for its verdict.
 
-Source: Lifeguard (Dadgar, Phillips, Currey 2017), section IV-B, "Local Health Aware Suspicion". Its minimum scales with
-the probe interval; ours with the time that news takes to get round, which is what a refutation needs.
+Source: Lifeguard (Dadgar, Phillips, Currey 2017), section IV-B, "Local Health Aware Suspicion". There the minimum
+scales with the probe interval; here with the time that news takes to reach all, because a refutation takes as long.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from .statements import MOST_ACCUSERS
+import msgspec
 
-if TYPE_CHECKING:
-    from .members import Member
-    from .timers import Timer
+from .members import MemberRecord
+from .statements import MOST_SUSPECTED_BY
+from .timers import Timer
 
 __all__ = [
     "MAXIMUM_MULT",
@@ -29,20 +29,20 @@ __all__ = [
 ]
 
 MAXIMUM_MULT: Final = 6
-"""Without any confirmation a suspect has this many times the minimum; memberlist's ``SuspicionMaxTimeoutMult``."""
+"""The timeout without any confirmation, as a multiple of the minimum; memberlist's ``SuspicionMaxTimeoutMult``."""
 
 
 def suspicion_minimum_s(mult: int, members: int, gossip_interval_s: float, probe_timeout_s: float) -> float:
-    """Return the least time in seconds that a suspect has to refute, in a group of `members`.
+    """Return the shortest suspicion timeout in seconds in a group of `members`.
 
-    That is `mult` times what news takes to get round (some log10(members) intervals of gossip), and one probe timeout
-    for the last question.
+    That is `mult` times the time that news takes to reach all (some log10(members) gossip intervals), and one probe
+    timeout for the final probe.
     """
     return mult * max(1.0, math.log10(max(1, members))) * gossip_interval_s + probe_timeout_s
 
 
 def suspicion_timeout_s(confirmations: int, expected: int, minimum_s: float, maximum_s: float) -> float:
-    """Return how long to keep suspecting after `confirmations` independent reports.
+    """Return the suspicion timeout after `confirmations` independent reports.
 
     Args:
         confirmations: reports so far by others, >= 0.
@@ -67,48 +67,45 @@ def suspicion_timeout_s(confirmations: int, expected: int, minimum_s: float, max
 
 
 def expected_confirmations(members: int) -> int:
-    """Return K: how many confirmations make a suspicion as short as can be; fewer where there are fewer others."""
-    return max(0, min(MOST_ACCUSERS - 1, members - 2))
+    """Return K: how many confirmations shorten the timeout to the minimum; fewer in a small group."""
+    return max(0, min(MOST_SUSPECTED_BY - 1, members - 2))
 
 
 def volunteer_chance(members: int) -> float:
-    """Return how likely one that hears of a suspicion probes the suspect at once: about K + 1 of all do."""
+    """Return the chance that a receiver of a suspicion probes the suspect at once: about K + 1 of all do."""
     return min(1.0, 1.5 * (expected_confirmations(members) + 1) / max(1, members - 2))
 
 
-class Suspicion:
-    """A suspicion as one node holds it.
+class Suspicion(msgspec.Struct, eq=False):
+    """A suspicion at one node.
 
     Attributes:
         member: the suspect.
-        incarnation: of the suspect; a higher one is another matter.
-        began: when this node's own evidence came; None while it has only heard of it.
-        seq: the number of this node's last questions to the suspect.
-        calls: how many of these there were.
-        asked: others who were asked to ask it.
-        timer: for the verdict; without evidence of its own, for a probe of its own.
-        call_timer: for the next question.
+        incarnation: the suspected incarnation.
+        seq: the sequence number of the final probes.
+        began: when this node's own probe failed; None while it has no evidence of its own.
+        final_probes: how many were sent.
+        asked: members that were asked to relay them.
+        timer: for the verdict, or for a probe if there is no evidence of its own.
+        final_probe_timer: for the next final probe.
     """
 
-    __slots__ = ("asked", "began", "call_timer", "calls", "incarnation", "member", "seq", "timer")
-
-    def __init__(self, member: Member, seq: int) -> None:
-        self.member: Member = member
-        self.incarnation: int = member.statement.incarnation
-        self.began: float | None = None
-        self.seq: int = seq
-        self.calls: int = 0
-        self.asked: set[str] = set()
-        self.timer: Timer | None = None
-        self.call_timer: Timer | None = None
+    member: MemberRecord
+    incarnation: int
+    seq: int
+    began: float | None = None
+    final_probes: int = 0
+    asked: set[str] = msgspec.field(default_factory=set)
+    timer: Timer | None = None
+    final_probe_timer: Timer | None = None
 
     def confirmations(self, me: str) -> int:
-        """Return how many others accuse the suspect."""
-        accusers = self.member.statement.accusers
-        return len(accusers) - (me in accusers)
+        """Return how many other nodes have reported the suspicion."""
+        suspected_by = self.member.statement.suspected_by
+        return len(suspected_by) - (me in suspected_by)
 
     def cancel(self) -> None:
-        """Let nothing come of it."""
-        for timer in (self.timer, self.call_timer):
+        """Cancel its timers."""
+        for timer in (self.timer, self.final_probe_timer):
             if timer is not None:
                 timer.cancel()

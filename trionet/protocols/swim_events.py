@@ -1,7 +1,7 @@
-"""What membership tells its user.
+"""The events of membership.
 
-Invariant: one event for each change of a member as this node sees it, in the order of the changes. For one member they
-go joined, then any of suspected, recovered, updated, then failed or left, and then joined again or nothing.
+Invariant: one event for each change of a member, as this node sees it, in the order of the changes. The events of one
+member are joined, then any of suspected, recovered and updated, then failed or left, and then perhaps joined again.
 """
 
 from __future__ import annotations
@@ -19,56 +19,56 @@ class MemberInfo(msgspec.Struct, frozen=True):
     """A member, as one node sees it at one moment.
 
     Attributes:
-        name: of the node.
-        incarnation: which only itself raises.
+        name: the name of its node.
+        incarnation: a number that only the member itself raises.
         state: ALIVE, SUSPECT, DEAD or LEFT.
-        life: 64 bits drawn when it started; another life under the same name is a restart.
-        tags: what it says about itself.
-        since: when this node learned of the state, on the clock of its `now`.
+        boot_id: 64 bits drawn when it started; another one under the same name is a restart.
+        tags: its tags.
+        since: when this node received the state, on the clock of its `now`.
     """
 
     name: str
     incarnation: int
     state: State
-    life: int
+    boot_id: int
     tags: dict[str, str]
     since: float
 
 
 class MemberChange(enum.Enum):
-    """What may happen to a member."""
+    """The kinds of changes of a member."""
 
     JOINED = "joined"
     SUSPECTED = "suspected"
-    RECOVERED = "recovered"  # a suspect that turned out to be alive
+    RECOVERED = "recovered"  # a suspect that has refuted
     FAILED = "failed"
     LEFT = "left"
     UPDATED = "updated"  # its tags
 
 
 class MemberChanged(msgspec.Struct, frozen=True):
-    """Something has happened to a member: `change` made it what `member` shows."""
+    """A member has changed; `member` is its new state."""
 
     change: MemberChange
     member: MemberInfo
 
 
 class JoinCompleted(msgspec.Struct, frozen=True):
-    """A seed has told what it knows."""
+    """A seed has sent its view."""
 
     seed: str
 
 
 class LeaveCompleted(msgspec.Struct, frozen=True):
-    """The others have been told that this node leaves; it may stop now."""
+    """The other members have been told that this node leaves; it may stop now."""
 
 
 def changes(before: MemberInfo | None, after: MemberInfo) -> list[MemberChanged]:
-    """Return what has happened to a member that was as `before`, or unknown, and is as `after`, in order."""
+    """Return the changes from `before`, None if the member was unknown, to `after`, in order."""
     was_there = before is not None and before.state <= State.SUSPECT
     is_there = after.state <= State.SUSPECT
     found: list[MemberChanged] = []
-    if before is not None and was_there and is_there and before.life != after.life:
+    if before is not None and was_there and is_there and before.boot_id != after.boot_id:
         failed = msgspec.structs.replace(before, state=State.DEAD, since=after.since)
         found.append(MemberChanged(MemberChange.FAILED, failed))
         was_there = False

@@ -1,7 +1,7 @@
-"""What members say to each other to find out who is alive.
+"""The messages of SWIM.
 
-Invariant: an answer carries the number of its question, and counts only from the one who was asked. At rest only
-`Ping` and `Ack` are sent, of a size that does not depend on the number of members.
+Invariant: an answer carries the sequence number of its question, and counts only from the node that was asked. At rest
+only `Ping` and `Ack` are sent, of a size that does not depend on the number of members.
 
 Source: SWIM (Das, Gupta, Motivala 2002), section 4.1; the nack is from Lifeguard (Dadgar, Phillips, Currey 2017),
 section IV-A.
@@ -11,21 +11,21 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from .effects import Message, Proof
+from .effects import Proof, ProtocolMessage
 from .statements import Statement
 
 __all__ = ["SWIM_MESSAGES", "Ack", "IndirectAck", "Nack", "News", "Ping", "PingReq", "Sync", "SyncDigest"]
 
 
-class Ping(Message, frozen=True, gc=False, tag="ping"):
-    """Are you there? Answered by `Ack`, and reliably if asked so."""
+class Ping(ProtocolMessage, frozen=True, gc=False, tag="ping"):
+    """Asks for an `Ack`, by a connection if `is_reliable`."""
 
     seq: int
     is_reliable: bool = False
 
 
-class Ack(Message, frozen=True, gc=False, tag="ack"):
-    """I am. `view` is the digest of whom I hold to be there, so that views that differ are noticed at no cost."""
+class Ack(ProtocolMessage, frozen=True, gc=False, tag="ack"):
+    """Answers a `Ping`. `view` is the digest of the sender's present members, so that different views are noticed."""
 
     is_answer: ClassVar[bool] = True
 
@@ -33,67 +33,67 @@ class Ack(Message, frozen=True, gc=False, tag="ack"):
     view: int
 
 
-class PingReq(Message, frozen=True, gc=False, tag="ping_req"):
-    """Ping `target` for me. Answered by `IndirectAck` or `Nack`."""
+class PingReq(ProtocolMessage, frozen=True, gc=False, tag="ping_req"):
+    """Asks the receiver to ping `target`. Answered by `IndirectAck` or `Nack`."""
 
-    needs_proof: ClassVar[Proof] = Proof.STRANGER
+    needs_proof: ClassVar[Proof] = Proof.UNLESS_KNOWN
 
     seq: int
     target: str
 
 
-class IndirectAck(Message, frozen=True, gc=False, tag="indirect_ack"):
-    """The target of your `PingReq` has answered me."""
+class IndirectAck(ProtocolMessage, frozen=True, gc=False, tag="indirect_ack"):
+    """Answers a `PingReq`: the target has sent an `Ack`."""
 
     is_answer: ClassVar[bool] = True
 
     seq: int
 
 
-class Nack(Message, frozen=True, gc=False, tag="nack"):
-    """The target of your `PingReq` has not answered me in time; but I am here, and have heard you."""
+class Nack(ProtocolMessage, frozen=True, gc=False, tag="nack"):
+    """Answers a `PingReq`: the target has not sent an `Ack` in time, but this node is alive."""
 
     is_answer: ClassVar[bool] = True
 
     seq: int
 
 
-class News(Message, frozen=True, gc=False, tag="news"):
-    """Nothing by itself: the head of a datagram that is filled with what may ride along."""
+class News(ProtocolMessage, frozen=True, gc=False, tag="news"):
+    """Starts a datagram that is filled with piggybacked statements; it carries nothing itself."""
 
     is_filled: ClassVar[bool] = True
 
 
-class SyncDigest(Message, frozen=True, gc=False, tag="sync_digest"):
-    """This is my view in short; tell me where yours differs.
+class SyncDigest(ProtocolMessage, frozen=True, gc=False, tag="sync_digest"):
+    """Asks for the statements in the buckets where the receiver's view differs.
 
     Attributes:
-        buckets: as of `Digest`.
+        buckets: the totals of the sender's `Digest`.
         is_join: whether an answer is wanted even if nothing differs.
     """
 
-    needs_proof: ClassVar[Proof] = Proof.ANYBODY
+    needs_proof: ClassVar[Proof] = Proof.ALWAYS
 
     buckets: tuple[int, ...]
     is_join: bool = False
 
 
-class Sync(Message, frozen=True, gc=False, tag="sync"):
-    """What I know about the members of some buckets.
+class Sync(ProtocolMessage, frozen=True, gc=False, tag="sync"):
+    """Carries the sender's statements about the members of some buckets.
 
     Attributes:
         statements: about present and former members.
-        wanted: buckets of which I would like to know what you know.
+        wanted: the buckets whose statements the sender requests.
     """
 
-    needs_proof: ClassVar[Proof] = Proof.ANYBODY
+    needs_proof: ClassVar[Proof] = Proof.ALWAYS
     is_answer: ClassVar[bool] = True
 
     statements: tuple[Statement, ...]
     wanted: tuple[int, ...] = ()
 
 
-SWIM_MESSAGES: tuple[type[Message], ...] = (
+SWIM_MESSAGES: tuple[type[ProtocolMessage], ...] = (
     Ping,
     Ack,
     PingReq,

@@ -1,7 +1,7 @@
-"""What is to be done later, in order of time.
+"""Timers in virtual or real time.
 
-Invariant: what was set and not cancelled is taken once, not before its time, and in the order of times; of one time, in
-the order in which it was set.
+Invariant: a timer runs once, unless cancelled, and not before its time. Timers run in the order of their times, and
+those of one time in the order in which they were set.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ __all__ = ["Timer", "Timers"]
 
 
 class Timer(msgspec.Struct, eq=False):
-    """Something to be done at a time; `action` is None once it is cancelled or done."""
+    """A call at a time; `action` is None once it has run or is cancelled."""
 
     when: float
     action: Callable[..., None] | None
     args: tuple[Any, ...]
 
     def cancel(self) -> None:
-        """Never do it. No error if it is done already."""
+        """Cancel the call; no effect once it has run."""
         self.action = None
 
 
@@ -38,7 +38,7 @@ class Timers:
         self._count = 0
 
     def set(self, when: float, action: Callable[..., None], *args: Any) -> Timer:
-        """Have ``action(*args)`` done at `when`."""
+        """Call ``action(*args)`` at `when`."""
         timer = Timer(when, action, args)
         self._count += 1
         heapq.heappush(self._heap, (when, self._count, timer))
@@ -55,7 +55,7 @@ class Timers:
         return math.inf
 
     def run_due(self, now: float) -> None:
-        """Do what is due at `now`, and was set before this call."""
+        """Run the timers that are due at `now` and were set before this call."""
         heap = self._heap
         last = self._count
         later: list[tuple[float, int, Timer]] = []

@@ -1,18 +1,18 @@
-"""Finding out where the views of two nodes differ, and telling each other.
+"""Joins, and comparisons of two nodes' views, which make both equal.
 
-Invariant: after an exchange without loss both hold the same statements about the members of the buckets that differed,
-or ask those who are held DEAD by one of them. At rest nothing is exchanged but the eight bytes in each ack; what is
-exchanged is as long as what differs, in messages of bounded size.
+Invariant: after an exchange without loss both nodes hold the same statements about the members of the buckets that
+differed, or probe the members that one of them holds DEAD. At rest nothing is exchanged but the eight bytes in each
+ack. An exchange is as long as the difference, in messages of bounded size.
 
-Seeds that are no members are asked again now and then, for as long as the node belongs to the cluster that it joined by
-them: two that were cut off from the others when they started have joined each other only, and nobody else tries them.
-Each seed has a back-off of its own: one that is dead doesn't delay the question to one that lives.
+Seeds that are no members are contacted again now and then, as long as this node stays in the cluster that it joined by
+them: two nodes that were cut off when they started have joined only each other, and no other node contacts them. Each
+seed has a back-off of its own, so a dead one delays no other.
 
-A member that another holds DEAD, and this node ALIVE, isn't believed dead on hearsay: it is told of the suspicion and
-probed, so that it can refute, or be found dead.
+A member that another node holds DEAD, and this node ALIVE, isn't declared dead on hearsay: it is sent the suspicion and
+probed, so that it refutes or fails here, too.
 
-Source: memberlist's push/pull and ``mergeState``; digests as in Demers et al. 1987, section 1.3. That seeds are
-asked again is what Cassandra's gossip does, against the same splits.
+Source: memberlist's push/pull and ``mergeState``; digests as in Demers et al. 1987, section 1.3. Cassandra's gossip
+contacts seeds again, too, against the same splits.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .swim_messages import Sync, SyncDigest
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .members import Member
+    from .members import MemberRecord
     from .probing import Prober
     from .statements import Statement
     from .swim_context import Context
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["PIECE_BYTES", "ViewSync", "pieces"]
 
 PIECE_BYTES: Final = 48 * 1024
-"""The most that the statements of one `Sync` may have; with its head it is well under 64 KiB."""
+"""The most bytes of the statements in one `Sync`; with its head it is well under 64 KiB."""
 
 _QUIET_SHARE: Final = 0.1
 _FIRST_BACK_OFF_S: Final = 1.0
@@ -66,7 +66,11 @@ def pieces(statements: Sequence[Statement], piece_bytes: int) -> list[tuple[Stat
 
 
 class ViewSync:
-    """The exchanges of one node, and its joining."""
+    """The joins and comparisons of one node.
+
+    Attributes:
+        is_joined: whether a seed has sent its view since the last `join`.
+    """
 
     __slots__ = (
         "_absent",
@@ -74,11 +78,11 @@ class ViewSync:
         "_asked",
         "_asking",
         "_context",
+        "_hearsay",
         "_is_joining",
         "_learn",
         "_not_before",
         "_prober",
-        "_questioned",
         "_seeds",
         "_seeking",
         "_streak",
@@ -86,7 +90,7 @@ class ViewSync:
     )
 
     def __init__(self, context: Context, learn: Callable[[str, Statement], None], prober: Prober) -> None:
-        """`learn` is called with the source and each statement that came."""
+        """Call `learn` with each received statement and its source."""
         self._context = context
         self._learn = learn
         self._prober = prober
@@ -100,29 +104,26 @@ class ViewSync:
         self._asked: dict[str, float] = {}
         self._streak = 0
         self._not_before = context.now
-        self._questioned: dict[str, Statement] = {}
+        self._hearsay: dict[str, Statement] = {}
         self._is_joining = False
         self._asking: Timer | None = None
         self.is_joined: bool = False
 
     def join(self, seeds: Sequence[str]) -> None:
-        """Ask any of `seeds` for its view, until one has told."""
+        """Request the views of `seeds`, again and again until one has sent its own."""
         context = self._context
         self._seeds = [seed for seed in dict.fromkeys(seeds) if seed != context.me]
         self._seeking.clear()
         if self._asking is not None:
             self._asking.cancel()
-        if self._seeds:
-            self.is_joined = False
-            self._is_joining = True
+        self._is_joining = bool(self._seeds)
+        self.is_joined = not self._is_joining
+        if self._is_joining:
             self._seeking.add(self._seeds, context.now)
             self._ask_seeds()
-        else:
-            self._is_joining = False
-            self.is_joined = True
 
     def compare(self, source: str, view: int) -> None:
-        """Take the digest of another's view; compare the views if they differ, and it is not merely news on its way."""
+        """Begin a comparison if the view digest of `source` differs, unless news on its way explains that."""
         context = self._context
         if view == context.members.digest.total:
             self._streak = 0
@@ -133,7 +134,7 @@ class ViewSync:
             self.begin(source)
 
     def begin(self, source: str) -> None:
-        """Compare views with `source`, unless this node has just done so with somebody."""
+        """Compare views with `source`, unless this node has just done so with another."""
         context = self._context
         gap = context.profile.sync_interval_s * _QUIET_SHARE
         if context.now < self._not_before - 0.8 * gap:
@@ -141,32 +142,31 @@ class ViewSync:
         self._not_before = context.now + gap
         self._streak = 0
         context.counts.syncs += 1
-        self._ask(source)
+        self._request_view(source)
 
-    def take_digest(self, source: str, message: SyncDigest) -> None:
-        """Tell `source` what is known here where the views differ."""
+    def receive_digest(self, source: str, message: SyncDigest) -> None:
+        """Send `source` the statements in the buckets that differ."""
         context = self._context
         differing = context.members.digest.differing(message.buckets)
         if (differing or message.is_join) and self._answered.is_due(source, SyncDigest, context.now):
-            self._note(source)
-            self._tell(source, differing, wanted=tuple(differing))
+            self._note_request(source)
+            self._send_statements(source, differing, wanted=tuple(differing))
 
-    def take(self, source: str, message: Sync) -> None:
-        """Learn what `source` knows, and tell what it wants to know."""
+    def receive(self, source: str, message: Sync) -> None:
+        """Handle statements from `source`, and send those of the buckets that it wants."""
         context = self._context
         if source not in self._asked and source not in context.members:
-            context.counts.strangers += 1
+            context.counts.unknown_sender += 1
             return
         for statement in message.statements:
             member = context.members.get(statement.name)
             if member is not None and self._is_hearsay(statement, member):
-                self._question(statement)
+                self._schedule_probe(statement)
             else:
                 self._learn(source, statement)
         if message.wanted and self._answered.is_due(source, Sync, context.now):
-            self._tell(
-                source, [bucket for bucket in message.wanted if 0 <= bucket < len(context.members.digest.buckets)]
-            )
+            buckets = range(len(context.members.digest.buckets))
+            self._send_statements(source, [bucket for bucket in message.wanted if bucket in buckets])
         if self._is_joining and source in self._asked:
             self._is_joining = False
             self.is_joined = True
@@ -178,11 +178,11 @@ class ViewSync:
                 context.timers.set(self._absent.next_due(), self._ask_absent)
 
     def was_asked(self, source: str) -> bool:
-        """Return whether `source` was asked, or has asked, a while ago."""
+        """Return whether a view was requested by or from `source` a while ago."""
         return source in self._asked
 
     def repeat(self, to: str) -> None:
-        """Say again what this node is, and ask again if `to` was asked."""
+        """Send the own statement again, and request the view again if it was requested."""
         context = self._context
         if to in self._asked:
             self._ask_seed(to, is_join=self._is_joining)
@@ -190,7 +190,7 @@ class ViewSync:
             context.send(to, context.own)
 
     def unreachable(self, to: str) -> None:
-        """Take that what was sent to `to` did not get there."""
+        """Handle that a message to `to` could not be delivered."""
         self._asked.pop(to, None)
 
     def _ask_seeds(self) -> None:
@@ -202,15 +202,13 @@ class ViewSync:
         self._asking = context.timers.set(self._seeking.next_due(), self._ask_seeds)
 
     def _ask_seed(self, seed: str, *, is_join: bool = True) -> None:
-        context = self._context
-        self._note(seed)
-        context.send_reliably(seed, context.own)
-        context.send_reliably(seed, SyncDigest(tuple(context.members.digest.buckets), is_join=is_join))
+        self._context.send_reliably(seed, self._context.own)
+        self._request_view(seed, is_join=is_join)
 
     def _ask_absent(self) -> None:
-        """Ask the seeds that are no members; not one that has left, which it did on purpose.
+        """Contact the seeds that are no members, except those that have left.
 
-        Each the less often, the longer it is none: it may be another address of a member, and never be one itself.
+        The intervals back off exponentially: the address may be another one of a member, and never become one itself.
         """
         context = self._context
         if context.is_leaving:
@@ -220,15 +218,15 @@ class ViewSync:
         context.timers.set(self._absent.next_due(), self._ask_absent)
 
     @staticmethod
-    def _is_absent(member: Member | None) -> bool:
+    def _is_absent(member: MemberRecord | None) -> bool:
         return member is None or not (member.is_present or member.statement.state == State.LEFT)
 
-    def _ask(self, source: str) -> None:
-        self._note(source)
-        self._context.send_reliably(source, SyncDigest(tuple(self._context.members.digest.buckets)))
+    def _request_view(self, to: str, *, is_join: bool = False) -> None:
+        self._note_request(to)
+        self._context.send_reliably(to, SyncDigest(tuple(self._context.members.digest.buckets), is_join=is_join))
 
-    def _note(self, source: str) -> None:
-        """Remember, for a while, that `source` may tell something."""
+    def _note_request(self, source: str) -> None:
+        """Accept a `Sync` from `source` for a while."""
         now = self._context.now
         limit = now - self._context.profile.sync_interval_s
         while self._asked:
@@ -239,40 +237,40 @@ class ViewSync:
         self._asked.pop(source, None)
         self._asked[source] = now
 
-    def _tell(self, source: str, buckets: Sequence[int], wanted: tuple[int, ...] = ()) -> None:
+    def _send_statements(self, source: str, buckets: Sequence[int], wanted: tuple[int, ...] = ()) -> None:
         context = self._context
         known = pieces(context.members.in_buckets(buckets), PIECE_BYTES)
         for piece in known[:-1]:
             context.send_reliably(source, Sync(piece))
         context.send_reliably(source, Sync(known[-1], wanted))
 
-    def _is_hearsay(self, statement: Statement, member: Member) -> bool:
-        """Return whether this says that `member` is dead, which for all that is known here it may refute."""
+    def _is_hearsay(self, statement: Statement, member: MemberRecord) -> bool:
+        """Return whether `statement` declares a member DEAD that, as far as this node knows, can still refute."""
         if statement.state != State.DEAD or not member.is_present or not supersedes(statement, member.statement):
             return False
         context = self._context
         known = member.statement
-        had_its_time = (
+        has_timed_out = (
             known.state == State.SUSPECT
             and known.incarnation == statement.incarnation
             and context.now - member.since >= context.suspicion_minimum_s()
         )
-        return member.name != context.me and not had_its_time
+        return member.name != context.me and not has_timed_out
 
-    def _question(self, statement: Statement) -> None:
-        """Ask a member that another holds DEAD, in its turn among those."""
+    def _schedule_probe(self, statement: Statement) -> None:
+        """Probe a member that another node holds DEAD, when it is its turn."""
         context = self._context
-        if not self._questioned:
-            context.timers.set(context.now, self._question_some)
-        self._questioned[statement.name] = statement
+        if not self._hearsay:
+            context.timers.set(context.now, self._probe_some)
+        self._hearsay[statement.name] = statement
 
-    def _question_some(self) -> None:
+    def _probe_some(self) -> None:
         context = self._context
-        for name in list(self._questioned)[:_PROBES_AT_ONCE]:
-            statement = self._questioned.pop(name)
+        for name in list(self._hearsay)[:_PROBES_AT_ONCE]:
+            statement = self._hearsay.pop(name)
             member = context.members.get(name)
             if member is not None and member.is_present and supersedes(statement, member.statement):
-                suspected = msgspec.structs.replace(statement, state=int(State.SUSPECT), accusers=())
+                suspected = msgspec.structs.replace(statement, state=int(State.SUSPECT), suspected_by=())
                 self._prober.probe(member, suspected)
-        if self._questioned:
-            context.timers.set(context.now + context.profile.gossip_interval_s, self._question_some)
+        if self._hearsay:
+            context.timers.set(context.now + context.profile.gossip_interval_s, self._probe_some)

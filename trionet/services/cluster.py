@@ -20,11 +20,11 @@ from trionet.errors import MalformedRequest, TemporarilyUnavailable
 from trionet.identity import NodeAddress
 from trionet.log_limits import limited_log
 from trionet.profiles import PROFILES
-from trionet.protocols.gossip import Gossip as GossipCore
+from trionet.protocols.gossip import GossipProtocol
 from trionet.protocols.gossip_messages import Delivered
 from trionet.protocols.gossip_settings import settings_for
+from trionet.protocols.mux import ProtocolMux
 from trionet.protocols.proofs import Proofs
-from trionet.protocols.stack import Stack
 from trionet.protocols.swim import Swim
 from trionet.transports.datagrams import QueuedDatagrams
 
@@ -43,7 +43,7 @@ __all__ = ["Cluster", "warm_up"]
 
 _log = limited_log(__name__)
 
-_LIFE_BITS: Final = 63
+_BOOT_ID_BITS: Final = 63
 _HEAD_BYTES: Final = 1024
 _SECRET_BYTES: Final = 16
 
@@ -51,7 +51,7 @@ _SECRET_BYTES: Final = 16
 def warm_up() -> None:
     """Do now, once for this process, what beginning the first protocols would do."""
     random = Random(0)
-    stack = Stack("", [Swim("a", PROFILES["lan"], random, 0.0, life=1), GossipCore("a", random)])
+    stack = ProtocolMux("", [Swim("a", PROFILES["lan"], random, 0.0, boot_id=1), GossipProtocol("a", random)])
     stack.receive_bytes(b"", 0.0)
 
 
@@ -82,7 +82,7 @@ class Cluster:
         self._random = random
         self._clock = clock
         self._nursery: trio.Nursery | None = None
-        self._parts: tuple[Swim, GossipCore, Plane] | None = None
+        self._parts: tuple[Swim, GossipProtocol, Plane] | None = None
         # Never of `random`, whose numbers others can calculate from those that they have seen. All tokens are of one
         # length, so that a simulation takes its course whatever they are.
         self._proofs = Proofs(secrets.token_bytes(_SECRET_BYTES))
@@ -106,7 +106,7 @@ class Cluster:
         return self._all()[0]
 
     @property
-    def gossip(self) -> GossipCore:
+    def gossip(self) -> GossipProtocol:
         """Gossip's protocol."""
         return self._all()[1]
 
@@ -115,12 +115,12 @@ class Cluster:
         """What drives the protocols."""
         return self._all()[2]
 
-    def _all(self) -> tuple[Swim, GossipCore, Plane]:
+    def _all(self) -> tuple[Swim, GossipProtocol, Plane]:
         if self._parts is None:
-            core = GossipCore(str(self._own), self._random, settings_for(PROFILES[self._config.profile]))
+            core = GossipProtocol(str(self._own), self._random, settings_for(PROFILES[self._config.profile]))
             # A hint only: where the clock has gone back since the last life, others tell what this must rise above.
             swim = self._new_swim(int(time.time()) if self._clock is None else 0, self._config.tags)
-            stack = Stack(str(self._own), [swim, core], proofs=self._proofs)
+            stack = ProtocolMux(str(self._own), [swim, core], proofs=self._proofs)
             known = weakref.proxy(self)
             plane = Plane(
                 stack,
@@ -143,7 +143,7 @@ class Cluster:
             self._random,
             trio.current_time() if self._clock is None else self._clock.now(),
             incarnation=incarnation,
-            life=self._random.getrandbits(_LIFE_BITS),
+            boot_id=self._random.getrandbits(_BOOT_ID_BITS),
             tags=tags,
         )
 
@@ -151,7 +151,7 @@ class Cluster:
         """Begin another life in the place of one that has left."""
         old, core, plane = self._all()
         swim = self._new_swim(old.own.incarnation + 1, old.own.tags)
-        plane.stack = Stack(str(self._own), [swim, core], proofs=self._proofs)
+        plane.stack = ProtocolMux(str(self._own), [swim, core], proofs=self._proofs)
         self._parts = swim, core, plane
         return swim
 

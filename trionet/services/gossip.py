@@ -42,9 +42,9 @@ if TYPE_CHECKING:
     from trionet.codec import Codec
     from trionet.events import Event
     from trionet.identity import NodeAddress
-    from trionet.protocols.gossip import Gossip as GossipCore
+    from trionet.protocols.gossip import GossipProtocol
     from trionet.protocols.gossip_messages import Delivered
-    from trionet.protocols.stack import Packet
+    from trionet.protocols.mux import Packet
     from trionet.router import PreparedCall, Router
 
     from .cluster import Cluster
@@ -206,16 +206,16 @@ class Gossip:
         pause_s = _ASK_AGAIN_S
         while True:
             core, plane = self._running()
-            found = core.spread(gid, bytes.fromhex(rumor_id))
+            found = core.tracking.spread(gid, bytes.fromhex(rumor_id))
             if found is None:
                 raise KeyDoesNotExist(f"nothing is known of the rumor {rumor_id} any more")
             if found.estimated >= fraction * found.members:
                 return Spread(known=found.confirmed, members=found.members, estimate=found.estimated)
-            plane.act(core.query_spread(gid, bytes.fromhex(rumor_id), plane.now()))
+            plane.act(core.tracking.query(gid, bytes.fromhex(rumor_id)))
             await trio.sleep(pause_s)
             pause_s = min(2 * pause_s, _ASK_LATEST_S)
 
-    def _running(self) -> tuple[GossipCore, Plane]:
+    def _running(self) -> tuple[GossipProtocol, Plane]:
         if self._cluster is None or self._nursery is None:
             raise TemporarilyUnavailable("the node is stopping")
         return self._cluster.gossip, self._cluster.plane
@@ -227,12 +227,12 @@ class Gossip:
         if self._cluster is not None and self._cluster.has_begun:
             self._set_group(self._cluster.gossip, gid, self._cluster.plane.now())
 
-    def set_groups(self, core: GossipCore, now: float) -> None:
+    def set_groups(self, core: GossipProtocol, now: float) -> None:
         """Tell a new core of the groups that there are."""
         for gid in self._groups.gids():
             self._set_group(core, gid, now)
 
-    def _set_group(self, core: GossipCore, gid: str, now: float) -> None:
+    def _set_group(self, core: GossipProtocol, gid: str, now: float) -> None:
         changes = self._groups.take_changes(gid)
         try:
             if changes is not None and gid in core.groups() and gid not in self._without_subset:

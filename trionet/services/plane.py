@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from trionet.protocols.effects import Effect
-    from trionet.protocols.stack import Packet, Stack
+    from trionet.protocols.mux import Packet, ProtocolMux
     from trionet.transports.base import Clock
     from trionet.transports.datagrams import Datagrams
 
@@ -43,7 +43,7 @@ _CALL_S: Final = 10.0
 
 
 class Plane:
-    """Drives one `Stack`.
+    """Drives one `ProtocolMux`.
 
     Attributes:
         stack: what it drives.
@@ -53,7 +53,7 @@ class Plane:
 
     def __init__(
         self,
-        stack: Stack,
+        stack: ProtocolMux,
         comm: Comm,
         datagrams: Datagrams | None,
         on_event: Callable[[Any], None],

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trionet.protocols.stack import Packet, Stack
+    from trionet.protocols.mux import Packet, ProtocolMux
 
 __all__ = ["Cluster", "Member", "exponential"]
 
@@ -39,9 +39,9 @@ class Member:
 
     __slots__ = ("inbox", "is_up", "name", "paused_until", "received", "received_bytes", "skew_s", "stack", "wake_at")
 
-    def __init__(self, name: str, stack: Stack, skew_s: float) -> None:
+    def __init__(self, name: str, stack: ProtocolMux, skew_s: float) -> None:
         self.name: str = name
-        self.stack: Stack = stack
+        self.stack: ProtocolMux = stack
         self.is_up: bool = True
         self.paused_until: float = -math.inf
         self.skew_s: float = skew_s
@@ -102,7 +102,7 @@ class Cluster:
         """Have ``action(*args)`` called at `time`."""
         self._push(max(time, self.now), _call, action, args)
 
-    def add(self, name: str, stack: Stack, *, skew_s: float = 0.0) -> Member:
+    def add(self, name: str, stack: ProtocolMux, *, skew_s: float = 0.0) -> Member:
         """Add a member, or replace the one of this name: what was on the way to it comes to the new one."""
         previous = self.members.get(name)
         if previous is not None:
@@ -111,7 +111,7 @@ class Cluster:
         self._carry_out(member, [])
         return member
 
-    def act(self, name: str, action: Callable[[Stack, float], list[Packet]]) -> None:
+    def act(self, name: str, action: Callable[[ProtocolMux, float], list[Packet]]) -> None:
         """Have a member do something now: `action` gets its stack and its time, and returns what is to be sent."""
         member = self.members[name]
         self._carry_out(member, action(member.stack, self.now + member.skew_s))

@@ -1,0 +1,74 @@
+"""Sends news in packets of its own, besides piggybacking it.
+
+Invariant: while there is news, this node sends it to `gossip_nodes` random members per gossip interval. A leaving node
+goes on until its last statement has gone out often enough, or ten intervals are over.
+
+Source: the gossip interval of HashiCorp's memberlist.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+from .effects import Notify
+from .swim_events import LeaveCompleted
+from .swim_messages import News
+
+if TYPE_CHECKING:
+    from .statements import Statement
+    from .swim_context import Context
+    from .timers import Timer
+
+__all__ = ["Broadcaster"]
+
+_FIRST_SHARE: Final = 0.1
+"""The longest wait for the first packet after an idle period, as a share of the interval."""
+
+_LEAVE_INTERVALS: Final = 10
+
+
+class Broadcaster:
+    """Sends the news of one node.
+
+    Attributes:
+        is_left: whether the other members have been told that this node leaves.
+    """
+
+    __slots__ = ("_context", "_leave_ends_at", "_sent_at", "_timer", "is_left")
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._timer: Timer | None = None
+        self._sent_at = -math.inf
+        self._leave_ends_at = math.inf
+        self.is_left: bool = False
+
+    def put(self, statement: Statement, *, is_urgent: bool = False) -> None:
+        """Spread a statement, before all other news if it is urgent."""
+        context = self._context
+        context.news.put(statement, is_urgent=is_urgent)
+        if self._timer is None:
+            interval_s = context.profile.gossip_interval_s
+            soon = context.now + interval_s * _FIRST_SHARE * context.random.random()
+            self._timer = context.timers.set(max(soon, self._sent_at + interval_s), self._send)
+
+    def leave(self) -> None:
+        """Send now, and complete the leave once this node's own statement has been spread."""
+        self._leave_ends_at = self._context.now + _LEAVE_INTERVALS * self._context.profile.gossip_interval_s
+        if self._timer is not None:
+            self._timer.cancel()
+        self._send()
+
+    def _send(self) -> None:
+        context = self._context
+        self._timer = None
+        self._sent_at = context.now
+        for member in context.members.present.sample(context.profile.gossip_nodes):
+            context.send(member.name, News())
+        is_told = context.now >= self._leave_ends_at or context.me not in context.news or not context.members.present
+        if context.is_leaving and is_told and not self.is_left:
+            self.is_left = True
+            context.effects.append(Notify(LeaveCompleted()))
+        if context.news.items and not self.is_left:
+            self._timer = context.timers.set(context.now + context.profile.gossip_interval_s, self._send)

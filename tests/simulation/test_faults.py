@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from trio.testing import MockClock
 
-    from trionet.simulation.faults import Fault
+    from trionet.simulation.fault import Fault
 
 QUICK = Network(latency="constant", latency_s=0.01)
 
@@ -407,6 +407,7 @@ NAN, ENDLESS = float("nan"), float("inf")
         (Ring, {"duration_s": NAN}, "duration_s"),
         (Crash, {"node": -1}, "Crash: node is a node's place, 0 or more, not -1"),
         (Crash, {"node": "n1"}, "node"),
+        (Crash, {"node": 0, "is_silent": 1}, "is_silent is True or False, not 1"),
         (Leave, {"node": 1.0}, "node"),
         (Isolate, {"node": True}, "node"),
         (Partition, {"sides": [0, 1]}, "sides"),

@@ -13,7 +13,7 @@ from trionet.simulation.latencies import exponential
 from trionet.simulation.pictures.arrows import MOST_ARROWS, MOST_NODES, arrows_of, part_of
 from trionet.simulation.pictures.epidemic import growth_rate, push_reach, si_share
 from trionet.simulation.pictures.rate import rates_of
-from trionet.simulation.pictures.spans import fault_spans, label_of, lives, nodes_of
+from trionet.simulation.pictures.spans import fault_spans, lives, nodes_of
 from trionet.simulation.pictures.spreads import median_curve, rate_of, si_curve, spreads_of
 from trionet.simulation.pictures.views import View, opinions_of, views_of
 
@@ -64,7 +64,7 @@ def test_a_fault_that_cannot_be_read_keeps_its_name() -> None:
     ],
 )
 def test_a_fault_is_named_in_a_few_words(fault: Degrade, label: str) -> None:
-    assert label_of(fault) == label
+    assert fault.label == label
 
 
 def test_nodes_are_in_natural_order_and_live_between_crashes_and_leaves() -> None:

@@ -22,6 +22,7 @@ from trionet.simulation import (
     Partition,
     Simulation,
     Trial,
+    check_trial,
     invariant_of,
     run_trial,
 )
@@ -236,7 +237,7 @@ def test_a_handler_that_shields_itself_from_being_cancelled_is_an_orphan() -> No
 )
 def test_what_is_not_there_is_said_before_anything_runs(fields: dict[str, object], text: str) -> None:
     with pytest.raises(ConfigError, match=text):
-        Trial(**fields).check()  # type: ignore[arg-type]
+        check_trial(Trial(**fields))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("profile", "settle_s"), [("LAN", 24.0), ("LOCAL", 12.0)])
@@ -251,7 +252,7 @@ def test_a_rumor_that_does_not_come_through_is_noticed_in_the_least_quiet_time(p
     [{"config": f"{HERE}:LOCAL"}, {"config": f"{HERE}:WAN"}, {"invariants": ["no_orphan", f"{HERE}:three_nodes_run"]}],
 )
 def test_a_quiet_time_may_be_short_where_gossip_is_not_judged_or_quick(fields: dict[str, object]) -> None:
-    Trial(settle_s=12.0, **fields).check()  # type: ignore[arg-type]
+    check_trial(Trial(settle_s=12.0, **fields))  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="settle_s must be at least 24"):
         run_trial(Trial(settle_s=12.0))
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 from trionet.profiles import PROFILES
 from trionet.protocols.gossip_settings import settings_for
 
-from .faults import Skew
 from .invariants import Watch
 
 if TYPE_CHECKING:
@@ -77,11 +76,7 @@ class GossipReachesAll(Watch):
         settings = settings_for(PROFILES[sim.nodes[0].config.profile])
         self._lives_s = settings.retention_s
         self._spread_s = _COMPARISONS * settings.compare_interval_s
-        self._wrong_by_s = sum(
-            fault.forward_s + abs(fault.rate - 1.0) * (fault.duration_s or trial.duration_s)
-            for fault in trial.schedule()
-            if isinstance(fault, Skew)
-        )
+        self._clock_error_s = sum(fault.clock_error_s(trial.duration_s) for fault in trial.schedule())
 
     def take(self, event: TraceEvent) -> None:
         """Note who has which rumor."""
@@ -94,7 +89,7 @@ class GossipReachesAll(Watch):
             self._born_at.setdefault(event.detail, event.at)
         had_by = self._had_by.setdefault(event.detail, set())
         # A clock that is set ahead by more than the record keeps lets a node forget what it has seen.
-        if event.node in had_by and self._wrong_by_s < self._lives_s:
+        if event.node in had_by and self._clock_error_s < self._lives_s:
             self.violated(f"the rumor {event.detail} came to {event.node} twice", event.node)
         had_by.add(event.node)
 
@@ -110,7 +105,7 @@ class GossipReachesAll(Watch):
     def _missing(self) -> dict[str, list[str]]:
         """Return the rumors that are to reach all, and whom they haven't reached."""
         running = [f"n{index}" for index in range(len(self.sim.nodes)) if self.sim.is_up(index)]
-        oldest_at = self._whole_since + self._spread_s + self._wrong_by_s - self._lives_s
+        oldest_at = self._whole_since + self._spread_s + self._clock_error_s - self._lives_s
         missing = {}
         for rumor, born_at in self._born_at.items():
             had_by = self._had_by[rumor]

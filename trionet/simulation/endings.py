@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from .faults import Crash, Leave
 from .invariants import Watch
 from .rules import network_of
 
 if TYPE_CHECKING:
     from .cluster import Simulation
-    from .faults import Fault
+    from .fault import Fault
     from .invariants import Violation
     from .trace import TraceEvent
     from .trials import Trial
@@ -156,8 +155,8 @@ class NoOrphan(_Handlers):
 
 
 def _disturbed(fault: Fault) -> tuple[float, float]:
-    """Return from when to when a fault may have to do with what happens."""
-    if isinstance(fault, Crash | Leave):
-        return fault.at_s, fault.at_s + (fault.duration_s or 0.0) + _SILENCE_S
+    """Return from when to when a fault may have effects."""
     lasting_s = fault.duration_s or 0.0
+    if fault.ended_nodes():
+        return fault.at_s, fault.at_s + lasting_s + _SILENCE_S
     return fault.at_s, fault.at_s + (1 + _AFTERMATHS) * lasting_s + _AFTERMATH_S

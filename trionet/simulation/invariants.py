@@ -99,6 +99,11 @@ class Watch:
         """Wait for nothing."""
         return True
 
+    @staticmethod
+    def least_settle_s(profile: str) -> float:
+        """Return the least quiet time, in seconds, in which it can be judged with a profile of nodes."""
+        return 0.0
+
     async def check(self) -> list[Violation]:
         """Return what was found."""
         return self.violations

@@ -6,15 +6,15 @@ no random numbers but those of the link that it is given, so that links don't di
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from trionet.errors import ConfigError
 from trionet.transports.memory.rules import DROP, PASS
 
+from .fields import Chance, LatencyName, Positive, Seconds, check_fields
 from .latencies import constant, exponential, heavy_tail, uniform
-from .ranges import check_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -30,6 +30,7 @@ __all__ = [
     "cut",
     "delay",
     "duplicate",
+    "impair",
     "lose",
     "network_of",
     "networks",
@@ -90,6 +91,22 @@ def throttle(bytes_per_s: float) -> Rule:
     return judge
 
 
+def impair(
+    loss: float, duplicates: float, reordered: float, reordered_by_s: float, bytes_per_s: float | None
+) -> list[Rule]:
+    """Return the rules of a bad network; zeros and None are none."""
+    rules: list[Rule] = []
+    if loss:
+        rules.append(lose(loss))
+    if duplicates:
+        rules.append(duplicate(duplicates))
+    if reordered:
+        rules.append(reorder(reordered, reordered_by_s))
+    if bytes_per_s is not None:
+        rules.append(throttle(bytes_per_s))
+    return rules
+
+
 def cut(sources: Iterable[NodeAddress], targets: Iterable[NodeAddress]) -> Rule:
     """Drop what goes from any of `sources` to any of `targets`; not what goes the other way."""
     from_these, to_these = frozenset(sources), frozenset(targets)
@@ -122,10 +139,6 @@ def only(rule: Rule, applies: Callable[[Message], bool] | None = None, *, kinds:
     return judge
 
 
-_Latencies = Literal["constant", "uniform", "exponential", "heavy_tail"]
-_LATENCIES: Final = get_args(_Latencies)
-
-
 class Network(msgspec.Struct, frozen=True, kw_only=True):
     """A network as it always is, as data.
 
@@ -141,33 +154,23 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
         ConfigError: a number is out of its range, or there is no such latency; the text names it.
     """
 
-    latency: _Latencies = "exponential"
-    latency_s: float = 0.0004
-    least_s: float = 0.0001
-    loss: float = 0.0
-    duplicates: float = 0.0
-    reordered: float = 0.0
-    reordered_by_s: float = 0.05
-    bytes_per_s: float | None = None
+    latency: LatencyName = "exponential"
+    latency_s: Seconds = 0.0004
+    least_s: Seconds = 0.0001
+    loss: Chance = 0.0
+    duplicates: Chance = 0.0
+    reordered: Chance = 0.0
+    reordered_by_s: Seconds = 0.05
+    bytes_per_s: Positive | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what can't be."""
-        if self.latency not in _LATENCIES:
-            raise ConfigError(f"Network: latency is one of {', '.join(_LATENCIES)}, not {self.latency!r:.100}")
-        check_fields(self, ("bytes_per_s",))
+        """Check the fields."""
+        check_fields(self)
 
     def rules(self) -> list[Rule]:
         """Return the rules that make it so."""
-        found: list[Rule] = []
-        if self.loss:
-            found.append(lose(self.loss))
-        if self.duplicates:
-            found.append(duplicate(self.duplicates))
-        if self.reordered:
-            found.append(reorder(self.reordered, self.reordered_by_s))
-        if self.bytes_per_s is not None:
-            found.append(throttle(self.bytes_per_s))
-        return [*found, delay(self._latency())]
+        rules = impair(self.loss, self.duplicates, self.reordered, self.reordered_by_s, self.bytes_per_s)
+        return [*rules, delay(self._latency())]
 
     def _latency(self) -> Latency:
         match self.latency:

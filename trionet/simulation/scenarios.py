@@ -13,16 +13,17 @@ from trionet.config import import_reference
 from trionet.errors import ConfigError
 from trionet.user_code import pass_endings
 
-from .faults import Crash, Degrade, Isolate, Leave, OneWay, Partition, Pause, Ring, Skew, Slow, check_schedule
+from .cluster import check_schedule
+from .faults import Crash, Degrade, Isolate, Leave, OneWay, Partition, Pause, Ring, Skew, Slow
 from .raised import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
-    from .faults import AnyFault
+    from .fault import Fault
 
-    Scenario = Callable[[int, float, Random], list[AnyFault]]
+    Scenario = Callable[[int, float, Random], list[Fault]]
 
 __all__ = [
     "SCENARIOS",
@@ -36,19 +37,19 @@ __all__ = [
 ]
 
 
-def split_brain(n: int, duration_s: float, random: Random) -> list[AnyFault]:
+def split_brain(n: int, duration_s: float, random: Random) -> list[Fault]:
     """Two halves that don't reach each other, from a tenth of the time on for eight tenths."""
     nodes = random.sample(range(n), n)
     sides = [sorted(nodes[: n // 2]), sorted(nodes[n // 2 :])]
     return [Partition(at_s=0.1 * duration_s, duration_s=0.8 * duration_s, sides=sides)]
 
 
-def flapping_link(n: int, duration_s: float, random: Random) -> list[AnyFault]:
+def flapping_link(n: int, duration_s: float, random: Random) -> list[Fault]:
     """One way from one node to another that fails and recovers, again and again."""
     if n <= 1:
         return []
     source, target = random.sample(range(n), 2)
-    faults: list[AnyFault] = []
+    faults: list[Fault] = []
     at_s = 0.0
     while (at_s := at_s + random.uniform(0.5, 3.0)) < 0.9 * duration_s:
         down_s = min(random.uniform(0.5, 5.0), duration_s - at_s)
@@ -57,22 +58,22 @@ def flapping_link(n: int, duration_s: float, random: Random) -> list[AnyFault]:
     return faults
 
 
-def rolling_restart(n: int, duration_s: float, random: Random) -> list[AnyFault]:
+def rolling_restart(n: int, duration_s: float, random: Random) -> list[Fault]:
     """One node after the other stops as it should, and starts again."""
     step_s = duration_s / max(1, n)
     order = random.sample(range(n), n)
     return [Leave(at_s=place * step_s, duration_s=0.5 * step_s, node=node) for place, node in enumerate(order)]
 
 
-def slow_tenth(n: int, duration_s: float, random: Random) -> list[AnyFault]:
+def slow_tenth(n: int, duration_s: float, random: Random) -> list[Fault]:
     """A tenth of the nodes, one at least, gets to everything late."""
     nodes = sorted(random.sample(range(n), min(n, max(1, n // 10))))
     return [Slow(at_s=0.0, duration_s=duration_s, node=node, lag_s=random.uniform(0.05, 0.5)) for node in nodes]
 
 
-def churn(n: int, duration_s: float, random: Random) -> list[AnyFault]:
+def churn(n: int, duration_s: float, random: Random) -> list[Fault]:
     """Nodes crash and leave all the time, and come back; at most a third is away, but for some that end for good."""
-    faults: list[AnyFault] = []
+    faults: list[Fault] = []
     back_at = [0.0] * n
     at_s = random.uniform(0.0, 0.1 * duration_s)
     while at_s < 0.9 * duration_s:
@@ -87,13 +88,13 @@ def churn(n: int, duration_s: float, random: Random) -> list[AnyFault]:
     return [*faults, *_ends(n, duration_s, random)]
 
 
-def anything(n: int, duration_s: float, random: Random) -> list[AnyFault]:
+def anything(n: int, duration_s: float, random: Random) -> list[Fault]:
     """Faults of all kinds, some ten at random times, each for a while; and now and then nodes end for good."""
     faults = [_any_fault(n, duration_s, random, kind) for kind in range(_KINDS)]
     return sorted([*faults, *_ends(n, duration_s, random)], key=lambda fault: fault.at_s)
 
 
-def _ends(n: int, duration_s: float, random: Random) -> list[AnyFault]:
+def _ends(n: int, duration_s: float, random: Random) -> list[Fault]:
     """Return crashes for good, in one of three cases, of a minority, and not of the last two."""
     if n <= _LEFT or random.random() >= _CHANCE_OF_ENDS:
         return []
@@ -111,13 +112,13 @@ _CHANCE_OF_ENDS: Final = 1 / 3
 _KINDS: Final = 11
 
 
-def _any_fault(n: int, duration_s: float, random: Random, kind: int) -> AnyFault:
+def _any_fault(n: int, duration_s: float, random: Random, kind: int) -> Fault:
     at_s = random.uniform(0.0, 0.7 * duration_s)
     for_s = random.uniform(0.05, 0.3) * duration_s
     node = random.randrange(n)
     some = sorted(random.sample(range(n), max(1, n // 2)))
     rest = [index for index in range(n) if index not in some]
-    kinds: list[Callable[[], AnyFault]] = [
+    kinds: list[Callable[[], Fault]] = [
         lambda: Partition(at_s=at_s, duration_s=for_s, sides=[some, rest]),
         lambda: OneWay(at_s=at_s, duration_s=for_s, sources=some, targets=rest),
         lambda: Ring(at_s=at_s, duration_s=for_s),
@@ -144,7 +145,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
 """Scenarios by name."""
 
 
-def schedule_of(scenario: str, n: int, duration_s: float, random: Random) -> list[AnyFault]:
+def schedule_of(scenario: str, n: int, duration_s: float, random: Random) -> list[Fault]:
     """Return the schedule that a scenario gives: a named one, or a user's own by its import path.
 
     Raises:
@@ -152,10 +153,8 @@ def schedule_of(scenario: str, n: int, duration_s: float, random: Random) -> lis
     """
     function = SCENARIOS.get(scenario) or import_reference(scenario)
     try:
-        schedule: list[AnyFault] = function(n, duration_s, random)
-        check_schedule(schedule)
+        return check_schedule(function(n, duration_s, random))
     except BaseException as exc:
         pass_endings(exc)
         text = str(exc) if isinstance(exc, ConfigError) else shown(exc)
         raise ConfigError(f"the scenario {scenario!r} gives no schedule: {text}") from exc
-    return schedule

@@ -24,7 +24,8 @@ from trionet.launchers.children import missing_streams
 from trionet.launchers.interpreter import python_command, python_environment
 
 from .invariants import Violation
-from .trials import Trial, run_trial
+from .outcomes import check_trial, run_trial
+from .trials import Trial
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -175,7 +176,7 @@ def search(
     Raises:
         ConfigError: the trial names what there isn't.
     """
-    trial.check()
+    check_trial(trial)
     upcoming = iter(seeds)
     failure: Failure | None = None
     done = 0

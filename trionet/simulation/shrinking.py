@@ -15,22 +15,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from .faults import Crash, Degrade, Isolate, Leave, OneWay, Partition, Pause, Skew, Slow
+from .fields import SHORTEST_S
 from .invariants import Violation
 from .trials import Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
-    from .faults import AnyFault
+    from .fault import Fault
 
     Run = Callable[[Trial], list[Violation]]
 
 __all__ = ["Shrunk", "shrink"]
 
 _MOST_RUNS: Final = 300
-_SHORTEST_S: Final = 0.1
-_DIGITS: Final = (0, 1, 2)
 _FEW: Final = 5
 
 
@@ -101,7 +99,7 @@ class _Shrinking:
         self.violation = found[0]
 
     @property
-    def faults(self) -> list[AnyFault]:
+    def faults(self) -> list[Fault]:
         return self.best.faults or []
 
     def run_down(self) -> None:
@@ -162,7 +160,7 @@ class _Shrinking:
 
     def _shorter(self) -> None:
         """Let faults end, and the program with them, sooner."""
-        while self.best.duration_s >= 2 * _SHORTEST_S and self._try(duration_s=_round(self.best.duration_s / 2)):
+        while self.best.duration_s >= 2 * SHORTEST_S and self._try(duration_s=_round(self.best.duration_s / 2)):
             pass
         for share in (0.75, 0.9):
             self._try(duration_s=_round(share * self.best.duration_s))
@@ -172,9 +170,9 @@ class _Shrinking:
         for index in range(len(self.faults)):
             has_changed = True
             while has_changed:
-                has_changed = any(self._replace(index, fault) for fault in _simpler(self.faults[index]))
+                has_changed = any(self._replace(index, fault) for fault in self.faults[index].simpler())
 
-    def _replace(self, index: int, fault: AnyFault) -> bool:
+    def _replace(self, index: int, fault: Fault) -> bool:
         faults = list(self.faults)
         faults[index] = fault
         return self._try(faults=faults)
@@ -182,69 +180,11 @@ class _Shrinking:
 
 def _round(seconds: float) -> float:
     """Return about as many seconds, with one digit after the point."""
-    return max(_SHORTEST_S, round(seconds, 1))
+    return max(SHORTEST_S, round(seconds, 1))
 
 
-def _without(faults: list[AnyFault], indexes: Iterable[int]) -> list[AnyFault]:
-    """Return what faults are where some nodes are left out, and those after them move up."""
+def _without(faults: list[Fault], indexes: Iterable[int]) -> list[Fault]:
+    """Return the faults after some nodes are removed, and those after them move up."""
     for index in sorted(indexes, reverse=True):
-        faults = [left for fault in faults if (left := _without_one(fault, index)) is not None]
+        faults = [left for fault in faults if (left := fault.without(index)) is not None]
     return faults
-
-
-def _without_one(fault: AnyFault, index: int) -> AnyFault | None:
-    """Return what a fault is without a node; None if it was about this one."""
-
-    def left(nodes: list[int]) -> list[int]:
-        return [node - (node > index) for node in nodes if node != index]
-
-    changes: dict[str, Any] = {}
-    match fault:
-        case Partition():
-            changes["sides"] = [left(side) for side in fault.sides]
-        case OneWay():
-            changes["sources"], changes["targets"] = left(fault.sources), left(fault.targets)
-        case Degrade() if fault.nodes is not None:
-            changes["nodes"] = left(fault.nodes)
-        case Isolate() | Pause() | Slow() | Skew() | Crash() | Leave():
-            if fault.node == index:
-                return None
-            changes["node"] = fault.node - (fault.node > index)
-    return msgspec.structs.replace(fault, **changes)
-
-
-def _simpler(fault: AnyFault) -> Iterator[AnyFault]:
-    """Give simpler faults, the simplest first; each is nearer to an end, so that this comes to one."""
-    for changes in _weaker(fault):
-        yield msgspec.structs.replace(fault, **changes)
-    if fault.duration_s is not None and fault.duration_s > _SHORTEST_S:
-        yield msgspec.structs.replace(fault, duration_s=_round(fault.duration_s / 2))
-    for digits in _DIGITS:
-        at_s = round(fault.at_s, digits)
-        lasting_s = None if fault.duration_s is None else max(_SHORTEST_S, round(fault.duration_s, digits))
-        if (at_s, lasting_s) == (fault.at_s, fault.duration_s):
-            return
-        yield msgspec.structs.replace(fault, at_s=at_s, duration_s=lasting_s)
-
-
-def _weaker(fault: AnyFault) -> Iterator[dict[str, Any]]:
-    """Give what makes a fault do less."""
-    match fault:
-        case Degrade():
-            plain = {"loss": 0.0, "duplicates": 0.0, "reordered": 0.0, "latency_s": None, "bytes_per_s": None}
-            yield from ({name: value} for name, value in plain.items() if getattr(fault, name) != value)
-            for name in ("loss", "duplicates", "reordered"):
-                if (value := getattr(fault, name)) > 2 * _LEAST_CHANCE:
-                    yield {name: round(value / 2, 2)}
-        case Skew():
-            yield from ({name: value} for name, value in _RIGHT.items() if getattr(fault, name) != value)
-            if (rounded := round(fault.forward_s, 1)) != fault.forward_s:
-                yield {"forward_s": rounded}
-        case Slow(lag_s=lag_s) if lag_s > _SHORTEST_S:
-            yield {"lag_s": max(_SHORTEST_S, round(lag_s / 2, 2))}
-        case Crash(is_silent=True):
-            yield {"is_silent": False}
-
-
-_LEAST_CHANCE: Final = 0.05
-_RIGHT: Final = {"forward_s": 0.0, "rate": 1.0}

@@ -22,8 +22,10 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from trionet.config import import_reference
+from trionet.errors import SpawnError
 from trionet.launchers.interpreter import python_command, python_environment
 
+from .arguments import require
 from .running import run
 from .trace import Trace, TraceEvent, first_difference
 
@@ -110,8 +112,12 @@ def check_processes(reference: str, *args: str, seed: int = 0) -> Finding:
         seed: of both.
 
     Raises:
-        RuntimeError: one of the processes failed; the text is what it said.
+        ConfigError: there is no such function, or an argument is no text.
+        SpawnError: one of the processes failed; the text is its standard error.
     """
+    for argument in (reference, *args):
+        require(argument, str, "the function and its arguments are texts")
+    import_reference(reference)
     traces = []
     for hash_seed in ("1", "2"):
         command, path = python_command(_PROGRAM, 0)
@@ -119,7 +125,7 @@ def check_processes(reference: str, *args: str, seed: int = 0) -> Finding:
         command += [reference, str(seed), *args]
         done = subprocess.run(command, env=environment, input=path, capture_output=True, check=False)
         if done.returncode:
-            raise RuntimeError(done.stderr.decode())
+            raise SpawnError(done.stderr.decode())
         trace = Trace()
         trace.extend(done.stdout.splitlines())
         traces.append(trace)

@@ -19,6 +19,7 @@ from trionet import ConfigError, NodeAddress, NodeConfig, open_node
 from trionet.nurseries import open_background_nursery
 from trionet.transports.memory import MemoryFabric
 
+from .arguments import require
 from .latencies import exponential
 from .recording import record_nodes
 from .rules import network_of
@@ -129,15 +130,20 @@ class Simulation:
         Raises:
             ConfigError: there is no such node.
         """
-        if not isinstance(index, int) or index < 0:  # Python would count a negative one from the end
-            raise ConfigError(f"a node's place is 0 or more, not {index!r:.100}")
-        if index >= len(self._places):
-            raise ConfigError(f"there is no node {index}: the simulation has {len(self._places)}")
-        return self._places[index]
+        place = self._find(index)
+        if place is None:
+            wrong = "a node's place is 0 or more, not" if index < 0 else f"{len(self._places)} nodes, and none at place"
+            raise ConfigError(f"{wrong} {index}")
+        return place
+
+    def _find(self, index: int) -> _Place | None:
+        require(index, int, "a node's place is a number")
+        return self._places[index] if 0 <= index < len(self._places) else None
 
     def is_up(self, index: int) -> bool:
         """Whether a node runs, or is starting."""
-        return 0 <= index < len(self._places) and self._places[index].is_up()
+        place = self._find(index)
+        return place is not None and place.is_up()
 
     def is_crashed(self, index: int) -> bool:
         """Whether a node has crashed, and has not started again."""
@@ -154,7 +160,7 @@ class Simulation:
 
     def addresses(self, indexes: Iterable[int]) -> list[NodeAddress]:
         """Return the addresses of nodes, without those that don't exist."""
-        return [self._places[index].address for index in indexes if 0 <= index < len(self._places)]
+        return [place.address for place in map(self._find, indexes) if place is not None]
 
     async def start(self, config: NodeConfig | None = None) -> Node:
         """Start one more node, which joins the others unless its configuration says otherwise."""
@@ -168,8 +174,7 @@ class Simulation:
         if config is None:
             config = self._configure(index) if callable(self._configure) else self._configure
         config = config or NodeConfig()
-        if not isinstance(config, NodeConfig):
-            raise ConfigError(f"a configuration is a NodeConfig, not {config!r:.100}")
+        require(config, NodeConfig, "a configuration is a NodeConfig")
         place = _Place(config if config.port else msgspec.structs.replace(config, port=8000 + index))
         self._places.append(place)
         if self.trace is not None:
@@ -196,7 +201,7 @@ class Simulation:
 
     def stop(self, index: int) -> bool:
         """Stop a node gracefully; False if it doesn't run."""
-        if index >= len(self.nodes) or not self.is_up(index):
+        if not self.is_up(index) or index >= len(self.nodes):
             return False
         self.nodes[index].stop()
         return True
@@ -208,9 +213,9 @@ class Simulation:
             index: which node.
             is_silent: whether its host crashes, too, so that its peers aren't notified of broken connections.
         """
-        if not self.is_up(index):
+        place = self._find(index)
+        if place is None or not place.is_up():
             return False
-        place = self._places[index]
         place.run.is_crashed = True
         self.fabric.crash(place.address, is_silent=is_silent)
         place.run.scope.cancel()
@@ -246,7 +251,8 @@ class Simulation:
     # ---- faults
 
     def _endpoint(self, index: int) -> MemoryEndpoint | None:
-        return self.fabric.endpoints.get(self._places[index].address) if 0 <= index < len(self._places) else None
+        place = self._find(index)
+        return None if place is None else self.fabric.endpoints.get(place.address)
 
     @contextmanager
     def rule(self, *rules: Rule) -> Generator[None]:
@@ -332,12 +338,10 @@ def check_schedule(schedule: Iterable[F]) -> list[F]:
     Raises:
         ConfigError: it has anything but faults.
     """
-    if not isinstance(schedule, Iterable):
-        raise ConfigError(f"a schedule is a list of faults, not {schedule!r:.100}")
+    require(schedule, Iterable, "a schedule is a list of faults")
     faults = list(schedule)
     for fault in faults:
-        if not isinstance(fault, Scheduled):
-            raise ConfigError(f"a schedule is a list of faults: {fault!r:.100} is none")
+        require(fault, Scheduled, "a schedule is a list of faults")
     return faults
 
 

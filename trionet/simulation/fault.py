@@ -14,6 +14,7 @@ import msgspec
 
 from trionet.errors import ConfigError
 
+from .arguments import require
 from .cluster import check_schedule
 from .fields import SHORTEST_S, Duration, Seconds, check_fields, fields_of
 
@@ -126,8 +127,7 @@ def decode_schedule(data: bytes | str) -> list[Fault]:
     Raises:
         ConfigError: it is none, or has a kind of fault that isn't imported.
     """
-    if not isinstance(data, bytes | str):
-        raise ConfigError(f"a schedule is decoded from JSON, bytes or a text, not from {data!r:.80}")
+    require(data, bytes | str, "a schedule is decoded from JSON, bytes or a text")
     try:
         return faults_from(msgspec.json.decode(data))
     except msgspec.MsgspecError as exc:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +18,7 @@ from trionet.errors import ConfigError
 from trionet.transports.memory import DROP, PASS
 from trionet.user_code import pass_endings
 
+from .arguments import require
 from .cluster import check_schedule, open_cluster
 from .guarding import Guarded
 from .invariants import Violation, Watch
@@ -29,7 +31,7 @@ from .trace import Trace
 from .trials import Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Sequence
+    from collections.abc import Generator, Sequence
     from random import Random
 
     from trionet.transports.memory import Message, Rule, Verdict
@@ -113,8 +115,7 @@ def check_trial(trial: Trial) -> None:
 
 
 def _check_types(trial: Any) -> None:
-    if not isinstance(trial, Trial):
-        raise ConfigError(f"a trial is a Trial, not {trial!r:.100}")
+    require(trial, Trial, "a trial is a Trial")
     try:
         msgspec.convert(msgspec.to_builtins(msgspec.structs.replace(trial, faults=None)), Trial)
     except (msgspec.MsgspecError, TypeError) as exc:
@@ -140,6 +141,7 @@ def run_trial(trial: Trial, invariants: Iterable[Any] = ()) -> Outcome:
         ConfigError: as from `check_trial`.
     """
     check_trial(trial)
+    require(invariants, Iterable, "invariants are a list")
     guarded = [Guarded(one) for one in (*_invariants_of(trial), *map(invariant_of, invariants))]
     outcome = Outcome()
     with _logged() as errors:

@@ -13,6 +13,7 @@ import msgspec
 from trionet.errors import ConfigError
 from trionet.transports.memory.rules import DROP, PASS
 
+from .arguments import require
 from .fields import Chance, LatencyName, Positive, Seconds, check_fields
 from .latencies import constant, exponential, heavy_tail, uniform
 
@@ -201,8 +202,7 @@ def network_of(what: Any) -> Network:
     """
     if isinstance(what, Network):
         return what
-    if not isinstance(what, str):
-        raise ConfigError(f"a network is a name or a Network, not {what!r:.100}")
+    require(what, str, "a network is a name or a Network")
     if what not in networks:
         raise ConfigError(f"no network {what!r}: there are {', '.join(networks)}")
     return networks[what]

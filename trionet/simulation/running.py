@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import random
+from collections.abc import Callable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -17,7 +18,9 @@ from trio.testing import MockClock
 from trionet.transports.memory.outside import stand_still
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Generator
+    from collections.abc import Awaitable, Coroutine, Generator
+
+from .arguments import require
 
 __all__ = ["deterministic", "run", "standing_still"]
 
@@ -71,6 +74,7 @@ def deterministic(seed: int) -> Generator[None]:
 
 def run(main: Callable[..., Awaitable[T]], *args: Any, seed: int = 0) -> T:
     """Run ``await main(*args)`` in virtual time, deterministically, and return what it returns."""
+    require(main, Callable, "a program is an async function")
     with deterministic(seed):
         return trio.run(standing_still(main), *args, clock=MockClock(autojump_threshold=0))
 

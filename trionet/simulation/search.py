@@ -13,6 +13,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from itertools import islice
 from queue import SimpleQueue
@@ -23,12 +24,13 @@ import msgspec
 from trionet.launchers.children import missing_streams
 from trionet.launchers.interpreter import python_command, python_environment
 
+from .arguments import require
 from .invariants import Violation
 from .outcomes import check_trial, run_trial
 from .trials import Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from typing import Self
 
 __all__ = ["MOST_REAL_S", "Failure", "Worker", "search", "serve_trials"]
@@ -174,9 +176,12 @@ def search(
         on_progress: told how many seeds are done.
 
     Raises:
-        ConfigError: the trial names what there isn't.
+        ConfigError: as from `check_trial`; or an argument has a wrong type.
     """
     check_trial(trial)
+    require(seeds, Iterable, "seeds are numbers in ascending order")
+    require(processes, int | None, "processes is a number")
+    require(most_real_s, int | float, "most_real_s is a number of seconds")
     upcoming = iter(seeds)
     failure: Failure | None = None
     done = 0
@@ -186,7 +191,7 @@ def search(
             worker.begin(msgspec.structs.replace(trial, seed=seed))
             waiting.register(worker.output, selectors.EVENT_READ, worker)
 
-        for seed in islice(upcoming, processes or os.cpu_count() or 1):
+        for seed in islice(upcoming, max(1, processes or os.cpu_count() or 1)):
             begin(stack.enter_context(Worker(most_real_s)), seed)
         while any(failure is None or _runs_earlier(key.data, failure) for key in waiting.get_map().values()):
             for worker in _wait_any(waiting):

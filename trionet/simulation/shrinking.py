@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from trionet.errors import ConfigError
+
+from .arguments import require
 from .fields import SHORTEST_S
 from .invariants import Violation
 from .trials import Trial
@@ -68,8 +71,10 @@ def shrink(
         on_progress: told after each run how many there were, and what is the smallest so far.
 
     Raises:
-        ValueError: the trial doesn't fail.
+        ConfigError: the trial doesn't fail, or an argument has a wrong type.
     """
+    require(trial, Trial, "a trial is a Trial")
+    require(most_runs, int, "most_runs is a number")
     shrinking = _Shrinking(trial.explicit(), run, invariant, most_runs, on_progress)
     with suppress(_Budget):
         shrinking.run_down()
@@ -95,7 +100,7 @@ class _Shrinking:
         self.best = trial
         found = [one for one in run(trial) if invariant in (None, one.invariant)]
         if not found:
-            raise ValueError("this trial does not fail")
+            raise ConfigError("this trial does not fail")
         self.violation = found[0]
 
     @property

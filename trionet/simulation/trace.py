@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
+from trionet.errors import DecodeError, TrionetError
+
+from .arguments import require
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from trionet.errors import TrionetError
     from trionet.identity import NodeAddress
     from trionet.transports.base import Request
     from trionet.transports.memory.rules import Message
@@ -125,15 +128,27 @@ class Trace:
 
     @classmethod
     def load(cls, path: Path | str) -> Trace:
-        """Return what `save` has written."""
+        """Return the trace that `save` has written.
+
+        Raises:
+            DecodeError: the file is no trace.
+            OSError: it can't be read.
+        """
         trace = cls()
         with Path(path).open("rb") as file:
             trace.extend(file)
         return trace
 
     def extend(self, lines: Iterable[bytes]) -> None:
-        """Add events from lines of JSON."""
-        self.events.extend(map(_decoder.decode, lines))
+        """Add events from lines of JSON.
+
+        Raises:
+            DecodeError: a line is no event.
+        """
+        try:
+            self.events.extend(map(_decoder.decode, lines))
+        except (msgspec.MsgspecError, TypeError) as exc:
+            raise DecodeError(str(exc)) from exc
 
     # ---- asking
 
@@ -232,14 +247,13 @@ def _method(request: Request) -> str:
 
 def first_difference(one: Trace, other: Trace) -> tuple[int, TraceEvent | None, TraceEvent | None] | None:
     """Return where two traces part: the number of the event, and what it is in each; None where they are equal."""
+    for trace in (one, other):
+        require(trace, Trace, "a trace is a Trace")
     for index, (line, other_line) in enumerate(zip(one.lines(), other.lines(), strict=False)):
         if line != other_line:
             return index, one.events[index], other.events[index]
     if len(one) == len(other):
         return None
     shorter = min(len(one), len(other))
-    return (
-        shorter,
-        one.events[shorter] if len(one) > shorter else None,
-        other.events[shorter] if len(other) > shorter else None,
-    )
+    first, second = ((trace.events[shorter:] or [None])[0] for trace in (one, other))
+    return shorter, first, second

@@ -7,9 +7,14 @@ settings of matplotlib, nor on whether there is a display.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from trionet.errors import ConfigError
+from trionet.simulation.arguments import require
+from trionet.simulation.trace import Trace
 
 from .look import show_nothing
 from .members import draw_members
@@ -22,8 +27,6 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from trionet.simulation.trace import Trace
 
 __all__ = ["PICTURES", "check_request", "draw"]
 
@@ -51,14 +54,16 @@ def check_request(path: Path | str, pictures: Sequence[str] | None = None) -> No
     """Check what `draw` is to be asked, before the work that leads there; see there.
 
     Raises:
-        ValueError: there is no such picture, or no such format.
+        ConfigError: there is no such picture or format, or an argument has a wrong type.
         RuntimeError: matplotlib isn't installed.
     """
+    require(path, str | Path, "a path is a text or a Path")
+    require(pictures, Collection | None, "pictures are a list of names")
     unknown = [name for name in pictures or () if name not in PICTURES]
     if unknown:
-        raise ValueError(f"there is no picture {unknown[0]!r}; there are {', '.join(PICTURES)}")
+        raise ConfigError(f"there is no picture {unknown[0]!r}; there are {', '.join(PICTURES)}")
     if Path(path).suffix.lower() not in _METADATA:
-        raise ValueError(f"{path} must end in one of {', '.join(_METADATA)}")
+        raise ConfigError(f"{path} must end in one of {', '.join(_METADATA)}")
     try:
         import matplotlib  # noqa: F401  only whether it is there
     except ImportError as exc:
@@ -75,11 +80,12 @@ def draw(trace: Trace, path: Path | str, pictures: Sequence[str] | None = None) 
             something in the trace.
 
     Raises:
-        ValueError: there is no such picture, or no such format.
+        ConfigError: there is no such picture or format, or an argument has a wrong type.
         RuntimeError: matplotlib isn't installed.
         OSError: the file can't be written.
     """
     check_request(path, pictures)
+    require(trace, Trace, "pictures are drawn of a Trace")
     path = Path(path)
     import matplotlib as mpl
     from matplotlib.figure import Figure

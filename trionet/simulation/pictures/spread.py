@@ -6,6 +6,7 @@ import math
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
+from trionet.errors import ConfigError
 from trionet.protocols.push import default_subset
 
 from .epidemic import push_reach
@@ -61,13 +62,13 @@ def draw_spread(trace: Trace, axes: Axes, rumor: str | None = None, *, fan_out: 
         fan_out: to how many members a node passes a rumor on; default: the default of a group of as many.
 
     Raises:
-        ValueError: there is no such rumor.
+        ConfigError: there is no such rumor.
     """
     spreads = spreads_of(trace)
     if rumor is not None:
         spreads = [spread for spread in spreads if spread.rumor == rumor]
         if not spreads:
-            raise ValueError(f"there is no rumor {rumor} in the trace")
+            raise ConfigError(f"there is no rumor {rumor} in the trace")
     if not spreads:
         show_nothing(axes, "no rumor in this trace")
         return

@@ -5,20 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Final
 
-from .look import (
-    BLUE,
-    GREEN,
-    INK,
-    LABEL_PT,
-    VERMILLION,
-    YELLOW,
-    dress,
-    set_time_axis,
-    show_key,
-    show_nothing,
-    show_title,
-    tinted,
-)
+from .look import BLUE, GREEN, INK, LABEL_PT, VERMILLION, YELLOW, finish, set_time_axis, show_nothing, tinted, write
 from .shading import shade_faults
 from .spans import end_of, fault_spans, lives, natural
 from .views import opinions_of, views_of
@@ -73,15 +60,11 @@ def draw_members(trace: Trace, axes: Axes) -> None:
     above_pt = shade_faults(axes, fault_spans(trace), 0.0, until)
     is_paired = len(names) <= MOST_PAIRED
     entries = (_draw_pairs if is_paired else _draw_shares)(trace, axes, names)
-    axes.spines["left"].set_visible(False)
     set_time_axis(axes, 0.0, until)
-    dress(axes)
+    whose = "each node (bold) thinks of the others" if is_paired else f"{len(names)} nodes think of each other"
+    finish(axes, f"What {whose}", entries, above_pt)
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
-    title = (
-        "What each node (bold) thinks of the others" if is_paired else f"What {len(names)} nodes think of each other"
-    )
-    show_title(axes, title, above_pt=show_key(axes, entries, above_pt=above_pt))
 
 
 def _draw_pairs(trace: Trace, axes: Axes, names: Sequence[str]) -> list[tuple[Artist, str]]:
@@ -103,18 +86,9 @@ def _draw_pairs(trace: Trace, axes: Axes, names: Sequence[str]) -> list[tuple[Ar
     axes.set_ylim((len(names) - 1) * block + len(names) - 1, -0.3)
     axes.set_yticks([row + _ROW / 2 for row in rows.values()], [subject for _, subject in rows])
     for number, observer in enumerate(names):
-        axes.annotate(
-            observer,
-            (0.0, number * block + (len(names) - 1) / 2 - (1 - _ROW) / 2),
-            xycoords=axes.get_yaxis_transform(),
-            xytext=(-30, 0),
-            textcoords="offset points",
-            ha="right",
-            va="center",
-            fontsize=LABEL_PT,
-            fontweight="bold",
-            color=INK,
-        )
+        at = 0.0, number * block + (len(names) - 1) / 2 - (1 - _ROW) / 2
+        style = {"ha": "right", "va": "center", "fontsize": LABEL_PT, "fontweight": "bold"}
+        write(axes, observer, at, (-30, 0), xycoords=axes.get_yaxis_transform(), **style)
     return entries
 
 

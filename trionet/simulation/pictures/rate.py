@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .kinds import FAMILIES, family_of
-from .look import INK, SMALL_PT, dress, set_time_axis, show_key, show_nothing, show_title
+from .look import INK, SMALL_PT, finish, set_time_axis, show_nothing
 from .shading import shade_faults
 from .spans import end_of, fault_spans
 
@@ -100,8 +100,7 @@ def draw_rate(trace: Trace, axes: Axes, *, are_faults_named: bool = True) -> Non
     axes.set_ylabel("messages per second")
     _name_directions(axes, rates)
     set_time_axis(axes, 0.0, until)
-    dress(axes)
-    show_title(axes, "Messages between the nodes", above_pt=show_key(axes, entries, above_pt=above_pt))
+    finish(axes, "Messages between the nodes", entries, above_pt)
 
 
 def _stack(axes: Axes, rates: Rates, by_family: dict[str, list[float]], sign: float) -> dict[str, Artist]:

@@ -9,18 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from .arrows import part_of
 from .kinds import FAMILIES, family_of
-from .look import (
-    INK,
-    LABEL_PT,
-    ORANGE,
-    SMALL_PT,
-    VERMILLION,
-    dress,
-    set_time_axis,
-    show_key,
-    show_nothing,
-    show_title,
-)
+from .look import BOX, INK, LABEL_PT, ORANGE, SMALL_PT, VERMILLION, finish, set_time_axis, show_nothing, write
 from .shading import shade_faults
 from .spans import fault_spans, lives, nodes_of
 
@@ -75,10 +64,9 @@ def draw_space_time(trace: Trace, axes: Axes, since: float | None = None, until:
     axes.set_ylim(len(places) - 0.5, -0.5)
     axes.set_yticks(range(len(places)), part.nodes)
     set_time_axis(axes, part.since, part.until)
-    dress(axes)
+    finish(axes, _title(trace, part), found, above_pt)
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0, labelsize=LABEL_PT)
-    show_title(axes, _title(trace, part), above_pt=show_key(axes, found, above_pt=above_pt))
 
 
 def _title(trace: Trace, part: Part) -> str:
@@ -158,18 +146,8 @@ def _draw_marks(axes: Axes, trace: Trace, part: Part, places: dict[str, int]) ->
             axes.plot(
                 event.at, places[event.node], marker="o", color=colour, markeredgecolor=INK, markersize=7, zorder=6
             )
-            axes.annotate(
-                event.peer,
-                (event.at, places[event.node]),
-                xytext=(6, 3),
-                textcoords="offset points",
-                ha="left",
-                va="bottom",
-                fontsize=SMALL_PT - 1,
-                color=INK,
-                zorder=7,
-                bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "alpha": 0.8, "linewidth": 0},
-            )
+            style = {"ha": "left", "va": "bottom", "fontsize": SMALL_PT - 1, "zorder": 7, "bbox": BOX}
+            write(axes, event.peer, (event.at, places[event.node]), (6, 3), **style)
         if events:
             entries.append((_sample(colour, "o"), label))
     return entries

@@ -12,17 +12,16 @@ from trionet.protocols.push import default_subset
 from .epidemic import push_reach
 from .look import (
     BLUE,
+    BOX,
     GREY,
-    INK,
     SKY,
     SMALL_PT,
     VERMILLION,
-    dress,
+    finish,
     set_logarithmic_time_axis,
     set_time_axis,
-    show_key,
     show_nothing,
-    show_title,
+    write,
 )
 from .shading import shade_faults
 from .spans import fault_spans
@@ -88,8 +87,7 @@ def draw_spread(trace: Trace, axes: Axes, rumor: str | None = None, *, fan_out: 
         set_logarithmic_time_axis(axes, first_s / 3, until_s, "time since it was sent")
     else:
         set_time_axis(axes, 0.0, until_s, "time since it was sent")
-    dress(axes)
-    show_title(axes, _title(spreads), above_pt=show_key(axes, entries, above_pt=above_pt))
+    finish(axes, _title(spreads), entries, above_pt)
 
 
 def _extent(spreads: Sequence[Spread]) -> tuple[float, bool]:
@@ -141,19 +139,9 @@ def _draw_model(
     (line,) = axes.plot(times, shares, color=VERMILLION, linewidth=2.2, linestyle=(0, (4, 1.5)), zorder=5)
     reach = push_reach(fan_out)
     axes.axhline(reach, color=GREY, linewidth=1.2, linestyle=":", zorder=1)
-    axes.annotate(
-        f"what push alone reaches: {reach:.0%}",
-        (1.0, reach),
-        xycoords=("axes fraction", "data"),
-        xytext=(-2, -5),
-        textcoords="offset points",
-        ha="right",
-        va="top",
-        fontsize=SMALL_PT,
-        color=INK,
-        zorder=6,
-        bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "alpha": 0.8, "linewidth": 0},
-    )
+    style = {"ha": "right", "va": "top", "fontsize": SMALL_PT, "zorder": 6, "bbox": BOX}
+    text = f"what push alone reaches: {reach:.0%}"
+    write(axes, text, (1.0, reach), (-2, -5), xycoords=("axes fraction", "data"), **style)
     return [(line, f"SI model, fan-out {fan_out}")]
 
 

@@ -167,7 +167,7 @@ def _trionet_virtual_time(
             "run each example by trionet.simulation.run(main, seed=seed)",
             pytrace=False,
         )
-    from trionet.testing.clusters import run_virtually
+    from trionet.simulation.running import run_virtually
 
     item.add_marker(pytest.mark.trio(run=run_virtually(_chosen_run(item), trionet_seed)), append=False)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterable
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from random import Random
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar, runtime_checkable
 
@@ -27,7 +27,8 @@ from .running import deterministic
 from .trace import Trace
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator
+    from collections.abc import AsyncGenerator
+    from contextlib import AbstractContextManager
 
     from trionet import Node
     from trionet.transports.memory import Rule
@@ -254,11 +255,9 @@ class Simulation:
         place = self._find(index)
         return None if place is None else self.fabric.endpoints.get(place.address)
 
-    @contextmanager
-    def rule(self, *rules: Rule) -> Generator[None]:
+    def rule(self, *rules: Rule) -> AbstractContextManager[None]:
         """Apply `rules` to each message, before all others, within the block."""
-        with self.fabric.rule(*rules):
-            yield
+        return self.fabric.rule(*rules)
 
     def pause(self, index: int) -> Undo | None:
         """Pause a node, as SIGSTOP does; return what resumes it unless something else pauses it. None if it is down."""

@@ -42,16 +42,10 @@ class _Handlers(Watch):
                 self._caller_lives[event.node, event.detail] = self._lives.get(event.peer, 0)
             case "end":
                 self._running.pop((event.node, event.detail), None)
-            case "state" if event.what == "NodeOpened":
+            case "state" | "fault" if event.what in ("NodeOpened", "crash"):
                 self._lives[event.node] = self._lives.get(event.node, 0) + 1
-                self._forget(event.node)
-            case "fault" if event.what == "crash":
-                self._lives[event.node] = self._lives.get(event.node, 0) + 1
-                self._forget(event.node)
-
-    def _forget(self, node: str) -> None:
-        for key in [key for key in self._running if key[0] == node]:
-            del self._running[key]
+                for key in [key for key in self._running if key[0] == event.node]:
+                    del self._running[key]
 
 
 class NoHandlerOutlivesItsCaller(_Handlers):

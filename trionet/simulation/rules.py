@@ -171,18 +171,13 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     def rules(self) -> list[Rule]:
         """Return the rules that make it so."""
         rules = impair(self.loss, self.duplicates, self.reordered, self.reordered_by_s, self.bytes_per_s)
-        return [*rules, delay(self._latency())]
-
-    def _latency(self) -> Latency:
-        match self.latency:
-            case "constant":
-                return constant(self.latency_s)
-            case "uniform":
-                return uniform(self.least_s, self.latency_s)
-            case "exponential":
-                return exponential(self.latency_s, self.least_s)
-            case "heavy_tail":
-                return heavy_tail(self.latency_s)
+        latencies = {
+            "constant": constant(self.latency_s),
+            "uniform": uniform(self.least_s, self.latency_s),
+            "exponential": exponential(self.latency_s, self.least_s),
+            "heavy_tail": heavy_tail(self.latency_s),
+        }
+        return [*rules, delay(latencies[self.latency])]
 
 
 networks: dict[str, Network] = {

@@ -18,11 +18,11 @@ from trio.testing import MockClock
 from trionet.transports.memory.outside import stand_still
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Coroutine, Generator
+    from collections.abc import Awaitable, Generator
 
 from .arguments import require
 
-__all__ = ["deterministic", "run", "standing_still"]
+__all__ = ["deterministic", "run", "run_virtually"]
 
 T = TypeVar("T")
 
@@ -75,16 +75,24 @@ def deterministic(seed: int) -> Generator[None]:
 def run(main: Callable[..., Awaitable[T]], *args: Any, seed: int = 0) -> T:
     """Run ``await main(*args)`` in virtual time, deterministically, and return what it returns."""
     require(main, Callable, "a program is an async function")
-    with deterministic(seed):
-        return trio.run(standing_still(main), *args, clock=MockClock(autojump_threshold=0))
+    return run_virtually(trio.run, seed)(main, *args)
 
 
-def standing_still(main: Callable[..., Awaitable[T]]) -> Callable[..., Coroutine[Any, Any, T]]:
-    """Return `main` such that time, where it is virtual, stands still while threads and processes work for it."""
+def run_virtually(run: Callable[..., T], seed: int) -> Callable[..., T]:
+    """Return a function that runs as `run`, `trio.run` or the like, but deterministically and in virtual time.
 
-    @functools.wraps(main)
-    async def run_main(*args: Any) -> T:
-        stand_still()
-        return await main(*args)
+    Virtual time stands still while threads and processes work for a task. A clock that is passed stays as it is.
+    """
+
+    def run_main(main: Callable[..., Awaitable[Any]], *args: Any, clock: Any = None, **settings: Any) -> T:
+        @functools.wraps(main)
+        async def standing_still(*args: Any) -> Any:
+            stand_still()
+            return await main(*args)
+
+        if clock is None:
+            clock = MockClock(autojump_threshold=0)
+        with deterministic(seed):
+            return run(standing_still, *args, clock=clock, **settings)
 
     return run_main

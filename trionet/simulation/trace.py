@@ -217,12 +217,7 @@ class Trace:
         self._note(("call", at, source, target, _method(request), 0, 0, request.id))
 
     def answered(
-        self,
-        source: NodeAddress,
-        target: NodeAddress,
-        request: Request,
-        error: TrionetError | None,
-        at: float,
+        self, source: NodeAddress, target: NodeAddress, request: Request, error: TrionetError | None, at: float
     ) -> None:
         """A call was answered."""
         detail = request.id if error is None else f"{request.id} {type(error).__name__}"

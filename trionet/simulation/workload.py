@@ -96,25 +96,26 @@ async def _keep_busy(sim: Simulation, index: int) -> None:
 async def _for_a_while(sim: Simulation, index: int, what: Callable[[Simulation, int], Any]) -> None:
     """Do something, and lose interest in it after a time: by a deadline, which travels, or without, by cancelling."""
     patience_s, is_known = sim.random.expovariate(1.0), sim.random.random() < 1 / 3
-    try:
-        if is_known:
-            with trio.move_on_after(patience_s):
-                await what(sim, index)
-            return
-        async with trio.open_nursery() as nursery:
 
-            @nursery.start_soon
-            async def give_up() -> None:
-                await trio.sleep(patience_s)
-                nursery.cancel_scope.cancel()
+    async def attempt() -> None:
+        try:
+            await what(sim, index)
+        except TrionetError as exc:
+            sim.note(type(exc).__name__, index)
 
-            try:
-                await what(sim, index)
-            except TrionetError as exc:
-                sim.note(type(exc).__name__, index)
+    if is_known:
+        with trio.move_on_after(patience_s):
+            await attempt()
+        return
+    async with trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def give_up() -> None:
+            await trio.sleep(patience_s)
             nursery.cancel_scope.cancel()
-    except TrionetError as exc:
-        sim.note(type(exc).__name__, index)
+
+        await attempt()
+        nursery.cancel_scope.cancel()
 
 
 def _peer(sim: Simulation) -> NodeAddress:

@@ -7,24 +7,21 @@ with the test, whatever happens to the scope that it was made in.
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import trio
 from trio.testing import MockClock
 
 from trionet.nurseries import open_background_nursery
-from trionet.simulation import deterministic, open_cluster
-from trionet.simulation.running import standing_still
+from trionet.simulation import open_cluster
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
     from trionet import NodeConfig
     from trionet.simulation import Fault, Network, Simulation
 
-__all__ = ["ClusterFactory", "is_virtual", "open_cluster_factory", "run_virtually"]
-
-T = TypeVar("T")
+__all__ = ["ClusterFactory", "is_virtual", "open_cluster_factory"]
 
 _STANDS_STILL = """\
 this test's clock stands still, and a cluster needs time to pass: ask for autojump_clock in place of mock_clock, or \
@@ -94,21 +91,6 @@ async def open_cluster_factory(
     """
     async with open_background_nursery() as nursery:
         yield ClusterFactory(nursery, seed, on_open)
-
-
-def run_virtually(run: Callable[..., T], seed: int) -> Callable[..., T]:
-    """Return `run`, which is ``trio.run`` or the like, such that what it runs follows from `seed`, in virtual time.
-
-    A clock that it is given is left as it is.
-    """
-
-    def run_main(main: Callable[..., Awaitable[T]], *args: Any, clock: Any = None, **settings: Any) -> T:
-        if clock is None:
-            clock = MockClock(autojump_threshold=0)
-        with deterministic(seed):
-            return run(standing_still(main), *args, clock=clock, **settings)
-
-    return run_main
 
 
 def is_virtual() -> bool:

@@ -115,8 +115,13 @@ def _is_int(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _refuse(metafunc: pytest.Metafunc, what: str) -> NoReturn:
-    pytest.fail(f"{metafunc.definition.nodeid} {what}", pytrace=False)  # pytest shows a UsageError's traceback here
+def _refuse(metafunc: pytest.Metafunc, reason: str) -> NoReturn:
+    _fail(f"{metafunc.definition.nodeid} {reason}")
+
+
+def _fail(reason: str) -> NoReturn:
+    """Fail a test without a traceback, which pytest would show for a UsageError."""
+    pytest.fail(reason, pytrace=False)
 
 
 @pytest.fixture
@@ -162,10 +167,9 @@ def _trionet_virtual_time(
     item = request.node
     _check_that_trio_runs(item, "trionet_cluster")
     if hasattr(item.obj, "hypothesis"):
-        pytest.fail(
+        _fail(
             "trionet_cluster lives as long as a test, and Hypothesis runs this one many times: "
             "run each example by trionet.simulation.run(main, seed=seed)",
-            pytrace=False,
         )
     from trionet.simulation.running import run_virtually
 
@@ -188,23 +192,20 @@ def _trionet_real_time(request: pytest.FixtureRequest) -> None:
     _check_that_trio_runs(request.node, "trionet_nodes")
     for name in _VIRTUAL_CLOCKS:
         if name in request.fixturenames:
-            pytest.fail(
+            _fail(
                 f"trionet_nodes are real nodes, with real sockets and in real time, and {name} makes time virtual: "
                 "they can't be used in one test",
-                pytrace=False,
             )
 
 
 def _check_that_trio_runs(item: pytest.Item, fixture: str) -> None:
     if not item.config.pluginmanager.hasplugin("trio"):
-        pytest.fail(
+        _fail(
             f"{fixture} needs pytest-trio, which isn't installed, or is switched off: pip install 'trionet[testing]'",
-            pytrace=False,
         )
     if item.get_closest_marker("trio") is None:
-        pytest.fail(
+        _fail(
             f"{fixture} needs an async test that pytest-trio runs: mark it @pytest.mark.trio, or set trio_mode = true",
-            pytrace=False,
         )
 
 

@@ -143,7 +143,7 @@ def test_a_users_invariants_are_functions_classes_and_objects() -> None:
         (("wrong", "so wrong"), ["wrong", "so wrong"]),
         (
             5,
-            ["asked returned 5: an invariant returns None or True where all is well, and else False,"],
+            ["asked returned 5: an invariant returns None or True if it holds, else False,"],
         ),
         ([5], ["asked returned [5]: an invariant returns"]),
     ],

@@ -27,7 +27,7 @@ from .running import deterministic
 from .trace import Trace
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Collection
     from contextlib import AbstractContextManager
 
     from trionet import Node
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     Configure = NodeConfig | Callable[[int], NodeConfig] | None
 
-__all__ = ["Scheduled", "Simulation", "Undo", "check_schedule", "open_cluster"]
+__all__ = ["Scheduled", "Simulation", "Undo", "are_converged", "check_schedule", "open_cluster"]
 
 Undo = Callable[[], None]
 """Ends the effect of a fault."""
@@ -313,10 +313,7 @@ class Simulation:
     def is_converged(self) -> bool:
         """Whether each node that runs sees exactly those that run."""
         up = self.up
-        expected = {node.sid for node in up}
-        return len(up) == sum(place.is_up() for place in self._places) and all(
-            node.all.members().keys() == expected for node in up
-        )
+        return len(up) == sum(place.is_up() for place in self._places) and are_converged(up)
 
     async def wait_converged(self) -> None:
         """Wait until each node that runs sees exactly those that run."""
@@ -329,6 +326,12 @@ class Simulation:
         for address in list(self.fabric.endpoints):
             self.fabric.crash(address)
         self.fabric.pump.close()
+
+
+def are_converged(nodes: Collection[Node]) -> bool:
+    """Whether each of `nodes` sees exactly these."""
+    expected = {node.sid for node in nodes}
+    return all(node.all.members().keys() == expected for node in nodes)
 
 
 def check_schedule(schedule: Iterable[F]) -> list[F]:

@@ -1,7 +1,7 @@
-"""What may go wrong on a network, each thing one rule; put together as one likes.
+"""Rules for messages on a network, and networks as data.
 
-Rules are asked in order, and the first verdict wins; see `trionet.transports.memory.rules`. Invariant: a rule uses
-no random numbers but those of the link that it is given, so that links don't disturb each other.
+Rules are applied in order, and the first verdict wins; see `trionet.transports.memory.rules`. Invariant: a rule uses
+only the random numbers of the link that it receives, so that links don't affect each other.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ __all__ = [
 
 
 def delay(latency: Latency) -> Rule:
-    """Deliver each message after a time that `latency` gives."""
+    """Deliver each message after the time that `latency` returns."""
     return lambda _, random: latency(random)
 
 
 def lose(chance: float) -> Rule:
-    """Drop each message with this chance, from 0 to 1. On a connection it is sent again, as by TCP."""
+    """Drop each message with this chance, from 0 to 1. On a connection it is retransmitted, as by TCP."""
 
     def judge(_: Message, random: Random) -> Verdict:
         return DROP if random.random() < chance else PASS
@@ -57,7 +57,7 @@ def lose(chance: float) -> Rule:
 
 
 def duplicate(chance: float) -> Rule:
-    """Deliver a datagram twice with this chance; the other one takes its own time."""
+    """Deliver a datagram twice with this chance; each copy has its own latency."""
 
     def judge(message: Message, random: Random) -> Verdict:
         if message.kind == "datagram" and random.random() < chance:
@@ -68,7 +68,7 @@ def duplicate(chance: float) -> Rule:
 
 
 def reorder(chance: float, by_s: float) -> Rule:
-    """Have a datagram take up to `by_s` seconds longer with this chance, so that later ones overtake it."""
+    """Delay a datagram by up to `by_s` seconds with this chance, so that later ones overtake it."""
 
     def judge(message: Message, random: Random) -> Verdict:
         if message.kind == "datagram" and random.random() < chance:
@@ -79,7 +79,7 @@ def reorder(chance: float, by_s: float) -> Rule:
 
 
 def throttle(bytes_per_s: float) -> Rule:
-    """Let so many bytes a second pass on the way from one node to another; what is too much waits."""
+    """Limit the bandwidth from one node to another; excess messages queue."""
     free_at: dict[tuple[NodeAddress, NodeAddress], float] = {}
 
     def judge(message: Message, _: Random) -> Verdict:
@@ -109,7 +109,7 @@ def impair(
 
 
 def cut(sources: Iterable[NodeAddress], targets: Iterable[NodeAddress]) -> Rule:
-    """Drop what goes from any of `sources` to any of `targets`; not what goes the other way."""
+    """Drop messages from any of `sources` to any of `targets`; not those of the other direction."""
     from_these, to_these = frozenset(sources), frozenset(targets)
 
     def judge(message: Message, _: Random) -> Verdict:
@@ -119,7 +119,7 @@ def cut(sources: Iterable[NodeAddress], targets: Iterable[NodeAddress]) -> Rule:
 
 
 def partition(*sides: Iterable[NodeAddress]) -> Rule:
-    """Drop what goes from one of `sides` to another; a node that is on no side reaches all."""
+    """Drop messages from one of `sides` to another; a node on no side reaches all."""
     side_of = {node: number for number, side in enumerate(sides) for node in side}
 
     def judge(message: Message, _: Random) -> Verdict:
@@ -130,7 +130,7 @@ def partition(*sides: Iterable[NodeAddress]) -> Rule:
 
 
 def only(rule: Rule, applies: Callable[[Message], bool] | None = None, *, kinds: Collection[str] = ()) -> Rule:
-    """Ask `rule` only about the messages to which it `applies`, or those of these `kinds`."""
+    """Apply `rule` only to messages of these `kinds`, and for which `applies` returns True."""
 
     def judge(message: Message, random: Random) -> Verdict:
         if (kinds and message.kind not in kinds) or (applies is not None and not applies(message)):
@@ -141,18 +141,18 @@ def only(rule: Rule, applies: Callable[[Message], bool] | None = None, *, kinds:
 
 
 class Network(msgspec.Struct, frozen=True, kw_only=True):
-    """A network as it always is, as data.
+    """A network without faults, as data.
 
     Attributes:
         latency: ``constant``, ``uniform``, ``exponential`` or ``heavy_tail``.
-        latency_s: the constant; the most; the mean of what comes on top of `least_s`; the median.
+        latency_s: the constant; the maximum; the mean above `least_s`; the median.
         least_s: the least latency, for ``uniform`` and ``exponential``.
         loss, duplicates, reordered: chances, from 0 to 1.
-        reordered_by_s: how much later some datagrams arrive.
-        bytes_per_s: what passes from one node to another; None without limit.
+        reordered_by_s: the most by which a reordered datagram is later, in seconds.
+        bytes_per_s: the bandwidth from one node to another; None is no limit.
 
     Raises:
-        ConfigError: a number is out of its range, or there is no such latency; the text names it.
+        ConfigError: a value is invalid; the text names the field.
     """
 
     latency: LatencyName = "exponential"
@@ -169,7 +169,7 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
         check_fields(self)
 
     def rules(self) -> list[Rule]:
-        """Return the rules that make it so."""
+        """Return its rules."""
         rules = impair(self.loss, self.duplicates, self.reordered, self.reordered_by_s, self.bytes_per_s)
         latencies = {
             "constant": constant(self.latency_s),
@@ -190,10 +190,10 @@ networks: dict[str, Network] = {
 
 
 def network_of(what: Any) -> Network:
-    """Return the network that is meant: by its name among `networks`, or described.
+    """Return a network: the one of this name among `networks`, or `what` itself.
 
     Raises:
-        ConfigError: there is none of that name, or it is no description either.
+        ConfigError: there is none of that name, or it is neither a name nor a `Network`.
     """
     if isinstance(what, Network):
         return what

@@ -1,7 +1,7 @@
-"""Running in virtual time, so that the same seed gives the same run.
+"""Runs programs in virtual time, so that the same seed gives the same run.
 
-What would differ from run to run, and is made to follow from the seed here: the order in which Trio runs the tasks
-that can run, and the numbers of the module ``random``. Nodes have random numbers of their own.
+Two sources of randomness are seeded here: the order in which Trio runs the tasks that are ready, and the module
+``random``. Nodes have random numbers of their own.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class _Chance:
-    """What would differ from run to run; it follows from the last seed that was given, until all blocks have ended.
+    """The seeded sources of randomness; the last seed applies until all blocks have ended.
 
     Blocks may end in any order, as those of clusters side by side do.
     """
@@ -61,9 +61,9 @@ _chance: Final = _Chance()
 
 @contextmanager
 def deterministic(seed: int) -> Generator[None]:
-    """Have the order of tasks, and the module ``random``, follow from `seed` within the block.
+    """Seed the order of tasks and the module ``random`` within the block.
 
-    Trio has no public way to this; it is the one that Hypothesis's plugin for Trio takes.
+    Trio has no public way to do this; Hypothesis's plugin for Trio does the same.
     """
     _chance.begin(seed)
     try:
@@ -73,7 +73,7 @@ def deterministic(seed: int) -> Generator[None]:
 
 
 def run(main: Callable[..., Awaitable[T]], *args: Any, seed: int = 0) -> T:
-    """Run ``await main(*args)`` in virtual time, deterministically, and return what it returns."""
+    """Run ``await main(*args)`` in virtual time, deterministically, and return its result."""
     require(main, Callable, "a program is an async function")
     return run_virtually(trio.run, seed)(main, *args)
 

@@ -1,8 +1,8 @@
-"""Named ways for a cluster to have a bad day: each one a function that gives a schedule of faults.
+"""Scenarios: functions that return a schedule of faults.
 
-All of them take the number of nodes, how many seconds the bad day lasts, and random numbers; the same ones give the
-same schedule. After `duration_s` all faults are over; but in `anything` and `churn` some nodes end for good now and
-then, a minority of them, and at least two are left.
+Their arguments are the number of nodes, the duration of the faults in seconds, and random numbers; equal arguments give
+equal schedules. After `duration_s` all faults are over; but `anything` and `churn` may end a minority of the nodes for
+good, and leave at least two.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ __all__ = [
 
 
 def split_brain(n: int, duration_s: float, random: Random) -> list[Fault]:
-    """Two halves that don't reach each other, from a tenth of the time on for eight tenths."""
+    """Return a partition into two halves, from a tenth of the time on for eight tenths."""
     nodes = random.sample(range(n), n)
     sides = [sorted(nodes[: n // 2]), sorted(nodes[n // 2 :])]
     return [Partition(at_s=0.1 * duration_s, duration_s=0.8 * duration_s, sides=sides)]
 
 
 def flapping_link(n: int, duration_s: float, random: Random) -> list[Fault]:
-    """One way from one node to another that fails and recovers, again and again."""
+    """Return repeated cuts of one direction between two nodes."""
     if n <= 1:
         return []
     source, target = random.sample(range(n), 2)
@@ -59,20 +59,20 @@ def flapping_link(n: int, duration_s: float, random: Random) -> list[Fault]:
 
 
 def rolling_restart(n: int, duration_s: float, random: Random) -> list[Fault]:
-    """One node after the other stops as it should, and starts again."""
+    """Return a graceful stop and a restart of one node after the other."""
     step_s = duration_s / max(1, n)
     order = random.sample(range(n), n)
     return [Leave(at_s=place * step_s, duration_s=0.5 * step_s, node=node) for place, node in enumerate(order)]
 
 
 def slow_tenth(n: int, duration_s: float, random: Random) -> list[Fault]:
-    """A tenth of the nodes, one at least, gets to everything late."""
+    """Return slow nodes, a tenth of all, at least one."""
     nodes = sorted(random.sample(range(n), min(n, max(1, n // 10))))
     return [Slow(at_s=0.0, duration_s=duration_s, node=node, lag_s=random.uniform(0.05, 0.5)) for node in nodes]
 
 
 def churn(n: int, duration_s: float, random: Random) -> list[Fault]:
-    """Nodes crash and leave all the time, and come back; at most a third is away, but for some that end for good."""
+    """Return crashes and leaves with restarts; at most a third is down, and some may end for good."""
     faults: list[Fault] = []
     back_at = [0.0] * n
     at_s = random.uniform(0.0, 0.1 * duration_s)
@@ -89,13 +89,13 @@ def churn(n: int, duration_s: float, random: Random) -> list[Fault]:
 
 
 def anything(n: int, duration_s: float, random: Random) -> list[Fault]:
-    """Faults of all kinds, some ten at random times, each for a while; and now and then nodes end for good."""
+    """Return some ten faults of all kinds at random times; some nodes may end for good."""
     faults = [_any_fault(n, duration_s, random, kind) for kind in range(_KINDS)]
     return sorted([*faults, *_ends(n, duration_s, random)], key=lambda fault: fault.at_s)
 
 
 def _ends(n: int, duration_s: float, random: Random) -> list[Fault]:
-    """Return crashes for good, in one of three cases, of a minority, and not of the last two."""
+    """Return crashes for good in one of three cases: of a minority, and not of the last two."""
     if n <= _LEFT or random.random() >= _CHANCE_OF_ENDS:
         return []
     nodes = random.sample(range(n), random.randint(1, min((n - 1) // 2, n - _LEFT)))
@@ -146,10 +146,10 @@ SCENARIOS: Final[dict[str, Scenario]] = {
 
 
 def schedule_of(scenario: str, n: int, duration_s: float, random: Random) -> list[Fault]:
-    """Return the schedule that a scenario gives: a named one, or a user's own by its import path.
+    """Return the schedule of a scenario: a named one, or a user's own by its import path.
 
     Raises:
-        ConfigError: there is no such scenario, it raises something, or what it returns is no list of faults.
+        ConfigError: there is no such scenario, it raises an exception, or it returns no list of faults.
     """
     function = SCENARIOS.get(scenario) or import_reference(scenario)
     try:

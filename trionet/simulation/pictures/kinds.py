@@ -1,4 +1,4 @@
-"""The kinds of messages in families, each of which has one colour in all pictures."""
+"""Families of message kinds; a family has the same colour in all pictures."""
 
 from __future__ import annotations
 
@@ -42,5 +42,5 @@ _FAMILY: Final[dict[str, str]] = {
 
 
 def family_of(kind: str) -> str:
-    """Return what family a message of this kind belongs to."""
+    """Return the family of a message kind."""
     return _FAMILY.get(kind, OTHER)

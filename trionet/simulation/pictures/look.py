@@ -1,7 +1,7 @@
-"""How all pictures look: colours, sizes, titles, axes of time.
+"""The style of all pictures: colours, sizes, titles, time axes.
 
-Colours are those of Okabe and Ito (2008), "Color Universal Design", which people tell apart whatever their colour
-vision; where two meet, they differ in lightness, too. Sizes are in points, on a sheet that is 16 x 9 inches at most.
+The colours are those of Okabe and Ito (2008), "Color Universal Design", which can be distinguished with any colour
+vision; adjacent colours also differ in lightness. Sizes are in points, on a sheet of at most 16 x 9 inches.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _MILLISECONDS_UP_TO_S: Final = 1.0
 
 
 def tinted(colour: str, strength: float) -> str:
-    """Return a colour mixed with white: all of it where `strength` is 1, white where it is 0."""
+    """Return a colour mixed with white: the colour itself at `strength` 1, white at 0."""
     channels = [int(colour[place : place + 2], 16) for place in (1, 3, 5)]
     return "#" + "".join(f"{round(255 - (255 - channel) * strength):02X}" for channel in channels)
 
@@ -112,7 +112,7 @@ def write(axes: Axes, text: str, at: tuple[float, float], offset_pt: tuple[float
 
 
 def set_time_axis(axes: Axes, since: float, until: float, label: str = "time") -> None:
-    """Let the horizontal axis show the time from `since` to `until` in seconds; a short one in milliseconds."""
+    """Make the horizontal axis one of time from `since` to `until`, in seconds; a short one in milliseconds."""
     until = until if until > since else since + 1.0
     axes.set_xlim(since, until)
     if until - since >= _MILLISECONDS_UP_TO_S:
@@ -127,7 +127,7 @@ def set_time_axis(axes: Axes, since: float, until: float, label: str = "time") -
 
 
 def set_logarithmic_time_axis(axes: Axes, since: float, until: float, label: str) -> None:
-    """Let the horizontal axis show times in seconds, from `since`, which is more than 0, by powers of ten."""
+    """Make the horizontal axis one of time in seconds, by powers of ten, from `since`, which is more than 0."""
     from matplotlib.ticker import FuncFormatter
 
     axes.set_xscale("log")
@@ -137,6 +137,6 @@ def set_logarithmic_time_axis(axes: Axes, since: float, until: float, label: str
 
 
 def show_nothing(axes: Axes, sentence: str) -> None:
-    """Say why there is no picture."""
+    """Show why there is no picture."""
     axes.set_axis_off()
     axes.text(0.5, 0.5, sentence, transform=axes.transAxes, ha="center", va="center", fontsize=TITLE_PT, color=GREY)

@@ -1,6 +1,6 @@
-"""When faults lasted, and when nodes ran, as a trace tells it.
+"""The times of faults, and of nodes' runs, in a trace.
 
-Invariant: a fault that had no effect, because the node that it meant did not run, has no span.
+Invariant: a fault without effect, because its node was down, has no span.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _ENDS: Final = " ends"
 
 
 class FaultSpan(NamedTuple):
-    """A fault from its beginning to its end.
+    """A fault with its begin and end.
 
     Attributes:
         begin, end: in seconds since the simulation began.
-        kind: what it was, in a word or two.
-        label: the same, and what concerns whom.
-        nodes: the names of the nodes that it names.
+        kind: the kind of fault, in a word or two.
+        label: the same, with its nodes and strength.
+        nodes: the names of its nodes.
     """
 
     begin: float
@@ -39,17 +39,17 @@ class FaultSpan(NamedTuple):
 
 
 def natural(name: str) -> tuple[list[int], str]:
-    """Return by what names are sorted so that n10 comes after n9."""
+    """Return a sort key of names, by which n10 comes after n9."""
     return [int(digits) for digits in re.findall(r"\d+", name)], name
 
 
 def nodes_of(trace: Trace) -> list[str]:
-    """Return the nodes that did something, in order."""
+    """Return the nodes that have events, in order."""
     return sorted({event.node for event in trace if event.node}, key=natural)
 
 
 def end_of(trace: Trace) -> float:
-    """Return when the last event was."""
+    """Return the time of the last event."""
     return trace.events[-1].at if trace.events else 0.0
 
 
@@ -77,7 +77,7 @@ def fault_spans(trace: Trace) -> list[FaultSpan]:
 
 
 def _begun(what: str, detail: str, at: float, end: float) -> FaultSpan:
-    """Return a fault that lasts as long as it was meant to: if its end isn't told before, it had no effect."""
+    """Return a fault with its planned end: without an event of that end it had no effect."""
     fault = _decoded(detail)
     if fault is None:
         return FaultSpan(at, end, what.lower(), what.lower(), ())
@@ -93,7 +93,7 @@ def _decoded(detail: str) -> Fault | None:
 
 
 def lives(trace: Trace) -> dict[str, list[tuple[float, float]]]:
-    """Return when each node ran: from and until when, in seconds since the simulation began."""
+    """Return the begins and ends of each node's runs, in seconds since the simulation began."""
     end = end_of(trace)
     begun: dict[str, float] = {}
     ended: set[str] = set()

@@ -1,4 +1,4 @@
-"""A picture of how rumors spread: the share of nodes that have one over time, against the curve of the SI model."""
+"""The spread of rumors: the share of nodes that have one over time, and the curve of the SI model."""
 
 from __future__ import annotations
 
@@ -47,18 +47,18 @@ _FAR: Final = 30.0
 
 
 def draw_spread(trace: Trace, axes: Axes, rumor: str | None = None, *, fan_out: int | None = None) -> None:
-    """Draw which share of the nodes has a rumor, over the time since it was sent, and what the SI model says.
+    """Draw the share of nodes that have a rumor, over the time since it was sent, and the curve of the SI model.
 
-    One rumor is a line of steps; of many each is a thin line, and the median time to each share a bold one. Beside it
-    is the logistic curve of the SI model, whose rate is derived, not fitted: it follows from the fan-out and from how
-    long datagrams took, see `trionet.simulation.pictures.epidemic`. A dotted line is what push alone would reach: lazy
-    push and anti-entropy bring the rumor to the others.
+    One rumor is a line of steps; of many each is a thin line, and the median time to each share a bold one. The
+    logistic curve of the SI model has a derived rate, not a fitted one: it follows from the fan-out and the latencies
+    of datagrams, see `trionet.simulation.pictures.epidemic`. A dotted line is the reach of push alone: lazy push and
+    anti-entropy reach the others.
 
     Args:
-        trace: what happened.
-        axes: where to draw.
-        rumor: the id of the only one to draw, in hex; default: all.
-        fan_out: to how many members a node passes a rumor on; default: the default of a group of as many.
+        trace: the trace.
+        axes: the axes to draw in.
+        rumor: the id of the only rumor to draw, in hex; default: all.
+        fan_out: the number of members to which a node sends a rumor; default: that of a group of this size.
 
     Raises:
         ConfigError: there is no such rumor.
@@ -91,10 +91,10 @@ def draw_spread(trace: Trace, axes: Axes, rumor: str | None = None, *, fan_out: 
 
 
 def _extent(spreads: Sequence[Spread]) -> tuple[float, bool]:
-    """Return how long to look, and whether the axis of time is to be logarithmic.
+    """Return the visible time, and whether the time axis is logarithmic.
 
-    Until the last one has it, or for some times as long as most of it takes. Where some take ages longer than others,
-    who were cut off, say, only a logarithmic axis shows both.
+    It ends when the last node has the rumor, or at a multiple of the time in which most have it. If some nodes receive
+    it far later than others, after a partition for example, only a logarithmic axis shows both.
     """
     last = max(spread.delays[-1] for spread in spreads)
     most = median(spread.delay_of(_NEARLY_ALL) for spread in spreads)
@@ -125,7 +125,7 @@ def _draw_measured(axes: Axes, spreads: Sequence[Spread], until_s: float) -> lis
 
 
 def _up_to(until_s: float, times: Sequence[float], shares: Sequence[float]) -> tuple[list[float], list[float]]:
-    """Return a curve up to a time, and its last share there."""
+    """Return a curve up to a time, with its last share there."""
     count = sum(time <= until_s for time in times)
     return [*times[:count], until_s], [*shares[:count], shares[count - 1]]
 

@@ -55,7 +55,7 @@ def _be_lenient(node: Node) -> None:
 
 
 class _ShortRecord(Record):
-    """Forgets what it has seen after a second, and that there was something to forget."""
+    """Forgets seen rumors after a second, without a record of that."""
 
     __slots__ = ()
 
@@ -78,7 +78,7 @@ async def _say_nothing(*_: object) -> None:
 
 
 def _keep_silent(node: Node) -> None:
-    """Have the node tell nobody that a call is cancelled."""
+    """Make the node send no cancels."""
     endpoint: Any = node._endpoint  # noqa: SLF001
     link_to = endpoint.link_to
 

@@ -22,7 +22,7 @@ NUMBERS = Remote(service="counter", method="numbers")
 
 
 class Counter:
-    """Counts, at once or in a while; tells what is in progress."""
+    """Counts, at once or after a while, and counts calls in progress."""
 
     def __init__(self) -> None:
         self.count_so_far = 0

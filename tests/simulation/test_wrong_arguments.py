@@ -1,4 +1,4 @@
-"""Arguments of wrong types are refused with an error of the library that says what is expected."""
+"""Arguments of wrong types are refused with an error of the library."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Traces made by hand, event by event, and what is asked of pictures."""
+"""Traces made by hand, event by event, and axes to draw in."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def ended(at: float) -> TraceEvent:
 
 
 def fault_events(fault: Fault, begin: float, end: float | None = None) -> list[TraceEvent]:
-    """Return what a simulation notes of a fault."""
+    """Return the events of a fault."""
     what, detail = type(fault).__name__, msgspec.json.encode(fault).decode()
     events = [TraceEvent(begin, "fault", "", what=f"{what} begins", detail=detail)]
     if isinstance(fault, Crash):

@@ -15,7 +15,7 @@ def require(value: Any, kind: Any, expected: str) -> None:
     Args:
         value: the value.
         kind: as for `isinstance`.
-        expected: a sentence that says what the value is.
+        expected: the beginning of the error, such as "a program is an async function".
 
     Raises:
         ConfigError: it has another type.

@@ -1,6 +1,6 @@
 """Whole nodes, with their services, on a network in memory: in virtual time, or in real time.
 
-Invariant: in virtual time, and with a seed, what happens follows from the seed and the program alone.
+Invariant: in virtual time, all events follow from the seed and the program alone.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ class Simulation:
         return [place.address for place in map(self._find, indexes) if place is not None]
 
     async def start(self, config: NodeConfig | None = None) -> Node:
-        """Start one more node, which joins the others unless its configuration says otherwise."""
+        """Start one more node; it joins the others unless its configuration has other seeds."""
         async with self._starting:
             place = self._new_place(config)
             node: Node = await self._nursery.start(self._serve, len(self._places) - 1, place)
@@ -260,7 +260,7 @@ class Simulation:
         return self.fabric.rule(*rules)
 
     def pause(self, index: int) -> Undo | None:
-        """Pause a node, as SIGSTOP does; return what resumes it unless something else pauses it. None if it is down."""
+        """Pause a node, as SIGSTOP does; return a function that ends this pause. None if it is down."""
         endpoint = self._endpoint(index)
         if endpoint is None:
             return None
@@ -268,7 +268,7 @@ class Simulation:
         return endpoint.release
 
     def slow_down(self, index: int, lag_s: float) -> Undo | None:
-        """Delay all that a node does, by `lag_s` on average; return what ends that. None if it is down."""
+        """Delay all that a node does, by `lag_s` on average; return a function that ends that. None if it is down."""
         endpoint = self._endpoint(index)
         if endpoint is None:
             return None
@@ -277,7 +277,7 @@ class Simulation:
         return functools.partial(endpoint.remove_lag, lag)
 
     def skew(self, index: int, *, forward_s: float = 0.0, rate: float = 1.0) -> Undo | None:
-        """Set a node's clock ahead, and change its rate; return what resets the rate. None if it is down."""
+        """Set a node's clock ahead, and its rate; return a function that resets the rate. None if it is down."""
         endpoint = self._endpoint(index)
         return None if endpoint is None else endpoint.clock.change(forward_s=forward_s, rate=rate)
 
@@ -379,7 +379,7 @@ async def open_cluster(
     if not isinstance(n, int) or n < 0:
         raise ConfigError(f"a cluster has 0 nodes or more, not {n!r:.100}")
     if not (config is None or isinstance(config, NodeConfig) or callable(config)):
-        raise ConfigError(f"a configuration is a NodeConfig or a function that gives one, not {config!r:.100}")
+        raise ConfigError(f"a configuration is a NodeConfig or a function that returns one, not {config!r:.100}")
     network = network_of(network)
     faults = check_schedule(faults)
     with deterministic(seed):

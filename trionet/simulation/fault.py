@@ -1,8 +1,8 @@
 """A fault is data: when it begins, how long it lasts, and its effect; a list of faults is a schedule.
 
 So a schedule can be saved, changed, shrunk and played again. A kind of fault is a subclass of `Fault`: it declares the
-kinds of its fields (see `fields`) and says how it begins. Everything else follows from that: its values are checked, it
-can be decoded, shrunk, and shown in pictures. Nodes are named by their place in `Simulation.nodes`; a node that doesn't
+kinds of its fields (see `fields`) and implements its begin. Nothing else knows it: its values are checked, it can be
+decoded, shrunk, and shown in pictures. Nodes are named by their place in `Simulation.nodes`; a node that doesn't
 exist is ignored, so that a schedule fits fewer nodes, too.
 """
 
@@ -58,7 +58,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, tag_field="fault", omit_d
         return []
 
     def clock_error_s(self, duration_s: float) -> float:
-        """Return by how many seconds it sets a clock wrong, if it lasts for `duration_s` unless it says otherwise."""
+        """Return the seconds by which it sets a clock wrong, with `duration_s` in place of a missing duration."""
         return 0.0
 
     # ---- shrinking

@@ -65,29 +65,31 @@ class _Function(Watch):
         ]
 
 
-def invariant_of(what: Any) -> Invariant:
+def invariant_of(invariant: Any) -> Invariant:
     """Return an invariant, new for each trial.
 
     Args:
-        what: the name of one of `INVARIANTS`; an import path ``"package.module:name"``, or the object itself: a class,
-            which is called without arguments; an `Invariant`; or a function of the `Simulation`, sync or async, which
-            is called at the end. It returns None or True if the invariant holds. To report a violation it returns
-            False, a sentence or several, or fails an assertion.
+        invariant: the name of one of `INVARIANTS`; an import path ``"package.module:name"``, or the object itself: a
+            class, which is called without arguments; an `Invariant`; or a function of the `Simulation`, sync or async,
+            which is called at the end. It returns None or True if the invariant holds. To report a violation it
+            returns False, a sentence or several, or fails an assertion.
 
     Raises:
         ConfigError: there is no such invariant, or the object is none.
     """
-    name = getattr(what, "__name__", "")
-    if isinstance(what, str):
-        if ":" not in what and what not in INVARIANTS:
-            raise ConfigError(f"no invariant {what!r}: there are {', '.join(INVARIANTS)}, and your own 'module:name'")
-        name, what = what, INVARIANTS.get(what) or import_reference(what)
-    if isinstance(what, type):
-        what = what()
-    if isinstance(what, Invariant):
-        if not what.name:
-            what.name = name or type(what).__name__
-        return what
-    if not callable(what):
-        raise ConfigError(f"{name or what!r:.100} is neither an Invariant nor a function")
-    return _Function(what, name)
+    name = getattr(invariant, "__name__", "")
+    if isinstance(invariant, str):
+        if ":" not in invariant and invariant not in INVARIANTS:
+            raise ConfigError(
+                f"no invariant {invariant!r}: there are {', '.join(INVARIANTS)}, and your own 'module:name'"
+            )
+        name, invariant = invariant, INVARIANTS.get(invariant) or import_reference(invariant)
+    if isinstance(invariant, type):
+        invariant = invariant()
+    if isinstance(invariant, Invariant):
+        if not invariant.name:
+            invariant.name = name or type(invariant).__name__
+        return invariant
+    if not callable(invariant):
+        raise ConfigError(f"{name or invariant!r:.100} is neither an Invariant nor a function")
+    return _Function(invariant, name)

@@ -189,15 +189,15 @@ networks: dict[str, Network] = {
 """Networks by name."""
 
 
-def network_of(what: Any) -> Network:
-    """Return a network: the one of this name among `networks`, or `what` itself.
+def network_of(network: Any) -> Network:
+    """Return a network: the one of this name among `networks`, or `network` itself.
 
     Raises:
         ConfigError: there is none of that name, or it is neither a name nor a `Network`.
     """
-    if isinstance(what, Network):
-        return what
-    require(what, str, "a network is a name or a Network")
-    if what not in networks:
-        raise ConfigError(f"no network {what!r}: there are {', '.join(networks)}")
-    return networks[what]
+    if isinstance(network, Network):
+        return network
+    require(network, str, "a network is a name or a Network")
+    if network not in networks:
+        raise ConfigError(f"no network {network!r}: there are {', '.join(networks)}")
+    return networks[network]

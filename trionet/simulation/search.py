@@ -108,7 +108,7 @@ class Worker:
         self._write(trial.to_json().encode() + b"\n")
 
     def result(self, trial: Trial) -> list[Violation]:
-        """Wait for the violations of the trial in progress; that its process dies or takes too long is one."""
+        """Wait for the violations of the trial in progress; a process that dies or exceeds its time is one."""
         with selectors.DefaultSelector() as waiting:
             waiting.register(self.output, selectors.EVENT_READ)
             is_in_time = bool(waiting.select(_left_s(self.until)))

@@ -108,7 +108,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
         if callable(found):
             found = found(index)
         if not isinstance(found, NodeConfig):
-            raise ConfigError(f"{self.config} gives no NodeConfig")
+            raise ConfigError(f"{self.config} is no NodeConfig")
         if self.program is None:
             found = msgspec.structs.replace(found, on_start=_with_workload(found.on_start))
         return found

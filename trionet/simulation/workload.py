@@ -93,13 +93,13 @@ async def _keep_busy(sim: Simulation, index: int) -> None:
                 nursery.start_soon(_for_a_while, sim, index, sim.random.choice(kinds))
 
 
-async def _for_a_while(sim: Simulation, index: int, what: Callable[[Simulation, int], Any]) -> None:
+async def _for_a_while(sim: Simulation, index: int, action: Callable[[Simulation, int], Any]) -> None:
     """Do something, and cancel it after a time: by a deadline, which travels, or without one."""
     patience_s, is_known = sim.random.expovariate(1.0), sim.random.random() < 1 / 3
 
     async def attempt() -> None:
         try:
-            await what(sim, index)
+            await action(sim, index)
         except TrionetError as exc:
             sim.note(type(exc).__name__, index)
 

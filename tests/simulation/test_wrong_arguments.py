@@ -30,39 +30,41 @@ if TYPE_CHECKING:
     from trio.testing import MockClock
 
 HERE = "tests.simulation.programs"
+WRONG: Any = 3
+TEXT: Any = "x"
 TINY = Trial(nodes=1, duration_s=1.0, faults=[], program=f"{HERE}:nothing")
 
 
-async def returns_nothing() -> None:
+async def returns_nothing() -> Any:
     pass
 
 
 @pytest.mark.parametrize(
     ("wrong", "text"),
     [
-        (lambda: draw(3, "x.svg"), "pictures are drawn of a Trace, not 3"),
-        (lambda: draw(Trace(), 3), "a path is a text or a Path, not 3"),
-        (lambda: draw(Trace(), "x.svg", 3), "pictures are a list of names, not 3"),
-        (lambda: draw(Trace(), "x.svg", [3]), "no picture 3"),
+        (lambda: draw(WRONG, "x.svg"), "pictures are drawn of a Trace, not 3"),
+        (lambda: draw(Trace(), WRONG), "a path is a text or a Path, not 3"),
+        (lambda: draw(Trace(), "x.svg", WRONG), "pictures are a list of names, not 3"),
+        (lambda: draw(Trace(), "x.svg", [WRONG]), "no picture 3"),
         (lambda: check_processes("nope"), "'nope'"),
-        (lambda: check_processes(3), "the function and its arguments are texts, not 3"),
-        (lambda: check_processes(f"{HERE}:nothing", 3), "the function and its arguments are texts, not 3"),
-        (lambda: check(3), "a program is an async function, not 3"),
+        (lambda: check_processes(WRONG), "the function and its arguments are texts, not 3"),
+        (lambda: check_processes(f"{HERE}:nothing", WRONG), "the function and its arguments are texts, not 3"),
+        (lambda: check(WRONG), "a program is an async function, not 3"),
         (lambda: check(returns_nothing), "a trace is a Trace, not None"),
-        (lambda: run(3), "a program is an async function, not 3"),
-        (lambda: search(3, [1]), "a trial is a Trial, not 3"),
-        (lambda: search(TINY, 3), "seeds are numbers in ascending order, not 3"),
-        (lambda: search(TINY, [1], processes="x"), "processes is a number, not 'x'"),
-        (lambda: search(TINY, [1], most_real_s="x"), "most_real_s is a number of seconds, not 'x'"),
-        (lambda: shrink(3, lambda _: []), "a trial is a Trial, not 3"),
-        (lambda: shrink(TINY, lambda _: [], most_runs="x"), "most_runs is a number, not 'x'"),
-        (lambda: run_trial(3), "a trial is a Trial, not 3"),
-        (lambda: run_trial(TINY, 3), "invariants are a list, not 3"),
-        (lambda: run_trial(Trial(nodes="x")), r"no trial: Expected `int`, got `str` - at `\$.nodes`"),
-        (lambda: run_trial(Trial(program=3)), r"no trial: Expected `str \| null`, got `int` - at `\$.program`"),
-        (lambda: run_trial(Trial(faults=[3])), "a schedule is a list of faults, not 3"),
-        (lambda: Trial.from_json(3), "no trial: "),
-        (lambda: first_difference(Trace(), 3), "a trace is a Trace, not 3"),
+        (lambda: run(WRONG), "a program is an async function, not 3"),
+        (lambda: search(WRONG, [1]), "a trial is a Trial, not 3"),
+        (lambda: search(TINY, WRONG), "seeds are numbers in ascending order, not 3"),
+        (lambda: search(TINY, [1], processes=TEXT), "processes is a number, not 'x'"),
+        (lambda: search(TINY, [1], most_real_s=TEXT), "most_real_s is a number of seconds, not 'x'"),
+        (lambda: shrink(WRONG, lambda _: []), "a trial is a Trial, not 3"),
+        (lambda: shrink(TINY, lambda _: [], most_runs=TEXT), "most_runs is a number, not 'x'"),
+        (lambda: run_trial(WRONG), "a trial is a Trial, not 3"),
+        (lambda: run_trial(TINY, WRONG), "invariants are a list, not 3"),
+        (lambda: run_trial(Trial(nodes=TEXT)), r"no trial: Expected `int`, got `str` - at `\$.nodes`"),
+        (lambda: run_trial(Trial(program=WRONG)), r"no trial: Expected `str \| null`, got `int` - at `\$.program`"),
+        (lambda: run_trial(Trial(faults=[WRONG])), "a schedule is a list of faults, not 3"),
+        (lambda: Trial.from_json(WRONG), "no trial: "),
+        (lambda: first_difference(Trace(), WRONG), "a trace is a Trace, not 3"),
     ],
 )
 def test_a_wrong_argument_is_refused(wrong: Callable[[], object], text: str) -> None:
@@ -73,7 +75,7 @@ def test_a_wrong_argument_is_refused(wrong: Callable[[], object], text: str) -> 
 def test_lines_that_are_no_trace_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "trace.jsonl"
     path.write_text("nope\n", encoding="utf-8")
-    for wrong in (lambda: Trace.load(path), lambda: Trace().extend([b'{"at":1}']), lambda: Trace().extend([3])):  # type: ignore[list-item]
+    for wrong in (lambda: Trace.load(path), lambda: Trace().extend([b'{"at":1}']), lambda: Trace().extend([WRONG])):
         with pytest.raises(DecodeError):
             wrong()
 

@@ -75,7 +75,8 @@ def deterministic(seed: int) -> Generator[None]:
 def run(main: Callable[..., Awaitable[T]], *args: Any, seed: int = 0) -> T:
     """Run ``await main(*args)`` in virtual time, deterministically, and return its result."""
     require(main, Callable, "a program is an async function")
-    return run_virtually(trio.run, seed)(main, *args)
+    result: T = run_virtually(trio.run, seed)(main, *args)
+    return result
 
 
 def run_virtually(run: Callable[..., T], seed: int) -> Callable[..., T]:

@@ -250,5 +250,5 @@ def first_difference(one: Trace, other: Trace) -> tuple[int, TraceEvent | None, 
     if len(one) == len(other):
         return None
     shorter = min(len(one), len(other))
-    first, second = ((trace.events[shorter:] or [None])[0] for trace in (one, other))
+    first, second = (next(iter(trace.events[shorter:]), None) for trace in (one, other))
     return shorter, first, second

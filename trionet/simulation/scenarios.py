@@ -135,12 +135,8 @@ def _any_fault(n: int, duration_s: float, random: Random, kind: int) -> Fault:
 
 
 SCENARIOS: Final[dict[str, Scenario]] = {
-    "anything": anything,
-    "churn": churn,
-    "flapping_link": flapping_link,
-    "rolling_restart": rolling_restart,
-    "slow_tenth": slow_tenth,
-    "split_brain": split_brain,
+    scenario.__name__: scenario
+    for scenario in (anything, churn, flapping_link, rolling_restart, slow_tenth, split_brain)
 }
 """Scenarios by name."""
 

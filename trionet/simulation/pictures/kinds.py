@@ -21,24 +21,15 @@ FAMILIES: Final[dict[str, str]] = {
 }
 """Colours by name, in the order in which they are stacked."""
 
-_FAMILY: Final[dict[str, str]] = {
-    "datagram": "datagrams",
-    "call": "calls",
-    "reply": "replies",
-    "error": "replies",
-    "cancel": "cancels",
-    "cancelled": "cancels",
-    "item": "streams",
-    "end": "streams",
-    "credit": "streams",
-    "connect": "connections",
-    "accept": "connections",
-    "refuse": "connections",
-    "reset": "connections",
-    "ping": "connections",
-    "pong": "connections",
-    "bye": "connections",
+_KINDS: Final[dict[str, tuple[str, ...]]] = {
+    "datagrams": ("datagram",),
+    "calls": ("call",),
+    "replies": ("reply", "error"),
+    "cancels": ("cancel", "cancelled"),
+    "streams": ("item", "end", "credit"),
+    "connections": ("connect", "accept", "refuse", "reset", "ping", "pong", "bye"),
 }
+_FAMILY: Final = {kind: family for family, kinds in _KINDS.items() for kind in kinds}
 
 
 def family_of(kind: str) -> str:

@@ -52,7 +52,7 @@ TITLE_PT: Final = 14.0
 LABEL_PT: Final = 11.0
 SMALL_PT: Final = 9.5
 _KEY_PT: Final = 18.0
-BOX: Final = {"boxstyle": "square,pad=0.1", "facecolor": "white", "alpha": 0.8, "linewidth": 0}
+BOX: Final[dict[str, Any]] = {"boxstyle": "square,pad=0.1", "facecolor": "white", "alpha": 0.8, "linewidth": 0}
 """A background for a text on a busy picture."""
 
 _GAP_PT: Final = 7.0

@@ -1,8 +1,7 @@
 """The pytest plugin of trionet: fixtures, a marker and options for tests of clusters; docs/testing.md describes it.
 
-Every run of pytest where trionet is installed loads this file, also those without a test that uses it. Invariant: it
-imports neither trionet nor Trio before a test asks for a fixture that needs them; that is why it stands outside the
-package. What the fixtures give is in `trionet.testing`.
+Every run of pytest where trionet is installed loads this file, even if no test uses it. Invariant: it imports neither
+trionet nor Trio before a test needs them; so it is outside the package. The fixtures' values are in `trionet.testing`.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _LONGEST_NAME: Final = 150
 
 
 class _Clusters(NamedTuple):
-    """The simulated clusters of one test, and where their traces go if it fails."""
+    """The simulated clusters of one test, and the folder for their traces if it fails."""
 
     sims: list[Simulation]
     folder: Callable[[], Path]
@@ -73,7 +72,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
-    """Tell that tests run differently than they usually do."""
+    """Report that tests run with an unusual seed."""
     seed = config.getoption("--trionet-seed")
     return None if seed is None else f"trionet: --trionet-seed {seed}"
 
@@ -83,14 +82,14 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a marked test once for each of its seeds, and for what else it is parametrized by."""
+    """Run a marked test once for each of its seeds, combined with its other parameters."""
     marker = metafunc.definition.get_closest_marker(_MARKER)
     if marker is None:
         return
     seeds = _seeds_of(marker, metafunc)
     if _SEED in metafunc.fixturenames:
         metafunc.parametrize(_SEED, seeds, indirect=True, ids=[f"seed{seed}" for seed in seeds])
-    elif marker in metafunc.definition.own_markers:  # on a class or a module it means those tests that use a seed
+    elif marker in metafunc.definition.own_markers:  # on a class or a module it applies to tests that use a seed
         _refuse(metafunc, f"uses none of the fixtures trionet_seed and trionet_cluster, and is marked {_MARKER}")
 
 
@@ -115,13 +114,18 @@ def _is_int(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _refuse(metafunc: pytest.Metafunc, what: str) -> NoReturn:
-    pytest.fail(f"{metafunc.definition.nodeid} {what}", pytrace=False)  # pytest shows a UsageError's traceback here
+def _refuse(metafunc: pytest.Metafunc, reason: str) -> NoReturn:
+    _fail(f"{metafunc.definition.nodeid} {reason}")
+
+
+def _fail(reason: str) -> NoReturn:
+    """Fail a test without a traceback, which pytest would show for a UsageError."""
+    pytest.fail(reason, pytrace=False)
 
 
 @pytest.fixture
 def trionet_seed(request: pytest.FixtureRequest) -> int:
-    """The seed of this test: of the marker trionet_seeds, or of --trionet-seed, or 0."""
+    """The seed of this test: that of the marker trionet_seeds, or of --trionet-seed, or 0."""
     only = request.config.getoption("--trionet-seed")
     seed: int = getattr(request, "param", _DEFAULT_SEED if only is None else only)
     return seed
@@ -132,9 +136,9 @@ def trionet_seed(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture
 async def trionet_cluster(_trionet_virtual_time: _Clusters, trionet_seed: int) -> AsyncGenerator[ClusterFactory]:
-    """Makes simulated clusters in virtual time, which end with the test.
+    """Starts simulated clusters in virtual time, which end with the test.
 
-    ``sim = await trionet_cluster(5)`` gives a `trionet.simulation.Simulation`; see `trionet.testing.ClusterFactory`.
+    ``sim = await trionet_cluster(5)`` returns a `trionet.simulation.Simulation`; see `trionet.testing.ClusterFactory`.
     """
     from trionet.testing.clusters import open_cluster_factory
 
@@ -146,7 +150,7 @@ async def trionet_cluster(_trionet_virtual_time: _Clusters, trionet_seed: int) -
 async def trionet_nodes(_trionet_real_time: None) -> AsyncGenerator[NodeFactory]:
     """Starts real nodes on the loopback interface, which stop with the test.
 
-    ``nodes = await trionet_nodes(3)`` gives a list of `trionet.Node`; see `trionet.testing.NodeFactory`.
+    ``nodes = await trionet_nodes(3)`` returns a list of `trionet.Node`; see `trionet.testing.NodeFactory`.
     """
     from trionet.testing.nodes import open_node_factory
 
@@ -158,16 +162,15 @@ async def trionet_nodes(_trionet_real_time: None) -> AsyncGenerator[NodeFactory]
 def _trionet_virtual_time(
     request: pytest.FixtureRequest, trionet_seed: int, tmp_path_factory: pytest.TempPathFactory
 ) -> _Clusters:
-    """Have pytest-trio run the test in virtual time, such that it follows from its seed."""
+    """Make pytest-trio run the test in virtual time, deterministically."""
     item = request.node
     _check_that_trio_runs(item, "trionet_cluster")
     if hasattr(item.obj, "hypothesis"):
-        pytest.fail(
+        _fail(
             "trionet_cluster lives as long as a test, and Hypothesis runs this one many times: "
             "run each example by trionet.simulation.run(main, seed=seed)",
-            pytrace=False,
         )
-    from trionet.testing.clusters import run_virtually
+    from trionet.simulation.running import run_virtually
 
     item.add_marker(pytest.mark.trio(run=run_virtually(_chosen_run(item), trionet_seed)), append=False)
 
@@ -184,32 +187,29 @@ def _trionet_virtual_time(
 
 @pytest.fixture
 def _trionet_real_time(request: pytest.FixtureRequest) -> None:
-    """Check that nothing stands in the way of real nodes."""
+    """Check that the test can use real nodes."""
     _check_that_trio_runs(request.node, "trionet_nodes")
     for name in _VIRTUAL_CLOCKS:
         if name in request.fixturenames:
-            pytest.fail(
+            _fail(
                 f"trionet_nodes are real nodes, with real sockets and in real time, and {name} makes time virtual: "
                 "they can't be used in one test",
-                pytrace=False,
             )
 
 
 def _check_that_trio_runs(item: pytest.Item, fixture: str) -> None:
     if not item.config.pluginmanager.hasplugin("trio"):
-        pytest.fail(
+        _fail(
             f"{fixture} needs pytest-trio, which isn't installed, or is switched off: pip install 'trionet[testing]'",
-            pytrace=False,
         )
     if item.get_closest_marker("trio") is None:
-        pytest.fail(
+        _fail(
             f"{fixture} needs an async test that pytest-trio runs: mark it @pytest.mark.trio, or set trio_mode = true",
-            pytrace=False,
         )
 
 
 def _chosen_run(item: pytest.Item) -> Callable[..., Any]:
-    """Return what pytest-trio would run the test by."""
+    """Return the function by which pytest-trio would run the test."""
     for marker in item.iter_markers("trio"):
         if marker.kwargs.get("run") is not None:
             return cast("Callable[..., Any]", marker.kwargs["run"])
@@ -225,7 +225,7 @@ def _chosen_run(item: pytest.Item) -> Callable[..., Any]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Tell, where a test has failed, its seed, how to replay it, and where the traces are."""
+    """Report for a failed test its seed, the command to replay it, and the files of its traces."""
     report = yield
     seed = getattr(item, "funcargs", {}).get(_SEED)
     if report.failed and _is_int(seed):
@@ -244,7 +244,7 @@ def _replay_command(item: pytest.Item, seed: int) -> str:
 
 
 def _saved_traces(item: pytest.Item) -> list[str]:
-    """Save the traces of a test's clusters; return where they are, or why they aren't anywhere."""
+    """Save the traces of a test's clusters; return their paths, or why they can't be saved."""
     clusters = item.stash.get(_clusters, _Clusters([], Path))
     lines = []
     for index, sim in enumerate(clusters.sims):
@@ -262,7 +262,7 @@ def _saved_traces(item: pytest.Item) -> list[str]:
 
 
 def _file_name(nodeid: str) -> str:
-    """Return the name of a test as that of a file; other tests have other ones."""
+    """Return a file name for a test, unique to it."""
     path, _, test = nodeid.partition("::")
     plain = f"{path.replace('/', '-')}-{test.replace('::', '-').replace('[', '-', 1).removesuffix(']')}"
     name = re.sub(r"[^\w.-]+", "-", plain, flags=re.ASCII)

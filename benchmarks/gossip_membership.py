@@ -24,7 +24,7 @@ from trionet.protocols.swim import Swim
 from trionet.protocols.swim_events import MemberChange, MemberChanged
 from trionet.protocols.swim_messages import Ack, Ping
 from trionet.protocols.swim_settings import SwimOptions
-from trionet.simulation.heap import Cluster
+from trionet.simulation.heap import HeapCluster
 
 from .results import Must, median
 
@@ -76,7 +76,7 @@ class _Run:
         is_measuring_bytes: bool = False,
         driven: int = 1 << 30,
     ) -> None:
-        self.cluster = Cluster(seed, loss=loss, is_measuring_bytes=is_measuring_bytes)
+        self.cluster = HeapCluster(seed, loss=loss, is_measuring_bytes=is_measuring_bytes)
         self.names = [f"10.1.{index // 250}.{index % 250}:8080" for index in range(count)]
         self.swims: dict[str, Swim] = {}
         self.told: list[tuple[float, str, MemberChanged]] = []

@@ -21,7 +21,7 @@ import msgspec
 from trionet.protocols.gossip import GossipProtocol
 from trionet.protocols.gossip_messages import Delivered
 from trionet.protocols.mux import ProtocolMux
-from trionet.simulation.heap import Cluster
+from trionet.simulation.heap import HeapCluster
 
 from .results import Must, median, percentile
 
@@ -83,8 +83,8 @@ class RumorCluster:
     def __init__(
         self, seed: int, size: int, *, settings: GossipSettings | None = None, gids: Sequence[str] = (_GID,), **how: Any
     ) -> None:
-        """Make a cluster; `how` is for `Cluster`."""
-        self.cluster = Cluster(seed, **how)
+        """Make a cluster; `how` is for `HeapCluster`."""
+        self.cluster = HeapCluster(seed, **how)
         self.cluster.on_event = self._on_event
         self.names: tuple[str, ...] = tuple(f"n{number}" for number in range(size))
         self.cores: dict[str, GossipProtocol] = {}

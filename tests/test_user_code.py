@@ -36,7 +36,7 @@ from trionet import (
 )
 from trionet.codec import MESSAGEPACK
 from trionet.log_limits import limited_log
-from trionet.simulation import Trial, run_trial
+from trionet.simulation import Trial, check_trial, run_trial
 from trionet.simulation.invariants import Watch
 from trionet.user_code import described, pass_endings
 
@@ -392,7 +392,7 @@ def test_what_a_trial_consists_of(failure: BaseException) -> None:
     outcome = run_trial(trial, [RudeInvariant()])
     assert {violation.invariant for violation in outcome.violations} == {"rude", "program"}
     with pytest.raises(ConfigError, match="gives no schedule"):
-        Trial(seed=1, scenario=f"{__name__}:rude_scenario").check()
+        check_trial(Trial(seed=1, scenario=f"{__name__}:rude_scenario"))
 
 
 # ---- the rule itself

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from trionet.protocols.gossip import GossipProtocol
 from trionet.protocols.mux import ProtocolMux
-from trionet.simulation.heap import Cluster
+from trionet.simulation.heap import HeapCluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ class Mesh:
         packet_bytes: int = 1400,
         **how: Any,
     ) -> None:
-        self.cluster = Cluster(seed, **how)
+        self.cluster = HeapCluster(seed, **how)
         self.cluster.on_event = self._on_event
         self.names: tuple[str, ...] = tuple(f"n{number}" for number in range(size))
         self.cores: dict[str, GossipProtocol] = {}

@@ -11,7 +11,7 @@ from trionet.protocols.mux import ProtocolMux
 from trionet.protocols.statements import State, Statement
 from trionet.protocols.swim import Swim
 from trionet.protocols.swim_events import MemberChange, MemberChanged
-from trionet.simulation.heap import Cluster
+from trionet.simulation.heap import HeapCluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -128,7 +128,7 @@ class Members:
         options: SwimOptions | None = None,
         stack: Callable[[str, list[Swim]], ProtocolMux] = ProtocolMux,
     ) -> None:
-        self.cluster = Cluster(seed, loss=loss)
+        self.cluster = HeapCluster(seed, loss=loss)
         self.names = [f"10.0.0.{index}:8080" for index in range(count)]
         self.swims: dict[str, Swim] = {}
         self.order = OrderOfChanges(self.names if are_known else ())

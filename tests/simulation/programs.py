@@ -88,7 +88,7 @@ async def kill_at_two(sim: Simulation) -> None:
 
 
 async def spin(sim: Simulation) -> None:
-    """Compute without end, and say so first."""
+    """Compute without end, after a line on standard error."""
     sys.stderr.write("spinning\n")
     sys.stderr.flush()
     while True:
@@ -178,7 +178,7 @@ async def three_nodes_run(sim: Simulation) -> None:
 
 
 class _Talkative:
-    """Has much to say to the node that asks it."""
+    """Calls a node without end."""
 
     def __init__(self, node: Node) -> None:
         self._node = node

@@ -78,7 +78,7 @@ async def _say_nothing(*_: object) -> None:
 
 
 def _keep_silent(node: Node) -> None:
-    """Have the node tell nobody that a call is cancelled."""
+    """Make the node send no cancels."""
     endpoint: Any = node._endpoint  # noqa: SLF001
     link_to = endpoint.link_to
 

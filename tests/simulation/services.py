@@ -12,7 +12,7 @@ from trionet import Node, NodeConfig, Remote, TrionetError, rpc
 from trionet.simulation import SCENARIOS, Simulation, Trace, open_cluster
 
 if TYPE_CHECKING:
-    from trionet.simulation import AnyFault
+    from trionet.simulation import Fault
 
 __all__ = ["CONFIG", "COUNT", "NUMBERS", "WORK", "Counter", "busy", "scenario_trace"]
 
@@ -22,7 +22,7 @@ NUMBERS = Remote(service="counter", method="numbers")
 
 
 class Counter:
-    """Counts, at once or in a while; tells what is in progress."""
+    """Counts, at once or after a while, and counts calls in progress."""
 
     def __init__(self) -> None:
         self.count_so_far = 0
@@ -85,7 +85,7 @@ async def scenario_trace(
 ) -> Trace:
     """Let busy nodes live through a scenario; return the trace."""
     seed, n, duration_s = int(seed), int(n), float(duration_s)
-    faults: list[AnyFault] = SCENARIOS[scenario](n, duration_s, Random(f"{seed} faults"))
+    faults: list[Fault] = SCENARIOS[scenario](n, duration_s, Random(f"{seed} faults"))
     async with open_cluster(n, seed=seed, config=CONFIG, faults=faults) as sim, trio.open_nursery() as nursery:
         for index in range(n):
             nursery.start_soon(busy, sim, index, seed)

@@ -57,7 +57,7 @@ async def by_the_wall_clock() -> Trace:
     return sim.trace
 
 
-def test_a_check_shows_the_first_event_that_differs_and_who_asked_the_wall_clock() -> None:
+def test_a_check_shows_the_first_different_event_and_the_call_of_the_wall_clock() -> None:
     finding = check(by_the_wall_clock)
     assert not finding.is_deterministic
     assert finding.first is not None
@@ -74,7 +74,7 @@ async def by_module_random() -> Trace:
     return sim.trace
 
 
-def test_the_module_random_follows_from_the_seed_and_is_reported_all_the_same() -> None:
+def test_the_module_random_is_seeded_and_reported() -> None:
     before = random.getstate()
     finding = check(by_module_random, seed=1)
     assert finding.is_deterministic
@@ -103,7 +103,7 @@ def test_scenarios_end_in_time_and_follow_from_their_random_numbers() -> None:
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 10])
-def test_only_crashes_last_for_good_and_only_of_a_minority_that_leaves_two(n: int) -> None:
+def test_only_a_minority_crashes_for_good_and_two_nodes_remain(n: int) -> None:
     most = dict.fromkeys(SCENARIOS, 0)
     for seed in range(60):
         for name, scenario in SCENARIOS.items():

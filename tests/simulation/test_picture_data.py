@@ -13,7 +13,7 @@ from trionet.simulation.latencies import exponential
 from trionet.simulation.pictures.arrows import MOST_ARROWS, MOST_NODES, arrows_of, part_of
 from trionet.simulation.pictures.epidemic import growth_rate, push_reach, si_share
 from trionet.simulation.pictures.rate import rates_of
-from trionet.simulation.pictures.spans import fault_spans, label_of, lives, nodes_of
+from trionet.simulation.pictures.spans import fault_spans, lives, nodes_of
 from trionet.simulation.pictures.spreads import median_curve, rate_of, si_curve, spreads_of
 from trionet.simulation.pictures.views import View, opinions_of, views_of
 
@@ -31,20 +31,20 @@ def test_a_fault_spans_the_time_from_its_beginning_to_its_end() -> None:
     assert [span.nodes for span in spans] == [("n0", "n1", "n2"), ("n1",)]
 
 
-def test_a_fault_that_the_trace_is_too_short_for_lasts_to_its_end_and_one_without_effect_not_at_all() -> None:
+def test_a_fault_ends_with_the_trace_and_one_without_effect_has_no_span() -> None:
     pause = Pause(at_s=1, duration_s=5, node=0)
     assert [span.end for span in fault_spans(trace_of(fault_events(pause, 1), ended(4)))] == [4]
     assert fault_spans(trace_of(fault_events(pause, 1), ended(7))) == []
 
 
-def test_a_crash_outside_a_schedule_has_a_span_too_and_one_in_it_only_one() -> None:
+def test_each_crash_has_one_span_inside_and_outside_of_a_schedule() -> None:
     alone = [TraceEvent(1, "fault", "n0", what="crash"), TraceEvent(3, "fault", "n0", what="restart")]
     scheduled = fault_events(Crash(at_s=4, duration_s=1, node=0), 4, 5)
     spans = fault_spans(trace_of(joined(2), alone, scheduled, ended(9)))
     assert [(span.begin, span.end, span.label) for span in spans] == [(1, 3, "crash n0"), (4, 5, "crash n0")]
 
 
-def test_a_fault_that_cannot_be_read_keeps_its_name() -> None:
+def test_an_undecodable_fault_keeps_its_name() -> None:
     event = TraceEvent(1, "fault", "", what="Flood begins", detail="{}")
     assert [span.label for span in fault_spans(trace_of(event, ended(2)))] == ["flood"]
     unreadable = TraceEvent(1, "fault", "", what="Leave begins", detail="{}")
@@ -64,7 +64,7 @@ def test_a_fault_that_cannot_be_read_keeps_its_name() -> None:
     ],
 )
 def test_a_fault_is_named_in_a_few_words(fault: Degrade, label: str) -> None:
-    assert label_of(fault) == label
+    assert fault.label == label
 
 
 def test_nodes_are_in_natural_order_and_live_between_crashes_and_leaves() -> None:
@@ -85,7 +85,7 @@ def test_nodes_are_in_natural_order_and_live_between_crashes_and_leaves() -> Non
 # ---- views
 
 
-def test_views_follow_the_changes_and_end_with_who_holds_them() -> None:
+def test_views_follow_the_changes_and_end_with_their_observer() -> None:
     trace = trace_of(
         joined(2),
         state(0.5, "n0", "n1", "MemberJoined"),
@@ -190,7 +190,7 @@ def test_the_rate_follows_from_the_datagrams_that_were_sent_while_the_rumor_spre
     assert rate_of(trace, spreads_of(trace), 2) == pytest.approx(math.log(2) / 0.02)
 
 
-def test_the_model_begins_with_the_first_hop_and_says_nothing_of_a_few_nodes() -> None:
+def test_the_model_begins_with_the_first_hop_and_needs_many_nodes() -> None:
     def curve(n: int) -> tuple[list[float], list[float]]:
         rumors = [rumor(1 + index / 10, f"n{index}", "n0") for index in range(n)]
         return si_curve(spreads_of(trace_of(joined(n), rumors, ended(9))), 2, 3.0, 2.0)
@@ -251,7 +251,7 @@ def test_a_message_is_an_arrow_a_duplicate_two_and_a_dropped_one_has_no_end() ->
     ]
 
 
-def test_the_part_that_is_shown_begins_with_the_first_fault_and_has_as_many_arrows_as_there_is_room_for() -> None:
+def test_the_visible_part_begins_with_the_first_fault_and_fills_the_room() -> None:
     chatter = [
         event
         for number in range(400)
@@ -271,7 +271,7 @@ def test_the_part_that_is_shown_begins_with_the_first_fault_and_has_as_many_arro
     assert asked.messages == 11
 
 
-def test_of_many_nodes_those_are_shown_that_the_call_concerns() -> None:
+def test_the_visible_nodes_are_those_of_the_call() -> None:
     chatter = [sent(number / 100, f"n{number % 40}", f"n{(number * 7) % 40}", number) for number in range(1, 400)]
     call = [TraceEvent(2.0, "call", "n30", f"n{peer}", "local/shop/sell", 0, 0, "c1") for peer in (3, 31)]
     internal = TraceEvent(1.0, "call", "n5", "n6", "local/membership/packet", 0, 0, "c0")

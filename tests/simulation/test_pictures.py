@@ -1,4 +1,4 @@
-"""What pictures show, by asking matplotlib what it has drawn; and the files that they become."""
+"""Pictures as matplotlib has drawn them, and their files."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_many_rumors_are_thin_lines_with_a_bold_median_and_the_model_beside_it()
     assert "SI model, fan-out 4" in texts_of(other_axes)
 
 
-def test_one_rumor_can_be_picked_and_one_that_there_is_not_is_refused() -> None:
+def test_one_rumor_can_be_chosen_and_a_missing_one_is_refused() -> None:
     trace = trace_of(joined(2), rumor(1, "n0", "n0", "a1"), rumor(2, "n1", "n1", "b2"), rumor(3, "n0", "n1", "b2"))
     axes = new_axes()
     draw_spread(trace, axes, "b2")
@@ -121,7 +121,7 @@ def test_one_rumor_can_be_picked_and_one_that_there_is_not_is_refused() -> None:
         draw_spread(trace, new_axes(), "c3")
 
 
-def test_where_some_get_a_rumor_ages_later_the_axis_of_time_is_logarithmic() -> None:
+def test_the_time_axis_is_logarithmic_if_some_nodes_have_a_rumor_far_later() -> None:
     quick = [rumor(1 + index / 1000, f"n{index}", "n0") for index in range(8)]
     axes = new_axes()
     draw_spread(trace_of(joined(12), quick, [rumor(30 + index, f"n{index}", "n0") for index in range(8, 12)]), axes)
@@ -177,7 +177,7 @@ def test_a_raster_of_a_few_nodes_has_a_row_for_each_pair_and_a_colour_for_each_s
     assert {"n0", "n1", "n2", "crash n2", "really down"} <= set(texts_of(axes))
 
 
-def test_a_raster_of_many_nodes_has_a_row_for_each_and_is_the_stronger_the_more_hold_it_for_failed() -> None:
+def test_a_raster_of_many_nodes_has_a_row_for_each_whose_strength_is_the_share_of_observers() -> None:
     axes = new_axes()
     held = [state(1 + index, f"n{index}", "n8", "MemberFailed") for index in range(8)]
     draw_members(trace_of(joined(9), held, ended(20)), axes)
@@ -190,7 +190,7 @@ def test_a_raster_of_many_nodes_has_a_row_for_each_and_is_the_stronger_the_more_
     assert len(axes.get_yticklabels()) == 9
 
 
-def test_a_row_of_many_has_the_hue_of_what_most_of_the_others_think() -> None:
+def test_a_row_of_many_has_the_hue_of_the_most_frequent_view() -> None:
     axes = new_axes()
     opinions = [state(2, f"n{index}", "n8", "MemberSuspected") for index in range(6)]
     opinions += [state(4, f"n{index}", "n8", "MemberLeft") for index in range(5)]
@@ -204,7 +204,7 @@ def test_a_row_of_many_has_the_hue_of_what_most_of_the_others_think() -> None:
 # ---- rate
 
 
-def test_what_is_delivered_is_stacked_upwards_and_what_is_dropped_downwards() -> None:
+def test_delivered_messages_are_stacked_upwards_and_dropped_ones_downwards() -> None:
     axes = new_axes()
     trace = lively_trace()
     draw_rate(trace, axes)
@@ -257,7 +257,7 @@ def test_one_message_is_one_between_two_nodes() -> None:
     assert axes.get_title("left") == "1 message between 2 nodes"
 
 
-def test_a_title_says_what_there_was_no_room_for() -> None:
+def test_a_title_shows_the_total_numbers() -> None:
     axes = new_axes()
     messages = [sent(number / 100, f"n{number % 30}", f"n{number * 11 % 30}", number) for number in range(1, 500)]
     draw_space_time(trace_of(messages), axes)
@@ -336,7 +336,7 @@ def test_a_trace_of_nothing_or_one_event_is_drawn_too(tmp_path: Path, events: li
     assert (tmp_path / "each.svg").stat().st_size > 1000
 
 
-def test_a_picture_for_which_there_is_nothing_says_so() -> None:
+def test_a_picture_without_data_shows_why() -> None:
     for picture, sentence in [
         (draw_members, "no view of a member in this trace"),
         (draw_rate, "no message in this trace"),
@@ -357,7 +357,7 @@ def test_unknown_pictures_and_formats_are_refused(tmp_path: Path) -> None:
         draw(Trace(), tmp_path / "nowhere" / "x.svg")
 
 
-def test_without_matplotlib_it_is_said_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_matplotlib_the_error_names_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(RuntimeError, match=r"pip install 'trionet\[plots\]'"):
         draw(Trace(), tmp_path / "x.svg")

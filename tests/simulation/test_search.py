@@ -57,7 +57,7 @@ def test_a_process_that_dies_is_a_finding(program: str, seed: int, how: str) -> 
 
 
 @pytest.mark.slow
-def test_after_its_process_has_died_a_worker_goes_on_with_another_one() -> None:
+def test_a_worker_replaces_a_dead_process() -> None:
     with Worker() as worker:
         first = worker.pid
         assert worker.run(Trial(seed=2, nodes=1, faults=[], program=f"{HERE}:kill_at_two"))
@@ -69,7 +69,7 @@ def test_after_its_process_has_died_a_worker_goes_on_with_another_one() -> None:
 
 
 @pytest.mark.slow
-def test_a_trial_that_does_not_come_to_an_end_is_a_finding_and_its_process_is_killed() -> None:
+def test_an_endless_trial_is_a_finding_and_its_process_is_killed() -> None:
     failure = search(trial("spin"), range(7, 9), processes=1, most_real_s=1.0)
     assert failure is not None
     assert failure.trial.seed == 7
@@ -83,7 +83,7 @@ def test_a_trial_that_does_not_come_to_an_end_is_a_finding_and_its_process_is_ki
 
 
 @pytest.mark.slow
-def test_when_the_one_who_searches_is_killed_its_worker_ends_in_the_midst_of_a_trial() -> None:
+def test_a_worker_ends_within_a_trial_when_the_searching_process_is_killed() -> None:
     program = f"""
 from trionet.simulation.search import Trial, Worker
 worker = Worker()
@@ -105,7 +105,7 @@ worker.run(Trial.from_json({trial("spin").to_json()!r}))
                 os.kill(worker, signal.SIGKILL)
 
 
-def test_a_search_for_what_is_not_there_does_not_begin() -> None:
+def test_a_search_with_a_missing_program_does_not_begin() -> None:
     with pytest.raises(ConfigError, match="no_such_thing"):
         search(trial("no_such_thing"), range(3))
 

@@ -9,7 +9,7 @@ import pytest
 from trionet.simulation import SCENARIOS, Crash, Isolate, Leave, Partition, Trial, run_trial
 
 if TYPE_CHECKING:
-    from trionet.simulation import AnyFault
+    from trionet.simulation import Fault
 
 _NAMES = sorted(SCENARIOS)
 
@@ -40,14 +40,14 @@ def test_nothing_is_violated_with_twenty_seeds(first: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", FOUND)
-def test_nothing_is_violated_any_more_with_a_seed_that_has_failed(seed: int) -> None:
+def test_nothing_is_violated_with_a_seed_that_once_failed(seed: int) -> None:
     run_seeds(seed, seed + 1)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [19007, 1, 2])
-def test_one_that_was_cut_off_finds_the_other_though_its_first_seed_is_dead(seed: int) -> None:
-    faults: list[AnyFault] = [
+def test_an_isolated_node_rejoins_although_its_first_seed_is_dead(seed: int) -> None:
+    faults: list[Fault] = [
         Crash(at_s=0.1, duration_s=5.5, node=0, is_silent=True),
         Leave(at_s=3.8, duration_s=2.5, node=2),
         Isolate(at_s=6.0, duration_s=4.0, node=1),
@@ -58,8 +58,8 @@ def test_one_that_was_cut_off_finds_the_other_though_its_first_seed_is_dead(seed
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
-def test_nodes_that_left_and_started_again_apart_from_the_others_come_back_to_them(seed: int) -> None:
-    faults: list[AnyFault] = [
+def test_nodes_that_restarted_behind_a_partition_rejoin_the_others(seed: int) -> None:
+    faults: list[Fault] = [
         Leave(at_s=2.0, duration_s=2.0, node=1),
         Leave(at_s=2.0, duration_s=2.2, node=2),
         Partition(at_s=3.5, duration_s=6.0, sides=[[1, 2], [0, 3, 4]]),

@@ -24,7 +24,7 @@ from trionet.simulation import (
 )
 
 if TYPE_CHECKING:
-    from trionet.simulation.faults import AnyFault
+    from trionet.simulation.fault import Fault
 
 MANY = 10_000
 
@@ -40,7 +40,7 @@ def kinds(trial: Trial) -> set[str]:
 nodes = st.integers(0, 4)
 times = st.floats(0, 19)
 durations = st.floats(0.1, 20)
-faults: st.SearchStrategy[AnyFault] = st.one_of(
+faults: st.SearchStrategy[Fault] = st.one_of(
     st.builds(Pause, at_s=times, duration_s=durations, node=nodes),
     st.builds(Isolate, at_s=times, duration_s=durations, node=nodes),
     st.builds(Crash, at_s=times, duration_s=durations, node=nodes, is_silent=st.booleans()),
@@ -53,9 +53,7 @@ faults: st.SearchStrategy[AnyFault] = st.one_of(
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(faults, min_size=1, max_size=12), st.data())
-def test_what_is_left_fails_and_without_any_one_of_its_faults_it_does_not(
-    schedule: list[AnyFault], data: st.DataObject
-) -> None:
+def test_the_result_fails_and_needs_each_of_its_faults(schedule: list[Fault], data: st.DataObject) -> None:
     trial = Trial(faults=schedule)
     needed = set(data.draw(st.lists(st.sampled_from(sorted(kinds(trial))), max_size=3)))
     at_least = data.draw(st.integers(1, len(schedule)))
@@ -78,7 +76,7 @@ def test_what_is_left_fails_and_without_any_one_of_its_faults_it_does_not(
 
 
 def test_faults_nodes_durations_and_strengths_get_smaller() -> None:
-    schedule: list[AnyFault] = [
+    schedule: list[Fault] = [
         Degrade(at_s=1.23456, duration_s=11.0, loss=0.3, duplicates=0.2, reordered=0.3, nodes=[1, 4]),
         Pause(at_s=3.3, duration_s=9.0, node=4),
         Crash(at_s=5.0, duration_s=2.0, node=2, is_silent=True),
@@ -105,7 +103,7 @@ def test_faults_nodes_durations_and_strengths_get_smaller() -> None:
     assert all(node < 2 for node in degrade.nodes)
 
 
-def test_only_the_violation_that_was_asked_about_counts() -> None:
+def test_only_the_violation_in_question_counts() -> None:
     def run(trial: Trial) -> list[Violation]:
         return [violation("it")] if trial.nodes == 5 else [violation("another")]
 
@@ -117,8 +115,8 @@ def test_only_the_violation_that_was_asked_about_counts() -> None:
         shrink(Trial(nodes=5), run, invariant="another")
 
 
-def test_a_program_that_fails_at_another_place_when_it_is_made_smaller_has_not_failed_in_the_same_way() -> None:
-    faults: list[AnyFault] = [Isolate(at_s=0.2, duration_s=0.5, node=0), Pause(at_s=0.3, duration_s=0.1, node=1)]
+def test_a_failure_at_another_place_is_another_failure() -> None:
+    faults: list[Fault] = [Isolate(at_s=0.2, duration_s=0.5, node=0), Pause(at_s=0.3, duration_s=0.1, node=1)]
     trial = Trial(nodes=2, duration_s=1.0, faults=faults, program="tests.simulation.programs:fail_in_two_ways")
     shrunk = shrink(trial, lambda trial: run_trial(trial).violations, most_runs=40)
     assert shrunk.violation.text.startswith("AssertionError: something was dropped, at the end of ")
@@ -126,7 +124,7 @@ def test_a_program_that_fails_at_another_place_when_it_is_made_smaller_has_not_f
     assert [type(fault) for fault in shrunk.trial.faults or []] == [Isolate]
 
 
-def test_a_failure_is_the_same_when_its_numbers_differ_and_another_one_when_its_place_does() -> None:
+def test_failures_are_alike_with_other_numbers_but_not_at_another_place() -> None:
     one = Violation(invariant="program", at_s=1.0, text="3 are left", signature="ValueError shop.py:7")
     assert one.is_like(msgspec.structs.replace(one, at_s=2.0, text="4 are left", nodes=["n1"]))
     for changes in ({"invariant": "node"}, {"signature": "ValueError shop.py:8"}, {"signature": ""}):

@@ -31,7 +31,7 @@ async def beside_others() -> float:
         return await converged_s(sim)
 
 
-def test_a_cluster_begins_as_quickly_beside_others_as_alone() -> None:
+def test_a_cluster_starts_as_quickly_beside_others_as_alone() -> None:
     assert run(beside_others, seed=1) == pytest.approx(run(alone, seed=1), abs=0.05)
 
 
@@ -55,7 +55,7 @@ async def first_come_first_gone() -> None:
         nursery.start_soon(second)
 
 
-def test_after_the_last_of_several_clusters_chance_is_as_before_whichever_ended_first(
+def test_randomness_is_restored_after_the_last_of_several_clusters_in_any_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     core: Any = trio._core._run  # noqa: SLF001  what `deterministic` changes

@@ -75,7 +75,7 @@ def test_twenty_nodes_run_many_times_faster_than_in_reality() -> None:
     assert spent_s < 2.0  # it takes 0.1 s on an idle machine
 
 
-def test_latencies_have_the_distribution_that_they_say() -> None:
+def test_latencies_have_the_documented_distribution() -> None:
     random = LinkRandom("latencies")
 
     def drawn(latency: object) -> list[float]:
@@ -91,7 +91,7 @@ def test_latencies_have_the_distribution_that_they_say() -> None:
     assert tail[19_800] == pytest.approx(0.02 ** (-1 / 1.5), rel=0.2)
 
 
-def test_a_name_holds_from_when_it_is_given() -> None:
+def test_a_name_applies_to_later_events_only() -> None:
     trace, one, other = Trace(), NodeAddress("127.0.0.1", 1), NodeAddress("127.0.0.1", 2)
     trace.introduce(one, "n0")
     trace.sent(Message(one, other, "datagram", b"abc", 1.0, 7), 1.0)
@@ -104,7 +104,7 @@ def test_a_name_holds_from_when_it_is_given() -> None:
     ]
 
 
-def test_looking_at_a_trace_does_not_change_it() -> None:
+def test_reading_a_trace_does_not_change_it() -> None:
     async def looked_at() -> Trace:
         async with open_cluster(3, seed=4) as sim:
             assert sim.trace is not None

@@ -22,6 +22,7 @@ from trionet.simulation import (
     Partition,
     Simulation,
     Trial,
+    check_trial,
     invariant_of,
     run_trial,
 )
@@ -33,7 +34,7 @@ TINY = Trial(nodes=2, duration_s=2.0, faults=[], program=f"{HERE}:nothing")
 
 
 def violations(**fields: object) -> list[tuple[str, str]]:
-    """Return what is violated where nothing goes on but what is said."""
+    """Return the violations of a trial with these fields, and otherwise without faults and program."""
     trial = Trial(**{"nodes": 2, "duration_s": 2.0, "faults": [], "program": f"{HERE}:nothing"} | fields)  # type: ignore[arg-type]
     return [(violation.invariant, violation.text) for violation in run_trial(trial).violations]
 
@@ -49,13 +50,13 @@ def test_a_trial_is_the_same_after_a_round_trip_through_json() -> None:
     assert Trial.from_json("{}") == Trial()
 
 
-def test_a_scenario_and_its_faults_named_one_by_one_are_the_same_trial() -> None:
+def test_a_scenario_and_its_explicit_faults_are_the_same_trial() -> None:
     trial = Trial(seed=5, nodes=3, duration_s=5.0)
     assert trial.explicit().faults
     assert run_trial(trial).trace_hash == run_trial(trial.explicit()).trace_hash
 
 
-def test_all_faults_are_over_when_the_trial_is_but_for_nodes_that_do_not_start_again() -> None:
+def test_no_fault_outlasts_the_trial_except_a_node_that_ends_for_good() -> None:
     faults = [Isolate(at_s=1, node=0), Isolate(at_s=1, duration_s=50, node=1), Isolate(at_s=11, node=1)]
     trial = Trial(duration_s=10.0, faults=[*faults, Crash(at_s=2, node=1), Crash(at_s=3, duration_s=60, node=2)])
     assert trial.schedule() == [
@@ -78,7 +79,7 @@ def test_a_replay_in_another_process_where_strings_hash_differently_gives_the_sa
     assert len(hashes) == 1
 
 
-def test_what_the_program_raises_is_a_violation() -> None:
+def test_an_exception_of_the_program_is_a_violation() -> None:
     ((invariant, text),) = violations(program=f"{HERE}:assertive")
     assert invariant == "program"
     assert text.startswith("AssertionError: as it happens (programs.py:")
@@ -89,7 +90,7 @@ def test_a_program_that_does_not_end_is_a_deadlock() -> None:
     assert (invariant, text) == ("deadlock", "the program had not ended after 32 s")
 
 
-def test_a_node_that_fails_by_itself_is_a_violation() -> None:
+def test_an_exception_of_a_node_is_a_violation() -> None:
     ((invariant, text),) = violations(config=f"{HERE}:CRASHING")
     assert invariant == "node"
     assert text.startswith("ZeroDivisionError (programs.py:")
@@ -101,13 +102,13 @@ def test_a_storm_of_messages_ends_the_trial() -> None:
 
 
 @pytest.mark.parametrize("program", ["flood", "have_somebody_flood"])
-def test_a_storm_is_nothing_else_whoever_sends_the_message_that_is_too_many(program: str) -> None:
+def test_a_storm_is_the_only_violation_whichever_task_sends_the_last_message(program: str) -> None:
     for most in range(200, 205):
         found = violations(program=f"{HERE}:{program}", config=f"{HERE}:TALKATIVE", most_messages=most)
         assert found == [("storm", f"more than {most} messages were sent")]
 
 
-def test_what_was_violated_before_a_storm_counts() -> None:
+def test_violations_before_a_storm_count() -> None:
     trial = Trial(nodes=2, duration_s=2.0, faults=[], program=f"{HERE}:assertive")
     all_but_one = len(run_trial(trial).trace.select("send")) - 1
     found = run_trial(msgspec.structs.replace(trial, most_messages=all_but_one)).violations
@@ -142,12 +143,12 @@ def test_a_users_invariants_are_functions_classes_and_objects() -> None:
         (("wrong", "so wrong"), ["wrong", "so wrong"]),
         (
             5,
-            ["asked returned 5: an invariant returns None or True where all is well, and else False,"],
+            ["asked returned 5: an invariant returns None or True if it holds, else False,"],
         ),
         ([5], ["asked returned [5]: an invariant returns"]),
     ],
 )
-def test_what_a_users_function_returns_says_what_is_wrong(returned: object, texts: list[str]) -> None:
+def test_the_result_of_a_users_function_reports_violations(returned: object, texts: list[str]) -> None:
     def asked(sim: Simulation) -> object:
         return returned
 
@@ -157,7 +158,7 @@ def test_what_a_users_function_returns_says_what_is_wrong(returned: object, text
         assert violation.text.startswith(text)
 
 
-def test_what_a_users_function_raises_is_reported_under_its_name() -> None:
+def test_an_exception_of_a_users_function_is_reported_under_its_name() -> None:
     async def asked(sim: Simulation) -> None:
         await trio.sleep(0.1)
         raise KeyError("k")
@@ -168,7 +169,7 @@ def test_what_a_users_function_raises_is_reported_under_its_name() -> None:
 
 
 @pytest.mark.parametrize("where", ["begin", "take", "is_settled", "check"])
-def test_what_a_users_watch_raises_is_reported_under_its_name_and_the_others_are_asked(where: str) -> None:
+def test_an_exception_of_a_users_watch_is_reported_under_its_name_and_the_others_are_checked(where: str) -> None:
     def asked(sim: Simulation) -> str:
         return "asked"
 
@@ -179,7 +180,7 @@ def test_what_a_users_watch_raises_is_reported_under_its_name_and_the_others_are
     assert other.text == "asked"
 
 
-def test_what_a_watch_returns_that_are_no_violations_is_reported() -> None:
+def test_a_watch_that_returns_no_violations_list_is_reported() -> None:
     class Sloppy(programs.NoCrash):
         async def check(self) -> Any:
             return "all is well"
@@ -189,7 +190,7 @@ def test_what_a_watch_returns_that_are_no_violations_is_reported() -> None:
     assert found.text.startswith("TypeError: check() returned 'all is well', which is no list of Violations")
 
 
-def test_a_cluster_that_stays_apart_is_not_held_for_whole() -> None:
+def test_a_partitioned_cluster_violates_convergence() -> None:
     """The built-in invariants can fail: here because the network is cut behind the trial's back."""
     trial = Trial(nodes=2, duration_s=1.0, settle_s=30.0, faults=[], program=f"{HERE}:nothing")
 
@@ -206,7 +207,7 @@ def test_a_cluster_that_stays_apart_is_not_held_for_whole() -> None:
     assert "no_orphan" not in seen  # the packets of the protocols that got nowhere are none
 
 
-def test_a_handler_that_shields_itself_from_being_cancelled_is_an_orphan() -> None:
+def test_a_shielded_handler_is_an_orphan() -> None:
     begins, ends = violations(program=f"{HERE}:give_up_on_the_stubborn", config=f"{HERE}:STUBBORN")
     assert begins[0] == ends[0] == "no_orphan"
     assert begins[1].startswith("n0 has cancelled the call ")
@@ -234,13 +235,13 @@ def test_a_handler_that_shields_itself_from_being_cancelled_is_an_orphan() -> No
         ({"invariants": ["trionet:__name__"]}, "neither an Invariant nor a function"),
     ],
 )
-def test_what_is_not_there_is_said_before_anything_runs(fields: dict[str, object], text: str) -> None:
+def test_an_invalid_trial_is_refused_before_it_runs(fields: dict[str, object], text: str) -> None:
     with pytest.raises(ConfigError, match=text):
-        Trial(**fields).check()  # type: ignore[arg-type]
+        check_trial(Trial(**fields))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("profile", "settle_s"), [("LAN", 24.0), ("LOCAL", 12.0)])
-def test_a_rumor_that_does_not_come_through_is_noticed_in_the_least_quiet_time(profile: str, settle_s: float) -> None:
+def test_a_lost_rumor_is_detected_in_the_least_quiet_time(profile: str, settle_s: float) -> None:
     ((invariant, text),) = violations(program=f"{HERE}:hide_a_rumor", config=f"{HERE}:{profile}", settle_s=settle_s)
     assert invariant == "gossip_reaches_all"
     assert text.endswith(" has not come to n1")
@@ -250,13 +251,13 @@ def test_a_rumor_that_does_not_come_through_is_noticed_in_the_least_quiet_time(p
     "fields",
     [{"config": f"{HERE}:LOCAL"}, {"config": f"{HERE}:WAN"}, {"invariants": ["no_orphan", f"{HERE}:three_nodes_run"]}],
 )
-def test_a_quiet_time_may_be_short_where_gossip_is_not_judged_or_quick(fields: dict[str, object]) -> None:
-    Trial(settle_s=12.0, **fields).check()  # type: ignore[arg-type]
+def test_a_quiet_time_may_be_short_if_gossip_is_quick_or_not_judged(fields: dict[str, object]) -> None:
+    check_trial(Trial(settle_s=12.0, **fields))  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="settle_s must be at least 24"):
         run_trial(Trial(settle_s=12.0))
 
 
-def test_what_is_no_trial_is_refused() -> None:
+def test_json_that_is_no_trial_is_refused() -> None:
     for data in ("", "[]", '{"moon": 1}', '{"nodes": "many"}', '{"faults": [{"fault": "moon", "at_s": 1}]}'):
         with pytest.raises(ConfigError, match="no trial"):
             Trial.from_json(data)

@@ -1,4 +1,4 @@
-"""Traces made by hand, event by event, and what is asked of pictures."""
+"""Traces made by hand, event by event, and axes to draw in."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import msgspec
 from matplotlib.figure import Figure
 
-from trionet.simulation import Trace, TraceEvent
+from trionet.simulation import Crash, Leave, Trace, TraceEvent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from matplotlib.axes import Axes
 
-    from trionet.simulation import AnyFault
+    from trionet.simulation import Fault
 
 __all__ = ["delivered", "ended", "fault_events", "joined", "new_axes", "rumor", "sent", "state", "trace_of"]
 
@@ -55,16 +55,16 @@ def ended(at: float) -> TraceEvent:
     return TraceEvent(at, "note", "", what="the end")
 
 
-def fault_events(fault: AnyFault, begin: float, end: float | None = None) -> list[TraceEvent]:
-    """Return what a simulation notes of a fault."""
+def fault_events(fault: Fault, begin: float, end: float | None = None) -> list[TraceEvent]:
+    """Return the events of a fault."""
     what, detail = type(fault).__name__, msgspec.json.encode(fault).decode()
     events = [TraceEvent(begin, "fault", "", what=f"{what} begins", detail=detail)]
-    if what == "Crash":
-        events.append(TraceEvent(begin, "fault", f"n{fault.node}", what="crash"))  # type: ignore[union-attr]
+    if isinstance(fault, Crash):
+        events.append(TraceEvent(begin, "fault", f"n{fault.node}", what="crash"))
     if end is not None:
         events.append(TraceEvent(end, "fault", "", what=f"{what} ends", detail=detail))
-        if what in ("Crash", "Leave"):
-            events.append(TraceEvent(end, "fault", f"n{fault.node}", what="restart"))  # type: ignore[union-attr]
+        if isinstance(fault, Crash | Leave):
+            events.append(TraceEvent(end, "fault", f"n{fault.node}", what="restart"))
     return events
 
 

@@ -29,7 +29,7 @@ def write(pytester: pytest.Pytester, tests: str, ini: str = WITH_MODE) -> None:
 
 
 def section_of(result: pytest.RunResult) -> dict[str, list[str]]:
-    """Return what the plugin's section of the first failure says: the values by their names."""
+    """Return the plugin's section of the first failure: the values by their names."""
     text = re.search(r"^-+ trionet -+\n((?:(?:seed|replay|trace): .*\n)+)", result.stdout.str(), re.MULTILINE)
     assert text is not None, result.stdout.str()
     found: dict[str, list[str]] = {}

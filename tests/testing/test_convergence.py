@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from trionet.testing import ClusterFactory, NodeFactory
 
 
-async def test_a_crashed_node_is_waited_for_to_be_held_for_failed(trionet_cluster: ClusterFactory) -> None:
+async def test_convergence_waits_until_a_crashed_node_has_failed(trionet_cluster: ClusterFactory) -> None:
     sim = await trionet_cluster(4)
     sim.crash(3)
     assert not sim.is_converged()
@@ -23,7 +23,7 @@ async def test_a_crashed_node_is_waited_for_to_be_held_for_failed(trionet_cluste
     assert [len(node.members()) for node in sim.up] == [3, 3, 3]
 
 
-async def test_simulated_nodes_can_be_waited_for_as_nodes(trionet_cluster: ClusterFactory) -> None:
+async def test_convergence_of_simulated_nodes_can_be_awaited_as_nodes(trionet_cluster: ClusterFactory) -> None:
     sim = await trionet_cluster(4, faults=[Crash(at_s=0, node=1)])
     await trio.sleep(0.1)
     assert sim.nodes[1].is_stopping
@@ -41,7 +41,7 @@ async def test_sides_of_a_partition_do_not_converge_before_it_is_over(trionet_cl
 
 
 @pytest.mark.slow
-async def test_a_real_node_that_has_stopped_is_not_waited_for(trionet_nodes: NodeFactory) -> None:
+async def test_convergence_ignores_a_stopped_real_node(trionet_nodes: NodeFactory) -> None:
     nodes = await trionet_nodes(3)
     nodes[1].stop()
     assert nodes[1].is_stopping

@@ -62,7 +62,7 @@ async def test_settings(trionet_cluster):
     pytester.runpytest().assert_outcomes(passed=1)
 
 
-def test_a_cluster_ends_with_the_test_and_not_with_the_scope_that_it_was_made_in(pytester: pytest.Pytester) -> None:
+def test_a_cluster_ends_with_the_test_and_not_with_the_scope_of_its_start(pytester: pytest.Pytester) -> None:
     write(
         pytester,
         """
@@ -98,7 +98,7 @@ class TestShop:
     pytester.runpytest().assert_outcomes(passed=2)
 
 
-def test_what_a_test_is_run_by_stays_what_its_marker_says(pytester: pytest.Pytester) -> None:
+def test_the_run_function_of_a_marker_is_kept(pytester: pytest.Pytester) -> None:
     write(
         pytester,
         """
@@ -193,7 +193,7 @@ async def test_mixed(trionet_nodes, my_clock):
 def fast_clock():
     return trio.testing.MockClock(rate=2)
 
-async def test_that_time_only_runs_faster_is_no_harm(trionet_nodes, fast_clock):
+async def test_a_faster_clock_is_accepted(trionet_nodes, fast_clock):
     assert len(await trionet_nodes(2)) == 2
 """,
     )
@@ -215,7 +215,7 @@ async def test_still(trionet_cluster, mock_clock):
 
 
 @pytest.mark.parametrize("fixture", ["trionet_cluster", "trionet_nodes"])
-def test_a_test_that_trio_does_not_run_is_told_so(pytester: pytest.Pytester, fixture: str) -> None:
+def test_a_test_that_trio_does_not_run_fails_with_a_hint(pytester: pytest.Pytester, fixture: str) -> None:
     write(pytester, f"async def test_a({fixture}): pass\ndef test_b({fixture}): pass\n", WITHOUT_MODE)
     result = pytester.runpytest()
     result.assert_outcomes(errors=2)
@@ -223,7 +223,7 @@ def test_a_test_that_trio_does_not_run_is_told_so(pytester: pytest.Pytester, fix
     assert result.stdout.lines.count(message) == 2
 
 
-def test_a_test_of_hypothesis_is_told_what_to_use(pytester: pytest.Pytester) -> None:
+def test_a_test_of_hypothesis_fails_with_a_hint(pytester: pytest.Pytester) -> None:
     write(
         pytester,
         """
@@ -241,7 +241,7 @@ async def test_many(trionet_cluster, number):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fixture", ["trionet_cluster", "trionet_nodes"])
-def test_without_pytest_trio_the_fixtures_say_what_is_missing(pytester: pytest.Pytester, fixture: str) -> None:
+def test_without_pytest_trio_the_fixtures_fail_with_a_hint(pytester: pytest.Pytester, fixture: str) -> None:
     pytester.makeini("[pytest]\nfilterwarnings = error\n")
     pytester.makepyfile(
         f"""
@@ -254,7 +254,7 @@ def test_without_pytest_trio_the_fixtures_say_what_is_missing(pytester: pytest.P
     result.stdout.fnmatch_lines([f"{fixture} needs pytest-trio, which isn't installed,*pip install 'trionet?testing?'"])
 
 
-def test_an_exception_of_a_nodes_start_is_the_tests(pytester: pytest.Pytester) -> None:
+def test_an_exception_of_a_nodes_start_fails_the_test(pytester: pytest.Pytester) -> None:
     write(
         pytester,
         """

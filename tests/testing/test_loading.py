@@ -65,7 +65,7 @@ def test_pytest_started_by_a_program_that_uses_trionet_warns_of_nothing(pytester
     pytester.run(sys.executable, "start.py").assert_outcomes(passed=1)
 
 
-def test_what_offers_the_fixtures_is_listed(pytester: pytest.Pytester) -> None:
+def test_the_fixtures_are_listed(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest("--fixtures")
     result.stdout.fnmatch_lines(["trionet_seed -- *", "trionet_cluster -- *", "trionet_nodes -- *"])
     assert not any(line.startswith("_trionet") for line in result.outlines)

@@ -53,7 +53,7 @@ async def test_an_orphan_counts_also_when_it_has_ended(trionet_cluster: ClusterF
     assert_no_orphans(sim.nodes[1:])
 
 
-async def test_an_orphan_of_a_node_that_has_started_again_since_counts(trionet_cluster: ClusterFactory) -> None:
+async def test_an_orphan_of_a_restarted_node_counts(trionet_cluster: ClusterFactory) -> None:
     sim = await trionet_cluster(config=CONFIG, faults=[Crash(at_s=20, duration_s=5, node=0)])
     await give_up_on(sim.nodes[1], sim.nodes[0], 3)
     await trio.sleep(60)
@@ -62,7 +62,7 @@ async def test_an_orphan_of_a_node_that_has_started_again_since_counts(trionet_c
         assert_no_orphans(sim)
 
 
-async def test_packets_of_the_protocols_that_get_nowhere_do_not_count(trionet_cluster: ClusterFactory) -> None:
+async def test_lost_packets_of_the_protocols_do_not_count(trionet_cluster: ClusterFactory) -> None:
     sim = await trionet_cluster(4, faults=[Partition(at_s=0, duration_s=60, sides=[[0, 1], [2, 3]])])
     await trio.sleep(90)
     assert sim.trace is not None

@@ -45,7 +45,7 @@ SEEDED = "async def test_bad(trionet_cluster):\n    await trionet_cluster(2)\n  
 
 
 def failures(result: pytest.RunResult) -> list[str]:
-    """Return what the failed assertions of `RACE` say."""
+    """Return the texts of the failed assertions of `RACE`."""
     return [line.partition("oversold ")[2].strip() for line in result.outlines if "AssertionError: oversold" in line]
 
 
@@ -74,7 +74,7 @@ def test_the_command_that_a_failure_shows_fails_again_in_the_same_way(
 
 
 @pytest.mark.slow
-def test_a_failure_in_one_of_several_processes_is_told_and_can_be_replayed(pytester: pytest.Pytester) -> None:
+def test_a_failure_in_one_of_several_processes_is_reported_and_can_be_replayed(pytester: pytest.Pytester) -> None:
     write(pytester, RACE.format(mark=""))
     alone, spread = pytester.runpytest(), pytester.runpytest_subprocess("-n", "2")
     assert spread.parseoutcomes() == alone.parseoutcomes()
@@ -117,7 +117,7 @@ def test_traces_are_kept_among_pytests_temporary_files(pytester: pytest.Pytester
     assert len(trace.select("deliver")) > 2
 
 
-def test_traces_go_where_an_option_says(pytester: pytest.Pytester) -> None:
+def test_an_option_sets_the_folder_of_traces(pytester: pytest.Pytester) -> None:
     write(
         pytester,
         """
@@ -151,7 +151,7 @@ def test_a_trace_that_cannot_be_saved_hides_no_failure(pytester: pytest.Pytester
     result.stdout.fnmatch_lines(["*assert not 'good'*", "trace:  it can't be saved: *taken.txt*"])
 
 
-def test_what_passes_or_is_skipped_or_fails_as_expected_leaves_nothing(pytester: pytest.Pytester) -> None:
+def test_passed_skipped_and_expected_failures_leave_nothing(pytester: pytest.Pytester) -> None:
     write(
         pytester,
         """
@@ -174,14 +174,14 @@ async def test_expected(trionet_cluster):
     assert not (pytester.path / "traces").exists()
 
 
-def test_a_failure_without_a_seed_is_shown_as_ever(pytester: pytest.Pytester) -> None:
+def test_a_failure_without_a_seed_has_no_section(pytester: pytest.Pytester) -> None:
     write(pytester, "def test_plain():\n    assert 0\n\nasync def test_nodes(trionet_nodes):\n    assert 0\n")
     result = pytester.runpytest()
     result.assert_outcomes(failed=2)
     assert "-- trionet --" not in result.stdout.str()
 
 
-def test_a_failure_at_the_end_of_a_fixture_is_told_too(pytester: pytest.Pytester) -> None:
+def test_a_failure_at_the_end_of_a_fixture_is_reported(pytester: pytest.Pytester) -> None:
     write(
         pytester,
         """
@@ -200,7 +200,7 @@ async def test_end(checked, trionet_cluster):
     assert [path.name for path in traces_of(result)] == ["test_inner.py-test_end.jsonl"]
 
 
-def test_a_failure_while_a_cluster_is_made_is_told(pytester: pytest.Pytester) -> None:
+def test_a_failure_while_a_cluster_starts_is_reported(pytester: pytest.Pytester) -> None:
     write(
         pytester,
         """

@@ -1,4 +1,4 @@
-"""Which seeds a test runs with: the marker, the options, and how they go with what else multiplies tests."""
+"""The seeds of a test: the marker, the options, and their combination with other parameters."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def test_a_marked_test_runs_once_for_each_of_so_many_seeds(pytester: pytest.Pyte
 
 
 @pytest.mark.slow
-def test_an_option_says_another_number(pytester: pytest.Pytester) -> None:
+def test_an_option_sets_another_number(pytester: pytest.Pytester) -> None:
     write(pytester, MARKED, WITHOUT_MODE)
     assert names(pytester, "--trionet-seeds", "1") == ["test_marked[seed0]", "test_bare", "test_other"]
     assert len(names(pytester, "--trionet-seeds", "20")) == 22
 
 
 @pytest.mark.slow
-def test_an_option_says_one_seed_for_all_tests_whatever_else_is_said(pytester: pytest.Pytester) -> None:
+def test_an_option_sets_one_seed_for_all_tests_and_overrides_the_rest(pytester: pytest.Pytester) -> None:
     write(
         pytester,
         """

@@ -6,8 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-import msgspec
-
+from trionet.errors import DecodeError
 from trionet.streams import prepare_streams
 
 from .arguments import Parser
@@ -64,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         draw(Trace.load(options.trace), options.out, options.picture)
     except OSError as exc:
         print(f"trionet plot: {exc.filename}: {exc.strerror}", file=sys.stderr)
-    except msgspec.DecodeError as exc:
+    except DecodeError as exc:
         print(f"trionet plot: {options.trace} is no trace: {exc}", file=sys.stderr)
     else:
         sys.exit(0)

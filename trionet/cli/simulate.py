@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import msgspec
 
 from trionet.errors import ConfigError
+from trionet.simulation.outcomes import check_trial, run_trial
 from trionet.simulation.pictures import check_request, draw
 from trionet.simulation.promises import INVARIANTS
 from trionet.simulation.rules import networks
 from trionet.simulation.scenarios import SCENARIOS
 from trionet.simulation.search import MOST_REAL_S, Failure, Worker, search
 from trionet.simulation.shrinking import Shrunk, shrink
-from trionet.simulation.trials import Trial, run_trial
+from trionet.simulation.trials import Trial
 from trionet.streams import OutputLost, check_written, claim_stdout, prepare_streams
 
 from .arguments import Parser, import_from_working_directory
@@ -27,7 +28,7 @@ from .progress import Progress
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trionet.simulation.faults import Fault
+    from trionet.simulation.fault import Fault
     from trionet.simulation.trace import Trace
 
 __all__ = ["main"]
@@ -117,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         _check_files(parser, options)
         import_from_working_directory()
         trial = _trial(parser, options)
-        trial.check()
+        check_trial(trial)
         is_single = options.seed is not None or options.replay is not None
         status = _repeat(trial, options) if is_single else _search(trial, options)
         check_written(options.results)

@@ -4,23 +4,10 @@ from __future__ import annotations
 
 from .checking import Finding, check, check_processes
 from .cluster import Simulation, open_cluster
-from .faults import (
-    AnyFault,
-    Crash,
-    Degrade,
-    Fault,
-    Isolate,
-    Leave,
-    OneWay,
-    Partition,
-    Pause,
-    Ring,
-    Skew,
-    Slow,
-    decode_schedule,
-    encode_schedule,
-)
+from .fault import Fault, decode_schedule, encode_schedule
+from .faults import Crash, Degrade, Isolate, Leave, OneWay, Partition, Pause, Ring, Skew, Slow
 from .invariants import Invariant, Violation, Watch
+from .outcomes import Outcome, check_trial, run_trial
 from .pictures import draw
 from .promises import INVARIANTS, invariant_of
 from .rules import Network, networks
@@ -29,12 +16,11 @@ from .scenarios import SCENARIOS
 from .search import Failure, search
 from .shrinking import Shrunk, shrink
 from .trace import Trace, TraceEvent, first_difference
-from .trials import Outcome, Trial, run_trial
+from .trials import Trial
 
 __all__ = [
     "INVARIANTS",
     "SCENARIOS",
-    "AnyFault",
     "Crash",
     "Degrade",
     "Failure",
@@ -60,6 +46,7 @@ __all__ = [
     "Watch",
     "check",
     "check_processes",
+    "check_trial",
     "decode_schedule",
     "deterministic",
     "draw",

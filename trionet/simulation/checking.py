@@ -1,8 +1,8 @@
-"""Does a program follow from its seed? It is run twice, and the traces are compared.
+"""Checks that a program is deterministic: runs it twice, and compares the traces.
 
-What the standard library offers that does not follow from a seed is watched meanwhile: wall clocks, the operating
-system's random numbers, the module ``random`` (which follows from the seed, but is shared by all nodes). Invariant: the
-watching changes nothing of what the program does.
+Calls of nondeterministic functions of the standard library are recorded meanwhile: wall clocks, the operating system's
+random numbers, and the module ``random``, which is seeded, but shared by all nodes. Invariant: recording doesn't change
+the program.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from trionet.config import import_reference
+from trionet.errors import SpawnError
 from trionet.launchers.interpreter import python_command, python_environment
 
+from .arguments import require
 from .running import run
 from .trace import Trace, TraceEvent, first_difference
 
@@ -45,11 +47,11 @@ _LIBRARIES: Final = tuple({sysconfig.get_path(name) for name in ("stdlib", "plat
 
 
 class Leak(msgspec.Struct, frozen=True, order=True):
-    """A place that asks for what does not follow from the seed.
+    """A call of a nondeterministic function.
 
     Attributes:
         where: the file and the line.
-        what: what it calls.
+        what: the function.
     """
 
     where: str
@@ -60,11 +62,11 @@ class Leak(msgspec.Struct, frozen=True, order=True):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """What a check has found.
+    """The result of a check.
 
     Attributes:
-        index: the number of the first event in which the two runs differ; None where they are equal.
-        first, second: that event in each run; None where that run had ended.
+        index: the number of the first event that differs between the runs; None if they are equal.
+        first, second: that event in each run; None if that run had ended.
         leaks: suspicious calls of the program.
     """
 
@@ -91,9 +93,9 @@ def _shown(event: TraceEvent | None) -> str:
 
 
 def check(main: Callable[..., Awaitable[Trace]], *args: Any, seed: int = 0) -> Finding:
-    """Run ``await main(*args)`` twice in virtual time, and compare what it returns: its cluster's trace.
+    """Run ``await main(*args)`` twice in virtual time, and compare the traces that it returns.
 
-    Equal runs in one process can still differ between processes, where the order of a set decides something; see
+    Equal runs in one process can still differ between processes, if they depend on the order of a set; see
     `check_processes`.
     """
     with _watching() as leaks:
@@ -102,16 +104,20 @@ def check(main: Callable[..., Awaitable[Trace]], *args: Any, seed: int = 0) -> F
 
 
 def check_processes(reference: str, *args: str, seed: int = 0) -> Finding:
-    """Do what `check` does in two processes, in which strings hash differently.
+    """Check a program as `check` does, in two processes in which strings hash differently.
 
     Args:
         reference: the function as ``"package.module:name"``.
-        args: what it is called with, texts.
-        seed: of both.
+        args: its arguments, texts.
+        seed: the seed of both runs.
 
     Raises:
-        RuntimeError: one of the processes failed; the text is what it said.
+        ConfigError: there is no such function, or an argument is no text.
+        SpawnError: one of the processes failed; the text is its standard error.
     """
+    for argument in (reference, *args):
+        require(argument, str, "the function and its arguments are texts")
+    import_reference(reference)
     traces = []
     for hash_seed in ("1", "2"):
         command, path = python_command(_PROGRAM, 0)
@@ -119,7 +125,7 @@ def check_processes(reference: str, *args: str, seed: int = 0) -> Finding:
         command += [reference, str(seed), *args]
         done = subprocess.run(command, env=environment, input=path, capture_output=True, check=False)
         if done.returncode:
-            raise RuntimeError(done.stderr.decode())
+            raise SpawnError(done.stderr.decode())
         trace = Trace()
         trace.extend(done.stdout.splitlines())
         traces.append(trace)
@@ -133,7 +139,7 @@ def _finding(one: Trace, other: Trace, leaks: Iterable[Leak]) -> Finding:
 
 @contextmanager
 def _watching() -> Generator[dict[Leak, None]]:
-    """Note what the program calls that does not follow from the seed."""
+    """Record calls of nondeterministic functions."""
     leaks: dict[Leak, None] = {}
     before = [(module, name, getattr(module, name)) for module, names in _WATCHED.items() for name in names]
     for module, name, function in before:
@@ -157,7 +163,7 @@ def _watched(what: str, function: Callable[..., Any], leaks: dict[Leak, None]) -
 
 
 def print_trace(reference: str, seed: str, *args: str) -> None:
-    """Run a function in virtual time, and write the trace that it returns to standard output."""
+    """Run a function in virtual time, and write its trace to standard output."""
     trace = run(import_reference(reference), *args, seed=int(seed))
     for line in trace.lines():
         sys.stdout.buffer.write(line + b"\n")

@@ -1,51 +1,73 @@
 """Whole nodes, with their services, on a network in memory: in virtual time, or in real time.
 
-Invariant: in virtual time, and with a seed, what happens follows from the seed and the program alone.
+Invariant: in virtual time, all events follow from the seed and the program alone.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import asynccontextmanager
 from random import Random
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 import trio
 
-from trionet import ConfigError, MemberEvent, NodeAddress, NodeConfig, OrphanedCall, open_node
+from trionet import ConfigError, NodeAddress, NodeConfig, open_node
 from trionet.nurseries import open_background_nursery
 from trionet.transports.memory import MemoryFabric
 
-from .faults import check_schedule
-from .handlers import watching
+from .arguments import require
 from .latencies import exponential
+from .recording import record_nodes
 from .rules import network_of
 from .running import deterministic
 from .trace import Trace
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Collection
+    from contextlib import AbstractContextManager
 
-    from trionet import Event, Node
-    from trionet.protocols.gossip_messages import Delivered
+    from trionet import Node
     from trionet.transports.memory import Rule
     from trionet.transports.memory.endpoint import MemoryEndpoint
 
-    from .faults import Fault
     from .rules import Network
+    from .trace import Kind
 
     Configure = NodeConfig | Callable[[int], NodeConfig] | None
 
-__all__ = ["Simulation", "open_cluster"]
+__all__ = ["Scheduled", "Simulation", "Undo", "are_converged", "check_schedule", "open_cluster"]
+
+Undo = Callable[[], None]
+"""Ends the effect of a fault."""
+
+F = TypeVar("F", bound="Scheduled")
 
 _SEEDS: Final = 3
-_LOOK_AGAIN_S: Final = 0.1
+_POLL_S: Final = 0.1
 
 
-class _Life:
-    """A node from its start to its end."""
+@runtime_checkable
+class Scheduled(Protocol):
+    """What `Simulation.play` needs of a `Fault`."""
+
+    @property
+    def at_s(self) -> float:
+        """When it begins, in seconds since the schedule began."""
+
+    @property
+    def duration_s(self) -> float | None:
+        """How long it lasts; None for as long as the simulation."""
+
+    def begin(self, sim: Simulation) -> Undo | None:
+        """Begin; return a function that ends it, if it can be ended."""
+
+
+class _Run:
+    """One run of a node, from its start to its end."""
 
     def __init__(self) -> None:
         self.scope = trio.CancelScope()
@@ -53,15 +75,28 @@ class _Life:
         self.is_crashed = False
 
 
+class _Place:
+    """The place of a node: its configuration, and its runs."""
+
+    def __init__(self, config: NodeConfig) -> None:
+        self.config = config
+        self.address = NodeAddress(config.ip, config.port)
+        self.starts = 0
+        self.run = _Run()
+
+    def is_up(self) -> bool:
+        return not self.run.ended.is_set() and not self.run.is_crashed
+
+
 class Simulation:
-    """A cluster in memory; made by `open_cluster`.
+    """A cluster in memory; `open_cluster` opens one.
 
     Attributes:
-        nodes: the nodes, by their place; where one has crashed or left, and has not started again, the last it was.
-        seed: what all its random numbers follow from.
+        nodes: the nodes, by their place; the last one of a place whose node has ended.
+        seed: the seed of all its random numbers.
         fabric: the network.
-        trace: what has happened so far; None where it isn't kept.
-        random: random numbers for your own use, which nobody else takes.
+        trace: the events so far; None if it isn't recorded.
+        random: random numbers for the user's own program.
         duration_s: in a trial, for how long its faults may happen; else infinite.
     """
 
@@ -74,16 +109,13 @@ class Simulation:
         self.seed = seed
         self.fabric: MemoryFabric = MemoryFabric(seed=seed, observer=self.trace)
         self.fabric.add_rules(*network.rules())
-        self.fabric.on_open = self._watch
         if self.trace is not None:
-            self.fabric.watched = watching(self.trace)
+            record_nodes(self.fabric, self.trace)
         self.random: Random = Random(f"{seed} user")
         self.duration_s: float = math.inf
         self._nursery = nursery
         self._configure = configure
-        self._configs: list[NodeConfig] = []
-        self._lives: list[_Life] = []
-        self._starts: list[int] = []
+        self._places: list[_Place] = []
         self._starting = trio.Lock()
 
     @property
@@ -93,14 +125,30 @@ class Simulation:
 
     # ---- nodes
 
+    def _place(self, index: int) -> _Place:
+        """Return a node's place.
+
+        Raises:
+            ConfigError: there is no such node.
+        """
+        place = self._find(index)
+        if place is None:
+            wrong = "a node's place is 0 or more, not" if index < 0 else f"{len(self._places)} nodes, and none at place"
+            raise ConfigError(f"{wrong} {index}")
+        return place
+
+    def _find(self, index: int) -> _Place | None:
+        require(index, int, "a node's place is a number")
+        return self._places[index] if 0 <= index < len(self._places) else None
+
     def is_up(self, index: int) -> bool:
         """Whether a node runs, or is starting."""
-        return 0 <= index < len(self._lives) and not self._lives[index].ended.is_set() and not self.is_crashed(index)
+        place = self._find(index)
+        return place is not None and place.is_up()
 
     def is_crashed(self, index: int) -> bool:
         """Whether a node has crashed, and has not started again."""
-        _check_index(index)
-        return self._lives[index].is_crashed
+        return self._place(index).run.is_crashed
 
     @property
     def up(self) -> list[Node]:
@@ -108,132 +156,119 @@ class Simulation:
         return [node for index, node in enumerate(self.nodes) if self.is_up(index)]
 
     def address(self, index: int) -> NodeAddress:
-        """Return where a node is reached."""
-        _check_index(index)
-        config = self._configs[index]
-        return NodeAddress(config.ip, config.port)
+        """Return the address of a node."""
+        return self._place(index).address
 
     def addresses(self, indexes: Iterable[int]) -> list[NodeAddress]:
-        """Return where nodes are reached; those that there aren't are left out."""
-        return [self.address(index) for index in indexes if 0 <= index < len(self._configs)]
+        """Return the addresses of nodes, without those that don't exist."""
+        return [place.address for place in map(self._find, indexes) if place is not None]
 
     async def start(self, config: NodeConfig | None = None) -> Node:
-        """Start one more node, which joins the others where it isn't configured to do something else."""
+        """Start one more node; it joins the others unless its configuration has other seeds."""
         async with self._starting:
-            return await self._start(config)
+            place = self._new_place(config)
+            node: Node = await self._nursery.start(self._serve, len(self._places) - 1, place)
+            return node
 
-    async def _start(self, config: NodeConfig | None) -> Node:
-        index = len(self._configs)
+    def _new_place(self, config: NodeConfig | None) -> _Place:
+        index = len(self._places)
         if config is None:
             config = self._configure(index) if callable(self._configure) else self._configure
         config = config or NodeConfig()
-        if not config.port:
-            config = msgspec.structs.replace(config, port=8000 + index)
-        address = NodeAddress(config.ip, config.port)
-        self._configs.append(config)
-        self._lives.append(_Life())
-        self._starts.append(0)
+        require(config, NodeConfig, "a configuration is a NodeConfig")
+        place = _Place(config if config.port else msgspec.structs.replace(config, port=8000 + index))
+        self._places.append(place)
         if self.trace is not None:
-            self.trace.introduce(address, f"n{index}")
-        node: Node = await self._nursery.start(self._serve, index, self._lives[index])
-        return node
+            self.trace.introduce(place.address, f"n{index}")
+        return place
 
     async def _serve(
-        self, index: int, life: _Life, *, task_status: trio.TaskStatus[Node] = trio.TASK_STATUS_IGNORED
+        self, index: int, place: _Place, *, task_status: trio.TaskStatus[Node] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        config = self._configs[index]
+        config, run = place.config, place.run
         if config.join is None:
-            config = msgspec.structs.replace(config, join=self._seeds_for(index))
-        random = Random(f"{self.seed} node {index} start {self._starts[index]}")
-        self._starts[index] += 1
+            seeds = [str(other.address) for other in self._places if other is not place and other.is_up()]
+            config = msgspec.structs.replace(config, join=seeds[:_SEEDS])
+        random = Random(f"{self.seed} node {index} start {place.starts}")
+        place.starts += 1
         try:
-            with life.scope:
+            with run.scope:
                 async with open_node(config, fabric=self.fabric, random=random) as node:
                     self.nodes[index : index + 1] = [node]
                     task_status.started(node)
                     await trio.sleep_forever()
         finally:
-            life.ended.set()
-
-    def _seeds_for(self, index: int) -> list[str]:
-        up = [str(self.address(other)) for other in range(len(self._lives)) if other != index and self.is_up(other)]
-        return up[:_SEEDS]
+            run.ended.set()
 
     def stop(self, index: int) -> bool:
-        """Have a node stop as it should; False if it doesn't run."""
-        if index >= len(self.nodes) or not self.is_up(index):
+        """Stop a node gracefully; False if it doesn't run."""
+        if not self.is_up(index) or index >= len(self.nodes):
             return False
         self.nodes[index].stop()
         return True
 
     def crash(self, index: int, *, is_silent: bool = False) -> bool:
-        """End a node without a word: it says nothing any more, and its tasks are cancelled; False if it doesn't run.
+        """Crash a node: it sends nothing more, and its tasks are cancelled; False if it doesn't run.
 
         Args:
-            index: which.
-            is_silent: whether its host goes down, too, so that others aren't told that their connections are broken.
+            index: which node.
+            is_silent: whether its host crashes, too, so that its peers aren't notified of broken connections.
         """
-        if not self.is_up(index):
+        place = self._find(index)
+        if place is None or not place.is_up():
             return False
-        life = self._lives[index]
-        life.is_crashed = True
-        self.fabric.crash(self.address(index), is_silent=is_silent)
-        life.scope.cancel()
+        place.run.is_crashed = True
+        self.fabric.crash(place.address, is_silent=is_silent)
+        place.run.scope.cancel()
         self.note("crash", index, kind="fault")
         return True
 
     async def restart(self, index: int) -> Node:
         """Start a node again that has ended, at its address; return it once it runs and has joined the others."""
-        _check_index(index)
-        life = self._renewed(index)
-        if life is None:
+        place = self._place(index)
+        if not self._renew(index, place):
             return self.nodes[index]
-        node: Node = await self._nursery.start(self._serve, index, life)
+        node: Node = await self._nursery.start(self._serve, index, place)
         return node
 
     def restart_soon(self, index: int) -> None:
-        """Start a node again that has ended or is ending; don't wait for that."""
-        _check_index(index)
-        self._nursery.start_soon(self._restart, index)
+        """Start a node again that has ended or is ending, in the background."""
+        self._nursery.start_soon(self._restart, index, self._place(index))
 
-    async def _restart(self, index: int) -> None:
-        await self._lives[index].ended.wait()
-        life = self._renewed(index)
-        if life is not None:
-            await self._serve(index, life)
+    async def _restart(self, index: int, place: _Place) -> None:
+        await place.run.ended.wait()
+        if self._renew(index, place):
+            await self._serve(index, place)
 
-    def _renewed(self, index: int) -> _Life | None:
-        if self.is_up(index):
-            return None
-        self.fabric.dark.discard(self.address(index))
-        self._lives[index] = life = _Life()
+    def _renew(self, index: int, place: _Place) -> bool:
+        """Begin a new run of a node; False if one is in progress."""
+        if place.is_up():
+            return False
+        self.fabric.dark.discard(place.address)
+        place.run = _Run()
         self.note("restart", index, kind="fault")
-        return life
+        return True
 
     # ---- faults
 
     def _endpoint(self, index: int) -> MemoryEndpoint | None:
-        return self.fabric.endpoints.get(self.address(index)) if 0 <= index < len(self._configs) else None
+        place = self._find(index)
+        return None if place is None else self.fabric.endpoints.get(place.address)
 
-    @contextmanager
-    def rule(self, *rules: Rule) -> Generator[None]:
-        """Have `rules` judge each message before all others, within the block."""
-        with self.fabric.rule(*rules):
-            yield
+    def rule(self, *rules: Rule) -> AbstractContextManager[None]:
+        """Apply `rules` to each message, before all others, within the block."""
+        return self.fabric.rule(*rules)
 
-    def pause(self, index: int) -> Callable[[], None] | None:
-        """Let a node stand still, as SIGSTOP does; return what lets it go on, where nothing else pauses it.
-
-        None if it doesn't run.
-        """
+    def pause(self, index: int) -> Undo | None:
+        """Pause a node, as SIGSTOP does; return a function that ends this pause. None if it is down."""
         endpoint = self._endpoint(index)
         if endpoint is None:
             return None
         endpoint.hold()
         return endpoint.release
 
-    def slow_down(self, index: int, lag_s: float) -> Callable[[], None] | None:
-        """Let a node get to everything later, by `lag_s` on average; return what ends that. None if it doesn't run."""
+    def slow_down(self, index: int, lag_s: float) -> Undo | None:
+        """Delay all that a node does, by `lag_s` on average; return a function that ends that. None if it is down."""
         endpoint = self._endpoint(index)
         if endpoint is None:
             return None
@@ -241,98 +276,75 @@ class Simulation:
         endpoint.add_lag(lag)
         return functools.partial(endpoint.remove_lag, lag)
 
-    def skew(self, index: int, *, forward_s: float = 0.0, rate: float = 1.0) -> Callable[[], None] | None:
-        """Set a node's clock ahead, and let it run `rate` times as fast; return what ends the latter.
-
-        None if it doesn't run.
-        """
+    def skew(self, index: int, *, forward_s: float = 0.0, rate: float = 1.0) -> Undo | None:
+        """Set a node's clock ahead, and its rate; return a function that resets the rate. None if it is down."""
         endpoint = self._endpoint(index)
-        if endpoint is None:
-            return None
-        return endpoint.clock.change(forward_s=forward_s, rate=rate)
+        return None if endpoint is None else endpoint.clock.change(forward_s=forward_s, rate=rate)
 
-    def play(self, schedule: Iterable[Fault]) -> None:
-        """Let the faults of `schedule` happen, each at its time from now on."""
+    def play(self, schedule: Iterable[Scheduled]) -> None:
+        """Schedule the faults of `schedule`, each at its time from now on.
+
+        Raises:
+            ConfigError: it is no list of faults.
+        """
         now = trio.current_time()
-        for fault in schedule:
+        for fault in check_schedule(schedule):
             self.fabric.pump.at(now + fault.at_s, self._begin, fault)
 
-    def _begin(self, fault: Fault) -> None:
-        what = type(fault).__name__
-        detail = msgspec.json.encode(fault).decode()
-        self._note_fault(f"{what} begins", detail)
+    def _begin(self, fault: Scheduled) -> None:
+        what, detail = type(fault).__name__, msgspec.json.encode(fault).decode()
+        self.note(f"{what} begins", detail=detail, kind="fault")
         undo = fault.begin(self)
         if undo is not None and fault.duration_s is not None:
             self.fabric.pump.at(trio.current_time() + fault.duration_s, self._end, undo, what, detail)
 
-    def _end(self, undo: Callable[[], None], what: str, detail: str) -> None:
-        self._note_fault(f"{what} ends", detail)
+    def _end(self, undo: Undo, what: str, detail: str) -> None:
+        self.note(f"{what} ends", detail=detail, kind="fault")
         undo()
 
-    # ---- what happens
+    # ---- state
 
-    def note(self, what: str, node: int | None = None, *, detail: str = "", kind: str = "note") -> None:
-        """Add something of your own to the trace."""
+    def note(self, what: str, node: int | None = None, *, detail: str = "", kind: Kind = "note") -> None:
+        """Add an event of your own to the trace."""
         if self.trace is not None:
             name = "" if node is None else self.trace.name(self.address(node))
-            self.trace.add(kind, name, what=what, detail=detail)  # type: ignore[arg-type]
-
-    def _note_fault(self, what: str, detail: str) -> None:
-        if self.trace is not None:
-            self.trace.add("fault", "", what=what, detail=detail)
-
-    def _watch(self, node: Any) -> None:
-        """A node is being opened on the fabric."""
-        if self.trace is None:
-            return
-        trace, name = self.trace, self.trace.name(node.address)
-        trace.add("state", name, what="NodeOpened")
-
-        def note_event(event: Event) -> None:
-            if isinstance(event, MemberEvent):
-                peer = trace.name(event.node)
-                trace.add("state", name, peer, type(event).__name__, str(event.incarnation))
-            elif isinstance(event, OrphanedCall):
-                method = f"{event.gid}/{event.service}/{event.method}"
-                trace.add("state", name, trace.name(event.node), "OrphanedCall", f"{method} {event.id}")
-            else:
-                trace.add("state", name, "", type(event).__name__, msgspec.json.encode(event).decode())
-
-        def note_rumor(rumor: Delivered) -> None:
-            trace.add("rumor", name, trace.name(NodeAddress.of(rumor.origin)), rumor.gid, rumor.id.hex())
-
-        node.listen(note_event)
-        node.local.gossip.on_rumor = note_rumor
+            self.trace.add(kind, name, what=what, detail=detail)
 
     def is_converged(self) -> bool:
         """Whether each node that runs sees exactly those that run."""
         up = self.up
-        expected = {node.sid for node in up}
-        return len(up) == sum(map(self.is_up, range(len(self._lives)))) and all(
-            node.all.members().keys() == expected for node in up
-        )
+        return len(up) == sum(place.is_up() for place in self._places) and are_converged(up)
 
     async def wait_converged(self) -> None:
         """Wait until each node that runs sees exactly those that run."""
-        while not self.is_converged():  # noqa: ASYNC110  nobody tells when this becomes true
-            await trio.sleep(_LOOK_AGAIN_S)
+        while not self.is_converged():  # noqa: ASYNC110  there is no event for it
+            await trio.sleep(_POLL_S)
 
     def end(self) -> None:
-        """Let all nodes crash, and nothing more happen on the network; the trace has ended before that."""
+        """Crash all nodes, and stop the network, without recording that."""
         self.fabric.observer = None
         for address in list(self.fabric.endpoints):
             self.fabric.crash(address)
         self.fabric.pump.close()
 
 
-def _check_index(index: int) -> None:
-    """Refuse a negative place, which Python would count from the end.
+def are_converged(nodes: Collection[Node]) -> bool:
+    """Whether each of `nodes` sees exactly these."""
+    expected = {node.sid for node in nodes}
+    return all(node.all.members().keys() == expected for node in nodes)
+
+
+def check_schedule(schedule: Iterable[F]) -> list[F]:
+    """Return a schedule as a list.
 
     Raises:
-        ConfigError: it is one.
+        ConfigError: it has anything but faults.
     """
-    if index < 0:
-        raise ConfigError(f"a node's place is 0 or more, not {index}")
+    require(schedule, Iterable, "a schedule is a list of faults")
+    faults = list(schedule)
+    for fault in faults:
+        require(fault, Scheduled, "a schedule is a list of faults")
+    return faults
 
 
 @asynccontextmanager
@@ -342,36 +354,35 @@ async def open_cluster(
     seed: int = 0,
     network: Network | str = "lan",
     config: Configure = None,
-    faults: Sequence[Fault] = (),
+    faults: Iterable[Scheduled] = (),
     is_traced: bool = True,
     on_open: Callable[[Simulation], None] | None = None,
 ) -> AsyncGenerator[Simulation]:
     """Run `n` nodes on a network in memory for as long as the block lasts.
 
-    They are one cluster: the first begins it, the others join it, and the block begins when each sees all. With the
-    block they end at once, as in a crash.
+    They are one cluster: the first begins it, the others join it, and the block begins when each sees all. At the end
+    of the block they crash.
 
     Args:
-        n: how many.
-        seed: what all random numbers follow from, and where time is virtual, all that happens.
-        network: how it is when nothing is wrong: ``"lan"``, ``"wan"``, ``"bad"``, ``"perfect"``, or what you describe.
-        config: the nodes' configuration, or a function of a node's place that gives it. Without an address, nodes
+        n: how many nodes.
+        seed: the seed of all random numbers, and where time is virtual, of all that happens.
+        network: the network without faults: ``"lan"``, ``"wan"``, ``"bad"``, ``"perfect"``, or a `Network`.
+        config: the nodes' configuration, or a function of a node's place that returns it. Without an address, nodes
             have 127.0.0.1 and ports from 8000 on.
-        faults: what is to go wrong, from when the block begins.
-        is_traced: whether to keep a trace.
-        on_open: called with the simulation before its first node starts: it is there also when the block never begins.
+        faults: the schedule of faults, from the begin of the block.
+        is_traced: whether to record a trace.
+        on_open: called with the simulation before its first node starts, and so also if the block never begins.
 
     Raises:
-        ConfigError: there is no network of that name, `n` is negative, or anything is not what it should be.
+        ConfigError: there is no network of that name, `n` is negative, or an argument has a wrong type.
     """
     if not isinstance(n, int) or n < 0:
         raise ConfigError(f"a cluster has 0 nodes or more, not {n!r:.100}")
     if not (config is None or isinstance(config, NodeConfig) or callable(config)):
-        raise ConfigError(f"a configuration is a NodeConfig or a function that gives one, not {config!r:.100}")
+        raise ConfigError(f"a configuration is a NodeConfig or a function that returns one, not {config!r:.100}")
     network = network_of(network)
-    check_schedule(faults)
-    with ExitStack() as stack:
-        stack.enter_context(deterministic(seed))
+    faults = check_schedule(faults)
+    with deterministic(seed):
         async with open_background_nursery() as nursery:
             sim = Simulation(nursery, seed=seed, network=network, configure=config, is_traced=is_traced)
             if on_open is not None:

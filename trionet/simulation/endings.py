@@ -1,16 +1,15 @@
-"""Two promises about calls: what a call has started has ended when it ends, and nothing is left running at last."""
+"""Two invariants of calls: a handler ends before its call does, and at the end no handler without a call runs."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from .faults import Crash, Leave
 from .invariants import Watch
 from .rules import network_of
 
 if TYPE_CHECKING:
     from .cluster import Simulation
-    from .faults import Fault
+    from .fault import Fault
     from .invariants import Violation
     from .trace import TraceEvent
     from .trials import Trial
@@ -18,47 +17,41 @@ if TYPE_CHECKING:
 __all__ = ["NoHandlerOutlivesItsCaller", "NoOrphan"]
 
 _SILENCE_S: Final = 35.0
-"""After this time without a sign of life a link has been given up."""
+"""A silent link is closed within this time."""
 
 _AFTERMATHS: Final = 5
-"""How many times as long as a fault that which it has held up may take to be worked off."""
+"""A backlog is processed within this multiple of the fault's duration."""
 
 _AFTERMATH_S: Final = 5.0
 
 
 class _Handlers(Watch):
-    """Knows which handlers run for which callers."""
+    """Tracks the running handlers and their callers."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._lives: dict[str, int] = {}
+        self._runs: dict[str, int] = {}
         self._running: dict[tuple[str, str], TraceEvent] = {}
-        self._caller_lives: dict[tuple[str, str], int] = {}
+        self._caller_runs: dict[tuple[str, str], int] = {}
 
     def take(self, event: TraceEvent) -> None:
-        """Note the beginning and the end of handlers, and of nodes, with which all their handlers end."""
+        """Record begins and ends of handlers; the end of a node ends its handlers."""
         match event.kind:
             case "begin":
                 self._running[event.node, event.detail] = event
-                self._caller_lives[event.node, event.detail] = self._lives.get(event.peer, 0)
+                self._caller_runs[event.node, event.detail] = self._runs.get(event.peer, 0)
             case "end":
                 self._running.pop((event.node, event.detail), None)
-            case "state" if event.what == "NodeOpened":
-                self._lives[event.node] = self._lives.get(event.node, 0) + 1
-                self._forget(event.node)
-            case "fault" if event.what == "crash":
-                self._lives[event.node] = self._lives.get(event.node, 0) + 1
-                self._forget(event.node)
-
-    def _forget(self, node: str) -> None:
-        for key in [key for key in self._running if key[0] == node]:
-            del self._running[key]
+            case "state" | "fault" if event.what in ("NodeOpened", "crash"):
+                self._runs[event.node] = self._runs.get(event.node, 0) + 1
+                for key in [key for key in self._running if key[0] == event.node]:
+                    del self._running[key]
 
 
 class NoHandlerOutlivesItsCaller(_Handlers):
-    """When a call is over for its caller, its handler has ended.
+    """At the end of a call its handler has ended.
 
-    Unless the connection was lost under it, or it was reported as an orphan: then nobody can know.
+    Calls whose connection was lost, or that were reported as orphans, are exempt: their callers can't know.
     """
 
     name = "no_handler_outlives_its_caller"
@@ -68,7 +61,7 @@ class NoHandlerOutlivesItsCaller(_Handlers):
         self._open: dict[tuple[str, str, str], bool] = {}
 
     def take(self, event: TraceEvent) -> None:
-        """Compare what a call's two sides say."""
+        """Compare the two sides of a call."""
         super().take(event)
         match event.kind:
             case "call":
@@ -93,10 +86,9 @@ class NoHandlerOutlivesItsCaller(_Handlers):
 
 
 class NoOrphan(_Handlers):
-    """In the end no handler runs whose call is over; and while nothing is wrong, none is reported as an orphan.
+    """At the end no handler runs whose call is over; and without faults no call is reported as an orphan.
 
-    The second part is asked for where the network itself loses nothing, and for times at which no fault has to do with
-    what happens.
+    The second part is judged on networks that lose nothing, and at times without effects of a fault.
     """
 
     name = "no_orphan"
@@ -106,7 +98,7 @@ class NoOrphan(_Handlers):
         self._over: set[tuple[str, str]] = set()
 
     def begin(self, sim: Simulation, trial: Trial) -> None:
-        """Take when something is wrong."""
+        """Compute the times with effects of faults."""
         super().begin(sim, trial)
         network = network_of(trial.network)
         self._is_judging = not network.loss and network.latency != "heavy_tail"
@@ -114,7 +106,7 @@ class NoOrphan(_Handlers):
         self._disturbed = [_disturbed(fault) for fault in trial.schedule()]
 
     def take(self, event: TraceEvent) -> None:
-        """Note which calls are over, and the orphans."""
+        """Record ended calls and orphans."""
         super().take(event)
         if event.kind in ("answer", "cancel"):
             self._over.add((event.peer, event.detail.partition(" ")[0]))
@@ -135,16 +127,16 @@ class NoOrphan(_Handlers):
             event
             for (node, call), event in self._running.items()
             if (node, call) in self._over
-            or self._lives.get(event.peer, 0) != self._caller_lives[node, call]
+            or self._runs.get(event.peer, 0) != self._caller_runs[node, call]
             or not sim.is_up(int(event.peer[1:] or -1))
         ]
 
     def is_settled(self) -> bool:
-        """Whether nothing runs for nobody."""
+        """Whether no handler runs without its call."""
         return not self._left()
 
     async def check(self) -> list[Violation]:
-        """Return what runs for nobody."""
+        """Return the handlers that run without their calls."""
         for event in self._left():
             self.violated(
                 f"{event.what} still runs on {event.node} for the call {event.detail} of {event.peer}, which is over,"
@@ -156,8 +148,8 @@ class NoOrphan(_Handlers):
 
 
 def _disturbed(fault: Fault) -> tuple[float, float]:
-    """Return from when to when a fault may have to do with what happens."""
-    if isinstance(fault, Crash | Leave):
-        return fault.at_s, fault.at_s + (fault.duration_s or 0.0) + _SILENCE_S
+    """Return from when to when a fault may have effects."""
     lasting_s = fault.duration_s or 0.0
+    if fault.ended_nodes():
+        return fault.at_s, fault.at_s + lasting_s + _SILENCE_S
     return fault.at_s, fault.at_s + (1 + _AFTERMATHS) * lasting_s + _AFTERMATH_S

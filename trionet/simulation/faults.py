@@ -1,101 +1,67 @@
-"""What goes wrong, and when: a schedule is a list of faults, and a fault is data.
+"""The kinds of faults.
 
-So a schedule can be kept, changed, shrunk and played again. Nodes are named by their place in `Simulation.nodes`; one
-that isn't there is passed over, so that a schedule fits fewer nodes, too. Faults of one kind that overlap compose: a
-node stands still while anything pauses it, lags add up, and the rates of clocks multiply.
+Faults of one kind that overlap compose: a node is paused while any fault pauses it, lags add up, and the rates of
+clocks multiply.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import msgspec
-
-from trionet.errors import ConfigError
-
+from .fault import Fault
+from .fields import Chance, Flag, NodeIndex, NodeIndexes, Positive, Seconds, Sides
 from .latencies import exponential
-from .ranges import check_fields
-from .rules import cut, delay, duplicate, lose, partition, reorder, throttle
+from .rules import cut, delay, impair, only, partition
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from trionet.identity import NodeAddress
     from trionet.transports.memory.rules import Rule
 
-    from .cluster import Simulation
+    from .cluster import Simulation, Undo
 
-    Undo = Callable[[], None] | None
+__all__ = ["Crash", "Degrade", "Isolate", "Leave", "OneWay", "Partition", "Pause", "Ring", "Skew", "Slow"]
 
-__all__ = [
-    "AnyFault",
-    "Crash",
-    "Degrade",
-    "Fault",
-    "Isolate",
-    "Leave",
-    "OneWay",
-    "Partition",
-    "Pause",
-    "Ring",
-    "Skew",
-    "Slow",
-    "check_schedule",
-    "decode_schedule",
-    "encode_schedule",
-]
-
-
-_OPTIONAL: Final = ("duration_s", "nodes", "latency_s", "bytes_per_s")
-
-
-class Fault(msgspec.Struct, frozen=True, kw_only=True, tag_field="fault", omit_defaults=True):
-    """Something that goes wrong.
-
-    Attributes:
-        at_s: when it begins, in seconds since the schedule began.
-        duration_s: how long it lasts; None for as long as the simulation.
-
-    Raises:
-        ConfigError: a time is negative, or another number is out of its range; the text names it.
-    """
-
-    at_s: float
-    duration_s: float | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse what can't be."""
-        check_fields(self, _OPTIONAL)
-
-    def begin(self, sim: Simulation) -> Undo:
-        """Let it begin; return what ends it, if that can be."""
-        raise NotImplementedError
+_NAMED: Final = 4
 
 
 class Partition(Fault, frozen=True, kw_only=True, tag="partition"):
     """Nothing gets from one side to another.
 
     Attributes:
-        sides: the nodes of each.
+        sides: the nodes of each side.
     """
 
-    sides: list[list[int]]
+    sides: Sides
 
     def begin(self, sim: Simulation) -> Undo:
         """Cut the sides off from each other."""
         return _ruled(sim, partition(*(sim.addresses(side) for side in self.sides)))
 
+    @property
+    def label(self) -> str:
+        """The fault in a few words."""
+        return f"{self.title} {' | '.join(map(_named, self.sides))}"
+
 
 class OneWay(Fault, frozen=True, kw_only=True, tag="one_way"):
-    """Nothing gets from `sources` to `targets`, while all gets back."""
+    """Nothing gets from `sources` to `targets`; everything gets back."""
 
-    sources: list[int]
-    targets: list[int]
+    sources: NodeIndexes
+    targets: NodeIndexes
 
     def begin(self, sim: Simulation) -> Undo:
-        """Cut one way."""
+        """Cut one direction."""
         return _ruled(sim, cut(sim.addresses(self.sources), sim.addresses(self.targets)))
+
+    @property
+    def title(self) -> str:
+        """The kind, in a word or two."""
+        return "one-way cut"
+
+    @property
+    def label(self) -> str:
+        """The fault in a few words."""
+        return f"{self.title} {_named(self.sources)} to {_named(self.targets)}"
 
 
 class Ring(Fault, frozen=True, kw_only=True, tag="ring"):
@@ -115,9 +81,9 @@ class Ring(Fault, frozen=True, kw_only=True, tag="ring"):
 
 
 class Isolate(Fault, frozen=True, kw_only=True, tag="isolate"):
-    """One node reaches nobody, and nobody reaches it."""
+    """One node reaches no other, and no other reaches it."""
 
-    node: int
+    node: NodeIndex
 
     def begin(self, sim: Simulation) -> Undo:
         """Cut it off."""
@@ -126,157 +92,131 @@ class Isolate(Fault, frozen=True, kw_only=True, tag="isolate"):
 
 
 class Degrade(Fault, frozen=True, kw_only=True, tag="degrade"):
-    """The network gets worse, for messages from or to some nodes.
+    """The network is worse, for messages from or to some nodes.
 
     Attributes:
-        nodes: which; None for all.
+        nodes: which nodes; None for all.
         loss, duplicates, reordered: chances, from 0 to 1.
-        reordered_by_s: how much later some datagrams arrive.
+        reordered_by_s: the most by which a reordered datagram is later, in seconds.
         latency_s: the mean latency, in place of the network's own; None leaves that.
-        bytes_per_s: what passes from one node to another; None without limit.
+        bytes_per_s: the bandwidth from one node to another; None is no limit.
     """
 
-    nodes: list[int] | None = None
-    loss: float = 0.0
-    duplicates: float = 0.0
-    reordered: float = 0.0
-    reordered_by_s: float = 0.2
-    latency_s: float | None = None
-    bytes_per_s: float | None = None
+    nodes: NodeIndexes | None = None
+    loss: Chance = 0.0
+    duplicates: Chance = 0.0
+    reordered: Chance = 0.0
+    reordered_by_s: Seconds = 0.2
+    latency_s: Seconds | None = None
+    bytes_per_s: Positive | None = None
 
     def begin(self, sim: Simulation) -> Undo:
-        """Make it worse."""
-        rules: list[Rule] = []
-        if self.loss:
-            rules.append(lose(self.loss))
-        if self.duplicates:
-            rules.append(duplicate(self.duplicates))
-        if self.reordered:
-            rules.append(reorder(self.reordered, self.reordered_by_s))
-        if self.bytes_per_s is not None:
-            rules.append(throttle(self.bytes_per_s))
+        """Add the rules."""
+        rules = impair(self.loss, self.duplicates, self.reordered, self.reordered_by_s, self.bytes_per_s)
         if self.latency_s is not None:
             rules.append(delay(exponential(self.latency_s)))
         if self.nodes is not None:
             rules = [_concerning(rule, sim.addresses(self.nodes)) for rule in rules]
         return _ruled(sim, *rules)
 
+    @property
+    def label(self) -> str:
+        """The fault in a few words."""
+        parts = [f"{self.loss:.0%} loss"] if self.loss else []
+        if self.duplicates or self.reordered:
+            parts.append("disorder")
+        if self.latency_s is not None:
+            parts.append(f"{self.latency_s * 1000:g} ms")
+        if self.bytes_per_s is not None:
+            parts.append(f"{self.bytes_per_s / 1000:g} kB/s")
+        return f"{self.title} {', '.join(parts)}"
+
 
 class Pause(Fault, frozen=True, kw_only=True, tag="pause"):
-    """A node stands still, as with SIGSTOP: it neither reads nor writes, and its timers wait."""
+    """A node stops, as with SIGSTOP: it neither receives nor sends, and its timers wait."""
 
-    node: int
+    node: NodeIndex
 
-    def begin(self, sim: Simulation) -> Undo:
-        """Let it stand still."""
+    def begin(self, sim: Simulation) -> Undo | None:
+        """Pause it."""
         return sim.pause(self.node)
 
 
 class Slow(Fault, frozen=True, kw_only=True, tag="slow"):
-    """A node gets to what has come, and to its timers, only after a time.
+    """A node handles messages and timers late.
 
     Attributes:
-        node: which.
-        lag_s: the mean of that time, exponentially distributed.
+        node: which node.
+        lag_s: the mean lag, exponentially distributed.
     """
 
-    node: int
-    lag_s: float
+    node: NodeIndex
+    lag_s: Seconds
 
-    def begin(self, sim: Simulation) -> Undo:
+    def begin(self, sim: Simulation) -> Undo | None:
         """Slow it down."""
         return sim.slow_down(self.node, self.lag_s)
 
 
 class Skew(Fault, frozen=True, kw_only=True, tag="skew"):
-    """A node's clock is set ahead, and runs at another rate, for good or until it is right again.
+    """A node's clock is set ahead, for good, and runs at another rate while the fault lasts.
 
     Attributes:
-        node: which.
-        forward_s: how far, at least 0.
+        node: which node.
+        forward_s: how far ahead, at least 0.
         rate: its seconds in one second.
     """
 
-    node: int
-    forward_s: float = 0.0
-    rate: float = 1.0
+    node: NodeIndex
+    forward_s: Seconds = 0.0
+    rate: Positive = 1.0
 
-    def begin(self, sim: Simulation) -> Undo:
-        """Set the clock; where it ends, it runs at the right rate again, and stays ahead."""
+    def begin(self, sim: Simulation) -> Undo | None:
+        """Set the clock; the end resets its rate only."""
         return sim.skew(self.node, forward_s=self.forward_s, rate=self.rate)
+
+    def clock_error_s(self, duration_s: float) -> float:
+        """Return how far ahead the clock is at the end."""
+        return self.forward_s + abs(self.rate - 1.0) * (self.duration_s or duration_s)
 
 
 class Crash(Fault, frozen=True, kw_only=True, tag="crash"):
-    """A node ends without a word; where the fault ends, it starts again, with the same identity.
+    """A node crashes; at the end of the fault it starts again, with the same identity.
 
     Attributes:
-        node: which.
-        is_silent: whether its host goes down with it, so that nobody says that its connections are broken.
+        node: which node.
+        is_silent: whether its host crashes, too, so that its peers aren't notified of broken connections.
     """
 
-    node: int
-    is_silent: bool = False
+    node: NodeIndex
+    is_silent: Flag = False
 
-    def begin(self, sim: Simulation) -> Undo:
+    def begin(self, sim: Simulation) -> Undo | None:
         """Crash it."""
-        if not sim.crash(self.node, is_silent=self.is_silent):
-            return None
-        return lambda: sim.restart_soon(self.node)
+        return _restarting(sim, self.node, has_ended=sim.crash(self.node, is_silent=self.is_silent))
+
+    def ended_nodes(self) -> list[int]:
+        """Return the node."""
+        return [self.node]
+
+    @property
+    def label(self) -> str:
+        """The fault in a few words."""
+        return f"{self.title} n{self.node}{', silent' * self.is_silent}"
 
 
 class Leave(Fault, frozen=True, kw_only=True, tag="leave"):
-    """A node stops as it should; where the fault ends, it starts again, with the same identity."""
+    """A node leaves the cluster and stops; at the end of the fault it starts again, with the same identity."""
 
-    node: int
+    node: NodeIndex
 
-    def begin(self, sim: Simulation) -> Undo:
+    def begin(self, sim: Simulation) -> Undo | None:
         """Stop it."""
-        if not sim.stop(self.node):
-            return None
-        return lambda: sim.restart_soon(self.node)
+        return _restarting(sim, self.node, has_ended=sim.stop(self.node))
 
-
-AnyFault = Partition | OneWay | Ring | Isolate | Degrade | Pause | Slow | Skew | Crash | Leave
-"""Each kind of fault there is."""
-
-_decoder = msgspec.json.Decoder(list[AnyFault])
-
-
-def check_schedule(schedule: Any) -> None:
-    """See whether it is a list of faults.
-
-    Raises:
-        ConfigError: it is none.
-    """
-    if not isinstance(schedule, list | tuple):
-        raise ConfigError(f"a schedule is a list of faults, not {schedule!r:.100}")
-    for fault in schedule:
-        if not isinstance(fault, Fault):
-            raise ConfigError(f"a schedule is a list of faults: {fault!r:.100} is none")
-
-
-def encode_schedule(schedule: Iterable[Fault]) -> bytes:
-    """Return a schedule as JSON.
-
-    Raises:
-        ConfigError: it is none.
-    """
-    check_schedule(faults := list(schedule) if isinstance(schedule, Iterable) else schedule)
-    return msgspec.json.encode(faults)
-
-
-def decode_schedule(data: bytes | str) -> list[AnyFault]:
-    """Return the schedule that `encode_schedule` has made.
-
-    Raises:
-        ConfigError: it is none.
-    """
-    if not isinstance(data, bytes | str):
-        raise ConfigError(f"a schedule is decoded from JSON, bytes or a text, not from {data!r:.80}")
-    try:
-        return _decoder.decode(data)
-    except msgspec.DecodeError as exc:
-        raise ConfigError(f"no schedule: {exc}") from exc
+    def ended_nodes(self) -> list[int]:
+        """Return the node."""
+        return [self.node]
 
 
 def _ruled(sim: Simulation, *rules: Rule) -> Undo:
@@ -284,8 +224,14 @@ def _ruled(sim: Simulation, *rules: Rule) -> Undo:
     return lambda: sim.fabric.remove_rules(*rules)
 
 
+def _restarting(sim: Simulation, node: int, *, has_ended: bool) -> Undo | None:
+    return (lambda: sim.restart_soon(node)) if has_ended else None
+
+
 def _concerning(rule: Rule, nodes: list[NodeAddress]) -> Rule:
     concerned = frozenset(nodes)
-    return lambda message, random: (
-        rule(message, random) if message.source in concerned or message.target in concerned else None
-    )
+    return only(rule, lambda message: message.source in concerned or message.target in concerned)
+
+
+def _named(nodes: list[int]) -> str:
+    return " ".join(f"n{node}" for node in nodes) if len(nodes) <= _NAMED else f"{len(nodes)} nodes"

@@ -1,10 +1,11 @@
-"""Keeps what a user's invariant raises from ending the trial: it becomes a violation, under the invariant's own name.
+"""Turns an exception of a user's invariant into a violation under the invariant's own name, so that the trial goes on.
 
-Invariant: once something was raised, the guarded one isn't told of anything any more, and nobody waits for it.
+Invariant: after an exception the guarded invariant is called no more, and the trial doesn't wait for it.
 """
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from trionet.user_code import pass_endings
@@ -13,6 +14,8 @@ from .invariants import Violation
 from .raised import shown, signature_of
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from .cluster import Simulation
     from .invariants import Invariant
     from .trace import TraceEvent
@@ -25,7 +28,7 @@ class Guarded:
     """An `Invariant` around another one.
 
     Attributes:
-        name: the other one's.
+        name: the name of the other one.
     """
 
     def __init__(self, guarded: Invariant) -> None:
@@ -33,44 +36,41 @@ class Guarded:
         self._guarded = guarded
         self._failure: Violation | None = None
 
-    def begin(self, sim: Simulation, trial: Trial) -> None:
-        """Let the other one begin."""
-        self._sim = sim
+    @contextmanager
+    def _guard(self) -> Generator[None]:
         try:
-            self._guarded.begin(sim, trial)
+            yield
         except BaseException as exc:
-            self._fail(exc)
+            pass_endings(exc)
+            self._failure = Violation(
+                invariant=self.name, at_s=self._sim.now, text=shown(exc), signature=signature_of(exc)
+            )
+
+    def begin(self, sim: Simulation, trial: Trial) -> None:
+        """Begin the other one."""
+        self._sim = sim
+        with self._guard():
+            self._guarded.begin(sim, trial)
 
     def take(self, event: TraceEvent) -> None:
-        """Tell the other one."""
+        """Pass an event on."""
         if self._failure is None:
-            try:
+            with self._guard():
                 self._guarded.take(event)
-            except BaseException as exc:
-                self._fail(exc)
 
     def is_settled(self) -> bool:
-        """Ask the other one."""
-        try:
-            return self._failure is not None or self._guarded.is_settled()
-        except BaseException as exc:
-            self._fail(exc)
-            return True
+        """Whether the other one is settled, or has failed."""
+        if self._failure is None:
+            with self._guard():
+                return self._guarded.is_settled()
+        return True
 
     async def check(self) -> list[Violation]:
-        """Return what the other one has found, or else what it raised."""
+        """Return the violations of the other one, or else its exception."""
         if self._failure is None:
-            try:
-                return self._found(await self._guarded.check())
-            except BaseException as exc:
-                self._fail(exc)
+            with self._guard():
+                found: object = await self._guarded.check()
+                if isinstance(found, list) and all(isinstance(one, Violation) for one in found):
+                    return found
+                raise TypeError(f"check() returned {found!r:.100}, which is no list of Violations")
         return [] if self._failure is None else [self._failure]
-
-    def _found(self, found: object) -> list[Violation]:
-        if not isinstance(found, list) or not all(isinstance(one, Violation) for one in found):
-            raise TypeError(f"check() returned {found!r:.100}, which is no list of Violations")
-        return found
-
-    def _fail(self, exc: BaseException) -> None:
-        pass_endings(exc)
-        self._failure = Violation(invariant=self.name, at_s=self._sim.now, text=shown(exc), signature=signature_of(exc))

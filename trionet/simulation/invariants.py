@@ -1,7 +1,7 @@
-"""What must hold in a cluster, whatever happens to it: told of what happens, and asked in the end.
+"""Invariants of a cluster: each receives the events of a trial, and returns its violations at the end.
 
-A trial has two parts: for its duration there are faults, and the program runs; then comes a quiet time, in which all
-must come right. Those here are what trionet promises, and no more: a sound cluster keeps them under all faults.
+A trial has two parts: for its duration there are faults, and the program runs; then comes a quiet time, in which the
+cluster must recover.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ __all__ = ["Invariant", "Violation", "Watch"]
 
 
 class Violation(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that must not be, and was.
+    """A violation of an invariant.
 
     Attributes:
-        invariant: the name of what was violated.
-        at_s: when it was seen, in seconds since the simulation began.
+        invariant: the name of the invariant.
+        at_s: the time of its detection, in seconds since the simulation began.
         text: a sentence.
-        nodes: which nodes it concerns, as the trace calls them.
-        signature: which kind of failure it is, where the invariant's name doesn't tell: the type of what was raised,
-            with the file and the line; how a process has ended; mostly empty.
+        nodes: the nodes that it concerns, by their names in the trace.
+        signature: the kind of failure, if the invariant's name isn't enough: the type of an exception, with its file
+            and line; the way in which a process ended; mostly empty.
     """
 
     invariant: str
@@ -37,7 +37,7 @@ class Violation(msgspec.Struct, frozen=True, kw_only=True):
     signature: str = ""
 
     def is_like(self, other: Violation) -> bool:
-        """Whether it is the same failure as another one, be it of another run, at another time, with other numbers."""
+        """Whether it is the same failure as another one, even with other times and numbers."""
         return (self.invariant, self.signature) == (other.invariant, other.signature)
 
     def __str__(self) -> str:
@@ -46,39 +46,39 @@ class Violation(msgspec.Struct, frozen=True, kw_only=True):
 
 @runtime_checkable
 class Invariant(Protocol):
-    """Something that must hold, watched during one trial.
+    """An invariant, observed during one trial.
 
     Attributes:
-        name: what it is called.
+        name: its name.
     """
 
     name: str
 
     def begin(self, sim: Simulation, trial: Trial) -> None:
-        """The cluster is whole, and nothing has gone wrong yet."""
+        """Begin, while the cluster is whole and before the first fault."""
         ...
 
     def take(self, event: TraceEvent) -> None:
-        """Something has happened: any event of the trace but those of messages."""
+        """Handle an event of the trace, of any kind except messages."""
         ...
 
     def is_settled(self) -> bool:
-        """Whether all that it waits for has come; asked again and again in the quiet time, which ends when all do."""
+        """Whether it waits for nothing more; polled in the quiet time, which ends when all invariants are settled."""
         ...
 
     async def check(self) -> list[Violation]:
-        """Return what was violated; asked once, at the end."""
+        """Return the violations; called once, at the end."""
         ...
 
 
 class Watch:
-    """An `Invariant` that asks for nothing: a base for others.
+    """An `Invariant` that always holds; a base class.
 
     Attributes:
-        name: what it is called.
+        name: its name.
         sim: the simulation.
-        trial: what is tried.
-        violations: what was found so far.
+        trial: the trial.
+        violations: the violations so far.
     """
 
     name: str = ""
@@ -89,22 +89,27 @@ class Watch:
         self.violations: list[Violation] = []
 
     def begin(self, sim: Simulation, trial: Trial) -> None:
-        """Keep what it is about."""
+        """Keep the simulation and the trial."""
         self.sim, self.trial = sim, trial
 
     def take(self, event: TraceEvent) -> None:
-        """Take no notice."""
+        """Ignore the event."""
 
     def is_settled(self) -> bool:
         """Wait for nothing."""
         return True
 
+    @staticmethod
+    def least_settle_s(profile: str) -> float:
+        """Return the least quiet time, in seconds, in which it can be judged with a profile of nodes."""
+        return 0.0
+
     async def check(self) -> list[Violation]:
-        """Return what was found."""
+        """Return the violations so far."""
         return self.violations
 
     def violated(self, text: str, *nodes: str, signature: str = "") -> None:
-        """Note that something was, which must not be."""
+        """Add a violation."""
         self.violations.append(
             Violation(invariant=self.name, at_s=self.sim.now, text=text, nodes=list(nodes), signature=signature)
         )

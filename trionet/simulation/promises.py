@@ -1,4 +1,4 @@
-"""Which invariants there are, and what a user's own may be."""
+"""The built-in invariants, and the forms of a user's own."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ __all__ = ["INVARIANTS", "invariant_of"]
 INVARIANTS: Final[dict[str, type[Watch]]] = {
     kind.name: kind for kind in (MembershipConverges, GossipReachesAll, NoHandlerOutlivesItsCaller, NoOrphan)
 }
-"""What trionet promises, by name."""
+"""The built-in invariants by name; they hold in every correct cluster, under all faults."""
 
 
 class _Function(Watch):
-    """A function of the user's, called at the end."""
+    """A user's function, called at the end."""
 
     def __init__(self, function: Callable[[Simulation], Any], name: str) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class _Function(Watch):
         return self.violations
 
     def _sentences(self, found: object) -> list[str]:
-        """Return what is wrong by what the function has returned."""
+        """Return the violations in a function's result."""
         match found:
             case None | True:
                 return []
@@ -60,34 +60,36 @@ class _Function(Watch):
             case Collection() if all(isinstance(text, str) for text in found):
                 return list(found)
         return [
-            f"{self.name} returned {found!r:.100}: an invariant returns None or True where all is well, and else False,"
+            f"{self.name} returned {found!r:.100}: an invariant returns None or True if it holds, else False,"
             " a sentence or several"
         ]
 
 
-def invariant_of(what: Any) -> Invariant:
-    """Return the invariant that is meant, new for each trial.
+def invariant_of(invariant: Any) -> Invariant:
+    """Return an invariant, new for each trial.
 
     Args:
-        what: the name of one of `INVARIANTS`; an import path ``"package.module:name"``, or what that names: a class,
-            which is called without arguments; an `Invariant`; or a function of the `Simulation`, sync or async, which
-            is called at the end. It returns None or True where all is well; what is wrong it says by returning False,
-            a sentence or several, or by failing an assertion.
+        invariant: the name of one of `INVARIANTS`; an import path ``"package.module:name"``, or the object itself: a
+            class, which is called without arguments; an `Invariant`; or a function of the `Simulation`, sync or async,
+            which is called at the end. It returns None or True if the invariant holds. To report a violation it
+            returns False, a sentence or several, or fails an assertion.
 
     Raises:
-        ConfigError: there is no such thing, or it is none.
+        ConfigError: there is no such invariant, or the object is none.
     """
-    name = getattr(what, "__name__", "")
-    if isinstance(what, str):
-        if ":" not in what and what not in INVARIANTS:
-            raise ConfigError(f"no invariant {what!r}: there are {', '.join(INVARIANTS)}, and your own 'module:name'")
-        name, what = what, INVARIANTS.get(what) or import_reference(what)
-    if isinstance(what, type):
-        what = what()
-    if isinstance(what, Invariant):
-        if not what.name:
-            what.name = name or type(what).__name__
-        return what
-    if not callable(what):
-        raise ConfigError(f"{name or what!r:.100} is neither an Invariant nor a function")
-    return _Function(what, name)
+    name = getattr(invariant, "__name__", "")
+    if isinstance(invariant, str):
+        if ":" not in invariant and invariant not in INVARIANTS:
+            raise ConfigError(
+                f"no invariant {invariant!r}: there are {', '.join(INVARIANTS)}, and your own 'module:name'"
+            )
+        name, invariant = invariant, INVARIANTS.get(invariant) or import_reference(invariant)
+    if isinstance(invariant, type):
+        invariant = invariant()
+    if isinstance(invariant, Invariant):
+        if not invariant.name:
+            invariant.name = name or type(invariant).__name__
+        return invariant
+    if not callable(invariant):
+        raise ConfigError(f"{name or invariant!r:.100} is neither an Invariant nor a function")
+    return _Function(invariant, name)

@@ -1,7 +1,6 @@
-"""What was raised, in a sentence; and which kind of failure it is, by which two runs are compared.
+"""Exceptions as sentences, and as signatures, by which the failures of two runs are compared.
 
-Invariant: the signature says nothing that may differ between runs that fail in the same way: no text, and no numbers
-but that of the line.
+Invariant: a signature is equal in runs that fail in the same way: it has no text, and no number except the line.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ __all__ = ["innermost", "shown", "signature_of", "signature_of_record"]
 
 
 def innermost(exc: BaseException) -> BaseException:
-    """Return the first exception in groups of groups; the exception itself where it is no group."""
+    """Return the first exception of a group, or of a group of groups; else the exception itself."""
     while isinstance(exc, BaseExceptionGroup):
         exc = exc.exceptions[0]
     return exc
 
 
 def shown(exc: BaseException) -> str:
-    """Say in a sentence what was raised, and where."""
+    """Return the type, text and place of an exception in a sentence."""
     exc = innermost(exc)
     place = _place(exc)
     text = " ".join(str(exc).split())
@@ -32,13 +31,13 @@ def shown(exc: BaseException) -> str:
 
 
 def signature_of(exc: BaseException) -> str:
-    """Return the exception's type, and the file and line where it was raised."""
+    """Return the type of an exception, and the file and line that raised it."""
     exc = innermost(exc)
     return f"{type(exc).__name__} {_place(exc)}".rstrip()
 
 
 def signature_of_record(record: logging.LogRecord) -> str:
-    """Return what was logged with it, or else where."""
+    """Return the signature of the logged exception, or else the place of the log call."""
     raised = record.exc_info[1] if record.exc_info else None
     return signature_of(raised) if raised is not None else f"logged {record.filename}:{record.lineno}"
 

@@ -1,20 +1,21 @@
-"""What may go wrong on a network, each thing one rule; put together as one likes.
+"""Rules for messages on a network, and networks as data.
 
-Rules are asked in order, and the first verdict wins; see `trionet.transports.memory.rules`. Invariant: a rule uses
-no random numbers but those of the link that it is given, so that links don't disturb each other.
+Rules are applied in order, and the first verdict wins; see `trionet.transports.memory.rules`. Invariant: a rule uses
+only the random numbers of the link that it receives, so that links don't affect each other.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from trionet.errors import ConfigError
 from trionet.transports.memory.rules import DROP, PASS
 
+from .arguments import require
+from .fields import Chance, LatencyName, Positive, Seconds, check_fields
 from .latencies import constant, exponential, heavy_tail, uniform
-from .ranges import check_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -30,6 +31,7 @@ __all__ = [
     "cut",
     "delay",
     "duplicate",
+    "impair",
     "lose",
     "network_of",
     "networks",
@@ -41,12 +43,12 @@ __all__ = [
 
 
 def delay(latency: Latency) -> Rule:
-    """Deliver each message after a time that `latency` gives."""
+    """Deliver each message after the time that `latency` returns."""
     return lambda _, random: latency(random)
 
 
 def lose(chance: float) -> Rule:
-    """Drop each message with this chance, from 0 to 1. On a connection it is sent again, as by TCP."""
+    """Drop each message with this chance, from 0 to 1. On a connection it is retransmitted, as by TCP."""
 
     def judge(_: Message, random: Random) -> Verdict:
         return DROP if random.random() < chance else PASS
@@ -55,7 +57,7 @@ def lose(chance: float) -> Rule:
 
 
 def duplicate(chance: float) -> Rule:
-    """Deliver a datagram twice with this chance; the other one takes its own time."""
+    """Deliver a datagram twice with this chance; each copy has its own latency."""
 
     def judge(message: Message, random: Random) -> Verdict:
         if message.kind == "datagram" and random.random() < chance:
@@ -66,7 +68,7 @@ def duplicate(chance: float) -> Rule:
 
 
 def reorder(chance: float, by_s: float) -> Rule:
-    """Have a datagram take up to `by_s` seconds longer with this chance, so that later ones overtake it."""
+    """Delay a datagram by up to `by_s` seconds with this chance, so that later ones overtake it."""
 
     def judge(message: Message, random: Random) -> Verdict:
         if message.kind == "datagram" and random.random() < chance:
@@ -77,7 +79,7 @@ def reorder(chance: float, by_s: float) -> Rule:
 
 
 def throttle(bytes_per_s: float) -> Rule:
-    """Let so many bytes a second pass on the way from one node to another; what is too much waits."""
+    """Limit the bandwidth from one node to another; excess messages queue."""
     free_at: dict[tuple[NodeAddress, NodeAddress], float] = {}
 
     def judge(message: Message, _: Random) -> Verdict:
@@ -90,8 +92,24 @@ def throttle(bytes_per_s: float) -> Rule:
     return judge
 
 
+def impair(
+    loss: float, duplicates: float, reordered: float, reordered_by_s: float, bytes_per_s: float | None
+) -> list[Rule]:
+    """Return the rules of a bad network; zeros and None are none."""
+    rules: list[Rule] = []
+    if loss:
+        rules.append(lose(loss))
+    if duplicates:
+        rules.append(duplicate(duplicates))
+    if reordered:
+        rules.append(reorder(reordered, reordered_by_s))
+    if bytes_per_s is not None:
+        rules.append(throttle(bytes_per_s))
+    return rules
+
+
 def cut(sources: Iterable[NodeAddress], targets: Iterable[NodeAddress]) -> Rule:
-    """Drop what goes from any of `sources` to any of `targets`; not what goes the other way."""
+    """Drop messages from any of `sources` to any of `targets`; not those of the other direction."""
     from_these, to_these = frozenset(sources), frozenset(targets)
 
     def judge(message: Message, _: Random) -> Verdict:
@@ -101,7 +119,7 @@ def cut(sources: Iterable[NodeAddress], targets: Iterable[NodeAddress]) -> Rule:
 
 
 def partition(*sides: Iterable[NodeAddress]) -> Rule:
-    """Drop what goes from one of `sides` to another; a node that is on no side reaches all."""
+    """Drop messages from one of `sides` to another; a node on no side reaches all."""
     side_of = {node: number for number, side in enumerate(sides) for node in side}
 
     def judge(message: Message, _: Random) -> Verdict:
@@ -112,7 +130,7 @@ def partition(*sides: Iterable[NodeAddress]) -> Rule:
 
 
 def only(rule: Rule, applies: Callable[[Message], bool] | None = None, *, kinds: Collection[str] = ()) -> Rule:
-    """Ask `rule` only about the messages to which it `applies`, or those of these `kinds`."""
+    """Apply `rule` only to messages of these `kinds`, and for which `applies` returns True."""
 
     def judge(message: Message, random: Random) -> Verdict:
         if (kinds and message.kind not in kinds) or (applies is not None and not applies(message)):
@@ -122,63 +140,44 @@ def only(rule: Rule, applies: Callable[[Message], bool] | None = None, *, kinds:
     return judge
 
 
-_Latencies = Literal["constant", "uniform", "exponential", "heavy_tail"]
-_LATENCIES: Final = get_args(_Latencies)
-
-
 class Network(msgspec.Struct, frozen=True, kw_only=True):
-    """A network as it always is, as data.
+    """A network without faults, as data.
 
     Attributes:
         latency: ``constant``, ``uniform``, ``exponential`` or ``heavy_tail``.
-        latency_s: the constant; the most; the mean of what comes on top of `least_s`; the median.
+        latency_s: the constant; the maximum; the mean above `least_s`; the median.
         least_s: the least latency, for ``uniform`` and ``exponential``.
         loss, duplicates, reordered: chances, from 0 to 1.
-        reordered_by_s: how much later some datagrams arrive.
-        bytes_per_s: what passes from one node to another; None without limit.
+        reordered_by_s: the most by which a reordered datagram is later, in seconds.
+        bytes_per_s: the bandwidth from one node to another; None is no limit.
 
     Raises:
-        ConfigError: a number is out of its range, or there is no such latency; the text names it.
+        ConfigError: a value is invalid; the text names the field.
     """
 
-    latency: _Latencies = "exponential"
-    latency_s: float = 0.0004
-    least_s: float = 0.0001
-    loss: float = 0.0
-    duplicates: float = 0.0
-    reordered: float = 0.0
-    reordered_by_s: float = 0.05
-    bytes_per_s: float | None = None
+    latency: LatencyName = "exponential"
+    latency_s: Seconds = 0.0004
+    least_s: Seconds = 0.0001
+    loss: Chance = 0.0
+    duplicates: Chance = 0.0
+    reordered: Chance = 0.0
+    reordered_by_s: Seconds = 0.05
+    bytes_per_s: Positive | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what can't be."""
-        if self.latency not in _LATENCIES:
-            raise ConfigError(f"Network: latency is one of {', '.join(_LATENCIES)}, not {self.latency!r:.100}")
-        check_fields(self, ("bytes_per_s",))
+        """Check the fields."""
+        check_fields(self)
 
     def rules(self) -> list[Rule]:
-        """Return the rules that make it so."""
-        found: list[Rule] = []
-        if self.loss:
-            found.append(lose(self.loss))
-        if self.duplicates:
-            found.append(duplicate(self.duplicates))
-        if self.reordered:
-            found.append(reorder(self.reordered, self.reordered_by_s))
-        if self.bytes_per_s is not None:
-            found.append(throttle(self.bytes_per_s))
-        return [*found, delay(self._latency())]
-
-    def _latency(self) -> Latency:
-        match self.latency:
-            case "constant":
-                return constant(self.latency_s)
-            case "uniform":
-                return uniform(self.least_s, self.latency_s)
-            case "exponential":
-                return exponential(self.latency_s, self.least_s)
-            case "heavy_tail":
-                return heavy_tail(self.latency_s)
+        """Return its rules."""
+        rules = impair(self.loss, self.duplicates, self.reordered, self.reordered_by_s, self.bytes_per_s)
+        latencies = {
+            "constant": constant(self.latency_s),
+            "uniform": uniform(self.least_s, self.latency_s),
+            "exponential": exponential(self.latency_s, self.least_s),
+            "heavy_tail": heavy_tail(self.latency_s),
+        }
+        return [*rules, delay(latencies[self.latency])]
 
 
 networks: dict[str, Network] = {
@@ -190,16 +189,15 @@ networks: dict[str, Network] = {
 """Networks by name."""
 
 
-def network_of(what: Any) -> Network:
-    """Return the network that is meant: by its name among `networks`, or described.
+def network_of(network: Any) -> Network:
+    """Return a network: the one of this name among `networks`, or `network` itself.
 
     Raises:
-        ConfigError: there is none of that name, or it is no description either.
+        ConfigError: there is none of that name, or it is neither a name nor a `Network`.
     """
-    if isinstance(what, Network):
-        return what
-    if not isinstance(what, str):
-        raise ConfigError(f"a network is a name or a Network, not {what!r:.100}")
-    if what not in networks:
-        raise ConfigError(f"no network {what!r}: there are {', '.join(networks)}")
-    return networks[what]
+    if isinstance(network, Network):
+        return network
+    require(network, str, "a network is a name or a Network")
+    if network not in networks:
+        raise ConfigError(f"no network {network!r}: there are {', '.join(networks)}")
+    return networks[network]

@@ -1,13 +1,14 @@
-"""Running in virtual time, so that the same seed gives the same run.
+"""Runs programs in virtual time, so that the same seed gives the same run.
 
-What would differ from run to run, and is made to follow from the seed here: the order in which Trio runs the tasks
-that can run, and the numbers of the module ``random``. Nodes have random numbers of their own.
+Two sources of randomness are seeded here: the order in which Trio runs the tasks that are ready, and the module
+``random``. Nodes have random numbers of their own.
 """
 
 from __future__ import annotations
 
 import functools
 import random
+from collections.abc import Callable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -17,15 +18,17 @@ from trio.testing import MockClock
 from trionet.transports.memory.outside import stand_still
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Generator
+    from collections.abc import Awaitable, Generator
 
-__all__ = ["deterministic", "run", "standing_still"]
+from .arguments import require
+
+__all__ = ["deterministic", "run", "run_virtually"]
 
 T = TypeVar("T")
 
 
 class _Chance:
-    """What would differ from run to run; it follows from the last seed that was given, until all blocks have ended.
+    """The seeded sources of randomness; the last seed applies until all blocks have ended.
 
     Blocks may end in any order, as those of clusters side by side do.
     """
@@ -58,9 +61,9 @@ _chance: Final = _Chance()
 
 @contextmanager
 def deterministic(seed: int) -> Generator[None]:
-    """Have the order of tasks, and the module ``random``, follow from `seed` within the block.
+    """Seed the order of tasks and the module ``random`` within the block.
 
-    Trio has no public way to this; it is the one that Hypothesis's plugin for Trio takes.
+    Trio has no public way to do this; Hypothesis's plugin for Trio does the same.
     """
     _chance.begin(seed)
     try:
@@ -70,17 +73,27 @@ def deterministic(seed: int) -> Generator[None]:
 
 
 def run(main: Callable[..., Awaitable[T]], *args: Any, seed: int = 0) -> T:
-    """Run ``await main(*args)`` in virtual time, deterministically, and return what it returns."""
-    with deterministic(seed):
-        return trio.run(standing_still(main), *args, clock=MockClock(autojump_threshold=0))
+    """Run ``await main(*args)`` in virtual time, deterministically, and return its result."""
+    require(main, Callable, "a program is an async function")
+    result: T = run_virtually(trio.run, seed)(main, *args)
+    return result
 
 
-def standing_still(main: Callable[..., Awaitable[T]]) -> Callable[..., Coroutine[Any, Any, T]]:
-    """Return `main` such that time, where it is virtual, stands still while threads and processes work for it."""
+def run_virtually(run: Callable[..., T], seed: int) -> Callable[..., T]:
+    """Return a function that runs as `run`, `trio.run` or the like, but deterministically and in virtual time.
 
-    @functools.wraps(main)
-    async def run_main(*args: Any) -> T:
-        stand_still()
-        return await main(*args)
+    Virtual time stands still while threads and processes work for a task. A clock that is passed stays as it is.
+    """
+
+    def run_main(main: Callable[..., Awaitable[Any]], *args: Any, clock: Any = None, **settings: Any) -> T:
+        @functools.wraps(main)
+        async def standing_still(*args: Any) -> Any:
+            stand_still()
+            return await main(*args)
+
+        if clock is None:
+            clock = MockClock(autojump_threshold=0)
+        with deterministic(seed):
+            return run(standing_still, *args, clock=clock, **settings)
 
     return run_main

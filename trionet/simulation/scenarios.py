@@ -1,8 +1,8 @@
-"""Named ways for a cluster to have a bad day: each one a function that gives a schedule of faults.
+"""Scenarios: functions that return a schedule of faults.
 
-All of them take the number of nodes, how many seconds the bad day lasts, and random numbers; the same ones give the
-same schedule. After `duration_s` all faults are over; but in `anything` and `churn` some nodes end for good now and
-then, a minority of them, and at least two are left.
+Their arguments are the number of nodes, the duration of the faults in seconds, and random numbers; equal arguments give
+equal schedules. After `duration_s` all faults are over; but `anything` and `churn` may end a minority of the nodes for
+good, and leave at least two.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ from trionet.config import import_reference
 from trionet.errors import ConfigError
 from trionet.user_code import pass_endings
 
-from .faults import Crash, Degrade, Isolate, Leave, OneWay, Partition, Pause, Ring, Skew, Slow, check_schedule
+from .cluster import check_schedule
+from .faults import Crash, Degrade, Isolate, Leave, OneWay, Partition, Pause, Ring, Skew, Slow
 from .raised import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
-    from .faults import AnyFault
+    from .fault import Fault
 
-    Scenario = Callable[[int, float, Random], list[AnyFault]]
+    Scenario = Callable[[int, float, Random], list[Fault]]
 
 __all__ = [
     "SCENARIOS",
@@ -36,19 +37,19 @@ __all__ = [
 ]
 
 
-def split_brain(n: int, duration_s: float, random: Random) -> list[AnyFault]:
-    """Two halves that don't reach each other, from a tenth of the time on for eight tenths."""
+def split_brain(n: int, duration_s: float, random: Random) -> list[Fault]:
+    """Return a partition into two halves, from a tenth of the time on for eight tenths."""
     nodes = random.sample(range(n), n)
     sides = [sorted(nodes[: n // 2]), sorted(nodes[n // 2 :])]
     return [Partition(at_s=0.1 * duration_s, duration_s=0.8 * duration_s, sides=sides)]
 
 
-def flapping_link(n: int, duration_s: float, random: Random) -> list[AnyFault]:
-    """One way from one node to another that fails and recovers, again and again."""
+def flapping_link(n: int, duration_s: float, random: Random) -> list[Fault]:
+    """Return repeated cuts of one direction between two nodes."""
     if n <= 1:
         return []
     source, target = random.sample(range(n), 2)
-    faults: list[AnyFault] = []
+    faults: list[Fault] = []
     at_s = 0.0
     while (at_s := at_s + random.uniform(0.5, 3.0)) < 0.9 * duration_s:
         down_s = min(random.uniform(0.5, 5.0), duration_s - at_s)
@@ -57,22 +58,22 @@ def flapping_link(n: int, duration_s: float, random: Random) -> list[AnyFault]:
     return faults
 
 
-def rolling_restart(n: int, duration_s: float, random: Random) -> list[AnyFault]:
-    """One node after the other stops as it should, and starts again."""
+def rolling_restart(n: int, duration_s: float, random: Random) -> list[Fault]:
+    """Return a graceful stop and a restart of one node after the other."""
     step_s = duration_s / max(1, n)
     order = random.sample(range(n), n)
     return [Leave(at_s=place * step_s, duration_s=0.5 * step_s, node=node) for place, node in enumerate(order)]
 
 
-def slow_tenth(n: int, duration_s: float, random: Random) -> list[AnyFault]:
-    """A tenth of the nodes, one at least, gets to everything late."""
+def slow_tenth(n: int, duration_s: float, random: Random) -> list[Fault]:
+    """Return slow nodes, a tenth of all, at least one."""
     nodes = sorted(random.sample(range(n), min(n, max(1, n // 10))))
     return [Slow(at_s=0.0, duration_s=duration_s, node=node, lag_s=random.uniform(0.05, 0.5)) for node in nodes]
 
 
-def churn(n: int, duration_s: float, random: Random) -> list[AnyFault]:
-    """Nodes crash and leave all the time, and come back; at most a third is away, but for some that end for good."""
-    faults: list[AnyFault] = []
+def churn(n: int, duration_s: float, random: Random) -> list[Fault]:
+    """Return crashes and leaves with restarts; at most a third is down, and some may end for good."""
+    faults: list[Fault] = []
     back_at = [0.0] * n
     at_s = random.uniform(0.0, 0.1 * duration_s)
     while at_s < 0.9 * duration_s:
@@ -87,14 +88,14 @@ def churn(n: int, duration_s: float, random: Random) -> list[AnyFault]:
     return [*faults, *_ends(n, duration_s, random)]
 
 
-def anything(n: int, duration_s: float, random: Random) -> list[AnyFault]:
-    """Faults of all kinds, some ten at random times, each for a while; and now and then nodes end for good."""
+def anything(n: int, duration_s: float, random: Random) -> list[Fault]:
+    """Return some ten faults of all kinds at random times; some nodes may end for good."""
     faults = [_any_fault(n, duration_s, random, kind) for kind in range(_KINDS)]
     return sorted([*faults, *_ends(n, duration_s, random)], key=lambda fault: fault.at_s)
 
 
-def _ends(n: int, duration_s: float, random: Random) -> list[AnyFault]:
-    """Return crashes for good, in one of three cases, of a minority, and not of the last two."""
+def _ends(n: int, duration_s: float, random: Random) -> list[Fault]:
+    """Return crashes for good in one of three cases: of a minority, and not of the last two."""
     if n <= _LEFT or random.random() >= _CHANCE_OF_ENDS:
         return []
     nodes = random.sample(range(n), random.randint(1, min((n - 1) // 2, n - _LEFT)))
@@ -111,13 +112,13 @@ _CHANCE_OF_ENDS: Final = 1 / 3
 _KINDS: Final = 11
 
 
-def _any_fault(n: int, duration_s: float, random: Random, kind: int) -> AnyFault:
+def _any_fault(n: int, duration_s: float, random: Random, kind: int) -> Fault:
     at_s = random.uniform(0.0, 0.7 * duration_s)
     for_s = random.uniform(0.05, 0.3) * duration_s
     node = random.randrange(n)
     some = sorted(random.sample(range(n), max(1, n // 2)))
     rest = [index for index in range(n) if index not in some]
-    kinds: list[Callable[[], AnyFault]] = [
+    kinds: list[Callable[[], Fault]] = [
         lambda: Partition(at_s=at_s, duration_s=for_s, sides=[some, rest]),
         lambda: OneWay(at_s=at_s, duration_s=for_s, sources=some, targets=rest),
         lambda: Ring(at_s=at_s, duration_s=for_s),
@@ -134,28 +135,22 @@ def _any_fault(n: int, duration_s: float, random: Random, kind: int) -> AnyFault
 
 
 SCENARIOS: Final[dict[str, Scenario]] = {
-    "anything": anything,
-    "churn": churn,
-    "flapping_link": flapping_link,
-    "rolling_restart": rolling_restart,
-    "slow_tenth": slow_tenth,
-    "split_brain": split_brain,
+    scenario.__name__: scenario
+    for scenario in (anything, churn, flapping_link, rolling_restart, slow_tenth, split_brain)
 }
 """Scenarios by name."""
 
 
-def schedule_of(scenario: str, n: int, duration_s: float, random: Random) -> list[AnyFault]:
-    """Return the schedule that a scenario gives: a named one, or a user's own by its import path.
+def schedule_of(scenario: str, n: int, duration_s: float, random: Random) -> list[Fault]:
+    """Return the schedule of a scenario: a named one, or a user's own by its import path.
 
     Raises:
-        ConfigError: there is no such scenario, it raises something, or what it returns is no list of faults.
+        ConfigError: there is no such scenario, it raises an exception, or it returns no list of faults.
     """
     function = SCENARIOS.get(scenario) or import_reference(scenario)
     try:
-        schedule: list[AnyFault] = function(n, duration_s, random)
-        check_schedule(schedule)
+        return check_schedule(function(n, duration_s, random))
     except BaseException as exc:
         pass_endings(exc)
         text = str(exc) if isinstance(exc, ConfigError) else shown(exc)
         raise ConfigError(f"the scenario {scenario!r} gives no schedule: {text}") from exc
-    return schedule

@@ -1,8 +1,8 @@
 """Makes a failing trial smaller, as long as it fails in the same way: fewer faults, fewer nodes, shorter, simpler.
 
-Invariants: what is returned has failed as the first run did: with the same invariant, and where something was raised,
-with the same type at the same place; no more runs are made than allowed; the same trial gives the same result. With
-enough runs, each fault in the result is needed: without any one of them the trial doesn't fail.
+Invariants: the result fails as the first run does: with the same invariant, and the same type of exception at the same
+place, if any; the number of runs is limited; the same trial gives the same result. With enough runs, each fault in the
+result is needed: without any one of them the trial doesn't fail.
 
 Source: Zeller and Hildebrandt 2002, "Simplifying and Isolating Failure-Inducing Input" (ddmin), for the faults.
 """
@@ -15,22 +15,23 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from .faults import Crash, Degrade, Isolate, Leave, OneWay, Partition, Pause, Skew, Slow
+from trionet.errors import ConfigError
+
+from .arguments import require
+from .fields import SHORTEST_S
 from .invariants import Violation
 from .trials import Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
-    from .faults import AnyFault
+    from .fault import Fault
 
     Run = Callable[[Trial], list[Violation]]
 
 __all__ = ["Shrunk", "shrink"]
 
 _MOST_RUNS: Final = 300
-_SHORTEST_S: Final = 0.1
-_DIGITS: Final = (0, 1, 2)
 _FEW: Final = 5
 
 
@@ -38,9 +39,9 @@ class Shrunk(msgspec.Struct, frozen=True):
     """A smaller trial that fails.
 
     Attributes:
-        trial: it, its faults named one by one.
-        violation: what it violates first, of the invariant that is asked about.
-        runs: how many were made to find it.
+        trial: the trial, with its faults in place of a scenario.
+        violation: its first violation of the invariant in question.
+        runs: the number of runs that it took.
     """
 
     trial: Trial
@@ -48,7 +49,7 @@ class Shrunk(msgspec.Struct, frozen=True):
     runs: int
 
 
-class _Budget(Exception):
+class _BudgetSpent(Exception):
     """No more runs are allowed."""
 
 
@@ -63,45 +64,43 @@ def shrink(
     """Return a smaller trial that fails in the same way.
 
     Args:
-        trial: one that fails.
-        run: runs a trial, and returns what was violated.
-        invariant: the one that is to be violated; default: what the trial violates first.
-        most_runs: how many runs may be made, at least 1.
-        on_progress: told after each run how many there were, and what is the smallest so far.
+        trial: a trial that fails.
+        run: runs a trial, and returns its violations.
+        invariant: the invariant in question; default: that of the first violation.
+        most_runs: the most runs, at least 1.
+        on_progress: called after each run with the number of runs, and the smallest failing trial so far.
 
     Raises:
-        ValueError: the trial doesn't fail.
+        ConfigError: the trial doesn't fail, or an argument has a wrong type.
     """
-    shrinking = _Shrinking(trial.explicit(), run, invariant, most_runs, on_progress)
-    with suppress(_Budget):
+    require(trial, Trial, "a trial is a Trial")
+    require(most_runs, int, "most_runs is a number")
+    explicit = trial.explicit()
+    found = [one for one in run(explicit) if invariant in (None, one.invariant)]
+    if not found:
+        raise ConfigError("this trial does not fail")
+    shrinking = _Shrinking(explicit, found[0], run, most_runs, on_progress or (lambda *_: None))
+    with suppress(_BudgetSpent):
         shrinking.run_down()
     return Shrunk(shrinking.best, shrinking.violation, shrinking.runs)
 
 
 class _Shrinking:
-    """One search for something smaller."""
+    """One search for a smaller trial."""
 
     def __init__(
-        self,
-        trial: Trial,
-        run: Run,
-        invariant: str | None,
-        most_runs: int,
-        on_progress: Callable[[int, Trial], None] | None,
+        self, trial: Trial, violation: Violation, run: Run, most_runs: int, on_progress: Callable[[int, Trial], None]
     ) -> None:
+        self.best = trial
+        self.violation = violation
+        self.runs = 1
         self._run = run
         self._most_runs = most_runs
         self._on_progress = on_progress
-        self._known: dict[bytes, bool] = {}
-        self.runs = 1
-        self.best = trial
-        found = [one for one in run(trial) if invariant in (None, one.invariant)]
-        if not found:
-            raise ValueError("this trial does not fail")
-        self.violation = found[0]
+        self._tried: set[bytes] = set()
 
     @property
-    def faults(self) -> list[AnyFault]:
+    def faults(self) -> list[Fault]:
         return self.best.faults or []
 
     def run_down(self) -> None:
@@ -115,26 +114,23 @@ class _Shrinking:
             self._simpler()
 
     def _try(self, **changes: Any) -> bool:
-        """Take a change if it still fails; return whether it does."""
+        """Run the best trial with changes, unless that was tried before; keep it if it fails, and return whether."""
         trial = msgspec.structs.replace(self.best, **changes)
-        if trial == self.best:
-            return False
         key = msgspec.json.encode(trial)
-        if key not in self._known:
-            if self.runs >= self._most_runs:
-                raise _Budget
-            self.runs += 1
-            found = [one for one in self._run(trial) if one.is_like(self.violation)]
-            self._known[key] = bool(found)
-            if found:
-                self.best, self.violation = trial, found[0]
-            if self._on_progress is not None:
-                self._on_progress(self.runs, self.best)
-            return bool(found)
-        return False  # what had failed was taken then, and has become smaller since
+        if trial == self.best or key in self._tried:
+            return False
+        if self.runs >= self._most_runs:
+            raise _BudgetSpent
+        self.runs += 1
+        self._tried.add(key)
+        found = [one for one in self._run(trial) if one.is_like(self.violation)]
+        if found:
+            self.best, self.violation = trial, found[0]
+        self._on_progress(self.runs, self.best)
+        return bool(found)
 
     def _fewer_faults(self) -> None:
-        """Leave out faults, half of them first, at last each one by itself."""
+        """Remove faults, first half of them, at last each one by itself."""
         if self.faults and self._try(faults=[]):
             return
         parts = 2
@@ -151,7 +147,7 @@ class _Shrinking:
                 parts = min(len(faults), 2 * parts)
 
     def _fewer_nodes(self) -> None:
-        """Leave out nodes: first down to a few at once, then each by itself, and what faults say of it."""
+        """Remove nodes, also from faults: first down to a few at once, then each one by itself."""
         count = self.best.nodes
         for nodes in dict.fromkeys((*range(1, _FEW + 1), count // 2)):
             if 0 < nodes < count and self._try(nodes=nodes, faults=_without(self.faults, range(nodes, count))):
@@ -161,90 +157,32 @@ class _Shrinking:
                 self._try(nodes=self.best.nodes - 1, faults=_without(self.faults, [index]))
 
     def _shorter(self) -> None:
-        """Let faults end, and the program with them, sooner."""
-        while self.best.duration_s >= 2 * _SHORTEST_S and self._try(duration_s=_round(self.best.duration_s / 2)):
+        """Shorten the duration, for faults and the program."""
+        while self.best.duration_s >= 2 * SHORTEST_S and self._try(duration_s=_round(self.best.duration_s / 2)):
             pass
         for share in (0.75, 0.9):
             self._try(duration_s=_round(share * self.best.duration_s))
 
     def _simpler(self) -> None:
-        """Make each fault shorter, weaker, and easier to read."""
+        """Make each fault weaker, shorter, and easier to read."""
         for index in range(len(self.faults)):
             has_changed = True
             while has_changed:
-                has_changed = any(self._replace(index, fault) for fault in _simpler(self.faults[index]))
+                has_changed = any(self._replace(index, fault) for fault in self.faults[index].simpler())
 
-    def _replace(self, index: int, fault: AnyFault) -> bool:
+    def _replace(self, index: int, fault: Fault) -> bool:
         faults = list(self.faults)
         faults[index] = fault
         return self._try(faults=faults)
 
 
 def _round(seconds: float) -> float:
-    """Return about as many seconds, with one digit after the point."""
-    return max(_SHORTEST_S, round(seconds, 1))
+    """Return the seconds rounded to one digit after the point."""
+    return max(SHORTEST_S, round(seconds, 1))
 
 
-def _without(faults: list[AnyFault], indexes: Iterable[int]) -> list[AnyFault]:
-    """Return what faults are where some nodes are left out, and those after them move up."""
+def _without(faults: list[Fault], indexes: Iterable[int]) -> list[Fault]:
+    """Return the faults after some nodes are removed, and those after them move up."""
     for index in sorted(indexes, reverse=True):
-        faults = [left for fault in faults if (left := _without_one(fault, index)) is not None]
+        faults = [left for fault in faults if (left := fault.without(index)) is not None]
     return faults
-
-
-def _without_one(fault: AnyFault, index: int) -> AnyFault | None:
-    """Return what a fault is without a node; None if it was about this one."""
-
-    def left(nodes: list[int]) -> list[int]:
-        return [node - (node > index) for node in nodes if node != index]
-
-    changes: dict[str, Any] = {}
-    match fault:
-        case Partition():
-            changes["sides"] = [left(side) for side in fault.sides]
-        case OneWay():
-            changes["sources"], changes["targets"] = left(fault.sources), left(fault.targets)
-        case Degrade() if fault.nodes is not None:
-            changes["nodes"] = left(fault.nodes)
-        case Isolate() | Pause() | Slow() | Skew() | Crash() | Leave():
-            if fault.node == index:
-                return None
-            changes["node"] = fault.node - (fault.node > index)
-    return msgspec.structs.replace(fault, **changes)
-
-
-def _simpler(fault: AnyFault) -> Iterator[AnyFault]:
-    """Give simpler faults, the simplest first; each is nearer to an end, so that this comes to one."""
-    for changes in _weaker(fault):
-        yield msgspec.structs.replace(fault, **changes)
-    if fault.duration_s is not None and fault.duration_s > _SHORTEST_S:
-        yield msgspec.structs.replace(fault, duration_s=_round(fault.duration_s / 2))
-    for digits in _DIGITS:
-        at_s = round(fault.at_s, digits)
-        lasting_s = None if fault.duration_s is None else max(_SHORTEST_S, round(fault.duration_s, digits))
-        if (at_s, lasting_s) == (fault.at_s, fault.duration_s):
-            return
-        yield msgspec.structs.replace(fault, at_s=at_s, duration_s=lasting_s)
-
-
-def _weaker(fault: AnyFault) -> Iterator[dict[str, Any]]:
-    """Give what makes a fault do less."""
-    match fault:
-        case Degrade():
-            plain = {"loss": 0.0, "duplicates": 0.0, "reordered": 0.0, "latency_s": None, "bytes_per_s": None}
-            yield from ({name: value} for name, value in plain.items() if getattr(fault, name) != value)
-            for name in ("loss", "duplicates", "reordered"):
-                if (value := getattr(fault, name)) > 2 * _LEAST_CHANCE:
-                    yield {name: round(value / 2, 2)}
-        case Skew():
-            yield from ({name: value} for name, value in _RIGHT.items() if getattr(fault, name) != value)
-            if (rounded := round(fault.forward_s, 1)) != fault.forward_s:
-                yield {"forward_s": rounded}
-        case Slow(lag_s=lag_s) if lag_s > _SHORTEST_S:
-            yield {"lag_s": max(_SHORTEST_S, round(lag_s / 2, 2))}
-        case Crash(is_silent=True):
-            yield {"is_silent": False}
-
-
-_LEAST_CHANCE: Final = 0.05
-_RIGHT: Final = {"forward_s": 0.0, "rate": 1.0}

@@ -1,7 +1,7 @@
-"""What happened in a simulation: a list of events, in order, that can be kept, compared and asked.
+"""The trace of a simulation: its events, in order, which can be saved, compared and queried.
 
-Invariant: what is in a trace follows from the seed, the program and its inputs alone; `Trace.hash` is equal for equal
-runs, on every machine and in every process.
+Invariant: a trace follows from the seed, the program and its inputs alone; `Trace.hash` is equal for equal runs, on
+every machine and in every process.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
+from trionet.errors import DecodeError, TrionetError
+
+from .arguments import require
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from trionet.errors import TrionetError
     from trionet.identity import NodeAddress
     from trionet.transports.base import Request
     from trionet.transports.memory.rules import Message
@@ -28,19 +31,19 @@ _AT_ONCE: Final = 4096
 
 
 class TraceEvent(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """One thing that happened.
+    """An event.
 
     Attributes:
-        at: when, in seconds since the simulation began.
-        kind: what kind of thing: a message was sent, delivered, dropped; a call was begun, answered, cancelled; a
-            handler that takes its time began or ended; a node's state or view has changed (``state``) or it has got a
-            rumor; a fault began or ended; the user noted something.
-        node: at which node.
-        peer: the other one: where a message goes to or comes from, where a call goes, whose state has changed.
+        at: its time, in seconds since the simulation began.
+        kind: a message was sent, delivered or dropped; a call was begun, answered or cancelled; an async handler began
+            or ended; a node's state or view changed (``state``); a node received a rumor; a fault began or ended; or a
+            note of the user.
+        node: the node at which it happened.
+        peer: the other node: the target or source of a message, the target of a call, the subject of a view.
         what: the message's kind; the method; the change; the rumor's group; the fault.
-        number: the message's, the same when it is sent and delivered.
-        size: the message's bytes.
-        detail: the call's id; the name of the error that it ended with; the rumor's id; whatever else there is.
+        number: the message's number, the same when it is sent and delivered.
+        size: the message's size in bytes.
+        detail: the call's id, and the name of its error; the rumor's id; or further details.
     """
 
     at: float
@@ -57,56 +60,56 @@ _encoder: Final = msgspec.json.Encoder()
 _decoder: Final = msgspec.json.Decoder(TraceEvent)
 
 
-_Noted = TraceEvent | tuple["Kind", float, "NodeAddress", "NodeAddress", str, int, int, str]
-"""An event as it is noted: of messages and calls, since there are so many, only what can't be worked out later."""
+_Recorded = TraceEvent | tuple["Kind", float, "NodeAddress", "NodeAddress", str, int, int, str]
+"""An event as it is recorded: messages and calls are frequent, so that only their raw values are."""
 
 
 class Trace:
     """The events of one simulation.
 
     Attributes:
-        names: what the nodes are called in it; `introduce` adds to them.
-        listeners: called with each event but those of messages, once it is in.
+        names: the names of nodes; `introduce` adds one.
+        listeners: called with each event, except those of messages, after it is added.
     """
 
     def __init__(self, began_at: float = 0.0, now: Callable[[], float] = lambda: 0.0) -> None:
         self.names: dict[NodeAddress, str] = {}
         self.listeners: list[Callable[[TraceEvent], None]] = []
         self._events: list[TraceEvent] = []
-        self._noted: list[_Noted] = []
+        self._recorded: list[_Recorded] = []
         self._began_at = began_at
         self._now = now
 
     @property
     def events(self) -> list[TraceEvent]:
         """The events, in the order in which they happened."""
-        self._name_noted()
+        self._resolve()
         return self._events
 
-    def _name_noted(self) -> None:
-        noted, self._noted = self._noted, []
-        self._events.extend(map(self._event, noted))
+    def _resolve(self) -> None:
+        recorded, self._recorded = self._recorded, []
+        self._events.extend(map(self._event, recorded))
 
-    def _event(self, noted: _Noted) -> TraceEvent:
-        if isinstance(noted, TraceEvent):
-            return noted
-        kind, at, node, peer, what, number, size, detail = noted
+    def _event(self, recorded: _Recorded) -> TraceEvent:
+        if isinstance(recorded, TraceEvent):
+            return recorded
+        kind, at, node, peer, what, number, size, detail = recorded
         return TraceEvent(at - self._began_at, kind, self.name(node), self.name(peer), what, number, size, detail)
 
     def __len__(self) -> int:
-        return len(self._events) + len(self._noted)
+        return len(self._events) + len(self._recorded)
 
     def __iter__(self) -> Iterator[TraceEvent]:
         return iter(self.events)
 
-    # ---- keeping and comparing
+    # ---- saving and comparing
 
     def lines(self) -> Iterator[bytes]:
-        """Give the events as lines of JSON, without their ends."""
+        """Yield the events as JSON, without line ends."""
         yield from map(_encoder.encode, map(_as_saved, self.events))
 
     def hash(self) -> str:
-        """Return what is equal for equal traces: the SHA-256, in hex, of the lines."""
+        """Return the SHA-256 of the lines, in hex: equal for equal traces."""
         digest = hashlib.sha256()
         for line in self.lines():
             digest.update(line + b"\n")
@@ -118,24 +121,36 @@ class Trace:
             file.writelines(line + b"\n" for line in self.lines())
 
     def as_saved(self) -> Trace:
-        """Return what `load` would after `save`: the same events, their times rounded as in the file."""
+        """Return the trace that `load` returns after `save`: its times are rounded as in the file."""
         trace = Trace()
         trace.events.extend(map(_as_saved, self.events))
         return trace
 
     @classmethod
     def load(cls, path: Path | str) -> Trace:
-        """Return what `save` has written."""
+        """Return the trace that `save` has written.
+
+        Raises:
+            DecodeError: the file is no trace.
+            OSError: it can't be read.
+        """
         trace = cls()
         with Path(path).open("rb") as file:
             trace.extend(file)
         return trace
 
     def extend(self, lines: Iterable[bytes]) -> None:
-        """Add events from lines of JSON."""
-        self.events.extend(map(_decoder.decode, lines))
+        """Add events from lines of JSON.
 
-    # ---- asking
+        Raises:
+            DecodeError: a line is no event.
+        """
+        try:
+            self.events.extend(map(_decoder.decode, lines))
+        except (msgspec.MsgspecError, TypeError) as exc:
+            raise DecodeError(str(exc)) from exc
+
+    # ---- querying
 
     def select(
         self,
@@ -148,7 +163,7 @@ class Trace:
         since: float = 0.0,
         until: float = float("inf"),
     ) -> list[TraceEvent]:
-        """Return the events for which all that is given holds, in order."""
+        """Return the events that match all given values, in order."""
         return [
             event
             for event in self.events
@@ -160,65 +175,60 @@ class Trace:
             and since <= event.at < until
         ]
 
-    # ---- being told
+    # ---- recording
 
     def introduce(self, node: NodeAddress, name: str) -> None:
-        """Call a node by this name from now on."""
-        self._name_noted()  # what has happened so far happened under other names
+        """Name a node."""
+        self._resolve()  # earlier events have earlier names
         self.names[node] = name
 
     def name(self, node: NodeAddress) -> str:
-        """Return what a node is called here."""
+        """Return the name of a node."""
         return self.names.get(node) or str(node)
 
     def add(self, kind: Kind, node: str, peer: str = "", what: str = "", detail: str = "") -> None:
-        """Add an event of this moment."""
-        self._note(TraceEvent(self._now() - self._began_at, kind, node, peer, what, 0, 0, detail))
+        """Add an event that happens now."""
+        self._record(TraceEvent(self._now() - self._began_at, kind, node, peer, what, 0, 0, detail))
 
-    def _note(self, noted: _Noted) -> None:
-        self._noted.append(noted)
+    def _record(self, recorded: _Recorded) -> None:
+        self._recorded.append(recorded)
         if self.listeners:
-            event = self._event(noted)
+            event = self._event(recorded)
             for listener in self.listeners:
                 listener(event)
 
     def sent(self, message: Message, at: float) -> None:
-        """A message was sent; see `Observer`."""
+        """Record a sent message; see `Observer`."""
         size = len(message.data)
-        self._noted.append(("send", at, message.source, message.target, message.kind, message.number, size, ""))
+        self._recorded.append(("send", at, message.source, message.target, message.kind, message.number, size, ""))
 
     def delivered(self, message: Message, at: float) -> None:
-        """A message was delivered."""
+        """Record a delivered message."""
         size = len(message.data)
-        self._noted.append(("deliver", at, message.target, message.source, message.kind, message.number, size, ""))
+        self._recorded.append(("deliver", at, message.target, message.source, message.kind, message.number, size, ""))
 
     def dropped(self, message: Message, at: float) -> None:
-        """A message was dropped."""
+        """Record a dropped message."""
         size = len(message.data)
-        self._noted.append(("drop", at, message.source, message.target, message.kind, message.number, size, ""))
+        self._recorded.append(("drop", at, message.source, message.target, message.kind, message.number, size, ""))
 
     def called(self, source: NodeAddress, target: NodeAddress, request: Request, at: float) -> None:
-        """A call was begun."""
-        self._note(("call", at, source, target, _method(request), 0, 0, request.id))
+        """Record the begin of a call."""
+        self._record(("call", at, source, target, _method(request), 0, 0, request.id))
 
     def answered(
-        self,
-        source: NodeAddress,
-        target: NodeAddress,
-        request: Request,
-        error: TrionetError | None,
-        at: float,
+        self, source: NodeAddress, target: NodeAddress, request: Request, error: TrionetError | None, at: float
     ) -> None:
-        """A call was answered."""
+        """Record the answer to a call."""
         detail = request.id if error is None else f"{request.id} {type(error).__name__}"
-        self._note(("answer", at, source, target, _method(request), 0, 0, detail))
+        self._record(("answer", at, source, target, _method(request), 0, 0, detail))
 
     def cancelled(self, source: NodeAddress, target: NodeAddress, request: Request, at: float) -> None:
-        """A call was cancelled."""
-        self._note(("cancel", at, source, target, _method(request), 0, 0, request.id))
+        """Record a cancelled call."""
+        self._record(("cancel", at, source, target, _method(request), 0, 0, request.id))
 
     def link_lost(self, source: NodeAddress, target: NodeAddress, reason: str, at: float) -> None:
-        """A connection with calls in progress was lost."""
+        """Record a lost connection with calls in progress."""
         self.add("state", self.name(source), self.name(target), "LinkLost", reason)
 
 
@@ -231,15 +241,14 @@ def _method(request: Request) -> str:
 
 
 def first_difference(one: Trace, other: Trace) -> tuple[int, TraceEvent | None, TraceEvent | None] | None:
-    """Return where two traces part: the number of the event, and what it is in each; None where they are equal."""
+    """Return the first different event of two traces: its number, and the event in each; None if they are equal."""
+    for trace in (one, other):
+        require(trace, Trace, "a trace is a Trace")
     for index, (line, other_line) in enumerate(zip(one.lines(), other.lines(), strict=False)):
         if line != other_line:
             return index, one.events[index], other.events[index]
     if len(one) == len(other):
         return None
     shorter = min(len(one), len(other))
-    return (
-        shorter,
-        one.events[shorter] if len(one) > shorter else None,
-        other.events[shorter] if len(other) > shorter else None,
-    )
+    first, second = (next(iter(trace.events[shorter:]), None) for trace in (one, other))
+    return shorter, first, second

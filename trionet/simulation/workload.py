@@ -1,7 +1,7 @@
-"""What keeps the nodes of a trial busy where the user has nothing of his own for them to do: calls of all kinds.
+"""The default program of a trial: calls of all kinds between the nodes.
 
-Short calls and long ones, some of them cancelled; calls that make calls; fan-outs; streams; rumors. Invariant: it does
-nothing that a sound cluster could answer for with more than a `TrionetError`.
+Short and long calls, some of them cancelled; nested calls; fan-outs; streams; rumors. Invariant: in a correct cluster
+nothing but a `TrionetError` is raised.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LONG_S: Final = 1000.0
 
 
 class Workload:
-    """What the busy nodes call at each other."""
+    """The service that the nodes call."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
@@ -42,13 +42,13 @@ class Workload:
 
     @rpc
     async def work(self, seconds: float) -> int:
-        """Take a time."""
+        """Sleep."""
         await trio.sleep(seconds)
         return self.touch()
 
     @rpc
     async def relay(self, chain: list[NodeAddress], seconds: float) -> int:
-        """Have the next node of a chain work, through those between."""
+        """Call `work` on the last node of a chain, through the others."""
         if not chain:
             return await self.work(seconds)
         found: int = await self._node.local.comm.send([chain[1:], seconds], _on("relay", chain[0]))
@@ -56,14 +56,14 @@ class Workload:
 
     @rpc
     async def tick(self, seconds: float) -> AsyncGenerator[int]:
-        """Give one number after the other."""
+        """Yield numbers."""
         while True:
             await trio.sleep(seconds)
             yield self.touch()
 
 
 async def open_workload(node: Node) -> None:
-    """Offer the service; what a configuration's `on_start` is to do."""
+    """Register the service, as `on_start` of a configuration."""
     await node.local.routes.put(Workload(node), SERVICE)
 
 
@@ -72,13 +72,13 @@ def _on(method: str, node: NodeAddress | None = None) -> Remote:
 
 
 async def busy(sim: Simulation) -> None:
-    """Keep all nodes busy for as long as faults happen: the program of a trial that names none."""
+    """Keep all nodes busy for the duration of the faults."""
     with trio.move_on_after(sim.duration_s):
         await keep_busy(sim)
 
 
 async def keep_busy(sim: Simulation) -> None:
-    """Keep all nodes that offer `Workload` busy, until cancelled."""
+    """Keep all nodes busy that have the `Workload`, until cancelled."""
     async with trio.open_nursery() as nursery:
         for index in range(len(sim.nodes)):
             nursery.start_soon(_keep_busy, sim, index)
@@ -93,28 +93,29 @@ async def _keep_busy(sim: Simulation, index: int) -> None:
                 nursery.start_soon(_for_a_while, sim, index, sim.random.choice(kinds))
 
 
-async def _for_a_while(sim: Simulation, index: int, what: Callable[[Simulation, int], Any]) -> None:
-    """Do something, and lose interest in it after a time: by a deadline, which travels, or without, by cancelling."""
+async def _for_a_while(sim: Simulation, index: int, action: Callable[[Simulation, int], Any]) -> None:
+    """Do something, and cancel it after a time: by a deadline, which travels, or without one."""
     patience_s, is_known = sim.random.expovariate(1.0), sim.random.random() < 1 / 3
-    try:
-        if is_known:
-            with trio.move_on_after(patience_s):
-                await what(sim, index)
-            return
-        async with trio.open_nursery() as nursery:
 
-            @nursery.start_soon
-            async def give_up() -> None:
-                await trio.sleep(patience_s)
-                nursery.cancel_scope.cancel()
+    async def attempt() -> None:
+        try:
+            await action(sim, index)
+        except TrionetError as exc:
+            sim.note(type(exc).__name__, index)
 
-            try:
-                await what(sim, index)
-            except TrionetError as exc:
-                sim.note(type(exc).__name__, index)
+    if is_known:
+        with trio.move_on_after(patience_s):
+            await attempt()
+        return
+    async with trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def give_up() -> None:
+            await trio.sleep(patience_s)
             nursery.cancel_scope.cancel()
-    except TrionetError as exc:
-        sim.note(type(exc).__name__, index)
+
+        await attempt()
+        nursery.cancel_scope.cancel()
 
 
 def _peer(sim: Simulation) -> NodeAddress:

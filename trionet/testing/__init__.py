@@ -1,4 +1,4 @@
-"""For tests of programs that use trionet: what the pytest plugin's fixtures give, and what tests wait for and assert.
+"""Support for tests of programs that use trionet: the fixtures' factories, and waits and assertions.
 
 The plugin itself is the module `pytest_trionet`, outside this package.
 """

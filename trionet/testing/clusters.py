@@ -1,42 +1,39 @@
-"""Simulated clusters that live as long as a test, and the virtual time that they live in.
+"""Simulated clusters for a test, in virtual time.
 
-Invariant: the tasks of a cluster belong to the nursery of the factory, not to who asked for it, so that a cluster ends
-with the test, whatever happens to the scope that it was made in.
+Invariant: the tasks of a cluster belong to the nursery of the factory, so that a cluster ends with the test, whatever
+happens to the scope in which it was started.
 """
 
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import trio
 from trio.testing import MockClock
 
 from trionet.nurseries import open_background_nursery
-from trionet.simulation import deterministic, open_cluster
-from trionet.simulation.running import standing_still
+from trionet.simulation import open_cluster
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
     from trionet import NodeConfig
     from trionet.simulation import Fault, Network, Simulation
 
-__all__ = ["ClusterFactory", "is_virtual", "open_cluster_factory", "run_virtually"]
-
-T = TypeVar("T")
+__all__ = ["ClusterFactory", "is_virtual", "open_cluster_factory"]
 
 _STANDS_STILL = """\
-this test's clock stands still, and a cluster needs time to pass: ask for autojump_clock in place of mock_clock, or \
-for no clock at all, which comes to the same\
+this test's clock stands still, and a cluster needs time to pass: use autojump_clock in place of mock_clock, or no \
+clock, which has the same effect\
 """
 
 
 class ClusterFactory:
-    """What the fixture ``trionet_cluster`` gives: makes simulated clusters.
+    """Starts simulated clusters; the value of the fixture ``trionet_cluster``.
 
     Attributes:
-        seed: of each cluster for which nothing else is said; the test's.
+        seed: the default seed of clusters; the test's.
     """
 
     def __init__(self, nursery: trio.Nursery, seed: int, on_open: Callable[[Simulation], None]) -> None:
@@ -57,12 +54,12 @@ class ClusterFactory:
         """Start a cluster of `n` nodes, and return it once each of them sees all; it ends with the test.
 
         Args:
-            n: how many.
-            seed: what all its random numbers follow from; default: the test's.
-            network: how the network is; this and the rest is as for `trionet.simulation.open_cluster`.
-            config: the nodes' configuration, or a function of a node's place that gives it.
-            faults: what is to go wrong, from when the cluster is returned.
-            is_traced: whether to keep a trace; without one, a failed test leaves none.
+            n: the number of nodes.
+            seed: the seed of all its random numbers; default: the test's.
+            network: the network; this and the rest is as for `trionet.simulation.open_cluster`.
+            config: the nodes' configuration, or a function of a node's place that returns it.
+            faults: the schedule of faults, from the return of the cluster.
+            is_traced: whether to record a trace; without one, a failed test saves none.
 
         Raises:
             RuntimeError: the clock of the test stands still.
@@ -86,33 +83,18 @@ class ClusterFactory:
 async def open_cluster_factory(
     seed: int, on_open: Callable[[Simulation], None] = lambda _: None
 ) -> AsyncGenerator[ClusterFactory]:
-    """Give a factory of clusters, which all end with the block.
+    """Yield a factory of clusters, which all end with the block.
 
     Args:
-        seed: of those for which nothing else is said.
+        seed: the default seed.
         on_open: called with each cluster before its first node starts.
     """
     async with open_background_nursery() as nursery:
         yield ClusterFactory(nursery, seed, on_open)
 
 
-def run_virtually(run: Callable[..., T], seed: int) -> Callable[..., T]:
-    """Return `run`, which is ``trio.run`` or the like, such that what it runs follows from `seed`, in virtual time.
-
-    A clock that it is given is left as it is.
-    """
-
-    def run_main(main: Callable[..., Awaitable[T]], *args: Any, clock: Any = None, **settings: Any) -> T:
-        if clock is None:
-            clock = MockClock(autojump_threshold=0)
-        with deterministic(seed):
-            return run(standing_still(main), *args, clock=clock, **settings)
-
-    return run_main
-
-
 def is_virtual() -> bool:
-    """Whether time passes by jumps, or not at all, so that what comes from outside would come too late, or never."""
+    """Whether time jumps or stands still, so that input from outside would be late."""
     clock = _mock_clock()
     return clock is not None and (clock.rate == 0 or clock.autojump_threshold != float("inf"))
 

@@ -1,4 +1,4 @@
-"""Real nodes of one process, on the loopback interface, that live as long as a test."""
+"""Real nodes for a test, in one process, on the loopback interface."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 __all__ = ["NodeFactory", "open_node_factory"]
 
 _NO_TIME = """\
-trionet_nodes are real nodes with real sockets, and this test's clock is virtual: it would jump over what they wait \
-for, or stand still. Leave out autojump_clock or mock_clock; or use trionet_cluster, whose nodes are simulated\
+trionet_nodes are real nodes with real sockets, and this test's clock is virtual: it would jump over their waits, or \
+stand still. Leave out autojump_clock or mock_clock; or use trionet_cluster, whose nodes are simulated\
 """
 
 
 class NodeFactory:
-    """What the fixture ``trionet_nodes`` gives: starts nodes."""
+    """Starts nodes; the value of the fixture ``trionet_nodes``."""
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
@@ -38,14 +38,14 @@ class NodeFactory:
         """Start `n` nodes that are one cluster, and return them once each sees all; they stop with the test.
 
         Args:
-            n: how many.
-            config: their configuration, or a function of a node's place that gives it. Where it says nothing else,
-                nodes are on the loopback interface, on free ports. Its `join` doesn't count: a test that is given the
-                configuration of a real cluster must not join that one.
+            n: the number of nodes.
+            config: their configuration, or a function of a node's place that returns it. By default nodes are on the
+                loopback interface, on free ports. Its `join` is ignored, so that a test with the configuration of a
+                real cluster doesn't join it.
 
         Raises:
             RuntimeError: the clock of the test is virtual.
-            Exception: what `trionet.open_node` raises.
+            Exception: as from `trionet.open_node`.
         """
         if is_virtual():
             raise RuntimeError(_NO_TIME)
@@ -60,6 +60,6 @@ class NodeFactory:
 
 @asynccontextmanager
 async def open_node_factory() -> AsyncGenerator[NodeFactory]:
-    """Give a factory of nodes, which all stop with the block."""
+    """Yield a factory of nodes, which all stop with the block."""
     async with open_background_nursery() as nursery:
         yield NodeFactory(nursery)

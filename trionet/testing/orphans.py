@@ -1,7 +1,7 @@
-"""Asserting that no call has outlived its caller's scope.
+"""Asserts that no call has outlived its caller's scope.
 
-There are two signs of one that has: the caller has reported it, because its handler did not confirm in time that it has
-finished; or, where nobody waits for an answer any more, a handler is running still.
+There are two signs of such a call: its caller reported it, because the handler did not confirm its end in time; or a
+handler runs after the test's own calls.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ __all__ = ["assert_no_orphans"]
 
 
 def assert_no_orphans(nodes: Simulation | Node | Iterable[Node]) -> None:
-    """Fail if a call has become an orphan, or if a handler is running: for when a test's own calls are over.
+    """Fail if a call was reported as an orphan, or if a handler runs; for the end of a test, after its own calls.
 
     Args:
-        nodes: a simulation, whose trace tells of all lives of its nodes; or nodes.
+        nodes: a simulation, whose trace covers all runs of its nodes; or nodes.
 
     Raises:
         MalformedRequest: it is neither.
-        AssertionError: there are such calls; the text names each, and the nodes.
+        AssertionError: there are such calls; the text names each of them with its nodes.
     """
     __tracebackhide__ = True
     found = _in_simulation(nodes) if isinstance(nodes, Simulation) else _in_nodes(nodes)

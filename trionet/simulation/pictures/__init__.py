@@ -1,6 +1,6 @@
-"""Pictures of simulations, for slides and pages: `draw` makes a sheet of them, each of the others draws one.
+"""Pictures of simulations, for slides and pages: `draw` draws a sheet of them, each other function draws one.
 
-They need matplotlib, which ``pip install 'trionet[plots]'`` brings along; it is imported when something is drawn.
+They need matplotlib, which ``pip install 'trionet[plots]'`` installs; it is imported at the first picture.
 Invariant: equal traces give equal pictures; an SVG or a PDF to the byte, with the same matplotlib.
 """
 

@@ -1,8 +1,8 @@
-"""Messages as arrows, and which of them make a space-time diagram that can be read.
+"""Messages as arrows, and the part of a trace that makes a readable space-time diagram.
 
-A picture holds some dozens of arrows and a dozen lines, and a trace has a hundred thousand messages at a hundred nodes.
-So it shows a part: from a moment at which something begins, at the nodes that it concerns and those that talk to them,
-for as long as there is room.
+A picture has room for some dozens of arrows and a dozen lines; a trace has a hundred thousand messages at a hundred
+nodes. So it shows a part: it starts at the begin of a fault, call or rumor, at the concerned nodes and their peers, and
+ends when the room is used.
 """
 
 from __future__ import annotations
@@ -33,10 +33,11 @@ class Arrow(NamedTuple):
 
     Attributes:
         source, target: the nodes.
-        kind: the message's.
-        sent_at: when, in seconds since the simulation began.
-        arrived_at: when it was delivered; None if it never was, as far as the trace goes.
-        dropped_at: when it was dropped; None if it wasn't. On a connection it may arrive all the same, sent again.
+        kind: the kind of the message.
+        sent_at: the time of sending, in seconds since the simulation began.
+        arrived_at: the time of delivery; None if the trace has none.
+        dropped_at: the time of the drop; None if there is none. On a connection the message is retransmitted, and may
+            arrive as well.
     """
 
     source: str
@@ -48,13 +49,13 @@ class Arrow(NamedTuple):
 
 
 class Part(NamedTuple):
-    """What of a trace is shown.
+    """The visible part of a trace.
 
     Attributes:
-        since, until: from when until when, in seconds since the simulation began.
-        nodes: those with a line, in order.
-        arrows: those shown, in the order in which they were sent.
-        messages: how many were sent in this time by all nodes; duplicates count.
+        since, until: its begin and end, in seconds since the simulation began.
+        nodes: the nodes with a line, in order.
+        arrows: the visible messages, in the order in which they were sent.
+        messages: the number of messages sent in this time by all nodes; duplicates count.
     """
 
     since: float
@@ -65,7 +66,7 @@ class Part(NamedTuple):
 
 
 def arrows_of(trace: Trace) -> list[Arrow]:
-    """Return all messages in the order in which they were sent; of one that arrives twice, two."""
+    """Return all messages in the order in which they were sent; one that arrives twice is two arrows."""
     arrived: dict[int, list[float | None]] = {}
     dropped: dict[int, float] = {}
     for event in trace:
@@ -81,7 +82,7 @@ def arrows_of(trace: Trace) -> list[Arrow]:
 
 
 def part_of(trace: Trace, since: float | None = None, until: float | None = None) -> Part:
-    """Return what to show: what is asked for; or from the first fault, call or rumor on, while there is room."""
+    """Return the part in this time; or from the first fault, call or rumor on, until the room is used."""
     begin, end, concerned = _beginning(trace, 0.0 if since is None else since)
     begin = begin if since is None else since
     names = nodes_of(trace)
@@ -110,7 +111,7 @@ def _rounded(begin: float, last: float) -> float:
 
 
 def _beginning(trace: Trace, since: float) -> tuple[float, float, list[str]]:
-    """Return when the first fault begins, call is made or rumor is sent; when that is over; and the nodes concerned."""
+    """Return the begin and end of the first fault, call or rumor, and the nodes that it concerns."""
     for span in fault_spans(trace):
         if span.begin >= since:
             return span.begin, math.inf, list(span.nodes)
@@ -134,7 +135,7 @@ def _answers(answer: TraceEvent, call: TraceEvent) -> bool:
 
 
 def _last(begin: float, arrows: Sequence[Arrow]) -> float:
-    """Return until when to look to see these: a usual way longer than the last is sent."""
+    """Return the end of the visible part: a usual latency after the last message is sent."""
     ways = [arrow.arrived_at - arrow.sent_at for arrow in arrows if arrow.arrived_at is not None]
     sent = max([arrow.sent_at for arrow in arrows], default=begin)
     last = sent + (1.5 * median(ways) if ways else 0.0)

@@ -1,4 +1,4 @@
-"""The kinds of messages in families, each of which has one colour in all pictures."""
+"""Families of message kinds; a family has the same colour in all pictures."""
 
 from __future__ import annotations
 
@@ -21,26 +21,17 @@ FAMILIES: Final[dict[str, str]] = {
 }
 """Colours by name, in the order in which they are stacked."""
 
-_FAMILY: Final[dict[str, str]] = {
-    "datagram": "datagrams",
-    "call": "calls",
-    "reply": "replies",
-    "error": "replies",
-    "cancel": "cancels",
-    "cancelled": "cancels",
-    "item": "streams",
-    "end": "streams",
-    "credit": "streams",
-    "connect": "connections",
-    "accept": "connections",
-    "refuse": "connections",
-    "reset": "connections",
-    "ping": "connections",
-    "pong": "connections",
-    "bye": "connections",
+_KINDS: Final[dict[str, tuple[str, ...]]] = {
+    "datagrams": ("datagram",),
+    "calls": ("call",),
+    "replies": ("reply", "error"),
+    "cancels": ("cancel", "cancelled"),
+    "streams": ("item", "end", "credit"),
+    "connections": ("connect", "accept", "refuse", "reset", "ping", "pong", "bye"),
 }
+_FAMILY: Final = {kind: family for family, kinds in _KINDS.items() for kind in kinds}
 
 
 def family_of(kind: str) -> str:
-    """Return what family a message of this kind belongs to."""
+    """Return the family of a message kind."""
     return _FAMILY.get(kind, OTHER)

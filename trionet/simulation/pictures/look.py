@@ -1,12 +1,12 @@
-"""How all pictures look: colours, sizes, titles, axes of time.
+"""The style of all pictures: colours, sizes, titles, time axes.
 
-Colours are those of Okabe and Ito (2008), "Color Universal Design", which people tell apart whatever their colour
-vision; where two meet, they differ in lightness, too. Sizes are in points, on a sheet that is 16 x 9 inches at most.
+The colours are those of Okabe and Ito (2008), "Color Universal Design", which can be distinguished with any colour
+vision; adjacent colours also differ in lightness. Sizes are in points, on a sheet of at most 16 x 9 inches.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BLUE",
+    "BOX",
     "FAINT",
     "GREEN",
     "GREY",
@@ -28,13 +29,12 @@ __all__ = [
     "TITLE_PT",
     "VERMILLION",
     "YELLOW",
-    "dress",
+    "finish",
     "set_logarithmic_time_axis",
     "set_time_axis",
-    "show_key",
     "show_nothing",
-    "show_title",
     "tinted",
+    "write",
 ]
 
 ORANGE: Final = "#E69F00"
@@ -52,18 +52,21 @@ TITLE_PT: Final = 14.0
 LABEL_PT: Final = 11.0
 SMALL_PT: Final = 9.5
 _KEY_PT: Final = 18.0
+BOX: Final[dict[str, Any]] = {"boxstyle": "square,pad=0.1", "facecolor": "white", "alpha": 0.8, "linewidth": 0}
+"""A background for a text on a busy picture."""
+
 _GAP_PT: Final = 7.0
 _MILLISECONDS_UP_TO_S: Final = 1.0
 
 
 def tinted(colour: str, strength: float) -> str:
-    """Return a colour mixed with white: all of it where `strength` is 1, white where it is 0."""
+    """Return a colour mixed with white: the colour itself at `strength` 1, white at 0."""
     channels = [int(colour[place : place + 2], 16) for place in (1, 3, 5)]
     return "#" + "".join(f"{round(255 - (255 - channel) * strength):02X}" for channel in channels)
 
 
-def dress(axes: Axes) -> None:
-    """Take away what says nothing, and make the rest legible."""
+def finish(axes: Axes, title: str, entries: Iterable[tuple[Artist, str]], above_pt: float = 0.0) -> None:
+    """Style the axes, and show the key and the title, `above_pt` points above them."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
@@ -72,34 +75,25 @@ def dress(axes: Axes) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         axis.label.set_fontsize(LABEL_PT)
         axis.label.set_color(INK)
+    handles = dict(entries)
+    if handles:
+        _show_key(axes, handles, above_pt)
+    pad = above_pt + _GAP_PT + _KEY_PT * bool(handles)
+    axes.set_title(title, loc="left", pad=pad, fontsize=TITLE_PT, fontweight="bold", color=INK, linespacing=1.3)
 
 
-def show_title(axes: Axes, title: str, *, above_pt: float = 0.0) -> None:
-    """Say what is seen, `above_pt` points over the axes."""
-    axes.set_title(
-        title, loc="left", pad=above_pt + _GAP_PT, fontsize=TITLE_PT, fontweight="bold", color=INK, linespacing=1.3
-    )
-
-
-def show_key(axes: Axes, entries: Iterable[tuple[Artist, str]], *, above_pt: float = 0.0) -> float:
-    """Show what the colours mean, in one line `above_pt` points over the axes; return where that line ends."""
+def _show_key(axes: Axes, entries: dict[Artist, str], above_pt: float) -> None:
+    """Show the meaning of the colours, in one line."""
     from matplotlib.transforms import ScaledTranslation
 
-    handles, labels = [], []
-    for handle, label in entries:
-        handles.append(handle)
-        labels.append(label)
-    if not handles:
-        return above_pt
-    figure = axes.figure
-    shift = ScaledTranslation(0.0, (above_pt + 4) / 72, figure.dpi_scale_trans)
+    shift = ScaledTranslation(0.0, (above_pt + 4) / 72, axes.figure.dpi_scale_trans)
     legend = axes.legend(
-        handles,
-        labels,
+        entries.keys(),
+        entries.values(),
         loc="lower left",
         bbox_to_anchor=(0.0, 1.0),
         bbox_transform=axes.transAxes + shift,
-        ncols=len(handles),
+        ncols=len(entries),
         frameon=False,
         borderpad=0.0,
         borderaxespad=0.0,
@@ -110,11 +104,15 @@ def show_key(axes: Axes, entries: Iterable[tuple[Artist, str]], *, above_pt: flo
         labelcolor=INK,
     )
     legend.set_in_layout(False)  # a long line must not make the axes narrow
-    return above_pt + _KEY_PT
+
+
+def write(axes: Axes, text: str, at: tuple[float, float], offset_pt: tuple[float, float], **style: Any) -> None:
+    """Write a text beside a point."""
+    axes.annotate(text, at, xytext=offset_pt, textcoords="offset points", **({"color": INK} | style))
 
 
 def set_time_axis(axes: Axes, since: float, until: float, label: str = "time") -> None:
-    """Let the horizontal axis show the time from `since` to `until` in seconds; a short one in milliseconds."""
+    """Make the horizontal axis one of time from `since` to `until`, in seconds; a short one in milliseconds."""
     until = until if until > since else since + 1.0
     axes.set_xlim(since, until)
     if until - since >= _MILLISECONDS_UP_TO_S:
@@ -129,7 +127,7 @@ def set_time_axis(axes: Axes, since: float, until: float, label: str = "time") -
 
 
 def set_logarithmic_time_axis(axes: Axes, since: float, until: float, label: str) -> None:
-    """Let the horizontal axis show times in seconds, from `since`, which is more than 0, by powers of ten."""
+    """Make the horizontal axis one of time in seconds, by powers of ten, from `since`, which is more than 0."""
     from matplotlib.ticker import FuncFormatter
 
     axes.set_xscale("log")
@@ -139,6 +137,6 @@ def set_logarithmic_time_axis(axes: Axes, since: float, until: float, label: str
 
 
 def show_nothing(axes: Axes, sentence: str) -> None:
-    """Say why there is no picture."""
+    """Show why there is no picture."""
     axes.set_axis_off()
     axes.text(0.5, 0.5, sentence, transform=axes.transAxes, ha="center", va="center", fontsize=TITLE_PT, color=GREY)

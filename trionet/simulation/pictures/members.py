@@ -1,24 +1,11 @@
-"""Who thinks whom dead when: a raster of what the nodes think of each other over time."""
+"""A raster of the nodes' views of each other over time."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Any, Final
 
-from .look import (
-    BLUE,
-    GREEN,
-    INK,
-    LABEL_PT,
-    VERMILLION,
-    YELLOW,
-    dress,
-    set_time_axis,
-    show_key,
-    show_nothing,
-    show_title,
-    tinted,
-)
+from .look import BLUE, GREEN, INK, LABEL_PT, VERMILLION, YELLOW, finish, set_time_axis, show_nothing, tinted, write
 from .shading import shade_faults
 from .spans import end_of, fault_spans, lives, natural
 from .views import opinions_of, views_of
@@ -38,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["MOST_PAIRED", "STATE_COLOURS", "draw_members"]
 
 MOST_PAIRED: Final = 6
-"""Up to so many nodes each pair has a row; of more, each node."""
+"""Up to this number of nodes each pair has a row; above it each node."""
 
 STATE_COLOURS: Final[dict[State, str]] = {
     "alive": tinted(GREEN, 0.22),
@@ -55,15 +42,15 @@ _MOST_LABELS: Final = 26
 
 
 def draw_members(trace: Trace, axes: Axes) -> None:
-    """Draw what each node thinks of each other one, over time: alive, suspected, failed, left.
+    """Draw each node's view of each other node over time: alive, suspected, failed, left.
 
     With up to 6 nodes there is a row for each pair, in one block for each observer. With more there is a row for each
-    node that is thought of: its hue is what most think of it if that isn't alive, and the stronger, the more think so.
-    A black line says when the node was really down. Faults are shaded, and named above.
+    subject: its hue is the most frequent view except alive, and its strength the share of observers with that view.
+    A black line shows when the node was really down. Faults are shaded, and named above.
 
     Args:
-        trace: what happened.
-        axes: where to draw.
+        trace: the trace.
+        axes: the axes to draw in.
     """
     names = sorted({view.subject for view in views_of(trace)} | {*lives(trace)}, key=natural)
     if not any(event.kind == "state" and event.what.startswith("Member") for event in trace):
@@ -73,15 +60,11 @@ def draw_members(trace: Trace, axes: Axes) -> None:
     above_pt = shade_faults(axes, fault_spans(trace), 0.0, until)
     is_paired = len(names) <= MOST_PAIRED
     entries = (_draw_pairs if is_paired else _draw_shares)(trace, axes, names)
-    axes.spines["left"].set_visible(False)
     set_time_axis(axes, 0.0, until)
-    dress(axes)
+    whose = "each node (bold) thinks of the others" if is_paired else f"{len(names)} nodes think of each other"
+    finish(axes, f"What {whose}", entries, above_pt)
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
-    title = (
-        "What each node (bold) thinks of the others" if is_paired else f"What {len(names)} nodes think of each other"
-    )
-    show_title(axes, title, above_pt=show_key(axes, entries, above_pt=above_pt))
 
 
 def _draw_pairs(trace: Trace, axes: Axes, names: Sequence[str]) -> list[tuple[Artist, str]]:
@@ -103,23 +86,14 @@ def _draw_pairs(trace: Trace, axes: Axes, names: Sequence[str]) -> list[tuple[Ar
     axes.set_ylim((len(names) - 1) * block + len(names) - 1, -0.3)
     axes.set_yticks([row + _ROW / 2 for row in rows.values()], [subject for _, subject in rows])
     for number, observer in enumerate(names):
-        axes.annotate(
-            observer,
-            (0.0, number * block + (len(names) - 1) / 2 - (1 - _ROW) / 2),
-            xycoords=axes.get_yaxis_transform(),
-            xytext=(-30, 0),
-            textcoords="offset points",
-            ha="right",
-            va="center",
-            fontsize=LABEL_PT,
-            fontweight="bold",
-            color=INK,
-        )
+        at = 0.0, number * block + (len(names) - 1) / 2 - (1 - _ROW) / 2
+        style = {"ha": "right", "va": "center", "fontsize": LABEL_PT, "fontweight": "bold"}
+        write(axes, observer, at, (-30, 0), xycoords=axes.get_yaxis_transform(), **style)
     return entries
 
 
 def _draw_shares(trace: Trace, axes: Axes, names: Sequence[str]) -> list[tuple[Artist, str]]:
-    """Draw a row for each node that is thought of."""
+    """Draw a row for each subject."""
     from matplotlib.patches import Patch
 
     opinions = opinions_of(trace)
@@ -143,7 +117,7 @@ def _draw_shares(trace: Trace, axes: Axes, names: Sequence[str]) -> list[tuple[A
 
 
 def _draw_down(axes: Axes, trace: Trace, rows: Iterable[tuple[str, float]]) -> list[tuple[Artist, str]]:
-    """Draw a line through the rows of nodes that did not run, while they did not."""
+    """Draw a line through the row of a node while it was down."""
     running, until = lives(trace), end_of(trace)
     down = [
         (begin, end, row + _ROW / 2 - _HALF_LINE, row + _ROW / 2 + _HALF_LINE)
@@ -158,7 +132,7 @@ def _shade(state: State, level: int) -> str:
 
 
 def _runs(opinions: Iterable[Opinion]) -> list[tuple[float, float, tuple[State, int]]]:
-    """Return what most think if it isn't alive, and how many in `_LEVELS` steps; equal neighbours are one."""
+    """Return the most frequent view except alive, and its share in `_LEVELS` steps; equal neighbours are merged."""
     found: list[tuple[float, float, tuple[State, int]]] = []
     for opinion in opinions:
         worse: list[State] = ["failed", "left", "suspected"]
@@ -175,14 +149,14 @@ def _runs(opinions: Iterable[Opinion]) -> list[tuple[float, float, tuple[State, 
 
 
 def _gaps(spans: Sequence[tuple[float, float]], until: float) -> list[tuple[float, float]]:
-    """Return when a node did not run, from its first start on."""
+    """Return the times when a node was down after its first start."""
     ends = [end for _, end in spans]
     begins = [begin for begin, _ in spans[1:]] + [until]
     return [(end, begin) for end, begin in zip(ends, begins, strict=True) if begin > end] if spans else []
 
 
 def _fill(axes: Axes, cells: Iterable[Cell], colour: str, name: str, zorder: float = 2.0) -> Artist:
-    """Draw cells of one colour as one path, which keeps an SVG small."""
+    """Draw the cells of a colour as one path, which keeps an SVG small."""
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
 

@@ -1,4 +1,4 @@
-"""How many messages a second the nodes send, and how many are lost."""
+"""The rates of messages that the nodes send, and that are lost."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .kinds import FAMILIES, family_of
-from .look import INK, SMALL_PT, dress, set_time_axis, show_key, show_nothing, show_title
+from .look import INK, SMALL_PT, finish, set_time_axis, show_nothing
 from .shading import shade_faults
 from .spans import end_of, fault_spans
 
@@ -26,10 +26,10 @@ class Rates(NamedTuple):
     """Messages a second, in slots of time.
 
     Attributes:
-        edges: from when until when the slots are, in seconds; the last one is longer, up to the end of the trace.
-        sent: those sent, for each slot.
-        delivered: those delivered, for each slot, by family; only families that there are.
-        dropped: those dropped, likewise.
+        edges: the begins and ends of slots, in seconds; the last one is longer, up to the end of the trace.
+        sent: sent messages, for each slot.
+        delivered: delivered messages, for each slot, by family; families without messages are left out.
+        dropped: dropped messages, likewise.
     """
 
     edges: list[float]
@@ -39,7 +39,7 @@ class Rates(NamedTuple):
 
 
 def rates_of(trace: Trace) -> Rates:
-    """Return how many messages a second there are, in some 100 slots of a round length."""
+    """Return messages per second, in some 100 slots of a round length."""
     until = end_of(trace)
     slot_s = _round_up(until / _SLOTS) if until > 0 else 1.0
     slots = max(1, math.floor(until / slot_s))
@@ -71,15 +71,15 @@ def _round_up(seconds: float) -> float:
 
 
 def draw_rate(trace: Trace, axes: Axes, *, are_faults_named: bool = True) -> None:
-    """Draw how many messages a second are sent, delivered and dropped.
+    """Draw the messages per second that are sent, delivered and dropped.
 
-    Upwards are those delivered, stacked by what they are, and as a line those sent; downwards those dropped. Of a
-    connection a message that is dropped is sent again, so that it is delivered all the same. Faults are shaded.
+    Delivered messages are stacked upwards by family, dropped ones downwards; sent ones are a line. On a connection a
+    dropped message is retransmitted, and so delivered as well. Faults are shaded.
 
     Args:
-        trace: what happened.
-        axes: where to draw.
-        are_faults_named: whether faults are not only shaded, but named above, too.
+        trace: the trace.
+        axes: the axes to draw in.
+        are_faults_named: whether faults are also named above.
     """
     rates = rates_of(trace)
     if not any(rates.sent) and not rates.delivered and not rates.dropped:
@@ -100,8 +100,7 @@ def draw_rate(trace: Trace, axes: Axes, *, are_faults_named: bool = True) -> Non
     axes.set_ylabel("messages per second")
     _name_directions(axes, rates)
     set_time_axis(axes, 0.0, until)
-    dress(axes)
-    show_title(axes, "Messages between the nodes", above_pt=show_key(axes, entries, above_pt=above_pt))
+    finish(axes, "Messages between the nodes", entries, above_pt)
 
 
 def _stack(axes: Axes, rates: Rates, by_family: dict[str, list[float]], sign: float) -> dict[str, Artist]:
@@ -125,7 +124,7 @@ def _stack(axes: Axes, rates: Rates, by_family: dict[str, list[float]], sign: fl
 
 
 def _name_directions(axes: Axes, rates: Rates) -> None:
-    """Say beside the axes what goes up and what goes down."""
+    """Label the directions beside the axes."""
     low, high = axes.get_ylim()
     for name, middle in (("delivered", high / 2), ("dropped", low / 2)):
         if rates.dropped or name == "delivered":

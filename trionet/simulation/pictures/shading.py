@@ -1,4 +1,4 @@
-"""Faults over a picture's axis of time: shaded as long as they last, and named above."""
+"""Faults on a time axis: shaded while they last, and named above."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _DARKEST: Final = 3
 def shade_faults(
     axes: Axes, spans: Sequence[FaultSpan], since: float, until: float, *, are_named: bool = True
 ) -> float:
-    """Shade faults, and name them in lanes above the axes; return how high these are, in points.
+    """Shade faults, and name them in lanes above the axes; return the height of the lanes, in points.
 
-    Where the names need too many lanes, they are shorter; and where these do, too, the number of faults is told.
+    If the names need too many lanes, they are shortened; if these still do, only the number of faults is shown.
     """
     seen = [span for span in spans if span.begin < until and span.end > since]
     for begin, end, faults in _depths(seen, since, until):
@@ -51,7 +51,7 @@ def shade_faults(
 
 
 def _depths(spans: Sequence[FaultSpan], since: float, until: float) -> list[tuple[float, float, int]]:
-    """Return from when until when how many faults lasted, where there were any."""
+    """Return begin, end and number of simultaneous faults, without times of none."""
     changes: dict[float, int] = {}
     for span in spans:
         for at, by in ((max(span.begin, since), 1), (min(span.end, until), -1)):
@@ -74,14 +74,14 @@ def _shortened(span: FaultSpan) -> FaultSpan:
 
 
 def _text_at(span: FaultSpan, since: float, until: float, per_s: float) -> tuple[float, float]:
-    """Return where the name of a fault begins and ends: at its beginning, or as far right as it can be."""
+    """Return begin and end of a fault's name: at the begin of the fault, or as far right as possible."""
     width_s = (len(span.label) * _CHARACTER_PT + 6) / per_s
     begin = max(since, min(max(span.begin, since), until - width_s))
     return begin, begin + width_s
 
 
 def _lanes(spans: Sequence[FaultSpan], since: float, until: float, per_s: float) -> list[list[FaultSpan]]:
-    """Return the faults in as few lanes as are needed for bars and names not to touch."""
+    """Return the faults in as few lanes as possible, so that bars and names don't touch."""
     lanes: list[list[FaultSpan]] = []
     free_at: list[float] = []
     for span in spans:

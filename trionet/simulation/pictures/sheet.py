@@ -1,15 +1,20 @@
 """A sheet with pictures of one trace, as a file.
 
-Invariant: what is written depends on the trace alone, as it is when it is saved: not on the time, nor on anybody's
-settings of matplotlib, nor on whether there is a display.
+Invariant: the file depends on the trace alone, as it is saved: not on the time, the user's settings of matplotlib, or a
+display.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from trionet.errors import ConfigError
+from trionet.simulation.arguments import require
+from trionet.simulation.trace import Trace
 
 from .look import show_nothing
 from .members import draw_members
@@ -22,8 +27,6 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from trionet.simulation.trace import Trace
 
 __all__ = ["PICTURES", "check_request", "draw"]
 
@@ -48,17 +51,19 @@ _NUMBER: Final = re.compile(rb"-?\d+\.\d{3,}")
 
 
 def check_request(path: Path | str, pictures: Sequence[str] | None = None) -> None:
-    """Check what `draw` is to be asked, before the work that leads there; see there.
+    """Check the arguments of `draw` before the work that leads there.
 
     Raises:
-        ValueError: there is no such picture, or no such format.
+        ConfigError: there is no such picture or format, or an argument has a wrong type.
         RuntimeError: matplotlib isn't installed.
     """
+    require(path, str | Path, "a path is a text or a Path")
+    require(pictures, Collection | None, "pictures are a list of names")
     unknown = [name for name in pictures or () if name not in PICTURES]
     if unknown:
-        raise ValueError(f"there is no picture {unknown[0]!r}; there are {', '.join(PICTURES)}")
+        raise ConfigError(f"there is no picture {unknown[0]!r}; there are {', '.join(PICTURES)}")
     if Path(path).suffix.lower() not in _METADATA:
-        raise ValueError(f"{path} must end in one of {', '.join(_METADATA)}")
+        raise ConfigError(f"{path} must end in one of {', '.join(_METADATA)}")
     try:
         import matplotlib  # noqa: F401  only whether it is there
     except ImportError as exc:
@@ -69,23 +74,24 @@ def draw(trace: Trace, path: Path | str, pictures: Sequence[str] | None = None) 
     """Draw a sheet of pictures, 16:9, into a file.
 
     Args:
-        trace: what happened.
-        path: where to; its suffix is the format: ``.png``, ``.svg`` or ``.pdf``.
-        pictures: which of ``members``, ``rate``, ``space_time`` and ``spread``; default: all for which there is
-            something in the trace.
+        trace: the trace.
+        path: the file; its suffix is the format: ``.png``, ``.svg`` or ``.pdf``.
+        pictures: some of ``members``, ``rate``, ``space_time`` and ``spread``; default: all for which the trace has
+            events.
 
     Raises:
-        ValueError: there is no such picture, or no such format.
+        ConfigError: there is no such picture or format, or an argument has a wrong type.
         RuntimeError: matplotlib isn't installed.
         OSError: the file can't be written.
     """
     check_request(path, pictures)
+    require(trace, Trace, "pictures are drawn of a Trace")
     path = Path(path)
     import matplotlib as mpl
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    trace = trace.as_saved()  # a trace that was saved and loaded gives the same picture
+    trace = trace.as_saved()  # a saved and loaded trace makes the same picture
     names = _applicable(trace) if pictures is None else list(dict.fromkeys(pictures))
     with mpl.rc_context():
         mpl.rcdefaults()
@@ -120,7 +126,7 @@ def _fill(figure: Figure, trace: Trace, names: Sequence[str]) -> None:
         is_last = place == len(names) - 1
         axes = figure.add_subplot(grid[:, column] if is_last and row == 0 else grid[row, column])
         if name == "rate" and row == 1 and names[place - 1] == "members":
-            draw_rate(trace, axes, are_faults_named=False)  # they are named above the other one, on the same axis
+            draw_rate(trace, axes, are_faults_named=False)  # the picture above names them on the same axis
         else:
             PICTURES[name](trace, axes)
 
@@ -134,5 +140,5 @@ def _write(figure: Figure, path: Path, suffix: str) -> None:
 
 
 def _shortened(paths: re.Match[bytes]) -> bytes:
-    """Return a path with two digits after the point, which is finer than anybody sees, and half as long."""
+    """Return a path with two digits after the point, which is finer than visible, and half as long."""
     return _NUMBER.sub(lambda number: b"%g" % round(float(number[0]), 2), paths[0])

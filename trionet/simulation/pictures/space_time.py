@@ -1,4 +1,4 @@
-"""A space-time diagram of messages: a line for each node, time going to the right, an arrow for each message.
+"""A space-time diagram of messages: a line for each node, time to the right, an arrow for each message.
 
 Source: Lamport 1978, "Time, clocks, and the ordering of events in a distributed system", figure 1.
 """
@@ -9,18 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from .arrows import part_of
 from .kinds import FAMILIES, family_of
-from .look import (
-    INK,
-    LABEL_PT,
-    ORANGE,
-    SMALL_PT,
-    VERMILLION,
-    dress,
-    set_time_axis,
-    show_key,
-    show_nothing,
-    show_title,
-)
+from .look import BOX, INK, LABEL_PT, ORANGE, SMALL_PT, VERMILLION, finish, set_time_axis, show_nothing, write
 from .shading import shade_faults
 from .spans import fault_spans, lives, nodes_of
 
@@ -37,25 +26,24 @@ __all__ = ["draw_space_time"]
 _MARKS: Final = {"MemberSuspected": (ORANGE, "suspects"), "MemberFailed": (VERMILLION, "holds for failed")}
 
 _MIDWAY: Final = 0.4
-"""Where crosses are: at a half, many would be on another node's line."""
+"""The place of crosses: at a half, many would be on another node's line."""
 
 
 def draw_space_time(trace: Trace, axes: Axes, since: float | None = None, until: float | None = None) -> None:
-    """Draw a line for each node, and an arrow for each message, from when it was sent to when it was delivered.
+    """Draw a line for each node, and an arrow for each message, from its sending to its delivery.
 
-    What was dropped ends in a cross midway. On a connection it is sent again: where that arrives in the time that is
-    shown, the cross is on the arrow. A message that was still on its way when the trace ended has no end. A node's line
-    is broken while the node does not run. Dots say that a node suspects another one, or holds it for failed.
+    A dropped message ends in a cross midway. On a connection it is retransmitted: if that arrives in the visible time,
+    the cross is on the arrow. A message in flight at the end of the trace has no end. A node's line is interrupted
+    while the node is down. Dots show that a node suspects another one, or declares it failed.
 
-    There is room for 12 nodes, and for 48 arrows between a few nodes or 30 between as many. The title says how many
-    there are beyond these.
+    There is room for 12 nodes, and for 48 arrows between a few nodes or 30 between 12. The title shows the total
+    numbers.
 
     Args:
-        trace: what happened.
-        axes: where to draw.
-        since: from when, in seconds since the simulation began; default: from just before the first fault, or the first
-            call, or the first rumor.
-        until: until when; default, and at most: for as long as there is room.
+        trace: the trace.
+        axes: the axes to draw in.
+        since: the begin, in seconds since the simulation began; default: just before the first fault, call or rumor.
+        until: the end; default, and at most: when the room is used.
     """
     part = part_of(trace, since, until)
     if not part.arrows:
@@ -75,10 +63,9 @@ def draw_space_time(trace: Trace, axes: Axes, since: float | None = None, until:
     axes.set_ylim(len(places) - 0.5, -0.5)
     axes.set_yticks(range(len(places)), part.nodes)
     set_time_axis(axes, part.since, part.until)
-    dress(axes)
+    finish(axes, _title(trace, part), found, above_pt)
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0, labelsize=LABEL_PT)
-    show_title(axes, _title(trace, part), above_pt=show_key(axes, found, above_pt=above_pt))
 
 
 def _title(trace: Trace, part: Part) -> str:
@@ -146,7 +133,7 @@ def _sample(colour: str, marker: str = "") -> Artist:
 
 
 def _draw_marks(axes: Axes, trace: Trace, part: Part, places: dict[str, int]) -> list[tuple[Artist, str]]:
-    """Mark where nodes change their minds about others."""
+    """Mark changes of views."""
     entries: list[tuple[Artist, str]] = []
     for what, (colour, label) in _MARKS.items():
         events = [
@@ -158,18 +145,8 @@ def _draw_marks(axes: Axes, trace: Trace, part: Part, places: dict[str, int]) ->
             axes.plot(
                 event.at, places[event.node], marker="o", color=colour, markeredgecolor=INK, markersize=7, zorder=6
             )
-            axes.annotate(
-                event.peer,
-                (event.at, places[event.node]),
-                xytext=(6, 3),
-                textcoords="offset points",
-                ha="left",
-                va="bottom",
-                fontsize=SMALL_PT - 1,
-                color=INK,
-                zorder=7,
-                bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "alpha": 0.8, "linewidth": 0},
-            )
+            style = {"ha": "left", "va": "bottom", "fontsize": SMALL_PT - 1, "zorder": 7, "bbox": BOX}
+            write(axes, event.peer, (event.at, places[event.node]), (6, 3), **style)
         if events:
             entries.append((_sample(colour, "o"), label))
     return entries

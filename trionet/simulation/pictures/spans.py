@@ -1,39 +1,34 @@
-"""When faults lasted, and when nodes ran, as a trace tells it.
+"""The times of faults, and of nodes' runs, in a trace.
 
-Invariant: a fault that had no effect, because the node that it meant did not run, has no span.
+Invariant: a fault without effect, because its node was down, has no span.
 """
 
 from __future__ import annotations
 
 import re
-from itertools import zip_longest
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import msgspec
-
-from trionet.simulation.faults import AnyFault, Crash, Degrade, Leave, OneWay, Partition
+from trionet.errors import ConfigError
+from trionet.simulation.fault import decode_schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
+    from trionet.simulation.fault import Fault
     from trionet.simulation.trace import Trace
 
-__all__ = ["FaultSpan", "end_of", "fault_spans", "label_of", "lives", "natural", "nodes_of"]
+__all__ = ["FaultSpan", "end_of", "fault_spans", "lives", "natural", "nodes_of"]
 
 _BEGINS: Final = " begins"
 _ENDS: Final = " ends"
-_NAMED: Final = 4
-_decoder = msgspec.json.Decoder(AnyFault)
 
 
 class FaultSpan(NamedTuple):
-    """A fault from its beginning to its end.
+    """A fault with its begin and end.
 
     Attributes:
         begin, end: in seconds since the simulation began.
-        kind: what it was, in a word or two.
-        label: the same, and what concerns whom.
-        nodes: the names of the nodes that it names.
+        kind: the kind of fault, in a word or two.
+        label: the same, with its nodes and strength.
+        nodes: the names of its nodes.
     """
 
     begin: float
@@ -44,17 +39,17 @@ class FaultSpan(NamedTuple):
 
 
 def natural(name: str) -> tuple[list[int], str]:
-    """Return by what names are sorted so that n10 comes after n9."""
+    """Return a sort key of names, by which n10 comes after n9."""
     return [int(digits) for digits in re.findall(r"\d+", name)], name
 
 
 def nodes_of(trace: Trace) -> list[str]:
-    """Return the nodes that did something, in order."""
+    """Return the nodes that have events, in order."""
     return sorted({event.node for event in trace if event.node}, key=natural)
 
 
 def end_of(trace: Trace) -> float:
-    """Return when the last event was."""
+    """Return the time of the last event."""
     return trace.events[-1].at if trace.events else 0.0
 
 
@@ -82,73 +77,23 @@ def fault_spans(trace: Trace) -> list[FaultSpan]:
 
 
 def _begun(what: str, detail: str, at: float, end: float) -> FaultSpan:
-    """Return a fault that lasts as long as it was meant to: if its end isn't told before, it had no effect."""
+    """Return a fault with its planned end: without an event of that end it had no effect."""
     fault = _decoded(detail)
     if fault is None:
         return FaultSpan(at, end, what.lower(), what.lower(), ())
     until = end if fault.duration_s is None else at + fault.duration_s
-    return FaultSpan(at, until, _kind(fault), label_of(fault), tuple(map(_name, _indexes(fault))))
+    return FaultSpan(at, until, fault.title, fault.label, tuple(f"n{node}" for node in fault.nodes_named()))
 
 
-def _decoded(detail: str) -> AnyFault | None:
+def _decoded(detail: str) -> Fault | None:
     try:
-        fault: AnyFault = _decoder.decode(detail)
-    except msgspec.DecodeError:
+        return decode_schedule(f"[{detail}]")[0]
+    except ConfigError:  # of a kind that isn't imported here
         return None
-    return fault
-
-
-def _kind(fault: AnyFault) -> str:
-    return "one-way cut" if isinstance(fault, OneWay) else type(fault).__name__.lower()
-
-
-def label_of(fault: AnyFault) -> str:
-    """Return what a fault is, in a few words."""
-    name = _kind(fault)
-    match fault:
-        case Partition(sides=sides):
-            return f"{name} {' | '.join(map(_names, sides))}"
-        case OneWay(sources=sources, targets=targets):
-            return f"{name} {_names(sources)} to {_names(targets)}"
-        case Degrade():
-            return f"{name} {_degree(fault)}"
-        case Crash(is_silent=True):
-            return f"{name} n{fault.node}, silent"
-    return " ".join([name, *map(_name, _indexes(fault))])
-
-
-def _degree(fault: Degrade) -> str:
-    parts = [f"{fault.loss:.0%} loss"] if fault.loss else []
-    if fault.duplicates or fault.reordered:
-        parts.append("disorder")
-    if fault.latency_s is not None:
-        parts.append(f"{fault.latency_s * 1000:g} ms")
-    if fault.bytes_per_s is not None:
-        parts.append(f"{fault.bytes_per_s / 1000:g} kB/s")
-    return ", ".join(parts)
-
-
-def _indexes(fault: AnyFault) -> Iterable[int]:
-    match fault:
-        case Partition(sides=sides):
-            return [index for places in zip_longest(*sides) for index in places if index is not None]
-        case OneWay(sources=sources, targets=targets):
-            return [*sources, *targets]
-        case Degrade(nodes=nodes):
-            return nodes or ()
-    return [fault.node] if hasattr(fault, "node") else ()
-
-
-def _name(index: int) -> str:
-    return f"n{index}"
-
-
-def _names(indexes: list[int]) -> str:
-    return " ".join(map(_name, indexes)) if len(indexes) <= _NAMED else f"{len(indexes)} nodes"
 
 
 def lives(trace: Trace) -> dict[str, list[tuple[float, float]]]:
-    """Return when each node ran: from and until when, in seconds since the simulation began."""
+    """Return the begins and ends of each node's runs, in seconds since the simulation began."""
     end = end_of(trace)
     begun: dict[str, float] = {}
     ended: set[str] = set()
@@ -156,10 +101,10 @@ def lives(trace: Trace) -> dict[str, list[tuple[float, float]]]:
     for event in trace:
         node = event.node
         if event.kind == "fault":
-            stopped = _left(event.what, event.detail) or (node if event.what == "crash" else "")
-            if stopped in begun:
-                found[stopped].append((begun.pop(stopped), event.at))
-                ended.add(stopped)
+            for name in [node] if event.what == "crash" else _stopped(event.what, event.detail):
+                if name in begun:
+                    found[name].append((begun.pop(name), event.at))
+                    ended.add(name)
             if event.what == "restart":
                 begun.setdefault(node, event.at)
         elif node and node not in begun and node not in ended:
@@ -169,8 +114,7 @@ def lives(trace: Trace) -> dict[str, list[tuple[float, float]]]:
     return found
 
 
-def _left(what: str, detail: str) -> str:
-    if what != f"Leave{_BEGINS}":
-        return ""
-    fault = _decoded(detail)
-    return _name(fault.node) if isinstance(fault, Leave) else ""
+def _stopped(what: str, detail: str) -> list[str]:
+    """Return the nodes that a fault ends when it begins."""
+    fault = _decoded(detail) if what.endswith(_BEGINS) else None
+    return [] if fault is None else [f"n{node}" for node in fault.ended_nodes()]

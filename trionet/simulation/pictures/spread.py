@@ -1,4 +1,4 @@
-"""A picture of how rumors spread: the share of nodes that have one over time, against the curve of the SI model."""
+"""The spread of rumors: the share of nodes that have one over time, and the curve of the SI model."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import math
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
+from trionet.errors import ConfigError
 from trionet.protocols.push import default_subset
 
 from .epidemic import push_reach
 from .look import (
     BLUE,
+    BOX,
     GREY,
-    INK,
     SKY,
     SMALL_PT,
     VERMILLION,
-    dress,
+    finish,
     set_logarithmic_time_axis,
     set_time_axis,
-    show_key,
     show_nothing,
-    show_title,
+    write,
 )
 from .shading import shade_faults
 from .spans import fault_spans
@@ -47,27 +47,27 @@ _FAR: Final = 30.0
 
 
 def draw_spread(trace: Trace, axes: Axes, rumor: str | None = None, *, fan_out: int | None = None) -> None:
-    """Draw which share of the nodes has a rumor, over the time since it was sent, and what the SI model says.
+    """Draw the share of nodes that have a rumor, over the time since it was sent, and the curve of the SI model.
 
-    One rumor is a line of steps; of many each is a thin line, and the median time to each share a bold one. Beside it
-    is the logistic curve of the SI model, whose rate is derived, not fitted: it follows from the fan-out and from how
-    long datagrams took, see `trionet.simulation.pictures.epidemic`. A dotted line is what push alone would reach: lazy
-    push and anti-entropy bring the rumor to the others.
+    One rumor is a line of steps; of many each is a thin line, and the median time to each share a bold one. The
+    logistic curve of the SI model has a derived rate, not a fitted one: it follows from the fan-out and the latencies
+    of datagrams, see `trionet.simulation.pictures.epidemic`. A dotted line is the reach of push alone: lazy push and
+    anti-entropy reach the others.
 
     Args:
-        trace: what happened.
-        axes: where to draw.
-        rumor: the id of the only one to draw, in hex; default: all.
-        fan_out: to how many members a node passes a rumor on; default: the default of a group of as many.
+        trace: the trace.
+        axes: the axes to draw in.
+        rumor: the id of the only rumor to draw, in hex; default: all.
+        fan_out: the number of members to which a node sends a rumor; default: that of a group of this size.
 
     Raises:
-        ValueError: there is no such rumor.
+        ConfigError: there is no such rumor.
     """
     spreads = spreads_of(trace)
     if rumor is not None:
         spreads = [spread for spread in spreads if spread.rumor == rumor]
         if not spreads:
-            raise ValueError(f"there is no rumor {rumor} in the trace")
+            raise ConfigError(f"there is no rumor {rumor} in the trace")
     if not spreads:
         show_nothing(axes, "no rumor in this trace")
         return
@@ -87,15 +87,14 @@ def draw_spread(trace: Trace, axes: Axes, rumor: str | None = None, *, fan_out: 
         set_logarithmic_time_axis(axes, first_s / 3, until_s, "time since it was sent")
     else:
         set_time_axis(axes, 0.0, until_s, "time since it was sent")
-    dress(axes)
-    show_title(axes, _title(spreads), above_pt=show_key(axes, entries, above_pt=above_pt))
+    finish(axes, _title(spreads), entries, above_pt)
 
 
 def _extent(spreads: Sequence[Spread]) -> tuple[float, bool]:
-    """Return how long to look, and whether the axis of time is to be logarithmic.
+    """Return the visible time, and whether the time axis is logarithmic.
 
-    Until the last one has it, or for some times as long as most of it takes. Where some take ages longer than others,
-    who were cut off, say, only a logarithmic axis shows both.
+    It ends when the last node has the rumor, or at a multiple of the time in which most have it. If some nodes receive
+    it far later than others, after a partition for example, only a logarithmic axis shows both.
     """
     last = max(spread.delays[-1] for spread in spreads)
     most = median(spread.delay_of(_NEARLY_ALL) for spread in spreads)
@@ -126,7 +125,7 @@ def _draw_measured(axes: Axes, spreads: Sequence[Spread], until_s: float) -> lis
 
 
 def _up_to(until_s: float, times: Sequence[float], shares: Sequence[float]) -> tuple[list[float], list[float]]:
-    """Return a curve up to a time, and its last share there."""
+    """Return a curve up to a time, with its last share there."""
     count = sum(time <= until_s for time in times)
     return [*times[:count], until_s], [*shares[:count], shares[count - 1]]
 
@@ -140,19 +139,9 @@ def _draw_model(
     (line,) = axes.plot(times, shares, color=VERMILLION, linewidth=2.2, linestyle=(0, (4, 1.5)), zorder=5)
     reach = push_reach(fan_out)
     axes.axhline(reach, color=GREY, linewidth=1.2, linestyle=":", zorder=1)
-    axes.annotate(
-        f"what push alone reaches: {reach:.0%}",
-        (1.0, reach),
-        xycoords=("axes fraction", "data"),
-        xytext=(-2, -5),
-        textcoords="offset points",
-        ha="right",
-        va="top",
-        fontsize=SMALL_PT,
-        color=INK,
-        zorder=6,
-        bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "alpha": 0.8, "linewidth": 0},
-    )
+    style = {"ha": "right", "va": "top", "fontsize": SMALL_PT, "zorder": 6, "bbox": BOX}
+    text = f"what push alone reaches: {reach:.0%}"
+    write(axes, text, (1.0, reach), (-2, -5), xycoords=("axes fraction", "data"), **style)
     return [(line, f"SI model, fan-out {fan_out}")]
 
 

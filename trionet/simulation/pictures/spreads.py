@@ -1,4 +1,4 @@
-"""How rumors spread, as a trace tells it, and how they would by the SI model."""
+"""The spread of rumors in a trace, and by the SI model."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _MOST_RATES: Final = 60
 
 
 class Spread(NamedTuple):
-    """How one rumor spread.
+    """The spread of one rumor.
 
     Attributes:
         rumor: its id.
-        begun_at: when its origin had it.
-        delays: after which times one node more had it, the origin's 0 first, in seconds.
-        members: how many nodes ran when it began; others, which started later, don't count.
+        begun_at: the time at its origin.
+        delays: the delays after which the nodes had it, in seconds, in ascending order; the origin's is 0.
+        members: the number of nodes that ran when it began; nodes that started later don't count.
     """
 
     rumor: str
@@ -41,15 +41,15 @@ class Spread(NamedTuple):
     members: int
 
     def delay_of(self, share: float) -> float:
-        """Return after how many seconds this share had it; infinite if that has never been."""
+        """Return the seconds until this share had it; infinite if it never did."""
         count = max(1, math.ceil(share * self.members - 1e-9))
         return self.delays[count - 1] if count <= len(self.delays) else math.inf
 
 
 def spreads_of(trace: Trace) -> list[Spread]:
-    """Return how each rumor of a trace spread, in the order in which they began.
+    """Return the spread of each rumor of a trace, in the order in which they began.
 
-    A node counts once, when it has a rumor first, though it may hear of it again after a restart.
+    A node counts once, when it first has a rumor, although it may receive it again after a restart.
     """
     times: dict[str, dict[str, float]] = {}
     for event in trace.select("rumor"):
@@ -66,7 +66,7 @@ def spreads_of(trace: Trace) -> list[Spread]:
 
 
 def median_curve(spreads: Sequence[Spread]) -> tuple[list[float], list[float]]:
-    """Return the median, over all rumors, of the time that it takes to each share: times in seconds, and shares."""
+    """Return the median, over all rumors, of the time to each share: times in seconds, and shares."""
     members = max(spread.members for spread in spreads)
     shares = [count / members for count in range(1, members + 1)]
     times = [median(spread.delay_of(share) for spread in spreads) for share in shares]
@@ -75,10 +75,10 @@ def median_curve(spreads: Sequence[Spread]) -> tuple[list[float], list[float]]:
 
 
 def rate_of(trace: Trace, spreads: Sequence[Spread], fan_out: int) -> float:
-    """Return at what rate rumors grow at first, per second: the median of what follows for each from its time.
+    """Return the early growth rate of rumors, per second: the median over all.
 
-    It follows from how long the datagrams took that were sent while the rumor spread; and where these are few, also of
-    those that were sent shortly before and after.
+    It follows from the latencies of the datagrams that were sent while a rumor spread; if these are few, also of those
+    that were sent shortly before and after.
     """
     sent: dict[int, float] = {}
     took: dict[int, float] = {}
@@ -95,7 +95,7 @@ def rate_of(trace: Trace, spreads: Sequence[Spread], fan_out: int) -> float:
 
 
 def _meanwhile(spread: Spread, times: Sequence[float], latencies_s: Sequence[float]) -> Sequence[float]:
-    """Return the latencies of what was sent, at `times` that never go back, while a rumor spread."""
+    """Return the latencies of the datagrams that were sent, at ascending `times`, while a rumor spread."""
     end = spread.begun_at + min(spread.delay_of(_NEARLY_ALL), 1.0)
     for margin_s in _MARGINS_S:
         first, last = bisect_left(times, spread.begun_at - margin_s), bisect_right(times, end + margin_s)
@@ -107,18 +107,17 @@ def _meanwhile(spread: Spread, times: Sequence[float], latencies_s: Sequence[flo
 def si_curve(spreads: Sequence[Spread], fan_out: int, rate: float, until_s: float) -> tuple[list[float], list[float]]:
     """Return the SI model's curve: times in seconds since a rumor began, and shares.
 
-    It begins when the first hop has the rumor, the median of what was measured, because that goes another way: by a
-    connection, which may have to be made. From there on nothing is measured but the latencies of messages.
+    It begins when the first hop has the rumor, at the measured median, because the first hop takes a connection, which
+    may be a new one. The rest follows from the latencies of messages.
 
     Returns:
-        Two empty lists where the model says nothing: it is one of many nodes, so of 10 at least; and the spread must
-        grow.
+        Two empty lists if the model doesn't apply: it needs at least 10 nodes, and a spread that grows.
     """
     members = median(spread.members for spread in spreads)
     first = (1 + fan_out) / members
     begin = median(spread.delay_of(first) for spread in spreads)
     if members < _MANY or first >= 1.0 or rate == 0.0 or begin >= until_s:
         return [], []
-    # Closer to each other where the curve begins, so that it is smooth on a logarithmic axis, too.
+    # Denser at the begin, so that the curve is smooth on a logarithmic axis, too.
     times = [begin + (until_s - begin) * (step / _POINTS) ** 4 for step in range(_POINTS + 1)]
     return times, [si_share(time - begin, rate, first) for time in times]

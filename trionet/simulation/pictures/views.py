@@ -1,6 +1,6 @@
-"""What each node thinks of each other one over time, as a trace tells it.
+"""The view that each node has of each other node over time, in a trace.
 
-Invariant: the views of one pair don't overlap, and a node that does not run thinks nothing.
+Invariant: the views of one pair don't overlap, and a node that is down has none.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _STATES: Final[dict[str, State]] = {
 
 
 class View(NamedTuple):
-    """What one node thought of another one for a time, in seconds since the simulation began."""
+    """One node's view of another one for a time, in seconds since the simulation began."""
 
     observer: str
     subject: str
@@ -38,7 +38,7 @@ class View(NamedTuple):
 
 
 def views_of(trace: Trace) -> list[View]:
-    """Return all views, by observer and by the times of their ends."""
+    """Return all views, by observer and end."""
     events: dict[str, list[TraceEvent]] = {}
     for event in trace.select("state"):
         if event.what in _STATES:
@@ -52,7 +52,7 @@ def views_of(trace: Trace) -> list[View]:
 
 
 def _views_in(end: float, events: Sequence[TraceEvent]) -> Iterator[View]:
-    """Give what one node thinks in one life, which lasts until `end`."""
+    """Yield the views of a node in one run, which lasts until `end`."""
     held: dict[str, tuple[float, State]] = {}
     observer = events[0].node if events else ""
     for event in events:
@@ -69,12 +69,12 @@ def _views_in(end: float, events: Sequence[TraceEvent]) -> Iterator[View]:
 
 
 class Opinion(NamedTuple):
-    """What all others together thought of a node for a time, in seconds since the simulation began.
+    """The views that all other nodes have of a node for a time, in seconds since the simulation began.
 
     Attributes:
-        begin, end: from when until when.
-        held: how many of the others held it for what.
-        observers: how many others ran.
+        begin, end: the time.
+        held: the number of observers by view.
+        observers: the number of other nodes that ran.
     """
 
     begin: float
@@ -83,12 +83,12 @@ class Opinion(NamedTuple):
     observers: int
 
     def share(self, state: State) -> float:
-        """Return which share of the others that ran held it for that, from 0 to 1."""
+        """Return the share of observers with this view, from 0 to 1."""
         return self.held.get(state, 0) / self.observers if self.observers else 0.0
 
 
 def opinions_of(trace: Trace) -> dict[str, list[Opinion]]:
-    """Return for each node what the others thought of it, as spans without gaps between them, in order."""
+    """Return the opinions of each node, without gaps, in order."""
     changes: dict[str, list[tuple[float, State | None, int]]] = {name: [] for name in nodes_of(trace)}
     for view in views_of(trace):
         of_subject = changes.setdefault(view.subject, [])

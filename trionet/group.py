@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import ServiceNotFound
 from .identity import sid_of
-from .services.base import exposed_methods
+from .services.base import exposed_methods, warm_up_methods
 from .templates.base import GroupContext
 from .templates.comm import GroupComm
 from .templates.gossip import GroupGossip
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .router import Router
     from .services import LocalServices
 
-__all__ = ["Group"]
+__all__ = ["Group", "warm_up"]
 
 
 _BUILT_IN = ("comm", "gossip", "groups", "routes", "status")
@@ -119,3 +119,8 @@ class Group:
         self._context.end()
         if self._router is not None:
             self._router.remove(self.gid)
+
+
+def warm_up() -> None:
+    """Do now, once for this process, the one-time work of the first group."""
+    warm_up_methods(GroupComm, GroupGossip, GroupGroups, GroupRoutes, GroupStatus)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import inspect
 import random as random_module
 import weakref
-from collections import deque
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -18,36 +17,29 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 import trio
 
+from .child_nodes import ChildNodes
 from .config import NodeConfig, import_reference
-from .errors import (
-    AddressInUse,
-    ConfigError,
-    GroupNotFound,
-    MalformedRequest,
-    TemporarilyUnavailable,
-)
-from .events import ChildEnded, ChildGivenUp, Event, EventBus, Events, OrphanedCall
+from .errors import AddressInUse, ConfigError, GroupNotFound, MalformedRequest
+from .events import Event, EventBus, Events, OrphanedCall
 from .group import Group
-from .identity import NID, SID, NodeAddress, check_name
-from .launchers.base import explain_status
+from .group import warm_up as warm_up_groups
 from .launchers.in_process import InProcessLauncher
-from .launchers.registry import Launchers, open_launchers
-from .launchers.restart import keep_running
-from .log_limits import about, limited_log
+from .launchers.registry import open_launchers
 from .message import LOCAL
+from .node_log import NodeLog
 from .nurseries import open_background_nursery, open_plain_nursery
 from .router import Router
 from .services import LocalServices
-from .services.base import BUILT_IN, exposed_methods
-from .services.cluster import Cluster
-from .services.cluster import warm_up as warm_up_protocols
+from .services.base import check_service_name, warm_up_methods
+from .services.cluster_agent import ClusterAgent
+from .services.cluster_agent import warm_up as warm_up_protocols
 from .services.comm import Comm
 from .services.gossip import Gossip
 from .services.groups import ALL, Groups
 from .services.membership import Member, Membership
+from .services.periodic import PeriodicTasks
 from .services.routes import Routes
 from .services.status import Status, with_settings
-from .transports.lazy_http import LazyHTTPTransport
 from .uncaught import tell_in_one_line
 from .under_trio import awaited, check_runnable, check_under_trio
 
@@ -56,22 +48,19 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from random import Random
 
+    from .identity import NID, SID, NodeAddress
     from .launchers import Launcher
     from .router import CurrentCall
     from .templates.base import GroupContext
-    from .transports.base import Clock, Endpoint, Transport
-    from .transports.memory import MemoryFabric
+    from .transports.base import Endpoint, Network
     from .transports.web import QuartTrio
 
 __all__ = ["Node", "NodeStatistics", "open_node", "run", "serve_node", "warm_up"]
 
 T = TypeVar("T")
 
-_log = limited_log(__name__)
-
 _LEAVE_S: Final = 1.0
 _SEED_BITS: Final = 128
-_ORPHANS_KEPT: Final = 64
 
 
 class NodeStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,33 +90,57 @@ class Node:
     def __init__(
         self,
         config: NodeConfig,
-        router: Router,
         endpoint: Endpoint,
+        router: Router,
         bus: EventBus,
-        fabric: MemoryFabric | None,
+        children: ChildNodes,
+        background: trio.Nursery,
         random: Random,
     ) -> None:
+        """Build the services on `endpoint`, which serves no calls yet.
+
+        Args:
+            config: the node's settings.
+            endpoint: its place on a network.
+            router: the handler of the endpoint's calls.
+            bus: receives its events.
+            children: spawns nodes.
+            background: its tasks, which are cancelled when it has stopped.
+            random: its random numbers.
+
+        Raises:
+            ConfigError: a configured service or template can't be used.
+        """
         self.config = config
         self.random = random
         self._endpoint = endpoint
         self._router = router
         self._bus = bus
-        self._calls_orphaned = 0
-        self._latest_orphans: deque[OrphanedCall] = deque(maxlen=_ORPHANS_KEPT)
-        bus.listen(self._note)
-        self._groups: dict[str, Group] = {}
-        self._templates: dict[str, Callable[[GroupContext], Any]] = {}
+        self._children = children
         self._stopping = trio.Event()
         self._has_drained = trio.Event()
-        self._spawning: dict[trio.CancelScope, None] = {}
-        self._fabric = fabric
-        self._children: trio.Nursery | None = None
-        self._launchers: Launchers | None = None
-        self.local: LocalServices = _local_services(
-            weakref.proxy(self), router, endpoint.transport, random, bus.publish
+        self._groups: dict[str, Group] = {}
+        self._templates: dict[str, Callable[[GroupContext], Any]] = {}
+        own, known = endpoint.address, weakref.proxy(self)  # a cycle would outlive the node
+        groups, comm = Groups(own, known), Comm(own, endpoint.transport, router, random)
+        self._cluster = ClusterAgent(config, endpoint, comm, groups, background, random)
+        self._tasks = PeriodicTasks(background, random, bus.publish)
+        self.local: LocalServices = LocalServices(
+            status=Status(known, router),
+            groups=groups,
+            routes=Routes(router),
+            comm=comm,
+            gossip=Gossip(config, self._cluster, groups, comm, router, self._tasks, background, bus.publish),
+            membership=Membership(own, self._cluster, groups, bus.publish),
         )
-        self._clock: Clock | None = getattr(endpoint, "clock", None)
-        self._cluster = Cluster(self.address, config, self.local, endpoint.datagrams, random, clock=self._clock)
+        self._log = NodeLog()
+        bus.listen(self._log.handle)
+        bus.listen(comm.handle_event)
+        for name, service in self.local._asdict().items():
+            self.local.routes.add_built_in(service, name)
+        for gid in groups.gids():
+            self.group_added(gid)
+        self._register_configured()
 
     def __repr__(self) -> str:
         return f"<Node {self.sid} on {self.address}>"
@@ -149,7 +162,7 @@ class Node:
 
     def current_time(self) -> float:
         """Return the time on this node's clock, in seconds: Trio's, or, in a simulation, one that may be wrong."""
-        return trio.current_time() if self._clock is None else self._clock.now()
+        return self._endpoint.clock.now()
 
     @property
     def is_stopping(self) -> bool:
@@ -159,12 +172,12 @@ class Node:
     @property
     def is_alone(self) -> bool:
         """Whether no node that it has spawned is running, or being started or stopped."""
-        return self._children is None or not self._children.child_tasks
+        return self._children.is_empty
 
     @property
     def app(self) -> QuartTrio | None:
         """The Quart-Trio app that serves its HTTP face; None for a node without one."""
-        return getattr(self._endpoint, "app", None)
+        return self._endpoint.app
 
     @property
     def all(self) -> Group:
@@ -192,8 +205,7 @@ class Node:
         Raises:
             MalformedRequest: the name is malformed or a built-in's, or `template` can't be called.
         """
-        if check_name(name, "service name") in BUILT_IN:
-            raise MalformedRequest(f"{name!r} is a built-in service")
+        check_service_name(name)
         if not callable(template):
             raise MalformedRequest(f"a template is called with each group's context, and {template!r:.80} can't be")
         for group in self._groups.values():
@@ -205,7 +217,7 @@ class Node:
         return NodeStatistics(
             calls_served=self._router.served,
             calls_running=len(self._router.running),
-            calls_orphaned=self._calls_orphaned,
+            calls_orphaned=self._log.calls_orphaned,
         )
 
     def running_calls(self) -> list[CurrentCall]:
@@ -214,7 +226,7 @@ class Node:
 
     def orphaned_calls(self) -> list[OrphanedCall]:
         """Return the latest of the calls that it made and that became orphans, 64 at most."""
-        return list(self._latest_orphans)
+        return list(self._log.latest_orphans)
 
     def events(self) -> Events:
         """Return an async iterator over what happens from now on, instances of `Event`; it ends with the node."""
@@ -267,17 +279,11 @@ class Node:
         self._router.refusing = self._router.refusing or "the node is stopping"
         self._endpoint.close()
         self._stopping.set()
-        for scope in self._spawning:
-            scope.cancel()
+        self._children.cancel_starting()
 
     async def spawn(self, config: NodeConfig) -> NodeAddress:
         """Start a node as a child of this one; see `Status.spawn`."""
         config = with_settings(config, {})
-        if self._children is None or self._launchers is None or self._stopping.is_set():
-            raise TemporarilyUnavailable("the node is stopping")
-        name = config.launcher or self.config.launcher or ("in_process" if self._fabric else "forkserver")
-        launcher = self._launchers.get(name)
-        config = config if name == "in_process" else config.portable()
         if config.join is None and self.local.membership.is_active:
             config = msgspec.structs.replace(
                 config,
@@ -285,14 +291,7 @@ class Node:
                 profile=self.config.profile,
                 datagrams=config.datagrams and self.config.datagrams,
             )
-        with trio.CancelScope() as scope:
-            self._spawning[scope] = None
-            try:
-                address: NodeAddress = await self._children.start(keep_running, launcher, config, self._bus.publish)
-            finally:
-                del self._spawning[scope]
-            return address
-        raise TemporarilyUnavailable("the node is stopping")
+        return await self._children.spawn(config)
 
     def register_launcher(self, name: str, launcher: Launcher) -> None:
         """Have ``launcher=name`` in a configuration mean `launcher` when this node spawns.
@@ -304,10 +303,7 @@ class Node:
         Raises:
             MalformedRequest: the name is malformed, or that is no launcher.
         """
-        if not callable(getattr(launcher, "start", None)):
-            raise MalformedRequest(f"a launcher has an async method 'start', and {launcher!r:.80} has not")
-        assert self._launchers is not None
-        self._launchers.put(check_name(name, "launcher name"), launcher)
+        self._children.register_launcher(name, launcher)
 
     async def prewarm(self) -> None:
         """Have the fork server started ahead of the first spawn, so that this takes milliseconds.
@@ -316,9 +312,7 @@ class Node:
             SpawnError: it can't be started.
             TemporarilyUnavailable: the node is stopping.
         """
-        if self._launchers is None or self._stopping.is_set():
-            raise TemporarilyUnavailable("the node is stopping")
-        await self._launchers.prewarm()
+        await self._children.prewarm()
 
     def group_added(self, gid: str) -> None:
         """The `groups` service has a new group."""
@@ -328,48 +322,20 @@ class Node:
     def group_changed(self, gid: str) -> None:
         """The `groups` service has other members, or another `subset`, for a group."""
         if gid != LOCAL:
-            self.local.gossip.set_group(gid)
+            self._cluster.update_group(gid)
 
     def group_removed(self, gid: str) -> None:
         """The `groups` service has lost a group."""
         self._groups.pop(gid).end()
-        self.local.gossip.drop_group(gid)
+        self._tasks.cancel_group(gid)
+        self._cluster.drop_group(gid)
 
-    def _note(self, event: Event) -> None:
-        match event:
-            case ChildEnded(status=status) if status:
-                _log.warning(
-                    "the spawned node %s ended: %s", event.node, explain_status(status), extra=about(event.node)
-                )
-            case ChildGivenUp():
-                _log.error(
-                    "the spawned node %s was restarted %d times, and is given up",
-                    event.node,
-                    event.restarts,
-                    extra=about(event.node),
-                )
-            case OrphanedCall():
-                self._calls_orphaned += 1
-                self._latest_orphans.append(event)
-                _log.warning(
-                    "the call %s/%s/%s to %s was cancelled, and may still be running there",
-                    event.gid,
-                    event.service,
-                    event.method,
-                    event.node,
-                    extra=about(event.node),
-                )
-
-    async def _begin(self) -> None:
-        self.local.groups.begin(self.address)
-        self.local.comm.begin(self.address)
-        for name in LocalServices._fields:
-            self.local.routes.begin(name, getattr(self.local, name))
+    def _register_configured(self) -> None:
         try:
             for name, reference in self.config.templates.items():
                 self.register_template(name, import_reference(reference))
             for name, reference in self.config.services.items():
-                await self.local.routes.put(reference, name)
+                self.local.routes.add(reference, name)
         except MalformedRequest as exc:
             raise exc if isinstance(exc, ConfigError) else ConfigError(exc.text) from exc
 
@@ -385,12 +351,33 @@ class Node:
             if inspect.isawaitable(result):
                 await result
 
-    def _let_go(self) -> None:
-        """Forget what knows this node, once it has ended: none of it shall wait for the cyclic collector."""
+    @asynccontextmanager
+    async def running(self, background: trio.Nursery) -> AsyncGenerator[None]:
+        """Serve calls, join the cluster, and run `on_start`; at the end of the block, stop.
+
+        `status.stop` cancels `background`, and so the block.
+        """
+        nursery = self._children.nursery
+        try:
+            await background.start(self._endpoint.serve)
+            nursery.start_soon(self._cancel_when_stopped, background.cancel_scope)
+            async with self._stopping_in_the_end():
+                if self.config.join is not None:
+                    membership, within_s = self.local.membership, self.config.connect_timeout_s
+                    await membership.join_at_start(self.config.join, within_s, nursery)
+                await self._run_on_start()
+                yield
+        finally:
+            self._tasks.close()
+            self._cluster.close()
+            self.local.membership.farewell()
+
+    def clear(self) -> None:
+        """Remove all references to a node that has ended: none of it shall wait for the cyclic collector."""
         self._router.clear()
         self._bus.clear()
+        self._cluster.clear()
         self.local.routes.end()
-        self._children = self._launchers = None
 
     async def _cancel_when_stopped(self, scope: trio.CancelScope) -> None:
         await self._stopping.wait()
@@ -409,7 +396,7 @@ class Node:
             yield
         except BaseException:
             self.stop()
-            with suppress(trio.Cancelled):  # what the block has raised goes on, be it that it was cancelled
+            with suppress(trio.Cancelled):  # the block's exception goes on, a cancellation included
                 await self._has_drained.wait()
             raise
         self.stop()
@@ -418,7 +405,7 @@ class Node:
 
 @asynccontextmanager
 async def open_node(
-    config: NodeConfig | None = None, *, fabric: MemoryFabric | None = None, random: Random | None = None
+    config: NodeConfig | None = None, *, fabric: Network | None = None, random: Random | None = None
 ) -> AsyncGenerator[Node]:
     """Run a node for as long as the block lasts.
 
@@ -439,29 +426,27 @@ async def open_node(
     """
     check_under_trio("trionet.open_node")
     config = with_settings(NodeConfig() if config is None else config, {})
-    if fabric is not None and not hasattr(type(fabric), "endpoint"):
+    if fabric is not None and not hasattr(type(fabric), "open_endpoint"):
         raise MalformedRequest(f"fabric is a MemoryFabric, not {fabric!r:.80}")
     if not isinstance(random, random_module.Random | None):
         raise MalformedRequest(f"random is a random.Random, not {random!r:.80}")
+    network = _tcp_network() if fabric is None else fabric
+    random = random or random_module.Random()
     router, bus = Router(), EventBus()
-    endpoint = await _open_endpoint(config, fabric, router, bus)
+    endpoint = await network.open_endpoint(config, router, bus.publish)
     node: Node | None = None
     try:
-        node = Node(config, router, endpoint, bus, fabric, random or random_module.Random())
-        if fabric is not None:
-            fabric.on_open(node)
-        async with open_background_nursery() as nursery:
-            await node._begin()  # noqa: SLF001  its own module
-            await nursery.start(endpoint.serve)
-            await nursery.start(node._cluster.run)  # noqa: SLF001
-            async with open_launchers() as launchers, open_plain_nursery() as children:
-                launchers.put("in_process", InProcessLauncher(partial(_open_child, node, fabric)))
-                node._children, node._launchers = children, launchers  # noqa: SLF001
-                children.start_soon(node._cancel_when_stopped, nursery.cancel_scope)  # noqa: SLF001
-                async with node._stopping_in_the_end():  # noqa: SLF001
-                    await node._cluster.join_at_start(children)  # noqa: SLF001
-                    await node._run_on_start()  # noqa: SLF001
-                    yield node
+        async with (
+            open_background_nursery() as background,
+            open_launchers() as launchers,
+            open_plain_nursery() as nursery,
+        ):
+            launchers.put("in_process", InProcessLauncher(partial(_open_child, fabric, random)))
+            children = ChildNodes(nursery, launchers, config.launcher or network.default_launcher, bus.publish)
+            node = Node(config, endpoint, router, bus, children, background, random)
+            network.on_open(node)
+            async with node.running(background):
+                yield node
     finally:
         router.end()
         endpoint.close()
@@ -469,20 +454,18 @@ async def open_node(
             endpoint.datagrams.close()
         bus.close()
         if node is not None:
-            node._let_go()  # noqa: SLF001
+            node.clear()
 
 
-def _open_child(node: Node, fabric: MemoryFabric | None, config: NodeConfig) -> AbstractAsyncContextManager[Node]:
-    """Open a node whose random numbers follow from those of the one that starts it."""
-    return open_node(config, fabric=fabric, random=random_module.Random(node.random.getrandbits(_SEED_BITS)))
+def _tcp_network() -> Network:
+    from .transports.network import TCPNetwork
+
+    return TCPNetwork()
 
 
-async def _open_endpoint(config: NodeConfig, fabric: MemoryFabric | None, router: Router, bus: EventBus) -> Endpoint:
-    if fabric is not None:
-        return fabric.endpoint(config, router, bus.publish)
-    from .transports.network import open_network_endpoint
-
-    return await open_network_endpoint(config, router, bus.publish)
+def _open_child(fabric: Network | None, random: Random, config: NodeConfig) -> AbstractAsyncContextManager[Node]:
+    """Open a node whose random numbers follow from those of its parent."""
+    return open_node(config, fabric=fabric, random=random_module.Random(random.getrandbits(_SEED_BITS)))
 
 
 async def serve_node(
@@ -499,45 +482,10 @@ async def serve_node(
 
 
 def warm_up() -> None:
-    """Do now, once for this process, what making the first node would do: its methods' signatures are worked out."""
-    router = Router()
-    transport = LazyHTTPTransport(NodeConfig())
-    local = _local_services(_Nowhere(), router, transport, random_module.Random(0), lambda _: None)
-    for service in local:
-        exposed_methods(service)
+    """Do now, once for this process, the one-time work of the first node: the inspection of its methods."""
+    warm_up_methods(Status, Groups, Routes, Comm, Gossip, Membership)
+    warm_up_groups()
     warm_up_protocols()
-    Group(ALL, local, router, {})
-
-
-def _local_services(
-    node: Node | _Nowhere, router: Router, transport: Transport, random: Random, publish: Callable[[Event], None]
-) -> LocalServices:
-    groups, comm = Groups(node), Comm(router, transport, random)
-    return LocalServices(
-        status=Status(node, router),
-        groups=groups,
-        routes=Routes(router),
-        comm=comm,
-        gossip=Gossip(router, groups, comm, random, publish),
-        membership=Membership(groups, publish),
-    )
-
-
-class _Nowhere:
-    """No node: what `warm_up` builds is never called."""
-
-    address = NodeAddress("127.0.0.1", 0)
-
-    def stop(self) -> None: ...
-
-    async def spawn(self, config: NodeConfig) -> NodeAddress:
-        raise AssertionError
-
-    def group_added(self, gid: str) -> None: ...
-
-    def group_changed(self, gid: str) -> None: ...
-
-    def group_removed(self, gid: str) -> None: ...
 
 
 def run(main: Callable[..., Awaitable[T]], config: NodeConfig | None = None, *args: Any) -> T | None:

@@ -14,7 +14,16 @@ from trionet.identity import check_name
 from trionet.router import Method
 from trionet.user_code import pass_endings
 
-__all__ = ["BUILT_IN", "Service", "exposed_methods", "mark_of", "rpc", "service_from"]
+__all__ = [
+    "BUILT_IN",
+    "Service",
+    "check_service_name",
+    "exposed_methods",
+    "mark_of",
+    "rpc",
+    "service_from",
+    "warm_up_methods",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -63,6 +72,20 @@ def rpc(function: F | None = None, /, *, name: str | None = None) -> F | Callabl
         return function
 
     return mark if function is None else mark(function)
+
+
+def check_service_name(name: str) -> None:
+    """Raise `MalformedRequest` unless a user's service can have this name."""
+    if check_name(name, "service name") in BUILT_IN:
+        raise MalformedRequest(f"{name!r} is a built-in service")
+
+
+def warm_up_methods(*kinds: type) -> None:
+    """Inspect the marked methods of classes, once for this process."""
+    for kind in kinds:
+        for function in vars(kind).values():
+            if isinstance(function, types.FunctionType) and mark_of(function) is not None:
+                Method(types.MethodType(function, kind))
 
 
 def _is_method(thing: Any) -> bool:

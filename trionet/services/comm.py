@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextman
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from trionet.errors import MalformedRequest, OrphanedCalls, RemoteError, TrionetError, error_from_wire, error_to_wire
+from trionet.events import OrphanedCall
 from trionet.message import Remote, check_args, check_kwargs
 from trionet.nesting import holding, position
 from trionet.transports.base import Request
@@ -18,12 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
     from random import Random
 
-    from trionet.events import OrphanedCall
+    from trionet.codec import Codec
+    from trionet.events import Event
     from trionet.identity import NodeAddress
     from trionet.router import Router
     from trionet.transports.base import Transport
 
-__all__ = ["Comm", "Orphans", "raised_orphans"]
+__all__ = ["Comm", "Orphans"]
 
 
 _NOTHING: Final[Mapping[str, Any]] = {}
@@ -35,26 +37,22 @@ Orphans = Literal["report", "raise"]
 
 
 class Comm:
-    """The local service ``comm``."""
+    """The local service ``comm``.
 
-    def __init__(self, router: Router, transport: Transport, random: Random) -> None:
-        self._router = router
+    Attributes:
+        own: the node's own address.
+        codec: the wire format of its calls.
+    """
+
+    def __init__(self, own: NodeAddress, transport: Transport, router: Router, random: Random) -> None:
+        self.own = own
+        self.codec: Codec = transport.codec
         self._transport = transport
-        self._encode = transport.codec.encode
-        self._own: NodeAddress | None = None
+        self._router = router
         self._prefix = f"{random.getrandbits(_PREFIX_BITS):016x}"
         self._numbers = itertools.count(1)
         self._checked: object = object()  # no remote is this one
-
-    def begin(self, address: NodeAddress) -> None:
-        """Take the node's own address, once it is known."""
-        self._own = address
-
-    @property
-    def own(self) -> NodeAddress:
-        """The node's own address."""
-        assert self._own is not None
-        return self._own
+        self._orphans: dict[str, dict[str, str]] = {}  # by the ids of the calls whose caller wants them raised
 
     @rpc
     async def send(
@@ -93,13 +91,12 @@ class Comm:
         node = remote.node
         assert node is not None
         given = _NOTHING if kwargs is None else check_kwargs(kwargs)
-        if orphans != "report":
-            with raised_orphans(orphans) as found:
-                return await self.call(node, self.prepare(args, given, remote, found))
-        # What `call` does, without a coroutine of its own: this is the way of most calls.
         request = self.prepare(args, given, remote)
-        try:
-            return await (self._call_self(request) if node == self._own else self._transport.call(node, request))
+        if orphans != "report":
+            with self.raising_orphans(orphans, request):
+                return await self.call(node, request)
+        try:  # the same as `call`, without its coroutine: most calls come here
+            return await (self._call_self(request) if node == self.own else self._transport.call(node, request))
         except TrionetError as exc:
             exc.node = exc.node or str(node)
             raise
@@ -127,8 +124,9 @@ class Comm:
         checked, given, remote = check_args(args), check_kwargs(kwargs), Remote.of(remote)
         remote.check(with_node=True)
         assert remote.node is not None
-        with raised_orphans(orphans) as found:
-            async with self.open_items(remote.node, self.prepare(checked, given, remote, found)) as items:
+        request = self.prepare(checked, given, remote)
+        with self.raising_orphans(orphans, request):
+            async with self.open_items(remote.node, request) as items:
                 yield items
 
     def prepare(
@@ -136,7 +134,6 @@ class Comm:
         args: list[Any],
         kwargs: Mapping[str, Any],
         remote: Remote,
-        orphans: list[OrphanedCall] | None = None,
         *,
         depth: int | None = None,
     ) -> Request:
@@ -147,7 +144,6 @@ class Comm:
         Raises:
             EncodeError: an argument can't travel.
         """
-        assert self._own is not None
         if depth is None:
             around = _position()
             depth = 0 if around is None else around.inner_depth
@@ -155,36 +151,61 @@ class Comm:
             remote.gid,
             remote.service,
             remote.method,
-            self._encode(args),
-            self._encode(dict(kwargs)) if kwargs else None,
+            self.codec.encode(args),
+            self.codec.encode(dict(kwargs)) if kwargs else None,
             f"{self._prefix}-{next(self._numbers):x}",
-            self._own,
+            self.own,
             depth,
-            orphans,
         )
 
     async def call(self, node: NodeAddress, request: Request) -> Any:
         """Send a prepared call to `node`; return its value or raise its error, which then names the node."""
         try:
-            return await (self._call_self(request) if node == self._own else self._transport.call(node, request))
+            return await (self._call_self(request) if node == self.own else self._transport.call(node, request))
         except TrionetError as exc:
             exc.node = exc.node or str(node)
             raise
 
+    @contextmanager
+    def raising_orphans(self, orphans: Orphans, request: Request) -> Generator[None]:
+        """Raise the orphans of a prepared call at the end of the block, if the caller wants that.
+
+        Raises:
+            OrphanedCalls: there are some.
+            MalformedRequest: `orphans` is neither ``"report"`` nor ``"raise"``.
+        """
+        if orphans == "report":
+            yield
+            return
+        if orphans != "raise":
+            raise MalformedRequest(f"orphans is 'report' or 'raise', not {orphans!r}")
+        found = self._orphans[request.id] = {}
+        try:
+            yield
+        finally:
+            del self._orphans[request.id]
+            if found:
+                raise OrphanedCalls(f"cancelled calls may still be running on {', '.join(found)}", calls=found)
+
+    def handle_event(self, event: Event) -> None:
+        """Note an orphan for its caller, if that wants it raised."""
+        if isinstance(event, OrphanedCall) and event.id in self._orphans:
+            self._orphans[event.id][str(event.node)] = event.id
+
     @asynccontextmanager
     async def open_items(self, node: NodeAddress, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
         """Start a prepared stream at `node`; gives an async iterator over its items."""
-        stream = self._stream_self(request) if node == self._own else self._transport.stream(node, request)
+        stream = self._stream_self(request) if node == self.own else self._transport.stream(node, request)
         async with AsyncExitStack() as stack:
             with _naming(node):
                 items = await stack.enter_async_context(stream)
-            if node != self._own:
+            if node != self.own:
                 stack.enter_context(holding(request.depth))
             yield await stack.enter_async_context(aclosing(_named(items, node)))
 
     @asynccontextmanager
     async def _stream_self(self, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
-        codec = self._transport.codec
+        codec = self.codec
 
         async def travelled(items: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
             async for item in items:
@@ -203,7 +224,7 @@ class Comm:
 
     async def _call_self(self, request: Request) -> Any:
         """Straight to the router, through the same bytes."""
-        codec = self._transport.codec
+        codec = self.codec
         try:
             value = await self._router.call(request.received(codec, None))
         except TrionetError as exc:
@@ -212,27 +233,6 @@ class Comm:
             return codec.decode(codec.encode(value))
         except TrionetError as exc:
             raise RemoteError.from_exception(exc) from exc
-
-
-@contextmanager
-def raised_orphans(orphans: Orphans) -> Generator[list[OrphanedCall] | None]:
-    """Gather the orphans of the calls made inside, and raise them in the end, if that is what the caller wants.
-
-    Raises:
-        OrphanedCalls: there are some.
-    """
-    if orphans == "report":
-        yield None
-        return
-    if orphans != "raise":
-        raise MalformedRequest(f"orphans is 'report' or 'raise', not {orphans!r}")
-    found: list[OrphanedCall] = []
-    try:
-        yield found
-    finally:
-        if found:
-            nodes = {str(orphan.node): orphan.id for orphan in found}
-            raise OrphanedCalls(f"cancelled calls may still be running on {', '.join(nodes)}", calls=nodes)
 
 
 @contextmanager

@@ -52,7 +52,7 @@ class Changes(NamedTuple):
 class _Entry(msgspec.Struct):
     members: dict[SID, NodeAddress]
     subset: int | str | Callable[[list[SID]], int] | None = None
-    asked: int | Callable[[list[SID]], int] | None = None
+    checked: int | Callable[[list[SID]], int] | None = None
     is_sorted: bool = True
     changes: Changes | None = None  # since the observer asked last; None for all
 
@@ -68,19 +68,12 @@ def _sorted(entry: _Entry) -> dict[SID, NodeAddress]:
 class Groups:
     """The local service ``groups``."""
 
-    def __init__(self, observer: GroupsObserver) -> None:
+    def __init__(self, own: NodeAddress, observer: GroupsObserver) -> None:
+        """Begin with ``all`` and ``local``, which the observer knows already."""
+        self._own = own
         self._observer = observer
-        self._entries: dict[str, _Entry] = {}
-        self._own: NodeAddress | None = None
+        self._entries = {gid: _Entry(members_by_sid([own])) for gid in _FIXED}
         self._gathered: dict[str, None] | None = None
-
-    def begin(self, address: NodeAddress) -> None:
-        """Take the node's own address, once it is known: ``all`` and ``local`` exist from here on."""
-        self._own = address
-        for gid in _FIXED:
-            self._entries[gid] = _Entry(members_by_sid([address]))
-            self._observer.group_added(gid)
-            self._observer.group_changed(gid)
 
     def members(self, gid: str) -> dict[SID, NodeAddress]:
         """Return a copy of `gid`'s members, in SID order.
@@ -157,9 +150,9 @@ class Groups:
         """Return how many members gossip goes to, as it was given to `put`; None for the default."""
         return self._entry(gid).subset
 
-    def asked_subset(self, gid: str) -> int | Callable[[list[SID]], int] | None:
-        """Return what to ask for how many members gossip goes to: a number, or a function; None for the default."""
-        return self._entry(gid).asked
+    def checked_subset(self, gid: str) -> int | Callable[[list[SID]], int] | None:
+        """Return the number of members that gossip goes to, or a function for it; None for the default."""
+        return self._entry(gid).checked
 
     def gids(self) -> list[str]:
         """Return the names of all groups, sorted."""
@@ -206,10 +199,10 @@ class Groups:
         """
         self._changeable(gid)
         members = members_by_sid(nodes)
-        asked = checked_subset(subset, list(members))
+        checked = checked_subset(subset, list(members))
         known = members_by_sid([*self._entries[ALL].members.values(), *members.values()])
         is_new = gid not in self._entries
-        self._entries[gid] = _Entry(members, subset, asked)
+        self._entries[gid] = _Entry(members, subset, checked)
         if is_new:
             try:
                 self._observer.group_added(gid)
@@ -256,7 +249,7 @@ class Groups:
         entry = self._entries.get(check_gid(gid))
         if entry is None:
             return {}
-        if not (gid in _FIXED and self._own is not None and sid == self._own.sid):
+        if gid not in _FIXED or sid != self._own.sid:
             self._set_members(gid, {key: node for key, node in _sorted(entry).items() if key != sid})
         return dict(_sorted(entry))
 

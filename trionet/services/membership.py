@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -32,7 +32,7 @@ from trionet.protocols.statements import State
 from trionet.protocols.swim_events import JoinCompleted, LeaveCompleted, MemberChange, MemberChanged
 
 from .base import rpc
-from .plane import address_of
+from .protocol_driver import address_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -41,9 +41,8 @@ if TYPE_CHECKING:
     from trionet.protocols.swim import Swim
     from trionet.protocols.swim_events import MemberInfo
 
-    from .cluster import Cluster
+    from .cluster_agent import ClusterAgent
     from .groups import Groups
-    from .plane import Plane
 
 __all__ = ["Member", "Membership"]
 
@@ -93,27 +92,28 @@ register_type(Member, name="trionet:Member")
 class Membership:
     """The local service ``membership``."""
 
-    def __init__(self, groups: Groups, publish: Callable[[Event], None]) -> None:
+    def __init__(
+        self, own: NodeAddress, cluster: ClusterAgent, groups: Groups, publish: Callable[[Event], None]
+    ) -> None:
+        self._own = own
+        self._cluster = cluster
         self._groups = groups
         self._publish = publish
-        self._cluster: Cluster | None = None
-        self._own: NodeAddress | None = None
         self._has_begun = False
         self._attempts: list[_Attempt] = []
         self._left = trio.lowlevel.ParkingLot()
         self._scopes: dict[SID, list[trio.CancelScope]] = {}
         self._is_alone = False
         self._has_ended = False
-
-    def begin(self, own: NodeAddress, cluster: Cluster) -> None:
-        """Take what has the protocols, once the node's address is known."""
-        self._own, self._cluster = own, cluster
+        cluster.on(JoinCompleted, self._handle_join_completed)
+        cluster.on(LeaveCompleted, self._handle_leave_completed)
+        cluster.on(MemberChanged, self._handle_change)
 
     @property
     def is_active(self) -> bool:
         """Whether this node belongs to a cluster: it has begun or joined one, or others have joined it."""
         cluster = self._cluster
-        if cluster is None or self._is_alone:
+        if self._is_alone:
             return False
         return self._has_begun or (cluster.has_begun and cluster.swim.present_count > 1)
 
@@ -124,7 +124,7 @@ class Membership:
         """Take a packet of the protocols that did not come as a datagram. For nodes, not for people."""
         if not isinstance(data, bytes):
             raise MalformedRequest("a packet is bytes")
-        self._running()[1].take_packet(data)
+        self._cluster.driver.receive(data)
 
     @rpc
     async def members(self) -> list[Member]:
@@ -148,7 +148,7 @@ class Membership:
             MalformedRequest: one of them is no address; or there are none but this node's own.
             TemporarilyUnavailable: the node leaves, or stops.
         """
-        if self._cluster is None or not self._cluster.is_running:
+        if not self._cluster.is_running:
             raise TemporarilyUnavailable("the node is stopping")
         addresses = _seeds(seeds)
         attempt = _Attempt()
@@ -184,7 +184,7 @@ class Membership:
         """
         self._give_up("the node has left")
         swim = await self.depart()
-        if swim is None or swim is not self._running()[0]:
+        if swim is None or swim is not self._cluster.swim:
             return
         self._is_alone, self._has_begun = True, False
         for info in list(swim.members()):
@@ -200,26 +200,40 @@ class Membership:
             ConfigError: they aren't texts by name, or too many.
         """
         checked = check_tags(tags)
-        swim, plane = self._running()
-        plane.act(swim.set_tags(checked, plane.now()))
+        swim, driver = self._cluster.swim, self._cluster.driver
+        driver.act(swim.set_tags(checked, driver.now()))
 
     # ---- for the node
 
     async def depart(self) -> Swim | None:
         """Tell the others that this node leaves, and wait until they have been told; change nothing here."""
         cluster = self._cluster
-        if cluster is None or not cluster.is_running or not self.is_active:
+        if not cluster.is_running or not self.is_active:
             await trio.lowlevel.checkpoint()
             return None
-        swim, plane = self._running()
-        plane.act(swim.leave(plane.now()))
+        swim, driver = self._cluster.swim, self._cluster.driver
+        driver.act(swim.leave(driver.now()))
         while cluster.is_running and not swim.is_left and swim is cluster.swim:
             await self._left.park()
         return swim
 
-    def begin_cluster(self) -> None:
-        """Count as a cluster, of one so far."""
+    async def join_at_start(self, seeds: Iterable[str], within_s: float, nursery: trio.Nursery) -> None:
+        """Join the configured cluster; after `within_s` seconds, go on in `nursery`."""
         self._has_begun = True
+        if all(NodeAddress.of(seed) == self._own for seed in seeds):
+            return
+        done = trio.Event()
+
+        async def join() -> None:
+            with suppress(MalformedRequest, TemporarilyUnavailable):  # all seeds are this node; or it stops
+                await self.join(list(seeds))
+            done.set()
+
+        nursery.start_soon(join)
+        with trio.move_on_after(within_s) as scope:
+            await done.wait()
+        if scope.cancelled_caught:
+            _log.warning("none of %s can be joined so far; this node goes on trying", ", ".join(seeds))
 
     def farewell(self) -> None:
         """Say that this node leaves, without waiting for it to be heard; let nobody wait for anything any more."""
@@ -229,14 +243,14 @@ class Membership:
         for scopes in self._scopes.values():
             for scope in scopes:
                 scope.cancel()
-        if self._cluster is not None and self._cluster.has_begun and self.is_active:
-            swim, plane = self._running()
+        if self._cluster.has_begun and self.is_active:
+            swim, driver = self._cluster.swim, self._cluster.driver
             if not swim.is_left:
-                plane.act(swim.leave(plane.now()))
+                driver.act(swim.leave(driver.now()))
 
     def present(self) -> list[Member]:
         """Return the members that are there, this node included, in the order of SIDs."""
-        swim, _ = self._running()
+        swim = self._cluster.swim
         own = str(self._own)
         infos = [info for info in swim.members() if info.name == own or not self._is_alone]
         shown = [_shown(info) for info in infos if info.name == own or info.state <= State.SUSPECT]
@@ -258,18 +272,17 @@ class Membership:
             if not scopes:
                 self._scopes.pop(sid, None)
 
-    def note(self, event: MemberChanged | JoinCompleted | LeaveCompleted) -> None:
-        """Take what the core tells."""
-        match event:
-            case JoinCompleted():
-                for attempt in self._attempts:
-                    attempt.done.set()
-            case LeaveCompleted():
-                self._left.unpark_all()
-            case MemberChanged():
-                node = address_of(event.member.name)
-                if node is not None and node != self._own and not self._is_alone:
-                    self._note_change(event.change, node, event.member)
+    def _handle_join_completed(self, _: JoinCompleted) -> None:
+        for attempt in self._attempts:
+            attempt.done.set()
+
+    def _handle_leave_completed(self, _: LeaveCompleted) -> None:
+        self._left.unpark_all()
+
+    def _handle_change(self, event: MemberChanged) -> None:
+        node = address_of(event.member.name)
+        if node is not None and node != self._own and not self._is_alone:
+            self._note_change(event.change, node, event.member)
 
     def _note_change(self, change: MemberChange, node: NodeAddress, member: MemberInfo) -> None:
         if change is MemberChange.JOINED:
@@ -291,30 +304,24 @@ class Membership:
     def _seek(self) -> None:
         """Have the core ask the seeds of all who want to join: it knows of one list at a time."""
         self._has_begun = True
-        swim, plane = self._running()
+        swim, driver = self._cluster.swim, self._cluster.driver
         if swim.own.state == State.LEFT:  # what has left stays so
-            assert self._cluster is not None
             swim = self._cluster.renew()
             self._is_alone = False
             self._left.unpark_all()
         names = [name for attempt in self._attempts for name in attempt.names]
-        plane.act(swim.join(names, plane.now()))
+        driver.act(swim.join(names, driver.now()))
 
     def _seek_less(self) -> None:
         """Have the core ask the seeds of those that are left, when a `join` is cancelled."""
-        swim, plane = self._running()
-        plane.act(swim.join([name for attempt in self._attempts for name in attempt.names], plane.now()))
+        swim, driver = self._cluster.swim, self._cluster.driver
+        driver.act(swim.join([name for attempt in self._attempts for name in attempt.names], driver.now()))
 
     def _give_up(self, reason: str) -> None:
         for attempt in self._attempts:
             if not attempt.done.is_set():
                 attempt.refusal = reason
                 attempt.done.set()
-
-    def _running(self) -> tuple[Swim, Plane]:
-        if self._cluster is None:
-            raise TemporarilyUnavailable("the node is stopping")
-        return self._cluster.swim, self._cluster.plane
 
 
 _FIRST_LOOK_UP_S: Final = 1.0

@@ -91,29 +91,17 @@ class _Entry:
 class PeriodicTasks:
     """The periodic tasks of one node."""
 
-    def __init__(self, random: Random, publish: Callable[[Event], None]) -> None:
+    def __init__(self, nursery: trio.Nursery, random: Random, publish: Callable[[Event], None]) -> None:
+        """Run the tasks in `nursery`, until closed."""
+        self._nursery = nursery
         self._random = random
         self._publish = publish
         self._entries: dict[str, _Entry] = {}
-        self._nursery: trio.Nursery | None = None
+        self._is_closed = False
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run what is started, until cancelled."""
-        try:
-            async with trio.open_nursery() as nursery:
-                self.attach(nursery)
-                task_status.started()
-                await trio.sleep_forever()
-        finally:
-            self.detach()
-
-    def attach(self, nursery: trio.Nursery) -> None:
-        """Run what is started in `nursery`."""
-        self._nursery = nursery
-
-    def detach(self) -> None:
-        """Start nothing more."""
-        self._nursery = None
+    def close(self) -> None:
+        """Start no more tasks."""
+        self._is_closed = True
 
     def start(
         self, owner: NodeAddress, gid: str, interval_s: float, jitter_s: float, what: str, run: Callable[[], Any]
@@ -128,7 +116,7 @@ class PeriodicTasks:
             raise MalformedRequest(f"interval_s is a number of seconds, at least 0.001, not {interval_s!r:.40}")
         if not _is_number(jitter_s) or jitter_s < 0:
             raise MalformedRequest(f"jitter_s is a number of seconds that is not negative, not {jitter_s!r:.40}")
-        if self._nursery is None:
+        if self._is_closed:
             raise TemporarilyUnavailable("the node is stopping")
         if len(self._entries) >= MOST_TASKS:
             raise TemporarilyUnavailable(f"a node has at most {MOST_TASKS:,} periodic tasks: delete some")

@@ -10,10 +10,9 @@ import msgspec
 from trionet.codec import register_type
 from trionet.config import import_reference
 from trionet.errors import ConfigError, MalformedRequest, ServiceNotFound
-from trionet.identity import check_name
 from trionet.message import LOCAL
 
-from .base import BUILT_IN, exposed_methods, rpc, service_from
+from .base import check_service_name, exposed_methods, rpc, service_from
 
 if TYPE_CHECKING:
     from trionet.router import Router
@@ -41,10 +40,29 @@ class Routes:
         self._router = router
         self._services: dict[str, object] = {}
 
-    def begin(self, name: str, service: object) -> None:
-        """Install a built-in service."""
+    def add_built_in(self, service: object, name: str) -> None:
+        """Offer a built-in service."""
         self._router.put(LOCAL, name, exposed_methods(service))
         self._services[name] = service
+
+    def add(self, service: Any, name: str) -> str:
+        """Offer a service; see `put`."""
+        check_service_name(name)
+        if isinstance(service, str):
+            try:
+                service = service_from(service, import_reference(service))
+            except ConfigError as exc:
+                raise MalformedRequest(exc.text) from exc
+        elif inspect.isclass(service):
+            service = service_from(service.__qualname__, service)
+        methods = exposed_methods(service)
+        if not methods:
+            raise MalformedRequest(
+                f"{service!r:.100} exposes nothing: mark methods with @trionet.rpc, or pass a mapping"
+            )
+        self._router.put(LOCAL, name, methods)
+        self._services[name] = service
+        return name
 
     def end(self) -> None:
         """Forget all services: the node has ended."""
@@ -65,23 +83,7 @@ class Routes:
         Raises:
             MalformedRequest: the name is malformed or a built-in's, or `service` exposes nothing.
         """
-        if check_name(name, "service name") in BUILT_IN:
-            raise MalformedRequest(f"{name!r} is a built-in service")
-        if isinstance(service, str):
-            try:
-                service = service_from(service, import_reference(service))
-            except ConfigError as exc:
-                raise MalformedRequest(exc.text) from exc
-        elif inspect.isclass(service):
-            service = service_from(service.__qualname__, service)
-        methods = exposed_methods(service)
-        if not methods:
-            raise MalformedRequest(
-                f"{service!r:.100} exposes nothing: mark methods with @trionet.rpc, or pass a mapping"
-            )
-        self._router.put(LOCAL, name, methods)
-        self._services[name] = service
-        return name
+        return self.add(service, name)
 
     async def get(self, name: str) -> Any:
         """Return the service of that name. From another node: its `ServiceDescription`.
@@ -112,7 +114,6 @@ class Routes:
         Raises:
             MalformedRequest: it is a built-in service.
         """
-        if check_name(name, "service name") in BUILT_IN:
-            raise MalformedRequest(f"{name!r} is a built-in service")
+        check_service_name(name)
         self._router.remove(LOCAL, name)
         return self._services.pop(name, None) is not None

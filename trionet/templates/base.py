@@ -11,17 +11,16 @@ from trionet.errors import EmptyGroup, GroupNotFound, TrionetError
 from trionet.message import Remote, check_args, check_kwargs
 from trionet.nesting import holding
 from trionet.nurseries import open_background_nursery
-from trionet.services.comm import Orphans, raised_orphans
 
 from .fan_out import ALL_MEMBERS, Wait, check_bool, collect, count_to_wait_for
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
 
-    from trionet.events import OrphanedCall
     from trionet.identity import SID, NodeAddress
     from trionet.replies import Replies
     from trionet.services import LocalServices
+    from trionet.services.comm import Orphans
     from trionet.transports.base import Request
 
 __all__ = ["GroupContext", "Template"]
@@ -101,11 +100,11 @@ class Template:
             MalformedRequest: the arguments are no list, or the remote names a node, or no service or method.
             EncodeError: an argument can't travel.
         """
-        with raised_orphans(orphans) as found:
-            members, request = self._prepared(args, remote, kwargs, found)
-            comm = self.context.local.comm
-            enough = count_to_wait_for(wait, len(members))
-            check_bool("partial", partial)
+        comm = self.context.local.comm
+        members, request = self._prepared(args, remote, kwargs)
+        enough = count_to_wait_for(wait, len(members))
+        check_bool("partial", partial)
+        with comm.raising_orphans(orphans, request):
             return await collect(members, lambda node: comm.call(node, request), enough=enough, partial=partial)
 
     @asynccontextmanager
@@ -145,9 +144,9 @@ class Template:
                 except TrionetError as exc:
                     await channel.send((sid, exc))
 
-        with raised_orphans(orphans) as found:
-            members, request = self._prepared(args, remote, kwargs, found)
-            check_bool("items", items)
+        members, request = self._prepared(args, remote, kwargs)
+        check_bool("items", items)
+        with comm.raising_orphans(orphans, request):
             async with open_background_nursery() as nursery:
                 with send:
                     for sid, node in members.items():
@@ -157,16 +156,12 @@ class Template:
                     yield receive
 
     def _prepared(
-        self,
-        args: object,
-        remote: Any,
-        kwargs: Mapping[str, Any] | None = None,
-        orphans: list[OrphanedCall] | None = None,
+        self, args: object, remote: Any, kwargs: Mapping[str, Any] | None = None
     ) -> tuple[dict[SID, NodeAddress], Request]:
         remote = Remote.of(remote)
         remote.check(with_node=False)
         members = self.context.members()
         if not members:
             raise EmptyGroup(f"the group {self.context.gid!r} has no members")
-        request = self.context.local.comm.prepare(check_args(args), check_kwargs(kwargs), remote, orphans)
+        request = self.context.local.comm.prepare(check_args(args), check_kwargs(kwargs), remote)
         return members, request

@@ -6,7 +6,6 @@ caller that is cancelled is cancelled, whatever had been collected.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import trio
@@ -67,29 +66,28 @@ async def collect(
     values: dict[SID, Any] = {}
     errors: dict[SID, TrionetError] = {}
 
-    async def ask_all() -> None:
+    async def ask_one(sid: SID, node: NodeAddress, nursery: trio.Nursery) -> None:
+        value, error = await _outcome(ask, node)
+        if error is not None:
+            errors[sid] = error
+        elif len(values) != enough:
+            values[sid] = value
+            if len(values) == enough:
+                nursery.cancel_scope.cancel()
+
+    await trio.lowlevel.checkpoint_if_cancelled()
+    try:
         async with open_plain_nursery() as nursery:
-
-            async def ask_one(sid: SID, node: NodeAddress) -> None:
-                value, error = await _outcome(ask, node)
-                if error is not None:
-                    errors[sid] = error
-                    return
-                if enough is None or len(values) < enough:
-                    values[sid] = value
-                    if len(values) == enough:
-                        nursery.cancel_scope.cancel()
-
             for sid, node in members.items():
-                nursery.start_soon(ask_one, sid, node)
-
-    if partial:
-        await _until_deadline(ask_all)
-        for sid in members if len(values) != enough else ():
-            if sid not in values:
-                errors.setdefault(sid, CallTimeout("no answer before the caller's deadline"))
-    else:
-        await ask_all()
+                nursery.start_soon(ask_one, sid, node, nursery)
+    except trio.Cancelled as exc:
+        if not partial or exc.source != "deadline":
+            raise
+        if len(values) != enough:
+            late = {
+                sid: CallTimeout("no answer before the caller's deadline") for sid in members.keys() - values.keys()
+            }
+            errors = late | errors
     return Replies(values, errors)
 
 
@@ -104,39 +102,3 @@ async def _outcome(
         return await ask(node), None
     except TrionetError as exc:
         return None, exc
-
-
-async def _until_deadline(work: Callable[[], Awaitable[None]]) -> None:
-    """Run `work`; when the caller's deadline strikes first, cancel it and return, the caller not yet being cancelled.
-
-    The work is shielded from the caller's cancellation, because a deadline and an explicit cancel look alike from
-    inside. A task outside the shield hears of either, and ends the work; which one it was is decided after that.
-    """
-    await trio.lowlevel.checkpoint_if_cancelled()
-    deadline = trio.current_effective_deadline()
-    shielded = trio.CancelScope(shield=True, deadline=deadline)  # which the calls carry on
-
-    def heard(_: object) -> trio.lowlevel.Abort:
-        shielded.cancel()
-        return trio.lowlevel.Abort.FAILED  # stay asleep: woken below
-
-    listener: trio.lowlevel.Task | None = None
-    is_over = False
-
-    async def listen() -> None:
-        nonlocal listener
-        if not is_over:
-            listener = trio.lowlevel.current_task()
-            await trio.lowlevel.wait_task_rescheduled(heard)
-
-    async with open_plain_nursery() as nursery:
-        nursery.start_soon(listen)  # not start(), which would wait for it for good when the caller is cancelled already
-        try:
-            with shielded:
-                await work()
-        finally:
-            is_over = True
-            if listener is not None:
-                trio.lowlevel.reschedule(listener)
-    if shielded.cancelled_caught and not (math.isfinite(deadline) and trio.current_time() >= deadline):
-        await trio.lowlevel.checkpoint_if_cancelled()

@@ -24,7 +24,6 @@ from trionet.errors import (
     TrionetError,
     error_from_wire,
 )
-from trionet.events import OrphanedCall
 from trionet.identity import NodeAddress
 from trionet.message import Call
 
@@ -32,15 +31,20 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
 
+    from quart_trio import QuartTrio
+
     from trionet.codec import Codec
+    from trionet.config import NodeConfig
+    from trionet.events import OrphanedCall
     from trionet.router import PreparedCall
 
+    from .clock import Clock
     from .datagrams import Datagrams
 
 __all__ = [
-    "Clock",
     "Endpoint",
     "Handler",
+    "Network",
     "Request",
     "Transport",
     "answered_error",
@@ -77,8 +81,6 @@ class Request(msgspec.Struct, frozen=True):
         id: chosen by the caller; one for a whole fan-out.
         caller: the calling node.
         depth: how deeply it is nested in others; see `trionet.nesting`.
-        orphans: where to note the calls that were cancelled and not confirmed to have finished in time, if the caller
-            asked for it; doesn't travel.
     """
 
     gid: str
@@ -89,7 +91,6 @@ class Request(msgspec.Struct, frozen=True):
     id: str
     caller: NodeAddress
     depth: int = 0
-    orphans: list[OrphanedCall] | None = None
 
     def received(self, codec: Codec, timeout_s: float | None) -> Call:
         """Return the call as the node itself receives it: it holds no place, and nests nothing deeper.
@@ -138,38 +139,36 @@ class Transport(Protocol):
         ...
 
 
-class Clock(Protocol):
-    """A clock for the protocols of one node, where that is not Trio's: on a simulated network."""
-
-    def now(self) -> float:
-        """Return the time in seconds; it never goes back."""
-        ...
-
-    def wake_at(self, when: float, action: Callable[[], None]) -> None:
-        """Have ``action()`` called at `when`, in place of what was set before; ``math.inf`` for never."""
-        ...
-
-
 class Endpoint(Protocol):
-    """A node's place on some network: calls come in, and go out through its transport."""
+    """A node's place on a network: receives calls, and sends its own through its transport."""
+
+    @property
+    def clock(self) -> Clock:
+        """The clock of the node's protocols."""
+        ...
 
     @property
     def address(self) -> NodeAddress:
-        """Where other nodes reach it."""
+        """The address of the node, with the real port."""
         ...
 
     @property
     def transport(self) -> Transport:
-        """What its own calls go out by."""
+        """Sends the node's calls."""
         ...
 
     @property
     def datagrams(self) -> Datagrams | None:
-        """What its datagrams go out and come in by; None where there is no such thing."""
+        """Sends and receives the node's datagrams; None without any."""
+        ...
+
+    @property
+    def app(self) -> QuartTrio | None:
+        """The app of the HTTP face; None without one."""
         ...
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Answer calls until cancelled; those that it is answering are cancelled then, too."""
+        """Answer calls until cancelled; calls in progress are cancelled then, too."""
         ...
 
     def close(self) -> None:
@@ -177,7 +176,37 @@ class Endpoint(Protocol):
         ...
 
     async def drain(self) -> None:
-        """Refuse new connections, and wait until the calls it is answering have been answered."""
+        """Refuse new connections, and wait until the calls in progress have been answered."""
+        ...
+
+
+class Network(Protocol):
+    """Opens the endpoints of nodes.
+
+    Attributes:
+        default_launcher: the name of the launcher for the nodes that a node spawns, without another setting.
+    """
+
+    default_launcher: str
+
+    async def open_endpoint(
+        self, config: NodeConfig, handler: Handler, on_orphan: Callable[[OrphanedCall], None]
+    ) -> Endpoint:
+        """Return a new endpoint at the configured address.
+
+        Args:
+            config: the node's.
+            handler: runs the calls that come in.
+            on_orphan: called with each cancelled call whose handler did not confirm its end in time.
+
+        Raises:
+            AddressInUse: the address is taken.
+            ConfigError: the address can't be used.
+        """
+        ...
+
+    def on_open(self, node: Any) -> None:
+        """Handle a new node, before it serves any call."""
         ...
 
 

@@ -10,7 +10,7 @@ import functools
 import ipaddress
 import socket
 from collections import deque
-from contextlib import contextmanager
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import trio
@@ -20,7 +20,7 @@ from trionet.forks import keep_from_forks
 from trionet.log_limits import limited_log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Sequence
 
     from trionet.identity import NodeAddress
 
@@ -42,8 +42,12 @@ class Datagrams(Protocol):
         """Send `data` to `to`, if all goes well. False: that address can't be sent to, now or ever."""
         ...
 
+    async def serve(self, handle: Callable[[bytes], None]) -> None:
+        """Call ``handle(data)`` with each datagram, whoever sent it, until closed."""
+        ...
+
     async def receive(self) -> bytes:
-        """Wait for the next datagram, whoever sent it.
+        """Wait for the next datagram.
 
         Raises:
             trio.ClosedResourceError: it was closed.
@@ -92,6 +96,12 @@ class UDPDatagrams:
         except OSError as exc:  # the buffers are full, nobody listens there, no route, closed
             _log.debug("a datagram to %s could not be sent: %s", to, exc)
         return True
+
+    async def serve(self, handle: Callable[[bytes], None]) -> None:
+        """Call ``handle(data)`` with each datagram, until closed."""
+        with suppress(trio.ClosedResourceError):
+            while True:
+                handle(await self.receive())
 
     async def receive(self) -> bytes:
         """Wait for the next datagram."""
@@ -176,14 +186,13 @@ class QueuedDatagrams:
         self._is_closed = False
         self.lost: int = 0
 
-    @contextmanager
-    def received_by(self, take: Callable[[bytes], None]) -> Generator[None]:
-        """Have ``take(data)`` called with each datagram as it comes, within the block; instead of `receive`."""
-        self.put = take
+    async def serve(self, handle: Callable[[bytes], None]) -> None:
+        """Call ``handle(data)`` with each datagram, at once, until cancelled."""
+        self.put = handle
         while self._waiting:
-            take(self._waiting.popleft())
+            handle(self._waiting.popleft())
         try:
-            yield
+            await trio.sleep_forever()
         finally:
             self.put = self._keep
 

@@ -15,6 +15,7 @@ from trionet.errors import AddressInUse
 from trionet.forks import keep_loop_from_forks
 from trionet.log_limits import about, limited_log, peer_ip
 
+from .clock import TrioClock
 from .datagrams import UDPDatagrams
 from .lazy_http import LazyHTTPTransport
 from .link import LinkTransport
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from .link.connection import Link
     from .web import QuartTrio, WebServer
 
-__all__ = ["NetworkEndpoint", "open_network_endpoint"]
+__all__ = ["NetworkEndpoint", "TCPNetwork", "open_network_endpoint"]
 
 _log = limited_log(__name__)
 
@@ -46,6 +47,7 @@ class NetworkEndpoint:
     """Fulfils `trionet.transports.base.Endpoint` with TCP.
 
     Attributes:
+        clock: Trio's.
         transport: what its own calls go out by: links, or HTTP if the configuration says so.
         datagrams: UDP on the same port number; None where there is none.
     """
@@ -58,6 +60,7 @@ class NetworkEndpoint:
         handler: Handler,
         on_orphan: Callable[[OrphanedCall], None],
     ) -> None:
+        self.clock: TrioClock = TrioClock()
         self._listener = listener
         self.datagrams = datagrams
         self._config = config
@@ -84,6 +87,7 @@ class NetworkEndpoint:
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
+                nursery.start_soon(self.clock.run)
                 await nursery.start(self._links.run, self.address)
                 task_status.started()
                 await self._listener.serve(lambda stream: _Incoming(stream, self, self._config))
@@ -138,6 +142,25 @@ class NetworkEndpoint:
         self._links.retire("this node is stopping")
         await self._listener.drain()
         await self._links.drained()
+
+
+class TCPNetwork:
+    """Fulfils `trionet.transports.base.Network` with TCP, UDP and HTTP.
+
+    Attributes:
+        default_launcher: processes, from the fork server.
+    """
+
+    default_launcher = "forkserver"
+
+    async def open_endpoint(
+        self, config: NodeConfig, handler: Handler, on_orphan: Callable[[OrphanedCall], None]
+    ) -> NetworkEndpoint:
+        """Listen on the configured address; see `open_network_endpoint`."""
+        return await open_network_endpoint(config, handler, on_orphan)
+
+    def on_open(self, node: object) -> None:
+        """Handle a new node."""
 
 
 async def open_network_endpoint(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .conversion import Converter, Misfit, converter_for
 from .errors import MalformedRequest
-from .user_code import pass_endings
+from .user_code import attempt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -76,8 +76,8 @@ class _Plan:
 
     def __init__(self, function: Callable[..., Any], *, is_bound: bool) -> None:
         innermost = _innermost(function)
-        self.is_stream = _is(inspect.isasyncgenfunction, innermost)
-        is_coroutine = _is(inspect.iscoroutinefunction, function) or _is(inspect.iscoroutinefunction, innermost)
+        self.is_stream = attempt(inspect.isasyncgenfunction, innermost, default=False)
+        is_coroutine = any(attempt(inspect.iscoroutinefunction, each, default=False) for each in (function, innermost))
         self.is_sync = not (self.is_stream or is_coroutine)
         self._name = _name_of(function)
         self._signature, self._taken = _signature(function, is_bound=is_bound)
@@ -153,11 +153,8 @@ class _Plan:
         ]
         returned = self._signature.return_annotation
         returned = _Bare(returned) if isinstance(returned, str) else returned
-        try:
-            return f"{self._name}{inspect.Signature(shown, return_annotation=returned)}"
-        except BaseException as exc:  # the repr of a default value of the user's
-            pass_endings(exc)
-            return self._name
+        signature = inspect.Signature(shown, return_annotation=returned)
+        return self._name + attempt(str, signature, default="")  # the repr of a default value may fail
 
 
 class _Bare(str):
@@ -193,20 +190,8 @@ def _innermost(call: Any) -> Any:
     raise MalformedRequest(f"{_attribute(call, '__name__')} is wrapped more than {_MOST_WRAPPERS} times, or by itself")
 
 
-def _is(kind: Callable[[Any], bool], call: Any) -> bool:
-    try:
-        return kind(call)
-    except BaseException as exc:  # an object of the user's may raise when asked
-        pass_endings(exc)
-        return False
-
-
 def _attribute(thing: Any, name: str) -> Any:
-    try:
-        return getattr(thing, name, None)
-    except BaseException as exc:  # see above
-        pass_endings(exc)
-        return None
+    return attempt(getattr, thing, name, None, default=None)
 
 
 def _name_of(call: Any) -> str:
@@ -218,10 +203,8 @@ def _name_of(call: Any) -> str:
 
 def _signature(function: Callable[..., Any], *, is_bound: bool) -> tuple[inspect.Signature | None, str | None]:
     """Return a function's signature, if it has one, and the name by which it is given what it is bound to."""
-    try:
-        signature = inspect.signature(function)
-    except BaseException as exc:  # some builtins have none; and it looks at attributes of the user's
-        pass_endings(exc)
+    signature = attempt(inspect.signature, function, default=None)
+    if signature is None:  # as some builtins
         return None, None
     parameters = list(signature.parameters.values())
     if is_bound and parameters and parameters[0].kind is not inspect.Parameter.VAR_POSITIONAL:
@@ -234,19 +217,14 @@ def _signature(function: Callable[..., Any], *, is_bound: bool) -> tuple[inspect
 def _annotations(function: Any) -> dict[str, Any]:
     # Of a function the namespace is given: typing would look for it under wrappers, which may go round in a circle.
     namespace = _attribute(function, "__globals__")
-    try:
-        return typing.get_type_hints(function, namespace if isinstance(namespace, dict) else {})
-    except BaseException as exc:  # a name is only there for the type checker, or there is no such thing as annotations
-        pass_endings(exc)
-        pass
-    # One by one: what can't be understood must not be in the way of the others.
-    found: dict[str, Any] = {}
+    namespace = namespace if isinstance(namespace, dict) else {}
+    found: dict[str, Any] | None = attempt(typing.get_type_hints, function, namespace, default=None)
+    if found is not None:
+        return found
+    # One by one: some can't be evaluated, for example names for type checkers only.
+    found = {}
     annotations = _attribute(function, "__annotations__")
     for name, annotation in annotations.items() if isinstance(annotations, dict) else ():
         single = types.SimpleNamespace(__annotations__={name: annotation})
-        try:
-            found |= typing.get_type_hints(single, namespace if isinstance(namespace, dict) else {})
-        except BaseException as exc:
-            pass_endings(exc)
-            continue
+        found |= attempt(typing.get_type_hints, single, namespace, default=dict[str, Any]())
     return found

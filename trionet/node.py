@@ -8,27 +8,19 @@ spawned has stopped.
 from __future__ import annotations
 
 import inspect
-import random as random_module
 import weakref
 from contextlib import asynccontextmanager, suppress
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import trio
 
-from .child_nodes import ChildNodes
-from .config import NodeConfig, import_reference
-from .errors import AddressInUse, ConfigError, GroupNotFound, MalformedRequest
-from .events import Event, EventBus, Events, OrphanedCall
+from .config import import_reference
+from .errors import ConfigError, GroupNotFound, MalformedRequest
 from .group import Group
 from .group import warm_up as warm_up_groups
-from .launchers.in_process import InProcessLauncher
-from .launchers.registry import open_launchers
 from .message import LOCAL
 from .node_log import NodeLog
-from .nurseries import open_background_nursery, open_plain_nursery
-from .router import Router
 from .services import LocalServices
 from .services.base import check_service_name, warm_up_methods
 from .services.cluster_agent import ClusterAgent
@@ -40,27 +32,25 @@ from .services.membership import Member, Membership
 from .services.periodic import PeriodicTasks
 from .services.routes import Routes
 from .services.status import Status, with_settings
-from .uncaught import tell_in_one_line
-from .under_trio import awaited, check_runnable, check_under_trio
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
     from contextlib import AbstractAsyncContextManager
     from random import Random
 
+    from .child_nodes import ChildNodes
+    from .config import NodeConfig
+    from .events import Event, EventBus, Events, OrphanedCall
     from .identity import NID, SID, NodeAddress
     from .launchers import Launcher
-    from .router import CurrentCall
+    from .router import CurrentCall, Router
     from .templates.base import GroupContext
-    from .transports.base import Endpoint, Network
+    from .transports.base import Endpoint
     from .transports.web import QuartTrio
 
-__all__ = ["Node", "NodeStatistics", "open_node", "run", "serve_node", "warm_up"]
-
-T = TypeVar("T")
+__all__ = ["Node", "NodeStatistics", "warm_up"]
 
 _LEAVE_S: Final = 1.0
-_SEED_BITS: Final = 128
 
 
 class NodeStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -353,7 +343,7 @@ class Node:
 
     @asynccontextmanager
     async def running(self, background: trio.Nursery) -> AsyncGenerator[None]:
-        """Serve calls, join the cluster, and run `on_start`; at the end of the block, stop.
+        """Serve calls, join the cluster, and run `on_start`; at the end of the block, stop, within the grace.
 
         `status.stop` cancels `background`, and so the block.
         """
@@ -361,12 +351,16 @@ class Node:
         try:
             await background.start(self._endpoint.serve)
             nursery.start_soon(self._cancel_when_stopped, background.cancel_scope)
-            async with self._stopping_in_the_end():
+            try:
                 if self.config.join is not None:
                     membership, within_s = self.local.membership, self.config.connect_timeout_s
                     await membership.join_at_start(self.config.join, within_s, nursery)
                 await self._run_on_start()
                 yield
+            finally:
+                self.stop()
+                with suppress(trio.Cancelled):  # the block's exception goes on, a cancellation included
+                    await self._has_drained.wait()
         finally:
             self._tasks.close()
             self._cluster.close()
@@ -374,8 +368,6 @@ class Node:
 
     def clear(self) -> None:
         """Remove all references to a node that has ended: none of it shall wait for the cyclic collector."""
-        self._router.clear()
-        self._bus.clear()
         self._cluster.clear()
         self.local.routes.end()
 
@@ -389,136 +381,9 @@ class Node:
         self._has_drained.set()
         scope.cancel()
 
-    @asynccontextmanager
-    async def _stopping_in_the_end(self) -> AsyncGenerator[None]:
-        """Stop when the block ends, and wait until what is in progress has been answered, or the grace is over."""
-        try:
-            yield
-        except BaseException:
-            self.stop()
-            with suppress(trio.Cancelled):  # the block's exception goes on, a cancellation included
-                await self._has_drained.wait()
-            raise
-        self.stop()
-        await self._has_drained.wait()
-
-
-@asynccontextmanager
-async def open_node(
-    config: NodeConfig | None = None, *, fabric: Network | None = None, random: Random | None = None
-) -> AsyncGenerator[Node]:
-    """Run a node for as long as the block lasts.
-
-    The node accepts calls and its `on_start` has ended when the block begins. The block is cancelled when the node is
-    stopped (`status.stop`), and then ends without an exception. An exception of `on_start` or of the block closes the
-    node, and is the caller's, as it is, ``SystemExit`` and ``KeyboardInterrupt`` included.
-
-    Args:
-        config: default: loopback, a free port.
-        fabric: connects nodes of one process in memory; default: the node is on the network.
-        random: the random numbers of its protocols and services; default: the operating system's.
-
-    Raises:
-        AddressInUse: another program listens there; the text names the address.
-        ConfigError: the configuration can't be met; the text names the setting.
-        MalformedRequest: an argument is of another type.
-        RuntimeError: this isn't run by Trio.
-    """
-    check_under_trio("trionet.open_node")
-    config = with_settings(NodeConfig() if config is None else config, {})
-    if fabric is not None and not hasattr(type(fabric), "open_endpoint"):
-        raise MalformedRequest(f"fabric is a MemoryFabric, not {fabric!r:.80}")
-    if not isinstance(random, random_module.Random | None):
-        raise MalformedRequest(f"random is a random.Random, not {random!r:.80}")
-    network = _tcp_network() if fabric is None else fabric
-    random = random or random_module.Random()
-    router, bus = Router(), EventBus()
-    endpoint = await network.open_endpoint(config, router, bus.publish)
-    node: Node | None = None
-    try:
-        async with (
-            open_background_nursery() as background,
-            open_launchers() as launchers,
-            open_plain_nursery() as nursery,
-        ):
-            launchers.put("in_process", InProcessLauncher(partial(_open_child, fabric, random)))
-            children = ChildNodes(nursery, launchers, config.launcher or network.default_launcher, bus.publish)
-            node = Node(config, endpoint, router, bus, children, background, random)
-            network.on_open(node)
-            async with node.running(background):
-                yield node
-    finally:
-        router.end()
-        endpoint.close()
-        if endpoint.datagrams is not None:
-            endpoint.datagrams.close()
-        bus.close()
-        if node is not None:
-            node.clear()
-
-
-def _tcp_network() -> Network:
-    from .transports.network import TCPNetwork
-
-    return TCPNetwork()
-
-
-def _open_child(fabric: Network | None, random: Random, config: NodeConfig) -> AbstractAsyncContextManager[Node]:
-    """Open a node whose random numbers follow from those of its parent."""
-    return open_node(config, fabric=fabric, random=random_module.Random(random.getrandbits(_SEED_BITS)))
-
-
-async def serve_node(
-    config: NodeConfig | None = None, *, task_status: trio.TaskStatus[Node] = trio.TASK_STATUS_IGNORED
-) -> None:
-    """Run a node until it is stopped or cancelled; for ``await nursery.start(serve_node, config)``.
-
-    Raises:
-        Exception: what `open_node` raises.
-    """
-    async with open_node(config) as node:
-        task_status.started(node)
-        await trio.sleep_forever()
-
 
 def warm_up() -> None:
     """Do now, once for this process, the one-time work of the first node: the inspection of its methods."""
     warm_up_methods(Status, Groups, Routes, Comm, Gossip, Membership)
     warm_up_groups()
     warm_up_protocols()
-
-
-def run(main: Callable[..., Awaitable[T]], config: NodeConfig | None = None, *args: Any) -> T | None:
-    """Run a node and ``main(node, *args)`` in a Trio run of their own.
-
-    What `main` raises comes out as it is: ``sys.exit(7)`` is exit status 7, and Ctrl-C a ``KeyboardInterrupt``.
-
-    Args:
-        main: an async function.
-        config: the node's; default: loopback, a free port.
-        *args: what `main` is called with, besides the node.
-
-    Returns:
-        What `main` returned; None when the node was stopped before.
-
-    Raises:
-        AddressInUse: the port is in use. A program that does not catch it says so in one line, and has status 1.
-        RuntimeError: Trio runs in this thread already.
-        TypeError: `main` is no async function.
-    """
-    check_runnable(main)
-    is_open = False
-
-    async def run_main() -> T | None:
-        nonlocal is_open
-        async with open_node(config) as node:
-            is_open = True
-            return await awaited(main(node, *args), main)
-        return None
-
-    try:
-        return trio.run(run_main)
-    except AddressInUse as exc:
-        if not is_open:
-            tell_in_one_line(exc)
-        raise

@@ -5,7 +5,7 @@ Invariant: no SID is in both maps, and both are in SID order.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import msgspec
 
@@ -29,6 +29,7 @@ class Replies(Generic[V]):  # noqa: PLW1641  not hashable, because mutable, as a
     """
 
     __slots__ = ("errors", "values")
+    _fields: ClassVar[tuple[str, ...]] = ("values", "errors")
 
     def __init__(self, values: dict[SID, V], errors: dict[SID, TrionetError]) -> None:
         self.values: dict[SID, V] = dict(sorted(values.items()))
@@ -44,13 +45,10 @@ class Replies(Generic[V]):  # noqa: PLW1641  not hashable, because mutable, as a
         """Equal maps make equal replies."""
         if type(other) is not type(self):
             return NotImplemented
-        return all(getattr(self, name) == getattr(other, name) for name in self._attributes())
+        return all(getattr(self, name) == getattr(other, name) for name in self._fields)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in self._attributes())})"
-
-    def _attributes(self) -> tuple[str, ...]:
-        return ("values", "errors")
+        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in self._fields)})"
 
 
 class Aggregate(Replies[V]):
@@ -61,13 +59,11 @@ class Aggregate(Replies[V]):
     """
 
     __slots__ = ("value",)
+    _fields = ("value", "values", "errors")
 
     def __init__(self, value: Any, values: dict[SID, V], errors: dict[SID, TrionetError]) -> None:
         super().__init__(values, errors)
         self.value: Any = value
-
-    def _attributes(self) -> tuple[str, ...]:
-        return ("value", "values", "errors")
 
 
 class Spread(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +90,7 @@ class Receipt(Replies[bool]):
     """
 
     __slots__ = ("_wait", "id")
+    _fields = ("id", "values", "errors")
 
     def __init__(
         self,
@@ -124,6 +121,3 @@ class Receipt(Replies[bool]):
         if self._wait is None:
             raise RuntimeError("only the node that sent a rumor can follow it")
         return await self._wait(fraction)
-
-    def _attributes(self) -> tuple[str, ...]:
-        return ("id", "values", "errors")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextvars
 import math
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
 
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from .message import Call
 
 __all__ = ["CurrentCall", "HandlerCancelled", "Method", "PreparedCall", "Router", "current_call", "is_awaitable"]
-
-_NOTHING: Final[dict[str, Any]] = {}
 
 
 class CurrentCall:
@@ -217,18 +215,7 @@ class Router:
         else:
             self._services.get(gid, {}).pop(service, None)
 
-    def clear(self) -> None:
-        """Withdraw everything, and take no calls any more: the node has ended."""
-        self.refusing = self.refusing or "the node has stopped"
-        self._services.clear()
-        self._has_ended = True
-
-    def resolve(self, gid: str, service: str, method: str) -> Method:
-        """Return the method of that name.
-
-        Raises:
-            GroupNotFound, ServiceNotFound, MethodNotFound: there is none.
-        """
+    def _resolve(self, gid: str, service: str, method: str) -> Method:
         if self._has_ended:
             raise TemporarilyUnavailable(str(self.refusing))
         services = self._services.get(gid)
@@ -251,9 +238,7 @@ class Router:
             CallTimeout: the caller's time is over already.
             TemporarilyUnavailable: the node is stopping.
         """
-        method = self._services.get(call.gid, _NOTHING).get(call.service, _NOTHING).get(call.method)
-        if method is None:
-            method = self.resolve(call.gid, call.service, call.method)  # which says what there is none of
+        method = self._resolve(call.gid, call.service, call.method)
         if self.refusing is not None and (call.service, call.method) != ("status", "stop"):
             raise TemporarilyUnavailable(self.refusing)
         args, kwargs = method.bind(call.args, call.kwargs, is_json=call.is_json)
@@ -291,9 +276,11 @@ class Router:
         finally:
             del self._own_scopes[scope]
 
-    def end(self) -> None:
-        """Take no further calls, and cancel those of the node to itself: it has ended."""
+    def close(self) -> None:
+        """Withdraw everything, refuse further calls, and cancel those of the node to itself."""
         self.refusing = "the node has stopped"
+        self._has_ended = True
+        self._services.clear()
         for scope in self._own_scopes:
             scope.cancel()
 

@@ -29,8 +29,8 @@ from trionet.errors import (
 )
 from trionet.identity import NodeAddress
 from trionet.message import Call
-from trionet.node import open_node
 from trionet.nurseries import open_background_nursery
+from trionet.runtime import open_node
 from trionet.transports.base import answered_error, check_request_size, check_size, time_left_s
 from trionet.transports.clock import TrioClock
 from trionet.transports.datagrams import QueuedDatagrams

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar, overload
 from trionet.errors import MalformedRequest
 from trionet.identity import check_name
 from trionet.router import Method
-from trionet.user_code import pass_endings
+from trionet.user_code import attempt
 
 __all__ = [
     "BUILT_IN",
@@ -175,14 +175,11 @@ def _dispatching(function: Callable[..., Any]) -> Callable[..., Any]:
 def mark_of(member: Any) -> str | None:
     """Return what other nodes call a member of a class that is marked, under whatever decorators; else None."""
     for _ in range(_MOST_WRAPPERS):
-        try:
-            mark = getattr(member, _MARK, None)
-            if isinstance(mark, str):
-                return mark
-            inner = next((found for name in _WRAPS if (found := getattr(member, name, None)) is not None), None)
-        except BaseException as exc:  # an object of the user's may raise when asked
-            pass_endings(exc)
-            return None
+        mark = attempt(getattr, member, _MARK, None, default=None)
+        if isinstance(mark, str):
+            return mark
+        wrapped = (attempt(getattr, member, name, None, default=None) for name in _WRAPS)
+        inner = next((found for found in wrapped if found is not None), None)
         if inner is None or not _is_method(inner):
             return None
         member = inner

@@ -49,7 +49,11 @@ def warm_up() -> None:
 
 
 class ClusterAgent:
-    """The protocols of one node; the services `membership` and `gossip` use them."""
+    """The protocols of one node; the services `membership` and `gossip` use them.
+
+    Attributes:
+        is_running: whether the protocols run, or can begin.
+    """
 
     def __init__(
         self,
@@ -72,7 +76,7 @@ class ClusterAgent:
         self._random = random
         self._handlers: dict[type[Any], Callable[[Any], None]] = {}
         self._batch_handlers: list[Callable[[], None]] = []
-        self._is_closed = False
+        self.is_running: bool = True
         self._parts: tuple[Swim, GossipCore, ProtocolDriver] | None = None
         # Never of `random`, whose numbers others can calculate from those that they have seen. All tokens are of one
         # length, so that a simulation takes its course whatever they are.
@@ -84,11 +88,6 @@ class ClusterAgent:
     def has_begun(self) -> bool:
         """Whether the protocols have begun."""
         return self._parts is not None
-
-    @property
-    def is_running(self) -> bool:
-        """Whether the protocols run, or can begin."""
-        return not self._is_closed
 
     @property
     def swim(self) -> Swim:
@@ -122,7 +121,7 @@ class ClusterAgent:
             driver = ProtocolDriver(
                 self._new_stack(swim, core), self._comm, self._datagrams, self._clock, self._nursery, handle
             )
-            if self._is_closed:
+            if not self.is_running:
                 driver.close()
             self._parts = swim, core, driver
             self._group_sync.update_all(core, driver.now())
@@ -143,13 +142,12 @@ class ClusterAgent:
     def _new_stack(self, swim: Swim, core: GossipCore) -> Stack:
         return Stack(self._own, [swim, core], proofs=self._proofs)
 
-    def renew(self) -> Swim:
+    def renew(self) -> None:
         """Replace the membership protocol, which has left, by a new one."""
         old, core, driver = self._all()
         swim = self._new_swim(old.own.incarnation + 1, old.own.tags)
         driver.stack = self._new_stack(swim, core)
         self._parts = swim, core, driver
-        return swim
 
     def update_group(self, gid: str) -> None:
         """Handle a new group, or one with other members or another `subset`."""
@@ -164,7 +162,7 @@ class ClusterAgent:
 
     def close(self) -> None:
         """Receive nothing more, and start no more tasks."""
-        self._is_closed = True
+        self.is_running = False
         if self._parts is not None:
             self.driver.close()
 

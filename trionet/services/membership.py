@@ -158,7 +158,7 @@ class Membership:
         finally:
             self._attempts.remove(attempt)
             if attempt.names and not attempt.done.is_set():
-                self._seek_less()
+                self._ask_seeds()
         if attempt.refusal:
             raise TemporarilyUnavailable(attempt.refusal)
 
@@ -304,16 +304,14 @@ class Membership:
     def _seek(self) -> None:
         """Have the core ask the seeds of all who want to join: it knows of one list at a time."""
         self._has_begun = True
-        swim, driver = self._cluster.swim, self._cluster.driver
-        if swim.own.state == State.LEFT:  # what has left stays so
-            swim = self._cluster.renew()
+        if self._cluster.swim.own.state == State.LEFT:  # for good
+            self._cluster.renew()
             self._is_alone = False
             self._left.unpark_all()
-        names = [name for attempt in self._attempts for name in attempt.names]
-        driver.act(swim.join(names, driver.now()))
+        self._ask_seeds()
 
-    def _seek_less(self) -> None:
-        """Have the core ask the seeds of those that are left, when a `join` is cancelled."""
+    def _ask_seeds(self) -> None:
+        """Have the core ask the seeds of all attempts that go on: it keeps one list at a time."""
         swim, driver = self._cluster.swim, self._cluster.driver
         driver.act(swim.join([name for attempt in self._attempts for name in attempt.names], driver.now()))
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from trionet.config import import_reference
 from trionet.errors import ConfigError, MalformedRequest
-from trionet.user_code import pass_endings
+from trionet.user_code import pass_endings, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["checked_subset"]
 
 
-class _Asked:
+class _CachedSubset:
     """A function of the user's, which is not asked twice about the same members."""
 
     def __init__(self, function: Callable[[list[SID]], Any]) -> None:
@@ -35,7 +35,7 @@ class _Asked:
         if isinstance(value, float) and math.isfinite(value):
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, SupportsIndex):
-            raise MalformedRequest(f"subset gives a number of members, not {_shown(value)}")
+            raise MalformedRequest(f"subset gives a number of members, not {shown(value, 80)}")
         return value.__index__()
 
 
@@ -56,20 +56,12 @@ def checked_subset(subset: Any, sids: list[SID]) -> int | Callable[[list[SID]], 
     except ConfigError as exc:
         raise MalformedRequest(f"subset: {exc.text}") from exc
     if not callable(function):
-        raise MalformedRequest(f"subset is a number >= 0, a function, or its import path, not {_shown(subset)}")
-    asked = _Asked(function)
+        raise MalformedRequest(f"subset is a number >= 0, a function, or its import path, not {shown(subset, 80)}")
+    cached = _CachedSubset(function)
     try:
-        asked(sids)
+        cached(sids)
     except MalformedRequest:
         raise
     except BaseException as exc:
         pass_endings(exc)
-    return asked
-
-
-def _shown(value: object) -> str:
-    try:
-        return f"{value!r:.80}"
-    except BaseException as exc:
-        pass_endings(exc)
-        return f"a {type(value).__name__}"
+    return cached

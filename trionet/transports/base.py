@@ -236,20 +236,18 @@ def time_left_s() -> float | None:
 
 def check_request_size(request: Request, limit_bytes: int) -> None:
     """Raise `MessageTooLarge` when the arguments of `request` are over the limit."""
-    size = len(request.args) + len(request.kwargs or b"")
-    if size > limit_bytes:
-        raise MessageTooLarge(
-            f"a request of {size:,} bytes is over the limit of {limit_bytes:,} bytes: max_message_bytes"
-        )
+    _check(len(request.args) + len(request.kwargs or b""), limit_bytes, "a request")
 
 
 def check_size(data: bytes, limit_bytes: int, what: str) -> bytes:
     """Return `data`, or raise `MessageTooLarge` when it is over the limit."""
-    if len(data) > limit_bytes:
-        raise MessageTooLarge(
-            f"{what} of {len(data):,} bytes is over the limit of {limit_bytes:,} bytes: max_message_bytes"
-        )
+    _check(len(data), limit_bytes, what)
     return data
+
+
+def _check(size: int, limit_bytes: int, what: str) -> None:
+    if size > limit_bytes:
+        raise MessageTooLarge(f"{what} of {size:,} bytes is over the limit of {limit_bytes:,} bytes: max_message_bytes")
 
 
 def answered_error(wire: Mapping[str, Any]) -> TrionetError:

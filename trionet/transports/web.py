@@ -272,7 +272,7 @@ def _seconds(text: str) -> float:
 
 def _value_response(value: Any, max_message_bytes: int) -> Response:
     if isinstance(value, Replies):
-        answer: dict[str, Any] = {name: getattr(value, name) for name in value._attributes()}  # noqa: SLF001
+        answer: dict[str, Any] = {name: getattr(value, name) for name in value._fields}
     else:
         answer = {"value": value}
     try:

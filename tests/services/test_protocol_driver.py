@@ -62,10 +62,6 @@ class Sent:
         self.made.append((to, data))
         return True
 
-    async def receive(self) -> bytes:
-        await trio.sleep_forever()
-        raise AssertionError
-
     async def serve(self, handle: Callable[[bytes], None]) -> None:
         await trio.sleep_forever()
 

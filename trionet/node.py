@@ -1,8 +1,6 @@
-"""A node: one address, served by tasks of one nursery, with the services that live there.
+"""A node: one address, with its services, groups and tasks.
 
-Invariants: a node accepts calls before its `on_start` runs, and `on_start` has ended before `open_node` returns; when
-the block of `open_node` ends, however it ends, the port is closed, no handler is running, and every node that it
-spawned has stopped.
+Invariant: a node is complete before its endpoint serves calls; `runtime` runs it.
 """
 
 from __future__ import annotations
@@ -57,10 +55,9 @@ class NodeStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """Figures about a node.
 
     Attributes:
-        calls_served: calls of others, and of itself, that it has taken on.
-        calls_running: those of them whose handlers are running.
-        calls_orphaned: calls that it made, that were cancelled, and whose handler did not confirm in time that it has
-            finished.
+        calls_served: the calls that it has accepted, of other nodes and of itself.
+        calls_running: the served calls with running handlers.
+        calls_orphaned: its own cancelled calls whose handlers did not confirm their end in time.
     """
 
     calls_served: int
@@ -72,7 +69,7 @@ class Node:
     """One node; made by `open_node`.
 
     Attributes:
-        config: what it was started with.
+        config: its configuration.
         local: its own services: ``status``, ``groups``, ``routes``, ``comm``, ``gossip``, ``membership``.
         random: the random numbers of its protocols and services; seeded in a simulation.
     """
@@ -137,7 +134,7 @@ class Node:
 
     @property
     def address(self) -> NodeAddress:
-        """Where other nodes reach it, with the real port."""
+        """Its address for other nodes, with the real port."""
         return self._endpoint.address
 
     @property
@@ -151,46 +148,46 @@ class Node:
         return self.address.sid
 
     def current_time(self) -> float:
-        """Return the time on this node's clock, in seconds: Trio's, or, in a simulation, one that may be wrong."""
+        """Return the time on this node's clock, in seconds: Trio's, or, in a simulation, one with an offset."""
         return self._endpoint.clock.now()
 
     @property
     def is_stopping(self) -> bool:
-        """Whether it has begun to stop, or has stopped."""
+        """Whether it is stopping, or has stopped."""
         return self._stopping.is_set()
 
     @property
     def is_alone(self) -> bool:
-        """Whether no node that it has spawned is running, or being started or stopped."""
+        """Whether none of its spawned nodes is running, starting or stopping."""
         return self._children.is_empty
 
     @property
     def app(self) -> QuartTrio | None:
-        """The Quart-Trio app that serves its HTTP face; None for a node without one."""
+        """The Quart-Trio app of its HTTP face; None without one."""
         return self._endpoint.app
 
     @property
     def all(self) -> Group:
-        """The group of all nodes it knows."""
+        """The group of all known nodes."""
         return self.group(ALL)
 
     def group(self, gid: str) -> Group:
         """Return the group `gid`.
 
         Raises:
-            GroupNotFound: there is none on this node.
+            GroupNotFound: this node has none.
         """
         if not isinstance(gid, str) or gid not in self._groups:
             raise GroupNotFound(f"there is no group {gid!r:.130} on this node")
         return self._groups[gid]
 
     def register_template(self, name: str, template: Callable[[GroupContext], Any]) -> None:
-        """Have `template` in every group, present and future, as ``group.service(name)``.
+        """Add `template` to every group, present and future, as ``group.service(name)``.
 
         Args:
             name: 1 to 128 of letters, digits, ``_``, ``-``, ``.``; no built-in service's name.
-            template: called with each group's context; usually a subclass of `Template`. What it returns is exposed to
-                other nodes under the group's name, as far as its methods are marked with ``trionet.rpc``.
+            template: called with each group's context; usually a subclass of `Template`. The methods of the result
+                that are marked with ``trionet.rpc`` are exposed to other nodes under the group's name.
 
         Raises:
             MalformedRequest: the name is malformed or a built-in's, or `template` can't be called.
@@ -200,10 +197,10 @@ class Node:
             raise MalformedRequest(f"a template is called with each group's context, and {template!r:.80} can't be")
         for group in self._groups.values():
             group.add_template(name, template)
-        self._templates[name] = template  # last: one that can't be made must not be in the way of later groups
+        self._templates[name] = template  # last: a failing template must not affect later groups
 
     def statistics(self) -> NodeStatistics:
-        """Return figures about the node at this moment."""
+        """Return the node's current figures."""
         return NodeStatistics(
             calls_served=self._router.served,
             calls_running=len(self._router.running),
@@ -211,29 +208,29 @@ class Node:
         )
 
     def running_calls(self) -> list[CurrentCall]:
-        """Return the calls whose handlers are running on this node at this moment, the oldest first."""
+        """Return the calls whose handlers are running on this node, oldest first."""
         return [prepared.current() for prepared in self._router.running]
 
     def orphaned_calls(self) -> list[OrphanedCall]:
-        """Return the latest of the calls that it made and that became orphans, 64 at most."""
+        """Return the latest orphans among its own calls, at most 64."""
         return list(self._log.latest_orphans)
 
     def events(self) -> Events:
-        """Return an async iterator over what happens from now on, instances of `Event`; it ends with the node."""
+        """Return an async iterator over the events from now on; it ends with the node."""
         return self._bus.watch()
 
     def listen(self, listener: Callable[[Event], None]) -> None:
-        """Have ``listener(event)`` called with each event, at once; it must not wait. What it raises is logged.
+        """Call ``listener(event)`` with each event, at once; it must not wait. Its exceptions are logged.
 
         Raises:
-            MalformedRequest: it is no plain function.
+            MalformedRequest: it is not a plain function.
         """
         self._bus.listen(listener)
 
     def members(self) -> list[Member]:
-        """Return the members of its cluster that it sees, itself included, in the order of SIDs.
+        """Return the present members of its cluster, itself included, in SID order.
 
-        Those that have failed or left aren't among them.
+        Failed and left members are not present.
         """
         return self.local.membership.present()
 
@@ -242,17 +239,17 @@ class Node:
         await self.local.membership.join(seeds)  # type: ignore[arg-type]  # it takes any iterable
 
     async def leave(self) -> None:
-        """Leave the cluster, and go on alone; see `Membership.leave`."""
+        """Leave the cluster, and continue alone; see `Membership.leave`."""
         await self.local.membership.leave()
 
     async def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Tell the cluster other things about itself; see `Membership.set_tags`."""
+        """Replace its tags in the cluster; see `Membership.set_tags`."""
         await self.local.membership.set_tags(tags)
 
     def member(self, sid: SID | NodeAddress) -> AbstractAsyncContextManager[trio.CancelScope]:
-        """Return a block that is cancelled when the node `sid` fails or leaves, or isn't there at all.
+        """Return a context manager whose block is cancelled when the node `sid` fails or leaves, or is not present.
 
-        Or when this node ends: it would not notice any more. The other node may be given by its address, too.
+        The block is cancelled when this node ends, too. `sid` may be an address.
 
         ::
 
@@ -262,9 +259,9 @@ class Node:
         return self.local.membership.scope(sid)
 
     def stop(self) -> None:
-        """Begin to stop: refuse connections from now on, answer the calls in progress, and cancel the node's scope.
+        """Begin to stop: refuse connections, answer the calls in progress, and then cancel the node's scope.
 
-        Harmless when it has begun already.
+        Repeated calls have no effect.
         """
         self._router.refusing = self._router.refusing or "the node is stopping"
         self._endpoint.close()
@@ -284,19 +281,19 @@ class Node:
         return await self._children.spawn(config)
 
     def register_launcher(self, name: str, launcher: Launcher) -> None:
-        """Have ``launcher=name`` in a configuration mean `launcher` when this node spawns.
+        """Use `launcher` for spawned nodes whose configuration has ``launcher=name``.
 
         Args:
             name: 1 to 128 of letters, digits, ``_``, ``-``, ``.``.
-            launcher: see `trionet.Launcher` for what it has to do.
+            launcher: see `trionet.Launcher`.
 
         Raises:
-            MalformedRequest: the name is malformed, or that is no launcher.
+            MalformedRequest: the name is malformed, or it is no launcher.
         """
         self._children.register_launcher(name, launcher)
 
     async def prewarm(self) -> None:
-        """Have the fork server started ahead of the first spawn, so that this takes milliseconds.
+        """Start the fork server before the first spawn, which then takes milliseconds.
 
         Raises:
             SpawnError: it can't be started.
@@ -305,17 +302,17 @@ class Node:
         await self._children.prewarm()
 
     def group_added(self, gid: str) -> None:
-        """The `groups` service has a new group."""
+        """Handle a new group."""
         router = None if gid == LOCAL else self._router
         self._groups[gid] = Group(gid, self.local, router, self._templates)
 
     def group_changed(self, gid: str) -> None:
-        """The `groups` service has other members, or another `subset`, for a group."""
+        """Handle other members of a group, or another `subset`."""
         if gid != LOCAL:
             self._cluster.update_group(gid)
 
     def group_removed(self, gid: str) -> None:
-        """The `groups` service has lost a group."""
+        """Handle the end of a group."""
         self._groups.pop(gid).end()
         self._tasks.cancel_group(gid)
         self._cluster.drop_group(gid)
@@ -367,7 +364,7 @@ class Node:
             self.local.membership.farewell()
 
     def clear(self) -> None:
-        """Remove all references to a node that has ended: none of it shall wait for the cyclic collector."""
+        """Break the reference cycles of a node that has ended, so that it needs no garbage collection."""
         self._cluster.clear()
         self.local.routes.end()
 

@@ -48,18 +48,18 @@ async def open_node(
 
     The node accepts calls and its `on_start` has ended when the block begins. The block is cancelled when the node is
     stopped (`status.stop`), and then ends without an exception. An exception of `on_start` or of the block closes the
-    node, and is the caller's, as it is, ``SystemExit`` and ``KeyboardInterrupt`` included.
+    node, and is raised unchanged, ``SystemExit`` and ``KeyboardInterrupt`` included.
 
     Args:
         config: default: loopback, a free port.
-        fabric: connects nodes of one process in memory; default: the node is on the fabric.
+        fabric: the network, as a `MemoryFabric` for nodes of one process; default: TCP.
         random: the random numbers of its protocols and services; default: the operating system's.
 
     Raises:
         AddressInUse: another program listens there; the text names the address.
-        ConfigError: the configuration can't be met; the text names the setting.
-        MalformedRequest: an argument is of another type.
-        RuntimeError: this isn't run by Trio.
+        ConfigError: the configuration can't be used; the text names the setting.
+        MalformedRequest: an argument has another type.
+        RuntimeError: Trio does not run.
     """
     check_under_trio("trionet.open_node")
     config = with_settings(NodeConfig() if config is None else config, {})
@@ -108,7 +108,7 @@ async def serve_node(
     """Run a node until it is stopped or cancelled; for ``await nursery.start(serve_node, config)``.
 
     Raises:
-        Exception: what `open_node` raises.
+        Exception: as `open_node` does.
     """
     async with open_node(config) as node:
         task_status.started(node)
@@ -116,22 +116,22 @@ async def serve_node(
 
 
 def run(main: Callable[..., Awaitable[T]], config: NodeConfig | None = None, *args: Any) -> T | None:
-    """Run a node and ``main(node, *args)`` in a Trio run of their own.
+    """Run a node and ``main(node, *args)`` in a new Trio run.
 
-    What `main` raises comes out as it is: ``sys.exit(7)`` is exit status 7, and Ctrl-C a ``KeyboardInterrupt``.
+    Exceptions of `main` are raised unchanged: ``sys.exit(7)`` is exit status 7, and Ctrl-C a ``KeyboardInterrupt``.
 
     Args:
         main: an async function.
         config: the node's; default: loopback, a free port.
-        *args: what `main` is called with, besides the node.
+        *args: further arguments of `main`.
 
     Returns:
-        What `main` returned; None when the node was stopped before.
+        The result of `main`; None if the node was stopped before.
 
     Raises:
-        AddressInUse: the port is in use. A program that does not catch it says so in one line, and has status 1.
-        RuntimeError: Trio runs in this thread already.
-        TypeError: `main` is no async function.
+        AddressInUse: the port is in use. A program that does not catch it prints one line, and has exit status 1.
+        RuntimeError: Trio already runs in this thread.
+        TypeError: `main` is not an async function.
     """
     check_runnable(main)
     is_open = False

@@ -33,7 +33,7 @@ _position = position.get
 _PREFIX_BITS: Final = 64
 
 Orphans = Literal["report", "raise"]
-"""What to do about cancelled calls that are not confirmed to have finished."""
+"""The treatment of orphans: cancelled calls whose handlers did not confirm their end in time."""
 
 
 class Comm:
@@ -69,11 +69,11 @@ class Comm:
 
         Args:
             args: the positional arguments, a list or tuple.
-            remote: where the call goes, or a dict of that; with ``gid`` the name of a group, that node makes a
-                group-wide call.
+            remote: the destination, or a dict of its fields; with the ``gid`` of a group, that node makes a group-wide
+                call.
             kwargs: the keyword arguments.
-            orphans: what to do when this call is cancelled and the node doesn't confirm in time that the handler has
-                finished: ``"report"`` it (an event, and the log), or ``"raise"`` `OrphanedCalls` as well.
+            orphans: ``"report"`` the call by an event and the log, when it is cancelled and the node does not confirm
+                the handler's end in time; or ``"raise"`` `OrphanedCalls`, too.
 
         Raises:
             MalformedRequest: the arguments are no list, or the remote lacks node, service or method; nothing was sent.
@@ -84,7 +84,7 @@ class Comm:
         """
         if type(args) is not list:
             args = check_args(args)
-        if remote is not self._checked:  # it is frozen, and mostly used again
+        if remote is not self._checked:  # remotes are frozen, and mostly reused
             remote = Remote.of(remote)
             remote.check(with_node=True)
             self._checked = remote
@@ -110,7 +110,7 @@ class Comm:
         kwargs: Mapping[str, Any] | None = None,
         orphans: Orphans = "report",
     ) -> AsyncGenerator[AsyncGenerator[Any]]:
-        """Run a method of another node that is an async generator; iterate over its items as they come.
+        """Run a method of another node that is an async generator; iterate over its items.
 
         ::
 
@@ -118,8 +118,8 @@ class Comm:
                 async for item in items:
                     ...
 
-        The far side goes no further ahead than some buffers hold, and leaving the block ends it there. Arguments and
-        errors are those of `send`; the latter come from the block's begin, from the iteration, or from the block's end.
+        The generator is ahead by some buffers at most, and ends with the block. Arguments and errors are those of
+        `send`; errors are raised at the block's begin, by the iteration, or at the block's end.
         """
         checked, given, remote = check_args(args), check_kwargs(kwargs), Remote.of(remote)
         remote.check(with_node=True)
@@ -137,9 +137,9 @@ class Comm:
         *,
         depth: int | None = None,
     ) -> Request:
-        """Return the call, its arguments encoded once for however many nodes it goes to.
+        """Return a call whose arguments are encoded once, for any number of nodes.
 
-        Its depth is that of the running code, where no other is given.
+        Its depth is, by default, that of the running code.
 
         Raises:
             EncodeError: an argument can't travel.
@@ -159,7 +159,7 @@ class Comm:
         )
 
     async def call(self, node: NodeAddress, request: Request) -> Any:
-        """Send a prepared call to `node`; return its value or raise its error, which then names the node."""
+        """Send a prepared call to `node`; return its value, or raise its error with the node in it."""
         try:
             return await (self._call_self(request) if node == self.own else self._transport.call(node, request))
         except TrionetError as exc:
@@ -194,7 +194,7 @@ class Comm:
 
     @asynccontextmanager
     async def open_items(self, node: NodeAddress, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
-        """Start a prepared stream at `node`; gives an async iterator over its items."""
+        """Start a prepared stream at `node`; yield an async iterator over its items."""
         stream = self._stream_self(request) if node == self.own else self._transport.stream(node, request)
         async with AsyncExitStack() as stack:
             with _naming(node):
@@ -207,7 +207,7 @@ class Comm:
     async def _stream_self(self, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
         codec = self.codec
 
-        async def travelled(items: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
+        async def recoded(items: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
             async for item in items:
                 try:
                     encoded = codec.encode(item)
@@ -219,11 +219,11 @@ class Comm:
         if not prepared.method.is_stream:
             raise MalformedRequest(f"{request.service}/{request.method} is no stream: use comm.send")
         with self._router.own_scope() as scope:
-            async with prepared.stream(scope) as items, aclosing(travelled(items)) as copies:
+            async with prepared.stream(scope) as items, aclosing(recoded(items)) as copies:
                 yield copies
 
     async def _call_self(self, request: Request) -> Any:
-        """Straight to the router, through the same bytes."""
+        """Pass a call to the router, encoded and decoded as on the wire."""
         codec = self.codec
         try:
             value = await self._router.call(request.received(codec, None))
@@ -237,7 +237,7 @@ class Comm:
 
 @contextmanager
 def _naming(node: NodeAddress) -> Generator[None]:
-    """Have errors say which node they are from."""
+    """Set the node of errors."""
     try:
         yield
     except TrionetError as exc:

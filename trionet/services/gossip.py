@@ -1,7 +1,7 @@
-"""This node's part in gossip: rumors that it starts, passes on, and carries out; and its periodic tasks.
+"""Rumors, as one node starts and executes them, and its periodic tasks.
 
-A rumor is a call that every live member of a group is to make to itself, once. Invariant: it is made at most once on
-each node for one rumor, and what becomes of it does not hold up its way to others.
+A rumor is a call that every live member of a group makes to itself, once. Invariants: a node executes each rumor at
+most once; the execution does not delay the forwarding.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ _MOST_AT_ONCE: Final = 256
 _MOST_WAITING_BYTES: Final = 64 * 1024 * 1024
 _HEAD_BYTES: Final = 1024
 _WAITING_BYTES: Final = 1024
-"""What a rumor that waits costs, besides its payload; so no more than 65,536 of them wait."""
+"""The memory of a pending rumor besides its payload; it bounds them to 65,536."""
 
 _ASK_AGAIN_S: Final = 0.02
 _ASK_LATEST_S: Final = 1.0
 _HAND_OVER_S: Final = 5.0
-"""A member that hangs must not hold up a send for long, nor a periodic one for ever."""
+"""A limit for members that hang."""
 
 register_type(Spread, name="trionet:Spread")
 
@@ -84,8 +84,8 @@ class Gossip:
 
     Attributes:
         tasks_of_node: this node's periodic tasks.
-        failed: how many rumors' calls have failed here.
-        on_rumor: told of each rumor that comes, if set.
+        failed: the number of rumors whose call has failed here.
+        on_rumor: called with each rumor that arrives, if set.
     """
 
     def __init__(
@@ -112,28 +112,28 @@ class Gossip:
         self._waiting_bytes = 0
         self._failures: list[tuple[Delivered, TrionetError]] = []
         self._codec: Codec = MESSAGEPACK.limited(config.max_message_containers)
-        # A packet with a rumor is a message, too.
+        # A packet with one rumor must fit into a message.
         self._most_payload_bytes = max(0, comm.codec.most_bytes(config.max_message_bytes) - _HEAD_BYTES)
         cluster.on(Delivered, self._deliver)
         cluster.on_batch_end(self._log_failures)
 
     @rpc
     async def tasks(self, gid: str | None = None) -> list[PeriodicTask]:
-        """Return this node's periodic tasks: those that were made in one group, or all."""
+        """Return this node's periodic tasks, of one group or all."""
         return self.tasks_of_node.list(gid)
 
     @rpc
     async def del_(self, task_id: str) -> bool:
-        """Cancel a periodic task, a run in progress included, and wait until it has ended.
+        """Cancel a periodic task, with a run in progress, and wait for its end.
 
         Args:
-            task_id: what `at` returned, on whichever node of the cluster.
+            task_id: the result of `at`, on any node of the cluster.
 
         Returns:
-            Whether there was such a task. An unknown id is no error, nor one whose owner is not known here.
+            Whether the task existed. An unknown id, or an unknown owner, is no error.
 
         Raises:
-            NodeUnreachable: its owner counts as a live member and can't be reached: the task may go on.
+            NodeUnreachable: its owner is a live member and can't be reached: the task may still run.
         """
         owner = owner_of(task_id)
         if owner is None:
@@ -150,15 +150,15 @@ class Gossip:
     def start(
         self, gid: str, args: list[Any] | tuple[Any, ...], kwargs: Mapping[str, Any], remote: Remote
     ) -> tuple[str, dict[NodeAddress, Packet]]:
-        """Start a rumor in `gid`, which is carried out here too if this node is a member.
+        """Start a rumor in `gid`; this node executes it, too, if it is a member.
 
         Returns:
-            Its id, and the packets of its first hop, which the caller hands over.
+            Its id, and the packets of its first hop, for `hand_over`.
 
         Raises:
             MalformedRequest: the arguments are no list, or the remote names a node, or no service or method.
             EncodeError: an argument can't travel.
-            MessageTooLarge: they are over the limit of this node.
+            MessageTooLarge: they are over the limit.
         """
         core, driver = self._running()
         checked = check_args(args)
@@ -177,10 +177,10 @@ class Gossip:
         return sent.id.hex(), {node: packet for packet in packets if (node := address_of(packet.to)) is not None}
 
     async def hand_over(self, node: NodeAddress, packet: Packet) -> bool:
-        """Bring a packet of a first hop to `node`; True when it has it.
+        """Send a packet of a first hop to `node`; return True once it is confirmed.
 
         Raises:
-            TrionetError: it may not have it.
+            TrionetError: it may not have arrived.
         """
         _, driver = self._running()
         try:
@@ -194,7 +194,7 @@ class Gossip:
             raise
 
     async def wait_spread(self, gid: str, rumor_id: str, fraction: float) -> Spread:
-        """Wait until a rumor of this node is known to have come far enough; see `Receipt.wait_spread`."""
+        """Wait until a rumor of this node has spread far enough; see `Receipt.wait_spread`."""
         if not isinstance(fraction, int | float) or not 0 < fraction <= 1:
             raise MalformedRequest(f"fraction is more than 0 and at most 1, not {fraction!r:.40}")
         pause_s = _ASK_AGAIN_S
@@ -217,7 +217,7 @@ class Gossip:
     # ---- for the protocol
 
     def _deliver(self, rumor: Delivered) -> None:
-        """Carry out a rumor that has come: a plain function on the spot, anything else in a task of its own."""
+        """Execute a rumor that has arrived: a plain function at once, any other in a new task."""
         if self.on_rumor is not None:
             self.on_rumor(rumor)
         if not self._cluster.is_running:
@@ -235,9 +235,9 @@ class Gossip:
             return
         if not prepared.method.is_sync or is_awaitable(value):
             self._waiting_bytes += size
-            self._nursery.start_soon(self._carry_out, rumor, prepared, value, size, name=f"rumor {rumor.id.hex()}")
+            self._nursery.start_soon(self._execute, rumor, prepared, value, size, name=f"rumor {rumor.id.hex()}")
 
-    async def _carry_out(self, rumor: Delivered, prepared: PreparedCall, value: Any, size: int) -> None:
+    async def _execute(self, rumor: Delivered, prepared: PreparedCall, value: Any, size: int) -> None:
         try:
             async with self._limiter:
                 await prepared.finish(trio.CancelScope(), value)
@@ -247,7 +247,7 @@ class Gossip:
         finally:
             self._waiting_bytes -= size
             if inspect.iscoroutine(value):
-                value.close()  # where it was cancelled before its turn
+                value.close()  # it may have been cancelled before its turn
 
     def _fail(self, rumor: Delivered, error: TrionetError) -> None:
         self.failed += 1
@@ -270,10 +270,10 @@ class Gossip:
 
 
 def _call_of(rumor: Delivered, codec: Codec) -> Call:
-    """Return the call that a rumor carries.
+    """Return the call in a rumor.
 
     Raises:
-        DecodeError: it carries none.
+        DecodeError: there is none.
     """
     try:
         payload = _decoder.decode(rumor.payload)

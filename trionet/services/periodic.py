@@ -1,8 +1,7 @@
-"""Tasks that a node repeats: each one a cancel scope, kept under an id that names its owner.
+"""The periodic tasks of a node: cancel scopes under ids that name their owner.
 
-Invariants: the first run comes after one interval; runs of one task never overlap; the times of runs are whole
-intervals from the beginning, so that they don't drift, and those that were missed are left out; a run that fails ends
-neither the task nor the node.
+Invariants: the first run is after one interval; runs of one task never overlap; runs begin at whole intervals after
+the start, without drift, and missed ones are skipped; a failed run ends neither the task nor the node.
 """
 
 from __future__ import annotations
@@ -36,20 +35,20 @@ _MARK: Final = "@"
 _SHORTEST_S: Final = 0.001
 
 MOST_TASKS: Final = 4096
-"""How many periodic tasks a node has at a time; a forgotten `del_` in a loop shall not fill the memory."""
+"""The most periodic tasks of a node; a missing `del_` in a loop must not fill the memory."""
 
 
 class PeriodicTask(msgspec.Struct, frozen=True, kw_only=True):
-    """A periodic task, as `tasks` lists it.
+    """The description of a periodic task.
 
     Attributes:
-        id: what `del_` takes; it ends in the owner's address.
-        gid: the group that it was made in.
+        id: the id for `del_`; it ends in the owner's address.
+        gid: its group.
         interval_s, jitter_s: its timing, in seconds.
-        what: the name of what it runs.
-        runs: how many runs have begun.
-        failures: how many have failed.
-        is_running: whether one is in progress.
+        what: the name of its function or method.
+        runs: the number of runs that have begun.
+        failures: the number of failed runs.
+        is_running: whether a run is in progress.
     """
 
     id: str
@@ -66,7 +65,7 @@ register_type(PeriodicTask, name="trionet:PeriodicTask")
 
 
 def owner_of(task_id: object) -> NodeAddress | None:
-    """Return the node that a task's id names as its owner; None when it is no such id."""
+    """Return the owner in a task's id; None if it is malformed."""
     if not isinstance(task_id, str):
         return None
     try:
@@ -106,10 +105,10 @@ class PeriodicTasks:
     def start(
         self, owner: NodeAddress, gid: str, interval_s: float, jitter_s: float, what: str, run: Callable[[], Any]
     ) -> str:
-        """Begin to call ``run()``, and to await what it returns if that can be; return the task's id.
+        """Start to call ``run()`` periodically, and await its result if possible; return the task's id.
 
         Raises:
-            MalformedRequest: the interval is no number of seconds, or under a millisecond; or the jitter is negative.
+            MalformedRequest: the interval is not a number, or under a millisecond; or the jitter is negative.
             TemporarilyUnavailable: the node is stopping, or has `MOST_TASKS` tasks.
         """
         if not _is_number(interval_s) or interval_s < _SHORTEST_S:
@@ -126,7 +125,7 @@ class PeriodicTasks:
         return task_id
 
     async def cancel(self, task_id: str) -> bool:
-        """Cancel a task, a run in progress included, and wait until it has ended; whether there was one."""
+        """Cancel a task, with a run in progress, and wait for its end; return whether it existed."""
         entry = self._entries.get(task_id)
         if entry is None:
             await trio.lowlevel.checkpoint()
@@ -136,13 +135,13 @@ class PeriodicTasks:
         return True
 
     def cancel_group(self, gid: str) -> None:
-        """Cancel the tasks that were made in a group."""
+        """Cancel the tasks of a group."""
         for entry in self._entries.values():
             if entry.gid == gid:
                 entry.scope.cancel()
 
     def list(self, gid: str | None = None) -> list[PeriodicTask]:
-        """Return the tasks of one group, or all, in the order in which they were made."""
+        """Return the tasks of one group, or all, in the order of their start."""
         return [
             PeriodicTask(
                 id=task_id,
@@ -197,8 +196,8 @@ class PeriodicTasks:
 
 
 def _is_number(value: object) -> bool:
-    """Return whether `value` is a finite number that one can calculate with."""
+    """Return whether `value` is a finite number."""
     try:
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    except OverflowError:  # an int beyond any float
+    except OverflowError:  # an int larger than all floats
         return False

@@ -1,4 +1,4 @@
-"""Which services this node offers."""
+"""The services of this node."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Routes", "ServiceDescription"]
 
 @register_type
 class ServiceDescription(msgspec.Struct, frozen=True):
-    """What another node learns of a service.
+    """The description of a service, for other nodes.
 
     Attributes:
         name: its name.
@@ -41,12 +41,12 @@ class Routes:
         self._services: dict[str, object] = {}
 
     def add_built_in(self, service: object, name: str) -> None:
-        """Offer a built-in service."""
+        """Register a built-in service."""
         self._router.put(LOCAL, name, exposed_methods(service))
         self._services[name] = service
 
     def add(self, service: Any, name: str) -> str:
-        """Offer a service; see `put`."""
+        """Register a service; see `put`."""
         check_service_name(name)
         if isinstance(service, str):
             try:
@@ -65,12 +65,12 @@ class Routes:
         return name
 
     def end(self) -> None:
-        """Forget all services: the node has ended."""
+        """Remove all services at the end of the node."""
         self._services.clear()
 
     @rpc
     async def put(self, service: Any, name: str) -> str:
-        """Offer `service` under `name`, in place of the one that was there.
+        """Register `service` as `name`, in place of any other.
 
         Args:
             service: an object with `rpc` methods, a mapping of name to callable, a class, or the import path of one
@@ -86,11 +86,11 @@ class Routes:
         return self.add(service, name)
 
     async def get(self, name: str) -> Any:
-        """Return the service of that name. From another node: its `ServiceDescription`.
+        """Return the service `name`; to another node, its `ServiceDescription`.
 
         Raises:
             ServiceNotFound: there is none.
-            MalformedRequest: that is no name.
+            MalformedRequest: it is not a name.
         """
         if not isinstance(name, str):
             raise MalformedRequest(f"a service's name is a text, not {name!r:.80}")
@@ -100,7 +100,7 @@ class Routes:
 
     @rpc(name="get")
     async def describe(self, name: str) -> ServiceDescription:
-        """Return what can be said to another node about the service of that name.
+        """Return the description of the service `name`, for other nodes.
 
         Raises:
             ServiceNotFound: there is none.
@@ -109,7 +109,7 @@ class Routes:
 
     @rpc
     async def rem(self, name: str) -> bool:
-        """Withdraw the service of that name; returns whether there was one.
+        """Remove the service `name`; return whether it existed.
 
         Raises:
             MalformedRequest: it is a built-in service.

@@ -1,7 +1,6 @@
-"""How many members of a group a rumor is pushed to: what users may give for it, and what the protocol gets.
+"""The number of members of a group that a rumor is pushed to, as users set it.
 
-Invariant: what can't be a number of members is refused when it is given. What the number is beyond that is clamped to
-the members that there are.
+Invariant: invalid values are refused when they are set; larger numbers mean all members.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ __all__ = ["checked_subset"]
 
 
 class _CachedSubset:
-    """A function of the user's, which is not asked twice about the same members."""
+    """A function of the user's, with its last result cached."""
 
     def __init__(self, function: Callable[[list[SID]], Any]) -> None:
         self._function = function
@@ -40,14 +39,14 @@ class _CachedSubset:
 
 
 def checked_subset(subset: Any, sids: list[SID]) -> int | Callable[[list[SID]], int] | None:
-    """Return what `subset` says: a number, a function that gives one, or None for the default.
+    """Return the number of members, a function that returns it, or None for the default.
 
     Args:
         subset: a number that isn't negative, a function of the list of SIDs, its import path, or None.
-        sids: the members as they are now. A function that raises is no mistake of the caller's: it may do better later.
+        sids: the current members. An exception of the function is no error here: it may succeed later.
 
     Raises:
-        MalformedRequest: it is none of these, or gives something else than a number.
+        MalformedRequest: it is none of these, or does not return a number.
     """
     if subset is None or (type(subset) is int and subset >= 0):
         return subset

@@ -1,7 +1,7 @@
-"""One call to every member of a group: a task for each, all in one nursery.
+"""One call to every member of a group, each in a task of one nursery.
 
-Invariants: a member's failure is data, never an exception; when `collect` ends no call it made is still running; and a
-caller that is cancelled is cancelled, whatever had been collected.
+Invariants: a member's failure is data, never an exception; no call outlives `collect`; the cancellation of the caller
+passes, except that of its deadline for a partial result.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 __all__ = ["ALL_MEMBERS", "Wait", "check_bool", "collect", "count_to_wait_for"]
 
 Wait = Literal["all", "first"] | int
-"""How many values a fan-out waits for."""
+"""The values that a fan-out waits for."""
 
 ALL_MEMBERS: Final = "all"
 
 
 def count_to_wait_for(wait: Wait, members: int) -> int | None:
-    """Return how many values end the waiting; None to hear every member.
+    """Return the number of values to wait for; None for the results of all members.
 
     Raises:
-        MalformedRequest: `wait` is neither ``"all"`` nor ``"first"`` nor a number from 1 to `members`.
+        MalformedRequest: `wait` is not ``"all"``, ``"first"`` or a number from 1 to `members`.
     """
     if wait == ALL_MEMBERS:
         return None
@@ -49,25 +49,24 @@ def check_bool(name: str, value: object) -> None:
 
 async def collect(
     members: Mapping[SID, NodeAddress],
-    ask: Callable[[NodeAddress], Awaitable[Any]],
+    call: Callable[[NodeAddress], Awaitable[Any]],
     *,
     enough: int | None = None,
     partial: bool = False,
 ) -> Replies[Any]:
-    """Await ``ask(node)`` for all `members` at once.
+    """Await ``call(node)`` for all `members` at once.
 
     Args:
-        members: whom to ask.
-        ask: makes the call to one of them.
-        enough: return as soon as this many values are there, and cancel the other calls; those are in neither map.
-        partial: when the caller's deadline strikes, return what has arrived, with `CallTimeout` for the others,
-            instead of being cancelled.
+        members: the nodes to call.
+        call: calls one of them.
+        enough: return after this number of values, and cancel the other calls; their nodes are in neither map.
+        partial: at the caller's deadline, return the results so far, with `CallTimeout` for the other members.
     """
     values: dict[SID, Any] = {}
     errors: dict[SID, TrionetError] = {}
 
-    async def ask_one(sid: SID, node: NodeAddress, nursery: trio.Nursery) -> None:
-        value, error = await _outcome(ask, node)
+    async def call_one(sid: SID, node: NodeAddress, nursery: trio.Nursery) -> None:
+        value, error = await _outcome(call, node)
         if error is not None:
             errors[sid] = error
         elif len(values) != enough:
@@ -79,7 +78,7 @@ async def collect(
     try:
         async with open_plain_nursery() as nursery:
             for sid, node in members.items():
-                nursery.start_soon(ask_one, sid, node, nursery)
+                nursery.start_soon(call_one, sid, node, nursery)
     except trio.Cancelled as exc:
         if not partial or exc.source != "deadline":
             raise
@@ -92,13 +91,13 @@ async def collect(
 
 
 async def _outcome(
-    ask: Callable[[NodeAddress], Awaitable[Any]], node: NodeAddress
+    call: Callable[[NodeAddress], Awaitable[Any]], node: NodeAddress
 ) -> tuple[Any, None] | tuple[None, TrionetError]:
-    """Return a member's value, or its error, whose traceback then ends here.
+    """Return a member's value or error.
 
-    A frame that knows the errors, in the traceback of one of them, would be a cycle.
+    The traceback of the error ends here: a frame with all errors in it would make a reference cycle.
     """
     try:
-        return await ask(node), None
+        return await call(node), None
     except TrionetError as exc:
         return None, exc

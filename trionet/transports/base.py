@@ -1,8 +1,8 @@
-"""What every transport fulfils.
+"""The protocols of transports and networks.
 
-A transport carries a call to another node and brings back its value, or raises what the caller may conclude:
-`DefiniteError` when the call cannot have run, `IndefiniteError` when it may have. On the receiving node it hands each
-call to a `Handler`. Foreign exceptions end here, translated ``from`` their cause; nothing is retried.
+A transport sends a call to another node and returns its value, or raises an error: a `DefiniteError` if the call can't
+have run, an `IndefiniteError` if it may have. The receiving node passes each call to a `Handler`. Transports translate
+foreign exceptions ``from`` their cause, and retry nothing.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _current_task = trio.lowlevel.current_task
 
 
 class Handler(Protocol):
-    """Who runs calls on the receiving node. `Router` is one."""
+    """Runs calls on the receiving node, as `Router` does."""
 
     def prepare(self, call: Call) -> PreparedCall:
         """Return `call` ready to run; see `Router.prepare`."""
@@ -72,15 +72,15 @@ class Handler(Protocol):
 
 
 class Request(msgspec.Struct, frozen=True):
-    """A call ready to be sent, to one node or to many: its arguments are encoded once.
+    """A call ready to be sent, to one node or to many, with encoded arguments.
 
     Attributes:
-        gid, service, method: what is called.
+        gid, service, method: the names of the method.
         args: the list of positional arguments, encoded by the transport's codec.
         kwargs: the mapping of keyword arguments, encoded likewise; None when there are none.
         id: chosen by the caller; one for a whole fan-out.
         caller: the calling node.
-        depth: how deeply it is nested in others; see `trionet.nesting`.
+        depth: its depth of nesting in other calls; see `trionet.nesting`.
     """
 
     gid: str
@@ -93,10 +93,10 @@ class Request(msgspec.Struct, frozen=True):
     depth: int = 0
 
     def received(self, codec: Codec, timeout_s: float | None) -> Call:
-        """Return the call as the node itself receives it: it holds no place, and nests nothing deeper.
+        """Return the call for this node itself: it holds no slot, and adds no depth.
 
         Raises:
-            DecodeError: the arguments are not values.
+            DecodeError: the arguments can't be decoded.
         """
         return Call(
             gid=self.gid,
@@ -112,7 +112,7 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Transport(Protocol):
-    """A way for one node's calls to reach others.
+    """Sends the calls of one node.
 
     Attributes:
         codec: the wire format of arguments and values.
@@ -121,20 +121,20 @@ class Transport(Protocol):
     codec: Codec
 
     async def call(self, node: NodeAddress, request: Request) -> Any:
-        """Send `request` to `node` and return its value. The caller's deadline and cancellation hold for it.
+        """Send `request` to `node` and return its value, under the caller's deadline and cancellation.
 
         Raises:
             NodeUnreachable: no connection could be made; nothing was sent.
-            ConnectionLost: the connection broke after it was sent.
-            TrionetError: what the node answered.
+            ConnectionLost: the connection broke after sending.
+            TrionetError: the answer of the node.
         """
         ...
 
     def stream(self, node: NodeAddress, request: Request) -> AbstractAsyncContextManager[AsyncGenerator[Any]]:
-        """Run a method of `node` that is an async generator; gives an async iterator over its items.
+        """Run a method of `node` that is an async generator; yield an async iterator over its items.
 
-        The far side goes no further ahead than some buffers hold, and leaving the block ends it there. Raises what
-        `call` does, from the block's begin or from the iteration.
+        The generator is ahead by some buffers at most, and ends with the block. Raises the errors of `call`, at the
+        block's begin or by the iteration.
         """
         ...
 
@@ -213,9 +213,8 @@ class Network(Protocol):
 def time_left_s() -> float | None:
     """Return the seconds until the running task's deadline, at least 0; None without a deadline.
 
-    Trio's ``current_effective_deadline`` is a method call and a property for each scope around the task, which made it
-    a quarter of the time of a call. This reads the same attributes in a loop; where a version of Trio has others, it
-    asks Trio.
+    Trio's ``current_effective_deadline`` takes a quarter of the time of a call, because of a method call and a property
+    for each scope around the task. This reads the same attributes in a loop, and falls back to Trio's function.
     """
     deadline = math.inf
     try:
@@ -251,10 +250,9 @@ def _check(size: int, limit_bytes: int, what: str) -> None:
 
 
 def answered_error(wire: Mapping[str, Any]) -> TrionetError:
-    """Return the error that a node answered a call with.
+    """Return the error in a node's answer.
 
-    Only a proper one is a `DefiniteError`: the handler may have run, and who can't say what became of it may not say
-    that nothing did.
+    A malformed or contradictory one is a `ConnectionLost`, because the handler may have run.
     """
     try:
         error = error_from_wire(wire)

@@ -72,7 +72,7 @@ class Method:
 class _Plan:
     """The parameters of a function; made once for each function, for all objects that have it."""
 
-    __slots__ = ("_converters", "_most", "_name", "_needed", "_places", "_signature", "_taken", "is_stream", "is_sync")
+    __slots__ = ("_bound", "_converters", "_most", "_name", "_needed", "_places", "_signature", "is_stream", "is_sync")
 
     def __init__(self, function: Callable[..., Any], *, is_bound: bool) -> None:
         innermost = _innermost(function)
@@ -80,7 +80,7 @@ class _Plan:
         is_coroutine = any(attempt(inspect.iscoroutinefunction, each, default=False) for each in (function, innermost))
         self.is_sync = not (self.is_stream or is_coroutine)
         self._name = _name_of(function)
-        self._signature, self._taken = _signature(function, is_bound=is_bound)
+        self._signature, self._bound = _signature(function, is_bound=is_bound)
         parameters = [] if self._signature is None else list(self._signature.parameters.values())
         annotations = _annotations(innermost)
         converters = {p.name: converter_for(annotations.get(p.name, Any)) for p in parameters}
@@ -109,8 +109,8 @@ class _Plan:
             bound = self._signature.bind(*args, **kwargs)
         except TypeError as exc:
             raise MalformedRequest(f"the arguments don't fit {self._shown()}: {exc}") from exc
-        if self._taken in kwargs:  # a **kwargs would accept it
-            raise MalformedRequest(f"the arguments don't fit {self._shown()}: {self._taken!r} is the service itself")
+        if self._bound in kwargs:  # a **kwargs would accept it
+            raise MalformedRequest(f"the arguments don't fit {self._shown()}: {self._bound!r} is the service itself")
         for name, value in bound.arguments.items():
             if name in self._converters:
                 bound.arguments[name] = self._convert_named(name, value, is_json)
@@ -209,8 +209,8 @@ def _signature(function: Callable[..., Any], *, is_bound: bool) -> tuple[inspect
     parameters = list(signature.parameters.values())
     if is_bound and parameters and parameters[0].kind is not inspect.Parameter.VAR_POSITIONAL:
         first = parameters[0]
-        taken = first.name if first.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD else None
-        return signature.replace(parameters=parameters[1:]), taken
+        bound = first.name if first.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD else None
+        return signature.replace(parameters=parameters[1:]), bound
     return signature, None
 
 

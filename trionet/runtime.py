@@ -63,15 +63,9 @@ async def open_node(
     """
     check_under_trio("trionet.open_node")
     config = with_settings(NodeConfig() if config is None else config, {})
-    if fabric is not None and not hasattr(type(fabric), "open_endpoint"):
-        raise MalformedRequest(f"fabric is a MemoryFabric, not {fabric!r:.80}")
     if not isinstance(random, random_module.Random | None):
         raise MalformedRequest(f"random is a random.Random, not {random!r:.80}")
-    if fabric is None:
-        from .transports.network import TCPNetwork
-
-        fabric = TCPNetwork()
-    random = random or random_module.Random()
+    fabric, random = _network(fabric), random or random_module.Random()
     router, bus = Router(), EventBus()
 
     def open_child(config: NodeConfig) -> AbstractAsyncContextManager[Node]:
@@ -100,6 +94,16 @@ async def open_node(
         bus.close()
         if node is not None:
             node.clear()
+
+
+def _network(fabric: Network | None) -> Network:
+    if fabric is None:
+        from .transports.network import TCPNetwork
+
+        return TCPNetwork()
+    if not hasattr(type(fabric), "open_endpoint"):
+        raise MalformedRequest(f"fabric is a MemoryFabric, not {fabric!r:.80}")
+    return fabric
 
 
 async def serve_node(

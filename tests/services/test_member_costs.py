@@ -97,7 +97,7 @@ async def test_what_changes_within_a_block_is_told_once_and_exactly() -> None:
     observer.changed.clear()
     for gid in (ALL, "g"):
         assert groups.take_changes(gid) is None, "it may be anything"
-    with groups.gathered():
+    with groups.batch():
         groups.admit(three)
         groups.expel(two)
         groups.admit(two)

@@ -78,8 +78,8 @@ class ClusterAgent:
         self._batch_handlers: list[Callable[[], None]] = []
         self.is_running: bool = True
         self._parts: tuple[Swim, GossipCore, ProtocolDriver] | None = None
-        # Never of `random`, whose numbers others can calculate from those that they have seen. All tokens are of one
-        # length, so that a simulation takes its course whatever they are.
+        # Never from `random`, whose numbers are predictable. All tokens have one length, so that they do not affect the
+        # course of a simulation.
         self._proofs = Proofs(secrets.token_bytes(_SECRET_BYTES))
         if self._datagrams is not None:
             nursery.start_soon(self._datagrams.serve, self._receive_datagram)
@@ -172,7 +172,7 @@ class ClusterAgent:
         self._batch_handlers.clear()
 
     def _handle_events(self, events: list[Any]) -> None:
-        with self._groups.gathered():
+        with self._groups.batch():
             for event in events:
                 if handler := self._handlers.get(type(event)):
                     handler(event)

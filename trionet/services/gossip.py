@@ -187,7 +187,7 @@ class Gossip:
             with trio.move_on_after(_HAND_OVER_S):
                 await driver.call(node, packet)
                 return True
-            raise CallTimeout(f"{node} has not taken the rumor within {_HAND_OVER_S:g} s")
+            raise CallTimeout(f"{node} has not confirmed the rumor within {_HAND_OVER_S:g} s")
         except TrionetError as exc:
             exc.node = exc.node or str(node)
             driver.unreachable(packet.to)

@@ -73,7 +73,7 @@ class Groups:
         self._own = own
         self._observer = observer
         self._entries = {gid: _Entry(members_by_sid([own])) for gid in _FIXED}
-        self._gathered: dict[str, None] | None = None
+        self._batched: dict[str, None] | None = None
 
     def members(self, gid: str) -> dict[SID, NodeAddress]:
         """Return a copy of `gid`'s members, in SID order.
@@ -110,16 +110,16 @@ class Groups:
                 self._changed(gid, entry, node, is_new=False)
 
     @contextmanager
-    def gathered(self) -> Generator[None]:
+    def batch(self) -> Generator[None]:
         """Notify the observer at the end of the block, once for each group that has changed within it."""
-        if self._gathered is not None:
+        if self._batched is not None:
             yield
             return
-        self._gathered = {}
+        self._batched = {}
         try:
             yield
         finally:
-            gids, self._gathered = self._gathered, None
+            gids, self._batched = self._batched, None
             for gid in gids:
                 if gid in self._entries:
                     self._observer.group_changed(gid)
@@ -135,10 +135,10 @@ class Groups:
             into, out_of = entry.changes if is_new else reversed(entry.changes)
             out_of.pop(node, None)
             into[node] = None
-        if self._gathered is None:
+        if self._batched is None:
             self._observer.group_changed(gid)
         else:
-            self._gathered[gid] = None
+            self._batched[gid] = None
 
     def _set_members(self, gid: str, members: dict[SID, NodeAddress]) -> None:
         entry = self._entries[gid]

@@ -74,17 +74,21 @@ def owner_of(task_id: object) -> NodeAddress | None:
         return None
 
 
-class _Entry:
-    def __init__(self, owner: NodeAddress, gid: str, interval_s: float, jitter_s: float, what: str) -> None:
-        self.owner = owner
-        self.gid = gid
-        self.interval_s = interval_s
-        self.jitter_s = jitter_s
-        self.what = what
-        self.scope = trio.CancelScope()
-        self.ended = trio.Event()
-        self.runs = self.failures = 0
-        self.is_running = False
+class _Entry(msgspec.Struct):
+    owner: NodeAddress
+    gid: str
+    interval_s: float
+    jitter_s: float
+    what: str
+    scope: trio.CancelScope = msgspec.field(default_factory=trio.CancelScope)
+    ended: trio.Event = msgspec.field(default_factory=trio.Event)
+    runs: int = 0
+    failures: int = 0
+    is_running: bool = False
+
+    def described(self, task_id: str) -> PeriodicTask:
+        figures = {name: getattr(self, name) for name in PeriodicTask.__struct_fields__ if name != "id"}
+        return PeriodicTask(id=task_id, **figures)
 
 
 class PeriodicTasks:
@@ -142,20 +146,7 @@ class PeriodicTasks:
 
     def list(self, gid: str | None = None) -> list[PeriodicTask]:
         """Return the tasks of one group, or all, in the order of their start."""
-        return [
-            PeriodicTask(
-                id=task_id,
-                gid=entry.gid,
-                interval_s=entry.interval_s,
-                jitter_s=entry.jitter_s,
-                what=entry.what,
-                runs=entry.runs,
-                failures=entry.failures,
-                is_running=entry.is_running,
-            )
-            for task_id, entry in self._entries.items()
-            if gid is None or entry.gid == gid
-        ]
+        return [entry.described(task_id) for task_id, entry in self._entries.items() if gid is None or entry.gid == gid]
 
     async def _repeat(self, task_id: str, entry: _Entry, run: Callable[[], Any]) -> None:
         try:

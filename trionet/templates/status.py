@@ -81,7 +81,7 @@ class GroupStatus(Template):
         if members:
             replies = await self.fan_out([gid, node], Remote(service="groups", method="add"))
             for sid, error in replies.errors.items():
-                _log.warning("member %s of %s could not be told of %s: %s", sid, gid, node, error, extra=about(sid))
+                _log.warning("member %s of %s does not know of %s: %s", sid, gid, node, error, extra=about(sid))
         await local.groups.add(gid, node)
 
     async def _introduce(self, node: NodeAddress, members: list[NodeAddress]) -> None:

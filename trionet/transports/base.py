@@ -64,11 +64,9 @@ class Handler(Protocol):
 
     def prepare(self, call: Call) -> PreparedCall:
         """Return `call` ready to run; see `Router.prepare`."""
-        ...
 
     async def call(self, call: Call) -> Any:
         """Run `call` and return its value; see `Router.call`."""
-        ...
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -128,7 +126,6 @@ class Transport(Protocol):
             ConnectionLost: the connection broke after sending.
             TrionetError: the answer of the node.
         """
-        ...
 
     def stream(self, node: NodeAddress, request: Request) -> AbstractAsyncContextManager[AsyncGenerator[Any]]:
         """Run a method of `node` that is an async generator; yield an async iterator over its items.
@@ -136,7 +133,6 @@ class Transport(Protocol):
         The generator is ahead by some buffers at most, and ends with the block. Raises the errors of `call`, at the
         block's begin or by the iteration.
         """
-        ...
 
 
 class Endpoint(Protocol):
@@ -145,39 +141,31 @@ class Endpoint(Protocol):
     @property
     def clock(self) -> Clock:
         """The clock of the node's protocols."""
-        ...
 
     @property
     def address(self) -> NodeAddress:
         """The address of the node, with the real port."""
-        ...
 
     @property
     def transport(self) -> Transport:
         """Sends the node's calls."""
-        ...
 
     @property
     def datagrams(self) -> Datagrams | None:
         """Sends and receives the node's datagrams; None without any."""
-        ...
 
     @property
     def app(self) -> QuartTrio | None:
         """The app of the HTTP face; None without one."""
-        ...
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Answer calls until cancelled; calls in progress are cancelled then, too."""
-        ...
 
     def close(self) -> None:
         """Refuse new connections, at once."""
-        ...
 
     async def drain(self) -> None:
         """Refuse new connections, and wait until the calls in progress have been answered."""
-        ...
 
 
 class Network(Protocol):
@@ -203,11 +191,9 @@ class Network(Protocol):
             AddressInUse: the address is taken.
             ConfigError: the address can't be used.
         """
-        ...
 
     def on_open(self, node: Any) -> None:
         """Handle a new node, before it serves any call."""
-        ...
 
 
 def time_left_s() -> float | None:

@@ -19,15 +19,12 @@ class Clock(Protocol):
 
     def now(self) -> float:
         """Return the time in seconds; it never decreases."""
-        ...
 
     def unix_time(self) -> int:
         """Return the seconds since 1970, by a clock that may go back; 0 where virtual time has no date."""
-        ...
 
     def wake_at(self, when: float, action: Callable[[], None]) -> None:
         """Call ``action()`` at `when`, in place of the last action set; ``math.inf`` is never."""
-        ...
 
 
 class TrioClock:

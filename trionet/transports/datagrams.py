@@ -40,15 +40,12 @@ class Datagrams(Protocol):
 
     def send_nowait(self, to: NodeAddress, data: bytes) -> bool:
         """Send `data` to `to`, without a confirmation; return False where datagrams can't reach that address."""
-        ...
 
     async def serve(self, handle: Callable[[bytes], None]) -> None:
         """Call ``handle(data)`` with each datagram, whoever sent it, until closed."""
-        ...
 
     def close(self) -> None:
         """Send and receive nothing more."""
-        ...
 
 
 class UDPDatagrams:

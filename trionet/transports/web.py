@@ -1,11 +1,11 @@
 """The node's HTTP face: a Quart-Trio app, served by Hypercorn's Trio connection class inside the node's nursery.
 
 ``PUT`` (or ``POST``) ``/<gid>/<service>/<method>`` with a JSON list of arguments runs the method; query parameters are
-keyword arguments, each JSON (a bare word is a text). The answer is ``{"value": …}``; of a group-wide call
-``{"values": {…}, "errors": {…}}``, with ``"value"`` where they are put together; of a failure
+keyword arguments, in JSON (a bare word is a text). The response is ``{"value": …}``; for a group-wide call
+``{"values": {…}, "errors": {…}}``, with ``"value"`` for an aggregate; for a failure
 ``{"error": {"code", "name", "text", …}}``. Values are in the JSON form of `trionet.codec`.
 
-Requests of foreign web pages are refused (`web_origin`), and so are those whose end is in doubt (`web_framing`).
+Requests of foreign web pages (`web_origin`) and with ambiguous framing (`web_framing`) are refused.
 """
 
 from __future__ import annotations
@@ -204,6 +204,11 @@ def _make_app(handler: Handler, config: NodeConfig) -> QuartTrio:
         except TrionetError as exc:
             return _error_response(exc, limit_bytes)
 
+    _add_error_handlers(app, limit_bytes)
+    return app
+
+
+def _add_error_handlers(app: QuartTrio, limit_bytes: int) -> None:
     @app.errorhandler(HTTPException)
     async def http_error(exc: HTTPException) -> Response:
         (request or websocket).routing_exception = None  # its traceback refers to the request: a cycle
@@ -212,8 +217,6 @@ def _make_app(handler: Handler, config: NodeConfig) -> QuartTrio:
     @app.errorhandler(Exception)
     async def other_error(exc: Exception) -> Response:
         return _error_response(RemoteError.from_exception(exc), limit_bytes)
-
-    return app
 
 
 def _foreign_page_error(config: NodeConfig) -> NotPermitted | None:

@@ -43,11 +43,11 @@ def foreign_page_error(
         return NotPermitted("calls from pages of other sites are refused")
     if not origins:
         return None
-    said = _ORIGIN.fullmatch(origins[0]) if len(origins) == 1 else None
-    asked = _HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
-    if said is None or asked is None or not _is_same(said, asked):
+    origin = _ORIGIN.fullmatch(origins[0]) if len(origins) == 1 else None
+    target = _HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
+    if origin is None or target is None or not _is_same(origin, target):
         return NotPermitted(f"calls from pages of {', '.join(origins):.100} are refused")
-    name = asked[1].lower()
+    name = target[1].lower()
     if name != "localhost" and name not in own_names and not _is_address(name):
         return NotPermitted(f"calls from pages that reach this node as {name:.100} are refused: use its address")
     return None
@@ -58,9 +58,9 @@ def _is_own_fetch(site: str, mode: str, destination: str) -> bool:
     return site in _OWN_SITES or (mode == "navigate" and destination == "document")
 
 
-def _is_same(said: re.Match[str], asked: re.Match[str]) -> bool:
-    default = _DEFAULT_PORTS[said[1].lower()]
-    return (said[2].lower(), int(said[3] or default)) == (asked[1].lower(), int(asked[2] or default))
+def _is_same(origin: re.Match[str], target: re.Match[str]) -> bool:
+    default = _DEFAULT_PORTS[origin[1].lower()]
+    return (origin[2].lower(), int(origin[3] or default)) == (target[1].lower(), int(target[2] or default))
 
 
 def _is_address(name: str) -> bool:

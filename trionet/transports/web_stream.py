@@ -1,4 +1,4 @@
-"""The stream of an HTTP connection, after its first bytes have been read to tell it from a link."""
+"""The stream of an HTTP connection whose first bytes have been read to detect the protocol."""
 
 from __future__ import annotations
 

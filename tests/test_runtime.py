@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from trionet import ConfigError, MalformedRequest, Node, NodeConfig, Remote, open_node
+from trionet import ConfigError, MalformedRequest, Node, NodeConfig, Remote, arguments, open_node
+from trionet.node import warm_up
 from trionet.transports.memory import MemoryFabric
 
 if TYPE_CHECKING:
@@ -70,3 +71,13 @@ async def test_a_node_whose_configured_service_cannot_be_made_is_not_opened(auto
             raise AssertionError
     assert network.opened == []
     assert network.fabric.endpoints == {}
+
+
+async def test_the_first_node_after_a_warm_up_inspects_no_more_methods(autojump_clock: MockClock) -> None:
+    inspected = arguments._plan_of  # noqa: SLF001  a look inside
+    inspected.cache_clear()
+    warm_up()
+    misses = inspected.cache_info().misses
+    assert misses > 0
+    async with open_node(fabric=MemoryFabric()):
+        assert inspected.cache_info().misses == misses

@@ -66,7 +66,6 @@ class NetworkEndpoint:
         self._config = config
         self._handler = handler
         self._web: WebServer | None = None
-        self._nursery: trio.Nursery | None = None
         self._is_closing = False
         self._links = LinkTransport(config, handler, on_orphan)
         self._http = LazyHTTPTransport(config)
@@ -86,11 +85,10 @@ class NetworkEndpoint:
         """Answer calls until cancelled."""
         try:
             async with trio.open_nursery() as nursery:
-                self._nursery = nursery
                 nursery.start_soon(self.clock.run)
                 await nursery.start(self._links.run, self.address)
                 task_status.started()
-                await self._listener.serve(lambda stream: _Incoming(stream, self, self._config))
+                await self._listener.serve(lambda stream: _Incoming(stream, self, nursery, self._config))
         finally:
             self.close()
             with trio.CancelScope(shield=True):
@@ -112,14 +110,13 @@ class NetworkEndpoint:
             self._web.closing = self._is_closing
         return self._web
 
-    async def accept_http(self, stream: trio.SocketStream, first: bytes) -> RequestSession:
-        """Return the session of an HTTP connection whose first bytes have been read."""
+    async def accept_http(self, stream: trio.SocketStream, first: bytes, nursery: trio.Nursery) -> RequestSession:
+        """Return the session of an HTTP connection whose first bytes have been read; run the app in `nursery`."""
         if _WEB not in sys.modules:
             # This takes half a second, in a thread, and never happens in nodes without HTTP.
             await trio.to_thread.run_sync(importlib.import_module, _WEB)
         web = self._web_server()
-        assert self._nursery is not None
-        await web.started(self._nursery)
+        await web.started(nursery)
         return web.connect(stream, first)
 
     async def accept_link(self, stream: trio.SocketStream, first: bytes) -> Link:
@@ -211,9 +208,12 @@ async def _open_number(config: NodeConfig) -> tuple[Listener, UDPDatagrams | Non
 class _Incoming:
     """An accepted connection; its first bytes decide its protocol."""
 
-    def __init__(self, stream: trio.SocketStream, endpoint: NetworkEndpoint, config: NodeConfig) -> None:
+    def __init__(
+        self, stream: trio.SocketStream, endpoint: NetworkEndpoint, nursery: trio.Nursery, config: NodeConfig
+    ) -> None:
         self._stream = stream
         self._endpoint = endpoint
+        self._nursery = nursery
         self._config = config
         self._accepted_at = trio.current_time()
         self._is_aborted = False
@@ -242,7 +242,9 @@ class _Incoming:
         if first.startswith(MARK):
             await self._run_link(first)
         else:
-            self._session = self._requests = connection = await self._endpoint.accept_http(self._stream, first)
+            self._session = self._requests = connection = await self._endpoint.accept_http(
+                self._stream, first, self._nursery
+            )
             await connection.run()
 
     async def _run_link(self, first: bytes) -> None:

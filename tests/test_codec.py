@@ -863,3 +863,10 @@ def test_the_two_codecs_name_their_media_types() -> None:
 def test_an_error_is_the_same_alone_as_inside_a_value() -> None:
     error = EncodeError("odd", path="$[0]")
     assert json.loads(JSON.encode(error)) == {"$error": error_to_wire(error)}
+
+
+@pytest.mark.parametrize("codec", [JSON, MESSAGEPACK], ids=["json", "messagepack"])
+@pytest.mark.parametrize("limit_bytes", [3_000, 1_000_000])
+def test_that_many_bytes_fit_into_a_message(codec: Any, limit_bytes: int) -> None:
+    size = len(codec.encode(bytes(codec.most_bytes(limit_bytes))))
+    assert limit_bytes - 10 < size < limit_bytes + 100

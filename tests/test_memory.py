@@ -227,8 +227,7 @@ async def listeners_and_subsets_that_fail(one: Node, other: Node) -> None:
 async def children(one: Node, other: Node) -> None:
     child = await one.local.status.spawn(NodeConfig(launcher="in_process", stop_grace_s=0))
     await one.local.comm.send([], Remote(node=child, service="status", method="stop"))
-    nursery = one._children  # noqa: SLF001  a look inside
-    assert nursery is not None
+    nursery = one._children.nursery  # noqa: SLF001  a look inside
     await wait_until(lambda: len(nursery.child_tasks) == 1)
     await wait_until(lambda: not links(one))
 

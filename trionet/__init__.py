@@ -61,9 +61,10 @@ from .group import Group
 from .identity import NID, SID, NodeAddress
 from .launchers import Launcher, SSHLauncher
 from .message import Remote
-from .node import Node, NodeStatistics, open_node, run, serve_node
+from .node import Node, NodeStatistics
 from .replies import Aggregate, Receipt, Replies, Spread
 from .router import CurrentCall, current_call
+from .runtime import open_node, run, serve_node
 from .services.base import rpc
 from .services.membership import Member
 from .services.periodic import PeriodicTask

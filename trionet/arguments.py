@@ -1,7 +1,7 @@
-"""What is known of a callable that other nodes may call: what kind it is, and which arguments it takes.
+"""The kind and the parameters of callables that other nodes may call.
 
-Invariant: whatever is callable is either described, or refused with a `MalformedRequest` that says why; an argument
-that is of its parameter's type by itself is passed on as the very object that came.
+Invariants: each callable is either described, or refused with a `MalformedRequest` that names the reason; an argument
+of its parameter's type is passed on as the same object.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .conversion import Converter, Misfit, converter_for
 from .errors import MalformedRequest
-from .user_code import pass_endings
+from .user_code import attempt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,21 +25,21 @@ _MOST_WRAPPERS = 100
 
 
 class Method:
-    """One exposed method: the callable, with what is needed to check arguments against its signature.
+    """One exposed method: a callable with the converters of its arguments.
 
-    Annotated parameters are checked, and converted where `trionet.conversion` says so. Parameters without annotation,
-    or with one that says nothing that can be checked, take anything.
+    Annotated parameters are checked, and converted by `trionet.conversion`. Parameters without an annotation that can
+    be checked accept any value.
 
     Attributes:
         call: the callable.
         is_stream: whether it is an async generator function.
-        is_sync: whether it is a plain function, which can run without a task of its own.
+        is_sync: whether it is a plain function, which needs no task.
     """
 
     __slots__ = ("_plan", "call", "is_stream", "is_sync")
 
     def __init__(self, call: Callable[..., Any]) -> None:
-        """Look at `call`.
+        """Inspect `call`.
 
         Raises:
             MalformedRequest: it is wrapped by itself.
@@ -47,7 +47,7 @@ class Method:
         self.call: Callable[..., Any] = call
         is_bound = isinstance(call, types.MethodType)
         function = call.__func__ if isinstance(call, types.MethodType) else call
-        # Other callables are not asked for a hash, and whether they are equal: that is the user's code.
+        # Other callables may have a hash and an equality of the user's code.
         make = _plan_of if isinstance(function, types.FunctionType) else _Plan
         self._plan = make(function, is_bound=is_bound)
         self.is_stream: bool = self._plan.is_stream
@@ -61,7 +61,7 @@ class Method:
         Args:
             args: the positional ones.
             kwargs: those by name.
-            is_json: whether a person wrote them as JSON.
+            is_json: whether they are JSON of a client that is no node.
 
         Raises:
             MalformedRequest: they don't fit the signature.
@@ -70,22 +70,22 @@ class Method:
 
 
 class _Plan:
-    """What is known of a function's arguments; worked out once for each function, however many objects have it."""
+    """The parameters of a function; made once for each function, for all objects that have it."""
 
-    __slots__ = ("_converters", "_most", "_name", "_needed", "_places", "_signature", "_taken", "is_stream", "is_sync")
+    __slots__ = ("_bound", "_converters", "_most", "_name", "_needed", "_places", "_signature", "is_stream", "is_sync")
 
     def __init__(self, function: Callable[..., Any], *, is_bound: bool) -> None:
         innermost = _innermost(function)
-        self.is_stream = _is(inspect.isasyncgenfunction, innermost)
-        is_coroutine = _is(inspect.iscoroutinefunction, function) or _is(inspect.iscoroutinefunction, innermost)
+        self.is_stream = attempt(inspect.isasyncgenfunction, innermost, default=False)
+        is_coroutine = any(attempt(inspect.iscoroutinefunction, each, default=False) for each in (function, innermost))
         self.is_sync = not (self.is_stream or is_coroutine)
         self._name = _name_of(function)
-        self._signature, self._taken = _signature(function, is_bound=is_bound)
+        self._signature, self._bound = _signature(function, is_bound=is_bound)
         parameters = [] if self._signature is None else list(self._signature.parameters.values())
         annotations = _annotations(innermost)
         converters = {p.name: converter_for(annotations.get(p.name, Any)) for p in parameters}
         self._converters = {name: converter for name, converter in converters.items() if converter is not None}
-        # The common case: positional arguments alone, for positional parameters alone.
+        # The common case: only positional arguments and parameters.
         is_simple = self._signature is not None and all(
             parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD) for parameter in parameters
         )
@@ -109,8 +109,8 @@ class _Plan:
             bound = self._signature.bind(*args, **kwargs)
         except TypeError as exc:
             raise MalformedRequest(f"the arguments don't fit {self._shown()}: {exc}") from exc
-        if self._taken in kwargs:  # which a **kwargs would take
-            raise MalformedRequest(f"the arguments don't fit {self._shown()}: {self._taken!r} is the service itself")
+        if self._bound in kwargs:  # a **kwargs would accept it
+            raise MalformedRequest(f"the arguments don't fit {self._shown()}: {self._bound!r} is the service itself")
         for name, value in bound.arguments.items():
             if name in self._converters:
                 bound.arguments[name] = self._convert_named(name, value, is_json)
@@ -153,15 +153,12 @@ class _Plan:
         ]
         returned = self._signature.return_annotation
         returned = _Bare(returned) if isinstance(returned, str) else returned
-        try:
-            return f"{self._name}{inspect.Signature(shown, return_annotation=returned)}"
-        except BaseException as exc:  # the repr of a default value of the user's
-            pass_endings(exc)
-            return self._name
+        signature = inspect.Signature(shown, return_annotation=returned)
+        return self._name + attempt(str, signature, default="")  # the repr of a default value may fail
 
 
 class _Bare(str):
-    """An annotation that is shown without quotes."""
+    """An annotation whose representation has no quotes."""
 
     __slots__ = ()
 
@@ -173,7 +170,7 @@ _plan_of = functools.lru_cache(maxsize=4096)(_Plan)
 
 
 def _innermost(call: Any) -> Any:
-    """Return the function that runs in the end when `call` is called: under wrappers, partials, and ``__call__``."""
+    """Return the innermost function of `call`, under wrappers, partials, and ``__call__``."""
     for _ in range(_MOST_WRAPPERS):
         if isinstance(call, functools.partial):
             inner: Any = call.func
@@ -193,20 +190,8 @@ def _innermost(call: Any) -> Any:
     raise MalformedRequest(f"{_attribute(call, '__name__')} is wrapped more than {_MOST_WRAPPERS} times, or by itself")
 
 
-def _is(kind: Callable[[Any], bool], call: Any) -> bool:
-    try:
-        return kind(call)
-    except BaseException as exc:  # an object of the user's may raise when asked
-        pass_endings(exc)
-        return False
-
-
 def _attribute(thing: Any, name: str) -> Any:
-    try:
-        return getattr(thing, name, None)
-    except BaseException as exc:  # see above
-        pass_endings(exc)
-        return None
+    return attempt(getattr, thing, name, None, default=None)
 
 
 def _name_of(call: Any) -> str:
@@ -217,36 +202,29 @@ def _name_of(call: Any) -> str:
 
 
 def _signature(function: Callable[..., Any], *, is_bound: bool) -> tuple[inspect.Signature | None, str | None]:
-    """Return a function's signature, if it has one, and the name by which it is given what it is bound to."""
-    try:
-        signature = inspect.signature(function)
-    except BaseException as exc:  # some builtins have none; and it looks at attributes of the user's
-        pass_endings(exc)
+    """Return a function's signature, if it has one, and the name of the parameter for the bound object."""
+    signature = attempt(inspect.signature, function, default=None)
+    if signature is None:  # as some builtins
         return None, None
     parameters = list(signature.parameters.values())
     if is_bound and parameters and parameters[0].kind is not inspect.Parameter.VAR_POSITIONAL:
         first = parameters[0]
-        taken = first.name if first.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD else None
-        return signature.replace(parameters=parameters[1:]), taken
+        bound = first.name if first.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD else None
+        return signature.replace(parameters=parameters[1:]), bound
     return signature, None
 
 
 def _annotations(function: Any) -> dict[str, Any]:
-    # Of a function the namespace is given: typing would look for it under wrappers, which may go round in a circle.
+    # With a namespace, typing does not search through wrappers, which may be circular.
     namespace = _attribute(function, "__globals__")
-    try:
-        return typing.get_type_hints(function, namespace if isinstance(namespace, dict) else {})
-    except BaseException as exc:  # a name is only there for the type checker, or there is no such thing as annotations
-        pass_endings(exc)
-        pass
-    # One by one: what can't be understood must not be in the way of the others.
-    found: dict[str, Any] = {}
+    namespace = namespace if isinstance(namespace, dict) else {}
+    found: dict[str, Any] | None = attempt(typing.get_type_hints, function, namespace, default=None)
+    if found is not None:
+        return found
+    # One by one: some can't be evaluated, for example names for type checkers only.
+    found = {}
     annotations = _attribute(function, "__annotations__")
     for name, annotation in annotations.items() if isinstance(annotations, dict) else ():
         single = types.SimpleNamespace(__annotations__={name: annotation})
-        try:
-            found |= typing.get_type_hints(single, namespace if isinstance(namespace, dict) else {})
-        except BaseException as exc:
-            pass_endings(exc)
-            continue
+        found |= attempt(typing.get_type_hints, single, namespace, default=dict[str, Any]())
     return found

@@ -84,6 +84,10 @@ class Codec:
             self._encode = msgspec.msgpack.Encoder().encode
             self._decode = msgspec.msgpack.Decoder(ext_hook=refuse_extension).decode
 
+    def most_bytes(self, limit_bytes: int) -> int:
+        """Return about how long a ``bytes`` value may be in a message of `limit_bytes`; JSON has base64."""
+        return limit_bytes * 3 // 4 if self._wire == "json" else limit_bytes
+
     def limited(self, max_containers: int) -> Codec:
         """Return the same wire format with another bound on containers."""
         return Codec(self._wire, max_containers)

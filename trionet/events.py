@@ -240,10 +240,6 @@ class EventBus:
             )
         self._listeners.append(listener)
 
-    def clear(self) -> None:
-        """Forget who listens."""
-        self._listeners.clear()
-
     def watch(self) -> Events:
         """Return an iterator over the events from now on; it ends its subscription by being dropped."""
         events = Events()
@@ -264,7 +260,8 @@ class EventBus:
             events.put(event)
 
     def close(self) -> None:
-        """Nothing more happens: those who watch come to an end."""
+        """Remove all listeners, and end all iterators."""
         self._is_closed = True
+        self._listeners.clear()
         for events in list(self._watching):
             events.end()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import ServiceNotFound
 from .identity import sid_of
-from .services.base import exposed_methods
+from .services.base import exposed_methods, warm_up_methods
 from .templates.base import GroupContext
 from .templates.comm import GroupComm
 from .templates.gossip import GroupGossip
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from .router import Router
     from .services import LocalServices
 
-__all__ = ["Group"]
+__all__ = ["Group", "warm_up"]
 
 
 _BUILT_IN = ("comm", "gossip", "groups", "routes", "status")
 
 
 class Group:
-    """A group as one node sees it; what ``node.group(gid)`` returns.
+    """A group as one node sees it; returned by ``node.group(gid)``.
 
-    Members are looked up at each call. The node need not be one of them. Once the group is deleted on this node, the
-    services of a handle that was kept raise `GroupNotFound`.
+    Each call uses the members of that moment. The node need not be one of them. After the group's deletion on this
+    node, the services of a kept handle raise `GroupNotFound`.
 
     Attributes:
         comm, gossip, groups, routes, status: the group-wide services.
@@ -57,7 +57,7 @@ class Group:
         self._users: dict[str, Any] = {name: template(self._context) for name, template in templates.items()}
         services = {name: getattr(self, name) for name in _BUILT_IN} | self._users
         methods = {name: exposed_methods(service) for name, service in services.items()}
-        if router is not None:  # only now: a template that can't be made leaves nothing behind
+        if router is not None:  # only now: a failing template leaves nothing behind
             for name in services:
                 router.put(gid, name, methods[name])
 
@@ -70,7 +70,7 @@ class Group:
         return self._context.gid
 
     def members(self) -> dict[SID, NodeAddress]:
-        """Return the members at this moment, in SID order.
+        """Return the current members, in SID order.
 
         Raises:
             GroupNotFound: the group has been deleted.
@@ -79,7 +79,7 @@ class Group:
 
     @asynccontextmanager
     async def member(self, sid: SID | NodeAddress) -> AsyncGenerator[trio.CancelScope]:
-        """Cancel the block when the member `sid` of this group fails or leaves its cluster; at once if it isn't one.
+        """Cancel the block when the member `sid` of this group fails or leaves its cluster; at once if it is no member.
 
         ::
 
@@ -115,7 +115,12 @@ class Group:
         self._users[name] = instance
 
     def end(self) -> None:
-        """The group has been deleted on this node."""
+        """Handle its deletion on this node."""
         self._context.end()
         if self._router is not None:
             self._router.remove(self.gid)
+
+
+def warm_up() -> None:
+    """Do now, once for this process, the one-time work of the first group."""
+    warm_up_methods(GroupComm, GroupGossip, GroupGroups, GroupRoutes, GroupStatus)

@@ -130,7 +130,7 @@ class Lowering:
             for sid, error in value.errors.items():
                 if not isinstance(error, TrionetError):
                     raise CannotTravel(f"the error of {sid!r:.20} is no TrionetError")
-            return {"$replies": self._fields(value, value._attributes(), depth)}  # noqa: SLF001  same package
+            return {"$replies": self._fields(value, value._fields, depth)}
         raise CannotTravel(_why_not(value))
 
     def _registered(self, value: Any, kind: type, depth: int) -> dict[str, Any]:
@@ -266,7 +266,7 @@ def find_surrogate(value: Any, path: str = "$") -> str | None:
     elif name_of_type(type(value)) is not None:
         children = [(f"{path}.{name}", getattr(value, name)) for name in field_names(type(value))]
     elif isinstance(value, Replies):
-        children = [(f"{path}.{name}", getattr(value, name)) for name in value._attributes()]  # noqa: SLF001
+        children = [(f"{path}.{name}", getattr(value, name)) for name in value._fields]
     elif isinstance(value, NodeAddress):
         children = [(f"{path}.ip", value.ip)]
     return next((found for place, child in children if (found := find_surrogate(child, place))), None)

@@ -1,7 +1,7 @@
-"""What travels: where a call goes, and what it carries.
+"""Calls and their destinations.
 
 The envelope is Maelstrom's, ``{"src", "dest", "body"}`` with ``type``, ``msg_id`` and ``in_reply_to`` in the body (its
-``doc/protocol.md``). A transport that has a cheaper way to say the same (HTTP's path and headers) says it that way.
+``doc/protocol.md``). A transport may encode it in its own terms, as HTTP does by path and headers.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from .user_code import shown
 __all__ = ["LOCAL", "PACKET", "Call", "Remote", "check_args", "check_kwargs"]
 
 LOCAL = "local"
-"""The gid under which a node's own services are reached."""
+"""The gid of a node's own services."""
 
 
 class _KeywordsOnly(type(msgspec.Struct)):  # type: ignore[misc]  # which has no name in older ones
-    """Says what is wrong with the fields of a struct, in place of msgspec."""
+    """Raises `MalformedRequest` for wrong fields of a struct, in place of msgspec's `TypeError`."""
 
     def __call__(cls, *args: Any, **fields: Any) -> Any:
         shown = "trionet.Remote(node=..., service=..., method=...)"
@@ -37,13 +37,13 @@ class _KeywordsOnly(type(msgspec.Struct)):  # type: ignore[misc]  # which has no
 
 @register_type
 class Remote(msgspec.Struct, frozen=True, kw_only=True, metaclass=_KeywordsOnly):
-    """Where a call goes.
+    """The destination of a call.
 
     Attributes:
         service: the service's name.
         method: the method's name.
-        node: the node to ask; left out for a group-wide call, where every member is asked.
-        gid: ``"local"`` for the node's own services; a group's name to have the node make a group-wide call itself.
+        node: the node to call; None for a group-wide call, which goes to every member.
+        gid: ``"local"`` for the node's own services; or a group, for a group-wide call by that node.
     """
 
     service: str = ""
@@ -52,19 +52,19 @@ class Remote(msgspec.Struct, frozen=True, kw_only=True, metaclass=_KeywordsOnly)
     gid: str = LOCAL
 
     def __post_init__(self) -> None:
-        """Take the node in any form that `NodeAddress.of` does."""
+        """Convert the node from any form that `NodeAddress.of` accepts."""
         if self.node is not None and not isinstance(self.node, NodeAddress):
             msgspec.structs.force_setattr(self, "node", NodeAddress.of(self.node))
 
     @classmethod
     def of(cls, value: Any) -> Remote:
-        """Return the remote that `value` means.
+        """Return the remote for `value`.
 
         Args:
-            value: a `Remote`, or a mapping of its fields: that is how it is written in JSON.
+            value: a `Remote`, or a mapping of its fields, as in JSON.
 
         Raises:
-            MalformedRequest: it means none.
+            MalformedRequest: it is neither.
         """
         if isinstance(value, Remote):
             return value
@@ -78,10 +78,10 @@ class Remote(msgspec.Struct, frozen=True, kw_only=True, metaclass=_KeywordsOnly)
         return cls(**value)
 
     def check(self, *, with_node: bool) -> None:
-        """Raise `MalformedRequest` unless a call can be sent by it.
+        """Raise `MalformedRequest` unless it is valid for a call.
 
         Args:
-            with_node: whether it must name a node (a call to one) or must not (a group-wide call).
+            with_node: whether it must have a node, for a call to one, or must not, for a group-wide call.
         """
         if with_node and self.node is None:
             raise MalformedRequest("the remote names no node")
@@ -93,22 +93,22 @@ class Remote(msgspec.Struct, frozen=True, kw_only=True, metaclass=_KeywordsOnly)
 
 
 PACKET: Final = Remote(service="membership", method="packet")
-"""What takes a packet of the protocols that comes by a call."""
+"""Receives packets of the protocols that are sent by a call."""
 
 
 class Call(msgspec.Struct, frozen=True):
-    """One call as a node receives it.
+    """One call, as a node receives it.
 
     Attributes:
-        gid, service, method: what is called.
+        gid, service, method: the names of the method.
         args: positional arguments.
         kwargs: keyword arguments.
         id: chosen by the caller; the same at every member of a fan-out.
-        caller: the calling node, as it says; None for a person with curl.
-        timeout_s: what was left of the caller's time when it was sent, in seconds; None without a deadline.
-        inner_depth: the depth of the calls that its handler makes; see `trionet.nesting`.
-        is_json: whether a person wrote the arguments as JSON, in which a text may stand for bytes, and a list for a
-            set; what a node sends keeps its types.
+        caller: the calling node, unverified; None for a client that is no node, as curl.
+        timeout_s: the caller's remaining time at sending, in seconds; None without a deadline.
+        inner_depth: the depth of the calls made by its handler; see `trionet.nesting`.
+        is_json: whether the arguments are JSON of a client that is no node: a text may stand for bytes, and a list for
+            a set.
     """
 
     gid: str
@@ -131,7 +131,7 @@ def check_args(args: object) -> list[Any]:
 
 
 def check_kwargs(kwargs: object) -> dict[str, Any]:
-    """Return `kwargs` as a dict, an empty one for None; raise `MalformedRequest` unless it has values by name."""
+    """Return `kwargs` as a dict, an empty one for None; raise `MalformedRequest` unless its keys are names."""
     if kwargs is None:
         return {}
     if not isinstance(kwargs, Mapping) or not all(isinstance(name, str) for name in kwargs):

@@ -73,7 +73,7 @@ def _plain(raised: BaseException, of_block: BaseException | None) -> BaseExcepti
     if len(failures) == 1:
         return failures[0]
     if not failures:
-        return leaves[0] if len(leaves) == 1 else raised
+        return leaves[0]  # the scope that ends one `Cancelled` ends them all
     for kind in (KeyboardInterrupt, SystemExit):
         ending = next((failure for failure in failures if isinstance(failure, kind)), None)
         if ending is not None:

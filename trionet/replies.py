@@ -1,11 +1,11 @@
-"""What a group-wide call returns: a node-to-value map and a node-to-error map.
+"""Results of group-wide calls: a node-to-value map and a node-to-error map.
 
 Invariant: no SID is in both maps, and both are in SID order.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import msgspec
 
@@ -24,18 +24,19 @@ class Replies(Generic[V]):  # noqa: PLW1641  not hashable, because mutable, as a
     """The answers of a group's members.
 
     Attributes:
-        values: what each member that answered returned.
-        errors: why each of the others did not.
+        values: the value of each member that returned one.
+        errors: the error of each other member.
     """
 
     __slots__ = ("errors", "values")
+    _fields: ClassVar[tuple[str, ...]] = ("values", "errors")
 
     def __init__(self, values: dict[SID, V], errors: dict[SID, TrionetError]) -> None:
         self.values: dict[SID, V] = dict(sorted(values.items()))
         self.errors: dict[SID, TrionetError] = dict(sorted(errors.items()))
 
     def raise_errors(self) -> None:
-        """Raise an ``ExceptionGroup`` with one leaf for each failed member; return if there is none."""
+        """Raise an ``ExceptionGroup`` with one leaf for each failed member, if there are any."""
         if self.errors:
             total = len(self.values) + len(self.errors)
             raise ExceptionGroup(f"{len(self.errors)} of {total} nodes failed", list(self.errors.values()))
@@ -44,39 +45,34 @@ class Replies(Generic[V]):  # noqa: PLW1641  not hashable, because mutable, as a
         """Equal maps make equal replies."""
         if type(other) is not type(self):
             return NotImplemented
-        return all(getattr(self, name) == getattr(other, name) for name in self._attributes())
+        return all(getattr(self, name) == getattr(other, name) for name in self._fields)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in self._attributes())})"
-
-    def _attributes(self) -> tuple[str, ...]:
-        return ("values", "errors")
+        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in self._fields)})"
 
 
 class Aggregate(Replies[V]):
-    """`Replies` with the members' values put together.
+    """`Replies` with an aggregate of the values.
 
     Attributes:
         value: the sum of `values` for the counting keys, otherwise the list of them in SID order.
     """
 
     __slots__ = ("value",)
+    _fields = ("value", "values", "errors")
 
     def __init__(self, value: Any, values: dict[SID, V], errors: dict[SID, TrionetError]) -> None:
         super().__init__(values, errors)
         self.value: Any = value
 
-    def _attributes(self) -> tuple[str, ...]:
-        return ("value", "values", "errors")
-
 
 class Spread(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a rumor has come.
+    """How far a rumor has spread.
 
     Attributes:
-        known: how many members are known to have it: each has said so, this node included if it is a member.
-        members: how many members the group has, as this node sees it.
-        estimate: how many of the members have it by estimate; equals `known` when every member has been asked.
+        known: the number of members that have confirmed it, this node included if it is a member.
+        members: the number of members of the group, as this node sees it.
+        estimate: the estimated number of members that have it; equals `known` after a query of every member.
     """
 
     known: int
@@ -85,15 +81,16 @@ class Spread(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Receipt(Replies[bool]):
-    """What `gossip.send` returns: the rumor's id, and what became of its first hop.
+    """The result of `gossip.send`: the rumor's id, and the results of its first hop.
 
     Attributes:
         id: unique over all nodes and times.
-        values: True for each member of the first hop that has taken the rumor. The others hear of it from these.
-        errors: why each of the others of the first hop has not.
+        values: True for each member of the first hop that has received the rumor.
+        errors: the error of each other member of the first hop.
     """
 
     __slots__ = ("_wait", "id")
+    _fields = ("id", "values", "errors")
 
     def __init__(
         self,
@@ -109,21 +106,18 @@ class Receipt(Replies[bool]):
     async def wait_spread(self, fraction: float = 1.0) -> Spread:
         """Wait until at least `fraction` of the members are known to have the rumor.
 
-        Deadlines are Trio's. The node that sent the rumor asks members whether they have it: all of them in a group
-        of up to 128, and so the result is exact; a random sample of those not yet known in a larger one.
+        Deadlines are Trio's. The sender of the rumor queries members: all of them in a group of up to 128, for an
+        exact result; a random sample of the unconfirmed ones in a larger group.
 
         Args:
-            fraction: more than 0, at most 1; of the members that the group has when the question is answered.
+            fraction: more than 0, at most 1; of the members of the group at the time of the result.
 
         Raises:
             KeyDoesNotExist: the group has been deleted, or the node has sent too many rumors since.
-            MalformedRequest: `fraction` is none.
-            RuntimeError: the receipt came from another node: only the sender can ask.
+            MalformedRequest: `fraction` is out of range.
+            RuntimeError: the receipt came from another node: only the sender can query.
             TemporarilyUnavailable: the node is stopping.
         """
         if self._wait is None:
             raise RuntimeError("only the node that sent a rumor can follow it")
         return await self._wait(fraction)
-
-    def _attributes(self) -> tuple[str, ...]:
-        return ("id", "values", "errors")

@@ -1,8 +1,8 @@
-"""Name to service to method: runs a call on this node.
+"""Finds the method of a call, and runs it.
 
-Every transport ends here, and so does a node's call to itself. The router owns what holds for any call, whatever
-brought it: the arguments fit the method's signature, the caller's deadline is kept, an exception of the handler
-becomes a `RemoteError`, and nothing but cancellation and Ctrl-C gets past.
+All transports, and a node's calls to itself, end here. Invariants of every call: its arguments fit the method's
+signature, its deadline is kept, an exception of the handler becomes a `RemoteError`, and only cancellation and Ctrl-C
+pass.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextvars
 import math
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
 
@@ -36,17 +36,15 @@ if TYPE_CHECKING:
 
 __all__ = ["CurrentCall", "HandlerCancelled", "Method", "PreparedCall", "Router", "current_call", "is_awaitable"]
 
-_NOTHING: Final[dict[str, Any]] = {}
-
 
 class CurrentCall:
     """The call that a handler is answering.
 
     Attributes:
         id: the caller's id for it; the same at every member of a fan-out.
-        caller: the calling node as it says, or None for a person with curl.
-        gid: the group it was called through; ``"local"`` for a node's own services.
-        service, method: what was called.
+        caller: the calling node, unverified; None for a client that is no node, as curl.
+        gid: the group of the service; ``"local"`` for a node's own services.
+        service, method: their names.
     """
 
     __slots__ = ("_deadline", "caller", "gid", "id", "method", "service")
@@ -61,7 +59,7 @@ class CurrentCall:
 
     @property
     def deadline(self) -> float:
-        """When its time is over, on this node's Trio clock; ``inf`` without a deadline."""
+        """Its deadline on this node's Trio clock; ``inf`` without one."""
         return min(self._deadline, trio.current_effective_deadline())
 
 
@@ -80,14 +78,14 @@ def current_call() -> CurrentCall:
 
 
 class HandlerCancelled(Exception):
-    """The scope that a handler ran in was cancelled: its caller doesn't want the answer any more."""
+    """The scope of a handler was cancelled, by its caller or by the end of the node."""
 
 
 class PreparedCall:
-    """A call that is about to run: the method was found, the arguments fit.
+    """A call that can run: its method exists, and its arguments fit.
 
     Attributes:
-        method: what will run.
+        method: the method to run.
     """
 
     __slots__ = ("_args", "_call", "_deadline", "_kwargs", "_running", "method")
@@ -109,21 +107,21 @@ class PreparedCall:
 
     @property
     def inner_depth(self) -> int:
-        """The depth of the calls that it makes; see `trionet.nesting`."""
+        """The depth of the calls made by its handler; see `trionet.nesting`."""
         return self._call.inner_depth
 
     def current(self) -> CurrentCall:
-        """Return what the handler may know of it."""
+        """Return its description for the handler."""
         return CurrentCall(self._call, self._deadline)
 
     def begin(self) -> Any:
-        """Call the method, for a plain function: return its value, or an awaitable of it for `finish`.
+        """Call a plain function: return its value, or an awaitable for `finish`.
 
         Raises:
             RemoteError: the handler raised.
             TrionetError: the handler raised it as its answer.
         """
-        return contextvars.copy_context().run(self._begin)  # what it sets is its own, as in a task
+        return contextvars.copy_context().run(self._begin)  # its context variables are its own, as in a task
 
     def _begin(self) -> Any:
         position.set(self)
@@ -136,12 +134,12 @@ class PreparedCall:
         """Run the method, or the awaitable that `begin` returned, to its end inside `scope`; return its value.
 
         Raises:
-            CallTimeout: the caller's time is over.
+            CallTimeout: the deadline is over.
             HandlerCancelled: `scope` was cancelled.
             RemoteError: the handler raised.
             TrionetError: the handler raised it as its answer.
         """
-        if self._deadline != math.inf:  # setting it costs even where it changes nothing
+        if self._deadline != math.inf:  # an assignment takes time even without a change
             scope.deadline = min(scope.deadline, self._deadline)
         self._running[self] = None
         token = position.set(self)
@@ -161,7 +159,7 @@ class PreparedCall:
 
     @asynccontextmanager
     async def stream(self, scope: trio.CancelScope) -> AsyncGenerator[AsyncGenerator[Any]]:
-        """Run the method, an async generator, inside `scope`: gives the generator, and closes it in the end.
+        """Run the method, an async generator, inside `scope`; yield the generator, and close it at the end.
 
         Raises what `finish` does.
         """
@@ -192,10 +190,9 @@ class Router:
     """The methods that can be called on one node.
 
     Attributes:
-        served: how many calls it has taken on so far.
-        running: those whose handlers are running, in the order of their beginning; plain functions never wait, and so
-            aren't among them.
-        refusing: why no further calls are taken, or None; `status.stop` is exempt.
+        served: the number of calls so far.
+        running: the calls with running handlers, oldest first; not those of plain functions, which never wait.
+        refusing: the reason to refuse calls, except `status.stop`; None to accept them.
     """
 
     def __init__(self) -> None:
@@ -207,28 +204,17 @@ class Router:
         self._own_scopes: dict[trio.CancelScope, None] = {}
 
     def put(self, gid: str, service: str, methods: Mapping[str, Method]) -> None:
-        """Expose `methods` as `service` under `gid`; replaces what was there."""
+        """Register `methods` as `service` of `gid`, in place of any others."""
         self._services.setdefault(gid, {})[service] = methods
 
     def remove(self, gid: str, service: str | None = None) -> None:
-        """Withdraw `service`, or all of `gid`; none being there is no error."""
+        """Remove `service`, or all of `gid`, if it exists."""
         if service is None:
             self._services.pop(gid, None)
         else:
             self._services.get(gid, {}).pop(service, None)
 
-    def clear(self) -> None:
-        """Withdraw everything, and take no calls any more: the node has ended."""
-        self.refusing = self.refusing or "the node has stopped"
-        self._services.clear()
-        self._has_ended = True
-
-    def resolve(self, gid: str, service: str, method: str) -> Method:
-        """Return the method of that name.
-
-        Raises:
-            GroupNotFound, ServiceNotFound, MethodNotFound: there is none.
-        """
+    def _resolve(self, gid: str, service: str, method: str) -> Method:
         if self._has_ended:
             raise TemporarilyUnavailable(str(self.refusing))
         services = self._services.get(gid)
@@ -243,17 +229,15 @@ class Router:
         return found
 
     def prepare(self, call: Call) -> PreparedCall:
-        """Return `call` ready to run; nothing of the user's has run then.
+        """Return `call` ready to run, before any of the user's code runs.
 
         Raises:
             NotFound: there is no such method.
             MalformedRequest: the arguments don't fit it.
-            CallTimeout: the caller's time is over already.
+            CallTimeout: the deadline is over already.
             TemporarilyUnavailable: the node is stopping.
         """
-        method = self._services.get(call.gid, _NOTHING).get(call.service, _NOTHING).get(call.method)
-        if method is None:
-            method = self.resolve(call.gid, call.service, call.method)  # which says what there is none of
+        method = self._resolve(call.gid, call.service, call.method)
         if self.refusing is not None and (call.service, call.method) != ("status", "stop"):
             raise TemporarilyUnavailable(self.refusing)
         args, kwargs = method.bind(call.args, call.kwargs, is_json=call.is_json)
@@ -267,7 +251,7 @@ class Router:
 
         Raises:
             MalformedRequest: the method is a stream.
-            ConnectionLost: the node has ended meanwhile.
+            ConnectionLost: the node has ended in the meantime.
         """
         prepared = self.prepare(call)
         if prepared.method.is_stream:
@@ -277,10 +261,10 @@ class Router:
 
     @contextmanager
     def own_scope(self) -> Generator[trio.CancelScope]:
-        """Give the scope of a call of the node to itself: that runs in a task of the caller's, and ends with the node.
+        """Yield the scope of the node's call to itself, which is cancelled when the node ends.
 
         Raises:
-            ConnectionLost: the node has ended meanwhile.
+            ConnectionLost: the node has ended in the meantime.
         """
         scope = trio.CancelScope()
         self._own_scopes[scope] = None
@@ -291,20 +275,22 @@ class Router:
         finally:
             del self._own_scopes[scope]
 
-    def end(self) -> None:
-        """Take no further calls, and cancel those of the node to itself: it has ended."""
+    def close(self) -> None:
+        """Remove all services, refuse further calls, and cancel the node's calls to itself."""
         self.refusing = "the node has stopped"
+        self._has_ended = True
+        self._services.clear()
         for scope in self._own_scopes:
             scope.cancel()
 
 
 def is_awaitable(value: Any) -> bool:
-    """Return whether `value` can be awaited; its type is asked, since an object of the user's may raise when asked."""
+    """Return whether `value` can be awaited, by its type: attributes of a user's object may raise."""
     return hasattr(type(value), "__await__")
 
 
 async def _one_by_one(items: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
-    """Give the items of a handler, its exceptions translated, and not those of whoever takes them."""
+    """Yield the items of a handler; translate its exceptions, and not those of the consumer."""
     while True:
         try:
             item = await anext(items)
@@ -323,7 +309,7 @@ async def _close(items: AsyncGenerator[Any]) -> None:
 
 
 def _reraise(exc: BaseException) -> NoReturn:
-    """Raise what a handler's `exc` means to its caller."""
+    """Raise the error for the caller that a handler's `exc` stands for."""
     try:
         pass_endings(exc)
         answer = as_answer(exc)

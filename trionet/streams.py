@@ -1,8 +1,8 @@
-"""The standard streams of a command, or of a spawned node, whatever it was started with.
+"""The standard streams of a command, or of a spawned node.
 
-Invariants: the numbers 0 to 2 are taken, so that no socket gets them, and ``sys.stdin``, ``sys.stdout`` and
-``sys.stderr`` are there. Writing to the latter two raises nothing: when nobody reads any more, or the disk is full,
-what is written is dropped, and `check_written` tells.
+Invariants: the descriptors 0 to 2 are in use, so that no socket gets them, and ``sys.stdin``, ``sys.stdout`` and
+``sys.stderr`` exist. Writing to the latter two never raises: without a reader, or on a full disk, the output is
+dropped, and `check_written` reports that.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ __all__ = ["OutputLost", "check_written", "claim_stdout", "flush_streams", "name
 
 _NAMES: Final = ("stdin", "stdout", "stderr")
 _NOBODY_READS: Final = (errno.EPIPE, errno.ECONNRESET, errno.ESHUTDOWN, errno.EIO)
-"""A pipe, a socket or a terminal whose other end is gone."""
+"""The errors of a pipe, a socket or a terminal without a reader."""
 
 
 class OutputLost(Exception):
-    """What was asked for could not be written to standard output."""
+    """The output of a command could not be written to standard output."""
 
 
 class _Lasting(io.FileIO):
-    """A descriptor that takes all that is written, and remembers what went wrong first.
+    """A descriptor whose writes never fail; it drops all output after the first error.
 
     Attributes:
-        failure: that; None when all has been written.
-        prefix: what stands before each line.
+        failure: the first error; None if there was none.
+        prefix: written before each line.
     """
 
     def __init__(self, descriptor: int, *, closefd: bool) -> None:
@@ -41,7 +41,7 @@ class _Lasting(io.FileIO):
         self._is_amid_line = False
 
     def write(self, data: Any, /) -> int:
-        """Write it all, or drop it; return its size."""
+        """Write all of `data`, or drop it; return its size."""
         whole = bytes(data)
         if self.failure is None:
             try:
@@ -60,14 +60,14 @@ class _Lasting(io.FileIO):
         rest = memoryview(data)
         while rest:
             written: int | None = super().write(rest)
-            if written is None:  # whoever shares it has made it non-blocking, and it is full
+            if written is None:  # another process has made it non-blocking, and it is full
                 select.select([], [self], [])
             else:
                 rest = rest[written:]
 
 
 def prepare_streams() -> None:
-    """Make the standard streams what this module says, once; those that have been replaced, by pytest say, stay."""
+    """Establish the invariants of this module; replaced streams, as pytest's, stay."""
     for number, name in enumerate(_NAMES):
         is_own = _take_number(number)
         stream: TextIO | None = getattr(sys, name)
@@ -81,9 +81,9 @@ def prepare_streams() -> None:
 
 
 def claim_stdout() -> TextIO:
-    """Return standard output for what was asked for alone: what anything else prints is on standard error from now on.
+    """Return standard output for this caller alone; redirect all other output to standard error.
 
-    That holds for programs that are started, too. Use `check_written` after writing to it.
+    Child processes are redirected, too. Call `check_written` after writing.
     """
     prepare_streams()
     if _raw(sys.stdout) is None:  # replaced
@@ -95,10 +95,10 @@ def claim_stdout() -> TextIO:
 
 
 def check_written(stream: TextIO) -> None:
-    """Write out what `stream` holds.
+    """Flush `stream`.
 
     Raises:
-        OutputLost: that, or something before it, could not be written. Not where nobody wants to read it any more.
+        OutputLost: some output could not be written; not raised when the reader is gone.
     """
     stream.flush()
     raw = _raw(stream)
@@ -107,7 +107,7 @@ def check_written(stream: TextIO) -> None:
 
 
 def name_lines(who: str) -> None:
-    """Have each line that this process prints begin with who prints it."""
+    """Begin each printed line of this process with ``[who]``."""
     for stream in (sys.stdout, sys.stderr):
         if (raw := _raw(stream)) is not None:
             stream.flush()
@@ -115,7 +115,7 @@ def name_lines(who: str) -> None:
 
 
 def flush_streams() -> None:
-    """Write out what has been printed, where that is possible."""
+    """Flush standard output and standard error, if possible."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             with contextlib.suppress(OSError, ValueError):  # ValueError: it has been closed
@@ -123,9 +123,9 @@ def flush_streams() -> None:
 
 
 def _take_number(number: int) -> bool:
-    """Have a standard stream's number taken; return False when a file has it that is no standard stream."""
+    """Occupy a standard descriptor; return False when another file has it."""
     try:
-        return os.get_inheritable(number)  # what Python opens itself is not inheritable
+        return os.get_inheritable(number)  # files that Python opens are not inheritable
     except OSError:
         nothing = os.open(os.devnull, os.O_RDWR)
         if nothing != number:
@@ -136,7 +136,7 @@ def _take_number(number: int) -> bool:
 
 
 def _lasting(stream: TextIO, raw: _Lasting, name: str) -> TextIO:
-    """Return a stream over `raw` that is like `stream`, and is flushed after each line."""
+    """Return a line-buffered stream over `raw`, with the settings of `stream`."""
     is_unbuffered = isinstance(getattr(stream, "buffer", None), io.RawIOBase)  # python -u
     raw.name = f"<{name}>"
     return io.TextIOWrapper(

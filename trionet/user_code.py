@@ -16,11 +16,13 @@ import sys
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import TypeGuard
 
-__all__ = ["described", "is_a", "pass_endings", "shown"]
+__all__ = ["attempt", "described", "is_a", "pass_endings", "shown"]
 
 E = TypeVar("E", bound=BaseException)
+T = TypeVar("T")
 
 _EXCEPTIONS: Final[Any] = BaseExceptionGroup.exceptions
 
@@ -65,11 +67,16 @@ def _leaves(exc: BaseException) -> list[BaseException]:
 
 def described(exc: BaseException) -> str:
     """Return ``str(exc)``, which is the user's code, too, or say that there is none."""
+    return attempt(str, exc, default="(its description could not be made)")
+
+
+def attempt(function: Callable[..., T], *args: Any, default: T) -> T:
+    """Return ``function(*args)``, or `default` where the user's code in it fails."""
     try:
-        return str(exc)
-    except BaseException as failure:
-        pass_endings(failure)
-        return "(its description could not be made)"
+        return function(*args)
+    except BaseException as exc:
+        pass_endings(exc)
+        return default
 
 
 def shown(value: object, longest: int = 100) -> str:

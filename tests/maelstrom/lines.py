@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from trionet import NodeAddress, NodeConfig
     from trionet.maelstrom.transport import MaelstromTransport
     from trionet.router import Router
+    from trionet.transports.clock import Clock
     from trionet.transports.datagrams import Datagrams
 
 __all__ = ["Lines", "LinesEndpoint"]
@@ -58,6 +59,8 @@ class Lines(trio.abc.SendChannel[bytes]):
 class LinesEndpoint:
     """An endpoint in a Maelstrom node; it serves both."""
 
+    app = None
+
     def __init__(
         self,
         lines: Lines,
@@ -75,6 +78,7 @@ class LinesEndpoint:
         self._lines = lines
         self._inbox = inbox
         self.address: NodeAddress = self._endpoint.address
+        self.clock: Clock = self._endpoint.clock
         self.transport: MaelstromTransport = self._endpoint.transport
         self.datagrams: Datagrams | None = self._endpoint.datagrams
 

@@ -1,4 +1,5 @@
 from collections.abc import Awaitable, Callable
+from random import Random
 from typing import Any
 
 import pytest
@@ -17,11 +18,16 @@ from trionet import (
     NodeAddress,
     NodeConfig,
     NodeUnreachable,
+    OrphanedCall,
+    OrphanedCalls,
     Remote,
     RemoteError,
     Replies,
     ServiceNotFound,
 )
+from trionet.router import Router
+from trionet.services.comm import Comm
+from trionet.transports.lazy_http import LazyHTTPTransport
 
 StartNode = Callable[..., Awaitable[Node]]
 
@@ -297,3 +303,22 @@ def test_a_remote_takes_no_node_that_is_no_address(node: Any) -> None:
 def test_a_remote_is_local_unless_it_says_otherwise() -> None:
     remote = Remote(node=NodeAddress("127.0.0.1", 1), service="status", method="get")
     assert remote.gid == "local"
+
+
+def test_orphans_are_raised_by_the_block_of_their_own_call() -> None:
+    own, other = NodeAddress("127.0.0.1", 1), NodeAddress("127.0.0.1", 2)
+    comm = Comm(own, LazyHTTPTransport(NodeConfig()), Router(), Random(1))
+    remote = Remote(node=other, service="shop", method="buy")
+    ours, theirs, reported = (comm.prepare([], {}, remote) for _ in range(3))
+    orphans = [
+        OrphanedCall(node=other, gid="local", service="shop", method="buy", id=request.id)
+        for request in (ours, reported)
+    ]
+    with (
+        pytest.raises(OrphanedCalls) as caught,
+        comm.raising_orphans("raise", ours),
+        comm.raising_orphans("raise", theirs),
+        comm.raising_orphans("report", reported),
+    ):
+        list(map(comm.handle_event, orphans))
+    assert caught.value.calls == {str(other): ours.id}

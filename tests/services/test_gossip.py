@@ -553,7 +553,7 @@ async def test_a_subset_that_has_failed_is_asked_again_when_the_members_change(
     groups = nodes[0].local.groups
     await groups.put("workers", nodes, subset=subset)
     for node in nodes[1:]:
-        with groups.gathered():
+        with groups.batch():
             groups.expel(node.address)
     assert [len(sids) for sids in asked] == [3, 2, 1]
     await groups.add("workers", nodes[1].address)

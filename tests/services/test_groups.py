@@ -37,9 +37,7 @@ def observer() -> Observer:
 
 @pytest.fixture
 def groups(observer: Observer) -> Groups:
-    groups = Groups(observer)
-    groups.begin(OWN)
-    return groups
+    return Groups(OWN, observer)
 
 
 def _by_sid(*nodes: NodeAddress) -> dict[str, NodeAddress]:
@@ -93,7 +91,7 @@ async def test_put_replaces_a_group(groups: Groups, observer: Observer) -> None:
     assert groups.subset("browncs") == 2
     assert await groups.put("browncs", [C]) == await groups.get("browncs") == _by_sid(C)
     assert groups.subset("browncs") is None
-    assert observer.seen == ["+all", "+local", "+browncs"]
+    assert observer.seen == ["+browncs"]
 
 
 async def test_nodes_of_a_group_become_known_in_all_and_stay(groups: Groups) -> None:
@@ -189,7 +187,7 @@ async def test_adding_to_a_group_that_is_not_there_changes_nothing(groups: Group
     assert await groups.add("nowhere", A) == {}
     assert groups.gids() == ["all", "local"]
     assert await groups.get("all") == _by_sid(OWN)
-    assert observer.seen == ["+all", "+local"]
+    assert observer.seen == []
 
 
 async def test_rem_returns_the_updated_group(groups: Groups) -> None:
@@ -221,7 +219,7 @@ async def test_del_returns_what_it_removed(groups: Groups, observer: Observer) -
     await groups.put("browncs", [A, B])
     assert await groups.del_("browncs") == _by_sid(A, B)
     assert groups.gids() == ["all", "local"]
-    assert observer.seen == ["+all", "+local", "+browncs", "-browncs"]
+    assert observer.seen == ["+browncs", "-browncs"]
     for again in (groups.get("browncs"), groups.del_("browncs")):
         with pytest.raises(GroupNotFound, match="'browncs'"):
             await again

@@ -35,7 +35,7 @@ def _take(node: Node, statements: list[Statement]) -> float:
     cluster = node._cluster  # noqa: SLF001
     began = time.process_time()
     for statement in statements:
-        cluster.plane.act(cluster.swim.receive(_name(0), statement, cluster.plane.now()))
+        cluster.driver.act(cluster.swim.receive(_name(0), statement, cluster.driver.now()))
     return time.process_time() - began
 
 
@@ -70,10 +70,10 @@ async def test_a_view_of_hundreds_is_told_to_the_groups_at_once(autojump_clock: 
 
         await node.local.groups.put("g", [_name(number) for number in range(300)], subset=subset)
         asked.clear()
-        plane = node._cluster.plane  # noqa: SLF001
-        plane.act(node._cluster.swim.receive(_name(0), Sync(tuple(alive(_name(n)) for n in range(1, 300))), 1.0))  # noqa: SLF001
+        driver = node._cluster.driver  # noqa: SLF001
+        driver.act(node._cluster.swim.receive(_name(0), Sync(tuple(alive(_name(n)) for n in range(1, 300))), 1.0))  # noqa: SLF001
         gone = Sync(tuple(stated(_name(number), State.LEFT, 1) for number in range(1, 200)))
-        plane.act(node._cluster.swim.receive(_name(0), gone, 1.0))  # noqa: SLF001
+        driver.act(node._cluster.swim.receive(_name(0), gone, 1.0))  # noqa: SLF001
         assert asked == [101]
 
 
@@ -91,14 +91,13 @@ class _Counting:
 
 async def test_what_changes_within_a_block_is_told_once_and_exactly() -> None:
     observer = _Counting()
-    groups = Groups(observer)
     one, two, three = (NodeAddress("10.0.0.1", port) for port in (1, 2, 3))
-    groups.begin(one)
+    groups = Groups(one, observer)
     await groups.put("g", [one, two])
     observer.changed.clear()
     for gid in (ALL, "g"):
         assert groups.take_changes(gid) is None, "it may be anything"
-    with groups.gathered():
+    with groups.batch():
         groups.admit(three)
         groups.expel(two)
         groups.admit(two)

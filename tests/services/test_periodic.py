@@ -53,9 +53,7 @@ def events() -> list[Event]:
 
 @pytest.fixture
 async def tasks(nursery: trio.Nursery, events: list[Event]) -> PeriodicTasks:
-    tasks = PeriodicTasks(Random(5), events.append)
-    await nursery.start(tasks.run)
-    return tasks
+    return PeriodicTasks(nursery, Random(5), events.append)
 
 
 def _start(tasks: PeriodicTasks, run: Callable[[], Any], interval_s: float = 1.0, jitter_s: float = 0.0) -> str:
@@ -219,11 +217,12 @@ async def test_a_jitter_is_a_number_that_is_not_negative(
 
 
 async def test_all_end_with_the_node_and_none_begins_after_it(autojump_clock: MockClock) -> None:
-    tasks, runs = PeriodicTasks(Random(5), lambda _: None), Runs(100)
+    runs = Runs(100)
     async with trio.open_nursery() as nursery:
-        await nursery.start(tasks.run)
+        tasks = PeriodicTasks(nursery, Random(5), lambda _: None)
         _start(tasks, runs)
         await trio.sleep(1.5)
+        tasks.close()
         nursery.cancel_scope.cancel()
     assert (runs.at, runs.cancelled) == ([1.0], 1)
     assert tasks.list() == []

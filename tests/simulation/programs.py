@@ -105,7 +105,7 @@ async def _fail_later(node: Node) -> None:
         await trio.sleep(1)
         raise ZeroDivisionError
 
-    node._children.start_soon(fail)  # type: ignore[union-attr]  # noqa: SLF001  as an error of its own
+    node._children.nursery.start_soon(fail)  # noqa: SLF001  as an error of its own
 
 
 HERE = "no configuration"

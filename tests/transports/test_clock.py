@@ -1,47 +1,88 @@
-"""A node's clock that is wrong wakes whoever is to be woken all the same."""
+"""The clock of the protocols of real nodes, in virtual time."""
 
 from __future__ import annotations
 
-from random import Random
+import math
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
+import trio.testing
 
-from trionet.config import NodeConfig
-from trionet.router import Router
-from trionet.transports.memory import MemoryFabric, NodeClock
+from trionet.transports.clock import TrioClock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from trio.testing import MockClock
 
 
-@pytest.mark.parametrize("begin_s", [0.0, 1e6, 1e8])
-async def test_a_skewed_clock_wakes_in_time_however_long_it_has_been_running(
-    autojump_clock: MockClock, begin_s: float
-) -> None:
-    autojump_clock.jump(begin_s)
-    clock = NodeClock(MemoryFabric().endpoint(NodeConfig(), Router()))
-    random = Random(1)
-    for _ in range(200):
-        end = clock.change(forward_s=random.random(), rate=random.choice((0.5, 0.9, 1.3, 2.0)))
-        due, woken = clock.now() + 3 * random.random(), list[float]()
-        clock.wake_at(due, lambda woken=woken: woken.append(clock.now()))  # type: ignore[misc]
-        await trio.sleep(10)
-        assert len(woken) == 1
-        assert woken[0] == pytest.approx(due, abs=1e-6)
-        assert woken[0] >= due
-        end()
+@pytest.fixture
+def clock(nursery: trio.Nursery) -> TrioClock:
+    clock = TrioClock()
+    nursery.start_soon(clock.run)
+    return clock
 
 
-async def test_what_was_to_happen_before_the_clock_was_slowed_down_happens_once_and_late(
-    autojump_clock: MockClock,
-) -> None:
-    clock = NodeClock(MemoryFabric().endpoint(NodeConfig(), Router()))
-    begun = trio.current_time()
-    woken: list[float] = []
-    clock.wake_at(clock.now() + 2, lambda: woken.append(trio.current_time() - begun))
-    await trio.sleep(1)
-    clock.change(rate=0.5)
+def _noting(times: list[float], clock: TrioClock) -> Callable[[], None]:
+    return lambda: times.append(clock.now())
+
+
+async def test_an_action_is_called_once_at_its_time(autojump_clock: MockClock, clock: TrioClock) -> None:
+    times: list[float] = []
+    begun = clock.now()
+    clock.wake_at(begun + 3, _noting(times, clock))
     await trio.sleep(10)
-    assert woken == [pytest.approx(3)]
+    assert times == [begun + 3]
+
+
+@pytest.mark.parametrize("when", [2.0, 5.0])
+async def test_a_later_setting_replaces_the_earlier_one(
+    autojump_clock: MockClock, clock: TrioClock, when: float
+) -> None:
+    first: list[float] = []
+    second: list[float] = []
+    begun = clock.now()
+    clock.wake_at(begun + 3, _noting(first, clock))
+    await trio.sleep(1)
+    clock.wake_at(begun + when, _noting(second, clock))
+    await trio.sleep(10)
+    assert (first, second) == ([], [begun + when])
+
+
+async def test_never_cancels_the_action(autojump_clock: MockClock, clock: TrioClock) -> None:
+    times: list[float] = []
+    clock.wake_at(clock.now() + 3, _noting(times, clock))
+    clock.wake_at(math.inf, _noting(times, clock))
+    await trio.sleep(10)
+    assert times == []
+
+
+async def test_an_action_may_set_the_next_one(autojump_clock: MockClock, clock: TrioClock) -> None:
+    times: list[float] = []
+    begun = clock.now()
+
+    def tick() -> None:
+        times.append(clock.now())
+        clock.wake_at(clock.now() + 2, tick)
+
+    clock.wake_at(begun + 1, tick)
+    await trio.sleep(6)
+    assert times == [begun + 1, begun + 3, begun + 5]
+
+
+async def test_an_action_that_is_due_before_the_clock_runs_is_called_when_it_does(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    clock, times = TrioClock(), list[float]()
+    clock.wake_at(clock.now() + 1, _noting(times, clock))
+    await trio.sleep(5)
+    assert times == []
+    nursery.start_soon(clock.run)
+    await trio.testing.wait_all_tasks_blocked()
+    assert times == [clock.now()]
+
+
+async def test_it_knows_the_date() -> None:
+    assert abs(TrioClock().unix_time() - time.time()) < 5

@@ -48,34 +48,41 @@ async def pair(request: pytest.FixtureRequest) -> AsyncGenerator[tuple[Datagrams
     receiver.close()
 
 
-async def test_what_is_sent_comes_in_order_and_whole(pair: tuple[Datagrams, NodeAddress, Datagrams]) -> None:
-    sender, address, receiver = pair
-    sent = [bytes([number]) * size for number, size in enumerate((1, 1400, 0, 60_000, 5) * 10)]
-    with trio.fail_after(DEADLINE_S):
-        for data in sent:
-            assert sender.send_nowait(address, data) is True
-            assert await receiver.receive() == data
-
-
-async def test_receive_waits(pair: tuple[Datagrams, NodeAddress, Datagrams]) -> None:
-    sender, address, receiver = pair
-    came: list[bytes] = []
-
-    async def receive() -> None:
-        came.append(await receiver.receive())
-
-    with trio.fail_after(DEADLINE_S):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(receive)
-            await trio.testing.wait_all_tasks_blocked()
-            sender.send_nowait(address, b"at last")
-    assert came == [b"at last"]
-
-
-async def test_a_receiver_that_always_has_more_lets_others_run(
-    pair: tuple[Datagrams, NodeAddress, Datagrams],
+async def test_what_is_sent_comes_in_order_and_whole(
+    nursery: trio.Nursery, pair: tuple[Datagrams, NodeAddress, Datagrams]
 ) -> None:
     sender, address, receiver = pair
+    sent = [bytes([number]) * size for number, size in enumerate((1, 1400, 0, 60_000, 5) * 10)]
+    came: list[bytes] = []
+    nursery.start_soon(receiver.serve, came.append)
+    for number, data in enumerate(sent):
+        assert sender.send_nowait(address, data) is True
+        await wait_until(lambda number=number: len(came) > number)  # type: ignore[misc]
+    assert came == sent
+
+
+async def test_serving_waits(nursery: trio.Nursery, pair: tuple[Datagrams, NodeAddress, Datagrams]) -> None:
+    sender, address, receiver = pair
+    came: list[bytes] = []
+    nursery.start_soon(receiver.serve, came.append)
+    await trio.testing.wait_all_tasks_blocked()
+    sender.send_nowait(address, b"at last")
+    await wait_until(lambda: came == [b"at last"])
+
+
+async def test_what_came_before_serving_is_kept(
+    nursery: trio.Nursery, pair: tuple[Datagrams, NodeAddress, Datagrams]
+) -> None:
+    sender, address, receiver = pair
+    sender.send_nowait(address, b"early")
+    came: list[bytes] = []
+    nursery.start_soon(receiver.serve, came.append)
+    await wait_until(lambda: came == [b"early"])
+
+
+async def test_a_receiver_that_always_has_more_lets_others_run() -> None:
+    sender, _ = _bound("127.0.0.1")
+    receiver, address = _bound("127.0.0.1")
     for _ in range(100):
         sender.send_nowait(address, b"more")
     steps = 0
@@ -93,24 +100,22 @@ async def test_a_receiver_that_always_has_more_lets_others_run(
                 await receiver.receive()
             nursery.cancel_scope.cancel()
     assert steps > 0
+    sender.close()
+    receiver.close()
 
 
-async def test_closing_ends_a_waiting_receive_and_all_later_ones(
+async def test_closing_ends_serving_at_once_and_later(
     pair: tuple[Datagrams, NodeAddress, Datagrams],
 ) -> None:
     sender, address, receiver = pair
+    came: list[bytes] = []
     with trio.fail_after(DEADLINE_S):
         async with trio.open_nursery() as nursery:
-
-            async def receive() -> None:
-                with pytest.raises(trio.ClosedResourceError):
-                    await receiver.receive()
-
-            nursery.start_soon(receive)
+            nursery.start_soon(receiver.serve, came.append)
             await trio.testing.wait_all_tasks_blocked()
             receiver.close()
-        with pytest.raises(trio.ClosedResourceError):
-            await receiver.receive()
+        await receiver.serve(came.append)
+    assert came == []
     receiver.close()
     sender.close()
     assert sender.send_nowait(address, b"too late") is True
@@ -169,7 +174,10 @@ async def test_a_queue_has_a_bound(autojump_clock: MockClock) -> None:
     for number in range(5000):
         inbox.put(b"%d" % number)
     assert inbox.lost == 5000 - 4096
-    assert await inbox.receive() == b"0"
+    came: list[bytes] = []
+    inbox.close()
+    await inbox.serve(came.append)
+    assert came == [b"%d" % number for number in range(4096)]
 
 
 # ---------------------------------------------------------------------------------------------------- one port for both

@@ -12,12 +12,13 @@ from trionet.config import NodeConfig
 from trionet.errors import NodeUnreachable
 from trionet.events import ChildEnded
 from trionet.message import Remote
-from trionet.node import Node, open_node
+from trionet.runtime import open_node
 from trionet.services.base import rpc
 from trionet.streams import OutputLost, check_written
 
 if TYPE_CHECKING:
     from trionet.identity import SID
+    from trionet.node import Node
     from trionet.replies import Replies
 
 __all__ = ["Greeter", "demo"]

@@ -10,8 +10,8 @@ import trio
 
 from trionet.forks import receive_signals
 from trionet.launchers.base import KILL_AFTER_S
-from trionet.node import Node, open_node
 from trionet.nurseries import open_background_nursery
+from trionet.runtime import open_node
 
 from .ending import end_after, end_despite_threads
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from trionet.config import NodeConfig
+    from trionet.node import Node
 
 __all__ = ["Interrupted", "prepare_process", "serve"]
 

@@ -18,8 +18,8 @@ from trionet.events import ChildEnded, ChildGivenUp, Events
 from trionet.forks import receive_signals
 from trionet.launchers.output import name_output
 from trionet.message import Remote
-from trionet.node import Node, open_node
 from trionet.nurseries import open_background_nursery
+from trionet.runtime import open_node
 from trionet.services.groups import ALL
 from trionet.streams import OutputLost, check_written, claim_stdout, prepare_streams
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from trionet.identity import NodeAddress
+    from trionet.node import Node
 
 __all__ = ["main"]
 

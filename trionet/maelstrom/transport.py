@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import itertools
 from contextlib import aclosing, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 import trio
@@ -29,9 +29,10 @@ from trionet.errors import (
 )
 from trionet.identity import NodeAddress
 from trionet.message import Call
-from trionet.node import open_node
 from trionet.nurseries import open_background_nursery
+from trionet.runtime import open_node
 from trionet.transports.base import answered_error, check_request_size, check_size, time_left_s
+from trionet.transports.clock import TrioClock
 from trionet.transports.datagrams import QueuedDatagrams
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def open_maelstrom_node(
         maelstrom: created before the Maelstrom node runs.
         config: its address is ignored.
     """
-    return open_node(config, fabric=cast("Any", maelstrom), random=maelstrom.node.random)
+    return open_node(config, fabric=maelstrom, random=maelstrom.node.random)
 
 
 class MaelstromFabric:
@@ -82,7 +83,10 @@ class MaelstromFabric:
 
     Attributes:
         node: the Maelstrom node.
+        default_launcher: nodes spawn others in this process.
     """
+
+    default_launcher = "in_process"
 
     def __init__(self, node: MaelstromNode) -> None:
         self.node: MaelstromNode = node
@@ -101,6 +105,12 @@ class MaelstromFabric:
         del on_orphan
         self._endpoint = MaelstromEndpoint(self.node, handler, config)
         return self._endpoint
+
+    async def open_endpoint(
+        self, config: NodeConfig, handler: Handler, on_orphan: Callable[[OrphanedCall], None]
+    ) -> MaelstromEndpoint:
+        """Return the place of the one trionet node; see `endpoint`."""
+        return self.endpoint(config, handler, on_orphan)
 
     def on_open(self, node: Node) -> None:
         """The node is there; nothing needs to be done."""
@@ -162,8 +172,11 @@ def _decoded_as(kind: type[T], name: str, data: bytes) -> T:
 class MaelstromEndpoint:
     """Fulfils `trionet.transports.base.Endpoint` on a Maelstrom node."""
 
+    app = None
+
     def __init__(self, node: MaelstromNode, handler: Handler, config: NodeConfig) -> None:
         self.address: NodeAddress = address_of(node.id)
+        self.clock: TrioClock = TrioClock()
         self.transport: MaelstromTransport = MaelstromTransport(
             node, max_message_bytes=config.max_message_bytes, max_containers=config.max_message_containers
         )
@@ -180,6 +193,7 @@ class MaelstromEndpoint:
         """Handle calls until cancelled."""
         try:
             async with trio.open_nursery() as self._nursery:
+                self._nursery.start_soon(self.clock.run)
                 task_status.started()
                 await trio.sleep_forever()
         finally:

@@ -1,4 +1,4 @@
-"""What makes an object a service: methods marked with `rpc`, or a mapping of name to callable."""
+"""Services: objects with methods marked by `rpc`, or mappings of name to callable."""
 
 from __future__ import annotations
 
@@ -12,24 +12,33 @@ from typing import Any, Protocol, TypeVar, overload
 from trionet.errors import MalformedRequest
 from trionet.identity import check_name
 from trionet.router import Method
-from trionet.user_code import pass_endings
+from trionet.user_code import attempt
 
-__all__ = ["BUILT_IN", "Service", "exposed_methods", "mark_of", "rpc", "service_from"]
+__all__ = [
+    "BUILT_IN",
+    "Service",
+    "check_service_name",
+    "exposed_methods",
+    "mark_of",
+    "rpc",
+    "service_from",
+    "warm_up_methods",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _MARK = "__trionet_rpc__"
 _WRAPS = ("__wrapped__", "__func__", "func", "fget")
-"""Where what wraps a function keeps it: functools.wraps, staticmethod, classmethod, partialmethod, property."""
+"""The attributes with a wrapped function: of functools.wraps, staticmethod, classmethod, partialmethod, property."""
 _MOST_WRAPPERS = 100
 _DESCRIPTORS = (staticmethod, classmethod, functools.partialmethod, functools.singledispatchmethod)
 
 BUILT_IN = frozenset({"status", "groups", "routes", "comm", "gossip", "membership"})
-"""Names that a user's service can't have."""
+"""Reserved names of services."""
 
 
 class Service(Protocol):
-    """Any object with `rpc` methods is one; there is nothing to inherit. This is for annotations."""
+    """Any object with `rpc` methods; for annotations."""
 
 
 @overload
@@ -41,10 +50,10 @@ def rpc(function: F | None = None, /, *, name: str | None = None) -> F | Callabl
 
     Args:
         function: the method, sync or async.
-        name: what it is called on the wire; default its own name without a trailing underscore.
+        name: its name on the wire; default: its own name without a trailing underscore.
 
     Raises:
-        MalformedRequest: it can't be called, or can't be marked, or has no name.
+        MalformedRequest: it can't be called or marked, or has no name.
     """
 
     def mark(function: F) -> F:
@@ -65,8 +74,22 @@ def rpc(function: F | None = None, /, *, name: str | None = None) -> F | Callabl
     return mark if function is None else mark(function)
 
 
+def check_service_name(name: str) -> None:
+    """Raise `MalformedRequest` unless a user's service can have this name."""
+    if check_name(name, "service name") in BUILT_IN:
+        raise MalformedRequest(f"{name!r} is a built-in service")
+
+
+def warm_up_methods(*kinds: type) -> None:
+    """Inspect the marked methods of classes, once for this process."""
+    for kind in kinds:
+        for function in vars(kind).values():
+            if isinstance(function, types.FunctionType) and mark_of(function) is not None:
+                Method(types.MethodType(function, kind))
+
+
 def _is_method(thing: Any) -> bool:
-    """Return whether `thing` can be called, be it only once it is looked up in an object."""
+    """Return whether `thing` can be called, at least as an attribute of an object."""
     return callable(thing) or isinstance(thing, _DESCRIPTORS)
 
 
@@ -74,8 +97,8 @@ def exposed_methods(service: object) -> dict[str, Method]:
     """Return the methods that `service` exposes, by their names on the wire.
 
     Raises:
-        MalformedRequest: it is a mapping of something else than names to callables; or what was marked with `rpc`
-            can't be called, is hidden by a decorator, or shares its name on the wire with another method.
+        MalformedRequest: it is a mapping of anything but names to callables; or a marked method can't be called, is
+            hidden by a decorator, or has the same name on the wire as another one.
     """
     if isinstance(service, Mapping):
         methods = {check_name(name, "method name"): function for name, function in service.items()}
@@ -92,7 +115,7 @@ def _marked(service: object) -> dict[str, Callable[..., Any]]:
     kind = type(service)
     marked: dict[str, tuple[str, Callable[..., Any]]] = {}
     for attribute in dir(kind):
-        # A subclass that overrides a method without marking it again still exposes it.
+        # An override without a mark is still exposed.
         members = [base.__dict__[attribute] for base in kind.__mro__ if attribute in base.__dict__]
         name = next(filter(None, map(mark_of, members)), None)
         if name is None:
@@ -110,14 +133,14 @@ def _marked(service: object) -> dict[str, Callable[..., Any]]:
             )
         _expose(marked, kind, name, attribute, function)
     for attribute, function in _attributes_of(service).items():
-        # A method of another object is there to be called by this one.
+        # Methods of other objects are not exposed.
         if isinstance(function, types.FunctionType | functools.partial) and (name := mark_of(function)) is not None:
             _expose(marked, kind, name, attribute, function)
     return {name: function for name, (_, function) in marked.items()}
 
 
 def _attributes_of(service: object) -> dict[str, Any]:
-    """Return what an object has besides what its class says."""
+    """Return an object's own attributes."""
     try:
         attributes: dict[str, Any] = object.__getattribute__(service, "__dict__")
     except AttributeError:
@@ -141,7 +164,7 @@ def _expose(
 
 
 def _dispatching(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a method that dispatches on its first argument, without the signature that it has copied."""
+    """Return a method that dispatches on its first argument, without its copied signature."""
 
     def dispatch(*args: Any, **kwargs: Any) -> Any:
         return function(*args, **kwargs)
@@ -150,16 +173,13 @@ def _dispatching(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def mark_of(member: Any) -> str | None:
-    """Return what other nodes call a member of a class that is marked, under whatever decorators; else None."""
+    """Return the name on the wire of a marked member of a class, under any decorators; else None."""
     for _ in range(_MOST_WRAPPERS):
-        try:
-            mark = getattr(member, _MARK, None)
-            if isinstance(mark, str):
-                return mark
-            inner = next((found for name in _WRAPS if (found := getattr(member, name, None)) is not None), None)
-        except BaseException as exc:  # an object of the user's may raise when asked
-            pass_endings(exc)
-            return None
+        mark = attempt(getattr, member, _MARK, None, default=None)
+        if isinstance(mark, str):
+            return mark
+        wrapped = (attempt(getattr, member, name, None, default=None) for name in _WRAPS)
+        inner = next((found for found in wrapped if found is not None), None)
         if inner is None or not _is_method(inner):
             return None
         member = inner
@@ -182,7 +202,7 @@ def _check_hidden(kind: type, attribute: str, members: list[Any]) -> None:
 
 
 def _kept_by(wrapper: Any) -> list[Any]:
-    """Return what a decorator's result may keep the function in that it wraps."""
+    """Return the objects in a decorator's result that may be the wrapped function."""
     kept: list[Any] = []
     kind = type(wrapper)
     if issubclass(kind, type | types.ModuleType):
@@ -199,7 +219,7 @@ def _kept_by(wrapper: Any) -> list[Any]:
     elif issubclass(kind, property):
         kept.append(wrapper.fget)
     elif kind.__module__ != "builtins":
-        # An object of a decorator that is a class. It is not asked for attributes by name: that is the user's code.
+        # An object of a decorator class; `getattr` could run the user's code.
         members = [vars(base).get(name) for base in kind.__mro__ for name in _slots_of(base)]
         for member in members:
             if isinstance(member, types.MemberDescriptorType):
@@ -216,10 +236,10 @@ def _slots_of(kind: type) -> tuple[str, ...]:
 
 
 def service_from(reference: str, found: object) -> object:
-    """Return the service that an import path led to: a class is instantiated without arguments.
+    """Return the service found at an import path; a class is instantiated without arguments.
 
     Raises:
-        MalformedRequest: it is a class that exposes nothing, or needs arguments; nothing was called then.
+        MalformedRequest: it is a class that exposes nothing, or needs arguments; it was not called.
     """
     if not inspect.isclass(found):
         return found

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextman
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from trionet.errors import MalformedRequest, OrphanedCalls, RemoteError, TrionetError, error_from_wire, error_to_wire
+from trionet.events import OrphanedCall
 from trionet.message import Remote, check_args, check_kwargs
 from trionet.nesting import holding, position
 from trionet.transports.base import Request
@@ -18,12 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
     from random import Random
 
-    from trionet.events import OrphanedCall
+    from trionet.codec import Codec
+    from trionet.events import Event
     from trionet.identity import NodeAddress
     from trionet.router import Router
     from trionet.transports.base import Transport
 
-__all__ = ["Comm", "Orphans", "raised_orphans"]
+__all__ = ["Comm", "Orphans"]
 
 
 _NOTHING: Final[Mapping[str, Any]] = {}
@@ -31,30 +33,26 @@ _position = position.get
 _PREFIX_BITS: Final = 64
 
 Orphans = Literal["report", "raise"]
-"""What to do about cancelled calls that are not confirmed to have finished."""
+"""The treatment of orphans: cancelled calls whose handlers did not confirm their end in time."""
 
 
 class Comm:
-    """The local service ``comm``."""
+    """The local service ``comm``.
 
-    def __init__(self, router: Router, transport: Transport, random: Random) -> None:
-        self._router = router
+    Attributes:
+        own: the node's own address.
+        codec: the wire format of its calls.
+    """
+
+    def __init__(self, own: NodeAddress, transport: Transport, router: Router, random: Random) -> None:
+        self.own = own
+        self.codec: Codec = transport.codec
         self._transport = transport
-        self._encode = transport.codec.encode
-        self._own: NodeAddress | None = None
+        self._router = router
         self._prefix = f"{random.getrandbits(_PREFIX_BITS):016x}"
         self._numbers = itertools.count(1)
         self._checked: object = object()  # no remote is this one
-
-    def begin(self, address: NodeAddress) -> None:
-        """Take the node's own address, once it is known."""
-        self._own = address
-
-    @property
-    def own(self) -> NodeAddress:
-        """The node's own address."""
-        assert self._own is not None
-        return self._own
+        self._orphans: dict[str, dict[str, str]] = {}  # by the ids of the calls whose caller wants them raised
 
     @rpc
     async def send(
@@ -71,11 +69,11 @@ class Comm:
 
         Args:
             args: the positional arguments, a list or tuple.
-            remote: where the call goes, or a dict of that; with ``gid`` the name of a group, that node makes a
-                group-wide call.
+            remote: the destination, or a dict of its fields; with the ``gid`` of a group, that node makes a group-wide
+                call.
             kwargs: the keyword arguments.
-            orphans: what to do when this call is cancelled and the node doesn't confirm in time that the handler has
-                finished: ``"report"`` it (an event, and the log), or ``"raise"`` `OrphanedCalls` as well.
+            orphans: ``"report"`` the call by an event and the log, when it is cancelled and the node does not confirm
+                the handler's end in time; or ``"raise"`` `OrphanedCalls`, too.
 
         Raises:
             MalformedRequest: the arguments are no list, or the remote lacks node, service or method; nothing was sent.
@@ -86,20 +84,19 @@ class Comm:
         """
         if type(args) is not list:
             args = check_args(args)
-        if remote is not self._checked:  # it is frozen, and mostly used again
+        if remote is not self._checked:  # remotes are frozen, and mostly reused
             remote = Remote.of(remote)
             remote.check(with_node=True)
             self._checked = remote
         node = remote.node
         assert node is not None
         given = _NOTHING if kwargs is None else check_kwargs(kwargs)
-        if orphans != "report":
-            with raised_orphans(orphans) as found:
-                return await self.call(node, self.prepare(args, given, remote, found))
-        # What `call` does, without a coroutine of its own: this is the way of most calls.
         request = self.prepare(args, given, remote)
-        try:
-            return await (self._call_self(request) if node == self._own else self._transport.call(node, request))
+        if orphans != "report":
+            with self.raising_orphans(orphans, request):
+                return await self.call(node, request)
+        try:  # the same as `call`, without its coroutine: most calls come here
+            return await (self._call_self(request) if node == self.own else self._transport.call(node, request))
         except TrionetError as exc:
             exc.node = exc.node or str(node)
             raise
@@ -113,7 +110,7 @@ class Comm:
         kwargs: Mapping[str, Any] | None = None,
         orphans: Orphans = "report",
     ) -> AsyncGenerator[AsyncGenerator[Any]]:
-        """Run a method of another node that is an async generator; iterate over its items as they come.
+        """Run a method of another node that is an async generator; iterate over its items.
 
         ::
 
@@ -121,14 +118,15 @@ class Comm:
                 async for item in items:
                     ...
 
-        The far side goes no further ahead than some buffers hold, and leaving the block ends it there. Arguments and
-        errors are those of `send`; the latter come from the block's begin, from the iteration, or from the block's end.
+        The generator is ahead by some buffers at most, and ends with the block. Arguments and errors are those of
+        `send`; errors are raised at the block's begin, by the iteration, or at the block's end.
         """
         checked, given, remote = check_args(args), check_kwargs(kwargs), Remote.of(remote)
         remote.check(with_node=True)
         assert remote.node is not None
-        with raised_orphans(orphans) as found:
-            async with self.open_items(remote.node, self.prepare(checked, given, remote, found)) as items:
+        request = self.prepare(checked, given, remote)
+        with self.raising_orphans(orphans, request):
+            async with self.open_items(remote.node, request) as items:
                 yield items
 
     def prepare(
@@ -136,18 +134,16 @@ class Comm:
         args: list[Any],
         kwargs: Mapping[str, Any],
         remote: Remote,
-        orphans: list[OrphanedCall] | None = None,
         *,
         depth: int | None = None,
     ) -> Request:
-        """Return the call, its arguments encoded once for however many nodes it goes to.
+        """Return a call whose arguments are encoded once, for any number of nodes.
 
-        Its depth is that of the running code, where no other is given.
+        Its depth is, by default, that of the running code.
 
         Raises:
             EncodeError: an argument can't travel.
         """
-        assert self._own is not None
         if depth is None:
             around = _position()
             depth = 0 if around is None else around.inner_depth
@@ -155,38 +151,63 @@ class Comm:
             remote.gid,
             remote.service,
             remote.method,
-            self._encode(args),
-            self._encode(dict(kwargs)) if kwargs else None,
+            self.codec.encode(args),
+            self.codec.encode(dict(kwargs)) if kwargs else None,
             f"{self._prefix}-{next(self._numbers):x}",
-            self._own,
+            self.own,
             depth,
-            orphans,
         )
 
     async def call(self, node: NodeAddress, request: Request) -> Any:
-        """Send a prepared call to `node`; return its value or raise its error, which then names the node."""
+        """Send a prepared call to `node`; return its value, or raise its error with the node in it."""
         try:
-            return await (self._call_self(request) if node == self._own else self._transport.call(node, request))
+            return await (self._call_self(request) if node == self.own else self._transport.call(node, request))
         except TrionetError as exc:
             exc.node = exc.node or str(node)
             raise
 
+    @contextmanager
+    def raising_orphans(self, orphans: Orphans, request: Request) -> Generator[None]:
+        """Raise the orphans of a prepared call at the end of the block, if the caller wants that.
+
+        Raises:
+            OrphanedCalls: there are some.
+            MalformedRequest: `orphans` is neither ``"report"`` nor ``"raise"``.
+        """
+        if orphans == "report":
+            yield
+            return
+        if orphans != "raise":
+            raise MalformedRequest(f"orphans is 'report' or 'raise', not {orphans!r}")
+        found = self._orphans[request.id] = {}
+        try:
+            yield
+        finally:
+            del self._orphans[request.id]
+            if found:
+                raise OrphanedCalls(f"cancelled calls may still be running on {', '.join(found)}", calls=found)
+
+    def handle_event(self, event: Event) -> None:
+        """Note an orphan for its caller, if that wants it raised."""
+        if isinstance(event, OrphanedCall) and event.id in self._orphans:
+            self._orphans[event.id][str(event.node)] = event.id
+
     @asynccontextmanager
     async def open_items(self, node: NodeAddress, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
-        """Start a prepared stream at `node`; gives an async iterator over its items."""
-        stream = self._stream_self(request) if node == self._own else self._transport.stream(node, request)
+        """Start a prepared stream at `node`; yield an async iterator over its items."""
+        stream = self._stream_self(request) if node == self.own else self._transport.stream(node, request)
         async with AsyncExitStack() as stack:
             with _naming(node):
                 items = await stack.enter_async_context(stream)
-            if node != self._own:
+            if node != self.own:
                 stack.enter_context(holding(request.depth))
             yield await stack.enter_async_context(aclosing(_named(items, node)))
 
     @asynccontextmanager
     async def _stream_self(self, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
-        codec = self._transport.codec
+        codec = self.codec
 
-        async def travelled(items: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
+        async def recoded(items: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
             async for item in items:
                 try:
                     encoded = codec.encode(item)
@@ -198,12 +219,12 @@ class Comm:
         if not prepared.method.is_stream:
             raise MalformedRequest(f"{request.service}/{request.method} is no stream: use comm.send")
         with self._router.own_scope() as scope:
-            async with prepared.stream(scope) as items, aclosing(travelled(items)) as copies:
+            async with prepared.stream(scope) as items, aclosing(recoded(items)) as copies:
                 yield copies
 
     async def _call_self(self, request: Request) -> Any:
-        """Straight to the router, through the same bytes."""
-        codec = self._transport.codec
+        """Pass a call to the router, encoded and decoded as on the wire."""
+        codec = self.codec
         try:
             value = await self._router.call(request.received(codec, None))
         except TrionetError as exc:
@@ -215,29 +236,8 @@ class Comm:
 
 
 @contextmanager
-def raised_orphans(orphans: Orphans) -> Generator[list[OrphanedCall] | None]:
-    """Gather the orphans of the calls made inside, and raise them in the end, if that is what the caller wants.
-
-    Raises:
-        OrphanedCalls: there are some.
-    """
-    if orphans == "report":
-        yield None
-        return
-    if orphans != "raise":
-        raise MalformedRequest(f"orphans is 'report' or 'raise', not {orphans!r}")
-    found: list[OrphanedCall] = []
-    try:
-        yield found
-    finally:
-        if found:
-            nodes = {str(orphan.node): orphan.id for orphan in found}
-            raise OrphanedCalls(f"cancelled calls may still be running on {', '.join(nodes)}", calls=nodes)
-
-
-@contextmanager
 def _naming(node: NodeAddress) -> Generator[None]:
-    """Have errors say which node they are from."""
+    """Set the node of errors."""
     try:
         yield
     except TrionetError as exc:

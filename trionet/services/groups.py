@@ -1,8 +1,8 @@
-"""Which nodes belong to which group, as this node sees it.
+"""The groups of this node, and their members.
 
 Invariants: ``all`` holds the node itself, every live member of its cluster, and every node that a group names;
-``local`` is the node alone; a member of the cluster that fails or leaves is in no group any more; keys are the SIDs of
-the addresses, in SID order; two nodes may hold different sets under one gid.
+``local`` is the node alone; a member of the cluster that fails or leaves is removed from all groups; keys are the SIDs
+of the addresses, in SID order; two nodes may hold different sets under one gid.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ _FIXED = (ALL, LOCAL)
 
 
 class GroupsObserver(Protocol):
-    """Who must know when a group begins, changes or ends."""
+    """Handles new, changed and deleted groups."""
 
     def group_added(self, gid: str) -> None:
-        """`gid` exists now, and did not before."""
+        """Handle a new group."""
 
     def group_changed(self, gid: str) -> None:
-        """`gid` has other members now, or another `subset`; also told of one that has just been added."""
+        """Handle other members of a group, or another `subset`; called for a new group, too."""
 
     def group_removed(self, gid: str) -> None:
-        """`gid` exists no more."""
+        """Handle the deletion of a group."""
 
 
 class Changes(NamedTuple):
-    """Who is new in a group, and who is in it no more."""
+    """The added and removed members of a group."""
 
     added: dict[NodeAddress, None]
     removed: dict[NodeAddress, None]
@@ -52,13 +52,13 @@ class Changes(NamedTuple):
 class _Entry(msgspec.Struct):
     members: dict[SID, NodeAddress]
     subset: int | str | Callable[[list[SID]], int] | None = None
-    asked: int | Callable[[list[SID]], int] | None = None
+    checked: int | Callable[[list[SID]], int] | None = None
     is_sorted: bool = True
-    changes: Changes | None = None  # since the observer asked last; None for all
+    changes: Changes | None = None  # since the last `take_changes`; None for all
 
 
 def _sorted(entry: _Entry) -> dict[SID, NodeAddress]:
-    """Return the members in SID order; sorted when it is asked for, and not at each change."""
+    """Return the members in SID order; they are sorted here, and not at each change."""
     if not entry.is_sorted:
         entry.members = dict(sorted(entry.members.items()))
         entry.is_sorted = True
@@ -68,19 +68,12 @@ def _sorted(entry: _Entry) -> dict[SID, NodeAddress]:
 class Groups:
     """The local service ``groups``."""
 
-    def __init__(self, observer: GroupsObserver) -> None:
+    def __init__(self, own: NodeAddress, observer: GroupsObserver) -> None:
+        """Begin with ``all`` and ``local``, without a notice to the observer."""
+        self._own = own
         self._observer = observer
-        self._entries: dict[str, _Entry] = {}
-        self._own: NodeAddress | None = None
-        self._gathered: dict[str, None] | None = None
-
-    def begin(self, address: NodeAddress) -> None:
-        """Take the node's own address, once it is known: ``all`` and ``local`` exist from here on."""
-        self._own = address
-        for gid in _FIXED:
-            self._entries[gid] = _Entry(members_by_sid([address]))
-            self._observer.group_added(gid)
-            self._observer.group_changed(gid)
+        self._entries = {gid: _Entry(members_by_sid([own])) for gid in _FIXED}
+        self._batched: dict[str, None] | None = None
 
     def members(self, gid: str) -> dict[SID, NodeAddress]:
         """Return a copy of `gid`'s members, in SID order.
@@ -91,14 +84,14 @@ class Groups:
         return dict(_sorted(self._entry(gid)))
 
     def known(self) -> set[NodeAddress]:
-        """Return all nodes that this one knows, itself included."""
+        """Return all known nodes, this one included."""
         return set(self._entries[ALL].members.values())
 
     def admit(self, node: NodeAddress) -> None:
-        """Take `node` into ``all``: it has joined the cluster. What this costs doesn't depend on how many there are.
+        """Add a new member of the cluster to ``all``, in constant time.
 
         Raises:
-            SIDCollision: another node there has its SID.
+            SIDCollision: another node has the same SID.
         """
         entry = self._entries[ALL]
         other = entry.members.get(node.sid)
@@ -110,29 +103,29 @@ class Groups:
             raise SIDCollision(f"{other} and {node} have one SID, {node.sid}: leave one of them out")
 
     def expel(self, node: NodeAddress) -> None:
-        """Take `node` out of every group: it has failed, or left."""
+        """Remove a failed or left node from all groups."""
         for gid, entry in list(self._entries.items()):
             if entry.members.get(node.sid) == node and node != self._own:
                 del entry.members[node.sid]
                 self._changed(gid, entry, node, is_new=False)
 
     @contextmanager
-    def gathered(self) -> Generator[None]:
-        """Tell the observer at the end of the block, and of each group once, what changed within it."""
-        if self._gathered is not None:
+    def batch(self) -> Generator[None]:
+        """Notify the observer at the end of the block, once for each group that has changed within it."""
+        if self._batched is not None:
             yield
             return
-        self._gathered = {}
+        self._batched = {}
         try:
             yield
         finally:
-            gids, self._gathered = self._gathered, None
+            gids, self._batched = self._batched, None
             for gid in gids:
                 if gid in self._entries:
                     self._observer.group_changed(gid)
 
     def take_changes(self, gid: str) -> Changes | None:
-        """Return what has changed since the last time; None where it may be anything."""
+        """Return the changes since the last time; None if they are unknown."""
         entry = self._entry(gid)
         changes, entry.changes = entry.changes, Changes({}, {})
         return changes
@@ -142,10 +135,10 @@ class Groups:
             into, out_of = entry.changes if is_new else reversed(entry.changes)
             out_of.pop(node, None)
             into[node] = None
-        if self._gathered is None:
+        if self._batched is None:
             self._observer.group_changed(gid)
         else:
-            self._gathered[gid] = None
+            self._batched[gid] = None
 
     def _set_members(self, gid: str, members: dict[SID, NodeAddress]) -> None:
         entry = self._entries[gid]
@@ -154,12 +147,12 @@ class Groups:
             self._observer.group_changed(gid)
 
     def subset(self, gid: str) -> Any:
-        """Return how many members gossip goes to, as it was given to `put`; None for the default."""
+        """Return the `subset` of the last `put`; None for the default."""
         return self._entry(gid).subset
 
-    def asked_subset(self, gid: str) -> int | Callable[[list[SID]], int] | None:
-        """Return what to ask for how many members gossip goes to: a number, or a function; None for the default."""
-        return self._entry(gid).asked
+    def checked_subset(self, gid: str) -> int | Callable[[list[SID]], int] | None:
+        """Return the number of members that gossip goes to, or a function for it; None for the default."""
+        return self._entry(gid).checked
 
     def gids(self) -> list[str]:
         """Return the names of all groups, sorted."""
@@ -192,24 +185,24 @@ class Groups:
 
         Args:
             gid: 1 to 128 of letters, digits, ``_``, ``-``, ``.``; not ``all`` or ``local``.
-            nodes: addresses, or a mapping whose values are; keys are always computed anew.
-            subset: how many members a gossiped message is passed on to: a number, a function of the list of SIDs,
-                or its import path; default logarithmic in the size of the group. It is clamped to what there is.
+            nodes: addresses, or a mapping to addresses; the keys are computed anew.
+            subset: the number of members that a gossiped message is forwarded to: a number, a function of the list of
+                SIDs, or its import path; default: logarithmic in the size of the group. At most the group's size.
 
         Returns:
-            The members as they were stored.
+            The stored members.
 
         Raises:
             MalformedRequest: the gid or an address is malformed, the group is ``all`` or ``local``, or `subset` is none
                 of these, or gives no number.
             SIDCollision: two different addresses have one SID.
         """
-        self._changeable(gid)
+        self._check_changeable(gid)
         members = members_by_sid(nodes)
-        asked = checked_subset(subset, list(members))
+        checked = checked_subset(subset, list(members))
         known = members_by_sid([*self._entries[ALL].members.values(), *members.values()])
         is_new = gid not in self._entries
-        self._entries[gid] = _Entry(members, subset, asked)
+        self._entries[gid] = _Entry(members, subset, checked)
         if is_new:
             try:
                 self._observer.group_added(gid)
@@ -222,7 +215,7 @@ class Groups:
 
     @rpc
     async def add(self, gid: str, node: NodeAddress, *more: NodeAddress) -> dict[SID, NodeAddress]:
-        """Add nodes to `gid` and to ``all``; returns the updated group. A missing group is no error, and stays missing.
+        """Add nodes to `gid` and to ``all``; return the updated group. A missing group is no error, and is not created.
 
         Raises:
             MalformedRequest: the group is ``local``, or an address is malformed.
@@ -241,13 +234,13 @@ class Groups:
 
     @rpc
     async def rem(self, gid: str, sid: SID | NodeAddress) -> dict[SID, NodeAddress]:
-        """Take a node out of `gid`; returns the updated group. A missing group or node is no error.
+        """Remove a node from `gid`; return the updated group. A missing group or node is no error.
 
-        The node itself stays in ``all`` and ``local``.
+        This node stays in ``all`` and ``local``.
 
         Args:
             gid: the group.
-            sid: the node's SID; or the node, in any form that has an address.
+            sid: the node's SID, or its address in any form.
 
         Raises:
             MalformedRequest: the gid is malformed, or `sid` is neither.
@@ -256,24 +249,24 @@ class Groups:
         entry = self._entries.get(check_gid(gid))
         if entry is None:
             return {}
-        if not (gid in _FIXED and self._own is not None and sid == self._own.sid):
+        if gid not in _FIXED or sid != self._own.sid:
             self._set_members(gid, {key: node for key, node in _sorted(entry).items() if key != sid})
         return dict(_sorted(entry))
 
     @rpc
     async def del_(self, gid: str) -> dict[SID, NodeAddress]:
-        """Remove the group `gid` and its services; returns the members it had.
+        """Remove the group `gid` and its services; return its last members.
 
         Raises:
             GroupNotFound: there is no such group.
             MalformedRequest: it is ``all`` or ``local``.
         """
-        self._changeable(gid)
+        self._check_changeable(gid)
         members = _sorted(self._entry(gid))
         del self._entries[gid]
         self._observer.group_removed(gid)
         return members
 
-    def _changeable(self, gid: str) -> None:
+    def _check_changeable(self, gid: str) -> None:
         if check_gid(gid) in _FIXED:
             raise MalformedRequest(f"the group {gid!r} can't be put or deleted")

@@ -1,4 +1,4 @@
-"""How much memory the process's allocators hold, and how much of it is in use."""
+"""The memory of this process: allocated, and in use."""
 
 from __future__ import annotations
 
@@ -22,10 +22,9 @@ def heap_bytes() -> HeapBytes:
     """Return this process's heap figures.
 
     Returns:
-        On Linux, `total` is the private writable memory that the process has obtained from the system (``VmData`` of
-        ``/proc/self/status``: Python's arenas, malloc's heaps and mappings), and `used` is the part of it that is
-        backed by memory (``RssAnon``). Python has no figure of its own that covers both of its allocators.
-        Elsewhere both are the process's peak resident size (``getrusage``).
+        On Linux, `total` is the private writable memory of the process (``VmData`` of ``/proc/self/status``: Python's
+        arenas, malloc's heaps and mappings), and `used` is its resident part (``RssAnon``). Python itself has no figure
+        for both of its allocators. Elsewhere both are the process's peak resident size (``getrusage``).
 
     Source: proc_pid_status(5), getrusage(2).
     """

@@ -1,7 +1,6 @@
-"""Who belongs to this node's cluster, as this node sees it: it joins, watches, and leaves.
+"""The members of this node's cluster, as this node sees it: it joins, observes and leaves.
 
-Invariant: what the node tells of its cluster (``all``, the other groups, the events) follows from the statements that
-the protocol holds true, in the order in which it came to do so.
+Invariant: the groups and the events of the node follow the membership protocol's changes, in their order.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -32,7 +31,7 @@ from trionet.protocols.statements import State
 from trionet.protocols.swim_events import JoinCompleted, LeaveCompleted, MemberChange, MemberChanged
 
 from .base import rpc
-from .plane import address_of
+from .protocol_driver import address_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -41,9 +40,8 @@ if TYPE_CHECKING:
     from trionet.protocols.swim import Swim
     from trionet.protocols.swim_events import MemberInfo
 
-    from .cluster import Cluster
+    from .cluster_agent import ClusterAgent
     from .groups import Groups
-    from .plane import Plane
 
 __all__ = ["Member", "Membership"]
 
@@ -72,8 +70,8 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         node: its address.
         status: ``alive``; ``suspect``, which still counts as a member; ``failed``; ``left``.
-        incarnation: the number of the statement that this follows from; only the member itself raises it.
-        tags: what it tells of itself.
+        incarnation: the number of its latest statement; only the member itself raises it.
+        tags: its published properties.
     """
 
     node: NodeAddress
@@ -93,62 +91,63 @@ register_type(Member, name="trionet:Member")
 class Membership:
     """The local service ``membership``."""
 
-    def __init__(self, groups: Groups, publish: Callable[[Event], None]) -> None:
+    def __init__(
+        self, own: NodeAddress, cluster: ClusterAgent, groups: Groups, publish: Callable[[Event], None]
+    ) -> None:
+        self._own = own
+        self._cluster = cluster
         self._groups = groups
         self._publish = publish
-        self._cluster: Cluster | None = None
-        self._own: NodeAddress | None = None
         self._has_begun = False
         self._attempts: list[_Attempt] = []
         self._left = trio.lowlevel.ParkingLot()
         self._scopes: dict[SID, list[trio.CancelScope]] = {}
         self._is_alone = False
         self._has_ended = False
-
-    def begin(self, own: NodeAddress, cluster: Cluster) -> None:
-        """Take what has the protocols, once the node's address is known."""
-        self._own, self._cluster = own, cluster
+        cluster.on(JoinCompleted, self._handle_join_completed)
+        cluster.on(LeaveCompleted, self._handle_leave_completed)
+        cluster.on(MemberChanged, self._handle_change)
 
     @property
     def is_active(self) -> bool:
-        """Whether this node belongs to a cluster: it has begun or joined one, or others have joined it."""
+        """Whether this node belongs to a cluster: it has started or joined one, or others have joined it."""
         cluster = self._cluster
-        if cluster is None or self._is_alone:
+        if self._is_alone:
             return False
         return self._has_begun or (cluster.has_begun and cluster.swim.present_count > 1)
 
-    # ---- what other nodes may call
+    # ---- called by other nodes
 
     @rpc
     def packet(self, data: bytes) -> None:
-        """Take a packet of the protocols that did not come as a datagram. For nodes, not for people."""
+        """Handle a packet of the protocols that was sent by a call; for nodes only."""
         if not isinstance(data, bytes):
             raise MalformedRequest("a packet is bytes")
-        self._running()[1].take_packet(data)
+        self._cluster.driver.receive(data)
 
     @rpc
     async def members(self) -> list[Member]:
-        """Return the members that this node sees, itself included: those that are there, in the order of SIDs.
+        """Return the present members, this node included, in SID order.
 
-        Those that have failed or left aren't among them.
+        Failed and left members are not present.
         """
         return self.present()
 
     @rpc
     async def join(self, seeds: list[Any] | tuple[Any, ...]) -> None:
-        """Join the cluster of any of `seeds`, and return when one has told who belongs to it.
+        """Join the cluster of any of `seeds`; return when one has sent its members.
 
-        Seeds that can't be reached are tried again, less and less often, until the caller is cancelled; then they are
-        asked no more. A node that is in a cluster already brings the two together. One that has left may join again.
+        Unreachable seeds are tried again, with growing pauses, until the caller is cancelled. Joining from inside a
+        cluster merges the two. A node that has left may join again.
 
         Args:
-            seeds: addresses, in any form; a name stands for all of its addresses, and is looked up again and again.
+            seeds: addresses, in any form; a host name stands for all its addresses, and is resolved repeatedly.
 
         Raises:
-            MalformedRequest: one of them is no address; or there are none but this node's own.
-            TemporarilyUnavailable: the node leaves, or stops.
+            MalformedRequest: one is not an address; or all are this node's own.
+            TemporarilyUnavailable: the node leaves or stops.
         """
-        if self._cluster is None or not self._cluster.is_running:
+        if not self._cluster.is_running:
             raise TemporarilyUnavailable("the node is stopping")
         addresses = _seeds(seeds)
         attempt = _Attempt()
@@ -158,12 +157,12 @@ class Membership:
         finally:
             self._attempts.remove(attempt)
             if attempt.names and not attempt.done.is_set():
-                self._seek_less()
+                self._ask_seeds()
         if attempt.refusal:
             raise TemporarilyUnavailable(attempt.refusal)
 
     async def _attempt(self, attempt: _Attempt, addresses: list[NodeAddress]) -> None:
-        pause_s = _FIRST_LOOK_UP_S
+        pause_s = _FIRST_PAUSE_S
         while not attempt.done.is_set():
             found, is_complete = await _resolved(addresses)
             names = [name for name in found if name != str(self._own)]
@@ -171,72 +170,86 @@ class Membership:
                 raise MalformedRequest("there is no seed but this node itself")
             if names and names != attempt.names and not attempt.done.is_set():
                 attempt.names = names
-                self._seek()
-            with trio.move_on_after(_LOOK_UP_AGAIN_S if names else pause_s):
+                self._begin_to_join()
+            with trio.move_on_after(_LONGEST_PAUSE_S if names else pause_s):
                 await attempt.done.wait()
-            pause_s = min(2 * pause_s, _LOOK_UP_AGAIN_S)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     @rpc
     async def leave(self) -> None:
-        """Leave the cluster: return when the others have been told. Nobody takes it for a failure.
+        """Leave the cluster, which is no failure; return when other members have confirmed it.
 
-        The other members are in no group of this node from then on. It may `join` again; a `join` in progress ends.
+        All groups of this node lose the other members. It may `join` again; a `join` in progress ends.
         """
         self._give_up("the node has left")
         swim = await self.depart()
-        if swim is None or swim is not self._running()[0]:
+        if swim is None or swim is not self._cluster.swim:
             return
         self._is_alone, self._has_begun = True, False
         for info in list(swim.members()):
             node = address_of(info.name)
             if node is not None and node != self._own and info.state <= State.SUSPECT:
-                self._lose(node)
+                self._remove(node)
 
     @rpc
     async def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Tell the cluster other things about this node; they replace what it has told.
+        """Replace the tags of this node in the cluster.
 
         Raises:
-            ConfigError: they aren't texts by name, or too many.
+            ConfigError: they are not texts by name, or too many.
         """
         checked = check_tags(tags)
-        swim, plane = self._running()
-        plane.act(swim.set_tags(checked, plane.now()))
+        swim, driver = self._cluster.swim, self._cluster.driver
+        driver.act(swim.set_tags(checked, driver.now()))
 
     # ---- for the node
 
     async def depart(self) -> Swim | None:
-        """Tell the others that this node leaves, and wait until they have been told; change nothing here."""
+        """Announce that this node leaves, and wait for the confirmation; keep the state of this node."""
         cluster = self._cluster
-        if cluster is None or not cluster.is_running or not self.is_active:
+        if not cluster.is_running or not self.is_active:
             await trio.lowlevel.checkpoint()
             return None
-        swim, plane = self._running()
-        plane.act(swim.leave(plane.now()))
+        swim, driver = self._cluster.swim, self._cluster.driver
+        driver.act(swim.leave(driver.now()))
         while cluster.is_running and not swim.is_left and swim is cluster.swim:
             await self._left.park()
         return swim
 
-    def begin_cluster(self) -> None:
-        """Count as a cluster, of one so far."""
+    async def join_at_start(self, seeds: Iterable[str], within_s: float, nursery: trio.Nursery) -> None:
+        """Join the configured cluster; after `within_s` seconds, go on in `nursery`."""
         self._has_begun = True
+        if all(NodeAddress.of(seed) == self._own for seed in seeds):
+            return
+        done = trio.Event()
+
+        async def join() -> None:
+            with suppress(MalformedRequest, TemporarilyUnavailable):  # all seeds are this node, or it stops
+                await self.join(list(seeds))
+            done.set()
+
+        nursery.start_soon(join)
+        with trio.move_on_after(within_s) as scope:
+            await done.wait()
+        if scope.cancelled_caught:
+            _log.warning("none of %s can be joined so far; this node goes on trying", ", ".join(seeds))
 
     def farewell(self) -> None:
-        """Say that this node leaves, without waiting for it to be heard; let nobody wait for anything any more."""
+        """Announce that this node leaves, without a confirmation, and end all waiting."""
         self._give_up("the node is stopping")
         self._left.unpark_all()
-        self._has_ended = True  # it will not notice any more who fails
+        self._has_ended = True  # failures are not detected any more
         for scopes in self._scopes.values():
             for scope in scopes:
                 scope.cancel()
-        if self._cluster is not None and self._cluster.has_begun and self.is_active:
-            swim, plane = self._running()
+        if self._cluster.has_begun and self.is_active:
+            swim, driver = self._cluster.swim, self._cluster.driver
             if not swim.is_left:
-                plane.act(swim.leave(plane.now()))
+                driver.act(swim.leave(driver.now()))
 
     def present(self) -> list[Member]:
-        """Return the members that are there, this node included, in the order of SIDs."""
-        swim, _ = self._running()
+        """Return the present members, this node included, in SID order."""
+        swim = self._cluster.swim
         own = str(self._own)
         infos = [info for info in swim.members() if info.name == own or not self._is_alone]
         shown = [_shown(info) for info in infos if info.name == own or info.state <= State.SUSPECT]
@@ -244,7 +257,7 @@ class Membership:
 
     @asynccontextmanager
     async def scope(self, sid: SID | NodeAddress) -> AsyncGenerator[trio.CancelScope]:
-        """Cancel the block when the member `sid` fails or leaves, or this node ends; at once if it isn't there."""
+        """Cancel the block when the member `sid` fails or leaves, or this node ends; at once if it is not present."""
         sid, scope = sid_of(sid), trio.CancelScope()
         scopes = self._scopes.setdefault(sid, [])
         scopes.append(scope)
@@ -258,18 +271,17 @@ class Membership:
             if not scopes:
                 self._scopes.pop(sid, None)
 
-    def note(self, event: MemberChanged | JoinCompleted | LeaveCompleted) -> None:
-        """Take what the core tells."""
-        match event:
-            case JoinCompleted():
-                for attempt in self._attempts:
-                    attempt.done.set()
-            case LeaveCompleted():
-                self._left.unpark_all()
-            case MemberChanged():
-                node = address_of(event.member.name)
-                if node is not None and node != self._own and not self._is_alone:
-                    self._note_change(event.change, node, event.member)
+    def _handle_join_completed(self, _: JoinCompleted) -> None:
+        for attempt in self._attempts:
+            attempt.done.set()
+
+    def _handle_leave_completed(self, _: LeaveCompleted) -> None:
+        self._left.unpark_all()
+
+    def _handle_change(self, event: MemberChanged) -> None:
+        node = address_of(event.member.name)
+        if node is not None and node != self._own and not self._is_alone:
+            self._note_change(event.change, node, event.member)
 
     def _note_change(self, change: MemberChange, node: NodeAddress, member: MemberInfo) -> None:
         if change is MemberChange.JOINED:
@@ -278,32 +290,29 @@ class Membership:
             except SIDCollision as exc:
                 _log.error("the member %s can't be addressed: %s", node, exc, extra=about(node))
         elif change in _GONE:
-            self._lose(node)
+            self._remove(node)
         level = _LEVELS.get(change, logging.DEBUG)
         _log.log(level, "node %s: member %s: %s", self._own, node, change.value, extra=about(node))
         self._publish(_EVENTS[change](node=node, incarnation=member.incarnation, tags=dict(member.tags)))
 
-    def _lose(self, node: NodeAddress) -> None:
+    def _remove(self, node: NodeAddress) -> None:
         self._groups.expel(node)
         for scope in self._scopes.get(node.sid, ()):
             scope.cancel()
 
-    def _seek(self) -> None:
-        """Have the core ask the seeds of all who want to join: it knows of one list at a time."""
+    def _begin_to_join(self) -> None:
+        """Begin to join, under a new boot id after a leave."""
         self._has_begun = True
-        swim, plane = self._running()
-        if swim.own.state == State.LEFT:  # what has left stays so
-            assert self._cluster is not None
-            swim = self._cluster.renew()
+        if self._cluster.swim.own.state == State.LEFT:  # for good
+            self._cluster.renew()
             self._is_alone = False
             self._left.unpark_all()
-        names = [name for attempt in self._attempts for name in attempt.names]
-        plane.act(swim.join(names, plane.now()))
+        self._ask_seeds()
 
-    def _seek_less(self) -> None:
-        """Have the core ask the seeds of those that are left, when a `join` is cancelled."""
-        swim, plane = self._running()
-        plane.act(swim.join([name for attempt in self._attempts for name in attempt.names], plane.now()))
+    def _ask_seeds(self) -> None:
+        """Pass the seeds of all current attempts to the core, which has one list."""
+        swim, driver = self._cluster.swim, self._cluster.driver
+        driver.act(swim.join([name for attempt in self._attempts for name in attempt.names], driver.now()))
 
     def _give_up(self, reason: str) -> None:
         for attempt in self._attempts:
@@ -311,18 +320,13 @@ class Membership:
                 attempt.refusal = reason
                 attempt.done.set()
 
-    def _running(self) -> tuple[Swim, Plane]:
-        if self._cluster is None:
-            raise TemporarilyUnavailable("the node is stopping")
-        return self._cluster.swim, self._cluster.plane
 
-
-_FIRST_LOOK_UP_S: Final = 1.0
-_LOOK_UP_AGAIN_S: Final = 30.0
+_FIRST_PAUSE_S: Final = 1.0
+_LONGEST_PAUSE_S: Final = 30.0
 
 
 class _Attempt:
-    """A call of `join` that goes on."""
+    """A call of `join` in progress."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
@@ -351,9 +355,9 @@ def _shown(info: MemberInfo) -> Member | None:
 
 
 async def _resolved(addresses: Iterable[NodeAddress]) -> tuple[list[str], bool]:
-    """Return the names that the protocol has for `addresses`; a host's name stands for all its addresses.
+    """Return the protocol's names for `addresses`, all of a host name's; and whether the resolution is complete.
 
-    And whether these are all: a host's name that has no address now may have some later.
+    A host name without an address now may have one later.
     """
     found: dict[str, None] = {}
     is_complete = True

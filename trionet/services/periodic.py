@@ -1,8 +1,7 @@
-"""Tasks that a node repeats: each one a cancel scope, kept under an id that names its owner.
+"""The periodic tasks of a node: cancel scopes under ids that name their owner.
 
-Invariants: the first run comes after one interval; runs of one task never overlap; the times of runs are whole
-intervals from the beginning, so that they don't drift, and those that were missed are left out; a run that fails ends
-neither the task nor the node.
+Invariants: the first run is after one interval; runs of one task never overlap; runs begin at whole intervals after
+the start, without drift, and missed ones are skipped; a failed run ends neither the task nor the node.
 """
 
 from __future__ import annotations
@@ -36,20 +35,20 @@ _MARK: Final = "@"
 _SHORTEST_S: Final = 0.001
 
 MOST_TASKS: Final = 4096
-"""How many periodic tasks a node has at a time; a forgotten `del_` in a loop shall not fill the memory."""
+"""The most periodic tasks of a node; a missing `del_` in a loop must not fill the memory."""
 
 
 class PeriodicTask(msgspec.Struct, frozen=True, kw_only=True):
-    """A periodic task, as `tasks` lists it.
+    """The description of a periodic task.
 
     Attributes:
-        id: what `del_` takes; it ends in the owner's address.
-        gid: the group that it was made in.
+        id: the id for `del_`; it ends in the owner's address.
+        gid: its group.
         interval_s, jitter_s: its timing, in seconds.
-        what: the name of what it runs.
-        runs: how many runs have begun.
-        failures: how many have failed.
-        is_running: whether one is in progress.
+        what: the name of its function or method.
+        runs: the number of runs that have begun.
+        failures: the number of failed runs.
+        is_running: whether a run is in progress.
     """
 
     id: str
@@ -66,7 +65,7 @@ register_type(PeriodicTask, name="trionet:PeriodicTask")
 
 
 def owner_of(task_id: object) -> NodeAddress | None:
-    """Return the node that a task's id names as its owner; None when it is no such id."""
+    """Return the owner in a task's id; None if it is malformed."""
     if not isinstance(task_id, str):
         return None
     try:
@@ -75,60 +74,52 @@ def owner_of(task_id: object) -> NodeAddress | None:
         return None
 
 
-class _Entry:
-    def __init__(self, owner: NodeAddress, gid: str, interval_s: float, jitter_s: float, what: str) -> None:
-        self.owner = owner
-        self.gid = gid
-        self.interval_s = interval_s
-        self.jitter_s = jitter_s
-        self.what = what
-        self.scope = trio.CancelScope()
-        self.ended = trio.Event()
-        self.runs = self.failures = 0
-        self.is_running = False
+class _Entry(msgspec.Struct):
+    owner: NodeAddress
+    gid: str
+    interval_s: float
+    jitter_s: float
+    what: str
+    scope: trio.CancelScope = msgspec.field(default_factory=trio.CancelScope)
+    ended: trio.Event = msgspec.field(default_factory=trio.Event)
+    runs: int = 0
+    failures: int = 0
+    is_running: bool = False
+
+    def described(self, task_id: str) -> PeriodicTask:
+        figures = {name: getattr(self, name) for name in PeriodicTask.__struct_fields__ if name != "id"}
+        return PeriodicTask(id=task_id, **figures)
 
 
 class PeriodicTasks:
     """The periodic tasks of one node."""
 
-    def __init__(self, random: Random, publish: Callable[[Event], None]) -> None:
+    def __init__(self, nursery: trio.Nursery, random: Random, publish: Callable[[Event], None]) -> None:
+        """Run the tasks in `nursery`, until closed."""
+        self._nursery = nursery
         self._random = random
         self._publish = publish
         self._entries: dict[str, _Entry] = {}
-        self._nursery: trio.Nursery | None = None
+        self._is_closed = False
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run what is started, until cancelled."""
-        try:
-            async with trio.open_nursery() as nursery:
-                self.attach(nursery)
-                task_status.started()
-                await trio.sleep_forever()
-        finally:
-            self.detach()
-
-    def attach(self, nursery: trio.Nursery) -> None:
-        """Run what is started in `nursery`."""
-        self._nursery = nursery
-
-    def detach(self) -> None:
-        """Start nothing more."""
-        self._nursery = None
+    def close(self) -> None:
+        """Start no more tasks."""
+        self._is_closed = True
 
     def start(
         self, owner: NodeAddress, gid: str, interval_s: float, jitter_s: float, what: str, run: Callable[[], Any]
     ) -> str:
-        """Begin to call ``run()``, and to await what it returns if that can be; return the task's id.
+        """Start to call ``run()`` periodically, and await its result if possible; return the task's id.
 
         Raises:
-            MalformedRequest: the interval is no number of seconds, or under a millisecond; or the jitter is negative.
+            MalformedRequest: the interval is not a number, or under a millisecond; or the jitter is negative.
             TemporarilyUnavailable: the node is stopping, or has `MOST_TASKS` tasks.
         """
         if not _is_number(interval_s) or interval_s < _SHORTEST_S:
             raise MalformedRequest(f"interval_s is a number of seconds, at least 0.001, not {interval_s!r:.40}")
         if not _is_number(jitter_s) or jitter_s < 0:
             raise MalformedRequest(f"jitter_s is a number of seconds that is not negative, not {jitter_s!r:.40}")
-        if self._nursery is None:
+        if self._is_closed:
             raise TemporarilyUnavailable("the node is stopping")
         if len(self._entries) >= MOST_TASKS:
             raise TemporarilyUnavailable(f"a node has at most {MOST_TASKS:,} periodic tasks: delete some")
@@ -138,7 +129,7 @@ class PeriodicTasks:
         return task_id
 
     async def cancel(self, task_id: str) -> bool:
-        """Cancel a task, a run in progress included, and wait until it has ended; whether there was one."""
+        """Cancel a task, with a run in progress, and wait for its end; return whether it existed."""
         entry = self._entries.get(task_id)
         if entry is None:
             await trio.lowlevel.checkpoint()
@@ -148,27 +139,14 @@ class PeriodicTasks:
         return True
 
     def cancel_group(self, gid: str) -> None:
-        """Cancel the tasks that were made in a group."""
+        """Cancel the tasks of a group."""
         for entry in self._entries.values():
             if entry.gid == gid:
                 entry.scope.cancel()
 
     def list(self, gid: str | None = None) -> list[PeriodicTask]:
-        """Return the tasks of one group, or all, in the order in which they were made."""
-        return [
-            PeriodicTask(
-                id=task_id,
-                gid=entry.gid,
-                interval_s=entry.interval_s,
-                jitter_s=entry.jitter_s,
-                what=entry.what,
-                runs=entry.runs,
-                failures=entry.failures,
-                is_running=entry.is_running,
-            )
-            for task_id, entry in self._entries.items()
-            if gid is None or entry.gid == gid
-        ]
+        """Return the tasks of one group, or all, in the order of their start."""
+        return [entry.described(task_id) for task_id, entry in self._entries.items() if gid is None or entry.gid == gid]
 
     async def _repeat(self, task_id: str, entry: _Entry, run: Callable[[], Any]) -> None:
         try:
@@ -209,8 +187,8 @@ class PeriodicTasks:
 
 
 def _is_number(value: object) -> bool:
-    """Return whether `value` is a finite number that one can calculate with."""
+    """Return whether `value` is a finite number."""
     try:
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    except OverflowError:  # an int beyond any float
+    except OverflowError:  # an int larger than all floats
         return False

@@ -1,4 +1,4 @@
-"""Which services this node offers."""
+"""The services of this node."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ import msgspec
 from trionet.codec import register_type
 from trionet.config import import_reference
 from trionet.errors import ConfigError, MalformedRequest, ServiceNotFound
-from trionet.identity import check_name
 from trionet.message import LOCAL
 
-from .base import BUILT_IN, exposed_methods, rpc, service_from
+from .base import check_service_name, exposed_methods, rpc, service_from
 
 if TYPE_CHECKING:
     from trionet.router import Router
@@ -23,7 +22,7 @@ __all__ = ["Routes", "ServiceDescription"]
 
 @register_type
 class ServiceDescription(msgspec.Struct, frozen=True):
-    """What another node learns of a service.
+    """The description of a service, for other nodes.
 
     Attributes:
         name: its name.
@@ -41,32 +40,14 @@ class Routes:
         self._router = router
         self._services: dict[str, object] = {}
 
-    def begin(self, name: str, service: object) -> None:
-        """Install a built-in service."""
+    def add_built_in(self, service: object, name: str) -> None:
+        """Register a built-in service."""
         self._router.put(LOCAL, name, exposed_methods(service))
         self._services[name] = service
 
-    def end(self) -> None:
-        """Forget all services: the node has ended."""
-        self._services.clear()
-
-    @rpc
-    async def put(self, service: Any, name: str) -> str:
-        """Offer `service` under `name`, in place of the one that was there.
-
-        Args:
-            service: an object with `rpc` methods, a mapping of name to callable, a class, or the import path of one
-                of these, ``"package.module:Class"``. A class is instantiated without arguments.
-            name: 1 to 128 of letters, digits, ``_``, ``-``, ``.``; no built-in service's name.
-
-        Returns:
-            The name.
-
-        Raises:
-            MalformedRequest: the name is malformed or a built-in's, or `service` exposes nothing.
-        """
-        if check_name(name, "service name") in BUILT_IN:
-            raise MalformedRequest(f"{name!r} is a built-in service")
+    def add(self, service: Any, name: str) -> str:
+        """Register a service; see `put`."""
+        check_service_name(name)
         if isinstance(service, str):
             try:
                 service = service_from(service, import_reference(service))
@@ -83,12 +64,33 @@ class Routes:
         self._services[name] = service
         return name
 
+    def end(self) -> None:
+        """Remove all services at the end of the node."""
+        self._services.clear()
+
+    @rpc
+    async def put(self, service: Any, name: str) -> str:
+        """Register `service` as `name`, in place of any other.
+
+        Args:
+            service: an object with `rpc` methods, a mapping of name to callable, a class, or the import path of one
+                of these, ``"package.module:Class"``. A class is instantiated without arguments.
+            name: 1 to 128 of letters, digits, ``_``, ``-``, ``.``; no built-in service's name.
+
+        Returns:
+            The name.
+
+        Raises:
+            MalformedRequest: the name is malformed or a built-in's, or `service` exposes nothing.
+        """
+        return self.add(service, name)
+
     async def get(self, name: str) -> Any:
-        """Return the service of that name. From another node: its `ServiceDescription`.
+        """Return the service `name`; to another node, its `ServiceDescription`.
 
         Raises:
             ServiceNotFound: there is none.
-            MalformedRequest: that is no name.
+            MalformedRequest: it is not a name.
         """
         if not isinstance(name, str):
             raise MalformedRequest(f"a service's name is a text, not {name!r:.80}")
@@ -98,7 +100,7 @@ class Routes:
 
     @rpc(name="get")
     async def describe(self, name: str) -> ServiceDescription:
-        """Return what can be said to another node about the service of that name.
+        """Return the description of the service `name`, for other nodes.
 
         Raises:
             ServiceNotFound: there is none.
@@ -107,12 +109,11 @@ class Routes:
 
     @rpc
     async def rem(self, name: str) -> bool:
-        """Withdraw the service of that name; returns whether there was one.
+        """Remove the service `name`; return whether it existed.
 
         Raises:
             MalformedRequest: it is a built-in service.
         """
-        if check_name(name, "service name") in BUILT_IN:
-            raise MalformedRequest(f"{name!r} is a built-in service")
+        check_service_name(name)
         self._router.remove(LOCAL, name)
         return self._services.pop(name, None) is not None

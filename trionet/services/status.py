@@ -1,4 +1,4 @@
-"""What a node says about itself, and its end."""
+"""A node's figures, its children, and its end."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ __all__ = ["Lifecycle", "Status", "with_settings"]
 
 
 class Lifecycle(Protocol):
-    """What `Status` needs of the node it belongs to."""
+    """The node of a `Status`."""
 
     @property
     def address(self) -> NodeAddress:
-        """Where the node listens."""
+        """Its address."""
 
     def stop(self) -> None:
-        """Begin to stop; harmless when it has begun already."""
+        """Begin to stop; repeated calls have no effect."""
 
     async def spawn(self, config: NodeConfig) -> NodeAddress:
-        """Start a node that lives no longer than this one, and return its address once it has booted."""
+        """Start a child node, which ends with this one; return its address once it has booted."""
 
 
 class Status:
@@ -56,9 +56,9 @@ class Status:
         """Return one figure.
 
         Args:
-            key: ``nid``, ``sid``, ``ip`` (text); ``port``; ``counts``, the calls that the node has served, this one
-                included; ``heap_total``, bytes of private memory that the process's allocators hold; ``heap_used``,
-                bytes of it in use, that is, backed by pages (see `trionet.services.heap`).
+            key: ``nid``, ``sid``, ``ip`` (text); ``port``; ``counts``, the served calls, this one included;
+                ``heap_total``, bytes of private memory of the process; ``heap_used``, its resident bytes (see
+                `trionet.services.heap`).
 
         Raises:
             UnknownKey: there is no such key.
@@ -70,12 +70,12 @@ class Status:
 
     @rpc
     async def stop(self) -> NodeAddress:
-        """Stop the node once this call has been answered: it then refuses connections, and its scope ends.
+        """Stop the node after the answer to this call: it refuses connections, and its scope ends.
 
-        A second call is harmless.
+        A second call has no effect.
 
         Returns:
-            The address that the node had.
+            The node's address.
         """
         self._node.stop()
         return self._node.address
@@ -89,9 +89,9 @@ class Status:
         restart: Literal["never", "on_failure", "always"] | None = None,
         detach: bool | None = None,
     ) -> NodeAddress:
-        """Start a node, by default in a process of its own, and return its address once it has booted.
+        """Start a node, by default in a new process; return its address once it has booted.
 
-        It is this node's child: when this one stops, or dies in whatever way, the child stops.
+        It is this node's child: it stops when this node stops or dies.
 
         Args:
             config: the new node's, or a dict of its settings.
@@ -100,7 +100,7 @@ class Status:
             detach: likewise.
 
         Raises:
-            SpawnError: it did not boot; the text is its own reason.
+            SpawnError: it did not boot; the text is its reason.
             ConfigError: there is no such launcher.
             EncodeError: its `on_start` can't be imported by another process.
         """
@@ -110,7 +110,7 @@ class Status:
 
 
 def with_settings(config: Any, given: Mapping[str, Any]) -> NodeConfig:
-    """Return `config`, be it a dict of settings, with those of `given` in their place.
+    """Return `config`, or a configuration from a dict of settings, with the settings of `given` replaced.
 
     Raises:
         MalformedRequest: it is neither.

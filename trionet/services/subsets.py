@@ -1,7 +1,6 @@
-"""How many members of a group a rumor is pushed to: what users may give for it, and what the protocol gets.
+"""The number of members of a group that a rumor is pushed to, as users set it.
 
-Invariant: what can't be a number of members is refused when it is given. What the number is beyond that is clamped to
-the members that there are.
+Invariant: invalid values are refused when they are set; larger numbers mean all members.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from trionet.config import import_reference
 from trionet.errors import ConfigError, MalformedRequest
-from trionet.user_code import pass_endings
+from trionet.user_code import pass_endings, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,8 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["checked_subset"]
 
 
-class _Asked:
-    """A function of the user's, which is not asked twice about the same members."""
+class _CachedSubset:
+    """A function of the user's, with its last result cached."""
 
     def __init__(self, function: Callable[[list[SID]], Any]) -> None:
         self._function = function
@@ -35,19 +34,19 @@ class _Asked:
         if isinstance(value, float) and math.isfinite(value):
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, SupportsIndex):
-            raise MalformedRequest(f"subset gives a number of members, not {_shown(value)}")
+            raise MalformedRequest(f"subset gives a number of members, not {shown(value, 80)}")
         return value.__index__()
 
 
 def checked_subset(subset: Any, sids: list[SID]) -> int | Callable[[list[SID]], int] | None:
-    """Return what `subset` says: a number, a function that gives one, or None for the default.
+    """Return the number of members, a function that returns it, or None for the default.
 
     Args:
         subset: a number that isn't negative, a function of the list of SIDs, its import path, or None.
-        sids: the members as they are now. A function that raises is no mistake of the caller's: it may do better later.
+        sids: the current members. An exception of the function is no error here: it may succeed later.
 
     Raises:
-        MalformedRequest: it is none of these, or gives something else than a number.
+        MalformedRequest: it is none of these, or does not return a number.
     """
     if subset is None or (type(subset) is int and subset >= 0):
         return subset
@@ -56,20 +55,12 @@ def checked_subset(subset: Any, sids: list[SID]) -> int | Callable[[list[SID]], 
     except ConfigError as exc:
         raise MalformedRequest(f"subset: {exc.text}") from exc
     if not callable(function):
-        raise MalformedRequest(f"subset is a number >= 0, a function, or its import path, not {_shown(subset)}")
-    asked = _Asked(function)
+        raise MalformedRequest(f"subset is a number >= 0, a function, or its import path, not {shown(subset, 80)}")
+    cached = _CachedSubset(function)
     try:
-        asked(sids)
+        cached(sids)
     except MalformedRequest:
         raise
     except BaseException as exc:
         pass_endings(exc)
-    return asked
-
-
-def _shown(value: object) -> str:
-    try:
-        return f"{value!r:.80}"
-    except BaseException as exc:
-        pass_endings(exc)
-        return f"a {type(value).__name__}"
+    return cached

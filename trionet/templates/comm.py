@@ -52,7 +52,7 @@ class GroupComm(Template):
         items: bool = False,
         orphans: Orphans = "report",
     ) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[tuple[SID, Any]]]:
-        """Call a method on every member at once, and get the answers one by one as they come.
+        """Call a method on every member at once; iterate over the results as they arrive.
 
         ::
 
@@ -60,8 +60,8 @@ class GroupComm(Template):
                 async for sid, outcome in answers:
                     ...
 
-        An outcome is the value, or a `TrionetError`. With ``items=True`` the method is an async generator, and each of
-        its items comes by itself. Leaving the block cancels the calls that are still running; `orphans` is as for
-        `send`, and raised when the block ends.
+        An outcome is the value, or a `TrionetError`. With ``items=True`` the method is an async generator, and an
+        outcome is one of its items. Leaving the block cancels the running calls; `orphans` is as for `send`, and raised
+        at the end of the block.
         """
         return self.open_stream(args, remote, kwargs=kwargs, items=items, orphans=orphans)

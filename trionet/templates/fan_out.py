@@ -1,12 +1,11 @@
-"""One call to every member of a group: a task for each, all in one nursery.
+"""One call to every member of a group, each in a task of one nursery.
 
-Invariants: a member's failure is data, never an exception; when `collect` ends no call it made is still running; and a
-caller that is cancelled is cancelled, whatever had been collected.
+Invariants: a member's failure is data, never an exception; no call outlives `collect`; the cancellation of the caller
+passes, except that of its deadline for a partial result.
 """
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import trio
@@ -23,16 +22,16 @@ if TYPE_CHECKING:
 __all__ = ["ALL_MEMBERS", "Wait", "check_bool", "collect", "count_to_wait_for"]
 
 Wait = Literal["all", "first"] | int
-"""How many values a fan-out waits for."""
+"""The values that a fan-out waits for."""
 
 ALL_MEMBERS: Final = "all"
 
 
 def count_to_wait_for(wait: Wait, members: int) -> int | None:
-    """Return how many values end the waiting; None to hear every member.
+    """Return the number of values to wait for; None for the results of all members.
 
     Raises:
-        MalformedRequest: `wait` is neither ``"all"`` nor ``"first"`` nor a number from 1 to `members`.
+        MalformedRequest: `wait` is not ``"all"``, ``"first"`` or a number from 1 to `members`.
     """
     if wait == ALL_MEMBERS:
         return None
@@ -50,93 +49,55 @@ def check_bool(name: str, value: object) -> None:
 
 async def collect(
     members: Mapping[SID, NodeAddress],
-    ask: Callable[[NodeAddress], Awaitable[Any]],
+    call: Callable[[NodeAddress], Awaitable[Any]],
     *,
     enough: int | None = None,
     partial: bool = False,
 ) -> Replies[Any]:
-    """Await ``ask(node)`` for all `members` at once.
+    """Await ``call(node)`` for all `members` at once.
 
     Args:
-        members: whom to ask.
-        ask: makes the call to one of them.
-        enough: return as soon as this many values are there, and cancel the other calls; those are in neither map.
-        partial: when the caller's deadline strikes, return what has arrived, with `CallTimeout` for the others,
-            instead of being cancelled.
+        members: the nodes to call.
+        call: calls one of them.
+        enough: return after this number of values, and cancel the other calls; their nodes are in neither map.
+        partial: at the caller's deadline, return the results so far, with `CallTimeout` for the other members.
     """
     values: dict[SID, Any] = {}
     errors: dict[SID, TrionetError] = {}
 
-    async def ask_all() -> None:
+    async def call_one(sid: SID, node: NodeAddress, nursery: trio.Nursery) -> None:
+        value, error = await _outcome(call, node)
+        if error is not None:
+            errors[sid] = error
+        elif len(values) != enough:
+            values[sid] = value
+            if len(values) == enough:
+                nursery.cancel_scope.cancel()
+
+    await trio.lowlevel.checkpoint_if_cancelled()
+    try:
         async with open_plain_nursery() as nursery:
-
-            async def ask_one(sid: SID, node: NodeAddress) -> None:
-                value, error = await _outcome(ask, node)
-                if error is not None:
-                    errors[sid] = error
-                    return
-                if enough is None or len(values) < enough:
-                    values[sid] = value
-                    if len(values) == enough:
-                        nursery.cancel_scope.cancel()
-
             for sid, node in members.items():
-                nursery.start_soon(ask_one, sid, node)
-
-    if partial:
-        await _until_deadline(ask_all)
-        for sid in members if len(values) != enough else ():
-            if sid not in values:
-                errors.setdefault(sid, CallTimeout("no answer before the caller's deadline"))
-    else:
-        await ask_all()
+                nursery.start_soon(call_one, sid, node, nursery)
+    except trio.Cancelled as exc:
+        if not partial or exc.source != "deadline":
+            raise
+        if len(values) != enough:
+            late = {
+                sid: CallTimeout("no answer before the caller's deadline") for sid in members.keys() - values.keys()
+            }
+            errors = late | errors
     return Replies(values, errors)
 
 
 async def _outcome(
-    ask: Callable[[NodeAddress], Awaitable[Any]], node: NodeAddress
+    call: Callable[[NodeAddress], Awaitable[Any]], node: NodeAddress
 ) -> tuple[Any, None] | tuple[None, TrionetError]:
-    """Return a member's value, or its error, whose traceback then ends here.
+    """Return a member's value or error.
 
-    A frame that knows the errors, in the traceback of one of them, would be a cycle.
+    The traceback of the error ends here: a frame with all errors in it would make a reference cycle.
     """
     try:
-        return await ask(node), None
+        return await call(node), None
     except TrionetError as exc:
         return None, exc
-
-
-async def _until_deadline(work: Callable[[], Awaitable[None]]) -> None:
-    """Run `work`; when the caller's deadline strikes first, cancel it and return, the caller not yet being cancelled.
-
-    The work is shielded from the caller's cancellation, because a deadline and an explicit cancel look alike from
-    inside. A task outside the shield hears of either, and ends the work; which one it was is decided after that.
-    """
-    await trio.lowlevel.checkpoint_if_cancelled()
-    deadline = trio.current_effective_deadline()
-    shielded = trio.CancelScope(shield=True, deadline=deadline)  # which the calls carry on
-
-    def heard(_: object) -> trio.lowlevel.Abort:
-        shielded.cancel()
-        return trio.lowlevel.Abort.FAILED  # stay asleep: woken below
-
-    listener: trio.lowlevel.Task | None = None
-    is_over = False
-
-    async def listen() -> None:
-        nonlocal listener
-        if not is_over:
-            listener = trio.lowlevel.current_task()
-            await trio.lowlevel.wait_task_rescheduled(heard)
-
-    async with open_plain_nursery() as nursery:
-        nursery.start_soon(listen)  # not start(), which would wait for it for good when the caller is cancelled already
-        try:
-            with shielded:
-                await work()
-        finally:
-            is_over = True
-            if listener is not None:
-                trio.lowlevel.reschedule(listener)
-    if shielded.cancelled_caught and not (math.isfinite(deadline) and trio.current_time() >= deadline):
-        await trio.lowlevel.checkpoint_if_cancelled()

@@ -1,4 +1,4 @@
-"""News for every member of a group, and tasks that are repeated."""
+"""Rumors for every member of a group, and periodic tasks."""
 
 from __future__ import annotations
 
@@ -29,27 +29,26 @@ class GroupGossip(Template):
     async def send(
         self, args: list[Any] | tuple[Any, ...], remote: Remote, *, kwargs: Mapping[str, Any] | None = None
     ) -> Receipt:
-        """Have every live member of the group, this node included if it is one, make a call to itself, once.
+        """Make every live member of the group, this node included if it is one, call itself, once.
 
-        Returns as soon as the first hop has the rumor: it neither waits for the call anywhere nor tells what it
-        returns. A member where the call fails reports it by itself (the log, and a `RumorFailed` event), and passes
-        the rumor on all the same. Members that can't be reached get it when they can, within the time that rumors are
-        kept.
+        Returns once the first hop has the rumor: results of the calls are not collected. A failed call is reported on
+        its member, by the log and a `RumorFailed` event, and does not stop the rumor. Unreachable members get it later,
+        within the retention time of rumors.
 
         Args:
             args: the positional arguments.
-            remote: what to call; it names no node.
+            remote: the method to call; without a node.
             kwargs: the keyword arguments.
 
         Returns:
-            The rumor's id, and the maps of the first hop; see `Receipt.wait_spread` for what comes after.
+            The rumor's id, and the maps of the first hop; see also `Receipt.wait_spread`.
 
         Raises:
             EmptyGroup: the group has no members.
             GroupNotFound: it has been deleted.
-            MalformedRequest: the arguments are no list, or the remote names a node, or no service or method.
+            MalformedRequest: the arguments are no list, or the remote has a node, or no service or method.
             EncodeError: an argument can't travel.
-            MessageTooLarge: the arguments are over the limit of this node.
+            MessageTooLarge: the arguments are over the limit.
             TemporarilyUnavailable: the node is stopping.
         """
         remote = Remote.of(remote)
@@ -72,23 +71,22 @@ class GroupGossip(Template):
         interval_s: float | None = None,
         jitter_s: float = 0.0,
     ) -> str:
-        """Start a periodic task on this node, which ends with `del_`, with the group, or with the node.
+        """Start a periodic task on this node; it ends with `del_`, with the group, or with the node.
 
         Args:
-            interval: the interval, in seconds, by position; at most 60: more than that is mostly meant as milliseconds.
-            method: what to run: a function without arguments, sync or async; or ``(args, remote)``, to be gossiped in
-                this group each time.
-            interval_s: the interval in seconds, by name, in place of `interval`. The first run comes after so many
-                seconds, at least 0.001, and the next ones at whole multiples. A run that takes longer than that is not
-                overlapped: what it misses is left out.
-            jitter_s: each run is put off by a random time up to this.
+            interval: the interval, in seconds, by position; at most 60, because larger numbers are often milliseconds.
+            method: a function without arguments, sync or async; or ``(args, remote)``, to gossip in this group.
+            interval_s: the interval in seconds, by name, in place of `interval`; at least 0.001. The first run is after
+                one interval, the next ones at its multiples. Runs never overlap: those missed by a long run are
+                skipped.
+            jitter_s: the largest random delay of each run.
 
         Returns:
-            An id that is unique over all nodes and names this one as the owner.
+            An id that is unique over all nodes and names this one as its owner.
 
         Raises:
             GroupNotFound: the group has been deleted.
-            MalformedRequest: an argument is none of these, or the interval is given twice, or not at all.
+            MalformedRequest: an argument is invalid, or the interval is given twice, or not at all.
             TemporarilyUnavailable: the node is stopping.
         """
         self.context.members()
@@ -116,17 +114,17 @@ class GroupGossip(Template):
 
     @rpc
     async def del_(self, task_id: str) -> bool:
-        """End a periodic task, on whichever member it is; see `Gossip.del_`."""
+        """End a periodic task of any member; see `Gossip.del_`."""
         return await self.context.local.gossip.del_(task_id)
 
     @rpc
     async def tasks(self) -> Replies[list[PeriodicTask]]:
-        """Return the periodic tasks that each member has in this group."""
+        """Return each member's periodic tasks in this group."""
         return await self.fan_out([self.context.gid], Remote(service="gossip", method="tasks"))
 
 
 def _interval_s(by_position: Any, by_name: Any) -> Any:
-    """Return the interval; whether it is one, `PeriodicTasks.start` checks.
+    """Return the interval, which `PeriodicTasks.start` checks.
 
     Raises:
         MalformedRequest: there is none, or there are two, or the one by position looks like milliseconds.

@@ -1,4 +1,4 @@
-"""One change to the groups of every member."""
+"""Changes to the groups of every member."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ __all__ = ["GroupGroups"]
 
 
 class GroupGroups(Template):
-    """The group-wide service ``groups``: one change on every member, and on this node where it has the group too."""
+    """The group-wide service ``groups``: each change is made on every member, and on this node."""
 
     @rpc
     async def get(self, gid: str) -> Replies[dict[SID, NodeAddress]]:
-        """Return what each member holds under `gid`."""
+        """Return each member's group `gid`."""
         return await self._on_members("get", gid)
 
     @rpc
@@ -36,11 +36,11 @@ class GroupGroups(Template):
     ) -> Replies[dict[SID, NodeAddress]]:
         """Create or replace the group `gid` on every member, and on this node.
 
-        Arguments are those of the local service; a function as `subset` must be importable by the members.
+        Arguments are those of the local service; the members must be able to import a function as `subset`.
 
         Raises:
             MalformedRequest: the gid or an address is malformed, or the group is ``all`` or ``local``.
-            CodeRefused: `subset` is a function that can't be named by an import path.
+            CodeRefused: `subset` is a function without an import path.
         """
         if callable(subset):
             reference = reference_to(subset)
@@ -56,14 +56,14 @@ class GroupGroups(Template):
 
     @rpc
     async def add(self, gid: str, node: NodeAddress) -> Replies[dict[SID, NodeAddress]]:
-        """Add `node` to the group `gid` of every member; returns the updated groups."""
+        """Add `node` to the group `gid` of every member; return the updated groups."""
         replies = await self._on_members("add", gid, NodeAddress.of(node))
         await self.context.local.groups.add(gid, NodeAddress.of(node))
         return replies
 
     @rpc
     async def rem(self, gid: str, sid: SID | NodeAddress) -> Replies[dict[SID, NodeAddress]]:
-        """Take a node, by SID or address, out of the group `gid` of every member; returns the updated groups."""
+        """Remove a node, by SID or address, from the group `gid` of every member; return the updated groups."""
         sid = sid_of(sid)
         replies = await self._on_members("rem", gid, sid)
         await self.context.local.groups.rem(gid, sid)
@@ -71,9 +71,9 @@ class GroupGroups(Template):
 
     @rpc
     async def del_(self, gid: str) -> Replies[dict[SID, NodeAddress]]:
-        """Remove the group `gid` of every member; returns what they removed."""
+        """Remove the group `gid` of every member; return the removed groups."""
         replies = await self._on_members("del", gid)
-        with contextlib.suppress(GroupNotFound):  # this node is a member and has done so, or never had it
+        with contextlib.suppress(GroupNotFound):  # removed already, because this node is a member, or never there
             await self.context.local.groups.del_(gid)
         return replies
 

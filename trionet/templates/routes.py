@@ -1,4 +1,4 @@
-"""One service, offered by every member."""
+"""Services of every member."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class GroupRoutes(Template):
 
     @rpc
     async def put(self, service: Any, name: str) -> Replies[str]:
-        """Have every member offer a service under `name`; each makes its own instance.
+        """Register a service as `name` on every member, with an instance on each.
 
         Args:
-            service: an import path ``"package.module:Class"``, or a class that can be named by one.
+            service: an import path ``"package.module:Class"``, or a class that has one.
             name: 1 to 128 of letters, digits, ``_``, ``-``, ``.``; no built-in service's name.
 
         Raises:
-            CodeRefused: `service` is an object, which would have to travel as code.
+            CodeRefused: `service` is an object, which would have to be sent as code.
         """
         reference = service if isinstance(service, str) else reference_to(service) if inspect.isclass(service) else None
         if reference is None:
@@ -42,10 +42,10 @@ class GroupRoutes(Template):
 
     @rpc
     async def get(self, name: str) -> Replies[ServiceDescription]:
-        """Return each member's description of the service of that name."""
+        """Return each member's description of the service `name`."""
         return await self.fan_out([name], Remote(service="routes", method="get"))
 
     @rpc
     async def rem(self, name: str) -> Replies[bool]:
-        """Have every member withdraw the service of that name; returns where there was one."""
+        """Remove the service `name` from every member; return whether it existed there."""
         return await self.fan_out([name], Remote(service="routes", method="rem"))

@@ -1,4 +1,4 @@
-"""What the members of a group say about themselves; a group's growth and its end."""
+"""The figures of a group's members; new members, and the end of all."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class GroupStatus(Template):
             key: as for the local service.
 
         Returns:
-            ``value``: for ``counts``, ``heap_total``, ``heap_used`` the sum, otherwise the list in SID order, of those
-            that answered; ``values`` and ``errors``: the maps.
+            ``value``: the sum of the values for ``counts``, ``heap_total``, ``heap_used``, otherwise their list in SID
+            order; ``values`` and ``errors``: the maps.
         """
         replies = await self.fan_out([key], Remote(service="status", method="get"))
         answered = list(replies.values.values())
@@ -53,39 +53,39 @@ class GroupStatus(Template):
     async def spawn(self, config: NodeConfig) -> NodeAddress:
         """Start a node as this node's child, and add it to the group: on every member, on this node, and on itself.
 
-        A member that can't be told is logged; the new node is there all the same.
+        Failures at single members are logged.
 
         Returns:
-            The new node's address, once it has booted and the members know it.
+            The new node's address, once it has booted and is in the groups.
 
         Raises:
             SpawnError: it did not boot.
         """
         local, gid = self.context.local, self.context.gid
-        self.context.members()  # before anything is started: is the group still there?
+        self.context.members()  # raises before the start if the group has been deleted
         node = await local.status.spawn(config)
         if gid == LOCAL:
             return node
-        # One after the other, so that nodes spawned at once hear of each other. Handlers at any depth wait for the lock
-        # while they hold their slots: who has it must not wait for those.
+        # One at a time, so that nodes spawned at once get to know each other. Handlers of any depth wait for the lock
+        # with their slots held: the holder of the lock must not wait for slots.
         async with self._introducing:
             with holding(DEEPEST):
-                await self._tell(node)
+                await self._add_everywhere(node)
         return node
 
-    async def _tell(self, node: NodeAddress) -> None:
-        """Add a new node to the group: on every member, on this node, and on itself."""
+    async def _add_everywhere(self, node: NodeAddress) -> None:
+        """Add a new node to the group on every member, on this node, and on itself."""
         local, gid = self.context.local, self.context.gid
         members = list(self.context.members().values())
         await self._introduce(node, members)
         if members:
-            told = await self.fan_out([gid, node], Remote(service="groups", method="add"))
-            for sid, error in told.errors.items():
-                _log.warning("member %s of %s could not be told of %s: %s", sid, gid, node, error, extra=about(sid))
+            replies = await self.fan_out([gid, node], Remote(service="groups", method="add"))
+            for sid, error in replies.errors.items():
+                _log.warning("member %s of %s does not know of %s: %s", sid, gid, node, error, extra=about(sid))
         await local.groups.add(gid, node)
 
     async def _introduce(self, node: NodeAddress, members: list[NodeAddress]) -> None:
-        """Tell the new node of its group."""
+        """Send the group to the new node."""
         comm, gid = self.context.local.comm, self.context.gid
         if gid == ALL:
             await comm.send([ALL, node, *members], Remote(node=node, service="groups", method="add"))

@@ -1,1 +1,1 @@
-"""Ways for calls to travel: each fulfils `base`, and passes one conformance suite."""
+"""Transports of calls: each fulfils `base`, and passes one conformance suite."""

@@ -1,7 +1,7 @@
-"""Time that the other side has for something, of which this node's own stalls take nothing away.
+"""Time limits for a peer that exclude the stalls of this node.
 
-While this process is stopped, or its loop is blocked, deadlines pass, and what the other side has sent in time lies
-unread. So who waits past such a deadline waits on for as long as that.
+While this process is stopped, or its loop is blocked, deadlines pass, and data that arrived in time is unread. So a
+wait whose deadline passed in a stall is extended by the length of the stall.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ __all__ = ["within"]
 T = TypeVar("T")
 
 _LATE_S: Final = 0.5
-"""A deadline that is noticed so much later was passed in a stall."""
+"""A deadline noticed later than this passed in a stall."""
 
 
 async def within(seconds: float, step: Callable[[], Awaitable[T]]) -> T:
-    """Await ``step()`` for that many seconds in which this node runs.
+    """Await ``step()``, for at most `seconds` in which this node runs.
 
     Args:
-        seconds: how long.
-        step: what to wait for; it is begun again after a stall, and must go on where it was cancelled, or anew.
+        seconds: the limit.
+        step: called again after a stall; it must be safe to cancel and repeat.
 
     Raises:
         trio.TooSlowError: it took longer.

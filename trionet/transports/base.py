@@ -1,8 +1,8 @@
-"""What every transport fulfils.
+"""The protocols of transports and networks.
 
-A transport carries a call to another node and brings back its value, or raises what the caller may conclude:
-`DefiniteError` when the call cannot have run, `IndefiniteError` when it may have. On the receiving node it hands each
-call to a `Handler`. Foreign exceptions end here, translated ``from`` their cause; nothing is retried.
+A transport sends a call to another node and returns its value, or raises an error: a `DefiniteError` if the call can't
+have run, an `IndefiniteError` if it may have. The receiving node passes each call to a `Handler`. Transports translate
+foreign exceptions ``from`` their cause, and retry nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from trionet.errors import (
     TrionetError,
     error_from_wire,
 )
-from trionet.events import OrphanedCall
 from trionet.identity import NodeAddress
 from trionet.message import Call
 
@@ -32,15 +31,20 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
 
+    from quart_trio import QuartTrio
+
     from trionet.codec import Codec
+    from trionet.config import NodeConfig
+    from trionet.events import OrphanedCall
     from trionet.router import PreparedCall
 
+    from .clock import Clock
     from .datagrams import Datagrams
 
 __all__ = [
-    "Clock",
     "Endpoint",
     "Handler",
+    "Network",
     "Request",
     "Transport",
     "answered_error",
@@ -56,29 +60,25 @@ _current_task = trio.lowlevel.current_task
 
 
 class Handler(Protocol):
-    """Who runs calls on the receiving node. `Router` is one."""
+    """Runs calls on the receiving node, as `Router` does."""
 
     def prepare(self, call: Call) -> PreparedCall:
         """Return `call` ready to run; see `Router.prepare`."""
-        ...
 
     async def call(self, call: Call) -> Any:
         """Run `call` and return its value; see `Router.call`."""
-        ...
 
 
 class Request(msgspec.Struct, frozen=True):
-    """A call ready to be sent, to one node or to many: its arguments are encoded once.
+    """A call ready to be sent, to one node or to many, with encoded arguments.
 
     Attributes:
-        gid, service, method: what is called.
+        gid, service, method: the names of the method.
         args: the list of positional arguments, encoded by the transport's codec.
         kwargs: the mapping of keyword arguments, encoded likewise; None when there are none.
         id: chosen by the caller; one for a whole fan-out.
         caller: the calling node.
-        depth: how deeply it is nested in others; see `trionet.nesting`.
-        orphans: where to note the calls that were cancelled and not confirmed to have finished in time, if the caller
-            asked for it; doesn't travel.
+        depth: its depth of nesting in other calls; see `trionet.nesting`.
     """
 
     gid: str
@@ -89,13 +89,12 @@ class Request(msgspec.Struct, frozen=True):
     id: str
     caller: NodeAddress
     depth: int = 0
-    orphans: list[OrphanedCall] | None = None
 
     def received(self, codec: Codec, timeout_s: float | None) -> Call:
-        """Return the call as the node itself receives it: it holds no place, and nests nothing deeper.
+        """Return the call for this node itself: it holds no slot, and adds no depth.
 
         Raises:
-            DecodeError: the arguments are not values.
+            DecodeError: the arguments can't be decoded.
         """
         return Call(
             gid=self.gid,
@@ -111,7 +110,7 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Transport(Protocol):
-    """A way for one node's calls to reach others.
+    """Sends the calls of one node.
 
     Attributes:
         codec: the wire format of arguments and values.
@@ -120,73 +119,88 @@ class Transport(Protocol):
     codec: Codec
 
     async def call(self, node: NodeAddress, request: Request) -> Any:
-        """Send `request` to `node` and return its value. The caller's deadline and cancellation hold for it.
+        """Send `request` to `node` and return its value, under the caller's deadline and cancellation.
 
         Raises:
             NodeUnreachable: no connection could be made; nothing was sent.
-            ConnectionLost: the connection broke after it was sent.
-            TrionetError: what the node answered.
+            ConnectionLost: the connection broke after sending.
+            TrionetError: the answer of the node.
         """
-        ...
 
     def stream(self, node: NodeAddress, request: Request) -> AbstractAsyncContextManager[AsyncGenerator[Any]]:
-        """Run a method of `node` that is an async generator; gives an async iterator over its items.
+        """Run a method of `node` that is an async generator; yield an async iterator over its items.
 
-        The far side goes no further ahead than some buffers hold, and leaving the block ends it there. Raises what
-        `call` does, from the block's begin or from the iteration.
+        The generator is ahead by some buffers at most, and ends with the block. Raises the errors of `call`, at the
+        block's begin or by the iteration.
         """
-        ...
-
-
-class Clock(Protocol):
-    """A clock for the protocols of one node, where that is not Trio's: on a simulated network."""
-
-    def now(self) -> float:
-        """Return the time in seconds; it never goes back."""
-        ...
-
-    def wake_at(self, when: float, action: Callable[[], None]) -> None:
-        """Have ``action()`` called at `when`, in place of what was set before; ``math.inf`` for never."""
-        ...
 
 
 class Endpoint(Protocol):
-    """A node's place on some network: calls come in, and go out through its transport."""
+    """A node's place on a network: receives calls, and sends its own through its transport."""
+
+    @property
+    def clock(self) -> Clock:
+        """The clock of the node's protocols."""
 
     @property
     def address(self) -> NodeAddress:
-        """Where other nodes reach it."""
-        ...
+        """The address of the node, with the real port."""
 
     @property
     def transport(self) -> Transport:
-        """What its own calls go out by."""
-        ...
+        """Sends the node's calls."""
 
     @property
     def datagrams(self) -> Datagrams | None:
-        """What its datagrams go out and come in by; None where there is no such thing."""
-        ...
+        """Sends and receives the node's datagrams; None without any."""
+
+    @property
+    def app(self) -> QuartTrio | None:
+        """The app of the HTTP face; None without one."""
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Answer calls until cancelled; those that it is answering are cancelled then, too."""
-        ...
+        """Answer calls until cancelled; calls in progress are cancelled then, too."""
 
     def close(self) -> None:
         """Refuse new connections, at once."""
-        ...
 
     async def drain(self) -> None:
-        """Refuse new connections, and wait until the calls it is answering have been answered."""
-        ...
+        """Refuse new connections, and wait until the calls in progress have been answered."""
+
+
+class Network(Protocol):
+    """Opens the endpoints of nodes.
+
+    Attributes:
+        default_launcher: the name of the launcher for the nodes that a node spawns, without another setting.
+    """
+
+    default_launcher: str
+
+    async def open_endpoint(
+        self, config: NodeConfig, handler: Handler, on_orphan: Callable[[OrphanedCall], None]
+    ) -> Endpoint:
+        """Return a new endpoint at the configured address.
+
+        Args:
+            config: the node's.
+            handler: runs the calls that come in.
+            on_orphan: called with each cancelled call whose handler did not confirm its end in time.
+
+        Raises:
+            AddressInUse: the address is taken.
+            ConfigError: the address can't be used.
+        """
+
+    def on_open(self, node: Any) -> None:
+        """Handle a new node, before it serves any call."""
 
 
 def time_left_s() -> float | None:
     """Return the seconds until the running task's deadline, at least 0; None without a deadline.
 
-    Trio's ``current_effective_deadline`` is a method call and a property for each scope around the task, which made it
-    a quarter of the time of a call. This reads the same attributes in a loop; where a version of Trio has others, it
-    asks Trio.
+    Trio's ``current_effective_deadline`` takes a quarter of the time of a call, because of a method call and a property
+    for each scope around the task. This reads the same attributes in a loop, and falls back to Trio's function.
     """
     deadline = math.inf
     try:
@@ -207,27 +221,24 @@ def time_left_s() -> float | None:
 
 def check_request_size(request: Request, limit_bytes: int) -> None:
     """Raise `MessageTooLarge` when the arguments of `request` are over the limit."""
-    size = len(request.args) + len(request.kwargs or b"")
-    if size > limit_bytes:
-        raise MessageTooLarge(
-            f"a request of {size:,} bytes is over the limit of {limit_bytes:,} bytes: max_message_bytes"
-        )
+    _check(len(request.args) + len(request.kwargs or b""), limit_bytes, "a request")
 
 
 def check_size(data: bytes, limit_bytes: int, what: str) -> bytes:
     """Return `data`, or raise `MessageTooLarge` when it is over the limit."""
-    if len(data) > limit_bytes:
-        raise MessageTooLarge(
-            f"{what} of {len(data):,} bytes is over the limit of {limit_bytes:,} bytes: max_message_bytes"
-        )
+    _check(len(data), limit_bytes, what)
     return data
 
 
-def answered_error(wire: Mapping[str, Any]) -> TrionetError:
-    """Return the error that a node answered a call with.
+def _check(size: int, limit_bytes: int, what: str) -> None:
+    if size > limit_bytes:
+        raise MessageTooLarge(f"{what} of {size:,} bytes is over the limit of {limit_bytes:,} bytes: max_message_bytes")
 
-    Only a proper one is a `DefiniteError`: the handler may have run, and who can't say what became of it may not say
-    that nothing did.
+
+def answered_error(wire: Mapping[str, Any]) -> TrionetError:
+    """Return the error in a node's answer.
+
+    A malformed or contradictory one is a `ConnectionLost`, because the handler may have run.
     """
     try:
         error = error_from_wire(wire)

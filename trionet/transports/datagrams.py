@@ -1,6 +1,6 @@
-"""Datagrams on a node's port number: short, cheap, and without promise.
+"""Datagrams on a node's port number.
 
-Invariant: sending never waits and never raises; what can't go out now is lost, as it might be on the way.
+Invariant: sending never waits and never raises; a datagram that can't be sent now is lost, as it may be on its way.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import functools
 import ipaddress
 import socket
 from collections import deque
-from contextlib import contextmanager
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import trio
@@ -20,7 +20,7 @@ from trionet.forks import keep_from_forks
 from trionet.log_limits import limited_log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Sequence
 
     from trionet.identity import NodeAddress
 
@@ -31,7 +31,7 @@ _log = limited_log(__name__)
 _MOST_BYTES: Final = 65_535
 _BUFFER_BYTES: Final = 1024 * 1024
 _READ_AT_ONCE: Final = 32
-_KEPT: Final = 4096
+_MOST_KEPT: Final = 4096
 _NUMERIC: Final = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 
 
@@ -39,20 +39,13 @@ class Datagrams(Protocol):
     """A node's place on a network of datagrams."""
 
     def send_nowait(self, to: NodeAddress, data: bytes) -> bool:
-        """Send `data` to `to`, if all goes well. False: that address can't be sent to, now or ever."""
-        ...
+        """Send `data` to `to`, without a confirmation; return False where datagrams can't reach that address."""
 
-    async def receive(self) -> bytes:
-        """Wait for the next datagram, whoever sent it.
-
-        Raises:
-            trio.ClosedResourceError: it was closed.
-        """
-        ...
+    async def serve(self, handle: Callable[[bytes], None]) -> None:
+        """Call ``handle(data)`` with each datagram, whoever sent it, until closed."""
 
     def close(self) -> None:
         """Send and receive nothing more."""
-        ...
 
 
 class UDPDatagrams:
@@ -63,11 +56,11 @@ class UDPDatagrams:
 
         Raises:
             AddressInUse: another program has it.
-            OSError: something else is in the way.
+            OSError: it can't be bound for another reason.
         """
         self._socks: list[socket.socket] = []
         self._sender: dict[bool, socket.socket] = {}
-        self._came: deque[bytes] = deque()
+        self._received: deque[bytes] = deque()
         try:
             for ip in [ips] if isinstance(ips, str) else ips:
                 sock = _bound(ip, port)
@@ -79,32 +72,38 @@ class UDPDatagrams:
             for sock in self._socks:
                 sock.close()
             raise
-        self._sock = self._socks[0]  # all but names have one
+        self._sock = self._socks[0]  # the only one, except for a host name
 
     def send_nowait(self, to: NodeAddress, data: bytes) -> bool:
-        """Send `data` to `to`, which must be an IP address of one of the sockets' families."""
+        """Send `data` to `to`, an IP address of one of the sockets' families."""
         target, is_ipv6 = _sockaddr(to.ip, to.port)
         sock = self._sender.get(is_ipv6)
         if target is None or sock is None:
             return False
         try:
             sock.sendto(data, target)
-        except OSError as exc:  # the buffers are full, nobody listens there, no route, closed
+        except OSError as exc:  # full buffers, nobody listening, no route, closed
             _log.debug("a datagram to %s could not be sent: %s", to, exc)
         return True
 
+    async def serve(self, handle: Callable[[bytes], None]) -> None:
+        """Call ``handle(data)`` with each datagram, until closed."""
+        with suppress(trio.ClosedResourceError):
+            while True:
+                handle(await self.receive())
+
     async def receive(self) -> bytes:
         """Wait for the next datagram."""
-        if not self._came:
+        if not self._received:
             await self._wait()
-        return self._came.popleft()
+        return self._received.popleft()
 
     async def _wait(self) -> None:
-        await trio.lowlevel.checkpoint()  # also when there is always more: others must get their turn
-        while not self._came:
+        await trio.lowlevel.checkpoint()  # other tasks must run, even under a flood
+        while not self._received:
             for sock in self._socks:
                 self._read(sock)
-            if not self._came:
+            if not self._received:
                 await self._readable()
 
     async def _readable(self) -> None:
@@ -121,18 +120,18 @@ class UDPDatagrams:
                 for sock in self._socks:
                     nursery.start_soon(wait, sock)
         except* trio.ClosedResourceError:
-            pass  # reading tells it, without the group
+            pass  # the next read raises it, without the group
 
     def _read(self, sock: socket.socket) -> None:
         for _ in range(_READ_AT_ONCE):
             try:
-                self._came.append(sock.recv(_MOST_BYTES))
+                self._received.append(sock.recv(_MOST_BYTES))
             except BlockingIOError:
                 return
             except OSError as exc:
                 if sock.fileno() < 0:
                     raise trio.ClosedResourceError from exc
-                # An earlier datagram met nobody (ICMP); it says nothing of the next ones.
+                # ICMP reported that nobody received an earlier datagram; the next ones may arrive.
 
     def close(self) -> None:
         """Send and receive nothing more."""
@@ -143,15 +142,15 @@ class UDPDatagrams:
 
 
 def _bound(ip: str, port: int) -> socket.socket:
-    ((family, *_, place),) = socket.getaddrinfo(ip, port, type=socket.SOCK_DGRAM, flags=_NUMERIC)
+    ((family, *_, sockaddr),) = socket.getaddrinfo(ip, port, type=socket.SOCK_DGRAM, flags=_NUMERIC)
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
         sock.setblocking(False)
-        # What comes while this process can't run must fit, or a stall would look like loss to the others.
+        # Room for the datagrams during a stall of this process: their loss would look like its failure.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind(place)
+        sock.bind(sockaddr)
     except OSError as exc:
         sock.close()
         if exc.errno == errno.EADDRINUSE:
@@ -161,60 +160,46 @@ def _bound(ip: str, port: int) -> socket.socket:
 
 
 class QueuedDatagrams:
-    """Datagrams between nodes of one process; what carries them is a function's business.
+    """Datagrams between nodes of one process, carried by a function.
 
     Attributes:
-        put: to be called with each datagram that has come.
-        lost: how many came while too many waited.
+        put: handles a datagram that has arrived.
+        lost: how many arrived while nobody served them, beyond the first 4,096.
     """
 
     def __init__(self, carry: _Carry) -> None:
         self.put: Callable[[bytes], None] = self._keep
-        self._carry = carry
-        self._waiting: deque[bytes] = deque()
-        self._came = trio.lowlevel.ParkingLot()
-        self._is_closed = False
         self.lost: int = 0
+        self._carry = carry
+        self._kept: list[bytes] = []
+        self._closed = trio.Event()
 
-    @contextmanager
-    def received_by(self, take: Callable[[bytes], None]) -> Generator[None]:
-        """Have ``take(data)`` called with each datagram as it comes, within the block; instead of `receive`."""
-        self.put = take
-        while self._waiting:
-            take(self._waiting.popleft())
+    async def serve(self, handle: Callable[[bytes], None]) -> None:
+        """Call ``handle(data)`` with each datagram, at once, until closed."""
+        self.put = handle
+        for data in self._kept:
+            handle(data)
+        self._kept.clear()
         try:
-            yield
+            await self._closed.wait()
         finally:
             self.put = self._keep
 
     def send_nowait(self, to: NodeAddress, data: bytes) -> bool:
         """Send `data` to `to`."""
-        if not self._is_closed:
+        if not self._closed.is_set():
             self._carry(to, data)
         return True
 
     def _keep(self, data: bytes) -> None:
-        if len(self._waiting) >= _KEPT:
+        if len(self._kept) < _MOST_KEPT:
+            self._kept.append(data)
+        else:
             self.lost += 1
-            return
-        self._waiting.append(data)
-        self._came.unpark()
-
-    async def receive(self) -> bytes:
-        """Wait for the next datagram."""
-        if not self._waiting:
-            await trio.lowlevel.checkpoint()
-        while not self._waiting:
-            if self._is_closed:
-                raise trio.ClosedResourceError
-            await self._came.park()
-        return self._waiting.popleft()
 
     def close(self) -> None:
         """Send and receive nothing more."""
-        self._is_closed = True
-        self._waiting.clear()
-        self._came.unpark_all()
+        self._closed.set()
 
 
 class _Carry(Protocol):
@@ -223,11 +208,11 @@ class _Carry(Protocol):
 
 @functools.lru_cache(maxsize=16_384)
 def _sockaddr(ip: str, port: int) -> tuple[Any, bool]:
-    """Return what the system calls an address, or None where it is none to send to; and whether it is IPv6."""
+    """Return the socket address, None if it can't be sent to; and whether it is IPv6."""
     try:
-        # The system is only asked where there is an interface in it, "fe80::1%eth0".
+        # Only an interface, as in "fe80::1%eth0", needs the system.
         version = ipaddress.ip_address(ip).version
-        place = socket.getaddrinfo(ip, port, flags=_NUMERIC)[0][4] if "%" in ip else (ip, port)
+        sockaddr = socket.getaddrinfo(ip, port, flags=_NUMERIC)[0][4] if "%" in ip else (ip, port)
     except (ValueError, OSError):
-        return None, False  # a name: finding its address would take time
-    return (place if port else None), version == 6  # noqa: PLR2004  IPv6
+        return None, False  # a host name: its resolution takes time
+    return (sockaddr if port else None), version == 6  # noqa: PLR2004  IPv6

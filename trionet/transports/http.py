@@ -1,9 +1,9 @@
-"""The HTTP transport: httpx as the client of the other nodes' HTTP face.
+"""The HTTP transport: httpx as the client of other nodes' HTTP face.
 
-The envelope in HTTP's own words: the path says what is called, the body carries the arguments, headers the rest.
+The path has the names of the method, the body the arguments, and headers the rest of the envelope.
 
-Invariants: no more connections to a peer are in use than `MOST_CONNECTIONS` for the calls at each depth of nesting (see
-`trionet.nesting`), nor than `max_calls_per_peer`; calls wait for their turn here, not in httpx.
+Invariants: at most `MOST_CONNECTIONS` connections to a peer are in use for the calls at each depth of nesting (see
+`trionet.nesting`), and at most `max_calls_per_peer`; calls queue here, not in httpx.
 """
 
 from __future__ import annotations
@@ -60,28 +60,28 @@ __all__ = [
 CALL_ID_HEADER = "Trionet-Call-Id"
 CALLER_HEADER = "Trionet-Caller"
 TIMEOUT_HEADER = "Trionet-Timeout"
-"""Seconds that were left of the caller's time; a duration, so that clocks don't matter."""
+"""The caller's remaining time in seconds; a duration, which needs no common clock."""
 
 DEPTH_HEADER = "Trionet-Depth"
-"""How deeply the call is nested in others, 0 to 8; left out for 0."""
+"""The call's depth of nesting, 0 to 8; left out for 0."""
 
 MOST_CONNECTIONS: Final = 128
-"""How many connections to one peer are in use at once for the calls at one depth."""
+"""The most connections in use to one peer for the calls at one depth."""
 
 STREAM_TYPE = "application/x-ndjson"
-"""The media type of a stream: lines of JSON, ``{"item": …}``, and at last ``{"end": true}`` or ``{"error": …}``."""
+"""The media type of a stream: lines of JSON, ``{"item": …}``, then ``{"end": true}`` or ``{"error": …}``."""
 
 VALUE_TYPE = "application/json"
-"""The media type of anything else. A request that accepts one of the two alone is refused the other."""
+"""The media type of a value. A request that accepts only one of the two types is refused the other."""
 
 _MAX_QUERY_CHARS = 8 * 1024  # servers limit the head of a request: Hypercorn to 16 KiB
 # Below the server's idle timeout, so that a connection is never reused just as the server closes it.
 _KEEPALIVE_S = 30.0
 _END = {"end": True}
 _RESULTS: Final = frozenset({"value", "values", "item", "end"})
-"""What an answer with an error doesn't have."""
+"""The names that an answer with an error must not have."""
 _CONNECTED = "connection.connect_tcp.complete"
-"""The only event of httpcore's that gives a connection as soon as there is one."""
+"""The event of httpcore with a new connection."""
 
 _BEFORE_SENDING = (
     httpx.ConnectError,
@@ -93,10 +93,10 @@ _BEFORE_SENDING = (
 
 
 def inner_depth_from(header: str | None) -> int:
-    """Return the depth of the calls that the handler of a request makes; without the header it is nested in none.
+    """Return the depth of the calls made by the handler of a request; without the header, the request has depth 0.
 
     Raises:
-        MalformedRequest: the header is no depth.
+        MalformedRequest: the header is not a depth.
     """
     if header is None:
         return depth_inside(0)
@@ -108,11 +108,11 @@ def inner_depth_from(header: str | None) -> int:
 class _Pool:
     """The connections to one peer for the calls at one depth.
 
-    httpx's own queue costs its length times the number of connections whenever a request begins, ends or is cancelled:
-    400 calls would take seconds to leave. So no more requests are made than there are connections.
+    httpx scans its queue, for each connection, at every begin, end and cancellation of a request: the end of 400 calls
+    takes seconds. So requests never outnumber connections.
 
     Attributes:
-        client: makes the requests.
+        client: sends the requests.
     """
 
     def __init__(self, node: NodeAddress, depth: int, size: int, client: httpx.AsyncClient) -> None:
@@ -122,38 +122,38 @@ class _Pool:
         self._node = node
         self._waits = depth != DEEPEST
         self._size = size
-        self._places = trio.Semaphore(size)
+        self._slots = trio.Semaphore(size)
 
     @asynccontextmanager
-    async def place(self) -> AsyncGenerator[None]:
-        """Wait for a connection's place, and hold it for as long as the block lasts.
+    async def slot(self) -> AsyncGenerator[None]:
+        """Wait for a connection's slot, and hold it during the block.
 
         Raises:
-            TemporarilyUnavailable: none is free, for calls that are nested too deeply to wait.
-            NodeUnreachable: this node has stopped meanwhile.
+            TemporarilyUnavailable: no slot is free, for calls that are nested too deeply to wait.
+            NodeUnreachable: this node has stopped in the meantime.
         """
         try:
-            self._places.acquire_nowait()
+            self._slots.acquire_nowait()
         except trio.WouldBlock:
             if not self._waits:
                 raise TemporarilyUnavailable(
                     f"{self._node} is sent no further call that is nested {DEEPEST} deep or deeper: {self._size} are "
                     f"in progress, the smaller of max_calls_per_peer and {MOST_CONNECTIONS}"
                 ) from None
-            await self._places.acquire()
+            await self._slots.acquire()
         try:
             if self._is_closed:
                 raise NodeUnreachable("this node has stopped")
             yield
         finally:
-            self._places.release()
+            self._slots.release()
 
     @contextlib.contextmanager
     def until_closed(self) -> Generator[None]:
-        """Run the block, which makes a request, until this is closed: httpx lets those wait that are connecting.
+        """Cancel the block, which sends a request, when the pool is closed: httpx does not end connection attempts.
 
         Raises:
-            ConnectionLost: this node has stopped meanwhile.
+            ConnectionLost: this node has stopped in the meantime.
         """
         with trio.CancelScope() as scope:
             self._requesting.add(scope)
@@ -165,7 +165,7 @@ class _Pool:
             raise ConnectionLost(f"the connection to {self._node} was closed: this node has stopped")
 
     async def aclose(self) -> None:
-        """Close all connections, and refuse those who wait for a place."""
+        """Close all connections, and refuse the calls that wait for a slot."""
         self._is_closed = True
         for scope in self._requesting:
             scope.cancel()
@@ -173,7 +173,7 @@ class _Pool:
 
 
 class HTTPTransport:
-    """Calls over HTTP/1.1, with an httpx client for each peer and depth: one pool for all collapses under load."""
+    """Calls over HTTP/1.1, with an httpx client for each peer and depth: a single pool collapses under load."""
 
     def __init__(self, config: NodeConfig) -> None:
         self.codec: Codec = JSON.limited(config.max_message_containers)
@@ -181,7 +181,7 @@ class HTTPTransport:
         self._timeout = httpx.Timeout(None, connect=config.connect_timeout_s)
         self._size = min(MOST_CONNECTIONS, config.max_calls_per_peer)
         self._limits = httpx.Limits(max_connections=None, max_keepalive_connections=16, keepalive_expiry=_KEEPALIVE_S)
-        self._ssl = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # prebuilt: httpx would load certificates for each client
+        self._ssl = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # shared: httpx would load certificates for each client
         self._pools: dict[tuple[NodeAddress, int], _Pool] = {}
 
     async def call(self, node: NodeAddress, request: Request) -> Any:
@@ -210,7 +210,7 @@ class HTTPTransport:
 
     @asynccontextmanager
     async def stream(self, node: NodeAddress, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
-        """Start a stream at `node`: one line of JSON for each item."""
+        """Start a stream at `node`, with one line of JSON for each item."""
         async with (
             self._exchange(node, request, accept=STREAM_TYPE) as response,
             aclosing(self._items(node, response)) as items,
@@ -233,12 +233,12 @@ class HTTPTransport:
                     raise ConnectionLost(_unlike_a_node(node, status))
                 if "item" not in answer or "error" in answer:
                     last = answer
-                    continue  # to the end of the response, so that its connection can be used again
+                    continue  # read the rest, so that the connection can be reused
                 yield answer["item"]
         if last is None:
             raise ConnectionLost(f"the stream from {node} broke off")
         if "error" in last:
-            # Once items have begun to come, the status is that of a success.
+            # After the first item, the status is a success.
             raise _error_of(node, None if status == HTTPStatus.OK else status, last)
         if last != _END:
             raise ConnectionLost(_unlike_a_node(node, status))
@@ -250,7 +250,7 @@ class HTTPTransport:
         url = f"http://{node}/{path}{_query(request)}"
         pool = self._pool(node, request.depth)
         async with contextlib.AsyncExitStack() as stack:
-            await stack.enter_async_context(pool.place())
+            await stack.enter_async_context(pool.slot())
             with _translated(node), pool.until_closed():
                 sent = pool.client.stream(
                     "PUT", url, content=request.args, headers=_headers(request, accept), extensions=_EXTENSIONS
@@ -300,7 +300,7 @@ def _headers(request: Request, accept: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _translated(node: NodeAddress) -> Generator[None]:
-    """Turn httpx's exceptions into ours."""
+    """Translate httpx's exceptions."""
     try:
         yield
     except _BEFORE_SENDING as exc:
@@ -313,7 +313,7 @@ def _translated(node: NodeAddress) -> Generator[None]:
 async def _reading(
     node: NodeAddress, response: httpx.Response, parts: AsyncIterator[Any]
 ) -> AsyncGenerator[AsyncIterator[Any]]:
-    """Give `parts` to iterate over, and end what makes them: generators in generators, which don't close each other."""
+    """Yield `parts` to iterate over, and end them: nested generators don't close each other."""
     try:
         with _translated(node):
             yield parts
@@ -325,7 +325,7 @@ async def _reading(
 
 
 async def _lines(chunks: AsyncIterator[bytes], most_bytes: int) -> AsyncGenerator[bytes]:
-    """Give the lines of what comes: those that end in a newline, not in what else Unicode has for a text's lines."""
+    """Yield the lines of `chunks`, split at newlines only, not at the other line breaks of Unicode."""
     rest = bytearray()
     async for chunk in chunks:
         *lines, end = chunk.split(b"\n")
@@ -341,17 +341,17 @@ async def _lines(chunks: AsyncIterator[bytes], most_bytes: int) -> AsyncGenerato
 
 
 def _error_of(node: NodeAddress, status: int | None, answer: Any) -> TrionetError:
-    """Return the error that `answer` tells of; one that the rest of the response contradicts is a lost connection.
+    """Return the error in `answer`; a `ConnectionLost` if the rest of the response contradicts it.
 
     Args:
-        node: which answered.
-        status: what it says of the error; None where it doesn't.
+        node: the peer.
+        status: the HTTP status of the error; None if it has none.
         answer: the body, or the line of a stream.
     """
     if type(answer) is not dict or not _RESULTS.isdisjoint(answer):
         return ConnectionLost(_unlike_a_node(node, status or HTTPStatus.OK))
     error = answered_error(answer["error"])
-    # The hundreds say whose fault it was. The rest may be more exact than the error is, where no app was reached.
+    # Only the classes of the status must agree: outside the app, a status may be more exact than the error.
     if status is not None and isinstance(error, DefiniteError) and status // 100 != status_of(error) // 100:
         return ConnectionLost(_unlike_a_node(node, status))
     return error
@@ -362,7 +362,7 @@ def _unlike_a_node(node: NodeAddress, status: int) -> str:
 
 
 def _quoted(name: str) -> str:
-    """Return `name` as one part of a path; ``.`` and ``..`` would mean other places if they stood there as they are."""
+    """Return `name` as one segment of a path; ``.`` and ``..`` have a meaning of their own there."""
     return name.replace(".", "%2E") if name in {".", ".."} else quote(name, safe="")
 
 

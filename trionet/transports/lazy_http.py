@@ -1,4 +1,4 @@
-"""The HTTP transport, made when it is first needed: httpx takes a tenth of a second to import."""
+"""The HTTP transport, made on first use: the import of httpx takes a tenth of a second."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["LazyHTTPTransport"]
 
 
 class LazyHTTPTransport:
-    """Fulfils `trionet.transports.base.Transport` by an `HTTPTransport` that it makes on first use."""
+    """Fulfils `trionet.transports.base.Transport` by an `HTTPTransport`, made on first use."""
 
     def __init__(self, config: NodeConfig) -> None:
         self.codec: Codec = JSON.limited(config.max_message_containers)
@@ -50,7 +50,7 @@ class LazyHTTPTransport:
             yield items
 
     async def aclose(self) -> None:
-        """Close all connections, and make no more."""
+        """Close all connections, and refuse new ones."""
         self._is_closed = True
         if self._made is not None:
             await self._made.aclose()

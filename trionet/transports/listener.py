@@ -1,7 +1,7 @@
-"""The node's port: accepts connections, bounds their number, and keeps each one's trouble to itself.
+"""The listener of a node's port: accepts connections, bounds their number, and isolates their failures.
 
-Invariants: an exception in serving a connection ends that one only; once `close` has returned no further connection is
-accepted; when `serve` ends no socket is left open.
+Invariants: an exception in serving a connection ends only that one; no connection is accepted after `close`; no socket
+is open after `serve`.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ _NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)
 
 
 class Session(Protocol):
-    """What goes on on a connection, once it is known what it is for."""
+    """The protocol of a connection, once known."""
 
     @property
     def idle_since(self) -> float | None:
-        """When it became idle, on Trio's clock; None while it is in use."""
+        """The time when it became idle, on Trio's clock; None during use."""
 
     async def run(self) -> None:
         """Serve until either side is done."""
 
     def abort(self) -> None:
-        """Close the socket at once; whatever waits on it is woken."""
+        """Close the socket at once, which ends all waits for it."""
 
 
 class RequestSession(Session, Protocol):
@@ -52,22 +52,22 @@ class RequestSession(Session, Protocol):
 
     @property
     def unfinished_since(self) -> float | None:
-        """Since when its peer owes it a first request, or the rest of one, on Trio's clock; None where it owes none."""
+        """When the wait for its first request, or the rest of one, began, on Trio's clock; None if there is none."""
 
 
 class Connection(RequestSession, Protocol):
     """One accepted connection."""
 
     def finish(self) -> None:
-        """Don't wait for what hasn't begun: the node is stopping."""
+        """Close it if it has no request in progress: the node is stopping."""
 
 
 class Listener:
     """Accepts connections on one address.
 
     Attributes:
-        address: where it listens, with the real port, as others reach it.
-        ips: the IP addresses that it listens on: one, or all that a name stands for; all with one port number.
+        address: its address for other nodes, with the real port.
+        ips: the IP addresses that it listens on: one, or all of a host name, with the same port number.
     """
 
     def __init__(self, listeners: list[trio.SocketListener], address: NodeAddress, max_connections: int) -> None:
@@ -81,7 +81,7 @@ class Listener:
         self._all_ended = trio.Event()
 
     async def serve(self, connect: Callable[[trio.SocketStream], Connection]) -> None:
-        """Serve connections, each by what `connect` makes of its stream, until cancelled; then end them all."""
+        """Serve connections, made by `connect` from their streams, until cancelled; then end them all."""
 
         async def handle(stream: trio.SocketStream) -> None:
             keep_from_forks(stream.socket)
@@ -95,7 +95,7 @@ class Listener:
             try:
                 await connection.run()
             except* Exception as group:
-                # Hypercorn has let out exceptions that a peer caused (its issues 225 and 177).
+                # Hypercorn has raised exceptions caused by a peer (its issues 225 and 177).
                 _log.warning("a connection was closed because serving it failed", exc_info=group, extra=about(peer))
             finally:
                 connection.abort()
@@ -109,10 +109,10 @@ class Listener:
             try:
                 await trio.serve_listeners(handle, self._listeners, handler_nursery=nursery)
             except* trio.ClosedResourceError:
-                pass  # close() was called; the connections in use go on
+                pass  # close() was called; connections in use continue
 
     async def drain(self) -> None:
-        """Refuse further connections, and wait until the last one has ended."""
+        """Refuse further connections, and wait for the end of all."""
         self.close()
         for connection in list(self._connections):
             connection.finish()
@@ -120,14 +120,14 @@ class Listener:
             await self._all_ended.wait()
 
     def close(self) -> None:
-        """Refuse further connections, at once, also where another process has a copy of the socket."""
+        """Refuse further connections, at once, even if another process has a copy of the socket."""
         for listener in self._listeners:
-            with contextlib.suppress(OSError):  # it has been closed, or is not one that can be shut down
+            with contextlib.suppress(OSError):  # closed already, or without shutdown
                 listener.socket.shutdown(socket.SHUT_RDWR)
             listener.socket.close()
 
     async def _abort_when_cancelled(self) -> None:
-        # Hypercorn shields its writes: only a closed socket ends one to a peer that doesn't read.
+        # Hypercorn shields its writes: only closing the socket ends one to a peer that doesn't read.
         try:
             await trio.sleep_forever()
         finally:
@@ -136,39 +136,39 @@ class Listener:
                 connection.abort()
 
     def _make_room(self) -> bool:
-        """Return whether there is room for one more connection, others being closed for it.
+        """Close connections to make room for one more; return whether there is room.
 
-        First those go that have no finished request, the oldest first: half-sent requests cost their sender nothing,
-        and must not displace who is served. Then the longest idle ones go.
+        Connections without a complete request are closed first, oldest first: incomplete requests are cheap, and must
+        not displace served ones. Then the longest idle ones are closed.
         """
         while len(self._connections) >= self._max_connections:
             connection = self._longest(lambda connection: connection.unfinished_since)
             connection = connection or self._longest(lambda connection: connection.idle_since)
             if connection is None:
                 return False
-            del self._connections[connection]  # at once: its task takes a while to end, and others may come meanwhile
+            del self._connections[connection]  # at once: its task ends later, and others may arrive before
             connection.abort()
         return True
 
     def _longest(self, since: Callable[[Connection], float | None]) -> Connection | None:
-        """Return the connection for which `since` gives the earliest time; None where it gives none."""
+        """Return the connection with the earliest time by `since`; None if there is none."""
         found = [(when, connection) for connection in self._connections if (when := since(connection)) is not None]
         return min(found, key=lambda pair: pair[0])[1] if found else None
 
 
 async def open_listener(config: NodeConfig) -> Listener:
-    """Listen on the configured address; where that is a name, on all its addresses, with one port number.
+    """Listen on the configured address, or on all addresses of a host name with one port number.
 
     Raises:
-        AddressInUse: another program does. With port 0, the number that was free for one address is taken for another,
-            and another number may be free for all of them.
+        AddressInUse: another program listens there. With port 0, the number that was free for one address is in use
+            for another; another attempt may succeed.
         ConfigError: the address is not this machine's, or its port needs privileges.
     """
     wanted = NodeAddress(config.ip, config.port)
     try:
         found = await trio.socket.getaddrinfo(config.ip, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        places = list(dict.fromkeys((family, place) for family, *_, place in found))
-        listeners = [trio.SocketListener(sock) for sock in await _bound(places, config.port)]
+        sockaddrs = list(dict.fromkeys((family, place) for family, *_, place in found))
+        listeners = [trio.SocketListener(sock) for sock in await _bound(sockaddrs, config.port)]
     except (OSError, UnicodeError) as exc:
         if isinstance(exc, OSError) and exc.errno == errno.EADDRINUSE:
             raise AddressInUse(f"{wanted} is already in use") from exc
@@ -177,8 +177,8 @@ async def open_listener(config: NodeConfig) -> Listener:
     return Listener(listeners, address, _connection_limit(config.max_connections))
 
 
-async def _bound(places: Sequence[tuple[int, Any]], port: int) -> list[trio.socket.SocketType]:
-    """Return a listening socket for each of `places` that this machine has, with one port number.
+async def _bound(sockaddrs: Sequence[tuple[int, Any]], port: int) -> list[trio.socket.SocketType]:
+    """Return a listening socket for each of `sockaddrs` that this machine has, with one port number.
 
     Raises:
         OSError: one is in use, or none can be listened on.
@@ -186,7 +186,7 @@ async def _bound(places: Sequence[tuple[int, Any]], port: int) -> list[trio.sock
     socks: list[trio.socket.SocketType] = []
     missing: dict[str, OSError] = {}
     try:
-        for family, place in places:
+        for family, place in sockaddrs:
             try:
                 sock = await _listening(family, (place[0], port, *place[2:]))
             except OSError as exc:
@@ -203,13 +203,13 @@ async def _bound(places: Sequence[tuple[int, Any]], port: int) -> list[trio.sock
             sock.close()
         raise
     for ip, reason in missing.items():
-        # A name often has an IPv6 address, "::1" say, on machines without IPv6.
+        # Host names often have an IPv6 address, as "::1", on machines without IPv6.
         _log.info("not listening on %s: %s", ip, reason.strerror)
     return socks
 
 
 async def _listening(family: int, place: Any) -> trio.socket.SocketType:
-    # As Trio's own `open_tcp_listeners` does, which has no way to give all of them one number.
+    # As Trio's own `open_tcp_listeners`, which can't use one port number for all.
     sock = trio.socket.socket(family, socket.SOCK_STREAM)
     try:
         if sys.platform != "win32":
@@ -225,7 +225,7 @@ async def _listening(family: int, place: Any) -> trio.socket.SocketType:
 
 
 def _connection_limit(wanted: int) -> int:
-    """Return how many connections to take, with some of the process's open files kept for other uses."""
+    """Return the limit of connections, with some open files reserved for other uses."""
     try:
         import resource
     except ImportError:  # not on Windows

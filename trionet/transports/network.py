@@ -1,6 +1,6 @@
-"""A node's place on the real network: its port, what is served there, and its calls to other nodes.
+"""The endpoints of nodes on a real network: links, HTTP and datagrams on one port number.
 
-One port for everything: the first byte of a connection tells a link from HTTP.
+The first byte of a connection distinguishes a link from HTTP.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from trionet.errors import AddressInUse
 from trionet.forks import keep_loop_from_forks
 from trionet.log_limits import about, limited_log, peer_ip
 
+from .clock import TrioClock
 from .datagrams import UDPDatagrams
 from .lazy_http import LazyHTTPTransport
 from .link import LinkTransport
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from .link.connection import Link
     from .web import QuartTrio, WebServer
 
-__all__ = ["NetworkEndpoint", "open_network_endpoint"]
+__all__ = ["NetworkEndpoint", "TCPNetwork", "open_network_endpoint"]
 
 _log = limited_log(__name__)
 
@@ -46,8 +47,9 @@ class NetworkEndpoint:
     """Fulfils `trionet.transports.base.Endpoint` with TCP.
 
     Attributes:
-        transport: what its own calls go out by: links, or HTTP if the configuration says so.
-        datagrams: UDP on the same port number; None where there is none.
+        clock: Trio's.
+        transport: sends the node's calls: by links, or by HTTP if so configured.
+        datagrams: UDP on the same port number; None without any.
     """
 
     def __init__(
@@ -58,12 +60,12 @@ class NetworkEndpoint:
         handler: Handler,
         on_orphan: Callable[[OrphanedCall], None],
     ) -> None:
+        self.clock: TrioClock = TrioClock()
         self._listener = listener
         self.datagrams = datagrams
         self._config = config
         self._handler = handler
         self._web: WebServer | None = None
-        self._nursery: trio.Nursery | None = None
         self._is_closing = False
         self._links = LinkTransport(config, handler, on_orphan)
         self._http = LazyHTTPTransport(config)
@@ -71,22 +73,22 @@ class NetworkEndpoint:
 
     @property
     def address(self) -> NodeAddress:
-        """Where other nodes reach it."""
+        """The address of the node, with the real port."""
         return self._listener.address
 
     @property
     def app(self) -> QuartTrio:
-        """The app of its HTTP face; made when it is first needed."""
+        """The app of its HTTP face; made on first use."""
         return self._web_server().app
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Answer calls until cancelled."""
         try:
             async with trio.open_nursery() as nursery:
-                self._nursery = nursery
+                nursery.start_soon(self.clock.run)
                 await nursery.start(self._links.run, self.address)
                 task_status.started()
-                await self._listener.serve(lambda stream: _Incoming(stream, self, self._config))
+                await self._listener.serve(lambda stream: _Incoming(stream, self, nursery, self._config))
         finally:
             self.close()
             with trio.CancelScope(shield=True):
@@ -96,7 +98,7 @@ class NetworkEndpoint:
         """Refuse new connections and calls, at once."""
         self._is_closing = True
         self._listener.close()
-        self._links.part("this node is stopping")  # now: who knows that it stops shall not meet it again
+        self._links.part("this node is stopping")  # now: peers must make no more calls
         if self._web is not None:
             self._web.closing = True
 
@@ -108,21 +110,20 @@ class NetworkEndpoint:
             self._web.closing = self._is_closing
         return self._web
 
-    async def accept_http(self, stream: trio.SocketStream, first: bytes) -> RequestSession:
-        """Return what serves an HTTP connection, of which `first` has been read."""
+    async def accept_http(self, stream: trio.SocketStream, first: bytes, nursery: trio.Nursery) -> RequestSession:
+        """Return the session of an HTTP connection whose first bytes have been read; run the app in `nursery`."""
         if _WEB not in sys.modules:
-            # Half a second, which a node that only talks with nodes never pays, nor its other connections now.
+            # This takes half a second, in a thread, and never happens in nodes without HTTP.
             await trio.to_thread.run_sync(importlib.import_module, _WEB)
         web = self._web_server()
-        assert self._nursery is not None
-        await web.started(self._nursery)
+        await web.started(nursery)
         return web.connect(stream, first)
 
     async def accept_link(self, stream: trio.SocketStream, first: bytes) -> Link:
-        """Return the link that begins on a connection, of which `first` has been read.
+        """Return the link of a connection whose first bytes have been read.
 
         Raises:
-            HandshakeError: the peer isn't a node that can be talked with.
+            HandshakeError: the peer is no compatible node.
         """
         return await self._links.accept(stream, first)
 
@@ -131,13 +132,32 @@ class NetworkEndpoint:
         await self._links.keep(link)
 
     async def drain(self) -> None:
-        """Refuse new connections, and wait until the calls it is answering have been answered."""
+        """Refuse new connections, and wait until the calls in progress have been answered."""
         self.close()
         if self._web is not None:
             await self._web.finish()
         self._links.retire("this node is stopping")
         await self._listener.drain()
         await self._links.drained()
+
+
+class TCPNetwork:
+    """Fulfils `trionet.transports.base.Network` with TCP, UDP and HTTP.
+
+    Attributes:
+        default_launcher: processes, from the fork server.
+    """
+
+    default_launcher = "forkserver"
+
+    async def open_endpoint(
+        self, config: NodeConfig, handler: Handler, on_orphan: Callable[[OrphanedCall], None]
+    ) -> NetworkEndpoint:
+        """Listen on the configured address; see `open_network_endpoint`."""
+        return await open_network_endpoint(config, handler, on_orphan)
+
+    def on_open(self, node: object) -> None:
+        """Handle a new node."""
 
 
 async def open_network_endpoint(
@@ -147,12 +167,12 @@ async def open_network_endpoint(
 
     Args:
         config: the node's.
-        handler: who runs the calls that come in.
-        on_orphan: told of each call that was cancelled and not confirmed to have finished.
+        handler: runs the calls that come in.
+        on_orphan: called with each cancelled call whose handler did not confirm its end in time.
 
     Raises:
-        AddressInUse: another program does.
-        ConfigError: the address isn't this machine's, or would open the node to others without protection.
+        AddressInUse: another program listens there.
+        ConfigError: the address is not this machine's, or would expose the node without protection.
     """
     config.check_bind()
     keep_loop_from_forks()
@@ -165,7 +185,7 @@ async def _open_port(config: NodeConfig) -> tuple[Listener, UDPDatagrams | None]
     for tries_left in reversed(range(_PORTS_TRIED)):
         try:
             return await _open_number(config)
-        except AddressInUse:  # a number that is free for one of its uses may be taken for another
+        except AddressInUse:  # a number that is free for TCP may be in use for UDP
             if config.port or not tries_left:
                 raise
     raise AssertionError
@@ -186,11 +206,14 @@ async def _open_number(config: NodeConfig) -> tuple[Listener, UDPDatagrams | Non
 
 
 class _Incoming:
-    """An accepted connection: nothing is known of it until its first bytes come."""
+    """An accepted connection; its first bytes decide its protocol."""
 
-    def __init__(self, stream: trio.SocketStream, endpoint: NetworkEndpoint, config: NodeConfig) -> None:
+    def __init__(
+        self, stream: trio.SocketStream, endpoint: NetworkEndpoint, nursery: trio.Nursery, config: NodeConfig
+    ) -> None:
         self._stream = stream
         self._endpoint = endpoint
+        self._nursery = nursery
         self._config = config
         self._accepted_at = trio.current_time()
         self._is_aborted = False
@@ -205,7 +228,7 @@ class _Incoming:
     def unfinished_since(self) -> float | None:
         if self._requests is not None:
             return self._requests.unfinished_since
-        return self._accepted_at if self._session is None else None  # a link begins when its handshake is whole
+        return self._accepted_at if self._session is None else None  # a link has a handshake in place of a request
 
     async def run(self) -> None:
         first = b""
@@ -219,7 +242,9 @@ class _Incoming:
         if first.startswith(MARK):
             await self._run_link(first)
         else:
-            self._session = self._requests = connection = await self._endpoint.accept_http(self._stream, first)
+            self._session = self._requests = connection = await self._endpoint.accept_http(
+                self._stream, first, self._nursery
+            )
             await connection.run()
 
     async def _run_link(self, first: bytes) -> None:

@@ -1,11 +1,11 @@
 """The node's HTTP face: a Quart-Trio app, served by Hypercorn's Trio connection class inside the node's nursery.
 
 ``PUT`` (or ``POST``) ``/<gid>/<service>/<method>`` with a JSON list of arguments runs the method; query parameters are
-keyword arguments, each JSON (a bare word is a text). The answer is ``{"value": …}``; of a group-wide call
-``{"values": {…}, "errors": {…}}``, with ``"value"`` where they are put together; of a failure
+keyword arguments, in JSON (a bare word is a text). The response is ``{"value": …}``; for a group-wide call
+``{"values": {…}, "errors": {…}}``, with ``"value"`` for an aggregate; for a failure
 ``{"error": {"code", "name", "text", …}}``. Values are in the JSON form of `trionet.codec`.
 
-Requests of foreign web pages are refused (`web_origin`), and so are those whose end is in doubt (`web_framing`).
+Requests of foreign web pages (`web_origin`) and with ambiguous framing (`web_framing`) are refused.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ if TYPE_CHECKING:
 __all__ = ["QuartTrio", "WebServer"]
 
 _BODIES_AT_ONCE = 16
-"""How many of the largest bodies may be arriving at once, over all connections; or more smaller ones."""
+"""The memory for arriving bodies, over all connections, in bodies of the largest size."""
 
 _SAFE_METHODS = {"GET", "HEAD"}
-"""RFC 9110, 9.2.1: what a reader may do by a link."""
+"""RFC 9110, 9.2.1: the methods of a followed link."""
 
 _ClientGone: type[Exception] = getattr(quart.wrappers.base, "ClientDisconnectedError", ConnectionAbortedError)
 
@@ -74,13 +74,13 @@ class WebServer:
 
     Attributes:
         app: the Quart-Trio app; further routes may be added to it before the first request.
-        closing: whether answers tell the client not to send further requests on their connection.
+        closing: whether responses close their connection.
     """
 
     def __init__(self, handler: Handler, config: NodeConfig) -> None:
         self.closing = False
         self.app: QuartTrio = _make_app(handler, config)
-        self.app.after_request(self._say_when_closing)
+        self.app.after_request(self._add_close_header)
         self._config = _hypercorn_config(config)
         self._context = WorkerContext(None)
         self._state: dict[str, Any] = {}
@@ -89,14 +89,14 @@ class WebServer:
         self._is_started = False
 
     async def started(self, nursery: trio.Nursery) -> None:
-        """Start the app up in `nursery`, if that has not been done yet."""
+        """Start the app in `nursery`, once."""
         async with self._starting:
             if not self._is_started:
                 await nursery.start(self.run)
                 self._is_started = True
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Keep the app started up (ASGI lifespan) until cancelled, and shut it down then."""
+        """Run the lifespan of the app (ASGI) until cancelled; then shut it down."""
         lifespan = Lifespan(self._wrapped, self._config, self._state)
         shielded = trio.CancelScope(shield=True)
 
@@ -116,23 +116,23 @@ class WebServer:
                 shielded.cancel()
 
     def connect(self, stream: trio.SocketStream, first: bytes) -> HTTPConnection:
-        """Return the connection that serves `stream`, of which `first` has been read."""
+        """Return the connection on `stream`, whose first bytes have been read."""
         return HTTPConnection(self._wrapped, self._config, self._context, self._state, stream, first)
 
-    async def _say_when_closing(self, response: Response) -> Response:
+    async def _add_close_header(self, response: Response) -> Response:
         if self.closing and request.http_version.startswith("1"):
             response.headers["Connection"] = "close"
         return response
 
     async def finish(self) -> None:
-        """Close idle connections, and the others once they have answered."""
+        """Close idle connections at once, and the others after their response."""
         await self._context.terminated.set()
 
 
 def _with_path(app: QuartTrio) -> Callable[[Scope, ASGIReceiveCallable, ASGISendCallable], Awaitable[None]]:
-    """Return `app` behind a check of the request's target, of which Quart takes for granted that it is one.
+    """Return `app` with a check of the request's target, which Quart assumes to be valid.
 
-    And behind a guard: that the client has gone is no error, as it is for Quart from 0.23 on.
+    A disconnected client is no error, unlike in Quart from 0.23 on.
     """
 
     async def run(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
@@ -146,7 +146,7 @@ def _with_path(app: QuartTrio) -> Callable[[Scope, ASGIReceiveCallable, ASGISend
             await _ignoring_gone_clients(app(scope, receive, send))
         except Exception:
             raise
-        except BaseException as exc:  # a view of the user's has raised it; Hypercorn answers 500 to an Exception
+        except BaseException as exc:  # from a user's view; Hypercorn answers 500 to an Exception
             pass_endings(exc)
             raise RemoteError.from_exception(exc) from exc
 
@@ -166,7 +166,7 @@ def _hypercorn_config(config: NodeConfig) -> Config:
     hypercorn_config.errorlog = limited_log("trionet.http")
     hypercorn_config.include_server_header = False
     hypercorn_config.keep_alive_timeout = config.idle_timeout_s
-    hypercorn_config.keep_alive_max_requests = 1_000_000_000  # a node's peers stay
+    hypercorn_config.keep_alive_max_requests = 1_000_000_000  # peers keep their connections
     return hypercorn_config
 
 
@@ -204,23 +204,26 @@ def _make_app(handler: Handler, config: NodeConfig) -> QuartTrio:
         except TrionetError as exc:
             return _error_response(exc, limit_bytes)
 
+    _add_error_handlers(app, limit_bytes)
+    return app
+
+
+def _add_error_handlers(app: QuartTrio, limit_bytes: int) -> None:
     @app.errorhandler(HTTPException)
     async def http_error(exc: HTTPException) -> Response:
-        (request or websocket).routing_exception = None  # which knows the request by its traceback: a cycle
+        (request or websocket).routing_exception = None  # its traceback refers to the request: a cycle
         return _error_response(error_of(exc, limit_bytes), limit_bytes, exc.code, dict(exc.get_headers()))
 
     @app.errorhandler(Exception)
     async def other_error(exc: Exception) -> Response:
         return _error_response(RemoteError.from_exception(exc), limit_bytes)
 
-    return app
-
 
 def _foreign_page_error(config: NodeConfig) -> NotPermitted | None:
-    """Return why the current request, or WebSocket, is refused as one of a foreign page, or None."""
+    """Return the error for a request or WebSocket of a foreign page; None for any other."""
     headers = (request or websocket).headers
     site = ", ".join(headers.getlist("Sec-Fetch-Site"))
-    # Whoever follows a link gets a page: a form that is sent elsewhere is a navigation, too.
+    # Only followed links count: submitting a form is a navigation, too.
     mode = headers.get("Sec-Fetch-Mode", "") if (request or websocket).method in _SAFE_METHODS else ""
     fetch = (site, mode, headers.get("Sec-Fetch-Dest", "")) if site else None
     own_names = {name.lower() for name in (config.ip, config.advertise_ip) if name}
@@ -239,12 +242,12 @@ def _read_call(gid: str, service: str, method: str, args: object) -> Call:
         caller=None if caller is None else NodeAddress.of(caller),
         timeout_s=None if timeout is None else _seconds(timeout),
         inner_depth=inner_depth_from(request.headers.get(DEPTH_HEADER)),
-        is_json=caller is None,  # a node says who it is
+        is_json=caller is None,  # nodes send their address
     )
 
 
 def _check_accepted(prepared: PreparedCall, name: str) -> None:
-    """Raise `MalformedRequest` when the client accepts a value alone from a stream, or a stream alone from the rest."""
+    """Raise `MalformedRequest` when the client accepts only a value, and the method is a stream; or the reverse."""
     accepted = request.headers.get("Accept")
     if accepted == VALUE_TYPE and prepared.method.is_stream:
         raise MalformedRequest(f"{name} is a stream: use comm.stream")
@@ -255,7 +258,7 @@ def _check_accepted(prepared: PreparedCall, name: str) -> None:
 def _keyword(text: str) -> Any:
     try:
         plain = msgspec.json.decode(text)
-    except (msgspec.MsgspecError, ValueError, RecursionError):  # no JSON: a person's text
+    except (msgspec.MsgspecError, ValueError, RecursionError):  # not JSON: plain text
         return text
     return JSON.restore(plain)
 
@@ -272,13 +275,13 @@ def _seconds(text: str) -> float:
 
 def _value_response(value: Any, max_message_bytes: int) -> Response:
     if isinstance(value, Replies):
-        answer: dict[str, Any] = {name: getattr(value, name) for name in value._attributes()}  # noqa: SLF001
+        answer: dict[str, Any] = {name: getattr(value, name) for name in value._fields}
     else:
         answer = {"value": value}
     try:
         body = check_size(JSON.encode(answer), max_message_bytes, "a reply")
     except TrionetError as exc:
-        return _error_response(RemoteError.from_exception(exc), max_message_bytes)  # the handler did run
+        return _error_response(RemoteError.from_exception(exc), max_message_bytes)  # the handler has run
     return Response(body, content_type="application/json")
 
 

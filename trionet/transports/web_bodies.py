@@ -1,7 +1,7 @@
-"""The bodies of requests while they arrive: their memory is bounded for all connections of a node together.
+"""The bodies of arriving requests, with one memory limit for all connections of a node.
 
-Invariant: the bodies that are still arriving have at most `limit_bytes`. When they have more the largest one is given
-up, and then the next largest: who holds most pays, and a short call goes through while others send long ones slowly.
+Invariant: the arriving bodies have at most `limit_bytes` together. Beyond that the largest one is rejected, so that a
+short call succeeds while others send long ones slowly.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ class Bodies:
     """Reads the bodies of a node's requests.
 
     Args:
-        largest_bytes: the largest body taken.
-        limit_bytes: what all bodies that are arriving may have together.
-        timeout_s: how long one may take to arrive.
+        largest_bytes: the limit of one body.
+        limit_bytes: the limit of all arriving bodies together.
+        timeout_s: the time limit of one body.
     """
 
     def __init__(self, *, largest_bytes: int, limit_bytes: int, timeout_s: float) -> None:
@@ -36,12 +36,12 @@ class Bodies:
         self.held_bytes: int = 0
 
     async def read(self, parts: AsyncIterable[bytes]) -> bytes:
-        """Return the whole of a body, watching its size as it comes: Quart 0.23 looks at that only in the end.
+        """Return a whole body; check its size as it arrives, which Quart 0.23 does only at the end.
 
         Raises:
             RequestEntityTooLarge: it is over the limit.
             RequestTimeout: it did not arrive in time.
-            TemporarilyUnavailable: it was the largest one when all together were too large.
+            TemporarilyUnavailable: it was the largest one when all together were over their limit.
         """
         arriving = _Arriving(trio.current_time() + self._timeout_s)
         self._arriving[arriving] = None
@@ -52,18 +52,18 @@ class Bodies:
                     self.held_bytes += len(part)
                     if len(arriving.data) > self._largest_bytes:
                         raise RequestEntityTooLarge
-                    self._give_up_largest()
+                    self._reject_largest()
                 return bytes(arriving.data)
         finally:
             self._drop(arriving)
-        if arriving.is_given_up:
+        if arriving.is_rejected:
             raise TemporarilyUnavailable("this node is receiving more than it can hold: try again")
         raise RequestTimeout
 
-    def _give_up_largest(self) -> None:
+    def _reject_largest(self) -> None:
         while self.held_bytes > self._limit_bytes:
             largest = max(self._arriving, key=lambda arriving: len(arriving.data))
-            largest.is_given_up = True
+            largest.is_rejected = True
             largest.scope.cancel()
             self._drop(largest)
 
@@ -78,4 +78,4 @@ class _Arriving:
     def __init__(self, deadline: float) -> None:
         self.data = bytearray()
         self.scope = trio.CancelScope(deadline=deadline)
-        self.is_given_up = False
+        self.is_rejected = False

@@ -1,6 +1,6 @@
-"""What an HTTP answer says of a failure: a status, and ``{"error": {"code", "name", "text", ...}}``.
+"""Errors as HTTP responses: a status, and ``{"error": {"code", "name", "text", ...}}``.
 
-Invariant: no body is over the limit, whatever the error carries, down to the few bytes of an error without texts.
+Invariant: no body is over the limit, except that of an error without texts.
 """
 
 from __future__ import annotations
@@ -49,25 +49,25 @@ _STATUS_OF = {
     TemporarilyUnavailable: 503,
     CallTimeout: 504,
 }
-_ALWAYS_TOLD = ("code", "name")
+_NEVER_CUT = ("code", "name")
 
 
 def status_of(error: TrionetError) -> int:
-    """Return the HTTP status that tells of `error`."""
+    """Return the HTTP status of `error`."""
     return next((code for kind, code in _STATUS_OF.items() if isinstance(error, kind)), 500)
 
 
 def error_body(error: TrionetError, limit_bytes: int) -> bytes:
-    """Return what is sent of `error`; over the limit, its long texts are cut to their ends, which tell most."""
+    """Return the body for `error`; over the limit, its long texts are cut to their ends, which are the most useful."""
     wire = error_to_wire(error)
     body = _encoded(wire)
     longest = limit_bytes
     while len(body) > limit_bytes and longest:
         longest //= 4
-        wire = {name: value if name in _ALWAYS_TOLD else _cut(value, longest) for name, value in wire.items()}
+        wire = {name: value if name in _NEVER_CUT else _cut(value, longest) for name, value in wire.items()}
         body = _encoded(wire)
     if len(body) > limit_bytes:
-        body = _encoded({name: wire[name] for name in _ALWAYS_TOLD} | {"text": ""})
+        body = _encoded({name: wire[name] for name in _NEVER_CUT} | {"text": ""})
     return body
 
 
@@ -80,20 +80,20 @@ def _encoded(wire: Mapping[str, Any]) -> bytes:
 
 
 def error_of(exc: HTTPException, limit_bytes: int) -> TrionetError:
-    """Return the error that stands for a failure of the web stack."""
+    """Return the error for a failure of the web stack."""
     if isinstance(exc, RequestEntityTooLarge):
         return MessageTooLarge(f"the request is over the limit of {limit_bytes:,} bytes: max_message_bytes")
     if isinstance(exc, MethodNotAllowed):
         return MalformedRequest("call with PUT or POST")
     if exc.code == HTTPStatus.NOT_FOUND:
         return MethodNotFound("paths are /<gid>/<service>/<method>")
-    if (exc.code or 0) >= HTTPStatus.INTERNAL_SERVER_ERROR:  # code of the user's around the call, which has perhaps run
+    if (exc.code or 0) >= HTTPStatus.INTERNAL_SERVER_ERROR:  # from the user's code around a call that may have run
         return RemoteError.from_exception(getattr(exc, "original_exception", None) or exc)
     return MalformedRequest(f"{exc.code} {exc.name}")
 
 
 def own_failure(status: int) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """Return headers and body for a request that doesn't get as far as the app."""
+    """Return headers and body for a request that does not reach the app."""
     if status != HTTPStatus.INTERNAL_SERVER_ERROR:
         error: TrionetError = MalformedRequest(f"no proper HTTP request: {status} {HTTPStatus(status).phrase}")
     else:

@@ -1,10 +1,10 @@
-"""Where an HTTP/1.1 request ends: one that two readers could disagree about is refused, and its connection closed.
+"""The framing of HTTP/1.1 requests: ambiguous ones are refused, and their connection is closed.
 
-A proxy in front of a node and the node itself must see the same requests. Where they don't, a request can be hidden in
-the body of another (request smuggling). h11 is lenient in some of the places where readers differ; this is not.
+A proxy in front of a node and the node itself must see the same requests; otherwise a request can be hidden in the body
+of another (request smuggling). h11 is lenient in some places where implementations differ.
 
-Invariant: a request that gets past here has one body length by every reading of RFC 9112, sections 2.2, 5.2, 6.1 to 6.3
-and 7.1. h11 itself refuses what is wrong with ``Content-Length`` alone, and blanks before a colon.
+Invariant: an accepted request has one body length by every reading of RFC 9112, sections 2.2, 5.2, 6.1 to 6.3 and 7.1.
+h11 itself refuses a wrong ``Content-Length``, and blanks before a colon.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _NOT_IMPLEMENTED = 501
 
 
 class StrictReceiveBuffer(ReceiveBuffer):
-    """h11's buffer, which refuses what other readers may read in another way."""
+    """h11's buffer, which refuses ambiguous framing."""
 
     def maybe_extract_lines(self) -> list[bytearray] | None:
-        """Take the lines up to an empty one: a request's head, or the trailer of a chunked body."""
+        """Remove and return the lines up to an empty one: a request's head, or the trailer of a chunked body."""
         before = bytes(self)
         lines = super().maybe_extract_lines()
         if lines is not None:
@@ -41,7 +41,7 @@ class StrictReceiveBuffer(ReceiveBuffer):
         return lines
 
     def maybe_extract_next_line(self) -> bytearray | None:
-        """Take one line: the head of a chunk."""
+        """Remove and return one line: the head of a chunk."""
         line = super().maybe_extract_next_line()
         if line is not None:
             check_line_ends(line)
@@ -51,7 +51,7 @@ class StrictReceiveBuffer(ReceiveBuffer):
 def check_line_ends(data: bytes | bytearray) -> None:
     """Raise `h11.LocalProtocolError` unless each CR and LF of `data` is part of a CRLF.
 
-    RFC 9112, 2.2: a recipient MAY take a lone LF for a line end, so some do and some don't.
+    RFC 9112, 2.2: a recipient MAY recognize a lone LF as a line end, so implementations differ.
     """
     rest = data.replace(b"\r\n", b"")
     if b"\n" in rest or b"\r" in rest:
@@ -59,15 +59,15 @@ def check_line_ends(data: bytes | bytearray) -> None:
 
 
 def check_head(lines: Sequence[bytes | bytearray]) -> None:
-    """Raise `h11.LocalProtocolError` when it is in doubt where the body behind this head ends.
+    """Raise `h11.LocalProtocolError` if the length of the body after this head is ambiguous.
 
     Args:
-        lines: a request line and header lines; or the lines of a trailer, none of which may speak of the length either.
+        lines: a request line and header lines; or the lines of a trailer, which must not set the length either.
     """
     codings, has_length = [], False
     for line in lines:
         if line[:1] in (b" ", b"\t"):
-            # RFC 9112, 5.2: a server MUST reject a folded line, or join it. Who joins sees another header.
+            # RFC 9112, 5.2: a server MUST reject a folded line, or join it, which makes another header.
             raise h11.LocalProtocolError("a header is one line")
         name, _, value = bytes(line).partition(b":")
         if name.lower() == _CODING:
@@ -86,7 +86,7 @@ def _check_coding(codings: list[bytes], has_length: bool, is_old: bool) -> None:
     if is_old:
         raise h11.LocalProtocolError("HTTP/1.0 has no Transfer-Encoding")
     # RFC 9112, 6.3: where chunked is not the last one, "the server MUST respond with the 400 status code and then close
-    # the connection"; 6.1: a coding that it does not know is 501.
+    # the connection"; 6.1: an unknown coding is 501.
     if codings[-1] != _CHUNKED or codings.count(_CHUNKED) > 1:
         raise h11.LocalProtocolError("the last Transfer-Encoding is chunked, once", _BAD_REQUEST)
     if len(codings) > 1:

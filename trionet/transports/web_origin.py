@@ -1,10 +1,10 @@
-"""Which requests come from a web page, and which pages are this node's own.
+"""Requests from web pages: only those of the node's own pages are accepted.
 
-A web page must not be able to call a node through its reader's browser. Browsers say whose page a request is from, in
-``Origin`` (Fetch Standard, 3.2) and ``Sec-Fetch-Site`` (Fetch Metadata, 2.3); programs say neither, and may call.
+A web page must not call a node through its reader's browser. Browsers send the origin of the page, in ``Origin`` (Fetch
+Standard, 3.2) and ``Sec-Fetch-Site`` (Fetch Metadata, 2.3); programs send neither, and may call.
 
-Invariant: where a page is said, its origin is the one that the request was sent to, by http or https; and the name of
-that is an address, ``localhost``, or a name of the node's configuration: any other could have been rebound to it.
+Invariant: the origin of an accepted request is its own target, by http or https; and the target's host is an address,
+``localhost``, or a name of the node's configuration: any other name could be rebound to the node (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["foreign_page_error"]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _OWN_SITES = ("same-origin", "none")
-# host [":" port], RFC 3986, 3.2: nothing else, such as "user@", may stand there.
+# host [":" port], RFC 3986, 3.2; "user@" and the like are not allowed.
 _PLACE = r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?"
 _ORIGIN = re.compile(rf"(https?)://{_PLACE}", re.IGNORECASE)
 _HOST = re.compile(_PLACE)
@@ -31,7 +31,7 @@ _HOST = re.compile(_PLACE)
 def foreign_page_error(
     origins: Sequence[str], hosts: Sequence[str], own_names: Collection[str], fetch: tuple[str, str, str] | None = None
 ) -> NotPermitted | None:
-    """Return why a request is refused as one of a foreign page, or None.
+    """Return the error for a request of a foreign page; None for any other.
 
     Args:
         origins: the values of the headers ``Origin``.
@@ -43,24 +43,24 @@ def foreign_page_error(
         return NotPermitted("calls from pages of other sites are refused")
     if not origins:
         return None
-    said = _ORIGIN.fullmatch(origins[0]) if len(origins) == 1 else None
-    asked = _HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
-    if said is None or asked is None or not _is_same(said, asked):
+    origin = _ORIGIN.fullmatch(origins[0]) if len(origins) == 1 else None
+    target = _HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
+    if origin is None or target is None or not _is_same(origin, target):
         return NotPermitted(f"calls from pages of {', '.join(origins):.100} are refused")
-    name = asked[1].lower()
+    name = target[1].lower()
     if name != "localhost" and name not in own_names and not _is_address(name):
         return NotPermitted(f"calls from pages that reach this node as {name:.100} are refused: use its address")
     return None
 
 
 def _is_own_fetch(site: str, mode: str, destination: str) -> bool:
-    """Whether a fetch is by an own page, by the reader, or by a link that the reader follows to a page."""
+    """Whether a fetch is by an own page, by the reader, or by a link that the reader follows."""
     return site in _OWN_SITES or (mode == "navigate" and destination == "document")
 
 
-def _is_same(said: re.Match[str], asked: re.Match[str]) -> bool:
-    default = _DEFAULT_PORTS[said[1].lower()]
-    return (said[2].lower(), int(said[3] or default)) == (asked[1].lower(), int(asked[2] or default))
+def _is_same(origin: re.Match[str], target: re.Match[str]) -> bool:
+    default = _DEFAULT_PORTS[origin[1].lower()]
+    return (origin[2].lower(), int(origin[3] or default)) == (target[1].lower(), int(target[2] or default))
 
 
 def _is_address(name: str) -> bool:

@@ -421,16 +421,10 @@ class OutgoingCalls:
                     break
                 until, left_s = now + more_s, left_s - more_s
         if exchange.answer is None:
-            orphan = OrphanedCall(
-                node=NodeAddress.of(self._name),
-                gid=request.gid,
-                service=request.service,
-                method=request.method,
-                id=request.id,
+            node = NodeAddress.of(self._name)
+            self._on_orphan(
+                OrphanedCall(node=node, gid=request.gid, service=request.service, method=request.method, id=request.id)
             )
-            self._on_orphan(orphan)
-            if request.orphans is not None:
-                request.orphans.append(orphan)
 
 
 def _value_of(answer: Answer | None) -> Any:

@@ -40,6 +40,10 @@ class NodeClock:
         now = self._pump.time()
         return now if self._is_true else self._own + (now - self._at) * self._rate
 
+    def unix_time(self) -> int:
+        """Return 0: virtual time has no date."""
+        return 0
+
     def change(self, *, forward_s: float = 0.0, rate: float = 1.0) -> Callable[[], None]:
         """Set the clock ahead by `forward_s`, and have it run `rate` times as fast from now on; return what ends that.
 

@@ -71,7 +71,10 @@ class MemoryEndpoint:
         is_prompt: whether it gets to everything at once: it is neither held nor slow nor down.
         is_mute: whether it sends nothing: it is held or down.
         random_to: the random numbers of what it sends, by target.
+        app: None: there is no HTTP.
     """
+
+    app = None
 
     def __init__(
         self,

@@ -75,7 +75,10 @@ class MemoryFabric:
         on_open: told of each node that is opened on it, before the node does anything.
         watched: gives what is to answer calls in the place of a node's handler: somebody who watches it.
         pump: calls what is to be called at a time.
+        default_launcher: nodes spawn others in this process.
     """
+
+    default_launcher = "in_process"
 
     def __init__(self, *, seed: object = 0, observer: Observer | None = None) -> None:
         self.endpoints: dict[NodeAddress, MemoryEndpoint] = {}
@@ -104,6 +107,12 @@ class MemoryFabric:
         if address in self.endpoints:
             raise AddressInUse(f"{address} is already in use")
         return MemoryEndpoint(self, address, self.watched(address, handler), config, on_orphan or _ignore)
+
+    async def open_endpoint(
+        self, config: NodeConfig, handler: Handler, on_orphan: Callable[[OrphanedCall], None]
+    ) -> MemoryEndpoint:
+        """Return a place for a node; see `endpoint`."""
+        return self.endpoint(config, handler, on_orphan)
 
     @contextmanager
     def rule(self, *rules: Rule) -> Generator[None]:

@@ -20,7 +20,8 @@ from trionet.protocols.effects import Send
 from trionet.protocols.mux import Packet, ProtocolMux
 from trionet.protocols.swim import Swim
 from trionet.protocols.swim_messages import Ping
-from trionet.services.plane import Plane, address_of
+from trionet.services.protocol_driver import ProtocolDriver, address_of
+from trionet.transports.clock import TrioClock
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -61,9 +62,8 @@ class Sent:
         self.made.append((to, data))
         return True
 
-    async def receive(self) -> bytes:
+    async def serve(self, handle: Callable[[bytes], None]) -> None:
         await trio.sleep_forever()
-        raise AssertionError
 
     def close(self) -> None:
         pass
@@ -82,21 +82,22 @@ class Watched(ProtocolMux):
 
 
 class Setting:
-    """A plane, and what stands around it."""
+    """A driver and its surroundings."""
 
-    def __init__(self, *, with_datagrams: bool = True) -> None:
+    def __init__(self, nursery: trio.Nursery, *, with_datagrams: bool = True) -> None:
         self.calls, self.sent, self.stack = Calls(), Sent(), Watched()
         comm: Any = self.calls
-        self.plane = Plane(self.stack, comm, self.sent if with_datagrams else None, lambda _: None)
+        clock, datagrams = TrioClock(), self.sent if with_datagrams else None
+        nursery.start_soon(clock.run)
+        self.driver = ProtocolDriver(self.stack, comm, datagrams, clock, nursery, lambda _: None)
 
 
 def _send(setting: Setting, to: str, *, is_reliable: bool = False) -> None:
-    setting.plane.act([Send(to, Ping(5), is_reliable=is_reliable)])
+    setting.driver.act([Send(to, Ping(5), is_reliable=is_reliable)])
 
 
 async def test_a_short_packet_goes_as_a_datagram(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
-    setting = Setting()
-    await nursery.start(setting.plane.run)
+    setting = Setting(nursery)
     _send(setting, OTHER)
     assert [(str(to), len(data) < 1400) for to, data in setting.sent.made] == [(OTHER, True)]
     assert setting.calls.made == []
@@ -110,8 +111,7 @@ async def test_a_short_packet_goes_as_a_datagram(autojump_clock: MockClock, nurs
 async def test_what_cannot_go_as_a_datagram_goes_as_a_call(
     autojump_clock: MockClock, nursery: trio.Nursery, to: str, is_reliable: bool, with_datagrams: bool
 ) -> None:
-    setting = Setting(with_datagrams=with_datagrams)
-    await nursery.start(setting.plane.run)
+    setting = Setting(nursery, with_datagrams=with_datagrams)
     _send(setting, to, is_reliable=is_reliable)
     await trio.testing.wait_all_tasks_blocked()
     assert [str(node) for node, _ in setting.calls.made] == [to]
@@ -121,8 +121,7 @@ async def test_what_cannot_go_as_a_datagram_goes_as_a_call(
 async def test_the_core_is_told_that_a_reliable_packet_did_not_arrive_and_of_no_other(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
-    setting = Setting(with_datagrams=False)
-    await nursery.start(setting.plane.run)
+    setting = Setting(nursery, with_datagrams=False)
 
     async def fail() -> None:
         raise NodeUnreachable("nobody there")
@@ -137,8 +136,7 @@ async def test_the_core_is_told_that_a_reliable_packet_did_not_arrive_and_of_no_
 
 
 async def test_a_call_that_hangs_is_given_up(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
-    setting = Setting()
-    await nursery.start(setting.plane.run)
+    setting = Setting(nursery)
     setting.calls.outcome = trio.sleep_forever
     begun = trio.current_time()
     _send(setting, OTHER, is_reliable=True)
@@ -147,13 +145,12 @@ async def test_a_call_that_hangs_is_given_up(autojump_clock: MockClock, nursery:
 
 
 async def test_only_so_many_packets_are_on_their_way_by_call(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
-    setting = Setting(with_datagrams=False)
-    await nursery.start(setting.plane.run)
+    setting = Setting(nursery, with_datagrams=False)
     setting.calls.outcome = trio.sleep_forever
     for _ in range(600):
         _send(setting, OTHER)
     await trio.testing.wait_all_tasks_blocked()
-    assert (len(setting.calls.made), setting.plane.lost) == (512, 88)
+    assert (len(setting.calls.made), setting.driver.lost) == (512, 88)
     await trio.sleep(11)  # the first ones are given up
     _send(setting, OTHER)
     await trio.testing.wait_all_tasks_blocked()
@@ -161,8 +158,7 @@ async def test_only_so_many_packets_are_on_their_way_by_call(autojump_clock: Moc
 
 
 async def test_a_name_that_is_no_address_is_sent_nothing(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
-    setting = Setting()
-    await nursery.start(setting.plane.run)
+    setting = Setting(nursery)
     for name in ("nonsense", "", "127.0.0.1:0", "127.0.0.1:99999", "127.0.0.1:02", "[127.0.0.1]:2", "::1:2"):
         assert address_of(name) is None
         _send(setting, name, is_reliable=True)
@@ -171,16 +167,15 @@ async def test_a_name_that_is_no_address_is_sent_nothing(autojump_clock: MockClo
 
 
 async def test_only_so_many_bytes_are_on_their_way_by_call(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
-    setting = Setting()
-    await nursery.start(setting.plane.run)
+    setting = Setting(nursery)
     setting.calls.outcome = trio.sleep_forever
     long = Packet(OTHER, (), bytes(20 * 1024 * 1024), is_reliable=True)
     for _ in range(4):
-        setting.plane.send(long)
+        setting.driver.send(long)
     await trio.testing.wait_all_tasks_blocked()
-    assert (len(setting.calls.made), setting.plane.lost) == (3, 1)
+    assert (len(setting.calls.made), setting.driver.lost) == (3, 1)
     await trio.sleep(11)  # these are given up
-    setting.plane.send(Packet(OTHER, (), bytes(65 * 1024 * 1024), is_reliable=True))  # by itself it may be any size
+    setting.driver.send(Packet(OTHER, (), bytes(65 * 1024 * 1024), is_reliable=True))  # by itself it may be any size
     await trio.testing.wait_all_tasks_blocked()
     assert len(setting.calls.made) == 4
 

@@ -1,0 +1,83 @@
+"""What a node needs of its network, whichever that is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from trionet import ConfigError, MalformedRequest, Node, NodeConfig, Remote, arguments, open_node
+from trionet.node import warm_up
+from trionet.transports.memory import MemoryFabric
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trio.testing import MockClock
+
+    from trionet import OrphanedCall
+    from trionet.transports.base import Endpoint, Handler
+
+
+class Network:
+    """A network of the test's own, over a memory fabric."""
+
+    default_launcher = "in_process"
+
+    def __init__(self) -> None:
+        self.fabric = MemoryFabric()
+        self.opened: list[Node] = []
+        self.groups: list[list[str]] = []
+
+    async def open_endpoint(
+        self, config: NodeConfig, handler: Handler, on_orphan: Callable[[OrphanedCall], None]
+    ) -> Endpoint:
+        return self.fabric.endpoint(config, handler, on_orphan)
+
+    def on_open(self, node: Node) -> None:
+        assert not self.fabric.endpoints.get(node.address), "it serves no calls yet"
+        self.opened.append(node)
+        self.groups.append(sorted([node.all.gid, node.group("local").gid]))
+
+
+async def test_a_node_is_complete_before_it_serves_calls_on_any_network(autojump_clock: MockClock) -> None:
+    network = Network()
+    async with open_node(fabric=network) as node:
+        assert network.opened == [node]
+        assert network.groups == [["all", "local"]]
+        assert node.app is None
+        assert node.members()[0].node == node.address
+
+
+async def test_a_spawned_node_is_on_the_network_of_its_parent(autojump_clock: MockClock) -> None:
+    network = Network()
+    async with open_node(fabric=network) as node:
+        child = await node.local.status.spawn(NodeConfig())
+        nid = Remote(node=child, service="status", method="get")
+        assert await node.local.comm.send(["nid"], nid) == child.nid
+        assert [each.address for each in network.opened] == [node.address, child]
+
+
+async def test_what_opens_no_endpoints_is_no_network() -> None:
+    with pytest.raises(MalformedRequest, match="fabric"):
+        async with open_node(fabric=object()):  # type: ignore[arg-type]
+            raise AssertionError
+
+
+async def test_a_node_whose_configured_service_cannot_be_made_is_not_opened(autojump_clock: MockClock) -> None:
+    network = Network()
+    with pytest.raises(ConfigError):
+        async with open_node(NodeConfig(services={"shop": "tests.nowhere:Shop"}), fabric=network):
+            raise AssertionError
+    assert network.opened == []
+    assert network.fabric.endpoints == {}
+
+
+async def test_the_first_node_after_a_warm_up_inspects_no_more_methods(autojump_clock: MockClock) -> None:
+    inspected = arguments._plan_of  # noqa: SLF001  a look inside
+    inspected.cache_clear()
+    warm_up()
+    misses = inspected.cache_info().misses
+    assert misses > 0
+    async with open_node(fabric=MemoryFabric()):
+        assert inspected.cache_info().misses == misses

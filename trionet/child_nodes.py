@@ -1,0 +1,83 @@
+"""The nodes that one node spawns: each is supervised by a task of one nursery.
+
+Invariant: after `cancel_starting`, no node is started any more.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from .errors import MalformedRequest, TemporarilyUnavailable
+from .identity import check_name
+from .launchers.restart import keep_running
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .config import NodeConfig
+    from .events import Event
+    from .identity import NodeAddress
+    from .launchers import Launcher
+    from .launchers.registry import Launchers
+
+__all__ = ["ChildNodes"]
+
+_IN_PROCESS = "in_process"
+
+
+class ChildNodes:
+    """Spawns nodes by launchers."""
+
+    def __init__(
+        self, nursery: trio.Nursery, launchers: Launchers, default_launcher: str, publish: Callable[[Event], None]
+    ) -> None:
+        """Supervise nodes in `nursery`; by `default_launcher` where a configuration names none."""
+        self.nursery = nursery
+        self._launchers = launchers
+        self._default_launcher = default_launcher
+        self._publish = publish
+        self._starting: dict[trio.CancelScope, None] = {}
+        self._is_closed = False
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no node is running, starting or stopping."""
+        return not self.nursery.child_tasks
+
+    async def spawn(self, config: NodeConfig) -> NodeAddress:
+        """Start a node, and return its address once it has booted; see `Status.spawn`."""
+        self._check_open()
+        name = config.launcher or self._default_launcher
+        launcher = self._launchers.get(name)
+        config = config if name == _IN_PROCESS else config.portable()
+        with trio.CancelScope() as scope:
+            self._starting[scope] = None
+            try:
+                address: NodeAddress = await self.nursery.start(keep_running, launcher, config, self._publish)
+            finally:
+                del self._starting[scope]
+            return address
+        raise TemporarilyUnavailable("the node is stopping")
+
+    def register_launcher(self, name: str, launcher: Launcher) -> None:
+        """Use `launcher` for configurations that name it; see `Node.register_launcher`."""
+        if not callable(getattr(launcher, "start", None)):
+            raise MalformedRequest(f"a launcher has an async method 'start', and {launcher!r:.80} has not")
+        self._launchers.put(check_name(name, "launcher name"), launcher)
+
+    async def prewarm(self) -> None:
+        """Start the fork server; see `Node.prewarm`."""
+        self._check_open()
+        await self._launchers.prewarm()
+
+    def cancel_starting(self) -> None:
+        """Cancel the nodes that are starting, and start no more."""
+        self._is_closed = True
+        for scope in self._starting:
+            scope.cancel()
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise TemporarilyUnavailable("the node is stopping")

@@ -1,0 +1,155 @@
+"""Runs nodes: for the length of a block, as a task, or as a program of its own.
+
+Invariants: a node accepts calls before its `on_start` runs, and `on_start` has ended before `open_node` returns; when
+the block of `open_node` ends, however it ends, the port is closed, no handler is running, and every node that it
+spawned has stopped.
+"""
+
+from __future__ import annotations
+
+import random as random_module
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import trio
+
+from .child_nodes import ChildNodes
+from .config import NodeConfig
+from .errors import AddressInUse, MalformedRequest
+from .events import EventBus
+from .launchers.in_process import InProcessLauncher
+from .launchers.registry import open_launchers
+from .node import Node
+from .nurseries import open_background_nursery, open_plain_nursery
+from .router import Router
+from .services.status import with_settings
+from .uncaught import tell_in_one_line
+from .under_trio import awaited, check_runnable, check_under_trio
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
+    from random import Random
+
+    from .transports.base import Network
+
+__all__ = ["open_node", "run", "serve_node"]
+
+T = TypeVar("T")
+
+_SEED_BITS: Final = 128
+
+
+@asynccontextmanager
+async def open_node(
+    config: NodeConfig | None = None, *, fabric: Network | None = None, random: Random | None = None
+) -> AsyncGenerator[Node]:
+    """Run a node for as long as the block lasts.
+
+    The node accepts calls and its `on_start` has ended when the block begins. The block is cancelled when the node is
+    stopped (`status.stop`), and then ends without an exception. An exception of `on_start` or of the block closes the
+    node, and is raised unchanged, ``SystemExit`` and ``KeyboardInterrupt`` included.
+
+    Args:
+        config: default: loopback, a free port.
+        fabric: the network, as a `MemoryFabric` for nodes of one process; default: TCP.
+        random: the random numbers of its protocols and services; default: the operating system's.
+
+    Raises:
+        AddressInUse: another program listens there; the text names the address.
+        ConfigError: the configuration can't be used; the text names the setting.
+        MalformedRequest: an argument has another type.
+        RuntimeError: Trio does not run.
+    """
+    check_under_trio("trionet.open_node")
+    config = with_settings(NodeConfig() if config is None else config, {})
+    if not isinstance(random, random_module.Random | None):
+        raise MalformedRequest(f"random is a random.Random, not {random!r:.80}")
+    fabric, random = _network(fabric), random or random_module.Random()
+    router, bus = Router(), EventBus()
+
+    def open_child(config: NodeConfig) -> AbstractAsyncContextManager[Node]:
+        # Its random numbers follow from its parent's.
+        return open_node(config, fabric=fabric, random=random_module.Random(random.getrandbits(_SEED_BITS)))
+
+    endpoint = await fabric.open_endpoint(config, router, bus.publish)
+    node: Node | None = None
+    try:
+        async with (
+            open_background_nursery() as background,
+            open_launchers() as launchers,
+            open_plain_nursery() as nursery,
+        ):
+            launchers.put("in_process", InProcessLauncher(open_child))
+            children = ChildNodes(nursery, launchers, config.launcher or fabric.default_launcher, bus.publish)
+            node = Node(config, endpoint, router, bus, children, background, random)
+            fabric.on_open(node)
+            async with node.running(background):
+                yield node
+    finally:
+        router.close()
+        endpoint.close()
+        if endpoint.datagrams is not None:
+            endpoint.datagrams.close()
+        bus.close()
+        if node is not None:
+            node.clear()
+
+
+def _network(fabric: Network | None) -> Network:
+    if fabric is None:
+        from .transports.network import TCPNetwork
+
+        return TCPNetwork()
+    if not hasattr(type(fabric), "open_endpoint"):
+        raise MalformedRequest(f"fabric is a MemoryFabric, not {fabric!r:.80}")
+    return fabric
+
+
+async def serve_node(
+    config: NodeConfig | None = None, *, task_status: trio.TaskStatus[Node] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Run a node until it is stopped or cancelled; for ``await nursery.start(serve_node, config)``.
+
+    Raises:
+        Exception: as `open_node` does.
+    """
+    async with open_node(config) as node:
+        task_status.started(node)
+        await trio.sleep_forever()
+
+
+def run(main: Callable[..., Awaitable[T]], config: NodeConfig | None = None, *args: Any) -> T | None:
+    """Run a node and ``main(node, *args)`` in a new Trio run.
+
+    Exceptions of `main` are raised unchanged: ``sys.exit(7)`` is exit status 7, and Ctrl-C a ``KeyboardInterrupt``.
+
+    Args:
+        main: an async function.
+        config: the node's; default: loopback, a free port.
+        *args: further arguments of `main`.
+
+    Returns:
+        The result of `main`; None if the node was stopped before.
+
+    Raises:
+        AddressInUse: the port is in use. A program that does not catch it prints one line, and has exit status 1.
+        RuntimeError: Trio already runs in this thread.
+        TypeError: `main` is not an async function.
+    """
+    check_runnable(main)
+    is_open = False
+
+    async def run_main() -> T | None:
+        nonlocal is_open
+        async with open_node(config) as node:
+            is_open = True
+            return await awaited(main(node, *args), main)
+        return None
+
+    try:
+        return trio.run(run_main)
+    except AddressInUse as exc:
+        if not is_open:
+            tell_in_one_line(exc)
+        raise

@@ -1,0 +1,183 @@
+"""A node's part in its cluster: its protocols, with their driver, and their events for the services.
+
+Invariant: while a node runs, others can join it at any time, and gossip in groups needs no cluster. The protocols begin
+at their first use, by this node or another: many nodes only answer calls, and pay for nothing else.
+"""
+
+from __future__ import annotations
+
+import secrets
+import weakref
+from functools import partial
+from random import Random
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from trionet.profiles import PROFILES
+from trionet.protocols.gossip import GossipProtocol
+from trionet.protocols.gossip_settings import settings_for
+from trionet.protocols.mux import ProtocolMux
+from trionet.protocols.proofs import Proofs
+from trionet.protocols.swim import Swim
+
+from .group_sync import GroupSync
+from .protocol_driver import ProtocolDriver
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import trio
+
+    from trionet.config import NodeConfig
+    from trionet.transports.base import Endpoint
+
+    from .comm import Comm
+    from .groups import Groups
+
+__all__ = ["ClusterAgent", "warm_up"]
+
+E = TypeVar("E")
+
+_BOOT_ID_BITS: Final = 63
+_SECRET_BYTES: Final = 16
+
+
+def warm_up() -> None:
+    """Do now, once for this process, the one-time work of the first protocols."""
+    random = Random(0)
+    stack = ProtocolMux("", [Swim("a", PROFILES["lan"], random, 0.0, boot_id=1), GossipProtocol("a", random)])
+    stack.receive_bytes(b"", 0.0)
+
+
+class ClusterAgent:
+    """The protocols of one node; the services `membership` and `gossip` use them.
+
+    Attributes:
+        is_running: whether the protocols run, or can begin.
+    """
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        endpoint: Endpoint,
+        comm: Comm,
+        groups: Groups,
+        nursery: trio.Nursery,
+        random: Random,
+    ) -> None:
+        """Receive the endpoint's datagrams from now on, with tasks in `nursery`."""
+        self._own = str(endpoint.address)
+        self._config = config
+        self._comm = comm
+        self._groups = groups
+        self._group_sync = GroupSync(groups)
+        self._datagrams = endpoint.datagrams
+        self._clock = endpoint.clock
+        self._nursery = nursery
+        self._random = random
+        self._handlers: dict[type[Any], Callable[[Any], None]] = {}
+        self._batch_handlers: list[Callable[[], None]] = []
+        self.is_running: bool = True
+        self._parts: tuple[Swim, GossipProtocol, ProtocolDriver] | None = None
+        # Never from `random`, whose numbers are predictable. All tokens have one length, so that they do not affect the
+        # course of a simulation.
+        self._proofs = Proofs(secrets.token_bytes(_SECRET_BYTES))
+        if self._datagrams is not None:
+            nursery.start_soon(self._datagrams.serve, self._receive_datagram)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the protocols have begun."""
+        return self._parts is not None
+
+    @property
+    def swim(self) -> Swim:
+        """The protocol of membership."""
+        return self._all()[0]
+
+    @property
+    def gossip(self) -> GossipProtocol:
+        """The protocol of gossip."""
+        return self._all()[1]
+
+    @property
+    def driver(self) -> ProtocolDriver:
+        """The driver of the protocols."""
+        return self._all()[2]
+
+    def on(self, kind: type[E], handler: Callable[[E], None]) -> None:
+        """Call ``handler(event)`` with each event of this type from the protocols."""
+        self._handlers[kind] = handler
+
+    def on_batch_end(self, handler: Callable[[], None]) -> None:
+        """Call ``handler()`` after the events of each packet or timer."""
+        self._batch_handlers.append(handler)
+
+    def _all(self) -> tuple[Swim, GossipProtocol, ProtocolDriver]:
+        if self._parts is None:
+            core = GossipProtocol(self._own, self._random, settings_for(PROFILES[self._config.profile]))
+            # Only a hint: after a restart with an earlier clock, the other members report the number to exceed.
+            swim = self._new_swim(self._clock.unix_time(), self._config.tags)
+            handle = partial(ClusterAgent._handle_events, weakref.proxy(self))  # a cycle would outlive the node
+            driver = ProtocolDriver(
+                self._new_mux(swim, core), self._comm, self._datagrams, self._clock, self._nursery, handle
+            )
+            if not self.is_running:
+                driver.close()
+            self._parts = swim, core, driver
+            self._group_sync.update_all(core, driver.now())
+            driver.act(())
+        return self._parts
+
+    def _new_swim(self, incarnation: int, tags: Mapping[str, str]) -> Swim:
+        return Swim(
+            self._own,
+            PROFILES[self._config.profile],
+            self._random,
+            self._clock.now(),
+            incarnation=incarnation,
+            boot_id=self._random.getrandbits(_BOOT_ID_BITS),
+            tags=tags,
+        )
+
+    def _new_mux(self, swim: Swim, core: GossipProtocol) -> ProtocolMux:
+        return ProtocolMux(self._own, [swim, core], proofs=self._proofs)
+
+    def renew(self) -> None:
+        """Replace the membership protocol, which has left, by a new one."""
+        old, core, driver = self._all()
+        swim = self._new_swim(old.own.incarnation + 1, old.own.tags)
+        driver.stack = self._new_mux(swim, core)
+        self._parts = swim, core, driver
+
+    def update_group(self, gid: str) -> None:
+        """Handle a new group, or one with other members or another `subset`."""
+        if self._parts is not None:
+            self._group_sync.update(self.gossip, gid, self.driver.now())
+
+    def drop_group(self, gid: str) -> None:
+        """Handle the end of a group."""
+        self._group_sync.drop(gid)
+        if self._parts is not None:
+            self.gossip.drop_group(gid)
+
+    def close(self) -> None:
+        """Receive nothing more, and start no more tasks."""
+        self.is_running = False
+        if self._parts is not None:
+            self.driver.close()
+
+    def clear(self) -> None:
+        """Remove all handlers."""
+        self._handlers.clear()
+        self._batch_handlers.clear()
+
+    def _handle_events(self, events: list[Any]) -> None:
+        with self._groups.batch():
+            for event in events:
+                if handler := self._handlers.get(type(event)):
+                    handler(event)
+        for end in self._batch_handlers:
+            end()
+
+    def _receive_datagram(self, data: bytes) -> None:
+        (self._parts or self._all())[2].receive(data, is_reliable=False)

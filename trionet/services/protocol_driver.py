@@ -1,0 +1,167 @@
+"""Runs a node's protocols: sends and receives their packets, wakes them in time, and passes on their events.
+
+Packets are sent as datagrams. A packet that is too long for one, must not be lost, or can't be sent that way is sent as
+a call of the other node's ``membership/packet``, by the transport of all calls.
+
+Invariants: the protocols run one at a time, and never wait; no packet that is received raises; the number of packets
+being sent by call, and of their bytes, is bounded, and packets beyond that are lost, as datagrams are.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from trionet.errors import MalformedRequest, TrionetError
+from trionet.identity import NodeAddress
+from trionet.log_limits import limited_log
+from trionet.message import PACKET
+from trionet.nesting import PACKETS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from trionet.protocols.effects import Effect
+    from trionet.protocols.mux import Packet, ProtocolMux
+    from trionet.transports.clock import Clock
+    from trionet.transports.datagrams import Datagrams
+
+    from .comm import Comm
+
+__all__ = ["ProtocolDriver", "address_of"]
+
+_log = limited_log(__name__)
+
+_MOST_CALLS: Final = 512
+_MOST_BYTES: Final = 64 * 1024 * 1024
+_CALL_S: Final = 10.0
+
+
+class ProtocolDriver:
+    """Drives one `ProtocolMux`.
+
+    Attributes:
+        stack: the protocols.
+        now: returns the protocols' time.
+        lost: packets that were not sent, because too many were being sent by call.
+    """
+
+    def __init__(
+        self,
+        stack: ProtocolMux,
+        comm: Comm,
+        datagrams: Datagrams | None,
+        clock: Clock,
+        nursery: trio.Nursery,
+        on_events: Callable[[list[Any]], None],
+    ) -> None:
+        """Drive `stack` from now on, with tasks in `nursery`; pass its events to `on_events`."""
+        self.stack = stack
+        self.now: Callable[[], float] = clock.now
+        self.lost: int = 0
+        self._comm = comm
+        self._datagrams = datagrams
+        self._clock = clock
+        self._nursery = nursery
+        self._on_events = on_events
+        self._is_closed = False
+        self._calls = self._bytes = 0
+        self._due = self.stack.next_deadline()
+        self._arm()
+
+    def close(self) -> None:
+        """Receive nothing more, and start no more tasks; datagrams can still be sent."""
+        self._is_closed = True
+        self._armed = math.inf
+        self._clock.wake_at(math.inf, self._wake)
+
+    def _arm(self) -> None:
+        self._armed = self._due
+        self._clock.wake_at(self._due, self._wake)
+
+    def _wake(self) -> None:
+        self._armed = math.inf
+        if self._is_closed:
+            return
+        now = self.now()
+        if self._due <= now:
+            self._carry_out(self.stack.on_timer(now))
+        else:
+            self._arm()
+
+    def receive(self, data: bytes, *, is_reliable: bool = True) -> None:
+        """Handle a packet that came by a call, or else as a datagram."""
+        if not self._is_closed:
+            self._carry_out(self.stack.receive_bytes(data, self.now(), is_reliable=is_reliable))
+
+    def act(self, effects: Iterable[Effect]) -> None:
+        """Carry out the effects of a protocol."""
+        self._carry_out(self.stack.packets(effects, self.now()))
+
+    def unreachable(self, to: str) -> None:
+        """Handle the loss of a packet that was to be sent reliably."""
+        self._carry_out(self.stack.unreachable(to, self.now()))
+
+    def _carry_out(self, packets: list[Packet]) -> None:
+        for packet in packets:
+            self.send(packet)
+        while self.stack.events:
+            self._on_events(self.stack.take_events())
+        self._due = self.stack.next_deadline()
+        if self._due < self._armed and not self._is_closed:  # a later deadline costs nothing until the next wake-up
+            self._arm()
+
+    def send(self, packet: Packet) -> None:
+        """Send a packet by datagram, or else by a call."""
+        node = address_of(packet.to)
+        if node is None:
+            return
+        if packet.is_reliable or self._datagrams is None or not self._datagrams.send_nowait(node, packet.encoded):
+            if packet.is_datagram:
+                return
+            size = len(packet.encoded)
+            is_full = self._calls >= _MOST_CALLS or (self._bytes and self._bytes + size > _MOST_BYTES)
+            if self._is_closed or is_full:
+                self.lost += 1
+            else:
+                self._calls += 1
+                self._bytes += size
+                self._nursery.start_soon(self._send_by_call, node, packet)
+
+    async def _send_by_call(self, node: NodeAddress, packet: Packet) -> None:
+        try:
+            with trio.move_on_after(_CALL_S) as scope:
+                await self.call(node, packet)
+            if scope.cancelled_caught:
+                raise trio.TooSlowError
+        except (TrionetError, trio.TooSlowError) as exc:
+            _log.debug("a packet for %s did not arrive: %s", node, exc)
+            if packet.is_reliable:
+                self.unreachable(packet.to)
+        finally:
+            self._calls -= 1
+            self._bytes -= len(packet.encoded)
+
+    async def call(self, node: NodeAddress, packet: Packet) -> None:
+        """Send a packet by a call, and wait for its confirmation.
+
+        Raises:
+            TrionetError: the packet may not have arrived.
+        """
+        await self._comm.call(node, self._comm.prepare([packet.encoded], {}, PACKET, depth=PACKETS))
+
+
+@functools.lru_cache(maxsize=16_384)
+def address_of(name: str) -> NodeAddress | None:
+    """Return the address of the node with this name in the protocols; None if there can be none.
+
+    A node has one name only: a statement under another name would count as one about that node, too.
+    """
+    try:
+        address = NodeAddress.of(name)
+    except MalformedRequest:
+        return None
+    return address if address.port and str(address) == name else None

@@ -1,0 +1,58 @@
+"""The clock of a node's protocols: Trio's, except on a simulated network."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Protocol
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Clock", "TrioClock"]
+
+
+class Clock(Protocol):
+    """Gives one node the time, and wakes it."""
+
+    def now(self) -> float:
+        """Return the time in seconds; it never decreases."""
+
+    def unix_time(self) -> int:
+        """Return the seconds since 1970, by a clock that may go back; 0 where virtual time has no date."""
+
+    def wake_at(self, when: float, action: Callable[[], None]) -> None:
+        """Call ``action()`` at `when`, in place of the last action set; ``math.inf`` is never."""
+
+
+class TrioClock:
+    """Fulfils `Clock` by Trio's clock, while it runs."""
+
+    def __init__(self) -> None:
+        self._due = math.inf
+        self._action: Callable[[], None] | None = None
+        self._sleep = trio.CancelScope()
+
+    def now(self) -> float:
+        """Return Trio's time."""
+        return trio.current_time()
+
+    def unix_time(self) -> int:
+        """Return the seconds since 1970."""
+        return int(time.time())
+
+    def wake_at(self, when: float, action: Callable[[], None]) -> None:
+        """Call ``action()`` at `when`."""
+        self._due = self._sleep.deadline = when
+        self._action = None if when == math.inf else action  # the action's owner has this clock
+
+    async def run(self) -> None:
+        """Call the actions until cancelled."""
+        while True:
+            with trio.CancelScope(deadline=self._due) as self._sleep:
+                await trio.sleep_forever()
+            if self._action is not None and self._due <= trio.current_time():
+                action, self._due, self._action = self._action, math.inf, None
+                action()

@@ -1,0 +1,49 @@
+"""The stream of an HTTP connection whose first bytes have been read to detect the protocol."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Final
+
+import trio
+
+__all__ = ["PIECE_BYTES", "PushedBackStream"]
+
+PIECE_BYTES: Final = 64 * 1024
+"""How much is written within one time limit."""
+
+
+class PushedBackStream:
+    """A socket stream with some bytes pushed back, and a time limit for writes."""
+
+    def __init__(self, stream: trio.SocketStream, first: bytes, write_timeout_s: float) -> None:
+        self._first = first
+        self._write_timeout_s = write_timeout_s
+        self.socket = stream.socket
+        self.receive_more = stream.receive_some
+        self.send_piece = stream.send_all
+        self.aclose = stream.aclose
+
+    async def send_all(self, data: bytes) -> None:
+        """Send `data`; close the socket when the peer reads too slowly."""
+        for start in range(0, len(data), PIECE_BYTES):
+            with trio.move_on_after(self._write_timeout_s) as scope:
+                await self.send_piece(memoryview(data)[start : start + PIECE_BYTES])
+            if scope.cancelled_caught:
+                self.socket.close()
+                raise trio.BrokenResourceError("the peer does not read its response")
+
+    async def send_eof(self) -> None:
+        """Close the sending side."""
+        # The stream's own would let a concurrent `send_all` raise BusyResourceError.
+        await trio.lowlevel.checkpoint()
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(trio.socket.SHUT_WR)
+
+    async def receive_some(self, max_bytes: int) -> bytes | bytearray:
+        """Receive bytes, the pushed back ones first."""
+        if self._first:
+            await trio.lowlevel.checkpoint()
+            first, self._first = self._first[:max_bytes], self._first[max_bytes:]
+            return first
+        return await self.receive_more(max_bytes)

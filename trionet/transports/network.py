@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import trio
 
 from trionet.errors import AddressInUse
-from trionet.forks import keep_loop_from_forks
 from trionet.log_limits import about, limited_log, peer_ip
 
 from .datagrams import UDPDatagrams
@@ -155,7 +154,6 @@ async def open_network_endpoint(
         ConfigError: the address isn't this machine's, or would open the node to others without protection.
     """
     config.check_bind()
-    keep_loop_from_forks()
     listener, datagrams = await _open_port(config)
     return NetworkEndpoint(listener, datagrams, config, handler, on_orphan)
 

@@ -6,9 +6,6 @@ final operations, heal the network, wait 10 s, and do those.
 
 from __future__ import annotations
 
-import importlib
-import random as random_module
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +14,7 @@ import trio
 import trio.testing
 
 from trionet.errors import ConfigError
+from trionet.trio_internals import seeded
 
 from .client import Clients
 from .cluster import Cluster
@@ -33,7 +31,7 @@ from .services import SERVICES, add_services
 from .workloads import WORKLOADS, Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
 
     from .journal import Arrow
     from .node_base import Crash, RunningNode
@@ -116,7 +114,7 @@ def run(
     test = _Test(options, store, say, on_status)
     try:
         if options.is_simulated:
-            with _repeatable(options.seed):
+            with seeded(options.seed, options.seed):
                 trio.run(test.run, clock=trio.testing.MockClock(autojump_threshold=0))
         else:
             trio.run(test.run)
@@ -126,22 +124,6 @@ def run(
                 raise leaf from None
         raise
     return test.done
-
-
-@contextmanager
-def _repeatable(seed: int) -> Generator[None]:
-    """Have Trio's scheduler, and programs that use the ``random`` module, choose the same way each time."""
-    scheduler: Any = importlib.import_module("trio._core._run")  # there is no public way
-    states = random_module.getstate(), scheduler._r.getstate(), scheduler._ALLOW_DETERMINISTIC_SCHEDULING  # noqa: SLF001
-    random_module.seed(seed)
-    scheduler._r.seed(seed)  # noqa: SLF001
-    scheduler._ALLOW_DETERMINISTIC_SCHEDULING = True  # noqa: SLF001
-    try:
-        yield
-    finally:
-        random_module.setstate(states[0])
-        scheduler._r.setstate(states[1])  # noqa: SLF001
-        scheduler._ALLOW_DETERMINISTIC_SCHEDULING = states[2]  # noqa: SLF001
 
 
 class _Test:

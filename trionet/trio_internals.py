@@ -58,6 +58,11 @@ _HAS_SCOPES: Final = (
 
 
 def _time_left_of_scopes_s() -> float | None:
+    """Return the seconds until the running task's deadline, at least 0; None without a deadline.
+
+    Trio's public function is a method call and a property for each scope around the task, a quarter of the time of a
+    call. This reads the private attributes in one loop.
+    """
     status: Any = _current_task()._cancel_status  # noqa: SLF001
     if status.effectively_cancelled:
         return 0.0
@@ -73,16 +78,12 @@ def _time_left_of_scopes_s() -> float | None:
 
 
 def _time_left_by_trio_s() -> float | None:
+    """Return the seconds until the running task's deadline, at least 0; None without a deadline."""
     deadline = trio.current_effective_deadline()  # -inf once the caller has been cancelled
     return None if deadline == math.inf else max(0.0, deadline - trio.current_time())
 
 
-time_left_s: Final = _time_left_of_scopes_s if _HAS_SCOPES else _time_left_by_trio_s
-"""Return the seconds until the running task's deadline, at least 0; None without a deadline.
-
-``current_effective_deadline`` is a method call and a property for each scope around the task, a quarter of the time of
-a call. The private attributes are read in one loop.
-"""
+time_left_s: Final[Callable[[], float | None]] = _time_left_of_scopes_s if _HAS_SCOPES else _time_left_by_trio_s
 
 
 # ---- the order of tasks

@@ -19,10 +19,10 @@ __all__ = ["Parser", "import_from_working_directory", "settings_from"]
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, and which version this is."""
+    """A parser that reports an error in one line, keeps the lines of its description, and has ``--version``."""
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **settings)
         self.add_argument(
             "--version", action="version", version=f"{self.prog} {__version__}", help="print the version, and end"
         )

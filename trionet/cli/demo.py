@@ -1,10 +1,10 @@
-"""``trionet demo``: the main job on real processes, checked as it goes."""
+"""``trionet demo``: start a group of nodes, call it, stop it, and check the results."""
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
 
@@ -16,11 +16,15 @@ from trionet.node import Node, open_node
 from trionet.services.base import rpc
 from trionet.streams import OutputLost, check_written
 
+from .arguments import Parser
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from trionet.identity import SID
     from trionet.replies import Replies
 
-__all__ = ["Greeter", "demo"]
+__all__ = ["Greeter", "demo", "main"]
 
 _NODES = 5
 _GROUP = "browncs"
@@ -44,6 +48,14 @@ class Greeter:
 
 class _Unexpected(Exception):
     """The demo saw something else than it should have."""
+
+
+def main(argv: Sequence[str]) -> NoReturn:
+    """Run the command; ends the process."""
+    Parser(
+        prog="trionet demo", description="Start a group of nodes, call it, stop it, and check the results."
+    ).parse_args(argv)
+    sys.exit(demo())
 
 
 def demo() -> int:

@@ -79,13 +79,7 @@ exit status: 0 stopped, 1 failed, 2 wrong usage or configuration, 130 interrupte
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="trionet-node",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser(prog="trionet-node", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument("--ip", metavar="IP", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", metavar="PORT", help="TCP port; 0 picks a free one (default: 0)")
     parser.add_argument("--advertise-ip", metavar="IP", help="what other nodes connect to, where that isn't --ip")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import shlex
 import sys
@@ -25,6 +24,7 @@ from .arguments import Parser, import_from_working_directory
 from .progress import Progress
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
     from trionet.simulation.faults import Fault
@@ -60,50 +60,31 @@ _LONGEST_INLINE: Final = 600
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="trionet simulate",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    what = parser.add_argument_group("what is run")
-    what.add_argument("--scenario", metavar="NAME", help="one of those above, or module:function; default: anything")
-    what.add_argument("--nodes", metavar="N", type=int, help="how many nodes; default: 5")
-    what.add_argument("--duration", metavar="S", type=float, help="for how long there are faults; default: 20 s")
-    what.add_argument(
-        "--settle", metavar="S", type=float, help="for how long things may come right then; default: 60 s"
-    )
-    what.add_argument("--network", metavar="NAME", help="how it is when nothing is wrong; default: lan")
-    what.add_argument("--program", metavar="MODULE:NAME", help="an async function of the Simulation")
-    what.add_argument("--config", metavar="MODULE:NAME", help="a NodeConfig, or a function of a node's place")
-    what.add_argument(
-        "--invariant",
-        metavar="NAME",
-        action="append",
-        help="what must hold: module:name, besides the built-in ones; or one of those, in place of all; repeatable",
-    )
-    what.add_argument(
-        "--most-messages", metavar="N", type=int, help="a run with more is a storm; default: 1,000 per node and second"
-    )
-    which = parser.add_argument_group("which runs")
-    which.add_argument("--seeds", metavar="N", type=int, help="how many seeds to try; default: 100")
-    which.add_argument("--first-seed", metavar="K", type=int, help="the first of them; default: 0")
-    which.add_argument("--processes", metavar="P", type=int, help="how many at a time; default: one per processor")
-    which.add_argument(
-        "--most-real-seconds",
-        metavar="S",
-        type=float,
-        default=MOST_REAL_S,
-        help=f"a run that takes longer has failed; default: {MOST_REAL_S:g} s; without limit with --seed or --replay",
-    )
-    which.add_argument("--seed", metavar="N", type=int, help="run this one seed only, here")
-    which.add_argument("--replay", metavar="FILE|JSON", help="run this one trial only, here; it says what is run")
-    then = parser.add_argument_group("what is shown")
-    then.add_argument("--no-shrink", action="store_true", help="leave the failing run as large as it is")
-    then.add_argument("--trace", metavar="FILE", help="save the trace of the one run, or of the failing one")
-    then.add_argument("--plot", metavar="FILE", help="draw it: a .png, .svg or .pdf")
-    then.add_argument("--json", action="store_true", help="print the result as one line of JSON")
+    parser = Parser(prog="trionet simulate", description=_DESCRIPTION, epilog=_EPILOG)
+    add = parser.add_argument_group("what is run").add_argument
+    add("--scenario", metavar="NAME", help="one of those above, or module:function; default: anything")
+    add("--nodes", metavar="N", type=int, help="how many nodes; default: 5")
+    add("--duration", metavar="S", type=float, help="for how long there are faults; default: 20 s")
+    add("--settle", metavar="S", type=float, help="for how long things may come right then; default: 60 s")
+    add("--network", metavar="NAME", help="how it is when nothing is wrong; default: lan")
+    add("--program", metavar="MODULE:NAME", help="an async function of the Simulation")
+    add("--config", metavar="MODULE:NAME", help="a NodeConfig, or a function of a node's place")
+    add("--invariant", metavar="NAME", action="append", help="what must hold: module:name, besides the built-in ones; "
+        "or one of those, in place of all; repeatable")  # fmt: skip
+    add("--most-messages", metavar="N", type=int, help="a run with more is a storm; default: 1,000 per node and second")
+    add = parser.add_argument_group("which runs").add_argument
+    add("--seeds", metavar="N", type=int, help="how many seeds to try; default: 100")
+    add("--first-seed", metavar="K", type=int, help="the first of them; default: 0")
+    add("--processes", metavar="P", type=int, help="how many at a time; default: one per processor")
+    add("--most-real-seconds", metavar="S", type=float, default=MOST_REAL_S, help="a run that takes longer has failed; "
+        f"default: {MOST_REAL_S:g} s; without limit with --seed or --replay")  # fmt: skip
+    add("--seed", metavar="N", type=int, help="run this one seed only, here")
+    add("--replay", metavar="FILE|JSON", help="run this one trial only, here; it says what is run")
+    add = parser.add_argument_group("what is shown").add_argument
+    add("--no-shrink", action="store_true", help="leave the failing run as large as it is")
+    add("--trace", metavar="FILE", help="save the trace of the one run, or of the failing one")
+    add("--plot", metavar="FILE", help="draw it: a .png, .svg or .pdf")
+    add("--json", action="store_true", help="print the result as one line of JSON")
     return parser
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import signal
@@ -29,6 +28,7 @@ from .first_process import become_child
 from .serving import Interrupted, prepare_process
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
     from trionet.identity import NodeAddress
@@ -59,13 +59,7 @@ _LAST_PORT: Final = 65535
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="trionet up",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser(prog="trionet up", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument("count", metavar="N", type=int, help="how many nodes")
     parser.add_argument("--port-from", metavar="PORT", type=int, help="port of the first; the next ones count up")
     parser.add_argument("--config", metavar="FILE|JSON", help="what all of them are started with, as for trionet-node")

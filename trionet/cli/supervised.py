@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trionet.errors import as_error
 from trionet.forks import keep_from_forks
 from trionet.launchers.lineage import ORPHANED_S, descend_from, open_watches
 from trionet.launchers.output import name_output
@@ -21,6 +20,7 @@ from trionet.launchers.supervised import MAX_LINE_BYTES, Boot, Report, decode_li
 from trionet.nesting import nest
 from trionet.nurseries import open_background_nursery
 from trionet.streams import name_lines
+from trionet.user_errors import as_error
 
 from .serving import Interrupted, prepare_process, serve
 

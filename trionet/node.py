@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 import trio
 
-from .config import NodeConfig, import_reference
+from .config import NodeConfig
 from .errors import (
     AddressInUse,
     ConfigError,
@@ -29,6 +29,7 @@ from .errors import (
 from .events import ChildEnded, ChildGivenUp, Event, EventBus, Events, OrphanedCall
 from .group import Group
 from .identity import NID, SID, NodeAddress, check_name
+from .import_paths import import_reference
 from .launchers.base import explain_status
 from .launchers.in_process import InProcessLauncher
 from .launchers.registry import Launchers, open_launchers
@@ -275,7 +276,8 @@ class Node:
         config = with_settings(config, {})
         if self._children is None or self._launchers is None or self._stopping.is_set():
             raise TemporarilyUnavailable("the node is stopping")
-        name = config.launcher or self.config.launcher or ("in_process" if self._fabric else "forkserver")
+        default = self.config.child_launcher or self.config.launcher
+        name = config.launcher or default or ("in_process" if self._fabric else "forkserver")
         launcher = self._launchers.get(name)
         config = config if name == "in_process" else config.portable()
         if config.join is None and self.local.membership.is_active:

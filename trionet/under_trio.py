@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 
-from .config import GUARD_MAIN
+from .import_paths import GUARD_MAIN
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -62,10 +62,14 @@ settings of a configuration file (TOML, or JSON if its name ends in .json), with
   body_timeout_s = 60.0
   connect_timeout_s = 5.0
   stop_grace_s = 2.0          how long a stopping node waits for the calls it is answering
-  launcher                    how it starts other nodes: forkserver, subprocess, in_process, ssh:HOST
-  restart = "never"           where it is spawned: never, on_failure or always
-  detach = false              where it is spawned: whether it outlives its spawner
+  child_launcher              how it starts other nodes: forkserver, subprocess, in_process, ssh:HOST
   log_level = "info"          debug, info, warning, error
+
+and for the node that spawns it:
+
+  launcher                    how it is started; by default by the child_launcher of its spawner
+  restart = "never"           whether it is started again: never, on_failure or always
+  detach = false              whether it outlives its spawner
 
 examples:
   trionet-node --port 8080

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import trio
 
-from trionet.config import NodeConfig, import_reference
+from trionet.config import NodeConfig
 from trionet.errors import ConfigError
+from trionet.import_paths import import_reference
 from trionet.transports.memory import DROP, PASS
 from trionet.user_code import pass_endings
 

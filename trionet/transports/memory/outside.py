@@ -16,15 +16,12 @@ import os
 import select
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import trio
 from trio.testing import MockClock, active_thread_count
 
 from trionet.trio_internals import LoopState, is_call_from_unknown_thread, task_of_job
-
-if TYPE_CHECKING:
-    from collections.abc import Hashable
 
 __all__ = ["Outside", "is_time_virtual", "stand_still"]
 
@@ -80,8 +77,8 @@ class _Seen(Outside):
 
     def __init__(self, loop: LoopState) -> None:
         self._loop = loop
-        self._threads_since: dict[Hashable, float] = {}
-        self._inputs_until: dict[Hashable, float] = {}
+        self._threads_since: dict[tuple[Any, int], float] = {}
+        self._inputs_until: dict[tuple[Any, int], float] = {}
 
     def wait(self) -> bool:
         loop = self._loop

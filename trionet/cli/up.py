@@ -25,6 +25,7 @@ from trionet.streams import OutputLost, check_written, claim_stdout, prepare_str
 from .arguments import Parser, import_from_working_directory, settings_from
 from .ending import end_soon
 from .first_process import become_child
+from .progress import Progress
 from .serving import Interrupted, prepare_process
 
 if TYPE_CHECKING:
@@ -150,7 +151,6 @@ async def _start(node: Node, configs: list[NodeConfig]) -> list[NodeAddress]:
     """Start the nodes; return their addresses in the order of their configurations."""
     addresses: dict[int, NodeAddress] = {}
     limit = trio.CapacityLimiter(_AT_ONCE)
-    progress = _Progress(len(configs))
     failure: TrionetError | None = None
 
     async def start_one(number: int, config: NodeConfig) -> None:
@@ -164,10 +164,11 @@ async def _start(node: Node, configs: list[NodeConfig]) -> list[NodeAddress]:
             else:
                 progress.show(len(addresses))
 
-    async with trio.open_nursery() as nursery:
-        for number, config in enumerate(configs):
-            nursery.start_soon(start_one, number, config)
-    progress.close()
+    with Progress("nodes", len(configs)) as progress:
+        progress.show(0)
+        async with trio.open_nursery() as nursery:
+            for number, config in enumerate(configs):
+                nursery.start_soon(start_one, number, config)
     if failure is not None:
         raise failure
     return [addresses[number] for number in range(len(configs))]
@@ -210,22 +211,3 @@ def _announce(addresses: list[NodeAddress], results: TextIO, *, as_json: bool) -
     count = "1 node is" if len(addresses) == 1 else f"{len(addresses)} nodes are"
     print(f"{count} up; Ctrl-C stops {'it' if len(addresses) == 1 else 'them'}", file=results)
     check_written(results)
-
-
-class _Progress:
-    """A line on the terminal, if there is one, that tells how many have booted."""
-
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._is_shown = sys.stderr.isatty()
-        self.show(0)
-
-    def show(self, done: int) -> None:
-        """Show it."""
-        if self._is_shown:
-            print(f"\r{done} of {self._total} nodes", end="", file=sys.stderr, flush=True)
-
-    def close(self) -> None:
-        """Take it away."""
-        if self._is_shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
 import msgspec
 import trio
 
 from trionet.config import NodeConfig, parse_setting
-from trionet.errors import ConfigError, TrionetError
 from trionet.launchers.output import name_output
-from trionet.streams import OutputLost, check_written, claim_stdout, prepare_streams
+from trionet.streams import check_written, claim_stdout, prepare_streams
 
 from .arguments import Parser, import_from_working_directory, settings_from
 from .ending import end_soon
 from .first_process import become_child
-from .serving import Interrupted, prepare_process, serve
+from .serving import prepare_process, run_reporting, serve
 from .supervised import run_piped
 
 if TYPE_CHECKING:
@@ -109,13 +108,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     become_child()
     prepare_streams()
     options = _parser().parse_args(argv)
-    try:
-        sys.exit(end_soon(run_piped() if options.supervised else _run(options)))
-    except ConfigError as exc:
-        print(f"trionet-node: {exc}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(end_soon(run_piped() if options.supervised else run_reporting("trionet-node", partial(_run, options))))
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -124,18 +117,7 @@ def _run(options: argparse.Namespace) -> int:
     prepare_process(config)
     name_output()
     results = claim_stdout()
-    try:
-        trio.run(serve, config, lambda node: _announce(node, results, as_json=options.json))
-    except ConfigError:
-        raise
-    except Interrupted:
-        return 130
-    except (TrionetError, OutputLost) as exc:
-        print(f"trionet-node: {exc}", file=sys.stderr)
-        return 1
-    except Exception:
-        logging.getLogger("trionet").exception("the node failed")
-        return 1
+    trio.run(serve, config, lambda node: _announce(node, results, as_json=options.json))
     return 0
 
 

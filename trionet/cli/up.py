@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Final, NoReturn, TextIO
 
 import msgspec
@@ -20,13 +20,13 @@ from trionet.message import Remote
 from trionet.node import Node, open_node
 from trionet.nurseries import open_background_nursery
 from trionet.services.groups import ALL
-from trionet.streams import OutputLost, check_written, claim_stdout, prepare_streams
+from trionet.streams import check_written, claim_stdout, prepare_streams
 
 from .arguments import Parser, import_from_working_directory, settings_from
 from .ending import end_soon
 from .first_process import become_child
 from .progress import Progress
-from .serving import Interrupted, prepare_process
+from .serving import Interrupted, prepare_process, run_reporting
 
 if TYPE_CHECKING:
     import argparse
@@ -73,24 +73,15 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command; ends the process."""
     become_child()
     prepare_streams()
-    options = _parser().parse_args(argv)
-    try:
-        import_from_working_directory()
-        configs = _configs(options)
-        prepare_process(configs[0])
-        name_output()
-        sys.exit(end_soon(trio.run(_up, configs, options.json, claim_stdout())))
-    except ConfigError as exc:
-        print(f"trionet up: {exc}", file=sys.stderr)
-        sys.exit(2)
-    except (TrionetError, OutputLost) as exc:
-        print(f"trionet up: {exc}", file=sys.stderr)
-        sys.exit(end_soon(1))
-    except (Interrupted, KeyboardInterrupt):
-        sys.exit(130)
-    except Exception:
-        logging.getLogger("trionet").exception("trionet up failed")
-        sys.exit(1)
+    sys.exit(end_soon(run_reporting("trionet up", partial(_run, _parser().parse_args(argv)))))
+
+
+def _run(options: argparse.Namespace) -> int:
+    import_from_working_directory()
+    configs = _configs(options)
+    prepare_process(configs[0])
+    name_output()
+    return trio.run(_up, configs, options.json, claim_stdout())
 
 
 def _configs(options: argparse.Namespace) -> list[NodeConfig]:

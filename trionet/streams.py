@@ -1,8 +1,8 @@
-"""The standard streams of a command, or of a spawned node, whatever it was started with.
+"""The standard streams of a command or a spawned node, which may have been started without them.
 
-Invariants: the numbers 0 to 2 are taken, so that no socket gets them, and ``sys.stdin``, ``sys.stdout`` and
-``sys.stderr`` are there. Writing to the latter two raises nothing: when nobody reads any more, or the disk is full,
-what is written is dropped, and `check_written` tells.
+Invariants: the descriptors 0 to 2 are open, so that no socket gets them, and ``sys.stdin``, ``sys.stdout`` and
+``sys.stderr`` exist. Writing to the latter two never raises: when the reader is gone, or the disk is full, output is
+dropped, and `check_written` reports it.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ _NOBODY_READS: Final = (errno.EPIPE, errno.ECONNRESET, errno.ESHUTDOWN, errno.EI
 
 
 class OutputLost(Exception):
-    """What was asked for could not be written to standard output."""
+    """The results could not be written to standard output."""
 
 
 class _Lasting(io.FileIO):
-    """A descriptor that takes all that is written, and remembers what went wrong first.
+    """A descriptor whose writes never raise.
 
     Attributes:
-        failure: that; None when all has been written.
-        prefix: what stands before each line.
+        failure: the first error; None when all has been written.
+        prefix: written before each line.
     """
 
     def __init__(self, descriptor: int, *, closefd: bool) -> None:
@@ -60,14 +60,14 @@ class _Lasting(io.FileIO):
         rest = memoryview(data)
         while rest:
             written: int | None = super().write(rest)
-            if written is None:  # whoever shares it has made it non-blocking, and it is full
+            if written is None:  # it is full, and another process has made it non-blocking
                 select.select([], [self], [])
             else:
                 rest = rest[written:]
 
 
 def prepare_streams() -> None:
-    """Make the standard streams what this module says, once; those that have been replaced, by pytest say, stay."""
+    """Establish the invariants of this module, once. Streams that were replaced, by pytest for one, stay."""
     for number, name in enumerate(_NAMES):
         is_own = _take_number(number)
         stream: TextIO | None = getattr(sys, name)
@@ -81,9 +81,9 @@ def prepare_streams() -> None:
 
 
 def claim_stdout() -> TextIO:
-    """Return standard output for what was asked for alone: what anything else prints is on standard error from now on.
+    """Return standard output for the results alone: all other output goes to standard error from now on.
 
-    That holds for programs that are started, too. Use `check_written` after writing to it.
+    That includes the output of child processes. Call `check_written` after writing to it.
     """
     prepare_streams()
     if _raw(sys.stdout) is None:  # replaced
@@ -95,10 +95,10 @@ def claim_stdout() -> TextIO:
 
 
 def check_written(stream: TextIO) -> None:
-    """Write out what `stream` holds.
+    """Flush `stream`.
 
     Raises:
-        OutputLost: that, or something before it, could not be written. Not where nobody wants to read it any more.
+        OutputLost: that, or an earlier write, has failed. Not where the reader is gone.
     """
     stream.flush()
     raw = _raw(stream)
@@ -107,7 +107,7 @@ def check_written(stream: TextIO) -> None:
 
 
 def name_lines(who: str) -> None:
-    """Have each line that this process prints begin with who prints it."""
+    """Prefix each line that this process prints with a name."""
     for stream in (sys.stdout, sys.stderr):
         if (raw := _raw(stream)) is not None:
             stream.flush()
@@ -115,7 +115,7 @@ def name_lines(who: str) -> None:
 
 
 def flush_streams() -> None:
-    """Write out what has been printed, where that is possible."""
+    """Flush the output streams, where that is possible."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             with contextlib.suppress(OSError, ValueError):  # ValueError: it has been closed
@@ -123,7 +123,7 @@ def flush_streams() -> None:
 
 
 def _take_number(number: int) -> bool:
-    """Have a standard stream's number taken; return False when a file has it that is no standard stream."""
+    """Open a standard stream's descriptor, if it is free; return False if another file has that number."""
     try:
         return os.get_inheritable(number)  # what Python opens itself is not inheritable
     except OSError:

@@ -92,7 +92,7 @@ class Codec:
         """Return `value` as bytes.
 
         Raises:
-            EncodeError: something in it cannot travel; its ``path`` says where.
+            EncodeError: something in it cannot travel; ``path`` is its place.
         """
         try:
             if type(value) is list and self._atoms.issuperset(map(type, value)):  # so are most
@@ -135,13 +135,11 @@ class Codec:
         return self.restore(self._plain(data))
 
     def _check(self, data: bytes) -> None:
-        if self._wire == "json":
-            holds_more = len(data) > self.max_containers and json_holds_more(data, self.max_containers)
-        else:
-            holds_more = len(data) > self.max_containers and messagepack_holds_more(data, self.max_containers)
-            if holds_large_map_of_lists(data):
-                raise DecodeError("lists are the keys of a map")
-        if holds_more:
+        is_json = self._wire == "json"
+        if not is_json and holds_large_map_of_lists(data):
+            raise DecodeError("lists are the keys of a map")
+        holds_more = json_holds_more if is_json else messagepack_holds_more
+        if len(data) > self.max_containers and holds_more(data, self.max_containers):
             raise DecodeError(over_limit(self.max_containers))
 
     def _plain(self, data: bytes | bytearray | memoryview) -> Any:

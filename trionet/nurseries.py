@@ -79,7 +79,7 @@ def _plain(raised: BaseException, of_block: BaseException | None) -> BaseExcepti
         if ending is not None:
             for failure in failures:
                 if not isinstance(failure, kind):
-                    _log.error("this was raised, too, as the program was told to end", exc_info=failure)
+                    _log.error("this was raised, too, while the program was ending", exc_info=failure)
             return ending
     return BaseExceptionGroup("several tasks failed", failures)
 

@@ -48,7 +48,7 @@ settings of a configuration file (TOML, or JSON if its name ends in .json), with
   templates = {}              service templates, name = "package.module:Class"
   join                        addresses of nodes of a cluster to join, any will do; [] begins a cluster
   profile = "lan"             the network that the cluster's timing is for: lan, local or wan
-  tags = {}                   texts that the node tells its cluster about itself, name = text
+  tags = {}                   texts about the node for its cluster, name = text
   datagrams = true            whether membership and gossip use UDP, on the same port number
   transport = "link"          how its calls go out: link or http
   busy_poll = true            whether links look for input for a moment before they sleep
@@ -83,23 +83,18 @@ exit status: 0 stopped, 1 failed, 2 wrong usage or configuration, 130 interrupte
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="trionet-node", description=_DESCRIPTION, epilog=_EPILOG)
-    parser.add_argument("--ip", metavar="IP", help="address to listen on (default: 127.0.0.1)")
-    parser.add_argument("--port", metavar="PORT", help="TCP port; 0 picks a free one (default: 0)")
-    parser.add_argument("--advertise-ip", metavar="IP", help="what other nodes connect to, where that isn't --ip")
-    parser.add_argument("--on-start", metavar="MODULE:FUNC", help="called with the node once it accepts calls")
-    parser.add_argument(
-        "--join",
-        metavar="ADDR",
-        action="append",
-        help="a node of the cluster to join, host:port; may be given several times, and any that answers will do",
-    )
-    parser.add_argument(
-        "--insecure", action="store_const", const="true", help="permit listening beyond loopback without protection"
-    )
-    parser.add_argument("--config", metavar="FILE|JSON", help="a configuration file, or its content as a JSON object")
-    parser.add_argument("--log-level", metavar="LEVEL", help="debug, info, warning or error (default: info)")
-    parser.add_argument("--json", action="store_true", help="print the ready line as JSON")
-    parser.add_argument("--supervised", action="store_true", help=argparse.SUPPRESS)
+    add = parser.add_argument
+    add("--ip", metavar="IP", help="address to listen on (default: 127.0.0.1)")
+    add("--port", metavar="PORT", help="TCP port; 0 picks a free one (default: 0)")
+    add("--advertise-ip", metavar="IP", help="address that other nodes connect to, where that isn't --ip")
+    add("--on-start", metavar="MODULE:FUNC", help="called with the node once it accepts calls")
+    add("--join", metavar="ADDR", action="append", help="a node of the cluster to join, host:port; may be given "
+        "several times, and any that answers will do")  # fmt: skip
+    add("--insecure", action="store_const", const="true", help="permit listening beyond loopback without protection")
+    add("--config", metavar="FILE|JSON", help="a configuration file, or its content as a JSON object")
+    add("--log-level", metavar="LEVEL", help="debug, info, warning or error (default: info)")
+    add("--json", action="store_true", help="print the ready line as JSON")
+    add("--supervised", action="store_true", help=argparse.SUPPRESS)
     return parser
 
 

@@ -117,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 
 def _check_files(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    """See whether the files can be written, and whether it can be drawn, before anything is run."""
+    """Refuse files that can't be written, or drawn, before the run."""
     for name in ("trace", "plot"):
         path = getattr(options, name)
         if path is not None and not Path(path).parent.is_dir():
@@ -132,7 +132,7 @@ def _check_files(parser: argparse.ArgumentParser, options: argparse.Namespace) -
 
 
 def _trial(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Trial:
-    """Return what is to be run."""
+    """Return the trial of the options."""
     given: dict[str, Any] = {
         "scenario": options.scenario,
         "nodes": options.nodes,
@@ -166,14 +166,14 @@ def _trial(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Tria
 
 
 def _invariants(named: list[str] | None) -> list[str] | None:
-    """Return what must hold: the user's own with all built-in ones, unless some of these are named."""
+    """Return the invariants: the user's own with all built-in ones, unless some of these are named."""
     if not named:
         return None
     return named if any(":" not in name for name in named) else [*INVARIANTS, *named]
 
 
 def _repeat(trial: Trial, options: argparse.Namespace) -> int:
-    """Run one trial, and say what came of it."""
+    """Run one trial, and print the outcome."""
     outcome = run_trial(trial)
     _keep(outcome.trace, options)
     if options.json:
@@ -188,7 +188,7 @@ def _repeat(trial: Trial, options: argparse.Namespace) -> int:
 
 
 def _search(trial: Trial, options: argparse.Namespace) -> int:
-    """Run many trials, and say what came of them."""
+    """Run many trials, and print the outcome."""
     count, first = options.seeds or 100, options.first_seed or 0
     last = first + count - 1
     with Progress("seeds" if count > 1 else "seed", count) as progress:
@@ -222,7 +222,7 @@ def _search(trial: Trial, options: argparse.Namespace) -> int:
 
 
 def _shrunk(failure: Failure, most_real_s: float) -> Shrunk:
-    """Make it smaller, in a process of its own, because the failure may be that it dies, or doesn't end."""
+    """Shrink a failing trial in a process of its own, because it may crash, or never end."""
     with Worker(most_real_s) as worker, Progress("runs to shrink it") as progress:
         try:
             return shrink(
@@ -234,7 +234,7 @@ def _shrunk(failure: Failure, most_real_s: float) -> Shrunk:
 
 
 def _show(shrunk: Shrunk) -> None:
-    """Say what fails, and how to repeat it."""
+    """Print the failure, and the command that repeats it."""
     trial, violation = shrunk.trial, shrunk.violation
     faults = trial.faults or []
     if shrunk.runs:
@@ -250,7 +250,7 @@ def _counted(count: int, what: str) -> str:
 
 
 def _described(fault: Fault) -> str:
-    """Say what a fault is in a line."""
+    """Return a fault in one line."""
     said = []
     for field in msgspec.structs.fields(fault):
         value = getattr(fault, field.name)
@@ -262,7 +262,7 @@ def _described(fault: Fault) -> str:
 
 
 def _command(trial: Trial) -> str:
-    """Return what repeats a trial when it is pasted into a shell; what is long for that is written to a file."""
+    """Return the command that repeats a trial; a long trial is written to a file."""
     text = trial.to_json()
     if len(text) > _LONGEST_INLINE:
         path = Path(f"trionet-seed-{trial.seed}.json")
@@ -272,7 +272,7 @@ def _command(trial: Trial) -> str:
 
 
 def _keep(trace: Trace, options: argparse.Namespace) -> None:
-    """Save the trace, and draw it, where that is wanted."""
+    """Save the trace, and draw it, by the options."""
     if options.trace:
         trace.save(options.trace)
     if options.plot:

@@ -120,7 +120,7 @@ async def _up(configs: list[NodeConfig], as_json: bool, results: TextIO) -> int:
             async def obey_signals() -> None:
                 async for _ in signals:
                     if scope.cancel_called:
-                        os._exit(130)  # the second one doesn't wait: the nodes see that their parent is gone
+                        os._exit(130)  # at the second one, at once: the nodes stop because their parent is gone
                     scope.cancel()
 
             nursery.start_soon(obey_signals)
@@ -139,7 +139,7 @@ async def _up(configs: list[NodeConfig], as_json: bool, results: TextIO) -> int:
 
 
 async def _start(node: Node, configs: list[NodeConfig]) -> list[NodeAddress]:
-    """Start the nodes; return their addresses in the order of their configurations."""
+    """Start the nodes; return their addresses in order."""
     addresses: dict[int, NodeAddress] = {}
     limit = trio.CapacityLimiter(_AT_ONCE)
     failure: TrionetError | None = None
@@ -166,7 +166,7 @@ async def _start(node: Node, configs: list[NodeConfig]) -> list[NodeAddress]:
 
 
 async def _introduce(node: Node, addresses: list[NodeAddress]) -> None:
-    """Have each of the nodes know all of them."""
+    """Put all nodes into a group on each of them."""
     await node.local.groups.put(_GROUP, addresses)
     add = Remote(service="groups", method="add")
     replies = await node.group(_GROUP).comm.send([ALL, *addresses], add)
@@ -175,7 +175,7 @@ async def _introduce(node: Node, addresses: list[NodeAddress]) -> None:
 
 
 async def _wait_for_all(events: Events, running: set[NodeAddress], config: NodeConfig) -> int:
-    """Wait until the nodes have all ended for good, without this command's doing; return the exit status."""
+    """Wait until all nodes have ended for good by themselves; return the exit status."""
     failed = False
     while running:
         match await anext(events):

@@ -176,7 +176,7 @@ class Pump:
             self.fail(exc)
 
     def _take(self, loop: LoopState, until: float) -> None:
-        heap, pop, runnable = self._heap, heappop, loop.runnable
+        heap, pop, runnable, advance = self._heap, heappop, loop.runnable, loop.advance
         now, last = self.time(), _MOST_AT_ONCE
         while heap and not runnable:
             last -= 1
@@ -185,7 +185,7 @@ class Pump:
                 return
             when = heap[0][0]
             if when > now:
-                if when > until or not loop.advance(when):
+                if when > until or not advance(when):
                     return
                 now = when
             _, _, action, args = pop(heap)

@@ -12,7 +12,7 @@ import msgspec
 
 from .installs import NODE_ENVIRONMENT, NotInstalled, install_npm, install_python, python_for
 from .reference import PACKAGE, script
-from .results import Must, Result, formatted, median, ratio
+from .results import Goal, Result, formatted, median, ratio
 from .workers import Worker, WorkerFailed, open_worker, python_worker
 
 if TYPE_CHECKING:
@@ -174,4 +174,4 @@ def _summarize(names: list[str], result: Result) -> None:
     ):
         rates = result.samples.get(f"{_MEASURES[0]}, {in_flight} in flight", {})
         measured = ratio(rates["link"], rates[other]) if {"link", other} <= rates.keys() else None
-        result.musts.append(Must(what, limit, at_least=True, measured=measured))
+        result.goals.append(Goal(what, limit, at_least=True, measured=measured))

@@ -17,7 +17,7 @@ import trio
 from .fanout import command_of
 from .installs import NODE_ENVIRONMENT, NotInstalled, install_npm
 from .reference import PACKAGE
-from .results import Must, Result, median, ratio
+from .results import Goal, Result, median, ratio
 from .workers import Worker, WorkerFailed, open_worker
 
 if TYPE_CHECKING:
@@ -157,10 +157,10 @@ def _summarize(peers: list[str], nodes: int, result: Result) -> None:
         row: list[Any] = [_TITLES[peer], None if last is None else 1e3 * last, to_reference]
         result.rows.append([*row, least, nodes])
         if peer == "link":
-            result.musts.append(
-                Must("time to the last, against the reference", 1 / 3, at_least=False, measured=to_reference)
+            result.goals.append(
+                Goal("time to the last, against the reference", 1 / 3, at_least=False, measured=to_reference)
             )
-            result.musts.append(Must("members reached, the least", nodes, at_least=True, measured=least, unit="nodes"))
+            result.goals.append(Goal("members reached, the least", nodes, at_least=True, measured=least, unit="nodes"))
     idle = median(result.samples.get("idle_cpu", {}).get("link", []))
     if idle is not None:
         result.rows.append(["processor time of a node at rest, ms per s", 1e3 * idle, None, None, None])

@@ -13,7 +13,7 @@ import msgspec
 
 from .installs import NODE_ENVIRONMENT, NotInstalled, install_npm
 from .reference import PACKAGE, script
-from .results import Must, Result, median, percentile, ratio
+from .results import Goal, Result, median, percentile, ratio
 from .workers import WorkerFailed, open_worker, python_worker
 
 if TYPE_CHECKING:
@@ -96,4 +96,4 @@ def _summarize(peers: list[str], result: Result) -> None:
         result.rows.append([*row, median(tail[peer])])
     for what, samples in (("fan-out on connections that are there", then), ("first fan-out, with connecting", first)):
         measured = ratio(samples["link"], samples["reference"]) if {"link", "reference"} <= samples.keys() else None
-        result.musts.append(Must(f"{what}, against the reference", 1 / 3, at_least=False, measured=measured))
+        result.goals.append(Goal(f"{what}, against the reference", 1 / 3, at_least=False, measured=measured))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import trio
 
-from .results import Must, Result, median
+from .results import Goal, Result, median
 from .workers import ROOT
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Row(msgspec.Struct, frozen=True):
     Attributes:
         name: of the row.
         workload, program, options, arguments: of the command.
-        messages, median_ms, worst_ms, ok_fraction: what each run must keep; None for nothing demanded.
+        messages, median_ms, worst_ms, ok_fraction: the goals of each run; None for none.
     """
 
     name: str
@@ -161,7 +161,7 @@ async def _run(row: Row, seed: int, *, is_real: bool) -> dict[str, Any]:
 
 
 def _add(result: Result, row: Row, runs: list[dict[str, Any]]) -> None:
-    """Add a row of the table, and what it must keep."""
+    """Add a row of the table, and its goals."""
     messages = [run["net"]["servers"].get("msgs-per-op") for run in runs]
     stable = [run["workload"].get("stable-latencies") or {} for run in runs]
     medians, worsts = [one.get("0.5") for one in stable], [one.get("1") for one in stable]
@@ -174,18 +174,18 @@ def _add(result: Result, row: Row, runs: list[dict[str, Any]]) -> None:
         result.samples.setdefault(name, {})[row.name] = numbers
     if valid < len(runs) or not runs:
         result.problems.append(f"{row.name}: only {valid} of {len(runs)} runs are valid")
-    for what, must, numbers, unit in (
+    for what, goal, numbers, unit in (
         ("msgs/op", row.messages, messages, ""),
         ("stable median", row.median_ms, medians, "ms"),
         ("stable max", row.worst_ms, worsts, "ms"),
     ):
-        if must is not None:
+        if goal is not None:
             worst = max((number for number in numbers if number is not None), default=None)
-            result.musts.append(Must(f"{row.name}, {what}, worst", must, at_least=False, measured=worst, unit=unit))
+            result.goals.append(Goal(f"{row.name}, {what}, worst", goal, at_least=False, measured=worst, unit=unit))
     if row.ok_fraction is not None:
         least = min(fractions, default=None)
         name = f"{row.name}, ok fraction, worst"
-        result.musts.append(Must(name, row.ok_fraction, at_least=True, measured=least, unit=""))
+        result.goals.append(Goal(name, row.ok_fraction, at_least=True, measured=least, unit=""))
 
 
 def _pair(numbers: list[float | None]) -> str:

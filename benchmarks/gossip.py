@@ -20,7 +20,7 @@ async def run_gossip(settings: Settings) -> Result:
     """Simulate rumors, and then failures, partitions and rest."""
     result = Result(
         "Gossip and membership in virtual time, LAN profile, latency exponential with a mean of 10 ms",
-        ["measure", "seeds", "median", "worst", "must", "unit"],
+        ["measure", "seeds", "median", "worst", "goal", "unit"],
     )
     for add_rows in (add_rumor_rows, add_membership_rows):
         await trio.to_thread.run_sync(add_rows, result, settings.seeds, settings.say)

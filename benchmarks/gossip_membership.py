@@ -26,7 +26,7 @@ from trionet.protocols.swim_messages import Ack, Ping
 from trionet.protocols.swim_settings import SwimOptions
 from trionet.simulation.heap import HeapCluster
 
-from .results import Must, median
+from .results import Goal, median
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -50,7 +50,7 @@ __all__ = [
 ]
 
 
-MEMBERSHIP_COLUMNS: Final = ["membership, LAN", "seeds", "median", "worst", "must", "unit"]
+MEMBERSHIP_COLUMNS: Final = ["membership, LAN", "seeds", "median", "worst", "goal", "unit"]
 
 _STAYS_WHOLE_S: Final = 15.0
 _DATAGRAMS_ONLY: Final = SwimOptions(is_falling_back=False)
@@ -279,7 +279,7 @@ def rest_rate(seed: int, count: int = 1_000, seconds: float = 10.0) -> float:
 
 
 def _rows(seeds: int) -> list[tuple[str, Callable[[int], float], int, str, float | None, float | None]]:
-    """Return for each row: its name, its figure for a seed, how many seeds, its unit, the musts of median and worst."""
+    """Return for each row: its name, its figure for a seed, how many seeds, its unit, the goals of median and worst."""
     tenth, few, least = max(1, seeds // 10), max(1, seeds // 100), max(1, seeds // 500)
     rows: list[tuple[str, Callable[[int], float], int, str, float | None, float | None]] = [
         ("1 of 100 fails, known by all", detection_s, seeds, "s", 6.0, 12.0),
@@ -326,15 +326,15 @@ def add_membership_rows(
     """Add a row for each measure, with `seeds` runs or a share of them for what takes long; and the cost at rest."""
     context = multiprocessing.get_context("forkserver")
     with ProcessPoolExecutor(os.cpu_count(), context, initializer=partial(os.nice, 5)) as pool:
-        for name, figure, count, unit, must_median, must_worst in _rows(seeds):
+        for name, figure, count, unit, goal_median, goal_worst in _rows(seeds):
             say(f"membership: {name}, {count} seeds")
             found = list(pool.map(figure, range(count), chunksize=max(1, min(20, count // 16))))
-            limit = must_worst if must_median is None else must_median
+            limit = goal_worst if goal_median is None else goal_median
             result.rows.append([name, count, median(found), max(found), limit, unit])
             result.samples.setdefault("membership", {})[name] = list(found)
-            for what, must, measured in (("median", must_median, median(found)), ("worst", must_worst, max(found))):
-                if must is not None:
-                    result.musts.append(Must(f"{name}, {what}", must, at_least=False, measured=measured, unit=unit))
+            for what, goal, measured in (("median", goal_median, median(found)), ("worst", goal_worst, max(found))):
+                if goal is not None:
+                    result.goals.append(Goal(f"{name}, {what}", goal, at_least=False, measured=measured, unit=unit))
         rests = list(pool.map(partial(rest_figures, 0, driven=200), sizes))
     for size, rest in zip(sizes, rests, strict=True):
         for cost, unit in ((rest.messages, "messages/s"), (rest.sent_bytes, "bytes/s")):

@@ -23,7 +23,7 @@ from trionet.protocols.gossip_messages import Delivered
 from trionet.protocols.mux import ProtocolMux
 from trionet.simulation.heap import HeapCluster
 
-from .results import Must, median, percentile
+from .results import Goal, median, percentile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -206,13 +206,13 @@ def _add_row(result: Result, size: int, loss: float, runs: list[RumorRun]) -> No
         result.samples.setdefault(name, {})[what] = list(found)
         if limit is not None:
             measured = percentile(found, 0.99)
-            result.musts.append(
-                Must(f"{what}: {name}, 99 % of seeds", limit, at_least=False, measured=measured, unit=unit)
+            result.goals.append(
+                Goal(f"{what}: {name}, 99 % of seeds", limit, at_least=False, measured=measured, unit=unit)
             )
     share = whole / len(runs)
-    result.musts.append(
-        Must(f"{what}: seeds where all had it once", 1.0, at_least=True, measured=share, unit="of them")
+    result.goals.append(
+        Goal(f"{what}: seeds where all had it once", 1.0, at_least=True, measured=share, unit="of them")
     )
     if (size, loss) == (1_000, 0.0):
         best = max(run.per_s for run in runs)
-        result.musts.append(Must("the heap, fastest seed", 100_000, at_least=True, measured=best, unit="messages/s"))
+        result.goals.append(Goal("the heap, fastest seed", 100_000, at_least=True, measured=best, unit="messages/s"))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from .results import Must, Result, median, percentile
+from .results import Goal, Result, median, percentile
 from .workers import Worker, WorkerFailed, open_worker, python_worker
 
 if TYPE_CHECKING:
@@ -144,6 +144,6 @@ def _summarize(links: int, result: Result) -> None:
         for side, title in (("node", "the node's process"), ("caller", "the callers' processes")):
             found = result.samples.get(f"{kind}_bytes_per_link", {}).get(side)
             measured = None if found is None or found[0] is None else found[0] / 1000
-            result.musts.append(
-                Must(f"memory per idle link of {links:,}, {kind.upper()} of {title}", 40.0, False, measured, "kB")
+            result.goals.append(
+                Goal(f"memory per idle link of {links:,}, {kind.upper()} of {title}", 40.0, False, measured, "kB")
             )

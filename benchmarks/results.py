@@ -14,7 +14,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Must", "Result", "Samples", "formatted", "median", "percentile", "ratio"]
+__all__ = ["Goal", "Result", "Samples", "formatted", "median", "percentile", "ratio"]
 
 _NEARLY_ONE = 0.99
 
@@ -22,12 +22,12 @@ Samples = dict[str, list[float | None]]
 """Name to one number for each round; None for a round that failed."""
 
 
-class Must(msgspec.Struct, frozen=True):
-    """A promise, and what was measured.
+class Goal(msgspec.Struct, frozen=True):
+    """A goal, and the measured number.
 
     Attributes:
         what: the measure.
-        limit: the promised number.
+        limit: the number to reach.
         at_least: whether the measured number is to be at least, or at most, that.
         measured: None when it could not be measured.
         unit: of both.
@@ -40,17 +40,17 @@ class Must(msgspec.Struct, frozen=True):
     unit: str = "x"
 
     @property
-    def is_kept(self) -> bool | None:
-        """Whether the promise is kept; None when nobody knows."""
+    def is_reached(self) -> bool | None:
+        """Whether the goal is reached; None when it was not measured."""
         if self.measured is None:
             return None
         return self.measured >= self.limit if self.at_least else self.measured <= self.limit
 
     def __str__(self) -> str:
-        verdict = {True: "kept", False: "MISSED", None: "not measured"}[self.is_kept]
+        verdict = {True: "reached", False: "MISSED", None: "not measured"}[self.is_reached]
         relation = "at least" if self.at_least else "at most"
         return (
-            f"{self.what}: {formatted(self.measured)} {self.unit} (must: {relation} {formatted(self.limit)}), {verdict}"
+            f"{self.what}: {formatted(self.measured)} {self.unit} (goal: {relation} {formatted(self.limit)}), {verdict}"
         )
 
 
@@ -62,7 +62,7 @@ class Result(msgspec.Struct):
         columns: the table's headings.
         rows: its rows, of texts and numbers.
         samples: every sample, by measure and then by peer.
-        musts: the promises.
+        goals: the goals.
         problems: what did not work, in sentences.
         skipped: peers that were left out, and why.
     """
@@ -71,7 +71,7 @@ class Result(msgspec.Struct):
     columns: list[str]
     rows: list[list[Any]] = []
     samples: dict[str, Samples] = {}
-    musts: list[Must] = []
+    goals: list[Goal] = []
     problems: list[str] = []
     skipped: list[str] = []
 
@@ -88,7 +88,7 @@ class Result(msgspec.Struct):
             lines.append("  ".join(cells).rstrip())
             if number == 0:
                 lines.append("  ".join("-" * width for width in widths))
-        lines += ["", *(f"must    {must}" for must in self.musts)]
+        lines += ["", *(f"goal    {goal}" for goal in self.goals)]
         lines += [f"skipped {text}" for text in self.skipped]
         lines += [f"PROBLEM {text}" for text in self.problems]
         return "\n".join(lines)

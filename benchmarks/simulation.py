@@ -19,7 +19,7 @@ from trionet.simulation import open_cluster, run
 
 from .gossip_membership import rest_rate
 from .gossip_rumors import RumorCluster, rumor_rate
-from .results import Must, Result, median
+from .results import Goal, Result, median
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -150,7 +150,7 @@ def _crowd(seed: int, members: int) -> tuple[float, float, float, int]:
 
 
 def _measured(settings: Settings) -> Result:
-    result = Result("Simulation", ["measure", "runs", "median", "worst", "must", "unit"])
+    result = Result("Simulation", ["measure", "runs", "median", "worst", "goal", "unit"])
     context = multiprocessing.get_context("forkserver")
     quietly: Any = {"mp_context": context, "initializer": logging.disable, "initargs": (logging.CRITICAL,)}
     with ProcessPoolExecutor(1, max_tasks_per_child=1, **quietly) as pool:
@@ -168,9 +168,9 @@ def _measured(settings: Settings) -> Result:
         *loads,
         ["seeds with one trace in two runs", len(repeated), sum(repeated), sum(repeated), len(repeated), "seeds"],
     ]
-    result.musts += [
-        Must("virtual to processor time", 100.0, at_least=True, measured=median(times)),
-        Must("messages at node level", 20_000.0, at_least=True, measured=median(rates), unit="per CPU second"),
+    result.goals += [
+        Goal("virtual to processor time", 100.0, at_least=True, measured=median(times)),
+        Goal("messages at node level", 20_000.0, at_least=True, measured=median(rates), unit="per CPU second"),
     ]
     if not all(repeated):
         result.problems.append(f"seed {repeated.index(False)} gave two different traces")
@@ -193,15 +193,15 @@ def _add_cores(result: Result, settings: Settings, quietly: dict[str, Any]) -> N
     for what, found in rates.items():
         per_cpu_s = median(found)
         result.rows.append([what, len(found), per_cpu_s, min(found), _PER_S, "per CPU second"])
-        result.musts.append(Must(what, _PER_S, at_least=True, measured=per_cpu_s, unit="per CPU second"))
+        result.goals.append(Goal(what, _PER_S, at_least=True, measured=per_cpu_s, unit="per CPU second"))
     result.samples["packets per s"] = {what: list(found) for what, found in rates.items()}
     result.rows += [
         [f"a rumor to {_MEMBERS:,}: packets taken", 1, per_s, per_s, None, "per CPU second"],
         [f"a rumor to {_MEMBERS:,}: memory", 1, mib, mib, None, "MiB"],
         [f"a rumor to {_MEMBERS:,}: until all have it", 1, took_s, took_s, None, "virtual s"],
     ]
-    result.musts.append(
-        Must(f"members in one run, in {mib:,.0f} MiB", _MEMBERS, at_least=True, measured=reached, unit="members")
+    result.goals.append(
+        Goal(f"members in one run, in {mib:,.0f} MiB", _MEMBERS, at_least=True, measured=reached, unit="members")
     )
 
 

@@ -23,7 +23,7 @@ import trio
 from .installs import NODE_ENVIRONMENT, NotInstalled, install_npm
 from .marked import Marked
 from .reference import PACKAGE, script
-from .results import Must, Result, median, ratio
+from .results import Goal, Result, median, ratio
 from .workers import ROOT, WorkerFailed, open_worker, python_worker
 
 if TYPE_CHECKING:
@@ -181,4 +181,4 @@ def _summarize(result: Result, count: int, rest_s: float) -> None:
         ("processes left then", 0, max(left, default=None), "processes"),
         ("import time of trionet", 0.35, imported, "s"),
     ):
-        result.musts.append(Must(what, limit, at_least=False, measured=measured, unit=unit))
+        result.goals.append(Goal(what, limit, at_least=False, measured=measured, unit=unit))

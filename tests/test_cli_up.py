@@ -258,8 +258,10 @@ async def test_progress_is_shown_on_a_terminal(up: Start) -> None:
         while chunk := os.read(ours, 4096):
             shown += chunk
     os.close(ours)
-    counts = "".join(f"\r{done} of 3 nodes" for done in range(4))
-    assert shown.decode().startswith(f"{counts}\r\x1b[K")
+    bars = re.findall(r"\r([#.]{30}) ([0-3]) of 3 nodes, [0-9.]+ per second\x1b\[K", shown.decode())
+    assert bars[0] == ("." * 30, "0")
+    assert [bar.count("#") for bar, _ in bars] == [10 * int(done) for _, done in bars]
+    assert shown.endswith(b"\r\x1b[K")
 
 
 REFUSED = {

@@ -9,7 +9,7 @@ import pytest
 from tests import samples
 from trionet import ConfigError, EncodeError, MalformedRequest, NodeConfig
 from trionet.codec import JSON, MESSAGEPACK
-from trionet.config import import_reference, reference_to
+from trionet.import_paths import import_reference, reference_to
 
 
 def test_the_defaults_are_a_free_port_on_loopback_without_anything_on_it() -> None:
@@ -69,7 +69,7 @@ def test_an_unknown_setting_is_refused_by_name() -> None:
     with pytest.raises(ConfigError, match=r"^there is no setting 'timeout_seconds_of_calls'$"):
         NodeConfig(timeout_seconds_of_calls=80)  # type: ignore[call-arg]
     with pytest.raises(ConfigError, match=r"by name: trionet\.NodeConfig"):
-        NodeConfig("127.0.0.1", 8080)  # type: ignore[call-arg]
+        NodeConfig("127.0.0.1", 8080)  # type: ignore[call-arg, arg-type]
     with pytest.raises(ConfigError, match=r"^configuration: there is no setting 3$"):
         NodeConfig.from_mapping({3: 80})  # type: ignore[dict-item]
 

@@ -91,6 +91,7 @@ WRONG: dict[str, list[Any]] = {
     "connect_timeout_s": ["1", True, None, 0, -1, math.nan, math.inf],
     "stop_grace_s": ["1", True, None, -0.1, math.nan, math.inf],
     "launcher": [5, b"ssh:x", ["ssh:x"], "caf\udce9"],
+    "child_launcher": [5, b"ssh:x", ["ssh:x"], "caf\udce9"],
     "restart": ["sometimes", None, True, ["never"]],
     "detach": [1, "no", None],
     "log_level": ["loud", None, 10, Name("info")],

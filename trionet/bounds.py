@@ -1,14 +1,14 @@
-"""How many containers a message holds, found out before it is decoded.
+"""The number of containers in a message, counted before it is decoded.
 
 An empty list takes one byte of MessagePack and two of JSON, and some 70 bytes of memory; a message within the size
-limit could fill the memory and stop the node for seconds. Decoding can't be stopped half way, and so the containers are
+limit could fill the memory and block the node for seconds. Decoding can't be interrupted, and so the containers are
 counted first, in the bytes.
 
-Beside that, MessagePack's maps may have lists as keys, which become tuples, whose hashes hold no secret (see
-`trionet.hashing`). No node sends such keys. A map that is large enough to do harm is looked into, and refused.
+MessagePack's maps may also have lists as keys, which become tuples, whose hashes hold no secret (see
+`trionet.hashing`). No node sends such keys. A message with a map that is large enough to do harm is refused.
 
-Invariants: the time is linear in the size of the message, and the memory constant; a message too short to hold more is
-not looked at. What is no MessagePack or JSON may pass: it is the decoder's to refuse.
+Invariants: the time is linear in the size of the message, and the memory constant; a message too short to exceed the
+bound is not scanned. Invalid MessagePack or JSON may pass: the decoder refuses it.
 
 Source: the MessagePack specification, "Formats" (https://github.com/msgpack/msgpack/blob/master/spec.md); RFC 8259.
 """
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 __all__ = ["LARGE_MAP_BYTES", "MAX_CONTAINERS", "holds_large_map_of_lists", "json_holds_more", "messagepack_holds_more"]
 
 MAX_CONTAINERS: Final = 1_000_000
-"""How many containers a message may hold, where a node's configuration says nothing else."""
+"""The default of how many containers a message may hold."""
 
 _LARGE_MAP: Final = 64
 LARGE_MAP_BYTES: Final = 2 * _LARGE_MAP
-"""A message that is shorter can't hold a large map of lists."""
+"""A shorter message can't hold a large map of lists."""
 
 
 def json_holds_more(data: bytes, most: int) -> bool:
     """Return whether the JSON text `data` holds more than `most` arrays and objects."""
     if data.count(b"[") + data.count(b"{") <= most:
         return False
-    # Some of these may be in strings. Each match ends in one that isn't.
+    # Some of these may be in strings. Each match ends at one outside of strings.
     count = end = 0
     while count <= most and (match := _NEXT_OPENING(data, end)) is not None:
         count += 1
@@ -43,14 +43,14 @@ def json_holds_more(data: bytes, most: int) -> bool:
     return count > most
 
 
-# Possessive, because a group that could be tried again takes memory for each time that it has matched.
+# Possessive, because a group that can backtrack takes memory for each repetition.
 _NEXT_OPENING: Final = re.compile(rb'[^"\[{]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"\[{]*+)*+[\[{]', re.DOTALL).match
 
 
 def messagepack_holds_more(data: bytes, most: int) -> bool:
     """Return whether the MessagePack message `data` holds more than `most` arrays and maps.
 
-    A text or bytes written longer than need be counts as one, too: no node writes it, and it takes as long to skip.
+    A text or bytes with a needlessly long header counts as one, too: no node writes it, and it takes as long to skip.
     """
     return any(count > most for count, _ in enumerate(_containers(data), 1))
 
@@ -74,7 +74,7 @@ def holds_large_map_of_lists(data: bytes) -> bool:
 
 
 def _containers(data: bytes) -> Iterator[int]:
-    """Give the place of each array and map, and of each text or bytes that is written longer than need be."""
+    """Yield the place of each array and map, and of each text or bytes with a needlessly long header."""
     place, size = 0, len(data)
     while True:
         match = _SCALARS(data, place)
@@ -90,18 +90,18 @@ def _containers(data: bytes) -> Iterator[int]:
             if length < _SHORT:
                 yield place
             place = begin + length
-        else:  # an extension, or the message breaks off
+        else:  # an extension, or the message is cut off
             return
 
 
 def _length(data: bytes, place: int) -> tuple[int, int]:
-    """Return the length of the text or bytes at `place`, and where they begin."""
+    """Return the length of the text or bytes at `place`, and the place of its first byte."""
     begin = place + 1 + _LENGTH_BYTES[data[place]]
     return int.from_bytes(data[place + 1 : begin], "big"), begin
 
 
 def _has_list_as_key(data: bytes) -> bool:  # noqa: C901  a case for each kind of token
-    """Return whether any map in `data` has a list as a key; or it nests far deeper than any value may."""
+    """Return whether any map in `data` has a list as a key, or `data` nests far deeper than any value may."""
     place, size = 0, len(data)
     left, is_map = 1, False  # items to come of the innermost container; those of a map are keys and values in turn
     outer: list[tuple[int, bool]] = []
@@ -131,7 +131,7 @@ def _has_list_as_key(data: bytes) -> bool:  # noqa: C901  a case for each kind o
             for count, match_run in _RUNS:
                 while left >= count and (match := match_run(data, place)) is not None:
                     place, left = match.end(), left - count
-            if place == before:  # an extension, or the message breaks off
+            if place == before:  # an extension, or the message is cut off
                 return False
     return False
 
@@ -154,6 +154,6 @@ _SCALAR: Final = (
     rb"(?:[\x00-\x7f\xc0\xc2\xc3\xe0-\xff]|[\xcc\xd0].|[\xcd\xd1]..|[\xce\xd2\xca].{4}|[\xcf\xd3\xcb].{8}"
     rb"|%b|\xc4(?:%b))" % (_SHORT_TEXTS, _SHORT_BYTES)
 )
-"""What is no container, with a length that its first byte says; and bytes that are short, which have no such form."""
+"""A value that is no container and whose first byte tells its length; or short bytes, which have no such form."""
 _SCALARS: Final = re.compile(_SCALAR + rb"*+", re.DOTALL).match
 _RUNS: Final = tuple((count, re.compile(_SCALAR + rb"{%d}+" % count, re.DOTALL).match) for count in (4096, 256, 16, 1))

@@ -1,8 +1,8 @@
 """Values to bytes and back, so that what arrives equals what was sent, types included.
 
-A value is *lowered* to what the wire format can say, and *raised* again at the other end. JSON says null, booleans,
-numbers, strings, lists, and objects with string keys by itself; everything else becomes an object with one key that
-begins with ``$``:
+A value is *lowered* to plain data of the wire format, and *raised* again at the other end. JSON has null, booleans,
+numbers, strings, lists, and objects with string keys; everything else becomes an object with one key that begins with
+``$``:
 
 ======================================  ===========================================
 value                                   JSON
@@ -22,11 +22,11 @@ a trionet error                         ``{"$error": {"code": 0, "name": "…", 
 the replies of a group                  ``{"$replies": {"values": {…}, "errors": {…}}}``
 ======================================  ===========================================
 
-MessagePack says bytes, nan and integer keys by itself; the rest is the same. Subclasses of these types (an IntEnum,
-a namedtuple) do not travel, because they would come back as something else.
+MessagePack also has bytes, nan and integer keys; the rest is the same. Subclasses of these types (an IntEnum, a
+namedtuple) do not travel, because they would arrive as another type.
 
-Invariants: ``decode(encode(v)) == v`` with equal types all the way down, for every v that `encode` takes; and whatever
-bytes come in, `decode` returns a value or raises `DecodeError`.
+Invariants: ``decode(encode(v)) == v`` with equal types at all levels, for every v that `encode` accepts; and `decode`
+returns a value or raises `DecodeError`, whatever the bytes.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ __all__ = ["JSON", "MAX_DEPTH", "MESSAGEPACK", "Codec", "over_limit", "refuse_ex
 
 
 def refuse_extension(code: int, _: memoryview) -> Any:
-    """Raise `DecodeError`: MessagePack's extension types are no values of ours."""
+    """Raise `DecodeError`: no value is encoded as one of MessagePack's extension types."""
     raise DecodeError(f"unknown extension type {code}")
 
 
@@ -64,17 +64,17 @@ class Codec:
 
     Attributes:
         content_type: its media type.
-        max_containers: how many containers a message may hold that is decoded.
+        max_containers: how many containers a decoded message may hold.
     """
 
     def __init__(self, wire: Literal["json", "messagepack"], max_containers: int = MAX_CONTAINERS) -> None:
         self.content_type = f"application/{'json' if wire == 'json' else 'vnd.msgpack'}"
         self.max_containers = max_containers
         self._wire = wire
-        # A container takes a byte at least: shorter messages needn't be looked at.
+        # A container takes at least a byte: shorter messages need no check.
         self._short_bytes = max_containers if wire == "json" else min(max_containers, LARGE_MAP_BYTES)
         self._lowered = Lowering(wire).lower
-        # What the wire format says by itself, whatever its value is.
+        # Types that are plain data, whatever the value.
         self._atoms = frozenset({str, bool, type(None)} if wire == "json" else {str, bool, type(None), bytes, float})
         self._encode: Callable[[Any], bytes]
         self._decode: Callable[[bytes | bytearray | memoryview], Any]
@@ -96,7 +96,7 @@ class Codec:
         """Return `value` as bytes.
 
         Raises:
-            EncodeError: something in it cannot travel; its ``path`` says where.
+            EncodeError: something in it cannot travel; ``path`` is its place.
         """
         try:
             if type(value) is list and self._atoms.issuperset(map(type, value)):  # so are most
@@ -111,10 +111,10 @@ class Codec:
             raise EncodeError(f"at $: {exc}", path="$") from exc  # a text of more than 4 GiB
 
     def lower(self, value: Any) -> Any:
-        """Return what stands for `value` in the wire format; `restore` is the way back.
+        """Return the plain data of `value`; `restore` is the reverse.
 
         Raises:
-            EncodeError: something in it cannot travel; its ``path`` says where.
+            EncodeError: something in it cannot travel; ``path`` is its place.
         """
         if type(value) in self._atoms:
             return value
@@ -124,9 +124,7 @@ class Codec:
             path = "$" + "".join(reversed(reason.steps))
             path = path if len(path) <= 200 else f"{path[:100]}…{path[-90:]}"  # noqa: PLR2004  shown to a person
             raise EncodeError(f"at {path}: {reason.reason}", path=path) from None
-        except (
-            BaseException
-        ) as exc:  # it is changed meanwhile by another thread, or by code of the user's that runs here
+        except BaseException as exc:  # another thread, or code of the user's that runs here, has changed it
             pass_endings(exc)
             raise EncodeError(f"at $: {type(exc).__name__}: {described(exc):.200}", path="$") from exc
 
@@ -134,20 +132,18 @@ class Codec:
         """Return the value that `data` encodes.
 
         Raises:
-            DecodeError: it encodes none, or one that holds more containers than are taken.
+            DecodeError: it encodes none, or one with too many containers.
         """
         if len(data) > self._short_bytes:
             self._check(bytes(data))
         return self.restore(self._plain(data))
 
     def _check(self, data: bytes) -> None:
-        if self._wire == "json":
-            holds_more = len(data) > self.max_containers and json_holds_more(data, self.max_containers)
-        else:
-            holds_more = len(data) > self.max_containers and messagepack_holds_more(data, self.max_containers)
-            if holds_large_map_of_lists(data):
-                raise DecodeError("lists are the keys of a map")
-        if holds_more:
+        is_json = self._wire == "json"
+        if not is_json and holds_large_map_of_lists(data):
+            raise DecodeError("lists are the keys of a map")
+        holds_more = json_holds_more if is_json else messagepack_holds_more
+        if len(data) > self.max_containers and holds_more(data, self.max_containers):
             raise DecodeError(over_limit(self.max_containers))
 
     def _plain(self, data: bytes | bytearray | memoryview) -> Any:
@@ -159,15 +155,15 @@ class Codec:
             raise DecodeError(f"not a value: {exc}") from exc
 
     def restore(self, plain: Any) -> Any:
-        """Return the value that `plain` stands for, where the wire format's own decoder has been at work already.
+        """Return the value of `plain`, the result of the wire format's own decoder.
 
         Raises:
-            DecodeError: it stands for none.
+            DecodeError: it has none.
         """
         kind = type(plain)
         if kind is list:
             if ATOMS.issuperset(map(type, plain)):
-                return plain  # so are most, and they are read in the fewest steps
+                return plain  # the most frequent case
         elif kind is not dict:
             if kind is Unreadable:
                 raise DecodeError(plain.reason)
@@ -178,13 +174,13 @@ class Codec:
             raise
         except RecursionError as exc:
             raise DecodeError(f"nested more than {MAX_DEPTH} deep") from exc
-        except BaseException as exc:  # types of the user's are made, hashed and compared
+        except BaseException as exc:  # from constructors, hashes and comparisons of the user's
             pass_endings(exc)
             raise DecodeError(f"not a value: {described(exc):.200}") from exc
 
 
 def over_limit(max_containers: int) -> str:
-    """Return what to tell someone whose message holds too many containers."""
+    """Return the text of the error for a message with too many containers."""
     return (
         f"more than {max_containers:,} lists, dicts and so on in one message, nested or side by side: "
         f"the limit of this node (max_message_containers)"

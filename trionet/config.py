@@ -1,17 +1,16 @@
-"""What a node is told when it starts.
+"""The configuration of a node.
 
-One frozen type, `NodeConfig`, and the three places it can be read from besides Python: a TOML or JSON file, environment
-variables ``TRIONET_*``, and a mapping (as it travels in `status.spawn`).
+One frozen type, `NodeConfig`, and its three sources besides Python: a TOML or JSON file, environment variables
+``TRIONET_*``, and a mapping (as it travels in `status.spawn`).
 
-Invariant: whichever way a configuration is made, each setting has its type and range and belongs to it alone, or there
-is a `ConfigError` that names the setting. It is checked in one place, `NodeConfig.__post_init__`.
+Invariant: from whatever source, each setting has its type and range and belongs to the configuration alone, or there is
+a `ConfigError` that names the setting. It is checked in one place, `NodeConfig.__post_init__`.
 """
 
 from __future__ import annotations
 
 import difflib
 import functools
-import importlib
 import os
 import tomllib
 import typing
@@ -21,11 +20,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from .bounds import MAX_CONTAINERS
 from .codec import register_type
 from .conversion import Converter, Misfit, converter_for
 from .errors import ConfigError, EncodeError, MalformedRequest
 from .identity import NodeAddress, check_name, checked_destination, checked_host, is_loopback
+from .import_paths import is_reference, reference_to
+from .limits import Limits
 from .profiles import PROFILES
 from .user_code import described, pass_endings, shown
 
@@ -34,50 +34,23 @@ if TYPE_CHECKING:
 
     OnStart = Callable[..., Any] | str | None
 else:
-    OnStart = Any  # no type says "a callable or a text"; __post_init__ checks it
+    OnStart = Any  # no converter accepts a callable or a text; __post_init__ checks it
 
-__all__ = [
-    "ENVIRONMENT_PREFIX",
-    "GUARD_MAIN",
-    "NodeConfig",
-    "check_tags",
-    "import_reference",
-    "parse_setting",
-    "reference_to",
-]
+__all__ = ["ENVIRONMENT_PREFIX", "NodeConfig", "check_tags", "parse_setting"]
 
 ENVIRONMENT_PREFIX = "TRIONET_"
-_MAX_SECONDS = 1e9
-_POSITIVE: dict[str, float] = {
-    "max_message_bytes": 2**40,
-    "max_message_containers": 2**40,
-    "max_calls_per_peer": 2**31 - 1,
-    "max_connections": 2**31 - 1,
-    "idle_timeout_s": _MAX_SECONDS,
-    "body_timeout_s": _MAX_SECONDS,
-    "connect_timeout_s": _MAX_SECONDS,
-}
-"""Settings that are positive, and the most that they can be: larger ones could not be sent, or waited for."""
 _MAX_TAGS_BYTES = 512
-_LEAST_HELD_BYTES = 256 * 1024 * 1024
-_MOST_HELD_BYTES = 2**50
-_HELD_MESSAGES = 8
-_LEAST_HELD_MESSAGES = 4
 _CHOICES = {
     "transport": ("link", "http"),
     "restart": ("never", "on_failure", "always"),
     "profile": tuple(PROFILES),
     "log_level": ("debug", "info", "warning", "error"),
 }
-GUARD_MAIN = (
-    "a program that starts when its module is imported starts again where a node imports that module by its name: put "
-    "what starts it under: if __name__ == '__main__'"
-)
 _UNSPECIFIED = ("0.0.0.0", "::")
 
 
 class _SettingsByName(type(msgspec.Struct)):  # type: ignore[misc]  # which has no name in older ones
-    """Says what is wrong with the settings of a configuration, in place of msgspec."""
+    """Raises a `ConfigError` for unknown settings, where msgspec would raise a `TypeError`."""
 
     def __call__(cls, *args: Any, **settings: Any) -> Any:
         if args:
@@ -93,55 +66,39 @@ def _check_known(name: object, cls: Any) -> None:
         raise ConfigError(f"there is no setting {name!r:.100}" + (f"; there is {similar[0]!r}" if similar else ""))
 
 
-class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, metaclass=_SettingsByName):
-    """The configuration of one node.
+class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, metaclass=_SettingsByName):
+    """The configuration of one node. It has the settings of `Limits`, too.
+
+    `launcher`, `restart` and `detach` are for the spawner of the node; all others are for the node itself.
 
     Attributes:
         ip: the address to listen on. Anything but loopback needs `insecure`.
         port: the TCP port to listen on; 0 picks a free one.
-        advertise_ip: what other nodes connect to, where that isn't `ip`: needed when `ip` is ``0.0.0.0`` or ``::``.
+        advertise_ip: the address that other nodes connect to, where that isn't `ip`: needed when `ip` is ``0.0.0.0`` or
+            ``::``.
         on_start: called with the node once it accepts calls and before `open_node` returns; a callable or an import
             path ``"package.module:function"``, sync or async. To travel to another process it must be importable there.
         insecure: permits listening beyond loopback although anyone who reaches the port may call everything.
         services: local services to start with, name to import path ``"package.module:Class"``.
         templates: service templates to start with, name to import path.
         join: addresses ``"ip:port"`` or ``"name:port"`` of nodes of a cluster to join, any of which will do; a name
-            stands for all its addresses. An empty list begins a cluster. None: it joins nobody by itself; where it
-            is spawned by a node of a cluster, it joins its spawner.
+            stands for all its addresses. An empty list begins a cluster. None: it joins no cluster by itself; a node
+            that a member of a cluster spawns joins its spawner.
         profile: the timing of membership and gossip, for its kind of network: ``lan``, ``local`` or ``wan``; the same
             on all nodes.
-        tags: texts by which a node tells the others of its cluster about itself, name to text; short ones.
-        datagrams: whether membership and gossip use UDP, on the same port number. Without, all goes over connections.
-        transport: how its calls go out: over ``link``, or over ``http``, some thirty times slower. It takes both.
-        busy_poll: whether a link that has just heard from its peer looks for more for a moment before it sleeps, where
-            that has lately been worth it: calls one after another take a third of the time, for processor time.
-        max_message_bytes: the largest request or reply body taken or sent. Sane: 64 KiB to 1 GiB.
-        max_held_bytes: what all links together hold at most of messages: those that have not come to their end,
-            calls until they are answered, answers until they are written. At the limit the link that holds most is
-            closed. None: 256 MiB, or eight times `max_message_bytes` where that is more. Sane: a quarter of the
-            memory; at least four times `max_message_bytes`.
-        max_message_containers: how many lists, dicts, tuples and so on a message may hold that is taken, as they are
-            counted in its wire form. Each takes some 100 bytes of memory, and as few as one on the wire.
-            Sane: 10,000 to 10,000,000.
-        max_calls_per_peer: calls of one peer in progress at once, at each depth of nesting up to 7; further ones wait
-            at the caller. Those that are nested more deeply share as many, and are refused when these are taken.
-            Sane: 16 to 65536.
-        max_connections: open connections taken at once; at the limit one without a finished request is closed,
-            else the one that has been idle longest, or, when all are in use, the new one.
-            Sane: above twice the number of nodes, below the process's limit of open files.
-        idle_timeout_s: how long a connection may stay idle, take to send a request's head, or read nothing of an
-            answer. Sane: 40 to 600: above the 30 s after which our own client lets go of an idle connection, or calls
-            meet connections being closed.
-        body_timeout_s: how long a request's body may take to arrive. Sane: 5 to 600.
-        connect_timeout_s: how long to try to connect before a node counts as unreachable. Sane: 1 to 30.
-        stop_grace_s: how long a stopping node waits for the calls it is answering. Sane: 0 to 30.
-        launcher: how it starts other nodes, and, where it is itself spawned, how it is started: ``forkserver``,
-            ``subprocess``, ``in_process``, ``ssh:HOST``, or a registered one; default: as its spawner does, and
-            ``forkserver`` in the end.
-        restart: where it is spawned, whether its spawner starts it again when it ends: ``never``, ``on_failure`` (with
-            another exit status than 0, or by a signal), ``always``.
-        detach: where it is spawned, whether it outlives its spawner.
+        tags: short texts that all members of its cluster know of the node, name to text.
+        datagrams: whether membership and gossip use UDP, on the same port number. Otherwise they use connections.
+        transport: the way of its calls: ``link``, or ``http``, some thirty times slower. It accepts both.
+        busy_poll: whether a link that has just received from its peer polls for more for a moment before it sleeps,
+            where that has lately paid off: consecutive calls take a third of the time, for processor time.
+        child_launcher: how the node starts other nodes, unless their configuration has a `launcher`. None: as the node
+            was started itself, by its `launcher`; else ``forkserver``.
         log_level: for ``trionet-node``: debug, info, warning, error.
+        launcher: how its spawner starts it: ``forkserver``, ``subprocess``, ``in_process``, ``ssh:HOST``, or a
+            registered one. None: by the spawner's `child_launcher`.
+        restart: whether its spawner starts it again when it ends: ``never``, ``on_failure`` (with another exit status
+            than 0, or by a signal), ``always``.
+        detach: whether it outlives its spawner.
     """
 
     ip: str = "127.0.0.1"
@@ -149,36 +106,28 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     advertise_ip: str | None = None
     on_start: OnStart = None
     insecure: bool = False
-    services: dict[str, str] = {}
-    templates: dict[str, str] = {}
+    services: dict[str, str] = msgspec.field(default_factory=dict)
+    templates: dict[str, str] = msgspec.field(default_factory=dict)
     join: list[str] | None = None
     profile: Literal["lan", "local", "wan"] = "lan"
-    tags: dict[str, str] = {}
+    tags: dict[str, str] = msgspec.field(default_factory=dict)
     datagrams: bool = True
     transport: Literal["link", "http"] = "link"
     busy_poll: bool = True
-    max_message_bytes: int = 16 * 1024 * 1024
-    max_held_bytes: int | None = None
-    max_message_containers: int = MAX_CONTAINERS
-    max_calls_per_peer: int = 1024
-    max_connections: int = 4096
-    idle_timeout_s: float = 75.0
-    body_timeout_s: float = 60.0
-    connect_timeout_s: float = 5.0
-    stop_grace_s: float = 2.0
+    child_launcher: str | None = None
+    log_level: str = "info"
     launcher: str | None = None
     restart: Literal["never", "on_failure", "always"] = "never"
     detach: bool = False
-    log_level: str = "info"
 
     def __post_init__(self) -> None:
-        """Check every setting, whatever it was read from; containers become the configuration's own."""
+        """Check every setting, and copy containers."""
         for setting, (converter, default) in _converters().items():
             value = getattr(self, setting)
             if value is not default:
                 self._set(setting, _typed(setting, converter, value))
         self._check_addresses()
-        if not (self.on_start is None or callable(self.on_start) or _is_reference(self.on_start)):
+        if not (self.on_start is None or callable(self.on_start) or is_reference(self.on_start)):
             kind = type(self.on_start)
             given = shown(self.on_start) if issubclass(kind, str) else f"a {kind.__name__}"
             raise ConfigError(f"on_start is a callable or 'package.module:function', not {given}")
@@ -186,16 +135,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         if self.join is not None:
             self._set("join", [_checked_seed(seed) for seed in self.join])
         check_tags(self.tags)
-        for setting, most in _POSITIVE.items():
-            _check_range(setting, getattr(self, setting), most)
-        least = _LEAST_HELD_MESSAGES * self.max_message_bytes
-        if not least <= self.held_bytes_limit <= _MOST_HELD_BYTES:
-            raise ConfigError(
-                f"max_held_bytes is at least {_LEAST_HELD_MESSAGES} times max_message_bytes, here {least:,}, and at "
-                f"most {_MOST_HELD_BYTES:,}, not {shown(self.max_held_bytes)}"
-            )
-        if not 0 <= self.stop_grace_s <= _MAX_SECONDS:
-            raise ConfigError(f"stop_grace_s is from 0 to {_MAX_SECONDS:g}, not {self.stop_grace_s!r}")
+        self.check_ranges()
         for setting, choices in _CHOICES.items():
             if getattr(self, setting) not in choices:
                 *others, last = choices
@@ -203,13 +143,6 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     def _set(self, setting: str, value: object) -> None:
         msgspec.structs.force_setattr(self, setting, value)
-
-    @property
-    def held_bytes_limit(self) -> int:
-        """What all links together hold at most of messages, in bytes: `max_held_bytes`, or its default."""
-        if self.max_held_bytes is not None:
-            return self.max_held_bytes
-        return max(_LEAST_HELD_BYTES, _HELD_MESSAGES * self.max_message_bytes)
 
     def _check_addresses(self) -> None:
         self._set("ip", checked_host(self.ip, "ip"))
@@ -224,11 +157,11 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
                     check_name(name, "service name")
                 except MalformedRequest as exc:
                     raise ConfigError(f"{setting}: {exc.text}") from exc
-                if not _is_reference(reference):
+                if not is_reference(reference):
                     raise ConfigError(f"{setting}.{name} is 'package.module:Class', not {reference!r:.100}")
 
     def check_bind(self) -> None:
-        """Raise `ConfigError` when listening on `ip` would open the node to others without protection."""
+        """Raise `ConfigError` if listening on `ip` would open the node to others without protection."""
         if not is_loopback(self.ip) and not self.insecure:
             raise ConfigError(
                 f"refusing to listen on {self.ip}: whoever reaches the port could call every service. Listen on "
@@ -256,7 +189,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     @classmethod
     def from_mapping(cls, settings: Mapping[str, Any], *, source: str = "configuration") -> NodeConfig:
-        """Return the configuration that `settings` gives.
+        """Return the configuration with these settings.
 
         Raises:
             ConfigError: a setting is unknown or has a wrong value; the text starts with `source`.
@@ -275,7 +208,7 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         """Return the settings in a TOML file, or a JSON file if its name ends in ``.json``.
 
         Raises:
-            ConfigError: it can't be read, or is neither.
+            ConfigError: it can't be read, or is of neither form.
         """
         if not isinstance(path, str | Path):
             raise ConfigError(f"a configuration's file is given by its path, not by {path!r:.80}")
@@ -295,10 +228,11 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     def settings_from_environment(cls, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Return the settings in ``TRIONET_*`` variables.
 
-        Numbers, booleans and tables are as in JSON, texts as they are, and lists of texts either way: ``a,b``.
+        Numbers, booleans and tables are written as in JSON, texts as they are, and lists of texts in either way, or as
+        ``a,b``.
 
         Raises:
-            ConfigError: a variable's value is no such thing.
+            ConfigError: a value is not of its setting's form.
         """
         environment = os.environ if environment is None else environment
         settings = {}
@@ -310,12 +244,12 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 def parse_setting(name: str, text: str, *, source: str) -> Any:
-    """Return the value of the setting `name` that `text` writes.
+    """Return the value of the setting `name` that is written as `text`.
 
     Raises:
-        ConfigError: it writes none; the text starts with `source`.
+        ConfigError: it is no value of that setting; the error's text starts with `source`.
     """
-    field_type = NodeConfig.__annotations__[name]
+    field_type = (Limits.__annotations__ | NodeConfig.__annotations__)[name]
     if "str" in field_type.split(" | ") or field_type == "OnStart" or field_type.startswith("Literal["):
         return text
     if field_type.startswith("list[str]") and not text.lstrip().startswith("["):
@@ -329,10 +263,10 @@ def parse_setting(name: str, text: str, *, source: str) -> Any:
 
 
 def check_tags(tags: object) -> dict[str, str]:
-    """Return a node's tags as a dict of their own.
+    """Return a copy of a node's tags.
 
     Raises:
-        ConfigError: they are no mapping of texts to texts, or too much to go along with the news of a node.
+        ConfigError: they are no mapping of texts to texts, or too large to travel with the news of a node.
     """
     checked: dict[str, str] = _typed("tags", _converters()["tags"][0], tags)
     size = len(msgspec.msgpack.encode(checked))
@@ -343,11 +277,11 @@ def check_tags(tags: object) -> dict[str, str]:
 
 @functools.cache
 def _converters() -> dict[str, tuple[Converter, object]]:
-    """Return what each setting's type asks for, and its default. A choice is a text here: it is checked by name."""
+    """Return the converter to each setting's type, and its default. Choices are texts here, and checked later."""
     hints = typing.get_type_hints(NodeConfig)
     hints |= dict.fromkeys(_CHOICES, str)
     hints["join"] = list[Any] | None  # addresses in any form, which become texts
-    hints["services"] = hints["templates"] = dict[str, Any]  # import paths, which are checked by name
+    hints["services"] = hints["templates"] = dict[str, Any]  # import paths, which are checked later
     return {
         field.name: (converter, field.default)
         for field in msgspec.structs.fields(NodeConfig)
@@ -356,10 +290,10 @@ def _converters() -> dict[str, tuple[Converter, object]]:
 
 
 def _typed(setting: str, converter: Converter, value: Any) -> Any:
-    """Return `value`, which is of the setting's type; a container as a new list or dict.
+    """Return `value`, converted to the setting's type; a container is copied to a new list or dict.
 
     Raises:
-        ConfigError: it isn't of that type, or holds a text that is no Unicode.
+        ConfigError: it isn't of that type, or contains a text that is no Unicode.
     """
     try:
         if isinstance(value, tuple | list):
@@ -370,7 +304,7 @@ def _typed(setting: str, converter: Converter, value: Any) -> Any:
         _check_texts(typed)
     except Misfit as misfit:
         raise ConfigError(f"{setting}: {misfit}") from misfit
-    except BaseException as exc:  # a mapping of the user's, or an object that raises when it is asked for its class
+    except BaseException as exc:  # a mapping of the user's, or an object whose __class__ raises
         pass_endings(exc)
         raise ConfigError(f"{setting}: a {type(value).__name__} can't be read: {described(exc)}") from exc
     return typed
@@ -386,13 +320,8 @@ def _check_texts(value: Any) -> None:
                     raise Misfit(f"{part!r:.100} is no text: no Unicode") from exc
 
 
-def _check_range(setting: str, value: float, most: float) -> None:
-    if not 0 < value <= most:
-        raise ConfigError(f"{setting} is a positive number, at most {most:g}, not {shown(value)}")
-
-
 def _checked_seed(seed: object) -> str:
-    """Return a seed, in whatever form it was given, as the text that travels to a spawned node."""
+    """Return a seed, given in any form, as the text that travels to a spawned node."""
     try:
         address = NodeAddress.of(seed)
     except MalformedRequest as exc:
@@ -411,52 +340,6 @@ def _check_address(ip: str, port: int) -> None:
             NodeAddress(*address)
         except MalformedRequest as exc:
             raise ConfigError(f"{setting}: {exc.text}") from exc
-
-
-def _is_reference(value: Any) -> bool:
-    if not issubclass(type(value), str):  # the value itself may raise when it is asked
-        return False
-    module, colon, name = value.partition(":")
-    return bool(colon) and all(part.isidentifier() for part in (*module.split("."), *name.split(".")))
-
-
-def import_reference(reference: str) -> Any:
-    """Return the object that ``"package.module:name"`` names.
-
-    Raises:
-        ConfigError: there is none, or its module can't be imported; the cause is chained.
-    """
-    if not _is_reference(reference):
-        raise ConfigError(f"expected 'package.module:name', got {reference!r:.100}")
-    module, _, name = reference.partition(":")
-    try:
-        found: Any = importlib.import_module(module)
-    except BaseException as exc:  # the module is the user's
-        pass_endings(exc)
-        text = described(exc)
-        hint = f"; {GUARD_MAIN}" if isinstance(exc, RuntimeError) and "from inside a run()" in text else ""
-        raise ConfigError(f"can't import {module!r}: {type(exc).__name__}: {text}{hint}") from exc
-    for part in name.split("."):
-        try:
-            found = getattr(found, part)
-        except AttributeError as exc:
-            raise ConfigError(f"{module!r} has no {name!r}") from exc
-        except BaseException as exc:  # a module may have a __getattr__, and a class a metaclass
-            pass_endings(exc)
-            raise ConfigError(f"can't get {name!r} of {module!r}: {type(exc).__name__}: {described(exc)}") from exc
-    return found
-
-
-def reference_to(thing: Any) -> str | None:
-    """Return the import path of a class or function, or None when another process could not import it."""
-    module, name = getattr(thing, "__module__", None), getattr(thing, "__qualname__", None)
-    if not module or not name or module == "__main__":
-        return None
-    reference = f"{module}:{name}"
-    try:
-        return reference if import_reference(reference) is thing else None
-    except ConfigError:
-        return None
 
 
 register_type(NodeConfig, name="trionet:NodeConfig")

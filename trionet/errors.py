@@ -1,4 +1,4 @@
-"""The whole tree of what trionet raises, and how an error travels.
+"""The tree of trionet's errors, and their form on the wire.
 
 ::
 
@@ -40,10 +40,10 @@ lets a program choose those from 1000 up. The two families are the one thing a c
 
 from __future__ import annotations
 
-import math
 import traceback
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from .plain_data import INT_MAX, INT_MIN, PlainData, as_text, printable
 from .user_code import described, pass_endings
 
 if TYPE_CHECKING:
@@ -80,19 +80,13 @@ __all__ = [
     "TrionetError",
     "TxnConflict",
     "UnknownKey",
-    "as_answer",
-    "as_error",
     "error_fields",
     "error_from_wire",
     "error_to_wire",
+    "known_kind",
 ]
 
 _FIRST_CUSTOM_CODE = 1000
-_MAX_TEXT_CHARS = 16_384
-_MAX_FIELDS_CHARS = 256 * 1024
-_MAX_FIELDS_ITEMS = 10_000
-_MAX_FIELDS_DEPTH = 8
-_INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
 
 
 class TrionetError(Exception):
@@ -302,10 +296,10 @@ class RemoteError(IndefiniteError):
         """Describe `exc` for another node."""
         kind = type(exc)
         name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-        name = _printable(name)
-        message = _printable(described(exc))
+        name = printable(name)
+        message = printable(described(exc))
         try:
-            trace = _printable("".join(traceback.format_exception(exc)))
+            trace = printable("".join(traceback.format_exception(exc)))
         except BaseException as failure:  # a description of the user's, of its cause or notes
             pass_endings(failure)
             trace = ""
@@ -332,56 +326,37 @@ class OrphanedCalls(IndefiniteError):
     calls: dict[str, str]
 
 
-def _printable(text: str) -> str:
-    """Return `text` as what UTF-8 can say, its end kept when it is too long."""
-    return str.__str__(text)[-_MAX_TEXT_CHARS:].encode("utf-8", "backslashreplace").decode()[-_MAX_TEXT_CHARS:]
-
-
 def _subclasses(cls: type[TrionetError]) -> list[type[TrionetError]]:
     return [cls, *(leaf for sub in cls.__subclasses__() for leaf in _subclasses(sub))]
 
 
 _BY_NAME = {cls.__name__: cls for cls in _subclasses(TrionetError)}
-_BY_CODE = {
-    cls.code: cls
-    for cls in (
-        NodeUnreachable,
-        NotFound,
-        TemporarilyUnavailable,
-        MalformedRequest,
-        Abort,
-        KeyDoesNotExist,
-        KeyAlreadyExists,
-        PreconditionFailed,
-        TxnConflict,
-        CallTimeout,
-        RemoteError,
-    )
-}
+_BY_CODE = {cls.code: cls for cls in _BY_NAME.values() if "code" in vars(cls) and cls.code < _FIRST_CUSTOM_CODE}
+"""Maelstrom's codes; of the types with one code, the most special."""
 
 
 def error_to_wire(error: TrionetError) -> dict[str, Any]:
-    """Return `error` as plain data: ``code``, ``name``, ``text``, and what else its type carries.
+    """Return `error` as plain data: ``code``, ``name``, ``text``, and the further fields of its type.
 
-    Whatever is in the error, this raises nothing, and JSON and MessagePack can both say what it returns: an error
-    must reach the caller that it is for, and nobody else.
+    It never raises, and JSON and MessagePack can both encode its result, whatever is in the error: an error must
+    reach its caller.
     """
-    plain = _PlainData()
+    plain = PlainData()
     wire = error_fields(error)
     return {name: plain.of(value) for name, value in wire.items()}
 
 
 def error_fields(error: TrionetError) -> dict[str, Any]:
-    """Return what `error_to_wire` does, the further fields as they are, whether they can travel or not."""
-    kind = _known_kind(type(error))
+    """Return the same as `error_to_wire`, but with the values of further fields as they are."""
+    kind = known_kind(type(error))
     code = _attribute(error, "code")
     wire: dict[str, Any] = {
-        "code": code if type(code) is int and _INT_MIN <= code <= _INT_MAX else kind.code,
+        "code": code if type(code) is int and INT_MIN <= code <= INT_MAX else kind.code,
         "name": kind.__name__,
-        "text": _as_text(_attribute(error, "text")),
+        "text": as_text(_attribute(error, "text")),
     }
     if (node := _attribute(error, "node")) is not None:
-        wire["node"] = _as_text(node)
+        wire["node"] = as_text(node)
     names = _attribute(error, "fields")
     for name in names if isinstance(names, tuple | list) else ():
         if type(name) is str and name.isidentifier() and (value := _attribute(error, name)) is not None:
@@ -389,36 +364,8 @@ def error_fields(error: TrionetError) -> dict[str, Any]:
     return wire
 
 
-def as_answer(exc: BaseException) -> TrionetError:
-    """Return what the caller of a handler that has raised `exc` is told: `exc`, or a `RemoteError` that describes it.
-
-    An error with a node came from a call that the handler made: it tells of that call, and not of this one.
-    """
-    error = as_error(exc)
-    return error if _attribute(error, "node") is None else RemoteError.from_exception(exc)
-
-
-def as_error(exc: BaseException) -> TrionetError:
-    """Return what any node can be told of an exception that the user's code has raised.
-
-    That is the error itself, if it is one of ours; where its class is a user's, one of the nearest class that every
-    node knows; else, and where its further fields are no plain data, a `RemoteError` that describes it.
-    """
-    kind = type(exc)  # isinstance would ask __class__, which may be the user's code, too
-    if not issubclass(kind, TrionetError):
-        return RemoteError.from_exception(exc)
-    error: TrionetError = exc  # type: ignore[assignment]
-    wire, plain = error_fields(error), _PlainData()
-    for value in wire.values():
-        plain.of(value)
-    if not plain.is_exact:
-        return RemoteError.from_exception(error)
-    if _BY_NAME.get(kind.__name__) is kind and type(error.text) is str:
-        return error
-    return error_from_wire(wire)
-
-
-def _known_kind(kind: type[TrionetError]) -> type[TrionetError]:
+def known_kind(kind: type[TrionetError]) -> type[TrionetError]:
+    """Return the nearest base of `kind`, or itself, that every node knows."""
     return next(base for base in kind.__mro__ if _BY_NAME.get(base.__name__) is base)
 
 
@@ -428,56 +375,6 @@ def _attribute(error: TrionetError, name: str) -> Any:
     except BaseException as exc:  # a property of the user's
         pass_endings(exc)
         return None
-
-
-def _as_text(value: object) -> str:
-    try:
-        return _printable(value if isinstance(value, str) else str(value))
-    except BaseException as exc:  # a description of the user's
-        pass_endings(exc)
-        return f"({_printable(type(value).__qualname__)} without a description)"
-
-
-class _PlainData:
-    """Makes plain data of anything: what JSON and MessagePack both say by themselves, and texts for the rest.
-
-    Its bounds are for all fields of one error together, because nothing else bounds the size of one.
-
-    Attributes:
-        is_exact: whether all of it was plain data, and all of it was kept.
-    """
-
-    def __init__(self) -> None:
-        self.is_exact: bool = True
-        self._chars = _MAX_FIELDS_CHARS
-        self._items = _MAX_FIELDS_ITEMS
-
-    def of(self, value: Any, depth: int = 0) -> Any:
-        """Return `value`, or as much of it as there is room for."""
-        kind = type(value)
-        self._items -= 1
-        if value is None or kind is bool or (kind is int and _INT_MIN <= value <= _INT_MAX):
-            return value
-        if kind is float and math.isfinite(value):
-            return value
-        if depth < _MAX_FIELDS_DEPTH and (kind is list or kind is tuple):
-            return [self.of(item, depth + 1) for item in value if self._has_room()]
-        if depth < _MAX_FIELDS_DEPTH and kind is dict:
-            return {self._text(key): self.of(item, depth + 1) for key, item in value.items() if self._has_room()}
-        return self._text(value)
-
-    def _has_room(self) -> bool:
-        if self._items > 0 and self._chars > 0:
-            return True
-        self.is_exact = False
-        return False
-
-    def _text(self, value: object) -> str:
-        text = _as_text(value)
-        if type(value) is not str or text != value:
-            self.is_exact = False
-        self._chars -= len(text)
-        return text
 
 
 def error_from_wire(wire: Mapping[str, Any]) -> TrionetError:

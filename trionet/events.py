@@ -1,4 +1,4 @@
-"""What a node has to tell those who watch it."""
+"""The events of a node, and their subscriptions."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ _KEPT: Final = 4096
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """The base of everything that `node.events()` gives.
+    """The base of all events of `node.events()`.
 
     Attributes:
-        node: the address of the node that it is about.
+        node: the address of the node concerned.
     """
 
     node: NodeAddress
 
     def __post_init__(self) -> None:
-        """Take the node in any form that `NodeAddress.of` does."""
+        """Convert the node from any form that `NodeAddress.of` accepts."""
         if not isinstance(self.node, NodeAddress):
             msgspec.structs.force_setattr(self, "node", NodeAddress.of(self.node))
 
@@ -67,7 +67,7 @@ class OrphanedCall(Event, frozen=True, kw_only=True):
     """A cancelled call whose handler did not confirm in time that it has finished.
 
     Attributes:
-        node: where the handler may still be running.
+        node: the node whose handler may still be running.
         gid, service, method, id: the call.
     """
 
@@ -78,7 +78,7 @@ class OrphanedCall(Event, frozen=True, kw_only=True):
 
 
 class ChildEnded(Event, frozen=True, kw_only=True):
-    """A node that this one has spawned has ended, by itself or not.
+    """A spawned node has ended, by itself or not.
 
     Attributes:
         node: its address.
@@ -89,7 +89,7 @@ class ChildEnded(Event, frozen=True, kw_only=True):
 
 
 class ChildRestarted(Event, frozen=True, kw_only=True):
-    """A node that this one has spawned has been started again.
+    """A spawned node has been started again.
 
     Attributes:
         node: its address.
@@ -100,7 +100,7 @@ class ChildRestarted(Event, frozen=True, kw_only=True):
 
 
 class ChildGivenUp(Event, frozen=True, kw_only=True):
-    """A node that this one has spawned ends too often, and is not started again.
+    """A spawned node ends too often, and is not started again.
 
     Attributes:
         node: its address.
@@ -111,13 +111,13 @@ class ChildGivenUp(Event, frozen=True, kw_only=True):
 
 
 class TaskFailed(Event, frozen=True, kw_only=True):
-    """A run of a periodic task of this node has failed; the task goes on.
+    """A run of a periodic task of this node has failed; the task continues.
 
     Attributes:
         node: this node.
         id: the task's.
-        gid: the group that it was made in.
-        error: what was raised.
+        gid: the group of the task.
+        error: the exception, as text.
     """
 
     id: str
@@ -126,13 +126,13 @@ class TaskFailed(Event, frozen=True, kw_only=True):
 
 
 class RumorFailed(Event, frozen=True, kw_only=True):
-    """A rumor came, and the method that it calls failed here; it is passed on all the same.
+    """The method that a rumor calls has failed on this node; the rumor is still passed on.
 
     Attributes:
         node: this node.
         id: the rumor's.
-        gid: the group that it goes through.
-        error: what was raised.
+        gid: the group of the rumor.
+        error: the exception, as text.
     """
 
     id: str
@@ -141,12 +141,12 @@ class RumorFailed(Event, frozen=True, kw_only=True):
 
 
 class MemberEvent(Event, frozen=True, kw_only=True):
-    """Something has changed about a member of this node's cluster.
+    """A member of this node's cluster has changed.
 
     Attributes:
         node: the member's address.
-        incarnation: the number of the statement that this follows from; only the member itself raises it.
-        tags: what it tells of itself.
+        incarnation: the incarnation of the statement behind the event; only the member itself raises it.
+        tags: the member's tags.
     """
 
     incarnation: int
@@ -154,11 +154,11 @@ class MemberEvent(Event, frozen=True, kw_only=True):
 
 
 class MemberJoined(MemberEvent, frozen=True, kw_only=True):
-    """It is there: new, back after a failure or a leave, or started again."""
+    """It has joined: new, back after a failure or a leave, or restarted."""
 
 
 class MemberSuspected(MemberEvent, frozen=True, kw_only=True):
-    """It does not answer somebody, and has some seconds to refute that it has failed. It still counts as a member."""
+    """It does not answer another member, and has some seconds to refute that. It still counts as a member."""
 
 
 class MemberTrusted(MemberEvent, frozen=True, kw_only=True):
@@ -166,11 +166,11 @@ class MemberTrusted(MemberEvent, frozen=True, kw_only=True):
 
 
 class MemberFailed(MemberEvent, frozen=True, kw_only=True):
-    """It has failed: it is in no group any more, here and on every other node. Or its place was taken by a new life."""
+    """It has failed, and is removed from all groups on all nodes. Or a restarted node has replaced it."""
 
 
 class MemberLeft(MemberEvent, frozen=True, kw_only=True):
-    """It has left by its own will."""
+    """It has left the cluster."""
 
 
 class MemberUpdated(MemberEvent, frozen=True, kw_only=True):
@@ -178,12 +178,12 @@ class MemberUpdated(MemberEvent, frozen=True, kw_only=True):
 
 
 class Events:
-    """The events of one node from the moment of its making, as an async iterator; made by ``node.events()``.
+    """The events of one node since the subscription, as an async iterator; made by ``node.events()``.
 
-    A reader that falls behind loses the oldest ones: at most 4,096 are kept.
+    At most 4,096 events are kept: a slow reader loses the oldest.
 
     Attributes:
-        lost: how many it has lost so far.
+        lost: how many events were lost so far.
     """
 
     def __init__(self) -> None:
@@ -213,22 +213,22 @@ class Events:
         self._news.unpark()
 
     def end(self) -> None:
-        """Give what is there, and then end."""
+        """End after the events that are kept."""
         self._has_ended = True
         self._news.unpark_all()
 
 
 class EventBus:
-    """Passes each event on to whoever watches."""
+    """Publishes events to listeners and subscribers."""
 
     def __init__(self) -> None:
-        # Not a WeakSet: those who watch are told in the order in which they began to.
-        self._watching: weakref.WeakKeyDictionary[Events, None] = weakref.WeakKeyDictionary()
+        # Not a WeakSet: subscribers receive events in the order of subscription.
+        self._subscribers: weakref.WeakKeyDictionary[Events, None] = weakref.WeakKeyDictionary()
         self._listeners: list[Callable[[Event], None]] = []
         self._is_closed = False
 
     def listen(self, listener: Callable[[Event], None]) -> None:
-        """Have `listener` called with each event, before it is given to those who watch.
+        """Call `listener` with each event, before subscribers receive it.
 
         Raises:
             MalformedRequest: it is no plain function.
@@ -241,27 +241,27 @@ class EventBus:
         self._listeners.append(listener)
 
     def watch(self) -> Events:
-        """Return an iterator over the events from now on; it ends its subscription by being dropped."""
+        """Return an iterator over the events from now on. The subscription ends when it is garbage-collected."""
         events = Events()
-        self._watching[events] = None
+        self._subscribers[events] = None
         if self._is_closed:
             events.end()
         return events
 
     def publish(self, event: Event) -> None:
-        """Give `event` to all who listen and watch."""
+        """Publish `event` to all listeners and subscribers."""
         for listener in self._listeners:
             try:
                 listener(event)
             except BaseException as exc:
                 pass_endings(exc)
                 _log.exception("a listener failed at %s", type(event).__name__)
-        for events in list(self._watching):
+        for events in list(self._subscribers):
             events.put(event)
 
     def close(self) -> None:
-        """Remove all listeners, and end all iterators."""
+        """Remove all listeners, and end all subscriptions."""
         self._is_closed = True
         self._listeners.clear()
-        for events in list(self._watching):
+        for events in list(self._subscribers):
             events.end()

@@ -1,15 +1,19 @@
-"""What a process that user code forks must not keep.
+"""Releases descriptors and signals of a node in processes that user code forks.
 
 ``os.fork`` and ``multiprocessing`` copy every descriptor. As long as the copy lives, a port would stay open that its
-node has closed, a connection would not end, and a spawned node would not see that its spawner is gone. So in a forked
-process ``/dev/null`` takes the place of each, at once. The number stays taken, because objects of before still count it
-as theirs and may close it.
+node has closed, a connection would not end, and a spawned node would not see that its spawner is gone. So a forked
+process replaces each by ``/dev/null`` at once. The number stays in use, because objects from before the fork may still
+close it.
 
-Signals that a node's command receives do there what they did before, or ``Process.terminate`` would do nothing.
+The same is done to every epoll of the process. A forked process that goes on in Trio, because it raises ``SystemExit``
+perhaps, would change what its parent's loop waits for. Now it ends with an internal error of Trio's. Other systems than
+Linux have no epoll, and fork(2) copies no kqueue.
 
-Invariant: nothing that this does is seen at the other end: it closes, and shuts nothing down.
+Signals that a node's command receives have their former handlers there, or ``Process.terminate`` would do nothing.
 
-Source: fork(2); ``os.register_at_fork``.
+Invariant: the other end of a connection sees nothing of this: a descriptor is closed, and never shut down.
+
+Source: fork(2), epoll(7), proc(5); ``os.register_at_fork``.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
 
@@ -26,7 +30,7 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator
 
-__all__ = ["keep_from_forks", "keep_loop_from_forks", "receive_signals"]
+__all__ = ["keep_from_forks", "receive_signals"]
 
 
 class _HasDescriptor(Protocol):
@@ -34,30 +38,16 @@ class _HasDescriptor(Protocol):
 
 
 _kept: WeakSet[_HasDescriptor] = WeakSet()
-_polls: list[Any] = []
-"""What the loops that run nodes wait with: `select.epoll` objects, to which there are no weak references."""
-
 _handlers: dict[signal.Signals, tuple[Any, Any]] = {}
-"""Those of `receive_signals`, and those before."""
+"""The handlers of `receive_signals`, and the former ones."""
 
 _forking = threading.local()
+_DESCRIPTORS = "/proc/self/fd"
 
 
 def keep_from_forks(holder: _HasDescriptor) -> None:
-    """Have forked processes let go of the descriptor that `holder` has then, if it has one."""
+    """Have forked processes release the descriptor that `holder` has then, if it has one."""
     _kept.add(holder)
-
-
-def keep_loop_from_forks() -> None:
-    """Have forked processes let go of what Trio's loop waits with.
-
-    One that goes on in Trio, because it raises ``SystemExit`` perhaps, would change what this process waits for; so it
-    ends with an internal error of Trio's. On other systems than Linux the kernel sees to that.
-    """
-    runner = getattr(trio._core._run.GLOBAL_RUN_CONTEXT, "runner", None)  # noqa: SLF001  nothing public tells
-    poll = getattr(getattr(runner, "io_manager", None), "_epoll", None)
-    if poll is not None and poll not in _polls:
-        _polls[:] = [*(other for other in _polls if not other.closed), poll]
 
 
 @contextmanager
@@ -74,7 +64,7 @@ def receive_signals(*signals: signal.Signals) -> Generator[AsyncIterator[int]]:
 
 
 def _hold_signals() -> None:
-    """Have those that come for the new process wait until it does with them what it is to do."""
+    """Block the signals that arrive at the new process until its handlers are restored."""
     if _handlers:
         _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _handlers)
 
@@ -93,12 +83,12 @@ def _restore_signals() -> None:
     _release_signals()
 
 
-def _let_go() -> None:
-    descriptors = sorted({descriptor for holder in (*_kept, *_polls) if (descriptor := _descriptor_of(holder)) >= 0})
+def _release_descriptors() -> None:
+    descriptors = {descriptor for holder in _kept if (descriptor := _descriptor_of(holder)) >= 0}
     _kept.clear()
-    _polls.clear()
     if not descriptors:
         return
+    descriptors |= _epolls()
     try:
         nothing = os.open(os.devnull, os.O_RDWR)
     except OSError:  # no descriptor is free, or there is no such file
@@ -110,6 +100,17 @@ def _let_go() -> None:
     os.close(nothing)
 
 
+def _epolls() -> set[int]:
+    """Return the descriptors of all epolls of this process: Trio has no public way to that of its loop."""
+    found = set()
+    with suppress(OSError):  # not Linux, or without /proc
+        for name in os.listdir(_DESCRIPTORS):
+            with suppress(OSError):  # that of the listing itself
+                if os.readlink(f"{_DESCRIPTORS}/{name}") == "anon_inode:[eventpoll]":
+                    found.add(int(name))
+    return found
+
+
 def _descriptor_of(holder: _HasDescriptor) -> int:
     try:
         return holder.fileno()
@@ -118,5 +119,5 @@ def _descriptor_of(holder: _HasDescriptor) -> int:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_let_go)
+    os.register_at_fork(after_in_child=_release_descriptors)
     os.register_at_fork(before=_hold_signals, after_in_parent=_release_signals, after_in_child=_restore_signals)

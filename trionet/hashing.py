@@ -1,12 +1,12 @@
-"""Sets and dicts of values that a stranger has sent, made in linear time.
+"""Sets and dicts of received values, made in linear time.
 
 CPython's hashes of numbers, UUIDs, tuples and frozensets hold no secret: ``hash(n)`` is n modulo 2**61 - 1, and those
-of the others follow from it, so that one can choose as many values as one likes that share a hash. Each of them is
-compared with all before it when it is put into a set, and n of them take n**2 comparisons. Of integers of 64 bits at
+of the others follow from it, so that a sender can choose any number of values that share a hash. Each of them is
+compared with all earlier ones when it is put into a set, and n of them take n**2 comparisons. Of integers of 64 bits at
 most 17 can share one; of floats some 200, those whose exponents are the same modulo 61 and whose digits are rotations
 of each other; and the hashes of texts and bytes are secret.
 
-Invariant: no more than `MAX_SAME_HASH` of the values that are put into one container share a hash.
+Invariant: at most `MAX_SAME_HASH` of the values of one container share a hash.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["MAX_SAME_HASH", "check_hashes", "dict_of", "frozenset_of", "set_of"]
 
 MAX_SAME_HASH: Final = 64
-"""How many values with one hash are taken into a set, or as the keys of a dict."""
+"""How many members of a set, or keys of a dict, may share a hash."""
 
 _SPREAD: Final = frozenset({str, bytes, bool, type(None), datetime.datetime})
 _SPREAD_INT: Final = 2**64

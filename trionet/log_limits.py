@@ -1,16 +1,16 @@
-"""How many log lines others can cause: 6 in a minute for each reason and peer, and 60 for each reason.
+"""Limits of the log lines that peers can cause: 6 in a minute for each reason and peer, and 60 for each reason.
 
-A peer that sends nonsense 700 times a second must not fill the disk of every member, nor hide what else is logged. What
-is left out is counted, and the count is told with the next line of its reason, or on a line of its own: after a minute,
-and when the run of Trio ends. Lines are short, and one line each, whatever text a stranger put into them.
+A peer that sends invalid data 700 times a second must not fill the disk of every member, nor hide other lines. Omitted
+lines are counted, and the count is logged with the next line of its reason, or on a line of its own: after a minute,
+and when the run of Trio ends. Each record is one short line, whatever text a peer put into it.
 
-A reason is a place in the code that logs. Where one place tells of several things, a peer's lines of each kind count
-for themselves, so that the first kind does not hide the second. `LineLimits` decides, without clock and logging.
-`limited_log` returns a logger that asks it, with the time of the running task, so that it works in virtual time, too.
-Lines of the level DEBUG are not limited: who asks for them wants all.
+A reason is a place in the code that logs. Where one place logs several kinds of lines, a peer's lines of each kind are
+counted separately, so that the first kind does not hide the second. `LineLimits` decides, without clock and logging.
+`limited_log` returns a logger that uses it with the time of the running task, and so in virtual time, too. Lines of the
+level DEBUG are not limited.
 
-Invariants: of a reason no more than 60 lines are remembered, so that memory does not grow with the number of peers;
-reasons are as many as places in the code.
+Invariants: at most 60 lines of a reason are remembered, so that memory does not grow with the number of peers; there
+are as many reasons as places in the code.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ _MAX_KIND_CHARS: Final = 60
 _VARYING: Final = re.compile(r"[0-9]+|['\"`].*", re.DOTALL)
 _TEMPLATE_CHARS: Final = 30
 _NOBODY: Final = "\0"
-"""The peer of a line that only counts."""
+"""The peer of a line with a count alone."""
 
-# Line ends, and what a terminal would obey.
+# Line ends, and control characters of terminals.
 _CONTROLS: Final = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | {
     0x2028: "\\u2028",
     0x2029: "\\u2029",
@@ -61,15 +61,15 @@ class LineLimits:
         self._reasons: dict[Hashable, _Reason] = {}
 
     def admit(self, reason: Hashable, peer: Hashable, now: float) -> int | None:
-        """Note that there is a line to be written.
+        """Decide whether a line is written.
 
         Args:
-            reason: why; of these there must be a bounded number.
-            peer: who caused it, or what it is about; and of what kind it is, if there are several of one reason.
+            reason: its reason; there must be a bounded number of these.
+            peer: the peer that caused it, or its subject; with its kind, if there are several of one reason.
             now: in seconds.
 
         Returns:
-            None when the line is to be left out. Else how many were left out since the last one that was written.
+            None if the line is omitted. Else how many were omitted since the last one that was written.
         """
         known = self._reasons.setdefault(reason, _Reason())
         known.forget(now)
@@ -81,11 +81,11 @@ class LineLimits:
         return known.told()
 
     def due_at(self) -> float:
-        """Return when to ask for `counts`; infinity when nothing was left out."""
+        """Return when to call `counts`; infinity if nothing was omitted."""
         return min((known.due_at() for known in self._reasons.values()), default=math.inf)
 
     def counts(self, now: float = math.inf) -> list[tuple[Hashable, int]]:
-        """Return how many lines of each reason were left out and are to be told of now; at the end, of all reasons."""
+        """Return how many lines of each reason were omitted, and are to be logged now; at the end, for all reasons."""
         told = []
         for reason, known in self._reasons.items():
             if known.left_out and known.due_at() <= now:
@@ -101,7 +101,7 @@ class _Reason:
         self.left_out_since = math.inf
 
     def forget(self, now: float) -> None:
-        """Forget the lines of more than a minute ago; and those of another clock, which are later than now."""
+        """Remove lines that are older than a minute, and those of another clock, which are later than now."""
         while self.lines and not now - WINDOW_S < self.lines[0][0] <= now:
             self.lines.popleft()
 
@@ -113,7 +113,7 @@ class _Reason:
         return count
 
     def due_at(self) -> float:
-        """Return when there is room for a line that only counts, and no other line has come for a minute."""
+        """Return when there is room for a line with a count, after a minute without another line."""
         if not self.left_out:
             return math.inf
         is_full = len(self.lines) >= LINES_PER_REASON
@@ -123,7 +123,7 @@ class _Reason:
 def limited_log(name: str) -> logging.Logger:
     """Return the logger `name`, whose lines from INFO up are limited.
 
-    Who a line is about is given with it: ``log.warning("...", extra=about(peer))``; lines without are of one peer.
+    A line names its peer: ``log.warning("...", extra=about(peer))``. Lines without a peer count as those of one.
     """
     logger = logging.getLogger(name)
     if _LIMIT not in logger.filters:
@@ -132,18 +132,18 @@ def limited_log(name: str) -> logging.Logger:
 
 
 def about(peer: object, kind: str = "") -> dict[str, str]:
-    """Return what a line of a limited log takes as `extra`.
+    """Return the `extra` of a line of a limited log.
 
     Args:
-        peer: who caused the line, or whom it is about.
-        kind: of what kind it is, where one place tells of several: the beginning of a text of ours counts, up to what
-            is quoted in it; numbers don't.
+        peer: the peer that caused the line, or its subject.
+        kind: its kind, where one place logs several: the beginning of a text counts, up to the first quotation, and
+            without numbers.
     """
     return {"peer": str(peer)[:_MAX_PEER_CHARS], "kind": _VARYING.sub("", kind)[:_MAX_KIND_CHARS]}
 
 
 def peer_ip(sock: socket.socket | trio.socket.SocketType) -> str:
-    """Return the IP address of the other side, by which it is counted: its port and the names it gives may change."""
+    """Return the IP address of the other side. Lines are counted by it, because ports and claimed names may change."""
     try:
         return str(sock.getpeername()[0])
     except (OSError, IndexError):  # it has gone
@@ -151,15 +151,15 @@ def peer_ip(sock: socket.socket | trio.socket.SocketType) -> str:
 
 
 class _Lines:
-    """The lines of one run of Trio, or of what is outside of any."""
+    """The lines of one run of Trio, or of code outside of any."""
 
     def __init__(self) -> None:
         self._limits = LineLimits()
         self._latest: dict[Hashable, _Site] = {}
-        self._is_telling = False
+        self._is_counting = False
 
     def admit(self, record: logging.LogRecord, now: float) -> bool:
-        """Whether `record` is to be written; it is made one short line."""
+        """Return whether `record` is to be written; if so, make it one short line."""
         reason = (record.pathname, record.lineno)
         left_out = self._limits.admit(reason, (getattr(record, "peer", ""), getattr(record, "kind", "")), now)
         if left_out is None:
@@ -168,26 +168,26 @@ class _Lines:
         _make_short(record, left_out)
         return True
 
-    def tell_later(self) -> None:
-        """Have the counts told by a task of Trio."""
-        if not self._is_telling:
-            self._is_telling = True
+    def log_counts_later(self) -> None:
+        """Start a task of Trio that logs the counts."""
+        if not self._is_counting:
+            self._is_counting = True
             # Where Trio is about to end it takes no further task, and the count is lost.
             with suppress(RuntimeError):
-                trio.lowlevel.spawn_system_task(self._tell, name="counts of log lines left out")
+                trio.lowlevel.spawn_system_task(self._run, name="counts of log lines left out")
 
-    async def _tell(self) -> None:
+    async def _run(self) -> None:
         try:
             while (due_at := self._limits.due_at()) < math.inf:
                 await trio.sleep_until(due_at)
-                self._tell_counts(trio.current_time())
+                self._log_counts(trio.current_time())
         except trio.Cancelled:  # the run ends
-            self._tell_counts(math.inf)
+            self._log_counts(math.inf)
             raise
         finally:
-            self._is_telling = False
+            self._is_counting = False
 
-    def _tell_counts(self, now: float) -> None:
+    def _log_counts(self, now: float) -> None:
         for reason, count in self._limits.counts(now):
             site = self._latest[reason]
             text, beginning = "%d lines were left out, like those that begin '%s…'", site.template[:_TEMPLATE_CHARS]
@@ -230,7 +230,7 @@ def _shortened(text: str, longest: int) -> str:
 
 
 class _Limit(logging.Filter):
-    """Lets the lines of a logger through as long as they are not too many."""
+    """Passes the lines of a logger within the limits."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.levelno < logging.INFO:
@@ -245,7 +245,7 @@ class _Limit(logging.Filter):
             _lines_of_run.set(lines)
         is_admitted = lines.admit(record, now)
         if not is_admitted:
-            lines.tell_later()
+            lines.log_counts_later()
         return is_admitted
 
 

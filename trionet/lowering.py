@@ -1,6 +1,6 @@
-"""From values to what the wire format can say by itself; see the table in `trionet.codec`.
+"""Lowering: from values to the plain data of a wire format; see the table in `trionet.codec`.
 
-Invariant: what is lowered and raised again is equal to what it was, types included; else `CannotTravel` is raised.
+Invariant: a value that is lowered and raised again equals the original, types included; else `CannotTravel` is raised.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import msgspec
 
 from .errors import TrionetError, error_fields
 from .identity import NodeAddress
+from .plain_data import INT_MAX, INT_MIN
 from .registered import field_names, has_own_constructor, name_of_type, why_unregistrable
 from .replies import Aggregate, Receipt, Replies
 from .user_code import described, pass_endings
@@ -34,11 +35,10 @@ MAX_DEPTH: Final = 64
 
 _REPLIES: Final = (Replies, Aggregate, Receipt)
 _MUTABLE: Final = (list, dict, set)
-_INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
 
 
 class CannotTravel(Exception):
-    """A value cannot travel: carries the reason up, gathering the path on the way."""
+    """A value cannot travel. Carries the reason up, and collects the path on the way."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
@@ -54,22 +54,22 @@ def _key_step(key: Any) -> str:
 
 
 class Lowering:
-    """One pass from values to what the wire format can say."""
+    """The conversion of values to the plain data of one wire format."""
 
     def __init__(self, wire: Literal["json", "messagepack"]) -> None:
         self._json = wire == "json"
 
     def lower(self, value: Any, depth: int = 0) -> Any:
-        """Return what stands for `value`, which is in `depth` containers.
+        """Return the plain data of `value`, which is in `depth` containers.
 
         Raises:
-            CannotTravel: nothing does.
+            CannotTravel: it has none.
         """
         kind = type(value)
         if kind is str or value is None or kind is bool:
             return value
         if kind is int:
-            return value if _INT_MIN <= value <= _INT_MAX else {"$int": hex(value)}
+            return value if INT_MIN <= value <= INT_MAX else {"$int": hex(value)}
         if kind is float:
             return {"$float": repr(value)} if self._json and not math.isfinite(value) else value
         if kind is bytes:
@@ -111,7 +111,7 @@ class Lowering:
     def _plain_key(self, key: Any) -> bool:
         if type(key) is str:
             return not key.startswith("$")
-        return not self._json and type(key) is int and _INT_MIN <= key <= _INT_MAX
+        return not self._json and type(key) is int and INT_MIN <= key <= INT_MAX
 
     def _other(self, kind: type, value: Any, depth: int) -> dict[str, Any]:
         if kind is tuple or kind is set or kind is frozenset:
@@ -158,9 +158,9 @@ def _attribute(value: Any, name: str) -> Any:
 
 
 def _check_remade(value: Any, kind: type) -> None:
-    """Raise `CannotTravel` when a constructor of the user's makes another value of the fields of `value`.
+    """Raise `CannotTravel` if a constructor of the user's makes another value of the fields of `value`.
 
-    One that raises is left to the receiver, who says so.
+    If it raises, the receiver reports that.
     """
     fields = {name: _attribute(value, name) for name in field_names(kind)}
     try:
@@ -187,10 +187,10 @@ def _is_same(other: Any, field: Any) -> bool:
 
 
 def _datetime(value: datetime.datetime) -> str | list[Any]:
-    """Return what stands for `value`: its text, and its fold if that isn't 0.
+    """Return the plain data of `value`: its text, and its fold if that isn't 0.
 
-    It arrives with a fixed offset from UTC. In an hour that a time zone skips or repeats, Python calls no two datetimes
-    of different time zones equal (PEP 495, "Inter-zone comparison"), and so that one can't arrive as what it is.
+    It arrives with a fixed offset from UTC. In an hour that a time zone skips or repeats, datetimes of different time
+    zones are never equal (PEP 495, "Inter-zone comparison"), and so it can't arrive unchanged.
     """
     try:
         text = value.isoformat()
@@ -210,7 +210,7 @@ def _datetime(value: datetime.datetime) -> str | list[Any]:
 
 
 def _why_not(value: Any) -> str:
-    """Return what to tell someone whose value is of a type that doesn't travel."""
+    """Return why a value of this type doesn't travel, and what to pass instead."""
     kind = type(value)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     for base in (int, float, str, bytes, tuple, list, dict, set, frozenset):
@@ -251,7 +251,7 @@ _INSTEAD: Final[dict[Any, str]] = {
 
 
 def find_surrogate(value: Any, path: str = "$") -> str | None:
-    """Return the path of the first text in `value` that UTF-8 cannot say."""
+    """Return the path of the first text in `value` that UTF-8 cannot encode."""
     if isinstance(value, str):
         try:
             value.encode()

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import trio
 
-from .config import import_reference
 from .errors import ConfigError, GroupNotFound, MalformedRequest
 from .group import Group
 from .group import warm_up as warm_up_groups
+from .import_paths import import_reference
 from .message import LOCAL
 from .node_log import NodeLog
 from .services import LocalServices

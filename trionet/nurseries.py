@@ -1,11 +1,11 @@
-"""Nurseries that are an inner matter of ours: what is raised in them comes out as if they were not there.
+"""Internal nurseries: exceptions propagate through them as if they were not there.
 
-Invariant: one exception comes out plain, whoever raised it, and whatever it derives from: a program's ``sys.exit(7)``
-is exit status 7, and Ctrl-C is a `KeyboardInterrupt`. Trio itself wraps what comes out of a nursery in a group, once
-for each nursery, because several tasks may fail at once.
+Invariant: a single exception propagates without a group, whatever it derives from: a program's ``sys.exit(7)`` is exit
+status 7, and Ctrl-C is a `KeyboardInterrupt`. Trio itself wraps the exceptions of a nursery in a group, once for each
+nursery, because several tasks may fail at once.
 
-Of several, a `KeyboardInterrupt` or `SystemExit` goes before the others, which are logged: the program is to end, and
-as it was told. Otherwise all come out, in one group. `trio.Cancelled` goes on where nothing else was raised.
+Of several, a `KeyboardInterrupt` or `SystemExit` has priority, and the others are logged: the program is to end.
+Otherwise all propagate, in one group. `trio.Cancelled` propagates if it is the only one.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _log = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def open_plain_nursery() -> AsyncGenerator[trio.Nursery]:
-    """Open a nursery, and wait for its tasks in the end, as `trio.open_nursery` does; raise what is raised plainly.
+    """Open a nursery, and wait for its tasks in the end, as `trio.open_nursery` does; exceptions are not wrapped.
 
-    For functions and context managers that use tasks inside, and whose callers should not have to know.
+    For functions and context managers whose tasks are an internal detail.
     """
     raised: BaseException | None = None
     of_block: BaseException | None = None
@@ -52,7 +52,7 @@ async def open_plain_nursery() -> AsyncGenerator[trio.Nursery]:
 
 @asynccontextmanager
 async def open_background_nursery() -> AsyncGenerator[trio.Nursery]:
-    """Open a nursery whose tasks are cancelled when the block ends; raise what is raised plainly."""
+    """Open a nursery whose tasks are cancelled when the block ends; exceptions are not wrapped."""
     async with open_plain_nursery() as nursery:
         try:
             yield nursery
@@ -61,11 +61,11 @@ async def open_background_nursery() -> AsyncGenerator[trio.Nursery]:
 
 
 def _plain(raised: BaseException, of_block: BaseException | None) -> BaseException:
-    """Return what to raise in place of what a nursery has raised.
+    """Return the exception to raise in place of a nursery's.
 
     Args:
         raised: a group, or groups in a group, as Trio makes them.
-        of_block: what the nursery's own block has raised; a group of the caller's stays one.
+        of_block: the exception of the nursery's own block; a group of the caller's stays one.
     """
     parts = raised.exceptions if isinstance(raised, BaseExceptionGroup) and raised is not of_block else [raised]
     leaves = _leaves(parts, of_block)
@@ -79,15 +79,15 @@ def _plain(raised: BaseException, of_block: BaseException | None) -> BaseExcepti
         if ending is not None:
             for failure in failures:
                 if not isinstance(failure, kind):
-                    _log.error("this was raised, too, as the program was told to end", exc_info=failure)
+                    _log.error("this was raised, too, while the program was ending", exc_info=failure)
             return ending
     return BaseExceptionGroup("several tasks failed", failures)
 
 
 def _leaves(raised: Iterable[BaseException], of_block: BaseException | None) -> list[BaseException]:
-    """Return what was raised, groups taken apart; but a group of the block's own stays one.
+    """Return the exceptions in groups; but a group of the block's own stays one.
 
-    Where a scope has taken out its `trio.Cancelled`, that group is another object than the block has raised.
+    Where a scope has removed its `trio.Cancelled`, that group is another object than the block's.
     """
     own = _leaf_ids(of_block)
     found: dict[int, BaseException] = {}
@@ -103,7 +103,7 @@ def _leaves(raised: Iterable[BaseException], of_block: BaseException | None) -> 
 
 
 def _leaf_ids(exc: BaseException | None) -> AbstractSet[int]:
-    """Return which exceptions are in groups of groups."""
+    """Return the ids of the exceptions in groups of groups."""
     if isinstance(exc, BaseExceptionGroup):
         return set[int]().union(*map(_leaf_ids, exc.exceptions))
     return set() if exc is None else {id(exc)}

@@ -1,8 +1,8 @@
-"""From what the wire format says by itself back to values; see the table in `trionet.codec`.
+"""Raising: from the plain data of a wire format back to values; see the table in `trionet.codec`.
 
-What the format's own decoder has made is used, and changed, rather than copied: a large value is in memory once.
+The plain data is changed in place rather than copied: a large value is in memory once.
 
-Invariants: what comes out is a value, or `DecodeError` is raised; the time is linear in what came.
+Invariants: the result is a value, or `DecodeError` is raised; the time is linear in the size of the data.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 __all__ = ["ATOMS", "TAGS", "Unreadable", "raised"]
 
 ATOMS = frozenset({str, bool, type(None), bytes, float, int})
-"""What is the value already."""
+"""Types whose plain data is the value."""
 
 _TOO_DEEP = f"nested more than {MAX_DEPTH} deep"
 
 
 class Unreadable:
-    """Stands where a value would, of which no more is known than why it was not read.
+    """The substitute of a value that could not be read.
 
     Attributes:
-        reason: for a person.
+        reason: why not, for a person.
     """
 
     __slots__ = ("reason",)
@@ -45,10 +45,10 @@ class Unreadable:
 
 
 def raised(plain: Any, depth: int = 0) -> Any:
-    """Return the value that `plain` stands for; `plain` itself is used up.
+    """Return the value of `plain`, which may be changed.
 
     Raises:
-        Exception: it stands for none; of any type, because constructors of the user's run.
+        Exception: it has none; of any type, because constructors of the user's run.
     """
     kind = type(plain)
     if kind is list:
@@ -65,7 +65,7 @@ def raised(plain: Any, depth: int = 0) -> Any:
             return _raise_tagged(key, plain[key], depth)
     for key, item in plain.items():
         if type(item) is list or type(item) is dict:
-            plain[key] = raised(item, depth + 1)  # the keys stay: to change values meanwhile is allowed
+            plain[key] = raised(item, depth + 1)  # changing values during iteration is allowed
     return plain
 
 

@@ -23,10 +23,10 @@ from .errors import (
     MethodNotFound,
     ServiceNotFound,
     TemporarilyUnavailable,
-    as_answer,
 )
 from .nesting import Holding, position
 from .user_code import pass_endings
+from .user_errors import as_answer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Generator, Mapping, Sequence

@@ -81,7 +81,8 @@ async def open_node(
             open_plain_nursery() as nursery,
         ):
             launchers.put("in_process", InProcessLauncher(open_child))
-            children = ChildNodes(nursery, launchers, config.launcher or fabric.default_launcher, bus.publish)
+            default_launcher = config.child_launcher or config.launcher or fabric.default_launcher
+            children = ChildNodes(nursery, launchers, default_launcher, bus.publish)
             node = Node(config, endpoint, router, bus, children, background, random)
             fabric.on_open(node)
             async with node.running(background):

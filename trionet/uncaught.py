@@ -1,7 +1,7 @@
-"""Errors for which a program that does not catch them says one line instead of a traceback.
+"""Errors that Python reports in one line instead of a traceback if a program does not catch them.
 
-A port in use is no fault of the program, and the frames between `trionet.run` and the socket help nobody. The error
-stays what it is, to be caught like any other.
+A port in use is no fault of the program, and the frames between `trionet.run` and the socket don't help. The error can
+be caught like any other.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 __all__ = ["tell_in_one_line"]
 
-_told_in_one_line: Final[WeakSet[BaseException]] = WeakSet()
+_in_one_line: Final[WeakSet[BaseException]] = WeakSet()
 
 
 def tell_in_one_line(exc: BaseException) -> None:
-    """Have Python say `exc` in one line, if nobody catches it; its exit status is 1 all the same."""
-    if not _told_in_one_line:
+    """Have Python report `exc` in one line, if it is not caught; the exit status is still 1."""
+    if not _in_one_line:
         _add_hook()
-    _told_in_one_line.add(exc)
+    _in_one_line.add(exc)
 
 
 def _add_hook() -> None:
@@ -31,7 +31,7 @@ def _add_hook() -> None:
         return
 
     def hook(kind: type[BaseException], value: BaseException, traceback: TracebackType | None) -> None:
-        if value not in _told_in_one_line:
+        if value not in _in_one_line:
             previous(kind, value, traceback)
         elif sys.stderr is not None:
             sys.stderr.write(f"trionet: {value}\n")

@@ -1,14 +1,15 @@
-"""Says in our words what Trio would say in its own, or Python in none: who is not run by Trio, or is run twice."""
+"""Raises helpful errors for code that runs outside of Trio, or inside of it twice."""
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import sys
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 
-from .config import GUARD_MAIN
+from .import_paths import GUARD_MAIN
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -22,20 +23,27 @@ def check_under_trio(what: str) -> None:
     """Raise `RuntimeError` unless Trio runs the caller.
 
     Args:
-        what: the name of the function that is called.
+        what: the name of the called function.
     """
     try:
         trio.lowlevel.current_task()
     except RuntimeError:
-        asyncio = sys.modules.get("asyncio")
-        library = "asyncio" if asyncio is not None and asyncio._get_running_loop() is not None else "nothing"  # noqa: SLF001
+        library = _running_library()
         raise RuntimeError(
             f"{what} needs Trio, and {library} runs this: start the program by trio.run(main) or trionet.run(main)"
         ) from None
 
 
+def _running_library() -> str:
+    if asyncio := sys.modules.get("asyncio"):
+        with contextlib.suppress(RuntimeError):
+            asyncio.get_running_loop()
+            return "asyncio"
+    return "nothing"
+
+
 def check_runnable(main: Any) -> None:
-    """Raise an error that helps where `main` can't be run here by Trio."""
+    """Raise a helpful error unless Trio can run `main` here."""
     if inspect.iscoroutine(main):
         main.close()
         raise TypeError(f"trionet.run takes the async function itself: {main.__name__}, not {main.__name__}(...)")
@@ -49,7 +57,7 @@ def check_runnable(main: Any) -> None:
 
 
 async def awaited(value: Awaitable[T], function: Callable[..., Any]) -> T:
-    """Return the result of what `function` has returned; raise `TypeError` where that is nothing to wait for."""
+    """Return the result of `value`, which `function` has returned; raise `TypeError` unless it can be awaited."""
     if not hasattr(type(value), "__await__"):
         name = getattr(function, "__qualname__", repr(function))
         raise TypeError(f"trionet.run takes an async function: write 'async def {name}(node)'")

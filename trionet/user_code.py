@@ -1,11 +1,11 @@
-"""What becomes of an exception that the user's code raises where a node calls it.
+"""Exceptions that the user's code raises when a node calls it.
 
-Invariant: it is that code's failure, whatever it derives from, and never the end of the node: whoever calls the code
-reports it. That goes for `SystemExit`, `GeneratorExit` and ``asyncio.CancelledError``, too. Two pass, alone or in a
-group: `trio.Cancelled`, since the node itself cancels, and `KeyboardInterrupt`, which is for the program.
+Invariant: such an exception is a failure of that code, whatever it derives from, and never ends the node: the caller of
+the code reports it. That includes `SystemExit`, `GeneratorExit` and ``asyncio.CancelledError``. Two propagate, alone or
+in a group: `trio.Cancelled`, since the node itself cancels, and `KeyboardInterrupt`, which is for the program.
 
-Every place that calls the user's code goes by this: handlers (`router`), constructors and fields of values that travel
-(`codec`), listeners (`events`), modules that are imported by name (`config`), periodic tasks and ``subset`` functions
+All calls of the user's code follow this rule: handlers (`router`), constructors and fields of values that travel
+(`codec`), listeners (`events`), modules imported by name (`import_paths`), periodic tasks and ``subset`` functions
 (`services`), nodes in this process (`launchers`), invariants, scenarios and programs of trials (`simulation`), handlers
 of Maelstrom's messages, and views of the web app.
 """
@@ -28,7 +28,7 @@ _EXCEPTIONS: Final[Any] = BaseExceptionGroup.exceptions
 
 
 def pass_endings(exc: BaseException) -> None:
-    """Raise what of `exc` is no failure of the user's code, `trio.Cancelled` and `KeyboardInterrupt`; else return."""
+    """Raise the `trio.Cancelled` and `KeyboardInterrupt` in `exc`, if any; else return."""
     ending = _ending_of(exc)
     if ending is not None:
         try:
@@ -39,7 +39,7 @@ def pass_endings(exc: BaseException) -> None:
 
 def _ending_of(exc: BaseException) -> BaseException | None:
     """Return `exc`, or a group of those in it, that must pass; None if it is all failure."""
-    # Trio isn't imported for it: `protocols` must do without Trio, and imports what imports this.
+    # Trio isn't imported here: `protocols` must not depend on it, and depends on this module.
     trio = sys.modules.get("trio")
     kinds = (KeyboardInterrupt,) if trio is None else (KeyboardInterrupt, trio.Cancelled)
     leaves = _leaves(exc)
@@ -50,15 +50,15 @@ def _ending_of(exc: BaseException) -> BaseException | None:
 
 
 def is_a(exc: object, kind: type[E] | tuple[type[E], ...]) -> TypeGuard[E]:
-    """Return ``isinstance(exc, kind)`` without asking `exc` itself, which may raise when it is asked for its class."""
+    """Return ``isinstance(exc, kind)`` without ``exc.__class__``, which may raise."""
     return issubclass(type(exc), kind)
 
 
 def _leaves(exc: BaseException) -> list[BaseException]:
     """Return the exceptions in a group of groups.
 
-    What the exception's class may define is not asked, such as ``__class__``, ``exceptions`` or ``derive``: it is the
-    user's code, too, and might raise.
+    Attributes that the exception's class may define are not used, such as ``__class__``, ``exceptions`` or ``derive``:
+    they are the user's code, too, and might raise.
     """
     if not is_a(exc, BaseExceptionGroup):
         return [exc]
@@ -80,7 +80,7 @@ def attempt(function: Callable[..., T], *args: Any, default: T) -> T:
 
 
 def shown(value: object, longest: int = 100) -> str:
-    """Return as much of ``repr(value)`` as a text for a person has room for, or of what type it is."""
+    """Return ``repr(value)``, shortened for a person, or the type of `value` if that raises."""
     try:
         return f"{value!r:.{longest}}"
     except BaseException as failure:  # an int of more digits than Python shows, or a repr of the user's that raises

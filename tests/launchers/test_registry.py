@@ -37,6 +37,17 @@ async def test_the_word_of_the_spawn_goes_before_its_configurations_and_that_bef
     assert [len(launcher.started) for launcher in launchers.values()] == [1, 1, 1]
 
 
+async def test_children_are_started_by_the_child_launcher_and_not_by_the_one_of_their_spawner(
+    start_memory_node: StartNode,
+) -> None:
+    node = await start_memory_node(NodeConfig(launcher="of_this_node", child_launcher="of_children"))
+    launchers = {name: FakeLauncher() for name in ("of_this_node", "of_children")}
+    for name, launcher in launchers.items():
+        node.register_launcher(name, launcher)
+    await node.local.status.spawn(NodeConfig())
+    assert [len(launcher.started) for launcher in launchers.values()] == [0, 1]
+
+
 async def test_it_can_take_the_place_of_a_built_in_one(start_memory_node: StartNode) -> None:
     node = await start_memory_node()
     launcher = FakeLauncher()

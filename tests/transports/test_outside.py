@@ -235,7 +235,7 @@ async def test_nothing_is_kept_of_threads_and_waits_that_are_over(autojump_clock
             await other.recv(1)
             await trio.sleep(1)
     await trio.sleep(1)
-    found = outside.Outside.of_this_run()
+    found: Any = outside.Outside.of_this_run()
     assert not found._threads_since  # noqa: SLF001  there is no other way to tell
     assert not found._inputs_until  # noqa: SLF001
 

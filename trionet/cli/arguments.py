@@ -1,4 +1,4 @@
-"""What the commands that run nodes share: how they refuse, and where a node's settings are read from."""
+"""The arguments of commands, and the sources of a node's settings."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ __all__ = ["Parser", "import_from_working_directory", "settings_from"]
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, and which version this is."""
+    """A parser that reports an error in one line, keeps the lines of its description, and has ``--version``."""
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **settings)
         self.add_argument(
             "--version", action="version", version=f"{self.prog} {__version__}", help="print the version, and end"
         )
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
-        """End the process; it has failed, too, when the help that was asked for could not be printed."""
+        """End the process; its status is an error, too, if the help could not be printed."""
         try:
             check_written(sys.stdout)
         except OutputLost as exc:
@@ -41,7 +41,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def import_from_working_directory() -> None:
-    """Have modules found in the working directory, if it is still there: where people keep the services they name."""
+    """Import from the working directory, too, if it still exists: people keep their services there."""
     try:
         here = os.getcwd()
     except OSError:
@@ -51,13 +51,13 @@ def import_from_working_directory() -> None:
 
 
 def settings_from(source: str | None) -> dict[str, Any]:
-    """Return the settings that a configuration file and the environment give; the environment goes first.
+    """Return the settings of a configuration file and of the environment, which has priority.
 
     Args:
-        source: what ``--config`` is given: a file's name, or a JSON object; default: what ``TRIONET_CONFIG`` says.
+        source: the value of ``--config``: a file's name, or a JSON object; default: that of ``TRIONET_CONFIG``.
 
     Raises:
-        ConfigError: a setting is unknown or has a wrong value; the text says where it stands.
+        ConfigError: a setting is unknown or has a wrong value; the text names its source.
     """
     settings: dict[str, Any] = {}
     name = "--config" if source else "TRIONET_CONFIG"
@@ -68,7 +68,7 @@ def settings_from(source: str | None) -> dict[str, Any]:
 
 
 def _checked(settings: dict[str, Any], source: str) -> dict[str, Any]:
-    """Return `settings`, or raise a `ConfigError` that says where the wrong one stands."""
+    """Return `settings`, or raise a `ConfigError` that names the source of the wrong one."""
     NodeConfig.from_mapping(settings, source=source)
     return settings
 

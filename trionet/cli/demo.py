@@ -1,10 +1,10 @@
-"""``trionet demo``: the main job on real processes, checked as it goes."""
+"""``trionet demo``: start a group of nodes, call it, stop it, and check the results."""
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
 
@@ -14,15 +14,21 @@ from trionet.events import ChildEnded
 from trionet.message import Remote
 from trionet.runtime import open_node
 from trionet.services.base import rpc
-from trionet.streams import OutputLost, check_written
+from trionet.streams import check_written
+
+from .arguments import Parser
+from .serving import run_reporting
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from trionet.identity import SID
     from trionet.node import Node
     from trionet.replies import Replies
 
-__all__ = ["Greeter", "demo"]
+__all__ = ["Greeter", "demo", "main"]
 
+_DESCRIPTION = "Start a group of nodes, call it, stop it, and check the results."
 _NODES = 5
 _GROUP = "browncs"
 _DEADLINE_S = 60
@@ -47,22 +53,25 @@ class _Unexpected(Exception):
     """The demo saw something else than it should have."""
 
 
+def main(argv: Sequence[str]) -> NoReturn:
+    """Run the command; ends the process."""
+    Parser(prog="trionet demo", description=_DESCRIPTION).parse_args(argv)
+    sys.exit(run_reporting("trionet demo", demo))
+
+
 def demo() -> int:
-    """Run the demo; return the exit status: 0 only if everything was as it must be."""
+    """Run the demo; return the exit status: 0 only if all was as expected.
+
+    Raises:
+        OutputLost: its output could not be written.
+    """
     try:
         trio.run(_demo)
-    except _Unexpected as exc:
-        print(f"\nThe demo failed: {exc}", file=sys.stderr)
-        return 1
-    except trio.TooSlowError:
-        print(f"\nThe demo failed: it was not done after {_DEADLINE_S} s", file=sys.stderr)
+    except (_Unexpected, trio.TooSlowError) as exc:  # the latter without a text
+        print(f"\nThe demo failed: {str(exc) or f'it was not done after {_DEADLINE_S} s'}", file=sys.stderr)
         return 1
     print("\nEverything was as it must be.")
-    try:
-        check_written(sys.stdout)
-    except OutputLost as exc:
-        print(f"trionet demo: {exc}", file=sys.stderr)
-        return 1
+    check_written(sys.stdout)
     return 0
 
 

@@ -1,8 +1,7 @@
-"""The end of a process that has run a node: soon, whatever its threads and its ``atexit`` functions still do.
+"""The bounded end of a process that has run a node, whatever its threads and ``atexit`` functions do.
 
-Source: Trio waits for the threads of its tasks, unless they are given up when they are cancelled
-(`trio.to_thread.run_sync`). At its end Python waits for all other threads that are no daemons, and then for the
-``atexit`` functions.
+Source: Trio waits for the threads of its tasks, unless they are abandoned on cancellation (`trio.to_thread.run_sync`).
+At its end Python waits for all other threads that are no daemons, and then for the ``atexit`` functions.
 """
 
 from __future__ import annotations
@@ -24,13 +23,13 @@ if TYPE_CHECKING:
 __all__ = ["end_after", "end_despite_threads", "end_soon"]
 
 _END_S: Final = 1.0
-"""How long they may take."""
+"""How long these may take."""
 
 _POLL_S: Final = 0.1
 
 
 def end_soon(status: int) -> int:
-    """Have the process end with `status` soon after its main thread; return the status."""
+    """End the process with `status` soon after its main thread; return the status."""
     flush_streams()
 
     def watch() -> None:
@@ -46,17 +45,17 @@ def end_soon(status: int) -> int:
 
 
 async def end_despite_threads(grace_s: float, is_due: Callable[[], bool], status: Callable[[], int]) -> None:
-    """Have the process end with `status` when Trio waits for threads of its tasks: these can't be cancelled.
+    """End the process with ``status()`` while Trio waits for threads of its tasks, which can't be cancelled.
 
     Args:
-        grace_s: how long those tasks may take to end by themselves, before what all threads have.
-        is_due: whether all else is done that the process has to do.
-        status: asked at the end.
+        grace_s: how long those tasks may take to end, in addition to the time of all threads.
+        is_due: whether the process has nothing else to do.
+        status: called at the end.
     """
     await trio.sleep(grace_s + _END_S)
     from trio.testing import active_thread_count  # takes long to import: only where it is needed
 
-    while not (is_due() and active_thread_count()):  # noqa: ASYNC110  nobody tells
+    while not (is_due() and active_thread_count()):  # noqa: ASYNC110  Trio has no event for this
         await trio.sleep(_POLL_S)
     print("trionet: ended while handlers were waiting for threads", file=sys.stderr, flush=True)
     flush_streams()
@@ -64,7 +63,7 @@ async def end_despite_threads(grace_s: float, is_due: Callable[[], bool], status
 
 
 def end_after(seconds: float, status: int) -> None:
-    """Have the process end with `status` in so many seconds, unless it has ended by then."""
+    """End the process with `status` after some seconds, unless it has ended by then."""
 
     def watch() -> None:
         time.sleep(seconds)
@@ -74,5 +73,5 @@ def end_after(seconds: float, status: int) -> None:
 
 
 def _start(watch: Callable[[], None]) -> None:
-    with contextlib.suppress(RuntimeError):  # no thread can be started, so that none is likely to hold it up
+    with contextlib.suppress(RuntimeError):  # no thread can be started, and so none is likely to delay the end
         threading.Thread(target=watch, name="trionet ends this process", daemon=True).start()

@@ -1,11 +1,11 @@
 """The helper process of `trionet.launchers.forkserver`: imports everything once, and forks a node for each request.
 
-It runs no threads and never enters Trio, so that a fork is safe. Before it begins, everything that the imports have
-made is frozen out of the garbage collector's sight (``gc.freeze``), so that a collection in a child doesn't write to,
-and so copy, the pages that all share.
+It runs no threads and never enters Trio, so that a fork is safe. All objects that the imports have made are moved out
+of the garbage collector's reach first (``gc.freeze``), so that a collection in a child doesn't write to the shared
+pages, and so copy them.
 
-Invariants: every child is reaped and reported; when the other end of the control socket or a process above it is gone,
-or this process is killed, no child lives on.
+Invariants: every child is reaped and reported; no child outlives this process, the other end of the control socket, or
+a process above it.
 """
 
 from __future__ import annotations
@@ -25,10 +25,8 @@ import time
 import traceback
 from typing import Any, Final, NoReturn
 
-from trionet.errors import SpawnError
 from trionet.launchers.forkserver import RECORD
 from trionet.launchers.lineage import ORPHANED_S, open_watches
-from trionet.launchers.supervised import Report, encode_line
 from trionet.node import warm_up
 from trionet.streams import flush_streams, prepare_streams
 
@@ -49,7 +47,7 @@ def main(control: int, ancestors: list[int]) -> NoReturn:
     warm_up()
     with socket.socket(fileno=control) as launcher:
         server = _ForkServer(launcher, open_watches(ancestors))
-        flush_streams()  # else every child would say again what has been said so far
+        flush_streams()  # else every child would print the buffered output again
         gc.collect()
         gc.disable()
         gc.freeze()
@@ -74,7 +72,7 @@ class _ForkServer:
         signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
 
     def serve(self) -> None:
-        self._tell(b"R", 0, 0)
+        self._send(b"R", 0, 0)
         poll = select.poll()
         for source in (self._control.fileno(), self._woken, *self._watches):
             poll.register(source, select.POLLIN)
@@ -84,12 +82,12 @@ class _ForkServer:
                 self._reap()
             if not ready.isdisjoint(self._watches):
                 break
-            if self._control.fileno() in ready and not self._take_requests():
+            if self._control.fileno() in ready and not self._serve_requests():
                 break
         self._end_children()
 
-    def _take_requests(self) -> bool:
-        """Serve what has come; return whether there may be more."""
+    def _serve_requests(self) -> bool:
+        """Serve the received requests; return whether there may be more."""
         try:
             data, self._received, _, _ = socket.recv_fds(self._control, _READ_BYTES, 64)
         except OSError:
@@ -100,12 +98,12 @@ class _ForkServer:
                 return False
             data += more
         for kind, number, _ in RECORD.iter_unpack(data):
-            if kind == b"F" and not self._received:  # there was no number free for it, and so it was closed
-                self._tell(b"E", number, errno.EMFILE)
+            if kind == b"F" and not self._received:  # no descriptor was free, and the kernel has closed it
+                self._send(b"E", number, errno.EMFILE)
             elif kind == b"F":
                 self._fork(number, self._received.pop(0))
             elif kind == b"A":
-                self._tell(b"A", 0, 0)
+                self._send(b"A", 0, 0)
             elif kind == b"K" and number in self._pids:
                 os.kill(self._pids[number], signal.SIGKILL)
         return bool(data)
@@ -115,16 +113,14 @@ class _ForkServer:
         try:
             pid = os.fork()
         except OSError as exc:
-            with contextlib.suppress(OSError):
-                os.write(descriptor, encode_line(Report(error=SpawnError(f"can't fork: {exc.strerror}"))))
             os.close(descriptor)
-            self._tell(b"X", number, 1)
+            self._send(b"E", number, exc.errno or 0)
             return
         if pid == 0:
             self._be_child(descriptor, own_pid)
         os.close(descriptor)
         self._pids[number], self._numbers[pid] = pid, number
-        self._tell(b"P", number, pid)
+        self._send(b"P", number, pid)
 
     def _be_child(self, descriptor: int, parent_pid: int) -> NoReturn:
         status = 1
@@ -143,7 +139,7 @@ class _ForkServer:
             gc.enable()
             status = run_forked(descriptor)
             flush_streams()
-        except BaseException:  # nothing may go up into the helper's own loop
+        except BaseException:  # nothing may propagate into the helper's own loop
             traceback.print_exc()
         finally:
             os._exit(status)
@@ -160,14 +156,14 @@ class _ForkServer:
                 break
             number = self._numbers.pop(pid)
             del self._pids[number]
-            self._tell(b"X", number, os.waitstatus_to_exitcode(status))
+            self._send(b"X", number, os.waitstatus_to_exitcode(status))
 
-    def _tell(self, kind: bytes, number: int, value: int) -> None:
-        with contextlib.suppress(OSError):  # the other end is gone, which the poll will tell
+    def _send(self, kind: bytes, number: int, value: int) -> None:
+        with contextlib.suppress(OSError):  # the other end is gone: the poll reports it
             self._control.sendall(RECORD.pack(kind, number, value))
 
     def _end_children(self) -> None:
-        """They have seen that their launcher is gone, unless it hangs, too; those that don't stop are killed."""
+        """Stop all children, and kill those that don't stop in time."""
         for pid in self._numbers:
             os.kill(pid, signal.SIGTERM)
         until = time.monotonic() + ORPHANED_S
@@ -179,7 +175,7 @@ class _ForkServer:
 
 
 def _prctl() -> Any:
-    """Return what has the kernel kill the calling process when its parent dies, where there is such a thing."""
+    """Return a function that has the kernel kill the calling process when its parent dies; on Linux alone."""
     if not sys.platform.startswith("linux"):
         return lambda: None
     libc = ctypes.CDLL(None, use_errno=True)

@@ -24,7 +24,7 @@ Be a node of Maelstrom's that solves a challenge of Gossip Glomers, on standard 
   maelstrom test -w echo --bin "$(which trionet-glomers)" --node-count 1 --time-limit 10 echo
 
 challenges: {}
-`trionet-glomers CHALLENGE --help` tells a challenge's options.
+`trionet-glomers CHALLENGE --help` lists a challenge's options.
 """
 
 

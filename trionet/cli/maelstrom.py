@@ -75,13 +75,7 @@ class _Parser(Parser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="trionet maelstrom test",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = _Parser(prog="trionet maelstrom test", description=_DESCRIPTION, epilog=_EPILOG)
     add = parser.add_argument
     add("arguments", nargs="*", metavar="ARG", help="arguments of the program")
     add("--bin", metavar="PROGRAM", required=True, help="what a node is: a program; with --simulate, a challenge's "

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from trionet.streams import prepare_streams
 
@@ -16,50 +17,29 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+_COMMANDS: Final = {
+    "demo": "start a group of nodes, call it, stop it, and check what was seen",
+    "node": "run one node; the same as trionet-node",
+    "up": "run several nodes that know each other, until Ctrl-C",
+    "simulate": "look for a seed with which a cluster fails",
+    "maelstrom": "test Maelstrom nodes without Maelstrom",
+    "plot": "draw pictures of a simulation from its trace",
+}
+"""The commands; the function `main` of the module of that name runs each. Only that module is imported."""
+
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command; ends the process."""
     become_child()
     prepare_streams()
-    parser = Parser(prog="trionet", description="Many Trio nodes as one program.", allow_abbrev=False)
+    parser = Parser(prog="trionet", description="Many Trio nodes as one program.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    commands.add_parser("demo", help="start a group of nodes, call it, stop it, and check what was seen")
-    node = commands.add_parser("node", help="run one node; the same as trionet-node", add_help=False)
-    node.add_argument("arguments", nargs=argparse.REMAINDER)
-    up = commands.add_parser("up", help="run several nodes that know each other, until Ctrl-C", add_help=False)
-    up.add_argument("arguments", nargs=argparse.REMAINDER)
-    simulate = commands.add_parser("simulate", help="look for a seed with which a cluster fails", add_help=False)
-    simulate.add_argument("arguments", nargs=argparse.REMAINDER)
-    maelstrom = commands.add_parser("maelstrom", help="test Maelstrom nodes without Maelstrom", add_help=False)
-    maelstrom.add_argument("arguments", nargs=argparse.REMAINDER)
-    plot = commands.add_parser("plot", help="draw pictures of a simulation from its trace", add_help=False)
-    plot.add_argument("arguments", nargs=argparse.REMAINDER)
+    for name, purpose in _COMMANDS.items():
+        command = commands.add_parser(name, help=purpose, add_help=False)
+        command.add_argument("arguments", nargs=argparse.REMAINDER)
     options, rest = parser.parse_known_args(argv)
     try:
-        if options.command == "node":
-            from .node import main as node_main
-
-            node_main([*rest, *options.arguments])
-        if options.command == "up":
-            from .up import main as up_main
-
-            up_main([*rest, *options.arguments])
-        if options.command == "simulate":
-            from .simulate import main as simulate_main
-
-            simulate_main([*rest, *options.arguments])
-        if options.command == "maelstrom":
-            from .maelstrom import main as maelstrom_main
-
-            maelstrom_main([*rest, *options.arguments])
-        if options.command == "plot":
-            from .plot import main as plot_main
-
-            plot_main([*rest, *options.arguments])
-        if rest:
-            parser.error(f"unrecognized arguments: {' '.join(rest)}")
-        from .demo import demo
-
-        sys.exit(demo())
+        importlib.import_module(f".{options.command}", __package__).main([*rest, *options.arguments])
+        sys.exit(0)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
 import msgspec
 import trio
 
 from trionet.config import NodeConfig, parse_setting
-from trionet.errors import ConfigError, TrionetError
 from trionet.launchers.output import name_output
-from trionet.streams import OutputLost, check_written, claim_stdout, prepare_streams
+from trionet.streams import check_written, claim_stdout, prepare_streams
 
 from .arguments import Parser, import_from_working_directory, settings_from
 from .ending import end_soon
 from .first_process import become_child
-from .serving import Interrupted, prepare_process, serve
+from .serving import prepare_process, run_reporting, serve
 from .supervised import run_piped
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ settings of a configuration file (TOML, or JSON if its name ends in .json), with
   templates = {}              service templates, name = "package.module:Class"
   join                        addresses of nodes of a cluster to join, any will do; [] begins a cluster
   profile = "lan"             the network that the cluster's timing is for: lan, local or wan
-  tags = {}                   texts that the node tells its cluster about itself, name = text
+  tags = {}                   texts about the node for its cluster, name = text
   datagrams = true            whether membership and gossip use UDP, on the same port number
   transport = "link"          how its calls go out: link or http
   busy_poll = true            whether links look for input for a moment before they sleep
@@ -62,10 +61,14 @@ settings of a configuration file (TOML, or JSON if its name ends in .json), with
   body_timeout_s = 60.0
   connect_timeout_s = 5.0
   stop_grace_s = 2.0          how long a stopping node waits for the calls it is answering
-  launcher                    how it starts other nodes: forkserver, subprocess, in_process, ssh:HOST
-  restart = "never"           where it is spawned: never, on_failure or always
-  detach = false              where it is spawned: whether it outlives its spawner
+  child_launcher              how it starts other nodes: forkserver, subprocess, in_process, ssh:HOST
   log_level = "info"          debug, info, warning, error
+
+and for the node that spawns it:
+
+  launcher                    how it is started; by default by the child_launcher of its spawner
+  restart = "never"           whether it is started again: never, on_failure or always
+  detach = false              whether it outlives its spawner
 
 examples:
   trionet-node --port 8080
@@ -79,30 +82,19 @@ exit status: 0 stopped, 1 failed, 2 wrong usage or configuration, 130 interrupte
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="trionet-node",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--ip", metavar="IP", help="address to listen on (default: 127.0.0.1)")
-    parser.add_argument("--port", metavar="PORT", help="TCP port; 0 picks a free one (default: 0)")
-    parser.add_argument("--advertise-ip", metavar="IP", help="what other nodes connect to, where that isn't --ip")
-    parser.add_argument("--on-start", metavar="MODULE:FUNC", help="called with the node once it accepts calls")
-    parser.add_argument(
-        "--join",
-        metavar="ADDR",
-        action="append",
-        help="a node of the cluster to join, host:port; may be given several times, and any that answers will do",
-    )
-    parser.add_argument(
-        "--insecure", action="store_const", const="true", help="permit listening beyond loopback without protection"
-    )
-    parser.add_argument("--config", metavar="FILE|JSON", help="a configuration file, or its content as a JSON object")
-    parser.add_argument("--log-level", metavar="LEVEL", help="debug, info, warning or error (default: info)")
-    parser.add_argument("--json", action="store_true", help="print the ready line as JSON")
-    parser.add_argument("--supervised", action="store_true", help=argparse.SUPPRESS)
+    parser = Parser(prog="trionet-node", description=_DESCRIPTION, epilog=_EPILOG)
+    add = parser.add_argument
+    add("--ip", metavar="IP", help="address to listen on (default: 127.0.0.1)")
+    add("--port", metavar="PORT", help="TCP port; 0 picks a free one (default: 0)")
+    add("--advertise-ip", metavar="IP", help="address that other nodes connect to, where that isn't --ip")
+    add("--on-start", metavar="MODULE:FUNC", help="called with the node once it accepts calls")
+    add("--join", metavar="ADDR", action="append", help="a node of the cluster to join, host:port; may be given "
+        "several times, and any that answers will do")  # fmt: skip
+    add("--insecure", action="store_const", const="true", help="permit listening beyond loopback without protection")
+    add("--config", metavar="FILE|JSON", help="a configuration file, or its content as a JSON object")
+    add("--log-level", metavar="LEVEL", help="debug, info, warning or error (default: info)")
+    add("--json", action="store_true", help="print the ready line as JSON")
+    add("--supervised", action="store_true", help=argparse.SUPPRESS)
     return parser
 
 
@@ -111,13 +103,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     become_child()
     prepare_streams()
     options = _parser().parse_args(argv)
-    try:
-        sys.exit(end_soon(run_piped() if options.supervised else _run(options)))
-    except ConfigError as exc:
-        print(f"trionet-node: {exc}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(end_soon(run_piped() if options.supervised else run_reporting("trionet-node", partial(_run, options))))
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -126,18 +112,7 @@ def _run(options: argparse.Namespace) -> int:
     prepare_process(config)
     name_output()
     results = claim_stdout()
-    try:
-        trio.run(serve, config, lambda node: _announce(node, results, as_json=options.json))
-    except ConfigError:
-        raise
-    except Interrupted:
-        return 130
-    except (TrionetError, OutputLost) as exc:
-        print(f"trionet-node: {exc}", file=sys.stderr)
-        return 1
-    except Exception:
-        logging.getLogger("trionet").exception("the node failed")
-        return 1
+    trio.run(serve, config, lambda node: _announce(node, results, as_json=options.json))
     return 0
 
 

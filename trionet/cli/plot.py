@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
@@ -12,6 +11,7 @@ from trionet.streams import prepare_streams
 from .arguments import Parser
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
 __all__ = ["main"]
@@ -32,13 +32,7 @@ exit status: 0 drawn, 1 the trace can't be read, the file can't be written, or m
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="trionet plot",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser(prog="trionet plot", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument("trace", metavar="TRACE", help="the file of JSON lines that Trace.save has written")
     parser.add_argument("out", metavar="OUT", help="the file to draw into: .png, .svg or .pdf")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""A line on a terminal that tells how far something is."""
+"""A progress bar on a terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _EVERY_S: Final = 0.1
 
 
 class Progress:
-    """A bar on standard error, within a block; nothing where that is no terminal."""
+    """A bar on standard error within a block; nothing if that is no terminal."""
 
     def __init__(self, what: str, total: int | None = None) -> None:
         self._what = what
@@ -33,7 +33,7 @@ class Progress:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
     def show(self, done: int, *_: Any) -> None:
-        """Tell that so many are done."""
+        """Show that so many are done."""
         now = time.monotonic()
         if not self._is_shown or now - self._shown_at < _EVERY_S:
             return

@@ -1,17 +1,20 @@
-"""Running one node in this process, from its configuration to its exit status: what all commands that do it share."""
+"""Running nodes by a command, from the configuration to the exit status."""
 
 from __future__ import annotations
 
 import logging
 import signal
+import sys
 from typing import TYPE_CHECKING, Final
 
 import trio
 
+from trionet.errors import ConfigError, TrionetError
 from trionet.forks import receive_signals
 from trionet.launchers.base import KILL_AFTER_S
 from trionet.nurseries import open_background_nursery
 from trionet.runtime import open_node
+from trionet.streams import OutputLost
 
 from .ending import end_after, end_despite_threads
 
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from trionet.config import NodeConfig
     from trionet.node import Node
 
-__all__ = ["Interrupted", "prepare_process", "serve"]
+__all__ = ["Interrupted", "prepare_process", "run_reporting", "serve"]
 
 _INTERRUPTED: Final = 130
 
@@ -30,8 +33,27 @@ class Interrupted(Exception):
     """A signal came before the node had booted."""
 
 
+def run_reporting(name: str, work: Callable[[], int]) -> int:
+    """Return the exit status of ``work()``, or of the error that it raises, which is reported on standard error.
+
+    Args:
+        name: the name of the command.
+        work: runs its nodes.
+    """
+    try:
+        return work()
+    except (TrionetError, OutputLost) as exc:
+        print(f"{name}: {exc}", file=sys.stderr)
+        return 2 if isinstance(exc, ConfigError) else 1
+    except (Interrupted, KeyboardInterrupt):
+        return _INTERRUPTED
+    except Exception:
+        logging.getLogger("trionet").exception("%s failed", name)
+        return 1
+
+
 def prepare_process(config: NodeConfig) -> None:
-    """Set up logging, and permit as many open files as the system lets."""
+    """Set up logging, and raise the limit of open files to the system's maximum."""
     logging.basicConfig(
         level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
     )
@@ -46,7 +68,7 @@ def prepare_process(config: NodeConfig) -> None:
 
 
 async def serve(config: NodeConfig, announce: Callable[[Node], None]) -> None:
-    """Run a node until it is stopped; a first signal stops it, a second one doesn't wait.
+    """Run a node until it is stopped. A first signal stops it, a second one cancels it.
 
     Args:
         config: the node's.
@@ -58,49 +80,49 @@ async def serve(config: NodeConfig, announce: Callable[[Node], None]) -> None:
     run = _Run()
     with receive_signals(signal.SIGINT, signal.SIGTERM) as signals:
         async with open_background_nursery() as nursery:
-            nursery.start_soon(run.obey, signals, nursery.cancel_scope)
+            nursery.start_soon(run.handle, signals, nursery.cancel_scope)
             async with open_node(config) as node:
                 run.node = node
                 announce(node)
                 try:
                     await trio.sleep_forever()
                 finally:
-                    run.is_told = node.is_stopping  # and then its calls have had their grace
-                    left_s = 0 if run.is_told else config.stop_grace_s
+                    run.is_stopped = node.is_stopping  # and then its calls have had their grace
+                    left_s = 0 if run.is_stopped else config.stop_grace_s
                     trio.lowlevel.spawn_system_task(end_despite_threads, left_s, run.is_alone, run.status)
     if run.node is None:
         raise Interrupted
 
 
 class _Run:
-    """What a node's process knows of how it is to end.
+    """The state of a node's process.
 
     Attributes:
         node: the node, when it has booted.
-        is_told: whether it was told to stop.
-        is_hurried: whether it was told twice.
+        is_stopped: whether the node was stopped, by a signal or a call.
+        is_interrupted: whether a second signal has come.
     """
 
     def __init__(self) -> None:
         self.node: Node | None = None
-        self.is_told = self.is_hurried = False
+        self.is_stopped = self.is_interrupted = False
 
     def is_alone(self) -> bool:
-        """Whether nothing is left that the node has spawned."""
+        """Whether all nodes that the node has spawned have ended."""
         return self.node is None or self.node.is_alone
 
     def status(self) -> int:
-        """Return the exit status, where the process is ended before it ends by itself."""
-        return _INTERRUPTED if self.is_hurried else int(not self.is_told)
+        """Return the exit status of a process that is ended early."""
+        return _INTERRUPTED if self.is_interrupted else int(not self.is_stopped)
 
-    async def obey(self, signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
-        """Stop the node, or cancel `scope`, as signals say."""
+    async def handle(self, signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+        """Stop the node at the first signal; cancel `scope` before it has booted, and at the second."""
         async for _ in signals:
             if self.node is None:
                 break
             self.node.stop()
             await anext(signals)
-            self.is_hurried = True
+            self.is_interrupted = True
             end_after(KILL_AFTER_S, _INTERRUPTED)  # a handler in a thread can't be cancelled
             break
         scope.cancel()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import shlex
 import sys
@@ -26,6 +25,7 @@ from .arguments import Parser, import_from_working_directory
 from .progress import Progress
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
     from trionet.simulation.fault import Fault
@@ -61,50 +61,31 @@ _LONGEST_INLINE: Final = 600
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="trionet simulate",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    what = parser.add_argument_group("what is run")
-    what.add_argument("--scenario", metavar="NAME", help="one of those above, or module:function; default: anything")
-    what.add_argument("--nodes", metavar="N", type=int, help="how many nodes; default: 5")
-    what.add_argument("--duration", metavar="S", type=float, help="for how long there are faults; default: 20 s")
-    what.add_argument(
-        "--settle", metavar="S", type=float, help="for how long things may come right then; default: 60 s"
-    )
-    what.add_argument("--network", metavar="NAME", help="how it is when nothing is wrong; default: lan")
-    what.add_argument("--program", metavar="MODULE:NAME", help="an async function of the Simulation")
-    what.add_argument("--config", metavar="MODULE:NAME", help="a NodeConfig, or a function of a node's place")
-    what.add_argument(
-        "--invariant",
-        metavar="NAME",
-        action="append",
-        help="what must hold: module:name, besides the built-in ones; or one of those, in place of all; repeatable",
-    )
-    what.add_argument(
-        "--most-messages", metavar="N", type=int, help="a run with more is a storm; default: 1,000 per node and second"
-    )
-    which = parser.add_argument_group("which runs")
-    which.add_argument("--seeds", metavar="N", type=int, help="how many seeds to try; default: 100")
-    which.add_argument("--first-seed", metavar="K", type=int, help="the first of them; default: 0")
-    which.add_argument("--processes", metavar="P", type=int, help="how many at a time; default: one per processor")
-    which.add_argument(
-        "--most-real-seconds",
-        metavar="S",
-        type=float,
-        default=MOST_REAL_S,
-        help=f"a run that takes longer has failed; default: {MOST_REAL_S:g} s; without limit with --seed or --replay",
-    )
-    which.add_argument("--seed", metavar="N", type=int, help="run this one seed only, here")
-    which.add_argument("--replay", metavar="FILE|JSON", help="run this one trial only, here; it says what is run")
-    then = parser.add_argument_group("what is shown")
-    then.add_argument("--no-shrink", action="store_true", help="leave the failing run as large as it is")
-    then.add_argument("--trace", metavar="FILE", help="save the trace of the one run, or of the failing one")
-    then.add_argument("--plot", metavar="FILE", help="draw it: a .png, .svg or .pdf")
-    then.add_argument("--json", action="store_true", help="print the result as one line of JSON")
+    parser = Parser(prog="trionet simulate", description=_DESCRIPTION, epilog=_EPILOG)
+    add = parser.add_argument_group("what is run").add_argument
+    add("--scenario", metavar="NAME", help="one of those above, or module:function; default: anything")
+    add("--nodes", metavar="N", type=int, help="how many nodes; default: 5")
+    add("--duration", metavar="S", type=float, help="for how long there are faults; default: 20 s")
+    add("--settle", metavar="S", type=float, help="for how long things may come right then; default: 60 s")
+    add("--network", metavar="NAME", help="how it is when nothing is wrong; default: lan")
+    add("--program", metavar="MODULE:NAME", help="an async function of the Simulation")
+    add("--config", metavar="MODULE:NAME", help="a NodeConfig, or a function of a node's place")
+    add("--invariant", metavar="NAME", action="append", help="what must hold: module:name, besides the built-in ones; "
+        "or one of those, in place of all; repeatable")  # fmt: skip
+    add("--most-messages", metavar="N", type=int, help="a run with more is a storm; default: 1,000 per node and second")
+    add = parser.add_argument_group("which runs").add_argument
+    add("--seeds", metavar="N", type=int, help="how many seeds to try; default: 100")
+    add("--first-seed", metavar="K", type=int, help="the first of them; default: 0")
+    add("--processes", metavar="P", type=int, help="how many at a time; default: one per processor")
+    add("--most-real-seconds", metavar="S", type=float, default=MOST_REAL_S, help="a run that takes longer has failed; "
+        f"default: {MOST_REAL_S:g} s; without limit with --seed or --replay")  # fmt: skip
+    add("--seed", metavar="N", type=int, help="run this one seed only, here")
+    add("--replay", metavar="FILE|JSON", help="run this one trial only, here; it says what is run")
+    add = parser.add_argument_group("what is shown").add_argument
+    add("--no-shrink", action="store_true", help="leave the failing run as large as it is")
+    add("--trace", metavar="FILE", help="save the trace of the one run, or of the failing one")
+    add("--plot", metavar="FILE", help="draw it: a .png, .svg or .pdf")
+    add("--json", action="store_true", help="print the result as one line of JSON")
     return parser
 
 
@@ -137,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 
 def _check_files(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    """See whether the files can be written, and whether it can be drawn, before anything is run."""
+    """Refuse files that can't be written, or drawn, before the run."""
     for name in ("trace", "plot"):
         path = getattr(options, name)
         if path is not None and not Path(path).parent.is_dir():
@@ -152,7 +133,7 @@ def _check_files(parser: argparse.ArgumentParser, options: argparse.Namespace) -
 
 
 def _trial(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Trial:
-    """Return what is to be run."""
+    """Return the trial of the options."""
     given: dict[str, Any] = {
         "scenario": options.scenario,
         "nodes": options.nodes,
@@ -186,14 +167,14 @@ def _trial(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Tria
 
 
 def _invariants(named: list[str] | None) -> list[str] | None:
-    """Return what must hold: the user's own with all built-in ones, unless some of these are named."""
+    """Return the invariants: the user's own with all built-in ones, unless some of these are named."""
     if not named:
         return None
     return named if any(":" not in name for name in named) else [*INVARIANTS, *named]
 
 
 def _repeat(trial: Trial, options: argparse.Namespace) -> int:
-    """Run one trial, and say what came of it."""
+    """Run one trial, and print the outcome."""
     outcome = run_trial(trial)
     _keep(outcome.trace, options)
     if options.json:
@@ -208,7 +189,7 @@ def _repeat(trial: Trial, options: argparse.Namespace) -> int:
 
 
 def _search(trial: Trial, options: argparse.Namespace) -> int:
-    """Run many trials, and say what came of them."""
+    """Run many trials, and print the outcome."""
     count, first = options.seeds or 100, options.first_seed or 0
     last = first + count - 1
     with Progress("seeds" if count > 1 else "seed", count) as progress:
@@ -242,7 +223,7 @@ def _search(trial: Trial, options: argparse.Namespace) -> int:
 
 
 def _shrunk(failure: Failure, most_real_s: float) -> Shrunk:
-    """Make it smaller, in a process of its own, because the failure may be that it dies, or doesn't end."""
+    """Shrink a failing trial in a process of its own, because it may crash, or never end."""
     with Worker(most_real_s) as worker, Progress("runs to shrink it") as progress:
         try:
             return shrink(
@@ -254,7 +235,7 @@ def _shrunk(failure: Failure, most_real_s: float) -> Shrunk:
 
 
 def _show(shrunk: Shrunk) -> None:
-    """Say what fails, and how to repeat it."""
+    """Print the failure, and the command that repeats it."""
     trial, violation = shrunk.trial, shrunk.violation
     faults = trial.faults or []
     if shrunk.runs:
@@ -270,7 +251,7 @@ def _counted(count: int, what: str) -> str:
 
 
 def _described(fault: Fault) -> str:
-    """Say what a fault is in a line."""
+    """Return a fault in one line."""
     said = []
     for field in msgspec.structs.fields(fault):
         value = getattr(fault, field.name)
@@ -282,7 +263,7 @@ def _described(fault: Fault) -> str:
 
 
 def _command(trial: Trial) -> str:
-    """Return what repeats a trial when it is pasted into a shell; what is long for that is written to a file."""
+    """Return the command that repeats a trial; a long trial is written to a file."""
     text = trial.to_json()
     if len(text) > _LONGEST_INLINE:
         path = Path(f"trionet-seed-{trial.seed}.json")
@@ -292,7 +273,7 @@ def _command(trial: Trial) -> str:
 
 
 def _keep(trace: Trace, options: argparse.Namespace) -> None:
-    """Save the trace, and draw it, where that is wanted."""
+    """Save the trace, and draw it, by the options."""
     if options.trace:
         trace.save(options.trace)
     if options.plot:

@@ -1,4 +1,4 @@
-"""A node under a launcher: told by a first line, reporting in a line of its own, stopping when its parent is gone."""
+"""A node under a launcher: it receives a boot message, sends a report, and stops when its parent is gone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trionet.errors import as_error
 from trionet.forks import keep_from_forks
 from trionet.launchers.lineage import ORPHANED_S, descend_from, open_watches
 from trionet.launchers.output import name_output
@@ -21,6 +20,7 @@ from trionet.launchers.supervised import MAX_LINE_BYTES, Boot, Report, decode_li
 from trionet.nesting import nest
 from trionet.nurseries import open_background_nursery
 from trionet.streams import name_lines
+from trionet.user_errors import as_error
 
 from .serving import Interrupted, prepare_process, serve
 
@@ -35,32 +35,32 @@ _log = logging.getLogger(__name__)
 
 
 def run_piped() -> int:
-    """Run a node that is told by standard input and reports on standard output; return the exit status.
+    """Run a node supervised through standard input and output; return the exit status.
 
-    What user code prints goes to standard error.
+    Output of user code goes to standard error.
     """
-    told_by, report_to = os.dup(0), os.dup(1)
+    control, report_to = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)  # programs that user code starts would else read what is for this node
+    os.dup2(nothing, 0)  # else programs that user code starts would read this node's messages
     os.close(nothing)
     os.dup2(2, 1)
-    return _run(told_by, report_to, _watch_in_thread)
+    return _run(control, report_to, _watch_in_thread)
 
 
 def run_forked(control: int) -> int:
-    """Run a node that is told, and reports, through the socket `control`; return the exit status."""
+    """Run a node supervised through the socket `control`; return the exit status."""
     return _run(control, control, _watch)
 
 
-def _run(told_by: int, report_to: int, watch: Callable[[int, Boot, trio.Nursery], None]) -> int:
-    reporter = _Reporter(told_by, report_to)
+def _run(control: int, report_to: int, watch: Callable[[int, Boot, trio.Nursery], None]) -> int:
+    reporter = _Reporter(control, report_to)
     try:
-        boot = decode_line(_read_line(told_by), Boot)
+        boot = decode_line(_read_line(control), Boot)
         _prepare(boot)
-        trio.run(_serve, boot, reporter, lambda nursery: watch(told_by, boot, nursery))
+        trio.run(_serve, boot, reporter, lambda nursery: watch(control, boot, nursery))
     except (Interrupted, KeyboardInterrupt):
         return 130
-    except BaseException as exc:  # the user's code may raise anything: the node has failed, and its launcher is told so
+    except BaseException as exc:  # the user's code may raise anything: the node has failed
         if reporter.has_reported:
             _log.exception("the node failed")
         else:
@@ -70,35 +70,35 @@ def _run(told_by: int, report_to: int, watch: Callable[[int, Boot, trio.Nursery]
 
 
 class _Reporter:
-    """Says how booting has gone.
+    """Sends the report.
 
-    Its descriptor is not for processes that user code forks: the launcher takes its closing for the end of this one.
+    Processes that user code forks must not keep its descriptor: its closing means the end of this process.
     """
 
-    def __init__(self, told_by: int, report_to: int) -> None:
-        self._told_by = told_by
+    def __init__(self, control: int, report_to: int) -> None:
+        self._control = control
         self._report_to = report_to
         self.has_reported = False
         keep_from_forks(self)
 
     def fileno(self) -> int:
-        """Return what it reports through; -1 when that has been closed."""
+        """Return its descriptor; -1 when that has been closed."""
         return self._report_to
 
     def report(self, report: Report) -> None:
-        """Say it, if there is still somebody to hear."""
+        """Send the report, if the launcher still exists."""
         self.has_reported = True
         line = encode_report(report)
         with contextlib.suppress(OSError):
             while line:
                 line = line[os.write(self._report_to, line) :]
-        if self._report_to != self._told_by:
+        if self._report_to != self._control:
             os.close(self._report_to)
             self._report_to = -1
 
 
 def _prepare(boot: Boot) -> None:
-    """Make this process one for the node."""
+    """Prepare this process for the node."""
     if boot.sys_path:
         sys.path[:] = map(os.fsdecode, boot.sys_path)
     descend_from(boot.ancestors)
@@ -131,18 +131,18 @@ def _read_line(descriptor: int) -> bytes:
     return line
 
 
-def _watch(told_by: int, boot: Boot, nursery: trio.Nursery) -> None:
-    """Cancel the node when its parent is gone. That it dies even if its event loop is blocked is the helper's task."""
+def _watch(control: int, boot: Boot, nursery: trio.Nursery) -> None:
+    """Cancel the node when its parent is gone. If its event loop is blocked, the helper kills it."""
 
     async def watch() -> None:
-        await trio.lowlevel.wait_readable(told_by)
+        await trio.lowlevel.wait_readable(control)
         nursery.cancel_scope.cancel()
 
     nursery.start_soon(watch)
 
 
-def _watch_in_thread(told_by: int, boot: Boot, nursery: trio.Nursery) -> None:
-    """Cancel the node when it is told to stop, or its parent is gone; then the process ends soon, even if blocked."""
+def _watch_in_thread(control: int, boot: Boot, nursery: trio.Nursery) -> None:
+    """Cancel the node at a stop message, or when its parent is gone; then the process ends soon, even if blocked."""
     token = trio.lowlevel.current_trio_token()
 
     def cancel() -> None:
@@ -151,7 +151,7 @@ def _watch_in_thread(told_by: int, boot: Boot, nursery: trio.Nursery) -> None:
 
     def watch() -> None:
         watches = open_watches(boot.ancestors)
-        while _is_told_to_stop(told_by, watches):
+        while _receive_stop(control, watches):
             cancel()
         cancel()
         time.sleep(ORPHANED_S)
@@ -160,12 +160,12 @@ def _watch_in_thread(told_by: int, boot: Boot, nursery: trio.Nursery) -> None:
     threading.Thread(target=watch, name="trionet watches its parent", daemon=True).start()
 
 
-def _is_told_to_stop(told_by: int, watches: list[int]) -> bool:
-    """Wait until the launcher says to stop; return False when it, or a process above it, is gone instead."""
+def _receive_stop(control: int, watches: list[int]) -> bool:
+    """Wait for a stop message; return False when the launcher, or a process above it, is gone instead."""
     if watches:
         poll = select.poll()
-        for descriptor in (told_by, *watches):
+        for descriptor in (control, *watches):
             poll.register(descriptor, select.POLLIN)
         if {descriptor for descriptor, _ in poll.poll()} & set(watches):
             return False
-    return bool(os.read(told_by, 4096))
+    return bool(os.read(control, 4096))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
-import logging
 import os
 import signal
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Final, NoReturn, TextIO
 
 import msgspec
@@ -21,14 +20,16 @@ from trionet.message import Remote
 from trionet.nurseries import open_background_nursery
 from trionet.runtime import open_node
 from trionet.services.groups import ALL
-from trionet.streams import OutputLost, check_written, claim_stdout, prepare_streams
+from trionet.streams import check_written, claim_stdout, prepare_streams
 
 from .arguments import Parser, import_from_working_directory, settings_from
 from .ending import end_soon
 from .first_process import become_child
-from .serving import Interrupted, prepare_process
+from .progress import Progress
+from .serving import Interrupted, prepare_process, run_reporting
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
     from trionet.identity import NodeAddress
@@ -60,13 +61,7 @@ _LAST_PORT: Final = 65535
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="trionet up",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser(prog="trionet up", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument("count", metavar="N", type=int, help="how many nodes")
     parser.add_argument("--port-from", metavar="PORT", type=int, help="port of the first; the next ones count up")
     parser.add_argument("--config", metavar="FILE|JSON", help="what all of them are started with, as for trionet-node")
@@ -79,24 +74,15 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command; ends the process."""
     become_child()
     prepare_streams()
-    options = _parser().parse_args(argv)
-    try:
-        import_from_working_directory()
-        configs = _configs(options)
-        prepare_process(configs[0])
-        name_output()
-        sys.exit(end_soon(trio.run(_up, configs, options.json, claim_stdout())))
-    except ConfigError as exc:
-        print(f"trionet up: {exc}", file=sys.stderr)
-        sys.exit(2)
-    except (TrionetError, OutputLost) as exc:
-        print(f"trionet up: {exc}", file=sys.stderr)
-        sys.exit(end_soon(1))
-    except (Interrupted, KeyboardInterrupt):
-        sys.exit(130)
-    except Exception:
-        logging.getLogger("trionet").exception("trionet up failed")
-        sys.exit(1)
+    sys.exit(end_soon(run_reporting("trionet up", partial(_run, _parser().parse_args(argv)))))
+
+
+def _run(options: argparse.Namespace) -> int:
+    import_from_working_directory()
+    configs = _configs(options)
+    prepare_process(configs[0])
+    name_output()
+    return trio.run(_up, configs, options.json, claim_stdout())
 
 
 def _configs(options: argparse.Namespace) -> list[NodeConfig]:
@@ -135,7 +121,7 @@ async def _up(configs: list[NodeConfig], as_json: bool, results: TextIO) -> int:
             async def obey_signals() -> None:
                 async for _ in signals:
                     if scope.cancel_called:
-                        os._exit(130)  # the second one doesn't wait: the nodes see that their parent is gone
+                        os._exit(130)  # at the second one, at once: the nodes stop because their parent is gone
                     scope.cancel()
 
             nursery.start_soon(obey_signals)
@@ -154,10 +140,9 @@ async def _up(configs: list[NodeConfig], as_json: bool, results: TextIO) -> int:
 
 
 async def _start(node: Node, configs: list[NodeConfig]) -> list[NodeAddress]:
-    """Start the nodes; return their addresses in the order of their configurations."""
+    """Start the nodes; return their addresses in order."""
     addresses: dict[int, NodeAddress] = {}
     limit = trio.CapacityLimiter(_AT_ONCE)
-    progress = _Progress(len(configs))
     failure: TrionetError | None = None
 
     async def start_one(number: int, config: NodeConfig) -> None:
@@ -171,17 +156,18 @@ async def _start(node: Node, configs: list[NodeConfig]) -> list[NodeAddress]:
             else:
                 progress.show(len(addresses))
 
-    async with trio.open_nursery() as nursery:
-        for number, config in enumerate(configs):
-            nursery.start_soon(start_one, number, config)
-    progress.close()
+    with Progress("nodes", len(configs)) as progress:
+        progress.show(0)
+        async with trio.open_nursery() as nursery:
+            for number, config in enumerate(configs):
+                nursery.start_soon(start_one, number, config)
     if failure is not None:
         raise failure
     return [addresses[number] for number in range(len(configs))]
 
 
 async def _introduce(node: Node, addresses: list[NodeAddress]) -> None:
-    """Have each of the nodes know all of them."""
+    """Put all nodes into a group on each of them."""
     await node.local.groups.put(_GROUP, addresses)
     add = Remote(service="groups", method="add")
     replies = await node.group(_GROUP).comm.send([ALL, *addresses], add)
@@ -190,7 +176,7 @@ async def _introduce(node: Node, addresses: list[NodeAddress]) -> None:
 
 
 async def _wait_for_all(events: Events, running: set[NodeAddress], config: NodeConfig) -> int:
-    """Wait until the nodes have all ended for good, without this command's doing; return the exit status."""
+    """Wait until all nodes have ended for good by themselves; return the exit status."""
     failed = False
     while running:
         match await anext(events):
@@ -217,22 +203,3 @@ def _announce(addresses: list[NodeAddress], results: TextIO, *, as_json: bool) -
     count = "1 node is" if len(addresses) == 1 else f"{len(addresses)} nodes are"
     print(f"{count} up; Ctrl-C stops {'it' if len(addresses) == 1 else 'them'}", file=results)
     check_written(results)
-
-
-class _Progress:
-    """A line on the terminal, if there is one, that tells how many have booted."""
-
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._is_shown = sys.stderr.isatty()
-        self.show(0)
-
-    def show(self, done: int) -> None:
-        """Show it."""
-        if self._is_shown:
-            print(f"\r{done} of {self._total} nodes", end="", file=sys.stderr, flush=True)
-
-    def close(self) -> None:
-        """Take it away."""
-        if self._is_shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""From an annotation to its converter."""
+"""The converter of an annotation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["UnionConverter", "converter_for"]
 
 
 def converter_for(annotation: Any) -> Converter | None:
-    """Return what `annotation` asks for; None where it says nothing that can be checked, and any value will do."""
+    """Return the converter to `annotation`; None if nothing of it can be checked, so that any value fits."""
     try:
         return _compiled(annotation, _spelling(annotation))
     except TypeError:  # it can't be hashed, or is no type
@@ -33,7 +33,7 @@ def converter_for(annotation: Any) -> Converter | None:
 
 
 def _spelling(annotation: Any) -> tuple[Any, ...]:
-    """Return what is in `annotation` in its order: equal unions may have another, and the first that fits is made."""
+    """Return the parts of `annotation` in order: equal unions may have different orders, and the first fit wins."""
     if isinstance(annotation, list):  # of a callable's parameters
         return tuple(map(_spelling, annotation))
     args = typing.get_args(annotation)
@@ -59,7 +59,7 @@ def _compiled(annotation: Any, _: tuple[Any, ...]) -> Converter | None:
 
 
 def _meant(annotation: Any) -> Any:
-    """Return what stands behind a new type, a ``type X = ...``, or a type variable; else `annotation` itself."""
+    """Return the type behind a new type, a ``type X = ...``, or a type variable; else `annotation` itself."""
     if isinstance(annotation, typing.NewType):
         return annotation.__supertype__
     if isinstance(annotation, typing.TypeVar):
@@ -97,7 +97,7 @@ def _of_record(annotation: Any, kind: type) -> Converter | None:
 
 
 def _is_known(annotation: Any) -> bool:
-    """Return whether msgspec knows what it means."""
+    """Return whether msgspec supports it."""
     try:
         msgspec.json.Decoder(annotation)
     except BaseException as exc:  # it looks into classes of the user's
@@ -120,21 +120,19 @@ def _constrained(annotation: Any) -> Converter | None:
     return ConstrainedConverter(inner, outside) if _is_known(outside) else inner
 
 
-class UnionConverter:
-    """One of several types: the one that the value is by itself, else the first that it can be made to."""
-
-    exact: type | None = None
+class UnionConverter(Converter):
+    """One of several types: the type of the value itself, else the first that it can be converted to."""
 
     def __init__(self, options: tuple[Converter, ...]) -> None:
+        super().__init__(" | ".join(option.expected for option in options))
         self._options = options
-        self.expected: str = " | ".join(option.expected for option in options)
 
     def is_natural(self, value: Any) -> bool:
-        """Return whether `value` is one by itself; see `Converter.is_natural`."""
+        """See `Converter.is_natural`."""
         return any(option.is_natural(value) for option in self._options)
 
     def fit(self, value: Any, is_json: bool) -> Any:
-        """Return `value` as one; see `Converter.fit`."""
+        """See `Converter.fit`."""
         natural = [option for option in self._options if option.is_natural(value)]
         failure: Misfit = mismatch(self.expected, value)
         for option in natural or self._made_of(value):

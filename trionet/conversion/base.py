@@ -1,8 +1,8 @@
-"""What every converter has: how it fails, and how it goes into what a value holds."""
+"""The base of all converters: their failures, and the conversion of items."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from trionet.user_code import described, pass_endings
 
@@ -13,7 +13,7 @@ __all__ = ["Converter", "Misfit", "WrongType", "are_same", "at", "each", "made",
 
 
 class Misfit(Exception):
-    """A value is not of the type that is asked for: carries the reason up, gathering the path on the way."""
+    """A value is not of the wanted type. Carries the reason up, and collects the path on the way."""
 
     def __init__(self, reason: str, place: str = "") -> None:
         self.reason: str = reason
@@ -28,20 +28,24 @@ class WrongType(Misfit):
     """A value is of another type altogether."""
 
 
-class Converter(Protocol):
-    """What an annotation asks for.
+class Converter:
+    """The conversion to the type of an annotation.
 
     Attributes:
-        expected: its name, for a person.
-        exact: the type whose instances, subclasses aside, are taken as they are without a look inside; or None.
+        expected: the type's name, for a person.
+        kinds: the classes of its values.
+        exact: the class whose instances, subclasses aside, need no look inside; or None.
     """
 
-    expected: str
-    exact: type | None
+    exact: type | None = None
+
+    def __init__(self, expected: str, *kinds: type) -> None:
+        self.expected: str = expected
+        self.kinds: tuple[type, ...] = kinds
 
     def is_natural(self, value: Any) -> bool:
         """Return whether `value` is of that type by itself, without a look inside."""
-        ...
+        return type(value) in self.kinds
 
     def fit(self, value: Any, is_json: bool) -> Any:
         """Return `value` as that type.
@@ -51,13 +55,13 @@ class Converter(Protocol):
             is_json: whether a person wrote it as JSON.
 
         Raises:
-            Misfit: it is none.
+            Misfit: it can't be converted.
         """
-        ...
+        raise NotImplementedError
 
 
 def each(items: Any, converter: Converter, is_json: bool, place: str | None = None) -> Any:
-    """Return `items` converted: the very object where none of them has changed, else a list."""
+    """Return `items` converted: the same object if none of them has changed, else a list."""
     if {converter.exact}.issuperset(map(type, items)):
         return items
     converted = [
@@ -67,7 +71,7 @@ def each(items: Any, converter: Converter, is_json: bool, place: str | None = No
 
 
 def at(place: str, converter: Converter, value: Any, is_json: bool) -> Any:
-    """Return `value`, which is at `place` of what holds it, converted."""
+    """Return `value`, which is at `place` of its container, converted."""
     try:
         return converter.fit(value, is_json)
     except Misfit as misfit:
@@ -81,7 +85,7 @@ def are_same(ones: Iterable[Any], others: Iterable[Any]) -> bool:
 
 
 def made(make: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-    """Return what `make` makes of the arguments; whatever it raises is a `Misfit`."""
+    """Return ``make(*args, **kwargs)``; whatever it raises becomes a `Misfit`."""
     try:
         return make(*args, **kwargs)
     except BaseException as exc:  # a constructor of the user's may check its values, and raise whatever it likes
@@ -90,6 +94,6 @@ def made(make: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
 
 
 def mismatch(expected: str, value: Any) -> Misfit:
-    """Return what to raise for a value that is of another type than `expected`."""
+    """Return the error for a value of another type than `expected`."""
     got = "None" if value is None else type(value).__name__
     return WrongType(f"Expected `{expected}`, got `{got}`")

@@ -34,44 +34,33 @@ ARRAYS: Final[dict[Any, tuple[type, ...]]] = {
 MAPPINGS: Final = frozenset({dict, collections.abc.Mapping, collections.abc.MutableMapping})
 
 
-class ArrayConverter:
-    """Items in a row or a heap: a list, a tuple of any length, a set, and the ABCs of these."""
+class ArrayConverter(Converter):
+    """A list, a tuple of any length, a set, and the ABCs of these."""
 
     def __init__(self, kind: Any, item: Converter | None) -> None:
-        self.expected: str = kind.__name__
-        self._kinds = ARRAYS[kind]
+        super().__init__(kind.__name__, *ARRAYS[kind])
         self._item = item
-        self.exact: type | None = self._kinds[0] if item is None and len(self._kinds) == 1 else None
-
-    def is_natural(self, value: Any) -> bool:
-        """Return whether `value` is one by itself; see `Converter.is_natural`."""
-        return type(value) in self._kinds
+        self.exact = self.kinds[0] if item is None and len(self.kinds) == 1 else None
 
     def fit(self, value: Any, is_json: bool) -> Any:
-        """Return `value` as one; see `Converter.fit`."""
+        """See `Converter.fit`."""
         kind = type(value)
-        is_natural = kind in self._kinds
+        is_natural = kind in self.kinds
         if not is_natural and not (is_json and kind in _MAKE):
             raise mismatch(self.expected, value)
         items = value if self._item is None else each(value, self._item, is_json)
-        return value if is_natural and items is value else _MAKE[kind if is_natural else self._kinds[0]](items)
+        return value if is_natural and items is value else _MAKE[kind if is_natural else self.kinds[0]](items)
 
 
-class FixedTupleConverter:
+class FixedTupleConverter(Converter):
     """A tuple with a type for each place."""
 
-    expected: str = "tuple"
-    exact: type | None = None
-
     def __init__(self, items: tuple[Converter | None, ...]) -> None:
+        super().__init__("tuple", tuple)
         self._items = items
 
-    def is_natural(self, value: Any) -> bool:
-        """Return whether `value` is one by itself; see `Converter.is_natural`."""
-        return type(value) is tuple
-
     def fit(self, value: Any, is_json: bool) -> Any:
-        """Return `value` as one; see `Converter.fit`."""
+        """See `Converter.fit`."""
         if type(value) is not tuple and not (is_json and type(value) is list):
             raise mismatch(self.expected, value)
         if len(value) != len(self._items):
@@ -83,22 +72,17 @@ class FixedTupleConverter:
         return value if type(value) is tuple and are_same(converted, value) else converted
 
 
-class DictConverter:
-    """A dict, and the ABCs of it."""
-
-    expected: str = "dict"
+class DictConverter(Converter):
+    """A dict, and its ABCs."""
 
     def __init__(self, key: Converter | None, item: Converter | None) -> None:
+        super().__init__("dict", dict)
         self._key = key
         self._item = item
-        self.exact: type | None = dict if key is None and item is None else None
-
-    def is_natural(self, value: Any) -> bool:
-        """Return whether `value` is one by itself; see `Converter.is_natural`."""
-        return type(value) is dict
+        self.exact = dict if key is None and item is None else None
 
     def fit(self, value: Any, is_json: bool) -> Any:
-        """Return `value` as one; see `Converter.fit`."""
+        """See `Converter.fit`."""
         if type(value) is not dict:
             raise mismatch(self.expected, value)
         keys, values = value.keys(), value.values()

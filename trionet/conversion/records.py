@@ -21,25 +21,32 @@ if TYPE_CHECKING:
 __all__ = ["NamedTupleConverter", "RecordConverter", "Resolve", "TypedDictConverter"]
 
 Resolve = Callable[[Any], Converter | None]
-"""Gives the converter for the type of a field."""
+"""Returns the converter to the type of a field."""
 
 
-class RecordConverter:
-    """A Struct or a dataclass: an instance, of a subclass as well, or a dict with its fields."""
+class _FieldsConverter(Converter):
+    """A type with named fields; the base of those below."""
 
-    def __init__(self, annotation: Any, kind: type, resolve: Resolve) -> None:
+    def __init__(self, annotation: Any, kind: Any, resolve: Resolve) -> None:
         self._resolve = resolve
         self._annotation = annotation
         self._kind = kind
-        self.expected: str = kind.__name__
-        self.exact: type | None = kind
+        super().__init__(kind.__name__)
 
     def is_natural(self, value: Any) -> bool:
-        """Return whether `value` is one by itself; see `Converter.is_natural`."""
+        """See `Converter.is_natural`."""
         return isinstance(value, self._kind)
 
+
+class RecordConverter(_FieldsConverter):
+    """A Struct or a dataclass: an instance, of a subclass as well, or a dict with its fields."""
+
+    def __init__(self, annotation: Any, kind: type, resolve: Resolve) -> None:
+        super().__init__(annotation, kind, resolve)
+        self.exact = kind
+
     def fit(self, value: Any, is_json: bool) -> Any:
-        """Return `value` as one; see `Converter.fit`."""
+        """See `Converter.fit`."""
         if isinstance(value, self._kind):
             return value
         if self._is_array and is_json and type(value) is list:
@@ -50,11 +57,11 @@ class RecordConverter:
 
     @property
     def is_tagged(self) -> bool:
-        """Whether a dict says which of several types it is for."""
+        """Whether a dict names its type by a tag."""
         return self._tag[0] is not None
 
     def is_told_by(self, value: Any) -> bool:
-        """Return whether `value` is a dict that says by its tag that it is for this type."""
+        """Return whether `value` is a dict with the tag of this type."""
         tag_field, tag = self._tag
         return tag_field is not None and type(value) is dict and tag_field in value and value[tag_field] == tag
 
@@ -101,10 +108,10 @@ class _Field(msgspec.Struct, frozen=True):
     """A field of a record.
 
     Attributes:
-        name: what the constructor calls it.
-        key: what a dict calls it.
-        converter: of its values.
-        is_required: whether there is no default.
+        name: its name for the constructor.
+        key: its name in a dict.
+        converter: to its type.
+        is_required: whether it has no default.
     """
 
     name: str
@@ -146,23 +153,15 @@ def _dataclass_fields(annotation: Any, kind: Any, resolve: Resolve) -> list[_Fie
     ]
 
 
-class TypedDictConverter:
+class TypedDictConverter(_FieldsConverter):
     """A dict with a type for each of its keys."""
 
-    exact: type | None = None
-
-    def __init__(self, annotation: Any, kind: Any, resolve: Resolve) -> None:
-        self._resolve = resolve
-        self._annotation = annotation
-        self._kind = kind
-        self.expected: str = kind.__name__
-
     def is_natural(self, value: Any) -> bool:
-        """Return whether `value` is one by itself; see `Converter.is_natural`."""
+        """See `Converter.is_natural`."""
         return type(value) is dict
 
     def fit(self, value: Any, is_json: bool) -> Any:
-        """Return `value` as one; see `Converter.fit`."""
+        """See `Converter.fit`."""
         if type(value) is not dict:
             raise mismatch(self.expected, value)
         found = _fitted(self._fields, value, is_json)
@@ -177,23 +176,11 @@ class TypedDictConverter:
         )
 
 
-class NamedTupleConverter:
+class NamedTupleConverter(_FieldsConverter):
     """A named tuple, which travels as a list or a tuple of its values."""
 
-    exact: type | None = None
-
-    def __init__(self, annotation: Any, kind: Any, resolve: Resolve) -> None:
-        self._resolve = resolve
-        self._annotation = annotation
-        self._kind = kind
-        self.expected: str = kind.__name__
-
-    def is_natural(self, value: Any) -> bool:
-        """Return whether `value` is one by itself; see `Converter.is_natural`."""
-        return isinstance(value, self._kind)
-
     def fit(self, value: Any, is_json: bool) -> Any:
-        """Return `value` as one; see `Converter.fit`."""
+        """See `Converter.fit`."""
         if isinstance(value, self._kind):
             return value
         if type(value) not in (list, tuple):
@@ -212,7 +199,7 @@ class NamedTupleConverter:
 
 
 def _hints_of(annotation: Any) -> dict[str, Any]:
-    """Return the type of each field, with what the annotation, and each base, has put in for type variables."""
+    """Return the type of each field, its type variables replaced by those of the annotation and of each base."""
     kind = typing.get_origin(annotation) or annotation
     try:
         hints = typing.get_type_hints(kind, include_extras=True)

@@ -1,4 +1,4 @@
-"""Types that hold no other values, and those that msgspec makes or only tells apart."""
+"""Types without items, and types whose values msgspec makes or checks."""
 
 from __future__ import annotations
 
@@ -32,19 +32,15 @@ _BINARY: Final = frozenset({bytearray, memoryview})
 _TRAVELLING: Final = (bytes, bytearray, datetime.datetime, uuid.UUID)
 
 
-class PlainConverter:
-    """A type that travels as itself, and holds no other values."""
+class PlainConverter(Converter):
+    """A type without items that travels as itself."""
 
     def __init__(self, kind: type) -> None:
-        self.expected: str = "None" if kind is type(None) else kind.__name__
-        self.exact: type | None = kind
-
-    def is_natural(self, value: Any) -> bool:
-        """Return whether `value` is one by itself; see `Converter.is_natural`."""
-        return type(value) is self.exact
+        super().__init__("None" if kind is type(None) else kind.__name__, kind)
+        self.exact = kind
 
     def fit(self, value: Any, is_json: bool) -> Any:
-        """Return `value` as one; see `Converter.fit`."""
+        """See `Converter.fit`."""
         if type(value) is self.exact:
             return value
         if is_json and type(value) is str and self.exact in _FROM_TEXT:
@@ -52,18 +48,16 @@ class PlainConverter:
         raise mismatch(self.expected, value)
 
 
-class FloatConverter:
-    """A float; an int does, too (PEP 484, "the numeric tower")."""
+class FloatConverter(Converter):
+    """A float, or an int (PEP 484, "the numeric tower")."""
 
-    expected: str = "float"
     exact: type | None = float
 
-    def is_natural(self, value: Any) -> bool:
-        """Return whether `value` is one by itself; see `Converter.is_natural`."""
-        return type(value) is float
+    def __init__(self) -> None:
+        super().__init__("float", float)
 
     def fit(self, value: Any, is_json: bool) -> Any:
-        """Return `value` as one; see `Converter.fit`."""
+        """See `Converter.fit`."""
         if type(value) is float:
             return value
         if type(value) is not int:
@@ -74,22 +68,20 @@ class FloatConverter:
             raise Misfit("Expected `float`, got an `int` that is too large") from None
 
 
-class LeafConverter:
-    """What can't travel as itself and is made from what stands for it; and types that msgspec only tells apart."""
-
-    exact: type | None = None
+class LeafConverter(Converter):
+    """A type that doesn't travel as itself, and is made from its substitute; or one that msgspec only checks."""
 
     def __init__(self, annotation: Any) -> None:
         self._annotation = annotation
         self._kind = typing.get_origin(annotation) or annotation
-        self.expected: str = getattr(self._kind, "__name__", str(annotation))
+        super().__init__(getattr(self._kind, "__name__", str(annotation)))
 
     def is_natural(self, value: Any) -> bool:
-        """Return whether `value` is one by itself; see `Converter.is_natural`."""
+        """See `Converter.is_natural`."""
         return isinstance(self._kind, type) and isinstance(value, self._kind)
 
     def fit(self, value: Any, is_json: bool) -> Any:
-        """Return `value` as one; see `Converter.fit`."""
+        """See `Converter.fit`."""
         if type(value) is str and not is_json and self._kind in _BINARY:
             raise mismatch(self.expected, value)
         if type(value) in (int, float) and self._kind is datetime.timedelta:
@@ -97,53 +89,49 @@ class LeafConverter:
         return by_msgspec(value, self._annotation, is_json=is_json)
 
 
-class EnumConverter:
-    """An enum whose values are neither all texts nor all integers, which msgspec does not know."""
-
-    exact: type | None = None
+class EnumConverter(Converter):
+    """An enum whose values are neither all texts nor all integers: msgspec does not support it."""
 
     def __init__(self, kind: type[enum.Enum]) -> None:
+        super().__init__(kind.__name__)
         self._kind = kind
-        self.expected: str = kind.__name__
 
     def is_natural(self, value: Any) -> bool:
-        """Return whether `value` is one by itself; see `Converter.is_natural`."""
+        """See `Converter.is_natural`."""
         return isinstance(value, self._kind)
 
     def fit(self, value: Any, is_json: bool) -> Any:
-        """Return `value` as one; see `Converter.fit`."""
+        """See `Converter.fit`."""
         member = made(self._kind, value)
         if member is not value and type(member.value) is not type(value):
             raise mismatch(self.expected, value)
         return member
 
 
-class ConstrainedConverter:
+class ConstrainedConverter(Converter):
     """A type with constraints, ``Annotated[int, msgspec.Meta(ge=0)]``."""
 
-    exact: type | None = None
-
     def __init__(self, inner: Converter, annotation: Any) -> None:
+        super().__init__(inner.expected)
         self._inner = inner
         self._annotation = annotation
-        self.expected: str = inner.expected
 
     def is_natural(self, value: Any) -> bool:
-        """Return whether `value` is one by itself; see `Converter.is_natural`."""
+        """See `Converter.is_natural`."""
         return self._inner.is_natural(value)
 
     def fit(self, value: Any, is_json: bool) -> Any:
-        """Return `value` as one; see `Converter.fit`."""
+        """See `Converter.fit`."""
         fitting = self._inner.fit(value, is_json)
         by_msgspec(fitting, self._annotation, is_json=is_json)
         return fitting
 
 
 def by_msgspec(value: Any, annotation: Any, *, is_json: bool) -> Any:
-    """Return what msgspec makes of `value`.
+    """Return `value`, converted by msgspec.
 
     Raises:
-        Misfit: it makes nothing of it.
+        Misfit: msgspec can't convert it.
     """
     try:
         return msgspec.convert(value, annotation, builtin_types=() if is_json else _TRAVELLING)

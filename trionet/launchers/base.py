@@ -1,4 +1,4 @@
-"""What every launcher fulfils."""
+"""The interface of launchers."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Launcher(Protocol):
     ) -> int:
         """Start a node and stay until it has ended, so that it belongs to the nursery that this runs in.
 
-        It calls ``task_status.started(address)`` when the node has booted, its `on_start` done. When cancelled, it
-        stops the node and waits for its end first. It sees to it that the node stops when this process dies. (A node
-        whose configuration says ``detach``, and that has booted, is let go instead, in both cases.)
+        It calls ``task_status.started(address)`` when the node has booted, after its `on_start`. When cancelled, it
+        stops the node and waits for its end first. The node also stops when this process dies. In both cases a node
+        that has booted and whose configuration has ``detach`` continues instead.
 
         Returns:
             The exit status when the node has ended by itself: 0 when it was stopped, minus the signal's number when a

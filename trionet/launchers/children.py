@@ -1,7 +1,7 @@
-"""Starting a program as a child, whatever this process lacks.
+"""Starting a program as a child.
 
-Invariants: what keeps it from starting is a `SpawnError` with the reason; a standard stream that this process has not
-got is ``/dev/null`` for the child; waiting for a killed one has an end.
+Invariants: a failure to start is a `SpawnError` with the reason; a standard stream that this process lacks is
+``/dev/null`` for the child; waiting for a killed child is bounded.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ async def open_child(command: Sequence[str], *, what: str | None = None, **optio
 
     Args:
         command: the program and its arguments.
-        what: how an error names it; default: the program.
+        what: its name in errors; default: the program.
         options: those of `subprocess.Popen`.
 
     Raises:
@@ -51,7 +51,7 @@ async def open_child(command: Sequence[str], *, what: str | None = None, **optio
 
 
 def explain_failure(exc: Exception) -> str:
-    """Return why a system call failed, or anything else, in words."""
+    """Return the reason of a failure in words."""
     reason = exc.strerror if isinstance(exc, OSError) else None
     return reason or str(exc) or type(exc).__name__
 
@@ -63,14 +63,14 @@ def missing_streams() -> dict[str, int]:
 
 def _is_stream(number: int) -> bool:
     try:
-        # Python makes its own descriptors non-inheritable: such a one has taken the place of a closed stream.
+        # Python makes its own descriptors non-inheritable: such a descriptor has replaced a closed stream.
         return os.get_inheritable(number)
     except OSError:
         return False
 
 
 async def kill_child(process: trio.Process) -> int:
-    """Kill a child and wait for its end, which comes at once, unless the kernel is stuck; return its exit status."""
+    """Kill a child and wait for its end, at once unless the kernel is stuck; return its exit status."""
     process.kill()
     with trio.move_on_after(KILL_AFTER_S, shield=True):
         return await process.wait()

@@ -1,16 +1,15 @@
 """Nodes forked from a helper process that has imported everything: a few milliseconds each, and little memory.
 
 The helper (`trionet.cli.forkserver`) runs no threads and never enters Trio. Each new node gets one end of a socket
-pair: its configuration comes through it, its report goes back, and its closing means that this process is gone. The
-helper tells the exit status of each.
+pair: it receives its configuration through it, sends its report back, and stops when it closes, because this process is
+gone then. The helper reports the exit status of each node.
 
 Protocol, over a Unix socket: records of 9 bytes, a letter and two 32-bit numbers. To the helper: ``F id 0`` with a
-descriptor attached, fork a node; ``K id 0``, kill it; ``A 0 0``, answer. From the helper: ``R 0 0``, ready; ``P id
-pid``, forked; ``E id errno``, not forked; ``X id status``, ended; ``A 0 0``, here it is. Its end is the end of the
-helper, which then ends its nodes.
+descriptor attached, fork a node; ``K id 0``, kill it; ``A 0 0``, ask for an answer. From the helper: ``R 0 0``, ready;
+``P id pid``, forked; ``E id errno``, not forked; ``X id status``, ended; ``A 0 0``, the answer. When the socket closes
+the helper ends its nodes, and itself.
 
-Invariant: no wait for the helper is without end when all around it has been cancelled: one that doesn't answer is
-killed.
+Invariant: once cancelled, nothing waits for the helper without bound: a helper that doesn't answer is killed.
 """
 
 from __future__ import annotations
@@ -86,7 +85,7 @@ class _Server:
         self.is_alive = True
 
     async def listen(self) -> None:
-        """Take what the helper says, until it has ended."""
+        """Handle the records of the helper, until it has ended."""
         data = b""
         with contextlib.suppress(OSError, trio.ClosedResourceError):
             while chunk := await self._control.recv(_READ_BYTES):
@@ -108,7 +107,7 @@ class _Server:
         self.close()
 
     def close(self) -> None:
-        """The helper has ended, or is to end; its nodes end with it."""
+        """Mark the helper and its nodes as ended."""
         self.is_alive = False
         self._control.close()
         self.is_ready.set()
@@ -118,13 +117,13 @@ class _Server:
         self._children.clear()
 
     async def send_path(self, path: bytes) -> None:
-        """Tell the helper where to import from, which it waits for before anything else."""
-        with contextlib.suppress(OSError, trio.ClosedResourceError):  # it has ended, which `listen` will tell
+        """Send the import path, which the helper reads first."""
+        with contextlib.suppress(OSError, trio.ClosedResourceError):  # it has ended: `listen` handles that
             while path:
                 path = path[await self._control.send(path) :]
 
     async def fork(self, theirs: socket.socket) -> tuple[int, _Child]:
-        """Have a node forked with the descriptor `theirs`."""
+        """Fork a node with the descriptor `theirs`."""
         number, child = next(self._numbers), _Child()
         self._children[number] = child
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", theirs.fileno()))]
@@ -140,11 +139,11 @@ class _Server:
         return number, child
 
     async def kill(self, number: int) -> None:
-        """Have a node's process killed, and wait for an answer."""
+        """Kill a node's process, and wait for an answer."""
         await self._ask(RECORD.pack(b"K", number, 0))
 
     async def stop(self, number: int, child: _Child, grace_s: float) -> None:
-        """Wait for the end of a node that has been told to stop; kill it when it takes longer than `grace_s`.
+        """Wait for the end of a stopping node; kill it when it takes longer than `grace_s`.
 
         A helper that doesn't answer meanwhile, stopped by SIGSTOP perhaps, is killed, and its nodes with it.
         """
@@ -168,7 +167,7 @@ class _Server:
             _log.error("a forked node has been killed, and doesn't end")
 
     async def _ask(self, request: bytes = b"") -> None:
-        """Send a request, and wait until the helper has seen it, or has ended."""
+        """Send a request, and wait until the helper has handled it, or has ended."""
         answered = self._answered
         with contextlib.suppress(OSError, trio.ClosedResourceError):
             async with self._sending:
@@ -203,11 +202,13 @@ class ForkServerLauncher:
             self._shields.remove(shield)
 
     async def prewarm(self) -> None:
-        """Have the helper started and everything imported, if that has not been done yet.
+        """Start the helper, and wait until it has imported everything, unless that is done already.
 
         Raises:
-            SpawnError: the helper can't be started.
+            SpawnError: the helper can't be started, or this platform can't fork.
         """
+        if not is_available():
+            raise SpawnError("this platform can't fork")
         async with self._starting:
             if self._server is None or not self._server.is_alive:
                 self._server = await self._nursery.start(self._run_server)
@@ -263,8 +264,8 @@ def _receiver(stream: trio.SocketStream) -> Callable[[], Awaitable[bytes]]:
 async def _run_server(shield: trio.CancelScope, *, task_status: trio.TaskStatus[_Server]) -> None:
     """Run a helper process until `shield` is cancelled, and then until its nodes have ended.
 
-    Nodes that are being stopped still need it, when all around it has been cancelled. As long as it has not started,
-    there are none, and whoever gives up waiting for it waits for its end.
+    It outlives a cancellation, because stopping nodes still need it. Before it has started there are none, and a
+    cancelled start waits for its end.
     """
     ours, theirs = _socket_pair()
     try:
@@ -292,11 +293,11 @@ async def _run_server(shield: trio.CancelScope, *, task_status: trio.TaskStatus[
 
 
 async def _open_server(control: socket.socket) -> tuple[trio.Process, bytes]:
-    """Start a helper; return it, and what has to be sent to it first."""
-    import fcntl  # where there is no fork, there is no such module
+    """Start a helper; return it, and the bytes to send to it first."""
+    import fcntl  # only on platforms that can fork
 
     try:
-        # Not one of the standard streams' numbers, which are free where this process was started without them.
+        # Above the numbers of the standard streams, which are free if this process was started without them.
         above = socket.socket(fileno=fcntl.fcntl(control.fileno(), fcntl.F_DUPFD_CLOEXEC, 3))
     except OSError as exc:
         raise SpawnError(f"can't start the fork server: {explain_failure(exc)}") from exc
@@ -309,10 +310,10 @@ async def _open_server(control: socket.socket) -> tuple[trio.Process, bytes]:
 
 
 def _socket_pair() -> tuple[socket.socket, socket.socket]:
-    """Return our end, which forked processes don't keep, and the one for a child.
+    """Return our end, which forked processes don't keep, and the end for a child.
 
     Raises:
-        SpawnError: there is none.
+        SpawnError: no descriptor is free.
     """
     try:
         ours, theirs = socket.socketpair()

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import trio
 
-from trionet.errors import SpawnError, as_error
+from trionet.errors import SpawnError
 from trionet.log_limits import limited_log
 from trionet.user_code import pass_endings
+from trionet.user_errors import as_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,7 +1,7 @@
-"""How the same Python is started again: with the flags that it has, importing from where it does.
+"""Starting the same Python again, with the same flags and import path.
 
-The import path goes through a descriptor, not on the command line: an argument may have 128 KiB on Linux, and the names
-of folders may be anything.
+The import path is sent through a descriptor instead of the command line: an argument may have at most 128 KiB on Linux,
+and folders may have any name.
 
 Source: the flags are those that ``multiprocessing`` passes on (``subprocess._args_from_interpreter_flags``), with all
 ``-X`` options, and ``-u``.
@@ -29,14 +29,14 @@ sys.path[:] = eval(text)
 
 
 def python_command(program: str, descriptor: int) -> tuple[list[str], bytes]:
-    """Return a command that runs `program`, and what has to be written to its descriptor before anything else.
+    """Return a command that runs `program`, and the bytes to write to its descriptor first.
 
     Args:
-        program: statements; what they import is found where this process finds it.
-        descriptor: what the new process is to read its import path from, blocking.
+        program: statements, which import from the same places as this process.
+        descriptor: the descriptor from which the new process reads its import path, blocking.
 
     Raises:
-        SpawnError: this process doesn't know which program it is, as where Python is embedded in another.
+        SpawnError: the path of the interpreter is unknown, as where Python is embedded in another program.
     """
     if not sys.executable:
         raise SpawnError("can't start another Python: sys.executable is empty")
@@ -46,7 +46,7 @@ def python_command(program: str, descriptor: int) -> tuple[list[str], bytes]:
 
 
 def python_flags() -> list[str]:
-    """Return the options that this Python was started with."""
+    """Return the options of this Python."""
     flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001  as multiprocessing
     passed = {flags[place + 1].partition("=")[0] for place, flag in enumerate(flags) if flag == "-X"}
     for name, value in sys._xoptions.items():  # noqa: SLF001  its documented name
@@ -58,10 +58,10 @@ def python_flags() -> list[str]:
 
 
 def python_environment() -> dict[str, str]:
-    """Return the environment that a Python is to be started with.
+    """Return the environment for another Python.
 
-    It is that of this process; but relative places in ``PYTHONPATH`` would keep Python from starting when the working
-    directory has been deleted.
+    It is that of this process, without relative places in ``PYTHONPATH`` if the working directory has been deleted:
+    Python would not start.
     """
     environment = dict(os.environ)
     if "PYTHONPATH" in environment and _here() is None:
@@ -71,12 +71,12 @@ def python_environment() -> dict[str, str]:
 
 
 def import_path() -> list[str]:
-    """Return where this process imports from, as absolute paths.
+    """Return the import path of this process, as absolute paths.
 
-    A relative place is left out when the working directory has been deleted: nothing can be imported from there.
+    Relative places are omitted when the working directory has been deleted: nothing can be imported from there.
     """
     here = _here()
-    # What is no text is passed over by the import system, too; a Path stands there by mistake, and says what is meant.
+    # The import system ignores other objects, too; a Path is a mistake whose meaning is clear.
     places = [os.fsdecode(place) for place in sys.path if isinstance(place, str | os.PathLike)]
     return [os.path.join(here or "", place) for place in places if here is not None or os.path.isabs(place)]
 

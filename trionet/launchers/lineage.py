@@ -1,10 +1,10 @@
-"""Whom a process must not outlive: its launcher, that one's launcher, and so on up to the first.
+"""The processes that a node must not outlive: its launcher, the launcher of that one, and so on up to the first.
 
-A closed pipe tells a node that its launcher is gone. Where that one was a spawned node itself and its event loop is
-blocked, the pipe closes only when it is killed, seconds after its own launcher's death; a chain of such nodes would
-take seconds for each. So every process on this machine knows all those above it, and counts from the first death.
+A node detects the end of its launcher by a closed pipe. If the launcher is a spawned node itself and its event loop is
+blocked, the pipe closes only when it is killed, seconds after the death of its own launcher; a chain of such nodes
+would take seconds for each. So every process on this machine watches all processes above it.
 
-Source: pidfd_open(2). Where there is no such call, the pipe alone tells.
+Source: pidfd_open(2). Without that call, the pipe alone is watched.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ import sys
 __all__ = ["ORPHANED_S", "descend_from", "lineage", "open_watches"]
 
 ORPHANED_S = 3.0
-"""How long a node has to stop by itself when one of those is gone; then its process is killed."""
+"""How long a node may take to stop when one of those is gone, before its process is killed."""
 
 _above: list[int] = []
 
 
 def descend_from(pids: list[int]) -> None:
-    """Note who is above this process."""
+    """Set the processes above this one."""
     _above[:] = pids
 
 
 def lineage() -> list[int]:
-    """Return the ids of the processes above this one, and its own: those above a process that it starts."""
+    """Return the ids of the processes above this one, and its own: all processes above a child."""
     return [*_above, os.getpid()]
 
 
 def open_watches(pids: list[int]) -> list[int]:
-    """Return descriptors that become readable when a process of `pids` has ended; none where that isn't possible."""
+    """Return descriptors that become readable when a process of `pids` ends; none where that isn't possible."""
     watches = []
     for pid in pids:
         if sys.platform != "linux":

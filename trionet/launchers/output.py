@@ -1,7 +1,7 @@
-"""Whether what spawned nodes print says who prints.
+"""Whether the output of spawned nodes is prefixed with their names.
 
-It does below the commands that run nodes: there the output of many comes together on one standard error. A program of
-the user's own has its children's output as they write it.
+It is below the commands that run nodes: there many nodes share one standard error. Otherwise the output of children is
+unchanged.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ _is_named = False
 
 
 def name_output() -> None:
-    """Have it said from now on, by all nodes that this process spawns, and those that they spawn."""
+    """Prefix the output of all nodes that this process spawns from now on, and of those that they spawn."""
     global _is_named  # noqa: PLW0603  as the output is: one for the process
     _is_named = True
 
 
 def is_output_named() -> bool:
-    """Whether it is said."""
+    """Whether the output is prefixed."""
     return _is_named

@@ -33,7 +33,7 @@ _SSH = "ssh:"
 
 @asynccontextmanager
 async def open_launchers() -> AsyncGenerator[Launchers]:
-    """Give the launchers of one node; helper processes end with the block, in which all nodes must have ended."""
+    """Open the launchers of one node. Helper processes end with the block; all spawned nodes must end within it."""
     async with open_plain_nursery() as nursery:
         launchers = Launchers(nursery)
         try:
@@ -43,7 +43,7 @@ async def open_launchers() -> AsyncGenerator[Launchers]:
 
 
 class Launchers:
-    """Finds launchers by name: the built-in ones, those that were registered, and ``ssh:HOST``."""
+    """The launchers by name: the built-in ones, the registered ones, and ``ssh:HOST``."""
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self._forkserver = ForkServerLauncher(nursery)
@@ -74,37 +74,33 @@ class Launchers:
         self._forkserver.close()
 
     async def prewarm(self) -> None:
-        """Have the fork server started ahead of time, where there is one."""
+        """Start the fork server ahead of time, where there can be one."""
         if forkserver.is_available():
             await self._forkserver.prewarm()
 
 
 class _ForkServerOrSubprocess:
-    """The fork server; processes of their own where there can be none, and for nodes that outlive their spawner."""
+    """Starts nodes by the fork server; where there is none, and detached ones, as processes of their own."""
 
     def __init__(self, first: ForkServerLauncher, second: Launcher) -> None:
         self._first = first
-        self._second = second
-        self._has_said_so = False
+        self._second: Launcher = second
+        self._has_warned = False
 
     async def start(
         self, config: NodeConfig, *, task_status: trio.TaskStatus[NodeAddress] = trio.TASK_STATUS_IGNORED
     ) -> int:
         """Start a node and stay until it has ended; see `Launcher.start`."""
-        if config.detach:
-            return await self._second.start(config, task_status=task_status)
-        if forkserver.is_available():
+        launcher = self._second
+        if not config.detach:
             try:
                 await self._first.prewarm()
+                launcher = self._first
             except SpawnError as exc:
-                self._say_so(str(exc))
-            else:
-                return await self._first.start(config, task_status=task_status)
-        else:
-            self._say_so("this platform can't fork")
-        return await self._second.start(config, task_status=task_status)
+                self._warn(str(exc))
+        return await launcher.start(config, task_status=task_status)
 
-    def _say_so(self, reason: str) -> None:
-        if not self._has_said_so:
-            self._has_said_so = True
+    def _warn(self, reason: str) -> None:
+        if not self._has_warned:
+            self._has_warned = True
             _log.warning("there is no fork server (%s): nodes are started as processes of their own", reason)

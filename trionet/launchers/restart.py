@@ -1,7 +1,7 @@
-"""Starting a node again when it has ended: the policy, its back-off, and its limit.
+"""Restarting a node that has ended: the policy, its back-off, and its limit.
 
-Invariants: a node that is started again has the address that it had; pauses grow from `_PAUSE_MIN_S`, doubling, to
-`_PAUSE_MAX_S`; after more than `_MAX_RESTARTS` within `_PERIOD_S` it is given up.
+Invariants: a restarted node keeps its address; pauses double from `_PAUSE_MIN_S` to `_PAUSE_MAX_S`; after more than
+`_MAX_RESTARTS` within `_PERIOD_S` the node is given up.
 
 Source: Erlang/OTP's supervisors (``supervisor``: restart types permanent, transient, temporary; intensity and period).
 """
@@ -41,10 +41,10 @@ _PERIOD_S: Final = 30.0
 
 
 def pause_s(restarts: int) -> float:
-    """Return how long to wait before the next start.
+    """Return the pause before the next start.
 
     Args:
-        restarts: how many there have been within the period, >= 0.
+        restarts: the number of restarts within the period, >= 0.
 
     Returns:
         Seconds: 0.1, doubled for each restart, at most 5.
@@ -59,17 +59,17 @@ async def keep_running(
     *,
     task_status: trio.TaskStatus[NodeAddress] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Start a node, and start it again when it ends, as ``config.restart`` says; return when that is over.
+    """Start a node, and restart it when it ends, by the policy ``config.restart``; return when it is not restarted.
 
     Args:
         launcher: starts it.
         config: its configuration.
-        publish: told of each end, each restart, and of giving up.
+        publish: called with an event for each end, each restart, and giving up.
         task_status: started with the address when it has booted for the first time.
 
     Raises:
-        SpawnError: it did not boot the first time, whatever the launcher has raised.
-        TrionetError: what the launcher has raised then, if it is one of these.
+        SpawnError: it did not boot the first time.
+        TrionetError: the launcher's own error then.
     """
     address: NodeAddress | None = None
     restarts: deque[float] = deque()
@@ -107,9 +107,9 @@ async def keep_running(
 
 
 async def _run_once(launcher: Launcher, config: NodeConfig, task_status: _Started) -> int:
-    """Start a node, and stay until it has ended; return its exit status.
+    """Start a node, and wait for its end; return its exit status.
 
-    Whatever a launcher raises is an error of ours, but for what ends this program, too.
+    All exceptions of a launcher become library errors, except those that end this program.
     """
     try:
         status = await launcher.start(config, task_status=task_status)
@@ -130,7 +130,7 @@ async def _run_once(launcher: Launcher, config: NodeConfig, task_status: _Starte
 
 
 def _spawn_error(exc: BaseException) -> TrionetError:
-    """Return what a launcher's exception means; of a group of one, as a nursery makes it, that one."""
+    """Return the error for a launcher's exception; groups of one, as nurseries make them, are unwrapped."""
     while isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
         exc = exc.exceptions[0]
     if isinstance(exc, TrionetError):

@@ -28,8 +28,8 @@ _log = limited_log(__name__)
 
 _EXIT_S = 1.0
 _MAIN = "from trionet.cli.node import main; main(['--supervised'])"
-_let_go: list[trio.Process] = []
-"""Those of detached nodes; kept so that one that ends is reaped, some time."""
+_detached: list[trio.Process] = []
+"""The processes of detached nodes; kept so that they are reaped some time after their end."""
 
 
 class SubprocessLauncher:
@@ -43,19 +43,18 @@ class SubprocessLauncher:
         return await supervise(command, boot_for(config, knows_path=True), task_status, path, what=command[0])
 
 
-async def _address(process: trio.Process, first: bytes) -> NodeAddress:
+async def _boot(
+    process: trio.Process, stdin: trio.abc.SendStream, stdout: trio.abc.ReceiveStream, first: bytes
+) -> NodeAddress:
     """Boot the node; return its address, or kill it."""
-    stdin, stdout = process.stdin, process.stdout
-    assert stdin is not None
-    assert stdout is not None
 
     async def ended() -> int:
-        with trio.move_on_after(_EXIT_S):  # it has closed its end: most likely it is about to exit
+        with trio.move_on_after(_EXIT_S):  # it has closed its end, and most likely is about to exit
             await process.wait()
         return await kill_child(process)
 
     try:
-        with contextlib.suppress(trio.BrokenResourceError):  # what it says, or its exit status, tells why
+        with contextlib.suppress(trio.BrokenResourceError):  # its report, or its exit status, has the reason
             await stdin.send_all(first)
         return await address_from(stdout.receive_some, ended)
     except BaseException:
@@ -75,12 +74,12 @@ async def supervise(
 
     Args:
         command: the program and its arguments.
-        boot: what the node is told.
+        boot: the boot message of the node.
         task_status: started with the node's address when it has booted.
-        prologue: what the command reads from its standard input before the node does.
-        what: how an error names the command; default: its program.
+        prologue: input for the command, before that of the node.
+        what: the name of the command in errors; default: its program.
     """
-    detach, is_let_go = boot.config.detach, False
+    detach, is_detached = boot.config.detach, False
     first = prologue + encode_line(boot)
     # A process group of its own: Ctrl-C in a terminal is for the parent, which then stops its children.
     apart: dict[str, Any] = {"start_new_session": True} if detach else {"process_group": 0}
@@ -90,38 +89,38 @@ async def supervise(
     assert stdout is not None
 
     try:
-        task_status.started(await _address(process, first))
-        is_let_go = detach
+        task_status.started(await _boot(process, stdin, stdout, first))
+        is_detached = detach
         async with open_background_nursery() as nursery:
             nursery.start_soon(_discard, stdout)
             return await process.wait()
     finally:
         with trio.CancelScope(shield=True):
-            if is_let_go:
-                _let_go[:] = [each for each in (*_let_go, process) if each.poll() is None]
+            if is_detached:
+                _detached[:] = [each for each in (*_detached, process) if each.poll() is None]
             else:
-                await _stop(process, boot.config.stop_grace_s)
+                await _stop(process, stdin, stdout, boot.config.stop_grace_s)
             await stdin.aclose()
             await stdout.aclose()
     raise AssertionError
 
 
 async def _discard(stdout: trio.abc.ReceiveStream) -> None:
-    """Read what comes after the report: a login shell's programs may say more, and would wait for ever to say it."""
+    """Read further output: programs of a login shell may print after the report, and would block for ever."""
     with contextlib.suppress(trio.BrokenResourceError):
         while await stdout.receive_some():
             pass
 
 
-async def _stop(process: trio.Process, grace_s: float) -> None:
-    """Tell a node to stop; kill it when it takes too long."""
-    assert process.stdin is not None
-    assert process.stdout is not None
+async def _stop(
+    process: trio.Process, stdin: trio.abc.SendStream, stdout: trio.abc.ReceiveStream, grace_s: float
+) -> None:
+    """Stop a node; kill it when it takes too long."""
     with trio.move_on_after(grace_s + KILL_AFTER_S):
         async with open_background_nursery() as nursery:
-            nursery.start_soon(_discard, process.stdout)
+            nursery.start_soon(_discard, stdout)
             with contextlib.suppress(trio.BrokenResourceError):
-                await process.stdin.send_all(STOP_LINE)
+                await stdin.send_all(STOP_LINE)
             await process.wait()
     if process.returncode is None:
         _log.warning("process %d did not stop and is killed", process.pid)

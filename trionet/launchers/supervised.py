@@ -1,8 +1,8 @@
-"""What a supervised node and its launcher say to each other: two lines of JSON, over a pipe or a socket.
+"""The messages of a launcher and its supervised node: two lines of JSON, over a pipe or a socket.
 
-The launcher writes a `Boot` as one line and keeps its end open; a further line, `STOP_LINE`, tells the node to stop.
-Its closing, for whatever reason, means that the launcher is gone, and the node stops within `ORPHANED_S`, unless it is
-a detached one. The node writes a `Report` as one line, when it has booted or failed to.
+The launcher writes a `Boot` as one line and keeps its end open; a further line, `STOP_LINE`, stops the node. When that
+end closes, for whatever reason, the launcher is gone, and the node stops within `ORPHANED_S`, unless it is detached.
+The node writes a `Report` as one line, when it has booted or failed to.
 """
 
 from __future__ import annotations
@@ -42,21 +42,21 @@ __all__ = [
 T = TypeVar("T")
 
 MAX_LINE_BYTES = 16 * 1024 * 1024
-"""Of a message; and of what others say before a child has reported, a login shell perhaps."""
+"""The limit of a message, and of other output before a child's report, by a login shell perhaps."""
 
 STOP_LINE = b"stop\n"
 
 
 @register_type
 class Boot(msgspec.Struct, frozen=True):
-    """What a child is told; all but the configuration is given by name.
+    """The message to a child; all but the configuration is given by name.
 
     Attributes:
         config: its configuration.
-        sys_path: where it is to import from, encoded as file names are; empty where it knows that already.
+        sys_path: its import path, encoded as file names are; empty where it has that already.
         ancestors: the processes on its machine that it must not outlive; see `trionet.launchers.lineage`.
-        depth: the depth of the calls that it makes while it boots: whoever spawns it waits for them.
-        is_output_named: whether what it prints is to say who prints; see `trionet.launchers.output`.
+        depth: the depth of the calls that it makes while it boots: its spawner waits for them.
+        is_output_named: whether its output is prefixed with its name; see `trionet.launchers.output`.
     """
 
     config: NodeConfig
@@ -68,10 +68,10 @@ class Boot(msgspec.Struct, frozen=True):
 
 @register_type
 class Report(msgspec.Struct, frozen=True):
-    """What a child says.
+    """The message from a child.
 
     Attributes:
-        address: where it listens, now that it has booted; or None
+        address: its address, when it has booted; else None.
         error: why it has not booted.
     """
 
@@ -80,11 +80,11 @@ class Report(msgspec.Struct, frozen=True):
 
 
 _MARK: Final = JSON.encode(Report()).partition(b",")[0]
-"""How every report begins."""
+"""The first bytes of every report."""
 
 
 def boot_for(config: NodeConfig, *, knows_path: bool = False) -> Boot:
-    """Return what a child on this machine is told: to import from where this process does, unless it `knows_path`."""
+    """Return the boot message for a child on this machine, with the import path unless it `knows_path`."""
     return Boot(
         config,
         sys_path=[] if knows_path else [os.fsencode(place) for place in import_path()],
@@ -99,7 +99,7 @@ def encode_line(message: Boot | Report) -> bytes:
 
 
 def encode_report(report: Report) -> bytes:
-    """Return `report` as one line; of an error that can't travel, its text."""
+    """Return `report` as one line; an error that can't travel is replaced by its text."""
     try:
         return encode_line(report)
     except EncodeError:
@@ -111,7 +111,7 @@ def decode_line(line: bytes, expected: type[T]) -> T:
     """Return the message in `line`.
 
     Raises:
-        DecodeError: it is no such message.
+        DecodeError: it is no message of the expected type.
     """
     message = JSON.decode(line)
     if not isinstance(message, expected):
@@ -122,11 +122,11 @@ def decode_line(line: bytes, expected: type[T]) -> T:
 async def address_from(
     receive: Callable[[], Awaitable[bytes | bytearray]], ended: Callable[[], Awaitable[int]]
 ) -> NodeAddress:
-    """Return the address that a child reports; what comes before the report is somebody else's, a login shell's say.
+    """Return the address in a child's report. Output before the report is skipped: it is a login shell's, for one.
 
     Args:
-        receive: gives some bytes of what the child says; none when it has closed its end.
-        ended: gives the child's exit status, when it has ended or is made to.
+        receive: returns some bytes of the child's output; none when it has closed its end.
+        ended: ends the child if need be, and returns its exit status.
 
     Raises:
         SpawnError: it did not boot; the text is its own reason.
@@ -140,7 +140,7 @@ async def address_from(
 
 
 async def _report_from(receive: Callable[[], Awaitable[bytes | bytearray]]) -> Report | None:
-    """Look for a report: at its mark, which may stand behind a prompt or other text without an end of line."""
+    """Find a report by its mark, which may follow a prompt or other text without an end of line."""
     data, taken = b"", 0
     while taken < MAX_LINE_BYTES and (chunk := await receive()):
         taken += len(chunk)
@@ -159,7 +159,7 @@ async def _report_from(receive: Callable[[], Awaitable[bytes | bytearray]]) -> R
 
 
 def _report_in(line: bytes) -> Report | None:
-    """Return the report that `line` begins with, whatever follows; None if that is none."""
+    """Return the report at the beginning of `line`, whatever follows; None if there is none."""
     text = line.decode(errors="replace")
     try:
         _, end = json.JSONDecoder().raw_decode(text)

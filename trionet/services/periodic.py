@@ -13,12 +13,13 @@ import msgspec
 import trio
 
 from trionet.codec import register_type
-from trionet.errors import MalformedRequest, TemporarilyUnavailable, as_error
+from trionet.errors import MalformedRequest, TemporarilyUnavailable
 from trionet.events import TaskFailed
 from trionet.identity import NodeAddress
 from trionet.log_limits import about, limited_log
 from trionet.router import is_awaitable
 from trionet.user_code import pass_endings
+from trionet.user_errors import as_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from trionet.codec import register_type
-from trionet.config import import_reference
 from trionet.errors import ConfigError, MalformedRequest, ServiceNotFound
+from trionet.import_paths import import_reference
 from trionet.message import LOCAL
 
 from .base import check_service_name, exposed_methods, rpc, service_from

@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
-from trionet.config import import_reference
 from trionet.errors import ConfigError, MalformedRequest
+from trionet.import_paths import import_reference
 from trionet.user_code import pass_endings, shown
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from trionet.config import import_reference
 from trionet.errors import SpawnError
+from trionet.import_paths import import_reference
 from trionet.launchers.interpreter import python_command, python_environment
 
 from .arguments import require

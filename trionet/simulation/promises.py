@@ -6,8 +6,8 @@ import inspect
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Final
 
-from trionet.config import import_reference
 from trionet.errors import ConfigError
+from trionet.import_paths import import_reference
 
 from .agreement import GossipReachesAll, MembershipConverges
 from .endings import NoHandlerOutlivesItsCaller, NoOrphan

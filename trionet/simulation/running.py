@@ -7,18 +7,18 @@ Two sources of randomness are seeded here: the order in which Trio runs the task
 from __future__ import annotations
 
 import functools
-import random
 from collections.abc import Callable
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 from trio.testing import MockClock
 
 from trionet.transports.memory.outside import stand_still
+from trionet.trio_internals import seeded
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Generator
+    from collections.abc import Awaitable
+    from contextlib import AbstractContextManager
 
 from .arguments import require
 
@@ -27,49 +27,9 @@ __all__ = ["deterministic", "run", "run_virtually"]
 T = TypeVar("T")
 
 
-class _Chance:
-    """The seeded sources of randomness; the last seed applies until all blocks have ended.
-
-    Blocks may end in any order, as those of clusters side by side do.
-    """
-
-    def __init__(self) -> None:
-        self._core: Any = trio._core._run  # noqa: SLF001  see `deterministic`
-        self._blocks = 0
-        self._before: tuple[Any, ...] = ()
-
-    def begin(self, seed: int) -> None:
-        core = self._core
-        if not self._blocks:
-            self._before = core._ALLOW_DETERMINISTIC_SCHEDULING, core._r.getstate(), random.getstate()  # noqa: SLF001
-        self._blocks += 1
-        core._ALLOW_DETERMINISTIC_SCHEDULING = True  # noqa: SLF001
-        core._r.seed(f"{seed} tasks")  # noqa: SLF001
-        random.seed(f"{seed} module")
-
-    def end(self) -> None:
-        self._blocks -= 1
-        if not self._blocks:
-            core = self._core
-            core._ALLOW_DETERMINISTIC_SCHEDULING = self._before[0]  # noqa: SLF001
-            core._r.setstate(self._before[1])  # noqa: SLF001
-            random.setstate(self._before[2])
-
-
-_chance: Final = _Chance()
-
-
-@contextmanager
-def deterministic(seed: int) -> Generator[None]:
-    """Seed the order of tasks and the module ``random`` within the block.
-
-    Trio has no public way to do this; Hypothesis's plugin for Trio does the same.
-    """
-    _chance.begin(seed)
-    try:
-        yield
-    finally:
-        _chance.end()
+def deterministic(seed: int) -> AbstractContextManager[None]:
+    """Have the order of tasks, and the module ``random``, follow from `seed` within the block."""
+    return seeded(f"{seed} tasks", f"{seed} module")
 
 
 def run(main: Callable[..., Awaitable[T]], *args: Any, seed: int = 0) -> T:

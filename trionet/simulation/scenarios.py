@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from trionet.config import import_reference
 from trionet.errors import ConfigError
+from trionet.import_paths import import_reference
 from trionet.user_code import pass_endings
 
 from .cluster import check_schedule

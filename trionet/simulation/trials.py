@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from trionet.config import NodeConfig, import_reference
+from trionet.config import NodeConfig
 from trionet.errors import ConfigError
+from trionet.import_paths import import_reference
 
 from .fault import Fault, faults_from
 from .rules import Network

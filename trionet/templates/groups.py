@@ -6,9 +6,9 @@ import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from trionet.config import reference_to
 from trionet.errors import CodeRefused, EmptyGroup, GroupNotFound
 from trionet.identity import SID, NodeAddress, sid_of
+from trionet.import_paths import reference_to
 from trionet.message import Remote
 from trionet.replies import Replies
 from trionet.services.base import rpc

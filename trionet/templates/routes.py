@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from trionet.config import reference_to
 from trionet.errors import CodeRefused
+from trionet.import_paths import reference_to
 from trionet.message import Remote
 from trionet.replies import Replies
 from trionet.services.base import rpc

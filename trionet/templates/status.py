@@ -6,8 +6,9 @@ from typing import Any, Final
 
 import trio
 
-from trionet.config import NodeConfig, reference_to
+from trionet.config import NodeConfig
 from trionet.identity import NodeAddress
+from trionet.import_paths import reference_to
 from trionet.log_limits import about, limited_log
 from trionet.message import LOCAL, Remote
 from trionet.nesting import DEEPEST, holding

@@ -7,7 +7,6 @@ foreign exceptions ``from`` their cause, and retry nothing.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -26,6 +25,7 @@ from trionet.errors import (
 )
 from trionet.identity import NodeAddress
 from trionet.message import Call
+from trionet.trio_internals import time_left_s
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
@@ -54,9 +54,6 @@ __all__ = [
 ]
 
 _INDEFINITE_CODES = frozenset(kind.code for kind in (CallTimeout, RemoteError, ConnectionLost, OrphanedCalls))
-
-_NEVER = math.inf
-_current_task = trio.lowlevel.current_task
 
 
 class Handler(Protocol):
@@ -194,29 +191,6 @@ class Network(Protocol):
 
     def on_open(self, node: Any) -> None:
         """Handle a new node, before it serves any call."""
-
-
-def time_left_s() -> float | None:
-    """Return the seconds until the running task's deadline, at least 0; None without a deadline.
-
-    Trio's ``current_effective_deadline`` takes a quarter of the time of a call, because of a method call and a property
-    for each scope around the task. This reads the same attributes in a loop, and falls back to Trio's function.
-    """
-    deadline = math.inf
-    try:
-        status: Any = _current_task()._cancel_status  # noqa: SLF001  see above
-        if status.effectively_cancelled:
-            return 0.0
-        while status is not None:
-            scope = status._scope  # noqa: SLF001
-            if scope._deadline < deadline:  # noqa: SLF001, PLR1730  min() takes twice as long
-                deadline = scope._deadline  # noqa: SLF001
-            if scope._shield:  # noqa: SLF001
-                break
-            status = status._parent  # noqa: SLF001
-    except AttributeError:
-        deadline = trio.current_effective_deadline()  # -inf once the caller has been cancelled
-    return None if deadline == _NEVER else max(0.0, deadline - trio.current_time())
 
 
 def check_request_size(request: Request, limit_bytes: int) -> None:

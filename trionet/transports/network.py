@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import trio
 
 from trionet.errors import AddressInUse
-from trionet.forks import keep_loop_from_forks
 from trionet.log_limits import about, limited_log, peer_ip
 
 from .clock import TrioClock
@@ -175,7 +174,6 @@ async def open_network_endpoint(
         ConfigError: the address is not this machine's, or would expose the node without protection.
     """
     config.check_bind()
-    keep_loop_from_forks()
     listener, datagrams = await _open_port(config)
     return NetworkEndpoint(listener, datagrams, config, handler, on_orphan)
 

@@ -6,10 +6,7 @@ final operations, heal the network, wait 10 s, and do those.
 
 from __future__ import annotations
 
-import importlib
 import itertools
-import random as random_module
-from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +15,7 @@ import trio
 import trio.testing
 
 from trionet.errors import ConfigError
+from trionet.trio_internals import seeded
 
 from .client import Clients
 from .cluster import NodeCluster
@@ -34,7 +32,7 @@ from .services import SERVICES, add_services
 from .workloads import WORKLOADS, Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
 
     from .journal import Arrow
     from .node_base import Crash, RunningNode
@@ -121,29 +119,13 @@ def run(
     try:
         if not options.is_simulated:
             return trio.run(test)
-        with _repeatable(options.seed):
+        with seeded(options.seed, options.seed):
             return trio.run(test, clock=trio.testing.MockClock(autojump_threshold=0))
     except BaseExceptionGroup as group:
         for leaf in leaves(group):
             if isinstance(leaf, SetupFailed | StoreFailed | ConfigError | KeyboardInterrupt):
                 raise leaf from None
         raise
-
-
-@contextmanager
-def _repeatable(seed: int) -> Generator[None]:
-    """Seed Trio's scheduler and the ``random`` module, and restore them afterwards."""
-    scheduler: Any = importlib.import_module("trio._core._run")  # there is no public way
-    states = random_module.getstate(), scheduler._r.getstate(), scheduler._ALLOW_DETERMINISTIC_SCHEDULING  # noqa: SLF001
-    random_module.seed(seed)
-    scheduler._r.seed(seed)  # noqa: SLF001
-    scheduler._ALLOW_DETERMINISTIC_SCHEDULING = True  # noqa: SLF001
-    try:
-        yield
-    finally:
-        random_module.setstate(states[0])
-        scheduler._r.setstate(states[1])  # noqa: SLF001
-        scheduler._ALLOW_DETERMINISTIC_SCHEDULING = states[2]  # noqa: SLF001
 
 
 def _maker(

@@ -4,24 +4,25 @@ Invariants: events are taken in the order of their times, those of one time in t
 none before its time. In virtual time, on Trio's ``MockClock(autojump_threshold=0)``, one is taken only when no task
 can run, as is the way of that clock, and the tasks whose deadline has come run before the events of that time.
 
-In real time a task sleeps until the next event. In virtual time there is no such task to be woken: events are taken
-where Trio would wait for I/O because nobody can run, until somebody can. So time goes from event to event without a
-pass through Trio's scheduler as long as nobody is woken, and in one pass from one who is woken to the next. What is
-outside is seen to, too: no event is taken while a thread or a process works for a task (see `outside`), and after some
-hundred events Trio looks at its sockets.
+In real time a task sleeps until the next event. In virtual time no task is woken: events are taken where Trio would
+wait for I/O, until a task can run. So time goes from event to event without a pass through Trio's scheduler, and in one
+pass from one woken task to the next. No event is taken while a thread or a process works for a task (see `outside`),
+and after some hundred events Trio looks at its sockets. Where Trio's private state can't be read, a task sleeps until
+the next event in virtual time, too, and waits until all others are blocked before it takes it.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
-from trio.testing import MockClock
+from trio.testing import wait_all_tasks_blocked
 
-from .outside import Outside
+from trionet.trio_internals import LoopState
+
+from .outside import Outside, is_time_virtual, stand_still
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,17 +93,17 @@ class Pump:
         self._is_running = True
         self._wakes_at = -math.inf
         task_status.started()
-        clock = trio.lowlevel.current_clock()
+        is_virtual, loop = is_time_virtual(), LoopState.of_this_run()
         try:
-            if isinstance(clock, MockClock) and clock.autojump_threshold == 0 and not clock.rate:
-                await self._run_virtually(clock)
+            if is_virtual and loop is not None:
+                await self._run_in_loop(loop)
             else:
-                await self._run_really()
+                await self._run_by_sleeping(is_virtual=is_virtual)
         finally:
             self._is_running = False
             self._wakes_at = math.inf
 
-    # ---- in real time
+    # ---- by sleeping
 
     async def _park(self) -> None:
         """Sleep until there is an event."""
@@ -114,12 +115,18 @@ class Pump:
         self._task = None
         return trio.lowlevel.Abort.SUCCEEDED
 
-    async def _run_really(self) -> None:
+    async def _run_by_sleeping(self, *, is_virtual: bool) -> None:
         heap = self._heap
+        if is_virtual:
+            stand_still()
         while True:
             now = trio.current_time()
-            last = self._count  # what is made meanwhile waits for the next turn: tasks must get theirs
-            while heap and heap[0][0] <= now and heap[0][1] <= last:
+            last = self._count  # events made meanwhile wait for the next turn: tasks must get theirs
+            while heap and heap[0][0] <= now and (is_virtual or heap[0][1] <= last):
+                if is_virtual:
+                    await wait_all_tasks_blocked()
+                    if not heap:
+                        break
                 _, _, action, args = heappop(heap)
                 action(*args)
             if not heap:
@@ -132,13 +139,13 @@ class Pump:
                     await trio.sleep_forever()
                 self._wakes_at = -math.inf
 
-    # ---- in virtual time
+    # ---- in Trio's loop
 
-    async def _run_virtually(self, clock: MockClock) -> None:
+    async def _run_in_loop(self, loop: LoopState) -> None:
         """Sleep for good, while events are taken by `take`."""
-        self.time = functools.partial(getattr, clock, "_virtual_base")  # a method would take twice as long
+        self.time = loop.time
         self._failure = None
-        idle = _Idle.of_this_run()
+        idle = _Idle.of_this_run(loop)
         idle.add(self)
         try:
             while self._failure is None:
@@ -159,21 +166,17 @@ class Pump:
         self._failure = exc
         self.pass_on()
 
-    def take(self, context: Any, until: float) -> None:
-        """Take some events up to a time as if by the task of `run`, as long as nobody else can run."""
+    def take(self, loop: LoopState, until: float) -> None:
+        """Take some events up to a time as if by the task of `run`, as long as no task can run."""
         if self._task is None:  # it has been cancelled, and will run for the last time
             return
-        context.task = self._task
         try:
-            self._task.context.run(self._take, context.runner, until)
+            loop.call_as(self._task, self._take, loop, until)
         except BaseException as exc:  # whatever it is, `run` raises it: Trio would log it, and call no more
             self.fail(exc)
-        finally:
-            del context.task
 
-    def _take(self, runner: Any, until: float) -> None:
-        heap, pop = self._heap, heappop
-        clock, runnable, deadlines = runner.clock, runner.runq, runner.deadlines
+    def _take(self, loop: LoopState, until: float) -> None:
+        heap, pop, runnable, advance = self._heap, heappop, loop.runnable, loop.advance
         now, last = self.time(), _MOST_AT_ONCE
         while heap and not runnable:
             last -= 1
@@ -182,35 +185,28 @@ class Pump:
                 return
             when = heap[0][0]
             if when > now:
-                if when > until or runner.ki_pending:
+                if when > until or not advance(when):
                     return
-                sleepers = deadlines._heap  # noqa: SLF001  its first may be there no more: then the next is later
-                if sleepers and sleepers[0][0] <= when and deadlines.next_deadline() <= when:
-                    return
-                clock._virtual_base = now = when  # noqa: SLF001  what jump() does, but exact
+                now = when
             _, _, action, args = pop(heap)
             action(*args)
 
 
 class _Idle(trio.abc.Instrument):
-    """Has pumps take their events, in the order of time, whenever no task can run and nobody waits for just that.
+    """Has pumps take their events, in the order of time, whenever no task can run. There is one for each Trio run."""
 
-    There is one for each Trio run. Trio's own structures are read: nothing public tells as fast whether somebody can
-    run, and when the next sleeper is to be woken.
-    """
-
-    def __init__(self) -> None:
+    def __init__(self, loop: LoopState) -> None:
         self._pumps: list[Pump] = []
-        self._context: Any = trio._core._run.GLOBAL_RUN_CONTEXT  # noqa: SLF001  see above
+        self._loop = loop
         self._outside = Outside.of_this_run()
 
     @classmethod
-    def of_this_run(cls) -> _Idle:
+    def of_this_run(cls, loop: LoopState) -> _Idle:
         """Return the one of this Trio run."""
         try:
             return _idle.get()
         except LookupError:
-            found = cls()
+            found = cls(loop)
             _idle.set(found)
             return found
 
@@ -226,7 +222,7 @@ class _Idle(trio.abc.Instrument):
             trio.lowlevel.remove_instrument(self)
 
     def before_io_wait(self, timeout: float) -> None:
-        """Trio has run all who can run, and is about to wait."""
+        """Handle that no task can run."""
         try:
             self._take_events()
         except Exception as exc:  # Trio would log it, and never ask again
@@ -236,17 +232,16 @@ class _Idle(trio.abc.Instrument):
     def _take_events(self) -> None:
         if self._outside.wait():
             return
-        runner = self._context.runner
-        clock, next_deadline = runner.clock, runner.deadlines.next_deadline
-        while not (runner.runq or runner.waiting_for_idle or runner.ki_pending):
+        loop = self._loop
+        while loop.is_idle:
             first, until = self._first()
-            due, now, deadline = first.next_due(), first.time(), next_deadline()
+            due, now, deadline = first.next_due(), first.time(), loop.next_deadline()
             if due == math.inf:
                 return  # Trio goes to the next deadline
             if deadline <= due or deadline <= now:
-                clock._virtual_base = max(now, deadline)  # noqa: SLF001  Trio would do it in more steps
+                loop.set_time(max(now, deadline))  # Trio would do it in more steps
                 return  # the sleepers first
-            first.take(self._context, until)
+            first.take(loop, until)
 
     def _first(self) -> tuple[Pump, float]:
         """Return the pump with the earliest event, and when another one has its next."""

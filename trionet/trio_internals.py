@@ -1,0 +1,296 @@
+"""Everything that is read or written of Trio's private parts.
+
+Trio has no public way to these, or one that is too slow. Invariant: nothing else in the package uses a private name of
+Trio's. At import each part is looked up; where a version of Trio lacks one, a public fallback takes its place:
+
+=====================  ======================================  ====================================================
+part                   private                                 public fallback
+=====================  ======================================  ====================================================
+`time_left_s`          the scopes of a task                    ``trio.current_effective_deadline``: slower
+`LoopState`            the run queue, deadlines, entry queue,  None: the simulation waits until all tasks are
+                       virtual clock and I/O of a run          blocked, and polls Trio's statistics: slower
+`seeded`               the scheduler's random numbers          a warning: the order of tasks follows from no seed
+=====================  ======================================  ====================================================
+
+Source: Trio 0.35, ``_core/_run.py``, ``_core/_entry_queue.py``, ``_core/_io_epoll.py``, ``_core/_mock_clock.py`` and
+``_threads.py``.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import itertools
+import math
+import random
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+
+__all__ = ["LoopState", "is_call_from_unknown_thread", "seeded", "task_of_job", "time_left_s"]
+
+_run: Any = getattr(trio._core, "_run", None)  # noqa: SLF001  what this module is for, here and below
+_threads: Any = getattr(trio, "_threads", None)
+
+_current_task = trio.lowlevel.current_task
+
+
+def _has(owner: Any, *names: str) -> bool:
+    return all(hasattr(owner, name) for name in names)
+
+
+def _kind(name: str) -> Any:
+    return getattr(_run, name, None)
+
+
+# ---- the deadline of a task
+
+_HAS_SCOPES: Final = (
+    _has(_kind("Task"), "_cancel_status")
+    and _has(_kind("CancelStatus"), "effectively_cancelled", "_scope", "_parent")
+    and _has(_kind("CancelScope"), "_deadline", "_shield")
+)
+
+
+def _time_left_of_scopes_s() -> float | None:
+    """Return the seconds until the running task's deadline, at least 0; None without a deadline.
+
+    Trio's public function is a method call and a property for each scope around the task, a quarter of the time of a
+    call. This reads the private attributes in one loop.
+    """
+    status: Any = _current_task()._cancel_status  # noqa: SLF001
+    if status.effectively_cancelled:
+        return 0.0
+    deadline = math.inf
+    while status is not None:
+        scope = status._scope  # noqa: SLF001
+        if scope._deadline < deadline:  # noqa: SLF001, PLR1730  min() takes twice as long
+            deadline = scope._deadline  # noqa: SLF001
+        if scope._shield:  # noqa: SLF001
+            break
+        status = status._parent  # noqa: SLF001
+    return None if deadline == math.inf else max(0.0, deadline - trio.current_time())
+
+
+def _time_left_by_trio_s() -> float | None:
+    """Return the seconds until the running task's deadline, at least 0; None without a deadline."""
+    deadline = trio.current_effective_deadline()  # -inf once the caller has been cancelled
+    return None if deadline == math.inf else max(0.0, deadline - trio.current_time())
+
+
+time_left_s: Final[Callable[[], float | None]] = _time_left_of_scopes_s if _HAS_SCOPES else _time_left_by_trio_s
+
+
+# ---- the order of tasks
+
+
+_HAS_TASK_ORDER: Final = _has(_run, "_r", "_ALLOW_DETERMINISTIC_SCHEDULING")
+
+
+class _Chance:
+    """The order in which Trio runs tasks, and the module ``random``.
+
+    Both follow from the last seed until all blocks have ended, in any order, as clusters side by side do.
+    """
+
+    def __init__(self) -> None:
+        self._blocks = 0
+        self._before: tuple[Any, ...] = ()
+
+    def begin(self, tasks_seed: str | int, module_seed: str | int) -> None:
+        if not self._blocks:
+            self._before = random.getstate(), *self._task_order()
+        self._blocks += 1
+        random.seed(module_seed)
+        if _HAS_TASK_ORDER:
+            _run._ALLOW_DETERMINISTIC_SCHEDULING = True  # noqa: SLF001
+            _run._r.seed(tasks_seed)  # noqa: SLF001
+        else:
+            warnings.warn(f"with Trio {trio.__version__} the order of tasks follows from no seed", stacklevel=4)
+
+    def end(self) -> None:
+        self._blocks -= 1
+        if not self._blocks:
+            random.setstate(self._before[0])
+            if _HAS_TASK_ORDER:
+                _run._ALLOW_DETERMINISTIC_SCHEDULING = self._before[1]  # noqa: SLF001
+                _run._r.setstate(self._before[2])  # noqa: SLF001
+
+    def _task_order(self) -> tuple[Any, ...]:
+        return (_run._ALLOW_DETERMINISTIC_SCHEDULING, _run._r.getstate()) if _HAS_TASK_ORDER else ()  # noqa: SLF001
+
+
+_chance: Final = _Chance()
+
+
+@contextmanager
+def seeded(tasks_seed: str | int, module_seed: str | int) -> Generator[None]:
+    """Have the order of tasks, and the module ``random``, follow from seeds within the block.
+
+    Hypothesis's plugin for Trio sets the same attributes.
+    """
+    _chance.begin(tasks_seed, module_seed)
+    try:
+        yield
+    finally:
+        _chance.end()
+
+
+# ---- a run in virtual time
+
+_HAS_LOOP: Final = (
+    _has(_run, "GLOBAL_RUN_CONTEXT")
+    and _has(_kind("Deadlines"), "_heap", "next_deadline")
+    and _has(
+        _kind("Runner"), "clock", "deadlines", "entry_queue", "io_manager", "ki_pending", "runq", "tasks",
+        "waiting_for_idle",
+    )
+    and _has(_kind("Task"), "_abort_func", "_counter", "_next_send_fn", "_schedule_points")
+    and _has(_kind("EntryQueue"), "idempotent_queue", "queue", "wakeup")
+    and _has(_threads, "Run", "RunSync")
+)  # fmt: skip
+_TO_THREAD: Final = inspect.unwrap(trio.to_thread.run_sync).__code__
+_WAIT: Final = trio.lowlevel.wait_task_rescheduled.__code__
+
+
+class LoopState:
+    """The state of a Trio run whose clock is a `MockClock`.
+
+    Attributes:
+        runnable: the tasks that can run.
+        time: returns the virtual time.
+        next_deadline: returns the time of the next deadline of a scope; ``math.inf`` if there is none.
+        jobs: the functions that threads and signal handlers have asked Trio to call, with their arguments.
+        poll: the ``select.epoll`` that Trio waits with; None where it uses another means.
+    """
+
+    def __init__(self) -> None:
+        self._context: Any = _run.GLOBAL_RUN_CONTEXT
+        self._runner: Any = self._context.runner
+        self._clock: Any = self._runner.clock
+        self._deadlines: Any = self._runner.deadlines
+        self.runnable: Any = self._runner.runq
+        self.time: Callable[[], float] = functools.partial(getattr, self._clock, "_virtual_base")  # half of a method
+        self.next_deadline: Callable[[], float] = self._deadlines.next_deadline
+        self.jobs: Any = self._runner.entry_queue.queue
+        self.poll: Any = getattr(self._runner.io_manager, "_epoll", None)
+        self._waiters: Any = self._runner.io_manager._registered if self.poll else {}  # noqa: SLF001
+
+    @classmethod
+    def of_this_run(cls) -> LoopState | None:
+        """Return the state of the caller's run; None where this version of Trio doesn't show it."""
+        return cls() if _HAS_LOOP and hasattr(trio.lowlevel.current_clock(), "_virtual_base") else None
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether Ctrl-C was pressed and `KeyboardInterrupt` is yet to be raised."""
+        return bool(self._runner.ki_pending)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no task can run, and none waits in ``wait_all_tasks_blocked``."""
+        runner = self._runner
+        return not (runner.runq or runner.waiting_for_idle or runner.ki_pending)
+
+    def set_time(self, now: float) -> None:
+        """Set the virtual time: exactly, where ``MockClock.jump`` would round."""
+        self._clock._virtual_base = now  # noqa: SLF001
+
+    def advance(self, when: float) -> bool:
+        """Set the virtual time to `when`, unless a deadline or Ctrl-C comes first; whether it has been set."""
+        sleepers = self._deadlines._heap  # noqa: SLF001  its first may be there no more: then the next is later
+        if self._runner.ki_pending or (sleepers and sleepers[0][0] <= when and self.next_deadline() <= when):
+            return False
+        self._clock._virtual_base = when  # noqa: SLF001
+        return True
+
+    def call_as(self, task: trio.lowlevel.Task, function: Callable[..., None], *args: Any) -> None:
+        """Call ``function(*args)`` outside of any task's step as if `task` called it."""
+        self._context.task = task
+        try:
+            task.context.run(function, *args)
+        finally:
+            del self._context.task
+
+    # ---- threads
+
+    def working_threads(self) -> list[tuple[Any, int]]:
+        """Return the tasks that wait for threads that work, each with the number of its step."""
+        return [(task, task._schedule_points) for task in self._runner.tasks if _waits_for_thread(task)]  # noqa: SLF001
+
+    def calls_from_threads(self) -> int:
+        """Return how many calls for threads are in progress, in tasks of their own.
+
+        Threads that may be abandoned have their calls made there, and so have threads that Trio hasn't started.
+        """
+        code = _threads.Run.run_system.__code__
+        return sum(getattr(task.coro, "cr_code", None) is code for task in self._runner.tasks)
+
+    def hand_over(self) -> None:
+        """Pass the messages of threads to their tasks, in the order in which those tasks were made.
+
+        Trio's own task for that would do it in the order of arrival; or, where it runs already, earlier for the one
+        thread than for the other.
+        """
+        queue = self._runner.entry_queue
+        queue.wakeup.drain()  # first: what comes from now on wakes that task again
+        jobs = [queue.queue.popleft() for _ in range(len(queue.queue))]
+        others = [job for job in jobs if task_of_job(job) is None]
+        own = [job for job in jobs if task_of_job(job) is not None]
+        for function, args in sorted(own, key=lambda job: int(task_of_job(job)._counter)):  # noqa: SLF001
+            function(*args)
+        queue.queue.extendleft(reversed(others))
+        if others or queue.idempotent_queue:
+            queue.wakeup.wakeup_thread_and_signal_safe()
+
+    # ---- sockets, pipes and subprocesses
+
+    @property
+    def has_inputs(self) -> bool:
+        """Whether tasks wait for descriptors; False where Trio doesn't use epoll."""
+        return len(self._waiters) > 1  # one of them is Trio's own
+
+    def waits_for_input(self) -> Iterator[tuple[tuple[Any, int], int]]:
+        """Yield each task that waits for a descriptor, with the number of its step, and that descriptor."""
+        own = self._runner.entry_queue.wakeup.wakeup_sock.fileno()
+        for descriptor, waiters in self._waiters.items():
+            for task in (waiters.read_task, waiters.write_task):
+                if descriptor != own and task is not None:
+                    yield (task, task._schedule_points), descriptor  # noqa: SLF001
+
+
+def _waits_for_thread(task: Any) -> bool:
+    """Whether a task waits for its thread, and is not doing what that thread has asked for."""
+    abort = task._abort_func  # noqa: SLF001
+    if abort is not None:
+        return getattr(abort, "__qualname__", "") == "to_thread_run_sync.<locals>.abort"
+    if task._next_send_fn is not None:  # noqa: SLF001  it is about to run
+        return False
+    # Cancelled, it has no such function any more, and waits all the same.
+    codes = [frame.f_code for frame, _ in task.iter_await_frames()]
+    return any(pair == (_TO_THREAD, _WAIT) for pair in itertools.pairwise(codes))
+
+
+def _cell(job: Any, name: str) -> Any:
+    function = job[0]
+    code, cells = getattr(function, "__code__", None), getattr(function, "__closure__", None)
+    if code is None or cells is None or name not in code.co_freevars:
+        return None
+    return cells[code.co_freevars.index(name)].cell_contents
+
+
+def task_of_job(job: Any) -> Any:
+    """Return the task that a thread's message is for; None for any other job."""
+    register = _cell(job, "task_register")
+    return register[0] if isinstance(register, list) and register else None
+
+
+def is_call_from_unknown_thread(job: Any) -> bool:
+    """Whether a thread asks for a call, and not by a task that waits for that thread."""
+    asking = getattr(job[0], "__self__", None) or _cell(job, "self")
+    return task_of_job(job) is None and isinstance(asking, _threads.Run | _threads.RunSync)

@@ -21,16 +21,15 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from .bounds import MAX_DEPTH
 from .errors import TrionetError, error_fields
 from .identity import NodeAddress
 from .registered import field_names, has_own_constructor, name_of_type, why_unregistrable
 from .replies import Aggregate, Receipt, Replies
 from .user_code import described, pass_endings
 
-__all__ = ["MAX_DEPTH", "CannotTravel", "Lowering", "find_surrogate"]
+__all__ = ["CannotTravel", "Lowering", "find_surrogate"]
 
-MAX_DEPTH: Final = 64
-"""How deep containers may nest in a value that travels."""
 
 _REPLIES: Final = (Replies, Aggregate, Receipt)
 _MUTABLE: Final = (list, dict, set)

@@ -40,15 +40,15 @@ class Session(Protocol):
     def idle_since(self) -> float | None:
         """When it became idle, on Trio's clock; None while it is in use."""
 
-    async def run(self) -> None:
-        """Serve until either side is done."""
-
     def abort(self) -> None:
         """Close the socket at once; whatever waits on it is woken."""
 
 
 class RequestSession(Session, Protocol):
     """A session of requests."""
+
+    async def run(self) -> None:
+        """Serve until either side is done."""
 
     @property
     def unfinished_since(self) -> float | None:

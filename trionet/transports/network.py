@@ -14,12 +14,12 @@ import trio
 from trionet.errors import AddressInUse
 from trionet.forks import keep_loop_from_forks
 from trionet.log_limits import about, limited_log, peer_ip
+from trionet.protocols.link.frames import MARK
+from trionet.protocols.link.handshake import HandshakeError
 
 from .datagrams import UDPDatagrams
 from .lazy_http import LazyHTTPTransport
-from .link import LinkTransport
-from .link.frames import MARK
-from .link.handshake import HandshakeError
+from .link import TCPTransport
 from .listener import Listener, RequestSession, Session, open_listener
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from trionet.identity import NodeAddress
 
     from .base import Handler
-    from .link.connection import Link
+    from .link.tcp import TCPLink
     from .web import QuartTrio, WebServer
 
 __all__ = ["NetworkEndpoint", "open_network_endpoint"]
@@ -46,6 +46,7 @@ class NetworkEndpoint:
     """Fulfils `trionet.transports.base.Endpoint` with TCP.
 
     Attributes:
+        links: its links.
         transport: what its own calls go out by: links, or HTTP if the configuration says so.
         datagrams: UDP on the same port number; None where there is none.
     """
@@ -65,9 +66,9 @@ class NetworkEndpoint:
         self._web: WebServer | None = None
         self._nursery: trio.Nursery | None = None
         self._is_closing = False
-        self._links = LinkTransport(config, handler, on_orphan)
+        self.links: TCPTransport = TCPTransport(listener.address, config, handler, on_orphan)
         self._http = LazyHTTPTransport(config)
-        self.transport: LinkTransport | LazyHTTPTransport = self._links if config.transport == "link" else self._http
+        self.transport: TCPTransport | LazyHTTPTransport = self.links if config.transport == "link" else self._http
 
     @property
     def address(self) -> NodeAddress:
@@ -84,7 +85,7 @@ class NetworkEndpoint:
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
-                await nursery.start(self._links.run, self.address)
+                await nursery.start(self.links.run)
                 task_status.started()
                 await self._listener.serve(lambda stream: _Incoming(stream, self, self._config))
         finally:
@@ -96,7 +97,7 @@ class NetworkEndpoint:
         """Refuse new connections and calls, at once."""
         self._is_closing = True
         self._listener.close()
-        self._links.part("this node is stopping")  # now: who knows that it stops shall not meet it again
+        self.links.part("this node is stopping")  # now: who knows that it stops shall not meet it again
         if self._web is not None:
             self._web.closing = True
 
@@ -118,26 +119,14 @@ class NetworkEndpoint:
         await web.started(self._nursery)
         return web.connect(stream, first)
 
-    async def accept_link(self, stream: trio.SocketStream, first: bytes) -> Link:
-        """Return the link that begins on a connection, of which `first` has been read.
-
-        Raises:
-            HandshakeError: the peer isn't a node that can be talked with.
-        """
-        return await self._links.accept(stream, first)
-
-    async def keep_link(self, link: Link) -> None:
-        """Run an accepted link to its end."""
-        await self._links.keep(link)
-
     async def drain(self) -> None:
         """Refuse new connections, and wait until the calls it is answering have been answered."""
         self.close()
         if self._web is not None:
             await self._web.finish()
-        self._links.retire("this node is stopping")
+        self.links.retire("this node is stopping")
         await self._listener.drain()
-        await self._links.drained()
+        await self.links.drained()
 
 
 async def open_network_endpoint(
@@ -223,18 +212,21 @@ class _Incoming:
             await connection.run()
 
     async def _run_link(self, first: bytes) -> None:
-        peer = peer_ip(self._stream.socket)
+        peer, links = peer_ip(self._stream.socket), self._endpoint.links
         try:
-            self._session = link = await self._endpoint.accept_link(self._stream, first)
+            greeted = await links.accept(self._stream, first)
         except (HandshakeError, OSError, trio.BrokenResourceError) as exc:
             reason = str(exc) or type(exc).__name__
             _log.warning(
                 "a connection that began as a link was closed: %s", reason, extra=about(peer, reason.partition(":")[0])
             )
             return
+        await links.keep_accepted(self._stream, greeted, self._opened)
+
+    def _opened(self, link: TCPLink) -> None:
+        self._session = link
         if self._is_aborted:
             link.abort()
-        await self._endpoint.keep_link(link)
 
     def finish(self) -> None:
         if self._session is None:

@@ -13,7 +13,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from tests.waiting import DEADLINE_S, wait_until
 from trionet import Event, Node, NodeAddress, Remote
-from trionet.transports.link.frames import (
+from trionet.protocols.link.frames import (
     PREFACE,
     CallFrame,
     Chunk,

@@ -22,7 +22,7 @@ from tests.transports.link.ends import (
 )
 from tests.waiting import DEADLINE_S
 from trionet import Node, NodeConfig, Remote, current_call
-from trionet.transports.link.frames import (
+from trionet.protocols.link.frames import (
     CHUNK_BYTES,
     Abandon,
     CallFrame,

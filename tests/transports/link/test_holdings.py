@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from tests.transports.link.ends import MIB, Closed, HandPeer, Hold, call, connect, hello, links, transport
 from tests.waiting import wait_until
 from trionet import ConfigError, ConnectionLost, Node, NodeConfig
-from trionet.transports.link.frames import CALLS, CHUNK_BYTES, REPLIES, Abandon, Chunk, Reply, encode_frame
-from trionet.transports.link.holdings import Account, Holding
+from trionet.protocols.link.frames import CALLS, CHUNK_BYTES, REPLIES, Abandon, Chunk, Reply, encode_frame
+from trionet.protocols.link.holdings import Account, Holding
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

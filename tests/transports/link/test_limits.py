@@ -12,7 +12,7 @@ from trio.testing import wait_all_tasks_blocked
 from tests.transports.link.ends import MIB, HandPeer, Hold, call, hello, links, listen, outbox, passes_until
 from tests.waiting import DEADLINE_S, wait_until
 from trionet import CallTimeout, MessageTooLarge, Node, NodeConfig, RemoteError
-from trionet.transports.link.frames import CHUNK_BYTES, CallFrame, Chunk, Reply, Window
+from trionet.protocols.link.frames import CHUNK_BYTES, CallFrame, Chunk, Reply, Window
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

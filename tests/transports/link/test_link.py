@@ -28,7 +28,7 @@ from trionet import (
     NodeConfig,
     NodeUnreachable,
 )
-from trionet.transports.link.frames import (
+from trionet.protocols.link.frames import (
     CHUNK_BYTES,
     PREFACE,
     Bye,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.transports.link.ends import Closed, HandPeer, call, connect, links, listen
 from tests.waiting import wait_until
 from trionet import ConnectionLost, Node, NodeConfig, open_node
-from trionet.transports.link.frames import (
+from trionet.protocols.link.frames import (
     CHUNK_BYTES,
     Bye,
     CallFrame,
@@ -23,7 +23,7 @@ from trionet.transports.link.frames import (
     Reply,
     with_length,
 )
-from trionet.transports.link.liveness import Liveness, Progress, Stalls
+from trionet.protocols.link.liveness import Liveness, Progress, Stalls
 from trionet.transports.memory import MemoryFabric
 
 if TYPE_CHECKING:

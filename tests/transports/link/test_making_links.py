@@ -23,7 +23,7 @@ from tests.transports.link.ends import (
 from tests.waiting import wait_until
 from trionet import Node, NodeAddress, NodeConfig, NodeUnreachable, Remote
 from trionet.router import Method, Router
-from trionet.transports.link.frames import (
+from trionet.protocols.link.frames import (
     MARK,
     PREFACE,
     Bye,
@@ -33,7 +33,7 @@ from trionet.transports.link.frames import (
     encode_frame,
     with_length,
 )
-from trionet.transports.link.handshake import accept
+from trionet.protocols.link.handshake import accept
 from trionet.transports.web import WebServer
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from tests.node_processes import ROOT, clean_environment, wait_ready
 from tests.transports.link.ends import MIB, HandPeer, connect, hello
 from tests.waiting import DEADLINE_S, wait_until
 from trionet import Node, NodeAddress, NodeConfig, Remote
-from trionet.transports.link.frames import (
+from trionet.protocols.link.frames import (
     MAJOR_VERSION,
     MARK,
     PREFACE,

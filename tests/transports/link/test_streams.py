@@ -13,7 +13,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from tests.transports.link.ends import MIB, HandPeer, Hold, call, connect, hello, links, listen, serve_raw
 from tests.waiting import wait_until
 from trionet import ConnectionLost, Node, NodeAddress, NodeConfig, Remote, RemoteError
-from trionet.transports.link.frames import (
+from trionet.protocols.link.frames import (
     CHUNK_BYTES,
     CallFrame,
     Cancel,

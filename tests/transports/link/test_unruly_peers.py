@@ -15,7 +15,7 @@ from tests.transports.link.ends import MIB, HandPeer, Hold, call, connect, hello
 from tests.waiting import DEADLINE_S, wait_until
 from trionet import ConnectionLost, Node, NodeConfig, TrionetError
 from trionet.nesting import DEEPEST, PACKETS
-from trionet.transports.link.frames import (
+from trionet.protocols.link.frames import (
     CHUNK_BYTES,
     PREFACE,
     Abandon,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+from trionet.transports.link.flow import RoundTrip
 
 from tests.crowd import PATIENT, Counts, Member, open_crowd
 from tests.transports.link.ends import events_of
@@ -24,7 +25,6 @@ from trionet import (
     OrphanedCall,
     Remote,
 )
-from trionet.transports.link.flow import RoundTrip
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator

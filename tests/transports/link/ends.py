@@ -26,14 +26,14 @@ from trionet.protocols.link.frames import (
     encode_frame,
     with_length,
 )
+from trionet.transports.link.tcp import TCPLink
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-    from trionet.transports.link.connection import Link
-    from trionet.transports.link.outbox import Outbox
-    from trionet.transports.link.transport import LinkTransport
+    from trionet.protocols.link.outbox import Outbox
+    from trionet.transports.link.tcp import TCPTransport
 
 __all__ = [
     "MIB",
@@ -322,23 +322,25 @@ async def cancel_when(predicate: Callable[[], bool], call: Callable[[], Awaitabl
     assert scope.cancelled_caught
 
 
-def transport(node: Node) -> LinkTransport:
-    found: LinkTransport = node._endpoint._links  # type: ignore[attr-defined]  # noqa: SLF001  a look inside
+def transport(node: Node) -> TCPTransport:
+    found: TCPTransport = node._endpoint.links  # type: ignore[attr-defined]  # noqa: SLF001  a look inside
     return found
 
 
-def links(node: Node) -> list[Link]:
+def links(node: Node) -> list[TCPLink]:
     """Return the links that the node has open."""
-    return list(transport(node)._open)  # noqa: SLF001  a look inside
+    return [link for link in transport(node)._open if isinstance(link, TCPLink)]  # noqa: SLF001  a look inside
 
 
-def outbox(link: Link) -> Outbox:
-    return link._outbox  # noqa: SLF001  a look inside
+def outbox(link: TCPLink) -> Outbox:
+    return link.core.outbox
 
 
-def chosen_link(node: Node, peer: NodeAddress) -> Link:
+def chosen_link(node: Node, peer: NodeAddress) -> TCPLink:
     """Return the link that the node's calls to `peer` go out on."""
-    return transport(node)._links[peer]  # noqa: SLF001  a look inside
+    link = transport(node)._links[peer]  # noqa: SLF001  a look inside
+    assert isinstance(link, TCPLink)
+    return link
 
 
 class _CountingSocket:
@@ -357,14 +359,14 @@ class _CountingSocket:
         return self._sock.fileno()
 
 
-def count_writes(link: Link) -> list[int]:
+def count_writes(link: TCPLink) -> list[int]:
     """Return a list that the sizes of the link's writes come to be in."""
-    sock = _CountingSocket(outbox(link)._sock)  # noqa: SLF001  a look inside
-    outbox(link)._sock = sock  # type: ignore[assignment]  # noqa: SLF001
+    sock = _CountingSocket(link._sock)  # noqa: SLF001  a look inside
+    link._sock = sock  # type: ignore[assignment]  # noqa: SLF001
     return sock.writes
 
 
-def socket_names(link: Link) -> tuple[Any, Any]:
+def socket_names(link: TCPLink) -> tuple[Any, Any]:
     """Return the addresses of the connection's ends, this one's first."""
     sock = link._sock  # noqa: SLF001  a look inside
     return sock.getsockname(), sock.getpeername()

@@ -199,7 +199,7 @@ async def test_a_call_that_is_cancelled_while_its_long_request_is_sent_never_run
             lambda begun=begun: outbox(link).put_bytes > begun + 2 * CHUNK_BYTES,  # type: ignore[misc]
             lambda: call(one, other, "size", bytes(10 * MIB)),
         )
-        assert len(link.calls) == 0
+        assert len(link.core.outgoing.in_progress) == 0
     assert sizes == []
     await call(one, other, "size", bytes(15 * MIB))
     assert sizes == [15 * MIB]

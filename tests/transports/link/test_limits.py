@@ -204,7 +204,7 @@ async def test_calls_beyond_those_that_the_peer_takes_at_once_wait_at_the_caller
             nursery.start_soon(ask)
         await hold.wait_started(4)
         await wait_all_tasks_blocked(0.01)
-        assert hold.started == len(link.calls) == 4
+        assert hold.started == len(link.core.outgoing.in_progress) == 4
         hold.release.set()
     assert answers == ["released"] * 50
     assert hold.most == 4

@@ -64,10 +64,10 @@ async def test_calls_in_both_directions_share_one_connection(start: Start) -> No
             nursery.start_soon(call, one, other, "echo")
             nursery.start_soon(call, other, one, "echo")
     (mine,), (theirs,) = links(one), links(other)
-    assert mine.is_initiator
-    assert not theirs.is_initiator
-    assert mine.peer.address == other.address
-    assert theirs.peer.address == one.address
+    assert mine.core.is_initiator
+    assert not theirs.core.is_initiator
+    assert mine.core.peer.address == other.address
+    assert theirs.core.peer.address == one.address
 
 
 async def test_a_hundred_calls_are_in_progress_at_once(start: Start) -> None:
@@ -110,10 +110,10 @@ async def test_the_round_trip_is_measured_by_the_hello_and_at_the_other_side_by_
     one, other = await start(), await start()
     await call(one, other, "echo")
     (ours,), (theirs,) = links(one), links(other)
-    assert ours.round_trip.smoothed_s is not None
-    assert theirs.round_trip.smoothed_s is None
+    assert ours.core.round_trip.smoothed_s is not None
+    assert theirs.core.round_trip.smoothed_s is None
     await trio.sleep(2)
-    assert theirs.round_trip.smoothed_s is not None
+    assert theirs.core.round_trip.smoothed_s is not None
 
 
 async def test_who_is_called_says_hello_and_answers_what_came_with_the_callers_in_one_write(start: Start) -> None:
@@ -193,7 +193,7 @@ async def test_calls_that_are_made_in_one_scheduler_pass_go_out_in_few_writes_an
     one, other = await start(), await start()
     await call(one, other, "echo")
     (link,) = links(one)
-    await wait_until(lambda: link.round_trip.smoothed_s is not None)  # no ping is on its way
+    await wait_until(lambda: link.core.round_trip.smoothed_s is not None)  # no ping is on its way
     here, there = count_writes(link), count_writes(links(other)[0])
     async with trio.open_nursery() as nursery:
         for _ in range(calls):

@@ -22,7 +22,6 @@ from tests.transports.link.ends import (
 )
 from tests.waiting import wait_until
 from trionet import Node, NodeAddress, NodeConfig, NodeUnreachable, Remote
-from trionet.router import Method, Router
 from trionet.protocols.link.frames import (
     MARK,
     PREFACE,
@@ -34,6 +33,7 @@ from trionet.protocols.link.frames import (
     with_length,
 )
 from trionet.protocols.link.handshake import accept
+from trionet.router import Method, Router
 from trionet.transports.web import WebServer
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ async def test_two_nodes_that_call_each_other_at_once_settle_on_one_link(start: 
     smaller, larger = (one, other) if one.address < other.address else (other, one)
     ours, theirs = chosen_link(smaller, larger.address), chosen_link(larger, smaller.address)
     assert socket_names(ours) == socket_names(theirs)[::-1]
-    assert ours.is_initiator
+    assert ours.core.is_initiator
     assert len(links(one)) == len(links(other)) == 2  # both have dialled
     (left_over,) = (link for link in links(smaller) if link is not ours)
     assert left_over.is_idle
@@ -313,7 +313,7 @@ async def test_after_a_while_a_link_is_tried_again(
     patient_clock: MockClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("trionet.transports.link.transport._HTTP_ONLY_S", 5)
+    monkeypatch.setattr("trionet.transports.link.tcp._HTTP_ONLY_S", 5)
     node, (address, began_with) = await start(), http_only
     assert await call(node, address, "echo", 1) == (1,)
     await trio.sleep(4)

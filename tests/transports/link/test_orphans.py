@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
+from trionet.transports.link.flow import RoundTrip
 
 from tests.transports.link.ends import HandPeer, call, cancel_when, events_of, hello, links, listen, serve_raw
 from tests.waiting import wait_until
 from trionet import Node, NodeAddress, OrphanedCall, OrphanedCalls, Remote
 from trionet.message import PACKET
 from trionet.nesting import PACKETS
-from trionet.transports.link.flow import RoundTrip
 from trionet.protocols.link.frames import CallFrame, Cancel, Cancelled, Reply
 
 if TYPE_CHECKING:

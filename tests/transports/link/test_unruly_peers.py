@@ -462,7 +462,7 @@ async def test_callers_of_a_peer_that_does_not_read_are_slowed_and_others_are_se
         await wait_until(lambda: waiting_bytes(link) > MIB // 2)
         await wait_all_tasks_blocked(0.05)
         assert waiting_bytes(link) <= MIB + 64 * 1024
-        assert len(link.calls) < 100  # the others wait at the caller
+        assert len(link.core.outgoing.in_progress) < 100  # the others wait at the caller
         assert answers == []
         assert await call(node, other, "echo", 1) == (1,)
         assert await call(other, node, "echo", 1) == (1,)
@@ -485,8 +485,8 @@ def waiting_bytes(link: Link) -> int:
 
 async def link_of_hand(node: Node) -> Link:
     """Return the link with the peer that gave no address."""
-    await wait_until(lambda: any(link.peer.address is None for link in links(node)))
-    return next(link for link in links(node) if link.peer.address is None)
+    await wait_until(lambda: any(link.core.peer.address is None for link in links(node)))
+    return next(link for link in links(node) if link.core.peer.address is None)
 
 
 async def _serves(start: Start, node: Node) -> bool:

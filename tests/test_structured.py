@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from trionet.transports.link.flow import RoundTrip
 
 from tests.crowd import PATIENT, Counts, Member, open_crowd
 from tests.transports.link.ends import events_of
@@ -25,6 +24,7 @@ from trionet import (
     OrphanedCall,
     Remote,
 )
+from trionet.protocols.link.round_trip import RoundTrip
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator

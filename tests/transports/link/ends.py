@@ -355,8 +355,8 @@ class _CountingSocket:
         self.writes.append(sent)
         return sent
 
-    def fileno(self) -> int:
-        return self._sock.fileno()
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
 
 
 def count_writes(link: TCPLink) -> list[int]:

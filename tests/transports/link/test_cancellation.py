@@ -239,7 +239,7 @@ async def test_a_long_answer_that_is_on_its_way_when_the_caller_gives_up_is_aban
             lambda begun=begun: outbox(theirs).put_bytes > begun + 2 * CHUNK_BYTES,  # type: ignore[misc]
             lambda: call(one, other, "make", 12 * MIB),
         )
-        assert len(mine.calls) == 0
+        assert len(mine.core.outgoing.in_progress) == 0
         assert outbox(theirs).put_bytes < begun + 11 * MIB
     assert len(await call(one, other, "make", 15 * MIB)) == 15 * MIB
     assert one.statistics().calls_orphaned == 0
@@ -290,7 +290,7 @@ async def test_calls_that_are_cancelled_at_any_moment_leave_nothing_behind(start
         assert len(running) > 30
         assert one.statistics().calls_orphaned == 0
         (link,) = links(one)
-        assert link.is_idle
+        assert link.core.is_idle
         with trio.fail_after(DEADLINE_S):
             async with trio.open_nursery() as nursery:
                 for _ in range(12):

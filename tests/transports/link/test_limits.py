@@ -234,14 +234,14 @@ async def test_a_call_that_is_cancelled_just_as_its_turn_comes_passes_the_turn_o
         for task in ask_in_vain, lambda: ask("last"):
             calls.start_soon(task)
             await wait_all_tasks_blocked(0.01)
-        outgoing = links(node)[0].calls
-        take_answer = outgoing.take_answer
+        client = links(node)[0].calls
+        handle = client.handle
 
-        def take_answer_and_cancel(answer: Any) -> None:
-            take_answer(answer)
+        def handle_and_cancel(answered: Any) -> None:
+            handle(answered)
             scope.cancel()
 
-        monkeypatch.setattr(outgoing, "take_answer", take_answer_and_cancel)
+        monkeypatch.setattr(client, "handle", handle_and_cancel)
         await peers[0].send(Reply(1, "first"))
         await wait_until(lambda: len(peers[0].seen) == 2)
         assert scope.cancelled_caught

@@ -162,7 +162,7 @@ async def test_a_link_whose_peer_has_gone_takes_no_calls_though_a_handler_takes_
         (dying,) = links(one)
         links(other)[0].abort()
         with trio.fail_after(BEFORE_SILENCE_S):
-            await wait_until(lambda: not dying.is_usable)
+            await wait_until(lambda: dying.core.is_retired)
         with trio.fail_after(DEADLINE_S):
             assert await call(one, other, "echo", 1) == (1,)  # by another link
         assert hold.running == 1
@@ -180,7 +180,7 @@ async def test_a_link_whose_peer_has_closed_its_side_is_closed_though_a_handler_
         (dying,) = links(node)
         await peer.stream.send_eof()
         with trio.fail_after(BEFORE_SILENCE_S):
-            await wait_until(lambda: not dying.is_usable)
+            await wait_until(lambda: dying.core.is_retired)
         assert hold.running == 1
         hold.release.set()
     await wait_until(lambda: links(node) == [])
@@ -277,7 +277,7 @@ async def test_calls_in_progress_are_answered_on_a_link_that_is_being_closed(sta
         await here.wait_started()
         (old,) = links(one)
         old.retire("for the test")
-        assert not old.is_usable
+        assert old.core.is_retired
         # New calls get a new link, in both directions.
         assert await call(one, other, "echo", 1) == (1,)
         assert await call(other, one, "echo", 1) == (1,)
@@ -306,7 +306,7 @@ async def test_no_call_is_lost_when_links_are_closed_as_idle_at_any_moment(start
             for _ in range(rng.randrange(20, 60)):
                 await trio.lowlevel.checkpoint()
             for link in links(rng.choice((one, other))):
-                closed += link.is_usable
+                closed += not link.core.is_retired
                 link.retire("idle")
 
     try:
@@ -321,7 +321,7 @@ async def test_no_call_is_lost_when_links_are_closed_as_idle_at_any_moment(start
         exc.add_note(f"the seed was {seed}")
         raise
     assert closed > 5, f"with seed {seed}"
-    await wait_until(lambda: all(link.is_usable for link in links(one) + links(other)))
+    await wait_until(lambda: all(not link.core.is_retired for link in links(one) + links(other)))
 
 
 async def test_a_call_lost_before_it_was_sent_is_definite_and_one_lost_after_is_not(
@@ -345,7 +345,7 @@ async def test_a_call_lost_before_it_was_sent_is_definite_and_one_lost_after_is_
 
     async with trio.open_nursery() as calls:
         calls.start_soon(ask, "small", 10)
-        await wait_until(lambda: len(links(node)) == 1 and len(links(node)[0].calls) == 1)
+        await wait_until(lambda: len(links(node)) == 1 and len(links(node)[0].core.outgoing.in_progress) == 1)
         calls.start_soon(ask, "large", 15 * MIB)
         await wait_until(lambda: outbox(links(node)[0]).sent_bytes > CHUNK_BYTES)
         await wait_all_tasks_blocked(0.05)  # until nothing more can be written

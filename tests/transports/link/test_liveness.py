@@ -200,9 +200,9 @@ async def test_a_link_is_not_idle_for_what_this_node_stands_still_for(
     patient_clock.jump(1000)
     await trio.sleep(15)
     assert links(node) == [link]
-    assert link.is_usable
+    assert not link.core.is_retired
     await trio.sleep(10)
-    assert not link.is_usable
+    assert link.core.is_retired
 
 
 async def _echo(peer: HandPeer) -> None:

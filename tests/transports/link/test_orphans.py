@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
-from trionet.transports.link.flow import RoundTrip
 
 from tests.transports.link.ends import HandPeer, call, cancel_when, events_of, hello, links, listen, serve_raw
 from tests.waiting import wait_until
@@ -16,6 +15,7 @@ from trionet import Node, NodeAddress, OrphanedCall, OrphanedCalls, Remote
 from trionet.message import PACKET
 from trionet.nesting import PACKETS
 from trionet.protocols.link.frames import CallFrame, Cancel, Cancelled, Reply
+from trionet.protocols.link.round_trip import RoundTrip
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -211,7 +211,7 @@ async def test_a_link_with_hostile_bytes_is_closed_alone_with_a_reason_in_the_lo
         await peer.wait_closed()
         await wait_until(lambda: reason in node.log_since(place))
     (line,) = node.log_since(place).splitlines()
-    assert " WARNING trionet.transports.link.connection: the link with a node without address is closed: " in line
+    assert " WARNING trionet.transports.link.link: the link with a node without address is closed: " in line
 
 
 async def test_a_preface_that_is_dribbled_byte_by_byte_begins_a_link(node: Logged) -> None:

@@ -344,7 +344,7 @@ async def test_a_stream_keeps_its_link_open_and_ends_well_on_one_that_is_being_c
         assert await anext(items) == 1
         await trio.sleep(10)
         (link,) = links(one)
-        assert link.is_usable
+        assert not link.core.is_retired
         link.retire("for the test")
         await wait_all_tasks_blocked(0.01)
         go_on.set()

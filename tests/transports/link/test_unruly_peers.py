@@ -39,7 +39,7 @@ from trionet.protocols.link.frames import (
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-    from trionet.transports.link.connection import Link
+    from trionet.transports.link.link import Link
 
     Start = Callable[..., Awaitable[Node]]
 
@@ -349,8 +349,7 @@ async def test_a_packet_is_taken_while_there_is_no_room_and_nothing_that_only_sa
         await peer.send(*(HandPeer.call(number, "make", 60_000) for number in range(300)))
         await wait_until(lambda: not outbox(link).has_room)
         await wait_all_tasks_blocked(0.05)
-        incoming = link._incoming  # noqa: SLF001  a look inside
-        assert incoming is not None
+        incoming = link.core.incoming.running
         assert node.statistics().calls_served == 300
         in_progress = len(incoming)
         assert in_progress
@@ -479,7 +478,7 @@ async def _send_for_ever(peer: HandPeer, data: bytes) -> None:
 
 def waiting_bytes(link: Link) -> int:
     """Return how many bytes of short frames wait to be written."""
-    count: int = outbox(link)._waiting_bytes  # noqa: SLF001  a look inside
+    count: int = outbox(link)._queued_bytes  # noqa: SLF001  a look inside
     return count
 
 

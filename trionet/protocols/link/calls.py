@@ -71,7 +71,7 @@ class OutgoingStream(OutgoingCall, eq=False):
     def add(self, item: Item, size: int) -> None:
         """Add an item; see `OutgoingCall.add`."""
         if self.credit_bytes <= 0:
-            raise FrameError("more items than the credit allows")
+            raise FrameError("more items than it was allowed")
         self.credit_bytes -= size
         self.items.append((item.value, size))
 

@@ -45,8 +45,16 @@ class Transfer:
         """Return the next chunk, as a frame with its length."""
         part = self._data[self.offset : self.offset + CHUNK_BYTES]
         self.offset += len(part)
-        self.is_over = self.offset == self.size
-        return with_length(encode_frame(Chunk(self.number, self.direction, self.is_over, bytes(part))))
+        is_last = self.offset == self.size
+        data = with_length(encode_frame(Chunk(self.number, self.direction, is_last, bytes(part))))
+        if is_last:
+            self.end()
+        return data
+
+    def end(self) -> None:
+        """Send no more of it."""
+        self.is_over = True
+        self._data = memoryview(b"")
 
 
 class Reassembly:
@@ -78,7 +86,7 @@ class Reassembly:
         gathered += chunk.data
         self._held_bytes[direction] += size
         if self._held_bytes[direction] > self._window_bytes or len(gathered) > self._most_bytes:
-            raise FrameError("more chunked bytes than the window allows")
+            raise FrameError("more chunked bytes than it was allowed")
         self._holding.change(partial=size)
         if not chunk.last or chunk.transfer not in self._partial:  # the account may have closed this link just now
             return None

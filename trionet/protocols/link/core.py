@@ -290,9 +290,10 @@ class LinkCore:
         outbox = self.outbox
         if outbox.finished:
             for transfer in outbox.finished:
-                if isinstance(transfer.owner, IncomingCall):
-                    self.incoming.sent_long(transfer.owner)
-                elif isinstance(transfer.owner, OutgoingCall):
+                owner, transfer.owner = transfer.owner, None  # which knows the transfer
+                if isinstance(owner, IncomingCall):
+                    self.incoming.sent_long(owner)
+                elif isinstance(owner, OutgoingCall):
                     self.outgoing.long_ones -= 1
                 else:
                     self.events.append(transfer)

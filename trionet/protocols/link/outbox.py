@@ -120,7 +120,8 @@ class Outbox:
 
     def abandon(self, transfer: Transfer) -> None:
         """Send no more of a frame, which will not arrive."""
-        transfer.is_over = True
+        transfer.end()
+        transfer.owner = None
         window = self._window(transfer.direction)
         if not transfer.number:
             self._begin(window.withdraw(transfer))
@@ -211,6 +212,9 @@ class Outbox:
         """Drop all that is queued; return the transfers that had not ended."""
         waiting = [transfer for window in self._windows.values() for transfer in window.clear()]
         dropped = [*self._transfers, *waiting]
+        for transfer in dropped:
+            transfer.end()
+            transfer.owner = None  # which knows the transfer
         self._transfers.clear()
         self._frames = deque(maxlen=0)
         self._queued_bytes = self._counted_bytes = 0

@@ -83,16 +83,16 @@ class IncomingCall(msgspec.Struct, eq=False):
         frame: the call.
         size: bytes of its frame.
         is_chunked: whether it came in chunks; its bytes are held until it has been answered.
-        is_running: whether it was accepted, and has not been answered.
         credit_bytes: of items that may be sent.
+        is_running: whether it was accepted, and has not been answered.
         transfer: of a long answer.
         handler: for the driver's use.
     """
 
     frame: CallFrame
     size: int
-    is_chunked: bool = False
+    is_chunked: bool
+    credit_bytes: int
     is_running: bool = False
-    credit_bytes: int = 0
     transfer: Transfer | None = None
     handler: Any = None

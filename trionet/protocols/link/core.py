@@ -232,7 +232,7 @@ class LinkCore:
         direction, encoded = whole
         frame, size = decode_frame(encoded, self._max_containers), len(encoded)
         if type(frame) is CallFrame and direction == direction_of_calls(frame.depth):
-            return self.incoming.receive(frame, size, is_chunked=True)
+            return self.incoming.receive(frame, size, True)
         if not (isinstance(frame, Reply | Item | Error) and direction == REPLIES):
             raise FrameError(f"a chunked {type(frame).__name__}")
         event = self._handle(frame, size)
@@ -277,31 +277,36 @@ class LinkCore:
 
     def data_to_send(self) -> bytes:
         """Return the bytes to be sent next; none if there are none."""
-        had_room = self.incoming.has_room
-        return self._passed(self.outbox.next_write(), had_room=had_room)
+        was_full = self.incoming.is_full or not self.outbox.has_room
+        data = self.outbox.next_write()
+        if was_full or self.outbox.finished:
+            self._handle_progress()
+        return data if self._channel is None or not data else self._channel.send(data)
 
     def frame_to_send(self) -> tuple[str, bytes] | None:
         """Return the kind of the frame to be sent next, and its bytes; None if there is none."""
-        had_room = self.incoming.has_room
+        was_full = self.incoming.is_full or not self.outbox.has_room
         kind, data = self.outbox.next_frame()
-        return (kind, self._passed(data, had_room=had_room)) if data else None
+        if was_full or self.outbox.finished:
+            self._handle_progress()
+        if not data:
+            return None
+        return kind, data if self._channel is None else self._channel.send(data)
 
-    def _passed(self, data: bytes, *, had_room: bool) -> bytes:
-        outbox = self.outbox
-        if outbox.finished:
-            for transfer in outbox.finished:
-                owner, transfer.owner = transfer.owner, None  # which knows the transfer
-                if isinstance(owner, IncomingCall):
-                    self.incoming.sent_long(owner)
-                elif isinstance(owner, OutgoingCall):
-                    self.outgoing.long_ones -= 1
-                else:
-                    self.events.append(transfer)
-            outbox.finished.clear()
-            self._say_bye()
-        if not had_room and self.incoming.has_room:
+    def _handle_progress(self) -> None:
+        """Handle transfers that have been sent, and that there may be room."""
+        for transfer in self.outbox.finished:
+            owner, transfer.owner = transfer.owner, None  # which knows the transfer
+            if isinstance(owner, IncomingCall):
+                self.incoming.sent_long(owner)
+            elif isinstance(owner, OutgoingCall):
+                self.outgoing.long_ones -= 1
+            else:
+                self.events.append(transfer)
+        self.outbox.finished.clear()
+        self._say_bye()
+        if self.outbox.has_room and not self.incoming.is_full:
             self.events.append(RoomFreed())
-        return data if self._channel is None or not data else self._channel.send(data)
 
     def sent(self, count: int) -> None:
         """Handle that `count` more bytes of `data_to_send` have been passed to the operating system."""

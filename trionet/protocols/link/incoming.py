@@ -36,6 +36,7 @@ class IncomingCalls:
     Attributes:
         running: those that have been accepted and not answered, by number.
         max_answer_bytes: the largest answer that both sides allow.
+        is_full: whether too many long answers wait or are in flight for a further one to be made.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class IncomingCalls:
         own, peer = greeted.own, greeted.peer
         self.running: dict[int, IncomingCall] = {}
         self.max_answer_bytes: int = min(peer.max_message_bytes, peer.window_bytes, own.max_message_bytes)
+        self.is_full: bool = False
         self._max_calls = own.max_calls
         self._running_at = [0] * (PACKETS + 1)
         self._long_bytes = 0
@@ -53,12 +55,7 @@ class IncomingCalls:
         self._reassembly = reassembly
         self._holding = holding
 
-    @property
-    def has_room(self) -> bool:
-        """Whether an answer can be made without waiting for the peer to read."""
-        return self._outbox.has_room and self._long_bytes <= self._most_long_bytes
-
-    def receive(self, frame: CallFrame, size: int, *, is_chunked: bool = False) -> IncomingCall:
+    def receive(self, frame: CallFrame, size: int, is_chunked: bool = False) -> IncomingCall:
         """Return the call that has come.
 
         Raises:
@@ -66,7 +63,8 @@ class IncomingCalls:
         """
         if frame.msg_id in self.running or self._running_at[frame.depth] >= self._max_calls:
             raise FrameError(f"more than {self._max_calls} calls at once at one depth, or one number twice")
-        return IncomingCall(frame, size, is_chunked, credit_bytes=frame.credit or 0)
+        self._liveness.used_at = self._liveness.heard_at
+        return IncomingCall(frame, size, is_chunked, frame.credit or 0)
 
     def accept(self, call: IncomingCall) -> None:
         """Note that a call is running, until `answer`."""
@@ -81,22 +79,27 @@ class IncomingCalls:
     def answer(self, call: IncomingCall, encoded: bytes) -> None:
         """End a call with an encoded `Reply`, `Error`, `Cancelled` or `End`."""
         if len(encoded) <= CHUNK_BYTES:
-            self._end(call)
-            self._outbox.put_encoded(encoded, is_lone=not self.running)
+            if call.is_running or call.is_chunked:
+                self._end(call)
+            self._outbox.put_encoded(encoded, not self.running)
             return
         if not call.is_running:
             self.accept(call)
-        self._long_bytes += len(encoded)
-        self._holding.change(whole=len(encoded))
+        self._hold_answer(len(encoded))
         if call.is_running:  # the link may have been closed for holding that
             call.transfer = self._outbox.send_long(encoded, REPLIES, call)
 
     def sent_long(self, call: IncomingCall) -> None:
         """Handle that a long answer has been sent, or will not be."""
         if call.transfer is not None:
-            self._long_bytes -= call.transfer.size
-            self._holding.change(whole=-call.transfer.size)
+            self._hold_answer(-call.transfer.size)
             self._end(call)
+
+    def _hold_answer(self, size: int) -> None:
+        """Hold so many bytes of long answers more, or less."""
+        self._long_bytes += size
+        self.is_full = self._long_bytes > self._most_long_bytes
+        self._holding.change(whole=size)
 
     def _end(self, call: IncomingCall) -> None:
         depth = call.frame.depth

@@ -42,6 +42,7 @@ class Outbox:
         is_due: whether to write at once rather than at the end of the scheduler pass.
         is_corked: whether more frames will follow in this pass.
         is_bursty: whether the peer's last input was a burst, so that the tasks woken by it will send more than one.
+        has_room: whether more may be queued without waiting.
         is_stuck: whether the peer doesn't read.
         put_bytes: bytes put in so far.
         sent_bytes: bytes passed to the operating system so far.
@@ -62,6 +63,7 @@ class Outbox:
         self.is_due: bool = False
         self.is_corked: bool = False
         self.is_bursty: bool = False
+        self.has_room: bool = True
         self.is_stuck: bool = False
         self.put_bytes: int = len(first)
         self.sent_bytes: int = 0
@@ -72,16 +74,11 @@ class Outbox:
         """Whether nothing is queued."""
         return not (self._frames or self._transfers)
 
-    @property
-    def has_room(self) -> bool:
-        """Whether more may be queued without waiting."""
-        return self._queued_bytes <= _HIGH_BYTES
-
     def put(self, frame: Frame) -> None:
         """Queue a frame."""
         self.put_encoded(encode_frame(frame))
 
-    def put_encoded(self, encoded: bytes, *, is_lone: bool = False) -> None:
+    def put_encoded(self, encoded: bytes, is_lone: bool = False) -> None:
         """Queue an encoded frame of at most `CHUNK_BYTES`.
 
         A lone one, of the only call in progress, is due at once, unless more are expected to follow in this pass.
@@ -93,11 +90,15 @@ class Outbox:
         self._queued_bytes += size + _FRAME_COST_BYTES
         self.put_bytes += size
         if self._queued_bytes > _UNCOUNTED_BYTES:
-            if self._queued_bytes > _MAX_BYTES:
-                self.is_stuck = self.is_due = True
-            self._count()
+            self._check_room()
         if len(frames) >= _BATCH_FRAMES or (is_lone and not self.is_bursty and not self.is_corked):
             self.is_due = True
+
+    def _check_room(self) -> None:
+        self.has_room = self._queued_bytes <= _HIGH_BYTES
+        if self._queued_bytes > _MAX_BYTES:
+            self.is_stuck = self.is_due = True
+        self._count()
 
     def uncork(self) -> None:
         """Have what is queued written: no more will follow in this pass."""
@@ -163,6 +164,8 @@ class Outbox:
                 size += len(frames[0]) + _FRAME_COST_BYTES
                 parts.append(frames.popleft())
             self._queued_bytes -= size
+        if not self.has_room:
+            self._check_room()
         if self._transfers:
             parts.append(self._next_chunk())
         data = parts[0] if len(parts) == 1 else b"".join(parts)
@@ -177,6 +180,8 @@ class Outbox:
         if self._frames and not (self._transfers and self._is_chunk_next):
             data = self._frames.popleft()
             self._queued_bytes -= len(data) + _FRAME_COST_BYTES
+            if not self.has_room:
+                self._check_room()
             kind = KINDS.get(data[_KIND_OFFSET], "hello")  # that one is behind the preface
         else:
             kind, data = "chunk", self._next_chunk()

@@ -7,7 +7,9 @@ then; a call waits for places and windows of its own depth alone (see `trionet.n
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Raw
 
 from trionet.errors import ConnectionLost, MessageTooLarge, NodeUnreachable, TemporarilyUnavailable, TrionetError
 from trionet.nesting import DEEPEST, PACKETS
@@ -32,7 +34,22 @@ if TYPE_CHECKING:
     from .liveness import Liveness
     from .outbox import Outbox
 
-__all__ = ["LinkRetired", "OutgoingCalls"]
+__all__ = ["CallRequest", "LinkRetired", "OutgoingCalls"]
+
+
+class CallRequest(Protocol):
+    """What to call: see `CallFrame`; `args` and `kwargs` are in MessagePack.
+
+    Its attributes are only read.
+    """
+
+    gid: str
+    service: str
+    method: str
+    args: bytes
+    kwargs: bytes | None
+    id: str
+    depth: int
 
 
 class LinkRetired(Exception):
@@ -45,7 +62,6 @@ class OutgoingCalls:
     Attributes:
         is_open: whether further ones can be made.
         in_progress: those that have not been answered, by number.
-        next_number: the number that the next one is to have.
         free_places: how many more the peer accepts at once, by depth.
         long_ones: how many are being sent.
     """
@@ -53,7 +69,7 @@ class OutgoingCalls:
     def __init__(self, peer: Hello, outbox: Outbox, liveness: Liveness, name: str) -> None:
         self.is_open: bool = True
         self.in_progress: dict[int, OutgoingCall] = {}
-        self.next_number: int = 1
+        self._last_number = 0
         self.free_places: list[int] = [peer.max_calls] * PACKETS + [sys.maxsize]  # a packet takes none
         self.long_ones: int = 0
         self._max_calls = peer.max_calls
@@ -63,8 +79,14 @@ class OutgoingCalls:
         self._liveness = liveness
         self._name = name
 
-    def call(self, call: OutgoingCall, frame: CallFrame) -> None:
-        """Make a call, whose frame has `next_number`.
+    def call(self, call: OutgoingCall, request: CallRequest, timeout_s: float | None, credit: int | None) -> None:
+        """Make a call.
+
+        Args:
+            call: its state.
+            request: what to call.
+            timeout_s: what is left of the caller's time; None without a deadline.
+            credit: see `CallFrame`.
 
         Raises:
             LinkRetired: no more calls can be made.
@@ -73,15 +95,30 @@ class OutgoingCalls:
         """
         if not self.is_open:
             raise LinkRetired
-        encoded = encode_frame(frame)
+        self._last_number = number = self._last_number + 1
+        depth = request.depth
+        kwargs = request.kwargs
+        encoded = encode_frame(
+            CallFrame(
+                number,
+                request.gid,
+                request.service,
+                request.method,
+                Raw(request.args),
+                None if kwargs is None else Raw(kwargs),
+                request.id,
+                timeout_s,
+                credit,
+                depth,
+            )
+        )
         if len(encoded) > self._short_bytes:
             self._send_long(call, encoded)
         else:
             call.start_offset = self._outbox.put_bytes
-            self._outbox.put_encoded(encoded, is_lone=not self.in_progress)
-        number = call.number = self.next_number
-        self.next_number = number + 1
-        self.free_places[call.depth] -= 1
+            self._outbox.put_encoded(encoded, not self.in_progress)
+        call.number = number
+        self.free_places[depth] -= 1
         self.in_progress[number] = call
         if self._liveness.is_resting:
             self._liveness.rouse()
@@ -115,7 +152,9 @@ class OutgoingCalls:
         if call.transfer is not None and not call.transfer.is_over:  # it will not be complete, and not run
             self._outbox.abandon(call.transfer)
             self.long_ones -= 1
-            self._end(call.number)
+            del self.in_progress[call.number]
+            self.free_places[call.depth] += 1
+            self._liveness.ended_calls()
             return False
         if call.depth == PACKETS:
             return False  # it is handled on the spot, and nobody waits for what it does
@@ -124,17 +163,13 @@ class OutgoingCalls:
 
     def answered(self, answer: Reply | Error | Cancelled | End) -> OutgoingCall | None:
         """Handle an answer; return its call, if that is in progress."""
-        call = self._end(answer.in_reply_to)
+        in_progress = self.in_progress
+        call = in_progress.pop(answer.in_reply_to, None)
         if call is not None:
             call.answer = answer
-        return call
-
-    def _end(self, number: int) -> OutgoingCall | None:
-        call = self.in_progress.pop(number, None)
-        if call is not None:
             self.free_places[call.depth] += 1
-            if not self.in_progress:
-                self._liveness.ended_calls()
+            if not in_progress:
+                self._liveness.used_at = self._liveness.heard_at
         return call
 
     # ---- streams

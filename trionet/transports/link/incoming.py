@@ -50,6 +50,7 @@ class LinkServer:
     ) -> None:
         self._core = core
         self._calls = core.incoming
+        self._outbox = core.outbox
         self._caller = core.peer.address
         self._handler = handler
         self._start_soon = start_soon
@@ -64,7 +65,7 @@ class LinkServer:
         awaitable: Awaitable[Any] | None = None
         try:
             prepared = self._prepare(frame)
-            has_room = self._calls.has_room
+            has_room = self._outbox.has_room and not self._calls.is_full
             if prepared.method.is_sync and (has_room or _is_packet(frame)):
                 value = prepared.begin()
                 if not is_awaitable(value):
@@ -135,9 +136,14 @@ class LinkServer:
             raise MalformedRequest(f"{frame.service}/{frame.method} {kind}")
         return prepared
 
+    @property
+    def _has_room(self) -> bool:
+        """Whether an answer can be made without waiting for the peer to read."""
+        return self._outbox.has_room and not self._calls.is_full
+
     async def _room(self) -> None:
         """Wait while too many answers wait to be sent."""
-        while not (self._calls.has_room or self._core.is_closed):
+        while not (self._has_room or self._core.is_closed):
             await self._room_waiters.park()
         if self._core.is_closed:
             await trio.lowlevel.checkpoint_if_cancelled()  # nobody waits for the answer any more
@@ -162,7 +168,7 @@ class LinkServer:
 
     async def _encoded_in_turn(self, number: int, running: _Running, value: Any) -> bytes:
         """Return the reply once there is room for it, so that fewer encoded ones wait; or that it isn't wanted now."""
-        if not self._calls.has_room:
+        if not self._has_room:
             running.scope = trio.CancelScope()
             with running.scope:
                 await self._room()
@@ -202,7 +208,7 @@ class LinkServer:
             await transfer.waiter.wait()
         finally:
             if not transfer.is_over:
-                self._core.outbox.abandon(transfer)
+                self._outbox.abandon(transfer)
                 self._push()
 
     def _answer(self, call: IncomingCall, encoded: bytes) -> None:

@@ -10,7 +10,6 @@ from collections import defaultdict
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 import trio
 
 from trionet.codec import MESSAGEPACK
@@ -18,7 +17,7 @@ from trionet.errors import ConnectionLost, DecodeError, TrionetError
 from trionet.events import OrphanedCall
 from trionet.identity import NodeAddress
 from trionet.protocols.link.calls import STREAM_CREDIT_BYTES, OutgoingCall, OutgoingStream
-from trionet.protocols.link.frames import CallFrame, End, Error, Reply
+from trionet.protocols.link.frames import End, Error, Reply
 from trionet.protocols.link.round_trip import RoundTrip
 from trionet.transports.base import answered_error, time_left_s
 
@@ -119,11 +118,19 @@ class LinkClient:
             TemporarilyUnavailable: it is nested too deeply to wait for its turn.
         """
         # The way of most calls: as few steps as possible.
-        call = _Call(request.depth)
-        if not (self._places[request.depth] and self._outbox.has_room):
-            await self._admitted(request.depth)
+        depth = request.depth
+        call = _Call(depth)
+        if not (self._places[depth] and self._outbox.has_room):
+            await self._admitted(depth)
         timeout_s = time_left_s()
-        self._start(call, request, await self._expired(request.depth) if timeout_s == 0 else timeout_s, None)
+        if timeout_s == 0:
+            timeout_s = await self._expired(depth)
+        try:
+            self._calls.call(call, request, timeout_s, None)
+        except TrionetError:
+            self._pass_on(depth)
+            raise
+        self._push()
         try:
             while call.answer is None:
                 call.task = _current_task()
@@ -141,11 +148,18 @@ class LinkClient:
             LinkRetired: no more calls can be made on the link; nothing was sent.
             TemporarilyUnavailable: it is nested too deeply to wait for its turn.
         """
-        stream = _Stream(request.depth)
-        await self._admitted(request.depth)
+        depth = request.depth
+        stream = _Stream(depth)
+        await self._admitted(depth)
         timeout_s = time_left_s()
-        timeout_s = await self._expired(request.depth) if timeout_s == 0 else timeout_s
-        self._start(stream, request, timeout_s, STREAM_CREDIT_BYTES)
+        if timeout_s == 0:
+            timeout_s = await self._expired(depth)
+        try:
+            self._calls.call(stream, request, timeout_s, STREAM_CREDIT_BYTES)
+        except TrionetError:
+            self._pass_on(depth)
+            raise
+        self._push()
         try:
             async with aclosing(self._items(stream)) as items:
                 yield items
@@ -166,29 +180,6 @@ class LinkClient:
             yield _restored(plain)
         if type(stream.answer) is not End:
             raise _error_of(stream.answer)
-
-    def _start(self, call: _Call | _Stream, request: Request, timeout_s: float | None, credit: int | None) -> None:
-        calls, depth = self._calls, request.depth
-        try:
-            calls.call(
-                call,
-                CallFrame(
-                    calls.next_number,
-                    request.gid,
-                    request.service,
-                    request.method,
-                    msgspec.Raw(request.args),
-                    None if request.kwargs is None else msgspec.Raw(request.kwargs),
-                    request.id,
-                    timeout_s,
-                    credit,
-                    depth,
-                ),
-            )
-        except TrionetError:
-            self._pass_on(depth)
-            raise
-        self._push()
 
     # ---- waiting for a turn
 

@@ -57,6 +57,8 @@ class TCPLink(Link):
         self._writer: trio.lowlevel.Task | None = None
         self._unsent = memoryview(b"")
         super().__init__(transport, greeted, trio.current_time(), name, nursery.start_soon)
+        self._liveness = self.core.liveness
+        self._outbox = self.core.outbox
 
     async def run(self, rest: bytes) -> None:
         """Carry calls until either side is done, or the connection breaks; `rest` has come behind the peer's hello."""
@@ -89,32 +91,34 @@ class TCPLink(Link):
 
     def push(self) -> None:
         """Write what is due now; leave the rest to the writer."""
-        core = self.core
-        outbox = core.outbox
-        if core.liveness.deadline < self._transport.wakes_at:
-            if core.liveness.deadline == AT_ONCE:
+        core, outbox = self.core, self._outbox
+        if self._liveness.deadline < self._transport.wakes_at:
+            if self._liveness.deadline == AT_ONCE:
                 core.advance(trio.current_time())
-            self._transport.wake_at(core.liveness.deadline)
+            self._transport.wake_at(self._liveness.deadline)
         if outbox.is_due:
-            core.close_if_stuck()
-            if not self._unsent:  # else the writer is at work
+            if outbox.is_stuck:
+                core.close_if_stuck()
+            elif not self._unsent:  # else the writer is at work
                 self._write_now()
-        elif self._writer is not None and not outbox.is_corked and not (outbox.is_empty and not core.is_retired):
+        elif self._writer is not None and not outbox.is_corked and (core.is_retired or not outbox.is_empty):
             self._wake_writer()
         if core.events:
             self.handle_events()
 
     def _write_now(self) -> None:
         """Write as far as it goes, without the detour through the writer."""
-        data = self.core.data_to_send()
+        core = self.core
+        data = core.data_to_send()
         try:
             sent = self._sock.send(data)
         except OSError:  # it would block, or is broken: the writer will find out
             sent = 0
-        self.core.sent(sent)
+        core.sent(sent)
         if sent < len(data):
             self._unsent = memoryview(data)[sent:]
-        if self._unsent or not self.core.outbox.is_empty or self.core.is_retired:
+            self._wake_writer()
+        elif not self._outbox.is_empty or self.core.is_retired:
             self._wake_writer()
 
     def _wake_writer(self) -> None:

@@ -70,7 +70,8 @@ class _MemoryLink(Link):
         if core.liveness.deadline < self._alarm_at:
             self._set_alarm()
         if core.outbox.is_due or not core.outbox.is_corked:
-            core.close_if_stuck()
+            if core.outbox.is_stuck:
+                core.close_if_stuck()
             lane = self._lane
             while lane.has_room and (found := core.frame_to_send()) is not None:
                 kind, data = found

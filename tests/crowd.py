@@ -19,7 +19,7 @@ import trio
 from tests.node_processes import ROOT, clean_environment
 from tests.waiting import DEADLINE_S
 from trionet import Node, NodeAddress, NodeConfig, Remote, current_call, open_node, rpc
-from trionet.transports.link.flow import RoundTrip
+from trionet.protocols.link.round_trip import RoundTrip
 
 if TYPE_CHECKING:
     from collections.abc import Generator

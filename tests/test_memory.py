@@ -18,7 +18,7 @@ from tests.robustness.wire import UPGRADE, http_2_request, request_bytes
 from tests.transports.link.ends import MIB, HandPeer, connect, links
 from tests.waiting import wait_until
 from trionet import ConnectionLost, Node, NodeAddress, NodeConfig, NotFound, Remote, TrionetError, open_node, rpc
-from trionet.transports.link.frames import CHUNK_BYTES, PREFACE, Chunk
+from trionet.protocols.link.frames import CHUNK_BYTES, PREFACE, Chunk
 from trionet.transports.memory import MemoryFabric
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from trionet.codec import JSON, MESSAGEPACK, Codec
 from trionet.hashing import MAX_SAME_HASH, check_hashes
 from trionet.maelstrom.envelope import BadLine
 from trionet.maelstrom.envelope import decode as decode_line
-from trionet.transports.link.frames import CallFrame, FrameError, Item, Reply, decode_frame, encode_frame
+from trionet.protocols.link.frames import CallFrame, FrameError, Item, Reply, decode_frame, encode_frame
 from trionet.transports.memory import MemoryFabric
 
 if TYPE_CHECKING:

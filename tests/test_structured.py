@@ -24,7 +24,7 @@ from trionet import (
     OrphanedCall,
     Remote,
 )
-from trionet.transports.link.flow import RoundTrip
+from trionet.protocols.link.round_trip import RoundTrip
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator

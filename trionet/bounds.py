@@ -21,10 +21,21 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["LARGE_MAP_BYTES", "MAX_CONTAINERS", "holds_large_map_of_lists", "json_holds_more", "messagepack_holds_more"]
+__all__ = [
+    "LARGE_MAP_BYTES",
+    "MAX_CONTAINERS",
+    "MAX_DEPTH",
+    "holds_large_map_of_lists",
+    "json_holds_more",
+    "messagepack_holds_more",
+    "over_limit",
+]
 
 MAX_CONTAINERS: Final = 1_000_000
 """The default of how many containers a message may hold."""
+
+MAX_DEPTH: Final = 64
+"""How deep containers may nest in a value that travels."""
 
 _LARGE_MAP: Final = 64
 LARGE_MAP_BYTES: Final = 2 * _LARGE_MAP
@@ -157,3 +168,11 @@ _SCALAR: Final = (
 """A value that is no container and whose first byte tells its length; or short bytes, which have no such form."""
 _SCALARS: Final = re.compile(_SCALAR + rb"*+", re.DOTALL).match
 _RUNS: Final = tuple((count, re.compile(_SCALAR + rb"{%d}+" % count, re.DOTALL).match) for count in (4096, 256, 16, 1))
+
+
+def over_limit(max_containers: int) -> str:
+    """Return what to tell someone whose message holds too many containers."""
+    return (
+        f"more than {max_containers:,} lists, dicts and so on in one message, nested or side by side: "
+        f"the limit of this node (max_message_containers)"
+    )

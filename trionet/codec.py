@@ -38,25 +38,22 @@ import msgspec
 from .bounds import (
     LARGE_MAP_BYTES,
     MAX_CONTAINERS,
+    MAX_DEPTH,
     holds_large_map_of_lists,
     json_holds_more,
     messagepack_holds_more,
+    over_limit,
 )
 from .errors import DecodeError, EncodeError
-from .lowering import MAX_DEPTH, CannotTravel, Lowering, find_surrogate
-from .raising import ATOMS, Unreadable, raised
+from .lowering import CannotTravel, Lowering, find_surrogate
+from .raising import ATOMS, Unreadable, raised, refuse_extension
 from .registered import register_type
 from .user_code import described, pass_endings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["JSON", "MAX_DEPTH", "MESSAGEPACK", "Codec", "over_limit", "refuse_extension", "register_type"]
-
-
-def refuse_extension(code: int, _: memoryview) -> Any:
-    """Raise `DecodeError`: no value is encoded as one of MessagePack's extension types."""
-    raise DecodeError(f"unknown extension type {code}")
+__all__ = ["JSON", "MAX_DEPTH", "MESSAGEPACK", "Codec", "register_type"]
 
 
 class Codec:
@@ -177,14 +174,6 @@ class Codec:
         except BaseException as exc:  # from constructors, hashes and comparisons of the user's
             pass_endings(exc)
             raise DecodeError(f"not a value: {described(exc):.200}") from exc
-
-
-def over_limit(max_containers: int) -> str:
-    """Return the text of the error for a message with too many containers."""
-    return (
-        f"more than {max_containers:,} lists, dicts and so on in one message, nested or side by side: "
-        f"the limit of this node (max_message_containers)"
-    )
 
 
 JSON: Final = Codec("json")

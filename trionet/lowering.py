@@ -21,6 +21,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from .bounds import MAX_DEPTH
 from .errors import TrionetError, error_fields
 from .identity import NodeAddress
 from .plain_data import INT_MAX, INT_MIN
@@ -28,10 +29,8 @@ from .registered import field_names, has_own_constructor, name_of_type, why_unre
 from .replies import Aggregate, Receipt, Replies
 from .user_code import described, pass_endings
 
-__all__ = ["MAX_DEPTH", "CannotTravel", "Lowering", "find_surrogate"]
+__all__ = ["CannotTravel", "Lowering", "find_surrogate"]
 
-MAX_DEPTH: Final = 64
-"""How deep containers may nest in a value that travels."""
 
 _REPLIES: Final = (Replies, Aggregate, Receipt)
 _MUTABLE: Final = (list, dict, set)

@@ -12,10 +12,10 @@ import datetime
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from .bounds import MAX_DEPTH
 from .errors import DecodeError, TrionetError, error_from_wire
 from .hashing import dict_of, frozenset_of, set_of
 from .identity import NodeAddress
-from .lowering import MAX_DEPTH
 from .registered import type_named
 from .replies import Aggregate, Receipt, Replies
 from .user_code import described, pass_endings
@@ -23,7 +23,7 @@ from .user_code import described, pass_endings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ATOMS", "TAGS", "Unreadable", "raised"]
+__all__ = ["ATOMS", "TAGS", "Unreadable", "raised", "refuse_extension"]
 
 ATOMS = frozenset({str, bool, type(None), bytes, float, int})
 """Types whose plain data is the value."""
@@ -159,3 +159,8 @@ TAGS: dict[str, Callable[[Any, int], Any]] = {
     "$error": lambda content, depth: error_from_wire(raised(content, depth)),
     "$replies": _raise_replies,
 }
+
+
+def refuse_extension(code: int, _: memoryview) -> Any:
+    """Raise `DecodeError`: MessagePack's extension types are no values of ours."""
+    raise DecodeError(f"unknown extension type {code}")

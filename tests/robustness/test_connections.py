@@ -25,9 +25,9 @@ from tests.robustness.wire import (
 )
 from tests.waiting import DEADLINE_S
 from trionet import NodeConfig
-from trionet.transports.link.frames import PREFACE as LINK_PREFACE
-from trionet.transports.link.frames import Hello, Ping, Pong, encode_frame, with_length
-from trionet.transports.link.handshake import greeting
+from trionet.protocols.link.frames import PREFACE as LINK_PREFACE
+from trionet.protocols.link.frames import Hello, Ping, Pong, encode_frame, with_length
+from trionet.protocols.link.handshake import greeting
 
 if TYPE_CHECKING:
     from collections.abc import Generator

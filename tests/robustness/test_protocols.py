@@ -22,7 +22,7 @@ from tests.robustness.wire import (
     ways_to_go,
 )
 from tests.waiting import DEADLINE_S
-from trionet.transports.link.frames import PREFACE as LINK_PREFACE
+from trionet.protocols.link.frames import PREFACE as LINK_PREFACE
 
 # ----------------------------------------------------------------------------------------------------- broken protocols
 

@@ -14,8 +14,9 @@ from trionet.protocols.suspecting import Suspecting
 from trionet.protocols.swim import Swim
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from trionet.protocols.suspicion import Suspicion
-    from trionet.transports.memory.link import MemoryLink
 
 __all__ = ["DEAF", "FORGETFUL", "LENIENT", "RESIGNED", "SILENT"]
 
@@ -77,32 +78,34 @@ async def _say_nothing(*_: object) -> None:
     await trio.lowlevel.checkpoint()
 
 
+def _break_links(node: Node, break_link: Callable[[Any], None]) -> None:
+    """Break each link that the node makes or accepts."""
+    transport: Any = node._endpoint.transport  # noqa: SLF001
+    add = transport.add
+
+    def add_broken(link: Any, peer: Any) -> None:
+        break_link(link)
+        add(link, peer)
+
+    transport.add = add_broken
+
+
 def _keep_silent(node: Node) -> None:
     """Make the node send no cancels."""
-    endpoint: Any = node._endpoint  # noqa: SLF001
-    link_to = endpoint.link_to
 
-    def broken_link_to(peer: Any) -> MemoryLink | None:
-        link: MemoryLink | None = link_to(peer)
-        if link is not None:
-            calls: Any = link.calls
-            calls._cancel = _say_nothing  # noqa: SLF001
-        return link
+    def silence(link: Any) -> None:
+        link.calls._cancel = _say_nothing  # noqa: SLF001
 
-    endpoint.link_to = broken_link_to
+    _break_links(node, silence)
 
 
 def _turn_deaf(node: Node) -> None:
     """Have the node ignore that a call which it answers is cancelled."""
-    endpoint: Any = node._endpoint  # noqa: SLF001
-    keep = endpoint._keep  # noqa: SLF001
 
-    def keep_broken(link: MemoryLink) -> None:
-        incoming: Any = link.incoming
-        incoming.take_cancel = lambda _: None
-        keep(link)
+    def deafen(link: Any) -> None:
+        link._server.cancel = lambda _: None  # noqa: SLF001
 
-    endpoint._keep = keep_broken  # noqa: SLF001
+    _break_links(node, deafen)
 
 
 DEAF = NodeConfig(on_start=_turn_deaf)

@@ -29,7 +29,7 @@ from trionet.simulation import (
     open_cluster,
 )
 from trionet.simulation.rules import cut, lose, only
-from trionet.transports.link.outgoing import OutgoingCalls
+from trionet.transports.link.outgoing import LinkClient
 from trionet.transports.memory import MemoryFabric
 
 if TYPE_CHECKING:
@@ -362,7 +362,7 @@ async def test_a_link_that_forwards_no_cancel_shows_in_the_trace(
     async def forget(*_: object) -> None:
         await trio.lowlevel.checkpoint()
 
-    monkeypatch.setattr(OutgoingCalls, "_cancel", forget)
+    monkeypatch.setattr(LinkClient, "_cancel", forget)
     await call_and_cancel(sim)
     await trio.sleep(1)
     assert sim.trace is not None

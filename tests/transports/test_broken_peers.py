@@ -27,8 +27,8 @@ from trionet import (
     open_node,
 )
 from trionet.errors import error_to_wire
+from trionet.protocols.link.frames import CallFrame, Cancelled, Chunk, End, Error, Frame, Item, Reply, encode_frame
 from trionet.transports.base import answered_error
-from trionet.transports.link.frames import CallFrame, Cancelled, Chunk, End, Error, Frame, Item, Reply, encode_frame
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -40,15 +40,15 @@ class Session(Protocol):
     def idle_since(self) -> float | None:
         """The time when it became idle, on Trio's clock; None during use."""
 
-    async def run(self) -> None:
-        """Serve until either side is done."""
-
     def abort(self) -> None:
         """Close the socket at once, which ends all waits for it."""
 
 
 class RequestSession(Session, Protocol):
     """A session of requests."""
+
+    async def run(self) -> None:
+        """Serve until either side is done."""
 
     @property
     def unfinished_since(self) -> float | None:

@@ -13,13 +13,13 @@ import trio
 
 from trionet.errors import AddressInUse
 from trionet.log_limits import about, limited_log, peer_ip
+from trionet.protocols.link.frames import MARK
+from trionet.protocols.link.handshake import HandshakeError
 
 from .clock import TrioClock
 from .datagrams import UDPDatagrams
 from .lazy_http import LazyHTTPTransport
-from .link import LinkTransport
-from .link.frames import MARK
-from .link.handshake import HandshakeError
+from .link import TCPTransport
 from .listener import Listener, RequestSession, Session, open_listener
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from trionet.identity import NodeAddress
 
     from .base import Handler
-    from .link.connection import Link
+    from .link.tcp import TCPLink
     from .web import QuartTrio, WebServer
 
 __all__ = ["NetworkEndpoint", "TCPNetwork", "open_network_endpoint"]
@@ -47,6 +47,7 @@ class NetworkEndpoint:
 
     Attributes:
         clock: Trio's.
+        links: its links.
         transport: sends the node's calls: by links, or by HTTP if so configured.
         datagrams: UDP on the same port number; None without any.
     """
@@ -66,9 +67,9 @@ class NetworkEndpoint:
         self._handler = handler
         self._web: WebServer | None = None
         self._is_closing = False
-        self._links = LinkTransport(config, handler, on_orphan)
+        self.links: TCPTransport = TCPTransport(listener.address, config, handler, on_orphan)
         self._http = LazyHTTPTransport(config)
-        self.transport: LinkTransport | LazyHTTPTransport = self._links if config.transport == "link" else self._http
+        self.transport: TCPTransport | LazyHTTPTransport = self.links if config.transport == "link" else self._http
 
     @property
     def address(self) -> NodeAddress:
@@ -85,7 +86,7 @@ class NetworkEndpoint:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.clock.run)
-                await nursery.start(self._links.run, self.address)
+                await nursery.start(self.links.run)
                 task_status.started()
                 await self._listener.serve(lambda stream: _Incoming(stream, self, nursery, self._config))
         finally:
@@ -97,7 +98,7 @@ class NetworkEndpoint:
         """Refuse new connections and calls, at once."""
         self._is_closing = True
         self._listener.close()
-        self._links.part("this node is stopping")  # now: peers must make no more calls
+        self.links.part("this node is stopping")  # now: peers must make no more calls
         if self._web is not None:
             self._web.closing = True
 
@@ -118,26 +119,14 @@ class NetworkEndpoint:
         await web.started(nursery)
         return web.connect(stream, first)
 
-    async def accept_link(self, stream: trio.SocketStream, first: bytes) -> Link:
-        """Return the link of a connection whose first bytes have been read.
-
-        Raises:
-            HandshakeError: the peer is no compatible node.
-        """
-        return await self._links.accept(stream, first)
-
-    async def keep_link(self, link: Link) -> None:
-        """Run an accepted link to its end."""
-        await self._links.keep(link)
-
     async def drain(self) -> None:
         """Refuse new connections, and wait until the calls in progress have been answered."""
         self.close()
         if self._web is not None:
             await self._web.finish()
-        self._links.retire("this node is stopping")
+        self.links.retire("this node is stopping")
         await self._listener.drain()
-        await self._links.drained()
+        await self.links.drained()
 
 
 class TCPNetwork:
@@ -246,18 +235,21 @@ class _Incoming:
             await connection.run()
 
     async def _run_link(self, first: bytes) -> None:
-        peer = peer_ip(self._stream.socket)
+        peer, links = peer_ip(self._stream.socket), self._endpoint.links
         try:
-            self._session = link = await self._endpoint.accept_link(self._stream, first)
+            greeted = await links.accept(self._stream, first)
         except (HandshakeError, OSError, trio.BrokenResourceError) as exc:
             reason = str(exc) or type(exc).__name__
             _log.warning(
                 "a connection that began as a link was closed: %s", reason, extra=about(peer, reason.partition(":")[0])
             )
             return
+        await links.keep_accepted(self._stream, greeted, self._opened)
+
+    def _opened(self, link: TCPLink) -> None:
+        self._session = link
         if self._is_aborted:
             link.abort()
-        await self._endpoint.keep_link(link)
 
     def finish(self) -> None:
         if self._session is None:

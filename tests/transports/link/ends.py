@@ -13,7 +13,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from tests.waiting import DEADLINE_S, wait_until
 from trionet import Event, Node, NodeAddress, Remote
-from trionet.transports.link.frames import (
+from trionet.protocols.link.frames import (
     PREFACE,
     CallFrame,
     Chunk,
@@ -26,14 +26,14 @@ from trionet.transports.link.frames import (
     encode_frame,
     with_length,
 )
+from trionet.transports.link.tcp import TCPLink
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-    from trionet.transports.link.connection import Link
-    from trionet.transports.link.outbox import Outbox
-    from trionet.transports.link.transport import LinkTransport
+    from trionet.protocols.link.outbox import Outbox
+    from trionet.transports.link.tcp import TCPTransport
 
 __all__ = [
     "MIB",
@@ -322,23 +322,25 @@ async def cancel_when(predicate: Callable[[], bool], call: Callable[[], Awaitabl
     assert scope.cancelled_caught
 
 
-def transport(node: Node) -> LinkTransport:
-    found: LinkTransport = node._endpoint._links  # type: ignore[attr-defined]  # noqa: SLF001  a look inside
+def transport(node: Node) -> TCPTransport:
+    found: TCPTransport = node._endpoint.links  # type: ignore[attr-defined]  # noqa: SLF001  a look inside
     return found
 
 
-def links(node: Node) -> list[Link]:
+def links(node: Node) -> list[TCPLink]:
     """Return the links that the node has open."""
-    return list(transport(node)._open)  # noqa: SLF001  a look inside
+    return [link for link in transport(node)._open if isinstance(link, TCPLink)]  # noqa: SLF001  a look inside
 
 
-def outbox(link: Link) -> Outbox:
-    return link._outbox  # noqa: SLF001  a look inside
+def outbox(link: TCPLink) -> Outbox:
+    return link.core.outbox
 
 
-def chosen_link(node: Node, peer: NodeAddress) -> Link:
+def chosen_link(node: Node, peer: NodeAddress) -> TCPLink:
     """Return the link that the node's calls to `peer` go out on."""
-    return transport(node)._links[peer]  # noqa: SLF001  a look inside
+    link = transport(node)._links[peer]  # noqa: SLF001  a look inside
+    assert isinstance(link, TCPLink)
+    return link
 
 
 class _CountingSocket:
@@ -353,18 +355,18 @@ class _CountingSocket:
         self.writes.append(sent)
         return sent
 
-    def fileno(self) -> int:
-        return self._sock.fileno()
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
 
 
-def count_writes(link: Link) -> list[int]:
+def count_writes(link: TCPLink) -> list[int]:
     """Return a list that the sizes of the link's writes come to be in."""
-    sock = _CountingSocket(outbox(link)._sock)  # noqa: SLF001  a look inside
-    outbox(link)._sock = sock  # type: ignore[assignment]  # noqa: SLF001
+    sock = _CountingSocket(link._sock)  # noqa: SLF001  a look inside
+    link._sock = sock  # type: ignore[assignment]  # noqa: SLF001
     return sock.writes
 
 
-def socket_names(link: Link) -> tuple[Any, Any]:
+def socket_names(link: TCPLink) -> tuple[Any, Any]:
     """Return the addresses of the connection's ends, this one's first."""
     sock = link._sock  # noqa: SLF001  a look inside
     return sock.getsockname(), sock.getpeername()

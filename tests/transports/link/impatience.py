@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.crowd import expose
-from trionet.transports.link import connection
+from trionet.protocols.link import core
 
 if TYPE_CHECKING:
     from trionet import Node
@@ -15,6 +15,6 @@ SILENCE_S = 2.0
 
 async def expose_impatiently(node: Node) -> None:
     """Offer the service ``tally``, and take two seconds of silence for the end of a peer, in this process."""
-    assert connection._SILENCE_S == 30  # noqa: SLF001  what stands in for it
-    connection._SILENCE_S = SILENCE_S  # type: ignore[misc]  # noqa: SLF001
+    assert core._SILENCE_S == 30  # noqa: SLF001  what stands in for it
+    core._SILENCE_S = SILENCE_S  # type: ignore[misc]  # noqa: SLF001
     await expose(node)

@@ -22,7 +22,7 @@ from tests.transports.link.ends import (
 )
 from tests.waiting import DEADLINE_S
 from trionet import Node, NodeConfig, Remote, current_call
-from trionet.transports.link.frames import (
+from trionet.protocols.link.frames import (
     CHUNK_BYTES,
     Abandon,
     CallFrame,
@@ -199,7 +199,7 @@ async def test_a_call_that_is_cancelled_while_its_long_request_is_sent_never_run
             lambda begun=begun: outbox(link).put_bytes > begun + 2 * CHUNK_BYTES,  # type: ignore[misc]
             lambda: call(one, other, "size", bytes(10 * MIB)),
         )
-        assert len(link.calls) == 0
+        assert len(link.core.outgoing.in_progress) == 0
     assert sizes == []
     await call(one, other, "size", bytes(15 * MIB))
     assert sizes == [15 * MIB]
@@ -239,7 +239,7 @@ async def test_a_long_answer_that_is_on_its_way_when_the_caller_gives_up_is_aban
             lambda begun=begun: outbox(theirs).put_bytes > begun + 2 * CHUNK_BYTES,  # type: ignore[misc]
             lambda: call(one, other, "make", 12 * MIB),
         )
-        assert len(mine.calls) == 0
+        assert len(mine.core.outgoing.in_progress) == 0
         assert outbox(theirs).put_bytes < begun + 11 * MIB
     assert len(await call(one, other, "make", 15 * MIB)) == 15 * MIB
     assert one.statistics().calls_orphaned == 0
@@ -290,7 +290,7 @@ async def test_calls_that_are_cancelled_at_any_moment_leave_nothing_behind(start
         assert len(running) > 30
         assert one.statistics().calls_orphaned == 0
         (link,) = links(one)
-        assert link.is_idle
+        assert link.core.is_idle
         with trio.fail_after(DEADLINE_S):
             async with trio.open_nursery() as nursery:
                 for _ in range(12):

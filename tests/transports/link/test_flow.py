@@ -5,7 +5,6 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
-
 from trionet.transports.link.flow import ByteWindow, RoundTrip
 
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.travelling import addresses
 from trionet.nesting import PACKETS
-from trionet.transports.link.frames import (
+from trionet.protocols.link.frames import (
     CHUNK_BYTES,
     DIRECTIONS,
     MAX_FRAME_BYTES,

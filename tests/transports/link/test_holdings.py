@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from tests.transports.link.ends import MIB, Closed, HandPeer, Hold, call, connect, hello, links, transport
 from tests.waiting import wait_until
 from trionet import ConfigError, ConnectionLost, Node, NodeConfig
-from trionet.transports.link.frames import CALLS, CHUNK_BYTES, REPLIES, Abandon, Chunk, Reply, encode_frame
-from trionet.transports.link.holdings import Account, Holding
+from trionet.protocols.link.frames import CALLS, CHUNK_BYTES, REPLIES, Abandon, Chunk, Reply, encode_frame
+from trionet.protocols.link.holdings import Account, Holding
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -112,7 +112,7 @@ def test_a_limit_that_has_no_room_for_what_is_allowed_is_refused(limit: int) -> 
 
 
 def held_bytes(node: Node) -> int:
-    account = transport(node)._account  # noqa: SLF001  a look inside
+    account = transport(node).account
     return account.partial_bytes + account.whole_bytes
 
 
@@ -237,8 +237,8 @@ async def test_calls_on_the_link_that_pays_are_lost_with_that_reason(start: Star
     await other.local.routes.put({"stay": trio.sleep_forever}, "probe")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ask)
-        await wait_until(lambda: len(links(node)) == 1 and len(links(node)[0].calls) == 1)
-        holding = links(node)[0]._holding  # noqa: SLF001  a look inside
+        await wait_until(lambda: len(links(node)) == 1 and len(links(node)[0].core.outgoing.in_progress) == 1)
+        holding = links(node)[0].core._holding  # noqa: SLF001  a look inside
         holding.change(partial=4 * MIB + 1)
     (text,) = raised
     assert "max_held_bytes" in text

@@ -12,7 +12,7 @@ from trio.testing import wait_all_tasks_blocked
 from tests.transports.link.ends import MIB, HandPeer, Hold, call, hello, links, listen, outbox, passes_until
 from tests.waiting import DEADLINE_S, wait_until
 from trionet import CallTimeout, MessageTooLarge, Node, NodeConfig, RemoteError
-from trionet.transports.link.frames import CHUNK_BYTES, CallFrame, Chunk, Reply, Window
+from trionet.protocols.link.frames import CHUNK_BYTES, CallFrame, Chunk, Reply, Window
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -204,7 +204,7 @@ async def test_calls_beyond_those_that_the_peer_takes_at_once_wait_at_the_caller
             nursery.start_soon(ask)
         await hold.wait_started(4)
         await wait_all_tasks_blocked(0.01)
-        assert hold.started == len(link.calls) == 4
+        assert hold.started == len(link.core.outgoing.in_progress) == 4
         hold.release.set()
     assert answers == ["released"] * 50
     assert hold.most == 4
@@ -234,14 +234,14 @@ async def test_a_call_that_is_cancelled_just_as_its_turn_comes_passes_the_turn_o
         for task in ask_in_vain, lambda: ask("last"):
             calls.start_soon(task)
             await wait_all_tasks_blocked(0.01)
-        outgoing = links(node)[0].calls
-        take_answer = outgoing.take_answer
+        client = links(node)[0].calls
+        handle = client.handle
 
-        def take_answer_and_cancel(answer: Any) -> None:
-            take_answer(answer)
+        def handle_and_cancel(answered: Any) -> None:
+            handle(answered)
             scope.cancel()
 
-        monkeypatch.setattr(outgoing, "take_answer", take_answer_and_cancel)
+        monkeypatch.setattr(client, "handle", handle_and_cancel)
         await peers[0].send(Reply(1, "first"))
         await wait_until(lambda: len(peers[0].seen) == 2)
         assert scope.cancelled_caught

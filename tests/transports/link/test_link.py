@@ -28,7 +28,7 @@ from trionet import (
     NodeConfig,
     NodeUnreachable,
 )
-from trionet.transports.link.frames import (
+from trionet.protocols.link.frames import (
     CHUNK_BYTES,
     PREFACE,
     Bye,
@@ -64,10 +64,10 @@ async def test_calls_in_both_directions_share_one_connection(start: Start) -> No
             nursery.start_soon(call, one, other, "echo")
             nursery.start_soon(call, other, one, "echo")
     (mine,), (theirs,) = links(one), links(other)
-    assert mine.is_initiator
-    assert not theirs.is_initiator
-    assert mine.peer.address == other.address
-    assert theirs.peer.address == one.address
+    assert mine.core.is_initiator
+    assert not theirs.core.is_initiator
+    assert mine.core.peer.address == other.address
+    assert theirs.core.peer.address == one.address
 
 
 async def test_a_hundred_calls_are_in_progress_at_once(start: Start) -> None:
@@ -110,10 +110,10 @@ async def test_the_round_trip_is_measured_by_the_hello_and_at_the_other_side_by_
     one, other = await start(), await start()
     await call(one, other, "echo")
     (ours,), (theirs,) = links(one), links(other)
-    assert ours.round_trip.smoothed_s is not None
-    assert theirs.round_trip.smoothed_s is None
+    assert ours.core.round_trip.smoothed_s is not None
+    assert theirs.core.round_trip.smoothed_s is None
     await trio.sleep(2)
-    assert theirs.round_trip.smoothed_s is not None
+    assert theirs.core.round_trip.smoothed_s is not None
 
 
 async def test_who_is_called_says_hello_and_answers_what_came_with_the_callers_in_one_write(start: Start) -> None:
@@ -162,7 +162,7 @@ async def test_a_link_whose_peer_has_gone_takes_no_calls_though_a_handler_takes_
         (dying,) = links(one)
         links(other)[0].abort()
         with trio.fail_after(BEFORE_SILENCE_S):
-            await wait_until(lambda: not dying.is_usable)
+            await wait_until(lambda: dying.core.is_retired)
         with trio.fail_after(DEADLINE_S):
             assert await call(one, other, "echo", 1) == (1,)  # by another link
         assert hold.running == 1
@@ -180,7 +180,7 @@ async def test_a_link_whose_peer_has_closed_its_side_is_closed_though_a_handler_
         (dying,) = links(node)
         await peer.stream.send_eof()
         with trio.fail_after(BEFORE_SILENCE_S):
-            await wait_until(lambda: not dying.is_usable)
+            await wait_until(lambda: dying.core.is_retired)
         assert hold.running == 1
         hold.release.set()
     await wait_until(lambda: links(node) == [])
@@ -193,7 +193,7 @@ async def test_calls_that_are_made_in_one_scheduler_pass_go_out_in_few_writes_an
     one, other = await start(), await start()
     await call(one, other, "echo")
     (link,) = links(one)
-    await wait_until(lambda: link.round_trip.smoothed_s is not None)  # no ping is on its way
+    await wait_until(lambda: link.core.round_trip.smoothed_s is not None)  # no ping is on its way
     here, there = count_writes(link), count_writes(links(other)[0])
     async with trio.open_nursery() as nursery:
         for _ in range(calls):
@@ -277,7 +277,7 @@ async def test_calls_in_progress_are_answered_on_a_link_that_is_being_closed(sta
         await here.wait_started()
         (old,) = links(one)
         old.retire("for the test")
-        assert not old.is_usable
+        assert old.core.is_retired
         # New calls get a new link, in both directions.
         assert await call(one, other, "echo", 1) == (1,)
         assert await call(other, one, "echo", 1) == (1,)
@@ -306,7 +306,7 @@ async def test_no_call_is_lost_when_links_are_closed_as_idle_at_any_moment(start
             for _ in range(rng.randrange(20, 60)):
                 await trio.lowlevel.checkpoint()
             for link in links(rng.choice((one, other))):
-                closed += link.is_usable
+                closed += not link.core.is_retired
                 link.retire("idle")
 
     try:
@@ -321,7 +321,7 @@ async def test_no_call_is_lost_when_links_are_closed_as_idle_at_any_moment(start
         exc.add_note(f"the seed was {seed}")
         raise
     assert closed > 5, f"with seed {seed}"
-    await wait_until(lambda: all(link.is_usable for link in links(one) + links(other)))
+    await wait_until(lambda: all(not link.core.is_retired for link in links(one) + links(other)))
 
 
 async def test_a_call_lost_before_it_was_sent_is_definite_and_one_lost_after_is_not(
@@ -345,7 +345,7 @@ async def test_a_call_lost_before_it_was_sent_is_definite_and_one_lost_after_is_
 
     async with trio.open_nursery() as calls:
         calls.start_soon(ask, "small", 10)
-        await wait_until(lambda: len(links(node)) == 1 and len(links(node)[0].calls) == 1)
+        await wait_until(lambda: len(links(node)) == 1 and len(links(node)[0].core.outgoing.in_progress) == 1)
         calls.start_soon(ask, "large", 15 * MIB)
         await wait_until(lambda: outbox(links(node)[0]).sent_bytes > CHUNK_BYTES)
         await wait_all_tasks_blocked(0.05)  # until nothing more can be written

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.transports.link.ends import Closed, HandPeer, call, connect, links, listen
 from tests.waiting import wait_until
 from trionet import ConnectionLost, Node, NodeConfig, open_node
-from trionet.transports.link.frames import (
+from trionet.protocols.link.frames import (
     CHUNK_BYTES,
     Bye,
     CallFrame,
@@ -23,7 +23,7 @@ from trionet.transports.link.frames import (
     Reply,
     with_length,
 )
-from trionet.transports.link.liveness import Liveness, Progress, Stalls
+from trionet.protocols.link.liveness import Liveness, Progress, Stalls
 from trionet.transports.memory import MemoryFabric
 
 if TYPE_CHECKING:
@@ -200,9 +200,9 @@ async def test_a_link_is_not_idle_for_what_this_node_stands_still_for(
     patient_clock.jump(1000)
     await trio.sleep(15)
     assert links(node) == [link]
-    assert link.is_usable
+    assert not link.core.is_retired
     await trio.sleep(10)
-    assert not link.is_usable
+    assert link.core.is_retired
 
 
 async def _echo(peer: HandPeer) -> None:

@@ -19,11 +19,11 @@ from tests.transports.link.ends import (
     listen,
     serve_raw,
     socket_names,
+    transport,
 )
 from tests.waiting import wait_until
 from trionet import Node, NodeAddress, NodeConfig, NodeUnreachable, Remote
-from trionet.router import Method, Router
-from trionet.transports.link.frames import (
+from trionet.protocols.link.frames import (
     MARK,
     PREFACE,
     Bye,
@@ -33,7 +33,7 @@ from trionet.transports.link.frames import (
     encode_frame,
     with_length,
 )
-from trionet.transports.link.handshake import accept
+from trionet.router import Method, Router
 from trionet.transports.web import WebServer
 
 if TYPE_CHECKING:
@@ -66,16 +66,17 @@ async def test_two_nodes_that_call_each_other_at_once_settle_on_one_link(start: 
     smaller, larger = (one, other) if one.address < other.address else (other, one)
     ours, theirs = chosen_link(smaller, larger.address), chosen_link(larger, smaller.address)
     assert socket_names(ours) == socket_names(theirs)[::-1]
-    assert ours.is_initiator
+    assert ours.core.is_initiator
     assert len(links(one)) == len(links(other)) == 2  # both have dialled
     (left_over,) = (link for link in links(smaller) if link is not ours)
-    assert left_over.is_idle
+    assert left_over.core.is_idle
 
 
 @pytest.mark.parametrize("stall_s", [8, 40])
 async def test_a_handshake_is_not_charged_for_what_this_node_stands_still_for(
-    nursery: trio.Nursery, autojump_clock: MockClock, stall_s: float
+    start: Start, nursery: trio.Nursery, autojump_clock: MockClock, stall_s: float
 ) -> None:
+    node = await start(NodeConfig(connect_timeout_s=5))
     ours, theirs = memory_stream_pair()
     said = PREFACE + with_length(encode_frame(hello()))
 
@@ -86,8 +87,8 @@ async def test_a_handshake_is_not_charged_for_what_this_node_stands_still_for(
         await theirs.send_all(said[20:])
 
     nursery.start_soon(say)
-    handshake = await accept(cast("trio.SocketStream", ours), said[:5], 5)
-    assert handshake.peer == hello()
+    greeted = await transport(node).accept(cast("trio.SocketStream", ours), said[:5])
+    assert greeted.peer == hello()
 
 
 async def test_concurrent_callers_share_one_attempt(start: Start, nursery: trio.Nursery) -> None:
@@ -313,7 +314,7 @@ async def test_after_a_while_a_link_is_tried_again(
     patient_clock: MockClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("trionet.transports.link.transport._HTTP_ONLY_S", 5)
+    monkeypatch.setattr("trionet.transports.link.tcp._HTTP_ONLY_S", 5)
     node, (address, began_with) = await start(), http_only
     assert await call(node, address, "echo", 1) == (1,)
     await trio.sleep(4)

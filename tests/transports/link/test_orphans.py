@@ -14,8 +14,8 @@ from tests.waiting import wait_until
 from trionet import Node, NodeAddress, OrphanedCall, OrphanedCalls, Remote
 from trionet.message import PACKET
 from trionet.nesting import PACKETS
-from trionet.transports.link.flow import RoundTrip
-from trionet.transports.link.frames import CallFrame, Cancel, Cancelled, Reply
+from trionet.protocols.link.frames import CallFrame, Cancel, Cancelled, Reply
+from trionet.protocols.link.round_trip import RoundTrip
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -19,7 +19,7 @@ from tests.node_processes import ROOT, clean_environment, wait_ready
 from tests.transports.link.ends import MIB, HandPeer, connect, hello
 from tests.waiting import DEADLINE_S, wait_until
 from trionet import Node, NodeAddress, NodeConfig, Remote
-from trionet.transports.link.frames import (
+from trionet.protocols.link.frames import (
     MAJOR_VERSION,
     MARK,
     PREFACE,
@@ -211,7 +211,7 @@ async def test_a_link_with_hostile_bytes_is_closed_alone_with_a_reason_in_the_lo
         await peer.wait_closed()
         await wait_until(lambda: reason in node.log_since(place))
     (line,) = node.log_since(place).splitlines()
-    assert " WARNING trionet.transports.link.connection: the link with a node without address is closed: " in line
+    assert " WARNING trionet.transports.link.link: the link with a node without address is closed: " in line
 
 
 async def test_a_preface_that_is_dribbled_byte_by_byte_begins_a_link(node: Logged) -> None:

@@ -13,7 +13,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from tests.transports.link.ends import MIB, HandPeer, Hold, call, connect, hello, links, listen, serve_raw
 from tests.waiting import wait_until
 from trionet import ConnectionLost, Node, NodeAddress, NodeConfig, Remote, RemoteError
-from trionet.transports.link.frames import (
+from trionet.protocols.link.frames import (
     CHUNK_BYTES,
     CallFrame,
     Cancel,
@@ -344,7 +344,7 @@ async def test_a_stream_keeps_its_link_open_and_ends_well_on_one_that_is_being_c
         assert await anext(items) == 1
         await trio.sleep(10)
         (link,) = links(one)
-        assert link.is_usable
+        assert not link.core.is_retired
         link.retire("for the test")
         await wait_all_tasks_blocked(0.01)
         go_on.set()

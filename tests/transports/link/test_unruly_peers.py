@@ -15,7 +15,7 @@ from tests.transports.link.ends import MIB, HandPeer, Hold, call, connect, hello
 from tests.waiting import DEADLINE_S, wait_until
 from trionet import ConnectionLost, Node, NodeConfig, TrionetError
 from trionet.nesting import DEEPEST, PACKETS
-from trionet.transports.link.frames import (
+from trionet.protocols.link.frames import (
     CHUNK_BYTES,
     PREFACE,
     Abandon,
@@ -38,8 +38,6 @@ from trionet.transports.link.frames import (
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
-
-    from trionet.transports.link.connection import Link
 
     Start = Callable[..., Awaitable[Node]]
 
@@ -349,8 +347,7 @@ async def test_a_packet_is_taken_while_there_is_no_room_and_nothing_that_only_sa
         await peer.send(*(HandPeer.call(number, "make", 60_000) for number in range(300)))
         await wait_until(lambda: not outbox(link).has_room)
         await wait_all_tasks_blocked(0.05)
-        incoming = link._incoming  # noqa: SLF001  a look inside
-        assert incoming is not None
+        incoming = link.core.incoming.running
         assert node.statistics().calls_served == 300
         in_progress = len(incoming)
         assert in_progress
@@ -462,7 +459,7 @@ async def test_callers_of_a_peer_that_does_not_read_are_slowed_and_others_are_se
         await wait_until(lambda: waiting_bytes(link) > MIB // 2)
         await wait_all_tasks_blocked(0.05)
         assert waiting_bytes(link) <= MIB + 64 * 1024
-        assert len(link.calls) < 100  # the others wait at the caller
+        assert len(link.core.outgoing.in_progress) < 100  # the others wait at the caller
         assert answers == []
         assert await call(node, other, "echo", 1) == (1,)
         assert await call(other, node, "echo", 1) == (1,)
@@ -479,14 +476,14 @@ async def _send_for_ever(peer: HandPeer, data: bytes) -> None:
 
 def waiting_bytes(link: Link) -> int:
     """Return how many bytes of short frames wait to be written."""
-    count: int = outbox(link)._waiting_bytes  # noqa: SLF001  a look inside
+    count: int = outbox(link)._queued_bytes  # noqa: SLF001  a look inside
     return count
 
 
 async def link_of_hand(node: Node) -> Link:
     """Return the link with the peer that gave no address."""
-    await wait_until(lambda: any(link.peer.address is None for link in links(node)))
-    return next(link for link in links(node) if link.peer.address is None)
+    await wait_until(lambda: any(link.core.peer.address is None for link in links(node)))
+    return next(link for link in links(node) if link.core.peer.address is None)
 
 
 async def _serves(start: Start, node: Node) -> bool:

@@ -1,14 +1,12 @@
-"""The link: the way nodes talk. One long-lived connection for each pair, multiplexed, in MessagePack.
+"""The link: one long-lived connection for each pair of nodes, multiplexed, in MessagePack.
 
-- `frames`: what is said, as bytes; sans-IO
-- `flow`: windows of bytes, and the measured round trip
-- `outbox`: what waits to be written
-- `outgoing`: this node's calls to the peer; `incoming`: the peer's calls to this node
-- `connection`: one link, reading and acting, from its hello to its bye
-- `handshake`: the first words
+Its protocol is `trionet.protocols.link`, a sans-IO core. Here is what surrounds it:
+
+- `link`: one link; `outgoing`: the tasks that wait for answers; `incoming`: the handlers that answer
 - `transport`: all links of one node
+- `tcp`: the driver for sockets; that for a memory fabric is in `trionet.transports.memory`
 """
 
-from .transport import LinkTransport
+from .tcp import TCPTransport
 
-__all__ = ["LinkTransport"]
+__all__ = ["TCPTransport"]

@@ -3,128 +3,106 @@
 from __future__ import annotations
 
 import contextlib
-import math
+from abc import ABC, abstractmethod
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from trionet.codec import JSON, MESSAGEPACK
+from trionet.codec import MESSAGEPACK
 from trionet.errors import NodeUnreachable
-from trionet.log_limits import about, limited_log
-from trionet.transports.allowance import within
-from trionet.transports.base import Request, check_request_size
-from trionet.transports.lazy_http import LazyHTTPTransport
-
-from .connection import Link
-from .frames import Hello
-from .handshake import Handshake, HandshakeError, PeerSpeaksHTTP, accept, initiate
-from .holdings import Account
-from .liveness import Stalls
-from .outgoing import LinkRetired
-from .sockets import connect, plain_socket
+from trionet.protocols.link.frames import Hello
+from trionet.protocols.link.holdings import Account
+from trionet.protocols.link.outgoing import LinkRetired
+from trionet.transports.base import check_request_size
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import AsyncGenerator, Callable
+    from contextlib import AbstractAsyncContextManager
 
     from trionet.codec import Codec
     from trionet.config import NodeConfig
     from trionet.events import OrphanedCall
     from trionet.identity import NodeAddress
-    from trionet.transports.base import Handler
+    from trionet.transports.base import Handler, Request
+
+    from .link import Link
 
 __all__ = ["LinkTransport"]
 
-_log = limited_log(__name__)
-
-_TICK_S: Final = 1.0
 _FRESH_S: Final = 5.0
-_HTTP_ONLY_S: Final = 60.0
 _ATTEMPTS: Final = 3
 _WINDOW_MESSAGES: Final = 2
 
 
 class _Dialing:
-    """An attempt to make a link, for all who wait for it."""
+    """An attempt to make a link, for all that wait for it."""
 
     def __init__(self) -> None:
         self.done = trio.Event()
         self.failure: str | None = None
 
 
-class LinkTransport:
-    """Calls over links, with HTTP for the peers that don't know links."""
+class LinkTransport(ABC):
+    """Calls over links. A driver's subclass makes the connections.
 
-    def __init__(self, config: NodeConfig, handler: Handler, on_orphan: Callable[[OrphanedCall], None]) -> None:
+    Attributes:
+        codec: the wire format of arguments and values.
+        hello: this node's.
+        account: the bytes that its links hold.
+        config, handler, on_orphan: for its links.
+    """
+
+    def __init__(
+        self, own: NodeAddress, config: NodeConfig, handler: Handler, on_orphan: Callable[[OrphanedCall], None]
+    ) -> None:
         self.codec: Codec = MESSAGEPACK.limited(config.max_message_containers)
-        self._config = config
-        self._max_message_bytes = config.max_message_bytes
-        self._account = Account(config.held_bytes_limit)
-        self._handler = handler
-        self._on_orphan = on_orphan
-        self._links: dict[NodeAddress, Link] = {}
-        self._open: dict[Link, None] = {}
-        self._dialing: dict[NodeAddress, _Dialing] = {}
-        self._http_only_until: dict[NodeAddress, float] = {}
-        self._http = LazyHTTPTransport(config)
-        self._nursery: trio.Nursery | None = None
-        self._own: Hello | None = None
-        self._is_closing = False
-        self._link_ended = trio.lowlevel.ParkingLot()
-
-    async def run(self, own: NodeAddress, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Keep the links until cancelled; then close them.
-
-        Args:
-            own: the node's own address, which peers may call back on a link.
-            task_status: started when calls can be made.
-        """
-        config = self._config
-        self._own = Hello(
+        self.config = config
+        self.handler = handler
+        self.on_orphan = on_orphan
+        self.account: Account = Account(config.held_bytes_limit)
+        self.hello: Hello = Hello(
             address=own,
             max_calls=config.max_calls_per_peer,
-            window_bytes=min(_WINDOW_MESSAGES * config.max_message_bytes, self._account.share_bytes),
+            window_bytes=min(_WINDOW_MESSAGES * config.max_message_bytes, self.account.share_bytes),
             max_message_bytes=config.max_message_bytes,
         )
+        self._own = own
+        self._max_message_bytes = config.max_message_bytes
+        self._links: dict[NodeAddress, Link] = {}
+        self._open: dict[Link, NodeAddress | None] = {}
+        self._dialing: dict[NodeAddress, _Dialing] = {}
+        self._is_closing = False
+        self._link_ended = trio.lowlevel.ParkingLot()
+        self._nursery: trio.Nursery | None = None
+
+    # ---- its life
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Make and keep links until cancelled; then close them."""
         try:
-            async with trio.open_nursery() as nursery:
-                self._nursery = nursery
+            async with trio.open_nursery() as self._nursery:
                 task_status.started()
-                await self._look_after_links()
+                await self.keep_time()
         finally:
             self._nursery = None
-            for link in list(self._open):
-                link.abort()
-            with trio.CancelScope(shield=True):
-                await self._http.aclose()
+            self._is_closing = True
+            self.abort()
 
-    async def _look_after_links(self) -> None:
-        stalls = Stalls(trio.current_time(), _TICK_S)
-        while True:
-            await trio.sleep(_TICK_S)
-            now = trio.current_time()
-            if lag_s := stalls.lag_s(now):
-                for link in self._open:
-                    link.postpone(now, lag_s)
-                now -= _TICK_S  # what has come meanwhile is not read yet: the verdict is that of the last time
-            for link in list(self._open):
-                link.tick(now)
+    async def keep_time(self) -> None:
+        """Call each link's `advance` at its deadline, until cancelled."""
+        await trio.sleep_forever()
 
-    def retire(self, reason: str) -> None:
-        """Make no more calls; links close when those in progress have been answered."""
-        self._is_closing = True
-        self.part(reason)
+    @property
+    def is_accepting(self) -> bool:
+        """Whether new links may be made."""
+        return self._nursery is not None and not self._is_closing
 
-    def part(self, reason: str) -> None:
-        """Have the peers make no more calls on the links that there are."""
-        for link in list(self._open):
-            link.retire(reason)
-
-    async def drained(self) -> None:
-        """Wait until the last link has closed."""
-        while self._open:
-            await self._link_ended.park()
+    @property
+    def start_soon(self) -> Callable[..., None]:
+        """Starts a task that ends with the transport."""
+        assert self._nursery is not None
+        return self._nursery.start_soon
 
     # ---- calls
 
@@ -133,16 +111,14 @@ class LinkTransport:
         if request.kwargs is not None or len(request.args) > self._max_message_bytes:
             check_request_size(request, self._max_message_bytes)
         for _ in range(_ATTEMPTS):
-            link = self._links.get(node)
-            if link is None or not link.calls.takes_calls:
-                link = await self._link_with(node)
-                if link is None:
-                    return await self._http.call(node, _in_json(request, self.codec))
+            link = self._links.get(node) or await self._link_with(node)
+            if link is None:
+                return await self.call_without_link(node, request)
             try:
                 return await link.calls.call(request)
             except LinkRetired:  # nothing was sent
-                continue
-        raise NodeUnreachable(f"{node} closes every link at once")
+                self._drop(link)
+        raise _closed_at_once(node)
 
     @asynccontextmanager
     async def stream(self, node: NodeAddress, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
@@ -151,152 +127,129 @@ class LinkTransport:
         async with contextlib.AsyncExitStack() as stack:
             for _ in range(_ATTEMPTS):
                 link = await self._link_with(node)
+                stream = self.stream_without_link(node, request) if link is None else link.calls.stream(request)
                 with contextlib.suppress(LinkRetired):
-                    if link is None:
-                        items = await stack.enter_async_context(self._http.stream(node, _in_json(request, self.codec)))
-                    else:
-                        items = await stack.enter_async_context(link.calls.stream(request))
+                    items = await stack.enter_async_context(stream)
                     break
             else:
-                raise NodeUnreachable(f"{node} closes every link at once")
+                raise _closed_at_once(node)
             yield items
+
+    async def call_without_link(self, node: NodeAddress, request: Request) -> Any:
+        """Make a call to a node that knows no links."""
+        raise NotImplementedError
+
+    def stream_without_link(
+        self, node: NodeAddress, request: Request
+    ) -> AbstractAsyncContextManager[AsyncGenerator[Any]]:
+        """Start a stream at a node that knows no links."""
+        raise NotImplementedError
 
     # ---- making links
 
+    @abstractmethod
+    def dial(self, node: NodeAddress) -> None:
+        """Begin to make a connection; `add` or `dialed` is called in the end."""
+
+    def knows_links(self, node: NodeAddress) -> bool:
+        """Whether it is worth dialing `node`."""
+        return True
+
     async def _link_with(self, node: NodeAddress) -> Link | None:
-        """Return a link with `node`; None when the node only speaks HTTP.
+        """Return a link with `node`; None when that knows no links.
 
         Raises:
             NodeUnreachable: none can be made.
         """
         for _ in range(_ATTEMPTS):
             link = self._links.get(node)
-            if link is not None and link.is_usable:
+            if link is not None and not link.core.is_retired:
                 return link
-            if self._http_only_until.get(node, -math.inf) > trio.current_time():
+            if not self.knows_links(node):
                 return None
             await self._dialed(node)
-        raise NodeUnreachable(f"{node} closes every link at once")
+        raise _closed_at_once(node)
 
     async def _dialed(self, node: NodeAddress) -> None:
-        """Have a link with `node` made, by this caller's attempt or another's that is under way.
+        """Wait for a link with `node`, by this caller's attempt or another's that is under way.
 
         Raises:
             NodeUnreachable: none can be made.
         """
         dialing = self._dialing.get(node)
         if dialing is None:
-            if self._nursery is None or self._is_closing:
+            if not self.is_accepting:
                 raise NodeUnreachable("this node has stopped")
+            self.dial(node)  # not in this task: the caller may be cancelled, and others wait for the link, too
             dialing = self._dialing[node] = _Dialing()
-            # In the transport's own nursery: the caller may be cancelled, and others wait for it, too.
-            self._nursery.start_soon(self._dial, node, dialing)
         await dialing.done.wait()
         if dialing.failure is not None:
             raise NodeUnreachable(dialing.failure)
 
-    async def _dial(self, node: NodeAddress, dialing: _Dialing) -> None:
-        link = None
-        try:
-            link = await within(self._config.connect_timeout_s, lambda: self._connect(node))
-        except PeerSpeaksHTTP:
-            self._http_only_until[node] = trio.current_time() + _HTTP_ONLY_S
-        except (OSError, trio.BrokenResourceError, HandshakeError) as exc:
-            dialing.failure = f"no connection to {node}: {exc}"
-        except trio.TooSlowError:
-            dialing.failure = f"no connection to {node} within {self._config.connect_timeout_s:g} s"
-        finally:
-            del self._dialing[node]
+    def dialed(self, node: NodeAddress, failure: str | None = None) -> None:
+        """Handle the end of an attempt to make a link."""
+        dialing = self._dialing.pop(node, None)
+        if dialing is not None:
+            dialing.failure = failure
             dialing.done.set()
-        if link is not None:
-            await self.keep(link)
 
-    async def _connect(self, node: NodeAddress) -> Link:
-        assert self._own is not None
-        sock = await connect(node)
-        begun = trio.current_time()
-        try:
-            handshake = await initiate(sock, self._own)
-        except BaseException:
-            sock.close()
-            raise
-        link = self._make(sock, handshake, node)
-        link.round_trip.add(trio.current_time() - begun)
-        return link
-
-    async def accept(self, stream: trio.SocketStream, first: bytes) -> Link:
-        """Answer the begin of a link, of which `first` has been read; returns the link, which `keep` is to run.
-
-        Raises:
-            HandshakeError: the peer isn't a node that can be talked with.
-        """
-        if self._own is None or self._is_closing:
-            raise HandshakeError("this node is stopping")
-        try:
-            handshake = await accept(stream, first, self._config.connect_timeout_s)
-        except trio.TooSlowError as exc:
-            raise HandshakeError(f"it took longer than {self._config.connect_timeout_s:g} s to say hello") from exc
-        return self._make(plain_socket(stream), handshake, handshake.peer.address)
-
-    def _make(self, sock: socket.socket, handshake: Handshake, node: NodeAddress | None) -> Link:
-        assert self._own is not None
-        name = str(node) if node is not None else "a node without address"
-        link = Link(
-            sock,
-            self._own,
-            handshake,
-            self._handler,
-            self._on_orphan,
-            name=name,
-            config=self._config,
-            account=self._account,
-        )
-        self._open[link] = None
+    def add(self, link: Link, node: NodeAddress | None) -> None:
+        """Have a new link with `node`, None for one without an address."""
+        self._open[link] = node
         if node is not None:
             self._prefer(node, link)
-        return link
+            if link.core.is_initiator:
+                self.dialed(node)
 
     def _prefer(self, node: NodeAddress, link: Link) -> None:
         """Use `link` for calls to `node` from now on.
 
         When both sides connect at the same time there are two links. Both keep the one that the smaller address has
-        made, and the other one becomes idle. An older link may be of the peer's previous life: the new one replaces it.
+        made, and the other one becomes idle. An older link may be of the peer's previous boot: the new one replaces it.
         """
-        assert self._own is not None
+        new = link.core
         other = self._links.get(node)
-        if other is not None and other.is_usable and link.opened_at - other.opened_at < _FRESH_S:
-            smaller_is_own = self._own.address is not None and self._own.address < node
-            if other.is_initiator == smaller_is_own and link.is_initiator != other.is_initiator:
+        if other is not None and not other.core.is_retired and new.opened_at - other.core.opened_at < _FRESH_S:
+            is_own_smaller = self._own < node
+            if other.core.is_initiator == is_own_smaller and new.is_initiator != other.core.is_initiator:
                 return
         self._links[node] = link
 
-    async def keep(self, link: Link) -> None:
-        """Run `link` to its end."""
-        try:
-            await link.run()
-        except* Exception as group:
-            _log.exception(
-                "a link was closed because of an error in this program", exc_info=group, extra=about(link.peer.address)
-            )
-        finally:
-            link.abort()
+    def _drop(self, link: Link) -> None:
+        """Make no more calls on `link`."""
+        node = self._open.get(link)
+        if node is not None and self._links.get(node) is link:
+            del self._links[node]
+
+    def remove(self, link: Link) -> None:
+        """Handle the end of a link."""
+        if link in self._open:
+            self._drop(link)
             del self._open[link]
             self._link_ended.unpark_all()
-            for node in [node for node, kept in self._links.items() if kept is link]:
-                del self._links[node]
+
+    # ---- its end
+
+    def part(self, reason: str) -> None:
+        """Have the peers make no more calls on the links that there are."""
+        for link in list(self._open):
+            link.retire(reason)
+
+    def retire(self, reason: str) -> None:
+        """Make no more calls; links close when those in progress have been answered."""
+        self._is_closing = True
+        self.part(reason)
+
+    async def drained(self) -> None:
+        """Wait until the last link has closed."""
+        while self._open:
+            await self._link_ended.park()
+
+    def abort(self, reason: str = "this node has stopped") -> None:
+        """Close all links at once."""
+        for link in list(self._open):
+            link.abort(reason)
 
 
-def _in_json(request: Request, codec: Codec) -> Request:
-    """Return `request`, which `codec` has encoded, as the HTTP transport encodes it."""
-    args = JSON.encode(codec.decode(request.args))
-    kwargs = None if request.kwargs is None else JSON.encode(codec.decode(request.kwargs))
-    return Request(
-        gid=request.gid,
-        service=request.service,
-        method=request.method,
-        args=args,
-        kwargs=kwargs,
-        id=request.id,
-        caller=request.caller,
-        depth=request.depth,
-    )
+def _closed_at_once(node: NodeAddress) -> NodeUnreachable:
+    return NodeUnreachable(f"{node} closes every link at once")

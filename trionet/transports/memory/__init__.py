@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from .carrier import Observer
 from .clock import NodeClock
-from .endpoint import MemoryEndpoint, MemoryTransport
-from .fabric import MemoryFabric, Observer
+from .endpoint import MemoryEndpoint
+from .fabric import MemoryFabric
 from .rules import DROP, PASS, Message, Rule, Verdict
 
 __all__ = [
@@ -12,7 +13,6 @@ __all__ = [
     "PASS",
     "MemoryEndpoint",
     "MemoryFabric",
-    "MemoryTransport",
     "Message",
     "NodeClock",
     "Observer",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .endpoint import MemoryEndpoint
+    from .host import Host
 
 __all__ = ["NodeClock"]
 
@@ -24,9 +24,9 @@ _ROUNDING_S: Final = 1e-9
 class NodeClock:
     """Tells one node the time, and wakes it."""
 
-    def __init__(self, endpoint: MemoryEndpoint) -> None:
-        self._endpoint = endpoint
-        self._pump = endpoint.fabric.pump
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._pump = host.pump
         self._own = 0.0
         self._at = 0.0
         self._rate = 1.0
@@ -89,7 +89,7 @@ class NodeClock:
             self._pump.at(max(later, self._true_time(when)), self._ring, when)
             return
         self._due = _NEVER
-        if self._endpoint.is_prompt:
+        if self._host.is_prompt:
             self._action()
         else:
-            self._endpoint.admit(self._action)
+            self._host.admit(self._action)

@@ -1,13 +1,14 @@
-"""One direction of a connection on a memory fabric: in order and complete as long as it lasts, as TCP is.
+"""One direction of a connection on a memory fabric: a stream of bytes, in order and complete as long as it lasts.
 
-Invariant: what was sent later never arrives earlier. A message that the rules drop is sent again, after a time that
-doubles, and what follows waits behind it; after `GIVE_UP_S` the connection is taken for dead.
+Invariants: later bytes never arrive earlier. A message that the rules drop is sent again, after a time that doubles,
+and what follows waits behind it; after `GIVE_UP_S` the connection is dead. No more bytes are in flight than a socket's
+buffers hold, as far as the link keeps to `has_room`.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from .rules import DROP, Message
 
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
     from trionet.identity import NodeAddress
 
-    from .endpoint import MemoryEndpoint
-    from .fabric import MemoryFabric
+    from .carrier import Carrier
+    from .host import Host
 
 __all__ = ["GIVE_UP_S", "Lane"]
 
@@ -26,60 +27,85 @@ _AGAIN_S: Final = 0.2
 _CONNECT_AGAIN_S: Final = 1.0
 """RFC 6298 has these two as the least and the first time-out."""
 
+_BUFFER_BYTES: Final = 256 * 1024
+_PACKET_BYTES: Final = 1_400
+"""Longer writes are cut in two, at a random place, as networks cut them."""
+
 
 class Lane:
-    """Sends the messages of one side of one connection."""
+    """Sends the bytes of one side of one connection.
 
-    def __init__(
-        self,
-        fabric: MemoryFabric,
-        source: MemoryEndpoint,
-        target: NodeAddress,
-        link: int,
-        on_dead: Callable[[str], None] | None = None,
-    ) -> None:
-        self.on_dead: Callable[[str], None] | None = on_dead
-        self._fabric = fabric
+    Attributes:
+        on_dead: called with a reason when nothing arrives any more.
+        on_room: called when there is room again.
+    """
+
+    def __init__(self, carrier: Carrier[Any], source: Host, target: NodeAddress, link: int) -> None:
+        self.on_dead: Callable[[str], None] | None = None
+        self.on_room: Callable[[], None] | None = None
+        self._carrier = carrier
         self._source = source
         self._target = target
         self._random = source.random_to[target]
         self._link = link
         self._latest = 0.0
         self._waiting: deque[Message] = deque()
+        self._in_flight_bytes = 0
         self._again_s = 0.0
         self._is_dead = False
 
+    @property
+    def has_room(self) -> bool:
+        """Whether the buffers take more."""
+        return self._in_flight_bytes < _BUFFER_BYTES
+
+    def acknowledge(self, size: int) -> None:
+        """Handle that `size` bytes have been received."""
+        was_full = self._in_flight_bytes >= _BUFFER_BYTES
+        self._in_flight_bytes -= size
+        if was_full and self.has_room and self.on_room is not None:
+            self._source.admit(self.on_room)
+
     def send(self, kind: str, data: bytes) -> None:
-        """Send a message after those before it."""
-        source = self._source
+        """Send bytes after those before them."""
         if self._is_dead:
             return
+        self._in_flight_bytes += len(data)
+        if len(data) > _PACKET_BYTES:
+            cut = int(self._random.random() * len(data))
+            self._send(kind, data[:cut])
+            self._send(kind, data[cut:])
+        else:
+            self._send(kind, data)
+
+    def _send(self, kind: str, data: bytes) -> None:
+        source = self._source
         if source.is_mute:
-            source.keep(self.send, kind, data)
+            source.keep(self._send, kind, data)
             return
-        now = self._fabric.pump.time()
-        message = self._fabric.new_message(source.address, self._target, kind, data, now, self._link)
+        now = self._carrier.pump.time()
+        message = self._carrier.new_message(source.address, self._target, kind, data, now, self._link, self)
         if self._waiting or not self._try(message, now):
             self._waiting.append(message)
             if len(self._waiting) == 1:
                 self._again_s = _CONNECT_AGAIN_S if kind == "connect" else _AGAIN_S
-                self._fabric.pump.at(now + self._again_s, self._try_again)
+                self._carrier.pump.at(now + self._again_s, self._try_again)
 
     def _try(self, message: Message, now: float) -> bool:
-        fabric = self._fabric
-        verdict = fabric.judge(message, self._random)
+        carrier = self._carrier
+        verdict = carrier.judge(message, self._random)
         if verdict == DROP:
-            fabric.note_drop(message, now)
+            carrier.note_drop(message, now)
             return False
         self._latest = when = max(self._latest, now + verdict)
-        if message.kind == "reset" and when <= now and not fabric.pump.is_due(now):
-            fabric.arrive(message)  # as an operating system does it: at once, whichever task runs next
+        if message.kind == "reset" and when <= now and not carrier.pump.is_due(now):
+            carrier.arrive(message)  # as an operating system does it: at once, whichever task runs next
         else:
-            fabric.pump.at(when, fabric.arrive, message)
+            carrier.pump.at(when, carrier.arrive, message)
         return True
 
     def _try_again(self) -> None:
-        now = self._fabric.pump.time()
+        now = self._carrier.pump.time()
         while self._waiting and self._try(self._waiting[0], now):
             self._waiting.popleft()
         if not self._waiting:
@@ -91,4 +117,4 @@ class Lane:
                 self.on_dead("what was sent was never acknowledged")
             return
         self._again_s *= 2
-        self._fabric.pump.at(now + self._again_s, self._try_again)
+        self._carrier.pump.at(now + self._again_s, self._try_again)

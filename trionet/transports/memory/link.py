@@ -1,294 +1,254 @@
-"""A link on a memory fabric: the real link's calls, its frames and its rules for cancelling, without its sockets.
+"""The driver of links on a memory fabric: their bytes travel there as streams.
 
-`OutgoingCalls` and `IncomingCalls` are those of `trionet.transports.link`; here is what stands in for the connection
-and its outbox: each frame is encoded, travels as one message, and is decoded where it arrives. A long frame isn't cut
-into chunks. Nor is a link closed when it is idle.
+Each write is one frame, so that rules and traces tell frames apart.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final, cast
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
 import trio
 
-from trionet.log_limits import about, limited_log
-from trionet.transports.link.flow import RoundTrip
-from trionet.transports.link.frames import (
-    CHUNK_BYTES,
-    Bye,
-    CallFrame,
-    Cancel,
-    Cancelled,
-    Credit,
-    Direction,
-    End,
-    Error,
-    Frame,
-    FrameError,
-    Hello,
-    Item,
-    Ping,
-    Pong,
-    Reply,
-    decode_frame,
-    encode_frame,
-)
-from trionet.transports.link.incoming import IncomingCalls
-from trionet.transports.link.liveness import Liveness, Progress, Stalls
-from trionet.transports.link.outbox import Outbox, Transfer
-from trionet.transports.link.outgoing import OutgoingCalls
+from trionet.errors import TrionetError
+from trionet.protocols.link.handshake import Greeted, Handshake, HandshakeError
+from trionet.protocols.link.liveness import AT_ONCE
+from trionet.transports.link.link import Link
+from trionet.transports.link.transport import LinkTransport
+
+from .lane import Lane
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
 
+    from trionet.config import NodeConfig
+    from trionet.events import OrphanedCall
     from trionet.identity import NodeAddress
+    from trionet.protocols.link.core import Closed
+    from trionet.transports.base import Handler, Request
 
-    from .endpoint import MemoryEndpoint
-    from .lane import Lane
+    from .carrier import Carrier
+    from .host import Host
+    from .rules import Message
 
-__all__ = ["MemoryLink"]
-
-_log = limited_log(__name__)
-
-_TICK_S: Final = 1.0
-_SILENCE_S: Final = 30.0
-_KINDS: Final = {
-    1: "call",
-    2: "reply",
-    3: "error",
-    4: "cancel",
-    5: "cancelled",
-    6: "item",
-    7: "end",
-    8: "credit",
-    12: "ping",
-    13: "pong",
-    14: "bye",
-}
+__all__ = ["MemoryTransport"]
 
 
-class _Frames:
-    """What the link's calls have for an outbox: it takes everything, at once."""
+class _Opening:
+    """A connection whose handshake has not ended."""
 
-    has_room = True
-
-    def __init__(self, lane: Lane) -> None:
-        self._lane = lane
-        self.put_bytes = 0
-        self.sent_bytes = 0
-
-    def put(self, frame: Frame) -> None:
-        self.put_encoded(encode_frame(frame))
-
-    def put_encoded(self, encoded: bytes) -> None:
-        self.put_bytes = self.sent_bytes = self.put_bytes + len(encoded)
-        self._lane.send(_KINDS[encoded[1]], encoded)
-
-    put_alone = put_encoded
-
-    def is_window_free(self, encoded: bytes, direction: Direction) -> bool:
-        return True
-
-    async def room(self) -> None:
-        await trio.lowlevel.checkpoint_if_cancelled()
-
-    async def send_long(self, encoded: bytes, direction: Direction, begun: Callable[[Transfer], None]) -> None:
-        transfer = Transfer(1, direction, encoded)
-        transfer.offset = len(encoded)
-        transfer.written.set()
-        begun(transfer)
-        self.put_encoded(encoded)
-        await trio.lowlevel.checkpoint_if_cancelled()
+    def __init__(self, handshake: Handshake, lane: Lane, node: NodeAddress, begun_at: float) -> None:
+        self.handshake = handshake
+        self.lane = lane
+        self.node = node
+        self.begun_at = begun_at
 
 
-class _Handlers:
-    """The part of a nursery that belongs to one link: `cancel` ends what was started for it."""
+class _MemoryLink(Link):
+    """One side of one connection, after the handshake."""
 
-    def __init__(self, nursery: trio.Nursery) -> None:
-        self._nursery = nursery
-        self._scopes: dict[trio.CancelScope, None] = {}
+    def __init__(self, transport: MemoryTransport, greeted: Greeted, number: int, opening: _Opening) -> None:
+        self.number = number
+        self.node = opening.node
+        self._transport = transport
+        self._lane = opening.lane
+        self._alarm_at = math.inf
+        self._is_reset = False
+        super().__init__(transport, greeted, transport.time(), str(opening.node), transport.start_soon)
+        self._lane.on_room = self.push
+        self._lane.on_dead = self.end
 
-    def start_soon(self, function: Any, *args: Any, name: object = None) -> None:
-        scope = trio.CancelScope()
-        self._scopes[scope] = None
-        self._nursery.start_soon(self._run, scope, function, args, name=name)
+    @property
+    def peer_host(self) -> object:
+        """Whom log lines about this link count for."""
+        return self.node
 
-    async def _run(self, scope: trio.CancelScope, function: Any, args: tuple[Any, ...]) -> None:
-        try:
-            with scope:
-                await function(*args)
-        finally:
-            del self._scopes[scope]
+    def push(self) -> None:
+        """Send frames, as far as the stream has room."""
+        core = self.core
+        if core.liveness.deadline < self._alarm_at:
+            self._set_alarm()
+        if core.outbox.is_due or not core.outbox.is_corked:
+            if core.outbox.is_stuck:
+                core.close_if_stuck()
+            lane = self._lane
+            while lane.has_room and (found := core.frame_to_send()) is not None:
+                kind, data = found
+                lane.send("accept" if kind == "hello" else kind, data)
+                core.sent(len(data))
+        if core.events:
+            self.handle_events()
+        if core.is_retired and core.is_finished:
+            self.end("both sides have said bye")
 
-    def cancel(self) -> None:
-        for scope in list(self._scopes):
-            scope.cancel()
+    def _set_alarm(self) -> None:
+        liveness = self.core.liveness
+        if liveness.deadline == AT_ONCE:
+            self.core.advance(self._transport.time())
+        if liveness.deadline < self._alarm_at:
+            self._alarm_at = liveness.deadline
+            self._transport.host.call_at(self._alarm_at, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm_at = math.inf
+        self.advance(self._transport.time())
+
+    def end(self, reason: str) -> None:
+        """Handle that the connection has ended: the peer needn't be told."""
+        self._is_reset = True
+        self.abort(reason)
+
+    def disconnect(self, event: Closed) -> None:
+        """Reset the connection."""
+        if event.outgoing:
+            self._transport.note_loss(self.node, event.reason)
+        if not self._is_reset:
+            self._lane.send("reset", b"")
+        self._lane.on_room = self._lane.on_dead = None
+        self._transport.forget(self)
 
 
-class MemoryLink:
-    """One side of one connection.
+class MemoryTransport(LinkTransport):
+    """Calls to nodes on the same fabric.
 
     Attributes:
-        number: the connection's.
-        peer: the node at its other side.
-        is_initiator: whether this side made it.
-        opened_at: when, on Trio's clock.
-        calls: makes calls on it.
-        incoming: answers those of the peer.
+        host: the node's.
+        time: returns the time on Trio's clock.
     """
 
     def __init__(
-        self, endpoint: MemoryEndpoint, number: int, peer: NodeAddress, hello: Hello, lane: Lane, *, is_initiator: bool
+        self,
+        carrier: Carrier[Any],
+        host: Host,
+        config: NodeConfig,
+        handler: Handler,
+        on_orphan: Callable[[OrphanedCall], None],
     ) -> None:
-        self.number = number
-        self.peer = peer
-        self.is_initiator = is_initiator
-        self.opened_at: float = endpoint.fabric.pump.time()
-        self.round_trip: RoundTrip = RoundTrip()
-        self._endpoint = endpoint
-        self._lane = lane
-        lane.on_dead = self.end
-        outbox = cast("Outbox", _Frames(lane))
-        self._outbox = outbox
-        self.calls: OutgoingCalls = OutgoingCalls(
-            outbox, hello, self.round_trip, str(peer), endpoint.on_orphan, self._became_idle, _nothing
-        )
-        self._handlers = _Handlers(endpoint.nursery)
-        self._holding = endpoint.account.open(self.reset)
-        self.incoming: IncomingCalls = IncomingCalls(
-            outbox,
-            endpoint.hello,
-            hello,
-            endpoint.handler,
-            cast("trio.Nursery", self._handlers),
-            self._let_go,
-            self._became_idle,
-            self._holding,
-        )
-        # It isn't closed for being idle, nor for not parting: nobody would see to it while it isn't watched.
-        self._liveness = Liveness(self.opened_at, math.inf, _SILENCE_S)
-        self._stalls = Stalls(self.opened_at, _TICK_S)
-        self._pings: dict[int, float] = {}
-        self._is_ticking = False
-        self._is_ended = self._bye_sent = self._bye_received = False
+        super().__init__(host.address, config, handler, on_orphan)
+        self.host = host
+        self.time: Callable[[], float] = carrier.pump.time
+        self._carrier = carrier
+        self._by_number: dict[int, _MemoryLink] = {}
+        self._opening: dict[int, _Opening] = {}
 
-    @property
-    def is_usable(self) -> bool:
-        """Whether calls can be made on it."""
-        return self.calls.takes_calls and not self._is_ended
+    # ---- connections
 
-    def retire(self, reason: str) -> None:
-        """Make no more calls on it, have the peer make none, and close it when those in progress are answered."""
-        self.calls.retire()
-        if not (self._bye_sent or self._is_ended):
-            self._bye_sent = True
-            self._outbox.put(Bye(reason))
+    def dial(self, node: NodeAddress) -> None:
+        """Begin to make a connection: the first bytes go with the request for it, as TCP Fast Open has it."""
+        number, seconds = self._carrier.new_link(), self.config.connect_timeout_s
+        opening = self._begin(number, node, is_initiator=True)
+        opening.lane.send("connect", opening.handshake.data_to_send())
+        text = f"no connection to {node} within {seconds:g} s"
+        self.host.call_at(opening.begun_at + seconds, self._fail, number, text)
 
-    def _became_idle(self) -> None:
-        if self._bye_sent and self._bye_received and not (self.calls or self.incoming):
-            self.end("both sides have said bye")
+    def _begin(self, number: int, node: NodeAddress, *, is_initiator: bool) -> _Opening:
+        handshake = Handshake(self.hello, is_initiator=is_initiator)
+        opening = _Opening(handshake, Lane(self._carrier, self.host, node, number), node, self.time())
+        self._opening[number] = opening
+        return opening
 
-    def reset(self, reason: str) -> None:
-        """Tell the peer that it has ended, and end it."""
-        self._lane.send("reset", b"")
-        self.end(reason)
+    def _fail(self, number: int, failure: str) -> None:
+        opening = self._opening.pop(number, None)
+        if opening is not None:
+            self.dialed(opening.node, failure)
 
-    def end(self, reason: str) -> None:
-        """It has ended: calls on it end with an error, and handlers are cancelled."""
-        if not self._is_ended:
-            self._is_ended = True
-            fabric = self._endpoint.fabric
-            if self.calls and fabric.observer is not None:
-                fabric.observer.link_lost(self._endpoint.address, self.peer, reason, fabric.pump.time())
-            self.calls.close(reason)
-            self._holding.close()
-            self._handlers.cancel()
-            self.incoming.detach()
-            self._lane.on_dead = None
-            self._endpoint.forget_link(self)
+    def receive(self, message: Message) -> None:
+        """Handle a message of a connection."""
+        number, kind = message.link, message.kind
+        if message.sender is not None:
+            message.sender.acknowledge(len(message.data))
+        link = self._by_number.get(number)
+        if link is not None:
+            if kind == "reset":
+                link.end("the other side closed it")
+            else:
+                link.receive(message.data, self.time())
+        elif number in self._opening:
+            if kind in ("refuse", "reset"):
+                self._fail(number, f"nobody listens on {message.source}")
+            else:
+                self._greet(number, self._opening[number], message)
+        elif kind != "connect":
+            self._carrier.answer(message, "reset")
+        elif not self.is_accepting:
+            self._carrier.answer(message, "refuse")
+        else:
+            self._greet(number, self._begin(number, message.source, is_initiator=False), message)
 
-    def watch(self) -> None:
-        """Ping the peer from now on, as long as there are calls on it, in either direction."""
-        if not self._is_ticking:
-            now = self._endpoint.fabric.pump.time()
-            self._stalls = Stalls(now, _TICK_S)
-            self._tick_at(now + _TICK_S)
-
-    def _tick_at(self, when: float) -> None:
-        self._is_ticking = True
-        self._endpoint.call_at(when, self._tick)
-
-    def _tick(self) -> None:
-        self._is_ticking = False
-        if self._is_ended or not (self.calls or self.incoming or self._pings):
-            return
-        now = self._endpoint.fabric.pump.time()
-        lag_s = self._stalls.lag_s(now)
-        if lag_s:
-            self._liveness.postpone(now, lag_s)
-        is_idle = not (self.calls or self.incoming)
-        progress = Progress(self._outbox.sent_bytes, is_idle, is_amid_frame=False)
-        fault = self._liveness.fault(now - _TICK_S if lag_s else now, progress)
-        if fault is not None:
-            self.reset(fault)
-            return
-        if not self._pings:
-            self._pings[1] = now
-            self._outbox.put(Ping(1))
-            self._liveness.pinged(now, self._outbox.put_bytes)
-        self._tick_at(now + _TICK_S)
-
-    def take(self, data: bytes) -> None:
-        """A frame came."""
-        if self._is_ended:
-            return
-        self._liveness.heard_at = self._endpoint.fabric.pump.time()
+    def _greet(self, number: int, opening: _Opening, message: Message) -> None:
         try:
-            self._act(decode_frame(data, self._endpoint.max_containers), len(data))
-            if self.incoming:
-                self.watch()
-        except FrameError as exc:
-            _log.warning(
-                "the link with %s is closed: it broke the protocol: %s", self.peer, exc, extra=about(self.peer)
-            )
-            self.reset(str(exc))
+            greeted = opening.handshake.receive(message.data)
+        except HandshakeError as exc:
+            opening.lane.send("reset", b"")
+            self._fail(number, f"no connection to {opening.node}: {exc}")
+            return
+        if due := opening.handshake.data_to_send():
+            opening.lane.send("accept", due)
+        if greeted is None:
+            return
+        del self._opening[number]
+        link = self._by_number[number] = _MemoryLink(self, greeted, number, opening)
+        if greeted.is_initiator:
+            link.core.round_trip.add(self.time() - opening.begun_at)
+        self.add(link, opening.node)
+        link.receive(greeted.rest, self.time())
 
-    def _act(self, frame: Frame, size: int) -> None:
-        match frame:
-            case Reply() | Error() | Cancelled() | End():
-                self.calls.take_answer(frame)
-            case CallFrame():
-                self._take_call(frame, size)
-            case Item():
-                self.calls.take_item(frame, size)
-            case Credit():
-                self.incoming.take_credit(frame)
-            case Cancel():
-                self.incoming.take_cancel(frame)
-            case Ping():
-                self._outbox.put(Pong(frame.token))
-            case Pong():
-                sent_at = self._pings.pop(frame.token, None)
-                if sent_at is not None:
-                    self._liveness.ponged()
-                    self.round_trip.add(self._endpoint.fabric.pump.time() - sent_at)
-            case Bye():
-                self._bye_received = True
-                self.retire("so be it")
-                self._became_idle()
-            case _:
-                raise FrameError(f"a {type(frame).__name__}")
+    def forget(self, link: _MemoryLink) -> None:
+        """Handle the end of a link."""
+        self._by_number.pop(link.number, None)
+        self.remove(link)
 
-    def _take_call(self, call: CallFrame, size: int) -> None:
-        held_bytes = size if size > CHUNK_BYTES else 0
-        self._holding.change(whole=held_bytes)
-        if not self._is_ended:
-            self.incoming.take_call(call, held_bytes)
+    def bring_down(self, reason: str, *, is_silent: bool) -> None:
+        """Close all links, silently if the peers are not to notice."""
+        for link in list(self._by_number.values()):
+            (link.end if is_silent else link.abort)(reason)
+        for number in list(self._opening):
+            self._fail(number, reason)
 
-    def _let_go(self, direction: Direction, size: int) -> None:
-        self._holding.change(whole=-size)
+    # ---- what is observed
 
+    def note_loss(self, node: NodeAddress, reason: str) -> None:
+        """Tell the observer that a link was lost with calls in progress."""
+        if self._carrier.observer is not None:
+            self._carrier.observer.link_lost(self.host.address, node, reason, self.time())
 
-def _nothing() -> None:
-    pass
+    async def call(self, node: NodeAddress, request: Request) -> Any:
+        """Send `request` to `node` and return its value; see `Transport.call`."""
+        observer, own, time = self._carrier.observer, self.host.address, self._carrier.pump.time
+        if observer is None:
+            return await super().call(node, request)
+        observer.called(own, node, request, time())
+        try:
+            value = await super().call(node, request)
+        except TrionetError as exc:
+            observer.answered(own, node, request, exc, time())
+            raise
+        except trio.Cancelled:
+            observer.cancelled(own, node, request, time())
+            raise
+        observer.answered(own, node, request, None, time())
+        return value
+
+    @asynccontextmanager
+    async def stream(self, node: NodeAddress, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
+        """Start a stream at `node`; see `Transport.stream`."""
+        observer, own = self._carrier.observer, self.host.address
+        if observer is not None:
+            observer.called(own, node, request, trio.current_time())
+        error: TrionetError | None = None
+        is_cancelled = False
+        try:
+            async with super().stream(node, request) as items:
+                yield items
+        except TrionetError as exc:
+            error = exc
+            raise
+        except trio.Cancelled:
+            is_cancelled = True
+            raise
+        finally:
+            if observer is not None and is_cancelled:
+                observer.cancelled(own, node, request, trio.current_time())
+            elif observer is not None:
+                observer.answered(own, node, request, error, trio.current_time())

@@ -13,13 +13,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
 from trionet.identity import NodeAddress
 
-__all__ = ["DROP", "PASS", "Judge", "Message", "Rule", "Verdict", "judge_by"]
+__all__ = ["DROP", "PASS", "Judge", "Message", "Rule", "Sender", "Verdict", "judge_by"]
 
 Verdict = float | None
 """What a rule says of a message: `PASS`, `DROP`, or the seconds after which it is delivered."""
@@ -28,18 +28,27 @@ PASS: Final = None
 DROP: Final = math.inf
 
 
+class Sender(Protocol):
+    """The sending side of a connection."""
+
+    def acknowledge(self, size: int) -> None:
+        """Handle that `size` bytes have been received."""
+        ...
+
+
 class Message(msgspec.Struct, eq=False, gc=False):
     """Something on its way from one node to another.
 
     Attributes:
         source, target: the nodes.
-        kind: ``datagram``; of a connection ``connect``, ``accept``, ``refuse``, ``reset``, or the link's frame:
-            ``call``, ``reply``, ``error``, ``cancel``, ``cancelled``, ``item``, ``end``, ``credit``, ``ping``,
-            ``pong``, ``bye``.
-        data: its bytes.
+        kind: ``datagram``; of a connection ``connect``, ``accept``, ``refuse``, ``reset``, or that of the link's
+            frame: ``call``, ``reply``, ``error``, ``cancel``, ``cancelled``, ``item``, ``end``, ``credit``, ``chunk``,
+            ``abandon``, ``window``, ``ping``, ``pong``, ``bye``.
+        data: its bytes; of a connection, the next of its stream, of a long frame a part perhaps.
         sent_at: when it was sent first, on the fabric's clock.
         number: counts the messages of the fabric.
         link: the connection it belongs to; 0 for a datagram.
+        sender: the side of that connection that it comes from.
         delay_s: what rules have added to its way.
         copies: how many more of it rules have made.
     """
@@ -51,6 +60,7 @@ class Message(msgspec.Struct, eq=False, gc=False):
     sent_at: float
     number: int
     link: int = 0
+    sender: Sender | None = None
     delay_s: float = 0.0
     copies: int = 0
 

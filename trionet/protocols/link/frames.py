@@ -11,16 +11,21 @@ holds at most one frame's bytes; frames come out the same however their bytes we
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, get_args
 
 import msgspec
 
-from trionet.bounds import LARGE_MAP_BYTES, MAX_CONTAINERS, holds_large_map_of_lists, messagepack_holds_more
-from trionet.codec import over_limit, refuse_extension
+from trionet.bounds import (
+    LARGE_MAP_BYTES,
+    MAX_CONTAINERS,
+    holds_large_map_of_lists,
+    messagepack_holds_more,
+    over_limit,
+)
 from trionet.errors import IndefiniteError, error_to_wire
 from trionet.identity import NodeAddress
 from trionet.nesting import PACKETS
-from trionet.raising import Unreadable
+from trionet.raising import Unreadable, refuse_extension
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +34,7 @@ __all__ = [
     "CALLS",
     "CHUNK_BYTES",
     "DIRECTIONS",
+    "KINDS",
     "MAJOR_VERSION",
     "MARK",
     "MAX_FRAME_BYTES",
@@ -57,6 +63,7 @@ __all__ = [
     "decode_frame",
     "direction_of_calls",
     "encode_frame",
+    "split_first",
     "with_length",
 ]
 
@@ -67,8 +74,9 @@ MARK: Final = b"\xf5"
 PREFACE: Final = MARK + b"trionet\r\n\r\n" + bytes([MAJOR_VERSION])
 """The empty line has an HTTP server answer at once that this is no request; else some wait for more."""
 
-CHUNK_BYTES: Final = 64 * 1024
-"""A frame longer than this travels as `Chunk` frames, so that short ones needn't wait for it."""
+CHUNK_BYTES: Final = 63 * 1024
+"""A frame longer than this travels as `Chunk` frames, so that short ones needn't wait for it. With its frame's own
+bytes a chunk fits into a record of 65,535 bytes, the largest of TLS and of Noise."""
 
 MAX_FRAME_BYTES: Final = CHUNK_BYTES + 1024
 
@@ -245,6 +253,9 @@ Frame = (
     | Bye
 )
 
+KINDS: Final = {kind.__struct_config__.tag: kind.__name__.lower().removesuffix("frame") for kind in get_args(Frame)}
+"""The frames' names in traces, by their numbers."""
+
 _pack_length = _LENGTH.pack
 _unpack_length = _LENGTH.unpack_from
 _encode = msgspec.msgpack.Encoder().encode
@@ -253,7 +264,7 @@ _split = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 _OWN_CONTAINERS: Final = 3  # the frame, its arguments, those by name
 _SHORT_LISTS: Final = range(0x90, 0xA0)
 _VALUES: Final = frozenset({"args", "kwargs", "value"})
-_KINDS: Final = {_encode(kind.__struct_config__.tag): kind for kind in (CallFrame, Reply, Error, Item)}
+_VALUE_FRAMES: Final = {_encode(kind.__struct_config__.tag): kind for kind in (CallFrame, Reply, Error, Item)}
 _NO_FRAME = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
@@ -300,7 +311,7 @@ def _without_values(encoded: bytes, max_containers: int) -> Frame:
     if encoded[0] not in _SHORT_LISTS:
         raise FrameError("not a frame: its array is too long")
     elements: list[Any] = _split(encoded)
-    kind = _KINDS.get(bytes(elements[0]))
+    kind = _VALUE_FRAMES.get(bytes(elements[0]))
     if kind is None:
         raise FrameError("it holds too many containers")
     reason = over_limit(max_containers)
@@ -315,6 +326,25 @@ def _without_values(encoded: bytes, max_containers: int) -> Frame:
     return frame
 
 
+def split_first(data: bytes) -> tuple[Frame, bytes] | None:
+    """Return the first frame of a stream of bytes, and the rest; None while it is incomplete.
+
+    Raises:
+        FrameError: it is none.
+    """
+    if len(data) < _LENGTH_BYTES:
+        return None
+    stop = _LENGTH_BYTES + _checked_size(data, 0)
+    return (decode_frame(data[_LENGTH_BYTES:stop]), data[stop:]) if len(data) >= stop else None
+
+
+def _checked_size(data: bytes, start: int) -> int:
+    size: int = _unpack_length(data, start)[0]
+    if size > MAX_FRAME_BYTES:
+        raise FrameError(f"a frame of {size:,} bytes; at most {MAX_FRAME_BYTES:,} are allowed")
+    return size
+
+
 class FrameDecoder:
     """Cuts a stream of bytes into frames."""
 
@@ -322,11 +352,6 @@ class FrameDecoder:
         self._rest = b""
         self._max_containers = max_containers
         self._short_bytes = min(max_containers, LARGE_MAP_BYTES)
-
-    @property
-    def rest(self) -> bytes:
-        """The bytes of the frame that has begun to arrive and has not ended."""
-        return self._rest
 
     @property
     def is_amid_frame(self) -> bool:
@@ -346,7 +371,7 @@ class FrameDecoder:
             while end - start >= _LENGTH_BYTES:
                 (size,) = _unpack_length(data, start)
                 if size > MAX_FRAME_BYTES:
-                    raise FrameError(f"a frame of {size:,} bytes; at most {MAX_FRAME_BYTES:,} are allowed")
+                    _checked_size(data, start)
                 begin = start + _LENGTH_BYTES
                 stop = begin + size
                 if stop > end:

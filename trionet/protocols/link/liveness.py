@@ -9,25 +9,17 @@ stood still for (its loop was blocked, its process stopped, its clock set ahead)
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
-__all__ = ["Liveness", "Progress", "Stalls"]
+__all__ = ["AT_ONCE", "TICK_S", "Liveness", "Progress"]
 
+AT_ONCE: Final = 0.0
+"""The deadline of a link that has become active and doesn't know the time."""
 
-class Stalls:
-    """Notices by a task that should run at regular intervals how long this node stood still."""
-
-    __slots__ = ("_before", "_interval_s")
-
-    def __init__(self, now: float, interval_s: float) -> None:
-        self._before = now
-        self._interval_s = interval_s
-
-    def lag_s(self, now: float) -> float:
-        """Return how long the node stood still before this run, in seconds; 0 unless a whole interval was missed."""
-        late_s = now - self._before - self._interval_s
-        self._before = now
-        return late_s if late_s > self._interval_s else 0.0
+TICK_S: Final = 1.0
+"""Interval of a link's looks at its peer, while it is active."""
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -45,26 +37,33 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 class Liveness:
-    """What one link knows of its peer, and what its peer owes.
+    """What a link knows of its peer, what its peer owes, and when to look next.
 
     Attributes:
-        heard_at: when anything came last.
+        deadline: when to look next.
+        is_resting: whether nothing is in progress or owed, so that the next look can wait.
+        heard_at: when input came last.
         framed_at: when a frame was complete last.
         used_at: when a call, or a part of a long one, was in progress last.
-        is_pinged: whether a ping is unanswered.
+        pinged_at: when the unanswered ping was sent; None where there is none.
+        pings: how many have been sent.
     """
 
     __slots__ = (
         "_bye_at",
+        "_idle_timeout_s",
         "_limit_s",
+        "_owed_since",
         "_partial_since",
         "_ping_end_bytes",
-        "_pinged_at",
         "_sent_bytes",
         "_silence_s",
+        "deadline",
         "framed_at",
         "heard_at",
-        "is_pinged",
+        "is_resting",
+        "pinged_at",
+        "pings",
         "used_at",
     )
 
@@ -74,49 +73,87 @@ class Liveness:
         Args:
             now: the time.
             idle_timeout_s: how long a link may be of no use.
-            silence_s: how long the peer may say nothing while it owes something.
+            silence_s: how long the peer may send nothing while it owes something.
         """
+        self.deadline: float = now + TICK_S
+        self.is_resting: bool = False
         self.heard_at: float = now
         self.framed_at: float = now
         self.used_at: float = now
-        self.is_pinged: bool = False
+        self.pinged_at: float | None = None
+        self.pings: int = 0
+        self._idle_timeout_s = idle_timeout_s
         self._silence_s = silence_s
         self._limit_s = max(idle_timeout_s, silence_s)
-        self._pinged_at = now
+        self._owed_since = now
         self._ping_end_bytes = self._sent_bytes = 0
         self._bye_at: float | None = None
         self._partial_since: float | None = None
 
     def pinged(self, now: float, end_bytes: int) -> None:
-        """Note a ping, which has gone out when `end_bytes` have been sent."""
-        self.is_pinged = True
-        self._pinged_at, self._ping_end_bytes = now, end_bytes
+        """Note a ping, which has been sent when `end_bytes` have."""
+        self.pings += 1
+        self.pinged_at = self._owed_since = now
+        self._ping_end_bytes = end_bytes
 
     def ponged(self) -> None:
-        """Note the answer."""
-        self.is_pinged = False
+        """Note its answer."""
+        self.pinged_at = None
 
     def said_bye(self, now: float) -> None:
-        """Note this side's bye."""
-        self._bye_at = now
+        """Note this side's bye; only the first one counts."""
+        if self._bye_at is None:
+            self._bye_at = now
 
-    def postpone(self, now: float, lag_s: float) -> None:
-        """Charge nobody for the last `lag_s` seconds, in which this node stood still."""
+    def ended_calls(self) -> None:
+        """Note that the last call of a direction has ended."""
+        self.used_at = max(self.used_at, self.heard_at)
+
+    def rouse(self, when: float = AT_ONCE) -> None:
+        """Look at `when` at the latest, and then once a second."""
+        self.is_resting = False
+        self.deadline = min(self.deadline, when)
+
+    def looked(self, now: float, *, is_resting: bool) -> None:
+        """Set the deadline after a look."""
+        self.is_resting = is_resting
+        self.deadline = now + TICK_S
+        if is_resting:
+            self.deadline = max(self.deadline, self.used_at + self._idle_timeout_s)
+
+    def is_unused(self, now: float) -> bool:
+        """Whether an idle link has been so for its whole time-out."""
+        return now - self.used_at >= self._idle_timeout_s
+
+    def judged_at(self, now: float) -> float:
+        """Return the time of the verdict for a look at `now`, with what this node itself stood still made up for.
+
+        After a stall, input may be unread: the verdict is that of the last time.
+        """
+        late_s = now - self.deadline
+        if late_s <= TICK_S:
+            return now
+        self._postpone(now, late_s)
+        return now - TICK_S
+
+    def _postpone(self, now: float, lag_s: float) -> None:
         self.heard_at = min(now, self.heard_at + lag_s)
         self.framed_at = min(now, self.framed_at + lag_s)
         self.used_at = min(now, self.used_at + lag_s)
-        self._pinged_at = min(now, self._pinged_at + lag_s)
+        self._owed_since = min(now, self._owed_since + lag_s)
         if self._bye_at is not None:
             self._bye_at = min(now, self._bye_at + lag_s)
         if self._partial_since is not None:
             self._partial_since = min(now, self._partial_since + lag_s)
 
     def fault(self, now: float, progress: Progress) -> str | None:
-        """Return why the link is to be closed now, or None. To be asked about once a second."""
+        """Return why the link is to be closed now, or None. To be asked about once a second while it is active."""
         self._note_progress(now, progress)
-        if self._is_silent(now, progress):
+        is_pinged = self.pinged_at is not None
+        owed_since = self._owed_since if is_pinged else self.heard_at
+        if (is_pinged or progress.is_amid_frame) and now - max(owed_since, self.heard_at) >= self._silence_s:
             return f"there was no sign of life for {self._silence_s:g} s"
-        if self.is_pinged and now - self._pinged_at >= self._limit_s:
+        if is_pinged and now - self._owed_since >= self._limit_s:
             return f"it answered no ping for {self._limit_s:g} s"
         if self._partial_since is not None and now - self._partial_since >= self._limit_s:
             return f"it took longer than {self._limit_s:g} s to send a frame"
@@ -126,14 +163,9 @@ class Liveness:
 
     def _note_progress(self, now: float, progress: Progress) -> None:
         if progress.sent_bytes < self._ping_end_bytes and progress.sent_bytes > self._sent_bytes:
-            self._pinged_at = now  # the ping waits behind what the peer is still reading
+            self._owed_since = now  # the ping waits behind what the peer is still reading
         self._sent_bytes = progress.sent_bytes
         if not progress.is_amid_frame:
             self._partial_since = None
         elif self._partial_since is None or self.framed_at > self._partial_since:
             self._partial_since = now  # its first part came since the last look
-
-    def _is_silent(self, now: float, progress: Progress) -> bool:
-        owed_since = self._pinged_at if self.is_pinged else self.heard_at
-        is_owing = self.is_pinged or progress.is_amid_frame
-        return is_owing and now - max(owed_since, self.heard_at) >= self._silence_s

@@ -1,0 +1,12 @@
+"""The link as a sans-IO core: bytes and the time go in; events, bytes to send and the next deadline come out.
+
+- `frames`: the wire format
+- `channel`: the seam for a layer that transforms the bytes, encryption say
+- `handshake`: preface and hello
+- `windows`, `chunks`: flow control and reassembly of long frames
+- `outbox`: frames to be sent, batches and back-pressure
+- `calls`: the state of one call
+- `liveness`, `round_trip`: pings, silence and idle links
+- `holdings`: the bytes that all links of a node hold
+- `core`: one link after its handshake
+"""

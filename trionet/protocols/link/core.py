@@ -1,0 +1,385 @@
+"""One link after its handshake: bytes and the time in; events, bytes and the next deadline out.
+
+The driver passes input to `receive`, sends what `data_to_send` returns and reports that to `sent`, and calls `advance`
+at `deadline`. Calls are made by `outgoing` and answered by `incoming`. What follows from input comes out of `receive`;
+all other events are in `events`, which the driver empties after each step.
+
+Invariant: nothing that the peer sends raises.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+import msgspec
+
+from .calls import IncomingCall, OutgoingCall
+from .chunks import Reassembly, Transfer
+from .frames import (
+    REPLIES,
+    Abandon,
+    Bye,
+    CallFrame,
+    Cancel,
+    Cancelled,
+    Chunk,
+    Credit,
+    End,
+    Error,
+    Frame,
+    FrameDecoder,
+    FrameError,
+    Hello,
+    Item,
+    Ping,
+    Pong,
+    Reply,
+    Window,
+    decode_frame,
+    direction_of_calls,
+)
+from .incoming import IncomingCalls
+from .liveness import AT_ONCE, TICK_S, Liveness, Progress
+from .outbox import Outbox
+from .outgoing import OutgoingCalls
+from .round_trip import RoundTrip
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .handshake import Greeted
+    from .holdings import Holding
+
+__all__ = ["CancelReceived", "Closed", "CreditReceived", "Event", "LinkCore", "Retired", "RoomFreed"]
+
+_SILENCE_S: Final = 30.0
+_NEVER: Final = float("inf")
+
+
+class CancelReceived(msgspec.Struct, frozen=True):
+    """The caller has cancelled a running call."""
+
+    call: IncomingCall
+
+
+class CreditReceived(msgspec.Struct, frozen=True):
+    """The reader of a stream lets more items be sent."""
+
+    call: IncomingCall
+
+
+class RoomFreed(msgspec.Struct, frozen=True):
+    """There may be room for further calls and answers."""
+
+
+class Retired(msgspec.Struct, frozen=True):
+    """No more calls can be made."""
+
+
+class Closed(msgspec.Struct, frozen=True):
+    """The link has ended, and all calls on it.
+
+    Attributes:
+        reason: a text.
+        is_fault: whether the peer broke the rules.
+        outgoing: this side's calls that it ended; each has an error for its answer.
+        incoming: the peer's calls that were running.
+        transfers: those that will not be sent.
+    """
+
+    reason: str
+    is_fault: bool
+    outgoing: list[OutgoingCall]
+    incoming: list[IncomingCall]
+    transfers: list[Transfer]
+
+
+Event = OutgoingCall | IncomingCall | Transfer | CancelReceived | CreditReceived | RoomFreed | Retired | Closed
+"""An `OutgoingCall` has been answered or has items; an `IncomingCall` is to be accepted or answered before the next
+event is asked for; a stream item's `Transfer` has been sent."""
+
+
+class LinkCore:
+    """One link.
+
+    Attributes:
+        peer: the peer's hello.
+        is_initiator: whether this side made the connection.
+        opened_at: when the handshake ended.
+        outbox: the frames to be sent.
+        liveness: what the peer owes; its `deadline` is the link's.
+        outgoing, incoming: the calls of this side, and of the peer.
+        round_trip: the measured round trips.
+        events: what has happened outside of `receive`.
+        is_closed: whether it has ended.
+        is_retired: whether no more calls can be made on it.
+    """
+
+    def __init__(
+        self,
+        greeted: Greeted,
+        holding: Holding,
+        *,
+        name: str,
+        now: float,
+        idle_timeout_s: float,
+        max_containers: int,
+    ) -> None:
+        own = greeted.own
+        self.peer: Hello = greeted.peer
+        self.is_initiator: bool = greeted.is_initiator
+        self.opened_at: float = now
+        self.round_trip: RoundTrip = RoundTrip()
+        self.events: list[Event] = []
+        self.is_closed: bool = False
+        self.outbox: Outbox = Outbox(self.peer.window_bytes, greeted.first, holding)
+        self.liveness: Liveness = Liveness(now, idle_timeout_s, _SILENCE_S)
+        self._reassembly = Reassembly(own.window_bytes, own.max_message_bytes, holding)
+        self.outgoing: OutgoingCalls = OutgoingCalls(self.peer, self.outbox, self.liveness, name)
+        self.incoming: IncomingCalls = IncomingCalls(greeted, self.outbox, self.liveness, self._reassembly, holding)
+        self._channel = greeted.channel
+        self._holding = holding
+        self._max_containers = max_containers
+        self._decoder = FrameDecoder(max_containers)
+        self._parting: str | None = None
+        self._is_bye_sent = self._is_bye_received = False
+
+    # ---- state
+
+    @property
+    def is_retired(self) -> bool:
+        """Whether no more calls can be made on it."""
+        return not self.outgoing.is_open
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no call is in progress, in either direction."""
+        return not (self.outgoing.in_progress or self.incoming.running)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether there will be nothing more to send."""
+        return self._is_bye_sent and self._is_bye_received and self.is_idle and self.outbox.is_empty
+
+    @property
+    def _is_amid_input(self) -> bool:
+        return self._decoder.is_amid_frame or (self._channel is not None and self._channel.is_amid_record)
+
+    # ---- input
+
+    def receive(self, data: bytes, now: float) -> Iterator[Event]:
+        """Handle bytes from the peer; gives the events. Iterate to the end before the next input."""
+        if self.is_closed:
+            return
+        liveness, outbox, answered, received = self.liveness, self.outbox, self.outgoing.answered, self.incoming.receive
+        liveness.heard_at = now
+        outbox.is_corked = True
+        count = 0
+        try:
+            for frame, size in self._decoder.feed(data if self._channel is None else self._channel.receive(data)):
+                count += 1
+                if type(frame) is Reply:  # these two are nearly all there are
+                    event: Event | None = answered(frame)
+                elif type(frame) is CallFrame:
+                    event = received(frame, size)
+                else:
+                    event = self._handle(frame, size)
+                if event is not None:
+                    yield event
+                if self.is_closed:
+                    return
+        except FrameError as exc:
+            self.close(f"it broke the protocol: {exc}", is_fault=True)
+            return
+        if count:
+            liveness.framed_at = now
+        if liveness.is_resting and self._is_amid_input:
+            liveness.rouse(now + TICK_S)
+        outbox.is_bursty = count > 1
+        outbox.uncork()
+
+    def receive_end(self) -> None:
+        """Handle the end of the input."""
+        if self._is_amid_input:
+            self.close("it broke the protocol: it ended in the middle of a frame", is_fault=True)
+        self.close("the other side closed it")
+
+    def _handle(self, frame: Frame, size: int) -> Event | None:
+        handler = self._HANDLERS.get(type(frame))
+        if handler is None:
+            raise FrameError("a second hello")
+        return handler(self, frame, size)
+
+    def _on_answer(self, frame: Reply | Error | Cancelled | End, _: int) -> Event | None:
+        return self.outgoing.answered(frame)
+
+    def _on_item(self, item: Item, size: int) -> Event | None:
+        return self.outgoing.handle_item(item, size)
+
+    def _on_credit(self, credit: Credit, _: int) -> Event | None:
+        call = self.incoming.handle_credit(credit)
+        return None if call is None else CreditReceived(call)
+
+    def _on_cancel(self, cancel: Cancel, _: int) -> Event | None:
+        call = self.incoming.handle_cancel(cancel)
+        return None if call is None else CancelReceived(call)
+
+    def _on_chunk(self, chunk: Chunk, _: int) -> Event | None:
+        self.liveness.used_at = self.liveness.heard_at
+        whole = self._reassembly.add(chunk)
+        if whole is None:
+            return None
+        direction, encoded = whole
+        frame, size = decode_frame(encoded, self._max_containers), len(encoded)
+        if type(frame) is CallFrame and direction == direction_of_calls(frame.depth):
+            return self.incoming.receive(frame, size, True)
+        if not (isinstance(frame, Reply | Item | Error) and direction == REPLIES):
+            raise FrameError(f"a chunked {type(frame).__name__}")
+        event = self._handle(frame, size)
+        self.incoming.release(direction, size)
+        return event
+
+    def _on_abandon(self, abandon: Abandon, _: int) -> None:
+        dropped = self._reassembly.abandon(abandon.transfer)
+        if dropped is not None:
+            self.incoming.release(*dropped)
+
+    def _on_window(self, window: Window, _: int) -> None:
+        self.outbox.release(window.direction, window.size)
+
+    def _on_ping(self, ping: Ping, _: int) -> None:
+        self.outbox.put(Pong(ping.token))
+
+    def _on_pong(self, pong: Pong, _: int) -> None:
+        pinged_at = self.liveness.pinged_at
+        if pinged_at is not None and pong.token == self.liveness.pings:
+            self.round_trip.add(self.liveness.heard_at - pinged_at)
+            self.liveness.ponged()
+
+    def _on_bye(self, _: Bye, __: int) -> None:
+        self._is_bye_received = True
+        self.retire("closing")
+
+    _HANDLERS: ClassVar[dict[type[Any], Callable[[LinkCore, Any, int], Event | None]]] = {
+        **dict.fromkeys((Reply, Error, Cancelled, End), _on_answer),
+        Item: _on_item,
+        Credit: _on_credit,
+        Cancel: _on_cancel,
+        Chunk: _on_chunk,
+        Abandon: _on_abandon,
+        Window: _on_window,
+        Ping: _on_ping,
+        Pong: _on_pong,
+        Bye: _on_bye,
+    }
+
+    # ---- output
+
+    def data_to_send(self) -> bytes:
+        """Return the bytes to be sent next; none if there are none."""
+        was_full = self.incoming.is_full or not self.outbox.has_room
+        data = self.outbox.next_write()
+        if was_full or self.outbox.finished:
+            self._handle_progress()
+        return data if self._channel is None or not data else self._channel.send(data)
+
+    def frame_to_send(self) -> tuple[str, bytes] | None:
+        """Return the kind of the frame to be sent next, and its bytes; None if there is none."""
+        was_full = self.incoming.is_full or not self.outbox.has_room
+        kind, data = self.outbox.next_frame()
+        if was_full or self.outbox.finished:
+            self._handle_progress()
+        if not data:
+            return None
+        return kind, data if self._channel is None else self._channel.send(data)
+
+    def _handle_progress(self) -> None:
+        """Handle transfers that have been sent, and that there may be room."""
+        for transfer in self.outbox.finished:
+            owner, transfer.owner = transfer.owner, None  # which knows the transfer
+            if isinstance(owner, IncomingCall):
+                self.incoming.sent_long(owner)
+            elif isinstance(owner, OutgoingCall):
+                self.outgoing.long_ones -= 1
+            else:
+                self.events.append(transfer)
+        self.outbox.finished.clear()
+        self._say_bye()
+        if self.outbox.has_room and not self.incoming.is_full:
+            self.events.append(RoomFreed())
+
+    def sent(self, count: int) -> None:
+        """Handle that `count` more bytes of `data_to_send` have been passed to the operating system."""
+        self.outbox.sent(count if self._channel is None else self._channel.sent(count))
+
+    def close_if_stuck(self) -> None:
+        """End it when too much is queued."""
+        if self.outbox.is_stuck:
+            self.close("it does not read what it is sent", is_fault=True)
+
+    # ---- calls
+
+    def cancel(self, call: OutgoingCall) -> bool:
+        """Cancel a call that has not been answered; return whether a confirmation is to be waited for."""
+        is_awaited = self.outgoing.cancel(call)
+        self._say_bye()
+        return is_awaited
+
+    # ---- time
+
+    def advance(self, now: float) -> None:
+        """Handle the passing of time: pings, silence, idleness.
+
+        A call that comes late shows that this node itself stood still, which nobody else is charged for.
+        """
+        liveness = self.liveness
+        if now < liveness.deadline:
+            return
+        if liveness.deadline == AT_ONCE:  # it has become active, and its peer owes nothing yet
+            liveness.looked(now, is_resting=False)
+            return
+        judged_at, is_idle = liveness.judged_at(now), self.is_idle
+        if not is_idle:
+            liveness.used_at = now
+        if self._is_bye_sent:
+            liveness.said_bye(now)
+        fault = liveness.fault(judged_at, Progress(self.outbox.sent_bytes, is_idle, self._is_amid_input))
+        if fault is not None:
+            self.close(fault, is_fault=True)
+            return
+        if liveness.pinged_at is None and (not is_idle or self.round_trip.smoothed_s is None):
+            self.outbox.put(Ping(liveness.pings + 1))
+            liveness.pinged(now, self.outbox.put_bytes)
+        elif is_idle and liveness.is_unused(now):
+            self.retire("idle")
+        is_owed = liveness.pinged_at is not None or self._parting is not None or self._is_amid_input
+        liveness.looked(now, is_resting=is_idle and not is_owed)
+
+    # ---- its end
+
+    def retire(self, reason: str) -> None:
+        """Make no more calls; the link ends when the peer has said bye, too, and all calls have been answered."""
+        if self._parting is None and not self.is_closed:
+            self._parting = reason
+            self.outgoing.is_open = False
+            self.events.append(Retired())
+            self._say_bye()
+            self.liveness.rouse()
+
+    def _say_bye(self) -> None:
+        """Send the bye when it is due, and the last call has been sent: it would overtake the chunks of a long one."""
+        if self._parting is not None and not (self._is_bye_sent or self.is_closed or self.outgoing.long_ones):
+            self._is_bye_sent = True
+            self.outbox.put(Bye(self._parting))
+
+    def close(self, reason: str, *, is_fault: bool = False) -> None:
+        """End it without a bye; calls on it end with an error."""
+        if self.is_closed:
+            return
+        self.is_closed = True
+        self.liveness.deadline = _NEVER
+        outgoing, incoming = self.outgoing.close(reason), self.incoming.close()
+        self._reassembly.clear()
+        transfers = self.outbox.close()
+        self._holding.close()
+        self.events.append(Closed(reason, is_fault, outgoing, incoming, transfers))

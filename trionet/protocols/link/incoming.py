@@ -1,0 +1,157 @@
+"""The peer's calls on a link.
+
+Invariants: no more calls are in progress at any depth than the hello promised; each gets one answer; a cancel is
+confirmed by whatever ends the call.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from trionet.nesting import PACKETS
+
+from .calls import IncomingCall
+from .frames import CHUNK_BYTES, REPLIES, CallFrame, Cancel, Cancelled, Credit, FrameError, Window, direction_of_calls
+from .liveness import TICK_S
+
+if TYPE_CHECKING:
+    from .chunks import Reassembly, Transfer
+    from .frames import Direction
+    from .handshake import Greeted
+    from .holdings import Holding
+    from .liveness import Liveness
+    from .outbox import Outbox
+
+__all__ = ["IncomingCalls"]
+
+_WINDOWS_OF_ANSWERS: Final = 4
+"""How many windows of long answers may be waiting or in flight before no further call begins."""
+_UNCOUNTED_BYTES: Final = 4096
+"""Size of a call whose bytes don't count in the `Holding`: its task takes more."""
+
+
+class IncomingCalls:
+    """The calls that this side answers.
+
+    Attributes:
+        running: those that have been accepted and not answered, by number.
+        max_answer_bytes: the largest answer that both sides allow.
+        is_full: whether too many long answers wait or are in flight for a further one to be made.
+    """
+
+    def __init__(
+        self, greeted: Greeted, outbox: Outbox, liveness: Liveness, reassembly: Reassembly, holding: Holding
+    ) -> None:
+        own, peer = greeted.own, greeted.peer
+        self.running: dict[int, IncomingCall] = {}
+        self.max_answer_bytes: int = min(peer.max_message_bytes, peer.window_bytes, own.max_message_bytes)
+        self.is_full: bool = False
+        self._max_calls = own.max_calls
+        self._running_at = [0] * (PACKETS + 1)
+        self._long_bytes = 0
+        self._most_long_bytes = min(holding.share_bytes, _WINDOWS_OF_ANSWERS * min(peer.window_bytes, own.window_bytes))
+        self._outbox = outbox
+        self._liveness = liveness
+        self._reassembly = reassembly
+        self._holding = holding
+
+    def receive(self, frame: CallFrame, size: int, is_chunked: bool = False) -> IncomingCall:
+        """Return the call that has come.
+
+        Raises:
+            FrameError: the peer broke the rules.
+        """
+        if frame.msg_id in self.running or self._running_at[frame.depth] >= self._max_calls:
+            raise FrameError(f"more than {self._max_calls} calls at once at one depth, or one number twice")
+        self._liveness.used_at = self._liveness.heard_at
+        return IncomingCall(frame, size, is_chunked, frame.credit or 0)
+
+    def accept(self, call: IncomingCall) -> None:
+        """Note that a call is running, until `answer`."""
+        call.is_running = True
+        self.running[call.frame.msg_id] = call
+        self._running_at[call.frame.depth] += 1
+        if call.size > _UNCOUNTED_BYTES and not call.is_chunked:
+            self._holding.change(whole=call.size)
+        if self._liveness.is_resting:
+            self._liveness.rouse(self._liveness.heard_at + TICK_S)
+
+    def answer(self, call: IncomingCall, encoded: bytes) -> None:
+        """End a call with an encoded `Reply`, `Error`, `Cancelled` or `End`."""
+        if len(encoded) <= CHUNK_BYTES:
+            if call.is_running or call.is_chunked:
+                self._end(call)
+            self._outbox.put_encoded(encoded, not self.running)
+            return
+        if not call.is_running:
+            self.accept(call)
+        self._hold_answer(len(encoded))
+        if call.is_running:  # the link may have been closed for holding that
+            call.transfer = self._outbox.send_long(encoded, REPLIES, call)
+
+    def sent_long(self, call: IncomingCall) -> None:
+        """Handle that a long answer has been sent, or will not be."""
+        if call.transfer is not None:
+            self._hold_answer(-call.transfer.size)
+            self._end(call)
+
+    def _hold_answer(self, size: int) -> None:
+        """Hold so many bytes of long answers more, or less."""
+        self._long_bytes += size
+        self.is_full = self._long_bytes > self._most_long_bytes
+        self._holding.change(whole=size)
+
+    def _end(self, call: IncomingCall) -> None:
+        depth = call.frame.depth
+        if call.is_running:
+            call.is_running = False
+            del self.running[call.frame.msg_id]
+            self._running_at[depth] -= 1
+            if call.size > _UNCOUNTED_BYTES and not call.is_chunked:
+                self._holding.change(whole=-call.size)
+        if call.is_chunked:
+            self.release(direction_of_calls(depth), call.size)
+        if not self.running:
+            self._liveness.ended_calls()
+
+    def release(self, direction: Direction, size: int) -> None:
+        """Hold chunked bytes no longer: the peer may send as many again."""
+        if size:
+            self._reassembly.release(direction, size)
+            self._outbox.put(Window(direction, size))
+
+    def handle_cancel(self, cancel: Cancel) -> IncomingCall | None:
+        """Return the call whose handler is to be cancelled.
+
+        There is none where its answer has been sent, which is the confirmation. A long answer is abandoned.
+        """
+        call = self.running.get(cancel.msg_id)
+        if call is None or call.transfer is None:
+            return call
+        self._outbox.abandon(call.transfer)
+        self.sent_long(call)
+        self._outbox.put(Cancelled(cancel.msg_id))
+        return None
+
+    def handle_credit(self, credit: Credit) -> IncomingCall | None:
+        """Return the stream that may send more items."""
+        call = self.running.get(credit.msg_id)
+        if call is not None:
+            call.credit_bytes += credit.size
+        return call
+
+    def send_item(self, call: IncomingCall, encoded: bytes) -> Transfer | None:
+        """Send an encoded `Item` of a stream; return the transfer of a long one, which is to be waited for."""
+        call.credit_bytes -= len(encoded)
+        if len(encoded) > CHUNK_BYTES:
+            return self._outbox.send_long(encoded, REPLIES)
+        self._outbox.put_encoded(encoded)
+        return None
+
+    def close(self) -> list[IncomingCall]:
+        """Answer no call any more; return those that were running."""
+        running = list(self.running.values())
+        self.running.clear()
+        for call in running:
+            call.is_running = False
+        return running

@@ -1,0 +1,226 @@
+"""The frames to be sent on one link: batches, chunks and back-pressure.
+
+Frames that are ready in one scheduler pass are sent in one write, or, where there are many, a batch at a time, so that
+the peer handles the first while the last are written. Long ones are sent in chunks, one after each batch of short
+frames, in turn.
+
+Invariants: frames are sent in the order of `put`; no more chunked bytes are in flight than the peer's windows allow;
+queued bytes are bounded, because callers wait while `has_room` is false, and `put` fails for a peer that doesn't read.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from .chunks import Transfer
+from .frames import KINDS, MAX_FRAME_BYTES, Abandon, Direction, Frame, encode_frame, with_length
+from .windows import ByteWindow
+
+if TYPE_CHECKING:
+    from .holdings import Holding
+
+__all__ = ["Outbox"]
+
+_BATCH_FRAMES: Final = 16
+_WRITE_BYTES: Final = 256 * 1024
+_HIGH_BYTES: Final = 1024 * 1024
+_MAX_BYTES: Final = 8 * 1024 * 1024
+_FRAME_COST_BYTES: Final = 64
+"""Memory of a queued frame besides its bytes: most of what short frames take."""
+
+_UNCOUNTED_BYTES: Final = MAX_FRAME_BYTES
+"""Bytes that a link may have queued before they count in its `Holding`; most links never have more."""
+
+_KIND_OFFSET: Final = 5  # behind the length and the array's first byte
+
+
+class Outbox:
+    """Queues the frames of one link.
+
+    Attributes:
+        is_due: whether to write at once rather than at the end of the scheduler pass.
+        is_corked: whether more frames will follow in this pass.
+        is_bursty: whether the peer's last input was a burst, so that the tasks woken by it will send more than one.
+        has_room: whether more may be queued without waiting.
+        is_stuck: whether the peer doesn't read.
+        put_bytes: bytes put in so far.
+        sent_bytes: bytes passed to the operating system so far.
+        finished: the transfers whose last chunk has been passed on, until they are removed here.
+    """
+
+    def __init__(self, window_bytes: int, first: bytes, holding: Holding) -> None:
+        self._holding = holding
+        self._counted_bytes = 0
+        self._frames: deque[bytes] = deque([first] if first else [])
+        self._queued_bytes = len(first) + _FRAME_COST_BYTES if first else 0
+        self._passed_bytes = 0
+        self._transfers: deque[Transfer] = deque()
+        self._numbers = 0
+        self._window_bytes = window_bytes
+        self._windows: dict[Direction, ByteWindow[Transfer]] = {}  # most links need none
+        self._is_chunk_next = False
+        self.is_due: bool = False
+        self.is_corked: bool = False
+        self.is_bursty: bool = False
+        self.has_room: bool = True
+        self.is_stuck: bool = False
+        self.put_bytes: int = len(first)
+        self.sent_bytes: int = 0
+        self.finished: list[Transfer] = []
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is queued."""
+        return not (self._frames or self._transfers)
+
+    def put(self, frame: Frame) -> None:
+        """Queue a frame."""
+        self.put_encoded(encode_frame(frame))
+
+    def put_encoded(self, encoded: bytes, is_lone: bool = False) -> None:
+        """Queue an encoded frame of at most `CHUNK_BYTES`.
+
+        A lone one, of the only call in progress, is due at once, unless more are expected to follow in this pass.
+        """
+        data = with_length(encoded)
+        size = len(data)
+        frames = self._frames
+        frames.append(data)
+        self._queued_bytes += size + _FRAME_COST_BYTES
+        self.put_bytes += size
+        if self._queued_bytes > _UNCOUNTED_BYTES:
+            self._check_room()
+        if len(frames) >= _BATCH_FRAMES or (is_lone and not self.is_bursty and not self.is_corked):
+            self.is_due = True
+
+    def _check_room(self) -> None:
+        self.has_room = self._queued_bytes <= _HIGH_BYTES
+        if self._queued_bytes > _MAX_BYTES:
+            self.is_stuck = self.is_due = True
+        self._count()
+
+    def uncork(self) -> None:
+        """Have what is queued written: no more will follow in this pass."""
+        self.is_corked = False
+        if self._frames or self._transfers:
+            self.is_due = True
+
+    # ---- long frames
+
+    def is_window_free(self, size: int, direction: Direction) -> bool:
+        """Whether a transfer of `size` bytes can begin without waiting for others to end."""
+        return self._window(direction).is_free(size)
+
+    def send_long(self, encoded: bytes, direction: Direction, owner: Any = None) -> Transfer:
+        """Queue a frame to be sent in chunks, when the window has room for it."""
+        transfer = Transfer(direction, encoded, owner)
+        if self._window(direction).request(transfer.size, transfer):
+            self._begin([transfer])
+        return transfer
+
+    def abandon(self, transfer: Transfer) -> None:
+        """Send no more of a frame, which will not arrive."""
+        transfer.end()
+        transfer.owner = None
+        window = self._window(transfer.direction)
+        if not transfer.number:
+            self._begin(window.withdraw(transfer))
+            return
+        self._transfers.remove(transfer)
+        if transfer.offset:
+            self.put(Abandon(transfer.number))
+        self._begin(window.release(transfer.size - transfer.offset))
+
+    def release(self, direction: Direction, size: int) -> None:
+        """Handle that the peer holds `size` bytes of chunked frames less."""
+        self._begin(self._window(direction).release(size))
+
+    def _begin(self, granted: list[Transfer]) -> None:
+        for transfer in granted:
+            self._numbers += 1
+            transfer.number = self._numbers
+            self._transfers.append(transfer)
+
+    def _window(self, direction: Direction) -> ByteWindow[Transfer]:
+        window = self._windows.get(direction)
+        if window is None:
+            window = self._windows[direction] = ByteWindow(self._window_bytes)
+        return window
+
+    # ---- writing
+
+    def next_write(self) -> bytes:
+        """Return the bytes to be sent next: the queued frames, and one chunk of the transfer whose turn it is."""
+        self.is_due = False
+        frames = self._frames
+        if self._queued_bytes <= _WRITE_BYTES:
+            parts = list(frames)
+            frames.clear()
+            self._queued_bytes = 0
+        else:
+            parts, size = [], 0
+            while frames and size < _WRITE_BYTES:
+                size += len(frames[0]) + _FRAME_COST_BYTES
+                parts.append(frames.popleft())
+            self._queued_bytes -= size
+        if not self.has_room:
+            self._check_room()
+        if self._transfers:
+            parts.append(self._next_chunk())
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        self._passed_bytes += len(data)
+        return data
+
+    def next_frame(self) -> tuple[str, bytes]:
+        """Return the kind of the frame to be sent next, and its bytes, for drivers that tell frames apart."""
+        self.is_due = False
+        if self.is_empty:
+            return "", b""
+        if self._frames and not (self._transfers and self._is_chunk_next):
+            data = self._frames.popleft()
+            self._queued_bytes -= len(data) + _FRAME_COST_BYTES
+            if not self.has_room:
+                self._check_room()
+            kind = KINDS.get(data[_KIND_OFFSET], "hello")  # that one is behind the preface
+        else:
+            kind, data = "chunk", self._next_chunk()
+        self._is_chunk_next = kind != "chunk"
+        self._passed_bytes += len(data)
+        return kind, data
+
+    def _next_chunk(self) -> bytes:
+        transfer = self._transfers.popleft()
+        data = transfer.next_chunk()
+        if transfer.is_over:
+            self.finished.append(transfer)
+        else:
+            self._transfers.append(transfer)
+        self.put_bytes += len(data)
+        return data
+
+    def sent(self, count: int) -> None:
+        """Handle that `count` more bytes have been passed to the operating system."""
+        self.sent_bytes += count
+        if self._counted_bytes or self.sent_bytes != self._passed_bytes:
+            self._count()
+
+    def _count(self) -> None:
+        """Count the bytes that wait, here and at the operating system's door, in the link's holding."""
+        waiting_bytes = self._queued_bytes + self._passed_bytes - self.sent_bytes
+        counted_bytes = waiting_bytes if waiting_bytes > _UNCOUNTED_BYTES else 0
+        change, self._counted_bytes = counted_bytes - self._counted_bytes, counted_bytes
+        if change:
+            self._holding.change(whole=change)
+
+    def close(self) -> list[Transfer]:
+        """Drop all that is queued; return the transfers that had not ended."""
+        waiting = [transfer for window in self._windows.values() for transfer in window.clear()]
+        dropped = [*self._transfers, *waiting]
+        for transfer in dropped:
+            transfer.end()
+            transfer.owner = None  # which knows the transfer
+        self._transfers.clear()
+        self._frames = deque(maxlen=0)
+        self._queued_bytes = self._counted_bytes = 0
+        return dropped

@@ -1,0 +1,171 @@
+"""This side's calls on a link.
+
+Invariants: each call gets one answer, at the latest when the link closes, and holds one of the peer's places until
+then; a call waits for places and windows of its own depth alone (see `trionet.nesting`).
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from trionet.errors import ConnectionLost, MessageTooLarge, NodeUnreachable, TemporarilyUnavailable, TrionetError
+from trionet.nesting import DEEPEST, PACKETS
+
+from .calls import STREAM_CREDIT_BYTES, OutgoingCall, OutgoingStream
+from .frames import (
+    CHUNK_BYTES,
+    CallFrame,
+    Cancel,
+    Cancelled,
+    Credit,
+    End,
+    Error,
+    Hello,
+    Item,
+    Reply,
+    direction_of_calls,
+    encode_frame,
+)
+
+if TYPE_CHECKING:
+    from .liveness import Liveness
+    from .outbox import Outbox
+
+__all__ = ["LinkRetired", "OutgoingCalls"]
+
+
+class LinkRetired(Exception):
+    """No further calls can be made on this link; nothing was sent."""
+
+
+class OutgoingCalls:
+    """The calls that this side makes.
+
+    Attributes:
+        is_open: whether further ones can be made.
+        in_progress: those that have not been answered, by number.
+        next_number: the number that the next one is to have.
+        free_places: how many more the peer accepts at once, by depth.
+        long_ones: how many are being sent.
+    """
+
+    def __init__(self, peer: Hello, outbox: Outbox, liveness: Liveness, name: str) -> None:
+        self.is_open: bool = True
+        self.in_progress: dict[int, OutgoingCall] = {}
+        self.next_number: int = 1
+        self.free_places: list[int] = [peer.max_calls] * PACKETS + [sys.maxsize]  # a packet takes none
+        self.long_ones: int = 0
+        self._max_calls = peer.max_calls
+        self._max_bytes = min(peer.max_message_bytes, peer.window_bytes)
+        self._short_bytes = min(self._max_bytes, CHUNK_BYTES)
+        self._outbox = outbox
+        self._liveness = liveness
+        self._name = name
+
+    def call(self, call: OutgoingCall, frame: CallFrame) -> None:
+        """Make a call, whose frame has `next_number` and the call's depth.
+
+        Raises:
+            LinkRetired: no more calls can be made.
+            MessageTooLarge: the peer would refuse it.
+            TemporarilyUnavailable: it is long, and nested too deeply to wait for its turn.
+        """
+        if not self.is_open:
+            raise LinkRetired
+        encoded = encode_frame(frame)
+        if len(encoded) > self._short_bytes:
+            self._send_long(call, encoded)
+        else:
+            call.start_offset = self._outbox.put_bytes
+            self._outbox.put_encoded(encoded, not self.in_progress)
+        number = call.number = self.next_number
+        self.next_number = number + 1
+        self.free_places[call.depth] -= 1
+        self.in_progress[number] = call
+        if self._liveness.is_resting:
+            self._liveness.rouse()
+
+    def _send_long(self, call: OutgoingCall, encoded: bytes) -> None:
+        size, direction = len(encoded), direction_of_calls(call.depth)
+        if size > self._max_bytes:
+            raise MessageTooLarge(
+                f"a request of {size:,} bytes is over the limit of {self._name} of {self._max_bytes:,} bytes: "
+                f"its max_message_bytes"
+            )
+        if call.depth == DEEPEST and not self._outbox.is_window_free(size, direction):
+            raise self._refusal(f"{size:,} bytes more are over what may be in progress, by its max_message_bytes")
+        self.long_ones += 1
+        call.transfer = self._outbox.send_long(encoded, direction, call)
+
+    def check_may_wait(self, depth: int) -> None:
+        """Raise `TemporarilyUnavailable` for the deepest calls: those that wait could wait for each other."""
+        if depth == DEEPEST:
+            raise self._refusal(f"{self._max_calls} are in progress, its max_calls_per_peer")
+
+    def _refusal(self, reason: str) -> TemporarilyUnavailable:
+        return TemporarilyUnavailable(
+            f"{self._name} takes no further call that is nested {DEEPEST} deep or deeper: {reason}"
+        )
+
+    def cancel(self, call: OutgoingCall) -> bool:
+        """Cancel a call that has not been answered; return whether a confirmation is to be waited for."""
+        if call.number not in self.in_progress:
+            return False
+        if call.transfer is not None and not call.transfer.is_over:  # it will not be complete, and not run
+            self._outbox.abandon(call.transfer)
+            self.long_ones -= 1
+            del self.in_progress[call.number]
+            self.free_places[call.depth] += 1
+            self._liveness.ended_calls()
+            return False
+        if call.depth == PACKETS:
+            return False  # it is handled on the spot, and nobody waits for what it does
+        self._outbox.put(Cancel(call.number))
+        return True
+
+    def answered(self, answer: Reply | Error | Cancelled | End) -> OutgoingCall | None:
+        """Handle an answer; return its call, if that is in progress."""
+        in_progress = self.in_progress
+        call = in_progress.pop(answer.in_reply_to, None)
+        if call is not None:
+            call.answer = answer
+            self.free_places[call.depth] += 1
+            if not in_progress:
+                self._liveness.used_at = self._liveness.heard_at
+        return call
+
+    # ---- streams
+
+    def handle_item(self, item: Item, size: int) -> OutgoingCall | None:
+        """Add an item to its stream; return that, if it is in progress.
+
+        Raises:
+            FrameError: the peer broke the rules.
+        """
+        call = self.in_progress.get(item.in_reply_to)
+        if call is not None:
+            call.add(item, size)
+        return call
+
+    def consumed(self, stream: OutgoingStream, size: int) -> None:
+        """Handle that an item of `size` bytes has been read: the peer may send more."""
+        stream.consumed_bytes += size
+        if stream.consumed_bytes > STREAM_CREDIT_BYTES // 2 and stream.answer is None:
+            self._outbox.put(Credit(stream.number, stream.consumed_bytes))
+            stream.credit_bytes += stream.consumed_bytes
+            stream.consumed_bytes = 0
+
+    def close(self, reason: str) -> list[OutgoingCall]:
+        """End all calls with an error, and return them."""
+        self.is_open = False
+        lost = list(self.in_progress.values())
+        self.in_progress.clear()
+        for call in lost:
+            call.answer = self._lost(call, reason)
+        return lost
+
+    def _lost(self, call: OutgoingCall, reason: str) -> TrionetError:
+        if call.is_unsent(self._outbox.sent_bytes):
+            return NodeUnreachable(f"the link with {self._name} was lost before the call was sent: {reason}")
+        return ConnectionLost(f"the link with {self._name} was lost after the call was sent: {reason}")

@@ -1,0 +1,147 @@
+"""One link of a node: its core, the tasks that wait for it, and the handlers that answer; drivers are subclasses."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from trionet.log_limits import about, limited_log
+from trionet.protocols.link.calls import IncomingCall, OutgoingCall
+from trionet.protocols.link.chunks import Transfer
+from trionet.protocols.link.core import (
+    CancelReceived,
+    Closed,
+    CreditReceived,
+    Event,
+    LinkCore,
+    Retired,
+    RoomFreed,
+)
+
+from .incoming import LinkServer
+from .outgoing import LinkClient
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trionet.protocols.link.handshake import Greeted
+
+    from .transport import LinkTransport
+
+__all__ = ["Link"]
+
+_log = limited_log(__name__)
+
+
+class Link(ABC):
+    """One connection, after the handshake.
+
+    Attributes:
+        core: its protocol.
+        calls: makes calls on it.
+        name: the peer's address, or a text.
+    """
+
+    def __init__(
+        self, transport: LinkTransport, greeted: Greeted, now: float, name: str, start_soon: Callable[..., None]
+    ) -> None:
+        config = transport.config
+        self.name = name
+        self.core: LinkCore = LinkCore(
+            greeted,
+            transport.account.open(self._cut_off),
+            name=name,
+            now=now,
+            idle_timeout_s=config.idle_timeout_s,
+            max_containers=config.max_message_containers,
+        )
+        self.calls: LinkClient = LinkClient(self.core, self.push, name, transport.on_orphan)
+        self._server = LinkServer(self.core, transport.handler, start_soon, self.push)
+
+    # ---- for drivers
+
+    @abstractmethod
+    def push(self) -> None:
+        """Send what the core has to send, at once where it is due, and see to its deadline and its events."""
+
+    @abstractmethod
+    def disconnect(self, event: Closed) -> None:
+        """Close the connection at once: the link has ended."""
+
+    @property
+    @abstractmethod
+    def peer_host(self) -> object:
+        """Whom log lines about this link count for."""
+
+    def receive(self, data: bytes, now: float) -> None:
+        """Handle input."""
+        core, outbox = self.core, self.core.outbox
+        answered, serve = self.calls.handle, self._server.serve
+        for event in core.receive(data, now):
+            if type(event) is IncomingCall:  # these two are nearly all there are
+                serve(event)
+            elif isinstance(event, OutgoingCall):
+                answered(event)
+            else:
+                self._handle(event)
+            if outbox.is_due:
+                self.push()
+        self.push()
+
+    def advance(self, now: float) -> None:
+        """Handle the passing of time."""
+        self.core.advance(now)
+        self.push()
+
+    def handle_events(self) -> None:
+        """Handle the core's other events."""
+        events = self.core.events
+        while events:
+            self._handle(events.pop(0))
+
+    def _handle(self, event: Event) -> None:
+        match event:
+            case CancelReceived():
+                self._server.cancel(event.call)
+            case CreditReceived():
+                self._server.handle_credit(event.call)
+            case Transfer():
+                self._server.handle_sent(event)
+            case RoomFreed():
+                self.calls.handle_room()
+                self._server.handle_room()
+            case Retired():
+                self.calls.retire()
+            case Closed():
+                self._handle_closed(event)
+
+    def _handle_closed(self, event: Closed) -> None:
+        if event.is_fault:
+            extra = about(self.peer_host, event.reason)
+            _log.warning("the link with %s is closed: %s", self.name, event.reason, extra=extra)
+        else:
+            _log.debug("the link with %s is closed: %s", self.name, event.reason)
+        self.calls.close(event.outgoing)
+        self._server.close(event.incoming, event.transfers)
+        self.disconnect(event)
+
+    # ---- its end
+
+    @property
+    def idle_since(self) -> float | None:
+        """Since when no call has been in progress, on the driver's clock; None while one is."""
+        return self.core.liveness.used_at if self.core.is_idle else None
+
+    def retire(self, reason: str) -> None:
+        """Make no more calls on it, and close it when those in progress have been answered."""
+        self.core.retire(reason)
+        self.push()
+
+    def abort(self, reason: str = "this node has stopped") -> None:
+        """Close it at once; calls on it end with an error."""
+        self.core.close(reason)
+        self.handle_events()
+
+    def _cut_off(self, reason: str) -> None:
+        self.core.close(reason, is_fault=True)
+        self.handle_events()

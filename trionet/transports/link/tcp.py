@@ -1,0 +1,361 @@
+"""Links over TCP: reading with busy polling, writing in batches, and one timer for all links of a node."""
+
+from __future__ import annotations
+
+import math
+import socket
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from trionet.codec import JSON
+from trionet.log_limits import about, limited_log, peer_ip
+from trionet.protocols.link.handshake import Greeted, Handshake, HandshakeError, PeerSpeaksHTTP
+from trionet.protocols.link.liveness import AT_ONCE
+from trionet.transports.allowance import within
+from trionet.transports.base import Request
+from trionet.transports.lazy_http import LazyHTTPTransport
+
+from .link import Link
+from .polling import BusyPoll, usable_processors
+from .sockets import connect, plain_socket, receive, send_all
+from .transport import LinkTransport
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from trionet.config import NodeConfig
+    from trionet.events import OrphanedCall
+    from trionet.identity import NodeAddress
+    from trionet.protocols.link.core import Closed
+    from trionet.transports.base import Handler
+
+__all__ = ["TCPLink", "TCPTransport"]
+
+_log = limited_log(__name__)
+
+_READ_BYTES: Final = 256 * 1024
+_GREETING_BYTES: Final = 4096
+_LINGER_S: Final = 2.0
+_HTTP_ONLY_S: Final = 60.0
+_TIMER_SLACK_S: Final = 0.1
+"""Deadlines of many links that lie close together cost one look."""
+
+
+class TCPLink(Link):
+    """One connection, after the handshake."""
+
+    def __init__(
+        self, transport: TCPTransport, sock: socket.socket, greeted: Greeted, name: str, nursery: trio.Nursery
+    ) -> None:
+        self._transport = transport
+        self._sock = sock
+        self._nursery = nursery
+        self._poll = BusyPoll(usable_processors() if transport.config.busy_poll else 0)
+        self._writer: trio.lowlevel.Task | None = None
+        self._unsent = memoryview(b"")
+        super().__init__(transport, greeted, trio.current_time(), name, nursery.start_soon)
+        self._liveness = self.core.liveness
+        self._outbox = self.core.outbox
+
+    async def run(self, rest: bytes) -> None:
+        """Carry calls until either side is done, or the connection breaks; `rest` has come behind the peer's hello."""
+        self._nursery.start_soon(self._closing, self._write)
+        self.receive(rest, trio.current_time())
+        await self._closing(self._read)
+
+    async def _closing(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Read, or write; when that fails the link is closed, at once: handlers may take their time to end."""
+        try:
+            await work()
+        except (OSError, trio.ClosedResourceError) as exc:
+            self.abort(f"it broke: {exc}")
+        except trio.Cancelled:
+            self.abort()
+            raise
+
+    @property
+    def peer_host(self) -> object:
+        """Whom log lines about this link count for."""
+        return peer_ip(self._sock)
+
+    def disconnect(self, event: Closed) -> None:
+        """Close the connection at once."""
+        self._nursery.cancel_scope.cancel()
+        trio.lowlevel.notify_closing(self._sock)
+        self._sock.close()
+
+    # ---- writing
+
+    def push(self) -> None:
+        """Write what is due now; leave the rest to the writer."""
+        core, outbox = self.core, self._outbox
+        if self._liveness.deadline < self._transport.wakes_at:
+            if self._liveness.deadline == AT_ONCE:
+                core.advance(trio.current_time())
+            self._transport.wake_at(self._liveness.deadline)
+        if outbox.is_due:
+            if outbox.is_stuck:
+                core.close_if_stuck()
+            elif not self._unsent:  # else the writer is at work
+                self._write_now()
+        elif self._writer is not None and not outbox.is_corked and (core.is_retired or not outbox.is_empty):
+            self._wake_writer()
+        if core.events:
+            self.handle_events()
+
+    def _write_now(self) -> None:
+        """Write as far as it goes, without the detour through the writer."""
+        core = self.core
+        data = core.data_to_send()
+        try:
+            sent = self._sock.send(data)
+        except OSError:  # it would block, or is broken: the writer will find out
+            sent = 0
+        core.sent(sent)
+        if sent < len(data):
+            self._unsent = memoryview(data)[sent:]
+            self._wake_writer()
+        elif not self._outbox.is_empty or self.core.is_retired:
+            self._wake_writer()
+
+    def _wake_writer(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            trio.lowlevel.reschedule(writer)
+
+    def _forget_writer(self, _: object) -> trio.lowlevel.Abort:
+        self._writer = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    async def _write(self) -> None:
+        core, outbox = self.core, self.core.outbox
+        while not (core.is_finished and not self._unsent):
+            if outbox.is_empty and not self._unsent:
+                self._writer = trio.lowlevel.current_task()
+                await trio.lowlevel.wait_task_rescheduled(self._forget_writer)
+                continue
+            if not self._unsent:
+                self._unsent = memoryview(core.data_to_send())
+            await self._write_unsent()
+            self.handle_events()
+            if not outbox.is_empty:
+                await trio.lowlevel.checkpoint()
+        # Nothing more to send; the other side may not have read all of it yet, and closing now could lose the rest.
+        self._sock.shutdown(socket.SHUT_WR)
+        await trio.sleep(_LINGER_S)
+        self.abort("both sides have said bye")
+
+    async def _write_unsent(self) -> None:
+        while self._unsent:
+            try:
+                sent = self._sock.send(self._unsent)
+            except BlockingIOError:
+                await trio.lowlevel.wait_writable(self._sock)
+                continue
+            self._unsent = self._unsent[sent:]
+            self.core.sent(sent)
+
+    # ---- reading
+
+    async def _read(self) -> None:
+        size = 0
+        while not self.core.is_closed:
+            data = await self._receive(size)
+            if not data:
+                self.core.receive_end()
+                self.handle_events()
+                return
+            self.receive(data, trio.current_time())
+            size, data = len(data), b""  # the next may be long in coming
+
+    async def _receive(self, before: int) -> bytes:
+        """Return the next input, after one of `before` bytes; nothing at the end."""
+        receive = self._sock.recv
+        if before == _READ_BYTES:
+            await trio.lowlevel.checkpoint()  # there is probably more; let others run in between
+        elif before:
+            if self._poll.is_worth_it():
+                data = await self._poll.look(receive, _READ_BYTES)
+                if data is not None:
+                    return data
+            await trio.lowlevel.wait_readable(self._sock)  # that was all there was
+        while True:
+            try:
+                return receive(_READ_BYTES)
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(self._sock)
+
+
+class TCPTransport(LinkTransport):
+    """Calls over TCP, with HTTP for the peers that don't know links.
+
+    Attributes:
+        wakes_at: when its timer goes off next.
+    """
+
+    def __init__(
+        self, own: NodeAddress, config: NodeConfig, handler: Handler, on_orphan: Callable[[OrphanedCall], None]
+    ) -> None:
+        super().__init__(own, config, handler, on_orphan)
+        self.wakes_at: float = math.inf
+        self._timer = trio.CancelScope()
+        self._http_only_until: dict[NodeAddress, float] = {}
+        self._http = LazyHTTPTransport(config)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Make and keep links until cancelled; then close them."""
+        try:
+            await super().run(task_status=task_status)
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._http.aclose()
+
+    async def keep_time(self) -> None:
+        """Call each link's `advance` at its deadline, until cancelled."""
+        while True:
+            self.wakes_at = min((link.core.liveness.deadline for link in self._open), default=math.inf)
+            earliest = trio.current_time() + _TIMER_SLACK_S
+            with trio.CancelScope(deadline=max(self.wakes_at, earliest)) as self._timer:
+                await trio.sleep_forever()
+            now = trio.current_time()
+            for link in list(self._open):
+                if link.core.liveness.deadline <= now:
+                    link.advance(now)
+
+    def wake_at(self, when: float) -> None:
+        """Have the timer go off at `when`, which is earlier than `wakes_at`."""
+        if when < self.wakes_at:
+            self.wakes_at = self._timer.deadline = when
+
+    # ---- nodes that know no links
+
+    def knows_links(self, node: NodeAddress) -> bool:
+        """Whether `node` has not answered in HTTP lately."""
+        return self._http_only_until.get(node, -math.inf) <= trio.current_time()
+
+    async def call_without_link(self, node: NodeAddress, request: Request) -> Any:
+        """Make a call by HTTP."""
+        return await self._http.call(node, self._in_json(request))
+
+    def stream_without_link(
+        self, node: NodeAddress, request: Request
+    ) -> AbstractAsyncContextManager[AsyncGenerator[Any]]:
+        """Start a stream by HTTP."""
+        return self._http.stream(node, self._in_json(request))
+
+    def _in_json(self, request: Request) -> Request:
+        """Return `request` as the HTTP transport encodes it."""
+        args = JSON.encode(self.codec.decode(request.args))
+        kwargs = None if request.kwargs is None else JSON.encode(self.codec.decode(request.kwargs))
+        return Request(
+            gid=request.gid,
+            service=request.service,
+            method=request.method,
+            args=args,
+            kwargs=kwargs,
+            id=request.id,
+            caller=request.caller,
+            depth=request.depth,
+        )
+
+    # ---- connections
+
+    def dial(self, node: NodeAddress) -> None:
+        """Begin to make a connection."""
+        self.start_soon(self._dial, node)
+
+    async def _dial(self, node: NodeAddress) -> None:
+        seconds = self.config.connect_timeout_s
+        try:
+            sock, greeted, took_s = await within(seconds, partial(self._connected, node))
+        except PeerSpeaksHTTP:
+            self._http_only_until[node] = trio.current_time() + _HTTP_ONLY_S
+            self.dialed(node)
+        except (OSError, trio.BrokenResourceError, HandshakeError) as exc:
+            self.dialed(node, f"no connection to {node}: {exc}")
+        except trio.TooSlowError:
+            self.dialed(node, f"no connection to {node} within {seconds:g} s")
+        except trio.Cancelled:
+            self.dialed(node, "this node has stopped")
+            raise
+        else:
+            await self.keep(sock, greeted, node, lambda link: link.core.round_trip.add(took_s))
+
+    async def _connected(self, node: NodeAddress) -> tuple[socket.socket, Greeted, float]:
+        sock = await connect(node)
+        begun = trio.current_time()
+        try:
+            handshake = Handshake(self.hello, is_initiator=True)
+            greeted = None
+            while greeted is None:
+                await send_all(sock, handshake.data_to_send())
+                greeted = handshake.receive(await receive(sock, _GREETING_BYTES))
+        except OSError as exc:
+            sock.close()
+            raise HandshakeError("the connection was closed during the handshake") from exc
+        except BaseException:
+            sock.close()
+            raise
+        return sock, greeted, trio.current_time() - begun
+
+    async def accept(self, stream: trio.SocketStream, first: bytes) -> Greeted:
+        """Answer the start of a link, of which `first` has been read; returns what `keep` needs.
+
+        Raises:
+            HandshakeError: the peer isn't a node that can be talked with; it has been told.
+        """
+        if not self.is_accepting:
+            raise HandshakeError("this node is stopping")
+        handshake = Handshake(self.hello, is_initiator=False)
+        unread = [first]
+
+        async def greeted() -> Greeted:
+            while True:
+                data = unread.pop() if unread else bytes(await stream.receive_some(_GREETING_BYTES))
+                found = handshake.receive(data)
+                if found is not None:
+                    return found
+                await stream.send_all(handshake.data_to_send())
+
+        try:
+            return await within(self.config.connect_timeout_s, greeted)
+        except trio.BrokenResourceError as exc:
+            raise HandshakeError("the connection was closed during the handshake") from exc
+        except trio.TooSlowError as exc:
+            raise HandshakeError(f"it took longer than {self.config.connect_timeout_s:g} s to say hello") from exc
+        except HandshakeError:
+            await stream.send_all(handshake.data_to_send())
+            raise
+
+    async def keep_accepted(
+        self, stream: trio.SocketStream, greeted: Greeted, on_open: Callable[[TCPLink], object]
+    ) -> None:
+        """Run an accepted link to its end; see `keep`."""
+        await self.keep(plain_socket(stream), greeted, greeted.peer.address, on_open)
+
+    async def keep(
+        self,
+        sock: socket.socket,
+        greeted: Greeted,
+        node: NodeAddress | None,
+        on_open: Callable[[TCPLink], object],
+    ) -> None:
+        """Run a link with `node` to its end; ``on_open(link)`` is called when it can carry calls."""
+        name = str(node) if node is not None else "a node without address"
+        link: TCPLink | None = None
+        try:
+            async with trio.open_nursery() as nursery:
+                link = TCPLink(self, sock, greeted, name, nursery)
+                on_open(link)
+                self.add(link, node)
+                await link.run(greeted.rest)
+        except* Exception as group:
+            extra = about(greeted.peer.address)
+            _log.exception("a link was closed because of an error in this program", exc_info=group, extra=extra)
+        finally:
+            if link is not None:
+                link.abort()
+                self.remove(link)

@@ -474,13 +474,13 @@ async def _send_for_ever(peer: HandPeer, data: bytes) -> None:
             await peer.stream.send_all(data)
 
 
-def waiting_bytes(link: Link) -> int:
+def waiting_bytes(link: TCPLink) -> int:
     """Return how many bytes of short frames wait to be written."""
     count: int = outbox(link)._queued_bytes  # noqa: SLF001  a look inside
     return count
 
 
-async def link_of_hand(node: Node) -> Link:
+async def link_of_hand(node: Node) -> TCPLink:
     """Return the link with the peer that gave no address."""
     await wait_until(lambda: any(link.core.peer.address is None for link in links(node)))
     return next(link for link in links(node) if link.core.peer.address is None)

@@ -108,6 +108,7 @@ class Lane:
         now = self._carrier.pump.time()
         while self._waiting and self._try(self._waiting[0], now):
             self._waiting.popleft()
+            self._again_s = _AGAIN_S / 2  # it backs off only as long as nothing gets through
         if not self._waiting:
             return
         if now - self._waiting[0].sent_at > GIVE_UP_S:

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import trio
 
-from trionet import DefiniteError, Event, Node, NodeAddress, NodeConfig, OrphanedCall, Remote, TrionetError, open_node, rpc
+from trionet import (
+    DefiniteError,
+    Event,
+    Node,
+    NodeAddress,
+    NodeConfig,
+    OrphanedCall,
+    Remote,
+    TrionetError,
+    open_node,
+    rpc,
+)
 from trionet.nesting import PACKETS
-from trionet.simulation import Watch
+from trionet.simulation import SCENARIOS, Trace, Watch, open_cluster
 from trionet.transports.memory import MemoryEndpoint, MemoryFabric
 
 if TYPE_CHECKING:
@@ -27,6 +39,7 @@ __all__ = [
     "Probe",
     "held_by",
     "mixture",
+    "mixture_trace",
     "on",
     "open_peers",
 ]
@@ -250,16 +263,23 @@ async def mixture(sim: Simulation) -> None:
     with trio.move_on_after(sim.duration_s):
         async with trio.open_nursery() as nursery:
             for index in range(len(sim.nodes)):
-                for _ in range(2):
-                    nursery.start_soon(_work, sim, index)
-            await trio.sleep_forever()
+                nursery.start_soon(_work, sim, index)
+            while True:
+                await trio.sleep(sim.random.expovariate(0.5))
+                _reset_a_link(sim)
+
+
+def _reset_a_link(sim: Simulation) -> None:
+    """Break a link, while both nodes run on."""
+    endpoint = sim.fabric.endpoints.get(_somebody(sim))
+    if endpoint is not None and (links := links_of(endpoint)):
+        sim.random.choice(links).abort("the program has broken it")
 
 
 async def _work(sim: Simulation, index: int) -> None:
-    random = sim.random
     async with trio.open_nursery() as nursery:
         while True:
-            await trio.sleep(random.expovariate(1.5))
+            await trio.sleep(sim.random.expovariate(5))
             if sim.is_up(index):
                 nursery.start_soon(_attempt, sim, index)
 
@@ -309,3 +329,13 @@ async def _read(sim: Simulation, index: int, node: NodeAddress, size: int) -> No
 
 def _somebody(sim: Simulation) -> NodeAddress:
     return sim.address(sim.random.randrange(len(sim.nodes)))
+
+
+async def mixture_trace() -> Trace:
+    """Return the trace of a mixture amid faults."""
+    faults = SCENARIOS["anything"](4, 6.0, Random("faults"))
+    async with open_cluster(4, config=CONFIG, faults=faults) as sim:
+        sim.duration_s = 6.0
+        await mixture(sim)
+    assert sim.trace is not None
+    return sim.trace

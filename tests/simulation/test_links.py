@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,16 +9,21 @@ import pytest
 import trio
 
 from tests.simulation.links import KIB, MIB, held_by, on, open_peers
-from trionet import ConnectionLost, DefiniteError, IndefiniteError, NodeUnreachable, TemporarilyUnavailable, TrionetError
-from trionet.nesting import DEEPEST, nest
+from trionet import (
+    ConnectionLost,
+    DefiniteError,
+    IndefiniteError,
+    NodeUnreachable,
+    TrionetError,
+)
+from trionet.nesting import DEEPEST
+from trionet.protocols.link.calls import STREAM_CREDIT_BYTES
 from trionet.protocols.link.frames import Ping, encode_frame, with_length
-from trionet.simulation import INVARIANTS, Trial, run, run_trial
+from trionet.simulation import run
 from trionet.simulation.latencies import constant, exponential
 from trionet.simulation.rules import cut, delay, throttle
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
-
     from tests.simulation.links import Peer
 
 _LATENCY_S = 0.01
@@ -346,7 +350,7 @@ async def call_when_idle(after_s: float, who: str, call: str) -> bool:
     """
     async with open_peers(2, 1, *network(), idle_timeout_s=_IDLE_S) as (one, other):
         await one.call(other, "ping")
-        calls = {
+        calls: dict[str, tuple[Any, ...]] = {
             "short": ("ping",),
             "long argument": ("store", bytes(MIB)),
             "long answer": ("fetch", MIB),
@@ -378,3 +382,77 @@ def test_a_call_at_any_moment_around_the_retirement_of_its_link_is_answered(who:
     assert are_old == sorted(are_old, reverse=True)
     assert any(are_old)
     assert not all(are_old)
+
+
+# ---- streams and cancels
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("item_bytes", [1000, 20 * KIB, 150 * KIB])
+def test_a_stream_runs_ahead_of_its_slow_reader_by_its_credit_and_one_item(item_bytes: int) -> None:
+    count = max(60, 3 * STREAM_CREDIT_BYTES // item_bytes)
+
+    async def main() -> int:
+        ahead_bytes = 0
+        async with open_peers(2, 1, *network()) as (here, there):
+            async with here.node.local.comm.stream([count, item_bytes], on(there.node, "items")) as items:
+                number = 0
+                async for item in items:
+                    assert item == bytes(item_bytes)
+                    number += 1
+                    ahead_bytes = max(ahead_bytes, there.probe.bytes_made - number * item_bytes)
+                    await trio.sleep(0.03)
+                    await here.call(there, "ping")
+            assert number == count
+            await is_at_rest(here, there)
+            return ahead_bytes
+        raise AssertionError
+
+    ahead_bytes = run(main)
+    assert STREAM_CREDIT_BYTES / 2 < ahead_bytes <= STREAM_CREDIT_BYTES + 3 * item_bytes
+
+
+async def give_up(method: str, after_s: float, how: Literal["cancel", "deadline"]) -> str:
+    """Give up on a call or a stream after a time; return how it ended. Then nothing of it is left on either side."""
+    async with open_peers(2, 1, *network(bytes_per_s=20.0 * MIB)) as (here, there):
+        await here.call(there, "ping")
+
+        async def use() -> None:
+            match method:
+                case "store" | "fetch":
+                    await here.call(there, method, bytes(MIB) if method == "store" else MIB)
+                case "echo":
+                    await here.call(there, "echo", bytes(MIB), 0.05)
+                case "items":
+                    async with here.node.local.comm.stream([3, MIB], on(there.node, "items")) as items:
+                        async for _ in items:
+                            pass
+
+        until = trio.current_time() + after_s
+        with trio.CancelScope() as scope:
+            if how == "deadline":  # which the handler has, too
+                scope.deadline = until
+            else:
+                here.fabric.pump.at(until, scope.cancel)
+            await use()
+        end = "cancelled" if scope.cancelled_caught else "ended"
+        assert there.probe.running == 0  # the confirmation has come, and not before that
+        assert here.orphans == there.orphans == []
+        await is_at_rest(here, there)
+        begun = len(there.probe.begun)
+        await here.call(there, "ping")
+        await trio.sleep(100)
+        assert len(there.probe.begun) == begun + 1
+        return end
+    raise AssertionError
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["cancel", "deadline"])
+@pytest.mark.parametrize(("method", "lasts_s"), [("store", 0.07), ("fetch", 0.07), ("echo", 0.18), ("items", 0.23)])
+def test_who_gives_up_at_any_moment_leaves_nothing_behind(
+    method: str, lasts_s: float, how: Literal["cancel", "deadline"]
+) -> None:
+    ends = [run(give_up, method, step * lasts_s / 24, how) for step in range(27)]
+    assert ends == sorted(ends)
+    assert set(ends) == {"cancelled", "ended"}

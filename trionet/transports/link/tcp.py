@@ -53,10 +53,10 @@ class TCPLink(Link):
         self._transport = transport
         self._sock = sock
         self._nursery = nursery
-        self._poll = BusyPoll(usable_processors() if transport.config.busy_poll else 0)
+        self._poll = BusyPoll(usable_processors() if transport.context.config.busy_poll else 0)
         self._writer: trio.lowlevel.Task | None = None
         self._unsent = memoryview(b"")
-        super().__init__(transport, greeted, trio.current_time(), name, nursery.start_soon)
+        super().__init__(transport.context, greeted, trio.current_time(), name, nursery.start_soon)
         self._liveness = self.core.liveness
         self._outbox = self.core.outbox
 
@@ -268,7 +268,7 @@ class TCPTransport(LinkTransport):
         self.start_soon(self._dial, node)
 
     async def _dial(self, node: NodeAddress) -> None:
-        seconds = self.config.connect_timeout_s
+        seconds = self.context.config.connect_timeout_s
         try:
             sock, greeted, took_s = await within(seconds, partial(self._connected, node))
         except PeerSpeaksHTTP:
@@ -321,11 +321,13 @@ class TCPTransport(LinkTransport):
                 await stream.send_all(handshake.data_to_send())
 
         try:
-            return await within(self.config.connect_timeout_s, greeted)
+            return await within(self.context.config.connect_timeout_s, greeted)
         except trio.BrokenResourceError as exc:
             raise HandshakeError("the connection was closed during the handshake") from exc
         except trio.TooSlowError as exc:
-            raise HandshakeError(f"it took longer than {self.config.connect_timeout_s:g} s to say hello") from exc
+            raise HandshakeError(
+                f"it took longer than {self.context.config.connect_timeout_s:g} s to say hello"
+            ) from exc
         except HandshakeError:
             await stream.send_all(handshake.data_to_send())
             raise

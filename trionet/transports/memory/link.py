@@ -55,7 +55,7 @@ class _MemoryLink(Link):
         self._lane = opening.lane
         self._alarm_at = math.inf
         self._is_reset = False
-        super().__init__(transport, greeted, transport.time(), str(opening.node), transport.start_soon)
+        super().__init__(transport.context, greeted, transport.time(), str(opening.node), transport.start_soon)
         self._lane.on_room = self.push
         self._lane.on_dead = self.end
 
@@ -136,7 +136,7 @@ class MemoryTransport(LinkTransport):
 
     def dial(self, node: NodeAddress) -> None:
         """Begin to make a connection: the first bytes go with the request for it, as TCP Fast Open has it."""
-        number, seconds = self._carrier.new_link(), self.config.connect_timeout_s
+        number, seconds = self._carrier.new_link(), self.context.config.connect_timeout_s
         opening = self._begin(number, node, is_initiator=True)
         opening.lane.send("connect", opening.handshake.data_to_send())
         text = f"no connection to {node} within {seconds:g} s"

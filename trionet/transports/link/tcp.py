@@ -320,8 +320,9 @@ class TCPTransport(LinkTransport):
                     return found
                 await stream.send_all(handshake.data_to_send())
 
+        seconds = self.context.config.connect_timeout_s
         try:
-            return await within(self.context.config.connect_timeout_s, greeted)
+            return await within(seconds, greeted)
         except trio.BrokenResourceError as exc:
             raise HandshakeError("the connection was closed during the handshake") from exc
         except trio.TooSlowError as exc:

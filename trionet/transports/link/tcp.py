@@ -101,7 +101,7 @@ class TCPLink(Link):
                 core.close_if_stuck()
             elif not self._unsent:  # else the writer is at work
                 self._write_now()
-        elif self._writer is not None and not outbox.is_corked and (core.is_retired or not outbox.is_empty):
+        elif self._writer is not None and not outbox.is_corked and (outbox.is_pending or not core.outgoing.is_open):
             self._wake_writer()
         if core.events:
             self.handle_events()
@@ -118,7 +118,7 @@ class TCPLink(Link):
         if sent < len(data):
             self._unsent = memoryview(data)[sent:]
             self._wake_writer()
-        elif not self._outbox.is_empty or self.core.is_retired:
+        elif self._outbox.is_pending or not core.outgoing.is_open:
             self._wake_writer()
 
     def _wake_writer(self) -> None:
@@ -133,7 +133,7 @@ class TCPLink(Link):
     async def _write(self) -> None:
         core, outbox = self.core, self.core.outbox
         while not (core.is_finished and not self._unsent):
-            if outbox.is_empty and not self._unsent:
+            if not (outbox.is_pending or self._unsent):
                 self._writer = trio.lowlevel.current_task()
                 await trio.lowlevel.wait_task_rescheduled(self._forget_writer)
                 continue
@@ -141,7 +141,7 @@ class TCPLink(Link):
                 self._unsent = memoryview(core.data_to_send())
             await self._write_unsent()
             self.handle_events()
-            if not outbox.is_empty:
+            if outbox.is_pending:
                 await trio.lowlevel.checkpoint()
         # Nothing more to send; the other side may not have read all of it yet, and closing now could lose the rest.
         self._sock.shutdown(socket.SHUT_WR)

@@ -11,7 +11,7 @@ import trio
 
 from trionet.codec import JSON
 from trionet.log_limits import about, limited_log, peer_ip
-from trionet.protocols.link.handshake import Greeted, Handshake, HandshakeError, PeerSpeaksHTTP
+from trionet.protocols.link.handshake import Greeted, HandshakeError, PeerSpeaksHTTP
 from trionet.protocols.link.liveness import AT_ONCE
 from trionet.transports.allowance import within
 from trionet.transports.base import Request
@@ -288,7 +288,7 @@ class TCPTransport(LinkTransport):
         sock = await connect(node)
         begun = trio.current_time()
         try:
-            handshake = Handshake(self.hello, is_initiator=True)
+            handshake = self.new_handshake(is_initiator=True)
             greeted = None
             while greeted is None:
                 await send_all(sock, handshake.data_to_send())
@@ -309,7 +309,7 @@ class TCPTransport(LinkTransport):
         """
         if not self.is_accepting:
             raise HandshakeError("this node is stopping")
-        handshake = Handshake(self.hello, is_initiator=False)
+        handshake = self.new_handshake(is_initiator=False)
         unread = [first]
 
         async def greeted() -> Greeted:

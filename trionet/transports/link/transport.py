@@ -12,6 +12,7 @@ import trio
 from trionet.codec import MESSAGEPACK
 from trionet.errors import NodeUnreachable
 from trionet.protocols.link.frames import Hello
+from trionet.protocols.link.handshake import Handshake
 from trionet.protocols.link.holdings import Account
 from trionet.protocols.link.outgoing import LinkRetired
 from trionet.transports.base import check_request_size
@@ -48,7 +49,6 @@ class LinkTransport(ABC):
 
     Attributes:
         codec: the wire format of arguments and values.
-        hello: this node's.
         context: what its links share.
     """
 
@@ -58,7 +58,7 @@ class LinkTransport(ABC):
         self.codec: Codec = MESSAGEPACK.limited(config.max_message_containers)
         account = Account(config.held_bytes_limit)
         self.context: LinkContext = LinkContext(config, handler, on_orphan, account)
-        self.hello: Hello = Hello(
+        self._hello = Hello(
             address=own,
             max_calls=config.max_calls_per_peer,
             window_bytes=min(_WINDOW_MESSAGES * config.max_message_bytes, account.share_bytes),
@@ -147,6 +147,10 @@ class LinkTransport(ABC):
     @abstractmethod
     def dial(self, node: NodeAddress) -> None:
         """Begin to make a connection; `add` or `dialed` is called in the end."""
+
+    def new_handshake(self, *, is_initiator: bool) -> Handshake:
+        """Return the handshake of a new connection; a `Channel`, for encryption say, is put under all links here."""
+        return Handshake(self._hello, is_initiator=is_initiator)
 
     def knows_links(self, node: NodeAddress) -> bool:
         """Whether it is worth dialing `node`."""

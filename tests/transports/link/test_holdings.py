@@ -112,7 +112,7 @@ def test_a_limit_that_has_no_room_for_what_is_allowed_is_refused(limit: int) -> 
 
 
 def held_bytes(node: Node) -> int:
-    account = transport(node).account
+    account = transport(node).context.account
     return account.partial_bytes + account.whole_bytes
 
 

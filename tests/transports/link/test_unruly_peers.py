@@ -39,6 +39,8 @@ from trionet.protocols.link.frames import (
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
+    from trionet.transports.link.tcp import TCPLink
+
     Start = Callable[..., Awaitable[Node]]
 
 CONFIG = NodeConfig(max_calls_per_peer=3, max_message_bytes=256 * 1024)

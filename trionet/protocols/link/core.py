@@ -110,6 +110,7 @@ class LinkCore:
         liveness: what the peer owes; its `deadline` is the link's.
         outgoing, incoming: the calls of this side, and of the peer.
         round_trip: the measured round trips.
+        sent: to be called with each number of bytes of `data_to_send` that have been passed to the operating system.
         events: what has happened outside of `receive`.
         is_closed: whether it has ended.
         is_retired: whether no more calls can be made on it.
@@ -138,6 +139,7 @@ class LinkCore:
         self.outgoing: OutgoingCalls = OutgoingCalls(self.peer, self.outbox, self.liveness, name)
         self.incoming: IncomingCalls = IncomingCalls(greeted, self.outbox, self.liveness, self._reassembly, holding)
         self._channel = greeted.channel
+        self.sent: Callable[[int], None] = self.outbox.sent if self._channel is None else self._sent_by_channel
         self._holding = holding
         self._max_containers = max_containers
         self._decoder = FrameDecoder(max_containers)
@@ -159,15 +161,15 @@ class LinkCore:
     @property
     def is_finished(self) -> bool:
         """Whether there will be nothing more to send."""
-        return self._is_bye_sent and self._is_bye_received and self.is_idle and self.outbox.is_empty
+        return self._is_bye_sent and self._is_bye_received and self.is_idle and not self.outbox.is_pending
 
     @property
     def _is_amid_input(self) -> bool:
-        return self._decoder.is_amid_frame or (self._channel is not None and self._channel.is_amid_record)
+        return bool(self._decoder.rest) or (self._channel is not None and self._channel.is_amid_record)
 
     # ---- input
 
-    def receive(self, data: bytes, now: float) -> Iterator[Event]:
+    def receive(self, data: bytes, now: float) -> Iterator[Event]:  # noqa: C901  a call for each step takes longer
         """Handle bytes from the peer; gives the events. Iterate to the end before the next input."""
         if self.is_closed:
             return
@@ -193,10 +195,12 @@ class LinkCore:
             return
         if count:
             liveness.framed_at = now
-        if liveness.is_resting and self._is_amid_input:
+        if liveness.is_resting and (self._decoder.rest or self._channel is not None):
             liveness.rouse(now + TICK_S)
         outbox.is_bursty = count > 1
-        outbox.uncork()
+        outbox.is_corked = False
+        if outbox.is_pending:
+            outbox.is_due = True
 
     def receive_end(self) -> None:
         """Handle the end of the input."""
@@ -308,9 +312,9 @@ class LinkCore:
         if self.outbox.has_room and not self.incoming.is_full:
             self.events.append(RoomFreed())
 
-    def sent(self, count: int) -> None:
-        """Handle that `count` more bytes of `data_to_send` have been passed to the operating system."""
-        self.outbox.sent(count if self._channel is None else self._channel.sent(count))
+    def _sent_by_channel(self, count: int) -> None:
+        assert self._channel is not None
+        self.outbox.sent(self._channel.sent(count))
 
     def close_if_stuck(self) -> None:
         """End it when too much is queued."""

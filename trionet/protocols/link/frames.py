@@ -28,13 +28,14 @@ from trionet.nesting import PACKETS
 from trionet.raising import Unreadable, refuse_extension
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 __all__ = [
     "CALLS",
     "CHUNK_BYTES",
     "DIRECTIONS",
     "KINDS",
+    "LENGTH_BYTES",
     "MAJOR_VERSION",
     "MARK",
     "MAX_FRAME_BYTES",
@@ -63,6 +64,7 @@ __all__ = [
     "decode_frame",
     "direction_of_calls",
     "encode_frame",
+    "pack_length",
     "split_first",
     "with_length",
 ]
@@ -81,7 +83,7 @@ bytes a chunk fits into a record of 65,535 bytes, the largest of TLS and of Nois
 MAX_FRAME_BYTES: Final = CHUNK_BYTES + 1024
 
 _LENGTH = struct.Struct(">I")
-_LENGTH_BYTES = _LENGTH.size
+LENGTH_BYTES = _LENGTH.size
 
 CALLS: Final = 0
 REPLIES: Final = 1
@@ -256,9 +258,12 @@ Frame = (
 KINDS: Final = {kind.__struct_config__.tag: kind.__name__.lower().removesuffix("frame") for kind in get_args(Frame)}
 """The frames' names in traces, by their numbers."""
 
-_pack_length = _LENGTH.pack
+pack_length = _LENGTH.pack
 _unpack_length = _LENGTH.unpack_from
-_encode = msgspec.msgpack.Encoder().encode
+encode_frame: Callable[[Frame], bytes] = msgspec.msgpack.Encoder().encode
+"""Returns a frame without its length."""
+
+_encode: Callable[[Any], bytes] = encode_frame
 _decode = msgspec.msgpack.Decoder(Frame, ext_hook=refuse_extension).decode
 _split = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 _OWN_CONTAINERS: Final = 3  # the frame, its arguments, those by name
@@ -273,15 +278,9 @@ def direction_of_calls(depth: int) -> Direction:
     return depth + REPLIES if depth else CALLS
 
 
-def encode_frame(frame: Frame) -> bytes:
-    """Return `frame` without its length."""
-    encoded: bytes = _encode(frame)
-    return encoded
-
-
 def with_length(encoded: bytes) -> bytes:
     """Return an encoded frame with its length before it."""
-    return _pack_length(len(encoded)) + encoded
+    return pack_length(len(encoded)) + encoded
 
 
 def decode_frame(encoded: bytes | bytearray | memoryview, max_containers: int = MAX_CONTAINERS) -> Frame:
@@ -332,10 +331,10 @@ def split_first(data: bytes) -> tuple[Frame, bytes] | None:
     Raises:
         FrameError: it is none.
     """
-    if len(data) < _LENGTH_BYTES:
+    if len(data) < LENGTH_BYTES:
         return None
-    stop = _LENGTH_BYTES + _checked_size(data, 0)
-    return (decode_frame(data[_LENGTH_BYTES:stop]), data[stop:]) if len(data) >= stop else None
+    stop = LENGTH_BYTES + _checked_size(data, 0)
+    return (decode_frame(data[LENGTH_BYTES:stop]), data[stop:]) if len(data) >= stop else None
 
 
 def _checked_size(data: bytes, start: int) -> int:
@@ -346,17 +345,16 @@ def _checked_size(data: bytes, start: int) -> int:
 
 
 class FrameDecoder:
-    """Cuts a stream of bytes into frames."""
+    """Cuts a stream of bytes into frames.
+
+    Attributes:
+        rest: the bytes of a frame that is incomplete.
+    """
 
     def __init__(self, max_containers: int = MAX_CONTAINERS) -> None:
-        self._rest = b""
+        self.rest: bytes = b""
         self._max_containers = max_containers
         self._short_bytes = min(max_containers, LARGE_MAP_BYTES)
-
-    @property
-    def is_amid_frame(self) -> bool:
-        """Whether a frame has begun to arrive and has not ended."""
-        return bool(self._rest)
 
     def feed(self, data: bytes) -> Iterator[tuple[Frame, int]]:
         """Give the frames that are complete with `data`, each with its size in bytes. Use it up before feeding more.
@@ -364,21 +362,24 @@ class FrameDecoder:
         Raises:
             FrameError: what came is no frame, or one that is too long; the stream is of no use after that.
         """
-        if self._rest:
-            data = self._rest + data
-        start, end = 0, len(data)
+        if self.rest:
+            data = self.rest + data
+        start, end, short, most = 0, len(data), self._short_bytes, self._max_containers
         try:
-            while end - start >= _LENGTH_BYTES:
+            while end - start >= LENGTH_BYTES:
                 (size,) = _unpack_length(data, start)
                 if size > MAX_FRAME_BYTES:
                     _checked_size(data, start)
-                begin = start + _LENGTH_BYTES
+                begin = start + LENGTH_BYTES
                 stop = begin + size
                 if stop > end:
                     break
                 start = stop
                 frame = data[begin:stop]  # most are short, and a copy is less work than a view
-                yield (_decode(frame) if size <= self._short_bytes else decode_frame(frame, self._max_containers)), size
+                if size <= short or (size <= most and b"\xde" not in frame and b"\xdf" not in frame):
+                    yield _decode(frame), size  # too short to hold too many containers, or without large maps
+                else:
+                    yield decode_frame(frame, most), size
         except _NO_FRAME as exc:
             raise FrameError(f"not a frame: {exc}") from exc
-        self._rest = data[start:]
+        self.rest = data[start:]

@@ -14,7 +14,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from .chunks import Transfer
-from .frames import KINDS, MAX_FRAME_BYTES, Abandon, Direction, Frame, encode_frame, with_length
+from .frames import KINDS, LENGTH_BYTES, MAX_FRAME_BYTES, Abandon, Direction, Frame, encode_frame, pack_length
 from .windows import ByteWindow
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class Outbox:
     """Queues the frames of one link.
 
     Attributes:
+        is_pending: whether something is queued.
         is_due: whether to write at once rather than at the end of the scheduler pass.
         is_corked: whether more frames will follow in this pass.
         is_bursty: whether the peer's last input was a burst, so that the tasks woken by it will send more than one.
@@ -60,6 +61,7 @@ class Outbox:
         self._window_bytes = window_bytes
         self._windows: dict[Direction, ByteWindow[Transfer]] = {}  # most links need none
         self._is_chunk_next = False
+        self.is_pending: bool = bool(first)
         self.is_due: bool = False
         self.is_corked: bool = False
         self.is_bursty: bool = False
@@ -68,11 +70,6 @@ class Outbox:
         self.put_bytes: int = len(first)
         self.sent_bytes: int = 0
         self.finished: list[Transfer] = []
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing is queued."""
-        return not (self._frames or self._transfers)
 
     def put(self, frame: Frame) -> None:
         """Queue a frame."""
@@ -83,12 +80,12 @@ class Outbox:
 
         A lone one, of the only call in progress, is due at once, unless more are expected to follow in this pass.
         """
-        data = with_length(encoded)
-        size = len(data)
+        size = len(encoded) + LENGTH_BYTES
         frames = self._frames
-        frames.append(data)
+        frames.append(pack_length(size - LENGTH_BYTES) + encoded)
         self._queued_bytes += size + _FRAME_COST_BYTES
         self.put_bytes += size
+        self.is_pending = True
         if self._queued_bytes > _UNCOUNTED_BYTES:
             self._check_room()
         if len(frames) >= _BATCH_FRAMES or (is_lone and not self.is_bursty and not self.is_corked):
@@ -99,12 +96,6 @@ class Outbox:
         if self._queued_bytes > _MAX_BYTES:
             self.is_stuck = self.is_due = True
         self._count()
-
-    def uncork(self) -> None:
-        """Have what is queued written: no more will follow in this pass."""
-        self.is_corked = False
-        if self._frames or self._transfers:
-            self.is_due = True
 
     # ---- long frames
 
@@ -128,6 +119,7 @@ class Outbox:
             self._begin(window.withdraw(transfer))
             return
         self._transfers.remove(transfer)
+        self.is_pending = bool(self._frames or self._transfers)
         if transfer.offset:
             self.put(Abandon(transfer.number))
         self._begin(window.release(transfer.size - transfer.offset))
@@ -141,6 +133,7 @@ class Outbox:
             self._numbers += 1
             transfer.number = self._numbers
             self._transfers.append(transfer)
+            self.is_pending = True
 
     def _window(self, direction: Direction) -> ByteWindow[Transfer]:
         window = self._windows.get(direction)
@@ -158,16 +151,19 @@ class Outbox:
             parts = list(frames)
             frames.clear()
             self._queued_bytes = 0
+            self.is_pending = False
         else:
             parts, size = [], 0
             while frames and size < _WRITE_BYTES:
                 size += len(frames[0]) + _FRAME_COST_BYTES
                 parts.append(frames.popleft())
             self._queued_bytes -= size
+            self.is_pending = bool(frames)
         if not self.has_room:
             self._check_room()
         if self._transfers:
             parts.append(self._next_chunk())
+            self.is_pending = bool(frames or self._transfers)
         data = parts[0] if len(parts) == 1 else b"".join(parts)
         self._passed_bytes += len(data)
         return data
@@ -175,7 +171,7 @@ class Outbox:
     def next_frame(self) -> tuple[str, bytes]:
         """Return the kind of the frame to be sent next, and its bytes, for drivers that tell frames apart."""
         self.is_due = False
-        if self.is_empty:
+        if not self.is_pending:
             return "", b""
         if self._frames and not (self._transfers and self._is_chunk_next):
             data = self._frames.popleft()
@@ -186,6 +182,7 @@ class Outbox:
         else:
             kind, data = "chunk", self._next_chunk()
         self._is_chunk_next = kind != "chunk"
+        self.is_pending = bool(self._frames or self._transfers)
         self._passed_bytes += len(data)
         return kind, data
 
@@ -222,5 +219,6 @@ class Outbox:
             transfer.owner = None  # which knows the transfer
         self._transfers.clear()
         self._frames = deque(maxlen=0)
+        self.is_pending = False
         self._queued_bytes = self._counted_bytes = 0
         return dropped

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from trionet.config import NodeConfig
+from trionet.events import OrphanedCall
 from trionet.log_limits import about, limited_log
 from trionet.protocols.link.calls import IncomingCall, OutgoingCall
 from trionet.protocols.link.chunks import Transfer
@@ -17,20 +22,34 @@ from trionet.protocols.link.core import (
     Retired,
     RoomFreed,
 )
+from trionet.protocols.link.holdings import Account
+from trionet.transports.base import Handler
 
 from .incoming import LinkServer
 from .outgoing import LinkClient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from trionet.protocols.link.handshake import Greeted
 
-    from .transport import LinkTransport
-
-__all__ = ["Link"]
+__all__ = ["Link", "LinkContext"]
 
 _log = limited_log(__name__)
+
+
+class LinkContext(msgspec.Struct, frozen=True):
+    """The parts that all links of a node share.
+
+    Attributes:
+        config: the node's.
+        handler: runs the peers' calls.
+        on_orphan: called with each call that was cancelled and not confirmed to have ended.
+        account: the bytes that the links hold.
+    """
+
+    config: NodeConfig
+    handler: Handler
+    on_orphan: Callable[[OrphanedCall], None]
+    account: Account
 
 
 class Link(ABC):
@@ -43,20 +62,19 @@ class Link(ABC):
     """
 
     def __init__(
-        self, transport: LinkTransport, greeted: Greeted, now: float, name: str, start_soon: Callable[..., None]
+        self, context: LinkContext, greeted: Greeted, now: float, name: str, start_soon: Callable[..., None]
     ) -> None:
-        config = transport.config
         self.name = name
         self.core: LinkCore = LinkCore(
             greeted,
-            transport.account.open(self._cut_off),
+            context.account.open(self._cut_off),
             name=name,
             now=now,
-            idle_timeout_s=config.idle_timeout_s,
-            max_containers=config.max_message_containers,
+            idle_timeout_s=context.config.idle_timeout_s,
+            max_containers=context.config.max_message_containers,
         )
-        self.calls: LinkClient = LinkClient(self.core, self.push, name, transport.on_orphan)
-        self._server = LinkServer(self.core, transport.handler, start_soon, self.push)
+        self.calls: LinkClient = LinkClient(self.core, self.push, name, context.on_orphan)
+        self._server = LinkServer(self.core, context.handler, start_soon, self.push)
 
     # ---- for drivers
 

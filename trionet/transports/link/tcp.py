@@ -11,7 +11,7 @@ import trio
 
 from trionet.codec import JSON
 from trionet.log_limits import about, limited_log, peer_ip
-from trionet.protocols.link.handshake import Greeted, Handshake, HandshakeError, PeerSpeaksHTTP
+from trionet.protocols.link.handshake import Greeted, HandshakeError, PeerSpeaksHTTP
 from trionet.protocols.link.liveness import AT_ONCE
 from trionet.transports.allowance import within
 from trionet.transports.base import Request
@@ -53,10 +53,10 @@ class TCPLink(Link):
         self._transport = transport
         self._sock = sock
         self._nursery = nursery
-        self._poll = BusyPoll(usable_processors() if transport.config.busy_poll else 0)
+        self._poll = BusyPoll(usable_processors() if transport.context.config.busy_poll else 0)
         self._writer: trio.lowlevel.Task | None = None
         self._unsent = memoryview(b"")
-        super().__init__(transport, greeted, trio.current_time(), name, nursery.start_soon)
+        super().__init__(transport.context, greeted, trio.current_time(), name, nursery.start_soon)
         self._liveness = self.core.liveness
         self._outbox = self.core.outbox
 
@@ -101,7 +101,7 @@ class TCPLink(Link):
                 core.close_if_stuck()
             elif not self._unsent:  # else the writer is at work
                 self._write_now()
-        elif self._writer is not None and not outbox.is_corked and (core.is_retired or not outbox.is_empty):
+        elif self._writer is not None and not outbox.is_corked and (outbox.is_pending or not core.outgoing.is_open):
             self._wake_writer()
         if core.events:
             self.handle_events()
@@ -118,7 +118,7 @@ class TCPLink(Link):
         if sent < len(data):
             self._unsent = memoryview(data)[sent:]
             self._wake_writer()
-        elif not self._outbox.is_empty or self.core.is_retired:
+        elif self._outbox.is_pending or not core.outgoing.is_open:
             self._wake_writer()
 
     def _wake_writer(self) -> None:
@@ -133,7 +133,7 @@ class TCPLink(Link):
     async def _write(self) -> None:
         core, outbox = self.core, self.core.outbox
         while not (core.is_finished and not self._unsent):
-            if outbox.is_empty and not self._unsent:
+            if not (outbox.is_pending or self._unsent):
                 self._writer = trio.lowlevel.current_task()
                 await trio.lowlevel.wait_task_rescheduled(self._forget_writer)
                 continue
@@ -141,7 +141,7 @@ class TCPLink(Link):
                 self._unsent = memoryview(core.data_to_send())
             await self._write_unsent()
             self.handle_events()
-            if not outbox.is_empty:
+            if outbox.is_pending:
                 await trio.lowlevel.checkpoint()
         # Nothing more to send; the other side may not have read all of it yet, and closing now could lose the rest.
         self._sock.shutdown(socket.SHUT_WR)
@@ -268,7 +268,7 @@ class TCPTransport(LinkTransport):
         self.start_soon(self._dial, node)
 
     async def _dial(self, node: NodeAddress) -> None:
-        seconds = self.config.connect_timeout_s
+        seconds = self.context.config.connect_timeout_s
         try:
             sock, greeted, took_s = await within(seconds, partial(self._connected, node))
         except PeerSpeaksHTTP:
@@ -288,7 +288,7 @@ class TCPTransport(LinkTransport):
         sock = await connect(node)
         begun = trio.current_time()
         try:
-            handshake = Handshake(self.hello, is_initiator=True)
+            handshake = self.new_handshake(is_initiator=True)
             greeted = None
             while greeted is None:
                 await send_all(sock, handshake.data_to_send())
@@ -309,7 +309,7 @@ class TCPTransport(LinkTransport):
         """
         if not self.is_accepting:
             raise HandshakeError("this node is stopping")
-        handshake = Handshake(self.hello, is_initiator=False)
+        handshake = self.new_handshake(is_initiator=False)
         unread = [first]
 
         async def greeted() -> Greeted:
@@ -320,12 +320,15 @@ class TCPTransport(LinkTransport):
                     return found
                 await stream.send_all(handshake.data_to_send())
 
+        seconds = self.context.config.connect_timeout_s
         try:
-            return await within(self.config.connect_timeout_s, greeted)
+            return await within(seconds, greeted)
         except trio.BrokenResourceError as exc:
             raise HandshakeError("the connection was closed during the handshake") from exc
         except trio.TooSlowError as exc:
-            raise HandshakeError(f"it took longer than {self.config.connect_timeout_s:g} s to say hello") from exc
+            raise HandshakeError(
+                f"it took longer than {self.context.config.connect_timeout_s:g} s to say hello"
+            ) from exc
         except HandshakeError:
             await stream.send_all(handshake.data_to_send())
             raise

@@ -12,9 +12,12 @@ import trio
 from trionet.codec import MESSAGEPACK
 from trionet.errors import NodeUnreachable
 from trionet.protocols.link.frames import Hello
+from trionet.protocols.link.handshake import Handshake
 from trionet.protocols.link.holdings import Account
 from trionet.protocols.link.outgoing import LinkRetired
 from trionet.transports.base import check_request_size
+
+from .link import Link, LinkContext
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -25,8 +28,6 @@ if TYPE_CHECKING:
     from trionet.events import OrphanedCall
     from trionet.identity import NodeAddress
     from trionet.transports.base import Handler, Request
-
-    from .link import Link
 
 __all__ = ["LinkTransport"]
 
@@ -48,23 +49,19 @@ class LinkTransport(ABC):
 
     Attributes:
         codec: the wire format of arguments and values.
-        hello: this node's.
-        account: the bytes that its links hold.
-        config, handler, on_orphan: for its links.
+        context: what its links share.
     """
 
     def __init__(
         self, own: NodeAddress, config: NodeConfig, handler: Handler, on_orphan: Callable[[OrphanedCall], None]
     ) -> None:
         self.codec: Codec = MESSAGEPACK.limited(config.max_message_containers)
-        self.config = config
-        self.handler = handler
-        self.on_orphan = on_orphan
-        self.account: Account = Account(config.held_bytes_limit)
-        self.hello: Hello = Hello(
+        account = Account(config.held_bytes_limit)
+        self.context: LinkContext = LinkContext(config, handler, on_orphan, account)
+        self._hello = Hello(
             address=own,
             max_calls=config.max_calls_per_peer,
-            window_bytes=min(_WINDOW_MESSAGES * config.max_message_bytes, self.account.share_bytes),
+            window_bytes=min(_WINDOW_MESSAGES * config.max_message_bytes, account.share_bytes),
             max_message_bytes=config.max_message_bytes,
         )
         self._own = own
@@ -150,6 +147,10 @@ class LinkTransport(ABC):
     @abstractmethod
     def dial(self, node: NodeAddress) -> None:
         """Begin to make a connection; `add` or `dialed` is called in the end."""
+
+    def new_handshake(self, *, is_initiator: bool) -> Handshake:
+        """Return the handshake of a new connection; a `Channel`, for encryption say, is put under all links here."""
+        return Handshake(self._hello, is_initiator=is_initiator)
 
     def knows_links(self, node: NodeAddress) -> bool:
         """Whether it is worth dialing `node`."""

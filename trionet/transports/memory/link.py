@@ -6,8 +6,8 @@ Each write is one frame, so that rules and traces tell frames apart.
 from __future__ import annotations
 
 import math
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import trio
 
@@ -20,7 +20,7 @@ from trionet.transports.link.transport import LinkTransport
 from .lane import Lane
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Generator
 
     from trionet.config import NodeConfig
     from trionet.events import OrphanedCall
@@ -30,19 +30,19 @@ if TYPE_CHECKING:
 
     from .carrier import Carrier
     from .host import Host
+    from .pump import Pump
     from .rules import Message
 
 __all__ = ["MemoryTransport"]
 
 
-class _Opening:
+class _Opening(NamedTuple):
     """A connection whose handshake has not ended."""
 
-    def __init__(self, handshake: Handshake, lane: Lane, node: NodeAddress, begun_at: float) -> None:
-        self.handshake = handshake
-        self.lane = lane
-        self.node = node
-        self.begun_at = begun_at
+    handshake: Handshake
+    lane: Lane
+    node: NodeAddress
+    begun_at: float
 
 
 class _MemoryLink(Link):
@@ -55,7 +55,7 @@ class _MemoryLink(Link):
         self._lane = opening.lane
         self._alarm_at = math.inf
         self._is_reset = False
-        super().__init__(transport, greeted, transport.time(), str(opening.node), transport.start_soon)
+        super().__init__(transport.context, greeted, transport.pump.time(), str(opening.node), transport.start_soon)
         self._lane.on_room = self.push
         self._lane.on_dead = self.end
 
@@ -85,14 +85,14 @@ class _MemoryLink(Link):
     def _set_alarm(self) -> None:
         liveness = self.core.liveness
         if liveness.deadline == AT_ONCE:
-            self.core.advance(self._transport.time())
+            self.core.advance(self._transport.pump.time())
         if liveness.deadline < self._alarm_at:
             self._alarm_at = liveness.deadline
             self._transport.host.call_at(self._alarm_at, self._ring)
 
     def _ring(self) -> None:
         self._alarm_at = math.inf
-        self.advance(self._transport.time())
+        self.advance(self._transport.pump.time())
 
     def end(self, reason: str) -> None:
         """Handle that the connection has ended: the peer needn't be told."""
@@ -114,7 +114,7 @@ class MemoryTransport(LinkTransport):
 
     Attributes:
         host: the node's.
-        time: returns the time on Trio's clock.
+        pump: tells the time on Trio's clock.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class MemoryTransport(LinkTransport):
     ) -> None:
         super().__init__(host.address, config, handler, on_orphan)
         self.host = host
-        self.time: Callable[[], float] = carrier.pump.time
+        self.pump: Pump = carrier.pump
         self._carrier = carrier
         self._by_number: dict[int, _MemoryLink] = {}
         self._opening: dict[int, _Opening] = {}
@@ -136,15 +136,15 @@ class MemoryTransport(LinkTransport):
 
     def dial(self, node: NodeAddress) -> None:
         """Begin to make a connection: the first bytes go with the request for it, as TCP Fast Open has it."""
-        number, seconds = self._carrier.new_link(), self.config.connect_timeout_s
+        number, seconds = self._carrier.new_link(), self.context.config.connect_timeout_s
         opening = self._begin(number, node, is_initiator=True)
         opening.lane.send("connect", opening.handshake.data_to_send())
         text = f"no connection to {node} within {seconds:g} s"
         self.host.call_at(opening.begun_at + seconds, self._fail, number, text)
 
     def _begin(self, number: int, node: NodeAddress, *, is_initiator: bool) -> _Opening:
-        handshake = Handshake(self.hello, is_initiator=is_initiator)
-        opening = _Opening(handshake, Lane(self._carrier, self.host, node, number), node, self.time())
+        handshake = self.new_handshake(is_initiator=is_initiator)
+        opening = _Opening(handshake, Lane(self._carrier, self.host, node, number), node, self.pump.time())
         self._opening[number] = opening
         return opening
 
@@ -163,7 +163,7 @@ class MemoryTransport(LinkTransport):
             if kind == "reset":
                 link.end("the other side closed it")
             else:
-                link.receive(message.data, self.time())
+                link.receive(message.data, self.pump.time())
         elif number in self._opening:
             if kind in ("refuse", "reset"):
                 self._fail(number, f"nobody listens on {message.source}")
@@ -190,9 +190,9 @@ class MemoryTransport(LinkTransport):
         del self._opening[number]
         link = self._by_number[number] = _MemoryLink(self, greeted, number, opening)
         if greeted.is_initiator:
-            link.core.round_trip.add(self.time() - opening.begun_at)
+            link.core.round_trip.add(self.pump.time() - opening.begun_at)
         self.add(link, opening.node)
-        link.receive(greeted.rest, self.time())
+        link.receive(greeted.rest, self.pump.time())
 
     def forget(self, link: _MemoryLink) -> None:
         """Handle the end of a link."""
@@ -211,44 +211,33 @@ class MemoryTransport(LinkTransport):
     def note_loss(self, node: NodeAddress, reason: str) -> None:
         """Tell the observer that a link was lost with calls in progress."""
         if self._carrier.observer is not None:
-            self._carrier.observer.link_lost(self.host.address, node, reason, self.time())
+            self._carrier.observer.link_lost(self.host.address, node, reason, self.pump.time())
 
-    async def call(self, node: NodeAddress, request: Request) -> Any:
-        """Send `request` to `node` and return its value; see `Transport.call`."""
-        observer, own, time = self._carrier.observer, self.host.address, self._carrier.pump.time
+    @contextmanager
+    def _observed(self, node: NodeAddress, request: Request) -> Generator[None]:
+        observer, own, time = self._carrier.observer, self.host.address, self.pump.time
         if observer is None:
-            return await super().call(node, request)
+            yield
+            return
         observer.called(own, node, request, time())
         try:
-            value = await super().call(node, request)
-        except TrionetError as exc:
-            observer.answered(own, node, request, exc, time())
-            raise
+            yield
         except trio.Cancelled:
             observer.cancelled(own, node, request, time())
             raise
+        except TrionetError as exc:
+            observer.answered(own, node, request, exc, time())
+            raise
         observer.answered(own, node, request, None, time())
-        return value
+
+    async def call(self, node: NodeAddress, request: Request) -> Any:
+        """Send `request` to `node` and return its value; see `Transport.call`."""
+        with self._observed(node, request):
+            return await super().call(node, request)
 
     @asynccontextmanager
     async def stream(self, node: NodeAddress, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
         """Start a stream at `node`; see `Transport.stream`."""
-        observer, own = self._carrier.observer, self.host.address
-        if observer is not None:
-            observer.called(own, node, request, trio.current_time())
-        error: TrionetError | None = None
-        is_cancelled = False
-        try:
+        with self._observed(node, request):
             async with super().stream(node, request) as items:
                 yield items
-        except TrionetError as exc:
-            error = exc
-            raise
-        except trio.Cancelled:
-            is_cancelled = True
-            raise
-        finally:
-            if observer is not None and is_cancelled:
-                observer.cancelled(own, node, request, trio.current_time())
-            elif observer is not None:
-                observer.answered(own, node, request, error, trio.current_time())

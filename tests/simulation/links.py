@@ -189,7 +189,7 @@ def links_of(endpoint: MemoryEndpoint) -> list[Link]:
 
 def held_by(endpoint: MemoryEndpoint) -> list[str]:
     """Return what the links of a node hold; nothing where no call is in progress."""
-    account, found = endpoint.transport.account, []
+    account, found = endpoint.transport.context.account, []
     if account.partial_bytes or account.whole_bytes:
         found.append(f"{account.partial_bytes} bytes of incomplete messages and {account.whole_bytes} of others")
     for link in links_of(endpoint):
@@ -206,7 +206,7 @@ def _held_on(link: Link) -> list[str]:
         found.append(f"free places {outgoing.free_places[:PACKETS]} of {core.peer.max_calls}")
     if incoming.running or any(incoming._running_at) or incoming._long_bytes:  # noqa: SLF001  a look inside
         found.append(f"{len(incoming.running)} calls of the peer, {incoming._long_bytes} bytes of answers")  # noqa: SLF001
-    if not outbox.is_empty or outbox._queued_bytes:  # noqa: SLF001  a look inside
+    if outbox.is_pending or outbox._queued_bytes:  # noqa: SLF001  a look inside
         found.append(f"{outbox._queued_bytes} queued bytes")  # noqa: SLF001  a look inside
     found += [
         f"{window.size - window._free} bytes of window {direction}"  # noqa: SLF001  a look inside

@@ -299,6 +299,34 @@ def test_a_peer_that_asks_and_never_reads_is_cut_off_when_eight_mebibytes_are_qu
     assert "it does not read what it is sent" in caplog.text
 
 
+async def cancel_long_answers() -> list[int]:
+    """Have so many long answers wait that no further one is made, and cancel them; return the others' sizes."""
+    sizes = []
+    async with open_peers(2, 1, *network(bytes_per_s=MIB), max_message_bytes=600 * KIB) as (here, there):
+        await here.call(there, "ping")
+
+        async def fetch(size: int) -> None:
+            sizes.append(len(await here.call(there, "fetch", size)))
+
+        with trio.fail_after(30):
+            async with trio.open_nursery() as patient:
+                async with trio.open_nursery() as impatient:
+                    for _ in range(12):
+                        impatient.start_soon(here.call, there, "fetch", 500 * KIB)
+                    await trio.sleep(0.1)
+                    for size in range(3):
+                        patient.start_soon(fetch, size)
+                    await trio.sleep(0.1)
+                    assert len(there.probe.begun) < 1 + 12
+                    impatient.cancel_scope.cancel()
+        await is_at_rest(here, there)
+    return sorted(sizes)
+
+
+def test_calls_that_wait_behind_long_answers_go_on_when_those_are_cancelled() -> None:
+    assert run(cancel_long_answers) == [0, 1, 2]
+
+
 # ---- both sides dial
 
 

@@ -164,6 +164,10 @@ class LinkCore:
         return self._is_bye_sent and self._is_bye_received and self.is_idle and not self.outbox.is_pending
 
     @property
+    def _has_room(self) -> bool:
+        return self.outbox.has_room and not self.incoming.is_full
+
+    @property
     def _is_amid_input(self) -> bool:
         return bool(self._decoder.rest) or (self._channel is not None and self._channel.is_amid_record)
 
@@ -225,7 +229,10 @@ class LinkCore:
         return None if call is None else CreditReceived(call)
 
     def _on_cancel(self, cancel: Cancel, _: int) -> Event | None:
+        was_full = self.incoming.is_full
         call = self.incoming.handle_cancel(cancel)
+        if was_full and self._has_room:
+            self.events.append(RoomFreed())
         return None if call is None else CancelReceived(call)
 
     def _on_chunk(self, chunk: Chunk, _: int) -> Event | None:
@@ -309,7 +316,7 @@ class LinkCore:
                 self.events.append(transfer)
         self.outbox.finished.clear()
         self._say_bye()
-        if self.outbox.has_room and not self.incoming.is_full:
+        if self._has_room:
             self.events.append(RoomFreed())
 
     def _sent_by_channel(self, count: int) -> None:

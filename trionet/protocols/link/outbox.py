@@ -211,6 +211,8 @@ class Outbox:
         """Drop all that is queued; return the transfers that had not ended."""
         waiting = [transfer for window in self._windows.values() for transfer in window.clear()]
         dropped = [*self._transfers, *waiting]
+        for transfer in dropped:
+            transfer.is_over = True
         self._transfers.clear()
         self._frames = deque(maxlen=0)
         self._queued_bytes = self._counted_bytes = 0

@@ -346,10 +346,10 @@ def _checked_size(data: bytes, start: int) -> int:
 
 
 class FrameDecoder:
-    """Cuts a stream of bytes into frames."""
+    """Cuts a stream of bytes into frames; `rest` is the start of the stream."""
 
-    def __init__(self, max_containers: int = MAX_CONTAINERS) -> None:
-        self._rest = b""
+    def __init__(self, max_containers: int = MAX_CONTAINERS, rest: bytes = b"") -> None:
+        self._rest = rest
         self._max_containers = max_containers
         self._short_bytes = min(max_containers, LARGE_MAP_BYTES)
 

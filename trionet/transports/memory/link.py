@@ -191,7 +191,7 @@ class MemoryTransport(LinkTransport):
         if greeted.is_initiator:
             link.core.round_trip.add(self.time() - opening.begun_at)
         self.add(link, opening.node)
-        link.receive(greeted.rest, self.time())
+        link.receive(b"", self.time())
 
     def forget(self, link: _MemoryLink) -> None:
         """Handle the end of a link."""

@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.protocols.link.cores import KIB, call_frame, encoded, greeted, hello, open_core, start_call
-from trionet.errors import NodeUnreachable
+from trionet.errors import ConnectionLost, NodeUnreachable
 from trionet.protocols.link.calls import IncomingCall
 from trionet.protocols.link.core import Closed, LinkCore
 from trionet.protocols.link.frames import Item, encode_frame
 from trionet.protocols.link.holdings import Account
+
+
+@pytest.mark.parametrize(("sent_of_second", "error"), [(0, NodeUnreachable), (1, ConnectionLost)])
+def test_one_byte_of_a_call_that_has_gone_out_makes_its_error_indefinite(
+    sent_of_second: int, error: type[Exception]
+) -> None:
+    core = open_core()
+    first, second = start_call(core), start_call(core)
+    core.data_to_send()
+    core.sent(second.start_offset + sent_of_second)
+    core.close("any reason")
+    assert isinstance(first.answer, ConnectionLost)
+    assert isinstance(second.answer, error)
+
+
+def test_a_long_call_that_waits_for_its_window_has_a_definite_error_and_one_that_has_begun_has_not() -> None:
+    core = open_core(greeted(peer=hello(window_bytes=150 * KIB)))
+    first, second = (start_call(core, bytes(100 * KIB)) for _ in range(2))
+    while not core.outbox.is_empty:
+        core.sent(len(core.data_to_send()))
+    core.close("any reason")
+    assert isinstance(first.answer, ConnectionLost)
+    assert isinstance(second.answer, NodeUnreachable)
 
 
 def test_a_call_whose_own_frame_is_too_much_to_hold_is_answered_with_the_others() -> None:

@@ -54,6 +54,7 @@ class LinkEnd:
         made: this end's calls, by number.
         asked: the size of the reply that each of them asked for; of streams the sizes of the items.
         read: the items of each stream that have been read.
+        dropped: this end's calls that were cancelled before they were complete, and have no answer.
         answered: this end's calls that have an answer, in the order of these.
         arrived: the numbers of the peer's calls, in the order of their events.
         running: the peer's calls that have been accepted and not answered.
@@ -79,6 +80,7 @@ class LinkEnd:
         self.made: dict[int, OutgoingCall] = {}
         self.asked: dict[int, int | list[int]] = {}
         self.read: dict[int, list[Any]] = {}
+        self.dropped: list[OutgoingCall] = []
         self.answered: list[OutgoingCall] = []
         self.arrived: list[int] = []
         self.running: dict[int, IncomingCall] = {}
@@ -196,7 +198,10 @@ class LinkEnd:
 
     def cancel(self, call: OutgoingCall) -> bool:
         """Cancel a call; return whether a confirmation is to be waited for."""
-        return self.link.cancel(call)
+        is_awaited = self.link.cancel(call)
+        if not is_awaited and call.answer is None:
+            self.dropped.append(call)
+        return is_awaited
 
     def read_items(self) -> None:
         """Read what has come of all streams."""

@@ -81,7 +81,8 @@ _FRAMES: list[Frame] = [
     Chunk(4, REPLIES, False, _LONG_REPLY[:4096]),
     Chunk(4, REPLIES, True, _LONG_REPLY[4096:]),
     Chunk(5, REPLIES, True, _LONG_ITEM),
-    Chunk(6, 1, True, b"end"),
+    Chunk(6, REPLIES, True, encode_frame(Ping(1))),
+    Chunk(7, 1, True, b"end"),
     Abandon(3),
     Abandon(4),
     Window(0, 131_072),
@@ -181,7 +182,7 @@ class Fuzzed:
         if not (core.outgoing.free_places[depth] and core.outbox.has_room):
             return
         call: OutgoingCall = OutgoingStream(depth) if rng.random() < 0.4 else OutgoingCall(depth)
-        args = (bytes(rng.choice((65_000, 90_000, 110_000))),) if rng.random() < 0.1 else ()
+        args = (bytes(rng.choice((65_000, 90_000, 110_000))),) if rng.random() < 0.2 else ()
         credit = STREAM_CREDIT_BYTES if isinstance(call, OutgoingStream) else None
         try:
             core.outgoing.call(call, call_frame(core.outgoing.next_number, *args, credit=credit, depth=depth))
@@ -250,9 +251,22 @@ class Fuzzed:
         self._unsent -= count
         core.sent(count)
 
+    def drain(self) -> None:
+        """Write all there is."""
+        self.core.sent(self._unsent)
+        self._unsent = 0
+        while data := self.core.data_to_send():
+            self.core.sent(len(data))
+
     def advance(self) -> None:
         self._now += self._rng.choice((0.0, 0.5, 1.0, 1.0, 31.0, 80.0))
         self.core.advance(self._now)
+
+    def wait(self) -> None:
+        """Let a time pass in which nothing happens."""
+        for _ in range(self._rng.choice((1, 3, 100))):
+            self._now = max(self._now, min(self.core.liveness.deadline, self._now + 200))
+            self.core.advance(self._now)
 
     def retire(self) -> None:
         self.core.retire("fuzzed")
@@ -264,8 +278,8 @@ class Fuzzed:
         self.core.close("fuzzed")
 
     _COMMANDS = (
-        *(call, call, call, write, write, write, answer, answer, advance, read),
-        *(cancel, send_item, abandon_item, retire, close_if_stuck),
+        *(call, call, call, write, write, write, answer, answer, advance, read, drain),
+        *(wait, cancel, send_item, abandon_item, retire, close_if_stuck),
     )
 
     def command(self) -> None:
@@ -396,6 +410,9 @@ def _attack(rng: random.Random) -> tuple[int, bool]:
         fuzzed.receive(_KEPT_CALLS)
     if rng.random() < 0.1:
         fuzzed.retire()
+    if rng.random() < 0.1:
+        fuzzed.wait()
+        fuzzed.handle_events()
     for piece in _pieces(rng, stream):
         fuzzed.receive(piece)
         fuzzed.check()

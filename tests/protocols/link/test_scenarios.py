@@ -92,8 +92,9 @@ class Simulation:
     def confirm(self, number: int) -> None:
         """End the handlers that have been cancelled."""
         end = self.ends[number]
-        for call in [end.running[each] for each in end.cancels if each in end.running]:
-            end.confirm(call)
+        for each in end.cancels:
+            if each in end.running:
+                end.confirm(end.running[each])
 
     def read(self, number: int) -> None:
         """Read what has come of streams."""
@@ -249,8 +250,10 @@ def test_after_a_break_at_any_moment_each_call_has_an_answer_and_definite_ones_n
 # ---- cuts
 
 
-def _outcome(state: Callable[[], LinkCore], pieces: list[bytes]) -> tuple[list[tuple[Any, ...]], bytes]:
-    """Return the events that follow from some input, and what is sent."""
+def _outcome(
+    state: Callable[[], LinkCore], pieces: list[bytes]
+) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]], bytes]:
+    """Return the events that come out of `receive` for some input, the other events, and what is sent."""
     core, events = state(), list[tuple[Any, ...]]()
     core.events.clear()
     for piece in pieces:
@@ -258,12 +261,10 @@ def _outcome(state: Callable[[], LinkCore], pieces: list[bytes]) -> tuple[list[t
             if isinstance(event, IncomingCall):
                 core.incoming.accept(event)
             events.append(_described(event))
-        events += map(_described, core.events)
-        core.events.clear()
     sent = b""
     while data := core.data_to_send():
         sent += data
-    return events, sent
+    return events, list(map(_described, core.events)), sent
 
 
 def _described(event: Event) -> tuple[Any, ...]:

@@ -148,15 +148,20 @@ def test_a_call_in_either_direction_and_a_retirement_wake_a_link_at_rest() -> No
 
 
 def test_a_link_is_idle_from_the_end_of_its_last_call_on() -> None:
-    for core in (at_rest(), at_rest()):
-        (call,) = serve(core, encoded(call_frame(1)), 40.0)
-        core.data_to_send()
-        for now in range(41, 60):
-            core.advance(now)
-            assert not list(core.receive(encoded(Pong(core.liveness.pings)), now))
-        core.incoming.answer(call, encode_frame(Reply(1, None)))
-        assert core.is_idle
-        assert core.liveness.used_at == 59.0
+    called, calling = at_rest(), at_rest()
+    (call,) = serve(called, encoded(call_frame(1)), 40.0)
+    called.incoming.answer(call, encode_frame(Reply(1, None)))
+    start_call(calling)
+    assert len(list(calling.receive(encoded(Reply(1, None)), 40.0))) == 1
+    assert [core.is_idle for core in (called, calling)] == [True, True]
+    assert [core.liveness.used_at for core in (called, calling)] == [40.0, 40.0]
+
+
+def test_a_link_is_in_use_while_a_call_runs() -> None:
+    core = at_rest()
+    serve(core, encoded(call_frame(1)), 40.0)
+    core.advance(41.0)
+    assert core.liveness.used_at == 41.0
 
 
 def test_a_long_call_on_its_way_keeps_a_link_in_use() -> None:

@@ -192,7 +192,7 @@ class MemoryTransport(LinkTransport):
         if greeted.is_initiator:
             link.core.round_trip.add(self.pump.time() - opening.begun_at)
         self.add(link, opening.node)
-        link.receive(greeted.rest, self.pump.time())
+        link.receive(b"", self.pump.time())
 
     def forget(self, link: _MemoryLink) -> None:
         """Handle the end of a link."""

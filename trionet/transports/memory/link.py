@@ -88,9 +88,10 @@ class _MemoryLink(Link):
             self.core.advance(self._transport.pump.time())
         if liveness.deadline < self._alarm_at:
             self._alarm_at = liveness.deadline
-            self._transport.host.call_at(self._alarm_at, self._ring)
+            self._transport.host.call_at(self._alarm_at, self._transport.ring, self.number)
 
-    def _ring(self) -> None:
+    def ring(self) -> None:
+        """Handle that the time of the alarm has come."""
         self._alarm_at = math.inf
         self.advance(self._transport.pump.time())
 
@@ -193,6 +194,12 @@ class MemoryTransport(LinkTransport):
             link.core.round_trip.add(self.pump.time() - opening.begun_at)
         self.add(link, opening.node)
         link.receive(b"", self.pump.time())
+
+    def ring(self, number: int) -> None:
+        """Handle that the time of a link's alarm has come, if that has not ended."""
+        link = self._by_number.get(number)
+        if link is not None:
+            link.ring()
 
     def forget(self, link: _MemoryLink) -> None:
         """Handle the end of a link."""

@@ -163,27 +163,26 @@ class QueuedDatagrams:
     """Datagrams between nodes of one process, carried by a function.
 
     Attributes:
-        put: handles a datagram that has arrived.
         lost: how many arrived while nobody served them, beyond the first 4,096.
     """
 
     def __init__(self, carry: _Carry) -> None:
-        self.put: Callable[[bytes], None] = self._keep
         self.lost: int = 0
         self._carry = carry
+        self._handle: Callable[[bytes], None] | None = None
         self._kept: list[bytes] = []
         self._closed = trio.Event()
 
     async def serve(self, handle: Callable[[bytes], None]) -> None:
         """Call ``handle(data)`` with each datagram, at once, until closed."""
-        self.put = handle
+        self._handle = handle
         for data in self._kept:
             handle(data)
         self._kept.clear()
         try:
             await self._closed.wait()
         finally:
-            self.put = self._keep
+            self._handle = None
 
     def send_nowait(self, to: NodeAddress, data: bytes) -> bool:
         """Send `data` to `to`."""
@@ -191,8 +190,11 @@ class QueuedDatagrams:
             self._carry(to, data)
         return True
 
-    def _keep(self, data: bytes) -> None:
-        if len(self._kept) < _MOST_KEPT:
+    def put(self, data: bytes) -> None:
+        """Handle a datagram that has arrived."""
+        if self._handle is not None:
+            self._handle(data)
+        elif len(self._kept) < _MOST_KEPT:
             self._kept.append(data)
         else:
             self.lost += 1

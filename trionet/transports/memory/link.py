@@ -6,6 +6,7 @@ Each write is one frame, so that rules and traces tell frames apart.
 from __future__ import annotations
 
 import math
+import weakref
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -127,7 +128,7 @@ class MemoryTransport(LinkTransport):
         on_orphan: Callable[[OrphanedCall], None],
     ) -> None:
         super().__init__(host.address, config, handler, on_orphan)
-        self.host = host
+        self.host: Host = weakref.proxy(host)  # which has this transport
         self.pump: Pump = carrier.pump
         self._carrier = carrier
         self._by_number: dict[int, _MemoryLink] = {}
@@ -218,11 +219,11 @@ class MemoryTransport(LinkTransport):
     def note_loss(self, node: NodeAddress, reason: str) -> None:
         """Tell the observer that a link was lost with calls in progress."""
         if self._carrier.observer is not None:
-            self._carrier.observer.link_lost(self.host.address, node, reason, self.pump.time())
+            self._carrier.observer.link_lost(self._own, node, reason, self.pump.time())
 
     @contextmanager
     def _observed(self, node: NodeAddress, request: Request) -> Generator[None]:
-        observer, own, time = self._carrier.observer, self.host.address, self.pump.time
+        observer, own, time = self._carrier.observer, self._own, self.pump.time
         if observer is None:
             yield
             return

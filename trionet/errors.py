@@ -174,7 +174,7 @@ class TemporarilyUnavailable(DefiniteError):
 
 
 class MalformedRequest(DefiniteError, ValueError):
-    """The call itself is wrong: it can't be parsed, or its arguments do not fit."""
+    """The call itself is wrong: what was asked cannot be understood, or its arguments do not fit."""
 
     code = 12
 

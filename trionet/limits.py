@@ -34,26 +34,25 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of a `NodeConfig` that bound its use of memory, connections and time.
 
     Attributes:
-        max_message_bytes: the largest request or reply body that is received or sent. Reasonable: 64 KiB to 1 GiB.
+        max_message_bytes: the largest request or reply body that is received or sent. Sane: 64 KiB to 1 GiB.
         max_held_bytes: the bytes of messages that all links hold together: incomplete messages, calls until they are
             answered, answers until they are written. At the limit the link that holds most is closed. None: 256 MiB,
-            or eight times `max_message_bytes` where that is more. Reasonable: a quarter of the memory; at least four
-            times `max_message_bytes`.
+            or eight times `max_message_bytes` where that is more. Sane: a quarter of the memory; at least four times
+            `max_message_bytes`.
         max_message_containers: how many lists, dicts, tuples and so on a received message may hold, counted in its
-            wire form. Each takes some 100 bytes of memory, and as few as one on the wire. Reasonable: 10,000 to
-            10,000,000.
+            wire form. Each takes some 100 bytes of memory, and as few as one on the wire. Sane: 10,000 to 10,000,000.
         max_calls_per_peer: calls of one peer in progress at once, at each depth of nesting up to 7; further ones wait
-            at the caller. Calls that are nested more deeply share as many slots, and are refused when these are in
-            use. Reasonable: 16 to 65536.
+            at the caller. Calls that are nested more deeply share as many places, and are refused when these are
+            taken. Sane: 16 to 65536.
         max_connections: open connections at once. At the limit a connection without a finished request is closed,
-            else the one that has been idle longest, or, when all are in use, the new one. Reasonable: above twice the
-            number of nodes, below the process's limit of open files.
+            else the one that has been idle longest, or, when all are in use, the new one. Sane: above twice the number
+            of nodes, below the process's limit of open files.
         idle_timeout_s: how long a connection may be idle, take to send a request's head, or read nothing of an answer.
-            Reasonable: 40 to 600. It must exceed the 30 s after which a node's own client closes an idle connection,
-            or calls meet connections that are being closed.
-        body_timeout_s: how long a request's body may take to arrive. Reasonable: 5 to 600.
-        connect_timeout_s: how long to try to connect before a node counts as unreachable. Reasonable: 1 to 30.
-        stop_grace_s: how long a stopping node waits for the calls in progress. Reasonable: 0 to 30.
+            Sane: 40 to 600. It must exceed the 30 s after which a node's own client closes an idle connection, or calls
+            meet connections that are being closed.
+        body_timeout_s: how long a request's body may take to arrive. Sane: 5 to 600.
+        connect_timeout_s: how long to try to connect before a node counts as unreachable. Sane: 1 to 30.
+        stop_grace_s: how long a stopping node waits for the calls that it is answering. Sane: 0 to 30.
     """
 
     max_message_bytes: int = 16 * 1024 * 1024

@@ -17,24 +17,23 @@ _Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
-    """The intervals and time-outs of membership and gossip.
+    """How often and how patiently.
 
     Attributes:
-        probe_interval_s: between two probes of a node, each of another member. Detecting a failure takes a few of
-            these. Reasonable: 0.2 to 10.
-        probe_timeout_s: the wait for an ack before others are asked to ping; above the 99th percentile of round trips,
-            below `probe_interval_s`. Reasonable: 0.05 to half of `probe_interval_s` and a little more.
-        indirect_probes: how many others are asked to ping. More tolerates more loss, and costs more when a member
-            fails. Reasonable: 1 to 5.
-        suspicion_mult: scales the time in which a suspect may refute. More is slower, with fewer errors. Reasonable: 3
-            to 8.
-        gossip_interval_s: between two packets of news, while there is any; well below `probe_interval_s`. Reasonable:
-            0.05 to 1.
-        gossip_nodes: how many members get such a packet. Reasonable: 2 to 5.
+        probe_interval_s: between the pings that a node sends, each to another member. What a failure's detection takes
+            is a few of these. Sane: 0.2 to 10.
+        probe_timeout_s: how long an answer is waited for before others are asked to try; the 99th percentile of round
+            trips, and less than `probe_interval_s`. Sane: 0.05 to half of `probe_interval_s` and a little more.
+        indirect_probes: how many others are asked. More stand more loss, and cost more when something fails. Sane:
+            1 to 5.
+        suspicion_mult: scales the time in which a suspect may refute. More is slower and errs less. Sane: 3 to 8.
+        gossip_interval_s: between the packets of news, while there is any; well below `probe_interval_s`. Sane: 0.05
+            to 1.
+        gossip_nodes: how many members get such a packet each time. Sane: 2 to 5.
         retransmit_mult: each statement goes out `retransmit_mult` x log10(n + 1) times from each node, rounded up.
-            Reasonable: 3 to 6.
+            Sane: 3 to 6.
         sync_interval_s: between two comparisons of the whole view with another member, which repair what was lost;
-            shorter costs more, and heals sooner. Reasonable: 5 to 120.
+            shorter costs more, and heals sooner. Sane: 5 to 120.
     """
 
     probe_interval_s: _Seconds = 1.0

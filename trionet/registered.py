@@ -41,7 +41,7 @@ def register_type(cls: type[T] | None = None, /, *, name: str | None = None) -> 
     Args:
         cls: a ``msgspec.Struct`` or a dataclass; each field's value must be one that can travel, and is passed to
             the constructor by name.
-        name: the name of the type on the wire; default: its import path, ``"module:qualname"``.
+        name: what stands for the type on the wire; default its import path, ``"module:qualname"``.
 
     Raises:
         MalformedRequest: `cls` is neither, or also a list or such; its constructor does not take its fields alone; or

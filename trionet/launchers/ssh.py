@@ -45,8 +45,8 @@ class SSHLauncher:
     When the connection ends, for whatever reason, the node stops.
 
     Args:
-        host: the argument of ``ssh``: a name of its configuration, or ``user@host``.
-        command: starts ``trionet-node`` there.
+        host: what ``ssh`` is given: a name of its configuration, or ``user@host``.
+        command: what starts ``trionet-node`` over there.
         options: further arguments of ``ssh``, such as ``["-i", "key"]``.
 
     Raises:

@@ -80,7 +80,7 @@ class Outcome:
             self.violations.append(Violation(invariant=invariant, at_s=at_s, text=text, signature=signature))
 
     def add_raised(self, invariant: str, exc: BaseException) -> None:
-        """Add an exception as a violation; raise it again if it isn't a failure of the user's code."""
+        """Add an exception as a violation; raise what isn't a failure of the user's code."""
         pass_endings(exc)
         self.add(invariant, shown(exc), signature_of(exc))
 

@@ -45,7 +45,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
         config: the import path of the nodes' configuration, or of a function of a node's place that returns it.
         invariants: the invariants, each as for `invariant_of`; None for all `INVARIANTS`.
         most_messages: the most messages, which ends a storm of them; None for 1,000 per node and second of the
-            duration, and at least 250,000. Reasonable: some times the expected number.
+            duration, and at least 250,000. Sane: some times the expected number.
     """
 
     seed: int = 0

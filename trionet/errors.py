@@ -44,7 +44,7 @@ import traceback
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .plain_data import INT_MAX, INT_MIN, PlainData, as_text, printable
-from .user_code import described, pass_endings
+from .user_code import attempt, attribute, described
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -298,11 +298,8 @@ class RemoteError(IndefiniteError):
         name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
         name = printable(name)
         message = printable(described(exc))
-        try:
-            trace = printable("".join(traceback.format_exception(exc)))
-        except BaseException as failure:  # a description of the user's, of its cause or notes
-            pass_endings(failure)
-            trace = ""
+        # The description of its cause or notes may be the user's, and fail.
+        trace = attempt(lambda: printable("".join(traceback.format_exception(exc))), default="")
         return cls(f"{name}: {message}" if message else name, type_name=name, message=message, traceback=trace)
 
 
@@ -349,17 +346,17 @@ def error_to_wire(error: TrionetError) -> dict[str, Any]:
 def error_fields(error: TrionetError) -> dict[str, Any]:
     """Return the same as `error_to_wire`, but with the values of further fields as they are."""
     kind = known_kind(type(error))
-    code = _attribute(error, "code")
+    code = attribute(error, "code")
     wire: dict[str, Any] = {
         "code": code if type(code) is int and INT_MIN <= code <= INT_MAX else kind.code,
         "name": kind.__name__,
-        "text": as_text(_attribute(error, "text")),
+        "text": as_text(attribute(error, "text")),
     }
-    if (node := _attribute(error, "node")) is not None:
+    if (node := attribute(error, "node")) is not None:
         wire["node"] = as_text(node)
-    names = _attribute(error, "fields")
+    names = attribute(error, "fields")
     for name in names if isinstance(names, tuple | list) else ():
-        if type(name) is str and name.isidentifier() and (value := _attribute(error, name)) is not None:
+        if type(name) is str and name.isidentifier() and (value := attribute(error, name)) is not None:
             wire.setdefault(name, value)
     return wire
 
@@ -367,14 +364,6 @@ def error_fields(error: TrionetError) -> dict[str, Any]:
 def known_kind(kind: type[TrionetError]) -> type[TrionetError]:
     """Return the nearest base of `kind`, or itself, that every node knows."""
     return next(base for base in kind.__mro__ if _BY_NAME.get(base.__name__) is base)
-
-
-def _attribute(error: TrionetError, name: str) -> Any:
-    try:
-        return getattr(error, name, None)
-    except BaseException as exc:  # a property of the user's
-        pass_endings(exc)
-        return None
 
 
 def error_from_wire(wire: Mapping[str, Any]) -> TrionetError:

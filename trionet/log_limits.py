@@ -21,11 +21,11 @@ import re
 import time
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import trio
 
-from .user_code import pass_endings
+from .user_code import attempt
 
 if TYPE_CHECKING:
     import socket
@@ -155,7 +155,7 @@ class _Lines:
 
     def __init__(self) -> None:
         self._limits = LineLimits()
-        self._latest: dict[Hashable, _Site] = {}
+        self._latest: dict[Hashable, tuple[tuple[str, int, str, int], str]] = {}
         self._is_counting = False
 
     def admit(self, record: logging.LogRecord, now: float) -> bool:
@@ -163,7 +163,9 @@ class _Lines:
         reason = (record.pathname, record.lineno)
         left_out = self._limits.admit(reason, (getattr(record, "peer", ""), getattr(record, "kind", "")), now)
         if left_out is None:
-            self._latest[reason] = _Site(record.name, record.levelno, record.pathname, record.lineno, str(record.msg))
+            # Not the record itself, which refers to the frames of its exception.
+            site = record.name, record.levelno, record.pathname, record.lineno
+            self._latest[reason] = site, str(record.msg)[:_TEMPLATE_CHARS]
             return False
         _make_short(record, left_out)
         return True
@@ -189,31 +191,19 @@ class _Lines:
 
     def _log_counts(self, now: float) -> None:
         for reason, count in self._limits.counts(now):
-            site = self._latest[reason]
-            text, beginning = "%d lines were left out, like those that begin '%s…'", site.template[:_TEMPLATE_CHARS]
-            logger = logging.getLogger(site.name)
-            record = logger.makeRecord(site.name, site.level, site.path, site.line, text, (count, beginning), None)
+            site, beginning = self._latest[reason]
+            logger = logging.getLogger(site[0])
+            text = "%d lines were left out, like those that begin '%s…'"
+            record = logger.makeRecord(*site, text, (count, beginning), None)
             with suppress(Exception):  # of a handler of the user's: it would end the run of Trio
                 logger.callHandlers(record)
 
 
-class _Site(NamedTuple):
-    """A place in the code that logs."""
-
-    name: str
-    level: int
-    path: str
-    line: int
-    template: str
-
-
 def _make_short(record: logging.LogRecord, left_out: int) -> None:
     if record.exc_info:
-        try:
-            record.exc_text = _shortened(_EXCEPTIONS.formatException(record.exc_info), _MAX_TRACEBACK_CHARS)
-        except BaseException as failure:  # an exception of the user's may raise when it is described
-            pass_endings(failure)
-            record.exc_text = f"{type(record.exc_info[1]).__qualname__} (its description could not be made)"
+        failure = f"{type(record.exc_info[1]).__qualname__} (its description could not be made)"
+        trace = attempt(_EXCEPTIONS.formatException, record.exc_info, default=failure)
+        record.exc_text = _shortened(trace, _MAX_TRACEBACK_CHARS)
     message = record.getMessage()
     text = _shortened(message, _MAX_CHARS).translate(_CONTROLS)
     if left_out:

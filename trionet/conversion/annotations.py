@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NotRequired, Required
 
 import msgspec
 
-from trionet.user_code import pass_endings
+from trionet.user_code import attempt
 
 from .base import Converter, Misfit, WrongType, mismatch
 from .containers import ARRAYS, MAPPINGS, ArrayConverter, DictConverter, FixedTupleConverter
@@ -98,12 +98,8 @@ def _of_record(annotation: Any, kind: type) -> Converter | None:
 
 def _is_known(annotation: Any) -> bool:
     """Return whether msgspec supports it."""
-    try:
-        msgspec.json.Decoder(annotation)
-    except BaseException as exc:  # it looks into classes of the user's
-        pass_endings(exc)
-        return False
-    return annotation is not Any
+    # It looks into classes of the user's.
+    return annotation is not Any and attempt(msgspec.json.Decoder, annotation, default=None) is not None
 
 
 def _constrained(annotation: Any) -> Converter | None:

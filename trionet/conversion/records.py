@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from trionet.user_code import pass_endings
+from trionet.user_code import attempt
 
 from .base import Converter, Misfit, at, made, mismatch
 
@@ -201,10 +201,8 @@ class NamedTupleConverter(_FieldsConverter):
 def _hints_of(annotation: Any) -> dict[str, Any]:
     """Return the type of each field, its type variables replaced by those of the annotation and of each base."""
     kind = typing.get_origin(annotation) or annotation
-    try:
-        hints = typing.get_type_hints(kind, include_extras=True)
-    except BaseException as exc:  # a name is only there for the type checker
-        pass_endings(exc)
+    hints = attempt(lambda: typing.get_type_hints(kind, include_extras=True), default=None)
+    if hints is None:  # a name is only there for the type checker
         return {}
     # A typed dict has the annotations of its bases as its own.
     own = () if typing.is_typeddict(kind) else inspect.get_annotations(kind)

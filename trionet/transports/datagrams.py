@@ -9,7 +9,6 @@ import errno
 import functools
 import ipaddress
 import socket
-from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -18,6 +17,7 @@ import trio
 from trionet.errors import AddressInUse
 from trionet.forks import keep_from_forks
 from trionet.log_limits import limited_log
+from trionet.nurseries import open_plain_nursery
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -60,7 +60,6 @@ class UDPDatagrams:
         """
         self._socks: list[socket.socket] = []
         self._sender: dict[bool, socket.socket] = {}
-        self._received: deque[bytes] = deque()
         try:
             for ip in [ips] if isinstance(ips, str) else ips:
                 sock = _bound(ip, port)
@@ -72,7 +71,6 @@ class UDPDatagrams:
             for sock in self._socks:
                 sock.close()
             raise
-        self._sock = self._socks[0]  # the only one, except for a host name
 
     def send_nowait(self, to: NodeAddress, data: bytes) -> bool:
         """Send `data` to `to`, an IP address of one of the sockets' families."""
@@ -88,50 +86,9 @@ class UDPDatagrams:
 
     async def serve(self, handle: Callable[[bytes], None]) -> None:
         """Call ``handle(data)`` with each datagram, until closed."""
-        with suppress(trio.ClosedResourceError):
-            while True:
-                handle(await self.receive())
-
-    async def receive(self) -> bytes:
-        """Wait for the next datagram."""
-        if not self._received:
-            await self._wait()
-        return self._received.popleft()
-
-    async def _wait(self) -> None:
-        await trio.lowlevel.checkpoint()  # other tasks must run, even under a flood
-        while not self._received:
+        async with open_plain_nursery() as nursery:
             for sock in self._socks:
-                self._read(sock)
-            if not self._received:
-                await self._readable()
-
-    async def _readable(self) -> None:
-        if len(self._socks) == 1:
-            await trio.lowlevel.wait_readable(self._sock)
-            return
-        try:
-            async with trio.open_nursery() as nursery:
-
-                async def wait(sock: socket.socket) -> None:
-                    await trio.lowlevel.wait_readable(sock)
-                    nursery.cancel_scope.cancel()
-
-                for sock in self._socks:
-                    nursery.start_soon(wait, sock)
-        except* trio.ClosedResourceError:
-            pass  # the next read raises it, without the group
-
-    def _read(self, sock: socket.socket) -> None:
-        for _ in range(_READ_AT_ONCE):
-            try:
-                self._received.append(sock.recv(_MOST_BYTES))
-            except BlockingIOError:
-                return
-            except OSError as exc:
-                if sock.fileno() < 0:
-                    raise trio.ClosedResourceError from exc
-                # ICMP reported that nobody received an earlier datagram; the next ones may arrive.
+                nursery.start_soon(_receive, sock, handle)
 
     def close(self) -> None:
         """Send and receive nothing more."""
@@ -139,6 +96,18 @@ class UDPDatagrams:
             if sock.fileno() >= 0:
                 trio.lowlevel.notify_closing(sock)
                 sock.close()
+
+
+async def _receive(sock: socket.socket, handle: Callable[[bytes], None]) -> None:
+    with suppress(trio.ClosedResourceError):
+        while sock.fileno() >= 0:
+            await trio.lowlevel.wait_readable(sock)
+            for _ in range(_READ_AT_ONCE):
+                try:
+                    data = sock.recv(_MOST_BYTES)
+                except OSError:  # none is left; or ICMP reported that nobody received an earlier one; or it is closed
+                    break
+                handle(data)
 
 
 def _bound(ip: str, port: int) -> socket.socket:

@@ -7,11 +7,13 @@ The node writes a `Report` as one line, when it has booted or failed to.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
+import trio
 
 from trionet.codec import JSON, register_type
 from trionet.config import NodeConfig
@@ -141,20 +143,21 @@ async def address_from(
 
 async def _report_from(receive: Callable[[], Awaitable[bytes | bytearray]]) -> Report | None:
     """Find a report by its mark, which may follow a prompt or other text without an end of line."""
-    data, taken = b"", 0
-    while taken < MAX_LINE_BYTES and (chunk := await receive()):
-        taken += len(chunk)
-        data += chunk
-        while (begin := data.find(_MARK)) >= 0:
-            line, newline, rest = data[begin:].partition(b"\n")
-            if not newline:
-                data = line
-                break
-            if (report := _report_in(line) or _report_in(line[line.rfind(_MARK) :])) is not None:
-                return report
-            data = rest
-        else:
-            data = data[1 - len(_MARK) :]  # it may be the first part of the mark
+    data, received = b"", 0
+    with contextlib.suppress(trio.BrokenResourceError):
+        while received < MAX_LINE_BYTES and (chunk := await receive()):
+            received += len(chunk)
+            data += chunk
+            while (begin := data.find(_MARK)) >= 0:
+                line, newline, rest = data[begin:].partition(b"\n")
+                if not newline:
+                    data = line
+                    break
+                if (report := _report_in(line) or _report_in(line[line.rfind(_MARK) :])) is not None:
+                    return report
+                data = rest
+            else:
+                data = data[1 - len(_MARK) :]  # it may be the first part of the mark
     return None
 
 

@@ -102,43 +102,36 @@ class _Chance:
         self._blocks = 0
         self._before: tuple[Any, ...] = ()
 
-    def begin(self, tasks_seed: str | int, module_seed: str | int) -> None:
+    @contextmanager
+    def seeded(self, tasks_seed: str | int, module_seed: str | int) -> Generator[None]:
+        """Have the order of tasks, and the module ``random``, follow from seeds within the block.
+
+        Hypothesis's plugin for Trio sets the same attributes.
+        """
         if not self._blocks:
             self._before = random.getstate(), *self._task_order()
         self._blocks += 1
         random.seed(module_seed)
-        if _HAS_TASK_ORDER:
-            _run._ALLOW_DETERMINISTIC_SCHEDULING = True  # noqa: SLF001
-            _run._r.seed(tasks_seed)  # noqa: SLF001
-        else:
-            warnings.warn(f"with Trio {trio.__version__} the order of tasks follows from no seed", stacklevel=4)
-
-    def end(self) -> None:
-        self._blocks -= 1
-        if not self._blocks:
-            random.setstate(self._before[0])
+        try:
             if _HAS_TASK_ORDER:
-                _run._ALLOW_DETERMINISTIC_SCHEDULING = self._before[1]  # noqa: SLF001
-                _run._r.setstate(self._before[2])  # noqa: SLF001
+                _run._ALLOW_DETERMINISTIC_SCHEDULING = True  # noqa: SLF001
+                _run._r.seed(tasks_seed)  # noqa: SLF001
+            else:
+                warnings.warn(f"with Trio {trio.__version__} the order of tasks follows from no seed", stacklevel=3)
+            yield
+        finally:
+            self._blocks -= 1
+            if not self._blocks:
+                random.setstate(self._before[0])
+                if _HAS_TASK_ORDER:
+                    _run._ALLOW_DETERMINISTIC_SCHEDULING = self._before[1]  # noqa: SLF001
+                    _run._r.setstate(self._before[2])  # noqa: SLF001
 
     def _task_order(self) -> tuple[Any, ...]:
         return (_run._ALLOW_DETERMINISTIC_SCHEDULING, _run._r.getstate()) if _HAS_TASK_ORDER else ()  # noqa: SLF001
 
 
-_chance: Final = _Chance()
-
-
-@contextmanager
-def seeded(tasks_seed: str | int, module_seed: str | int) -> Generator[None]:
-    """Have the order of tasks, and the module ``random``, follow from seeds within the block.
-
-    Hypothesis's plugin for Trio sets the same attributes.
-    """
-    _chance.begin(tasks_seed, module_seed)
-    try:
-        yield
-    finally:
-        _chance.end()
+seeded: Final = _Chance().seeded
 
 
 # ---- a run in virtual time

@@ -14,7 +14,7 @@ from tests.waiting import DEADLINE_S, wait_until
 from trionet import AddressInUse, NodeAddress, NodeConfig
 from trionet.router import Router
 from trionet.transports.datagrams import QueuedDatagrams, UDPDatagrams
-from trionet.transports.network import open_network_endpoint
+from trionet.transports.network import TCPNetwork
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -194,7 +194,7 @@ async def test_a_free_port_is_free_for_both_and_a_fixed_one_must_be(monkeypatch:
         return UDPDatagrams(ip, port)
 
     monkeypatch.setattr("trionet.transports.network.UDPDatagrams", taken_at_first)
-    endpoint = await open_network_endpoint(NodeConfig(), Router(), lambda _: None)
+    endpoint = await TCPNetwork().open_endpoint(NodeConfig(), Router(), lambda _: None)
     assert len(tried) == 4
     assert endpoint.address.port == tried[-1]
     assert endpoint.datagrams is not None
@@ -204,13 +204,13 @@ async def test_a_free_port_is_free_for_both_and_a_fixed_one_must_be(monkeypatch:
         taken = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         taken.bind(("127.0.0.1", 0))
         with pytest.raises(AddressInUse, match="UDP port"):
-            await open_network_endpoint(NodeConfig(port=taken.getsockname()[1]), Router(), lambda _: None)
+            await TCPNetwork().open_endpoint(NodeConfig(port=taken.getsockname()[1]), Router(), lambda _: None)
 
 
 async def test_without_datagrams_no_udp_socket_is_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     bind: Callable[..., None] = pytest.fail
     monkeypatch.setattr("trionet.transports.network.UDPDatagrams", bind)
-    endpoint = await open_network_endpoint(NodeConfig(datagrams=False), Router(), lambda _: None)
+    endpoint = await TCPNetwork().open_endpoint(NodeConfig(datagrams=False), Router(), lambda _: None)
     assert endpoint.datagrams is None
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
         free.bind(("127.0.0.1", endpoint.address.port))
@@ -224,7 +224,7 @@ async def test_where_udp_is_not_permitted_all_goes_over_connections(
         raise PermissionError("no UDP here")
 
     monkeypatch.setattr("trionet.transports.network.UDPDatagrams", refuse)
-    endpoint = await open_network_endpoint(NodeConfig(), Router(), lambda _: None)
+    endpoint = await TCPNetwork().open_endpoint(NodeConfig(), Router(), lambda _: None)
     assert endpoint.datagrams is None
     assert "all goes over connections" in caplog.text
     endpoint.close()

@@ -13,7 +13,7 @@ from tests.waiting import wait_until
 from trionet import AddressInUse, ConfigError, NodeAddress, NodeConfig, Remote
 from trionet.router import Router
 from trionet.transports import listener
-from trionet.transports.network import NetworkEndpoint, open_network_endpoint
+from trionet.transports.network import NetworkEndpoint, TCPNetwork
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -54,7 +54,7 @@ def taken(ip: str, port: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> I
 
 
 async def opened(config: NodeConfig) -> NetworkEndpoint:
-    return await open_network_endpoint(config, Router(), lambda _: None)
+    return await TCPNetwork().open_endpoint(config, Router(), lambda _: None)
 
 
 def close(endpoint: NetworkEndpoint) -> None:

@@ -46,7 +46,7 @@ _log = limited_log(__name__)
 RECORD: Final = struct.Struct("!cii")
 _READ_BYTES: Final = 4096
 _END_S: Final = ORPHANED_S + KILL_AFTER_S
-"""How long the helper may take to end its nodes, and itself."""
+"""The time that the helper has to end its nodes, and itself."""
 
 _LOST: Final = -9
 

@@ -1,6 +1,6 @@
 """Datagrams on a node's port number.
 
-Invariant: sending never waits and never raises; a datagram that can't be sent now is lost, as it may be on its way.
+Invariant: sending never waits and never raises; a datagram that can't be sent at once is lost, as others on their way.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import errno
 import functools
 import ipaddress
 import socket
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import trio
@@ -42,7 +42,7 @@ class Datagrams(Protocol):
         """Send `data` to `to`, without a confirmation; return False where datagrams can't reach that address."""
 
     async def serve(self, handle: Callable[[bytes], None]) -> None:
-        """Call ``handle(data)`` with each datagram, whoever sent it, until closed."""
+        """Call ``handle(data)`` with each datagram, from any sender, until closed."""
 
     def close(self) -> None:
         """Send and receive nothing more."""
@@ -60,17 +60,14 @@ class UDPDatagrams:
         """
         self._socks: list[socket.socket] = []
         self._sender: dict[bool, socket.socket] = {}
-        try:
+        with ExitStack() as bound:
             for ip in [ips] if isinstance(ips, str) else ips:
-                sock = _bound(ip, port)
+                sock = bound.enter_context(_bound(ip, port))
                 keep_from_forks(sock)
                 self._socks.append(sock)
                 self._sender.setdefault(sock.family == socket.AF_INET6, sock)
                 port = sock.getsockname()[1]
-        except BaseException:
-            for sock in self._socks:
-                sock.close()
-            raise
+            bound.pop_all()
 
     def send_nowait(self, to: NodeAddress, data: bytes) -> bool:
         """Send `data` to `to`, an IP address of one of the sockets' families."""
@@ -80,7 +77,7 @@ class UDPDatagrams:
             return False
         try:
             sock.sendto(data, target)
-        except OSError as exc:  # full buffers, nobody listening, no route, closed
+        except OSError as exc:  # full buffers, no receiver, no route, closed
             _log.debug("a datagram to %s could not be sent: %s", to, exc)
         return True
 
@@ -115,7 +112,7 @@ def _bound(ip: str, port: int) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
         sock.setblocking(False)
-        # Room for the datagrams during a stall of this process: their loss would look like its failure.
+        # For the datagrams during a stall of this process: their loss would look like its failure.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -177,7 +174,7 @@ class _Carry(Protocol):
 
 @functools.lru_cache(maxsize=16_384)
 def _sockaddr(ip: str, port: int) -> tuple[Any, bool]:
-    """Return the socket address, None if it can't be sent to; and whether it is IPv6."""
+    """Return the socket address, None if it is no destination; and whether it is IPv6."""
     try:
         # Only an interface, as in "fe80::1%eth0", needs the system.
         version = ipaddress.ip_address(ip).version

@@ -121,9 +121,7 @@ async def _up(configs: list[NodeConfig], as_json: bool, results: TextIO) -> int:
             async def obey_signals() -> None:
                 async for _ in signals:
                     if scope.cancel_called:
-                        os._exit(
-                            130
-                        )  # the second one ends this process at once; the nodes stop because their parent is gone
+                        os._exit(130)  # at once, at the second one: the nodes stop because their parent is gone
                     scope.cancel()
 
             nursery.start_soon(obey_signals)

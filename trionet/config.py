@@ -326,7 +326,7 @@ def _checked_seed(seed: object) -> str:
         address = NodeAddress.of(seed)
     except MalformedRequest as exc:
         raise ConfigError(f"join: {exc.text}") from exc
-    except BaseException as exc:  # an object of the user's, which was asked for its address
+    except BaseException as exc:  # an attribute of the user's
         pass_endings(exc)
         raise ConfigError(f"join: a {type(seed).__name__} is no address: {type(exc).__name__}") from exc
     if not address.port:

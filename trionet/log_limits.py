@@ -78,7 +78,7 @@ class LineLimits:
             known.left_out_since = min(known.left_out_since, now)
             return None
         known.lines.append((now, peer))
-        return known.told()
+        return known.reset()
 
     def due_at(self) -> float:
         """Return when to call `counts`; infinity if nothing was omitted."""
@@ -86,12 +86,12 @@ class LineLimits:
 
     def counts(self, now: float = math.inf) -> list[tuple[Hashable, int]]:
         """Return how many lines of each reason were omitted, and are to be logged now; at the end, for all reasons."""
-        told = []
+        found = []
         for reason, known in self._reasons.items():
             if known.left_out and known.due_at() <= now:
                 known.lines.append((now, _NOBODY))
-                told.append((reason, known.told()))
-        return told
+                found.append((reason, known.reset()))
+        return found
 
 
 class _Reason:
@@ -108,7 +108,8 @@ class _Reason:
     def count(self, peer: Hashable) -> int:
         return sum(other == peer for _, other in self.lines)
 
-    def told(self) -> int:
+    def reset(self) -> int:
+        """Return the count of omitted lines, and set it to 0."""
         count, self.left_out, self.left_out_since = self.left_out, 0, math.inf
         return count
 
@@ -174,7 +175,7 @@ class _Lines:
         """Start a task of Trio that logs the counts."""
         if not self._is_counting:
             self._is_counting = True
-            # Where Trio is about to end it takes no further task, and the count is lost.
+            # A run of Trio that is about to end starts no further task, and the count is lost.
             with suppress(RuntimeError):
                 trio.lowlevel.spawn_system_task(self._run, name="counts of log lines left out")
 

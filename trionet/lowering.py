@@ -196,7 +196,7 @@ def _datetime(value: datetime.datetime) -> str | list[Any]:
 
 
 def _why_not(value: Any) -> str:
-    """Return why a value of this type doesn't travel, and what to pass instead."""
+    """Return why a value of this type doesn't travel, and a substitute to pass."""
     kind = type(value)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     for base in (int, float, str, bytes, tuple, list, dict, set, frozenset):

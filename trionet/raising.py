@@ -117,7 +117,7 @@ def _raise_registered(content: Any, depth: int) -> Any:
     values = {field: raised(item, depth + 1) for field, item in fields.items()}
     try:
         return cls(**values)
-    except BaseException as exc:  # it is the user's, and may raise what it likes
+    except BaseException as exc:  # of any type, from the user's constructor
         pass_endings(exc)
         raise DecodeError(f"not a {name}: {described(exc)}") from exc
 

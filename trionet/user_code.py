@@ -66,7 +66,7 @@ def _leaves(exc: BaseException) -> list[BaseException]:
 
 
 def described(exc: BaseException) -> str:
-    """Return ``str(exc)``, which is the user's code, too, or say that there is none."""
+    """Return ``str(exc)``, or a substitute if that raises: it is the user's code, too."""
     return attempt(str, exc, default="(its description could not be made)")
 
 

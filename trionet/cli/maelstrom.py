@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     add("arguments", nargs="*", metavar="ARG", help="arguments of the program")
     add("--bin", metavar="PROGRAM", required=True, help="a node's program; with --simulate, a challenge's "
         "name, module:function, or a Python file with a function build")  # fmt: skip
-    add("-w", "--workload", default="lin-kv", choices=sorted(WORKLOADS), help="what to test (default: lin-kv)")
+    add("-w", "--workload", default="lin-kv", choices=sorted(WORKLOADS), help="the workload (default: lin-kv)")
     _add_load(parser)
     _add_network(parser)
     _add_checking(parser)
@@ -96,7 +96,7 @@ def _add_load(parser: argparse.ArgumentParser) -> None:
     add("--rate", type=float, default=5.0, metavar="HZ", help="operations per second (default: 5)")
     add("--time-limit", dest="time_limit_s", type=float, default=60.0, metavar="S", help="seconds (default: 60)")
     add("--init-timeout", dest="init_timeout_s", type=float, default=10.0, metavar="S", help="for nodes (default: 10)")
-    add("--topology", default="grid", choices=sorted(TOPOLOGIES), help="told to broadcast nodes (default: grid)")
+    add("--topology", default="grid", choices=sorted(TOPOLOGIES), help="for broadcast nodes (default: grid)")
     add("--key-count", type=int, metavar="N", help="keys in use at a time, for txn-* and kafka (default: 10)")
     add("--max-txn-length", type=int, default=4, metavar="N", help="micro-operations per transaction (default: 4)")
     add("--max-writes-per-key", type=int, default=16, metavar="N", help="for txn-* and kafka (default: 16)")

@@ -168,8 +168,8 @@ def _repeat(trial: Trial, options: argparse.Namespace) -> int:
     outcome = run_trial(trial)
     _keep(outcome.trace, options)
     if options.json:
-        said = {"trial": trial, "violations": outcome.violations, "trace_hash": outcome.trace_hash}
-        print(msgspec.json.encode(said).decode(), file=options.results)
+        result = {"trial": trial, "violations": outcome.violations, "trace_hash": outcome.trace_hash}
+        print(msgspec.json.encode(result).decode(), file=options.results)
     else:
         for violation in outcome.violations:
             print(violation)
@@ -186,10 +186,10 @@ def _search(trial: Trial, options: argparse.Namespace) -> int:
         limits = {"processes": options.processes, "most_real_s": options.most_real_seconds}
         failure = search(trial, seeds, **limits, on_progress=progress.show)
     if failure is None:
-        said = {"seeds": count, "first_seed": first, "trial": None}
+        result = {"seeds": count, "first_seed": first, "trial": None}
         which = f"{first} to {seeds[-1]}" if count > 1 else f"{first}"
         text = f"{_counted(count, 'seed')}, {which}: nothing violated"
-        print(msgspec.json.encode(said).decode() if options.json else text, file=options.results)
+        print(msgspec.json.encode(result).decode() if options.json else text, file=options.results)
         return 0
     if not options.json:
         print(f"seed {failure.trial.seed} fails: {failure.violations[0]}", flush=True)
@@ -197,8 +197,8 @@ def _search(trial: Trial, options: argparse.Namespace) -> int:
     if not options.no_shrink:
         shrunk = _shrunk(failure, options.most_real_seconds)
     if options.json:
-        said = {"seed": failure.trial.seed, "violation": shrunk.violation, "trial": shrunk.trial, "runs": shrunk.runs}
-        print(msgspec.json.encode(said).decode(), file=options.results)
+        result = {"seed": failure.trial.seed, "violation": shrunk.violation, "trial": shrunk.trial, "runs": shrunk.runs}
+        print(msgspec.json.encode(result).decode(), file=options.results)
     else:
         _show(shrunk)
     if options.trace or options.plot:
@@ -236,14 +236,14 @@ def _counted(count: int, what: str) -> str:
 
 def _described(fault: Fault) -> str:
     """Return a fault in one line."""
-    said = []
+    parts = []
     for field in msgspec.structs.fields(fault):
         value = getattr(fault, field.name)
         if field.name not in ("at_s", "duration_s") and value != field.default:
             shown = f"{value:g}" if isinstance(value, float) else value
-            said.append(f"{field.name}={shown}")
+            parts.append(f"{field.name}={shown}")
     lasting = "for good" if fault.duration_s is None else f"for {fault.duration_s:g} s"
-    return f"at {fault.at_s:g} s, {lasting}: {' '.join([type(fault).__name__, *said])}"
+    return f"at {fault.at_s:g} s, {lasting}: {' '.join([type(fault).__name__, *parts])}"
 
 
 def _command(trial: Trial) -> str:

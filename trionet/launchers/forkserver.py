@@ -5,7 +5,7 @@ pair: it receives its configuration through it, sends its report back, and stops
 gone then. The helper reports the exit status of each node.
 
 Protocol, over a Unix socket: records of 9 bytes, a letter and two 32-bit numbers. To the helper: ``F id 0`` with a
-descriptor attached, fork a node; ``K id 0``, kill it; ``A 0 0``, ask for an answer. From the helper: ``R 0 0``, ready;
+descriptor attached, fork a node; ``K id 0``, kill it; ``A 0 0``, request an answer. From the helper: ``R 0 0``, ready;
 ``P id pid``, forked; ``E id errno``, not forked; ``X id status``, ended; ``A 0 0``, the answer. When the socket closes
 the helper ends its nodes, and itself.
 

@@ -42,7 +42,7 @@ _OPTIONS = ("BatchMode=yes", "ConnectTimeout=10", "ServerAliveInterval=15", "Ser
 class SSHLauncher:
     """Starts ``trionet-node`` on another machine, and sends the configuration through the connection.
 
-    When the connection ends, for whatever reason, the node stops.
+    When the connection ends, for any reason, the node stops.
 
     Args:
         host: a name of ``ssh``'s configuration, or ``user@host``.
@@ -116,6 +116,6 @@ def _open_log() -> Generator[tuple[IO[bytes] | None, str]]:
 
 
 def _lines(log: IO[bytes] | None) -> list[str]:
-    said = b"" if log is None else log.read()
-    lines = (line.strip() for line in said.decode(errors="replace").splitlines())
+    text = b"" if log is None else log.read()
+    lines = (line.strip() for line in text.decode(errors="replace").splitlines())
     return [line for line in lines if line and not line.startswith("Warning:")]

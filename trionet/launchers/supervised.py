@@ -1,7 +1,7 @@
 """The messages of a launcher and its supervised node: two lines of JSON, over a pipe or a socket.
 
 The launcher writes a `Boot` as one line and keeps its end open; a further line, `STOP_LINE`, stops the node. When that
-end closes, for whatever reason, the launcher is gone, and the node stops within `ORPHANED_S`, unless it is detached.
+end closes, for any reason, the launcher is gone, and the node stops within `ORPHANED_S`, unless it is detached.
 The node writes a `Report` as one line, when it has booted or failed to.
 """
 

@@ -67,7 +67,6 @@ def test_no_file_is_long() -> None:
     assert {name: lines for name, lines in lengths.items() if lines > MAX_FILE_LINES} == {}
 
 
-@pytest.mark.xfail(reason="some functions are still to be shortened")
 def test_no_function_is_long() -> None:
     lengths = {
         f"{path.relative_to(PACKAGE)}:{node.name}": _lines(node)

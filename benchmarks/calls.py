@@ -30,7 +30,7 @@ _BARE: Final = "bare"
 
 
 class Peer(msgspec.Struct, frozen=True):
-    """One of those that are compared.
+    """A peer to compare.
 
     Attributes:
         title: its line in the table.
@@ -72,7 +72,7 @@ class _Pair:
         self._client = client
 
     async def load(self, in_flight: int, seconds: float) -> dict[str, float]:
-        """Make calls; return the calls per second, and the processor time per call of either side in microseconds."""
+        """Make calls; return the calls per second, and the processor time per call on each side in microseconds."""
         before = await self._server_cpu_s()
         did = await self._client.ask("load", in_flight=in_flight, seconds=seconds)
         server_cpu_s = did.get("server_cpu_s") or await self._server_cpu_s() - before

@@ -1,4 +1,4 @@
-"""Gossip to a hundred node processes against the reference; how soon all know of a failure; what a node at rest costs.
+"""A hundred node processes: gossip against the reference, the time until all know of a failure, the cost at rest.
 
 The reference has no membership: only the first is compared. Both fleets live through all rounds, and are asked in turn.
 """
@@ -79,7 +79,7 @@ async def _open_fleet(stack: AsyncExitStack, peer: str, count: int) -> tuple[Wor
 
 
 async def _gossip(peer: str, sender: Worker, result: Result) -> None:
-    """Send one rumor, wait until it spreads no more, and note when the last one heard it."""
+    """Send one rumor, wait until it spreads no more, and record the time of its last delivery."""
     seconds: float | None = None
     reached: float | None = None
     try:
@@ -126,7 +126,7 @@ async def _measure_membership(nodes: list[dict[str, Any]], sender: Worker, resul
 
 
 async def _known_by_all(sender: Worker, killed: list[Any], alive: list[Any], begun: float) -> float:
-    """Wait until every survivor knows of every failure; return after how many seconds the last one did."""
+    """Wait until every survivor knows of every failure; return the seconds until then."""
     names = [f"{node['ip']}:{node['port']}" for node in killed]
     survivors = [f"{node['ip']}:{node['port']}" for node in alive]
     while time.monotonic() < begun + _FAIL_LIMIT_S:

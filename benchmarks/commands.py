@@ -1,4 +1,4 @@
-"""The worker's side of a conversation: commands come on standard input, answers go to standard output, as JSON lines.
+"""The worker's side: commands on standard input, answers on standard output, as lines of JSON.
 
 It needs nothing but the standard library, because workers also run in the environments of other libraries.
 
@@ -25,7 +25,7 @@ Answer = dict[str, Any]
 
 
 class Line:
-    """Standard input and output, taken away from everyone else."""
+    """Standard input and output, claimed for the commands."""
 
     def __init__(self) -> None:
         self._in, self._out = os.dup(0), os.dup(1)
@@ -36,7 +36,7 @@ class Line:
         self._pending = b""
 
     def hear(self) -> Answer | None:
-        """Wait for the next command and return it; None when there will be none."""
+        """Wait for the next command; return None at the end of the input."""
         while b"\n" not in self._pending:
             data = os.read(self._in, 65536)
             if not data:
@@ -54,7 +54,7 @@ class Line:
 
 
 def options() -> Answer:
-    """Return what the runner wants to be known from the begin: the last word of the command line, in JSON."""
+    """Return the settings from the runner: the last word of the command line, in JSON."""
     found: Answer = json.loads(sys.argv[-1])
     return found
 
@@ -69,7 +69,7 @@ def _cpu() -> Answer:
 
 
 async def answer_in_trio(answer: Callable[[Answer], Awaitable[Answer]] | None = None, **ready: Any) -> None:
-    """Say `ready`, then answer commands until there are no more; any worker knows ``cpu``."""
+    """Send `ready`, then answer commands until the end of the input; every worker knows ``cpu``."""
     import trio
 
     run_sync: Any = trio.to_thread.run_sync
@@ -85,7 +85,7 @@ async def answer_in_trio(answer: Callable[[Answer], Awaitable[Answer]] | None = 
 
 
 async def answer_in_asyncio(answer: Callable[[Answer], Awaitable[Answer]] | None = None, **ready: Any) -> None:
-    """Do what `answer_in_trio` does, in asyncio."""
+    """Answer commands as `answer_in_trio`, in asyncio."""
     import asyncio
 
     line = Line()
@@ -98,7 +98,7 @@ async def answer_in_asyncio(answer: Callable[[Answer], Awaitable[Answer]] | None
 
 
 def answer_in_threads(answer: Callable[[Answer], Answer] | None = None, **ready: Any) -> None:
-    """Do what `answer_in_trio` does, blocking."""
+    """Answer commands as `answer_in_trio`, blocking."""
     line = Line()
     line.say(ready)
     while (command := line.hear()) is not None:

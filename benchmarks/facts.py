@@ -1,4 +1,4 @@
-"""What a result depends on: the machine and the versions, without anything that tells whose machine it is."""
+"""The facts on which results depend: the machine and the versions, without its owner."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PACKAGES = ("trionet", "trio", "msgspec", "httpx", "hypercorn", "quart", "quart
 
 
 def machine() -> dict[str, Any]:
-    """Return the facts of this machine, and how busy it is."""
+    """Return the facts of this machine, and its load."""
     return {
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "architecture": platform.machine(),
@@ -32,7 +32,7 @@ def _memory_mib() -> int:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of what trionet is made with, and of Node.js if there is one."""
+    """Return the versions of Python, of the dependencies of trionet, and of Node.js if there is one."""
     found = {"python": f"{platform.python_implementation()} {'.'.join(map(str, sys.version_info[:3]))}"}
     for name in _PACKAGES:
         try:

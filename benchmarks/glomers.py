@@ -1,4 +1,4 @@
-"""Gossip Glomers on the workbench: every challenge as published, in virtual time and, if wanted, on real processes.
+"""Gossip Glomers on the workbench: every challenge as published, in virtual time or on real processes.
 
 A run is the command ``trionet maelstrom test``, so that what stands here is what everyone gets who types it.
 """
@@ -111,7 +111,7 @@ ROWS: Final = (
 
 
 async def run_glomers(settings: Settings) -> Result:
-    """Run every challenge, with 5 seeds in virtual time, or as many as there are rounds on real processes."""
+    """Run every challenge, with 5 seeds in virtual time, or once for each round on real processes."""
     is_real = settings.is_real
     count = settings.rounds if is_real else min(_SEEDS, settings.seeds)
     kind = "on real processes" if is_real else "in virtual time"

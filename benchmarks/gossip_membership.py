@@ -1,4 +1,4 @@
-"""Membership in simulation: how soon failures are known, how often falsely, how partitions heal, what rest costs.
+"""Membership in simulation: detection times, false positives, healing of partitions, the cost at rest.
 
 Each row is a plain function of a seed that returns figures; the same seed gives the same figures. LAN profile, one-way
 latency exponential with a mean of 10 ms, and nothing but datagrams for finding failures.
@@ -57,14 +57,14 @@ _DATAGRAMS_ONLY: Final = SwimOptions(is_falling_back=False)
 
 
 class Figures(msgspec.Struct, frozen=True):
-    """What members cost at rest, per member and second."""
+    """The cost of members at rest, per member and second."""
 
     messages: float
     sent_bytes: float
 
 
 class _Run:
-    """A cluster of members that know each other, and what they told their users."""
+    """A cluster of members that know each other, and their notifications."""
 
     def __init__(
         self,
@@ -102,29 +102,29 @@ class _Run:
             self.told.append((time, at, event))
 
     def act(self, name: str, action: Callable[[Swim, float], list[Effect]]) -> None:
-        """Have a member do something now."""
+        """Run an action of a member now."""
         swim = self.swims[name]
         self.cluster.act(name, lambda stack, now: stack.packets(action(swim, now), now))
 
     def is_whole(self, count: int) -> bool:
-        """Whether all see `count` members, and the same."""
+        """Whether all members see the same `count` members."""
         views = [swim.view for swim in self.swims.values()]
         return min(views) == max(views) and all(swim.present_count == count for swim in self.swims.values())
 
     def wait_whole(self, limit_s: float, step_s: float = 0.1) -> float:
-        """Return after how many seconds all see all, at most `limit_s`."""
+        """Return the seconds until all see all, at most `limit_s`."""
         began = self.cluster.now
         while not self.is_whole(len(self.swims)) and self.cluster.now - began < limit_s:
             self.cluster.run(self.cluster.now + step_s)
         return self.cluster.now - began
 
     def failures(self) -> list[tuple[float, str, str]]:
-        """Return who was said to have failed: when, by whom, who."""
+        """Return the reported failures: time, reporter, failed member."""
         return [(time, at, event.member.name) for time, at, event in self.told if event.change is MemberChange.FAILED]
 
 
 def detection_s(seed: int, count: int = 100, failing: int = 1, loss: float = 0.0, limit_s: float = 60.0) -> float:
-    """Return how many seconds after their crash the failures of some members are known by all others."""
+    """Return the seconds from the crash of some members until all others know it."""
     run = _Run(seed, count, loss=loss)
     cluster = run.cluster
     cluster.run(5.0 + cluster.random_for("when").random())
@@ -144,14 +144,14 @@ def detection_s(seed: int, count: int = 100, failing: int = 1, loss: float = 0.0
 
 
 def false_failures_under_loss(seed: int, count: int = 100, minutes: float = 30.0, loss: float = 0.3) -> int:
-    """Return how many members were ever said to have failed, though none has."""
+    """Return the number of members reported as failed, though none has failed."""
     run = _Run(seed, count, loss=loss)
     run.cluster.run(60 * minutes)
     return len({name for _, _, name in run.failures()})
 
 
 def false_failures_under_stalls(seed: int, stalled: int, count: int = 100, minutes: float = 10.0) -> int:
-    """Return how many healthy members were ever said to have failed, while `stalled` others stall for 5 to 20 s."""
+    """Return the number of healthy members reported as failed, while `stalled` others stall for 5 to 20 s."""
     run = _Run(seed, count)
     cluster = run.cluster
     random = cluster.random_for("stalls")
@@ -169,7 +169,7 @@ def false_failures_under_stalls(seed: int, stalled: int, count: int = 100, minut
 
 
 def healing_s(seed: int, length_s: float, alone: int, count: int = 100, limit_s: float = 300.0) -> float:
-    """Return how many seconds after a partition, of `alone` members from the others, all see all."""
+    """Return the seconds from the end of a partition, of `alone` members from the others, until all see all."""
     run = _Run(seed, count)
     cluster = run.cluster
     cluster.run(2.0)
@@ -187,7 +187,7 @@ def healing_s(seed: int, length_s: float, alone: int, count: int = 100, limit_s:
 
 
 def starting_s(seed: int, count: int = 100, limit_s: float = 120.0) -> float:
-    """Return how many seconds it takes until all see all, when all start at once and know one seed."""
+    """Return the seconds until all see all, if all start at once and know one seed."""
     run = _Run(seed, count, is_known=False)
     for name in run.names[1:]:
         run.act(name, lambda swim, now: swim.join(run.names[:1], now))
@@ -195,7 +195,7 @@ def starting_s(seed: int, count: int = 100, limit_s: float = 120.0) -> float:
 
 
 def leaving_s(seed: int, count: int = 100, limit_s: float = 120.0) -> tuple[float, int]:
-    """Return how many seconds it takes until all have said that they leave, and how many failures were told."""
+    """Return the seconds until all have left, and the number of reported failures."""
     run = _Run(seed, count)
     cluster = run.cluster
     cluster.run(5.0)
@@ -207,7 +207,7 @@ def leaving_s(seed: int, count: int = 100, limit_s: float = 120.0) -> tuple[floa
 
 
 class _Answering:
-    """A member that only answers pings, as one at rest whose own pings are not counted.
+    """A member that only answers pings, like one at rest whose own pings are not counted.
 
     Attributes:
         messages: pings.
@@ -239,18 +239,18 @@ class _Answering:
         return []
 
     def knows(self, name: str) -> bool:
-        """It talks with nobody of its own accord."""
+        """Send nothing."""
         del name
         return False
 
     def repeat(self, to: str, now: float) -> list[Effect]:
-        """It asks for nothing."""
+        """Ask for nothing."""
         del to, now
         return []
 
 
 def rest_figures(seed: int, count: int, seconds: float = 60.0, driven: int = 500) -> Figures:
-    """Return what members send at rest: pings, and the acks that these cause.
+    """Return the packets of members at rest: pings, and their acks.
 
     In a group larger than `driven` so many members are driven, each with a view of all; the others only answer. Of
     10,000 views of 10,000 members each, no machine has the memory in one process.
@@ -265,7 +265,7 @@ def rest_figures(seed: int, count: int, seconds: float = 60.0, driven: int = 500
 
 
 def rest_rate(seed: int, count: int = 1_000, seconds: float = 10.0) -> float:
-    """Return how many packets are delivered and taken per second of processor time, while all know all."""
+    """Return the packets delivered and handled per second of processor time, while all know all."""
     run = _Run(seed, count)
     gc.collect()
     gc.disable()
@@ -279,7 +279,7 @@ def rest_rate(seed: int, count: int = 1_000, seconds: float = 10.0) -> float:
 
 
 def _rows(seeds: int) -> list[tuple[str, Callable[[int], float], int, str, float | None, float | None]]:
-    """Return for each row: its name, its figure for a seed, how many seeds, its unit, the goals of median and worst."""
+    """Return for each row: its name, its figure for a seed, the seeds, its unit, the goals of median and worst."""
     tenth, few, least = max(1, seeds // 10), max(1, seeds // 100), max(1, seeds // 500)
     rows: list[tuple[str, Callable[[int], float], int, str, float | None, float | None]] = [
         ("1 of 100 fails, known by all", detection_s, seeds, "s", 6.0, 12.0),
@@ -323,7 +323,7 @@ def _leaving_only_s(seed: int) -> float:
 def add_membership_rows(
     result: Result, seeds: int, say: Callable[[str], None], *, sizes: Sequence[int] = (10, 100, 1_000, 10_000)
 ) -> None:
-    """Add a row for each measure, with `seeds` runs or a share of them for what takes long; and the cost at rest."""
+    """Add a row for each measure, with `seeds` runs, or a share of them for slow ones; and the cost at rest."""
     context = multiprocessing.get_context("forkserver")
     with ProcessPoolExecutor(os.cpu_count(), context, initializer=partial(os.nice, 5)) as pool:
         for name, figure, count, unit, goal_median, goal_worst in _rows(seeds):

@@ -1,4 +1,4 @@
-"""Rumors in virtual time: how many they reach, how soon, and at what price.
+"""Rumors in virtual time: their reach, time and cost.
 
 Each run is one seed of a simulated cluster with full membership and no probing; one rumor is sent by one member, and
 the run ends when all live members have it, or when the rumor's time to live is over. Seeds run
@@ -50,7 +50,7 @@ _LOSSES: Final = (0.0, 0.1, 0.25, 0.3)
 
 
 class RumorRun(msgspec.Struct, frozen=True):
-    """What one run found.
+    """The results of one run.
 
     Attributes:
         reached: how many members have the rumor.
@@ -71,7 +71,7 @@ class RumorRun(msgspec.Struct, frozen=True):
 
 
 class RumorCluster:
-    """Gossip cores, all in one group, and a record of what was delivered.
+    """Gossip cores, all in one group, and a record of the deliveries.
 
     Attributes:
         cluster: the virtual network.
@@ -113,11 +113,11 @@ class RumorCluster:
         return ids[0]
 
     def reached(self, rumor_id: bytes) -> int:
-        """Return how many different members have had a rumor delivered."""
+        """Return the number of members to which a rumor was delivered."""
         return len({name for _, name in self.deliveries[rumor_id]})
 
     def copies(self) -> int:
-        """Return how many payload copies have been received."""
+        """Return the number of received copies of payloads."""
         counted = [core.counts for core in self.cores.values()]
         return sum(counts.delivered + counts.duplicates - counts.sent for counts in counted)
 
@@ -153,7 +153,7 @@ def rumor_run(seed: int, *, size: int, loss: float, rest_s: float = 0.0) -> Rumo
 
 
 def rumor_rate(seed: int, size: int = 1_000, count: int = 10) -> float:
-    """Return how many packets are delivered and taken per second of processor time, with a rumor every second."""
+    """Return the packets delivered and handled per second of processor time, with a rumor every second."""
     gc.collect()
     gc.disable()
     rumors = RumorCluster(seed, size)

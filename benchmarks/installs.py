@@ -1,4 +1,4 @@
-"""What other libraries need to run: an environment for each, under ``build/benchmarks``.
+"""The environments of other libraries, one for each, under ``build/benchmarks``.
 
 Invariants: nothing is installed anywhere else; what can't be installed is reported in one sentence and left out.
 """
@@ -32,11 +32,11 @@ _REQUIREMENTS = ROOT / "benchmarks" / "requirements.txt"
 
 
 class NotInstalled(Exception):
-    """A library isn't there, and can't be installed."""
+    """A library is missing, and can't be installed."""
 
 
 async def _run(command: Sequence[str | Path], env: Mapping[str, str] | None = None) -> str:
-    """Run a program and return what it writes.
+    """Run a program, and return its output.
 
     Raises:
         NotInstalled: it failed, or took too long.
@@ -69,7 +69,7 @@ def python_for(package: str) -> Path:
 
 
 async def install_python(package: str, *, may_install: bool) -> str:
-    """Have the Python package importable by `python_for` it; return its version.
+    """Install a Python package for the Python of `python_for`, if necessary; return its version.
 
     Raises:
         NotInstalled: it isn't.
@@ -102,7 +102,7 @@ def _requirements(package: str) -> list[str]:
 
 
 async def _version_of(package: str) -> str | None:
-    """Return the version of the Python package; None when it can't be imported."""
+    """Return the version of a Python package; None if it can't be imported."""
     if not python_for(package).exists():
         return None
     module = {"grpcio": "grpc.aio", "pyro5": "Pyro5.api"}.get(package, package)
@@ -114,7 +114,7 @@ async def _version_of(package: str) -> str | None:
 
 
 async def install_npm(package: str, *, may_install: bool) -> str:
-    """Have the npm package `package` installed; return its version.
+    """Install the npm package `package`, if necessary; return its version.
 
     Raises:
         NotInstalled: it isn't.

@@ -1,4 +1,4 @@
-"""A node with many links: how much memory each takes, and how the node serves while they are open.
+"""A node with many links: the memory of each, and calls to the node while they are open.
 
 Two processes with half of the callers each; a caller is a whole node with a link of its own. The memory of a link is
 the growth of a process from a tenth of the links to all of them, so that what the first ones bring along doesn't count.
@@ -44,14 +44,14 @@ def _allow_files(links: int) -> None:
 
 
 class _Crowd:
-    """The node, and the processes that its callers are in."""
+    """The node, and the processes of its callers."""
 
     def __init__(self, node: Worker, processes: list[Worker]) -> None:
         self.node = node
         self.processes = processes
 
     async def ask_all(self, do: str, **details: Any) -> list[dict[str, Any]]:
-        """Give every process of callers a command at the same time; return the answers."""
+        """Send a command to all processes of callers at once; return the answers."""
         answers: list[dict[str, Any]] = []
 
         async def ask(process: Worker) -> None:
@@ -113,7 +113,7 @@ async def _grow(crowd: _Crowd, each: int, settings: Settings, result: Result) ->
 
 
 async def _serve(crowd: _Crowd, opened: int, used: int, settings: Settings, result: Result) -> None:
-    """Have calls made from one process over one link, or from all over all."""
+    """Make calls from one process over one link, or from all over all."""
     total = opened * _PROCESSES
     for in_flight in _IN_FLIGHT:
         if used == 1:

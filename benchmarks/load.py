@@ -1,4 +1,4 @@
-"""The load that every peer's client makes: echo calls, a fixed number of them in flight, for a fixed time.
+"""The load of every peer's client: echo calls, a fixed number of them in flight, for a fixed time.
 
 It needs nothing but the standard library (and Trio for `load_in_trio`). Each answer is compared with what was sent, so
 that what is measured is real work.
@@ -28,7 +28,7 @@ class Load:
         self._end = self._begun + seconds
 
     async def call(self, call: Callable[[str], Awaitable[str]]) -> None:
-        """Call again and again, one at a time, while there is time."""
+        """Call repeatedly, one at a time, until the time is over."""
         clock, end = time.perf_counter, self._end
         while clock() < end:
             if await call(PAYLOAD) != PAYLOAD:
@@ -36,7 +36,7 @@ class Load:
             self.calls += 1
 
     def call_blocking(self, call: Callable[[str], str]) -> int:
-        """Do what `call` does in one of several threads; return how many calls it made."""
+        """Call as `call` does, in one of several threads; return the number of calls."""
         calls, clock, end = 0, time.perf_counter, self._end
         while clock() < end:
             if call(PAYLOAD) != PAYLOAD:
@@ -45,7 +45,7 @@ class Load:
         return calls
 
     def result(self) -> dict[str, Any]:
-        """Return what was measured, the calls all having ended."""
+        """Return the measurement, after the end of all calls."""
         return {
             "calls": self.calls,
             "seconds": time.perf_counter() - self._begun,
@@ -54,7 +54,7 @@ class Load:
 
 
 async def load_in_trio(call: Callable[[str], Awaitable[str]], command: dict[str, Any]) -> dict[str, Any]:
-    """Do as the command ``load`` says: ``in_flight``, ``seconds``."""
+    """Run the command ``load``: ``in_flight``, ``seconds``."""
     import trio
 
     load = Load(command["seconds"])
@@ -68,7 +68,7 @@ async def load_in_trio(call: Callable[[str], Awaitable[str]], command: dict[str,
 
 
 async def load_in_asyncio(call: Callable[[str], Awaitable[str]], command: dict[str, Any]) -> dict[str, Any]:
-    """Do what `load_in_trio` does, in asyncio."""
+    """Run the command ``load``, in asyncio."""
     import asyncio
 
     load = Load(command["seconds"])

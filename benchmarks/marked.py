@@ -1,4 +1,4 @@
-"""The processes that a worker has started, at whatever remove, found by a mark in their environment.
+"""The processes that a worker has started, directly or not, found by a mark in their environment.
 
 The reference detaches what it spawns, so that neither parents nor process groups tell.
 """
@@ -34,7 +34,7 @@ class Marked:
         self._mark = f"{_VARIABLE}={self.environment[_VARIABLE]}".encode()
 
     def pids(self, *, but: int | None = None) -> list[int]:
-        """Return those that are running, except for one."""
+        """Return the running ones, except for one."""
         found = []
         for folder in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):  # it has ended since
@@ -53,7 +53,7 @@ class Marked:
         return total
 
     def cpu_s(self) -> float:
-        """Return the processor time that they have used so far, and those of their children that have ended."""
+        """Return their processor time so far, with that of their ended children."""
         seconds, ticks = 0.0, 0
         for pid in self.pids():
             with suppress(OSError):
@@ -64,7 +64,7 @@ class Marked:
         return seconds + ticks / os.sysconf("SC_CLK_TCK")
 
     async def kill(self) -> None:
-        """Kill them all; one that is just starting a program has no environment, so none may be seen several times."""
+        """Kill them all, until none is found several times: a process that is starting a program has no environment."""
         times_none = 0
         with trio.move_on_after(_END_S, shield=True):
             while times_none < _SURE_AFTER:
@@ -77,5 +77,5 @@ class Marked:
 
 
 def _clock_of(pid: int) -> int:
-    """Return the clock of a process's time: what ``clock_getcpuclockid`` (3) returns, which Python doesn't have."""
+    """Return the clock of a process's time, as ``clock_getcpuclockid`` (3), which Python lacks."""
     return ~pid << 3 | _CPUCLOCK_SCHED

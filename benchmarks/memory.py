@@ -1,4 +1,4 @@
-"""How much memory a process has, as Linux says."""
+"""The memory of a process, on Linux."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["memory", "open_sockets"]
 
 
 def memory() -> dict[str, int]:
-    """Return this process's resident and proportional memory in bytes, garbage collected before."""
+    """Collect garbage; return this process's resident and proportional memory in bytes."""
     gc.collect()
     fields = {}
     for line in Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines():
@@ -20,7 +20,7 @@ def memory() -> dict[str, int]:
 
 
 def open_sockets() -> int:
-    """Return how many sockets this process has open."""
+    """Return the number of open sockets of this process."""
     count = 0
     for file in Path("/proc/self/fd").iterdir():
         try:

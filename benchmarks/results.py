@@ -1,4 +1,4 @@
-"""What a benchmark found, as a table for people and as data.
+"""The results of a benchmark, as a table and as data.
 
 Ratios are taken within a round, where all peers met the same machine, and then their median: a busy machine changes
 the times, and hardly the ratios.
@@ -41,7 +41,7 @@ class Goal(msgspec.Struct, frozen=True):
 
     @property
     def is_reached(self) -> bool | None:
-        """Whether the goal is reached; None when it was not measured."""
+        """Whether the goal is reached; None if it was not measured."""
         if self.measured is None:
             return None
         return self.measured >= self.limit if self.at_least else self.measured <= self.limit
@@ -55,7 +55,7 @@ class Goal(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct):
-    """What one benchmark found.
+    """The results of one benchmark.
 
     Attributes:
         title: what was measured, in one line.
@@ -95,7 +95,7 @@ class Result(msgspec.Struct):
 
 
 def formatted(cell: Any) -> str:
-    """Return a number with three significant digits, or a text as it is; what is nearly 1 is not shown as 1."""
+    """Return a number with three significant digits, or a text unchanged; numbers near 1 are not shown as 1."""
     if cell is None:
         return "-"
     if not isinstance(cell, float):
@@ -108,7 +108,7 @@ def formatted(cell: Any) -> str:
 
 
 def median(numbers: Sequence[float | None]) -> float | None:
-    """Return the median of those that are there."""
+    """Return the median of the numbers, without None."""
     found = [number for number in numbers if number is not None]
     return statistics.median(found) if found else None
 
@@ -119,6 +119,6 @@ def ratio(of: Sequence[float | None], to: Sequence[float | None]) -> float | Non
 
 
 def percentile(numbers: Sequence[float | None], share: float) -> float | None:
-    """Return the number below which `share` of those that are there lie (nearest rank)."""
+    """Return the percentile `share` of the numbers, without None (nearest rank)."""
     ordered = sorted(number for number in numbers if number is not None)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None

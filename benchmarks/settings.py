@@ -1,4 +1,4 @@
-"""How a run is to be made."""
+"""The settings of a run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Settings"]
 
 
 class Settings(msgspec.Struct):
-    """What the command line says.
+    """The options of the command line.
 
     Attributes:
         peers: names of those to compare with.
@@ -37,5 +37,5 @@ class Settings(msgspec.Struct):
     versions: dict[str, str] = {}
 
     def say(self, text: str) -> None:
-        """Tell what is being done."""
+        """Print the current step."""
         print(text, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Simulated clusters: how fast virtual time goes, what a message costs, whether a seed gives the same run twice."""
+"""Simulated clusters: the speed of virtual time, the cost of a message, the determinism of seeds."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class _Speed(msgspec.Struct, frozen=True):
 
 
 def _at_rest(seed: int) -> _Speed:
-    """Let 100 nodes watch each other."""
+    """Run 100 nodes that watch each other."""
 
     async def main() -> _Speed:
         async with open_cluster(_NODES, seed=seed) as sim:

@@ -397,6 +397,8 @@ def test_deep_nesting_is_a_decode_error(codec: Codec, size: int) -> None:
         '{"$replies": {"values": [], "errors": {}}}',
         '{"$replies": {"values": {}, "errors": {}, "more": 1}}',
         '{"$replies": {"values": {}, "errors": {}, "self": 1}}',
+        '{"$replies": {"values": {}, "errors": {}, "id": "r", "wait": 1}}',
+        '{"$replies": {"values": {}, "errors": {}, "id": "r", "value": 1}}',
         '{"$replies": {"values": {"$map": [["a", 1], [1, 1]]}, "errors": {}}}',
     ],
 )

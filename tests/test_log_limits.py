@@ -235,7 +235,7 @@ UNLIMITED = {
     "cli/up.py",
     "maelstrom/running.py",
     "simulation/raised.py",
-    "simulation/trials.py",
+    "simulation/outcomes.py",
     "log_limits.py",
     "nurseries.py",
 }

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .conversion import Converter, Misfit, converter_for
 from .errors import MalformedRequest
-from .user_code import attempt
+from .user_code import attempt, attribute
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -176,27 +176,23 @@ def _innermost(call: Any) -> Any:
             inner: Any = call.func
         elif isinstance(call, types.MethodType):
             inner = call.__func__
-        elif isinstance(wrapped := _attribute(call, "__wrapped__"), types.FunctionType | functools.partial):
+        elif isinstance(wrapped := attribute(call, "__wrapped__"), types.FunctionType | functools.partial):
             inner = wrapped
         elif isinstance(call, types.FunctionType | types.BuiltinFunctionType):
             return call
         elif inspect.isclass(call):
-            inner = _attribute(call, "__init__")
+            inner = attribute(call, "__init__")
         else:
-            inner = _attribute(type(call), "__call__")
+            inner = attribute(type(call), "__call__")
         if not isinstance(inner, types.FunctionType | types.MethodType | functools.partial):
             return call
         call = inner
-    raise MalformedRequest(f"{_attribute(call, '__name__')} is wrapped more than {_MOST_WRAPPERS} times, or by itself")
-
-
-def _attribute(thing: Any, name: str) -> Any:
-    return attempt(getattr, thing, name, None, default=None)
+    raise MalformedRequest(f"{attribute(call, '__name__')} is wrapped more than {_MOST_WRAPPERS} times, or by itself")
 
 
 def _name_of(call: Any) -> str:
     for named in (call, _innermost(call), type(call)):
-        if isinstance(name := _attribute(named, "__name__"), str) and name != "__call__":
+        if isinstance(name := attribute(named, "__name__"), str) and name != "__call__":
             return name
     return "it"
 
@@ -216,14 +212,14 @@ def _signature(function: Callable[..., Any], *, is_bound: bool) -> tuple[inspect
 
 def _annotations(function: Any) -> dict[str, Any]:
     # With a namespace, typing does not search through wrappers, which may be circular.
-    namespace = _attribute(function, "__globals__")
+    namespace = attribute(function, "__globals__")
     namespace = namespace if isinstance(namespace, dict) else {}
     found: dict[str, Any] | None = attempt(typing.get_type_hints, function, namespace, default=None)
     if found is not None:
         return found
     # One by one: some can't be evaluated, for example names for type checkers only.
     found = {}
-    annotations = _attribute(function, "__annotations__")
+    annotations = attribute(function, "__annotations__")
     for name, annotation in annotations.items() if isinstance(annotations, dict) else ():
         single = types.SimpleNamespace(__annotations__={name: annotation})
         found |= attempt(typing.get_type_hints, single, namespace, default=dict[str, Any]())

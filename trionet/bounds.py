@@ -61,7 +61,7 @@ _NEXT_OPENING: Final = re.compile(rb'[^"\[{]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"\
 def messagepack_holds_more(data: bytes, most: int) -> bool:
     """Return whether the MessagePack message `data` holds more than `most` arrays and maps.
 
-    A text or bytes with a needlessly long header counts as one, too: no node writes it, and it takes as long to skip.
+    A text or bytes with a needlessly long header counts as one, too: no node writes it, and skipping it takes as long.
     """
     return any(count > most for count, _ in enumerate(_containers(data), 1))
 
@@ -165,13 +165,13 @@ _SCALAR: Final = (
     rb"(?:[\x00-\x7f\xc0\xc2\xc3\xe0-\xff]|[\xcc\xd0].|[\xcd\xd1]..|[\xce\xd2\xca].{4}|[\xcf\xd3\xcb].{8}"
     rb"|%b|\xc4(?:%b))" % (_SHORT_TEXTS, _SHORT_BYTES)
 )
-"""A value that is no container and whose first byte tells its length; or short bytes, which have no such form."""
+"""A value other than a container whose first byte determines its length; or short bytes, which have no such form."""
 _SCALARS: Final = re.compile(_SCALAR + rb"*+", re.DOTALL).match
 _RUNS: Final = tuple((count, re.compile(_SCALAR + rb"{%d}+" % count, re.DOTALL).match) for count in (4096, 256, 16, 1))
 
 
 def over_limit(max_containers: int) -> str:
-    """Return what to tell someone whose message holds too many containers."""
+    """Return the text of an error for a message with too many containers."""
     return (
         f"more than {max_containers:,} lists, dicts and so on in one message, nested or side by side: "
         f"the limit of this node (max_message_containers)"

@@ -1,4 +1,4 @@
-"""Values to bytes and back, so that what arrives equals what was sent, types included.
+"""Values to bytes and back: the received value equals the sent one, types included.
 
 A value is *lowered* to plain data of the wire format, and *raised* again at the other end. JSON has null, booleans,
 numbers, strings, lists, and objects with string keys; everything else becomes an object with one key that begins with

@@ -3,8 +3,8 @@
 One frozen type, `NodeConfig`, and its three sources besides Python: a TOML or JSON file, environment variables
 ``TRIONET_*``, and a mapping (as it travels in `status.spawn`).
 
-Invariant: from whatever source, each setting has its type and range and belongs to the configuration alone, or there is
-a `ConfigError` that names the setting. It is checked in one place, `NodeConfig.__post_init__`.
+Invariant: each setting, from any source, has its type and range, and shares no container with the caller; else a
+`ConfigError` names the setting. `NodeConfig.__post_init__` checks all settings.
 """
 
 from __future__ import annotations
@@ -67,37 +67,36 @@ def _check_known(name: object, cls: Any) -> None:
 
 
 class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, metaclass=_SettingsByName):
-    """The configuration of one node. It has the settings of `Limits`, too.
+    """The configuration of one node, with the settings of `Limits`.
 
     `launcher`, `restart` and `detach` are for the spawner of the node; all others are for the node itself.
 
     Attributes:
-        ip: the address to listen on. Anything but loopback needs `insecure`.
+        ip: the address to listen on. Other addresses than loopback need `insecure`.
         port: the TCP port to listen on; 0 picks a free one.
-        advertise_ip: the address that other nodes connect to, where that isn't `ip`: needed when `ip` is ``0.0.0.0`` or
-            ``::``.
+        advertise_ip: the address that other nodes connect to, if not `ip`; required if `ip` is ``0.0.0.0`` or ``::``.
         on_start: called with the node once it accepts calls and before `open_node` returns; a callable or an import
-            path ``"package.module:function"``, sync or async. To travel to another process it must be importable there.
-        insecure: permits listening beyond loopback although anyone who reaches the port may call everything.
+            path ``"package.module:function"``, sync or async. Other processes must be able to import it.
+        insecure: permits listening beyond loopback: then everyone who reaches the port may call everything.
         services: local services to start with, name to import path ``"package.module:Class"``.
         templates: service templates to start with, name to import path.
-        join: addresses ``"ip:port"`` or ``"name:port"`` of nodes of a cluster to join, any of which will do; a name
-            stands for all its addresses. An empty list begins a cluster. None: it joins no cluster by itself; a node
-            that a member of a cluster spawns joins its spawner.
-        profile: the timing of membership and gossip, for its kind of network: ``lan``, ``local`` or ``wan``; the same
-            on all nodes.
-        tags: short texts that all members of its cluster know of the node, name to text.
+        join: addresses ``"ip:port"`` or ``"name:port"`` of nodes of a cluster to join; one that answers is enough. A
+            name stands for all its addresses. An empty list begins a cluster. None: it joins no cluster by itself; a
+            node spawned by a member of a cluster joins its spawner.
+        profile: the timing of membership and gossip, for a kind of network: ``lan``, ``local`` or ``wan``; the same on
+            all nodes.
+        tags: short texts about the node for all members of its cluster, name to text.
         datagrams: whether membership and gossip use UDP, on the same port number. Otherwise they use connections.
-        transport: the way of its calls: ``link``, or ``http``, some thirty times slower. It accepts both.
-        busy_poll: whether a link that has just received from its peer polls for more for a moment before it sleeps,
-            where that has lately paid off: consecutive calls take a third of the time, for processor time.
-        child_launcher: how the node starts other nodes, unless their configuration has a `launcher`. None: as the node
-            was started itself, by its `launcher`; else ``forkserver``.
+        transport: the transport of its calls: ``link``, or ``http``, some thirty times slower. It accepts both.
+        busy_poll: whether a link polls for more input for a moment before it sleeps, if that has succeeded lately:
+            consecutive calls take a third of the time, and more processor time.
+        child_launcher: the launcher of the nodes that it spawns, unless their configuration has a `launcher`. None: its
+            own `launcher`; else ``forkserver``.
         log_level: for ``trionet-node``: debug, info, warning, error.
-        launcher: how its spawner starts it: ``forkserver``, ``subprocess``, ``in_process``, ``ssh:HOST``, or a
-            registered one. None: by the spawner's `child_launcher`.
-        restart: whether its spawner starts it again when it ends: ``never``, ``on_failure`` (with another exit status
-            than 0, or by a signal), ``always``.
+        launcher: its launcher: ``forkserver``, ``subprocess``, ``in_process``, ``ssh:HOST``, or a registered one. None:
+            the spawner's `child_launcher`.
+        restart: whether its spawner restarts it when it ends: ``never``, ``on_failure`` (an exit status other than 0,
+            or a signal), ``always``.
         detach: whether it outlives its spawner.
     """
 
@@ -146,7 +145,10 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
 
     def _check_addresses(self) -> None:
         self._set("ip", checked_host(self.ip, "ip"))
-        _check_address(self.ip, self.port)
+        try:
+            NodeAddress(self.ip, self.port)
+        except MalformedRequest as exc:
+            raise ConfigError(f"port: {exc.text}") from exc
         if self.advertise_ip is not None:
             self._set("advertise_ip", checked_destination(self.advertise_ip, "advertise_ip"))
 
@@ -171,7 +173,7 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
             raise ConfigError(f"with ip {self.ip} other nodes need advertise_ip (--advertise-ip) to reach this one")
 
     def portable(self) -> NodeConfig:
-        """Return the same configuration with `on_start` by import path, so that it can travel.
+        """Return the configuration to send to another process: `on_start` is an import path.
 
         Raises:
             EncodeError: `on_start` can't be imported by another process.
@@ -192,7 +194,7 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         """Return the configuration with these settings.
 
         Raises:
-            ConfigError: a setting is unknown or has a wrong value; the text starts with `source`.
+            ConfigError: a setting is unknown or invalid; the text starts with `source`.
         """
         if not isinstance(settings, Mapping):
             raise ConfigError(f"{source}: expected a table of settings, not a {type(settings).__name__}")
@@ -208,7 +210,7 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         """Return the settings in a TOML file, or a JSON file if its name ends in ``.json``.
 
         Raises:
-            ConfigError: it can't be read, or is of neither form.
+            ConfigError: it can't be read, or has neither form.
         """
         if not isinstance(path, str | Path):
             raise ConfigError(f"a configuration's file is given by its path, not by {path!r:.80}")
@@ -228,11 +230,10 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     def settings_from_environment(cls, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Return the settings in ``TRIONET_*`` variables.
 
-        Numbers, booleans and tables are written as in JSON, texts as they are, and lists of texts in either way, or as
-        ``a,b``.
+        Numbers, booleans and tables are JSON; texts are plain; lists of texts are JSON or ``a,b``.
 
         Raises:
-            ConfigError: a value is not of its setting's form.
+            ConfigError: a value does not have the form of its setting.
         """
         environment = os.environ if environment is None else environment
         settings = {}
@@ -244,7 +245,7 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
 
 
 def parse_setting(name: str, text: str, *, source: str) -> Any:
-    """Return the value of the setting `name` that is written as `text`.
+    """Return the value of the setting `name` in `text`.
 
     Raises:
         ConfigError: it is no value of that setting; the error's text starts with `source`.
@@ -266,7 +267,7 @@ def check_tags(tags: object) -> dict[str, str]:
     """Return a copy of a node's tags.
 
     Raises:
-        ConfigError: they are no mapping of texts to texts, or too large to travel with the news of a node.
+        ConfigError: they are no mapping of texts to texts, or too large for a statement about a node.
     """
     checked: dict[str, str] = _typed("tags", _converters()["tags"][0], tags)
     size = len(msgspec.msgpack.encode(checked))
@@ -280,8 +281,8 @@ def _converters() -> dict[str, tuple[Converter, object]]:
     """Return the converter to each setting's type, and its default. Choices are texts here, and checked later."""
     hints = typing.get_type_hints(NodeConfig)
     hints |= dict.fromkeys(_CHOICES, str)
-    hints["join"] = list[Any] | None  # addresses in any form, which become texts
-    hints["services"] = hints["templates"] = dict[str, Any]  # import paths, which are checked later
+    hints["join"] = list[Any] | None  # addresses of any form; checked later
+    hints["services"] = hints["templates"] = dict[str, Any]  # import paths; checked later
     return {
         field.name: (converter, field.default)
         for field in msgspec.structs.fields(NodeConfig)
@@ -304,42 +305,33 @@ def _typed(setting: str, converter: Converter, value: Any) -> Any:
         _check_texts(typed)
     except Misfit as misfit:
         raise ConfigError(f"{setting}: {misfit}") from misfit
-    except BaseException as exc:  # a mapping of the user's, or an object whose __class__ raises
+    except BaseException as exc:  # a mapping of the user's, or a __class__ that raises
         pass_endings(exc)
         raise ConfigError(f"{setting}: a {type(value).__name__} can't be read: {described(exc)}") from exc
     return typed
 
 
 def _check_texts(value: Any) -> None:
-    for text in value.items() if isinstance(value, dict) else [value]:
-        for part in text if isinstance(text, tuple) else [text]:
-            if isinstance(part, str):
-                try:
-                    part.encode()
-                except UnicodeEncodeError as exc:
-                    raise Misfit(f"{part!r:.100} is no text: no Unicode") from exc
+    for text in [*value.keys(), *value.values()] if isinstance(value, dict) else [value]:
+        try:
+            if isinstance(text, str):
+                text.encode()
+        except UnicodeEncodeError as exc:
+            raise Misfit(f"{text!r:.100} is no text: no Unicode") from exc
 
 
 def _checked_seed(seed: object) -> str:
-    """Return a seed, given in any form, as the text that travels to a spawned node."""
+    """Return a seed of any form as a text, which can travel to a spawned node."""
     try:
         address = NodeAddress.of(seed)
     except MalformedRequest as exc:
         raise ConfigError(f"join: {exc.text}") from exc
-    except BaseException as exc:  # an object of the user's, which was asked for its address
+    except BaseException as exc:  # an attribute of the user's
         pass_endings(exc)
         raise ConfigError(f"join: a {type(seed).__name__} is no address: {type(exc).__name__}") from exc
     if not address.port:
         raise ConfigError(f"join: the seed {address} has no port")
     return str(address)
-
-
-def _check_address(ip: str, port: int) -> None:
-    for setting, address in (("ip", (ip, 0)), ("port", ("127.0.0.1", port))):
-        try:
-            NodeAddress(*address)
-        except MalformedRequest as exc:
-            raise ConfigError(f"{setting}: {exc.text}") from exc
 
 
 register_type(NodeConfig, name="trionet:NodeConfig")

@@ -13,7 +13,7 @@
     │   ├── MalformedRequest           12   (also a ValueError)
     │   │   ├── EncodeError                 a value that cannot travel
     │   │   ├── DecodeError                 bytes that are no value
-    │   │   ├── UnknownKey                  ``status.get`` of a key there is none of
+    │   │   ├── UnknownKey                  ``status.get`` of an unknown key
     │   │   └── ConfigError
     │   ├── Abort                      14
     │   ├── KeyDoesNotExist            20
@@ -31,11 +31,11 @@
         ├── CallTimeout                 0
         ├── RemoteError                13   the handler's own exception
         ├── ConnectionLost           1100   lost after sending
-        └── OrphanedCalls            1101   cancelled, and not confirmed to have finished
+        └── OrphanedCalls            1101   cancelled, without a confirmed end
 
-The numbers below 1000 are Maelstrom's (its ``doc/protocol.md``, "Errors"); the others are ours, and Maelstrom
-lets a program choose those from 1000 up. The two families are the one thing a caller must tell apart: after a
-`DefiniteError` a retry is safe, after an `IndefiniteError` it is only when the method is idempotent.
+The numbers below 1000 are Maelstrom's (its ``doc/protocol.md``, "Errors"); the others are ours: Maelstrom leaves those
+from 1000 up to programs. Callers must distinguish the two families: after a `DefiniteError` a retry is safe, after an
+`IndefiniteError` only if the method is idempotent.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ import traceback
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .plain_data import INT_MAX, INT_MIN, PlainData, as_text, printable
-from .user_code import described, pass_endings
+from .user_code import attempt, attribute, described
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,17 +90,17 @@ _FIRST_CUSTOM_CODE = 1000
 
 
 class TrionetError(Exception):
-    """The base of everything trionet raises.
+    """The base of all errors of trionet.
 
     Attributes:
-        code: the number that stands for this error on the wire.
+        code: the number of this error on the wire.
         text: one sentence for a person.
-        node: ``"ip:port"`` of the node where it arose, when that was another one; otherwise None.
+        node: ``"ip:port"`` of the node that raised it, if that was another one; else None.
     """
 
     code: ClassVar[int] = 13
     fields: ClassVar[tuple[str, ...]] = ()
-    """Names of the further attributes that travel with the error: plain data does, of anything else a text."""
+    """Names of the further attributes that travel with the error, as plain data; other values become texts."""
 
     # For a subclass whose constructor does not call this one.
     text: str = ""
@@ -121,7 +121,7 @@ class TrionetError(Exception):
         return f"{text} (at {self.node})" if self.node and self.node not in text else text
 
     def __eq__(self, other: object) -> bool:
-        """Two errors are equal when they would look the same on the wire."""
+        """Errors are equal if they are equal on the wire."""
         if not isinstance(other, TrionetError):
             return NotImplemented
         return type(self) is type(other) and error_to_wire(self) == error_to_wire(other)
@@ -132,7 +132,7 @@ class TrionetError(Exception):
 
 
 class DefiniteError(TrionetError):
-    """It did not happen, and trying again is safe."""
+    """It did not happen; a retry is safe."""
 
     code = 14
 
@@ -144,13 +144,13 @@ class IndefiniteError(TrionetError):
 
 
 class NodeUnreachable(DefiniteError):
-    """No connection to the node could be made, so nothing was sent."""
+    """No connection to the node could be made; nothing was sent."""
 
     code = 1
 
 
 class NotFound(DefiniteError, KeyError):
-    """Something was asked for by a name that the node does not know."""
+    """The node does not know a name in the call."""
 
     code = 10
 
@@ -168,19 +168,19 @@ class MethodNotFound(NotFound):
 
 
 class TemporarilyUnavailable(DefiniteError):
-    """The node is there but does not take this call now: it is stopping, or too busy."""
+    """The node refuses the call for now: it is stopping, or too busy."""
 
     code = 11
 
 
 class MalformedRequest(DefiniteError, ValueError):
-    """The call itself is wrong: what was asked cannot be understood, or its arguments do not fit."""
+    """The call is invalid: it can't be understood, or its arguments don't fit."""
 
     code = 12
 
 
 class EncodeError(MalformedRequest):
-    """A value cannot travel. `path` names the offending place, such as ``$[0].items["a"]``."""
+    """A value cannot travel. `path` is its place, such as ``$[0].items["a"]``."""
 
     fields: ClassVar[tuple[str, ...]] = ("path",)
     path: str | None
@@ -191,27 +191,27 @@ class DecodeError(MalformedRequest):
 
 
 class UnknownKey(MalformedRequest):
-    """`status.get` was asked for a key there is none of."""
+    """A key of `status.get` is unknown."""
 
 
 class ConfigError(MalformedRequest):
-    """A configuration is wrong; the text names the setting."""
+    """A configuration is invalid; the text names the setting."""
 
 
 class Abort(DefiniteError):
-    """The operation was given up before it had any effect (Maelstrom's ``abort``)."""
+    """The operation was aborted before it had any effect (Maelstrom's ``abort``)."""
 
     code = 14
 
 
 class KeyDoesNotExist(DefiniteError):
-    """A key-value store has no such key."""
+    """A key-value store does not have the key."""
 
     code = 20
 
 
 class KeyAlreadyExists(DefiniteError):
-    """A key-value store has that key already."""
+    """A key-value store already has the key."""
 
     code = 21
 
@@ -223,7 +223,7 @@ class PreconditionFailed(DefiniteError):
 
 
 class TxnConflict(DefiniteError):
-    """A transaction lost against another one."""
+    """A transaction conflicted with another one."""
 
     code = 30
 
@@ -241,13 +241,13 @@ class SIDCollision(DefiniteError):
 
 
 class MessageTooLarge(DefiniteError):
-    """A message is over the size limit and was not sent, or not read."""
+    """A message is over the size limit; it was not sent, or not read."""
 
     code = 1002
 
 
 class CodeRefused(DefiniteError):
-    """A value would have to travel as code, and this is not permitted."""
+    """A value would have to travel as code, which is not permitted."""
 
     code = 1003
 
@@ -259,30 +259,30 @@ class AddressInUse(DefiniteError):
 
 
 class SpawnError(DefiniteError):
-    """A node did not boot. The text is its own reason."""
+    """A node did not boot; the text is its reason."""
 
     code = 1005
 
 
 class NotPermitted(DefiniteError):
-    """The request is understood, and refused for security's sake."""
+    """The request is refused for security."""
 
     code = 1006
 
 
 class CallTimeout(IndefiniteError):
-    """The deadline struck before the answer came."""
+    """The deadline passed before the answer arrived."""
 
     code = 0
 
 
 class RemoteError(IndefiniteError):
-    """A handler raised: its exception's type name, message and traceback, as text.
+    """A handler raised an exception; its type name, message and traceback are texts.
 
     Attributes:
         type_name: the qualified name of the remote exception's type, such as ``"ValueError"`` or ``"shop.OutOfStock"``.
         message: ``str()`` of the remote exception.
-        traceback: the remote traceback, formatted; at most 16 Ki characters, the innermost kept.
+        traceback: the formatted remote traceback; of a long one, the innermost 16 Ki characters.
     """
 
     code = 13
@@ -298,27 +298,24 @@ class RemoteError(IndefiniteError):
         name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
         name = printable(name)
         message = printable(described(exc))
-        try:
-            trace = printable("".join(traceback.format_exception(exc)))
-        except BaseException as failure:  # a description of the user's, of its cause or notes
-            pass_endings(failure)
-            trace = ""
+        # The description of its cause or notes may be the user's, and fail.
+        trace = attempt(lambda: printable("".join(traceback.format_exception(exc))), default="")
         return cls(f"{name}: {message}" if message else name, type_name=name, message=message, traceback=trace)
 
 
 class ConnectionLost(IndefiniteError):
-    """The connection broke after the call had been sent."""
+    """The connection broke after the call was sent."""
 
     code = 1100
 
 
 class OrphanedCalls(IndefiniteError):
-    """Calls were cancelled, and their handlers have not confirmed in time that they have finished.
+    """The handlers of cancelled calls did not confirm their end in time.
 
-    Raised only where the caller asked for it, with ``orphans="raise"``.
+    Raised only with ``orphans="raise"``.
 
     Attributes:
-        calls: the id of each call and the node where it may still be running: ``{"ip:port": "id"}``.
+        calls: the id of each call, by the node where it may still be running: ``{"ip:port": "id"}``.
     """
 
     code = 1101
@@ -332,14 +329,13 @@ def _subclasses(cls: type[TrionetError]) -> list[type[TrionetError]]:
 
 _BY_NAME = {cls.__name__: cls for cls in _subclasses(TrionetError)}
 _BY_CODE = {cls.code: cls for cls in _BY_NAME.values() if "code" in vars(cls) and cls.code < _FIRST_CUSTOM_CODE}
-"""Maelstrom's codes; of the types with one code, the most special."""
+"""Maelstrom's codes; of several types with one code, the most specific."""
 
 
 def error_to_wire(error: TrionetError) -> dict[str, Any]:
     """Return `error` as plain data: ``code``, ``name``, ``text``, and the further fields of its type.
 
-    It never raises, and JSON and MessagePack can both encode its result, whatever is in the error: an error must
-    reach its caller.
+    It never raises, and JSON and MessagePack can encode its result, whatever the error contains.
     """
     plain = PlainData()
     wire = error_fields(error)
@@ -347,19 +343,19 @@ def error_to_wire(error: TrionetError) -> dict[str, Any]:
 
 
 def error_fields(error: TrionetError) -> dict[str, Any]:
-    """Return the same as `error_to_wire`, but with the values of further fields as they are."""
+    """Return the same as `error_to_wire`, with unchanged values of further fields."""
     kind = known_kind(type(error))
-    code = _attribute(error, "code")
+    code = attribute(error, "code")
     wire: dict[str, Any] = {
         "code": code if type(code) is int and INT_MIN <= code <= INT_MAX else kind.code,
         "name": kind.__name__,
-        "text": as_text(_attribute(error, "text")),
+        "text": as_text(attribute(error, "text")),
     }
-    if (node := _attribute(error, "node")) is not None:
+    if (node := attribute(error, "node")) is not None:
         wire["node"] = as_text(node)
-    names = _attribute(error, "fields")
+    names = attribute(error, "fields")
     for name in names if isinstance(names, tuple | list) else ():
-        if type(name) is str and name.isidentifier() and (value := _attribute(error, name)) is not None:
+        if type(name) is str and name.isidentifier() and (value := attribute(error, name)) is not None:
             wire.setdefault(name, value)
     return wire
 
@@ -369,22 +365,14 @@ def known_kind(kind: type[TrionetError]) -> type[TrionetError]:
     return next(base for base in kind.__mro__ if _BY_NAME.get(base.__name__) is base)
 
 
-def _attribute(error: TrionetError, name: str) -> Any:
-    try:
-        return getattr(error, name, None)
-    except BaseException as exc:  # a property of the user's
-        pass_endings(exc)
-        return None
-
-
 def error_from_wire(wire: Mapping[str, Any]) -> TrionetError:
     """Return the error that `wire` describes.
 
-    The type is found by ``name``; failing that by ``code``, so that an error that a Maelstrom node of another
-    language sends is raised as its type here. Codes from 1000 up that are not known are indefinite (Maelstrom's rule).
+    The type is that of ``name``; else that of ``code``, as for errors of Maelstrom nodes in other languages. Unknown
+    codes from 1000 up are indefinite (Maelstrom's rule).
 
     Raises:
-        DecodeError: `wire` is not the description of an error.
+        DecodeError: `wire` does not describe an error.
     """
     code, name, text, node = wire.get("code"), wire.get("name"), wire.get("text", ""), wire.get("node")
     if not isinstance(code, int) or not isinstance(text, str) or not isinstance(node, str | None):

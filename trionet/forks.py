@@ -6,8 +6,8 @@ process replaces each by ``/dev/null`` at once. The number stays in use, because
 close it.
 
 The same is done to every epoll of the process. A forked process that goes on in Trio, because it raises ``SystemExit``
-perhaps, would change what its parent's loop waits for. Now it ends with an internal error of Trio's. Other systems than
-Linux have no epoll, and fork(2) copies no kqueue.
+perhaps, would change the descriptors of its parent's loop. Now it ends with an internal error of Trio's. Only Linux has
+epolls, and fork(2) copies no kqueue.
 
 Signals that a node's command receives have their former handlers there, or ``Process.terminate`` would do nothing.
 

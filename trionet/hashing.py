@@ -14,15 +14,17 @@ from __future__ import annotations
 import datetime
 import operator
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from .errors import DecodeError
 from .user_code import described, pass_endings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 __all__ = ["MAX_SAME_HASH", "check_hashes", "dict_of", "frozenset_of", "set_of"]
+
+T = TypeVar("T")
 
 MAX_SAME_HASH: Final = 64
 """How many members of a set, or keys of a dict, may share a hash."""
@@ -38,11 +40,7 @@ def set_of(values: Sequence[Any]) -> set[Any]:
         DecodeError: one of them can't be hashed, or too many of them share a hash.
     """
     check_hashes(values)
-    try:
-        return set(values)
-    except BaseException as exc:  # a comparison of the user's
-        pass_endings(exc)
-        raise DecodeError(f"not a set: {described(exc)}") from exc
+    return _made(lambda: set(values), "not a set")
 
 
 def frozenset_of(values: Sequence[Any]) -> frozenset[Any]:
@@ -53,25 +51,26 @@ def frozenset_of(values: Sequence[Any]) -> frozenset[Any]:
 def dict_of(keys: Sequence[Any], values: Iterable[Any]) -> dict[Any, Any]:
     """Return the dict of `keys` and their `values`; see `set_of`."""
     check_hashes(keys)
-    try:
-        return dict(zip(keys, values, strict=True))
-    except BaseException as exc:  # a comparison of the user's
-        pass_endings(exc)
-        raise DecodeError(f"not a dict: {described(exc)}") from exc
+    return _made(lambda: dict(zip(keys, values, strict=True)), "not a dict")
 
 
 def check_hashes(values: Sequence[Any]) -> None:
     """Raise `DecodeError` when one of `values` can't be hashed, or more than `MAX_SAME_HASH` of them share a hash."""
     if len(values) <= MAX_SAME_HASH or all(map(_is_spread, values)):
         return
-    try:
-        hashes = sorted(map(hash, values))
-    except BaseException as exc:  # a list; or a hash of the user's
-        pass_endings(exc)
-        raise DecodeError(f"no member of a set or key of a dict: {described(exc)}") from exc
+    hashes = _made(lambda: sorted(map(hash, values)), "no member of a set or key of a dict")
     # In order, so that equal ones are neighbours.
     if any(map(operator.eq, hashes, islice(hashes, MAX_SAME_HASH, None))):
         raise DecodeError(f"more than {MAX_SAME_HASH} members of a set or keys of a dict share a hash")
+
+
+def _made(make: Callable[[], T], failure: str) -> T:
+    """Return ``make()``, which hashes or compares values; raise `DecodeError` if that fails."""
+    try:
+        return make()
+    except BaseException as exc:  # a hash or a comparison of the user's; or a list
+        pass_endings(exc)
+        raise DecodeError(f"{failure}: {described(exc)}") from exc
 
 
 def _is_spread(value: Any) -> bool:

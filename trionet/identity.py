@@ -211,7 +211,7 @@ def _checked_name(host: str, setting: str) -> str:
     if re.fullmatch("[0-9]+|0x[0-9a-f]*", last):
         # The system would read it as an address: "127.1" as 127.0.0.1, "0" as 0.0.0.0.
         raise ConfigError(f"{setting} is {host!r:.100}, which is no IPv4 address: it has four numbers of 0 to 255")
-    if not all(map(_LABEL.match, labels)):
+    if len(name) > _MAX_NAME_CHARS or not all(map(_LABEL.match, labels)):
         raise ConfigError(f"{setting} is an IP address or a host name, not {host!r:.100}")
     return name
 

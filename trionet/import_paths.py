@@ -21,7 +21,7 @@ GUARD_MAIN = (
 
 def is_reference(value: Any) -> bool:
     """Whether `value` has the form of an import path."""
-    if not issubclass(type(value), str):  # the value itself may raise when it is asked
+    if not issubclass(type(value), str):  # isinstance would use its __class__, which may raise
         return False
     module, colon, name = value.partition(":")
     return bool(colon) and all(part.isidentifier() for part in (*module.split("."), *name.split(".")))

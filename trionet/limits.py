@@ -27,7 +27,7 @@ _POSITIVE: dict[str, float] = {
     "body_timeout_s": _MAX_SECONDS,
     "connect_timeout_s": _MAX_SECONDS,
 }
-"""Positive settings, and their maxima: larger values could not be sent, or waited for."""
+"""Positive settings, and their maxima: larger values can't be sent, or waited for."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,20 +39,19 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             answered, answers until they are written. At the limit the link that holds most is closed. None: 256 MiB,
             or eight times `max_message_bytes` where that is more. Sane: a quarter of the memory; at least four times
             `max_message_bytes`.
-        max_message_containers: how many lists, dicts, tuples and so on a received message may hold, counted in its
-            wire form. Each takes some 100 bytes of memory, and as few as one on the wire. Sane: 10,000 to 10,000,000.
-        max_calls_per_peer: calls of one peer in progress at once, at each depth of nesting up to 7; further ones wait
-            at the caller. Calls that are nested more deeply share as many places, and are refused when these are
-            taken. Sane: 16 to 65536.
-        max_connections: open connections at once. At the limit a connection without a finished request is closed,
-            else the one that has been idle longest, or, when all are in use, the new one. Sane: above twice the number
-            of nodes, below the process's limit of open files.
-        idle_timeout_s: how long a connection may be idle, take to send a request's head, or read nothing of an answer.
-            Sane: 40 to 600. It must exceed the 30 s after which a node's own client closes an idle connection, or calls
-            meet connections that are being closed.
-        body_timeout_s: how long a request's body may take to arrive. Sane: 5 to 600.
-        connect_timeout_s: how long to try to connect before a node counts as unreachable. Sane: 1 to 30.
-        stop_grace_s: how long a stopping node waits for the calls that it is answering. Sane: 0 to 30.
+        max_message_containers: the most lists, dicts, tuples and so on in a received message, counted in its wire form.
+            Each takes some 100 bytes of memory, and as few as one on the wire. Sane: 10,000 to 10,000,000.
+        max_calls_per_peer: the calls of one peer in progress at once, at each depth of nesting up to 7; further ones
+            wait at the caller. Deeper calls share as many slots, and are refused if all are in use. Sane: 16 to 65536.
+        max_connections: the open connections at once. At the limit a connection without a complete request is closed,
+            else the longest idle one, or, if all are in use, the new one. Sane: above twice the number of nodes, below
+            the process's limit of open files.
+        idle_timeout_s: the time limit for an idle connection, for the head of a request, and for a peer that reads
+            nothing of an answer. Sane: 40 to 600. It must exceed the 30 s after which a node's own client closes an
+            idle connection; otherwise calls meet connections that are being closed.
+        body_timeout_s: the time limit of a request's body. Sane: 5 to 600.
+        connect_timeout_s: the time limit of a connection attempt. Sane: 1 to 30.
+        stop_grace_s: how long a stopping node waits for the calls in progress. Sane: 0 to 30.
     """
 
     max_message_bytes: int = 16 * 1024 * 1024

@@ -21,11 +21,11 @@ import re
 import time
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import trio
 
-from .user_code import pass_endings
+from .user_code import attempt
 
 if TYPE_CHECKING:
     import socket
@@ -78,7 +78,7 @@ class LineLimits:
             known.left_out_since = min(known.left_out_since, now)
             return None
         known.lines.append((now, peer))
-        return known.told()
+        return known.reset()
 
     def due_at(self) -> float:
         """Return when to call `counts`; infinity if nothing was omitted."""
@@ -86,12 +86,12 @@ class LineLimits:
 
     def counts(self, now: float = math.inf) -> list[tuple[Hashable, int]]:
         """Return how many lines of each reason were omitted, and are to be logged now; at the end, for all reasons."""
-        told = []
+        found = []
         for reason, known in self._reasons.items():
             if known.left_out and known.due_at() <= now:
                 known.lines.append((now, _NOBODY))
-                told.append((reason, known.told()))
-        return told
+                found.append((reason, known.reset()))
+        return found
 
 
 class _Reason:
@@ -108,7 +108,8 @@ class _Reason:
     def count(self, peer: Hashable) -> int:
         return sum(other == peer for _, other in self.lines)
 
-    def told(self) -> int:
+    def reset(self) -> int:
+        """Return the count of omitted lines, and set it to 0."""
         count, self.left_out, self.left_out_since = self.left_out, 0, math.inf
         return count
 
@@ -155,7 +156,7 @@ class _Lines:
 
     def __init__(self) -> None:
         self._limits = LineLimits()
-        self._latest: dict[Hashable, _Site] = {}
+        self._latest: dict[Hashable, tuple[tuple[str, int, str, int], str]] = {}
         self._is_counting = False
 
     def admit(self, record: logging.LogRecord, now: float) -> bool:
@@ -163,7 +164,9 @@ class _Lines:
         reason = (record.pathname, record.lineno)
         left_out = self._limits.admit(reason, (getattr(record, "peer", ""), getattr(record, "kind", "")), now)
         if left_out is None:
-            self._latest[reason] = _Site(record.name, record.levelno, record.pathname, record.lineno, str(record.msg))
+            # Not the record itself, which refers to the frames of its exception.
+            site = record.name, record.levelno, record.pathname, record.lineno
+            self._latest[reason] = site, str(record.msg)[:_TEMPLATE_CHARS]
             return False
         _make_short(record, left_out)
         return True
@@ -172,7 +175,7 @@ class _Lines:
         """Start a task of Trio that logs the counts."""
         if not self._is_counting:
             self._is_counting = True
-            # Where Trio is about to end it takes no further task, and the count is lost.
+            # A run of Trio that is about to end starts no further task, and the count is lost.
             with suppress(RuntimeError):
                 trio.lowlevel.spawn_system_task(self._run, name="counts of log lines left out")
 
@@ -189,31 +192,19 @@ class _Lines:
 
     def _log_counts(self, now: float) -> None:
         for reason, count in self._limits.counts(now):
-            site = self._latest[reason]
-            text, beginning = "%d lines were left out, like those that begin '%s…'", site.template[:_TEMPLATE_CHARS]
-            logger = logging.getLogger(site.name)
-            record = logger.makeRecord(site.name, site.level, site.path, site.line, text, (count, beginning), None)
+            site, beginning = self._latest[reason]
+            logger = logging.getLogger(site[0])
+            text = "%d lines were left out, like those that begin '%s…'"
+            record = logger.makeRecord(*site, text, (count, beginning), None)
             with suppress(Exception):  # of a handler of the user's: it would end the run of Trio
                 logger.callHandlers(record)
 
 
-class _Site(NamedTuple):
-    """A place in the code that logs."""
-
-    name: str
-    level: int
-    path: str
-    line: int
-    template: str
-
-
 def _make_short(record: logging.LogRecord, left_out: int) -> None:
     if record.exc_info:
-        try:
-            record.exc_text = _shortened(_EXCEPTIONS.formatException(record.exc_info), _MAX_TRACEBACK_CHARS)
-        except BaseException as failure:  # an exception of the user's may raise when it is described
-            pass_endings(failure)
-            record.exc_text = f"{type(record.exc_info[1]).__qualname__} (its description could not be made)"
+        failure = f"{type(record.exc_info[1]).__qualname__} (its description could not be made)"
+        trace = attempt(_EXCEPTIONS.formatException, record.exc_info, default=failure)
+        record.exc_text = _shortened(trace, _MAX_TRACEBACK_CHARS)
     message = record.getMessage()
     text = _shortened(message, _MAX_CHARS).translate(_CONTROLS)
     if left_out:

@@ -27,7 +27,7 @@ from .identity import NodeAddress
 from .plain_data import INT_MAX, INT_MIN
 from .registered import field_names, has_own_constructor, name_of_type, why_unregistrable
 from .replies import Aggregate, Receipt, Replies
-from .user_code import described, pass_endings
+from .user_code import attempt, described, pass_endings
 
 __all__ = ["CannotTravel", "Lowering", "find_surrogate"]
 
@@ -45,11 +45,7 @@ class CannotTravel(Exception):
 
 
 def _key_step(key: Any) -> str:
-    try:
-        return f"[{key!r:.40}]"
-    except BaseException as exc:  # an int of more digits than Python shows, or a repr of the user's that raises
-        pass_endings(exc)
-        return f"[a key of type {type(key).__name__}]"
+    return attempt(lambda: f"[{key!r:.40}]", default=f"[a key of type {type(key).__name__}]")  # see `shown`
 
 
 class Lowering:
@@ -162,27 +158,18 @@ def _check_remade(value: Any, kind: type) -> None:
     If it raises, the receiver reports that.
     """
     fields = {name: _attribute(value, name) for name in field_names(kind)}
-    try:
-        # Copies, which it may change.
-        remade = kind(
-            **{name: copy.copy(field) if type(field) in _MUTABLE else field for name, field in fields.items()}
-        )
-    except BaseException as exc:
-        pass_endings(exc)
-        return
+    # Copies, which it may change.
+    given = {name: copy.copy(field) if type(field) in _MUTABLE else field for name, field in fields.items()}
+    remade = attempt(lambda: kind(**given), default=None)
     for name, field in fields.items():
-        if not _is_same(_attribute(remade, name), field):
+        if remade is not None and not _is_same(_attribute(remade, name), field):
             reason = CannotTravel(f"the constructor of {kind.__qualname__}, given this, makes something else of it")
             reason.steps.append(f".{name}")
             raise reason
 
 
 def _is_same(other: Any, field: Any) -> bool:
-    try:
-        return other is field or (type(other) is type(field) and bool(other == field))
-    except BaseException as exc:  # a comparison of the user's
-        pass_endings(exc)
-        return False
+    return other is field or (type(other) is type(field) and attempt(lambda: bool(other == field), default=False))
 
 
 def _datetime(value: datetime.datetime) -> str | list[Any]:
@@ -209,7 +196,7 @@ def _datetime(value: datetime.datetime) -> str | list[Any]:
 
 
 def _why_not(value: Any) -> str:
-    """Return why a value of this type doesn't travel, and what to pass instead."""
+    """Return why a value of this type doesn't travel, and a substitute to pass."""
     kind = type(value)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     for base in (int, float, str, bytes, tuple, list, dict, set, frozenset):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .user_code import pass_endings
+from .user_code import attempt
 
 __all__ = ["INT_MAX", "INT_MIN", "PlainData", "as_text", "printable"]
 
@@ -28,11 +28,8 @@ def printable(text: str) -> str:
 
 def as_text(value: object) -> str:
     """Return ``str(value)``, printable; of one without a description, its type."""
-    try:
-        return printable(value if isinstance(value, str) else str(value))
-    except BaseException as exc:  # a description of the user's
-        pass_endings(exc)
-        return f"({printable(type(value).__qualname__)} without a description)"
+    nothing = f"({printable(type(value).__qualname__)} without a description)"
+    return attempt(lambda: printable(value if isinstance(value, str) else str(value)), default=nothing)
 
 
 class PlainData:

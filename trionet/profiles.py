@@ -1,7 +1,7 @@
 """The timing of membership and gossip: one profile for each kind of network.
 
-The numbers of `LOCAL`, `LAN` and `WAN` are those that HashiCorp's memberlist uses for the same kinds of networks, and
-that have stood up in many clusters; what trionet does with them is in the docstrings of `trionet.protocols`.
+The numbers of `LOCAL`, `LAN` and `WAN` are those of HashiCorp's memberlist for the same kinds of networks, proven in
+many clusters. The docstrings of `trionet.protocols` explain their use.
 """
 
 from __future__ import annotations
@@ -17,23 +17,24 @@ _Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
-    """How often and how patiently.
+    """Intervals, timeouts and multipliers.
 
     Attributes:
-        probe_interval_s: between the pings that a node sends, each to another member. What a failure's detection takes
-            is a few of these. Sane: 0.2 to 10.
-        probe_timeout_s: how long an answer is waited for before others are asked to try; the 99th percentile of round
-            trips, and less than `probe_interval_s`. Sane: 0.05 to half of `probe_interval_s` and a little more.
-        indirect_probes: how many others are asked. More stand more loss, and cost more when something fails. Sane:
-            1 to 5.
-        suspicion_mult: scales the time in which a suspect may refute. More is slower and errs less. Sane: 3 to 8.
-        gossip_interval_s: between the packets of news, while there is any; well below `probe_interval_s`. Sane: 0.05
-            to 1.
-        gossip_nodes: how many members get such a packet each time. Sane: 2 to 5.
-        retransmit_mult: each statement goes out `retransmit_mult` x log10(n + 1) times from each node, rounded up.
-            Sane: 3 to 6.
-        sync_interval_s: between two comparisons of the whole view with another member, which repair what was lost;
-            shorter costs more, and heals sooner. Sane: 5 to 120.
+        probe_interval_s: between two pings of a node, each to another member. The detection of a failure takes a few
+            intervals. Sane: 0.2 to 10.
+        probe_timeout_s: the wait for an ack before indirect probes; the 99th percentile of round trips, and less than
+            `probe_interval_s`. Sane: 0.05 to half of `probe_interval_s` and a little more.
+        indirect_probes: the number of members that probe indirectly. More tolerate more loss, and cost more in
+            failures. Sane: 1 to 5.
+        suspicion_mult: scales the time in which a suspect may refute. More is slower, with fewer false positives. Sane:
+            3 to 8.
+        gossip_interval_s: between packets of statements, while there are any; well below `probe_interval_s`. Sane:
+            0.05 to 1.
+        gossip_nodes: the number of members that get such a packet each time. Sane: 2 to 5.
+        retransmit_mult: each node sends each statement `retransmit_mult` x log10(n + 1) times, rounded up. Sane:
+            3 to 6.
+        sync_interval_s: between two comparisons of the whole view with another member, which repair losses; a shorter
+            interval costs more, and repairs sooner. Sane: 5 to 120.
     """
 
     probe_interval_s: _Seconds = 1.0
@@ -57,7 +58,7 @@ WAN: Final = Profile(
     gossip_nodes=4,
     sync_interval_s=60.0,
 )
-"""Far apart: round trips of some hundred milliseconds."""
+"""Several data centres: round trips of some hundred milliseconds."""
 
 LOCAL: Final = Profile(
     probe_timeout_s=0.2,

@@ -13,15 +13,17 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from .bounds import MAX_DEPTH
-from .errors import DecodeError, TrionetError, error_from_wire
+from .errors import DecodeError, error_from_wire
 from .hashing import dict_of, frozenset_of, set_of
 from .identity import NodeAddress
 from .registered import type_named
-from .replies import Aggregate, Receipt, Replies
+from .replies import replies_from
 from .user_code import described, pass_endings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from .replies import Replies
 
 __all__ = ["ATOMS", "TAGS", "Unreadable", "raised", "refuse_extension"]
 
@@ -115,7 +117,7 @@ def _raise_registered(content: Any, depth: int) -> Any:
     values = {field: raised(item, depth + 1) for field, item in fields.items()}
     try:
         return cls(**values)
-    except BaseException as exc:  # it is the user's, and may raise what it likes
+    except BaseException as exc:  # of any type, from the user's constructor
         pass_endings(exc)
         raise DecodeError(f"not a {name}: {described(exc)}") from exc
 
@@ -134,14 +136,7 @@ def _raise_datetime(content: Any, _: int) -> datetime.datetime:
 
 
 def _raise_replies(content: Any, depth: int) -> Replies[Any]:
-    fields = {name: raised(item, depth + 1) for name, item in content.items()}
-    if not (
-        all(isinstance(fields[name], dict) for name in ("values", "errors"))
-        and all(isinstance(error, TrionetError) for error in fields["errors"].values())
-    ):
-        raise DecodeError("expected two maps")
-    kind = Aggregate if "value" in fields else Receipt if "id" in fields else Replies
-    return kind(**fields)
+    return replies_from({name: raised(item, depth + 1) for name, item in content.items()})
 
 
 TAGS: dict[str, Callable[[Any, int], Any]] = {

@@ -1,4 +1,4 @@
-"""The types of the user's that travel, by the name that stands for each on the wire."""
+"""The registered types, whose instances travel, by their names on the wire."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _with_own_constructor: set[type] = set()
 type_named: Callable[[str], type | None] = _types_by_name.get
 name_of_type: Callable[[type], str | None] = _names_by_type.get
 has_own_constructor: Callable[[type], bool] = _with_own_constructor.__contains__
-"""Whether the constructor of a registered type runs code of the user's, which may change what it is given."""
+"""Whether the constructor of a registered type runs the user's code, which may change its arguments."""
 
 
 @overload
@@ -34,18 +34,18 @@ def register_type(cls: type[T], /, *, name: str | None = None) -> type[T]: ...
 @overload
 def register_type(*, name: str) -> Callable[[type[T]], type[T]]: ...
 def register_type(cls: type[T] | None = None, /, *, name: str | None = None) -> Any:
-    """Let instances of a type travel: a function, and a decorator with or without arguments.
+    """Register a type, so that its instances travel; a function, and a decorator with or without arguments.
 
     Both ends must register the type under the same name.
 
     Args:
-        cls: a ``msgspec.Struct`` or a dataclass; each field's value must be one that can travel, and is passed to
-            the constructor by name.
-        name: what stands for the type on the wire; default its import path, ``"module:qualname"``.
+        cls: a ``msgspec.Struct`` or a dataclass; the value of each field must be able to travel, and is passed to the
+            constructor by name.
+        name: the name of the type on the wire; default: its import path, ``"module:qualname"``.
 
     Raises:
-        MalformedRequest: `cls` is neither, or also a list or such; its constructor does not take its fields alone; or
-            the name is no text, or another type's.
+        MalformedRequest: `cls` is neither, or also a list or the like; its parameters are not its fields; or the name
+            is no text, or another type's.
     """
     if cls is None:
         return lambda cls: register_type(cls, name=name)
@@ -70,7 +70,7 @@ def _runs_own_code(cls: type) -> bool:
     if hasattr(cls, "__post_init__"):
         return True
     maker = next(base for base in cls.__mro__ if "__init__" in base.__dict__ or base is msgspec.Struct)
-    parameters = maker.__dict__.get("__dataclass_params__")  # of the decorator that has made its constructor
+    parameters = maker.__dict__.get("__dataclass_params__")  # of the decorator that made its constructor
     return maker is not msgspec.Struct and not (parameters is not None and parameters.init)
 
 
@@ -78,7 +78,7 @@ _VALUES = (int, float, str, bytes, list, tuple, dict, set, frozenset, datetime.d
 
 
 def why_unregistrable(cls: Any) -> str | None:
-    """Return why `register_type` does not take `cls`, or None."""
+    """Return why `cls` can't be registered; None if it can."""
     if not inspect.isclass(cls):
         return f"a {type(cls).__qualname__} is no class"
     if dataclasses.is_dataclass(cls):

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import msgspec
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+from .errors import DecodeError, TrionetError
 
-    from .errors import TrionetError
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
     from .identity import SID
 
-__all__ = ["Aggregate", "Receipt", "Replies", "Spread"]
+__all__ = ["Aggregate", "Receipt", "Replies", "Spread", "replies_from"]
 
 V = TypeVar("V")
 
@@ -121,3 +122,17 @@ class Receipt(Replies[bool]):
         if self._wait is None:
             raise RuntimeError("only the node that sent a rumor can follow it")
         return await self._wait(fraction)
+
+
+def replies_from(fields: Mapping[str, Any]) -> Replies[Any]:
+    """Return the replies of the type that has these fields.
+
+    Raises:
+        DecodeError: no type has them, or the errors are none.
+    """
+    values, errors = fields.get("values"), fields.get("errors")
+    if type(values) is type(errors) is dict and all(isinstance(error, TrionetError) for error in errors.values()):
+        for kind in (Replies, Aggregate, Receipt):
+            if fields.keys() == set(kind._fields):
+                return kind(**fields)
+    raise DecodeError("expected the values and errors of a group")

@@ -106,12 +106,12 @@ def check_written(stream: TextIO) -> None:
         raise OutputLost(f"can't write to standard output: {raw.failure.strerror}")
 
 
-def name_lines(who: str) -> None:
-    """Begin each printed line of this process with ``[who]``."""
+def name_lines(name: str) -> None:
+    """Prefix each printed line of this process with ``[name]``."""
     for stream in (sys.stdout, sys.stderr):
         if (raw := _raw(stream)) is not None:
             stream.flush()
-            raw.prefix = f"[{who}] ".encode()
+            raw.prefix = f"[{name}] ".encode()
 
 
 def flush_streams() -> None:

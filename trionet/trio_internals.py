@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LoopState", "is_call_from_unknown_thread", "seeded", "task_of_job", "time_left_s"]
 
-_run: Any = getattr(trio._core, "_run", None)  # noqa: SLF001  what this module is for, here and below
+_run: Any = getattr(trio._core, "_run", None)  # noqa: SLF001  the purpose of this module, here and below
 _threads: Any = getattr(trio, "_threads", None)
 
 _current_task = trio.lowlevel.current_task
@@ -102,43 +102,36 @@ class _Chance:
         self._blocks = 0
         self._before: tuple[Any, ...] = ()
 
-    def begin(self, tasks_seed: str | int, module_seed: str | int) -> None:
+    @contextmanager
+    def seeded(self, tasks_seed: str | int, module_seed: str | int) -> Generator[None]:
+        """Have the order of tasks, and the module ``random``, follow from seeds within the block.
+
+        Hypothesis's plugin for Trio sets the same attributes.
+        """
         if not self._blocks:
             self._before = random.getstate(), *self._task_order()
         self._blocks += 1
         random.seed(module_seed)
-        if _HAS_TASK_ORDER:
-            _run._ALLOW_DETERMINISTIC_SCHEDULING = True  # noqa: SLF001
-            _run._r.seed(tasks_seed)  # noqa: SLF001
-        else:
-            warnings.warn(f"with Trio {trio.__version__} the order of tasks follows from no seed", stacklevel=4)
-
-    def end(self) -> None:
-        self._blocks -= 1
-        if not self._blocks:
-            random.setstate(self._before[0])
+        try:
             if _HAS_TASK_ORDER:
-                _run._ALLOW_DETERMINISTIC_SCHEDULING = self._before[1]  # noqa: SLF001
-                _run._r.setstate(self._before[2])  # noqa: SLF001
+                _run._ALLOW_DETERMINISTIC_SCHEDULING = True  # noqa: SLF001
+                _run._r.seed(tasks_seed)  # noqa: SLF001
+            else:
+                warnings.warn(f"with Trio {trio.__version__} the order of tasks follows from no seed", stacklevel=3)
+            yield
+        finally:
+            self._blocks -= 1
+            if not self._blocks:
+                random.setstate(self._before[0])
+                if _HAS_TASK_ORDER:
+                    _run._ALLOW_DETERMINISTIC_SCHEDULING = self._before[1]  # noqa: SLF001
+                    _run._r.setstate(self._before[2])  # noqa: SLF001
 
     def _task_order(self) -> tuple[Any, ...]:
         return (_run._ALLOW_DETERMINISTIC_SCHEDULING, _run._r.getstate()) if _HAS_TASK_ORDER else ()  # noqa: SLF001
 
 
-_chance: Final = _Chance()
-
-
-@contextmanager
-def seeded(tasks_seed: str | int, module_seed: str | int) -> Generator[None]:
-    """Have the order of tasks, and the module ``random``, follow from seeds within the block.
-
-    Hypothesis's plugin for Trio sets the same attributes.
-    """
-    _chance.begin(tasks_seed, module_seed)
-    try:
-        yield
-    finally:
-        _chance.end()
+seeded: Final = _Chance().seeded
 
 
 # ---- a run in virtual time
@@ -165,7 +158,7 @@ class LoopState:
         runnable: the tasks that can run.
         time: returns the virtual time.
         next_deadline: returns the time of the next deadline of a scope; ``math.inf`` if there is none.
-        jobs: the functions that threads and signal handlers have asked Trio to call, with their arguments.
+        jobs: the calls requested by threads and signal handlers: functions with their arguments.
         poll: the ``select.epoll`` that Trio waits with; None where it uses another means.
     """
 
@@ -238,7 +231,7 @@ class LoopState:
         thread than for the other.
         """
         queue = self._runner.entry_queue
-        queue.wakeup.drain()  # first: what comes from now on wakes that task again
+        queue.wakeup.drain()  # first: later messages wake that task again
         jobs = [queue.queue.popleft() for _ in range(len(queue.queue))]
         others = [job for job in jobs if task_of_job(job) is None]
         own = [job for job in jobs if task_of_job(job) is not None]
@@ -265,7 +258,7 @@ class LoopState:
 
 
 def _waits_for_thread(task: Any) -> bool:
-    """Whether a task waits for its thread, and is not doing what that thread has asked for."""
+    """Whether a task waits for its thread, and is not running a call for that thread."""
     abort = task._abort_func  # noqa: SLF001
     if abort is not None:
         return getattr(abort, "__qualname__", "") == "to_thread_run_sync.<locals>.abort"
@@ -291,6 +284,6 @@ def task_of_job(job: Any) -> Any:
 
 
 def is_call_from_unknown_thread(job: Any) -> bool:
-    """Whether a thread asks for a call, and not by a task that waits for that thread."""
+    """Whether a thread requests a call, without a task that waits for that thread."""
     asking = getattr(job[0], "__self__", None) or _cell(job, "self")
     return task_of_job(job) is None and isinstance(asking, _threads.Run | _threads.RunSync)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeGuard
 
-__all__ = ["attempt", "described", "is_a", "pass_endings", "shown"]
+__all__ = ["attempt", "attribute", "described", "is_a", "pass_endings", "shown"]
 
 E = TypeVar("E", bound=BaseException)
 T = TypeVar("T")
@@ -66,7 +66,7 @@ def _leaves(exc: BaseException) -> list[BaseException]:
 
 
 def described(exc: BaseException) -> str:
-    """Return ``str(exc)``, which is the user's code, too, or say that there is none."""
+    """Return ``str(exc)``, or a substitute if that raises: it is the user's code, too."""
     return attempt(str, exc, default="(its description could not be made)")
 
 
@@ -79,10 +79,12 @@ def attempt(function: Callable[..., T], *args: Any, default: T) -> T:
         return default
 
 
+def attribute(thing: Any, name: str) -> Any:
+    """Return an attribute of `thing`; None if it has none, or the user's code in it fails."""
+    return attempt(getattr, thing, name, None, default=None)
+
+
 def shown(value: object, longest: int = 100) -> str:
     """Return ``repr(value)``, shortened for a person, or the type of `value` if that raises."""
-    try:
-        return f"{value!r:.{longest}}"
-    except BaseException as failure:  # an int of more digits than Python shows, or a repr of the user's that raises
-        pass_endings(failure)
-        return f"a {type(value).__name__:.{longest}}"
+    # The representation of an int may have more digits than Python shows; and that of the user's may raise.
+    return attempt(lambda: f"{value!r:.{longest}}", default=f"a {type(value).__name__:.{longest}}")

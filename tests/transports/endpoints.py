@@ -15,7 +15,7 @@ from trionet import NodeAddress, NodeConfig
 from trionet.router import Method, Router
 from trionet.transports.base import Request
 from trionet.transports.memory import MemoryFabric
-from trionet.transports.network import open_network_endpoint
+from trionet.transports.network import TCPNetwork
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -57,7 +57,7 @@ class Network:
 
     async def open_endpoint(self, config: NodeConfig, router: Router) -> Endpoint:
         config = msgspec.structs.replace(config, transport=self._transport)
-        return await open_network_endpoint(config, router, self.orphans.append)
+        return await TCPNetwork().open_endpoint(config, router, self.orphans.append)
 
     def address_of_nobody(self) -> NodeAddress:
         sock = self._stack.enter_context(socket.socket())

@@ -14,7 +14,7 @@ from tests.waiting import DEADLINE_S, wait_until
 from trionet import AddressInUse, NodeAddress, NodeConfig
 from trionet.router import Router
 from trionet.transports.datagrams import QueuedDatagrams, UDPDatagrams
-from trionet.transports.network import open_network_endpoint
+from trionet.transports.network import TCPNetwork
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def _bound(ip: str) -> tuple[UDPDatagrams, NodeAddress]:
     datagrams = UDPDatagrams(ip, 0)
-    return datagrams, NodeAddress(ip, datagrams._sock.getsockname()[1])  # noqa: SLF001  nodes never ask for port 0
+    return datagrams, NodeAddress(ip, datagrams._socks[0].getsockname()[1])  # noqa: SLF001  nodes never ask for port 0
 
 
 @pytest.fixture(params=["127.0.0.1", "::1", "memory"])
@@ -85,7 +85,7 @@ async def test_a_receiver_that_always_has_more_lets_others_run() -> None:
     receiver, address = _bound("127.0.0.1")
     for _ in range(100):
         sender.send_nowait(address, b"more")
-    steps = 0
+    steps, steps_then = 0, list[int]()
     with trio.fail_after(DEADLINE_S):
         async with trio.open_nursery() as nursery:
 
@@ -96,10 +96,10 @@ async def test_a_receiver_that_always_has_more_lets_others_run() -> None:
                     await trio.lowlevel.checkpoint()
 
             nursery.start_soon(count)
-            for _ in range(100):
-                await receiver.receive()
+            nursery.start_soon(receiver.serve, lambda _: steps_then.append(steps))
+            await wait_until(lambda: len(steps_then) == 100)
             nursery.cancel_scope.cancel()
-    assert steps > 0
+    assert steps_then[0] < steps_then[-1]
     sender.close()
     receiver.close()
 
@@ -130,16 +130,17 @@ async def test_sending_to_nobody_is_no_error_then_or_later(
         assert sender.send_nowait(address, b"anybody?") is True
 
 
-async def test_a_datagram_that_met_nobody_does_not_end_receiving() -> None:
+async def test_a_datagram_that_met_nobody_does_not_end_receiving(nursery: trio.Nursery) -> None:
     here, address = _bound("127.0.0.1")
     gone, nobody = _bound("127.0.0.1")
     gone.close()
     other, _ = _bound("127.0.0.1")
-    with trio.fail_after(DEADLINE_S):
-        for _ in range(20):
-            here.send_nowait(nobody, b"anybody?")
-            other.send_nowait(address, b"here")
-            assert await here.receive() == b"here"
+    came: list[bytes] = []
+    nursery.start_soon(here.serve, came.append)
+    for count in range(1, 21):
+        here.send_nowait(nobody, b"anybody?")
+        other.send_nowait(address, b"here")
+        await wait_until(lambda count=count: came == count * [b"here"])  # type: ignore[misc]
     here.close()
     other.close()
 
@@ -193,7 +194,7 @@ async def test_a_free_port_is_free_for_both_and_a_fixed_one_must_be(monkeypatch:
         return UDPDatagrams(ip, port)
 
     monkeypatch.setattr("trionet.transports.network.UDPDatagrams", taken_at_first)
-    endpoint = await open_network_endpoint(NodeConfig(), Router(), lambda _: None)
+    endpoint = await TCPNetwork().open_endpoint(NodeConfig(), Router(), lambda _: None)
     assert len(tried) == 4
     assert endpoint.address.port == tried[-1]
     assert endpoint.datagrams is not None
@@ -203,13 +204,13 @@ async def test_a_free_port_is_free_for_both_and_a_fixed_one_must_be(monkeypatch:
         taken = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         taken.bind(("127.0.0.1", 0))
         with pytest.raises(AddressInUse, match="UDP port"):
-            await open_network_endpoint(NodeConfig(port=taken.getsockname()[1]), Router(), lambda _: None)
+            await TCPNetwork().open_endpoint(NodeConfig(port=taken.getsockname()[1]), Router(), lambda _: None)
 
 
 async def test_without_datagrams_no_udp_socket_is_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     bind: Callable[..., None] = pytest.fail
     monkeypatch.setattr("trionet.transports.network.UDPDatagrams", bind)
-    endpoint = await open_network_endpoint(NodeConfig(datagrams=False), Router(), lambda _: None)
+    endpoint = await TCPNetwork().open_endpoint(NodeConfig(datagrams=False), Router(), lambda _: None)
     assert endpoint.datagrams is None
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
         free.bind(("127.0.0.1", endpoint.address.port))
@@ -223,7 +224,7 @@ async def test_where_udp_is_not_permitted_all_goes_over_connections(
         raise PermissionError("no UDP here")
 
     monkeypatch.setattr("trionet.transports.network.UDPDatagrams", refuse)
-    endpoint = await open_network_endpoint(NodeConfig(), Router(), lambda _: None)
+    endpoint = await TCPNetwork().open_endpoint(NodeConfig(), Router(), lambda _: None)
     assert endpoint.datagrams is None
     assert "all goes over connections" in caplog.text
     endpoint.close()
@@ -232,12 +233,7 @@ async def test_where_udp_is_not_permitted_all_goes_over_connections(
 async def test_garbage_wakes_nobody_else(nursery: trio.Nursery) -> None:
     receiver, address = _bound("127.0.0.1")
     came: list[bytes] = []
-
-    async def receive() -> None:
-        while True:
-            came.append(await receiver.receive())
-
-    nursery.start_soon(receive)
+    nursery.start_soon(receiver.serve, came.append)
     sender, _ = _bound("127.0.0.1")
     for data in (b"", b"\x00" * 60_000, b"\xff"):
         sender.send_nowait(address, data)

@@ -28,7 +28,7 @@ class Parser(argparse.ArgumentParser):
         )
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
-        """End the process; its status is an error, too, if the help could not be printed."""
+        """End the process; help that could not be printed is an error."""
         try:
             check_written(sys.stdout)
         except OutputLost as exc:
@@ -41,7 +41,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def import_from_working_directory() -> None:
-    """Import from the working directory, too, if it still exists: people keep their services there."""
+    """Import from the working directory, too, if it still exists: services are often kept there."""
     try:
         here = os.getcwd()
     except OSError:
@@ -57,7 +57,7 @@ def settings_from(source: str | None) -> dict[str, Any]:
         source: the value of ``--config``: a file's name, or a JSON object; default: that of ``TRIONET_CONFIG``.
 
     Raises:
-        ConfigError: a setting is unknown or has a wrong value; the text names its source.
+        ConfigError: a setting is unknown or invalid; the text names its source.
     """
     settings: dict[str, Any] = {}
     name = "--config" if source else "TRIONET_CONFIG"
@@ -68,7 +68,7 @@ def settings_from(source: str | None) -> dict[str, Any]:
 
 
 def _checked(settings: dict[str, Any], source: str) -> dict[str, Any]:
-    """Return `settings`, or raise a `ConfigError` that names the source of the wrong one."""
+    """Return `settings`; raise a `ConfigError` that names their source if one is invalid."""
     NodeConfig.from_mapping(settings, source=source)
     return settings
 

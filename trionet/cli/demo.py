@@ -36,7 +36,7 @@ _GREET = Remote(service="greeter", method="hello")
 
 
 class Greeter:
-    """The service that the demo puts on every node."""
+    """The service of the demo, registered on every node."""
 
     @rpc
     def hello(self, name: str) -> str:
@@ -50,7 +50,7 @@ class Greeter:
 
 
 class _Unexpected(Exception):
-    """The demo saw something else than it should have."""
+    """A result of the demo differs from the expected one."""
 
 
 def main(argv: Sequence[str]) -> NoReturn:
@@ -60,7 +60,7 @@ def main(argv: Sequence[str]) -> NoReturn:
 
 
 def demo() -> int:
-    """Run the demo; return the exit status: 0 only if all was as expected.
+    """Run the demo; return the exit status: 0 if all results are as expected.
 
     Raises:
         OutputLost: its output could not be written.
@@ -70,7 +70,7 @@ def demo() -> int:
     except (_Unexpected, trio.TooSlowError) as exc:  # the latter without a text
         print(f"\nThe demo failed: {str(exc) or f'it was not done after {_DEADLINE_S} s'}", file=sys.stderr)
         return 1
-    print("\nEverything was as it must be.")
+    print("\nAll results are as expected.")
     check_written(sys.stdout)
     return 0
 
@@ -127,7 +127,7 @@ async def _lose_one(node: Node) -> None:
         ended = await anext(events)
     _expect(ended.status == 0, "a clean end", ended)
     replies = await group.comm.send(["trio"], _GREET)
-    _show(f"Node {lost.sid} is told to stop, and has ended; the same call again:", replies)
+    _show(f"Node {lost.sid} was stopped, and has ended; the same call again:", replies)
     _expect(set(replies.errors) == {lost.sid}, f"one error, of {lost.sid}", replies)
     _expect(isinstance(replies.errors[lost.sid], NodeUnreachable), "a NodeUnreachable", replies)
     _expect(len(replies.values) == _NODES - 1, "an answer of every other node", replies)
@@ -142,7 +142,7 @@ async def _stop(node: Node) -> None:
 
 
 def _check_all_gone(pids: list[int]) -> None:
-    """The nodes were this process's children: when `open_node` has ended they have been waited for."""
+    """Check that no process is left; `open_node` has waited for its children."""
     left = [pid for pid in pids if _is_running(pid)]
     _expect(not left, "no process left", left)
     print(f"  {len(pids)} processes were started, {len(left)} are left.")

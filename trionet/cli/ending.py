@@ -1,7 +1,7 @@
-"""The bounded end of a process that has run a node, whatever its threads and ``atexit`` functions do.
+"""The end of a process that has run a node, within a bounded time in spite of its threads and ``atexit`` functions.
 
 Source: Trio waits for the threads of its tasks, unless they are abandoned on cancellation (`trio.to_thread.run_sync`).
-At its end Python waits for all other threads that are no daemons, and then for the ``atexit`` functions.
+At its end Python waits for all other threads except daemons, and then for the ``atexit`` functions.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["end_after", "end_despite_threads", "end_soon"]
 
 _END_S: Final = 1.0
-"""How long these may take."""
+"""The time limit of these."""
 
 _POLL_S: Final = 0.1
 
@@ -48,12 +48,12 @@ async def end_despite_threads(grace_s: float, is_due: Callable[[], bool], status
     """End the process with ``status()`` while Trio waits for threads of its tasks, which can't be cancelled.
 
     Args:
-        grace_s: how long those tasks may take to end, in addition to the time of all threads.
+        grace_s: the time that those tasks have to end, in addition to that of all threads.
         is_due: whether the process has nothing else to do.
         status: called at the end.
     """
     await trio.sleep(grace_s + _END_S)
-    from trio.testing import active_thread_count  # takes long to import: only where it is needed
+    from trio.testing import active_thread_count  # a slow import: only on use
 
     while not (is_due() and active_thread_count()):  # noqa: ASYNC110  Trio has no event for this
         await trio.sleep(_POLL_S)
@@ -63,7 +63,7 @@ async def end_despite_threads(grace_s: float, is_due: Callable[[], bool], status
 
 
 def end_after(seconds: float, status: int) -> None:
-    """End the process with `status` after some seconds, unless it has ended by then."""
+    """End the process with `status` after some seconds, if it still runs."""
 
     def watch() -> None:
         time.sleep(seconds)
@@ -73,5 +73,5 @@ def end_after(seconds: float, status: int) -> None:
 
 
 def _start(watch: Callable[[], None]) -> None:
-    with contextlib.suppress(RuntimeError):  # no thread can be started, and so none is likely to delay the end
+    with contextlib.suppress(RuntimeError):  # no thread can be started: probably none delays the end
         threading.Thread(target=watch, name="trionet ends this process", daemon=True).start()

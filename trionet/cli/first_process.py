@@ -1,9 +1,9 @@
 """A node as the first process of a container.
 
-The kernel makes process 1 the parent of orphans, such as nodes whose fork server was killed, and it must reap them, or
-they stay as zombies. A node can't reap all processes, because it would take the exit statuses of its own children from
-the code that waits for these. So the command continues in a child, and this process forwards signals, reaps all
-processes, and ends as the child does.
+The kernel makes process 1 the parent of orphans, such as nodes whose fork server was killed; it must reap them, or they
+stay as zombies. A node can't reap all processes: the code that waits for its own children would miss their exit
+statuses. So the command continues in a child, and this process forwards signals, reaps all processes, and ends as the
+child does.
 
 Source: pid_namespaces(7); tini and docker-init do the same.
 """
@@ -24,11 +24,11 @@ _NOT_PASSED_ON: Final = ("SIGCHLD", "SIGKILL", "SIGSTOP", "SIGTTIN", "SIGTTOU")
 
 
 def become_child() -> None:
-    """Continue in a child when this is process 1, which then never returns."""
+    """Continue in a child if this is process 1, which then never returns."""
     if sys.platform == "win32" or os.getpid() != _FIRST:
         return
     passed_on = signal.valid_signals() - {getattr(signal, name) for name in _NOT_PASSED_ON}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, passed_on)  # none is lost before there is a child
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, passed_on)  # none is lost before the child exists
     child = os.fork()
     if child:
         _serve(child, passed_on)
@@ -37,7 +37,7 @@ def become_child() -> None:
 
 
 def _come_to_foreground() -> None:
-    """Become the foreground group of the terminal, if there is one: Ctrl-C then comes once, not by process 1, too."""
+    """Become the foreground group of the terminal, if any, so that Ctrl-C comes once, and not by process 1, too."""
     os.setpgid(0, 0)
     ignored = signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # else a background process is stopped
     with contextlib.suppress(OSError):

@@ -2,7 +2,7 @@
 
 It runs no threads and never enters Trio, so that a fork is safe. All objects that the imports have made are moved out
 of the garbage collector's reach first (``gc.freeze``), so that a collection in a child doesn't write to the shared
-pages, and so copy them.
+pages, which would copy them.
 
 Invariants: every child is reaped and reported; no child outlives this process, the other end of the control socket, or
 a process above it.
@@ -47,7 +47,7 @@ def main(control: int, ancestors: list[int]) -> NoReturn:
     warm_up()
     with socket.socket(fileno=control) as launcher:
         server = _ForkServer(launcher, open_watches(ancestors))
-        flush_streams()  # else every child would print the buffered output again
+        flush_streams()  # otherwise every child would print the buffered output again
         gc.collect()
         gc.disable()
         gc.freeze()
@@ -63,7 +63,7 @@ class _ForkServer:
         self._pids: dict[int, int] = {}
         self._numbers: dict[int, int] = {}
         self._die_with_parent = _prctl()
-        # A child's end wakes the poll.
+        # The end of a child wakes the poll.
         self._woken, waker = os.pipe()
         self._waker = waker
         for end in (self._woken, waker):
@@ -134,7 +134,7 @@ class _ForkServer:
             self._die_with_parent()
             if os.getppid() != parent_pid:
                 os._exit(1)
-            os.setpgid(0, 0)  # Ctrl-C in a terminal is for the parent, which then stops its nodes
+            os.setpgid(0, 0)  # Ctrl-C in a terminal goes to the parent, which then stops its nodes
             random.seed()
             gc.enable()
             status = run_forked(descriptor)
@@ -175,7 +175,7 @@ class _ForkServer:
 
 
 def _prctl() -> Any:
-    """Return a function that has the kernel kill the calling process when its parent dies; on Linux alone."""
+    """Return a function after which the kernel kills this process when its parent dies; on Linux only."""
     if not sys.platform.startswith("linux"):
         return lambda: None
     libc = ctypes.CDLL(None, use_errno=True)

@@ -1,8 +1,9 @@
-"""``trionet maelstrom test``: what Maelstrom does, without it."""
+"""``trionet maelstrom test``: tests of Maelstrom nodes, without Maelstrom."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import io
 import logging
 import random
@@ -48,13 +49,13 @@ if TYPE_CHECKING:
 __all__ = ["StatusLine", "main"]
 
 _DESCRIPTION = """\
-Run nodes, ask them things, disturb their network, and check what they say: Maelstrom's workloads, services, network,
+Run nodes, send them operations, inject faults, and check the history: with Maelstrom's workloads, services, network,
 faults and checkers. A node is any program that speaks Maelstrom's protocol on standard input and output.
 """
 
 _EPILOG = """\
-Words that are no options, and all after --, are the arguments of the program. Options that Maelstrom has, too, have
-its names, defaults and meaning.
+Words that are no options, and all words after --, are the arguments of the program. Options that Maelstrom also has
+have its names, defaults and meanings.
 
 examples:
   trionet maelstrom test -w echo --bin ./echo.py --node-count 1 --time-limit 10
@@ -78,9 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="trionet maelstrom test", description=_DESCRIPTION, epilog=_EPILOG)
     add = parser.add_argument
     add("arguments", nargs="*", metavar="ARG", help="arguments of the program")
-    add("--bin", metavar="PROGRAM", required=True, help="what a node is: a program; with --simulate, a challenge's "
+    add("--bin", metavar="PROGRAM", required=True, help="a node's program; with --simulate, a challenge's "
         "name, module:function, or a Python file with a function build")  # fmt: skip
-    add("-w", "--workload", default="lin-kv", choices=sorted(WORKLOADS), help="what to test (default: lin-kv)")
+    add("-w", "--workload", default="lin-kv", choices=sorted(WORKLOADS), help="the workload (default: lin-kv)")
     _add_load(parser)
     _add_network(parser)
     _add_checking(parser)
@@ -93,9 +94,9 @@ def _add_load(parser: argparse.ArgumentParser) -> None:
     add("--nodes", metavar="LIST", default="n1,n2,n3,n4,n5", help="their names, with commas (default: n1 to n5)")
     add("--concurrency", default="1n", metavar="C", help="workers; 4n is four for each node (default: 1n)")
     add("--rate", type=float, default=5.0, metavar="HZ", help="operations per second (default: 5)")
-    add("--time-limit", type=float, default=60.0, metavar="S", help="seconds (default: 60)")
-    add("--init-timeout", type=float, default=10.0, metavar="S", help="for nodes to initialise (default: 10)")
-    add("--topology", default="grid", choices=sorted(TOPOLOGIES), help="told to broadcast nodes (default: grid)")
+    add("--time-limit", dest="time_limit_s", type=float, default=60.0, metavar="S", help="seconds (default: 60)")
+    add("--init-timeout", dest="init_timeout_s", type=float, default=10.0, metavar="S", help="for nodes (default: 10)")
+    add("--topology", default="grid", choices=sorted(TOPOLOGIES), help="for broadcast nodes (default: grid)")
     add("--key-count", type=int, metavar="N", help="keys in use at a time, for txn-* and kafka (default: 10)")
     add("--max-txn-length", type=int, default=4, metavar="N", help="micro-operations per transaction (default: 4)")
     add("--max-writes-per-key", type=int, default=16, metavar="N", help="for txn-* and kafka (default: 16)")
@@ -103,24 +104,25 @@ def _add_load(parser: argparse.ArgumentParser) -> None:
 
 def _add_network(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("network and faults").add_argument
-    add("--latency", type=int, default=0, metavar="MS", help="mean latency of messages between nodes (default: 0)")
+    add("--latency", dest="latency_ms", type=int, default=0, metavar="MS", help="mean, between nodes (default: 0)")
     add("--latency-dist", default="constant", choices=("constant", "uniform", "exponential"), help="its distribution")
     add("--p-loss", type=float, default=0.0, metavar="P", help="probability that such a message is lost (default: 0)")
     add("--nemesis", default="", metavar="FAULTS", help="partition, kill, pause: any, with commas")
-    add("--nemesis-interval", type=float, default=10.0, metavar="S", help="mean time between faults (default: 10)")
+    add("--nemesis-interval", dest="nemesis_interval_s", type=float, default=10.0, metavar="S", help="mean time "
+        "between faults (default: 10)")  # fmt: skip
 
 
 def _add_checking(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("checking and output").add_argument
     add("--availability", metavar="A", help="'total', or the fraction of operations that must be ok")
     add("--consistency-models", default="strict-serializable", metavar="MODELS", help="of transactions, with commas")
-    add("--no-final-reads", action="store_true", help="leave it at Maelstrom's verdict: don't compare final reads")
-    add("--simulate", action="store_true", help="run nodes in this process, in virtual time")
+    add("--no-final-reads", dest="compares_final_reads", action="store_false", help="don't compare final reads")
+    add("--simulate", dest="is_simulated", action="store_true", help="run nodes in this process, in virtual time")
     add("--seed", type=int, metavar="X", help="of all choices; a simulation repeats with it (default: by chance)")
-    add("--store", type=Path, default=Path("store"), metavar="DIR", help="where results are kept (default: store)")
-    add("--no-store", action="store_true", help="keep nothing")
+    add("--store", type=Path, default=Path("store"), metavar="DIR", help="the folder of results (default: store)")
+    add("--no-store", action="store_true", help="save nothing")
     add("--json", action="store_true", help="print the results as JSON")
-    add("--log-stderr", action="store_true", help="show what nodes write to standard error")
+    add("--log-stderr", action="store_true", help="show the standard error of nodes")
     add("--log-net-send", action="store_true", help=argparse.SUPPRESS)  # Maelstrom's; messages.jsonl has it all
     add("--log-net-recv", action="store_true", help=argparse.SUPPRESS)
 
@@ -135,33 +137,17 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Options]:
         if word.startswith(_DASHES) or (word.startswith("-") and word[1:2] in _DASHES):
             _say(f"warning: {word!r} begins with a typographic dash, so it is no option but an argument of the program")
     try:
-        nodes = tuple(f"n{number}" for number in range(given.node_count)) if given.node_count else None
-        nodes = nodes or tuple(given.nodes.split(","))
-        return given, Options(
-            workload=given.workload,
-            bin=given.bin,
-            arguments=tuple(given.arguments),
-            nodes=nodes,
-            concurrency=parse_concurrency(given.concurrency, len(nodes)),
-            rate=given.rate,
-            time_limit_s=given.time_limit,
-            latency_ms=given.latency,
-            latency_dist=given.latency_dist,
-            p_loss=given.p_loss,
-            nemesis=parse_faults(given.nemesis) if given.nemesis else (),
-            nemesis_interval_s=given.nemesis_interval,
-            availability=None if given.availability is None else parse_availability(given.availability),
-            consistency_models=parse_models(given.consistency_models),
-            topology=given.topology,
-            key_count=given.key_count,
-            max_txn_length=given.max_txn_length,
-            max_writes_per_key=given.max_writes_per_key,
-            init_timeout_s=given.init_timeout,
-            seed=random.SystemRandom().randrange(1 << 32) if given.seed is None else given.seed,
-            is_simulated=given.simulate,
-            log_stderr=given.log_stderr,
-            compares_final_reads=not given.no_final_reads,
-        )
+        nodes = tuple(f"n{number}" for number in range(given.node_count or 0)) or tuple(given.nodes.split(","))
+        settings = {field.name: getattr(given, field.name) for field in dataclasses.fields(Options)} | {
+            "arguments": tuple(given.arguments),
+            "nodes": nodes,
+            "concurrency": parse_concurrency(given.concurrency, len(nodes)),
+            "nemesis": parse_faults(given.nemesis) if given.nemesis else (),
+            "availability": None if given.availability is None else parse_availability(given.availability),
+            "consistency_models": parse_models(given.consistency_models),
+            "seed": random.SystemRandom().randrange(1 << 32) if given.seed is None else given.seed,
+        }
+        return given, Options(**settings)
     except ConfigError as exc:
         parser.error(str(exc))
 
@@ -173,13 +159,13 @@ def _say(text: str) -> None:
 
 
 class StatusLine:
-    """One line that is written over on a terminal; elsewhere, a line every five seconds."""
+    """One line that is overwritten on a terminal; elsewhere, a line every five seconds."""
 
     def __init__(self, limit_s: float) -> None:
         self._limit_s = limit_s
 
     def __call__(self, status: Status) -> None:
-        """Show how a test is getting on."""
+        """Show the progress of a test."""
         text = (
             f"{self._where(status)}: {status.operations} operations, "
             f"{status.unfinished} of unknown outcome, {status.messages} messages"
@@ -218,7 +204,7 @@ def _test(given: argparse.Namespace, options: Options, store: Store | None) -> d
     print(f"{options.workload}, {len(options.nodes)} nodes, seed {options.seed}: {how}", file=given.results)
     print(render(results), file=given.results)
     if store is not None:
-        print(f"\nEverything about it is in {store.path}", file=given.results)
+        print(f"\nThe results are in {store.path}", file=given.results)
     return results
 
 

@@ -1,4 +1,4 @@
-"""``trionet``: everything else."""
+"""``trionet``: all commands but ``trionet-node``."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _COMMANDS: Final = {
-    "demo": "start a group of nodes, call it, stop it, and check what was seen",
+    "demo": "start a group of nodes, call it, stop it, and check the results",
     "node": "run one node; the same as trionet-node",
-    "up": "run several nodes that know each other, until Ctrl-C",
-    "simulate": "look for a seed with which a cluster fails",
+    "up": "run several nodes in one group, until Ctrl-C",
+    "simulate": "search for a seed with which a cluster fails",
     "maelstrom": "test Maelstrom nodes without Maelstrom",
     "plot": "draw pictures of a simulation from its trace",
 }

@@ -31,9 +31,9 @@ __all__ = ["main"]
 _DESCRIPTION = """\
 Run one trionet node until it is stopped: by Ctrl-C, SIGTERM, or a call of its service status.stop.
 
-When the node accepts calls it prints one line with its address. Every setting can also stand in a
-configuration file, or in an environment variable TRIONET_<SETTING>; what is given here goes before the
-environment, and the environment before the file.
+When the node accepts calls it prints one line with its address. Every setting can also be in a
+configuration file, or in an environment variable TRIONET_<SETTING>. Options have priority over the
+environment, and the environment over the file.
 """
 
 _EPILOG = """\
@@ -41,33 +41,33 @@ settings of a configuration file (TOML, or JSON if its name ends in .json), with
 
   ip = "127.0.0.1"            address to listen on
   port = 0                    0 picks a free port
-  advertise_ip                what others connect to, where that isn't ip
+  advertise_ip                the address that others connect to, if not ip
   on_start                    "package.module:function", called with the node once it accepts calls
   insecure = false            permit listening beyond loopback without protection
   services = {}               local services, name = "package.module:Class"
   templates = {}              service templates, name = "package.module:Class"
-  join                        addresses of nodes of a cluster to join, any will do; [] begins a cluster
-  profile = "lan"             the network that the cluster's timing is for: lan, local or wan
+  join                        addresses of nodes of a cluster to join; [] begins a cluster
+  profile = "lan"             the timing of the cluster: lan, local or wan
   tags = {}                   texts about the node for its cluster, name = text
   datagrams = true            whether membership and gossip use UDP, on the same port number
-  transport = "link"          how its calls go out: link or http
-  busy_poll = true            whether links look for input for a moment before they sleep
+  transport = "link"          the transport of its calls: link or http
+  busy_poll = true            whether links poll for input for a moment before they sleep
   max_message_bytes = 16777216
-  max_held_bytes              what all links hold of long messages, by default 256 MiB; the greediest is closed
+  max_held_bytes              the bytes of messages that all links hold, by default 256 MiB
   max_message_containers = 1000000
   max_calls_per_peer = 1024
   max_connections = 4096
   idle_timeout_s = 75.0
   body_timeout_s = 60.0
   connect_timeout_s = 5.0
-  stop_grace_s = 2.0          how long a stopping node waits for the calls it is answering
-  child_launcher              how it starts other nodes: forkserver, subprocess, in_process, ssh:HOST
+  stop_grace_s = 2.0          how long a stopping node waits for the calls in progress
+  child_launcher              the launcher of other nodes: forkserver, subprocess, in_process, ssh:HOST
   log_level = "info"          debug, info, warning, error
 
 and for the node that spawns it:
 
-  launcher                    how it is started; by default by the child_launcher of its spawner
-  restart = "never"           whether it is started again: never, on_failure or always
+  launcher                    its launcher; by default the child_launcher of its spawner
+  restart = "never"           whether it is restarted: never, on_failure or always
   detach = false              whether it outlives its spawner
 
 examples:
@@ -86,10 +86,9 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--ip", metavar="IP", help="address to listen on (default: 127.0.0.1)")
     add("--port", metavar="PORT", help="TCP port; 0 picks a free one (default: 0)")
-    add("--advertise-ip", metavar="IP", help="address that other nodes connect to, where that isn't --ip")
+    add("--advertise-ip", metavar="IP", help="address that other nodes connect to, if not --ip")
     add("--on-start", metavar="MODULE:FUNC", help="called with the node once it accepts calls")
-    add("--join", metavar="ADDR", action="append", help="a node of the cluster to join, host:port; may be given "
-        "several times, and any that answers will do")  # fmt: skip
+    add("--join", metavar="ADDR", action="append", help="a node of the cluster to join, host:port; repeatable")
     add("--insecure", action="store_const", const="true", help="permit listening beyond loopback without protection")
     add("--config", metavar="FILE|JSON", help="a configuration file, or its content as a JSON object")
     add("--log-level", metavar="LEVEL", help="debug, info, warning or error (default: info)")

@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _DESCRIPTION = """\
-Draw a sheet of pictures of a simulation, 16:9, from the trace that it has saved: what the nodes think of each other
-over time (members), how many messages a second there are (rate), messages as arrows (space_time), how rumors spread
-(spread).
+Draw a sheet of pictures of a simulation, 16:9, from its saved trace: the views of the nodes over time (members), the
+messages per second (rate), messages as arrows (space_time), the spread of rumors (spread).
 """
 
 _EPILOG = """\
@@ -33,10 +32,10 @@ exit status: 0 drawn, 1 the trace can't be read, the file can't be written, or m
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="trionet plot", description=_DESCRIPTION, epilog=_EPILOG)
-    parser.add_argument("trace", metavar="TRACE", help="the file of JSON lines that Trace.save has written")
+    parser.add_argument("trace", metavar="TRACE", help="the file of JSON lines, written by Trace.save")
     parser.add_argument("out", metavar="OUT", help="the file to draw into: .png, .svg or .pdf")
     parser.add_argument(
-        "--picture", metavar="NAME", action="append", help="draw this one; again for more; default: all that apply"
+        "--picture", metavar="NAME", action="append", help="a picture to draw; repeatable; default: all that apply"
     )
     return parser
 

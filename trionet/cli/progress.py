@@ -33,7 +33,7 @@ class Progress:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
     def show(self, done: int, *_: Any) -> None:
-        """Show that so many are done."""
+        """Show the number of those that are done."""
         now = time.monotonic()
         if not self._is_shown or now - self._shown_at < _EVERY_S:
             return

@@ -1,4 +1,4 @@
-"""Running nodes by a command, from the configuration to the exit status."""
+"""A node of a command, from its configuration to the exit status."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``trionet simulate``: look for a seed with which a cluster fails, and show the least that makes it fail."""
+"""``trionet simulate``: search for a seed with which a cluster fails, and shrink the failing run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import msgspec
 
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _DESCRIPTION = f"""\
-Run a simulated cluster with one seed after the other, while a scenario's faults happen to it, until something fails
-that must hold. Then make the failing run smaller, and print the command that repeats it.
+Run a simulated cluster under a scenario's faults, with one seed after the other, until a run fails. Then shrink the
+failing run, and print the command that repeats it.
 
-Without --program the nodes call each other in all ways. A run fails when an invariant is violated: the built-in ones,
-and your own; when the program raises an exception or doesn't end; when a node fails.
+Without --program the nodes call each other in all ways. A run fails if an invariant is violated, a built-in one or your
+own; if the program raises an exception or doesn't end; or if a node fails.
 
 scenarios: {", ".join(SCENARIOS)}
 networks: {", ".join(networks)}
@@ -52,38 +52,38 @@ examples:
   trionet simulate --seed 17 --trace trace.jsonl --plot trace.png
   trionet simulate --replay failure.json
 
-exit status: 0 nothing failed, 1 something did, 2 wrong usage, 130 interrupted
+exit status: 0 no run failed, 1 a run failed, 2 wrong usage, 130 interrupted
 """
 
 _INTERRUPTED: Final = 128 + 2
 _LONGEST_INLINE: Final = 600
-"""Characters of a trial that are still shown on the command line."""
+"""The characters of the longest trial that is shown on the command line."""
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="trionet simulate", description=_DESCRIPTION, epilog=_EPILOG)
-    add = parser.add_argument_group("what is run").add_argument
+    add = parser.add_argument_group("the run").add_argument
     add("--scenario", metavar="NAME", help="one of those above, or module:function; default: anything")
     add("--nodes", metavar="N", type=int, help="how many nodes; default: 5")
-    add("--duration", metavar="S", type=float, help="for how long there are faults; default: 20 s")
-    add("--settle", metavar="S", type=float, help="for how long things may come right then; default: 60 s")
-    add("--network", metavar="NAME", help="how it is when nothing is wrong; default: lan")
+    add("--duration", dest="duration_s", metavar="S", type=float, help="the duration of the faults; default: 20 s")
+    add("--settle", dest="settle_s", metavar="S", type=float, help="the most time to recover then; default: 60 s")
+    add("--network", metavar="NAME", help="the network without faults; default: lan")
     add("--program", metavar="MODULE:NAME", help="an async function of the Simulation")
-    add("--config", metavar="MODULE:NAME", help="a NodeConfig, or a function of a node's place")
-    add("--invariant", metavar="NAME", action="append", help="what must hold: module:name, besides the built-in ones; "
-        "or one of those, in place of all; repeatable")  # fmt: skip
+    add("--config", metavar="MODULE:NAME", help="a NodeConfig, or a function from a node's number to one")
+    add("--invariant", dest="invariants", metavar="NAME", action="append", help="an invariant: module:name, besides "
+        "the built-in ones; or one of these, in place of all; repeatable")  # fmt: skip
     add("--most-messages", metavar="N", type=int, help="a run with more is a storm; default: 1,000 per node and second")
-    add = parser.add_argument_group("which runs").add_argument
+    add = parser.add_argument_group("the seeds").add_argument
     add("--seeds", metavar="N", type=int, help="how many seeds to try; default: 100")
     add("--first-seed", metavar="K", type=int, help="the first of them; default: 0")
-    add("--processes", metavar="P", type=int, help="how many at a time; default: one per processor")
+    add("--processes", metavar="P", type=int, help="how many at once; default: one per processor")
     add("--most-real-seconds", metavar="S", type=float, default=MOST_REAL_S, help="a run that takes longer has failed; "
         f"default: {MOST_REAL_S:g} s; without limit with --seed or --replay")  # fmt: skip
     add("--seed", metavar="N", type=int, help="run this one seed only, here")
-    add("--replay", metavar="FILE|JSON", help="run this one trial only, here; it says what is run")
-    add = parser.add_argument_group("what is shown").add_argument
-    add("--no-shrink", action="store_true", help="leave the failing run as large as it is")
-    add("--trace", metavar="FILE", help="save the trace of the one run, or of the failing one")
+    add("--replay", metavar="FILE|JSON", help="run this one trial only, here")
+    add = parser.add_argument_group("the output").add_argument
+    add("--no-shrink", action="store_true", help="don't shrink the failing run")
+    add("--trace", metavar="FILE", help="save the trace of the single run, or of the failing one")
     add("--plot", metavar="FILE", help="draw it: a .png, .svg or .pdf")
     add("--json", action="store_true", help="print the result as one line of JSON")
     return parser
@@ -106,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         sys.exit(status)
     except ConfigError as exc:
         parser.error(str(exc))
-    except (OSError, RuntimeError, OutputLost) as exc:  # RuntimeError: there is nothing to draw with
+    except (OSError, RuntimeError, OutputLost) as exc:  # RuntimeError: matplotlib is not installed
         print(f"{parser.prog}: {exc}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
@@ -118,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 
 def _check_files(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    """Refuse files that can't be written, or drawn, before the run."""
+    """Refuse output files that can't be written or drawn, before the run."""
     for name in ("trace", "plot"):
         path = getattr(options, name)
         if path is not None and not Path(path).parent.is_dir():
@@ -134,19 +134,9 @@ def _check_files(parser: argparse.ArgumentParser, options: argparse.Namespace) -
 
 def _trial(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Trial:
     """Return the trial of the options."""
-    given: dict[str, Any] = {
-        "scenario": options.scenario,
-        "nodes": options.nodes,
-        "duration_s": options.duration,
-        "settle_s": options.settle,
-        "network": options.network,
-        "program": options.program,
-        "config": options.config,
-        "most_messages": options.most_messages,
-        "invariants": _invariants(options.invariant),
-        "seed": options.seed,
-    }
-    changes = {name: value for name, value in given.items() if value is not None}
+    options.invariants = _invariants(options.invariants)
+    given = vars(options)
+    changes = {name: given[name] for name in Trial.__struct_fields__ if given.get(name) is not None}
     for name in ("seeds", "processes", "most_messages"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             parser.error(f"--{name.replace('_', '-')}: a positive number, not {getattr(options, name)}")
@@ -158,7 +148,7 @@ def _trial(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Tria
     if options.replay is None:
         return msgspec.structs.replace(Trial(), **changes)
     if changes or is_search:
-        parser.error("--replay says all about what is run: no --seed, --seeds, --scenario or the like with it")
+        parser.error("--replay defines the run: no --seed, --seeds, --scenario or the like with it")
     text = options.replay
     try:
         return Trial.from_json(text if text.lstrip().startswith("{") else Path(text).read_bytes())
@@ -178,8 +168,8 @@ def _repeat(trial: Trial, options: argparse.Namespace) -> int:
     outcome = run_trial(trial)
     _keep(outcome.trace, options)
     if options.json:
-        said = {"trial": trial, "violations": outcome.violations, "trace_hash": outcome.trace_hash}
-        print(msgspec.json.encode(said).decode(), file=options.results)
+        result = {"trial": trial, "violations": outcome.violations, "trace_hash": outcome.trace_hash}
+        print(msgspec.json.encode(result).decode(), file=options.results)
     else:
         for violation in outcome.violations:
             print(violation)
@@ -191,21 +181,15 @@ def _repeat(trial: Trial, options: argparse.Namespace) -> int:
 def _search(trial: Trial, options: argparse.Namespace) -> int:
     """Run many trials, and print the outcome."""
     count, first = options.seeds or 100, options.first_seed or 0
-    last = first + count - 1
+    seeds = range(first, first + count)
     with Progress("seeds" if count > 1 else "seed", count) as progress:
-        seeds = range(first, last + 1)
-        failure = search(
-            trial,
-            seeds,
-            processes=options.processes,
-            most_real_s=options.most_real_seconds,
-            on_progress=progress.show,
-        )
+        limits = {"processes": options.processes, "most_real_s": options.most_real_seconds}
+        failure = search(trial, seeds, **limits, on_progress=progress.show)
     if failure is None:
-        said = {"seeds": count, "first_seed": first, "trial": None}
-        which = f"{first} to {last}" if count > 1 else f"{first}"
+        result = {"seeds": count, "first_seed": first, "trial": None}
+        which = f"{first} to {seeds[-1]}" if count > 1 else f"{first}"
         text = f"{_counted(count, 'seed')}, {which}: nothing violated"
-        print(msgspec.json.encode(said).decode() if options.json else text, file=options.results)
+        print(msgspec.json.encode(result).decode() if options.json else text, file=options.results)
         return 0
     if not options.json:
         print(f"seed {failure.trial.seed} fails: {failure.violations[0]}", flush=True)
@@ -213,8 +197,8 @@ def _search(trial: Trial, options: argparse.Namespace) -> int:
     if not options.no_shrink:
         shrunk = _shrunk(failure, options.most_real_seconds)
     if options.json:
-        said = {"seed": failure.trial.seed, "violation": shrunk.violation, "trial": shrunk.trial, "runs": shrunk.runs}
-        print(msgspec.json.encode(said).decode(), file=options.results)
+        result = {"seed": failure.trial.seed, "violation": shrunk.violation, "trial": shrunk.trial, "runs": shrunk.runs}
+        print(msgspec.json.encode(result).decode(), file=options.results)
     else:
         _show(shrunk)
     if options.trace or options.plot:
@@ -252,14 +236,14 @@ def _counted(count: int, what: str) -> str:
 
 def _described(fault: Fault) -> str:
     """Return a fault in one line."""
-    said = []
+    parts = []
     for field in msgspec.structs.fields(fault):
         value = getattr(fault, field.name)
         if field.name not in ("at_s", "duration_s") and value != field.default:
             shown = f"{value:g}" if isinstance(value, float) else value
-            said.append(f"{field.name}={shown}")
+            parts.append(f"{field.name}={shown}")
     lasting = "for good" if fault.duration_s is None else f"for {fault.duration_s:g} s"
-    return f"at {fault.at_s:g} s, {lasting}: {' '.join([type(fault).__name__, *said])}"
+    return f"at {fault.at_s:g} s, {lasting}: {' '.join([type(fault).__name__, *parts])}"
 
 
 def _command(trial: Trial) -> str:

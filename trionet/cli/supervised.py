@@ -41,7 +41,7 @@ def run_piped() -> int:
     """
     control, report_to = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)  # else programs that user code starts would read this node's messages
+    os.dup2(nothing, 0)  # otherwise programs that user code starts would read this node's messages
     os.close(nothing)
     os.dup2(2, 1)
     return _run(control, report_to, _watch_in_thread)
@@ -60,7 +60,7 @@ def _run(control: int, report_to: int, watch: Callable[[int, Boot, trio.Nursery]
         trio.run(_serve, boot, reporter, lambda nursery: watch(control, boot, nursery))
     except (Interrupted, KeyboardInterrupt):
         return 130
-    except BaseException as exc:  # the user's code may raise anything: the node has failed
+    except BaseException as exc:  # of any type, from the user's code: the node has failed
         if reporter.has_reported:
             _log.exception("the node failed")
         else:
@@ -132,7 +132,7 @@ def _read_line(descriptor: int) -> bytes:
 
 
 def _watch(control: int, boot: Boot, nursery: trio.Nursery) -> None:
-    """Cancel the node when its parent is gone. If its event loop is blocked, the helper kills it."""
+    """Cancel the node when its parent is gone. The helper kills it if its event loop is blocked."""
 
     async def watch() -> None:
         await trio.lowlevel.wait_readable(control)

@@ -1,4 +1,4 @@
-"""``trionet up N``: several nodes that know each other, until Ctrl-C."""
+"""``trionet up N``: several nodes in one group, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ __all__ = ["main"]
 _DESCRIPTION = """\
 Run N nodes, by default each a process of its own on this machine, until Ctrl-C or SIGTERM; then stop them all.
 
-Each of them has all of them in its group "all". When they accept calls, their addresses are printed.
+The group "all" of each node contains all of them. When they accept calls, their addresses are printed.
 """
 
 _EPILOG = """\
@@ -54,7 +54,7 @@ exit status: 0 stopped, 1 a node did not boot, or all have ended and one of them
 """
 
 _AT_ONCE: Final = 8
-"""How many boot at a time: more than an sshd lets in at once by default would be turned away."""
+"""How many boot at once: by default an sshd begins to refuse at 10 unauthenticated connections."""
 
 _GROUP: Final = "up"
 _LAST_PORT: Final = 65535
@@ -63,8 +63,8 @@ _LAST_PORT: Final = 65535
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="trionet up", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument("count", metavar="N", type=int, help="how many nodes")
-    parser.add_argument("--port-from", metavar="PORT", type=int, help="port of the first; the next ones count up")
-    parser.add_argument("--config", metavar="FILE|JSON", help="what all of them are started with, as for trionet-node")
+    parser.add_argument("--port-from", metavar="PORT", type=int, help="port of the first node; the others follow")
+    parser.add_argument("--config", metavar="FILE|JSON", help="the configuration of all nodes, as for trionet-node")
     parser.add_argument("--launcher", metavar="NAME", help="forkserver, subprocess, in_process or ssh:HOST")
     parser.add_argument("--json", action="store_true", help="print the addresses as one line of JSON")
     return parser
@@ -121,7 +121,7 @@ async def _up(configs: list[NodeConfig], as_json: bool, results: TextIO) -> int:
             async def obey_signals() -> None:
                 async for _ in signals:
                     if scope.cancel_called:
-                        os._exit(130)  # at the second one, at once: the nodes stop because their parent is gone
+                        os._exit(130)  # at once, at the second one: the nodes stop because their parent is gone
                     scope.cancel()
 
             nursery.start_soon(obey_signals)
@@ -172,7 +172,7 @@ async def _introduce(node: Node, addresses: list[NodeAddress]) -> None:
     add = Remote(service="groups", method="add")
     replies = await node.group(_GROUP).comm.send([ALL, *addresses], add)
     for error in replies.errors.values():
-        raise SpawnError(f"a node could not be told of the others: {error}") from error
+        raise SpawnError(f"the nodes could not be added to the group of one of them: {error}") from error
 
 
 async def _wait_for_all(events: Events, running: set[NodeAddress], config: NodeConfig) -> int:

@@ -1,15 +1,15 @@
-"""Whether a value is of the type that an annotation names, and what of it has to be converted.
+"""The check of values against annotations, with the necessary conversions.
 
-A value that travels between nodes keeps its type, and so it must have the type that is asked for: a text is no
-``bytes``, and a list no ``set``. Three things are converted nevertheless. An ``int`` does for a ``float``. A dict with
-its fields does for a dataclass, a Struct, a ``TypedDict``. And what can't travel as itself is made from what stands for
-it: an enum from its value, a ``date`` or a ``Decimal`` from its text.
+A value that travels between nodes keeps its type, and so it must have the annotated type: a text is no ``bytes``, and a
+list no ``set``. There are three conversions. An ``int`` becomes a ``float``. A dict becomes a dataclass, a Struct or a
+``TypedDict`` with those fields. A type that can't travel itself is made from its substitute: an enum from its value, a
+``date`` or a ``Decimal`` from its text.
 
-JSON that a person wrote has fewer types. There, in addition, a text does for ``bytes`` (base64), ``datetime`` and
-``UUID``, and a list for a ``tuple`` or a ``set``.
+JSON of a person has fewer types. There a text also becomes ``bytes`` (base64), a ``datetime`` or a ``UUID``, and a list
+a ``tuple`` or a ``set``.
 
-Invariants: a value that needs no conversion is returned as the very object that it is, so that an instance of a
-subclass stays one; what is converted never changes the original.
+Invariants: a value that needs no conversion is returned as the same object, so that an instance of a subclass stays
+one; a conversion never changes the original.
 """
 
 from .annotations import converter_for

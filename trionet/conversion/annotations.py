@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NotRequired, Required
 
 import msgspec
 
-from trionet.user_code import pass_endings
+from trionet.user_code import attempt
 
 from .base import Converter, Misfit, WrongType, mismatch
 from .containers import ARRAYS, MAPPINGS, ArrayConverter, DictConverter, FixedTupleConverter
@@ -98,12 +98,8 @@ def _of_record(annotation: Any, kind: type) -> Converter | None:
 
 def _is_known(annotation: Any) -> bool:
     """Return whether msgspec supports it."""
-    try:
-        msgspec.json.Decoder(annotation)
-    except BaseException as exc:  # it looks into classes of the user's
-        pass_endings(exc)
-        return False
-    return annotation is not Any
+    # It looks into classes of the user's.
+    return annotation is not Any and attempt(msgspec.json.Decoder, annotation, default=None) is not None
 
 
 def _constrained(annotation: Any) -> Converter | None:
@@ -113,7 +109,7 @@ def _constrained(annotation: Any) -> Converter | None:
     constraints = [one for one in metadata if isinstance(one, msgspec.Meta)]
     if inner is None or not constraints:
         return inner
-    # Of the type only its outside: what is in it has been converted then.
+    # Only the outer type: the inner converter has converted the items before.
     outside = bare
     for constraint in constraints:
         outside = typing.Annotated[outside, constraint]
@@ -140,11 +136,11 @@ class UnionConverter(Converter):
                 return option.fit(value, is_json)
             except Misfit as misfit:
                 if natural or not isinstance(misfit, WrongType) or any(misfit.steps):
-                    failure = misfit  # it tells more
+                    failure = misfit  # it is more specific
         raise failure
 
     def _made_of(self, value: Any) -> Sequence[Converter]:
-        """Return the types that `value` may be made to; of several records a dict says by a tag which."""
+        """Return the types to which `value` may be converted; of several records, the tag of a dict selects one."""
         if type(value) is not dict or sum(isinstance(option, RecordConverter) for option in self._options) < 2:  # noqa: PLR2004
             return self._options
         tagged = [one for one in self._options if isinstance(one, RecordConverter) and one.is_tagged]

@@ -13,7 +13,7 @@ __all__ = ["Converter", "Misfit", "WrongType", "are_same", "at", "each", "made",
 
 
 class Misfit(Exception):
-    """A value is not of the wanted type. Carries the reason up, and collects the path on the way."""
+    """A value is not of the expected type. It collects the path to the value while it propagates."""
 
     def __init__(self, reason: str, place: str = "") -> None:
         self.reason: str = reason
@@ -25,16 +25,16 @@ class Misfit(Exception):
 
 
 class WrongType(Misfit):
-    """A value is of another type altogether."""
+    """A value is of an unrelated type."""
 
 
 class Converter:
     """The conversion to the type of an annotation.
 
     Attributes:
-        expected: the type's name, for a person.
+        expected: the name of the type, for errors.
         kinds: the classes of its values.
-        exact: the class whose instances, subclasses aside, need no look inside; or None.
+        exact: the class whose instances, except for subclasses, need no conversion; or None.
     """
 
     exact: type | None = None
@@ -85,10 +85,10 @@ def are_same(ones: Iterable[Any], others: Iterable[Any]) -> bool:
 
 
 def made(make: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-    """Return ``make(*args, **kwargs)``; whatever it raises becomes a `Misfit`."""
+    """Return ``make(*args, **kwargs)``; its exceptions become a `Misfit`."""
     try:
         return make(*args, **kwargs)
-    except BaseException as exc:  # a constructor of the user's may check its values, and raise whatever it likes
+    except BaseException as exc:  # of any type, from a constructor of the user's
         pass_endings(exc)
         raise Misfit(described(exc) or type(exc).__name__) from exc
 

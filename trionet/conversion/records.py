@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from trionet.user_code import pass_endings
+from trionet.user_code import attempt
 
 from .base import Converter, Misfit, at, made, mismatch
 
@@ -44,6 +44,11 @@ class RecordConverter(_FieldsConverter):
     def __init__(self, annotation: Any, kind: type, resolve: Resolve) -> None:
         super().__init__(annotation, kind, resolve)
         self.exact = kind
+        config = getattr(kind, "__struct_config__", None)  # a dataclass has none
+        self._is_array: bool = getattr(config, "array_like", False)
+        self._is_closed: bool = getattr(config, "forbid_unknown_fields", False)
+        self._tag_field: str | None = getattr(config, "tag_field", None)
+        self._tag: Any = getattr(config, "tag", None)
 
     def fit(self, value: Any, is_json: bool) -> Any:
         """See `Converter.fit`."""
@@ -58,46 +63,42 @@ class RecordConverter(_FieldsConverter):
     @property
     def is_tagged(self) -> bool:
         """Whether a dict names its type by a tag."""
-        return self._tag[0] is not None
+        return self._tag_field is not None
 
     def is_told_by(self, value: Any) -> bool:
         """Return whether `value` is a dict with the tag of this type."""
-        tag_field, tag = self._tag
-        return tag_field is not None and type(value) is dict and tag_field in value and value[tag_field] == tag
-
-    @functools.cached_property
-    def _tag(self) -> tuple[str | None, Any]:
-        config = getattr(self._kind, "__struct_config__", None)
-        return (None, None) if config is None else (config.tag_field, config.tag)
-
-    @functools.cached_property
-    def _is_array(self) -> bool:
-        return issubclass(self._kind, msgspec.Struct) and self._kind.__struct_config__.array_like
-
-    @functools.cached_property
-    def _is_closed(self) -> bool:
-        return issubclass(self._kind, msgspec.Struct) and self._kind.__struct_config__.forbid_unknown_fields
+        return self.is_tagged and type(value) is dict and value.get(self._tag_field) == self._tag
 
     @functools.cached_property
     def _fields(self) -> tuple[_Field, ...]:
-        """The fields; worked out at first use, because a type may hold itself."""
+        """The fields; made on first use, because a type may contain itself."""
+        if issubclass(self._kind, msgspec.Struct):
+            return tuple(
+                _Field(field.name, field.encode_name, self._resolve(field.type), field.required)
+                for field in msgspec.structs.fields(self._annotation)
+            )
+        hints = _hints_of(self._annotation)
         return tuple(
-            _struct_fields(self._annotation, self._resolve)
-            if issubclass(self._kind, msgspec.Struct)
-            else _dataclass_fields(self._annotation, self._kind, self._resolve)
+            _Field(
+                field.name,
+                field.name,
+                self._resolve(hints.get(field.name, Any)),
+                field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING,
+            )
+            for field in dataclasses.fields(self._kind)
+            if field.init
         )
 
     @property
     def _places(self) -> list[str]:
         names = [field.key for field in self._fields]
-        return names if self._tag[0] is None else [self._tag[0], *names]
+        return names if self._tag_field is None else [self._tag_field, *names]
 
     def _fields_of(self, value: dict[Any, Any], is_json: bool) -> dict[str, Any]:
-        tag_field, tag = self._tag
-        if tag_field is not None and value.get(tag_field, tag) != tag:
-            raise Misfit(f"Invalid value {value[tag_field]!r:.40}", f".{tag_field}")
+        if self.is_tagged and value.get(self._tag_field, self._tag) != self._tag:
+            raise Misfit(f"Invalid value {value[self._tag_field]!r:.40}", f".{self._tag_field}")
         if self._is_closed:
-            known = {field.key for field in self._fields} | {tag_field}
+            known = {field.key for field in self._fields} | {self._tag_field}
             for name in value:
                 if name not in known:
                     raise Misfit(f"Object contains unknown field `{name!s:.40}`")
@@ -130,27 +131,6 @@ def _fitted(fields: Iterable[_Field], value: Mapping[Any, Any], is_json: bool) -
         elif field.is_required:
             raise Misfit(f"Object missing required field `{field.key}`")
     return found
-
-
-def _struct_fields(annotation: Any, resolve: Resolve) -> list[_Field]:
-    return [
-        _Field(field.name, field.encode_name, resolve(field.type), field.required)
-        for field in msgspec.structs.fields(annotation)
-    ]
-
-
-def _dataclass_fields(annotation: Any, kind: Any, resolve: Resolve) -> list[_Field]:
-    hints = _hints_of(annotation)
-    return [
-        _Field(
-            field.name,
-            field.name,
-            resolve(hints.get(field.name, Any)),
-            field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING,
-        )
-        for field in dataclasses.fields(kind)
-        if field.init
-    ]
 
 
 class TypedDictConverter(_FieldsConverter):
@@ -201,10 +181,8 @@ class NamedTupleConverter(_FieldsConverter):
 def _hints_of(annotation: Any) -> dict[str, Any]:
     """Return the type of each field, its type variables replaced by those of the annotation and of each base."""
     kind = typing.get_origin(annotation) or annotation
-    try:
-        hints = typing.get_type_hints(kind, include_extras=True)
-    except BaseException as exc:  # a name is only there for the type checker
-        pass_endings(exc)
+    hints = attempt(lambda: typing.get_type_hints(kind, include_extras=True), default=None)
+    if hints is None:  # a name is only there for the type checker
         return {}
     # A typed dict has the annotations of its bases as its own.
     own = () if typing.is_typeddict(kind) else inspect.get_annotations(kind)

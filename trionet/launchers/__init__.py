@@ -1,7 +1,7 @@
-"""Ways to start a node elsewhere.
+"""Launchers: they start nodes, in this process or others.
 
-A launcher is an object with ``async start(config, task_status=...)``; `Launcher` says what it has to do. `forkserver`,
-`subprocess`, `ssh` and `in_process` are here, and `registry` holds those of one node under their names.
+A launcher is an object with ``async start(config, task_status=...)``, which `Launcher` specifies. `forkserver`,
+`subprocess`, `ssh` and `in_process` are the built-in ones; `registry` holds those of one node by their names.
 """
 
 from __future__ import annotations

@@ -13,31 +13,31 @@ if TYPE_CHECKING:
 __all__ = ["KILL_AFTER_S", "Launcher", "explain_status"]
 
 KILL_AFTER_S = 3.0
-"""How much longer than its own grace a node may take to stop before its process is killed."""
+"""The time that a node has to stop, after its own grace, before its process is killed."""
 
 
 class Launcher(Protocol):
-    """A way to start a node."""
+    """Starts nodes."""
 
     async def start(
         self, config: NodeConfig, *, task_status: trio.TaskStatus[NodeAddress] = trio.TASK_STATUS_IGNORED
     ) -> int:
-        """Start a node and stay until it has ended, so that it belongs to the nursery that this runs in.
+        """Start a node, and return when it has ended: it belongs to the nursery of this task.
 
-        It calls ``task_status.started(address)`` when the node has booted, after its `on_start`. When cancelled, it
-        stops the node and waits for its end first. The node also stops when this process dies. In both cases a node
-        that has booted and whose configuration has ``detach`` continues instead.
+        It calls ``task_status.started(address)`` when the node has booted, after its `on_start`. If cancelled, it stops
+        the node, and waits for its end. The node also stops when this process dies. In both cases a node that has
+        booted continues if its configuration has ``detach``.
 
         Returns:
-            The exit status when the node has ended by itself: 0 when it was stopped, minus the signal's number when a
-            signal killed it.
+            The exit status of a node that has ended by itself: 0 if it was stopped, minus the number of the signal that
+            killed it.
 
         Raises:
-            SpawnError: the node did not boot; the text is its own reason.
+            SpawnError: the node did not boot; the text is its reason.
         """
         ...
 
 
 def explain_status(status: int) -> str:
-    """Return an exit status in words."""
+    """Return the text for an exit status."""
     return f"exit status {status}" if status >= 0 else f"signal {-status}"

@@ -51,7 +51,7 @@ async def open_child(command: Sequence[str], *, what: str | None = None, **optio
 
 
 def explain_failure(exc: Exception) -> str:
-    """Return the reason of a failure in words."""
+    """Return the reason of a failure as a text."""
     reason = exc.strerror if isinstance(exc, OSError) else None
     return reason or str(exc) or type(exc).__name__
 
@@ -63,14 +63,14 @@ def missing_streams() -> dict[str, int]:
 
 def _is_stream(number: int) -> bool:
     try:
-        # Python makes its own descriptors non-inheritable: such a descriptor has replaced a closed stream.
+        # Descriptors that Python opens are not inheritable: such a one has the number of a missing stream.
         return os.get_inheritable(number)
     except OSError:
         return False
 
 
 async def kill_child(process: trio.Process) -> int:
-    """Kill a child and wait for its end, at once unless the kernel is stuck; return its exit status."""
+    """Kill a child, wait for its end, and return its exit status; the wait is bounded, in case the kernel is stuck."""
     process.kill()
     with trio.move_on_after(KILL_AFTER_S, shield=True):
         return await process.wait()

@@ -5,7 +5,7 @@ pair: it receives its configuration through it, sends its report back, and stops
 gone then. The helper reports the exit status of each node.
 
 Protocol, over a Unix socket: records of 9 bytes, a letter and two 32-bit numbers. To the helper: ``F id 0`` with a
-descriptor attached, fork a node; ``K id 0``, kill it; ``A 0 0``, ask for an answer. From the helper: ``R 0 0``, ready;
+descriptor attached, fork a node; ``K id 0``, kill it; ``A 0 0``, request an answer. From the helper: ``R 0 0``, ready;
 ``P id pid``, forked; ``E id errno``, not forked; ``X id status``, ended; ``A 0 0``, the answer. When the socket closes
 the helper ends its nodes, and itself.
 
@@ -36,8 +36,6 @@ from .lineage import ORPHANED_S, lineage
 from .supervised import address_from, boot_for, encode_line
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from trionet.config import NodeConfig
     from trionet.identity import NodeAddress
 
@@ -48,7 +46,7 @@ _log = limited_log(__name__)
 RECORD: Final = struct.Struct("!cii")
 _READ_BYTES: Final = 4096
 _END_S: Final = ORPHANED_S + KILL_AFTER_S
-"""How long the helper may take to end its nodes, and itself."""
+"""The time that the helper has to end its nodes, and itself."""
 
 _LOST: Final = -9
 
@@ -186,20 +184,42 @@ class ForkServerLauncher:
         self._nursery = nursery
         self._starting = trio.Lock()
         self._server: _Server | None = None
-        self._shields: list[trio.CancelScope] = []
+        self._shield = trio.CancelScope()
 
     def close(self) -> None:
         """End the helper; its nodes have ended by then, or end with it."""
-        for shield in self._shields:
-            shield.cancel()
+        self._shield.cancel()
 
     async def _run_server(self, *, task_status: trio.TaskStatus[_Server]) -> None:
-        shield = trio.CancelScope(shield=True)
-        self._shields.append(shield)
+        """Run a helper process until `close`, and then until its nodes have ended.
+
+        It outlives a cancellation, because stopping nodes still need it. Before it has started there are none, and a
+        cancelled start waits for its end.
+        """
+        shield = self._shield = trio.CancelScope(shield=True)  # one at a time: an earlier helper has ended
+        ours, theirs = _socket_pair()
         try:
-            await _run_server(shield, task_status=task_status)
+            with theirs:
+                process, path = await _open_server(theirs)
+        except BaseException:
+            ours.close()
+            raise
+        server = _Server(ours, process)
+        try:
+            task_status.started(server)  # before the path is sent: a helper that has been stopped does not read it
+            await trio.lowlevel.checkpoint_if_cancelled()
+            with shield:
+                async with open_background_nursery() as nursery:
+                    nursery.start_soon(server.send_path, path)
+                    await server.listen()
+                _log.warning("the fork server has ended, and its nodes with it")
         finally:
-            self._shields.remove(shield)
+            server.close()
+            with trio.CancelScope(shield=True):
+                with trio.move_on_after(_END_S):
+                    await process.wait()
+                if process.returncode is None:
+                    await kill_child(process)
 
     async def prewarm(self) -> None:
         """Start the helper, and wait until it has imported everything, unless that is done already.
@@ -242,54 +262,13 @@ class ForkServerLauncher:
         try:
             with contextlib.suppress(trio.BrokenResourceError):
                 await stream.send_all(encode_line(boot_for(config)))
-            task_status.started(await address_from(_receiver(stream), ended))
+            task_status.started(await address_from(stream.receive_some, ended))
             await child.ended.wait()
             return child.status or 0
         finally:
             with trio.CancelScope(shield=True):
                 await trio.aclose_forcefully(stream)
                 await server.stop(number, child, config.stop_grace_s + KILL_AFTER_S)
-
-
-def _receiver(stream: trio.SocketStream) -> Callable[[], Awaitable[bytes]]:
-    async def receive() -> bytes:
-        try:
-            return bytes(await stream.receive_some())
-        except trio.BrokenResourceError:
-            return b""
-
-    return receive
-
-
-async def _run_server(shield: trio.CancelScope, *, task_status: trio.TaskStatus[_Server]) -> None:
-    """Run a helper process until `shield` is cancelled, and then until its nodes have ended.
-
-    It outlives a cancellation, because stopping nodes still need it. Before it has started there are none, and a
-    cancelled start waits for its end.
-    """
-    ours, theirs = _socket_pair()
-    try:
-        with theirs:
-            process, path = await _open_server(theirs)
-    except BaseException:
-        ours.close()
-        raise
-    server = _Server(ours, process)
-    try:
-        task_status.started(server)  # before the path is sent: a helper that has been stopped does not read it
-        await trio.lowlevel.checkpoint_if_cancelled()
-        with shield:
-            async with open_background_nursery() as nursery:
-                nursery.start_soon(server.send_path, path)
-                await server.listen()
-            _log.warning("the fork server has ended, and its nodes with it")
-    finally:
-        server.close()
-        with trio.CancelScope(shield=True):
-            with trio.move_on_after(_END_S):
-                await process.wait()
-            if process.returncode is None:
-                await kill_child(process)
 
 
 async def _open_server(control: socket.socket) -> tuple[trio.Process, bytes]:

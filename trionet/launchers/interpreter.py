@@ -53,15 +53,15 @@ def python_flags() -> list[str]:
         if name not in passed:
             flags += ["-X", name if value is True else f"{name}={value}"]
     if any(isinstance(getattr(stream, "buffer", None), io.RawIOBase) for stream in (sys.__stdout__, sys.__stderr__)):
-        flags.append("-u")  # no flag tells
+        flags.append("-u")  # sys.flags does not have it
     return flags
 
 
 def python_environment() -> dict[str, str]:
     """Return the environment for another Python.
 
-    It is that of this process, without relative places in ``PYTHONPATH`` if the working directory has been deleted:
-    Python would not start.
+    It is that of this process; without the relative places in ``PYTHONPATH`` if the working directory has been deleted,
+    because Python would not start.
     """
     environment = dict(os.environ)
     if "PYTHONPATH" in environment and _here() is None:
@@ -76,7 +76,7 @@ def import_path() -> list[str]:
     Relative places are omitted when the working directory has been deleted: nothing can be imported from there.
     """
     here = _here()
-    # The import system ignores other objects, too; a Path is a mistake whose meaning is clear.
+    # The import system ignores other objects, too. A Path is a mistake with a clear meaning.
     places = [os.fsdecode(place) for place in sys.path if isinstance(place, str | os.PathLike)]
     return [os.path.join(here or "", place) for place in places if here is not None or os.path.isabs(place)]
 

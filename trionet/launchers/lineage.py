@@ -1,4 +1,4 @@
-"""The processes that a node must not outlive: its launcher, the launcher of that one, and so on up to the first.
+"""The processes that a node must not outlive: its launcher, the launcher's own launcher, and so on up to the first.
 
 A node detects the end of its launcher by a closed pipe. If the launcher is a spawned node itself and its event loop is
 blocked, the pipe closes only when it is killed, seconds after the death of its own launcher; a chain of such nodes
@@ -15,7 +15,7 @@ import sys
 __all__ = ["ORPHANED_S", "descend_from", "lineage", "open_watches"]
 
 ORPHANED_S = 3.0
-"""How long a node may take to stop when one of those is gone, before its process is killed."""
+"""The time that a node has to stop after the end of one of those, before its process is killed."""
 
 _above: list[int] = []
 
@@ -26,12 +26,12 @@ def descend_from(pids: list[int]) -> None:
 
 
 def lineage() -> list[int]:
-    """Return the ids of the processes above this one, and its own: all processes above a child."""
+    """Return the ids of all processes above a child: those above this one, and its own."""
     return [*_above, os.getpid()]
 
 
 def open_watches(pids: list[int]) -> list[int]:
-    """Return descriptors that become readable when a process of `pids` ends; none where that isn't possible."""
+    """Return descriptors that become readable when a process of `pids` ends; none where the system can't."""
     watches = []
     for pid in pids:
         if sys.platform != "linux":

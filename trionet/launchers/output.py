@@ -1,7 +1,7 @@
 """Whether the output of spawned nodes is prefixed with their names.
 
-It is below the commands that run nodes: there many nodes share one standard error. Otherwise the output of children is
-unchanged.
+Under the commands that run nodes it is, because many nodes share one standard error there. Otherwise the output of
+children is unchanged.
 """
 
 from __future__ import annotations

@@ -74,13 +74,13 @@ class Launchers:
         self._forkserver.close()
 
     async def prewarm(self) -> None:
-        """Start the fork server ahead of time, where there can be one."""
+        """Start the fork server ahead of time, on platforms that have one."""
         if forkserver.is_available():
             await self._forkserver.prewarm()
 
 
 class _ForkServerOrSubprocess:
-    """Starts nodes by the fork server; where there is none, and detached ones, as processes of their own."""
+    """Starts nodes by the fork server; without one, and for detached nodes, as processes of their own."""
 
     def __init__(self, first: ForkServerLauncher, second: Launcher) -> None:
         self._first = first
@@ -97,10 +97,7 @@ class _ForkServerOrSubprocess:
                 await self._first.prewarm()
                 launcher = self._first
             except SpawnError as exc:
-                self._warn(str(exc))
+                if not self._has_warned:
+                    _log.warning("there is no fork server (%s): nodes are started as processes of their own", exc)
+                self._has_warned = True
         return await launcher.start(config, task_status=task_status)
-
-    def _warn(self, reason: str) -> None:
-        if not self._has_warned:
-            self._has_warned = True
-            _log.warning("there is no fork server (%s): nodes are started as processes of their own", reason)

@@ -1,4 +1,4 @@
-"""Restarting a node that has ended: the policy, its back-off, and its limit.
+"""Restarts of nodes that have ended: the policy, its back-off, and its limit.
 
 Invariants: a restarted node keeps its address; pauses double from `_PAUSE_MIN_S` to `_PAUSE_MAX_S`; after more than
 `_MAX_RESTARTS` within `_PERIOD_S` the node is given up.
@@ -64,12 +64,12 @@ async def keep_running(
     Args:
         launcher: starts it.
         config: its configuration.
-        publish: called with an event for each end, each restart, and giving up.
+        publish: called with an event for each end, for each restart, and at the limit.
         task_status: started with the address when it has booted for the first time.
 
     Raises:
         SpawnError: it did not boot the first time.
-        TrionetError: the launcher's own error then.
+        TrionetError: the launcher raised it then.
     """
     address: NodeAddress | None = None
     restarts: deque[float] = deque()
@@ -130,7 +130,7 @@ async def _run_once(launcher: Launcher, config: NodeConfig, task_status: _Starte
 
 
 def _spawn_error(exc: BaseException) -> TrionetError:
-    """Return the error for a launcher's exception; groups of one, as nurseries make them, are unwrapped."""
+    """Return the error for a launcher's exception; groups of one, as nurseries raise them, are unwrapped."""
     while isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
         exc = exc.exceptions[0]
     if isinstance(exc, TrionetError):

@@ -30,27 +30,27 @@ __all__ = ["SSHLauncher"]
 _log = limited_log(__name__)
 
 _BROKEN = 255
-"""The exit status of ``ssh`` when the trouble is its own, not the command's."""
+"""The exit status of ``ssh`` for its own failures."""
 
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
-"""Those of a shell that can't run a command (POSIX, "Exit Status for Commands")."""
+"""The exit statuses of a shell that can't run a command (POSIX, "Exit Status for Commands")."""
 
-# A question for a password would hang; a host that doesn't answer is given up, and a dead network noticed in a minute.
+# No prompts, which would hang; a time limit for the connection; and a dead network is detected within a minute.
 _OPTIONS = ("BatchMode=yes", "ConnectTimeout=10", "ServerAliveInterval=15", "ServerAliveCountMax=3")
 
 
 class SSHLauncher:
-    """Starts ``trionet-node`` on another machine; the configuration goes through the connection, not a command line.
+    """Starts ``trionet-node`` on another machine, and sends the configuration through the connection.
 
-    When the connection ends, for whatever reason, the node stops.
+    When the connection ends, for any reason, the node stops.
 
     Args:
-        host: what ``ssh`` is given: a name of its configuration, or ``user@host``.
-        command: what starts ``trionet-node`` over there.
+        host: a name of ``ssh``'s configuration, or ``user@host``.
+        command: the remote command of ``trionet-node``.
         options: further arguments of ``ssh``, such as ``["-i", "key"]``.
 
     Raises:
-        MalformedRequest: an argument is none of these.
+        MalformedRequest: an argument is invalid.
     """
 
     def __init__(self, host: str, *, command: Sequence[str] = ("trionet-node",), options: Sequence[str] = ()) -> None:
@@ -59,7 +59,7 @@ class SSHLauncher:
         command, options = _words("command", command), _words("options", options)
         if not command:
             raise MalformedRequest("command is what starts trionet-node over there, and has no words")
-        # What comes first counts, so the user's go before ours.
+        # The first one of a name has priority, so the user's precede ours.
         ours = [word for option in _OPTIONS for word in ("-o", option)]
         remote = shlex.join([*command, "--supervised"])
         self._host = host
@@ -92,7 +92,7 @@ class SSHLauncher:
 
 
 def _words(name: str, words: object) -> list[str]:
-    """Return `words` as a list, unless they are none: of a text, each letter would be one."""
+    """Return `words` as a list; refuse a text, whose letters would be words."""
     if not isinstance(words, Sequence) or isinstance(words, str) or not all(isinstance(word, str) for word in words):
         raise MalformedRequest(f"{name} is a list of words, not {words!r:.80}")
     return list(words)
@@ -100,15 +100,15 @@ def _words(name: str, words: object) -> list[str]:
 
 @contextmanager
 def _open_log() -> Generator[tuple[IO[bytes] | None, str]]:
-    """Give a file for ssh's own words, apart from the node's, and its name; none where there can be no file."""
+    """Open a file for ssh's own messages, apart from the node's output; yield it and its name, or None and no name."""
     try:
         log: IO[bytes] = tempfile.NamedTemporaryFile(prefix="trionet-ssh-")  # noqa: SIM115  closed below
         name = log.name
-    except OSError:  # there is no folder that can be written to
+    except OSError:  # no folder is writable
         try:
             log = os.fdopen(os.memfd_create("trionet-ssh"), "rb")
             name = f"/proc/{os.getpid()}/fd/{log.fileno()}"
-        except (OSError, AttributeError):  # not on Linux: its words go to standard error
+        except (OSError, AttributeError):  # not on Linux: the messages go to standard error
             yield None, ""
             return
     with log:
@@ -116,6 +116,6 @@ def _open_log() -> Generator[tuple[IO[bytes] | None, str]]:
 
 
 def _lines(log: IO[bytes] | None) -> list[str]:
-    said = b"" if log is None else log.read()
-    lines = (line.strip() for line in said.decode(errors="replace").splitlines())
+    text = b"" if log is None else log.read()
+    lines = (line.strip() for line in text.decode(errors="replace").splitlines())
     return [line for line in lines if line and not line.startswith("Warning:")]

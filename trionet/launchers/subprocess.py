@@ -29,7 +29,7 @@ _log = limited_log(__name__)
 _EXIT_S = 1.0
 _MAIN = "from trionet.cli.node import main; main(['--supervised'])"
 _detached: list[trio.Process] = []
-"""The processes of detached nodes; kept so that they are reaped some time after their end."""
+"""The processes of detached nodes, to be reaped after their end."""
 
 
 class SubprocessLauncher:
@@ -49,7 +49,7 @@ async def _boot(
     """Boot the node; return its address, or kill it."""
 
     async def ended() -> int:
-        with trio.move_on_after(_EXIT_S):  # it has closed its end, and most likely is about to exit
+        with trio.move_on_after(_EXIT_S):  # it has closed its output, and most likely is about to exit
             await process.wait()
         return await kill_child(process)
 
@@ -81,7 +81,7 @@ async def supervise(
     """
     detach, is_detached = boot.config.detach, False
     first = prologue + encode_line(boot)
-    # A process group of its own: Ctrl-C in a terminal is for the parent, which then stops its children.
+    # A process group of its own: Ctrl-C in a terminal goes to the parent, which then stops its children.
     apart: dict[str, Any] = {"start_new_session": True} if detach else {"process_group": 0}
     process = await open_child(command, what=what, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **apart)
     stdin, stdout = process.stdin, process.stdout
@@ -106,7 +106,7 @@ async def supervise(
 
 
 async def _discard(stdout: trio.abc.ReceiveStream) -> None:
-    """Read further output: programs of a login shell may print after the report, and would block for ever."""
+    """Discard further output: programs of a login shell may print after the report, and would block."""
     with contextlib.suppress(trio.BrokenResourceError):
         while await stdout.receive_some():
             pass

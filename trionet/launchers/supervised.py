@@ -1,17 +1,19 @@
 """The messages of a launcher and its supervised node: two lines of JSON, over a pipe or a socket.
 
 The launcher writes a `Boot` as one line and keeps its end open; a further line, `STOP_LINE`, stops the node. When that
-end closes, for whatever reason, the launcher is gone, and the node stops within `ORPHANED_S`, unless it is detached.
+end closes, for any reason, the launcher is gone, and the node stops within `ORPHANED_S`, unless it is detached.
 The node writes a `Report` as one line, when it has booted or failed to.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
+import trio
 
 from trionet.codec import JSON, register_type
 from trionet.config import NodeConfig
@@ -49,13 +51,13 @@ STOP_LINE = b"stop\n"
 
 @register_type
 class Boot(msgspec.Struct, frozen=True):
-    """The message to a child; all but the configuration is given by name.
+    """The message to a child.
 
     Attributes:
         config: its configuration.
-        sys_path: its import path, encoded as file names are; empty where it has that already.
-        ancestors: the processes on its machine that it must not outlive; see `trionet.launchers.lineage`.
-        depth: the depth of the calls that it makes while it boots: its spawner waits for them.
+        sys_path: its import path, encoded as file names; empty if it has that already.
+        ancestors: the processes of its machine that it must not outlive; see `trionet.launchers.lineage`.
+        depth: the depth of its calls during its boot, for which its spawner waits.
         is_output_named: whether its output is prefixed with its name; see `trionet.launchers.output`.
     """
 
@@ -71,8 +73,8 @@ class Report(msgspec.Struct, frozen=True):
     """The message from a child.
 
     Attributes:
-        address: its address, when it has booted; else None.
-        error: why it has not booted.
+        address: its address, if it has booted; else None.
+        error: the reason why it has not booted.
     """
 
     address: NodeAddress | None = None
@@ -99,7 +101,7 @@ def encode_line(message: Boot | Report) -> bytes:
 
 
 def encode_report(report: Report) -> bytes:
-    """Return `report` as one line; an error that can't travel is replaced by its text."""
+    """Return `report` as one line; of an error that can't travel, the text."""
     try:
         return encode_line(report)
     except EncodeError:
@@ -122,14 +124,14 @@ def decode_line(line: bytes, expected: type[T]) -> T:
 async def address_from(
     receive: Callable[[], Awaitable[bytes | bytearray]], ended: Callable[[], Awaitable[int]]
 ) -> NodeAddress:
-    """Return the address in a child's report. Output before the report is skipped: it is a login shell's, for one.
+    """Return the address in a child's report. Output before the report, as of a login shell, is skipped.
 
     Args:
-        receive: returns some bytes of the child's output; none when it has closed its end.
-        ended: ends the child if need be, and returns its exit status.
+        receive: returns some bytes of the child's output; none after its end.
+        ended: ends the child if necessary, and returns its exit status.
 
     Raises:
-        SpawnError: it did not boot; the text is its own reason.
+        SpawnError: it did not boot; the text is its reason.
     """
     report = await _report_from(receive)
     if report is None:
@@ -140,26 +142,27 @@ async def address_from(
 
 
 async def _report_from(receive: Callable[[], Awaitable[bytes | bytearray]]) -> Report | None:
-    """Find a report by its mark, which may follow a prompt or other text without an end of line."""
-    data, taken = b"", 0
-    while taken < MAX_LINE_BYTES and (chunk := await receive()):
-        taken += len(chunk)
-        data += chunk
-        while (begin := data.find(_MARK)) >= 0:
-            line, newline, rest = data[begin:].partition(b"\n")
-            if not newline:
-                data = line
-                break
-            if (report := _report_in(line) or _report_in(line[line.rfind(_MARK) :])) is not None:
-                return report
-            data = rest
-        else:
-            data = data[1 - len(_MARK) :]  # it may be the first part of the mark
+    """Find a report by its mark, which may follow other text on its line, as a prompt."""
+    data, received = b"", 0
+    with contextlib.suppress(trio.BrokenResourceError):
+        while received < MAX_LINE_BYTES and (chunk := await receive()):
+            received += len(chunk)
+            data += chunk
+            while (begin := data.find(_MARK)) >= 0:
+                line, newline, rest = data[begin:].partition(b"\n")
+                if not newline:
+                    data = line
+                    break
+                if (report := _report_in(line) or _report_in(line[line.rfind(_MARK) :])) is not None:
+                    return report
+                data = rest
+            else:
+                data = data[1 - len(_MARK) :]  # it may be the first part of the mark
     return None
 
 
 def _report_in(line: bytes) -> Report | None:
-    """Return the report at the beginning of `line`, whatever follows; None if there is none."""
+    """Return the report at the beginning of `line`, which may continue; None without one."""
     text = line.decode(errors="replace")
     try:
         _, end = json.JSONDecoder().raw_decode(text)

@@ -127,8 +127,8 @@ class Transport(Protocol):
     def stream(self, node: NodeAddress, request: Request) -> AbstractAsyncContextManager[AsyncGenerator[Any]]:
         """Run a method of `node` that is an async generator; yield an async iterator over its items.
 
-        The generator is ahead by some buffers at most, and ends with the block. Raises the errors of `call`, at the
-        block's begin or by the iteration.
+        The generator is at most some buffers ahead, and ends with the block. The block's beginning, or the iteration,
+        raises the errors of `call`.
         """
 
 
@@ -217,12 +217,12 @@ def answered_error(wire: Mapping[str, Any]) -> TrionetError:
     try:
         error = error_from_wire(wire)
     except (DecodeError, AttributeError) as exc:
-        return ConnectionLost(f"the node answered with an error that is none: {exc}")
+        return ConnectionLost(f"the node answered with a malformed error: {exc}")
     if not isinstance(error, DefiniteError):
         return error
     code = wire["code"]
     if code in _INDEFINITE_CODES or isinstance(code, bool):
-        return ConnectionLost(f"the node answered with an error that contradicts itself: {code!r} is no definite code")
+        return ConnectionLost(f"the node answered with a contradictory error: {code!r} is no definite code")
     if not all(isinstance(wire.get(name), str) for name in ("name", "text")):
-        return ConnectionLost("the node answered with an error that is none: it has no name, or no text")
+        return ConnectionLost("the node answered with a malformed error: it has no name, or no text")
     return error

@@ -1,6 +1,6 @@
 """Datagrams on a node's port number.
 
-Invariant: sending never waits and never raises; a datagram that can't be sent now is lost, as it may be on its way.
+Invariant: sending never waits and never raises; a datagram that can't be sent at once is lost, as others on their way.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ import errno
 import functools
 import ipaddress
 import socket
-from collections import deque
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import trio
@@ -18,6 +17,7 @@ import trio
 from trionet.errors import AddressInUse
 from trionet.forks import keep_from_forks
 from trionet.log_limits import limited_log
+from trionet.nurseries import open_plain_nursery
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,7 +42,7 @@ class Datagrams(Protocol):
         """Send `data` to `to`, without a confirmation; return False where datagrams can't reach that address."""
 
     async def serve(self, handle: Callable[[bytes], None]) -> None:
-        """Call ``handle(data)`` with each datagram, whoever sent it, until closed."""
+        """Call ``handle(data)`` with each datagram, from any sender, until closed."""
 
     def close(self) -> None:
         """Send and receive nothing more."""
@@ -60,19 +60,14 @@ class UDPDatagrams:
         """
         self._socks: list[socket.socket] = []
         self._sender: dict[bool, socket.socket] = {}
-        self._received: deque[bytes] = deque()
-        try:
+        with ExitStack() as bound:
             for ip in [ips] if isinstance(ips, str) else ips:
-                sock = _bound(ip, port)
+                sock = bound.enter_context(_bound(ip, port))
                 keep_from_forks(sock)
                 self._socks.append(sock)
                 self._sender.setdefault(sock.family == socket.AF_INET6, sock)
                 port = sock.getsockname()[1]
-        except BaseException:
-            for sock in self._socks:
-                sock.close()
-            raise
-        self._sock = self._socks[0]  # the only one, except for a host name
+            bound.pop_all()
 
     def send_nowait(self, to: NodeAddress, data: bytes) -> bool:
         """Send `data` to `to`, an IP address of one of the sockets' families."""
@@ -82,56 +77,15 @@ class UDPDatagrams:
             return False
         try:
             sock.sendto(data, target)
-        except OSError as exc:  # full buffers, nobody listening, no route, closed
+        except OSError as exc:  # full buffers, no receiver, no route, closed
             _log.debug("a datagram to %s could not be sent: %s", to, exc)
         return True
 
     async def serve(self, handle: Callable[[bytes], None]) -> None:
         """Call ``handle(data)`` with each datagram, until closed."""
-        with suppress(trio.ClosedResourceError):
-            while True:
-                handle(await self.receive())
-
-    async def receive(self) -> bytes:
-        """Wait for the next datagram."""
-        if not self._received:
-            await self._wait()
-        return self._received.popleft()
-
-    async def _wait(self) -> None:
-        await trio.lowlevel.checkpoint()  # other tasks must run, even under a flood
-        while not self._received:
+        async with open_plain_nursery() as nursery:
             for sock in self._socks:
-                self._read(sock)
-            if not self._received:
-                await self._readable()
-
-    async def _readable(self) -> None:
-        if len(self._socks) == 1:
-            await trio.lowlevel.wait_readable(self._sock)
-            return
-        try:
-            async with trio.open_nursery() as nursery:
-
-                async def wait(sock: socket.socket) -> None:
-                    await trio.lowlevel.wait_readable(sock)
-                    nursery.cancel_scope.cancel()
-
-                for sock in self._socks:
-                    nursery.start_soon(wait, sock)
-        except* trio.ClosedResourceError:
-            pass  # the next read raises it, without the group
-
-    def _read(self, sock: socket.socket) -> None:
-        for _ in range(_READ_AT_ONCE):
-            try:
-                self._received.append(sock.recv(_MOST_BYTES))
-            except BlockingIOError:
-                return
-            except OSError as exc:
-                if sock.fileno() < 0:
-                    raise trio.ClosedResourceError from exc
-                # ICMP reported that nobody received an earlier datagram; the next ones may arrive.
+                nursery.start_soon(_receive, sock, handle)
 
     def close(self) -> None:
         """Send and receive nothing more."""
@@ -141,12 +95,24 @@ class UDPDatagrams:
                 sock.close()
 
 
+async def _receive(sock: socket.socket, handle: Callable[[bytes], None]) -> None:
+    with suppress(trio.ClosedResourceError):
+        while sock.fileno() >= 0:
+            await trio.lowlevel.wait_readable(sock)
+            for _ in range(_READ_AT_ONCE):
+                try:
+                    data = sock.recv(_MOST_BYTES)
+                except OSError:  # none is left; or ICMP reported that nobody received an earlier one; or it is closed
+                    break
+                handle(data)
+
+
 def _bound(ip: str, port: int) -> socket.socket:
     ((family, *_, sockaddr),) = socket.getaddrinfo(ip, port, type=socket.SOCK_DGRAM, flags=_NUMERIC)
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
         sock.setblocking(False)
-        # Room for the datagrams during a stall of this process: their loss would look like its failure.
+        # For the datagrams during a stall of this process: their loss would look like its failure.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -163,27 +129,26 @@ class QueuedDatagrams:
     """Datagrams between nodes of one process, carried by a function.
 
     Attributes:
-        put: handles a datagram that has arrived.
         lost: how many arrived while nobody served them, beyond the first 4,096.
     """
 
     def __init__(self, carry: _Carry) -> None:
-        self.put: Callable[[bytes], None] = self._keep
         self.lost: int = 0
         self._carry = carry
+        self._handle: Callable[[bytes], None] | None = None
         self._kept: list[bytes] = []
         self._closed = trio.Event()
 
     async def serve(self, handle: Callable[[bytes], None]) -> None:
         """Call ``handle(data)`` with each datagram, at once, until closed."""
-        self.put = handle
+        self._handle = handle
         for data in self._kept:
             handle(data)
         self._kept.clear()
         try:
             await self._closed.wait()
         finally:
-            self.put = self._keep
+            self._handle = None
 
     def send_nowait(self, to: NodeAddress, data: bytes) -> bool:
         """Send `data` to `to`."""
@@ -191,8 +156,11 @@ class QueuedDatagrams:
             self._carry(to, data)
         return True
 
-    def _keep(self, data: bytes) -> None:
-        if len(self._kept) < _MOST_KEPT:
+    def put(self, data: bytes) -> None:
+        """Handle a datagram that has arrived."""
+        if self._handle is not None:
+            self._handle(data)
+        elif len(self._kept) < _MOST_KEPT:
             self._kept.append(data)
         else:
             self.lost += 1
@@ -208,7 +176,7 @@ class _Carry(Protocol):
 
 @functools.lru_cache(maxsize=16_384)
 def _sockaddr(ip: str, port: int) -> tuple[Any, bool]:
-    """Return the socket address, None if it can't be sent to; and whether it is IPv6."""
+    """Return the socket address, None if it is no destination; and whether it is IPv6."""
     try:
         # Only an interface, as in "fe80::1%eth0", needs the system.
         version = ipaddress.ip_address(ip).version

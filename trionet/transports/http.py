@@ -1,6 +1,6 @@
 """The HTTP transport: httpx as the client of other nodes' HTTP face.
 
-The path has the names of the method, the body the arguments, and headers the rest of the envelope.
+The path contains the names of the method, the body the arguments, and the headers the rest of the envelope.
 
 Invariants: at most `MOST_CONNECTIONS` connections to a peer are in use for the calls at each depth of nesting (see
 `trionet.nesting`), and at most `max_calls_per_peer`; calls queue here, not in httpx.
@@ -31,7 +31,7 @@ from trionet.errors import (
 )
 from trionet.forks import keep_from_forks
 from trionet.nesting import DEEPEST, depth_inside
-from trionet.replies import Aggregate, Receipt, Replies
+from trionet.replies import replies_from
 
 from .base import answered_error, check_request_size, time_left_s
 from .web_errors import status_of
@@ -63,7 +63,7 @@ TIMEOUT_HEADER = "Trionet-Timeout"
 """The caller's remaining time in seconds; a duration, which needs no common clock."""
 
 DEPTH_HEADER = "Trionet-Depth"
-"""The call's depth of nesting, 0 to 8; left out for 0."""
+"""The call's depth of nesting, 0 to 8; omitted for 0."""
 
 MOST_CONNECTIONS: Final = 128
 """The most connections in use to one peer for the calls at one depth."""
@@ -72,10 +72,10 @@ STREAM_TYPE = "application/x-ndjson"
 """The media type of a stream: lines of JSON, ``{"item": …}``, then ``{"end": true}`` or ``{"error": …}``."""
 
 VALUE_TYPE = "application/json"
-"""The media type of a value. A request that accepts only one of the two types is refused the other."""
+"""The media type of a value. A request that accepts only one of the two types is refused for the other."""
 
-_MAX_QUERY_CHARS = 8 * 1024  # servers limit the head of a request: Hypercorn to 16 KiB
-# Below the server's idle timeout, so that a connection is never reused just as the server closes it.
+_MAX_QUERY_CHARS = 8 * 1024  # servers limit the head of a request; Hypercorn to 16 KiB
+# Below the server's idle timeout, so that no connection is reused while the server closes it.
 _KEEPALIVE_S = 30.0
 _END = {"end": True}
 _RESULTS: Final = frozenset({"value", "values", "item", "end"})
@@ -199,7 +199,7 @@ class HTTPTransport:
         try:
             answer = self.codec.decode(body)
             is_error = "error" in answer
-            value = None if is_error else _value_of(answer)
+            value = None if is_error else replies_from(answer) if "values" in answer else answer["value"]
         except (DecodeError, TypeError, KeyError, AttributeError) as exc:
             raise ConnectionLost(_unlike_a_node(node, status)) from exc
         if is_error:
@@ -313,7 +313,7 @@ def _translated(node: NodeAddress) -> Generator[None]:
 async def _reading(
     node: NodeAddress, response: httpx.Response, parts: AsyncIterator[Any]
 ) -> AsyncGenerator[AsyncIterator[Any]]:
-    """Yield `parts` to iterate over, and end them: nested generators don't close each other."""
+    """Yield `parts` for iteration, and exhaust them: nested generators don't close each other."""
     try:
         with _translated(node):
             yield parts
@@ -362,7 +362,7 @@ def _unlike_a_node(node: NodeAddress, status: int) -> str:
 
 
 def _quoted(name: str) -> str:
-    """Return `name` as one segment of a path; ``.`` and ``..`` have a meaning of their own there."""
+    """Return `name` as one segment of a path, in which ``.`` and ``..`` have other meanings."""
     return name.replace(".", "%2E") if name in {".", ".."} else quote(name, safe="")
 
 
@@ -377,13 +377,3 @@ def _query(request: Request) -> str:
             f"pass large values as positional arguments"
         )
     return query
-
-
-def _value_of(answer: dict[str, Any]) -> Any:
-    if "values" not in answer:
-        return answer["value"]
-    if not all(isinstance(error, TrionetError) for error in answer["errors"].values()):
-        raise DecodeError("expected errors")
-    if "value" in answer:
-        return Aggregate(**answer)
-    return Receipt(**answer) if "id" in answer else Replies(**answer)

@@ -22,7 +22,7 @@ __all__ = ["LazyHTTPTransport"]
 
 
 class LazyHTTPTransport:
-    """Fulfils `trionet.transports.base.Transport` by an `HTTPTransport`, made on first use."""
+    """Fulfils `trionet.transports.base.Transport` with an `HTTPTransport`, made on first use."""
 
     def __init__(self, config: NodeConfig) -> None:
         self.codec: Codec = JSON.limited(config.max_message_containers)

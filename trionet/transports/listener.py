@@ -52,7 +52,7 @@ class RequestSession(Session, Protocol):
 
     @property
     def unfinished_since(self) -> float | None:
-        """When the wait for its first request, or the rest of one, began, on Trio's clock; None if there is none."""
+        """The beginning of the wait for its first request, or the rest of one, on Trio's clock; None without a wait."""
 
 
 class Connection(RequestSession, Protocol):
@@ -120,7 +120,7 @@ class Listener:
             await self._all_ended.wait()
 
     def close(self) -> None:
-        """Refuse further connections, at once, even if another process has a copy of the socket."""
+        """Refuse further connections, at once, even while another process has a copy of the socket."""
         for listener in self._listeners:
             with contextlib.suppress(OSError):  # closed already, or without shutdown
                 listener.socket.shutdown(socket.SHUT_RDWR)
@@ -146,12 +146,12 @@ class Listener:
             connection = connection or self._longest(lambda connection: connection.idle_since)
             if connection is None:
                 return False
-            del self._connections[connection]  # at once: its task ends later, and others may arrive before
+            del self._connections[connection]  # at once: its task ends later, and more connections may come before
             connection.abort()
         return True
 
     def _longest(self, since: Callable[[Connection], float | None]) -> Connection | None:
-        """Return the connection with the earliest time by `since`; None if there is none."""
+        """Return the connection with the earliest ``since(connection)``; None if all of these are None."""
         found = [(when, connection) for connection in self._connections if (when := since(connection)) is not None]
         return min(found, key=lambda pair: pair[0])[1] if found else None
 
@@ -160,7 +160,7 @@ async def open_listener(config: NodeConfig) -> Listener:
     """Listen on the configured address, or on all addresses of a host name with one port number.
 
     Raises:
-        AddressInUse: another program listens there. With port 0, the number that was free for one address is in use
+        AddressInUse: another program listens there. With port 0: the number that was free for one address is in use
             for another; another attempt may succeed.
         ConfigError: the address is not this machine's, or its port needs privileges.
     """
@@ -178,14 +178,14 @@ async def open_listener(config: NodeConfig) -> Listener:
 
 
 async def _bound(sockaddrs: Sequence[tuple[int, Any]], port: int) -> list[trio.socket.SocketType]:
-    """Return a listening socket for each of `sockaddrs` that this machine has, with one port number.
+    """Return a listening socket for each address of this machine in `sockaddrs`, with one port number.
 
     Raises:
-        OSError: one is in use, or none can be listened on.
+        OSError: one of them is in use, or `sockaddrs` has none.
     """
     socks: list[trio.socket.SocketType] = []
     missing: dict[str, OSError] = {}
-    try:
+    with contextlib.ExitStack() as bound:
         for family, place in sockaddrs:
             try:
                 sock = await _listening(family, (place[0], port, *place[2:]))
@@ -194,14 +194,11 @@ async def _bound(sockaddrs: Sequence[tuple[int, Any]], port: int) -> list[trio.s
                     raise
                 missing[place[0]] = exc
             else:
-                socks.append(sock)
+                socks.append(bound.enter_context(sock))
                 port = sock.getsockname()[1]
-        if not socks:
-            raise next(iter(missing.values()), OSError(errno.EADDRNOTAVAIL, "it has no address"))
-    except BaseException:
-        for sock in socks:
-            sock.close()
-        raise
+        bound.pop_all()
+    if not socks:
+        raise next(iter(missing.values()), OSError(errno.EADDRNOTAVAIL, "it has no address"))
     for ip, reason in missing.items():
         # Host names often have an IPv6 address, as "::1", on machines without IPv6.
         _log.info("not listening on %s: %s", ip, reason.strerror)

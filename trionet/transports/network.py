@@ -5,6 +5,7 @@ The first byte of a connection distinguishes a link from HTTP.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 from typing import TYPE_CHECKING
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from .link.tcp import TCPLink
     from .web import QuartTrio, WebServer
 
-__all__ = ["NetworkEndpoint", "TCPNetwork", "open_network_endpoint"]
+__all__ = ["NetworkEndpoint", "TCPNetwork"]
 
 _log = limited_log(__name__)
 
@@ -98,7 +99,7 @@ class NetworkEndpoint:
         """Refuse new connections and calls, at once."""
         self._is_closing = True
         self._listener.close()
-        self.links.part("this node is stopping")  # now: peers must make no more calls
+        self.links.part("this node is stopping")  # now: peers must send no more calls
         if self._web is not None:
             self._web.closing = True
 
@@ -113,7 +114,7 @@ class NetworkEndpoint:
     async def accept_http(self, stream: trio.SocketStream, first: bytes, nursery: trio.Nursery) -> RequestSession:
         """Return the session of an HTTP connection whose first bytes have been read; run the app in `nursery`."""
         if _WEB not in sys.modules:
-            # This takes half a second, in a thread, and never happens in nodes without HTTP.
+            # It takes half a second, in a thread; nodes without HTTP never import it.
             await trio.to_thread.run_sync(importlib.import_module, _WEB)
         web = self._web_server()
         await web.started(nursery)
@@ -141,41 +142,21 @@ class TCPNetwork:
     async def open_endpoint(
         self, config: NodeConfig, handler: Handler, on_orphan: Callable[[OrphanedCall], None]
     ) -> NetworkEndpoint:
-        """Listen on the configured address; see `open_network_endpoint`."""
-        return await open_network_endpoint(config, handler, on_orphan)
+        """Listen on the configured address; see `Network.open_endpoint`."""
+        config.check_bind()
+        listener, datagrams = await _open_port(config)
+        return NetworkEndpoint(listener, datagrams, config, handler, on_orphan)
 
     def on_open(self, node: object) -> None:
         """Handle a new node."""
 
 
-async def open_network_endpoint(
-    config: NodeConfig, handler: Handler, on_orphan: Callable[[OrphanedCall], None]
-) -> NetworkEndpoint:
-    """Listen on the configured address.
-
-    Args:
-        config: the node's.
-        handler: runs the calls that come in.
-        on_orphan: called with each cancelled call whose handler did not confirm its end in time.
-
-    Raises:
-        AddressInUse: another program listens there.
-        ConfigError: the address is not this machine's, or would expose the node without protection.
-    """
-    config.check_bind()
-    listener, datagrams = await _open_port(config)
-    return NetworkEndpoint(listener, datagrams, config, handler, on_orphan)
-
-
 async def _open_port(config: NodeConfig) -> tuple[Listener, UDPDatagrams | None]:
     """Listen on one port number for connections and for datagrams."""
-    for tries_left in reversed(range(_PORTS_TRIED)):
-        try:
+    for _ in range(0 if config.port else _PORTS_TRIED - 1):
+        with contextlib.suppress(AddressInUse):  # a number that is free for TCP may be in use for UDP
             return await _open_number(config)
-        except AddressInUse:  # a number that is free for TCP may be in use for UDP
-            if config.port or not tries_left:
-                raise
-    raise AssertionError
+    return await _open_number(config)
 
 
 async def _open_number(config: NodeConfig) -> tuple[Listener, UDPDatagrams | None]:
@@ -215,7 +196,7 @@ class _Incoming:
     def unfinished_since(self) -> float | None:
         if self._requests is not None:
             return self._requests.unfinished_since
-        return self._accepted_at if self._session is None else None  # a link has a handshake in place of a request
+        return self._accepted_at if self._session is None else None  # a link has a handshake, and no request
 
     async def run(self) -> None:
         first = b""

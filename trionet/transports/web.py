@@ -1,6 +1,6 @@
 """The node's HTTP face: a Quart-Trio app, served by Hypercorn's Trio connection class inside the node's nursery.
 
-``PUT`` (or ``POST``) ``/<gid>/<service>/<method>`` with a JSON list of arguments runs the method; query parameters are
+``PUT`` (or ``POST``) ``/<gid>/<service>/<method>`` with a JSON list of arguments runs the method. Query parameters are
 keyword arguments, in JSON (a bare word is a text). The response is ``{"value": …}``; for a group-wide call
 ``{"values": {…}, "errors": {…}}``, with ``"value"`` for an aggregate; for a failure
 ``{"error": {"code", "name", "text", …}}``. Values are in the JSON form of `trionet.codec`.
@@ -146,7 +146,7 @@ def _with_path(app: QuartTrio) -> Callable[[Scope, ASGIReceiveCallable, ASGISend
             await _ignoring_gone_clients(app(scope, receive, send))
         except Exception:
             raise
-        except BaseException as exc:  # from a user's view; Hypercorn answers 500 to an Exception
+        except BaseException as exc:  # of the user's view; Hypercorn answers 500 to an Exception
             pass_endings(exc)
             raise RemoteError.from_exception(exc) from exc
 
@@ -223,7 +223,7 @@ def _foreign_page_error(config: NodeConfig) -> NotPermitted | None:
     """Return the error for a request or WebSocket of a foreign page; None for any other."""
     headers = (request or websocket).headers
     site = ", ".join(headers.getlist("Sec-Fetch-Site"))
-    # Only followed links count: submitting a form is a navigation, too.
+    # Only by these methods: a submitted form is a navigation, too.
     mode = headers.get("Sec-Fetch-Mode", "") if (request or websocket).method in _SAFE_METHODS else ""
     fetch = (site, mode, headers.get("Sec-Fetch-Dest", "")) if site else None
     own_names = {name.lower() for name in (config.ip, config.advertise_ip) if name}
@@ -274,15 +274,8 @@ def _seconds(text: str) -> float:
 
 
 def _value_response(value: Any, max_message_bytes: int) -> Response:
-    if isinstance(value, Replies):
-        answer: dict[str, Any] = {name: getattr(value, name) for name in value._fields}
-    else:
-        answer = {"value": value}
-    try:
-        body = check_size(JSON.encode(answer), max_message_bytes, "a reply")
-    except TrionetError as exc:
-        return _error_response(RemoteError.from_exception(exc), max_message_bytes)  # the handler has run
-    return Response(body, content_type="application/json")
+    answer = {name: getattr(value, name) for name in value._fields} if isinstance(value, Replies) else {"value": value}
+    return Response(_encoded(answer, max_message_bytes, "a reply"), content_type="application/json")
 
 
 def _stream_response(prepared: PreparedCall, max_message_bytes: int) -> Response:
@@ -290,8 +283,8 @@ def _stream_response(prepared: PreparedCall, max_message_bytes: int) -> Response
         try:
             async with prepared.stream(trio.CancelScope()) as items:
                 async for item in items:
-                    yield _line({"item": item}, max_message_bytes)
-            yield _line({"end": True}, max_message_bytes)
+                    yield _encoded({"item": item}, max_message_bytes, "an item") + b"\n"
+            yield _encoded({"end": True}, max_message_bytes, "an item") + b"\n"
         except TrionetError as exc:
             yield error_body(exc, max_message_bytes) + b"\n"
 
@@ -300,11 +293,11 @@ def _stream_response(prepared: PreparedCall, max_message_bytes: int) -> Response
     return response
 
 
-def _line(answer: dict[str, Any], max_message_bytes: int) -> bytes:
+def _encoded(answer: dict[str, Any], max_message_bytes: int, what: str) -> bytes:
     try:
-        return check_size(JSON.encode(answer), max_message_bytes, "an item") + b"\n"
+        return check_size(JSON.encode(answer), max_message_bytes, what)
     except TrionetError as exc:
-        raise RemoteError.from_exception(exc) from exc
+        raise RemoteError.from_exception(exc) from exc  # the handler has run
 
 
 def _error_response(

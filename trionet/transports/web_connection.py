@@ -1,8 +1,8 @@
 """One HTTP connection: Hypercorn's Trio connection class, with bounds against slow and hostile peers.
 
-Invariants: a connection is closed when its peer takes too long to send the head of a request or to read 64 KiB of a
-response, or when it has been idle for too long; `unfinished_since` tells the listener which connections to close for
-new ones; the listener handles the exceptions of a connection.
+Invariants: a connection is closed if its peer takes too long to send the head of a request or to read 64 KiB of a
+response, or if it is idle for too long. The listener closes connections by their `unfinished_since` to make room, and
+handles their exceptions.
 """
 
 from __future__ import annotations
@@ -118,8 +118,8 @@ class HTTPConnection(TCPServer):
             self.idle_since = trio.current_time() if event.idle else None
             if self._input_ended.is_set():
                 return
-        # This runs in the app's task, which Quart-Trio cancels after the response: the idle timer must start, or the
-        # socket close, all the same. Writes are shielded already.
+        # This runs in the app's task, which Quart-Trio cancels after the response; the idle timer must start, or the
+        # socket close, nevertheless. Writes are shielded already.
         with trio.CancelScope(shield=not isinstance(event, RawData)):
             await super().protocol_send(event)
 
@@ -226,7 +226,7 @@ class _H11Protocol(H11Protocol):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.connection = _H11Connection(self.config.h11_max_incomplete_size)
-        self._refused_by: Literal["hypercorn", "app"] | None = None  # which refuses a WebSocket
+        self._refused_by: Literal["hypercorn", "app"] | None = None  # the side that refused a WebSocket
         self._skips_end = False
 
     @property

@@ -58,7 +58,7 @@ def status_of(error: TrionetError) -> int:
 
 
 def error_body(error: TrionetError, limit_bytes: int) -> bytes:
-    """Return the body for `error`; over the limit, its long texts are cut to their ends, which are the most useful."""
+    """Return the body for `error`; over the limit, only the ends of long texts are kept, which are the most useful."""
     wire = error_to_wire(error)
     body = _encoded(wire)
     longest = limit_bytes

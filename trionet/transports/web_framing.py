@@ -1,7 +1,7 @@
 """The framing of HTTP/1.1 requests: ambiguous ones are refused, and their connection is closed.
 
-A proxy in front of a node and the node itself must see the same requests; otherwise a request can be hidden in the body
-of another (request smuggling). h11 is lenient in some places where implementations differ.
+A proxy in front of a node, and the node itself, must see the same requests; otherwise a request can be hidden in the
+body of another (request smuggling). h11 is lenient in some places where implementations differ.
 
 Invariant: an accepted request has one body length by every reading of RFC 9112, sections 2.2, 5.2, 6.1 to 6.3 and 7.1.
 h11 itself refuses a wrong ``Content-Length``, and blanks before a colon.

@@ -1,6 +1,6 @@
 """Requests from web pages: only those of the node's own pages are accepted.
 
-A web page must not call a node through its reader's browser. Browsers send the origin of the page, in ``Origin`` (Fetch
+A web page must not call a node by its reader's browser. Browsers send the origin of the page, in ``Origin`` (Fetch
 Standard, 3.2) and ``Sec-Fetch-Site`` (Fetch Metadata, 2.3); programs send neither, and may call.
 
 Invariant: the origin of an accepted request is its own target, by http or https; and the target's host is an address,
@@ -54,7 +54,7 @@ def foreign_page_error(
 
 
 def _is_own_fetch(site: str, mode: str, destination: str) -> bool:
-    """Whether a fetch is by an own page, by the reader, or by a link that the reader follows."""
+    """Whether a fetch is of an own page, of the reader, or of a followed link."""
     return site in _OWN_SITES or (mode == "navigate" and destination == "document")
 
 

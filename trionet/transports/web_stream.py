@@ -10,7 +10,7 @@ import trio
 __all__ = ["PIECE_BYTES", "PushedBackStream"]
 
 PIECE_BYTES: Final = 64 * 1024
-"""How much is written within one time limit."""
+"""The bytes written within one time limit."""
 
 
 class PushedBackStream:

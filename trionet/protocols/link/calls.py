@@ -41,11 +41,6 @@ class OutgoingCall(msgspec.Struct, eq=False):
         """Whether none of it can have reached the peer, with `sent_bytes` passed to the operating system."""
         return self.transfer.offset == 0 if self.transfer is not None else self.start_offset >= sent_bytes
 
-    @property
-    def is_incomplete(self) -> bool:
-        """Whether the peer can't have all of it, and never will when it is abandoned now."""
-        return self.transfer is not None and not self.transfer.is_over
-
     def add(self, item: Item, size: int) -> None:
         """Add an item of a stream.
 

@@ -11,15 +11,17 @@ __all__ = ["Channel"]
 
 
 class Channel(Protocol):
-    """Transforms the bytes of one connection, after the preface.
+    """Transforms the bytes of one connection, after the preface."""
 
-    Attributes:
-        is_open: whether its own handshake has ended, so that plaintext can be sent.
-        is_amid_record: whether bytes have been received that are no plaintext yet.
-    """
+    @property
+    def is_open(self) -> bool:
+        """Whether its own handshake has ended, so that plaintext can be sent."""
+        ...
 
-    is_open: bool
-    is_amid_record: bool
+    @property
+    def is_amid_record(self) -> bool:
+        """Whether bytes have been received that are no plaintext yet."""
+        ...
 
     def data_to_send(self) -> bytes:
         """Return the bytes of its own handshake that are due."""

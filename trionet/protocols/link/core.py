@@ -142,7 +142,7 @@ class LinkCore:
         self.sent: Callable[[int], None] = self.outbox.sent if self._channel is None else self._sent_by_channel
         self._holding = holding
         self._max_containers = max_containers
-        self._decoder = FrameDecoder(max_containers)
+        self._decoder = FrameDecoder(max_containers, greeted.rest)
         self._parting: str | None = None
         self._is_bye_sent = self._is_bye_received = False
 
@@ -174,7 +174,10 @@ class LinkCore:
     # ---- input
 
     def receive(self, data: bytes, now: float) -> Iterator[Event]:  # noqa: C901  a call for each step takes longer
-        """Handle bytes from the peer; gives the events. Iterate to the end before the next input."""
+        """Handle bytes from the peer, at first none: that handles those behind its hello, and sends this side's.
+
+        Gives the events. Iterate to the end before the next input.
+        """
         if self.is_closed:
             return
         liveness, outbox, answered, received = self.liveness, self.outbox, self.outgoing.answered, self.incoming.receive

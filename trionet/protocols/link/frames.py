@@ -348,11 +348,11 @@ class FrameDecoder:
     """Cuts a stream of bytes into frames.
 
     Attributes:
-        rest: the bytes of a frame that is incomplete.
+        rest: the bytes of a frame that is incomplete; at first the start of the stream.
     """
 
-    def __init__(self, max_containers: int = MAX_CONTAINERS) -> None:
-        self.rest: bytes = b""
+    def __init__(self, max_containers: int = MAX_CONTAINERS, rest: bytes = b"") -> None:
+        self.rest: bytes = rest
         self._max_containers = max_containers
         self._short_bytes = min(max_containers, LARGE_MAP_BYTES)
 

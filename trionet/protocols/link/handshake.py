@@ -74,19 +74,27 @@ class Handshake:
             raise HandshakeError("the connection was closed during the handshake")
         try:
             found = self._receive(data)
+            return None if found is None else self._greeted(*found)
         except (FrameError, HandshakeError) as exc:
             if not self._is_initiator:
-                self._due += PREFACE + with_length(encode_frame(Bye(str(exc))))
+                self._refuse(str(exc))
             raise HandshakeError(str(exc)) from exc
-        if found is None:
-            return None
-        frame, rest = found
+
+    def _greeted(self, frame: Frame, rest: bytes) -> Greeted:
         if isinstance(frame, Bye):
             raise HandshakeError(f"it refused: {frame.reason}")
         if not isinstance(frame, Hello):
             raise HandshakeError(f"its first frame is a {type(frame).__name__}, not a hello")
         first = b"" if self._is_initiator else self._greeting()
         return Greeted(self._own, frame, self._is_initiator, rest, first, self._channel)
+
+    def _refuse(self, reason: str) -> None:
+        """Send a bye, where the peer can read one: not while the channel's handshake is in progress."""
+        bye = with_length(encode_frame(Bye(reason)))
+        if self._channel is None or not self._is_preface_received:
+            self._due += PREFACE + bye
+        elif self._channel.is_open:
+            self._due += self._channel.send(bye)
 
     def _receive(self, data: bytes) -> tuple[Frame, bytes] | None:
         if not self._is_preface_received:
@@ -111,7 +119,10 @@ class Handshake:
         if self._is_initiator and not self._is_hello_sent and (self._channel is None or self._channel.is_open):
             self._is_hello_sent = True
             hello = with_length(encode_frame(self._own))
-            self._due += hello if self._channel is None else self._channel.send(hello)
+            if self._channel is not None:
+                hello = self._channel.send(hello)
+                self._channel.sent(len(hello))  # all of it is, before the first call
+            self._due += hello
 
     def _greeting(self) -> bytes:
         """Return the plaintext that the accepting side's first answers go behind."""

@@ -76,15 +76,15 @@ class OutgoingCalls:
         encoded = encode_frame(frame)
         if len(encoded) > self._short_bytes:
             self._send_long(call, encoded)
-        else:
-            call.start_offset = self._outbox.put_bytes
-            self._outbox.put_encoded(encoded, not self.in_progress)
-        number = call.number = self.next_number
-        self.next_number = number + 1
+        is_lone, number = not self.in_progress, self.next_number
+        call.number, self.next_number = number, number + 1
         self.free_places[call.depth] -= 1
         self.in_progress[number] = call
         if self._liveness.is_resting:
             self._liveness.rouse()
+        if call.transfer is None:
+            call.start_offset = self._outbox.put_bytes
+            self._outbox.put_encoded(encoded, is_lone)  # last: it may close the link, which answers the call
 
     def _send_long(self, call: OutgoingCall, encoded: bytes) -> None:
         size, direction = len(encoded), direction_of_calls(call.depth)

@@ -82,7 +82,10 @@ class LinkServer:
             if awaitable is None and not has_room:
                 awaitable = self._begun_later(prepared)
             self._start_soon(self._run_call, call, running, prepared, awaitable, name=frame.method)
-        self._calls.accept(call)
+        if self._core.is_closed:  # by the handler itself
+            running.scope.cancel()
+        else:
+            self._calls.accept(call)
 
     def cancel(self, call: IncomingCall) -> None:
         """Cancel a call's handler."""

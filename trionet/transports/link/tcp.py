@@ -60,10 +60,10 @@ class TCPLink(Link):
         self._liveness = self.core.liveness
         self._outbox = self.core.outbox
 
-    async def run(self, rest: bytes) -> None:
-        """Carry calls until either side is done, or the connection breaks; `rest` has come behind the peer's hello."""
+    async def run(self) -> None:
+        """Carry calls until either side is done, or the connection breaks."""
         self._nursery.start_soon(self._closing, self._write)
-        self.receive(rest, trio.current_time())
+        self.receive(b"", trio.current_time())
         await self._closing(self._read)
 
     async def _closing(self, work: Callable[[], Awaitable[None]]) -> None:
@@ -354,7 +354,7 @@ class TCPTransport(LinkTransport):
                 link = TCPLink(self, sock, greeted, name, nursery)
                 on_open(link)
                 self.add(link, node)
-                await link.run(greeted.rest)
+                await link.run()
         except* Exception as group:
             extra = about(greeted.peer.address)
             _log.exception("a link was closed because of an error in this program", exc_info=group, extra=extra)

@@ -7,6 +7,7 @@ that it is given.
 from __future__ import annotations
 
 import math
+import weakref
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class NodeClock:
     """Tells one node the time, and wakes it."""
 
     def __init__(self, host: Host) -> None:
-        self._host = host
+        self._host: Host = weakref.proxy(host)  # which has this clock
         self._pump = host.pump
         self._own = 0.0
         self._at = 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -52,7 +53,7 @@ class MemoryEndpoint(Host):
         self.transport: MemoryTransport = MemoryTransport(carrier, self, config, handler, on_orphan)
         self.datagrams: QueuedDatagrams | None = None
         if config.datagrams:
-            self.datagrams = QueuedDatagrams(functools.partial(carrier.send_datagram, self))
+            self.datagrams = QueuedDatagrams(functools.partial(carrier.send_datagram, weakref.proxy(self)))
         self._carrier = carrier
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

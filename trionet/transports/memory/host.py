@@ -80,6 +80,7 @@ class Host(ABC):
         """Be down from now on."""
         self.is_down = self.is_mute = True
         self.is_prompt = False
+        self.pump.drop(self)
 
     def free(self) -> None:
         """Be held no more: what is stopped can still be killed, and its connections break."""

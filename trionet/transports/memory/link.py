@@ -6,6 +6,7 @@ Each write is one frame, so that rules and traces tell frames apart.
 from __future__ import annotations
 
 import math
+import weakref
 from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -88,9 +89,10 @@ class _MemoryLink(Link):
             self.core.advance(self._transport.pump.time())
         if liveness.deadline < self._alarm_at:
             self._alarm_at = liveness.deadline
-            self._transport.host.call_at(self._alarm_at, self._ring)
+            self._transport.host.call_at(self._alarm_at, self._transport.ring, self.number)
 
-    def _ring(self) -> None:
+    def ring(self) -> None:
+        """Handle that the time of the alarm has come."""
         self._alarm_at = math.inf
         self.advance(self._transport.pump.time())
 
@@ -112,10 +114,12 @@ class _MemoryLink(Link):
 class _Observed:
     """A call that the observer is told of; a generator's context takes three times as long."""
 
-    def __init__(self, observer: Observer, transport: MemoryTransport, node: NodeAddress, request: Request) -> None:
+    def __init__(
+        self, observer: Observer, time: Callable[[], float], call: tuple[NodeAddress, NodeAddress, Request]
+    ) -> None:
         self._observer = observer
-        self._time = transport.pump.time
-        self._call = transport.host.address, node, request
+        self._time = time
+        self._call = call
 
     def __enter__(self) -> None:
         self._observer.called(*self._call, self._time())
@@ -144,7 +148,7 @@ class MemoryTransport(LinkTransport):
         on_orphan: Callable[[OrphanedCall], None],
     ) -> None:
         super().__init__(host.address, config, handler, on_orphan)
-        self.host = host
+        self.host: Host = weakref.proxy(host)  # which has this transport
         self.pump: Pump = carrier.pump
         self._carrier = carrier
         self._by_number: dict[int, _MemoryLink] = {}
@@ -210,7 +214,13 @@ class MemoryTransport(LinkTransport):
         if greeted.is_initiator:
             link.core.round_trip.add(self.pump.time() - opening.begun_at)
         self.add(link, opening.node)
-        link.receive(greeted.rest, self.pump.time())
+        link.receive(b"", self.pump.time())
+
+    def ring(self, number: int) -> None:
+        """Handle that the time of a link's alarm has come, if that has not ended."""
+        link = self._by_number.get(number)
+        if link is not None:
+            link.ring()
 
     def forget(self, link: _MemoryLink) -> None:
         """Handle the end of a link."""
@@ -229,11 +239,11 @@ class MemoryTransport(LinkTransport):
     def note_loss(self, node: NodeAddress, reason: str) -> None:
         """Tell the observer that a link was lost with calls in progress."""
         if self._carrier.observer is not None:
-            self._carrier.observer.link_lost(self.host.address, node, reason, self.pump.time())
+            self._carrier.observer.link_lost(self._own, node, reason, self.pump.time())
 
     def _observed(self, node: NodeAddress, request: Request) -> AbstractContextManager[None]:
         observer = self._carrier.observer
-        return nullcontext() if observer is None else _Observed(observer, self, node, request)
+        return nullcontext() if observer is None else _Observed(observer, self.pump.time, (self._own, node, request))
 
     async def call(self, node: NodeAddress, request: Request) -> Any:
         """Send `request` to `node` and return its value; see `Transport.call`."""

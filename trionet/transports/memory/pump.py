@@ -14,7 +14,7 @@ the next event in virtual time, too, and waits until all others are blocked befo
 from __future__ import annotations
 
 import math
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -71,6 +71,11 @@ class Pump:
     def next_due(self) -> float:
         """Return the time of the next event; ``math.inf`` if there is none."""
         return self._heap[0][0] if self._heap else math.inf
+
+    def drop(self, owner: object) -> None:
+        """Call no more methods of `owner`."""
+        self._heap[:] = [entry for entry in self._heap if getattr(entry[2], "__self__", None) is not owner]
+        heapify(self._heap)
 
     def close(self) -> None:
         """Call nothing more."""

@@ -189,7 +189,7 @@ async def test_a_value_that_cannot_travel_is_a_crash_for_a_client(
 async def test_an_answer_that_is_no_error_is_never_definite(error: object) -> None:
     node = MaelstromNode()
     node.node_ids = ("n0", "n1")
-    transport = MaelstromTransport(node)
+    transport = MaelstromTransport(node, NodeConfig())
 
     async def answer(dest: str, body: Mapping[str, Any]) -> dict[str, Any]:
         await trio.lowlevel.checkpoint()

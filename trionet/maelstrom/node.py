@@ -232,7 +232,7 @@ class MaelstromNode:
 
     async def _write(self, out: SendChannel[bytes], scope: trio.CancelScope) -> None:
         try:
-            await self._outbox.run(out)
+            await self._outbox.run(out.send)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
             _log.info("the output is closed: %s", exc)
             scope.cancel()

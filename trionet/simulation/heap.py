@@ -32,10 +32,10 @@ class HeapMember:
         is_up: whether it runs; a crashed member neither receives nor sends.
         paused_until: the end of its pause; packets that arrive before wait in its inbox.
         skew_s: how far its clock is ahead of the simulation's.
-        received, received_bytes: the number of received packets, and their bytes if the cluster measures them.
+        received: the number of received packets.
     """
 
-    __slots__ = ("inbox", "is_up", "name", "paused_until", "received", "received_bytes", "skew_s", "stack", "wake_at")
+    __slots__ = ("inbox", "is_up", "name", "paused_until", "received", "skew_s", "stack", "wake_at")
 
     def __init__(self, name: str, stack: ProtocolMux, skew_s: float) -> None:
         self.name: str = name
@@ -46,7 +46,6 @@ class HeapMember:
         self.wake_at: float = math.inf
         self.inbox: list[tuple[str, tuple[Any, ...]]] = []
         self.received: int = 0
-        self.received_bytes: int = 0
 
 
 class HeapCluster:
@@ -195,8 +194,6 @@ class HeapCluster:
                 self.at(self.now + self.latency(self._random), self._fail, source, packet.to)
             return
         target.received += 1
-        if self._is_measuring_bytes:
-            target.received_bytes += source.stack.packet_size(packet)
         if self.now < target.paused_until:
             target.inbox.append((source.name, packet.messages))
         else:

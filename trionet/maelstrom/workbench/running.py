@@ -16,10 +16,11 @@ import trio.testing
 
 from trionet.errors import ConfigError
 from trionet.trio_internals import seeded
+from trionet.user_code import leaves
 
 from .client import Clients
 from .cluster import NodeCluster
-from .errors import SetupFailed, StoreFailed, leaves
+from .errors import SetupFailed, StoreFailed
 from .history import History
 from .in_process import InProcessNode, load_program
 from .journal import Journal

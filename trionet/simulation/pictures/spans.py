@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from trionet.simulation.fault import Fault
     from trionet.simulation.trace import Trace
 
-__all__ = ["FaultSpan", "end_of", "fault_spans", "lives", "natural", "nodes_of"]
+__all__ = ["FaultSpan", "end_of", "fault_spans", "natural", "nodes_of", "runs_of"]
 
 _BEGINS: Final = " begins"
 _ENDS: Final = " ends"
@@ -92,7 +92,7 @@ def _decoded(detail: str) -> Fault | None:
         return None
 
 
-def lives(trace: Trace) -> dict[str, list[tuple[float, float]]]:
+def runs_of(trace: Trace) -> dict[str, list[tuple[float, float]]]:
     """Return the begins and ends of each node's runs, in seconds since the simulation began."""
     end = end_of(trace)
     begun: dict[str, float] = {}

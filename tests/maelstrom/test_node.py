@@ -1,4 +1,4 @@
-"""A Maelstrom node: handlers, messages, and what becomes of errors."""
+"""A Maelstrom node: handlers, messages, and errors."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ async def opened(node: MaelstromNode, *names: str, init: bool = True) -> AsyncGe
 # ------------------------------------------------------------------------------------------------------------ handlers
 
 
-async def test_what_a_handler_returns_is_the_reply() -> None:
+async def test_the_result_of_a_handler_is_the_reply() -> None:
     node = MaelstromNode()
 
     @node.on("sync")
@@ -146,7 +146,7 @@ async def test_a_handler_may_reply_itself_or_not_at_all() -> None:
         wire.say("never", msg_id=1)
         wire.say("early", msg_id=2)
         assert await wire.heard_body() == {"type": "early_ok", "a": 1, "in_reply_to": 2}
-        wire.say("early")  # nobody waits for an answer
+        wire.say("early")  # no call waits for a reply
         await wire.nothing()
 
 
@@ -186,7 +186,7 @@ async def test_handlers_begin_in_the_order_of_arrival_and_run_concurrently() -> 
     ],
     ids=lambda value: type(value).__name__,
 )
-async def test_what_a_handler_raises_is_the_reply_and_the_log_and_the_node_goes_on(
+async def test_the_exception_of_a_handler_is_in_the_reply_and_the_log_and_the_node_continues(
     raised: Exception, code: int, text: str, is_sync: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     node = MaelstromNode()
@@ -264,7 +264,7 @@ CRASHES: dict[str, Callable[[Envelope], Any]] = {
 
 @pytest.mark.parametrize("is_sync", [True, False], ids=["sync", "async"])
 @pytest.mark.parametrize("handler", CRASHES.values(), ids=CRASHES)
-async def test_once_a_handler_has_run_what_is_wrong_with_its_reply_is_a_crash(
+async def test_once_a_handler_has_run_an_invalid_reply_is_a_crash(
     handler: Callable[[Envelope], Any], is_sync: bool
 ) -> None:
     node, runs = MaelstromNode(), []
@@ -288,7 +288,7 @@ async def test_once_a_handler_has_run_what_is_wrong_with_its_reply_is_a_crash(
         assert len(runs) == 1
 
 
-async def test_an_error_with_a_text_that_is_no_unicode_is_told() -> None:
+async def test_an_error_with_a_text_that_is_no_unicode_is_a_reply() -> None:
     node = MaelstromNode()
     node.on("odd")(_raising(CustomError("caf\udce9", number=1001)))
     async with opened(node) as wire:
@@ -325,7 +325,7 @@ async def test_a_message_has_one_reply() -> None:
         await wire.nothing()
 
 
-async def test_a_topology_is_taken_unless_the_program_does_it() -> None:
+async def test_a_topology_is_kept_unless_the_program_handles_it() -> None:
     node = MaelstromNode()
     async with opened(node, "n1", "n2", "n3") as wire:
         assert list(node.neighbors) == ["n2", "n3"]
@@ -346,7 +346,7 @@ async def test_a_topology_is_taken_unless_the_program_does_it() -> None:
 # -------------------------------------------------------------------------------------------------- init, tasks, ending
 
 
-async def test_a_message_that_comes_before_the_name_waits_for_it() -> None:
+async def test_a_message_that_arrives_before_the_name_waits_for_it() -> None:
     node, order = MaelstromNode(), []
 
     @node.on_init
@@ -475,7 +475,7 @@ GARBAGE = [
 
 
 @pytest.mark.parametrize("line", GARBAGE, ids=lambda line: line[:30].decode("latin-1"))
-async def test_garbage_is_left_out_and_the_node_goes_on(line: bytes) -> None:
+async def test_garbage_is_ignored_and_the_node_continues(line: bytes) -> None:
     node = MaelstromNode()
     node.on("echo")(lambda message: {"echo": message["echo"]})
     async with opened(node) as wire:
@@ -497,7 +497,7 @@ async def test_garbage_is_left_out_and_the_node_goes_on(line: bytes) -> None:
         (b'{"src": "c1", "dest": "n9", "body": {"type": "echo", "msg_id": 4, "echo": 1}}', 1),
     ],
 )
-async def test_what_can_be_answered_of_it_is_answered_with_an_error(line: bytes, code: int) -> None:
+async def test_garbage_with_a_readable_sender_has_an_error_reply(line: bytes, code: int) -> None:
     node = MaelstromNode()
     node.on("echo")(lambda message: {"echo": message["echo"]})
     async with opened(node) as wire:
@@ -525,7 +525,7 @@ async def test_an_rpc_returns_the_body_of_its_reply_and_replies_find_their_calle
         assert len({message["body"]["msg_id"] for message in asked}) == 3
         for message in reversed(asked):
             answer = {"in_reply_to": message["body"]["msg_id"], "is": message["body"]["n"] * 10}
-            wire.say("what_ok", src="n9", **answer | {"is": -1})  # not who was asked
+            wire.say("what_ok", src="n9", **answer | {"is": -1})  # another node than the called one
             wire.say("what_ok", src="n2", **answer)
             wire.say("what_ok", src="n2", **answer)  # twice
         await wait_all_tasks_blocked()
@@ -567,7 +567,7 @@ async def test_an_rpc_fails_when_the_input_ends() -> None:
     assert [type(exc) for exc in raised] == [ConnectionLost, ConnectionLost]
 
 
-async def test_what_cannot_be_json_is_refused_where_it_is_sent() -> None:
+async def test_a_value_that_json_does_not_have_is_refused_by_the_sending_function() -> None:
     node = MaelstromNode()
     async with opened(node) as wire:
         for value in (object(), {(1, 2): 3}, "\ud800"):
@@ -578,7 +578,7 @@ async def test_what_cannot_be_json_is_refused_where_it_is_sent() -> None:
         await wire.nothing()
 
 
-async def test_what_is_sent_in_one_go_is_written_in_one_go() -> None:
+async def test_messages_of_one_scheduler_pass_are_written_at_once() -> None:
     node = MaelstromNode()
     async with opened(node) as wire:
         for number in range(50):
@@ -606,7 +606,7 @@ CODES = {
 
 
 @pytest.mark.parametrize(("code", "kind"), CODES.items())
-def test_each_code_is_an_exception_and_back_and_tells_whether_it_happened(code: int, kind: type[TrionetError]) -> None:
+def test_each_code_is_an_exception_and_back_and_definite_or_indefinite(code: int, kind: type[TrionetError]) -> None:
     error = error_from_body({"type": "error", "code": code, "text": "why", "extra": 1})
     assert type(error) is kind
     assert error.text == "why"
@@ -638,7 +638,7 @@ def test_an_error_of_trionets_own_arrives_as_its_type() -> None:
 # ------------------------------------------------------------------------------------------------------------ services
 
 
-async def test_the_stores_and_the_oracle_are_asked_as_their_protocol_says() -> None:
+async def test_requests_to_the_stores_and_the_oracle_follow_their_protocol() -> None:
     node, results = MaelstromNode(), []
     kv, lww = KV(node, "seq-kv"), KV(node, "lww-kv")
 

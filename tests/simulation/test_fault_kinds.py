@@ -98,7 +98,7 @@ def test_a_new_kind_of_fault_loses_removed_nodes_and_renumbers_the_others() -> N
     assert blackout().without(4) == blackout()
 
 
-def test_a_new_kind_of_fault_gets_weaker_field_by_field() -> None:
+def test_a_new_kind_of_fault_is_weakened_field_by_field() -> None:
     strong = blackout(loss=0.4, is_silent=True)
     assert list(strong.weaker()) == [
         blackout(is_silent=True),

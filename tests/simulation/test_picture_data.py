@@ -1,4 +1,4 @@
-"""What pictures are drawn from: faults and runs, views, spreads, rates, arrows, and the model of an epidemic."""
+"""The data of pictures: faults and runs, views, spreads, rates, arrows, and the model of an epidemic."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ def test_the_model_begins_with_the_first_hop_and_needs_many_nodes() -> None:
 # ---- rates
 
 
-def test_rates_add_up_to_what_was_sent_delivered_and_dropped() -> None:
+def test_rates_add_up_to_the_messages_sent_delivered_and_dropped() -> None:
     random = Random(2)
     events = []
     for number in range(500):

@@ -167,7 +167,7 @@ class DurableLog(Generic[T]):
 
 
 async def _retried(call: Callable[[], Awaitable[T]]) -> T:
-    """Repeat a call until its reply comes: messages may be lost."""
+    """Repeat a call until its reply arrives: messages may be lost."""
     while True:
         with trio.move_on_after(_TRY_S):
             return await call()

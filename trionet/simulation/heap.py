@@ -1,6 +1,6 @@
 """A cluster of protocol cores on a heap of events: no sockets, no event loop, thousands of members.
 
-Invariants: the same seed gives the same run, in every process; time never goes back; events at the same time are
+Invariants: the same seed gives the same run, in every process; time never decreases; events at the same time are
 handled in the order in which they were scheduled.
 """
 
@@ -55,7 +55,7 @@ class HeapCluster:
         members: all members ever added, by name.
         loss: the chance that a datagram is lost, at least 0 and less than 1.
         latency: returns one-way latencies in seconds; default: exponential with a mean of 10 ms.
-        is_cut: whether nothing gets from one member to another; None for no cut.
+        is_cut: whether no packet passes from one member to another; None for no cut.
         on_event: called with each event of each member: its time, the member's name, and the event.
         sent, sent_bytes: the number of sent packets, and their bytes if measured.
     """
@@ -99,7 +99,7 @@ class HeapCluster:
         self._push(max(time, self.now), _call, action, args)
 
     def add(self, name: str, mux: ProtocolMux, *, skew_s: float = 0.0) -> HeapMember:
-        """Add a member, or replace the one of this name: what was on the way to it comes to the new one."""
+        """Add a member, or replace the one of this name; packets in transit to that one arrive at the new one."""
         previous = self.members.get(name)
         if previous is not None:
             previous.is_up = False

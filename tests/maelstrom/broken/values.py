@@ -28,7 +28,7 @@ class Values:
         self.total += value
 
     def told(self, message: Envelope) -> None:
-        """Hear a value from another node."""
+        """Handle a value from another node."""
         self.take(message["value"])
 
     def put(self, message: Envelope) -> dict[str, object]:
@@ -41,7 +41,7 @@ class Values:
         return {"message": value} if self.fault == "extra-key" else {}
 
     def read(self, _message: Envelope) -> dict[str, object]:
-        """Say what is known: a sum for counters, else a list."""
+        """Return the known values: a sum for counters, else a list."""
         if self.fault == "no-reads":
             raise TemporarilyUnavailable("not today")
         if self.fault in {"counts", "miscounts"}:
@@ -51,7 +51,7 @@ class Values:
 
 
 class Answers:
-    """What needs no memory but a number."""
+    """The workloads whose only state is a number."""
 
     def __init__(self, fault: str, node: MaelstromNode) -> None:
         self.fault = fault
@@ -70,7 +70,7 @@ class Answers:
         return {"id": self.count if self.fault == "repeats" else f"{self.node.id}-{self.count}"}
 
     def echo(self, message: Envelope) -> dict[str, object] | None:
-        """Say what was said."""
+        """Return the text of the request."""
         self.count += 1
         if self.fault == "silent" and self.count % 10 == 5:
             return None

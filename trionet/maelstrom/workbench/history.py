@@ -1,6 +1,6 @@
 """The operations of clients and their outcomes, in order: the only input of checkers.
 
-Invariants: indexes are positions; times never go back; each invocation has at most one completion, which comes after
+Invariants: indexes are positions; times never decrease; each invocation has at most one completion, which follows
 it and has the same process; a process has one operation at a time. Source: Jepsen, ``jepsen.history``.
 """
 

@@ -120,7 +120,7 @@ class InProcessNode(RunningNode):
         self._scope.cancel()
 
     def pause(self) -> None:
-        """Hold back its input and output; its clock goes on."""
+        """Hold back its input and output; its clock continues."""
         if self._held_in is None:
             self._held_in = []
 

@@ -105,12 +105,12 @@ def _show_key(axes: Axes, entries: dict[Artist, str], above_pt: float) -> None:
 
 def write(axes: Axes, text: str, at: tuple[float, float], offset_pt: tuple[float, float], **style: Any) -> None:
     """Write a text beside a point."""
-    axes.annotate(text, at, xytext=offset_pt, textcoords="offset points", **({"color": Colour.INK} | style))
+    axes.annotate(text, at, xytext=offset_pt, textcoords="offset points", **(dict[str, Any](color=Colour.INK) | style))
 
 
 def label(axes: Axes, text: str, at: tuple[float, float], **style: Any) -> None:
     """Write a small text at a point."""
-    axes.text(*at, text, **({"color": Colour.INK, "fontsize": SMALL_PT} | style))
+    axes.text(*at, text, **(dict[str, Any](color=Colour.INK, fontsize=SMALL_PT) | style))
 
 
 def set_time_axis(axes: Axes, since: float, until: float, label: str = "time") -> None:

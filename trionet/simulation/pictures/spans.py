@@ -39,7 +39,7 @@ class FaultSpan(NamedTuple):
 
 
 def natural(name: str) -> tuple[list[int], str]:
-    """Return a sort key of names, by which n10 comes after n9."""
+    """Return a sort key of names, by which n10 is after n9."""
     return [int(digits) for digits in re.findall(r"\d+", name)], name
 
 

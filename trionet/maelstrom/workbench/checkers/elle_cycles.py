@@ -148,7 +148,7 @@ def _path(
         kinds: the kinds of the other edges.
         is_nonadjacent: whether no two rw edges may follow each other.
     """
-    start = first.target, is_nonadjacent  # where the search is, and whether no rw edge may come next
+    start = first.target, is_nonadjacent  # the current node, and whether the next edge may be no rw
     came: dict[tuple[_Node, bool], tuple[tuple[_Node, bool], Edge] | None] = {start: None}
     queue = deque(came)
     while queue:

@@ -246,7 +246,7 @@ class Transactions:
         return [Finding("reply-differs", _summary(cases), Maelstrom.CRASHES if is_crash else Maelstrom.OVERLOOKS)]
 
     def _garbage_reads(self) -> list[str]:
-        """Return, in words, reads of values that no transaction writes to that key, whatever its outcome."""
+        """Return, in words, reads of values that no transaction of any outcome writes to that key."""
         written = {
             (key, identity(value))
             for txn in self.all

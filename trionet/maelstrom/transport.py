@@ -345,12 +345,9 @@ class MaelstromTransport:
 
     async def receive_item(self, message: Envelope) -> dict[str, object]:
         """Handle an item of a stream; return once the reader has it."""
-        channel = self._streams.get((message.src, message["call"]))
-        if channel is None:
-            raise NodeUnreachable("that stream has no reader any more")
         try:
-            await channel.send(message["item"])
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            await self._streams[message.src, message["call"]].send(message["item"])
+        except (KeyError, trio.BrokenResourceError, trio.ClosedResourceError) as exc:
             raise NodeUnreachable("that stream has no reader any more") from exc
         return {}
 

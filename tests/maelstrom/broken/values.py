@@ -16,10 +16,10 @@ class Values:
         self.total = 0
         for kind in ("broadcast", "add"):
             node.on(kind)(self.put)
-        node.on("told")(self.told)
+        node.on("told")(self.receive)
         node.on("read")(self.read)
 
-    def take(self, value: Any) -> None:
+    def add(self, value: Any) -> None:
         """Keep a value."""
         if self.fault == "forgets" and len(self.values) % 10 == 9:
             self.values.pop(0)
@@ -27,14 +27,14 @@ class Values:
             self.values.append(value)
         self.total += value
 
-    def told(self, message: Envelope) -> None:
+    def receive(self, message: Envelope) -> None:
         """Handle a value from another node."""
-        self.take(message["value"])
+        self.add(message["value"])
 
     def put(self, message: Envelope) -> dict[str, object]:
         """Handle a value from a client, and send it to the others."""
         value = next(message.body[key] for key in ("message", "element", "delta") if key in message.body)
-        self.take(value)
+        self.add(value)
         for peer in self.node.peers if self.fault != "local" else ():
             if not (self.fault == "forsakes-n0" and peer == "n0" and value % 10 == 3):
                 self.node.send(peer, {"type": "told", "value": value})

@@ -100,11 +100,9 @@ class Nemesis:
         nodes = sorted(TARGETS[kind](self._options.nodes, self._random))
         self._wrong[fault] = f"{fault} ({', '.join(nodes)})"
         self._history.note(fault, nodes)
+        harm = self._cluster.kill if fault == "kill" else self._cluster.pause
         for node in nodes:
-            if fault == "kill":
-                self._cluster.kill(node)
-            else:
-                self._cluster.pause(node)
+            harm(node)
 
     async def _end(self, fault: str) -> None:
         del self._wrong[fault]

@@ -61,13 +61,11 @@ def test_a_circle_is_named() -> None:
     assert circles({"a": {"b"}, "b": set()}) == []
 
 
-@pytest.mark.xfail(reason="some files are still to be cut by concept")
 def test_no_file_is_long() -> None:
     lengths = {str(path.relative_to(PACKAGE)): len(path.read_text(encoding="utf-8").splitlines()) for path in TREES}
     assert {name: lines for name, lines in lengths.items() if lines > MAX_FILE_LINES} == {}
 
 
-@pytest.mark.xfail(reason="some functions are still to be shortened")
 def test_no_function_is_long() -> None:
     lengths = {
         f"{path.relative_to(PACKAGE)}:{node.name}": _lines(node)

@@ -38,7 +38,7 @@ def shade_faults(
         axes.axvspan(begin, end, color=Colour.GREY, alpha=_SHADE * min(faults, _DARKEST), linewidth=0, zorder=0.5)
     if not seen or until <= since or not are_named:
         return 0.0
-    per_s = _width_pt(axes) / (until - since)
+    per_s = axes.bbox.width / axes.figure.dpi * 72 / (until - since)
     lanes = _lanes(seen, since, until, per_s)
     if len(lanes) > _MOST_LANES:
         lanes = _lanes([_shortened(span) for span in seen], since, until, per_s)
@@ -63,10 +63,6 @@ def _depths(spans: Sequence[FaultSpan], since: float, until: float) -> list[tupl
         if faults:
             found.append((begin, end, faults))
     return found
-
-
-def _width_pt(axes: Axes) -> float:
-    return float(axes.bbox.width / axes.figure.dpi * 72)
 
 
 def _shortened(span: FaultSpan) -> FaultSpan:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Anomalies", "Transactions", "Txn", "is_micro_op", "is_something"]
 
 Anomalies = dict[str, list[dict[str, Any]]]
-Ops = list[list[Any]]
+_Ops = list[list[Any]]
 
 _SIZE = 3
 
@@ -46,10 +46,10 @@ class Txn(NamedTuple):
 
     number: int
     kind: str
-    ops: Ops
+    ops: _Ops
     end: int | None
     process: Any
-    requested: Ops
+    requested: _Ops
     node: str | None
     reply: Any
 
@@ -79,7 +79,7 @@ class Txn(NamedTuple):
         return reads
 
 
-def _written_by(ops: Ops) -> dict[Any, list[Any]]:
+def _written_by(ops: _Ops) -> dict[Any, list[Any]]:
     """Return the values that micro-operations write, by key, in order."""
     written: defaultdict[Any, list[Any]] = defaultdict(list)
     for f, key, value in ops:
@@ -102,7 +102,7 @@ def is_micro_op(op: Any, write: str) -> bool:
     )
 
 
-def _readable(value: Any, write: str) -> Ops:
+def _readable(value: Any, write: str) -> _Ops:
     return [op for op in value if is_micro_op(op, write)] if type(value) is list else []
 
 

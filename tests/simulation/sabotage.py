@@ -56,7 +56,7 @@ def _be_lenient(node: Node) -> None:
 
 
 class _ShortMemory(SeenIds):
-    """Forgets what it has seen after a second, and that there was something to forget."""
+    """Drops the ids of seen rumors after a second, without a trace of them."""
 
     __slots__ = ()
 

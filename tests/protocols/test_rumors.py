@@ -45,7 +45,7 @@ def test_seen_ids_are_bounded_in_number_and_forgotten_ones_are_recognised_by_age
     seen = SeenIds(keep_s=100.0, most=10)
     for number in range(15):
         seen.add(_id(number), float(number))
-    assert len(seen) == 10
+    assert len(seen.seen_at) == 10
     assert _id(4) not in seen
     assert _id(5) in seen
     assert seen.forgotten_at == 4.0

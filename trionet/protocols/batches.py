@@ -34,10 +34,6 @@ class Batch(msgspec.Struct, eq=False):
     held: list[Held] = msgspec.field(default_factory=list)
     announced: list[Held] = msgspec.field(default_factory=list)
 
-    def all(self) -> list[Held]:
-        """Return all its rumors."""
-        return [*self.held, *self.announced]
-
     def messages(self, now: float) -> list[ProtocolMessage]:
         """Return its messages."""
         ids_of: dict[str, list[bytes]] = {}

@@ -71,4 +71,4 @@ class Broadcaster:
             self.is_left = True
             context.effects.append(Notify(LeaveCompleted()))
         if context.news.items and not self.is_left:
-            self._timer = context.timers.set(context.now + context.profile.gossip_interval_s, self._send)
+            self._timer = context.after(context.profile.gossip_interval_s, self._send)

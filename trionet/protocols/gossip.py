@@ -329,7 +329,7 @@ class GossipProtocol:
         effects: list[Effect] = []
         for to, batch in self._batches.take_due(now):
             effects += [Send(to, message) for message in batch.messages(now)]
-            just_sent = {held.id: held.gid for held in batch.all()}
+            just_sent = {held.id: held.gid for held in (*batch.held, *batch.announced)}
             for gid in dict.fromkeys(just_sent.values()):
                 group = self._groups.get(gid)
                 if group is not None:
@@ -371,9 +371,6 @@ class GossipProtocol:
                 found.append(Send(source, held.message(now)))
         return found
 
-    def _receive_step(self, group: RumorGroup, source: str, message: Summary | Buckets, now: float) -> list[Effect]:
-        return self._comparing.answer(group, source, message, now)
-
     def _receive_listing(self, group: RumorGroup, source: str, message: Listing, now: float) -> list[Effect]:
         missing = self._comparing.missing(group, source, message, now)
         if missing or any(rumor_id not in self._seen for rumor_id in split(message.ids)):
@@ -386,7 +383,7 @@ class GossipProtocol:
     _handlers: ClassVar[dict[type, Callable[[Any, RumorGroup, str, Any, float], list[Effect]]]] = {
         Ihave: _receive_ihave,
         Want: _receive_want,
-        Summary: _receive_step,
-        Buckets: _receive_step,
+        Summary: lambda self, group, source, message, now: self._comparing.answer(group, source, message, now),
+        Buckets: lambda self, group, source, message, now: self._comparing.answer(group, source, message, now),
         Listing: _receive_listing,
     }

@@ -94,8 +94,7 @@ class Prober:
         self._relays: dict[int, _Relay] = {}
         self._is_circle_next = False
         self._last_tick: float = context.now
-        first = context.now + context.random.random() * context.profile.probe_interval_s
-        self._ticking = context.timers.set(first, self._tick)
+        self._ticking = context.after(context.random.random() * context.profile.probe_interval_s, self._tick)
 
     def stop(self) -> None:
         """End all probes, and begin no others."""
@@ -115,7 +114,7 @@ class Prober:
         probe = _Probe(member, seq, member.statement.incarnation, timeout_s, ends_at)
         self.by_name[member.name] = self._by_seq[seq] = probe
         self._ping(member, seq, about)
-        probe.timer = context.timers.set(now + timeout_s / _DIRECT_TRIES, self._continue, probe)
+        probe.timer = context.after(timeout_s / _DIRECT_TRIES, self._continue, probe)
 
     def receive_ack(self, source: str, seq: int) -> bool:
         """Handle an ack; return whether it was expected."""
@@ -164,8 +163,8 @@ class Prober:
         seq = context.next_seq()
         relay = self._relays[seq] = _Relay(source, request.seq, request.target)
         self._ping(target, seq)
-        wait = context.profile.probe_timeout_s * _NACK_SHARE / _RELAY_TRIES
-        relay.timer = context.timers.set(context.now + wait, self._continue_relay, seq, relay)
+        wait_s = context.profile.probe_timeout_s * _NACK_SHARE / _RELAY_TRIES
+        relay.timer = context.after(wait_s, self._continue_relay, seq, relay)
 
     def postpone(self, lag_s: float) -> None:
         """Extend all open probes by `lag_s`, because this node stalled."""
@@ -183,8 +182,7 @@ class Prober:
 
     def _tick(self) -> None:
         context = self._context
-        interval = context.profile.probe_interval_s * (context.awareness.score + 1)
-        self._ticking = context.timers.set(context.now + interval, self._tick)
+        self._ticking = context.after(context.profile.probe_interval_s * (context.awareness.score + 1), self._tick)
         members = context.members
         member = members.next_on_circle
         if not self._is_circle_next or member is None or member.statement.state:  # suspects are probed anyway
@@ -256,18 +254,18 @@ class Prober:
     def _continue_relay(self, seq: int, relay: _Relay) -> None:
         context = self._context
         relay.step += 1
-        wait = context.profile.probe_timeout_s * _NACK_SHARE / _RELAY_TRIES
+        wait_s = context.profile.probe_timeout_s * _NACK_SHARE / _RELAY_TRIES
         if relay.step < _RELAY_TRIES:
             target = context.members.get(relay.target)
             if target is not None:
                 self._ping(target, seq)
         elif relay.step == _RELAY_TRIES:
             context.send(relay.requester, Nack(relay.seq))
-            wait = 2 * context.profile.probe_interval_s  # a late ack still helps
+            wait_s = 2 * context.profile.probe_interval_s  # a late ack still helps
         else:
             self._end_relay(seq, relay)
             return
-        relay.timer = context.timers.set(context.now + wait, self._continue_relay, seq, relay)
+        relay.timer = context.after(wait_s, self._continue_relay, seq, relay)
 
     def _end(self, probe: _Probe) -> None:
         if probe.timer is not None:

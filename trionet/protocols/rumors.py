@@ -74,9 +74,6 @@ class SeenIds:
     def __contains__(self, rumor_id: bytes) -> bool:
         return rumor_id in self.seen_at
 
-    def __len__(self) -> int:
-        return len(self.seen_at)
-
     def add(self, rumor_id: bytes, now: float) -> None:
         """Record an id."""
         self.seen_at[rumor_id] = now

@@ -24,7 +24,7 @@ from .statements import MOST_INCARNATION, MOST_TAGS_BYTES, State, Statement, enc
 from .suspecting import Suspecting
 from .swim_context import Context
 from .swim_events import MemberInfo, changes
-from .swim_messages import SWIM_MESSAGES, Ack, IndirectAck, Nack, News, Ping, PingReq, Sync, SyncDigest
+from .swim_messages import Ack, IndirectAck, Nack, News, Ping, PingReq, Sync, SyncDigest
 from .swim_settings import SwimCounts, SwimOptions
 from .view_sync import ViewSync
 
@@ -66,8 +66,6 @@ class Swim:
         "me",
         "next_deadline",
     )
-
-    messages: tuple[type[ProtocolMessage], ...] = SWIM_MESSAGES
 
     def __init__(
         self,
@@ -115,13 +113,13 @@ class Swim:
     # ---- state
 
     @property
-    def is_joined(self) -> bool:
-        """Whether a seed has sent its view since the last `join`."""
-        return self._sync.is_joined
+    def is_joining(self) -> bool:
+        """Whether no seed has sent its view since the last `join`."""
+        return self._sync.is_joining
 
     @property
     def is_left(self) -> bool:
-        """Whether the other members have been told that this node leaves."""
+        """Whether the leave of this node is complete."""
         return self._broadcaster.is_left
 
     @property
@@ -275,12 +273,6 @@ class Swim:
         if not self._prober.receive_nack(source, message.seq) and not self._suspecting.was_asked(source, message.seq):
             self.counts.unexpected += 1
 
-    def _receive_sync_digest(self, source: str, message: SyncDigest) -> None:
-        self._sync.receive_digest(source, message)
-
-    def _receive_sync(self, source: str, message: Sync) -> None:
-        self._sync.receive(source, message)
-
     def _receive_statement(self, source: str, statement: Statement) -> None:
         if source != statement.name and source not in self._context.members:
             self.counts.unknown_sender += 1
@@ -393,6 +385,7 @@ class Swim:
         Nack: _receive_nack,
         News: lambda *_: None,  # its packet carries the news
         Statement: _receive_statement,
-        SyncDigest: _receive_sync_digest,
-        Sync: _receive_sync,
+        SyncDigest: lambda self, source, message: self._sync.receive_digest(source, message),
+        Sync: lambda self, source, message: self._sync.receive(source, message),
     }
+    messages: tuple[type[ProtocolMessage], ...] = tuple(_handlers)

@@ -202,8 +202,8 @@ def test_piggybacked_ids_fit_the_packet(room: int, count: int) -> None:
     core = _core()
     for number in range(count):
         core.receive("n1", _rumor(number.to_bytes(12, "big")), 1.0)
-    stack = ProtocolMux("n0", [core])
-    packet = stack.packets([Send("n5", Query("g", _ID))], 1.01)
+    mux = ProtocolMux("n0", [core])
+    packet = mux.packets([Send("n5", Query("g", _ID))], 1.01)
     assert all(len(one.encoded) <= 1400 for one in packet)
 
 
@@ -302,13 +302,13 @@ def test_no_input_raises_and_all_output_can_be_decoded(
     came: list[tuple[str, object, float]],
 ) -> None:
     core = _core()
-    stack, reader = ProtocolMux("n0", [core]), ProtocolMux("n1", [_core("n1")])
+    mux, reader = ProtocolMux("n0", [core]), ProtocolMux("n1", [_core("n1")])
     now = 0.0
     for source, message, wait_s in came:
         now += wait_s
-        packets = stack.receive(source, [message], now)
-        if stack.next_deadline() <= now:
-            packets += stack.on_timer(now)
+        packets = mux.receive(source, [message], now)
+        if mux.next_deadline() <= now:
+            packets += mux.on_timer(now)
         for packet in packets:
             reader.receive_bytes(packet.encoded, now, is_reliable=packet.is_reliable)
     assert reader.dropped.malformed == reader.dropped.oversized == reader.dropped.unknown == 0

@@ -156,13 +156,12 @@ class Gossip:
             Its id, and the packets of its first hop, for `hand_over`.
 
         Raises:
-            MalformedRequest: the arguments are no list, or the remote names a node, or no service or method.
+            MalformedRequest: the arguments are no list.
             EncodeError: an argument can't travel.
             MessageTooLarge: they are over the limit.
         """
         core, driver = self._running()
         checked = check_args(args)
-        remote.check(with_node=False)
         raw = (msgspec.Raw(MESSAGEPACK.encode(part)) for part in (checked, dict(kwargs)))
         payload = _encoder.encode(_Payload(remote.gid, remote.service, remote.method, *raw))
         if len(payload) > self._most_payload_bytes:
@@ -173,7 +172,7 @@ class Gossip:
         sent = core.send(gid, payload, driver.now())
         driver.act([one for one in sent.effects if type(one) is not Send])
         first = [Send(one.to, one.message, is_reliable=True) for one in sent.effects if type(one) is Send]
-        packets = driver.stack.packets(first, driver.now())
+        packets = driver.mux.packets(first, driver.now())
         return sent.id.hex(), {node: packet for packet in packets if (node := address_of(packet.to)) is not None}
 
     async def hand_over(self, node: NodeAddress, packet: Packet) -> bool:
@@ -187,9 +186,8 @@ class Gossip:
             with trio.move_on_after(_HAND_OVER_S):
                 await driver.call(node, packet)
                 return True
-            raise CallTimeout(f"{node} has not confirmed the rumor within {_HAND_OVER_S:g} s")
-        except TrionetError as exc:
-            exc.node = exc.node or str(node)
+            raise CallTimeout(f"{node} has not confirmed the rumor within {_HAND_OVER_S:g} s", node=node)
+        except TrionetError:
             driver.unreachable(packet.to)
             raise
 

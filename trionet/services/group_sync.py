@@ -41,11 +41,6 @@ class GroupSync:
             _log.warning("the subset of group %s is left as the default", gid, exc_info=exc, extra=about(gid))
             core.set_group(gid, self._names(gid), now=now)
 
-    def update_all(self, core: GossipProtocol, now: float) -> None:
-        """Copy all groups to a new core."""
-        for gid in self._groups.gids():
-            self.update(core, gid, now)
-
     def drop(self, gid: str) -> None:
         """Forget a deleted group."""
         self._without_subset.discard(gid)

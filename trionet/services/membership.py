@@ -280,10 +280,9 @@ class Membership:
 
     def _handle_change(self, event: MemberChanged) -> None:
         node = address_of(event.member.name)
-        if node is not None and node != self._own and not self._is_alone:
-            self._note_change(event.change, node, event.member)
-
-    def _note_change(self, change: MemberChange, node: NodeAddress, member: MemberInfo) -> None:
+        if node is None or node == self._own or self._is_alone:
+            return
+        change, member = event.change, event.member
         if change is MemberChange.JOINED:
             try:
                 self._groups.admit(node)
@@ -337,14 +336,11 @@ class _Attempt:
 def _seeds(values: Any) -> list[NodeAddress]:
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
         raise MalformedRequest(f"seeds are a list of addresses, as in join(['127.0.0.1:8080']), not {values!r:.80}")
-    return [_seed(value) for value in values]
-
-
-def _seed(value: Any) -> NodeAddress:
-    address = NodeAddress.of(value)
-    if not address.port:
-        raise MalformedRequest(f"the seed {address} has no port")
-    return address
+    addresses = list(map(NodeAddress.of, values))
+    for address in addresses:
+        if not address.port:
+            raise MalformedRequest(f"the seed {address} has no port")
+    return addresses
 
 
 def _shown(info: MemberInfo) -> Member | None:

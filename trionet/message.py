@@ -28,7 +28,7 @@ class _KeywordsOnly(type(msgspec.Struct)):  # type: ignore[misc]  # which has no
     def __call__(cls, *args: Any, **fields: Any) -> Any:
         shown = "trionet.Remote(node=..., service=..., method=...)"
         if args:
-            raise MalformedRequest(f"a remote takes its fields by name: {shown}")
+            raise MalformedRequest(f"the fields of a remote are given by name: {shown}")
         unknown = [name for name in fields if name not in cls.__struct_fields__]
         if unknown:
             raise MalformedRequest(f"a remote has no {unknown[0]!r}: {shown}, or gid=... beside them")

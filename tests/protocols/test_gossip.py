@@ -25,6 +25,7 @@ from trionet.protocols.gossip_messages import (
 from trionet.protocols.gossip_settings import GossipSettings, settings_for
 from trionet.protocols.mux import ProtocolMux
 from trionet.protocols.push import Star
+from trionet.protocols.spread import EXACT_MEMBERS
 
 _MEMBERS = tuple(f"n{number}" for number in range(10))
 _ID = b"0123456789ab"
@@ -243,6 +244,19 @@ def test_the_origin_knows_how_far_its_rumor_has_spread() -> None:
     assert (found.confirmed, found.denied) == (7, 3)
     assert len(cores["n0"].tracking.query("g", sent.id)) == 3
     assert cores["n0"].tracking.spread("g", bytes(12)) is None
+
+
+@pytest.mark.parametrize("size", [EXACT_MEMBERS, 4 * EXACT_MEMBERS])
+def test_members_that_lack_a_rumor_are_counted_even_if_none_has_confirmed_it(size: int) -> None:
+    core = _core()
+    core.set_group("g", [f"n{n}" for n in range(size)], now=0.0)
+    sent = core.send("g", b"news", 0.0)
+    for answered, query in enumerate(core.tracking.query("g", sent.id)[:5], start=1):
+        assert isinstance(query, Send)
+        core.receive(query.to, Answer("g", sent.id, has=False), 0.1)
+        found = core.tracking.spread("g", sent.id)
+        assert found is not None
+        assert (found.confirmed, found.denied) == (1, answered)
 
 
 def test_answers_of_nodes_that_are_no_members_do_not_count() -> None:

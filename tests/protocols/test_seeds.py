@@ -14,7 +14,7 @@ from trionet.protocols.swim_messages import SyncDigest
 def _asked(seeds: Seeds, until: float, living: str = "") -> list[tuple[float, str]]:
     found = []
     while (now := seeds.next_due()) <= until:
-        found += [(now, name) for name in seeds.take_due(now, lambda name: name != living)]
+        found += [(now, name) for name in seeds.pick_due(now, lambda name: name != living)]
     return found
 
 
@@ -47,7 +47,7 @@ def test_seeds_are_bounded_and_three_are_asked_at_once() -> None:
     seeds = Seeds(Random(1), 1.0, 8.0)
     seeds.add([str(number) for number in range(1000)], 0.0)
     assert len(seeds) == MOST_SEEDS
-    assert len(seeds.take_due(0.0)) == 3
+    assert len(seeds.pick_due(0.0)) == 3
 
 
 @pytest.mark.parametrize("seed", range(10))

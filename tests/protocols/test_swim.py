@@ -367,9 +367,9 @@ def _tries(core: Swim, until: float) -> list[float]:
 
 def test_ill_typed_truncated_and_oversized_packets_are_dropped_and_counted() -> None:
     core = swim("a", "b")
-    stack = ProtocolMux("a", [core])
+    mux = ProtocolMux("a", [core])
     good = msgspec.msgpack.encode([1, "b", [["ping", 1]]])
-    assert len(stack.receive_bytes(good, 0.1)) == 1
+    assert len(mux.receive_bytes(good, 0.1)) == 1
     bad = [
         good[:-1],
         b"",
@@ -380,7 +380,7 @@ def test_ill_typed_truncated_and_oversized_packets_are_dropped_and_counted() -> 
         msgspec.msgpack.encode([2, "b", []]),
     ]
     for data in bad:
-        assert stack.receive_bytes(data, 0.1) == []
-    assert stack.dropped.malformed == len(bad)
-    assert stack.receive_bytes(good + b"x" * 1400, 0.1) == []
-    assert stack.dropped.oversized == 1
+        assert mux.receive_bytes(data, 0.1) == []
+    assert mux.dropped.malformed == len(bad)
+    assert mux.receive_bytes(good + b"x" * 1400, 0.1) == []
+    assert mux.dropped.oversized == 1

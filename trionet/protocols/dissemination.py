@@ -70,7 +70,7 @@ class Dissemination:
         if item is not None:
             item.is_stale = True
 
-    def take(self, room_bytes: int, members: int) -> list[Statement]:
+    def next_statements(self, room_bytes: int, members: int) -> list[Statement]:
         """Return statements for the next packet, of at most `room_bytes` in all, in a group of `members`."""
         limit = retransmit_limit(self.mult, members)
         taken: list[_Item] = []

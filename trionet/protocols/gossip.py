@@ -48,7 +48,7 @@ from .gossip_settings import GossipCounts, GossipSettings
 from .group_members import GroupMembers
 from .pulls import Pulls
 from .push import RandomPush
-from .rumors import Held, RumorGroup, SeenIds
+from .rumors import Held, RumorGroup, SeenIds, may_be_forgotten
 from .spread import Tracking
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class GossipProtocol:
 
     Attributes:
         me: this node's name.
-        counts: what has happened so far.
+        counts: counts of rumors so far.
         tracking: how far this node's latest rumors have spread.
         messages: the kinds of messages that it handles.
     """
@@ -245,7 +245,7 @@ class GossipProtocol:
         return announcing.piggyback(to, room_bytes, now)
 
     def unreachable(self, to: str, now: float) -> list[Effect]:
-        """Pull from others what was wanted from `to`."""
+        """Pull the rumors that were requested from `to` from other holders."""
         self._pulls.unreachable(to, now)
         self._lower_deadline()
         return []
@@ -289,7 +289,7 @@ class GossipProtocol:
         if age_s >= settings.retention_s:
             self.counts.expired += 1
             return []
-        if self._seen.may_be_forgotten(age_s, now):
+        if may_be_forgotten(age_s, now - self._seen.forgotten_at):
             self.counts.refused += 1
             return []
         if self._pulls.received(rumor_id):
@@ -327,7 +327,7 @@ class GossipProtocol:
     def _send_batches(self, now: float) -> list[Effect]:
         """Send the batches that are due, each with an announcement of other recent rumors."""
         effects: list[Effect] = []
-        for to, batch in self._batches.take_due(now):
+        for to, batch in self._batches.pop_due(now):
             effects += [Send(to, message) for message in batch.messages(now)]
             just_sent = {held.id: held.gid for held in (*batch.held, *batch.announced)}
             for gid in dict.fromkeys(just_sent.values()):

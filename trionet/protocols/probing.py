@@ -1,8 +1,7 @@
 """Probes: pings to one member after the other.
 
 Invariant: in each interval one member is probed, whatever their number. A probe succeeds by an ack from its target
-before the interval ends, or by any other message directly from it. Only a probe without any sign of life leads to a
-suspicion.
+before the interval ends, or by any other message directly from it. Only a probe that fails leads to a suspicion.
 
 Half of the probes go round a ring, which holds each member once per round; the other half go to the successor of this
 node on a circle of hashed names. So each member is probed by its predecessor every other interval, and a failure is
@@ -85,7 +84,7 @@ class Prober:
 
         Args:
             context: the shared state.
-            suspect: called with a member that gave no sign of life in the incarnation that was probed.
+            suspect: called with a member that sent nothing in the probed incarnation.
         """
         self._context = context
         self._suspect = suspect
@@ -186,7 +185,7 @@ class Prober:
         members = context.members
         member = members.next_on_circle
         if not self._is_circle_next or member is None or member.statement.state:  # suspects are probed anyway
-            member = members.present.take()
+            member = members.present.next()
         self._is_circle_next = not self._is_circle_next
         if member is not None:
             self.probe(member)
@@ -198,7 +197,7 @@ class Prober:
         """Send a dead member its statement, with the chance that is this node's share; if it lives, it refutes."""
         context = self._context
         dead = context.members.dead
-        member = dead.take()
+        member = dead.next()
         assert member is not None
         chance = since_s / retry_interval_s(context.now - member.since) * len(dead) / len(context.members)
         if context.random.random() < chance:
@@ -239,7 +238,7 @@ class Prober:
         context = self._context
         if about is None and member.statement.state:  # not ALIVE
             about = member.statement
-        if about is not None:  # Lifeguard's buddy system: the suspect is told first
+        if about is not None:  # Lifeguard's buddy system: the suspect receives the suspicion first
             context.send(member.name, about)
         context.effects.append(Send(member.name, Ping(seq)))
 

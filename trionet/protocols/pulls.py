@@ -112,7 +112,7 @@ class Pulls:
         return asked
 
     def unreachable(self, source: str, now: float) -> None:
-        """Request from the next holder what was requested from `source`."""
+        """Request the rumors that were requested from `source` from their next holders."""
         for wanted in self._wanted.values():
             if wanted.tries and wanted.sources[(wanted.tries - 1) % len(wanted.sources)] == source:
                 wanted.due = now

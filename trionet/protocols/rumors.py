@@ -85,10 +85,6 @@ class SeenIds:
         while self.seen_at and next(iter(self.seen_at.values())) <= now - self._keep_s:
             self._forget()
 
-    def may_be_forgotten(self, age_s: float, now: float) -> bool:
-        """Return whether a rumor of this age, whose id is unknown, may have been seen."""
-        return may_be_forgotten(age_s, now - self.forgotten_at)
-
     def _forget(self) -> None:
         oldest = next(iter(self.seen_at))
         self.forgotten_at = self.seen_at.pop(oldest)

@@ -1,4 +1,4 @@
-"""SWIM with Lifeguard: which members are there, which have failed, which have left.
+"""SWIM with Lifeguard: the present, failed and left members of a cluster.
 
 Invariant: for each member this node holds the greatest statement that it has received (see `statements`). Its own is
 ALIVE (or LEFT, once it leaves), and greater than any other statement about it. Each change of a member is reported
@@ -48,7 +48,7 @@ class Swim:
     Attributes:
         messages: the kinds of messages that it handles.
         me: this node's name.
-        counts: what was rejected, and what was noticed.
+        counts: counts of rejected input and of incidents.
         next_deadline: returns when to call `on_timer` next; ``math.inf`` for never.
     """
 
@@ -222,7 +222,7 @@ class Swim:
         context = self._context
         if not context.news.items or to in context.members.doubted:
             return ()
-        return context.news.take(room_bytes, len(context.members))
+        return context.news.next_statements(room_bytes, len(context.members))
 
     def unreachable(self, to: str, now: float) -> list[Effect]:
         """Handle that a reliable message to `to` could not be delivered."""
@@ -337,7 +337,7 @@ class Swim:
         if before is not None or member.is_present:
             self._broadcaster.put(statement)
         if not member.is_present:
-            self._forgetting.plan()
+            self._forgetting.schedule()
 
     def _refute(self, source: str, statement: Statement) -> None:
         """Refute a statement about this node that contradicts its own."""

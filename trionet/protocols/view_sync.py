@@ -192,7 +192,7 @@ class ViewSync:
         context = self._context
         if not self.is_joining or context.is_leaving:
             return
-        for seed in self._seeking.take_due(context.now):
+        for seed in self._seeking.pick_due(context.now):
             self._ask_seed(seed)
         self._asking = context.timers.set(self._seeking.next_due(), self._ask_seeds)
 
@@ -208,7 +208,7 @@ class ViewSync:
         context = self._context
         if context.is_leaving:
             return
-        for seed in self._absent.take_due(context.now, self._is_absent):
+        for seed in self._absent.pick_due(context.now, self._is_absent):
             self._ask_seed(seed)
         context.timers.set(self._absent.next_due(), self._ask_absent)
 

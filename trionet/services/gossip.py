@@ -91,7 +91,7 @@ class Gossip:
     def __init__(
         self,
         config: NodeConfig,
-        cluster: ClusterAgent,
+        agent: ClusterAgent,
         groups: Groups,
         comm: Comm,
         router: Router,
@@ -102,7 +102,7 @@ class Gossip:
         self.tasks_of_node: PeriodicTasks = tasks
         self.failed: int = 0
         self.on_rumor: Callable[[Delivered], None] | None = None
-        self._cluster = cluster
+        self._agent = agent
         self._groups = groups
         self._comm = comm
         self._router = router
@@ -114,8 +114,8 @@ class Gossip:
         self._codec: Codec = MESSAGEPACK.limited(config.max_message_containers)
         # A packet with one rumor must fit into a message.
         self._most_payload_bytes = max(0, comm.codec.most_bytes(config.max_message_bytes) - _HEAD_BYTES)
-        cluster.on(Delivered, self._deliver)
-        cluster.on_batch_end(self._log_failures)
+        agent.on(Delivered, self._deliver)
+        agent.on_batch_end(self._log_failures)
 
     @rpc
     async def tasks(self, gid: str | None = None) -> list[PeriodicTask]:
@@ -208,9 +208,9 @@ class Gossip:
             pause_s = min(2 * pause_s, _ASK_LATEST_S)
 
     def _running(self) -> tuple[GossipProtocol, ProtocolDriver]:
-        if not self._cluster.is_running:
+        if not self._agent.is_running:
             raise TemporarilyUnavailable("the node is stopping")
-        return self._cluster.gossip, self._cluster.driver
+        return self._agent.gossip, self._agent.driver
 
     # ---- for the protocol
 
@@ -218,7 +218,7 @@ class Gossip:
         """Execute a rumor that has arrived: a plain function at once, any other in a new task."""
         if self.on_rumor is not None:
             self.on_rumor(rumor)
-        if not self._cluster.is_running:
+        if not self._agent.is_running:
             return
         size = len(rumor.payload) + _WAITING_BYTES
         try:

@@ -28,7 +28,7 @@ class GroupSync:
 
     def update(self, core: GossipProtocol, gid: str, now: float) -> None:
         """Copy a new group, or one with other members or another `subset`."""
-        changes = self._groups.take_changes(gid)
+        changes = self._groups.pop_changes(gid)
         try:
             if changes is not None and gid in core.groups() and gid not in self._without_subset:
                 core.change_group(gid, map(str, changes.added), map(str, changes.removed))

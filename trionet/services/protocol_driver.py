@@ -109,7 +109,7 @@ class ProtocolDriver:
         for packet in packets:
             self.send(packet)
         while self.mux.events:
-            self._on_events(self.mux.take_events())
+            self._on_events(self.mux.pop_events())
         self._due = self.mux.next_deadline()
         if self._due < self._armed and not self._is_closed:  # a later deadline costs nothing until the next wake-up
             self._arm()

@@ -157,7 +157,7 @@ class HeapCluster:
             self._send(member, packet)
         stack = member.stack
         if stack.events:
-            for event in stack.take_events():
+            for event in stack.pop_events():
                 if self.on_event is not None:
                     self.on_event(self.now, member.name, event)
         due = stack.next_deadline() - member.skew_s

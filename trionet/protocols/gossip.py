@@ -133,7 +133,7 @@ class GossipProtocol:
             subset: how many members each holder pushes a rumor to: a number, a function of the members, or None for
                 `push.default_subset`. A function is called now; the result is clamped to the number of others.
             now: the time.
-            push: where rumors are pushed, instead of to a random subset.
+            push: chooses the targets of rumors, in place of `subset`.
             is_member: whether this node is a member, if the caller knows.
 
         Raises:

@@ -238,7 +238,7 @@ class ProtocolMux:
         return found
 
     def unreachable(self, to: str, now: float) -> list[Packet]:
-        """Handle that a reliable packet could not be delivered."""
+        """Handle the loss of a reliable packet to `to`."""
         return self.packets([effect for core in self._cores for effect in core.unreachable(to, now)], now)
 
     def pop_events(self) -> list[Any]:

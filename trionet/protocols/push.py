@@ -79,10 +79,10 @@ class Push(Protocol):
         """Return at most `count` members for an announcement of ids."""
 
     def sent(self, targets: Sequence[str], now: float) -> None:
-        """Handle that a message is sent to each of `targets`."""
+        """Handle a message that is sent to each of `targets`."""
 
     def received(self, source: str, now: float) -> None:
-        """Handle that a message came from a member."""
+        """Handle a message from a member."""
 
 
 class RandomPush:

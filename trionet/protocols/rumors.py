@@ -126,7 +126,7 @@ class RumorGroup:
     Attributes:
         gid: the group.
         members: its members.
-        push: where its rumors go at once.
+        push: chooses the targets of its rumors.
         held: its rumors by id, in the order in which they came.
         digest: the digest of their ids.
         payload_bytes: the sum of their payloads.

@@ -1,4 +1,4 @@
-"""How many members are known to have a rumor, as its origin sees it.
+"""The spread of a rumor among the members of its group, as its origin sees it.
 
 Invariant: a member counts as confirmed only by its own message: it answered a query, announced the rumor's id, or sent
 a copy. A request for the rumor does not count, because its sender lacks the rumor.
@@ -32,7 +32,7 @@ EXACT_MEMBERS: Final = 128
 
 
 class Spread(msgspec.Struct, frozen=True):
-    """How far a rumor has spread. The origin counts if it is a member.
+    """The spread of a rumor. The origin counts if it is a member.
 
     Attributes:
         members: the number of members.

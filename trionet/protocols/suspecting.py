@@ -64,7 +64,7 @@ class Suspecting:
             self._send_final_probe(suspicion)
 
     def update(self, member: MemberRecord) -> None:
-        """Handle that another statement about `member` holds."""
+        """Handle a new statement about `member`."""
         name = member.name
         suspicion = self.by_name.get(name)
         known = member.statement

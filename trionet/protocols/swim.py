@@ -225,7 +225,7 @@ class Swim:
         return context.news.next_statements(room_bytes, len(context.members))
 
     def unreachable(self, to: str, now: float) -> list[Effect]:
-        """Handle that a reliable message to `to` could not be delivered."""
+        """Handle the loss of a reliable message to `to`."""
         self._context.now = now
         self._sync.unreachable(to)
         return self._effects()

@@ -185,7 +185,7 @@ class ViewSync:
             context.send(to, context.own)
 
     def unreachable(self, to: str) -> None:
-        """Handle that a message to `to` could not be delivered."""
+        """Handle the loss of a message to `to`."""
         self._asked.pop(to, None)
 
     def _ask_seeds(self) -> None:

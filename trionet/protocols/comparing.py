@@ -1,4 +1,4 @@
-"""The comparisons of one node: their schedule, and the answers to those of others (see `anti_entropy` for their content).
+"""The comparisons of one node: their schedule, and its answers (see `anti_entropy` for their content).
 
 Invariants: while a node holds a rumor, it compares each group with a random member again and again: soon after news,
 then at intervals that double up to `compare_interval_s`. A group without rumors is compared every fourth time only. A

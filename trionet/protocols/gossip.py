@@ -191,7 +191,7 @@ class GossipProtocol:
         step = group.push.step(group.members, None, 0, now)
         effects = self._accept(group, Held(gid, rumor_id, self.me, payload, now, now, step.hops), step, now)
         self._sent_at = now
-        return Sent(rumor_id, effects, list(step.targets))
+        return Sent(rumor_id, effects)
 
     # ---- as a `Core`
 

@@ -113,7 +113,7 @@ class Prober:
         probe = _Probe(member, seq, member.statement.incarnation, timeout_s, ends_at)
         self.by_name[member.name] = self._by_seq[seq] = probe
         self._ping(member, seq, about)
-        probe.timer = context.after(timeout_s / _DIRECT_TRIES, self._continue, probe)
+        probe.timer = context.timers.set(now + timeout_s / _DIRECT_TRIES, self._continue, probe)
 
     def receive_ack(self, source: str, seq: int) -> bool:
         """Handle an ack; return whether it was expected."""
@@ -181,7 +181,8 @@ class Prober:
 
     def _tick(self) -> None:
         context = self._context
-        self._ticking = context.after(context.profile.probe_interval_s * (context.awareness.score + 1), self._tick)
+        interval_s = context.profile.probe_interval_s * (context.awareness.score + 1)
+        self._ticking = context.timers.set(context.now + interval_s, self._tick)  # not by `after`: it is hot
         members = context.members
         member = members.next_on_circle
         if not self._is_circle_next or member is None or member.statement.state:  # suspects are probed anyway

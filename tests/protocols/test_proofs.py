@@ -251,7 +251,7 @@ def test_a_newcomer_has_joined_after_two_exchanges_and_is_a_member_then() -> Non
     assert (
         _exchange(node, mux, mux.packets(core.join([ME], node.now), node.now)) == 3
     )  # the last one says what it knows
-    assert core.is_joined
+    assert not core.is_joining
     assert core.present_count == len(MEMBERS) + 2
     assert node.swim.member(VICTIM) is not None
 

@@ -155,7 +155,7 @@ class HeapCluster:
             self._send(member, packet)
         mux = member.mux
         if mux.events:
-            for event in mux.take_events():
+            for event in mux.pop_events():
                 if self.on_event is not None:
                     self.on_event(self.now, member.name, event)
         due = mux.next_deadline() - member.skew_s

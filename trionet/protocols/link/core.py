@@ -164,6 +164,10 @@ class LinkCore:
         return self._is_bye_sent and self._is_bye_received and self.is_idle and not self.outbox.is_pending
 
     @property
+    def _has_room(self) -> bool:
+        return self.outbox.has_room and not self.incoming.is_full
+
+    @property
     def _is_amid_input(self) -> bool:
         return bool(self._decoder.rest) or (self._channel is not None and self._channel.is_amid_record)
 
@@ -228,7 +232,10 @@ class LinkCore:
         return None if call is None else CreditReceived(call)
 
     def _on_cancel(self, cancel: Cancel, _: int) -> Event | None:
+        was_full = self.incoming.is_full
         call = self.incoming.handle_cancel(cancel)
+        if was_full and self._has_room:
+            self.events.append(RoomFreed())
         return None if call is None else CancelReceived(call)
 
     def _on_chunk(self, chunk: Chunk, _: int) -> Event | None:
@@ -290,14 +297,12 @@ class LinkCore:
             self._handle_progress()
         return data if self._channel is None or not data else self._channel.send(data)
 
-    def frame_to_send(self) -> tuple[str, bytes] | None:
-        """Return the kind of the frame to be sent next, and its bytes; None if there is none."""
+    def frame_to_send(self) -> tuple[str, bytes]:
+        """Return the kind of the frame to be sent next, and its bytes; only while `Outbox.is_pending`."""
         was_full = self.incoming.is_full or not self.outbox.has_room
         kind, data = self.outbox.next_frame()
         if was_full or self.outbox.finished:
             self._handle_progress()
-        if not data:
-            return None
         return kind, data if self._channel is None else self._channel.send(data)
 
     def _handle_progress(self) -> None:
@@ -312,7 +317,7 @@ class LinkCore:
                 self.events.append(transfer)
         self.outbox.finished.clear()
         self._say_bye()
-        if self.outbox.has_room and not self.incoming.is_full:
+        if self._has_room:
             self.events.append(RoomFreed())
 
     def _sent_by_channel(self, count: int) -> None:

@@ -202,11 +202,12 @@ class LinkServer:
         except TrionetError as exc:
             raise RemoteError.from_exception(exc) from exc  # the handler did run
         transfer = self._calls.send_item(call, encoded)
-        self._push()
         if transfer is None:
+            self._push()
             await trio.lowlevel.checkpoint()
             return
-        transfer.waiter = trio.Event()
+        transfer.waiter = trio.Event()  # before the push, which may send all of it
+        self._push()
         try:
             await transfer.waiter.wait()
         finally:

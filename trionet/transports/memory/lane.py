@@ -36,11 +36,13 @@ class Lane:
     """Sends the bytes of one side of one connection.
 
     Attributes:
+        has_room: whether the buffers take more.
         on_dead: called with a reason when nothing arrives any more.
         on_room: called when there is room again.
     """
 
     def __init__(self, carrier: Carrier[Any], source: Host, target: NodeAddress, link: int) -> None:
+        self.has_room: bool = True
         self.on_dead: Callable[[str], None] | None = None
         self.on_room: Callable[[], None] | None = None
         self._carrier = carrier
@@ -54,42 +56,42 @@ class Lane:
         self._again_s = 0.0
         self._is_dead = False
 
-    @property
-    def has_room(self) -> bool:
-        """Whether the buffers take more."""
-        return self._in_flight_bytes < _BUFFER_BYTES
-
     def acknowledge(self, size: int) -> None:
         """Handle that `size` bytes have been received."""
-        was_full = self._in_flight_bytes >= _BUFFER_BYTES
         self._in_flight_bytes -= size
-        if was_full and self.has_room and self.on_room is not None:
-            self._source.admit(self.on_room)
+        if not self.has_room and self._in_flight_bytes < _BUFFER_BYTES:
+            self.has_room = True
+            if self.on_room is not None:
+                self._source.admit(self.on_room)
 
     def send(self, kind: str, data: bytes) -> None:
         """Send bytes after those before them."""
         if self._is_dead:
             return
-        self._in_flight_bytes += len(data)
-        if len(data) > _PACKET_BYTES:
-            cut = int(self._random.random() * len(data))
+        size = len(data)
+        self._in_flight_bytes += size
+        if self._in_flight_bytes >= _BUFFER_BYTES:
+            self.has_room = False
+        if size <= _PACKET_BYTES:
+            self._send(kind, data)
+        else:
+            cut = int(self._random.random() * size)
             self._send(kind, data[:cut])
             self._send(kind, data[cut:])
-        else:
-            self._send(kind, data)
 
     def _send(self, kind: str, data: bytes) -> None:
         source = self._source
         if source.is_mute:
             source.keep(self._send, kind, data)
             return
-        now = self._carrier.pump.time()
-        message = self._carrier.new_message(source.address, self._target, kind, data, now, self._link, self)
+        carrier = self._carrier
+        now = carrier.pump.time()
+        message = carrier.new_message(source.address, self._target, kind, data, now, self._link, self)
         if self._waiting or not self._try(message, now):
             self._waiting.append(message)
             if len(self._waiting) == 1:
                 self._again_s = _CONNECT_AGAIN_S if kind == "connect" else _AGAIN_S
-                self._carrier.pump.at(now + self._again_s, self._try_again)
+                carrier.pump.at(now + self._again_s, self._try_again)
 
     def _try(self, message: Message, now: float) -> bool:
         carrier = self._carrier

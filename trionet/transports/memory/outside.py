@@ -16,12 +16,15 @@ import os
 import select
 import time
 from contextlib import suppress
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 from trio.testing import MockClock, active_thread_count
 
 from trionet.trio_internals import LoopState, is_call_from_unknown_thread, task_of_job
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Outside", "is_time_virtual", "stand_still"]
 
@@ -47,7 +50,14 @@ def stand_still() -> None:
 
 
 class Outside(trio.abc.Instrument):
-    """Waits for outside work before time passes. There is one for each Trio run."""
+    """Waits for outside work before time passes. There is one for each Trio run.
+
+    Attributes:
+        on_quiet: called where no task can run and no outside work is in progress.
+    """
+
+    def __init__(self) -> None:
+        self.on_quiet: Callable[[], None] | None = None
 
     @classmethod
     def of_this_run(cls) -> Outside:
@@ -62,7 +72,8 @@ class Outside(trio.abc.Instrument):
     def before_io_wait(self, timeout: float) -> None:
         """Handle that no task can run."""
         del timeout
-        self.wait()
+        if not self.wait() and self.on_quiet is not None:
+            self.on_quiet()
 
     def wait(self) -> bool:
         """Wait until outside work has ended; whether anything has arrived from there.
@@ -76,6 +87,7 @@ class _Seen(Outside):
     """Sees the work in Trio's private state."""
 
     def __init__(self, loop: LoopState) -> None:
+        super().__init__()
         self._loop = loop
         self._threads_since: dict[tuple[Any, int], float] = {}
         self._inputs_until: dict[tuple[Any, int], float] = {}
@@ -131,6 +143,7 @@ class _Polled(Outside):
     """Counts the work in Trio's public statistics, and has Trio look at its sockets again as long as it lasts."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._counts: tuple[int, ...] = ()
         self._since = 0.0
 

@@ -197,13 +197,14 @@ class Pump:
             action(*args)
 
 
-class _Idle(trio.abc.Instrument):
+class _Idle:
     """Has pumps take their events, in the order of time, whenever no task can run. There is one for each Trio run."""
 
     def __init__(self, loop: LoopState) -> None:
         self._pumps: list[Pump] = []
         self._loop = loop
-        self._outside = Outside.of_this_run()
+        stand_still()
+        Outside.of_this_run().on_quiet = self._on_quiet
 
     @classmethod
     def of_this_run(cls, loop: LoopState) -> _Idle:
@@ -218,31 +219,28 @@ class _Idle(trio.abc.Instrument):
     def add(self, pump: Pump) -> None:
         """Have `pump` take its events, too."""
         self._pumps.append(pump)
-        trio.lowlevel.add_instrument(self)
 
     def remove(self, pump: Pump) -> None:
         """Have `pump` take no more events."""
         self._pumps.remove(pump)
-        if not self._pumps:
-            trio.lowlevel.remove_instrument(self)
 
-    def before_io_wait(self, timeout: float) -> None:
-        """Handle that no task can run."""
+    def _on_quiet(self) -> None:
+        """Handle that no task can run, and that no outside work is in progress."""
         try:
-            self._take_events()
+            if self._pumps:
+                self._take_events()
         except Exception as exc:  # Trio would log it, and never ask again
             for pump in self._pumps:
                 pump.fail(exc)
 
     def _take_events(self) -> None:
-        if self._outside.wait():
-            return
         loop = self._loop
         while loop.is_idle:
             first, until = self._first()
-            due, now, deadline = first.next_due(), first.time(), loop.next_deadline()
+            due = first.next_due()
             if due == math.inf:
                 return  # Trio goes to the next deadline
+            now, deadline = first.time(), loop.next_deadline()
             if deadline <= due or deadline <= now:
                 loop.set_time(max(now, deadline))  # Trio would do it in more steps
                 return  # the sleepers first

@@ -309,16 +309,15 @@ async def cancel_long_answers() -> list[int]:
             sizes.append(len(await here.call(there, "fetch", size)))
 
         with trio.fail_after(30):
-            async with trio.open_nursery() as patient:
-                async with trio.open_nursery() as impatient:
-                    for _ in range(12):
-                        impatient.start_soon(here.call, there, "fetch", 500 * KIB)
-                    await trio.sleep(0.1)
-                    for size in range(3):
-                        patient.start_soon(fetch, size)
-                    await trio.sleep(0.1)
-                    assert len(there.probe.begun) < 1 + 12
-                    impatient.cancel_scope.cancel()
+            async with trio.open_nursery() as patient, trio.open_nursery() as impatient:
+                for _ in range(12):
+                    impatient.start_soon(here.call, there, "fetch", 500 * KIB)
+                await trio.sleep(0.1)
+                for size in range(3):
+                    patient.start_soon(fetch, size)
+                await trio.sleep(0.1)
+                assert len(there.probe.begun) < 1 + 12
+                impatient.cancel_scope.cancel()
         await is_at_rest(here, there)
     return sorted(sizes)
 

@@ -104,7 +104,7 @@ class _Run:
     def act(self, name: str, action: Callable[[Swim, float], list[Effect]]) -> None:
         """Run an action of a member now."""
         swim = self.swims[name]
-        self.cluster.act(name, lambda stack, now: stack.packets(action(swim, now), now))
+        self.cluster.act(name, lambda mux, now: mux.packets(action(swim, now), now))
 
     def is_whole(self, count: int) -> bool:
         """Whether all members see the same `count` members."""

@@ -103,11 +103,11 @@ class RumorCluster:
         """Start a rumor; return its id."""
         ids: list[bytes] = []
 
-        def action(stack: ProtocolMux, now: float) -> list[Any]:
+        def action(mux: ProtocolMux, now: float) -> list[Any]:
             sent = self.cores[name].send(gid, payload, now)
             ids.append(sent.id)
             self.deliveries[sent.id] = []
-            return stack.packets(sent.effects, now)
+            return mux.packets(sent.effects, now)
 
         self.cluster.act(name, action)
         return ids[0]

@@ -1,4 +1,4 @@
-"""Ask a group, and go on with the first answer, or with a quorum.
+"""Call a group, and continue with the first reply, or with a quorum.
 
 Three nodes of one process are replicas of a price list; one of them is out of order and never answers. It prints::
 
@@ -30,7 +30,7 @@ class Prices:
 
 
 async def main() -> None:
-    """Ask the replicas twice."""
+    """Call the replicas twice."""
     async with trionet.open_node() as a, trionet.open_node() as b, trionet.open_node() as c:
         for node in (a, b, c):
             await node.local.routes.put(Prices(works=node is not c), "prices")

@@ -17,7 +17,7 @@ SEED_VARIABLE = "WORKERS_SEED"
 
 
 async def join(node: trionet.Node) -> None:
-    """Join the group ``workers``: tell the seed of this node, and keep the members that it answers with."""
+    """Join the group ``workers``: register this node at the seed, and keep the members of its reply."""
     seed = trionet.NodeAddress.of(os.environ[SEED_VARIABLE])
     add = trionet.Remote(node=seed, service="groups", method="add")
     members = await node.local.comm.send(["workers", node.address], add)

@@ -1,4 +1,4 @@
-"""A group-wide service of your own: who of the group holds a key?
+"""A group-wide service of your own: which nodes of the group hold a key?
 
 `Search` is a template: it exists in every group of the node where it is registered, with that group as its context.
 It prints::
@@ -16,7 +16,7 @@ HOLDS = trionet.Remote(service="shelf", method="holds")
 
 
 class Shelf:
-    """What one node holds."""
+    """The keys of one node."""
 
     def __init__(self, *keys: str) -> None:
         self.keys = set(keys)

@@ -1,4 +1,4 @@
-"""Give a group-wide call two seconds, and take what has arrived by then.
+"""Call a group with a deadline of two seconds, and use the replies that have arrived by then.
 
 Without ``partial=True`` the deadline would cancel the caller, as always in Trio. It prints::
 
@@ -28,7 +28,7 @@ class Sensor:
 
 
 async def main() -> None:
-    """Ask three sensors, of which one is too slow."""
+    """Call three sensors, of which one is too slow."""
     async with trionet.open_node() as a, trionet.open_node() as b, trionet.open_node() as c:
         await a.local.routes.put(Sensor("a", 0.01), "sensor")
         await b.local.routes.put(Sensor("b", 0.02), "sensor")

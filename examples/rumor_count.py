@@ -1,4 +1,4 @@
-"""Count rumors: gossip to a group, and then ask every member how many it has heard.
+"""Count rumors: gossip to a group, and then query every member for its count.
 
 Each node keeps a counter, and each rumor adds one to it: on every node of the group, and once. At last a task sends
 rumors by itself, until it is deleted from another node. It prints::
@@ -38,7 +38,7 @@ GET = trionet.Remote(service="counter", method="get")
 
 
 async def totals(group: trionet.Group) -> list[int]:
-    """Ask every member."""
+    """Return the count of every member."""
     replies = await group.comm.send([], GET)
     replies.raise_errors()
     return list(replies.values.values())
@@ -57,12 +57,12 @@ async def main(node: trionet.Node) -> None:
 
     receipts = [await group.gossip.send([], COUNT) for _ in range(10)]
     for receipt in receipts:
-        await receipt.wait_spread()  # until every member has said that it has the rumor
+        await receipt.wait_spread()  # until every member has confirmed the rumor
     print(f"after 10 rumors: {await totals(group)}")
 
     at = trionet.Remote(node=members[0], gid="browncs", service="gossip", method="at")
     task = await node.local.comm.send([0.1, ([], COUNT)], at)  # every tenth of a second, from the first member
-    while min(await totals(group)) < 13:  # noqa: ASYNC110  no event tells what others have counted
+    while min(await totals(group)) < 13:  # noqa: ASYNC110  there is no event for the counts of others
         await trio.sleep(0.05)
     print("a task sends more of them")
 

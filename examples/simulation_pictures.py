@@ -28,7 +28,7 @@ STATUS = trionet.Remote(service="status", method="get")
 
 
 async def partition_and_crash() -> Trace:
-    """Cut five nodes in two for a while; then let one crash, and come back."""
+    """Cut five nodes in two for a while; then crash one, and restart it."""
     schedule = [
         Partition(at_s=5, duration_s=30, sides=[[0, 1], [2, 3, 4]]),
         Crash(at_s=50, duration_s=20, node=3),

@@ -1,6 +1,6 @@
 """Count the words of a text on three nodes, and put the counts together.
 
-Each node offers a `WordCounter` from its start, because the configuration that it is spawned with says so. It prints::
+Each node offers a `WordCounter` from its start, by the configuration with which it is spawned. It prints::
 
     9 lines on 3 nodes
     the: 18

@@ -38,7 +38,7 @@ from trionet.codec import MESSAGEPACK
 from trionet.log_limits import limited_log
 from trionet.simulation import Trial, check_trial, run_trial
 from trionet.simulation.invariants import Watch
-from trionet.user_code import described, pass_endings
+from trionet.user_code import described, leaves, pass_endings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -533,3 +533,9 @@ def test_an_exception_that_can_not_be_described_is_one(failure: BaseException) -
 
     assert described(Silent()) == "(its description could not be made)"
     assert RemoteError.from_exception(Silent()).message == "(its description could not be made)"
+
+
+def test_the_leaves_of_a_group_are_its_exceptions_at_all_depths() -> None:
+    one, other = ValueError("one"), KeyError("other")
+    assert leaves(BaseExceptionGroup("outer", [one, ExceptionGroup("inner", [other])])) == [one, other]
+    assert leaves(one) == [one]

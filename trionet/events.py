@@ -64,7 +64,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OrphanedCall(Event, frozen=True, kw_only=True):
-    """A cancelled call whose handler did not confirm in time that it has finished.
+    """A cancelled call whose handler did not confirm its end in time.
 
     Attributes:
         node: the node whose handler may still be running.
@@ -236,7 +236,7 @@ class EventBus:
         if not callable(listener) or inspect.iscoroutinefunction(listener):
             raise MalformedRequest(
                 f"a listener is a plain function of an event, not {listener!r:.80}: "
-                f"what has to wait goes into an 'async for' over node.events()"
+                f"for code that waits, use an 'async for' over node.events()"
             )
         self._listeners.append(listener)
 

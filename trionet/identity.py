@@ -179,7 +179,7 @@ def checked_host(host: object, setting: str) -> str:
         setting: its name, for the text of the error.
 
     Raises:
-        ConfigError: it is neither; the text says why.
+        ConfigError: it is neither; the text names the reason.
     """
     if not isinstance(host, str) or not host or len(host) > _MAX_NAME_CHARS:
         raise ConfigError(f"{setting} is an IP address or a host name, not {host!r:.100}")

@@ -28,7 +28,7 @@ class _KeywordsOnly(type(msgspec.Struct)):  # type: ignore[misc]  # which has no
     def __call__(cls, *args: Any, **fields: Any) -> Any:
         shown = "trionet.Remote(node=..., service=..., method=...)"
         if args:
-            raise MalformedRequest(f"a remote takes its fields by name: {shown}")
+            raise MalformedRequest(f"the fields of a remote are given by name: {shown}")
         unknown = [name for name in fields if name not in cls.__struct_fields__]
         if unknown:
             raise MalformedRequest(f"a remote has no {unknown[0]!r}: {shown}, or gid=... beside them")
@@ -57,39 +57,32 @@ class Remote(msgspec.Struct, frozen=True, kw_only=True, metaclass=_KeywordsOnly)
             msgspec.structs.force_setattr(self, "node", NodeAddress.of(self.node))
 
     @classmethod
-    def of(cls, value: Any) -> Remote:
-        """Return the remote for `value`.
+    def of(cls, value: Any, *, with_node: bool) -> Remote:
+        """Return the remote for `value`, which is valid for a call.
 
         Args:
             value: a `Remote`, or a mapping of its fields, as in JSON.
+            with_node: whether it must have a node, for a call to one, or must not, for a group-wide call.
 
         Raises:
-            MalformedRequest: it is neither.
+            MalformedRequest: it is neither, or is not valid.
         """
-        if isinstance(value, Remote):
-            return value
-        if not isinstance(value, Mapping):
+        if not isinstance(value, Remote | Mapping):
             raise MalformedRequest(
                 f"a remote names a service and a method: trionet.Remote(service=..., method=...), or a dict of that; "
                 f"not {shown(value, 80)}"
             )
-        if not all(isinstance(name, str) for name in value):
+        if isinstance(value, Mapping) and not all(isinstance(name, str) for name in value):
             raise MalformedRequest(f"a remote has fields by name, not {next(iter(value))!r:.80}")
-        return cls(**value)
-
-    def check(self, *, with_node: bool) -> None:
-        """Raise `MalformedRequest` unless it is valid for a call.
-
-        Args:
-            with_node: whether it must have a node, for a call to one, or must not, for a group-wide call.
-        """
-        if with_node and self.node is None:
+        remote = value if isinstance(value, Remote) else cls(**value)
+        if with_node and remote.node is None:
             raise MalformedRequest("the remote names no node")
-        if not with_node and self.node is not None:
+        if not with_node and remote.node is not None:
             raise MalformedRequest("a group-wide remote names no node: its members are asked")
-        check_name(self.service, "service name")
-        check_name(self.method, "method name")
-        check_gid(self.gid)
+        check_name(remote.service, "service name")
+        check_name(remote.method, "method name")
+        check_gid(remote.gid)
+        return remote
 
 
 PACKET: Final = Remote(service="membership", method="packet")

@@ -110,15 +110,15 @@ class Node:
         self._templates: dict[str, Callable[[GroupContext], Any]] = {}
         own, known = endpoint.address, weakref.proxy(self)  # a cycle would outlive the node
         groups, comm = Groups(own, known), Comm(own, endpoint.transport, router, random)
-        self._cluster = ClusterAgent(config, endpoint, comm, groups, background, random)
+        self._agent = ClusterAgent(config, endpoint, comm, groups, background, random)
         self._tasks = PeriodicTasks(background, random, bus.publish)
         self.local: LocalServices = LocalServices(
             status=Status(known, router),
             groups=groups,
             routes=Routes(router),
             comm=comm,
-            gossip=Gossip(config, self._cluster, groups, comm, router, self._tasks, background, bus.publish),
-            membership=Membership(own, self._cluster, groups, bus.publish),
+            gossip=Gossip(config, self._agent, groups, comm, router, self._tasks, background, bus.publish),
+            membership=Membership(own, self._agent, groups, bus.publish),
         )
         self._log = NodeLog()
         bus.listen(self._log.handle)
@@ -236,7 +236,7 @@ class Node:
 
     async def join(self, seeds: Iterable[Any]) -> None:
         """Join the cluster of any of `seeds`; see `Membership.join`."""
-        await self.local.membership.join(seeds)  # type: ignore[arg-type]  # it takes any iterable
+        await self.local.membership.join(seeds)  # type: ignore[arg-type]  # any iterable is accepted
 
     async def leave(self) -> None:
         """Leave the cluster, and continue alone; see `Membership.leave`."""
@@ -293,7 +293,7 @@ class Node:
         self._children.register_launcher(name, launcher)
 
     async def prewarm(self) -> None:
-        """Start the fork server before the first spawn, which then takes milliseconds.
+        """Start the fork server before the first spawn, which then lasts milliseconds.
 
         Raises:
             SpawnError: it can't be started.
@@ -309,13 +309,13 @@ class Node:
     def group_changed(self, gid: str) -> None:
         """Handle other members of a group, or another `subset`."""
         if gid != LOCAL:
-            self._cluster.update_group(gid)
+            self._agent.update_group(gid)
 
     def group_removed(self, gid: str) -> None:
         """Handle the end of a group."""
         self._groups.pop(gid).end()
         self._tasks.cancel_group(gid)
-        self._cluster.drop_group(gid)
+        self._agent.drop_group(gid)
 
     def _register_configured(self) -> None:
         try:
@@ -360,12 +360,12 @@ class Node:
                     await self._has_drained.wait()
         finally:
             self._tasks.close()
-            self._cluster.close()
+            self._agent.close()
             self.local.membership.farewell()
 
     def clear(self) -> None:
         """Break the reference cycles of a node that has ended, so that it needs no garbage collection."""
-        self._cluster.clear()
+        self._agent.clear()
         self.local.routes.end()
 
     async def _cancel_when_stopped(self, scope: trio.CancelScope) -> None:

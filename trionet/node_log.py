@@ -34,16 +34,11 @@ class NodeLog:
     def handle(self, event: Event) -> None:
         """Log an event."""
         match event:
-            case ChildEnded(status=status) if status:
-                _log.warning(
-                    "the spawned node %s ended: %s", event.node, explain_status(status), extra=about(event.node)
-                )
-            case ChildGivenUp():
+            case ChildEnded(node=node, status=status) if status:
+                _log.warning("the spawned node %s ended: %s", node, explain_status(status), extra=about(node))
+            case ChildGivenUp(node=node, restarts=restarts):
                 _log.error(
-                    "the spawned node %s was restarted %d times, and is given up",
-                    event.node,
-                    event.restarts,
-                    extra=about(event.node),
+                    "the spawned node %s is not started again after %d restarts", node, restarts, extra=about(node)
                 )
             case OrphanedCall():
                 self.calls_orphaned += 1

@@ -68,7 +68,7 @@ class Aggregate(Replies[V]):
 
 
 class Spread(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a rumor has spread.
+    """The spread of a rumor.
 
     Attributes:
         known: the number of members that have confirmed it, this node included if it is a member.

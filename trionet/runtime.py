@@ -23,7 +23,7 @@ from .node import Node
 from .nurseries import open_background_nursery, open_plain_nursery
 from .router import Router
 from .services.status import with_settings
-from .uncaught import tell_in_one_line
+from .uncaught import report_in_one_line
 from .under_trio import awaited, check_runnable, check_under_trio
 
 if TYPE_CHECKING:
@@ -152,5 +152,5 @@ def run(main: Callable[..., Awaitable[T]], config: NodeConfig | None = None, *ar
         return trio.run(run_main)
     except AddressInUse as exc:
         if not is_open:
-            tell_in_one_line(exc)
+            report_in_one_line(exc)
         raise

@@ -13,12 +13,12 @@ from weakref import WeakSet
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["tell_in_one_line"]
+__all__ = ["report_in_one_line"]
 
 _in_one_line: Final[WeakSet[BaseException]] = WeakSet()
 
 
-def tell_in_one_line(exc: BaseException) -> None:
+def report_in_one_line(exc: BaseException) -> None:
     """Have Python report `exc` in one line, if it is not caught; the exit status is still 1."""
     if not _in_one_line:
         _add_hook()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeGuard
 
-__all__ = ["attempt", "attribute", "described", "is_a", "pass_endings", "shown"]
+__all__ = ["attempt", "attribute", "described", "is_a", "leaves", "pass_endings", "shown"]
 
 E = TypeVar("E", bound=BaseException)
 T = TypeVar("T")
@@ -42,9 +42,9 @@ def _ending_of(exc: BaseException) -> BaseException | None:
     # Trio isn't imported here: `protocols` must not depend on it, and depends on this module.
     trio = sys.modules.get("trio")
     kinds = (KeyboardInterrupt,) if trio is None else (KeyboardInterrupt, trio.Cancelled)
-    leaves = _leaves(exc)
-    endings = [leaf for leaf in leaves if is_a(leaf, kinds)]
-    if len(endings) == len(leaves):
+    found = leaves(exc)
+    endings = [leaf for leaf in found if is_a(leaf, kinds)]
+    if len(endings) == len(found):
         return exc
     return BaseExceptionGroup("besides failures", endings) if endings else None
 
@@ -54,15 +54,15 @@ def is_a(exc: object, kind: type[E] | tuple[type[E], ...]) -> TypeGuard[E]:
     return issubclass(type(exc), kind)
 
 
-def _leaves(exc: BaseException) -> list[BaseException]:
-    """Return the exceptions in a group of groups.
+def leaves(exc: BaseException) -> list[BaseException]:
+    """Return the exceptions in a group, at all depths; else the exception itself.
 
     Attributes that the exception's class may define are not used, such as ``__class__``, ``exceptions`` or ``derive``:
     they are the user's code, too, and might raise.
     """
     if not is_a(exc, BaseExceptionGroup):
         return [exc]
-    return [leaf for part in _EXCEPTIONS.__get__(exc) for leaf in _leaves(part)]
+    return [leaf for part in _EXCEPTIONS.__get__(exc) for leaf in leaves(part)]
 
 
 def described(exc: BaseException) -> str:

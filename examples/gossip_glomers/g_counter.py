@@ -1,8 +1,8 @@
 """Challenge 4, g-counter: a counter that only grows, kept by all nodes.
 
-An addition is acknowledged when it is in this node's log, and goes to the others with the next exchange: two a second,
-whatever the number of additions is. Since each addition is applied once on each node, the sums agree once the logs do.
-The exchange goes on until they do, so that the additions of both sides of a partition arrive when it heals.
+An addition is acknowledged when it is in this node's log, and is sent to the others with the next exchange: two a
+second, for any number of additions. Since each addition is applied once on each node, the sums agree once the logs do.
+The exchange continues until they do, so that the additions of both sides of a partition arrive when it heals.
 
 A read returns the sum of this node's additions, without a request to others, so that a partition delays no operation.
 """

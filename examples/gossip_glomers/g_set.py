@@ -1,6 +1,6 @@
 """g-set: a set that only grows, kept by all nodes.
 
-An element is acknowledged when it is in this node's log, and goes to the others with the next exchange; see
+An element is acknowledged when it is in this node's log, and is sent to the others with the next exchange; see
 g_counter.py. A read returns the elements of this node.
 """
 

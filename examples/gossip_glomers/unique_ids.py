@@ -1,7 +1,7 @@
 """Challenge 2, unique-ids: each id is made only once, on one node, without messages between nodes.
 
 An id is the node's name, a random number of the process, and a count. The name distinguishes nodes, the count the ids
-of one process, and the random number the processes of one node: a restarted node does not know its last count.
+of one process, and the random number the processes of one node: a restarted node has lost its last count.
 """
 
 import itertools

@@ -170,7 +170,7 @@ async def test_a_spawner_tells_of_crashes_restarts_and_giving_up(
     assert told[:2] == [ChildEnded(node=address, status=-11), ChildRestarted(node=address, restarts=1)]
     assert told[-1] == ChildGivenUp(node=address, restarts=5)
     assert caplog.messages.count(f"the spawned node {address} ended: signal 11") == 6
-    assert caplog.messages[-1] == f"the spawned node {address} was restarted 5 times, and is given up"
+    assert caplog.messages[-1] == f"the spawned node {address} is not started again after 5 restarts"
 
 
 # ------------------------------------------------------------------------------------------ launchers that go wrong

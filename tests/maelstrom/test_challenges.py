@@ -1,4 +1,4 @@
-"""The solutions of Gossip Glomers, on a network in virtual time: what they answer, and what it costs."""
+"""The solutions of Gossip Glomers, on a network in virtual time: their replies, and their costs."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def partitions(network: Network) -> None:
     chance = random.Random(5)
     while not network.is_over:
         names = chance.sample(network.names, len(network.names))
-        if len(names) == 3 and chance.random() < 0.5:  # a ring: each hears one of the two others
+        if len(names) == 3 and chance.random() < 0.5:  # a ring: each receives from one of the two others
             network.cut = {(names[at], names[(at + 1) % 3]) for at in range(3)}
         else:
             network.partition(names[:1], names[1:])
@@ -76,7 +76,7 @@ async def partitions(network: Network) -> None:
 # --------------------------------------------------------------------------------------------------- echo, unique-ids
 
 
-async def test_echo_says_what_it_is_told(autojump_clock: MockClock, open_network: OpenNetwork) -> None:
+async def test_echo_returns_the_text_of_the_request(autojump_clock: MockClock, open_network: OpenNetwork) -> None:
     network = await open_network("echo", 1)
     for said in ("Please echo 35", None, {"a": [1, 2.5]}, 2**70):
         assert await network.call("n0", {"type": "echo", "echo": said}) == {"echo": said}
@@ -186,7 +186,7 @@ async def test_trouble_loses_no_value(
         assert -1 in (await network.call("n2", {"type": "read"}))["messages"]
 
 
-async def test_a_value_is_any_json_and_is_told_once(autojump_clock: MockClock, open_network: OpenNetwork) -> None:
+async def test_a_value_is_any_json_and_is_delivered_once(autojump_clock: MockClock, open_network: OpenNetwork) -> None:
     network = await open_network("broadcast", 1)
     for value in (1, [2], {"a": None}, 1):
         await network.call("n0", {"type": "broadcast", "message": value})
@@ -269,7 +269,7 @@ async def test_nothing_is_sent_once_all_nodes_agree(autojump_clock: MockClock, o
     assert before < 100
 
 
-async def test_a_node_that_is_killed_learns_again_what_the_others_know(
+async def test_a_killed_node_receives_again_the_values_of_the_others(
     autojump_clock: MockClock, open_network: OpenNetwork
 ) -> None:
     network = await open_network("pn-counter", 3)
@@ -311,7 +311,7 @@ async def test_a_delta_that_does_not_fit_is_refused_and_changes_nothing(
 
 
 class KafkaClient:
-    """A client as Maelstrom's: its positions, and what it has seen of each log."""
+    """A client as Maelstrom's: its positions, and the entries that it has polled from each log."""
 
     def __init__(self, network: Network, name: str) -> None:
         self.positions: dict[str, int] = {}
@@ -382,7 +382,7 @@ async def test_every_message_is_read_once_at_its_offset_and_none_is_skipped(
         await fresh.poll()
         assert {key: dict(seen) for key, seen in fresh.seen.items()} == sent
         for key, seen in clients[name].seen.items():
-            assert fresh.seen[key][: len(seen)] == seen  # what was read along the way had no gaps
+            assert fresh.seen[key][: len(seen)] == seen  # the earlier polls had no gaps
 
 
 @pytest.mark.slow
@@ -413,7 +413,9 @@ async def test_a_message_can_be_read_at_once_where_it_is_the_first_or_the_node_i
     assert client.seen == {"k": [(0, 0), (1, 1), (2, 2)]}
 
 
-async def test_committed_offsets_are_told_by_every_node(autojump_clock: MockClock, open_network: OpenNetwork) -> None:
+async def test_committed_offsets_are_returned_by_every_node(
+    autojump_clock: MockClock, open_network: OpenNetwork
+) -> None:
     network = await open_network("kafka", 2)
     await network.call("n0", {"type": "commit_offsets", "offsets": {"a": 3, "b": 0}})
     await network.call("n1", {"type": "commit_offsets", "offsets": {"a": 2}})
@@ -428,7 +430,7 @@ async def test_committed_offsets_are_told_by_every_node(autojump_clock: MockCloc
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2, 3])
-async def test_transactions_never_abort_see_each_other_whole_and_never_go_back(
+async def test_transactions_never_abort_and_see_each_other_whole_and_in_order(
     autojump_clock: MockClock, open_network: OpenNetwork, nursery: trio.Nursery, count: int
 ) -> None:
     network = await open_network("txn-rw-register", count)
@@ -445,7 +447,7 @@ async def test_transactions_never_abort_see_each_other_whole_and_never_go_back(
         else:
             body = {"type": "txn", "txn": [["r", key, None], ["r", f"twin of {key}", None]]}
             (_, _, value), (_, _, twin) = (await network.call(name, body))["txn"]
-            assert value == twin != -1  # never half of a transaction, never what it overwrote itself
+            assert value == twin != -1  # never half of a transaction, never a value that it overwrote itself
             history.setdefault((name, key), []).append(value)
 
     await load(network, 200, 20, operate)
@@ -460,7 +462,7 @@ async def test_transactions_never_abort_see_each_other_whole_and_never_go_back(
     assert not last
 
 
-async def test_a_transaction_reads_what_it_has_written_and_null_for_what_nobody_has(
+async def test_a_transaction_reads_its_own_writes_and_null_for_unwritten_keys(
     autojump_clock: MockClock, open_network: OpenNetwork
 ) -> None:
     network = await open_network("txn-rw-register", 1)
@@ -541,7 +543,7 @@ def test_a_program_is_under_a_hundred_lines(name: str) -> None:
         assert len(file.readlines()) < 100
 
 
-def test_an_unknown_challenge_or_option_is_refused_with_what_there_is() -> None:
+def test_an_unknown_challenge_or_option_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="unique-ids"):
         load_challenge("../echo")
     with pytest.raises(ConfigError, match="--loud"):
@@ -558,7 +560,7 @@ def test_the_command_runs_a_challenge_from_any_directory_without_the_web_stack(n
     done = subprocess.run(command, input=init, cwd=tmp_path, capture_output=True, timeout=60, check=False)
     assert done.returncode == 0
     said = b'{"src":"n0","dest":"c0","body":{"type":"init_ok","in_reply_to":1}}\n'
-    if name == "kafka-durable":  # it first reads what there is
+    if name == "kafka-durable":  # it first reads the log
         said = b'{"src":"n0","dest":"lin-kv","body":{"type":"read","key":"log/0","msg_id":1}}\n'
     assert done.stdout.splitlines(keepends=True)[0] == said
     imported = {line.rpartition(b"|")[2].strip() for line in done.stderr.splitlines()}

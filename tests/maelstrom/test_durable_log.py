@@ -52,7 +52,7 @@ async def read(network: Network, name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("seed", range(5))
-async def test_what_was_acknowledged_is_on_every_node_in_one_order_after_any_kills(
+async def test_acknowledged_operations_are_on_every_node_in_one_order_after_any_kills(
     autojump_clock: MockClock, nursery: trio.Nursery, seed: int
 ) -> None:
     network = Network(Notes().build, 3, seed=seed, latency_s=0.01)
@@ -90,7 +90,7 @@ async def test_what_was_acknowledged_is_on_every_node_in_one_order_after_any_kil
     assert len(set(views[0])) == len(views[0])
 
 
-async def test_a_node_is_ready_once_it_has_applied_what_there_was_before(
+async def test_a_node_is_ready_once_it_has_applied_all_earlier_operations(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     network = Network(Notes().build, 2, latency_s=0.05)
@@ -101,7 +101,7 @@ async def test_a_node_is_ready_once_it_has_applied_what_there_was_before(
     began = trio.current_time()
     await network.start("n1")
     assert await read(network, "n1") == [str(number) for number in range(200)]
-    assert trio.current_time() - began < 2  # one by one it would take 20 s
+    assert trio.current_time() - began < 2  # one by one would be 20 s
 
 
 async def test_operations_that_gather_while_a_slot_is_claimed_share_the_next_one(
@@ -117,7 +117,7 @@ async def test_operations_that_gather_while_a_slot_is_claimed_share_the_next_one
     assert network.sent - before <= 4  # two requests and their answers
 
 
-async def test_an_operation_that_fails_fails_for_who_appended_it_and_nobody_else(
+async def test_an_operation_that_fails_fails_for_its_append_alone(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     network = Network(Notes().build, 2)
@@ -176,14 +176,14 @@ def test_durable_kafka_is_valid_under_further_faults(settings: dict[str, Any]) -
 
 
 @pytest.mark.slow
-def test_the_kill_of_a_node_is_what_the_fast_kafka_may_lose_messages_by() -> None:
+def test_the_fast_kafka_may_lose_messages_by_the_kill_of_a_node() -> None:
     verdicts = [kafka(seed)["workload"] for seed in range(1, 6)]
     assert any(verdict["valid?"] is False for verdict in verdicts)
 
 
 @pytest.mark.slow
 def test_the_end_of_a_test_waits_for_nodes_that_are_being_started() -> None:
-    for seed in range(10):  # a node takes 0.6 s to start, and most tests end amid a start
+    for seed in range(10):  # a node starts in 0.6 s, and most tests end amid a start
         done = run_kafka(
             seed, "--durable", latency_ms=300, nemesis_interval_s=0.4, time_limit_s=3.0, init_timeout_s=30.0
         )

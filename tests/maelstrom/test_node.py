@@ -1,4 +1,4 @@
-"""A Maelstrom node: handlers, messages, and what becomes of errors."""
+"""A Maelstrom node: handlers, messages, and errors."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ class Wire:
     def write(self, line: bytes) -> None:
         self._send.send_nowait(line)
 
-    def say(self, kind: str, src: str = "c1", dest: str = "n1", **body: Any) -> None:
+    def send(self, kind: str, src: str = "c1", dest: str = "n1", **body: Any) -> None:
         self.write(json.dumps({"src": src, "dest": dest, "body": {"type": kind, **body}, "id": 7}).encode())
 
-    async def heard(self) -> dict[str, Any]:
+    async def receive(self) -> dict[str, Any]:
         with trio.fail_after(20):
             while not self._lines:
                 self._lines = (await self._receive.receive()).splitlines()
@@ -64,8 +64,8 @@ class Wire:
         assert list(message) == ["src", "dest", "body"]
         return message
 
-    async def heard_body(self) -> dict[str, Any]:
-        body: dict[str, Any] = (await self.heard())["body"]
+    async def receive_body(self) -> dict[str, Any]:
+        body: dict[str, Any] = (await self.receive())["body"]
         return body
 
     async def nothing(self) -> None:
@@ -76,8 +76,8 @@ class Wire:
 
     async def init(self, *names: str) -> None:
         names = names or ("n1",)
-        self.say("init", src="c0", msg_id=1, node_id=names[0], node_ids=sorted(names))
-        assert await self.heard() == {"src": names[0], "dest": "c0", "body": {"type": "init_ok", "in_reply_to": 1}}
+        self.send("init", src="c0", msg_id=1, node_id=names[0], node_ids=sorted(names))
+        assert await self.receive() == {"src": names[0], "dest": "c0", "body": {"type": "init_ok", "in_reply_to": 1}}
 
     def close(self) -> None:
         self._send.close()
@@ -107,7 +107,7 @@ async def opened(node: MaelstromNode, *names: str, init: bool = True) -> AsyncGe
 # ------------------------------------------------------------------------------------------------------------ handlers
 
 
-async def test_what_a_handler_returns_is_the_reply() -> None:
+async def test_the_result_of_a_handler_is_the_reply() -> None:
     node = MaelstromNode()
 
     @node.on("sync")
@@ -120,14 +120,14 @@ async def test_what_a_handler_returns_is_the_reply() -> None:
         return {"type": "other", "x": message.body["x"]}
 
     async with opened(node) as wire:
-        wire.say("sync", msg_id=5, x=[1])
-        assert await wire.heard() == {
+        wire.send("sync", msg_id=5, x=[1])
+        assert await wire.receive() == {
             "src": "n1",
             "dest": "c1",
             "body": {"type": "sync_ok", "said": [1], "by": "c1", "in_reply_to": 5},
         }
-        wire.say("soon", msg_id=6, x=None)
-        assert await wire.heard_body() == {"type": "other", "x": None, "in_reply_to": 6}
+        wire.send("soon", msg_id=6, x=None)
+        assert await wire.receive_body() == {"type": "other", "x": None, "in_reply_to": 6}
 
 
 async def test_a_handler_may_reply_itself_or_not_at_all() -> None:
@@ -143,10 +143,10 @@ async def test_a_handler_may_reply_itself_or_not_at_all() -> None:
         pass
 
     async with opened(node) as wire:
-        wire.say("never", msg_id=1)
-        wire.say("early", msg_id=2)
-        assert await wire.heard_body() == {"type": "early_ok", "a": 1, "in_reply_to": 2}
-        wire.say("early")  # nobody waits for an answer
+        wire.send("never", msg_id=1)
+        wire.send("early", msg_id=2)
+        assert await wire.receive_body() == {"type": "early_ok", "a": 1, "in_reply_to": 2}
+        wire.send("early")  # no call waits for a reply
         await wire.nothing()
 
 
@@ -166,7 +166,7 @@ async def test_handlers_begin_in_the_order_of_arrival_and_run_concurrently() -> 
 
     async with opened(node) as wire:
         for number in range(100):
-            wire.say("quick" if number % 3 else "slow", msg_id=number, n=number)
+            wire.send("quick" if number % 3 else "slow", msg_id=number, n=number)
         await wait_all_tasks_blocked()
         assert begun == list(range(100))
         release.set()
@@ -186,7 +186,7 @@ async def test_handlers_begin_in_the_order_of_arrival_and_run_concurrently() -> 
     ],
     ids=lambda value: type(value).__name__,
 )
-async def test_what_a_handler_raises_is_the_reply_and_the_log_and_the_node_goes_on(
+async def test_the_exception_of_a_handler_is_in_the_reply_and_the_log_and_the_node_continues(
     raised: Exception, code: int, text: str, is_sync: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     node = MaelstromNode()
@@ -202,8 +202,8 @@ async def test_what_a_handler_raises_is_the_reply_and_the_log_and_the_node_goes_
     with caplog.at_level(logging.INFO):
         async with opened(node) as wire:
             for msg_id in (3, 4):
-                wire.say("fail", msg_id=msg_id)
-                body = await wire.heard_body()
+                wire.send("fail", msg_id=msg_id)
+                body = await wire.receive_body()
                 assert body == {"type": "error", "code": code, "text": text, "in_reply_to": msg_id}
     assert len(caplog.records) == 2
 
@@ -264,7 +264,7 @@ CRASHES: dict[str, Callable[[Envelope], Any]] = {
 
 @pytest.mark.parametrize("is_sync", [True, False], ids=["sync", "async"])
 @pytest.mark.parametrize("handler", CRASHES.values(), ids=CRASHES)
-async def test_once_a_handler_has_run_what_is_wrong_with_its_reply_is_a_crash(
+async def test_once_a_handler_has_run_an_invalid_reply_is_a_crash(
     handler: Callable[[Envelope], Any], is_sync: bool
 ) -> None:
     node, runs = MaelstromNode(), []
@@ -280,20 +280,20 @@ async def test_once_a_handler_has_run_what_is_wrong_with_its_reply_is_a_crash(
 
     node.on("odd")(run if is_sync else run_soon)
     async with opened(node) as wire:
-        wire.say("odd", msg_id=1)
-        body = await wire.heard_body()
+        wire.send("odd", msg_id=1)
+        body = await wire.receive_body()
         assert (body["type"], body["code"], body["in_reply_to"]) == ("error", 13, 1)
         assert isinstance(error_from_body(body), IndefiniteError)
         await wire.nothing()
         assert len(runs) == 1
 
 
-async def test_an_error_with_a_text_that_is_no_unicode_is_told() -> None:
+async def test_an_error_with_a_text_that_is_no_unicode_is_a_reply() -> None:
     node = MaelstromNode()
     node.on("odd")(_raising(CustomError("caf\udce9", number=1001)))
     async with opened(node) as wire:
-        wire.say("odd", msg_id=1)
-        body = await wire.heard_body()
+        wire.send("odd", msg_id=1)
+        body = await wire.receive_body()
         assert (body["code"], body["text"]) == (1001, "caf\\udce9")
 
 
@@ -316,24 +316,24 @@ async def test_a_message_has_one_reply() -> None:
         node.reply(message, {"x": 1})
 
     async with opened(node) as wire:
-        wire.say("twice", msg_id=1)
-        assert await wire.heard_body() == {"type": "twice_ok", "n": 1, "in_reply_to": 1}
+        wire.send("twice", msg_id=1)
+        assert await wire.receive_body() == {"type": "twice_ok", "n": 1, "in_reply_to": 1}
         await wire.nothing()
         assert len(raised) == 1
-        wire.say("second-try", msg_id=2)
-        assert await wire.heard_body() == {"type": "second-try_ok", "x": 1, "in_reply_to": 2}
+        wire.send("second-try", msg_id=2)
+        assert await wire.receive_body() == {"type": "second-try_ok", "x": 1, "in_reply_to": 2}
         await wire.nothing()
 
 
-async def test_a_topology_is_taken_unless_the_program_does_it() -> None:
+async def test_a_topology_is_kept_unless_the_program_handles_it() -> None:
     node = MaelstromNode()
     async with opened(node, "n1", "n2", "n3") as wire:
         assert list(node.neighbors) == ["n2", "n3"]
-        wire.say("topology", msg_id=1, topology={"n1": ["n3"]})
-        assert await wire.heard_body() == {"type": "topology_ok", "in_reply_to": 1}
+        wire.send("topology", msg_id=1, topology={"n1": ["n3"]})
+        assert await wire.receive_body() == {"type": "topology_ok", "in_reply_to": 1}
         assert list(node.neighbors) == ["n3"]
-        wire.say("topology", msg_id=2, topology=[])
-        assert (await wire.heard_body())["code"] == 12
+        wire.send("topology", msg_id=2, topology=[])
+        assert (await wire.receive_body())["code"] == 12
     own = MaelstromNode()
     own.on("topology")(lambda message: {"type": "topology_ok"})
     with pytest.raises(MalformedRequest):
@@ -346,7 +346,7 @@ async def test_a_topology_is_taken_unless_the_program_does_it() -> None:
 # -------------------------------------------------------------------------------------------------- init, tasks, ending
 
 
-async def test_a_message_that_comes_before_the_name_waits_for_it() -> None:
+async def test_a_message_that_arrives_before_the_name_waits_for_it() -> None:
     node, order = MaelstromNode(), []
 
     @node.on_init
@@ -362,10 +362,10 @@ async def test_a_message_that_comes_before_the_name_waits_for_it() -> None:
         return {}
 
     async with opened(node, init=False) as wire:
-        wire.say("hello", src="n0", msg_id=9)
+        wire.send("hello", src="n0", msg_id=9)
         await wire.nothing()
         await wire.init("n1", "n0")
-        assert await wire.heard_body() == {"type": "hello_ok", "in_reply_to": 9}
+        assert await wire.receive_body() == {"type": "hello_ok", "in_reply_to": 9}
         assert order == ["prepared", "hello"]
 
 
@@ -373,10 +373,10 @@ async def test_a_second_init_is_answered_and_changes_nothing() -> None:
     node = MaelstromNode()
     async with opened(node) as wire:
         await wire.init()
-        wire.say("init", msg_id=2, node_id="n2", node_ids=["n2"])
-        assert (await wire.heard_body())["code"] == 22
-        wire.say("init", msg_id=3, node_id=2)
-        assert (await wire.heard_body())["code"] == 12
+        wire.send("init", msg_id=2, node_id="n2", node_ids=["n2"])
+        assert (await wire.receive_body())["code"] == 22
+        wire.send("init", msg_id=3, node_id=2)
+        assert (await wire.receive_body())["code"] == 12
         assert node.id == "n1"
 
 
@@ -420,7 +420,7 @@ async def test_a_failing_task_of_the_node_ends_it() -> None:
         node.start_soon(fail)
     with pytest.RaisesGroup(LookupError, flatten_subgroups=True):
         async with opened(node) as wire:
-            wire.say("start")
+            wire.send("start")
             await trio.sleep_forever()
 
 
@@ -433,10 +433,10 @@ async def test_the_end_of_the_input_lets_handlers_finish_for_a_second(autojump_c
         return {}
 
     async with opened(node) as wire:
-        wire.say("sleep", msg_id=1, s=0.5)
-        wire.say("sleep", msg_id=2, s=1000)
+        wire.send("sleep", msg_id=1, s=0.5)
+        wire.send("sleep", msg_id=2, s=1000)
         wire.close()
-        assert await wire.heard_body() == {"type": "sleep_ok", "in_reply_to": 1}
+        assert await wire.receive_body() == {"type": "sleep_ok", "in_reply_to": 1}
         await wire.ended.wait()
     assert 1 <= trio.current_time() - begin < 3
 
@@ -446,7 +446,7 @@ async def test_a_closed_output_ends_the_node() -> None:
     node.on("echo")(lambda message: {})
     async with opened(node) as wire:
         wire.go_away()
-        wire.say("echo", msg_id=1)
+        wire.send("echo", msg_id=1)
         await wire.ended.wait()
 
 
@@ -475,13 +475,13 @@ GARBAGE = [
 
 
 @pytest.mark.parametrize("line", GARBAGE, ids=lambda line: line[:30].decode("latin-1"))
-async def test_garbage_is_left_out_and_the_node_goes_on(line: bytes) -> None:
+async def test_garbage_is_ignored_and_the_node_continues(line: bytes) -> None:
     node = MaelstromNode()
     node.on("echo")(lambda message: {"echo": message["echo"]})
     async with opened(node) as wire:
         wire.write(line + b"\n")
-        wire.say("echo", msg_id=2, echo=1)
-        assert await wire.heard_body() == {"type": "echo_ok", "echo": 1, "in_reply_to": 2}
+        wire.send("echo", msg_id=2, echo=1)
+        assert await wire.receive_body() == {"type": "echo_ok", "echo": 1, "in_reply_to": 2}
         await wire.nothing()
 
 
@@ -497,12 +497,12 @@ async def test_garbage_is_left_out_and_the_node_goes_on(line: bytes) -> None:
         (b'{"src": "c1", "dest": "n9", "body": {"type": "echo", "msg_id": 4, "echo": 1}}', 1),
     ],
 )
-async def test_what_can_be_answered_of_it_is_answered_with_an_error(line: bytes, code: int) -> None:
+async def test_garbage_with_a_readable_sender_has_an_error_reply(line: bytes, code: int) -> None:
     node = MaelstromNode()
     node.on("echo")(lambda message: {"echo": message["echo"]})
     async with opened(node) as wire:
         wire.write(line)
-        reply = await wire.heard()
+        reply = await wire.receive()
         assert reply["dest"] == "c1"
         assert (reply["body"]["type"], reply["body"]["code"], reply["body"]["in_reply_to"]) == ("error", code, 4)
 
@@ -519,15 +519,15 @@ async def test_an_rpc_returns_the_body_of_its_reply_and_replies_find_their_calle
 
     async with opened(node, "n1", "n2") as wire:
         for number in range(3):
-            wire.say("ask", n=number)
-        asked = [await wire.heard() for _ in range(3)]
+            wire.send("ask", n=number)
+        asked = [await wire.receive() for _ in range(3)]
         assert {message["dest"] for message in asked} == {"n2"}
         assert len({message["body"]["msg_id"] for message in asked}) == 3
         for message in reversed(asked):
             answer = {"in_reply_to": message["body"]["msg_id"], "is": message["body"]["n"] * 10}
-            wire.say("what_ok", src="n9", **answer | {"is": -1})  # not who was asked
-            wire.say("what_ok", src="n2", **answer)
-            wire.say("what_ok", src="n2", **answer)  # twice
+            wire.send("what_ok", src="n9", **answer | {"is": -1})  # another node than the called one
+            wire.send("what_ok", src="n2", **answer)
+            wire.send("what_ok", src="n2", **answer)  # twice
         await wait_all_tasks_blocked()
         assert found == {0: 0, 1: 10, 2: 20}
 
@@ -541,10 +541,10 @@ async def test_an_rpc_ends_with_its_deadline_and_a_late_reply_is_dropped(autojum
             return await node.rpc("n2", {"type": "what"})
 
     async with opened(node, "n1", "n2") as wire:
-        wire.say("ask", msg_id=8)
-        asked = await wire.heard_body()
-        assert (await wire.heard_body())["code"] == 0
-        wire.say("what_ok", src="n2", in_reply_to=asked["msg_id"])
+        wire.send("ask", msg_id=8)
+        asked = await wire.receive_body()
+        assert (await wire.receive_body())["code"] == 0
+        wire.send("what_ok", src="n2", in_reply_to=asked["msg_id"])
         await wire.nothing()
 
 
@@ -560,14 +560,14 @@ async def test_an_rpc_fails_when_the_input_ends() -> None:
                 raised.append(exc)
 
     async with opened(node) as wire:
-        wire.say("ask")
-        await wire.heard()
+        wire.send("ask")
+        await wire.receive()
         wire.close()
         await wait_all_tasks_blocked()
     assert [type(exc) for exc in raised] == [ConnectionLost, ConnectionLost]
 
 
-async def test_what_cannot_be_json_is_refused_where_it_is_sent() -> None:
+async def test_a_value_that_json_does_not_have_is_refused_by_the_sending_function() -> None:
     node = MaelstromNode()
     async with opened(node) as wire:
         for value in (object(), {(1, 2): 3}, "\ud800"):
@@ -578,7 +578,7 @@ async def test_what_cannot_be_json_is_refused_where_it_is_sent() -> None:
         await wire.nothing()
 
 
-async def test_what_is_sent_in_one_go_is_written_in_one_go() -> None:
+async def test_messages_of_one_scheduler_pass_are_written_at_once() -> None:
     node = MaelstromNode()
     async with opened(node) as wire:
         for number in range(50):
@@ -606,7 +606,7 @@ CODES = {
 
 
 @pytest.mark.parametrize(("code", "kind"), CODES.items())
-def test_each_code_is_an_exception_and_back_and_tells_whether_it_happened(code: int, kind: type[TrionetError]) -> None:
+def test_each_code_is_an_exception_and_back_and_definite_or_indefinite(code: int, kind: type[TrionetError]) -> None:
     error = error_from_body({"type": "error", "code": code, "text": "why", "extra": 1})
     assert type(error) is kind
     assert error.text == "why"
@@ -638,7 +638,7 @@ def test_an_error_of_trionets_own_arrives_as_its_type() -> None:
 # ------------------------------------------------------------------------------------------------------------ services
 
 
-async def test_the_stores_and_the_oracle_are_asked_as_their_protocol_says() -> None:
+async def test_requests_to_the_stores_and_the_oracle_follow_their_protocol() -> None:
     node, results = MaelstromNode(), []
     kv, lww = KV(node, "seq-kv"), KV(node, "lww-kv")
 
@@ -667,12 +667,12 @@ async def test_the_stores_and_the_oracle_are_asked_as_their_protocol_says() -> N
         ("lin-tso", {"type": "ts"}, {"type": "ts_ok", "ts": 17}),
     ]
     async with opened(node) as wire:
-        wire.say("go")
+        wire.send("go")
         for service, request, reply in expected:
-            asked = await wire.heard()
+            asked = await wire.receive()
             msg_id = asked["body"].pop("msg_id")
             assert (asked["dest"], asked["body"]) == (service, request)
             kind = reply.pop("type")
-            wire.say(kind, src=service, in_reply_to=msg_id, **reply)
+            wire.send(kind, src=service, in_reply_to=msg_id, **reply)
         await wait_all_tasks_blocked()
         assert results == [5, "default", 17]

@@ -99,7 +99,7 @@ def test_nothing_but_messages_reaches_standard_output(program: list[str]) -> Non
     assert b"nothing there" in done.stderr
 
 
-def test_garbage_is_logged_and_the_node_goes_on(program: list[str]) -> None:
+def test_garbage_is_logged_and_the_node_continues(program: list[str]) -> None:
     garbage = [b"{bad", b"\xff\xfe\x00", b"[" * 1_000_000, b"x" * 70_000_000, b"", b'{"src": 1}', b"null"]
     data = line(INIT) + b"\n".join(garbage) + b"\n" + line({"type": "unknown", "msg_id": 2})
     data += line({"type": "echo", "msg_id": 3, "echo": "y" * 5_000_000})
@@ -128,7 +128,7 @@ def test_a_line_is_answered_as_soon_as_it_is_there_however_it_is_cut(process: su
     assert json.loads(process.stdout.readline())["body"]["echo"] == 1
 
 
-def test_a_reader_that_is_slow_gets_everything(process: subprocess.Popen[bytes]) -> None:
+def test_a_slow_reader_receives_everything(process: subprocess.Popen[bytes]) -> None:
     assert process.stdin is not None
     assert process.stdout is not None
     requests = [line({"type": "big", "msg_id": number, "size": 300_000}) for number in range(2, 42)]

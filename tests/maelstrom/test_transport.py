@@ -138,7 +138,7 @@ CALL = {"call": 1, "gid": "local", "service": "counter", "method": "count", "id"
     ],
     ids=str,
 )
-async def test_a_malformed_call_of_a_node_is_refused_and_the_node_goes_on(
+async def test_a_malformed_call_of_a_node_is_refused_and_the_node_continues(
     autojump_clock: MockClock, inside: tuple[Inside, Network], kind: str, wrong: dict[str, Any]
 ) -> None:
     _, network = inside
@@ -162,7 +162,7 @@ async def test_arguments_of_a_client_that_are_no_list_are_refused(
 
 
 class _Untravelling:
-    """Returns what can't travel, after it has counted."""
+    """Returns a value that can't be encoded, after it has counted."""
 
     total = 0
 
@@ -189,7 +189,7 @@ async def test_a_value_that_cannot_travel_is_a_crash_for_a_client(
 async def test_an_answer_that_is_no_error_is_never_definite(error: object) -> None:
     node = MaelstromNode()
     node.node_ids = ("n0", "n1")
-    transport = MaelstromTransport(node)
+    transport = MaelstromTransport(node, NodeConfig())
 
     async def answer(dest: str, body: Mapping[str, Any]) -> dict[str, Any]:
         await trio.lowlevel.checkpoint()

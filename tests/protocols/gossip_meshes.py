@@ -53,21 +53,21 @@ class Mesh:
     def join(self, name: str) -> None:
         """Let a node know of the group from now on."""
 
-        def action(stack: ProtocolMux, now: float) -> list[Any]:
+        def action(mux: ProtocolMux, now: float) -> list[Any]:
             self.cores[name].set_group("g", self.names, now=now)
-            return stack.packets([], now)
+            return mux.packets([], now)
 
         self.cluster.act(name, action)
 
     def send(self, name: str, gid: str = "g", payload: bytes = b"news") -> bytes:
         ids: list[bytes] = []
 
-        def action(stack: ProtocolMux, now: float) -> list[Any]:
+        def action(mux: ProtocolMux, now: float) -> list[Any]:
             sent = self.cores[name].send(gid, payload, now)
             ids.append(sent.id)
             self.delivered[sent.id] = []
             self.sent_at[sent.id] = now
-            return stack.packets(sent.effects, now)
+            return mux.packets(sent.effects, now)
 
         self.cluster.act(name, action)
         return ids[0]

@@ -126,7 +126,7 @@ class Members:
         are_known: bool = True,
         profile: Profile = LAN,
         options: SwimOptions | None = None,
-        stack: Callable[[str, list[Swim]], ProtocolMux] = ProtocolMux,
+        mux: Callable[[str, list[Swim]], ProtocolMux] = ProtocolMux,
     ) -> None:
         self.cluster = HeapCluster(seed, loss=loss)
         self.names = [f"10.0.0.{index}:8080" for index in range(count)]
@@ -134,7 +134,7 @@ class Members:
         self.order = OrderOfChanges(self.names if are_known else ())
         self._profile = profile
         self._options = options
-        self._stack = stack
+        self._mux = mux
         for name in self.names:
             self.start(name)
         if are_known:
@@ -157,14 +157,14 @@ class Members:
             options=self._options,
             **more,
         )
-        self.cluster.add(name, self._stack(name, [core]))
+        self.cluster.add(name, self._mux(name, [core]))
         return core
 
     def act(self, name: str, action: Callable[[Swim, float], list[Effect]]) -> None:
         """Have a member do something now."""
 
-        def packed(stack: ProtocolMux, now: float) -> list[Packet]:
-            return stack.packets(action(self.swims[name], now), now)
+        def packed(mux: ProtocolMux, now: float) -> list[Packet]:
+            return mux.packets(action(self.swims[name], now), now)
 
         self.cluster.act(name, packed)
 

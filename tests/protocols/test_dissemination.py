@@ -25,8 +25,8 @@ def test_every_statement_is_sent_as_often_as_the_limit(count: int, room: int, me
     for number in range(10, 10 + count):
         news.put(alive(f"m{number}"))
     times: dict[str, int] = {}
-    while len(news):
-        taken = news.take(max(room, size), members)
+    while news.items:
+        taken = news.next_statements(max(room, size), members)
         assert taken
         assert sum(encoded_bytes(statement) for statement in taken) <= max(room, size)
         for statement in taken:
@@ -39,11 +39,11 @@ def test_every_statement_is_sent_as_often_as_the_limit(count: int, room: int, me
 def test_a_newer_statement_replaces_an_older_one() -> None:
     news = Dissemination(4)
     news.put(alive("x", 1))
-    news.take(1000, 10)
+    news.next_statements(1000, 10)
     news.put(stated("x", State.SUSPECT, 1))
     news.put(alive("x", 2))
-    assert len(news) == 1
-    assert [statement.incarnation for _ in range(20) for statement in news.take(1000, 10)] == [2] * 8
+    assert len(news.items) == 1
+    assert [statement.incarnation for _ in range(20) for statement in news.next_statements(1000, 10)] == [2] * 8
 
 
 def test_urgent_news_goes_first_and_news_that_does_not_fit_waits() -> None:
@@ -51,8 +51,8 @@ def test_urgent_news_goes_first_and_news_that_does_not_fit_waits() -> None:
     news.put(alive("a"))
     news.put(alive("b", text="long" * 50))
     news.put(alive("c"), is_urgent=True)
-    assert [statement.name for statement in news.take(60, 10)] == ["c", "a"]
-    assert [statement.name for statement in news.take(300, 10)] == ["b", "c", "a"]
+    assert [statement.name for statement in news.next_statements(60, 10)] == ["c", "a"]
+    assert [statement.name for statement in news.next_statements(300, 10)] == ["b", "c", "a"]
 
 
 def test_dropped_news_is_not_sent() -> None:
@@ -62,4 +62,4 @@ def test_dropped_news_is_not_sent() -> None:
     news.drop("a")
     news.drop("nobody")
     assert "a" not in news
-    assert [statement.name for statement in news.take(1000, 10)] == ["b"]
+    assert [statement.name for statement in news.next_statements(1000, 10)] == ["b"]

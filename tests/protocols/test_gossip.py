@@ -25,6 +25,7 @@ from trionet.protocols.gossip_messages import (
 from trionet.protocols.gossip_settings import GossipSettings, settings_for
 from trionet.protocols.mux import ProtocolMux
 from trionet.protocols.push import Star
+from trionet.protocols.spread import EXACT_MEMBERS
 
 _MEMBERS = tuple(f"n{number}" for number in range(10))
 _ID = b"0123456789ab"
@@ -52,16 +53,15 @@ def test_a_sender_that_is_a_member_delivers_and_sends_to_others() -> None:
     sent = _core().send("g", b"news", 1.0)
     assert _delivered(sent.effects) == [sent.id]
     assert len(sent.id) == 12
-    assert _sent(sent.effects, Rumor) == sent.targets
-    assert len(set(sent.targets)) == 2
-    assert "n0" not in sent.targets
+    assert len(set(_sent(sent.effects, Rumor))) == 2
+    assert "n0" not in _sent(sent.effects, Rumor)
 
 
 def test_a_sender_that_is_no_member_only_sends() -> None:
     core = _core("guest")
     sent = core.send("g", b"news", 1.0)
     assert _delivered(sent.effects) == []
-    assert len(sent.targets) == 2
+    assert len(_sent(sent.effects, Rumor)) == 2
 
 
 def test_the_same_message_sent_twice_is_two_rumors() -> None:
@@ -79,7 +79,7 @@ def test_a_group_of_one_delivers_to_itself() -> None:
     core.set_group("g", ["n0"], now=0.0)
     sent = core.send("g", b"news", 1.0)
     assert _delivered(sent.effects) == [sent.id]
-    assert sent.targets == []
+    assert _sent(sent.effects, Rumor) == []
 
 
 def test_a_rumor_is_forwarded_on_first_receipt_and_not_again() -> None:
@@ -138,7 +138,7 @@ def test_a_subset_function_that_raises_leaves_the_group_as_it_was() -> None:
     with pytest.raises(ZeroDivisionError):
         core.set_group("h", ["n0", "n1"], subset, now=1.0)
     assert core.groups() == ["g"]
-    assert len(core.send("g", b"", 1.0).targets) == 2
+    assert len(_sent(core.send("g", b"", 1.0).effects, Rumor)) == 2
 
 
 def test_an_announced_rumor_is_pulled_after_the_grace_period() -> None:
@@ -202,8 +202,8 @@ def test_piggybacked_ids_fit_the_packet(room: int, count: int) -> None:
     core = _core()
     for number in range(count):
         core.receive("n1", _rumor(number.to_bytes(12, "big")), 1.0)
-    stack = ProtocolMux("n0", [core])
-    packet = stack.packets([Send("n5", Query("g", _ID))], 1.01)
+    mux = ProtocolMux("n0", [core])
+    packet = mux.packets([Send("n5", Query("g", _ID))], 1.01)
     assert all(len(one.encoded) <= 1400 for one in packet)
 
 
@@ -212,7 +212,6 @@ def test_rumors_are_sent_in_batches() -> None:
     core.set_group("g", ["n1", "n0", "n2"], now=0.0, push=Star(up_wait_s=0.3, down_wait_s=0.5, failover_s=2.0))
     sent = core.send("g", b"a", 1.0)
     core.send("g", b"b", 1.2)
-    assert sent.targets == ["n1"]
     assert _sent(sent.effects, Rumor) == []
     assert _sent(core.on_timer(1.29), Rumor) == []
     assert _sent(core.on_timer(1.3), Rumor) == ["n1", "n1"]
@@ -243,6 +242,19 @@ def test_the_origin_knows_how_far_its_rumor_has_spread() -> None:
     assert (found.confirmed, found.denied) == (7, 3)
     assert len(cores["n0"].tracking.query("g", sent.id)) == 3
     assert cores["n0"].tracking.spread("g", bytes(12)) is None
+
+
+@pytest.mark.parametrize("size", [EXACT_MEMBERS, 4 * EXACT_MEMBERS])
+def test_members_that_lack_a_rumor_are_counted_even_if_none_has_confirmed_it(size: int) -> None:
+    core = _core()
+    core.set_group("g", [f"n{n}" for n in range(size)], now=0.0)
+    sent = core.send("g", b"news", 0.0)
+    for answered, query in enumerate(core.tracking.query("g", sent.id)[:5], start=1):
+        assert isinstance(query, Send)
+        core.receive(query.to, Answer("g", sent.id, has=False), 0.1)
+        found = core.tracking.spread("g", sent.id)
+        assert found is not None
+        assert (found.confirmed, found.denied) == (1, answered)
 
 
 def test_answers_of_nodes_that_are_no_members_do_not_count() -> None:
@@ -302,13 +314,13 @@ def test_no_input_raises_and_all_output_can_be_decoded(
     came: list[tuple[str, object, float]],
 ) -> None:
     core = _core()
-    stack, reader = ProtocolMux("n0", [core]), ProtocolMux("n1", [_core("n1")])
+    mux, reader = ProtocolMux("n0", [core]), ProtocolMux("n1", [_core("n1")])
     now = 0.0
     for source, message, wait_s in came:
         now += wait_s
-        packets = stack.receive(source, [message], now)
-        if stack.next_deadline() <= now:
-            packets += stack.on_timer(now)
+        packets = mux.receive(source, [message], now)
+        if mux.next_deadline() <= now:
+            packets += mux.on_timer(now)
         for packet in packets:
             reader.receive_bytes(packet.encoded, now, is_reliable=packet.is_reliable)
     assert reader.dropped.malformed == reader.dropped.oversized == reader.dropped.unknown == 0

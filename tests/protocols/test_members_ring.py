@@ -24,7 +24,7 @@ def test_each_is_taken_once_in_a_round(count: int, seed: int) -> None:
     for bead in beads:
         ring.add(bead)
     for _ in range(3):
-        assert {id(ring.take()) for _ in range(count)} == {id(bead) for bead in beads}
+        assert {id(ring.next()) for _ in range(count)} == {id(bead) for bead in beads}
 
 
 @given(st.lists(st.sampled_from(["add", "remove", "take"]), max_size=80), st.integers())
@@ -39,7 +39,7 @@ def test_places_are_kept_whatever_is_added_and_removed(steps: list[str], seed: i
         elif step == "remove" and beads:
             ring.remove(beads.pop(random.randrange(len(beads))))
         else:
-            assert (ring.take() in beads) == bool(beads)
+            assert (ring.next() in beads) == bool(beads)
         assert sorted(bead.place for bead in ring) == list(range(len(beads)))
         assert {id(bead) for bead in ring} == {id(bead) for bead in beads}
 
@@ -49,9 +49,9 @@ def test_one_added_in_a_round_is_taken_in_it_and_nobody_twice() -> None:
     beads = [Bead() for _ in range(10)]
     for bead in beads[:9]:
         ring.add(bead)
-    taken = [ring.take() for _ in range(4)]
+    taken = [ring.next() for _ in range(4)]
     ring.add(beads[9])
-    taken += [ring.take() for _ in range(6)]
+    taken += [ring.next() for _ in range(6)]
     assert {id(bead) for bead in taken} == {id(bead) for bead in beads}
 
 
@@ -59,7 +59,7 @@ def test_rounds_differ() -> None:
     ring: Ring[Bead] = Ring(Random(1))
     for _ in range(20):
         ring.add(Bead())
-    assert [ring.take() for _ in range(20)] != [ring.take() for _ in range(20)]
+    assert [ring.next() for _ in range(20)] != [ring.next() for _ in range(20)]
 
 
 @given(st.integers(0, 30), st.integers(1, 5), st.integers())
@@ -76,5 +76,5 @@ def test_a_sample_has_no_doubles_and_not_the_excluded(size: int, count: int, see
 
 def test_an_empty_ring_gives_nothing() -> None:
     ring: Ring[Bead] = Ring(Random(1))
-    assert ring.take() is None
+    assert ring.next() is None
     assert ring.sample(3) == []

@@ -85,25 +85,25 @@ class Node:
         self.gossip = GossipProtocol(ME, Random(1))
         self.gossip.set_group("g", [ME, *MEMBERS, MEMBER], 3, now=0.0)
         self.proofs = Proofs(b"secret")
-        self.stack = ProtocolMux(ME, [self.swim, self.gossip], proofs=self.proofs)
+        self.mux = ProtocolMux(ME, [self.swim, self.gossip], proofs=self.proofs)
         self.packets: list[Packet] = []
-        self.stack.receive(MEMBERS[0], [alive(name, 1) for name in MEMBERS], 1.0)
-        self.stack.receive(MEMBERS[0], [Rumor("g", one, "o", 0, 255, PAYLOAD) for one in IDS], 1.0)
+        self.mux.receive(MEMBERS[0], [alive(name, 1) for name in MEMBERS], 1.0)
+        self.mux.receive(MEMBERS[0], [Rumor("g", one, "o", 0, 255, PAYLOAD) for one in IDS], 1.0)
         self.now = 1.0
         self.run(6.0)  # all has settled, and there is news no more
-        self.stack.receive(MEMBERS[0], [alive(name, 2) for name in MEMBERS], self.now)
+        self.mux.receive(MEMBERS[0], [alive(name, 2) for name in MEMBERS], self.now)
         self.packets.clear()
 
     def run(self, until: float) -> None:
-        while (due := self.stack.next_deadline()) <= until:
-            self.packets += self.stack.on_timer(due)
+        while (due := self.mux.next_deadline()) <= until:
+            self.packets += self.mux.on_timer(due)
         self.now = until
 
     def ask(self, source: str, messages: list[ProtocolMessage], *, is_reliable: bool = False) -> int:
         """Have a packet come; return its size."""
         data = msgspec.msgpack.encode([1, source, messages])
         assert is_reliable or len(data) <= DATAGRAM_BYTES
-        self.packets += self.stack.receive_bytes(data, self.now, is_reliable=is_reliable)
+        self.packets += self.mux.receive_bytes(data, self.now, is_reliable=is_reliable)
         return len(data)
 
     def prove(self, name: str) -> None:
@@ -151,7 +151,7 @@ def test_answers_to_a_proven_member_have_a_bound_too(kind: type[ProtocolMessage]
     ):
         node = Node()
         node.prove(MEMBER)
-        node.stack.receive(MEMBER, [alive(MEMBER)], node.now)
+        node.mux.receive(MEMBER, [alive(MEMBER)], node.now)
         node.packets.clear()
         size = node.ask(MEMBER, messages)
         assert node.sent_bytes(MEMBER) <= factor * size
@@ -160,7 +160,7 @@ def test_answers_to_a_proven_member_have_a_bound_too(kind: type[ProtocolMessage]
 def test_rumors_go_once_and_no_more_of_them_than_a_bound_however_a_question_is_cut() -> None:
     node = Node()
     node.prove(MEMBER)
-    node.stack.receive(MEMBERS[0], [Rumor("g", b"long rumor!!", "o", 0, 255, LONG)], node.now)
+    node.mux.receive(MEMBERS[0], [Rumor("g", b"long rumor!!", "o", 0, 255, LONG)], node.now)
     node.packets.clear()
     node.ask(MEMBER, [Want("g", b"long rumor!!" * 80), Want("g", b"long rumor!!" * 25)])
     assert LONG_BYTES <= node.sent_bytes(MEMBER) <= LONG_BYTES + 2 * DATAGRAM_BYTES
@@ -175,7 +175,7 @@ def test_the_payloads_of_one_answer_are_bounded_together() -> None:
     node = Node()
     node.prove(MEMBER)
     ids = [bytes([number]) * 12 for number in range(1, 9)]
-    node.stack.receive(MEMBERS[0], [Rumor("g", one, "o", 0, 255, LONG[:1_000_000]) for one in ids], node.now)
+    node.mux.receive(MEMBERS[0], [Rumor("g", one, "o", 0, 255, LONG[:1_000_000]) for one in ids], node.now)
     node.packets.clear()
     node.ask(MEMBER, [Want("g", one) for one in ids])
     assert 3_000_000 < node.sent_bytes(MEMBER) < MOST_ANSWER_BYTES + 10_000
@@ -183,7 +183,7 @@ def test_the_payloads_of_one_answer_are_bounded_together() -> None:
 
 def test_a_rumor_too_long_for_an_answer_is_not_encoded() -> None:
     node = Node()
-    node.stack.receive(MEMBERS[0], [Rumor("g", b"long rumor!!", "o", 0, 255, LONG)], node.now)
+    node.mux.receive(MEMBERS[0], [Rumor("g", b"long rumor!!", "o", 0, 255, LONG)], node.now)
     node.packets.clear()
     tracemalloc.start()
     node.ask(VICTIM, [Want("g", b"long rumor!!")])
@@ -214,7 +214,7 @@ def test_the_memory_for_unproven_senders_is_bounded() -> None:
 def test_a_name_that_no_member_can_have_is_not_remembered() -> None:
     node = Node()
     node.ask("x" * (MOST_NAME_BYTES + 1), [Ping(1), Challenge(1)], is_reliable=True)
-    assert node.stack.dropped.malformed == 1
+    assert node.mux.dropped.malformed == 1
     assert not node.packets
     for remembered in (node.proofs.owed, node.proofs._credit):  # noqa: SLF001
         assert not remembered
@@ -226,7 +226,7 @@ def _pair() -> tuple[Node, ProtocolMux, Swim]:
     return Node(), ProtocolMux(VICTIM, [core], proofs=Proofs(b"other")), core
 
 
-def _exchange(node: Node, stack: ProtocolMux, packets: list[Packet]) -> int:
+def _exchange(node: Node, mux: ProtocolMux, packets: list[Packet]) -> int:
     """Carry packets to and fro until there are none; return how many there were from the joiner."""
     count = 0
     while packets:
@@ -234,24 +234,24 @@ def _exchange(node: Node, stack: ProtocolMux, packets: list[Packet]) -> int:
         answers = [
             answer
             for packet in packets
-            for answer in node.stack.receive_bytes(packet.encoded, node.now, is_reliable=packet.is_reliable)
+            for answer in node.mux.receive_bytes(packet.encoded, node.now, is_reliable=packet.is_reliable)
         ]
         packets = [
             answer
             for packet in answers
-            if packet.to == stack.me
-            for answer in stack.receive_bytes(packet.encoded, node.now, is_reliable=packet.is_reliable)
+            if packet.to == mux.me
+            for answer in mux.receive_bytes(packet.encoded, node.now, is_reliable=packet.is_reliable)
         ]
-        packets = [packet for packet in packets if packet.to == node.stack.me]
+        packets = [packet for packet in packets if packet.to == node.mux.me]
     return count
 
 
 def test_a_newcomer_has_joined_after_two_exchanges_and_is_a_member_then() -> None:
-    node, stack, core = _pair()
+    node, mux, core = _pair()
     assert (
-        _exchange(node, stack, stack.packets(core.join([ME], node.now), node.now)) == 3
+        _exchange(node, mux, mux.packets(core.join([ME], node.now), node.now)) == 3
     )  # the last one says what it knows
-    assert core.is_joined
+    assert not core.is_joining
     assert core.present_count == len(MEMBERS) + 2
     assert node.swim.member(VICTIM) is not None
 
@@ -270,14 +270,14 @@ def test_a_pull_takes_no_further_round_trip_because_announcements_challenge() ->
     name = MEMBERS[5]
     reader = GossipProtocol(name, Random(5))
     reader.set_group("g", [ME, name], now=0.0)
-    stack = ProtocolMux(name, [swim(name), reader], proofs=Proofs(b"other"))
-    (announced,) = node.stack.packets([Send(name, Ihave("g", IDS[3]))], node.now)
-    assert not [packet for packet in stack.receive_bytes(announced.encoded, 0.0) if packet.to == ME]
+    mux = ProtocolMux(name, [swim(name), reader], proofs=Proofs(b"other"))
+    (announced,) = node.mux.packets([Send(name, Ihave("g", IDS[3]))], node.now)
+    assert not [packet for packet in mux.receive_bytes(announced.encoded, 0.0) if packet.to == ME]
     wants: list[Packet] = []
     while not wants:
-        due = stack.on_timer(stack.next_deadline())
+        due = mux.on_timer(mux.next_deadline())
         wants = [packet for packet in due if any(type(one) is Want for one in packet.messages)]
-    answers = [one for want in wants for one in node.stack.receive_bytes(want.encoded, node.now) if one.to == name]
+    answers = [one for want in wants for one in node.mux.receive_bytes(want.encoded, node.now) if one.to == name]
     assert any(type(one) is Rumor for answer in answers for one in answer.messages)
 
 
@@ -286,12 +286,12 @@ def test_at_rest_nothing_is_added_to_the_packets_of_proven_members() -> None:
     node.run(node.now + 30.0)  # the news is spread
     node.prove(MEMBERS[0])
     node.packets.clear()
-    (answer,) = node.stack.receive_bytes(msgspec.msgpack.encode([1, MEMBERS[0], [Ping(5)]]), node.now)
+    (answer,) = node.mux.receive_bytes(msgspec.msgpack.encode([1, MEMBERS[0], [Ping(5)]]), node.now)
     assert [type(one) for one in answer.messages] == [Ack]
 
 
 class Proving(ProtocolMux):
-    """A stack that takes bytes where the simulation hands over messages, and so sees to proofs."""
+    """A `ProtocolMux` that receives bytes in place of messages, and so checks proofs."""
 
     def __init__(self, name: str, cores: Sequence[Core], **_: Any) -> None:
         super().__init__(name, cores, proofs=Proofs(name.encode()))
@@ -312,8 +312,8 @@ class Proving(ProtocolMux):
 @pytest.mark.parametrize("seed", [3, 4])
 def test_a_cluster_is_whole_as_soon_and_sends_no_more_at_rest_than_without_proofs(seed: int) -> None:
     spent: list[tuple[float, int, int]] = []
-    for stack in (ProtocolMux, Proving):
-        members = Members(seed, 100, are_known=False, stack=stack)
+    for mux in (ProtocolMux, Proving):
+        members = Members(seed, 100, are_known=False, mux=mux)
         members.join_all()
         whole_s = members.wait(20, members.is_whole)
         until_whole = members.cluster.sent
@@ -333,8 +333,8 @@ def test_rumors_among_members_that_have_never_met_come_as_soon_as_without_proofs
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spent: list[tuple[float, int]] = []
-    for stack in (ProtocolMux, Proving):
-        monkeypatch.setattr("tests.protocols.gossip_meshes.ProtocolMux", stack)
+    for mux in (ProtocolMux, Proving):
+        monkeypatch.setattr("tests.protocols.gossip_meshes.ProtocolMux", mux)
         mesh = Mesh(seed, 200)
         rumor_id = mesh.send("n7", payload=b"x" * 600)
         mesh.run(20.0)

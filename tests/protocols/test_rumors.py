@@ -45,12 +45,12 @@ def test_seen_ids_are_bounded_in_number_and_forgotten_ones_are_recognised_by_age
     seen = SeenIds(keep_s=100.0, most=10)
     for number in range(15):
         seen.add(_id(number), float(number))
-    assert len(seen) == 10
+    assert len(seen.seen_at) == 10
     assert _id(4) not in seen
     assert _id(5) in seen
     assert seen.forgotten_at == 4.0
-    assert seen.may_be_forgotten(age_s=12.0, now=15.0)  # born at 3, so it may be one of the first five
-    assert not seen.may_be_forgotten(age_s=5.0, now=15.0)
+    assert may_be_forgotten(12.0, 15.0 - seen.forgotten_at)  # born at 3, so it may be one of the first five
+    assert not may_be_forgotten(5.0, 15.0 - seen.forgotten_at)
 
 
 def test_seen_ids_are_bounded_in_age() -> None:

@@ -252,7 +252,7 @@ def test_an_unknown_sender_that_holds_this_node_dead_is_not_answered_because_it_
 def test_a_join_goes_to_seeds_until_one_has_sent_its_view() -> None:
     core, seed = swim("a"), swim("s", "b", "c")
     (hello, digest) = sent(core.join(["dead", "s", "a"], 0.0), to="s")
-    assert not core.is_joined
+    assert core.is_joining
     asked_at = []
     while core.next_deadline() < 20:
         now = core.next_deadline()
@@ -263,7 +263,7 @@ def test_a_join_goes_to_seeds_until_one_has_sent_its_view() -> None:
     assert changes_in(seed.receive("a", hello, 20.0)) == [("joined", "a")]
     (answer,) = sent(seed.receive("a", digest, 20.0), to="a")
     core.receive("s", answer, 20.1)
-    assert core.is_joined
+    assert not core.is_joining
     assert {member.name for member in core.members()} == {"a", "s", "b", "c"}
 
 
@@ -278,7 +278,7 @@ def test_seeds_are_asked_again_later_on_unless_they_are_members_or_have_left(
     _, digest = sent(core.join(["s", "other"], 0.0), to="s")
     (answer,) = sent(seed.receive("a", digest, 0.0), to="a")
     core.receive("s", answer, 0.1)
-    assert core.is_joined
+    assert not core.is_joining
     core.receive("s", stated("s", State.LEFT), 0.1)  # the seed that has answered doesn't matter here
     if state is not None:
         core.receive("other", stated("other", state) if state != State.ALIVE else alive("other"), 0.1)
@@ -294,7 +294,7 @@ def test_seeds_are_asked_again_later_on_unless_they_are_members_or_have_left(
 def test_a_join_of_this_node_alone_is_complete() -> None:
     core = swim("a")
     assert core.join(["a"], 0.0) == []
-    assert core.is_joined
+    assert not core.is_joining
 
 
 def test_a_view_of_thousands_comes_in_pieces_that_fit() -> None:
@@ -367,9 +367,9 @@ def _tries(core: Swim, until: float) -> list[float]:
 
 def test_ill_typed_truncated_and_oversized_packets_are_dropped_and_counted() -> None:
     core = swim("a", "b")
-    stack = ProtocolMux("a", [core])
+    mux = ProtocolMux("a", [core])
     good = msgspec.msgpack.encode([1, "b", [["ping", 1]]])
-    assert len(stack.receive_bytes(good, 0.1)) == 1
+    assert len(mux.receive_bytes(good, 0.1)) == 1
     bad = [
         good[:-1],
         b"",
@@ -380,7 +380,7 @@ def test_ill_typed_truncated_and_oversized_packets_are_dropped_and_counted() -> 
         msgspec.msgpack.encode([2, "b", []]),
     ]
     for data in bad:
-        assert stack.receive_bytes(data, 0.1) == []
-    assert stack.dropped.malformed == len(bad)
-    assert stack.receive_bytes(good + b"x" * 1400, 0.1) == []
-    assert stack.dropped.oversized == 1
+        assert mux.receive_bytes(data, 0.1) == []
+    assert mux.dropped.malformed == len(bad)
+    assert mux.receive_bytes(good + b"x" * 1400, 0.1) == []
+    assert mux.dropped.oversized == 1

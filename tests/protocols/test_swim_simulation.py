@@ -135,7 +135,7 @@ def test_the_cost_at_rest_does_not_depend_on_the_number_of_members(count: int) -
 
 
 class Blocked(ProtocolMux):
-    """A stack of a member whose datagrams are blocked, or of one who sends to such a member."""
+    """The protocols of a member whose datagrams are blocked, or of one who sends to such a member."""
 
     blocked = "10.0.0.3:8080"
 
@@ -148,7 +148,7 @@ class Blocked(ProtocolMux):
 
 
 def test_a_member_whose_datagrams_are_blocked_is_reached_by_a_connection() -> None:
-    members = Members(1, 20, stack=Blocked)
+    members = Members(1, 20, mux=Blocked)
     members.cluster.run(60)
     assert members.order.of(MemberChange.FAILED) == []
     assert members.order.of(MemberChange.SUSPECTED) == []
@@ -157,7 +157,7 @@ def test_a_member_whose_datagrams_are_blocked_is_reached_by_a_connection() -> No
 
 
 class Connections(ProtocolMux):
-    """A stack of a member that sends everything by connections."""
+    """The protocols of a member that sends everything by connections."""
 
     def packets(self, effects, now):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201
         return [
@@ -167,7 +167,7 @@ class Connections(ProtocolMux):
 
 
 def test_without_any_datagrams_everything_works_by_connections() -> None:
-    members = Members(1, 20, are_known=False, loss=0.2, stack=Connections)
+    members = Members(1, 20, are_known=False, loss=0.2, mux=Connections)
     members.join_all()
     members.wait(20, members.is_whole)
     members.cluster.crash(members.names[5])

@@ -32,7 +32,7 @@ def _name(number: int) -> str:
 
 def _take(node: Node, statements: list[Statement]) -> float:
     """Have a node hear statements, each in a packet of its own, from a member; return the processor time."""
-    cluster = node._cluster  # noqa: SLF001
+    cluster = node._agent  # noqa: SLF001
     began = time.process_time()
     for statement in statements:
         cluster.driver.act(cluster.swim.receive(_name(0), statement, cluster.driver.now()))
@@ -70,10 +70,10 @@ async def test_a_view_of_hundreds_is_told_to_the_groups_at_once(autojump_clock: 
 
         await node.local.groups.put("g", [_name(number) for number in range(300)], subset=subset)
         asked.clear()
-        driver = node._cluster.driver  # noqa: SLF001
-        driver.act(node._cluster.swim.receive(_name(0), Sync(tuple(alive(_name(n)) for n in range(1, 300))), 1.0))  # noqa: SLF001
+        driver = node._agent.driver  # noqa: SLF001
+        driver.act(node._agent.swim.receive(_name(0), Sync(tuple(alive(_name(n)) for n in range(1, 300))), 1.0))  # noqa: SLF001
         gone = Sync(tuple(stated(_name(number), State.LEFT, 1) for number in range(1, 200)))
-        driver.act(node._cluster.swim.receive(_name(0), gone, 1.0))  # noqa: SLF001
+        driver.act(node._agent.swim.receive(_name(0), gone, 1.0))  # noqa: SLF001
         assert asked == [101]
 
 
@@ -96,7 +96,7 @@ async def test_what_changes_within_a_block_is_told_once_and_exactly() -> None:
     await groups.put("g", [one, two])
     observer.changed.clear()
     for gid in (ALL, "g"):
-        assert groups.take_changes(gid) is None, "it may be anything"
+        assert groups.pop_changes(gid) is None, "it may be anything"
     with groups.batch():
         groups.admit(three)
         groups.expel(two)
@@ -104,10 +104,10 @@ async def test_what_changes_within_a_block_is_told_once_and_exactly() -> None:
         groups.expel(three)
         assert observer.changed == []
     assert sorted(observer.changed) == [ALL, "g"]
-    changes = groups.take_changes(ALL)
+    changes = groups.pop_changes(ALL)
     assert changes is not None
     assert (list(changes.added), list(changes.removed)) == ([two], [three])
-    changes = groups.take_changes("g")
+    changes = groups.pop_changes("g")
     assert changes is not None
     assert (list(changes.added), list(changes.removed)) == ([], [two])
     assert list((await groups.get(ALL)).values()) == sorted((one, two), key=lambda node: node.sid)

@@ -85,11 +85,11 @@ class Setting:
     """A driver and its surroundings."""
 
     def __init__(self, nursery: trio.Nursery, *, with_datagrams: bool = True) -> None:
-        self.calls, self.sent, self.stack = Calls(), Sent(), Watched()
+        self.calls, self.sent, self.mux = Calls(), Sent(), Watched()
         comm: Any = self.calls
         clock, datagrams = TrioClock(), self.sent if with_datagrams else None
         nursery.start_soon(clock.run)
-        self.driver = ProtocolDriver(self.stack, comm, datagrams, clock, nursery, lambda _: None)
+        self.driver = ProtocolDriver(self.mux, comm, datagrams, clock, nursery, lambda _: None)
 
 
 def _send(setting: Setting, to: str, *, is_reliable: bool = False) -> None:
@@ -129,10 +129,10 @@ async def test_the_core_is_told_that_a_reliable_packet_did_not_arrive_and_of_no_
     setting.calls.outcome = fail
     _send(setting, OTHER)
     await trio.testing.wait_all_tasks_blocked()
-    assert setting.stack.lost == []
+    assert setting.mux.lost == []
     _send(setting, OTHER, is_reliable=True)
     await trio.testing.wait_all_tasks_blocked()
-    assert setting.stack.lost == [OTHER]
+    assert setting.mux.lost == [OTHER]
 
 
 async def test_a_call_that_hangs_is_given_up(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
@@ -140,7 +140,7 @@ async def test_a_call_that_hangs_is_given_up(autojump_clock: MockClock, nursery:
     setting.calls.outcome = trio.sleep_forever
     begun = trio.current_time()
     _send(setting, OTHER, is_reliable=True)
-    await wait_until(lambda: setting.stack.lost == [OTHER])
+    await wait_until(lambda: setting.mux.lost == [OTHER])
     assert trio.current_time() - begun < 11
 
 

@@ -48,7 +48,7 @@ async def nothing(sim: Simulation) -> None:
 
 
 async def fail_from_three_on(sim: Simulation) -> None:
-    """Fail with seeds from 3 on; the others take longer."""
+    """Fail with seeds from 3 on; the others last longer."""
     sys.stdout.write("this is no result\n")
     assert sim.seed < 3, f"seed {sim.seed}"
     for _ in range(200):
@@ -124,7 +124,7 @@ class NoCrash(Watch):
 
 
 class Broken(Watch):
-    """Raises where it is told to."""
+    """Raises in a chosen method."""
 
     def __init__(self, where: str) -> None:
         super().__init__()

@@ -36,7 +36,7 @@ class _Resigned(Swim):
 
 def _resign(node: Node) -> None:
     """Have the node refute as `_Resigned` does."""
-    swim: Any = node._cluster.swim  # noqa: SLF001
+    swim: Any = node._agent.swim  # noqa: SLF001
     swim.__class__ = _Resigned
 
 
@@ -51,12 +51,12 @@ class _Lenient(Suspecting):
 
 def _be_lenient(node: Node) -> None:
     """Have the node give no verdict."""
-    swim: Any = node._cluster.swim  # noqa: SLF001
+    swim: Any = node._agent.swim  # noqa: SLF001
     swim._suspecting.__class__ = _Lenient  # noqa: SLF001
 
 
 class _ShortMemory(SeenIds):
-    """Forgets what it has seen after a second, and that there was something to forget."""
+    """Drops the ids of seen rumors after a second, without a trace of them."""
 
     __slots__ = ()
 
@@ -70,7 +70,7 @@ class _ShortMemory(SeenIds):
 
 def _forget(node: Node) -> None:
     """Have the node's filter of duplicates forget too early."""
-    core: Any = node._cluster.gossip  # noqa: SLF001
+    core: Any = node._agent.gossip  # noqa: SLF001
     core._seen = _ShortMemory(core._settings.most_seen)  # noqa: SLF001
 
 

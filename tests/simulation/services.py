@@ -1,4 +1,4 @@
-"""What the simulated nodes of the tests offer, and programs that use it."""
+"""The services of the simulated nodes of the tests, and programs that use them."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from trionet.simulation import (
     shrink,
 )
 from trionet.simulation.fields import Chance, Flag, NodeIndex, NodeIndexes, Seconds
-from trionet.simulation.pictures.spans import fault_spans, lives
+from trionet.simulation.pictures.spans import fault_spans, runs_of
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -98,7 +98,7 @@ def test_a_new_kind_of_fault_loses_removed_nodes_and_renumbers_the_others() -> N
     assert blackout().without(4) == blackout()
 
 
-def test_a_new_kind_of_fault_gets_weaker_field_by_field() -> None:
+def test_a_new_kind_of_fault_is_weakened_field_by_field() -> None:
     strong = blackout(loss=0.4, is_silent=True)
     assert list(strong.weaker()) == [
         blackout(is_silent=True),
@@ -136,8 +136,8 @@ def test_a_new_kind_of_fault_has_a_span_and_a_label_in_pictures_and_ends_its_nod
     (span,) = fault_spans(trace)
     assert (span.begin, span.end, span.kind) == (1.0, 3.0, "blackout")
     assert (span.label, span.nodes) == ("blackout n1 n3 n2", ("n1", "n3", "n2"))
-    assert lives(trace)["n1"] == [(0.0, 1.0)]
-    assert lives(trace)["n2"] == [(0.0, 9.0)]
+    assert runs_of(trace)["n1"] == [(0.0, 1.0)]
+    assert runs_of(trace)["n2"] == [(0.0, 9.0)]
 
 
 async def test_a_new_kind_of_fault_happens_in_a_cluster(autojump_clock: MockClock) -> None:

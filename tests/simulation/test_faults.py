@@ -1,4 +1,4 @@
-"""What each fault does to calls, to datagrams and to nodes."""
+"""The effects of each fault on calls, datagrams and nodes."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def lasting(sim: Simulation, fault: Fault) -> Generator[None]:
 
 
 async def took_s(sim: Simulation, one: int, other: int) -> float:
-    """Return how long a call takes."""
+    """Return the duration of a call."""
     begun = sim.now
     await sim.nodes[one].local.comm.send([], on(COUNT, sim.nodes[other]))
     return sim.now - begun
@@ -76,7 +76,7 @@ async def call_and_cancel(sim: Simulation) -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_a_call_takes_one_round_trip_and_the_first_one_two(autojump_clock: MockClock, sim: Simulation) -> None:
+async def test_a_call_lasts_one_round_trip_and_the_first_one_two(autojump_clock: MockClock, sim: Simulation) -> None:
     first = sim.nodes[0]
     for peer in sim.nodes[1:]:
         await first.local.comm.send([], on(COUNT, peer))
@@ -248,7 +248,7 @@ async def test_the_lags_of_a_node_add_up(autojump_clock: MockClock, sim: Simulat
         one_s = await mean_s()
     assert one_s > 0.4
     assert both_s > one_s + 0.05
-    await trio.sleep(10)  # it works off what it has put off
+    await trio.sleep(10)  # it handles the delayed messages
     assert await took_s(sim, 0, 1) == pytest.approx(0.02, abs=0.001)
 
 
@@ -321,7 +321,7 @@ async def test_a_cancel_that_is_lost_makes_an_orphan_after_the_grace(
     assert cancel.at == orphan.at
 
 
-async def test_a_handler_is_cancelled_when_its_callers_host_dies_even_if_its_own_node_calls_nobody(
+async def test_a_handler_is_cancelled_when_its_callers_host_dies_even_if_its_own_node_makes_no_calls(
     autojump_clock: MockClock,
 ) -> None:
     counter, fabric = Counter(), MemoryFabric()

@@ -1,4 +1,4 @@
-"""What pictures are drawn from: faults and lives, views, spreads, rates, arrows, and the model of an epidemic."""
+"""The data of pictures: faults and runs, views, spreads, rates, arrows, and the model of an epidemic."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from trionet.simulation.latencies import exponential
 from trionet.simulation.pictures.arrows import MOST_ARROWS, MOST_NODES, arrows_of, part_of
 from trionet.simulation.pictures.epidemic import growth_rate, push_reach, si_share
 from trionet.simulation.pictures.rate import rates_of
-from trionet.simulation.pictures.spans import fault_spans, lives, nodes_of
+from trionet.simulation.pictures.spans import fault_spans, nodes_of, runs_of
 from trionet.simulation.pictures.spreads import median_curve, rate_of, si_curve, spreads_of
 from trionet.simulation.pictures.views import View, opinions_of, views_of
 
-# ---- faults and lives
+# ---- faults and runs
 
 
 def test_a_fault_spans_the_time_from_its_beginning_to_its_end() -> None:
@@ -48,7 +48,7 @@ def test_an_undecodable_fault_keeps_its_name() -> None:
     event = TraceEvent(1, "fault", "", what="Flood begins", detail="{}")
     assert [span.label for span in fault_spans(trace_of(event, ended(2)))] == ["flood"]
     unreadable = TraceEvent(1, "fault", "", what="Leave begins", detail="{}")
-    assert lives(trace_of(joined(2), unreadable, ended(2)))["n0"] == [(0, 2)]
+    assert runs_of(trace_of(joined(2), unreadable, ended(2)))["n0"] == [(0, 2)]
 
 
 @pytest.mark.parametrize(
@@ -77,9 +77,9 @@ def test_nodes_are_in_natural_order_and_live_between_crashes_and_leaves() -> Non
     )
     assert nodes_of(trace)[1:4] == ["n1", "n2", "n3"]
     assert nodes_of(trace)[-1] == "n11"
-    assert lives(trace)["n2"] == [(0, 1), (3, 9)]
-    assert lives(trace)["n10"] == [(0, 5)]
-    assert lives(trace)["n0"] == [(0, 9)]
+    assert runs_of(trace)["n2"] == [(0, 1), (3, 9)]
+    assert runs_of(trace)["n10"] == [(0, 5)]
+    assert runs_of(trace)["n0"] == [(0, 9)]
 
 
 # ---- views
@@ -206,7 +206,7 @@ def test_the_model_begins_with_the_first_hop_and_needs_many_nodes() -> None:
 # ---- rates
 
 
-def test_rates_add_up_to_what_was_sent_delivered_and_dropped() -> None:
+def test_rates_add_up_to_the_messages_sent_delivered_and_dropped() -> None:
     random = Random(2)
     events = []
     for number in range(500):

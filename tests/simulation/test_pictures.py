@@ -130,7 +130,7 @@ def test_the_time_axis_is_logarithmic_if_some_nodes_have_a_rumor_far_later() -> 
 
 
 @pytest.mark.slow
-def test_the_si_model_is_close_to_what_a_cluster_at_rest_does() -> None:
+def test_the_si_model_is_close_to_the_spread_in_a_cluster_at_rest() -> None:
     async def rumors() -> Trace:
         async with open_cluster(60, seed=2) as sim:
             for index in range(12):
@@ -286,7 +286,7 @@ def test_names_of_faults_do_not_touch_and_too_many_are_counted() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".svg", ".pdf"])
-def test_the_same_trace_gives_the_same_bytes_whatever_the_settings(tmp_path: Path, suffix: str) -> None:
+def test_the_same_trace_gives_the_same_bytes_with_any_settings(tmp_path: Path, suffix: str) -> None:
     trace, one, other = lively_trace(), tmp_path / f"one{suffix}", tmp_path / f"other{suffix}"
     draw(trace, one)
     with mpl.rc_context({"font.size": 30, "axes.facecolor": "black", "svg.hashsalt": "salt"}):
@@ -369,7 +369,7 @@ def test_matplotlib_is_imported_only_when_something_is_drawn() -> None:
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-def test_the_page_shows_what_its_program_draws() -> None:
+def test_the_page_shows_the_pictures_that_its_program_draws() -> None:
     root = Path(__file__).parents[2]
     shown = re.findall(r"\(pictures/(\S+)\)", (root / "docs" / "pictures.md").read_text(encoding="utf-8"))
     drawn = re.findall(

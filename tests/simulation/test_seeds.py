@@ -1,4 +1,4 @@
-"""What trionet promises holds with many seeds, in all scenarios: the search that the project runs over itself."""
+"""The invariants hold with many seeds, in all scenarios: the project's search over itself."""
 
 from __future__ import annotations
 

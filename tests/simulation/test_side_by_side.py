@@ -58,7 +58,7 @@ async def first_come_first_gone() -> None:
 def test_randomness_is_restored_after_the_last_of_several_clusters_in_any_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    core: Any = trio._core._run  # noqa: SLF001  what `deterministic` changes
+    core: Any = trio._core._run  # noqa: SLF001  `deterministic` changes it
     monkeypatch.setattr(core, "_ALLOW_DETERMINISTIC_SCHEDULING", False)
     before = random.getstate()
     trio.run(first_come_first_gone, clock=MockClock(autojump_threshold=0))

@@ -1,4 +1,4 @@
-"""What a trace has of a run, and how fast one goes."""
+"""The events of a trace, and the speed of a run."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_twenty_nodes_run_many_times_faster_than_in_reality() -> None:
 
     spent_s, messages = run(main)
     assert messages > 60 * 20 * 2
-    assert spent_s < 2.0  # it takes 0.1 s on an idle machine
+    assert spent_s < 2.0  # 0.1 s on an idle machine
 
 
 def test_latencies_have_the_documented_distribution() -> None:

@@ -40,7 +40,7 @@ def section_of(result: pytest.RunResult) -> dict[str, list[str]]:
 
 
 def replay(pytester: pytest.Pytester, result: pytest.RunResult) -> pytest.RunResult:
-    """Run the command that the first failure says replays it, in a process of its own."""
+    """Run the command of the first failure that replays it, in a process of its own."""
     (command,) = section_of(result)["replay"]
     program, *args = shlex.split(command)
     assert program == "pytest"

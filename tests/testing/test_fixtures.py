@@ -34,7 +34,7 @@ BOTH_MODES = pytest.mark.parametrize(
     ],
     ids=["alone", "clock last", "clock first"],
 )
-def test_a_cluster_lives_in_virtual_time_with_a_clock_and_without(
+def test_a_cluster_runs_in_virtual_time_with_a_clock_and_without(
     pytester: pytest.Pytester, ini: str, mark: str, fixtures: str, clock: str
 ) -> None:
     write(pytester, "import trionet.simulation\n" + CLUSTER.format(mark=mark, fixtures=fixtures, clock=clock), ini)

@@ -18,7 +18,7 @@ def test_pytest_loads_the_plugin_by_its_entry_point(pytestconfig: pytest.Config)
 def test_tests_that_use_none_of_it_run_without_trionet_and_trio(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # other plugins may import what they like
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # other plugins may import anything
     pytester.makepyfile(
         """
         import sys

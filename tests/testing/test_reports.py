@@ -1,4 +1,4 @@
-"""What a failed test leaves: its seed, a command that fails again in the same way, and the traces of its clusters."""
+"""The report of a failed test: its seed, a command that fails again in the same way, and the traces of its clusters."""
 
 from __future__ import annotations
 

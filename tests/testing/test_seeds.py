@@ -123,7 +123,7 @@ class TestMore:
 
 
 @pytest.mark.slow
-def test_each_seed_gives_a_run_of_its_own_that_it_gives_again(pytester: pytest.Pytester) -> None:
+def test_each_seed_has_its_own_run_which_is_repeatable(pytester: pytest.Pytester) -> None:
     write(
         pytester,
         """

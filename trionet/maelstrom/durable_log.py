@@ -13,6 +13,7 @@ Source: Schneider 1990, section 2 (state machine replication); the store determi
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import outcome
@@ -128,14 +129,13 @@ class DurableLog(Generic[T]):
 
     async def _catch_up(self) -> None:
         """Apply the slots that others have claimed; the window doubles as long as it is full."""
-        window = 1
-        try:
-            while len(slots := await self._read(window)) == window:
-                window = min(2 * window, _MAX_WINDOW)
-                self._apply_all(slots)
-        except ConnectionLost:  # the node is closing
-            return
-        self._apply_all(slots)
+        window, is_full = 1, True
+        with suppress(ConnectionLost):  # the node is closing
+            while is_full:
+                slots = await self._read(window)
+                for slot in slots:
+                    self._applied(slot["operations"])
+                is_full, window = len(slots) == window, min(2 * window, _MAX_WINDOW)
 
     async def _read(self, count: int) -> list[dict[str, Any]]:
         """Return the next slots, as far as they are claimed, `count` at most."""
@@ -153,10 +153,6 @@ class DurableLog(Generic[T]):
         free = next((number for number in range(count) if not found[number]), count)
         return [found[number] for number in range(free)]
 
-    def _apply_all(self, slots: Sequence[dict[str, Any]]) -> None:
-        for slot in slots:
-            self._applied(slot["operations"])
-
     def _applied(self, operations: Sequence[Any]) -> list[outcome.Outcome[T]]:
         """Apply a slot; an operation that fails here fails on every node, and raises in its `append`."""
         self._slots += 1
@@ -167,7 +163,7 @@ class DurableLog(Generic[T]):
 
 
 async def _retried(call: Callable[[], Awaitable[T]]) -> T:
-    """Repeat a call until its reply comes: messages may be lost."""
+    """Repeat a call until its reply arrives: messages may be lost."""
     while True:
         with trio.move_on_after(_TRY_S):
             return await call()

@@ -96,22 +96,22 @@ def decode(line: bytes) -> Envelope:
     try:
         envelope = _decode(line)
     except msgspec.ValidationError as exc:
-        raise _wrong_envelope(str(exc), line) from exc
+        raise _bad_line(str(exc), line) from exc
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise BadLine(f"no JSON ({exc})", line) from exc
     except RecursionError as exc:
         raise BadLine("nested too deeply", line) from exc
     body = envelope.body
-    msg_id = body.get("msg_id")
     if type(body.get("type")) is not str:
-        raise BadLine("the body has no type", line, envelope.src, msg_id if type(msg_id) is int else None)
+        raise _bad_line("the body has no type", line)
     for key in ("msg_id", "in_reply_to"):
         if key in body and type(body[key]) is not int:
-            raise BadLine(f"{key} is no integer", line, envelope.src, msg_id if type(msg_id) is int else None)
+            raise _bad_line(f"{key} is no integer", line)
     return Envelope(envelope.src, envelope.dest, body)
 
 
-def _wrong_envelope(reason: str, line: bytes) -> BadLine:
+def _bad_line(reason: str, line: bytes) -> BadLine:
+    """Return the error with the sender and the number, as far as they are readable."""
     try:
         whole = msgspec.json.decode(line)
     except (ValueError, msgspec.DecodeError, RecursionError):

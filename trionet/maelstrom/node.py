@@ -1,7 +1,7 @@
 """A Maelstrom node: handlers by message type, and messages to others.
 
 Invariants: handlers start in the order in which their messages arrived, and run concurrently; none starts before the
-node has a name. A message gets at most one reply, and exactly one when its handler fails. An exception of a handler
+node has a name. A message has at most one reply, and exactly one when its handler fails. An exception of a handler
 becomes an error reply, and leaves the node as it is; an invalid reply is a crash, which is indefinite, since the
 handler has run. Every task of the node has ended when `MaelstromNode.serve` returns. All state is in the object, so
 that a process can hold many nodes, under any clock of Trio.
@@ -61,7 +61,7 @@ class MaelstromNode:
     Attributes:
         id: its name, such as ``"n1"``; empty until it has been initialised.
         node_ids: the names of all nodes, itself included.
-        topology: the neighbours of each node, once a ``topology`` message has come.
+        topology: the neighbours of each node, once a ``topology`` message has arrived.
         random: its source of randomness; seed it to repeat a run.
     """
 
@@ -169,7 +169,7 @@ class MaelstromNode:
         self._outbox.put(encode(self.id, dest, dict(body)))
 
     def reply(self, message: Envelope, body: Mapping[str, Any] | None = None) -> None:
-        """Reply to `message`; one without a ``msg_id`` expects no reply, and gets none.
+        """Reply to `message`; one without a ``msg_id`` has no reply.
 
         Args:
             message: the request.
@@ -232,7 +232,7 @@ class MaelstromNode:
 
     async def _write(self, out: SendChannel[bytes], scope: trio.CancelScope) -> None:
         try:
-            await self._outbox.run(out)
+            await self._outbox.run(out.send)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
             _log.info("the output is closed: %s", exc)
             scope.cancel()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 if TYPE_CHECKING:
-    from trio.abc import SendChannel
+    from collections.abc import Awaitable, Callable
 
 __all__ = ["MAX_BACKLOG_BYTES", "Outbox"]
 
@@ -19,7 +19,7 @@ MAX_BACKLOG_BYTES: Final = 8 * 1024 * 1024
 
 
 class Outbox:
-    """The pending lines of one channel."""
+    """The pending lines of one channel or stream."""
 
     def __init__(self) -> None:
         self._lines: list[bytes] = []
@@ -33,18 +33,14 @@ class Outbox:
         self._size += len(line)
         self._filled.unpark()
 
-    async def run(self, channel: SendChannel[bytes]) -> None:
-        """Write until cancelled.
-
-        Raises:
-            trio.BrokenResourceError: the channel has no reader any more.
-        """
+    async def run(self, send: Callable[[bytes], Awaitable[object]]) -> None:
+        """Write with `send` until cancelled; its exceptions pass through."""
         while True:
             if not self._lines:
                 await self._filled.park()
             lines, self._lines = self._lines, []
             data = b"".join(lines)
-            await channel.send(data)
+            await send(data)
             self._size -= len(data)
             self._written.unpark_all()
 

@@ -1,6 +1,6 @@
 """The calls of a node that wait for their replies.
 
-Invariant: a call is resolved by the reply with its number that comes from the node that was called, and by no other.
+Invariant: a call is resolved by the reply with its number from the called node, and by no other.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class PendingCalls:
         """Return the body of the reply.
 
         Raises:
-            ConnectionLost: no reply can come any more.
+            ConnectionLost: no reply can arrive any more.
         """
         self._calls[msg_id] = trio.lowlevel.current_task(), dest
 

@@ -1,12 +1,12 @@
 """Operations of all nodes, applied on every node, by an exchange at a low rate.
 
 Each node has a log of its own operations, to which only it appends, and copies of the logs of the others. A message has
-the lengths of the sender's logs, and the entries that the receiver lacks, as far as the sender knows. The lengths are
+the lengths of the sender's logs, and the entries that the receiver lacks, to the sender's knowledge. The lengths are
 the acknowledgement: entries that they do not cover are sent again.
 
 Invariants: a node applies an operation at most once, after all those that its origin had applied before it (causal
 order), and the entries of one message in one step. While any two nodes can reach each other, directly or through
-others, each operation reaches all nodes, whatever messages are lost; once all nodes have all entries, nothing is sent.
+others, each operation reaches all nodes, even if messages are lost; once all nodes have all entries, nothing is sent.
 
 Source: Demers et al. 1987, section 1.3 (anti-entropy); Petersen et al. 1997 (Bayou), section 3 (version vectors).
 """
@@ -32,7 +32,7 @@ _NODES_PER_TARGET: Final = 8
 
 
 class _Peer:
-    """Another node, as far as this one knows.
+    """The known state of another node.
 
     Attributes:
         has: the lengths of its logs in its last message.

@@ -1,7 +1,7 @@
 """trionet's gossip (`trionet.protocols.gossip`) on Maelstrom's messages: rumors that reach every node, each once.
 
 Invariant: a value is delivered at most once on each node; while two nodes can reach each other, directly or through
-others, the values of one reach the other, whatever messages were lost before. All rumors for one node at one time are
+others, the values of one reach the other, even if earlier messages were lost. All rumors for one node at one time are
 one message.
 """
 

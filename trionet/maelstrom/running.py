@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -36,12 +36,8 @@ def run(node: MaelstromNode, *, log_level: int = logging.INFO) -> None:
     try:
         trio.run(serve)
     except KeyboardInterrupt:
-        _leave()
+        sys.exit(130)
     except BaseExceptionGroup as exc:
         if exc.split(KeyboardInterrupt)[1] is None:
-            _leave()
+            sys.exit(130)
         raise
-
-
-def _leave() -> NoReturn:
-    sys.exit(130)

@@ -39,9 +39,8 @@ class StdinLines(trio.abc.ReceiveChannel[bytes]):
     It reads only when the descriptor is readable, which therefore need not be non-blocking.
     """
 
-    def __init__(self, descriptor: int, *, max_line_bytes: int = MAX_LINE_BYTES) -> None:
+    def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._max_line_bytes = max_line_bytes
         self._begun = bytearray()  # the incomplete line
         self._is_skipping = False
         self._can_wait = not stat.S_ISREG(os.fstat(descriptor).st_mode)
@@ -94,8 +93,8 @@ class StdinLines(trio.abc.ReceiveChannel[bytes]):
         if self._is_skipping:
             return
         self._begun += data
-        if len(self._begun) > self._max_line_bytes:
-            _log.error("a line of more than %s bytes is ignored: %r…", f"{self._max_line_bytes:,}", self._begun[:120])
+        if len(self._begun) > MAX_LINE_BYTES:
+            _log.error("a line of more than %s bytes is ignored: %r…", f"{MAX_LINE_BYTES:,}", self._begun[:120])
             self._begun.clear()
             self._is_skipping = True
 

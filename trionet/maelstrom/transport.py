@@ -53,7 +53,6 @@ __all__ = ["MaelstromEndpoint", "MaelstromFabric", "MaelstromTransport", "addres
 T = TypeVar("T")
 
 _PORT: Final = 1
-_MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 
 
 def address_of(name: str) -> NodeAddress:
@@ -98,19 +97,17 @@ class MaelstromFabric:
         node.on("trionet_datagram")(self._receive_datagram)
         node.on("*")(self._receive_any)
 
-    def endpoint(
-        self, config: NodeConfig, handler: Handler, on_orphan: Callable[[OrphanedCall], None] | None = None
-    ) -> MaelstromEndpoint:
-        """Return the place of the one trionet node. A cancelled call is not waited for, so that none is an orphan."""
-        del on_orphan
+    def endpoint(self, config: NodeConfig, handler: Handler) -> MaelstromEndpoint:
+        """Return the place of the one trionet node."""
         self._endpoint = MaelstromEndpoint(self.node, handler, config)
         return self._endpoint
 
     async def open_endpoint(
         self, config: NodeConfig, handler: Handler, on_orphan: Callable[[OrphanedCall], None]
     ) -> MaelstromEndpoint:
-        """Return the place of the one trionet node; see `endpoint`."""
-        return self.endpoint(config, handler, on_orphan)
+        """Return the place of the one trionet node. A cancelled call is not waited for, so that none is an orphan."""
+        del on_orphan
+        return self.endpoint(config, handler)
 
     def on_open(self, node: Node) -> None:
         """The node is there; nothing needs to be done."""
@@ -177,9 +174,7 @@ class MaelstromEndpoint:
     def __init__(self, node: MaelstromNode, handler: Handler, config: NodeConfig) -> None:
         self.address: NodeAddress = address_of(node.id)
         self.clock: TrioClock = TrioClock()
-        self.transport: MaelstromTransport = MaelstromTransport(
-            node, max_message_bytes=config.max_message_bytes, max_containers=config.max_message_containers
-        )
+        self.transport: MaelstromTransport = MaelstromTransport(node, config)
         self.datagrams: QueuedDatagrams | None = QueuedDatagrams(self._carry) if config.datagrams else None
         self._node = node
         self._handler = handler
@@ -304,16 +299,10 @@ class MaelstromEndpoint:
 class MaelstromTransport:
     """Calls to the trionet nodes inside of other Maelstrom nodes."""
 
-    def __init__(
-        self,
-        node: MaelstromNode,
-        *,
-        max_message_bytes: int = _MAX_MESSAGE_BYTES,
-        max_containers: int = JSON.max_containers,
-    ) -> None:
-        self.codec: Codec = JSON.limited(max_containers)
+    def __init__(self, node: MaelstromNode, config: NodeConfig) -> None:
+        self.codec: Codec = JSON.limited(config.max_message_containers)
         self._node = node
-        self._limit = max_message_bytes
+        self._limit = config.max_message_bytes
         self._numbers = itertools.count(1)
         self._streams: dict[tuple[str, int], trio.MemorySendChannel[Any]] = {}
 
@@ -356,12 +345,9 @@ class MaelstromTransport:
 
     async def receive_item(self, message: Envelope) -> dict[str, object]:
         """Handle an item of a stream; return once the reader has it."""
-        channel = self._streams.get((message.src, message["call"]))
-        if channel is None:
-            raise NodeUnreachable("that stream has no reader any more")
         try:
-            await channel.send(message["item"])
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            await self._streams[message.src, message["call"]].send(message["item"])
+        except (KeyError, trio.BrokenResourceError, trio.ClosedResourceError) as exc:
             raise NodeUnreachable("that stream has no reader any more") from exc
         return {}
 

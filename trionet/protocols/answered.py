@@ -1,4 +1,4 @@
-"""Recent answers, so that a repeated question isn't answered again at once.
+"""Recent answers, so that a repeated request isn't answered again at once.
 
 Invariant: within one window a source gets each answer once, and a bounded size of payloads in all, however its requests
 are split into messages and packets. A node that asks again, because an answer was lost, waits longer than a window.

@@ -1,7 +1,7 @@
 """The messages by which two nodes compare their rumors of a group.
 
 Invariants: two nodes with the same settled rumors find that out from one message of a few dozen bytes; others exchange
-the ids of the buckets that differ, and nothing else. A comparison changes nothing; it finds what to pull.
+the ids of the buckets that differ, and nothing else. A comparison changes nothing; it finds the rumors to pull.
 
 With traffic two sets always differ, by rumors on their way and by those that expired at one node a moment earlier. So
 the first message sums up only the *settled* rumors, which its sender has held, and will hold, for a while. And its

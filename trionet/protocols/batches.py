@@ -34,10 +34,6 @@ class Batch(msgspec.Struct, eq=False):
     held: list[Held] = msgspec.field(default_factory=list)
     announced: list[Held] = msgspec.field(default_factory=list)
 
-    def all(self) -> list[Held]:
-        """Return all its rumors."""
-        return [*self.held, *self.announced]
-
     def messages(self, now: float) -> list[ProtocolMessage]:
         """Return its messages."""
         ids_of: dict[str, list[bytes]] = {}
@@ -72,7 +68,7 @@ class Batches:
                 (batch.announced if is_id_only else batch.held).append(held)
                 self.next_due = min(self.next_due, due)
 
-    def take_due(self, now: float) -> list[tuple[str, Batch]]:
+    def pop_due(self, now: float) -> list[tuple[str, Batch]]:
         """Remove and return the batches that are due, by target."""
         names = [name for name, batch in self._waiting.items() if batch.due <= now]
         found = [(name, self._waiting.pop(name)) for name in names]

@@ -32,7 +32,7 @@ class Broadcaster:
     """Sends the news of one node.
 
     Attributes:
-        is_left: whether the other members have been told that this node leaves.
+        is_left: whether the leave of this node is complete.
     """
 
     __slots__ = ("_context", "_leave_ends_at", "_sent_at", "_timer", "is_left")
@@ -66,9 +66,9 @@ class Broadcaster:
         self._sent_at = context.now
         for member in context.members.present.sample(context.profile.gossip_nodes):
             context.send(member.name, News())
-        is_told = context.now >= self._leave_ends_at or context.me not in context.news or not context.members.present
-        if context.is_leaving and is_told and not self.is_left:
+        is_spread = context.now >= self._leave_ends_at or context.me not in context.news or not context.members.present
+        if context.is_leaving and is_spread and not self.is_left:
             self.is_left = True
             context.effects.append(Notify(LeaveCompleted()))
         if context.news.items and not self.is_left:
-            self._timer = context.timers.set(context.now + context.profile.gossip_interval_s, self._send)
+            self._timer = context.after(context.profile.gossip_interval_s, self._send)

@@ -1,4 +1,4 @@
-"""The comparisons of one node: when it begins them, and its answers (see `anti_entropy` for their content).
+"""The comparisons of one node: their schedule, and its answers (see `anti_entropy` for their content).
 
 Invariants: while a node holds a rumor, it compares each group with a random member again and again: soon after news,
 then at intervals that double up to `compare_interval_s`. A group without rumors is compared every fourth time only. A
@@ -17,7 +17,7 @@ from .effects import Send
 from .gossip_messages import BUCKETS, Buckets, Listing, Summary
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from random import Random
 
     from .answered import Answered
@@ -100,12 +100,13 @@ class Comparing:
         if not self._answered.is_due(source, (type(message), group.gid), now):
             return []
         group.expire(now)
-        if isinstance(message, Buckets):
-            return [
-                Send(source, one) for one in anti_entropy.answer_buckets(group, message, self._settings.settle_s, now)
-            ]
-        answers = anti_entropy.answer_summary(group, message, self._settings.settle_s, now)
-        self._counts.differences += bool(answers)
+        settle_s = self._settings.settle_s
+        answers: Sequence[Listing | Buckets]
+        if isinstance(message, Summary):
+            answers = anti_entropy.answer_summary(group, message, settle_s, now)
+            self._counts.differences += bool(answers)
+        else:
+            answers = anti_entropy.answer_buckets(group, message, settle_s, now)
         return [Send(source, one) for one in answers]
 
     def missing(self, group: RumorGroup, source: str, message: Listing, now: float) -> list[bytes]:
@@ -114,8 +115,5 @@ class Comparing:
         for bucket in range(BUCKETS):
             if message.mask >> bucket & 1 and self._answered.is_due(source, (Listing, group.gid, bucket), now):
                 mask |= 1 << bucket
-        if not mask:
-            return []
-        return anti_entropy.missing_from(
-            group, msgspec.structs.replace(message, mask=mask), self._settings.settle_s, now
-        )
+        asked = msgspec.structs.replace(message, mask=mask)
+        return anti_entropy.missing_from(group, asked, self._settings.settle_s, now) if mask else []

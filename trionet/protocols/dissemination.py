@@ -52,10 +52,6 @@ class Dissemination:
         self.items: dict[str, _Item] = {}
         self._tiers: list[deque[_Item]] = [deque()]  # by how often the items were sent
 
-    def __len__(self) -> int:
-        """Return the number of queued statements."""
-        return len(self.items)
-
     def __contains__(self, name: str) -> bool:
         return name in self.items
 
@@ -74,22 +70,20 @@ class Dissemination:
         if item is not None:
             item.is_stale = True
 
-    def take(self, room_bytes: int, members: int) -> list[Statement]:
+    def next_statements(self, room_bytes: int, members: int) -> list[Statement]:
         """Return statements for the next packet, of at most `room_bytes` in all, in a group of `members`."""
         limit = retransmit_limit(self.mult, members)
         taken: list[_Item] = []
         for tier in self._tiers:
-            skipped: list[_Item] = []
             while tier and len(taken) < _MOST_AT_ONCE:
                 item = tier.popleft()
                 if item.is_stale:
                     continue
                 if item.size > room_bytes:
-                    skipped.append(item)
+                    tier.appendleft(item)
                     break
                 taken.append(item)
                 room_bytes -= item.size
-            tier.extendleft(reversed(skipped))
         for item in taken:
             self._sent(item, limit)
         return [item.statement for item in taken]

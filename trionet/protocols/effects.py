@@ -18,7 +18,7 @@ __all__ = ["Core", "Effect", "Notify", "Proof", "ProtocolMessage", "Send"]
 
 
 class Proof(enum.IntEnum):
-    """When a kind of message is accepted only from a proven address; see `proofs`."""
+    """The need of a kind of message for a proven sender; see `proofs`."""
 
     NEVER = 0
     UNLESS_KNOWN = 1  # unless a core knows the sender
@@ -95,7 +95,7 @@ class Core(Protocol):
         """Return messages to add to a datagram for `to`, at most `room_bytes` encoded."""
 
     def unreachable(self, to: str, now: float) -> list[Effect]:
-        """Handle that a reliable message to `to` could not be delivered."""
+        """Handle the loss of a reliable message to `to`."""
 
     def knows(self, name: str) -> bool:
         """Return whether this node would contact `name` on its own initiative."""

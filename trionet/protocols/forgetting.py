@@ -1,4 +1,4 @@
-"""When failed and left members are forgotten.
+"""Forgets failed and left members after their time.
 
 Invariant: one timer serves all of them, so that a member that comes and goes for ever leaves no timers behind.
 """
@@ -24,8 +24,8 @@ class Forgetting:
         self._context = context
         self._timer: Timer | None = None
 
-    def plan(self) -> None:
-        """Handle that a member has gone."""
+    def schedule(self) -> None:
+        """Schedule the next one, after a member has gone."""
         due = self._context.members.next_forgotten()
         if self._timer is not None and due < self._timer.when:
             self._timer.cancel()
@@ -36,4 +36,4 @@ class Forgetting:
     def _forget(self) -> None:
         self._timer = None
         self._context.members.forget_until(self._context.now)
-        self.plan()
+        self.schedule()

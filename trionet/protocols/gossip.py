@@ -48,7 +48,7 @@ from .gossip_settings import GossipCounts, GossipSettings
 from .group_members import GroupMembers
 from .pulls import Pulls
 from .push import RandomPush
-from .rumors import Held, RumorGroup, SeenIds
+from .rumors import Held, RumorGroup, SeenIds, may_be_forgotten
 from .spread import Tracking
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class GossipProtocol:
 
     Attributes:
         me: this node's name.
-        counts: what has happened so far.
+        counts: counts of rumors so far.
         tracking: how far this node's latest rumors have spread.
         messages: the kinds of messages that it handles.
     """
@@ -133,7 +133,7 @@ class GossipProtocol:
             subset: how many members each holder pushes a rumor to: a number, a function of the members, or None for
                 `push.default_subset`. A function is called now; the result is clamped to the number of others.
             now: the time.
-            push: where rumors are pushed, instead of to a random subset.
+            push: chooses the targets of rumors, in place of `subset`.
             is_member: whether this node is a member, if the caller knows.
 
         Raises:
@@ -191,7 +191,7 @@ class GossipProtocol:
         step = group.push.step(group.members, None, 0, now)
         effects = self._accept(group, Held(gid, rumor_id, self.me, payload, now, now, step.hops), step, now)
         self._sent_at = now
-        return Sent(rumor_id, effects, list(step.targets))
+        return Sent(rumor_id, effects)
 
     # ---- as a `Core`
 
@@ -245,7 +245,7 @@ class GossipProtocol:
         return announcing.piggyback(to, room_bytes, now)
 
     def unreachable(self, to: str, now: float) -> list[Effect]:
-        """Pull from others what was wanted from `to`."""
+        """Pull the rumors that were requested from `to` from other holders."""
         self._pulls.unreachable(to, now)
         self._lower_deadline()
         return []
@@ -289,7 +289,7 @@ class GossipProtocol:
         if age_s >= settings.retention_s:
             self.counts.expired += 1
             return []
-        if self._seen.may_be_forgotten(age_s, now):
+        if may_be_forgotten(age_s, now - self._seen.forgotten_at):
             self.counts.refused += 1
             return []
         if self._pulls.received(rumor_id):
@@ -327,9 +327,9 @@ class GossipProtocol:
     def _send_batches(self, now: float) -> list[Effect]:
         """Send the batches that are due, each with an announcement of other recent rumors."""
         effects: list[Effect] = []
-        for to, batch in self._batches.take_due(now):
+        for to, batch in self._batches.pop_due(now):
             effects += [Send(to, message) for message in batch.messages(now)]
-            just_sent = {held.id: held.gid for held in batch.all()}
+            just_sent = {held.id: held.gid for held in (*batch.held, *batch.announced)}
             for gid in dict.fromkeys(just_sent.values()):
                 group = self._groups.get(gid)
                 if group is not None:
@@ -371,9 +371,6 @@ class GossipProtocol:
                 found.append(Send(source, held.message(now)))
         return found
 
-    def _receive_step(self, group: RumorGroup, source: str, message: Summary | Buckets, now: float) -> list[Effect]:
-        return self._comparing.answer(group, source, message, now)
-
     def _receive_listing(self, group: RumorGroup, source: str, message: Listing, now: float) -> list[Effect]:
         missing = self._comparing.missing(group, source, message, now)
         if missing or any(rumor_id not in self._seen for rumor_id in split(message.ids)):
@@ -386,7 +383,7 @@ class GossipProtocol:
     _handlers: ClassVar[dict[type, Callable[[Any, RumorGroup, str, Any, float], list[Effect]]]] = {
         Ihave: _receive_ihave,
         Want: _receive_want,
-        Summary: _receive_step,
-        Buckets: _receive_step,
+        Summary: lambda self, group, source, message, now: self._comparing.answer(group, source, message, now),
+        Buckets: lambda self, group, source, message, now: self._comparing.answer(group, source, message, now),
         Listing: _receive_listing,
     }

@@ -182,12 +182,10 @@ class Sent(NamedTuple):
     Attributes:
         id: the rumor's id.
         effects: to be carried out.
-        targets: the names of the first hop.
     """
 
     id: bytes
     effects: list[Effect]
-    targets: list[str]
 
 
 def split(ids: bytes) -> Iterator[bytes]:

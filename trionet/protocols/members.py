@@ -108,9 +108,8 @@ class Members:
         self._me = own.name
         self._my_place = hash_of_name(own.name)
         self._by_name: dict[str, MemberRecord] = {own.name: MemberRecord(own, now)}
-        self.get: Callable[[str], MemberRecord | None] = (
-            self._by_name.get
-        )  # the dict's own method, because each packet calls it
+        # The dict's own method, because each packet calls it.
+        self.get: Callable[[str], MemberRecord | None] = self._by_name.get
         # When each one failed or left, by name, in order of time.
         self._gone_at: dict[int, dict[str, float]] = {State.DEAD: {}, State.LEFT: {}}
         self.digest.toggle(fingerprint(own))
@@ -133,21 +132,22 @@ class Members:
             if statement.state <= State.SUSPECT and len(self) >= self._options.members:
                 return None
             member = self._by_name[statement.name] = MemberRecord(statement, now)
-            self._doubt(member)
-            self._enter(member, now)
-            return member
-        before = member.statement
-        if before.state != statement.state:
-            member.since = now
-        if before.state <= State.SUSPECT and statement.state <= State.SUSPECT:
-            self.digest.toggle(fingerprint(before))
-            self.digest.toggle(fingerprint(statement))
-            member.statement = statement
-            self._doubt(member)
+            stays = False
         else:
-            self._leave(member)
+            if member.statement.state != statement.state:
+                member.since = now
+            stays = member.is_present and statement.state <= State.SUSPECT
+            if stays:
+                self.digest.toggle(fingerprint(member.statement))
+                self.digest.toggle(fingerprint(statement))
+            else:
+                self._leave(member)
             member.statement = statement
-            self._doubt(member)
+        if statement.state != State.ALIVE:
+            self.doubted[member.name] = member
+        else:
+            self.doubted.pop(member.name, None)
+        if not stays:
             self._enter(member, now)
         return member
 
@@ -178,12 +178,6 @@ class Members:
         if not wanted:
             return []
         return [member.statement for member in self._by_name.values() if member.circle % _BUCKETS in wanted]
-
-    def _doubt(self, member: MemberRecord) -> None:
-        if member.statement.state != State.ALIVE:
-            self.doubted[member.name] = member
-        else:
-            self.doubted.pop(member.name, None)
 
     def _enter(self, member: MemberRecord, now: float) -> None:
         state = member.statement.state

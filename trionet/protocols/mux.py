@@ -1,7 +1,6 @@
 """Multiplexes the protocols of one node over packets.
 
-A packet carries what one node sends to another at one time: the messages of all its protocols for that node, and
-piggybacked ones.
+A packet carries all messages from one node to another at one time: those of all protocols, and piggybacked ones.
 
 Invariants: a datagram has at most `packet_bytes`. Messages that the protocols send at once share a packet, or as few as
 can be, in their order. An invalid packet is dropped whole and counted; input never raises. With `proofs`, answers to an
@@ -51,7 +50,7 @@ class ProtocolMux:
     Attributes:
         me: this node's name.
         dropped: counts of rejected input.
-        events: what has happened since `take_events` was called last.
+        events: the events since the last `pop_events`.
         next_deadline: returns when to call `on_timer` next; ``math.inf`` for never.
     """
 
@@ -160,7 +159,7 @@ class ProtocolMux:
         return effects
 
     def _answer_challenge(self, proofs: Proofs, source: str, challenge: Challenge, now: float) -> list[Effect]:
-        """Owe an echo. If `source` refused something for want of it, ask again now; the echo goes along."""
+        """Record that an echo is owed. If `source` refused a message, repeat the requests now, with the echo."""
         proofs.note_challenge(source, challenge.token)
         if not challenge.is_refused:
             return []
@@ -239,10 +238,10 @@ class ProtocolMux:
         return found
 
     def unreachable(self, to: str, now: float) -> list[Packet]:
-        """Handle that a reliable packet could not be delivered."""
+        """Handle the loss of a reliable packet to `to`."""
         return self.packets([effect for core in self._cores for effect in core.unreachable(to, now)], now)
 
-    def take_events(self) -> list[Any]:
+    def pop_events(self) -> list[Any]:
         """Return and clear the events."""
         events, self.events = self.events, []
         return events

@@ -1,8 +1,7 @@
 """Probes: pings to one member after the other.
 
 Invariant: in each interval one member is probed, whatever their number. A probe succeeds by an ack from its target
-before the interval ends, or by any other message directly from it. Only a probe without any sign of life leads to a
-suspicion.
+before the interval ends, or by any other message directly from it. Only a probe that fails leads to a suspicion.
 
 Half of the probes go round a ring, which holds each member once per round; the other half go to the successor of this
 node on a circle of hashed names. So each member is probed by its predecessor every other interval, and a failure is
@@ -85,7 +84,7 @@ class Prober:
 
         Args:
             context: the shared state.
-            suspect: called with a member that gave no sign of life in the incarnation that was probed.
+            suspect: called with a member that sent nothing in the probed incarnation.
         """
         self._context = context
         self._suspect = suspect
@@ -94,8 +93,7 @@ class Prober:
         self._relays: dict[int, _Relay] = {}
         self._is_circle_next = False
         self._last_tick: float = context.now
-        first = context.now + context.random.random() * context.profile.probe_interval_s
-        self._ticking = context.timers.set(first, self._tick)
+        self._ticking = context.after(context.random.random() * context.profile.probe_interval_s, self._tick)
 
     def stop(self) -> None:
         """End all probes, and begin no others."""
@@ -164,8 +162,8 @@ class Prober:
         seq = context.next_seq()
         relay = self._relays[seq] = _Relay(source, request.seq, request.target)
         self._ping(target, seq)
-        wait = context.profile.probe_timeout_s * _NACK_SHARE / _RELAY_TRIES
-        relay.timer = context.timers.set(context.now + wait, self._continue_relay, seq, relay)
+        wait_s = context.profile.probe_timeout_s * _NACK_SHARE / _RELAY_TRIES
+        relay.timer = context.after(wait_s, self._continue_relay, seq, relay)
 
     def postpone(self, lag_s: float) -> None:
         """Extend all open probes by `lag_s`, because this node stalled."""
@@ -183,12 +181,12 @@ class Prober:
 
     def _tick(self) -> None:
         context = self._context
-        interval = context.profile.probe_interval_s * (context.awareness.score + 1)
-        self._ticking = context.timers.set(context.now + interval, self._tick)
+        interval_s = context.profile.probe_interval_s * (context.awareness.score + 1)
+        self._ticking = context.timers.set(context.now + interval_s, self._tick)  # not by `after`: it is hot
         members = context.members
         member = members.next_on_circle
         if not self._is_circle_next or member is None or member.statement.state:  # suspects are probed anyway
-            member = members.present.take()
+            member = members.present.next()
         self._is_circle_next = not self._is_circle_next
         if member is not None:
             self.probe(member)
@@ -200,7 +198,7 @@ class Prober:
         """Send a dead member its statement, with the chance that is this node's share; if it lives, it refutes."""
         context = self._context
         dead = context.members.dead
-        member = dead.take()
+        member = dead.next()
         assert member is not None
         chance = since_s / retry_interval_s(context.now - member.since) * len(dead) / len(context.members)
         if context.random.random() < chance:
@@ -241,7 +239,7 @@ class Prober:
         context = self._context
         if about is None and member.statement.state:  # not ALIVE
             about = member.statement
-        if about is not None:  # Lifeguard's buddy system: the suspect is told first
+        if about is not None:  # Lifeguard's buddy system: the suspect receives the suspicion first
             context.send(member.name, about)
         context.effects.append(Send(member.name, Ping(seq)))
 
@@ -256,18 +254,18 @@ class Prober:
     def _continue_relay(self, seq: int, relay: _Relay) -> None:
         context = self._context
         relay.step += 1
-        wait = context.profile.probe_timeout_s * _NACK_SHARE / _RELAY_TRIES
+        wait_s = context.profile.probe_timeout_s * _NACK_SHARE / _RELAY_TRIES
         if relay.step < _RELAY_TRIES:
             target = context.members.get(relay.target)
             if target is not None:
                 self._ping(target, seq)
         elif relay.step == _RELAY_TRIES:
             context.send(relay.requester, Nack(relay.seq))
-            wait = 2 * context.profile.probe_interval_s  # a late ack still helps
+            wait_s = 2 * context.profile.probe_interval_s  # a late ack still helps
         else:
             self._end_relay(seq, relay)
             return
-        relay.timer = context.timers.set(context.now + wait, self._continue_relay, seq, relay)
+        relay.timer = context.after(wait_s, self._continue_relay, seq, relay)
 
     def _end(self, probe: _Probe) -> None:
         if probe.timer is not None:

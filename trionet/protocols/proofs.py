@@ -1,4 +1,4 @@
-"""Which addresses are proven, and how much may be sent to those that are not.
+"""The proofs of addresses, and the bytes that may be sent to unproven ones.
 
 A packet only claims its sender: anyone can write another node's name into one, and the answer goes there. Invariant: an
 unproven address is sent at most `FACTOR` times the bytes that came in its name. An address proves itself by returning a

@@ -70,7 +70,7 @@ class Pulls:
         return len(self._wanted)
 
     def announced(self, gid: str, rumor_id: bytes, source: str, due: float) -> None:
-        """Handle that `source` holds a rumor that this node lacks; request it not before `due`."""
+        """Handle an announcement by `source` of a rumor that this node lacks; request it not before `due`."""
         wanted = self._wanted.get(rumor_id)
         if wanted is None:
             if len(self._wanted) < self._most:
@@ -86,7 +86,7 @@ class Pulls:
             wanted.sources.append(source)
 
     def received(self, rumor_id: bytes) -> bool:
-        """Handle that a rumor has come; return whether it had been requested."""
+        """Handle a received rumor; return whether it had been requested."""
         if not self._wanted:
             return False
         wanted = self._wanted.pop(rumor_id, None)
@@ -112,7 +112,7 @@ class Pulls:
         return asked
 
     def unreachable(self, source: str, now: float) -> None:
-        """Request from the next holder what was requested from `source`."""
+        """Request the rumors that were requested from `source` from their next holders."""
         for wanted in self._wanted.values():
             if wanted.tries and wanted.sources[(wanted.tries - 1) % len(wanted.sources)] == source:
                 wanted.due = now

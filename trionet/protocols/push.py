@@ -1,4 +1,4 @@
-"""Eager push: where a rumor is sent at once. It makes gossip fast, not certain.
+"""Eager push: the first hop of a rumor. It makes gossip fast, not certain.
 
 Invariant: delivery does not depend on a `Push`. Whichever members it names, none or dead ones included, lazy push and
 anti-entropy bring the rumor to all members (see `gossip`).
@@ -44,7 +44,7 @@ def most_hops(members: int, subset: int) -> int:
 
 
 class Step(NamedTuple):
-    """What to do with a rumor now.
+    """The next hop of a rumor.
 
     Attributes:
         targets: members that get a copy.
@@ -60,13 +60,13 @@ class Step(NamedTuple):
 
 
 class Push(Protocol):
-    """Decides where the rumors of one group go at once, at one node."""
+    """Chooses the targets of one group's rumors, at one node."""
 
     def adjust(self, members: GroupMembers) -> None:
         """Handle a change of the members."""
 
     def step(self, members: GroupMembers, source: str | None, hops: int, now: float) -> Step:
-        """Return what to do with a new rumor.
+        """Return the next hop of a new rumor.
 
         Args:
             members: of the rumor's group.
@@ -79,10 +79,10 @@ class Push(Protocol):
         """Return at most `count` members for an announcement of ids."""
 
     def sent(self, targets: Sequence[str], now: float) -> None:
-        """Handle that a message is sent to each of `targets`."""
+        """Handle a message that is sent to each of `targets`."""
 
     def received(self, source: str, now: float) -> None:
-        """Handle that a message came from a member."""
+        """Handle a message from a member."""
 
 
 class RandomPush:
@@ -155,7 +155,7 @@ class Star:
 
     The hub is the first member, in the order given, unless that is suspected. Then it is the first unsuspected member
     that sent something lately. A node suspects a member that has sent nothing for `failover_s` since this node sent it
-    a message, until its next message. A copy's hop count says whether it goes up or down, so nodes that disagree about
+    a message, until its next message. A copy's hop count shows whether it goes up or down, so nodes that disagree about
     the hub do no harm.
     """
 

@@ -67,7 +67,7 @@ class Ring(Generic[Element]):
         self._elements.pop()
         element.place = -1
 
-    def take(self) -> Element | None:
+    def next(self) -> Element | None:
         """Return the next element of the round; None if the ring is empty."""
         count = len(self._elements)
         if not count:

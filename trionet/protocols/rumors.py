@@ -74,9 +74,6 @@ class SeenIds:
     def __contains__(self, rumor_id: bytes) -> bool:
         return rumor_id in self.seen_at
 
-    def __len__(self) -> int:
-        return len(self.seen_at)
-
     def add(self, rumor_id: bytes, now: float) -> None:
         """Record an id."""
         self.seen_at[rumor_id] = now
@@ -87,10 +84,6 @@ class SeenIds:
         """Forget the ids whose time is over."""
         while self.seen_at and next(iter(self.seen_at.values())) <= now - self._keep_s:
             self._forget()
-
-    def may_be_forgotten(self, age_s: float, now: float) -> bool:
-        """Return whether a rumor of this age, whose id is unknown, may have been seen."""
-        return may_be_forgotten(age_s, now - self.forgotten_at)
 
     def _forget(self) -> None:
         oldest = next(iter(self.seen_at))
@@ -133,7 +126,7 @@ class RumorGroup:
     Attributes:
         gid: the group.
         members: its members.
-        push: where its rumors go at once.
+        push: chooses the targets of its rumors.
         held: its rumors by id, in the order in which they came.
         digest: the digest of their ids.
         payload_bytes: the sum of their payloads.

@@ -1,4 +1,4 @@
-"""When each seed is contacted.
+"""The schedule of contacts with seeds.
 
 Invariant: each seed has a back-off of its own, so that a dead one delays no other; and only a few are contacted at a
 time.
@@ -58,7 +58,7 @@ class Seeds:
         """Return when the next seed is due; ``math.inf`` for none."""
         return min((due for due, _ in self._waits.values()), default=math.inf)
 
-    def take_due(self, now: float, is_wanted: Callable[[str], bool] | None = None) -> list[str]:
+    def pick_due(self, now: float, is_wanted: Callable[[str], bool] | None = None) -> list[str]:
         """Return the seeds to contact now. The back-off of unwanted ones starts again.
 
         Those over the bound are due again after the first wait.

@@ -1,4 +1,4 @@
-"""How many members are known to have a rumor, as its origin sees it.
+"""The spread of a rumor among the members of its group, as its origin sees it.
 
 Invariant: a member counts as confirmed only by its own message: it answered a query, announced the rumor's id, or sent
 a copy. A request for the rumor does not count, because its sender lacks the rumor.
@@ -32,7 +32,7 @@ EXACT_MEMBERS: Final = 128
 
 
 class Spread(msgspec.Struct, frozen=True):
-    """How far a rumor has spread. The origin counts if it is a member.
+    """The spread of a rumor. The origin counts if it is a member.
 
     Attributes:
         members: the number of members.
@@ -62,7 +62,7 @@ def estimate(members: int, confirmed: int, yes: int, no: int) -> float:
 
 
 class Tracked(msgspec.Struct, eq=False):
-    """What the origin knows of one rumor's spread.
+    """The spread of one rumor, as its origin sees it.
 
     Attributes:
         gid: the group.
@@ -84,7 +84,7 @@ class Tracked(msgspec.Struct, eq=False):
         return [name for name in queried if name != members.me and name not in self.confirmed]
 
     def spread(self, members: GroupMembers) -> Spread:
-        """Return what is known."""
+        """Return how far it has spread among `members`."""
         count = len(members)
         confirmed = sum(name in members for name in self.confirmed) + members.is_member
         denied = sum(name in members for name in self.denied)
@@ -99,7 +99,7 @@ class Tracking:
     """The latest rumors of this node, whose spread it tracks.
 
     Attributes:
-        by_id: what is known of each.
+        by_id: the spread of each.
     """
 
     __slots__ = ("_groups", "_most", "by_id")

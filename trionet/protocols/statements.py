@@ -3,7 +3,7 @@
 Invariant: statements about one member are totally ordered, by incarnation, then state (ALIVE < SUSPECT < DEAD < LEFT),
 then boot id and tags; the greater one holds. So a view is a join-semilattice: the same statements make the same view,
 in whatever order and however often they come. Only the member itself raises its incarnation, so no other node can bring
-back a DEAD member. The boot id, 64 random bits of each start, tells a restart from a refutation.
+back a DEAD member. The boot id, 64 random bits of each start, distinguishes a restart from a refutation.
 
 Source: SWIM (Das, Gupta, Motivala 2002), section 4.2, with the suspecting members of Lifeguard (Dadgar, Phillips,
 Currey 2017), section IV-B, as part of a suspicion.

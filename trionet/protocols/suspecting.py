@@ -16,7 +16,7 @@ import msgspec
 
 from .probing import Prober
 from .statements import MOST_SUSPECTED_BY, State
-from .suspicion import MAXIMUM_MULT, Suspicion, suspicion_timeout_s, volunteer_chance
+from .suspicion import MAXIMUM_MULT, Suspicion, expected_confirmations, suspicion_timeout_s, volunteer_chance
 from .swim_messages import Ping, PingReq
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Suspecting:
             self._send_final_probe(suspicion)
 
     def update(self, member: MemberRecord) -> None:
-        """Handle that another statement about `member` holds."""
+        """Handle a new statement about `member`."""
         name = member.name
         suspicion = self.by_name.get(name)
         known = member.statement
@@ -85,8 +85,8 @@ class Suspecting:
             suspicion.cancel()
             suspicion.began = None
             suspicion.final_probes = 0
-            next_at = self._context.now + self._context.profile.probe_interval_s * (0.5 + self._context.random.random())
-            suspicion.timer = self._context.timers.set(next_at, self._probe, suspicion)
+            wait_s = self._context.profile.probe_interval_s * (0.5 + self._context.random.random())
+            suspicion.timer = self._context.after(wait_s, self._probe, suspicion)
 
     def is_final_probe(self, source: str, seq: int) -> bool:
         """Return whether an ack answers a final probe."""
@@ -126,17 +126,17 @@ class Suspecting:
         context = self._context
         suspicion = self.by_name[member.name] = Suspicion(member, member.statement.incarnation, context.next_seq())
         self._by_seq[suspicion.seq] = suspicion
-        wait = _HEARSAY_MULT * MAXIMUM_MULT * context.suspicion_minimum_s() * (1 + context.random.random())
+        wait_s = _HEARSAY_MULT * MAXIMUM_MULT * context.suspicion_minimum_s() * (1 + context.random.random())
         is_mine = context.me in member.statement.suspected_by
         if not is_mine and context.random.random() < volunteer_chance(len(context.members)):
-            wait = 0.0
-        suspicion.timer = context.timers.set(context.now + wait, self._probe, suspicion)
+            wait_s = 0.0
+        suspicion.timer = context.after(wait_s, self._probe, suspicion)
 
     def _probe(self, suspicion: Suspicion) -> None:
         """Probe a suspect, and again later if there is no verdict."""
         context = self._context
-        next_at = context.now + _HEARSAY_MULT * MAXIMUM_MULT * context.suspicion_minimum_s()
-        suspicion.timer = context.timers.set(next_at, self._probe, suspicion)
+        wait_s = _HEARSAY_MULT * MAXIMUM_MULT * context.suspicion_minimum_s()
+        suspicion.timer = context.after(wait_s, self._probe, suspicion)
         self.prober.probe(suspicion.member)
 
     def _schedule_verdict(self, suspicion: Suspicion) -> None:
@@ -144,9 +144,8 @@ class Suspecting:
         context = self._context
         assert suspicion.began is not None
         minimum = context.suspicion_minimum_s()
-        timeout = suspicion_timeout_s(
-            suspicion.confirmations(context.me), context.expected_confirmations(), minimum, MAXIMUM_MULT * minimum
-        )
+        confirmations, expected = suspicion.confirmations(context.me), expected_confirmations(len(context.members))
+        timeout = suspicion_timeout_s(confirmations, expected, minimum, MAXIMUM_MULT * minimum)
         if suspicion.timer is not None:
             suspicion.timer.cancel()
         suspicion.timer = context.timers.set(suspicion.began + timeout, self._declare, suspicion)
@@ -162,15 +161,13 @@ class Suspecting:
             for other in context.members.present.sample(context.profile.indirect_probes, without=suspicion.member):
                 suspicion.asked.add(other.name)
                 context.send(other.name, PingReq(suspicion.seq, name))
-        next_at = context.now + context.profile.probe_timeout_s / 2
-        suspicion.final_probe_timer = context.timers.set(next_at, self._send_final_probe, suspicion)
+        wait_s = context.profile.probe_timeout_s / 2
+        suspicion.final_probe_timer = context.after(wait_s, self._send_final_probe, suspicion)
 
     def _declare(self, suspicion: Suspicion) -> None:
         context = self._context
         if suspicion.final_probes < _LEAST_FINAL_PROBES:
-            next_at = context.now + context.profile.probe_timeout_s / 2
-            suspicion.timer = context.timers.set(next_at, self._declare, suspicion)
+            suspicion.timer = context.after(context.profile.probe_timeout_s / 2, self._declare, suspicion)
             return
-        self._believe(
-            msgspec.structs.replace(suspicion.member.statement, state=int(State.DEAD), suspected_by=(context.me,))
-        )
+        known = suspicion.member.statement
+        self._believe(msgspec.structs.replace(known, state=int(State.DEAD), suspected_by=(context.me,)))

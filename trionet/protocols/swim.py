@@ -1,4 +1,4 @@
-"""SWIM with Lifeguard: which members are there, which have failed, which have left.
+"""SWIM with Lifeguard: the present, failed and left members of a cluster.
 
 Invariant: for each member this node holds the greatest statement that it has received (see `statements`). Its own is
 ALIVE (or LEFT, once it leaves), and greater than any other statement about it. Each change of a member is reported
@@ -24,7 +24,7 @@ from .statements import MOST_INCARNATION, MOST_TAGS_BYTES, State, Statement, enc
 from .suspecting import Suspecting
 from .swim_context import Context
 from .swim_events import MemberInfo, changes
-from .swim_messages import SWIM_MESSAGES, Ack, IndirectAck, Nack, News, Ping, PingReq, Sync, SyncDigest
+from .swim_messages import Ack, IndirectAck, Nack, News, Ping, PingReq, Sync, SyncDigest
 from .swim_settings import SwimCounts, SwimOptions
 from .view_sync import ViewSync
 
@@ -48,7 +48,7 @@ class Swim:
     Attributes:
         messages: the kinds of messages that it handles.
         me: this node's name.
-        counts: what was rejected, and what was noticed.
+        counts: counts of rejected input and of incidents.
         next_deadline: returns when to call `on_timer` next; ``math.inf`` for never.
     """
 
@@ -66,8 +66,6 @@ class Swim:
         "me",
         "next_deadline",
     )
-
-    messages: tuple[type[ProtocolMessage], ...] = SWIM_MESSAGES
 
     def __init__(
         self,
@@ -115,13 +113,13 @@ class Swim:
     # ---- state
 
     @property
-    def is_joined(self) -> bool:
-        """Whether a seed has sent its view since the last `join`."""
-        return self._sync.is_joined
+    def is_joining(self) -> bool:
+        """Whether no seed has sent its view since the last `join`."""
+        return self._sync.is_joining
 
     @property
     def is_left(self) -> bool:
-        """Whether the other members have been told that this node leaves."""
+        """Whether the leave of this node is complete."""
         return self._broadcaster.is_left
 
     @property
@@ -224,10 +222,10 @@ class Swim:
         context = self._context
         if not context.news.items or to in context.members.doubted:
             return ()
-        return context.news.take(room_bytes, len(context.members))
+        return context.news.next_statements(room_bytes, len(context.members))
 
     def unreachable(self, to: str, now: float) -> list[Effect]:
-        """Handle that a reliable message to `to` could not be delivered."""
+        """Handle the loss of a reliable message to `to`."""
         self._context.now = now
         self._sync.unreachable(to)
         return self._effects()
@@ -274,12 +272,6 @@ class Swim:
     def _receive_nack(self, source: str, message: Nack) -> None:
         if not self._prober.receive_nack(source, message.seq) and not self._suspecting.was_asked(source, message.seq):
             self.counts.unexpected += 1
-
-    def _receive_sync_digest(self, source: str, message: SyncDigest) -> None:
-        self._sync.receive_digest(source, message)
-
-    def _receive_sync(self, source: str, message: Sync) -> None:
-        self._sync.receive(source, message)
 
     def _receive_statement(self, source: str, statement: Statement) -> None:
         if source != statement.name and source not in self._context.members:
@@ -345,7 +337,7 @@ class Swim:
         if before is not None or member.is_present:
             self._broadcaster.put(statement)
         if not member.is_present:
-            self._forgetting.plan()
+            self._forgetting.schedule()
 
     def _refute(self, source: str, statement: Statement) -> None:
         """Refute a statement about this node that contradicts its own."""
@@ -393,6 +385,7 @@ class Swim:
         Nack: _receive_nack,
         News: lambda *_: None,  # its packet carries the news
         Statement: _receive_statement,
-        SyncDigest: _receive_sync_digest,
-        Sync: _receive_sync,
+        SyncDigest: lambda self, source, message: self._sync.receive_digest(source, message),
+        Sync: lambda self, source, message: self._sync.receive(source, message),
     }
+    messages: tuple[type[ProtocolMessage], ...] = tuple(_handlers)

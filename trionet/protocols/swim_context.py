@@ -5,17 +5,18 @@ Invariant: during one call from the driver, `now` is constant, and effects are a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .awareness import Awareness
 from .dissemination import Dissemination
 from .effects import Send
 from .members import Members
-from .suspicion import expected_confirmations, suspicion_minimum_s
+from .suspicion import suspicion_minimum_s
 from .swim_settings import SwimCounts
 from .timers import Timers
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from random import Random
 
     from trionet.profiles import Profile
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from .effects import Effect, ProtocolMessage
     from .statements import Statement
     from .swim_settings import SwimOptions
+    from .timers import Timer
 
 __all__ = ["Context"]
 
@@ -93,6 +95,6 @@ class Context:
             profile.suspicion_mult, len(self.members), profile.gossip_interval_s, profile.probe_timeout_s
         )
 
-    def expected_confirmations(self) -> int:
-        """Return how many confirmations shorten a suspicion timeout to the minimum."""
-        return expected_confirmations(len(self.members))
+    def after(self, wait_s: float, action: Callable[..., None], *args: Any) -> Timer:
+        """Call ``action(*args)`` in `wait_s` seconds."""
+        return self.timers.set(self.now + wait_s, action, *args)

@@ -60,7 +60,7 @@ class JoinCompleted(msgspec.Struct, frozen=True):
 
 
 class LeaveCompleted(msgspec.Struct, frozen=True):
-    """The other members have been told that this node leaves; it may stop now."""
+    """The leave of this node has been spread; it may stop now."""
 
 
 def changes(before: MemberInfo | None, after: MemberInfo) -> list[MemberChanged]:

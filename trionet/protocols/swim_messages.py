@@ -14,7 +14,7 @@ from typing import ClassVar
 from .effects import Proof, ProtocolMessage
 from .statements import Statement
 
-__all__ = ["SWIM_MESSAGES", "Ack", "IndirectAck", "Nack", "News", "Ping", "PingReq", "Sync", "SyncDigest"]
+__all__ = ["Ack", "IndirectAck", "Nack", "News", "Ping", "PingReq", "Sync", "SyncDigest"]
 
 
 class Ping(ProtocolMessage, frozen=True, gc=False, tag="ping"):
@@ -91,16 +91,3 @@ class Sync(ProtocolMessage, frozen=True, gc=False, tag="sync"):
 
     statements: tuple[Statement, ...]
     wanted: tuple[int, ...] = ()
-
-
-SWIM_MESSAGES: tuple[type[ProtocolMessage], ...] = (
-    Ping,
-    Ack,
-    PingReq,
-    IndirectAck,
-    Nack,
-    News,
-    Statement,
-    SyncDigest,
-    Sync,
-)

@@ -8,7 +8,7 @@ __all__ = ["SwimCounts", "SwimOptions"]
 
 
 class SwimOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """The bounds of a node's memory, and what it may do.
+    """The bounds and options of one node.
 
     Attributes:
         members: the most present members; more are refused and counted. Reasonable: some times the expected number.
@@ -31,7 +31,7 @@ class SwimOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SwimCounts(msgspec.Struct):
-    """What was rejected, and what was noticed.
+    """Counts of rejected input and of incidents.
 
     Attributes:
         invalid: statements that no correct node makes.

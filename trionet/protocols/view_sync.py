@@ -69,7 +69,7 @@ class ViewSync:
     """The joins and comparisons of one node.
 
     Attributes:
-        is_joined: whether a seed has sent its view since the last `join`.
+        is_joining: whether no seed has sent its view since the last `join`.
     """
 
     __slots__ = (
@@ -79,14 +79,13 @@ class ViewSync:
         "_asking",
         "_context",
         "_hearsay",
-        "_is_joining",
         "_learn",
         "_not_before",
         "_prober",
         "_seeds",
         "_seeking",
         "_streak",
-        "is_joined",
+        "is_joining",
     )
 
     def __init__(self, context: Context, learn: Callable[[str, Statement], None], prober: Prober) -> None:
@@ -97,17 +96,15 @@ class ViewSync:
         profile = context.profile
         self._seeds: list[str] = []
         self._seeking = Seeds(context.random, _FIRST_BACK_OFF_S, _LAST_BACK_OFF_S)
-        self._absent = Seeds(
-            context.random, profile.sync_interval_s, _MOST_ABSENT_WAITS * profile.sync_interval_s, jitter=0.25
-        )
-        self._answered = Answered(context.profile.gossip_interval_s / 2)
+        longest_s = _MOST_ABSENT_WAITS * profile.sync_interval_s
+        self._absent = Seeds(context.random, profile.sync_interval_s, longest_s, jitter=0.25)
+        self._answered = Answered(profile.gossip_interval_s / 2)
         self._asked: dict[str, float] = {}
         self._streak = 0
         self._not_before = context.now
         self._hearsay: dict[str, Statement] = {}
-        self._is_joining = False
+        self.is_joining: bool = False
         self._asking: Timer | None = None
-        self.is_joined: bool = False
 
     def join(self, seeds: Sequence[str]) -> None:
         """Request the views of `seeds`, again and again until one has sent its own."""
@@ -116,9 +113,8 @@ class ViewSync:
         self._seeking.clear()
         if self._asking is not None:
             self._asking.cancel()
-        self._is_joining = bool(self._seeds)
-        self.is_joined = not self._is_joining
-        if self._is_joining:
+        self.is_joining = bool(self._seeds)
+        if self.is_joining:
             self._seeking.add(self._seeds, context.now)
             self._ask_seeds()
 
@@ -167,9 +163,8 @@ class ViewSync:
         if message.wanted and self._answered.is_due(source, Sync, context.now):
             buckets = range(len(context.members.digest.buckets))
             self._send_statements(source, [bucket for bucket in message.wanted if bucket in buckets])
-        if self._is_joining and source in self._asked:
-            self._is_joining = False
-            self.is_joined = True
+        if self.is_joining and source in self._asked:
+            self.is_joining = False
             context.effects.append(Notify(JoinCompleted(source)))
             is_first = not len(self._absent)
             wait_s = context.profile.sync_interval_s * (0.75 + 0.5 * context.random.random())
@@ -185,19 +180,19 @@ class ViewSync:
         """Send the own statement again, and request the view again if it was requested."""
         context = self._context
         if to in self._asked:
-            self._ask_seed(to, is_join=self._is_joining)
+            self._ask_seed(to, is_join=self.is_joining)
         else:
             context.send(to, context.own)
 
     def unreachable(self, to: str) -> None:
-        """Handle that a message to `to` could not be delivered."""
+        """Handle the loss of a message to `to`."""
         self._asked.pop(to, None)
 
     def _ask_seeds(self) -> None:
         context = self._context
-        if not self._is_joining or context.is_leaving:
+        if not self.is_joining or context.is_leaving:
             return
-        for seed in self._seeking.take_due(context.now):
+        for seed in self._seeking.pick_due(context.now):
             self._ask_seed(seed)
         self._asking = context.timers.set(self._seeking.next_due(), self._ask_seeds)
 
@@ -213,12 +208,12 @@ class ViewSync:
         context = self._context
         if context.is_leaving:
             return
-        for seed in self._absent.take_due(context.now, lambda name: self._is_absent(context.members.get(name))):
+        for seed in self._absent.pick_due(context.now, self._is_absent):
             self._ask_seed(seed)
         context.timers.set(self._absent.next_due(), self._ask_absent)
 
-    @staticmethod
-    def _is_absent(member: MemberRecord | None) -> bool:
+    def _is_absent(self, name: str) -> bool:
+        member = self._context.members.get(name)
         return member is None or not (member.is_present or member.statement.state == State.LEFT)
 
     def _request_view(self, to: str, *, is_join: bool = False) -> None:
@@ -261,7 +256,7 @@ class ViewSync:
         """Probe a member that another node holds DEAD, when it is its turn."""
         context = self._context
         if not self._hearsay:
-            context.timers.set(context.now, self._probe_some)
+            context.after(0.0, self._probe_some)
         self._hearsay[statement.name] = statement
 
     def _probe_some(self) -> None:
@@ -273,4 +268,4 @@ class ViewSync:
                 suspected = msgspec.structs.replace(statement, state=int(State.SUSPECT), suspected_by=())
                 self._prober.probe(member, suspected)
         if self._hearsay:
-            context.timers.set(context.now + context.profile.gossip_interval_s, self._probe_some)
+            context.after(context.profile.gossip_interval_s, self._probe_some)

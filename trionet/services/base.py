@@ -27,6 +27,9 @@ __all__ = [
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_Marked = dict[str, tuple[str, Callable[..., Any]]]
+"""Attributes and functions, by their names on the wire."""
+
 _MARK = "__trionet_rpc__"
 _WRAPS = ("__wrapped__", "__func__", "func", "fget")
 """The attributes with a wrapped function: of functools.wraps, staticmethod, classmethod, partialmethod, property."""
@@ -113,7 +116,7 @@ def exposed_methods(service: object) -> dict[str, Method]:
 def _marked(service: object) -> dict[str, Callable[..., Any]]:
     """Return the marked methods of an object, by their names on the wire."""
     kind = type(service)
-    marked: dict[str, tuple[str, Callable[..., Any]]] = {}
+    marked: _Marked = {}
     for attribute in dir(kind):
         # An override without a mark is still exposed.
         members = [base.__dict__[attribute] for base in kind.__mro__ if attribute in base.__dict__]
@@ -148,13 +151,7 @@ def _attributes_of(service: object) -> dict[str, Any]:
     return {} if isinstance(service, type | types.ModuleType) else attributes
 
 
-def _expose(
-    marked: dict[str, tuple[str, Callable[..., Any]]],
-    kind: type,
-    name: str,
-    attribute: str,
-    function: Callable[..., Any],
-) -> None:
+def _expose(marked: _Marked, kind: type, name: str, attribute: str, function: Callable[..., Any]) -> None:
     other, same = marked.setdefault(name, (attribute, function))
     if same != function:
         raise MalformedRequest(

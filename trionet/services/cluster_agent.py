@@ -44,8 +44,8 @@ _SECRET_BYTES: Final = 16
 def warm_up() -> None:
     """Do now, once for this process, the one-time work of the first protocols."""
     random = Random(0)
-    stack = ProtocolMux("", [Swim("a", PROFILES["lan"], random, 0.0, boot_id=1), GossipProtocol("a", random)])
-    stack.receive_bytes(b"", 0.0)
+    mux = ProtocolMux("", [Swim("a", PROFILES["lan"], random, 0.0, boot_id=1), GossipProtocol("a", random)])
+    mux.receive_bytes(b"", 0.0)
 
 
 class ClusterAgent:
@@ -118,13 +118,13 @@ class ClusterAgent:
             # Only a hint: after a restart with an earlier clock, the other members report the number to exceed.
             swim = self._new_swim(self._clock.unix_time(), self._config.tags)
             handle = partial(ClusterAgent._handle_events, weakref.proxy(self))  # a cycle would outlive the node
-            driver = ProtocolDriver(
-                self._new_mux(swim, core), self._comm, self._datagrams, self._clock, self._nursery, handle
-            )
+            mux = ProtocolMux(self._own, [swim, core], proofs=self._proofs)
+            driver = ProtocolDriver(mux, self._comm, self._datagrams, self._clock, self._nursery, handle)
             if not self.is_running:
                 driver.close()
             self._parts = swim, core, driver
-            self._group_sync.update_all(core, driver.now())
+            for gid in self._groups.gids():
+                self._group_sync.update(core, gid, driver.now())
             driver.act(())
         return self._parts
 
@@ -139,14 +139,11 @@ class ClusterAgent:
             tags=tags,
         )
 
-    def _new_mux(self, swim: Swim, core: GossipProtocol) -> ProtocolMux:
-        return ProtocolMux(self._own, [swim, core], proofs=self._proofs)
-
     def renew(self) -> None:
         """Replace the membership protocol, which has left, by a new one."""
         old, core, driver = self._all()
         swim = self._new_swim(old.own.incarnation + 1, old.own.tags)
-        driver.stack = self._new_mux(swim, core)
+        driver.mux = ProtocolMux(self._own, [swim, core], proofs=self._proofs)
         self._parts = swim, core, driver
 
     def update_group(self, gid: str) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from trionet.errors import MalformedRequest, OrphanedCalls, RemoteError, TrionetError, error_from_wire, error_to_wire
 from trionet.events import OrphanedCall
 from trionet.message import Remote, check_args, check_kwargs
-from trionet.nesting import holding, position
+from trionet.nesting import current_depth, holding
 from trionet.transports.base import Request
 
 from .base import rpc
@@ -29,7 +29,6 @@ __all__ = ["Comm", "Orphans"]
 
 
 _NOTHING: Final[Mapping[str, Any]] = {}
-_position = position.get
 _PREFIX_BITS: Final = 64
 
 Orphans = Literal["report", "raise"]
@@ -85,9 +84,7 @@ class Comm:
         if type(args) is not list:
             args = check_args(args)
         if remote is not self._checked:  # remotes are frozen, and mostly reused
-            remote = Remote.of(remote)
-            remote.check(with_node=True)
-            self._checked = remote
+            remote = self._checked = Remote.of(remote, with_node=True)
         node = remote.node
         assert node is not None
         given = _NOTHING if kwargs is None else check_kwargs(kwargs)
@@ -121,21 +118,15 @@ class Comm:
         The generator is ahead by some buffers at most, and ends with the block. Arguments and errors are those of
         `send`; errors are raised at the block's begin, by the iteration, or at the block's end.
         """
-        checked, given, remote = check_args(args), check_kwargs(kwargs), Remote.of(remote)
-        remote.check(with_node=True)
+        remote = Remote.of(remote, with_node=True)
         assert remote.node is not None
-        request = self.prepare(checked, given, remote)
+        request = self.prepare(check_args(args), check_kwargs(kwargs), remote)
         with self.raising_orphans(orphans, request):
             async with self.open_items(remote.node, request) as items:
                 yield items
 
     def prepare(
-        self,
-        args: list[Any],
-        kwargs: Mapping[str, Any],
-        remote: Remote,
-        *,
-        depth: int | None = None,
+        self, args: list[Any], kwargs: Mapping[str, Any], remote: Remote, *, depth: int | None = None
     ) -> Request:
         """Return a call whose arguments are encoded once, for any number of nodes.
 
@@ -144,9 +135,6 @@ class Comm:
         Raises:
             EncodeError: an argument can't travel.
         """
-        if depth is None:
-            around = _position()
-            depth = 0 if around is None else around.inner_depth
         return Request(
             remote.gid,
             remote.service,
@@ -155,7 +143,7 @@ class Comm:
             self.codec.encode(dict(kwargs)) if kwargs else None,
             f"{self._prefix}-{next(self._numbers):x}",
             self.own,
-            depth,
+            current_depth() if depth is None else depth,
         )
 
     async def call(self, node: NodeAddress, request: Request) -> Any:
@@ -205,21 +193,11 @@ class Comm:
 
     @asynccontextmanager
     async def _stream_self(self, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
-        codec = self.codec
-
-        async def recoded(items: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
-            async for item in items:
-                try:
-                    encoded = codec.encode(item)
-                except TrionetError as exc:
-                    raise RemoteError.from_exception(exc) from exc
-                yield codec.decode(encoded)
-
-        prepared = self._router.prepare(request.received(codec, None))
+        prepared = self._router.prepare(request.received(self.codec, None))
         if not prepared.method.is_stream:
             raise MalformedRequest(f"{request.service}/{request.method} is no stream: use comm.send")
         with self._router.own_scope() as scope:
-            async with prepared.stream(scope) as items, aclosing(recoded(items)) as copies:
+            async with prepared.stream(scope) as items, aclosing(self._recoded(item) async for item in items) as copies:
                 yield copies
 
     async def _call_self(self, request: Request) -> Any:
@@ -229,8 +207,12 @@ class Comm:
             value = await self._router.call(request.received(codec, None))
         except TrionetError as exc:
             raise error_from_wire(codec.decode(codec.encode(error_to_wire(exc)))) from exc
+        return self._recoded(value)
+
+    def _recoded(self, value: Any) -> Any:
+        """Return a value of a handler, encoded and decoded as on the wire."""
         try:
-            return codec.decode(codec.encode(value))
+            return self.codec.decode(self.codec.encode(value))
         except TrionetError as exc:
             raise RemoteError.from_exception(exc) from exc
 

@@ -91,7 +91,7 @@ class Gossip:
     def __init__(
         self,
         config: NodeConfig,
-        cluster: ClusterAgent,
+        agent: ClusterAgent,
         groups: Groups,
         comm: Comm,
         router: Router,
@@ -102,7 +102,7 @@ class Gossip:
         self.tasks_of_node: PeriodicTasks = tasks
         self.failed: int = 0
         self.on_rumor: Callable[[Delivered], None] | None = None
-        self._cluster = cluster
+        self._agent = agent
         self._groups = groups
         self._comm = comm
         self._router = router
@@ -114,8 +114,8 @@ class Gossip:
         self._codec: Codec = MESSAGEPACK.limited(config.max_message_containers)
         # A packet with one rumor must fit into a message.
         self._most_payload_bytes = max(0, comm.codec.most_bytes(config.max_message_bytes) - _HEAD_BYTES)
-        cluster.on(Delivered, self._deliver)
-        cluster.on_batch_end(self._log_failures)
+        agent.on(Delivered, self._deliver)
+        agent.on_batch_end(self._log_failures)
 
     @rpc
     async def tasks(self, gid: str | None = None) -> list[PeriodicTask]:
@@ -156,13 +156,12 @@ class Gossip:
             Its id, and the packets of its first hop, for `hand_over`.
 
         Raises:
-            MalformedRequest: the arguments are no list, or the remote names a node, or no service or method.
+            MalformedRequest: the arguments are no list.
             EncodeError: an argument can't travel.
             MessageTooLarge: they are over the limit.
         """
         core, driver = self._running()
         checked = check_args(args)
-        remote.check(with_node=False)
         raw = (msgspec.Raw(MESSAGEPACK.encode(part)) for part in (checked, dict(kwargs)))
         payload = _encoder.encode(_Payload(remote.gid, remote.service, remote.method, *raw))
         if len(payload) > self._most_payload_bytes:
@@ -173,7 +172,7 @@ class Gossip:
         sent = core.send(gid, payload, driver.now())
         driver.act([one for one in sent.effects if type(one) is not Send])
         first = [Send(one.to, one.message, is_reliable=True) for one in sent.effects if type(one) is Send]
-        packets = driver.stack.packets(first, driver.now())
+        packets = driver.mux.packets(first, driver.now())
         return sent.id.hex(), {node: packet for packet in packets if (node := address_of(packet.to)) is not None}
 
     async def hand_over(self, node: NodeAddress, packet: Packet) -> bool:
@@ -187,9 +186,8 @@ class Gossip:
             with trio.move_on_after(_HAND_OVER_S):
                 await driver.call(node, packet)
                 return True
-            raise CallTimeout(f"{node} has not confirmed the rumor within {_HAND_OVER_S:g} s")
-        except TrionetError as exc:
-            exc.node = exc.node or str(node)
+            raise CallTimeout(f"{node} has not confirmed the rumor within {_HAND_OVER_S:g} s", node=node)
+        except TrionetError:
             driver.unreachable(packet.to)
             raise
 
@@ -210,9 +208,9 @@ class Gossip:
             pause_s = min(2 * pause_s, _ASK_LATEST_S)
 
     def _running(self) -> tuple[GossipProtocol, ProtocolDriver]:
-        if not self._cluster.is_running:
+        if not self._agent.is_running:
             raise TemporarilyUnavailable("the node is stopping")
-        return self._cluster.gossip, self._cluster.driver
+        return self._agent.gossip, self._agent.driver
 
     # ---- for the protocol
 
@@ -220,7 +218,7 @@ class Gossip:
         """Execute a rumor that has arrived: a plain function at once, any other in a new task."""
         if self.on_rumor is not None:
             self.on_rumor(rumor)
-        if not self._cluster.is_running:
+        if not self._agent.is_running:
             return
         size = len(rumor.payload) + _WAITING_BYTES
         try:

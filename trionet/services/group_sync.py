@@ -28,7 +28,7 @@ class GroupSync:
 
     def update(self, core: GossipProtocol, gid: str, now: float) -> None:
         """Copy a new group, or one with other members or another `subset`."""
-        changes = self._groups.take_changes(gid)
+        changes = self._groups.pop_changes(gid)
         try:
             if changes is not None and gid in core.groups() and gid not in self._without_subset:
                 core.change_group(gid, map(str, changes.added), map(str, changes.removed))
@@ -40,11 +40,6 @@ class GroupSync:
             self._without_subset.add(gid)  # the next change calls the function again
             _log.warning("the subset of group %s is left as the default", gid, exc_info=exc, extra=about(gid))
             core.set_group(gid, self._names(gid), now=now)
-
-    def update_all(self, core: GossipProtocol, now: float) -> None:
-        """Copy all groups to a new core."""
-        for gid in self._groups.gids():
-            self.update(core, gid, now)
 
     def drop(self, gid: str) -> None:
         """Forget a deleted group."""

@@ -54,7 +54,7 @@ class _Entry(msgspec.Struct):
     subset: int | str | Callable[[list[SID]], int] | None = None
     checked: int | Callable[[list[SID]], int] | None = None
     is_sorted: bool = True
-    changes: Changes | None = None  # since the last `take_changes`; None for all
+    changes: Changes | None = None  # since the last `pop_changes`; None for all
 
 
 def _sorted(entry: _Entry) -> dict[SID, NodeAddress]:
@@ -124,7 +124,7 @@ class Groups:
                 if gid in self._entries:
                     self._observer.group_changed(gid)
 
-    def take_changes(self, gid: str) -> Changes | None:
+    def pop_changes(self, gid: str) -> Changes | None:
         """Return the changes since the last time; None if they are unknown."""
         entry = self._entry(gid)
         changes, entry.changes = entry.changes, Changes({}, {})

@@ -91,11 +91,9 @@ register_type(Member, name="trionet:Member")
 class Membership:
     """The local service ``membership``."""
 
-    def __init__(
-        self, own: NodeAddress, cluster: ClusterAgent, groups: Groups, publish: Callable[[Event], None]
-    ) -> None:
+    def __init__(self, own: NodeAddress, agent: ClusterAgent, groups: Groups, publish: Callable[[Event], None]) -> None:
         self._own = own
-        self._cluster = cluster
+        self._agent = agent
         self._groups = groups
         self._publish = publish
         self._has_begun = False
@@ -104,17 +102,17 @@ class Membership:
         self._scopes: dict[SID, list[trio.CancelScope]] = {}
         self._is_alone = False
         self._has_ended = False
-        cluster.on(JoinCompleted, self._handle_join_completed)
-        cluster.on(LeaveCompleted, self._handle_leave_completed)
-        cluster.on(MemberChanged, self._handle_change)
+        agent.on(JoinCompleted, self._handle_join_completed)
+        agent.on(LeaveCompleted, self._handle_leave_completed)
+        agent.on(MemberChanged, self._handle_change)
 
     @property
     def is_active(self) -> bool:
         """Whether this node belongs to a cluster: it has started or joined one, or others have joined it."""
-        cluster = self._cluster
+        agent = self._agent
         if self._is_alone:
             return False
-        return self._has_begun or (cluster.has_begun and cluster.swim.present_count > 1)
+        return self._has_begun or (agent.has_begun and agent.swim.present_count > 1)
 
     # ---- called by other nodes
 
@@ -123,7 +121,7 @@ class Membership:
         """Handle a packet of the protocols that was sent by a call; for nodes only."""
         if not isinstance(data, bytes):
             raise MalformedRequest("a packet is bytes")
-        self._cluster.driver.receive(data)
+        self._agent.driver.receive(data)
 
     @rpc
     async def members(self) -> list[Member]:
@@ -147,7 +145,7 @@ class Membership:
             MalformedRequest: one is not an address; or all are this node's own.
             TemporarilyUnavailable: the node leaves or stops.
         """
-        if not self._cluster.is_running:
+        if not self._agent.is_running:
             raise TemporarilyUnavailable("the node is stopping")
         addresses = _seeds(seeds)
         attempt = _Attempt()
@@ -183,7 +181,7 @@ class Membership:
         """
         self._give_up("the node has left")
         swim = await self.depart()
-        if swim is None or swim is not self._cluster.swim:
+        if swim is None or swim is not self._agent.swim:
             return
         self._is_alone, self._has_begun = True, False
         for info in list(swim.members()):
@@ -199,20 +197,20 @@ class Membership:
             ConfigError: they are not texts by name, or too many.
         """
         checked = check_tags(tags)
-        swim, driver = self._cluster.swim, self._cluster.driver
+        swim, driver = self._agent.swim, self._agent.driver
         driver.act(swim.set_tags(checked, driver.now()))
 
     # ---- for the node
 
     async def depart(self) -> Swim | None:
         """Announce that this node leaves, and wait for the confirmation; keep the state of this node."""
-        cluster = self._cluster
-        if not cluster.is_running or not self.is_active:
+        agent = self._agent
+        if not agent.is_running or not self.is_active:
             await trio.lowlevel.checkpoint()
             return None
-        swim, driver = self._cluster.swim, self._cluster.driver
+        swim, driver = self._agent.swim, self._agent.driver
         driver.act(swim.leave(driver.now()))
-        while cluster.is_running and not swim.is_left and swim is cluster.swim:
+        while agent.is_running and not swim.is_left and swim is agent.swim:
             await self._left.park()
         return swim
 
@@ -242,14 +240,14 @@ class Membership:
         for scopes in self._scopes.values():
             for scope in scopes:
                 scope.cancel()
-        if self._cluster.has_begun and self.is_active:
-            swim, driver = self._cluster.swim, self._cluster.driver
+        if self._agent.has_begun and self.is_active:
+            swim, driver = self._agent.swim, self._agent.driver
             if not swim.is_left:
                 driver.act(swim.leave(driver.now()))
 
     def present(self) -> list[Member]:
         """Return the present members, this node included, in SID order."""
-        swim = self._cluster.swim
+        swim = self._agent.swim
         own = str(self._own)
         infos = [info for info in swim.members() if info.name == own or not self._is_alone]
         shown = [_shown(info) for info in infos if info.name == own or info.state <= State.SUSPECT]
@@ -280,10 +278,9 @@ class Membership:
 
     def _handle_change(self, event: MemberChanged) -> None:
         node = address_of(event.member.name)
-        if node is not None and node != self._own and not self._is_alone:
-            self._note_change(event.change, node, event.member)
-
-    def _note_change(self, change: MemberChange, node: NodeAddress, member: MemberInfo) -> None:
+        if node is None or node == self._own or self._is_alone:
+            return
+        change, member = event.change, event.member
         if change is MemberChange.JOINED:
             try:
                 self._groups.admit(node)
@@ -303,15 +300,15 @@ class Membership:
     def _begin_to_join(self) -> None:
         """Begin to join, under a new boot id after a leave."""
         self._has_begun = True
-        if self._cluster.swim.own.state == State.LEFT:  # for good
-            self._cluster.renew()
+        if self._agent.swim.own.state == State.LEFT:  # for good
+            self._agent.renew()
             self._is_alone = False
             self._left.unpark_all()
         self._ask_seeds()
 
     def _ask_seeds(self) -> None:
         """Pass the seeds of all current attempts to the core, which has one list."""
-        swim, driver = self._cluster.swim, self._cluster.driver
+        swim, driver = self._agent.swim, self._agent.driver
         driver.act(swim.join([name for attempt in self._attempts for name in attempt.names], driver.now()))
 
     def _give_up(self, reason: str) -> None:
@@ -337,14 +334,11 @@ class _Attempt:
 def _seeds(values: Any) -> list[NodeAddress]:
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
         raise MalformedRequest(f"seeds are a list of addresses, as in join(['127.0.0.1:8080']), not {values!r:.80}")
-    return [_seed(value) for value in values]
-
-
-def _seed(value: Any) -> NodeAddress:
-    address = NodeAddress.of(value)
-    if not address.port:
-        raise MalformedRequest(f"the seed {address} has no port")
-    return address
+    addresses = list(map(NodeAddress.of, values))
+    for address in addresses:
+        if not address.port:
+            raise MalformedRequest(f"the seed {address} has no port")
+    return addresses
 
 
 def _shown(info: MemberInfo) -> Member | None:

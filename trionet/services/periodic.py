@@ -57,9 +57,9 @@ class PeriodicTask(msgspec.Struct, frozen=True, kw_only=True):
     interval_s: float
     jitter_s: float
     what: str
-    runs: int
-    failures: int
-    is_running: bool
+    runs: int = 0
+    failures: int = 0
+    is_running: bool = False
 
 
 register_type(PeriodicTask, name="trionet:PeriodicTask")
@@ -76,20 +76,13 @@ def owner_of(task_id: object) -> NodeAddress | None:
 
 
 class _Entry(msgspec.Struct):
+    task: PeriodicTask
     owner: NodeAddress
-    gid: str
-    interval_s: float
-    jitter_s: float
-    what: str
     scope: trio.CancelScope = msgspec.field(default_factory=trio.CancelScope)
     ended: trio.Event = msgspec.field(default_factory=trio.Event)
-    runs: int = 0
-    failures: int = 0
-    is_running: bool = False
 
-    def described(self, task_id: str) -> PeriodicTask:
-        figures = {name: getattr(self, name) for name in PeriodicTask.__struct_fields__ if name != "id"}
-        return PeriodicTask(id=task_id, **figures)
+    def update(self, **figures: Any) -> None:
+        self.task = msgspec.structs.replace(self.task, **figures)
 
 
 class PeriodicTasks:
@@ -125,8 +118,9 @@ class PeriodicTasks:
         if len(self._entries) >= MOST_TASKS:
             raise TemporarilyUnavailable(f"a node has at most {MOST_TASKS:,} periodic tasks: delete some")
         task_id = f"{self._random.getrandbits(_ID_BITS):016x}{_MARK}{owner}"
-        entry = self._entries[task_id] = _Entry(owner, gid, interval_s, jitter_s, what)
-        self._nursery.start_soon(self._repeat, task_id, entry, run, name=f"periodic task {task_id}")
+        task = PeriodicTask(id=task_id, gid=gid, interval_s=interval_s, jitter_s=jitter_s, what=what)
+        entry = self._entries[task_id] = _Entry(task, owner)
+        self._nursery.start_soon(self._repeat, entry, run, name=f"periodic task {task_id}")
         return task_id
 
     async def cancel(self, task_id: str) -> bool:
@@ -142,49 +136,49 @@ class PeriodicTasks:
     def cancel_group(self, gid: str) -> None:
         """Cancel the tasks of a group."""
         for entry in self._entries.values():
-            if entry.gid == gid:
+            if entry.task.gid == gid:
                 entry.scope.cancel()
 
     def list(self, gid: str | None = None) -> list[PeriodicTask]:
         """Return the tasks of one group, or all, in the order of their start."""
-        return [entry.described(task_id) for task_id, entry in self._entries.items() if gid is None or entry.gid == gid]
+        return [entry.task for entry in self._entries.values() if gid is None or entry.task.gid == gid]
 
-    async def _repeat(self, task_id: str, entry: _Entry, run: Callable[[], Any]) -> None:
+    async def _repeat(self, entry: _Entry, run: Callable[[], Any]) -> None:
+        interval_s, jitter_s = entry.task.interval_s, entry.task.jitter_s
         try:
             with entry.scope:
                 due = trio.current_time()
                 while True:
-                    missed = max(0, math.floor((trio.current_time() - due) / entry.interval_s))
-                    due += (missed + 1) * entry.interval_s
-                    await trio.sleep_until(due + entry.jitter_s * self._random.random())
-                    await self._run_once(task_id, entry, run)
+                    missed = max(0, math.floor((trio.current_time() - due) / interval_s))
+                    due += (missed + 1) * interval_s
+                    await trio.sleep_until(due + jitter_s * self._random.random())
+                    await self._run_once(entry, run)
         finally:
-            del self._entries[task_id]
+            del self._entries[entry.task.id]
             entry.ended.set()
 
-    async def _run_once(self, task_id: str, entry: _Entry, run: Callable[[], Any]) -> None:
-        entry.runs += 1
-        entry.is_running = True
+    async def _run_once(self, entry: _Entry, run: Callable[[], Any]) -> None:
+        entry.update(runs=entry.task.runs + 1, is_running=True)
         try:
             try:
                 result = run()
                 if is_awaitable(result):
                     await result
             finally:
-                entry.is_running = False
+                entry.update(is_running=False)
         except BaseException as exc:
             pass_endings(exc)
-            entry.failures += 1
-            error = str(as_error(exc))
+            entry.update(failures=entry.task.failures + 1)
+            task, error = entry.task, str(as_error(exc))
             _log.warning(
                 "run %d of the periodic task %s failed: %s",
-                entry.runs,
-                task_id,
+                task.runs,
+                task.id,
                 error,
                 exc_info=exc,
-                extra=about(entry.gid),
+                extra=about(task.gid),
             )
-            self._publish(TaskFailed(node=entry.owner, id=task_id, gid=entry.gid, error=error))
+            self._publish(TaskFailed(node=entry.owner, id=task.id, gid=task.gid, error=error))
 
 
 def _is_number(value: object) -> bool:

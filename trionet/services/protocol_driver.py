@@ -44,22 +44,22 @@ class ProtocolDriver:
     """Drives one `ProtocolMux`.
 
     Attributes:
-        stack: the protocols.
+        mux: the protocols.
         now: returns the protocols' time.
         lost: packets that were not sent, because too many were being sent by call.
     """
 
     def __init__(
         self,
-        stack: ProtocolMux,
+        mux: ProtocolMux,
         comm: Comm,
         datagrams: Datagrams | None,
         clock: Clock,
         nursery: trio.Nursery,
         on_events: Callable[[list[Any]], None],
     ) -> None:
-        """Drive `stack` from now on, with tasks in `nursery`; pass its events to `on_events`."""
-        self.stack = stack
+        """Drive `mux` from now on, with tasks in `nursery`; pass its events to `on_events`."""
+        self.mux = mux
         self.now: Callable[[], float] = clock.now
         self.lost: int = 0
         self._comm = comm
@@ -69,7 +69,7 @@ class ProtocolDriver:
         self._on_events = on_events
         self._is_closed = False
         self._calls = self._bytes = 0
-        self._due = self.stack.next_deadline()
+        self._due = self.mux.next_deadline()
         self._arm()
 
     def close(self) -> None:
@@ -88,29 +88,29 @@ class ProtocolDriver:
             return
         now = self.now()
         if self._due <= now:
-            self._carry_out(self.stack.on_timer(now))
+            self._carry_out(self.mux.on_timer(now))
         else:
             self._arm()
 
     def receive(self, data: bytes, *, is_reliable: bool = True) -> None:
         """Handle a packet that came by a call, or else as a datagram."""
         if not self._is_closed:
-            self._carry_out(self.stack.receive_bytes(data, self.now(), is_reliable=is_reliable))
+            self._carry_out(self.mux.receive_bytes(data, self.now(), is_reliable=is_reliable))
 
     def act(self, effects: Iterable[Effect]) -> None:
         """Carry out the effects of a protocol."""
-        self._carry_out(self.stack.packets(effects, self.now()))
+        self._carry_out(self.mux.packets(effects, self.now()))
 
     def unreachable(self, to: str) -> None:
         """Handle the loss of a packet that was to be sent reliably."""
-        self._carry_out(self.stack.unreachable(to, self.now()))
+        self._carry_out(self.mux.unreachable(to, self.now()))
 
     def _carry_out(self, packets: list[Packet]) -> None:
         for packet in packets:
             self.send(packet)
-        while self.stack.events:
-            self._on_events(self.stack.take_events())
-        self._due = self.stack.next_deadline()
+        while self.mux.events:
+            self._on_events(self.mux.pop_events())
+        self._due = self.mux.next_deadline()
         if self._due < self._armed and not self._is_closed:  # a later deadline costs nothing until the next wake-up
             self._arm()
 
@@ -133,10 +133,8 @@ class ProtocolDriver:
 
     async def _send_by_call(self, node: NodeAddress, packet: Packet) -> None:
         try:
-            with trio.move_on_after(_CALL_S) as scope:
+            with trio.fail_after(_CALL_S):
                 await self.call(node, packet)
-            if scope.cancelled_caught:
-                raise trio.TooSlowError
         except (TrionetError, trio.TooSlowError) as exc:
             _log.debug("a packet for %s did not arrive: %s", node, exc)
             if packet.is_reliable:

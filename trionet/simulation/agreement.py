@@ -87,7 +87,7 @@ class GossipReachesAll(Watch):
         if event.what == _ALL:
             self._born_at.setdefault(event.detail, event.at)
         had_by = self._nodes_with.setdefault(event.detail, set())
-        # A node forgets seen rumors early if its clock is set ahead by more than their lifetime.
+        # A node drops the ids of seen rumors early if its clock is set ahead by more than their lifetime.
         if event.node in had_by and self._clock_error_s < self._lifetime_s:
             self.violated(f"the rumor {event.detail} came to {event.node} twice", event.node)
         had_by.add(event.node)

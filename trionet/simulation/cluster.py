@@ -52,7 +52,7 @@ _POLL_S: Final = 0.1
 
 @runtime_checkable
 class Scheduled(Protocol):
-    """What `Simulation.play` needs of a `Fault`."""
+    """The part of a `Fault` that `Simulation.play` uses."""
 
     @property
     def at_s(self) -> float:
@@ -268,7 +268,7 @@ class Simulation:
         return endpoint.release
 
     def slow_down(self, index: int, lag_s: float) -> Undo | None:
-        """Delay all that a node does, by `lag_s` on average; return a function that ends that. None if it is down."""
+        """Delay all actions of a node, by `lag_s` on average; return a function that ends that. None if it is down."""
         endpoint = self._endpoint(index)
         if endpoint is None:
             return None

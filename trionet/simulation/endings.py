@@ -51,7 +51,7 @@ class _Handlers(Watch):
 class NoHandlerOutlivesItsCaller(_Handlers):
     """At the end of a call its handler has ended.
 
-    Calls whose connection was lost, or that were reported as orphans, are exempt: their callers can't know.
+    Calls whose connection was lost, or that were reported as orphans, are exempt: the callers can't observe their ends.
     """
 
     name = "no_handler_outlives_its_caller"

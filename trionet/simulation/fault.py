@@ -1,8 +1,8 @@
 """A fault is data: when it begins, how long it lasts, and its effect; a list of faults is a schedule.
 
 So a schedule can be saved, changed, shrunk and played again. A kind of fault is a subclass of `Fault`: it declares the
-kinds of its fields (see `fields`) and implements its begin. Nothing else knows it: its values are checked, it can be
-decoded, shrunk, and shown in pictures. Nodes are named by their place in `Simulation.nodes`; a node that doesn't
+kinds of its fields (see `fields`) and implements its begin. No other code depends on it: its values are checked, it
+can be decoded, shrunk, and shown in pictures. Nodes are named by their place in `Simulation.nodes`; a node that doesn't
 exist is ignored, so that a schedule fits fewer nodes, too.
 """
 

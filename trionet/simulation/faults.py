@@ -25,7 +25,7 @@ _NAMED: Final = 4
 
 
 class Partition(Fault, frozen=True, kw_only=True, tag="partition"):
-    """Nothing gets from one side to another.
+    """No message passes from one side to another.
 
     Attributes:
         sides: the nodes of each side.
@@ -44,7 +44,7 @@ class Partition(Fault, frozen=True, kw_only=True, tag="partition"):
 
 
 class OneWay(Fault, frozen=True, kw_only=True, tag="one_way"):
-    """Nothing gets from `sources` to `targets`; everything gets back."""
+    """No message passes from `sources` to `targets`; messages of the other direction do."""
 
     sources: NodeIndexes
     targets: NodeIndexes

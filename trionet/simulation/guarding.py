@@ -1,4 +1,4 @@
-"""Turns an exception of a user's invariant into a violation under the invariant's own name, so that the trial goes on.
+"""Turns an exception of a user's invariant into a violation under the invariant's name, so that the trial continues.
 
 Invariant: after an exception the guarded invariant is called no more, and the trial doesn't wait for it.
 """

@@ -1,6 +1,6 @@
 """A cluster of protocol cores on a heap of events: no sockets, no event loop, thousands of members.
 
-Invariants: the same seed gives the same run, in every process; time never goes back; events at the same time are
+Invariants: the same seed gives the same run, in every process; time never decreases; events at the same time are
 handled in the order in which they were scheduled.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -23,41 +24,38 @@ if TYPE_CHECKING:
 __all__ = ["HeapCluster", "HeapMember"]
 
 
+@dataclass(slots=True, eq=False)
 class HeapMember:
     """A simulated node.
 
     Attributes:
         name: its address.
-        stack: its protocols.
+        mux: its protocols.
         is_up: whether it runs; a crashed member neither receives nor sends.
         paused_until: the end of its pause; packets that arrive before wait in its inbox.
         skew_s: how far its clock is ahead of the simulation's.
-        received, received_bytes: the number of received packets, and their bytes if the cluster measures them.
+        received: the number of received packets.
     """
 
-    __slots__ = ("inbox", "is_up", "name", "paused_until", "received", "received_bytes", "skew_s", "stack", "wake_at")
-
-    def __init__(self, name: str, stack: ProtocolMux, skew_s: float) -> None:
-        self.name: str = name
-        self.stack: ProtocolMux = stack
-        self.is_up: bool = True
-        self.paused_until: float = -math.inf
-        self.skew_s: float = skew_s
-        self.wake_at: float = math.inf
-        self.inbox: list[tuple[str, tuple[Any, ...]]] = []
-        self.received: int = 0
-        self.received_bytes: int = 0
+    name: str
+    mux: ProtocolMux
+    skew_s: float
+    is_up: bool = True
+    paused_until: float = -math.inf
+    wake_at: float = math.inf
+    inbox: list[tuple[str, tuple[Any, ...]]] = field(default_factory=list)
+    received: int = 0
 
 
 class HeapCluster:
-    """Drives stacks in virtual time.
+    """Drives protocols in virtual time.
 
     Attributes:
         now: virtual time in seconds.
         members: all members ever added, by name.
         loss: the chance that a datagram is lost, at least 0 and less than 1.
         latency: returns one-way latencies in seconds; default: exponential with a mean of 10 ms.
-        is_cut: whether nothing gets from one member to another; None for no cut.
+        is_cut: whether no packet passes from one member to another; None for no cut.
         on_event: called with each event of each member: its time, the member's name, and the event.
         sent, sent_bytes: the number of sent packets, and their bytes if measured.
     """
@@ -100,19 +98,19 @@ class HeapCluster:
         """Schedule ``action(*args)`` at `time`."""
         self._push(max(time, self.now), _call, action, args)
 
-    def add(self, name: str, stack: ProtocolMux, *, skew_s: float = 0.0) -> HeapMember:
-        """Add a member, or replace the one of this name: what was on the way to it comes to the new one."""
+    def add(self, name: str, mux: ProtocolMux, *, skew_s: float = 0.0) -> HeapMember:
+        """Add a member, or replace the one of this name; packets in transit to that one arrive at the new one."""
         previous = self.members.get(name)
         if previous is not None:
             previous.is_up = False
-        member = self.members[name] = HeapMember(name, stack, skew_s)
+        member = self.members[name] = HeapMember(name, mux, skew_s)
         self._carry_out(member, [])
         return member
 
     def act(self, name: str, action: Callable[[ProtocolMux, float], list[Packet]]) -> None:
-        """Have a member do something now: `action` gets its stack and its time, and returns what is to be sent."""
+        """Run `action` with the protocols and the time of a member; send the packets that it returns."""
         member = self.members[name]
-        self._carry_out(member, action(member.stack, self.now + member.skew_s))
+        self._carry_out(member, action(member.mux, self.now + member.skew_s))
 
     def crash(self, name: str) -> None:
         """Crash a member."""
@@ -144,23 +142,23 @@ class HeapCluster:
             self._fire(member, member.wake_at)
             waiting, member.inbox = member.inbox, []
             for source, messages in waiting:
-                self._carry_out(member, member.stack.receive(source, messages, self.now + member.skew_s))
+                self._carry_out(member, member.mux.receive(source, messages, self.now + member.skew_s))
 
     def _fire(self, member: HeapMember, planned: float) -> None:
         if not member.is_up or planned != member.wake_at or self.now < member.paused_until:
             return
         member.wake_at = math.inf
-        self._carry_out(member, member.stack.on_timer(self.now + member.skew_s))
+        self._carry_out(member, member.mux.on_timer(self.now + member.skew_s))
 
     def _carry_out(self, member: HeapMember, packets: list[Packet]) -> None:
         for packet in packets:
             self._send(member, packet)
-        stack = member.stack
-        if stack.events:
-            for event in stack.take_events():
+        mux = member.mux
+        if mux.events:
+            for event in mux.pop_events():
                 if self.on_event is not None:
                     self.on_event(self.now, member.name, event)
-        due = stack.next_deadline() - member.skew_s
+        due = mux.next_deadline() - member.skew_s
         if due != member.wake_at:  # a timer planned before is ignored by `_fire`
             member.wake_at = due
             if due < math.inf:
@@ -169,7 +167,7 @@ class HeapCluster:
     def _send(self, member: HeapMember, packet: Packet) -> None:
         self.sent += 1
         if self._is_measuring_bytes:
-            self.sent_bytes += member.stack.packet_size(packet)
+            self.sent_bytes += member.mux.packet_size(packet)
         delay = self.latency(self._random)
         if packet.is_reliable:
             delay += self._connecting_s()
@@ -195,17 +193,15 @@ class HeapCluster:
                 self.at(self.now + self.latency(self._random), self._fail, source, packet.to)
             return
         target.received += 1
-        if self._is_measuring_bytes:
-            target.received_bytes += source.stack.packet_size(packet)
         if self.now < target.paused_until:
             target.inbox.append((source.name, packet.messages))
         else:
             now = self.now + target.skew_s
-            self._carry_out(target, target.stack.receive(source.name, packet.messages, now))
+            self._carry_out(target, target.mux.receive(source.name, packet.messages, now))
 
     def _fail(self, source: HeapMember, to: str) -> None:
         if source.is_up:
-            self._carry_out(source, source.stack.unreachable(to, self.now + source.skew_s))
+            self._carry_out(source, source.mux.unreachable(to, self.now + source.skew_s))
 
 
 def _call(action: Callable[..., None], args: tuple[Any, ...]) -> None:

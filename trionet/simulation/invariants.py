@@ -1,6 +1,6 @@
 """Invariants of a cluster: each receives the events of a trial, and returns its violations at the end.
 
-A trial has two parts: for its duration there are faults, and the program runs; then comes a quiet time, in which the
+A trial has two parts: for its duration there are faults, and the program runs; then follows a quiet time, in which the
 cluster must recover.
 """
 

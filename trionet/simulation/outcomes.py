@@ -80,7 +80,7 @@ class Outcome:
             self.violations.append(Violation(invariant=invariant, at_s=at_s, text=text, signature=signature))
 
     def add_raised(self, invariant: str, exc: BaseException) -> None:
-        """Add an exception as a violation; raise what isn't a failure of the user's code."""
+        """Add an exception as a violation; raise it if it isn't a failure of the user's code."""
         pass_endings(exc)
         self.add(invariant, shown(exc), signature_of(exc))
 
@@ -208,7 +208,7 @@ async def _run_program(trial: Trial, sim: Simulation, outcome: Outcome) -> None:
 async def _wait_settled(sim: Simulation, until: float, invariants: Sequence[Invariant]) -> None:
     since = sim.now
     while sim.now < until:
-        settled = [invariant.is_settled() for invariant in invariants]  # each is asked
+        settled = [invariant.is_settled() for invariant in invariants]  # each one, without a short cut
         if not all(settled):
             since = sim.now + _POLL_S
         elif sim.now >= since + _SETTLED_S:

@@ -9,22 +9,17 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trionet.user_code import leaves
+
 if TYPE_CHECKING:
     import logging
 
-__all__ = ["innermost", "shown", "signature_of", "signature_of_record"]
-
-
-def innermost(exc: BaseException) -> BaseException:
-    """Return the first exception of a group, or of a group of groups; else the exception itself."""
-    while isinstance(exc, BaseExceptionGroup):
-        exc = exc.exceptions[0]
-    return exc
+__all__ = ["shown", "signature_of", "signature_of_record"]
 
 
 def shown(exc: BaseException) -> str:
     """Return the type, text and place of an exception in a sentence."""
-    exc = innermost(exc)
+    exc = leaves(exc)[0]
     place = _place(exc)
     text = " ".join(str(exc).split())
     return f"{type(exc).__name__}{': ' * bool(text)}{text}{f' ({place})' * bool(place)}"
@@ -32,7 +27,7 @@ def shown(exc: BaseException) -> str:
 
 def signature_of(exc: BaseException) -> str:
     """Return the type of an exception, and the file and line that raised it."""
-    exc = innermost(exc)
+    exc = leaves(exc)[0]
     return f"{type(exc).__name__} {_place(exc)}".rstrip()
 
 

@@ -1,7 +1,7 @@
-"""Records what nodes do in a trace: their events, the rumors they receive, and the handlers they run.
+"""Records nodes in a trace: their events, the rumors they receive, and the handlers they run.
 
 Plain functions, which end at once, are left out, and so are a node's calls to itself, which run in the task of their
-caller. Invariant: recording doesn't change what a node does, or when.
+caller. Invariant: recording changes neither the actions of a node nor their times.
 """
 
 from __future__ import annotations

@@ -208,7 +208,7 @@ def _wait_any(waiting: selectors.BaseSelector, running: list[tuple[Worker, Trial
 def serve_trials() -> NoReturn:
     """Serve as the process of a `Worker`: a line of standard input is a trial, one of standard output its violations.
 
-    The process ends when standard input does, whatever runs.
+    The process ends when standard input does, even during a trial.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     results = os.fdopen(os.dup(1), "wb")
@@ -221,7 +221,7 @@ def serve_trials() -> NoReturn:
 
 
 def _read(lines: IO[bytes], trials: SimpleQueue[bytes]) -> None:
-    """Read trials until the searching process ends, for whatever reason; then end this one."""
+    """Read trials until the searching process ends; then end this one."""
     for line in lines:
         trials.put(line)
     os._exit(1)

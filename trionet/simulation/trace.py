@@ -7,6 +7,7 @@ every machine and in every process.
 from __future__ import annotations
 
 import hashlib
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -244,11 +245,8 @@ def first_difference(one: Trace, other: Trace) -> tuple[int, TraceEvent | None, 
     """Return the first different event of two traces: its number, and the event in each; None if they are equal."""
     for trace in (one, other):
         require(trace, Trace, "a trace is a Trace")
-    for index, (line, other_line) in enumerate(zip(one.lines(), other.lines(), strict=False)):
+    for index, (line, other_line) in enumerate(zip_longest(one.lines(), other.lines())):
         if line != other_line:
-            return index, one.events[index], other.events[index]
-    if len(one) == len(other):
-        return None
-    shorter = min(len(one), len(other))
-    first, second = (next(iter(trace.events[shorter:]), None) for trace in (one, other))
-    return shorter, first, second
+            first, second = (next(iter(trace.events[index:]), None) for trace in (one, other))
+            return index, first, second
+    return None

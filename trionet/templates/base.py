@@ -158,8 +158,7 @@ class Template:
     def _prepared(
         self, args: object, remote: Any, kwargs: Mapping[str, Any] | None = None
     ) -> tuple[dict[SID, NodeAddress], Request]:
-        remote = Remote.of(remote)
-        remote.check(with_node=False)
+        remote = Remote.of(remote, with_node=False)
         members = self.context.members()
         if not members:
             raise EmptyGroup(f"the group {self.context.gid!r} has no members")

@@ -51,7 +51,7 @@ class GroupGossip(Template):
             MessageTooLarge: the arguments are over the limit.
             TemporarilyUnavailable: the node is stopping.
         """
-        remote = Remote.of(remote)
+        remote = Remote.of(remote, with_node=False)
         if not self.context.members():
             raise EmptyGroup(f"the group {self.context.gid!r} has no members")
         gossip = self.context.local.gossip
@@ -104,8 +104,7 @@ class GroupGossip(Template):
             raise MalformedRequest(f"a periodic task is a function that is called each time: {name}, not {name}()")
         if not (isinstance(method, tuple | list) and len(method) == _PAIR):
             raise MalformedRequest(f"a periodic task is a function, or (args, remote), not {method!r:.80}")
-        args, remote = check_args(method[0]), Remote.of(method[1])
-        remote.check(with_node=False)
+        args, remote = check_args(method[0]), Remote.of(method[1], with_node=False)
 
         def run() -> Awaitable[Any]:
             return self.send(list(args), remote)

@@ -94,8 +94,8 @@ class GroupStatus(Template):
             subset = self.context.local.groups.subset(gid)
             subset = reference_to(subset) if callable(subset) else subset
             given = {} if subset is None else {"subset": subset}
-            put = Remote(service="groups", method="put")
-            await comm.call(node, comm.prepare([gid, [*members, node]], given, put))
+            put = Remote(node=node, service="groups", method="put")
+            await comm.send([gid, [*members, node]], put, kwargs=given)
 
     @rpc
     async def stop(self) -> Replies[Any]:

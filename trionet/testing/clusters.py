@@ -1,7 +1,7 @@
 """Simulated clusters for a test, in virtual time.
 
-Invariant: the tasks of a cluster belong to the nursery of the factory, so that a cluster ends with the test, whatever
-happens to the scope in which it was started.
+Invariant: the tasks of a cluster belong to the nursery of the factory, so that a cluster ends with the test, even
+if the scope in which it was started ends otherwise.
 """
 
 from __future__ import annotations

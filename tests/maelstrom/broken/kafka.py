@@ -10,7 +10,7 @@ Pair = tuple[int, int]
 
 
 def faulty(fault: str, pairs: list[Pair], dice: random.Random) -> list[Pair]:
-    """Return what a poll shows instead of these messages."""
+    """Return the messages that a poll shows in place of these."""
     many = len(pairs) > 2
     if fault == "int-poll-skip" and many:
         return [pairs[0], *pairs[2:]]
@@ -64,7 +64,7 @@ def build(*, fault: str = "none") -> MaelstromNode:
             back = 1 if fault == "nonmonotonic-poll" and dice.random() < 0.3 else 0
             pairs = [(at, logs[key][at]) for at in sorted(logs[key]) if at >= begin - back]
             if fault == "G1c" and len(logs[key]) < 16:
-                pairs.append((len(logs[key]) + 1, len(logs[key]) + 1))  # what will be sent next
+                pairs.append((len(logs[key]) + 1, len(logs[key]) + 1))  # the next send
             msgs[key] = faulty(fault, pairs, dice)
         return {"msgs": msgs}
 

@@ -29,7 +29,7 @@ class Node:
             await out.send(json.dumps({"src": message["dest"], "dest": message["src"], "body": reply}).encode())
 
     def spoiled(self, body: dict[str, Any], reply: dict[str, Any]) -> dict[str, Any]:
-        """Return a reply, or what is sent instead."""
+        """Return a reply, or its replacement."""
         if reply["type"] != self.fault.get("reply"):
             return reply
         self.count += 1
@@ -85,7 +85,7 @@ class Node:
         return number
 
     def done(self, f: str, key: Any, value: Any) -> list[Any]:
-        """Do a micro-operation; return it with what was read."""
+        """Do a micro-operation; return it with the value that was read."""
         if f == "append":
             self.logs[key].append(value)
         elif f == "w":

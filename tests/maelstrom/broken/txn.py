@@ -27,7 +27,7 @@ def is_reading(ops: Ops) -> bool:
 
 
 class Database:
-    """What one node has, and how it does transactions."""
+    """The state of one node, and its ways to run transactions."""
 
     def __init__(self, fault: str, node: MaelstromNode) -> None:
         self.fault = fault
@@ -47,7 +47,7 @@ class Database:
         return done
 
     async def snapshot(self, ops: Ops) -> Ops:
-        """Read what was there at the beginning, write at the end; `write-skew` lets only the first writer win."""
+        """Read the state of the beginning, write at the end; `write-skew` lets only the first writer win."""
         own, begun = dict(self.state), self.commits
         done = [apply(own, op) for op in ops]
         await trio.sleep(0.02 * self.node.random.random())
@@ -84,7 +84,7 @@ class Database:
         return done
 
     def lie(self, key: int, value: Any, ops: Ops, *, is_own: bool) -> Any:
-        """Return what is said instead of what was read."""
+        """Return the value of the reply in place of the real one."""
         if self.fault == "internal" and is_own:
             return None
         if self.fault == "cyclic-versions":

@@ -16,10 +16,10 @@ class Values:
         self.total = 0
         for kind in ("broadcast", "add"):
             node.on(kind)(self.put)
-        node.on("told")(self.told)
+        node.on("told")(self.receive)
         node.on("read")(self.read)
 
-    def take(self, value: Any) -> None:
+    def add(self, value: Any) -> None:
         """Keep a value."""
         if self.fault == "forgets" and len(self.values) % 10 == 9:
             self.values.pop(0)
@@ -27,21 +27,21 @@ class Values:
             self.values.append(value)
         self.total += value
 
-    def told(self, message: Envelope) -> None:
-        """Hear a value from another node."""
-        self.take(message["value"])
+    def receive(self, message: Envelope) -> None:
+        """Handle a value from another node."""
+        self.add(message["value"])
 
     def put(self, message: Envelope) -> dict[str, object]:
         """Handle a value from a client, and send it to the others."""
         value = next(message.body[key] for key in ("message", "element", "delta") if key in message.body)
-        self.take(value)
+        self.add(value)
         for peer in self.node.peers if self.fault != "local" else ():
             if not (self.fault == "forsakes-n0" and peer == "n0" and value % 10 == 3):
                 self.node.send(peer, {"type": "told", "value": value})
         return {"message": value} if self.fault == "extra-key" else {}
 
     def read(self, _message: Envelope) -> dict[str, object]:
-        """Say what is known: a sum for counters, else a list."""
+        """Return the known values: a sum for counters, else a list."""
         if self.fault == "no-reads":
             raise TemporarilyUnavailable("not today")
         if self.fault in {"counts", "miscounts"}:
@@ -51,7 +51,7 @@ class Values:
 
 
 class Answers:
-    """What needs no memory but a number."""
+    """The workloads whose only state is a number."""
 
     def __init__(self, fault: str, node: MaelstromNode) -> None:
         self.fault = fault
@@ -70,7 +70,7 @@ class Answers:
         return {"id": self.count if self.fault == "repeats" else f"{self.node.id}-{self.count}"}
 
     def echo(self, message: Envelope) -> dict[str, object] | None:
-        """Say what was said."""
+        """Return the text of the request."""
         self.count += 1
         if self.fault == "silent" and self.count % 10 == 5:
             return None

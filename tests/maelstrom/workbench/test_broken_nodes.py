@@ -89,7 +89,7 @@ def test_transactions_that_are_isolated_badly_are_caught(workload: str, fault: s
     ("fault", "model"),
     [("write-skew", "snapshot-isolation"), ("stale", "serializable"), ("read-skew", "read-committed")],
 )
-def test_a_weaker_model_allows_what_a_stronger_one_forbids(fault: str, model: str) -> None:
+def test_a_weaker_model_allows_anomalies_that_a_stronger_one_forbids(fault: str, model: str) -> None:
     assert results_of("txn-list-append", "txn", fault, consistency_models=(model,))["workload"]["valid?"] is True
 
 

@@ -58,7 +58,7 @@ def test_no_cycle_no_name() -> None:
     assert find_cycles(graph_of((1, "ww", 2), (2, "wr", 3), (1, "rw", 3))) == ([], True)
 
 
-def test_a_search_that_is_late_says_so() -> None:
+def test_a_search_that_is_late_is_reported_as_incomplete() -> None:
     assert find_cycles(graph_of((1, "ww", 2), (2, "ww", 1)), is_late=lambda: True) == ([], False)
 
 
@@ -101,13 +101,13 @@ def test_it_agrees_with_trying_every_way() -> None:
         data = {"ww", "wr", "rw"}  # processes and real time alone make no cycles
         all_cycles = {cycle for cycle in simple_cycles(edges) if data & {edge.kind for edge in cycle.edges}}
         found, _ = find_cycles(graph_of(*(edge[:3] for edge in edges)))
-        # What is found is there, and has the right name.
+        # Each cycle that is found exists, and has the right name.
         for cycle in found:
             assert cycle.name == cycle_name(cycle.edges), seed
             assert all(one.target == two.source for one, two in pairwise([*cycle.edges, cycle.edges[0]])), seed
             assert len({edge.source for edge in cycle.edges}) == len(cycle.edges), seed
             assert set(cycle.edges) <= set(edges), seed
-        # For each that is there, one is found that is as bad: a model that forbids it forbids what was found.
+        # For each that exists, one is found that is as bad: a model that forbids it forbids the found one.
         names = {cycle.name for cycle in found}
         for cycle in all_cycles:
             want = strength(cycle.name)
@@ -138,7 +138,7 @@ def reachable(graph: Graph, start: int) -> set[int]:
     return seen
 
 
-def test_real_time_orders_what_did_not_overlap_and_no_more() -> None:
+def test_real_time_orders_only_operations_that_did_not_overlap() -> None:
     for seed in range(100):
         dice = random.Random(seed)
         moments = dice.sample(range(100), 20)

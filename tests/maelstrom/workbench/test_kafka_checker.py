@@ -65,7 +65,7 @@ def test_each_error_is_found_and_no_other(error: str) -> None:
     assert set(found) == {error, "unseen"} if error == "lost-write" else {error}  # nobody saw it, either
 
 
-def test_an_operation_that_polls_what_it_sends_reads_before_the_commit() -> None:
+def test_an_operation_that_polls_its_own_send_reads_before_the_commit() -> None:
     both = [["send", "k", 1], ["poll"]]
     done = [["send", "k", [0, 1]], ["poll", {"k": [[0, 1]]}]]
     assert errors_of([("invoke", 0, "txn", both), ("ok", 0, "txn", done)]) == ["precommitted-read"]
@@ -88,14 +88,14 @@ def test_an_assignment_that_drops_the_key_allows_a_jump_and_one_that_keeps_it_do
     assert errors_of(*jump[:3], assign(1, "k"), jump[3]) == ["poll-skip"]
 
 
-def test_a_send_of_which_nobody_knows_counts_once_its_message_was_seen() -> None:
+def test_a_send_of_unknown_outcome_counts_once_its_message_was_polled() -> None:
     assert errors_of(send(0, 1, None, "info"), send(1, 2, 1), poll(2, (1, 2))) == []
     seen = [send(0, 1, None, "info"), send(1, 2, 1), poll(2, (0, 1), (1, 2))]
     assert errors_of(*seen) == []
     assert errors_of(*seen, poll(3, (1, 2)), poll(3, (0, 1))) == ["nonmonotonic-poll"]
 
 
-def test_a_poll_that_failed_shows_what_the_log_has_but_nobody_has_seen_it() -> None:
+def test_a_failed_poll_shows_entries_of_the_log_but_does_not_count_as_a_poll_of_them() -> None:
     assert errors_of(send(0, 1, 0), poll(1, (0, 1), kind="fail")) == ["unseen"]
 
 
@@ -108,13 +108,13 @@ def verdicts_of(*ops: Rows) -> tuple[Any, Any, list[str]]:
     return results["maelstrom-valid?"], results["valid?"], [finding["name"] for finding in results["only-ours"]]
 
 
-def test_a_poll_with_an_empty_list_parts_what_comes_before_it_from_what_comes_after_it() -> None:
+def test_a_poll_with_an_empty_list_separates_the_polls_before_and_after_it() -> None:
     assert errors_of(THREE, ALL, poll(1, (0, 1)), empty_poll(1), poll(1, (2, 3))) == []
     assert errors_of(THREE, ALL, poll(1, (1, 2)), empty_poll(1), poll(1, (0, 1))) == []
     assert errors_of(THREE, ALL, poll(1, (0, 1)), poll(1), poll(1, (2, 3))) == ["poll-skip"]
 
 
-def test_what_ends_maelstroms_checker_is_unknown_there_and_judged_here() -> None:
+def test_a_history_that_crashes_maelstroms_checker_is_unknown_there_and_judged_here() -> None:
     assert verdicts_of(send(0, 1, 0), poll(1, (0, 1), (1, 9))) == ("unknown", False, ["unsent"])
     assert verdicts_of(send(0, 1, 0), empty_poll(1)) == ("unknown", False, ["unseen"])
     assert verdicts_of([*send(0, 1, 0), *poll(1, (0, 1))], empty_poll(1)) == (True, True, [])

@@ -64,7 +64,7 @@ def test_it_agrees_with_trying_every_order(ops: list[RegisterOp]) -> None:
     assert check_register(ops)["valid?"] is by_brute_force(ops)
 
 
-def test_a_stale_read_is_named_with_what_it_could_have_been() -> None:
+def test_a_stale_read_is_named_with_the_possible_values() -> None:
     rows = [
         ("invoke", 0, "write", [7, 1]),
         ("ok", 0, "write", [7, 1]),
@@ -92,7 +92,7 @@ def test_keys_are_judged_by_themselves() -> None:
     assert results["key-count"] == 2
 
 
-def test_what_failed_never_happened_and_what_is_unknown_may_happen_much_later() -> None:
+def test_a_failed_operation_never_happened_and_an_unknown_one_may_happen_much_later() -> None:
     failed = [("invoke", 0, "write", [1, 1]), ("fail", 0, "write", [1, 1])]
     seen = [("invoke", 1, "read", [1, None]), ("ok", 1, "read", [1, 1])]
     unseen = [("invoke", 1, "read", [1, None]), ("ok", 1, "read", [1, None])]
@@ -110,7 +110,7 @@ def test_a_value_is_not_the_same_as_one_that_only_looks_like_it() -> None:
         assert check_linearizable(History.from_rows([*write, *read]))["valid?"] is is_right
 
 
-def test_many_operations_of_which_nobody_knows_do_no_harm() -> None:
+def test_many_operations_of_unknown_outcome_do_no_harm() -> None:
     ops = [RegisterOp("write", number % 5, number, None, number) for number in range(20)]
     at = 20
     for number in range(200):
@@ -121,7 +121,7 @@ def test_many_operations_of_which_nobody_knows_do_no_harm() -> None:
     assert time.perf_counter() - begun < 5
 
 
-def test_a_search_that_takes_too_long_is_unknown() -> None:
+def test_a_search_without_enough_time_is_unknown() -> None:
     ops = [RegisterOp("write", 1, 0, 1, 0), RegisterOp("read", 1, 2, 3, 0)]
     assert check_register(ops, is_late=lambda: True)["valid?"] == "unknown"
 

@@ -1,4 +1,4 @@
-"""What the workbench reads of a node's output, line by line, as Maelstrom does."""
+"""The workbench reads a node's output line by line, as Maelstrom does."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class _Node(RunningNode):
 
 
 def read(*lines: bytes) -> tuple[list[dict[str, Any]], list[str], bool]:
-    """Return what reaches the client of these lines, the warnings, and whether the node is read no more."""
+    """Return the messages of these lines that reach the client, the warnings, and whether the node is ignored."""
     bodies: list[dict[str, Any]] = []
     warnings: list[str] = []
 

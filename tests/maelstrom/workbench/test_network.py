@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Line:
-    """A network with two nodes, a client and a service, that notes what arrives when."""
+    """A network with two nodes, a client and a service, that records arrivals with their times."""
 
     def __init__(self, nursery: trio.Nursery, distribution: Distribution = "constant", mean_ms: int = 100) -> None:
         self.journal = Journal(trio.current_time(), frozenset(("lin-kv",)))
@@ -41,7 +41,7 @@ class Line:
         self.network.send(src, dest, {"type": "t", "n": number})
 
 
-async def test_messages_between_nodes_take_their_time_and_clients_none(
+async def test_messages_between_nodes_have_a_latency_and_those_of_clients_none(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     line = Line(nursery)
@@ -51,7 +51,9 @@ async def test_messages_between_nodes_take_their_time_and_clients_none(
     assert {dest: at for dest, at, _ in line.arrived} == {"n1": 0.1, "n0": 0, "c0": 0, "lin-kv": 0.1}
 
 
-async def test_what_is_on_the_way_holds_up_what_takes_no_time(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+async def test_a_message_in_transit_delays_a_message_without_latency(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
     line = Line(nursery)
     line.send("n0", "n1")
     await trio.sleep(0.03)
@@ -60,7 +62,7 @@ async def test_what_is_on_the_way_holds_up_what_takes_no_time(nursery: trio.Nurs
     assert [(at, body[-3:]) for _, at, body in line.arrived] == [(0.1, b":0}"), (0.1, b":1}")]
 
 
-async def test_a_partition_stops_what_was_sent_before_it_and_a_heal_saves_what_waits(
+async def test_a_partition_stops_earlier_messages_and_its_end_releases_waiting_ones(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     line = Line(nursery)
@@ -120,7 +122,7 @@ async def test_as_many_are_lost_as_there_should_be_and_they_count_as_sent(
     assert "msgs-per-op" not in net["clients"]
 
 
-async def test_what_goes_to_a_service_counts_as_servers(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+async def test_messages_to_a_service_count_as_servers(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
     line = Line(nursery)
     for src, dest in (("n0", "lin-kv"), ("lin-kv", "n0"), ("n0", "n1"), ("c0", "n0"), ("n0", "c0")):
         line.send(src, dest)
@@ -130,7 +132,7 @@ async def test_what_goes_to_a_service_counts_as_servers(nursery: trio.Nursery, a
     assert net["by-type"] == {"t": 3}
 
 
-async def test_nobody_gets_messages_to_nobody(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+async def test_a_message_without_a_receiver_is_undeliverable(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
     line = Line(nursery)
     for src, dest in (("n0", "n7"), ("n7", "n0")):
         with pytest.raises(BadMessage, match="not on the network"):
@@ -141,7 +143,7 @@ async def test_nobody_gets_messages_to_nobody(nursery: trio.Nursery, autojump_cl
     assert line.journal.total == 0
 
 
-async def test_a_client_takes_its_own_reply_and_no_other(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+async def test_a_client_accepts_its_own_reply_and_no_other(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
     line = Line(nursery)
     replies: list[dict[str, Any]] = []
 
@@ -185,7 +187,7 @@ def test_errors_are_definite_but_timeouts_crashes_and_unknown_ones() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6, 9, 25])
-def test_in_a_ring_everybody_hears_a_majority(count: int) -> None:
+def test_in_a_ring_each_node_receives_from_a_majority(count: int) -> None:
     nodes = [f"n{number}" for number in range(count)]
     for seed in range(20):
         ignored = majorities_ring(nodes, random.Random(seed))

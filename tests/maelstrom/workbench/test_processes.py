@@ -1,4 +1,4 @@
-"""Nodes that are processes: the command, what it prints and keeps, and nodes that break the protocol."""
+"""Nodes that are processes: the command, its output and files, and nodes that break the protocol."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def outcomes() -> Outcomes:
         ("body-is-a-list", "its body is no object"),
     ],
 )
-def test_after_a_bad_line_a_node_is_heard_no_more(outcomes: Outcomes, fault: str, reason: str) -> None:
+def test_after_a_bad_line_the_output_of_a_node_is_ignored(outcomes: Outcomes, fault: str, reason: str) -> None:
     status, results, errors = outcomes[fault]
     assert status == 1
     assert reason in errors
@@ -113,14 +113,14 @@ def test_a_node_that_ends_by_itself_fails_the_test(outcomes: Outcomes, fault: st
         assert results["nodes"]["crashed"][0]["stderr"] == ["it is too much"]
 
 
-def test_a_late_reply_to_a_client_that_is_gone_ends_the_hearing_as_well(outcomes: Outcomes) -> None:
+def test_after_a_late_reply_to_a_closed_client_the_output_of_a_node_is_ignored(outcomes: Outcomes) -> None:
     status, results, errors = outcomes["late"]
     assert status == 1
     assert "is for 'c2', which is not on the network" in errors
     assert results["stats"]["by-f"]["echo"]["ok-count"] == 4
 
 
-def test_a_node_that_does_not_initialise_is_told_at_once(tmp_path: Path) -> None:
+def test_a_node_that_does_not_initialise_is_reported_at_once(tmp_path: Path) -> None:
     status, _, errors = echo(tmp_path, "ends-at-once", "--no-store")
     assert status == 3
     assert "n0 does not initialise" in errors
@@ -143,7 +143,7 @@ def test_processes_are_killed_paused_and_started_again(tmp_path: Path) -> None:
     assert status in {0, 1}  # an echo that is killed is an error
 
 
-def test_wrong_options_are_told_in_one_line(tmp_path: Path) -> None:
+def test_invalid_options_are_reported_in_one_line(tmp_path: Path) -> None:
     for arguments, reason in (
         (("-w", "nonsense", "--bin", "x"), "invalid choice: 'nonsense'"),
         (("-w", "echo", "--bin", "x", "--nemesis", "flood"), "--nemesis knows partition, kill, pause"),

@@ -1,4 +1,4 @@
-"""Each field of each workload's replies, spoilt: what is accepted, and what is told."""
+"""Each field of each workload's replies, spoilt: accepted, or reported."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_reply_whose_number_is_no_integer_is_no_reply_and_named() -> None:
         ("txn-list-append", {"txn": []}, None),
     ],
 )
-def test_a_transaction_that_was_not_asked_is_named_and_makes_the_test_invalid(
+def test_a_transaction_that_was_not_requested_is_named_and_makes_the_test_invalid(
     workload: str, changes: dict[str, Any], how: str | None
 ) -> None:
     results = spoilt(workload, "txn_ok", changes, how)
@@ -113,7 +113,7 @@ def test_a_transaction_that_was_not_asked_is_named_and_makes_the_test_invalid(
         ("kafka", "poll_ok", {"msgs": {"0": None}}),
     ],
 )
-def test_null_is_taken_for_a_list_with_a_warning(workload: str, reply: str, changes: dict[str, Any]) -> None:
+def test_null_counts_as_a_list_with_a_warning(workload: str, reply: str, changes: dict[str, Any]) -> None:
     results = spoilt(workload, reply, changes)
     assert results["stats"]["info-count"] == results["stats"]["by-f"].get("crash", {}).get("count", 0)
     (key,) = changes

@@ -55,7 +55,7 @@ def test_gaps_are_uniform_around_the_rate() -> None:
     assert statistics.pstdev(gaps) == pytest.approx(0.02 / 12**0.5, rel=0.05)
 
 
-def test_workers_ask_their_own_nodes_all_equally_often() -> None:
+def test_workers_call_their_own_nodes_equally_often() -> None:
     done = simulate("echo", "values", node_count=3, concurrency=6, time_limit_s=10.0)
     nodes = Counter((op.process, op.node) for op in done.history.invocations)
     assert set(nodes) == {(process, f"n{int(process) % 3}") for process in range(6)}
@@ -69,7 +69,7 @@ def test_with_all_workers_busy_the_schedule_slips() -> None:
     assert max(later.time - earlier.time for earlier, later in pairwise(ops)) >= 5e9
 
 
-def test_an_operation_of_which_nobody_knows_makes_a_new_process_and_client() -> None:
+def test_an_operation_of_unknown_outcome_makes_a_new_process_and_client() -> None:
     done = simulate("echo", "values", "silent", node_count=1, concurrency=2, time_limit_s=8.0)
     lost = next(op for op in done.history.completions if op.type == "info")
     assert lost.error == "no reply within 5 s"
@@ -111,7 +111,7 @@ def test_faults_alternate_begin_at_once_and_are_over_before_the_final_reads() ->
     assert done.crashes == []
 
 
-def test_plots_are_wellformed_and_show_what_happened() -> None:
+def test_plots_are_wellformed_and_show_operations_and_faults() -> None:
     done = simulate(
         "broadcast", "values", node_count=3, concurrency=3, latency_ms=20, p_loss=0.3, nemesis=("partition", "kill")
     )
@@ -129,7 +129,7 @@ def test_plots_are_wellformed_and_show_what_happened() -> None:
     assert ET.fromstring(rate_svg(History())) is not None
 
 
-def test_a_space_time_diagram_tells_clients_from_nodes_and_what_arrived() -> None:
+def test_a_space_time_diagram_distinguishes_clients_from_nodes_and_arrived_from_lost() -> None:
     done = simulate("broadcast", "values", node_count=3, concurrency=3, latency_ms=20, p_loss=0.3)
     diagram = space_time_svg(done.arrows)
     lost = sum(arrow.received is None for arrow in done.arrows)
@@ -215,7 +215,7 @@ def test_a_program_is_found_though_the_working_directory_has_been_deleted(
     run(Options(workload="echo", bin="tests.maelstrom.broken.values:build", **settings))
 
 
-def test_what_cannot_begin_says_why() -> None:
+def test_a_test_that_can_not_begin_has_a_reason() -> None:
     with pytest.raises(SetupFailed, match="there is no challenge 'nonsense'"):
         run(Options(workload="echo", bin="nonsense", is_simulated=True))
     with pytest.raises(SetupFailed, match="can't be simulated"):
@@ -252,7 +252,7 @@ def test_options_are_checked() -> None:
         ("final operations", 15.2, "final operations, 12 s after the time limit: 7 operations"),
     ],
 )
-def test_progress_never_tells_more_seconds_than_there_are(
+def test_progress_never_shows_more_seconds_than_the_time_limit(
     capsys: pytest.CaptureFixture[str], phase: str, elapsed_s: float, shown: str
 ) -> None:
     StatusLine(3.0)(Status(phase, elapsed_s, 7, 0, 20, "kill (n1)"))

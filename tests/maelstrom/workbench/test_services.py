@@ -23,7 +23,7 @@ def cas(key: Any, before: Any, after: Any, **extra: Any) -> dict[str, Any]:
 MISSING = {"type": "error", "code": 20, "text": "key does not exist"}
 
 
-def test_lin_kv_reads_what_was_written_last() -> None:
+def test_lin_kv_reads_the_last_written_value() -> None:
     kv = LinearizableKV()
     assert kv.handle("n1", read("x")) == MISSING
     assert kv.handle("n1", write("x", [1])) == {"type": "write_ok"}
@@ -55,7 +55,7 @@ def test_keys_are_any_json_and_differ_by_type() -> None:
 
 
 @pytest.mark.parametrize("service", [LinearizableKV(), SequentialKV(random.Random(1)), LwwKV(random.Random(1))])
-def test_an_unknown_request_gets_no_reply(service: Any) -> None:
+def test_an_unknown_request_has_no_reply(service: Any) -> None:
     assert service.handle("n1", {"type": "delete", "key": 1}) is None
     assert TimestampOracle().handle("n1", {"type": "read"}) is None
 
@@ -79,7 +79,7 @@ def test_seq_kv_shows_others_old_states_and_never_older_ones_than_before() -> No
     assert kv.handle("writer", read("x")) == {"type": "read_ok", "value": 19}
 
 
-def test_a_fresh_client_of_seq_kv_may_be_told_that_a_key_does_not_exist() -> None:
+def test_a_new_client_of_seq_kv_may_find_that_a_key_does_not_exist() -> None:
     answers = set()
     for seed in range(50):
         kv = SequentialKV(random.Random(seed))
@@ -110,7 +110,7 @@ def test_a_write_pins_its_sender_to_the_newest_state() -> None:
         assert kv.handle("reader", read("x")) == {"type": "read_ok", "value": 9}
 
 
-def test_rewriting_what_is_there_already_pins_nobody() -> None:
+def test_a_write_of_the_same_value_advances_no_sender() -> None:
     stale = 0
     for seed in range(60):
         kv = SequentialKV(random.Random(seed))
@@ -121,7 +121,7 @@ def test_rewriting_what_is_there_already_pins_nobody() -> None:
     assert stale > 0
 
 
-def test_seq_kv_keeps_32_states_so_that_who_is_further_behind_can_go_back() -> None:
+def test_seq_kv_keeps_32_states_so_that_a_sender_further_behind_may_see_an_older_one() -> None:
     went_back = 0
     for seed in range(40):
         kv = SequentialKV(random.Random(seed))

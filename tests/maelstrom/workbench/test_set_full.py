@@ -40,7 +40,7 @@ def test_the_stable_latency_is_from_the_acknowledgement_to_the_last_read_that_mi
     assert results["ack-latencies"]["0.5"] == 10
 
 
-def test_what_is_seen_at_once_has_no_latency() -> None:
+def test_an_element_that_is_read_at_once_has_no_latency() -> None:
     results = check_set_full(merged(add(0, 1, 0, 10), read(1, [1], 11, 12)))
     assert results["stable-latencies"] == {"0": 0, "0.5": 0, "0.95": 0, "0.99": 0, "1": 0}
     assert results["stale-count"] == 0
@@ -52,7 +52,7 @@ def test_latencies_are_whole_milliseconds_of_time_plus_a_nanosecond() -> None:
         assert results["stable-latencies"]["1"] == latency
 
 
-def test_what_the_newest_read_lacks_is_lost() -> None:
+def test_an_element_that_the_newest_read_lacks_is_lost() -> None:
     results = check_set_full(merged(add(0, 1, 0, 1), read(1, [1], 2, 3), read(1, [], 10, 11)))
     assert results["valid?"] is False
     assert results["lost"] == [1]
@@ -66,7 +66,7 @@ def test_newest_means_begun_last_not_ended_last() -> None:
     assert check_set_full(late_begin)["lost"] == [1]
 
 
-def test_an_addition_that_failed_to_tell_must_persist_once_it_was_read() -> None:
+def test_an_addition_of_unknown_outcome_must_persist_once_it_was_read() -> None:
     unseen = merged(add(0, 1, 0, 1, "info"), add(0, 2, 1, 2), read(1, [2], 3, 4))
     assert check_set_full(unseen)["lost-count"] == 0
     assert check_set_full(unseen)["never-read"] == [1]
@@ -80,7 +80,7 @@ def test_a_read_under_way_when_it_was_added_may_lack_it() -> None:
     assert results["valid?"] == "unknown"
 
 
-def test_without_stable_elements_nobody_knows() -> None:
+def test_without_stable_elements_the_verdict_is_unknown() -> None:
     assert check_set_full(history())["valid?"] == "unknown"
 
 
@@ -138,7 +138,7 @@ def naive_elements(history: History) -> dict[Any, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_it_says_what_jepsens_algorithm_says(seed: int) -> None:
+def test_the_verdict_is_that_of_jepsens_algorithm(seed: int) -> None:
     dice = random.Random(seed)
     ops, clock = [], dict.fromkeys(range(5), 0.0)
     for number in range(60):

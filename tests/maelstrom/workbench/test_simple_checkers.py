@@ -21,7 +21,7 @@ from trionet.maelstrom.workbench.history import NEMESIS, History
 
 
 def history(*ops: tuple[str, str, Any, Any] | tuple[str, str, Any, Any, str]) -> History:
-    """Return one operation after the other: outcome, name, what was asked, what was answered."""
+    """Return one operation after the other: outcome, name, request, reply."""
     rows: list[tuple[Any, ...]] = []
     for process, (kind, f, asked, answered, *extra) in enumerate(ops):
         rows += [("invoke", process, f, asked, *extra), (kind, process, f, answered, *extra)]
@@ -40,7 +40,7 @@ def test_the_worst_verdict_counts() -> None:
     assert worst([]) is True
 
 
-def test_a_counter_is_the_sum_and_what_may_have_been_added() -> None:
+def test_a_counter_is_the_sum_with_any_additions_of_unknown_outcome() -> None:
     ops = [("ok", "add", 3, 3), ("info", "add", 4, 4), ("fail", "add", 100, 100), ("info", "add", -5, -5)]
     for value, is_right in ((3, True), (7, True), (-2, True), (2, True), (4, False), (103, False)):
         results = check_counter(history(*ops, ("ok", "read", None, value, "final")))
@@ -133,7 +133,7 @@ def test_ids_need_an_order_for_maelstrom(ids: list[Any], maelstroms: bool | str,
     assert (results["maelstrom-valid?"], results["valid?"]) == (maelstroms, ours)
 
 
-def test_an_echo_of_which_nobody_knows_is_wrong_for_us_alone() -> None:
+def test_an_echo_of_unknown_outcome_is_wrong_for_us_alone() -> None:
     results = check_echo(history(("info", "echo", "a", None)))
     assert (results["maelstrom-valid?"], results["valid?"]) == (True, False)
     assert [finding["name"] for finding in results["only-ours"]] == ["no-echo"]

@@ -1,4 +1,4 @@
-"""What a test leaves behind: a store that can't be written is an error, and no verdict."""
+"""The files of a test: a store that can't be written is an error, and no verdict."""
 
 from __future__ import annotations
 

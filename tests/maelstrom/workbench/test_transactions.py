@@ -14,7 +14,7 @@ Row = tuple[str, int, str, Any]
 
 
 def concurrent(*txns: tuple[str, list[Any]]) -> History:
-    """Return transactions that all overlap; each is what came of it, and its micro-operations."""
+    """Return transactions that all overlap; each is its outcome, and its micro-operations."""
     asked: list[Row] = [("invoke", process, "txn", ops) for process, (_, ops) in enumerate(txns)]
     return History.from_rows([*asked, *((kind, process, "txn", ops) for process, (kind, ops) in enumerate(txns))])
 
@@ -119,7 +119,7 @@ def test_a_cycle_of_blind_writes_is_invisible_in_registers() -> None:
     assert check_rw_register(writes, ("read-uncommitted",))["valid?"] is True
 
 
-def test_the_cycle_is_told_step_by_step() -> None:
+def test_a_cycle_is_described_step_by_step() -> None:
     (case,) = check_list_append(LISTS["G1c"], ("read-committed",))["anomalies"]["G1c"]
     assert case["cycle"] == "T0 -wr-> T1 -wr-> T0"
     assert case["steps"][0] == "T0 appended 1 to 1, which T1 read"
@@ -134,7 +134,7 @@ def test_each_process_must_see_its_own_past() -> None:
     assert found["anomaly-types"] == ["G-single-process"]
 
 
-def test_what_is_unknown_may_have_been_written() -> None:
+def test_a_transaction_of_unknown_outcome_may_have_written() -> None:
     unknown = concurrent(("info", [["append", 1, 1]]), ok(["r", 1, [1]]))
     assert check_list_append(unknown)["valid?"] is True
 
@@ -182,13 +182,13 @@ LOST = serial([["append", 1, 1]], [["r", 1, None]])
         ),
     ],
 )
-def test_an_append_that_nobody_reads_comes_after_all_that_was_read(history: History, model: str, anomaly: str) -> None:
+def test_an_append_without_a_read_is_later_than_all_reads(history: History, model: str, anomaly: str) -> None:
     results = check_list_append(history, (model,))
     assert (results["valid?"], results["maelstrom-valid?"]) == (False, False)
     assert results["anomaly-types"] == [anomaly]
 
 
-def test_an_append_of_which_nobody_knows_may_stay_unread() -> None:
+def test_an_append_of_unknown_outcome_may_stay_unread() -> None:
     rows = [("invoke", 0, "txn", [["append", 1, 1]]), ("info", 0, "txn", [["append", 1, 1]])]
     rows += [("invoke", 1, "txn", [["r", 1, None]]), ("ok", 1, "txn", [["r", 1, None]])]
     rows += [("invoke", 1, "txn", [["r", 1, None]]), ("ok", 1, "txn", [["r", 1, []]])]
@@ -196,7 +196,7 @@ def test_an_append_of_which_nobody_knows_may_stay_unread() -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_read_of_what_nobody_wrote_is_wrong_under_all_models(model: str) -> None:
+def test_a_read_of_an_unwritten_value_is_wrong_under_all_models(model: str) -> None:
     lists = check_list_append(serial([["append", 1, 1]], [["r", 1, [1, 7]]]), (model,))
     registers = check_rw_register(serial([["w", 1, 1]], [["r", 1, 1]], [["r", 1, 7]]), (model,))
     for results in (lists, registers):
@@ -207,7 +207,7 @@ def test_a_read_of_what_nobody_wrote_is_wrong_under_all_models(model: str) -> No
     assert registers["maelstrom-valid?"] is True
 
 
-def test_what_failed_or_is_unknown_was_written_by_somebody() -> None:
+def test_values_of_failed_and_unknown_transactions_count_as_written() -> None:
     for kind in ("fail", "info"):
         history = concurrent((kind, [["w", 1, 1]]), ok(["r", 1, 1]), ok(["w", 2, 1]), ok(["r", 2, 1]))
         assert "garbage-read" not in check_rw_register(history)["anomalies"]
@@ -242,7 +242,7 @@ def test_nothing_is_held_against_a_first_read_of_null() -> None:
         ([["r", 2, None]], "r2", "unknown"),
     ],
 )
-def test_a_reply_that_is_not_the_transaction_asked_is_named(asked: Any, replied: Any, maelstroms: Any) -> None:
+def test_a_reply_that_is_not_the_requested_transaction_is_named(asked: Any, replied: Any, maelstroms: Any) -> None:
     rows: list[Row] = [("invoke", 0, "txn", asked), ("ok", 0, "txn", replied)]
     rows += [("invoke", 1, "txn", [["w", 9, 1]]), ("ok", 1, "txn", [["w", 9, 1]])]
     rows += [("invoke", 1, "txn", [["r", 9, None]]), ("ok", 1, "txn", [["r", 9, 1]])]

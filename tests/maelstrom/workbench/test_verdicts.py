@@ -70,7 +70,7 @@ def test_both_verdicts_are_right_on_every_history(workload: str) -> None:
     assert wrong == []
 
 
-def test_ours_is_never_better_than_maelstroms_and_says_why_it_is_worse() -> None:
+def test_our_verdict_is_never_better_than_maelstroms_and_has_reasons_where_it_is_worse() -> None:
     for case in CASES:
         for model in case["verdicts"]:
             results = results_of(case, model)
@@ -98,7 +98,7 @@ def test_the_table_is_large_and_has_all_workloads_models_and_pairs_of_verdicts()
 
 
 def drawn_transactions(dice: random.Random, write: str) -> list[tuple[str, list[Any]]]:
-    """Return some transactions that all overlap, with what came of each and what reads showed: right, or nearly."""
+    """Return some transactions that all overlap, with the outcome of each and the values of reads: right, or nearly."""
     state: dict[int, Any] = {}
     numbers = itertools.count(1)
     txns = []
@@ -133,7 +133,7 @@ def is_serializable(txns: list[tuple[str, list[Any]]]) -> bool:
 
 
 def explains(order: tuple[list[Any], ...]) -> bool:
-    """Return whether all reads show what they must if transactions are done in this order."""
+    """Return whether all reads show the right values if transactions run in this order."""
     state: dict[int, Any] = {}
     for f, key, value in itertools.chain.from_iterable(order):
         if f == "r" and (state.get(key) or None) != (value or None):
@@ -147,7 +147,7 @@ def explains(order: tuple[list[Any], ...]) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("write", "workload"), [("append", "txn-list-append"), ("w", "txn-rw-register")])
-def test_what_some_order_explains_is_never_invalid_and_lists_that_none_explains_always_are(
+def test_a_history_that_some_order_explains_is_never_invalid_and_lists_without_one_always_are(
     write: str, workload: str
 ) -> None:
     seen: Counter[tuple[bool, Any]] = Counter()

@@ -14,6 +14,7 @@ import msgspec
 import trio
 
 from .errors import MalformedReply, RpcError, RpcTimeout
+from .json_values import json_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -123,8 +124,7 @@ class Client:
         return reply if shape is None else self._without_nulls(node, reply, shape)
 
     def _blame(self, node: str, body: dict[str, Any], reply: dict[str, Any], wrong: str) -> str:
-        shown = msgspec.json.encode(reply).decode()
-        self.flaw = f"{node} answers {body['type']} with {shown:.300}: {wrong}"
+        self.flaw = f"{node} answers {body['type']} with {json_of(reply):.300}: {wrong}"
         return self.flaw
 
     def _without_nulls(self, node: str, reply: dict[str, Any], shape: Shape) -> dict[str, Any]:

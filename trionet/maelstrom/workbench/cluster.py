@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from .errors import BadMessage, MalformedReply, RpcError, RpcTimeout, SetupFailed, leaves
+from trionet.user_code import leaves
+
+from .errors import BadMessage, MalformedReply, RpcError, RpcTimeout, SetupFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence

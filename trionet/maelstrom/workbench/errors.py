@@ -18,7 +18,6 @@ __all__ = [
     "SetupFailed",
     "StoreFailed",
     "is_definite",
-    "leaves",
 ]
 
 ERROR_NAMES: Final[dict[Any, str]] = {
@@ -73,11 +72,3 @@ class SetupFailed(TrionetError):
 
 class StoreFailed(TrionetError):
     """The results of a test can't be stored; this is no statement about the nodes."""
-
-
-def leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    """Return the exceptions in a group, at all depths."""
-    found: list[BaseException] = []
-    for exc in group.exceptions:
-        found += leaves(exc) if isinstance(exc, BaseExceptionGroup) else [exc]
-    return found

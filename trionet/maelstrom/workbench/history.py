@@ -1,12 +1,13 @@
 """The operations of clients and their outcomes, in order: the only input of checkers.
 
-Invariants: indexes are positions; times never go back; each invocation has at most one completion, which comes after
+Invariants: indexes are positions; times never decrease; each invocation has at most one completion, which follows
 it and has the same process; a process has one operation at a time. Source: Jepsen, ``jepsen.history``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ NEMESIS: Final = "nemesis"
 """The process of operations that are faults."""
 
 
+@dataclass(slots=True, eq=False)
 class Op:
     """An invocation, or its completion.
 
@@ -37,20 +39,17 @@ class Op:
         pair: of an invocation its completion, of a completion its invocation; None if there is none.
     """
 
-    __slots__ = ("error", "f", "flaw", "index", "is_final", "node", "pair", "process", "time", "type", "value")
-
-    def __init__(self, index: int, time: int, kind: OpType, process: int | str, f: str, value: Any) -> None:
-        self.index: int = index
-        self.time: int = time
-        self.type: OpType = kind
-        self.process: int | str = process
-        self.f: str = f
-        self.value: Any = value
-        self.error: str | None = None
-        self.is_final: bool = False
-        self.node: str | None = None
-        self.flaw: str | None = None
-        self.pair: Op | None = None
+    index: int
+    time: int
+    type: OpType
+    process: int | str
+    f: str
+    value: Any
+    error: str | None = None
+    is_final: bool = False
+    node: str | None = None
+    flaw: str | None = None
+    pair: Op | None = None
 
     def __repr__(self) -> str:
         return f"<{self.index} {self.type} {self.process} {self.f} {self.value!r:.80}>"

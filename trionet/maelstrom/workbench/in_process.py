@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import math
 import os
 import sys
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import trio
 
 from trionet.errors import ConfigError, TrionetError
+from trionet.import_paths import import_reference
 from trionet.maelstrom.challenges import load_challenge
 from trionet.maelstrom.program import build_node, load_build
 
@@ -120,7 +120,7 @@ class InProcessNode(RunningNode):
         self._scope.cancel()
 
     def pause(self) -> None:
-        """Hold back its input and output; its clock goes on."""
+        """Hold back its input and output; its clock continues."""
         if self._held_in is None:
             self._held_in = []
 
@@ -163,12 +163,11 @@ def _loaded(name: str) -> Callable[..., Any]:
             raise SetupFailed(f"--bin: there is no file {name!r}")
         return load_build(path)
     if ":" in name:
-        module_name, _, attribute = name.partition(":")
         with contextlib.suppress(OSError):  # the working directory has been deleted: nothing can be imported from there
             if (here := os.getcwd()) not in sys.path:
                 sys.path.insert(0, here)
-        made: Callable[..., Any] = getattr(importlib.import_module(module_name), attribute)
-        return made
+        build: Callable[..., Any] = import_reference(name)
+        return build
     try:
         return load_challenge(name)
     except ConfigError as exc:

@@ -58,9 +58,7 @@ class Nemesis:
     def __init__(
         self, options: Options, network: Network, cluster: NodeCluster, history: History, random: Random
     ) -> None:
-        self._faults = options.nemesis
-        self._interval_s = options.nemesis_interval_s
-        self._nodes = options.nodes
+        self._options = options
         self._network = network
         self._cluster = cluster
         self._history = history
@@ -75,9 +73,9 @@ class Nemesis:
     async def run(self) -> None:
         """Inject faults until cancelled."""
         async with trio.open_nursery() as nursery:
-            if "partition" in self._faults:
+            if "partition" in self._options.nemesis:
                 nursery.start_soon(self._repeat, ["partition"])
-            others = [fault for fault in self._faults if fault != "partition"]
+            others = [fault for fault in self._options.nemesis if fault != "partition"]
             if others:
                 nursery.start_soon(self._repeat, others)
 
@@ -88,25 +86,23 @@ class Nemesis:
             # nodes, at most for the time limit of their initialisation.
             with trio.CancelScope(shield=True):
                 await (self._end(fault) if fault in self._wrong else self._begin(fault))
-            await trio.sleep(self._random.uniform(0, 2 * self._interval_s))
+            await trio.sleep(self._random.uniform(0, 2 * self._options.nemesis_interval_s))
 
     async def _begin(self, fault: str) -> None:
         if fault == "partition":
             kind = self._random.choice(list(PARTITIONS))
-            self._network.partitions = PARTITIONS[kind](self._nodes, self._random)
+            self._network.partitions = PARTITIONS[kind](self._options.nodes, self._random)
             cut = {node: sorted(ignored) for node, ignored in self._network.partitions.items() if ignored}
             self._history.note("start-partition", {"kind": kind, "ignored": cut})
             self._wrong[fault] = f"partition ({kind})"
             return
         kind = self._random.choice(list(TARGETS))
-        nodes = sorted(TARGETS[kind](self._nodes, self._random))
+        nodes = sorted(TARGETS[kind](self._options.nodes, self._random))
         self._wrong[fault] = f"{fault} ({', '.join(nodes)})"
         self._history.note(fault, nodes)
+        harm = self._cluster.kill if fault == "kill" else self._cluster.pause
         for node in nodes:
-            if fault == "kill":
-                self._cluster.kill(node)
-            else:
-                self._cluster.pause(node)
+            harm(node)
 
     async def _end(self, fault: str) -> None:
         del self._wrong[fault]
@@ -122,7 +118,7 @@ class Nemesis:
 
     async def heal(self) -> None:
         """End all faults."""
-        for fault in self._faults:
+        for fault in self._options.nemesis:
             if fault in self._wrong:
                 await self._end(fault)
             elif fault == "partition":

@@ -101,7 +101,7 @@ def _require(condition: bool, text: str) -> None:
 
 
 def parse_concurrency(text: str, nodes: int) -> int:
-    """Return the number of workers that ``10`` or ``4n`` means.
+    """Return the number of workers that ``10`` or ``4n`` denotes.
 
     Raises:
         ConfigError: it is neither.
@@ -113,7 +113,7 @@ def parse_concurrency(text: str, nodes: int) -> int:
 
 
 def parse_availability(text: str) -> float | str:
-    """Return what ``total``, or a number from 0 to 1, means.
+    """Return the availability that ``total``, or a number from 0 to 1, denotes.
 
     Raises:
         ConfigError: it is neither.

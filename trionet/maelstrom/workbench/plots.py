@@ -29,6 +29,7 @@ _ENDS: Final = {"stop-partition": "start-partition", "start": "kill", "resume": 
 _TICKS: Final = 6
 _LABEL_PX: Final = 6.5  # a character of the plots' text, about
 _MAX_POINTS: Final = 20_000
+_STEP_S: Final = 0.5
 
 
 def _time_range(history: History) -> float:
@@ -136,19 +137,19 @@ def latency_svg(history: History) -> str:
     return "\n".join([*parts, *_legend(_COLORS.items(), history), "</svg>\n"])
 
 
-def rate_svg(history: History, step_s: float = 0.5) -> str:
+def rate_svg(history: History) -> str:
     """Return a plot of completions per second, by kind of operation and outcome."""
     until_s = _time_range(history)
-    counts = Counter((f"{op.f} {op.type}", int(op.time / 1e9 / step_s)) for op in history.completions)
+    counts = Counter((f"{op.f} {op.type}", int(op.time / 1e9 / _STEP_S)) for op in history.completions)
     names = sorted({name for name, _ in counts})
-    top = max([count / step_s for count in counts.values()], default=1.0)
+    top = max([count / _STEP_S for count in counts.values()], default=1.0)
     ticks = [(rate / top, f"{rate:g}") for rate in round_ticks(top)]
     parts = _frame("rate of operations", "completions per second", until_s, ticks, history)
     colors = [(name, _SERIES[index % len(_SERIES)]) for index, name in enumerate(names)]
     for name, color in colors:
         way = []
-        for slot in range(int(until_s / step_s) + 1):
-            y = _TOP + _PLOT_H * (1 - counts[name, slot] / step_s / top)
-            way.append(f"{_x(min((slot + 0.5) * step_s, until_s), until_s):.1f} {y:.1f}")
+        for slot in range(int(until_s / _STEP_S) + 1):
+            y = _TOP + _PLOT_H * (1 - counts[name, slot] / _STEP_S / top)
+            way.append(f"{_x(min((slot + 0.5) * _STEP_S, until_s), until_s):.1f} {y:.1f}")
         parts.append(f'<path d="M{" L".join(way)}" fill="none" stroke="{color}" stroke-width="1.5"/>')
     return "\n".join([*parts, *_legend(colors, history), "</svg>\n"])

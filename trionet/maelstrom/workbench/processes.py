@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from trionet.maelstrom.outbox import Outbox
+
 from .errors import SetupFailed
 from .node_base import RunningNode
 
@@ -74,8 +76,7 @@ class NodeProcess(RunningNode):
         self._echo = echo
         self._process: trio.Process | None = None
         self._is_killed = False
-        self._lines: list[bytes] = []
-        self._filled = trio.lowlevel.ParkingLot()
+        self._outbox = Outbox()
 
     async def start(self, nursery: trio.Nursery) -> None:
         """Start it in `nursery`, in the folder for temporary files, as Maelstrom does.
@@ -121,11 +122,7 @@ class NodeProcess(RunningNode):
     async def _write(self, stdin: trio.abc.SendStream | None) -> None:
         assert stdin is not None
         with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            while True:
-                if not self._lines:
-                    await self._filled.park()
-                lines, self._lines = self._lines, []
-                await stdin.send_all(b"".join(lines))
+            await self._outbox.run(stdin.send_all)
 
     async def _read_messages(self, stdout: trio.abc.ReceiveStream) -> None:
         async with aclosing(_lines(stdout)) as lines:
@@ -143,8 +140,7 @@ class NodeProcess(RunningNode):
 
     def deliver(self, message: NetworkMessage) -> None:
         """Deliver a message to it; it is written when the process reads."""
-        self._lines.append(message.line())
-        self._filled.unpark()
+        self._outbox.put(message.line())
 
     def kill(self) -> None:
         """End it and its children with SIGKILL."""

@@ -16,10 +16,11 @@ import trio.testing
 
 from trionet.errors import ConfigError
 from trionet.trio_internals import seeded
+from trionet.user_code import leaves
 
 from .client import Clients
 from .cluster import NodeCluster
-from .errors import SetupFailed, StoreFailed, leaves
+from .errors import SetupFailed, StoreFailed
 from .history import History
 from .in_process import InProcessNode, load_program
 from .journal import Journal
@@ -128,22 +129,6 @@ def run(
         raise
 
 
-def _maker(
-    options: Options,
-    store: Store | None,
-    network: Network,
-    warn: Callable[[str], None],
-    on_line: Callable[[str], None],
-) -> Callable[[str], RunningNode]:
-    """Return a function that makes the next run of the node of a name."""
-    if options.is_simulated:
-        build, runs = load_program(options.bin, options.arguments), itertools.count(1)
-        return lambda name: InProcessNode(name, network, warn, build, f"{options.seed} {name} {next(runs)}")
-    command = [program_path(options.bin), *options.arguments]
-    echo = on_line if options.log_stderr else None
-    return lambda name: NodeProcess(name, network, warn, command, None if store is None else store.node_log(name), echo)
-
-
 class _Test:
     """The parts of a test; to be made in an event loop."""
 
@@ -167,9 +152,19 @@ class _Test:
         self._network = Network(latency_ms, self._random("loss"), options.p_loss, self._journal)
         add_services(self._network, self._random("services"), self._warn)
         self._clients = Clients(self._network, self._warn)
-        make = _maker(options, store, self._network, self._warn, on_line)
-        self._cluster = NodeCluster(options, make, self._network, self._clients, self._workload)
+        self._cluster = NodeCluster(options, self._maker(store), self._network, self._clients, self._workload)
         self._nemesis = Nemesis(options, self._network, self._cluster, self._history, self._random("nemesis"))
+
+    def _maker(self, store: Store | None) -> Callable[[str], RunningNode]:
+        """Return a function that makes the next run of the node of a name."""
+        options, network, warn = self._options, self._network, self._warn
+        if options.is_simulated:
+            build, runs = load_program(options.bin, options.arguments), itertools.count(1)
+            return lambda name: InProcessNode(name, network, warn, build, f"{options.seed} {name} {next(runs)}")
+        command = [program_path(options.bin), *options.arguments]
+        echo = self._on_line if options.log_stderr else None
+        log = (lambda _: None) if store is None else store.node_log
+        return lambda name: NodeProcess(name, network, warn, command, log(name), echo)
 
     def _warn(self, text: str) -> None:
         if text not in self._warnings:

@@ -95,7 +95,7 @@ class Store:
             for file in (self.messages, *self._logs.values()):
                 file.close()
         except StoreFailed:
-            if exc is None:  # else that exception goes first
+            if exc is None:  # else that exception has priority
                 raise
 
     def node_log(self, name: str) -> IO[bytes]:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import Final
 
-from .look import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, YELLOW
+from .look import Colour
 
 __all__ = ["FAMILIES", "OTHER", "family_of"]
 
 OTHER: Final = "other"
 
 FAMILIES: Final[dict[str, str]] = {
-    "datagrams": BLUE,
-    "calls": ORANGE,
-    "replies": GREEN,
-    "cancels": PURPLE,
-    "streams": YELLOW,
-    "connections": SKY,
-    OTHER: GREY,
+    "datagrams": Colour.BLUE,
+    "calls": Colour.ORANGE,
+    "replies": Colour.GREEN,
+    "cancels": Colour.PURPLE,
+    "streams": Colour.YELLOW,
+    "connections": Colour.SKY,
+    OTHER: Colour.GREY,
 }
 """Colours by name, in the order in which they are stacked."""
 

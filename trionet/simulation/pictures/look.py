@@ -6,6 +6,7 @@ vision; adjacent colours also differ in lightness. Sizes are in points, on a she
 
 from __future__ import annotations
 
+import enum
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -15,21 +16,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = [
-    "BLUE",
     "BOX",
-    "FAINT",
-    "GREEN",
-    "GREY",
-    "INK",
     "LABEL_PT",
-    "ORANGE",
-    "PURPLE",
-    "SKY",
     "SMALL_PT",
     "TITLE_PT",
-    "VERMILLION",
-    "YELLOW",
+    "Colour",
     "finish",
+    "label",
     "set_logarithmic_time_axis",
     "set_time_axis",
     "show_nothing",
@@ -37,16 +30,20 @@ __all__ = [
     "write",
 ]
 
-ORANGE: Final = "#E69F00"
-SKY: Final = "#56B4E9"
-GREEN: Final = "#009E73"
-YELLOW: Final = "#F0E442"
-BLUE: Final = "#0072B2"
-VERMILLION: Final = "#D55E00"
-PURPLE: Final = "#CC79A7"
-INK: Final = "#222222"
-GREY: Final = "#8A8A8A"
-FAINT: Final = "#DDDDDD"
+
+class Colour(enum.StrEnum):
+    """The colours of all pictures."""
+
+    ORANGE = "#E69F00"
+    SKY = "#56B4E9"
+    GREEN = "#009E73"
+    YELLOW = "#F0E442"
+    BLUE = "#0072B2"
+    VERMILLION = "#D55E00"
+    PURPLE = "#CC79A7"
+    INK = "#222222"
+    GREY = "#8A8A8A"
+
 
 TITLE_PT: Final = 14.0
 LABEL_PT: Final = 11.0
@@ -70,16 +67,16 @@ def finish(axes: Axes, title: str, entries: Iterable[tuple[Artist, str]], above_
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
-        axes.spines[side].set_color(GREY)
-    axes.tick_params(labelsize=SMALL_PT + 0.5, color=GREY, labelcolor=INK)
+        axes.spines[side].set_color(Colour.GREY)
+    axes.tick_params(labelsize=SMALL_PT + 0.5, color=Colour.GREY, labelcolor=Colour.INK)
     for axis in (axes.xaxis, axes.yaxis):
         axis.label.set_fontsize(LABEL_PT)
-        axis.label.set_color(INK)
+        axis.label.set_color(Colour.INK)
     handles = dict(entries)
     if handles:
         _show_key(axes, handles, above_pt)
     pad = above_pt + _GAP_PT + _KEY_PT * bool(handles)
-    axes.set_title(title, loc="left", pad=pad, fontsize=TITLE_PT, fontweight="bold", color=INK, linespacing=1.3)
+    axes.set_title(title, loc="left", pad=pad, fontsize=TITLE_PT, fontweight="bold", color=Colour.INK, linespacing=1.3)
 
 
 def _show_key(axes: Axes, entries: dict[Artist, str], above_pt: float) -> None:
@@ -101,14 +98,19 @@ def _show_key(axes: Axes, entries: dict[Artist, str], above_pt: float) -> None:
         handletextpad=0.5,
         columnspacing=1.4,
         fontsize=SMALL_PT + 0.5,
-        labelcolor=INK,
+        labelcolor=Colour.INK,
     )
     legend.set_in_layout(False)  # a long line must not make the axes narrow
 
 
 def write(axes: Axes, text: str, at: tuple[float, float], offset_pt: tuple[float, float], **style: Any) -> None:
     """Write a text beside a point."""
-    axes.annotate(text, at, xytext=offset_pt, textcoords="offset points", **({"color": INK} | style))
+    axes.annotate(text, at, xytext=offset_pt, textcoords="offset points", **(dict[str, Any](color=Colour.INK) | style))
+
+
+def label(axes: Axes, text: str, at: tuple[float, float], **style: Any) -> None:
+    """Write a small text at a point."""
+    axes.text(*at, text, **(dict[str, Any](color=Colour.INK, fontsize=SMALL_PT) | style))
 
 
 def set_time_axis(axes: Axes, since: float, until: float, label: str = "time") -> None:
@@ -139,4 +141,6 @@ def set_logarithmic_time_axis(axes: Axes, since: float, until: float, label: str
 def show_nothing(axes: Axes, sentence: str) -> None:
     """Show why there is no picture."""
     axes.set_axis_off()
-    axes.text(0.5, 0.5, sentence, transform=axes.transAxes, ha="center", va="center", fontsize=TITLE_PT, color=GREY)
+    axes.text(
+        0.5, 0.5, sentence, transform=axes.transAxes, ha="center", va="center", fontsize=TITLE_PT, color=Colour.GREY
+    )

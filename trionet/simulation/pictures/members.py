@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Final
 
-from .look import BLUE, GREEN, INK, LABEL_PT, VERMILLION, YELLOW, finish, set_time_axis, show_nothing, tinted, write
+from .look import LABEL_PT, Colour, finish, set_time_axis, show_nothing, tinted, write
 from .shading import shade_faults
-from .spans import end_of, fault_spans, lives, natural
+from .spans import end_of, fault_spans, natural, runs_of
 from .views import opinions_of, views_of
 
 if TYPE_CHECKING:
@@ -28,10 +28,10 @@ MOST_PAIRED: Final = 6
 """Up to this number of nodes each pair has a row; above it each node."""
 
 STATE_COLOURS: Final[dict[State, str]] = {
-    "alive": tinted(GREEN, 0.22),
-    "suspected": YELLOW,
-    "failed": VERMILLION,
-    "left": BLUE,
+    "alive": tinted(Colour.GREEN, 0.22),
+    "suspected": Colour.YELLOW,
+    "failed": Colour.VERMILLION,
+    "left": Colour.BLUE,
 }
 _LEVELS: Final = 4
 _ROW: Final = 0.84
@@ -52,7 +52,7 @@ def draw_members(trace: Trace, axes: Axes) -> None:
         trace: the trace.
         axes: the axes to draw in.
     """
-    names = sorted({view.subject for view in views_of(trace)} | {*lives(trace)}, key=natural)
+    names = sorted({view.subject for view in views_of(trace)} | {*runs_of(trace)}, key=natural)
     if not any(event.kind == "state" and event.what.startswith("Member") for event in trace):
         show_nothing(axes, "no view of a member in this trace")
         return
@@ -118,13 +118,13 @@ def _draw_shares(trace: Trace, axes: Axes, names: Sequence[str]) -> list[tuple[A
 
 def _draw_down(axes: Axes, trace: Trace, rows: Iterable[tuple[str, float]]) -> list[tuple[Artist, str]]:
     """Draw a line through the row of a node while it was down."""
-    running, until = lives(trace), end_of(trace)
+    running, until = runs_of(trace), end_of(trace)
     down = [
         (begin, end, row + _ROW / 2 - _HALF_LINE, row + _ROW / 2 + _HALF_LINE)
         for name, row in rows
         for begin, end in _gaps(running.get(name, []), until)
     ]
-    return [(_fill(axes, down, INK, "down", zorder=3), "really down")] if down else []
+    return [(_fill(axes, down, Colour.INK, "down", zorder=3), "really down")] if down else []
 
 
 def _shade(state: State, level: int) -> str:

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .kinds import FAMILIES, family_of
-from .look import INK, SMALL_PT, finish, set_time_axis, show_nothing
+from .look import Colour, finish, label, set_time_axis, show_nothing
 from .shading import shade_faults
 from .spans import end_of, fault_spans
 
@@ -92,10 +92,10 @@ def draw_rate(trace: Trace, axes: Axes, *, are_faults_named: bool = True) -> Non
     patches = _stack(axes, rates, rates.delivered, 1.0) | _stack(axes, rates, rates.dropped, -1.0)
     entries: list[tuple[Artist, str]] = [(patches[family], family) for family in FAMILIES if family in patches]
     (line,) = axes.plot(
-        rates.edges, [*rates.sent, rates.sent[-1]], drawstyle="steps-post", color=INK, linewidth=1.3, zorder=4
+        rates.edges, [*rates.sent, rates.sent[-1]], drawstyle="steps-post", color=Colour.INK, linewidth=1.3, zorder=4
     )
     entries.append((line, "sent"))
-    axes.axhline(0.0, color=INK, linewidth=0.8, zorder=5)
+    axes.axhline(0.0, color=Colour.INK, linewidth=0.8, zorder=5)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{abs(rate):,g}"))
     axes.set_ylabel("messages per second")
     _name_directions(axes, rates)
@@ -128,14 +128,5 @@ def _name_directions(axes: Axes, rates: Rates) -> None:
     low, high = axes.get_ylim()
     for name, middle in (("delivered", high / 2), ("dropped", low / 2)):
         if rates.dropped or name == "delivered":
-            axes.text(
-                1.006,
-                middle,
-                name,
-                transform=axes.get_yaxis_transform(),
-                rotation=-90,
-                ha="left",
-                va="center",
-                fontsize=SMALL_PT,
-                color=INK,
-            )
+            style = {"rotation": -90, "ha": "left", "va": "center"}
+            label(axes, name, (1.006, middle), transform=axes.get_yaxis_transform(), **style)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from .look import GREY, INK, SMALL_PT
+from .look import Colour, label
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,10 +35,10 @@ def shade_faults(
     """
     seen = [span for span in spans if span.begin < until and span.end > since]
     for begin, end, faults in _depths(seen, since, until):
-        axes.axvspan(begin, end, color=GREY, alpha=_SHADE * min(faults, _DARKEST), linewidth=0, zorder=0.5)
+        axes.axvspan(begin, end, color=Colour.GREY, alpha=_SHADE * min(faults, _DARKEST), linewidth=0, zorder=0.5)
     if not seen or until <= since or not are_named:
         return 0.0
-    per_s = _width_pt(axes) / (until - since)
+    per_s = axes.bbox.width / axes.figure.dpi * 72 / (until - since)
     lanes = _lanes(seen, since, until, per_s)
     if len(lanes) > _MOST_LANES:
         lanes = _lanes([_shortened(span) for span in seen], since, until, per_s)
@@ -63,10 +63,6 @@ def _depths(spans: Sequence[FaultSpan], since: float, until: float) -> list[tupl
         if faults:
             found.append((begin, end, faults))
     return found
-
-
-def _width_pt(axes: Axes) -> float:
-    return float(axes.bbox.width / axes.figure.dpi * 72)
 
 
 def _shortened(span: FaultSpan) -> FaultSpan:
@@ -108,7 +104,7 @@ def _show_bar(axes: Axes, span: FaultSpan, since: float, until: float, above_pt:
         [max(span.begin, since), min(span.end, until)],
         [1.0, 1.0],
         transform=place,
-        color=GREY,
+        color=Colour.GREY,
         alpha=0.35,
         linewidth=_BAR_PT,
         solid_capstyle="butt",
@@ -116,30 +112,15 @@ def _show_bar(axes: Axes, span: FaultSpan, since: float, until: float, above_pt:
     )
     axes.add_artist(bar)
     begin, _ = _text_at(span, since, until, per_s)
-    axes.text(
-        begin + 3 / per_s,
-        1.0,
-        span.label,
-        transform=place,
-        fontsize=_TEXT_PT,
-        color=INK,
-        va="center_baseline",
-        clip_on=False,
-    )
+    style = {"fontsize": _TEXT_PT, "va": "center_baseline", "clip_on": False}
+    label(axes, span.label, (begin + 3 / per_s, 1.0), transform=place, **style)
 
 
 def _show_count(axes: Axes, spans: Sequence[FaultSpan]) -> float:
     from matplotlib.transforms import ScaledTranslation
 
     kinds = sorted({span.kind for span in spans})
-    axes.text(
-        0.0,
-        1.0,
-        f"shaded: {len(spans)} faults ({', '.join(kinds)})",
-        transform=axes.transAxes + ScaledTranslation(0, 4 / 72, axes.figure.dpi_scale_trans),
-        fontsize=SMALL_PT,
-        color=INK,
-        va="bottom",
-        clip_on=False,
-    )
+    place = axes.transAxes + ScaledTranslation(0, 4 / 72, axes.figure.dpi_scale_trans)
+    text = f"shaded: {len(spans)} faults ({', '.join(kinds)})"
+    label(axes, text, (0.0, 1.0), transform=place, va="bottom", clip_on=False)
     return 2 + _LANE_PT

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 from .arrows import part_of
 from .kinds import FAMILIES, family_of
-from .look import BOX, INK, LABEL_PT, ORANGE, SMALL_PT, VERMILLION, finish, set_time_axis, show_nothing, write
+from .look import BOX, LABEL_PT, SMALL_PT, Colour, finish, set_time_axis, show_nothing, write
 from .shading import shade_faults
-from .spans import fault_spans, lives, nodes_of
+from .spans import fault_spans, nodes_of, runs_of
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_space_time"]
 
-_MARKS: Final = {"MemberSuspected": (ORANGE, "suspects"), "MemberFailed": (VERMILLION, "holds for failed")}
+_MARKS: Final = {
+    "MemberSuspected": (Colour.ORANGE, "suspects"),
+    "MemberFailed": (Colour.VERMILLION, "holds for failed"),
+}
 
 _MIDWAY: Final = 0.4
 """The place of crosses: at a half, many would be on another node's line."""
@@ -58,7 +61,7 @@ def draw_space_time(trace: Trace, axes: Axes, since: float | None = None, until:
         entries[family] = _draw_arrow(axes, arrow, places, FAMILIES[family], part.until)
     found: list[tuple[Artist, str]] = [(_sample(FAMILIES[family]), family) for family in FAMILIES if family in entries]
     if any(arrow.dropped_at is not None for arrow in part.arrows):
-        found.append((_sample(VERMILLION, "x"), "dropped"))
+        found.append((_sample(Colour.VERMILLION, "x"), "dropped"))
     found += _draw_marks(axes, trace, part, places)
     axes.set_ylim(len(places) - 0.5, -0.5)
     axes.set_yticks(range(len(places)), part.nodes)
@@ -79,14 +82,14 @@ def _of(shown: int, all_: int) -> str:
 
 
 def _draw_lines(axes: Axes, trace: Trace, part: Part) -> None:
-    running = lives(trace)
+    running = runs_of(trace)
     for place, name in enumerate(part.nodes):
         for begin, end in running.get(name, [(part.since, part.until)]):
             if begin <= part.until and end >= part.since:
                 axes.plot(
                     [max(begin, part.since), min(end, part.until)],
                     [place, place],
-                    color=INK,
+                    color=Colour.INK,
                     linewidth=1.4,
                     solid_capstyle="butt",
                     zorder=2,
@@ -120,7 +123,7 @@ def _draw_arrow(axes: Axes, arrow: Arrow, places: dict[str, int], colour: str, u
     axes.add_patch(patch)
     if arrow.dropped_at is not None:
         cross = end if is_lost else (begin[0] + _MIDWAY * (end[0] - begin[0]), midway)
-        axes.plot(*cross, marker="x", color=VERMILLION, markersize=6, markeredgewidth=1.8, zorder=5, gid="cross")
+        axes.plot(*cross, marker="x", color=Colour.VERMILLION, markersize=6, markeredgewidth=1.8, zorder=5, gid="cross")
     return patch
 
 
@@ -143,7 +146,13 @@ def _draw_marks(axes: Axes, trace: Trace, part: Part, places: dict[str, int]) ->
         ]
         for event in events:
             axes.plot(
-                event.at, places[event.node], marker="o", color=colour, markeredgecolor=INK, markersize=7, zorder=6
+                event.at,
+                places[event.node],
+                marker="o",
+                color=colour,
+                markeredgecolor=Colour.INK,
+                markersize=7,
+                zorder=6,
             )
             style = {"ha": "left", "va": "bottom", "fontsize": SMALL_PT - 1, "zorder": 7, "bbox": BOX}
             write(axes, event.peer, (event.at, places[event.node]), (6, 3), **style)

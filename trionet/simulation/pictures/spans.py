@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from trionet.simulation.fault import Fault
     from trionet.simulation.trace import Trace
 
-__all__ = ["FaultSpan", "end_of", "fault_spans", "lives", "natural", "nodes_of"]
+__all__ = ["FaultSpan", "end_of", "fault_spans", "natural", "nodes_of", "runs_of"]
 
 _BEGINS: Final = " begins"
 _ENDS: Final = " ends"
@@ -39,7 +39,7 @@ class FaultSpan(NamedTuple):
 
 
 def natural(name: str) -> tuple[list[int], str]:
-    """Return a sort key of names, by which n10 comes after n9."""
+    """Return a sort key of names, by which n10 is after n9."""
     return [int(digits) for digits in re.findall(r"\d+", name)], name
 
 
@@ -92,7 +92,7 @@ def _decoded(detail: str) -> Fault | None:
         return None
 
 
-def lives(trace: Trace) -> dict[str, list[tuple[float, float]]]:
+def runs_of(trace: Trace) -> dict[str, list[tuple[float, float]]]:
     """Return the begins and ends of each node's runs, in seconds since the simulation began."""
     end = end_of(trace)
     begun: dict[str, float] = {}

@@ -10,19 +10,7 @@ from trionet.errors import ConfigError
 from trionet.protocols.push import default_subset
 
 from .epidemic import push_reach
-from .look import (
-    BLUE,
-    BOX,
-    GREY,
-    SKY,
-    SMALL_PT,
-    VERMILLION,
-    finish,
-    set_logarithmic_time_axis,
-    set_time_axis,
-    show_nothing,
-    write,
-)
+from .look import BOX, SMALL_PT, Colour, finish, set_logarithmic_time_axis, set_time_axis, show_nothing, write
 from .shading import shade_faults
 from .spans import fault_spans
 from .spreads import median_curve, rate_of, si_curve, spreads_of
@@ -112,14 +100,16 @@ def _draw_measured(axes: Axes, spreads: Sequence[Spread], until_s: float) -> lis
         (line,) = axes.step(
             *_up_to(until_s, spread.delays, shares),
             where="post",
-            color=SKY if many else BLUE,
+            color=Colour.SKY if many else Colour.BLUE,
             linewidth=0.8 if many else 2.5,
             alpha=0.7 if many else 1.0,
             zorder=2,
         )
         entries = [(line, f"one of {len(spreads):,} rumors" if many else "measured")]
     if many:
-        (line,) = axes.step(*_up_to(until_s, *median_curve(spreads)), where="post", color=BLUE, linewidth=2.8, zorder=4)
+        (line,) = axes.step(
+            *_up_to(until_s, *median_curve(spreads)), where="post", color=Colour.BLUE, linewidth=2.8, zorder=4
+        )
         entries.append((line, "median"))
     return entries
 
@@ -136,9 +126,9 @@ def _draw_model(
     times, shares = si_curve(spreads, fan_out, rate_of(trace, spreads, fan_out), until_s)
     if not times:
         return []
-    (line,) = axes.plot(times, shares, color=VERMILLION, linewidth=2.2, linestyle=(0, (4, 1.5)), zorder=5)
+    (line,) = axes.plot(times, shares, color=Colour.VERMILLION, linewidth=2.2, linestyle=(0, (4, 1.5)), zorder=5)
     reach = push_reach(fan_out)
-    axes.axhline(reach, color=GREY, linewidth=1.2, linestyle=":", zorder=1)
+    axes.axhline(reach, color=Colour.GREY, linewidth=1.2, linestyle=":", zorder=1)
     style = {"ha": "right", "va": "top", "fontsize": SMALL_PT, "zorder": 6, "bbox": BOX}
     text = f"what push alone reaches: {reach:.0%}"
     write(axes, text, (1.0, reach), (-2, -5), xycoords=("axes fraction", "data"), **style)

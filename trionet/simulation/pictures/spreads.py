@@ -8,7 +8,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .epidemic import growth_rate, si_share
-from .spans import lives
+from .spans import runs_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +54,7 @@ def spreads_of(trace: Trace) -> list[Spread]:
     times: dict[str, dict[str, float]] = {}
     for event in trace.select("rumor"):
         times.setdefault(event.detail, {}).setdefault(event.node, event.at)
-    running = lives(trace) if times else {}
+    running = runs_of(trace) if times else {}
     found = []
     for rumor, got in times.items():
         origin, begun_at = next(iter(got.items()))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from .spans import lives, nodes_of
+from .spans import nodes_of, runs_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -45,7 +45,7 @@ def views_of(trace: Trace) -> list[View]:
             events.setdefault(event.node, []).append(event)
     return [
         view
-        for observer, spans in lives(trace).items()
+        for observer, spans in runs_of(trace).items()
         for begin, end in spans
         for view in _views_in(end, [event for event in events.get(observer, ()) if begin <= event.at < end])
     ]
@@ -93,7 +93,7 @@ def opinions_of(trace: Trace) -> dict[str, list[Opinion]]:
     for view in views_of(trace):
         of_subject = changes.setdefault(view.subject, [])
         of_subject += [(view.begin, view.state, 1), (view.end, view.state, -1)]
-    for name, spans in lives(trace).items():
+    for name, spans in runs_of(trace).items():
         for subject, of_subject in changes.items():
             if subject != name:
                 of_subject += [change for begin, end in spans for change in ((begin, None, 1), (end, None, -1))]

@@ -4,7 +4,6 @@ from .base import UNKNOWN, Finding, Maelstrom, judged, quantiles, worst
 from .kafka import check_kafka
 from .linearizable import check_linearizable
 from .list_append import check_list_append
-from .replies import check_replies
 from .rw_register import check_rw_register
 from .set_full import check_final_reads, check_set_full
 from .simple import (
@@ -13,6 +12,7 @@ from .simple import (
     check_echo,
     check_exceptions,
     check_performance,
+    check_replies,
     check_stats,
     check_unique_ids,
 )

@@ -46,7 +46,7 @@ class Maelstrom(enum.Enum):
     OVERLOOKS = "overlooks"
     """It does not report it."""
     CRASHES = "crashes"
-    """Its checker raises an exception: its verdict is unknown, whatever the other findings are."""
+    """Its checker raises an exception: its verdict is unknown, independent of the other findings."""
 
 
 class Finding(NamedTuple):

@@ -148,7 +148,7 @@ def _path(
         kinds: the kinds of the other edges.
         is_nonadjacent: whether no two rw edges may follow each other.
     """
-    start = first.target, is_nonadjacent  # where the search is, and whether no rw edge may come next
+    start = first.target, is_nonadjacent  # the current node, and whether the next edge may be no rw
     came: dict[tuple[_Node, bool], tuple[tuple[_Node, bool], Edge] | None] = {start: None}
     queue = deque(came)
     while queue:
@@ -199,7 +199,7 @@ def find_cycles(
     """
     found: dict[str, list[Cycle]] = {}
     is_complete = all(
-        _search(graph, name, suffix, (*kinds, *orders), first, found, is_late)
+        _search(graph, name + suffix, (*kinds, *orders), first, found, is_late)
         for suffix, orders in _ORDERS
         for name, kinds, first in _CLASSES
         if wanted is None or name + suffix in wanted
@@ -210,26 +210,26 @@ def find_cycles(
 def _search(
     graph: Graph,
     name: str,
-    suffix: str,
     kinds: Sequence[str],
     first: str,
     found: dict[str, list[Cycle]],
     is_late: Callable[[], bool],
 ) -> bool:
     """Look for cycles of one class, through edges of the kind `first`; return whether the time was sufficient."""
-    rest = tuple(kind for kind in kinds if kind != "rw") if name == "G-single" else kinds
+    rest = tuple(kind for kind in kinds if kind != "rw") if name.startswith("G-single") else kinds
+    is_nonadjacent = name.startswith("G-nonadjacent")
     for component in strong_components(graph, kinds):
         inside = set(component)
         for edge in (edge for node in component for edge in graph.edges_from(node, (first,)) if edge.target in inside):
             if is_late():
                 return False
-            edges = _path(graph, edge, inside, rest, is_nonadjacent=name == "G-nonadjacent")
+            edges = _path(graph, edge, inside, rest, is_nonadjacent=is_nonadjacent)
             if edges is not None:
                 cycle = Cycle(cycle_name(edges), edges)
                 cycles = found.setdefault(cycle.name, [])
                 if cycle not in cycles and len(cycles) < _SHOWN:
                     cycles.append(cycle)
-                if cycle.name == name + suffix:
+                if cycle.name == name:
                     break  # one for each component is enough
     return True
 

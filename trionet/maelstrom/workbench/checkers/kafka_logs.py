@@ -10,7 +10,7 @@ Source: Jepsen, ``jepsen.tests.kafka``, ``version-orders``.
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from trionet.maelstrom.workbench.json_values import identity
 
@@ -45,16 +45,11 @@ def polls_of(op: Op) -> dict[str, list[tuple[int, Any]]]:
     return polled
 
 
-class Poll:
+class Poll(NamedTuple):
     """A poll, with the identities of its messages by key."""
 
-    __slots__ = ("op", "reads")
-
-    def __init__(self, op: Op) -> None:
-        self.op: Op = op
-        self.reads: dict[str, list[_Value]] = {
-            key: [identity(message) for _, message in pairs] for key, pairs in polls_of(op).items()
-        }
+    op: Op
+    reads: dict[str, list[_Value]]
 
 
 class Log:
@@ -129,7 +124,8 @@ class Logs:
             self.values[identity(message)] = message
         polled = polls_of(op)
         if polled:
-            self.polls.append(Poll(op))
+            reads = {key: [identity(message) for _, message in pairs] for key, pairs in polled.items()}
+            self.polls.append(Poll(op, reads))
         for key, pairs in polled.items():
             if op.type == "ok":
                 self.polled[key].update()

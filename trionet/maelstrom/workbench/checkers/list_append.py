@@ -15,19 +15,7 @@ from trionet.maelstrom.workbench.json_values import identity, value_of
 from .base import SEARCH_TIMEOUT, UNKNOWN, Finding, Maelstrom
 from .elle_cycles import Graph
 from .ordering import are_comparable
-from .transactions import (
-    Anomalies,
-    Txn,
-    aborted_reads,
-    add_orders,
-    cycle_anomalies,
-    intermediate_reads,
-    lost_updates,
-    other_findings,
-    reads_of,
-    transactions_of,
-    verdict,
-)
+from .transactions import Anomalies, Transactions, Txn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -61,11 +49,6 @@ class _Order(NamedTuple):
 
 def _ids(values: Any) -> list[_Element]:
     return [identity(value) for value in values or ()]
-
-
-def _reads(txns: Iterable[Txn]) -> _Reads:
-    """Return the reads, in the order of the transactions."""
-    return [(txn, identity(key), _ids(value)) for txn, key, value in reads_of(txns)]
 
 
 def _internal(txn: Txn) -> dict[str, Any] | None:
@@ -170,7 +153,7 @@ def _dirty_updates(orders: dict[_Key, _Order], writers: _Writers) -> list[dict[s
 
 def _dependencies(possible: list[Txn], reads: _Reads, orders: dict[_Key, _Order]) -> Graph:
     graph = Graph()
-    writers: _Writers = {(key, value): txn for txn in possible for key, ids in _appends(txn) for value in ids}
+    writers = _writers(possible)
     readers: defaultdict[tuple[_Key, _Element], list[Txn]] = defaultdict(list)
 
     def add(source: Txn | None, kind: str, target: Txn, why: str) -> None:
@@ -182,7 +165,7 @@ def _dependencies(possible: list[Txn], reads: _Reads, orders: dict[_Key, _Order]
         readers[key, last].append(txn)
         add(writers.get((key, last)), "wr", txn, f"appended {last} to {key}, which T{txn.number} read")
     for txn in possible:
-        for key, value in ((key, value) for key, ids in _appends(txn) for value in ids):
+        for key, value in _appends(txn):
             before = orders[key].before(value) if key in orders else _INIT
             why = f"appended {before} to {key}, and T{txn.number} {value} after it"
             add(writers.get((key, before)), "ww", txn, why)
@@ -191,19 +174,24 @@ def _dependencies(possible: list[Txn], reads: _Reads, orders: dict[_Key, _Order]
     return graph
 
 
-def _appends(txn: Txn) -> list[tuple[_Key, list[_Element]]]:
-    return [(key, _ids(values)) for key, values in txn.writes().items()]
+def _appends(txn: Txn) -> list[tuple[_Key, _Element]]:
+    return [(key, identity(value)) for key, values in txn.writes().items() for value in values]
 
 
-def _crashes(txns: list[Txn], orders: dict[_Key, _Order], duplicates: list[dict[str, Any]]) -> list[Finding]:
+def _writers(txns: list[Txn]) -> _Writers:
+    return {append: txn for txn in txns for append in _appends(txn)}
+
+
+def _crashes(
+    txns: list[Txn], writers: _Writers, orders: dict[_Key, _Order], duplicates: list[dict[str, Any]]
+) -> list[Finding]:
     """Return the findings at which Elle raises an exception, although they are no anomalies."""
     findings = []
     repeated = [each for each, count in _counted(txn.requested for txn in txns).items() if count > 1]
     if repeated:
         text = f"clients appended {repeated[0][1]} to {repeated[0][0]} more than once"
         findings.append(Finding("duplicate-appends", text, Maelstrom.CRASHES, UNKNOWN))
-    done = {(key, value) for txn in txns for key, ids in _appends(txn) for value in ids}
-    missing = [(key, value) for key, order in orders.items() for value in order.values if (key, value) not in done]
+    missing = [(key, value) for key, order in orders.items() for value in order.values if (key, value) not in writers]
     if missing:
         text = f"no transaction that completed appended {missing[0][1]} to {missing[0][0]}"
         findings.append(Finding("no-writer", text, Maelstrom.CRASHES, UNKNOWN))
@@ -222,30 +210,24 @@ def check_list_append(
         models: the consistency models that it must obey.
         is_late: returns whether the time to look for cycles is over; the verdict is unknown then.
     """
-    txns = transactions_of(history, "append")
-    possible = [txn for txn in txns if txn.kind != "fail"]
-    reads = _reads(txns)
+    txns = Transactions(history, "append", lambda read: read or ())
+    reads = [(txn, identity(key), _ids(value)) for txn, key, value in txns.reads]
     longest = _longest(reads)
-    graph = _dependencies(possible, reads, _orders(longest, _counted(txn.ops for txn in possible)))
-    add_orders(graph, txns, models)
-    anomalies, is_complete = cycle_anomalies(graph, txns, models, is_late)
-    done = [txn for txn in txns if txn.kind == "ok"]
+    graph = _dependencies(txns.possible, reads, _orders(longest, _counted(txn.ops for txn in txns.possible)))
+    anomalies, is_complete = txns.anomalies(graph, models, is_late)
     # Elle counts requests and replies here, so an append counts twice unless the reply lacks it.
-    elle_orders = _orders(longest, _counted([*(txn.requested for txn in txns), *(txn.ops for txn in txns)]))
-    writers = {(key, value): txn for txn in txns for key, ids in _appends(txn) for value in ids}
+    elle_orders = _orders(longest, _counted([*(txn.requested for txn in txns.all), *(txn.ops for txn in txns.all)]))
+    writers = _writers(txns.all)
     anomalies |= {
-        "internal": [case for txn in done if (case := _internal(txn)) is not None],
-        "future-read": [case for txn in done if (case := _future_read(txn)) is not None],
-        "G1a": aborted_reads(txns, lambda value: value or ()),
-        "G1b": intermediate_reads(txns, lambda value: value[-1] if value else None),
+        "internal": [case for txn in txns.ok if (case := _internal(txn)) is not None],
+        "future-read": [case for txn in txns.ok if (case := _future_read(txn)) is not None],
         "dirty-update": _dirty_updates(elle_orders, writers),
-        "lost-update": lost_updates(txns),
         **_incompatible(reads, longest),
     }
-    crashes = _crashes(txns, elle_orders, anomalies["duplicate-elements"])
-    others = other_findings(txns, crashes, lambda value: value or (), graph, empty_verdict=UNKNOWN)
+    crashes = _crashes(txns.all, writers, elle_orders, anomalies["duplicate-elements"])
+    others = txns.other_findings(crashes, graph, empty_verdict=UNKNOWN)
     if not is_complete:
         others.append(SEARCH_TIMEOUT)
     # To Elle, null and [] are two versions of a list.
-    overlooked = {"lost-update": lost_updates(txns, lambda value: value or [])}
-    return verdict(anomalies, models, others, overlooked) | {"txn-count": len(txns)}
+    overlooked = {"lost-update": txns.lost_updates(lambda value: value or [])}
+    return txns.results(anomalies, overlooked, models, others)

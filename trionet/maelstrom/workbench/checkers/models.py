@@ -42,17 +42,10 @@ _SNAPSHOT: Final = _RA | {"lost-update", "G-single", "G-nonadjacent"}
 _SERIALIZABLE: Final = _RC | _CYCLES | {"internal", "lost-update"}
 
 
-def _with(anomalies: frozenset[str], suffix: str) -> frozenset[str]:
+def _with(anomalies: frozenset[str], *suffixes: str) -> frozenset[str]:
+    """Return the anomalies, and their cycles with each of the suffixes."""
     graph = ("G0", "G1c", "G-single", "G-nonadjacent", "G2")
-    return anomalies | {f"{each}{suffix}" for each in graph if each in anomalies}
-
-
-def _session(anomalies: frozenset[str]) -> frozenset[str]:
-    return _with(anomalies, "-process")
-
-
-def _strong(anomalies: frozenset[str]) -> frozenset[str]:
-    return _with(_session(anomalies), "-realtime")
+    return anomalies | {f"{each}{suffix}" for each in graph if each in anomalies for suffix in suffixes}
 
 
 _FORBIDDEN: Final[dict[str, frozenset[str]]] = {
@@ -73,14 +66,14 @@ _FORBIDDEN: Final[dict[str, frozenset[str]]] = {
     "repeatable-read": _RC | _CYCLES | {"lost-update"},
     "snapshot-isolation": _SNAPSHOT,
     "serializable": _SERIALIZABLE,
-    "strong-session-read-uncommitted": _session(_RU),
-    "strong-session-read-committed": _session(_RC),
-    "strong-session-snapshot-isolation": _session(_SNAPSHOT),
-    "strong-session-serializable": _session(_SERIALIZABLE),
-    "strong-read-uncommitted": _strong(_RU),
-    "strong-read-committed": _strong(_RC),
-    "strong-snapshot-isolation": _strong(_SNAPSHOT),
-    "strict-serializable": _strong(_SERIALIZABLE),
+    "strong-session-read-uncommitted": _with(_RU, "-process"),
+    "strong-session-read-committed": _with(_RC, "-process"),
+    "strong-session-snapshot-isolation": _with(_SNAPSHOT, "-process"),
+    "strong-session-serializable": _with(_SERIALIZABLE, "-process"),
+    "strong-read-uncommitted": _with(_RU, "-process", "-realtime"),
+    "strong-read-committed": _with(_RC, "-process", "-realtime"),
+    "strong-snapshot-isolation": _with(_SNAPSHOT, "-process", "-realtime"),
+    "strict-serializable": _with(_SERIALIZABLE, "-process", "-realtime"),
 }
 
 MODELS: Final = tuple(_FORBIDDEN)

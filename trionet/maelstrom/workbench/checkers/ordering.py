@@ -43,11 +43,8 @@ def are_comparable(values: Iterable[Any]) -> bool:
     if len({_kind(value) for value in given} - {float, str, bool}) == 0 and len({_kind(value) for value in given}) <= 1:
         return True
     try:
-        low = high = given[0]
-        for value in given[1:]:
-            low = value if compare(value, low) < 0 else low
-            high = value if compare(value, high) > 0 else high
-        sorted(given, key=cmp_to_key(compare))
+        for function in (min, max, sorted):
+            function(given, key=cmp_to_key(compare))
     except TypeError:
         return False
     return True

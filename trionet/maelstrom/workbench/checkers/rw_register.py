@@ -15,18 +15,7 @@ from trionet.maelstrom.workbench.json_values import identity, json_of
 
 from .base import UNKNOWN, Finding, Maelstrom
 from .elle_cycles import KINDS, Graph, strong_components
-from .transactions import (
-    Txn,
-    aborted_reads,
-    add_orders,
-    cycle_anomalies,
-    intermediate_reads,
-    is_something,
-    lost_updates,
-    other_findings,
-    transactions_of,
-    verdict,
-)
+from .transactions import Transactions, Txn, is_something
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -56,30 +45,27 @@ def _internal(txn: Txn) -> dict[str, Any] | None:
     return None
 
 
-def _indexed(txns: Iterable[Txn]) -> tuple[_Index, _Index]:
+def _indexed(ok: Iterable[Txn]) -> tuple[_Index, _Index]:
     """Return the writers and the readers of each version that other transactions can see."""
     writers: _Index = defaultdict(list)
     readers: _Index = defaultdict(list)
-    for txn in txns:
-        if txn.kind == "ok":
-            for key, values in txn.writes().items():
-                writers[key, identity(values[-1])].append(txn)
-            for key, value in txn.first_reads().items():
-                readers[key, identity(value)].append(txn)
+    for txn in ok:
+        for key, values in txn.writes().items():
+            writers[key, identity(values[-1])].append(txn)
+        for key, value in txn.first_reads().items():
+            readers[key, identity(value)].append(txn)
     return writers, readers
 
 
-def _versions(txns: Iterable[Txn], *, follow_reads: bool) -> dict[_Key, Graph]:
+def _versions(possible: Iterable[Txn], *, follow_reads: bool) -> dict[_Key, Graph]:
     """Return the known order of each key's versions.
 
     Args:
-        txns: all transactions.
+        possible: the transactions that have not failed.
         follow_reads: whether a write comes after the version of that key that its transaction read.
     """
     orders: defaultdict[_Key, Graph] = defaultdict(Graph)
-    for txn in txns:
-        if txn.kind == "fail":
-            continue
+    for txn in possible:
         writes = {key: values[-1] for key, values in txn.writes().items()}
         reads = txn.first_reads() if txn.kind == "ok" else {}
         for key, version in [*writes.items(), *reads.items()]:
@@ -90,13 +76,12 @@ def _versions(txns: Iterable[Txn], *, follow_reads: bool) -> dict[_Key, Graph]:
     return orders
 
 
-def _rewritten(txns: Iterable[Txn]) -> dict[_Key, set[_Version]]:
+def _rewritten(ok: Iterable[Txn]) -> dict[_Key, set[_Version]]:
     """Return the versions that a transaction read and then wrote: to Elle, they come after themselves."""
     found: defaultdict[_Key, set[_Version]] = defaultdict(set)
-    for txn in txns:
-        writes = txn.writes() if txn.kind == "ok" else {}
-        reads = txn.first_reads() if writes else {}
-        for key, version in reads.items():
+    for txn in ok:
+        writes = txn.writes()
+        for key, version in txn.first_reads().items():
             if key in writes and is_something(version) and identity(version) == identity(writes[key][-1]):
                 found[key].add(identity(version))
     return found
@@ -165,34 +150,29 @@ def check_rw_register(
         models: the consistency models that it must obey.
         is_late: returns whether the time to look for cycles is over, which changes no verdict, as in Maelstrom.
     """
-    txns = transactions_of(history, "w")
-    orders = _versions(txns, follow_reads=True)
+    txns = Transactions(history, "w", lambda read: (read,))
+    orders = _versions(txns.possible, follow_reads=True)
     cyclic = {
         key: components for key, order in orders.items() if (components := strong_components(order, ("version",)))
     }
-    rewritten = _rewritten(txns)
+    rewritten = _rewritten(txns.ok)
     if cyclic:  # Elle then discards the order that reads imply
-        orders, rewritten = _versions(txns, follow_reads=False), {}
-    writers, readers = _indexed(txns)
+        orders, rewritten = _versions(txns.possible, follow_reads=False), {}
+    writers, readers = _indexed(txns.ok)
     graph = _dependencies(writers, readers, orders, rewritten)
-    add_orders(graph, txns, models)
-    anomalies, _ = cycle_anomalies(graph, txns, models, is_late)
+    anomalies, _ = txns.anomalies(graph, models, is_late)
     own = _own_reads(writers, readers)
     # Elle looks for cycles where there is one of several transactions only.
     inside = {number for component in strong_components(graph, KINDS) for number in component} if own else set()
     if found := [case for number, case in own if number in inside]:
         anomalies["G1c"] = [*anomalies.get("G1c", ()), *found]
     anomalies |= {
-        "internal": [case for txn in txns if txn.kind == "ok" and (case := _internal(txn)) is not None],
-        "G1a": aborted_reads(txns, lambda value: (value,)),
-        "G1b": intermediate_reads(txns, lambda value: value),
-        "lost-update": lost_updates(txns),
+        "internal": [case for txn in txns.ok if (case := _internal(txn)) is not None],
         "cyclic-versions": [
             {"key": str(key), "versions": [str(version) for version in component]}
             for key, components in cyclic.items()
             for component in components
         ],
     }
-    crashes = _crashes(txns, writers, readers, cyclic)
-    others = other_findings(txns, crashes, lambda value: () if value is None else (value,), graph, empty_verdict=False)
-    return verdict(anomalies, models, others, {"future-read": [case for _, case in own]}) | {"txn-count": len(txns)}
+    others = txns.other_findings(_crashes(txns.all, writers, readers, cyclic), graph, empty_verdict=False)
+    return txns.results(anomalies, {"future-read": [case for _, case in own]}, models, others)

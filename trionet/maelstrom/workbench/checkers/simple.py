@@ -1,4 +1,4 @@
-"""The short checkers: echo, unique ids, counters, statistics and availability."""
+"""The short checkers: echo, unique ids, counters, statistics, availability and the form of replies."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ __all__ = [
     "check_echo",
     "check_exceptions",
     "check_performance",
+    "check_replies",
     "check_stats",
     "check_unique_ids",
 ]
@@ -148,6 +149,21 @@ def check_availability(history: History, wanted: float | str | None) -> Results:
 def _float32(number: float) -> float:
     rounded: float = struct.unpack("f", struct.pack("f", number))[0]
     return rounded
+
+
+def check_replies(history: History) -> Results:
+    """Find replies that have another form than the workload prescribes, or do not match their requests.
+
+    Maelstrom drops a malformed reply, so that the outcome of the operation is unknown, without further consequences. It
+    does not compare replies with requests.
+    """
+    wrong = [(op, op.flaw) for op in history.completions if op.flaw is not None]
+    findings = []
+    if wrong:
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        findings.append(Finding("malformed-reply", f"{wrong[0][1]}{more}", Maelstrom.OVERLOOKS))
+    cases = [{"index": op.index, "node": op.node, "f": op.f, "flaw": flaw} for op, flaw in wrong]
+    return judged(findings, {"malformed-count": len(cases), "malformed": cases[:SHOWN]})
 
 
 def check_exceptions(history: History) -> Results:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from trionet.maelstrom.workbench.checkers.list_append import check_list_append
 from trionet.maelstrom.workbench.checkers.rw_register import check_rw_register
+from trionet.maelstrom.workbench.checkers.transactions import is_micro_op
 from trionet.maelstrom.workbench.client import is_list
 
 from .base import Request, Worker, Workload
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["KeyPool", "TxnListAppend", "TxnRwRegister"]
 
 _KEYS: Final = 10
-_MICRO_OP_SIZE: Final = 3
 
 
 class KeyPool:
@@ -84,13 +84,7 @@ class _Transactions(Workload):
         return (await worker.client.call(worker.node, {"type": "txn", "txn": request.value}, shape))["txn"]
 
     def _is_txn(self, value: Any) -> bool:
-        return is_list(value) and all(
-            type(op) is list and len(op) == _MICRO_OP_SIZE and (op[0] == self.write or self._is_read(op))
-            for op in value or ()
-        )
-
-    def _is_read(self, op: list[Any]) -> bool:
-        return bool(op[0] == "r")
+        return is_list(value) and all(is_micro_op(op, self.write) for op in value or ())
 
 
 class TxnRwRegister(_Transactions):
@@ -107,9 +101,6 @@ class TxnListAppend(_Transactions):
     """Transactions that read lists and append to them."""
 
     write = "append"
-
-    def _is_read(self, op: list[Any]) -> bool:
-        return bool(op[0] == "r" and (op[2] is None or type(op[2]) is list))
 
     def check(self, history: History, is_late: Callable[[], bool]) -> Results:
         """See `check_list_append`."""

@@ -297,12 +297,14 @@ class LinkCore:
             self._handle_progress()
         return data if self._channel is None or not data else self._channel.send(data)
 
-    def frame_to_send(self) -> tuple[str, bytes]:
-        """Return the kind of the frame to be sent next, and its bytes; only while `Outbox.is_pending`."""
+    def frame_to_send(self) -> tuple[str, bytes] | None:
+        """Return the kind of the frame to be sent next, and its bytes; None if there is none."""
         was_full = self.incoming.is_full or not self.outbox.has_room
         kind, data = self.outbox.next_frame()
         if was_full or self.outbox.finished:
             self._handle_progress()
+        if not data:
+            return None
         return kind, data if self._channel is None else self._channel.send(data)
 
     def _handle_progress(self) -> None:

@@ -169,11 +169,10 @@ class Outbox:
         return data
 
     def next_frame(self) -> tuple[str, bytes]:
-        """Return the kind of the frame to be sent next, and its bytes, for drivers that tell frames apart.
-
-        Only while `is_pending`.
-        """
+        """Return the kind of the frame to be sent next, and its bytes, for drivers that tell frames apart."""
         self.is_due = False
+        if not self.is_pending:
+            return "", b""
         if self._frames and not (self._transfers and self._is_chunk_next):
             data = self._frames.popleft()
             self._queued_bytes -= len(data) + _FRAME_COST_BYTES

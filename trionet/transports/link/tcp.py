@@ -293,6 +293,7 @@ class TCPTransport(LinkTransport):
             while greeted is None:
                 await send_all(sock, handshake.data_to_send())
                 greeted = handshake.receive(await receive(sock, _GREETING_BYTES))
+            await send_all(sock, handshake.data_to_send())
         except OSError as exc:
             sock.close()
             raise HandshakeError("the connection was closed during the handshake") from exc
@@ -316,9 +317,9 @@ class TCPTransport(LinkTransport):
             while True:
                 data = unread.pop() if unread else bytes(await stream.receive_some(_GREETING_BYTES))
                 found = handshake.receive(data)
+                await stream.send_all(handshake.data_to_send())
                 if found is not None:
                     return found
-                await stream.send_all(handshake.data_to_send())
 
         seconds = self.context.config.connect_timeout_s
         try:

@@ -74,8 +74,8 @@ class _MemoryLink(Link):
         if outbox.is_due or not outbox.is_corked:
             if outbox.is_stuck:
                 core.close_if_stuck()
-            while outbox.is_pending and lane.has_room:
-                kind, data = core.frame_to_send()
+            while outbox.is_pending and lane.has_room and (found := core.frame_to_send()) is not None:
+                kind, data = found
                 lane.send("accept" if kind == "hello" else kind, data)
                 core.sent(len(data))
         if core.events:

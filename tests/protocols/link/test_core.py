@@ -268,6 +268,19 @@ def test_while_four_windows_of_long_answers_wait_no_further_call_begins() -> Non
     assert RoomFreed() in core.events
 
 
+def test_callers_find_room_while_four_windows_of_long_answers_wait() -> None:
+    core = open_core(greeted(peer=hello(max_calls=100, window_bytes=100 * KIB), own=hello(max_calls=100)))
+    for call in serve(core, encoded(*(call_frame(number) for number in range(6)))):
+        core.incoming.answer(call, encode_frame(Reply(call.frame.msg_id, bytes(90 * KIB))))
+    while core.outbox.has_room:
+        start_call(core, bytes(60 * KIB))
+    assert not core.events
+    while core.outbox.is_pending:
+        core.data_to_send()
+    assert core.incoming.is_full
+    assert core.events == [RoomFreed()]
+
+
 # ---- places, windows and credits
 
 

@@ -343,6 +343,8 @@ class LinkCore:
         A call that comes late shows that this node itself stood still, which nobody else is charged for.
         """
         liveness = self.liveness
+        if self.is_closed:  # perhaps by a frame that roused it
+            liveness.deadline = _NEVER
         if now < liveness.deadline:
             return
         if liveness.deadline == AT_ONCE:  # it has become active, and its peer owes nothing yet

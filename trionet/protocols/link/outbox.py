@@ -160,7 +160,7 @@ class Outbox:
             self._queued_bytes -= size
             self.is_pending = bool(frames)
         if not self.has_room:
-            self._check_room()
+            self.has_room = self._queued_bytes <= _HIGH_BYTES
         if self._transfers:
             parts.append(self._next_chunk())
             self.is_pending = bool(frames or self._transfers)
@@ -177,7 +177,7 @@ class Outbox:
             data = self._frames.popleft()
             self._queued_bytes -= len(data) + _FRAME_COST_BYTES
             if not self.has_room:
-                self._check_room()
+                self.has_room = self._queued_bytes <= _HIGH_BYTES
             kind = KINDS.get(data[_KIND_OFFSET], "hello")  # that one is behind the preface
         else:
             kind, data = "chunk", self._next_chunk()

@@ -113,11 +113,11 @@ class OutgoingCalls:
         if call.number not in self.in_progress:
             return False
         if call.transfer is not None and not call.transfer.is_over:  # it will not be complete, and not run
-            self._outbox.abandon(call.transfer)
             self.long_ones -= 1
             del self.in_progress[call.number]
             self.free_places[call.depth] += 1
             self._liveness.ended_calls()
+            self._outbox.abandon(call.transfer)  # last: it may close the link
             return False
         if call.depth == PACKETS:
             return False  # it is handled on the spot, and nobody waits for what it does

@@ -210,6 +210,7 @@ class TCPTransport(LinkTransport):
         try:
             await super().run(task_status=task_status)
         finally:
+            self.abort()
             with trio.CancelScope(shield=True):
                 await self._http.aclose()
 
@@ -327,9 +328,7 @@ class TCPTransport(LinkTransport):
         except trio.BrokenResourceError as exc:
             raise HandshakeError("the connection was closed during the handshake") from exc
         except trio.TooSlowError as exc:
-            raise HandshakeError(
-                f"it took longer than {self.context.config.connect_timeout_s:g} s to say hello"
-            ) from exc
+            raise HandshakeError(f"it took longer than {seconds:g} s to say hello") from exc
         except HandshakeError:
             await stream.send_all(handshake.data_to_send())
             raise

@@ -1,7 +1,7 @@
 """A node's machine on a memory fabric: it may be held, slow or down.
 
-Invariant: a host that is down sends and receives nothing, for good; one that is held sends, receives and is woken for
-nothing until it goes on, and then for everything, in order.
+Invariants: a host that is down never sends or receives again. A held host does nothing until it is released; then it
+handles all pending actions in order.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ class Host(ABC):
     """The machine of one node.
 
     Attributes:
-        address: where it is reached.
-        pump: calls it at its times.
-        random_to: the random numbers of what it sends, by target.
-        is_down: whether it is gone for good.
-        held: actions that wait until it goes on; None while it isn't held.
-        lags: each gives seconds by which it is late to handle input; they add up.
-        is_prompt: whether it handles everything at once: it is neither held nor slow nor down.
+        address: its address.
+        pump: schedules its actions.
+        random_to: the random numbers for its messages, by target.
+        is_down: whether it is down, for good.
+        held: actions that wait for its release; None while it isn't held.
+        lags: functions that return delays of its input, in seconds; the delays add up.
+        is_prompt: whether it handles input at once: it is neither held nor slow nor down.
         is_mute: whether it sends nothing: it is held or down.
     """
 
@@ -48,15 +48,15 @@ class Host(ABC):
         self._free_at = 0.0
 
     @abstractmethod
-    def take(self, message: Message) -> None:
+    def handle(self, message: Message) -> None:
         """Handle a message."""
 
     @abstractmethod
     def bring_down(self, reason: str, *, is_silent: bool = False) -> None:
-        """End it: its links break, and nothing more is received."""
+        """Stop it: its links break, and it receives nothing more."""
 
     def hold(self) -> None:
-        """Let it stand still, as SIGSTOP does, until it is released as often as it was held."""
+        """Stop it, as SIGSTOP does, until it is released as often as it was held."""
         if self.is_down:
             return
         self._holds += 1
@@ -66,7 +66,7 @@ class Host(ABC):
             self.is_prompt = False
 
     def release(self) -> None:
-        """Let it go on, where nothing else holds it."""
+        """Undo one `hold`; it continues after the last one."""
         self._holds = max(0, self._holds - 1)
         if self._holds:
             return
@@ -77,28 +77,28 @@ class Host(ABC):
             self.admit(action, *args)
 
     def fall(self) -> None:
-        """Be down from now on."""
+        """Mark it as down."""
         self.is_down = self.is_mute = True
         self.is_prompt = False
         self.pump.drop(self)
 
     def free(self) -> None:
-        """Be held no more: what is stopped can still be killed, and its connections break."""
+        """Undo all holds and drop the pending actions: a stopped process can be killed, and its connections break."""
         self._holds, self.held = 0, None
         self.is_mute = False
 
     def keep(self, action: Callable[..., None], *args: Any) -> None:
-        """Do what this node wanted to send while it was mute once it goes on; never if it is down."""
+        """Postpone a send of a mute host until its release; drop it if the host is down."""
         if self.held is not None:
             self.held.append((action, args))
 
     def add_lag(self, lag: Callable[[], float]) -> None:
-        """Have it handle input only after ``lag()`` seconds, one after the other, besides what lags it has."""
+        """Delay each input by ``lag()`` seconds, one after the other, in addition to other lags."""
         self.lags.append(lag)
         self._judge_promptness()
 
     def remove_lag(self, lag: Callable[[], float]) -> None:
-        """Take a lag away."""
+        """Remove a lag."""
         self.lags.remove(lag)
         self._judge_promptness()
 
@@ -107,7 +107,7 @@ class Host(ABC):
         self.is_prompt = is_free and not self.is_down
 
     def admit(self, action: Callable[..., None], *args: Any) -> None:
-        """Do what has become due for this node: now, or when it gets to it."""
+        """Run a due action of this node: now, or when it is released or its input queue is done."""
         now = self.pump.time()
         if self.is_down:
             return
@@ -127,7 +127,7 @@ class Host(ABC):
             action(*args)
 
     def call_at(self, when: float, action: Callable[..., None], *args: Any) -> None:
-        """Have ``action(*args)`` called at `when` on Trio's clock, if this node can run then."""
+        """Schedule ``action(*args)`` for `when` on Trio's clock; a held host runs it later, one that is down never."""
         self.pump.at(when, self._due, action, args)
 
     def _due(self, action: Callable[..., None], args: tuple[Any, ...]) -> None:

@@ -327,7 +327,7 @@ class TCPTransport(LinkTransport):
             raise HandshakeError("the connection was closed during the handshake") from exc
         except trio.TooSlowError as exc:
             raise HandshakeError(
-                f"it took longer than {self.context.config.connect_timeout_s:g} s to say hello"
+                f"it took longer than {self.context.config.connect_timeout_s:g} s to send its hello"
             ) from exc
         except HandshakeError:
             await stream.send_all(handshake.data_to_send())

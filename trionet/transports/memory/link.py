@@ -1,6 +1,6 @@
-"""The driver of links on a memory fabric: their bytes travel there as streams.
+"""The driver of links on a memory fabric, where their bytes travel as streams.
 
-Each write is one frame, so that rules and traces tell frames apart.
+Each write is one frame, so that rules and traces can distinguish frames.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = ["MemoryTransport"]
 
 
 class _Opening(NamedTuple):
-    """A connection whose handshake has not ended."""
+    """A connection during its handshake."""
 
     handshake: Handshake
     lane: Lane
@@ -64,7 +64,7 @@ class _MemoryLink(Link):
 
     @property
     def peer_host(self) -> object:
-        """Whom log lines about this link count for."""
+        """The peer's key in the limits of log lines."""
         return self.node
 
     def push(self) -> None:
@@ -82,7 +82,7 @@ class _MemoryLink(Link):
         if core.events:
             self.handle_events()
         if not core.outgoing.is_open and core.is_finished:
-            self.end("both sides have said bye")
+            self.end("both sides have sent bye")
 
     def _set_alarm(self) -> None:
         liveness = self.core.liveness
@@ -93,12 +93,12 @@ class _MemoryLink(Link):
             self._transport.host.call_at(self._alarm_at, self._transport.ring, self.number)
 
     def ring(self) -> None:
-        """Handle that the time of the alarm has come."""
+        """Handle the alarm."""
         self._alarm_at = math.inf
         self.advance(self._transport.pump.time())
 
     def end(self, reason: str) -> None:
-        """Handle that the connection has ended: the peer needn't be told."""
+        """Handle the end of the connection; no reset is sent."""
         self._is_reset = True
         self.abort(reason)
 
@@ -113,7 +113,7 @@ class _MemoryLink(Link):
 
 
 class _Observed:
-    """A call that the observer is told of; a generator's context takes three times as long."""
+    """Reports one call to the observer. A generator-based context manager is three times slower."""
 
     def __init__(
         self, observer: Observer, time: Callable[[], float], call: tuple[NodeAddress, NodeAddress, Request]
@@ -136,8 +136,8 @@ class MemoryTransport(LinkTransport):
     """Calls to nodes on the same fabric.
 
     Attributes:
-        host: the node's.
-        pump: tells the time on Trio's clock.
+        host: the node's host.
+        pump: the fabric's clock and scheduler.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class MemoryTransport(LinkTransport):
     # ---- connections
 
     def dial(self, node: NodeAddress) -> None:
-        """Begin to make a connection: the first bytes go with the request for it, as TCP Fast Open has it."""
+        """Start a connection attempt. Its first message carries data, as in TCP Fast Open."""
         number, seconds = self._carrier.new_link(), self.context.config.connect_timeout_s
         opening = self._begin(number, node, is_initiator=True)
         opening.lane.send("connect", opening.handshake.data_to_send())
@@ -219,7 +219,7 @@ class MemoryTransport(LinkTransport):
         link.receive(b"", self.pump.time())
 
     def ring(self, number: int) -> None:
-        """Handle that the time of a link's alarm has come, if that has not ended."""
+        """Handle the alarm of a link, if the link is still open."""
         link = self._by_number.get(number)
         if link is not None:
             link.ring()
@@ -237,10 +237,10 @@ class MemoryTransport(LinkTransport):
         for number in list(self._opening):
             self._fail(number, reason)
 
-    # ---- what is observed
+    # ---- observation
 
     def note_loss(self, node: NodeAddress, reason: str) -> None:
-        """Tell the observer that a link was lost with calls in progress."""
+        """Report a lost link with calls in progress."""
         if self._carrier.observer is not None:
             self._carrier.observer.link_lost(self._own, node, reason, self.pump.time())
 

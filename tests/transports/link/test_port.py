@@ -136,11 +136,11 @@ HELLO = _framed(hello())
 # What comes on a new connection, what comes then, and the reason in the log.
 AT_FIRST: dict[str, tuple[bytes, str, str]] = {
     "the mark alone, then the end": (MARK, "end", "the connection was closed during the handshake"),
-    "the mark alone, then silence": (MARK, "silence", "it took longer than 2 s to say hello"),
+    "the mark alone, then silence": (MARK, "silence", "it took longer than 2 s to send its hello"),
     "half a preface, then the end": (PREFACE[:5], "end", "the connection was closed during the handshake"),
-    "half a preface, then silence": (PREFACE[:5], "silence", "it took longer than 2 s to say hello"),
+    "half a preface, then silence": (PREFACE[:5], "silence", "it took longer than 2 s to send its hello"),
     "half a hello, then the end": (PREFACE + HELLO[:9], "end", "the connection was closed during the handshake"),
-    "half a hello, then silence": (PREFACE + HELLO[:9], "silence", "it took longer than 2 s to say hello"),
+    "half a hello, then silence": (PREFACE + HELLO[:9], "silence", "it took longer than 2 s to send its hello"),
     "another word after the mark": (MARK + b"other", "", "it does not begin as a link does"),
     "garbage after the preface": (PREFACE + b"garbage", "", "a frame of 1,734,439,522 bytes"),
     "a frame of 2^32 - 1 bytes": (PREFACE + b"\xff\xff\xff\xff", "", "a frame of 4,294,967,295 bytes"),

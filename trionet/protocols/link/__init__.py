@@ -1,7 +1,7 @@
 """The link as a sans-IO core: bytes and the time go in; events, bytes to send and the next deadline come out.
 
 - `frames`: the wire format
-- `channel`: the seam for a layer that transforms the bytes, encryption say
+- `channel`: the seam for a layer that transforms the bytes, such as encryption
 - `handshake`: preface and hello
 - `windows`, `chunks`: flow control and reassembly of long frames
 - `outbox`: frames to be sent, batches and back-pressure

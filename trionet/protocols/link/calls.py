@@ -1,4 +1,4 @@
-"""The state of one call on a link: at the side that makes it, and at the side that answers it."""
+"""The state of one call on a link: at the caller's side, and at the handler's side."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from .frames import CallFrame, Cancelled, End, Error, FrameError, Item, Reply
 __all__ = ["STREAM_CREDIT_BYTES", "Answer", "IncomingCall", "OutgoingCall", "OutgoingStream"]
 
 STREAM_CREDIT_BYTES: Final = 256 * 1024
-"""How many bytes of a stream's items the caller's side buffers."""
+"""The bytes of a stream's items that the caller's side buffers."""
 
 Answer = Reply | Error | Cancelled | End | TrionetError
 
 
 class OutgoingCall(msgspec.Struct, eq=False):
-    """A call to the peer. The driver makes it, and may subclass it.
+    """A call to the peer. The driver creates it, and may subclass it.
 
     Attributes:
-        depth: how deeply it is nested in others.
+        depth: its depth of nesting.
         number: its `CallFrame.msg_id`.
-        start_offset: where its frame starts, in bytes of the outbox.
-        answer: how it ended; a `TrionetError` when the link was lost.
-        transfer: of a long one.
+        start_offset: the start of its frame, in bytes of the outbox.
+        answer: its answer; a `TrionetError` when the link was lost.
+        transfer: the transfer of a long call.
     """
 
     depth: int = 0
@@ -38,7 +38,7 @@ class OutgoingCall(msgspec.Struct, eq=False):
     transfer: Transfer | None = None
 
     def is_unsent(self, sent_bytes: int) -> bool:
-        """Whether none of it can have reached the peer, with `sent_bytes` passed to the operating system."""
+        """Whether no byte of it is among the `sent_bytes` passed to the operating system."""
         return self.transfer.offset == 0 if self.transfer is not None else self.start_offset >= sent_bytes
 
     def add(self, item: Item, size: int) -> None:
@@ -54,9 +54,9 @@ class OutgoingStream(OutgoingCall, eq=False):
     """A stream from the peer.
 
     Attributes:
-        items: values that have not been read, each with its size in bytes.
-        consumed_bytes: of items read since the last credit.
-        credit_bytes: of items that the peer may send.
+        items: unread values, each with its size in bytes.
+        consumed_bytes: bytes of the items read since the last credit.
+        credit_bytes: bytes of the items that the peer may send.
     """
 
     items: deque[tuple[Any, int]] = msgspec.field(default_factory=deque)
@@ -75,12 +75,12 @@ class IncomingCall(msgspec.Struct, eq=False):
     """A call of the peer.
 
     Attributes:
-        frame: the call.
-        size: bytes of its frame.
-        is_chunked: whether it came in chunks; its bytes are held until it has been answered.
-        credit_bytes: of items that may be sent.
-        is_running: whether it was accepted, and has not been answered.
-        transfer: of a long answer.
+        frame: its frame.
+        size: the size of its frame in bytes.
+        is_chunked: whether it was received in chunks; its bytes are held until the answer.
+        credit_bytes: bytes of the items that may be sent.
+        is_running: whether it is accepted and has no answer.
+        transfer: the transfer of a long answer.
         handler: for the driver's use.
     """
 

@@ -1,6 +1,6 @@
-"""The layer between a link and its connection: bytes to bytes, for encryption say.
+"""The layer between a link and its connection: bytes to bytes, for example for encryption.
 
-It is pure, as the link is. What a link counts as sent is plaintext: bytes that the peer can read.
+It is pure, like the link. A link counts sent bytes in plaintext: the bytes that the peer can decode.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ class Channel(Protocol):
 
     @property
     def is_amid_record(self) -> bool:
-        """Whether bytes have been received that are no plaintext yet."""
+        """Whether an incomplete record has been received."""
         ...
 
     def data_to_send(self) -> bytes:
-        """Return the bytes of its own handshake that are due."""
+        """Return the due bytes of its own handshake."""
         ...
 
     def receive(self, data: bytes) -> bytes:
-        """Return the plaintext that is complete with `data`.
+        """Return the plaintext that `data` completes.
 
         Raises:
-            FrameError: the peer didn't send that; the connection is of no use any more.
+            FrameError: the data is invalid; the connection is unusable.
         """
         ...
 
@@ -40,5 +40,5 @@ class Channel(Protocol):
         ...
 
     def sent(self, count: int) -> int:
-        """Return how many more bytes of plaintext the peer can read once `count` more bytes of `send` have gone out."""
+        """Handle that `count` more bytes of `send` were sent; return how many bytes of plaintext they complete."""
         ...

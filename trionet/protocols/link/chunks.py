@@ -1,4 +1,4 @@
-"""Long frames, which travel in chunks: on their way out, and reassembled where they come in."""
+"""Long frames, which travel in chunks: sending and reassembly."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ __all__ = ["Reassembly", "Transfer"]
 
 _FRAME_SLACK_BYTES: Final = 4096
 _CHUNK_LEAST_BYTES: Final = 4096
-"""Bounds the number of transfers that the window's bytes can be."""
+"""Bounds the number of transfers within one window."""
 
 
 class Transfer:
-    """A long frame to be sent, a chunk at a time.
+    """A long frame that is sent in chunks.
 
     Attributes:
-        direction: the window that it counts against.
-        size: bytes.
-        owner: the call that it is a part of; None for a stream's item.
-        number: unique among a link's; 0 until the window has room for it.
-        offset: how many bytes have been passed on to be sent.
-        is_over: whether all have, or it was abandoned.
+        direction: its window.
+        size: its size in bytes.
+        owner: its call; None for a stream's item.
+        number: unique on the link; 0 until the window has room for it.
+        offset: the number of bytes in chunks so far.
+        is_over: whether its last chunk was made, or it was abandoned.
         waiter: for the driver's use.
     """
 
@@ -52,16 +52,16 @@ class Transfer:
         return data
 
     def end(self) -> None:
-        """Send no more of it."""
+        """Stop, and drop the data."""
         self.is_over = True
         self._data = memoryview(b"")
 
 
 class Reassembly:
-    """Gathers the chunks that a peer sends.
+    """Reassembles frames from chunks.
 
-    Invariants: it holds no more bytes of each direction than the window that the peer was told; each byte that it holds
-    is in the link's `Holding`.
+    Invariants: it holds no more bytes of each direction than the window announced to the peer. Each byte that it holds
+    is counted in the link's `Holding`.
     """
 
     def __init__(self, window_bytes: int, max_message_bytes: int, holding: Holding) -> None:
@@ -72,7 +72,7 @@ class Reassembly:
         self._held_bytes = [0] * DIRECTIONS
 
     def add(self, chunk: Chunk) -> tuple[Direction, bytearray] | None:
-        """Add a chunk; return the frame that is complete with it, and its direction.
+        """Add a chunk; return the frame that it completes, and its direction.
 
         The frame's bytes are held until `release`.
 
@@ -88,14 +88,14 @@ class Reassembly:
         if self._held_bytes[direction] > self._window_bytes or len(gathered) > self._most_bytes:
             raise FrameError("more chunked bytes than it was allowed")
         self._holding.change(partial=size)
-        if not chunk.last or chunk.transfer not in self._partial:  # the account may have closed this link just now
+        if not chunk.last or chunk.transfer not in self._partial:  # the account may have just closed this link
             return None
         del self._partial[chunk.transfer]
         self._holding.change(partial=-len(gathered), whole=len(gathered))
         return entry
 
     def abandon(self, transfer: int) -> tuple[Direction, int] | None:
-        """Drop an incomplete frame; return its direction and how many of its bytes are held until `release`."""
+        """Drop an incomplete frame; return its direction and size. Its bytes are held until `release`."""
         direction, gathered = self._partial.pop(transfer, (0, None))
         if gathered is None:
             return None
@@ -103,7 +103,7 @@ class Reassembly:
         return direction, len(gathered)
 
     def release(self, direction: Direction, size: int) -> None:
-        """Hold `size` bytes of complete frames no longer."""
+        """Release `size` bytes of complete frames."""
         self._held_bytes[direction] -= size
         self._holding.change(whole=-size)
 

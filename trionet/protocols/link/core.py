@@ -1,10 +1,10 @@
 """One link after its handshake: bytes and the time in; events, bytes and the next deadline out.
 
-The driver passes input to `receive`, sends what `data_to_send` returns and reports that to `sent`, and calls `advance`
-at `deadline`. Calls are made by `outgoing` and answered by `incoming`. What follows from input comes out of `receive`;
-all other events are in `events`, which the driver empties after each step.
+The driver passes input to `receive`, sends the bytes of `data_to_send`, reports progress to `sent`, and calls `advance`
+at `liveness.deadline`. `outgoing` makes calls, `incoming` answers them. `receive` yields the events of its input; all
+other events are in `events`, which the driver empties after each step.
 
-Invariant: nothing that the peer sends raises.
+Invariant: no input from the peer raises.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class CancelReceived(msgspec.Struct, frozen=True):
 
 
 class CreditReceived(msgspec.Struct, frozen=True):
-    """The reader of a stream lets more items be sent."""
+    """The reader of a stream has granted credit for more items."""
 
     call: IncomingCall
 
@@ -80,11 +80,11 @@ class Closed(msgspec.Struct, frozen=True):
     """The link has ended, and all calls on it.
 
     Attributes:
-        reason: a text.
-        is_fault: whether the peer broke the rules.
-        outgoing: this side's calls that it ended; each has an error for its answer.
-        incoming: the peer's calls that were running.
-        transfers: those that will not be sent.
+        reason: the reason, for errors and the log.
+        is_fault: whether the peer violated the protocol or a limit.
+        outgoing: this side's calls in progress; each has an error as its answer.
+        incoming: the peer's running calls.
+        transfers: the unfinished transfers.
     """
 
     reason: str
@@ -95,8 +95,8 @@ class Closed(msgspec.Struct, frozen=True):
 
 
 Event = OutgoingCall | IncomingCall | Transfer | CancelReceived | CreditReceived | RoomFreed | Retired | Closed
-"""An `OutgoingCall` has been answered or has items; an `IncomingCall` is to be accepted or answered before the next
-event is asked for; a stream item's `Transfer` has been sent."""
+"""An `OutgoingCall` has an answer or items. An `IncomingCall` must be accepted or answered before the next event is
+requested. A `Transfer` of a stream's item was sent."""
 
 
 class LinkCore:
@@ -105,14 +105,14 @@ class LinkCore:
     Attributes:
         peer: the peer's hello.
         is_initiator: whether this side made the connection.
-        opened_at: when the handshake ended.
+        opened_at: the end of the handshake.
         outbox: the frames to be sent.
-        liveness: what the peer owes; its `deadline` is the link's.
+        liveness: the liveness checks; their `deadline` is the link's.
         outgoing, incoming: the calls of this side, and of the peer.
         round_trip: the measured round trips.
-        sent: to be called with each number of bytes of `data_to_send` that have been passed to the operating system.
-        events: what has happened outside of `receive`.
-        is_closed: whether it has ended.
+        sent: called with each number of bytes of `data_to_send` that were passed to the operating system.
+        events: the events outside of `receive`.
+        is_closed: whether the link has ended.
         is_retired: whether no more calls can be made on it.
     """
 
@@ -160,12 +160,8 @@ class LinkCore:
 
     @property
     def is_finished(self) -> bool:
-        """Whether there will be nothing more to send."""
+        """Whether both sides have sent bye, and nothing is left to send."""
         return self._is_bye_sent and self._is_bye_received and self.is_idle and not self.outbox.is_pending
-
-    @property
-    def _has_room(self) -> bool:
-        return self.outbox.has_room and not self.incoming.is_full
 
     @property
     def _is_amid_input(self) -> bool:
@@ -173,10 +169,10 @@ class LinkCore:
 
     # ---- input
 
-    def receive(self, data: bytes, now: float) -> Iterator[Event]:  # noqa: C901  a call for each step takes longer
-        """Handle bytes from the peer, at first none: that handles those behind its hello, and sends this side's.
+    def receive(self, data: bytes, now: float) -> Iterator[Event]:  # noqa: C901  a function call for each step is slower
+        """Handle bytes from the peer, and yield the events. Iterate to the end before the next input.
 
-        Gives the events. Iterate to the end before the next input.
+        The first call has no bytes: it handles those after the peer's hello, and makes this side's hello due.
         """
         if self.is_closed:
             return
@@ -187,7 +183,7 @@ class LinkCore:
         try:
             for frame, size in self._decoder.feed(data if self._channel is None else self._channel.receive(data)):
                 count += 1
-                if type(frame) is Reply:  # these two are nearly all there are
+                if type(frame) is Reply:  # the two common kinds
                     event: Event | None = answered(frame)
                 elif type(frame) is CallFrame:
                     event = received(frame, size)
@@ -234,7 +230,7 @@ class LinkCore:
     def _on_cancel(self, cancel: Cancel, _: int) -> Event | None:
         was_full = self.incoming.is_full
         call = self.incoming.handle_cancel(cancel)
-        if was_full and self._has_room:
+        if was_full and not self.incoming.is_full:
             self.events.append(RoomFreed())
         return None if call is None else CancelReceived(call)
 
@@ -291,26 +287,26 @@ class LinkCore:
 
     def data_to_send(self) -> bytes:
         """Return the bytes to be sent next; none if there are none."""
-        was_full = self.incoming.is_full or not self.outbox.has_room
+        had_room, was_full = self.outbox.has_room, self.incoming.is_full
         data = self.outbox.next_write()
-        if was_full or self.outbox.finished:
-            self._handle_progress()
+        if was_full or not had_room or self.outbox.finished:
+            self._handle_progress(had_room, was_full)
         return data if self._channel is None or not data else self._channel.send(data)
 
     def frame_to_send(self) -> tuple[str, bytes] | None:
         """Return the kind of the frame to be sent next, and its bytes; None if there is none."""
-        was_full = self.incoming.is_full or not self.outbox.has_room
+        had_room, was_full = self.outbox.has_room, self.incoming.is_full
         kind, data = self.outbox.next_frame()
-        if was_full or self.outbox.finished:
-            self._handle_progress()
+        if was_full or not had_room or self.outbox.finished:
+            self._handle_progress(had_room, was_full)
         if not data:
             return None
         return kind, data if self._channel is None else self._channel.send(data)
 
-    def _handle_progress(self) -> None:
-        """Handle transfers that have been sent, and that there may be room."""
+    def _handle_progress(self, had_room: bool, was_full: bool) -> None:
+        """Handle transfers that have been sent, and that there may be room: calls need less of it than answers."""
         for transfer in self.outbox.finished:
-            owner, transfer.owner = transfer.owner, None  # which knows the transfer
+            owner, transfer.owner = transfer.owner, None  # breaks a reference cycle
             if isinstance(owner, IncomingCall):
                 self.incoming.sent_long(owner)
             elif isinstance(owner, OutgoingCall):
@@ -319,7 +315,7 @@ class LinkCore:
                 self.events.append(transfer)
         self.outbox.finished.clear()
         self._say_bye()
-        if self._has_room:
+        if self.outbox.has_room and (not had_room or (was_full and not self.incoming.is_full)):
             self.events.append(RoomFreed())
 
     def _sent_by_channel(self, count: int) -> None:
@@ -327,14 +323,14 @@ class LinkCore:
         self.outbox.sent(self._channel.sent(count))
 
     def close_if_stuck(self) -> None:
-        """End it when too much is queued."""
+        """Close the link if its queue has reached its bound."""
         if self.outbox.is_stuck:
             self.close("it does not read what it is sent", is_fault=True)
 
     # ---- calls
 
     def cancel(self, call: OutgoingCall) -> bool:
-        """Cancel a call that has not been answered; return whether a confirmation is to be waited for."""
+        """Cancel a call without an answer; return whether the caller must wait for a confirmation."""
         is_awaited = self.outgoing.cancel(call)
         self._say_bye()
         return is_awaited
@@ -342,14 +338,16 @@ class LinkCore:
     # ---- time
 
     def advance(self, now: float) -> None:
-        """Handle the passing of time: pings, silence, idleness.
+        """Handle the passage of time: pings, silence, idleness.
 
-        A call that comes late shows that this node itself stood still, which nobody else is charged for.
+        A late call shows that this node has stalled; the stall does not count against the peer.
         """
         liveness = self.liveness
+        if self.is_closed:  # perhaps by a frame that roused it
+            liveness.deadline = _NEVER
         if now < liveness.deadline:
             return
-        if liveness.deadline == AT_ONCE:  # it has become active, and its peer owes nothing yet
+        if liveness.deadline == AT_ONCE:  # it has just become active, and its peer owes nothing
             liveness.looked(now, is_resting=False)
             return
         judged_at, is_idle = liveness.judged_at(now), self.is_idle
@@ -372,7 +370,7 @@ class LinkCore:
     # ---- its end
 
     def retire(self, reason: str) -> None:
-        """Make no more calls; the link ends when the peer has said bye, too, and all calls have been answered."""
+        """Make no more calls; the link ends when both sides have sent bye, and all calls are answered."""
         if self._parting is None and not self.is_closed:
             self._parting = reason
             self.outgoing.is_open = False
@@ -381,13 +379,13 @@ class LinkCore:
             self.liveness.rouse()
 
     def _say_bye(self) -> None:
-        """Send the bye when it is due, and the last call has been sent: it would overtake the chunks of a long one."""
+        """Send the bye when it is due, but after the last chunk of a long call, which it would overtake."""
         if self._parting is not None and not (self._is_bye_sent or self.is_closed or self.outgoing.long_ones):
             self._is_bye_sent = True
             self.outbox.put(Bye(self._parting))
 
     def close(self, reason: str, *, is_fault: bool = False) -> None:
-        """End it without a bye; calls on it end with an error."""
+        """Close the link without a bye; calls on it end with an error."""
         if self.is_closed:
             return
         self.is_closed = True

@@ -1,11 +1,11 @@
-"""The link's frames: what two nodes say to each other, as bytes.
+"""The wire format of the link.
 
-A connection starts with the `PREFACE` and one `Hello` in each direction. After that, frames: a 32-bit big-endian
-length, then a MessagePack array whose first element is the frame's number. The array grows at its end only, and a
-reader ignores what it doesn't know there; another major version has another preface.
+A connection starts with the `PREFACE` and one `Hello` in each direction. Frames follow: a 32-bit big-endian length and
+a MessagePack array. The array's first element is the number of the frame's type. New versions append elements, and
+readers ignore unknown ones; another major version has another preface.
 
-Sans-IO: bytes in, frames out. Invariants: `FrameDecoder.feed` returns or raises `FrameError`, whatever comes in; it
-holds at most one frame's bytes; frames come out the same however their bytes were cut.
+Sans-IO: bytes in, frames out. Invariants: for any input, `FrameDecoder.feed` returns or raises `FrameError`. It holds
+at most one frame's bytes. Its frames don't depend on how the bytes were split.
 """
 
 from __future__ import annotations
@@ -74,10 +74,10 @@ MARK: Final = b"\xf5"
 """The first byte of a link; no HTTP request and no TLS record begins with it."""
 
 PREFACE: Final = MARK + b"trionet\r\n\r\n" + bytes([MAJOR_VERSION])
-"""The empty line has an HTTP server answer at once that this is no request; else some wait for more."""
+"""The empty line makes HTTP servers answer at once; without it some wait for more input."""
 
 CHUNK_BYTES: Final = 63 * 1024
-"""A frame longer than this travels as `Chunk` frames, so that short ones needn't wait for it. With its frame's own
+"""Longer frames travel as `Chunk` frames, so that short ones needn't wait for them. With its frame's own
 bytes a chunk fits into a record of 65,535 bytes, the largest of TLS and of Noise."""
 
 MAX_FRAME_BYTES: Final = CHUNK_BYTES + 1024
@@ -94,11 +94,11 @@ Direction = Annotated[int, msgspec.Meta(ge=0, lt=DIRECTIONS)]
 """Which window a chunked message counts against: `REPLIES`; `CALLS`, for calls at depth 0; from 2 on deeper ones."""
 
 
-_Most = Annotated[int, msgspec.Meta(ge=1)]  # with less, whoever calls would wait for ever
+_Most = Annotated[int, msgspec.Meta(ge=1)]  # with less, callers would wait for ever
 
 
 class FrameError(Exception):
-    """The peer sent what is no frame."""
+    """The peer sent an invalid frame, or violated the protocol."""
 
 
 class _Frame(msgspec.Struct, array_like=True):
@@ -109,11 +109,11 @@ class Hello(_Frame, tag=0):
     """The first frame in each direction.
 
     Attributes:
-        address: where the sender listens; None for one that doesn't.
-        max_calls: how many calls of the receiver it will have in progress at once, at each depth.
-        window_bytes: how many bytes of chunked calls at each depth, and of chunked replies, it will hold at once.
-        max_message_bytes: the largest message it takes; at most `window_bytes`.
-        features: names of optional parts of the protocol that it knows.
+        address: the sender's listening address; None if it has none.
+        max_calls: the calls of the receiver that it accepts at once, at each depth.
+        window_bytes: the bytes of chunked calls at each depth, and of chunked replies, that it holds at once.
+        max_message_bytes: the largest message it accepts; at most `window_bytes`.
+        features: names of optional parts of the protocol that it supports.
     """
 
     address: NodeAddress | None
@@ -128,9 +128,9 @@ class CallFrame(_Frame, tag=1):
 
     Attributes:
         msg_id: unique among the sender's calls on this link.
-        timeout_s: what is left of the caller's time; None without a deadline.
-        credit: None for a call; for a stream, how many bytes of items may be sent at first.
-        depth: how deeply it is nested in others.
+        timeout_s: the rest of the caller's time; None without a deadline.
+        credit: None for a call; for a stream, the initial credit for items, in bytes.
+        depth: its depth of nesting.
     """
 
     msg_id: int
@@ -160,7 +160,7 @@ class Error(_Frame, tag=3):
 
 
 class Cancel(_Frame, tag=4):
-    """The caller doesn't want the answer any more. Answered by whatever ends the call, `Cancelled` included."""
+    """The caller has cancelled the call. Any answer confirms it, `Cancelled` included."""
 
     msg_id: int
 
@@ -179,13 +179,13 @@ class Item(_Frame, tag=6):
 
 
 class End(_Frame, tag=7):
-    """A stream has come to its end."""
+    """The end of a stream."""
 
     in_reply_to: int
 
 
 class Credit(_Frame, tag=8):
-    """The reader of a stream has taken items of so many bytes."""
+    """Credit for more items of a stream, in bytes."""
 
     msg_id: int
     size: int
@@ -195,9 +195,9 @@ class Chunk(_Frame, tag=9):
     """A part of a longer frame.
 
     Attributes:
-        transfer: which one; unique among the sender's on this link.
-        direction: the window it counts against.
-        last: whether the frame is complete with this part.
+        transfer: the number of the longer frame; unique among the sender's on this link.
+        direction: its window.
+        last: whether this part completes the frame.
     """
 
     transfer: int
@@ -213,7 +213,7 @@ class Abandon(_Frame, tag=10):
 
 
 class Window(_Frame, tag=11):
-    """Chunked messages of so many bytes are no longer held."""
+    """The receiver has released chunked messages of `size` bytes."""
 
     direction: Direction
     size: int
@@ -232,7 +232,7 @@ class Pong(_Frame, tag=13):
 
 
 class Bye(_Frame, tag=14):
-    """The sender will make no more calls on this link. It closes when both have said so and all calls are answered."""
+    """The sender makes no more calls. The link closes when both sides have sent bye and all calls are answered."""
 
     reason: str
 
@@ -274,7 +274,7 @@ _NO_FRAME = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
 def direction_of_calls(depth: int) -> Direction:
-    """Return which window the calls at a depth count against."""
+    """Return the window for the calls at a depth."""
     return depth + REPLIES if depth else CALLS
 
 
@@ -284,13 +284,13 @@ def with_length(encoded: bytes) -> bytes:
 
 
 def decode_frame(encoded: bytes | bytearray | memoryview, max_containers: int = MAX_CONTAINERS) -> Frame:
-    """Return the frame that `encoded` is.
+    """Return the decoded frame.
 
-    Of one that holds more than `max_containers` lists, maps and so on, the values are `Unreadable`: the call that it
-    belongs to fails, and the link goes on.
+    If it holds more than `max_containers` lists, maps and so on, its values are `Unreadable`: its call fails, and the
+    link stays open.
 
     Raises:
-        FrameError: it is none.
+        FrameError: `encoded` is no frame.
     """
     try:
         if len(encoded) > min(max_containers, LARGE_MAP_BYTES):
@@ -306,7 +306,7 @@ def decode_frame(encoded: bytes | bytearray | memoryview, max_containers: int = 
 
 
 def _without_values(encoded: bytes, max_containers: int) -> Frame:
-    """Return a frame, of which the values that it carries are not decoded."""
+    """Return a frame without decoding its values."""
     if encoded[0] not in _SHORT_LISTS:
         raise FrameError("not a frame: its array is too long")
     elements: list[Any] = _split(encoded)
@@ -345,10 +345,10 @@ def _checked_size(data: bytes, start: int) -> int:
 
 
 class FrameDecoder:
-    """Cuts a stream of bytes into frames.
+    """Splits a stream of bytes into frames.
 
     Attributes:
-        rest: the bytes of a frame that is incomplete; at first the start of the stream.
+        rest: the bytes of an incomplete frame; initially the start of the stream.
     """
 
     def __init__(self, max_containers: int = MAX_CONTAINERS, rest: bytes = b"") -> None:
@@ -357,10 +357,10 @@ class FrameDecoder:
         self._short_bytes = min(max_containers, LARGE_MAP_BYTES)
 
     def feed(self, data: bytes) -> Iterator[tuple[Frame, int]]:
-        """Give the frames that are complete with `data`, each with its size in bytes. Use it up before feeding more.
+        """Yield the frames that `data` completes, each with its size in bytes. Iterate to the end before feeding more.
 
         Raises:
-            FrameError: what came is no frame, or one that is too long; the stream is of no use after that.
+            FrameError: a frame is invalid or too long; the stream is unusable after that.
         """
         if self.rest:
             data = self.rest + data
@@ -375,7 +375,7 @@ class FrameDecoder:
                 if stop > end:
                     break
                 start = stop
-                frame = data[begin:stop]  # most are short, and a copy is less work than a view
+                frame = data[begin:stop]  # a copy of a short frame is faster than a view
                 if size <= short or (size <= most and b"\xde" not in frame and b"\xdf" not in frame):
                     yield _decode(frame), size  # too short to hold too many containers, or without large maps
                 else:

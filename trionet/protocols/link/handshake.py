@@ -1,7 +1,7 @@
 """The start of a link: preface and hello, in both directions.
 
-A peer of another major version receives a `Bye` behind our preface, which every version can read as far as that. Where
-there is a `Channel`, all that follows the preface passes through it.
+A peer of another major version receives a `Bye` after the preface; all versions can decode these two. All bytes after
+the preface pass through the `Channel`, if there is one.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ __all__ = ["Greeted", "Handshake", "HandshakeError", "PeerSpeaksHTTP", "greeting
 
 
 class HandshakeError(Exception):
-    """The peer is no link's end, or not one of this kind."""
+    """The peer speaks no link, or an incompatible version."""
 
 
 class PeerSpeaksHTTP(Exception):
-    """The peer answered in HTTP: it doesn't know links."""
+    """The peer answered in HTTP: it has no links."""
 
 
 def greeting(own: Hello) -> bytes:
@@ -33,9 +33,9 @@ class Greeted(msgspec.Struct, frozen=True):
     Attributes:
         own, peer: the two hellos.
         is_initiator: whether this side made the connection.
-        rest: plaintext that came behind the peer's hello.
-        first: plaintext to be sent before all frames: the accepting side's hello, which goes with its first answers.
-        channel: what the bytes pass through; None for none.
+        rest: plaintext received after the peer's hello.
+        first: plaintext to send before all frames: the accepting side's hello, which is sent with its first answers.
+        channel: the layer below the link, or None.
     """
 
     own: Hello
@@ -59,15 +59,15 @@ class Handshake:
         self._advance()
 
     def data_to_send(self) -> bytes:
-        """Return the bytes that are due."""
+        """Return the due bytes."""
         due, self._due = self._due, b""
         return due
 
     def receive(self, data: bytes) -> Greeted | None:
-        """Handle bytes from the peer, none at the end of the connection; return the outcome when it is over.
+        """Handle bytes from the peer, none at the end of the connection; return the outcome of a complete handshake.
 
         Raises:
-            HandshakeError: the peer isn't a node that can be talked with. What is due tells it so.
+            HandshakeError: the peer is no compatible node. The due bytes carry the reason.
             PeerSpeaksHTTP: the peer is an HTTP server.
         """
         if not data:
@@ -89,7 +89,7 @@ class Handshake:
         return Greeted(self._own, frame, self._is_initiator, rest, first, self._channel)
 
     def _refuse(self, reason: str) -> None:
-        """Send a bye, where the peer can read one: not while the channel's handshake is in progress."""
+        """Send a bye, except during the channel's handshake, when the peer could not decode it."""
         bye = with_length(encode_frame(Bye(reason)))
         if self._channel is None or not self._is_preface_received:
             self._due += PREFACE + bye
@@ -113,7 +113,7 @@ class Handshake:
         return split_first(self._received)
 
     def _advance(self) -> None:
-        """Send what can be sent now: the channel's handshake, and then the initiator's hello."""
+        """Queue the bytes that can be sent now: the channel's handshake, then the initiator's hello."""
         if self._channel is not None and (self._is_initiator or self._is_preface_received):
             self._due += self._channel.data_to_send()
         if self._is_initiator and not self._is_hello_sent and (self._channel is None or self._channel.is_open):
@@ -121,11 +121,11 @@ class Handshake:
             hello = with_length(encode_frame(self._own))
             if self._channel is not None:
                 hello = self._channel.send(hello)
-                self._channel.sent(len(hello))  # all of it is, before the first call
+                self._channel.sent(len(hello))  # all of it is sent before the first call
             self._due += hello
 
     def _greeting(self) -> bytes:
-        """Return the plaintext that the accepting side's first answers go behind."""
+        """Return the plaintext before the accepting side's first answers."""
         return greeting(self._own) if self._channel is None else with_length(encode_frame(self._own))
 
 

@@ -1,11 +1,10 @@
-"""The bytes of messages that all links of one node hold, and who pays when they are too many.
+"""A bound on the bytes of messages that all links of one node hold; at the bound, links are evicted.
 
-Pure. A link holds the chunks of messages that are not complete, complete calls until they have been answered, and
-answers until they have been written. What is short, and what little each link may have waiting, does not count.
+Pure. A link holds the chunks of incomplete messages, complete calls until they are answered, and answers until they are
+written. Short messages, and a small queue of each link, are not counted.
 
-Invariants: after each change all links together hold at most `limit_bytes`; a link that keeps to its windows, with no
-more than a share that is not chunked, and is alone, is never the one that pays; who pays is the greediest, not whoever
-came last.
+Invariants: after each change all links together hold at most `limit_bytes`. The link that holds most is evicted, not
+the latest one. A single link within its windows, with at most one share of bytes outside chunks, is never evicted.
 """
 
 from __future__ import annotations
@@ -18,31 +17,31 @@ if TYPE_CHECKING:
 __all__ = ["Account", "Holding"]
 
 _SHARES: Final = 4
-"""Two windows and the answers have a share each, and an answer may go over its share by itself, by one more."""
+"""One share each for two windows and the answers, and one because a single answer may exceed its share."""
 
 
 class Holding:
-    """What one link holds.
+    """The bytes that one link holds.
 
     Attributes:
-        partial_bytes: of messages that are not complete.
-        whole_bytes: of complete ones that are not done with.
-        share_bytes: what each of the link's windows, and its answers, may take at most.
+        partial_bytes: bytes of incomplete messages.
+        whole_bytes: bytes of complete messages that are still in use.
+        share_bytes: the bound of each of the link's windows, and of its answers.
     """
 
-    __slots__ = ("_account", "_pay", "partial_bytes", "share_bytes", "whole_bytes")
+    __slots__ = ("_account", "_on_evict", "partial_bytes", "share_bytes", "whole_bytes")
 
-    def __init__(self, account: Account, pay: Callable[[str], None]) -> None:
+    def __init__(self, account: Account, on_evict: Callable[[str], None]) -> None:
         self._account: Account | None = account
-        self._pay: Callable[[str], None] | None = pay
+        self._on_evict: Callable[[str], None] | None = on_evict
         self.partial_bytes: int = 0
         self.whole_bytes: int = 0
         self.share_bytes: int = account.share_bytes
 
     def change(self, *, partial: int = 0, whole: int = 0) -> None:
-        """Hold so many bytes more, or less; when all together hold too many, the greediest is made to pay at once."""
+        """Add to the held bytes, or subtract; above the bound links are evicted at once."""
         account = self._account
-        if account is None:  # it was closed: nothing of it is held
+        if account is None:  # it is closed
             return
         self.partial_bytes += partial
         self.whole_bytes += whole
@@ -52,29 +51,29 @@ class Holding:
             account.settle()
 
     def close(self) -> None:
-        """Hold nothing any more."""
-        account, self._account, self._pay = self._account, None, None
+        """Release all bytes."""
+        account, self._account, self._on_evict = self._account, None, None
         if account is not None:
             account.partial_bytes -= self.partial_bytes
             account.whole_bytes -= self.whole_bytes
             self.partial_bytes = self.whole_bytes = 0
             account.forget(self)
 
-    def pay(self, reason: str) -> None:
-        """Be made to hold nothing any more."""
-        pay = self._pay
+    def evict(self, reason: str) -> None:
+        """Release all bytes, and call the link's `on_evict`."""
+        on_evict = self._on_evict
         self.close()
-        if pay is not None:
-            pay(reason)
+        if on_evict is not None:
+            on_evict(reason)
 
 
 class Account:
-    """What all links of one node hold.
+    """The bytes that all links of one node hold.
 
     Attributes:
         limit_bytes: the bound.
-        share_bytes: what each of a link's windows, and its answers, may take of it at most.
-        partial_bytes, whole_bytes: the sums of what the links hold.
+        share_bytes: the bound of each of a link's windows, and of its answers.
+        partial_bytes, whole_bytes: the sums over all links.
     """
 
     def __init__(self, limit_bytes: int) -> None:
@@ -84,25 +83,25 @@ class Account:
         self.whole_bytes: int = 0
         self._holdings: dict[Holding, None] = {}
 
-    def open(self, pay: Callable[[str], None]) -> Holding:
-        """Return the holding of another link, for which ``pay(reason)`` is called when it has to give up all."""
-        holding = Holding(self, pay)
+    def open(self, on_evict: Callable[[str], None]) -> Holding:
+        """Return the holding of a new link; ``on_evict(reason)`` closes that link."""
+        holding = Holding(self, on_evict)
         self._holdings[holding] = None
         return holding
 
     def forget(self, holding: Holding) -> None:
-        """A link has ended."""
+        """Remove a closed holding."""
         del self._holdings[holding]
 
     def settle(self) -> None:
-        """Make the greediest pay, for as long as too much is held."""
+        """Evict links until the bound is kept."""
         while self.partial_bytes + self.whole_bytes > self.limit_bytes:
-            self._greediest().pay(
+            self._largest().evict(
                 f"the node's links held more than max_held_bytes, {self.limit_bytes:,}, and this one most of it"
             )
 
-    def _greediest(self) -> Holding:
-        """Return who pays: most of what is incomplete, which may never end; unless that is the smaller part of all."""
+    def _largest(self) -> Holding:
+        """Return the link to evict: the one with most incomplete bytes; with most bytes, if more are complete."""
         if self.partial_bytes >= self.whole_bytes:
             return max(self._holdings, key=lambda holding: holding.partial_bytes)
         return max(self._holdings, key=lambda holding: holding.partial_bytes + holding.whole_bytes)

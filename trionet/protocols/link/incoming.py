@@ -1,7 +1,7 @@
 """The peer's calls on a link.
 
-Invariants: no more calls are in progress at any depth than the hello promised; each gets one answer; a cancel is
-confirmed by whatever ends the call.
+Invariants: no more calls are in progress at any depth than the hello announced. Each call gets one answer. Any answer
+confirms a cancel.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 __all__ = ["IncomingCalls"]
 
 _WINDOWS_OF_ANSWERS: Final = 4
-"""How many windows of long answers may be waiting or in flight before no further call begins."""
+"""The bound on long answers that wait or are in flight, in windows; above it no further call starts."""
 _UNCOUNTED_BYTES: Final = 4096
-"""Size of a call whose bytes don't count in the `Holding`: its task takes more."""
+"""Shorter calls are not counted in the `Holding`: their tasks need more memory."""
 
 
 class IncomingCalls:
     """The calls that this side answers.
 
     Attributes:
-        running: those that have been accepted and not answered, by number.
+        running: the accepted calls without an answer, by number.
         max_answer_bytes: the largest answer that both sides allow.
-        is_full: whether too many long answers wait or are in flight for a further one to be made.
+        is_full: whether the long answers that wait or are in flight have reached their bound.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class IncomingCalls:
         self._holding = holding
 
     def receive(self, frame: CallFrame, size: int, is_chunked: bool = False) -> IncomingCall:
-        """Return the call that has come.
+        """Return a received call.
 
         Raises:
             FrameError: the peer broke the rules.
@@ -67,7 +67,7 @@ class IncomingCalls:
         return IncomingCall(frame, size, is_chunked, frame.credit or 0)
 
     def accept(self, call: IncomingCall) -> None:
-        """Note that a call is running, until `answer`."""
+        """Register a running call, until `answer`."""
         call.is_running = True
         self.running[call.frame.msg_id] = call
         self._running_at[call.frame.depth] += 1
@@ -86,17 +86,17 @@ class IncomingCalls:
         if not call.is_running:
             self.accept(call)
         self._hold_answer(len(encoded))
-        if call.is_running:  # the link may have been closed for holding that
+        if call.is_running:  # the answer may have evicted the link
             call.transfer = self._outbox.send_long(encoded, REPLIES, call)
 
     def sent_long(self, call: IncomingCall) -> None:
-        """Handle that a long answer has been sent, or will not be."""
+        """Handle the end of a long answer: it was sent or dropped."""
         if call.transfer is not None:
             self._hold_answer(-call.transfer.size)
             self._end(call)
 
     def _hold_answer(self, size: int) -> None:
-        """Hold so many bytes of long answers more, or less."""
+        """Add to the held bytes of long answers, or subtract."""
         self._long_bytes += size
         self.is_full = self._long_bytes > self._most_long_bytes
         self._holding.change(whole=size)
@@ -115,15 +115,15 @@ class IncomingCalls:
             self._liveness.ended_calls()
 
     def release(self, direction: Direction, size: int) -> None:
-        """Hold chunked bytes no longer: the peer may send as many again."""
+        """Release chunked bytes: the peer may send as many again."""
         if size:
             self._reassembly.release(direction, size)
             self._outbox.put(Window(direction, size))
 
     def handle_cancel(self, cancel: Cancel) -> IncomingCall | None:
-        """Return the call whose handler is to be cancelled.
+        """Return the call whose handler must be cancelled.
 
-        There is none where its answer has been sent, which is the confirmation. A long answer is abandoned.
+        None if its answer was sent, which is the confirmation. A long answer in flight is abandoned.
         """
         call = self.running.get(cancel.msg_id)
         if call is None or call.transfer is None:
@@ -134,14 +134,15 @@ class IncomingCalls:
         return None
 
     def handle_credit(self, credit: Credit) -> IncomingCall | None:
-        """Return the stream that may send more items."""
+        """Return the stream that may send more items; none where its answer is being sent."""
         call = self.running.get(credit.msg_id)
-        if call is not None:
-            call.credit_bytes += credit.size
+        if call is None or call.transfer is not None:
+            return None
+        call.credit_bytes += credit.size
         return call
 
     def send_item(self, call: IncomingCall, encoded: bytes) -> Transfer | None:
-        """Send an encoded `Item` of a stream; return the transfer of a long one, which is to be waited for."""
+        """Send an encoded `Item` of a stream; return the transfer of a long one, for which the sender must wait."""
         call.credit_bytes -= len(encoded)
         if len(encoded) > CHUNK_BYTES:
             return self._outbox.send_long(encoded, REPLIES)
@@ -149,7 +150,7 @@ class IncomingCalls:
         return None
 
     def close(self) -> list[IncomingCall]:
-        """Answer no call any more; return those that were running."""
+        """Drop all running calls, and return them."""
         running = list(self.running.values())
         self.running.clear()
         for call in running:

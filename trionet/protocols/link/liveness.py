@@ -1,10 +1,10 @@
-"""Whether the other side of a link is there, and whether the link is still of use.
+"""Liveness of a link's peer, and idleness of the link.
 
-Pure: the time comes in, a verdict goes out. Times are on whatever clock the caller has, in seconds.
+Pure: the time comes in, a verdict goes out. Times are in seconds, on the caller's clock.
 
-Invariants: a peer is charged only for the time in which something was owed by it: the answer to a ping counts from when
-that ping went out, the rest of a frame from its first part, the answer to a bye from that bye. What this node itself
-stood still for (its loop was blocked, its process stopped, its clock set ahead) is charged to nobody.
+Invariants: a time-out of the peer counts only the time in which the peer owed something: a pong from the moment when
+the ping was sent, the rest of a frame from its first part, a bye from this side's bye. Stalls of this node (a blocked
+loop, a stopped process, a clock set ahead) are not counted.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ import msgspec
 __all__ = ["AT_ONCE", "TICK_S", "Liveness", "Progress"]
 
 AT_ONCE: Final = 0.0
-"""The deadline of a link that has become active and doesn't know the time."""
+"""The deadline of a link that has just become active: the next `advance` sets the real one."""
 
 TICK_S: Final = 1.0
-"""Interval of a link's looks at its peer, while it is active."""
+"""The interval of liveness checks on an active link."""
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """What has happened on a link so far.
+    """The progress of a link so far.
 
     Attributes:
-        sent_bytes: how many bytes have been handed to the operating system.
+        sent_bytes: bytes passed to the operating system.
         is_idle: whether no call is in progress, in either direction.
-        is_amid_frame: whether a frame has begun to arrive and has not ended.
+        is_amid_frame: whether an incomplete frame has been received.
     """
 
     sent_bytes: int
@@ -37,16 +37,16 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 class Liveness:
-    """What a link knows of its peer, what its peer owes, and when to look next.
+    """The state of liveness checks of one link.
 
     Attributes:
-        deadline: when to look next.
-        is_resting: whether nothing is in progress or owed, so that the next look can wait.
-        heard_at: when input came last.
-        framed_at: when a frame was complete last.
-        used_at: when a call, or a part of a long one, was in progress last.
-        pinged_at: when the unanswered ping was sent; None where there is none.
-        pings: how many have been sent.
+        deadline: the time of the next check.
+        is_resting: whether nothing is in progress or owed, so that the next check can wait for the idle time-out.
+        heard_at: the time of the last input.
+        framed_at: the time of the last complete frame.
+        used_at: the last time with a call, or a part of a long one, in progress.
+        pinged_at: the time of the unanswered ping, or None.
+        pings: the number of pings sent.
     """
 
     __slots__ = (
@@ -68,12 +68,12 @@ class Liveness:
     )
 
     def __init__(self, now: float, idle_timeout_s: float, silence_s: float) -> None:
-        """Begin with a peer that has just said hello.
+        """Start after the peer's hello.
 
         Args:
             now: the time.
-            idle_timeout_s: how long a link may be of no use.
-            silence_s: how long the peer may send nothing while it owes something.
+            idle_timeout_s: the time limit for an idle link.
+            silence_s: the time limit for a peer that owes something and sends nothing.
         """
         self.deadline: float = now + TICK_S
         self.is_resting: bool = False
@@ -91,44 +91,44 @@ class Liveness:
         self._partial_since: float | None = None
 
     def pinged(self, now: float, end_bytes: int) -> None:
-        """Note a ping, which has been sent when `end_bytes` have."""
+        """Register a ping; it is sent when `end_bytes` are."""
         self.pings += 1
         self.pinged_at = self._owed_since = now
         self._ping_end_bytes = end_bytes
 
     def ponged(self) -> None:
-        """Note its answer."""
+        """Handle the pong."""
         self.pinged_at = None
 
     def said_bye(self, now: float) -> None:
-        """Note this side's bye; only the first one counts."""
+        """Register this side's bye; only the first one counts."""
         if self._bye_at is None:
             self._bye_at = now
 
     def ended_calls(self) -> None:
-        """Note that the last call of a direction has ended."""
+        """Handle the end of the last call of a direction."""
         self.used_at = max(self.used_at, self.heard_at)
 
     def rouse(self, when: float = AT_ONCE) -> None:
-        """Look at `when` at the latest, and then once a second."""
+        """Check at `when` at the latest, and then once a second."""
         self.is_resting = False
         self.deadline = min(self.deadline, when)
 
     def looked(self, now: float, *, is_resting: bool) -> None:
-        """Set the deadline after a look."""
+        """Set the deadline after a check."""
         self.is_resting = is_resting
         self.deadline = now + TICK_S
         if is_resting:
             self.deadline = max(self.deadline, self.used_at + self._idle_timeout_s)
 
     def is_unused(self, now: float) -> bool:
-        """Whether an idle link has been so for its whole time-out."""
+        """Whether the idle time-out of an idle link has expired."""
         return now - self.used_at >= self._idle_timeout_s
 
     def judged_at(self, now: float) -> float:
-        """Return the time of the verdict for a look at `now`, with what this node itself stood still made up for.
+        """Return the time of the verdict for a check at `now`; a stall of this node postpones all time-outs.
 
-        After a stall, input may be unread: the verdict is that of the last time.
+        After a stall, input may be unread: the verdict is that of the previous check.
         """
         late_s = now - self.deadline
         if late_s <= TICK_S:
@@ -147,7 +147,7 @@ class Liveness:
             self._partial_since = min(now, self._partial_since + lag_s)
 
     def fault(self, now: float, progress: Progress) -> str | None:
-        """Return why the link is to be closed now, or None. To be asked about once a second while it is active."""
+        """Return the reason to close the link now, or None. Called once a second on an active link."""
         self._note_progress(now, progress)
         is_pinged = self.pinged_at is not None
         owed_since = self._owed_since if is_pinged else self.heard_at
@@ -163,9 +163,9 @@ class Liveness:
 
     def _note_progress(self, now: float, progress: Progress) -> None:
         if progress.sent_bytes < self._ping_end_bytes and progress.sent_bytes > self._sent_bytes:
-            self._owed_since = now  # the ping waits behind what the peer is still reading
+            self._owed_since = now  # the peer is still reading the bytes before the ping
         self._sent_bytes = progress.sent_bytes
         if not progress.is_amid_frame:
             self._partial_since = None
         elif self._partial_since is None or self.framed_at > self._partial_since:
-            self._partial_since = now  # its first part came since the last look
+            self._partial_since = now  # its first part arrived after the last check

@@ -1,11 +1,10 @@
 """The frames to be sent on one link: batches, chunks and back-pressure.
 
-Frames that are ready in one scheduler pass are sent in one write, or, where there are many, a batch at a time, so that
-the peer handles the first while the last are written. Long ones are sent in chunks, one after each batch of short
-frames, in turn.
+The frames of one scheduler pass are sent in one write, or in batches, so that the peer handles the first while the last
+are written. Long frames are sent in chunks, in turn, one chunk after each batch of short frames.
 
-Invariants: frames are sent in the order of `put`; no more chunked bytes are in flight than the peer's windows allow;
-queued bytes are bounded, because callers wait while `has_room` is false, and `put` fails for a peer that doesn't read.
+Invariants: short frames are sent in the order of `put`. The chunked bytes in flight stay within the peer's windows. The
+queue is bounded: callers wait while `has_room` is false, and a link whose peer doesn't read is closed (`is_stuck`).
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ _WRITE_BYTES: Final = 256 * 1024
 _HIGH_BYTES: Final = 1024 * 1024
 _MAX_BYTES: Final = 8 * 1024 * 1024
 _FRAME_COST_BYTES: Final = 64
-"""Memory of a queued frame besides its bytes: most of what short frames take."""
+"""The overhead of a queued frame in memory; for short frames it exceeds their size."""
 
 _UNCOUNTED_BYTES: Final = MAX_FRAME_BYTES
-"""Bytes that a link may have queued before they count in its `Holding`; most links never have more."""
+"""Shorter queues are not counted in the `Holding`; most links never exceed this."""
 
-_KIND_OFFSET: Final = 5  # behind the length and the array's first byte
+_KIND_OFFSET: Final = 5  # after the length and the array's first byte
 
 
 class Outbox:
@@ -42,12 +41,12 @@ class Outbox:
         is_pending: whether something is queued.
         is_due: whether to write at once rather than at the end of the scheduler pass.
         is_corked: whether more frames will follow in this pass.
-        is_bursty: whether the peer's last input was a burst, so that the tasks woken by it will send more than one.
-        has_room: whether more may be queued without waiting.
-        is_stuck: whether the peer doesn't read.
-        put_bytes: bytes put in so far.
-        sent_bytes: bytes passed to the operating system so far.
-        finished: the transfers whose last chunk has been passed on, until they are removed here.
+        is_bursty: whether the peer's last input had several frames, so that the tasks woken by it will send several.
+        has_room: whether callers may queue more without waiting.
+        is_stuck: whether the queue has reached its bound, because the peer doesn't read.
+        put_bytes: the bytes queued so far.
+        sent_bytes: the bytes passed to the operating system so far.
+        finished: completely sent transfers, until the core removes them.
     """
 
     def __init__(self, window_bytes: int, first: bytes, holding: Holding) -> None:
@@ -78,7 +77,7 @@ class Outbox:
     def put_encoded(self, encoded: bytes, is_lone: bool = False) -> None:
         """Queue an encoded frame of at most `CHUNK_BYTES`.
 
-        A lone one, of the only call in progress, is due at once, unless more are expected to follow in this pass.
+        The frame of a lone call is due at once, unless more frames are expected in this pass.
         """
         size = len(encoded) + LENGTH_BYTES
         frames = self._frames
@@ -100,18 +99,18 @@ class Outbox:
     # ---- long frames
 
     def is_window_free(self, size: int, direction: Direction) -> bool:
-        """Whether a transfer of `size` bytes can begin without waiting for others to end."""
+        """Whether the window has room for a transfer of `size` bytes now."""
         return self._window(direction).is_free(size)
 
     def send_long(self, encoded: bytes, direction: Direction, owner: Any = None) -> Transfer:
-        """Queue a frame to be sent in chunks, when the window has room for it."""
+        """Queue a frame to be sent in chunks; it starts when the window has room for it."""
         transfer = Transfer(direction, encoded, owner)
         if self._window(direction).request(transfer.size, transfer):
             self._begin([transfer])
         return transfer
 
     def abandon(self, transfer: Transfer) -> None:
-        """Send no more of a frame, which will not arrive."""
+        """Stop sending a long frame."""
         transfer.end()
         transfer.owner = None
         window = self._window(transfer.direction)
@@ -125,7 +124,7 @@ class Outbox:
         self._begin(window.release(transfer.size - transfer.offset))
 
     def release(self, direction: Direction, size: int) -> None:
-        """Handle that the peer holds `size` bytes of chunked frames less."""
+        """Handle that the peer has released `size` bytes of chunked frames."""
         self._begin(self._window(direction).release(size))
 
     def _begin(self, granted: list[Transfer]) -> None:
@@ -144,7 +143,7 @@ class Outbox:
     # ---- writing
 
     def next_write(self) -> bytes:
-        """Return the bytes to be sent next: the queued frames, and one chunk of the transfer whose turn it is."""
+        """Return the next bytes to send: the queued frames, and one chunk of the next transfer."""
         self.is_due = False
         frames = self._frames
         if self._queued_bytes <= _WRITE_BYTES:
@@ -160,7 +159,7 @@ class Outbox:
             self._queued_bytes -= size
             self.is_pending = bool(frames)
         if not self.has_room:
-            self._check_room()
+            self.has_room = self._queued_bytes <= _HIGH_BYTES
         if self._transfers:
             parts.append(self._next_chunk())
             self.is_pending = bool(frames or self._transfers)
@@ -177,7 +176,7 @@ class Outbox:
             data = self._frames.popleft()
             self._queued_bytes -= len(data) + _FRAME_COST_BYTES
             if not self.has_room:
-                self._check_room()
+                self.has_room = self._queued_bytes <= _HIGH_BYTES
             kind = KINDS.get(data[_KIND_OFFSET], "hello")  # that one is behind the preface
         else:
             kind, data = "chunk", self._next_chunk()
@@ -197,13 +196,13 @@ class Outbox:
         return data
 
     def sent(self, count: int) -> None:
-        """Handle that `count` more bytes have been passed to the operating system."""
+        """Handle that `count` more bytes were passed to the operating system."""
         self.sent_bytes += count
         if self._counted_bytes or self.sent_bytes != self._passed_bytes:
             self._count()
 
     def _count(self) -> None:
-        """Count the bytes that wait, here and at the operating system's door, in the link's holding."""
+        """Count the queued bytes, and those of a partial write, in the link's holding."""
         waiting_bytes = self._queued_bytes + self._passed_bytes - self.sent_bytes
         counted_bytes = waiting_bytes if waiting_bytes > _UNCOUNTED_BYTES else 0
         change, self._counted_bytes = counted_bytes - self._counted_bytes, counted_bytes
@@ -211,12 +210,12 @@ class Outbox:
             self._holding.change(whole=change)
 
     def close(self) -> list[Transfer]:
-        """Drop all that is queued; return the transfers that had not ended."""
+        """Drop the queue; return the unfinished transfers."""
         waiting = [transfer for window in self._windows.values() for transfer in window.clear()]
         dropped = [*self._transfers, *waiting]
         for transfer in dropped:
             transfer.end()
-            transfer.owner = None  # which knows the transfer
+            transfer.owner = None  # breaks a reference cycle
         self._transfers.clear()
         self._frames = deque(maxlen=0)
         self.is_pending = False

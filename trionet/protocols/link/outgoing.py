@@ -1,7 +1,7 @@
 """This side's calls on a link.
 
-Invariants: each call gets one answer, at the latest when the link closes, and holds one of the peer's places until
-then; a call waits for places and windows of its own depth alone (see `trionet.nesting`).
+Invariants: each call gets one answer, at the latest when the link closes, and uses one of the peer's slots until then.
+A call waits only for slots and windows of its own depth (see `trionet.nesting`).
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ class OutgoingCalls:
     """The calls that this side makes.
 
     Attributes:
-        is_open: whether further ones can be made.
-        in_progress: those that have not been answered, by number.
-        next_number: the number that the next one is to have.
-        free_places: how many more the peer accepts at once, by depth.
-        long_ones: how many are being sent.
+        is_open: whether further calls can be made.
+        in_progress: the calls without an answer, by number.
+        next_number: the number of the next call.
+        free_places: the peer's free slots, by depth.
+        long_ones: the number of long calls that are being sent.
     """
 
     def __init__(self, peer: Hello, outbox: Outbox, liveness: Liveness, name: str) -> None:
         self.is_open: bool = True
         self.in_progress: dict[int, OutgoingCall] = {}
         self.next_number: int = 1
-        self.free_places: list[int] = [peer.max_calls] * PACKETS + [sys.maxsize]  # a packet takes none
+        self.free_places: list[int] = [peer.max_calls] * PACKETS + [sys.maxsize]  # packets need none
         self.long_ones: int = 0
         self._max_calls = peer.max_calls
         self._max_bytes = min(peer.max_message_bytes, peer.window_bytes)
@@ -64,7 +64,7 @@ class OutgoingCalls:
         self._name = name
 
     def call(self, call: OutgoingCall, frame: CallFrame) -> None:
-        """Make a call, whose frame has `next_number` and the call's depth.
+        """Send a call; its frame has the number `next_number` and the call's depth.
 
         Raises:
             LinkRetired: no more calls can be made.
@@ -94,38 +94,38 @@ class OutgoingCalls:
                 f"its max_message_bytes"
             )
         if call.depth == DEEPEST and not self._outbox.is_window_free(size, direction):
-            raise self._refusal(f"{size:,} bytes more are over what may be in progress, by its max_message_bytes")
+            raise self._refusal(f"{size:,} bytes more exceed its window, which follows from its max_message_bytes")
         self.long_ones += 1
         call.transfer = self._outbox.send_long(encoded, direction, call)
 
     def check_may_wait(self, depth: int) -> None:
-        """Raise `TemporarilyUnavailable` for the deepest calls: those that wait could wait for each other."""
+        """Raise `TemporarilyUnavailable` for the deepest calls: if they waited, they could deadlock."""
         if depth == DEEPEST:
             raise self._refusal(f"{self._max_calls} are in progress, its max_calls_per_peer")
 
     def _refusal(self, reason: str) -> TemporarilyUnavailable:
         return TemporarilyUnavailable(
-            f"{self._name} takes no further call that is nested {DEEPEST} deep or deeper: {reason}"
+            f"{self._name} accepts no further call that is nested {DEEPEST} deep or deeper: {reason}"
         )
 
     def cancel(self, call: OutgoingCall) -> bool:
-        """Cancel a call that has not been answered; return whether a confirmation is to be waited for."""
+        """Cancel a call without an answer; return whether the caller must wait for a confirmation."""
         if call.number not in self.in_progress:
             return False
         if call.transfer is not None and not call.transfer.is_over:  # it will not be complete, and not run
-            self._outbox.abandon(call.transfer)
             self.long_ones -= 1
             del self.in_progress[call.number]
             self.free_places[call.depth] += 1
             self._liveness.ended_calls()
+            self._outbox.abandon(call.transfer)  # last: it may close the link
             return False
         if call.depth == PACKETS:
-            return False  # it is handled on the spot, and nobody waits for what it does
+            return False  # its handler has finished already
         self._outbox.put(Cancel(call.number))
         return True
 
     def answered(self, answer: Reply | Error | Cancelled | End) -> OutgoingCall | None:
-        """Handle an answer; return its call, if that is in progress."""
+        """Handle an answer; return its call, if the call is in progress."""
         in_progress = self.in_progress
         call = in_progress.pop(answer.in_reply_to, None)
         if call is not None:
@@ -149,7 +149,7 @@ class OutgoingCalls:
         return call
 
     def consumed(self, stream: OutgoingStream, size: int) -> None:
-        """Handle that an item of `size` bytes has been read: the peer may send more."""
+        """Handle that the reader has consumed an item of `size` bytes: the peer may send more."""
         stream.consumed_bytes += size
         if stream.consumed_bytes > STREAM_CREDIT_BYTES // 2 and stream.answer is None:
             self._outbox.put(Credit(stream.number, stream.consumed_bytes))

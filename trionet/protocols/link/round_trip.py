@@ -6,7 +6,7 @@ __all__ = ["RoundTrip"]
 
 
 class RoundTrip:
-    """Smoothed round-trip time, and from it how long to wait for a confirmation.
+    """The smoothed round-trip time, and the time limit for a confirmation.
 
     Source: RFC 6298, section 2, for the estimate.
 
@@ -30,7 +30,7 @@ class RoundTrip:
             self.smoothed_s += (sample_s - self.smoothed_s) / 8
 
     def grace_s(self) -> float:
-        """Return how long a confirmation may take: four round trips and their variation, from 0.1 s to 1 s."""
+        """Return the time limit for a confirmation: four round trips and their variation, from 0.1 s to 1 s."""
         if self.smoothed_s is None:
             return self.GRACE_MAX_S
         return min(self.GRACE_MAX_S, max(self.GRACE_MIN_S, 4 * (self.smoothed_s + self._variation_s)))

@@ -11,10 +11,10 @@ T = TypeVar("T")
 
 
 class ByteWindow(Generic[T]):
-    """Bytes that may be in flight at once, granted first come, first served.
+    """A bound on the bytes in flight, granted in order of request.
 
-    Invariants: granted and not released bytes never exceed `size`; the longest waiting request is granted first, so
-    that small requests don't starve a large one.
+    Invariants: the bytes in flight never exceed `size`. The oldest request is granted first, so that small requests
+    don't starve a large one.
     """
 
     def __init__(self, size: int) -> None:
@@ -39,12 +39,12 @@ class ByteWindow(Generic[T]):
         return False
 
     def withdraw(self, item: T) -> list[T]:
-        """Withdraw a request that has not been granted; return the items whose requests are granted by that."""
+        """Withdraw a waiting request; return the items that are granted now."""
         self._waiting = deque(entry for entry in self._waiting if entry[1] is not item)
         return self.release(0)
 
     def release(self, count: int) -> list[T]:
-        """Release `count` granted bytes; return the items whose requests are granted now."""
+        """Release `count` granted bytes; return the items that are granted now."""
         self._free = min(self.size, self._free + count)
         granted = []
         while self._waiting and self._waiting[0][0] <= self._free:
@@ -54,6 +54,6 @@ class ByteWindow(Generic[T]):
         return granted
 
     def clear(self) -> list[T]:
-        """Drop all requests that have not been granted, and return their items."""
+        """Drop all waiting requests, and return their items."""
         waiting, self._waiting = self._waiting, deque()
         return [item for _, item in waiting]

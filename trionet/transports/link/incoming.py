@@ -1,6 +1,6 @@
-"""The handlers that answer the peer's calls on one link.
+"""The handlers of the peer's calls on one link.
 
-A plain function runs on the spot; anything else, and whatever has to wait, in a task of its own.
+A plain function runs synchronously, unless its answer has to wait; all other handlers run in tasks.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["LinkServer"]
 
 _NOTHING: dict[str, Any] = {}
 _DEPTH_INSIDE = [depth_inside(depth) for depth in range(PACKETS + 1)]
-_TEXTS_PER_MESSAGE = 32  # eight of four bytes for each character
+_TEXTS_PER_MESSAGE = 32  # eight texts, with up to four bytes for each character
 
 
 class _Running:
@@ -60,7 +60,7 @@ class LinkServer:
     # ---- from the link
 
     def serve(self, call: IncomingCall) -> None:
-        """Answer a call, or start a task that will."""
+        """Answer a call, or start a task for it."""
         frame = call.frame
         awaitable: Awaitable[Any] | None = None
         try:
@@ -82,7 +82,7 @@ class LinkServer:
             if awaitable is None and not has_room:
                 awaitable = self._begun_later(prepared)
             self._start_soon(self._run_call, call, running, prepared, awaitable, name=frame.method)
-        if self._core.is_closed:  # by the handler itself
+        if self._core.is_closed:  # by the handler
             running.scope.cancel()
         else:
             self._calls.accept(call)
@@ -92,22 +92,22 @@ class LinkServer:
         call.handler.scope.cancel()
 
     def handle_credit(self, call: IncomingCall) -> None:
-        """Handle that a stream may send more items."""
+        """Handle new credit of a stream."""
         if call.handler.credit_came is not None:
             call.handler.credit_came.set()
 
     def handle_sent(self, transfer: Transfer) -> None:
-        """Handle that a long item has been sent, or won't be."""
+        """Handle the end of a long item: it was sent or dropped."""
         if transfer.waiter is not None:
             transfer.waiter.set()
 
     def handle_room(self) -> None:
-        """Handle that there is room for further answers."""
+        """Handle new room for answers."""
         self._room_waiters.unpark_all()
 
     def close(self, running: list[IncomingCall], transfers: list[Transfer]) -> None:
-        """Handle the end of the link, on which these were running or being sent."""
-        self._push = _nothing  # the link's; it is over
+        """Handle the end of the link: cancel its running calls, and release the waiting transfers."""
+        self._push = _nothing  # the link has ended
         for call in running:
             if call.handler is not None:
                 call.handler.scope.cancel()
@@ -141,15 +141,15 @@ class LinkServer:
 
     @property
     def _has_room(self) -> bool:
-        """Whether an answer can be made without waiting for the peer to read."""
+        """Whether there is room for an answer."""
         return self._outbox.has_room and not self._calls.is_full
 
     async def _room(self) -> None:
-        """Wait while too many answers wait to be sent."""
+        """Wait for room for an answer."""
         while not (self._has_room or self._core.is_closed):
             await self._room_waiters.park()
         if self._core.is_closed:
-            await trio.lowlevel.checkpoint_if_cancelled()  # nobody waits for the answer any more
+            await trio.lowlevel.checkpoint_if_cancelled()  # the caller is gone
 
     async def _begun_later(self, prepared: PreparedCall) -> Any:
         await self._room()
@@ -167,10 +167,10 @@ class LinkServer:
             encoded = encode_frame(Cancelled(number))
         except TrionetError as exc:
             encoded = self._encoded_error(number, exc)
-        self._answer(call, encoded)
+        await self._answer(call, encoded)
 
     async def _encoded_in_turn(self, number: int, running: _Running, value: Any) -> bytes:
-        """Return the reply once there is room for it, so that fewer encoded ones wait; or that it isn't wanted now."""
+        """Wait for room, then encode the reply, so that few encoded ones wait; return `Cancelled` after a cancel."""
         if not self._has_room:
             running.scope = trio.CancelScope()
             with running.scope:
@@ -190,7 +190,7 @@ class LinkServer:
             encoded = encode_frame(Cancelled(number))
         except TrionetError as exc:
             encoded = self._encoded_error(number, exc)
-        self._answer(call, encoded)
+        await self._answer(call, encoded)
 
     async def _send_item(self, call: IncomingCall, running: _Running, item: Any) -> None:
         while call.credit_bytes <= 0:
@@ -200,13 +200,13 @@ class LinkServer:
         try:
             encoded = self._encoded(Item(call.frame.msg_id, MESSAGEPACK.lower(item)), item)
         except TrionetError as exc:
-            raise RemoteError.from_exception(exc) from exc  # the handler did run
+            raise RemoteError.from_exception(exc) from exc  # the handler has run
         transfer = self._calls.send_item(call, encoded)
         if transfer is None:
             self._push()
             await trio.lowlevel.checkpoint()
             return
-        transfer.waiter = trio.Event()  # before the push, which may send all of it
+        transfer.waiter = trio.Event()  # before the push, which may send it completely
         self._push()
         try:
             await transfer.waiter.wait()
@@ -215,7 +215,9 @@ class LinkServer:
                 self._outbox.abandon(transfer)
                 self._push()
 
-    def _answer(self, call: IncomingCall, encoded: bytes) -> None:
+    async def _answer(self, call: IncomingCall, encoded: bytes) -> None:
+        if not self._outbox.has_room:  # for an error
+            await self._room()
         if call.is_running:  # else the link has ended
             self._calls.answer(call, encoded)
             self._push()
@@ -229,16 +231,16 @@ class LinkServer:
             return self._encoded_error(number, RemoteError.from_exception(exc))
 
     def _encoded(self, frame: Reply | Item, value: Any) -> bytes:
-        """Return `frame`, which carries `value`.
+        """Encode `frame`, which carries `value`.
 
         Raises:
-            EncodeError: it can't travel.
-            MessageTooLarge: the peer would not take it.
+            EncodeError: the value can't be encoded.
+            MessageTooLarge: the peer would refuse it.
         """
         try:
             encoded = encode_frame(frame)
         except UnicodeEncodeError:
-            MESSAGEPACK.encode(value)  # raises the error that says where
+            MESSAGEPACK.encode(value)  # raises an error with the path of the text
             raise
         if len(encoded) > self._calls.max_answer_bytes:
             raise MessageTooLarge(
@@ -251,7 +253,7 @@ class LinkServer:
         wire = error_to_wire(error)
         encoded = encode_frame(Error(number, wire))
         if len(encoded) > max(CHUNK_BYTES, self._calls.max_answer_bytes):
-            # The peer would refuse it. Its texts are long; their ends tell most.
+            # The peer would refuse it. The ends of its long texts are the most informative.
             most = self._calls.max_answer_bytes // _TEXTS_PER_MESSAGE
             wire = {name: value[-most:] if isinstance(value, str) else value for name, value in wire.items()}
             encoded = encode_frame(Error(number, wire))
@@ -259,7 +261,7 @@ class LinkServer:
 
 
 def _is_packet(frame: CallFrame) -> bool:
-    """Whether it is a packet of the protocols: those wait for nothing, not even for room for their short answer."""
+    """Whether the call is a packet of the protocols: its short answer never waits for room."""
     return (
         frame.depth == PACKETS
         and frame.method == PACKET.method

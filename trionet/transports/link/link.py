@@ -1,4 +1,4 @@
-"""One link of a node: its core, the tasks that wait for it, and the handlers that answer; drivers are subclasses."""
+"""One link of a node: its core, callers and handlers. Drivers are subclasses."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class LinkContext(msgspec.Struct, frozen=True):
     """The parts that all links of a node share.
 
     Attributes:
-        config: the node's.
+        config: the node's configuration.
         handler: runs the peers' calls.
-        on_orphan: called with each call that was cancelled and not confirmed to have ended.
+        on_orphan: called with each cancelled call whose end was not confirmed.
         account: the bytes that the links hold.
     """
 
@@ -58,7 +58,7 @@ class Link(ABC):
     Attributes:
         core: its protocol.
         calls: makes calls on it.
-        name: the peer's address, or a text.
+        name: the peer's address, or a description.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Link(ABC):
 
     @abstractmethod
     def push(self) -> None:
-        """Send what the core has to send, at once where it is due, and see to its deadline and its events."""
+        """Send the core's due frames, schedule its deadline, and handle its events."""
 
     @abstractmethod
     def disconnect(self, event: Closed) -> None:
@@ -89,14 +89,14 @@ class Link(ABC):
     @property
     @abstractmethod
     def peer_host(self) -> object:
-        """Whom log lines about this link count for."""
+        """The peer's key in the limits of log lines."""
 
     def receive(self, data: bytes, now: float) -> None:
         """Handle input."""
         core, outbox = self.core, self.core.outbox
         answered, serve = self.calls.handle, self._server.serve
         for event in core.receive(data, now):
-            if type(event) is IncomingCall:  # these two are nearly all there are
+            if type(event) is IncomingCall:  # the two common kinds
                 serve(event)
             elif isinstance(event, OutgoingCall):
                 answered(event)
@@ -107,7 +107,7 @@ class Link(ABC):
         self.push()
 
     def advance(self, now: float) -> None:
-        """Handle the passing of time."""
+        """Handle the passage of time."""
         self.core.advance(now)
         self.push()
 
@@ -147,16 +147,16 @@ class Link(ABC):
 
     @property
     def idle_since(self) -> float | None:
-        """Since when no call has been in progress, on the driver's clock; None while one is."""
+        """The time of the end of the last call, on the driver's clock; None while one is in progress."""
         return self.core.liveness.used_at if self.core.is_idle else None
 
     def retire(self, reason: str) -> None:
-        """Make no more calls on it, and close it when those in progress have been answered."""
+        """Make no more calls; close the link when all calls in progress are answered."""
         self.core.retire(reason)
         self.push()
 
     def abort(self, reason: str = "this node has stopped") -> None:
-        """Close it at once; calls on it end with an error."""
+        """Close the link at once; calls on it end with an error."""
         self.core.close(reason)
         self.handle_events()
 

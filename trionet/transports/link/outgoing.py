@@ -1,7 +1,7 @@
-"""The tasks that make calls on one link, and wait for their answers.
+"""The calls of this node's tasks on one link.
 
-Invariant: when a caller is cancelled the peer is told, and the caller goes on when the peer has confirmed that the
-handler has finished, or after a short grace, and then the call is reported as an orphan.
+Invariant: a cancelled caller sends a cancel, and waits until the peer confirms the end of the handler. After a short
+grace without confirmation it continues, and the call is reported as an orphan.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _reschedule = trio.lowlevel.reschedule
 
 
 class _Call(OutgoingCall, eq=False):
-    """A call, and the task that waits for its answer."""
+    """A call, and the task of its caller."""
 
     task: trio.lowlevel.Task | None = None
 
@@ -50,7 +50,7 @@ class _Call(OutgoingCall, eq=False):
 
 
 class _Stream(OutgoingStream, eq=False):
-    """A stream, and the task that reads it."""
+    """A stream, and the task of its reader."""
 
     task: trio.lowlevel.Task | None = None
 
@@ -85,7 +85,7 @@ class LinkClient:
     # ---- from the link
 
     def handle(self, call: OutgoingCall) -> None:
-        """Handle an answer, or an item."""
+        """Handle an answer or an item."""
         assert isinstance(call, _Call | _Stream)
         if call.task is not None:
             _reschedule(call.task)
@@ -94,7 +94,7 @@ class LinkClient:
             self._pass_on(call.depth)
 
     def handle_room(self) -> None:
-        """Handle that there is room for further calls."""
+        """Handle new room for calls."""
         self._room_waiters.unpark_all()
 
     def retire(self) -> None:
@@ -105,7 +105,7 @@ class LinkClient:
     def close(self, lost: list[OutgoingCall]) -> None:
         """Handle the end of the link: `lost` calls have ended."""
         self.retire()
-        self._push = _nothing  # the link's; it is over
+        self._push = _nothing  # the link has ended
         for call in lost:
             self.handle(call)
 
@@ -118,7 +118,7 @@ class LinkClient:
             LinkRetired: no more calls can be made on the link; nothing was sent.
             TemporarilyUnavailable: it is nested too deeply to wait for its turn.
         """
-        # The way of most calls: as few steps as possible.
+        # The hot path: as few steps as possible.
         depth = request.depth
         call = _Call(depth)
         if not (self._places[depth] and self._outbox.has_room):
@@ -143,7 +143,7 @@ class LinkClient:
 
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
-        """Start a stream; gives an async iterator over its items. Leaving the block ends it at the other side, too.
+        """Start a stream; yields an async iterator over its items. The end of the block also ends the handler.
 
         Raises:
             LinkRetired: no more calls can be made on the link; nothing was sent.
@@ -185,10 +185,10 @@ class LinkClient:
     # ---- waiting for a turn
 
     async def _admitted(self, depth: int) -> None:
-        """Wait for one of the peer's places, and for room in the outbox.
+        """Wait for one of the peer's slots, and for room in the outbox.
 
         Raises:
-            TemporarilyUnavailable: at the deepest, where calls that wait could wait for each other.
+            TemporarilyUnavailable: at the deepest level, where waiting calls could deadlock.
         """
         try:
             while self._calls.is_open and not (self._places[depth] and self._outbox.has_room):
@@ -206,7 +206,7 @@ class LinkClient:
             raise
 
     async def _expired(self, depth: int) -> float | None:
-        """Let the caller of an expired call find out that it is cancelled; an expired call is never started."""
+        """Raise the cancellation of an expired call, which is never started; return the time that is left otherwise."""
         while True:
             self._pass_on(depth)
             await trio.lowlevel.checkpoint()
@@ -215,7 +215,7 @@ class LinkClient:
                 return timeout_s
 
     def _pass_on(self, depth: int) -> None:
-        """Let another caller have a free place, this one's perhaps."""
+        """Wake another caller, if there is a free slot."""
         if self._waiting and self._places[depth]:
             self._place_waiters[depth].unpark()
 
@@ -224,8 +224,8 @@ class LinkClient:
     async def _cancel(self, call: _Call | _Stream, request: Request) -> None:
         """Cancel a call, and wait for the confirmation that its handler has finished.
 
-        When this process itself was kept from running, the confirmation may lie unread in the socket, or the peer may
-        not even have been told: the time is extended by what we were late, up to the longest grace there is.
+        After a stall of this process, the confirmation may be unread, or the cancel unsent: a stall extends the grace,
+        up to the longest grace.
         """
         is_awaited = self._core.cancel(call)
         self._push()
@@ -281,13 +281,13 @@ def _error_of(answer: Answer | None) -> TrionetError:
         case Error():
             return answered_error(answer.error)
         case TrionetError():
-            return type(answer)(answer.text)  # not itself: the traceback has frames that know the call
+            return type(answer)(answer.text)  # a copy: the traceback of the original has frames that refer to the call
         case _:
             return ConnectionLost(f"the call was ended by {type(answer).__name__}, which is no answer")
 
 
 def _restored(plain: Any) -> Any:
-    """Return the value; what can't be read is no `DefiniteError`, because the handler has run."""
+    """Return the value. A decoding error is no `DefiniteError`, because the handler has run."""
     try:
         return MESSAGEPACK.restore(plain)
     except DecodeError as exc:

@@ -1,16 +1,14 @@
-"""Whether to look for input again and again for a moment, instead of going to sleep until there is some.
+"""Busy polling: a link spins for its next input for a short time before it sleeps.
 
-To wake a process takes longer than a peer needs to answer a short call: some 50 us, and several times that on a virtual
-machine that gives up an idle processor. So a link that has just heard from its peer, and will probably hear again at
-once, looks for a moment first. Other tasks run in between. What it costs is processor time, and so it is done only
-where it has lately been worth it.
+To wake a process costs some 50 us, and several times that on a virtual machine that yields an idle processor: more
+than a peer needs to answer a short call. So a link spins for `_MOMENT_S` after an input. Other tasks run in between.
+Spinning costs processor time, so a link spins only if it has succeeded recently.
 
-Invariants: a link that hears nothing within the moment goes to sleep; of all links in one run of Trio at most one
-looks, the one that the last two inputs came by; what was in vain is tried again the more rarely, the more often it was.
+Invariants: a link spins for at most `_MOMENT_S`, then sleeps. At most one link in a Trio run spins: the link of the
+last two inputs. Failed spins back off exponentially.
 
-Source: to wait actively for about as long as going to sleep and being woken costs is at most twice as bad as the best
-that one could do (Karlin, Li, Manasse, Owicki, "Empirical studies of competitive spinning for a shared-memory
-multiprocessor", 1991, section 2).
+Source: spinning for about the cost of a sleep and a wake-up is at most twice as expensive as the optimum (Karlin, Li,
+Manasse, Owicki, "Empirical studies of competitive spinning for a shared-memory multiprocessor", 1991, section 2).
 """
 
 from __future__ import annotations
@@ -29,11 +27,11 @@ __all__ = ["BusyPoll", "usable_processors"]
 _MOMENT_S: Final = 0.0003
 _MOST_SKIPPED: Final = 255
 _ENOUGH_PROCESSORS: Final = 2
-"""With one, the peer can't run while this process looks."""
+"""With one, the peer can't run while this process spins."""
 
 
 class _LastInput:
-    """Which link the last input came by."""
+    """The link of the last input in this Trio run."""
 
     __slots__ = ("poll",)
 
@@ -45,15 +43,15 @@ _last_input: trio.lowlevel.RunVar[_LastInput] = trio.lowlevel.RunVar("trionet.la
 
 
 class BusyPoll:
-    """Looks for the input of one link."""
+    """Spins for the input of one link."""
 
     __slots__ = ("_is_possible", "_last", "_skips", "_skips_left")
 
     def __init__(self, processors: int) -> None:
-        """Begin optimistically.
+        """Start without back-off.
 
         Args:
-            processors: how many this process may run on; with fewer than two it never looks.
+            processors: the number of processors for this process; with fewer than two it never spins.
         """
         try:
             self._last = _last_input.get()
@@ -64,7 +62,7 @@ class BusyPoll:
         self._skips = self._skips_left = 0
 
     def is_worth_it(self) -> bool:
-        """Take that there was input; return whether to look for more."""
+        """Handle an input; return whether to spin for the next one."""
         before, self._last.poll = self._last.poll, self
         if before is not self or not self._is_possible:
             return False
@@ -74,11 +72,11 @@ class BusyPoll:
         return True
 
     async def look(self, receive: Callable[[int], bytes], most: int) -> bytes | None:
-        """Look for input for a moment; return it, or None if there was none.
+        """Spin for input; return it, or None if there was none.
 
         Args:
-            receive: ``recv`` of a socket that doesn't block.
-            most: bytes to receive.
+            receive: ``recv`` of a non-blocking socket.
+            most: the most bytes to receive.
 
         Raises:
             OSError: the connection broke.
@@ -98,7 +96,7 @@ class BusyPoll:
 
 
 def usable_processors() -> int:
-    """Return how many processors this process may run on, where the system tells; else how many there are."""
+    """Return the number of processors for this process if the system reports it, else of the machine."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

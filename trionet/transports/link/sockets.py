@@ -1,7 +1,7 @@
-"""The sockets that links are made of: the standard library's own, not blocking.
+"""The sockets of links: non-blocking sockets of the standard library.
 
-Many frames are read and written in one scheduler pass, and a lone call in the task that makes it, for which Trio's
-sockets, with a checkpoint in each operation, would be in the way.
+Trio's sockets have a checkpoint in each operation. Links read and write many frames in one scheduler pass, and write a
+lone call in the caller's task, without a checkpoint.
 """
 
 from __future__ import annotations
@@ -24,13 +24,15 @@ _NOT_SENT_LOW_WATER_BYTES: Final = 128 * 1024
 
 
 async def connect(node: NodeAddress) -> socket.socket:
-    """Return a socket that is connected with `node`.
+    """Return a socket connected to `node`.
 
     Raises:
-        OSError: it can't be.
+        OSError: the connection failed.
     """
     try:
         found = socket.getaddrinfo(node.ip, node.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except UnicodeError as exc:
+        raise OSError(str(exc)) from exc
     except socket.gaierror:  # a name: several addresses, which are tried in turn
         return plain_socket(await trio.open_tcp_stream(node.ip, node.port))
     family, kind, protocol, _, address = found[0]
@@ -50,7 +52,7 @@ async def connect(node: NodeAddress) -> socket.socket:
 
 
 def plain_socket(stream: trio.SocketStream) -> socket.socket:
-    """Return the stream's socket, which is the stream's no more."""
+    """Detach and return the stream's socket."""
     found = stream.socket
     sock = socket.socket(found.family, found.type, found.proto, fileno=found.detach())
     _set_options(sock)
@@ -62,12 +64,12 @@ def _set_options(sock: socket.socket) -> None:
     sock.setblocking(False)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-        # Keep what is not yet sent out of the kernel's buffer, so that a short frame needn't wait behind megabytes.
+        # Bound the unsent bytes in the kernel's buffer, so that a short frame needn't wait behind megabytes.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _NOT_SENT_LOW_WATER_BYTES)
 
 
 async def send_all(sock: socket.socket, data: bytes) -> None:
-    """Send `data`; raises `OSError` when that can't be done."""
+    """Send `data`; raises `OSError` if the connection broke."""
     while data:
         try:
             data = data[sock.send(data) :]
@@ -76,7 +78,7 @@ async def send_all(sock: socket.socket, data: bytes) -> None:
 
 
 async def receive(sock: socket.socket, most: int) -> bytes:
-    """Wait for something to be read, and return it; nothing at the end. Raises `OSError` when the connection broke."""
+    """Wait for input and return it; nothing at the end. Raises `OSError` if the connection broke."""
     while True:
         await trio.lowlevel.wait_readable(sock)
         with suppress(BlockingIOError):

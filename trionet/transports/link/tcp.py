@@ -41,7 +41,7 @@ _GREETING_BYTES: Final = 4096
 _LINGER_S: Final = 2.0
 _HTTP_ONLY_S: Final = 60.0
 _TIMER_SLACK_S: Final = 0.1
-"""Deadlines of many links that lie close together cost one look."""
+"""Close deadlines of many links share one wake-up."""
 
 
 class TCPLink(Link):
@@ -67,7 +67,7 @@ class TCPLink(Link):
         await self._closing(self._read)
 
     async def _closing(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Read, or write; when that fails the link is closed, at once: handlers may take their time to end."""
+        """Read, or write; close the link at once on failure, before its handlers end."""
         try:
             await work()
         except (OSError, trio.ClosedResourceError) as exc:
@@ -78,7 +78,7 @@ class TCPLink(Link):
 
     @property
     def peer_host(self) -> object:
-        """Whom log lines about this link count for."""
+        """The peer's key in the limits of log lines."""
         return peer_ip(self._sock)
 
     def disconnect(self, event: Closed) -> None:
@@ -90,7 +90,7 @@ class TCPLink(Link):
     # ---- writing
 
     def push(self) -> None:
-        """Write what is due now; leave the rest to the writer."""
+        """Write the due frames now; leave the rest to the writer."""
         core, outbox = self.core, self._outbox
         if self._liveness.deadline < self._transport.wakes_at:
             if self._liveness.deadline == AT_ONCE:
@@ -107,12 +107,12 @@ class TCPLink(Link):
             self.handle_events()
 
     def _write_now(self) -> None:
-        """Write as far as it goes, without the detour through the writer."""
+        """Write without waking the writer, as far as the socket accepts."""
         core = self.core
         data = core.data_to_send()
         try:
             sent = self._sock.send(data)
-        except OSError:  # it would block, or is broken: the writer will find out
+        except OSError:  # it would block, or is broken: the writer handles both
             sent = 0
         core.sent(sent)
         if sent < len(data):
@@ -143,10 +143,10 @@ class TCPLink(Link):
             self.handle_events()
             if outbox.is_pending:
                 await trio.lowlevel.checkpoint()
-        # Nothing more to send; the other side may not have read all of it yet, and closing now could lose the rest.
+        # All is sent, but perhaps not read by the peer: closing now could lose data.
         self._sock.shutdown(socket.SHUT_WR)
         await trio.sleep(_LINGER_S)
-        self.abort("both sides have said bye")
+        self.abort("both sides have sent bye")
 
     async def _write_unsent(self) -> None:
         while self._unsent:
@@ -169,19 +169,19 @@ class TCPLink(Link):
                 self.handle_events()
                 return
             self.receive(data, trio.current_time())
-            size, data = len(data), b""  # the next may be long in coming
+            size, data = len(data), b""  # free the memory before waiting
 
     async def _receive(self, before: int) -> bytes:
         """Return the next input, after one of `before` bytes; nothing at the end."""
         receive = self._sock.recv
         if before == _READ_BYTES:
-            await trio.lowlevel.checkpoint()  # there is probably more; let others run in between
+            await trio.lowlevel.checkpoint()  # more is probably available; let other tasks run first
         elif before:
             if self._poll.is_worth_it():
                 data = await self._poll.look(receive, _READ_BYTES)
                 if data is not None:
                     return data
-            await trio.lowlevel.wait_readable(self._sock)  # that was all there was
+            await trio.lowlevel.wait_readable(self._sock)  # the socket is drained
         while True:
             try:
                 return receive(_READ_BYTES)
@@ -190,10 +190,10 @@ class TCPLink(Link):
 
 
 class TCPTransport(LinkTransport):
-    """Calls over TCP, with HTTP for the peers that don't know links.
+    """Calls over TCP, with HTTP for peers without links.
 
     Attributes:
-        wakes_at: when its timer goes off next.
+        wakes_at: the next time of its timer.
     """
 
     def __init__(
@@ -210,6 +210,7 @@ class TCPTransport(LinkTransport):
         try:
             await super().run(task_status=task_status)
         finally:
+            self.abort()
             with trio.CancelScope(shield=True):
                 await self._http.aclose()
 
@@ -226,14 +227,14 @@ class TCPTransport(LinkTransport):
                     link.advance(now)
 
     def wake_at(self, when: float) -> None:
-        """Have the timer go off at `when`, which is earlier than `wakes_at`."""
+        """Set the timer to `when`, if that is earlier than `wakes_at`."""
         if when < self.wakes_at:
             self.wakes_at = self._timer.deadline = when
 
-    # ---- nodes that know no links
+    # ---- nodes without links
 
     def knows_links(self, node: NodeAddress) -> bool:
-        """Whether `node` has not answered in HTTP lately."""
+        """Whether `node` supports links: it has not answered in HTTP within the last minute."""
         return self._http_only_until.get(node, -math.inf) <= trio.current_time()
 
     async def call_without_link(self, node: NodeAddress, request: Request) -> Any:
@@ -264,7 +265,7 @@ class TCPTransport(LinkTransport):
     # ---- connections
 
     def dial(self, node: NodeAddress) -> None:
-        """Begin to make a connection."""
+        """Start a connection attempt."""
         self.start_soon(self._dial, node)
 
     async def _dial(self, node: NodeAddress) -> None:
@@ -293,6 +294,7 @@ class TCPTransport(LinkTransport):
             while greeted is None:
                 await send_all(sock, handshake.data_to_send())
                 greeted = handshake.receive(await receive(sock, _GREETING_BYTES))
+            await send_all(sock, handshake.data_to_send())
         except OSError as exc:
             sock.close()
             raise HandshakeError("the connection was closed during the handshake") from exc
@@ -302,10 +304,10 @@ class TCPTransport(LinkTransport):
         return sock, greeted, trio.current_time() - begun
 
     async def accept(self, stream: trio.SocketStream, first: bytes) -> Greeted:
-        """Answer the start of a link, of which `first` has been read; returns what `keep` needs.
+        """Accept a link, whose bytes `first` have been read; return the outcome of the handshake.
 
         Raises:
-            HandshakeError: the peer isn't a node that can be talked with; it has been told.
+            HandshakeError: the peer is no compatible node; it has received the reason.
         """
         if not self.is_accepting:
             raise HandshakeError("this node is stopping")
@@ -316,9 +318,9 @@ class TCPTransport(LinkTransport):
             while True:
                 data = unread.pop() if unread else bytes(await stream.receive_some(_GREETING_BYTES))
                 found = handshake.receive(data)
+                await stream.send_all(handshake.data_to_send())
                 if found is not None:
                     return found
-                await stream.send_all(handshake.data_to_send())
 
         seconds = self.context.config.connect_timeout_s
         try:
@@ -326,9 +328,7 @@ class TCPTransport(LinkTransport):
         except trio.BrokenResourceError as exc:
             raise HandshakeError("the connection was closed during the handshake") from exc
         except trio.TooSlowError as exc:
-            raise HandshakeError(
-                f"it took longer than {self.context.config.connect_timeout_s:g} s to say hello"
-            ) from exc
+            raise HandshakeError(f"it took longer than {seconds:g} s to say hello") from exc
         except HandshakeError:
             await stream.send_all(handshake.data_to_send())
             raise

@@ -1,4 +1,4 @@
-"""All links of one node: made on first use, shared by all calls, closed when idle."""
+"""All links of one node: opened on first use, shared by all calls, closed when idle."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _WINDOW_MESSAGES: Final = 2
 
 
 class _Dialing:
-    """An attempt to make a link, for all that wait for it."""
+    """A connection attempt, shared by all callers that wait for it."""
 
     def __init__(self) -> None:
         self.done = trio.Event()
@@ -49,7 +49,7 @@ class LinkTransport(ABC):
 
     Attributes:
         codec: the wire format of arguments and values.
-        context: what its links share.
+        context: the shared parts of its links.
     """
 
     def __init__(
@@ -73,18 +73,16 @@ class LinkTransport(ABC):
         self._link_ended = trio.lowlevel.ParkingLot()
         self._nursery: trio.Nursery | None = None
 
-    # ---- its life
+    # ---- running
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Make and keep links until cancelled; then close them."""
+        """Make and keep links until cancelled; a driver closes those that are left."""
         try:
             async with trio.open_nursery() as self._nursery:
                 task_status.started()
                 await self.keep_time()
         finally:
             self._nursery = None
-            self._is_closing = True
-            self.abort()
 
     async def keep_time(self) -> None:
         """Call each link's `advance` at its deadline, until cancelled."""
@@ -133,34 +131,34 @@ class LinkTransport(ABC):
             yield items
 
     async def call_without_link(self, node: NodeAddress, request: Request) -> Any:
-        """Make a call to a node that knows no links."""
+        """Make a call to a node without links."""
         raise NotImplementedError
 
     def stream_without_link(
         self, node: NodeAddress, request: Request
     ) -> AbstractAsyncContextManager[AsyncGenerator[Any]]:
-        """Start a stream at a node that knows no links."""
+        """Start a stream at a node without links."""
         raise NotImplementedError
 
-    # ---- making links
+    # ---- connecting
 
     @abstractmethod
     def dial(self, node: NodeAddress) -> None:
-        """Begin to make a connection; `add` or `dialed` is called in the end."""
+        """Start a connection attempt; it ends with a call of `add` or `dialed`."""
 
     def new_handshake(self, *, is_initiator: bool) -> Handshake:
-        """Return the handshake of a new connection; a `Channel`, for encryption say, is put under all links here."""
+        """Return the handshake of a new connection. This is the place to put a `Channel` under all links."""
         return Handshake(self._hello, is_initiator=is_initiator)
 
     def knows_links(self, node: NodeAddress) -> bool:
-        """Whether it is worth dialing `node`."""
+        """Whether `node` supports links, as far as known."""
         return True
 
     async def _link_with(self, node: NodeAddress) -> Link | None:
-        """Return a link with `node`; None when that knows no links.
+        """Return a link to `node`; None for a node without links.
 
         Raises:
-            NodeUnreachable: none can be made.
+            NodeUnreachable: all connection attempts failed.
         """
         for _ in range(_ATTEMPTS):
             link = self._links.get(node)
@@ -172,30 +170,30 @@ class LinkTransport(ABC):
         raise _closed_at_once(node)
 
     async def _dialed(self, node: NodeAddress) -> None:
-        """Wait for a link with `node`, by this caller's attempt or another's that is under way.
+        """Wait for a connection attempt to `node`; start one if none is in progress.
 
         Raises:
-            NodeUnreachable: none can be made.
+            NodeUnreachable: the attempt failed.
         """
         dialing = self._dialing.get(node)
         if dialing is None:
             if not self.is_accepting:
                 raise NodeUnreachable("this node has stopped")
-            self.dial(node)  # not in this task: the caller may be cancelled, and others wait for the link, too
+            self.dial(node)  # in another task: this caller may be cancelled while others wait for the link
             dialing = self._dialing[node] = _Dialing()
         await dialing.done.wait()
         if dialing.failure is not None:
             raise NodeUnreachable(dialing.failure)
 
     def dialed(self, node: NodeAddress, failure: str | None = None) -> None:
-        """Handle the end of an attempt to make a link."""
+        """Handle the end of a connection attempt."""
         dialing = self._dialing.pop(node, None)
         if dialing is not None:
             dialing.failure = failure
             dialing.done.set()
 
     def add(self, link: Link, node: NodeAddress | None) -> None:
-        """Have a new link with `node`, None for one without an address."""
+        """Register a new link with `node`; None for a peer without an address."""
         self._open[link] = node
         if node is not None:
             self._prefer(node, link)
@@ -205,8 +203,8 @@ class LinkTransport(ABC):
     def _prefer(self, node: NodeAddress, link: Link) -> None:
         """Use `link` for calls to `node` from now on.
 
-        When both sides connect at the same time there are two links. Both keep the one that the smaller address has
-        made, and the other one becomes idle. An older link may be of the peer's previous boot: the new one replaces it.
+        When both sides connect at the same time, both prefer the link of the smaller address, and the other link
+        becomes idle. A new link replaces an older one, which may belong to a previous boot of the peer.
         """
         new = link.core
         other = self._links.get(node)
@@ -229,15 +227,15 @@ class LinkTransport(ABC):
             del self._open[link]
             self._link_ended.unpark_all()
 
-    # ---- its end
+    # ---- closing
 
     def part(self, reason: str) -> None:
-        """Have the peers make no more calls on the links that there are."""
+        """Retire all open links: the peers make no more calls on them."""
         for link in list(self._open):
             link.retire(reason)
 
     def retire(self, reason: str) -> None:
-        """Make no more calls; links close when those in progress have been answered."""
+        """Accept and make no more calls; links close when all calls in progress are answered."""
         self._is_closing = True
         self.part(reason)
 

@@ -1,7 +1,7 @@
-"""What carries messages between the hosts of a memory fabric: it routes them, and asks rules what becomes of each.
+"""Message delivery between the hosts of a memory fabric: routing, and a verdict of the rules for each message.
 
-Invariants: a message is delivered by the pump, never by its sender; the verdicts on messages from one node to another
-follow from the seed, the two addresses and the order of the messages between them, whatever else goes on.
+Invariants: the pump delivers a message, never its sender. The verdicts on messages from one node to another depend on
+the seed, the two addresses and the order of the messages between them, and on nothing else.
 """
 
 from __future__ import annotations
@@ -28,42 +28,42 @@ H = TypeVar("H", bound=Host)
 
 
 class Observer(Protocol):
-    """Who is told of what goes on on a fabric. Times are on Trio's clock."""
+    """Callbacks for the events of a fabric. Times are on Trio's clock."""
 
     def sent(self, message: Message, at: float) -> None:
         """A message was sent."""
 
     def delivered(self, message: Message, at: float) -> None:
-        """It was delivered."""
+        """A message was delivered."""
 
     def dropped(self, message: Message, at: float) -> None:
-        """It got lost; what belongs to a connection will be sent again."""
+        """A message was dropped; a message of a connection will be sent again."""
 
     def called(self, source: NodeAddress, target: NodeAddress, request: Request, at: float) -> None:
-        """A node began a call."""
+        """A node has started a call."""
 
     def answered(
         self, source: NodeAddress, target: NodeAddress, request: Request, error: TrionetError | None, at: float
     ) -> None:
-        """It has ended; not told of calls that were cancelled."""
+        """A call has ended. Cancelled calls are not reported here."""
 
     def cancelled(self, source: NodeAddress, target: NodeAddress, request: Request, at: float) -> None:
-        """It was cancelled, and has been confirmed to be so, or given up."""
+        """A call was cancelled: the peer has confirmed it, or the caller has stopped waiting."""
 
     def link_lost(self, source: NodeAddress, target: NodeAddress, reason: str, at: float) -> None:
-        """A connection has ended at one of its sides, while calls that this side has made were in progress on it."""
+        """A connection has ended at `source`, with calls of `source` in progress."""
 
 
 class Carrier(Generic[H]):
-    """Carries the messages of one fabric.
+    """Delivers the messages of one fabric.
 
     Attributes:
-        endpoints: those that can be reached, by address.
-        dark: addresses of hosts without power: what is sent to them is lost, where else it would be refused.
-        rules: what may happen to a message; the first one is asked first.
-        judge: says after how many seconds a message is to be delivered, or `DROP`: what the rules say.
-        observer: is told what goes on.
-        messages: how many have been sent.
+        endpoints: the reachable endpoints, by address.
+        dark: addresses of hosts that are powered off: messages to them are lost instead of refused.
+        rules: the rules, in the order of evaluation.
+        judge: returns the delay of a message in seconds, or `DROP`, according to the rules.
+        observer: receives the events of the fabric.
+        messages: the number of messages sent.
         pump: calls functions at their times.
     """
 
@@ -80,11 +80,11 @@ class Carrier(Generic[H]):
         self._answering: dict[NodeAddress, RandomByTarget] = {}
 
     def randoms_of(self, source: NodeAddress) -> RandomByTarget:
-        """Return the random numbers of what `source` sends."""
+        """Return the random numbers for the messages of `source`."""
         return RandomByTarget(f"{self._seed} {source}")
 
     def new_link(self) -> int:
-        """Return a connection's number."""
+        """Return the number of a new connection."""
         self._links += 1
         return self._links
 
@@ -98,7 +98,7 @@ class Carrier(Generic[H]):
         link: int,
         sender: Sender | None = None,
     ) -> Message:
-        """Return a message that is being sent."""
+        """Return a new message, and report it as sent."""
         self.messages = number = self.messages + 1
         message = Message(source, target, kind, data, now, number, link, sender)
         if self.observer is not None:
@@ -106,7 +106,7 @@ class Carrier(Generic[H]):
         return message
 
     def note_drop(self, message: Message, now: float) -> None:
-        """A message was dropped."""
+        """Report a dropped message."""
         if self.observer is not None:
             self.observer.dropped(message, now)
 
@@ -133,7 +133,7 @@ class Carrier(Generic[H]):
                     self.pump.at(now + verdict, self.arrive, message)
 
     def answer(self, message: Message, kind: str) -> None:
-        """Send an answer to a message that nobody takes; it may get lost."""
+        """Send an answer to a message without a receiver; the answer may get lost."""
         if message.kind in _NO_ANSWER:
             return
         now = self.pump.time()
@@ -148,13 +148,13 @@ class Carrier(Generic[H]):
             self.pump.at(now + verdict, self.arrive, answer)
 
     def arrive(self, message: Message) -> None:
-        """A message has come to the end of its way."""
+        """Deliver a message."""
         endpoint = self.endpoints.get(message.target)
         if endpoint is not None:
             if endpoint.is_prompt:
-                endpoint.take(message)
+                endpoint.handle(message)
             else:
-                endpoint.admit(endpoint.take, message)
+                endpoint.admit(endpoint.handle, message)
         elif message.link:
             if message.target in self.dark:
                 self.note_drop(message, self.pump.time())

@@ -1,7 +1,7 @@
-"""The clock of a node on a memory fabric: what its protocols go by.
+"""The clock of a node on a memory fabric, which its protocols use.
 
-Invariant: it never goes back. It may be ahead of Trio's clock, and run faster or slower: at the product of all rates
-that it is given.
+Invariant: it never goes back. It may be ahead of Trio's clock, and run faster or slower: its rate is the product of all
+rates in effect.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ __all__ = ["NodeClock"]
 
 _NEVER: Final = math.inf
 _ROUNDING_S: Final = 1e-9
-"""What the time that is worked out may be too early by: the one who is woken would find that it isn't yet time."""
+"""A margin for rounding errors, so that a wake-up isn't too early."""
 
 
 class NodeClock:
-    """Tells one node the time, and wakes it."""
+    """The clock and the timer of one node."""
 
     def __init__(self, host: Host) -> None:
         self._host: Host = weakref.proxy(host)  # which has this clock
@@ -46,9 +46,9 @@ class NodeClock:
         return 0
 
     def change(self, *, forward_s: float = 0.0, rate: float = 1.0) -> Callable[[], None]:
-        """Set the clock ahead by `forward_s`, and have it run `rate` times as fast from now on; return what ends that.
+        """Set the clock ahead by `forward_s`, and multiply its rate by `rate`; return a function that ends the rate.
 
-        Where it ends, the clock stays ahead.
+        The clock stays ahead after that.
 
         Raises:
             ValueError: it would go back, or stand still.
@@ -72,20 +72,20 @@ class NodeClock:
             self.wake_at(self._due, self._action)
 
     def wake_at(self, when: float, action: Callable[[], None]) -> None:
-        """Have ``action()`` called at `when` on this clock, in place of what was set before; later if it can't run."""
+        """Schedule ``action()`` for `when` on this clock; it replaces the previous one. A held host runs it later."""
         self._due, self._action = when, action
         if when != _NEVER:
             self._pump.at(when if self._is_true else self._true_time(when), self._ring, when)
 
     def _true_time(self, when: float) -> float:
-        """Return about when it will be `when` on this clock."""
+        """Return about the time on Trio's clock for `when` on this clock."""
         return self._at + (when - self._own) / self._rate + _ROUNDING_S
 
     def _ring(self, when: float) -> None:
         if when != self._due or self._action is None:
             return
         if not self._is_true and self.now() < when:
-            # It was set before the clock was changed; or the time is so large that more than we allow for was rounded.
+            # The clock was changed after the timer was set; or the rounding error of a large time exceeds the margin.
             later = math.nextafter(self._pump.time(), _NEVER)
             self._pump.at(max(later, self._true_time(when)), self._ring, when)
             return

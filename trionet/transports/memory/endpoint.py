@@ -33,7 +33,7 @@ class MemoryEndpoint(Host):
 
     Attributes:
         transport: makes its calls.
-        datagrams: sends and receives its datagrams; None where it is configured to have none.
+        datagrams: sends and receives its datagrams; None if they are disabled.
         clock: its clock.
         app: None: there is no HTTP.
     """
@@ -57,7 +57,7 @@ class MemoryEndpoint(Host):
         self._carrier = carrier
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Answer calls until cancelled."""
+        """Handle calls until cancelled."""
         self._carrier.endpoints[self.address] = self
         try:
             await self.transport.run(task_status=task_status)
@@ -65,7 +65,7 @@ class MemoryEndpoint(Host):
             self.bring_down("this node has stopped")
 
     def bring_down(self, reason: str, *, is_silent: bool = False) -> None:
-        """End it: its links break, and nothing more is received; see `MemoryFabric.crash`."""
+        """Stop the host: its links break, and it receives nothing more; see `MemoryFabric.crash`."""
         if self.is_down:
             return
         if self._carrier.endpoints.get(self.address) is self:
@@ -79,11 +79,11 @@ class MemoryEndpoint(Host):
         self.transport.retire("the node is stopping")
 
     async def drain(self) -> None:
-        """Refuse new calls, and wait until those it is answering have been answered."""
+        """Refuse new calls, and wait until the calls in progress are answered."""
         self.close()
         await self.transport.drained()
 
-    def take(self, message: Message) -> None:
+    def handle(self, message: Message) -> None:
         """Handle a message."""
         observer = self._carrier.observer
         if observer is not None:

@@ -1,6 +1,6 @@
-"""Connects the nodes of one process.
+"""The network of nodes in one process.
 
-Every message is serialised and parsed again, so that nothing passes here that the wire would lose.
+Every message is encoded and decoded, as on a real network.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ __all__ = ["MemoryFabric"]
 
 
 class MemoryFabric(Carrier[MemoryEndpoint]):
-    """Connects the in-memory endpoints of one process.
+    """The network of the in-memory endpoints of one process.
 
     Attributes:
-        on_open: called with each node that is opened on it, before the node does anything.
-        watched: gives what is to answer calls in the place of a node's handler: somebody who watches it.
+        on_open: called with each node that is opened on it, before the node runs.
+        watched: returns the handler to use in place of a node's own, for recording.
         default_launcher: nodes spawn others in this process.
     """
 
@@ -50,10 +50,10 @@ class MemoryFabric(Carrier[MemoryEndpoint]):
     def endpoint(
         self, config: NodeConfig, handler: Handler, on_orphan: Callable[[OrphanedCall], None] | None = None
     ) -> MemoryEndpoint:
-        """Return a place for a node, at the configured address; port 0 takes the next free one.
+        """Return an endpoint for a node, at the configured address; port 0 selects the next free one.
 
         Raises:
-            AddressInUse: another node is there.
+            AddressInUse: another node uses the address.
         """
         address = NodeAddress(config.ip, config.port or next(self._free_ports))
         if address in self.endpoints:
@@ -63,12 +63,12 @@ class MemoryFabric(Carrier[MemoryEndpoint]):
     async def open_endpoint(
         self, config: NodeConfig, handler: Handler, on_orphan: Callable[[OrphanedCall], None]
     ) -> MemoryEndpoint:
-        """Return a place for a node; see `endpoint`."""
+        """Return an endpoint for a node; see `endpoint`."""
         return self.endpoint(config, handler, on_orphan)
 
     @contextmanager
     def rule(self, *rules: Rule) -> Generator[None]:
-        """Have `rules` asked before all others, within the block."""
+        """Apply `rules` before all others, within the block."""
         self.add_rules(*rules)
         try:
             yield
@@ -76,11 +76,11 @@ class MemoryFabric(Carrier[MemoryEndpoint]):
             self.remove_rules(*rules)
 
     def add_rules(self, *rules: Rule) -> None:
-        """Have `rules` asked before all others."""
+        """Apply `rules` before all others."""
         self._set_rules([*rules, *self.rules])
 
     def remove_rules(self, *rules: Rule) -> None:
-        """Ask `rules` no more."""
+        """Remove `rules`."""
         self._set_rules([one for one in self.rules if not any(one is rule for rule in rules)])
 
     def _set_rules(self, rules: Iterable[Rule]) -> None:
@@ -88,11 +88,11 @@ class MemoryFabric(Carrier[MemoryEndpoint]):
         self.judge = judge_by(self.rules)
 
     def crash(self, address: NodeAddress, *, is_silent: bool = False) -> None:
-        """End a node's part: nothing that it says from now on is heard.
+        """Crash a node: it sends and receives nothing more.
 
         Args:
             address: the node's.
-            is_silent: whether its host goes down, too: nobody tells the others that connections are broken.
+            is_silent: whether its host goes down, too: then its peers receive no resets.
         """
         endpoint = self.endpoints.get(address)
         if endpoint is not None:
@@ -102,11 +102,11 @@ class MemoryFabric(Carrier[MemoryEndpoint]):
 
     @property
     def datagrams(self) -> dict[NodeAddress, QueuedDatagrams]:
-        """Who takes datagrams, by address."""
+        """The datagrams of each endpoint that has them enabled, by address."""
         return {node: one.datagrams for node, one in self.endpoints.items() if one.datagrams is not None}
 
     def carry(self, to: NodeAddress, data: bytes) -> None:
-        """Take a datagram that comes from nowhere to whoever is there, at once."""
+        """Deliver a datagram without a sender, at once."""
         endpoint = self.endpoints.get(to)
         if endpoint is not None and endpoint.datagrams is not None:
             endpoint.datagrams.put(data)

@@ -49,15 +49,15 @@ class Host(ABC):
         self._free_at = 0.0
 
     @abstractmethod
-    def take(self, message: Message) -> None:
+    def handle(self, message: Message) -> None:
         """Handle a message."""
 
     @abstractmethod
     def bring_down(self, reason: str, *, is_silent: bool = False) -> None:
-        """End it: its links break, and nothing more is received."""
+        """Stop it: its links break, and it receives nothing more."""
 
     def hold(self) -> None:
-        """Let it stand still, as SIGSTOP does, until it is released as often as it was held."""
+        """Stop it, as SIGSTOP does, until it is released as often as it was held."""
         if self.is_down:
             return
         self._holds += 1
@@ -65,7 +65,7 @@ class Host(ABC):
         self.is_prompt = False
 
     def release(self) -> None:
-        """Let it go on, where nothing else holds it."""
+        """Undo one `hold`; it continues after the last one."""
         self._holds = max(0, self._holds - 1)
         if self._holds:
             return
@@ -76,7 +76,7 @@ class Host(ABC):
         self._work()
 
     def fall(self) -> None:
-        """Be down from now on."""
+        """Mark it as down."""
         self.is_down = self.is_mute = True
         self.is_prompt = False
         self.pump.drop(self)
@@ -94,12 +94,12 @@ class Host(ABC):
             self._held.append((action, args))
 
     def add_lag(self, lag: Callable[[], float]) -> None:
-        """Have it handle input only after ``lag()`` seconds, one after the other, besides what lags it has."""
+        """Delay each input by ``lag()`` seconds, one after the other, in addition to other lags."""
         self.lags.append(lag)
         self._judge_promptness()
 
     def remove_lag(self, lag: Callable[[], float]) -> None:
-        """Take a lag away."""
+        """Remove a lag."""
         self.lags.remove(lag)
         self._judge_promptness()
 
@@ -133,7 +133,7 @@ class Host(ABC):
         self._judge_promptness()
 
     def call_at(self, when: float, action: Callable[..., None], *args: Any) -> None:
-        """Have ``action(*args)`` called at `when` on Trio's clock, if this node can run then."""
+        """Schedule ``action(*args)`` for `when` on Trio's clock; a held host runs it later, one that is down never."""
         self.pump.at(when, self._due, action, args)
 
     def _due(self, action: Callable[..., None], args: tuple[Any, ...]) -> None:

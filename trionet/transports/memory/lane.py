@@ -1,8 +1,8 @@
-"""One direction of a connection on a memory fabric: a stream of bytes, in order and complete as long as it lasts.
+"""One direction of a connection on a memory fabric: a reliable stream of bytes, in order.
 
-Invariants: later bytes never arrive earlier. A message that the rules drop is sent again, after a time that doubles,
-and what follows waits behind it; after `GIVE_UP_S` the connection is dead. No more bytes are in flight than a socket's
-buffers hold, as far as the link keeps to `has_room`.
+Invariants: bytes never overtake earlier ones. A dropped message is retransmitted with exponential back-off, and later
+messages wait behind it; after `GIVE_UP_S` the connection is dead. The bytes in flight are bounded like those in a
+socket's buffers, if the link respects `has_room`.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ __all__ = ["GIVE_UP_S", "Lane"]
 GIVE_UP_S: Final = 120.0
 _AGAIN_S: Final = 0.2
 _CONNECT_AGAIN_S: Final = 1.0
-"""RFC 6298 has these two as the least and the first time-out."""
+"""The minimum and the initial retransmission time-out. Source: RFC 6298."""
 
 _BUFFER_BYTES: Final = 256 * 1024
 _PACKET_BYTES: Final = 1_400
-"""Longer writes are cut in two, at a random place, as networks cut them."""
+"""Longer writes are split in two, at a random offset, as networks split them."""
 
 
 class Lane:
     """Sends the bytes of one side of one connection.
 
     Attributes:
-        has_room: whether the buffers take more.
-        on_dead: called with a reason when nothing arrives any more.
+        has_room: whether the buffers have room.
+        on_dead: called with a reason when retransmission has failed for good.
         on_room: called when there is room again.
     """
 
@@ -59,7 +59,7 @@ class Lane:
         self._is_dead = False
 
     def acknowledge(self, size: int) -> None:
-        """Handle that `size` bytes have been received."""
+        """Handle the receipt of `size` bytes."""
         self._in_flight_bytes -= size
         if not self.has_room and self._in_flight_bytes < _BUFFER_BYTES:
             self.has_room = True
@@ -67,7 +67,7 @@ class Lane:
                 self._source.admit(self.on_room)
 
     def send(self, kind: str, data: bytes) -> None:
-        """Send bytes after those before them."""
+        """Send bytes in order."""
         if self._is_dead:
             return
         size = len(data)
@@ -116,7 +116,7 @@ class Lane:
             return False
         self._latest = when = max(self._latest, now + verdict)
         if message.kind == "reset" and when <= now and not carrier.pump.is_due(now):
-            carrier.arrive(message)  # as an operating system does it: at once, whichever task runs next
+            carrier.arrive(message)  # at once, as an operating system does
         else:
             carrier.pump.at(when, carrier.arrive, message)
         return True
@@ -125,14 +125,14 @@ class Lane:
         now = self._carrier.pump.time()
         while self._waiting and self._try(self._waiting[0], now):
             self._waiting.popleft()
-            self._again_s = _AGAIN_S / 2  # it backs off only as long as nothing gets through
+            self._again_s = _AGAIN_S / 2  # a success resets the back-off
         if not self._waiting:
             return
         if now - self._waiting[0].sent_at > GIVE_UP_S:
             self._is_dead = True
             self._waiting.clear()
             if self.on_dead is not None:
-                self.on_dead("what was sent was never acknowledged")
+                self.on_dead("the bytes sent were never acknowledged")
             return
         self._again_s *= 2
         self._carrier.pump.at(now + self._again_s, self._try_again)

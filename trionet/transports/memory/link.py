@@ -1,6 +1,6 @@
-"""The driver of links on a memory fabric: their bytes travel there as streams.
+"""The driver of links on a memory fabric, where their bytes travel as streams.
 
-Each write is one frame, so that rules and traces tell frames apart.
+Each write is one frame, so that rules and traces can distinguish frames.
 """
 
 from __future__ import annotations
@@ -39,12 +39,13 @@ __all__ = ["MemoryTransport"]
 
 
 class _Opening(NamedTuple):
-    """A connection whose handshake has not ended."""
+    """A connection during its handshake."""
 
     handshake: Handshake
     lane: Lane
     node: NodeAddress
     begun_at: float
+    is_initiator: bool
 
 
 class _MemoryLink(Link):
@@ -63,7 +64,7 @@ class _MemoryLink(Link):
 
     @property
     def peer_host(self) -> object:
-        """Whom log lines about this link count for."""
+        """The peer's key in the limits of log lines."""
         return self.node
 
     def push(self) -> None:
@@ -81,7 +82,7 @@ class _MemoryLink(Link):
         if core.events:
             self.handle_events()
         if not core.outgoing.is_open and core.is_finished:
-            self.end("both sides have said bye")
+            self.end("both sides have sent bye")
 
     def _set_alarm(self) -> None:
         liveness = self.core.liveness
@@ -92,12 +93,12 @@ class _MemoryLink(Link):
             self._transport.host.call_at(self._alarm_at, self._transport.ring, self.number)
 
     def ring(self) -> None:
-        """Handle that the time of the alarm has come."""
+        """Handle the alarm."""
         self._alarm_at = math.inf
         self.advance(self._transport.pump.time())
 
     def end(self, reason: str) -> None:
-        """Handle that the connection has ended: the peer needn't be told."""
+        """Handle the end of the connection; no reset is sent."""
         self._is_reset = True
         self.abort(reason)
 
@@ -112,7 +113,7 @@ class _MemoryLink(Link):
 
 
 class _Observed:
-    """A call that the observer is told of; a generator's context takes three times as long."""
+    """Reports one call to the observer. A generator-based context manager is three times slower."""
 
     def __init__(
         self, observer: Observer, time: Callable[[], float], call: tuple[NodeAddress, NodeAddress, Request]
@@ -127,16 +128,16 @@ class _Observed:
     def __exit__(self, _: object, exc: BaseException | None, __: object) -> None:
         if isinstance(exc, trio.Cancelled):
             self._observer.cancelled(*self._call, self._time())
-        elif exc is None or isinstance(exc, TrionetError):
-            self._observer.answered(*self._call, exc, self._time())
+        else:  # an error of the block that reads a stream is none of the stream
+            self._observer.answered(*self._call, exc if isinstance(exc, TrionetError) else None, self._time())
 
 
 class MemoryTransport(LinkTransport):
     """Calls to nodes on the same fabric.
 
     Attributes:
-        host: the node's.
-        pump: tells the time on Trio's clock.
+        host: the node's host.
+        pump: the fabric's clock and scheduler.
     """
 
     def __init__(
@@ -157,7 +158,7 @@ class MemoryTransport(LinkTransport):
     # ---- connections
 
     def dial(self, node: NodeAddress) -> None:
-        """Begin to make a connection: the first bytes go with the request for it, as TCP Fast Open has it."""
+        """Start a connection attempt. Its first message carries data, as in TCP Fast Open."""
         number, seconds = self._carrier.new_link(), self.context.config.connect_timeout_s
         opening = self._begin(number, node, is_initiator=True)
         opening.lane.send("connect", opening.handshake.data_to_send())
@@ -166,13 +167,14 @@ class MemoryTransport(LinkTransport):
 
     def _begin(self, number: int, node: NodeAddress, *, is_initiator: bool) -> _Opening:
         handshake = self.new_handshake(is_initiator=is_initiator)
-        opening = _Opening(handshake, Lane(self._carrier, self.host, node, number), node, self.pump.time())
+        lane = Lane(self._carrier, self.host, node, number)
+        opening = _Opening(handshake, lane, node, self.pump.time(), is_initiator)
         self._opening[number] = opening
         return opening
 
     def _fail(self, number: int, failure: str) -> None:
         opening = self._opening.pop(number, None)
-        if opening is not None:
+        if opening is not None and opening.is_initiator:
             self.dialed(opening.node, failure)
 
     def receive(self, message: Message) -> None:
@@ -217,7 +219,7 @@ class MemoryTransport(LinkTransport):
         link.receive(b"", self.pump.time())
 
     def ring(self, number: int) -> None:
-        """Handle that the time of a link's alarm has come, if that has not ended."""
+        """Handle the alarm of a link, if the link is still open."""
         link = self._by_number.get(number)
         if link is not None:
             link.ring()
@@ -228,16 +230,17 @@ class MemoryTransport(LinkTransport):
         self.remove(link)
 
     def bring_down(self, reason: str, *, is_silent: bool) -> None:
-        """Close all links, silently if the peers are not to notice."""
+        """Close all links, silently if the peers are not to notice, and make no more."""
+        self._is_closing = True
         for link in list(self._by_number.values()):
             (link.end if is_silent else link.abort)(reason)
         for number in list(self._opening):
             self._fail(number, reason)
 
-    # ---- what is observed
+    # ---- observation
 
     def note_loss(self, node: NodeAddress, reason: str) -> None:
-        """Tell the observer that a link was lost with calls in progress."""
+        """Report a lost link with calls in progress."""
         if self._carrier.observer is not None:
             self._carrier.observer.link_lost(self._own, node, reason, self.pump.time())
 

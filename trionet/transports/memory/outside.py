@@ -1,13 +1,13 @@
-"""Time stands still for work outside of Trio while time is virtual: threads, subprocesses, sockets.
+"""Stops virtual time during work outside of Trio: threads, subprocesses, sockets.
 
-Invariants: while a thread works for a task (`trio.to_thread`, and so files and look-ups of names), or a task waits for
-a subprocess or its output, neither does time pass nor is a message of a fabric delivered. The results of threads reach
-their tasks together, in the order in which those tasks were made, so that a seed doesn't depend on how long threads
-take. Each wait has a bound, since outside work may itself wait for something that takes virtual time: then time passes
-without it.
+Invariants: virtual time stops, and no message of a fabric is delivered, while a thread works for a task
+(`trio.to_thread`; so for files and name resolution, too), or a task waits for a subprocess or its output. The results
+of threads reach their tasks together, in the order in which the tasks were created: the duration of threads does not
+affect a seeded run. Each wait is bounded, because outside work may itself wait for virtual time; after that, time
+continues.
 
-Where Trio's private state can't be read, its public statistics are polled. Then the order of threads' results follows
-from no seed, and a wait for a socket counts as one for a subprocess.
+If Trio's private state is not available, its public statistics are polled. Then the order of threads' results is not
+seeded, and a wait for a socket counts as one for a subprocess.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ if TYPE_CHECKING:
 __all__ = ["Outside", "is_time_virtual", "stand_still"]
 
 _WORK_S: Final = 10.0
-"""How long time stands still for one thread, or for one wait for a subprocess or its output; real time, as all here."""
+"""The longest stop for one thread, or for one wait for a subprocess or its output; real time, as all times here."""
 _INPUT_S: Final = 0.1
-"""How long it stands still for one wait for a socket or a pipe, where nothing may ever arrive."""
+"""The longest stop for one wait for a socket or a pipe, where input may never arrive."""
 _LOOK_S: Final = (0.0001, 0.005)
-"""The first and the longest interval between two looks at threads."""
+"""The first and the longest polling interval for threads."""
 _DESCRIPTORS: Final = "/proc/self/fd"
 
 
 def is_time_virtual() -> bool:
-    """Whether the clock of this Trio run goes from deadline to deadline."""
+    """Whether the clock of this Trio run jumps from deadline to deadline."""
     clock = trio.lowlevel.current_clock()
     return isinstance(clock, MockClock) and clock.autojump_threshold == 0 and not clock.rate
 
 
 def stand_still() -> None:
-    """Have time stand still for outside work from now on in this Trio run, where its time is virtual."""
+    """Stop virtual time during outside work, for the rest of this Trio run."""
     if is_time_virtual():
         trio.lowlevel.add_instrument(Outside.of_this_run())
 
@@ -53,7 +53,7 @@ class Outside(trio.abc.Instrument):
     """Waits for outside work before time passes. There is one for each Trio run.
 
     Attributes:
-        on_quiet: called where no task can run and no outside work is in progress.
+        on_quiet: called when no task can run and no outside work is in progress.
     """
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class Outside(trio.abc.Instrument):
 
     @classmethod
     def of_this_run(cls) -> Outside:
-        """Return the one of this Trio run."""
+        """Return the instance of this Trio run."""
         found = _outside.get(None)
         if found is None:
             loop = LoopState.of_this_run()
@@ -70,21 +70,21 @@ class Outside(trio.abc.Instrument):
         return found
 
     def before_io_wait(self, timeout: float) -> None:
-        """Handle that no task can run."""
+        """Wait for outside work, because no task can run."""
         del timeout
         if not self.wait() and self.on_quiet is not None:
             self.on_quiet()
 
     def wait(self) -> bool:
-        """Wait until outside work has ended; whether anything has arrived from there.
+        """Wait until outside work has ended; return whether there are results.
 
-        Trio passes it on when it next looks at its sockets: until then time must not pass.
+        Trio delivers them at its next I/O wait: until then time must not pass.
         """
         raise NotImplementedError
 
 
 class _Seen(Outside):
-    """Sees the work in Trio's private state."""
+    """Detects outside work by Trio's private state."""
 
     def __init__(self, loop: LoopState) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class _Seen(Outside):
         return False
 
     def _wait_for_threads(self) -> None:
-        """Wait until each thread has returned or asked Trio for a call, or has worked for too long."""
+        """Wait until each thread has returned or called into Trio, or its time is over."""
         loop = self._loop
         hosts, in_system_tasks = loop.working_threads(), loop.calls_from_threads()
         now = time.monotonic()
@@ -115,8 +115,8 @@ class _Seen(Outside):
         look_s, longest_s = _LOOK_S
         while not loop.is_interrupted:
             jobs, now = list(loop.jobs), time.monotonic()
-            told = set(map(task_of_job, jobs))
-            working = [host for host in hosts if host[0] not in told and now - since[host] < _WORK_S]
+            reported = set(map(task_of_job, jobs))
+            working = [host for host in hosts if host[0] not in reported and now - since[host] < _WORK_S]
             if len(working) <= in_system_tasks + sum(map(is_call_from_unknown_thread, jobs)):
                 break
             time.sleep(look_s)
@@ -124,7 +124,7 @@ class _Seen(Outside):
         loop.hand_over()
 
     def _wait_for_input(self) -> bool:
-        """Wait until a descriptor is ready, or all tasks that wait for one have waited for too long."""
+        """Wait until a descriptor is ready, or the time of all waiting tasks is over."""
         loop, known, now = self._loop, self._inputs_until, time.monotonic()
         self._inputs_until = {
             wait: known[wait] if wait in known else now + _longest_s(descriptor)
@@ -140,7 +140,7 @@ class _Seen(Outside):
 
 
 class _Polled(Outside):
-    """Counts the work in Trio's public statistics, and has Trio look at its sockets again as long as it lasts."""
+    """Detects outside work by Trio's public statistics, and makes Trio poll its sockets meanwhile."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -161,17 +161,17 @@ class _Polled(Outside):
 
 
 def _counts() -> tuple[int, ...]:
-    """Return how many threads work for tasks, and how many tasks wait for descriptors, Trio's own apart."""
+    """Return the numbers of working threads and of tasks that wait for descriptors, without Trio's own."""
     io: Any = trio.lowlevel.current_statistics().io_statistics
     readers, writers = getattr(io, "tasks_waiting_read", 1), getattr(io, "tasks_waiting_write", 0)
     return active_thread_count(), readers - 1, writers
 
 
 def _longest_s(descriptor: int) -> float:
-    """Return for how long time may stand still for a wait for `descriptor`."""
+    """Return the longest stop for a wait for `descriptor`."""
     target = _target(str(descriptor))
     is_of_process = target == "anon_inode:[pidfd]" or (
-        # A pipe with one end here: the other one is a subprocess's, or was.
+        # A pipe with one end here: the other end belongs to a subprocess.
         target.startswith("pipe:") and [*map(_target, os.listdir(_DESCRIPTORS))].count(target) == 1
     )
     return _WORK_S if is_of_process else _INPUT_S

@@ -1,14 +1,13 @@
-"""One heap of events, taken in the order of their times, in real time or in virtual time.
+"""A scheduler: one heap of events, in real time or in virtual time.
 
-Invariants: events are taken in the order of their times, those of one time in the order in which they were made, and
-none before its time. In virtual time, on Trio's ``MockClock(autojump_threshold=0)``, one is taken only when no task
-can run, as is the way of that clock, and the tasks whose deadline has come run before the events of that time.
+Invariants: events run in the order of their times, events of one time in the order of their creation, and none early.
+In virtual time, on Trio's ``MockClock(autojump_threshold=0)``, an event runs only when no task can run; tasks whose
+deadline has expired run before the events of the same time.
 
-In real time a task sleeps until the next event. In virtual time no task is woken: events are taken where Trio would
-wait for I/O, until a task can run. So time goes from event to event without a pass through Trio's scheduler, and in one
-pass from one woken task to the next. No event is taken while a thread or a process works for a task (see `outside`),
-and after some hundred events Trio looks at its sockets. Where Trio's private state can't be read, a task sleeps until
-the next event in virtual time, too, and waits until all others are blocked before it takes it.
+In real time a task sleeps until the next event. In virtual time events run at Trio's I/O wait, until a task can run:
+this needs no scheduler pass for each event. No event runs while a thread or a process works for a task (see
+`outside`), and Trio polls its sockets every 256 events. If Trio's private state is not available, a task sleeps until
+the next event in virtual time, too, and waits until all other tasks are blocked before it runs the event.
 """
 
 from __future__ import annotations
@@ -35,13 +34,12 @@ _MOST_AT_ONCE: Final = 256
 
 
 class Pump:
-    """Calls functions at their times.
+    """Calls functions at scheduled times.
+
+    The first event of a Trio run starts `run` as a system task, unless it is running.
 
     Attributes:
-        time: returns the time on Trio's clock; in virtual time, without asking it.
-
-    Nothing needs to be started: the first event of a Trio run starts the task, as a system task, if nobody has started
-    `run`.
+        time: returns the time on Trio's clock; in virtual time, from a copy.
     """
 
     def __init__(self) -> None:
@@ -50,13 +48,13 @@ class Pump:
         self._count = 0
         self._task: trio.lowlevel.Task | None = None
         self._is_running = False
-        self._wakes_at = math.inf  # an event before that must wake somebody
+        self._wakes_at = math.inf  # an earlier event must wake the task
         self._scope = trio.CancelScope()
         self._failure: BaseException | None = None
         self._is_closed = False
 
     def at(self, when: float, action: Callable[..., None], *args: Any) -> None:
-        """Have ``action(*args)`` called at `when`, on Trio's clock; it must neither wait nor raise."""
+        """Schedule ``action(*args)`` for `when`, on Trio's clock; it must neither wait nor raise."""
         if self._is_closed:
             return
         self._count = count = self._count + 1
@@ -65,7 +63,7 @@ class Pump:
             self._wake()
 
     def is_due(self, now: float) -> bool:
-        """Whether there is something to be called at `now` or before."""
+        """Whether an event is due at `now`."""
         return self.next_due() <= now
 
     def next_due(self) -> float:
@@ -73,12 +71,12 @@ class Pump:
         return self._heap[0][0] if self._heap else math.inf
 
     def drop(self, owner: object) -> None:
-        """Call no more methods of `owner`."""
+        """Remove the events that call methods of `owner`."""
         self._heap[:] = [entry for entry in self._heap if getattr(entry[2], "__self__", None) is not owner]
         heapify(self._heap)
 
     def close(self) -> None:
-        """Call nothing more."""
+        """Remove all events, and accept no more."""
         self._is_closed = True
         self._heap.clear()
 
@@ -94,7 +92,7 @@ class Pump:
             trio.lowlevel.spawn_system_task(self.run, name="memory fabric")
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Call what is due, until cancelled. What the functions raise comes out here."""
+        """Run due events until cancelled. Raises the exceptions of the functions."""
         self._is_running = True
         self._wakes_at = -math.inf
         task_status.started()
@@ -126,7 +124,7 @@ class Pump:
             stand_still()
         while True:
             now = trio.current_time()
-            last = self._count  # events made meanwhile wait for the next turn: tasks must get theirs
+            last = self._count  # later events wait for the next pass, so that tasks can run
             while heap and heap[0][0] <= now and (is_virtual or heap[0][1] <= last):
                 if is_virtual:
                     await wait_all_tasks_blocked()
@@ -147,7 +145,7 @@ class Pump:
     # ---- in Trio's loop
 
     async def _run_in_loop(self, loop: LoopState) -> None:
-        """Sleep for good, while events are taken by `take`."""
+        """Sleep, while `run_events` runs the events."""
         self.time = loop.time
         self._failure = None
         idle = _Idle.of_this_run(loop)
@@ -162,25 +160,25 @@ class Pump:
         raise self._failure
 
     def pass_on(self) -> None:
-        """Have the task of `run` run, so that Trio looks at what is outside before it goes on."""
+        """Wake the task of `run`, so that Trio polls for I/O."""
         if self._task is not None:
             self._wake()
 
     def fail(self, exc: BaseException) -> None:
-        """Have `run` raise `exc`."""
+        """Make `run` raise `exc`."""
         self._failure = exc
         self.pass_on()
 
-    def take(self, loop: LoopState, until: float) -> None:
-        """Take some events up to a time as if by the task of `run`, as long as no task can run."""
-        if self._task is None:  # it has been cancelled, and will run for the last time
+    def run_events(self, loop: LoopState, until: float) -> None:
+        """Run some events up to a time, in the context of the task of `run`, while no task can run."""
+        if self._task is None:  # it is cancelled and about to end
             return
         try:
-            loop.call_as(self._task, self._take, loop, until)
-        except BaseException as exc:  # whatever it is, `run` raises it: Trio would log it, and call no more
+            loop.call_as(self._task, self._run_events, loop, until)
+        except BaseException as exc:  # `run` raises it; Trio would log it and drop the instrument
             self.fail(exc)
 
-    def _take(self, loop: LoopState, until: float) -> None:
+    def _run_events(self, loop: LoopState, until: float) -> None:
         heap, pop, runnable, advance = self._heap, heappop, loop.runnable, loop.advance
         now, last = self.time(), _MOST_AT_ONCE
         while heap and not runnable:
@@ -198,7 +196,7 @@ class Pump:
 
 
 class _Idle:
-    """Has pumps take their events, in the order of time, whenever no task can run. There is one for each Trio run."""
+    """Runs the events of all pumps, in the order of time, when no task can run. There is one for each Trio run."""
 
     def __init__(self, loop: LoopState) -> None:
         self._pumps: list[Pump] = []
@@ -208,7 +206,7 @@ class _Idle:
 
     @classmethod
     def of_this_run(cls, loop: LoopState) -> _Idle:
-        """Return the one of this Trio run."""
+        """Return the instance of this Trio run."""
         try:
             return _idle.get()
         except LookupError:
@@ -217,37 +215,37 @@ class _Idle:
             return found
 
     def add(self, pump: Pump) -> None:
-        """Have `pump` take its events, too."""
+        """Run the events of `pump`, too."""
         self._pumps.append(pump)
 
     def remove(self, pump: Pump) -> None:
-        """Have `pump` take no more events."""
+        """Run no more events of `pump`."""
         self._pumps.remove(pump)
 
     def _on_quiet(self) -> None:
-        """Handle that no task can run, and that no outside work is in progress."""
+        """Run events: no task can run, and no outside work is in progress."""
         try:
             if self._pumps:
-                self._take_events()
-        except Exception as exc:  # Trio would log it, and never ask again
+                self._run_events()
+        except Exception as exc:  # Trio would log it and drop the instrument
             for pump in self._pumps:
                 pump.fail(exc)
 
-    def _take_events(self) -> None:
+    def _run_events(self) -> None:
         loop = self._loop
         while loop.is_idle:
             first, until = self._first()
             due = first.next_due()
             if due == math.inf:
-                return  # Trio goes to the next deadline
+                return  # Trio's clock jumps to the next deadline
             now, deadline = first.time(), loop.next_deadline()
             if deadline <= due or deadline <= now:
-                loop.set_time(max(now, deadline))  # Trio would do it in more steps
-                return  # the sleepers first
-            first.take(loop, until)
+                loop.set_time(max(now, deadline))  # faster than Trio's own jump
+                return  # sleeping tasks first
+            first.run_events(loop, until)
 
     def _first(self) -> tuple[Pump, float]:
-        """Return the pump with the earliest event, and when another one has its next."""
+        """Return the pump with the earliest event, and the time of the next event of another pump."""
         if len(self._pumps) == 1:
             return self._pumps[0], math.inf
         first, second, *_ = sorted(self._pumps, key=Pump.next_due)

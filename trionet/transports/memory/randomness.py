@@ -1,7 +1,8 @@
-"""Random numbers of a link: there are as many links as pairs of nodes, and most carry few messages.
+"""Random numbers for each directed pair of nodes.
 
-A generator of Python's own takes ten times as long to seed as a message takes to judge, and has 2.5 KB. Here the
-numbers are a hash of the link's text and of a counter, eight at a time, since that takes about as long as one.
+There are many pairs, and most carry few messages. To seed a generator of Python's is ten times slower than to judge a
+message, and it has 2.5 KB. Here the numbers are a hash of the pair's text and a counter, eight at a time, because eight
+cost about as much as one.
 
 Source: the hash is BLAKE2b (RFC 7693), used in counter mode as in NIST SP 800-90A's generators.
 """
@@ -22,21 +23,21 @@ _unpack: Final = Struct("<8Q").unpack
 _SEED_BYTES: Final = 16
 _COUNT_BYTES: Final = 8
 _BITS: Final = 53
-"""Of a number that `random` gives, as of all floats."""
+"""The precision of `random`, and of all floats."""
 
 _SCALE: Final = 2.0**-_BITS
 
 
 class LinkRandom(Random):
-    """Random numbers that follow from a text. All that `random.Random` offers comes from `random` here.
+    """Random numbers derived from a text. All methods of `random.Random` use its `random`.
 
-    Like any other one it can be copied, and put back into a state; but it can't be seeded anew.
+    It can be copied, and its state restored; it can't be seeded again.
     """
 
-    gauss_next: float | None = None  # where `gauss` keeps its second number
+    gauss_next: float | None = None  # the second number of `gauss`
 
     def __new__(cls, text: str) -> LinkRandom:  # noqa: PYI034  there is no subclass
-        """Make one, without the seeding."""
+        """Create one without seeding the base class."""
         return super().__new__(cls, 0)  # type: ignore[call-arg]
 
     def __init__(self, text: str) -> None:
@@ -69,11 +70,11 @@ class LinkRandom(Random):
         return number >> -k % _BITS
 
     def getstate(self) -> tuple[Any, ...]:
-        """Return what `setstate` takes."""
+        """Return the state, for `setstate`."""
         return self._seed, self._count, tuple(self._numbers), self.gauss_next
 
     def setstate(self, state: tuple[Any, ...]) -> None:
-        """Go on from where the numbers were at `getstate`, of this link's or another one's."""
+        """Restore a state of `getstate`, from this generator or another one."""
         self._seed, self._count, numbers, self.gauss_next = state
         self._numbers = list(numbers)
 
@@ -81,12 +82,12 @@ class LinkRandom(Random):
         return LinkRandom, ("",), self.getstate()
 
     def seed(self, *_: Any, **__: Any) -> None:
-        """It can't be seeded anew."""
+        """Raise: it can't be seeded again."""
         raise NotImplementedError
 
 
 class RandomByTarget(dict["NodeAddress", Random]):
-    """The random numbers of what one node sends, by where it goes; made when they are first asked for."""
+    """The random numbers for one node's messages, by target; created on first use."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

@@ -1,11 +1,10 @@
-"""What may happen to a message on its way: rules, asked one after the other.
+"""Rules: they drop, delay and copy messages.
 
-A rule is a function of a message and of the random numbers of its link, and its verdict one of three: `PASS`, to ask
-the next rule; a number of seconds after which it is delivered; or `DROP`. The first verdict that is not `PASS` wins;
-where there is none, the message is delivered at once. A rule that passes may add to `Message.delay_s` and to
-`Message.copies`.
+A rule is a function of a message and of the random numbers of its link. Its verdict is `PASS`, which leaves the
+decision to the next rule; a delay in seconds; or `DROP`. The first verdict that is not `PASS` wins; without one the
+message is delivered at once. A rule that passes may add to `Message.delay_s` and to `Message.copies`.
 
-What is lost of a connection is sent again, as TCP does, so that there loss shows as time.
+Dropped messages of a connection are retransmitted, as by TCP: loss causes delay there.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from trionet.identity import NodeAddress
 __all__ = ["DROP", "PASS", "Judge", "Message", "Rule", "Sender", "Verdict", "judge_by"]
 
 Verdict = float | None
-"""What a rule says of a message: `PASS`, `DROP`, or the seconds after which it is delivered."""
+"""The verdict of a rule on a message: `PASS`, `DROP`, or its delay in seconds."""
 
 PASS: Final = None
 DROP: Final = math.inf
@@ -32,25 +31,25 @@ class Sender(Protocol):
     """The sending side of a connection."""
 
     def acknowledge(self, size: int) -> None:
-        """Handle that `size` bytes have been received."""
+        """Handle the receipt of `size` bytes."""
         ...
 
 
 class Message(msgspec.Struct, eq=False, gc=False):
-    """Something on its way from one node to another.
+    """A message in flight between two nodes.
 
     Attributes:
         source, target: the nodes.
         kind: ``datagram``; of a connection ``connect``, ``accept``, ``refuse``, ``reset``, or that of the link's
             frame: ``call``, ``reply``, ``error``, ``cancel``, ``cancelled``, ``item``, ``end``, ``credit``, ``chunk``,
             ``abandon``, ``window``, ``ping``, ``pong``, ``bye``.
-        data: its bytes; of a connection, the next of its stream, of a long frame a part perhaps.
-        sent_at: when it was sent first, on the fabric's clock.
-        number: counts the messages of the fabric.
-        link: the connection it belongs to; 0 for a datagram.
-        sender: the side of that connection that it comes from.
-        delay_s: what rules have added to its way.
-        copies: how many more of it rules have made.
+        data: its bytes; for a connection, the next bytes of its stream, perhaps a part of a frame.
+        sent_at: the time of the first transmission, on the fabric's clock.
+        number: its sequence number on the fabric.
+        link: its connection; 0 for a datagram.
+        sender: the sending side of that connection.
+        delay_s: the delay that rules have added.
+        copies: the number of duplicates that rules have added.
     """
 
     source: NodeAddress
@@ -66,15 +65,15 @@ class Message(msgspec.Struct, eq=False, gc=False):
 
 
 Rule = Callable[[Message, Random], Verdict]
-"""Judges messages."""
+"""Returns the verdict on a message."""
 
 Judge = Callable[[Message, Random], float]
-"""Says after how many seconds a message is delivered, or `DROP`."""
+"""Returns the delay of a message in seconds, or `DROP`."""
 
 
 def judge_by(rules: Sequence[Rule]) -> Judge:
-    """Return what asks `rules`, one after the other."""
-    if len(rules) == 1:  # the way of most messages
+    """Return a function that applies `rules`, one after the other."""
+    if len(rules) == 1:  # the common case
         return _judge_by_one(rules[0])
 
     def judge(message: Message, random: Random) -> float:

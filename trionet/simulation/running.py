@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 def deterministic(seed: int) -> AbstractContextManager[None]:
-    """Have the order of tasks, and the module ``random``, follow from `seed` within the block."""
+    """Seed the order of tasks, and the module ``random``, within the block."""
     return seeded(f"{seed} tasks", f"{seed} module")
 
 

@@ -116,8 +116,10 @@ async def _open_probe(node: Node) -> None:
     await node.local.routes.put(Probe(node), "probe")
 
 
-CONFIG = NodeConfig(on_start=_open_probe, max_message_bytes=_LEAST_MESSAGE_BYTES, max_calls_per_peer=8)
-"""Of nodes whose windows and places soon run out."""
+CONFIG = NodeConfig(
+    on_start=_open_probe, max_message_bytes=_LEAST_MESSAGE_BYTES, max_calls_per_peer=8, idle_timeout_s=20.0
+)
+"""Of nodes whose windows and places soon run out, and who notice soon that an idle peer has gone."""
 
 
 def on(node: NodeAddress | Node, method: str) -> Remote:

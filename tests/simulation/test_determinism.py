@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import time
 from random import Random
@@ -81,6 +82,22 @@ def test_the_module_random_is_seeded_and_reported() -> None:
     assert [leak.what for leak in finding.leaks] == ["random.random"]
     assert str(finding).startswith("both runs are equal")
     assert random.getstate() == before
+
+
+def test_the_garbage_collector_runs_less_often_only_within_a_run() -> None:
+    before = gc.get_threshold()
+
+    async def inside() -> int:
+        await trio.lowlevel.checkpoint()
+        return gc.get_threshold()[0]
+
+    assert run(inside) > before[0]
+    assert gc.get_threshold() == before
+    gc.set_threshold(0)
+    try:
+        assert run(inside) == 0
+    finally:
+        gc.set_threshold(*before)
 
 
 def test_a_node_has_its_own_random_numbers_and_they_follow_from_the_seed() -> None:

@@ -19,6 +19,7 @@ def trial_of(seed: int) -> Trial:
         seed=seed,
         nodes=3 + seed % 3,
         duration_s=6.0,
+        settle_s=90.0,
         network=("lan", "wan", "bad", "perfect")[seed // 2 % 4],
         scenario="anything" if seed % 2 else sorted(SCENARIOS)[seed // 2 % len(SCENARIOS)],
         program="tests.simulation.links:mixture",

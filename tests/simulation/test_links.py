@@ -326,6 +326,55 @@ def test_calls_that_wait_behind_long_answers_go_on_when_those_are_cancelled() ->
     assert run(cancel_long_answers) == [0, 1, 2]
 
 
+# ---- hosts that stand still and lag
+
+
+async def hold_and_slow_down(seed: int) -> None:
+    """Hold two nodes, and slow them down, at random and at the same time, while they call each other."""
+    async with open_peers(2, seed, *network()) as peers:
+        random, answered = peers[0].node.random, 0
+
+        async def trouble(peer: Peer) -> None:
+            lag = partial(random.expovariate, 10)
+            for _ in range(10):
+                await trio.sleep(random.uniform(0, 0.3))
+                peer.endpoint.add_lag(lag)
+                await trio.sleep(random.uniform(0, 0.3))
+                peer.endpoint.hold()
+                if random.random() < 1 / 2:
+                    await trio.sleep(random.uniform(0, 0.3))
+                    peer.endpoint.remove_lag(lag)
+                    await trio.sleep(random.uniform(0, 0.3))
+                    peer.endpoint.release()
+                else:
+                    await trio.sleep(random.uniform(0, 0.3))
+                    peer.endpoint.release()
+                    peer.endpoint.remove_lag(lag)
+
+        async def call(here: Peer, there: Peer, number: int) -> None:
+            nonlocal answered
+            await trio.sleep(random.uniform(0, 6))
+            size = random.choice([10, 5 * KIB, 200 * KIB])
+            assert await here.call(there, "echo", bytes([number]) * size, 0.01) == bytes([number]) * size
+            answered += 1
+
+        with trio.fail_after(100):
+            async with trio.open_nursery() as nursery:
+                for here, there in (peers, reversed(peers)):
+                    nursery.start_soon(trouble, here)
+                    for number in range(60):
+                        nursery.start_soon(call, here, there, number)
+        assert answered == 120
+        await trio.sleep(5)
+        await is_at_rest(*peers)
+
+
+@pytest.mark.slow
+def test_no_byte_overtakes_another_one_where_hosts_stand_still_and_lag() -> None:
+    for seed in range(30):
+        run(hold_and_slow_down, seed, seed=seed)
+
+
 # ---- both sides dial
 
 

@@ -284,8 +284,8 @@ TABLE: Final[dict[str, dict[Outcome, str]]] = {
         NOTHING: CALLED + "streaming " + NEITHER + "closed",
     },
     "credit": {
-        Outcome("CreditReceived"): ANSWERS,
-        NOTHING: CALLED + "streaming " + NEITHER + "closed",
+        Outcome("CreditReceived"): "answering giving_items sending_item",
+        NOTHING: CALLED + "streaming sending_answer " + NEITHER + "closed",
     },
     "chunk-begins": {
         Outcome("gathered"): ALL_OPEN,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import TYPE_CHECKING
+
 import pytest
 
 from tests.protocols.link.cores import (
@@ -18,7 +21,7 @@ from tests.protocols.link.cores import (
 )
 from trionet.errors import ConnectionLost, NodeUnreachable, TemporarilyUnavailable
 from trionet.nesting import DEEPEST, PACKETS
-from trionet.protocols.link.calls import IncomingCall
+from trionet.protocols.link.calls import IncomingCall, OutgoingCall
 from trionet.protocols.link.core import Closed, LinkCore, RoomFreed
 from trionet.protocols.link.frames import (
     CALLS,
@@ -37,6 +40,9 @@ from trionet.protocols.link.frames import (
 )
 from trionet.protocols.link.holdings import Account
 from trionet.protocols.link.liveness import AT_ONCE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def serve(core: LinkCore, data: bytes, now: float = 0.0) -> list[IncomingCall]:
@@ -101,6 +107,51 @@ def test_a_call_whose_own_frame_is_too_much_to_hold_is_answered_with_the_others(
     assert [type(call.answer) for call in calls] == [NodeUnreachable] * 3
     assert core.outgoing.in_progress == {}
     assert account.partial_bytes + account.whole_bytes == 0
+
+
+def one_frame_from_its_limit(*, long_call: bool = False) -> tuple[LinkCore, list[OutgoingCall]]:
+    """Return a link, and its calls, that closes at the next frame, for then it holds too much."""
+    account, cores = Account(64 * 1024 * KIB), list[LinkCore]()
+    holding = account.open(lambda reason: cores[0].close(reason, is_fault=True))
+    core = open_core(greeted(peer=hello(max_calls=100)), holding)
+    cores.append(core)
+    calls = [start_call(core, bytes(200 * KIB))] if long_call else []
+    core.sent(len(core.data_to_send()))
+    while not account.whole_bytes:
+        calls.append(start_call(core, bytes(KIB)))
+    account.limit_bytes = account.whole_bytes
+    return core, calls
+
+
+def test_a_long_call_can_be_cancelled_when_its_last_frame_is_too_much_to_hold() -> None:
+    core, (call, *others) = one_frame_from_its_limit(long_call=True)
+    assert not core.cancel(call)
+    (closed,) = core.events
+    assert isinstance(closed, Closed)
+    assert closed.outgoing == others
+
+
+@pytest.mark.parametrize(
+    "command", [lambda core: core.retire("any reason"), lambda core: core.advance(1.0)], ids=["bye", "ping"]
+)
+def test_a_link_that_closes_as_it_sends_a_frame_has_no_deadline_any_more(command: Callable[[LinkCore], None]) -> None:
+    core, _ = one_frame_from_its_limit()
+    command(core)
+    assert core.is_closed
+    core.advance(100.0)
+    assert core.liveness.deadline == math.inf
+
+
+def test_bytes_are_held_until_they_have_been_passed_to_the_operating_system() -> None:
+    account = Account(64 * 1024 * KIB)
+    core = open_core(greeted(peer=hello(max_calls=100)), account.open(lambda _: None))
+    while core.outbox.has_room:
+        start_call(core, bytes(30 * KIB))
+    held_bytes = account.whole_bytes
+    written = len(core.data_to_send())
+    assert account.whole_bytes == held_bytes
+    core.sent(written)
+    assert account.whole_bytes <= held_bytes - written
 
 
 def test_a_long_item_of_a_link_that_has_closed_is_over() -> None:
@@ -266,6 +317,19 @@ def test_while_four_windows_of_long_answers_wait_no_further_call_begins() -> Non
         core.data_to_send()
     assert not core.incoming.is_full
     assert RoomFreed() in core.events
+
+
+def test_callers_find_room_while_four_windows_of_long_answers_wait() -> None:
+    core = open_core(greeted(peer=hello(max_calls=100, window_bytes=100 * KIB), own=hello(max_calls=100)))
+    for call in serve(core, encoded(*(call_frame(number) for number in range(6)))):
+        core.incoming.answer(call, encode_frame(Reply(call.frame.msg_id, bytes(90 * KIB))))
+    while core.outbox.has_room:
+        start_call(core, bytes(60 * KIB))
+    assert not core.events
+    while core.outbox.is_pending:
+        core.data_to_send()
+    assert core.incoming.is_full
+    assert core.events == [RoomFreed()]
 
 
 # ---- places, windows and credits

@@ -11,7 +11,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from tests.transports.link.ends import MIB, HandPeer, Hold, call, hello, links, listen, outbox, passes_until
 from tests.waiting import DEADLINE_S, wait_until
-from trionet import CallTimeout, MessageTooLarge, Node, NodeConfig, RemoteError
+from trionet import CallTimeout, MessageTooLarge, Node, NodeConfig, RemoteError, TrionetError
 from trionet.protocols.link.frames import CHUNK_BYTES, CallFrame, Chunk, Reply, Window
 
 if TYPE_CHECKING:
@@ -188,6 +188,28 @@ async def test_an_error_with_a_long_text_arrives_where_messages_are_small(start:
     with pytest.raises(RemoteError if kind is ValueError else kind, match="\N{SNOWMAN}"):
         await call(one, other, "fail")
     assert links(one) == [link]
+
+
+async def test_many_long_errors_at_once_wait_for_room(start: Start) -> None:
+    hold, errors = Hold(), list[TrionetError]()
+
+    async def fail() -> None:
+        await hold.handle()
+        raise ValueError("x" * 60_000)
+
+    one, other = await start(), await start(fail=fail)
+
+    async def ask() -> None:
+        with pytest.raises(TrionetError) as caught:
+            await call(one, other, "fail")
+        errors.append(caught.value)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(300):
+            nursery.start_soon(ask)
+        await hold.wait_started(300)
+        hold.release.set()
+    assert [type(error) for error in errors] == [RemoteError] * 300
 
 
 async def test_calls_beyond_those_that_the_peer_takes_at_once_wait_at_the_caller(start: Start) -> None:

@@ -163,6 +163,12 @@ async def test_nobody_there_is_told_to_all_who_wait_and_tried_again_for_the_next
     assert await call(node, other, "echo", 1) == (1,)
 
 
+async def test_a_name_that_cannot_be_one_is_unreachable(start: Start) -> None:
+    node = await start()
+    with pytest.raises(NodeUnreachable, match="idna"):
+        await call(node, NodeAddress("no..name", 80), "any")
+
+
 async def test_a_peer_that_says_nothing_is_unreachable_when_the_time_to_connect_is_over(
     start: Start, nursery: trio.Nursery, patient_clock: MockClock
 ) -> None:

@@ -23,6 +23,7 @@ from trionet.protocols.link.frames import (
     Cancel,
     Cancelled,
     Chunk,
+    Credit,
     Direction,
     Error,
     Frame,
@@ -245,6 +246,15 @@ async def test_answers_to_nothing_and_odd_credits_and_windows_are_ignored(start:
         await peer.send(Window(1, -(2**40)), HandPeer.call(1, "echo"))
         assert isinstance(await peer.receive(), Reply)
     assert await _serves(start, node)
+
+
+async def test_credit_for_a_call_whose_long_answer_is_being_sent_is_ignored(start: Start) -> None:
+    node = await start(make=bytes)
+    async with connect(node, hello(max_message_bytes=200_000, window_bytes=200_000)) as peer:
+        calls = [HandPeer.call(number, "make", 150_000) for number in (1, 2)]  # the second waits for the window
+        await peer.send(*calls, Credit(2, 1), HandPeer.call(3, "echo"))
+        while (await peer.receive_a(Reply)).in_reply_to != 3:
+            pass
 
 
 async def test_a_peer_that_calls_as_soon_as_it_has_its_long_answer_keeps_to_its_number_of_calls(start: Start) -> None:

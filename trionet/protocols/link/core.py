@@ -164,10 +164,6 @@ class LinkCore:
         return self._is_bye_sent and self._is_bye_received and self.is_idle and not self.outbox.is_pending
 
     @property
-    def _has_room(self) -> bool:
-        return self.outbox.has_room and not self.incoming.is_full
-
-    @property
     def _is_amid_input(self) -> bool:
         return bool(self._decoder.rest) or (self._channel is not None and self._channel.is_amid_record)
 
@@ -234,7 +230,7 @@ class LinkCore:
     def _on_cancel(self, cancel: Cancel, _: int) -> Event | None:
         was_full = self.incoming.is_full
         call = self.incoming.handle_cancel(cancel)
-        if was_full and self._has_room:
+        if was_full and not self.incoming.is_full:
             self.events.append(RoomFreed())
         return None if call is None else CancelReceived(call)
 
@@ -290,23 +286,25 @@ class LinkCore:
     # ---- output
 
     def data_to_send(self) -> bytes:
-        """Return the next bytes to send, or none."""
-        was_full = self.incoming.is_full or not self.outbox.has_room
+        """Return the bytes to be sent next; none if there are none."""
+        had_room, was_full = self.outbox.has_room, self.incoming.is_full
         data = self.outbox.next_write()
-        if was_full or self.outbox.finished:
-            self._handle_progress()
+        if was_full or not had_room or self.outbox.finished:
+            self._handle_progress(had_room, was_full)
         return data if self._channel is None or not data else self._channel.send(data)
 
-    def frame_to_send(self) -> tuple[str, bytes]:
-        """Return the kind and the bytes of the next frame; requires `Outbox.is_pending`."""
-        was_full = self.incoming.is_full or not self.outbox.has_room
+    def frame_to_send(self) -> tuple[str, bytes] | None:
+        """Return the kind of the frame to be sent next, and its bytes; None if there is none."""
+        had_room, was_full = self.outbox.has_room, self.incoming.is_full
         kind, data = self.outbox.next_frame()
-        if was_full or self.outbox.finished:
-            self._handle_progress()
+        if was_full or not had_room or self.outbox.finished:
+            self._handle_progress(had_room, was_full)
+        if not data:
+            return None
         return kind, data if self._channel is None else self._channel.send(data)
 
-    def _handle_progress(self) -> None:
-        """Handle finished transfers, and freed room."""
+    def _handle_progress(self, had_room: bool, was_full: bool) -> None:
+        """Handle transfers that have been sent, and that there may be room: calls need less of it than answers."""
         for transfer in self.outbox.finished:
             owner, transfer.owner = transfer.owner, None  # breaks a reference cycle
             if isinstance(owner, IncomingCall):
@@ -317,7 +315,7 @@ class LinkCore:
                 self.events.append(transfer)
         self.outbox.finished.clear()
         self._say_bye()
-        if self._has_room:
+        if self.outbox.has_room and (not had_room or (was_full and not self.incoming.is_full)):
             self.events.append(RoomFreed())
 
     def _sent_by_channel(self, count: int) -> None:
@@ -345,6 +343,8 @@ class LinkCore:
         A late call shows that this node has stalled; the stall does not count against the peer.
         """
         liveness = self.liveness
+        if self.is_closed:  # perhaps by a frame that roused it
+            liveness.deadline = _NEVER
         if now < liveness.deadline:
             return
         if liveness.deadline == AT_ONCE:  # it has just become active, and its peer owes nothing

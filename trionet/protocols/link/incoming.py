@@ -134,10 +134,11 @@ class IncomingCalls:
         return None
 
     def handle_credit(self, credit: Credit) -> IncomingCall | None:
-        """Add credit to a stream; return the stream."""
+        """Return the stream that may send more items; none where its answer is being sent."""
         call = self.running.get(credit.msg_id)
-        if call is not None:
-            call.credit_bytes += credit.size
+        if call is None or call.transfer is not None:
+            return None
+        call.credit_bytes += credit.size
         return call
 
     def send_item(self, call: IncomingCall, encoded: bytes) -> Transfer | None:

@@ -159,7 +159,7 @@ class Outbox:
             self._queued_bytes -= size
             self.is_pending = bool(frames)
         if not self.has_room:
-            self._check_room()
+            self.has_room = self._queued_bytes <= _HIGH_BYTES
         if self._transfers:
             parts.append(self._next_chunk())
             self.is_pending = bool(frames or self._transfers)
@@ -168,17 +168,16 @@ class Outbox:
         return data
 
     def next_frame(self) -> tuple[str, bytes]:
-        """Return the kind and the bytes of the next frame, for drivers that write frames one by one.
-
-        Requires `is_pending`.
-        """
+        """Return the kind of the frame to be sent next, and its bytes, for drivers that tell frames apart."""
         self.is_due = False
+        if not self.is_pending:
+            return "", b""
         if self._frames and not (self._transfers and self._is_chunk_next):
             data = self._frames.popleft()
             self._queued_bytes -= len(data) + _FRAME_COST_BYTES
             if not self.has_room:
-                self._check_room()
-            kind = KINDS.get(data[_KIND_OFFSET], "hello")  # a hello follows the preface
+                self.has_room = self._queued_bytes <= _HIGH_BYTES
+            kind = KINDS.get(data[_KIND_OFFSET], "hello")  # that one is behind the preface
         else:
             kind, data = "chunk", self._next_chunk()
         self._is_chunk_next = kind != "chunk"

@@ -112,12 +112,12 @@ class OutgoingCalls:
         """Cancel a call without an answer; return whether the caller must wait for a confirmation."""
         if call.number not in self.in_progress:
             return False
-        if call.transfer is not None and not call.transfer.is_over:  # it stays incomplete, and never runs
-            self._outbox.abandon(call.transfer)
+        if call.transfer is not None and not call.transfer.is_over:  # it will not be complete, and not run
             self.long_ones -= 1
             del self.in_progress[call.number]
             self.free_places[call.depth] += 1
             self._liveness.ended_calls()
+            self._outbox.abandon(call.transfer)  # last: it may close the link
             return False
         if call.depth == PACKETS:
             return False  # its handler has finished already

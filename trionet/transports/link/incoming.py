@@ -167,7 +167,7 @@ class LinkServer:
             encoded = encode_frame(Cancelled(number))
         except TrionetError as exc:
             encoded = self._encoded_error(number, exc)
-        self._answer(call, encoded)
+        await self._answer(call, encoded)
 
     async def _encoded_in_turn(self, number: int, running: _Running, value: Any) -> bytes:
         """Wait for room, then encode the reply, so that few encoded ones wait; return `Cancelled` after a cancel."""
@@ -190,7 +190,7 @@ class LinkServer:
             encoded = encode_frame(Cancelled(number))
         except TrionetError as exc:
             encoded = self._encoded_error(number, exc)
-        self._answer(call, encoded)
+        await self._answer(call, encoded)
 
     async def _send_item(self, call: IncomingCall, running: _Running, item: Any) -> None:
         while call.credit_bytes <= 0:
@@ -215,7 +215,9 @@ class LinkServer:
                 self._outbox.abandon(transfer)
                 self._push()
 
-    def _answer(self, call: IncomingCall, encoded: bytes) -> None:
+    async def _answer(self, call: IncomingCall, encoded: bytes) -> None:
+        if not self._outbox.has_room:  # for an error
+            await self._room()
         if call.is_running:  # else the link has ended
             self._calls.answer(call, encoded)
             self._push()

@@ -31,7 +31,9 @@ async def connect(node: NodeAddress) -> socket.socket:
     """
     try:
         found = socket.getaddrinfo(node.ip, node.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    except socket.gaierror:  # a host name; its addresses are tried in turn
+    except UnicodeError as exc:
+        raise OSError(str(exc)) from exc
+    except socket.gaierror:  # a name: several addresses, which are tried in turn
         return plain_socket(await trio.open_tcp_stream(node.ip, node.port))
     family, kind, protocol, _, address = found[0]
     sock = socket.socket(family, kind, protocol)

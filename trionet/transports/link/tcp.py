@@ -210,6 +210,7 @@ class TCPTransport(LinkTransport):
         try:
             await super().run(task_status=task_status)
         finally:
+            self.abort()
             with trio.CancelScope(shield=True):
                 await self._http.aclose()
 
@@ -293,6 +294,7 @@ class TCPTransport(LinkTransport):
             while greeted is None:
                 await send_all(sock, handshake.data_to_send())
                 greeted = handshake.receive(await receive(sock, _GREETING_BYTES))
+            await send_all(sock, handshake.data_to_send())
         except OSError as exc:
             sock.close()
             raise HandshakeError("the connection was closed during the handshake") from exc
@@ -316,9 +318,9 @@ class TCPTransport(LinkTransport):
             while True:
                 data = unread.pop() if unread else bytes(await stream.receive_some(_GREETING_BYTES))
                 found = handshake.receive(data)
+                await stream.send_all(handshake.data_to_send())
                 if found is not None:
                     return found
-                await stream.send_all(handshake.data_to_send())
 
         seconds = self.context.config.connect_timeout_s
         try:
@@ -326,9 +328,7 @@ class TCPTransport(LinkTransport):
         except trio.BrokenResourceError as exc:
             raise HandshakeError("the connection was closed during the handshake") from exc
         except trio.TooSlowError as exc:
-            raise HandshakeError(
-                f"it took longer than {self.context.config.connect_timeout_s:g} s to send its hello"
-            ) from exc
+            raise HandshakeError(f"it took longer than {seconds:g} s to say hello") from exc
         except HandshakeError:
             await stream.send_all(handshake.data_to_send())
             raise

@@ -76,15 +76,13 @@ class LinkTransport(ABC):
     # ---- running
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run the links until cancelled; then close them."""
+        """Make and keep links until cancelled; a driver closes those that are left."""
         try:
             async with trio.open_nursery() as self._nursery:
                 task_status.started()
                 await self.keep_time()
         finally:
             self._nursery = None
-            self._is_closing = True
-            self.abort()
 
     async def keep_time(self) -> None:
         """Call each link's `advance` at its deadline, until cancelled."""

@@ -1,12 +1,13 @@
 """A node's machine on a memory fabric: it may be held, slow or down.
 
-Invariants: a host that is down never sends or receives again. A held host does nothing until it is released; then it
-handles all pending actions in order.
+Invariants: a host that is down sends and receives nothing, for good; one that is held sends, receives and is woken for
+nothing until it goes on; all that has become due for a host is done in order, however it was held and slow.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,13 +26,12 @@ class Host(ABC):
     """The machine of one node.
 
     Attributes:
-        address: its address.
-        pump: schedules its actions.
-        random_to: the random numbers for its messages, by target.
-        is_down: whether it is down, for good.
-        held: actions that wait for its release; None while it isn't held.
-        lags: functions that return delays of its input, in seconds; the delays add up.
-        is_prompt: whether it handles input at once: it is neither held nor slow nor down.
+        address: where it is reached.
+        pump: calls it at its times.
+        random_to: the random numbers of what it sends, by target.
+        is_down: whether it is gone for good.
+        lags: each gives seconds by which it is late to handle input; they add up.
+        is_prompt: whether it handles everything at once: it is neither held nor slow nor down.
         is_mute: whether it sends nothing: it is held or down.
     """
 
@@ -40,11 +40,12 @@ class Host(ABC):
         self.pump = pump
         self.random_to = random_to
         self.is_down: bool = False
-        self.held: list[tuple[Callable[..., None], tuple[Any, ...]]] | None = None
         self.lags: list[Callable[[], float]] = []
         self.is_prompt: bool = True
         self.is_mute: bool = False
         self._holds = 0
+        self._queue: deque[tuple[float, Callable[..., None], tuple[Any, ...]]] = deque()  # each with its time
+        self._held: list[tuple[Callable[..., None], tuple[Any, ...]]] = []  # behind those, without a time yet
         self._free_at = 0.0
 
     @abstractmethod
@@ -60,21 +61,19 @@ class Host(ABC):
         if self.is_down:
             return
         self._holds += 1
-        if self.held is None:
-            self.held = []
-            self.is_mute = True
-            self.is_prompt = False
+        self.is_mute = True
+        self.is_prompt = False
 
     def release(self) -> None:
         """Undo one `hold`; it continues after the last one."""
         self._holds = max(0, self._holds - 1)
         if self._holds:
             return
-        held, self.held = self.held, None
         self.is_mute = self.is_down
-        self._judge_promptness()
-        for action, args in held or ():
-            self.admit(action, *args)
+        held, self._held = self._held, []
+        for action, args in held:
+            self._enqueue(action, args)
+        self._work()
 
     def fall(self) -> None:
         """Mark it as down."""
@@ -83,14 +82,16 @@ class Host(ABC):
         self.pump.drop(self)
 
     def free(self) -> None:
-        """Undo all holds and drop the pending actions: a stopped process can be killed, and its connections break."""
-        self._holds, self.held = 0, None
+        """Be held no more: what is stopped can still be killed, and its connections break."""
+        self._holds = 0
+        self._queue.clear()
+        self._held.clear()
         self.is_mute = False
 
     def keep(self, action: Callable[..., None], *args: Any) -> None:
-        """Postpone a send of a mute host until its release; drop it if the host is down."""
-        if self.held is not None:
-            self.held.append((action, args))
+        """Do what this node wanted to send while it was mute once it goes on; never if it is down."""
+        if self._holds:
+            self._held.append((action, args))
 
     def add_lag(self, lag: Callable[[], float]) -> None:
         """Delay each input by ``lag()`` seconds, one after the other, in addition to other lags."""
@@ -103,28 +104,33 @@ class Host(ABC):
         self._judge_promptness()
 
     def _judge_promptness(self) -> None:
-        is_free = self.held is None and not self.lags and self._free_at <= self.pump.time()
-        self.is_prompt = is_free and not self.is_down
+        self.is_prompt = not (self._holds or self.lags or self._queue or self.is_down)
 
     def admit(self, action: Callable[..., None], *args: Any) -> None:
-        """Run a due action of this node: now, or when it is released or its input queue is done."""
-        now = self.pump.time()
+        """Do what has become due for this node: now, or when it gets to it."""
         if self.is_down:
             return
-        if self.held is not None:
-            self.held.append((action, args))
-        elif self.lags or self._free_at > now:
-            self._free_at = max(self._free_at, now + sum(lag() for lag in self.lags))
-            self.pump.at(self._free_at, self._admitted, action, args)
+        if self._holds:
+            self._held.append((action, args))
+        elif self.lags or self._queue:
+            self._enqueue(action, args)
         else:
-            self.is_prompt = True
             action(*args)
 
-    def _admitted(self, action: Callable[..., None], args: tuple[Any, ...]) -> None:
-        if self.held is not None:
-            self.held.append((action, args))
-        elif not self.is_down:
+    def _enqueue(self, action: Callable[..., None], args: tuple[Any, ...]) -> None:
+        now = self.pump.time()
+        self._free_at = max(self._free_at, now + sum(lag() for lag in self.lags))
+        self._queue.append((self._free_at, action, args))
+        if self._free_at > now:
+            self.pump.at(self._free_at, self._work)
+
+    def _work(self) -> None:
+        """Do what it has got to."""
+        now = self.pump.time()
+        while self._queue and not self._holds and self._queue[0][0] <= now:
+            _, action, args = self._queue.popleft()
             action(*args)
+        self._judge_promptness()
 
     def call_at(self, when: float, action: Callable[..., None], *args: Any) -> None:
         """Schedule ``action(*args)`` for `when` on Trio's clock; a held host runs it later, one that is down never."""

@@ -51,6 +51,8 @@ class Lane:
         self._random = source.random_to[target]
         self._link = link
         self._latest = 0.0
+        self._kept: deque[tuple[str, bytes]] = deque()  # of a host that is held
+        self._keeps = 0  # how often that host will call
         self._waiting: deque[Message] = deque()
         self._in_flight_bytes = 0
         self._again_s = 0.0
@@ -80,11 +82,24 @@ class Lane:
             self._send(kind, data[cut:])
 
     def _send(self, kind: str, data: bytes) -> None:
-        source = self._source
-        if source.is_mute:
-            source.keep(self._send, kind, data)
-            return
-        carrier = self._carrier
+        if self._source.is_mute:
+            self._kept.append((kind, data))
+            self._keeps += 1
+            self._source.keep(self._send_kept)
+        elif self._keeps and kind != "reset":  # behind what was kept
+            self._kept.append((kind, data))
+        else:
+            self._send_now(kind, data)
+
+    def _send_kept(self) -> None:
+        """Send the next bytes that were kept, and after the last ones those behind them."""
+        self._keeps -= 1
+        self._send_now(*self._kept.popleft())
+        while self._kept and not self._keeps:
+            self._send_now(*self._kept.popleft())
+
+    def _send_now(self, kind: str, data: bytes) -> None:
+        carrier, source = self._carrier, self._source
         now = carrier.pump.time()
         message = carrier.new_message(source.address, self._target, kind, data, now, self._link, self)
         if self._waiting or not self._try(message, now):

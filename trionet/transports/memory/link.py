@@ -45,6 +45,7 @@ class _Opening(NamedTuple):
     lane: Lane
     node: NodeAddress
     begun_at: float
+    is_initiator: bool
 
 
 class _MemoryLink(Link):
@@ -74,8 +75,8 @@ class _MemoryLink(Link):
         if outbox.is_due or not outbox.is_corked:
             if outbox.is_stuck:
                 core.close_if_stuck()
-            while outbox.is_pending and lane.has_room:
-                kind, data = core.frame_to_send()
+            while outbox.is_pending and lane.has_room and (found := core.frame_to_send()) is not None:
+                kind, data = found
                 lane.send("accept" if kind == "hello" else kind, data)
                 core.sent(len(data))
         if core.events:
@@ -127,8 +128,8 @@ class _Observed:
     def __exit__(self, _: object, exc: BaseException | None, __: object) -> None:
         if isinstance(exc, trio.Cancelled):
             self._observer.cancelled(*self._call, self._time())
-        elif exc is None or isinstance(exc, TrionetError):
-            self._observer.answered(*self._call, exc, self._time())
+        else:  # an error of the block that reads a stream is none of the stream
+            self._observer.answered(*self._call, exc if isinstance(exc, TrionetError) else None, self._time())
 
 
 class MemoryTransport(LinkTransport):
@@ -166,13 +167,14 @@ class MemoryTransport(LinkTransport):
 
     def _begin(self, number: int, node: NodeAddress, *, is_initiator: bool) -> _Opening:
         handshake = self.new_handshake(is_initiator=is_initiator)
-        opening = _Opening(handshake, Lane(self._carrier, self.host, node, number), node, self.pump.time())
+        lane = Lane(self._carrier, self.host, node, number)
+        opening = _Opening(handshake, lane, node, self.pump.time(), is_initiator)
         self._opening[number] = opening
         return opening
 
     def _fail(self, number: int, failure: str) -> None:
         opening = self._opening.pop(number, None)
-        if opening is not None:
+        if opening is not None and opening.is_initiator:
             self.dialed(opening.node, failure)
 
     def receive(self, message: Message) -> None:
@@ -228,7 +230,8 @@ class MemoryTransport(LinkTransport):
         self.remove(link)
 
     def bring_down(self, reason: str, *, is_silent: bool) -> None:
-        """Close all links; if `is_silent`, without resets."""
+        """Close all links, silently if the peers are not to notice, and make no more."""
+        self._is_closing = True
         for link in list(self._by_number.values()):
             (link.end if is_silent else link.abort)(reason)
         for number in list(self._opening):

@@ -1,0 +1,94 @@
+"""A layer that transforms the bytes of all links, as encryption will, on sockets and on a fabric."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+
+from tests.protocols.link.test_channel import Records
+from trionet import ConnectionLost, Node, Remote, open_node
+from trionet.protocols.link.handshake import Handshake
+from trionet.transports.link.transport import LinkTransport
+from trionet.transports.memory import MemoryFabric
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+MARKER = b"a text that is hidden on the wire"
+LARGE = 5_000_000
+
+
+class Tell:
+    """The service ``probe``."""
+
+    def __init__(self) -> None:
+        self.cancelled = trio.Event()
+
+    def echo(self, *args: Any) -> list[Any]:
+        return list(args)
+
+    async def wait(self) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            self.cancelled.set()
+
+    async def count(self, most: int) -> AsyncGenerator[bytes]:
+        for number in range(most):
+            yield bytes([number % 256]) * 1000
+
+
+def _on(node: Node, method: str) -> Remote:
+    return Remote(node=node.address, service="probe", method=method)
+
+
+@pytest.fixture
+def records(monkeypatch: pytest.MonkeyPatch) -> list[Records]:
+    """Put records under all links; returns the channels that have been made."""
+    made = list[Records]()
+
+    def new_handshake(transport: LinkTransport, *, is_initiator: bool) -> Handshake:
+        made.append(Records(65_000))
+        return Handshake(transport._hello, is_initiator=is_initiator, channel=made[-1])  # noqa: SLF001
+
+    monkeypatch.setattr(LinkTransport, "new_handshake", new_handshake)
+    return made
+
+
+@pytest.mark.parametrize("on_fabric", [False, True], ids=["on sockets", "on a fabric"])
+async def test_nodes_call_each_other_through_a_layer_under_their_links(
+    records: list[Records], *, on_fabric: bool
+) -> None:
+    fabric, probe = MemoryFabric() if on_fabric else None, Tell()
+    async with open_node(fabric=fabric) as one, open_node(fabric=fabric) as other:
+        methods = {"echo": probe.echo, "wait": probe.wait, "count": probe.count}
+        await other.local.routes.put(methods, "probe")
+        call = one.local.comm.send
+        assert await call([MARKER], _on(other, "echo")) == [MARKER]
+        assert await call([bytes(LARGE)], _on(other, "echo")) == [bytes(LARGE)]
+        async with one.local.comm.stream([600], _on(other, "count")) as items:
+            assert sum([len(item) async for item in items]) == 600_000
+        with trio.move_on_after(0.05) as scope:
+            await call([], _on(other, "wait"))
+        assert scope.cancelled_caught
+        with trio.fail_after(5):
+            await probe.cancelled.wait()
+        assert one.statistics().calls_orphaned == 0
+    assert len(records) == 2
+    assert all(channel.read_bytes > LARGE for channel in records)
+
+
+async def test_a_layer_that_finds_a_forged_record_closes_the_link(
+    records: list[Records], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fabric = MemoryFabric()
+    async with open_node(fabric=fabric) as one, open_node(fabric=fabric) as other:
+        await other.local.routes.put({"echo": lambda *args: list(args)}, "probe")
+        await one.local.comm.send([1], _on(other, "echo"))
+        (initiator, _) = records
+        send = initiator.send
+        monkeypatch.setattr(initiator, "send", lambda data: send(data)[:-1] + b"?")
+        with pytest.raises(ConnectionLost, match="closed it"):
+            await one.local.comm.send([2], _on(other, "echo"))

@@ -1,0 +1,133 @@
+"""Links on a memory fabric: what becomes of calls when a node crashes, is cancelled, or is called by nonsense."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+
+from tests.transports.endpoints import SERVICE, Peer
+from trionet import ConnectionLost, NodeConfig, NodeUnreachable
+from trionet.router import Method
+from trionet.transports.memory import MemoryFabric
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from trio.testing import MockClock
+
+    from trionet.identity import NodeAddress
+    from trionet.router import Router
+    from trionet.transports.memory import Message
+    from trionet.transports.memory.endpoint import MemoryEndpoint
+
+Serve = Callable[[], Coroutine[Any, Any, Peer]]
+
+
+class Fabric:
+    """A fabric that notes how calls begin and end."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.fabric = MemoryFabric(observer=self)
+
+    async def open_endpoint(self, config: NodeConfig, router: Router) -> MemoryEndpoint:
+        return self.fabric.endpoint(config, router)
+
+    def address_of_nobody(self) -> NodeAddress:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        pass
+
+    def called(self, *_: object) -> None:
+        self.notes.append("called")
+
+    def answered(self, *_: object) -> None:
+        self.notes.append("answered")
+
+    def cancelled(self, *_: object) -> None:
+        self.notes.append("cancelled")
+
+    def sent(self, *_: object) -> None: ...
+
+    def delivered(self, *_: object) -> None: ...
+
+    def dropped(self, *_: object) -> None: ...
+
+    def link_lost(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def network() -> Fabric:
+    return Fabric()
+
+
+@pytest.fixture
+def serve(network: Fabric, nursery: trio.Nursery) -> Serve:
+    async def serve() -> Peer:
+        peer = Peer()
+        await nursery.start(peer.serve, network, NodeConfig())
+        peer.expose(echo=lambda value: value, stay=trio.sleep_forever)
+        return peer
+
+    return serve
+
+
+async def test_a_node_that_has_crashed_makes_no_further_calls(
+    autojump_clock: MockClock, serve: Serve, network: Fabric
+) -> None:
+    crashed, other = await serve(), await serve()
+    assert await crashed.call(other, "echo", 1) == 1
+    network.fabric.crash(crashed.address)
+    with trio.fail_after(60), pytest.raises(NodeUnreachable):
+        await crashed.call(other, "echo", 1)
+
+
+async def test_the_connections_of_a_held_node_that_is_cancelled_break(
+    autojump_clock: MockClock, serve: Serve, nursery: trio.Nursery
+) -> None:
+    caller, held = await serve(), await serve()
+
+    async def end_it() -> None:
+        await trio.sleep(0.5)
+        held.endpoint.hold()  # type: ignore[attr-defined]
+        await trio.sleep(1)  # a ping of the caller is not answered
+        await held.tear_down()
+
+    nursery.start_soon(end_it)
+    with pytest.raises(ConnectionLost, match="the other side closed it"):
+        await caller.call(held, "stay")
+    assert trio.current_time() < 2
+
+
+async def test_nonsense_from_a_node_does_not_end_the_attempt_to_reach_it(
+    autojump_clock: MockClock, serve: Serve, network: Fabric
+) -> None:
+    caller, other = await serve(), await serve()
+    fabric = network.fabric
+
+    def late(message: Message, _: Random) -> float:
+        return 0.0 if message.data == b"nonsense" else 1.0
+
+    with fabric.rule(late):
+        nonsense = fabric.new_message(
+            other.address, caller.address, "connect", b"nonsense", trio.current_time(), fabric.new_link()
+        )
+        fabric.pump.at(trio.current_time() + 0.5, fabric.arrive, nonsense)
+        assert await caller.call(other, "echo", 1) == 1
+
+
+async def test_a_stream_whose_reader_fails_has_ended_for_the_observer(serve: Serve, network: Fabric) -> None:
+    reader, other = await serve(), await serve()
+
+    async def numbers() -> AsyncGenerator[int]:
+        yield 1
+
+    other.router.put("local", SERVICE, {"numbers": Method(numbers)})
+    with pytest.raises(ZeroDivisionError):
+        async with reader.stream(other, "numbers"):
+            raise ZeroDivisionError
+    assert network.notes == ["called", "answered"]

@@ -196,7 +196,7 @@ def test_of_calls_that_are_nested_too_deeply_some_are_refused_and_none_waits_for
     ends, _ = run(call_through_chains, [DEEPEST + 4] * 6, 2)
     assert len(ends) == 12
     assert "" in ends
-    assert any("takes no further call that is nested 8 deep" in end for end in ends)
+    assert any("accepts no further call that is nested 8 deep" in end for end in ends)
     assert all(not end or "nested 8 deep" in end for end in ends)
 
 

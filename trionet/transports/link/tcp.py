@@ -328,7 +328,7 @@ class TCPTransport(LinkTransport):
         except trio.BrokenResourceError as exc:
             raise HandshakeError("the connection was closed during the handshake") from exc
         except trio.TooSlowError as exc:
-            raise HandshakeError(f"it took longer than {seconds:g} s to say hello") from exc
+            raise HandshakeError(f"it took longer than {seconds:g} s to send its hello") from exc
         except HandshakeError:
             await stream.send_all(handshake.data_to_send())
             raise

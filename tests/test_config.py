@@ -188,9 +188,9 @@ def test_addresses_are_taken_in_the_form_that_all_nodes_know() -> None:
     config.check_bind()
     NodeConfig(ip="LOCALHOST.").check_bind()
     NodeConfig(ip="::ffff:127.0.0.1").check_bind()
-    with pytest.raises(ConfigError, match=r"a.json: ip is '\[::1\]:8080'.* say '\[::1\]', port 8080"):
+    with pytest.raises(ConfigError, match=r"a.json: ip is '\[::1\]:8080'.* use '\[::1\]', port 8080"):
         NodeConfig.from_mapping({"ip": "[::1]:8080"}, source="a.json")
-    with pytest.raises(ConfigError, match="advertise_ip is what others connect to"):
+    with pytest.raises(ConfigError, match="advertise_ip is the address that others connect to"):
         NodeConfig(ip="0.0.0.0", insecure=True, advertise_ip="0.0.0.0")
 
 

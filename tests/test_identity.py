@@ -183,12 +183,12 @@ def test_a_host_is_understood_in_every_way_to_write_it(given: str, taken: str) -
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        ("127.0.0.1:8080", "the port is a setting of its own: say '127.0.0.1', port 8080"),
-        ("[::1]:8080", "the port is a setting of its own: say '[::1]', port 8080"),
-        ("localhost:8080", "the port is a setting of its own: say 'localhost', port 8080"),
-        ("127.0.0.1:", "the port is a setting of its own"),
-        (":8080", "the port is a setting of its own"),
-        ("[127.0.0.1]", "brackets are for IPv6 addresses: say '127.0.0.1'"),
+        ("127.0.0.1:8080", "the port is a separate setting: use '127.0.0.1', port 8080"),
+        ("[::1]:8080", "the port is a separate setting: use '[::1]', port 8080"),
+        ("localhost:8080", "the port is a separate setting: use 'localhost', port 8080"),
+        ("127.0.0.1:", "the port is a separate setting"),
+        (":8080", "the port is a separate setting"),
+        ("[127.0.0.1]", "brackets are for IPv6 addresses: use '127.0.0.1'"),
         ("127.1", "no IPv4 address"),
         ("127.0.0.256", "no IPv4 address"),
         ("127.0.0.01", "no IPv4 address"),
@@ -225,7 +225,7 @@ def test_what_is_no_host_is_refused_with_the_reason(given: Any, reason: str) -> 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "[::]", "0:0:0:0:0:0:0:0", "::ffff:0.0.0.0", "224.0.0.1", "ff02::1"])
 def test_nobody_can_connect_to_all_addresses_or_many(host: str) -> None:
     assert checked_host(host, "ip")
-    with pytest.raises(ConfigError, match="advertise_ip is what others connect to"):
+    with pytest.raises(ConfigError, match="advertise_ip is the address that others connect to"):
         checked_destination(host, "advertise_ip")
 
 

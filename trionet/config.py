@@ -54,7 +54,7 @@ class _SettingsByName(type(msgspec.Struct)):  # type: ignore[misc]  # which has 
 
     def __call__(cls, *args: Any, **settings: Any) -> Any:
         if args:
-            raise ConfigError("a configuration takes its settings by name: trionet.NodeConfig(ip=..., port=...)")
+            raise ConfigError("settings are given by name: trionet.NodeConfig(ip=..., port=...)")
         for name in settings:
             _check_known(name, cls)
         return super().__call__(**settings)
@@ -88,8 +88,8 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         tags: short texts about the node for all members of its cluster, name to text.
         datagrams: whether membership and gossip use UDP, on the same port number. Otherwise they use connections.
         transport: the transport of its calls: ``link``, or ``http``, some thirty times slower. It accepts both.
-        busy_poll: whether a link polls for more input for a moment before it sleeps, if that has succeeded lately:
-            consecutive calls take a third of the time, and more processor time.
+        busy_poll: whether a link polls for more input for a moment before it sleeps, if recent polls succeeded:
+            consecutive calls are three times as fast, and cost more processor time.
         child_launcher: the launcher of the nodes that it spawns, unless their configuration has a `launcher`. None: its
             own `launcher`; else ``forkserver``.
         log_level: for ``trionet-node``: debug, info, warning, error.
@@ -167,7 +167,7 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         if not is_loopback(self.ip) and not self.insecure:
             raise ConfigError(
                 f"refusing to listen on {self.ip}: whoever reaches the port could call every service. Listen on "
-                f"127.0.0.1, or say insecure=True (--insecure) if the network itself keeps others out"
+                f"127.0.0.1, or set insecure=True (--insecure) if the network itself keeps others out"
             )
         if self.ip in _UNSPECIFIED and not self.advertise_ip:
             raise ConfigError(f"with ip {self.ip} other nodes need advertise_ip (--advertise-ip) to reach this one")

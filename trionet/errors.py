@@ -361,7 +361,7 @@ def error_fields(error: TrionetError) -> dict[str, Any]:
 
 
 def known_kind(kind: type[TrionetError]) -> type[TrionetError]:
-    """Return the nearest base of `kind`, or itself, that every node knows."""
+    """Return the nearest base of `kind`, or itself, that is part of trionet."""
     return next(base for base in kind.__mro__ if _BY_NAME.get(base.__name__) is base)
 
 

@@ -1,6 +1,6 @@
 """Releases descriptors and signals of a node in processes that user code forks.
 
-``os.fork`` and ``multiprocessing`` copy every descriptor. As long as the copy lives, a port would stay open that its
+``os.fork`` and ``multiprocessing`` copy every descriptor. While the copy exists, a port would stay open that its
 node has closed, a connection would not end, and a spawned node would not see that its spawner is gone. So a forked
 process replaces each by ``/dev/null`` at once. The number stays in use, because objects from before the fork may still
 close it.
@@ -46,7 +46,7 @@ _DESCRIPTORS = "/proc/self/fd"
 
 
 def keep_from_forks(holder: _HasDescriptor) -> None:
-    """Have forked processes release the descriptor that `holder` has then, if it has one."""
+    """Release the descriptor of `holder`, if it has one, in forked processes."""
     _kept.add(holder)
 
 

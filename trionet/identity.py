@@ -186,7 +186,7 @@ def checked_host(host: object, setting: str) -> str:
     if (with_port := _WITH_PORT.match(host)) is not None:
         bare, port = with_port.groups()
         raise ConfigError(
-            f"{setting} is {host!r:.100}, and the port is a setting of its own: say {bare!r}, port {port or 0}"
+            f"{setting} is {host!r:.100}, and the port is a separate setting: use {bare!r}, port {port or 0}"
         )
     text = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     try:
@@ -196,7 +196,7 @@ def checked_host(host: object, setting: str) -> str:
         return _checked_name(host, setting)
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     if text != host and host.startswith("[") and address.version == 4:  # noqa: PLR2004  IPv4
-        raise ConfigError(f"{setting} is {host!r}, and brackets are for IPv6 addresses: say {text!r}")
+        raise ConfigError(f"{setting} is {host!r}, and brackets are for IPv6 addresses: use {text!r}")
     return str(mapped or address)
 
 
@@ -227,9 +227,11 @@ def checked_destination(host: object, setting: str) -> str:
     if address is None:
         return text
     if address.is_unspecified:
-        raise ConfigError(f"{setting} is what others connect to, and {text} means any address: say one of this machine")
+        raise ConfigError(
+            f"{setting} is the address that others connect to, and {text} means any address: use one of this machine"
+        )
     if address.is_multicast or text == "255.255.255.255":
-        raise ConfigError(f"{setting} is what others connect to, and {text} is no address of one machine")
+        raise ConfigError(f"{setting} is the address that others connect to, and {text} is no address of one machine")
     return text
 
 

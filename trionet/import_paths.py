@@ -15,7 +15,7 @@ __all__ = ["GUARD_MAIN", "import_reference", "is_reference", "reference_to"]
 
 GUARD_MAIN = (
     "a program that starts when its module is imported starts again where a node imports that module by its name: put "
-    "what starts it under: if __name__ == '__main__'"
+    "its start under: if __name__ == '__main__'"
 )
 
 

@@ -10,7 +10,7 @@ that finds the pool full is refused. So the deepest calls end, then those above 
 
 Nested calls are those of a task that a handler has started, even after the handler has ended, because another call may
 wait for the task; those of a node that it has spawned, until that has booted; and those in the block of a stream, which
-holds its slot until the block ends. What an unrelated task does on behalf of a handler can't be recognised.
+holds its slot until the block ends. Calls of an unrelated task on behalf of a handler can't be recognised.
 
 Source: the classes of buffers by hops in Merlin and Schweitzer, "Deadlock Avoidance in Store-and-Forward Networks I"
 (IEEE Transactions on Communications 28, 1980).

@@ -42,7 +42,7 @@ async def open_plain_nursery() -> AsyncGenerator[trio.Nursery]:
                 raise
     except BaseException as exc:
         raised = exc
-    # Not in the except clause: the group would become the context of what was in it.
+    # Not in the except clause: the group would become the context of its own exception.
     try:
         if raised is not None:
             raise _plain(raised, of_block)

@@ -22,7 +22,7 @@ _MAX_DEPTH = 8
 
 
 def printable(text: str) -> str:
-    """Return `text` with escapes for what UTF-8 can't encode; of a long one, its end."""
+    """Return `text` with escapes for characters that UTF-8 can't encode; for a long text, its end."""
     return str.__str__(text)[-_MAX_TEXT_CHARS:].encode("utf-8", "backslashreplace").decode()[-_MAX_TEXT_CHARS:]
 
 

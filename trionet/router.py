@@ -161,7 +161,7 @@ class PreparedCall:
     async def stream(self, scope: trio.CancelScope) -> AsyncGenerator[AsyncGenerator[Any]]:
         """Run the method, an async generator, inside `scope`; yield the generator, and close it at the end.
 
-        Raises what `finish` does.
+        Raises the errors of `finish`.
         """
         scope.deadline = min(scope.deadline, self._deadline)
         self._running[self] = None
@@ -247,7 +247,7 @@ class Router:
         return PreparedCall(method, call, args, kwargs, self.running)
 
     async def call(self, call: Call) -> Any:
-        """Run `call` and return its value. Raises what `prepare` and `PreparedCall.finish` do.
+        """Run `call` and return its value. Raises the errors of `prepare` and `PreparedCall.finish`.
 
         Raises:
             MalformedRequest: the method is a stream.

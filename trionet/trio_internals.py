@@ -104,7 +104,7 @@ class _Chance:
 
     @contextmanager
     def seeded(self, tasks_seed: str | int, module_seed: str | int) -> Generator[None]:
-        """Have the order of tasks, and the module ``random``, follow from seeds within the block.
+        """Seed the order of tasks, and the module ``random``, within the block.
 
         Hypothesis's plugin for Trio sets the same attributes.
         """

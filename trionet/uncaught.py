@@ -19,7 +19,7 @@ _in_one_line: Final[WeakSet[BaseException]] = WeakSet()
 
 
 def report_in_one_line(exc: BaseException) -> None:
-    """Have Python report `exc` in one line, if it is not caught; the exit status is still 1."""
+    """Make Python report `exc` in one line, if it is not caught; the exit status is still 1."""
     if not _in_one_line:
         _add_hook()
     _in_one_line.add(exc)

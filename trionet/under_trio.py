@@ -46,9 +46,9 @@ def check_runnable(main: Any) -> None:
     """Raise a helpful error unless Trio can run `main` here."""
     if inspect.iscoroutine(main):
         main.close()
-        raise TypeError(f"trionet.run takes the async function itself: {main.__name__}, not {main.__name__}(...)")
+        raise TypeError(f"trionet.run needs the async function itself: {main.__name__}, not {main.__name__}(...)")
     if not callable(main):
-        raise TypeError(f"trionet.run takes an async function of a node, not {main!r:.80}")
+        raise TypeError(f"trionet.run needs an async function of a node, not {main!r:.80}")
     try:
         trio.lowlevel.current_trio_token()
     except RuntimeError:
@@ -60,5 +60,5 @@ async def awaited(value: Awaitable[T], function: Callable[..., Any]) -> T:
     """Return the result of `value`, which `function` has returned; raise `TypeError` unless it can be awaited."""
     if not hasattr(type(value), "__await__"):
         name = getattr(function, "__qualname__", repr(function))
-        raise TypeError(f"trionet.run takes an async function: write 'async def {name}(node)'")
+        raise TypeError(f"trionet.run needs an async function: write 'async def {name}(node)'")
     return await value

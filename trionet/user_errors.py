@@ -21,7 +21,7 @@ def as_error(exc: BaseException) -> TrionetError:
     """Return the error to send to other nodes for an exception of the user's code.
 
     One of trionet's own errors is sent as it is. An error of a user's subclass becomes one of the nearest class that
-    every node knows. All others, and errors whose further fields are not plain data, become a `RemoteError`.
+    every node has. All others, and errors whose further fields are not plain data, become a `RemoteError`.
     """
     kind = type(exc)  # isinstance would use __class__, which may be the user's code, too
     if not issubclass(kind, TrionetError):

@@ -249,8 +249,8 @@ async def test_what_is_no_launcher_is_refused_when_it_is_registered() -> None:
     ("launcher", "text"),
     [
         (Hasty(), "ended before it had booted: exit status 3"),
-        (Hasty("127.0.0.1:80"), "takes the node's address, not '127.0.0.1:80'"),
-        (Hasty(None), "takes the node's address, not None"),
+        (Hasty("127.0.0.1:80"), "needs the node's address, not '127.0.0.1:80'"),
+        (Hasty(None), "needs the node's address, not None"),
     ],
 )
 async def test_a_launcher_that_breaks_the_rules_is_told_by_a_spawn_error(launcher: Launcher, text: str) -> None:

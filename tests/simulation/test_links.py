@@ -196,7 +196,7 @@ def test_of_calls_that_are_nested_too_deeply_some_are_refused_and_none_waits_for
     ends, _ = run(call_through_chains, [DEEPEST + 4] * 6, 2)
     assert len(ends) == 12
     assert "" in ends
-    assert any("takes no further call that is nested 8 deep" in end for end in ends)
+    assert any("accepts no further call that is nested 8 deep" in end for end in ends)
     assert all(not end or "nested 8 deep" in end for end in ends)
 
 
@@ -296,7 +296,7 @@ def test_a_peer_that_asks_and_never_reads_is_cut_off_when_eight_mebibytes_are_qu
             assert held_by(here.endpoint) == []
 
     run(main)
-    assert "it does not read what it is sent" in caplog.text
+    assert "it does not read its input" in caplog.text
 
 
 async def cancel_long_answers() -> list[int]:

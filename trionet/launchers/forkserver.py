@@ -133,7 +133,7 @@ class _Server:
             raise
         except (OSError, trio.ClosedResourceError) as exc:
             self._children.pop(number, None)  # `close` may have been here before
-            raise SpawnError(f"the fork server can't be asked for a node: {explain_failure(exc)}") from exc
+            raise SpawnError(f"the fork server can't start a node: {explain_failure(exc)}") from exc
         return number, child
 
     async def kill(self, number: int) -> None:

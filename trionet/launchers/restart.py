@@ -147,7 +147,7 @@ class _Started(trio.TaskStatus[NodeAddress]):
 
     def started(self, value: NodeAddress | None = None) -> None:
         if not isinstance(value, NodeAddress):
-            raise TypeError(f"task_status.started() takes the node's address, not {value!r:.80}")
+            raise TypeError(f"task_status.started() needs the node's address, not {value!r:.80}")
         if self._is_started:
             raise RuntimeError("task_status.started() was called twice")
         self._is_started = True

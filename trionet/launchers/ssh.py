@@ -58,7 +58,7 @@ class SSHLauncher:
             raise MalformedRequest(f"host is a name of ssh's configuration or user@host, not {host!r:.80}")
         command, options = _words("command", command), _words("options", options)
         if not command:
-            raise MalformedRequest("command is what starts trionet-node over there, and has no words")
+            raise MalformedRequest("command is the remote command line of trionet-node; it is empty")
         # The first one of a name has priority, so the user's precede ours.
         ours = [word for option in _OPTIONS for word in ("-o", option)]
         remote = shlex.join([*command, "--supervised"])

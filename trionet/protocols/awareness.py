@@ -4,7 +4,7 @@ Invariant: the score is between 0 (healthy) and `WORST`. Each sign that this nod
 lowers it by one. Intervals and timeouts of probes are multiplied by score + 1.
 
 Source: Lifeguard (Dadgar, Phillips, Currey 2017), section IV-A, "Local Health Multiplier". The scheduling lag of the
-event loop is our addition: it measures what Lifeguard infers.
+event loop is our addition: it measures the cause that Lifeguard infers.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ def failed_probe_penalty(asked: int, nacks: int) -> int:
     """Return the penalty of a failed probe.
 
     Args:
-        asked: how many relays were asked.
-        nacks: how many of them sent a nack.
+        asked: the number of relays that were asked.
+        nacks: the number of nacks from them.
 
     Returns:
-        1 without relays; else the number of relays that sent nothing: the more there are, the likelier it is that this
-        node is at fault.
+        1 without relays; else the number of relays that sent nothing, because with their number grows the
+        probability that this node is at fault.
 
     Source: Lifeguard, section IV-A, and memberlist's ``probeNode``.
     """

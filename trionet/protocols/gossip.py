@@ -13,7 +13,7 @@ members (`announcing`), which pull those that they lack (`pulls`). *Anti-entropy
 its rumors with those of one random member (`comparing`, `anti_entropy`), soon after news, and then ever less often.
 
 A rumor for an unknown group is dropped and counted. Its id is not recorded, so that anti-entropy brings it if the group
-becomes known while the rumor lives.
+becomes known before the rumor expires.
 
 Source: Demers et al. 1987; Plumtree (Leitao, Pereira, Rodrigues 2007) for IHAVE and GRAFT.
 """

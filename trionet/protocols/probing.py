@@ -5,7 +5,7 @@ before the interval ends, or by any other message directly from it. Only a probe
 
 Half of the probes go round a ring, which holds each member once per round; the other half go to the successor of this
 node on a circle of hashed names. So each member is probed by its predecessor every other interval, and a failure is
-found within two intervals, however large the group is, as long as the predecessor lives; else by the ring. With the
+found within two intervals, however large the group is, if the predecessor runs; else by the ring. With the
 ring alone the time to the first probe is exponential, and the worst of 1,000 is seven times the mean.
 
 Source: SWIM (Das, Gupta, Motivala 2002), sections 3.1 and 4.3; nacks from Lifeguard (Dadgar, Phillips, Currey 2017),
@@ -195,7 +195,7 @@ class Prober:
         self._last_tick = context.now
 
     def _contact_dead(self, since_s: float) -> None:
-        """Send a dead member its statement, with the chance that is this node's share; if it lives, it refutes."""
+        """Send a dead member its statement, with the probability of this node's share; a running member refutes it."""
         context = self._context
         dead = context.members.dead
         member = dead.next()

@@ -5,8 +5,8 @@ unproven address is sent at most `FACTOR` times the bytes that came in its name.
 token that only it can have received. At rest all addresses are proven, and packets carry nothing extra.
 
 A token is a keyed hash of the address, so addresses that never answer need no memory. A challenge rides along with any
-packet to an unproven address, and its echo with any packet back. A packet of its own is sent only if something was
-refused for want of a proof.
+packet to an unproven address, and its echo with any packet back. A separate packet is sent only after a refusal
+without proof.
 
 Source: RFC 9000 (QUIC), sections 8.1 (3 times, before an address is validated) and 8.1.2 (tokens).
 """
@@ -42,8 +42,8 @@ class Challenge(ProtocolMessage, frozen=True, gc=False, tag="?"):
 
     Attributes:
         token: for the receiver alone.
-        is_refused: whether an answer was refused for want of a proof: then the receiver sends the echo at once, and
-            asks again.
+        is_refused: whether an answer was refused without a proof: then the receiver sends the echo at once, and
+            repeats its request.
     """
 
     token: _Token

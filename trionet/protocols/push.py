@@ -4,8 +4,8 @@ Invariant: delivery does not depend on a `Push`. Whichever members it names, non
 anti-entropy bring the rumor to all members (see `gossip`).
 
 `RandomPush` is rumor mongering by Demers et al. 1987, section 1.4, in its form "blind, coin": each node forwards a
-rumor once, to a few random members. `Direct` and `Star` are for small groups that are known beforehand: `Direct` takes
-one hop and n - 1 messages; `Star` takes two hops, and its hub batches rumors.
+rumor once, to a few random members. `Direct` and `Star` are for small groups that are known beforehand: `Direct` needs
+one hop and n - 1 messages; `Star` needs two hops, and its hub batches rumors.
 """
 
 from __future__ import annotations
@@ -154,8 +154,8 @@ class Star:
     """Sends up to a hub, which sends down to all others: two hops, and few messages because both batch.
 
     The hub is the first member, in the order given, unless that is suspected. Then it is the first unsuspected member
-    that sent something lately. A node suspects a member that has sent nothing for `failover_s` since this node sent it
-    a message, until its next message. A copy's hop count shows whether it goes up or down, so nodes that disagree about
+    that sent something recently. A node suspects a member that has sent nothing for `failover_s` after a message of
+    this node, until its next message. A copy's hop count shows whether it goes up or down, so nodes that disagree about
     the hub do no harm.
     """
 

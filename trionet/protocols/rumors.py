@@ -2,7 +2,7 @@
 
 Invariants:
 
-- A rumor is accepted once. Its id is recorded at that moment, and for longer than the rumor lives.
+- A rumor is accepted once. Its id is recorded at that moment, and outlasts the rumor.
 - A rumor dies. Its age only grows, with every holder, and no node accepts it past its time to live. Where ids were
   forgotten early, because there were too many, a rumor old enough to be among them is refused: the bound on the ids can
   lose an old rumor, but cannot keep one in circulation.

@@ -69,7 +69,7 @@ class SyncDigest(ProtocolMessage, frozen=True, gc=False, tag="sync_digest"):
 
     Attributes:
         buckets: the totals of the sender's `Digest`.
-        is_join: whether an answer is wanted even if nothing differs.
+        is_join: whether the sender needs an answer even if nothing differs.
     """
 
     needs_proof: ClassVar[Proof] = Proof.ALWAYS

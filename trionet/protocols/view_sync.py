@@ -149,7 +149,7 @@ class ViewSync:
             self._send_statements(source, differing, wanted=tuple(differing))
 
     def receive(self, source: str, message: Sync) -> None:
-        """Handle statements from `source`, and send those of the buckets that it wants."""
+        """Handle statements from `source`, and send those of the buckets that it requests."""
         context = self._context
         if source not in self._asked and source not in context.members:
             context.counts.unknown_sender += 1

@@ -64,7 +64,7 @@ def rpc(function: F | None = None, /, *, name: str | None = None) -> F | Callabl
             raise MalformedRequest(f"@trionet.rpc marks functions and methods, not a {type(function).__name__}")
         own = name or getattr(function, "__name__", None)
         if not isinstance(own, str):
-            raise MalformedRequest(f"a {type(function).__name__} has no name of its own: say @trionet.rpc(name=...)")
+            raise MalformedRequest(f"a {type(function).__name__} has no name of its own: use @trionet.rpc(name=...)")
         checked = check_name(own if name else own.removesuffix("_"), "method name")
         try:
             setattr(function, _MARK, checked)
@@ -156,7 +156,7 @@ def _expose(marked: _Marked, kind: type, name: str, attribute: str, function: Ca
     if same != function:
         raise MalformedRequest(
             f"{kind.__qualname__}.{attribute} and {kind.__qualname__}.{other} are both called {name!r} by other nodes: "
-            f"say @trionet.rpc(name=...) for one of them"
+            f"use @trionet.rpc(name=...) for one of them"
         )
 
 

@@ -51,7 +51,7 @@ class Comm:
         self._prefix = f"{random.getrandbits(_PREFIX_BITS):016x}"
         self._numbers = itertools.count(1)
         self._checked: object = object()  # no remote is this one
-        self._orphans: dict[str, dict[str, str]] = {}  # by the ids of the calls whose caller wants them raised
+        self._orphans: dict[str, dict[str, str]] = {}  # by the ids of calls with orphans="raise"
 
     @rpc
     async def send(
@@ -156,7 +156,7 @@ class Comm:
 
     @contextmanager
     def raising_orphans(self, orphans: Orphans, request: Request) -> Generator[None]:
-        """Raise the orphans of a prepared call at the end of the block, if the caller wants that.
+        """Raise the orphans of a prepared call at the end of the block, if `orphans` is ``"raise"``.
 
         Raises:
             OrphanedCalls: there are some.
@@ -176,7 +176,7 @@ class Comm:
                 raise OrphanedCalls(f"cancelled calls may still be running on {', '.join(found)}", calls=found)
 
     def handle_event(self, event: Event) -> None:
-        """Note an orphan for its caller, if that wants it raised."""
+        """Record the orphans of calls with ``orphans="raise"``."""
         if isinstance(event, OrphanedCall) and event.id in self._orphans:
             self._orphans[event.id][str(event.node)] = event.id
 

@@ -47,7 +47,7 @@ class MembershipConverges(Watch):
 
 
 class GossipReachesAll(Watch):
-    """A rumor reaches each node that runs at the end, if it lives long enough, and no node receives it twice.
+    """A rumor reaches each node that runs at the end, if it does not expire before, and no node receives it twice.
 
     The first part concerns the group ``all``. It is judged if a node that runs at the end has the rumor, and if the
     rumor expires only well after the cluster has become whole again: never with the profile ``wan``. The second part

@@ -140,6 +140,14 @@ def faults_from(decoded: Any) -> list[Fault]:
     Raises:
         msgspec.ValidationError: it is no list of faults.
     """
-    schedule: Any = list[Union[tuple(Fault.__subclasses__())]]  # type: ignore[misc]  # noqa: UP007  computed
+    schedule: Any = list[Union[tuple(_kinds(Fault).values())]]  # type: ignore[misc]  # noqa: UP007  computed
     faults: list[Fault] = msgspec.convert(decoded, schedule)
     return faults
+
+
+def _kinds(base: type[Fault]) -> dict[Any, type[Fault]]:
+    """Return all subclasses, by their tags; of a redefined kind the latest."""
+    found: dict[Any, type[Fault]] = {}
+    for kind in base.__subclasses__():
+        found |= {kind.__struct_config__.tag: kind} | _kinds(kind)
+    return found

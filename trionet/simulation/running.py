@@ -33,7 +33,7 @@ _MOST_OBJECTS: Final = 10_000
 
 
 def deterministic(seed: int) -> AbstractContextManager[None]:
-    """Have the order of tasks, and the module ``random``, follow from `seed` within the block."""
+    """Seed the order of tasks, and the module ``random``, within the block."""
     return seeded(f"{seed} tasks", f"{seed} module")
 
 

@@ -70,4 +70,4 @@ def _shown(call: OrphanedCall | CurrentCall) -> str:
 
 
 def _name_of(caller: NodeAddress | None, name: Callable[[NodeAddress], str]) -> str:
-    return "somebody" if caller is None else name(caller)
+    return "a client" if caller is None else name(caller)

@@ -185,7 +185,7 @@ class Network(Protocol):
             on_orphan: called with each cancelled call whose handler did not confirm its end in time.
 
         Raises:
-            AddressInUse: the address is taken.
+            AddressInUse: the address is in use.
             ConfigError: the address can't be used.
         """
 

@@ -102,7 +102,7 @@ async def _receive(sock: socket.socket, handle: Callable[[bytes], None]) -> None
             for _ in range(_READ_AT_ONCE):
                 try:
                     data = sock.recv(_MOST_BYTES)
-                except OSError:  # none is left; or ICMP reported that nobody received an earlier one; or it is closed
+                except OSError:  # none is left; or ICMP reported an earlier one as undeliverable; or it is closed
                     break
                 handle(data)
 
@@ -129,7 +129,7 @@ class QueuedDatagrams:
     """Datagrams between nodes of one process, carried by a function.
 
     Attributes:
-        lost: how many arrived while nobody served them, beyond the first 4,096.
+        lost: the number of datagrams that arrived before `serve`, beyond the first 4,096.
     """
 
     def __init__(self, carry: _Carry) -> None:

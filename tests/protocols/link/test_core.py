@@ -302,7 +302,7 @@ def test_room_that_is_freed_is_an_event_and_a_peer_that_reads_nothing_is_cut_off
         start_call(core, bytes(60 * KIB))
     assert core.outbox.is_due
     core.close_if_stuck()
-    assert reason(core) == "it does not read what it is sent"
+    assert reason(core) == "it does not read its input"
 
 
 def test_while_four_windows_of_long_answers_wait_no_further_call_begins() -> None:

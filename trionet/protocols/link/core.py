@@ -325,7 +325,7 @@ class LinkCore:
     def close_if_stuck(self) -> None:
         """Close the link if its queue has reached its bound."""
         if self.outbox.is_stuck:
-            self.close("it does not read what it is sent", is_fault=True)
+            self.close("it does not read its input", is_fault=True)
 
     # ---- calls
 

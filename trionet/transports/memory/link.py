@@ -199,7 +199,7 @@ class MemoryTransport(LinkTransport):
                 link.receive(message.data, self.pump.time())
         elif number in self._opening:
             if kind in ("refuse", "reset"):
-                self._fail(number, f"nobody listens on {message.source}")
+                self._fail(number, f"no node listens on {message.source}")
             else:
                 self._greet(number, self._opening[number], message)
         elif kind != "connect":

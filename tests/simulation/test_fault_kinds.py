@@ -96,7 +96,7 @@ def test_a_kind_that_extends_another_one_is_decoded_and_of_a_redefined_kind_the_
     class Dusk(Blackout, frozen=True, kw_only=True, tag="dusk"):  # type: ignore[no-redef]  # as in a notebook
         is_long: Flag = False
 
-    second = Dusk(at_s=1.0, nodes=[1], switch=2, lag_s=0.1, is_long=True)
+    second = Dusk(at_s=1.0, nodes=[1], switch=2, lag_s=0.1, is_long=True)  # type: ignore[call-arg]
     assert decode_schedule(encode_schedule([second])) == [second]
     assert type(first) is not type(second)
 

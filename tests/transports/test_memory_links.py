@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -105,7 +106,7 @@ async def test_the_connections_of_a_held_node_that_is_cancelled_break(
     assert trio.current_time() < 2
 
 
-async def test_a_call_that_comes_as_the_last_handler_of_a_cancelled_node_ends_is_refused(
+async def test_a_call_that_comes_as_the_last_handler_of_a_cancelled_node_ends_breaks_nothing(
     serve: Serve, nursery: trio.Nursery
 ) -> None:
     """In real time the handler and the fabric run in one scheduler pass, in any order."""
@@ -117,7 +118,7 @@ async def test_a_call_that_comes_as_the_last_handler_of_a_cancelled_node_ends_is
                 await hold.wait()
 
         async def ask(caller: Peer, called: Peer, method: str, *args: Any) -> None:
-            with pytest.raises(TrionetError):
+            with suppress(TrionetError):  # that of the last handler may be answered
                 await caller.call(called, method, *args)
 
         cancelled.expose(late=functools.partial(end_late, hold), stay=trio.sleep_forever)

@@ -154,17 +154,16 @@ class MemoryTransport(LinkTransport):
         self._carrier = carrier
         self._by_number: dict[int, _MemoryLink] = {}
         self._opening: dict[int, _Opening] = {}
+        self._is_ending = False
 
     # ---- connections
 
     async def keep_time(self) -> None:
-        """Wait for the end, and close all links then, as sockets are: handlers may take their time to end."""
+        """Wait for the end; what comes after the last handler has ended is refused."""
         try:
             await super().keep_time()
         finally:
-            self._is_closing = True
-            if not self.host.is_mute:  # a held one closes them when it is brought down
-                self.abort()
+            self._is_ending = True
 
     def dial(self, node: NodeAddress) -> None:
         """Start a connection attempt. Its first message carries data, as in TCP Fast Open."""
@@ -192,7 +191,9 @@ class MemoryTransport(LinkTransport):
         if message.sender is not None:
             message.sender.acknowledge(len(message.data))
         link = self._by_number.get(number)
-        if link is not None:
+        if self._is_ending and not (self._nursery and self._nursery.child_tasks):  # that nursery is closed
+            self._carrier.answer(message, "refuse" if kind == "connect" else "reset")
+        elif link is not None:
             if kind == "reset":
                 link.end("the other side closed it")
             else:

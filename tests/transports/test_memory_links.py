@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from tests.transports.endpoints import SERVICE, Peer
-from trionet import ConnectionLost, NodeConfig, NodeUnreachable
+from trionet import ConnectionLost, NodeConfig, NodeUnreachable, TrionetError
 from trionet.router import Method
 from trionet.transports.memory import MemoryFabric
 
@@ -101,6 +103,31 @@ async def test_the_connections_of_a_held_node_that_is_cancelled_break(
     with pytest.raises(ConnectionLost, match="the other side closed it"):
         await caller.call(held, "stay")
     assert trio.current_time() < 2
+
+
+async def test_a_call_that_comes_as_the_last_handler_of_a_cancelled_node_ends_is_refused(
+    serve: Serve, nursery: trio.Nursery
+) -> None:
+    """In real time the handler and the fabric run in one scheduler pass, in any order."""
+    for _ in range(10):
+        caller, cancelled, hold = await serve(), await serve(), trio.Event()
+
+        async def end_late(hold: trio.Event) -> None:
+            with trio.CancelScope(shield=True):
+                await hold.wait()
+
+        async def ask(caller: Peer, called: Peer, method: str, *args: Any) -> None:
+            with pytest.raises(TrionetError):
+                await caller.call(called, method, *args)
+
+        cancelled.expose(late=functools.partial(end_late, hold), stay=trio.sleep_forever)
+        nursery.start_soon(ask, caller, cancelled, "late")
+        await wait_all_tasks_blocked(0.001)
+        nursery.start_soon(cancelled.tear_down)
+        await wait_all_tasks_blocked(0.001)
+        nursery.start_soon(ask, caller, cancelled, "stay")
+        hold.set()
+        await wait_all_tasks_blocked(0.001)
 
 
 async def test_nonsense_from_a_node_does_not_end_the_attempt_to_reach_it(

@@ -318,7 +318,8 @@ class TCPTransport(LinkTransport):
             while True:
                 data = unread.pop() if unread else bytes(await stream.receive_some(_GREETING_BYTES))
                 found = handshake.receive(data)
-                await stream.send_all(handshake.data_to_send())
+                if due := handshake.data_to_send():  # else without a checkpoint, in which the stream may be closed
+                    await stream.send_all(due)
                 if found is not None:
                     return found
 

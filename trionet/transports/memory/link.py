@@ -157,6 +157,15 @@ class MemoryTransport(LinkTransport):
 
     # ---- connections
 
+    async def keep_time(self) -> None:
+        """Wait for the end, and close all links then, as sockets are: handlers may take their time to end."""
+        try:
+            await super().keep_time()
+        finally:
+            self._is_closing = True
+            if not self.host.is_mute:  # a held one closes them when it is brought down
+                self.abort()
+
     def dial(self, node: NodeAddress) -> None:
         """Start a connection attempt. Its first message carries data, as in TCP Fast Open."""
         number, seconds = self._carrier.new_link(), self.context.config.connect_timeout_s

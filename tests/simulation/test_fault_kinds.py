@@ -86,17 +86,15 @@ def test_a_kind_of_fault_with_a_field_of_no_kind_is_refused() -> None:
         Vague(at_s=1.0, strength=3)
 
 
-def test_a_kind_that_extends_another_one_is_decoded_and_of_a_redefined_kind_the_latest() -> None:
+def _dusk() -> Blackout:
     class Dusk(Blackout, frozen=True, kw_only=True, tag="dusk"):
-        pass
-
-    first = Dusk(at_s=1.0, nodes=[1], switch=2, lag_s=0.1)
-    assert decode_schedule(encode_schedule([first])) == [first]
-
-    class Dusk(Blackout, frozen=True, kw_only=True, tag="dusk"):  # type: ignore[no-redef]  # as in a notebook
         is_long: Flag = False
 
-    second = Dusk(at_s=1.0, nodes=[1], switch=2, lag_s=0.1, is_long=True)  # type: ignore[call-arg]
+    return Dusk(at_s=1.0, nodes=[1], switch=2, lag_s=0.1, is_long=True)
+
+
+def test_a_kind_that_extends_another_one_is_decoded_and_of_a_redefined_kind_the_latest() -> None:
+    first, second = _dusk(), _dusk()  # as in a notebook, or after a reload
     assert decode_schedule(encode_schedule([second])) == [second]
     assert type(first) is not type(second)
 

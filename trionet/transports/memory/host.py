@@ -1,7 +1,7 @@
 """A node's machine on a memory fabric: it may be held, slow or down.
 
-Invariants: a host that is down sends and receives nothing, for good; one that is held sends, receives and is woken for
-nothing until it goes on; all that has become due for a host is done in order, however it was held and slow.
+Invariants: a host that is down never sends or receives again. A held host does nothing until it is released. The due
+actions of a host run in order, in any mix of holds and lags.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ class Host(ABC):
     """The machine of one node.
 
     Attributes:
-        address: where it is reached.
-        pump: calls it at its times.
-        random_to: the random numbers of what it sends, by target.
-        is_down: whether it is gone for good.
-        lags: each gives seconds by which it is late to handle input; they add up.
-        is_prompt: whether it handles everything at once: it is neither held nor slow nor down.
+        address: its address.
+        pump: schedules its actions.
+        random_to: the random numbers for its messages, by target.
+        is_down: whether it is down, for good.
+        lags: functions that return delays of its input, in seconds; the delays add up.
+        is_prompt: whether it handles input at once: it is neither held nor slow nor down.
         is_mute: whether it sends nothing: it is held or down.
     """
 
@@ -44,8 +44,10 @@ class Host(ABC):
         self.is_prompt: bool = True
         self.is_mute: bool = False
         self._holds = 0
-        self._queue: deque[tuple[float, Callable[..., None], tuple[Any, ...]]] = deque()  # each with its time
-        self._held: list[tuple[Callable[..., None], tuple[Any, ...]]] = []  # behind those, without a time yet
+        self._queue: deque[tuple[float, Callable[..., None], tuple[Any, ...]]] = (
+            deque()
+        )  # due actions, with their times
+        self._held: list[tuple[Callable[..., None], tuple[Any, ...]]] = []  # later actions, until the release
         self._free_at = 0.0
 
     @abstractmethod
@@ -82,14 +84,14 @@ class Host(ABC):
         self.pump.drop(self)
 
     def free(self) -> None:
-        """Be held no more: what is stopped can still be killed, and its connections break."""
+        """Undo all holds and drop the pending actions: a stopped process can be killed, and its connections break."""
         self._holds = 0
         self._queue.clear()
         self._held.clear()
         self.is_mute = False
 
     def keep(self, action: Callable[..., None], *args: Any) -> None:
-        """Do what this node wanted to send while it was mute once it goes on; never if it is down."""
+        """Postpone a send of a mute host until its release; drop it if the host is down."""
         if self._holds:
             self._held.append((action, args))
 
@@ -107,7 +109,7 @@ class Host(ABC):
         self.is_prompt = not (self._holds or self.lags or self._queue or self.is_down)
 
     def admit(self, action: Callable[..., None], *args: Any) -> None:
-        """Do what has become due for this node: now, or when it gets to it."""
+        """Run a due action: now, or after its lags and earlier actions, or after the release."""
         if self.is_down:
             return
         if self._holds:
@@ -125,7 +127,7 @@ class Host(ABC):
             self.pump.at(self._free_at, self._work)
 
     def _work(self) -> None:
-        """Do what it has got to."""
+        """Run the queued actions whose time has come."""
         now = self.pump.time()
         while self._queue and not self._holds and self._queue[0][0] <= now:
             _, action, args = self._queue.popleft()

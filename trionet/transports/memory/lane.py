@@ -51,8 +51,8 @@ class Lane:
         self._random = source.random_to[target]
         self._link = link
         self._latest = 0.0
-        self._kept: deque[tuple[str, bytes]] = deque()  # of a host that is held
-        self._keeps = 0  # how often that host will call
+        self._kept: deque[tuple[str, bytes]] = deque()  # bytes that a held host has postponed
+        self._keeps = 0  # pending calls of `_send_kept`
         self._waiting: deque[Message] = deque()
         self._in_flight_bytes = 0
         self._again_s = 0.0
@@ -86,13 +86,13 @@ class Lane:
             self._kept.append((kind, data))
             self._keeps += 1
             self._source.keep(self._send_kept)
-        elif self._keeps and kind != "reset":  # behind what was kept
+        elif self._keeps and kind != "reset":  # after the postponed bytes
             self._kept.append((kind, data))
         else:
             self._send_now(kind, data)
 
     def _send_kept(self) -> None:
-        """Send the next bytes that were kept, and after the last ones those behind them."""
+        """Send the next postponed bytes; after the last call, all bytes behind them."""
         self._keeps -= 1
         self._send_now(*self._kept.popleft())
         while self._kept and not self._keeps:

@@ -77,7 +77,7 @@ class Lane:
         if size <= _PACKET_BYTES:
             self._send(kind, data)
         else:
-            cut = int(self._random.random() * size)
+            cut = 1 + int(self._random.random() * (size - 1))
             self._send(kind, data[:cut])
             self._send(kind, data[cut:])
 

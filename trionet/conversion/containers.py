@@ -40,7 +40,7 @@ class ArrayConverter(Converter):
     def __init__(self, kind: Any, item: Converter | None) -> None:
         super().__init__(kind.__name__, *ARRAYS[kind])
         self._item = item
-        self.exact = self.kinds[0] if item is None and len(self.kinds) == 1 else None
+        self.exact: type | None = self.kinds[0] if item is None and len(self.kinds) == 1 else None
 
     def fit(self, value: Any, is_json: bool) -> Any:
         """See `Converter.fit`."""
@@ -79,7 +79,7 @@ class DictConverter(Converter):
         super().__init__("dict", dict)
         self._key = key
         self._item = item
-        self.exact = dict if key is None and item is None else None
+        self.exact: type | None = dict if key is None and item is None else None
 
     def fit(self, value: Any, is_json: bool) -> Any:
         """See `Converter.fit`."""

@@ -43,7 +43,7 @@ class RecordConverter(_FieldsConverter):
 
     def __init__(self, annotation: Any, kind: type, resolve: Resolve) -> None:
         super().__init__(annotation, kind, resolve)
-        self.exact = kind
+        self.exact: type | None = kind
         config = getattr(kind, "__struct_config__", None)  # a dataclass has none
         self._is_array: bool = getattr(config, "array_like", False)
         self._is_closed: bool = getattr(config, "forbid_unknown_fields", False)

@@ -37,7 +37,7 @@ class PlainConverter(Converter):
 
     def __init__(self, kind: type) -> None:
         super().__init__("None" if kind is type(None) else kind.__name__, kind)
-        self.exact = kind
+        self.exact: type | None = kind
 
     def fit(self, value: Any, is_json: bool) -> Any:
         """See `Converter.fit`."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 __all__ = ["PIECE_BYTES", "PushedBackStream"]
 
@@ -19,16 +22,16 @@ class PushedBackStream:
     def __init__(self, stream: trio.SocketStream, first: bytes, write_timeout_s: float) -> None:
         self._first = first
         self._write_timeout_s = write_timeout_s
-        self.socket = stream.socket
-        self.receive_more = stream.receive_some
-        self.send_piece = stream.send_all
-        self.aclose = stream.aclose
+        self.socket: trio.socket.SocketType = stream.socket
+        self.aclose: Callable[[], Awaitable[None]] = stream.aclose
+        self._receive_more = stream.receive_some
+        self._send_piece = stream.send_all
 
     async def send_all(self, data: bytes) -> None:
         """Send `data`; close the socket when the peer reads too slowly."""
         for start in range(0, len(data), PIECE_BYTES):
             with trio.move_on_after(self._write_timeout_s) as scope:
-                await self.send_piece(memoryview(data)[start : start + PIECE_BYTES])
+                await self._send_piece(memoryview(data)[start : start + PIECE_BYTES])
             if scope.cancelled_caught:
                 self.socket.close()
                 raise trio.BrokenResourceError("the peer does not read its response")
@@ -46,4 +49,4 @@ class PushedBackStream:
             await trio.lowlevel.checkpoint()
             first, self._first = self._first[:max_bytes], self._first[max_bytes:]
             return first
-        return await self.receive_more(max_bytes)
+        return await self._receive_more(max_bytes)

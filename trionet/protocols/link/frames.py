@@ -258,7 +258,7 @@ Frame = (
 KINDS: Final = {kind.__struct_config__.tag: kind.__name__.lower().removesuffix("frame") for kind in get_args(Frame)}
 """The frames' names in traces, by their numbers."""
 
-pack_length = _LENGTH.pack
+pack_length: Callable[[int], bytes] = _LENGTH.pack
 _unpack_length = _LENGTH.unpack_from
 encode_frame: Callable[[Frame], bytes] = msgspec.msgpack.Encoder().encode
 """Returns a frame without its length."""

@@ -14,6 +14,8 @@ from .randomness import RandomByTarget
 from .rules import DROP, Message, judge_by
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from trionet.errors import TrionetError
     from trionet.identity import NodeAddress
     from trionet.transports.base import Request
@@ -78,6 +80,11 @@ class Carrier(Generic[H]):
         self._seed = seed
         self._links = 0
         self._answering: dict[NodeAddress, RandomByTarget] = {}
+
+    def set_rules(self, rules: Iterable[Rule]) -> None:
+        """Replace the rules."""
+        self.rules = tuple(rules)
+        self.judge = judge_by(self.rules)
 
     def randoms_of(self, source: NodeAddress) -> RandomByTarget:
         """Return the random numbers for the messages of `source`."""

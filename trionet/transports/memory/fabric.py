@@ -14,10 +14,9 @@ from trionet.identity import NodeAddress
 
 from .carrier import Carrier
 from .endpoint import MemoryEndpoint
-from .rules import judge_by
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Callable, Generator
 
     from trionet.config import NodeConfig
     from trionet.events import OrphanedCall
@@ -77,15 +76,11 @@ class MemoryFabric(Carrier[MemoryEndpoint]):
 
     def add_rules(self, *rules: Rule) -> None:
         """Apply `rules` before all others."""
-        self._set_rules([*rules, *self.rules])
+        self.set_rules([*rules, *self.rules])
 
     def remove_rules(self, *rules: Rule) -> None:
         """Remove `rules`."""
-        self._set_rules([one for one in self.rules if not any(one is rule for rule in rules)])
-
-    def _set_rules(self, rules: Iterable[Rule]) -> None:
-        self.rules = tuple(rules)
-        self.judge = judge_by(self.rules)
+        self.set_rules([one for one in self.rules if not any(one is rule for rule in rules)])
 
     def crash(self, address: NodeAddress, *, is_silent: bool = False) -> None:
         """Crash a node: it sends and receives nothing more.

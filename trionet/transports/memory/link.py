@@ -52,8 +52,8 @@ class _MemoryLink(Link):
     """One side of one connection, after the handshake."""
 
     def __init__(self, transport: MemoryTransport, greeted: Greeted, number: int, opening: _Opening) -> None:
-        self.number = number
-        self.node = opening.node
+        self.number: int = number
+        self.node: NodeAddress = opening.node
         self._transport = transport
         self._lane = opening.lane
         self._alarm_at = math.inf

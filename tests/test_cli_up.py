@@ -260,6 +260,7 @@ async def test_progress_is_shown_on_a_terminal(up: Start) -> None:
     os.close(ours)
     bars = re.findall(r"\r([#.]{30}) ([0-3]) of 3 nodes, [0-9.]+ per second\x1b\[K", shown.decode())
     assert bars[0] == ("." * 30, "0")
+    assert bars[-1] == ("#" * 30, "3")
     assert [bar.count("#") for bar, _ in bars] == [10 * int(done) for _, done in bars]
     assert shown.endswith(b"\r\x1b[K")
 

@@ -33,9 +33,9 @@ class Progress:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
     def show(self, done: int, *_: Any) -> None:
-        """Show the number of those that are done."""
+        """Show the number of those that are done: the last one always, others ten times a second at most."""
         now = time.monotonic()
-        if not self._is_shown or now - self._shown_at < _EVERY_S:
+        if not self._is_shown or (done != self._total and now - self._shown_at < _EVERY_S):
             return
         self._shown_at = now
         bar = ""

@@ -44,10 +44,8 @@ class Host(ABC):
         self.is_prompt: bool = True
         self.is_mute: bool = False
         self._holds = 0
-        self._queue: deque[tuple[float, Callable[..., None], tuple[Any, ...]]] = (
-            deque()
-        )  # due actions, with their times
-        self._held: list[tuple[Callable[..., None], tuple[Any, ...]]] = []  # later actions, until the release
+        self._queue: deque[tuple[float, Callable[..., None], tuple[Any, ...]]] = deque()  # due, with their times
+        self._held: list[tuple[Callable[..., None], tuple[Any, ...]]] = []  # due while it is held
         self._free_at = 0.0
 
     @abstractmethod

@@ -13,7 +13,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from tests.transports.endpoints import SERVICE, Peer
 from trionet import ConnectionLost, NodeConfig, NodeUnreachable, TrionetError
-from trionet.router import Method
+from trionet.router import Method, Router
 from trionet.transports.memory import MemoryFabric
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from trio.testing import MockClock
 
     from trionet.identity import NodeAddress
-    from trionet.router import Router
     from trionet.transports.memory import Message
     from trionet.transports.memory.endpoint import MemoryEndpoint
 
@@ -159,3 +158,18 @@ async def test_a_stream_whose_reader_fails_has_ended_for_the_observer(serve: Ser
         async with reader.stream(other, "numbers"):
             raise ZeroDivisionError
     assert network.notes == ["called", "answered"]
+
+
+@pytest.mark.parametrize("lags_s", [[0.0], [0.0, 0.0], [0.0, 0.5], [1e-300]])
+async def test_a_slow_host_handles_its_input_however_short_its_lag_is(
+    autojump_clock: MockClock, lags_s: list[float]
+) -> None:
+    fabric, handled = MemoryFabric(), list[float]()
+    host = fabric.endpoint(NodeConfig(), Router())
+    for lag_s in lags_s:
+        host.add_lag(functools.partial(float, lag_s))
+    begun = trio.current_time()
+    for _ in range(3):
+        host.admit(lambda: handled.append(trio.current_time() - begun))
+    await trio.sleep(10)
+    assert handled == pytest.approx([sum(lags_s)] * 3)

@@ -114,6 +114,7 @@ class Host(ABC):
             self._held.append((action, args))
         elif self.lags or self._queue:
             self._enqueue(action, args)
+            self._work()
         else:
             action(*args)
 

@@ -12,7 +12,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from tests.transports.endpoints import SERVICE, Peer
-from trionet import ConnectionLost, NodeConfig, NodeUnreachable, TrionetError
+from trionet import ConnectionLost, NodeConfig, NodeUnreachable, Remote, TrionetError, open_node
 from trionet.router import Method, Router
 from trionet.transports.memory import MemoryFabric
 
@@ -173,3 +173,25 @@ async def test_a_slow_host_handles_its_input_however_short_its_lag_is(
         host.admit(lambda: handled.append(trio.current_time() - begun))
     await trio.sleep(10)
     assert handled == pytest.approx([sum(lags_s)] * 3)
+
+
+async def test_a_handler_that_closes_its_own_link_is_cancelled(autojump_clock: MockClock) -> None:
+    fabric, ended = MemoryFabric(), trio.Event()
+
+    async def wait() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            ended.set()
+
+    def close_and_wait() -> Coroutine[Any, Any, None]:
+        for link in list(called._endpoint.transport._open):  # type: ignore[attr-defined]  # noqa: SLF001  a look inside
+            link.abort()
+        return wait()
+
+    async with open_node(fabric=fabric) as node, open_node(fabric=fabric) as called:
+        await called.local.routes.put({"close": close_and_wait}, "probe")
+        with pytest.raises(ConnectionLost):
+            await node.local.comm.send([], Remote(node=called.address, service="probe", method="close"))
+        with trio.fail_after(5):
+            await ended.wait()

@@ -50,6 +50,25 @@ def test_a_trial_is_the_same_after_a_round_trip_through_json() -> None:
     assert Trial.from_json("{}") == Trial()
 
 
+def test_nothing_of_a_trial_remains_after_it_has_ended_amid_messages() -> None:
+    # In a process of its own: pytest keeps all log records, which refer to exceptions.
+    code = """
+import gc
+from tests.simulation.test_seeds import trial_of
+from trionet.simulation import run_trial
+from trionet.simulation.trace import Trace
+from trionet.transports.memory import MemoryFabric
+
+for seed in (1003, 1004, 1013):
+    run_trial(trial_of(seed))
+gc.collect()
+print([type(thing).__name__ for thing in gc.get_objects() if type(thing) in (MemoryFabric, Trace)])
+"""
+    command = [sys.executable, "-c", code]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    assert ended.stdout == "[]\n"
+
+
 def test_a_scenario_and_its_explicit_faults_are_the_same_trial() -> None:
     trial = Trial(seed=5, nodes=3, duration_s=5.0)
     assert trial.explicit().faults

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 from .host import Host
 from .pump import Pump
 from .randomness import RandomByTarget
-from .rules import DROP, Message, judge_by
+from .rules import DROP, Message, StreamMessage, judge_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -104,10 +104,10 @@ class Carrier(Generic[H]):
         now: float,
         link: int,
         sender: Sender | None = None,
-    ) -> Message:
-        """Return a new message, and report it as sent."""
+    ) -> StreamMessage:
+        """Return a new message of a connection, and report it as sent."""
         self.messages = number = self.messages + 1
-        message = Message(source, target, kind, data, now, number, link, sender)
+        message = StreamMessage(source, target, kind, data, now, number, link, sender=sender)
         if self.observer is not None:
             self.observer.sent(message, now)
         return message

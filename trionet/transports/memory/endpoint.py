@@ -13,6 +13,7 @@ from trionet.transports.datagrams import QueuedDatagrams
 from .clock import NodeClock
 from .host import Host
 from .link import MemoryTransport
+from .rules import StreamMessage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,7 +89,7 @@ class MemoryEndpoint(Host):
         observer = self._carrier.observer
         if observer is not None:
             observer.delivered(message, self.pump.time())
-        if message.link:
+        if isinstance(message, StreamMessage):
             self.transport.receive(message)
         elif self.datagrams is not None:
             self.datagrams.put(message.data)

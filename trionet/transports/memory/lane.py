@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-from .rules import DROP, Message
+from .rules import DROP
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from .carrier import Carrier
     from .host import Host
+    from .rules import StreamMessage
 
 __all__ = ["GIVE_UP_S", "Lane"]
 
@@ -53,7 +54,7 @@ class Lane:
         self._latest = 0.0
         self._kept: deque[tuple[str, bytes]] = deque()  # bytes that a held host has postponed
         self._keeps = 0  # pending calls of `_send_kept`
-        self._waiting: deque[Message] = deque()
+        self._waiting: deque[StreamMessage] = deque()
         self._in_flight_bytes = 0
         self._again_s = 0.0
         self._is_dead = False
@@ -108,7 +109,7 @@ class Lane:
                 self._again_s = _CONNECT_AGAIN_S if kind == "connect" else _AGAIN_S
                 carrier.pump.at(now + self._again_s, self._try_again)
 
-    def _try(self, message: Message, now: float) -> bool:
+    def _try(self, message: StreamMessage, now: float) -> bool:
         carrier = self._carrier
         verdict = carrier.judge(message, self._random)
         if verdict == DROP:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .carrier import Carrier, Observer
     from .host import Host
     from .pump import Pump
-    from .rules import Message
+    from .rules import StreamMessage
 
 __all__ = ["MemoryTransport"]
 
@@ -185,7 +185,7 @@ class MemoryTransport(LinkTransport):
         if opening is not None and opening.is_initiator:
             self.dialed(opening.node, failure)
 
-    def receive(self, message: Message) -> None:
+    def receive(self, message: StreamMessage) -> None:
         """Handle a message of a connection."""
         number, kind = message.link, message.kind
         if message.sender is not None:
@@ -210,7 +210,7 @@ class MemoryTransport(LinkTransport):
         else:
             self._greet(number, self._begin(number, message.source, is_initiator=False), message)
 
-    def _greet(self, number: int, opening: _Opening, message: Message) -> None:
+    def _greet(self, number: int, opening: _Opening, message: StreamMessage) -> None:
         try:
             greeted = opening.handshake.receive(message.data)
         except HandshakeError as exc:

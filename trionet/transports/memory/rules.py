@@ -18,7 +18,7 @@ import msgspec
 
 from trionet.identity import NodeAddress
 
-__all__ = ["DROP", "PASS", "Judge", "Message", "Rule", "Sender", "Verdict", "judge_by"]
+__all__ = ["DROP", "PASS", "Judge", "Message", "Rule", "Sender", "StreamMessage", "Verdict", "judge_by"]
 
 Verdict = float | None
 """The verdict of a rule on a message: `PASS`, `DROP`, or its delay in seconds."""
@@ -47,7 +47,6 @@ class Message(msgspec.Struct, eq=False, gc=False):
         sent_at: the time of the first transmission, on the fabric's clock.
         number: its sequence number on the fabric.
         link: its connection; 0 for a datagram.
-        sender: the sending side of that connection.
         delay_s: the delay that rules have added.
         copies: the number of duplicates that rules have added.
     """
@@ -59,9 +58,18 @@ class Message(msgspec.Struct, eq=False, gc=False):
     sent_at: float
     number: int
     link: int = 0
-    sender: Sender | None = None
     delay_s: float = 0.0
     copies: int = 0
+
+
+class StreamMessage(Message, eq=False, gc=True, kw_only=True):
+    """A message of a connection; it refers to its sender, which keeps it until it is sent: a reference cycle.
+
+    Attributes:
+        sender: the sending side of the connection; None for an answer of a host without a receiver.
+    """
+
+    sender: Sender | None
 
 
 Rule = Callable[[Message, Random], Verdict]

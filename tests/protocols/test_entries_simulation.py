@@ -47,7 +47,7 @@ def _write_on_both_sides(seed: int, *, size: int = 20, loss: float = 0.05) -> Me
                 mesh.put(name, random.choice(_KEYS), None)
             case _:
                 mesh.cluster.crash(name)
-                mesh.add(name)  # it has lost all, and has the same name
+                mesh.add(name, life=f" {number}")  # it has lost all, and has the same name
     _heal(mesh)
     mesh.run(10.0)
     return mesh
@@ -60,6 +60,7 @@ def test_both_sides_of_a_partition_agree_within_ten_seconds(seed: int) -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(1800)
 def test_both_sides_of_a_partition_agree_within_ten_seconds_for_many_seeds() -> None:
     failed = [seed for seed in range(1000) if not _write_on_both_sides(seed).agree()]
     assert failed == []
@@ -102,7 +103,7 @@ def test_a_late_member_has_all_entries_soon() -> None:
             mesh.put("n1", f"k{number}", b"v")
         mesh.run(10.0)
         mesh.cluster.crash("n0")
-        mesh.add("n0")
+        mesh.add("n0", life=" 2")
         mesh.run(0.4)
         assert len(mesh.cores["n0"].entries("g")) == 60, f"seed {seed}"
 
@@ -117,7 +118,7 @@ def test_a_full_map_reaches_a_late_member() -> None:
     mesh.run(20.0)
     assert mesh.agree()
     mesh.cluster.crash("n0")
-    mesh.add("n0")
+    mesh.add("n0", life=" 2")
     mesh.run(2.0)
     assert len(mesh.cores["n0"].entries("g")) == 1024
 

@@ -193,7 +193,8 @@ class GossipProtocol:
 
     def _note_others(self, group: RumorGroup, now: float, *, was_alone: bool) -> None:
         """Compare a group soon when it gets its first other members: the group may be new here, and old there."""
-        if was_alone and group.members.others() and self._comparing.next_due > now + self._settings.interval_s:
+        if was_alone and group.members.others():
+            self._comparing.hasten(self._settings.interval_s, now)
             self._comparing.begin_soon(now)
             self._lower_deadline()
 

@@ -208,6 +208,10 @@ class GossipProtocol:
         """Return the gids of the known groups."""
         return list(self._groups)
 
+    def has_group(self, gid: str) -> bool:
+        """Return whether a group is known."""
+        return gid in self._groups
+
     def send(self, gid: str, payload: bytes, now: float) -> Sent:
         """Start a rumor. If this node is a member, it is delivered here too.
 

@@ -55,6 +55,8 @@ from .events import (
     MemberUpdated,
     OrphanedCall,
     RumorFailed,
+    SettingChanged,
+    SettingConflict,
     TaskFailed,
 )
 from .group import Group
@@ -129,6 +131,8 @@ __all__ = [
     "SSHLauncher",
     "ServiceDescription",
     "ServiceNotFound",
+    "SettingChanged",
+    "SettingConflict",
     "SpawnError",
     "Spread",
     "TaskFailed",

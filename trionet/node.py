@@ -20,7 +20,7 @@ from .import_paths import import_reference
 from .message import LOCAL
 from .node_log import NodeLog
 from .services import LocalServices
-from .services.base import check_service_name, warm_up_methods
+from .services.base import check_service_name, exposed_methods, warm_up_methods
 from .services.cluster_agent import ClusterAgent
 from .services.cluster_agent import warm_up as warm_up_protocols
 from .services.comm import Comm
@@ -28,7 +28,9 @@ from .services.gossip import Gossip
 from .services.groups import ALL, Groups
 from .services.membership import Member, Membership
 from .services.periodic import PeriodicTasks
+from .services.replicated import Replicated
 from .services.routes import Routes
+from .services.settings import Settings
 from .services.status import Status, with_settings
 
 if TYPE_CHECKING:
@@ -112,22 +114,22 @@ class Node:
         groups, comm = Groups(own, known), Comm(own, endpoint.transport, router, random)
         self._agent = ClusterAgent(config, endpoint, comm, groups, background, random)
         self._tasks = PeriodicTasks(background, random, bus.publish)
+        membership = Membership(own, self._agent, groups, bus.publish)
+        replicated = Replicated(self._agent, membership)
         self.local: LocalServices = LocalServices(
             status=Status(known, router),
             groups=groups,
             routes=Routes(router),
             comm=comm,
             gossip=Gossip(config, self._agent, groups, comm, router, self._tasks, background, bus.publish),
-            membership=Membership(own, self._agent, groups, bus.publish),
+            membership=membership,
+            replicated=replicated,
+            settings=Settings(own, config, replicated, bus.publish),
         )
         self._log = NodeLog()
         bus.listen(self._log.handle)
         bus.listen(comm.handle_event)
-        for name, service in self.local._asdict().items():
-            self.local.routes.add_built_in(service, name)
-        for gid in groups.gids():
-            self.group_added(gid)
-        self._register_configured()
+        self._register_services()
 
     def __repr__(self) -> str:
         return f"<Node {self.sid} on {self.address}>"
@@ -241,6 +243,7 @@ class Node:
     async def leave(self) -> None:
         """Leave the cluster, and continue alone; see `Membership.leave`."""
         await self.local.membership.leave()
+        self.local.settings.wake_all()
 
     async def set_tags(self, tags: Mapping[str, str]) -> None:
         """Replace its tags in the cluster; see `Membership.set_tags`."""
@@ -316,8 +319,15 @@ class Node:
         self._groups.pop(gid).end()
         self._tasks.cancel_group(gid)
         self._agent.drop_group(gid)
+        self.local.settings.wake_all()
 
-    def _register_configured(self) -> None:
+    def _register_services(self) -> None:
+        """Register the built-in services, those of the groups, and the configured ones."""
+        for name, service in self.local._asdict().items():
+            if exposed_methods(service):
+                self.local.routes.add_built_in(service, name)
+        for gid in self.local.groups.gids():
+            self.group_added(gid)
         try:
             for name, reference in self.config.templates.items():
                 self.register_template(name, import_reference(reference))
@@ -362,6 +372,7 @@ class Node:
             self._tasks.close()
             self._agent.close()
             self.local.membership.farewell()
+            self.local.settings.wake_all()
 
     def clear(self) -> None:
         """Break the reference cycles of a node that has ended, so that it needs no garbage collection."""

@@ -9,14 +9,21 @@ if TYPE_CHECKING:
     from .gossip import Gossip
     from .groups import Groups
     from .membership import Membership
+    from .replicated import Replicated
     from .routes import Routes
+    from .settings import Settings
     from .status import Status
 
 __all__ = ["LocalServices"]
 
 
 class LocalServices(NamedTuple):
-    """The built-in services of one node, as ``node.local``; the user's are in ``routes``."""
+    """The built-in services of one node, as ``node.local``; the user's are in ``routes``.
+
+    Attributes:
+        replicated, settings: the replicated maps, and the settings in them; other nodes can't call these, because each
+            group has a service of its own.
+    """
 
     status: Status
     groups: Groups
@@ -24,3 +31,5 @@ class LocalServices(NamedTuple):
     comm: Comm
     gossip: Gossip
     membership: Membership
+    replicated: Replicated
+    settings: Settings

@@ -16,7 +16,7 @@ import trio
 
 from trionet.codec import register_type
 from trionet.config import check_tags
-from trionet.errors import MalformedRequest, SIDCollision, TemporarilyUnavailable
+from trionet.errors import ConfigError, MalformedRequest, SIDCollision, TemporarilyUnavailable
 from trionet.events import (
     MemberFailed,
     MemberJoined,
@@ -113,6 +113,13 @@ class Membership:
         if self._is_alone:
             return False
         return self._has_begun or (agent.has_begun and agent.swim.present_count > 1)
+
+    def check_active(self) -> None:
+        """Raise `ConfigError` unless this node belongs to a cluster."""
+        if not self.is_active:
+            raise ConfigError(
+                "this node belongs to no cluster: start it with join=[] to begin one, or with join=[...] to join one"
+            )
 
     # ---- called by other nodes
 

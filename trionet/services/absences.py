@@ -2,19 +2,21 @@
 
 Invariants: an absence lasts from a member's failure to its return in the same life, with the same boot id. At its end
 the member is restored to the groups that it was in at the failure, except those that were put or deleted, and those
-that it was removed from, meanwhile. Changes that took the member out of a group meanwhile, and which it can't have
-heard of, are kept until it has been told. There is at most one absence for each member that the protocol remembers.
+that it was removed from, meanwhile. Changes that took the member out of a group on every node meanwhile are kept until
+the member has been told of them, because it can't have heard of them; changes on this node alone don't concern it.
+There is at most one absence for each member that the protocol remembers.
 """
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from trionet.message import LOCAL
 from trionet.router import current_call
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Generator, Iterable, Mapping
 
     from trionet.identity import SID, NodeAddress
 
@@ -54,6 +56,16 @@ class Absences:
     def __init__(self, own: NodeAddress) -> None:
         self._own = own
         self._by_sid: dict[SID, _Absence] = {}
+        self._is_group_wide = False
+
+    @contextmanager
+    def group_wide(self) -> Generator[None]:
+        """Count the changes within the block, which must not wait, as part of a change of many nodes by this one."""
+        self._is_group_wide = True
+        try:
+            yield
+        finally:
+            self._is_group_wide = False
 
     def begin(self, node: NodeAddress, boot_id: int, gids: Iterable[str]) -> None:
         """Handle the failure of a member that was in the groups `gids`."""
@@ -116,9 +128,9 @@ class Absences:
             absence.gids.pop(gid, None)
             if not is_told or (after is not None and after.get(sid) == absence.node):
                 absence.missed.pop(gid, None)
-            elif was_in and absence.is_away:
+            elif was_in and absence.is_away and (changer := self._changer()) is not None:
                 method = "del" if after is None else "rem"
-                absence.missed[gid] = MissedChange(method, max(1, len(before)), self._is_own_change())
+                absence.missed[gid] = MissedChange(method, max(1, len(before)), changer == self._own)
 
     def missed(self, node: NodeAddress) -> dict[str, MissedChange]:
         """Return the changes to tell a member that has returned, by group."""
@@ -140,10 +152,12 @@ class Absences:
         absence = self._by_sid.get(node.sid)
         return absence if absence is not None and absence.node == node else None
 
-    def _is_own_change(self) -> bool:
-        """Return whether the running code changes this node's groups on its own, and not because of another node."""
+    def _changer(self) -> NodeAddress | None:
+        """Return the node that changes the groups of many nodes; None if only this node's groups are changed."""
+        if self._is_group_wide:
+            return self._own
         try:
             call = current_call()
-        except RuntimeError:  # no call
-            return True
-        return call.gid != LOCAL or call.service != "groups" or call.caller in (None, self._own)
+        except RuntimeError:  # not in a handler
+            return None
+        return call.caller if (call.gid, call.service) == (LOCAL, "groups") else None

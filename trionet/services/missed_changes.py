@@ -31,8 +31,8 @@ __all__ = ["MissedChanges"]
 
 _log = limited_log(__name__)
 
-_TELLERS: Final = 8
-"""How many of a group's members tell one of a change: that none of them does has a chance of 1 in 3,000."""
+_TELLERS: Final = 12
+"""How many of a group's members tell one of a change: that none of them does has a chance of 1 in 160,000."""
 
 _MOST_ATTEMPTS: Final = 6
 _FIRST_PAUSE_S: Final = 1.0

@@ -11,10 +11,8 @@ from collections.abc import Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 import trio
 
-from trionet.codec import register_type
 from trionet.config import check_tags
 from trionet.errors import ConfigError, MalformedRequest, SIDCollision, TemporarilyUnavailable
 from trionet.events import (
@@ -28,9 +26,10 @@ from trionet.events import (
 from trionet.identity import SID, NodeAddress, sid_of
 from trionet.log_limits import about, limited_log
 from trionet.protocols.statements import State
-from trionet.protocols.swim_events import JoinCompleted, LeaveCompleted, MemberChange, MemberChanged
+from trionet.protocols.swim_events import JoinCompleted, LeaveCompleted, MemberChange, MemberChanged, MemberForgotten
 
 from .base import rpc
+from .member import Member, member_of
 from .protocol_driver import address_of
 
 if TYPE_CHECKING:
@@ -43,11 +42,10 @@ if TYPE_CHECKING:
     from .cluster_agent import ClusterAgent
     from .groups import Groups
 
-__all__ = ["Member", "Membership"]
+__all__ = ["Membership"]
 
 _log = limited_log(__name__)
 
-_STATUS: Final = {State.ALIVE: "alive", State.SUSPECT: "suspect", State.DEAD: "failed", State.LEFT: "left"}
 _EVENTS: Final[dict[MemberChange, type[MemberEvent]]] = {
     MemberChange.JOINED: MemberJoined,
     MemberChange.SUSPECTED: MemberSuspected,
@@ -62,30 +60,6 @@ _LEVELS: Final = {
     MemberChange.FAILED: logging.WARNING,
 }
 _GONE: Final = (MemberChange.FAILED, MemberChange.LEFT)
-
-
-class Member(msgspec.Struct, frozen=True, kw_only=True):
-    """A member of a cluster, as one node sees it.
-
-    Attributes:
-        node: its address.
-        status: ``alive``; ``suspect``, which still counts as a member; ``failed``; ``left``.
-        incarnation: the number of its latest statement; only the member itself raises it.
-        tags: its published properties.
-    """
-
-    node: NodeAddress
-    status: str
-    incarnation: int
-    tags: dict[str, str]
-
-    @property
-    def sid(self) -> SID:
-        """Its short identifier."""
-        return self.node.sid
-
-
-register_type(Member, name="trionet:Member")
 
 
 class Membership:
@@ -105,6 +79,7 @@ class Membership:
         agent.on(JoinCompleted, self._handle_join_completed)
         agent.on(LeaveCompleted, self._handle_leave_completed)
         agent.on(MemberChanged, self._handle_change)
+        agent.on(MemberForgotten, self._handle_forgotten)
 
     @property
     def is_active(self) -> bool:
@@ -195,6 +170,7 @@ class Membership:
             node = address_of(info.name)
             if node is not None and node != self._own and info.state <= State.SUSPECT:
                 self._remove(node)
+        self._groups.absences.clear()
 
     @rpc
     async def set_tags(self, tags: Mapping[str, str]) -> None:
@@ -206,6 +182,7 @@ class Membership:
         checked = check_tags(tags)
         swim, driver = self._agent.swim, self._agent.driver
         driver.act(swim.set_tags(checked, driver.now()))
+        self._judge(swim.member(str(self._own)))
 
     # ---- for the node
 
@@ -257,7 +234,7 @@ class Membership:
         swim = self._agent.swim
         own = str(self._own)
         infos = [info for info in swim.members() if info.name == own or not self._is_alone]
-        shown = [_shown(info) for info in infos if info.name == own or info.state <= State.SUSPECT]
+        shown = [member_of(info) for info in infos if info.name == own or info.state <= State.SUSPECT]
         return sorted((member for member in shown if member is not None), key=lambda member: member.sid)
 
     @asynccontextmanager
@@ -289,18 +266,36 @@ class Membership:
             return
         change, member = event.change, event.member
         if change is MemberChange.JOINED:
-            try:
-                self._groups.admit(node)
-            except SIDCollision as exc:
-                _log.error("the member %s can't be addressed: %s", node, exc, extra=about(node))
+            self._admit(node, member.boot_id)
         elif change in _GONE:
-            self._remove(node)
+            self._remove(node, member.boot_id if change is MemberChange.FAILED else None)
+        if change not in _GONE:
+            self._judge(member)
         level = _LEVELS.get(change, logging.DEBUG)
         _log.log(level, "node %s: member %s: %s", self._own, node, change.value, extra=about(node))
         self._publish(_EVENTS[change](node=node, incarnation=member.incarnation, tags=dict(member.tags)))
 
-    def _remove(self, node: NodeAddress) -> None:
-        self._groups.expel(node)
+    def _judge(self, info: MemberInfo | None) -> None:
+        """Have the rules of groups judge a present member that has changed."""
+        if self._groups.has_rules and info is not None and (member := member_of(info)) is not None:
+            self._groups.judge(member)
+
+    def _handle_forgotten(self, event: MemberForgotten) -> None:
+        node = address_of(event.name)
+        if node is not None:
+            self._groups.absences.forget(node)
+
+    def _admit(self, node: NodeAddress, boot_id: int) -> None:
+        try:
+            self._groups.admit(node)
+        except SIDCollision as exc:
+            _log.error("the member %s can't be addressed: %s", node, exc, extra=about(node))
+            return
+        self._groups.restore(node, boot_id)
+        self._agent.missed_changes.tell(node)
+
+    def _remove(self, node: NodeAddress, boot_id: int | None = None) -> None:
+        self._groups.expel(node, boot_id)
         for scope in self._scopes.get(node.sid, ()):
             scope.cancel()
 
@@ -346,13 +341,6 @@ def _seeds(values: Any) -> list[NodeAddress]:
         if not address.port:
             raise MalformedRequest(f"the seed {address} has no port")
     return addresses
-
-
-def _shown(info: MemberInfo) -> Member | None:
-    node = address_of(info.name)
-    if node is None:
-        return None
-    return Member(node=node, status=_STATUS[info.state], incarnation=info.incarnation, tags=dict(info.tags))
 
 
 async def _resolved(addresses: Iterable[NodeAddress]) -> tuple[list[str], bool]:

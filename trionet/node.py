@@ -29,6 +29,7 @@ from .services.groups import ALL, Groups
 from .services.membership import Member, Membership
 from .services.periodic import PeriodicTasks
 from .services.routes import Routes
+from .services.service_table import Origin, ServiceTable
 from .services.status import Status, with_settings
 
 if TYPE_CHECKING:
@@ -110,12 +111,13 @@ class Node:
         self._templates: dict[str, Callable[[GroupContext], Any]] = {}
         own, known = endpoint.address, weakref.proxy(self)  # a cycle would outlive the node
         groups, comm = Groups(own, known), Comm(own, endpoint.transport, router, random)
+        self._services = ServiceTable(router)
         self._agent = ClusterAgent(config, endpoint, comm, groups, background, random)
         self._tasks = PeriodicTasks(background, random, bus.publish)
         self.local: LocalServices = LocalServices(
             status=Status(known, router),
             groups=groups,
-            routes=Routes(router),
+            routes=Routes(self._services),
             comm=comm,
             gossip=Gossip(config, self._agent, groups, comm, router, self._tasks, background, bus.publish),
             membership=Membership(own, self._agent, groups, bus.publish),
@@ -124,7 +126,7 @@ class Node:
         bus.listen(self._log.handle)
         bus.listen(comm.handle_event)
         for name, service in self.local._asdict().items():
-            self.local.routes.add_built_in(service, name)
+            self._services.add_built_in(service, name)
         for gid in groups.gids():
             self.group_added(gid)
         self._register_configured()
@@ -322,7 +324,7 @@ class Node:
             for name, reference in self.config.templates.items():
                 self.register_template(name, import_reference(reference))
             for name, reference in self.config.services.items():
-                self.local.routes.add(reference, name)
+                self._services.add(reference, name, Origin.CONFIGURED)
         except MalformedRequest as exc:
             raise exc if isinstance(exc, ConfigError) else ConfigError(exc.text) from exc
 
@@ -366,7 +368,7 @@ class Node:
     def clear(self) -> None:
         """Break the reference cycles of a node that has ended, so that it needs no garbage collection."""
         self._agent.clear()
-        self.local.routes.end()
+        self._services.end()
 
     async def _cancel_when_stopped(self, scope: trio.CancelScope) -> None:
         await self._stopping.wait()

@@ -13,7 +13,7 @@ import trio
 from trionet import NodeAddress, Remote, Replies, Template, current_call, rpc
 
 if TYPE_CHECKING:
-    from trionet import Node
+    from trionet import Member, Node
 
 COLLIDING = (NodeAddress("10.34.165.244", 8080), NodeAddress("10.66.126.180", 8080))
 """Two addresses with one SID; found by trying addresses 10.a.b.c with this port until two had one SID."""
@@ -107,6 +107,14 @@ class BrokenTemplate(Template):
 
 def subset_of_one(sids: list[str]) -> int:
     return min(1, len(sids))
+
+
+def is_worker(member: Member) -> bool:
+    return member.tags.get("role") == "worker"
+
+
+async def is_worker_later(member: Member) -> bool:
+    return is_worker(member)
 
 
 started: list[Node] = []

@@ -66,7 +66,8 @@ from .replies import Aggregate, Receipt, Replies, Spread
 from .router import CurrentCall, current_call
 from .runtime import open_node, run, serve_node
 from .services.base import rpc
-from .services.membership import Member
+from .services.groups import GroupDescription
+from .services.member import Member
 from .services.periodic import PeriodicTask
 from .services.routes import ServiceDescription
 from .templates.base import GroupContext, Template
@@ -93,6 +94,7 @@ __all__ = [
     "Events",
     "Group",
     "GroupContext",
+    "GroupDescription",
     "GroupNotFound",
     "IndefiniteError",
     "KeyAlreadyExists",

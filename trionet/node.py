@@ -26,7 +26,7 @@ from .services.cluster_agent import warm_up as warm_up_protocols
 from .services.comm import Comm
 from .services.gossip import Gossip
 from .services.groups import ALL, Groups
-from .services.membership import Member, Membership
+from .services.membership import Membership
 from .services.periodic import PeriodicTasks
 from .services.routes import Routes
 from .services.service_table import Origin, ServiceTable
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from .identity import NID, SID, NodeAddress
     from .launchers import Launcher
     from .router import CurrentCall, Router
+    from .services.member import Member
     from .templates.base import GroupContext
     from .transports.base import Endpoint
     from .transports.web import QuartTrio
@@ -318,6 +319,11 @@ class Node:
         self._groups.pop(gid).end()
         self._tasks.cancel_group(gid)
         self._agent.drop_group(gid)
+
+    def cluster_members(self) -> list[Member]:
+        """Return the present members of its cluster; raise `ConfigError` if it belongs to none."""
+        self.local.membership.check_active()
+        return self.members()
 
     def _register_configured(self) -> None:
         try:

@@ -1,29 +1,35 @@
 """The groups of this node, and their members.
 
 Invariants: ``all`` holds the node itself, every live member of its cluster, and every node that a group names;
-``local`` is the node alone; a member of the cluster that fails or leaves is removed from all groups; keys are the SIDs
-of the addresses, in SID order; two nodes may hold different sets under one gid.
+``local`` is the node alone; a group is listed, or has a rule, and then holds the present members that match it; a
+member of the cluster that fails or leaves is removed from all groups; keys are the SIDs of the addresses, in SID order;
+two nodes may hold different sets under one gid.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
+from trionet.codec import register_type
 from trionet.errors import GroupNotFound, MalformedRequest, SIDCollision
 from trionet.identity import SID, NodeAddress, check_gid, members_by_sid, sid_of
 from trionet.message import LOCAL
+from trionet.user_code import shown
 
 from .base import rpc
+from .group_entry import Changes, GroupEntry
+from .group_rules import Rule, checked_rule, description_of
+from .member import Member
 from .subsets import checked_subset
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["ALL", "Changes", "Groups", "GroupsObserver"]
+__all__ = ["ALL", "GroupDescription", "Groups", "GroupsObserver"]
 
 ALL: Final = "all"
 _FIXED = (ALL, LOCAL)
@@ -41,28 +47,27 @@ class GroupsObserver(Protocol):
     def group_removed(self, gid: str) -> None:
         """Handle the deletion of a group."""
 
-
-class Changes(NamedTuple):
-    """The added and removed members of a group."""
-
-    added: dict[NodeAddress, None]
-    removed: dict[NodeAddress, None]
+    def cluster_members(self) -> list[Member]:
+        """Return the present members of the cluster, this node included; raise `ConfigError` if there is none."""
 
 
-class _Entry(msgspec.Struct):
+class GroupDescription(msgspec.Struct, frozen=True, kw_only=True):
+    """The description of a group of one node.
+
+    Attributes:
+        gid: its name.
+        members: its present members.
+        where: its rule: tags, or a function's import path or name; None for a listed group.
+        subset: the `subset` of its `put`: a number, or a function's import path or name; None for the default.
+    """
+
+    gid: str
     members: dict[SID, NodeAddress]
-    subset: int | str | Callable[[list[SID]], int] | None = None
-    checked: int | Callable[[list[SID]], int] | None = None
-    is_sorted: bool = True
-    changes: Changes | None = None  # since the last `pop_changes`; None for all
+    where: dict[str, str] | str | None
+    subset: int | str | None
 
 
-def _sorted(entry: _Entry) -> dict[SID, NodeAddress]:
-    """Return the members in SID order; they are sorted here, and not at each change."""
-    if not entry.is_sorted:
-        entry.members = dict(sorted(entry.members.items()))
-        entry.is_sorted = True
-    return entry.members
+register_type(GroupDescription, name="trionet:GroupDescription")
 
 
 class Groups:
@@ -72,8 +77,14 @@ class Groups:
         """Begin with ``all`` and ``local``, without a notice to the observer."""
         self._own = own
         self._observer = observer
-        self._entries = {gid: _Entry(members_by_sid([own])) for gid in _FIXED}
+        self._entries = {gid: GroupEntry(members_by_sid([own])) for gid in _FIXED}
+        self._ruled: list[str] = []
         self._batched: dict[str, None] | None = None
+
+    @property
+    def has_rules(self) -> bool:
+        """Whether any group has a rule."""
+        return bool(self._ruled)
 
     def members(self, gid: str) -> dict[SID, NodeAddress]:
         """Return a copy of `gid`'s members, in SID order.
@@ -81,7 +92,7 @@ class Groups:
         Raises:
             GroupNotFound: there is no such group.
         """
-        return dict(_sorted(self._entry(gid)))
+        return dict(self._entry(gid).sorted_members())
 
     def known(self) -> set[NodeAddress]:
         """Return all known nodes, this one included."""
@@ -96,18 +107,30 @@ class Groups:
         entry = self._entries[ALL]
         other = entry.members.get(node.sid)
         if other is None:
-            entry.members[node.sid] = node
-            entry.is_sorted = False
-            self._changed(ALL, entry, node, is_new=True)
+            entry.insert(node)
+            self._changed(ALL)
         elif other != node:
             raise SIDCollision(f"{other} and {node} have one SID, {node.sid}: leave one of them out")
 
     def expel(self, node: NodeAddress) -> None:
         """Remove a failed or left node from all groups."""
         for gid, entry in list(self._entries.items()):
-            if entry.members.get(node.sid) == node and node != self._own:
-                del entry.members[node.sid]
-                self._changed(gid, entry, node, is_new=False)
+            if entry.holds(node) and node != self._own:
+                entry.delete(node)
+                self._changed(gid)
+
+    def judge(self, member: Member) -> None:
+        """Add a present member that is new or has changed to the groups whose rules it matches, and to no other."""
+        node = member.node
+        if self._entries[ALL].members.get(node.sid, node) != node:  # of two with one SID, this one can't be addressed
+            return
+        for gid in self._ruled:
+            entry = self._entries[gid]
+            assert entry.rule is not None
+            is_match = entry.rule.is_match(gid, member)
+            if is_match != entry.holds(node):
+                (entry.insert if is_match else entry.delete)(node)
+                self._changed(gid)
 
     @contextmanager
     def batch(self) -> Generator[None]:
@@ -126,25 +149,21 @@ class Groups:
 
     def pop_changes(self, gid: str) -> Changes | None:
         """Return the changes since the last time; None if they are unknown."""
-        entry = self._entry(gid)
-        changes, entry.changes = entry.changes, Changes({}, {})
-        return changes
+        return self._entry(gid).pop_changes()
 
-    def _changed(self, gid: str, entry: _Entry, node: NodeAddress, *, is_new: bool) -> None:
-        if entry.changes is not None:
-            into, out_of = entry.changes if is_new else reversed(entry.changes)
-            out_of.pop(node, None)
-            into[node] = None
+    def _changed(self, gid: str) -> None:
         if self._batched is None:
             self._observer.group_changed(gid)
         else:
             self._batched[gid] = None
 
     def _set_members(self, gid: str, members: dict[SID, NodeAddress]) -> None:
-        entry = self._entries[gid]
-        if entry.members != members:
-            entry.members, entry.is_sorted, entry.changes = members, True, None
+        if self._entries[gid].replace(members):
             self._observer.group_changed(gid)
+
+    def rule(self, gid: str) -> Rule | None:
+        """Return the rule of the last `put`; None for a listed group."""
+        return self._entry(gid).rule
 
     def subset(self, gid: str) -> Any:
         """Return the `subset` of the last `put`; None for the default."""
@@ -152,13 +171,13 @@ class Groups:
 
     def checked_subset(self, gid: str) -> int | Callable[[list[SID]], int] | None:
         """Return the number of members that gossip goes to, or a function for it; None for the default."""
-        return self._entry(gid).checked
+        return self._entry(gid).checked_subset
 
     def gids(self) -> list[str]:
         """Return the names of all groups, sorted."""
         return sorted(self._entries)
 
-    def _entry(self, gid: str) -> _Entry:
+    def _entry(self, gid: str) -> GroupEntry:
         entry = self._entries.get(gid) if isinstance(gid, str) else None
         if entry is None:
             raise GroupNotFound(f"there is no group {gid!r:.130} on this node")
@@ -174,11 +193,24 @@ class Groups:
         return self.members(gid)
 
     @rpc
+    async def describe(self, gid: str) -> GroupDescription:
+        """Return the members of `gid`, its rule and its subset.
+
+        Raises:
+            GroupNotFound: there is no such group.
+        """
+        entry = self._entry(gid)
+        where = None if entry.rule is None else entry.rule.description()
+        subset = description_of(entry.subset) if callable(entry.subset) else entry.subset
+        return GroupDescription(gid=gid, members=self.members(gid), where=where, subset=subset)
+
+    @rpc
     async def put(
         self,
         gid: str,
-        nodes: Iterable[Any] | Mapping[Any, Any],
+        nodes: Iterable[Any] | Mapping[Any, Any] | None = None,
         *,
+        where: Mapping[str, str] | str | Callable[[Member], Any] | None = None,
         subset: int | str | Callable[[list[SID]], int] | None = None,
     ) -> dict[SID, NodeAddress]:
         """Create or replace the group `gid`; its services exist when this returns, and its nodes are in ``all``.
@@ -186,6 +218,9 @@ class Groups:
         Args:
             gid: 1 to 128 of letters, digits, ``_``, ``-``, ``.``; not ``all`` or ``local``.
             nodes: addresses, or a mapping to addresses; the keys are computed anew.
+            where: instead of `nodes`, a rule: the group is the present members of the cluster, this node included,
+                that match it, at any time. Tags that a member has, with these values (``{}`` for every member); a
+                function of a `Member`; or its import path. It is asked again when a member changes.
             subset: the number of members that a gossiped message is forwarded to: a number, a function of the list of
                 SIDs, or its import path; default: logarithmic in the size of the group. At most the group's size.
 
@@ -193,32 +228,51 @@ class Groups:
             The stored members.
 
         Raises:
-            MalformedRequest: the gid or an address is malformed, the group is ``all`` or ``local``, or `subset` is none
-                of these, or gives no number.
+            MalformedRequest: the gid or an address is malformed, the group is ``all`` or ``local``, or `where` or
+                `subset` is none of these, or gives no number; or both or none of `nodes` and `where` are given.
+            ConfigError: `where` is given, and this node belongs to no cluster.
             SIDCollision: two different addresses have one SID.
         """
         self._check_changeable(gid)
-        members = members_by_sid(nodes)
-        checked = checked_subset(subset, list(members))
+        if (nodes is None) == (where is None):
+            raise MalformedRequest("a group has its nodes, put(gid, [...]), or a rule, put(gid, where={...}): give one")
+        rule = None if where is None else checked_rule(where)
+        members = members_by_sid(nodes or ()) if rule is None else self._matching(gid, rule)
+        return self._put(gid, GroupEntry(members, subset, checked_subset(subset, list(members)), rule))
+
+    def _matching(self, gid: str, rule: Rule) -> dict[SID, NodeAddress]:
+        known = self._entries[ALL].members
+        present = [
+            member for member in self._observer.cluster_members() if known.get(member.sid, member.node) == member.node
+        ]
+        return members_by_sid([member.node for member in present if rule.is_match(gid, member)])
+
+    def _put(self, gid: str, entry: GroupEntry) -> dict[SID, NodeAddress]:
+        members = dict(entry.members)
         known = members_by_sid([*self._entries[ALL].members.values(), *members.values()])
         is_new = gid not in self._entries
-        self._entries[gid] = _Entry(members, subset, checked)
+        self._entries[gid] = entry
+        self._note_rules()
         if is_new:
             try:
                 self._observer.group_added(gid)
             except BaseException:
                 del self._entries[gid]  # a template's constructor raised
+                self._note_rules()
                 raise
         self._observer.group_changed(gid)
         self._set_members(ALL, known)
-        return dict(members)
+        return members
+
+    def _note_rules(self) -> None:
+        self._ruled = [gid for gid, entry in self._entries.items() if entry.rule is not None]
 
     @rpc
     async def add(self, gid: str, node: NodeAddress, *more: NodeAddress) -> dict[SID, NodeAddress]:
         """Add nodes to `gid` and to ``all``; return the updated group. A missing group is no error, and is not created.
 
         Raises:
-            MalformedRequest: the group is ``local``, or an address is malformed.
+            MalformedRequest: the group is ``local``, or has a rule, or an address is malformed.
             SIDCollision: another address in the group has the SID of one of them.
         """
         if gid == LOCAL:
@@ -226,6 +280,7 @@ class Groups:
         nodes = members_by_sid((node, *more))
         if check_gid(gid) not in self._entries:
             return {}
+        self._check_listed(gid)
         known = members_by_sid([*self._entries[ALL].members.values(), *nodes.values()])
         grown = members_by_sid([*self._entries[gid].members.values(), *nodes.values()])
         self._set_members(ALL, known)
@@ -243,15 +298,16 @@ class Groups:
             sid: the node's SID, or its address in any form.
 
         Raises:
-            MalformedRequest: the gid is malformed, or `sid` is neither.
+            MalformedRequest: the gid is malformed, `sid` is neither, or the group has a rule.
         """
         sid = sid_of(sid)
         entry = self._entries.get(check_gid(gid))
         if entry is None:
             return {}
+        self._check_listed(gid)
         if gid not in _FIXED or sid != self._own.sid:
-            self._set_members(gid, {key: node for key, node in _sorted(entry).items() if key != sid})
-        return dict(_sorted(entry))
+            self._set_members(gid, {key: node for key, node in entry.sorted_members().items() if key != sid})
+        return dict(entry.sorted_members())
 
     @rpc
     async def del_(self, gid: str) -> dict[SID, NodeAddress]:
@@ -262,11 +318,20 @@ class Groups:
             MalformedRequest: it is ``all`` or ``local``.
         """
         self._check_changeable(gid)
-        members = _sorted(self._entry(gid))
+        members = self._entry(gid).sorted_members()
         del self._entries[gid]
+        self._note_rules()
         self._observer.group_removed(gid)
         return members
 
     def _check_changeable(self, gid: str) -> None:
         if check_gid(gid) in _FIXED:
             raise MalformedRequest(f"the group {gid!r} can't be put or deleted")
+
+    def _check_listed(self, gid: str) -> None:
+        rule = self._entries[gid].rule
+        if rule is not None:
+            raise MalformedRequest(
+                f"the rule {shown(rule.description(), 80)} decides who is in the group {gid!r}: "
+                f"change the tags of members, or put the group anew"
+            )

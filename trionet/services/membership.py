@@ -11,12 +11,10 @@ from collections.abc import Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 import trio
 
-from trionet.codec import register_type
 from trionet.config import check_tags
-from trionet.errors import MalformedRequest, SIDCollision, TemporarilyUnavailable
+from trionet.errors import ConfigError, MalformedRequest, SIDCollision, TemporarilyUnavailable
 from trionet.events import (
     MemberFailed,
     MemberJoined,
@@ -28,9 +26,10 @@ from trionet.events import (
 from trionet.identity import SID, NodeAddress, sid_of
 from trionet.log_limits import about, limited_log
 from trionet.protocols.statements import State
-from trionet.protocols.swim_events import JoinCompleted, LeaveCompleted, MemberChange, MemberChanged
+from trionet.protocols.swim_events import JoinCompleted, LeaveCompleted, MemberChange, MemberChanged, MemberInfo
 
 from .base import rpc
+from .member import Member, member_of
 from .protocol_driver import address_of
 
 if TYPE_CHECKING:
@@ -38,16 +37,14 @@ if TYPE_CHECKING:
 
     from trionet.events import Event, MemberEvent
     from trionet.protocols.swim import Swim
-    from trionet.protocols.swim_events import MemberInfo
 
     from .cluster_agent import ClusterAgent
     from .groups import Groups
 
-__all__ = ["Member", "Membership"]
+__all__ = ["Membership"]
 
 _log = limited_log(__name__)
 
-_STATUS: Final = {State.ALIVE: "alive", State.SUSPECT: "suspect", State.DEAD: "failed", State.LEFT: "left"}
 _EVENTS: Final[dict[MemberChange, type[MemberEvent]]] = {
     MemberChange.JOINED: MemberJoined,
     MemberChange.SUSPECTED: MemberSuspected,
@@ -62,30 +59,6 @@ _LEVELS: Final = {
     MemberChange.FAILED: logging.WARNING,
 }
 _GONE: Final = (MemberChange.FAILED, MemberChange.LEFT)
-
-
-class Member(msgspec.Struct, frozen=True, kw_only=True):
-    """A member of a cluster, as one node sees it.
-
-    Attributes:
-        node: its address.
-        status: ``alive``; ``suspect``, which still counts as a member; ``failed``; ``left``.
-        incarnation: the number of its latest statement; only the member itself raises it.
-        tags: its published properties.
-    """
-
-    node: NodeAddress
-    status: str
-    incarnation: int
-    tags: dict[str, str]
-
-    @property
-    def sid(self) -> SID:
-        """Its short identifier."""
-        return self.node.sid
-
-
-register_type(Member, name="trionet:Member")
 
 
 class Membership:
@@ -113,6 +86,13 @@ class Membership:
         if self._is_alone:
             return False
         return self._has_begun or (agent.has_begun and agent.swim.present_count > 1)
+
+    def check_active(self) -> None:
+        """Raise `ConfigError` unless this node belongs to a cluster."""
+        if not self.is_active:
+            raise ConfigError(
+                "this node belongs to no cluster: start it with join=[] to begin one, or with join=[...] to join one"
+            )
 
     # ---- called by other nodes
 
@@ -199,6 +179,7 @@ class Membership:
         checked = check_tags(tags)
         swim, driver = self._agent.swim, self._agent.driver
         driver.act(swim.set_tags(checked, driver.now()))
+        self._judge(swim.member(str(self._own)))
 
     # ---- for the node
 
@@ -250,7 +231,7 @@ class Membership:
         swim = self._agent.swim
         own = str(self._own)
         infos = [info for info in swim.members() if info.name == own or not self._is_alone]
-        shown = [_shown(info) for info in infos if info.name == own or info.state <= State.SUSPECT]
+        shown = [member_of(info) for info in infos if info.name == own or info.state <= State.SUSPECT]
         return sorted((member for member in shown if member is not None), key=lambda member: member.sid)
 
     @asynccontextmanager
@@ -288,9 +269,16 @@ class Membership:
                 _log.error("the member %s can't be addressed: %s", node, exc, extra=about(node))
         elif change in _GONE:
             self._remove(node)
+        if change not in _GONE:
+            self._judge(member)
         level = _LEVELS.get(change, logging.DEBUG)
         _log.log(level, "node %s: member %s: %s", self._own, node, change.value, extra=about(node))
         self._publish(_EVENTS[change](node=node, incarnation=member.incarnation, tags=dict(member.tags)))
+
+    def _judge(self, info: MemberInfo | None) -> None:
+        """Have the rules of groups judge a present member that has changed."""
+        if self._groups.has_rules and info is not None and (member := member_of(info)) is not None:
+            self._groups.judge(member)
 
     def _remove(self, node: NodeAddress) -> None:
         self._groups.expel(node)
@@ -339,13 +327,6 @@ def _seeds(values: Any) -> list[NodeAddress]:
         if not address.port:
             raise MalformedRequest(f"the seed {address} has no port")
     return addresses
-
-
-def _shown(info: MemberInfo) -> Member | None:
-    node = address_of(info.name)
-    if node is None:
-        return None
-    return Member(node=node, status=_STATUS[info.state], incarnation=info.incarnation, tags=dict(info.tags))
 
 
 async def _resolved(addresses: Iterable[NodeAddress]) -> tuple[list[str], bool]:

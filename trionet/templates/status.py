@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
 from trionet.config import NodeConfig
+from trionet.errors import TrionetError
 from trionet.identity import NodeAddress
 from trionet.import_paths import reference_to
 from trionet.log_limits import about, limited_log
@@ -18,6 +19,9 @@ from trionet.services.groups import ALL
 
 from .base import GroupContext, Template
 from .fan_out import collect
+
+if TYPE_CHECKING:
+    from trionet.services.group_rules import Rule
 
 __all__ = ["SUMMED", "GroupStatus"]
 
@@ -77,6 +81,10 @@ class GroupStatus(Template):
     async def _add_everywhere(self, node: NodeAddress) -> None:
         """Add a new node to the group on every member, on this node, and on itself."""
         local, gid = self.context.local, self.context.gid
+        rule = local.groups.rule(gid)
+        if rule is not None:
+            await self._introduce_rule(node, rule)
+            return
         members = list(self.context.members().values())
         await self._introduce(node, members)
         if members:
@@ -91,11 +99,28 @@ class GroupStatus(Template):
         if gid == ALL:
             await comm.send([ALL, node, *members], Remote(node=node, service="groups", method="add"))
         else:
-            subset = self.context.local.groups.subset(gid)
-            subset = reference_to(subset) if callable(subset) else subset
-            given = {} if subset is None else {"subset": subset}
             put = Remote(node=node, service="groups", method="put")
-            await comm.send([gid, [*members, node]], put, kwargs=given)
+            await comm.send([gid, [*members, node]], put, kwargs=self._given_subset())
+
+    async def _introduce_rule(self, node: NodeAddress, rule: Rule) -> None:
+        """Send a group with a rule to the new node; the rule decides on each node whether the new one belongs to it."""
+        comm, gid = self.context.local.comm, self.context.gid
+        where = reference_to(rule.where) if callable(rule.where) else rule.where
+        if where is None:
+            _log.warning(
+                "the rule of %s has no import path, so that the new node %s does not have the group", gid, node
+            )
+            return
+        put = Remote(node=node, service="groups", method="put")
+        try:
+            await comm.send([gid], put, kwargs={"where": where, **self._given_subset()})
+        except TrionetError as exc:
+            _log.warning("the new node %s does not have the group %s: %s", node, gid, exc, extra=about(node))
+
+    def _given_subset(self) -> dict[str, Any]:
+        subset = self.context.local.groups.subset(self.context.gid)
+        subset = reference_to(subset) if callable(subset) else subset
+        return {} if subset is None else {"subset": subset}
 
     @rpc
     async def stop(self) -> Replies[Any]:

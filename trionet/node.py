@@ -20,7 +20,7 @@ from .import_paths import import_reference
 from .message import LOCAL
 from .node_log import NodeLog
 from .services import LocalServices
-from .services.base import check_service_name, warm_up_methods
+from .services.base import BUILT_IN, check_service_name, warm_up_methods
 from .services.cluster_agent import ClusterAgent
 from .services.cluster_agent import warm_up as warm_up_protocols
 from .services.comm import Comm
@@ -28,6 +28,7 @@ from .services.gossip import Gossip
 from .services.groups import ALL, Groups
 from .services.membership import Membership
 from .services.periodic import PeriodicTasks
+from .services.replicated import Replicated
 from .services.routes import Routes
 from .services.service_table import Origin, ServiceTable
 from .services.status import Status, with_settings
@@ -115,22 +116,20 @@ class Node:
         self._services = ServiceTable(router)
         self._agent = ClusterAgent(config, endpoint, comm, groups, background, random)
         self._tasks = PeriodicTasks(background, random, bus.publish)
+        membership = Membership(own, self._agent, groups, bus.publish)
         self.local: LocalServices = LocalServices(
             status=Status(known, router),
             groups=groups,
             routes=Routes(self._services),
             comm=comm,
             gossip=Gossip(config, self._agent, groups, comm, router, self._tasks, background, bus.publish),
-            membership=Membership(own, self._agent, groups, bus.publish),
+            membership=membership,
+            replicated=Replicated(self._agent, membership),
         )
         self._log = NodeLog()
         bus.listen(self._log.handle)
         bus.listen(comm.handle_event)
-        for name, service in self.local._asdict().items():
-            self._services.add_built_in(service, name)
-        for gid in groups.gids():
-            self.group_added(gid)
-        self._register_configured()
+        self._register_services()
 
     def __repr__(self) -> str:
         return f"<Node {self.sid} on {self.address}>"
@@ -325,7 +324,13 @@ class Node:
         self.local.membership.check_active()
         return self.members()
 
-    def _register_configured(self) -> None:
+    def _register_services(self) -> None:
+        """Register the built-in services, those of the groups, and the configured ones."""
+        for name, service in self.local._asdict().items():
+            if name in BUILT_IN:
+                self._services.add_built_in(service, name)
+        for gid in self.local.groups.gids():
+            self.group_added(gid)
         try:
             for name, reference in self.config.templates.items():
                 self.register_template(name, import_reference(reference))

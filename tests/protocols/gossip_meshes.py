@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from trionet.protocols.entries import EntryChanged, EntryConflict
 from trionet.protocols.gossip import GossipProtocol
+from trionet.protocols.gossip_messages import Delivered
 from trionet.protocols.mux import ProtocolMux
 from trionet.simulation.heap import HeapCluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from trionet.protocols.gossip_messages import Delivered
+    from trionet.protocols.entries import Entry
     from trionet.protocols.gossip_settings import GossipSettings
     from trionet.protocols.push import Push
 
@@ -19,7 +21,10 @@ __all__ = ["Mesh"]
 
 
 class Mesh:
-    """Nodes with full membership of one group or more, and what was delivered to each."""
+    """Nodes with full membership of one group or more, and what was delivered to each.
+
+    Its physical clocks show the virtual time; those of members with a skew are ahead.
+    """
 
     def __init__(
         self,
@@ -38,6 +43,8 @@ class Mesh:
         self.cores: dict[str, GossipProtocol] = {}
         self.delivered: dict[bytes, list[tuple[float, str, float]]] = {}
         self.sent_at: dict[bytes, float] = {}
+        self.changed: list[tuple[float, str, EntryChanged]] = []
+        self.conflicts: list[tuple[float, str, EntryConflict]] = []
         self._settings = settings
         self._push = push
         self._packet_bytes = packet_bytes
@@ -72,6 +79,26 @@ class Mesh:
         self.cluster.act(name, action)
         return ids[0]
 
+    def put(self, name: str, key: str, value: bytes | None, gid: str = "g") -> Entry:
+        entries: list[Entry] = []
+
+        def action(mux: ProtocolMux, now: float) -> list[Any]:
+            put = self.cores[name].put(gid, key, value, now, int(1000 * now))
+            entries.append(put.entry)
+            return mux.packets(put.effects, now)
+
+        self.cluster.act(name, action)
+        return entries[0]
+
+    def maps(self, gid: str = "g") -> list[dict[str, bytes | None]]:
+        """Return the map of each live member."""
+        return [{one.key: one.value for one in self.cores[name].entries(gid)} for name in self.live()]
+
+    def agree(self, gid: str = "g") -> bool:
+        """Return whether all live members have the same map."""
+        maps = self.maps(gid)
+        return all(one == maps[0] for one in maps)
+
     def run(self, duration_s: float) -> None:
         self.cluster.run(self.cluster.now + duration_s)
 
@@ -85,5 +112,11 @@ class Mesh:
     def total(self, count: str) -> int:
         return sum(getattr(core.counts, count) for core in self.cores.values())
 
-    def _on_event(self, at: float, name: str, event: Delivered) -> None:
-        self.delivered[event.id].append((at, name, event.age_s))
+    def _on_event(self, at: float, name: str, event: Any) -> None:
+        if isinstance(event, EntryChanged):
+            self.changed.append((at, name, event))
+        elif isinstance(event, EntryConflict):
+            self.conflicts.append((at, name, event))
+        else:
+            assert isinstance(event, Delivered)
+            self.delivered[event.id].append((at, name, event.age_s))

@@ -13,6 +13,7 @@ from tests.protocols.gossip_meshes import Mesh
 from tests.protocols.swim_clusters import Members, alive, stated, swim
 from trionet.protocols.answered import MOST_ANSWER_BYTES
 from trionet.protocols.effects import ProtocolMessage, Send
+from trionet.protocols.entries import Entry
 from trionet.protocols.gossip import GossipProtocol
 from trionet.protocols.gossip_messages import BUCKETS, Answer, Buckets, Ihave, Listing, Query, Rumor, Summary, Want
 from trionet.protocols.mux import DATAGRAM_BYTES, ProtocolMux
@@ -64,6 +65,9 @@ KINDS: dict[type[ProtocolMessage], Kind] = {
     SyncDigest: Kind(lambda: _every(60, SyncDigest((), is_join=True)), 30, 800),
     Sync: Kind(lambda: _every(15, Sync((), tuple(range(64)))), 30, 800),
     Rumor: Kind(lambda: [Rumor("g", number.to_bytes(12, "little"), "o", 0, 0, b"") for number in range(1, 40)], 1, 1),
+    Entry: Kind(
+        lambda: [Entry("g", number.to_bytes(12, "little"), "k", number, 0, "o", b"") for number in range(1, 30)], 1, 1
+    ),
     Ihave: Kind(lambda: _every(40, Ihave("g", b"z" * 12)), 15, 80),
     Want: Kind(lambda: [Want("g", IDS[0] * 80), Want("g", IDS[0] * 20)], 2, 60),
     Summary: Kind(lambda: _every(20, Summary("g", bytes(31) + b"1")), 3, 60),

@@ -1,4 +1,4 @@
-"""Batches of rumors, so that many go to one node in one packet.
+"""Batches of rumors and entries, so that many go to one node in one packet.
 
 Invariant: a batch is sent when its first rumor is due. The ages of its rumors are computed then, so waiting makes them
 older.
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from .gossip_messages import Ihave, chunks
-from .rumors import Held
+from .rumors import Held, HeldEntry
 
 if TYPE_CHECKING:
     from .effects import ProtocolMessage
@@ -31,8 +31,8 @@ class Batch(msgspec.Struct, eq=False):
     """
 
     due: float
-    held: list[Held] = msgspec.field(default_factory=list)
-    announced: list[Held] = msgspec.field(default_factory=list)
+    held: list[Held | HeldEntry] = msgspec.field(default_factory=list)
+    announced: list[Held | HeldEntry] = msgspec.field(default_factory=list)
 
     def messages(self, now: float) -> list[ProtocolMessage]:
         """Return its messages."""
@@ -56,7 +56,7 @@ class Batches:
         self._waiting: dict[str, Batch] = {}
         self.next_due: float = math.inf
 
-    def add(self, held: Held, step: Step, now: float) -> None:
+    def add(self, held: Held | HeldEntry, step: Step, now: float) -> None:
         """Add a rumor to the batches of its targets."""
         due = now + step.wait_s
         for names, is_id_only in ((step.targets, False), (step.announced_to, True)):

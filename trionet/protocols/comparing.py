@@ -1,8 +1,8 @@
 """The comparisons of one node: their schedule, and its answers (see `anti_entropy` for their content).
 
-Invariants: while a node holds a rumor, it compares each group with a random member again and again: soon after news,
-then at intervals that double up to `compare_interval_s`. A group without rumors is compared every fourth time only. A
-source gets each answer once per window, see `answered`.
+Invariants: while a node holds a rumor or an entry, it compares each group with a random member again and again: soon
+after news, then at intervals that double up to `compare_interval_s`. A group with nothing held is compared every fourth
+time only. A source gets each answer once per window, see `answered`.
 """
 
 from __future__ import annotations
@@ -72,6 +72,8 @@ class Comparing:
         effects: list[Effect] = []
         for group in self._groups.values():
             group.expire(now)
+            if not group.members.others():
+                continue
             if group.held or group.first_comparisons or self._begun % _EMPTY_EVERY == 0:
                 group.first_comparisons = max(0, group.first_comparisons - 1)
                 self._counts.comparisons += 1
@@ -82,6 +84,11 @@ class Comparing:
         self.next_due = now + interval_s * (0.75 + 0.5 * self._random.random())
         self._interval_s = min(2 * self._interval_s, self._settings.compare_interval_s)
         return effects
+
+    def begin_soon(self, now: float) -> None:
+        """Begin the next comparison within an interval: a new member may have missed rumors and entries."""
+        soon = now + self._random.random() * self._settings.interval_s
+        self.next_due = min(self.next_due, soon)
 
     def hasten(self, interval_s: float, now: float) -> None:
         """Shorten the interval to `interval_s`, from which it doubles again."""

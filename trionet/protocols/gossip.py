@@ -6,11 +6,13 @@ Invariants:
 - A rumor that one live member holds reaches each live member that can communicate with it, directly or through others,
   if the time to live is long enough: every holder keeps comparing its rumors with those of random members.
 - Incoming messages never raise. Rejected ones are counted.
+- Entries, the rumors that are kept, spread in the same way (`keeping`).
 
 Three mechanisms spread a rumor. *Push*, for speed: each new holder sends it to a few members at once (`push`). *Lazy
 push*, for members that push missed: for some intervals each holder announces the 12-byte ids of recent rumors to a few
-members (`announcing`), which pull those that they lack (`pulls`). *Anti-entropy*, for certainty: each holder compares
-its rumors with those of one random member (`comparing`, `anti_entropy`), soon after news, and then ever less often.
+members (`announcing`), which pull those that they lack (`exchange`, `pulls`). *Anti-entropy*, for certainty: each
+holder compares its rumors with those of one random member (`comparing`, `anti_entropy`), soon after news, and then ever
+less often.
 
 A rumor for an unknown group is dropped and counted. Its id is not recorded, so that anti-entropy brings it if the group
 becomes known before the rumor expires.
@@ -21,34 +23,33 @@ Source: Demers et al. 1987; Plumtree (Leitao, Pereira, Rodrigues 2007) for IHAVE
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from . import anti_entropy
 from .announcing import Announcing
 from .answered import Answered
-from .batches import Batches
 from .comparing import Comparing
-from .effects import Notify, Send
+from .delivering import Delivering
+from .effects import Send
+from .entries import Entry
+from .exchange import Exchange
+from .forwarding import Forwarding
 from .gossip_messages import (
-    ID_BYTES,
     Answer,
     Buckets,
-    Delivered,
     Ihave,
     Listing,
     Query,
     Rumor,
-    Sent,
     Summary,
     Want,
-    chunks,
-    split,
 )
 from .gossip_settings import GossipCounts, GossipSettings
 from .group_members import GroupMembers
+from .keeping import Keeping
 from .pulls import Pulls
 from .push import RandomPush
-from .rumors import Held, RumorGroup, SeenIds, may_be_forgotten
+from .rumors import RumorGroup
 from .spread import Tracking
 
 if TYPE_CHECKING:
@@ -56,13 +57,15 @@ if TYPE_CHECKING:
     from random import Random
 
     from .effects import Effect, ProtocolMessage
-    from .push import Push, Step
+    from .entries import Put
+    from .gossip_messages import Sent
+    from .push import Push
 
 __all__ = ["GossipProtocol"]
 
 
 class GossipProtocol:
-    """The rumors of one node.
+    """The rumors and entries of one node.
 
     Attributes:
         me: this node's name.
@@ -73,10 +76,12 @@ class GossipProtocol:
 
     __slots__ = (
         "_announcing",
-        "_answered",
-        "_batches",
         "_comparing",
+        "_delivering",
+        "_exchange",
+        "_forwarding",
         "_groups",
+        "_keeping",
         "_next_deadline",
         "_pulls",
         "_random",
@@ -88,7 +93,17 @@ class GossipProtocol:
         "tracking",
     )
 
-    messages: tuple[type[ProtocolMessage], ...] = (Rumor, Ihave, Want, Summary, Buckets, Listing, Query, Answer)
+    messages: tuple[type[ProtocolMessage], ...] = (
+        Rumor,
+        Entry,
+        Ihave,
+        Want,
+        Summary,
+        Buckets,
+        Listing,
+        Query,
+        Answer,
+    )
 
     def __init__(self, me: str, random: Random, settings: GossipSettings | None = None) -> None:
         """Start with no groups.
@@ -103,13 +118,19 @@ class GossipProtocol:
         self._random = random
         self._settings = settings = GossipSettings() if settings is None else settings
         self._groups: dict[str, RumorGroup] = {}
-        self._seen = SeenIds(2 * settings.retention_s, settings.most_seen)
         self._pulls = Pulls(settings.pull_timeout_s, settings.most_wanted)
         self.tracking: Tracking = Tracking(self._groups, settings.most_tracked)
-        self._answered = Answered(settings.pull_timeout_s / 2)  # a pull that is retried waits for twice as long
+        answered = Answered(settings.pull_timeout_s / 2)  # a pull that is retried waits for twice as long
         self._announcing = Announcing(self._groups, settings, random)
-        self._comparing = Comparing(self._groups, settings, self.counts, self._answered, random)
-        self._batches = Batches()
+        self._comparing = Comparing(self._groups, settings, self.counts, answered, random)
+        self._forwarding = Forwarding(self._groups, self._announcing, self._comparing)
+        shared = self.counts, self.tracking, self._comparing, self._forwarding, random
+        self._delivering = Delivering(me, self._groups, settings, *shared)
+        self._keeping = Keeping(me, self._groups, settings, *shared)
+        self._seen = self._delivering.seen
+        self._exchange = Exchange(
+            settings, self._seen, self._pulls, self.tracking, self._announcing, self._comparing, answered
+        )
         self._next_deadline = math.inf
         self._sent_at = -math.inf
 
@@ -144,18 +165,18 @@ class GossipProtocol:
         pushing = RandomPush(subset) if push is None else push
         pushing.adjust(group_members)
         group = self._groups.get(gid)
-        if group is not None:
+        if group is None:
+            self._groups[gid] = RumorGroup(
+                gid, group_members, pushing, retention_s=settings.retention_s, most_bytes=settings.most_bytes
+            )
+            self._comparing.begin_soon(now)
+        else:
+            was_alone = not group.members.others()
             group.members, group.push = group_members, pushing
-            return
-        self._groups[gid] = RumorGroup(
-            gid, group_members, pushing, retention_s=settings.retention_s, most_bytes=settings.most_bytes
-        )
-        # A new member may have missed rumors, so it compares soon.
-        soon = now + self._random.random() * settings.interval_s
-        self._comparing.next_due = min(self._comparing.next_due, soon)
+            self._note_others(group, now, was_alone=was_alone)
         self._lower_deadline()
 
-    def change_group(self, gid: str, added: Iterable[str], removed: Iterable[str]) -> None:
+    def change_group(self, gid: str, added: Iterable[str], removed: Iterable[str], *, now: float) -> None:
         """Add and remove members of a group, in time proportional to their number.
 
         A `subset` function is called again, with the list of all members.
@@ -165,11 +186,19 @@ class GossipProtocol:
             Exception: whatever `subset` raises; the members have changed.
         """
         group = self._groups[gid]
+        was_alone = not group.members.others()
         group.members.change(added, removed)
+        self._note_others(group, now, was_alone=was_alone)
         group.push.adjust(group.members)
 
+    def _note_others(self, group: RumorGroup, now: float, *, was_alone: bool) -> None:
+        """Compare a group soon when it gets its first other members: the group may be new here, and old there."""
+        if was_alone and group.members.others() and self._comparing.next_due > now + self._settings.interval_s:
+            self._comparing.begin_soon(now)
+            self._lower_deadline()
+
     def drop_group(self, gid: str) -> None:
-        """Drop a group, if it exists, and its rumors; their ids stay recorded."""
+        """Drop a group, if it exists, with its rumors, whose ids stay recorded, and its entries, whose ids don't."""
         if self._groups.pop(gid, None) is not None:
             self._pulls.drop_group(gid)
             self.tracking.drop_group(gid)
@@ -184,24 +213,74 @@ class GossipProtocol:
         Raises:
             KeyError: there is no such group.
         """
-        group = self._groups[gid]
-        rumor_id = self._random.getrandbits(8 * ID_BYTES).to_bytes(ID_BYTES, "big")
-        self.counts.sent += 1
-        self.tracking.begin(gid, rumor_id)
-        step = group.push.step(group.members, None, 0, now)
-        effects = self._accept(group, Held(gid, rumor_id, self.me, payload, now, now, step.hops), step, now)
+        sent = self._delivering.send(gid, payload, now)
+        self._lower_deadline()
         self._sent_at = now
-        return Sent(rumor_id, effects)
+        return sent
+
+    def set_wall(self, wall_ms: int, now: float) -> None:
+        """Handle the physical time `wall_ms`, in milliseconds since 1970, for the age of tombstones."""
+        self._keeping.clock.set_wall(wall_ms, now)
+
+    def put(self, gid: str, key: str, value: bytes | None, now: float, wall_ms: int) -> Put:
+        """Write an entry of a group's map; each put makes a new one.
+
+        Args:
+            gid: the group.
+            key: 1 to 255 bytes as UTF-8.
+            value: its value; None removes the key.
+            now: the time.
+            wall_ms: the physical time, in milliseconds since 1970.
+
+        Raises:
+            KeyError: there is no such group.
+            EntriesFull: the map, or the value, would be over a bound.
+            StampsUsedUp: no stamp exceeds those that were seen.
+        """
+        put = self._keeping.put(gid, key, value, now, wall_ms)
+        self._lower_deadline()
+        self._sent_at = now
+        return put
+
+    def merge(self, entry: Entry, now: float) -> list[Effect]:
+        """Hold an entry that came by a call: it is announced and compared, and not pushed, as its writer has done that.
+
+        An invalid one is counted, and ignored.
+
+        Raises:
+            KeyError: there is no such group.
+        """
+        effects = self._keeping.merge(entry, now)
+        self._lower_deadline()
+        return effects
+
+    def entry(self, gid: str, key: str) -> Entry | None:
+        """Return the entry of a key, None if there is none, or it is removed.
+
+        Raises:
+            KeyError: there is no such group.
+        """
+        entry = self._groups[gid].entries.by_key.get(key)
+        return None if entry is None or entry.value is None else entry
+
+    def entries(self, gid: str) -> list[Entry]:
+        """Return the entries of a group, less the removed ones, in the order of their keys.
+
+        Raises:
+            KeyError: there is no such group.
+        """
+        return self._groups[gid].entries.live()
 
     # ---- as a `Core`
 
     def receive(self, source: str, message: Any, now: float) -> list[Effect]:
         """Handle a message."""
         kind = type(message)
-        if kind is Rumor:
-            effects = self._receive_rumor(source, message, now)
+        if kind is Rumor or kind is Entry:
+            effects = self._receive_news(source, message, now)
         elif kind is Query:
-            effects = [Send(source, Answer(message.gid, message.id, message.id in self._seen))]
+            has = self._exchange.has_seen(self._groups.get(message.gid), message.id)
+            effects = [Send(source, Answer(message.gid, message.id, has))]
         elif kind is Answer:
             self.tracking.note(message.id, source, has=message.has)
             return []
@@ -210,7 +289,10 @@ class GossipProtocol:
             if group is None:
                 return []
             group.push.received(source, now)
-            effects = self._handlers[kind](self, group, source, message, now)
+            effects = self._exchange.receive(group, source, message, now)
+            due = self._exchange.next_due
+            if due < self._next_deadline:  # noqa: PLR1730 - twice as fast as min(), and hot
+                self._next_deadline = due
         if effects:
             self._sent_at = now
         return effects
@@ -222,10 +304,10 @@ class GossipProtocol:
     def on_timer(self, now: float) -> list[Effect]:
         """Send batches, pull, announce and compare, each if it is due."""
         effects: list[Effect] = []
-        if self._batches.next_due <= now:
-            effects += self._send_batches(now)
+        if self._forwarding.next_due <= now:
+            effects += self._forwarding.send_batches(now)
         if self._pulls.next_due <= now:
-            effects += self._pull(now)
+            effects += self._exchange.pull(now)
         if self._announcing.next_due <= now:
             effects += self._announcing.announce(now)
         if self._comparing.next_due <= now:
@@ -257,7 +339,7 @@ class GossipProtocol:
     def repeat(self, to: str, now: float) -> list[Effect]:
         """Send the pulls and summaries to `to` again."""
         self._pulls.unreachable(to, now)
-        effects = self._pull(now)
+        effects = self._exchange.pull(now)
         self._lower_deadline()
         for group in self._groups.values():
             if group.held and to in group.members:
@@ -267,123 +349,34 @@ class GossipProtocol:
     def _lower_deadline(self) -> None:
         self._next_deadline = min(
             self._next_deadline,
-            self._batches.next_due,
+            self._forwarding.next_due,
             self._pulls.next_due,
             self._announcing.next_due,
             self._comparing.next_due,
         )
 
-    def _receive_rumor(self, source: str, message: Rumor, now: float) -> list[Effect]:
-        rumor_id = message.id
-        if rumor_id in self._seen.seen_at:
-            self.counts.duplicates += 1
-            if rumor_id in self.tracking.by_id:
-                self.tracking.note(rumor_id, source)
-            return []
+    def _receive_news(self, source: str, message: Rumor | Entry, now: float) -> list[Effect]:
+        """Handle a rumor or an entry."""
         group = self._groups.get(message.gid)
+        is_kept = isinstance(message, Entry) and group is not None and group.knows(message.id)
+        if is_kept or message.id in self._seen.seen_at:
+            self.counts.duplicates += 1
+            if message.id in self.tracking.by_id:
+                self.tracking.note(message.id, source)
+            return []
         if group is None:
             self.counts.unknown_group += 1
             return []
-        settings = self._settings
-        age_s = message.age_ms / 1000
-        if age_s >= settings.retention_s:
-            self.counts.expired += 1
+        if isinstance(message, Rumor) and self._delivering.is_refused(message, now):
             return []
-        if may_be_forgotten(age_s, now - self._seen.forgotten_at):
-            self.counts.refused += 1
-            return []
-        if self._pulls.received(rumor_id):
+        if self._pulls.received(message.id):
             self.counts.pulled += 1
-            if settings.catch_up_interval_s:
+            if self._settings.catch_up_interval_s:
                 self._comparing.next_due = min(self._comparing.next_due, self._announcing.catch_up(now))
         group.push.received(source, now)
-        if age_s > 2 * settings.settle_s:  # so late that others were probably missed, too
-            self._comparing.hasten(settings.interval_s, now)
-        step = group.push.step(group.members, source, message.hops, now)
-        held = Held(message.gid, rumor_id, message.origin, message.payload, now - age_s, now, step.hops)
-        return self._accept(group, held, step, now)
-
-    def _accept(self, group: RumorGroup, held: Held, step: Step, now: float) -> list[Effect]:
-        """Hold a rumor, deliver it, and forward it."""
-        self._seen.add(held.id, now)
-        group.add(held)
-        effects: list[Effect] = []
-        if group.members.is_member:
-            self.counts.delivered += 1
-            effects.append(Notify(Delivered(held.gid, held.id, held.origin, now - held.born_at, held.payload)))
-        if step.wait_s > 0:
-            self._batches.add(held, step, now)
+        if isinstance(message, Rumor):
+            effects = self._delivering.receive(group, source, message, now)
         else:
-            if step.targets:
-                message = held.message(now)
-                effects += [Send(to, message) for to in step.targets]
-                group.push.sent(step.targets, now)
-            effects += [Send(to, Ihave(held.gid, held.id)) for to in step.announced_to]
-        self._announcing.start(now)
-        self._comparing.note_news(now)
+            effects = self._keeping.receive(group, source, message, now)
         self._lower_deadline()
         return effects
-
-    def _send_batches(self, now: float) -> list[Effect]:
-        """Send the batches that are due, each with an announcement of other recent rumors."""
-        effects: list[Effect] = []
-        for to, batch in self._batches.pop_due(now):
-            effects += [Send(to, message) for message in batch.messages(now)]
-            just_sent = {held.id: held.gid for held in (*batch.held, *batch.announced)}
-            for gid in dict.fromkeys(just_sent.values()):
-                group = self._groups.get(gid)
-                if group is not None:
-                    group.push.sent((to,), now)
-                    ids = [one for one in self._announcing.recent(group, now) if one not in just_sent]
-                    effects += [Send(to, Ihave(gid, part)) for part in chunks(ids)]
-            self._announcing.remaining = max(0, self._announcing.remaining - 1)
-        return effects
-
-    def _receive_ihave(self, group: RumorGroup, source: str, message: Ihave, now: float) -> list[Effect]:
-        announcing = self._announcing
-        wait_s = self._settings.grace_s if now >= announcing.catch_up_until else announcing.short_grace_s
-        return self._want(source, group.gid, message.ids, now, wait_s)
-
-    def _want(self, source: str, gid: str, ids: bytes, now: float, wait_s: float) -> list[Effect]:
-        """Pull, after `wait_s`, the unseen ones of the rumors that `source` holds."""
-        seen_at, tracked = self._seen.seen_at, self.tracking.by_id
-        for rumor_id in (ids,) if len(ids) == ID_BYTES else split(ids):
-            if rumor_id not in seen_at:
-                self._pulls.announced(gid, rumor_id, source, now + wait_s)
-            elif rumor_id in tracked:
-                self.tracking.note(rumor_id, source)
-        effects = self._pull(now) if wait_s <= 0 else []
-        if self._pulls.next_due < self._next_deadline:  # noqa: PLR1730 - twice as fast as min(), and hot
-            self._next_deadline = self._pulls.next_due
-        return effects
-
-    def _pull(self, now: float) -> list[Effect]:
-        effects: list[Effect] = []
-        for (to, gid), wanted in self._pulls.due(now).items():
-            effects += [Send(to, Want(gid, ids)) for ids in chunks(wanted)]
-        return effects
-
-    def _receive_want(self, group: RumorGroup, source: str, message: Want, now: float) -> list[Effect]:
-        found: list[Effect] = []
-        for rumor_id in split(message.ids):
-            held = group.held.get(rumor_id)
-            if held and self._answered.is_due(source, (group.gid, rumor_id), now, len(held.payload)):
-                found.append(Send(source, held.message(now)))
-        return found
-
-    def _receive_listing(self, group: RumorGroup, source: str, message: Listing, now: float) -> list[Effect]:
-        missing = self._comparing.missing(group, source, message, now)
-        if missing or any(rumor_id not in self._seen for rumor_id in split(message.ids)):
-            self._comparing.hasten(self._settings.interval_s, now)  # there are probably more, at others too
-            self._lower_deadline()
-        effects: list[Effect] = [Send(source, Ihave(message.gid, ids)) for ids in chunks(missing)]
-        return effects + self._want(source, message.gid, message.ids, now, 0.0)
-
-    # One table for all nodes of a process: with many nodes, one each would not stay in the processor's cache.
-    _handlers: ClassVar[dict[type, Callable[[Any, RumorGroup, str, Any, float], list[Effect]]]] = {
-        Ihave: _receive_ihave,
-        Want: _receive_want,
-        Summary: lambda self, group, source, message, now: self._comparing.answer(group, source, message, now),
-        Buckets: lambda self, group, source, message, now: self._comparing.answer(group, source, message, now),
-        Listing: _receive_listing,
-    }

@@ -82,6 +82,9 @@ class GossipCounts(msgspec.Struct):
         unknown_group: copies for unknown groups.
         comparisons: comparisons begun here.
         differences: comparisons that found a difference, here, begun here or elsewhere.
+        put: entries written here.
+        invalid: entries that no correct node writes.
+        dropped: entries over the bounds of a map.
     """
 
     sent: int = 0
@@ -93,3 +96,6 @@ class GossipCounts(msgspec.Struct):
     unknown_group: int = 0
     comparisons: int = 0
     differences: int = 0
+    put: int = 0
+    invalid: int = 0
+    dropped: int = 0

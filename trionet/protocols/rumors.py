@@ -1,4 +1,4 @@
-"""The rumors that a node holds, and the ids of those that it has seen.
+"""The rumors and entries that a node holds, and the ids of those that it has seen.
 
 Invariants:
 
@@ -6,7 +6,9 @@ Invariants:
 - A rumor dies. Its age only grows, with every holder, and no node accepts it past its time to live. Where ids were
   forgotten early, because there were too many, a rumor old enough to be among them is refused: the bound on the ids can
   lose an old rumor, but cannot keep one in circulation.
-- A group's digest is always the digest of the rumors that it holds.
+- A group's digest is always the digest of the rumors and entries that it holds.
+- An entry doesn't expire, except for a tombstone. The id of an entry counts as seen while the entry is held, and for
+  some time after it was superseded or dropped, so that no stale holder makes this node pull it again and again.
 
 One gap remains: the age leaves out the time in the network, so a copy that was buffered for longer than the ids outlive
 the rumors would be accepted twice.
@@ -24,16 +26,21 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from .digest import Digest
+from .entries import Entry, EntryMap, supersedes
 from .gossip_messages import BUCKETS, TOTAL_BYTES, Rumor
 
 if TYPE_CHECKING:
+    from .entries import Merged
     from .group_members import GroupMembers
     from .push import Push
 
-__all__ = ["Held", "RumorGroup", "SeenIds", "hash_of", "may_be_forgotten"]
+__all__ = ["Held", "HeldEntry", "RumorGroup", "SeenIds", "hash_of", "may_be_forgotten"]
 
 _MARGIN_S: Final = 1.0
 _FIRST_COMPARISONS: Final = 3
+_MOST_PAST: Final = 8192
+_MOST_STALE: Final = 64
+"""The most expiries of rumors that aren't held any more, besides as many as are."""
 
 
 def hash_of(rumor_id: bytes) -> int:
@@ -119,17 +126,52 @@ class Held(msgspec.Struct, eq=False):
         age_ms = int((now - self.born_at) * 1000) + 1
         return Rumor(self.gid, self.id, self.origin, age_ms, self.hops, self.payload)
 
+    def size_bytes(self) -> int:
+        """Return the length of its payload."""
+        return len(self.payload)
+
+
+class HeldEntry(msgspec.Struct, eq=False):
+    """An entry that a node holds.
+
+    Attributes:
+        gid, id: as in `entry`.
+        entry: the entry.
+        received_at: when it came.
+        hashed: the hash of its id, for digests.
+    """
+
+    gid: str
+    id: bytes
+    entry: Entry
+    received_at: float
+    hashed: int = 0
+
+    def __post_init__(self) -> None:
+        self.hashed = hash_of(self.id)
+
+    def message(self, now: float) -> Entry:
+        """Return the message that carries it, which is the same at any time."""
+        del now
+        return self.entry
+
+    def size_bytes(self) -> int:
+        """Return the length of its key and value."""
+        return self.entry.size_bytes()
+
 
 class RumorGroup:
-    """One group at one node: its members, and its rumors that this node holds.
+    """One group at one node: its members, and its rumors and entries that this node holds.
 
     Attributes:
         gid: the group.
         members: its members.
         push: chooses the targets of its rumors.
-        held: its rumors by id, in the order in which they came.
-        digest: the digest of their ids.
-        payload_bytes: the sum of their payloads.
+        held: its rumors and entries by id, in the order in which they came.
+        entries: its entries by key.
+        past: the ids of entries that were superseded, dropped or refused.
+        digest: the digest of the ids that it holds.
+        payload_bytes: the sum of the rumors' payloads.
         first_comparisons: how many comparisons are made even with nothing held, because the group is new here.
     """
 
@@ -138,10 +180,12 @@ class RumorGroup:
         "_most_bytes",
         "_retention_s",
         "digest",
+        "entries",
         "first_comparisons",
         "gid",
         "held",
         "members",
+        "past",
         "payload_bytes",
         "push",
     )
@@ -150,7 +194,9 @@ class RumorGroup:
         self.gid: str = gid
         self.members: GroupMembers = members
         self.push: Push = push
-        self.held: dict[bytes, Held] = {}
+        self.held: dict[bytes, Held | HeldEntry] = {}
+        self.entries: EntryMap = EntryMap()
+        self.past: SeenIds = SeenIds(2 * retention_s, _MOST_PAST)
         self.digest: Digest = Digest(BUCKETS)
         self.payload_bytes: int = 0
         self.first_comparisons: int = _FIRST_COMPARISONS
@@ -160,30 +206,54 @@ class RumorGroup:
 
     def add(self, held: Held) -> None:
         """Hold a rumor. Over the bound the oldest ones are dropped; their ids stay recorded."""
-        self.held[held.id] = held
-        self.digest.toggle(held.hashed)
-        heapq.heappush(self._expiries, (held.born_at + self._retention_s, held.id))
+        self._hold(held, held.born_at + self._retention_s)
         self.payload_bytes += len(held.payload)
-        while self.payload_bytes > self._most_bytes and len(self.held) > 1:
-            self._remove(next(iter(self.held)))
+        while self.payload_bytes > self._most_bytes and (oldest := self._oldest_rumor()) is not held:
+            self._remove(oldest.id)
+
+    def merge(self, entry: Entry, now: float, expires_at: float) -> Merged:
+        """Hold a valid entry, unless a greater one holds; and drop those that it supersedes.
+
+        Args:
+            entry: an entry that this node doesn't hold.
+            now: the time.
+            expires_at: when it is forgotten; infinite for all but tombstones. If that is over, it only supersedes.
+        """
+        merged = self.entries.merge(entry)
+        if merged.holds and expires_at > now:
+            self._hold(HeldEntry(self.gid, entry.id, entry, now), expires_at)
+        else:
+            self.entries.discard(entry)
+            self.past.add(entry.id, now)
+        replaced = () if merged.before is None or not supersedes(entry, merged.before) else (merged.before,)
+        for one in (*replaced, *merged.dropped):
+            if one is not entry:
+                self._remove(one.id)
+                self.past.add(one.id, now)
+        return merged
+
+    def knows(self, entry_id: bytes) -> bool:
+        """Return whether this node holds an entry, or has held or refused it lately."""
+        return entry_id in self.held or entry_id in self.past
 
     def expire(self, now: float) -> None:
-        """Drop the expired rumors."""
+        """Drop the expired rumors and tombstones, and forget old ids of entries."""
         while self._expiries and self._expiries[0][0] <= now:
             self._remove(heapq.heappop(self._expiries)[1])
+        self.past.forget_old(now)
 
-    def received_since(self, time: float) -> list[Held]:
-        """Return the rumors that came after `time`, the latest first."""
-        found: list[Held] = []
+    def received_since(self, time: float) -> list[Held | HeldEntry]:
+        """Return the rumors and entries that came after `time`, the latest first."""
+        found: list[Held | HeldEntry] = []
         for held in reversed(self.held.values()):
             if held.received_at <= time:
                 break
             found.append(held)
         return found
 
-    def expiring_before(self, time: float) -> list[Held]:
-        """Return the rumors that will have expired at `time`."""
-        found: list[Held] = []
+    def expiring_before(self, time: float) -> list[Held | HeldEntry]:
+        """Return the rumors and tombstones that will have expired at `time`."""
+        found: list[Held | HeldEntry] = []
         pending = [0]
         while pending:  # down the heap, up to entries that expire later
             index = pending.pop()
@@ -194,8 +264,24 @@ class RumorGroup:
                 pending += (2 * index + 1, 2 * index + 2)
         return found
 
-    def _remove(self, rumor_id: bytes) -> None:
-        held = self.held.pop(rumor_id, None)
-        if held is not None:
-            self.digest.toggle(held.hashed)
+    def _hold(self, held: Held | HeldEntry, expires_at: float) -> None:
+        self.held[held.id] = held
+        self.digest.toggle(held.hashed)
+        if expires_at < math.inf:
+            heapq.heappush(self._expiries, (expires_at, held.id))
+
+    def _oldest_rumor(self) -> Held:
+        return next(held for held in self.held.values() if isinstance(held, Held))
+
+    def _remove(self, held_id: bytes) -> None:
+        held = self.held.pop(held_id, None)
+        if held is None:
+            return
+        self.digest.toggle(held.hashed)
+        if isinstance(held, Held):
             self.payload_bytes -= len(held.payload)
+        else:
+            self.entries.discard(held.entry)
+        if len(self._expiries) > 2 * len(self.held) + _MOST_STALE:  # of tombstones that were superseded, mostly
+            self._expiries = [one for one in self._expiries if one[1] in self.held]
+            heapq.heapify(self._expiries)

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from .gossip import Gossip
     from .groups import Groups
     from .membership import Membership
+    from .replicated import Replicated
     from .routes import Routes
     from .status import Status
 
@@ -16,7 +17,11 @@ __all__ = ["LocalServices"]
 
 
 class LocalServices(NamedTuple):
-    """The built-in services of one node, as ``node.local``; the user's are in ``routes``."""
+    """The built-in services of one node, as ``node.local``; the user's are in ``routes``.
+
+    Attributes:
+        replicated: the replicated maps, which are no service: other nodes don't call them.
+    """
 
     status: Status
     groups: Groups
@@ -24,3 +29,4 @@ class LocalServices(NamedTuple):
     comm: Comm
     gossip: Gossip
     membership: Membership
+    replicated: Replicated

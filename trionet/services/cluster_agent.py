@@ -13,6 +13,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from trionet.profiles import PROFILES
+from trionet.protocols.effects import Send
 from trionet.protocols.gossip import GossipProtocol
 from trionet.protocols.gossip_settings import settings_for
 from trionet.protocols.mux import ProtocolMux
@@ -20,14 +21,18 @@ from trionet.protocols.proofs import Proofs
 from trionet.protocols.swim import Swim
 
 from .group_sync import GroupSync
-from .protocol_driver import ProtocolDriver
+from .protocol_driver import ProtocolDriver, address_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     import trio
 
     from trionet.config import NodeConfig
+    from trionet.identity import NodeAddress
+    from trionet.protocols.effects import Effect
+    from trionet.protocols.entries import Put
+    from trionet.protocols.mux import Packet
     from trionet.transports.base import Endpoint
 
     from .comm import Comm
@@ -120,6 +125,7 @@ class ClusterAgent:
             handle = partial(ClusterAgent._handle_events, weakref.proxy(self))  # a cycle would outlive the node
             mux = ProtocolMux(self._own, [swim, core], proofs=self._proofs)
             driver = ProtocolDriver(mux, self._comm, self._datagrams, self._clock, self._nursery, handle)
+            core.set_wall(self._clock.wall_ms(), driver.now())
             if not self.is_running:
                 driver.close()
             self._parts = swim, core, driver
@@ -156,6 +162,18 @@ class ClusterAgent:
         self._group_sync.drop(gid)
         if self._parts is not None:
             self.gossip.drop_group(gid)
+
+    def put_entry(self, gid: str, key: str, value: bytes | None) -> Put:
+        """Write an entry of a group's replicated map; see `GossipProtocol.put`."""
+        return self.gossip.put(gid, key, value, self.driver.now(), self._clock.wall_ms())
+
+    def first_hop(self, effects: Sequence[Effect]) -> dict[NodeAddress, Packet]:
+        """Carry out effects, except that the packets of their messages are returned, to be sent by calls."""
+        driver = self.driver
+        driver.act([one for one in effects if type(one) is not Send])
+        first = [Send(one.to, one.message, is_reliable=True) for one in effects if type(one) is Send]
+        packets = driver.mux.packets(first, driver.now())
+        return {node: packet for packet in packets if (node := address_of(packet.to)) is not None}
 
     def close(self) -> None:
         """Receive nothing more, and start no more tasks."""

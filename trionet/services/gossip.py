@@ -25,7 +25,6 @@ from trionet.errors import (
 from trionet.events import RumorFailed
 from trionet.log_limits import about, limited_log
 from trionet.message import Call, Remote, check_args
-from trionet.protocols.effects import Send
 from trionet.protocols.gossip_messages import Delivered
 from trionet.replies import Spread
 from trionet.router import is_awaitable
@@ -170,10 +169,7 @@ class Gossip:
                 f"which follows from max_message_bytes"
             )
         sent = core.send(gid, payload, driver.now())
-        driver.act([one for one in sent.effects if type(one) is not Send])
-        first = [Send(one.to, one.message, is_reliable=True) for one in sent.effects if type(one) is Send]
-        packets = driver.mux.packets(first, driver.now())
-        return sent.id.hex(), {node: packet for packet in packets if (node := address_of(packet.to)) is not None}
+        return sent.id.hex(), self._agent.first_hop(sent.effects)
 
     async def hand_over(self, node: NodeAddress, packet: Packet) -> bool:
         """Send a packet of a first hop to `node`; return True once it is confirmed.

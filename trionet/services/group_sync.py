@@ -31,7 +31,7 @@ class GroupSync:
         changes = self._groups.pop_changes(gid)
         try:
             if changes is not None and gid in core.groups() and gid not in self._without_subset:
-                core.change_group(gid, map(str, changes.added), map(str, changes.removed))
+                core.change_group(gid, map(str, changes.added), map(str, changes.removed), now=now)
                 return
             self._without_subset.discard(gid)
             core.set_group(gid, self._names(gid), self._subset(gid), now=now)

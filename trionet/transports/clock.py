@@ -23,6 +23,9 @@ class Clock(Protocol):
     def unix_time(self) -> int:
         """Return the seconds since 1970, by a clock that may go back; 0 where virtual time has no date."""
 
+    def wall_ms(self) -> int:
+        """Return the milliseconds since 1970, by a clock that may go back; in virtual time, those since it began."""
+
     def wake_at(self, when: float, action: Callable[[], None]) -> None:
         """Call ``action()`` at `when`, in place of the last action set; ``math.inf`` is never."""
 
@@ -42,6 +45,10 @@ class TrioClock:
     def unix_time(self) -> int:
         """Return the seconds since 1970."""
         return int(time.time())
+
+    def wall_ms(self) -> int:
+        """Return the milliseconds since 1970."""
+        return time.time_ns() // 1_000_000
 
     def wake_at(self, when: float, action: Callable[[], None]) -> None:
         """Call ``action()`` at `when`."""

@@ -45,6 +45,10 @@ class NodeClock:
         """Return 0: virtual time has no date."""
         return 0
 
+    def wall_ms(self) -> int:
+        """Return the node's time in milliseconds, with its skew."""
+        return int(self.now() * 1000)
+
     def change(self, *, forward_s: float = 0.0, rate: float = 1.0) -> Callable[[], None]:
         """Set the clock ahead by `forward_s`, and multiply its rate by `rate`; return a function that ends the rate.
 

@@ -1,0 +1,98 @@
+"""The rumors of one node: it starts them, and accepts and delivers those of others.
+
+Invariant: a rumor is delivered at most once, when it is accepted, and forwarded then, whatever the user makes of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .effects import Notify
+from .gossip_messages import ID_BYTES, Delivered, Rumor, Sent
+from .rumors import Held, SeenIds, may_be_forgotten
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from random import Random
+
+    from .comparing import Comparing
+    from .effects import Effect
+    from .forwarding import Forwarding
+    from .gossip_settings import GossipCounts, GossipSettings
+    from .push import Step
+    from .rumors import RumorGroup
+    from .spread import Tracking
+
+__all__ = ["Delivering"]
+
+
+class Delivering:
+    """The rumors of one node.
+
+    Attributes:
+        seen: the ids of those that it has seen.
+    """
+
+    __slots__ = ("_comparing", "_counts", "_forwarding", "_groups", "_me", "_random", "_settings", "_tracking", "seen")
+
+    def __init__(
+        self,
+        me: str,
+        groups: Mapping[str, RumorGroup],
+        settings: GossipSettings,
+        counts: GossipCounts,
+        tracking: Tracking,
+        comparing: Comparing,
+        forwarding: Forwarding,
+        random: Random,
+    ) -> None:
+        self._me = me
+        self._groups = groups
+        self._settings = settings
+        self.seen: SeenIds = SeenIds(2 * settings.retention_s, settings.most_seen)
+        self._counts = counts
+        self._tracking = tracking
+        self._comparing = comparing
+        self._forwarding = forwarding
+        self._random = random
+
+    def send(self, gid: str, payload: bytes, now: float) -> Sent:
+        """Start a rumor; see `GossipProtocol.send`."""
+        group = self._groups[gid]
+        rumor_id = self._random.getrandbits(8 * ID_BYTES).to_bytes(ID_BYTES, "big")
+        self._counts.sent += 1
+        self._tracking.begin(gid, rumor_id)
+        step = group.push.step(group.members, None, 0, now)
+        return Sent(
+            rumor_id, self._accept(group, Held(gid, rumor_id, self._me, payload, now, now, step.hops), step, now)
+        )
+
+    def is_refused(self, rumor: Rumor, now: float) -> bool:
+        """Return whether an unknown rumor is too old, or may have been seen and forgotten; if so, it is counted."""
+        age_s = rumor.age_ms / 1000
+        if age_s >= self._settings.retention_s:
+            self._counts.expired += 1
+            return True
+        if may_be_forgotten(age_s, now - self.seen.forgotten_at):
+            self._counts.refused += 1
+            return True
+        return False
+
+    def receive(self, group: RumorGroup, source: str, rumor: Rumor, now: float) -> list[Effect]:
+        """Accept an unknown rumor that `source` has sent."""
+        age_s = rumor.age_ms / 1000
+        if age_s > 2 * self._settings.settle_s:  # so late that others were probably missed, too
+            self._comparing.hasten(self._settings.interval_s, now)
+        step = group.push.step(group.members, source, rumor.hops, now)
+        held = Held(rumor.gid, rumor.id, rumor.origin, rumor.payload, now - age_s, now, step.hops)
+        return self._accept(group, held, step, now)
+
+    def _accept(self, group: RumorGroup, held: Held, step: Step, now: float) -> list[Effect]:
+        """Hold a rumor, deliver it, and forward it."""
+        self.seen.add(held.id, now)
+        group.add(held)
+        effects: list[Effect] = []
+        if group.members.is_member:
+            self._counts.delivered += 1
+            effects.append(Notify(Delivered(held.gid, held.id, held.origin, now - held.born_at, held.payload)))
+        return effects + self._forwarding.forward(group, held, step, now)

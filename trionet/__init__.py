@@ -46,6 +46,7 @@ from .events import (
     ChildRestarted,
     Event,
     Events,
+    GroupFailed,
     MemberEvent,
     MemberFailed,
     MemberJoined,
@@ -55,13 +56,15 @@ from .events import (
     MemberUpdated,
     OrphanedCall,
     RumorFailed,
+    ServiceFailed,
     TaskFailed,
 )
 from .group import Group
 from .identity import NID, SID, NodeAddress
 from .launchers import Launcher, SSHLauncher
 from .message import Remote
-from .node import Node, NodeStatistics
+from .node import Node
+from .node_statistics import NodeStatistics
 from .replies import Aggregate, Receipt, Replies, Spread
 from .router import CurrentCall, current_call
 from .runtime import open_node, run, serve_node
@@ -95,6 +98,7 @@ __all__ = [
     "Group",
     "GroupContext",
     "GroupDescription",
+    "GroupFailed",
     "GroupNotFound",
     "IndefiniteError",
     "KeyAlreadyExists",
@@ -130,6 +134,7 @@ __all__ = [
     "SIDCollision",
     "SSHLauncher",
     "ServiceDescription",
+    "ServiceFailed",
     "ServiceNotFound",
     "SpawnError",
     "Spread",

@@ -19,6 +19,7 @@ from .group import warm_up as warm_up_groups
 from .import_paths import import_reference
 from .message import LOCAL
 from .node_log import NodeLog
+from .node_statistics import NodeStatistics
 from .services import LocalServices
 from .services.base import BUILT_IN, check_service_name, warm_up_methods
 from .services.cluster_agent import ClusterAgent
@@ -26,6 +27,9 @@ from .services.cluster_agent import warm_up as warm_up_protocols
 from .services.comm import Comm
 from .services.gossip import Gossip
 from .services.groups import ALL, Groups
+from .services.kept import Kept
+from .services.kept_rules import KeptRules
+from .services.kept_services import KeptServices
 from .services.membership import Membership
 from .services.periodic import PeriodicTasks
 from .services.replicated import Replicated
@@ -49,23 +53,9 @@ if TYPE_CHECKING:
     from .transports.base import Endpoint
     from .transports.web import QuartTrio
 
-__all__ = ["Node", "NodeStatistics", "warm_up"]
+__all__ = ["Node", "warm_up"]
 
 _LEAVE_S: Final = 1.0
-
-
-class NodeStatistics(msgspec.Struct, frozen=True, kw_only=True):
-    """Figures about a node.
-
-    Attributes:
-        calls_served: the calls that it has accepted, of other nodes and of itself.
-        calls_running: the served calls with running handlers.
-        calls_orphaned: its own cancelled calls whose handlers did not confirm their end in time.
-    """
-
-    calls_served: int
-    calls_running: int
-    calls_orphaned: int
 
 
 class Node:
@@ -107,8 +97,7 @@ class Node:
         self._router = router
         self._bus = bus
         self._children = children
-        self._stopping = trio.Event()
-        self._has_drained = trio.Event()
+        self._stopping, self._has_drained = trio.Event(), trio.Event()
         self._groups: dict[str, Group] = {}
         self._templates: dict[str, Callable[[GroupContext], Any]] = {}
         own, known = endpoint.address, weakref.proxy(self)  # a cycle would outlive the node
@@ -117,6 +106,7 @@ class Node:
         self._agent = ClusterAgent(config, endpoint, comm, groups, background, random)
         self._tasks = PeriodicTasks(background, random, bus.publish)
         membership = Membership(own, self._agent, groups, bus.publish)
+        replicated = Replicated(self._agent, membership)
         self.local: LocalServices = LocalServices(
             status=Status(known, router),
             groups=groups,
@@ -124,7 +114,8 @@ class Node:
             comm=comm,
             gossip=Gossip(config, self._agent, groups, comm, router, self._tasks, background, bus.publish),
             membership=membership,
-            replicated=Replicated(self._agent, membership),
+            replicated=replicated,
+            kept=Kept(own, groups, replicated, [KeptServices(self._services), KeptRules(groups)], bus.publish),
         )
         self._log = NodeLog()
         bus.listen(self._log.handle)
@@ -312,12 +303,14 @@ class Node:
         """Handle other members of a group, or another `subset`."""
         if gid != LOCAL:
             self._agent.update_group(gid)
+        self.local.kept.handle_group_changed(gid)
 
     def group_removed(self, gid: str) -> None:
         """Handle the end of a group."""
         self._groups.pop(gid).end()
         self._tasks.cancel_group(gid)
         self._agent.drop_group(gid)
+        self.local.kept.handle_group_removed(gid)
 
     def cluster_members(self) -> list[Member]:
         """Return the present members of its cluster; raise `ConfigError` if it belongs to none."""

@@ -30,11 +30,31 @@ if TYPE_CHECKING:
     from .cluster_agent import ClusterAgent
     from .membership import Membership
 
-__all__ = ["Replicated", "Written"]
+__all__ = ["Replicated", "Written", "decode_entry", "encode_entry"]
 
 _log = limited_log(__name__)
 _decoder = msgspec.msgpack.Decoder(Entry)
 _encoder = msgspec.msgpack.Encoder()
+
+
+def encode_entry(entry: Entry) -> bytes:
+    """Return an entry for `Replicated.merge` on another node."""
+    return _encoder.encode(entry)
+
+
+def decode_entry(encoded: bytes) -> Entry:
+    """Return the entry that another node has encoded.
+
+    Raises:
+        DecodeError: it is no entry that a node can write.
+    """
+    try:
+        entry = _decoder.decode(encoded)
+    except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as exc:
+        raise DecodeError(f"not an entry: {exc}") from exc
+    if not is_valid(entry):
+        raise DecodeError("not an entry that a node can write")
+    return entry
 
 
 class Written(NamedTuple):
@@ -59,6 +79,11 @@ class Replicated:
         self._in_conflict: dict[str, Callable[[EntryConflict], None]] = {}
         agent.on(EntryChanged, self._handle_change)
         agent.on(EntryConflict, self._handle_conflict)
+
+    @property
+    def is_active(self) -> bool:
+        """Whether this node belongs to a cluster, and so has maps."""
+        return self._agent.is_running and self._membership.is_active
 
     def on(self, prefix: str, handler: Callable[[EntryChanged], None]) -> None:
         """Call ``handler(event)`` with each change of an entry whose key begins with `prefix`, on this node or not.
@@ -98,13 +123,7 @@ class Replicated:
             GroupNotFound: it knows no such group.
             DecodeError: it is no entry that a node can write.
         """
-        core = self._core()
-        try:
-            entry = _decoder.decode(encoded)
-        except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as exc:
-            raise DecodeError(f"not an entry: {exc}") from exc
-        if not is_valid(entry):
-            raise DecodeError("not an entry that a node can write")
+        core, entry = self._core(), decode_entry(encoded)
         self._check_group(core, entry.gid)
         driver = self._agent.driver
         driver.act(core.merge(entry, driver.now()))

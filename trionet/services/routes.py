@@ -69,6 +69,16 @@ class Routes:
             raise ServiceNotFound(f"there is no service {name!r:.130} on this node")
         return service
 
+    async def wait(self, name: str) -> Any:
+        """Return the service `name` once this node has it; for a node that joins a group which keeps it.
+
+        Raises:
+            MalformedRequest: it is not a name.
+        """
+        if not isinstance(name, str):
+            raise MalformedRequest(f"a service's name is a text, not {name!r:.80}")
+        return await self._table.wait(name)
+
     @rpc(name="get")
     async def describe(self, name: str) -> ServiceDescription:
         """Return the description of the service `name`, for other nodes.

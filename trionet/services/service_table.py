@@ -9,6 +9,8 @@ import enum
 import inspect
 from typing import TYPE_CHECKING, Any
 
+import trio
+
 from trionet.errors import ConfigError, MalformedRequest
 from trionet.import_paths import import_reference
 from trionet.message import LOCAL
@@ -36,6 +38,7 @@ class ServiceTable:
     def __init__(self, router: Router) -> None:
         self._router = router
         self._services: dict[str, tuple[object, Origin]] = {}
+        self._news = trio.lowlevel.ParkingLot()
 
     def add_built_in(self, service: object, name: str) -> None:
         """Register a built-in service."""
@@ -65,10 +68,18 @@ class ServiceTable:
             )
         self._router.put(LOCAL, name, methods)
         self._services[name] = service, origin
+        self._news.unpark_all()
 
     def find(self, name: str) -> object | None:
         """Return the service `name`; None if there is none."""
         return self._services[name][0] if name in self._services else None
+
+    async def wait(self, name: str) -> object:
+        """Return the service `name` once there is one."""
+        await trio.lowlevel.checkpoint()
+        while name not in self._services:
+            await self._news.park()
+        return self._services[name][0]
 
     def origin(self, name: str) -> Origin | None:
         """Return who has put the service `name`; None if there is none."""

@@ -372,6 +372,7 @@ class Node:
     def clear(self) -> None:
         """Break the reference cycles of a node that has ended, so that it needs no garbage collection."""
         self._agent.clear()
+        self.local.replicated.clear()
         self._services.end()
 
     async def _cancel_when_stopped(self, scope: trio.CancelScope) -> None:
@@ -387,6 +388,6 @@ class Node:
 
 def warm_up() -> None:
     """Do now, once for this process, the one-time work of the first node: the inspection of its methods."""
-    warm_up_methods(Status, Groups, Routes, Comm, Gossip, Membership)
+    warm_up_methods(Status, Groups, Routes, Comm, Gossip, Membership, Kept)
     warm_up_groups()
     warm_up_protocols()

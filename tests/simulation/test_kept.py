@@ -68,7 +68,7 @@ async def _join_late(seed: int) -> None:
             again = await sim.restart(index)
             assert late.config.tags["role"] == again.config.tags["role"]
             within_s = LATE_S if sim.seed % len(NETWORKS) < 2 else AGREED_S
-            await _wait_all(lambda late=late, again=again: [late, again], within_s)
+            await _wait_all([late, again].copy, within_s)
 
 
 async def _churn(seed: int, nodes: int, duration_s: float) -> None:

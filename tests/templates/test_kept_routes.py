@@ -321,6 +321,40 @@ async def test_a_member_that_is_added_gets_it_and_one_that_is_removed_loses_it(
     assert [type(await _find(node)) for node in nodes] == [Counter, Counter, type(None)]
 
 
+async def test_a_group_that_is_put_with_other_members_keeps_on(autojump_clock: MockClock, cluster: Cluster) -> None:
+    nodes = await cluster.start_many(3)
+    await _put_group(nodes, "shop", nodes[:2])
+    await nodes[0].group("shop").routes.put(COUNTER, "tally", keep=True)
+    await _put_group(nodes, "shop", nodes[1:])
+    await _wait_all(nodes[1:], Counter)
+    assert await _find(nodes[0]) is None
+
+
+async def test_a_caller_that_is_cancelled_at_once_serves_it_like_the_others(
+    autojump_clock: MockClock, cluster: Cluster
+) -> None:
+    nodes = await cluster.start_many(3)
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await nodes[0].all.routes.put(COUNTER, "tally", keep=True)
+    await _wait_all(nodes, Counter)
+
+
+async def test_a_node_that_leaves_serves_on_and_one_that_comes_back_follows(
+    autojump_clock: MockClock, cluster: Cluster
+) -> None:
+    nodes = await cluster.start_many(3)
+    await nodes[0].all.routes.put(COUNTER, "tally", keep=True)
+    await nodes[2].leave()
+    await nodes[0].all.routes.put(DOUBLER, "tally", keep=True)
+    await _rest()
+    assert [type(await _find(node)) for node in nodes] == [Doubler, Doubler, Counter]
+    await nodes[2].join([nodes[0].address])
+    await _wait_all(nodes, Doubler)
+    await nodes[2].leave()
+    assert list((await nodes[2].all.routes.rem("tally")).values.values()) == [True]  # alone, and of itself
+
+
 async def test_the_deletion_of_a_group_ends_what_it_keeps(autojump_clock: MockClock, cluster: Cluster) -> None:
     nodes = await cluster.start_many(3)
     await _put_group(nodes, "shop", nodes)

@@ -12,7 +12,6 @@ from trionet import (
     CodeRefused,
     ConfigError,
     GroupFailed,
-    GroupNotFound,
     MalformedRequest,
     Member,
     Node,
@@ -184,17 +183,24 @@ async def test_a_rule_keeps_services_for_the_members_that_come_later(
         await nodes[3].local.routes.wait("tally")
 
 
-async def test_a_group_that_keeps_its_own_rule_can_be_deleted(autojump_clock: MockClock, cluster: Cluster) -> None:
+async def test_a_group_can_not_keep_its_own_rule(autojump_clock: MockClock, cluster: Cluster) -> None:
     nodes = await _start(cluster)
     await nodes[0].all.groups.put("workers", nodes)
-    assert (await nodes[0].group("workers").groups.put("workers", where=WORKER)).errors == {}
-    assert [_members(node) for node in nodes] == [_sids(*nodes[1:3])] * 4
-    group = nodes[1].group("workers")
-    await group.groups.del_("workers")
+    with pytest.raises(MalformedRequest, match=r"can't keep its own rule.*node\.all\.groups\.put\('workers', where="):
+        await nodes[0].group("workers").groups.put("workers", where=WORKER)
+    assert [_members(node) for node in nodes] == [_sids(*nodes)] * 4
+
+
+async def test_groups_that_keep_each_other_end_with_each_other(autojump_clock: MockClock, cluster: Cluster) -> None:
+    nodes = await _start(cluster)
+    await nodes[0].all.groups.put("workers", nodes)
+    await nodes[0].group("workers").groups.put("everyone", where={})
+    await nodes[0].group("everyone").groups.put("workers", where=WORKER)
     await _rest()
-    assert [_members(node) for node in nodes[1:3]] == [None] * 2
-    with pytest.raises(GroupNotFound):
-        group.members()
+    assert [_members(node) for node in nodes[1:3]] == [_sids(*nodes[1:3])] * 2
+    await nodes[1].group("everyone").groups.del_("workers")
+    await _rest()
+    assert [(_members(node), _members(node, "everyone")) for node in nodes[1:3]] == [(None, None)] * 2
 
 
 async def test_a_rule_that_a_late_node_cannot_import_is_an_event_and_a_line_of_its_log(

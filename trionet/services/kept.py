@@ -13,11 +13,12 @@ A group keeps a thing by an entry of its replicated map. Invariants, for each ke
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import trio
 
-from trionet.errors import Abort
+from trionet.errors import Abort, MalformedRequest
 from trionet.log_limits import about, limited_log
 from trionet.user_code import pass_endings
 from trionet.user_errors import as_error
@@ -26,7 +27,7 @@ from .base import rpc
 from .replicated import decode_entry, encode_entry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Generator, Iterable
 
     from trionet.errors import TrionetError
     from trionet.events import Event
@@ -105,11 +106,10 @@ class Kept:
             MalformedRequest: the thing can't be put.
         """
         given = decode_entry(entry)
-        self._called = given.key  # the exception is for the caller, and not for the log
-        try:
+        if given.value is None or not any(given.key.startswith(kind.prefix) for kind in self._kinds):
+            raise MalformedRequest(f"the entry {given.key!r:.100} is nothing that a group can keep")
+        with self._called_for(given.key):
             self._replicated.merge(entry)
-        finally:
-            self._called = None
         self._check_holds(given)
         self._settle(given.key, is_called=True)
         kind, name = self._kind_of(given.key)
@@ -130,11 +130,14 @@ class Kept:
             ConfigError: this node belongs to no cluster.
             GroupNotFound: it has no such group.
         """
-        self._called = key  # `keep` follows, also on this node
+        with self._called_for(key):
+            written = self._replicated.put(gid, key, value)
+        is_wanted = self._wanted(key) is self._live.get(key, {}).get(gid)
         try:
-            return self._replicated.put(gid, key, value).encoded
-        finally:
-            self._called = None
+            self._settle(key, is_called=is_wanted)
+        except BaseException as exc:  # `keep` follows, and raises it for the caller
+            pass_endings(exc)
+        return written.encoded
 
     def end(self, gid: str, key: str) -> bool:
         """Let `gid` keep the thing no more; return whether it did."""
@@ -172,6 +175,15 @@ class Kept:
                 self._settle_or_report(key)
 
     # ---- inside
+
+    @contextmanager
+    def _called_for(self, key: str) -> Generator[None]:
+        """Leave the entry of `key` to the caller, for whom its exceptions are, instead of the log."""
+        self._called = key
+        try:
+            yield
+        finally:
+            self._called = None
 
     def _is_member(self, gid: str) -> bool:
         return self._groups.has(gid, self._own)

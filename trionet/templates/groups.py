@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from trionet.errors import CodeRefused, EmptyGroup, GroupNotFound
+from trionet.errors import CodeRefused, EmptyGroup, GroupNotFound, MalformedRequest
 from trionet.identity import SID, NodeAddress, sid_of
 from trionet.import_paths import reference_to
 from trionet.message import Remote
@@ -45,7 +45,8 @@ class GroupGroups(KeepingTemplate):
         reached now; until `del_`, or another `put` of the gid.
 
         Raises:
-            MalformedRequest: the gid, an address or the rule is malformed, or the group is ``all`` or ``local``.
+            MalformedRequest: the gid, an address or the rule is malformed, or the group is ``all`` or ``local``; or a
+                group would keep its own rule.
             CodeRefused: `where` or `subset` is a function without an import path.
             ConfigError: `where` is given, and this node belongs to no cluster.
             MessageTooLarge: `where` is given, and the group keeps too much already.
@@ -61,8 +62,15 @@ class GroupGroups(KeepingTemplate):
         return replies
 
     async def _put_rule(self, gid: str, where: Any, subset: Any) -> Replies[dict[SID, NodeAddress]]:
-        replies = await self.keep(*kept_rule(gid, where, subset))
-        if self.context.own not in self.context.members().values():
+        entry = kept_rule(gid, where, subset)
+        if gid == self.context.gid:
+            raise MalformedRequest(
+                f"the group {gid!r} can't keep its own rule, because none that comes later knows it: put it in the "
+                f"group whose members shall have it, as in node.all.groups.put({gid!r}, where=...)"
+            )
+        is_member = self.context.own in self.context.members().values()
+        replies = await self.keep(*entry)
+        if not is_member:
             await self.context.local.groups.put(gid, where=where, subset=subset)
         return replies
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from trionet.errors import MalformedRequest
 from trionet.message import LOCAL, Remote
-from trionet.replies import Replies
 
 from .base import Template
 from .fan_out import collect
 
 if TYPE_CHECKING:
     from trionet.identity import NodeAddress
+    from trionet.replies import Replies
 
 __all__ = ["KeepingTemplate"]
 
@@ -39,10 +39,7 @@ class KeepingTemplate(Template):
         members, gid = self.context.members(), self.context.gid
         if gid == LOCAL:
             raise MalformedRequest("the group 'local' is this node alone, and keeps nothing: nobody joins it later")
-        entry = self.context.local.kept.put(gid, key, value)
-        if not members:
-            return Replies({}, {})
-        return await self.fan_out([entry], Remote(service="kept", method="keep"))
+        return await self._call(members, "keep", self.context.local.kept.put(gid, key, value))
 
     async def end_kept(self, key: str) -> bool:
         """Let the group keep a thing no more; return whether it did.
@@ -60,9 +57,12 @@ class KeepingTemplate(Template):
         return not self.context.members() and await self.end_kept(key)
 
     async def _ask(self, members: dict[str, NodeAddress], gid: str, key: str) -> None:
-        comm, kept = self.context.local.comm, self.context.local.kept
-        request = comm.prepare([gid, key], {}, Remote(service="kept", method="held"))
-        replies: Replies[Any] = await collect(members, lambda node: comm.call(node, request))
+        replies = await self._call(members, "held", gid, key)
         for entry in replies.values.values():
             if isinstance(entry, bytes):
-                kept.learn(entry)
+                self.context.local.kept.learn(entry)
+
+    async def _call(self, members: dict[str, NodeAddress], method: str, *args: Any) -> Replies[Any]:
+        comm = self.context.local.comm
+        request = comm.prepare(list(args), {}, Remote(service="kept", method=method))
+        return await collect(members, lambda node: comm.call(node, request))

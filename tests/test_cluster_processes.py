@@ -9,6 +9,7 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 import trio
 
@@ -24,6 +25,7 @@ from trionet import (
     NodeAddress,
     NodeConfig,
     Remote,
+    SettingChanged,
     TrionetError,
 )
 
@@ -214,6 +216,36 @@ async def test_without_datagrams_processes_find_out_the_same(seed: Node, start_n
             assert (await receipt.wait_spread()).known == 5
         os.kill(members[0].pid, signal.SIGKILL)
         await _wait_seen(first, addresses[1:], {first.address, *addresses[1:]})
+
+
+async def test_settings_reach_every_process_over_http_and_one_that_starts_later(
+    seed: Node, start_process: StartProcess
+) -> None:
+    other = await start_process(_config(seed))
+    await _wait_seen(seed, [seed.address, other.address], {seed.address, other.address})
+    async with httpx.AsyncClient(trust_env=False, timeout=DEADLINE_S) as client:
+
+        async def ask(process: NodeProcess, method: str, *args: Any, status: int = 200) -> Any:
+            url = f"http://{process.address}/all/settings/{method}"
+            response = await client.put(url, json=list(args))
+            assert response.status_code == status, response.text
+            return response.json()
+
+        receipt = await ask(other, "put", "limit", {"cpu": [1, 2]})
+        assert set(receipt) == {"id", "values", "errors"}
+        assert receipt["errors"] == {}
+        assert await seed.all.settings.wait("limit") == {"cpu": [1, 2]}
+        watch = seed.events()
+        other.process.kill()
+        late = await start_process(_config(seed))
+        assert await ask(late, "wait", "limit") == {"value": {"cpu": [1, 2]}}
+        assert await ask(late, "items") == {"value": {"limit": {"cpu": [1, 2]}}}
+        await ask(late, "del", "limit")
+        await ask(late, "get", "limit", status=404)
+        await ask(late, "put", "", 1, status=400)
+        await ask(late, "put", "k", "x" * 20_000, status=413)
+    with trio.fail_after(DEADLINE_S):
+        await take(watch, lambda event: isinstance(event, SettingChanged) and event.is_removed)
 
 
 @pytest.fixture

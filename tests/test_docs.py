@@ -42,6 +42,7 @@ from trionet.templates.comm import GroupComm
 from trionet.templates.gossip import GroupGossip
 from trionet.templates.groups import GroupGroups
 from trionet.templates.routes import GroupRoutes
+from trionet.templates.settings import GroupSettings
 from trionet.templates.status import GroupStatus
 
 if TYPE_CHECKING:
@@ -438,6 +439,7 @@ def signatures_of(page: str) -> list[tuple[str, str, str]]:
         ),
         ("group-services.md", {"status": GroupStatus, "groups": GroupGroups, "routes": GroupRoutes, "comm": GroupComm}),
         ("gossip.md", {"gossip": GroupGossip}),
+        ("settings.md", {"settings": GroupSettings}),
     ],
 )
 def test_the_signatures_of_methods_are_the_documented_ones(page: str, services: dict[str, type]) -> None:

@@ -50,11 +50,16 @@ async def test_spawned_nodes_serve_what_the_cluster_keeps_also_after_a_kill(star
     await wait_until(lambda: len(node.members()) == 2)
     answer = await _put_over_http(node, "all", "routes", [PROBE, "probe"], "?keep=true")
     assert answer == {"values": dict.fromkeys(sorted((node.sid, child.sid)), "probe"), "errors": {}}
+    await _put_over_http(node, "all", "settings", ["limit", 5])
     pid = await _pid_of(node, child)
     os.kill(pid, signal.SIGKILL)
     late = await node.spawn(NodeConfig())
     assert await _pid_of(node, late) not in (pid, os.getpid())
     assert await _pid_of(node, child, other_than=pid) != pid
+    for address in (late, child):
+        remote = Remote(node=address, gid="all", service="settings", method="wait")
+        with trio.fail_after(DEADLINE_S):
+            assert await node.local.comm.send(["limit"], remote) == 5
 
 
 async def test_a_group_by_rule_reaches_late_processes(start_node: StartNode) -> None:

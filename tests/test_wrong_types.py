@@ -109,6 +109,9 @@ SOUND: dict[str, Callable[[Node], tuple[Callable[..., Any], dict[str, Any]]]] = 
         {"interval_s": 3600.0, "method": print, "jitter_s": 0.0},
     ),
     "group gossip.del_": lambda node: (node.all.gossip.del_, {"task_id": "x"}),
+    "group settings.put": lambda node: (node.all.settings.put, {"key": "limit", "value": 5}),
+    "group settings.get": lambda node: (node.all.settings.get, {"key": "limit"}),
+    "group settings.del_": lambda node: (node.all.settings.del_, {"key": "limit"}),
     "group member": lambda node: (_entering(node.all.member), {"sid": "0"}),
     "group service": lambda node: (node.all.service, {"name": "nothing"}),
 }

@@ -57,6 +57,8 @@ from .events import (
     OrphanedCall,
     RumorFailed,
     ServiceFailed,
+    SettingChanged,
+    SettingConflict,
     TaskFailed,
 )
 from .group import Group
@@ -136,6 +138,8 @@ __all__ = [
     "ServiceDescription",
     "ServiceFailed",
     "ServiceNotFound",
+    "SettingChanged",
+    "SettingConflict",
     "SpawnError",
     "Spread",
     "TaskFailed",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import trio
@@ -37,6 +37,8 @@ __all__ = [
     "OrphanedCall",
     "RumorFailed",
     "ServiceFailed",
+    "SettingChanged",
+    "SettingConflict",
     "TaskFailed",
 ]
 
@@ -170,6 +172,52 @@ class GroupFailed(Event, frozen=True, kw_only=True):
     gid: str
     group: str
     error: str
+
+
+class SettingChanged(Event, frozen=True, kw_only=True):
+    """A setting has another value on this node, or is there no more. Writing the same value again is no change.
+
+    Attributes:
+        node: this node.
+        gid: the group of the setting.
+        key: its key.
+        value: its value; None if it is removed; a `DecodeError` if this node can't decode it.
+        is_removed: whether it is removed.
+        by: the node that wrote it; None if its name is no address.
+    """
+
+    gid: str
+    key: str
+    value: Any
+    is_removed: bool
+    by: NodeAddress | None
+
+
+class SettingConflict(Event, frozen=True, kw_only=True):
+    """Two nodes have written one setting, and the one whose value holds had not seen the other's, which is lost.
+
+    Each node that receives both has this event: the one whose value is lost at least, as long as it runs.
+
+    Attributes:
+        node: this node.
+        gid: the group of the setting.
+        key: its key.
+        value: the value that holds; None for a removal; a `DecodeError` if this node can't decode it.
+        is_removed: whether the removal holds.
+        by: the node that wrote what holds; None if its name is no address.
+        lost: the lost value, as `value`.
+        is_lost_removal: whether a removal is lost.
+        lost_by: the node that wrote what is lost, as `by`.
+    """
+
+    gid: str
+    key: str
+    value: Any
+    is_removed: bool
+    by: NodeAddress | None
+    lost: Any
+    is_lost_removal: bool
+    lost_by: NodeAddress | None
 
 
 class MemberEvent(Event, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from .templates.comm import GroupComm
 from .templates.gossip import GroupGossip
 from .templates.groups import GroupGroups
 from .templates.routes import GroupRoutes
+from .templates.settings import GroupSettings
 from .templates.status import GroupStatus
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Group", "warm_up"]
 
 
-_BUILT_IN = ("comm", "gossip", "groups", "routes", "status")
+_BUILT_IN = ("comm", "gossip", "groups", "routes", "settings", "status")
 
 
 class Group:
@@ -37,7 +38,7 @@ class Group:
     node, the services of a kept handle raise `GroupNotFound`.
 
     Attributes:
-        comm, gossip, groups, routes, status: the group-wide services.
+        comm, gossip, groups, routes, settings, status: the group-wide services.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Group:
         self.gossip: GroupGossip = GroupGossip(self._context)
         self.groups: GroupGroups = GroupGroups(self._context)
         self.routes: GroupRoutes = GroupRoutes(self._context)
+        self.settings: GroupSettings = GroupSettings(self._context)
         self.status: GroupStatus = GroupStatus(self._context)
         self._users: dict[str, Any] = {name: template(self._context) for name, template in templates.items()}
         services = {name: getattr(self, name) for name in _BUILT_IN} | self._users
@@ -123,4 +125,4 @@ class Group:
 
 def warm_up() -> None:
     """Do now, once for this process, the one-time work of the first group."""
-    warm_up_methods(GroupComm, GroupGossip, GroupGroups, GroupRoutes, GroupStatus)
+    warm_up_methods(GroupComm, GroupGossip, GroupGroups, GroupRoutes, GroupSettings, GroupStatus)

@@ -21,7 +21,7 @@ from .message import LOCAL
 from .node_log import NodeLog
 from .node_statistics import NodeStatistics
 from .services import LocalServices
-from .services.base import BUILT_IN, check_service_name, warm_up_methods
+from .services.base import check_service_name, exposed_methods, warm_up_methods
 from .services.cluster_agent import ClusterAgent
 from .services.cluster_agent import warm_up as warm_up_protocols
 from .services.comm import Comm
@@ -35,6 +35,7 @@ from .services.periodic import PeriodicTasks
 from .services.replicated import Replicated
 from .services.routes import Routes
 from .services.service_table import Origin, ServiceTable
+from .services.settings import Settings
 from .services.status import Status, with_settings
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ class Node:
             membership=membership,
             replicated=replicated,
             kept=Kept(own, groups, replicated, [KeptServices(self._services), KeptRules(groups)], bus.publish),
+            settings=Settings(own, config, replicated, bus.publish),
         )
         self._log = NodeLog()
         bus.listen(self._log.handle)
@@ -234,6 +236,7 @@ class Node:
     async def leave(self) -> None:
         """Leave the cluster, and continue alone; see `Membership.leave`."""
         await self.local.membership.leave()
+        self.local.settings.wake_all()
 
     async def set_tags(self, tags: Mapping[str, str]) -> None:
         """Replace its tags in the cluster; see `Membership.set_tags`."""
@@ -311,6 +314,7 @@ class Node:
         self._tasks.cancel_group(gid)
         self._agent.drop_group(gid)
         self.local.kept.handle_group_removed(gid)
+        self.local.settings.wake_all()
 
     def cluster_members(self) -> list[Member]:
         """Return the present members of its cluster; raise `ConfigError` if it belongs to none."""
@@ -320,7 +324,7 @@ class Node:
     def _register_services(self) -> None:
         """Register the built-in services, those of the groups, and the configured ones."""
         for name, service in self.local._asdict().items():
-            if name in BUILT_IN:
+            if exposed_methods(service):
                 self._services.add_built_in(service, name)
         for gid in self.local.groups.gids():
             self.group_added(gid)
@@ -368,6 +372,7 @@ class Node:
             self._tasks.close()
             self._agent.close()
             self.local.membership.farewell()
+            self.local.settings.wake_all()
 
     def clear(self) -> None:
         """Break the reference cycles of a node that has ended, so that it needs no garbage collection."""

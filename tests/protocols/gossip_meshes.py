@@ -51,8 +51,9 @@ class Mesh:
         for name in self.names:
             self.add(name, gids)
 
-    def add(self, name: str, gids: Sequence[str] = ("g",)) -> None:
-        core = self.cores[name] = GossipProtocol(name, self.cluster.random_for(name), self._settings)
+    def add(self, name: str, gids: Sequence[str] = ("g",), *, life: str = "") -> None:
+        """Add a node; one that has been restarted needs another `life`, or it would draw the same ids again."""
+        core = self.cores[name] = GossipProtocol(name, self.cluster.random_for(name + life), self._settings)
         for gid in gids:
             core.set_group(gid, self.names, now=self.cluster.now, push=self._push() if self._push else None)
         self.cluster.add(name, ProtocolMux(name, [core], packet_bytes=self._packet_bytes, is_encoding=False))

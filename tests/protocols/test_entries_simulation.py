@@ -47,7 +47,7 @@ def _write_on_both_sides(seed: int, *, size: int = 20, loss: float = 0.05) -> Me
                 mesh.put(name, random.choice(_KEYS), None)
             case _:
                 mesh.cluster.crash(name)
-                mesh.add(name)  # it has lost all, and has the same name
+                mesh.add(name, life=f" {number}")  # it has lost all, and has the same name
     _heal(mesh)
     mesh.run(10.0)
     return mesh
@@ -60,6 +60,7 @@ def test_both_sides_of_a_partition_agree_within_ten_seconds(seed: int) -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(1800)
 def test_both_sides_of_a_partition_agree_within_ten_seconds_for_many_seeds() -> None:
     failed = [seed for seed in range(1000) if not _write_on_both_sides(seed).agree()]
     assert failed == []
@@ -81,17 +82,19 @@ def test_a_conflict_is_seen_on_both_sides_and_the_same() -> None:
 
 
 def test_one_comparison_across_a_healed_partition_starts_an_epidemic() -> None:
-    mesh = Mesh(2, 100)
-    mesh.run(1.0)
-    _partition(mesh, 50)
-    mesh.put("n0", "k", b"v")
-    mesh.run(30.0)
-    _heal(mesh)
-    began_at = mesh.cluster.now
-    mesh.cluster.run(began_at + 10.0, while_=lambda: len(mesh.changed) == 50)
-    first_s = mesh.cluster.now - began_at
-    mesh.cluster.run(began_at + 10.0, while_=lambda: len(mesh.changed) < 100)
-    assert mesh.cluster.now - began_at - first_s < 1.0
+    times_s = []
+    for seed in range(5):
+        mesh = Mesh(seed, 100)
+        mesh.run(1.0)
+        _partition(mesh, 50)
+        mesh.put("n0", "k", b"v")
+        mesh.run(30.0)
+        assert len(mesh.changed) == 50
+        _heal(mesh)
+        mesh.run(10.0)
+        first, *_, last = sorted(at for at, _, _ in mesh.changed[50:])
+        times_s.append(last - first)
+    assert sorted(times_s)[2] < 0.6
 
 
 @pytest.mark.slow
@@ -102,7 +105,7 @@ def test_a_late_member_has_all_entries_soon() -> None:
             mesh.put("n1", f"k{number}", b"v")
         mesh.run(10.0)
         mesh.cluster.crash("n0")
-        mesh.add("n0")
+        mesh.add("n0", life=" 2")
         mesh.run(0.4)
         assert len(mesh.cores["n0"].entries("g")) == 60, f"seed {seed}"
 
@@ -117,7 +120,7 @@ def test_a_full_map_reaches_a_late_member() -> None:
     mesh.run(20.0)
     assert mesh.agree()
     mesh.cluster.crash("n0")
-    mesh.add("n0")
+    mesh.add("n0", life=" 2")
     mesh.run(2.0)
     assert len(mesh.cores["n0"].entries("g")) == 1024
 
@@ -158,3 +161,12 @@ def test_a_stale_member_is_brought_up_to_date_without_end_of_pulls() -> None:
     pulled = mesh.total("pulled")
     mesh.run(300.0)
     assert mesh.total("pulled") == pulled
+
+
+def test_at_rest_groups_without_entries_cost_what_they_did() -> None:
+    mesh = Mesh(7, 20)
+    mesh.run(30.0)
+    sent = mesh.cluster.sent
+    mesh.run(400.0)
+    every_s = 4 * GossipSettings().compare_interval_s  # without anything held
+    assert mesh.cluster.sent - sent <= 20 * (400.0 / every_s + 1)

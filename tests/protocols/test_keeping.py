@@ -267,6 +267,28 @@ def test_a_group_compares_at_once_when_it_gets_its_first_other_member(change: st
     assert _sent(_run(core, 60.2), Summary) == ["n1"]
 
 
+def test_a_node_that_is_new_says_so_in_its_first_comparisons() -> None:
+    core = _core()
+    sent = [effect.message for effect in _run(core, 60.0) if isinstance(effect, Send)]
+    assert [one.is_new for one in sent if isinstance(one, Summary)][:5] == [True, True, True, False, False]
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_new_node_is_told_of_recent_entries_and_others_are_not(is_new: bool) -> None:
+    core = _core()
+    core.receive("n1", _entry(), 60.0)
+    core.receive("n1", Rumor("g", bytes(12), "n1", 5, 1, b"news"), 60.0)
+    answers = core.receive("n2", Summary("g", bytes(32), is_new), 60.9)
+    listed = [one.message.ids for one in answers if isinstance(one, Send) and isinstance(one.message, Listing)]
+    assert listed == ([_ID] if is_new else [])
+
+
+def test_recent_rumors_alone_are_no_difference_to_a_new_node() -> None:
+    core = _core()
+    core.receive("n1", Rumor("g", bytes(12), "n1", 5, 1, b"news"), 60.0)
+    assert core.receive("n2", Summary("g", bytes(32), is_new=True), 60.9) == []
+
+
 def test_a_later_member_hastens_no_comparison() -> None:
     core = _core()
     _run(core, 60.0)

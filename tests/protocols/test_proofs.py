@@ -117,6 +117,16 @@ class Node:
         return sum(len(packet.encoded) for packet in self.packets if packet.to == to)
 
 
+def test_an_entry_of_a_stranger_is_refused() -> None:
+    node = Node()
+    entry = Entry("g", b"of stranger1", "k", 1, 0, "o", b"v")
+    node.ask("stranger", [entry])
+    assert node.gossip.entries("g") == []
+    node.prove("stranger")
+    node.ask("stranger", [entry])
+    assert node.gossip.entries("g") == [entry]
+
+
 def test_every_kind_of_message_is_in_the_table() -> None:
     assert set(KINDS) == {*Swim.messages, *GossipProtocol.messages, Challenge, Echo}
     named = {kind for core in (Swim, GossipProtocol) for kind in core.messages} | {Challenge, Echo}

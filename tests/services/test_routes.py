@@ -8,7 +8,7 @@ from trionet import MalformedRequest, MethodNotFound, Node, Remote, ServiceDescr
 
 StartNode = Callable[..., Awaitable[Node]]
 
-BUILT_IN = ["status", "groups", "routes", "comm", "gossip", "membership"]
+BUILT_IN = ["status", "groups", "routes", "comm", "gossip", "membership", "settings"]
 
 
 async def _add(caller: Node, node: Node, name: str = "counter") -> Any:

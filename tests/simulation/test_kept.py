@@ -1,4 +1,4 @@
-"""What a group keeps reaches the nodes that come late, and outlasts churn: services and groups by rule."""
+"""What a group keeps reaches the nodes that come late, and outlasts churn: services, settings and groups by rule."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from tests.samples import Counter
-from trionet import Node, NodeConfig, ServiceNotFound
+from trionet import KeyDoesNotExist, Node, NodeConfig, ServiceNotFound
 from trionet.simulation import SCENARIOS, Simulation, open_cluster, run
 
 if TYPE_CHECKING:
@@ -32,6 +32,12 @@ async def _service(node: Node) -> Any:
     return None
 
 
+async def _setting(node: Node) -> Any:
+    with suppress(KeyDoesNotExist):
+        return await node.all.settings.get("limit")
+    return None
+
+
 def _workers(node: Node) -> set[str] | None:
     """Return the SIDs of its group by rule; None without one."""
     gids = node.local.groups.gids()
@@ -41,14 +47,15 @@ def _workers(node: Node) -> set[str] | None:
 async def _has_all(node: Node) -> bool:
     rule = {member.sid for member in node.members() if member.tags["role"] == "worker"}
     serves = type(await _service(node)) is (Counter if node.sid in rule else type(None))
-    return _workers(node) == rule and serves
+    return _workers(node) == rule and serves and await _setting(node) == 5
 
 
 async def _begin(sim: Simulation) -> None:
-    """Have the whole cluster keep a group by rule, and this group a service."""
+    """Have the whole cluster keep a group by rule, this group a service, and the cluster a setting."""
     first = sim.nodes[0]
     assert (await first.all.groups.put("workers", where={"role": "worker"})).errors == {}
     await first.group("workers").routes.put(COUNTER, "tally", keep=True)
+    await first.all.settings.put("limit", 5)
 
 
 async def _wait_all(nodes: Callable[[], list[Node]], within_s: float) -> None:

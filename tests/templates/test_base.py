@@ -128,7 +128,9 @@ async def test_a_template_that_is_registered_again_takes_the_place_of_the_old_on
         assert await node.local.comm.send([], remote) == "elsewhere"
 
 
-@pytest.mark.parametrize("name", ["status", "groups", "routes", "comm", "gossip", "membership", "a b", "", None])
+@pytest.mark.parametrize(
+    "name", ["status", "groups", "routes", "comm", "gossip", "membership", "settings", "a b", "", None]
+)
 async def test_a_template_cannot_shadow_a_built_in_service_and_needs_a_well_formed_name(
     start_node: StartNode, name: Any
 ) -> None:

@@ -9,6 +9,9 @@ receiver ignores a difference that its own unsettled rumors can explain. That is
 the difference lies in the span of their hashes, as the exclusive or of some of them. Any other difference lies in the
 span of m hashes with a chance of 2 ** (m - 256).
 
+A node that is new to a group has missed unsettled entries of others, and gets no announcement of them any more. So in
+its first comparisons all entries count as settled.
+
 Source: Demers et al. 1987, section 1.3: checksums first, then recent updates, then contents.
 """
 
@@ -17,11 +20,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from .gossip_messages import BUCKET_BYTES, BUCKETS, IDS_PER_MESSAGE, TOTAL_BYTES, Buckets, Listing, Summary, split
+from .rumors import HeldEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from .rumors import RumorGroup
+    from .rumors import Held, RumorGroup
 
 __all__ = [
     "answer_buckets",
@@ -74,38 +78,47 @@ def differing(totals: Sequence[int], message: bytes) -> list[int]:
     ]
 
 
-def summary(group: RumorGroup, settle_s: float, now: float) -> Summary:
-    """Return the first message of a comparison."""
+def summary(group: RumorGroup, settle_s: float, now: float, *, is_new: bool = False) -> Summary:
+    """Return the first message of a comparison; `is_new` as in `Summary`."""
     total = group.digest.total
-    for number in _unsettled(group, settle_s, now):
+    for number in _unsettled(group, settle_s, now, is_new=is_new):
         total ^= number
-    return Summary(group.gid, total.to_bytes(TOTAL_BYTES, "big"))
+    return Summary(group.gid, total.to_bytes(TOTAL_BYTES, "big"), is_new)
 
 
-def is_explained(difference: int, group: RumorGroup, settle_s: float, now: float) -> bool:
+def is_explained(difference: int, group: RumorGroup, settle_s: float, now: float, *, is_new: bool = False) -> bool:
     """Return whether unsettled rumors can explain the difference between a summary and this node's digest.
 
     A rumor that is unsettled at the sender came here within twice the settling time, or expires within it.
     """
     if difference == 0:
         return True
-    unsettled = _unsettled(group, 2 * settle_s, now)
+    unsettled = _unsettled(group, 2 * settle_s, now, is_new=is_new)
     return len(unsettled) <= _MOST_UNSETTLED and in_span(difference, unsettled)
 
 
-def _unsettled(group: RumorGroup, settle_s: float, now: float) -> list[int]:
-    """Return the hashes of the rumors that came, or will expire, within `settle_s`."""
-    came, going = group.received_since(now - settle_s), group.expiring_before(now + settle_s)
-    return list({held.id: held.hashed for held in (*came, *going)}.values())
+def _unsettled(group: RumorGroup, settle_s: float, now: float, *, is_new: bool) -> list[int]:
+    """Return the hashes of the rumors, and of entries if not `is_new`, that came, or will expire, within `settle_s`."""
+    found = (*group.received_since(now - settle_s), *group.expiring_before(now + settle_s))
+    return list({held.id: held.hashed for held in found if not (is_new and isinstance(held, HeldEntry))}.values())
+
+
+def _settled(group: RumorGroup, settle_s: float, now: float, *, is_new: bool) -> Iterator[Held | HeldEntry]:
+    """Return the rumors and entries that came before `settle_s`, and later entries if `is_new`."""
+    for held in group.held.values():
+        if held.received_at <= now - settle_s or (is_new and isinstance(held, HeldEntry)):
+            yield held
+        elif not is_new:
+            break  # later ones probably reach the other node by themselves
 
 
 def answer_summary(group: RumorGroup, message: Summary, settle_s: float, now: float) -> list[Listing] | list[Buckets]:
     """Return the answers to a summary: none, all ids if they are few, or the bucket totals."""
     difference = group.digest.total ^ int.from_bytes(message.total, "big")
-    if is_explained(difference, group, settle_s, now):
+    if is_explained(difference, group, settle_s, now, is_new=message.is_new):
         return []
     if len(group.held) <= IDS_PER_MESSAGE:
-        return _listings(group, list(range(BUCKETS)), settle_s, now)
+        return _listings(group, list(range(BUCKETS)), settle_s, now, is_new=message.is_new)
     return [Buckets(group.gid, packed(group.digest.buckets))]
 
 
@@ -114,13 +127,13 @@ def answer_buckets(group: RumorGroup, message: Buckets, settle_s: float, now: fl
     return _listings(group, differing(group.digest.buckets, message.totals), settle_s, now)
 
 
-def _listings(group: RumorGroup, buckets: list[int], settle_s: float, now: float) -> list[Listing]:
+def _listings(
+    group: RumorGroup, buckets: list[int], settle_s: float, now: float, *, is_new: bool = False
+) -> list[Listing]:
     """Return the settled ids of some buckets, in a bounded number of messages with whole buckets if possible."""
     group.members.random.shuffle(buckets)  # the next comparison covers others
     in_bucket: dict[int, list[bytes]] = {bucket: [] for bucket in buckets}
-    for held in group.held.values():
-        if held.received_at > now - settle_s:
-            break  # later ones probably reach the other node by themselves
+    for held in _settled(group, settle_s, now, is_new=is_new):
         bucket = held.hashed % BUCKETS
         if bucket in in_bucket:
             in_bucket[bucket].append(held.id)
@@ -146,11 +159,7 @@ def _listing(group: RumorGroup, mask: int, ids: list[bytes]) -> Listing:
 def missing_from(group: RumorGroup, message: Listing, settle_s: float, now: float) -> list[bytes]:
     """Return the ids of the settled rumors that the sender of a listing lacks, or may lack."""
     listed = set(split(message.ids))
-    missing: list[bytes] = []
-    for held in group.held.values():
-        if held.received_at > now - settle_s:
-            break
-        if message.mask >> held.hashed % BUCKETS & 1 and held.id not in listed:
-            missing.append(held.id)
+    settled = _settled(group, settle_s, now, is_new=False)
+    missing = [held.id for held in settled if message.mask >> held.hashed % BUCKETS & 1 and held.id not in listed]
     most = _MOST_MISSING if message.is_whole else IDS_PER_MESSAGE
     return missing if len(missing) <= most else group.members.random.sample(missing, most)

@@ -75,9 +75,10 @@ class Comparing:
             if not group.members.others():
                 continue
             if group.held or group.first_comparisons or self._begun % _EMPTY_EVERY == 0:
-                group.first_comparisons = max(0, group.first_comparisons - 1)
+                is_new = group.first_comparisons > 0
+                group.first_comparisons -= is_new
                 self._counts.comparisons += 1
-                summary = anti_entropy.summary(group, self._settings.settle_s, now)
+                summary = anti_entropy.summary(group, self._settings.settle_s, now, is_new=is_new)
                 effects += [Send(to, summary) for to in group.members.pick(1)]
         self._begun += 1
         interval_s = self._interval_s if interval_s is None else interval_s

@@ -18,11 +18,11 @@ Commutative Replicated Data Types", section 3.2.1; death certificates, Demers et
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, NamedTuple
 
 import msgspec
 
-from .effects import ProtocolMessage
+from .effects import Proof, ProtocolMessage
 from .gossip_messages import ID_BYTES
 from .hybrid_time import MOST_STAMP
 
@@ -82,6 +82,8 @@ class Entry(ProtocolMessage, frozen=True, gc=False, tag="e"):
         writer: the name of the node that wrote it.
         value: its value; None removes the key.
     """
+
+    needs_proof: ClassVar[Proof] = Proof.UNLESS_KNOWN
 
     gid: _Gid
     id: _Id

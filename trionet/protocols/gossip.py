@@ -193,7 +193,8 @@ class GossipProtocol:
 
     def _note_others(self, group: RumorGroup, now: float, *, was_alone: bool) -> None:
         """Compare a group soon when it gets its first other members: the group may be new here, and old there."""
-        if was_alone and group.members.others() and self._comparing.next_due > now + self._settings.interval_s:
+        if was_alone and group.members.others():
+            self._comparing.hasten(self._settings.interval_s, now)
             self._comparing.begin_soon(now)
             self._lower_deadline()
 
@@ -206,6 +207,10 @@ class GossipProtocol:
     def groups(self) -> list[str]:
         """Return the gids of the known groups."""
         return list(self._groups)
+
+    def has_group(self, gid: str) -> bool:
+        """Return whether a group is known."""
+        return gid in self._groups
 
     def send(self, gid: str, payload: bytes, now: float) -> Sent:
         """Start a rumor. If this node is a member, it is delivered here too.

@@ -105,12 +105,19 @@ class Want(ProtocolMessage, frozen=True, gc=False, tag="w"):
 
 
 class Summary(ProtocolMessage, frozen=True, gc=False, tag="s"):
-    """Anti-entropy, first step: the exclusive or of the hashes of all settled ids at the sender."""
+    """Anti-entropy, first step: the exclusive or of the hashes of all settled ids at the sender.
+
+    Attributes:
+        total: the exclusive or.
+        is_new: whether the sender is new to the group, and has missed recent entries, too: then all entries count, not
+            only settled ones.
+    """
 
     needs_proof: ClassVar[Proof] = Proof.UNLESS_KNOWN
 
     gid: _Gid
     total: Annotated[bytes, msgspec.Meta(max_length=TOTAL_BYTES)]
+    is_new: bool = False
 
 
 class Buckets(ProtocolMessage, frozen=True, gc=False, tag="b"):

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .membership import Membership
     from .replicated import Replicated
     from .routes import Routes
+    from .settings import Settings
     from .status import Status
 
 __all__ = ["LocalServices"]
@@ -21,7 +22,8 @@ class LocalServices(NamedTuple):
     """The built-in services of one node, as ``node.local``; the user's are in ``routes``.
 
     Attributes:
-        replicated: the replicated maps, which are no service: other nodes don't call them.
+        replicated, settings: the replicated maps, and the settings in them; other nodes can't call these, because each
+            group has a service of its own.
     """
 
     status: Status
@@ -32,3 +34,4 @@ class LocalServices(NamedTuple):
     membership: Membership
     replicated: Replicated
     kept: Kept
+    settings: Settings

@@ -128,10 +128,10 @@ class Replicated:
             GroupNotFound: it knows no such group.
             DecodeError: it is no entry that a node can write.
         """
-        core, entry = self._core(), decode_entry(encoded)
-        self._check_group(core, entry.gid)
+        self._check_usable()
+        entry = decode_entry(encoded)
         driver = self._agent.driver
-        driver.act(core.merge(entry, driver.now()))
+        driver.act(self._core(entry.gid).merge(entry, driver.now()))
 
     def get(self, gid: str, key: str) -> Entry | None:
         """Return the entry of a key; None if there is none, or it is removed.
@@ -140,9 +140,7 @@ class Replicated:
             ConfigError: this node belongs to no cluster.
             GroupNotFound: it knows no such group.
         """
-        core = self._core()
-        self._check_group(core, gid)
-        return core.entry(gid, key)
+        return self._core(gid).entry(gid, key)
 
     def items(self, gid: str, prefix: str) -> dict[str, Entry]:
         """Return the entries whose keys begin with `prefix`, less the removed ones, in the order of their keys.
@@ -151,13 +149,10 @@ class Replicated:
             ConfigError: this node belongs to no cluster.
             GroupNotFound: it knows no such group.
         """
-        core = self._core()
-        self._check_group(core, gid)
-        return {entry.key: entry for entry in core.entries(gid) if entry.key.startswith(prefix)}
+        return {entry.key: entry for entry in self._core(gid).entries(gid) if entry.key.startswith(prefix)}
 
     def _put(self, gid: str, key: str, value: bytes | None) -> tuple[Written, list[Effect]]:
-        core = self._core()
-        self._check_group(core, gid)
+        self._core(gid)
         if not is_valid_key(key):
             raise MalformedRequest(f"the key {key!r:.80} is empty, or too long")
         try:
@@ -171,15 +166,18 @@ class Replicated:
             ) from exc
         return Written(put.id.hex(), _encoder.encode(put.entry)), put.effects
 
-    def _core(self) -> GossipProtocol:
+    def _check_usable(self) -> None:
         if not self._agent.is_running:
             raise TemporarilyUnavailable("the node is stopping")
         self._membership.check_active()
-        return self._agent.gossip
 
-    def _check_group(self, core: GossipProtocol, gid: str) -> None:
-        if gid not in core.groups():
+    def _core(self, gid: str) -> GossipProtocol:
+        """Return the protocol, if it knows the group."""
+        self._check_usable()
+        core = self._agent.gossip
+        if not core.has_group(gid):
             raise GroupNotFound(f"there is no group {gid!r:.130} on this node")
+        return core
 
     def _handle_change(self, event: EntryChanged) -> None:
         _call(self._changed, event.entry.key, event)

@@ -12,21 +12,26 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTo
 
 from trionet.codec import JSON
 from trionet.errors import (
+    Abort,
     AddressInUse,
     CallTimeout,
     CodeRefused,
     ConnectionLost,
     EmptyGroup,
+    KeyAlreadyExists,
+    KeyDoesNotExist,
     MalformedRequest,
     MessageTooLarge,
     MethodNotFound,
     NodeUnreachable,
     NotFound,
     NotPermitted,
+    PreconditionFailed,
     RemoteError,
     SIDCollision,
     TemporarilyUnavailable,
     TrionetError,
+    TxnConflict,
     error_to_wire,
 )
 
@@ -37,12 +42,17 @@ __all__ = ["error_body", "error_of", "own_failure", "status_of"]
 
 _STATUS_OF = {
     NotFound: 404,
+    KeyDoesNotExist: 404,
     MalformedRequest: 400,
     NotPermitted: 403,
     CodeRefused: 403,
     EmptyGroup: 409,
     SIDCollision: 409,
     AddressInUse: 409,
+    Abort: 409,
+    KeyAlreadyExists: 409,
+    TxnConflict: 409,
+    PreconditionFailed: 412,
     MessageTooLarge: 413,
     NodeUnreachable: 502,
     ConnectionLost: 502,

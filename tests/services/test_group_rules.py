@@ -45,7 +45,7 @@ RULE_NAMES = ["tags", "function", "path", "lambda"]
 
 
 @pytest.fixture
-async def cluster(autojump_clock: MockClock) -> AsyncGenerator[Cluster]:
+async def cluster() -> AsyncGenerator[Cluster]:
     async with open_cluster() as found:
         yield found
 
@@ -59,7 +59,9 @@ def _held(node: Node, gid: str = "g") -> list[str]:
 
 
 @pytest.mark.parametrize("where", RULES, ids=RULE_NAMES)
-async def test_a_group_with_a_rule_holds_the_present_members_that_match(cluster: Cluster, where: Any) -> None:
+async def test_a_group_with_a_rule_holds_the_present_members_that_match(
+    autojump_clock: MockClock, cluster: Cluster, where: Any
+) -> None:
     watcher = await cluster.start(join=[])
     first = await cluster.start(tags=WORKER)
     await cluster.start(tags={"role": "other"})
@@ -79,7 +81,7 @@ async def test_a_group_with_a_rule_holds_the_present_members_that_match(cluster:
     await wait_until(lambda: _held(watcher) == _sids(second))
 
 
-async def test_a_node_is_in_its_own_group_by_its_own_tags(cluster: Cluster) -> None:
+async def test_a_node_is_in_its_own_group_by_its_own_tags(autojump_clock: MockClock, cluster: Cluster) -> None:
     node = await cluster.start(join=[], tags=WORKER)
     assert list(await node.local.groups.put("g", where=WORKER)) == [node.sid]
     await node.set_tags({})
@@ -88,7 +90,7 @@ async def test_a_node_is_in_its_own_group_by_its_own_tags(cluster: Cluster) -> N
     assert _held(node) == [node.sid]
 
 
-async def test_an_empty_rule_matches_every_member(cluster: Cluster) -> None:
+async def test_an_empty_rule_matches_every_member(autojump_clock: MockClock, cluster: Cluster) -> None:
     nodes = await cluster.start_many(3)
     assert list(await nodes[0].local.groups.put("g", where={})) == _sids(*nodes)
     late = await cluster.start()
@@ -96,6 +98,7 @@ async def test_an_empty_rule_matches_every_member(cluster: Cluster) -> None:
 
 
 async def test_after_leaving_a_node_is_alone_in_its_groups_and_after_joining_again_with_the_others(
+    autojump_clock: MockClock,
     cluster: Cluster,
 ) -> None:
     nodes = await cluster.start_many(3)
@@ -108,7 +111,9 @@ async def test_after_leaving_a_node_is_alone_in_its_groups_and_after_joining_aga
     await wait_until(lambda: _held(nodes[0]) == _sids(*nodes))
 
 
-async def test_a_member_that_returns_or_starts_again_is_in_the_group_again(cluster: Cluster) -> None:
+async def test_a_member_that_returns_or_starts_again_is_in_the_group_again(
+    autojump_clock: MockClock, cluster: Cluster
+) -> None:
     nodes = await cluster.start_many(3)
     await nodes[0].local.groups.put("g", where={})
     cluster.network.down.add(nodes[2].address)
@@ -123,21 +128,23 @@ async def test_a_member_that_returns_or_starts_again_is_in_the_group_again(clust
     await wait_until(lambda: _held(nodes[0]) == _sids(nodes[0], nodes[1], again))
 
 
-async def test_a_node_without_a_cluster_is_told_what_to_do(cluster: Cluster) -> None:
+async def test_a_node_without_a_cluster_is_told_what_to_do(autojump_clock: MockClock, cluster: Cluster) -> None:
     node = await cluster.start(join=None)
     with pytest.raises(ConfigError, match=r"belongs to no cluster: start it with join=\[\]"):
         await node.local.groups.put("g", where=WORKER)
     assert node.local.groups.gids() == ["all", "local"]
 
 
-async def test_a_node_that_others_have_joined_belongs_to_their_cluster(cluster: Cluster) -> None:
+async def test_a_node_that_others_have_joined_belongs_to_their_cluster(
+    autojump_clock: MockClock, cluster: Cluster
+) -> None:
     node = await cluster.start(join=None)
     other = await cluster.start(join=[str(node.address)], tags=WORKER)
     await wait_until(lambda: len(node.members()) == 2)
     assert list(await node.local.groups.put("g", where=WORKER)) == [other.sid]
 
 
-async def test_add_and_rem_are_refused_because_the_rule_decides(cluster: Cluster) -> None:
+async def test_add_and_rem_are_refused_because_the_rule_decides(autojump_clock: MockClock, cluster: Cluster) -> None:
     node = await cluster.start(join=[], tags=WORKER)
     await node.local.groups.put("g", where=WORKER)
     for change in (node.local.groups.add("g", NodeAddress("10.0.0.1", 1)), node.local.groups.rem("g", node.sid)):
@@ -147,7 +154,9 @@ async def test_add_and_rem_are_refused_because_the_rule_decides(cluster: Cluster
     assert list(node.all.members()) == [node.sid]
 
 
-async def test_a_put_replaces_a_rule_by_a_list_and_a_list_by_a_rule(cluster: Cluster) -> None:
+async def test_a_put_replaces_a_rule_by_a_list_and_a_list_by_a_rule(
+    autojump_clock: MockClock, cluster: Cluster
+) -> None:
     nodes = await cluster.start_many(2)
     groups = nodes[0].local.groups
     await groups.put("g", [nodes[1]])
@@ -163,7 +172,7 @@ async def test_a_put_replaces_a_rule_by_a_list_and_a_list_by_a_rule(cluster: Clu
     assert list(handle.members()) == _sids(*nodes)
 
 
-async def test_a_deleted_group_follows_nothing(cluster: Cluster) -> None:
+async def test_a_deleted_group_follows_nothing(autojump_clock: MockClock, cluster: Cluster) -> None:
     node = await cluster.start(join=[])
     await node.local.groups.put("g", where={})
     assert await node.local.groups.del_("g") == {node.sid: node.address}
@@ -175,7 +184,7 @@ async def test_a_deleted_group_follows_nothing(cluster: Cluster) -> None:
 
 
 async def test_a_function_that_raises_is_logged_matches_nobody_and_is_asked_again_at_the_next_change(
-    cluster: Cluster, caplog: pytest.LogCaptureFixture
+    autojump_clock: MockClock, cluster: Cluster, caplog: pytest.LogCaptureFixture
 ) -> None:
     def rule(member: Member) -> bool:
         if member.tags["role"] == "bad":
@@ -197,7 +206,9 @@ async def test_a_function_that_raises_is_logged_matches_nobody_and_is_asked_agai
     await wait_until(lambda: _held(node) == _sids(node, *others[:2]))
 
 
-async def test_a_function_that_changes_what_it_is_given_changes_nothing_else(cluster: Cluster) -> None:
+async def test_a_function_that_changes_what_it_is_given_changes_nothing_else(
+    autojump_clock: MockClock, cluster: Cluster
+) -> None:
     def rule(member: Member) -> bool:
         member.tags.clear()
         return True
@@ -211,7 +222,7 @@ async def test_a_function_that_changes_what_it_is_given_changes_nothing_else(clu
 
 
 async def test_a_function_may_return_anything_that_is_true_or_false_but_nothing_to_wait_for(
-    cluster: Cluster, caplog: pytest.LogCaptureFixture
+    autojump_clock: MockClock, cluster: Cluster, caplog: pytest.LogCaptureFixture
 ) -> None:
     node = await cluster.start(join=[], tags=WORKER)
     assert list(await node.local.groups.put("g", where=lambda member: member.tags.get("role"))) == [node.sid]
@@ -233,7 +244,9 @@ class _Later:
         return is_worker(member)
 
 
-async def test_an_object_that_can_be_called_with_a_member_is_a_function(cluster: Cluster) -> None:
+async def test_an_object_that_can_be_called_with_a_member_is_a_function(
+    autojump_clock: MockClock, cluster: Cluster
+) -> None:
     node = await cluster.start(join=[], tags=WORKER)
     for where in (_Matcher(), _Matcher().__call__, functools.partial(lambda tag, member: tag in member.tags, "role")):
         await node.local.groups.del_("g") if "g" in node.local.groups.gids() else None
@@ -272,7 +285,9 @@ WRONG: list[Any] = [
 
 
 @pytest.mark.parametrize("where", WRONG, ids=lambda where: f"{where!r:.30}")
-async def test_what_is_no_rule_is_refused_and_nothing_changes(cluster: Cluster, where: Any) -> None:
+async def test_what_is_no_rule_is_refused_and_nothing_changes(
+    autojump_clock: MockClock, cluster: Cluster, where: Any
+) -> None:
     node = await cluster.start(join=[], tags=WORKER)
     await node.local.groups.put("g", where={})
     with pytest.raises(MalformedRequest, match="where"):
@@ -281,7 +296,7 @@ async def test_what_is_no_rule_is_refused_and_nothing_changes(cluster: Cluster, 
     assert (await node.local.groups.describe("g")).where == {}
 
 
-async def test_a_put_has_either_nodes_or_a_rule(cluster: Cluster) -> None:
+async def test_a_put_has_either_nodes_or_a_rule(autojump_clock: MockClock, cluster: Cluster) -> None:
     node = await cluster.start(join=[])
     for nodes, where in ((None, None), ([], {}), ([node], WORKER)):
         with pytest.raises(MalformedRequest, match=r"put\(gid, where=\{\.\.\.\}\): give one"):
@@ -294,7 +309,9 @@ async def test_a_put_has_either_nodes_or_a_rule(cluster: Cluster) -> None:
     assert node.local.groups.gids() == ["all", "local"]
 
 
-async def test_a_group_describes_its_members_its_rule_and_its_subset(cluster: Cluster) -> None:
+async def test_a_group_describes_its_members_its_rule_and_its_subset(
+    autojump_clock: MockClock, cluster: Cluster
+) -> None:
     first = await cluster.start(join=[], tags=WORKER)
     groups, held = first.local.groups, {first.sid: first.address}
     for where, shown in ((WORKER, WORKER), (is_worker, "tests.samples:is_worker")):
@@ -313,7 +330,7 @@ async def test_a_group_describes_its_members_its_rule_and_its_subset(cluster: Cl
         await groups.describe("h")
 
 
-async def test_the_rule_of_a_caller_is_its_own_copy(cluster: Cluster) -> None:
+async def test_the_rule_of_a_caller_is_its_own_copy(autojump_clock: MockClock, cluster: Cluster) -> None:
     node = await cluster.start(join=[], tags=WORKER)
     where = dict(WORKER)
     await node.local.groups.put("g", where=where)
@@ -323,7 +340,9 @@ async def test_the_rule_of_a_caller_is_its_own_copy(cluster: Cluster) -> None:
     assert _held(node) == [node.sid]
 
 
-async def test_other_nodes_send_tags_or_import_paths_and_no_functions(cluster: Cluster) -> None:
+async def test_other_nodes_send_tags_or_import_paths_and_no_functions(
+    autojump_clock: MockClock, cluster: Cluster
+) -> None:
     first, second = await cluster.start_many(2, tags=WORKER)
     put = Remote(node=second.address, service="groups", method="put")
     for where in (WORKER, "tests.samples:is_worker"):
@@ -338,7 +357,7 @@ async def test_other_nodes_send_tags_or_import_paths_and_no_functions(cluster: C
             await first.local.comm.send(["g"], put, kwargs={"where": wrong})
 
 
-async def test_gossip_calls_and_scopes_work_as_in_any_group(cluster: Cluster) -> None:
+async def test_gossip_calls_and_scopes_work_as_in_any_group(autojump_clock: MockClock, cluster: Cluster) -> None:
     nodes = await cluster.start_many(4, tags=WORKER)
     for node in nodes:
         await node.local.groups.put("g", where=WORKER)
@@ -361,7 +380,9 @@ async def test_gossip_calls_and_scopes_work_as_in_any_group(cluster: Cluster) ->
     assert late.sid not in _held(nodes[0])
 
 
-async def test_an_event_about_a_member_comes_when_the_group_has_already_changed(cluster: Cluster) -> None:
+async def test_an_event_about_a_member_comes_when_the_group_has_already_changed(
+    autojump_clock: MockClock, cluster: Cluster
+) -> None:
     node = await cluster.start(join=[])
     await node.local.groups.put("g", where=WORKER)
     seen: list[tuple[str, bool]] = []

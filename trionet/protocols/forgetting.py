@@ -1,4 +1,4 @@
-"""Forgets failed and left members after their time.
+"""Forgets failed and left members after their time, or for room, and reports that.
 
 Invariant: one timer serves all of them, so that a member that comes and goes for ever leaves no timers behind.
 """
@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING
+
+from .effects import Notify
+from .swim_events import MemberForgotten
 
 if TYPE_CHECKING:
     from .swim_context import Context
@@ -25,7 +28,8 @@ class Forgetting:
         self._timer: Timer | None = None
 
     def schedule(self) -> None:
-        """Schedule the next one, after a member has gone."""
+        """Schedule the next one, after a member has gone; it may have taken the room of another."""
+        self._report()
         due = self._context.members.next_forgotten()
         if self._timer is not None and due < self._timer.when:
             self._timer.cancel()
@@ -37,3 +41,9 @@ class Forgetting:
         self._timer = None
         self._context.members.forget_until(self._context.now)
         self.schedule()
+
+    def _report(self) -> None:
+        context = self._context
+        if context.members.forgotten:
+            names, context.members.forgotten = context.members.forgotten, []
+            context.effects.extend(Notify(MemberForgotten(name)) for name in names)

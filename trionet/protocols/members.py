@@ -76,6 +76,7 @@ class Members:
         present: the members that are ALIVE or SUSPECT, without this node.
         dead: the members that are DEAD and not forgotten.
         doubted: the members that are not ALIVE, by name.
+        forgotten: the names of those forgotten, until they are taken out.
         digest: the digest of the present members, with this node.
         next_on_circle: the successor of this node on the circle; None while it is alone.
         get: returns the member of a name, or None.
@@ -91,6 +92,7 @@ class Members:
         "dead",
         "digest",
         "doubted",
+        "forgotten",
         "get",
         "next_on_circle",
         "present",
@@ -101,6 +103,7 @@ class Members:
         self.present: Ring[MemberRecord] = Ring(random)
         self.dead: Ring[MemberRecord] = Ring(random)
         self.doubted: dict[str, MemberRecord] = {}
+        self.forgotten: list[str] = []
         self.digest: Digest = Digest(_BUCKETS)
         self.next_on_circle: MemberRecord | None = None
         self._near: list[MemberRecord] = []  # the successors on the circle, the nearest last
@@ -171,6 +174,7 @@ class Members:
         member = self._by_name.pop(name)
         self.doubted.pop(name, None)
         self._leave(member)
+        self.forgotten.append(name)
 
     def in_buckets(self, buckets: Iterable[int]) -> list[Statement]:
         """Return the statements about all members, present or gone, in these buckets."""

@@ -12,7 +12,15 @@ import msgspec
 
 from .statements import State
 
-__all__ = ["JoinCompleted", "LeaveCompleted", "MemberChange", "MemberChanged", "MemberInfo", "changes"]
+__all__ = [
+    "JoinCompleted",
+    "LeaveCompleted",
+    "MemberChange",
+    "MemberChanged",
+    "MemberForgotten",
+    "MemberInfo",
+    "changes",
+]
 
 
 class MemberInfo(msgspec.Struct, frozen=True):
@@ -51,6 +59,16 @@ class MemberChanged(msgspec.Struct, frozen=True):
 
     change: MemberChange
     member: MemberInfo
+
+
+class MemberForgotten(msgspec.Struct, frozen=True):
+    """A failed or left member is forgotten; if it returns, it is a new one.
+
+    Attributes:
+        name: the name of its node.
+    """
+
+    name: str
 
 
 class JoinCompleted(msgspec.Struct, frozen=True):

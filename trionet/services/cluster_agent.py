@@ -21,6 +21,7 @@ from trionet.protocols.proofs import Proofs
 from trionet.protocols.swim import Swim
 
 from .group_sync import GroupSync
+from .missed_changes import MissedChanges
 from .protocol_driver import ProtocolDriver, address_of
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class ClusterAgent:
 
     Attributes:
         is_running: whether the protocols run, or can begin.
+        missed_changes: tells members that have returned of the changes that they missed.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class ClusterAgent:
         self._handlers: dict[type[Any], Callable[[Any], None]] = {}
         self._batch_handlers: list[Callable[[], None]] = []
         self.is_running: bool = True
+        self.missed_changes: MissedChanges = MissedChanges(groups.absences, comm, nursery, random)
         self._parts: tuple[Swim, GossipProtocol, ProtocolDriver] | None = None
         # Never from `random`, whose numbers are predictable. All tokens have one length, so that they do not affect the
         # course of a simulation.

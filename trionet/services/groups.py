@@ -20,6 +20,7 @@ from trionet.identity import SID, NodeAddress, check_gid, members_by_sid, sid_of
 from trionet.message import LOCAL
 from trionet.user_code import shown
 
+from .absences import Absences
 from .base import rpc
 from .group_entry import Changes, GroupEntry
 from .group_rules import Rule, checked_rule, description_of
@@ -77,7 +78,11 @@ def check_changeable(gid: str) -> None:
 
 
 class Groups:
-    """The local service ``groups``."""
+    """The local service ``groups``.
+
+    Attributes:
+        absences: the failed members, with the groups that they were in.
+    """
 
     def __init__(self, own: NodeAddress, observer: GroupsObserver) -> None:
         """Begin with ``all`` and ``local``, without a notice to the observer."""
@@ -85,6 +90,7 @@ class Groups:
         self._observer = observer
         self._entries = {gid: GroupEntry(members_by_sid([own])) for gid in _FIXED}
         self._ruled: list[str] = []
+        self.absences: Absences = Absences(own)
         self._batched: dict[str, None] | None = None
 
     @property
@@ -131,11 +137,31 @@ class Groups:
         elif other != node:
             raise SIDCollision(f"{other} and {node} have one SID, {node.sid}: leave one of them out")
 
-    def expel(self, node: NodeAddress) -> None:
-        """Remove a failed or left node from all groups."""
+    def expel(self, node: NodeAddress, boot_id: int | None = None) -> None:
+        """Remove a failed or left node from all groups.
+
+        Args:
+            node: which node.
+            boot_id: that of a failed member, which may return; None for one that has left.
+        """
+        listed: list[str] = []
         for gid, entry in list(self._entries.items()):
             if entry.holds(node) and node != self._own:
                 entry.delete(node)
+                self._changed(gid)
+                if gid != ALL and entry.rule is None:
+                    listed.append(gid)
+        if boot_id is None:
+            self.absences.forget(node)
+        else:
+            self.absences.begin(node, boot_id, listed)
+
+    def restore(self, node: NodeAddress, boot_id: int) -> None:
+        """Put a member that has returned into the groups that its failure removed it from; see `absences`."""
+        for gid in self.absences.end(node, boot_id):
+            entry = self._entries[gid]
+            if node.sid not in entry.members:
+                entry.insert(node)
                 self._changed(gid)
 
     def judge(self, member: Member) -> None:
@@ -272,6 +298,7 @@ class Groups:
 
     def _put(self, gid: str, entry: GroupEntry) -> dict[SID, NodeAddress]:
         members = dict(entry.members)
+        before = self._entries[gid].members if gid in self._entries else {}
         known = members_by_sid([*self._entries[ALL].members.values(), *members.values()])
         is_new = gid not in self._entries
         self._entries[gid] = entry
@@ -283,6 +310,7 @@ class Groups:
                 del self._entries[gid]  # a template's constructor raised
                 self._note_rules()
                 raise
+        self.absences.note(gid, before, members if entry.rule is None else None, is_told=entry.rule is None)
         self._observer.group_changed(gid)
         self._set_members(ALL, known)
         return members
@@ -306,6 +334,7 @@ class Groups:
         self._check_listed(gid)
         known = members_by_sid([*self._entries[ALL].members.values(), *nodes.values()])
         grown = members_by_sid([*self._entries[gid].members.values(), *nodes.values()])
+        self.absences.note(gid, self._entries[gid].members, grown, nodes)
         self._set_members(ALL, known)
         self._set_members(gid, grown)
         return dict(grown)
@@ -329,7 +358,10 @@ class Groups:
             return {}
         self._check_listed(gid)
         if gid not in _FIXED or sid != self._own.sid:
-            self._set_members(gid, {key: node for key, node in entry.sorted_members().items() if key != sid})
+            rest = {key: node for key, node in entry.sorted_members().items() if key != sid}
+            if gid != ALL:
+                self.absences.note(gid, entry.members, rest, [sid])
+            self._set_members(gid, rest)
         return dict(entry.sorted_members())
 
     @rpc
@@ -346,6 +378,7 @@ class Groups:
         """Remove the group `gid`; see `del_`."""
         check_changeable(gid)
         members = self._entry(gid).sorted_members()
+        self.absences.note(gid, members, None)
         del self._entries[gid]
         self._note_rules()
         self._observer.group_removed(gid)

@@ -26,7 +26,7 @@ from trionet.events import (
 from trionet.identity import SID, NodeAddress, sid_of
 from trionet.log_limits import about, limited_log
 from trionet.protocols.statements import State
-from trionet.protocols.swim_events import JoinCompleted, LeaveCompleted, MemberChange, MemberChanged, MemberInfo
+from trionet.protocols.swim_events import JoinCompleted, LeaveCompleted, MemberChange, MemberChanged, MemberForgotten
 
 from .base import rpc
 from .member import Member, member_of
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from trionet.events import Event, MemberEvent
     from trionet.protocols.swim import Swim
+    from trionet.protocols.swim_events import MemberInfo
 
     from .cluster_agent import ClusterAgent
     from .groups import Groups
@@ -78,6 +79,7 @@ class Membership:
         agent.on(JoinCompleted, self._handle_join_completed)
         agent.on(LeaveCompleted, self._handle_leave_completed)
         agent.on(MemberChanged, self._handle_change)
+        agent.on(MemberForgotten, self._handle_forgotten)
 
     @property
     def is_active(self) -> bool:
@@ -168,6 +170,7 @@ class Membership:
             node = address_of(info.name)
             if node is not None and node != self._own and info.state <= State.SUSPECT:
                 self._remove(node)
+        self._groups.absences.clear()
 
     @rpc
     async def set_tags(self, tags: Mapping[str, str]) -> None:
@@ -263,12 +266,9 @@ class Membership:
             return
         change, member = event.change, event.member
         if change is MemberChange.JOINED:
-            try:
-                self._groups.admit(node)
-            except SIDCollision as exc:
-                _log.error("the member %s can't be addressed: %s", node, exc, extra=about(node))
+            self._admit(node, member.boot_id)
         elif change in _GONE:
-            self._remove(node)
+            self._remove(node, member.boot_id if change is MemberChange.FAILED else None)
         if change not in _GONE:
             self._judge(member)
         level = _LEVELS.get(change, logging.DEBUG)
@@ -280,8 +280,22 @@ class Membership:
         if self._groups.has_rules and info is not None and (member := member_of(info)) is not None:
             self._groups.judge(member)
 
-    def _remove(self, node: NodeAddress) -> None:
-        self._groups.expel(node)
+    def _handle_forgotten(self, event: MemberForgotten) -> None:
+        node = address_of(event.name)
+        if node is not None:
+            self._groups.absences.forget(node)
+
+    def _admit(self, node: NodeAddress, boot_id: int) -> None:
+        try:
+            self._groups.admit(node)
+        except SIDCollision as exc:
+            _log.error("the member %s can't be addressed: %s", node, exc, extra=about(node))
+            return
+        self._groups.restore(node, boot_id)
+        self._agent.missed_changes.tell(node)
+
+    def _remove(self, node: NodeAddress, boot_id: int | None = None) -> None:
+        self._groups.expel(node, boot_id)
         for scope in self._scopes.get(node.sid, ()):
             scope.cancel()
 

@@ -1,4 +1,4 @@
-"""Two invariants of a cluster as a whole: after faults all nodes see the same members, and have the same rumors."""
+"""Invariants of a cluster as a whole: after faults all nodes see the same members, groups and rumors."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from trionet.protocols.gossip_settings import settings_for
 from .invariants import Watch
 
 if TYPE_CHECKING:
+    from trionet import Node
+
     from .cluster import Simulation
     from .invariants import Violation
     from .trace import TraceEvent
     from .trials import Trial
 
-__all__ = ["GossipReachesAll", "MembershipConverges"]
+__all__ = ["GossipReachesAll", "GroupsFollowRules", "MembershipConverges"]
 
 _ALL: Final = "all"
 _COMPARISONS: Final = 12
@@ -44,6 +46,43 @@ class MembershipConverges(Watch):
                 name = running[node.sid]
                 self.violated(f"{name} {' and '.join(wrong)}, {self.trial.settle_s:g} s after the last fault", name)
         return self.violations
+
+
+class GroupsFollowRules(Watch):
+    """After the last fault, once the cluster is whole, a group with a rule of tags holds the nodes with these tags."""
+
+    name = "groups_follow_rules"
+
+    def is_settled(self) -> bool:
+        """Whether each group follows its rule."""
+        return not self._differences()
+
+    async def check(self) -> list[Violation]:
+        """Return the groups that differ from their rules, unless the members differ, too."""
+        for name, gid, text in self._differences() if self.sim.is_converged() else ():
+            self.violated(f"the group {gid} of {name} {text}", name)
+        return self.violations
+
+    def _differences(self) -> list[tuple[str, str, str]]:
+        """Return the names of nodes, their groups that differ from the rule, and how."""
+        names = {node.sid: f"n{index}" for index, node in enumerate(self.sim.nodes) if self.sim.is_up(index)}
+        tags = {member.sid: member.tags for node in self.sim.up for member in node.members() if member.sid == node.sid}
+        found = []
+        for node in self.sim.up:
+            for gid, where in _tag_rules(node):
+                held = node.group(gid).members()
+                wrong = [sid for sid in tags if (sid in held) != (where.items() <= tags[sid].items())]
+                text = ", ".join(f"{'holds' if sid in held else 'lacks'} {names[sid]}" for sid in wrong)
+                text = text or ", ".join(f"holds {address}" for sid, address in held.items() if sid not in tags)
+                if text:
+                    found.append((names[node.sid], gid, f"{text}; the rule is {where}"))
+        return found
+
+
+def _tag_rules(node: Node) -> list[tuple[str, dict[str, str]]]:
+    """Return the groups of a node with rules of tags: the result of a function may change without a change of tags."""
+    rules = [(gid, node.local.groups.rule(gid)) for gid in node.local.groups.gids()]
+    return [(gid, rule.where) for gid, rule in rules if rule is not None and isinstance(rule.where, dict)]
 
 
 class GossipReachesAll(Watch):

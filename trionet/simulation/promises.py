@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from trionet.errors import ConfigError
 from trionet.import_paths import import_reference
 
-from .agreement import GossipReachesAll, MembershipConverges
+from .agreement import GossipReachesAll, GroupsFollowRules, MembershipConverges
 from .endings import NoHandlerOutlivesItsCaller, NoOrphan
 from .invariants import Invariant, Watch
 from .raised import signature_of
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["INVARIANTS", "invariant_of"]
 
 INVARIANTS: Final[dict[str, type[Watch]]] = {
-    kind.name: kind for kind in (MembershipConverges, GossipReachesAll, NoHandlerOutlivesItsCaller, NoOrphan)
+    kind.name: kind
+    for kind in (MembershipConverges, GroupsFollowRules, GossipReachesAll, NoHandlerOutlivesItsCaller, NoOrphan)
 }
 """The built-in invariants by name; they hold in every correct cluster, under all faults."""
 

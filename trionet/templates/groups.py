@@ -56,7 +56,9 @@ class GroupGroups(KeepingTemplate):
             return await self._put_rule(gid, where, subset)
         if not self.context.members():  # before this node's own groups are changed
             raise EmptyGroup(f"the group {self.context.gid!r} has no members")
-        stored = await self.context.local.groups.put(gid, nodes, where=where, subset=subset)
+        groups = self.context.local.groups
+        with groups.absences.group_wide():
+            stored = await groups.put(gid, nodes, where=where, subset=subset)
         replies = await self._on_members("put", gid, list(stored.values()), subset=subset)
         await self.end_kept(rule_key(gid))
         return replies
@@ -78,7 +80,9 @@ class GroupGroups(KeepingTemplate):
     async def add(self, gid: str, node: NodeAddress) -> Replies[dict[SID, NodeAddress]]:
         """Add `node` to the group `gid` of every member; return the updated groups."""
         replies = await self._on_members("add", gid, NodeAddress.of(node))
-        await self.context.local.groups.add(gid, NodeAddress.of(node))
+        groups = self.context.local.groups
+        with groups.absences.group_wide():
+            await groups.add(gid, NodeAddress.of(node))
         return replies
 
     @rpc
@@ -86,7 +90,9 @@ class GroupGroups(KeepingTemplate):
         """Remove a node, by SID or address, from the group `gid` of every member; return the updated groups."""
         sid = sid_of(sid)
         replies = await self._on_members("rem", gid, sid)
-        await self.context.local.groups.rem(gid, sid)
+        groups = self.context.local.groups
+        with groups.absences.group_wide():
+            await groups.rem(gid, sid)
         return replies
 
     @rpc
@@ -100,8 +106,10 @@ class GroupGroups(KeepingTemplate):
             replies: Replies[dict[SID, NodeAddress]] = Replies({}, {})
         else:
             replies = await self._on_members("del", gid)
-        with contextlib.suppress(GroupNotFound):  # removed already, because this node is a member, or never there
-            await self.context.local.groups.del_(gid)
+        groups = self.context.local.groups
+        # GroupNotFound: removed already, because this node is a member, or never there.
+        with contextlib.suppress(GroupNotFound), groups.absences.group_wide():
+            await groups.del_(gid)
         await self.end_kept(key)
         return replies
 

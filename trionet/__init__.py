@@ -46,6 +46,7 @@ from .events import (
     ChildRestarted,
     Event,
     Events,
+    GroupFailed,
     MemberEvent,
     MemberFailed,
     MemberJoined,
@@ -55,6 +56,7 @@ from .events import (
     MemberUpdated,
     OrphanedCall,
     RumorFailed,
+    ServiceFailed,
     SettingChanged,
     SettingConflict,
     TaskFailed,
@@ -63,7 +65,8 @@ from .group import Group
 from .identity import NID, SID, NodeAddress
 from .launchers import Launcher, SSHLauncher
 from .message import Remote
-from .node import Node, NodeStatistics
+from .node import Node
+from .node_statistics import NodeStatistics
 from .replies import Aggregate, Receipt, Replies, Spread
 from .router import CurrentCall, current_call
 from .runtime import open_node, run, serve_node
@@ -97,6 +100,7 @@ __all__ = [
     "Group",
     "GroupContext",
     "GroupDescription",
+    "GroupFailed",
     "GroupNotFound",
     "IndefiniteError",
     "KeyAlreadyExists",
@@ -132,6 +136,7 @@ __all__ = [
     "SIDCollision",
     "SSHLauncher",
     "ServiceDescription",
+    "ServiceFailed",
     "ServiceNotFound",
     "SettingChanged",
     "SettingConflict",

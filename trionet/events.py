@@ -26,6 +26,7 @@ __all__ = [
     "Event",
     "EventBus",
     "Events",
+    "GroupFailed",
     "MemberEvent",
     "MemberFailed",
     "MemberJoined",
@@ -35,6 +36,7 @@ __all__ = [
     "MemberUpdated",
     "OrphanedCall",
     "RumorFailed",
+    "ServiceFailed",
     "SettingChanged",
     "SettingConflict",
     "TaskFailed",
@@ -139,6 +141,36 @@ class RumorFailed(Event, frozen=True, kw_only=True):
 
     id: str
     gid: str
+    error: str
+
+
+class ServiceFailed(Event, frozen=True, kw_only=True):
+    """A service that a group keeps for its members can't be put on this node: ``routes.put(..., keep=True)``.
+
+    Attributes:
+        node: this node.
+        gid: the group.
+        service: the service's name.
+        error: the exception, as text.
+    """
+
+    gid: str
+    service: str
+    error: str
+
+
+class GroupFailed(Event, frozen=True, kw_only=True):
+    """A group by rule that another group keeps for its members can't be put on this node.
+
+    Attributes:
+        node: this node.
+        gid: the group that keeps it.
+        group: the gid of the group that can't be put.
+        error: the exception, as text.
+    """
+
+    gid: str
+    group: str
     error: str
 
 

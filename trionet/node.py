@@ -19,6 +19,7 @@ from .group import warm_up as warm_up_groups
 from .import_paths import import_reference
 from .message import LOCAL
 from .node_log import NodeLog
+from .node_statistics import NodeStatistics
 from .services import LocalServices
 from .services.base import check_service_name, exposed_methods, warm_up_methods
 from .services.cluster_agent import ClusterAgent
@@ -26,10 +27,14 @@ from .services.cluster_agent import warm_up as warm_up_protocols
 from .services.comm import Comm
 from .services.gossip import Gossip
 from .services.groups import ALL, Groups
+from .services.kept import Kept
+from .services.kept_rules import KeptRules
+from .services.kept_services import KeptServices
 from .services.membership import Membership
 from .services.periodic import PeriodicTasks
 from .services.replicated import Replicated
 from .services.routes import Routes
+from .services.service_table import Origin, ServiceTable
 from .services.settings import Settings
 from .services.status import Status, with_settings
 
@@ -49,23 +54,9 @@ if TYPE_CHECKING:
     from .transports.base import Endpoint
     from .transports.web import QuartTrio
 
-__all__ = ["Node", "NodeStatistics", "warm_up"]
+__all__ = ["Node", "warm_up"]
 
 _LEAVE_S: Final = 1.0
-
-
-class NodeStatistics(msgspec.Struct, frozen=True, kw_only=True):
-    """Figures about a node.
-
-    Attributes:
-        calls_served: the calls that it has accepted, of other nodes and of itself.
-        calls_running: the served calls with running handlers.
-        calls_orphaned: its own cancelled calls whose handlers did not confirm their end in time.
-    """
-
-    calls_served: int
-    calls_running: int
-    calls_orphaned: int
 
 
 class Node:
@@ -107,12 +98,12 @@ class Node:
         self._router = router
         self._bus = bus
         self._children = children
-        self._stopping = trio.Event()
-        self._has_drained = trio.Event()
+        self._stopping, self._has_drained = trio.Event(), trio.Event()
         self._groups: dict[str, Group] = {}
         self._templates: dict[str, Callable[[GroupContext], Any]] = {}
         own, known = endpoint.address, weakref.proxy(self)  # a cycle would outlive the node
         groups, comm = Groups(own, known), Comm(own, endpoint.transport, router, random)
+        self._services = ServiceTable(router)
         self._agent = ClusterAgent(config, endpoint, comm, groups, background, random)
         self._tasks = PeriodicTasks(background, random, bus.publish)
         membership = Membership(own, self._agent, groups, bus.publish)
@@ -120,11 +111,12 @@ class Node:
         self.local: LocalServices = LocalServices(
             status=Status(known, router),
             groups=groups,
-            routes=Routes(router),
+            routes=Routes(self._services),
             comm=comm,
             gossip=Gossip(config, self._agent, groups, comm, router, self._tasks, background, bus.publish),
             membership=membership,
             replicated=replicated,
+            kept=Kept(own, groups, replicated, [KeptServices(self._services), KeptRules(groups)], bus.publish),
             settings=Settings(own, config, replicated, bus.publish),
         )
         self._log = NodeLog()
@@ -314,12 +306,14 @@ class Node:
         """Handle other members of a group, or another `subset`."""
         if gid != LOCAL:
             self._agent.update_group(gid)
+        self.local.kept.handle_group_changed(gid)
 
     def group_removed(self, gid: str) -> None:
         """Handle the end of a group."""
         self._groups.pop(gid).end()
         self._tasks.cancel_group(gid)
         self._agent.drop_group(gid)
+        self.local.kept.handle_group_removed(gid)
         self.local.settings.wake_all()
 
     def cluster_members(self) -> list[Member]:
@@ -331,14 +325,14 @@ class Node:
         """Register the built-in services, those of the groups, and the configured ones."""
         for name, service in self.local._asdict().items():
             if exposed_methods(service):
-                self.local.routes.add_built_in(service, name)
+                self._services.add_built_in(service, name)
         for gid in self.local.groups.gids():
             self.group_added(gid)
         try:
             for name, reference in self.config.templates.items():
                 self.register_template(name, import_reference(reference))
             for name, reference in self.config.services.items():
-                self.local.routes.add(reference, name)
+                self._services.add(reference, name, Origin.CONFIGURED)
         except MalformedRequest as exc:
             raise exc if isinstance(exc, ConfigError) else ConfigError(exc.text) from exc
 
@@ -383,7 +377,8 @@ class Node:
     def clear(self) -> None:
         """Break the reference cycles of a node that has ended, so that it needs no garbage collection."""
         self._agent.clear()
-        self.local.routes.end()
+        self.local.replicated.clear()
+        self._services.end()
 
     async def _cancel_when_stopped(self, scope: trio.CancelScope) -> None:
         await self._stopping.wait()
@@ -398,6 +393,6 @@ class Node:
 
 def warm_up() -> None:
     """Do now, once for this process, the one-time work of the first node: the inspection of its methods."""
-    warm_up_methods(Status, Groups, Routes, Comm, Gossip, Membership)
+    warm_up_methods(Status, Groups, Routes, Comm, Gossip, Membership, Kept)
     warm_up_groups()
     warm_up_protocols()

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from .comm import Comm
     from .gossip import Gossip
     from .groups import Groups
+    from .kept import Kept
     from .membership import Membership
     from .replicated import Replicated
     from .routes import Routes
@@ -32,4 +33,5 @@ class LocalServices(NamedTuple):
     gossip: Gossip
     membership: Membership
     replicated: Replicated
+    kept: Kept
     settings: Settings

@@ -36,7 +36,7 @@ _WRAPS = ("__wrapped__", "__func__", "func", "fget")
 _MOST_WRAPPERS = 100
 _DESCRIPTORS = (staticmethod, classmethod, functools.partialmethod, functools.singledispatchmethod)
 
-BUILT_IN = frozenset({"status", "groups", "routes", "comm", "gossip", "membership", "settings"})
+BUILT_IN = frozenset({"status", "groups", "routes", "comm", "gossip", "membership", "settings", "kept"})
 """Reserved names of services."""
 
 

@@ -30,7 +30,7 @@ from .subsets import checked_subset
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["ALL", "GroupDescription", "Groups", "GroupsObserver"]
+__all__ = ["ALL", "GroupDescription", "Groups", "GroupsObserver", "check_changeable"]
 
 ALL: Final = "all"
 _FIXED = (ALL, LOCAL)
@@ -71,6 +71,12 @@ class GroupDescription(msgspec.Struct, frozen=True, kw_only=True):
 register_type(GroupDescription, name="trionet:GroupDescription")
 
 
+def check_changeable(gid: str) -> None:
+    """Raise `MalformedRequest` unless a group of this name can be put and deleted."""
+    if check_gid(gid) in _FIXED:
+        raise MalformedRequest(f"the group {gid!r} can't be put or deleted")
+
+
 class Groups:
     """The local service ``groups``.
 
@@ -99,6 +105,19 @@ class Groups:
             GroupNotFound: there is no such group.
         """
         return dict(self._entry(gid).sorted_members())
+
+    def has(self, gid: str, node: NodeAddress) -> bool:
+        """Return whether `node` is a member of `gid`; in constant time."""
+        entry = self._entries.get(gid)
+        return entry is not None and entry.holds(node)
+
+    def find(self, gid: str) -> GroupEntry | None:
+        """Return the entry of the last `put` of `gid`, which identifies it; None without one."""
+        return self._entries.get(gid)
+
+    def size(self, gid: str) -> int:
+        """Return the number of members of `gid`."""
+        return len(self._entry(gid).members)
 
     def known(self) -> set[NodeAddress]:
         """Return all known nodes, this one included."""
@@ -259,7 +278,11 @@ class Groups:
             ConfigError: `where` is given, and this node belongs to no cluster.
             SIDCollision: two different addresses have one SID.
         """
-        self._check_changeable(gid)
+        return self.store(gid, nodes, where=where, subset=subset)
+
+    def store(self, gid: str, nodes: Any = None, *, where: Any = None, subset: Any = None) -> dict[SID, NodeAddress]:
+        """Create or replace the group `gid`; see `put`."""
+        check_changeable(gid)
         if (nodes is None) == (where is None):
             raise MalformedRequest("a group has its nodes, put(gid, [...]), or a rule, put(gid, where={...}): give one")
         rule = None if where is None else checked_rule(where)
@@ -349,17 +372,17 @@ class Groups:
             GroupNotFound: there is no such group.
             MalformedRequest: it is ``all`` or ``local``.
         """
-        self._check_changeable(gid)
+        return self.drop(gid)
+
+    def drop(self, gid: str) -> dict[SID, NodeAddress]:
+        """Remove the group `gid`; see `del_`."""
+        check_changeable(gid)
         members = self._entry(gid).sorted_members()
         self.absences.note(gid, members, None)
         del self._entries[gid]
         self._note_rules()
         self._observer.group_removed(gid)
         return members
-
-    def _check_changeable(self, gid: str) -> None:
-        if check_gid(gid) in _FIXED:
-            raise MalformedRequest(f"the group {gid!r} can't be put or deleted")
 
     def _check_listed(self, gid: str) -> None:
         rule = self._entries[gid].rule

@@ -30,11 +30,31 @@ if TYPE_CHECKING:
     from .cluster_agent import ClusterAgent
     from .membership import Membership
 
-__all__ = ["Replicated", "Written"]
+__all__ = ["Replicated", "Written", "decode_entry", "encode_entry"]
 
 _log = limited_log(__name__)
 _decoder = msgspec.msgpack.Decoder(Entry)
 _encoder = msgspec.msgpack.Encoder()
+
+
+def encode_entry(entry: Entry) -> bytes:
+    """Return an entry for `Replicated.merge` on another node."""
+    return _encoder.encode(entry)
+
+
+def decode_entry(encoded: bytes) -> Entry:
+    """Return the entry that another node has encoded.
+
+    Raises:
+        DecodeError: it is no entry that a node can write.
+    """
+    try:
+        entry = _decoder.decode(encoded)
+    except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as exc:
+        raise DecodeError(f"not an entry: {exc}") from exc
+    if not is_valid(entry):
+        raise DecodeError("not an entry that a node can write")
+    return entry
 
 
 class Written(NamedTuple):
@@ -60,6 +80,11 @@ class Replicated:
         agent.on(EntryChanged, self._handle_change)
         agent.on(EntryConflict, self._handle_conflict)
 
+    @property
+    def is_active(self) -> bool:
+        """Whether this node belongs to a cluster, and so has maps."""
+        return self._agent.is_running and self._membership.is_active
+
     def on(self, prefix: str, handler: Callable[[EntryChanged], None]) -> None:
         """Call ``handler(event)`` with each change of an entry whose key begins with `prefix`, on this node or not.
 
@@ -70,6 +95,11 @@ class Replicated:
     def on_conflict(self, prefix: str, handler: Callable[[EntryConflict], None]) -> None:
         """Call ``handler(event)`` with each conflict about a key that begins with `prefix`."""
         self._in_conflict[prefix] = handler
+
+    def clear(self) -> None:
+        """Remove all handlers."""
+        self._changed.clear()
+        self._in_conflict.clear()
 
     def put(self, gid: str, key: str, value: bytes | None) -> Written:
         """Write an entry, which spreads by itself; None removes the key.
@@ -99,12 +129,7 @@ class Replicated:
             DecodeError: it is no entry that a node can write.
         """
         self._check_usable()
-        try:
-            entry = _decoder.decode(encoded)
-        except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as exc:
-            raise DecodeError(f"not an entry: {exc}") from exc
-        if not is_valid(entry):
-            raise DecodeError("not an entry that a node can write")
+        entry = decode_entry(encoded)
         driver = self._agent.driver
         driver.act(self._core(entry.gid).merge(entry, driver.now()))
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from trionet.codec import register_type
-from trionet.errors import ConfigError, MalformedRequest, ServiceNotFound
-from trionet.import_paths import import_reference
-from trionet.message import LOCAL
+from trionet.errors import MalformedRequest, ServiceNotFound
 
-from .base import check_service_name, exposed_methods, rpc, service_from
+from .base import exposed_methods, rpc
+from .service_table import Origin
 
 if TYPE_CHECKING:
-    from trionet.router import Router
+    from .service_table import ServiceTable
 
 __all__ = ["Routes", "ServiceDescription"]
 
@@ -36,37 +34,8 @@ class ServiceDescription(msgspec.Struct, frozen=True):
 class Routes:
     """The local service ``routes``."""
 
-    def __init__(self, router: Router) -> None:
-        self._router = router
-        self._services: dict[str, object] = {}
-
-    def add_built_in(self, service: object, name: str) -> None:
-        """Register a built-in service."""
-        self._router.put(LOCAL, name, exposed_methods(service))
-        self._services[name] = service
-
-    def add(self, service: Any, name: str) -> str:
-        """Register a service; see `put`."""
-        check_service_name(name)
-        if isinstance(service, str):
-            try:
-                service = service_from(service, import_reference(service))
-            except ConfigError as exc:
-                raise MalformedRequest(exc.text) from exc
-        elif inspect.isclass(service):
-            service = service_from(service.__qualname__, service)
-        methods = exposed_methods(service)
-        if not methods:
-            raise MalformedRequest(
-                f"{service!r:.100} exposes nothing: mark methods with @trionet.rpc, or pass a mapping"
-            )
-        self._router.put(LOCAL, name, methods)
-        self._services[name] = service
-        return name
-
-    def end(self) -> None:
-        """Remove all services at the end of the node."""
-        self._services.clear()
+    def __init__(self, table: ServiceTable) -> None:
+        self._table = table
 
     @rpc
     async def put(self, service: Any, name: str) -> str:
@@ -83,7 +52,8 @@ class Routes:
         Raises:
             MalformedRequest: the name is malformed or a built-in's, or `service` exposes nothing.
         """
-        return self.add(service, name)
+        self._table.add(service, name, Origin.PUT)
+        return name
 
     async def get(self, name: str) -> Any:
         """Return the service `name`; to another node, its `ServiceDescription`.
@@ -94,9 +64,20 @@ class Routes:
         """
         if not isinstance(name, str):
             raise MalformedRequest(f"a service's name is a text, not {name!r:.80}")
-        if name not in self._services:
+        service = self._table.find(name)
+        if service is None:
             raise ServiceNotFound(f"there is no service {name!r:.130} on this node")
-        return self._services[name]
+        return service
+
+    async def wait(self, name: str) -> Any:
+        """Return the service `name` once this node has it; for a node that joins a group which keeps it.
+
+        Raises:
+            MalformedRequest: it is not a name.
+        """
+        if not isinstance(name, str):
+            raise MalformedRequest(f"a service's name is a text, not {name!r:.80}")
+        return await self._table.wait(name)
 
     @rpc(name="get")
     async def describe(self, name: str) -> ServiceDescription:
@@ -114,6 +95,4 @@ class Routes:
         Raises:
             MalformedRequest: it is a built-in service.
         """
-        check_service_name(name)
-        self._router.remove(LOCAL, name)
-        return self._services.pop(name, None) is not None
+        return self._table.remove(name)

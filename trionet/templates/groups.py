@@ -6,19 +6,22 @@ import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from trionet.errors import CodeRefused, EmptyGroup, GroupNotFound
+from trionet.errors import CodeRefused, EmptyGroup, GroupNotFound, MalformedRequest
 from trionet.identity import SID, NodeAddress, sid_of
 from trionet.import_paths import reference_to
 from trionet.message import Remote
 from trionet.replies import Replies
 from trionet.services.base import rpc
+from trionet.services.kept_rules import kept_rule, rule_key
+from trionet.services.member import Member
+from trionet.user_code import shown
 
-from .base import Template
+from .keeping import KeepingTemplate
 
 __all__ = ["GroupGroups"]
 
 
-class GroupGroups(Template):
+class GroupGroups(KeepingTemplate):
     """The group-wide service ``groups``: each change is made on every member, and on this node."""
 
     @rpc
@@ -30,31 +33,48 @@ class GroupGroups(Template):
     async def put(
         self,
         gid: str,
-        nodes: Iterable[Any] | Mapping[Any, Any],
+        nodes: Iterable[Any] | Mapping[Any, Any] | None = None,
         *,
+        where: Mapping[str, str] | str | Callable[[Member], Any] | None = None,
         subset: int | str | Callable[[list[SID]], int] | None = None,
     ) -> Replies[dict[SID, NodeAddress]]:
         """Create or replace the group `gid` on every member, and on this node.
 
-        Arguments are those of the local service; the members must be able to import a function as `subset`.
+        Arguments are those of the local service; the members must be able to import a function as `where` or `subset`.
+        With `where`, members that come later put the group, too: new ones, restarted ones, and those that can't be
+        reached now; until `del_`, or another `put` of the gid.
 
         Raises:
-            MalformedRequest: the gid or an address is malformed, or the group is ``all`` or ``local``.
-            CodeRefused: `subset` is a function without an import path.
+            MalformedRequest: the gid, an address or the rule is malformed, or the group is ``all`` or ``local``; or a
+                group would keep its own rule.
+            CodeRefused: `where` or `subset` is a function without an import path.
+            ConfigError: `where` is given, and this node belongs to no cluster.
+            MessageTooLarge: `where` is given, and the group keeps too much already.
         """
-        if callable(subset):
-            reference = reference_to(subset)
-            if reference is None:
-                raise CodeRefused(
-                    f"{subset!r} would have to travel as code: give its import path, 'package.module:name'"
-                )
-            subset = reference
+        where, subset = _portable(where), _portable(subset)
+        if where is not None and nodes is None:
+            return await self._put_rule(gid, where, subset)
         if not self.context.members():  # before this node's own groups are changed
             raise EmptyGroup(f"the group {self.context.gid!r} has no members")
         groups = self.context.local.groups
         with groups.absences.group_wide():
-            stored = await groups.put(gid, nodes, subset=subset)
-        return await self._on_members("put", gid, list(stored.values()), subset=subset)
+            stored = await groups.put(gid, nodes, where=where, subset=subset)
+        replies = await self._on_members("put", gid, list(stored.values()), subset=subset)
+        await self.end_kept(rule_key(gid))
+        return replies
+
+    async def _put_rule(self, gid: str, where: Any, subset: Any) -> Replies[dict[SID, NodeAddress]]:
+        entry = kept_rule(gid, where, subset)
+        if gid == self.context.gid:
+            raise MalformedRequest(
+                f"the group {gid!r} can't keep its own rule, because none that comes later knows it: put it in the "
+                f"group whose members shall have it, as in node.all.groups.put({gid!r}, where=...)"
+            )
+        is_member = self.context.own in self.context.members().values()
+        replies = await self.keep(*entry)
+        if not is_member:
+            await self.context.local.groups.put(gid, where=where, subset=subset)
+        return replies
 
     @rpc
     async def add(self, gid: str, node: NodeAddress) -> Replies[dict[SID, NodeAddress]]:
@@ -77,14 +97,36 @@ class GroupGroups(Template):
 
     @rpc
     async def del_(self, gid: str) -> Replies[dict[SID, NodeAddress]]:
-        """Remove the group `gid` of every member; return the removed groups."""
-        replies = await self._on_members("del", gid)
+        """Remove the group `gid` of every member; return the removed groups.
+
+        If this group keeps it, it does so no more: members that can't be reached now remove it later.
+        """
+        key = rule_key(gid)
+        if await self.ends_empty(key):
+            replies: Replies[dict[SID, NodeAddress]] = Replies({}, {})
+        else:
+            replies = await self._on_members("del", gid)
         groups = self.context.local.groups
         # GroupNotFound: removed already, because this node is a member, or never there.
         with contextlib.suppress(GroupNotFound), groups.absences.group_wide():
             await groups.del_(gid)
+        await self.end_kept(key)
         return replies
 
     async def _on_members(self, method: str, *args: Any, **kwargs: Any) -> Replies[Any]:
         given = {name: value for name, value in kwargs.items() if value is not None}
         return await self.fan_out(args, Remote(service="groups", method=method), kwargs=given)
+
+
+def _portable(value: Any) -> Any:
+    """Return an argument of `put` with its import path in place of a function.
+
+    Raises:
+        CodeRefused: the function has none.
+    """
+    if not callable(value):
+        return value
+    reference = reference_to(value)
+    if reference is None:
+        raise CodeRefused(f"{shown(value)} would have to travel as code: give its import path, 'package.module:name'")
+    return reference

@@ -1,0 +1,270 @@
+"""What groups keep for their members: services and groups by rule, which members that come later get, too.
+
+A group keeps a thing by an entry of its replicated map. Invariants, for each key such as ``route/counter``:
+
+- This node holds the thing of the greatest live entry among the groups of which it is a member, by its own view. So two
+  members of the same groups hold the same things, in whichever order entries and members come.
+- Each entry is put here at most once: state survives duplicates, and what this node has replaced or removed by itself
+  does not come back.
+- A thing that this node has put by itself is replaced by a call of `keep` alone, and never by an entry that arrives
+  otherwise.
+- A thing that can't be put is logged and published, and changes nothing; each further delivery tries again.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import trio
+
+from trionet.errors import Abort, MalformedRequest
+from trionet.log_limits import about, limited_log
+from trionet.user_code import pass_endings
+from trionet.user_errors import as_error
+
+from .base import rpc
+from .replicated import decode_entry, encode_entry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable
+
+    from trionet.errors import TrionetError
+    from trionet.events import Event
+    from trionet.identity import NodeAddress
+    from trionet.protocols.entries import Entry, EntryChanged
+
+    from .groups import Groups
+    from .replicated import Replicated
+
+__all__ = ["Kept", "KeptKind"]
+
+_log = limited_log(__name__)
+
+_NEW_S: Final = 10.0
+"""After this time in a group with others, this node has all its entries: a few times longer than that takes."""
+
+
+class KeptKind(Protocol):
+    """A kind of things that groups keep.
+
+    Attributes:
+        prefix: the begin of its keys; the rest is a name.
+    """
+
+    prefix: str
+
+    def has_own(self, name: str) -> bool:
+        """Whether this node has a thing of that name which it has put by itself."""
+
+    def put(self, name: str, value: bytes) -> None:
+        """Put the thing, in place of any other; raise any exception if that is impossible."""
+
+    def get(self, name: str) -> Any:
+        """Return the reply to the call that has put the thing."""
+
+    def remove(self, name: str) -> None:
+        """Remove the thing if `put` has put it, and nothing has replaced it since."""
+
+    def failed(self, node: NodeAddress, gid: str, name: str, error: TrionetError) -> Event:
+        """Return the event for a thing of the group `gid` that can't be put."""
+
+
+class Kept:
+    """The local service ``kept``, for nodes only."""
+
+    def __init__(
+        self,
+        own: NodeAddress,
+        groups: Groups,
+        replicated: Replicated,
+        kinds: Iterable[KeptKind],
+        publish: Callable[[Event], None],
+    ) -> None:
+        self._own = own
+        self._groups = groups
+        self._replicated = replicated
+        self._publish = publish
+        self._kinds = list(kinds)
+        self._live: dict[str, dict[str, Entry]] = {}  # by key and group
+        self._done: dict[str, bytes] = {}  # the entry that was put last, or that this node's own thing outlasts; by key
+        self._called: str | None = None
+        self._memberships: dict[str, bool] = {}  # of the groups that keep anything
+        self._since: dict[str, float] = {}  # when a group got its first other member
+        for kind in self._kinds:
+            replicated.on(kind.prefix, self._handle_entry)
+
+    # ---- called by other nodes
+
+    @rpc
+    async def keep(self, entry: bytes) -> Any:
+        """Hold an entry, and put its thing here; return the reply of its kind.
+
+        Raises:
+            Abort: a later entry has replaced it; or this node is no member of the group, by its own view.
+            GroupNotFound: this node does not have the group.
+            MalformedRequest: the thing can't be put.
+        """
+        given = decode_entry(entry)
+        if given.value is None or not any(given.key.startswith(kind.prefix) for kind in self._kinds):
+            raise MalformedRequest(f"the entry {given.key!r:.100} is nothing that a group can keep")
+        with self._called_for(given.key):
+            self._replicated.merge(entry)
+        self._check_holds(given)
+        self._settle(given.key, is_called=True)
+        kind, name = self._kind_of(given.key)
+        return kind.get(name)
+
+    @rpc
+    async def held(self, gid: str, key: str) -> bytes | None:
+        """Return the live entry that this node holds; None without one."""
+        entry = self._live.get(key, {}).get(gid)
+        return None if entry is None else encode_entry(entry)
+
+    # ---- for the group-wide services
+
+    def put(self, gid: str, key: str, value: bytes) -> bytes:
+        """Let `gid` keep a thing; return the entry for the members, to `keep`.
+
+        Raises:
+            ConfigError: this node belongs to no cluster.
+            GroupNotFound: it has no such group.
+        """
+        with self._called_for(key):
+            written = self._replicated.put(gid, key, value)
+        is_wanted = self._wanted(key) is self._live.get(key, {}).get(gid)
+        try:
+            self._settle(key, is_called=is_wanted)
+        except BaseException as exc:  # `keep` follows, and raises it for the caller
+            pass_endings(exc)
+        return written.encoded
+
+    def end(self, gid: str, key: str) -> bool:
+        """Let `gid` keep the thing no more; return whether it did."""
+        is_kept = gid in self._live.get(key, {}) and self._replicated.is_active
+        if is_kept:
+            self._replicated.put(gid, key, None)
+        return is_kept
+
+    def may_lack(self, gid: str, key: str) -> bool:
+        """Whether other members may know of a thing that this node has not heard of yet."""
+        if gid in self._live.get(key, {}) or gid not in self._since:
+            return False
+        return trio.current_time() - self._since[gid] < _NEW_S
+
+    def learn(self, entry: bytes) -> None:
+        """Hold an entry that another member has."""
+        self._replicated.merge(entry)
+
+    # ---- for the node
+
+    def handle_group_changed(self, gid: str) -> None:
+        """Handle other members of a group; in constant time."""
+        if gid not in self._since and self._groups.size(gid) > 1:
+            self._since[gid] = trio.current_time()
+        if gid in self._memberships and self._memberships[gid] != self._is_member(gid):
+            self._memberships[gid] = not self._memberships[gid]
+            self._settle_all(gid)
+
+    def handle_group_removed(self, gid: str) -> None:
+        """Handle the deletion of a group on this node: it keeps nothing here any more."""
+        self._since.pop(gid, None)
+        self._memberships.pop(gid, None)
+        for key, by_group in list(self._live.items()):
+            if by_group.pop(gid, None) is not None:
+                self._settle_or_report(key)
+
+    # ---- inside
+
+    @contextmanager
+    def _called_for(self, key: str) -> Generator[None]:
+        """Leave the entry of `key` to the caller, for whom its exceptions are, instead of the log."""
+        self._called = key
+        try:
+            yield
+        finally:
+            self._called = None
+
+    def _is_member(self, gid: str) -> bool:
+        return self._groups.has(gid, self._own)
+
+    def _kind_of(self, key: str) -> tuple[KeptKind, str]:
+        kind = next(kind for kind in self._kinds if key.startswith(kind.prefix))
+        return kind, key[len(kind.prefix) :]
+
+    def _check_holds(self, given: Entry) -> None:
+        held = self._live.get(given.key, {}).get(given.gid)
+        if held is None or held.id != given.id:
+            raise Abort(f"a later change of {given.key!r} in the group {given.gid!r} has replaced this one")
+        if not self._is_member(given.gid):
+            raise Abort(f"this node is no member of the group {given.gid!r} in its own view; it follows once it is one")
+        if self._wanted(given.key) is not held:
+            raise Abort(f"another group keeps {given.key!r} here, since later")
+
+    def _handle_entry(self, changed: EntryChanged) -> None:
+        entry = changed.entry
+        by_group = self._live.setdefault(entry.key, {})
+        if entry.value is None:
+            by_group.pop(entry.gid, None)
+        else:
+            by_group[entry.gid] = entry
+            self._memberships.setdefault(entry.gid, self._is_member(entry.gid))
+        if self._called != entry.key:
+            self._settle_or_report(entry.key)
+
+    def _wanted(self, key: str) -> Entry | None:
+        """Return the entry that decides what this node has under `key`."""
+        mine = [entry for gid, entry in self._live.get(key, {}).items() if self._is_member(gid)]
+        return max(mine, key=lambda entry: (entry.stamp, entry.id), default=None)
+
+    def _settle_all(self, gid: str) -> None:
+        for key, by_group in list(self._live.items()):
+            if gid in by_group:
+                self._settle_or_report(key)
+
+    def _settle(self, key: str, *, is_called: bool = False) -> None:
+        """Make what this node has under `key` follow the entries; raise what prevents that."""
+        kind, name = self._kind_of(key)
+        entry = self._wanted(key)
+        if entry is None or entry.value is None:
+            self._done.pop(key, None)
+            if not self._live.get(key):
+                self._live.pop(key, None)
+            kind.remove(name)
+            return
+        is_own = kind.has_own(name)
+        if self._done.get(key) == entry.id and not (is_own and is_called):
+            return
+        if is_own and not is_called:
+            self._report_own(entry)
+        else:
+            kind.put(name, entry.value)
+        self._done[key] = entry.id
+
+    def _settle_or_report(self, key: str) -> None:
+        try:
+            self._settle(key)
+        except BaseException as exc:
+            pass_endings(exc)
+            self._report_failed(key, as_error(exc))
+
+    def _report_own(self, entry: Entry) -> None:
+        _log.info(
+            "this node's own %s stays, though the group %s keeps another: to replace it, put that in the group again",
+            entry.key,
+            entry.gid,
+            extra=about(entry.gid),
+        )
+
+    def _report_failed(self, key: str, error: TrionetError) -> None:
+        kind, name = self._kind_of(key)
+        entry = self._wanted(key)
+        gid = "" if entry is None else entry.gid
+        _log.warning(
+            "%s, which the group %s keeps, can't be put here: %s; to try again, put it in the group again",
+            key,
+            gid,
+            error,
+            extra=about(gid),
+        )
+        self._publish(kind.failed(self._own, gid, name, error))

@@ -40,6 +40,7 @@ from .gossip_messages import (
     Rumor,
     Sent,
     Summary,
+    UnknownGroup,
     Want,
     chunks,
     split,
@@ -201,9 +202,10 @@ class GossipProtocol:
         if kind is Rumor:
             effects = self._receive_rumor(source, message, now)
         elif kind is Query:
-            effects = [Send(source, Answer(message.gid, message.id, message.id in self._seen))]
+            has, knows_group = message.id in self._seen, message.gid in self._groups
+            effects = [Send(source, Answer(message.gid, message.id, has, knows_group))]
         elif kind is Answer:
-            self.tracking.note(message.id, source, has=message.has)
+            self.tracking.note(message.id, source, has=message.has, knows_group=message.knows_group)
             return []
         else:
             group = self._groups.get(message.gid)
@@ -283,7 +285,7 @@ class GossipProtocol:
         group = self._groups.get(message.gid)
         if group is None:
             self.counts.unknown_group += 1
-            return []
+            return [Notify(UnknownGroup(message.gid))]
         settings = self._settings
         age_s = message.age_ms / 1000
         if age_s >= settings.retention_s:

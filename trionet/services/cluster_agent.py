@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from trionet.profiles import PROFILES
 from trionet.protocols.gossip import GossipProtocol
+from trionet.protocols.gossip_messages import UnknownGroup
 from trionet.protocols.gossip_settings import settings_for
 from trionet.protocols.mux import ProtocolMux
 from trionet.protocols.proofs import Proofs
 from trionet.protocols.swim import Swim
 
 from .group_sync import GroupSync
+from .packet_answer import PacketAnswer
 from .protocol_driver import ProtocolDriver
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ class ClusterAgent:
         random: Random,
     ) -> None:
         """Receive the endpoint's datagrams from now on, with tasks in `nursery`."""
+        self._address = endpoint.address
         self._own = str(endpoint.address)
         self._config = config
         self._comm = comm
@@ -175,6 +178,12 @@ class ClusterAgent:
                     handler(event)
         for end in self._batch_handlers:
             end()
+
+    def receive_call(self, data: bytes) -> PacketAnswer:
+        """Handle a packet that came by a call, and return the answer."""
+        events = self.driver.receive(data)
+        unknown_groups = dict.fromkeys(event.gid for event in events if type(event) is UnknownGroup)
+        return PacketAnswer(node=self._address, unknown_groups=tuple(unknown_groups))
 
     def _receive_datagram(self, data: bytes) -> None:
         (self._parts or self._all())[2].receive(data, is_reliable=False)

@@ -117,11 +117,11 @@ class Membership:
     # ---- called by other nodes
 
     @rpc
-    def packet(self, data: bytes) -> None:
-        """Handle a packet of the protocols that was sent by a call; for nodes only."""
+    def packet(self, data: bytes) -> dict[str, Any] | None:
+        """Handle a packet of the protocols that was sent by a call, and answer it; for nodes only."""
         if not isinstance(data, bytes):
             raise MalformedRequest("a packet is bytes")
-        self._agent.driver.receive(data)
+        return self._agent.receive_call(data).to_wire()
 
     @rpc
     async def members(self) -> list[Member]:

@@ -59,7 +59,7 @@ from .events import (
 )
 from .group import Group
 from .identity import NID, SID, NodeAddress
-from .launchers import Launcher, SSHLauncher
+from .launchers import Launcher, ObservedStatus, SSHLauncher
 from .message import Remote
 from .node import Node, NodeStatistics
 from .replies import Aggregate, Receipt, Replies, Spread
@@ -116,6 +116,7 @@ __all__ = [
     "NodeUnreachable",
     "NotFound",
     "NotPermitted",
+    "ObservedStatus",
     "OrphanedCall",
     "OrphanedCalls",
     "PeriodicTask",

@@ -82,7 +82,8 @@ class ChildEnded(Event, frozen=True, kw_only=True):
 
     Attributes:
         node: its address.
-        status: its exit status: 0 when it was stopped, minus the signal's number when a signal killed it.
+        status: its exit status: 0 when it was stopped, minus the signal's number when a signal killed it. An
+            `ObservedStatus` if its own process's exit was observed; then the cluster already knows.
     """
 
     status: int

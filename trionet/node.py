@@ -21,6 +21,7 @@ from .message import LOCAL
 from .node_log import NodeLog
 from .services import LocalServices
 from .services.base import check_service_name, warm_up_methods
+from .services.child_news import ChildNews
 from .services.cluster_agent import ClusterAgent
 from .services.cluster_agent import warm_up as warm_up_protocols
 from .services.comm import Comm
@@ -122,6 +123,9 @@ class Node:
         )
         self._log = NodeLog()
         bus.listen(self._log.handle)
+        child_news = ChildNews(self._agent)
+        bus.listen(child_news.handle)
+        children.on_boot(child_news.handle_boot)
         bus.listen(comm.handle_event)
         for name, service in self.local._asdict().items():
             self.local.routes.add_built_in(service, name)

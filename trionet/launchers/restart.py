@@ -52,10 +52,14 @@ def pause_s(restarts: int) -> float:
     return min(_PAUSE_MAX_S, _PAUSE_MIN_S * 2.0**restarts)
 
 
+def _ignore(_: NodeAddress) -> None: ...
+
+
 async def keep_running(
     launcher: Launcher,
     config: NodeConfig,
     publish: Callable[[Event], None],
+    on_boot: Callable[[NodeAddress], None] = _ignore,
     *,
     task_status: trio.TaskStatus[NodeAddress] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -65,6 +69,7 @@ async def keep_running(
         launcher: starts it.
         config: its configuration.
         publish: called with an event for each end, for each restart, and at the limit.
+        on_boot: called with the address each time that it has booted.
         task_status: started with the address when it has booted for the first time.
 
     Raises:
@@ -76,6 +81,7 @@ async def keep_running(
 
     def booted(where: NodeAddress) -> None:
         nonlocal address, config
+        on_boot(where)
         if address is None:
             address = where
             config = msgspec.structs.replace(config, port=where.port)

@@ -105,8 +105,7 @@ class Node:
         self._router = router
         self._bus = bus
         self._children = children
-        self._stopping = trio.Event()
-        self._has_drained = trio.Event()
+        self._stopping, self._has_drained = trio.Event(), trio.Event()
         self._groups: dict[str, Group] = {}
         self._templates: dict[str, Callable[[GroupContext], Any]] = {}
         own, known = endpoint.address, weakref.proxy(self)  # a cycle would outlive the node
@@ -121,12 +120,10 @@ class Node:
             gossip=Gossip(config, self._agent, groups, comm, router, self._tasks, background, bus.publish),
             membership=Membership(own, self._agent, groups, bus.publish),
         )
-        self._log = NodeLog()
-        bus.listen(self._log.handle)
-        child_news = ChildNews(self._agent)
-        bus.listen(child_news.handle)
+        self._log, child_news = NodeLog(), ChildNews(self._agent)
         children.on_boot(child_news.handle_boot)
-        bus.listen(comm.handle_event)
+        for listener in (self._log.handle, child_news.handle, comm.handle_event):
+            bus.listen(listener)
         for name, service in self.local._asdict().items():
             self.local.routes.add_built_in(service, name)
         for gid in groups.gids():

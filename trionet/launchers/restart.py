@@ -55,6 +55,13 @@ def pause_s(restarts: int) -> float:
 def _ignore(_: NodeAddress) -> None: ...
 
 
+def _forget_old(restarts: deque[float]) -> None:
+    """Drop the times that are out of the period."""
+    now = trio.current_time()
+    while restarts and restarts[0] < now - _PERIOD_S:
+        restarts.popleft()
+
+
 async def keep_running(
     launcher: Launcher,
     config: NodeConfig,
@@ -73,8 +80,7 @@ async def keep_running(
         task_status: started with the address when it has booted for the first time.
 
     Raises:
-        SpawnError: it did not boot the first time.
-        TrionetError: the launcher raised it then.
+        TrionetError: it did not boot the first time; a `SpawnError`, or what the launcher raised.
     """
     address: NodeAddress | None = None
     restarts: deque[float] = deque()
@@ -102,9 +108,7 @@ async def keep_running(
         publish(ChildEnded(node=address, status=status))
         if config.restart == "never" or (config.restart == "on_failure" and status == 0):
             return
-        now = trio.current_time()
-        while restarts and restarts[0] < now - _PERIOD_S:
-            restarts.popleft()
+        _forget_old(restarts)
         if len(restarts) == _MAX_RESTARTS:
             publish(ChildGivenUp(node=address, restarts=len(restarts)))
             return

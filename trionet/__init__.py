@@ -41,6 +41,7 @@ from .errors import (
     UnknownKey,
 )
 from .events import (
+    AddressUnreachable,
     ChildEnded,
     ChildGivenUp,
     ChildRestarted,
@@ -76,6 +77,7 @@ __all__ = [
     "SID",
     "Abort",
     "AddressInUse",
+    "AddressUnreachable",
     "Aggregate",
     "CallTimeout",
     "ChildEnded",

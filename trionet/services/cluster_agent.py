@@ -13,13 +13,16 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from trionet.profiles import PROFILES
+from trionet.protocols.border import Border, SenderRefused, SenderUnreachable
 from trionet.protocols.gossip import GossipProtocol
 from trionet.protocols.gossip_messages import UnknownGroup
 from trionet.protocols.gossip_settings import settings_for
 from trionet.protocols.mux import ProtocolMux
 from trionet.protocols.proofs import Proofs
 from trionet.protocols.swim import Swim
+from trionet.protocols.swim_settings import SwimOptions
 
+from . import loopback
 from .group_sync import GroupSync
 from .packet_answer import PacketAnswer
 from .protocol_driver import ProtocolDriver
@@ -84,6 +87,10 @@ class ClusterAgent:
         # Never from `random`, whose numbers are predictable. All tokens have one length, so that they do not affect the
         # course of a simulation.
         self._proofs = Proofs(secrets.token_bytes(_SECRET_BYTES))
+        # The same for all its life, so that a mixed cluster can't come about.
+        self._border: Border | None = None
+        if endpoint.has_real_address:
+            self._border = Border(partial(loopback.separates, endpoint.address), frozenset(Swim.messages))
         if self._datagrams is not None:
             nursery.start_soon(self._datagrams.serve, self._receive_datagram)
 
@@ -121,7 +128,7 @@ class ClusterAgent:
             # Only a hint: after a restart with an earlier clock, the other members report the number to exceed.
             swim = self._new_swim(self._clock.unix_time(), self._config.tags)
             handle = partial(ClusterAgent._handle_events, weakref.proxy(self))  # a cycle would outlive the node
-            mux = ProtocolMux(self._own, [swim, core], proofs=self._proofs)
+            mux = self._new_mux(swim, core)
             driver = ProtocolDriver(mux, self._comm, self._datagrams, self._clock, self._nursery, handle)
             if not self.is_running:
                 driver.close()
@@ -140,13 +147,17 @@ class ClusterAgent:
             incarnation=incarnation,
             boot_id=self._random.getrandbits(_BOOT_ID_BITS),
             tags=tags,
+            options=SwimOptions() if self._border is None else SwimOptions(is_barred=self._border.separates),
         )
+
+    def _new_mux(self, swim: Swim, core: GossipProtocol) -> ProtocolMux:
+        return ProtocolMux(self._own, [swim, core], proofs=self._proofs, border=self._border)
 
     def renew(self) -> None:
         """Replace the membership protocol, which has left, by a new one."""
         old, core, driver = self._all()
         swim = self._new_swim(old.own.incarnation + 1, old.own.tags)
-        driver.mux = ProtocolMux(self._own, [swim, core], proofs=self._proofs)
+        driver.mux = self._new_mux(swim, core)
         self._parts = swim, core, driver
 
     def update_group(self, gid: str) -> None:
@@ -183,7 +194,12 @@ class ClusterAgent:
         """Handle a packet that came by a call, and return the answer."""
         events = self.driver.receive(data)
         unknown_groups = dict.fromkeys(event.gid for event in events if type(event) is UnknownGroup)
-        return PacketAnswer(node=self._address, unknown_groups=tuple(unknown_groups))
+        return PacketAnswer(
+            node=self._address,
+            unknown_groups=tuple(unknown_groups),
+            refused_by=self._own if any(type(event) is SenderRefused for event in events) else "",
+            unreachable=next((event.name for event in events if type(event) is SenderUnreachable), ""),
+        )
 
     def _receive_datagram(self, data: bytes) -> None:
         (self._parts or self._all())[2].receive(data, is_reliable=False)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from trionet.errors import MalformedRequest, TrionetError
+from trionet.errors import MalformedRequest, NodeUnreachable, TrionetError
 from trionet.identity import NodeAddress
 from trionet.log_limits import limited_log
 from trionet.message import PACKET
@@ -140,11 +140,14 @@ class ProtocolDriver:
                 self._nursery.start_soon(self._send_by_call, node, packet)
 
     async def _send_by_call(self, node: NodeAddress, packet: Packet) -> None:
+        begun_at = self.now()
         try:
             with trio.fail_after(_CALL_S):
                 await self.call(node, packet)
         except (TrionetError, trio.TooSlowError) as exc:
             _log.debug("a packet for %s did not arrive: %s", node, exc)
+            if isinstance(exc, NodeUnreachable | trio.TooSlowError):
+                self.mux.not_connected(packet.to, begun_at)
             if packet.is_reliable:
                 self.unreachable(packet.to)
         finally:

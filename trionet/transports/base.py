@@ -144,6 +144,10 @@ class Endpoint(Protocol):
         """The address of the node, with the real port."""
 
     @property
+    def has_real_address(self) -> bool:
+        """Whether its address is one of a machine, and has the meaning that it has there: 127.0.0.1 is this machine."""
+
+    @property
     def transport(self) -> Transport:
         """Sends the node's calls."""
 

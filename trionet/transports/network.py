@@ -47,11 +47,14 @@ class NetworkEndpoint:
     """Fulfils `trionet.transports.base.Endpoint` with TCP.
 
     Attributes:
+        has_real_address: True.
         clock: Trio's.
         links: its links.
         transport: sends the node's calls: by links, or by HTTP if so configured.
         datagrams: UDP on the same port number; None without any.
     """
+
+    has_real_address = True
 
     def __init__(
         self,

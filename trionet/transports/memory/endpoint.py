@@ -36,9 +36,11 @@ class MemoryEndpoint(Host):
         datagrams: sends and receives its datagrams; None if they are disabled.
         clock: its clock.
         app: None: there is no HTTP.
+        has_real_address: False: every node of a fabric reaches every address.
     """
 
     app = None
+    has_real_address = False
 
     def __init__(
         self,

@@ -1,0 +1,254 @@
+"""Advertised addresses that don't work in a cluster: loopback among others, and addresses that others can't reach."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+import trio
+
+from tests.clusters import take
+from tests.waiting import DEADLINE_S, wait_until
+from trionet import AddressUnreachable, ConfigError, MemberJoined, NodeAddress, NodeConfig, Remote, open_node
+from trionet.message import PACKET
+from trionet.protocols.packets import VERSION
+from trionet.protocols.statements import Statement
+from trionet.protocols.swim_messages import SyncDigest
+from trionet.services.loopback import are_apart, separates
+from trionet.transports.memory import MemoryFabric
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from trionet import Event, Node
+
+    StartNode = Callable[..., Awaitable[Node]]
+
+ELSEWHERE = "10.1.2.3"
+NOBODY_IP = "127.0.0.2"
+"""A loopback address on which the nodes here don't listen."""
+
+QUIET_S = 1.0
+
+
+def _dialed(node: Node) -> str:
+    return f"127.0.0.1:{node.address.port}"
+
+
+def _lines(caplog: pytest.LogCaptureFixture, text: str) -> list[str]:
+    return [line for line in caplog.messages if text in line]
+
+
+@pytest.fixture(autouse=True)
+async def deadline() -> AsyncGenerator[None]:
+    with trio.fail_after(DEADLINE_S):
+        yield
+
+
+# ------------------------------------------------------------------------------------------------------------- loopback
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("127.0.0.1", "10.1.2.3", True),
+        ("127.200.0.9", "10.1.2.3", True),
+        ("::1", "fd00::1", True),
+        ("localhost", "10.1.2.3", True),
+        ("seed.localhost", "seed.example", True),
+        ("::ffff:127.0.0.1", "10.1.2.3", True),
+        ("127.0.0.1", "::1", False),
+        ("localhost", "127.0.0.1", False),
+        ("10.1.2.3", "seed.example", False),
+        ("::ffff:10.1.2.3", "10.1.2.4", False),
+        ("localhost.example", "10.1.2.3", False),
+    ],
+)
+def test_two_addresses_are_apart_if_just_one_is_a_loopback_address(one: str, other: str, expected: bool) -> None:
+    addresses = NodeAddress.of({"ip": one, "port": 1}), NodeAddress.of({"ip": other, "port": 2})
+    assert are_apart(*addresses) == are_apart(*reversed(addresses)) == expected
+    assert separates(addresses[0], str(addresses[1])) == expected
+    assert not separates(addresses[0], "no address")
+
+
+@pytest.mark.parametrize("elsewhere", ["the seed", "the newcomer"])
+async def test_a_node_of_a_loopback_address_and_another_one_refuse_each_other(
+    start_node: StartNode, caplog: pytest.LogCaptureFixture, elsewhere: str
+) -> None:
+    caplog.set_level(logging.WARNING)
+    ips = (ELSEWHERE, None) if elsewhere == "the seed" else (None, ELSEWHERE)
+    seed = await start_node(NodeConfig(join=[], advertise_ip=ips[0]))
+    newcomer = await start_node(NodeConfig(advertise_ip=ips[1]))
+    local = newcomer if elsewhere == "the seed" else seed
+    with pytest.raises(ConfigError) as caught:
+        await newcomer.join([_dialed(seed)])
+    text = caught.value.text
+    assert text.startswith(
+        f"{newcomer.address} and {seed.address} can't be in one cluster: {local.address} is a loopback"
+    )
+    assert f"Set advertise_ip (--advertise-ip) of {local.address}" in text
+    assert _lines(caplog, f"refused {newcomer.address} as a member: ")
+    await trio.sleep(QUIET_S)
+    for node in (seed, newcomer):
+        assert [member.node for member in node.members()] == [node.address]
+        assert list(node.all.members().values()) == [node.address]
+
+
+async def test_the_error_travels_to_a_caller_elsewhere_and_a_later_join_of_another_seed_works(
+    start_node: StartNode,
+) -> None:
+    seed, newcomer = await start_node(NodeConfig(join=[], advertise_ip=ELSEWHERE)), await start_node()
+    join = Remote(node=newcomer.address, service="membership", method="join")
+    caller, other = await start_node(), await start_node(NodeConfig(join=[]))
+    with pytest.raises(ConfigError, match="can't be in one cluster"):
+        await caller.local.comm.send([[_dialed(seed)]], join)
+    await caller.local.comm.send([[_dialed(seed), str(other.address)]], join)
+    assert {member.node for member in newcomer.members()} == {newcomer.address, other.address}
+
+
+async def test_a_configured_join_says_the_reason_once_and_gets_in_when_the_seed_has_another_address(
+    start_node: StartNode, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    async with open_node(NodeConfig(join=[], advertise_ip=ELSEWHERE)) as seed:
+        port = seed.address.port
+        begun = trio.current_time()
+        newcomer = await start_node(NodeConfig(join=[_dialed(seed)], connect_timeout_s=30))
+        assert trio.current_time() - begun < 30  # it does not wait for what can't come
+        await trio.sleep(2.5)
+    async with open_node(NodeConfig(join=[], port=port)) as seed:
+        await wait_until(lambda: len(newcomer.members()) == 2 == len(seed.members()))
+    assert len(_lines(caplog, "this node is in no cluster, and goes on trying to join one: ")) == 1
+    assert not _lines(caplog, "none of")
+
+
+async def test_a_third_node_does_not_bring_them_together(start_node: StartNode) -> None:
+    first = await start_node(NodeConfig(join=[]))
+    second = await start_node(NodeConfig(join=[str(first.address)]))
+    apart = await start_node(NodeConfig(advertise_ip=ELSEWHERE))
+    told: list[Event] = []
+    for node in (first, second):
+        node.listen(told.append)
+    for seed in (first, second):
+        with pytest.raises(ConfigError):
+            await apart.join([_dialed(seed)])
+    await trio.sleep(QUIET_S)
+    assert told == []
+    assert len(first.members()) == len(second.members()) == 2
+
+
+async def test_a_node_that_is_started_again_with_another_advertised_address_is_a_member(start_node: StartNode) -> None:
+    seed = await start_node(NodeConfig(join=[]))
+    async with open_node(NodeConfig(advertise_ip=ELSEWHERE)) as node:
+        port = node.address.port
+        with pytest.raises(ConfigError):
+            await node.join([_dialed(seed)])
+    async with open_node(NodeConfig(port=port, join=[_dialed(seed)])) as node:
+        assert len(node.members()) == 2
+
+
+async def test_a_join_ends_if_all_seeds_refuse_and_waits_for_one_that_does_not_answer(start_node: StartNode) -> None:
+    seeds = [await start_node(NodeConfig(join=[], advertise_ip=ELSEWHERE)) for _ in range(2)]
+    newcomer = await start_node()
+    with pytest.raises(ConfigError) as caught:
+        await newcomer.join([_dialed(seed) for seed in seeds])
+    assert all(str(seed.address) in caught.value.text for seed in seeds)
+    with trio.move_on_after(QUIET_S) as scope:
+        await newcomer.join([_dialed(seeds[0]), f"{NOBODY_IP}:9"])
+    assert scope.cancelled_caught
+
+
+async def test_simulated_addresses_mean_nothing() -> None:
+    fabric = MemoryFabric()
+    async with open_node(NodeConfig(join=[]), fabric=fabric) as seed:
+        config = NodeConfig(ip=ELSEWHERE, insecure=True, port=5, join=[str(seed.address)])
+        async with open_node(config, fabric=fabric) as node:
+            assert len(node.members()) == 2
+
+
+def _packet(source: str, *messages: Any) -> bytes:
+    return msgspec.msgpack.encode([VERSION, source, list(messages)])
+
+
+async def test_a_strangers_packet_from_an_address_apart_is_answered_by_its_call_alone(start_node: StartNode) -> None:
+    node, stranger = await start_node(NodeConfig(join=[])), await start_node()
+    with socket.socket() as listener, socket.socket(type=socket.SOCK_DGRAM) as inbox:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        listener.setblocking(False)
+        inbox.bind(listener.getsockname())
+        inbox.setblocking(False)
+        packet = _packet(f"{ELSEWHERE}:9", Statement("10.1.2.3:9", 1, 0, 1), SyncDigest((0,) * 64, is_join=True))
+        for _ in range(3):
+            call = Remote(node=node.address, service=PACKET.service, method=PACKET.method)
+            assert await stranger.local.comm.send([packet], call) == {"refused_by": str(node.address)}
+            inbox.sendto(packet, (node.address.ip, node.address.port))
+        await trio.sleep(0.2)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+        with pytest.raises(BlockingIOError):
+            inbox.recv(2000)
+    assert len(node.members()) == 1
+    assert len(node.all.members()) == 1
+
+
+async def test_gossip_in_a_listed_group_needs_no_cluster_and_so_no_common_kind_of_address(
+    start_node: StartNode,
+) -> None:
+    counted: list[int] = []
+    one, other = await start_node(NodeConfig(advertise_ip=ELSEWHERE)), await start_node()
+    await other.local.routes.put({"count": lambda: counted.append(1)}, "counter")
+    for node in (one, other):
+        await node.local.groups.put("g", [one.address, other.address])
+    receipt = await one.group("g").gossip.send([], Remote(service="counter", method="count"))
+    assert receipt.values == {other.sid: True}
+    await wait_until(lambda: counted == [1])
+
+
+# --------------------------------------------------------------------------------------------------------- out of reach
+
+
+async def test_an_advertised_address_out_of_reach_is_reported_at_both_ends(
+    start_node: StartNode, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    seed = await start_node(NodeConfig(join=[]))
+    told_seed = seed.events()
+    config = NodeConfig(advertise_ip=NOBODY_IP, join=[_dialed(seed)], connect_timeout_s=0.1)
+    async with open_node(config) as newcomer:
+        told_newcomer = newcomer.events()
+        expected = AddressUnreachable(node=newcomer.address, by=seed.address)
+        for events in (told_seed, told_newcomer):
+            assert (await take(events, lambda event: isinstance(event, AddressUnreachable)))[-1] == expected
+        await trio.sleep(QUIET_S)
+        assert len(newcomer.members()) == 1
+        port = newcomer.address.port
+    (line,) = _lines(
+        caplog, f"{seed.address} can't reach {newcomer.address}, which this node advertises: set advertise_ip"
+    )
+    assert "--advertise-ip" in line
+    (line,) = _lines(
+        caplog, f"{seed.address}, this node, can't reach {newcomer.address}, which that node advertises: set"
+    )
+    assert "--advertise-ip" in line
+    async with open_node(NodeConfig(port=port, join=[_dialed(seed)])):
+        told = await take(told_seed, lambda event: isinstance(event, MemberJoined))
+    assert not any(isinstance(event, AddressUnreachable) for event in told)
+
+
+async def test_a_node_that_is_killed_and_started_again_and_one_that_is_slow_are_in_reach(start_node: StartNode) -> None:
+    seed = await start_node(NodeConfig(join=[]))
+    told: list[Event] = []
+    seed.listen(told.append)
+    port = 0
+    for _ in range(4):
+        with trio.CancelScope() as scope:
+            async with open_node(NodeConfig(port=port, join=[str(seed.address)], stop_grace_s=0)) as node:
+                port = node.address.port
+                scope.cancel()
+                await trio.sleep_forever()
+    await trio.sleep(QUIET_S)
+    assert not any(isinstance(event, AddressUnreachable) for event in told)

@@ -1,0 +1,81 @@
+"""Reports of addresses that can't work: beyond the cluster's border, or out of reach.
+
+Invariant: each report is a log line, limited as all lines that others can cause; an address out of reach is an event,
+too, at both of its ends.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from trionet.events import AddressUnreachable
+from trionet.log_limits import about, limited_log
+from trionet.protocols.reach import AGAIN_S
+from trionet.protocols.recent import remember
+
+from .loopback import are_apart, why_apart
+from .protocol_driver import address_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trionet.events import Event
+    from trionet.identity import NodeAddress
+    from trionet.protocols.border import SenderRefused, SenderUnreachable
+
+    from .packet_answer import PacketAnswer
+
+__all__ = ["AddressReports"]
+
+_log = limited_log(__name__)
+
+_MOST_TOLD: Final = 64
+
+
+class AddressReports:
+    """The reports of one node."""
+
+    def __init__(self, own: NodeAddress, publish: Callable[[Event], None], now: Callable[[], float]) -> None:
+        self._own = own
+        self._publish = publish
+        self._now = now
+        self._told_by: dict[NodeAddress, float] = {}
+
+    def handle_refused(self, event: SenderRefused) -> None:
+        """Report a node that can't be a member."""
+        node = address_of(event.name)
+        if node is not None:
+            _log.warning("refused %s as a member: %s", node, why_apart(self._own, node), extra=about(node))
+
+    def handle_unreachable(self, event: SenderUnreachable) -> None:
+        """Report a node that is heard, and can't be reached."""
+        node = address_of(event.name)
+        if node is not None:
+            _log.warning(
+                "%s, this node, can't reach %s, which that node advertises: set advertise_ip (--advertise-ip) there to "
+                "an address that the other members reach, and let them reach that port",
+                self._own,
+                node,
+                extra=about(node),
+            )
+            self._publish(AddressUnreachable(node=node, by=self._own))
+
+    def handle_answer(self, answer: PacketAnswer) -> None:
+        """Report that another node can't reach this one; at most once in a while for each node."""
+        told_at = self._told_by.get(answer.node)
+        is_due = told_at is None or self._now() >= told_at + AGAIN_S
+        if answer.unreachable == str(self._own) and is_due:
+            remember(self._told_by, answer.node, self._now(), _MOST_TOLD)
+            _log.warning(
+                "%s can't reach %s, which this node advertises: set advertise_ip (--advertise-ip) to an address that "
+                "the other members reach, and let them reach that port",
+                answer.node,
+                self._own,
+                extra=about(answer.node),
+            )
+            self._publish(AddressUnreachable(node=self._own, by=answer.node))
+
+    def reason_of(self, answer: PacketAnswer) -> str:
+        """Return the reason why the node that answers has refused this one; empty if it hasn't, or for no reason."""
+        by = address_of(answer.refused_by) if answer.refused_by else None
+        return why_apart(self._own, by) if by is not None and are_apart(self._own, by) else ""

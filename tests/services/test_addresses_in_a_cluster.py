@@ -12,18 +12,31 @@ import trio
 
 from tests.clusters import take
 from tests.waiting import DEADLINE_S, wait_until
-from trionet import AddressUnreachable, ConfigError, MemberJoined, NodeAddress, NodeConfig, Remote, open_node
+from trionet import (
+    AddressUnreachable,
+    ConfigError,
+    Event,
+    MemberJoined,
+    NodeAddress,
+    NodeConfig,
+    NodeUnreachable,
+    Remote,
+    open_node,
+)
 from trionet.message import PACKET
 from trionet.protocols.packets import VERSION
 from trionet.protocols.statements import Statement
 from trionet.protocols.swim_messages import SyncDigest
+from trionet.services.dial_back import DialBack
 from trionet.services.loopback import are_apart, separates
 from trionet.transports.memory import MemoryFabric
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
 
-    from trionet import Event, Node
+    from trio.testing import MockClock
+
+    from trionet import Node
 
     StartNode = Callable[..., Awaitable[Node]]
 
@@ -42,10 +55,9 @@ def _lines(caplog: pytest.LogCaptureFixture, text: str) -> list[str]:
     return [line for line in caplog.messages if text in line]
 
 
-@pytest.fixture(autouse=True)
-async def deadline() -> AsyncGenerator[None]:
+async def _join(node: Node, *seeds: str) -> None:
     with trio.fail_after(DEADLINE_S):
-        yield
+        await node.join(seeds)
 
 
 # ------------------------------------------------------------------------------------------------------------- loopback
@@ -84,7 +96,7 @@ async def test_a_node_of_a_loopback_address_and_another_one_refuse_each_other(
     newcomer = await start_node(NodeConfig(advertise_ip=ips[1]))
     local = newcomer if elsewhere == "the seed" else seed
     with pytest.raises(ConfigError) as caught:
-        await newcomer.join([_dialed(seed)])
+        await _join(newcomer, _dialed(seed))
     text = caught.value.text
     assert text.startswith(
         f"{newcomer.address} and {seed.address} can't be in one cluster: {local.address} is a loopback"
@@ -134,7 +146,7 @@ async def test_a_third_node_does_not_bring_them_together(start_node: StartNode) 
         node.listen(told.append)
     for seed in (first, second):
         with pytest.raises(ConfigError):
-            await apart.join([_dialed(seed)])
+            await _join(apart, _dialed(seed))
     await trio.sleep(QUIET_S)
     assert told == []
     assert len(first.members()) == len(second.members()) == 2
@@ -145,7 +157,7 @@ async def test_a_node_that_is_started_again_with_another_advertised_address_is_a
     async with open_node(NodeConfig(advertise_ip=ELSEWHERE)) as node:
         port = node.address.port
         with pytest.raises(ConfigError):
-            await node.join([_dialed(seed)])
+            await _join(node, _dialed(seed))
     async with open_node(NodeConfig(port=port, join=[_dialed(seed)])) as node:
         assert len(node.members()) == 2
 
@@ -154,10 +166,10 @@ async def test_a_join_ends_if_all_seeds_refuse_and_waits_for_one_that_does_not_a
     seeds = [await start_node(NodeConfig(join=[], advertise_ip=ELSEWHERE)) for _ in range(2)]
     newcomer = await start_node()
     with pytest.raises(ConfigError) as caught:
-        await newcomer.join([_dialed(seed) for seed in seeds])
+        await _join(newcomer, *map(_dialed, seeds))
     assert all(str(seed.address) in caught.value.text for seed in seeds)
     with trio.move_on_after(QUIET_S) as scope:
-        await newcomer.join([_dialed(seeds[0]), f"{NOBODY_IP}:9"])
+        await _join(newcomer, _dialed(seeds[0]), f"{NOBODY_IP}:9")
     assert scope.cancelled_caught
 
 
@@ -211,44 +223,116 @@ async def test_gossip_in_a_listed_group_needs_no_cluster_and_so_no_common_kind_o
 # --------------------------------------------------------------------------------------------------------- out of reach
 
 
+@pytest.mark.parametrize("transport", ["link", "http"])
 async def test_an_advertised_address_out_of_reach_is_reported_at_both_ends(
-    start_node: StartNode, caplog: pytest.LogCaptureFixture
+    start_node: StartNode, caplog: pytest.LogCaptureFixture, transport: Any
 ) -> None:
     caplog.set_level(logging.WARNING)
     seed = await start_node(NodeConfig(join=[]))
-    told_seed = seed.events()
-    config = NodeConfig(advertise_ip=NOBODY_IP, join=[_dialed(seed)], connect_timeout_s=0.1)
+    told, told_seed = list[Event](), seed.events()
+    config = NodeConfig(
+        advertise_ip=NOBODY_IP,
+        join=[_dialed(seed)],
+        transport=transport,
+        connect_timeout_s=0.1,
+        on_start=lambda node: node.listen(told.append),
+    )
     async with open_node(config) as newcomer:
-        told_newcomer = newcomer.events()
         expected = AddressUnreachable(node=newcomer.address, by=seed.address)
-        for events in (told_seed, told_newcomer):
-            assert (await take(events, lambda event: isinstance(event, AddressUnreachable)))[-1] == expected
-        await trio.sleep(QUIET_S)
-        assert len(newcomer.members()) == 1
+        found = await take(told_seed, lambda event: isinstance(event, AddressUnreachable))
+        await wait_until(lambda: expected in told)
+        assert found[-1] == expected
         port = newcomer.address.port
-    (line,) = _lines(
-        caplog, f"{seed.address} can't reach {newcomer.address}, which this node advertises: set advertise_ip"
+    start = (
+        f"{seed.address} can't reach {newcomer.address}, which this node advertises: set advertise_ip (--advertise-ip)"
     )
-    assert "--advertise-ip" in line
-    (line,) = _lines(
-        caplog, f"{seed.address}, this node, can't reach {newcomer.address}, which that node advertises: set"
-    )
-    assert "--advertise-ip" in line
-    async with open_node(NodeConfig(port=port, join=[_dialed(seed)])):
-        told = await take(told_seed, lambda event: isinstance(event, MemberJoined))
-    assert not any(isinstance(event, AddressUnreachable) for event in told)
+    assert len(_lines(caplog, start)) == 1
+    start = f"{seed.address}, this node, can't reach {newcomer.address}, which that node advertises: set advertise_ip"
+    assert len(_lines(caplog, start)) == 1
+    async with open_node(NodeConfig(port=port, join=[_dialed(seed)])) as again:
+        found = await take(told_seed, lambda event: isinstance(event, MemberJoined) and event.node == again.address)
+        await trio.sleep(QUIET_S)
+        seed.stop()
+        found += [event async for event in told_seed]
+    assert not any(isinstance(event, AddressUnreachable) for event in found)
 
 
-async def test_a_node_that_is_killed_and_started_again_and_one_that_is_slow_are_in_reach(start_node: StartNode) -> None:
+async def test_members_in_reach_are_not_reported_when_they_join_crash_and_start_again(start_node: StartNode) -> None:
     seed = await start_node(NodeConfig(join=[]))
     told: list[Event] = []
     seed.listen(told.append)
     port = 0
-    for _ in range(4):
-        with trio.CancelScope() as scope:
-            async with open_node(NodeConfig(port=port, join=[str(seed.address)], stop_grace_s=0)) as node:
-                port = node.address.port
-                scope.cancel()
-                await trio.sleep_forever()
+    for stops_at_once in (True, False, True, False):
+        config = NodeConfig(port=port, join=[str(seed.address)], stop_grace_s=0)
+        async with open_node(config) as node:
+            port = node.address.port
+            if not stops_at_once:
+                await trio.sleep(0.2)
     await trio.sleep(QUIET_S)
+    assert any(isinstance(event, MemberJoined) for event in told)
     assert not any(isinstance(event, AddressUnreachable) for event in told)
+
+
+class Reached:
+    """A network and calls for a `DialBack`: the test decides what each connection and each call comes to."""
+
+    def __init__(self, *outcomes: bool) -> None:
+        self.outcomes = list(outcomes)
+        self.own = NodeAddress("127.0.0.1", 1)
+        self.called: list[str] = []
+        self.failure: NodeUnreachable | None = None
+
+    async def can_connect(self, node: NodeAddress) -> bool:
+        await trio.sleep(0.1)
+        return self.outcomes.pop(0)
+
+    def prepare(self, args: list[Any], kwargs: dict[str, Any], remote: Remote) -> str:
+        return remote.method
+
+    async def call(self, node: NodeAddress, request: str) -> None:
+        await trio.sleep(0.1)
+        self.called.append(request)
+        if self.failure is not None:
+            raise self.failure
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "answers", "called", "is_reported"),
+    [
+        ([True], True, [], False),
+        ([False, False], True, ["get", "unreachable"], True),
+        ([False, True], True, ["get"], False),  # it was cut off for a while
+        ([False], False, ["get"], False),  # it has crashed
+    ],
+)
+async def test_a_node_is_out_of_reach_if_it_answers_between_two_failed_connections(
+    autojump_clock: MockClock,
+    nursery: trio.Nursery,
+    outcomes: list[bool],
+    answers: bool,
+    called: list[str],
+    is_reported: bool,
+) -> None:
+    reached: Any = Reached(*outcomes)
+    reached.failure = None if answers else NodeUnreachable("gone")
+    check, reported = DialBack(reached, reached, nursery), list[NodeAddress]()
+    node = NodeAddress("127.0.0.1", 2)
+    for _ in range(3):
+        check.check_soon(node, reported.append)  # once in a while only
+        await trio.sleep(1)
+    assert (reached.called, reported, reached.outcomes) == (called, [node] * is_reported, [])
+
+
+async def test_few_checks_run_at_a_time_and_a_node_is_checked_again_after_a_while(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    reached: Any = Reached(*[True] * 100)
+    check = DialBack(reached, reached, nursery)
+    for port in range(1, 100):
+        check.check_soon(NodeAddress("127.0.0.1", port), lambda _: None)
+    await trio.sleep(1)
+    assert len(reached.outcomes) == 84
+    await trio.sleep(60)
+    check.check_soon(NodeAddress("127.0.0.1", 1), lambda _: None)
+    await trio.sleep(1)
+    assert len(reached.outcomes) == 83

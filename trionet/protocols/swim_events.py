@@ -12,7 +12,7 @@ import msgspec
 
 from .statements import State
 
-__all__ = ["JoinCompleted", "LeaveCompleted", "MemberChange", "MemberChanged", "MemberInfo", "changes"]
+__all__ = ["JoinAnswered", "JoinCompleted", "LeaveCompleted", "MemberChange", "MemberChanged", "MemberInfo", "changes"]
 
 
 class MemberInfo(msgspec.Struct, frozen=True):
@@ -51,6 +51,12 @@ class MemberChanged(msgspec.Struct, frozen=True):
 
     change: MemberChange
     member: MemberInfo
+
+
+class JoinAnswered(msgspec.Struct, frozen=True):
+    """This node has sent its view to one that joins."""
+
+    name: str
 
 
 class JoinCompleted(msgspec.Struct, frozen=True):

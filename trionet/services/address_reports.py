@@ -29,7 +29,7 @@ __all__ = ["AddressReports"]
 
 _log = limited_log(__name__)
 
-_MOST_TOLD: Final = 64
+_MOST_REPORTED: Final = 256
 
 
 class AddressReports:
@@ -39,7 +39,7 @@ class AddressReports:
         self._own = own
         self._publish = publish
         self._now = now
-        self._told_by: dict[NodeAddress, float] = {}
+        self._reported_at: dict[tuple[NodeAddress, NodeAddress], float] = {}
 
     def handle_refused(self, event: SenderRefused) -> None:
         """Report a node that can't be a member."""
@@ -51,6 +51,11 @@ class AddressReports:
         """Report a node that is heard, and can't be reached."""
         node = address_of(event.name)
         if node is not None:
+            self.report(node)
+
+    def report(self, node: NodeAddress) -> None:
+        """Report that this node can't reach another; at most once in a while for each."""
+        if self._is_due((node, self._own)):
             _log.warning(
                 "%s, this node, can't reach %s, which that node advertises: set advertise_ip (--advertise-ip) there to "
                 "an address that the other members reach, and let them reach that port",
@@ -60,20 +65,29 @@ class AddressReports:
             )
             self._publish(AddressUnreachable(node=node, by=self._own))
 
-    def handle_answer(self, answer: PacketAnswer) -> None:
-        """Report that another node can't reach this one; at most once in a while for each node."""
-        told_at = self._told_by.get(answer.node)
-        is_due = told_at is None or self._now() >= told_at + AGAIN_S
-        if answer.unreachable == str(self._own) and is_due:
-            remember(self._told_by, answer.node, self._now(), _MOST_TOLD)
+    def handle_own(self, by: NodeAddress) -> None:
+        """Report that another node can't reach this one; at most once in a while for each."""
+        if self._is_due((self._own, by)):
             _log.warning(
                 "%s can't reach %s, which this node advertises: set advertise_ip (--advertise-ip) to an address that "
                 "the other members reach, and let them reach that port",
-                answer.node,
+                by,
                 self._own,
-                extra=about(answer.node),
+                extra=about(by),
             )
-            self._publish(AddressUnreachable(node=self._own, by=answer.node))
+            self._publish(AddressUnreachable(node=self._own, by=by))
+
+    def handle_answer(self, answer: PacketAnswer) -> None:
+        """Handle the answer to a packet, which may say that the other node can't reach this one."""
+        if answer.unreachable == str(self._own):
+            self.handle_own(answer.node)
+
+    def _is_due(self, what: tuple[NodeAddress, NodeAddress]) -> bool:
+        now = self._now()
+        is_due = now >= self._reported_at.get(what, now - AGAIN_S) + AGAIN_S
+        if is_due:
+            remember(self._reported_at, what, now, _MOST_REPORTED)
+        return is_due
 
     def reason_of(self, answer: PacketAnswer) -> str:
         """Return the reason why the node that answers has refused this one; empty if it hasn't, or for no reason."""

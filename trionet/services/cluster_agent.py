@@ -23,6 +23,7 @@ from trionet.protocols.swim import Swim
 from trionet.protocols.swim_settings import SwimOptions
 
 from . import loopback
+from .dial_back import DialBack
 from .group_sync import GroupSync
 from .packet_answer import PacketAnswer
 from .protocol_driver import ProtocolDriver
@@ -58,6 +59,7 @@ class ClusterAgent:
 
     Attributes:
         is_running: whether the protocols run, or can begin.
+        dial_back: checks the addresses of nodes that join by this one.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class ClusterAgent:
         self._handlers: dict[type[Any], Callable[[Any], None]] = {}
         self._batch_handlers: list[Callable[[], None]] = []
         self.is_running: bool = True
+        self.dial_back: DialBack = DialBack(endpoint, comm, nursery)
         self._parts: tuple[Swim, GossipProtocol, ProtocolDriver] | None = None
         # Never from `random`, whose numbers are predictable. All tokens have one length, so that they do not affect the
         # course of a simulation.

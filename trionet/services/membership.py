@@ -28,7 +28,7 @@ from trionet.identity import SID, NodeAddress, sid_of
 from trionet.log_limits import about, limited_log
 from trionet.protocols.border import SenderRefused, SenderUnreachable
 from trionet.protocols.statements import State
-from trionet.protocols.swim_events import JoinCompleted, LeaveCompleted, MemberChange, MemberChanged
+from trionet.protocols.swim_events import JoinAnswered, JoinCompleted, LeaveCompleted, MemberChange, MemberChanged
 
 from .address_reports import AddressReports
 from .base import rpc
@@ -109,6 +109,7 @@ class Membership:
         agent.on(SenderRefused, reports.handle_refused)
         agent.on(SenderUnreachable, reports.handle_unreachable)
         agent.on(PacketAnswer, self._handle_answer)
+        agent.on(JoinAnswered, self._handle_join_answered)
         agent.on(JoinCompleted, self._handle_join_completed)
         agent.on(LeaveCompleted, self._handle_leave_completed)
         agent.on(MemberChanged, self._handle_change)
@@ -129,6 +130,11 @@ class Membership:
         if not isinstance(data, bytes):
             raise MalformedRequest("a packet is bytes")
         return self._agent.receive_call(data).to_wire()
+
+    @rpc
+    def unreachable(self, by: NodeAddress) -> None:
+        """Handle the report of `by` that it can't reach the address that this node advertises; for nodes only."""
+        self._reports.handle_own(by)
 
     @rpc
     async def members(self) -> list[Member]:
@@ -294,6 +300,11 @@ class Membership:
     def _handle_join_completed(self, _: JoinCompleted) -> None:
         for attempt in self._attempts:
             attempt.done.set()
+
+    def _handle_join_answered(self, event: JoinAnswered) -> None:
+        node = address_of(event.name)
+        if node is not None and self._agent.is_running:
+            self._agent.dial_back.check_soon(node, self._reports.report)
 
     def _handle_answer(self, answer: PacketAnswer) -> None:
         self._reports.handle_answer(answer)

@@ -159,6 +159,9 @@ class Endpoint(Protocol):
     def app(self) -> QuartTrio | None:
         """The app of the HTTP face; None without one."""
 
+    async def can_connect(self, node: NodeAddress) -> bool:
+        """Return whether this node can make a connection to the address of `node`, or has one that it has made."""
+
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Answer calls until cancelled; calls in progress are cancelled then, too."""
 

@@ -40,7 +40,9 @@ class Claim:
         self._ended = trio.Event()
         self._status: int = 0
 
-    async def start(self, config: NodeConfig, *, task_status: trio.TaskStatus[NodeAddress]) -> int:
+    async def start(
+        self, config: NodeConfig, *, task_status: trio.TaskStatus[NodeAddress] = trio.TASK_STATUS_IGNORED
+    ) -> int:
         task_status.started(self._address)
         await self._ended.wait()
         return self._status

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.clusters import COUNT, Cluster, expose_counters, open_cluster
 from tests.waiting import DEADLINE_S, wait_until
 from trionet import GroupNotFound, NodeAddress, NodeConfig, Remote, open_node
-from trionet.protocols.mux import ProtocolMux
+from trionet.protocols.mux import Packet, ProtocolMux
 from trionet.services.packet_answer import PacketAnswer, answer_from
 
 if TYPE_CHECKING:
@@ -84,7 +84,12 @@ async def test_a_long_rumor_that_a_member_drops_does_not_make_it_unreachable(
     for node in nodes[:5]:
         await node.local.groups.put("g", nodes)
     lost: list[str] = []
-    monkeypatch.setattr(ProtocolMux, "unreachable", lambda _, to, __: lost.append(to) or [])
+
+    def note(_: ProtocolMux, to: str, __: float) -> list[Packet]:
+        lost.append(to)
+        return []
+
+    monkeypatch.setattr(ProtocolMux, "unreachable", note)
     receipt = await nodes[0].group("g").gossip.send([LONG], COUNT)
     await cluster.wait_totals(nodes[:5], 1)
     await trio.sleep(5)

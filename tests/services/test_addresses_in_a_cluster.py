@@ -16,6 +16,7 @@ from trionet import (
     AddressUnreachable,
     ConfigError,
     Event,
+    MalformedRequest,
     MemberJoined,
     NodeAddress,
     NodeConfig,
@@ -336,3 +337,21 @@ async def test_few_checks_run_at_a_time_and_a_node_is_checked_again_after_a_whil
     check.check_soon(NodeAddress("127.0.0.1", 1), lambda _: None)
     await trio.sleep(1)
     assert len(reached.outcomes) == 83
+
+
+async def test_strangers_who_claim_that_a_node_is_out_of_reach_cause_few_events(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    fabric, told = MemoryFabric(), list[Event]()
+    async with open_node(fabric=fabric) as node, open_node(fabric=fabric) as stranger:
+        node.listen(told.append)
+        claim = Remote(node=node.address, service="membership", method="unreachable")
+        for port in range(1, 100):
+            await stranger.local.comm.send([NodeAddress("10.0.0.1", port)], claim)
+        assert len(told) == 32
+        await stranger.local.comm.send([NodeAddress("10.0.0.1", 1)], claim)
+        await trio.sleep(61)
+        await stranger.local.comm.send([NodeAddress("10.0.0.1", 1)], claim)
+        assert told[32:] == [AddressUnreachable(node=node.address, by=NodeAddress("10.0.0.1", 1))]
+        with pytest.raises(MalformedRequest):
+            await stranger.local.comm.send(["nowhere"], claim)

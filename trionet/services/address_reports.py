@@ -1,7 +1,7 @@
 """Reports of addresses that can't work: beyond the cluster's border, or out of reach.
 
-Invariant: each report is a log line, limited as all lines that others can cause; an address out of reach is an event,
-too, at both of its ends.
+Invariant: each report is a log line, limited as all lines that others can cause. An address out of reach is an event,
+too, at both of its ends; the number of these events has a bound, because strangers can cause them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ __all__ = ["AddressReports"]
 
 _log = limited_log(__name__)
 
-_MOST_REPORTED: Final = 256
+_MOST_REPORTED: Final = 32
+"""The most reports within `AGAIN_S`."""
 
 
 class AddressReports:
@@ -83,8 +84,10 @@ class AddressReports:
             self.handle_own(answer.node)
 
     def _is_due(self, what: tuple[NodeAddress, NodeAddress]) -> bool:
+        """Return whether to report an address and the node that can't reach it: anyone can claim such a thing."""
         now = self._now()
-        is_due = now >= self._reported_at.get(what, now - AGAIN_S) + AGAIN_S
+        recent = [one for one, at in self._reported_at.items() if now < at + AGAIN_S]
+        is_due = what not in recent and len(recent) < _MOST_REPORTED
         if is_due:
             remember(self._reported_at, what, now, _MOST_REPORTED)
         return is_due

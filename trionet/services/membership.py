@@ -133,8 +133,12 @@ class Membership:
 
     @rpc
     def unreachable(self, by: NodeAddress) -> None:
-        """Handle the report of `by` that it can't reach the address that this node advertises; for nodes only."""
-        self._reports.handle_own(by)
+        """Handle the report of `by` that it can't reach the address that this node advertises; for nodes only.
+
+        Raises:
+            MalformedRequest: `by` is no address.
+        """
+        self._reports.handle_own(NodeAddress.of(by))
 
     @rpc
     async def members(self) -> list[Member]:

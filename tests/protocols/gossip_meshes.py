@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from trionet.protocols.gossip import GossipProtocol
+from trionet.protocols.gossip_messages import Delivered
 from trionet.protocols.mux import ProtocolMux
 from trionet.simulation.heap import HeapCluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from trionet.protocols.gossip_messages import Delivered
     from trionet.protocols.gossip_settings import GossipSettings
     from trionet.protocols.push import Push
 
@@ -85,5 +85,6 @@ class Mesh:
     def total(self, count: str) -> int:
         return sum(getattr(core.counts, count) for core in self.cores.values())
 
-    def _on_event(self, at: float, name: str, event: Delivered) -> None:
-        self.delivered[event.id].append((at, name, event.age_s))
+    def _on_event(self, at: float, name: str, event: object) -> None:
+        if isinstance(event, Delivered):
+            self.delivered[event.id].append((at, name, event.age_s))

@@ -18,6 +18,7 @@ import trio
 from .bulk import run_bulk
 from .calls import PEERS, run_calls
 from .cluster import run_cluster
+from .ends import run_ends
 from .facts import machine, versions
 from .fanout import run_fanout
 from .glomers import run_glomers
@@ -38,6 +39,7 @@ _BENCHMARKS: dict[str, Callable[[Settings], Awaitable[Result]]] = {
     "links": run_links,
     "bulk": run_bulk,
     "spawn": run_spawn,
+    "ends": run_ends,
     "gossip": run_gossip,
     "cluster": run_cluster,
     "simulation": run_simulation,

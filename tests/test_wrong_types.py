@@ -79,6 +79,7 @@ SOUND: dict[str, Callable[[Node], tuple[Callable[..., Any], dict[str, Any]]]] = 
     "join": lambda node: (node.join, {"seeds": [node.address]}),
     "membership.join": lambda node: (node.local.membership.join, {"seeds": [node.address]}),
     "membership.packet": lambda node: (node.local.membership.packet, {"data": b"x"}),
+    "membership.unreachable": lambda node: (node.local.membership.unreachable, {"by": node.address}),
     "set_tags": lambda node: (node.set_tags, {"tags": {}}),
     "member": lambda node: (_entering(node.member), {"sid": "0"}),
     "group": lambda node: (node.group, {"gid": "all"}),

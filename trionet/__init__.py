@@ -41,6 +41,7 @@ from .errors import (
     UnknownKey,
 )
 from .events import (
+    AddressUnreachable,
     ChildEnded,
     ChildGivenUp,
     ChildRestarted,
@@ -63,7 +64,7 @@ from .events import (
 )
 from .group import Group
 from .identity import NID, SID, NodeAddress
-from .launchers import Launcher, SSHLauncher
+from .launchers import Launcher, ObservedStatus, SSHLauncher
 from .message import Remote
 from .node import Node
 from .node_statistics import NodeStatistics
@@ -82,6 +83,7 @@ __all__ = [
     "SID",
     "Abort",
     "AddressInUse",
+    "AddressUnreachable",
     "Aggregate",
     "CallTimeout",
     "ChildEnded",
@@ -124,6 +126,7 @@ __all__ = [
     "NodeUnreachable",
     "NotFound",
     "NotPermitted",
+    "ObservedStatus",
     "OrphanedCall",
     "OrphanedCalls",
     "PeriodicTask",

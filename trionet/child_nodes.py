@@ -39,6 +39,7 @@ class ChildNodes:
         self._default_launcher = default_launcher
         self._publish = publish
         self._starting: dict[trio.CancelScope, None] = {}
+        self._boot_listeners: list[Callable[[NodeAddress], None]] = []
         self._is_closed = False
 
     @property
@@ -55,11 +56,21 @@ class ChildNodes:
         with trio.CancelScope() as scope:
             self._starting[scope] = None
             try:
-                address: NodeAddress = await self.nursery.start(keep_running, launcher, config, self._publish)
+                address: NodeAddress = await self.nursery.start(
+                    keep_running, launcher, config, self._publish, self._booted
+                )
             finally:
                 del self._starting[scope]
             return address
         raise TemporarilyUnavailable("the node is stopping")
+
+    def on_boot(self, listener: Callable[[NodeAddress], None]) -> None:
+        """Call ``listener(address)`` whenever a spawned node has booted, restarts included."""
+        self._boot_listeners.append(listener)
+
+    def _booted(self, node: NodeAddress) -> None:
+        for listener in self._boot_listeners:
+            listener(node)
 
     def register_launcher(self, name: str, launcher: Launcher) -> None:
         """Use `launcher` for configurations that name it; see `Node.register_launcher`."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 __all__ = [
+    "AddressUnreachable",
     "ChildEnded",
     "ChildGivenUp",
     "ChildRestarted",
@@ -86,7 +87,8 @@ class ChildEnded(Event, frozen=True, kw_only=True):
 
     Attributes:
         node: its address.
-        status: its exit status: 0 when it was stopped, minus the signal's number when a signal killed it.
+        status: its exit status: 0 when it was stopped, minus the signal's number when a signal killed it. An
+            `ObservedStatus` if its own process's exit was observed; then the cluster already knows.
     """
 
     status: int
@@ -255,6 +257,19 @@ class MemberLeft(MemberEvent, frozen=True, kw_only=True):
 
 class MemberUpdated(MemberEvent, frozen=True, kw_only=True):
     """Its tags have changed."""
+
+
+class AddressUnreachable(Event, frozen=True, kw_only=True):
+    """A node is heard, but can't be reached at the address that it advertises; both nodes get the event.
+
+    It comes again while that goes on, at most once a minute.
+
+    Attributes:
+        node: the advertised address; of this node itself, if that is the one that can't be reached.
+        by: the node that can't reach it.
+    """
+
+    by: NodeAddress
 
 
 class Events:

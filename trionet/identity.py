@@ -238,7 +238,8 @@ def checked_destination(host: object, setting: str) -> str:
 def is_loopback(ip: str) -> bool:
     """Return whether `ip` is reachable only from this machine."""
     address = _parsed(ip)
-    return ip == "localhost" or (address is not None and address.is_loopback)
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return ip == "localhost" or (address is not None and (mapped or address).is_loopback)
 
 
 def _parsed(ip: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

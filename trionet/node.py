@@ -22,6 +22,7 @@ from .node_log import NodeLog
 from .node_statistics import NodeStatistics
 from .services import LocalServices
 from .services.base import check_service_name, exposed_methods, warm_up_methods
+from .services.child_news import ChildNews
 from .services.cluster_agent import ClusterAgent
 from .services.cluster_agent import warm_up as warm_up_protocols
 from .services.comm import Comm
@@ -119,9 +120,10 @@ class Node:
             kept=Kept(own, groups, replicated, [KeptServices(self._services), KeptRules(groups)], bus.publish),
             settings=Settings(own, config, replicated, bus.publish),
         )
-        self._log = NodeLog()
-        bus.listen(self._log.handle)
-        bus.listen(comm.handle_event)
+        self._log, child_news = NodeLog(), ChildNews(self._agent)
+        children.on_boot(child_news.handle_boot)
+        for listener in (self._log.handle, child_news.handle, comm.handle_event):
+            bus.listen(listener)
         self._register_services()
 
     def __repr__(self) -> str:

@@ -60,6 +60,7 @@ class LinesEndpoint:
     """An endpoint in a Maelstrom node; it serves both."""
 
     app = None
+    has_real_address = False
 
     def __init__(
         self,
@@ -81,6 +82,9 @@ class LinesEndpoint:
         self.clock: Clock = self._endpoint.clock
         self.transport: MaelstromTransport = self._endpoint.transport
         self.datagrams: Datagrams | None = self._endpoint.datagrams
+
+    async def can_connect(self, node: NodeAddress) -> bool:
+        return await self._endpoint.can_connect(node)
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         ready = trio.Event()

@@ -113,11 +113,10 @@ class Mesh:
     def total(self, count: str) -> int:
         return sum(getattr(core.counts, count) for core in self.cores.values())
 
-    def _on_event(self, at: float, name: str, event: Any) -> None:
+    def _on_event(self, at: float, name: str, event: object) -> None:
         if isinstance(event, EntryChanged):
             self.changed.append((at, name, event))
         elif isinstance(event, EntryConflict):
             self.conflicts.append((at, name, event))
-        else:
-            assert isinstance(event, Delivered)
+        elif isinstance(event, Delivered):
             self.delivered[event.id].append((at, name, event.age_s))

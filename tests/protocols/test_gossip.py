@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from random import Random
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ from trionet.protocols.gossip_messages import (
     Query,
     Rumor,
     Summary,
+    UnknownGroup,
     Want,
 )
 from trionet.protocols.gossip_settings import GossipSettings, settings_for
@@ -96,7 +98,7 @@ def test_a_rumor_is_forwarded_on_first_receipt_and_not_again() -> None:
 
 def test_a_rumor_for_an_unknown_group_is_dropped_counted_and_can_come_again() -> None:
     core = _core()
-    assert core.receive("n1", _rumor(gid="h"), 1.0) == []
+    assert core.receive("n1", _rumor(gid="h"), 1.0) == [Notify(UnknownGroup("h"))]
     assert core.counts.unknown_group == 1
     core.set_group("h", _MEMBERS, now=1.5)
     assert _delivered(core.receive("n1", _rumor(gid="h"), 2.0)) == [_ID]
@@ -283,6 +285,39 @@ def test_of_many_members_a_sample_is_queried() -> None:
     found = core.tracking.spread("g", sent.id)
     assert found is not None
     assert 700 < found.estimated < 800
+
+
+@pytest.mark.parametrize(("size", "groupless"), [(100, 99), (1000, 1000)])
+def test_an_answer_says_whether_its_sender_knows_the_group_and_the_latest_one_counts(size: int, groupless: int) -> None:
+    core = GossipProtocol("n0", Random(1))
+    core.set_group("g", [f"n{number}" for number in range(size)], now=0.0)
+    sent = core.send("g", b"news", 0.0)
+    other = GossipProtocol("n1", Random(1))
+    (answer,) = other.receive("n0", Query("g", sent.id), 0.0)
+    assert isinstance(answer, Send)
+    assert answer.message == Answer("g", sent.id, has=False, knows_group=False)
+    asked = [name for name in _sent(core.tracking.query("g", sent.id), Query) if name != "n0"]
+    for name in asked:
+        core.receive(name, answer.message, 0.1)
+    found = core.tracking.spread("g", sent.id)
+    assert found is not None
+    assert found.groupless == pytest.approx(groupless, rel=0.01)
+    assert found.first_groupless == asked[0]
+    core.receive(asked[0], Answer("g", sent.id, has=False), 0.2)
+    core.receive(asked[1], Ihave("g", sent.id), 0.2)
+    found = core.tracking.spread("g", sent.id)
+    assert found is not None
+    assert found.groupless < groupless - 1
+    assert found.first_groupless == asked[2]
+    core.tracking.ask_again(sent.id)
+    found = core.tracking.spread("g", sent.id)
+    assert found is not None
+    assert (found.groupless, found.first_groupless) == (0, "")
+
+
+def test_an_answer_of_an_earlier_version_is_one_of_a_node_that_knows_the_group() -> None:
+    wire = msgspec.msgpack.encode(["y", "g", bytes(12), False])
+    assert msgspec.msgpack.decode(wire, type=Answer).knows_group
 
 
 @pytest.mark.parametrize(("profile", "grace_s", "compare_s"), [(LAN, 0.02, 2.0), (LOCAL, 0.01, 1.0), (WAN, 0.05, 5.0)])

@@ -10,10 +10,19 @@ if TYPE_CHECKING:
     from trionet.config import NodeConfig
     from trionet.identity import NodeAddress
 
-__all__ = ["KILL_AFTER_S", "Launcher", "explain_status"]
+__all__ = ["KILL_AFTER_S", "Launcher", "ObservedStatus", "explain_status"]
 
 KILL_AFTER_S = 3.0
 """The time that a node has to stop, after its own grace, before its process is killed."""
+
+
+class ObservedStatus(int):
+    """An exit status that proves that the node has ended: the launcher observed the exit of the node's own process.
+
+    A plain number proves nothing: perhaps only a connection to the node, or a helper, has ended.
+    """
+
+    __slots__ = ()
 
 
 class Launcher(Protocol):
@@ -30,7 +39,8 @@ class Launcher(Protocol):
 
         Returns:
             The exit status of a node that has ended by itself: 0 if it was stopped, minus the number of the signal that
-            killed it.
+            killed it. An `ObservedStatus` is proof: the spawner's cluster hears of it at once. After a plain number the
+            members' probes find out whether the node has ended.
 
         Raises:
             SpawnError: the node did not boot; the text is its reason.

@@ -29,7 +29,7 @@ from trionet.forks import keep_from_forks
 from trionet.log_limits import limited_log
 from trionet.nurseries import open_background_nursery
 
-from .base import KILL_AFTER_S
+from .base import KILL_AFTER_S, ObservedStatus
 from .children import explain_failure, kill_child, open_child
 from .interpreter import python_command
 from .lineage import ORPHANED_S, lineage
@@ -49,6 +49,7 @@ _END_S: Final = ORPHANED_S + KILL_AFTER_S
 """The time that the helper has to end its nodes, and itself."""
 
 _LOST: Final = -9
+"""The status of a node whose helper has ended. It proves nothing: the node notices that in a moment, and ends."""
 
 
 def is_available() -> bool:
@@ -100,7 +101,7 @@ class _Server:
                         child.failure = os.strerror(value)
                         child.end(1)
                     elif kind == b"X" and number in self._children:
-                        self._children.pop(number).end(value)
+                        self._children.pop(number).end(ObservedStatus(value))
                 data = data[whole:]
         self.close()
 
@@ -264,7 +265,7 @@ class ForkServerLauncher:
                 await stream.send_all(encode_line(boot_for(config)))
             task_status.started(await address_from(stream.receive_some, ended))
             await child.ended.wait()
-            return child.status or 0
+            return 0 if child.status is None else child.status
         finally:
             with trio.CancelScope(shield=True):
                 await trio.aclose_forcefully(stream)

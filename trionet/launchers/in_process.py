@@ -11,6 +11,8 @@ from trionet.log_limits import limited_log
 from trionet.user_code import pass_endings
 from trionet.user_errors import as_error
 
+from .base import ObservedStatus
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
@@ -49,6 +51,6 @@ class InProcessLauncher:
             pass_endings(exc)
             if booted:
                 _log.exception("a node of this process failed")
-                return 1
+                return ObservedStatus(1)
             raise SpawnError(f"the node did not boot: {as_error(exc)}") from exc
-        return 0
+        return ObservedStatus(0)

@@ -52,10 +52,21 @@ def pause_s(restarts: int) -> float:
     return min(_PAUSE_MAX_S, _PAUSE_MIN_S * 2.0**restarts)
 
 
+def _ignore(_: NodeAddress) -> None: ...
+
+
+def _forget_old(restarts: deque[float]) -> None:
+    """Drop the times that are out of the period."""
+    now = trio.current_time()
+    while restarts and restarts[0] < now - _PERIOD_S:
+        restarts.popleft()
+
+
 async def keep_running(
     launcher: Launcher,
     config: NodeConfig,
     publish: Callable[[Event], None],
+    on_boot: Callable[[NodeAddress], None] = _ignore,
     *,
     task_status: trio.TaskStatus[NodeAddress] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -65,17 +76,18 @@ async def keep_running(
         launcher: starts it.
         config: its configuration.
         publish: called with an event for each end, for each restart, and at the limit.
+        on_boot: called with the address each time that it has booted.
         task_status: started with the address when it has booted for the first time.
 
     Raises:
-        SpawnError: it did not boot the first time.
-        TrionetError: the launcher raised it then.
+        TrionetError: it did not boot the first time; a `SpawnError`, or what the launcher raised.
     """
     address: NodeAddress | None = None
     restarts: deque[float] = deque()
 
     def booted(where: NodeAddress) -> None:
         nonlocal address, config
+        on_boot(where)
         if address is None:
             address = where
             config = msgspec.structs.replace(config, port=where.port)
@@ -96,9 +108,7 @@ async def keep_running(
         publish(ChildEnded(node=address, status=status))
         if config.restart == "never" or (config.restart == "on_failure" and status == 0):
             return
-        now = trio.current_time()
-        while restarts and restarts[0] < now - _PERIOD_S:
-            restarts.popleft()
+        _forget_old(restarts)
         if len(restarts) == _MAX_RESTARTS:
             publish(ChildGivenUp(node=address, restarts=len(restarts)))
             return

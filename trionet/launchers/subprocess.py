@@ -11,7 +11,7 @@ import trio
 from trionet.log_limits import limited_log
 from trionet.nurseries import open_background_nursery
 
-from .base import KILL_AFTER_S
+from .base import KILL_AFTER_S, ObservedStatus
 from .children import kill_child, open_child
 from .interpreter import python_command
 from .supervised import STOP_LINE, Boot, address_from, boot_for, encode_line
@@ -40,7 +40,8 @@ class SubprocessLauncher:
     ) -> int:
         """Start a node and stay until it has ended; see `Launcher.start`."""
         command, path = python_command(_MAIN, 0)
-        return await supervise(command, boot_for(config, knows_path=True), task_status, path, what=command[0])
+        boot = boot_for(config, knows_path=True)
+        return ObservedStatus(await supervise(command, boot, task_status, path, what=command[0]))
 
 
 async def _boot(
@@ -71,6 +72,8 @@ async def supervise(
     what: str | None = None,
 ) -> int:
     """Run a command that ends in a supervised node, and stay until it has ended; see `Launcher.start`.
+
+    Return the exit status of the command, which need not be the node's own process: it is no `ObservedStatus`.
 
     Args:
         command: the program and its arguments.

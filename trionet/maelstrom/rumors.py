@@ -15,6 +15,7 @@ import trio
 from trionet.errors import MalformedRequest
 from trionet.protocols.effects import Notify
 from trionet.protocols.gossip import GossipProtocol
+from trionet.protocols.gossip_messages import Delivered
 from trionet.protocols.gossip_settings import GossipSettings
 
 if TYPE_CHECKING:
@@ -100,7 +101,8 @@ class Rumors:
         packets: dict[str, list[Any]] = {}
         for effect in effects:
             if isinstance(effect, Notify):
-                self._deliver(msgspec.json.decode(effect.event.payload))
+                if isinstance(effect.event, Delivered):
+                    self._deliver(msgspec.json.decode(effect.event.payload))
             else:
                 packets.setdefault(effect.to, []).append(effect.message)
         for name, messages in packets.items():

@@ -64,6 +64,11 @@ class Dissemination:
         else:
             self._tiers[0].append(item)
 
+    def hasten(self, name: str) -> None:
+        """Send the statement about a member before all others, if there is one."""
+        if name in self.items:
+            self.put(self.items[name].statement, is_urgent=True)
+
     def drop(self, name: str) -> None:
         """Drop the statement about a member, if there is one."""
         item = self.items.pop(name, None)

@@ -43,6 +43,7 @@ from .gossip_messages import (
     Query,
     Rumor,
     Summary,
+    UnknownGroup,
     Want,
 )
 from .gossip_settings import GossipCounts, GossipSettings
@@ -287,10 +288,11 @@ class GossipProtocol:
         if kind is Rumor or kind is Entry:
             effects = self._receive_news(source, message, now)
         elif kind is Query:
-            has = self._exchange.has_seen(self._groups.get(message.gid), message.id)
-            effects = [Send(source, Answer(message.gid, message.id, has))]
+            group = self._groups.get(message.gid)
+            has, knows_group = self._exchange.has_seen(group, message.id), group is not None
+            effects = [Send(source, Answer(message.gid, message.id, has, knows_group))]
         elif kind is Answer:
-            self.tracking.note(message.id, source, has=message.has)
+            self.tracking.note(message.id, source, has=message.has, knows_group=message.knows_group)
             return []
         else:
             group = self._groups.get(message.gid)
@@ -371,7 +373,7 @@ class GossipProtocol:
         group = self._groups.get(message.gid)
         if group is None:
             self.counts.unknown_group += 1
-            return []
+            return [Notify(UnknownGroup(message.gid))]
         if isinstance(message, Rumor):
             if self._delivering.is_refused(message, now):
                 return []

@@ -34,6 +34,7 @@ __all__ = [
     "Rumor",
     "Sent",
     "Summary",
+    "UnknownGroup",
     "Want",
     "chunks",
     "split",
@@ -156,13 +157,21 @@ class Query(ProtocolMessage, frozen=True, gc=False, tag="q"):
 
 
 class Answer(ProtocolMessage, frozen=True, gc=False, tag="y"):
-    """Answers a `Query`: whether the sender has seen the rumor."""
+    """Answers a `Query`: whether the sender has seen the rumor.
+
+    Attributes:
+        gid: the rumor's group.
+        id: the rumor's id.
+        has: whether the sender has seen it.
+        knows_group: whether the sender knows the group; without it, it drops the rumor.
+    """
 
     is_answer: ClassVar[bool] = True
 
     gid: _Gid
     id: _Id
     has: bool
+    knows_group: bool = True
 
 
 class Delivered(msgspec.Struct, frozen=True, gc=False):
@@ -181,6 +190,12 @@ class Delivered(msgspec.Struct, frozen=True, gc=False):
     origin: str
     age_s: float
     payload: bytes
+
+
+class UnknownGroup(msgspec.Struct, frozen=True, gc=False):
+    """A rumor is dropped, because this node doesn't know its group."""
+
+    gid: str
 
 
 class Sent(NamedTuple):

@@ -2,7 +2,8 @@
 
 Invariant: for each name the table holds the greatest statement received, until it is forgotten. A present member (ALIVE
 or SUSPECT) is in the digest and, except for this node, in the ring `present`; a DEAD one is in the ring `dead`. The
-table is bounded: a new member without room is refused, and of those gone the oldest is forgotten first.
+table is bounded: a new member without room is refused, and of those gone the oldest is forgotten first. A node that
+can't be a member is refused, too.
 
 Source: SWIM (Das, Gupta, Motivala 2002), section 4. Serf remembers the dead, too, to contact them again
 (``reconnect_timeout``, also 72 h).
@@ -129,10 +130,11 @@ class Members:
         return name in self._by_name
 
     def put(self, statement: Statement, now: float) -> MemberRecord | None:
-        """Replace the statement about a member; return the member, or None if there is no room for it."""
+        """Replace the statement about a member; return the member, or None if it is refused."""
         member = self._by_name.get(statement.name)
         if member is None:
-            if statement.state <= State.SUSPECT and len(self) >= self._options.members:
+            is_full = statement.state <= State.SUSPECT and len(self) >= self._options.members
+            if is_full or self._options.is_barred(statement.name):
                 return None
             member = self._by_name[statement.name] = MemberRecord(statement, now)
             stays = False

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from .border import SenderRefused, SenderUnreachable
 from .effects import Core, Notify, Proof, ProtocolMessage, Send
 from .packets import ARRAY_HEAD_BYTES, VERSION, Packet, PacketCounts, array_head, decoder, head, places
 from .proofs import Challenge, Echo
@@ -22,6 +23,7 @@ from .proofs import Challenge, Echo
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from .border import Border
     from .effects import Effect
     from .proofs import Proofs
 
@@ -55,6 +57,7 @@ class ProtocolMux:
     """
 
     __slots__ = (
+        "_border",
         "_cores",
         "_decode",
         "_encoded",
@@ -79,6 +82,7 @@ class ProtocolMux:
         packet_bytes: int = DATAGRAM_BYTES,
         is_encoding: bool = True,
         proofs: Proofs | None = None,
+        border: Border | None = None,
     ) -> None:
         """Run `cores`.
 
@@ -88,6 +92,7 @@ class ProtocolMux:
             packet_bytes: the most bytes of a datagram.
             is_encoding: False for a simulation, which passes messages on as they are.
             proofs: the addresses that are proven; None where no sender can claim another's name.
+            border: the nodes that can't be members; None where every node can be one.
         """
         self.me: str = me
         self.dropped: PacketCounts = PacketCounts()
@@ -105,6 +110,7 @@ class ProtocolMux:
         self._place_of = places(kinds)
         self._decode = decoder(kinds).decode
         self._proofs = proofs
+        self._border = border
         self._head = head(me)
         self._room_bytes = packet_bytes - len(self._head) - ARRAY_HEAD_BYTES
 
@@ -129,6 +135,10 @@ class ProtocolMux:
         if version != VERSION or source == self.me or not source:
             self.dropped.malformed += 1
             return []
+        if self._border is not None and self._border.separates(source):
+            messages = self._beyond_border(self._border, source, messages)
+            if not messages:
+                return []
         proofs = self._proofs
         if (
             proofs is None
@@ -137,6 +147,14 @@ class ProtocolMux:
         ):
             return self.receive(source, messages, now)
         return self._receive_unproven(proofs, source, messages, now, len(data), is_reliable=is_reliable)
+
+    def _beyond_border(self, border: Border, source: str, messages: list[Any]) -> list[Any]:
+        """Return the messages that are accepted from `source`, beyond the border; report it if there are others."""
+        accepted = [one for one in messages if type(one) not in border.kinds]
+        if len(accepted) < len(messages):
+            self.dropped.refused += len(messages) - len(accepted)
+            self.events.append(SenderRefused(source))
+        return accepted
 
     def receive(self, source: str, messages: Iterable[Any], now: float) -> list[Packet]:
         """Handle the messages of a packet from an address that is proven, or needs no proof."""
@@ -174,6 +192,8 @@ class ProtocolMux:
     ) -> list[Packet]:
         """Handle the messages that need no proof; answer within the credit of `source`."""
         credit = proofs.add_credit(source, size)
+        if is_reliable and proofs.reach.heard(source, now):
+            self.events.append(SenderUnreachable(source))
         is_known = any(core.knows(source) for core in self._cores)
         most = Proof.UNLESS_KNOWN if is_known else Proof.NEVER
         accepted = [one for one in messages if type(one) not in self._place_of or one.needs_proof <= most]
@@ -240,6 +260,11 @@ class ProtocolMux:
     def unreachable(self, to: str, now: float) -> list[Packet]:
         """Handle the loss of a reliable packet to `to`."""
         return self.packets([effect for core in self._cores for effect in core.unreachable(to, now)], now)
+
+    def not_connected(self, to: str, begun_at: float) -> None:
+        """Handle a connection to `to`, begun at `begun_at`, that could not be made."""
+        if self._proofs is not None:
+            self._proofs.reach.failed(to, begun_at)
 
     def pop_events(self) -> list[Any]:
         """Return and clear the events."""

@@ -49,7 +49,7 @@ class PacketCounts(msgspec.Struct):
         malformed: packets that can't be decoded, or are of another version.
         oversized: packets over the limit.
         unknown: messages of kinds that no core here handles.
-        refused: messages and answers that were dropped because the sender is unproven.
+        refused: messages and answers that were dropped because the sender is unproven, or can't be a member.
     """
 
     malformed: int = 0

@@ -20,6 +20,7 @@ from typing import Annotated, Final
 import msgspec
 
 from .effects import ProtocolMessage
+from .reach import Reach
 from .recent import remember
 
 __all__ = ["FACTOR", "PROOF_S", "Challenge", "Echo", "Proofs"]
@@ -61,9 +62,10 @@ class Proofs:
 
     Attributes:
         owed: tokens to return, by name; over the bound the oldest are dropped.
+        reach: the unproven senders that this node can't connect to.
     """
 
-    __slots__ = ("_credit", "_proven", "_secret", "owed")
+    __slots__ = ("_credit", "_proven", "_secret", "owed", "reach")
 
     def __init__(self, secret: bytes) -> None:
         """Make tokens with `secret`: up to 64 bytes that no other node can know."""
@@ -71,6 +73,7 @@ class Proofs:
         self._proven: dict[str, float] = {}
         self._credit: dict[str, int] = {}
         self.owed: dict[str, int] = {}
+        self.reach: Reach = Reach()
 
     def is_proven(self, name: str, now: float) -> bool:
         """Return whether `name` is proven."""
@@ -86,6 +89,7 @@ class Proofs:
         if token != self.token(name):
             return False
         self._credit.pop(name, None)
+        self.reach.forget(name)
         remember(self._proven, name, now + PROOF_S, _MOST_PROVEN)
         return True
 

@@ -39,12 +39,16 @@ class Spread(msgspec.Struct, frozen=True):
         confirmed: how many are known to have it.
         denied: how many answered last that they lack it.
         estimated: an estimate of how many have it, `confirmed` or more.
+        groupless: an estimate of how many lack the group; a member that does not answer does not count.
+        first_groupless: the name of one that lacks the group; empty if none does.
     """
 
     members: int
     confirmed: int
     denied: int
     estimated: float
+    groupless: float = 0.0
+    first_groupless: str = ""
 
 
 def estimate(members: int, confirmed: int, yes: int, no: int) -> float:
@@ -69,12 +73,14 @@ class Tracked(msgspec.Struct, eq=False):
         confirmed: names that are known to have it.
         denied: names that answered last that they lack it.
         sampled: names in the sample; empty as long as all are queried.
+        groupless: names that answered last that they lack the group, in the order of their answers.
     """
 
     gid: str
     confirmed: set[str] = msgspec.field(default_factory=set)
     denied: set[str] = msgspec.field(default_factory=set)
     sampled: dict[str, None] = msgspec.field(default_factory=dict)
+    groupless: dict[str, None] = msgspec.field(default_factory=dict)
 
     def to_query(self, members: GroupMembers) -> list[str]:
         """Return the names to query now: those of all members, or of the sample, that aren't confirmed."""
@@ -88,11 +94,14 @@ class Tracked(msgspec.Struct, eq=False):
         count = len(members)
         confirmed = sum(name in members for name in self.confirmed) + members.is_member
         denied = sum(name in members for name in self.denied)
+        groupless = [name for name in self.groupless if name in members]
+        first = groupless[0] if groupless else ""
         if not self.sampled:
-            return Spread(count, confirmed, denied, float(confirmed))
+            return Spread(count, confirmed, denied, float(confirmed), len(groupless), first)
         yes = sum(name in self.confirmed or name == members.me for name in self.sampled)
         no = sum(name in self.denied for name in self.sampled)
-        return Spread(count, confirmed, denied, estimate(count, confirmed, yes, no))
+        estimated, share = estimate(count, confirmed, yes, no), len(groupless) / len(self.sampled)
+        return Spread(count, confirmed, denied, estimated, share * count, first)
 
 
 class Tracking:
@@ -127,12 +136,22 @@ class Tracking:
         group, tracked = self._groups.get(gid), self.by_id.get(rumor_id)
         return None if group is None or tracked is None else tracked.spread(group.members)
 
-    def note(self, rumor_id: bytes, source: str, *, has: bool = True) -> None:
-        """Record whether `source` has a rumor, if that is tracked and `source` is a member."""
+    def ask_again(self, rumor_id: bytes) -> None:
+        """Forget which members lack the group of a rumor: they may have got it since."""
+        tracked = self.by_id.get(rumor_id)
+        if tracked is not None:
+            tracked.groupless.clear()
+
+    def note(self, rumor_id: bytes, source: str, *, has: bool = True, knows_group: bool = True) -> None:
+        """Record whether `source` has a rumor, and knows its group, if that is tracked and `source` is a member."""
         tracked = self.by_id.get(rumor_id)
         group = None if tracked is None else self._groups.get(tracked.gid)
         if tracked is None or group is None or source not in group.members:
             return
+        if has or knows_group:
+            tracked.groupless.pop(source, None)
+        else:
+            tracked.groupless[source] = None
         if has:
             tracked.confirmed.add(source)
             tracked.denied.discard(source)

@@ -1,8 +1,8 @@
 """Suspicions: from a failed probe to the verdict.
 
-Invariant: a node declares a member DEAD only on its own evidence: its own probe failed, its final probes failed until
-the suspicion timed out, and no message came directly from the suspect since. A node without evidence of its own waits
-for the verdict of others, and if none comes, probes the suspect itself.
+Invariant: a node declares a member DEAD only on its own evidence: it observed the end of the member's process; or its
+own probe failed, its final probes failed until the suspicion timed out, and no message came directly from the suspect
+since. A node without evidence of its own waits for the verdict of others, and if none comes, probes the suspect itself.
 
 Source: Lifeguard (Dadgar, Phillips, Currey 2017), sections IV-B (independent confirmations) and IV-C (buddy system).
 That receivers of a suspicion volunteer a probe, so that confirmations come at once, and the final probes are ours.
@@ -62,6 +62,16 @@ class Suspecting:
             suspicion.began = self._context.now
             self._schedule_verdict(suspicion)
             self._send_final_probe(suspicion)
+
+    def observe_end(self, name: str, boot_id: int) -> None:
+        """Declare a member DEAD, because its process of this boot id has ended; nothing if it is gone or restarted."""
+        context = self._context
+        member = context.members.get(name)
+        if context.is_leaving or name == context.me or member is None or not member.is_present:
+            return
+        if member.statement.boot_id == boot_id:
+            self._believe(msgspec.structs.replace(member.statement, state=int(State.DEAD), suspected_by=(context.me,)))
+            context.news.hasten(name)
 
     def update(self, member: MemberRecord) -> None:
         """Handle a new statement about `member`."""

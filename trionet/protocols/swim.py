@@ -193,6 +193,12 @@ class Swim:
             self._update_own(context.own.incarnation + 1)
         return self._effects()
 
+    def observe_end(self, name: str, boot_id: int, now: float) -> list[Effect]:
+        """Spread, before all other news, that the process of a member has ended; nothing if it is gone or restarted."""
+        self._context.now = now
+        self._suspecting.observe_end(name, boot_id)
+        return self._effects()
+
     # ---- as a `Core`
 
     def receive(self, source: str, message: Any, now: float) -> list[Effect]:

@@ -13,6 +13,7 @@ import msgspec
 from .statements import State
 
 __all__ = [
+    "JoinAnswered",
     "JoinCompleted",
     "LeaveCompleted",
     "MemberChange",
@@ -67,6 +68,10 @@ class MemberForgotten(msgspec.Struct, frozen=True):
     Attributes:
         name: the name of its node.
     """
+
+
+class JoinAnswered(msgspec.Struct, frozen=True):
+    """This node has sent its view to one that joins."""
 
     name: str
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 __all__ = ["SwimCounts", "SwimOptions"]
+
+
+def _nobody(_: str) -> bool:
+    return False
 
 
 class SwimOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,6 +26,7 @@ class SwimOptions(msgspec.Struct, frozen=True, kw_only=True):
         relays: the most simultaneous probes on behalf of others.
         is_falling_back: whether a member that doesn't answer datagrams is pinged by a connection, too, before it is
             suspected.
+        is_barred: whether a node of this name can't be a member; see `border`.
     """
 
     members: int = 65_536
@@ -28,6 +35,7 @@ class SwimOptions(msgspec.Struct, frozen=True, kw_only=True):
     forget_left_s: float = 3600.0
     relays: int = 256
     is_falling_back: bool = True
+    is_barred: Callable[[str], bool] = _nobody
 
 
 class SwimCounts(msgspec.Struct):
@@ -36,7 +44,7 @@ class SwimCounts(msgspec.Struct):
     Attributes:
         invalid: statements that no correct node makes.
         unknown_sender: messages that only a member may send, from another node.
-        refused: statements about new members for which there is no room.
+        refused: statements about new members for which there is no room, or that can't be members.
         unexpected: answers to no open question, or from the wrong node.
         refutations: how often this node had to refute a statement about itself.
         stalls: how often `on_timer` was called much too late.

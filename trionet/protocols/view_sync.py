@@ -25,7 +25,7 @@ from .answered import Answered
 from .effects import Notify
 from .seeds import MOST_SEEDS, Seeds
 from .statements import State, encoded_bytes, supersedes
-from .swim_events import JoinCompleted
+from .swim_events import JoinAnswered, JoinCompleted
 from .swim_messages import Sync, SyncDigest
 
 if TYPE_CHECKING:
@@ -147,6 +147,8 @@ class ViewSync:
         if (differing or message.is_join) and self._answered.is_due(source, SyncDigest, context.now):
             self._note_request(source)
             self._send_statements(source, differing, wanted=tuple(differing))
+            if message.is_join:
+                context.effects.append(Notify(JoinAnswered(source)))
 
     def receive(self, source: str, message: Sync) -> None:
         """Handle statements from `source`, and send those of the buckets that it requests."""

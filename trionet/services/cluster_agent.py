@@ -13,15 +13,21 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from trionet.profiles import PROFILES
+from trionet.protocols.border import Border, SenderRefused, SenderUnreachable
 from trionet.protocols.effects import Send
 from trionet.protocols.gossip import GossipProtocol
+from trionet.protocols.gossip_messages import UnknownGroup
 from trionet.protocols.gossip_settings import settings_for
 from trionet.protocols.mux import ProtocolMux
 from trionet.protocols.proofs import Proofs
 from trionet.protocols.swim import Swim
+from trionet.protocols.swim_settings import SwimOptions
 
+from . import loopback
+from .dial_back import DialBack
 from .group_sync import GroupSync
 from .missed_changes import MissedChanges
+from .packet_answer import PacketAnswer
 from .protocol_driver import ProtocolDriver, address_of
 
 if TYPE_CHECKING:
@@ -60,6 +66,7 @@ class ClusterAgent:
     Attributes:
         is_running: whether the protocols run, or can begin.
         missed_changes: tells members that have returned of the changes that they missed.
+        dial_back: checks the addresses of nodes that join by this one.
     """
 
     def __init__(
@@ -72,6 +79,7 @@ class ClusterAgent:
         random: Random,
     ) -> None:
         """Receive the endpoint's datagrams from now on, with tasks in `nursery`."""
+        self._address = endpoint.address
         self._own = str(endpoint.address)
         self._config = config
         self._comm = comm
@@ -85,10 +93,15 @@ class ClusterAgent:
         self._batch_handlers: list[Callable[[], None]] = []
         self.is_running: bool = True
         self.missed_changes: MissedChanges = MissedChanges(groups.absences, comm, nursery, random)
+        self.dial_back: DialBack = DialBack(endpoint, comm, nursery)
         self._parts: tuple[Swim, GossipProtocol, ProtocolDriver] | None = None
         # Never from `random`, whose numbers are predictable. All tokens have one length, so that they do not affect the
         # course of a simulation.
         self._proofs = Proofs(secrets.token_bytes(_SECRET_BYTES))
+        # The same for all its life, so that a mixed cluster can't come about.
+        self._border: Border | None = None
+        if endpoint.has_real_address:
+            self._border = Border(partial(loopback.separates, endpoint.address), frozenset(Swim.messages))
         if self._datagrams is not None:
             nursery.start_soon(self._datagrams.serve, self._receive_datagram)
 
@@ -126,7 +139,7 @@ class ClusterAgent:
             # Only a hint: after a restart with an earlier clock, the other members report the number to exceed.
             swim = self._new_swim(self._clock.unix_time(), self._config.tags)
             handle = partial(ClusterAgent._handle_events, weakref.proxy(self))  # a cycle would outlive the node
-            mux = ProtocolMux(self._own, [swim, core], proofs=self._proofs)
+            mux = self._new_mux(swim, core)
             driver = ProtocolDriver(mux, self._comm, self._datagrams, self._clock, self._nursery, handle)
             core.set_wall(self._clock.wall_ms(), driver.now())
             if not self.is_running:
@@ -146,13 +159,17 @@ class ClusterAgent:
             incarnation=incarnation,
             boot_id=self._random.getrandbits(_BOOT_ID_BITS),
             tags=tags,
+            options=SwimOptions() if self._border is None else SwimOptions(is_barred=self._border.separates),
         )
+
+    def _new_mux(self, swim: Swim, core: GossipProtocol) -> ProtocolMux:
+        return ProtocolMux(self._own, [swim, core], proofs=self._proofs, border=self._border)
 
     def renew(self) -> None:
         """Replace the membership protocol, which has left, by a new one."""
         old, core, driver = self._all()
         swim = self._new_swim(old.own.incarnation + 1, old.own.tags)
-        driver.mux = ProtocolMux(self._own, [swim, core], proofs=self._proofs)
+        driver.mux = self._new_mux(swim, core)
         self._parts = swim, core, driver
 
     def update_group(self, gid: str) -> None:
@@ -196,6 +213,17 @@ class ClusterAgent:
                     handler(event)
         for end in self._batch_handlers:
             end()
+
+    def receive_call(self, data: bytes) -> PacketAnswer:
+        """Handle a packet that came by a call, and return the answer."""
+        events = self.driver.receive(data)
+        unknown_groups = dict.fromkeys(event.gid for event in events if type(event) is UnknownGroup)
+        return PacketAnswer(
+            node=self._address,
+            unknown_groups=tuple(unknown_groups),
+            refused_by=self._own if any(type(event) is SenderRefused for event in events) else "",
+            unreachable=next((event.name for event in events if type(event) is SenderUnreachable), ""),
+        )
 
     def _receive_datagram(self, data: bytes) -> None:
         (self._parts or self._all())[2].receive(data, is_reliable=False)

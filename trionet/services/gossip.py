@@ -7,6 +7,7 @@ most once; the execution does not delay the forwarding.
 from __future__ import annotations
 
 import inspect
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -16,6 +17,7 @@ from trionet.codec import MESSAGEPACK, register_type
 from trionet.errors import (
     CallTimeout,
     DecodeError,
+    GroupNotFound,
     KeyDoesNotExist,
     MalformedRequest,
     MessageTooLarge,
@@ -61,6 +63,9 @@ _WAITING_BYTES: Final = 1024
 
 _ASK_AGAIN_S: Final = 0.02
 _ASK_LATEST_S: Final = 1.0
+_GROUP_S: Final = 1.0
+"""How long `wait_spread` waits for members that lack the group: they may be about to get it."""
+
 _HAND_OVER_S: Final = 5.0
 """A limit for members that hang."""
 
@@ -175,31 +180,43 @@ class Gossip:
         """Send a packet of a first hop to `node`; return True once it is confirmed.
 
         Raises:
+            GroupNotFound: the node doesn't know the rumor's group, and has dropped the rumor.
             TrionetError: it may not have arrived.
         """
         _, driver = self._running()
         try:
-            with trio.move_on_after(_HAND_OVER_S):
-                await driver.call(node, packet)
-                return True
-            raise CallTimeout(f"{node} has not confirmed the rumor within {_HAND_OVER_S:g} s", node=node)
-        except TrionetError:
+            with trio.fail_after(_HAND_OVER_S):
+                answer = await driver.call(node, packet)
+        except (TrionetError, trio.TooSlowError) as exc:
             driver.unreachable(packet.to)
-            raise
+            if isinstance(exc, TrionetError):
+                raise
+            raise CallTimeout(f"{node} has not confirmed the rumor within {_HAND_OVER_S:g} s", node=node) from None
+        for gid in answer.unknown_groups:
+            raise _group_not_found(gid, node)
+        return True
 
     async def wait_spread(self, gid: str, rumor_id: str, fraction: float) -> Spread:
         """Wait until a rumor of this node has spread far enough; see `Receipt.wait_spread`."""
         if not isinstance(fraction, int | float) or not 0 < fraction <= 1:
             raise MalformedRequest(f"fraction is more than 0 and at most 1, not {fraction!r:.40}")
         pause_s = _ASK_AGAIN_S
+        core, driver = self._running()
+        key = bytes.fromhex(rumor_id)
+        core.tracking.ask_again(key)
+        give_up_at = math.inf
         while True:
             core, driver = self._running()
-            found = core.tracking.spread(gid, bytes.fromhex(rumor_id))
+            found = core.tracking.spread(gid, key)
             if found is None:
                 raise KeyDoesNotExist(f"nothing is known of the rumor {rumor_id} any more")
             if found.estimated >= fraction * found.members:
                 return Spread(known=found.confirmed, members=found.members, estimate=found.estimated)
-            driver.act(core.tracking.query(gid, bytes.fromhex(rumor_id)))
+            is_in_vain = found.members - found.groupless < fraction * found.members
+            give_up_at = min(give_up_at, driver.now() + _GROUP_S) if is_in_vain else math.inf
+            if driver.now() >= give_up_at:
+                raise _group_not_found(gid, found.first_groupless)
+            driver.act(core.tracking.query(gid, key))
             await trio.sleep(pause_s)
             pause_s = min(2 * pause_s, _ASK_LATEST_S)
 
@@ -261,6 +278,14 @@ class Gossip:
                 f"; so did {more:,} more that came with it" if more else "",
                 extra=about(rumor.origin),
             )
+
+
+def _group_not_found(gid: str, node: object) -> GroupNotFound:
+    return GroupNotFound(
+        f"{node} does not know the group {gid!r:.130}, and drops its rumors: put the group there, as "
+        f"group.groups.put does on all members, or remove that node from it",
+        node=node,
+    )
 
 
 def _call_of(rumor: Delivered, codec: Codec) -> Call:

@@ -6,7 +6,6 @@ Invariant: the groups and the events of the node follow the membership protocol'
 from __future__ import annotations
 
 import logging
-import socket
 from collections.abc import Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
@@ -25,11 +24,22 @@ from trionet.events import (
 )
 from trionet.identity import SID, NodeAddress, sid_of
 from trionet.log_limits import about, limited_log
+from trionet.protocols.border import SenderRefused, SenderUnreachable
 from trionet.protocols.statements import State
-from trionet.protocols.swim_events import JoinCompleted, LeaveCompleted, MemberChange, MemberChanged, MemberForgotten
+from trionet.protocols.swim_events import (
+    JoinAnswered,
+    JoinCompleted,
+    LeaveCompleted,
+    MemberChange,
+    MemberChanged,
+    MemberForgotten,
+)
 
+from .address_reports import AddressReports
 from .base import rpc
+from .joining import FIRST_PAUSE_S, LONGEST_PAUSE_S, Attempt, resolved, seed_addresses
 from .member import Member, member_of
+from .packet_answer import PacketAnswer
 from .protocol_driver import address_of
 
 if TYPE_CHECKING:
@@ -71,11 +81,16 @@ class Membership:
         self._groups = groups
         self._publish = publish
         self._has_begun = False
-        self._attempts: list[_Attempt] = []
+        self._attempts: list[Attempt] = []
         self._left = trio.lowlevel.ParkingLot()
         self._scopes: dict[SID, list[trio.CancelScope]] = {}
         self._is_alone = False
         self._has_ended = False
+        self._reports = reports = AddressReports(own, publish, trio.current_time)
+        agent.on(SenderRefused, reports.handle_refused)
+        agent.on(SenderUnreachable, reports.handle_unreachable)
+        agent.on(PacketAnswer, self._handle_answer)
+        agent.on(JoinAnswered, self._handle_join_answered)
         agent.on(JoinCompleted, self._handle_join_completed)
         agent.on(LeaveCompleted, self._handle_leave_completed)
         agent.on(MemberChanged, self._handle_change)
@@ -99,11 +114,20 @@ class Membership:
     # ---- called by other nodes
 
     @rpc
-    def packet(self, data: bytes) -> None:
-        """Handle a packet of the protocols that was sent by a call; for nodes only."""
+    def packet(self, data: bytes) -> dict[str, Any] | None:
+        """Handle a packet of the protocols that was sent by a call, and answer it; for nodes only."""
         if not isinstance(data, bytes):
             raise MalformedRequest("a packet is bytes")
-        self._agent.driver.receive(data)
+        return self._agent.receive_call(data).to_wire()
+
+    @rpc
+    def unreachable(self, by: NodeAddress) -> None:
+        """Handle the report of `by` that it can't reach the address that this node advertises; for nodes only.
+
+        Raises:
+            MalformedRequest: `by` is no address.
+        """
+        self._reports.handle_own(NodeAddress.of(by))
 
     @rpc
     async def members(self) -> list[Member]:
@@ -124,36 +148,36 @@ class Membership:
             seeds: addresses, in any form; a host name stands for all its addresses, and is resolved repeatedly.
 
         Raises:
+            ConfigError: all refuse this node: of its advertised address and theirs, one is a loopback address.
             MalformedRequest: one is not an address; or all are this node's own.
             TemporarilyUnavailable: the node leaves or stops.
         """
         if not self._agent.is_running:
             raise TemporarilyUnavailable("the node is stopping")
-        addresses = _seeds(seeds)
-        attempt = _Attempt()
+        addresses = seed_addresses(seeds)
+        attempt = Attempt()
         self._attempts.append(attempt)
         try:
             await self._attempt(attempt, addresses)
         finally:
             self._attempts.remove(attempt)
-            if attempt.names and not attempt.done.is_set():
+            if attempt.is_refused or (attempt.names and not attempt.done.is_set()):
                 self._ask_seeds()
-        if attempt.refusal:
-            raise TemporarilyUnavailable(attempt.refusal)
+        attempt.check()
 
-    async def _attempt(self, attempt: _Attempt, addresses: list[NodeAddress]) -> None:
-        pause_s = _FIRST_PAUSE_S
+    async def _attempt(self, attempt: Attempt, addresses: list[NodeAddress]) -> None:
+        pause_s = FIRST_PAUSE_S
         while not attempt.done.is_set():
-            found, is_complete = await _resolved(addresses)
+            found, is_complete = await resolved(addresses)
             names = [name for name in found if name != str(self._own)]
             if is_complete and not names:
                 raise MalformedRequest("there is no seed but this node itself")
             if names and names != attempt.names and not attempt.done.is_set():
                 attempt.names = names
                 self._begin_to_join()
-            with trio.move_on_after(_LONGEST_PAUSE_S if names else pause_s):
+            with trio.move_on_after(LONGEST_PAUSE_S if names else pause_s):
                 await attempt.done.wait()
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     @rpc
     async def leave(self) -> None:
@@ -207,7 +231,7 @@ class Membership:
 
         async def join() -> None:
             with suppress(MalformedRequest, TemporarilyUnavailable):  # all seeds are this node, or it stops
-                await self.join(list(seeds))
+                await self._join_despite_refusals(list(seeds), done)
             done.set()
 
         nursery.start_soon(join)
@@ -215,6 +239,21 @@ class Membership:
             await done.wait()
         if scope.cancelled_caught:
             _log.warning("none of %s can be joined so far; this node goes on trying", ", ".join(seeds))
+
+    async def _join_despite_refusals(self, seeds: list[str], refused: trio.Event) -> None:
+        """Join; if all seeds refuse this node, set `refused`, and go on trying: their addresses may change."""
+        pause_s = FIRST_PAUSE_S
+        while True:
+            try:
+                await self.join(seeds)
+            except ConfigError as exc:
+                if not refused.is_set():
+                    _log.error("this node is in no cluster, and goes on trying to join one: %s", exc.text)
+                refused.set()
+            else:
+                return
+            await trio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     def farewell(self) -> None:
         """Announce that this node leaves, without a confirmation, and end all waiting."""
@@ -256,6 +295,17 @@ class Membership:
     def _handle_join_completed(self, _: JoinCompleted) -> None:
         for attempt in self._attempts:
             attempt.done.set()
+
+    def _handle_join_answered(self, event: JoinAnswered) -> None:
+        node = address_of(event.name)
+        if node is not None and self._agent.is_running:
+            self._agent.dial_back.check_soon(node, self._reports.report)
+
+    def _handle_answer(self, answer: PacketAnswer) -> None:
+        self._reports.handle_answer(answer)
+        reason = self._reports.reason_of(answer)
+        for attempt in self._attempts if reason else ():
+            attempt.handle_refusal(str(answer.node), reason)
 
     def _handle_leave_completed(self, _: LeaveCompleted) -> None:
         self._left.unpark_all()
@@ -315,48 +365,4 @@ class Membership:
 
     def _give_up(self, reason: str) -> None:
         for attempt in self._attempts:
-            if not attempt.done.is_set():
-                attempt.refusal = reason
-                attempt.done.set()
-
-
-_FIRST_PAUSE_S: Final = 1.0
-_LONGEST_PAUSE_S: Final = 30.0
-
-
-class _Attempt:
-    """A call of `join` in progress."""
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-        self.done = trio.Event()
-        self.refusal = ""
-
-
-def _seeds(values: Any) -> list[NodeAddress]:
-    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
-        raise MalformedRequest(f"seeds are a list of addresses, as in join(['127.0.0.1:8080']), not {values!r:.80}")
-    addresses = list(map(NodeAddress.of, values))
-    for address in addresses:
-        if not address.port:
-            raise MalformedRequest(f"the seed {address} has no port")
-    return addresses
-
-
-async def _resolved(addresses: Iterable[NodeAddress]) -> tuple[list[str], bool]:
-    """Return the protocol's names for `addresses`, all of a host name's; and whether the resolution is complete.
-
-    A host name without an address now may have one later.
-    """
-    found: dict[str, None] = {}
-    is_complete = True
-    for address in addresses:
-        try:
-            infos = await trio.socket.getaddrinfo(address.ip, address.port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as exc:
-            _log.warning("the seed %s has no address: %s", address, exc, extra=about(address))
-            is_complete = False
-            continue
-        for *_, (ip, port, *_rest) in infos:
-            found[str(NodeAddress(str(ip), int(port)))] = None
-    return list(found), is_complete
+            attempt.end(reason)

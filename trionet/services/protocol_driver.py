@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from trionet.errors import MalformedRequest, TrionetError
+from trionet.errors import MalformedRequest, NodeUnreachable, TrionetError
 from trionet.identity import NodeAddress
 from trionet.log_limits import limited_log
 from trionet.message import PACKET
 from trionet.nesting import PACKETS
+
+from .packet_answer import PacketAnswer, answer_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -92,10 +94,11 @@ class ProtocolDriver:
         else:
             self._arm()
 
-    def receive(self, data: bytes, *, is_reliable: bool = True) -> None:
-        """Handle a packet that came by a call, or else as a datagram."""
-        if not self._is_closed:
-            self._carry_out(self.mux.receive_bytes(data, self.now(), is_reliable=is_reliable))
+    def receive(self, data: bytes, *, is_reliable: bool = True) -> list[Any]:
+        """Handle a packet that came by a call, or else as a datagram; return the events that it caused."""
+        if self._is_closed:
+            return []
+        return self._carry_out(self.mux.receive_bytes(data, self.now(), is_reliable=is_reliable))
 
     def act(self, effects: Iterable[Effect]) -> None:
         """Carry out the effects of a protocol."""
@@ -105,14 +108,19 @@ class ProtocolDriver:
         """Handle the loss of a packet that was to be sent reliably."""
         self._carry_out(self.mux.unreachable(to, self.now()))
 
-    def _carry_out(self, packets: list[Packet]) -> None:
+    def _carry_out(self, packets: list[Packet]) -> list[Any]:
+        """Send `packets`, and handle the events that came with them; return these."""
         for packet in packets:
             self.send(packet)
+        handled: list[Any] = []
         while self.mux.events:
-            self._on_events(self.mux.pop_events())
+            events = self.mux.pop_events()
+            handled += events
+            self._on_events(events)
         self._due = self.mux.next_deadline()
         if self._due < self._armed and not self._is_closed:  # a later deadline costs nothing until the next wake-up
             self._arm()
+        return handled
 
     def send(self, packet: Packet) -> None:
         """Send a packet by datagram, or else by a call."""
@@ -132,24 +140,31 @@ class ProtocolDriver:
                 self._nursery.start_soon(self._send_by_call, node, packet)
 
     async def _send_by_call(self, node: NodeAddress, packet: Packet) -> None:
+        begun_at = self.now()
         try:
             with trio.fail_after(_CALL_S):
                 await self.call(node, packet)
         except (TrionetError, trio.TooSlowError) as exc:
             _log.debug("a packet for %s did not arrive: %s", node, exc)
+            if isinstance(exc, NodeUnreachable | trio.TooSlowError):
+                self.mux.not_connected(packet.to, begun_at)
             if packet.is_reliable:
                 self.unreachable(packet.to)
         finally:
             self._calls -= 1
             self._bytes -= len(packet.encoded)
 
-    async def call(self, node: NodeAddress, packet: Packet) -> None:
-        """Send a packet by a call, and wait for its confirmation.
+    async def call(self, node: NodeAddress, packet: Packet) -> PacketAnswer:
+        """Send a packet by a call; return the answer, which is an event, too, unless it is empty.
 
         Raises:
             TrionetError: the packet may not have arrived.
         """
-        await self._comm.call(node, self._comm.prepare([packet.encoded], {}, PACKET, depth=PACKETS))
+        value = await self._comm.call(node, self._comm.prepare([packet.encoded], {}, PACKET, depth=PACKETS))
+        answer = answer_from(node, value)
+        if value is not None:
+            self._on_events([answer])
+        return answer
 
 
 @functools.lru_cache(maxsize=16_384)

@@ -45,7 +45,7 @@ class GroupGossip(Template):
 
         Raises:
             EmptyGroup: the group has no members.
-            GroupNotFound: it has been deleted.
+            GroupNotFound: this node has deleted it.
             MalformedRequest: the arguments are no list, or the remote has a node, or no service or method.
             EncodeError: an argument can't travel.
             MessageTooLarge: the arguments are over the limit.

@@ -144,6 +144,10 @@ class Endpoint(Protocol):
         """The address of the node, with the real port."""
 
     @property
+    def has_real_address(self) -> bool:
+        """Whether its address is one of a machine, and has the meaning that it has there: 127.0.0.1 is this machine."""
+
+    @property
     def transport(self) -> Transport:
         """Sends the node's calls."""
 
@@ -154,6 +158,9 @@ class Endpoint(Protocol):
     @property
     def app(self) -> QuartTrio | None:
         """The app of the HTTP face; None without one."""
+
+    async def can_connect(self, node: NodeAddress) -> bool:
+        """Return whether this node can make a connection to the address of `node`, or has one that it has made."""
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Answer calls until cancelled; calls in progress are cancelled then, too."""

@@ -21,6 +21,7 @@ from .clock import TrioClock
 from .datagrams import UDPDatagrams
 from .lazy_http import LazyHTTPTransport
 from .link import TCPTransport
+from .link.sockets import connect
 from .listener import Listener, RequestSession, Session, open_listener
 
 if TYPE_CHECKING:
@@ -47,11 +48,14 @@ class NetworkEndpoint:
     """Fulfils `trionet.transports.base.Endpoint` with TCP.
 
     Attributes:
+        has_real_address: True.
         clock: Trio's.
         links: its links.
         transport: sends the node's calls: by links, or by HTTP if so configured.
         datagrams: UDP on the same port number; None without any.
     """
+
+    has_real_address = True
 
     def __init__(
         self,
@@ -94,6 +98,19 @@ class NetworkEndpoint:
             self.close()
             with trio.CancelScope(shield=True):
                 await self._http.aclose()
+
+    async def can_connect(self, node: NodeAddress) -> bool:
+        """Return whether a connection to `node` can be made, or has been; see `Endpoint.can_connect`."""
+        if self.links.has_dialed(node):
+            await trio.lowlevel.checkpoint()
+            return True
+        try:
+            with trio.fail_after(self._config.connect_timeout_s):
+                sock = await connect(node)
+        except (OSError, trio.TooSlowError):
+            return False
+        sock.close()
+        return True
 
     def close(self) -> None:
         """Refuse new connections and calls, at once."""

@@ -154,6 +154,10 @@ class LinkTransport(ABC):
         """Whether `node` supports links, as far as known."""
         return True
 
+    def has_dialed(self, node: NodeAddress) -> bool:
+        """Whether there is a link with `node` that this node has made."""
+        return any(peer == node and link.core.is_initiator for link, peer in self._open.items())
+
     async def _link_with(self, node: NodeAddress) -> Link | None:
         """Return a link to `node`; None for a node without links.
 

@@ -111,7 +111,7 @@ class Node:
         own, known = endpoint.address, weakref.proxy(self)  # a cycle would outlive the node
         groups, comm = Groups(own, known), Comm(own, endpoint.transport, router, random)
         self._agent = ClusterAgent(config, endpoint, comm, groups, background, random)
-        self._tasks = PeriodicTasks(background, random, bus.publish)
+        self._tasks = PeriodicTasks(background, random, bus.publish, router)
         self.local: LocalServices = LocalServices(
             status=Status(known, router),
             groups=groups,
@@ -377,6 +377,8 @@ class Node:
             await self._endpoint.drain()
         self._has_drained.set()
         scope.cancel()
+        with trio.CancelScope(shield=True):
+            await self._log.report_running(self.address, self._router.running)
 
 
 def warm_up() -> None:

@@ -1,0 +1,93 @@
+"""Finds the code that blocks an event loop, in the stack of the loop's thread.
+
+Invariant: code that waits in Trio's own poll is none, nor is code that a debugger has stopped.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import msgspec
+
+from .user_code import attempt
+
+if TYPE_CHECKING:
+    from types import CodeType, FrameType
+
+__all__ = ["Blocker", "find_blocker", "handles_calls"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_LOOP: Final = frozenset({"trio", "outcome"})
+"""The packages of Trio's loop: it starts tasks by way of ``outcome``."""
+_DEBUGGERS: Final = frozenset({"bdb", "pdb", "debugpy", "pydevd", "_pydevd_bundle"})
+
+_handling: Final[set[CodeType]] = set()
+
+
+class Blocker(msgspec.Struct, frozen=True, eq=False):
+    """The code that runs in the loop's thread.
+
+    Attributes:
+        of: the call, or the id of the first frame of its task: the same as long as it goes on.
+        what: the handler's or the task's name, for a log line.
+        place: file, line and function, for a log line.
+    """
+
+    of: object
+    what: str
+    place: str
+
+    def goes_on_in(self, later: Blocker | None) -> bool:
+        """Whether a later look has found the same call or task."""
+        return later is not None and self.of == later.of
+
+
+def handles_calls(function: F) -> F:
+    """Mark a method that runs handlers; its object has the ``name`` of the call."""
+    _handling.add(function.__code__)  # type: ignore[attr-defined]  # it is a function
+    return function
+
+
+def find_blocker(thread_id: int) -> Blocker | None:
+    """Return the code that a loop's thread runs now; None if that is the loop itself, or nothing is known."""
+    frame = sys._current_frames().get(thread_id)  # noqa: SLF001  documented, and private by name only
+    stack: list[FrameType] = []
+    while frame is not None:
+        stack.append(frame)
+        frame = frame.f_back
+    if any(_package_of(each) in _DEBUGGERS for each in stack):
+        return None
+    of_call = next((index for index, each in enumerate(stack) if each.f_code in _handling), None)
+    if of_call is not None:
+        call = stack[of_call].f_locals.get("self")
+        place = _place(stack[of_call - 1], stack[0]) if of_call else "a function that is not written in Python"
+        return Blocker(call, f"the handler {attempt(lambda: call.name, default='of a call')}", place)
+    first_of_task = _first_of_task(stack)
+    if first_of_task is None or _package_of(stack[0]) in _LOOP:
+        return None
+    return Blocker(id(first_of_task), "a task outside of handlers", _place(stack[0], stack[0]))
+
+
+def _first_of_task(stack: list[FrameType]) -> FrameType | None:
+    """Return the first frame inside of Trio's loop; None if the loop itself runs."""
+    outside_in = reversed(stack)
+    if not any(_package_of(each) in _LOOP for each in outside_in):  # the iterator goes on behind the one found
+        return None
+    return next((each for each in outside_in if _package_of(each) not in _LOOP), None)
+
+
+def _place(first: FrameType, innermost: FrameType) -> str:
+    shown = _shown(first)
+    return shown if innermost is first else f"{shown}, which is in {_shown(innermost)}"
+
+
+def _shown(frame: FrameType) -> str:
+    return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_qualname}"
+
+
+def _package_of(frame: FrameType) -> str:
+    name = frame.f_globals.get("__name__")
+    return name.partition(".")[0] if isinstance(name, str) else ""

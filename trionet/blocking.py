@@ -16,7 +16,7 @@ from .user_code import attempt
 if TYPE_CHECKING:
     from types import CodeType, FrameType
 
-__all__ = ["Blocker", "find_blocker", "handles_calls"]
+__all__ = ["Blocker", "find_blocker", "handles_calls", "id_of_blocker"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -27,22 +27,16 @@ _DEBUGGERS: Final = frozenset({"bdb", "pdb", "debugpy", "pydevd", "_pydevd_bundl
 _handling: Final[set[CodeType]] = set()
 
 
-class Blocker(msgspec.Struct, frozen=True, eq=False):
-    """The code that runs in the loop's thread.
+class Blocker(msgspec.Struct, frozen=True):
+    """The code that blocks an event loop, in words for a log line.
 
     Attributes:
-        of: the call, or the id of the first frame of its task: the same as long as it goes on.
-        what: the handler's or the task's name, for a log line.
-        place: file, line and function, for a log line.
+        what: the handler or the task.
+        place: file, line and function.
     """
 
-    of: object
     what: str
     place: str
-
-    def goes_on_in(self, later: Blocker | None) -> bool:
-        """Whether a later look has found the same call or task."""
-        return later is not None and self.of == later.of
 
 
 def handles_calls(function: F) -> F:
@@ -51,28 +45,51 @@ def handles_calls(function: F) -> F:
     return function
 
 
+def id_of_blocker(thread_id: int) -> int | None:
+    """Return the id of the code that a loop's thread runs now: the same for as long as one handler or task goes on.
+
+    Returns:
+        None if that is the loop itself, or a debugger.
+    """
+    stack = _stack_of(thread_id)
+    of_call = _index_of_call(stack)
+    found = _first_of_task(stack) if of_call is None else stack[of_call]
+    return None if found is None else id(found)
+
+
 def find_blocker(thread_id: int) -> Blocker | None:
-    """Return the code that a loop's thread runs now; None if that is the loop itself, or nothing is known."""
+    """Return the code that a loop's thread runs now; None if that is the loop itself, or a debugger.
+
+    To look is not free: a frame whose variables were read may form a cycle with an exception that passes it later.
+    """
+    stack = _stack_of(thread_id)
+    of_call = _index_of_call(stack)
+    if of_call is None:
+        is_found = _first_of_task(stack) is not None
+        return Blocker("a task outside of handlers", _place(stack[0], stack[0])) if is_found else None
+    name = attempt(lambda: stack[of_call].f_locals["self"].name, default="of a call")
+    place = _place(stack[of_call - 1], stack[0]) if of_call else "a function that is not written in Python"
+    return Blocker(f"the handler {name}", place)
+
+
+def _stack_of(thread_id: int) -> list[FrameType]:
+    """Return the frames of a thread, innermost first; none where a debugger has stopped it."""
     frame = sys._current_frames().get(thread_id)  # noqa: SLF001  documented, and private by name only
     stack: list[FrameType] = []
     while frame is not None:
         stack.append(frame)
         frame = frame.f_back
-    if any(_package_of(each) in _DEBUGGERS for each in stack):
-        return None
-    of_call = next((index for index, each in enumerate(stack) if each.f_code in _handling), None)
-    if of_call is not None:
-        call = stack[of_call].f_locals.get("self")
-        place = _place(stack[of_call - 1], stack[0]) if of_call else "a function that is not written in Python"
-        return Blocker(call, f"the handler {attempt(lambda: call.name, default='of a call')}", place)
-    first_of_task = _first_of_task(stack)
-    if first_of_task is None or _package_of(stack[0]) in _LOOP:
-        return None
-    return Blocker(id(first_of_task), "a task outside of handlers", _place(stack[0], stack[0]))
+    return [] if any(_package_of(each) in _DEBUGGERS for each in stack) else stack
+
+
+def _index_of_call(stack: list[FrameType]) -> int | None:
+    return next((index for index, each in enumerate(stack) if each.f_code in _handling), None)
 
 
 def _first_of_task(stack: list[FrameType]) -> FrameType | None:
     """Return the first frame inside of Trio's loop; None if the loop itself runs."""
+    if not stack or _package_of(stack[0]) in _LOOP:
+        return None
     outside_in = reversed(stack)
     if not any(_package_of(each) in _LOOP for each in outside_in):  # the iterator goes on behind the one found
         return None

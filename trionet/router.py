@@ -146,9 +146,12 @@ class PreparedCall:
 
     async def _in_thread(self) -> Any:
         self._deadline = min(self._deadline, trio.current_effective_deadline())  # for `CurrentCall.deadline`
-        return await self._router.threads.run(
-            self._begin, self.inner_depth, abandon_on_cancel=self.method.abandon_on_cancel
+        (value,) = await self._router.threads.run(
+            lambda: (self._begin(),),  # Trio refuses a coroutine; here it is awaited, as that of any plain function
+            self.inner_depth,
+            abandon_on_cancel=self.method.abandon_on_cancel,
         )
+        return value
 
     @handles_calls
     async def finish(self, scope: trio.CancelScope, awaitable: Awaitable[Any] | None = None) -> Any:

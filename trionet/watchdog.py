@@ -26,7 +26,7 @@ from weakref import WeakSet
 
 import trio
 
-from .blocking import Blocker, find_blocker
+from .blocking import Blocker, find_blocker, id_of_blocker
 from .log_limits import about, limited_log
 from .virtual_time import is_time_virtual
 
@@ -45,6 +45,8 @@ _LOOK_S: Final = 0.1
 """The interval of looks at the loop's stack, while it doesn't answer."""
 _LATE_S: Final = 0.5
 """A pause that takes so much longer has another cause than the scheduler's usual lag."""
+_WORKED_S: Final = 0.5
+"""The processor time of the loop's thread in a late pause, if it has held Python's lock; in any other it is less."""
 _JOIN_S: Final = 1.0
 _ADVICE: Final = (
     "meanwhile this process answers nobody, and after some seconds other nodes take it for failed. Run what blocks by "
@@ -229,22 +231,25 @@ class _Thread(threading.Thread):
 
     def _await(self, ping: _Ping, reported: Blocker | None) -> Blocker | None:
         """Wait for the loop's answer; return the code that keeps the loop from it for long, which is logged."""
-        seen, seen_at = reported, ping.asked_at
+        seen, seen_at = None, ping.asked_at
         while not self._has_answered(ping):
             begin = _Moment(self._clock_id)
             with suppress(Empty):
                 self._bell.get(timeout=_LOOK_S)
             now = time.monotonic()
-            is_late = now - begin.at > _LOOK_S + _LATE_S
-            found = self._holder_since(begin) if is_late else find_blocker(self._loop_id)
-            if is_late and found is None:
-                ping.asked_at = now  # the process was stopped, or had no processor
-            if seen is None or not seen.goes_on_in(found):
-                seen, seen_at = found, begin.at if is_late else now
-            is_long = now - ping.asked_at >= BLOCKED_S and now - seen_at >= BLOCKED_S - 2 * _LOOK_S
-            if seen is not None and reported is None and is_long:
-                reported = seen
-                self._warn(seen, ping.asked_at)
+            if now - begin.at > _LOOK_S + _LATE_S:
+                blocker = self._holder_since(begin)
+                if blocker is None:
+                    ping.asked_at = now  # the process was stopped, or had no processor
+            else:
+                found = id_of_blocker(self._loop_id)
+                if seen != found:
+                    seen, seen_at = found, now
+                is_long = now - ping.asked_at >= BLOCKED_S and now - seen_at >= BLOCKED_S - 2 * _LOOK_S
+                blocker = find_blocker(self._loop_id) if found is not None and is_long and reported is None else None
+            if blocker is not None and reported is None:
+                reported = blocker
+                self._warn(blocker, ping.asked_at)
         return reported
 
     def _has_answered(self, ping: _Ping) -> bool:
@@ -253,10 +258,10 @@ class _Thread(threading.Thread):
     def _holder_since(self, begin: _Moment) -> Blocker | None:
         """Return the code that has held Python's lock since `begin`; None if this thread was not late, or for else."""
         now = _Moment(self._clock_id)
-        has_worked = now.worked_s - begin.worked_s >= BLOCKED_S
+        has_worked = now.worked_s - begin.worked_s >= _WORKED_S
         has_collected = now.collections != begin.collections
-        is_late = now.at - begin.at > _INTERVAL_S + _LATE_S
-        return find_blocker(self._loop_id) if is_late and has_worked and not has_collected else None
+        is_long = now.at - begin.at >= BLOCKED_S
+        return find_blocker(self._loop_id) if is_long and has_worked and not has_collected else None
 
     @staticmethod
     def _warn(blocker: Blocker, since: float) -> None:

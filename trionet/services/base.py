@@ -61,7 +61,7 @@ def rpc(
         if isinstance(function, property | functools.cached_property) or not is_method(function):
             raise MalformedRequest(f"@trionet.rpc marks functions and methods, not a {type(function).__name__}")
         own = name or getattr(function, "__name__", None)
-        if not isinstance(own, str):
+        if not isinstance(own, str) or own == "<lambda>":
             raise MalformedRequest(f"a {type(function).__name__} has no name of its own: use @trionet.rpc(name=...)")
         checked = check_name(own if name else own.removesuffix("_"), "method name")
         if thread:

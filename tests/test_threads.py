@@ -28,6 +28,9 @@ from trionet import (
     rpc,
     simulation,
 )
+from trionet.message import Call
+from trionet.router import Router
+from trionet.services.base import exposed_methods
 from trionet.threads import ThreadPools
 from trionet.transports.memory import MemoryFabric
 
@@ -90,6 +93,10 @@ class Mill:
 
 async def _later() -> int:
     await trio.lowlevel.checkpoint()
+    return threading.get_ident()
+
+
+def _ident() -> int:
     return threading.get_ident()
 
 
@@ -186,6 +193,14 @@ async def test_a_periodic_task_with_a_mark_runs_in_a_thread(start_node: StartNod
     with trio.fail_after(DEADLINE_S):
         assert isinstance(await anext(events), TaskFailed)
         assert await node.all.gossip.del_(task)
+
+
+async def test_a_threaded_handler_that_is_begun_outside_of_its_task_still_runs_in_a_thread() -> None:
+    router = Router()
+    router.put("local", "mill", exposed_methods({"ident": rpc(name="ident", thread=True)(_ident)}))
+    prepared = router.prepare(Call("local", "mill", "ident"))
+    value = await prepared.finish(trio.CancelScope(), prepared.begin())  # as a link does that has no room for answers
+    assert value != threading.get_ident()
 
 
 # ---- deadlines and cancellation

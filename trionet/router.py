@@ -128,12 +128,14 @@ class PreparedCall:
         return CurrentCall(self._call, self._deadline)
 
     def begin(self) -> Any:
-        """Call a plain function: return its value, or an awaitable for `finish`.
+        """Call a plain function: return its value, or an awaitable for `finish`, as for one that runs in a thread.
 
         Raises:
             RemoteError: the handler raised.
             TrionetError: the handler raised it as its answer.
         """
+        if self.method.in_thread:
+            return self._in_thread()
         return contextvars.copy_context().run(self._begin)  # its context variables are its own, as in a task
 
     @handles_calls
@@ -151,7 +153,7 @@ class PreparedCall:
             self.inner_depth,
             abandon_on_cancel=self.method.abandon_on_cancel,
         )
-        return value
+        return await value if is_awaitable(value) else value
 
     @handles_calls
     async def finish(self, scope: trio.CancelScope, awaitable: Awaitable[Any] | None = None) -> Any:
@@ -172,9 +174,7 @@ class PreparedCall:
             with scope:
                 if awaitable is None:
                     method = self.method
-                    awaitable = (
-                        await self._in_thread() if method.in_thread else method.call(*self._args, **self._kwargs)
-                    )
+                    awaitable = self._in_thread() if method.in_thread else method.call(*self._args, **self._kwargs)
                 if is_awaitable(awaitable):
                     return await awaitable
                 return awaitable

@@ -41,7 +41,7 @@ class Blocker(msgspec.Struct, frozen=True):
 
 def handles_calls(function: F) -> F:
     """Mark a method that runs handlers; its object has the ``name`` of the call."""
-    _handling.add(function.__code__)  # type: ignore[attr-defined]  # it is a function
+    _handling.add(function.__code__)
     return function
 
 

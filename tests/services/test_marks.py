@@ -62,7 +62,7 @@ def traced(function: Callable[..., Any]) -> Callable[..., Any]:
         (functools.partial(waits, 1), "async"),
         (functools.partialmethod(waits, 1), "async"),
         (staticmethod(waits), "async"),
-        (classmethod(generates), "a generator"),
+        (staticmethod(generates), "a generator"),
         (functools.singledispatchmethod(waits), "async"),
     ],
     ids=repr,
@@ -114,7 +114,7 @@ class Mill:
     def mix(self) -> int:
         return threading.get_ident()
 
-    bake = rpc(name="bake", thread=True)(functools.partialmethod(plain, 1))  # type: ignore[arg-type]  # no callable
+    bake = rpc(name="bake", thread=True)(functools.partialmethod(plain, 1))  # type: ignore[type-var]  # no callable yet
 
     @rpc
     def count(self) -> int:

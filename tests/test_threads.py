@@ -387,10 +387,14 @@ class Order:
 
     def __init__(self) -> None:
         self.seen: list[int] = []
+        self.inside = 0
 
     @rpc(thread=True)
     def append(self, number: int) -> int:
+        self.inside += 1
         time.sleep(0.002 * (5 - number))
+        assert self.inside == 1
+        self.inside -= 1
         self.seen.append(number)
         trio.from_thread.check_cancelled()
         return len(self.seen)

@@ -303,8 +303,10 @@ logging.basicConfig(level="WARNING", format="%(message)s", stream=sys.stdout)
 class Shop:
     @trionet.rpc
     def stop(self) -> None:
+        time.sleep(0.4)
         print("stopping", flush=True)
         os.kill(os.getpid(), signal.SIGSTOP)
+        time.sleep(0.3)
 
     @trionet.rpc
     async def stop_later(self) -> None:

@@ -409,7 +409,8 @@ def _simulated(seed: int) -> tuple[list[int], list[Any], float]:
             remote = Remote(node=other.address, service="order", method="append")
 
             async def append(number: int) -> None:
-                places.append((number, await one.local.comm.send([number], remote)))
+                caller = one if number == 0 else other  # its own calls begin at the same time
+                places.append((number, await caller.local.comm.send([number], remote)))
 
             async with trio.open_nursery() as nursery:
                 for number in range(5):

@@ -16,7 +16,7 @@ from .user_code import attempt
 if TYPE_CHECKING:
     from types import CodeType, FrameType
 
-__all__ = ["Blocker", "find_blocker", "handles_calls", "id_of_blocker"]
+__all__ = ["Blocker", "find_blocker", "frame_of_blocker", "handles_calls"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -45,16 +45,17 @@ def handles_calls(function: F) -> F:
     return function
 
 
-def id_of_blocker(thread_id: int) -> int | None:
-    """Return the id of the code that a loop's thread runs now: the same for as long as one handler or task goes on.
+def frame_of_blocker(thread_id: int) -> FrameType | None:
+    """Return a frame of the code that a loop's thread runs now: the same for as long as one handler or task goes on.
+
+    To be compared as an object, and not by its id, which a later frame may have.
 
     Returns:
         None if that is the loop itself, or a debugger.
     """
     stack = _stack_of(thread_id)
     of_call = _index_of_call(stack)
-    found = _first_of_task(stack) if of_call is None else stack[of_call]
-    return None if found is None else id(found)
+    return _first_of_task(stack) if of_call is None else stack[of_call]
 
 
 def find_blocker(thread_id: int) -> Blocker | None:

@@ -26,12 +26,13 @@ from weakref import WeakSet
 
 import trio
 
-from .blocking import Blocker, find_blocker, id_of_blocker
+from .blocking import Blocker, find_blocker, frame_of_blocker
 from .log_limits import about, limited_log
 from .virtual_time import is_time_virtual
 
 if TYPE_CHECKING:
     from collections.abc import Sized
+    from types import FrameType
 
 __all__ = ["BLOCKED_S", "Watchdog"]
 
@@ -231,7 +232,8 @@ class _Thread(threading.Thread):
 
     def _await(self, ping: _Ping, reported: Blocker | None) -> Blocker | None:
         """Wait for the loop's answer; return the code that keeps the loop from it for long, which is logged."""
-        seen, seen_at = None, ping.asked_at
+        seen: FrameType | None = None
+        seen_at = ping.asked_at
         while not self._has_answered(ping):
             begin = _Moment(self._clock_id)
             with suppress(Empty):
@@ -242,8 +244,8 @@ class _Thread(threading.Thread):
                 if blocker is None:
                     ping.asked_at = now  # the process was stopped, or had no processor
             else:
-                found = id_of_blocker(self._loop_id)
-                if seen != found:
+                found = frame_of_blocker(self._loop_id)
+                if seen is not found:
                     seen, seen_at = found, now
                 is_long = now - ping.asked_at >= BLOCKED_S and now - seen_at >= BLOCKED_S - 2 * _LOOK_S
                 blocker = find_blocker(self._loop_id) if found is not None and is_long and reported is None else None

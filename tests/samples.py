@@ -163,3 +163,17 @@ def block_forever(node: Node) -> None:
 async def wait_forever(node: Node) -> None:
     await trio.Path(os.environ[PID_FILE_VARIABLE]).write_text(f"{os.getpid()}\n", encoding="ascii")
     await trio.sleep_forever()
+
+
+class Sleeper:
+    """Blocks."""
+
+    @rpc
+    def block(self, seconds: float) -> str:
+        time.sleep(seconds)
+        return "rested"
+
+    @rpc(thread=True)
+    def block_thread(self, seconds: float) -> str:
+        time.sleep(seconds)
+        return "rested"

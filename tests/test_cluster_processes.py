@@ -324,3 +324,30 @@ async def test_a_periodic_task_of_a_process_is_ended_by_another_and_by_its_death
                 break
             except TrionetError:  # it is not known to be dead yet
                 await trio.sleep(0.05)
+
+
+async def test_a_handler_that_blocks_a_thread_costs_its_node_nothing_in_the_cluster(
+    seed: Node, start_process: StartProcess
+) -> None:
+    worker = await start_process(NodeConfig(join=[str(seed.address)], services={"sleeper": "tests.samples:Sleeper"}))
+    await wait_until(lambda: len(seed.members()) == 2)
+    events, answers = seed.events(), 0
+    status = Remote(node=worker.address, service="status", method="get")
+    with trio.fail_after(DEADLINE_S):
+        async with trio.open_nursery() as nursery:
+            ended = trio.Event()
+
+            async def block() -> None:
+                remote = Remote(node=worker.address, service="sleeper", method="block_thread")
+                assert await seed.local.comm.send([4.0], remote) == "rested"
+                ended.set()
+
+            nursery.start_soon(block)
+            while not ended.is_set():
+                assert await seed.local.comm.send(["port"], status) == worker.address.port
+                answers += 1
+                await trio.sleep(0.01)
+    assert answers > 20
+    assert len(seed.members()) == 2
+    with trio.move_on_after(0.1):
+        assert not isinstance(await anext(events), MemberFailed)

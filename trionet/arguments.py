@@ -34,11 +34,13 @@ class Method:
         call: the callable.
         is_stream: whether it is an async generator function.
         is_sync: whether it is a plain function, which needs no task.
+        in_thread: whether it is a plain function that runs in a worker thread, and so needs a task.
+        abandon_on_cancel: whether the thread is left behind when the call is cancelled.
     """
 
-    __slots__ = ("_plan", "call", "is_stream", "is_sync")
+    __slots__ = ("_plan", "abandon_on_cancel", "call", "in_thread", "is_stream", "is_sync")
 
-    def __init__(self, call: Callable[..., Any]) -> None:
+    def __init__(self, call: Callable[..., Any], *, in_thread: bool = False, abandon_on_cancel: bool = False) -> None:
         """Inspect `call`.
 
         Raises:
@@ -51,7 +53,9 @@ class Method:
         make = _plan_of if isinstance(function, types.FunctionType) else _Plan
         self._plan = make(function, is_bound=is_bound)
         self.is_stream: bool = self._plan.is_stream
-        self.is_sync: bool = self._plan.is_sync
+        self.in_thread: bool = in_thread
+        self.abandon_on_cancel: bool = abandon_on_cancel
+        self.is_sync: bool = self._plan.is_sync and not in_thread
 
     def bind(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], *, is_json: bool = False

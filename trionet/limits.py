@@ -22,6 +22,7 @@ _POSITIVE: dict[str, float] = {
     "max_message_bytes": _MAX_BYTES,
     "max_message_containers": _MAX_BYTES,
     "max_calls_per_peer": _MAX_COUNT,
+    "max_threads": _MAX_COUNT,
     "max_connections": _MAX_COUNT,
     "idle_timeout_s": _MAX_SECONDS,
     "body_timeout_s": _MAX_SECONDS,
@@ -43,6 +44,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             Each takes some 100 bytes of memory, and as few as one on the wire. Sane: 10,000 to 10,000,000.
         max_calls_per_peer: the calls of one peer in progress at once, at each depth of nesting up to 7; further ones
             wait at the caller. Deeper calls share as many slots, and are refused if all are in use. Sane: 16 to 65536.
+        max_threads: the handlers that run in worker threads at once, at each depth of nesting; further ones wait. Sane:
+            the number of processors, for calculations, to 500, for waiting. One in virtual time.
         max_connections: the open connections at once. At the limit a connection without a complete request is closed,
             else the longest idle one, or, if all are in use, the new one. Sane: above twice the number of nodes, below
             the process's limit of open files.
@@ -58,6 +61,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_held_bytes: int | None = None
     max_message_containers: int = MAX_CONTAINERS
     max_calls_per_peer: int = 1024
+    max_threads: int = 40
     max_connections: int = 4096
     idle_timeout_s: float = 75.0
     body_timeout_s: float = 60.0

@@ -16,7 +16,10 @@ from .errors import MalformedRequest
 from .identity import NodeAddress, check_gid, check_name
 from .user_code import shown
 
-__all__ = ["LOCAL", "PACKET", "Call", "Remote", "check_args", "check_kwargs"]
+__all__ = ["BUILT_IN", "LOCAL", "PACKET", "Call", "Remote", "check_args", "check_kwargs"]
+
+BUILT_IN: Final = frozenset({"status", "groups", "routes", "comm", "gossip", "membership", "settings", "kept"})
+"""The names of trionet's own services, which no other can have."""
 
 LOCAL = "local"
 """The gid of a node's own services."""

@@ -106,7 +106,7 @@ class Node:
         groups, comm = Groups(own, known), Comm(own, endpoint.transport, router, random)
         self._services = ServiceTable(router)
         self._agent = ClusterAgent(config, endpoint, comm, groups, background, random)
-        self._tasks = PeriodicTasks(background, random, bus.publish)
+        self._tasks = PeriodicTasks(background, random, bus.publish, router)
         membership = Membership(own, self._agent, groups, bus.publish)
         replicated = Replicated(self._agent, membership)
         self.local: LocalServices = LocalServices(
@@ -391,6 +391,8 @@ class Node:
             await self._endpoint.drain()
         self._has_drained.set()
         scope.cancel()
+        with trio.CancelScope(shield=True):
+            await self._log.report_running(self.address, self._router.running)
 
 
 def warm_up() -> None:

@@ -1,22 +1,32 @@
-"""The log of one node's events, and its orphaned calls."""
+"""The log of one node's events, its orphaned calls, and the handlers that its end waits for."""
 
 from __future__ import annotations
 
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+import trio
+
 from .events import ChildEnded, ChildGivenUp, OrphanedCall
 from .launchers.base import explain_status
 from .log_limits import about, limited_log
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from .events import Event
+    from .identity import NodeAddress
+    from .router import PreparedCall
 
 __all__ = ["NodeLog"]
 
 _log = limited_log(__name__)
 
 _ORPHANS_KEPT: Final = 64
+_END_S: Final = 0.5
+"""The time that cancelled handlers have to end without a line."""
+_LOOK_AGAIN_S: Final = 0.001
+_MOST_NAMES: Final = 5
 
 
 class NodeLog:
@@ -51,3 +61,21 @@ class NodeLog:
                     event.node,
                     extra=about(event.node),
                 )
+
+    async def report_running(self, node: NodeAddress, running: Collection[PreparedCall]) -> None:
+        """Log the cancelled handlers of a stopped node that have not ended soon: its end waits for them."""
+        until, pause_s = trio.current_time() + _END_S, _LOOK_AGAIN_S
+        while running and trio.current_time() < until:
+            await trio.sleep(pause_s)
+            pause_s *= 2
+        names = sorted(prepared.name for prepared in running)
+        if names:
+            _log.warning(
+                "node %s has stopped, and its end waits for %s%s: a handler in a thread ends at a cancel if it calls "
+                "trio.from_thread.check_cancelled(), or is left behind with @trionet.rpc(thread=True, "
+                "abandon_on_cancel=True)",
+                node,
+                ", ".join(names[:_MOST_NAMES]),
+                f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else "",
+                extra=about(node),
+            )

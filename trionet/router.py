@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import trio
 
 from .arguments import Method
+from .blocking import handles_calls
 from .errors import (
     CallTimeout,
     ConnectionLost,
@@ -24,9 +25,13 @@ from .errors import (
     ServiceNotFound,
     TemporarilyUnavailable,
 )
+from .limits import Limits
+from .message import BUILT_IN
 from .nesting import Holding, position
+from .threads import ThreadPools
 from .user_code import pass_endings
 from .user_errors import as_answer
+from .watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Generator, Mapping, Sequence
@@ -60,7 +65,10 @@ class CurrentCall:
     @property
     def deadline(self) -> float:
         """Its deadline on this node's Trio clock; ``inf`` without one."""
-        return min(self._deadline, trio.current_effective_deadline())
+        try:
+            return min(self._deadline, trio.current_effective_deadline())
+        except RuntimeError:  # in a worker thread
+            return self._deadline
 
 
 def current_call() -> CurrentCall:
@@ -88,7 +96,7 @@ class PreparedCall:
         method: the method to run.
     """
 
-    __slots__ = ("_args", "_call", "_deadline", "_kwargs", "_running", "method")
+    __slots__ = ("_args", "_call", "_deadline", "_kwargs", "_router", "method")
 
     def __init__(
         self,
@@ -96,10 +104,10 @@ class PreparedCall:
         call: Call,
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
-        running: dict[PreparedCall, None],
+        router: Router,
     ) -> None:
         self.method: Method = method
-        self._running = running
+        self._router = router
         self._call = call
         self._args = args
         self._kwargs = kwargs
@@ -110,19 +118,27 @@ class PreparedCall:
         """The depth of the calls made by its handler; see `trionet.nesting`."""
         return self._call.inner_depth
 
+    @property
+    def name(self) -> str:
+        """Its destination: gid, service and method."""
+        return f"{self._call.gid}/{self._call.service}/{self._call.method}"
+
     def current(self) -> CurrentCall:
         """Return its description for the handler."""
         return CurrentCall(self._call, self._deadline)
 
     def begin(self) -> Any:
-        """Call a plain function: return its value, or an awaitable for `finish`.
+        """Call a plain function: return its value, or an awaitable for `finish`, as for one that runs in a thread.
 
         Raises:
             RemoteError: the handler raised.
             TrionetError: the handler raised it as its answer.
         """
+        if self.method.in_thread:
+            return self._in_thread()
         return contextvars.copy_context().run(self._begin)  # its context variables are its own, as in a task
 
+    @handles_calls
     def _begin(self) -> Any:
         position.set(self)
         try:
@@ -130,6 +146,16 @@ class PreparedCall:
         except BaseException as exc:
             _reraise(exc)
 
+    async def _in_thread(self) -> Any:
+        self._deadline = min(self._deadline, trio.current_effective_deadline())  # for `CurrentCall.deadline`
+        (value,) = await self._router.threads.run(
+            lambda: (self._begin(),),  # Trio refuses a coroutine; here it is awaited, as that of any plain function
+            self.inner_depth,
+            abandon_on_cancel=self.method.abandon_on_cancel,
+        )
+        return await value if is_awaitable(value) else value
+
+    @handles_calls
     async def finish(self, scope: trio.CancelScope, awaitable: Awaitable[Any] | None = None) -> Any:
         """Run the method, or the awaitable that `begin` returned, to its end inside `scope`; return its value.
 
@@ -141,12 +167,14 @@ class PreparedCall:
         """
         if self._deadline != math.inf:  # an assignment takes time even without a change
             scope.deadline = min(scope.deadline, self._deadline)
-        self._running[self] = None
+        running = self._router.running
+        running[self] = None
         token = position.set(self)
         try:
             with scope:
                 if awaitable is None:
-                    awaitable = self.method.call(*self._args, **self._kwargs)
+                    method = self.method
+                    awaitable = self._in_thread() if method.in_thread else method.call(*self._args, **self._kwargs)
                 if is_awaitable(awaitable):
                     return await awaitable
                 return awaitable
@@ -154,7 +182,7 @@ class PreparedCall:
             _reraise(exc)
         finally:
             position.reset(token)
-            del self._running[self]
+            del running[self]
         raise self._cut_short()
 
     @asynccontextmanager
@@ -164,25 +192,45 @@ class PreparedCall:
         Raises the errors of `finish`.
         """
         scope.deadline = min(scope.deadline, self._deadline)
-        self._running[self] = None
+        running = self._router.running
+        running[self] = None
         token = position.set(self)
         try:
             with scope:
                 items = self.method.call(*self._args, **self._kwargs)
                 try:
-                    async with aclosing(_one_by_one(items)) as translated:
+                    async with aclosing(self._one_by_one(items)) as translated:
                         yield translated
                 finally:
-                    await _close(items)
+                    await self._close(items)
                 return
         finally:
             position.reset(token)
-            del self._running[self]
+            del running[self]
         raise self._cut_short()
+
+    @handles_calls
+    async def _one_by_one(self, items: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
+        """Yield the items of a handler; translate its exceptions, and not those of the consumer."""
+        while True:
+            try:
+                item = await anext(items)
+            except StopAsyncIteration:
+                return
+            except BaseException as exc:
+                _reraise(exc)
+            yield item
+
+    @handles_calls
+    async def _close(self, items: AsyncGenerator[Any]) -> None:
+        try:
+            await items.aclose()
+        except BaseException as exc:
+            _reraise(exc)
 
     def _cut_short(self) -> Exception:
         if trio.current_time() >= self._deadline:
-            return CallTimeout(f"{self._call.gid}/{self._call.service}/{self._call.method} ran out of time")
+            return CallTimeout(f"{self.name} ran out of time")
         return HandlerCancelled()
 
 
@@ -193,9 +241,18 @@ class Router:
         served: the number of calls so far.
         running: the calls with running handlers, oldest first; not those of plain functions, which never wait.
         refusing: the reason to refuse calls, except `status.stop`; None to accept them.
+        threads: the worker threads of its handlers.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_threads: int = Limits().max_threads, watchdog: Watchdog | None = None) -> None:
+        """Build a router without services.
+
+        Args:
+            max_threads: the handlers in worker threads at once, at each depth.
+            watchdog: watches its handlers, unless None.
+        """
+        self.threads: ThreadPools = ThreadPools(max_threads)
+        self._watchdog = Watchdog.off() if watchdog is None else watchdog
         self._services: dict[str, dict[str, Mapping[str, Method]]] = {}
         self._has_ended = False
         self.served: int = 0
@@ -206,6 +263,11 @@ class Router:
     def put(self, gid: str, service: str, methods: Mapping[str, Method]) -> None:
         """Register `methods` as `service` of `gid`, in place of any others."""
         self._services.setdefault(gid, {})[service] = methods
+
+    def watch(self) -> None:
+        """Have the watchdog watch the user's code that is called now, for itself: a periodic task, for example."""
+        if self._watchdog.is_resting:
+            self._watchdog.wake()
 
     def remove(self, gid: str, service: str | None = None) -> None:
         """Remove `service`, or all of `gid`, if it exists."""
@@ -244,7 +306,9 @@ class Router:
         if call.timeout_s is not None and call.timeout_s <= 0:
             raise CallTimeout("its time was over before it could start")
         self.served += 1
-        return PreparedCall(method, call, args, kwargs, self.running)
+        if self._watchdog.is_resting and call.service not in BUILT_IN:
+            self._watchdog.wake()
+        return PreparedCall(method, call, args, kwargs, self)
 
     async def call(self, call: Call) -> Any:
         """Run `call` and return its value. Raises the errors of `prepare` and `PreparedCall.finish`.
@@ -287,25 +351,6 @@ class Router:
 def is_awaitable(value: Any) -> bool:
     """Return whether `value` can be awaited, by its type: attributes of a user's object may raise."""
     return hasattr(type(value), "__await__")
-
-
-async def _one_by_one(items: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
-    """Yield the items of a handler; translate its exceptions, and not those of the consumer."""
-    while True:
-        try:
-            item = await anext(items)
-        except StopAsyncIteration:
-            return
-        except BaseException as exc:
-            _reraise(exc)
-        yield item
-
-
-async def _close(items: AsyncGenerator[Any]) -> None:
-    try:
-        await items.aclose()
-    except BaseException as exc:
-        _reraise(exc)
 
 
 def _reraise(exc: BaseException) -> NoReturn:

@@ -25,6 +25,7 @@ from .router import Router
 from .services.status import with_settings
 from .uncaught import report_in_one_line
 from .under_trio import awaited, check_runnable, check_under_trio
+from .watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -66,7 +67,8 @@ async def open_node(
     if not isinstance(random, random_module.Random | None):
         raise MalformedRequest(f"random is a random.Random, not {random!r:.80}")
     fabric, random = _network(fabric), random or random_module.Random()
-    router, bus = Router(), EventBus()
+    watchdog = Watchdog.of_this_run()
+    router, bus = Router(config.max_threads, watchdog), EventBus()
 
     def open_child(config: NodeConfig) -> AbstractAsyncContextManager[Node]:
         # Its random numbers follow from its parent's.
@@ -74,6 +76,7 @@ async def open_node(
 
     endpoint = await fabric.open_endpoint(config, router, bus.publish)
     node: Node | None = None
+    watchdog.add(router.running)
     try:
         async with (
             open_background_nursery() as background,
@@ -88,6 +91,7 @@ async def open_node(
             async with node.running(background):
                 yield node
     finally:
+        watchdog.remove(router.running)
         router.close()
         endpoint.close()
         if endpoint.datagrams is not None:

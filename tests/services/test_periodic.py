@@ -12,6 +12,7 @@ import trio
 
 from trionet import MalformedRequest, NodeAddress, PeriodicTask, TaskFailed, TemporarilyUnavailable
 from trionet.codec import JSON, MESSAGEPACK
+from trionet.router import Router
 from trionet.services.periodic import PeriodicTasks, owner_of
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def events() -> list[Event]:
 
 @pytest.fixture
 async def tasks(nursery: trio.Nursery, events: list[Event]) -> PeriodicTasks:
-    return PeriodicTasks(nursery, Random(5), events.append)
+    return PeriodicTasks(nursery, Random(5), events.append, Router())
 
 
 def _start(tasks: PeriodicTasks, run: Callable[[], Any], interval_s: float = 1.0, jitter_s: float = 0.0) -> str:
@@ -219,7 +220,7 @@ async def test_a_jitter_is_a_number_that_is_not_negative(
 async def test_all_end_with_the_node_and_none_begins_after_it(autojump_clock: MockClock) -> None:
     runs = Runs(100)
     async with trio.open_nursery() as nursery:
-        tasks = PeriodicTasks(nursery, Random(5), lambda _: None)
+        tasks = PeriodicTasks(nursery, Random(5), lambda _: None, Router())
         _start(tasks, runs)
         await trio.sleep(1.5)
         tasks.close()

@@ -56,6 +56,7 @@ settings of a configuration file (TOML, or JSON if its name ends in .json), with
   max_held_bytes              the bytes of messages that all links hold, by default 256 MiB
   max_message_containers = 1000000
   max_calls_per_peer = 1024
+  max_threads = 40            the handlers that run in worker threads at once
   max_connections = 4096
   idle_timeout_s = 75.0
   body_timeout_s = 60.0

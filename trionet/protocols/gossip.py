@@ -31,7 +31,7 @@ from .answered import Answered
 from .batches import Batches
 from .comparing import Comparing
 from .delivering import Delivering
-from .effects import Send
+from .effects import Notify, Send
 from .entries import Entry
 from .exchange import Exchange
 from .forwarding import Forwarding

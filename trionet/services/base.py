@@ -11,15 +11,15 @@ from typing import Any, Protocol, TypeVar, overload
 
 from trionet.errors import MalformedRequest
 from trionet.identity import check_name
+from trionet.message import BUILT_IN
 from trionet.router import Method
-from trionet.user_code import attempt
+
+from .marks import MARK, MOST_WRAPPERS, Mark, check_flags, check_plain, is_method, mark_of
 
 __all__ = [
-    "BUILT_IN",
     "Service",
     "check_service_name",
     "exposed_methods",
-    "mark_of",
     "rpc",
     "service_from",
     "warm_up_methods",
@@ -27,17 +27,8 @@ __all__ = [
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_Marked = dict[str, tuple[str, Callable[..., Any]]]
-"""Attributes and functions, by their names on the wire."""
-
-_MARK = "__trionet_rpc__"
-_WRAPS = ("__wrapped__", "__func__", "func", "fget")
-"""The attributes with a wrapped function: of functools.wraps, staticmethod, classmethod, partialmethod, property."""
-_MOST_WRAPPERS = 100
-_DESCRIPTORS = (staticmethod, classmethod, functools.partialmethod, functools.singledispatchmethod)
-
-BUILT_IN = frozenset({"status", "groups", "routes", "comm", "gossip", "membership", "settings", "kept"})
-"""Reserved names of services."""
+_Marked = dict[str, tuple[str, Callable[..., Any], Mark]]
+"""Attributes, functions and marks, by their names on the wire."""
 
 
 class Service(Protocol):
@@ -47,27 +38,36 @@ class Service(Protocol):
 @overload
 def rpc(function: F, /) -> F: ...
 @overload
-def rpc(*, name: str) -> Callable[[F], F]: ...
-def rpc(function: F | None = None, /, *, name: str | None = None) -> F | Callable[[F], F]:
+def rpc(*, name: str | None = None, thread: bool = False, abandon_on_cancel: bool = False) -> Callable[[F], F]: ...
+def rpc(
+    function: F | None = None, /, *, name: str | None = None, thread: bool = False, abandon_on_cancel: bool = False
+) -> F | Callable[[F], F]:
     """Expose a method to other nodes.
 
     Args:
         function: the method, sync or async.
         name: its name on the wire; default: its own name without a trailing underscore.
+        thread: whether calls run it in a worker thread of Trio's, because it blocks; for plain functions. At most
+            `NodeConfig.max_threads` run at once. A direct call in Python runs it as the plain function that it is.
+        abandon_on_cancel: whether a cancelled call ends at once, and leaves its thread behind, which keeps its place
+            among the `max_threads` until it ends. By default the call ends with its thread.
 
     Raises:
-        MalformedRequest: it can't be called or marked, or has no name.
+        MalformedRequest: it can't be called or marked, or has no name; or a thread can't run it.
     """
+    check_flags(thread, abandon_on_cancel)
 
     def mark(function: F) -> F:
-        if isinstance(function, property | functools.cached_property) or not _is_method(function):
+        if isinstance(function, property | functools.cached_property) or not is_method(function):
             raise MalformedRequest(f"@trionet.rpc marks functions and methods, not a {type(function).__name__}")
         own = name or getattr(function, "__name__", None)
-        if not isinstance(own, str):
+        if not isinstance(own, str) or own == "<lambda>":
             raise MalformedRequest(f"a {type(function).__name__} has no name of its own: use @trionet.rpc(name=...)")
         checked = check_name(own if name else own.removesuffix("_"), "method name")
+        if thread:
+            check_plain(function, getattr(function, "__qualname__", own))
         try:
-            setattr(function, _MARK, checked)
+            setattr(function, MARK, Mark(checked, thread, abandon_on_cancel))
         except (AttributeError, TypeError) as exc:
             raise MalformedRequest(
                 f"a {type(function).__name__} can't be marked with @trionet.rpc: wrap it in a function"
@@ -91,37 +91,39 @@ def warm_up_methods(*kinds: type) -> None:
                 Method(types.MethodType(function, kind))
 
 
-def _is_method(thing: Any) -> bool:
-    """Return whether `thing` can be called, at least as an attribute of an object."""
-    return callable(thing) or isinstance(thing, _DESCRIPTORS)
-
-
 def exposed_methods(service: object) -> dict[str, Method]:
     """Return the methods that `service` exposes, by their names on the wire.
 
     Raises:
         MalformedRequest: it is a mapping of anything but names to callables; or a marked method can't be called, is
-            hidden by a decorator, or has the same name on the wire as another one.
+            hidden by a decorator, has the same name on the wire as another one, or has to run in a thread and can't.
     """
     if isinstance(service, Mapping):
-        methods = {check_name(name, "method name"): function for name, function in service.items()}
-        for name, function in methods.items():
+        functions = {check_name(name, "method name"): function for name, function in service.items()}
+        for name, function in functions.items():
             if not callable(function):
                 raise MalformedRequest(f"method {name!r} is not callable")
-    else:
-        methods = _marked(service)
-    return {name: Method(function) for name, function in methods.items()}
+        return {name: _method(function, mark_of(function), name) for name, function in functions.items()}
+    return _marked(service)
 
 
-def _marked(service: object) -> dict[str, Callable[..., Any]]:
+def _method(function: Callable[..., Any], mark: Mark | None, shown: str) -> Method:
+    """Return the method that runs `function` as `mark` says; an error names it as `shown`."""
+    if mark is None or not mark.thread:
+        return Method(function)
+    check_plain(function, shown)  # an override, or a decorator, may not be
+    return Method(function, in_thread=True, abandon_on_cancel=mark.abandon_on_cancel)
+
+
+def _marked(service: object) -> dict[str, Method]:
     """Return the marked methods of an object, by their names on the wire."""
     kind = type(service)
     marked: _Marked = {}
     for attribute in dir(kind):
         # An override without a mark is still exposed.
         members = [base.__dict__[attribute] for base in kind.__mro__ if attribute in base.__dict__]
-        name = next(filter(None, map(mark_of, members)), None)
-        if name is None:
+        mark = next(filter(None, map(mark_of, members)), None)
+        if mark is None:
             _check_hidden(kind, attribute, members)
             continue
         shown = f"{kind.__qualname__}.{attribute}"
@@ -134,12 +136,15 @@ def _marked(service: object) -> dict[str, Callable[..., Any]]:
             raise MalformedRequest(
                 f"{shown} is marked with @trionet.rpc, but a {type(function).__name__} can't be called"
             )
-        _expose(marked, kind, name, attribute, function)
+        _expose(marked, kind, mark, attribute, function)
     for attribute, function in _attributes_of(service).items():
         # Methods of other objects are not exposed.
-        if isinstance(function, types.FunctionType | functools.partial) and (name := mark_of(function)) is not None:
-            _expose(marked, kind, name, attribute, function)
-    return {name: function for name, (_, function) in marked.items()}
+        if isinstance(function, types.FunctionType | functools.partial) and (mark := mark_of(function)) is not None:
+            _expose(marked, kind, mark, attribute, function)
+    return {
+        name: _method(function, mark, f"{kind.__qualname__}.{attribute}")
+        for name, (attribute, function, mark) in marked.items()
+    }
 
 
 def _attributes_of(service: object) -> dict[str, Any]:
@@ -151,8 +156,9 @@ def _attributes_of(service: object) -> dict[str, Any]:
     return {} if isinstance(service, type | types.ModuleType) else attributes
 
 
-def _expose(marked: _Marked, kind: type, name: str, attribute: str, function: Callable[..., Any]) -> None:
-    other, same = marked.setdefault(name, (attribute, function))
+def _expose(marked: _Marked, kind: type, mark: Mark, attribute: str, function: Callable[..., Any]) -> None:
+    name = mark.name
+    other, same, _ = marked.setdefault(name, (attribute, function, mark))
     if same != function:
         raise MalformedRequest(
             f"{kind.__qualname__}.{attribute} and {kind.__qualname__}.{other} are both called {name!r} by other nodes: "
@@ -169,24 +175,10 @@ def _dispatching(function: Callable[..., Any]) -> Callable[..., Any]:
     return dispatch
 
 
-def mark_of(member: Any) -> str | None:
-    """Return the name on the wire of a marked member of a class, under any decorators; else None."""
-    for _ in range(_MOST_WRAPPERS):
-        mark = attempt(getattr, member, _MARK, None, default=None)
-        if isinstance(mark, str):
-            return mark
-        wrapped = (attempt(getattr, member, name, None, default=None) for name in _WRAPS)
-        inner = next((found for found in wrapped if found is not None), None)
-        if inner is None or not _is_method(inner):
-            return None
-        member = inner
-    return None
-
-
 def _check_hidden(kind: type, attribute: str, members: list[Any]) -> None:
     """Raise `MalformedRequest` when a decorator without `functools.wraps` has hidden the mark of a method."""
     rest = [*members]
-    for _ in range(_MOST_WRAPPERS):
+    for _ in range(MOST_WRAPPERS):
         if not rest:
             return
         inner = rest.pop()

@@ -17,6 +17,7 @@ from trionet.errors import MalformedRequest, TemporarilyUnavailable
 from trionet.events import TaskFailed
 from trionet.identity import NodeAddress
 from trionet.log_limits import about, limited_log
+from trionet.nesting import current_depth
 from trionet.router import is_awaitable
 from trionet.user_code import pass_endings
 from trionet.user_errors import as_error
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from trionet.events import Event
+    from trionet.router import Router
 
 __all__ = ["MOST_TASKS", "PeriodicTask", "PeriodicTasks", "owner_of"]
 
@@ -88,11 +90,12 @@ class _Entry(msgspec.Struct):
 class PeriodicTasks:
     """The periodic tasks of one node."""
 
-    def __init__(self, nursery: trio.Nursery, random: Random, publish: Callable[[Event], None]) -> None:
-        """Run the tasks in `nursery`, until closed."""
+    def __init__(self, nursery: trio.Nursery, random: Random, publish: Callable[[Event], None], router: Router) -> None:
+        """Run the tasks in `nursery`, until closed; in the threads of `router`, where they block."""
         self._nursery = nursery
         self._random = random
         self._publish = publish
+        self._router = router
         self._entries: dict[str, _Entry] = {}
         self._is_closed = False
 
@@ -122,6 +125,14 @@ class PeriodicTasks:
         entry = self._entries[task_id] = _Entry(task, owner)
         self._nursery.start_soon(self._repeat, entry, run, name=f"periodic task {task_id}")
         return task_id
+
+    def in_thread(self, function: Callable[[], Any], *, abandon_on_cancel: bool) -> Callable[[], Any]:
+        """Return a `run` that calls a plain function in a worker thread."""
+
+        def run() -> Any:
+            return self._router.threads.run(function, current_depth(), abandon_on_cancel=abandon_on_cancel)
+
+        return run
 
     async def cancel(self, task_id: str) -> bool:
         """Cancel a task, with a run in progress, and wait for its end; return whether it existed."""
@@ -161,6 +172,7 @@ class PeriodicTasks:
         entry.update(runs=entry.task.runs + 1, is_running=True)
         try:
             try:
+                self._router.watch()
                 result = run()
                 if is_awaitable(result):
                     await result

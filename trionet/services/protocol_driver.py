@@ -20,6 +20,7 @@ from trionet.identity import NodeAddress
 from trionet.log_limits import limited_log
 from trionet.message import PACKET
 from trionet.nesting import PACKETS
+from trionet.virtual_time import is_time_virtual
 
 from .packet_answer import PacketAnswer, answer_from
 
@@ -40,6 +41,8 @@ _log = limited_log(__name__)
 _MOST_CALLS: Final = 512
 _MOST_BYTES: Final = 64 * 1024 * 1024
 _CALL_S: Final = 10.0
+_LATE_S: Final = 1.0
+"""A loop that runs a timer so late is reported."""
 
 
 class ProtocolDriver:
@@ -90,6 +93,8 @@ class ProtocolDriver:
             return
         now = self.now()
         if self._due <= now:
+            if now - self._due >= _LATE_S:
+                self._report_lag(now - self._due)
             self._carry_out(self.mux.on_timer(now))
         else:
             self._arm()
@@ -99,6 +104,15 @@ class ProtocolDriver:
         if self._is_closed:
             return []
         return self._carry_out(self.mux.receive_bytes(data, self.now(), is_reliable=is_reliable))
+
+    def _report_lag(self, lag_s: float) -> None:
+        if not is_time_virtual():  # there it is a fault on purpose
+            _log.warning(
+                "node %s: the event loop was late by %.1f s, because code blocked it, or this process or machine was "
+                "stopped or busy; other nodes may have suspected this one meanwhile",
+                self._comm.own,
+                lag_s,
+            )
 
     def act(self, effects: Iterable[Effect]) -> None:
         """Carry out the effects of a protocol."""

@@ -11,6 +11,7 @@ from trionet.errors import EmptyGroup, MalformedRequest
 from trionet.message import Remote, check_args, check_kwargs
 from trionet.replies import Receipt, Replies
 from trionet.services.base import rpc
+from trionet.services.marks import mark_of
 from trionet.services.periodic import PeriodicTask
 
 from .base import Template
@@ -75,7 +76,8 @@ class GroupGossip(Template):
 
         Args:
             interval: the interval, in seconds, by position; at most 60, because larger numbers are often milliseconds.
-            method: a function without arguments, sync or async; or ``(args, remote)``, to gossip in this group.
+            method: a function without arguments, sync or async; or ``(args, remote)``, to gossip in this group. One
+                that is marked with ``rpc(thread=True)`` runs in a worker thread.
             interval_s: the interval in seconds, by name, in place of `interval`; at least 0.001. The first run is after
                 one interval, the next ones at its multiples. Runs never overlap: those missed by a long run are
                 skipped.
@@ -97,7 +99,11 @@ class GroupGossip(Template):
 
     def _to_run(self, method: Any) -> tuple[Callable[[], Any], str]:
         if callable(method):
-            return method, getattr(method, "__qualname__", type(method).__qualname__)
+            name, mark = getattr(method, "__qualname__", type(method).__qualname__), mark_of(method)
+            if mark is None or not mark.thread:
+                return method, name
+            tasks = self.context.local.gossip.tasks_of_node
+            return tasks.in_thread(method, abandon_on_cancel=mark.abandon_on_cancel), name
         if inspect.iscoroutine(method):
             method.close()
             name = method.__name__

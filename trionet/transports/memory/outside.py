@@ -19,14 +19,15 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
-from trio.testing import MockClock, active_thread_count
+from trio.testing import active_thread_count
 
 from trionet.trio_internals import LoopState, is_call_from_unknown_thread, task_of_job
+from trionet.virtual_time import is_time_virtual
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Outside", "is_time_virtual", "stand_still"]
+__all__ = ["Outside", "stand_still"]
 
 _WORK_S: Final = 10.0
 """The longest stop for one thread, or for one wait for a subprocess or its output; real time, as all times here."""
@@ -35,12 +36,6 @@ _INPUT_S: Final = 0.1
 _LOOK_S: Final = (0.0001, 0.005)
 """The first and the longest polling interval for threads."""
 _DESCRIPTORS: Final = "/proc/self/fd"
-
-
-def is_time_virtual() -> bool:
-    """Whether the clock of this Trio run jumps from deadline to deadline."""
-    clock = trio.lowlevel.current_clock()
-    return isinstance(clock, MockClock) and clock.autojump_threshold == 0 and not clock.rate
 
 
 def stand_still() -> None:

@@ -20,8 +20,9 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from trionet.trio_internals import LoopState
+from trionet.virtual_time import is_time_virtual
 
-from .outside import Outside, is_time_virtual, stand_still
+from .outside import Outside, stand_still
 
 if TYPE_CHECKING:
     from collections.abc import Callable

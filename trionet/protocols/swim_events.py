@@ -69,6 +69,8 @@ class MemberForgotten(msgspec.Struct, frozen=True):
         name: the name of its node.
     """
 
+    name: str
+
 
 class JoinAnswered(msgspec.Struct, frozen=True):
     """This node has sent its view to one that joins."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -243,8 +244,11 @@ class _Model:
             await self.groups.put("g", [A, B] if step == "put with" else [B])
             self.is_in, self.would_be, self.exists = step == "put with", False, True
         elif self.exists:
-            change = {"add": ("add", "g", A), "rem": ("rem", "g", A.sid), "del": ("del_", "g")}[step]
-            await getattr(self.groups, change[0])(*change[1:])
+            await {
+                "add": partial(self.groups.add, "g", A),
+                "rem": partial(self.groups.rem, "g", A.sid),
+                "del": partial(self.groups.del_, "g"),
+            }[step]()
             self.is_in, self.exists = step == "add", step != "del"
             self.would_be = self.would_be and step == "add"
 
@@ -468,13 +472,21 @@ async def test_one_that_leaves_while_another_is_failed_does_not_restore_it_when_
 async def test_members_that_missed_nothing_are_told_nothing(autojump_clock: MockClock, cluster: Cluster) -> None:
     nodes = await cluster.start_many(4)
     await _put_everywhere(nodes)
-    told: list[Any] = []
+    told: list[NodeAddress] = []
+
+    async def tell(node: NodeAddress) -> None:
+        told.append(node)
+
     for node in nodes:
-        node._agent.missed_changes._tell = lambda *args: told.append(args)  # type: ignore[method-assign]  # noqa: SLF001
+        node._agent.missed_changes._tell = tell  # type: ignore[method-assign]  # noqa: SLF001
     await _cut_off(cluster, nodes, nodes[3])
     await _return_of(cluster, nodes)
     await trio.sleep(10)
     assert told == []
+    await _cut_off(cluster, nodes, nodes[3])
+    await nodes[0].all.groups.rem("g", nodes[3].sid)
+    await _return_of(cluster, nodes)
+    await wait_until(lambda: told == 3 * [nodes[3].address])
 
 
 @pytest.mark.parametrize("size", [5, 7, 400])

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.samples import COLLIDING, BrokenTemplate, Census
-from trionet import GroupContext, GroupNotFound, MalformedRequest, Node, NodeAddress, Remote, SIDCollision
+from trionet import GroupContext, GroupNotFound, MalformedRequest, Member, Node, NodeAddress, Remote, SIDCollision
 from trionet.services.groups import Groups
 
 StartNode = Callable[..., Awaitable[Node]]
@@ -28,6 +28,9 @@ class Observer:
 
     def group_removed(self, gid: str) -> None:
         self.seen.append(f"-{gid}")
+
+    def cluster_members(self) -> list[Member]:
+        return []
 
 
 @pytest.fixture

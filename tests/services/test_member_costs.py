@@ -22,7 +22,7 @@ from trionet.services.groups import ALL, Groups
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
-    from trionet import Node
+    from trionet import Member, Node
     from trionet.protocols.statements import Statement
 
 
@@ -87,6 +87,9 @@ class _Counting:
         self.changed.append(gid)
 
     def group_removed(self, gid: str) -> None: ...
+
+    def cluster_members(self) -> list[Member]:
+        return []
 
 
 async def test_what_changes_within_a_block_is_told_once_and_exactly() -> None:

@@ -226,8 +226,8 @@ async def break_a_group(sim: Simulation) -> None:
     node.local.groups._entries["busy"].delete(node.address)  # noqa: SLF001
 
 
-def _trial(seed: int, **settings: Any) -> Trial:
-    settings = {"nodes": 4, "duration_s": 10.0, "config": f"{__name__}:with_rules"} | settings
+def _trial(seed: int, **changes: Any) -> Trial:
+    settings: dict[str, Any] = {"nodes": 4, "duration_s": 10.0, "config": f"{__name__}:with_rules", **changes}
     return Trial(seed=seed, network=("lan", "bad")[seed % 2], **settings)
 
 

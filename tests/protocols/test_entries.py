@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trionet.protocols.entries import (
@@ -62,6 +62,7 @@ def _merged(entries: list[Entry]) -> EntryMap:
     return found
 
 
+@settings(max_examples=50)
 @given(_entries(), st.randoms())
 def test_the_same_entries_make_the_same_map_in_any_order_and_however_often(
     entries: list[Entry], random: Random
@@ -73,12 +74,14 @@ def test_the_same_entries_make_the_same_map_in_any_order_and_however_often(
     assert one.size_bytes == other.size_bytes == sum(entry.size_bytes() for entry in one.by_key.values())
 
 
+@settings(max_examples=50)
 @given(_entries())
 def test_the_greatest_entry_of_each_key_holds(entries: list[Entry]) -> None:
     for key, entry in _merged(entries).by_key.items():
         assert not any(supersedes(other, entry) for other in entries if other.key == key)
 
 
+@settings(max_examples=50)
 @given(_entries())
 def test_merging_maps_is_associative(entries: list[Entry]) -> None:
     third = len(entries) // 3
@@ -88,6 +91,7 @@ def test_merging_maps_is_associative(entries: list[Entry]) -> None:
     assert left.by_key == right.by_key
 
 
+@settings(max_examples=50)
 @given(_entries())
 def test_of_two_entries_both_orders_find_the_same_conflict(entries: list[Entry]) -> None:
     for one, other in pairwise(entries):
@@ -193,6 +197,7 @@ def test_partitions_that_filled_up_apart_drop_the_same_entries_in_any_order(seed
     assert dropped >= 300
 
 
+@settings(max_examples=30)
 @given(st.permutations(range(20)))
 def test_the_bytes_of_a_merged_map_are_bounded_and_each_node_drops_the_same(order: list[int]) -> None:
     value = bytes(MOST_VALUE_BYTES)

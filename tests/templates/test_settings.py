@@ -88,44 +88,33 @@ async def test_the_last_writer_wins_and_removal_is_a_write(autojump_clock: MockC
     await _wait_all(nodes, {"limit": 7})
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        None,
-        0,
-        "text",
-        b"bytes",
-        [1, (2, {3})],
-        {"a": {1: 2}},
-        math.inf,
-        datetime(2026, 1, 1, tzinfo=UTC),
-        Limits(1, 2.5),
-    ],
-)
-async def test_a_value_is_whatever_travels_in_calls(autojump_clock: MockClock, cluster: Cluster, value: Any) -> None:
+async def test_a_value_is_whatever_travels_in_calls(autojump_clock: MockClock, cluster: Cluster) -> None:
     nodes = await cluster.start_many(2)
-    await nodes[0].all.settings.put("k", value)
-    found = await nodes[1].all.settings.wait("k")
-    assert found == value
-    assert type(found) is type(value)
+    date = datetime(2026, 1, 1, tzinfo=UTC)
+    for number, value in enumerate(
+        [None, 0, "text", b"b", [1, (2, {3})], {"a": {1: 2}}, math.inf, date, Limits(1, 2.5)]
+    ):
+        await nodes[0].all.settings.put(f"k{number}", value)
+        found = await nodes[1].all.settings.wait(f"k{number}")
+        assert found == value
+        assert type(found) is type(value)
 
 
-@pytest.mark.parametrize("key", ["a", "db/host:port", "предел", " ", "k" * 128, "setting/x"])
-async def test_a_key_is_any_short_text(autojump_clock: MockClock, cluster: Cluster, key: str) -> None:
-    node = await cluster.start()
-    await node.all.settings.put(key, 1)
-    assert await node.all.settings.items() == {key: 1}
-
-
-@pytest.mark.parametrize("key", ["", "k" * 129, "é" * 65, 5, None, b"k", ["k"], "\ud800"])
-@pytest.mark.parametrize("method", ["put", "get", "del_", "wait"])
-async def test_a_wrong_key_is_refused_with_the_rule(
-    autojump_clock: MockClock, cluster: Cluster, key: Any, method: str
-) -> None:
+async def test_a_key_is_any_short_text(autojump_clock: MockClock, cluster: Cluster) -> None:
     settings = (await cluster.start()).all.settings
-    args = (key, 1) if method == "put" else (key,)
-    with pytest.raises(MalformedRequest, match=r"the key .*(text|1 to 128 bytes)"):
-        await getattr(settings, method)(*args)
+    keys = ["a", "db/host:port", "предел", " ", "k" * 128, "setting/x"]
+    for key in keys:
+        await settings.put(key, key)
+    assert await settings.items() == {key: key for key in sorted(keys)}
+
+
+async def test_a_wrong_key_is_refused_with_the_rule(autojump_clock: MockClock, cluster: Cluster) -> None:
+    settings = (await cluster.start()).all.settings
+    wrong: list[Any] = ["", "k" * 129, "é" * 65, 5, None, b"k", ["k"], "\ud800"]
+    for key in wrong:
+        for method in (lambda key: settings.put(key, 1), settings.get, settings.del_, settings.wait):
+            with pytest.raises(MalformedRequest, match=r"the key .*(text|1 to 128 bytes)"):
+                await method(key)
 
 
 async def test_what_is_not_there_is_an_error_that_says_whose_view_it_is(
@@ -400,15 +389,29 @@ async def test_another_node_calls_the_service_of_the_group(autojump_clock: MockC
     await _wait_all(nodes, {})
 
 
-@pytest.mark.parametrize("method", ["put", "get", "del_", "items", "wait"])
 @pytest.mark.parametrize("gid", ["all", "local"])
 async def test_a_node_without_a_cluster_says_how_to_start_it(
-    autojump_clock: MockClock, cluster: Cluster, method: str, gid: str
+    autojump_clock: MockClock, cluster: Cluster, gid: str
 ) -> None:
-    node = await cluster.start(NodeConfig())
-    args = {"put": ("limit", 5), "items": ()}.get(method, ("limit",))
-    with pytest.raises(ConfigError, match=r"belongs to no cluster: start it with join=\[\] to begin one"):
-        await getattr(node.group(gid).settings, method)(*args)
+    settings = (await cluster.start(NodeConfig())).group(gid).settings
+    for call in (
+        settings.put("limit", 5),
+        settings.get("limit"),
+        settings.del_("limit"),
+        settings.items(),
+        settings.wait("limit"),
+    ):
+        with pytest.raises(ConfigError, match=r"belongs to no cluster: start it with join=\[\] to begin one"):
+            await call
+
+
+async def test_long_values_reach_all_and_those_that_come_late(autojump_clock: MockClock, cluster: Cluster) -> None:
+    nodes = await cluster.start_many(4)
+    items = {f"k{number}": bytes([number]) * 16_000 for number in range(15)}
+    for number, (key, value) in enumerate(items.items()):
+        await nodes[number % 4].all.settings.put(key, value)
+    await _wait_all(nodes, items)
+    await _wait_all([await cluster.start()], items)
 
 
 async def test_the_group_local_has_settings_of_its_own_that_stay_there(

@@ -50,12 +50,6 @@ class Exchange:
         self._comparing = comparing
         self._answered = answered
 
-    @property
-    def next_due(self) -> float:
-        """When the next pull, or the next comparison, is due."""
-        pull, comparison = self._pulls.next_due, self._comparing.next_due
-        return pull if pull < comparison else comparison
-
     def receive(self, group: RumorGroup, source: str, message: Any, now: float) -> list[Effect]:
         """Handle a message about ids: `Ihave`, `Want`, `Summary`, `Buckets` or `Listing`."""
         return self._handlers[type(message)](self, group, source, message, now)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .batches import Batches
 from .effects import Send
 from .gossip_messages import Ihave, chunks
 
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .announcing import Announcing
+    from .batches import Batches
     from .comparing import Comparing
     from .effects import Effect
     from .push import Step
@@ -28,16 +28,13 @@ class Forwarding:
 
     __slots__ = ("_announcing", "_batches", "_comparing", "_groups")
 
-    def __init__(self, groups: Mapping[str, RumorGroup], announcing: Announcing, comparing: Comparing) -> None:
+    def __init__(
+        self, groups: Mapping[str, RumorGroup], batches: Batches, announcing: Announcing, comparing: Comparing
+    ) -> None:
         self._groups = groups
         self._announcing = announcing
         self._comparing = comparing
-        self._batches = Batches()
-
-    @property
-    def next_due(self) -> float:
-        """When the next batch is sent."""
-        return self._batches.next_due
+        self._batches = batches
 
     def forward(self, group: RumorGroup, held: Held | HeldEntry, step: Step, now: float) -> list[Effect]:
         """Send what this node holds from now on to the targets of `step`; announce and compare it soon."""

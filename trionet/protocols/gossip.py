@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 from . import anti_entropy
 from .announcing import Announcing
 from .answered import Answered
+from .batches import Batches
 from .comparing import Comparing
 from .delivering import Delivering
 from .effects import Send
@@ -76,6 +77,7 @@ class GossipProtocol:
 
     __slots__ = (
         "_announcing",
+        "_batches",
         "_comparing",
         "_delivering",
         "_exchange",
@@ -123,7 +125,8 @@ class GossipProtocol:
         answered = Answered(settings.pull_timeout_s / 2)  # a pull that is retried waits for twice as long
         self._announcing = Announcing(self._groups, settings, random)
         self._comparing = Comparing(self._groups, settings, self.counts, answered, random)
-        self._forwarding = Forwarding(self._groups, self._announcing, self._comparing)
+        self._batches = Batches()
+        self._forwarding = Forwarding(self._groups, self._batches, self._announcing, self._comparing)
         shared = self.counts, self.tracking, self._comparing, self._forwarding, random
         self._delivering = Delivering(me, self._groups, settings, *shared)
         self._keeping = Keeping(me, self._groups, settings, *shared)
@@ -295,9 +298,10 @@ class GossipProtocol:
                 return []
             group.push.received(source, now)
             effects = self._exchange.receive(group, source, message, now)
-            due = self._exchange.next_due
-            if due < self._next_deadline:  # noqa: PLR1730 - twice as fast as min(), and hot
-                self._next_deadline = due
+            if self._pulls.next_due < self._next_deadline:  # noqa: PLR1730 - twice as fast as min(), and hot
+                self._next_deadline = self._pulls.next_due
+            if kind is Listing:
+                self._lower_deadline()
         if effects:
             self._sent_at = now
         return effects
@@ -309,7 +313,7 @@ class GossipProtocol:
     def on_timer(self, now: float) -> list[Effect]:
         """Send batches, pull, announce and compare, each if it is due."""
         effects: list[Effect] = []
-        if self._forwarding.next_due <= now:
+        if self._batches.next_due <= now:
             effects += self._forwarding.send_batches(now)
         if self._pulls.next_due <= now:
             effects += self._exchange.pull(now)
@@ -354,7 +358,7 @@ class GossipProtocol:
     def _lower_deadline(self) -> None:
         self._next_deadline = min(
             self._next_deadline,
-            self._forwarding.next_due,
+            self._batches.next_due,
             self._pulls.next_due,
             self._announcing.next_due,
             self._comparing.next_due,
@@ -362,18 +366,17 @@ class GossipProtocol:
 
     def _receive_news(self, source: str, message: Rumor | Entry, now: float) -> list[Effect]:
         """Handle a rumor or an entry."""
+        if message.id in self._seen.seen_at:
+            return self._receive_again(source, message.id)
         group = self._groups.get(message.gid)
-        is_kept = isinstance(message, Entry) and group is not None and group.knows(message.id)
-        if is_kept or message.id in self._seen.seen_at:
-            self.counts.duplicates += 1
-            if message.id in self.tracking.by_id:
-                self.tracking.note(message.id, source)
-            return []
         if group is None:
             self.counts.unknown_group += 1
             return []
-        if isinstance(message, Rumor) and self._delivering.is_refused(message, now):
-            return []
+        if isinstance(message, Rumor):
+            if self._delivering.is_refused(message, now):
+                return []
+        elif group.knows(message.id):
+            return self._receive_again(source, message.id)
         if self._pulls.received(message.id):
             self.counts.pulled += 1
             if self._settings.catch_up_interval_s:
@@ -385,3 +388,10 @@ class GossipProtocol:
             effects = self._keeping.receive(group, source, message, now)
         self._lower_deadline()
         return effects
+
+    def _receive_again(self, source: str, one: bytes) -> list[Effect]:
+        """Handle another copy of a rumor or an entry."""
+        self.counts.duplicates += 1
+        if one in self.tracking.by_id:
+            self.tracking.note(one, source)
+        return []

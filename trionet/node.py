@@ -96,8 +96,7 @@ class Node:
         self.config = config
         self.random = random
         self._endpoint = endpoint
-        self._router = router
-        self._bus = bus
+        self._router, self._bus = router, bus
         self._children = children
         self._stopping, self._has_drained = trio.Event(), trio.Event()
         self._groups: dict[str, Group] = {}

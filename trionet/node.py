@@ -20,11 +20,9 @@ from .import_paths import import_reference
 from .message import LOCAL
 from .node_log import NodeLog
 from .node_statistics import NodeStatistics
-from .services import LocalServices
+from .services import LocalServices, cluster_agent
 from .services.base import check_service_name, exposed_methods, warm_up_methods
 from .services.child_news import ChildNews
-from .services.cluster_agent import ClusterAgent
-from .services.cluster_agent import warm_up as warm_up_protocols
 from .services.comm import Comm
 from .services.gossip import Gossip
 from .services.groups import ALL, Groups
@@ -104,7 +102,7 @@ class Node:
         own, known = endpoint.address, weakref.proxy(self)  # a cycle would outlive the node
         groups, comm = Groups(own, known), Comm(own, endpoint.transport, router, random)
         self._services = ServiceTable(router)
-        self._agent = ClusterAgent(config, endpoint, comm, groups, background, random)
+        self._agent = cluster_agent.ClusterAgent(config, endpoint, comm, groups, background, random)
         self._tasks = PeriodicTasks(background, random, bus.publish, router)
         membership = Membership(own, self._agent, groups, bus.publish)
         replicated = Replicated(self._agent, membership)
@@ -398,4 +396,4 @@ def warm_up() -> None:
     """Do now, once for this process, the one-time work of the first node: the inspection of its methods."""
     warm_up_methods(Status, Groups, Routes, Comm, Gossip, Membership, Kept)
     warm_up_groups()
-    warm_up_protocols()
+    cluster_agent.warm_up()

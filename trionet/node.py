@@ -117,9 +117,8 @@ class Node:
             kept=Kept(own, groups, replicated, [KeptServices(self._services), KeptRules(groups)], bus.publish),
             settings=Settings(own, config, replicated, bus.publish),
         )
-        self._log, child_news = NodeLog(), ChildNews(self._agent)
-        children.on_boot(child_news.handle_boot)
-        for listener in (self._log.handle, child_news.handle, comm.handle_event):
+        self._log = NodeLog()
+        for listener in (self._log.handle, ChildNews(self._agent, children).handle, comm.handle_event):
             bus.listen(listener)
         self._register_services()
 

@@ -167,7 +167,7 @@ async def test_group_wide_calls_rumors_and_http_run_in_threads(start_node: Start
         await wait_until(lambda: mill.started == ["rumor"])  # and the loop goes on
         mill.release.set()
         replies = await one.all.comm.send([], Remote(service="mill", method="grind"))
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=DEADLINE_S) as client:
             answer = await client.put(f"http://{one.address}/local/mill/grind", json=[])
         idents = {replies.values[one.sid], answer.json()["value"]}
         assert threading.get_ident() not in idents

@@ -125,7 +125,7 @@ def test_an_answer_with_nothing_to_tell_is_none() -> None:
     assert answer_from(NODE, None) == PacketAnswer(node=NODE)
 
 
-_value: st.SearchStrategy[object] = st.sampled_from([None, True, 5, "g", b"g", "", {}, [["g"]]])
+_value: st.SearchStrategy[Any] = st.sampled_from([None, True, 5, "g", b"g", "", {}, [["g"]]])
 _values = _value | st.lists(_value, max_size=3)
 
 

@@ -531,7 +531,7 @@ async def test_an_entry_that_names_no_service_is_an_event_and_breaks_nothing(
         ("route/tally", b"\xff"),
         ("route/a b", b"\x91\xa3a:b"),
         ("route/", b""),
-        ("group/all", b"\x91\x80"),
+        ("group/a b", b"\x91\x80"),
     ):
         nodes[0].local.replicated.put("all", key, value)
     failed = [event async for event in _first(events, 4)]

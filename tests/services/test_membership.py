@@ -501,7 +501,7 @@ async def test_a_failure_is_not_told_of_those_that_live(autojump_clock: MockCloc
 
 
 @pytest.mark.slow
-async def test_a_member_that_returns_is_in_all_again_and_in_its_groups_when_it_says_so(
+async def test_a_member_that_returns_is_in_all_and_in_its_groups_again(
     autojump_clock: MockClock, cluster: Cluster
 ) -> None:
     nodes = await cluster.start_many(4)
@@ -515,8 +515,6 @@ async def test_a_member_that_returns_is_in_all_again_and_in_its_groups_when_it_s
     await cluster.wait_members(nodes)
     assert changes(await take(watch, _is(MemberJoined, lost)), lost) == ["MemberJoined"]
     assert all(lost.sid in node.all.members() for node in nodes)
-    assert lost.sid not in nodes[0].group("workers").members()
-    await lost.all.groups.add("workers", lost.address)
     assert all(lost.sid in node.group("workers").members() for node in nodes)
 
 

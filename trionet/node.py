@@ -377,6 +377,7 @@ class Node:
     def clear(self) -> None:
         """Break the reference cycles of a node that has ended, so that it needs no garbage collection."""
         self._agent.clear()
+        self.local.replicated.clear()
         self.local.routes.end()
 
     async def _cancel_when_stopped(self, scope: trio.CancelScope) -> None:

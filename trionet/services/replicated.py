@@ -71,6 +71,11 @@ class Replicated:
         """Call ``handler(event)`` with each conflict about a key that begins with `prefix`."""
         self._in_conflict[prefix] = handler
 
+    def clear(self) -> None:
+        """Remove all handlers."""
+        self._changed.clear()
+        self._in_conflict.clear()
+
     def put(self, gid: str, key: str, value: bytes | None) -> Written:
         """Write an entry, which spreads by itself; None removes the key.
 

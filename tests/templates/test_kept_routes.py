@@ -187,6 +187,26 @@ async def test_members_that_could_not_be_reached_serve_it_later_and_lose_it_late
     await _wait_for(nodes[2], None, DEADLINE_S)
 
 
+async def test_after_puts_on_both_sides_of_a_partition_all_serve_the_later_one_and_the_log_names_both(
+    autojump_clock: MockClock, cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    nodes = await cluster.start_many(4)
+    addresses = [node.address for node in nodes]
+    cluster.network.sides = [set(addresses[:2]), set(addresses[2:])]
+    await cluster.wait_members(nodes[:2])
+    await cluster.wait_members(nodes[2:])
+    await nodes[0].all.routes.put(COUNTER, "tally", keep=True)
+    await trio.sleep(1)
+    await nodes[2].all.routes.put(DOUBLER, "tally", keep=True)
+    assert [type(await _find(node)) for node in nodes] == [Counter, Counter, Doubler, Doubler]
+    cluster.network.sides = []
+    await _wait_all(nodes, Doubler, DEADLINE_S)
+    assert (
+        f"{addresses[0]} and {addresses[2]} have changed route/tally in the group all without knowing of each other; "
+        f"the change by {addresses[2]} holds" in caplog.text
+    )
+
+
 async def test_a_node_that_has_just_joined_removes_what_it_has_not_heard_of(
     autojump_clock: MockClock, cluster: Cluster
 ) -> None:

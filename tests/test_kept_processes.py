@@ -37,10 +37,12 @@ async def _pid_of(node: Node, address: NodeAddress, other_than: int | None = Non
             await trio.sleep(0.05)
 
 
-async def _put_over_http(node: Node, gid: str, service: str, arguments: list[Any], query: str = "") -> Any:
+async def _put_over_http(
+    node: Node, gid: str, service: str, arguments: list[Any], query: str = "", status: int = 200
+) -> Any:
     async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
         answer = await client.put(f"http://{node.address}/{gid}/{service}/put{query}", json=arguments)
-    assert answer.status_code == 200, answer.text
+    assert answer.status_code == status, answer.text
     return answer.json()
 
 
@@ -74,3 +76,31 @@ async def test_a_group_by_rule_reaches_late_processes(start_node: StartNode) -> 
     with trio.fail_after(DEADLINE_S):
         while set(await node.local.comm.send(["workers"], remote)) != {worker.sid for worker in workers}:  # noqa: ASYNC110  there is no event for it
             await trio.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("service", "arguments", "query", "reason"),
+    [
+        ("routes", [PROBE, "probe"], "?keep=5", "'keep' of put"),
+        ("routes", [PROBE, "probe"], "?keep=perhaps", "'keep' of put"),
+        ("routes", [PROBE, "status"], "?keep=true", "built-in"),
+        ("routes", ["probe", "probe"], "?keep=true", "import path"),
+        ("groups", ["workers"], "?where=5", "where"),
+        ("groups", ["workers"], '?where={"role":5}', "where"),
+        ("groups", ["workers"], "?where=tests.nowhere:rule", "tests.nowhere"),
+        ("groups", ["workers"], "", "give one"),
+    ],
+)
+async def test_what_can_not_be_kept_is_refused_over_http(
+    start_node: StartNode, service: str, arguments: list[Any], query: str, reason: str
+) -> None:
+    node = await start_node(NodeConfig(join=[]))
+    answer = await _put_over_http(node, "all", service, arguments, query, status=400)
+    assert reason in answer["error"]["text"]
+
+
+async def test_a_node_without_a_cluster_says_over_http_how_to_begin_one(start_node: StartNode) -> None:
+    node = await start_node()
+    for service, arguments, query in (("routes", [PROBE, "probe"], "?keep=true"), ("groups", ["workers"], "?where={}")):
+        answer = await _put_over_http(node, "all", service, arguments, query, status=400)
+        assert "start it with join=[]" in answer["error"]["text"]

@@ -412,6 +412,18 @@ async def test_a_node_spawned_in_a_group_with_a_rule_has_the_group_and_is_in_it_
     assert _held(node) == [address.sid]
 
 
+async def test_a_rule_that_cannot_travel_is_logged_when_a_node_is_spawned_in_its_group(
+    start_node: StartNode, caplog: pytest.LogCaptureFixture
+) -> None:
+    node = await start_node(NodeConfig(join=[]))
+    await node.local.groups.put("g", where=lambda _: True)
+    address = await node.group("g").status.spawn(NodeConfig(launcher="in_process"))
+    await wait_until(lambda: _held(node) == sorted([node.sid, address.sid]))
+    assert "the rule of g has no import path" in caplog.text
+    with pytest.raises(GroupNotFound):
+        await node.local.comm.send(["g"], Remote(node=address, service="groups", method="get"))
+
+
 async def test_a_rule_is_put_over_http_as_a_query_parameter(start_node: StartNode) -> None:
     node = await start_node(NodeConfig(join=[], tags=WORKER))
     url = f"http://{node.address}/local/groups/"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trionet import Abort, Event, GroupNotFound, MalformedRequest, NodeAddress, ServiceFailed, TrionetError
-from trionet.protocols.entries import Entry, EntryChanged, EntryMap
+from trionet.protocols.entries import Entry, EntryChanged, EntryConflict, EntryMap
 from trionet.services.kept import Kept
 from trionet.services.replicated import decode_entry, encode_entry
 
@@ -41,9 +41,13 @@ class Maps:
     def __init__(self) -> None:
         self.maps: dict[str, EntryMap] = {gid: EntryMap() for gid in GIDS}
         self.handler: Callable[[EntryChanged], None]
+        self.conflict_handler: Callable[[EntryConflict], None]
 
     def on(self, prefix: str, handler: Callable[[EntryChanged], None]) -> None:
         self.handler = handler
+
+    def on_conflict(self, prefix: str, handler: Callable[[EntryConflict], None]) -> None:
+        self.conflict_handler = handler
 
     def merge(self, entry: bytes) -> None:
         self.add(decode_entry(entry))

@@ -501,7 +501,7 @@ async def test_a_failure_is_not_told_of_those_that_live(autojump_clock: MockCloc
 
 
 @pytest.mark.slow
-async def test_a_member_that_returns_is_in_all_its_groups_again(
+async def test_a_member_that_returns_is_in_all_and_in_its_groups_again(
     autojump_clock: MockClock, cluster: Cluster
 ) -> None:
     nodes = await cluster.start_many(4)

@@ -2,8 +2,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+import trio
+import trio.testing
 
 from tests.samples import Counter, Mute
+from tests.waiting import wait_until
 from trionet import MalformedRequest, MethodNotFound, Node, Remote, ServiceDescription, ServiceNotFound
 
 StartNode = Callable[..., Awaitable[Node]]
@@ -120,3 +123,26 @@ async def test_the_built_in_services_are_there_to_get(start_node: StartNode) -> 
     node = await start_node()
     for name in ("status", "groups", "routes", "comm"):
         assert await node.local.routes.get(name) is getattr(node.local, name)
+
+
+async def test_wait_returns_a_service_once_it_is_there(start_node: StartNode, nursery: trio.Nursery) -> None:
+    node, found = await start_node(), []
+
+    async def wait() -> None:
+        found.append(await node.local.routes.wait("counter"))
+
+    for _ in range(2):
+        nursery.start_soon(wait)
+    await trio.testing.wait_all_tasks_blocked()
+    assert found == []
+    counter = Counter()
+    await node.local.routes.put(counter, "counter")
+    await wait_until(lambda: len(found) == 2)
+    assert found == [counter] * 2 == [await node.local.routes.wait("counter")] * 2
+
+
+@pytest.mark.parametrize("name", [None, 5, ["counter"]], ids=repr)
+async def test_wait_is_for_a_name(start_node: StartNode, name: Any) -> None:
+    node = await start_node()
+    with pytest.raises(MalformedRequest, match="a service's name is a text"):
+        await node.local.routes.wait(name)

@@ -15,6 +15,7 @@ from trionet import (
     Abort,
     CodeRefused,
     ConfigError,
+    GroupFailed,
     GroupNotFound,
     MalformedRequest,
     Node,
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from trio.testing import MockClock
+
+    from trionet import Event, Events
 
 ADD = Remote(service="tally", method="add")
 COUNTER = "tests.samples:Counter"
@@ -182,6 +185,26 @@ async def test_members_that_could_not_be_reached_serve_it_later_and_lose_it_late
     assert type(await _find(nodes[2])) is Counter
     cluster.network.sides = []
     await _wait_for(nodes[2], None, DEADLINE_S)
+
+
+async def test_after_puts_on_both_sides_of_a_partition_all_serve_the_later_one_and_the_log_names_both(
+    autojump_clock: MockClock, cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    nodes = await cluster.start_many(4)
+    addresses = [node.address for node in nodes]
+    cluster.network.sides = [set(addresses[:2]), set(addresses[2:])]
+    await cluster.wait_members(nodes[:2])
+    await cluster.wait_members(nodes[2:])
+    await nodes[0].all.routes.put(COUNTER, "tally", keep=True)
+    await trio.sleep(1)
+    await nodes[2].all.routes.put(DOUBLER, "tally", keep=True)
+    assert [type(await _find(node)) for node in nodes] == [Counter, Counter, Doubler, Doubler]
+    cluster.network.sides = []
+    await _wait_all(nodes, Doubler, DEADLINE_S)
+    assert (
+        f"{addresses[0]} and {addresses[2]} have changed route/tally in the group all without knowing of each other; "
+        f"the change by {addresses[2]} holds" in caplog.text
+    )
 
 
 async def test_a_node_that_has_just_joined_removes_what_it_has_not_heard_of(
@@ -507,3 +530,41 @@ async def test_an_entry_from_a_stranger_that_is_none_is_refused(
     nodes = await cluster.start_many(2)
     with pytest.raises(MalformedRequest):
         await nodes[0].local.comm.send([entry], Remote(node=nodes[1].address, service="kept", method="keep"))
+
+
+@pytest.mark.parametrize(("key", "value"), [("setting/limit", b"5"), ("route/tally", None), ("other", b"x")])
+async def test_an_entry_that_is_nothing_to_keep_is_refused(
+    autojump_clock: MockClock, cluster: Cluster, key: str, value: bytes | None
+) -> None:
+    nodes = await cluster.start_many(2)
+    entry = nodes[0].local.replicated.put("all", key, value).encoded
+    with pytest.raises(MalformedRequest, match="nothing that a group can keep"):
+        await nodes[0].local.comm.send([entry], Remote(node=nodes[1].address, service="kept", method="keep"))
+
+
+async def test_an_entry_that_names_no_service_is_an_event_and_breaks_nothing(
+    autojump_clock: MockClock, cluster: Cluster
+) -> None:
+    nodes = await cluster.start_many(2)
+    events = nodes[1].events()
+    for key, value in (
+        ("route/tally", b"\xff"),
+        ("route/a b", b"\x91\xa3a:b"),
+        ("route/", b""),
+        ("group/a b", b"\x91\x80"),
+    ):
+        nodes[0].local.replicated.put("all", key, value)
+    failed = [event async for event in _first(events, 4)]
+    assert {type(event).__name__ for event in failed} == {"ServiceFailed", "GroupFailed"}
+    await nodes[0].all.routes.put(COUNTER, "tally", keep=True)
+    assert type(await _find(nodes[1])) is Counter
+
+
+async def _first(events: Events, count: int) -> AsyncGenerator[Event]:
+    """Yield the first events about what can't be put."""
+    with trio.fail_after(DEADLINE_S):
+        while count:
+            event = await anext(events)
+            if isinstance(event, ServiceFailed | GroupFailed):
+                count -= 1
+                yield event

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from trionet.errors import TrionetError
     from trionet.events import Event
     from trionet.identity import NodeAddress
-    from trionet.protocols.entries import Entry, EntryChanged
+    from trionet.protocols.entries import Entry, EntryChanged, EntryConflict
 
     from .groups import Groups
     from .replicated import Replicated
@@ -93,6 +93,7 @@ class Kept:
         self._since: dict[str, float] = {}  # when a group got its first other member
         for kind in self._kinds:
             replicated.on(kind.prefix, self._handle_entry)
+            replicated.on_conflict(kind.prefix, self._handle_conflict)
 
     # ---- called by other nodes
 
@@ -211,6 +212,19 @@ class Kept:
             self._memberships.setdefault(entry.gid, self._is_member(entry.gid))
         if self._called != entry.key:
             self._settle_or_report(entry.key)
+
+    def _handle_conflict(self, conflict: EntryConflict) -> None:
+        winner, loser = conflict.winner, conflict.loser
+        _log.warning(
+            "%s and %s have changed %s in the group %s without knowing of each other; the change by %s holds: "
+            "to replace it, change it again",
+            loser.writer,
+            winner.writer,
+            conflict.key,
+            conflict.gid,
+            winner.writer,
+            extra=about(conflict.gid),
+        )
 
     def _wanted(self, key: str) -> Entry | None:
         """Return the entry that decides what this node has under `key`."""

@@ -107,9 +107,8 @@ class GroupStatus(Template):
         comm, gid = self.context.local.comm, self.context.gid
         where = reference_to(rule.where) if callable(rule.where) else rule.where
         if where is None:
-            _log.warning(
-                "the rule of %s has no import path, so that the new node %s does not have the group", gid, node
-            )
+            text = "the rule of %s has no import path, so that the new node %s does not have the group: put it there"
+            _log.warning(text, gid, node, extra=about(node))
             return
         put = Remote(node=node, service="groups", method="put")
         try:

@@ -5,18 +5,19 @@ Invariant: after `cancel_starting`, no node is started any more.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+import msgspec
 import trio
 
+from .config import NodeConfig
 from .errors import MalformedRequest, TemporarilyUnavailable
-from .identity import check_name
+from .identity import check_name, is_loopback
 from .launchers.restart import keep_running
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .config import NodeConfig
     from .events import Event
     from .identity import NodeAddress
     from .launchers import Launcher
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ChildNodes"]
 
-_IN_PROCESS = "in_process"
+_IN_PROCESS: Final = "in_process"
+_ON_THIS_MACHINE: Final = ("forkserver", "subprocess", _IN_PROCESS)
 
 
 class ChildNodes:
@@ -71,6 +73,25 @@ class ChildNodes:
     def _booted(self, node: NodeAddress) -> None:
         for listener in self._boot_listeners:
             listener(node)
+
+    def joining(self, config: NodeConfig, spawner: NodeConfig, address: NodeAddress) -> NodeConfig:
+        """Return the configuration of a child that joins the cluster of its spawner.
+
+        A child on the same machine listens where its spawner does, unless its configuration names another address than
+        the default: a loopback address could not join a cluster beyond this machine.
+        """
+        config = msgspec.structs.replace(
+            config,
+            join=[str(address)],
+            profile=spawner.profile,
+            datagrams=config.datagrams and spawner.datagrams,
+        )
+        is_near = (config.launcher or self._default_launcher) in _ON_THIS_MACHINE
+        if is_near and config.ip == NodeConfig().ip and config.advertise_ip is None and not is_loopback(address.ip):
+            config = msgspec.structs.replace(
+                config, ip=spawner.ip, advertise_ip=spawner.advertise_ip, insecure=spawner.insecure
+            )
+        return config
 
     def register_launcher(self, name: str, launcher: Launcher) -> None:
         """Use `launcher` for configurations that name it; see `Node.register_launcher`."""

@@ -10,7 +10,6 @@ import weakref
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 import trio
 
 from .errors import ConfigError, GroupNotFound, MalformedRequest
@@ -266,12 +265,7 @@ class Node:
         """Start a node as a child of this one; see `Status.spawn`."""
         config = with_settings(config, {})
         if config.join is None and self.local.membership.is_active:
-            config = msgspec.structs.replace(
-                config,
-                join=[str(self.address)],
-                profile=self.config.profile,
-                datagrams=config.datagrams and self.config.datagrams,
-            )
+            config = self._children.joining(config, self.config, self.address)
         return await self._children.spawn(config)
 
     def register_launcher(self, name: str, launcher: Launcher) -> None:

@@ -355,3 +355,40 @@ async def test_strangers_who_claim_that_a_node_is_out_of_reach_cause_few_events(
         assert told[32:] == [AddressUnreachable(node=node.address, by=NodeAddress("10.0.0.1", 1))]
         with pytest.raises(MalformedRequest):
             await stranger.local.comm.send(["nowhere"], claim)
+
+
+# -------------------------------------------------------------------------------------------------------------- children
+
+
+class RecordingLauncher:
+    """Starts nothing, and keeps the configurations."""
+
+    def __init__(self) -> None:
+        self.configs: list[NodeConfig] = []
+
+    async def start(self, config: NodeConfig, *, task_status: trio.TaskStatus[NodeAddress]) -> int:
+        self.configs.append(config)
+        task_status.started(NodeAddress(config.ip, 1))
+        return 0
+
+
+@pytest.mark.parametrize(
+    ("launcher", "settings", "expected"),
+    [
+        ("subprocess", {}, ("127.0.0.1", ELSEWHERE, True)),
+        ("subprocess", {"ip": NOBODY_IP}, (NOBODY_IP, None, False)),
+        ("subprocess", {"advertise_ip": "10.1.2.4"}, ("127.0.0.1", "10.1.2.4", False)),
+        ("another", {}, ("127.0.0.1", None, False)),
+    ],
+)
+async def test_a_child_on_the_machine_of_its_spawner_listens_and_advertises_where_that_does(
+    start_node: StartNode, launcher: str, settings: dict[str, Any], expected: tuple[str, str | None, bool]
+) -> None:
+    recording = RecordingLauncher()
+    for join, wanted in (([], expected), (None, ("127.0.0.1", None, False))):
+        node = await start_node(NodeConfig(join=join, advertise_ip=ELSEWHERE, insecure=True))
+        node.register_launcher(launcher, recording)
+        await node.local.status.spawn(NodeConfig(launcher=launcher, **settings))
+        config = recording.configs.pop()
+        if join is not None or not settings:
+            assert (config.ip, config.advertise_ip, config.insecure) == wanted

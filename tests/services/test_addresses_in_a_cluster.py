@@ -357,7 +357,7 @@ async def test_strangers_who_claim_that_a_node_is_out_of_reach_cause_few_events(
             await stranger.local.comm.send(["nowhere"], claim)
 
 
-# -------------------------------------------------------------------------------------------------------------- children
+# ------------------------------------------------------------------------------------------------------------- children
 
 
 class RecordingLauncher:
@@ -366,7 +366,9 @@ class RecordingLauncher:
     def __init__(self) -> None:
         self.configs: list[NodeConfig] = []
 
-    async def start(self, config: NodeConfig, *, task_status: trio.TaskStatus[NodeAddress]) -> int:
+    async def start(
+        self, config: NodeConfig, *, task_status: trio.TaskStatus[NodeAddress] = trio.TASK_STATUS_IGNORED
+    ) -> int:
         self.configs.append(config)
         task_status.started(NodeAddress(config.ip, 1))
         return 0

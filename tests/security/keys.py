@@ -7,6 +7,7 @@ import random
 import traceback
 from typing import TYPE_CHECKING
 
+from trionet.security.key_entries import KeyEntry, KeyState
 from trionet.security.keys import KEY_BYTES, ClusterKey
 
 if TYPE_CHECKING:
@@ -49,3 +50,8 @@ def report_of(exc: BaseException) -> str:
         parts += [f"{frame.name} {frame.locals}" for frame in one.stack if "/trionet/" in frame.filename]
         pending += [one.__cause__, one.__context__]
     return "\n".join(parts)
+
+
+def with_one_more(entries: tuple[KeyEntry, ...]) -> tuple[KeyEntry, ...]:
+    """Return the entries with a new key, installed."""
+    return (*entries, KeyEntry.of(key_of(100 + len(entries)), KeyState.INSTALLED))

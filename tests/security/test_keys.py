@@ -40,7 +40,13 @@ def wrong_texts() -> list[Any]:
     as_words = to_text(b"correct horse battery staple, 32" + b"1234")
     return [
         *("", "a", "correct horse battery staple", "hunter2" * 9, body, body + TEXT, TEXT[:-1], TEXT + "A", TEXT * 2),
-        *(KEY_PREFIX + "A", KEY_PREFIX + swapped, KEY_PREFIX + body.lower(), KEY_PREFIX + body[::-1], KEY_PREFIX + "=" * 48),
+        *(
+            KEY_PREFIX + "A",
+            KEY_PREFIX + swapped,
+            KEY_PREFIX + body.lower(),
+            KEY_PREFIX + body[::-1],
+            KEY_PREFIX + "=" * 48,
+        ),
         *(
             f" {TEXT}",
             f"{TEXT} ",

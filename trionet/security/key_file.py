@@ -59,7 +59,10 @@ def read_key_file(path: str) -> tuple[KeyEntry, ...]:
     Raises:
         ConfigError: there are none, or others may have access to the file; the text says what to do.
     """
-    _check_path(path)
+    fault = _fault_of(path)
+    if fault is not None:
+        del path
+        raise ConfigError(fault)
     with _errors_of(path):
         _check_links(path)
         _check_folder(path)
@@ -77,18 +80,19 @@ def new_key_file(path: str, key: ClusterKey) -> None:
     Raises:
         ConfigError: the path exists, or the file can't be written.
     """
-    _check_path(path)
-    text = format_entries([KeyEntry.of(key)])
+    fault = _fault_of(path)
+    if fault is not None:
+        del path
+        raise ConfigError(fault)
+    entries = (KeyEntry.of(key),)
     with _errors_of(path, missing="there is no such folder"):
         _check_folder(path)
         try:
-            _write_new(path, text)
+            _write_new(path, entries)
         except FileExistsError:
             raise ConfigError(
                 f"{path} exists already, and may hold the only copy of a key: give another name"
             ) from None
-        finally:
-            del text
         _sync_folder(path)
 
 
@@ -102,7 +106,10 @@ def update_key_file(path: str, change: Callable[[tuple[KeyEntry, ...]], tuple[Ke
     Raises:
         ConfigError: the file can't be read or written. It is as it was, then.
     """
-    _check_path(path)
+    fault = _fault_of(path)
+    if fault is not None:
+        del path
+        raise ConfigError(fault)
     with _errors_of(path):
         _check_links(path)
         target = os.path.realpath(path)
@@ -170,17 +177,18 @@ def _entries_in(text: bytes | str, path: str) -> tuple[KeyEntry, ...] | str:
         return f"{path}: {exc.text}"
 
 
-def _check_path(path: object) -> None:
+def _fault_of(path: object) -> str | None:
+    """Return why this is no path of a key file; None if it may be one."""
     if holds_key_text(path):
-        del path
-        raise ConfigError(
+        return (
             "this is a key, and not the path of a file. A key in a command line is seen by others and kept in the "
             "shell's history: make a new one with: trionet keys new FILE"
         )
     if not isinstance(path, str):
-        raise ConfigError(f"a key file is given by its path, a text, not by a {type(path).__name__}")
+        return f"a key file is given by its path, a text, not by a {type(path).__name__}"
     if not path or "\0" in path:
-        raise ConfigError("a key file is given by its path, which is not empty and has no null character")
+        return "a key file is given by its path, which is not empty and has no null character"
+    return None
 
 
 @contextlib.contextmanager
@@ -263,7 +271,7 @@ def _replace(target: str, entries: tuple[KeyEntry, ...]) -> None:
     temporary = _beside(target, "tmp")
     with contextlib.suppress(FileNotFoundError):
         os.unlink(temporary)  # of a process that crashed: nobody else holds the lock
-    _write_new(temporary, format_entries(entries))
+    _write_new(temporary, entries)
     try:
         os.replace(temporary, target)
     except BaseException:
@@ -277,14 +285,13 @@ def _beside(target: str, kind: str) -> str:
     return os.path.join(folder, f".{name}.{kind}")
 
 
-def _write_new(path: str, text: str) -> None:
+def _write_new(path: str, entries: tuple[KeyEntry, ...]) -> None:
     """Write a file that does not exist, to the disk; leave none if that fails."""
     descriptor = os.open(path, _NEW, _MODE)
     try:
         try:
             os.fchmod(descriptor, _MODE)  # whatever the umask is
-            rest = memoryview(text.encode())
-            del text
+            rest = memoryview(format_entries(entries).encode())  # shows nothing in a traceback
             while rest:
                 rest = rest[os.write(descriptor, rest) :]
             os.fsync(descriptor)

@@ -145,7 +145,7 @@ def _parsed(text: object) -> ClusterKey | str:
     if not isinstance(text, str):
         return f"a key is a text, not a {type(text).__name__}"
     if not text.startswith(KEY_PREFIX):
-        if holds_key_text(text):
+        if KEY_PREFIX not in text and holds_key_text(text):
             return f"this key is of another version than {KEY_PREFIX.removesuffix(':')}: update trionet, or {_MAKE_ONE}"
         return (
             f"a key begins with {KEY_PREFIX} and nothing before it; passphrases are refused, because they can be "

@@ -7,7 +7,7 @@ import random
 import traceback
 from typing import TYPE_CHECKING
 
-from trionet.security.key_entries import KeyEntry, KeyState
+from trionet.security.key_entries import KeyEntry, KeyFile, KeyState
 from trionet.security.keys import KEY_BYTES, ClusterKey
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def report_of(exc: BaseException) -> str:
     return "\n".join(parts)
 
 
-def with_one_more(entries: tuple[KeyEntry, ...]) -> tuple[KeyEntry, ...]:
-    """Return the entries with a new key, installed."""
-    return (*entries, KeyEntry.of(key_of(100 + len(entries)), KeyState.INSTALLED))
+def with_one_more(content: KeyFile) -> KeyFile:
+    """Return the content with a new key, installed."""
+    key = key_of(100 + len(content.entries))
+    return KeyFile((*content.entries, KeyEntry.of(key, KeyState.INSTALLED)), content.members)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import resource
@@ -10,6 +11,7 @@ import stat
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +21,7 @@ from tests.security.keys import key_of, report_of, shown_in, with_one_more
 from tests.security.test_key_entries import KEYS, SECRETS
 from trionet import ConfigError
 from trionet.security import key_file
-from trionet.security.key_entries import KeyEntry, KeyState, sealing_key
+from trionet.security.key_entries import KeyEntry, KeyFile, KeyState
 from trionet.security.key_file import (
     MAX_FILE_BYTES,
     new_key_file,
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
 KEY = KEYS[0]
 TEXT = KEY.reveal()
-ENTRIES = (KeyEntry.of(KEY),)
+CONTENT = KeyFile.of(KEY)
 NOBODY = 65_534
 IS_ROOT = os.geteuid() == 0
 
@@ -65,7 +67,7 @@ def test_a_new_file_has_the_key_and_is_only_for_its_owner(tmp_path: Path) -> Non
         os.umask(before)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert path.read_text() == f"{TEXT}\n"
-    assert read_key_file(str(path)) == ENTRIES
+    assert read_key_file(str(path)) == CONTENT
     assert os.listdir(tmp_path) == ["cluster.key"]
 
 
@@ -75,7 +77,7 @@ def test_a_new_file_is_made_under_any_umask(tmp_path: Path) -> None:
         new_key_file(str(tmp_path / "cluster.key"), KEY)
     finally:
         os.umask(before)
-    assert read_key_file(str(tmp_path / "cluster.key")) == ENTRIES
+    assert read_key_file(str(tmp_path / "cluster.key")) == CONTENT
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "link", "dangling link", "pipe"])
@@ -112,7 +114,7 @@ def test_a_file_for_others_is_refused_and_says_what_to_do(path: str, mode: int) 
 @pytest.mark.parametrize("mode", [0o600, 0o400])
 def test_a_file_for_its_owner_alone_is_read(path: str, mode: int) -> None:
     os.chmod(path, mode)
-    assert read_key_file(path) == ENTRIES
+    assert read_key_file(path) == CONTENT
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root can give files away")
@@ -124,7 +126,7 @@ def test_a_file_of_somebody_else_is_refused(path: str) -> None:
 def test_a_file_of_root_is_read_and_that_of_others_is_not(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(key_file.os, "geteuid", lambda: os.getuid() + 1)
     if IS_ROOT:
-        assert read_key_file(path) == ENTRIES
+        assert read_key_file(path) == CONTENT
     monkeypatch.setattr(key_file, "_ROOT", os.getuid() + 2)
     assert "make it yours with chown" in refusal_of(lambda: read_key_file(path))
 
@@ -134,10 +136,10 @@ def test_links_of_ones_own_are_followed_also_in_chains_as_in_volumes_of_containe
     os.rename(path, tmp_path / "..2026" / "cluster.key")
     (tmp_path / "..data").symlink_to("..2026")
     Path(path).symlink_to("..data/cluster.key")
-    assert read_key_file(path) == ENTRIES
+    assert read_key_file(path) == CONTENT
     new = update_key_file(path, with_one_more)
     assert Path(path).is_symlink()
-    assert read_key_file(path) == new != ENTRIES
+    assert read_key_file(path) == new != CONTENT
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root can give links away")
@@ -146,18 +148,18 @@ def test_a_link_of_somebody_else_is_refused(path: str, tmp_path: Path, number: i
     links = [tmp_path / "a", tmp_path / "b"]
     links[0].symlink_to("b")
     links[1].symlink_to(path)
-    assert read_key_file(str(links[0])) == ENTRIES
+    assert read_key_file(str(links[0])) == CONTENT
     os.lchown(links[number], NOBODY, -1)
     for use in (read_key_file, lambda it: update_key_file(it, with_one_more)):
-        assert "the symbolic link" in refusal_of(lambda use=use: use(str(links[0])))  # type: ignore[misc]
+        assert "the symbolic link" in refusal_of(partial(use, str(links[0])))
 
 
 def test_a_file_in_a_folder_where_everyone_writes_is_refused(path: str, tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
     for use in (read_key_file, lambda it: update_key_file(it, with_one_more), lambda it: new_key_file(it + "2", KEY)):
-        assert "everyone may replace files" in refusal_of(lambda use=use: use(path))  # type: ignore[misc]
+        assert "everyone may replace files" in refusal_of(partial(use, path))
     tmp_path.chmod(0o1777)
-    assert read_key_file(path) == ENTRIES
+    assert read_key_file(path) == CONTENT
 
 
 @pytest.mark.parametrize("kind", ["missing", "folder", "pipe", "socket", "device", "loop", "below a file", "too long"])
@@ -180,7 +182,7 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path, path: str, kind: str
         case "too long":
             place = "x" * 5000
     for use in (read_key_file, lambda it: update_key_file(it, with_one_more)):
-        text = refusal_of(lambda use=use: use(place))  # type: ignore[misc]
+        text = refusal_of(partial(use, place))
         assert place[:50] in text
     if kind == "missing":
         assert "trionet keys new FILE" in text
@@ -191,7 +193,7 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path, path: str, kind: str
 )
 def test_what_is_no_path_is_refused_and_a_key_is_not_quoted(wrong: Any) -> None:
     for use in (read_key_file, lambda it: new_key_file(it, KEY), lambda it: update_key_file(it, with_one_more)):
-        text = refusal_of(lambda use=use: use(wrong))  # type: ignore[misc]
+        text = refusal_of(partial(use, wrong))
         assert "path" in text
         assert TEXT not in text
 
@@ -206,7 +208,7 @@ def test_what_is_no_path_is_refused_and_a_key_is_not_quoted(wrong: Any) -> None:
         (TEXT.encode("utf-16"), "no ASCII text"),
         (TEXT.encode() + b"\0", "line 1: a key is one line without spaces"),
         (TEXT.encode() + b"\r\n", "line 1: a key is one line without spaces"),
-        (b"-----BEGIN PRIVATE KEY-----\n", "line 1: after the key come"),
+        (b"-----BEGIN PRIVATE KEY-----\n", "line 1: a key begins with trionet-key-v1:"),
     ],
 )
 def test_a_file_without_a_key_is_refused_by_its_name(path: str, content: bytes, reason: str) -> None:
@@ -220,7 +222,7 @@ def test_an_update_replaces_the_keys_in_one_step(path: str, tmp_path: Path) -> N
     before = os.stat(path).st_ino
     os.chmod(path, 0o400)
     new = update_key_file(path, with_one_more)
-    assert new == (*ENTRIES, KeyEntry.of(key_of(101), KeyState.INSTALLED))
+    assert new == KeyFile((*CONTENT.entries, KeyEntry.of(key_of(101), KeyState.INSTALLED)))
     assert read_key_file(path) == new
     assert os.stat(path).st_ino != before
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
@@ -229,20 +231,32 @@ def test_an_update_replaces_the_keys_in_one_step(path: str, tmp_path: Path) -> N
 
 def test_an_update_without_a_change_writes_nothing(path: str) -> None:
     before = os.stat(path)
-    assert update_key_file(path, lambda entries: entries) == ENTRIES
+    assert update_key_file(path, lambda content: content) == CONTENT
     after = os.stat(path)
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
 
 
 def test_keys_with_which_a_node_could_not_start_are_not_written(path: str) -> None:
-    changes: list[Callable[[tuple[KeyEntry, ...]], tuple[KeyEntry, ...]]] = [
-        lambda _: (),
-        lambda entries: entries * 2,
-        lambda entries: (KeyEntry.of(KEY, KeyState.INSTALLED),),
+    changes: list[Callable[[KeyFile], Any]] = [
+        lambda _: None,
+        lambda content: content.entries,
+        lambda content: content.text(),
+        lambda content: KeyFile(content.entries * 2),
+        lambda _: KeyFile((KeyEntry.of(KEY, KeyState.INSTALLED),)),
     ]
     for change in changes:
-        refusal_of(lambda change=change: update_key_file(path, change))  # type: ignore[misc]
-        assert read_key_file(path) == ENTRIES
+        refusal_of(partial(update_key_file, path, change))
+        assert read_key_file(path) == CONTENT
+
+
+def test_an_update_that_raises_changes_nothing_and_leaves_no_lock(path: str) -> None:
+    def fail(_: KeyFile) -> KeyFile:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        update_key_file(path, fail)
+    assert read_key_file(path) == CONTENT
+    update_key_file(path, with_one_more)
 
 
 @pytest.mark.parametrize("call", ["write", "fsync", "replace", "fchmod"])
@@ -258,9 +272,9 @@ def test_a_full_or_broken_disk_leaves_the_old_file_and_no_rest(
         assert os.strerror(reason) in refusal_of(lambda: update_key_file(path, with_one_more))
         if call != "replace":
             assert os.strerror(reason) in refusal_of(lambda: new_key_file(f"{path}2", KEY))
-    assert read_key_file(path) == ENTRIES
+    assert read_key_file(path) == CONTENT
     assert sorted(os.listdir(tmp_path)) == [".cluster.key.lock", "cluster.key"]
-    assert update_key_file(path, with_one_more) == read_key_file(path) != ENTRIES
+    assert update_key_file(path, with_one_more) == read_key_file(path) != CONTENT
 
 
 def test_short_writes_are_continued(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,7 +316,7 @@ def test_a_real_limit_of_the_system_leaves_the_old_file(path: str, tmp_path: Pat
     with updating(path, 1, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))) as process:
         _, errors = process.communicate()
     assert errors.splitlines()[-1] == f"trionet.errors.ConfigError: {path}: {os.strerror(errno.EFBIG)}"
-    assert read_key_file(path) == ENTRIES
+    assert read_key_file(path) == CONTENT
     assert sorted(os.listdir(tmp_path)) == [".cluster.key.lock", "cluster.key"]
 
 
@@ -317,9 +331,9 @@ def test_a_file_system_that_is_full_leaves_the_old_file(tmp_path: Path) -> None:
         new_key_file(path, KEY)
         update_key_file(path, with_one_more)
         entries = read_key_file(path)
-        with (tmp_path / "ballast").open("wb", buffering=0) as ballast, pytest.raises(OSError, match="No space left"):
-            while True:
-                ballast.write(b"x" * 512)
+        with contextlib.suppress(OSError), (tmp_path / "ballast").open("wb", buffering=0) as ballast:
+            while ballast.write(b"x" * 512):
+                pass
         assert "No space left" in refusal_of(lambda: update_key_file(path, with_one_more))
         assert read_key_file(path) == entries
         assert "No space left" in refusal_of(lambda: new_key_file(f"{path}2", KEY))
@@ -337,9 +351,9 @@ def test_a_process_that_is_killed_leaves_a_whole_file(path: str) -> None:
             assert process.stdout.readline() == "ready\n"
             target = count + 3 + delay
             while count < target:  # each time the file is whole
-                count = len(read_key_file(path))
+                count = len(read_key_file(path).entries)
             process.kill()
-        count = len(read_key_file(path))
+        count = len(read_key_file(path).entries)
     assert update_key_file(path, with_one_more) == read_key_file(path)
     assert not os.path.exists(Path(path).parent / ".cluster.key.tmp")
 
@@ -356,13 +370,13 @@ def test_processes_and_threads_never_lose_each_others_changes(path: str) -> None
         thread.join()
     for process in processes:
         assert process.communicate()[1] == ""
-    assert len(read_key_file(path)) == 61
+    assert len(read_key_file(path).entries) == 61
 
 
 def test_a_child_that_was_forked_during_an_update_holds_no_lock(path: str) -> None:
     children = []
 
-    def fork(entries: tuple[KeyEntry, ...]) -> tuple[KeyEntry, ...]:
+    def fork(content: KeyFile) -> KeyFile:
         reading, writing = os.pipe()
         child = os.fork()
         if child == 0:
@@ -371,14 +385,14 @@ def test_a_child_that_was_forked_during_an_update_holds_no_lock(path: str) -> No
             os._exit(0)
         os.close(reading)
         children.append((child, writing))
-        return entries
+        return content
 
     update_key_file(path, fork)
     update_key_file(path, with_one_more)
     for child, writing in children:
         os.close(writing)
         os.waitpid(child, 0)
-    assert len(read_key_file(path)) == 2
+    assert len(read_key_file(path).entries) == 2
 
 
 def test_what_a_crash_left_is_removed_by_the_next_update(path: str, tmp_path: Path) -> None:
@@ -416,7 +430,7 @@ def test_no_child_process_inherits_the_key() -> None:
     program = (
         "import os, subprocess, sys\n"
         "from trionet.security.key_file import read_keys\n"
-        "print(len(read_keys()), flush=True)\n"
+        "print(len(read_keys().entries), flush=True)\n"
         "subprocess.run([sys.executable, '-c', 'import os; print(os.environ.get(\"TRIONET_KEY\"))'])\n"
     )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TRIONET_")}
@@ -432,13 +446,13 @@ def test_no_child_process_inherits_the_key() -> None:
 
 def test_keys_come_from_a_file_or_from_the_environment_and_never_from_both(path: str) -> None:
     assert read_keys(None, {}) is None
-    assert read_keys(path, {}) == ENTRIES
-    assert read_keys(None, {"TRIONET_KEY_FILE": path}) == ENTRIES
-    assert read_keys(path, {"TRIONET_KEY_FILE": "/nowhere"}) == ENTRIES
-    assert read_keys(None, {"TRIONET_KEY": TEXT}) == ENTRIES
+    assert read_keys(path, {}) == CONTENT
+    assert read_keys(None, {"TRIONET_KEY_FILE": path}) == CONTENT
+    assert read_keys(path, {"TRIONET_KEY_FILE": "/nowhere"}) == CONTENT
+    assert read_keys(None, {"TRIONET_KEY": TEXT}) == CONTENT
     for given, variables in ((path, {}), (None, {"TRIONET_KEY_FILE": path})):
         environment = {"TRIONET_KEY": TEXT, **variables}
-        assert "unset TRIONET_KEY" in refusal_of(lambda: read_keys(given, environment))
+        assert "unset TRIONET_KEY" in refusal_of(partial(read_keys, given, environment))
         assert "TRIONET_KEY" not in environment
     assert "TRIONET_KEY_FILE" not in refusal_of(lambda: read_keys("/nowhere", {}))
 
@@ -447,5 +461,5 @@ def test_the_environment_of_the_process_is_the_default(path: str, monkeypatch: p
     monkeypatch.setenv("TRIONET_KEY", TEXT)
     keys = read_keys()
     assert keys is not None
-    assert sealing_key(keys) == KEY
+    assert keys.sealing_key == KEY
     assert "TRIONET_KEY" not in os.environ

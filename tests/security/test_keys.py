@@ -272,15 +272,11 @@ def test_secrets_would_be_noticed() -> None:
 
 @pytest.mark.parametrize("setting", [field.name for field in msgspec.structs.fields(NodeConfig)])
 def test_a_key_in_any_setting_is_refused_without_being_quoted(setting: str) -> None:
-    values: list[Any] = [TEXT, TEXT.encode(), f"key={TEXT}", [TEXT], {"a": TEXT}, {TEXT: "a"}, KEY]
+    values: list[Any] = [TEXT, TEXT.encode(), f"key={TEXT}", bytearray(TEXT.encode()), KEY, derive(KEY, "shop")]
     for value in values:
-        try:
-            config = NodeConfig(**{setting: value})
-        except TrionetError as exc:
-            if not isinstance(value, list | dict):
-                assert not shown_in(exc.text, [SECRET])
-        else:
-            assert setting in ("tags", "join"), config  # texts for others, which the user chooses
+        with pytest.raises(ConfigError) as refused:
+            NodeConfig(**{setting: value})
+        assert not shown_in(refused.value.text, [SECRET])
     for text in (TEXT, f"[{TEXT}]"):
         with pytest.raises(ConfigError) as caught:
             NodeConfig.from_mapping(NodeConfig.settings_from_environment({f"TRIONET_{setting.upper()}": text}))
@@ -319,7 +315,10 @@ def test_base64url_has_one_text_for_each_value(data: bytes) -> None:
 
 
 def test_trionet_is_imported_without_the_packages_of_the_extra() -> None:
-    program = "import sys, trionet, trionet.cli.node, trionet.cli.keys; print([n for n in ('cryptography', 'http_sf') if n in sys.modules])"
+    program = (
+        "import sys, trionet, trionet.cli.node, trionet.cli.keys\n"
+        "print([name for name in ('cryptography', 'http_sf') if name in sys.modules])\n"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 

@@ -79,7 +79,6 @@ def _new(options: argparse.Namespace) -> int:
 
 
 def _token(options: argparse.Namespace) -> int:
-    from trionet.security.key_entries import sealing_key
     from trionet.security.key_file import read_keys
     from trionet.security.keys import derive
     from trionet.security.tokens import DEFAULT_LIFETIME_S, Scope, issue_token
@@ -88,10 +87,10 @@ def _token(options: argparse.Namespace) -> int:
     lifetime_s = DEFAULT_LIFETIME_S if options.expires is None else _seconds(options.expires)
     settings = NodeConfig.from_mapping(settings_from(None))
     cluster = settings.cluster if options.cluster is None else options.cluster
-    entries = read_keys(settings.key_file if options.key_file is None else options.key_file)
-    if entries is None:
+    keys = read_keys(settings.key_file if options.key_file is None else options.key_file)
+    if keys is None:
         raise ConfigError("give the file of the cluster's key: --key-file FILE")
-    return _print(issue_token(derive(sealing_key(entries), cluster), scope, time.time(), lifetime_s))
+    return _print(issue_token(derive(keys.sealing_key, cluster), scope, time.time(), lifetime_s))
 
 
 def _seconds(text: str) -> float:

@@ -169,7 +169,7 @@ class RequestVerifier:
         try:
             key_id, nonce = self._authentic(request)
         except ComponentError as exc:
-            raise unproven(str(exc)) from None
+            raise unproven(exc.text) from None
         if request.authority not in self._authorities:
             raise unproven(f"the request was sent to {request.authority!r:.100}, which is not this node")
         refusal = self._nonces.refusal(nonce, now_us)
@@ -212,7 +212,7 @@ def verify_response(response: HttpResponse, body: bytes, keys: DerivedKeys, nonc
         if not _is_same(content_digest(body), response.component("content-digest")):
             raise ComponentError("the body of the answer is not the signed one")
     except ComponentError as exc:
-        raise unproven(str(exc)) from None
+        raise unproven(exc.text) from None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

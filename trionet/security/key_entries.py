@@ -1,16 +1,19 @@
-"""The keys of one node with their states, and their form in a key file.
+"""What a key file holds: the keys of one node with their states, and the members that it knows.
 
-The simplest file is one line: the text of one key, which is used. Otherwise a line has a key, its state, and where it
-applies its sequence and ``by-file``. Of a retired key that was forgotten, the id stays, so that it can't come back::
+The simplest file is one line: the text of one key, which is used. Otherwise a line has a key, its state, and where they
+apply its sequence, ``by-file``, and the members for which its retirement did not wait. Of a retired key that was
+forgotten, the id stays, so that it can't come back. Other lines name the other members, so that a node that has just
+started does not take itself for the whole cluster::
 
     trionet-key-v1:...48 characters... used sequence=3
     trionet-key-v1:...48 characters... installed by-file
-    id=1a2b3c4d retired sequence=2
+    id=1a2b3c4d retired sequence=2 without=10.0.0.7:8080,10.0.0.8:8080
+    member=10.0.0.2:8080
 
 Empty lines, and those that begin with ``#``, are comments.
 
-Invariants: `parse_entries` and `format_entries` are inverse. Each id occurs once, and at least one key is used. No
-error, and no variable of a frame in its traceback, shows key material.
+Invariants: `KeyFile.parse` and `KeyFile.text` are inverse. Each id occurs once, and at least one key is used. No error,
+and no variable of a frame in its traceback, shows key material.
 """
 
 from __future__ import annotations
@@ -18,35 +21,40 @@ from __future__ import annotations
 import dataclasses
 import enum
 import re
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from trionet.errors import ConfigError
 
 from .keys import KEY_ID_BYTES, ClusterKey
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+__all__ = ["MAX_ENTRIES", "MAX_EXCEPTED", "MAX_MEMBERS", "KeyEntry", "KeyFile", "KeyState"]
 
-__all__ = ["MAX_ENTRIES", "KeyEntry", "KeyState", "check_entries", "format_entries", "parse_entries", "sealing_key"]
-
-MAX_ENTRIES: Final = 1024
+MAX_ENTRIES: Final = 4096
 """How many keys a file may name, the retired ones included."""
+MAX_EXCEPTED: Final = 64
+"""For how many members the retirement of one key may not wait."""
+MAX_MEMBERS: Final = 16_384
+"""How many members a file may name."""
 
-_MAX_SEQUENCE: Final = 2**63 - 1
-_ID: Final = re.compile(rf"id=([0-9a-f]{{{2 * KEY_ID_BYTES}}})\Z")
+_MAX_SEQUENCE: Final = 2**62
+_ID_PREFIX: Final = "id="
+_ID: Final = re.compile(rf"{_ID_PREFIX}[0-9a-f]{{{2 * KEY_ID_BYTES}}}\Z")
 _ATTRIBUTES: Final = re.compile(
-    r"(?P<state>installed|used|retired)(?: sequence=(?P<sequence>0|[1-9][0-9]{0,18}))?(?P<by_file> by-file)?\Z"
+    r"(?P<state>installed|used|retired)(?: sequence=(?P<sequence>0|[1-9][0-9]{0,18}))?(?P<by_file> by-file)?"
+    r"(?: without=(?P<excepted>[!-~]+))?\Z"
 )
+_MEMBER: Final = re.compile(r"[!-+\--~]{1,128}\Z")
+_MEMBER_LINE: Final = "member="
 
 
 class KeyState(enum.IntEnum):
     """What a key is for. A state is only ever followed by a greater one."""
 
-    INSTALLED = 1
+    INSTALLED = 0
     """It opens."""
-    USED = 2
+    USED = 1
     """It opens, and seals if no other used key has a greater (sequence, id)."""
-    RETIRED = 3
+    RETIRED = 2
     """It does neither any more, or will not soon."""
 
 
@@ -59,6 +67,7 @@ class KeyEntry:
         state: its state.
         sequence: the number of the operator's command ``use`` for this key; 0 for one that was never told.
         by_file: whether it never travels to other nodes.
+        excepted: the members for which its retirement does not wait, sorted.
         key: the key; None for a retired one that was forgotten.
     """
 
@@ -66,6 +75,7 @@ class KeyEntry:
     state: KeyState
     sequence: int = 0
     by_file: bool = False
+    excepted: tuple[str, ...] = ()
     key: ClusterKey | None = None
 
     def __post_init__(self) -> None:
@@ -77,8 +87,11 @@ class KeyEntry:
             raise ConfigError(f"the sequence of a key is a number from 0 to {_MAX_SEQUENCE}")
         if type(self.by_file) is not bool:
             raise ConfigError(f"by_file is True or False, not a {type(self.by_file).__name__}")
+        _check_names(self.excepted, MAX_EXCEPTED)
+        if self.excepted and self.state is not KeyState.RETIRED:
+            raise ConfigError("members are excepted from a retirement alone")
         if self.key is None and self.state is not KeyState.RETIRED:
-            raise ConfigError(f"the key {self.id.hex()} is {self.state.name.lower()}, so it can't be forgotten")
+            raise ConfigError("only a retired key is given by its id")
         if self.key is not None and (not isinstance(self.key, ClusterKey) or self.key.id != self.id):
             raise ConfigError("the id of an entry is that of its key")
 
@@ -90,72 +103,91 @@ class KeyEntry:
         return cls(key.id, state, key=key)
 
 
-def sealing_key(entries: Sequence[KeyEntry]) -> ClusterKey:
-    """Return the key that seals: the used one with the greatest (sequence, id).
+@dataclasses.dataclass(frozen=True, slots=True)
+class KeyFile:
+    """What a key file holds.
 
-    Raises:
-        ConfigError: none is used.
+    Attributes:
+        entries: the keys.
+        members: the names of the other members that are known, sorted.
     """
-    used = [entry for entry in entries if entry.state is KeyState.USED]
-    if not used:
-        raise ConfigError("no key is used: mark one as used, or make one with: trionet keys new FILE")
-    key = max(used, key=lambda entry: (entry.sequence, entry.id)).key
-    assert key is not None  # of a used entry
-    return key
+
+    entries: tuple[KeyEntry, ...]
+    members: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.entries, tuple) or not all(isinstance(entry, KeyEntry) for entry in self.entries):
+            raise ConfigError("the keys of a file are a tuple of entries")
+        if len(self.entries) > MAX_ENTRIES:
+            raise ConfigError(f"there are more than {MAX_ENTRIES} keys: remove the lines of those retired long ago")
+        known = set[bytes]()
+        for entry in self.entries:
+            if entry.id in known:
+                raise ConfigError(f"the key {entry.id.hex()} is there twice: remove one of the lines")
+            known.add(entry.id)
+        _check_names(self.members, MAX_MEMBERS)
+        if not self.entries:
+            raise ConfigError("there is no key: make one with: trionet keys new FILE")
+        if all(entry.state is not KeyState.USED for entry in self.entries):
+            raise ConfigError("no key is used: mark one as used, or make one with: trionet keys new FILE")
+
+    @classmethod
+    def of(cls, key: ClusterKey) -> KeyFile:
+        """Return the simplest file."""
+        return cls((KeyEntry.of(key),))
+
+    @classmethod
+    def parse(cls, text: str) -> KeyFile:
+        """Return what a text holds.
+
+        Raises:
+            ConfigError: it is no text of a key file; the error names the line, and does not quote it.
+        """
+        found = _parsed(text)
+        del text
+        if isinstance(found, str):
+            raise ConfigError(found)
+        return cls(*found)
+
+    @property
+    def sealing_key(self) -> ClusterKey:
+        """The key that seals: the used one with the greatest (sequence, id)."""
+        used = [entry for entry in self.entries if entry.state is KeyState.USED]
+        key = max(used, key=lambda entry: (entry.sequence, entry.id)).key
+        assert key is not None  # of a used entry
+        return key
+
+    def text(self) -> str:
+        """Return the text of the file. It holds key material."""
+        key = self.sealing_key
+        if self == KeyFile.of(key):
+            return f"{key.reveal()}\n"
+        lines = [*map(_line_of, self.entries), *(f"{_MEMBER_LINE}{name}" for name in self.members)]
+        return "".join(f"{line}\n" for line in lines)
 
 
-def parse_entries(text: str) -> tuple[KeyEntry, ...]:
-    """Return the entries in the text of a key file.
-
-    Raises:
-        ConfigError: the text is none; the error begins with the line, and does not quote it.
-    """
-    found = _parsed(text)
-    del text
-    if isinstance(found, str):
-        raise ConfigError(found)
-    check_entries(found)
-    return found
+def _check_names(names: object, most: int) -> None:
+    """Raise `ConfigError` if these are not sorted names of members."""
+    if not isinstance(names, tuple) or not all(isinstance(name, str) and _MEMBER.match(name) for name in names):
+        raise ConfigError("members are named by texts of up to 128 visible characters without commas")
+    if len(names) > most:
+        raise ConfigError(f"there are more than {most} names of members")
+    if list(names) != sorted(set(names)):
+        raise ConfigError("names of members are sorted, and each is there once")
 
 
-def format_entries(entries: Sequence[KeyEntry]) -> str:
-    """Return the text of a key file. It holds key material.
-
-    Raises:
-        ConfigError: there are too many, one occurs twice, or none is used.
-    """
-    check_entries(entries)
-    if len(entries) == 1 and entries[0] == KeyEntry(entries[0].id, KeyState.USED, key=entries[0].key):
-        return f"{sealing_key(entries).reveal()}\n"
-    return "".join(f"{_line_of(entry)}\n" for entry in entries)
-
-
-def check_entries(entries: Sequence[KeyEntry]) -> None:
-    """Raise `ConfigError` if these can't be all keys of one node."""
-    if len(entries) > MAX_ENTRIES:
-        raise ConfigError(f"there are more than {MAX_ENTRIES} keys: remove the lines of those retired long ago")
-    known = set[bytes]()
-    for entry in entries:
-        if entry.id in known:
-            raise ConfigError(f"the key {entry.id.hex()} is there twice: remove one of the lines")
-        known.add(entry.id)
-    if not entries:
-        raise ConfigError("there is no key: make one with: trionet keys new FILE")
-    sealing_key(entries)
-
-
-def _parsed(text: str) -> tuple[KeyEntry, ...] | str:
-    """Return the entries, or what is wrong."""
+def _parsed(text: str) -> tuple[tuple[KeyEntry, ...], tuple[str, ...]] | str:
+    """Return the entries and the members, or what is wrong."""
     lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line and not line.startswith("#")]
+    keys = [(number, line) for number, line in lines if not line.startswith(_MEMBER_LINE)]
+    members = tuple(line.removeprefix(_MEMBER_LINE) for _, line in lines if line.startswith(_MEMBER_LINE))
     entries = []
-    for number, line in lines:
-        entry = _entry_in(line, is_alone=len(lines) == 1)
+    for number, line in keys[: MAX_ENTRIES + 1]:
+        entry = _entry_in(line, is_alone=len(keys) == 1)
         if isinstance(entry, str):
             return f"line {number}: {entry}"
         entries.append(entry)
-        if len(entries) > MAX_ENTRIES:
-            break
-    return tuple(entries)
+    return tuple(entries), members
 
 
 def _entry_in(line: str, *, is_alone: bool) -> KeyEntry | str:
@@ -163,27 +195,24 @@ def _entry_in(line: str, *, is_alone: bool) -> KeyEntry | str:
     name, space, rest = line.partition(" ")
     attributes = _ATTRIBUTES.match(rest)
     by_id = _ID.match(name)
-    if space and attributes is None:
-        return "after the key come its state (installed, used or retired), then sequence=N, then by-file, if they apply"
-    if by_id is not None and (attributes is None or attributes["state"] != "retired"):
-        return "only a retired key is given by its id"
-    if not (space or is_alone):
-        return "with several keys in a file, each needs its state: add ' used' or ' installed' to the line"
     try:
-        key = None if by_id else ClusterKey.parse(name)
+        key = ClusterKey.parse(name) if by_id is None else None
+        if space and attributes is None:
+            return "after a key come its state (installed, used or retired), sequence=N, by-file and without=NAMES"
+        if not (space or is_alone or by_id):
+            return "with several keys in a file, each needs its state: add ' used' or ' installed' to the line"
+        if attributes is None:
+            return "only a retired key is given by its id" if key is None else KeyEntry.of(key)
+        key_id = key.id if key is not None else bytes.fromhex(name.removeprefix(_ID_PREFIX))
+        state, sequence = KeyState[attributes["state"].upper()], int(attributes["sequence"] or 0)
+        excepted = tuple(attributes["excepted"].split(",")) if attributes["excepted"] else ()
+        return KeyEntry(key_id, state, sequence, attributes["by_file"] is not None, excepted, key)
     except ConfigError as exc:
         return exc.text
-    key_id = key.id if key else bytes.fromhex(by_id[1]) if by_id else b""
-    if attributes is None:
-        return KeyEntry(key_id, KeyState.USED, key=key)
-    state = KeyState[attributes["state"].upper()]
-    sequence = int(attributes["sequence"] or 0)
-    if sequence > _MAX_SEQUENCE:
-        return f"a sequence is at most {_MAX_SEQUENCE}"
-    return KeyEntry(key_id, state, sequence, attributes["by_file"] is not None, key)
 
 
 def _line_of(entry: KeyEntry) -> str:
-    name = f"id={entry.id.hex()}" if entry.key is None else entry.key.reveal()
+    name = f"{_ID_PREFIX}{entry.id.hex()}" if entry.key is None else entry.key.reveal()
     sequence = f" sequence={entry.sequence}" if entry.sequence else ""
-    return f"{name} {entry.state.name.lower()}{sequence}{' by-file' if entry.by_file else ''}"
+    without = f" without={','.join(entry.excepted)}" if entry.excepted else ""
+    return f"{name} {entry.state.name.lower()}{sequence}{' by-file' if entry.by_file else ''}{without}"

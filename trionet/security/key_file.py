@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 from trionet.errors import ConfigError
 from trionet.key_texts import holds_key_text
 
-from .key_entries import KeyEntry, check_entries, format_entries, parse_entries
+from .key_entries import KeyFile
 from .keys import ClusterKey
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ __all__ = [
 
 KEY_VARIABLE: Final = "TRIONET_KEY"
 KEY_FILE_VARIABLE: Final = "TRIONET_KEY_FILE"
-MAX_FILE_BYTES: Final = 256 * 1024
+MAX_FILE_BYTES: Final = 4 * 1024 * 1024
 
 _MODE: Final = 0o600
 _ROOT: Final = 0
@@ -53,11 +53,11 @@ _MAX_LINKS: Final = 40
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
-def read_key_file(path: str) -> tuple[KeyEntry, ...]:
-    """Return the keys in a file.
+def read_key_file(path: str) -> KeyFile:
+    """Return what a key file holds.
 
     Raises:
-        ConfigError: there are none, or others may have access to the file; the text says what to do.
+        ConfigError: it holds no key, or others may have access to the file; the text says what to do.
     """
     fault = _fault_of(path)
     if fault is not None:
@@ -67,7 +67,7 @@ def read_key_file(path: str) -> tuple[KeyEntry, ...]:
         _check_links(path)
         _check_folder(path)
         text = _checked_text(path)
-    found = _entries_in(text, path)
+    found = _content_of(text, path)
     del text
     if isinstance(found, str):
         raise ConfigError(found)
@@ -84,11 +84,11 @@ def new_key_file(path: str, key: ClusterKey) -> None:
     if fault is not None:
         del path
         raise ConfigError(fault)
-    entries = (KeyEntry.of(key),)
+    content = KeyFile.of(key)
     with _errors_of(path, missing="there is no such folder"):
         _check_folder(path)
         try:
-            _write_new(path, entries)
+            _write_new(path, content)
         except FileExistsError:
             raise ConfigError(
                 f"{path} exists already, and may hold the only copy of a key: give another name"
@@ -96,8 +96,8 @@ def new_key_file(path: str, key: ClusterKey) -> None:
         _sync_folder(path)
 
 
-def update_key_file(path: str, change: Callable[[tuple[KeyEntry, ...]], tuple[KeyEntry, ...]]) -> tuple[KeyEntry, ...]:
-    """Replace the keys in a file by ``change(keys)``; return these. They have reached the disk.
+def update_key_file(path: str, change: Callable[[KeyFile], KeyFile]) -> KeyFile:
+    """Replace what a file holds by ``change(content)``; return that. It has reached the disk.
 
     Args:
         path: the file, which exists. Its comments are dropped.
@@ -115,8 +115,11 @@ def update_key_file(path: str, change: Callable[[tuple[KeyEntry, ...]], tuple[Ke
         target = os.path.realpath(path)
         with _lock(target):
             old = read_key_file(target)
-            new = tuple(change(old))
-            check_entries(new)
+            new = change(old)
+            if not isinstance(new, KeyFile):
+                kind = type(new).__name__
+                del new
+                raise ConfigError(f"a key file holds a KeyFile, not a {kind}")
             if new != old:
                 _replace(target, new)
     return new
@@ -134,10 +137,8 @@ def take_environment_key(environment: MutableMapping[str, str] | None = None) ->
     return found
 
 
-def read_keys(
-    key_file: str | None = None, environment: MutableMapping[str, str] | None = None
-) -> tuple[KeyEntry, ...] | None:
-    """Return the keys in a file, else those that the environment gives, and delete ``TRIONET_KEY``; None without any.
+def read_keys(key_file: str | None = None, environment: MutableMapping[str, str] | None = None) -> KeyFile | None:
+    """Return the keys of a file, else those that the environment gives, and delete ``TRIONET_KEY``; None without any.
 
     Args:
         key_file: the path of a file; None: that in ``TRIONET_KEY_FILE``.
@@ -150,7 +151,7 @@ def read_keys(
     key = take_environment_key(environment)
     path = environment.get(KEY_FILE_VARIABLE) if key_file is None else key_file
     if path is None:
-        return None if key is None else (KeyEntry.of(key),)
+        return None if key is None else KeyFile.of(key)
     if key is not None:
         raise ConfigError(f"both {KEY_VARIABLE} and a key file are given: unset {KEY_VARIABLE}, or leave out the file")
     return read_key_file(path)
@@ -167,12 +168,12 @@ def _taken(environment: MutableMapping[str, str]) -> ClusterKey | str | None:
         return f"{KEY_VARIABLE}: {exc.text}"
 
 
-def _entries_in(text: bytes | str, path: str) -> tuple[KeyEntry, ...] | str:
-    """Return the entries in the content of a file, or what is wrong with it."""
+def _content_of(text: bytes | str, path: str) -> KeyFile | str:
+    """Return what the text of a file holds, or what is wrong with it."""
     if isinstance(text, bytes):
         return f"{path} is no key file: it is no ASCII text"
     try:
-        return parse_entries(text)
+        return KeyFile.parse(text)
     except ConfigError as exc:
         return f"{path}: {exc.text}"
 
@@ -267,11 +268,11 @@ def _lock(target: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _replace(target: str, entries: tuple[KeyEntry, ...]) -> None:
+def _replace(target: str, content: KeyFile) -> None:
     temporary = _beside(target, "tmp")
     with contextlib.suppress(FileNotFoundError):
         os.unlink(temporary)  # of a process that crashed: nobody else holds the lock
-    _write_new(temporary, entries)
+    _write_new(temporary, content)
     try:
         os.replace(temporary, target)
     except BaseException:
@@ -285,13 +286,13 @@ def _beside(target: str, kind: str) -> str:
     return os.path.join(folder, f".{name}.{kind}")
 
 
-def _write_new(path: str, entries: tuple[KeyEntry, ...]) -> None:
+def _write_new(path: str, content: KeyFile) -> None:
     """Write a file that does not exist, to the disk; leave none if that fails."""
     descriptor = os.open(path, _NEW, _MODE)
     try:
         try:
             os.fchmod(descriptor, _MODE)  # whatever the umask is
-            rest = memoryview(format_entries(entries).encode())  # shows nothing in a traceback
+            rest = memoryview(content.text().encode())  # shows nothing in a traceback
             while rest:
                 rest = rest[os.write(descriptor, rest) :]
             os.fsync(descriptor)

@@ -16,6 +16,8 @@ from __future__ import annotations
 import heapq
 from typing import Final
 
+from trionet.errors import MalformedRequest
+
 __all__ = ["CLOCKS_DIFFER_US", "NONCE_RANDOM_BYTES", "WINDOW_US", "NonceStore", "nonce_of", "time_of"]
 
 NONCE_RANDOM_BYTES: Final = 16
@@ -36,10 +38,10 @@ def nonce_of(time_us: int, random: bytes) -> bytes:
         random: 16 random bytes.
 
     Raises:
-        ValueError: these are not 16 bytes, or the time is out of range.
+        MalformedRequest: these are not 16 bytes, or the time is out of range.
     """
     if len(random) != NONCE_RANDOM_BYTES or not 0 <= time_us < 1 << 8 * _TIME_BYTES:
-        raise ValueError(f"a nonce is made of a time and {NONCE_RANDOM_BYTES} random bytes")
+        raise MalformedRequest(f"a nonce is made of a time and {NONCE_RANDOM_BYTES} random bytes")
     return time_us.to_bytes(_TIME_BYTES, "big") + random
 
 

@@ -14,6 +14,8 @@ import hashlib
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from trionet.errors import MalformedRequest
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -32,7 +34,7 @@ _VALUE: Final = re.compile(r"(?:[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?)?\Z")
 _STATUS: Final = range(100, 600)
 
 
-class ComponentError(ValueError):
+class ComponentError(MalformedRequest):
     """A component of a message is missing, ambiguous or malformed. The text does not quote it."""
 
 

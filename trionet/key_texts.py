@@ -18,5 +18,5 @@ def holds_key_text(value: object) -> bool:
     """Whether a value is, or contains, the text of a key of any version."""
     kind = type(value)  # isinstance would use __class__, which may be the user's code
     if issubclass(kind, bytes | bytearray):
-        return _IN_BYTES.search(value) is not None  # type: ignore[call-overload, no-any-return]  # these are bytes
+        return _IN_BYTES.search(value) is not None  # type: ignore[call-overload]  # these are bytes
     return issubclass(kind, str) and _IN_TEXT.search(value) is not None  # type: ignore[call-overload]  # this is a text

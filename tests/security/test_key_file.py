@@ -124,7 +124,7 @@ def test_a_file_of_somebody_else_is_refused(path: str) -> None:
 
 
 def test_a_file_of_root_is_read_and_that_of_others_is_not(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(key_file.os, "geteuid", lambda: os.getuid() + 1)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
     if IS_ROOT:
         assert read_key_file(path) == CONTENT
     monkeypatch.setattr(key_file, "_ROOT", os.getuid() + 2)

@@ -58,4 +58,4 @@ class HoldsSecrets:
     def __reduce_ex__(self, protocol: object = None) -> NoReturn:
         raise EncodeError(f"a {type(self).__name__} does not travel: it holds key material")
 
-    __reduce__ = __getstate__ = __reduce_ex__  # type: ignore[assignment]  # none of them returns
+    __reduce__ = __getstate__ = __reduce_ex__

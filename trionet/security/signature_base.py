@@ -128,7 +128,8 @@ def signature_params(components: Sequence[str], parameters: Mapping[str, Any]) -
     """Return the inner list of the components with the parameters, as it stands in ``Signature-Input``."""
     import http_sf
 
-    return http_sf.ser({"s": ([(name, {}) for name in components], dict(parameters))}).removeprefix("s=")
+    inner_list: Any = ([(name, {}) for name in components], dict(parameters))
+    return http_sf.ser({"s": inner_list}).removeprefix("s=")
 
 
 def signature_base(message: HttpRequest | HttpResponse, components: Sequence[str], params: str) -> bytes:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import pickle
 import random
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.security.keys import key_of, report_of, shown_in
-from trionet import ConfigError
+from trionet import ConfigError, EncodeError
+from trionet.codec import JSON, MESSAGEPACK
 from trionet.security.key_entries import MAX_ENTRIES, MAX_MEMBERS, KeyEntry, KeyFile, KeyState
 from trionet.security.key_file import MAX_FILE_BYTES
 from trionet.security.keys import KEY_BYTES
@@ -222,3 +226,14 @@ def test_any_text_is_a_key_file_with_one_form_or_refused(text: str) -> None:
     else:
         shown = [] if KeyFile.parse(content.text()) == content else ["not the same"]
     assert shown == []
+
+
+def test_no_encoder_carries_the_keys_of_a_file() -> None:
+    content = KeyFile.of(KEYS[0])
+    encoders: list[Any] = [pickle.dumps, JSON.encode, MESSAGEPACK.encode, msgspec.json.encode, msgspec.to_builtins]
+    for encode in encoders:
+        for thing in (content, content.entries[0], [content]):
+            with pytest.raises((EncodeError, TypeError)) as caught:
+                encode(thing)
+            assert not shown_in(str(caught.value), SECRETS)
+    assert copy.deepcopy(content) == content

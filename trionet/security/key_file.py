@@ -249,7 +249,8 @@ def _checked_text(path: str) -> str | bytes:
             )
         if info.st_size > MAX_FILE_BYTES:
             raise ConfigError(f"{path} has more than {MAX_FILE_BYTES} bytes: it is no key file")
-        data = os.read(descriptor, MAX_FILE_BYTES)  # of a regular file: all of it
+        with open(descriptor, "rb", closefd=False) as file:
+            data = file.read(MAX_FILE_BYTES)
     finally:
         os.close(descriptor)
     return data.decode("ascii") if data.isascii() else data

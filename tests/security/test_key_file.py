@@ -183,8 +183,8 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path, path: str, kind: str
     for use in (read_key_file, lambda it: update_key_file(it, with_one_more)):
         text = refusal_of(partial(use, place))
         assert place[:50] in text
-    if kind == "missing":
-        assert "trionet keys new FILE" in text
+    assert (kind in ("folder", "pipe", "device")) == ("is no regular file" in text)
+    assert (kind == "missing") == ("trionet keys new FILE" in text)
 
 
 @pytest.mark.parametrize(

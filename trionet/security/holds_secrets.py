@@ -6,7 +6,7 @@ Invariant: key material leaves such an object only by an attribute or a method t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self, SupportsIndex
 
 from trionet.errors import EncodeError
 
@@ -55,7 +55,14 @@ class HoldsSecrets:
     def __deepcopy__(self, memo: object) -> Self:
         return self
 
-    def __reduce_ex__(self, protocol: object = None) -> NoReturn:
-        raise EncodeError(f"a {type(self).__name__} does not travel: it holds key material")
+    def __reduce_ex__(self, protocol: SupportsIndex, /) -> NoReturn:
+        self._refuse()
 
-    __reduce__ = __getstate__ = __reduce_ex__
+    def __reduce__(self) -> NoReturn:
+        self._refuse()
+
+    def __getstate__(self) -> NoReturn:
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise EncodeError(f"a {type(self).__name__} does not travel: it holds key material")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import dataclasses
 import hashlib
+import hmac
 import random
+import re
 from typing import Any
 
 import pytest
@@ -24,7 +26,7 @@ from trionet.security.http_signatures import (
 from trionet.security.keys import derive
 from trionet.security.nonces import CLOCKS_DIFFER_US, WINDOW_US, NonceStore
 from trionet.security.refusals import RequestRefused
-from trionet.security.signature_base import ComponentError, HttpRequest, HttpResponse
+from trionet.security.signature_base import ComponentError, HttpRequest, HttpResponse, signature_base
 
 START = 1_800_000_000_000_000
 NOW = START + 3_600_000_000
@@ -333,6 +335,28 @@ def test_other_parameters_are_refused_even_in_the_right_form(change: str) -> Non
 )
 def test_a_malformed_signature_input_is_refused(text: str) -> None:
     refused(with_header(signed(), "Signature-Input", lambda _: text))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("created=1800003600", "created=1800003601"),
+        ('("@method" ', '("@method"  '),
+        (";nonce", "; nonce"),
+        ("created=1800003600", "created=1800003600;created=1800003600"),
+        ('tag="trionet-request"', 'tag="trionet-response"'),
+        ('alg="hmac-sha256"', 'alg="hmac-sha512"'),
+        ('alg="hmac-sha256"', "expires=1900003600"),
+    ],
+)
+def test_a_member_that_signs_another_form_is_refused(old: str, new: str) -> None:
+    request = signed()
+    params = request.component("signature-input").removeprefix("trionet=").replace(old, new)
+    names = re.findall(r'"([^"]*)"', params.partition(")")[0])
+    mac = hmac.digest(KEYS.http_key, signature_base(request, names, params), "sha256")
+    changed = with_header(request, "Signature-Input", lambda _: f"trionet={params}")
+    changed = with_header(changed, "Signature", lambda _: f"trionet=:{base64.b64encode(mac).decode()}:")
+    assert "forged" not in refused(changed).reason
 
 
 def test_a_request_that_can_not_be_signed_is_an_error_of_the_sender() -> None:

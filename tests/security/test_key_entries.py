@@ -237,3 +237,9 @@ def test_no_encoder_carries_the_keys_of_a_file() -> None:
                 encode(thing)
             assert not shown_in(str(caught.value), SECRETS)
     assert copy.deepcopy(content) == content
+
+
+def test_of_used_keys_with_one_sequence_that_with_the_greatest_id_seals() -> None:
+    entries = [KeyEntry.of(key) for key in KEYS]
+    for order in (entries, entries[::-1]):
+        assert KeyFile(tuple(order)).sealing_key.id == max(key.id for key in KEYS)

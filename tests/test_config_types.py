@@ -73,6 +73,8 @@ WRONG: dict[str, list[Any]] = {
     "advertise_ip": [5, b"x", ["x"], "caf\udce9"],
     "on_start": [5, "no reference", b"a:b", {}],
     "insecure": [1, "yes", None, []],
+    "key_file": [5, b"cluster.key", ["cluster.key"], "", "a\0b", "caf\udce9", "trionet-key-v1:" + "A" * 48],
+    "cluster": [5, None, b"shop", ["shop"], "", "Shop", "-shop", "shop.", "a b", "caf\u00e9", "x" * 64, "shop\n"],
     "services": [None, "a:b", ["a:b"], {"a"}, {"a": 5}, {5: "a:b"}, {"a": None}, {"a": "no"}, {"a b": "m:C"}],
     "templates": [None, "a:b", ["a:b"], {"a": 5}, {5: "a:b"}, {"a b": "m:C"}],
     "join": [[Odd()], "127.0.0.1:80", 5, {}, {"127.0.0.1:80"}, [5], [None], ["127.0.0.1"], ["127.0.0.1:0"], b"x", True],

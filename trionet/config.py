@@ -23,8 +23,9 @@ import msgspec
 from .codec import register_type
 from .conversion import Converter, Misfit, converter_for
 from .errors import ConfigError, EncodeError, MalformedRequest
-from .identity import NodeAddress, check_name, checked_destination, checked_host, is_loopback
+from .identity import NodeAddress, check_cluster, check_name, checked_destination, checked_host, is_loopback
 from .import_paths import is_reference, reference_to
+from .key_texts import holds_key_text
 from .limits import Limits
 from .profiles import PROFILES
 from .user_code import described, pass_endings, shown
@@ -78,6 +79,10 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         on_start: called with the node once it accepts calls and before `open_node` returns; a callable or an import
             path ``"package.module:function"``, sync or async. Other processes must be able to import it.
         insecure: permits listening beyond loopback: then everyone who reaches the port may call everything.
+        key_file: the file of the cluster's key, made by ``trionet keys new FILE``: mode 0600 and yours. Not used by
+            nodes yet.
+        cluster: the cluster's name. Clusters of different names never merge, even with one key. Lower case. Not used by
+            nodes yet.
         services: local services to start with, name to import path ``"package.module:Class"``.
         templates: service templates to start with, name to import path.
         join: addresses ``"ip:port"`` or ``"name:port"`` of nodes of a cluster to join; one that answers is enough. A
@@ -105,6 +110,8 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     advertise_ip: str | None = None
     on_start: OnStart = None
     insecure: bool = False
+    key_file: str | None = None
+    cluster: str = "trionet"
     services: dict[str, str] = msgspec.field(default_factory=dict)
     templates: dict[str, str] = msgspec.field(default_factory=dict)
     join: list[str] | None = None
@@ -126,10 +133,13 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
             if value is not default:
                 self._set(setting, _typed(setting, converter, value))
         self._check_addresses()
+        _refuse_key(self.on_start, "on_start")
         if not (self.on_start is None or callable(self.on_start) or is_reference(self.on_start)):
             kind = type(self.on_start)
             given = shown(self.on_start) if issubclass(kind, str) else f"a {kind.__name__}"
             raise ConfigError(f"on_start is a callable or 'package.module:function', not {given}")
+        check_cluster(self.cluster)
+        self._check_key_file()
         self._check_references()
         if self.join is not None:
             self._set("join", [_checked_seed(seed) for seed in self.join])
@@ -151,6 +161,10 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
             raise ConfigError(f"port: {exc.text}") from exc
         if self.advertise_ip is not None:
             self._set("advertise_ip", checked_destination(self.advertise_ip, "advertise_ip"))
+
+    def _check_key_file(self) -> None:
+        if self.key_file is not None and (not self.key_file or "\0" in self.key_file):
+            raise ConfigError("key_file is the path of a file")
 
     def _check_references(self) -> None:
         for setting in ("services", "templates"):
@@ -250,6 +264,7 @@ def parse_setting(name: str, text: str, *, source: str) -> Any:
     Raises:
         ConfigError: it is no value of that setting; the error's text starts with `source`.
     """
+    _refuse_key(text, source)
     field_type = (Limits.__annotations__ | NodeConfig.__annotations__)[name]
     if "str" in field_type.split(" | ") or field_type == "OnStart" or field_type.startswith("Literal["):
         return text
@@ -296,6 +311,7 @@ def _typed(setting: str, converter: Converter, value: Any) -> Any:
     Raises:
         ConfigError: it isn't of that type, or contains a text that is no Unicode.
     """
+    _refuse_key(value, setting)
     try:
         if isinstance(value, tuple | list):
             value = list(value)
@@ -309,6 +325,12 @@ def _typed(setting: str, converter: Converter, value: Any) -> Any:
         pass_endings(exc)
         raise ConfigError(f"{setting}: a {type(value).__name__} can't be read: {described(exc)}") from exc
     return typed
+
+
+def _refuse_key(value: object, where: str) -> None:
+    """Raise a `ConfigError` that does not quote `value` if it contains a key."""
+    if holds_key_text(value):
+        raise ConfigError(f"{where} holds a key, and keys come from a file: give the path of the file in key_file")
 
 
 def _check_texts(value: Any) -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "NID",
     "SID",
     "NodeAddress",
+    "check_cluster",
     "check_gid",
     "check_name",
     "checked_destination",
@@ -43,6 +44,7 @@ _MAX_PORT = 65_535
 _MAX_NAME_CHARS = 253  # of a domain name (RFC 1035)
 # "." and ".." are no names: in a path, clients and proxies resolve them (RFC 3986, 5.2.4).
 _NAME = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9_.\-]{1,128}\Z")
+_CLUSTER = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?\Z")
 _LABEL = re.compile(r"[a-z0-9_-]{1,63}\Z")
 _WITH_PORT = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*):([0-9]*)\Z")
 
@@ -161,6 +163,22 @@ def check_name(name: object, what: str) -> str:
         rest = ", and neither '.' nor '..'" if name in (".", "..") else f", not {shown(name)}"
         raise MalformedRequest(f"a {what} is 1 to 128 of letters, digits, '_', '-' and '.'{rest}")
     return name
+
+
+def check_cluster(name: object) -> str:
+    """Return `name` if a cluster may have it: any that a SPIFFE ID can name, up to 63 characters.
+
+    Raises:
+        ConfigError: it may not. The error does not quote it: somebody may have put a key there.
+
+    Source: SPIFFE ID, section 2.1 (trust domain).
+    """
+    if isinstance(name, str) and _CLUSTER.match(name):
+        return name
+    kind = "" if isinstance(name, str) else f", not a {type(name).__name__:.100}"
+    raise ConfigError(
+        f"cluster is a name of 1 to 63 of a-z, 0-9, '.', '_' and '-', with a letter or digit first and last{kind}"
+    )
 
 
 @lru_cache(maxsize=4096)

@@ -21,6 +21,7 @@ _COMMANDS: Final = {
     "demo": "start a group of nodes, call it, stop it, and check the results",
     "node": "run one node; the same as trionet-node",
     "up": "run several nodes in one group, until Ctrl-C",
+    "keys": "make the key of a cluster, and tokens for its HTTP face",
     "simulate": "search for a seed with which a cluster fails",
     "maelstrom": "test Maelstrom nodes without Maelstrom",
     "plot": "draw pictures of a simulation from its trace",

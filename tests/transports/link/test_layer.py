@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
+from tests.protocols.link.ends import GivenChannel
 from tests.protocols.link.test_channel import Records
 from trionet import ConnectionLost, Node, Remote, open_node
 from trionet.protocols.link.handshake import Handshake
@@ -51,7 +52,7 @@ def records(monkeypatch: pytest.MonkeyPatch) -> list[Records]:
 
     def new_handshake(transport: LinkTransport, *, is_initiator: bool) -> Handshake:
         made.append(Records(65_000))
-        return Handshake(transport._hello, is_initiator=is_initiator, channel=made[-1])  # noqa: SLF001
+        return Handshake(transport._hello, is_initiator=is_initiator, keys=[GivenChannel(made[-1])])  # noqa: SLF001
 
     monkeypatch.setattr(LinkTransport, "new_handshake", new_handshake)
     return made

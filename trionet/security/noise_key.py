@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from .noise import KEY_BYTES
-from .noise_channel import NoiseChannel
+from .noise_channel import REKEY_BYTES, REKEY_S, NoiseChannel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,9 +26,19 @@ class NoiseKey:
         key_id: the 4 bytes by which an acceptor finds the key among its own.
         cluster: the name of the cluster; links between clusters of different names don't open.
         random_bytes: returns so many bytes that nobody can foresee, for example `os.urandom`.
+        rekey_bytes, rekey_s: see `NoiseChannel`.
     """
 
-    def __init__(self, *, psk: bytes, key_id: bytes, cluster: str, random_bytes: Callable[[int], bytes]) -> None:
+    def __init__(
+        self,
+        *,
+        psk: bytes,
+        key_id: bytes,
+        cluster: str,
+        random_bytes: Callable[[int], bytes],
+        rekey_bytes: int = REKEY_BYTES,
+        rekey_s: float = REKEY_S,
+    ) -> None:
         if len(key_id) != _ID_BYTES:
             raise ValueError(f"a key's id has {_ID_BYTES} bytes, not {len(key_id)}")
         if len(psk) != KEY_BYTES:
@@ -36,6 +46,8 @@ class NoiseKey:
         self._psk = psk
         self._cluster = cluster.encode()
         self._random_bytes = random_bytes
+        self._rekey_bytes = rekey_bytes
+        self._rekey_s = rekey_s
         self.seal: bytes = bytes([NOISE_MODE]) + key_id
 
     def new_channel(self, prologue: bytes, *, is_initiator: bool) -> NoiseChannel:
@@ -48,4 +60,6 @@ class NoiseKey:
             psk=self._psk,
             prologue=prologue + self._cluster,
             ephemeral=self._random_bytes(KEY_BYTES),
+            rekey_bytes=self._rekey_bytes,
+            rekey_s=self._rekey_s,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import random
 from collections import deque
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -12,9 +11,9 @@ import pytest
 
 from tests.protocols.link.cores import encoded, frames_in, hello
 from tests.protocols.link.ends import GivenChannel, LinkEnd
+from tests.security.sealed import WatchedKey
 from trionet.errors import ConnectionLost, DefiniteError, NodeUnreachable
 from trionet.protocols.link.frames import CHUNK_BYTES, PREFACE, Bye, FrameError, Ping, Reply
-from trionet.security.noise_key import NoiseKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -118,19 +117,11 @@ def _records(record_bytes: int) -> LinkKey:
     return GivenChannel(Records(record_bytes))
 
 
-def _sealed() -> LinkKey:
-    random_bytes = random.Random(next(_SEEDS)).randbytes
-    return NoiseKey(psk=bytes(range(32)), key_id=b"test", cluster="a cluster", random_bytes=random_bytes)
-
-
-_SEEDS: Final = itertools.count()
-
-
 KEYS: Final[dict[str, MakeKey]] = {
     "no channel": lambda: None,
     "short records": lambda: _records(100),
     "long records": lambda: _records(65_535 - _CHECK_BYTES),
-    "sealed records": _sealed,
+    "sealed records": WatchedKey,
 }
 
 

@@ -181,7 +181,8 @@ def test_a_ciphertext_opens_once_and_in_order() -> None:
 def test_the_last_nonce_is_not_used() -> None:
     """Section 5.1: 2^64-1 is reserved, and the state must signal an error instead."""
     sending, receiving = CipherState(PSK), CipherState(PSK)
-    sending.nonce = receiving.nonce = MAX_NONCE - 1
+    for cipher in (sending, receiving):
+        cipher.set_nonce(MAX_NONCE - 1)
     assert receiving.decrypt(sending.encrypt(b"the last")) == b"the last"
     with pytest.raises(NoiseError, match="used up"):
         sending.encrypt(b"one more")

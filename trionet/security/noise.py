@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import struct
 from hashlib import sha256
+from itertools import chain
 from typing import TYPE_CHECKING, Final, Literal
 
 from cryptography.exceptions import InvalidTag
@@ -27,7 +28,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 __all__ = [
     "KEY_BYTES",
@@ -68,16 +69,12 @@ class NoiseError(Exception):
 
 
 class CipherState:
-    """A key, and the number of the next message (section 5.1).
+    """A key, and the numbers of its messages (section 5.1)."""
 
-    Attributes:
-        nonce: the number of messages so far.
-    """
-
-    __slots__ = ("_decrypt", "_encrypt", "nonce")
+    __slots__ = ("_decrypt", "_encrypt", "_nonces")
 
     def __init__(self, key: bytes) -> None:
-        self.nonce: int = 0
+        self.set_nonce(0)
         self._initialize(key)
 
     def _initialize(self, key: bytes) -> None:
@@ -85,17 +82,20 @@ class CipherState:
         self._encrypt = cipher.encrypt
         self._decrypt = cipher.decrypt
 
+    def set_nonce(self, nonce: int) -> None:
+        """Set the number of the next message."""
+        self._nonces: Iterator[bytes] = map(_pack_nonce, range(nonce, MAX_NONCE))
+
     def encrypt(self, plaintext: bytes | memoryview, associated: bytes | None = None) -> bytes:
         """Return the ciphertext and tag of the next message ("EncryptWithAd").
 
         Raises:
             NoiseError: all nonces are used.
         """
-        nonce = self.nonce
-        if nonce >= MAX_NONCE:
-            raise NoiseError("the key of this connection is used up")
-        self.nonce = nonce + 1
-        return self._encrypt(_pack_nonce(nonce), plaintext, associated)
+        try:
+            return self._encrypt(next(self._nonces), plaintext, associated)
+        except StopIteration:
+            raise _used_up() from None
 
     def decrypt(self, ciphertext: bytes | memoryview, associated: bytes | None = None) -> bytes:
         """Return the plaintext of the next message ("DecryptWithAd").
@@ -103,19 +103,23 @@ class CipherState:
         Raises:
             NoiseError: it does not open, or all nonces are used.
         """
-        nonce = self.nonce
-        if nonce >= MAX_NONCE:
-            raise NoiseError("the key of this connection is used up")
+        nonce = b""
         try:
-            plaintext = self._decrypt(_pack_nonce(nonce), ciphertext, associated)
+            nonce = next(self._nonces)
+            return self._decrypt(nonce, ciphertext, associated)
+        except StopIteration:
+            raise _used_up() from None
         except InvalidTag:
+            self._nonces = chain((nonce,), self._nonces)  # "n is not incremented"
             raise NoiseError("a message does not open") from None
-        self.nonce = nonce + 1
-        return plaintext
 
     def rekey(self) -> None:
         """Replace the key by one that does not reveal it ("Rekey", section 4.2). The nonce stays."""
         self._initialize(self._encrypt(_pack_nonce(MAX_NONCE), bytes(KEY_BYTES), None)[:KEY_BYTES])
+
+
+def _used_up() -> NoiseError:
+    return NoiseError("the key of this connection is used up")
 
 
 class SymmetricState:

@@ -106,22 +106,24 @@ class NoiseChannel:
         Raises:
             FrameError: a message or record does not open, or has an invalid length; the channel is unusable.
         """
-        if self._is_broken:
-            raise FrameError("this channel has failed before")
-        if self._received:
-            data = self._received + data
+        cipher = self._receiving
         try:
-            if self._receiving is None:
-                if len(data) < MESSAGE_BYTES:
-                    self._received = data
-                    return b""
-                self._receiving = self._read_handshake(data[:MESSAGE_BYTES])
-                data = data[MESSAGE_BYTES:]
-            return self._open(data, self._receiving)
-        except (NoiseError, FrameError) as exc:
-            self._is_broken = True
-            self._received = b""
+            if cipher is None:
+                return self._receive_handshake(data)
+            return self._open(self._received + data if self._received else data, cipher)
+        except NoiseError as exc:
+            self._receiving, self._is_broken, self._received = None, True, b""
             raise FrameError(str(exc)) from None
+
+    def _receive_handshake(self, data: bytes) -> bytes:
+        if self._is_broken:
+            raise NoiseError("this channel has failed before")
+        data = self._received + data
+        if len(data) < MESSAGE_BYTES:
+            self._received = data
+            return b""
+        self._receiving = self._read_handshake(data[:MESSAGE_BYTES])
+        return self._open(data[MESSAGE_BYTES:], self._receiving)
 
     def _read_handshake(self, message: bytes) -> CipherState:
         """Handle the peer's message, and end the handshake; return the cipher of what is received."""
@@ -139,66 +141,68 @@ class NoiseChannel:
 
     def _open(self, data: bytes, cipher: CipherState) -> bytes:
         start, end, most = 0, len(data), self._max_record_bytes
-        opened = []
+        opened: list[bytes] = []
         while end - start >= _LENGTH_BYTES:
             (size,) = _unpack_length(data, start)
-            if not TAG_BYTES <= size <= most:
-                raise FrameError(f"a record of {size:,} bytes; {TAG_BYTES} to {most:,} are allowed")
+            if size > most or size < TAG_BYTES:
+                raise NoiseError(f"a record of {size:,} bytes; {TAG_BYTES} to {most:,} are allowed")
             begin = start + _LENGTH_BYTES
             stop = begin + size
             if stop > end:
                 break
             start = stop
-            sealed = data[begin:stop] if size < _VIEW_BYTES else memoryview(data)[begin:stop]
-            plaintext = cipher.decrypt(sealed)
-            if plaintext:
-                opened.append(plaintext)
-            else:
-                cipher.rekey()
+            plaintext = cipher.decrypt(data[begin:stop] if size < _VIEW_BYTES else memoryview(data)[begin:stop])
             most = self._max_record_bytes = MAX_MESSAGE_BYTES
+            if not plaintext:
+                cipher.rekey()
+            elif stop == end and not opened:  # the common case: one record
+                self._received = b""
+                return plaintext
+            else:
+                opened.append(plaintext)
         self._received = data[start:]
-        return opened[0] if len(opened) == 1 else b"".join(opened)
+        return b"".join(opened)
 
     # ---- sending
 
     def send(self, data: bytes) -> bytes:
         """Return the records that carry this plaintext: one, if it is at most `MAX_PLAINTEXT_BYTES`."""
-        cipher = self._sending
+        cipher, size = self._sending, len(data)
         assert cipher is not None
-        size = len(data)
+        if size > MAX_PLAINTEXT_BYTES or self._is_rekeying or not size:
+            return self._send_records(data, cipher)
+        sealed = cipher.encrypt(data)  # the common case: as few steps as possible
+        record = _pack_length(len(sealed)) + sealed
         self._sealed_bytes += size
-        if 0 < size <= MAX_PLAINTEXT_BYTES and not self._is_rekeying:  # the common case: as few steps as possible
-            sealed = cipher.encrypt(data)
-            sealed_bytes = len(sealed)
-            self._unsent.append((_LENGTH_BYTES + sealed_bytes, size))
-            return _pack_length(sealed_bytes) + sealed
-        records = []
+        self._unsent.append((len(record), size))
+        return record
+
+    def _send_records(self, data: bytes, cipher: CipherState) -> bytes:
+        records, view = [], memoryview(data)
         if self._is_rekeying:
             self._is_rekeying = False
-            records.append(self._record(cipher, b""))
+            records.append(self._record(b"", cipher))
             cipher.rekey()
-        view, starts = memoryview(data), range(0, size, MAX_PLAINTEXT_BYTES)
-        records += [self._record(cipher, view[start : start + MAX_PLAINTEXT_BYTES]) for start in starts]
+        records += [
+            self._record(view[start : start + MAX_PLAINTEXT_BYTES], cipher)
+            for start in range(0, len(data), MAX_PLAINTEXT_BYTES)
+        ]
         return b"".join(records)
 
-    def _record(self, cipher: CipherState, plaintext: bytes | memoryview) -> bytes:
+    def _record(self, plaintext: bytes | memoryview, cipher: CipherState) -> bytes:
         sealed = cipher.encrypt(plaintext)
-        record = _pack_length(len(sealed)) + sealed
-        self._unsent.append((len(record), len(plaintext)))
-        return record
+        self._sealed_bytes += len(plaintext)
+        self._unsent.append((_LENGTH_BYTES + len(sealed), len(plaintext)))
+        return _pack_length(len(sealed)) + sealed
 
     def sent(self, count: int) -> int:
         """Handle that `count` more bytes of `send` were sent; return the plaintext of the records that these begin."""
-        if count <= self._begun_bytes:
-            self._begun_bytes -= count
-            return 0
-        count -= self._begun_bytes
-        plain_bytes = 0
-        while count > 0:
-            size, plain = self._unsent.popleft()
+        begun_bytes, plain_bytes, unsent = self._begun_bytes - count, 0, self._unsent
+        while begun_bytes < 0:
+            size, plain = unsent.popleft()
+            begun_bytes += size
             plain_bytes += plain
-            count -= size
-        self._begun_bytes = -count
+        self._begun_bytes = begun_bytes
         return plain_bytes
 
     # ---- new keys

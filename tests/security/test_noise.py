@@ -113,10 +113,10 @@ def test_a_message_of_an_impossible_size_is_refused(size: int) -> None:
         side(is_initiator=False).read_message(bytes(size))
 
 
-@pytest.mark.parametrize("other", [{"psk": bytes(32)}, {"prologue": b"prologuf"}, {"prologue": b""}])
-def test_another_psk_or_prologue_opens_no_message(other: dict[str, bytes]) -> None:
+@pytest.mark.parametrize(("psk", "prologue"), [(bytes(32), b"prologue"), (PSK, b"prologuf"), (PSK, b"")])
+def test_another_psk_or_prologue_opens_no_message(psk: bytes, prologue: bytes) -> None:
     with pytest.raises(NoiseError):
-        side(is_initiator=False, **other).read_message(side(is_initiator=True).write_message())
+        side(is_initiator=False, psk=psk, prologue=prologue).read_message(side(is_initiator=True).write_message())
 
 
 def test_the_second_message_answers_one_first_message_alone() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import pickle
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -12,12 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.security.sealed import PSK, carry_handshake, channel_pair, key, open_pair, split_records
+from trionet.errors import EncodeError
 from trionet.protocols.link.frames import FrameError
-from trionet.security.noise import KEY_BYTES, MAX_MESSAGE_BYTES, MESSAGE_BYTES, TAG_BYTES
+from trionet.security.noise import KEY_BYTES, MAX_MESSAGE_BYTES, MESSAGE_BYTES, TAG_BYTES, CipherState, HandshakeState
 from trionet.security.noise_channel import FIRST_RECORD_BYTES, MAX_PLAINTEXT_BYTES, REKEY_BYTES, REKEY_S
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from trionet.security.noise_channel import NoiseChannel
+    from trionet.security.noise_key import NoiseKey
 
 OVERHEAD = 2 + TAG_BYTES
 SIZES = st.one_of(st.integers(0, 100), st.sampled_from([MAX_PLAINTEXT_BYTES - 1, MAX_PLAINTEXT_BYTES, 200_000]))
@@ -292,11 +298,13 @@ def test_after_its_first_record_each_side_takes_long_ones(receiver: int) -> None
 
 
 @pytest.mark.parametrize(
-    "other", [{"psk": bytes(32)}, {"cluster": "b cluster"}, {"cluster": ""}, {"cluster": "a cluster\0"}]
+    "strangers",
+    [key(psk=bytes(32)), key(cluster="b cluster"), key(cluster=""), key(cluster="a cluster\0")],
+    ids=["psk", "name", "no name", "longer name"],
 )
-def test_a_channel_of_another_key_or_cluster_does_not_open(other: dict[str, object]) -> None:
+def test_a_channel_of_another_key_or_cluster_does_not_open(strangers: NoiseKey) -> None:
     one = key().new_channel(b"preface", is_initiator=True)
-    stranger = key(**other).new_channel(b"preface", is_initiator=False)  # type: ignore[arg-type]  a row of the table
+    stranger = strangers.new_channel(b"preface", is_initiator=False)
     with pytest.raises(FrameError, match="its cluster key or its cluster's name is not this node's"):
         stranger.receive(one.data_to_send())
 
@@ -307,16 +315,25 @@ def test_a_channel_of_another_preface_does_not_open() -> None:
         key().new_channel(b"prefacf", is_initiator=False).receive(one.data_to_send())
 
 
-@pytest.mark.parametrize("wrong", [{"psk": bytes(31)}, {"psk": b""}, {"key_id": b"key"}, {"key_id": b"5 key"}])
-def test_a_key_has_32_bytes_and_its_id_4(wrong: dict[str, bytes]) -> None:
+@pytest.mark.parametrize(("psk", "key_id"), [(bytes(31), b"key1"), (b"", b"key1"), (PSK, b"key"), (PSK, b"5 key")])
+def test_a_key_has_32_bytes_and_its_id_4(psk: bytes, key_id: bytes) -> None:
     with pytest.raises(ValueError, match="bytes, not"):
-        key(**wrong)  # type: ignore[arg-type]  a row of the table
+        key(psk=psk, key_id=key_id)
 
 
 def test_no_repr_shows_a_key() -> None:
     made = key()
     for shown in (repr(made), str(made), repr(made.new_channel(b"", is_initiator=True)), repr(open_pair())):
         assert not any(part in shown for part in (PSK.hex(), repr(PSK)[2:-1], "psk"))
+
+
+@pytest.mark.parametrize("copied", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_no_key_and_no_channel_can_be_pickled_or_copied(copied: Callable[[object], object]) -> None:
+    """A copied cipher would use its nonces a second time."""
+    handshake = HandshakeState(is_initiator=True, psk=PSK, prologue=b"", ephemeral=PSK)
+    for each in (key(), *channel_pair(), *open_pair(), handshake, CipherState(PSK)):
+        with pytest.raises(EncodeError, match="holds key material"):
+            copied(each)
 
 
 # ---- new keys

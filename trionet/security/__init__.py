@@ -1,4 +1,4 @@
-"""What a cluster key protects: links, datagrams, requests.
+"""What a cluster key protects.
 
-The modules need `cryptography`, the extra ``secure``; nodes without a key don't import them.
+The modules need `cryptography`, the extra ``secure``. A node without a key does not import them.
 """

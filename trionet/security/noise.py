@@ -27,6 +27,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from .uncopied import Uncopied
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -57,9 +59,9 @@ MESSAGE_BYTES: Final = KEY_BYTES + TAG_BYTES
 MAX_NONCE: Final = 2**64 - 1
 """Section 5.1: it is reserved for `CipherState.rekey`."""
 
-Token = Literal["psk", "e", "ee"]
+_Token = Literal["psk", "e", "ee"]
 
-_PATTERN: Final[tuple[tuple[Token, ...], ...]] = (("psk", "e"), ("e", "ee"))
+_PATTERN: Final[tuple[tuple[_Token, ...], ...]] = (("psk", "e"), ("e", "ee"))
 _pack_nonce: Callable[[int], bytes] = struct.Struct(">4xQ").pack
 """Section 12.4: the nonce of AESGCM is 32 bits of zeros, and a big-endian 64-bit number."""
 
@@ -68,7 +70,7 @@ class NoiseError(Exception):
     """A message does not open, or a key is used up. The connection is unusable."""
 
 
-class CipherState:
+class CipherState(Uncopied):
     """A key, and the numbers of its messages (section 5.1)."""
 
     __slots__ = ("_decrypt", "_encrypt", "_nonces")
@@ -122,7 +124,7 @@ def _used_up() -> NoiseError:
     return NoiseError("the key of this connection is used up")
 
 
-class SymmetricState:
+class SymmetricState(Uncopied):
     """The chaining key, and the hash of all that both sides have seen (section 5.2).
 
     The cipher has a key from the pattern's first token on, so that the case "k is empty" doesn't arise.
@@ -181,7 +183,7 @@ class SymmetricState:
         return [derived[start : start + KEY_BYTES] for start in range(0, size, KEY_BYTES)]
 
 
-class HandshakeState:
+class HandshakeState(Uncopied):
     """One side of the handshake (section 5.3): `write_message` and `read_message` in turn, then `split`.
 
     Args:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final
 from trionet.protocols.link.frames import FrameError
 
 from .noise import MAX_MESSAGE_BYTES, MESSAGE_BYTES, TAG_BYTES, CipherState, HandshakeState, NoiseError
+from .uncopied import Uncopied
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +48,7 @@ _pack_length: Callable[[int], bytes] = _LENGTH.pack
 _unpack_length = _LENGTH.unpack_from
 
 
-class NoiseChannel:
+class NoiseChannel(Uncopied):
     """A `Channel` over Noise_NNpsk0.
 
     Args:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from .noise import KEY_BYTES
 from .noise_channel import REKEY_BYTES, REKEY_S, NoiseChannel
+from .uncopied import Uncopied
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +19,7 @@ NOISE_MODE: Final = 1
 _ID_BYTES: Final = 4
 
 
-class NoiseKey:
+class NoiseKey(Uncopied):
     """A `LinkKey` of one cluster: fulfilled by Noise_NNpsk0.
 
     Args:

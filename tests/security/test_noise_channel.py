@@ -158,12 +158,15 @@ def test_a_stream_that_is_cut_at_any_byte_gives_whole_records_and_no_record_coun
         plaintext, has_failed = received(receiver, [stream[:cut_at]])
         assert not has_failed
         assert b"".join(texts).startswith(plaintext)
-        assert sender.sent(cut_at) >= len(plaintext)
-        whole, place = 0, 0
+        whole = begun = place = 0
         for record in split_records(stream):
+            begun += (len(record) - OVERHEAD) * (place < cut_at)
             place += len(record)
             whole += (len(record) - OVERHEAD) * (place <= cut_at)
         assert len(plaintext) == whole
+        assert sender.sent(0) == 0
+        assert sender.sent(cut_at) == begun
+        assert sender.sent(0) == 0
         assert receiver.is_amid_record == (cut_at not in _edges(stream))
 
 

@@ -23,10 +23,10 @@ from trionet.protocols.link.holdings import Account
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trionet.protocols.link.channel import Channel
+    from trionet.protocols.link.channel import Channel, LinkKey
     from trionet.protocols.link.frames import Hello
 
-__all__ = ["LinkEnd", "content"]
+__all__ = ["GivenChannel", "LinkEnd", "content"]
 
 
 def content(number: int, size: int) -> bytes:
@@ -40,6 +40,17 @@ class _Feed:
     def __init__(self, items: deque[tuple[int, int]]) -> None:
         self.items = items
         self.transfer: Transfer | None = None
+
+
+class GivenChannel:
+    """A key whose one channel is given."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.seal = b"\x7ftest"
+        self._channel = channel
+
+    def new_channel(self, prologue: bytes, *, is_initiator: bool) -> Channel:
+        return self._channel
 
 
 class LinkEnd:
@@ -69,7 +80,7 @@ class LinkEnd:
         *,
         is_initiator: bool,
         own: Hello | None = None,
-        channel: Channel | None = None,
+        key: LinkKey | None = None,
         is_prompt: bool = True,
         held_bytes: int = 64 * 1024 * KIB,
     ) -> None:
@@ -88,7 +99,7 @@ class LinkEnd:
         self.closed: Closed | None = None
         self.retired = 0
         self.on_open: Callable[[], object] = lambda: None
-        self._handshake = Handshake(own or hello(), is_initiator=is_initiator, channel=channel)
+        self._handshake = Handshake(own or hello(), is_initiator=is_initiator, keys=[] if key is None else [key])
         self._handshake_bytes = 0
 
     @property

@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import pytest
 
 from tests.protocols.link.cores import encoded, frames_in, hello
-from tests.protocols.link.ends import LinkEnd
+from tests.protocols.link.ends import GivenChannel, LinkEnd
+from tests.security.sealed import WatchedKey
 from trionet.errors import ConnectionLost, DefiniteError, NodeUnreachable
 from trionet.protocols.link.frames import CHUNK_BYTES, PREFACE, Bye, FrameError, Ping, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    MakeChannel: TypeAlias = Callable[[], "Records | None"]
+    from trionet.protocols.link.channel import LinkKey
+
+    MakeKey: TypeAlias = Callable[[], LinkKey | None]
     Script: TypeAlias = Callable[["Connection"], None]
 
 _LENGTH_BYTES: Final = 2
@@ -110,10 +113,15 @@ def _checksum(number: int, data: bytes) -> bytes:
     return blake2b(data, digest_size=_CHECK_BYTES, salt=number.to_bytes(8, "big")).digest()
 
 
-CHANNELS: Final[dict[str, MakeChannel]] = {
+def _records(record_bytes: int) -> LinkKey:
+    return GivenChannel(Records(record_bytes))
+
+
+KEYS: Final[dict[str, MakeKey]] = {
     "no channel": lambda: None,
-    "short records": lambda: Records(100),
-    "long records": lambda: Records(65_535 - _CHECK_BYTES),
+    "short records": lambda: _records(100),
+    "long records": lambda: _records(65_535 - _CHECK_BYTES),
+    "sealed records": WatchedKey,
 }
 
 
@@ -131,12 +139,8 @@ class Connection:
         edges: the values of `accepted_bytes` at which a write began.
     """
 
-    def __init__(self, make_channel: MakeChannel, cut_at: float = float("inf"), lost: float = 0) -> None:
-        self.channels = (make_channel(), make_channel())
-        self.ends = (
-            LinkEnd(is_initiator=True, channel=self.channels[0]),
-            LinkEnd(is_initiator=False, channel=self.channels[1]),
-        )
+    def __init__(self, make_key: MakeKey, cut_at: float = float("inf"), lost: float = 0) -> None:
+        self.ends = (LinkEnd(is_initiator=True, key=make_key()), LinkEnd(is_initiator=False, key=make_key()))
         self.accepted_bytes = 0
         self.edges: list[int] = []
         self._cut_at = cut_at
@@ -235,9 +239,9 @@ def _check(connection: Connection) -> None:
         assert end.account.partial_bytes + end.account.whole_bytes == 0
 
 
-def _cut(script: Script, make_channel: MakeChannel, cut_at: int, lost: float) -> Connection:
+def _cut(script: Script, make_key: MakeKey, cut_at: int, lost: float) -> Connection:
     """Run a script on a connection that is cut at a byte."""
-    connection = Connection(make_channel, cut_at, lost)
+    connection = Connection(make_key, cut_at, lost)
     with pytest.raises(Cut):
         script(connection)
     for end in connection.ends:
@@ -246,9 +250,9 @@ def _cut(script: Script, make_channel: MakeChannel, cut_at: int, lost: float) ->
     return connection
 
 
-def _whole(script: Script, make_channel: MakeChannel) -> Connection:
+def _whole(script: Script, make_key: MakeKey) -> Connection:
     """Run a script on a connection that is not cut."""
-    connection = Connection(make_channel)
+    connection = Connection(make_key)
     script(connection)
     for end in connection.ends:
         assert end.failure is None
@@ -259,56 +263,61 @@ def _whole(script: Script, make_channel: MakeChannel) -> Connection:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("make_channel", CHANNELS.values(), ids=CHANNELS)
+@pytest.mark.parametrize("make_key", KEYS.values(), ids=KEYS)
 def test_a_call_with_a_definite_error_never_arrived_whichever_byte_the_connection_is_cut_at(
-    make_channel: MakeChannel,
+    make_key: MakeKey,
 ) -> None:
-    total = _whole(_short, make_channel).accepted_bytes
+    total = _whole(_short, make_key).accepted_bytes
     errors = set[type]()
     for cut_at in range(total):
         for lost in (0, 0.5, 1):
-            for end in _cut(_short, make_channel, cut_at, lost).ends:
+            for end in _cut(_short, make_key, cut_at, lost).ends:
                 errors |= {type(call.answer) for call in end.answered if isinstance(call.answer, Exception)}
     assert errors == {NodeUnreachable, ConnectionLost}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("make_channel", CHANNELS.values(), ids=CHANNELS)
-def test_so_it_is_with_long_calls_answers_and_items(make_channel: MakeChannel) -> None:
-    whole = _whole(_long, make_channel)
+@pytest.mark.parametrize("make_key", KEYS.values(), ids=KEYS)
+def test_so_it_is_with_long_calls_answers_and_items(make_key: MakeKey) -> None:
+    whole = _whole(_long, make_key)
     near_edges = {edge + near for edge in whole.edges for near in range(-3, 3)}
     for cut_at in sorted({*range(0, whole.accepted_bytes, 1009), *near_edges} & set(range(whole.accepted_bytes))):
-        _cut(_long, make_channel, cut_at, cut_at % 3 / 2)
+        _cut(_long, make_key, cut_at, cut_at % 3 / 2)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("make_channel", CHANNELS.values(), ids=CHANNELS)
+@pytest.mark.parametrize("make_key", KEYS.values(), ids=KEYS)
 def test_at_each_single_byte_of_a_long_exchange_no_call_that_arrived_counts_as_unsent(
-    make_channel: MakeChannel,
+    make_key: MakeKey,
 ) -> None:
-    connection = Bytewise(make_channel)
+    connection = Bytewise(make_key)
     _long(connection)
     assert [len(end.answered) for end in connection.ends] == [4, 2]
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("make_channel", CHANNELS.values(), ids=CHANNELS)
-def test_a_long_exchange_is_cut_at_every_byte(make_channel: MakeChannel) -> None:
-    for cut_at in range(_whole(_long, make_channel).accepted_bytes):
-        _cut(_long, make_channel, cut_at, cut_at % 3 / 2)
+@pytest.mark.parametrize("make_key", KEYS.values(), ids=KEYS)
+def test_a_long_exchange_is_cut_at_every_byte(make_key: MakeKey) -> None:
+    for cut_at in range(_whole(_long, make_key).accepted_bytes):
+        _cut(_long, make_key, cut_at, cut_at % 3 / 2)
 
 
 # ---- progress
 
 
-@pytest.mark.parametrize("make_channel", CHANNELS.values(), ids=CHANNELS)
-def test_as_sent_count_the_bytes_that_the_peer_can_read(make_channel: MakeChannel) -> None:
-    for cut_at in range(_whole(_short, make_channel).accepted_bytes):
-        connection = _cut(_short, make_channel, cut_at, lost=0)
-        one, other = connection.ends
-        one_channel, other_channel = connection.channels
-        if other.core is None or one_channel is None or other_channel is None:
+@pytest.mark.parametrize("record_bytes", [100, 65_535 - _CHECK_BYTES])
+def test_as_sent_count_the_bytes_that_the_peer_can_read(record_bytes: int) -> None:
+    channels = list[Records]()
+
+    def make_key() -> LinkKey:
+        channels.append(Records(record_bytes))
+        return GivenChannel(channels[-1])
+
+    for cut_at in range(_whole(_short, make_key).accepted_bytes):
+        one, other = _cut(_short, make_key, cut_at, lost=0).ends
+        one_channel, other_channel = channels[-2:]
+        if other.core is None:
             continue
         assert other.core.outbox.sent_bytes == one_channel.read_bytes
         if one.core is not None:
@@ -316,7 +325,7 @@ def test_as_sent_count_the_bytes_that_the_peer_can_read(make_channel: MakeChanne
 
 
 def test_without_a_channel_all_bytes_count() -> None:
-    connection = _whole(_short, CHANNELS["no channel"])
+    connection = _whole(_short, KEYS["no channel"])
     before = len(PREFACE + encoded(hello()))
     assert sum(end.link.outbox.sent_bytes for end in connection.ends) == connection.accepted_bytes - before
 
@@ -324,15 +333,15 @@ def test_without_a_channel_all_bytes_count() -> None:
 # ---- records that are incomplete or wrong
 
 
-def _opened(make_channel: MakeChannel) -> Connection:
-    connection = Connection(make_channel)
+def _opened(make_key: MakeKey) -> Connection:
+    connection = Connection(make_key)
     connection.settle()
     return connection
 
 
 @pytest.mark.parametrize("size", [1, 10, -1])
 def test_the_end_within_a_record_is_a_fault(size: int) -> None:
-    connection = _opened(CHANNELS["short records"])
+    connection = _opened(KEYS["short records"])
     one, other = connection.ends
     one.call()
     other.receive(one.data_to_send()[:size])
@@ -346,7 +355,7 @@ def test_the_end_within_a_record_is_a_fault(size: int) -> None:
 
 
 def test_a_record_that_is_not_the_peers_closes_the_link() -> None:
-    connection = _opened(CHANNELS["short records"])
+    connection = _opened(KEYS["short records"])
     one, other = connection.ends
     one.call()
     data = bytearray(one.data_to_send())
@@ -361,7 +370,7 @@ def test_a_record_that_is_not_the_peers_closes_the_link() -> None:
 
 
 def test_a_part_of_a_record_makes_a_link_at_rest_look_at_its_peer() -> None:
-    connection = _opened(CHANNELS["short records"])
+    connection = _opened(KEYS["short records"])
     one, other = connection.ends
     now = 0.0
     while not other.link.liveness.is_resting:
@@ -397,8 +406,8 @@ def test_a_call_that_comes_in_one_piece_with_the_hello_is_read() -> None:
 
 
 def _opened_up_to_hello() -> tuple[LinkEnd, LinkEnd]:
-    one = LinkEnd(is_initiator=True, channel=Records(65_000))
-    other = LinkEnd(is_initiator=False, channel=Records(65_000))
+    one = LinkEnd(is_initiator=True, key=_records(65_000))
+    other = LinkEnd(is_initiator=False, key=_records(65_000))
     other.receive(one.data_to_send())
     one.receive(other.data_to_send())
     return one, other
@@ -406,9 +415,10 @@ def _opened_up_to_hello() -> tuple[LinkEnd, LinkEnd]:
 
 def test_a_refusal_behind_a_channel_passes_through_it() -> None:
     channel = Records(100)
-    other = LinkEnd(is_initiator=False, channel=Records(100))
-    other.receive(PREFACE + channel.data_to_send())
-    assert not channel.receive(other.data_to_send().removeprefix(PREFACE))
+    other = LinkEnd(is_initiator=False, key=_records(100))
+    clear = PREFACE + _records(100).seal
+    other.receive(clear + channel.data_to_send())
+    assert not channel.receive(other.data_to_send().removeprefix(clear))
     other.receive(channel.send(encoded(Ping(1))))
     assert other.failure == "its first frame is a Ping, not a hello"
     (bye,) = frames_in(channel.receive(other.data_to_send()))
@@ -418,8 +428,7 @@ def test_a_refusal_behind_a_channel_passes_through_it() -> None:
 @pytest.mark.parametrize("has_channel", [(True, False), (False, True)], ids=["initiator", "acceptor"])
 def test_where_only_one_side_has_a_channel_there_is_no_link(has_channel: tuple[bool, bool]) -> None:
     one, other = (
-        LinkEnd(is_initiator=not number, channel=Records(100) if has else None)
-        for number, has in enumerate(has_channel)
+        LinkEnd(is_initiator=not number, key=_records(100) if has else None) for number, has in enumerate(has_channel)
     )
     for _ in range(3):
         for sender, receiver in ((one, other), (other, one)):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.protocols.link.cores import IDLE_S, KIB, encoded, frames_in, greeted, hello, open_core, start_call
 from tests.protocols.link.ends import LinkEnd
 from tests.protocols.link.test_conformance import FRAMES, OPEN
+from tests.security.sealed import WatchedKey
 from trionet.errors import DefiniteError
 from trionet.protocols.link.calls import IncomingCall, OutgoingCall
 from trionet.protocols.link.core import Closed, Event, LinkCore
@@ -20,6 +21,8 @@ from trionet.protocols.link.outgoing import LinkRetired
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from trionet.protocols.link.channel import LinkKey
 
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -34,8 +37,10 @@ class Simulation:
         refused: how many calls found that their link was retired.
     """
 
-    def __init__(self, *, is_prompt: bool = False) -> None:
-        self.ends = [LinkEnd(is_initiator=not number, own=HELLO, is_prompt=is_prompt) for number in range(2)]
+    def __init__(self, *, is_prompt: bool = False, make_key: Callable[[], LinkKey | None] = lambda: None) -> None:
+        self.ends = [
+            LinkEnd(is_initiator=not number, own=HELLO, is_prompt=is_prompt, key=make_key()) for number in range(2)
+        ]
         self.now = 0.0
         self.refused = 0
         self._on_the_way = [b"", b""]
@@ -181,8 +186,8 @@ _STEPS = st.lists(
 )
 
 
-def _opened(*, is_prompt: bool = False) -> Simulation:
-    simulation = Simulation(is_prompt=is_prompt)
+def _opened(*, is_prompt: bool = False, make_key: Callable[[], LinkKey | None] = lambda: None) -> Simulation:
+    simulation = Simulation(is_prompt=is_prompt, make_key=make_key)
     simulation.settle()
     return simulation
 
@@ -194,13 +199,14 @@ def _run(simulation: Simulation, steps: list[tuple[Any, ...]]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("make_key", [lambda: None, WatchedKey], ids=["plain", "sealed"])
 @patient
 @given(steps=_STEPS, is_open=st.booleans())
 def test_each_call_is_answered_once_and_completely_whatever_happens(
-    steps: list[tuple[Any, ...]], is_open: bool
+    make_key: Callable[[], LinkKey | None], steps: list[tuple[Any, ...]], is_open: bool
 ) -> None:
     """Neither side ever breaks the rules: the windows, the credits, the places."""
-    simulation = _opened() if is_open else Simulation()
+    simulation = _opened(make_key=make_key) if is_open else Simulation(make_key=make_key)
     _run(simulation, steps)
     simulation.settle()
     simulation.check_settled()
@@ -227,12 +233,13 @@ def test_a_link_that_is_retired_at_any_moment_answers_its_calls_and_finishes(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("make_key", [lambda: None, WatchedKey], ids=["plain", "sealed"])
 @patient
 @given(steps=_STEPS, breaks_at=st.integers(0, 60), lost=st.integers(0, 1_000))
 def test_after_a_break_at_any_moment_each_call_has_an_answer_and_definite_ones_never_arrived(
-    steps: list[tuple[Any, ...]], breaks_at: int, lost: int
+    make_key: Callable[[], LinkKey | None], steps: list[tuple[Any, ...]], breaks_at: int, lost: int
 ) -> None:
-    simulation = _opened()
+    simulation = _opened(make_key=make_key)
     _run(simulation, steps[:breaks_at])
     for number in range(2):
         simulation.write(number)

@@ -1,4 +1,4 @@
-"""A layer that transforms the bytes of all links, as encryption will, on sockets and on a fabric."""
+"""A layer that transforms the bytes of all links, encryption for example, on sockets and on a fabric."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
+from tests.protocols.link.ends import GivenChannel
 from tests.protocols.link.test_channel import Records
+from tests.security.sealed import WatchedChannel, WatchedKey
 from trionet import ConnectionLost, Node, Remote, open_node
 from trionet.protocols.link.handshake import Handshake
 from trionet.transports.link.transport import LinkTransport
@@ -15,6 +17,8 @@ from trionet.transports.memory import MemoryFabric
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+
+    from trionet.protocols.link.channel import LinkKey
 
 MARKER = b"a text that is hidden on the wire"
 LARGE = 5_000_000
@@ -44,22 +48,27 @@ def _on(node: Node, method: str) -> Remote:
     return Remote(node=node.address, service="probe", method=method)
 
 
-@pytest.fixture
-def records(monkeypatch: pytest.MonkeyPatch) -> list[Records]:
-    """Put records under all links; returns the channels that have been made."""
-    made = list[Records]()
+@pytest.fixture(params=["records", "sealed"])
+def channels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> list[Records] | list[WatchedChannel]:
+    """Put a layer under all links; returns the channels that have been made."""
+    records, key = list[Records](), WatchedKey(rekey_bytes=100_000)
+
+    def new_key() -> LinkKey:
+        if request.param == "sealed":
+            return key
+        records.append(Records(65_000))
+        return GivenChannel(records[-1])
 
     def new_handshake(transport: LinkTransport, *, is_initiator: bool) -> Handshake:
-        made.append(Records(65_000))
-        return Handshake(transport._hello, is_initiator=is_initiator, channel=made[-1])  # noqa: SLF001
+        return Handshake(transport._hello, is_initiator=is_initiator, keys=[new_key()])  # noqa: SLF001
 
     monkeypatch.setattr(LinkTransport, "new_handshake", new_handshake)
-    return made
+    return key.channels if request.param == "sealed" else records
 
 
 @pytest.mark.parametrize("on_fabric", [False, True], ids=["on sockets", "on a fabric"])
 async def test_nodes_call_each_other_through_a_layer_under_their_links(
-    records: list[Records], *, on_fabric: bool
+    channels: list[Records] | list[WatchedChannel], *, on_fabric: bool
 ) -> None:
     fabric, probe = MemoryFabric() if on_fabric else None, Tell()
     async with open_node(fabric=fabric) as one, open_node(fabric=fabric) as other:
@@ -76,19 +85,23 @@ async def test_nodes_call_each_other_through_a_layer_under_their_links(
         with trio.fail_after(5):
             await probe.cancelled.wait()
         assert one.statistics().calls_orphaned == 0
-    assert len(records) == 2
-    assert all(channel.read_bytes > LARGE for channel in records)
+    assert len(channels) == 2
+    assert all(channel.read_bytes > LARGE for channel in channels)
+
+
+def _forged(record: bytes) -> bytes:
+    return record[:-1] + bytes([record[-1] ^ 1])
 
 
 async def test_a_layer_that_finds_a_forged_record_closes_the_link(
-    records: list[Records], monkeypatch: pytest.MonkeyPatch
+    channels: list[Records] | list[WatchedChannel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fabric = MemoryFabric()
     async with open_node(fabric=fabric) as one, open_node(fabric=fabric) as other:
         await other.local.routes.put({"echo": lambda *args: list(args)}, "probe")
         await one.local.comm.send([1], _on(other, "echo"))
-        (initiator, _) = records
+        initiator = channels[0]
         send = initiator.send
-        monkeypatch.setattr(initiator, "send", lambda data: send(data)[:-1] + b"?")
+        monkeypatch.setattr(initiator, "send", lambda data: _forged(send(data)))
         with pytest.raises(ConnectionLost, match="closed it"):
             await one.local.comm.send([2], _on(other, "echo"))

@@ -2,7 +2,7 @@
 
 - `frames`: the wire format
 - `channel`: the seam for a layer that transforms the bytes, such as encryption
-- `handshake`: preface and hello
+- `handshake`, `refusals`: preface, mode and hello
 - `windows`, `chunks`: flow control and reassembly of long frames
 - `outbox`: frames to be sent, batches and back-pressure
 - `calls`: the state of one call

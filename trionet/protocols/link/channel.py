@@ -1,13 +1,16 @@
 """The layer between a link and its connection: bytes to bytes, for example for encryption.
 
-It is pure, like the link. A link counts sent bytes in plaintext: the bytes that the peer can decode.
+It is pure, like the link. A link counts sent bytes in plaintext: those that the peer may be able to decode.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
-__all__ = ["Channel"]
+__all__ = ["SEAL_BYTES", "Channel", "LinkKey"]
+
+SEAL_BYTES: Final = 5
+"""The size of a `LinkKey.seal`."""
 
 
 class Channel(Protocol):
@@ -40,5 +43,27 @@ class Channel(Protocol):
         ...
 
     def sent(self, count: int) -> int:
-        """Handle that `count` more bytes of `send` were sent; return how many bytes of plaintext they complete."""
+        """Handle that `count` more bytes of `send` were sent; return how many more bytes of plaintext count as sent.
+
+        Plaintext counts at the latest when the peer can read it: with the last byte of its record. It may count
+        earlier.
+        """
+        ...
+
+
+class LinkKey(Protocol):
+    """Makes the channels of connections between nodes that share it."""
+
+    @property
+    def seal(self) -> bytes:
+        """What names it in the clear, after the preface: its mode (1 to 127), and its id of 4 bytes."""
+        ...
+
+    def new_channel(self, prologue: bytes, *, is_initiator: bool) -> Channel:
+        """Return the channel of a new connection.
+
+        Args:
+            prologue: the initiator's clear preface, as it was sent; both channels must hold the same.
+            is_initiator: whether this side made the connection.
+        """
         ...

@@ -1,21 +1,48 @@
-"""The start of a link: preface and hello, in both directions.
+"""The start of a link: the clear preface, the channel's handshake, and hello, in both directions.
 
-A peer of another major version receives a `Bye` after the preface; all versions can decode these two. All bytes after
-the preface pass through the `Channel`, if there is one.
+The clear preface is `PREFACE` and a mode. Plain links have no channel; their mode is 0, which is also the first byte of
+the hello's length. A sealed link's mode is the `LinkKey.seal` of its key: a byte of 1 to 127, and the key's id. The
+accepting side answers with the same mode, or refuses with one byte from 128 on (`Refusal`).
+
+All later bytes of a sealed link pass through its channel. A sealed acceptor says nothing before the initiator's first
+bytes have opened, a refusal apart, and its outcome waits for the first record, which is the initiator's hello: whoever
+replays the first bytes gets no further.
+
+A plain peer of another major version receives a `Bye` after the preface; all versions can decode these two.
+
+Invariant: the outcome's mode is one that this side was given: neither the peer nor a refusal can change it.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
-from .channel import Channel
+from .channel import SEAL_BYTES, Channel, LinkKey
 from .frames import MAJOR_VERSION, PREFACE, Bye, Frame, FrameError, Hello, encode_frame, split_first, with_length
+from .refusals import FIRST_REFUSAL, Refusal
 
-__all__ = ["Greeted", "Handshake", "HandshakeError", "PeerSpeaksHTTP", "greeting"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Greeted", "Handshake", "HandshakeError", "KeyRefused", "PeerSpeaksHTTP", "greeting"]
 
 
 class HandshakeError(Exception):
     """The peer speaks no link, or an incompatible version."""
+
+
+class KeyRefused(HandshakeError):
+    """One side refuses the other's mode or key.
+
+    Attributes:
+        refusal: the reason; from the peer it is a hint, which nothing authenticates.
+    """
+
+    def __init__(self, refusal: Refusal, text: str) -> None:
+        super().__init__(text)
+        self.refusal = refusal
 
 
 class PeerSpeaksHTTP(Exception):
@@ -36,6 +63,7 @@ class Greeted(msgspec.Struct, frozen=True):
         rest: plaintext received after the peer's hello.
         first: plaintext to send before all frames: the accepting side's hello, which is sent with its first answers.
         channel: the layer below the link, or None.
+        key: the key of the channel, or None.
     """
 
     own: Hello
@@ -44,19 +72,37 @@ class Greeted(msgspec.Struct, frozen=True):
     rest: bytes
     first: bytes
     channel: Channel | None
+    key: LinkKey | None = None
 
 
 class Handshake:
-    """One side's handshake."""
+    """One side's handshake.
 
-    def __init__(self, own: Hello, *, is_initiator: bool, channel: Channel | None = None) -> None:
+    Args:
+        own: this side's hello.
+        is_initiator: whether this side made the connection.
+        keys: of an initiator: the one key to seal with, or none for a plain link; of an acceptor: those that open.
+        accepts_plain: whether an acceptor takes plain links too; by default, if it has no keys.
+    """
+
+    def __init__(
+        self, own: Hello, *, is_initiator: bool, keys: Sequence[LinkKey] = (), accepts_plain: bool | None = None
+    ) -> None:
         self._own = own
         self._is_initiator = is_initiator
-        self._channel = channel
+        self._keys = {key.seal: key for key in reversed(keys)}
+        self._accepts_plain = not keys if accepts_plain is None else accepts_plain
+        self._key: LinkKey | None = None
+        self._channel: Channel | None = None
         self._received = b""
-        self._is_preface_received = self._is_hello_sent = False
-        self._due = PREFACE if is_initiator else b""
-        self._advance()
+        self._is_mode_known = self._is_hello_sent = False
+        self._clear = self._due = b""  # the clear preface goes with the channel's first bytes
+        if is_initiator:
+            self._clear = PREFACE
+            if keys:
+                (key,) = keys
+                self._open_channel(key)
+            self._advance()
 
     def data_to_send(self) -> bytes:
         """Return the due bytes."""
@@ -68,7 +114,7 @@ class Handshake:
 
         Raises:
             HandshakeError: the peer is no compatible node. The due bytes carry the reason.
-            PeerSpeaksHTTP: the peer is an HTTP server.
+            PeerSpeaksHTTP: the peer is an HTTP server, and a plain link was to be made.
         """
         if not data:
             raise HandshakeError("the connection was closed during the handshake")
@@ -77,7 +123,9 @@ class Handshake:
             return None if found is None else self._greeted(*found)
         except (FrameError, HandshakeError) as exc:
             if not self._is_initiator:
-                self._refuse(str(exc))
+                self._refuse(exc)
+            if isinstance(exc, HandshakeError):
+                raise
             raise HandshakeError(str(exc)) from exc
 
     def _greeted(self, frame: Frame, rest: bytes) -> Greeted:
@@ -86,54 +134,132 @@ class Handshake:
         if not isinstance(frame, Hello):
             raise HandshakeError(f"its first frame is a {type(frame).__name__}, not a hello")
         first = b"" if self._is_initiator else self._greeting()
-        return Greeted(self._own, frame, self._is_initiator, rest, first, self._channel)
+        return Greeted(self._own, frame, self._is_initiator, rest, first, self._channel, self._key)
 
-    def _refuse(self, reason: str) -> None:
-        """Send a bye, except during the channel's handshake, when the peer could not decode it."""
-        bye = with_length(encode_frame(Bye(reason)))
-        if self._channel is None or not self._is_preface_received:
+    def _refuse(self, exc: Exception) -> None:
+        """Send the reason: a bye where the peer can decode it, else a byte at most."""
+        bye = with_length(encode_frame(Bye(str(exc))))
+        if isinstance(exc, KeyRefused):
+            self._due += PREFACE + bytes([exc.refusal])
+        elif self._channel is not None:
+            if self._channel.is_open:
+                self._due += self._channel.send(bye)
+        elif self._accepts_plain:
             self._due += PREFACE + bye
-        elif self._channel.is_open:
-            self._due += self._channel.send(bye)
 
     def _receive(self, data: bytes) -> tuple[Frame, bytes] | None:
-        if not self._is_preface_received:
+        if not self._is_mode_known:
             self._received += data
-            _check_preface(self._received)
-            if len(self._received) < len(PREFACE):
+            seal = self._received_seal()
+            if seal is None:
                 return None
-            self._is_preface_received = True
-            data, self._received = self._received[len(PREFACE) :], b""
-            if self._channel is not None and not self._is_initiator:
-                self._due += PREFACE
+            self._check_mode(seal)
+            self._is_mode_known = True
+            data, self._received = self._received[len(PREFACE) + len(seal) :], b""
         if self._channel is not None:
-            data = self._channel.receive(data)
+            data = self._open(data, self._channel)
         self._received += data
         self._advance()
         return split_first(self._received)
 
+    # ---- the mode
+
+    def _received_seal(self) -> bytes | None:
+        """Return the mode in the peer's clear preface, nothing if it is plain; None while that is incomplete.
+
+        Raises:
+            HandshakeError: the peer is no compatible node.
+            PeerSpeaksHTTP: the peer is an HTTP server.
+        """
+        data, start = self._received, len(PREFACE)
+        if data.startswith(b"HTTP/"):
+            if self._keys:
+                raise HandshakeError("it answers in HTTP, and a node with a cluster key makes no calls by HTTP")
+            raise PeerSpeaksHTTP
+        self._check_preface(data[:start])
+        if len(data) <= start:
+            return None
+        if data[start] == 0:
+            return b""
+        if data[start] >= FIRST_REFUSAL:
+            return data[start : start + 1]
+        return data[start : start + SEAL_BYTES] if len(data) >= start + SEAL_BYTES else None
+
+    def _check_preface(self, data: bytes) -> None:
+        mark, version = PREFACE[:-1], data[len(PREFACE) - 1 :]
+        if data[: len(mark)] != mark[: len(data)]:
+            raise HandshakeError("it does not begin as a link does")
+        if version and version[0] != MAJOR_VERSION:
+            text = f"it speaks version {version[0]} of the link, and this node version {MAJOR_VERSION}"
+            if self._is_initiator or self._accepts_plain:
+                raise HandshakeError(text)
+            raise KeyRefused(Refusal.VERSION, text)
+
+    def _check_mode(self, seal: bytes) -> None:
+        """Agree on the peer's mode.
+
+        Raises:
+            HandshakeError: one side refuses the other's mode.
+        """
+        if self._is_initiator:
+            self._check_answered_mode(seal)
+        elif not seal:
+            if not self._accepts_plain:
+                raise _refused(Refusal.PLAIN)
+        elif len(seal) < SEAL_BYTES:
+            raise HandshakeError("it does not begin as a link does")
+        elif seal in self._keys:
+            self._open_channel(self._keys[seal])
+        else:
+            raise _refused(Refusal.UNKNOWN_KEY if self._keys else Refusal.SEALED)
+
+    def _check_answered_mode(self, seal: bytes) -> None:
+        if len(seal) == 1:
+            refusal = Refusal(seal[0]) if seal[0] in set(Refusal) else None
+            if refusal is None:
+                raise HandshakeError(f"it refused the link, with the unknown reason {seal[0]}")
+            raise KeyRefused(refusal, refusal.as_refused)
+        if seal != (b"" if self._key is None else self._key.seal):
+            if seal:
+                raise HandshakeError("it answers in another mode than this node's")
+            raise KeyRefused(Refusal.SEALED, Refusal.SEALED.as_refused)
+
+    # ---- the channel
+
+    def _open_channel(self, key: LinkKey) -> None:
+        self._key, self._clear = key, PREFACE + key.seal
+        self._channel = key.new_channel(self._clear, is_initiator=self._is_initiator)
+
+    def _open(self, data: bytes, channel: Channel) -> bytes:
+        """Pass bytes through the channel; a failure before the acceptor has answered refuses the key."""
+        try:
+            return channel.receive(data)
+        except FrameError as exc:
+            if self._is_initiator or not self._clear:
+                raise
+            raise _refused(Refusal.UNOPENED) from exc
+
     def _advance(self) -> None:
         """Queue the bytes that can be sent now: the channel's handshake, then the initiator's hello."""
-        if self._channel is not None and (self._is_initiator or self._is_preface_received):
-            self._due += self._channel.data_to_send()
+        if self._channel is not None and (due := self._channel.data_to_send()):
+            self._send(due)
         if self._is_initiator and not self._is_hello_sent and (self._channel is None or self._channel.is_open):
             self._is_hello_sent = True
             hello = with_length(encode_frame(self._own))
             if self._channel is not None:
                 hello = self._channel.send(hello)
                 self._channel.sent(len(hello))  # all of it is sent before the first call
-            self._due += hello
+            self._send(hello)
+
+    def _send(self, data: bytes) -> None:
+        self._due += self._clear + data
+        self._clear = b""
 
     def _greeting(self) -> bytes:
         """Return the plaintext before the accepting side's first answers."""
         return greeting(self._own) if self._channel is None else with_length(encode_frame(self._own))
 
 
-def _check_preface(data: bytes) -> None:
-    if data.startswith(b"HTTP/"):
-        raise PeerSpeaksHTTP
-    mark, version = PREFACE[:-1], data[len(PREFACE) - 1 : len(PREFACE)]
-    if data[: len(mark)] != mark[: len(data)]:
-        raise HandshakeError("it does not begin as a link does")
-    if version and version[0] != MAJOR_VERSION:
-        raise HandshakeError(f"it speaks version {version[0]} of the link, and this node version {MAJOR_VERSION}")
+def _refused(refusal: Refusal) -> KeyRefused:
+    """Return the error of the refusing side."""
+    return KeyRefused(refusal, refusal.as_refusing)

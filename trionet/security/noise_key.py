@@ -1,0 +1,66 @@
+"""A cluster key as the links see it: what names it in the clear, and the channels that it makes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from .noise import KEY_BYTES
+from .noise_channel import REKEY_BYTES, REKEY_S, NoiseChannel
+from .uncopied import Uncopied
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["NOISE_MODE", "NoiseKey"]
+
+NOISE_MODE: Final = 1
+"""The mode of links that are sealed with a cluster key."""
+
+_ID_BYTES: Final = 4
+
+
+class NoiseKey(Uncopied):
+    """A `LinkKey` of one cluster: fulfilled by Noise_NNpsk0.
+
+    Args:
+        psk: 32 secret bytes.
+        key_id: the 4 bytes by which an acceptor finds the key among its own.
+        cluster: the name of the cluster; links between clusters of different names don't open.
+        random_bytes: returns so many bytes that nobody can foresee, for example `os.urandom`.
+        rekey_bytes, rekey_s: see `NoiseChannel`.
+    """
+
+    def __init__(
+        self,
+        *,
+        psk: bytes,
+        key_id: bytes,
+        cluster: str,
+        random_bytes: Callable[[int], bytes],
+        rekey_bytes: int = REKEY_BYTES,
+        rekey_s: float = REKEY_S,
+    ) -> None:
+        if len(key_id) != _ID_BYTES:
+            raise ValueError(f"a key's id has {_ID_BYTES} bytes, not {len(key_id)}")
+        if len(psk) != KEY_BYTES:
+            raise ValueError(f"a PSK has {KEY_BYTES} bytes, not {len(psk)}")
+        self._psk = psk
+        self._cluster = cluster.encode()
+        self._random_bytes = random_bytes
+        self._rekey_bytes = rekey_bytes
+        self._rekey_s = rekey_s
+        self.seal: bytes = bytes([NOISE_MODE]) + key_id
+
+    def new_channel(self, prologue: bytes, *, is_initiator: bool) -> NoiseChannel:
+        """Return the channel of a new connection; see `LinkKey.new_channel`.
+
+        The clear preface has a fixed size, so that the name after it can't be taken for a part of it.
+        """
+        return NoiseChannel(
+            is_initiator=is_initiator,
+            psk=self._psk,
+            prologue=prologue + self._cluster,
+            ephemeral=self._random_bytes(KEY_BYTES),
+            rekey_bytes=self._rekey_bytes,
+            rekey_s=self._rekey_s,
+        )

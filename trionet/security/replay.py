@@ -26,22 +26,23 @@ class ReplayWindow:
     """A window of received counters.
 
     Attributes:
+        start: no counter up to it is accepted.
         greatest: the greatest counter that was received, or else the start.
     """
 
-    __slots__ = ("_seen", "_start", "greatest")
+    __slots__ = ("_seen", "greatest", "start")
 
     def __init__(self, start: int) -> None:
         """Accept counters over `start`; all up to it count as received."""
+        self.start: int = start
         self.greatest: int = start
-        self._start = start
         self._seen = array("Q", _NOTHING)
 
     def is_new(self, counter: int) -> bool:
         """Return whether `counter` would be accepted. Changes nothing, so it may precede the authentication."""
         if counter > self.greatest:
             return True
-        if counter <= self._start or counter <= self.greatest - WINDOW:
+        if counter <= self.start or counter <= self.greatest - WINDOW:
             return False
         return not self._seen[counter // _WORD % _WORDS] >> counter % _WORD & 1
 
@@ -56,7 +57,7 @@ class ReplayWindow:
 
     def raise_start(self, start: int) -> None:
         """Accept no counter up to `start` from now on."""
-        self._start = max(self._start, start)
+        self.start = max(self.start, start)
         if start > self.greatest:
             self._advance(start)
 

@@ -1,15 +1,16 @@
 """Opens the datagrams that one node receives, and proves that their senders are alive.
 
 A datagram of a boot id that is not proven is answered with a challenge: a cookie, and the counter of the datagram. Its
-sender returns the cookie in an echo, with the first of its counters that is recent; then the datagram is delivered, if it
-is recent itself, and later ones as they come. A challenge that names a recent counter proves the challenger, too, so one
-question and its answer prove both sides with two datagrams. A link proves by its authenticated hello.
+sender returns the cookie in an echo, with the age of the datagram; then the datagram is delivered, unless it is older than
+this opener, and later ones as they come. A challenge that names a recent counter proves the challenger, too, so one question
+and its answer prove both sides with two datagrams. A link proves by its authenticated hello.
 
 Invariants:
 
 - Only authenticated input changes state, and what is kept of a life is kept only once it is proven, one packet for a
   second excepted. So replays of authentic datagrams can't fill or displace what is kept of others.
-- No packet is delivered twice, nor one that was sent more than `2 * STEP_S` seconds before the proof of its life.
+- No packet is delivered twice, nor one that was sent before this opener was made: a replay of what went to an earlier life
+  of this node.
 - An answer goes to the address from which the datagram came, and is not longer than it. Nothing answers an echo, and no
   challenge answers a challenge or an echo.
 
@@ -19,6 +20,7 @@ Source: RFC 6479 (replay window); RFC 6347, section 4.2.1 (cookies); RFC 9000, s
 from __future__ import annotations
 
 import enum
+import math
 import struct
 from typing import TYPE_CHECKING, Final
 
@@ -43,10 +45,11 @@ __all__ = ["CHALLENGE_BYTES", "DatagramOpener", "Opened", "Refusal", "RefusalCou
 
 _BODY: Final = struct.Struct(f">{COOKIE_BYTES}sI")
 _LOW: Final = (1 << 32) - 1
+_MS_PER_S: Final = 1000
 CHALLENGE_BYTES: Final = OVERHEAD_BYTES + _BODY.size
 """The size of a challenge, and of an echo. A shorter datagram is not challenged; no packet is so short.
 
-Of a counter they have the lowest 32 bits: it is one of the last 2^32 before another one.
+A challenge names the lowest 32 bits of a counter, one of the last 2^32; an echo, an age in milliseconds, rounded up.
 """
 
 
@@ -102,20 +105,24 @@ class DatagramOpener:
         refused: counts of refused datagrams.
     """
 
-    __slots__ = ("_cookies", "_held", "_lives", "_sealer", "_sender_of", "refused")
+    __slots__ = ("_cookies", "_held", "_lives", "_sealer", "_sender_of", "_since", "refused")
 
-    def __init__(self, sealer: DatagramSealer, cookies: Cookies, sender_of: Callable[[bytes], str | None]) -> None:
+    def __init__(
+        self, sealer: DatagramSealer, cookies: Cookies, sender_of: Callable[[bytes], str | None], now: float
+    ) -> None:
         """Open what is sealed for the node of `sealer`, with its keys.
 
         Args:
             sealer: seals the answers.
             cookies: makes the cookies.
             sender_of: returns the canonical name that a packet gives its sender; None for a malformed packet.
+            now: the time in seconds, on the clock of all later calls: nothing that was sent earlier is delivered.
         """
         self.refused: RefusalCounts = RefusalCounts()
         self._sealer = sealer
         self._cookies = cookies
         self._sender_of = sender_of
+        self._since = now
         self._lives = Lives()
         self._held = HeldPackets()
 
@@ -220,24 +227,29 @@ class DatagramOpener:
         """Handle a challenge or an echo, for this life of this node."""
         if len(body) != _BODY.size:
             return self._refuse(Refusal.MALFORMED)
-        cookie, low = _BODY.unpack(body)
+        cookie, number = _BODY.unpack(body)
         if head.kind is Kind.CHALLENGE:
-            is_proof = self._sealer.is_recent(_last_with(low, self._sealer.counter), now)
+            age_s = self._sealer.age_s(_last_with(number, self._sealer.counter), now)
+            is_proof = age_s < math.inf
         else:
+            age_s = number / _MS_PER_S
             is_proof = self._cookies.is_valid(cookie, head.boot_id, source, now)
         if not is_proof:
             return self._refuse(Refusal.REPLAYED)
         life = self._lives.prove(head.boot_id, head.counter, now)
         life.window.accept(head.counter)
         if head.kind is Kind.CHALLENGE:
-            body = _BODY.pack(cookie, self._sealer.recent_from(now) & _LOW)
+            body = _BODY.pack(cookie, math.ceil(age_s * _MS_PER_S))
             return Opened(None, self._sealer.seal_for_life(Kind.ECHO, head.boot_id, body, now))
         held = self._held.release(head.boot_id, now)
-        return _NOTHING if held is None else self._deliver_held(life, held, _last_with(low, head.counter), now)
+        return _NOTHING if held is None else self._deliver_held(life, held, age_s, now)
 
-    def _deliver_held(self, life: Life, held: Held, recent_from: int, now: float) -> Opened:
-        """Deliver a packet that was held, if it is recent and came before the proof or was not received since."""
-        if held.counter < recent_from:
+    def _deliver_held(self, life: Life, held: Held, age_s: float, now: float) -> Opened:
+        """Deliver a packet that was held, unless it may be a replay.
+
+        `age_s` is the age of a packet of this life that was sent no later, at a time after this one began to be held.
+        """
+        if held.since - age_s < self._since:
             return self._refuse(Refusal.REPLAYED)
         if held.counter > life.window.start and not life.window.accept(held.counter):
             return self._refuse(Refusal.REPLAYED)

@@ -22,11 +22,13 @@ class Held(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         counter: that of its datagram.
         plaintext: the packet.
+        since: when the first one of the boot id was held that was not released since.
         until: when it is dropped.
     """
 
     counter: int
     plaintext: bytes
+    since: float
     until: float
 
 
@@ -44,14 +46,15 @@ class HeldPackets:
     def hold(self, boot_id: int, counter: int, plaintext: bytes, now: float) -> None:
         """Hold a packet, in place of an earlier one of its boot id."""
         self._expire(now)
-        former = self._by_boot_id.get(boot_id)
+        former, since = self._by_boot_id.get(boot_id), now
         if former is not None:
             if former.counter >= counter:
                 return
+            since = former.since
             del self._by_boot_id[boot_id]
         elif len(self._by_boot_id) >= MOST_HELD:
             del self._by_boot_id[next(iter(self._by_boot_id))]
-        self._by_boot_id[boot_id] = Held(counter, plaintext, now + HOLD_S)
+        self._by_boot_id[boot_id] = Held(counter, plaintext, since, now + HOLD_S)
 
     def release(self, boot_id: int, now: float) -> Held | None:
         """Return the packet that is held for `boot_id`, and hold it no longer; None if there is none."""

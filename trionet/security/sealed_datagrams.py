@@ -1,22 +1,22 @@
 """Seals the datagrams of one node.
 
-A sealer belongs to one life of a node: to one boot id. It counts its datagrams, and remembers which counters are recent:
-whoever names one of them has heard of this node a moment ago.
+A sealer belongs to one life of a node: to one boot id. It counts its datagrams, and remembers for a few seconds when it
+sent which: whoever names a recent counter has heard of this node a moment ago.
 
 Invariants: no nonce is used twice under one subkey, because the counter only rises, and each life has a boot id of its
-own. A counter is recent for at least `STEP_S` seconds and at most twice as long. Nothing is sealed that is longer than a
-datagram.
+own. Nothing is sealed that is longer than a datagram. `age_s` is never too low, and at most `_APART_S` too high.
 
 Source: RFC 5116, section 3.2.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from collections import deque
+from typing import TYPE_CHECKING, Final
 
 from trionet.errors import MalformedRequest, MessageTooLarge
 
-from .cookies import STEP_S
 from .datagram_format import BLOCK_BITS, OVERHEAD_BYTES, PLAINTEXT_BYTES, Kind, encoded_head, sealed
 
 if TYPE_CHECKING:
@@ -24,9 +24,13 @@ if TYPE_CHECKING:
 
     from .datagram_keys import DatagramKeys
 
-__all__ = ["DatagramSealer"]
+__all__ = ["RECENT_S", "DatagramSealer"]
 
-_MOST_BOOT_ID = (1 << 64) - 1
+RECENT_S: Final = 5.0
+"""How long the time of a datagram is remembered."""
+
+_APART_S: Final = 0.01
+_MOST_BOOT_ID: Final = (1 << 64) - 1
 
 
 class DatagramSealer:
@@ -77,7 +81,7 @@ class DatagramSealer:
         self.boot_id: int = boot_id
         self.counter: int = 0
         self._cipher = None
-        self._marks = (0, 0, 0)  # a step of time, the first counter of it, and that of the step before
+        self._marks = deque[tuple[float, int]]()  # times, and the first counters that were sent then
 
     def use_keys(self, keys: DatagramKeys) -> None:
         """Seal with other keys from now on; the counter goes on."""
@@ -105,22 +109,20 @@ class DatagramSealer:
         """Return a challenge or an echo for the life `boot_id`."""
         return self._seal(kind, boot_id.to_bytes(8, "big"), plaintext, now)
 
-    def recent_from(self, now: float) -> int:
-        """Return the first counter that is recent; if none is, the next one."""
-        step, counter, before = self._marks
-        passed = now // STEP_S - step
-        if passed <= 0:
-            return before
-        return counter if passed == 1 else self.counter
-
-    def is_recent(self, counter: int, now: float) -> bool:
-        """Return whether a datagram with `counter` was sent a moment ago."""
-        return self.recent_from(now) <= counter < self.counter
+    def age_s(self, counter: int, now: float) -> float:
+        """Return how long ago, at most, the datagram with `counter` was sent; ``math.inf`` if it is not recent."""
+        if counter < self.counter:
+            for at, first in reversed(self._marks):
+                if first <= counter:
+                    return now - at if now - at <= RECENT_S else math.inf
+        return math.inf
 
     def _seal(self, kind: Kind, to: bytes, plaintext: bytes, now: float) -> bytes:
-        if (step := int(now // STEP_S)) > self._marks[0]:
-            self._marks = (step, self.counter, self.recent_from(now))
-        counter, key_id = self.counter, self.keys.sealing
+        counter, key_id, marks = self.counter, self.keys.sealing, self._marks
+        if not marks or now >= marks[-1][0] + _APART_S:
+            marks.append((now, counter))
+            while marks[0][0] < now - RECENT_S:
+                marks.popleft()
         self.counter += 1
         place = (key_id, counter >> BLOCK_BITS)
         if self._cipher is None or place != self._cipher_place:

@@ -1,7 +1,7 @@
 """A small cluster of key rings with disks, a network that loses and parts, and crashes between any two steps.
 
-Nodes talk over links, which open only under a key that both sides hold. The membership that operators go by may be out of
-date, in both directions: it may miss present members, and name crashed ones.
+Nodes talk over links, which open only under a key that both sides hold. The membership that operators go by may be out
+of date, in both directions: it may miss present members, and name crashed ones.
 """
 
 from __future__ import annotations
@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from itertools import combinations
-from random import Random
+from typing import TYPE_CHECKING
 
 from trionet.errors import PreconditionFailed
-from trionet.security.key_ring import KeyRing, first_key
+from trionet.security.held_keys import first_key
+from trionet.security.key_ring import KeyRing
 from trionet.security.key_statements import KeyRecords, KeyState
 from trionet.security.rollout import STEPS, Rollout, Send
+
+if TYPE_CHECKING:
+    from random import Random
 
 __all__ = ["Cluster", "Node", "id_of", "new_key"]
 
@@ -74,11 +78,11 @@ class Cluster:
         for node in self.nodes:
             node.write()
 
-    # ------------------------------------------------------------------------------------------------------- the network
+    # ------------------------------------------------------------------------------------------------------ the network
 
     def link_key(self, one: Node, other: Node) -> bytes | None:
         """Return the key of a link that `one` dials: the first that `other` holds."""
-        return next((key_id for key_id in one.ring.dialing if key_id in other.ring.opening), None)
+        return next((key_id for key_id in one.ring.keys.dialing if key_id in other.ring.keys.opening), None)
 
     def can_link(self, one: Node, other: Node) -> bool:
         """Return whether `one` can dial `other`: in plain, or under a key."""
@@ -96,17 +100,19 @@ class Cluster:
     def steps_of_exchange(self, one: Node, other: Node) -> Iterator[Step]:
         """Yield the steps of what two nodes tell each other; each may be lost, and a crash may come between."""
         reports = list(one.ring.reports)
-        statements = one.ring.statements()
-        yield lambda: _use(other.ring.merge(statements))
+        statements = one.ring.keys.statements()
+        yield lambda: _use(other.ring.keys.merge(statements))
         yield lambda: _use(other.ring.merge_reports(reports))
         if self.is_sealed(one, other):
-            yield lambda: _use(other.ring.take_material(one.ring.material_for(other.ring.wanted())))
+            yield lambda: _use(other.ring.keys.take_material(one.ring.keys.material_for(other.ring.keys.wanted())))
         yield other.write
         yield lambda: _use(one.ring.merge_reports([other.ring.report()]))
 
     def exchange(self, one: Node, other: Node, *, crash: float = 0.0, loss: float = 0.0) -> bool:
         """Have two nodes talk; return whether they can."""
-        if one is other or not (one.is_up and other.is_up) or self.parted(one, other) or not self.can_link(one, other):
+        if one is other or not (one.is_up and other.is_up):
+            return False
+        if self.parted(one, other) or not self.can_link(one, other):
             return False
         starts = (one.starts, other.starts)
         for step in self.steps_of_exchange(one, other):
@@ -135,11 +141,11 @@ class Cluster:
         """Have an operator try one step at `node`."""
         ring, rng = node.ring, self.rng
         what = rng.choice(["install", "use", "use", "retire", "retire"])
-        ids = [one.key_id for one in ring.statements()]
+        ids = [one.key_id for one in ring.keys.statements()]
         try:
             if what == "install":
-                if len(ring.opening) < 4:
-                    ring.install(new_key(rng))
+                if len(ring.keys.opening) < 4:
+                    ring.keys.install(new_key(rng))
             elif what == "use":
                 ring.use(rng.choice(ids), self.present(node))
             else:
@@ -224,13 +230,13 @@ class Cluster:
         first = self.nodes[0].ring
         for node in self.nodes:
             ring = node.ring
-            assert set(ring.statements()) == set(first.statements())
-            assert ring.opening == ring.dialing == first.opening
-            assert ring.sealing == first.sealing is not None
+            assert set(ring.keys.statements()) == set(first.keys.statements())
+            assert ring.keys.opening == ring.keys.dialing == first.keys.opening
+            assert ring.keys.sealing == first.keys.sealing is not None
             assert ring.is_written
-            states = {one.key_id: one.state for one in ring.statements()}
+            states = {one.key_id: one.state for one in ring.keys.statements()}
             assert all(states[key_id] == KeyState.RETIRED for key_id in self.retired)
-            assert not self.retired & set(ring.opening)
+            assert not self.retired & set(ring.keys.opening)
 
 
 def _use(_: object) -> None:

@@ -32,7 +32,9 @@ def packet(sender: str, content: str) -> bytes:
 class Peer:
     """A node: a sealer and an opener."""
 
-    def __init__(self, name: str, rng: Random, *, keys: DatagramKeys = KEYS, cluster: str = "c", now: float = 0.0) -> None:
+    def __init__(
+        self, name: str, rng: Random, *, keys: DatagramKeys = KEYS, cluster: str = "c", now: float = 0.0
+    ) -> None:
         self.name = name
         self.sealer = DatagramSealer(name, cluster, keys, rng.getrandbits(64))
         self.opener = DatagramOpener(self.sealer, Cookies(rng.randbytes(32)), sender_of, now)

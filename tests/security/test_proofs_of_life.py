@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import combinations, pairwise, permutations
 from random import Random
 
 import pytest
@@ -125,9 +125,7 @@ def test_a_packet_is_held_for_a_second() -> None:
 def test_at_most_256_packets_are_held() -> None:
     rng = Random(1)
     receiver, senders = Peer("receiver", rng), [Peer(f"peer{index}", rng) for index in range(MOST_HELD + 10)]
-    echoes = [
-        answered(one, challenged(receiver, one.seal("receiver", "x"), one.name), "receiver") for one in senders
-    ]
+    echoes = [answered(one, challenged(receiver, one.seal("receiver", "x"), one.name), "receiver") for one in senders]
     assert receiver.opener.held == MOST_HELD
     found = [receiver.open(echo, one.name).plaintext for one, echo in zip(senders, echoes, strict=True)]
     assert found == [None] * 10 + [packet(one.name, "x") for one in senders[10:]]
@@ -316,17 +314,13 @@ def ask_everyone(net: Net, *, by_hello: bool = False) -> int:
     before = net.carried
     names = list(net.peers)
     if by_hello:
-        for one in net.peers.values():
-            for other in net.peers.values():
-                if one is not other:
-                    other.opener.prove(one.name, one.sealer.boot_id, one.sealer.counter - 1, net.now)
-    for index, one in enumerate(names):
-        for other in names[index + 1 :]:
-            net.send(one, other, net.peers[one].seal(other, "ping", net.now))
+        for said, heard in permutations(net.peers.values(), 2):
+            heard.opener.prove(said.name, said.sealer.boot_id, said.sealer.counter - 1, net.now)
+    for one, other in combinations(names, 2):
+        net.send(one, other, net.peers[one].seal(other, "ping", net.now))
     net.run(net.now + 1)
-    for index, one in enumerate(names):
-        for other in names[index + 1 :]:
-            net.send(other, one, net.peers[other].seal(one, "ack", net.now))
+    for one, other in combinations(names, 2):
+        net.send(other, one, net.peers[other].seal(one, "ack", net.now))
     net.run(net.now + 1)
     return net.carried - before
 

@@ -7,6 +7,7 @@ import math
 import pickle
 import sys
 from random import Random
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -103,7 +104,10 @@ def test_two_clusters_with_one_key_never_accept_each_others_datagrams() -> None:
     native = Peer("native", rng, cluster="green")
     introduce(native, there)
     assert there.open(native.seal("there", "again"), "native").plaintext is not None
-    for data in (here.seal("there", "x"), here.sealer.seal_for_life(Kind.CHALLENGE, there.sealer.boot_id, bytes(12), 0)):
+    for data in (
+        here.seal("there", "x"),
+        here.sealer.seal_for_life(Kind.CHALLENGE, there.sealer.boot_id, bytes(12), 0),
+    ):
         assert there.open(data, "here").refused is Refusal.FORGED
     assert there.opener.lives == 1
 
@@ -180,9 +184,10 @@ def test_a_new_life_needs_a_new_boot_id() -> None:
     one, _ = pair()
     with pytest.raises(MalformedRequest, match="nonces would repeat"):
         one.sealer.renew(one.sealer.boot_id)
+    wrong: Any
     for wrong in (-1, 1 << 64, "7", None, 1.0, True):
         with pytest.raises(MalformedRequest, match="64 random bits"):
-            one.sealer.renew(wrong)  # type: ignore[arg-type]  wrong on purpose
+            one.sealer.renew(wrong)
 
 
 def test_datagram_keys_show_no_key_and_do_not_travel() -> None:

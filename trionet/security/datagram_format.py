@@ -1,9 +1,9 @@
 """Sealed datagrams on the wire.
 
-``kind and version 1 | key id 4 | boot id 8 | counter 8 | AES-GCM ciphertext | tag 16``. The first byte differs from that of
-every plain packet, which is the head of an array. The associated data are the head, the cluster and the receiver: of a
-packet the receiver's canonical name; of a challenge or an echo, whose sender may know no name yet, the boot id to which
-it answers.
+``kind and version 1 | key id 4 | boot id 8 | counter 8 | AES-GCM ciphertext | tag 16``. The first byte differs from
+that of every plain packet, which is the head of an array. The associated data are the head, the cluster and the
+receiver: of a packet the receiver's canonical name; of a challenge or an echo, whose sender may know no name yet, the
+boot id to which it answers.
 
 Invariants: a nonce is a counter, and a subkey serves one boot id and 2^28 counters, so no nonce repeats under one
 subkey. No two texts of associated data are equal unless all their parts are.

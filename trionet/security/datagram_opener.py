@@ -1,16 +1,16 @@
 """Opens the datagrams that one node receives, and proves that their senders are alive.
 
 A datagram of a boot id that is not proven is answered with a challenge: a cookie, and the counter of the datagram. Its
-sender returns the cookie in an echo, with the age of the datagram; then the datagram is delivered, unless it is older than
-this opener, and later ones as they come. A challenge that names a recent counter proves the challenger, too, so one question
-and its answer prove both sides with two datagrams. A link proves by its authenticated hello.
+sender returns the cookie in an echo, with the age of the datagram; then the datagram is delivered, unless it is older
+than this opener, and later ones as they come. A challenge that names a recent counter proves the challenger, too, so
+one question and its answer prove both sides with two datagrams. A link proves by its authenticated hello.
 
 Invariants:
 
 - Only authenticated input changes state, and what is kept of a life is kept only once it is proven, one packet for a
   second excepted. So replays of authentic datagrams can't fill or displace what is kept of others.
-- No packet is delivered twice, nor one that was sent before this opener was made: a replay of what went to an earlier life
-  of this node.
+- No packet is delivered twice, nor one that was sent before this opener was made: a replay of what went to an earlier
+  life of this node.
 - An answer goes to the address from which the datagram came, and is not longer than it. Nothing answers an echo, and no
   challenge answers a challenge or an echo.
 

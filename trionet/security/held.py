@@ -1,7 +1,7 @@
 """Datagrams that wait for the proof of their senders' lives.
 
-Invariants: at most `MOST_HELD` are held, one for each boot id, each for `HOLD_S` at most. Of two from one boot id the one
-with the greater counter is held: a replayed one can't displace a new one. Over the bound the one held longest goes.
+Invariants: at most `MOST_HELD` are held, one for each boot id, each for `HOLD_S` at most. Of two from one boot id the
+one with the greater counter is held: a replayed one can't displace a new one. Over the bound the oldest goes.
 """
 
 from __future__ import annotations

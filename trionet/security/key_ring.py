@@ -1,17 +1,13 @@
-"""The keys of one node, their rotation, and the steps that must wait for others.
+"""The rotation of the keys at one node: the steps that must wait for other members, and what it waits for.
 
-A key is installed, then used, then retired. Of the keys that a node holds the one of the highest rank seals: the last that
-was used. All that are not yet forgotten open. Invariants:
+A key is installed, then used, then retired. Invariants:
 
 - A key is used only once every present member holds it, and retired only once every present member has its successor in
   its key file and seals with that one. Absent members must be excepted by name. So no other member is ever stranded.
 - A retirement is final. A key is forgotten once every present member has the retirement in its key file.
-- A key leaves this node only as `KeyMaterial`, which travels over a sealed link, and never if it is `by_file`: so only
-  those rotate out whoever holds the old keys.
+- Two operators can't retire two keys for each other: each needs that the other's node seals with another key.
 
-The present members are those of the membership of this node, itself included.
-
-Source: CRDTs (Shapiro, Preguiça, Baquero, Zawirski 2011), section 2.2, for the merge.
+The present members are those of this node's membership; the node itself is always one.
 """
 
 from __future__ import annotations
@@ -22,46 +18,30 @@ import msgspec
 
 from trionet.errors import PreconditionFailed
 
+from .held_keys import HeldKeys
 from .key_reports import Holding, KeyReport, KeyReports, Readiness
-from .key_statements import (
-    MOST_EXCEPTED,
-    MOST_SEQUENCE,
-    KeyMaterial,
-    KeyRecords,
-    KeyState,
-    KeyStatement,
-    is_valid,
-    is_valid_material,
-    merged,
-    rank,
-)
-from .rollout import STEPS, Accept, Rollout, Send
+from .key_statements import MOST_EXCEPTED, MOST_SEQUENCE, KeyRecords, KeyState, KeyStatement
+from .rollout import STEPS, Rollout, Send
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
-__all__ = ["NO_RECORDS", "KeyRing", "first_key"]
+__all__ = ["NO_RECORDS", "KeyRing"]
 
 NO_RECORDS: Final = KeyRecords()
-_MOST_KEYS: Final = 4096
-_MOST_HELD: Final = 16
-
-
-def first_key(key: bytes, id_of: Callable[[bytes], bytes]) -> KeyMaterial:
-    """Return the record of the only key of a new cluster: it is used from the start."""
-    return KeyMaterial(KeyStatement(id_of(key), KeyState.USED), key)
 
 
 class KeyRing:
-    """The keys of one node. Several threads must not use it at once.
+    """The rotation of the keys at one node. One thread uses it.
 
     Attributes:
         name: the node's name.
+        keys: the keys that it holds.
         reports: the newest report of each member.
         rollout: what this node accepts and sends.
     """
 
-    __slots__ = ("_id_of", "_keys", "_life", "_members", "_number", "_statements", "_written", "name", "reports", "rollout")
+    __slots__ = ("_life", "_members", "_number", "_written", "keys", "name", "reports", "rollout")
 
     def __init__(
         self,
@@ -84,97 +64,12 @@ class KeyRing:
         self.name: str = name
         self.reports: KeyReports = KeyReports()
         self.rollout: Rollout = rollout
-        self._id_of = id_of
+        self.keys: HeldKeys = HeldKeys(id_of, records.keys)
         self._life = life
         self._number = 0
-        self._statements: dict[bytes, KeyStatement] = {}
-        self._keys: dict[bytes, bytes] = {}
         self._members = set(records.members) - {name}
-        self.merge(one.statement for one in records.keys)
-        for one in records.keys:  # a key that is retired and still there is not forgotten yet
-            if is_valid_material(one, id_of):
-                self._hold(one)
         self.note_written(records)
         self.report()
-
-    # ------------------------------------------------------------------------------------------------------- the keys
-
-    def reload(self, records: KeyRecords) -> bool:
-        """Take the records of the key file again, those of keys that never travel too; return whether anything is new."""
-        is_new = False
-        for one in records.keys:
-            if is_valid_material(one, self._id_of):
-                is_new = self._take(one) or is_new
-        return is_new
-
-    def install(self, key: bytes, *, by_file: bool = False) -> KeyStatement:
-        """Hold a new key; it seals nothing until it is used.
-
-        Raises:
-            PreconditionFailed: it is retired, another key has its id, or there are too many keys.
-        """
-        key_id = self._id_of(key)
-        known = self._statements.get(key_id)
-        if known is not None and known.state >= KeyState.RETIRED:
-            raise PreconditionFailed(f"key {key_id.hex()} is retired, which is final: make a new one")
-        if self._keys.get(key_id, key) != key:
-            raise PreconditionFailed(f"another key has the id {key_id.hex()}: make a new one")
-        if len(self._keys) >= _MOST_HELD or len(self._statements) >= _MOST_KEYS:
-            raise PreconditionFailed(f"there are {len(self._keys)} keys already: retire some first")
-        self._take(KeyMaterial(KeyStatement(key_id, by_file=by_file), key))
-        return self._statements[key_id]
-
-    def key(self, key_id: bytes) -> bytes:
-        """Return the key with this id, which this node holds."""
-        return self._keys[key_id]
-
-    @property
-    def sealing(self) -> bytes | None:
-        """The id of the key that seals; None if there is none."""
-        return next(iter(self.dialing), None)
-
-    @property
-    def dialing(self) -> tuple[bytes, ...]:
-        """The ids of the keys under which this node may dial, the best first; a peer may know only a later one."""
-        held = [one for key_id in self._keys if (one := self._statements[key_id]).state < KeyState.RETIRED]
-        return tuple(one.key_id for one in sorted(held, key=rank, reverse=True))
-
-    @property
-    def opening(self) -> tuple[bytes, ...]:
-        """The ids of the keys that open: those of `dialing`, then those that are retired and not yet forgotten."""
-        dialing = self.dialing
-        return (*dialing, *sorted(self._keys.keys() - set(dialing)))
-
-    def _take(self, material: KeyMaterial) -> bool:
-        """Merge the statement of a valid key, and hold it unless it is retired; return whether anything is new."""
-        is_new = self.merge((material.statement,))
-        known = self._statements.get(material.statement.key_id)
-        if known is None or known.state >= KeyState.RETIRED or known.key_id in self._keys:
-            return is_new
-        self._hold(material)
-        return True
-
-    def _hold(self, record: KeyMaterial) -> None:
-        if len(self._keys) < _MOST_HELD:
-            self._keys.setdefault(record.statement.key_id, record.key)
-
-    # -------------------------------------------------------------------------------------------------------- merging
-
-    def statements(self) -> tuple[KeyStatement, ...]:
-        """Return the statements about all keys, for gossip."""
-        return tuple(self._statements.values())
-
-    def merge(self, statements: Iterable[KeyStatement]) -> bool:
-        """Merge statements; return whether anything is new. Invalid ones are ignored, and new ones over the bound."""
-        is_new = False
-        for one in statements:
-            known = self._statements.get(one.key_id)
-            if not is_valid(one) or (known is None and len(self._statements) >= _MOST_KEYS):
-                continue
-            now = one if known is None else merged(known, one)
-            is_new = is_new or now != known
-            self._statements[one.key_id] = now
-        return is_new
 
     def merge_reports(self, reports: Iterable[KeyReport]) -> bool:
         """Keep the newest reports; return whether anything is new. One in this node's own name is overruled."""
@@ -182,7 +77,7 @@ class KeyRing:
         for one in reports:
             if one.name == self.name:
                 if (one.life, one.number) >= (self._life, self._number) and one != self.reports.get(self.name):
-                    self._life, self._number = one.life, one.number  # of an earlier life: the next one overrules it
+                    self._life, self._number = one.life, one.number + 1  # of an earlier life: the next one overrules it
             elif self.reports.merge(one):
                 self._members.add(one.name)
                 is_new = True
@@ -193,36 +88,9 @@ class KeyRing:
         self._members.discard(name)
         self.reports.forget(name)
 
-    def wanted(self) -> tuple[bytes, ...]:
-        """Return the ids of the keys to ask a peer for, over a sealed link."""
-        return tuple(
-            one.key_id
-            for one in self._statements.values()
-            if one.state < KeyState.RETIRED and not one.by_file and one.key_id not in self._keys
-        )
-
-    def material_for(self, key_ids: Iterable[bytes]) -> tuple[KeyMaterial, ...]:
-        """Return the keys that a peer asks for over a sealed link: those held, not retired, and not by file."""
-        found = [(self._statements[key_id], self._keys[key_id]) for key_id in key_ids if key_id in self._keys]
-        return tuple(
-            KeyMaterial(one, key) for one, key in found if one.state < KeyState.RETIRED and not one.by_file
-        )
-
-    def take_material(self, materials: Iterable[KeyMaterial]) -> bool:
-        """Hold the keys that a peer sent over a sealed link; return whether any is new."""
-        is_new = False
-        for one in materials:
-            known = self._statements.get(one.statement.key_id, one.statement)
-            if is_valid_material(one, self._id_of) and not (known.by_file or one.statement.by_file):
-                is_new = self._take(one) or is_new
-        return is_new
-
-    # ----------------------------------------------------------------------------------------- the key file and report
-
     def records(self) -> KeyRecords:
         """Return what belongs into the key file."""
-        keys = (KeyMaterial(one, self._keys.get(one.key_id, b"")) for one in self._statements.values())
-        return KeyRecords(tuple(keys), tuple(sorted(self._members)))
+        return KeyRecords(self.keys.records(), tuple(sorted(self._members)))
 
     @property
     def is_written(self) -> bool:
@@ -236,10 +104,9 @@ class KeyRing:
     def report(self) -> KeyReport:
         """Return this node's report, numbered anew if it differs from the last one."""
         last = self.reports.get(self.name)
-        holdings = {key_id: self._holding(key_id) for key_id in sorted(self._keys)}
-        report = KeyReport(
-            self.name, self._life, self._number, holdings, self.sealing or b"", self.rollout.accept, self.rollout.send
-        )
+        holdings: dict[bytes, int] = {key_id: self._holding(key_id) for key_id in sorted(self.keys)}
+        sealing, rollout = self.keys.sealing or b"", self.rollout
+        report = KeyReport(self.name, self._life, self._number, holdings, sealing, rollout.accept, rollout.send)
         if report != last:
             self._number += 1
             report = msgspec.structs.replace(report, number=self._number)
@@ -252,8 +119,6 @@ class KeyRing:
             return Holding.VOLATILE
         return Holding.CLOSING if written.statement.state >= KeyState.RETIRED else Holding.WRITTEN
 
-    # ------------------------------------------------------------------------------------------------------- the steps
-
     def may_use(self, key_id: bytes, present: Collection[str], without: Collection[str] = ()) -> Readiness:
         """Return whether a key may be used, and what it waits for.
 
@@ -262,17 +127,15 @@ class KeyRing:
             present: the names of the present members.
             without: the names of the members that are excepted.
         """
-        known = self._statements.get(key_id)
-        if known is None or key_id not in self._keys:
+        known = self.keys.statement(key_id)
+        if known is None or key_id not in self.keys:
             return Readiness(why=f"key {key_id.hex()} is not installed here: install it first")
         if known.state >= KeyState.RETIRED:
             return Readiness(why=f"key {key_id.hex()} is retired, which is final: install a new one")
-        if max(one.sequence for one in self._statements.values()) >= MOST_SEQUENCE:
+        if self._greatest_sequence() >= MOST_SEQUENCE:
             return Readiness(why="a member has used up the sequence numbers: begin anew, with a new key by file")
         lacking, volatile = self._confirmed(key_id, present, without)
-        absent = [
-            name for name in self._absent(present, without) if not self._holds(name, key_id, Holding.WRITTEN)
-        ]
+        absent = [name for name in self._absent(present, without) if not self._holds(name, key_id, Holding.WRITTEN)]
         # A key that travels is given again to a member that lost it.
         return Readiness(lacking=lacking, volatile=volatile if known.by_file else (), absent=tuple(absent))
 
@@ -283,22 +146,23 @@ class KeyRing:
             PreconditionFailed: it may not be used.
         """
         self._require(self.may_use(key_id, present, without), f"key {key_id.hex()} can't be used yet")
-        if self.sealing != key_id:
-            sequence = 1 + max(one.sequence for one in self._statements.values())
-            self.merge((KeyStatement(key_id, KeyState.USED, sequence),))
-        return self._statements[key_id]
+        if self.keys.sealing == key_id and self.keys.state(key_id) == KeyState.USED:
+            return self._stated(KeyStatement(key_id))
+        return self._stated(KeyStatement(key_id, KeyState.USED, self._greatest_sequence() + 1))
 
     def may_retire(self, key_id: bytes, present: Collection[str], without: Collection[str] = ()) -> Readiness:
         """Return whether a key may be retired, and what it waits for; arguments as for `may_use`."""
-        known, successor = self._statements.get(key_id), self.sealing
+        known, successor = self.keys.statement(key_id), self.keys.sealing
         if known is None:
             return Readiness(why=f"there is no key {key_id.hex()}")
         if known.state >= KeyState.RETIRED:
             return Readiness()
-        if successor is None or successor == key_id or self._statements[successor].state < KeyState.USED:
+        if successor is None or successor == key_id or self.keys.state(successor) < KeyState.USED:
             return Readiness(why=f"key {key_id.hex()} seals: use another one first")
         if len(without) > MOST_EXCEPTED:
-            return Readiness(why=f"at most {MOST_EXCEPTED} members can be excepted: forget those that are gone for good")
+            return Readiness(
+                why=f"at most {MOST_EXCEPTED} members can be excepted: forget those that are gone for good"
+            )
         lacking, volatile = self._confirmed(successor, present, without)
         others = [name for name in self._asked(present, without) if not self._seals(name, successor)]
         return Readiness(
@@ -314,19 +178,18 @@ class KeyRing:
             PreconditionFailed: it may not be retired.
         """
         self._require(self.may_retire(key_id, present, without), f"key {key_id.hex()} can't be retired yet")
-        self.merge((KeyStatement(key_id, KeyState.RETIRED, excepted=tuple(sorted(without))),))
-        return self._statements[key_id]
+        return self._stated(KeyStatement(key_id, KeyState.RETIRED, excepted=tuple(sorted(set(without)))))
 
     def forget_retired(self, present: Collection[str]) -> tuple[bytes, ...]:
         """Forget the retired keys of whose retirement every present member has reported; return their ids."""
-        found = [key_id for key_id in self.opening if self._may_forget(key_id, present)]
+        found = [key_id for key_id in self.keys.opening if self._may_forget(key_id, present)]
         for key_id in found:
-            del self._keys[key_id]
+            self.keys.forget(key_id)
         return tuple(found)
 
     def may_step(self, to: Rollout, present: Collection[str], without: Collection[str] = ()) -> Readiness:
         """Return whether this node may take the next step of a rollout; names as for `may_use`."""
-        sealing = self.sealing
+        sealing = self.keys.sealing
         if self.rollout not in STEPS or STEPS[STEPS.index(self.rollout) + 1 :][:1] != (to,):
             return Readiness(why="a rollout goes forward, a step at a time: accept=both, send=sealed, accept=sealed")
         if sealing is None:
@@ -352,6 +215,14 @@ class KeyRing:
         what = f"accept={to.accept.name.lower()}, send={to.send.name.lower()} is not possible yet"
         self._require(self.may_step(to, present, without), what)
         self.rollout = to
+
+    def _stated(self, statement: KeyStatement) -> KeyStatement:
+        """Merge a statement of this node's own; return what is known of its key now."""
+        self.keys.merge((statement,))
+        return self.keys.statement(statement.key_id) or statement
+
+    def _greatest_sequence(self) -> int:
+        return max((one.sequence for one in self.keys.statements()), default=0)
 
     def _confirmed(
         self, key_id: bytes, present: Collection[str], without: Collection[str]
@@ -383,11 +254,11 @@ class KeyRing:
         return report is not None and report.accept >= step.accept and report.send >= step.send
 
     def _may_forget(self, key_id: bytes, present: Collection[str]) -> bool:
-        statement = self._statements[key_id]
-        if statement.state < KeyState.RETIRED:
+        statement = self.keys.statement(key_id)
+        if statement is None or statement.state < KeyState.RETIRED:
             return False
         self.report()
-        for name in {*present, self.name} - set(statement.excepted):
+        for name in self._asked(present, statement.excepted):
             report = self.reports.get(name)
             if report is None or report.holdings.get(key_id, Holding.CLOSING) != Holding.CLOSING:
                 return False

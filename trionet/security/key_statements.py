@@ -1,8 +1,8 @@
 """Statements about cluster keys, and their merge.
 
-Invariant: the statements about one key are a join-semilattice: the state is the greatest (installed < used < retired, which is
-final), the sequence is the greatest, a key that was once installed by file remains so, and the excepted members are the
-union. So the order and the number of merges don't matter, and no operator can undo a retirement.
+Invariant: the statements about one key are a join-semilattice: the state is the greatest (installed < used < retired,
+which is final), the sequence is the greatest, a key that was once installed by file remains so, and the excepted
+members are the union. So the order and the number of merges don't matter, and no operator can undo a retirement.
 
 A statement names a key by its id and carries no key. Keys travel as `KeyMaterial`, and only over a sealed link.
 """

@@ -1,8 +1,8 @@
 """The rollout of keys on a running plain cluster, at one member.
 
-Its members go forward through `STEPS`, each by its own configuration. Invariant: whatever two members are one step apart
-or less, each accepts what the other sends. A step is taken when all present members have taken the one before, so no two
-are further apart. There is no way back: a member that still sends plain would meet one that no longer accepts it.
+Its members go forward through `STEPS`, each by its own configuration. Invariant: of two members that are one step apart
+or less, each accepts what the other sends. A step is taken once all present members have taken the one before, so no
+two are further apart. There is no way back: a member that sends plain again could meet one that refuses it.
 """
 
 from __future__ import annotations

@@ -175,34 +175,43 @@ class Cluster:
     def trouble(self) -> None:
         """Have something go wrong, or become well again."""
         node = self.rng.choice(self.nodes)
-        match self.rng.randrange(8):
+        match self.rng.randrange(9):
             case 0 | 1:
                 node.is_up = False
             case 2 | 3 | 4 | 5:
                 next((one for one in self.nodes if not one.is_up), node).start()
-            case 6:
+            case 6 | 7:
                 self.away = set() if self.away else {one.name for one in self.rng.sample(self.nodes, 2)}
             case _:
                 node.can_write = not node.can_write
 
     def run(self, steps: int, *, rollout: bool = False) -> None:
-        """Run steps at random; after each, no node is stranded."""
-        for _ in range(steps):
+        """Run steps at random; after each, no node is stranded. How often each kind happens differs by seed."""
+        kinds = ["trouble", "operate", "look", "forget", "write", "exchange"]
+        weights = [self.rng.choice(some) for some in ((1, 2), (1, 4, 12), (2, 6), (2, 6), (0, 2), (3, 12))]
+        for kind in self.rng.choices(kinds, weights, k=steps):
             node, other = self.rng.sample(self.nodes, 2)
-            match self.rng.randrange(24):
-                case 0:
-                    self.trouble()
-                case 1 | 2 | 3 | 4 if node.is_up:
-                    self.step(node) if rollout else self.operate(node)
-                case 5 | 6 if node.is_up:
-                    self.look(node)
-                case 7 | 8 if node.is_up:
-                    self.forget(node)
-                case 9 | 10 if node.is_up:
-                    node.write()
-                case _:
-                    self.exchange(node, other, crash=0.01, loss=self.loss)
+            if kind == "trouble":
+                self.trouble()
+            elif kind == "exchange":
+                self.exchange(node, other, crash=0.01, loss=self.loss)
+            elif node.is_up:
+                self.act(node, "step" if rollout and kind == "operate" else kind)
             self.check_nobody_is_stranded()
+
+    def act(self, node: Node, kind: str) -> None:
+        """Have something done at one node."""
+        match kind:
+            case "operate":
+                self.operate(node)
+            case "step":
+                self.step(node)
+            case "look":
+                self.look(node)
+            case "forget":
+                self.forget(node)
+            case _:
+                node.write()
 
     def check_nobody_is_stranded(self) -> None:
         """Each two nodes that are up can link, in at least one direction."""

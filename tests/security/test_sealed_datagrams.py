@@ -281,32 +281,48 @@ def test_a_challenge_has_49_bytes_and_no_packet_is_shorter() -> None:
     assert len(answer) == 49
 
 
+def attack(known: bytes, good: list[bytes], rng: Random, count: int = 250) -> list[bytes]:
+    """Return forged datagrams: of unknown boot ids, of a known one, replayed, and mangled; so many of each."""
+    tail = rng.randbytes(110)
+    return [
+        *(b"\x01" + KEY_ID + rng.randbytes(16) + tail for _ in range(count)),
+        *(known[:13] + rng.randrange(1 << 40).to_bytes(8, "big") + tail for _ in range(count)),
+        *(rng.choice(good) for _ in range(count)),
+        *(mangled(known, rng) for _ in range(count)),
+    ]
+
+
+def test_forged_datagrams_leave_no_trace() -> None:
+    one, other = pair()
+    rng = Random(9)
+    good = [one.seal(other.name, "content" * 10) for _ in range(100)]
+    assert all(other.open(data, one.name).plaintext is not None for data in good)
+    batch = attack(good[0], good, rng)
+    tracemalloc.start()
+    try:
+        assert all(other.open(data, "attacker").plaintext is None for data in batch)
+        assert tracemalloc.get_traced_memory()[0] < 20_000
+    finally:
+        tracemalloc.stop()
+    assert (other.opener.lives, other.opener.held) == (1, 0)
+    assert other.open(one.seal(other.name, "still here"), one.name).plaintext is not None
+
+
 @pytest.mark.soak
-def test_a_million_forged_datagrams_are_refused_at_a_low_cost_and_leave_no_trace() -> None:
-    """A quarter each: of an unknown boot id, of a known one, replayed, mangled. Reports the cost of one."""
+@pytest.mark.timeout(1800)
+def test_a_million_forged_datagrams_are_refused_and_the_cost_of_one_is_shown() -> None:
     one, other = pair()
     rng = Random(8)
     good = [one.seal(other.name, "content" * 10) for _ in range(1000)]
     assert all(other.open(data, one.name).plaintext is not None for data in good)
-    tail = rng.randbytes(110)
-    tracemalloc.start()
-    before, spent_s = tracemalloc.get_traced_memory()[0], 0.0
+    spent_s = 0.0
     for _ in range(1000):
-        known = good[rng.randrange(1000)]
-        batch = [
-            *(b"\x01" + KEY_ID + rng.randbytes(16) + tail for _ in range(250)),
-            *(known[:13] + rng.randrange(1 << 40).to_bytes(8, "big") + tail for _ in range(250)),
-            *(good[rng.randrange(1000)] for _ in range(250)),
-            *(mangled(known, rng) for _ in range(250)),
-        ]
+        batch = attack(rng.choice(good), good, rng)
         started = time.process_time()
         outcomes = [other.open(data, "attacker") for data in batch]
         spent_s += time.process_time() - started
         assert all((opened.plaintext, opened.answer) == (None, None) for opened in outcomes)
-    grown = tracemalloc.get_traced_memory()[0] - before
-    tracemalloc.stop()
-    assert grown < 100_000
     assert (other.opener.lives, other.opener.held) == (1, 0)
     assert other.open(one.seal(other.name, "still here"), one.name).plaintext is not None
-    figures = f"{spent_s:.1f} us of processor time per forged datagram, memory traced; {other.opener.refused}"
-    print(figures)  # noqa: T201  the figure is what this test is run for
+    # The figure is what this test is run for.
+    print(f"{spent_s:.1f} us of processor time for each datagram; {other.opener.refused}")  # noqa: T201

@@ -11,6 +11,7 @@ from trionet.security.datagram_opener import DatagramOpener, Opened
 from trionet.security.sealed_datagrams import DatagramSealer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from random import Random
 
 KEY_ID, OTHER_ID = b"key1", b"key2"
@@ -18,7 +19,7 @@ KEYS = DatagramKeys({KEY_ID: b"k" * 32}, KEY_ID)
 BOTH = DatagramKeys({KEY_ID: b"k" * 32, OTHER_ID: b"o" * 32}, OTHER_ID)
 
 
-def sender_of(packet: bytes) -> str | None:
+def named_sender(packet: bytes) -> str | None:
     """Return the sender of a packet of these tests, ``name|content``."""
     name, bar, _ = packet.partition(b"|")
     return name.decode(errors="replace") if bar else None
@@ -33,7 +34,14 @@ class Peer:
     """A node: a sealer and an opener."""
 
     def __init__(
-        self, name: str, rng: Random, *, keys: DatagramKeys = KEYS, cluster: str = "c", now: float = 0.0
+        self,
+        name: str,
+        rng: Random,
+        *,
+        keys: DatagramKeys = KEYS,
+        cluster: str = "c",
+        now: float = 0.0,
+        sender_of: Callable[[bytes], str | None] = named_sender,
     ) -> None:
         self.name = name
         self.sealer = DatagramSealer(name, cluster, keys, rng.getrandbits(64))

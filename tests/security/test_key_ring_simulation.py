@@ -33,18 +33,18 @@ def rolled_out(seed: int, steps: int = 600) -> Cluster:
     return cluster
 
 
-def test_rotation_strands_nobody_in_20_seeds() -> None:
+def test_rotation_strands_nobody_in_10_seeds() -> None:
     done = Counter[str]()
-    for seed in range(20):
+    for seed in range(10):
         done.update(rotated(seed).done)
     assert min(done[what] for what in ("install", "use", "retire", "forget", "refused")) > 20
 
 
-def test_rollout_strands_nobody_in_20_seeds() -> None:
+def test_rollout_strands_nobody_in_10_seeds() -> None:
     done = Counter[str]()
-    for seed in range(20):
+    for seed in range(10):
         done.update(rolled_out(seed).done)
-    assert done["step"] == 20 * 5 * 3
+    assert done["step"] == 10 * 5 * 3
 
 
 @pytest.mark.soak

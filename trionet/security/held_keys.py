@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 __all__ = ["HeldKeys", "first_key"]
 
 _MOST_KEYS: Final = 4096
-_MOST_HELD: Final = 16
+_MOST_INSTALLED: Final = 16
+_MOST_HELD: Final = 64
+"""More than may be installed: those that operators install at once, in a partition, are held as well."""
 
 
 def first_key(key: bytes, id_of: Callable[[bytes], bytes]) -> KeyMaterial:
@@ -88,8 +90,9 @@ class HeldKeys:
             raise PreconditionFailed(f"key {key_id.hex()} is retired, which is final: make a new one")
         if self._keys.get(key_id, key) != key:
             raise PreconditionFailed(f"another key has the id {key_id.hex()}: make a new one")
-        if key_id not in self._keys and len(self._keys) >= _MOST_HELD:
-            raise PreconditionFailed(f"there are {_MOST_HELD} keys already: retire some first")
+        installed = sum(one.state < KeyState.RETIRED for one in self._statements.values())
+        if known is None and installed >= _MOST_INSTALLED:
+            raise PreconditionFailed(f"there are {installed} keys already: retire some first")
         if known is None and len(self._statements) >= _MOST_KEYS:
             raise PreconditionFailed(f"there have been {_MOST_KEYS} keys: begin anew, with a new cluster name")
         self._take(KeyMaterial(KeyStatement(key_id, by_file=by_file), key))

@@ -14,7 +14,17 @@ import msgspec
 from .proofs import Challenge, Echo
 from .statements import MOST_NAME_BYTES
 
-__all__ = ["ARRAY_HEAD_BYTES", "VERSION", "Packet", "PacketCounts", "array_head", "decoder", "head", "places"]
+__all__ = [
+    "ARRAY_HEAD_BYTES",
+    "VERSION",
+    "Packet",
+    "PacketCounts",
+    "array_head",
+    "decoder",
+    "head",
+    "places",
+    "sender_of",
+]
 
 VERSION: Final = 1
 ARRAY_HEAD_BYTES: Final = 3
@@ -83,3 +93,15 @@ def decoder(kinds: tuple[tuple[type, ...], ...]) -> msgspec.msgpack.Decoder[tupl
     """Return the decoder of packets with these kinds of messages, and with those about proofs."""
     union = functools.reduce(operator.or_, (kind for of_core in (*kinds, (Challenge, Echo)) for kind in of_core))
     return msgspec.msgpack.Decoder(tuple[int, _Name, list[union]])  # type: ignore[valid-type]
+
+
+_any_packet: Final = msgspec.msgpack.Decoder(tuple[int, _Name, msgspec.Raw])
+
+
+def sender_of(data: bytes) -> str | None:
+    """Return the name that a packet gives its sender; None if it has no valid head."""
+    try:
+        version, source, _ = _any_packet.decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    return source if version == VERSION and source else None

@@ -1,0 +1,269 @@
+"""The rotation of the keys at one node: the steps that must wait for other members, and what it waits for.
+
+A key is installed, then used, then retired. Invariants:
+
+- A key is used only once every present member holds it, and retired only once every present member has its successor in
+  its key file and seals with that one. Absent members must be excepted by name. So no other member is ever stranded.
+- A retirement is final. A key is forgotten once every present member has the retirement in its key file.
+- Two operators can't retire two keys for each other: each needs that the other's node seals with another key.
+
+The present members are those of this node's membership; the node itself is always one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from trionet.errors import PreconditionFailed
+
+from .held_keys import HeldKeys
+from .key_reports import Holding, KeyReport, KeyReports, Readiness
+from .key_statements import MOST_EXCEPTED, MOST_SEQUENCE, KeyRecords, KeyState, KeyStatement
+from .rollout import STEPS, Rollout, Send
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable
+
+__all__ = ["NO_RECORDS", "KeyRing"]
+
+NO_RECORDS: Final = KeyRecords()
+
+
+class KeyRing:
+    """The rotation of the keys at one node. One thread uses it.
+
+    Attributes:
+        name: the node's name.
+        keys: the keys that it holds.
+        reports: the newest report of each member.
+        rollout: what this node accepts and sends.
+    """
+
+    __slots__ = ("_life", "_members", "_number", "_written", "keys", "name", "reports", "rollout")
+
+    def __init__(
+        self,
+        name: str,
+        id_of: Callable[[bytes], bytes],
+        records: KeyRecords = NO_RECORDS,
+        *,
+        life: int = 0,
+        rollout: Rollout = STEPS[-1],
+    ) -> None:
+        """Hold the keys of a key file.
+
+        Args:
+            name: the node's name.
+            id_of: returns the id of a key.
+            records: the content of the key file; invalid keys are left out.
+            life: a number that is greater after each start of the node.
+            rollout: what the node accepts and sends.
+        """
+        self.name: str = name
+        self.reports: KeyReports = KeyReports()
+        self.rollout: Rollout = rollout
+        self.keys: HeldKeys = HeldKeys(id_of, records.keys)
+        self._life = life
+        self._number = 0
+        self._members = set(records.members) - {name}
+        self.note_written(records)
+        self.report()
+
+    def merge_reports(self, reports: Iterable[KeyReport]) -> bool:
+        """Keep the newest reports; return whether anything is new. One in this node's own name is overruled."""
+        is_new = False
+        for one in reports:
+            if one.name == self.name:
+                if (one.life, one.number) >= (self._life, self._number) and one != self.reports.get(self.name):
+                    self._life, self._number = one.life, one.number + 1  # of an earlier life: the next one overrules it
+            elif self.reports.merge(one):
+                self._members.add(one.name)
+                is_new = True
+        return is_new
+
+    def forget_member(self, name: str) -> None:
+        """Wait no longer for a member that has left for good."""
+        self._members.discard(name)
+        self.reports.forget(name)
+
+    def records(self) -> KeyRecords:
+        """Return what belongs into the key file."""
+        return KeyRecords(self.keys.records(), tuple(sorted(self._members)))
+
+    @property
+    def is_written(self) -> bool:
+        """Whether the key file is up to date."""
+        return self._written == self.records()
+
+    def note_written(self, records: KeyRecords) -> None:
+        """Record that exactly these records are in the key file now."""
+        self._written = records
+
+    def report(self) -> KeyReport:
+        """Return this node's report, numbered anew if it differs from the last one."""
+        last = self.reports.get(self.name)
+        holdings: dict[bytes, int] = {key_id: self._holding(key_id) for key_id in sorted(self.keys)}
+        sealing, rollout = self.keys.sealing or b"", self.rollout
+        report = KeyReport(self.name, self._life, self._number, holdings, sealing, rollout.accept, rollout.send)
+        if report != last:
+            self._number += 1
+            report = msgspec.structs.replace(report, number=self._number)
+            self.reports.merge(report)
+        return report
+
+    def _holding(self, key_id: bytes) -> Holding:
+        written = next((one for one in self._written.keys if one.statement.key_id == key_id and one.key), None)
+        if written is None:
+            return Holding.VOLATILE
+        return Holding.CLOSING if written.statement.state >= KeyState.RETIRED else Holding.WRITTEN
+
+    def may_use(self, key_id: bytes, present: Collection[str], without: Collection[str] = ()) -> Readiness:
+        """Return whether a key may be used, and what it waits for.
+
+        Args:
+            key_id: names the key.
+            present: the names of the present members.
+            without: the names of the members that are excepted.
+        """
+        known = self.keys.statement(key_id)
+        if known is None or key_id not in self.keys:
+            return Readiness(why=f"key {key_id.hex()} is not installed here: install it first")
+        if known.state >= KeyState.RETIRED:
+            return Readiness(why=f"key {key_id.hex()} is retired, which is final: install a new one")
+        if self._greatest_sequence() >= MOST_SEQUENCE:
+            return Readiness(why="a member has used up the sequence numbers: begin anew, with a new key by file")
+        lacking, volatile = self._confirmed(key_id, present, without)
+        absent = [name for name in self._absent(present, without) if not self._holds(name, key_id, Holding.WRITTEN)]
+        # A key that travels is given again to a member that lost it.
+        return Readiness(lacking=lacking, volatile=volatile if known.by_file else (), absent=tuple(absent))
+
+    def use(self, key_id: bytes, present: Collection[str], without: Collection[str] = ()) -> KeyStatement:
+        """Seal with a key from now on, at every member; arguments as for `may_use`.
+
+        Raises:
+            PreconditionFailed: it may not be used.
+        """
+        self._require(self.may_use(key_id, present, without), f"key {key_id.hex()} can't be used yet")
+        if self.keys.sealing == key_id and self.keys.state(key_id) == KeyState.USED:
+            return self._stated(KeyStatement(key_id))
+        return self._stated(KeyStatement(key_id, KeyState.USED, self._greatest_sequence() + 1))
+
+    def may_retire(self, key_id: bytes, present: Collection[str], without: Collection[str] = ()) -> Readiness:
+        """Return whether a key may be retired, and what it waits for; arguments as for `may_use`."""
+        known, successor = self.keys.statement(key_id), self.keys.sealing
+        if known is None:
+            return Readiness(why=f"there is no key {key_id.hex()}")
+        if known.state >= KeyState.RETIRED:
+            return Readiness()
+        if successor is None or successor == key_id or self.keys.state(successor) < KeyState.USED:
+            return Readiness(why=f"key {key_id.hex()} seals: use another one first")
+        if len(without) > MOST_EXCEPTED:
+            return Readiness(
+                why=f"at most {MOST_EXCEPTED} members can be excepted: forget those that are gone for good"
+            )
+        lacking, volatile = self._confirmed(successor, present, without)
+        others = [name for name in self._asked(present, without) if not self._seals(name, successor)]
+        return Readiness(
+            lacking=tuple(sorted({*lacking, *others})),
+            volatile=volatile,
+            absent=self._absent(present, without),
+        )
+
+    def retire(self, key_id: bytes, present: Collection[str], without: Collection[str] = ()) -> KeyStatement:
+        """Seal nothing with a key any more, at every member, and forget it when all have heard; as for `may_use`.
+
+        Raises:
+            PreconditionFailed: it may not be retired.
+        """
+        self._require(self.may_retire(key_id, present, without), f"key {key_id.hex()} can't be retired yet")
+        return self._stated(KeyStatement(key_id, KeyState.RETIRED, excepted=tuple(sorted(set(without)))))
+
+    def forget_retired(self, present: Collection[str]) -> tuple[bytes, ...]:
+        """Forget the retired keys of whose retirement every present member has reported; return their ids."""
+        found = [key_id for key_id in self.keys.opening if self._may_forget(key_id, present)]
+        for key_id in found:
+            self.keys.forget(key_id)
+        return tuple(found)
+
+    def may_step(self, to: Rollout, present: Collection[str], without: Collection[str] = ()) -> Readiness:
+        """Return whether this node may take the next step of a rollout; names as for `may_use`."""
+        sealing = self.keys.sealing
+        if self.rollout not in STEPS or STEPS[STEPS.index(self.rollout) + 1 :][:1] != (to,):
+            return Readiness(why="a rollout goes forward, a step at a time: accept=both, send=sealed, accept=sealed")
+        if sealing is None:
+            return Readiness(why="there is no key here: install one by file")
+        if to.send is Send.PLAIN:
+            return Readiness()
+        before = STEPS[STEPS.index(to) - 1]
+        lacking, volatile = self._confirmed(sealing, present, without)
+        behind = [name for name in self._asked(present, without) if not self._has_reached(name, before)]
+        absent = [
+            name
+            for name in self._absent(present, without)
+            if not (self._has_reached(name, before) and self._holds(name, sealing, Holding.WRITTEN))
+        ]
+        return Readiness(lacking=tuple(sorted({*lacking, *behind})), volatile=volatile, absent=tuple(absent))
+
+    def step(self, to: Rollout, present: Collection[str], without: Collection[str] = ()) -> None:
+        """Take the next step of a rollout; names as for `may_use`.
+
+        Raises:
+            PreconditionFailed: it may not be taken.
+        """
+        what = f"accept={to.accept.name.lower()}, send={to.send.name.lower()} is not possible yet"
+        self._require(self.may_step(to, present, without), what)
+        self.rollout = to
+
+    def _stated(self, statement: KeyStatement) -> KeyStatement:
+        """Merge a statement of this node's own; return what is known of its key now."""
+        self.keys.merge((statement,))
+        return self.keys.statement(statement.key_id) or statement
+
+    def _greatest_sequence(self) -> int:
+        return max((one.sequence for one in self.keys.statements()), default=0)
+
+    def _confirmed(
+        self, key_id: bytes, present: Collection[str], without: Collection[str]
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return who of the present members doesn't hold a key, and who holds it in memory only."""
+        self.report()
+        asked = self._asked(present, without)
+        lacking = tuple(name for name in asked if not self._holds(name, key_id, Holding.VOLATILE))
+        written = {name for name in asked if self._holds(name, key_id, Holding.WRITTEN)}
+        return lacking, tuple(name for name in asked if name not in written and name not in lacking)
+
+    def _asked(self, present: Collection[str], without: Collection[str]) -> list[str]:
+        return sorted({*present, self.name}.difference(without))
+
+    def _absent(self, present: Collection[str], without: Collection[str]) -> tuple[str, ...]:
+        named = {*present, *without, self.name}
+        return tuple(sorted(self._members.difference(named)))
+
+    def _holds(self, name: str, key_id: bytes, least: Holding) -> bool:
+        report = self.reports.get(name)
+        return report is not None and least <= report.holdings.get(key_id, -1) <= Holding.WRITTEN
+
+    def _seals(self, name: str, key_id: bytes) -> bool:
+        report = self.reports.get(name)
+        return report is not None and report.sealing == key_id
+
+    def _has_reached(self, name: str, step: Rollout) -> bool:
+        report = self.reports.get(name)
+        return report is not None and report.accept >= step.accept and report.send >= step.send
+
+    def _may_forget(self, key_id: bytes, present: Collection[str]) -> bool:
+        statement = self.keys.statement(key_id)
+        if statement is None or statement.state < KeyState.RETIRED:
+            return False
+        self.report()
+        for name in self._asked(present, statement.excepted):
+            report = self.reports.get(name)
+            if report is None or report.holdings.get(key_id, Holding.CLOSING) != Holding.CLOSING:
+                return False
+        return True
+
+    def _require(self, readiness: Readiness, what: str) -> None:
+        if not readiness.is_ready:
+            raise PreconditionFailed(f"{what}: {readiness}")

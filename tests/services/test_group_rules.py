@@ -284,7 +284,7 @@ WRONG: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("where", WRONG, ids=lambda where: f"{where!r:.30}")
+@pytest.mark.parametrize("where", WRONG)
 async def test_what_is_no_rule_is_refused_and_nothing_changes(
     autojump_clock: MockClock, cluster: Cluster, where: Any
 ) -> None:

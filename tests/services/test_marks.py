@@ -65,7 +65,6 @@ def traced(function: Callable[..., Any]) -> Callable[..., Any]:
         (staticmethod(generates), "a generator"),
         (functools.singledispatchmethod(waits), "async"),
     ],
-    ids=repr,
 )
 def test_what_a_thread_cannot_run_is_refused_where_it_is_marked(function: Any, kind: str) -> None:
     with pytest.raises(MalformedRequest, match=rf"is {kind}, and @trionet\.rpc\(thread=True\) is for plain functions"):

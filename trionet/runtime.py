@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from random import Random
 
+    from .security.node_keys import NodeKeys
     from .transports.base import Network
 
 __all__ = ["open_node", "run", "serve_node"]
@@ -43,7 +44,11 @@ _SEED_BITS: Final = 128
 
 @asynccontextmanager
 async def open_node(
-    config: NodeConfig | None = None, *, fabric: Network | None = None, random: Random | None = None
+    config: NodeConfig | None = None,
+    *,
+    fabric: Network | None = None,
+    random: Random | None = None,
+    keys: NodeKeys | None = None,
 ) -> AsyncGenerator[Node]:
     """Run a node for as long as the block lasts.
 
@@ -55,6 +60,7 @@ async def open_node(
         config: default: loopback, a free port.
         fabric: the network, as a `MemoryFabric` for nodes of one process; default: TCP.
         random: the random numbers of its protocols and services; default: the operating system's.
+        keys: the keys of its cluster; default: those in its `key_file`.
 
     Raises:
         AddressInUse: another program listens there; the text names the address.
@@ -67,14 +73,16 @@ async def open_node(
     if not isinstance(random, random_module.Random | None):
         raise MalformedRequest(f"random is a random.Random, not {random!r:.80}")
     fabric, random = _network(fabric), random or random_module.Random()
+    keys = _keys(config) if keys is None else keys
     watchdog = Watchdog.of_this_run()
     router, bus = Router(config.max_threads, watchdog), EventBus()
 
     def open_child(config: NodeConfig) -> AbstractAsyncContextManager[Node]:
         # Its random numbers follow from its parent's.
-        return open_node(config, fabric=fabric, random=random_module.Random(random.getrandbits(_SEED_BITS)))
+        child_random = random_module.Random(random.getrandbits(_SEED_BITS))
+        return open_node(config, fabric=fabric, random=child_random, keys=keys)
 
-    endpoint = await fabric.open_endpoint(config, router, bus.publish)
+    endpoint = await fabric.open_endpoint(config, router, bus.publish, keys)
     node: Node | None = None
     watchdog.add(router.running)
     try:
@@ -109,6 +117,14 @@ def _network(fabric: Network | None) -> Network:
     if not hasattr(type(fabric), "open_endpoint"):
         raise MalformedRequest(f"fabric is a MemoryFabric, not {fabric!r:.80}")
     return fabric
+
+
+def _keys(config: NodeConfig) -> NodeKeys | None:
+    if config.key_file is None:
+        return None
+    from .security.node_keys import NodeKeys  # it needs the extra `secure`
+
+    return NodeKeys.of(config)
 
 
 async def serve_node(

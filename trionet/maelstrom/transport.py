@@ -19,6 +19,7 @@ import trio
 
 from trionet.codec import JSON
 from trionet.errors import (
+    ConfigError,
     ConnectionLost,
     DecodeError,
     MalformedRequest,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from trionet.config import NodeConfig
     from trionet.events import OrphanedCall
     from trionet.node import Node
+    from trionet.security.node_keys import NodeKeys
     from trionet.transports.base import Handler, Request
 
     from .envelope import Envelope
@@ -103,10 +105,20 @@ class MaelstromFabric:
         return self._endpoint
 
     async def open_endpoint(
-        self, config: NodeConfig, handler: Handler, on_orphan: Callable[[OrphanedCall], None]
+        self,
+        config: NodeConfig,
+        handler: Handler,
+        on_orphan: Callable[[OrphanedCall], None],
+        keys: NodeKeys | None = None,
     ) -> MaelstromEndpoint:
-        """Return the place of the one trionet node. A cancelled call is not waited for, so that none is an orphan."""
+        """Return the place of the one trionet node. A cancelled call is not waited for, so that none is an orphan.
+
+        Raises:
+            ConfigError: there are keys: Maelstrom reads and routes each message.
+        """
         del on_orphan
+        if keys is not None:
+            raise ConfigError("a node in Maelstrom has no keys: leave out key_file")
         return self.endpoint(config, handler)
 
     def on_open(self, node: Node) -> None:
@@ -170,6 +182,7 @@ class MaelstromEndpoint:
     """Fulfils `trionet.transports.base.Endpoint` on a Maelstrom node."""
 
     app = None
+    keys = None
     has_real_address = False
 
     def __init__(self, node: MaelstromNode, handler: Handler, config: NodeConfig) -> None:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from trionet.config import NodeConfig
     from trionet.events import OrphanedCall
     from trionet.router import PreparedCall
+    from trionet.security.node_keys import NodeKeys
 
     from .clock import Clock
     from .datagrams import Datagrams
@@ -156,6 +157,10 @@ class Endpoint(Protocol):
         """Sends and receives the node's datagrams; None without any."""
 
     @property
+    def keys(self) -> NodeKeys | None:
+        """The keys that seal the node's traffic; None without any."""
+
+    @property
     def app(self) -> QuartTrio | None:
         """The app of the HTTP face; None without one."""
 
@@ -182,7 +187,11 @@ class Network(Protocol):
     default_launcher: str
 
     async def open_endpoint(
-        self, config: NodeConfig, handler: Handler, on_orphan: Callable[[OrphanedCall], None]
+        self,
+        config: NodeConfig,
+        handler: Handler,
+        on_orphan: Callable[[OrphanedCall], None],
+        keys: NodeKeys | None = None,
     ) -> Endpoint:
         """Return a new endpoint at the configured address.
 
@@ -190,6 +199,7 @@ class Network(Protocol):
             config: the node's.
             handler: runs the calls that come in.
             on_orphan: called with each cancelled call whose handler did not confirm its end in time.
+            keys: the node's keys, with which all its traffic is sealed; None for none.
 
         Raises:
             AddressInUse: the address is in use.

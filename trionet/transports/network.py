@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from trionet.config import NodeConfig
     from trionet.events import OrphanedCall
     from trionet.identity import NodeAddress
+    from trionet.security.node_keys import NodeKeys
 
     from .base import Handler
     from .link.tcp import TCPLink
@@ -50,6 +51,7 @@ class NetworkEndpoint:
     Attributes:
         has_real_address: True.
         clock: Trio's.
+        keys: the keys that seal its traffic; None without any.
         links: its links.
         transport: sends the node's calls: by links, or by HTTP if so configured.
         datagrams: UDP on the same port number; None without any.
@@ -64,15 +66,17 @@ class NetworkEndpoint:
         config: NodeConfig,
         handler: Handler,
         on_orphan: Callable[[OrphanedCall], None],
+        keys: NodeKeys | None,
     ) -> None:
         self.clock: TrioClock = TrioClock()
+        self.keys = keys
         self._listener = listener
         self.datagrams = datagrams
         self._config = config
         self._handler = handler
         self._web: WebServer | None = None
         self._is_closing = False
-        self.links: TCPTransport = TCPTransport(listener.address, config, handler, on_orphan)
+        self.links: TCPTransport = TCPTransport(listener.address, config, handler, on_orphan, keys)
         self._http = LazyHTTPTransport(config)
         self.transport: TCPTransport | LazyHTTPTransport = self.links if config.transport == "link" else self._http
 
@@ -157,12 +161,16 @@ class TCPNetwork:
     default_launcher = "forkserver"
 
     async def open_endpoint(
-        self, config: NodeConfig, handler: Handler, on_orphan: Callable[[OrphanedCall], None]
+        self,
+        config: NodeConfig,
+        handler: Handler,
+        on_orphan: Callable[[OrphanedCall], None],
+        keys: NodeKeys | None = None,
     ) -> NetworkEndpoint:
         """Listen on the configured address; see `Network.open_endpoint`."""
         config.check_bind()
         listener, datagrams = await _open_port(config)
-        return NetworkEndpoint(listener, datagrams, config, handler, on_orphan)
+        return NetworkEndpoint(listener, datagrams, config, handler, on_orphan, keys)
 
     def on_open(self, node: object) -> None:
         """Handle a new node."""

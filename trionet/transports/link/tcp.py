@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from trionet.events import OrphanedCall
     from trionet.identity import NodeAddress
     from trionet.protocols.link.core import Closed
+    from trionet.security.node_keys import NodeKeys
     from trionet.transports.base import Handler
 
 __all__ = ["TCPLink", "TCPTransport"]
@@ -197,9 +198,14 @@ class TCPTransport(LinkTransport):
     """
 
     def __init__(
-        self, own: NodeAddress, config: NodeConfig, handler: Handler, on_orphan: Callable[[OrphanedCall], None]
+        self,
+        own: NodeAddress,
+        config: NodeConfig,
+        handler: Handler,
+        on_orphan: Callable[[OrphanedCall], None],
+        keys: NodeKeys | None = None,
     ) -> None:
-        super().__init__(own, config, handler, on_orphan)
+        super().__init__(own, config, handler, on_orphan, keys)
         self.wakes_at: float = math.inf
         self._timer = trio.CancelScope()
         self._http_only_until: dict[NodeAddress, float] = {}

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from trionet.config import NodeConfig
     from trionet.events import OrphanedCall
     from trionet.identity import NodeAddress
+    from trionet.protocols.link.channel import LinkKey
+    from trionet.security.node_keys import NodeKeys
     from trionet.transports.base import Handler, Request
 
 __all__ = ["LinkTransport"]
@@ -53,7 +55,12 @@ class LinkTransport(ABC):
     """
 
     def __init__(
-        self, own: NodeAddress, config: NodeConfig, handler: Handler, on_orphan: Callable[[OrphanedCall], None]
+        self,
+        own: NodeAddress,
+        config: NodeConfig,
+        handler: Handler,
+        on_orphan: Callable[[OrphanedCall], None],
+        keys: NodeKeys | None,
     ) -> None:
         self.codec: Codec = MESSAGEPACK.limited(config.max_message_containers)
         account = Account(config.held_bytes_limit)
@@ -65,6 +72,7 @@ class LinkTransport(ABC):
             max_message_bytes=config.max_message_bytes,
         )
         self._own = own
+        self._link_keys: list[LinkKey] = [] if keys is None else keys.link_keys()
         self._max_message_bytes = config.max_message_bytes
         self._links: dict[NodeAddress, Link] = {}
         self._open: dict[Link, NodeAddress | None] = {}
@@ -147,8 +155,9 @@ class LinkTransport(ABC):
         """Start a connection attempt; it ends with a call of `add` or `dialed`."""
 
     def new_handshake(self, *, is_initiator: bool) -> Handshake:
-        """Return the handshake of a new connection. This is the place to put a `Channel` under all links."""
-        return Handshake(self._hello, is_initiator=is_initiator)
+        """Return the handshake of a new connection, sealed if the node has keys."""
+        keys = self._link_keys[:1] if is_initiator else self._link_keys
+        return Handshake(self._hello, is_initiator=is_initiator, keys=keys)
 
     def knows_links(self, node: NodeAddress) -> bool:
         """Whether `node` supports links, as far as known."""

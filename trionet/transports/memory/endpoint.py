@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from trionet.config import NodeConfig
     from trionet.events import OrphanedCall
     from trionet.identity import NodeAddress
+    from trionet.security.node_keys import NodeKeys
     from trionet.transports.base import Handler
 
     from .carrier import Carrier
@@ -33,6 +34,7 @@ class MemoryEndpoint(Host):
     """Fulfils `trionet.transports.base.Endpoint` on a fabric.
 
     Attributes:
+        keys: the keys that seal its traffic; None without any.
         transport: makes its calls.
         datagrams: sends and receives its datagrams; None if they are disabled.
         clock: its clock.
@@ -50,10 +52,12 @@ class MemoryEndpoint(Host):
         handler: Handler,
         config: NodeConfig,
         on_orphan: Callable[[OrphanedCall], None],
+        keys: NodeKeys | None,
     ) -> None:
         super().__init__(address, carrier.pump, carrier.randoms_of(address))
+        self.keys = keys
         self.clock: NodeClock = NodeClock(self)
-        self.transport: MemoryTransport = MemoryTransport(carrier, self, config, handler, on_orphan)
+        self.transport: MemoryTransport = MemoryTransport(carrier, self, config, handler, on_orphan, keys)
         self.datagrams: QueuedDatagrams | None = None
         if config.datagrams:
             self.datagrams = QueuedDatagrams(functools.partial(carrier.send_datagram, weakref.proxy(self)))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from trionet.config import NodeConfig
     from trionet.events import OrphanedCall
+    from trionet.security.node_keys import NodeKeys
     from trionet.transports.base import Handler
     from trionet.transports.datagrams import QueuedDatagrams
 
@@ -47,7 +48,11 @@ class MemoryFabric(Carrier[MemoryEndpoint]):
         self._free_ports = itertools.count(1)
 
     def endpoint(
-        self, config: NodeConfig, handler: Handler, on_orphan: Callable[[OrphanedCall], None] | None = None
+        self,
+        config: NodeConfig,
+        handler: Handler,
+        on_orphan: Callable[[OrphanedCall], None] | None = None,
+        keys: NodeKeys | None = None,
     ) -> MemoryEndpoint:
         """Return an endpoint for a node, at the configured address; port 0 selects the next free one.
 
@@ -57,13 +62,17 @@ class MemoryFabric(Carrier[MemoryEndpoint]):
         address = NodeAddress(config.ip, config.port or next(self._free_ports))
         if address in self.endpoints:
             raise AddressInUse(f"{address} is already in use")
-        return MemoryEndpoint(self, address, self.watched(address, handler), config, on_orphan or _ignore)
+        return MemoryEndpoint(self, address, self.watched(address, handler), config, on_orphan or _ignore, keys)
 
     async def open_endpoint(
-        self, config: NodeConfig, handler: Handler, on_orphan: Callable[[OrphanedCall], None]
+        self,
+        config: NodeConfig,
+        handler: Handler,
+        on_orphan: Callable[[OrphanedCall], None],
+        keys: NodeKeys | None = None,
     ) -> MemoryEndpoint:
         """Return an endpoint for a node; see `endpoint`."""
-        return self.endpoint(config, handler, on_orphan)
+        return self.endpoint(config, handler, on_orphan, keys)
 
     @contextmanager
     def rule(self, *rules: Rule) -> Generator[None]:

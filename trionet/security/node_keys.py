@@ -1,0 +1,94 @@
+"""The keys of one running node: those of its key file, for its cluster.
+
+Invariant: the keys don't change; a node whose keys change gets another `NodeKeys`.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final, Self
+
+from .holds_secrets import HoldsSecrets
+from .key_entries import KeyFile, KeyState
+from .key_file import read_keys
+from .keys import DerivedKeys, derive
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from trionet.config import NodeConfig
+    from trionet.protocols.link.channel import LinkKey
+
+    from .datagram_keys import DatagramKeys
+    from .tokens import TokenVerifier
+
+__all__ = ["NodeKeys"]
+
+_OPENING: Final = (KeyState.INSTALLED, KeyState.USED)
+
+
+class NodeKeys(HoldsSecrets):
+    """The keys of one node.
+
+    Attributes:
+        cluster: the name of its cluster.
+        file: what its key file holds.
+        sealing: the keys that seal, derived.
+        opening: the keys that open, derived, by key id; the sealing ones are among them.
+    """
+
+    __slots__ = ("cluster", "file", "opening", "sealing")
+
+    cluster: str
+    file: KeyFile
+    sealing: DerivedKeys
+    opening: Mapping[bytes, DerivedKeys]
+
+    def __new__(cls, file: KeyFile, cluster: str) -> Self:
+        """Derive the keys of `file` for the cluster of this name.
+
+        Raises:
+            ConfigError: `cluster` is no name.
+        """
+        keys = [entry.key for entry in file.entries if entry.key is not None and entry.state in _OPENING]
+        opening = {key.id: derive(key, cluster) for key in keys}
+        sealing = opening[file.sealing_key.id]
+        return cls._holding({"cluster": cluster, "file": file, "sealing": sealing, "opening": opening})
+
+    @classmethod
+    def of(cls, config: NodeConfig) -> NodeKeys | None:
+        """Return the keys that a configuration names; None if it names none.
+
+        Raises:
+            ConfigError: the key file can't be used; the text says why.
+        """
+        if config.key_file is None:
+            return None
+        file = read_keys(config.key_file, {})
+        assert file is not None
+        return cls(file, config.cluster)
+
+    def __repr__(self) -> str:
+        return f"<NodeKeys of {self.cluster!r}: {', '.join(key_id.hex() for key_id in self.opening)}>"
+
+    def link_keys(self, random_bytes: Callable[[int], bytes] = os.urandom) -> list[LinkKey]:
+        """Return the keys of links; the first one is for connections that this node makes."""
+        from .noise_key import NoiseKey
+
+        ordered = sorted(self.opening.values(), key=lambda derived: derived is not self.sealing)
+        return [
+            NoiseKey(psk=one.link_psk, key_id=one.key_id, cluster=self.cluster, random_bytes=random_bytes)
+            for one in ordered
+        ]
+
+    def datagram_keys(self) -> DatagramKeys:
+        """Return the keys of datagrams."""
+        from .datagram_keys import DatagramKeys
+
+        return DatagramKeys({key_id: one.datagram_key for key_id, one in self.opening.items()}, self.sealing.key_id)
+
+    def token_verifier(self) -> TokenVerifier:
+        """Return the verifier of bearer tokens."""
+        from .tokens import TokenVerifier
+
+        return TokenVerifier(self.cluster, self.opening)

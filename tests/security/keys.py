@@ -7,7 +7,8 @@ import random
 import traceback
 from typing import TYPE_CHECKING
 
-from trionet.security.key_entries import KeyEntry, KeyFile, KeyState
+from trionet.security.key_entries import KeyEntry, KeyFile
+from trionet.security.key_statements import KeyState
 from trionet.security.keys import KEY_BYTES, ClusterKey
 
 if TYPE_CHECKING:

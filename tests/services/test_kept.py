@@ -73,6 +73,9 @@ class Shelf:
     def has_own(self, name: str) -> bool:
         return name in self.things and self.things[name][1]
 
+    def is_put(self, name: str) -> bool:
+        return name in self.things and not self.things[name][1]
+
     def put(self, name: str, value: bytes) -> None:
         if self.is_broken:
             raise MalformedRequest("the shelf is broken")

@@ -329,6 +329,18 @@ async def test_of_two_groups_that_keep_one_name_the_later_put_serves_and_after_i
     assert await _find(nodes[3]) is None
 
 
+async def test_the_end_in_one_group_leaves_what_another_has_put_later(
+    autojump_clock: MockClock, cluster: Cluster
+) -> None:
+    nodes = await cluster.start_many(3)
+    await _put_group(nodes, "one", nodes)
+    await _put_group(nodes, "two", nodes[1:])
+    await nodes[0].group("two").routes.put(COUNTER, "tally", keep=True)
+    await nodes[0].group("one").routes.put(DOUBLER, "tally", keep=True)
+    assert list((await nodes[0].group("two").routes.rem("tally")).values.values()) == [True] * 2
+    await _wait_all(nodes, Doubler)
+
+
 async def test_a_member_that_is_added_gets_it_and_one_that_is_removed_loses_it(
     autojump_clock: MockClock, cluster: Cluster
 ) -> None:

@@ -289,11 +289,13 @@ def _beside(target: str, kind: str) -> str:
 
 def _write_new(path: str, content: KeyFile) -> None:
     """Write a file that does not exist, to the disk; leave none if that fails."""
+    rest = memoryview(content.text().encode())  # shows nothing in a traceback
+    if len(rest) > MAX_FILE_BYTES:
+        raise ConfigError(f"{path} would have more than {MAX_FILE_BYTES} bytes, and could not be read again")
     descriptor = os.open(path, _NEW, _MODE)
     try:
         try:
             os.fchmod(descriptor, _MODE)  # whatever the umask is
-            rest = memoryview(content.text().encode())  # shows nothing in a traceback
             while rest:
                 rest = rest[os.write(descriptor, rest) :]
             os.fsync(descriptor)

@@ -57,6 +57,9 @@ class KeptKind(Protocol):
     def has_own(self, name: str) -> bool:
         """Whether this node has a thing of that name which it has put by itself."""
 
+    def is_put(self, name: str) -> bool:
+        """Whether `put` has put the thing, and nothing has replaced or removed it since."""
+
     def put(self, name: str, value: bytes) -> None:
         """Put the thing, in place of any other; raise any exception if that is impossible."""
 
@@ -64,7 +67,7 @@ class KeptKind(Protocol):
         """Return the reply to the call that has put the thing."""
 
     def remove(self, name: str) -> None:
-        """Remove the thing if `put` has put it, and nothing has replaced it since."""
+        """Remove the thing if `is_put`."""
 
     def failed(self, node: NodeAddress, gid: str, name: str, error: TrionetError) -> Event:
         """Return the event for a thing of the group `gid` that can't be put."""
@@ -207,6 +210,9 @@ class Kept:
         by_group = self._live.setdefault(entry.key, {})
         if entry.value is None:
             by_group.pop(entry.gid, None)
+            kind, name = self._kind_of(entry.key)
+            if not kind.is_put(name) and not kind.has_own(name):  # removed for this group, and another may keep it
+                self._done.pop(entry.key, None)
         else:
             by_group[entry.gid] = entry
             self._memberships.setdefault(entry.gid, self._is_member(entry.gid))

@@ -16,7 +16,7 @@ from trionet.transports.link.transport import LinkTransport
 from trionet.transports.memory import MemoryFabric
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
     from trionet.protocols.link.channel import LinkKey
 
@@ -100,8 +100,10 @@ async def test_a_layer_that_finds_a_forged_record_closes_the_link(
     async with open_node(fabric=fabric) as one, open_node(fabric=fabric) as other:
         await other.local.routes.put({"echo": lambda *args: list(args)}, "probe")
         await one.local.comm.send([1], _on(other, "echo"))
-        initiator = channels[0]
-        send = initiator.send
-        monkeypatch.setattr(initiator, "send", lambda data: _forged(send(data)))
+        initiator, kind = channels[0], type(channels[0])
+        send: Callable[[Any, bytes], bytes] = kind.send
+        monkeypatch.setattr(
+            kind, "send", lambda it, data: _forged(send(it, data)) if it is initiator else send(it, data)
+        )
         with pytest.raises(ConnectionLost, match="closed it"):
             await one.local.comm.send([2], _on(other, "echo"))

@@ -42,12 +42,16 @@ class Maps:
         self.maps: dict[str, EntryMap] = {gid: EntryMap() for gid in GIDS}
         self.handler: Callable[[EntryChanged], None]
         self.conflict_handler: Callable[[EntryConflict], None]
+        self.forgotten_handler: Callable[[], None]
 
     def on(self, prefix: str, handler: Callable[[EntryChanged], None]) -> None:
         self.handler = handler
 
     def on_conflict(self, prefix: str, handler: Callable[[EntryConflict], None]) -> None:
         self.conflict_handler = handler
+
+    def on_forgotten(self, handler: Callable[[], None]) -> None:
+        self.forgotten_handler = handler
 
     def merge(self, entry: bytes) -> None:
         self.add(decode_entry(entry))

@@ -378,6 +378,23 @@ async def test_a_node_that_leaves_serves_on_and_one_that_comes_back_follows(
     assert list((await nodes[2].all.routes.rem("tally")).values.values()) == [True]  # alone, and of itself
 
 
+async def test_a_node_that_leaves_brings_nothing_kept_to_the_cluster_that_it_joins_next(
+    autojump_clock: MockClock, cluster: Cluster
+) -> None:
+    nodes, other = await cluster.start_many(2), await cluster.start(join=[])
+    await nodes[0].all.routes.put(COUNTER, "tally", keep=True)
+    await nodes[0].all.groups.put("shop", where={})
+    await nodes[1].leave()
+    await nodes[1].join([other.address])
+    await _rest()
+    assert [await _find(node) for node in (nodes[1], other)] == [None, None]
+    assert [node.local.groups.gids() for node in (nodes[1], other)] == [["all", "local"]] * 2
+    await nodes[1].leave()
+    await nodes[1].join([nodes[0].address])
+    await _wait_for(nodes[1], Counter, DEADLINE_S)
+    assert len(nodes[1].group("shop").members()) == 2
+
+
 async def test_the_deletion_of_a_group_ends_what_it_keeps(autojump_clock: MockClock, cluster: Cluster) -> None:
     nodes = await cluster.start_many(3)
     await _put_group(nodes, "shop", nodes)

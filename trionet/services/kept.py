@@ -6,6 +6,7 @@ A group keeps a thing by an entry of its replicated map. Invariants, for each ke
   members of the same groups hold the same things, in whichever order entries and members come.
 - Each entry is put here at most once: state survives duplicates, and what this node has replaced or removed by itself
   does not come back.
+- A node that joins a cluster again, after it had left, ends what the groups of the cluster before have kept.
 - A thing that this node has put by itself is replaced by a call of `keep` alone, and never by an entry that arrives
   otherwise.
 - A thing that can't be put is logged and published, and changes nothing; each further delivery tries again.
@@ -94,6 +95,7 @@ class Kept:
         for kind in self._kinds:
             replicated.on(kind.prefix, self._handle_entry)
             replicated.on_conflict(kind.prefix, self._handle_conflict)
+        replicated.on_forgotten(self._handle_forgotten)
 
     # ---- called by other nodes
 
@@ -212,6 +214,13 @@ class Kept:
             self._memberships.setdefault(entry.gid, self._is_member(entry.gid))
         if self._called != entry.key:
             self._settle_or_report(entry.key)
+
+    def _handle_forgotten(self) -> None:
+        keys = list(self._live)
+        for entries in (self._live, self._memberships, self._since):
+            entries.clear()
+        for key in keys:
+            self._settle_or_report(key)
 
     def _handle_conflict(self, conflict: EntryConflict) -> None:
         winner, loser = conflict.winner, conflict.loser

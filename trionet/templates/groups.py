@@ -101,16 +101,11 @@ class GroupGroups(KeepingTemplate):
 
         If this group keeps it, it does so no more: members that can't be reached now remove it later.
         """
-        key = rule_key(gid)
-        if await self.ends_empty(key):
-            replies: Replies[dict[SID, NodeAddress]] = Replies({}, {})
-        else:
-            replies = await self._on_members("del", gid)
+        replies = await self.end(rule_key(gid))
         groups = self.context.local.groups
         # GroupNotFound: removed already, because this node is a member, or never there.
         with contextlib.suppress(GroupNotFound), groups.absences.group_wide():
             await groups.del_(gid)
-        await self.end_kept(key)
         return replies
 
     async def _on_members(self, method: str, *args: Any, **kwargs: Any) -> Replies[Any]:

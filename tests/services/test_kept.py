@@ -90,6 +90,9 @@ class Shelf:
         if name in self.things and not self.things[name][1]:
             del self.things[name]
 
+    def drop(self, name: str) -> Any:
+        return self.things.pop(name, None) is not None
+
     def failed(self, node: NodeAddress, gid: str, name: str, error: TrionetError) -> Event:
         return ServiceFailed(node=node, gid=gid, service=name, error=str(error))
 

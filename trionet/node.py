@@ -233,7 +233,6 @@ class Node:
     async def leave(self) -> None:
         """Leave the cluster, and continue alone; see `Membership.leave`."""
         await self.local.membership.leave()
-        self.local.settings.wake_all()
 
     async def set_tags(self, tags: Mapping[str, str]) -> None:
         """Replace its tags in the cluster; see `Membership.set_tags`."""

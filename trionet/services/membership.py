@@ -37,6 +37,7 @@ from trionet.protocols.swim_events import (
 
 from .address_reports import AddressReports
 from .base import rpc
+from .cluster_agent import ClusterLeft
 from .joining import FIRST_PAUSE_S, LONGEST_PAUSE_S, Attempt, resolved, seed_addresses
 from .member import Member, member_of
 from .packet_answer import PacketAnswer
@@ -195,6 +196,7 @@ class Membership:
             if node is not None and node != self._own and info.state <= State.SUSPECT:
                 self._remove(node)
         self._groups.absences.clear()
+        self._agent.emit(ClusterLeft())
 
     @rpc
     async def set_tags(self, tags: Mapping[str, str]) -> None:

@@ -323,6 +323,16 @@ async def test_nested_threaded_handlers_do_not_wait_for_each_other_in_a_circle(s
             await one.local.comm.send([str(one.address), 1000], play)
 
 
+async def test_nor_do_those_of_one_node_that_calls_itself(start_node: StartNode) -> None:
+    node = await start_node(NodeConfig(max_threads=1))
+    await node.local.routes.put(Tennis(node), "tennis")
+    play = Remote(node=node.address, service="tennis", method="play")
+    with trio.fail_after(DEADLINE_S):
+        assert await node.local.comm.send([str(node.address), 6], play) == 6
+        with pytest.raises(TrionetError, match="its max_threads"):
+            await node.local.comm.send([str(node.address), 1000], play)
+
+
 async def test_a_call_at_the_greatest_depth_never_waits_for_a_place() -> None:
     pools, release = ThreadPools(1), threading.Event()
     async with trio.open_nursery() as nursery:

@@ -117,7 +117,7 @@ class Node:
             settings=Settings(own, config, replicated, bus.publish),
         )
         self._log = NodeLog()
-        for listener in (self._log.handle, ChildNews(self._agent, children).handle, comm.handle_event):
+        for listener in (self._log.handle, ChildNews(self._agent, children.on_boot).handle, comm.handle_event):
             bus.listen(listener)
         self._register_services()
 

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from tests.samples import Counter
-from trionet import KeyDoesNotExist, Node, NodeConfig, ServiceNotFound, TrionetError
+from trionet import KeyDoesNotExist, MemberJoined, Node, NodeConfig, Remote, ServiceNotFound, TrionetError
 from trionet.simulation import SCENARIOS, Partition, Simulation, open_cluster, run
 
 if TYPE_CHECKING:
@@ -154,6 +154,31 @@ def test_nodes_that_change_apart_what_they_keep_agree_with_a_hundred_seeds(first
 @pytest.mark.parametrize("seed", range(3))
 def test_a_node_that_joins_or_restarts_has_all_that_the_cluster_keeps_within_two_seconds(seed: int) -> None:
     run(_join_late, seed, seed=seed)
+
+
+def _distant(_: int) -> NodeConfig:
+    return NodeConfig(tags={"role": "worker"}, profile="wan")
+
+
+async def _gossip_to_late(seed: int) -> None:
+    async with (
+        open_cluster(5, seed=seed, network="bad", config=_distant, is_traced=False) as sim,
+        trio.open_nursery() as n,
+    ):
+        first = sim.nodes[0]
+        await first.all.groups.put("workers", where={"role": "worker"})
+        await trio.sleep(30.0)
+        n.start_soon(sim.start)
+        async for event in first.events():
+            if isinstance(event, MemberJoined):
+                break
+        receipt = await first.group("workers").gossip.send(["nid"], Remote(service="status", method="get"))
+        assert (await receipt.wait_spread()).known == 6
+
+
+@pytest.mark.parametrize("seed", [1, 17])
+def test_a_member_by_rule_that_has_just_joined_and_lacks_the_group_so_far_is_waited_for(seed: int) -> None:
+    run(_gossip_to_late, seed, seed=seed)
 
 
 @pytest.mark.slow

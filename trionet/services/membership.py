@@ -176,9 +176,14 @@ class Membership:
             if names and names != attempt.names and not attempt.done.is_set():
                 attempt.names = names
                 self._begin_to_join()
+                self._check_later(attempt)
             with trio.move_on_after(LONGEST_PAUSE_S if names else pause_s):
                 await attempt.done.wait()
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    def _check_later(self, attempt: Attempt) -> None:
+        seeds = [node for name in attempt.names if (node := address_of(name)) is not None]
+        self._agent.dial_back.check_seeds_later(seeds, lambda: attempt in self._attempts, self._reports.report)
 
     @rpc
     async def leave(self) -> None:

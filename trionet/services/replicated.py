@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from trionet.errors import Abort, DecodeError, GroupNotFound, MalformedRequest, MessageTooLarge, TemporarilyUnavailable
-from trionet.log_limits import limited_log
+from trionet.log_limits import about, limited_log
 from trionet.protocols.entries import EntriesFull, Entry, EntryChanged, EntryConflict, is_valid, is_valid_key
 from trionet.protocols.hybrid_time import StampsUsedUp
 from trionet.user_code import pass_endings
@@ -216,4 +216,6 @@ def _call(handlers: dict[str, Callable[[Any], None]], key: str, event: EntryChan
                 handler(event)
             except BaseException as exc:
                 pass_endings(exc)
-                _log.exception("the change of %r in group %s could not be handled", key, event.gid)
+                _log.exception(
+                    "the change of %r in group %s could not be handled", key, event.gid, extra=about(event.gid)
+                )

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from .comm import Comm
     from .groups import Groups
 
-__all__ = ["ClusterAgent", "warm_up"]
+__all__ = ["ClusterAgent", "ClusterLeft", "LifeBegun", "warm_up"]
 
 E = TypeVar("E")
 
@@ -58,6 +58,14 @@ def warm_up() -> None:
     random = Random(0)
     mux = ProtocolMux("", [Swim("a", PROFILES["lan"], random, 0.0, boot_id=1), GossipProtocol("a", random)])
     mux.receive_bytes(b"", 0.0)
+
+
+class ClusterLeft:
+    """This node has left its cluster."""
+
+
+class LifeBegun:
+    """This node, which has left its cluster, joins one again: another life, without the entries of the one before."""
 
 
 class ClusterAgent:
@@ -166,11 +174,18 @@ class ClusterAgent:
         return ProtocolMux(self._own, [swim, core], proofs=self._proofs, border=self._border)
 
     def renew(self) -> None:
-        """Replace the membership protocol, which has left, by a new one."""
+        """Replace the membership protocol, which has left, by a new one, and forget the entries of its cluster."""
         old, core, driver = self._all()
         swim = self._new_swim(old.own.incarnation + 1, old.own.tags)
         driver.mux = self._new_mux(swim, core)
+        core.forget_entries()
         self._parts = swim, core, driver
+        self.emit(LifeBegun())
+
+    def emit(self, event: object) -> None:
+        """Call the handler of an event that is not the protocols'."""
+        if handler := self._handlers.get(type(event)):
+            handler(event)
 
     def update_group(self, gid: str) -> None:
         """Handle a new group, or one with other members or another `subset`."""
@@ -209,8 +224,7 @@ class ClusterAgent:
     def _handle_events(self, events: list[Any]) -> None:
         with self._groups.batch():
             for event in events:
-                if handler := self._handlers.get(type(event)):
-                    handler(event)
+                self.emit(event)
         for end in self._batch_handlers:
             end()
 

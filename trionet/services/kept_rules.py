@@ -117,6 +117,15 @@ class KeptRules:
             self._groups.drop(gid)
         self._put.pop(gid, None)
 
+    def drop(self, gid: str) -> Any:
+        """Remove the group; return its members, as `Groups.del_` does.
+
+        Raises:
+            GroupNotFound: there is no such group.
+            MalformedRequest: it can't be deleted.
+        """
+        return self._groups.drop(gid)
+
     def failed(self, node: NodeAddress, gid: str, name: str, error: TrionetError) -> Event:
         """Return the event for a group that can't be put."""
         return GroupFailed(node=node, gid=gid, group=name, error=str(error))

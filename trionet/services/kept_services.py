@@ -101,6 +101,10 @@ class KeptServices:
         if self.is_put(name):
             self._table.remove(name)
 
+    def drop(self, name: str) -> Any:
+        """Remove the service; return whether there was one, as `Routes.rem` does."""
+        return self._table.remove(name)
+
     def failed(self, node: NodeAddress, gid: str, name: str, error: TrionetError) -> Event:
         """Return the event for a service that can't be put."""
         return ServiceFailed(node=node, gid=gid, service=name, error=str(error))

@@ -37,6 +37,7 @@ from trionet.protocols.swim_events import (
 
 from .address_reports import AddressReports
 from .base import rpc
+from .cluster_agent import ClusterLeft
 from .joining import FIRST_PAUSE_S, LONGEST_PAUSE_S, Attempt, resolved, seed_addresses
 from .member import Member, member_of
 from .packet_answer import PacketAnswer
@@ -175,9 +176,14 @@ class Membership:
             if names and names != attempt.names and not attempt.done.is_set():
                 attempt.names = names
                 self._begin_to_join()
+                self._check_later(attempt)
             with trio.move_on_after(LONGEST_PAUSE_S if names else pause_s):
                 await attempt.done.wait()
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    def _check_later(self, attempt: Attempt) -> None:
+        seeds = [node for name in attempt.names if (node := address_of(name)) is not None]
+        self._agent.dial_back.check_seeds_later(seeds, lambda: attempt in self._attempts, self._reports.report)
 
     @rpc
     async def leave(self) -> None:
@@ -195,6 +201,7 @@ class Membership:
             if node is not None and node != self._own and info.state <= State.SUSPECT:
                 self._remove(node)
         self._groups.absences.clear()
+        self._agent.emit(ClusterLeft())
 
     @rpc
     async def set_tags(self, tags: Mapping[str, str]) -> None:

@@ -17,7 +17,7 @@ import trio
 
 from trionet.errors import MalformedRequest, NodeUnreachable, TrionetError
 from trionet.identity import NodeAddress
-from trionet.log_limits import limited_log
+from trionet.log_limits import about, limited_log
 from trionet.message import PACKET
 from trionet.nesting import PACKETS
 from trionet.virtual_time import is_time_virtual
@@ -112,6 +112,7 @@ class ProtocolDriver:
                 "stopped or busy; other nodes may have suspected this one meanwhile",
                 self._comm.own,
                 lag_s,
+                extra=about(self._comm.own),
             )
 
     def act(self, effects: Iterable[Effect]) -> None:

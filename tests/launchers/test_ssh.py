@@ -16,9 +16,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 import trio
 
+from tests.keyed_nodes import KEEPER, new_file, refusal_by, told
 from tests.launchers.misfit import SERVICES, ask, ask_in_vain, fail_to_start
+from tests.security.keys import key_of
 from tests.waiting import DEADLINE_S, is_running, wait_until
 from trionet import ChildEnded, NodeConfig, NodeUnreachable, Remote, SpawnError, SSHLauncher, open_node
+from trionet.protocols.link.refusals import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -160,6 +163,20 @@ async def test_the_configuration_is_on_no_command_line(launcher: SSHLauncher) ->
             assert not lines
             methods = await node.local.comm.send([secret], Remote(node=address, service="routes", method="get"))
             assert methods.name == secret
+
+
+async def test_the_key_travels_through_the_connection_and_the_path_of_its_file_does_not(
+    launcher: SSHLauncher, tmp_path: Path
+) -> None:
+    secret = key_of(1).reveal()
+    with trio.fail_after(DEADLINE_S):
+        async with open_node(NodeConfig(key_file=new_file(tmp_path), cluster="shop")) as node:
+            node.register_launcher("there", launcher)
+            address = await node.local.status.spawn(KEEPER, launcher="there")
+            assert not [line for line in every_command_line() if secret in line]
+            settings = await told(node, address, "settings")
+            assert (settings["key_file"], settings["cluster"]) == (None, "shop")
+            assert await trio.to_thread.run_sync(refusal_by, address) is Refusal.PLAIN
 
 
 def every_command_line() -> list[str]:

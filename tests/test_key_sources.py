@@ -32,7 +32,7 @@ SECRET = KEY.rpartition(":")[2]
 COMMANDS = {"node": (node_main, []), "up": (up_main, ["2"])}
 each_command = pytest.mark.parametrize(("main", "arguments"), COMMANDS.values(), ids=list(COMMANDS))
 
-BEYOND = {"ip": "0.0.0.0", "advertise_ip": "127.0.0.1"}
+BEYOND: dict[str, Any] = {"ip": "0.0.0.0", "advertise_ip": "127.0.0.1"}
 REFUSED: dict[str, tuple[list[str], dict[str, str], str]] = {
     "no such file": (["--key-file", "nowhere.key"], {}, "nowhere.key: there is no such file"),
     "no such file in the environment": ([], {"TRIONET_KEY_FILE": "nowhere.key"}, "nowhere.key: there is no such file"),
@@ -111,7 +111,7 @@ def test_without_the_extra_a_key_is_refused_with_how_to_install_it(
 
 @pytest.mark.parametrize("ip", ["0.0.0.0", "::", "192.0.2.1", "example.com"])
 def test_beyond_loopback_a_node_needs_a_key_or_to_be_insecure(ip: str, folder: Path) -> None:
-    advertised = {"ip": ip, "advertise_ip": "192.0.2.1"}
+    advertised: dict[str, Any] = {"ip": ip, "advertise_ip": "192.0.2.1"}
     with pytest.raises(ConfigError) as caught:
         NodeConfig(**advertised).check_bind()
     for remedy in (ip, "trionet keys new FILE", "--key-file", "127.0.0.1", "insecure=True"):

@@ -15,7 +15,7 @@ import trio
 from tests.keyed_nodes import KEEPER, new_file, refusal_by, told
 from tests.launchers.fakes import FakeLauncher
 from tests.security.keys import key_of
-from tests.waiting import DEADLINE_S
+from tests.waiting import DEADLINE_S, wait_until
 from trionet import ChildRestarted, ConfigError, NodeConfig, open_node
 from trionet.launchers.passed_keys import pass_keys, passed_keys
 from trionet.launchers.subprocess import SubprocessLauncher
@@ -57,7 +57,7 @@ async def test_a_child_and_its_own_child_have_the_keys_and_the_cluster_of_their_
                 settings = await told(node, address, "settings")
                 assert (settings["key_file"], settings["cluster"]) == (None, "shop")
                 assert await trio.to_thread.run_sync(refusal_by, address) is Refusal.PLAIN
-            assert {child.sid, grandchild.sid} <= node.all.members().keys()
+            await wait_until(lambda: {child.sid, grandchild.sid} <= node.all.members().keys())
 
 
 @pytest.mark.slow

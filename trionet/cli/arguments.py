@@ -41,7 +41,9 @@ class Parser(argparse.ArgumentParser):
             "--version", action="version", version=f"{self.prog} {__version__}", help="print the version, and end"
         )
 
-    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+    def parse_known_args(  # type: ignore[override]  # overloads for the type of the namespace, which is argparse's own
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> Any:
         """Parse; the other methods end here, too."""
         if any(map(holds_key_text, sys.argv[1:] if args is None else args)):
             self.exit(2, f"{self.prog}: {_KEY_AS_ARGUMENT}\n")

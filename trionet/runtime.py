@@ -80,7 +80,7 @@ async def open_node(
     def open_child(config: NodeConfig) -> AbstractAsyncContextManager[Node]:
         # Its random numbers follow from its parent's.
         child_random = random_module.Random(random.getrandbits(_SEED_BITS))
-        return open_node(config, fabric=fabric, random=child_random, keys=keys)
+        return open_node(config, fabric=fabric, random=child_random, keys=keys if config.key_file is None else None)
 
     endpoint = await fabric.open_endpoint(config, router, bus.publish, keys)
     node: Node | None = None
@@ -93,7 +93,7 @@ async def open_node(
         ):
             launchers.put("in_process", InProcessLauncher(open_child))
             default_launcher = config.child_launcher or config.launcher or fabric.default_launcher
-            children = ChildNodes(nursery, launchers, default_launcher, bus.publish)
+            children = ChildNodes(nursery, launchers, default_launcher, bus.publish, keys, config.key_file)
             node = Node(config, endpoint, router, bus, children, background, random)
             fabric.on_open(node)
             async with node.running(background):

@@ -168,7 +168,7 @@ class TCPNetwork:
         keys: NodeKeys | None = None,
     ) -> NetworkEndpoint:
         """Listen on the configured address; see `Network.open_endpoint`."""
-        config.check_bind()
+        config.check_bind(has_key=keys is not None)
         listener, datagrams = await _open_port(config)
         return NetworkEndpoint(listener, datagrams, config, handler, on_orphan, keys)
 

@@ -164,6 +164,13 @@ class Endpoint(Protocol):
     def app(self) -> QuartTrio | None:
         """The app of the HTTP face; None without one."""
 
+    @property
+    def connections_refused(self) -> int:
+        """The number of connections that were refused before their peers had proven who they are."""
+
+    def set_members(self, is_member: Callable[[NodeAddress], bool]) -> None:
+        """Use ``is_member(address)`` to tell which addresses are members', whose links must state them."""
+
     async def can_connect(self, node: NodeAddress) -> bool:
         """Return whether this node can make a connection to the address of `node`, or has one that it has made."""
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from trionet.maelstrom.transport import MaelstromTransport
     from trionet.router import Router
     from trionet.transports.clock import Clock
-    from trionet.transports.datagrams import Datagrams
+    from trionet.transports.datagrams import SourcedDatagrams
 
 __all__ = ["Lines", "LinesEndpoint"]
 
@@ -85,7 +85,7 @@ class LinesEndpoint:
         self.address: NodeAddress = self._endpoint.address
         self.clock: Clock = self._endpoint.clock
         self.transport: MaelstromTransport = self._endpoint.transport
-        self.datagrams: Datagrams | None = self._endpoint.datagrams
+        self.datagrams: SourcedDatagrams | None = self._endpoint.datagrams
 
     def set_members(self, is_member: Callable[[NodeAddress], bool]) -> None:
         self._endpoint.set_members(is_member)

@@ -40,7 +40,9 @@ if TYPE_CHECKING:
     from trionet.protocols.effects import Effect
     from trionet.protocols.entries import Put
     from trionet.protocols.mux import Packet
+    from trionet.security.datagram_opener import RefusalCounts
     from trionet.transports.base import Endpoint
+    from trionet.transports.datagrams import Datagrams
 
     from .comm import Comm
     from .groups import Groups
@@ -90,7 +92,7 @@ class ClusterAgent:
         self._clock = endpoint.clock
         self._random = random
         self._sealed = self._sealed_traffic(endpoint)
-        self._datagrams = self._sealed or endpoint.datagrams
+        self._datagrams: Datagrams | None = self._sealed or endpoint.datagrams
         self._nursery = nursery
         endpoint.set_members(partial(ClusterAgent._is_member, weakref.proxy(self)))
         self._handlers: dict[type[Any], Callable[[Any], None]] = {}
@@ -186,9 +188,15 @@ class ClusterAgent:
         return SealedTraffic(endpoint.datagrams, endpoint.keys, endpoint.address, now, new_boot_id)
 
     @property
+    def datagram_refusals(self) -> RefusalCounts | None:
+        """Counts of the datagrams that were refused; None where they are not sealed."""
+        return None if self._sealed is None else self._sealed.refusals
+
+    @property
     def datagrams_refused(self) -> int:
-        """The number of datagrams that were refused because they were not sealed for this node."""
-        return 0 if self._sealed is None else self._sealed.refused
+        """The number of datagrams that did not open: neither duplicates nor those of unproven senders."""
+        counts = self.datagram_refusals
+        return 0 if counts is None else counts.malformed + counts.unknown_key + counts.forged
 
     def forget(self, name: str) -> None:
         """Handle that the node `name` is no member any more."""

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trionet.identity import NodeAddress
+    from trionet.security.datagram_opener import RefusalCounts
     from trionet.security.node_keys import NodeKeys
-    from trionet.transports.datagrams import Datagrams
+    from trionet.transports.datagrams import SourcedDatagrams
 
 __all__ = ["SealedTraffic"]
 
@@ -52,7 +53,7 @@ class SealedTraffic:
 
     def __init__(
         self,
-        inner: Datagrams,
+        inner: SourcedDatagrams,
         keys: NodeKeys,
         own: NodeAddress,
         now: Callable[[], float],
@@ -74,10 +75,9 @@ class SealedTraffic:
         self._opener = DatagramOpener(self._sealer, Cookies(secrets.token_bytes(_SECRET_BYTES)), sender_of, now())
 
     @property
-    def refused(self) -> int:
-        """The number of datagrams that were refused for good: neither duplicates nor those of unproven senders."""
-        counts = self._opener.refused
-        return counts.malformed + counts.unknown_key + counts.forged
+    def refusals(self) -> RefusalCounts:
+        """Counts of refused datagrams."""
+        return self._opener.refused
 
     def send_nowait(self, to: NodeAddress, data: bytes) -> bool:
         """Send a packet to `to`; return False where datagrams can't reach that address, or can't hold the packet."""

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from trionet.security.node_keys import NodeKeys
 
     from .clock import Clock
-    from .datagrams import Datagrams
+    from .datagrams import SourcedDatagrams
 
 __all__ = [
     "Endpoint",
@@ -153,7 +153,7 @@ class Endpoint(Protocol):
         """Sends the node's calls."""
 
     @property
-    def datagrams(self) -> Datagrams | None:
+    def datagrams(self) -> SourcedDatagrams | None:
         """Sends and receives the node's datagrams; None without any."""
 
     @property

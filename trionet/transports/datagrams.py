@@ -23,7 +23,7 @@ from trionet.nurseries import open_plain_nursery
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["Datagrams", "QueuedDatagrams", "UDPDatagrams"]
+__all__ = ["Datagrams", "QueuedDatagrams", "SourcedDatagrams", "UDPDatagrams"]
 
 _log = limited_log(__name__)
 
@@ -45,11 +45,15 @@ class Datagrams(Protocol):
     async def serve(self, handle: Callable[[bytes], None]) -> None:
         """Call ``handle(data)`` with each datagram, from any sender, until closed."""
 
-    async def serve_with_sources(self, handle: Callable[[bytes, NodeAddress], None]) -> None:
-        """Call ``handle(data, source)`` with each datagram, and the address from which it came, until closed."""
-
     def close(self) -> None:
         """Send and receive nothing more."""
+
+
+class SourcedDatagrams(Datagrams, Protocol):
+    """Datagrams whose sources are known."""
+
+    async def serve_with_sources(self, handle: Callable[[bytes, NodeAddress], None]) -> None:
+        """Call ``handle(data, source)`` with each datagram, and the address from which it came, until closed."""
 
 
 class UDPDatagrams:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 from abc import ABC, abstractmethod
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -84,7 +85,7 @@ class LinkTransport(ABC):
         self.is_member: Callable[[NodeAddress], bool] = _is_unknown
         self.refused: int = 0
         self._heard: dict[NodeAddress, None] = {}
-        self._link_keys: list[LinkKey] = [] if keys is None else keys.link_keys()
+        self._link_keys: list[LinkKey] = [] if keys is None else keys.link_keys(secrets.token_bytes)
         self._max_message_bytes = config.max_message_bytes
         self._links: dict[NodeAddress, Link] = {}
         self._open: dict[Link, NodeAddress | None] = {}

@@ -197,6 +197,8 @@ class Node:
             calls_served=self._router.served,
             calls_running=len(self._router.running),
             calls_orphaned=self._log.calls_orphaned,
+            connections_refused=self._endpoint.connections_refused,
+            datagrams_refused=self._agent.datagrams_refused,
         )
 
     def running_calls(self) -> list[CurrentCall]:

@@ -14,8 +14,13 @@ class NodeStatistics(msgspec.Struct, frozen=True, kw_only=True):
         calls_served: the calls that it has accepted, of other nodes and of itself.
         calls_running: the served calls with running handlers.
         calls_orphaned: its own cancelled calls whose handlers did not confirm their end in time.
+        connections_refused: connections that began as links and were refused: by their key, their version or an invalid
+            hello, or as too many.
+        datagrams_refused: datagrams that did not open; only with a key.
     """
 
     calls_served: int
     calls_running: int
     calls_orphaned: int
+    connections_refused: int
+    datagrams_refused: int

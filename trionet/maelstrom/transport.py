@@ -184,6 +184,7 @@ class MaelstromEndpoint:
     app = None
     keys = None
     has_real_address = False
+    connections_refused = 0
 
     def __init__(self, node: MaelstromNode, handler: Handler, config: NodeConfig) -> None:
         self.address: NodeAddress = address_of(node.id)
@@ -197,6 +198,9 @@ class MaelstromEndpoint:
         self._scopes: dict[tuple[str, Any], trio.CancelScope] = {}
         self._ended = trio.lowlevel.ParkingLot()
         self._is_closed = False
+
+    def set_members(self, _: Callable[[NodeAddress], bool]) -> None:
+        """Do nothing; see `Endpoint.set_members`."""
 
     async def can_connect(self, node: NodeAddress) -> bool:
         """Return True; see `Endpoint.can_connect`."""

@@ -5,7 +5,6 @@ Invariant: the keys don't change; a node whose keys change gets another `NodeKey
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Final, Self
 
 from .holds_secrets import HoldsSecrets
@@ -71,8 +70,12 @@ class NodeKeys(HoldsSecrets):
     def __repr__(self) -> str:
         return f"<NodeKeys of {self.cluster!r}: {', '.join(key_id.hex() for key_id in self.opening)}>"
 
-    def link_keys(self, random_bytes: Callable[[int], bytes] = os.urandom) -> list[LinkKey]:
-        """Return the keys of links; the first one is for connections that this node makes."""
+    def link_keys(self, random_bytes: Callable[[int], bytes]) -> list[LinkKey]:
+        """Return the keys of links; the first one is for connections that this node makes.
+
+        Args:
+            random_bytes: returns so many bytes that nobody can foresee, as `secrets.token_bytes` does.
+        """
         from .noise_key import NoiseKey
 
         ordered = sorted(self.opening.values(), key=lambda derived: derived is not self.sealing)

@@ -226,10 +226,7 @@ class NoiseChannel(HoldsSecrets):
     # ---- new keys
 
     def rekey_due(self, now: float) -> bool:
-        """Whether this side's key has sent `rekey_bytes`, or is `rekey_s` old. Its age counts from the first question.
-
-        A link for which it is due is replaced by another; one whose calls outlive that calls `rekey`.
-        """
+        """Whether this side's key has sent `rekey_bytes`, or is `rekey_s` old, counted from the first question."""
         if self._keyed_at is None:
             self._keyed_at = now
         return self._sealed_bytes >= self._rekey_bytes or now - self._keyed_at >= self._rekey_s
@@ -239,3 +236,8 @@ class NoiseChannel(HoldsSecrets):
         self._is_rekeying = True
         self._sealed_bytes = 0
         self._keyed_at = now
+
+    def refresh(self, now: float) -> None:
+        """Change the key of what this side sends, if that is due."""
+        if self.rekey_due(now):
+            self.rekey(now)

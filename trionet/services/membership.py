@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from trionet.config import check_tags
-from trionet.errors import ConfigError, MalformedRequest, SIDCollision, TemporarilyUnavailable
+from trionet.errors import ConfigError, KeyMismatch, MalformedRequest, SIDCollision, TemporarilyUnavailable
 from trionet.events import (
     MemberFailed,
     MemberJoined,
@@ -41,7 +41,7 @@ from .cluster_agent import ClusterLeft
 from .joining import FIRST_PAUSE_S, LONGEST_PAUSE_S, Attempt, resolved, seed_addresses
 from .member import Member, member_of
 from .packet_answer import PacketAnswer
-from .protocol_driver import address_of
+from .protocol_driver import PacketMismatch, address_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -91,6 +91,7 @@ class Membership:
         agent.on(SenderRefused, reports.handle_refused)
         agent.on(SenderUnreachable, reports.handle_unreachable)
         agent.on(PacketAnswer, self._handle_answer)
+        agent.on(PacketMismatch, self._handle_mismatch)
         agent.on(JoinAnswered, self._handle_join_answered)
         agent.on(JoinCompleted, self._handle_join_completed)
         agent.on(LeaveCompleted, self._handle_leave_completed)
@@ -150,6 +151,7 @@ class Membership:
 
         Raises:
             ConfigError: all refuse this node: of its advertised address and theirs, one is a loopback address.
+            KeyMismatch: all refuse this node, because of their cluster key or cluster name.
             MalformedRequest: one is not an address; or all are this node's own.
             TemporarilyUnavailable: the node leaves or stops.
         """
@@ -253,7 +255,7 @@ class Membership:
         while True:
             try:
                 await self.join(seeds)
-            except ConfigError as exc:
+            except (ConfigError, KeyMismatch) as exc:
                 if not refused.is_set():
                     _log.error("this node is in no cluster, and goes on trying to join one: %s", exc.text)
                 refused.set()
@@ -312,7 +314,11 @@ class Membership:
         self._reports.handle_answer(answer)
         reason = self._reports.reason_of(answer)
         for attempt in self._attempts if reason else ():
-            attempt.handle_refusal(str(answer.node), reason)
+            attempt.handle_refusal(str(answer.node), ConfigError(reason))
+
+    def _handle_mismatch(self, event: PacketMismatch) -> None:
+        for attempt in self._attempts:
+            attempt.handle_refusal(event.to, event.error)
 
     def _handle_leave_completed(self, _: LeaveCompleted) -> None:
         self._left.unpark_all()
@@ -341,6 +347,7 @@ class Membership:
         node = address_of(event.name)
         if node is not None:
             self._groups.absences.forget(node)
+            self._agent.forget(event.name)
 
     def _admit(self, node: NodeAddress, boot_id: int) -> None:
         try:

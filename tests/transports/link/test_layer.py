@@ -10,7 +10,7 @@ import trio
 from tests.protocols.link.ends import GivenChannel
 from tests.protocols.link.test_channel import Records
 from tests.security.sealed import WatchedChannel, WatchedKey
-from trionet import ConnectionLost, Node, Remote, open_node
+from trionet import ConnectionLost, Node, NodeAddress, Remote, open_node
 from trionet.protocols.link.handshake import Handshake
 from trionet.transports.link.transport import LinkTransport
 from trionet.transports.memory import MemoryFabric
@@ -59,8 +59,8 @@ def channels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
         records.append(Records(65_000))
         return GivenChannel(records[-1])
 
-    def new_handshake(transport: LinkTransport, *, is_initiator: bool) -> Handshake:
-        return Handshake(transport._hello, is_initiator=is_initiator, keys=[new_key()])  # noqa: SLF001
+    def new_handshake(transport: LinkTransport, node: NodeAddress | None = None) -> Handshake:
+        return Handshake(transport._hello, is_initiator=node is not None, keys=[new_key()])  # noqa: SLF001
 
     monkeypatch.setattr(LinkTransport, "new_handshake", new_handshake)
     return key.channels if request.param == "sealed" else records

@@ -171,7 +171,7 @@ async def test_what_does_not_become_a_link_is_closed_alone_with_a_reason_in_the_
         await _read_to_end(stream)
         await wait_until(lambda: reason in node.log_since(place))
     (line,) = node.log_since(place).splitlines()
-    assert " WARNING trionet.transports.network: a connection that began as a link was closed: " in line
+    assert " WARNING trionet.transports.link.transport: a connection that began as a link was closed: " in line
 
 
 async def test_a_peer_of_another_version_is_told_so(node: Logged) -> None:

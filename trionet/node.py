@@ -197,6 +197,7 @@ class Node:
             calls_served=self._router.served,
             calls_running=len(self._router.running),
             calls_orphaned=self._log.calls_orphaned,
+            requests_refused=self._endpoint.requests_refused,
         )
 
     def running_calls(self) -> list[CurrentCall]:

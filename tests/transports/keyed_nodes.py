@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -22,9 +23,14 @@ if TYPE_CHECKING:
 
     from trionet import Node
 
-__all__ = ["SCOPES", "open_keyed", "request", "token"]
+__all__ = ["error_in", "http_client", "open_keyed", "request", "token"]
 
-SCOPES: Final = {"none": None, "read": Scope.READ, "call": Scope.CALL, "admin": Scope.ADMIN}
+_TLS: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # of no use here, but httpx would make one for each client
+
+
+def http_client(**settings: bool) -> httpx.AsyncClient:
+    """Return a client without settings of the environment."""
+    return httpx.AsyncClient(trust_env=False, verify=_TLS, **settings)
 
 
 @asynccontextmanager
@@ -52,7 +58,7 @@ async def request(
     given = {name.replace("_", "-"): value for name, value in headers.items()}
     if bearer is not None:
         given["Authorization"] = f"Bearer {bearer}"
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with http_client() as client:
         return await client.request(method, f"http://{node.address}{path}", content=content, headers=given)
 
 

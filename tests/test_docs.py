@@ -278,7 +278,10 @@ def in_sid_order(ports: Sequence[int]) -> list[int]:
 
 
 class Shell:
-    """Runs the commands of one page: ``curl`` by httpx, those of trionet and ``pytest`` as processes, ``echo $?``."""
+    """Runs the commands of one page: ``curl`` by httpx, those of trionet and ``pytest`` as processes, ``echo $?``.
+
+    ``$(command)`` stands for the output of a command.
+    """
 
     def __init__(self, folder: Path, ports: dict[int, int], stack: ExitStack) -> None:
         self._folder = folder
@@ -289,6 +292,7 @@ class Shell:
 
     def run(self, line: str) -> str:
         """Run a command line as it is shown; return what it prints, as it would be shown."""
+        line = re.sub(r"\$\((.*?)\)", lambda inner: self.run(inner[1]).strip(), line)
         words = shlex.split(re.sub(r"\b80\d\d\b", lambda shown: str(self._ports[int(shown[0])]), line))
         settings = {}
         while assignment := re.fullmatch(r"([A-Z_]+)=(.*)", words[0]):

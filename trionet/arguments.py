@@ -36,11 +36,19 @@ class Method:
         is_sync: whether it is a plain function, which needs no task.
         in_thread: whether it is a plain function that runs in a worker thread, and so needs a task.
         abandon_on_cancel: whether the thread is left behind when the call is cancelled.
+        is_read: whether it is marked as one that only reads.
     """
 
-    __slots__ = ("_plan", "abandon_on_cancel", "call", "in_thread", "is_stream", "is_sync")
+    __slots__ = ("_plan", "abandon_on_cancel", "call", "in_thread", "is_read", "is_stream", "is_sync")
 
-    def __init__(self, call: Callable[..., Any], *, in_thread: bool = False, abandon_on_cancel: bool = False) -> None:
+    def __init__(
+        self,
+        call: Callable[..., Any],
+        *,
+        in_thread: bool = False,
+        abandon_on_cancel: bool = False,
+        is_read: bool = False,
+    ) -> None:
         """Inspect `call`.
 
         Raises:
@@ -55,6 +63,7 @@ class Method:
         self.is_stream: bool = self._plan.is_stream
         self.in_thread: bool = in_thread
         self.abandon_on_cancel: bool = abandon_on_cancel
+        self.is_read: bool = is_read
         self.is_sync: bool = self._plan.is_sync and not in_thread
 
     def bind(

@@ -199,6 +199,7 @@ class Node:
             calls_orphaned=self._log.calls_orphaned,
             connections_refused=self._endpoint.connections_refused,
             datagrams_refused=self._agent.datagrams_refused,
+            requests_refused=self._endpoint.requests_refused,
         )
 
     def running_calls(self) -> list[CurrentCall]:

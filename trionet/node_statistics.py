@@ -17,6 +17,8 @@ class NodeStatistics(msgspec.Struct, frozen=True, kw_only=True):
         connections_refused: connections that began as links and were refused: by their key, their version or an invalid
             hello, or as too many.
         datagrams_refused: datagrams that did not open; only with a key.
+        requests_refused: the requests over HTTP without a valid token or signature, or with too small a scope; 0 on a
+            node without a key.
     """
 
     calls_served: int
@@ -24,3 +26,4 @@ class NodeStatistics(msgspec.Struct, frozen=True, kw_only=True):
     calls_orphaned: int
     connections_refused: int
     datagrams_refused: int
+    requests_refused: int

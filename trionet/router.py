@@ -281,7 +281,13 @@ class Router:
         else:
             self._services.get(gid, {}).pop(service, None)
 
-    def _resolve(self, gid: str, service: str, method: str) -> Method:
+    def find(self, gid: str, service: str, method: str) -> Method:
+        """Return a method.
+
+        Raises:
+            NotFound: there is no such method.
+            TemporarilyUnavailable: the node has stopped.
+        """
         if self._has_ended:
             raise TemporarilyUnavailable(str(self.refusing))
         services = self._services.get(gid)
@@ -304,7 +310,7 @@ class Router:
             CallTimeout: the deadline is over already.
             TemporarilyUnavailable: the node is stopping.
         """
-        method = self._resolve(call.gid, call.service, call.method)
+        method = self.find(call.gid, call.service, call.method)
         if self.refusing is not None and (call.service, call.method) != ("status", "stop"):
             raise TemporarilyUnavailable(self.refusing)
         args, kwargs = method.bind(call.args, call.kwargs, is_json=call.is_json)

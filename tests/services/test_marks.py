@@ -77,6 +77,8 @@ def test_a_flag_is_true_or_false(value: Any) -> None:
         rpc(thread=value)
     with pytest.raises(MalformedRequest, match=r"abandon_on_cancel of @trionet\.rpc is True or False"):
         rpc(thread=True, abandon_on_cancel=value)
+    with pytest.raises(MalformedRequest, match=r"read of @trionet\.rpc is True or False"):
+        rpc(read=value)
 
 
 def test_a_lambda_needs_a_name() -> None:
@@ -123,6 +125,44 @@ class Mill:
 def _threads(service: object) -> dict[str, tuple[bool, bool]]:
     return {
         name: (method.in_thread, method.abandon_on_cancel) for name, method in sorted(exposed_methods(service).items())
+    }
+
+
+class Shelf:
+    @traced
+    @rpc(read=True, thread=True)
+    def look(self) -> int:
+        return 1
+
+    @rpc(read=True)
+    def list(self) -> int:
+        return 1
+
+    @rpc(read=True)
+    def count(self) -> int:
+        return 1
+
+    @rpc
+    def add(self) -> int:
+        return 1
+
+
+class LabelledShelf(Shelf):
+    def list(self) -> int:
+        return 2
+
+    @rpc
+    def count(self) -> int:
+        return 2
+
+
+def test_a_method_only_reads_if_its_mark_says_so() -> None:
+    reads = {name: method.is_read for name, method in exposed_methods(LabelledShelf()).items()}
+    assert reads == {"look": True, "list": True, "count": False, "add": False}
+    mapping = {"plain": plain, "marked": rpc(read=True)(waits)}
+    assert {name: method.is_read for name, method in exposed_methods(mapping).items()} == {
+        "plain": False,
+        "marked": True,
     }
 
 

@@ -183,6 +183,7 @@ class MaelstromEndpoint:
 
     app = None
     keys = None
+    requests_refused = 0
     has_real_address = False
     connections_refused = 0
 

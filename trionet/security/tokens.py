@@ -97,6 +97,15 @@ class Token:
     issued_s: int
     expires_s: int
 
+    def check(self, needed: Scope) -> None:
+        """Raise `RequestRefused` unless its scope is this one, or a greater one."""
+        if self.scope < needed:
+            raise RequestRefused(
+                f"this needs a token with the scope {needed.name.lower()}",
+                reason=f"token {self.id} has the scope {self.scope.name.lower()}, not {needed.name.lower()}",
+                status=FORBIDDEN,
+            )
+
 
 def issue_token(keys: DerivedKeys, scope: Scope, now_s: float, lifetime_s: float = DEFAULT_LIFETIME_S) -> str:
     """Return a new token.
@@ -173,12 +182,7 @@ class TokenVerifier:
             raise unproven(f"token {token.id} is from the future: do the clocks differ?")
         if not now_s < token.expires_s:  # also if `now_s` is not a number
             raise unproven(f"token {token.id} has expired {now_s - token.expires_s:.0f} s ago")
-        if token.scope < needed:
-            raise RequestRefused(
-                f"this needs a token with the scope {needed.name.lower()}",
-                reason=f"token {token.id} has the scope {token.scope.name.lower()}, not {needed.name.lower()}",
-                status=FORBIDDEN,
-            )
+        token.check(needed)
         return token
 
     def _authentic(self, text: object) -> Token:

@@ -38,9 +38,17 @@ class Service(Protocol):
 @overload
 def rpc(function: F, /) -> F: ...
 @overload
-def rpc(*, name: str | None = None, thread: bool = False, abandon_on_cancel: bool = False) -> Callable[[F], F]: ...
 def rpc(
-    function: F | None = None, /, *, name: str | None = None, thread: bool = False, abandon_on_cancel: bool = False
+    *, name: str | None = None, thread: bool = False, abandon_on_cancel: bool = False, read: bool = False
+) -> Callable[[F], F]: ...
+def rpc(
+    function: F | None = None,
+    /,
+    *,
+    name: str | None = None,
+    thread: bool = False,
+    abandon_on_cancel: bool = False,
+    read: bool = False,
 ) -> F | Callable[[F], F]:
     """Expose a method to other nodes.
 
@@ -51,11 +59,13 @@ def rpc(
             `NodeConfig.max_threads` run at once. A direct call in Python runs it as the plain function that it is.
         abandon_on_cancel: whether a cancelled call ends at once, and leaves its thread behind, which keeps its place
             among the `max_threads` until it ends. By default the call ends with its thread.
+        read: whether the method only reads, so that a bearer token with the scope ``read`` may call it over HTTP. It
+            holds for overrides in subclasses, too.
 
     Raises:
         MalformedRequest: it can't be called or marked, or has no name; or a thread can't run it.
     """
-    check_flags(thread, abandon_on_cancel)
+    check_flags(thread, abandon_on_cancel, read)
 
     def mark(function: F) -> F:
         if isinstance(function, property | functools.cached_property) or not is_method(function):
@@ -67,7 +77,7 @@ def rpc(
         if thread:
             check_plain(function, getattr(function, "__qualname__", own))
         try:
-            setattr(function, MARK, Mark(checked, thread, abandon_on_cancel))
+            setattr(function, MARK, Mark(checked, thread, abandon_on_cancel, read))
         except (AttributeError, TypeError) as exc:
             raise MalformedRequest(
                 f"a {type(function).__name__} can't be marked with @trionet.rpc: wrap it in a function"
@@ -110,9 +120,9 @@ def exposed_methods(service: object) -> dict[str, Method]:
 def _method(function: Callable[..., Any], mark: Mark | None, shown: str) -> Method:
     """Return the method that runs `function` as `mark` says; an error names it as `shown`."""
     if mark is None or not mark.thread:
-        return Method(function)
+        return Method(function, is_read=mark is not None and mark.read)
     check_plain(function, shown)  # an override, or a decorator, may not be
-    return Method(function, in_thread=True, abandon_on_cancel=mark.abandon_on_cancel)
+    return Method(function, in_thread=True, abandon_on_cancel=mark.abandon_on_cancel, is_read=mark.read)
 
 
 def _marked(service: object) -> dict[str, Method]:

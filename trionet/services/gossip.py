@@ -124,7 +124,7 @@ class Gossip:
         agent.on(Delivered, self._deliver)
         agent.on_batch_end(self._log_failures)
 
-    @rpc
+    @rpc(read=True)
     async def tasks(self, gid: str | None = None) -> list[PeriodicTask]:
         """Return this node's periodic tasks, of one group or all."""
         return self.tasks_of_node.list(gid)

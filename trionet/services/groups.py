@@ -228,7 +228,7 @@ class Groups:
             raise GroupNotFound(f"there is no group {gid!r:.130} on this node")
         return entry
 
-    @rpc
+    @rpc(read=True)
     async def get(self, gid: str) -> dict[SID, NodeAddress]:
         """Return a copy of the members of `gid`.
 
@@ -237,7 +237,7 @@ class Groups:
         """
         return self.members(gid)
 
-    @rpc
+    @rpc(read=True)
     async def describe(self, gid: str) -> GroupDescription:
         """Return the members of `gid`, its rule and its subset.
 

@@ -38,11 +38,13 @@ class Mark(msgspec.Struct, frozen=True):
         name: its name on the wire.
         thread: whether it runs in a worker thread.
         abandon_on_cancel: whether a cancelled call leaves the thread behind.
+        read: whether it only reads.
     """
 
     name: str
     thread: bool = False
     abandon_on_cancel: bool = False
+    read: bool = False
 
 
 def mark_of(member: Any) -> Mark | None:
@@ -63,9 +65,9 @@ def is_method(thing: Any) -> bool:
     return callable(thing) or isinstance(thing, _DESCRIPTORS)
 
 
-def check_flags(thread: object, abandon_on_cancel: object) -> None:
+def check_flags(thread: object, abandon_on_cancel: object, read: object) -> None:
     """Raise `MalformedRequest` unless `rpc` can have these arguments."""
-    for name, value in (("thread", thread), ("abandon_on_cancel", abandon_on_cancel)):
+    for name, value in (("thread", thread), ("abandon_on_cancel", abandon_on_cancel), ("read", read)):
         if not isinstance(value, bool):
             raise MalformedRequest(f"{name} of @trionet.rpc is True or False, not {value!r:.80}")
     if abandon_on_cancel and not thread:

@@ -131,7 +131,7 @@ class Membership:
         """
         self._reports.handle_own(NodeAddress.of(by))
 
-    @rpc
+    @rpc(read=True)
     async def members(self) -> list[Member]:
         """Return the present members, this node included, in SID order.
 

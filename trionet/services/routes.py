@@ -80,7 +80,7 @@ class Routes:
             raise MalformedRequest(f"a service's name is a text, not {name!r:.80}")
         return await self._table.wait(name)
 
-    @rpc(name="get")
+    @rpc(name="get", read=True)
     async def describe(self, name: str) -> ServiceDescription:
         """Return the description of the service `name`, for other nodes.
 

@@ -51,7 +51,7 @@ class Status:
             "heap_used": lambda: heap_bytes().used,
         }
 
-    @rpc
+    @rpc(read=True)
     async def get(self, key: str) -> Any:
         """Return one figure.
 

@@ -63,6 +63,7 @@ class _RecordedHandler:
         self._node = node
         self._prepare = handler.prepare
         self.call = handler.call
+        self.find = handler.find
 
     def prepare(self, call: Call) -> PreparedCall:
         prepared = self._prepare(call)

@@ -122,7 +122,7 @@ class GroupGossip(Template):
         """End a periodic task of any member; see `Gossip.del_`."""
         return await self.context.local.gossip.del_(task_id)
 
-    @rpc
+    @rpc(read=True)
     async def tasks(self) -> Replies[list[PeriodicTask]]:
         """Return each member's periodic tasks in this group."""
         return await self.fan_out([self.context.gid], Remote(service="gossip", method="tasks"))

@@ -24,7 +24,7 @@ __all__ = ["GroupGroups"]
 class GroupGroups(KeepingTemplate):
     """The group-wide service ``groups``: each change is made on every member, and on this node."""
 
-    @rpc
+    @rpc(read=True)
     async def get(self, gid: str) -> Replies[dict[SID, NodeAddress]]:
         """Return each member's group `gid`."""
         return await self._on_members("get", gid)

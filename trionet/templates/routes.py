@@ -53,7 +53,7 @@ class GroupRoutes(KeepingTemplate):
             await self.end_kept(service_key(name))
         return replies
 
-    @rpc
+    @rpc(read=True)
     async def get(self, name: str) -> Replies[ServiceDescription]:
         """Return each member's description of the service `name`."""
         return await self.fan_out([name], Remote(service="routes", method="get"))

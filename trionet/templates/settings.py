@@ -64,7 +64,7 @@ class GroupSettings(Template):
         self.context.members()
         return await self._hand_over(*self.context.local.settings.begin_removal(self.context.gid, key))
 
-    @rpc
+    @rpc(read=True)
     async def get(self, key: str) -> Any:
         """Return the value of a setting, as far as this node knows.
 
@@ -76,7 +76,7 @@ class GroupSettings(Template):
         self.context.members()
         return self.context.local.settings.get(self.context.gid, key)
 
-    @rpc
+    @rpc(read=True)
     async def items(self) -> dict[str, Any]:
         """Return all settings that this node knows, in the order of their keys.
 
@@ -85,7 +85,7 @@ class GroupSettings(Template):
         self.context.members()
         return self.context.local.settings.items(self.context.gid)
 
-    @rpc
+    @rpc(read=True)
     async def wait(self, key: str) -> Any:
         """Wait until a setting exists here; return its value.
 

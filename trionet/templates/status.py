@@ -37,7 +37,7 @@ class GroupStatus(Template):
         super().__init__(context)
         self._introducing = trio.Lock()
 
-    @rpc
+    @rpc(read=True)
     async def get(self, key: str) -> Aggregate[Any]:
         """Return one figure of every member.
 

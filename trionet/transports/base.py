@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from trionet.codec import Codec
     from trionet.config import NodeConfig
     from trionet.events import OrphanedCall
-    from trionet.router import PreparedCall
+    from trionet.router import Method, PreparedCall
     from trionet.security.node_keys import NodeKeys
 
     from .clock import Clock
@@ -62,6 +62,9 @@ class Handler(Protocol):
 
     def prepare(self, call: Call) -> PreparedCall:
         """Return `call` ready to run; see `Router.prepare`."""
+
+    def find(self, gid: str, service: str, method: str) -> Method:
+        """Return a method; see `Router.find`."""
 
     async def call(self, call: Call) -> Any:
         """Run `call` and return its value; see `Router.call`."""
@@ -159,6 +162,10 @@ class Endpoint(Protocol):
     @property
     def keys(self) -> NodeKeys | None:
         """The keys that seal the node's traffic; None without any."""
+
+    @property
+    def requests_refused(self) -> int:
+        """The requests over HTTP that have been refused: see `NodeStatistics`."""
 
     @property
     def app(self) -> QuartTrio | None:

@@ -11,7 +11,12 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Clock", "TrioClock"]
+__all__ = ["Clock", "TrioClock", "time_us"]
+
+
+def time_us() -> int:
+    """Return the microseconds since 1970, by a clock that may go back."""
+    return time.time_ns() // 1000
 
 
 class Clock(Protocol):

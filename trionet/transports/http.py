@@ -2,6 +2,8 @@
 
 The path contains the names of the method, the body the arguments, and the headers the rest of the envelope.
 
+With keys, calls are signed, and answers are verified (`signed_calls`).
+
 Invariants: at most `MOST_CONNECTIONS` connections to a peer are in use for the calls at each depth of nesting (see
 `trionet.nesting`), and at most `max_calls_per_peer`; calls queue here, not in httpx.
 """
@@ -26,6 +28,7 @@ from trionet.errors import (
     MalformedRequest,
     MessageTooLarge,
     NodeUnreachable,
+    NotPermitted,
     TemporarilyUnavailable,
     TrionetError,
 )
@@ -34,6 +37,7 @@ from trionet.nesting import DEEPEST, depth_inside
 from trionet.replies import replies_from
 
 from .base import answered_error, check_request_size, time_left_s
+from .signed_calls import CallSigner, no_signed_stream
 from .web_errors import status_of
 
 if TYPE_CHECKING:
@@ -42,6 +46,7 @@ if TYPE_CHECKING:
     from trionet.codec import Codec
     from trionet.config import NodeConfig
     from trionet.identity import NodeAddress
+    from trionet.security.node_keys import NodeKeys
 
     from .base import Request
 
@@ -175,7 +180,8 @@ class _Pool:
 class HTTPTransport:
     """Calls over HTTP/1.1, with an httpx client for each peer and depth: a single pool collapses under load."""
 
-    def __init__(self, config: NodeConfig) -> None:
+    def __init__(self, config: NodeConfig, keys: NodeKeys | None = None) -> None:
+        self._signer = None if keys is None else CallSigner(keys.sealing)
         self.codec: Codec = JSON.limited(config.max_message_containers)
         self._max_message_bytes = config.max_message_bytes
         self._timeout = httpx.Timeout(None, connect=config.connect_timeout_s)
@@ -186,7 +192,7 @@ class HTTPTransport:
 
     async def call(self, node: NodeAddress, request: Request) -> Any:
         """Send `request` to `node` and return its value."""
-        async with self._exchange(node, request, accept=VALUE_TYPE) as response:
+        async with self._exchange(node, request, accept=VALUE_TYPE) as (response, nonce):
             status, body = response.status_code, bytearray()
             async with _reading(node, response, response.aiter_raw()) as chunks:
                 async for chunk in chunks:
@@ -196,6 +202,8 @@ class HTTPTransport:
                             f"the reply of {node} is over the limit of {2 * self._max_message_bytes:,} bytes, "
                             f"twice max_message_bytes"
                         )
+        if self._signer is not None:
+            self._signer.verify(node, response, bytes(body), nonce)
         try:
             answer = self.codec.decode(body)
             is_error = "error" in answer
@@ -211,8 +219,10 @@ class HTTPTransport:
     @asynccontextmanager
     async def stream(self, node: NodeAddress, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
         """Start a stream at `node`, with one line of JSON for each item."""
+        if self._signer is not None:
+            raise NotPermitted(no_signed_stream(request.service, request.method))
         async with (
-            self._exchange(node, request, accept=STREAM_TYPE) as response,
+            self._exchange(node, request, accept=STREAM_TYPE) as (response, _),
             aclosing(self._items(node, response)) as items,
         ):
             yield items
@@ -244,21 +254,25 @@ class HTTPTransport:
             raise ConnectionLost(_unlike_a_node(node, status))
 
     @asynccontextmanager
-    async def _exchange(self, node: NodeAddress, request: Request, *, accept: str) -> AsyncGenerator[httpx.Response]:
+    async def _exchange(
+        self, node: NodeAddress, request: Request, *, accept: str
+    ) -> AsyncGenerator[tuple[httpx.Response, bytes]]:
+        """Send `request`; yield the response, and the nonce that its signature must have."""
         check_request_size(request, self._max_message_bytes)
         path = "/".join(map(_quoted, (request.gid, request.service, request.method)))
         url = f"http://{node}/{path}{_query(request)}"
         pool = self._pool(node, request.depth)
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(pool.slot())
+            headers, nonce = _headers(request, accept), b""  # once there is a slot: with the time left
             with _translated(node), pool.until_closed():
-                sent = pool.client.stream(
-                    "PUT", url, content=request.args, headers=_headers(request, accept), extensions=_EXTENSIONS
-                )
+                if self._signer is not None:
+                    headers, nonce = self._signer.sign(node, "PUT", httpx.URL(url), headers, request.args)
+                sent = pool.client.stream("PUT", url, content=request.args, headers=headers, extensions=_EXTENSIONS)
                 response = await stack.enter_async_context(sent)
             if response.headers.get("Content-Encoding", "identity") != "identity":
                 raise ConnectionLost(_unlike_a_node(node, response.status_code))
-            yield response
+            yield response, nonce
 
     def _pool(self, node: NodeAddress, depth: int) -> _Pool:
         pool = self._pools.get((node, depth))

@@ -17,7 +17,7 @@ from trionet.log_limits import about, limited_log, peer_ip
 from trionet.protocols.link.frames import MARK
 from trionet.protocols.link.handshake import HandshakeError
 
-from .clock import TrioClock
+from .clock import TrioClock, time_us
 from .datagrams import UDPDatagrams
 from .lazy_http import LazyHTTPTransport
 from .link import TCPTransport
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .base import Handler
     from .link.tcp import TCPLink
     from .web import QuartTrio, WebServer
+    from .web_access import WebAccess
 
 __all__ = ["NetworkEndpoint", "TCPNetwork"]
 
@@ -78,9 +79,11 @@ class NetworkEndpoint:
         self._config = config
         self._handler = handler
         self._web: WebServer | None = None
+        self._access: WebAccess | None = None
         self._is_closing = False
         self.links: TCPTransport = TCPTransport(listener.address, config, handler, on_orphan, keys)
-        self._http = LazyHTTPTransport(config)
+        self._http = LazyHTTPTransport(config, keys)
+        self._started_us = time_us()
         self.transport: TCPTransport | LazyHTTPTransport = self.links if config.transport == "link" else self._http
 
     @property
@@ -140,9 +143,23 @@ class NetworkEndpoint:
         if self._web is None:
             from .web import WebServer
 
-            self._web = WebServer(self._handler, self._config)
+            self._web = WebServer(self._handler, self._config, self._web_access())
             self._web.closing = self._is_closing
         return self._web
+
+    def _web_access(self) -> WebAccess | None:
+        if self.keys is None:
+            return None
+        from .web_access import WebAccess, own_authorities
+
+        names = {*self._listener.ips, self._config.ip}
+        self._access = WebAccess(self.keys, own_authorities(self.address, names), self._started_us)
+        return self._access
+
+    @property
+    def requests_refused(self) -> int:
+        """The requests over HTTP that have been refused for lack of a proof."""
+        return 0 if self._access is None else self._access.refused
 
     async def accept_http(self, stream: trio.SocketStream, first: bytes, nursery: trio.Nursery) -> RequestSession:
         """Return the session of an HTTP connection whose first bytes have been read; run the app in `nursery`."""

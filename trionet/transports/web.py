@@ -5,7 +5,8 @@ keyword arguments, in JSON (a bare word is a text). The response is ``{"value": 
 ``{"values": {…}, "errors": {…}}``, with ``"value"`` for an aggregate; for a failure
 ``{"error": {"code", "name", "text", …}}``. Values are in the JSON form of `trionet.codec`.
 
-Requests of foreign web pages (`web_origin`) and with ambiguous framing (`web_framing`) are refused.
+Requests of foreign web pages (`web_origin`) and with ambiguous framing (`web_framing`) are refused. On a node with
+keys, so are those without a proof (`web_access`).
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
 from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.worker_context import WorkerContext
-from quart import Response, request, websocket
+from quart import Response, g, request, websocket
 from quart_trio import QuartTrio
+from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 
 from trionet.codec import JSON
@@ -31,6 +33,7 @@ from trionet.identity import NodeAddress
 from trionet.log_limits import limited_log
 from trionet.message import Call, check_args
 from trionet.replies import Replies
+from trionet.security.refusals import UNAUTHORIZED, RequestRefused
 from trionet.user_code import pass_endings
 
 from .base import check_size
@@ -43,6 +46,7 @@ from .http import (
     VALUE_TYPE,
     inner_depth_from,
 )
+from .web_access import ANYONE
 from .web_bodies import Bodies
 from .web_connection import HTTPConnection
 from .web_errors import error_body, error_of, status_of
@@ -57,11 +61,16 @@ if TYPE_CHECKING:
     from trionet.router import PreparedCall
 
     from .base import Handler
+    from .web_access import Requester, WebAccess
 
 __all__ = ["QuartTrio", "WebServer"]
 
 _BODIES_AT_ONCE = 16
 """The memory for arriving bodies, over all connections, in bodies of the largest size."""
+
+_HEALTH = "healthz"
+_CALL = "call"
+"""The endpoints of the app."""
 
 _SAFE_METHODS = {"GET", "HEAD"}
 """RFC 9110, 9.2.1: the methods of a followed link."""
@@ -77,9 +86,16 @@ class WebServer:
         closing: whether responses close their connection.
     """
 
-    def __init__(self, handler: Handler, config: NodeConfig) -> None:
+    def __init__(self, handler: Handler, config: NodeConfig, access: WebAccess | None = None) -> None:
+        """Make the app.
+
+        Args:
+            handler: runs the calls.
+            config: the node's.
+            access: checks who makes a request; None on a node without keys, where everyone may call.
+        """
         self.closing = False
-        self.app: QuartTrio = _make_app(handler, config)
+        self.app: QuartTrio = _make_app(handler, config, access)
         self.app.after_request(self._add_close_header)
         self._config = _hypercorn_config(config)
         self._context = WorkerContext(None)
@@ -170,7 +186,7 @@ def _hypercorn_config(config: NodeConfig) -> Config:
     return hypercorn_config
 
 
-def _make_app(handler: Handler, config: NodeConfig) -> QuartTrio:
+def _make_app(handler: Handler, config: NodeConfig, access: WebAccess | None) -> QuartTrio:
     app = QuartTrio("trionet", static_folder=None)
     app.logger = limited_log("trionet.http")
     app.config["MAX_CONTENT_LENGTH"] = config.max_message_bytes
@@ -188,19 +204,29 @@ def _make_app(handler: Handler, config: NodeConfig) -> QuartTrio:
         error = _foreign_page_error(config)
         return None if error is None else _error_response(error, limit_bytes)
 
-    @app.get("/healthz")
+    if access is not None:
+        _require_proof(app, access, limit_bytes)
+
+    @app.get(f"/{_HEALTH}")
     async def healthz() -> Response:
         return Response(JSON.encode({"status": "ok"}), content_type="application/json")
 
     @app.route("/<gid>/<service>/<method>", methods=["PUT", "POST"])
     async def call(gid: str, service: str, method: str) -> Response:
         try:
-            args = codec.decode(await bodies.read(request.body))
-            prepared = handler.prepare(_read_call(gid, service, method, args))
+            requester: Requester = g.get("requester", ANYONE)
+            requester.check_method(handler, gid, service, method)
+            body = await bodies.read(request.body)
+            requester.check_body(body)
+            read = _read_call(gid, service, method, codec.decode(body), is_believed=requester.is_believed)
+            requester.check_call(read)
+            prepared = handler.prepare(read)
             _check_accepted(prepared, f"{service}/{method}")
             if prepared.method.is_stream:
                 return _stream_response(prepared, limit_bytes)
             return _value_response(await prepared.finish(trio.CancelScope()), limit_bytes)
+        except RequestRefused:
+            raise  # it is logged, too
         except TrionetError as exc:
             return _error_response(exc, limit_bytes)
 
@@ -208,11 +234,36 @@ def _make_app(handler: Handler, config: NodeConfig) -> QuartTrio:
     return app
 
 
+def _require_proof(app: QuartTrio, access: WebAccess, limit_bytes: int) -> None:
+    """Have `app` refuse requests without a proof, and sign its answers to nodes."""
+
+    @app.before_request
+    @app.before_websocket
+    async def check_proof() -> None:
+        asked = request or websocket
+        if asked.endpoint != _HEALTH:
+            g.requester = requester = access.requester(asked.scope)
+            if asked.endpoint != _CALL:
+                requester.check_route(is_safe=bool(request) and request.method in _SAFE_METHODS)
+
+    @app.errorhandler(RequestRefused)
+    async def refuse(exc: RequestRefused) -> Response:
+        access.note_refusal(exc, (request or websocket).scope)
+        headers = {"WWW-Authenticate": 'Bearer realm="trionet"'} if exc.status == UNAUTHORIZED else {}
+        return _error_response(exc, limit_bytes, exc.status, headers)
+
+    @app.after_request
+    async def sign(response: Response) -> Response:
+        requester: Requester = g.get("requester", ANYONE)
+        return await requester.signed(response)
+
+
 def _add_error_handlers(app: QuartTrio, limit_bytes: int) -> None:
     @app.errorhandler(HTTPException)
     async def http_error(exc: HTTPException) -> Response:
         (request or websocket).routing_exception = None  # its traceback refers to the request: a cycle
-        return _error_response(error_of(exc, limit_bytes), limit_bytes, exc.code, dict(exc.get_headers()))
+        allowed = {name: value for name, value in exc.get_headers() if name.lower() == "allow"}
+        return _error_response(error_of(exc, limit_bytes), limit_bytes, exc.code, allowed)
 
     @app.errorhandler(Exception)
     async def other_error(exc: Exception) -> Response:
@@ -230,18 +281,20 @@ def _foreign_page_error(config: NodeConfig) -> NotPermitted | None:
     return foreign_page_error(headers.getlist("Origin"), headers.getlist("Host"), own_names, fetch)
 
 
-def _read_call(gid: str, service: str, method: str, args: object) -> Call:
-    caller, timeout = request.headers.get(CALLER_HEADER), request.headers.get(TIMEOUT_HEADER)
+def _read_call(gid: str, service: str, method: str, args: object, *, is_believed: bool) -> Call:
+    """Return the call of a request; `is_believed`: whether its headers may name a node as the caller."""
+    believed = request.headers if is_believed else Headers()
+    caller, timeout = believed.get(CALLER_HEADER), request.headers.get(TIMEOUT_HEADER)
     return Call(
         gid=gid,
         service=service,
         method=method,
         args=check_args(args),
         kwargs={name: _keyword(text) for name, text in request.args.items()},
-        id=request.headers.get(CALL_ID_HEADER, ""),
+        id=believed.get(CALL_ID_HEADER, ""),
         caller=None if caller is None else NodeAddress.of(caller),
         timeout_s=None if timeout is None else _seconds(timeout),
-        inner_depth=inner_depth_from(request.headers.get(DEPTH_HEADER)),
+        inner_depth=inner_depth_from(believed.get(DEPTH_HEADER)),
         is_json=caller is None,  # nodes send their address
     )
 
@@ -303,6 +356,5 @@ def _encoded(answer: dict[str, Any], max_message_bytes: int, what: str) -> bytes
 def _error_response(
     error: TrionetError, limit_bytes: int, status: int | None = None, headers: dict[str, str] | None = None
 ) -> Response:
-    kept = {name: value for name, value in (headers or {}).items() if name.lower() == "allow"}
     body = error_body(error, limit_bytes)
-    return Response(body, status=status or status_of(error), headers=kept, content_type="application/json")
+    return Response(body, status=status or status_of(error), headers=headers, content_type="application/json")

@@ -44,6 +44,7 @@ class MemoryEndpoint(Host):
 
     app = None
     has_real_address = False
+    requests_refused = 0
 
     def __init__(
         self,

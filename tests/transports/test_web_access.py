@@ -1,0 +1,271 @@
+"""Who may call a node with a key over HTTP: the holders of tokens, within their scopes."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+from quart import websocket
+
+from tests.transports.keyed_nodes import error_in, http_client, open_keyed, request, token
+from trionet import NodeConfig, current_call, open_node, rpc
+from trionet.security.tokens import Scope
+
+if TYPE_CHECKING:
+    from trionet import Node
+
+HINT = "this needs the header 'Authorization: Bearer TOKEN' with a valid token of this cluster: make one with "
+PROBE = NodeConfig(services={"probe": "tests.transports.test_web_access:Probe"})
+
+
+class Probe:
+    """Methods of a user's."""
+
+    def __init__(self) -> None:
+        self.changes = 0
+
+    @rpc(read=True)
+    def look(self) -> int:
+        return self.changes
+
+    @rpc
+    def change(self) -> int:
+        self.changes += 1
+        return self.changes
+
+    @rpc(read=True)
+    async def count(self, number: int) -> AsyncIterator[int]:
+        for item in range(number):
+            yield item
+
+    @rpc
+    def who(self) -> list[Any]:
+        call = current_call()
+        return [call.caller, call.id]
+
+
+async def statuses(node: Node, scope: Scope, *calls: tuple[str, str]) -> list[int]:
+    """Return the statuses of calls with a token of this scope."""
+    return [(await request(node, path, content, bearer=token(scope))).status_code for path, content in calls]
+
+
+def bad_tokens() -> dict[str, str]:
+    good = token()
+    return {
+        "expired": token(age_s=100, lifetime_s=50),
+        "from the future": token(age_s=-1000),
+        "another cluster": token(cluster="other"),
+        "is unknown here": token(seed=2),
+        "forged or damaged": good[:60] + ("A" if good[60] != "A" else "B") + good[61:],
+        "malformed": "hello",
+        "too long": "x" * 8000,
+    }
+
+
+async def test_without_a_token_each_path_is_refused_but_healthz() -> None:
+    async with open_keyed(PROBE) as node:
+        for path in ("/local/probe/look", "/local/status/stop", "/nothing/at/all", "/", "/favicon.ico", "/a/b/c/d"):
+            for method in ("PUT", "POST", "GET", "HEAD", "DELETE", "OPTIONS", "TRACE"):
+                refused = await request(node, path, method=method)
+                assert refused.status_code == 401, (method, path)
+                assert refused.headers["WWW-Authenticate"] == 'Bearer realm="trionet"'
+                assert method == "HEAD" or error_in(refused)["text"].startswith(HINT)
+        assert node.statistics().requests_refused == 6 * 7
+        healthy = await request(node, "/healthz", "", method="GET")
+        assert (healthy.status_code, healthy.json()) == (200, {"status": "ok"})
+        assert node.statistics().requests_refused == 6 * 7
+
+
+@pytest.mark.parametrize("why", sorted(bad_tokens()))
+async def test_a_wrong_token_is_refused_and_the_log_alone_says_why(why: str, caplog: pytest.LogCaptureFixture) -> None:
+    text = bad_tokens()[why]
+    async with open_keyed(PROBE) as node:
+        with caplog.at_level(logging.WARNING, "trionet.transports.web_access"):
+            refused = await request(node, "/local/probe/change", bearer=text)
+            assert (refused.status_code, refused.headers["WWW-Authenticate"]) == (401, 'Bearer realm="trionet"')
+            assert error_in(refused)["name"] == "NotPermitted"
+            assert error_in(refused)["text"] == error_in(await request(node, "/local/probe/change"))["text"]
+        assert why in caplog.messages[0]
+        assert "a request of 127.0.0.1 for /local/probe/change over HTTP was refused with status 401" in caplog.text
+        assert text not in caplog.text
+        assert await statuses(node, Scope.READ, ("/local/probe/look", "[]")) == [200]
+        assert (await request(node, "/local/probe/look", bearer=token())).json() == {"value": 0}
+
+
+@pytest.mark.parametrize("value", ["", "Bearer", "Basic dXNlcjpwYXNz", "bearer", "Token {}", "{}", "Bearer {} x"])
+async def test_another_authorization_is_none(value: str) -> None:
+    async with open_keyed(PROBE) as node:
+        refused = await request(node, "/local/probe/look", Authorization=value.format(token()))
+        assert refused.status_code == 401
+
+
+async def test_the_scheme_is_read_in_any_case() -> None:
+    async with open_keyed(PROBE) as node:
+        accepted = await request(node, "/local/probe/look", Authorization=f"bEARER   {token()}")
+        assert accepted.status_code == 200
+
+
+async def test_a_token_calls_within_its_scope() -> None:
+    look, change = ("/local/probe/look", "[]"), ("/local/probe/change", "[]")
+    get, put = ("/local/groups/get", '["all"]'), ("/local/groups/put", '["g", {}]')
+    packet, held = ("/local/membership/packet", '["x"]'), ("/local/kept/held", '["a", "b"]')
+    async with open_keyed(PROBE) as node:
+        calls = (look, get, change, put, packet, held)
+        assert await statuses(node, Scope.READ, *calls) == [200, 200, 403, 403, 403, 403]
+        assert await statuses(node, Scope.CALL, *calls) == [200, 200, 200, 403, 403, 403]
+        assert await statuses(node, Scope.ADMIN, *calls) == [200, 200, 200, 200, 403, 403]
+        refused = await request(node, "/local/status/stop", bearer=token(Scope.CALL))
+        assert error_in(refused)["text"] == "this needs a token with the scope admin"
+
+
+async def test_the_scope_is_the_same_for_all_members_of_a_group() -> None:
+    async with open_keyed(PROBE) as node:
+        calls = (("/all/status/get", '["nid"]'), ("/all/status/stop", "[]"), ("/all/groups/put", '["g", {}]'))
+        assert await statuses(node, Scope.CALL, *calls) == [200, 403, 403]
+
+
+async def test_the_scope_is_checked_before_the_body_is_read() -> None:
+    async with open_keyed(PROBE) as node:
+        calls = [(path, "no json") for path in ("/local/probe/change", "/local/status/stop", "/local/kept/keep")]
+        assert await statuses(node, Scope.READ, *calls) == [403, 403, 403]
+
+
+async def test_a_detour_needs_the_scope_of_its_destination() -> None:
+    async with open_keyed(PROBE) as node:
+        own = f'"node": {{"ip": "{node.address.ip}", "port": {node.address.port}}}'
+        change, stop = (
+            f'{{{own}, "service": "probe", "method": "change"}}',
+            f'{{{own}, "service": "status", "method": "stop"}}',
+        )
+        send = f'{{{own}, "service": "comm", "method": "send"}}'
+        everywhere = '{"service": "status", "method": "stop"}'
+        packet = f'{{{own}, "service": "membership", "method": "packet"}}'
+        refused = [
+            ("/local/comm/send", f"[[], {stop}]"),
+            ("/local/comm/send", f"[[[], {stop}], {send}]"),
+            ("/local/comm/send", f"[[[[], {stop}], {send}], {send}]"),
+            ("/local/comm/send", f'[["x"], {packet}]'),
+            ("/all/comm/send", f"[[], {everywhere}]"),
+            ("/all/gossip/send", f"[[], {everywhere}]"),
+            ("/all/gossip/at", f"[0.01, [[], {everywhere}]]"),
+            (f"/local/comm/send?remote={stop}".replace(" ", "%20"), "[[]]"),
+        ]
+        assert await statuses(node, Scope.CALL, ("/local/comm/send", f"[[], {change}]"), *refused) == [200] + [403] * 8
+        assert await statuses(node, Scope.READ, ("/local/comm/send", f"[[], {change}]")) == [403]
+        assert await statuses(node, Scope.ADMIN, ("/local/comm/send", f'[["x"], {packet}]')) == [403]
+
+
+async def test_the_headers_of_nodes_are_not_believed_of_a_token_holder() -> None:
+    claims = {"Trionet_Caller": "127.0.0.1:9", "Trionet_Call_Id": "mine", "Trionet_Depth": "nonsense"}
+    async with open_keyed(PROBE) as node:
+        answer = await request(node, "/local/probe/who", bearer=token(), **claims)
+        assert answer.json() == {"value": [None, ""]}
+
+
+async def test_a_token_holder_gets_streams() -> None:
+    async with open_keyed(PROBE) as node:
+        answer = await request(node, "/local/probe/count", "[2]", bearer=token(Scope.READ))
+        assert answer.text == '{"item":0}\n{"item":1}\n{"end":true}\n'
+
+
+async def test_the_users_own_routes_need_a_token_too() -> None:
+    async with open_keyed(PROBE) as node:
+
+        async def page() -> str:
+            return "hello"
+
+        node.app.add_url_rule("/page", "page", page, methods=["GET", "POST"])
+        assert (await request(node, "/page", method="GET")).status_code == 401
+        assert (await request(node, "/page", method="GET", bearer=token(Scope.READ))).text == "hello"
+        assert (await request(node, "/page", method="POST", bearer=token(Scope.READ))).status_code == 403
+        assert (await request(node, "/page", method="POST", bearer=token(Scope.CALL))).text == "hello"
+        assert (await request(node, "/nothing", method="GET", bearer=token(Scope.CALL))).status_code == 404
+
+
+async def test_a_websocket_needs_a_token_for_calls() -> None:
+    async with open_keyed(PROBE) as node:
+
+        async def greet() -> None:
+            await websocket.send("hello")
+
+        node.app.add_websocket("/greet", "greet", greet)
+        upgrade = {"Connection": "upgrade", "Upgrade": "websocket", "Sec_WebSocket_Version": "13"}
+        upgrade["Sec_WebSocket_Key"] = "dGhlIHNhbXBsZSBub25jZQ=="
+        assert (await request(node, "/greet", "", method="GET", **upgrade)).status_code == 401
+        assert (await request(node, "/greet", "", method="GET", bearer=token(Scope.READ), **upgrade)).status_code == 403
+        assert (await request(node, "/greet", "", method="GET", bearer=token(Scope.CALL), **upgrade)).status_code == 101
+
+
+async def test_requests_of_http_2_need_a_token_too() -> None:
+    async with open_keyed(PROBE) as node, http_client(http1=False, http2=True) as client:
+        url = f"http://{node.address}/local/probe/look"
+        assert (await client.put(url, content="[]")).status_code == 401
+        accepted = await client.put(url, content="[]", headers={"Authorization": f"Bearer {token()}"})
+        assert (accepted.status_code, accepted.http_version) == (200, "HTTP/2")
+
+
+async def status_of_lines(node: Node, *lines: str) -> int:
+    """Return the status of a request with these lines of headers; 0 if the node closes the connection before it."""
+    head = "\r\n".join(["PUT /local/probe/look HTTP/1.1", f"Host: {node.address}", "Content-Length: 2", *lines])
+    stream = await trio.open_tcp_stream(node.address.ip, node.address.port)
+    async with stream:
+        try:
+            await stream.send_all(f"{head}\r\n\r\n[]".encode())
+            return int((await stream.receive_some()).split()[1])
+        except (trio.BrokenResourceError, IndexError):
+            return 0
+
+
+async def test_long_and_many_headers_are_refused() -> None:
+    good, bad = f"Authorization: Bearer {token()}", "Authorization: Bearer x"
+    async with open_keyed(PROBE) as node:
+        assert await status_of_lines(node, good) == 200
+        for lines in (
+            [good, good],
+            [good, bad],
+            [bad] * 300,
+            ["Authorization: Bearer " + "x" * 15_000],
+            ["Signature-Input: " + "x" * 10_000, good],
+            ["Signature-Input: trionet=()", "Signature: trionet=:AAAA:"] * 100,
+            ["Authorization: Bearer \xe4\xff"],
+            ["Signature-Input: \xe4\xff"],
+        ):
+            assert await status_of_lines(node, *lines) == 401
+        for lines in (["Authorization: Bearer " + "x" * 1_000_000], [f"X-{n}: y" for n in range(100_000)]):
+            assert await status_of_lines(node, *lines) in {0, 400, 431}
+        assert await status_of_lines(node, good) == 200
+
+
+async def test_lines_of_refusals_are_limited_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    async with open_keyed(PROBE) as node:
+        with caplog.at_level(logging.WARNING, "trionet.transports.web_access"):
+            for _ in range(30):
+                await request(node, "/local/probe/look")
+        assert len(caplog.messages) == 6
+        assert node.statistics().requests_refused == 30
+
+
+async def test_a_client_on_another_machine_is_refused() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect(("192.0.2.1", 9))  # nothing is sent: this selects the address
+            ip = sock.getsockname()[0]
+        except OSError:
+            pytest.skip("this machine has no address besides loopback")
+    async with open_keyed(NodeConfig(ip=ip, insecure=True, services=PROBE.services)) as node:
+        for bearer in (None, token(Scope.ADMIN)):
+            refused = await request(node, "/local/probe/look", bearer=bearer)
+            assert refused.status_code == 403
+            assert "a bearer token can be sniffed: use an ssh tunnel" in error_in(refused)["text"]
+        assert (await request(node, "/healthz", "", method="GET")).status_code == 200
+
+
+async def test_without_a_key_nothing_is_needed() -> None:
+    async with open_node(PROBE) as node:
+        assert (await request(node, "/local/probe/change")).json() == {"value": 1}
+        assert (await request(node, "/local/probe/look", Authorization="Bearer nonsense")).json() == {"value": 1}
+        assert node.statistics().requests_refused == 0

@@ -1,0 +1,71 @@
+"""What a bearer token may call: the scope that each method needs.
+
+``read`` is enough for methods marked with ``rpc(read=True)``, trionet's own and the user's. The table has the methods
+that change the cluster or the program, which need ``admin``, and those that only nodes call. All others need ``call``.
+
+Invariant: what a token may not call does not depend on the group.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from .refusals import FORBIDDEN, RequestRefused
+from .tokens import Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .tokens import Token
+
+__all__ = ["ADMIN_METHODS", "FORWARDING", "NODE_METHODS", "check_method", "needed_scope"]
+
+ADMIN_METHODS: Final[Mapping[str, frozenset[str] | None]] = {
+    "status": frozenset({"stop", "spawn"}),
+    "routes": frozenset({"put", "rem"}),
+    "groups": frozenset({"put", "add", "rem", "del"}),
+    "membership": frozenset({"join", "leave", "set_tags"}),
+    "keys": None,
+}
+"""The methods that need ``admin``, by service, local and group-wide; None stands for all."""
+
+NODE_METHODS: Final[Mapping[str, frozenset[str] | None]] = {
+    "membership": frozenset({"packet", "unreachable"}),
+    "kept": None,
+}
+"""The methods that only nodes may call."""
+
+FORWARDING: Final = frozenset({"comm", "gossip"})
+"""The services whose methods have nodes call other methods: these need the scope of their destination as well."""
+
+
+def needed_scope(service: str, method: str, *, is_read: bool = False) -> Scope | None:
+    """Return the scope that a call needs; None if no token is enough.
+
+    Args:
+        service: the name of its service.
+        method: the name of its method.
+        is_read: whether it is marked with ``rpc(read=True)``.
+    """
+    if _has(NODE_METHODS, service, method):
+        return None
+    if _has(ADMIN_METHODS, service, method):
+        return Scope.ADMIN
+    return Scope.READ if is_read else Scope.CALL
+
+
+def check_method(token: Token, service: str, method: str, *, is_read: bool = False) -> None:
+    """Raise `RequestRefused` unless the holder of `token` may call a method; see `needed_scope`."""
+    needed = needed_scope(service, method, is_read=is_read)
+    if needed is None:
+        raise RequestRefused(
+            f"{service}/{method} is for nodes of the cluster only: no token is enough",
+            reason=f"token {token.id} is no node, and only nodes may call {service}/{method}",
+            status=FORBIDDEN,
+        )
+    token.check(needed)
+
+
+def _has(table: Mapping[str, frozenset[str] | None], service: str, method: str) -> bool:
+    methods = table.get(service, frozenset())
+    return methods is None or method in methods

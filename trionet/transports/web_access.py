@@ -1,0 +1,219 @@
+"""Who makes a request over HTTP to a node with keys: the holder of a token, or a node of the cluster.
+
+Invariants: each request but ``/healthz`` has a valid token, or is a call signed by a node; its head is checked before
+any byte of its body is read. Only what a node has signed is believed of its headers. A refused request is counted, and
+the log has who and why; the client learns nothing of the keys. Nothing is accepted from other machines: there is no
+TLS, and whoever sees a token can use it.
+
+Source: RFC 6750 (bearer tokens), 9421 (signatures).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final, Protocol
+
+from trionet.errors import NotPermitted
+from trionet.identity import NodeAddress, is_loopback
+from trionet.log_limits import about, limited_log
+from trionet.security.http_signatures import RequestVerifier, sign_response
+from trionet.security.nonces import NonceStore
+from trionet.security.refusals import FORBIDDEN, RequestRefused, unproven
+from trionet.security.scopes import check_method
+from trionet.security.signature_base import HttpRequest, HttpResponse, normalized_authority
+from trionet.security.tokens import Scope, bearer_token
+
+from .clock import time_us
+from .signed_calls import no_signed_stream
+from .web_detours import destinations
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from hypercorn.typing import HTTPScope, WebsocketScope
+    from quart import Response
+
+    from trionet.message import Call
+    from trionet.security.http_signatures import VerifiedRequest
+    from trionet.security.keys import DerivedKeys
+    from trionet.security.node_keys import NodeKeys
+    from trionet.security.tokens import Token
+
+    from .base import Handler
+
+__all__ = ["ANYONE", "Requester", "WebAccess", "own_authorities"]
+
+_log = limited_log(__name__)
+
+_ANY_ADDRESS: Final = frozenset({"0.0.0.0", "::"})
+_LOOPBACK: Final = ("127.0.0.1", "::1")
+_SIGNATURE: Final = "signature-input"
+
+
+def own_authorities(address: NodeAddress, names: Collection[str]) -> frozenset[str]:
+    """Return where requests to a node are sent to, as the header ``Host`` has it.
+
+    Args:
+        address: its address.
+        names: the other addresses and names that it listens on, with the same port number.
+    """
+    every = {address.ip, *names}
+    if every & _ANY_ADDRESS:
+        every |= {*_LOOPBACK}
+    if every & {*_LOOPBACK}:
+        every.add("localhost")
+    return frozenset(normalized_authority(str(NodeAddress(name, address.port))) for name in every)
+
+
+class Requester(Protocol):
+    """Who makes a request.
+
+    Attributes:
+        is_believed: whether its headers may name a node as the caller.
+    """
+
+    is_believed: bool
+
+    def check_route(self, *, is_safe: bool) -> None:
+        """Raise `RequestRefused` unless it may use the user's own routes; `is_safe`: by GET or HEAD."""
+
+    def check_method(self, handler: Handler, gid: str, service: str, method: str) -> None:
+        """Raise `NotPermitted` unless it may call a method of `handler`, whatever the arguments."""
+
+    def check_body(self, body: bytes) -> None:
+        """Raise `RequestRefused` unless this is the body that it has sent."""
+
+    def check_call(self, call: Call) -> None:
+        """Raise `RequestRefused` unless it may make a call with these arguments."""
+
+    async def signed(self, response: Response) -> Response:
+        """Return the answer as it is sent."""
+
+
+class _Anyone:
+    """Whoever makes a request to a node without keys."""
+
+    is_believed = True
+
+    def check_route(self, *, is_safe: bool) -> None:
+        pass
+
+    def check_method(self, handler: Handler, gid: str, service: str, method: str) -> None:
+        pass
+
+    def check_body(self, body: bytes) -> None:
+        pass
+
+    def check_call(self, call: Call) -> None:
+        pass
+
+    async def signed(self, response: Response) -> Response:
+        return response
+
+
+ANYONE: Final[Requester] = _Anyone()
+
+
+class _TokenHolder(_Anyone):
+    """A person, or a person's program."""
+
+    is_believed = False
+
+    def __init__(self, token: Token) -> None:
+        self._token = token
+
+    def check_route(self, *, is_safe: bool) -> None:
+        self._token.check(Scope.READ if is_safe else Scope.CALL)
+
+    def check_method(self, handler: Handler, gid: str, service: str, method: str) -> None:
+        check_method(self._token, service, method, is_read=handler.find(gid, service, method).is_read)
+
+    def check_call(self, call: Call) -> None:
+        for service, method in destinations(call):
+            check_method(self._token, service, method)
+
+
+class _SigningNode(_Anyone):
+    """A node of the cluster, which may call everything but streams; only its calls are signed with their bodies."""
+
+    def __init__(self, request: VerifiedRequest, keys: DerivedKeys) -> None:
+        self._request = request
+        self._keys = keys
+
+    def check_route(self, *, is_safe: bool) -> None:
+        del is_safe
+        raise unproven("a signature is for calls; this path needs a token")
+
+    def check_method(self, handler: Handler, gid: str, service: str, method: str) -> None:
+        if handler.find(gid, service, method).is_stream:
+            raise NotPermitted(no_signed_stream(service, method))
+
+    def check_body(self, body: bytes) -> None:
+        self._request.check_body(body)
+
+    async def signed(self, response: Response) -> Response:
+        body = await response.get_data(as_text=False)
+        head = HttpResponse(list(response.headers.items()), response.status_code)
+        response.headers.extend(sign_response(head, body, self._keys, self._request.nonce, time_us()))
+        return response
+
+
+class WebAccess:
+    """Checks the requests to one node with keys.
+
+    Args:
+        keys: the node's.
+        authorities: where requests to it are sent to; see `own_authorities`.
+        started_us: the time of its start, in microseconds since 1970: earlier signatures are refused.
+
+    Attributes:
+        refused: the number of refused requests.
+    """
+
+    def __init__(self, keys: NodeKeys, authorities: Collection[str], started_us: int) -> None:
+        self.refused: int = 0
+        self._opening = keys.opening
+        self._tokens = keys.token_verifier()
+        self._signatures = RequestVerifier(keys.opening, authorities, NonceStore(started_us))
+
+    def requester(self, scope: HTTPScope | WebsocketScope) -> Requester:
+        """Return who makes a request, by its head.
+
+        Raises:
+            RequestRefused: it proves nothing, or comes from another machine.
+        """
+        client = scope.get("client")
+        if client is None or not is_loopback(client[0]):
+            raise RequestRefused(
+                "with a key, HTTP is for clients on this machine only, because there is no TLS and a bearer token can "
+                "be sniffed: use an ssh tunnel (ssh -L), or a proxy with TLS on this machine",
+                reason="the client is on another machine, and there is no TLS",
+                status=FORBIDDEN,
+            )
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+        if any(name.lower() == _SIGNATURE for name, _ in headers):
+            return self._signing_node(scope, headers)
+        texts = [value for name, value in headers if name.lower() == "authorization"]
+        return _TokenHolder(self._tokens.verify(bearer_token(texts), time.time(), Scope.READ))
+
+    def _signing_node(self, scope: HTTPScope | WebsocketScope, headers: list[tuple[str, str]]) -> Requester:
+        hosts = [value for name, value in headers if name.lower() == "host"]
+        authority = normalized_authority(hosts[0]) if len(hosts) == 1 else ""
+        target = b"?".join(part for part in (scope["raw_path"], scope["query_string"]) if part).decode("latin-1")
+        method = scope["method"] if scope["type"] == "http" else "GET"
+        verified = self._signatures.verify(HttpRequest(headers, method, authority, target), time_us())
+        return _SigningNode(verified, self._opening[verified.key_id])
+
+    def note_refusal(self, refusal: RequestRefused, scope: HTTPScope | WebsocketScope) -> None:
+        """Count a refused request, and log who made it and why it was refused."""
+        self.refused += 1
+        client = scope.get("client")
+        peer = "a client that has gone" if client is None else client[0]
+        _log.warning(
+            "a request of %s for %.200s over HTTP was refused with status %d: %s",
+            peer,
+            scope["path"],
+            refusal.status,
+            refusal.reason,
+            extra=about(peer, refusal.reason),
+        )

@@ -72,8 +72,12 @@ async def open_node(
     config = with_settings(NodeConfig() if config is None else config, {})
     if not isinstance(random, random_module.Random | None):
         raise MalformedRequest(f"random is a random.Random, not {random!r:.80}")
-    fabric, random = _network(fabric), random or random_module.Random()
-    keys = _keys(config) if keys is None else keys
+    async with _opened(config, _network(fabric), random or random_module.Random(), keys or _keys(config)) as node:
+        yield node
+
+
+@asynccontextmanager
+async def _opened(config: NodeConfig, fabric: Network, random: Random, keys: NodeKeys | None) -> AsyncGenerator[Node]:
     watchdog = Watchdog.of_this_run()
     router, bus = Router(config.max_threads, watchdog), EventBus()
 

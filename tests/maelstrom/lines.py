@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import trio
 
 from trionet.maelstrom import MaelstromNode
-from trionet.maelstrom.transport import MaelstromFabric, address_of
+from trionet.maelstrom.fabric import MaelstromFabric
+from trionet.maelstrom.transport import address_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,7 +19,6 @@ import trio
 
 from trionet.codec import JSON
 from trionet.errors import (
-    ConfigError,
     ConnectionLost,
     DecodeError,
     MalformedRequest,
@@ -31,26 +30,21 @@ from trionet.errors import (
 from trionet.identity import NodeAddress
 from trionet.message import Call
 from trionet.nurseries import open_background_nursery
-from trionet.runtime import open_node
 from trionet.transports.base import answered_error, check_request_size, check_size, time_left_s
 from trionet.transports.clock import TrioClock
 from trionet.transports.datagrams import QueuedDatagrams
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-    from contextlib import AbstractAsyncContextManager
 
     from trionet.codec import Codec
     from trionet.config import NodeConfig
-    from trionet.events import OrphanedCall
-    from trionet.node import Node
-    from trionet.security.node_keys import NodeKeys
     from trionet.transports.base import Handler, Request
 
     from .envelope import Envelope
     from .node import MaelstromNode
 
-__all__ = ["MaelstromEndpoint", "MaelstromFabric", "MaelstromTransport", "address_of", "open_maelstrom_node"]
+__all__ = ["MaelstromEndpoint", "MaelstromTransport", "address_of"]
 
 T = TypeVar("T")
 
@@ -60,90 +54,6 @@ _PORT: Final = 1
 def address_of(name: str) -> NodeAddress:
     """Return the address of the trionet node inside the Maelstrom node `name`."""
     return NodeAddress(name, _PORT)
-
-
-def open_maelstrom_node(
-    maelstrom: MaelstromFabric, config: NodeConfig | None = None
-) -> AbstractAsyncContextManager[Node]:
-    """Run a trionet node inside of a Maelstrom node, for as long as the block lasts; see `trionet.open_node`.
-
-    Call it once the Maelstrom node is initialised, in a function that its `background` decorates.
-
-    Args:
-        maelstrom: created before the Maelstrom node runs.
-        config: its address is ignored.
-    """
-    return open_node(config, fabric=maelstrom, random=maelstrom.node.random)
-
-
-class MaelstromFabric:
-    """The connection of the trionet nodes inside Maelstrom nodes; create it before the Maelstrom node runs.
-
-    Clients may call the services, too: the reply to a message of type ``"service/method"``, with the arguments as a
-    list ``args``, has the ``value``.
-
-    Attributes:
-        node: the Maelstrom node.
-        default_launcher: nodes spawn others in this process.
-    """
-
-    default_launcher = "in_process"
-
-    def __init__(self, node: MaelstromNode) -> None:
-        self.node: MaelstromNode = node
-        self._endpoint: MaelstromEndpoint | None = None
-        node.on("trionet_call")(self._receive_call)
-        node.on("trionet_stream")(self._receive_call)
-        node.on("trionet_cancel")(self._receive_cancel)
-        node.on("trionet_item")(self._receive_item)
-        node.on("trionet_datagram")(self._receive_datagram)
-        node.on("*")(self._receive_any)
-
-    def endpoint(self, config: NodeConfig, handler: Handler) -> MaelstromEndpoint:
-        """Return the place of the one trionet node."""
-        self._endpoint = MaelstromEndpoint(self.node, handler, config)
-        return self._endpoint
-
-    async def open_endpoint(
-        self,
-        config: NodeConfig,
-        handler: Handler,
-        on_orphan: Callable[[OrphanedCall], None],
-        keys: NodeKeys | None = None,
-    ) -> MaelstromEndpoint:
-        """Return the place of the one trionet node. A cancelled call is not waited for, so that none is an orphan.
-
-        Raises:
-            ConfigError: there are keys: Maelstrom reads and routes each message.
-        """
-        del on_orphan
-        if keys is not None:
-            raise ConfigError("a node in Maelstrom has no keys: leave out key_file")
-        return self.endpoint(config, handler)
-
-    def on_open(self, node: Node) -> None:
-        """The node is there; nothing needs to be done."""
-
-    def _serving(self) -> MaelstromEndpoint:
-        if self._endpoint is None:
-            raise NodeUnreachable(f"there is no trionet node in {self.node.id}")
-        return self._endpoint
-
-    def _receive_call(self, message: Envelope) -> None:
-        self._serving().receive_call(message)
-
-    def _receive_any(self, message: Envelope) -> None:
-        self._serving().receive_client_call(message)
-
-    def _receive_cancel(self, message: Envelope) -> None:
-        self._serving().cancel(message.src, message["call"])
-
-    async def _receive_item(self, message: Envelope) -> dict[str, object]:
-        return await self._serving().transport.receive_item(message)
-
-    def _receive_datagram(self, message: Envelope) -> None:
-        if self._endpoint is not None and self._endpoint.datagrams is not None:
-            self._endpoint.datagrams.put(base64.b64decode(message["data"]))
 
 
 class _CallBody(msgspec.Struct, frozen=True):

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Self
 
-from .holds_secrets import HoldsSecrets
-from .key_entries import KeyFile, KeyState
+from .holds_secrets import ImmutableSecrets
+from .key_entries import KeyFile
 from .key_file import read_keys
+from .key_statements import KeyState
 from .keys import DerivedKeys, derive
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ __all__ = ["NodeKeys"]
 _OPENING: Final = (KeyState.INSTALLED, KeyState.USED)
 
 
-class NodeKeys(HoldsSecrets):
+class NodeKeys(ImmutableSecrets):
     """The keys of one node.
 
     Attributes:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Self
 
 from .holds_secrets import ImmutableSecrets
-from .key_entries import KeyFile
 from .key_file import read_keys
 from .key_statements import KeyState
 from .keys import DerivedKeys, derive
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from trionet.protocols.link.channel import LinkKey
 
     from .datagram_keys import DatagramKeys
+    from .key_entries import KeyFile
     from .tokens import TokenVerifier
 
 __all__ = ["NodeKeys"]

@@ -80,16 +80,13 @@ class NodeKeys(ImmutableSecrets):
         from .noise_key import NoiseKey
 
         ordered = sorted(self.opening.values(), key=lambda derived: derived is not self.sealing)
-        return [
-            NoiseKey(psk=one.link_psk, key_id=one.key_id, cluster=self.cluster, random_bytes=random_bytes)
-            for one in ordered
-        ]
+        return [NoiseKey.of(one, random_bytes) for one in ordered]
 
     def datagram_keys(self) -> DatagramKeys:
         """Return the keys of datagrams."""
         from .datagram_keys import DatagramKeys
 
-        return DatagramKeys({key_id: one.datagram_key for key_id, one in self.opening.items()}, self.sealing.key_id)
+        return DatagramKeys.of(self.opening.values(), self.sealing.key_id)
 
     def token_verifier(self) -> TokenVerifier:
         """Return the verifier of bearer tokens."""

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from .security.node_keys import NodeKeys
-    from .transports.base import Network
+    from .transports.base import Endpoint, Network
 
 __all__ = ["open_node", "run", "serve_node"]
 
@@ -92,7 +92,7 @@ async def _opened(config: NodeConfig, fabric: Network, random: Random, keys: Nod
     try:
         async with (
             open_background_nursery() as background,
-            open_launchers() as launchers,
+            open_launchers(has_keys=keys is not None) as launchers,
             open_plain_nursery() as nursery,
         ):
             launchers.put("in_process", InProcessLauncher(open_child))
@@ -104,13 +104,17 @@ async def _opened(config: NodeConfig, fabric: Network, random: Random, keys: Nod
                 yield node
     finally:
         watchdog.remove(router.running)
-        router.close()
-        endpoint.close()
-        if endpoint.datagrams is not None:
-            endpoint.datagrams.close()
-        bus.close()
-        if node is not None:
-            node.clear()
+        _close(router, endpoint, bus, node)
+
+
+def _close(router: Router, endpoint: Endpoint, bus: EventBus, node: Node | None) -> None:
+    router.close()
+    endpoint.close()
+    if endpoint.datagrams is not None:
+        endpoint.datagrams.close()
+    bus.close()
+    if node is not None:
+        node.clear()
 
 
 def _network(fabric: Network | None) -> Network:

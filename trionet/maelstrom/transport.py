@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import itertools
 from contextlib import aclosing, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import trio
@@ -34,6 +34,8 @@ from trionet.transports.base import answered_error, check_request_size, check_si
 from trionet.transports.clock import TrioClock
 from trionet.transports.datagrams import QueuedDatagrams
 
+from .call_bodies import call_body, decoded_as
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 
@@ -41,12 +43,11 @@ if TYPE_CHECKING:
     from trionet.config import NodeConfig
     from trionet.transports.base import Handler, Request
 
+    from .call_bodies import CallBody
     from .envelope import Envelope
     from .node import MaelstromNode
 
 __all__ = ["MaelstromEndpoint", "MaelstromTransport", "address_of"]
-
-T = TypeVar("T")
 
 _PORT: Final = 1
 
@@ -54,38 +55,6 @@ _PORT: Final = 1
 def address_of(name: str) -> NodeAddress:
     """Return the address of the trionet node inside the Maelstrom node `name`."""
     return NodeAddress(name, _PORT)
-
-
-class _CallBody(msgspec.Struct, frozen=True):
-    """The body of a message that makes a call."""
-
-    call: int
-    gid: str
-    service: str
-    method: str
-    id: str
-    args: msgspec.Raw
-    kwargs: msgspec.Raw = msgspec.Raw(b"{}")
-    timeout_s: float | None = None
-
-
-def _call_body(message: Envelope) -> _CallBody:
-    """Return the body of a message that makes a call.
-
-    Raises:
-        MalformedRequest: the message makes none.
-    """
-    try:
-        return msgspec.json.decode(msgspec.json.encode(message.body), type=_CallBody)
-    except msgspec.ValidationError as exc:
-        raise MalformedRequest(f"this is no call: {exc}") from exc
-
-
-def _decoded_as(kind: type[T], name: str, data: bytes) -> T:
-    value = JSON.decode(data)
-    if not isinstance(value, kind):
-        raise MalformedRequest(f"{name} is a {kind.__name__}, not a {type(value).__name__}")
-    return value
 
 
 class MaelstromEndpoint:
@@ -140,7 +109,7 @@ class MaelstromEndpoint:
 
     def receive_call(self, message: Envelope) -> None:
         """Start to handle a call."""
-        self._start(self._answer, message, _call_body(message))
+        self._start(self._answer, message, call_body(message))
 
     def receive_client_call(self, message: Envelope) -> None:
         """Start to handle a call of a client."""
@@ -172,7 +141,7 @@ class MaelstromEndpoint:
         if scope is not None:
             scope.cancel()
 
-    async def _answer(self, message: Envelope, body: _CallBody) -> None:
+    async def _answer(self, message: Envelope, body: CallBody) -> None:
         key = message.src, body.call
         scope = self._scopes[key] = trio.CancelScope()
         try:
@@ -188,7 +157,7 @@ class MaelstromEndpoint:
             if not self._scopes:
                 self._ended.unpark_all()
 
-    async def _value(self, src: str, body: _CallBody) -> Mapping[str, Any]:
+    async def _value(self, src: str, body: CallBody) -> Mapping[str, Any]:
         try:
             value = await self._handler.call(self._call_of(src, body))
         except TrionetError as exc:
@@ -198,7 +167,7 @@ class MaelstromEndpoint:
         except TrionetError as exc:
             return {"error": error_to_wire(RemoteError.from_exception(exc))}
 
-    async def _items(self, src: str, body: _CallBody) -> Mapping[str, Any]:
+    async def _items(self, src: str, body: CallBody) -> Mapping[str, Any]:
         try:
             prepared = self._handler.prepare(self._call_of(src, body))
             if not prepared.method.is_stream:
@@ -211,15 +180,15 @@ class MaelstromEndpoint:
             return {"error": error_to_wire(exc)}
         return {}
 
-    def _call_of(self, src: str, body: _CallBody) -> Call:
+    def _call_of(self, src: str, body: CallBody) -> Call:
         args, kwargs = bytes(body.args), bytes(body.kwargs)
         check_size(args + kwargs, self._limit, "a request")
         return Call(
             gid=body.gid,
             service=body.service,
             method=body.method,
-            args=_decoded_as(list, "args", args),
-            kwargs=_decoded_as(dict, "kwargs", kwargs),
+            args=decoded_as(list, "args", args),
+            kwargs=decoded_as(dict, "kwargs", kwargs),
             id=body.id,
             caller=address_of(src),
             timeout_s=body.timeout_s,

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from trionet.identity import NodeAddress
 
-__all__ = ["Greeted", "Handshake", "HandshakeError", "KeyRefused", "PeerSpeaksHTTP", "greeting"]
+__all__ = ["AddressRefused", "Greeted", "Handshake", "HandshakeError", "KeyRefused", "PeerSpeaksHTTP", "greeting"]
 
 
 class HandshakeError(Exception):
@@ -45,6 +45,10 @@ class KeyRefused(HandshakeError):
     def __init__(self, refusal: Refusal, text: str) -> None:
         super().__init__(text)
         self.refusal = refusal
+
+
+class AddressRefused(HandshakeError):
+    """An authenticated peer states the wrong address."""
 
 
 class PeerSpeaksHTTP(Exception):
@@ -152,13 +156,13 @@ class Handshake:
         """Check the address that an authenticated peer states.
 
         Raises:
-            HandshakeError: it is this side's own, so the connection was reflected; or another one than was dialed, so
+            AddressRefused: it is this side's own, so the connection was reflected; or another one than was dialed, so
                 the connection was diverted.
         """
         if address is not None and address == self._own.address:
-            raise HandshakeError("it states this node's own address, as if the connection led back to this node")
+            raise AddressRefused("it states this node's own address, as if the connection led back to this node")
         if self._expected is not None and address != self._expected:
-            raise HandshakeError(f"another node answers there: {address or 'one without an address'}")
+            raise AddressRefused(f"another node answers there: {address or 'one without an address'}")
 
     def _refuse(self, exc: Exception) -> None:
         """Send the reason: a bye where the peer can decode it, else a byte at most."""

@@ -14,7 +14,7 @@ from trionet.codec import MESSAGEPACK
 from trionet.errors import KeyMismatch, NodeUnreachable
 from trionet.log_limits import about, limited_log
 from trionet.protocols.link.frames import Hello
-from trionet.protocols.link.handshake import Handshake, KeyRefused
+from trionet.protocols.link.handshake import AddressRefused, Handshake, KeyRefused
 from trionet.protocols.link.holdings import Account
 from trionet.protocols.link.outgoing import LinkRetired
 from trionet.protocols.link.refusals import Refusal
@@ -225,7 +225,7 @@ class LinkTransport(ABC):
         """Handle a connection attempt that failed."""
         text = f"no connection to {node}: {reason}"
         is_mismatch = isinstance(reason, KeyRefused) and reason.refusal is not Refusal.VERSION
-        if is_mismatch:
+        if is_mismatch or isinstance(reason, AddressRefused):
             _log.warning("%s", text, extra=about(node))
         self.dialed(node, (KeyMismatch if is_mismatch else NodeUnreachable)(text))
 

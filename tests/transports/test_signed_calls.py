@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,9 @@ from tests.security.keys import key_of
 from tests.transports.keyed_nodes import http_client, open_keyed
 from trionet import ConnectionLost, NodeAddress, NodeConfig, NodeUnreachable, NotPermitted, Remote, open_node, rpc
 from trionet.security.http_signatures import sign_request
+from trionet.security.key_entries import KeyEntry, KeyFile, KeyState
 from trionet.security.keys import derive
+from trionet.security.node_keys import NodeKeys
 from trionet.security.signature_base import HttpRequest
 from trionet.transports.clock import time_us
 
@@ -81,6 +84,11 @@ class Signed:
 @pytest.mark.parametrize("ip", ["127.0.0.1", "localhost", "::1"])
 async def test_calls_by_http_are_signed_and_their_answers_verified(ip: str) -> None:
     own = "::1" if ip == "::1" else "127.0.0.1"
+    with socket.socket(socket.AF_INET6 if ip == "::1" else socket.AF_INET) as probe:
+        try:
+            probe.bind((own, 0))
+        except OSError:
+            pytest.skip("this machine has no IPv6")
     async with open_keyed(msgspec.structs.replace(PROBE, ip=own)) as node, open_keyed(HTTP) as caller:
         remote = Remote(node=NodeAddress(ip, node.address.port), service="probe", method="count")
         assert await caller.local.comm.send([1], remote, kwargs={"a": "b c&d=ä"}) == 1
@@ -185,6 +193,19 @@ async def test_a_request_to_one_node_is_of_no_use_to_another(caplog: pytest.LogC
         signed.headers["Host"] = str(node.address)
         assert await signed.status() == 401
         assert "which is not this node" in caplog.text
+
+
+async def test_a_signature_ends_with_its_key(caplog: pytest.LogCaptureFixture) -> None:
+    file = KeyFile((KeyEntry.of(key_of(1)), KeyEntry(key_of(2).id, KeyState.RETIRED)))
+    async with open_node(PROBE, keys=NodeKeys(file, "trionet")) as node:
+        assert await Signed(node, seed=2).status() == 401
+        assert "of the signature is retired" in caplog.text
+
+
+async def test_an_installed_key_opens_and_the_used_one_seals() -> None:
+    installed = KeyFile((KeyEntry.of(key_of(1)), KeyEntry.of(key_of(2), KeyState.INSTALLED)))
+    async with open_node(PROBE, keys=NodeKeys(installed, "trionet")) as node, open_keyed(HTTP, seed=2) as caller:
+        assert await caller.local.comm.send([], count_of(node)) == 1
 
 
 async def test_a_signature_is_for_calls_only(caplog: pytest.LogCaptureFixture) -> None:

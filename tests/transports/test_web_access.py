@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import logging
 import socket
+import sys
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+from hypothesis import given
+from hypothesis import strategies as st
 from quart import websocket
 
+from tests.security.keys import key_of
 from tests.transports.keyed_nodes import error_in, http_client, open_keyed, request, token
-from trionet import NodeConfig, current_call, open_node, rpc
+from trionet import ConfigError, NodeConfig, current_call, open_node, rpc
+from trionet.message import Call
+from trionet.router import Router
+from trionet.security.key_entries import KeyEntry, KeyFile, KeyState
+from trionet.security.node_keys import NodeKeys
+from trionet.security.refusals import RequestRefused
 from trionet.security.tokens import Scope
+from trionet.services.base import exposed_methods
+from trionet.transports.clock import time_us
+from trionet.transports.web_access import WebAccess
 
 if TYPE_CHECKING:
     from trionet import Node
@@ -262,6 +274,85 @@ async def test_a_client_on_another_machine_is_refused() -> None:
             assert refused.status_code == 403
             assert "a bearer token can be sniffed: use an ssh tunnel" in error_in(refused)["text"]
         assert (await request(node, "/healthz", "", method="GET")).status_code == 200
+
+
+async def test_a_token_ends_with_its_key(caplog: pytest.LogCaptureFixture) -> None:
+    file = KeyFile((KeyEntry.of(key_of(1)), KeyEntry(key_of(2).id, KeyState.RETIRED)))
+    async with open_node(PROBE, keys=NodeKeys(file, "trionet")) as node:
+        assert (await request(node, "/local/probe/look", bearer=token(seed=1))).status_code == 200
+        assert (await request(node, "/local/probe/look", bearer=token(seed=2))).status_code == 401
+        assert "is retired: make a new token" in caplog.text
+
+
+def head_of(
+    headers: list[tuple[bytes, bytes]], path: bytes = b"/", query: bytes = b"", client: str | None = "::1"
+) -> Any:
+    """Return the head of a request, as Hypercorn has it."""
+    return {
+        "type": "http",
+        "method": "PUT",
+        "raw_path": path,
+        "path": "/",
+        "query_string": query,
+        "headers": headers,
+        "client": client if client is None else (client, 1),
+    }
+
+
+def access_of_one_key() -> WebAccess:
+    return WebAccess(NodeKeys(KeyFile.of(key_of(1)), "trionet"), ["127.0.0.1:1"], time_us())
+
+
+def test_the_scope_is_checked_again_once_the_body_has_come() -> None:
+    bearer = f"Bearer {token(Scope.READ)}".encode()
+    requester, router = access_of_one_key().requester(head_of([(b"authorization", bearer)])), Router()
+    router.put("local", "probe", exposed_methods(Probe()))
+    requester.check_method(router, "local", "probe", "look")
+    router.put("local", "probe", exposed_methods({"look": print}))
+    with pytest.raises(RequestRefused, match="scope call"):
+        requester.check_call(router, Call(gid="local", service="probe", method="look"))
+
+
+async def test_without_the_package_for_signatures_a_node_with_a_key_does_not_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "http_sf", None)
+    with pytest.raises(ConfigError, match=r"pip install 'trionet\[secure\]'"):
+        async with open_keyed(PROBE):
+            pass
+
+
+HEADERS = st.lists(
+    st.tuples(
+        st.sampled_from([b"authorization", b"host", b"signature-input", b"signature", b"content-digest", b"Trionet-x"]),
+        st.one_of(
+            st.binary(max_size=40),
+            st.sampled_from(
+                [b"Bearer " + token().encode(), b"127.0.0.1:1", b'trionet=("@method");created=1', b"trionet=:AA==:"]
+            ),
+        ),
+    ),
+    max_size=8,
+)
+
+
+@given(
+    headers=HEADERS,
+    path=st.binary(max_size=20),
+    query=st.binary(max_size=20),
+    client=st.sampled_from([None, "127.0.0.1", "::1", "10.0.0.1", "unix"]),
+)
+def test_any_head_is_accepted_or_refused(headers: Any, path: bytes, query: bytes, client: str | None) -> None:
+    access, scope = access_of_one_key(), head_of(headers, path, query, client)
+    try:
+        requester = access.requester(scope)
+    except RequestRefused as exc:
+        access.note_refusal(exc, scope)
+        assert access.refused == 1
+    else:
+        assert not requester.is_believed
+        assert client in {"127.0.0.1", "::1"}
+        assert [name for name, _ in headers].count(b"authorization") == 1
 
 
 async def test_without_a_key_nothing_is_needed() -> None:

@@ -43,6 +43,7 @@ __all__ = [
     "RequestVerifier",
     "SignedRequest",
     "VerifiedRequest",
+    "check_installed",
     "sign_request",
     "sign_response",
     "verify_response",
@@ -94,6 +95,14 @@ class VerifiedRequest:
         """Raise `RequestRefused` if this is not the body that was signed."""
         if not _is_same(content_digest(body), self.digest):
             raise unproven("the body of the request is not the signed one")
+
+
+def check_installed() -> None:
+    """Raise `ConfigError` if the package that signatures need is not installed."""
+    try:
+        import http_sf  # noqa: F401  whether it is there
+    except ImportError:
+        raise ConfigError("keys need the package http-sf, an extra of trionet: pip install 'trionet[secure]'") from None
 
 
 def sign_request(request: HttpRequest, body: bytes, keys: DerivedKeys, now_us: int, random: bytes) -> SignedRequest:

@@ -92,4 +92,9 @@ class NodeKeys(ImmutableSecrets):
         """Return the verifier of bearer tokens."""
         from .tokens import TokenVerifier
 
-        return TokenVerifier(self.cluster, self.opening)
+        return TokenVerifier(self.cluster, self.opening, self.retired)
+
+    @property
+    def retired(self) -> frozenset[bytes]:
+        """The ids of retired keys, for the reasons of refusals."""
+        return frozenset(entry.id for entry in self.file.entries if entry.state is KeyState.RETIRED)

@@ -198,6 +198,10 @@ class TCPNetwork:
     ) -> NetworkEndpoint:
         """Listen on the configured address; see `Network.open_endpoint`."""
         config.check_bind(has_key=keys is not None)
+        if keys is not None:
+            from trionet.security.http_signatures import check_installed
+
+            check_installed()  # the first request would be too late
         listener, datagrams = await _open_port(config)
         return NetworkEndpoint(listener, datagrams, config, handler, on_orphan, keys)
 

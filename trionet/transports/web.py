@@ -227,7 +227,7 @@ def _add_calls(app: QuartTrio, handler: Handler, config: NodeConfig) -> None:
             body = await bodies.read(request.body)
             requester.check_body(body)
             read = _read_call(gid, service, method, codec.decode(body), is_believed=requester.is_believed)
-            requester.check_call(read)
+            requester.check_call(handler, read)
             prepared = handler.prepare(read)
             _check_accepted(prepared, f"{service}/{method}")
             if prepared.method.is_stream:

@@ -83,8 +83,8 @@ class Requester(Protocol):
     def check_body(self, body: bytes) -> None:
         """Raise `RequestRefused` unless this is the body that it has sent."""
 
-    def check_call(self, call: Call) -> None:
-        """Raise `RequestRefused` unless it may make a call with these arguments."""
+    def check_call(self, handler: Handler, call: Call) -> None:
+        """Raise `NotPermitted` unless it may make a call with these arguments."""
 
     async def signed(self, response: Response) -> Response:
         """Return the answer as it is sent."""
@@ -104,7 +104,7 @@ class _Anyone:
     def check_body(self, body: bytes) -> None:
         pass
 
-    def check_call(self, call: Call) -> None:
+    def check_call(self, handler: Handler, call: Call) -> None:
         pass
 
     async def signed(self, response: Response) -> Response:
@@ -128,7 +128,8 @@ class _TokenHolder(_Anyone):
     def check_method(self, handler: Handler, gid: str, service: str, method: str) -> None:
         check_method(self._token, service, method, is_read=handler.find(gid, service, method).is_read)
 
-    def check_call(self, call: Call) -> None:
+    def check_call(self, handler: Handler, call: Call) -> None:
+        self.check_method(handler, call.gid, call.service, call.method)  # it may be another since the body has come
         for service, method in destinations(call):
             check_method(self._token, service, method)
 
@@ -174,7 +175,7 @@ class WebAccess:
         self.refused: int = 0
         self._opening = keys.opening
         self._tokens = keys.token_verifier()
-        self._signatures = RequestVerifier(keys.opening, authorities, NonceStore(started_us))
+        self._signatures = RequestVerifier(keys.opening, authorities, NonceStore(started_us), keys.retired)
 
     def requester(self, scope: HTTPScope | WebsocketScope) -> Requester:
         """Return who makes a request, by its head.

@@ -66,6 +66,7 @@ class LinesEndpoint:
     has_real_address = False
     keys = None
     connections_refused = 0
+    requests_refused = 0
 
     def __init__(
         self,

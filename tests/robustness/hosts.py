@@ -23,9 +23,10 @@ __all__ = ["HERE", "THERE", "Host", "Hosts", "open_hosts", "why_not"]
 HERE, THERE = "10.77.0.1", "10.77.0.2"
 
 _CAPTURE = """\
-import socket, sys
+import contextlib, socket, sys
 wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))  # ETH_P_ALL
-wire.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)  # SO_RCVBUFFORCE
+with contextlib.suppress(PermissionError):
+    wire.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)  # SO_RCVBUFFORCE
 wire.bind((sys.argv[1], 0))
 with open(sys.argv[2], "wb", buffering=0) as file:
     print(flush=True)

@@ -8,13 +8,22 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tests.protocols.link.cores import encoded, frames_in, hello
 from tests.protocols.link.ends import LinkEnd
 from tests.security.sealed import key
+from trionet.identity import NodeAddress
 from trionet.protocols.link.channel import SEAL_BYTES
 from trionet.protocols.link.frames import MAX_FRAME_BYTES, PREFACE, Bye, Hello, Reply
-from trionet.protocols.link.handshake import Handshake, HandshakeError, KeyRefused, PeerSpeaksHTTP, greeting
+from trionet.protocols.link.handshake import (
+    AddressRefused,
+    Handshake,
+    HandshakeError,
+    KeyRefused,
+    PeerSpeaksHTTP,
+    greeting,
+)
 from trionet.protocols.link.refusals import FIRST_REFUSAL, Refusal
 from trionet.security.noise import MESSAGE_BYTES
 
@@ -36,9 +45,17 @@ class Side:
     """One side's handshake, and what it comes to."""
 
     def __init__(
-        self, *, is_initiator: bool, keys: list[NoiseKey], accepts_plain: bool | None = None, own: Hello | None = None
+        self,
+        *,
+        is_initiator: bool,
+        keys: list[NoiseKey],
+        accepts_plain: bool | None = None,
+        own: Hello | None = None,
+        expected: NodeAddress | None = None,
     ) -> None:
-        self.handshake = Handshake(own or hello(), is_initiator=is_initiator, keys=keys, accepts_plain=accepts_plain)
+        self.handshake = Handshake(
+            own or hello(), is_initiator=is_initiator, keys=keys, accepts_plain=accepts_plain, expected=expected
+        )
         self.greeted: Greeted | None = None
         self.failure: Exception | None = None
 
@@ -368,3 +385,50 @@ def test_the_same_key_of_two_clusters_on_one_machine_merges_nothing() -> None:
         refused = initiator(one), acceptor(other)
         exchange(*refused)
         assert [side.refusal for side in refused] == [Refusal.UNOPENED] * 2
+
+
+# ---- who answers, and who was dialed
+
+HERE, THERE, ELSEWHERE = (NodeAddress("127.0.0.1", port) for port in (1, 2, 3))
+
+
+class _Trusting(Handshake):
+    """Accepts each address, so that only the other side refuses."""
+
+    def _check_address(self, _: NodeAddress | None) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("keys", "stated", "expected", "reason"),
+    [
+        ([A], THERE, THERE, None),
+        ([A], THERE, None, None),
+        ([A], None, None, None),
+        ([A], HERE, None, "it states this node's own address"),
+        ([A], HERE, HERE, "it states this node's own address"),
+        ([A], ELSEWHERE, THERE, "another node answers there: 127.0.0.1:3"),
+        ([A], None, THERE, "another node answers there: one without an address"),
+        ([], ELSEWHERE, THERE, None),
+        ([], HERE, HERE, None),
+    ],
+)
+def test_a_sealed_initiator_refuses_its_own_address_and_another_than_expected(
+    keys: list[NoiseKey], stated: NodeAddress | None, expected: NodeAddress | None, reason: str | None
+) -> None:
+    one = Side(is_initiator=True, keys=keys, own=replace(hello(), address=HERE), expected=expected)
+    other = Side(is_initiator=False, keys=keys)
+    other.handshake = _Trusting(replace(hello(), address=stated), is_initiator=False, keys=keys)
+    exchange(one, other)
+    if reason is None:
+        assert one.greeted is not None
+    else:
+        assert isinstance(one.failure, AddressRefused)
+        assert reason in str(one.failure)
+
+
+def test_a_sealed_acceptor_refuses_its_own_address() -> None:
+    own = replace(hello(), address=HERE)
+    one, other = Side(is_initiator=True, keys=[A], own=own), Side(is_initiator=False, keys=[A], own=own)
+    exchange(one, other)
+    assert isinstance(other.failure, AddressRefused)
+    assert one.greeted is None

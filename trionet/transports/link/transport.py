@@ -171,7 +171,7 @@ class LinkTransport(ABC):
         """Return the handshake of a new connection to `node`, or from a peer; it is sealed if the node has keys."""
         if node is None:
             return Handshake(self._hello, is_initiator=False, keys=self._link_keys)
-        is_known = node in self._heard or self.is_member(node)
+        is_known = bool(self._link_keys) and (node in self._heard or self.is_member(node))
         expected = node if is_known else None
         return Handshake(self._hello, is_initiator=True, keys=self._link_keys[:1], expected=expected)
 

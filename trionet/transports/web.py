@@ -192,11 +192,7 @@ def _make_app(handler: Handler, config: NodeConfig, access: WebAccess | None) ->
     app.config["MAX_CONTENT_LENGTH"] = config.max_message_bytes
     app.config["BODY_TIMEOUT"] = config.body_timeout_s
     app.config["RESPONSE_TIMEOUT"] = None
-    codec = JSON.limited(config.max_message_containers)
     limit_bytes = config.max_message_bytes
-    bodies = Bodies(
-        largest_bytes=limit_bytes, limit_bytes=_BODIES_AT_ONCE * limit_bytes, timeout_s=config.body_timeout_s
-    )
 
     @app.before_request
     @app.before_websocket
@@ -210,6 +206,18 @@ def _make_app(handler: Handler, config: NodeConfig, access: WebAccess | None) ->
     @app.get(f"/{_HEALTH}")
     async def healthz() -> Response:
         return Response(JSON.encode({"status": "ok"}), content_type="application/json")
+
+    _add_calls(app, handler, config)
+    _add_error_handlers(app, limit_bytes)
+    return app
+
+
+def _add_calls(app: QuartTrio, handler: Handler, config: NodeConfig) -> None:
+    codec = JSON.limited(config.max_message_containers)
+    limit_bytes = config.max_message_bytes
+    bodies = Bodies(
+        largest_bytes=limit_bytes, limit_bytes=_BODIES_AT_ONCE * limit_bytes, timeout_s=config.body_timeout_s
+    )
 
     @app.route("/<gid>/<service>/<method>", methods=["PUT", "POST"])
     async def call(gid: str, service: str, method: str) -> Response:
@@ -229,9 +237,6 @@ def _make_app(handler: Handler, config: NodeConfig, access: WebAccess | None) ->
             raise  # it is logged, too
         except TrionetError as exc:
             return _error_response(exc, limit_bytes)
-
-    _add_error_handlers(app, limit_bytes)
-    return app
 
 
 def _require_proof(app: QuartTrio, access: WebAccess, limit_bytes: int) -> None:

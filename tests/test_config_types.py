@@ -87,6 +87,7 @@ WRONG: dict[str, list[Any]] = {
     "max_message_bytes": ["1", 1.5, True, None, 0, -1, 2**70],
     "max_message_containers": ["1", 1.5, True, None, 0, -1, 2**70],
     "max_calls_per_peer": ["1", 1.5, True, None, 0, -1, 2**70],
+    "max_threads": ["1", 1.5, True, None, 0, -1, 2**70],
     "max_connections": ["1", 1.5, True, None, 0, -1, 2**70],
     "idle_timeout_s": ["1", True, None, 0, -1, math.nan, math.inf, 10**400, [1]],
     "body_timeout_s": ["1", True, None, 0, -1, math.nan, math.inf],

@@ -40,6 +40,7 @@ FAMILIES = (TrionetError, DefiniteError, IndefiniteError)
 
 NUMBERS = {
     "NodeUnreachable": 1,
+    "KeyMismatch": 1,
     "NotFound": 10,
     "GroupNotFound": 10,
     "ServiceNotFound": 10,

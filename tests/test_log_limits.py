@@ -256,6 +256,8 @@ OF_NOBODY = {
     "maelstrom/stdio.py: a line of more than %s bytes is ignored: %r…",
     "maelstrom/stdio.py: standard input is unreadable: %s",
     "transports/listener.py: not listening on %s: %s",
+    "services/membership.py: this node is in no cluster, and goes on trying to join one: %s",
+    "watchdog.py: the event loop is not watched: %s",
     "services/membership.py: none of %s can be joined so far; this node goes on trying",
     "transports/network.py: no datagrams on %s: %s; all goes over connections",
 }

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from trio.testing import MockClock
 
     from trionet import OrphanedCall
+    from trionet.security.node_keys import NodeKeys
     from trionet.transports.base import Endpoint, Handler
 
 
@@ -30,9 +31,13 @@ class Network:
         self.groups: list[list[str]] = []
 
     async def open_endpoint(
-        self, config: NodeConfig, handler: Handler, on_orphan: Callable[[OrphanedCall], None]
+        self,
+        config: NodeConfig,
+        handler: Handler,
+        on_orphan: Callable[[OrphanedCall], None],
+        keys: NodeKeys | None = None,
     ) -> Endpoint:
-        return self.fabric.endpoint(config, handler, on_orphan)
+        return self.fabric.endpoint(config, handler, on_orphan, keys)
 
     def on_open(self, node: Node) -> None:
         assert not self.fabric.endpoints.get(node.address), "it serves no calls yet"

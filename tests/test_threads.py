@@ -171,7 +171,7 @@ async def test_group_wide_calls_rumors_and_http_run_in_threads(start_node: Start
             answer = await client.put(f"http://{one.address}/local/mill/grind", json=[])
         idents = {replies.values[one.sid], answer.json()["value"]}
         assert threading.get_ident() not in idents
-        await wait_until(lambda: mill.ended == ["rumor", "corn", "corn"])
+        await wait_until(lambda: sorted(mill.ended) == ["corn", "corn", "rumor"])
 
 
 async def test_a_periodic_task_with_a_mark_runs_in_a_thread(start_node: StartNode) -> None:
@@ -321,6 +321,16 @@ async def test_nested_threaded_handlers_do_not_wait_for_each_other_in_a_circle(s
         assert await one.local.comm.send([str(one.address), 7], play) == 7
         with pytest.raises(RemoteError, match="its max_threads"):
             await one.local.comm.send([str(one.address), 1000], play)
+
+
+async def test_nor_do_those_of_one_node_that_calls_itself(start_node: StartNode) -> None:
+    node = await start_node(NodeConfig(max_threads=1))
+    await node.local.routes.put(Tennis(node), "tennis")
+    play = Remote(node=node.address, service="tennis", method="play")
+    with trio.fail_after(DEADLINE_S):
+        assert await node.local.comm.send([str(node.address), 6], play) == 6
+        with pytest.raises(TrionetError, match="its max_threads"):
+            await node.local.comm.send([str(node.address), 1000], play)
 
 
 async def test_a_call_at_the_greatest_depth_never_waits_for_a_place() -> None:

@@ -13,6 +13,7 @@ import trio
 from .config import NodeConfig
 from .errors import MalformedRequest, TemporarilyUnavailable
 from .identity import check_name, is_loopback
+from .launchers.passed_keys import pass_keys
 from .launchers.restart import keep_running
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from .identity import NodeAddress
     from .launchers import Launcher
     from .launchers.registry import Launchers
+    from .security.node_keys import NodeKeys
 
 __all__ = ["ChildNodes"]
 
@@ -33,13 +35,24 @@ class ChildNodes:
     """Spawns nodes by launchers."""
 
     def __init__(
-        self, nursery: trio.Nursery, launchers: Launchers, default_launcher: str, publish: Callable[[Event], None]
+        self,
+        nursery: trio.Nursery,
+        launchers: Launchers,
+        default_launcher: str,
+        publish: Callable[[Event], None],
+        keys: NodeKeys | None,
+        key_file: str | None,
     ) -> None:
-        """Supervise nodes in `nursery`; by `default_launcher` where a configuration names none."""
+        """Supervise nodes in `nursery`; by `default_launcher` where a configuration names none.
+
+        They get `keys`, unless their configuration has another key file than their spawner's `key_file`.
+        """
         self.nursery = nursery
         self._launchers = launchers
         self._default_launcher = default_launcher
         self._publish = publish
+        self._keys = keys
+        self._key_file = key_file
         self._starting: dict[trio.CancelScope, None] = {}
         self._boot_listeners: list[Callable[[NodeAddress], None]] = []
         self._is_closed = False
@@ -55,12 +68,14 @@ class ChildNodes:
         name = config.launcher or self._default_launcher
         launcher = self._launchers.get(name)
         config = config if name == _IN_PROCESS else config.portable()
+        config = self._without_key_file(config)
         with trio.CancelScope() as scope:
             self._starting[scope] = None
             try:
-                address: NodeAddress = await self.nursery.start(
-                    keep_running, launcher, config, self._publish, self._booted
-                )
+                with pass_keys(self._keys if config.key_file is None else None):  # the task inherits them
+                    address: NodeAddress = await self.nursery.start(
+                        keep_running, launcher, config, self._publish, self._booted
+                    )
             finally:
                 del self._starting[scope]
             return address
@@ -74,6 +89,12 @@ class ChildNodes:
         for listener in self._boot_listeners:
             listener(node)
 
+    def _without_key_file(self, config: NodeConfig) -> NodeConfig:
+        """Return the configuration of a child that gets this node's keys, and so needs no path of their file."""
+        if self._keys is None or config.key_file not in (None, self._key_file):
+            return config
+        return msgspec.structs.replace(config, key_file=None, cluster=self._keys.cluster)
+
     def joining(self, config: NodeConfig, spawner: NodeConfig, address: NodeAddress) -> NodeConfig:
         """Return the configuration of a child that joins the cluster of its spawner.
 
@@ -83,6 +104,7 @@ class ChildNodes:
         config = msgspec.structs.replace(
             config,
             join=[str(address)],
+            cluster=spawner.cluster,
             profile=spawner.profile,
             datagrams=config.datagrams and spawner.datagrams,
         )

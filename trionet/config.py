@@ -73,16 +73,17 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     `launcher`, `restart` and `detach` are for the spawner of the node; all others are for the node itself.
 
     Attributes:
-        ip: the address to listen on. Other addresses than loopback need `insecure`.
+        ip: the address to listen on. Other addresses than loopback need a key, or `insecure`.
         port: the TCP port to listen on; 0 picks a free one.
         advertise_ip: the address that other nodes connect to, if not `ip`; required if `ip` is ``0.0.0.0`` or ``::``.
         on_start: called with the node once it accepts calls and before `open_node` returns; a callable or an import
             path ``"package.module:function"``, sync or async. Other processes must be able to import it.
-        insecure: permits listening beyond loopback: then everyone who reaches the port may call everything.
-        key_file: the file of the cluster's key, made by ``trionet keys new FILE``: mode 0600 and yours. Not used by
-            nodes yet.
-        cluster: the cluster's name. Clusters of different names never merge, even with one key. Lower case. Not used by
-            nodes yet.
+        insecure: permits listening beyond loopback without a key: then everyone who reaches the port may call
+            everything.
+        key_file: the file of the cluster's key, made by ``trionet keys new FILE``: mode 0600 and yours. With a key the
+            node talks to holders of the key alone. The nodes that it spawns get the key, and not the path.
+        cluster: the cluster's name. Clusters of different names never merge, even with one key. Lower case. Without a
+            key it has no effect.
         services: local services to start with, name to import path ``"package.module:Class"``.
         templates: service templates to start with, name to import path.
         join: addresses ``"ip:port"`` or ``"name:port"`` of nodes of a cluster to join; one that answers is enough. A
@@ -176,12 +177,17 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
                 if not is_reference(reference):
                     raise ConfigError(f"{setting}.{name} is 'package.module:Class', not {reference!r:.100}")
 
-    def check_bind(self) -> None:
-        """Raise `ConfigError` if listening on `ip` would open the node to others without protection."""
-        if not is_loopback(self.ip) and not self.insecure:
+    def check_bind(self, *, has_key: bool = False) -> None:
+        """Raise `ConfigError` if listening on `ip` would open the node to others without protection.
+
+        Args:
+            has_key: whether the node has a key, from any source; a `key_file` is one.
+        """
+        if not (is_loopback(self.ip) or self.insecure or has_key or self.key_file is not None):
             raise ConfigError(
-                f"refusing to listen on {self.ip}: whoever reaches the port could call every service. Listen on "
-                f"127.0.0.1, or set insecure=True (--insecure) if the network itself keeps others out"
+                f"refusing to listen on {self.ip} without a key: whoever reaches the port could call every service. "
+                f"Make a key with 'trionet keys new FILE', and set key_file (--key-file); or listen on 127.0.0.1; or "
+                f"set insecure=True (--insecure) if the network itself keeps others out"
             )
         if self.ip in _UNSPECIFIED and not self.advertise_ip:
             raise ConfigError(f"with ip {self.ip} other nodes need advertise_ip (--advertise-ip) to reach this one")

@@ -5,6 +5,7 @@
     TrionetError
     ├── DefiniteError               it did not happen
     │   ├── NodeUnreachable             1   no connection could be made, so nothing was sent
+    │   │   └── KeyMismatch                 the nodes have different cluster keys, or cluster names
     │   ├── NotFound                   10
     │   │   ├── GroupNotFound               (also a KeyError)
     │   │   ├── ServiceNotFound             (also a KeyError)
@@ -64,6 +65,7 @@ __all__ = [
     "IndefiniteError",
     "KeyAlreadyExists",
     "KeyDoesNotExist",
+    "KeyMismatch",
     "MalformedRequest",
     "MessageTooLarge",
     "MethodNotFound",
@@ -147,6 +149,13 @@ class NodeUnreachable(DefiniteError):
     """No connection to the node could be made; nothing was sent."""
 
     code = 1
+
+
+class KeyMismatch(NodeUnreachable):
+    """The node has another cluster key, or none, or its cluster has another name; nothing was sent.
+
+    What the node answered is a hint: nothing authenticates it. Whatever it is, no call goes unsealed.
+    """
 
 
 class NotFound(DefiniteError, KeyError):

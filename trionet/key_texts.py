@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["KEY_PREFIX", "holds_key_text"]
+__all__ = ["KEY_PREFIX", "KEY_VARIABLE", "holds_key_text"]
 
 KEY_PREFIX: Final = "trionet-key-v1:"
 """The first characters of the text of a key. The version changes with the form, and with the derivation."""
+
+KEY_VARIABLE: Final = "TRIONET_KEY"
+"""The environment variable that may hold a key."""
 
 _IN_TEXT: Final = re.compile(r"trionet-key-v[0-9]+:")
 _IN_BYTES: Final = re.compile(rb"trionet-key-v[0-9]+:")

@@ -117,7 +117,7 @@ class Node:
             settings=Settings(own, config, replicated, bus.publish),
         )
         self._log = NodeLog()
-        for listener in (self._log.handle, ChildNews(self._agent, children).handle, comm.handle_event):
+        for listener in (self._log.handle, ChildNews(self._agent, children.on_boot).handle, comm.handle_event):
             bus.listen(listener)
         self._register_services()
 
@@ -197,6 +197,8 @@ class Node:
             calls_served=self._router.served,
             calls_running=len(self._router.running),
             calls_orphaned=self._log.calls_orphaned,
+            connections_refused=self._endpoint.connections_refused,
+            datagrams_refused=self._agent.datagrams_refused,
             requests_refused=self._endpoint.requests_refused,
         )
 
@@ -234,7 +236,6 @@ class Node:
     async def leave(self) -> None:
         """Leave the cluster, and continue alone; see `Membership.leave`."""
         await self.local.membership.leave()
-        self.local.settings.wake_all()
 
     async def set_tags(self, tags: Mapping[str, str]) -> None:
         """Replace its tags in the cluster; see `Membership.set_tags`."""

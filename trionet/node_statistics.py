@@ -14,6 +14,9 @@ class NodeStatistics(msgspec.Struct, frozen=True, kw_only=True):
         calls_served: the calls that it has accepted, of other nodes and of itself.
         calls_running: the served calls with running handlers.
         calls_orphaned: its own cancelled calls whose handlers did not confirm their end in time.
+        connections_refused: connections that began as links and were refused: by their key, their version or an invalid
+            hello, or as too many.
+        datagrams_refused: datagrams that did not open; only with a key.
         requests_refused: the requests over HTTP without a valid token or signature, or with too small a scope; 0 on a
             node without a key.
     """
@@ -21,4 +24,6 @@ class NodeStatistics(msgspec.Struct, frozen=True, kw_only=True):
     calls_served: int
     calls_running: int
     calls_orphaned: int
-    requests_refused: int = 0
+    connections_refused: int
+    datagrams_refused: int
+    requests_refused: int

@@ -114,8 +114,8 @@ class Receipt(Replies[bool]):
             fraction: more than 0, at most 1; of the members of the group at the time of the result.
 
         Raises:
-            GroupNotFound: so many members have lacked the group for a second that the fraction can't be reached; the
-                text names one. A member that gets the group later gets the rumor, too: wait again.
+            GroupNotFound: for some seconds so many members have lacked the group that the fraction can't be reached;
+                the text names one. A member that gets the group later gets the rumor, too: wait again.
             KeyDoesNotExist: the group has been deleted here, or the node has sent too many rumors since.
             MalformedRequest: `fraction` is out of range.
             RuntimeError: the receipt came from another node: only the sender can query.

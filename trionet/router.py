@@ -12,6 +12,7 @@ import math
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import msgspec
 import trio
 
 from .arguments import Method
@@ -27,7 +28,7 @@ from .errors import (
 )
 from .limits import Limits
 from .message import BUILT_IN
-from .nesting import Holding, position
+from .nesting import Holding, depth_inside, position
 from .threads import ThreadPools
 from .user_code import pass_endings
 from .user_errors import as_answer
@@ -122,6 +123,10 @@ class PreparedCall:
     def name(self) -> str:
         """Its destination: gid, service and method."""
         return f"{self._call.gid}/{self._call.service}/{self._call.method}"
+
+    def nest(self) -> None:
+        """Count it as nested in its caller, whose thread holds a place that this call's thread may need."""
+        self._call = msgspec.structs.replace(self._call, inner_depth=depth_inside(self._call.inner_depth))
 
     def current(self) -> CurrentCall:
         """Return its description for the handler."""
@@ -317,7 +322,9 @@ class Router:
         return PreparedCall(method, call, args, kwargs, self)
 
     async def call(self, call: Call) -> Any:
-        """Run `call` and return its value. Raises the errors of `prepare` and `PreparedCall.finish`.
+        """Run a call of the node to itself, and return its value.
+
+        Raises the errors of `prepare` and `PreparedCall.finish`.
 
         Raises:
             MalformedRequest: the method is a stream.
@@ -326,6 +333,8 @@ class Router:
         prepared = self.prepare(call)
         if prepared.method.is_stream:
             raise MalformedRequest(f"{call.service}/{call.method} is a stream: use comm.stream")
+        if prepared.method.in_thread:
+            prepared.nest()
         with self.own_scope() as scope:
             return await prepared.finish(scope)
 

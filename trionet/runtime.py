@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from .security.node_keys import NodeKeys
-    from .transports.base import Network
+    from .transports.base import Endpoint, Network
 
 __all__ = ["open_node", "run", "serve_node"]
 
@@ -72,15 +72,19 @@ async def open_node(
     config = with_settings(NodeConfig() if config is None else config, {})
     if not isinstance(random, random_module.Random | None):
         raise MalformedRequest(f"random is a random.Random, not {random!r:.80}")
-    fabric, random = _network(fabric), random or random_module.Random()
-    keys = _keys(config) if keys is None else keys
+    async with _opened(config, _network(fabric), random or random_module.Random(), keys or _keys(config)) as node:
+        yield node
+
+
+@asynccontextmanager
+async def _opened(config: NodeConfig, fabric: Network, random: Random, keys: NodeKeys | None) -> AsyncGenerator[Node]:
     watchdog = Watchdog.of_this_run()
     router, bus = Router(config.max_threads, watchdog), EventBus()
 
     def open_child(config: NodeConfig) -> AbstractAsyncContextManager[Node]:
         # Its random numbers follow from its parent's.
         child_random = random_module.Random(random.getrandbits(_SEED_BITS))
-        return open_node(config, fabric=fabric, random=child_random, keys=keys)
+        return open_node(config, fabric=fabric, random=child_random, keys=keys if config.key_file is None else None)
 
     endpoint = await fabric.open_endpoint(config, router, bus.publish, keys)
     node: Node | None = None
@@ -88,25 +92,29 @@ async def open_node(
     try:
         async with (
             open_background_nursery() as background,
-            open_launchers() as launchers,
+            open_launchers(has_keys=keys is not None) as launchers,
             open_plain_nursery() as nursery,
         ):
             launchers.put("in_process", InProcessLauncher(open_child))
             default_launcher = config.child_launcher or config.launcher or fabric.default_launcher
-            children = ChildNodes(nursery, launchers, default_launcher, bus.publish)
+            children = ChildNodes(nursery, launchers, default_launcher, bus.publish, keys, config.key_file)
             node = Node(config, endpoint, router, bus, children, background, random)
             fabric.on_open(node)
             async with node.running(background):
                 yield node
     finally:
         watchdog.remove(router.running)
-        router.close()
-        endpoint.close()
-        if endpoint.datagrams is not None:
-            endpoint.datagrams.close()
-        bus.close()
-        if node is not None:
-            node.clear()
+        _close(router, endpoint, bus, node)
+
+
+def _close(router: Router, endpoint: Endpoint, bus: EventBus, node: Node | None) -> None:
+    router.close()
+    endpoint.close()
+    if endpoint.datagrams is not None:
+        endpoint.datagrams.close()
+    bus.close()
+    if node is not None:
+        node.clear()
 
 
 def _network(fabric: Network | None) -> Network:

@@ -7,18 +7,21 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
 
+from tests.keyed_nodes import KEEPER, new_file, refusal_by, told
 from tests.launchers.misfit import SERVICES, ask, ask_in_vain, fail_to_start
+from tests.launchers.ssh_server import SSHD, Server, free_port, open_sshd
+from tests.security.keys import key_of
 from tests.waiting import DEADLINE_S, is_running, wait_until
 from trionet import ChildEnded, NodeConfig, NodeUnreachable, Remote, SpawnError, SSHLauncher, open_node
+from trionet.protocols.link.refusals import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -27,12 +30,9 @@ if TYPE_CHECKING:
     from trionet import Node, NodeAddress
 
 ROOT = Path(__file__).parents[2]
-SSHD = shutil.which("sshd", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"]))
 MISFIT = NodeConfig(services=SERVICES, launcher="there", stop_grace_s=0.5)
 NODE = ["env", f"PYTHONPATH={ROOT}", sys.executable, "-m", "trionet.cli.node"]
 """What starts ``trionet-node`` over there, where it isn't installed."""
-GREETING = r"printf 'Welcome!\n{ $ '; exec sh -c \"$SSH_ORIGINAL_COMMAND\""
-"""What is run over there for the key ``greeted``: it prints, and not whole lines, before the command that is wanted."""
 
 pytestmark = [
     pytest.mark.slow,
@@ -40,77 +40,11 @@ pytestmark = [
 ]
 
 
-class Server(NamedTuple):
-    """A running sshd.
-
-    Attributes:
-        pid: of the process that listens.
-        port: where.
-        options: what a client needs to get in.
-        folder: holds keys.
-    """
-
-    pid: int
-    port: int
-    options: list[str]
-    folder: Path
-
-    def options_with(self, key: str) -> list[str]:
-        """Return the options of a client that has another key."""
-        return client_options(self.port, self.folder / key)
-
-
 @pytest.fixture(scope="module")
 def sshd(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
     """An sshd of our own, which lets this user in with a key made for it."""
-    folder = tmp_path_factory.mktemp("sshd")
-    folder.chmod(0o700)
-    for name in ("host", "user", "greeted", "stranger"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
-    greeted = (folder / "greeted.pub").read_text(encoding="ascii")
-    (folder / "authorized").write_text(
-        (folder / "user.pub").read_text(encoding="ascii") + f'command="{GREETING}" {greeted}', encoding="ascii"
-    )
-    if os.getuid() == 0:
-        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # it refuses to start without
-    config = folder / "config"
-    config.write_text(
-        f"HostKey {folder / 'host'}\nAuthorizedKeysFile {folder / 'authorized'}\nPidFile none\n"
-        "ListenAddress 127.0.0.1\nPermitRootLogin prohibit-password\nPasswordAuthentication no\n"
-        "KbdInteractiveAuthentication no\nUsePAM no\nStrictModes no\nMaxStartups 100\n",
-        encoding="utf-8",
-    )
-    port = free_port()
-    command = [str(SSHD), "-D", "-e", "-f", str(config), "-p", f"{port}"]
-    lenient = ["-o", "PerSourcePenalties=no"]  # newer ones would punish this host for the stranger
-    if subprocess.run([*command, *lenient, "-t"], capture_output=True, check=False).returncode == 0:
-        command += lenient
-    with (folder / "log").open("wb") as log, subprocess.Popen(command, stderr=log) as server:
-        try:
-            wait_for_port(port, server)
-            yield Server(server.pid, port, client_options(port, folder / "user"), folder)
-        finally:
-            server.terminate()
-
-
-def client_options(port: int, key: Path) -> list[str]:
-    settings = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "IdentitiesOnly=yes", "IdentityAgent=none"]
-    words = [word for setting in settings for word in ("-o", setting)]
-    return ["-F", "none", *words, "-o", f"IdentityFile={key}", "-p", f"{port}"]
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-    return port
-
-
-def wait_for_port(port: int, server: subprocess.Popen[bytes]) -> None:
-    with socket.socket() as sock:
-        sock.settimeout(DEADLINE_S)
-        while sock.connect_ex(("127.0.0.1", port)):
-            assert server.poll() is None, "sshd has ended"
+    with open_sshd(tmp_path_factory.mktemp("sshd")) as server:
+        yield server
 
 
 @pytest.fixture
@@ -160,6 +94,20 @@ async def test_the_configuration_is_on_no_command_line(launcher: SSHLauncher) ->
             assert not lines
             methods = await node.local.comm.send([secret], Remote(node=address, service="routes", method="get"))
             assert methods.name == secret
+
+
+async def test_the_key_travels_through_the_connection_and_the_path_of_its_file_does_not(
+    launcher: SSHLauncher, tmp_path: Path
+) -> None:
+    secret = key_of(1).reveal()
+    with trio.fail_after(DEADLINE_S):
+        async with open_node(NodeConfig(key_file=new_file(tmp_path), cluster="shop")) as node:
+            node.register_launcher("there", launcher)
+            address = await node.local.status.spawn(KEEPER, launcher="there")
+            assert not [line for line in every_command_line() if secret in line]
+            settings = await told(node, address, "settings")
+            assert (settings["key_file"], settings["cluster"]) == (None, "shop")
+            assert await trio.to_thread.run_sync(refusal_by, address) is Refusal.PLAIN
 
 
 def every_command_line() -> list[str]:

@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING
 import trio
 
 from trionet.maelstrom import MaelstromNode
-from trionet.maelstrom.transport import MaelstromFabric, address_of
+from trionet.maelstrom.fabric import MaelstromFabric
+from trionet.maelstrom.transport import address_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from trionet import NodeAddress, NodeConfig
     from trionet.maelstrom.transport import MaelstromTransport
     from trionet.router import Router
     from trionet.transports.clock import Clock
-    from trionet.transports.datagrams import Datagrams
+    from trionet.transports.datagrams import SourcedDatagrams
 
 __all__ = ["Lines", "LinesEndpoint"]
 
@@ -63,6 +66,9 @@ class LinesEndpoint:
     keys = None
     requests_refused = 0
     has_real_address = False
+    keys = None
+    connections_refused = 0
+    requests_refused = 0
 
     def __init__(
         self,
@@ -83,7 +89,10 @@ class LinesEndpoint:
         self.address: NodeAddress = self._endpoint.address
         self.clock: Clock = self._endpoint.clock
         self.transport: MaelstromTransport = self._endpoint.transport
-        self.datagrams: Datagrams | None = self._endpoint.datagrams
+        self.datagrams: SourcedDatagrams | None = self._endpoint.datagrams
+
+    def set_members(self, is_member: Callable[[NodeAddress], bool]) -> None:
+        self._endpoint.set_members(is_member)
 
     async def can_connect(self, node: NodeAddress) -> bool:
         return await self._endpoint.can_connect(node)

@@ -147,7 +147,7 @@ def test_a_writer_may_fill_the_map_and_not_more() -> None:
     for number in range(MOST_ENTRIES):
         map_.check_room(f"k{number}", b"v")
         map_.merge(_entry(f"k{number}"))
-    with pytest.raises(EntriesFull, match="1,024 entries, removed ones included, of at most 1,024"):
+    with pytest.raises(EntriesFull, match="1,024 entries of at most 1,024; removed ones count for 72 hours"):
         map_.check_room("another", b"v")
     with pytest.raises(EntriesFull):
         map_.check_room("another", None)

@@ -15,7 +15,7 @@ from trionet.protocols.entries import (
     EntryConflict,
 )
 from trionet.protocols.gossip import GossipProtocol
-from trionet.protocols.gossip_messages import Answer, Buckets, Ihave, Listing, Query, Rumor, Summary, Want
+from trionet.protocols.gossip_messages import Answer, Buckets, Ihave, Listing, Query, Rumor, Summary, UnknownGroup, Want
 from trionet.protocols.gossip_settings import GossipSettings
 from trionet.protocols.hybrid_time import MOST_STAMP, StampsUsedUp, milliseconds
 from trionet.protocols.push import Star
@@ -150,7 +150,7 @@ def test_an_entry_that_came_by_a_call_is_not_pushed_and_is_announced() -> None:
 
 def test_an_entry_for_an_unknown_group_is_dropped_and_can_come_again() -> None:
     core = _core()
-    assert core.receive("n1", _entry(gid="new"), 1.0) == []
+    assert core.receive("n1", _entry(gid="new"), 1.0) == [Notify(UnknownGroup("new"))]
     assert core.counts.unknown_group == 1
     core.set_group("new", _MEMBERS, now=2.0)
     assert _sent(core.receive("n1", Listing("new", 1, _ID), 3.0), Want) == ["n1"]

@@ -7,8 +7,10 @@ import random
 import traceback
 from typing import TYPE_CHECKING
 
-from trionet.security.key_entries import KeyEntry, KeyFile, KeyState
+from trionet.security.key_entries import KeyEntry, KeyFile
+from trionet.security.key_statements import KeyState
 from trionet.security.keys import KEY_BYTES, ClusterKey
+from trionet.security.node_keys import NodeKeys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -56,3 +58,8 @@ def with_one_more(content: KeyFile) -> KeyFile:
     """Return the content with a new key, installed."""
     key = key_of(100 + len(content.entries))
     return KeyFile((*content.entries, KeyEntry.of(key, KeyState.INSTALLED)), content.members)
+
+
+def node_keys(seed: int = 1, cluster: str = "trionet") -> NodeKeys:
+    """Return the keys of a node of `cluster` that has the key of this number."""
+    return NodeKeys(KeyFile.of(key_of(seed)), cluster)

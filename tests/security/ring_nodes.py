@@ -7,30 +7,27 @@ of date, in both directions: it may miss present members, and name crashed ones.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from hashlib import sha256
 from itertools import combinations
 from typing import TYPE_CHECKING
 
 from trionet.errors import PreconditionFailed
-from trionet.security.held_keys import first_key
+from trionet.security.key_entries import KeyEntry, KeyFile
+from trionet.security.key_records import KeyRecords
 from trionet.security.key_ring import KeyRing
-from trionet.security.key_statements import KeyRecords, KeyState
+from trionet.security.key_statements import KeyState
+from trionet.security.keys import KEY_BYTES, ClusterKey
 from trionet.security.rollout import STEPS, Rollout, Send
 
 if TYPE_CHECKING:
     from random import Random
 
-__all__ = ["Cluster", "Node", "id_of", "new_key"]
+__all__ = ["Cluster", "Node", "new_key"]
 
 Step = Callable[[], None]
 
 
-def id_of(key: bytes) -> bytes:
-    return sha256(key).digest()[:4]
-
-
-def new_key(rng: Random) -> bytes:
-    return rng.randbytes(32)
+def new_key(rng: Random) -> ClusterKey:
+    return ClusterKey(rng.randbytes(KEY_BYTES))
 
 
 class Node:
@@ -46,12 +43,12 @@ class Node:
     def start(self) -> KeyRing:
         self.starts += 1
         self.is_up = True
-        self.ring = KeyRing(self.name, id_of, self.disk, life=self.starts, rollout=self.disk_rollout)
+        self.ring = KeyRing(self.name, self.disk, life=self.starts, rollout=self.disk_rollout)
         return self.ring
 
     def write(self) -> None:
         if self.can_write and not self.ring.is_written:
-            self.disk = self.ring.records()
+            self.disk = KeyRecords.of(KeyFile.parse(self.ring.records().file().text()))
             self.ring.note_written(self.disk)
 
 
@@ -65,7 +62,7 @@ class Cluster:
     def __init__(self, rng: Random, count: int = 5, rollout: Rollout = STEPS[-1]) -> None:
         self.rng = rng
         self.first = new_key(rng)
-        records = KeyRecords((first_key(self.first, id_of),))
+        records = KeyRecords((KeyEntry.of(self.first),))
         self.nodes = [Node(f"node{index}", records, rollout) for index in range(count)]
         self.away = set[str]()
         self.retired = set[bytes]()

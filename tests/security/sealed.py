@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trionet.security.noise_channel import NoiseChannel
 from trionet.security.noise_key import NoiseKey
@@ -48,8 +48,11 @@ class WatchedChannel(NoiseChannel):
         rekeys: how often it has changed the key of what it sends.
     """
 
-    read_bytes = 0
-    rekeys = 0
+    __slots__ = ("read_bytes", "rekeys")
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.read_bytes = self.rekeys = 0
 
     def receive(self, data: bytes) -> bytes:
         plaintext = super().receive(data)

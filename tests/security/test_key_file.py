@@ -21,7 +21,7 @@ from tests.security.keys import key_of, report_of, shown_in, with_one_more
 from tests.security.test_key_entries import KEYS, SECRETS
 from trionet import ConfigError
 from trionet.security import key_file
-from trionet.security.key_entries import KeyEntry, KeyFile, KeyState
+from trionet.security.key_entries import KeyEntry, KeyFile
 from trionet.security.key_file import (
     MAX_FILE_BYTES,
     new_key_file,
@@ -30,6 +30,7 @@ from trionet.security.key_file import (
     take_environment_key,
     update_key_file,
 )
+from trionet.security.key_statements import KeyState
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,46 +2,60 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.security.ring_nodes import Cluster, id_of, new_key
-from trionet.errors import PreconditionFailed
-from trionet.security.held_keys import first_key
+from tests.security.keys import shown_in
+from tests.security.ring_nodes import Cluster, new_key
+from trionet.errors import EncodeError, MalformedRequest, PreconditionFailed
+from trionet.security.held_keys import HeldKeys
+from trionet.security.key_entries import KeyEntry
+from trionet.security.key_material import KeyMaterial
+from trionet.security.key_records import KeyRecords
 from trionet.security.key_reports import Holding, KeyReport, KeyReports, Readiness, is_newer, is_valid_report
 from trionet.security.key_ring import KeyRing
 from trionet.security.key_statements import (
-    MOST_EXCEPTED,
-    MOST_SEQUENCE,
-    KeyMaterial,
-    KeyRecords,
+    MAX_EXCEPTED,
+    MAX_SEQUENCE,
     KeyState,
     KeyStatement,
     is_valid,
     merged,
 )
+from trionet.security.keys import KEY_BYTES, ClusterKey
 from trionet.security.rollout import STEPS, Accept, Rollout, Send
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 KEYS = [new_key(Random(seed)) for seed in range(6)]
-IDS = [id_of(key) for key in KEYS]
+SEEDS_OF_ONE_ID = (17394, 23460)
+"""Their keys have the same key id: found by search."""
+
+SECRETS = [Random(seed).randbytes(KEY_BYTES) for seed in range(6)]
+IDS = [key.id for key in KEYS]
 ONE, TWO, THREE = KEYS[:3]
-FIRST = KeyRecords((first_key(ONE, id_of),))
+FIRST = KeyRecords((KeyEntry.of(ONE),))
+
+
+def stated(key_id: bytes, state: int, sequence: int, by_file: bool, excepted: tuple[str, ...]) -> KeyStatement:
+    return KeyStatement(key_id, state, sequence, by_file, excepted if state == KeyState.RETIRED else ())
+
 
 statements = st.builds(
-    KeyStatement,
+    stated,
     st.sampled_from(IDS[:3]),
     st.integers(0, 2),
     st.integers(0, 3),
     st.booleans(),
-    st.lists(st.sampled_from([f"n{index:02}" for index in range(MOST_EXCEPTED + 9)]), max_size=MOST_EXCEPTED)
+    st.lists(st.sampled_from([f"n{index:02}" for index in range(MAX_EXCEPTED + 9)]), max_size=MAX_EXCEPTED)
     .map(set)
     .map(sorted)
     .map(tuple),
@@ -58,13 +72,13 @@ reports = st.builds(
 )
 
 
-def ring(name: str = "me", *keys: bytes, used: int = 1) -> KeyRing:
+def ring(name: str = "me", *keys: ClusterKey, used: int = 1) -> KeyRing:
     """Return a ring with written keys, of which the first ones are used."""
     records = tuple(
-        KeyMaterial(KeyStatement(id_of(key), KeyState.USED if place < used else KeyState.INSTALLED, place), key)
+        KeyEntry(key.id, KeyState.USED if place < used else KeyState.INSTALLED, place, key=key)
         for place, key in enumerate(keys or (ONE,))
     )
-    return KeyRing(name, id_of, KeyRecords(records))
+    return KeyRing(name, KeyRecords(records))
 
 
 def written(one: KeyRing) -> KeyRing:
@@ -127,11 +141,13 @@ def test_the_newest_report_holds_in_any_order(one: KeyReport, other: KeyReport, 
         KeyStatement(IDS[1], 3),
         KeyStatement(IDS[1], -1),
         KeyStatement(IDS[1], 1, -1),
-        KeyStatement(IDS[1], 1, MOST_SEQUENCE + 1),
-        KeyStatement(IDS[1], 1, 1, excepted=("b", "a")),
-        KeyStatement(IDS[1], 1, 1, excepted=("a", "a")),
-        KeyStatement(IDS[1], 1, 1, excepted=("x" * 129,)),
-        KeyStatement(IDS[1], 1, 1, excepted=tuple(f"{index:03}" for index in range(MOST_EXCEPTED + 1))),
+        KeyStatement(IDS[1], 1, MAX_SEQUENCE + 1),
+        KeyStatement(IDS[1], 1, 1, excepted=("a",)),
+        KeyStatement(IDS[1], 2, 1, excepted=("b", "a")),
+        KeyStatement(IDS[1], 2, 1, excepted=("a", "a")),
+        KeyStatement(IDS[1], 2, 1, excepted=("x" * 129,)),
+        KeyStatement(IDS[1], 2, 1, excepted=("a\n",)),
+        KeyStatement(IDS[1], 2, 1, excepted=tuple(f"{index:03}" for index in range(MAX_EXCEPTED + 1))),
     ],
 )
 def test_a_statement_that_no_correct_node_makes_is_ignored(wrong: KeyStatement) -> None:
@@ -145,6 +161,8 @@ def test_a_statement_that_no_correct_node_makes_is_ignored(wrong: KeyStatement) 
     [
         KeyReport("", 1, 1),
         KeyReport("x" * 129, 1, 1),
+        KeyReport("a\nmember=b", 1, 1),
+        KeyReport("a,b", 1, 1),
         KeyReport("x", -1, 1),
         KeyReport("x", 1, 1 << 63),
         KeyReport("x", 1, 1, {b"short": 1}),
@@ -167,15 +185,28 @@ def test_statements_and_reports_travel_and_carry_no_key() -> None:
     for kind, sent in ((list[KeyStatement], list(one.keys.statements())), (KeyReport, one.report())):
         data = msgspec.msgpack.encode(sent)
         assert msgspec.msgpack.decode(data, type=kind) == sent
-        assert not any(key in data or key.hex().encode() in data for key in (ONE, TWO))
+        assert not any(
+            key.reveal().encode() in data or secret in data for key, secret in zip(KEYS, SECRETS, strict=True)
+        )
 
 
 def test_no_text_shows_a_key() -> None:
     one = ring("me", ONE)
     for shown in (repr(one), repr(one.records()), repr(one.keys.material_for([IDS[0]])), str(one.records())):
-        assert repr(ONE)[2:-1] not in shown
-        assert ONE.hex() not in shown
-    assert "<hidden>" in repr(one.records())
+        assert not shown_in(shown, SECRETS)
+    assert "<hidden>" in repr(one.keys.material_for([IDS[0]]))
+
+
+def test_a_ring_is_neither_sent_nor_copied_and_no_encoder_carries_its_records() -> None:
+    one = ring("me", ONE)
+    for travel in (pickle.dumps, copy.copy, copy.deepcopy, msgspec.msgpack.encode):
+        for thing in (one, one.keys):
+            with pytest.raises((EncodeError, TypeError)) as caught:
+                travel(thing)
+            assert not shown_in(str(caught.value), SECRETS)
+    for encode in (pickle.dumps, msgspec.msgpack.encode, msgspec.json.encode):
+        with pytest.raises((EncodeError, TypeError)):
+            encode(one.records())
 
 
 # ---------------------------------------------------------------------------------------- what seals, opens and travels
@@ -214,10 +245,10 @@ def test_a_retired_key_never_comes_back() -> None:
             each.keys.install(ONE)
         with pytest.raises(PreconditionFailed, match="not installed"):
             each.use(IDS[0], {"one", "other"})
-        assert not each.keys.take_material([KeyMaterial(KeyStatement(IDS[0], KeyState.USED), ONE)])
+        assert not each.keys.take_material([KeyMaterial(KeyStatement(IDS[0], KeyState.USED), ONE.reveal())])
         assert not each.keys.reload(FIRST.keys)
         assert each.keys.opening == (IDS[1],)
-    again = KeyRing("one", id_of, written(one).records(), life=1)
+    again = KeyRing("one", written(one).records(), life=1)
     assert (again.keys.opening, again.keys.statements()) == (one.keys.opening, one.keys.statements())
 
 
@@ -253,28 +284,46 @@ def test_a_key_by_file_never_travels_and_so_evicts() -> None:
 def test_a_key_by_file_is_not_taken_from_a_peer_that_denies_it() -> None:
     one = ring("one")
     one.keys.merge([KeyStatement(IDS[1], by_file=True)])
-    assert not one.keys.take_material([KeyMaterial(KeyStatement(IDS[1]), TWO)])
-    assert not one.keys.take_material([KeyMaterial(KeyStatement(IDS[2], by_file=True), THREE)])
+    assert not one.keys.take_material([KeyMaterial(KeyStatement(IDS[1]), TWO.reveal())])
+    assert not one.keys.take_material([KeyMaterial(KeyStatement(IDS[2], by_file=True), THREE.reveal())])
     assert one.keys.opening == (IDS[0],)
-    assert one.keys.reload([KeyMaterial(KeyStatement(IDS[1], by_file=True), TWO)])
+    assert one.keys.reload([KeyEntry(IDS[1], KeyState.INSTALLED, by_file=True, key=TWO)])
     assert set(one.keys.opening) == set(IDS[:2])
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        KeyMaterial(KeyStatement(IDS[1]), THREE),
-        KeyMaterial(KeyStatement(IDS[1]), TWO[:31]),
-        KeyMaterial(KeyStatement(IDS[1]), b""),
-        KeyMaterial(KeyStatement(IDS[1], 7), TWO),
+        KeyMaterial(KeyStatement(IDS[1]), THREE.reveal()),
+        KeyMaterial(KeyStatement(IDS[1]), TWO.reveal()[:-1]),
+        KeyMaterial(KeyStatement(IDS[1]), ""),
+        KeyMaterial(KeyStatement(IDS[1]), "hunter2"),
+        KeyMaterial(KeyStatement(IDS[1], 7), TWO.reveal()),
     ],
 )
 def test_a_key_under_the_wrong_id_is_not_taken(wrong: KeyMaterial) -> None:
     one = ring()
     assert not one.keys.take_material([wrong])
-    assert not one.keys.reload([wrong])
-    assert KeyRing("me", id_of, KeyRecords((wrong,))).keys.opening == ()
+    assert len(one.keys.statements()) == 1
     assert one.keys.opening == (IDS[0],)
+
+
+def test_of_two_keys_with_one_id_the_first_is_held() -> None:
+    one, other = (ClusterKey(Random(seed).randbytes(KEY_BYTES)) for seed in SEEDS_OF_ONE_ID)
+    assert one.id == other.id
+    held = HeldKeys([KeyEntry.of(one)])
+    with pytest.raises(PreconditionFailed, match="another key has the id"):
+        held.install(other)
+    assert not held.take_material(HeldKeys([KeyEntry.of(other)]).material_for([one.id]))
+    assert held.key(one.id) == one
+
+
+def test_what_is_no_key_is_not_installed() -> None:
+    wrong: Any
+    for wrong in (ONE.reveal(), SECRETS[0], None):
+        with pytest.raises(MalformedRequest, match="a ClusterKey is installed") as caught:
+            ring().keys.install(wrong)
+        assert not shown_in(str(caught.value), SECRETS)
 
 
 def test_keys_are_bounded() -> None:
@@ -353,6 +402,8 @@ def test_a_key_is_retired_once_every_member_seals_with_another_one() -> None:
     statement = one.retire(IDS[0], {"one"}, ["other"])
     assert (statement.state, statement.excepted) == (KeyState.RETIRED, ("other",))
     assert one.may_retire(IDS[0], {"one"}).is_ready  # again
+    with pytest.raises(PreconditionFailed, match="excepted by their names"):
+        ring("x", ONE, TWO, used=2).retire(IDS[0], {"x"}, ["a b"])
     with pytest.raises(PreconditionFailed, match="at most 64"):
         ring("x", ONE, TWO, used=2).retire(IDS[0], {"x"}, [str(index) for index in range(65)])
 
@@ -365,7 +416,7 @@ def test_a_retired_key_opens_until_every_present_member_has_written_its_retireme
     assert one.keys.dialing == (IDS[1],)
     assert one.keys.opening == (IDS[1], IDS[0])
     assert one.forget_retired({"one"}) == ()  # not even its own file says so
-    assert KeyRing("one", id_of, one.records()).keys.opening == one.keys.opening
+    assert KeyRing("one", one.records()).keys.opening == one.keys.opening
     written(one)
     assert one.forget_retired({"one", "other"}) == ()
     talk(one, other)
@@ -373,13 +424,13 @@ def test_a_retired_key_opens_until_every_present_member_has_written_its_retireme
     assert IDS[0] not in one.keys.opening
     with pytest.raises(KeyError):
         one.keys.key(IDS[0])
-    assert one.records().keys[0] == KeyMaterial(KeyStatement(IDS[0], KeyState.RETIRED))
+    assert one.records().keys[0] == KeyEntry(IDS[0], KeyState.RETIRED)
 
 
 def test_a_node_that_has_just_started_knows_from_its_file_whom_to_wait_for() -> None:
     one, other = ring("one", ONE, TWO, used=2), ring("other", ONE, TWO, used=2)
     talk(one, other)
-    again = KeyRing("one", id_of, one.records(), life=1)
+    again = KeyRing("one", one.records(), life=1)
     assert again.may_retire(IDS[0], {"one"}).absent == ("other",)
     again.forget_member("other")
     assert again.may_retire(IDS[0], {"one"}).is_ready
@@ -388,7 +439,7 @@ def test_a_node_that_has_just_started_knows_from_its_file_whom_to_wait_for() -> 
 
 def test_used_up_sequence_numbers_are_named() -> None:
     one = ring("one", ONE, TWO)
-    one.keys.merge([KeyStatement(IDS[0], KeyState.USED, MOST_SEQUENCE)])
+    one.keys.merge([KeyStatement(IDS[0], KeyState.USED, MAX_SEQUENCE)])
     with pytest.raises(PreconditionFailed, match="sequence numbers"):
         one.use(IDS[1], {"one"})
 
@@ -430,9 +481,9 @@ def test_members_a_step_apart_accept_each_other_and_others_may_not() -> None:
     assert [step.is_protected for step in STEPS] == [False, False, False, True]
 
 
-def plain(name: str, keys: Sequence[bytes] = (ONE,)) -> KeyRing:
-    records = KeyRecords(tuple(first_key(key, id_of) for key in keys))
-    return KeyRing(name, id_of, records, rollout=STEPS[0])
+def plain(name: str, keys: Sequence[ClusterKey] = (ONE,)) -> KeyRing:
+    records = KeyRecords(tuple(KeyEntry.of(key) for key in keys))
+    return KeyRing(name, records, rollout=STEPS[0])
 
 
 def test_each_step_of_a_rollout_waits_for_all() -> None:

@@ -138,6 +138,8 @@ def test_the_first_message_sent_back_is_not_read_as_its_answer() -> None:
 @pytest.mark.parametrize("public", LOW_ORDER, ids=range(len(LOW_ORDER)))
 def test_a_holder_of_the_psk_with_a_public_key_of_low_order_is_refused(public: bytes) -> None:
     class Low(HandshakeState):
+        __slots__ = ()
+
         def write_message(self, payload: bytes = b"") -> bytes:
             self._symmetric.mix_key_and_hash(PSK)
             self._mix_ephemeral(public)

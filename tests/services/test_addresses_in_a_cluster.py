@@ -258,6 +258,22 @@ async def test_an_advertised_address_out_of_reach_is_reported_at_both_ends(
     assert not any(isinstance(event, AddressUnreachable) for event in found)
 
 
+async def test_a_seed_that_advertises_an_address_out_of_reach_is_reported_at_both_ends(
+    start_node: StartNode, monkeypatch: pytest.MonkeyPatch, nursery: trio.Nursery
+) -> None:
+    monkeypatch.setattr("trionet.services.dial_back._PATIENCE_S", 0.1)
+    seed, dead, newcomer = [await start_node(NodeConfig(advertise_ip=ip)) for ip in (NOBODY_IP, None, None)]
+    dead.stop()
+    told: list[list[Event]] = [[], []]
+    for node, events in zip((seed, newcomer), told, strict=True):
+        node.listen(events.append)
+    nursery.start_soon(newcomer.join, [_dialed(dead), _dialed(seed)])
+    expected = AddressUnreachable(node=seed.address, by=newcomer.address)
+    with trio.fail_after(DEADLINE_S):
+        await wait_until(lambda: all(expected in events for events in told))
+    nursery.cancel_scope.cancel()
+
+
 async def test_members_in_reach_are_not_reported_when_they_join_crash_and_start_again(start_node: StartNode) -> None:
     seed = await start_node(NodeConfig(join=[]))
     told: list[Event] = []

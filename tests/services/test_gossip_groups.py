@@ -52,12 +52,12 @@ async def test_wait_spread_names_a_member_that_does_not_know_the_group(
     for node in nodes[:3]:
         await node.local.groups.put("g", nodes)
     receipt = await nodes[0].group("g").gossip.send([], COUNT)
-    with trio.fail_after(3), pytest.raises(GroupNotFound, match=f"{nodes[3].address} does not know the group 'g'"):
+    with trio.fail_after(8), pytest.raises(GroupNotFound, match=f"{nodes[3].address} does not know the group 'g'"):
         await receipt.wait_spread()
     assert (await receipt.wait_spread(0.75)).known == 3
 
 
-@pytest.mark.parametrize("after_s", [0.5, 5.0])
+@pytest.mark.parametrize("after_s", [3.0, 10.0])
 async def test_a_member_that_gets_the_group_later_gets_the_rumor_and_counts(
     autojump_clock: MockClock, cluster: Cluster, after_s: float
 ) -> None:
@@ -66,8 +66,8 @@ async def test_a_member_that_gets_the_group_later_gets_the_rumor_and_counts(
         await node.local.groups.put("g", nodes)
     receipt = await nodes[0].group("g").gossip.send([], COUNT)
     async with trio.open_nursery() as nursery:
-        if after_s < 1:
-            nursery.start_soon(receipt.wait_spread)  # a second is not over: it goes on
+        if after_s < 6:
+            nursery.start_soon(receipt.wait_spread)  # it may be about to get the group
         else:
             with pytest.raises(GroupNotFound):
                 await receipt.wait_spread()
@@ -100,7 +100,7 @@ async def test_a_long_rumor_that_a_member_drops_does_not_make_it_unreachable(
 
 @pytest.mark.parametrize("transport", ["link", "http"])
 async def test_it_is_the_same_on_a_network_and_over_http(transport: Any) -> None:
-    config = NodeConfig(transport=transport)
+    config = NodeConfig(transport=transport, profile="local")
     with trio.fail_after(DEADLINE_S):
         async with open_node(config) as one, open_node(config) as other:
             counters = await expose_counters(one, other)

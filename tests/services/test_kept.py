@@ -42,12 +42,16 @@ class Maps:
         self.maps: dict[str, EntryMap] = {gid: EntryMap() for gid in GIDS}
         self.handler: Callable[[EntryChanged], None]
         self.conflict_handler: Callable[[EntryConflict], None]
+        self.forgotten_handler: Callable[[], None]
 
     def on(self, prefix: str, handler: Callable[[EntryChanged], None]) -> None:
         self.handler = handler
 
     def on_conflict(self, prefix: str, handler: Callable[[EntryConflict], None]) -> None:
         self.conflict_handler = handler
+
+    def on_forgotten(self, handler: Callable[[], None]) -> None:
+        self.forgotten_handler = handler
 
     def merge(self, entry: bytes) -> None:
         self.add(decode_entry(entry))
@@ -73,6 +77,9 @@ class Shelf:
     def has_own(self, name: str) -> bool:
         return name in self.things and self.things[name][1]
 
+    def is_put(self, name: str) -> bool:
+        return name in self.things and not self.things[name][1]
+
     def put(self, name: str, value: bytes) -> None:
         if self.is_broken:
             raise MalformedRequest("the shelf is broken")
@@ -85,6 +92,9 @@ class Shelf:
     def remove(self, name: str) -> None:
         if name in self.things and not self.things[name][1]:
             del self.things[name]
+
+    def drop(self, name: str) -> Any:
+        return self.things.pop(name, None) is not None
 
     def failed(self, node: NodeAddress, gid: str, name: str, error: TrionetError) -> Event:
         return ServiceFailed(node=node, gid=gid, service=name, error=str(error))

@@ -7,7 +7,17 @@ import trio.testing
 
 from tests.samples import Counter, Mute
 from tests.waiting import wait_until
-from trionet import MalformedRequest, MethodNotFound, Node, Remote, ServiceDescription, ServiceNotFound
+from trionet import (
+    MalformedRequest,
+    MethodNotFound,
+    Node,
+    Remote,
+    ServiceDescription,
+    ServiceNotFound,
+    TemporarilyUnavailable,
+    TrionetError,
+    open_node,
+)
 
 StartNode = Callable[..., Awaitable[Node]]
 
@@ -146,3 +156,21 @@ async def test_wait_is_for_a_name(start_node: StartNode, name: Any) -> None:
     node = await start_node()
     with pytest.raises(MalformedRequest, match="a service's name is a text"):
         await node.local.routes.wait(name)
+
+
+async def test_one_that_waits_for_a_service_hears_of_the_end_of_the_node(nursery: trio.Nursery) -> None:
+    ends: list[type[BaseException]] = []
+
+    async def wait(node: Node) -> None:
+        try:
+            await node.local.routes.wait("counter")
+        except TrionetError as exc:
+            ends.append(type(exc))
+
+    async with open_node() as node:
+        nursery.start_soon(wait, node)
+        await trio.testing.wait_all_tasks_blocked()
+    with trio.fail_after(5):
+        await wait_until(lambda: ends == [TemporarilyUnavailable])
+        await wait(node)
+    assert ends == [TemporarilyUnavailable] * 2

@@ -10,11 +10,11 @@ import pytest
 import trio
 
 from tests.samples import Counter
-from trionet import KeyDoesNotExist, Node, NodeConfig, ServiceNotFound
-from trionet.simulation import SCENARIOS, Simulation, open_cluster, run
+from trionet import KeyDoesNotExist, MemberJoined, Node, NodeConfig, Remote, ServiceNotFound, TrionetError
+from trionet.simulation import SCENARIOS, Partition, Simulation, open_cluster, run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
 COUNTER = "tests.samples:Counter"
 LATE_S = 2.0
@@ -87,9 +87,98 @@ async def _churn(seed: int, nodes: int, duration_s: float) -> None:
         await _wait_all(lambda: sim.up, AGREED_S)
 
 
+async def _change(node: Node, random: Random) -> None:
+    """Change what the cluster keeps, with any call of a group-wide service; give up after a while."""
+    name, role = random.choice("ab"), random.choice(("worker", "web"))
+    changes: list[Callable[[], Awaitable[object]]] = [
+        lambda: node.all.routes.put(COUNTER, name, keep=True),
+        lambda: node.all.routes.rem(name),
+        lambda: node.all.groups.put(f"group-{name}", where={"role": role}),
+        lambda: node.all.groups.del_(f"group-{name}"),
+        lambda: node.set_tags({"role": role}),
+    ]
+    with suppress(TrionetError), trio.move_on_after(random.uniform(0.0, 5.0)):
+        await random.choice(changes)()
+
+
+async def _kept(node: Node) -> dict[str, Any]:
+    """Return what the cluster keeps, as far as this node knows, and what this node has of it."""
+    entries = node.local.replicated.items("all", "")
+    found: dict[str, Any] = dict.fromkeys(entries, "is kept")
+    for name in "ab":
+        with suppress(ServiceNotFound):
+            found[f"serves {name}"] = type(await node.local.routes.get(name))
+    gids = [gid for gid in node.local.groups.gids() if gid.startswith("group-")]
+    return found | {f"has {gid}": sorted(node.group(gid).members()) for gid in gids}
+
+
+async def _is_agreed(sim: Simulation) -> bool:
+    found = [await _kept(node) for node in sim.up if not node.is_stopping and node.local.membership.is_active]
+    has = {key.removeprefix("serves ").removeprefix("has ") for key in found[0] if " " in key} if found else set()
+    kept = {key.removeprefix("route/").removeprefix("group/") for key in found[0] if " " not in key} if found else set()
+    return len(found) == len(sim.nodes) and all(one == found[0] for one in found) and has == kept
+
+
+async def _change_apart(seed: int) -> None:
+    """Change what a cluster keeps from all its nodes, on both sides of a partition, and with crashes."""
+    random = Random(f"{seed} program")
+    async with open_cluster(4, seed=seed, network=NETWORKS[seed % 3], config=_config, is_traced=False) as sim:
+        order, cut = random.sample(range(4), 4), random.randint(1, 3)
+        sim.play([Partition(at_s=5.0, duration_s=8.0, sides=[order[:cut], order[cut:]])])
+        async with trio.open_nursery() as nursery:
+            for _ in range(40):
+                await trio.sleep(random.uniform(0.0, 1.0))
+                running = [index for index in range(4) if sim.is_up(index) and not sim.nodes[index].is_stopping]
+                if random.random() < 0.05 and len(running) > 2:
+                    sim.crash(running[0])
+                    sim.restart_soon(running[0])
+                nursery.start_soon(_change, sim.nodes[random.choice(running[1:])], random)
+        with trio.fail_after(2 * AGREED_S):
+            while not await _is_agreed(sim):  # noqa: ASYNC110  there is no event for it
+                await trio.sleep(0.1)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_nodes_that_change_apart_what_they_keep_agree_and_have_what_is_kept(seed: int) -> None:
+    run(_change_apart, seed, seed=seed)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("first", range(0, 1000, 100))
+def test_nodes_that_change_apart_what_they_keep_agree_with_a_hundred_seeds(first: int) -> None:
+    for seed in range(first, first + 100):
+        run(_change_apart, seed, seed=seed)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_node_that_joins_or_restarts_has_all_that_the_cluster_keeps_within_two_seconds(seed: int) -> None:
     run(_join_late, seed, seed=seed)
+
+
+def _distant(_: int) -> NodeConfig:
+    return NodeConfig(tags={"role": "worker"}, profile="wan")
+
+
+async def _gossip_to_late(seed: int) -> None:
+    async with (
+        open_cluster(5, seed=seed, network="bad", config=_distant, is_traced=False) as sim,
+        trio.open_nursery() as n,
+    ):
+        first = sim.nodes[0]
+        await first.all.groups.put("workers", where={"role": "worker"})
+        await trio.sleep(30.0)
+        n.start_soon(sim.start)
+        async for event in first.events():
+            if isinstance(event, MemberJoined):
+                break
+        receipt = await first.group("workers").gossip.send(["nid"], Remote(service="status", method="get"))
+        assert (await receipt.wait_spread()).known == 6
+
+
+@pytest.mark.parametrize("seed", [1, 17])
+def test_a_member_by_rule_that_has_just_joined_and_lacks_the_group_so_far_is_waited_for(seed: int) -> None:
+    run(_gossip_to_late, seed, seed=seed)
 
 
 @pytest.mark.slow

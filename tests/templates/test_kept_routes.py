@@ -25,6 +25,7 @@ from trionet import (
     ServiceNotFound,
     rpc,
 )
+from trionet.services.kept_services import kept_service
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -329,6 +330,18 @@ async def test_of_two_groups_that_keep_one_name_the_later_put_serves_and_after_i
     assert await _find(nodes[3]) is None
 
 
+async def test_the_end_in_one_group_leaves_what_another_has_put_later(
+    autojump_clock: MockClock, cluster: Cluster
+) -> None:
+    nodes = await cluster.start_many(3)
+    await _put_group(nodes, "one", nodes)
+    await _put_group(nodes, "two", nodes[1:])
+    await nodes[0].group("two").routes.put(COUNTER, "tally", keep=True)
+    await nodes[0].group("one").routes.put(DOUBLER, "tally", keep=True)
+    assert list((await nodes[0].group("two").routes.rem("tally")).values.values()) == [True] * 2
+    await _wait_all(nodes, Doubler)
+
+
 async def test_a_member_that_is_added_gets_it_and_one_that_is_removed_loses_it(
     autojump_clock: MockClock, cluster: Cluster
 ) -> None:
@@ -376,6 +389,57 @@ async def test_a_node_that_leaves_serves_on_and_one_that_comes_back_follows(
     await _wait_all(nodes, Doubler)
     await nodes[2].leave()
     assert list((await nodes[2].all.routes.rem("tally")).values.values()) == [True]  # alone, and of itself
+
+
+async def test_a_caller_that_is_cancelled_at_once_ends_it_everywhere(
+    autojump_clock: MockClock, cluster: Cluster
+) -> None:
+    nodes = await cluster.start_many(3)
+    await nodes[0].all.routes.put(COUNTER, "tally", keep=True)
+    await nodes[0].all.groups.put("shop", where={})
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await nodes[1].all.routes.rem("tally")
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await nodes[1].all.groups.del_("shop")
+    await _wait_all(nodes, type(None))
+    late = await cluster.start()
+    await _rest()
+    assert await _find(late) is None
+    assert [node.local.groups.gids() for node in (*nodes, late)] == [["all", "local"]] * 4
+
+
+async def test_a_caller_that_has_not_heard_of_it_ends_it_everywhere(
+    autojump_clock: MockClock, cluster: Cluster
+) -> None:
+    nodes = await cluster.start_many(3)
+    await _rest()
+    nodes[0].local.kept.put("all", *kept_service(COUNTER, "tally"))  # the packets are on their way
+    replies = await nodes[1].all.routes.rem("tally")
+    assert replies.values[nodes[0].sid] is True
+    await _rest()
+    assert [await _find(node) for node in nodes] == [None] * 3
+    late = await cluster.start()
+    await _rest()
+    assert await _find(late) is None
+
+
+async def test_a_node_that_leaves_brings_nothing_kept_to_the_cluster_that_it_joins_next(
+    autojump_clock: MockClock, cluster: Cluster
+) -> None:
+    nodes, other = await cluster.start_many(2), await cluster.start(join=[])
+    await nodes[0].all.routes.put(COUNTER, "tally", keep=True)
+    await nodes[0].all.groups.put("shop", where={})
+    await nodes[1].leave()
+    await nodes[1].join([other.address])
+    await _rest()
+    assert [await _find(node) for node in (nodes[1], other)] == [None, None]
+    assert [node.local.groups.gids() for node in (nodes[1], other)] == [["all", "local"]] * 2
+    await nodes[1].leave()
+    await nodes[1].join([nodes[0].address])
+    await _wait_for(nodes[1], Counter, DEADLINE_S)
+    assert len(nodes[1].group("shop").members()) == 2
 
 
 async def test_the_deletion_of_a_group_ends_what_it_keeps(autojump_clock: MockClock, cluster: Cluster) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -105,6 +106,19 @@ async def test_del_removes_it_everywhere_and_those_that_join_later_do_not_have_i
     late = await cluster.start(tags=WORKER)
     await _rest()
     assert [_members(node) for node in (*nodes, late)] == [None] * 5
+
+
+async def test_a_del_that_waits_for_a_member_does_not_end_what_another_node_puts_meanwhile(
+    autojump_clock: MockClock, cluster: Cluster
+) -> None:
+    nodes = await cluster.start_many(3)
+    await nodes[0].all.groups.put("g", where={})
+    cluster.network.down.add(nodes[2].address)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(nodes[0].all.groups.del_, "g")
+        await trio.sleep(0.5)
+        nursery.start_soon(partial(nodes[1].all.groups.put, "g", where={"role": "none"}))
+    assert [node.local.groups.gids() for node in nodes[:2]] == [["all", "g", "local"]] * 2
 
 
 async def test_a_listed_put_over_it_ends_the_rule_everywhere(autojump_clock: MockClock, cluster: Cluster) -> None:

@@ -350,7 +350,7 @@ async def test_the_losing_value_of_a_conflict_is_in_an_event_of_its_writer_at_le
         is_lost_removal=False,
         lost_by=nodes[0].address,
     )
-    assert "two nodes have written the setting 'limit' of group all at a time" in caplog.text
+    assert "have written the setting 'limit' of group all without knowing of each other" in caplog.text
 
 
 async def test_a_value_that_a_node_cannot_decode_breaks_nothing(
@@ -436,6 +436,33 @@ async def test_a_node_that_leaves_says_so_and_one_that_joins_again_has_settings(
     await nodes[0].all.settings.put("limit", 6)
     await nodes[1].join([nodes[0].address])
     await _wait_all(nodes, {"limit": 6})
+
+
+async def test_a_node_that_leaves_brings_no_settings_to_the_cluster_that_it_joins_next(
+    autojump_clock: MockClock, cluster: Cluster
+) -> None:
+    nodes, other = await cluster.start_many(2), await cluster.start(join=[])
+    await nodes[0].all.settings.put("limit", 5)
+    await _wait_all(nodes, {"limit": 5})
+    await nodes[1].leave()
+    await nodes[1].join([other.address])
+    await trio.sleep(30)
+    assert await nodes[1].all.settings.items() == await other.all.settings.items() == {}
+    await nodes[1].leave()
+    await nodes[1].join([nodes[0].address])
+    with trio.fail_after(2):
+        assert await nodes[1].all.settings.wait("limit") == 5
+
+
+async def test_one_that_waits_for_a_setting_hears_of_a_leave_that_another_node_asked_for(
+    autojump_clock: MockClock, cluster: Cluster
+) -> None:
+    nodes = await cluster.start_many(2)
+    leave = Remote(node=nodes[1].address, service="membership", method="leave")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(nodes[0].local.comm.send, [], leave)
+        with trio.fail_after(60), pytest.raises(ConfigError):
+            await nodes[1].all.settings.wait("limit")
 
 
 async def test_a_first_hop_that_cannot_be_reached_is_in_the_errors_and_the_setting_holds(

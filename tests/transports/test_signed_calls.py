@@ -14,7 +14,8 @@ from tests.security.keys import key_of
 from tests.transports.keyed_nodes import http_client, open_keyed
 from trionet import ConnectionLost, NodeAddress, NodeConfig, NodeUnreachable, NotPermitted, Remote, open_node, rpc
 from trionet.security.http_signatures import sign_request
-from trionet.security.key_entries import KeyEntry, KeyFile, KeyState
+from trionet.security.key_entries import KeyEntry, KeyFile
+from trionet.security.key_statements import KeyState
 from trionet.security.keys import derive
 from trionet.security.node_keys import NodeKeys
 from trionet.security.signature_base import HttpRequest

@@ -19,7 +19,8 @@ from tests.transports.keyed_nodes import error_in, http_client, open_keyed, requ
 from trionet import ConfigError, NodeConfig, current_call, open_node, rpc
 from trionet.message import Call
 from trionet.router import Router
-from trionet.security.key_entries import KeyEntry, KeyFile, KeyState
+from trionet.security.key_entries import KeyEntry, KeyFile
+from trionet.security.key_statements import KeyState
 from trionet.security.node_keys import NodeKeys
 from trionet.security.refusals import RequestRefused
 from trionet.security.tokens import Scope

@@ -6,26 +6,48 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import msgspec
 
 from trionet import __version__
 from trionet.config import NodeConfig
 from trionet.errors import ConfigError
+from trionet.key_texts import KEY_VARIABLE, holds_key_text
 from trionet.streams import OutputLost, check_written
 
-__all__ = ["Parser", "import_from_working_directory", "settings_from"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trionet.security.node_keys import NodeKeys
+
+__all__ = ["Parser", "add_key_file", "import_from_working_directory", "keys_of", "settings_from"]
+
+_KEY_AS_ARGUMENT: Final = (
+    "one of the arguments is a key. A key in a command line is seen by others and kept in the shell's history: make a "
+    "new one with: trionet keys new FILE"
+)
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that reports an error in one line, keeps the lines of its description, and has ``--version``."""
+    """A parser that reports an error in one line, keeps the lines of its description, and has ``--version``.
+
+    It refuses the text of a key anywhere, and does not quote it.
+    """
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **settings)
         self.add_argument(
             "--version", action="version", version=f"{self.prog} {__version__}", help="print the version, and end"
         )
+
+    def parse_known_args(  # type: ignore[override]  # overloads for the type of the namespace, which is argparse's own
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> Any:
+        """Parse; the other methods end here, too."""
+        if any(map(holds_key_text, sys.argv[1:] if args is None else args)):
+            self.exit(2, f"{self.prog}: {_KEY_AS_ARGUMENT}\n")
+        return super().parse_known_args(args, namespace)
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         """End the process; help that could not be printed is an error."""
@@ -65,6 +87,30 @@ def settings_from(source: str | None) -> dict[str, Any]:
     if source:
         settings |= _settings_in(source, name)
     return settings | _checked(NodeConfig.settings_from_environment(), "environment")
+
+
+def add_key_file(parser: argparse.ArgumentParser) -> None:
+    """Add the option ``--key-file``."""
+    parser.add_argument(
+        "--key-file", metavar="FILE", help="the file of the cluster's key, made by: trionet keys new FILE"
+    )
+
+
+def keys_of(config: NodeConfig) -> NodeKeys | None:
+    """Return the keys in the `key_file` of a configuration, or in ``TRIONET_KEY``; None without any.
+
+    The variable is deleted, so that no process inherits it.
+
+    Raises:
+        ConfigError: both are given, or a key can't be used; the text says why.
+    """
+    if config.key_file is None and KEY_VARIABLE not in os.environ:
+        return None
+    from trionet.security.key_file import read_keys  # on use, as all of `trionet.security`
+    from trionet.security.node_keys import NodeKeys
+
+    file = read_keys(config.key_file)
+    return None if file is None else NodeKeys(file, config.cluster)
 
 
 def _checked(settings: dict[str, Any], source: str) -> dict[str, Any]:

@@ -35,15 +35,33 @@ from .supervised import run_forked
 __all__ = ["main"]
 
 _PRELOADED: Final = ("trionet.transports.network", "trionet.transports.http", "trionet.transports.web")
+_PRELOADED_FOR_KEYS: Final = (
+    "trionet.security.node_keys",
+    "trionet.security.noise_key",
+    "trionet.security.noise_channel",
+    "trionet.security.sealed_datagrams",
+    "trionet.security.datagram_opener",
+    "trionet.security.tokens",
+)
 _PR_SET_PDEATHSIG: Final = 1
 _READ_BYTES: Final = 4096
 
 
-def main(control: int, ancestors: list[int]) -> NoReturn:
-    """Serve requests from the socket `control` until its other end is closed, or one of the `ancestors` has ended."""
+def main(control: int, ancestors: list[int], has_keys: bool = False) -> NoReturn:
+    """Serve requests from the socket `control` until its other end is closed, or one of the `ancestors` has ended.
+
+    Args:
+        control: the descriptor.
+        ancestors: the ids of the processes above this one.
+        has_keys: whether the nodes get keys.
+    """
     prepare_streams()
     for module in _PRELOADED:
         importlib.import_module(module)
+    if has_keys:
+        with contextlib.suppress(ImportError):  # without the extra `secure` each node reports what is missing
+            for module in _PRELOADED_FOR_KEYS:
+                importlib.import_module(module)
     warm_up()
     with socket.socket(fileno=control) as launcher:
         server = _ForkServer(launcher, open_watches(ancestors))

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from trionet.config import NodeConfig
 from trionet.errors import ConfigError
-from trionet.key_texts import holds_key_text
 from trionet.streams import check_written, prepare_streams
 
 from .arguments import Parser, settings_from
@@ -56,17 +55,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command; ends the process."""
     become_child()
     prepare_streams()
-    if any(map(holds_key_text, sys.argv[1:] if argv is None else argv)):
-        sys.exit(run_reporting("trionet keys", _refuse_key))  # the parser would quote it
     options = _parser().parse_args(argv)
     sys.exit(run_reporting(f"trionet keys {options.command}", partial(_COMMANDS[options.command], options)))
-
-
-def _refuse_key() -> NoReturn:
-    raise ConfigError(
-        "one of the arguments is a key. A key in a command line is seen by others and kept in the shell's history: "
-        "make a new one with: trionet keys new FILE"
-    )
 
 
 def _new(options: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ from trionet.config import NodeConfig, parse_setting
 from trionet.launchers.output import name_output
 from trionet.streams import check_written, claim_stdout, prepare_streams
 
-from .arguments import Parser, import_from_working_directory, settings_from
+from .arguments import Parser, add_key_file, import_from_working_directory, keys_of, settings_from
 from .ending import end_soon
 from .first_process import become_child
 from .serving import prepare_process, run_reporting, serve
@@ -43,7 +43,9 @@ settings of a configuration file (TOML, or JSON if its name ends in .json), with
   port = 0                    0 picks a free port
   advertise_ip                the address that others connect to, if not ip
   on_start                    "package.module:function", called with the node once it accepts calls
-  insecure = false            permit listening beyond loopback without protection
+  insecure = false            permit listening beyond loopback without a key
+  key_file                    the file of the cluster's key, of mode 0600
+  cluster = "trionet"         the cluster's name; clusters of different names never merge, even with one key
   services = {}               local services, name = "package.module:Class"
   templates = {}              service templates, name = "package.module:Class"
   join                        addresses of nodes of a cluster to join; [] begins a cluster
@@ -71,9 +73,12 @@ and for the node that spawns it:
   restart = "never"           whether it is restarted: never, on_failure or always
   detach = false              whether it outlives its spawner
 
+A key may also be in the environment variable TRIONET_KEY, never in a command line; see trionet keys --help.
+
 examples:
   trionet-node --port 8080
   trionet-node --join 127.0.0.1:8080
+  trionet-node --ip 10.0.0.2 --key-file cluster.key
   trionet-node --config node.toml --log-level debug
   trionet-node --config '{"port": 8080, "services": {"counter": "shop.counter:Counter"}}' --json
   curl -X PUT http://127.0.0.1:8080/local/status/get -d '["nid"]'
@@ -90,7 +95,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--advertise-ip", metavar="IP", help="address that other nodes connect to, if not --ip")
     add("--on-start", metavar="MODULE:FUNC", help="called with the node once it accepts calls")
     add("--join", metavar="ADDR", action="append", help="a node of the cluster to join, host:port; repeatable")
-    add("--insecure", action="store_const", const="true", help="permit listening beyond loopback without protection")
+    add("--insecure", action="store_const", const="true", help="permit listening beyond loopback without a key")
+    add_key_file(parser)
     add("--config", metavar="FILE|JSON", help="a configuration file, or its content as a JSON object")
     add("--log-level", metavar="LEVEL", help="debug, info, warning or error (default: info)")
     add("--json", action="store_true", help="print the ready line as JSON")
@@ -109,23 +115,23 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 def _run(options: argparse.Namespace) -> int:
     import_from_working_directory()
     config = _config(options)
+    keys = keys_of(config)
+    config.check_bind(has_key=keys is not None)
     prepare_process(config)
     name_output()
     results = claim_stdout()
-    trio.run(serve, config, lambda node: _announce(node, results, as_json=options.json))
+    trio.run(serve, config, keys, lambda node: _announce(node, results, as_json=options.json))
     return 0
 
 
 def _config(options: argparse.Namespace) -> NodeConfig:
     settings = settings_from(options.config)
-    for name in ("ip", "port", "advertise_ip", "on_start", "insecure", "log_level"):
+    for name in ("ip", "port", "advertise_ip", "on_start", "insecure", "key_file", "log_level"):
         if (text := getattr(options, name)) is not None:
             settings[name] = parse_setting(name, text, source=f"--{name.replace('_', '-')}")
     if options.join is not None:
         settings["join"] = [seed for text in options.join for seed in text.split(",")]
-    config = NodeConfig.from_mapping(settings, source="command line")
-    config.check_bind()
-    return config
+    return NodeConfig.from_mapping(settings, source="command line")
 
 
 def _announce(node: Node, results: TextIO, *, as_json: bool) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from trionet.config import NodeConfig
     from trionet.node import Node
+    from trionet.security.node_keys import NodeKeys
 
 __all__ = ["Interrupted", "prepare_process", "run_reporting", "serve"]
 
@@ -67,11 +68,12 @@ def prepare_process(config: NodeConfig) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-async def serve(config: NodeConfig, announce: Callable[[Node], None]) -> None:
+async def serve(config: NodeConfig, keys: NodeKeys | None, announce: Callable[[Node], None]) -> None:
     """Run a node until it is stopped. A first signal stops it, a second one cancels it.
 
     Args:
         config: the node's.
+        keys: the keys of its cluster; None: those in its `key_file`, if any.
         announce: called with the node once it has booted.
 
     Raises:
@@ -81,7 +83,7 @@ async def serve(config: NodeConfig, announce: Callable[[Node], None]) -> None:
     with receive_signals(signal.SIGINT, signal.SIGTERM) as signals:
         async with open_background_nursery() as nursery:
             nursery.start_soon(run.handle, signals, nursery.cancel_scope)
-            async with open_node(config) as node:
+            async with open_node(config, keys=keys) as node:
                 run.node = node
                 announce(node)
                 try:

@@ -118,7 +118,7 @@ async def _serve(boot: Boot, reporter: _Reporter, watch: Callable[[trio.Nursery]
     async with open_background_nursery() as nursery:
         if not boot.config.detach:
             watch(nursery)
-        await serve(boot.config, announce)
+        await serve(boot.config, None if boot.keys is None else boot.keys.open(), announce)
 
 
 def _read_line(descriptor: int) -> bytes:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, TextIO
 import msgspec
 import trio
 
-from trionet.config import NodeConfig
+from trionet.config import NodeConfig, parse_setting
 from trionet.errors import ConfigError, SpawnError, TrionetError
 from trionet.events import ChildEnded, ChildGivenUp, Events
 from trionet.forks import receive_signals
@@ -22,7 +22,7 @@ from trionet.runtime import open_node
 from trionet.services.groups import ALL
 from trionet.streams import check_written, claim_stdout, prepare_streams
 
-from .arguments import Parser, import_from_working_directory, settings_from
+from .arguments import Parser, add_key_file, import_from_working_directory, keys_of, settings_from
 from .ending import end_soon
 from .first_process import become_child
 from .progress import Progress
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from trionet.identity import NodeAddress
     from trionet.node import Node
+    from trionet.security.node_keys import NodeKeys
 
 __all__ = ["main"]
 
@@ -44,8 +45,11 @@ The group "all" of each node contains all of them. When they accept calls, their
 """
 
 _EPILOG = """\
+The settings that trionet-node takes from the environment are those of all nodes.
+
 examples:
   trionet up 5
+  trionet up 3 --key-file cluster.key
   trionet up 3 --port-from 8080 --json
   trionet up 3 --config '{"services": {"counter": "shop.counter:Counter"}, "restart": "on_failure"}'
 
@@ -66,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port-from", metavar="PORT", type=int, help="port of the first node; the others follow")
     parser.add_argument("--config", metavar="FILE|JSON", help="the configuration of all nodes, as for trionet-node")
     parser.add_argument("--launcher", metavar="NAME", help="forkserver, subprocess, in_process or ssh:HOST")
+    add_key_file(parser)
     parser.add_argument("--json", action="store_true", help="print the addresses as one line of JSON")
     return parser
 
@@ -79,33 +84,42 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 def _run(options: argparse.Namespace) -> int:
     import_from_working_directory()
-    configs = _configs(options)
-    prepare_process(configs[0])
+    config = _config(options)
+    keys = keys_of(config)
+    config.check_bind(has_key=keys is not None)
+    prepare_process(config)
     name_output()
-    return trio.run(_up, configs, options.json, claim_stdout())
+    return trio.run(_up, _configs(config, options.count), keys, options.json, claim_stdout())
 
 
-def _configs(options: argparse.Namespace) -> list[NodeConfig]:
-    """Return the configuration of each node."""
+def _config(options: argparse.Namespace) -> NodeConfig:
+    """Return the configuration of all nodes."""
     settings = {"log_level": "warning"} | settings_from(options.config)
     if options.launcher is not None:
         settings["launcher"] = options.launcher
     if options.port_from is not None:
         settings["port"] = options.port_from
+    if options.key_file is not None:
+        settings["key_file"] = parse_setting("key_file", options.key_file, source="--key-file")
     config = NodeConfig.from_mapping(settings, source="command line")
-    config.check_bind()
     if options.count < 1:
         raise ConfigError(f"N is a positive number, not {options.count}")
     if config.detach:
         raise ConfigError("detach: these nodes stop with this command")
     if config.port and config.port + options.count - 1 > _LAST_PORT:
         raise ConfigError(f"there are no {options.count} ports from {config.port} on")
+    return config
+
+
+def _configs(config: NodeConfig, count: int) -> list[NodeConfig]:
+    """Return the configuration of each node. They get the keys of this process, and need no path of their file."""
     return [
-        msgspec.structs.replace(config, port=config.port and config.port + number) for number in range(options.count)
+        msgspec.structs.replace(config, port=config.port and config.port + number, key_file=None)
+        for number in range(count)
     ]
 
 
-async def _up(configs: list[NodeConfig], as_json: bool, results: TextIO) -> int:
+async def _up(configs: list[NodeConfig], keys: NodeKeys | None, as_json: bool, results: TextIO) -> int:
     """Run the nodes; return the exit status.
 
     Raises:
@@ -126,7 +140,7 @@ async def _up(configs: list[NodeConfig], as_json: bool, results: TextIO) -> int:
 
             nursery.start_soon(obey_signals)
             with scope:
-                async with open_node() as node:
+                async with open_node(NodeConfig(cluster=configs[0].cluster), keys=keys) as node:
                     events = node.events()
                     addresses = await _start(node, configs)
                     await _introduce(node, addresses)

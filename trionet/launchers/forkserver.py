@@ -179,10 +179,12 @@ class ForkServerLauncher:
 
     Args:
         nursery: where the helper's task runs; it must outlive all nodes.
+        has_keys: whether the nodes get keys; the helper itself never has any.
     """
 
-    def __init__(self, nursery: trio.Nursery) -> None:
+    def __init__(self, nursery: trio.Nursery, *, has_keys: bool = False) -> None:
         self._nursery = nursery
+        self._has_keys = has_keys
         self._starting = trio.Lock()
         self._server: _Server | None = None
         self._shield = trio.CancelScope()
@@ -201,7 +203,7 @@ class ForkServerLauncher:
         ours, theirs = _socket_pair()
         try:
             with theirs:
-                process, path = await _open_server(theirs)
+                process, path = await _open_server(theirs, self._has_keys)
         except BaseException:
             ours.close()
             raise
@@ -272,7 +274,7 @@ class ForkServerLauncher:
                 await server.stop(number, child, config.stop_grace_s + KILL_AFTER_S)
 
 
-async def _open_server(control: socket.socket) -> tuple[trio.Process, bytes]:
+async def _open_server(control: socket.socket, has_keys: bool) -> tuple[trio.Process, bytes]:
     """Start a helper; return it, and the bytes to send to it first."""
     import fcntl  # only on platforms that can fork
 
@@ -283,7 +285,7 @@ async def _open_server(control: socket.socket) -> tuple[trio.Process, bytes]:
         raise SpawnError(f"can't start the fork server: {explain_failure(exc)}") from exc
     with above:
         descriptor = above.fileno()
-        main = f"from trionet.cli.forkserver import main; main({descriptor}, {lineage()})"
+        main = f"from trionet.cli.forkserver import main; main({descriptor}, {lineage()}, {has_keys})"
         command, path = python_command(main, descriptor)
         options: dict[str, Any] = {"pass_fds": [descriptor], "process_group": 0, "stdin": subprocess.DEVNULL}
         return await open_child(command, what="the fork server", **options), path

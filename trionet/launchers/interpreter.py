@@ -15,6 +15,7 @@ import subprocess
 import sys
 
 from trionet.errors import SpawnError
+from trionet.key_texts import KEY_VARIABLE
 
 __all__ = ["import_path", "python_command", "python_environment", "python_flags"]
 
@@ -60,10 +61,11 @@ def python_flags() -> list[str]:
 def python_environment() -> dict[str, str]:
     """Return the environment for another Python.
 
-    It is that of this process; without the relative places in ``PYTHONPATH`` if the working directory has been deleted,
-    because Python would not start.
+    It is that of this process, without a key, which a child gets through its pipe; and without the relative places in
+    ``PYTHONPATH`` if the working directory has been deleted, because Python would not start.
     """
     environment = dict(os.environ)
+    environment.pop(KEY_VARIABLE, None)
     if "PYTHONPATH" in environment and _here() is None:
         places = environment["PYTHONPATH"].split(os.pathsep)
         environment["PYTHONPATH"] = os.pathsep.join(filter(os.path.isabs, places))

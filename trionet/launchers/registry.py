@@ -32,10 +32,14 @@ _SSH = "ssh:"
 
 
 @asynccontextmanager
-async def open_launchers() -> AsyncGenerator[Launchers]:
-    """Open the launchers of one node. Helper processes end with the block; all spawned nodes must end within it."""
+async def open_launchers(*, has_keys: bool = False) -> AsyncGenerator[Launchers]:
+    """Open the launchers of one node. Helper processes end with the block; all spawned nodes must end within it.
+
+    Args:
+        has_keys: whether the nodes get keys, so that a helper imports what they need for them.
+    """
     async with open_plain_nursery() as nursery:
-        launchers = Launchers(nursery)
+        launchers = Launchers(nursery, has_keys=has_keys)
         try:
             yield launchers
         finally:
@@ -45,8 +49,8 @@ async def open_launchers() -> AsyncGenerator[Launchers]:
 class Launchers:
     """The launchers by name: the built-in ones, the registered ones, and ``ssh:HOST``."""
 
-    def __init__(self, nursery: trio.Nursery) -> None:
-        self._forkserver = ForkServerLauncher(nursery)
+    def __init__(self, nursery: trio.Nursery, *, has_keys: bool) -> None:
+        self._forkserver = ForkServerLauncher(nursery, has_keys=has_keys)
         self._by_name: dict[str, Launcher] = {
             "forkserver": _ForkServerOrSubprocess(self._forkserver, SubprocessLauncher()),
             "subprocess": SubprocessLauncher(),

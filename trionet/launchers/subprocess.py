@@ -45,9 +45,9 @@ class SubprocessLauncher:
 
 
 async def _boot(
-    process: trio.Process, stdin: trio.abc.SendStream, stdout: trio.abc.ReceiveStream, first: bytes
+    process: trio.Process, stdin: trio.abc.SendStream, stdout: trio.abc.ReceiveStream, prologue: bytes, boot: Boot
 ) -> NodeAddress:
-    """Boot the node; return its address, or kill it."""
+    """Boot the node; return its address, or kill it. No variable keeps the line, which may hold keys."""
 
     async def ended() -> int:
         with trio.move_on_after(_EXIT_S):  # it has closed its output, and most likely is about to exit
@@ -56,7 +56,7 @@ async def _boot(
 
     try:
         with contextlib.suppress(trio.BrokenResourceError):  # its report, or its exit status, has the reason
-            await stdin.send_all(first)
+            await stdin.send_all(prologue + encode_line(boot))
         return await address_from(stdout.receive_some, ended)
     except BaseException:
         process.kill()
@@ -83,7 +83,6 @@ async def supervise(
         what: the name of the command in errors; default: its program.
     """
     detach, is_detached = boot.config.detach, False
-    first = prologue + encode_line(boot)
     # A process group of its own: Ctrl-C in a terminal goes to the parent, which then stops its children.
     apart: dict[str, Any] = {"start_new_session": True} if detach else {"process_group": 0}
     process = await open_child(command, what=what, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **apart)
@@ -92,7 +91,7 @@ async def supervise(
     assert stdout is not None
 
     try:
-        task_status.started(await _boot(process, stdin, stdout, first))
+        task_status.started(await _boot(process, stdin, stdout, prologue, boot))
         is_detached = detach
         async with open_background_nursery() as nursery:
             nursery.start_soon(_discard, stdout)

@@ -25,6 +25,7 @@ from .base import explain_status
 from .interpreter import import_path
 from .lineage import lineage
 from .output import is_output_named
+from .passed_keys import PassedKeys, passed_keys
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -59,6 +60,7 @@ class Boot(msgspec.Struct, frozen=True):
         ancestors: the processes of its machine that it must not outlive; see `trionet.launchers.lineage`.
         depth: the depth of its calls during its boot, for which its spawner waits.
         is_output_named: whether its output is prefixed with its name; see `trionet.launchers.output`.
+        keys: the keys of its spawner; None without any, and if its configuration has a `key_file`.
     """
 
     config: NodeConfig
@@ -66,6 +68,7 @@ class Boot(msgspec.Struct, frozen=True):
     ancestors: list[int] = []
     depth: int = msgspec.field(default_factory=current_depth)
     is_output_named: bool = False
+    keys: PassedKeys | None = msgspec.field(default_factory=passed_keys)
 
 
 @register_type

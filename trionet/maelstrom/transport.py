@@ -12,14 +12,13 @@ from __future__ import annotations
 import base64
 import itertools
 from contextlib import aclosing, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import trio
 
 from trionet.codec import JSON
 from trionet.errors import (
-    ConfigError,
     ConnectionLost,
     DecodeError,
     MalformedRequest,
@@ -31,28 +30,24 @@ from trionet.errors import (
 from trionet.identity import NodeAddress
 from trionet.message import Call
 from trionet.nurseries import open_background_nursery
-from trionet.runtime import open_node
 from trionet.transports.base import answered_error, check_request_size, check_size, time_left_s
 from trionet.transports.clock import TrioClock
 from trionet.transports.datagrams import QueuedDatagrams
 
+from .call_bodies import call_body, decoded_as
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-    from contextlib import AbstractAsyncContextManager
 
     from trionet.codec import Codec
     from trionet.config import NodeConfig
-    from trionet.events import OrphanedCall
-    from trionet.node import Node
-    from trionet.security.node_keys import NodeKeys
     from trionet.transports.base import Handler, Request
 
+    from .call_bodies import CallBody
     from .envelope import Envelope
     from .node import MaelstromNode
 
-__all__ = ["MaelstromEndpoint", "MaelstromFabric", "MaelstromTransport", "address_of", "open_maelstrom_node"]
-
-T = TypeVar("T")
+__all__ = ["MaelstromEndpoint", "MaelstromTransport", "address_of"]
 
 _PORT: Final = 1
 
@@ -62,122 +57,6 @@ def address_of(name: str) -> NodeAddress:
     return NodeAddress(name, _PORT)
 
 
-def open_maelstrom_node(
-    maelstrom: MaelstromFabric, config: NodeConfig | None = None
-) -> AbstractAsyncContextManager[Node]:
-    """Run a trionet node inside of a Maelstrom node, for as long as the block lasts; see `trionet.open_node`.
-
-    Call it once the Maelstrom node is initialised, in a function that its `background` decorates.
-
-    Args:
-        maelstrom: created before the Maelstrom node runs.
-        config: its address is ignored.
-    """
-    return open_node(config, fabric=maelstrom, random=maelstrom.node.random)
-
-
-class MaelstromFabric:
-    """The connection of the trionet nodes inside Maelstrom nodes; create it before the Maelstrom node runs.
-
-    Clients may call the services, too: the reply to a message of type ``"service/method"``, with the arguments as a
-    list ``args``, has the ``value``.
-
-    Attributes:
-        node: the Maelstrom node.
-        default_launcher: nodes spawn others in this process.
-    """
-
-    default_launcher = "in_process"
-
-    def __init__(self, node: MaelstromNode) -> None:
-        self.node: MaelstromNode = node
-        self._endpoint: MaelstromEndpoint | None = None
-        node.on("trionet_call")(self._receive_call)
-        node.on("trionet_stream")(self._receive_call)
-        node.on("trionet_cancel")(self._receive_cancel)
-        node.on("trionet_item")(self._receive_item)
-        node.on("trionet_datagram")(self._receive_datagram)
-        node.on("*")(self._receive_any)
-
-    def endpoint(self, config: NodeConfig, handler: Handler) -> MaelstromEndpoint:
-        """Return the place of the one trionet node."""
-        self._endpoint = MaelstromEndpoint(self.node, handler, config)
-        return self._endpoint
-
-    async def open_endpoint(
-        self,
-        config: NodeConfig,
-        handler: Handler,
-        on_orphan: Callable[[OrphanedCall], None],
-        keys: NodeKeys | None = None,
-    ) -> MaelstromEndpoint:
-        """Return the place of the one trionet node. A cancelled call is not waited for, so that none is an orphan.
-
-        Raises:
-            ConfigError: there are keys: Maelstrom reads and routes each message.
-        """
-        del on_orphan
-        if keys is not None:
-            raise ConfigError("a node in Maelstrom has no keys: leave out key_file")
-        return self.endpoint(config, handler)
-
-    def on_open(self, node: Node) -> None:
-        """The node is there; nothing needs to be done."""
-
-    def _serving(self) -> MaelstromEndpoint:
-        if self._endpoint is None:
-            raise NodeUnreachable(f"there is no trionet node in {self.node.id}")
-        return self._endpoint
-
-    def _receive_call(self, message: Envelope) -> None:
-        self._serving().receive_call(message)
-
-    def _receive_any(self, message: Envelope) -> None:
-        self._serving().receive_client_call(message)
-
-    def _receive_cancel(self, message: Envelope) -> None:
-        self._serving().cancel(message.src, message["call"])
-
-    async def _receive_item(self, message: Envelope) -> dict[str, object]:
-        return await self._serving().transport.receive_item(message)
-
-    def _receive_datagram(self, message: Envelope) -> None:
-        if self._endpoint is not None and self._endpoint.datagrams is not None:
-            self._endpoint.datagrams.put(base64.b64decode(message["data"]))
-
-
-class _CallBody(msgspec.Struct, frozen=True):
-    """The body of a message that makes a call."""
-
-    call: int
-    gid: str
-    service: str
-    method: str
-    id: str
-    args: msgspec.Raw
-    kwargs: msgspec.Raw = msgspec.Raw(b"{}")
-    timeout_s: float | None = None
-
-
-def _call_body(message: Envelope) -> _CallBody:
-    """Return the body of a message that makes a call.
-
-    Raises:
-        MalformedRequest: the message makes none.
-    """
-    try:
-        return msgspec.json.decode(msgspec.json.encode(message.body), type=_CallBody)
-    except msgspec.ValidationError as exc:
-        raise MalformedRequest(f"this is no call: {exc}") from exc
-
-
-def _decoded_as(kind: type[T], name: str, data: bytes) -> T:
-    value = JSON.decode(data)
-    if not isinstance(value, kind):
-        raise MalformedRequest(f"{name} is a {kind.__name__}, not a {type(value).__name__}")
-    return value
-
-
 class MaelstromEndpoint:
     """Fulfils `trionet.transports.base.Endpoint` on a Maelstrom node."""
 
@@ -185,6 +64,7 @@ class MaelstromEndpoint:
     keys = None
     requests_refused = 0
     has_real_address = False
+    connections_refused = 0
 
     def __init__(self, node: MaelstromNode, handler: Handler, config: NodeConfig) -> None:
         self.address: NodeAddress = address_of(node.id)
@@ -198,6 +78,9 @@ class MaelstromEndpoint:
         self._scopes: dict[tuple[str, Any], trio.CancelScope] = {}
         self._ended = trio.lowlevel.ParkingLot()
         self._is_closed = False
+
+    def set_members(self, _: Callable[[NodeAddress], bool]) -> None:
+        """Do nothing; see `Endpoint.set_members`."""
 
     async def can_connect(self, node: NodeAddress) -> bool:
         """Return True; see `Endpoint.can_connect`."""
@@ -226,7 +109,7 @@ class MaelstromEndpoint:
 
     def receive_call(self, message: Envelope) -> None:
         """Start to handle a call."""
-        self._start(self._answer, message, _call_body(message))
+        self._start(self._answer, message, call_body(message))
 
     def receive_client_call(self, message: Envelope) -> None:
         """Start to handle a call of a client."""
@@ -258,7 +141,7 @@ class MaelstromEndpoint:
         if scope is not None:
             scope.cancel()
 
-    async def _answer(self, message: Envelope, body: _CallBody) -> None:
+    async def _answer(self, message: Envelope, body: CallBody) -> None:
         key = message.src, body.call
         scope = self._scopes[key] = trio.CancelScope()
         try:
@@ -274,7 +157,7 @@ class MaelstromEndpoint:
             if not self._scopes:
                 self._ended.unpark_all()
 
-    async def _value(self, src: str, body: _CallBody) -> Mapping[str, Any]:
+    async def _value(self, src: str, body: CallBody) -> Mapping[str, Any]:
         try:
             value = await self._handler.call(self._call_of(src, body))
         except TrionetError as exc:
@@ -284,7 +167,7 @@ class MaelstromEndpoint:
         except TrionetError as exc:
             return {"error": error_to_wire(RemoteError.from_exception(exc))}
 
-    async def _items(self, src: str, body: _CallBody) -> Mapping[str, Any]:
+    async def _items(self, src: str, body: CallBody) -> Mapping[str, Any]:
         try:
             prepared = self._handler.prepare(self._call_of(src, body))
             if not prepared.method.is_stream:
@@ -297,15 +180,15 @@ class MaelstromEndpoint:
             return {"error": error_to_wire(exc)}
         return {}
 
-    def _call_of(self, src: str, body: _CallBody) -> Call:
+    def _call_of(self, src: str, body: CallBody) -> Call:
         args, kwargs = bytes(body.args), bytes(body.kwargs)
         check_size(args + kwargs, self._limit, "a request")
         return Call(
             gid=body.gid,
             service=body.service,
             method=body.method,
-            args=_decoded_as(list, "args", args),
-            kwargs=_decoded_as(dict, "kwargs", kwargs),
+            args=decoded_as(list, "args", args),
+            kwargs=decoded_as(dict, "kwargs", kwargs),
             id=body.id,
             caller=address_of(src),
             timeout_s=body.timeout_s,

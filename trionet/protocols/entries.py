@@ -213,7 +213,8 @@ class EntryMap:
         before = self.by_key.get(key)
         if before is None and len(self.by_key) >= MOST_ENTRIES:
             raise EntriesFull(
-                f"there are {len(self.by_key):,} entries, removed ones included, of at most {MOST_ENTRIES:,}"
+                f"there are {len(self.by_key):,} entries of at most {MOST_ENTRIES:,}; "
+                f"removed ones count for {TOMBSTONE_S / 3600:.0f} hours, so write existing keys instead of new ones"
             )
         grown = len(key.encode()) + size - (0 if before is None else before.size_bytes())
         if grown > 0 and self.size_bytes + grown > MOST_MAP_BYTES:

@@ -109,13 +109,7 @@ class GossipProtocol:
     )
 
     def __init__(self, me: str, random: Random, settings: GossipSettings | None = None) -> None:
-        """Start with no groups.
-
-        Args:
-            me: this node's name.
-            random: its random numbers.
-            settings: intervals and bounds; by default those of a LAN.
-        """
+        """Start with no groups; with the random numbers of `random`, and by default the settings of a LAN."""
         self.me: str = me
         self.counts: GossipCounts = GossipCounts()
         self._random = random
@@ -279,6 +273,11 @@ class GossipProtocol:
             KeyError: there is no such group.
         """
         return self._groups[gid].entries.live()
+
+    def forget_entries(self) -> None:
+        """Drop the entries of all groups."""
+        for group in self._groups.values():
+            group.forget_entries()
 
     # ---- as a `Core`
 

@@ -2,7 +2,8 @@
 
 A packet only claims its sender: anyone can write another node's name into one, and the answer goes there. Invariant: an
 unproven address is sent at most `FACTOR` times the bytes that came in its name. An address proves itself by returning a
-token that only it can have received. At rest all addresses are proven, and packets carry nothing extra.
+token that only it can have received, or the peer of a link that claims the address: that one has made a connection
+under its own. At rest all addresses are proven, and packets carry nothing extra.
 
 A token is a keyed hash of the address, so addresses that never answer need no memory. A challenge rides along with any
 packet to an unproven address, and its echo with any packet back. A separate packet is sent only after a refusal

@@ -242,6 +242,13 @@ class RumorGroup:
             self._remove(heapq.heappop(self._expiries)[1])
         self.past.forget_old(now)
 
+    def forget_entries(self) -> None:
+        """Drop all entries, and their ids, so that each can come again; compare as a new group does."""
+        for entry in list(self.entries.by_key.values()):
+            self._remove(entry.id)
+        self.past = SeenIds(2 * self._retention_s, _MOST_PAST)
+        self.first_comparisons = _FIRST_COMPARISONS
+
     def received_since(self, time: float) -> list[Held | HeldEntry]:
         """Return the rumors and entries that came after `time`, the latest first."""
         found: list[Held | HeldEntry] = []

@@ -14,13 +14,15 @@ from hashlib import blake2b
 from hmac import compare_digest
 from typing import Final
 
+from .holds_secrets import HoldsSecrets
+
 __all__ = ["COOKIE_BYTES", "STEP_S", "Cookies"]
 
 COOKIE_BYTES: Final = 8
 STEP_S: Final = 5.0
 
 
-class Cookies:
+class Cookies(HoldsSecrets):
     """The cookies of one node."""
 
     __slots__ = ("_secret",)

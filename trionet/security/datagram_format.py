@@ -25,11 +25,11 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from trionet.protocols.mux import DATAGRAM_BYTES
 
+from .keys import KEY_BYTES
+
 __all__ = [
     "BLOCK_BITS",
     "HEAD_BYTES",
-    "KEY_BYTES",
-    "KEY_ID_BYTES",
     "OVERHEAD_BYTES",
     "PLAINTEXT_BYTES",
     "Head",
@@ -41,8 +41,6 @@ __all__ = [
     "subkey",
 ]
 
-KEY_BYTES: Final = 32
-KEY_ID_BYTES: Final = 4
 BLOCK_BITS: Final = 28
 """A subkey seals 2^28 datagrams, or less than 2^35 blocks of AES: far below the limits of AES-GCM (NIST SP 800-38D)."""
 

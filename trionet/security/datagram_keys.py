@@ -1,25 +1,26 @@
-"""The datagram keys of one node: several may open, one seals.
-
-Invariant: no text or copy of this object shows or carries the keys.
-"""
+"""The datagram keys of one node: several may open, one seals."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Self
 
-from trionet.errors import MalformedRequest, NotPermitted
+from trionet.errors import MalformedRequest
 
-from .datagram_format import KEY_BYTES, KEY_ID_BYTES, subkey
+from .datagram_format import subkey
+from .holds_secrets import HoldsSecrets
+from .keys import KEY_BYTES, KEY_ID_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    from .keys import DerivedKeys
 
 __all__ = ["DatagramKeys"]
 
 
-class DatagramKeys:
+class DatagramKeys(HoldsSecrets):
     """Keys by their ids.
 
     Attributes:
@@ -45,15 +46,17 @@ class DatagramKeys:
         self._keys = dict(keys)
         self.sealing: bytes = sealing
 
+    @classmethod
+    def of(cls, keys: Iterable[DerivedKeys], sealing: bytes) -> Self:
+        """Open with any of these keys, and seal with that of the cluster key named `sealing`."""
+        return cls({one.key_id: one.datagram_key for one in keys}, sealing)
+
     def __contains__(self, key_id: object) -> bool:
         return key_id in self._keys
 
     def __repr__(self) -> str:
         ids = ", ".join(sorted(key_id.hex() for key_id in self._keys))
         return f"<DatagramKeys {ids}; {self.sealing.hex()} seals>"
-
-    def __reduce__(self) -> NoReturn:
-        raise NotPermitted("datagram keys don't travel, and are not copied")
 
     def subkey(self, key_id: bytes, boot_id: int, block: int) -> AESGCM:
         """Return the cipher of the key `key_id` for a boot id and a block of counters."""

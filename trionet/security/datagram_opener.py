@@ -29,6 +29,7 @@ import msgspec
 from .cookies import COOKIE_BYTES, Cookies
 from .datagram_format import BLOCK_BITS, OVERHEAD_BYTES, Kind, head_of, opened
 from .held import HeldPackets
+from .holds_secrets import HoldsSecrets
 from .lives import Life, Lives
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class Opened(msgspec.Struct, frozen=True, gc=False):
 _NOTHING: Final = Opened()
 
 
-class DatagramOpener:
+class DatagramOpener(HoldsSecrets):
     """Opens what one node receives. One thread uses it.
 
     Attributes:

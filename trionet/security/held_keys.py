@@ -3,7 +3,7 @@
 Invariants: of the keys that are held the one of the highest rank seals: the last that was used. All open that are held,
 and dialing takes those that are not retired. A retired key that is forgotten is never held again. A key leaves this
 node only as `KeyMaterial`, over a sealed link, and never if it was installed by file: so only such keys leave behind
-whoever holds the old ones. At most `_MOST_HELD` keys are held, and `_MOST_KEYS` known.
+whoever holds the old ones. At most `_MOST_HELD` keys are held, and `MAX_KEYS` known.
 
 Source: CRDTs (Shapiro, Preguiça, Baquero, Zawirski 2011), section 2.2, for the merge.
 """
@@ -14,52 +14,34 @@ from typing import TYPE_CHECKING, Final
 
 from trionet.errors import MalformedRequest, PreconditionFailed
 
-from .key_statements import (
-    KEY_BYTES,
-    KeyMaterial,
-    KeyState,
-    KeyStatement,
-    is_valid,
-    is_valid_material,
-    merged,
-    rank,
-)
+from .holds_secrets import HoldsSecrets
+from .key_entries import KeyEntry
+from .key_material import KeyMaterial
+from .key_statements import MAX_KEYS, KeyState, KeyStatement, is_valid, merged, rank
+from .keys import ClusterKey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
-__all__ = ["HeldKeys", "first_key"]
+__all__ = ["HeldKeys"]
 
-_MOST_KEYS: Final = 4096
 _MOST_INSTALLED: Final = 16
 _MOST_HELD: Final = 64
 """More than may be installed: those that operators install at once, in a partition, are held as well."""
 
 
-def first_key(key: bytes, id_of: Callable[[bytes], bytes]) -> KeyMaterial:
-    """Return the record of the only key of a new cluster: it is used from the start."""
-    return KeyMaterial(KeyStatement(id_of(key), KeyState.USED), key)
-
-
-class HeldKeys:
+class HeldKeys(HoldsSecrets):
     """The keys of one node."""
 
-    __slots__ = ("_id_of", "_keys", "_statements")
+    __slots__ = ("_keys", "_statements")
 
-    def __init__(self, id_of: Callable[[bytes], bytes], records: Iterable[KeyMaterial] = ()) -> None:
-        """Hold the keys of a key file.
-
-        Args:
-            id_of: returns the id of a key.
-            records: the keys of the file; invalid ones are left out.
-        """
-        self._id_of = id_of
+    def __init__(self, entries: Iterable[KeyEntry] = ()) -> None:
+        """Hold the keys of a key file."""
         self._statements: dict[bytes, KeyStatement] = {}
-        self._keys: dict[bytes, bytes] = {}
-        for one in records:
+        self._keys: dict[bytes, ClusterKey] = {}
+        for one in entries:
             self.merge((one.statement,))
-            if is_valid_material(one, id_of):  # a key that is retired and still there is not forgotten yet
-                self._hold(one)
+            self._hold(one)  # a key that is retired and still there is not forgotten yet
 
     def __contains__(self, key_id: object) -> bool:
         return key_id in self._keys
@@ -67,24 +49,24 @@ class HeldKeys:
     def __iter__(self) -> Iterator[bytes]:
         return iter(self._keys)
 
-    def reload(self, records: Iterable[KeyMaterial]) -> bool:
+    def reload(self, entries: Iterable[KeyEntry]) -> bool:
         """Take the keys of the key file, those that never travel too; return whether anything is new."""
         is_new = False
-        for one in records:
-            if is_valid_material(one, self._id_of):
+        for one in entries:
+            if one.key is not None:
                 is_new = self._take(one) or is_new
         return is_new
 
-    def install(self, key: bytes, *, by_file: bool = False) -> KeyStatement:
+    def install(self, key: ClusterKey, *, by_file: bool = False) -> KeyStatement:
         """Hold a new key; it seals nothing until it is used.
 
         Raises:
-            MalformedRequest: it has not 32 bytes.
+            MalformedRequest: it is no key.
             PreconditionFailed: it is retired, another key has its id, or there are too many keys.
         """
-        if len(key) != KEY_BYTES:
-            raise MalformedRequest(f"a key has {KEY_BYTES} bytes")
-        key_id = self._id_of(key)
+        if not isinstance(key, ClusterKey):
+            raise MalformedRequest(f"a ClusterKey is installed, not a {type(key).__name__}")
+        key_id = key.id
         known = self._statements.get(key_id)
         if known is not None and known.state >= KeyState.RETIRED:
             raise PreconditionFailed(f"key {key_id.hex()} is retired, which is final: make a new one")
@@ -93,12 +75,12 @@ class HeldKeys:
         installed = sum(one.state < KeyState.RETIRED for one in self._statements.values())
         if known is None and installed >= _MOST_INSTALLED:
             raise PreconditionFailed(f"there are {installed} keys already: retire some first")
-        if known is None and len(self._statements) >= _MOST_KEYS:
-            raise PreconditionFailed(f"there have been {_MOST_KEYS} keys: begin anew, with a new cluster name")
-        self._take(KeyMaterial(KeyStatement(key_id, by_file=by_file), key))
+        if known is None and len(self._statements) >= MAX_KEYS:
+            raise PreconditionFailed(f"there have been {MAX_KEYS} keys: begin anew, with a new cluster name")
+        self._take(KeyEntry(key_id, KeyState.INSTALLED, by_file=by_file, key=key))
         return self._statements[key_id]
 
-    def key(self, key_id: bytes) -> bytes:
+    def key(self, key_id: bytes) -> ClusterKey:
         """Return the key with this id, which this node holds."""
         return self._keys[key_id]
 
@@ -128,7 +110,7 @@ class HeldKeys:
         is_new = False
         for one in statements:
             known = self._statements.get(one.key_id)
-            if not is_valid(one) or (known is None and len(self._statements) >= _MOST_KEYS):
+            if not is_valid(one) or (known is None and len(self._statements) >= MAX_KEYS):
                 continue
             now = one if known is None else merged(known, one)
             is_new = is_new or now != known
@@ -146,29 +128,36 @@ class HeldKeys:
     def material_for(self, key_ids: Iterable[bytes]) -> tuple[KeyMaterial, ...]:
         """Return the keys that a peer asks for over a sealed link: those held, not retired, and not by file."""
         found = [(self._statements[key_id], self._keys[key_id]) for key_id in key_ids if key_id in self._keys]
-        return tuple(KeyMaterial(one, key) for one, key in found if one.state < KeyState.RETIRED and not one.by_file)
+        return tuple(
+            KeyMaterial(one, key.reveal()) for one, key in found if one.state < KeyState.RETIRED and not one.by_file
+        )
 
     def take_material(self, materials: Iterable[KeyMaterial]) -> bool:
         """Hold the keys that a peer sent over a sealed link; return whether any is new."""
         is_new = False
         for one in materials:
-            known = self._statements.get(one.statement.key_id, one.statement)
-            if is_valid_material(one, self._id_of) and not (known.by_file or one.statement.by_file):
-                is_new = self._take(one) or is_new
+            entry = one.entry()
+            if entry is None or entry.by_file or self._is_by_file(entry.id):
+                continue
+            is_new = self._take(entry) or is_new
         return is_new
 
-    def _take(self, material: KeyMaterial) -> bool:
-        """Merge the statement of a valid key, and hold it unless it is retired; return whether anything is new."""
-        is_new = self.merge((material.statement,))
-        known = self._statements.get(material.statement.key_id)
+    def _is_by_file(self, key_id: bytes) -> bool:
+        known = self._statements.get(key_id)
+        return known is not None and known.by_file
+
+    def _take(self, entry: KeyEntry) -> bool:
+        """Merge the statement of a key, and hold it unless it is retired; return whether anything is new."""
+        is_new = self.merge((entry.statement,))
+        known = self._statements.get(entry.id)
         if known is None or known.state >= KeyState.RETIRED or known.key_id in self._keys:
             return is_new
-        self._hold(material)
+        self._hold(entry)
         return is_new or known.key_id in self._keys
 
-    def _hold(self, material: KeyMaterial) -> None:
-        if len(self._keys) < _MOST_HELD and material.statement.key_id in self._statements:
-            self._keys.setdefault(material.statement.key_id, material.key)
+    def _hold(self, entry: KeyEntry) -> None:
+        if entry.key is not None and len(self._keys) < _MOST_HELD and entry.id in self._statements:
+            self._keys.setdefault(entry.id, entry.key)
 
     def statement(self, key_id: bytes) -> KeyStatement | None:
         """Return what is known of a key; None if it is not known."""
@@ -178,9 +167,9 @@ class HeldKeys:
         """Return the `KeyState` of a key that is known."""
         return self._statements[key_id].state
 
-    def records(self) -> tuple[KeyMaterial, ...]:
+    def entries(self) -> tuple[KeyEntry, ...]:
         """Return what belongs into the key file."""
-        return tuple(KeyMaterial(one, self._keys.get(one.key_id, b"")) for one in self._statements.values())
+        return tuple(KeyEntry.stated(one, self._keys.get(one.key_id)) for one in self._statements.values())
 
     def forget(self, key_id: bytes) -> None:
         """Hold a retired key no longer."""

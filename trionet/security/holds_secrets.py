@@ -1,7 +1,8 @@
 """Objects that hold key material.
 
-Invariant: key material leaves such an object only by an attribute or a method that is named for it. Not by `repr` or
-`str`, by pickling, by an encoder of fields, or by the local variables that a report of an error may show.
+Invariants: key material leaves such an object only by an attribute or a method that is named for it. Not by `repr` or
+`str`, by pickling, by an encoder of fields, or by the local variables that a report of an error may show. Nothing that
+changes is copied: a copy of a cipher would use its nonces a second time.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from trionet.errors import EncodeError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["HoldsSecrets"]
+__all__ = ["HoldsSecrets", "ImmutableSecrets"]
 
 
 class HoldsSecrets:
-    """The base of immutable objects that hold key material. None is seen half-made: `__new__` makes it whole."""
+    """The base of all objects that hold key material. They are neither pickled nor copied."""
 
     __slots__ = ()
 
@@ -25,6 +26,33 @@ class HoldsSecrets:
         super().__init_subclass__()
         if "__slots__" not in cls.__dict__:
             raise TypeError(f"{cls.__name__} needs __slots__: vars() would show its secrets")
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+    def __str__(self) -> str:
+        return repr(self)
+
+    def __format__(self, spec: str, /) -> str:
+        return format(repr(self), spec)
+
+    def __reduce_ex__(self, protocol: SupportsIndex, /) -> NoReturn:
+        raise _stays(self)
+
+    def __reduce__(self) -> NoReturn:
+        raise _stays(self)
+
+    def __getstate__(self) -> NoReturn:
+        raise _stays(self)
+
+
+class ImmutableSecrets(HoldsSecrets):
+    """The base of those that never change: their copy is the object itself.
+
+    None is seen half-made: `__new__` makes it whole.
+    """
+
+    __slots__ = ()
 
     @classmethod
     def _holding(cls, values: Mapping[str, Any]) -> Self:
@@ -40,29 +68,12 @@ class HoldsSecrets:
     def __delattr__(self, name: str) -> NoReturn:
         raise AttributeError(f"a {type(self).__name__} can't be changed")
 
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__}>"
-
-    def __str__(self) -> str:
-        return repr(self)
-
-    def __format__(self, spec: str, /) -> str:
-        return format(repr(self), spec)
-
     def __copy__(self) -> Self:
         return self
 
     def __deepcopy__(self, memo: object) -> Self:
         return self
 
-    def __reduce_ex__(self, protocol: SupportsIndex, /) -> NoReturn:
-        self._refuse()
 
-    def __reduce__(self) -> NoReturn:
-        self._refuse()
-
-    def __getstate__(self) -> NoReturn:
-        self._refuse()
-
-    def _refuse(self) -> NoReturn:
-        raise EncodeError(f"a {type(self).__name__} does not travel: it holds key material")
+def _stays(thing: HoldsSecrets) -> EncodeError:
+    return EncodeError(f"a {type(thing).__name__} is neither sent nor copied: it holds key material")

@@ -1,8 +1,9 @@
 """What a key file holds: the keys of one node with their states, and the members that it knows.
 
 The simplest file is one line: the text of one key, which is used. Otherwise a line has a key, its state, and where they
-apply its sequence, ``by-file``, and the members for which its retirement did not wait. Of a retired key that was
-forgotten, the id stays, so that it can't come back. Other lines name the other members, so that a node that has just
+apply its sequence, ``by-file``, and the members for which its retirement did not wait. Of a key that is not held only
+the id is there: of a retired one that was forgotten, so that it can't come back; or of one that others hold, and that
+this node has not received yet. Other lines name the other members, so that a node that has just
 started does not take itself for the whole cluster::
 
     trionet-key-v1:...48 characters... used sequence=3
@@ -12,50 +13,39 @@ started does not take itself for the whole cluster::
 
 Empty lines, and those that begin with ``#``, are comments.
 
-Invariants: `KeyFile.parse` and `KeyFile.text` are inverse. Each id occurs once, and at least one key is used. No error,
-and no variable of a frame in its traceback, shows key material.
+Invariants: `KeyFile.parse` and `KeyFile.text` are inverse. Each id occurs once, and at least one key that is held is
+used. No error, and no variable of a frame in its traceback, shows key material.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import enum
 import re
 from typing import Final
 
 from trionet.errors import ConfigError
 
+from .key_statements import (
+    MAX_EXCEPTED,
+    MAX_KEYS,
+    MAX_MEMBERS,
+    MAX_SEQUENCE,
+    KeyState,
+    KeyStatement,
+    is_member_name,
+    rank,
+)
 from .keys import KEY_ID_BYTES, ClusterKey
 
-__all__ = ["MAX_ENTRIES", "MAX_EXCEPTED", "MAX_MEMBERS", "KeyEntry", "KeyFile", "KeyState"]
+__all__ = ["KeyEntry", "KeyFile"]
 
-MAX_ENTRIES: Final = 4096
-"""How many keys a file may name, the retired ones included."""
-MAX_EXCEPTED: Final = 64
-"""For how many members the retirement of one key may not wait."""
-MAX_MEMBERS: Final = 16_384
-"""How many members a file may name."""
-
-_MAX_SEQUENCE: Final = 2**62
 _ID_PREFIX: Final = "id="
 _ID: Final = re.compile(rf"{_ID_PREFIX}[0-9a-f]{{{2 * KEY_ID_BYTES}}}\Z")
 _ATTRIBUTES: Final = re.compile(
     r"(?P<state>installed|used|retired)(?: sequence=(?P<sequence>0|[1-9][0-9]{0,18}))?(?P<by_file> by-file)?"
     r"(?: without=(?P<excepted>[!-~]+))?\Z"
 )
-_MEMBER: Final = re.compile(r"[!-+\--~]{1,128}\Z")
 _MEMBER_LINE: Final = "member="
-
-
-class KeyState(enum.IntEnum):
-    """What a key is for. A state is only ever followed by a greater one."""
-
-    INSTALLED = 0
-    """It opens."""
-    USED = 1
-    """It opens, and seals if no other used key has a greater (sequence, id)."""
-    RETIRED = 2
-    """It does neither any more, or will not soon."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,7 +58,7 @@ class KeyEntry:
         sequence: the number of the operator's command ``use`` for this key; 0 for one that was never told.
         by_file: whether it never travels to other nodes.
         excepted: the members for which its retirement does not wait, sorted.
-        key: the key; None for a retired one that was forgotten.
+        key: the key; None if this node does not hold it.
     """
 
     id: bytes
@@ -83,17 +73,26 @@ class KeyEntry:
             raise ConfigError(f"a key id has {KEY_ID_BYTES} bytes")
         if not isinstance(self.state, KeyState):
             raise ConfigError(f"the state of a key is a KeyState, not a {type(self.state).__name__}")
-        if type(self.sequence) is not int or not 0 <= self.sequence <= _MAX_SEQUENCE:
-            raise ConfigError(f"the sequence of a key is a number from 0 to {_MAX_SEQUENCE}")
+        if type(self.sequence) is not int or not 0 <= self.sequence <= MAX_SEQUENCE:
+            raise ConfigError(f"the sequence of a key is a number from 0 to {MAX_SEQUENCE}")
         if type(self.by_file) is not bool:
             raise ConfigError(f"by_file is True or False, not a {type(self.by_file).__name__}")
         _check_names(self.excepted, MAX_EXCEPTED)
         if self.excepted and self.state is not KeyState.RETIRED:
             raise ConfigError("members are excepted from a retirement alone")
-        if self.key is None and self.state is not KeyState.RETIRED:
-            raise ConfigError("only a retired key is given by its id")
         if self.key is not None and (not isinstance(self.key, ClusterKey) or self.key.id != self.id):
             raise ConfigError("the id of an entry is that of its key")
+
+    @classmethod
+    def stated(cls, statement: KeyStatement, key: ClusterKey | None) -> KeyEntry:
+        """Return the entry of a key with a valid statement."""
+        state = KeyState(statement.state)
+        return cls(statement.key_id, state, statement.sequence, statement.by_file, statement.excepted, key)
+
+    @property
+    def statement(self) -> KeyStatement:
+        """What is stated about the key."""
+        return KeyStatement(self.id, self.state, self.sequence, self.by_file, self.excepted)
 
     @classmethod
     def of(cls, key: ClusterKey, state: KeyState = KeyState.USED) -> KeyEntry:
@@ -118,8 +117,8 @@ class KeyFile:
     def __post_init__(self) -> None:
         if not isinstance(self.entries, tuple) or not all(isinstance(entry, KeyEntry) for entry in self.entries):
             raise ConfigError("the keys of a file are a tuple of entries")
-        if len(self.entries) > MAX_ENTRIES:
-            raise ConfigError(f"there are more than {MAX_ENTRIES} keys: remove the lines of those retired long ago")
+        if len(self.entries) > MAX_KEYS:
+            raise ConfigError(f"there are more than {MAX_KEYS} keys: remove the lines of those retired long ago")
         known = set[bytes]()
         for entry in self.entries:
             if entry.id in known:
@@ -128,7 +127,7 @@ class KeyFile:
         _check_names(self.members, MAX_MEMBERS)
         if not self.entries:
             raise ConfigError("there is no key: make one with: trionet keys new FILE")
-        if all(entry.state is not KeyState.USED for entry in self.entries):
+        if not self._used():
             raise ConfigError("no key is used: mark one as used, or make one with: trionet keys new FILE")
 
     @classmethod
@@ -152,10 +151,11 @@ class KeyFile:
     @property
     def sealing_key(self) -> ClusterKey:
         """The key that seals: the used one with the greatest (sequence, id)."""
-        used = [entry for entry in self.entries if entry.state is KeyState.USED]
-        key = max(used, key=lambda entry: (entry.sequence, entry.id)).key
-        assert key is not None  # of a used entry
-        return key
+        return max(self._used(), key=lambda found: rank(found[0].statement))[1]
+
+    def _used(self) -> list[tuple[KeyEntry, ClusterKey]]:
+        """Return the used keys that are held."""
+        return [(one, one.key) for one in self.entries if one.state is KeyState.USED and one.key is not None]
 
     def text(self) -> str:
         """Return the text of the file. It holds key material."""
@@ -168,7 +168,7 @@ class KeyFile:
 
 def _check_names(names: object, most: int) -> None:
     """Raise `ConfigError` if these are not sorted names of members."""
-    if not isinstance(names, tuple) or not all(isinstance(name, str) and _MEMBER.match(name) for name in names):
+    if not isinstance(names, tuple) or not all(isinstance(name, str) and is_member_name(name) for name in names):
         raise ConfigError("members are named by texts of up to 128 visible characters without commas")
     if len(names) > most:
         raise ConfigError(f"there are more than {most} names of members")
@@ -182,7 +182,7 @@ def _parsed(text: str) -> tuple[tuple[KeyEntry, ...], tuple[str, ...]] | str:
     keys = [(number, line) for number, line in lines if not line.startswith(_MEMBER_LINE)]
     members = tuple(line.removeprefix(_MEMBER_LINE) for _, line in lines if line.startswith(_MEMBER_LINE))
     entries = []
-    for number, line in keys[: MAX_ENTRIES + 1]:
+    for number, line in keys[: MAX_KEYS + 1]:
         entry = _entry_in(line, is_alone=len(keys) == 1)
         if isinstance(entry, str):
             return f"line {number}: {entry}"
@@ -202,7 +202,7 @@ def _entry_in(line: str, *, is_alone: bool) -> KeyEntry | str:
         if not (space or is_alone or by_id):
             return "with several keys in a file, each needs its state: add ' used' or ' installed' to the line"
         if attributes is None:
-            return "only a retired key is given by its id" if key is None else KeyEntry.of(key)
+            return "after a key id comes its state: installed, used or retired" if key is None else KeyEntry.of(key)
         key_id = key.id if key is not None else bytes.fromhex(name.removeprefix(_ID_PREFIX))
         state, sequence = KeyState[attributes["state"].upper()], int(attributes["sequence"] or 0)
         excepted = tuple(attributes["excepted"].split(",")) if attributes["excepted"] else ()

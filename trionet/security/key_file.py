@@ -22,7 +22,7 @@ import stat
 from typing import TYPE_CHECKING, Final
 
 from trionet.errors import ConfigError
-from trionet.key_texts import holds_key_text
+from trionet.key_texts import KEY_VARIABLE, holds_key_text
 
 from .key_entries import KeyFile
 from .keys import ClusterKey
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "KEY_FILE_VARIABLE",
-    "KEY_VARIABLE",
     "MAX_FILE_BYTES",
     "new_key_file",
     "read_key_file",
@@ -41,7 +40,6 @@ __all__ = [
     "update_key_file",
 ]
 
-KEY_VARIABLE: Final = "TRIONET_KEY"
 KEY_FILE_VARIABLE: Final = "TRIONET_KEY_FILE"
 MAX_FILE_BYTES: Final = 4 * 1024 * 1024
 
@@ -289,11 +287,13 @@ def _beside(target: str, kind: str) -> str:
 
 def _write_new(path: str, content: KeyFile) -> None:
     """Write a file that does not exist, to the disk; leave none if that fails."""
+    rest = memoryview(content.text().encode())  # shows nothing in a traceback
+    if len(rest) > MAX_FILE_BYTES:
+        raise ConfigError(f"{path} would have more than {MAX_FILE_BYTES} bytes, and could not be read again")
     descriptor = os.open(path, _NEW, _MODE)
     try:
         try:
             os.fchmod(descriptor, _MODE)  # whatever the umask is
-            rest = memoryview(content.text().encode())  # shows nothing in a traceback
             while rest:
                 rest = rest[os.write(descriptor, rest) :]
             os.fsync(descriptor)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from .key_statements import KEY_ID_BYTES
+from .key_statements import is_member_name
+from .keys import KEY_ID_BYTES
 from .rollout import Accept, Rollout, Send
 
 if TYPE_CHECKING:
@@ -21,9 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Holding", "KeyReport", "KeyReports", "Readiness", "is_newer", "is_valid_report"]
 
 _MOST_HELD: Final = 64
-_MOST_NAME_CHARS: Final = 128
 _MOST_NUMBER: Final = 1 << 63
-_MOST_MEMBERS: Final = 1 << 17
 
 
 class Holding(enum.IntEnum):
@@ -99,7 +98,7 @@ class Readiness(msgspec.Struct, frozen=True):
 
 
 class KeyReports:
-    """The newest report of each member."""
+    """The newest report of each member. Its user bounds the number of members."""
 
     __slots__ = ("_by_name",)
 
@@ -117,8 +116,6 @@ class KeyReports:
         """Keep `report` if it is valid and newer than the one that is kept; return whether it is."""
         known = self._by_name.get(report.name)
         if not is_valid_report(report) or (known is not None and not is_newer(report, known)):
-            return False
-        if known is None and len(self._by_name) >= _MOST_MEMBERS:
             return False
         self._by_name[report.name] = report
         return True
@@ -141,7 +138,7 @@ def _order(report: KeyReport) -> tuple[int, int, list[tuple[bytes, int]], bytes,
 def is_valid_report(report: KeyReport) -> bool:
     """Return whether a correct member can make this report."""
     return (
-        0 < len(report.name) <= _MOST_NAME_CHARS
+        is_member_name(report.name)
         and 0 <= report.life < _MOST_NUMBER
         and 0 <= report.number < _MOST_NUMBER
         and len(report.holdings) <= _MOST_HELD

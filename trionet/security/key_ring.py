@@ -5,6 +5,7 @@ A key is installed, then used, then retired. Invariants:
 - A key is used only once every present member holds it, and retired only once every present member has its successor in
   its key file and seals with that one. Absent members must be excepted by name. So no other member is ever stranded.
 - A retirement is final. A key is forgotten once every present member has the retirement in its key file.
+- At most `MAX_MEMBERS` other members are known: as many as a key file may name.
 - Two operators can't retire two keys for each other: each needs that the other's node seals with another key.
 
 The present members are those of this node's membership; the node itself is always one.
@@ -19,19 +20,21 @@ import msgspec
 from trionet.errors import PreconditionFailed
 
 from .held_keys import HeldKeys
+from .holds_secrets import HoldsSecrets
+from .key_records import KeyRecords
 from .key_reports import Holding, KeyReport, KeyReports, Readiness
-from .key_statements import MOST_EXCEPTED, MOST_SEQUENCE, KeyRecords, KeyState, KeyStatement
+from .key_statements import MAX_EXCEPTED, MAX_MEMBERS, MAX_SEQUENCE, KeyState, KeyStatement, is_member_name
 from .rollout import STEPS, Rollout, Send
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Collection, Iterable
 
 __all__ = ["NO_RECORDS", "KeyRing"]
 
 NO_RECORDS: Final = KeyRecords()
 
 
-class KeyRing:
+class KeyRing(HoldsSecrets):
     """The rotation of the keys at one node. One thread uses it.
 
     Attributes:
@@ -46,7 +49,6 @@ class KeyRing:
     def __init__(
         self,
         name: str,
-        id_of: Callable[[bytes], bytes],
         records: KeyRecords = NO_RECORDS,
         *,
         life: int = 0,
@@ -56,15 +58,14 @@ class KeyRing:
 
         Args:
             name: the node's name.
-            id_of: returns the id of a key.
-            records: the content of the key file; invalid keys are left out.
+            records: the content of the key file.
             life: a number that is greater after each start of the node.
             rollout: what the node accepts and sends.
         """
         self.name: str = name
         self.reports: KeyReports = KeyReports()
         self.rollout: Rollout = rollout
-        self.keys: HeldKeys = HeldKeys(id_of, records.keys)
+        self.keys: HeldKeys = HeldKeys(records.keys)
         self._life = life
         self._number = 0
         self._members = set(records.members) - {name}
@@ -78,10 +79,13 @@ class KeyRing:
             if one.name == self.name:
                 if (one.life, one.number) >= (self._life, self._number) and one != self.reports.get(self.name):
                     self._life, self._number = one.life, one.number + 1  # of an earlier life: the next one overrules it
-            elif self.reports.merge(one):
+            elif self._is_bounded(one.name) and self.reports.merge(one):
                 self._members.add(one.name)
                 is_new = True
         return is_new
+
+    def _is_bounded(self, name: str) -> bool:
+        return name in self._members or len(self._members) < MAX_MEMBERS
 
     def forget_member(self, name: str) -> None:
         """Wait no longer for a member that has left for good."""
@@ -90,7 +94,7 @@ class KeyRing:
 
     def records(self) -> KeyRecords:
         """Return what belongs into the key file."""
-        return KeyRecords(self.keys.records(), tuple(sorted(self._members)))
+        return KeyRecords(self.keys.entries(), tuple(sorted(self._members)))
 
     @property
     def is_written(self) -> bool:
@@ -114,10 +118,10 @@ class KeyRing:
         return report
 
     def _holding(self, key_id: bytes) -> Holding:
-        written = next((one for one in self._written.keys if one.statement.key_id == key_id and one.key), None)
+        written = next((one for one in self._written.keys if one.id == key_id and one.key is not None), None)
         if written is None:
             return Holding.VOLATILE
-        return Holding.CLOSING if written.statement.state >= KeyState.RETIRED else Holding.WRITTEN
+        return Holding.CLOSING if written.state >= KeyState.RETIRED else Holding.WRITTEN
 
     def may_use(self, key_id: bytes, present: Collection[str], without: Collection[str] = ()) -> Readiness:
         """Return whether a key may be used, and what it waits for.
@@ -132,7 +136,7 @@ class KeyRing:
             return Readiness(why=f"key {key_id.hex()} is not installed here: install it first")
         if known.state >= KeyState.RETIRED:
             return Readiness(why=f"key {key_id.hex()} is retired, which is final: install a new one")
-        if self._greatest_sequence() >= MOST_SEQUENCE:
+        if self._greatest_sequence() >= MAX_SEQUENCE:
             return Readiness(why="a member has used up the sequence numbers: begin anew, with a new key by file")
         lacking, volatile = self._confirmed(key_id, present, without)
         absent = [name for name in self._absent(present, without) if not self._holds(name, key_id, Holding.WRITTEN)]
@@ -159,10 +163,10 @@ class KeyRing:
             return Readiness()
         if successor is None or successor == key_id or self.keys.state(successor) < KeyState.USED:
             return Readiness(why=f"key {key_id.hex()} seals: use another one first")
-        if len(without) > MOST_EXCEPTED:
-            return Readiness(
-                why=f"at most {MOST_EXCEPTED} members can be excepted: forget those that are gone for good"
-            )
+        if len(without) > MAX_EXCEPTED:
+            return Readiness(why=f"at most {MAX_EXCEPTED} members can be excepted: forget those that are gone for good")
+        if not all(map(is_member_name, without)):
+            return Readiness(why="members are excepted by their names, 'ip:port'")
         lacking, volatile = self._confirmed(successor, present, without)
         others = [name for name in self._asked(present, without) if not self._seals(name, successor)]
         return Readiness(

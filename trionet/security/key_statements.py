@@ -10,41 +10,46 @@ A statement names a key by its id and carries no key. Keys travel as `KeyMateria
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Final
+import re
+from typing import Final
 
 import msgspec
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from .keys import KEY_ID_BYTES
 
 __all__ = [
-    "KEY_BYTES",
-    "KEY_ID_BYTES",
-    "MOST_EXCEPTED",
-    "MOST_SEQUENCE",
-    "KeyMaterial",
-    "KeyRecords",
+    "MAX_EXCEPTED",
+    "MAX_KEYS",
+    "MAX_MEMBERS",
+    "MAX_SEQUENCE",
     "KeyState",
     "KeyStatement",
+    "is_member_name",
     "is_valid",
-    "is_valid_material",
     "merged",
     "rank",
 ]
 
-KEY_BYTES: Final = 32
-KEY_ID_BYTES: Final = 4
-MOST_SEQUENCE: Final = 1 << 62
-MOST_EXCEPTED: Final = 64
-_MOST_NAME_CHARS: Final = 128
+MAX_KEYS: Final = 4096
+"""How many keys a node knows, the retired ones included."""
+MAX_EXCEPTED: Final = 64
+"""For how many members the retirement of one key may not wait."""
+MAX_MEMBERS: Final = 16_384
+"""How many members a node knows by name."""
+MAX_SEQUENCE: Final = 2**62
+
+_MEMBER: Final = re.compile(r"[!-+\--~]{1,128}\Z")
 
 
 class KeyState(enum.IntEnum):
-    """The state of a key in the cluster; of two statements the greater state holds."""
+    """What a key is for. Of two statements the greater state holds."""
 
     INSTALLED = 0
+    """It opens."""
     USED = 1
+    """It opens, and seals if no other used key has a greater (sequence, id)."""
     RETIRED = 2
+    """It does neither any more, or will not soon."""
 
 
 class KeyStatement(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -65,38 +70,10 @@ class KeyStatement(msgspec.Struct, array_like=True, frozen=True, gc=False):
     excepted: tuple[str, ...] = ()
 
 
-class KeyMaterial(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A key with what is stated about it. It travels only over a sealed link, and is written only into key files.
-
-    Attributes:
-        statement: the statement.
-        key: the key; empty once it is forgotten.
-    """
-
-    statement: KeyStatement
-    key: bytes = b""
-
-    def __repr__(self) -> str:
-        return f"KeyMaterial({self.statement!r}, {'<hidden>' if self.key else '<forgotten>'})"
-
-
-class KeyRecords(msgspec.Struct, frozen=True):
-    """What a key ring needs after a restart: the content of a key file.
-
-    Attributes:
-        keys: all keys that are known, with those that are retired and forgotten.
-        members: the names of all other members that are known. Without them a node that has just started would take
-            itself for the whole cluster, and rotate the keys without those that are absent.
-    """
-
-    keys: tuple[KeyMaterial, ...] = ()
-    members: tuple[str, ...] = ()
-
-
 def merged(one: KeyStatement, other: KeyStatement) -> KeyStatement:
     """Return the join of two statements about one key."""
     # Keeping the smallest names of the union is associative; keeping the first that came would not be.
-    excepted = tuple(sorted({*one.excepted, *other.excepted})[:MOST_EXCEPTED])
+    excepted = tuple(sorted({*one.excepted, *other.excepted})[:MAX_EXCEPTED])
     return KeyStatement(
         one.key_id,
         max(one.state, other.state),
@@ -111,22 +88,19 @@ def rank(statement: KeyStatement) -> tuple[int, int, bytes]:
     return statement.state, statement.sequence, statement.key_id
 
 
+def is_member_name(name: str) -> bool:
+    """Return whether this can name a member: up to 128 visible ASCII characters without commas."""
+    return _MEMBER.match(name) is not None
+
+
 def is_valid(statement: KeyStatement) -> bool:
     """Return whether a correct node can make this statement."""
     return (
         len(statement.key_id) == KEY_ID_BYTES
         and KeyState.INSTALLED <= statement.state <= KeyState.RETIRED
-        and 0 <= statement.sequence <= MOST_SEQUENCE
-        and len(statement.excepted) <= MOST_EXCEPTED
+        and 0 <= statement.sequence <= MAX_SEQUENCE
+        and len(statement.excepted) <= MAX_EXCEPTED
+        and (not statement.excepted or statement.state == KeyState.RETIRED)
         and list(statement.excepted) == sorted(set(statement.excepted))
-        and all(len(name) <= _MOST_NAME_CHARS for name in statement.excepted)
-    )
-
-
-def is_valid_material(material: KeyMaterial, id_of: Callable[[bytes], bytes]) -> bool:
-    """Return whether `material` is a key under its own id, with a valid statement."""
-    return (
-        is_valid(material.statement)
-        and len(material.key) == KEY_BYTES
-        and id_of(material.key) == material.statement.key_id
+        and all(map(is_member_name, statement.excepted))
     )

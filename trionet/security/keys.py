@@ -21,7 +21,7 @@ from trionet.identity import check_cluster
 from trionet.key_texts import KEY_PREFIX, holds_key_text
 
 from .base64url import from_text, to_text
-from .holds_secrets import HoldsSecrets
+from .holds_secrets import ImmutableSecrets
 
 __all__ = ["KEY_BYTES", "KEY_ID_BYTES", "ClusterKey", "DerivedKeys", "derive"]
 
@@ -35,7 +35,7 @@ _LEAST_DISTINCT: Final = 16
 _MAKE_ONE: Final = "make one with: trionet keys new FILE"
 
 
-class ClusterKey(HoldsSecrets):
+class ClusterKey(ImmutableSecrets):
     """The key of a cluster: whoever holds it is a member.
 
     Attributes:
@@ -78,7 +78,7 @@ class ClusterKey(HoldsSecrets):
         return self.id.hex()
 
     def reveal(self) -> str:
-        """Return the text of the key: for a key file, or for the private pipe to a child process."""
+        """Return the text of the key: for a key file, for the private pipe to a child process, or for a sealed link."""
         return KEY_PREFIX + to_text(self._secret + _checksum(self._secret))
 
     def __repr__(self) -> str:
@@ -94,7 +94,7 @@ class ClusterKey(HoldsSecrets):
         return hash(self.id)
 
 
-class DerivedKeys(HoldsSecrets):
+class DerivedKeys(ImmutableSecrets):
     """The keys of one cluster that are derived from one cluster key, 32 bytes each.
 
     Attributes:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from .cookies import STEP_S
+from .holds_secrets import HoldsSecrets
 from .replay import ReplayWindow
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ _MOST_CIPHERS: Final = 4
 _KEPT_S: Final = 2 * STEP_S
 
 
-class Life:
+class Life(HoldsSecrets):
     """One start of a node.
 
     Attributes:
@@ -63,7 +64,7 @@ class Life:
         self._ciphers = {place: cipher for place, cipher in self._ciphers.items() if is_kept(place[0])}
 
 
-class Lives:
+class Lives(HoldsSecrets):
     """The lives that are proven, or were until a moment ago."""
 
     __slots__ = ("_by_boot_id", "_by_name", "_most", "_replaced")

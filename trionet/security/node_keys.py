@@ -5,12 +5,11 @@ Invariant: the keys don't change; a node whose keys change gets another `NodeKey
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Final, Self
 
-from .holds_secrets import HoldsSecrets
-from .key_entries import KeyFile, KeyState
+from .holds_secrets import ImmutableSecrets
 from .key_file import read_keys
+from .key_statements import KeyState
 from .keys import DerivedKeys, derive
 
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from trionet.protocols.link.channel import LinkKey
 
     from .datagram_keys import DatagramKeys
+    from .key_entries import KeyFile
     from .tokens import TokenVerifier
 
 __all__ = ["NodeKeys"]
@@ -27,7 +27,7 @@ __all__ = ["NodeKeys"]
 _OPENING: Final = (KeyState.INSTALLED, KeyState.USED)
 
 
-class NodeKeys(HoldsSecrets):
+class NodeKeys(ImmutableSecrets):
     """The keys of one node.
 
     Attributes:
@@ -71,21 +71,22 @@ class NodeKeys(HoldsSecrets):
     def __repr__(self) -> str:
         return f"<NodeKeys of {self.cluster!r}: {', '.join(key_id.hex() for key_id in self.opening)}>"
 
-    def link_keys(self, random_bytes: Callable[[int], bytes] = os.urandom) -> list[LinkKey]:
-        """Return the keys of links; the first one is for connections that this node makes."""
+    def link_keys(self, random_bytes: Callable[[int], bytes]) -> list[LinkKey]:
+        """Return the keys of links; the first one is for connections that this node makes.
+
+        Args:
+            random_bytes: returns so many bytes that nobody can foresee, as `secrets.token_bytes` does.
+        """
         from .noise_key import NoiseKey
 
         ordered = sorted(self.opening.values(), key=lambda derived: derived is not self.sealing)
-        return [
-            NoiseKey(psk=one.link_psk, key_id=one.key_id, cluster=self.cluster, random_bytes=random_bytes)
-            for one in ordered
-        ]
+        return [NoiseKey.of(one, random_bytes) for one in ordered]
 
     def datagram_keys(self) -> DatagramKeys:
         """Return the keys of datagrams."""
         from .datagram_keys import DatagramKeys
 
-        return DatagramKeys({key_id: one.datagram_key for key_id, one in self.opening.items()}, self.sealing.key_id)
+        return DatagramKeys.of(self.opening.values(), self.sealing.key_id)
 
     def token_verifier(self) -> TokenVerifier:
         """Return the verifier of bearer tokens."""

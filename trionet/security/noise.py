@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from .uncopied import Uncopied
+from .holds_secrets import HoldsSecrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,7 +70,7 @@ class NoiseError(Exception):
     """A message does not open, or a key is used up. The connection is unusable."""
 
 
-class CipherState(Uncopied):
+class CipherState(HoldsSecrets):
     """A key, and the numbers of its messages (section 5.1)."""
 
     __slots__ = ("_decrypt", "_encrypt", "_nonces")
@@ -124,7 +124,7 @@ def _used_up() -> NoiseError:
     return NoiseError("the key of this connection is used up")
 
 
-class SymmetricState(Uncopied):
+class SymmetricState(HoldsSecrets):
     """The chaining key, and the hash of all that both sides have seen (section 5.2).
 
     The cipher has a key from the pattern's first token on, so that the case "k is empty" doesn't arise.
@@ -132,6 +132,8 @@ class SymmetricState(Uncopied):
     Attributes:
         handshake_hash: "h"; after the handshake it identifies the connection (section 11.2).
     """
+
+    __slots__ = ("_chaining_key", "_cipher", "handshake_hash")
 
     def __init__(self) -> None:
         self.handshake_hash: bytes = PROTOCOL_NAME  # of HASHLEN bytes, so that it needs neither hash nor padding
@@ -183,7 +185,7 @@ class SymmetricState(Uncopied):
         return [derived[start : start + KEY_BYTES] for start in range(0, size, KEY_BYTES)]
 
 
-class HandshakeState(Uncopied):
+class HandshakeState(HoldsSecrets):
     """One side of the handshake (section 5.3): `write_message` and `read_message` in turn, then `split`.
 
     Args:
@@ -191,6 +193,8 @@ class HandshakeState(Uncopied):
         prologue: what both sides already know; it must be the same.
         ephemeral: 32 random bytes, never used before: this connection's private key.
     """
+
+    __slots__ = ("_ephemeral", "_is_initiator", "_messages", "_psk", "_remote", "_symmetric")
 
     def __init__(self, *, is_initiator: bool, psk: bytes, prologue: bytes, ephemeral: bytes) -> None:
         if len(psk) != KEY_BYTES:

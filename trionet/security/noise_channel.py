@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Final
 
 from trionet.protocols.link.frames import FrameError
 
+from .holds_secrets import HoldsSecrets
 from .noise import MAX_MESSAGE_BYTES, MESSAGE_BYTES, TAG_BYTES, CipherState, HandshakeState, NoiseError
-from .uncopied import Uncopied
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +48,7 @@ _pack_length: Callable[[int], bytes] = _LENGTH.pack
 _unpack_length = _LENGTH.unpack_from
 
 
-class NoiseChannel(Uncopied):
+class NoiseChannel(HoldsSecrets):
     """A `Channel` over Noise_NNpsk0.
 
     Args:
@@ -56,6 +56,23 @@ class NoiseChannel(Uncopied):
         psk, prologue, ephemeral: see `HandshakeState`.
         rekey_bytes, rekey_s: the bytes of plaintext under one key, and its age, from which on a rekey is due.
     """
+
+    __slots__ = (
+        "_begun_bytes",
+        "_due",
+        "_handshake",
+        "_is_broken",
+        "_is_rekeying",
+        "_keyed_at",
+        "_max_record_bytes",
+        "_received",
+        "_receiving",
+        "_rekey_bytes",
+        "_rekey_s",
+        "_sealed_bytes",
+        "_sending",
+        "_unsent",
+    )
 
     def __init__(
         self,
@@ -209,10 +226,7 @@ class NoiseChannel(Uncopied):
     # ---- new keys
 
     def rekey_due(self, now: float) -> bool:
-        """Whether this side's key has sent `rekey_bytes`, or is `rekey_s` old. Its age counts from the first question.
-
-        A link for which it is due is replaced by another; one whose calls outlive that calls `rekey`.
-        """
+        """Whether this side's key has sent `rekey_bytes`, or is `rekey_s` old, counted from the first question."""
         if self._keyed_at is None:
             self._keyed_at = now
         return self._sealed_bytes >= self._rekey_bytes or now - self._keyed_at >= self._rekey_s
@@ -222,3 +236,8 @@ class NoiseChannel(Uncopied):
         self._is_rekeying = True
         self._sealed_bytes = 0
         self._keyed_at = now
+
+    def refresh(self, now: float) -> None:
+        """Change the key of what this side sends, if that is due."""
+        if self.rekey_due(now):
+            self.rekey(now)

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
+from .holds_secrets import HoldsSecrets
+from .keys import KEY_ID_BYTES
 from .noise import KEY_BYTES
 from .noise_channel import REKEY_BYTES, REKEY_S, NoiseChannel
-from .uncopied import Uncopied
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from .keys import DerivedKeys
 
 __all__ = ["NOISE_MODE", "NoiseKey"]
 
 NOISE_MODE: Final = 1
 """The mode of links that are sealed with a cluster key."""
 
-_ID_BYTES: Final = 4
 
-
-class NoiseKey(Uncopied):
+class NoiseKey(HoldsSecrets):
     """A `LinkKey` of one cluster: fulfilled by Noise_NNpsk0.
 
     Args:
@@ -29,6 +30,8 @@ class NoiseKey(Uncopied):
         random_bytes: returns so many bytes that nobody can foresee, for example `os.urandom`.
         rekey_bytes, rekey_s: see `NoiseChannel`.
     """
+
+    __slots__ = ("_cluster", "_psk", "_random_bytes", "_rekey_bytes", "_rekey_s", "seal")
 
     def __init__(
         self,
@@ -40,8 +43,8 @@ class NoiseKey(Uncopied):
         rekey_bytes: int = REKEY_BYTES,
         rekey_s: float = REKEY_S,
     ) -> None:
-        if len(key_id) != _ID_BYTES:
-            raise ValueError(f"a key's id has {_ID_BYTES} bytes, not {len(key_id)}")
+        if len(key_id) != KEY_ID_BYTES:
+            raise ValueError(f"a key's id has {KEY_ID_BYTES} bytes, not {len(key_id)}")
         if len(psk) != KEY_BYTES:
             raise ValueError(f"a PSK has {KEY_BYTES} bytes, not {len(psk)}")
         self._psk = psk
@@ -50,6 +53,11 @@ class NoiseKey(Uncopied):
         self._rekey_bytes = rekey_bytes
         self._rekey_s = rekey_s
         self.seal: bytes = bytes([NOISE_MODE]) + key_id
+
+    @classmethod
+    def of(cls, keys: DerivedKeys, random_bytes: Callable[[int], bytes]) -> Self:
+        """Return the key of the links that are sealed with these keys."""
+        return cls(psk=keys.link_psk, key_id=keys.key_id, cluster=keys.cluster, random_bytes=random_bytes)
 
     def new_channel(self, prologue: bytes, *, is_initiator: bool) -> NoiseChannel:
         """Return the channel of a new connection; see `LinkKey.new_channel`.

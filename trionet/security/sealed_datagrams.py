@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from trionet.errors import MalformedRequest, MessageTooLarge
 
 from .datagram_format import BLOCK_BITS, OVERHEAD_BYTES, PLAINTEXT_BYTES, Kind, encoded_head, sealed
+from .holds_secrets import HoldsSecrets
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -33,7 +34,7 @@ _APART_S: Final = 0.01
 _MOST_BOOT_ID: Final = (1 << 64) - 1
 
 
-class DatagramSealer:
+class DatagramSealer(HoldsSecrets):
     """Seals what one node sends. One thread uses it.
 
     Attributes:

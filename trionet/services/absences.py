@@ -10,7 +10,7 @@ There is at most one absence for each member that the protocol remembers.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from trionet.message import LOCAL
 from trionet.router import current_call
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from trionet.identity import SID, NodeAddress
 
 __all__ = ["Absences", "MissedChange"]
+
+
+_CHANGING: Final = ("groups", "kept")
+"""The services whose calls are parts of group-wide changes."""
 
 
 class MissedChange(NamedTuple):
@@ -160,4 +164,4 @@ class Absences:
             call = current_call()
         except RuntimeError:  # not in a handler
             return None
-        return call.caller if (call.gid, call.service) == (LOCAL, "groups") else None
+        return call.caller if call.gid == LOCAL and call.service in _CHANGING else None

@@ -14,7 +14,8 @@ from trionet.launchers.base import ObservedStatus
 from trionet.protocols.statements import State
 
 if TYPE_CHECKING:
-    from trionet.child_nodes import ChildNodes
+    from collections.abc import Callable
+
     from trionet.events import Event
     from trionet.identity import NodeAddress
 
@@ -26,10 +27,11 @@ __all__ = ["ChildNews"]
 class ChildNews:
     """Observes the children of one node, and their membership."""
 
-    def __init__(self, agent: ClusterAgent, children: ChildNodes) -> None:
+    def __init__(self, agent: ClusterAgent, on_boot: Callable[[Callable[[NodeAddress], None]], None]) -> None:
+        """Observe the children whose boots ``on_boot(listener)`` tells of, and the events that `handle` gets."""
         self._agent = agent
         self._boot_ids: dict[NodeAddress, int | None] = {}  # None until it is a member
-        children.on_boot(self.handle_boot)
+        on_boot(self.handle_boot)
 
     def handle_boot(self, child: NodeAddress) -> None:
         """Handle a child that has booted, perhaps once more; as a rule, it is a member by then."""

@@ -18,7 +18,7 @@ from trionet.protocols.effects import Send
 from trionet.protocols.gossip import GossipProtocol
 from trionet.protocols.gossip_messages import UnknownGroup
 from trionet.protocols.gossip_settings import settings_for
-from trionet.protocols.mux import ProtocolMux
+from trionet.protocols.mux import DATAGRAM_BYTES, ProtocolMux
 from trionet.protocols.proofs import Proofs
 from trionet.protocols.swim import Swim
 from trionet.protocols.swim_settings import SwimOptions
@@ -40,16 +40,20 @@ if TYPE_CHECKING:
     from trionet.protocols.effects import Effect
     from trionet.protocols.entries import Put
     from trionet.protocols.mux import Packet
+    from trionet.security.datagram_opener import RefusalCounts
     from trionet.transports.base import Endpoint
+    from trionet.transports.datagrams import Datagrams
 
     from .comm import Comm
     from .groups import Groups
+    from .sealed_traffic import SealedTraffic
 
-__all__ = ["ClusterAgent", "warm_up"]
+__all__ = ["ClusterAgent", "ClusterLeft", "LifeBegun", "warm_up"]
 
 E = TypeVar("E")
 
 _BOOT_ID_BITS: Final = 63
+_LIFE_BITS: Final = 64
 _SECRET_BYTES: Final = 16
 
 
@@ -58,6 +62,14 @@ def warm_up() -> None:
     random = Random(0)
     mux = ProtocolMux("", [Swim("a", PROFILES["lan"], random, 0.0, boot_id=1), GossipProtocol("a", random)])
     mux.receive_bytes(b"", 0.0)
+
+
+class ClusterLeft:
+    """This node has left its cluster."""
+
+
+class LifeBegun:
+    """This node, which has left its cluster, joins one again: another life, without the entries of the one before."""
 
 
 class ClusterAgent:
@@ -85,10 +97,12 @@ class ClusterAgent:
         self._comm = comm
         self._groups = groups
         self._group_sync = GroupSync(groups)
-        self._datagrams = endpoint.datagrams
         self._clock = endpoint.clock
-        self._nursery = nursery
         self._random = random
+        self._sealed = self._sealed_traffic(endpoint)
+        self._datagrams: Datagrams | None = self._sealed or endpoint.datagrams
+        self._nursery = nursery
+        endpoint.set_members(partial(ClusterAgent._is_member, weakref.proxy(self)))
         self._handlers: dict[type[Any], Callable[[Any], None]] = {}
         self._batch_handlers: list[Callable[[], None]] = []
         self.is_running: bool = True
@@ -97,13 +111,17 @@ class ClusterAgent:
         self._parts: tuple[Swim, GossipProtocol, ProtocolDriver] | None = None
         # Never from `random`, whose numbers are predictable. All tokens have one length, so that they do not affect the
         # course of a simulation.
-        self._proofs = Proofs(secrets.token_bytes(_SECRET_BYTES))
+        # With keys, links and sealed datagrams prove their senders.
+        self._proofs = Proofs(secrets.token_bytes(_SECRET_BYTES)) if endpoint.keys is None else None
         # The same for all its life, so that a mixed cluster can't come about.
         self._border: Border | None = None
         if endpoint.has_real_address:
             self._border = Border(partial(loopback.separates, endpoint.address), frozenset(Swim.messages))
         if self._datagrams is not None:
             nursery.start_soon(self._datagrams.serve, self._receive_datagram)
+
+    def _is_member(self, node: NodeAddress) -> bool:
+        return self._parts is not None and self._parts[0].member(str(node)) is not None
 
     @property
     def has_begun(self) -> bool:
@@ -163,14 +181,51 @@ class ClusterAgent:
         )
 
     def _new_mux(self, swim: Swim, core: GossipProtocol) -> ProtocolMux:
-        return ProtocolMux(self._own, [swim, core], proofs=self._proofs, border=self._border)
+        packet_bytes = DATAGRAM_BYTES if self._sealed is None else self._sealed.packet_bytes
+        return ProtocolMux(self._own, [swim, core], packet_bytes=packet_bytes, proofs=self._proofs, border=self._border)
+
+    def _sealed_traffic(self, endpoint: Endpoint) -> SealedTraffic | None:
+        """Return the layer that seals the endpoint's datagrams; None without keys, or without datagrams."""
+        if endpoint.keys is None or endpoint.datagrams is None:
+            return None
+        from .sealed_traffic import SealedTraffic  # it needs the extra `secure`
+
+        # Where other machines can hear it, no boot id may ever come a second time: its nonces would, too.
+        boot_ids = secrets.randbits if endpoint.has_real_address else self._random.getrandbits
+        now, new_boot_id = self._clock.now, partial(boot_ids, _LIFE_BITS)
+        return SealedTraffic(endpoint.datagrams, endpoint.keys, endpoint.address, now, new_boot_id)
+
+    @property
+    def datagram_refusals(self) -> RefusalCounts | None:
+        """Counts of the datagrams that were refused; None where they are not sealed."""
+        return None if self._sealed is None else self._sealed.refusals
+
+    @property
+    def datagrams_refused(self) -> int:
+        """The number of datagrams that did not open: neither duplicates nor those of unproven senders."""
+        counts = self.datagram_refusals
+        return 0 if counts is None else counts.malformed + counts.unknown_key + counts.forged
+
+    def forget(self, name: str) -> None:
+        """Handle that the node `name` is no member any more."""
+        if self._sealed is not None:
+            self._sealed.forget(name)
 
     def renew(self) -> None:
-        """Replace the membership protocol, which has left, by a new one."""
+        """Replace the membership protocol, which has left, by a new one, and forget the entries of its cluster."""
+        if self._sealed is not None:
+            self._sealed.renew()
         old, core, driver = self._all()
         swim = self._new_swim(old.own.incarnation + 1, old.own.tags)
         driver.mux = self._new_mux(swim, core)
+        core.forget_entries()
         self._parts = swim, core, driver
+        self.emit(LifeBegun())
+
+    def emit(self, event: object) -> None:
+        """Call the handler of an event that is not the protocols'."""
+        if handler := self._handlers.get(type(event)):
+            handler(event)
 
     def update_group(self, gid: str) -> None:
         """Handle a new group, or one with other members or another `subset`."""
@@ -209,8 +264,7 @@ class ClusterAgent:
     def _handle_events(self, events: list[Any]) -> None:
         with self._groups.batch():
             for event in events:
-                if handler := self._handlers.get(type(event)):
-                    handler(event)
+                self.emit(event)
         for end in self._batch_handlers:
             end()
 

@@ -27,7 +27,9 @@ from trionet.errors import (
 from trionet.events import RumorFailed
 from trionet.log_limits import about, limited_log
 from trionet.message import Call, Remote, check_args
+from trionet.profiles import PROFILES
 from trionet.protocols.gossip_messages import Delivered
+from trionet.protocols.gossip_settings import settings_for
 from trionet.replies import Spread
 from trionet.router import is_awaitable
 
@@ -63,8 +65,8 @@ _WAITING_BYTES: Final = 1024
 
 _ASK_AGAIN_S: Final = 0.02
 _ASK_LATEST_S: Final = 1.0
-_GROUP_S: Final = 1.0
-"""How long `wait_spread` waits for members that lack the group: they may be about to get it."""
+_COMPARISONS: Final = 3
+"""For how many comparisons at rest `wait_spread` waits for members that lack the group: these bring a kept group."""
 
 _HAND_OVER_S: Final = 5.0
 """A limit for members that hang."""
@@ -115,6 +117,7 @@ class Gossip:
         self._limiter = trio.CapacityLimiter(_MOST_AT_ONCE)
         self._waiting_bytes = 0
         self._failures: list[tuple[Delivered, TrionetError]] = []
+        self._group_s = _COMPARISONS * settings_for(PROFILES[config.profile]).compare_interval_s
         self._codec: Codec = MESSAGEPACK.limited(config.max_message_containers)
         # A packet with one rumor must fit into a message.
         self._most_payload_bytes = max(0, comm.codec.most_bytes(config.max_message_bytes) - _HEAD_BYTES)
@@ -213,7 +216,7 @@ class Gossip:
             if found.estimated >= fraction * found.members:
                 return Spread(known=found.confirmed, members=found.members, estimate=found.estimated)
             is_in_vain = found.members - found.groupless < fraction * found.members
-            give_up_at = min(give_up_at, driver.now() + _GROUP_S) if is_in_vain else math.inf
+            give_up_at = min(give_up_at, driver.now() + self._group_s) if is_in_vain else math.inf
             if driver.now() >= give_up_at:
                 raise _group_not_found(gid, found.first_groupless)
             driver.act(core.tracking.query(gid, key))

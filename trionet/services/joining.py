@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import trio
 
-from trionet.errors import ConfigError, MalformedRequest, TemporarilyUnavailable
+from trionet.errors import ConfigError, KeyMismatch, MalformedRequest, TemporarilyUnavailable, TrionetError
 from trionet.identity import NodeAddress
 from trionet.log_limits import about, limited_log
 
@@ -29,16 +29,16 @@ class Attempt:
     Attributes:
         names: the seeds in the protocols.
         done: set at its end.
-        refusals: the reasons of the seeds that have refused this node, by name.
+        refusals: the errors of the seeds that have refused this node, by name.
     """
 
     def __init__(self) -> None:
         self.names: list[str] = []
         self.done = trio.Event()
-        self.refusals: dict[str, str] = {}
+        self.refusals: dict[str, TrionetError] = {}
         self._end = ""
 
-    def handle_refusal(self, name: str, reason: str) -> None:
+    def handle_refusal(self, name: str, reason: TrionetError) -> None:
         """Handle the refusal of a seed; end if no other seed is left."""
         if name in self.names:
             self.refusals[name] = reason
@@ -61,12 +61,15 @@ class Attempt:
 
         Raises:
             ConfigError: all seeds have refused this node.
+            KeyMismatch: the same, and none has this node's cluster key and cluster name.
             TemporarilyUnavailable: the node leaves or stops.
         """
         if self._end:
             raise TemporarilyUnavailable(self._end)
         if self.is_refused:
-            raise ConfigError("; ".join(dict.fromkeys(self.refusals[name] for name in self.names)))
+            refusals = [self.refusals[name] for name in self.names]
+            kind = KeyMismatch if all(isinstance(one, KeyMismatch) for one in refusals) else ConfigError
+            raise kind("; ".join(dict.fromkeys(one.text for one in refusals)))
 
 
 def seed_addresses(values: Any) -> list[NodeAddress]:

@@ -6,19 +6,22 @@ A group keeps a thing by an entry of its replicated map. Invariants, for each ke
   members of the same groups hold the same things, in whichever order entries and members come.
 - Each entry is put here at most once: state survives duplicates, and what this node has replaced or removed by itself
   does not come back.
+- A node that joins a cluster again, after it had left, ends what the groups of the cluster before have kept.
 - A thing that this node has put by itself is replaced by a call of `keep` alone, and never by an entry that arrives
   otherwise.
+- A group-wide call that ends a thing is an entry, too, where the group keeps it. So of a `put` and a removal that
+  don't know of each other one holds on all nodes, even if the caller is cancelled or crashes amid its calls.
 - A thing that can't be put is logged and published, and changes nothing; each further delivery tries again.
 """
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import trio
 
-from trionet.errors import Abort, MalformedRequest
+from trionet.errors import Abort, ConfigError, GroupNotFound, MalformedRequest, TrionetError
 from trionet.log_limits import about, limited_log
 from trionet.user_code import pass_endings
 from trionet.user_errors import as_error
@@ -29,7 +32,6 @@ from .replicated import decode_entry, encode_entry
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
-    from trionet.errors import TrionetError
     from trionet.events import Event
     from trionet.identity import NodeAddress
     from trionet.protocols.entries import Entry, EntryChanged, EntryConflict
@@ -57,6 +59,9 @@ class KeptKind(Protocol):
     def has_own(self, name: str) -> bool:
         """Whether this node has a thing of that name which it has put by itself."""
 
+    def is_put(self, name: str) -> bool:
+        """Whether `put` has put the thing, and nothing has replaced or removed it since."""
+
     def put(self, name: str, value: bytes) -> None:
         """Put the thing, in place of any other; raise any exception if that is impossible."""
 
@@ -64,7 +69,10 @@ class KeptKind(Protocol):
         """Return the reply to the call that has put the thing."""
 
     def remove(self, name: str) -> None:
-        """Remove the thing if `put` has put it, and nothing has replaced it since."""
+        """Remove the thing if `is_put`."""
+
+    def drop(self, name: str) -> Any:
+        """Remove the thing, whoever has put it; return the reply to the call, or raise any exception."""
 
     def failed(self, node: NodeAddress, gid: str, name: str, error: TrionetError) -> Event:
         """Return the event for a thing of the group `gid` that can't be put."""
@@ -94,6 +102,7 @@ class Kept:
         for kind in self._kinds:
             replicated.on(kind.prefix, self._handle_entry)
             replicated.on_conflict(kind.prefix, self._handle_conflict)
+        replicated.on_forgotten(self._handle_forgotten)
 
     # ---- called by other nodes
 
@@ -107,14 +116,43 @@ class Kept:
             MalformedRequest: the thing can't be put.
         """
         given = decode_entry(entry)
-        if given.value is None or not any(given.key.startswith(kind.prefix) for kind in self._kinds):
-            raise MalformedRequest(f"the entry {given.key!r:.100} is nothing that a group can keep")
+        if given.value is None:
+            raise MalformedRequest(f"the entry {given.key!r:.100} is nothing that a group can keep: it ends a thing")
+        self._kind_of(given.key)
         with self._called_for(given.key):
             self._replicated.merge(entry)
         self._check_holds(given)
         self._settle(given.key, is_called=True)
         kind, name = self._kind_of(given.key)
         return kind.get(name)
+
+    @rpc
+    async def remove(self, gid: str, key: str) -> Any:
+        """Remove a thing that `gid` does not keep; return the reply of its kind. One that it keeps stays.
+
+        Returns:
+            For a thing that `gid` keeps, as far as this node knows, its entry: only a later entry can end it.
+        """
+        kind, name = self._kind_of(key)
+        return await self.held(gid, key) if self._keeps(gid, key) else kind.drop(name)
+
+    @rpc
+    async def end(self, entry: bytes) -> Any:
+        """Hold the entry that ends a thing, and remove the thing here; return the reply of its kind.
+
+        Raises:
+            Abort: a later entry keeps the thing.
+            MalformedRequest: the entry ends nothing.
+        """
+        given = decode_entry(entry)
+        if given.value is not None:
+            raise MalformedRequest(f"the entry {given.key!r:.100} keeps a thing, and ends none")
+        self._kind_of(given.key)
+        with self._called_for(given.key), suppress(ConfigError, GroupNotFound):  # then this node keeps nothing of it
+            self._replicated.merge(entry)
+        if given.gid in self._live.get(given.key, {}):
+            raise Abort(f"a later change of {given.key!r} in the group {given.gid!r} has replaced this one")
+        return self._drop(given.key)
 
     @rpc
     async def held(self, gid: str, key: str) -> bytes | None:
@@ -140,12 +178,31 @@ class Kept:
             pass_endings(exc)
         return written.encoded
 
-    def end(self, gid: str, key: str) -> bool:
-        """Let `gid` keep the thing no more; return whether it did."""
-        is_kept = gid in self._live.get(key, {}) and self._replicated.is_active
-        if is_kept:
+    def forget(self, gid: str, key: str) -> None:
+        """Let `gid` keep the thing no more, if it does; members hear of that by gossip."""
+        if self._keeps(gid, key):
             self._replicated.put(gid, key, None)
-        return is_kept
+
+    def begin_end(self, gid: str, key: str) -> tuple[bytes, Any] | None:
+        """Let `gid` keep the thing no more, and remove it here if this node is a member.
+
+        Returns:
+            The entry for the other members, to `end`; and the reply or the error of the kind. None if `gid` keeps none.
+        """
+        if not self._keeps(gid, key):
+            return None
+        with self._called_for(key):  # not pushed: the calls are as fast, and their replies tell of what there was
+            entry = self._replicated.begin_put(gid, key, None)[0].encoded
+        if not self._is_member(gid):
+            self._settle_or_report(key)
+            return entry, None
+        try:
+            return entry, self._drop(key)
+        except TrionetError as exc:
+            return entry, exc
+
+    def _keeps(self, gid: str, key: str) -> bool:
+        return gid in self._live.get(key, {}) and self._replicated.is_active
 
     def may_lack(self, gid: str, key: str) -> bool:
         """Whether other members may know of a thing that this node has not heard of yet."""
@@ -186,11 +243,21 @@ class Kept:
         finally:
             self._called = None
 
+    def _drop(self, key: str) -> Any:
+        """Remove a thing that one group has ended, and put that of another group, if one keeps it."""
+        kind, name = self._kind_of(key)
+        try:
+            return kind.drop(name)
+        finally:
+            self._settle_or_report(key)
+
     def _is_member(self, gid: str) -> bool:
         return self._groups.has(gid, self._own)
 
     def _kind_of(self, key: str) -> tuple[KeptKind, str]:
-        kind = next(kind for kind in self._kinds if key.startswith(kind.prefix))
+        kind = next((kind for kind in self._kinds if key.startswith(kind.prefix)), None)
+        if kind is None:
+            raise MalformedRequest(f"{key!r:.100} is nothing that a group can keep")
         return kind, key[len(kind.prefix) :]
 
     def _check_holds(self, given: Entry) -> None:
@@ -207,11 +274,21 @@ class Kept:
         by_group = self._live.setdefault(entry.key, {})
         if entry.value is None:
             by_group.pop(entry.gid, None)
+            kind, name = self._kind_of(entry.key)
+            if not kind.is_put(name) and not kind.has_own(name):  # removed for this group, and another may keep it
+                self._done.pop(entry.key, None)
         else:
             by_group[entry.gid] = entry
             self._memberships.setdefault(entry.gid, self._is_member(entry.gid))
         if self._called != entry.key:
             self._settle_or_report(entry.key)
+
+    def _handle_forgotten(self) -> None:
+        keys = list(self._live)
+        for entries in (self._live, self._memberships, self._since):
+            entries.clear()
+        for key in keys:
+            self._settle_or_report(key)
 
     def _handle_conflict(self, conflict: EntryConflict) -> None:
         winner, loser = conflict.winner, conflict.loser

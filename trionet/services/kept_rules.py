@@ -85,6 +85,11 @@ class KeptRules:
         entry = self._groups.find(gid)
         return entry is not None and entry is not self._put.get(gid)
 
+    def is_put(self, gid: str) -> bool:
+        """Whether the group is a kept one."""
+        entry = self._groups.find(gid)
+        return entry is not None and entry is self._put.get(gid)
+
     def put(self, gid: str, value: bytes) -> None:
         """Put the group.
 
@@ -108,9 +113,18 @@ class KeptRules:
 
     def remove(self, gid: str) -> None:
         """Remove the group if it is a kept one."""
-        entry = self._put.pop(gid, None)
-        if entry is not None and self._groups.find(gid) is entry:
+        if self.is_put(gid):
             self._groups.drop(gid)
+        self._put.pop(gid, None)
+
+    def drop(self, gid: str) -> Any:
+        """Remove the group; return its members, as `Groups.del_` does.
+
+        Raises:
+            GroupNotFound: there is no such group.
+            MalformedRequest: it can't be deleted.
+        """
+        return self._groups.drop(gid)
 
     def failed(self, node: NodeAddress, gid: str, name: str, error: TrionetError) -> Event:
         """Return the event for a group that can't be put."""

@@ -75,6 +75,10 @@ class KeptServices:
         """Whether this node has put a service of that name by itself."""
         return self._table.origin(name) is Origin.PUT
 
+    def is_put(self, name: str) -> bool:
+        """Whether the service is a kept one."""
+        return self._table.origin(name) is Origin.KEPT
+
     def put(self, name: str, value: bytes) -> None:
         """Put the service, a new instance.
 
@@ -94,8 +98,12 @@ class KeptServices:
 
     def remove(self, name: str) -> None:
         """Remove the service if it is a kept one."""
-        if self._table.origin(name) is Origin.KEPT:
+        if self.is_put(name):
             self._table.remove(name)
+
+    def drop(self, name: str) -> Any:
+        """Remove the service; return whether there was one, as `Routes.rem` does."""
+        return self._table.remove(name)
 
     def failed(self, node: NodeAddress, gid: str, name: str, error: TrionetError) -> Event:
         """Return the event for a service that can't be put."""

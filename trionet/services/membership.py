@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from trionet.config import check_tags
-from trionet.errors import ConfigError, MalformedRequest, SIDCollision, TemporarilyUnavailable
+from trionet.errors import ConfigError, KeyMismatch, MalformedRequest, SIDCollision, TemporarilyUnavailable
 from trionet.events import (
     MemberFailed,
     MemberJoined,
@@ -37,10 +37,11 @@ from trionet.protocols.swim_events import (
 
 from .address_reports import AddressReports
 from .base import rpc
+from .cluster_agent import ClusterLeft
 from .joining import FIRST_PAUSE_S, LONGEST_PAUSE_S, Attempt, resolved, seed_addresses
 from .member import Member, member_of
 from .packet_answer import PacketAnswer
-from .protocol_driver import address_of
+from .protocol_driver import PacketMismatch, address_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -90,6 +91,7 @@ class Membership:
         agent.on(SenderRefused, reports.handle_refused)
         agent.on(SenderUnreachable, reports.handle_unreachable)
         agent.on(PacketAnswer, self._handle_answer)
+        agent.on(PacketMismatch, self._handle_mismatch)
         agent.on(JoinAnswered, self._handle_join_answered)
         agent.on(JoinCompleted, self._handle_join_completed)
         agent.on(LeaveCompleted, self._handle_leave_completed)
@@ -149,6 +151,7 @@ class Membership:
 
         Raises:
             ConfigError: all refuse this node: of its advertised address and theirs, one is a loopback address.
+            KeyMismatch: all refuse this node, because of their cluster key or cluster name.
             MalformedRequest: one is not an address; or all are this node's own.
             TemporarilyUnavailable: the node leaves or stops.
         """
@@ -175,9 +178,14 @@ class Membership:
             if names and names != attempt.names and not attempt.done.is_set():
                 attempt.names = names
                 self._begin_to_join()
+                self._check_later(attempt)
             with trio.move_on_after(LONGEST_PAUSE_S if names else pause_s):
                 await attempt.done.wait()
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    def _check_later(self, attempt: Attempt) -> None:
+        seeds = [node for name in attempt.names if (node := address_of(name)) is not None]
+        self._agent.dial_back.check_seeds_later(seeds, lambda: attempt in self._attempts, self._reports.report)
 
     @rpc
     async def leave(self) -> None:
@@ -195,6 +203,7 @@ class Membership:
             if node is not None and node != self._own and info.state <= State.SUSPECT:
                 self._remove(node)
         self._groups.absences.clear()
+        self._agent.emit(ClusterLeft())
 
     @rpc
     async def set_tags(self, tags: Mapping[str, str]) -> None:
@@ -246,7 +255,7 @@ class Membership:
         while True:
             try:
                 await self.join(seeds)
-            except ConfigError as exc:
+            except (ConfigError, KeyMismatch) as exc:
                 if not refused.is_set():
                     _log.error("this node is in no cluster, and goes on trying to join one: %s", exc.text)
                 refused.set()
@@ -305,7 +314,11 @@ class Membership:
         self._reports.handle_answer(answer)
         reason = self._reports.reason_of(answer)
         for attempt in self._attempts if reason else ():
-            attempt.handle_refusal(str(answer.node), reason)
+            attempt.handle_refusal(str(answer.node), ConfigError(reason))
+
+    def _handle_mismatch(self, event: PacketMismatch) -> None:
+        for attempt in self._attempts:
+            attempt.handle_refusal(event.to, event.error)
 
     def _handle_leave_completed(self, _: LeaveCompleted) -> None:
         self._left.unpark_all()
@@ -334,6 +347,7 @@ class Membership:
         node = address_of(event.name)
         if node is not None:
             self._groups.absences.forget(node)
+            self._agent.forget(event.name)
 
     def _admit(self, node: NodeAddress, boot_id: int) -> None:
         try:

@@ -13,11 +13,12 @@ import functools
 import math
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import trio
 
-from trionet.errors import MalformedRequest, NodeUnreachable, TrionetError
+from trionet.errors import KeyMismatch, MalformedRequest, NodeUnreachable, TrionetError
 from trionet.identity import NodeAddress
-from trionet.log_limits import limited_log
+from trionet.log_limits import about, limited_log
 from trionet.message import PACKET
 from trionet.nesting import PACKETS
 from trionet.virtual_time import is_time_virtual
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from .comm import Comm
 
-__all__ = ["ProtocolDriver", "address_of"]
+__all__ = ["PacketMismatch", "ProtocolDriver", "address_of"]
 
 _log = limited_log(__name__)
 
@@ -43,6 +44,18 @@ _MOST_BYTES: Final = 64 * 1024 * 1024
 _CALL_S: Final = 10.0
 _LATE_S: Final = 1.0
 """A loop that runs a timer so late is reported."""
+
+
+class PacketMismatch(msgspec.Struct, frozen=True):
+    """A packet was not sent, because its receiver has another cluster key or cluster name.
+
+    Attributes:
+        to: the receiver's name.
+        error: tells which.
+    """
+
+    to: str
+    error: KeyMismatch
 
 
 class ProtocolDriver:
@@ -112,6 +125,7 @@ class ProtocolDriver:
                 "stopped or busy; other nodes may have suspected this one meanwhile",
                 self._comm.own,
                 lag_s,
+                extra=about(self._comm.own),
             )
 
     def act(self, effects: Iterable[Effect]) -> None:
@@ -162,6 +176,8 @@ class ProtocolDriver:
             _log.debug("a packet for %s did not arrive: %s", node, exc)
             if isinstance(exc, NodeUnreachable | trio.TooSlowError):
                 self.mux.not_connected(packet.to, begun_at)
+            if isinstance(exc, KeyMismatch):
+                self._on_events([PacketMismatch(packet.to, exc)])
             if packet.is_reliable:
                 self.unreachable(packet.to)
         finally:

@@ -4,7 +4,8 @@ Settings, kept routes and groups by rule are entries of one map for each group, 
 keys: ``setting/NAME``, ``route/NAME``, ``group/GID``. `protocols/entries.py` has the rules by which maps agree.
 
 Invariant: each change of a map is passed on once, in the order in which the changes hold on this node, and a handler
-that raises stops no other.
+that raises stops no other. A node that has left its cluster has no maps: when it joins one again, it has those of that
+cluster, and brings nothing along.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from trionet.errors import Abort, DecodeError, GroupNotFound, MalformedRequest, MessageTooLarge, TemporarilyUnavailable
-from trionet.log_limits import limited_log
+from trionet.log_limits import about, limited_log
 from trionet.protocols.entries import EntriesFull, Entry, EntryChanged, EntryConflict, is_valid, is_valid_key
 from trionet.protocols.hybrid_time import StampsUsedUp
 from trionet.user_code import pass_endings
+
+from .cluster_agent import ClusterLeft, LifeBegun
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,8 +80,12 @@ class Replicated:
         self._membership = membership
         self._changed: dict[str, Callable[[EntryChanged], None]] = {}
         self._in_conflict: dict[str, Callable[[EntryConflict], None]] = {}
+        self._left: list[Callable[[], None]] = []
+        self._forgotten: list[Callable[[], None]] = []
         agent.on(EntryChanged, self._handle_change)
         agent.on(EntryConflict, self._handle_conflict)
+        agent.on(ClusterLeft, self._handle_left)
+        agent.on(LifeBegun, self._handle_forgotten)
 
     @property
     def is_active(self) -> bool:
@@ -96,10 +103,18 @@ class Replicated:
         """Call ``handler(event)`` with each conflict about a key that begins with `prefix`."""
         self._in_conflict[prefix] = handler
 
+    def on_left(self, handler: Callable[[], None]) -> None:
+        """Call ``handler()`` when this node has left its cluster, and so has no maps."""
+        self._left.append(handler)
+
+    def on_forgotten(self, handler: Callable[[], None]) -> None:
+        """Call ``handler()`` when this node joins a cluster again, and all maps begin empty."""
+        self._forgotten.append(handler)
+
     def clear(self) -> None:
         """Remove all handlers."""
-        self._changed.clear()
-        self._in_conflict.clear()
+        for handlers in (self._changed, self._in_conflict, self._left, self._forgotten):
+            handlers.clear()
 
     def put(self, gid: str, key: str, value: bytes | None) -> Written:
         """Write an entry, which spreads by itself; None removes the key.
@@ -179,6 +194,14 @@ class Replicated:
             raise GroupNotFound(f"there is no group {gid!r:.130} on this node")
         return core
 
+    def _handle_left(self, _: ClusterLeft) -> None:
+        for handler in self._left:
+            handler()
+
+    def _handle_forgotten(self, _: LifeBegun) -> None:
+        for handler in self._forgotten:
+            handler()
+
     def _handle_change(self, event: EntryChanged) -> None:
         _call(self._changed, event.entry.key, event)
 
@@ -193,4 +216,6 @@ def _call(handlers: dict[str, Callable[[Any], None]], key: str, event: EntryChan
                 handler(event)
             except BaseException as exc:
                 pass_endings(exc)
-                _log.exception("the change of %r in group %s could not be handled", key, event.gid)
+                _log.exception(
+                    "the change of %r in group %s could not be handled", key, event.gid, extra=about(event.gid)
+                )

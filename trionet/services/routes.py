@@ -74,6 +74,7 @@ class Routes:
 
         Raises:
             MalformedRequest: it is not a name.
+            TemporarilyUnavailable: the node has ended.
         """
         if not isinstance(name, str):
             raise MalformedRequest(f"a service's name is a text, not {name!r:.80}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from trionet.errors import ConfigError, MalformedRequest
+from trionet.errors import ConfigError, MalformedRequest, TemporarilyUnavailable
 from trionet.import_paths import import_reference
 from trionet.message import LOCAL
 
@@ -39,6 +39,7 @@ class ServiceTable:
         self._router = router
         self._services: dict[str, tuple[object, Origin]] = {}
         self._news = trio.lowlevel.ParkingLot()
+        self._has_ended = False
 
     def add_built_in(self, service: object, name: str) -> None:
         """Register a built-in service."""
@@ -75,9 +76,15 @@ class ServiceTable:
         return self._services[name][0] if name in self._services else None
 
     async def wait(self, name: str) -> object:
-        """Return the service `name` once there is one."""
+        """Return the service `name` once there is one.
+
+        Raises:
+            TemporarilyUnavailable: the node has ended.
+        """
         await trio.lowlevel.checkpoint()
         while name not in self._services:
+            if self._has_ended:
+                raise TemporarilyUnavailable("the node is stopping")
             await self._news.park()
         return self._services[name][0]
 
@@ -98,3 +105,5 @@ class ServiceTable:
     def end(self) -> None:
         """Remove all services at the end of the node."""
         self._services.clear()
+        self._has_ended = True
+        self._news.unpark_all()

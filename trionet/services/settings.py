@@ -50,6 +50,7 @@ class Settings:
         self._waiting: dict[tuple[str, str], trio.lowlevel.ParkingLot] = {}
         replicated.on(_PREFIX, self._handle_change)
         replicated.on_conflict(_PREFIX, self._handle_conflict)
+        replicated.on_left(self.wake_all)
 
     def begin_put(self, gid: str, key: str, value: Any) -> tuple[str, dict[NodeAddress, Packet]]:
         """Write a setting; return its id, and the packets of its first hop, for `Gossip.hand_over`.
@@ -94,6 +95,7 @@ class Settings:
     async def wait(self, gid: str, key: str) -> Any:
         """Wait until a setting exists; return its value, or raise what `get` does."""
         full = _key(key)
+        await trio.lowlevel.checkpoint()
         while self._replicated.get(gid, full) is None:
             lot = self._waiting.setdefault((gid, full), trio.lowlevel.ParkingLot())
             try:
@@ -152,11 +154,13 @@ class Settings:
         winner, loser = event.winner, event.loser
         key = event.key.removeprefix(_PREFIX)
         _log.warning(
-            "two nodes have written the setting %r of group %s at a time: that of %s holds, and that of %s is lost",
+            "%s and %s have written the setting %r of group %s without knowing of each other; the value of %s holds, "
+            "and the other one is in a SettingConflict event: to replace it, put it again",
+            loser.writer,
+            winner.writer,
             key,
             event.gid,
             winner.writer,
-            loser.writer,
             extra=about(event.gid),
         )
         self._publish(

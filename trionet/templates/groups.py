@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from trionet.errors import CodeRefused, EmptyGroup, GroupNotFound, MalformedRequest
+from trionet.errors import CodeRefused, EmptyGroup, MalformedRequest
 from trionet.identity import SID, NodeAddress, sid_of
 from trionet.import_paths import reference_to
 from trionet.message import Remote
 from trionet.replies import Replies
 from trionet.services.base import rpc
+from trionet.services.groups import check_changeable
 from trionet.services.kept_rules import kept_rule, rule_key
 from trionet.services.member import Member
 from trionet.user_code import shown
@@ -100,17 +100,19 @@ class GroupGroups(KeepingTemplate):
         """Remove the group `gid` of every member; return the removed groups.
 
         If this group keeps it, it does so no more: members that can't be reached now remove it later.
+
+        Raises:
+            MalformedRequest: it is ``all`` or ``local``, or no gid.
+            EmptyGroup: this group has no members, and does not keep it.
         """
-        key = rule_key(gid)
-        if await self.ends_empty(key):
-            replies: Replies[dict[SID, NodeAddress]] = Replies({}, {})
-        else:
-            replies = await self._on_members("del", gid)
+        check_changeable(gid)
         groups = self.context.local.groups
-        # GroupNotFound: removed already, because this node is a member, or never there.
-        with contextlib.suppress(GroupNotFound), groups.absences.group_wide():
-            await groups.del_(gid)
-        await self.end_kept(key)
+        is_member = groups.has(self.context.gid, self.context.own)  # then it calls itself, too
+        before = None if is_member else groups.find(gid)
+        replies = await self.end(rule_key(gid))
+        if before is not None and groups.find(gid) is before:  # another call may have put it anew
+            with groups.absences.group_wide():
+                await groups.del_(gid)
         return replies
 
     async def _on_members(self, method: str, *args: Any, **kwargs: Any) -> Replies[Any]:

@@ -9,15 +9,15 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from trionet.errors import MalformedRequest
+from trionet.errors import EmptyGroup, MalformedRequest, TrionetError
 from trionet.message import LOCAL, Remote
+from trionet.replies import Replies
 
 from .base import Template
 from .fan_out import collect
 
 if TYPE_CHECKING:
     from trionet.identity import NodeAddress
-    from trionet.replies import Replies
 
 __all__ = ["KeepingTemplate"]
 
@@ -41,8 +41,8 @@ class KeepingTemplate(Template):
             raise MalformedRequest("the group 'local' is this node alone, and keeps nothing: nobody joins it later")
         return await self._call(members, "keep", self.context.local.kept.put(gid, key, value))
 
-    async def end_kept(self, key: str) -> bool:
-        """Let the group keep a thing no more; return whether it did.
+    async def end_kept(self, key: str) -> None:
+        """Let the group keep a thing no more, if it does.
 
         A node that has just joined may not have heard of it yet, and asks.
         """
@@ -50,11 +50,50 @@ class KeepingTemplate(Template):
         if kept.may_lack(gid, key):
             others = ((sid, node) for sid, node in self.context.members().items() if node != self.context.own)
             await self._ask(dict(islice(others, _ASKED)), gid, key)
-        return kept.end(gid, key)
+        kept.forget(gid, key)
 
-    async def ends_empty(self, key: str) -> bool:
-        """Whether the group has no members, and has kept a thing; then that ends."""
-        return not self.context.members() and await self.end_kept(key)
+    async def end(self, key: str) -> Replies[Any]:
+        """Remove a thing from every member; if the group keeps it, that ends.
+
+        Raises:
+            EmptyGroup: the group has no members, and does not keep the thing.
+        """
+        members = self.context.members()
+        ended = self._end_here(key)
+        if ended is not None:
+            return await self._end_on(members, ended)
+        if not members:
+            raise EmptyGroup(f"the group {self.context.gid!r} has no members")
+        replies = await self._call(members, "remove", self.context.gid, key)
+        keeping = {sid: node for sid, node in members.items() if isinstance(replies.values.get(sid), bytes)}
+        for sid in keeping:  # they know that the group keeps it
+            self.context.local.kept.learn(replies.values[sid])
+        if keeping and (ended := self._end_here(key)) is not None:
+            more = await self._end_on(keeping, ended)
+            rest = {sid: value for sid, value in replies.values.items() if sid not in keeping}
+            replies = Replies(dict(sorted((rest | more.values).items())), replies.errors | more.errors)
+        return replies
+
+    def _end_here(self, key: str) -> tuple[bytes, Any] | None:
+        """End a thing that the group keeps, before any member is called: from then on that spreads by itself."""
+        local = self.context.local
+        with local.groups.absences.group_wide():
+            return local.kept.begin_end(self.context.gid, key)
+
+    async def _end_on(self, members: dict[str, NodeAddress], ended: tuple[bytes, Any]) -> Replies[Any]:
+        """Let members end a thing, which this node has ended with a reply of its own."""
+        entry, reply = ended
+        own = self.context.own
+        kept = self.context.local.comm.prepare([entry], {}, Remote(service="kept", method="end"))
+
+        async def call(node: NodeAddress) -> Any:
+            if node != own:
+                return await self.context.local.comm.call(node, kept)
+            if isinstance(reply, TrionetError):
+                raise reply
+            return reply
+
+        return await collect(members, call)
 
     async def _ask(self, members: dict[str, NodeAddress], gid: str, key: str) -> None:
         replies = await self._call(members, "held", gid, key)

@@ -67,9 +67,4 @@ class GroupRoutes(KeepingTemplate):
         Raises:
             EmptyGroup: the group has no members, and does not keep the service.
         """
-        key = service_key(name)
-        if await self.ends_empty(key):
-            return Replies({}, {})
-        replies = await self.fan_out([name], Remote(service="routes", method="rem"))
-        await self.end_kept(key)
-        return replies
+        return await self.end(service_key(name))

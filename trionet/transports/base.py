@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from trionet.security.node_keys import NodeKeys
 
     from .clock import Clock
-    from .datagrams import Datagrams
+    from .datagrams import SourcedDatagrams
 
 __all__ = [
     "Endpoint",
@@ -156,7 +156,7 @@ class Endpoint(Protocol):
         """Sends the node's calls."""
 
     @property
-    def datagrams(self) -> Datagrams | None:
+    def datagrams(self) -> SourcedDatagrams | None:
         """Sends and receives the node's datagrams; None without any."""
 
     @property
@@ -170,6 +170,13 @@ class Endpoint(Protocol):
     @property
     def app(self) -> QuartTrio | None:
         """The app of the HTTP face; None without one."""
+
+    @property
+    def connections_refused(self) -> int:
+        """The number of connections that were refused before their peers had proven who they are."""
+
+    def set_members(self, is_member: Callable[[NodeAddress], bool]) -> None:
+        """Use ``is_member(address)`` to tell which addresses are members', whose links must state them."""
 
     async def can_connect(self, node: NodeAddress) -> bool:
         """Return whether this node can make a connection to the address of `node`, or has one that it has made."""

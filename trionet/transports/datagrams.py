@@ -10,23 +10,24 @@ import functools
 import ipaddress
 import socket
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import trio
 
 from trionet.errors import AddressInUse
 from trionet.forks import keep_from_forks
+from trionet.identity import NodeAddress
 from trionet.log_limits import limited_log
 from trionet.nurseries import open_plain_nursery
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from trionet.identity import NodeAddress
-
-__all__ = ["Datagrams", "QueuedDatagrams", "UDPDatagrams"]
+__all__ = ["Datagrams", "QueuedDatagrams", "SourcedDatagrams", "UDPDatagrams"]
 
 _log = limited_log(__name__)
+
+T = TypeVar("T")
 
 _MOST_BYTES: Final = 65_535
 _BUFFER_BYTES: Final = 1024 * 1024
@@ -46,6 +47,13 @@ class Datagrams(Protocol):
 
     def close(self) -> None:
         """Send and receive nothing more."""
+
+
+class SourcedDatagrams(Datagrams, Protocol):
+    """Datagrams whose sources are known."""
+
+    async def serve_with_sources(self, handle: Callable[[bytes, NodeAddress], None]) -> None:
+        """Call ``handle(data, source)`` with each datagram, and the address from which it came, until closed."""
 
 
 class UDPDatagrams:
@@ -85,7 +93,18 @@ class UDPDatagrams:
         """Call ``handle(data)`` with each datagram, until closed."""
         async with open_plain_nursery() as nursery:
             for sock in self._socks:
-                nursery.start_soon(_receive, sock, handle)
+                nursery.start_soon(_receive, sock, sock.recv, handle)
+
+    async def serve_with_sources(self, handle: Callable[[bytes, NodeAddress], None]) -> None:
+        """Call ``handle(data, source)`` with each datagram, until closed."""
+
+        def handle_pair(received: tuple[bytes, Any]) -> None:
+            data, (ip, port, *_) = received
+            handle(data, NodeAddress(ip, port))
+
+        async with open_plain_nursery() as nursery:
+            for sock in self._socks:
+                nursery.start_soon(_receive, sock, sock.recvfrom, handle_pair)
 
     def close(self) -> None:
         """Send and receive nothing more."""
@@ -95,16 +114,17 @@ class UDPDatagrams:
                 sock.close()
 
 
-async def _receive(sock: socket.socket, handle: Callable[[bytes], None]) -> None:
+async def _receive(sock: socket.socket, receive: Callable[[int], T], handle: Callable[[T], None]) -> None:
+    """Call ``handle`` with what `receive`, a method of `sock`, returns for each datagram."""
     with suppress(trio.ClosedResourceError):
         while sock.fileno() >= 0:
             await trio.lowlevel.wait_readable(sock)
             for _ in range(_READ_AT_ONCE):
                 try:
-                    data = sock.recv(_MOST_BYTES)
+                    received = receive(_MOST_BYTES)
                 except OSError:  # none is left; or ICMP reported an earlier one as undeliverable; or it is closed
                     break
-                handle(data)
+                handle(received)
 
 
 def _bound(ip: str, port: int) -> socket.socket:
@@ -125,6 +145,9 @@ def _bound(ip: str, port: int) -> socket.socket:
     return sock
 
 
+_NOWHERE: Final = NodeAddress("0.0.0.0", 0)
+
+
 class QueuedDatagrams:
     """Datagrams between nodes of one process, carried by a function.
 
@@ -135,15 +158,19 @@ class QueuedDatagrams:
     def __init__(self, carry: _Carry) -> None:
         self.lost: int = 0
         self._carry = carry
-        self._handle: Callable[[bytes], None] | None = None
-        self._kept: list[bytes] = []
+        self._handle: Callable[[bytes, NodeAddress], None] | None = None
+        self._kept: list[tuple[bytes, NodeAddress]] = []
         self._closed = trio.Event()
 
     async def serve(self, handle: Callable[[bytes], None]) -> None:
         """Call ``handle(data)`` with each datagram, at once, until closed."""
+        await self.serve_with_sources(lambda data, _: handle(data))
+
+    async def serve_with_sources(self, handle: Callable[[bytes, NodeAddress], None]) -> None:
+        """Call ``handle(data, source)`` with each datagram, at once, until closed."""
         self._handle = handle
-        for data in self._kept:
-            handle(data)
+        for data, source in self._kept:
+            handle(data, source)
         self._kept.clear()
         try:
             await self._closed.wait()
@@ -156,12 +183,12 @@ class QueuedDatagrams:
             self._carry(to, data)
         return True
 
-    def put(self, data: bytes) -> None:
-        """Handle a datagram that has arrived."""
+    def put(self, data: bytes, source: NodeAddress = _NOWHERE) -> None:
+        """Handle a datagram that has arrived from `source`; by default, from nowhere."""
         if self._handle is not None:
-            self._handle(data)
+            self._handle(data, source)
         elif len(self._kept) < _MOST_KEPT:
-            self._kept.append(data)
+            self._kept.append((data, source))
         else:
             self.lost += 1
 

@@ -23,6 +23,7 @@ from .lazy_http import LazyHTTPTransport
 from .link import TCPTransport
 from .link.sockets import connect
 from .listener import Listener, RequestSession, Session, open_listener
+from .strangers import Strangers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,6 +57,7 @@ class NetworkEndpoint:
         links: its links.
         transport: sends the node's calls: by links, or by HTTP if so configured.
         datagrams: UDP on the same port number; None without any.
+        strangers: the connections of peers without a proof that they hold the key; None without keys.
     """
 
     has_real_address = True
@@ -71,6 +73,7 @@ class NetworkEndpoint:
     ) -> None:
         self.clock: TrioClock = TrioClock()
         self.keys = keys
+        self.strangers: Strangers | None = None if keys is None else Strangers()
         self._listener = listener
         self.datagrams = datagrams
         self._config = config
@@ -89,6 +92,11 @@ class NetworkEndpoint:
         return self._listener.address
 
     @property
+    def connections_refused(self) -> int:
+        """See `Endpoint.connections_refused`."""
+        return self.links.refused + (0 if self.strangers is None else self.strangers.refused)
+
+    @property
     def app(self) -> QuartTrio:
         """The app of its HTTP face; made on first use."""
         return self._web_server().app
@@ -105,6 +113,10 @@ class NetworkEndpoint:
             self.close()
             with trio.CancelScope(shield=True):
                 await self._http.aclose()
+
+    def set_members(self, is_member: Callable[[NodeAddress], bool]) -> None:
+        """See `Endpoint.set_members`."""
+        self.links.is_member = is_member
 
     async def can_connect(self, node: NodeAddress) -> bool:
         """Return whether a connection to `node` can be made, or has been; see `Endpoint.can_connect`."""
@@ -185,7 +197,7 @@ class TCPNetwork:
         keys: NodeKeys | None = None,
     ) -> NetworkEndpoint:
         """Listen on the configured address; see `Network.open_endpoint`."""
-        config.check_bind()
+        config.check_bind(has_key=keys is not None)
         if keys is not None:
             from trionet.security.http_signatures import check_installed
 
@@ -229,6 +241,7 @@ class _Incoming:
         self._endpoint = endpoint
         self._nursery = nursery
         self._config = config
+        self._peer = peer_ip(stream.socket)
         self._accepted_at = trio.current_time()
         self._is_aborted = False
         self._session: Session | None = None
@@ -244,10 +257,36 @@ class _Incoming:
             return self._requests.unfinished_since
         return self._accepted_at if self._session is None else None  # a link has a handshake, and no request
 
+    @property
+    def is_waiting(self) -> bool:
+        return self.unfinished_since is not None or self.idle_since is not None
+
     async def run(self) -> None:
+        strangers = self._endpoint.strangers
+        if strangers is None:
+            await self._run(self._config.idle_timeout_s)
+            return
+        self._admit(strangers)
+        try:
+            await self._run(min(self._config.idle_timeout_s, self._config.connect_timeout_s))
+        finally:
+            strangers.remove(self)
+
+    def _admit(self, strangers: Strangers) -> None:
+        leaving = strangers.add(self, self._peer)
+        if leaving is not None:
+            assert isinstance(leaving, _Incoming)
+            _log.warning(
+                "a connection from %s was closed for a newer one: too many have not proven that they hold the key",
+                leaving._peer,  # noqa: SLF001  of the same class
+                extra=about(leaving._peer),  # noqa: SLF001
+            )
+            leaving.abort()
+
+    async def _run(self, seconds: float) -> None:
         first = b""
         try:
-            with trio.move_on_after(self._config.idle_timeout_s):
+            with trio.move_on_after(seconds):
                 first = bytes(await self._stream.receive_some(_FIRST_BYTES))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return
@@ -262,19 +301,18 @@ class _Incoming:
             await connection.run()
 
     async def _run_link(self, first: bytes) -> None:
-        peer, links = peer_ip(self._stream.socket), self._endpoint.links
+        links = self._endpoint.links
         try:
             greeted = await links.accept(self._stream, first)
         except (HandshakeError, OSError, trio.BrokenResourceError) as exc:
-            reason = str(exc) or type(exc).__name__
-            _log.warning(
-                "a connection that began as a link was closed: %s", reason, extra=about(peer, reason.partition(":")[0])
-            )
+            links.note_refused(self._peer, str(exc) or type(exc).__name__)
             return
         await links.keep_accepted(self._stream, greeted, self._opened)
 
     def _opened(self, link: TCPLink) -> None:
         self._session = link
+        if self._endpoint.strangers is not None:
+            self._endpoint.strangers.remove(self)
         if self._is_aborted:
             link.abort()
 

@@ -101,6 +101,8 @@ class Records:
             readable += plain
         return readable
 
+    def refresh(self, now: float) -> None: ...
+
 
 _FLIPPED: Final = bytes(255 - byte for byte in range(256))
 

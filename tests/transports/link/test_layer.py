@@ -10,13 +10,13 @@ import trio
 from tests.protocols.link.ends import GivenChannel
 from tests.protocols.link.test_channel import Records
 from tests.security.sealed import WatchedChannel, WatchedKey
-from trionet import ConnectionLost, Node, Remote, open_node
+from trionet import ConnectionLost, Node, NodeAddress, Remote, open_node
 from trionet.protocols.link.handshake import Handshake
 from trionet.transports.link.transport import LinkTransport
 from trionet.transports.memory import MemoryFabric
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
     from trionet.protocols.link.channel import LinkKey
 
@@ -59,8 +59,8 @@ def channels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
         records.append(Records(65_000))
         return GivenChannel(records[-1])
 
-    def new_handshake(transport: LinkTransport, *, is_initiator: bool) -> Handshake:
-        return Handshake(transport._hello, is_initiator=is_initiator, keys=[new_key()])  # noqa: SLF001
+    def new_handshake(transport: LinkTransport, node: NodeAddress | None = None) -> Handshake:
+        return Handshake(transport._hello, is_initiator=node is not None, keys=[new_key()])  # noqa: SLF001
 
     monkeypatch.setattr(LinkTransport, "new_handshake", new_handshake)
     return key.channels if request.param == "sealed" else records
@@ -100,8 +100,10 @@ async def test_a_layer_that_finds_a_forged_record_closes_the_link(
     async with open_node(fabric=fabric) as one, open_node(fabric=fabric) as other:
         await other.local.routes.put({"echo": lambda *args: list(args)}, "probe")
         await one.local.comm.send([1], _on(other, "echo"))
-        initiator = channels[0]
-        send = initiator.send
-        monkeypatch.setattr(initiator, "send", lambda data: _forged(send(data)))
+        initiator, kind = channels[0], type(channels[0])
+        send: Callable[[Any, bytes], bytes] = kind.send
+        monkeypatch.setattr(
+            kind, "send", lambda it, data: _forged(send(it, data)) if it is initiator else send(it, data)
+        )
         with pytest.raises(ConnectionLost, match="closed it"):
             await one.local.comm.send([2], _on(other, "echo"))

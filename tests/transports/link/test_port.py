@@ -142,8 +142,9 @@ AT_FIRST: dict[str, tuple[bytes, str, str]] = {
     "half a hello, then the end": (PREFACE + HELLO[:9], "end", "the connection was closed during the handshake"),
     "half a hello, then silence": (PREFACE + HELLO[:9], "silence", "it took longer than 2 s to send its hello"),
     "another word after the mark": (MARK + b"other", "", "it does not begin as a link does"),
-    "garbage after the preface": (PREFACE + b"garbage", "", "a frame of 1,734,439,522 bytes"),
-    "a frame of 2^32 - 1 bytes": (PREFACE + b"\xff\xff\xff\xff", "", "a frame of 4,294,967,295 bytes"),
+    "a mode that needs a key": (PREFACE + b"garbage", "", "it has a cluster key, and this node has none"),
+    "a refusal at first": (PREFACE + b"\xff\xff\xff\xff", "", "it does not begin as a link does"),
+    "a frame of 2^24 - 1 bytes": (PREFACE + b"\x00\xff\xff\xff", "", "a frame of 16,777,215 bytes"),
     "a frame that is none": (PREFACE + with_length(b"\xc1" * 10), "", "not a frame"),
     "no hello at first": (PREFACE + _framed(Ping(1)), "", "its first frame is a Ping, not a hello"),
     "another version": (
@@ -170,7 +171,7 @@ async def test_what_does_not_become_a_link_is_closed_alone_with_a_reason_in_the_
         await _read_to_end(stream)
         await wait_until(lambda: reason in node.log_since(place))
     (line,) = node.log_since(place).splitlines()
-    assert " WARNING trionet.transports.network: a connection that began as a link was closed: " in line
+    assert " WARNING trionet.transports.link.transport: a connection that began as a link was closed: " in line
 
 
 async def test_a_peer_of_another_version_is_told_so(node: Logged) -> None:

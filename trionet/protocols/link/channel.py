@@ -50,6 +50,10 @@ class Channel(Protocol):
         """
         ...
 
+    def refresh(self, now: float) -> None:
+        """Change the key of what this side sends, if that is due; to be called about once in a second of use."""
+        ...
+
 
 class LinkKey(Protocol):
     """Makes the channels of connections between nodes that share it."""

@@ -347,6 +347,8 @@ class LinkCore:
             liveness.deadline = _NEVER
         if now < liveness.deadline:
             return
+        if self._channel is not None:
+            self._channel.refresh(now)
         if liveness.deadline == AT_ONCE:  # it has just become active, and its peer owes nothing
             liveness.looked(now, is_resting=False)
             return

@@ -26,7 +26,9 @@ from .refusals import FIRST_REFUSAL, Refusal
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Greeted", "Handshake", "HandshakeError", "KeyRefused", "PeerSpeaksHTTP", "greeting"]
+    from trionet.identity import NodeAddress
+
+__all__ = ["AddressRefused", "Greeted", "Handshake", "HandshakeError", "KeyRefused", "PeerSpeaksHTTP", "greeting"]
 
 
 class HandshakeError(Exception):
@@ -43,6 +45,10 @@ class KeyRefused(HandshakeError):
     def __init__(self, refusal: Refusal, text: str) -> None:
         super().__init__(text)
         self.refusal = refusal
+
+
+class AddressRefused(HandshakeError):
+    """An authenticated peer states the wrong address."""
 
 
 class PeerSpeaksHTTP(Exception):
@@ -83,12 +89,20 @@ class Handshake:
         is_initiator: whether this side made the connection.
         keys: of an initiator: the one key to seal with, or none for a plain link; of an acceptor: those that open.
         accepts_plain: whether an acceptor takes plain links too; by default, if it has no keys.
+        expected: the address that the peer of a sealed link must state; None for any but this side's own.
     """
 
     def __init__(
-        self, own: Hello, *, is_initiator: bool, keys: Sequence[LinkKey] = (), accepts_plain: bool | None = None
+        self,
+        own: Hello,
+        *,
+        is_initiator: bool,
+        keys: Sequence[LinkKey] = (),
+        accepts_plain: bool | None = None,
+        expected: NodeAddress | None = None,
     ) -> None:
         self._own = own
+        self._expected = expected
         self._is_initiator = is_initiator
         self._keys = {key.seal: key for key in reversed(keys)}
         self._accepts_plain = not keys if accepts_plain is None else accepts_plain
@@ -133,8 +147,22 @@ class Handshake:
             raise HandshakeError(f"it refused: {frame.reason}")
         if not isinstance(frame, Hello):
             raise HandshakeError(f"its first frame is a {type(frame).__name__}, not a hello")
+        if self._channel is not None:
+            self._check_address(frame.address)
         first = b"" if self._is_initiator else self._greeting()
         return Greeted(self._own, frame, self._is_initiator, rest, first, self._channel, self._key)
+
+    def _check_address(self, address: NodeAddress | None) -> None:
+        """Check the address that an authenticated peer states.
+
+        Raises:
+            AddressRefused: it is this side's own, so the connection was reflected; or another one than was dialed, so
+                the connection was diverted.
+        """
+        if address is not None and address == self._own.address:
+            raise AddressRefused("it states this node's own address, as if the connection led back to this node")
+        if self._expected is not None and address != self._expected:
+            raise AddressRefused(f"another node answers there: {address or 'one without an address'}")
 
     def _refuse(self, exc: Exception) -> None:
         """Send the reason: a bye where the peer can decode it, else a byte at most."""
@@ -231,10 +259,12 @@ class Handshake:
         self._channel = key.new_channel(self._clear, is_initiator=self._is_initiator)
 
     def _open(self, data: bytes, channel: Channel) -> bytes:
-        """Pass bytes through the channel; a failure before the acceptor has answered refuses the key."""
+        """Pass bytes through the channel; a failure to open the peer's first message refuses the key."""
         try:
             return channel.receive(data)
         except FrameError as exc:
+            if self._is_initiator and not self._is_hello_sent:
+                raise KeyRefused(Refusal.UNOPENED, Refusal.UNOPENED.as_refused) from exc
             if self._is_initiator or not self._clear:
                 raise
             raise _refused(Refusal.UNOPENED) from exc

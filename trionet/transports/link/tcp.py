@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from trionet.codec import JSON
+from trionet.errors import NodeUnreachable
 from trionet.log_limits import about, limited_log, peer_ip
 from trionet.protocols.link.handshake import Greeted, HandshakeError, PeerSpeaksHTTP
 from trionet.protocols.link.liveness import AT_ONCE
@@ -282,11 +283,11 @@ class TCPTransport(LinkTransport):
             self._http_only_until[node] = trio.current_time() + _HTTP_ONLY_S
             self.dialed(node)
         except (OSError, trio.BrokenResourceError, HandshakeError) as exc:
-            self.dialed(node, f"no connection to {node}: {exc}")
+            self.not_dialed(node, exc)
         except trio.TooSlowError:
-            self.dialed(node, f"no connection to {node} within {seconds:g} s")
+            self.dialed(node, NodeUnreachable(f"no connection to {node} within {seconds:g} s"))
         except trio.Cancelled:
-            self.dialed(node, "this node has stopped")
+            self.dialed(node, NodeUnreachable("this node has stopped"))
             raise
         else:
             await self.keep(sock, greeted, node, lambda link: link.core.round_trip.add(took_s))
@@ -295,7 +296,7 @@ class TCPTransport(LinkTransport):
         sock = await connect(node)
         begun = trio.current_time()
         try:
-            handshake = self.new_handshake(is_initiator=True)
+            handshake = self.new_handshake(node)
             greeted = None
             while greeted is None:
                 await send_all(sock, handshake.data_to_send())
@@ -317,7 +318,7 @@ class TCPTransport(LinkTransport):
         """
         if not self.is_accepting:
             raise HandshakeError("this node is stopping")
-        handshake = self.new_handshake(is_initiator=False)
+        handshake = self.new_handshake()
         unread = [first]
 
         async def greeted() -> Greeted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 from abc import ABC, abstractmethod
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -10,11 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from trionet.codec import MESSAGEPACK
-from trionet.errors import NodeUnreachable
+from trionet.errors import KeyMismatch, NodeUnreachable
+from trionet.log_limits import about, limited_log
 from trionet.protocols.link.frames import Hello
-from trionet.protocols.link.handshake import Handshake
+from trionet.protocols.link.handshake import AddressRefused, Handshake, KeyRefused
 from trionet.protocols.link.holdings import Account
 from trionet.protocols.link.outgoing import LinkRetired
+from trionet.protocols.link.refusals import Refusal
+from trionet.protocols.recent import remember
 from trionet.transports.base import check_request_size
 
 from .link import Link, LinkContext
@@ -33,9 +37,12 @@ if TYPE_CHECKING:
 
 __all__ = ["LinkTransport"]
 
+_log = limited_log(__name__)
+
 _FRESH_S: Final = 5.0
 _ATTEMPTS: Final = 3
 _WINDOW_MESSAGES: Final = 2
+_MOST_HEARD: Final = 1 << 16
 
 
 class _Dialing:
@@ -43,7 +50,7 @@ class _Dialing:
 
     def __init__(self) -> None:
         self.done = trio.Event()
-        self.failure: str | None = None
+        self.failure: NodeUnreachable | None = None
 
 
 class LinkTransport(ABC):
@@ -52,6 +59,9 @@ class LinkTransport(ABC):
     Attributes:
         codec: the wire format of arguments and values.
         context: the shared parts of its links.
+        is_member: returns whether an address is a member's. Only a member, or a node that has stated this address on a
+            sealed link, must state the address that was dialed: other addresses may be aliases, as those of seeds.
+        refused: connections of others that began as links and were refused.
     """
 
     def __init__(
@@ -72,7 +82,10 @@ class LinkTransport(ABC):
             max_message_bytes=config.max_message_bytes,
         )
         self._own = own
-        self._link_keys: list[LinkKey] = [] if keys is None else keys.link_keys()
+        self.is_member: Callable[[NodeAddress], bool] = _is_unknown
+        self.refused: int = 0
+        self._heard: dict[NodeAddress, None] = {}
+        self._link_keys: list[LinkKey] = [] if keys is None else keys.link_keys(secrets.token_bytes)
         self._max_message_bytes = config.max_message_bytes
         self._links: dict[NodeAddress, Link] = {}
         self._open: dict[Link, NodeAddress | None] = {}
@@ -154,10 +167,13 @@ class LinkTransport(ABC):
     def dial(self, node: NodeAddress) -> None:
         """Start a connection attempt; it ends with a call of `add` or `dialed`."""
 
-    def new_handshake(self, *, is_initiator: bool) -> Handshake:
-        """Return the handshake of a new connection, sealed if the node has keys."""
-        keys = self._link_keys[:1] if is_initiator else self._link_keys
-        return Handshake(self._hello, is_initiator=is_initiator, keys=keys)
+    def new_handshake(self, node: NodeAddress | None = None) -> Handshake:
+        """Return the handshake of a new connection to `node`, or from a peer; it is sealed if the node has keys."""
+        if node is None:
+            return Handshake(self._hello, is_initiator=False, keys=self._link_keys)
+        is_known = node in self._heard or self.is_member(node)
+        expected = node if is_known else None
+        return Handshake(self._hello, is_initiator=True, keys=self._link_keys[:1], expected=expected)
 
     def knows_links(self, node: NodeAddress) -> bool:
         """Whether `node` supports links, as far as known."""
@@ -196,18 +212,34 @@ class LinkTransport(ABC):
             dialing = self._dialing[node] = _Dialing()
         await dialing.done.wait()
         if dialing.failure is not None:
-            raise NodeUnreachable(dialing.failure)
+            raise type(dialing.failure)(dialing.failure.text)
 
-    def dialed(self, node: NodeAddress, failure: str | None = None) -> None:
+    def dialed(self, node: NodeAddress, failure: NodeUnreachable | None = None) -> None:
         """Handle the end of a connection attempt."""
         dialing = self._dialing.pop(node, None)
         if dialing is not None:
             dialing.failure = failure
             dialing.done.set()
 
+    def not_dialed(self, node: NodeAddress, reason: Exception | str) -> None:
+        """Handle a connection attempt that failed."""
+        text = f"no connection to {node}: {reason}"
+        is_mismatch = isinstance(reason, KeyRefused) and reason.refusal is not Refusal.VERSION
+        if is_mismatch or isinstance(reason, AddressRefused):
+            _log.warning("%s", text, extra=about(node))
+        self.dialed(node, (KeyMismatch if is_mismatch else NodeUnreachable)(text))
+
+    def note_refused(self, peer: object, reason: str) -> None:
+        """Count and log a connection of `peer` that began as a link and was refused."""
+        self.refused += 1
+        extra = about(peer, reason.partition(":")[0])
+        _log.warning("a connection that began as a link was closed: %s (from %s)", reason, peer, extra=extra)
+
     def add(self, link: Link, node: NodeAddress | None) -> None:
         """Register a new link with `node`; None for a peer without an address."""
         self._open[link] = node
+        if self._link_keys and link.core.peer.address is not None:
+            remember(self._heard, link.core.peer.address, None, _MOST_HEARD)
         if node is not None:
             self._prefer(node, link)
             if link.core.is_initiator:
@@ -261,6 +293,10 @@ class LinkTransport(ABC):
         """Close all links at once."""
         for link in list(self._open):
             link.abort(reason)
+
+
+def _is_unknown(_: NodeAddress) -> bool:
+    return False
 
 
 def _closed_at_once(node: NodeAddress) -> NodeUnreachable:

@@ -64,6 +64,15 @@ class MemoryEndpoint(Host):
             self.datagrams = QueuedDatagrams(functools.partial(carrier.send_datagram, weakref.proxy(self)))
         self._carrier = carrier
 
+    @property
+    def connections_refused(self) -> int:
+        """See `Endpoint.connections_refused`."""
+        return self.transport.refused
+
+    def set_members(self, is_member: Callable[[NodeAddress], bool]) -> None:
+        """See `Endpoint.set_members`."""
+        self.transport.is_member = is_member
+
     async def can_connect(self, node: NodeAddress) -> bool:
         """Return True; see `Endpoint.can_connect`."""
         await trio.lowlevel.checkpoint()
@@ -104,4 +113,4 @@ class MemoryEndpoint(Host):
         if isinstance(message, StreamMessage):
             self.transport.receive(message)
         elif self.datagrams is not None:
-            self.datagrams.put(message.data)
+            self.datagrams.put(message.data, message.source)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import trio
 
-from trionet.errors import TrionetError
+from trionet.errors import NodeUnreachable, TrionetError
 from trionet.protocols.link.handshake import Greeted, Handshake, HandshakeError
 from trionet.protocols.link.liveness import AT_ONCE
 from trionet.transports.link.link import Link
@@ -172,11 +172,12 @@ class MemoryTransport(LinkTransport):
         number, seconds = self._carrier.new_link(), self.context.config.connect_timeout_s
         opening = self._begin(number, node, is_initiator=True)
         opening.lane.send("connect", opening.handshake.data_to_send())
-        text = f"no connection to {node} within {seconds:g} s"
-        self.host.call_at(opening.begun_at + seconds, self._fail, number, text)
+        self.host.call_at(
+            opening.begun_at + seconds, self._fail, number, f"no connection to {node} within {seconds:g} s"
+        )
 
     def _begin(self, number: int, node: NodeAddress, *, is_initiator: bool) -> _Opening:
-        handshake = self.new_handshake(is_initiator=is_initiator)
+        handshake = self.new_handshake(node if is_initiator else None)
         lane = Lane(self._carrier, self.host, node, number)
         opening = _Opening(handshake, lane, node, self.pump.time(), is_initiator)
         self._opening[number] = opening
@@ -185,7 +186,7 @@ class MemoryTransport(LinkTransport):
     def _fail(self, number: int, failure: str) -> None:
         opening = self._opening.pop(number, None)
         if opening is not None and opening.is_initiator:
-            self.dialed(opening.node, failure)
+            self.dialed(opening.node, NodeUnreachable(failure))
 
     def receive(self, message: StreamMessage) -> None:
         """Handle a message of a connection."""
@@ -216,8 +217,14 @@ class MemoryTransport(LinkTransport):
         try:
             greeted = opening.handshake.receive(message.data)
         except HandshakeError as exc:
+            if due := opening.handshake.data_to_send():
+                opening.lane.send("accept", due)
             opening.lane.send("reset", b"")
-            self._fail(number, f"no connection to {opening.node}: {exc}")
+            del self._opening[number]
+            if opening.is_initiator:
+                self.not_dialed(opening.node, exc)
+            else:
+                self.note_refused(opening.node, str(exc))
             return
         if due := opening.handshake.data_to_send():
             opening.lane.send("accept", due)

@@ -1,0 +1,71 @@
+"""A proxy on the way of connections, which can divert, record and change what goes by."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+import trio
+
+from trionet import NodeAddress
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+__all__ = ["Proxy", "open_proxy"]
+
+
+class Proxy:
+    """Forwards connections.
+
+    Attributes:
+        target: where to.
+        address: where it listens.
+        sent, answered: all bytes so far, of those who connect, and of the target.
+        change: applied to all that those who connect send.
+    """
+
+    def __init__(self, target: NodeAddress, port: int = 0) -> None:
+        self._port = port
+        self.target = target
+        self.address = target
+        self.sent = b""
+        self.answered = b""
+        self.change: Callable[[bytes], bytes] = lambda data: data
+
+    async def serve(self, *, task_status: trio.TaskStatus[None]) -> None:
+        async with trio.open_nursery() as nursery:
+            (listener,) = await trio.open_tcp_listeners(self._port, host="127.0.0.1")
+            self.address = NodeAddress("127.0.0.1", listener.socket.getsockname()[1])
+            task_status.started()
+            await trio.serve_listeners(self._forward, [listener], handler_nursery=nursery)
+
+    async def _forward(self, stream: trio.SocketStream) -> None:
+        with suppress(OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+            async with (
+                stream,
+                await trio.open_tcp_stream(self.target.ip, self.target.port) as other,
+                trio.open_nursery() as nursery,
+            ):
+                nursery.start_soon(self._copy, other, stream, nursery.cancel_scope)
+                async for data in stream:
+                    self.sent += data
+                    await other.send_all(self.change(bytes(data)))
+                await other.send_eof()
+
+    async def _copy(self, source: trio.SocketStream, to: trio.SocketStream, scope: trio.CancelScope) -> None:
+        with suppress(OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+            async for data in source:
+                self.answered += data
+                await to.send_all(data)
+        scope.cancel()
+
+
+@asynccontextmanager
+async def open_proxy(target: NodeAddress, port: int = 0) -> AsyncGenerator[Proxy]:
+    """Run a proxy, on a free port or this one, for as long as the block lasts."""
+    async with trio.open_nursery() as nursery:
+        proxy = Proxy(target, port)
+        await nursery.start(proxy.serve)
+        yield proxy
+        nursery.cancel_scope.cancel()

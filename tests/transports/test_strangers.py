@@ -1,0 +1,76 @@
+"""Connections without a proof: which one goes at a bound."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trionet.transports.strangers import Strangers
+
+MOST, MOST_PER_ADDRESS = 6, 3
+
+
+class One:
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.is_waiting = True
+
+    def __repr__(self) -> str:
+        return str(self.number)
+
+
+def test_the_oldest_of_an_address_goes_first() -> None:
+    strangers = Strangers(MOST, MOST_PER_ADDRESS)
+    ones = [One(number) for number in range(5)]
+    assert [strangers.add(one, "a") for one in ones] == [None, None, None, ones[0], ones[1]]
+    assert (len(strangers), strangers.refused) == (3, 2)
+
+
+def test_at_the_bound_in_all_the_oldest_of_any_address_goes() -> None:
+    strangers = Strangers(MOST, MOST_PER_ADDRESS)
+    ones = [One(number) for number in range(8)]
+    assert [strangers.add(one, str(one.number)) for one in ones] == [None] * 6 + ones[:2]
+
+
+def test_a_connection_whose_request_is_being_answered_stays() -> None:
+    strangers = Strangers(MOST, MOST_PER_ADDRESS)
+    ones = [One(number) for number in range(5)]
+    ones[0].is_waiting = False
+    assert [strangers.add(one, "a") for one in ones] == [None, None, None, ones[1], ones[2]]
+
+
+def test_who_is_proven_counts_no_more_and_may_be_removed_twice() -> None:
+    strangers = Strangers(MOST, MOST_PER_ADDRESS)
+    ones = [One(number) for number in range(20)]
+    for one in ones:
+        assert strangers.add(one, "a") is None
+        strangers.remove(one)
+        strangers.remove(one)
+    assert (len(strangers), strangers.refused) == (0, 0)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from(["waits", "is answered", "leaves"])), max_size=60))
+def test_the_bounds_hold_and_each_that_goes_is_counted(steps: list[tuple[str, str]]) -> None:
+    strangers, present, gone = Strangers(MOST, MOST_PER_ADDRESS), dict[One, str](), 0
+    for number, (ip, what) in enumerate(steps):
+        if what == "leaves":
+            of_ip = [one for one, other in present.items() if other == ip]
+            for one in of_ip[:1]:
+                strangers.remove(one)
+                del present[one]
+            continue
+        one = One(number)
+        one.is_waiting = what == "waits"
+        leaving = strangers.add(one, ip)
+        if leaving is not None:
+            assert isinstance(leaving, One)
+            assert leaving.is_waiting
+            assert leaving.number < number
+            gone += 1
+            del present[leaving]
+        present[one] = ip
+        waiting = [ip for one, ip in present.items() if one.is_waiting]
+        assert all(waiting.count(each) <= MOST_PER_ADDRESS for each in "abcd")
+        assert len(waiting) <= MOST
+    assert len(strangers) == len(present)
+    assert strangers.refused == gone

@@ -1,0 +1,72 @@
+"""The keys that a spawner passes to the nodes that it starts.
+
+They travel in the boot message, through the private pipe, socket or ssh connection of the child: never in a
+configuration, a command line or an environment. A launcher that wraps one of trionet's passes them, too, because they
+come with the task, not with the arguments.
+
+Invariant: no representation shows key material.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from trionet.codec import register_type
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from trionet.security.node_keys import NodeKeys
+
+__all__ = ["PassedKeys", "pass_keys", "passed_keys"]
+
+
+@register_type
+class PassedKeys(msgspec.Struct, frozen=True):
+    """The keys of a spawner, as its child receives them.
+
+    Attributes:
+        text: the text of a key file. It holds key material.
+        cluster: the name of the cluster.
+    """
+
+    text: str
+    cluster: str
+
+    def __repr__(self) -> str:
+        return f"<PassedKeys of {self.cluster!r}>"
+
+    def open(self) -> NodeKeys:
+        """Return the keys.
+
+        Raises:
+            ConfigError: they can't be used, as where the package ``cryptography`` is missing.
+        """
+        from trionet.security.key_entries import KeyFile
+        from trionet.security.node_keys import NodeKeys
+
+        return NodeKeys(KeyFile.parse(self.text), self.cluster)
+
+
+_passed: ContextVar[NodeKeys | None] = ContextVar("trionet_passed_keys", default=None)
+"""The keys for the nodes that the task of a launcher starts."""
+
+
+@contextmanager
+def pass_keys(keys: NodeKeys | None) -> Generator[None]:
+    """Pass keys to the nodes that the block starts, restarts included; None passes none."""
+    token = _passed.set(keys)
+    try:
+        yield
+    finally:
+        _passed.reset(token)
+
+
+def passed_keys() -> PassedKeys | None:
+    """Return the keys for a node that is started here; None without any."""
+    keys = _passed.get()
+    return None if keys is None else PassedKeys(keys.file.text(), keys.cluster)

@@ -1,0 +1,117 @@
+"""The datagrams of a node with a cluster key: sealed before they are sent, opened and proven when they are received.
+
+Invariants: nothing is sent unsealed, and nothing is passed on that has not opened. As with other datagrams, sending
+never waits and never raises.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Final
+
+from trionet.log_limits import about, limited_log
+from trionet.protocols.packets import sender_of
+from trionet.security.cookies import Cookies
+from trionet.security.datagram_format import PLAINTEXT_BYTES
+from trionet.security.datagram_opener import DatagramOpener, Refusal
+from trionet.security.sealed_datagrams import DatagramSealer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trionet.identity import NodeAddress
+    from trionet.security.datagram_opener import RefusalCounts
+    from trionet.security.node_keys import NodeKeys
+    from trionet.transports.datagrams import SourcedDatagrams
+
+__all__ = ["SealedTraffic"]
+
+_log = limited_log(__name__)
+
+_SECRET_BYTES: Final = 32
+_PLAIN_HEAD: Final = b"\x93"
+"""The first byte of each plain packet: an array of three."""
+
+_REASONS: Final = {
+    Refusal.MALFORMED: "it is no packet of a node",
+    Refusal.UNKNOWN_KEY: "its cluster key is not this node's: give both nodes the same key",
+    Refusal.FORGED: "it does not open: it is for another node or cluster, or forged",
+}
+"""Texts for the log. Replays have none: networks duplicate datagrams. Nor have the unproven, who are challenged."""
+
+_PLAIN: Final = "it is not sealed: give its node this node's cluster key"
+
+
+class SealedTraffic:
+    """Fulfils `Datagrams` by sealing what goes through other ones.
+
+    Attributes:
+        packet_bytes: the most bytes of a packet.
+    """
+
+    packet_bytes: int = PLAINTEXT_BYTES
+
+    def __init__(
+        self,
+        inner: SourcedDatagrams,
+        keys: NodeKeys,
+        own: NodeAddress,
+        now: Callable[[], float],
+        new_boot_id: Callable[[], int],
+    ) -> None:
+        """Seal for the node `own`.
+
+        Args:
+            inner: carries the sealed datagrams.
+            keys: the node's keys.
+            own: its address, by which others seal for it.
+            now: returns the time in seconds, on a monotonic clock.
+            new_boot_id: returns 64 bits that name a life of this node, others at each call.
+        """
+        self._inner = inner
+        self._now = now
+        self._new_boot_id = new_boot_id
+        self._sealer = DatagramSealer(str(own), keys.cluster, keys.datagram_keys(), new_boot_id())
+        self._opener = DatagramOpener(self._sealer, Cookies(secrets.token_bytes(_SECRET_BYTES)), sender_of, now())
+
+    @property
+    def refusals(self) -> RefusalCounts:
+        """Counts of refused datagrams."""
+        return self._opener.refused
+
+    def send_nowait(self, to: NodeAddress, data: bytes) -> bool:
+        """Send a packet to `to`; return False where datagrams can't reach that address, or can't hold the packet."""
+        if len(data) > PLAINTEXT_BYTES:
+            return False
+        return self._inner.send_nowait(to, self._sealer.seal(str(to), data, self._now()))
+
+    async def serve(self, handle: Callable[[bytes], None]) -> None:
+        """Call ``handle(packet)`` with each packet of a member of the cluster, until closed."""
+
+        def receive(data: bytes, source: NodeAddress) -> None:
+            opened = self._opener.open(data, str(source), self._now())
+            if opened.answer is not None:
+                self._inner.send_nowait(source, opened.answer)
+            if opened.plaintext is not None:
+                handle(opened.plaintext)
+            elif opened.refused in _REASONS:
+                self._report(opened.refused, data, source)
+
+        await self._inner.serve_with_sources(receive)
+
+    def _report(self, refused: Refusal, data: bytes, source: NodeAddress) -> None:
+        is_plain = refused is Refusal.MALFORMED and data.startswith(_PLAIN_HEAD)
+        reason = _PLAIN if is_plain else _REASONS[refused]
+        _log.warning("a datagram from %s was refused: %s", source, reason, extra=about(source.ip, reason))
+
+    def close(self) -> None:
+        """Send and receive nothing more."""
+        self._inner.close()
+
+    def renew(self) -> None:
+        """Begin another life of this node, after it has left."""
+        self._sealer.renew(self._new_boot_id())
+
+    def forget(self, name: str) -> None:
+        """Require a new proof of the node `name`, which is no member any more."""
+        self._opener.forget(name, self._now())

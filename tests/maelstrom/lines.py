@@ -63,6 +63,8 @@ class LinesEndpoint:
     """An endpoint in a Maelstrom node; it serves both."""
 
     app = None
+    keys = None
+    requests_refused = 0
     has_real_address = False
     keys = None
     connections_refused = 0

@@ -34,7 +34,7 @@ SERVICES: dict[str, tuple[type, ...]] = {
     "kept": (Kept,),
 }
 NODES = None
-NEEDED = {
+NEEDED: dict[str, dict[str, Scope | None]] = {
     "status": {"get": Scope.READ, "stop": Scope.ADMIN, "spawn": Scope.ADMIN},
     "groups": {
         "get": Scope.READ,

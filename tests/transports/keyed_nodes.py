@@ -28,9 +28,9 @@ __all__ = ["error_in", "http_client", "open_keyed", "request", "token"]
 _TLS: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # of no use here, but httpx would make one for each client
 
 
-def http_client(**settings: bool) -> httpx.AsyncClient:
-    """Return a client without settings of the environment."""
-    return httpx.AsyncClient(trust_env=False, verify=_TLS, **settings)
+def http_client(*, http2: bool = False) -> httpx.AsyncClient:
+    """Return a client without settings of the environment, for HTTP/1.1 or for HTTP/2."""
+    return httpx.AsyncClient(trust_env=False, verify=_TLS, http1=not http2, http2=http2)
 
 
 @asynccontextmanager

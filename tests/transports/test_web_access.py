@@ -191,6 +191,7 @@ async def test_the_users_own_routes_need_a_token_too() -> None:
         async def page() -> str:
             return "hello"
 
+        assert node.app is not None
         node.app.add_url_rule("/page", "page", page, methods=["GET", "POST"])
         assert (await request(node, "/page", method="GET")).status_code == 401
         assert (await request(node, "/page", method="GET", bearer=token(Scope.READ))).text == "hello"
@@ -205,6 +206,7 @@ async def test_a_websocket_needs_a_token_for_calls() -> None:
         async def greet() -> None:
             await websocket.send("hello")
 
+        assert node.app is not None
         node.app.add_websocket("/greet", "greet", greet)
         upgrade = {"Connection": "upgrade", "Upgrade": "websocket", "Sec_WebSocket_Version": "13"}
         upgrade["Sec_WebSocket_Key"] = "dGhlIHNhbXBsZSBub25jZQ=="
@@ -214,7 +216,7 @@ async def test_a_websocket_needs_a_token_for_calls() -> None:
 
 
 async def test_requests_of_http_2_need_a_token_too() -> None:
-    async with open_keyed(PROBE) as node, http_client(http1=False, http2=True) as client:
+    async with open_keyed(PROBE) as node, http_client(http2=True) as client:
         url = f"http://{node.address}/local/probe/look"
         assert (await client.put(url, content="[]")).status_code == 401
         accepted = await client.put(url, content="[]", headers={"Authorization": f"Bearer {token()}"})

@@ -62,7 +62,7 @@ NEEDED: dict[str, dict[str, Scope | None]] = {
         "put": Scope.CALL,
         "del": Scope.CALL,
     },
-    "kept": {"keep": NODES, "held": NODES},
+    "kept": {"keep": NODES, "held": NODES, "end": NODES, "remove": NODES},
 }
 
 

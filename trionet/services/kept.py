@@ -74,6 +74,9 @@ class KeptKind(Protocol):
     def drop(self, name: str) -> Any:
         """Remove the thing, whoever has put it; return the reply to the call, or raise any exception."""
 
+    def stays(self, name: str) -> Any:
+        """Return the reply of `drop` for a thing that another group keeps."""
+
     def failed(self, node: NodeAddress, gid: str, name: str, error: TrionetError) -> Event:
         """Return the event for a thing of the group `gid` that can't be put."""
 
@@ -244,8 +247,11 @@ class Kept:
             self._called = None
 
     def _drop(self, key: str) -> Any:
-        """Remove a thing that one group has ended, and put that of another group, if one keeps it."""
+        """Remove a thing that one group has ended, unless another group has put it; put that of another group else."""
         kind, name = self._kind_of(key)
+        wanted = self._wanted(key)
+        if wanted is not None and self._done.get(key) == wanted.id and kind.is_put(name):
+            return kind.stays(name)
         try:
             return kind.drop(name)
         finally:

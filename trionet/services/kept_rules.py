@@ -126,6 +126,10 @@ class KeptRules:
         """
         return self._groups.drop(gid)
 
+    def stays(self, gid: str) -> Any:
+        """Return the members of the group."""
+        return self._groups.members(gid)
+
     def failed(self, node: NodeAddress, gid: str, name: str, error: TrionetError) -> Event:
         """Return the event for a group that can't be put."""
         return GroupFailed(node=node, gid=gid, group=name, error=str(error))

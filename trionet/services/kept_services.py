@@ -105,6 +105,11 @@ class KeptServices:
         """Remove the service; return whether there was one, as `Routes.rem` does."""
         return self._table.remove(name)
 
+    def stays(self, name: str) -> Any:
+        """Return True: the group that has ended the service has it no more."""
+        del name
+        return True
+
     def failed(self, node: NodeAddress, gid: str, name: str, error: TrionetError) -> Event:
         """Return the event for a service that can't be put."""
         return ServiceFailed(node=node, gid=gid, service=name, error=str(error))

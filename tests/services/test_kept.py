@@ -96,6 +96,9 @@ class Shelf:
     def drop(self, name: str) -> Any:
         return self.things.pop(name, None) is not None
 
+    def stays(self, name: str) -> Any:
+        return name in self.things
+
     def failed(self, node: NodeAddress, gid: str, name: str, error: TrionetError) -> Event:
         return ServiceFailed(node=node, gid=gid, service=name, error=str(error))
 

@@ -34,7 +34,7 @@ class Attempt:
 
     def __init__(self) -> None:
         self.names: list[str] = []
-        self.done = trio.Event()
+        self.done: trio.Event = trio.Event()
         self.refusals: dict[str, TrionetError] = {}
         self._end = ""
 

@@ -61,6 +61,7 @@ class Refusal(enum.Enum):
         MALFORMED: it has no head of this version, or its content is none.
         UNKNOWN_KEY: no key here has its key id.
         FORGED: it is not authentic, or for another receiver or cluster.
+        UNASKED: a challenge or an echo that does not open: it is forged, or for an earlier life at this address.
         REPLAYED: its counter was received before or is too old, or it answers nothing that is recent.
         UNPROVEN: its sender is not proven to be alive; it is challenged.
     """
@@ -68,6 +69,7 @@ class Refusal(enum.Enum):
     MALFORMED = "malformed"
     UNKNOWN_KEY = "unknown_key"
     FORGED = "forged"
+    UNASKED = "unasked"
     REPLAYED = "replayed"
     UNPROVEN = "unproven"
 
@@ -78,6 +80,7 @@ class RefusalCounts(msgspec.Struct):
     malformed: int = 0
     unknown_key: int = 0
     forged: int = 0
+    unasked: int = 0
     replayed: int = 0
     unproven: int = 0
 
@@ -160,7 +163,7 @@ class DatagramOpener(HoldsSecrets):
         cipher = kept or self._sealer.keys.subkey(head.key_id, head.boot_id, block)
         plaintext = opened(cipher, head, data, cluster=self._sealer.cluster, to=self._receiver(head.kind))
         if plaintext is None:
-            return self._refuse(Refusal.FORGED)
+            return self._refuse(Refusal.FORGED if head.kind is Kind.PACKET else Refusal.UNASKED)
         return self._receive(head, plaintext, source, now, life, cipher if kept is None else None, len(data))
 
     def prove(self, name: str, boot_id: int, counter: int, now: float) -> bytes | None:

@@ -37,7 +37,8 @@ _REASONS: Final = {
     Refusal.UNKNOWN_KEY: "its cluster key is not this node's: give both nodes the same key",
     Refusal.FORGED: "it does not open: it is for another node or cluster, or forged",
 }
-"""Texts for the log. Replays have none: networks duplicate datagrams. Nor have the unproven, who are challenged."""
+"""Texts for the log. Replays have none: networks duplicate datagrams. Nor have the unproven, who are challenged; nor
+proofs that come late, after a restart."""
 
 _PLAIN: Final = "it is not sealed: give its node this node's cluster key"
 

@@ -20,6 +20,7 @@ from tests.launchers.loud import LOUD
 from tests.node_processes import ROOT
 from tests.waiting import DEADLINE_S, is_listening, wait_until
 from trionet import NodeAddress, NodeConfig, Remote, open_node
+from trionet.cli.main import main
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -111,8 +112,10 @@ def free_port() -> int:
     ["trionet", "trionet node", "trionet up", "trionet simulate", "trionet plot", "trionet demo", "trionet maelstrom",
      "trionet maelstrom test"],
 )  # fmt: skip
-def test_every_command_tells_the_version(command: str) -> None:
-    assert run(f"{command.removeprefix('trionet')} --version") == (0, f"{command} {trionet.__version__}\n", "")
+def test_every_command_tells_the_version(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([*command.split()[1:], "--version"])  # in this process, which is faster
+    assert (caught.value.code or 0, *capsys.readouterr()) == (0, f"{command} {trionet.__version__}\n", "")
 
 
 @pytest.mark.parametrize(

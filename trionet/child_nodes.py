@@ -13,6 +13,7 @@ import trio
 from .config import NodeConfig
 from .errors import MalformedRequest, TemporarilyUnavailable
 from .identity import check_name, is_loopback
+from .launchers.passed_code import pass_code, portable
 from .launchers.passed_keys import pass_keys
 from .launchers.restart import keep_running
 
@@ -67,12 +68,13 @@ class ChildNodes:
         self._check_open()
         name = config.launcher or self._default_launcher
         launcher = self._launchers.get(name)
-        config = config if name == _IN_PROCESS else config.portable()
+        config, code = (config, b"") if name == _IN_PROCESS else portable(config)
         config = self._without_key_file(config)
         with trio.CancelScope() as scope:
             self._starting[scope] = None
             try:
-                with pass_keys(self._keys if config.key_file is None else None):  # the task inherits them
+                # The task inherits what is passed.
+                with pass_keys(self._keys if config.key_file is None else None), pass_code(code):
                     address: NodeAddress = await self.nursery.start(
                         keep_running, launcher, config, self._publish, self._booted
                     )

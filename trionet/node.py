@@ -92,11 +92,9 @@ class Node:
         Raises:
             ConfigError: a configured service or template can't be used.
         """
-        self.config = config
-        self.random = random
-        self._endpoint = endpoint
+        self.config, self.random = config, random
+        self._endpoint, self._children = endpoint, children
         self._router, self._bus = router, bus
-        self._children = children
         self._stopping, self._has_drained = trio.Event(), trio.Event()
         self._groups: dict[str, Group] = {}
         self._templates: dict[str, Callable[[GroupContext], Any]] = {}

@@ -154,7 +154,7 @@ def test_each_purpose_each_cluster_and_each_key_has_a_derived_key_of_its_own() -
         for cluster in ("a", "b", "a.b", "trionet")
         for purpose in purposes
     ]
-    assert len(set(found)) == len(found) == 80
+    assert len(set(found)) == len(found) == 100
     assert {len(each) for each in found} == {32}
 
 

@@ -47,7 +47,7 @@ class SentCode(msgspec.Struct, frozen=True):
     stamp: bytes
 
     def __repr__(self) -> str:
-        return f"<SentCode {self.what:.100}>"
+        return f"<code of {self.what!s:.100}>"
 
     def is_well_formed(self) -> bool:
         """Whether its fields have their types: it may come from anyone."""

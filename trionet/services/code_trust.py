@@ -106,7 +106,7 @@ class CodeTrust:
         if reason is not None:
             self.refused += 1
             _log.warning("node %s refuses code for %s: %s", self._own, purpose, reason, extra=about(purpose))
-            raise CodeRefused(f"{self._own} refuses {value.what:.100}: {reason}")
+            raise CodeRefused(f"{self._own} refuses {value!r}: {reason}")
         return unpickled(value.pickle, value.what)
 
     def _refusal(self, code: SentCode, purpose: str) -> str | None:

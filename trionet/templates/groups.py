@@ -10,6 +10,7 @@ from trionet.identity import SID, NodeAddress, sid_of
 from trionet.import_paths import reference_to
 from trionet.message import Remote
 from trionet.replies import Replies
+from trionet.security.code_stamps import SentCode
 from trionet.services.base import rpc
 from trionet.services.groups import PUT, check_changeable
 from trionet.services.kept_rules import kept_rule, rule_key
@@ -59,10 +60,9 @@ class GroupGroups(KeepingTemplate):
             return await self._put_rule(gid, where, _portable(subset))
         if not self.context.members():  # before this node's own groups are changed
             raise EmptyGroup(f"the group {self.context.gid!r} has no members")
-        groups = self.context.local.groups
+        groups, sent = self.context.local.groups, self.context.local.code.portable(subset, PUT)
         with groups.absences.group_wide():
-            stored = await groups.put(gid, nodes, where=where, subset=subset)
-        sent = self.context.local.code.portable(subset, PUT)
+            stored = await groups.put(gid, nodes, where=where, subset=subset if isinstance(sent, SentCode) else sent)
         replies = await self._on_members("put", gid, list(stored.values()), subset=sent)
         await self.end_kept(rule_key(gid))
         return replies

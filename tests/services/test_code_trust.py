@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -199,3 +200,12 @@ def test_what_pickling_raises_names_the_object(clock: _Clock) -> None:
 
     with pytest.raises(CodeRefused, match="<Stubborn> can't travel as code: SystemExit: never"):
         _trust(clock).sent(Stubborn(), PUT)
+
+
+def test_without_the_package_the_error_says_what_to_install(clock: _Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = _trust(clock).sent(len, PUT)
+    monkeypatch.setitem(sys.modules, "cloudpickle", None)
+    with pytest.raises(CodeRefused, match=r"pip install 'trionet\[code\]'"):
+        _trust(clock).sent(len, PUT)
+    with pytest.raises(CodeRefused, match=r"pip install 'trionet\[code\]'"):
+        _trust(clock).received(code, PUT)

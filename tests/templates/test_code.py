@@ -161,7 +161,8 @@ async def test_the_node_of_a_stranger_leaves_no_mark(
     victim = await start_node(TRUSTING)
     monkeypatch.setattr(run_secrets, "_of_process", [RunSecret(bytes(32))])  # another run
     stranger = await start_node(TRUSTING)
-    await stranger.local.groups.put("town", [victim])
+    for node in (victim, stranger):
+        await node.local.groups.put("town", [victim])
     group = stranger.group("town")
     refusals = [
         await group.routes.put(_Marking(mark), "marking"),

@@ -13,14 +13,13 @@ import trio
 
 from .errors import ConfigError, GroupNotFound, MalformedRequest
 from .group import Group
-from .group import warm_up as warm_up_groups
 from .import_paths import import_reference
 from .message import LOCAL
 from .node_log import NodeLog
 from .node_statistics import NodeStatistics
 from .on_start import run_on_start
 from .services import LocalServices, cluster_agent
-from .services.base import check_service_name, exposed_methods, warm_up_methods
+from .services.base import check_service_name, exposed_methods
 from .services.child_news import ChildNews
 from .services.code_trust import CodeTrust
 from .services.comm import Comm
@@ -54,7 +53,7 @@ if TYPE_CHECKING:
     from .transports.base import Endpoint
     from .transports.web import QuartTrio
 
-__all__ = ["Node", "warm_up"]
+__all__ = ["Node"]
 
 _LEAVE_S: Final = 1.0
 
@@ -67,6 +66,9 @@ class Node:
         local: its own services: ``status``, ``groups``, ``routes``, ``comm``, ``gossip``, ``membership``.
         random: the random numbers of its protocols and services; seeded in a simulation.
     """
+
+    config: NodeConfig
+    random: Random
 
     def __init__(
         self,
@@ -389,10 +391,3 @@ class Node:
         scope.cancel()
         with trio.CancelScope(shield=True):
             await self._log.report_running(self.address, self._router.running)
-
-
-def warm_up() -> None:
-    """Do now, once for this process, the one-time work of the first node: the inspection of its methods."""
-    warm_up_methods(Status, Groups, Routes, Comm, Gossip, Membership, Kept)
-    warm_up_groups()
-    cluster_agent.warm_up()

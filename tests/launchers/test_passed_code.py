@@ -89,7 +89,7 @@ async def test_what_can_not_be_pickled_is_refused_before_anything_starts() -> No
 
 
 def test_a_function_with_an_import_path_goes_by_that() -> None:
-    config, code = portable(NodeConfig(on_start=portable))  # type: ignore[arg-type]  # any function
+    config, code = portable(NodeConfig(on_start=portable))
     assert (config.on_start, code) == ("trionet.launchers.passed_code:portable", b"")
 
 

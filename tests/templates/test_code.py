@@ -14,14 +14,13 @@ import pytest
 
 from tests.security.keys import key_of
 from tests.waiting import wait_until
-from trionet import CodeRefused, NodeConfig, Remote, Template, rpc
+from trionet import CodeRefused, NodeConfig, Remote, Replies, Template, rpc
 from trionet.launchers import run_secret as run_secrets
 from trionet.launchers.run_secret import RunSecret, run_secret
 from trionet.security.code_stamps import CodeKey
 from trionet.security.key_file import new_key_file
 from trionet.security.keys import derive
-from trionet.security.scopes import Scope
-from trionet.security.tokens import issue_token
+from trionet.security.tokens import Scope, issue_token
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -164,7 +163,7 @@ async def test_the_node_of_a_stranger_leaves_no_mark(
     for node in (victim, stranger):
         await node.local.groups.put("town", [victim])
     group = stranger.group("town")
-    refusals = [
+    refusals: list[Replies[Any]] = [
         await group.routes.put(_Marking(mark), "marking"),
         await group.routes.put_template(_Marking(mark).nothing, "marking"),
         await group.groups.put("cell", [victim], subset=_subset_marking(mark)),

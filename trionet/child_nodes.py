@@ -13,6 +13,7 @@ import trio
 from .config import NodeConfig
 from .errors import MalformedRequest, TemporarilyUnavailable
 from .identity import check_name, is_loopback
+from .launchers.passed_code import pass_code, portable
 from .launchers.passed_keys import pass_keys
 from .launchers.restart import keep_running
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from .identity import NodeAddress
     from .launchers import Launcher
     from .launchers.registry import Launchers
-    from .security.node_keys import NodeKeys
+    from .security.live_keys import LiveKeys
 
 __all__ = ["ChildNodes"]
 
@@ -40,7 +41,7 @@ class ChildNodes:
         launchers: Launchers,
         default_launcher: str,
         publish: Callable[[Event], None],
-        keys: NodeKeys | None,
+        keys: LiveKeys,
         key_file: str | None,
     ) -> None:
         """Supervise nodes in `nursery`; by `default_launcher` where a configuration names none.
@@ -67,12 +68,13 @@ class ChildNodes:
         self._check_open()
         name = config.launcher or self._default_launcher
         launcher = self._launchers.get(name)
-        config = config if name == _IN_PROCESS else config.portable()
+        config, code = (config, b"") if name == _IN_PROCESS else portable(config)
         config = self._without_key_file(config)
         with trio.CancelScope() as scope:
             self._starting[scope] = None
             try:
-                with pass_keys(self._keys if config.key_file is None else None):  # the task inherits them
+                # The task inherits what is passed.
+                with pass_keys(self._keys if config.key_file is None else None), pass_code(code):
                     address: NodeAddress = await self.nursery.start(
                         keep_running, launcher, config, self._publish, self._booted
                     )
@@ -91,9 +93,10 @@ class ChildNodes:
 
     def _without_key_file(self, config: NodeConfig) -> NodeConfig:
         """Return the configuration of a child that gets this node's keys, and so needs no path of their file."""
-        if self._keys is None or config.key_file not in (None, self._key_file):
+        keys = self._keys.now
+        if keys is None or config.key_file not in (None, self._key_file):
             return config
-        return msgspec.structs.replace(config, key_file=None, cluster=self._keys.cluster)
+        return msgspec.structs.replace(config, key_file=None, cluster=keys.cluster)
 
     def joining(self, config: NodeConfig, spawner: NodeConfig, address: NodeAddress) -> NodeConfig:
         """Return the configuration of a child that joins the cluster of its spawner.

@@ -5,23 +5,23 @@ Invariant: a node is complete before its endpoint serves calls; `runtime` runs i
 
 from __future__ import annotations
 
-import inspect
 import weakref
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 import trio
 
 from .errors import ConfigError, GroupNotFound, MalformedRequest
 from .group import Group
-from .group import warm_up as warm_up_groups
 from .import_paths import import_reference
 from .message import LOCAL
 from .node_log import NodeLog
 from .node_statistics import NodeStatistics
+from .on_start import run_on_start
 from .services import LocalServices, cluster_agent
-from .services.base import check_service_name, exposed_methods, warm_up_methods
+from .services.base import check_service_name, exposed_methods
 from .services.child_news import ChildNews
+from .services.code_trust import CodeTrust
 from .services.comm import Comm
 from .services.gossip import Gossip
 from .services.groups import ALL, Groups
@@ -37,7 +37,7 @@ from .services.settings import Settings
 from .services.status import Status, with_settings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
     from contextlib import AbstractAsyncContextManager
     from random import Random
 
@@ -46,13 +46,14 @@ if TYPE_CHECKING:
     from .events import Event, EventBus, Events, OrphanedCall
     from .identity import NID, SID, NodeAddress
     from .launchers import Launcher
+    from .replies import Replies
     from .router import CurrentCall, Router
     from .services.member import Member
     from .templates.base import GroupContext
     from .transports.base import Endpoint
     from .transports.web import QuartTrio
 
-__all__ = ["Node", "warm_up"]
+__all__ = ["Node"]
 
 _LEAVE_S: Final = 1.0
 
@@ -65,6 +66,9 @@ class Node:
         local: its own services: ``status``, ``groups``, ``routes``, ``comm``, ``gossip``, ``membership``.
         random: the random numbers of its protocols and services; seeded in a simulation.
     """
+
+    config: NodeConfig
+    random: Random
 
     def __init__(
         self,
@@ -90,16 +94,15 @@ class Node:
         Raises:
             ConfigError: a configured service or template can't be used.
         """
-        self.config = config
-        self.random = random
-        self._endpoint = endpoint
+        self.config, self.random = config, random
+        self._endpoint, self._children = endpoint, children
         self._router, self._bus = router, bus
-        self._children = children
         self._stopping, self._has_drained = trio.Event(), trio.Event()
         self._groups: dict[str, Group] = {}
         self._templates: dict[str, Callable[[GroupContext], Any]] = {}
         own, known = endpoint.address, weakref.proxy(self)  # a cycle would outlive the node
-        groups, comm = Groups(own, known), Comm(own, endpoint.transport, router, random)
+        code = CodeTrust(own, config, endpoint.keys, endpoint.clock)
+        groups, comm = Groups(own, known, code), Comm(own, endpoint.transport, router, random)
         self._services = ServiceTable(router)
         self._agent = cluster_agent.ClusterAgent(config, endpoint, comm, groups, background, random)
         self._tasks = PeriodicTasks(background, random, bus.publish, router)
@@ -108,13 +111,14 @@ class Node:
         self.local: LocalServices = LocalServices(
             status=Status(known, router),
             groups=groups,
-            routes=Routes(self._services),
+            routes=Routes(self._services, code, known),
             comm=comm,
-            gossip=Gossip(config, self._agent, groups, comm, router, self._tasks, background, bus.publish),
+            gossip=Gossip(self._agent, groups, comm, code, router, self._tasks, background, bus.publish),
             membership=membership,
             replicated=replicated,
             kept=Kept(own, groups, replicated, [KeptServices(self._services), KeptRules(groups)], bus.publish),
             settings=Settings(own, config, replicated, bus.publish),
+            code=code,
         )
         self._log = NodeLog()
         for listener in (self._log.handle, ChildNews(self._agent, children.on_boot).handle, comm.handle_event):
@@ -173,13 +177,25 @@ class Node:
             raise GroupNotFound(f"there is no group {gid!r:.130} on this node")
         return self._groups[gid]
 
-    def register_template(self, name: str, template: Callable[[GroupContext], Any]) -> None:
+    @overload
+    def register_template(
+        self, name: str, template: Callable[[GroupContext], Any], *, everywhere: Literal[True]
+    ) -> Awaitable[Replies[str]]: ...
+    @overload
+    def register_template(
+        self, name: str, template: Callable[[GroupContext], Any], *, everywhere: Literal[False] = False
+    ) -> None: ...
+    def register_template(
+        self, name: str, template: Callable[[GroupContext], Any], *, everywhere: bool = False
+    ) -> Awaitable[Replies[str]] | None:
         """Add `template` to every group, present and future, as ``group.service(name)``.
 
         Args:
             name: 1 to 128 of letters, digits, ``_``, ``-``, ``.``; no built-in service's name.
             template: called with each group's context; usually a subclass of `Template`. The methods of the result
                 that are marked with ``trionet.rpc`` are exposed to other nodes under the group's name.
+            everywhere: whether the other known nodes do so, too. Await the result, which has their replies; see
+                `GroupRoutes.put_template`.
 
         Raises:
             MalformedRequest: the name is malformed or a built-in's, or `template` can't be called.
@@ -190,6 +206,7 @@ class Node:
         for group in self._groups.values():
             group.add_template(name, template)
         self._templates[name] = template  # last: a failing template must not affect later groups
+        return self.all.routes.put_template_on_others(template, name) if everywhere else None
 
     def statistics(self) -> NodeStatistics:
         """Return the node's current figures."""
@@ -200,6 +217,7 @@ class Node:
             connections_refused=self._endpoint.connections_refused,
             datagrams_refused=self._agent.datagrams_refused,
             requests_refused=self._endpoint.requests_refused,
+            code_refused=self.local.code.refused,
         )
 
     def running_calls(self) -> list[CurrentCall]:
@@ -330,18 +348,6 @@ class Node:
         except MalformedRequest as exc:
             raise exc if isinstance(exc, ConfigError) else ConfigError(exc.text) from exc
 
-    async def _run_on_start(self) -> None:
-        on_start = self.config.on_start
-        if on_start is not None:
-            function = import_reference(on_start) if isinstance(on_start, str) else on_start
-            if not callable(function):
-                raise ConfigError(
-                    f"on_start: {on_start!r:.100} leads to a {type(function).__name__}, not to a function"
-                )
-            result = function(self)
-            if inspect.isawaitable(result):
-                await result
-
     @asynccontextmanager
     async def running(self, background: trio.Nursery) -> AsyncGenerator[None]:
         """Serve calls, join the cluster, and run `on_start`; at the end of the block, stop, within the grace.
@@ -356,7 +362,7 @@ class Node:
                 if self.config.join is not None:
                     membership, within_s = self.local.membership, self.config.connect_timeout_s
                     await membership.join_at_start(self.config.join, within_s, nursery)
-                await self._run_on_start()
+                await run_on_start(self.config.on_start, self)
                 yield
             finally:
                 self.stop()
@@ -385,10 +391,3 @@ class Node:
         scope.cancel()
         with trio.CancelScope(shield=True):
             await self._log.report_running(self.address, self._router.running)
-
-
-def warm_up() -> None:
-    """Do now, once for this process, the one-time work of the first node: the inspection of its methods."""
-    warm_up_methods(Status, Groups, Routes, Comm, Gossip, Membership, Kept)
-    warm_up_groups()
-    cluster_agent.warm_up()

@@ -44,7 +44,7 @@ NEEDED: dict[str, dict[str, Scope | None]] = {
         "rem": Scope.ADMIN,
         "del": Scope.ADMIN,
     },
-    "routes": {"get": Scope.READ, "put": Scope.ADMIN, "rem": Scope.ADMIN},
+    "routes": {"get": Scope.READ, "put": Scope.ADMIN, "put_template": Scope.ADMIN, "rem": Scope.ADMIN},
     "comm": {"send": Scope.CALL},
     "gossip": {"tasks": Scope.READ, "send": Scope.CALL, "at": Scope.CALL, "del": Scope.CALL},
     "membership": {

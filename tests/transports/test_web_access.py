@@ -21,6 +21,7 @@ from trionet.message import Call
 from trionet.router import Router
 from trionet.security.key_entries import KeyEntry, KeyFile
 from trionet.security.key_statements import KeyState
+from trionet.security.live_keys import LiveKeys
 from trionet.security.node_keys import NodeKeys
 from trionet.security.refusals import RequestRefused
 from trionet.security.tokens import Scope
@@ -303,7 +304,7 @@ def head_of(
 
 
 def access_of_one_key() -> WebAccess:
-    return WebAccess(NodeKeys(KeyFile.of(key_of(1)), "trionet"), ["127.0.0.1:1"], time_us())
+    return WebAccess(LiveKeys(NodeKeys(KeyFile.of(key_of(1)), "trionet")), ["127.0.0.1:1"], time_us())
 
 
 def test_the_scope_is_checked_again_once_the_body_has_come() -> None:

@@ -44,6 +44,7 @@ settings of a configuration file (TOML, or JSON if its name ends in .json), with
   advertise_ip                the address that others connect to, if not ip
   on_start                    "package.module:function", called with the node once it accepts calls
   insecure = false            permit listening beyond loopback without a key
+  trust_code = false          read code that holders of the key send
   key_file                    the file of the cluster's key, of mode 0600
   cluster = "trionet"         the cluster's name; clusters of different names never merge, even with one key
   services = {}               local services, name = "package.module:Class"
@@ -98,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--insecure", action="store_const", const="true", help="permit listening beyond loopback without a key")
     add_key_file(parser)
     add("--config", metavar="FILE|JSON", help="a configuration file, or its content as a JSON object")
+    add("--trust-code", action="store_const", const="true", help="read code that holders of the key send")
     add("--log-level", metavar="LEVEL", help="debug, info, warning or error (default: info)")
     add("--json", action="store_true", help="print the ready line as JSON")
     add("--supervised", action="store_true", help=argparse.SUPPRESS)
@@ -126,7 +128,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _config(options: argparse.Namespace) -> NodeConfig:
     settings = settings_from(options.config)
-    for name in ("ip", "port", "advertise_ip", "on_start", "insecure", "key_file", "log_level"):
+    for name in ("ip", "port", "advertise_ip", "on_start", "insecure", "key_file", "trust_code", "log_level"):
         if (text := getattr(options, name)) is not None:
             settings[name] = parse_setting(name, text, source=f"--{name.replace('_', '-')}")
     if options.join is not None:

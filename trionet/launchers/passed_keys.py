@@ -20,6 +20,7 @@ from trionet.codec import register_type
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from trionet.security.live_keys import LiveKeys
     from trionet.security.node_keys import NodeKeys
 
 __all__ = ["PassedKeys", "pass_keys", "passed_keys"]
@@ -52,13 +53,13 @@ class PassedKeys(msgspec.Struct, frozen=True):
         return NodeKeys(KeyFile.parse(self.text), self.cluster)
 
 
-_passed: ContextVar[NodeKeys | None] = ContextVar("trionet_passed_keys", default=None)
+_passed: ContextVar[LiveKeys | None] = ContextVar("trionet_passed_keys", default=None)
 """The keys for the nodes that the task of a launcher starts."""
 
 
 @contextmanager
-def pass_keys(keys: NodeKeys | None) -> Generator[None]:
-    """Pass keys to the nodes that the block starts, restarts included; None passes none."""
+def pass_keys(keys: LiveKeys | None) -> Generator[None]:
+    """Pass keys, as they are at each start, to the nodes that the block starts, restarts included; None passes none."""
     token = _passed.set(keys)
     try:
         yield
@@ -68,5 +69,6 @@ def pass_keys(keys: NodeKeys | None) -> Generator[None]:
 
 def passed_keys() -> PassedKeys | None:
     """Return the keys for a node that is started here; None without any."""
-    keys = _passed.get()
+    live = _passed.get()
+    keys = None if live is None else live.now
     return None if keys is None else PassedKeys(keys.file.text(), keys.cluster)

@@ -1,11 +1,11 @@
-"""The keys of one running node: those of its key file, for its cluster.
+"""The keys of one node at one time: those of its key file, for its cluster.
 
-Invariant: the keys don't change; a node whose keys change gets another `NodeKeys`.
+Invariant: they don't change; a node whose keys change gets another `NodeKeys`, by its `LiveKeys`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
 from .holds_secrets import ImmutableSecrets
 from .key_file import read_keys
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["NodeKeys"]
 
-_OPENING: Final = (KeyState.INSTALLED, KeyState.USED)
-
 
 class NodeKeys(ImmutableSecrets):
     """The keys of one node.
@@ -34,7 +32,8 @@ class NodeKeys(ImmutableSecrets):
         cluster: the name of its cluster.
         file: what its key file holds.
         sealing: the keys that seal, derived.
-        opening: the keys that open, derived, by key id; the sealing ones are among them.
+        opening: the keys that open, derived, by key id. The sealing ones are among them, and those that are retired and
+            not yet forgotten: members that have not heard of it seal with these.
     """
 
     __slots__ = ("cluster", "file", "opening", "sealing")
@@ -50,7 +49,7 @@ class NodeKeys(ImmutableSecrets):
         Raises:
             ConfigError: `cluster` is no name.
         """
-        keys = [entry.key for entry in file.entries if entry.key is not None and entry.state in _OPENING]
+        keys = [entry.key for entry in file.entries if entry.key is not None]
         opening = {key.id: derive(key, cluster) for key in keys}
         sealing = opening[file.sealing_key.id]
         return cls._holding({"cluster": cluster, "file": file, "sealing": sealing, "opening": opening})
@@ -89,10 +88,12 @@ class NodeKeys(ImmutableSecrets):
         return DatagramKeys.of(self.opening.values(), self.sealing.key_id)
 
     def token_verifier(self) -> TokenVerifier:
-        """Return the verifier of bearer tokens."""
+        """Return the verifier of bearer tokens. Those of a key end when it is retired."""
         from .tokens import TokenVerifier
 
-        return TokenVerifier(self.cluster, self.opening, self.retired)
+        retired = self.retired
+        valid = {key_id: keys for key_id, keys in self.opening.items() if key_id not in retired}
+        return TokenVerifier(self.cluster, valid, retired)
 
     @property
     def retired(self) -> frozenset[bytes]:

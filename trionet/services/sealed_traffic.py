@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from trionet.identity import NodeAddress
     from trionet.security.datagram_opener import RefusalCounts
+    from trionet.security.live_keys import LiveKeys
     from trionet.security.node_keys import NodeKeys
     from trionet.transports.datagrams import SourcedDatagrams
 
@@ -55,7 +56,7 @@ class SealedTraffic:
     def __init__(
         self,
         inner: SourcedDatagrams,
-        keys: NodeKeys,
+        keys: LiveKeys,
         own: NodeAddress,
         now: Callable[[], float],
         new_boot_id: Callable[[], int],
@@ -64,7 +65,7 @@ class SealedTraffic:
 
         Args:
             inner: carries the sealed datagrams.
-            keys: the node's keys.
+            keys: the node's keys; there are some.
             own: its address, by which others seal for it.
             now: returns the time in seconds, on a monotonic clock.
             new_boot_id: returns 64 bits that name a life of this node, others at each call.
@@ -72,8 +73,15 @@ class SealedTraffic:
         self._inner = inner
         self._now = now
         self._new_boot_id = new_boot_id
-        self._sealer = DatagramSealer(str(own), keys.cluster, keys.datagram_keys(), new_boot_id())
+        first = keys.now
+        assert first is not None
+        self._sealer = DatagramSealer(str(own), first.cluster, first.datagram_keys(), new_boot_id())
         self._opener = DatagramOpener(self._sealer, Cookies(secrets.token_bytes(_SECRET_BYTES)), sender_of, now())
+        keys.watch(self._use_keys)
+
+    def _use_keys(self, keys: NodeKeys) -> None:
+        """Seal and open with other keys from now on."""
+        self._opener.use_keys(keys.datagram_keys())
 
     @property
     def refusals(self) -> RefusalCounts:

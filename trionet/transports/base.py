@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from trionet.config import NodeConfig
     from trionet.events import OrphanedCall
     from trionet.router import Method, PreparedCall
-    from trionet.security.node_keys import NodeKeys
+    from trionet.security.live_keys import LiveKeys
 
     from .clock import Clock
     from .datagrams import SourcedDatagrams
@@ -160,8 +160,8 @@ class Endpoint(Protocol):
         """Sends and receives the node's datagrams; None without any."""
 
     @property
-    def keys(self) -> NodeKeys | None:
-        """The keys that seal the node's traffic; None without any."""
+    def keys(self) -> LiveKeys:
+        """The keys that seal the node's traffic, if there are any."""
 
     @property
     def requests_refused(self) -> int:
@@ -205,7 +205,7 @@ class Network(Protocol):
         config: NodeConfig,
         handler: Handler,
         on_orphan: Callable[[OrphanedCall], None],
-        keys: NodeKeys | None = None,
+        keys: LiveKeys | None = None,
     ) -> Endpoint:
         """Return a new endpoint at the configured address.
 
@@ -213,7 +213,7 @@ class Network(Protocol):
             config: the node's.
             handler: runs the calls that come in.
             on_orphan: called with each cancelled call whose handler did not confirm its end in time.
-            keys: the node's keys, with which all its traffic is sealed; None for none.
+            keys: the node's keys, with which all its traffic is sealed; None for none, for ever.
 
         Raises:
             AddressInUse: the address is in use.

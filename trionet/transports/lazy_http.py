@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from trionet.codec import JSON
 from trionet.errors import NodeUnreachable
+from trionet.security.live_keys import LiveKeys
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from trionet.codec import Codec
     from trionet.config import NodeConfig
     from trionet.identity import NodeAddress
-    from trionet.security.node_keys import NodeKeys
 
     from .base import Request
     from .http import HTTPTransport
@@ -25,10 +25,10 @@ __all__ = ["LazyHTTPTransport"]
 class LazyHTTPTransport:
     """Fulfils `trionet.transports.base.Transport` with an `HTTPTransport`, made on first use."""
 
-    def __init__(self, config: NodeConfig, keys: NodeKeys | None = None) -> None:
+    def __init__(self, config: NodeConfig, keys: LiveKeys | None = None) -> None:
         self.codec: Codec = JSON.limited(config.max_message_containers)
         self._config = config
-        self._keys = keys
+        self._keys = LiveKeys() if keys is None else keys
         self._made: HTTPTransport | None = None
         self._is_closed = False
 

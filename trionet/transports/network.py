@@ -16,6 +16,7 @@ from trionet.errors import AddressInUse
 from trionet.log_limits import about, limited_log, peer_ip
 from trionet.protocols.link.frames import MARK
 from trionet.protocols.link.handshake import HandshakeError
+from trionet.security.live_keys import LiveKeys
 
 from .clock import TrioClock, time_us
 from .datagrams import UDPDatagrams
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from trionet.config import NodeConfig
     from trionet.events import OrphanedCall
     from trionet.identity import NodeAddress
-    from trionet.security.node_keys import NodeKeys
 
     from .base import Handler
     from .link.tcp import TCPLink
@@ -53,7 +53,7 @@ class NetworkEndpoint:
     Attributes:
         has_real_address: True.
         clock: Trio's.
-        keys: the keys that seal its traffic; None without any.
+        keys: the keys that seal its traffic, if there are any.
         links: its links.
         transport: sends the node's calls: by links, or by HTTP if so configured.
         datagrams: UDP on the same port number; None without any.
@@ -69,11 +69,11 @@ class NetworkEndpoint:
         config: NodeConfig,
         handler: Handler,
         on_orphan: Callable[[OrphanedCall], None],
-        keys: NodeKeys | None,
+        keys: LiveKeys,
     ) -> None:
         self.clock: TrioClock = TrioClock()
         self.keys = keys
-        self.strangers: Strangers | None = None if keys is None else Strangers()
+        self.strangers: Strangers | None = Strangers() if keys else None
         self._listener = listener
         self.datagrams = datagrams
         self._config = config
@@ -148,7 +148,7 @@ class NetworkEndpoint:
         return self._web
 
     def _web_access(self) -> WebAccess | None:
-        if self.keys is None:
+        if not self.keys:
             return None
         from .web_access import WebAccess, own_authorities
 
@@ -194,11 +194,12 @@ class TCPNetwork:
         config: NodeConfig,
         handler: Handler,
         on_orphan: Callable[[OrphanedCall], None],
-        keys: NodeKeys | None = None,
+        keys: LiveKeys | None = None,
     ) -> NetworkEndpoint:
         """Listen on the configured address; see `Network.open_endpoint`."""
-        config.check_bind(has_key=keys is not None)
-        if keys is not None:
+        keys = LiveKeys() if keys is None else keys
+        config.check_bind(has_key=bool(keys))
+        if keys:
             from trionet.security.http_signatures import check_installed
 
             check_installed()  # the first request would be too late

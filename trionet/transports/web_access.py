@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from trionet.message import Call
     from trionet.security.http_signatures import VerifiedRequest
     from trionet.security.keys import DerivedKeys
+    from trionet.security.live_keys import LiveKeys
     from trionet.security.node_keys import NodeKeys
     from trionet.security.tokens import Token
 
@@ -163,7 +164,7 @@ class WebAccess:
     """Checks the requests to one node with keys.
 
     Args:
-        keys: the node's.
+        keys: the node's; there are some.
         authorities: where requests to it are sent to; see `own_authorities`.
         started_us: the time of its start, in microseconds since 1970: earlier signatures are refused.
 
@@ -171,11 +172,17 @@ class WebAccess:
         refused: the number of refused requests.
     """
 
-    def __init__(self, keys: NodeKeys, authorities: Collection[str], started_us: int) -> None:
+    def __init__(self, keys: LiveKeys, authorities: Collection[str], started_us: int) -> None:
         self.refused: int = 0
+        self._authorities = authorities
+        self._nonces = NonceStore(started_us)
+        keys.watch(self._use_keys)
+
+    def _use_keys(self, keys: NodeKeys) -> None:
+        """Verify with other keys from now on; what was seen stays seen."""
         self._opening = keys.opening
         self._tokens = keys.token_verifier()
-        self._signatures = RequestVerifier(keys.opening, authorities, NonceStore(started_us), keys.retired)
+        self._signatures = RequestVerifier(keys.opening, self._authorities, self._nonces, keys.retired)
 
     def requester(self, scope: HTTPScope | WebsocketScope) -> Requester:
         """Return who makes a request, by its head.

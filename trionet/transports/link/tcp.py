@@ -14,6 +14,7 @@ from trionet.errors import NodeUnreachable
 from trionet.log_limits import about, limited_log, peer_ip
 from trionet.protocols.link.handshake import Greeted, HandshakeError, PeerSpeaksHTTP
 from trionet.protocols.link.liveness import AT_ONCE
+from trionet.security.live_keys import LiveKeys
 from trionet.transports.allowance import within
 from trionet.transports.base import Request
 from trionet.transports.lazy_http import LazyHTTPTransport
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from trionet.events import OrphanedCall
     from trionet.identity import NodeAddress
     from trionet.protocols.link.core import Closed
-    from trionet.security.node_keys import NodeKeys
     from trionet.transports.base import Handler
 
 __all__ = ["TCPLink", "TCPTransport"]
@@ -204,9 +204,9 @@ class TCPTransport(LinkTransport):
         config: NodeConfig,
         handler: Handler,
         on_orphan: Callable[[OrphanedCall], None],
-        keys: NodeKeys | None = None,
+        keys: LiveKeys | None = None,
     ) -> None:
-        super().__init__(own, config, handler, on_orphan, keys)
+        super().__init__(own, config, handler, on_orphan, LiveKeys() if keys is None else keys)
         self.wakes_at: float = math.inf
         self._timer = trio.CancelScope()
         self._http_only_until: dict[NodeAddress, float] = {}

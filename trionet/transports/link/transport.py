@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from trionet.events import OrphanedCall
     from trionet.identity import NodeAddress
     from trionet.protocols.link.channel import LinkKey
+    from trionet.security.live_keys import LiveKeys
     from trionet.security.node_keys import NodeKeys
     from trionet.transports.base import Handler, Request
 
@@ -70,7 +71,7 @@ class LinkTransport(ABC):
         config: NodeConfig,
         handler: Handler,
         on_orphan: Callable[[OrphanedCall], None],
-        keys: NodeKeys | None,
+        keys: LiveKeys,
     ) -> None:
         self.codec: Codec = MESSAGEPACK.limited(config.max_message_containers)
         account = Account(config.held_bytes_limit)
@@ -85,7 +86,7 @@ class LinkTransport(ABC):
         self.is_member: Callable[[NodeAddress], bool] = _is_unknown
         self.refused: int = 0
         self._heard: dict[NodeAddress, None] = {}
-        self._link_keys: list[LinkKey] = [] if keys is None else keys.link_keys(secrets.token_bytes)
+        self._link_keys: list[LinkKey] = []
         self._max_message_bytes = config.max_message_bytes
         self._links: dict[NodeAddress, Link] = {}
         self._open: dict[Link, NodeAddress | None] = {}
@@ -93,6 +94,11 @@ class LinkTransport(ABC):
         self._is_closing = False
         self._link_ended = trio.lowlevel.ParkingLot()
         self._nursery: trio.Nursery | None = None
+        keys.watch(self._use_keys)
+
+    def _use_keys(self, keys: NodeKeys) -> None:
+        """Make new links with other keys from now on."""
+        self._link_keys = keys.link_keys(secrets.token_bytes)
 
     # ---- running
 

@@ -42,10 +42,11 @@ class ChildNodes:
         publish: Callable[[Event], None],
         keys: LiveKeys,
         key_file: str | None,
+        own: NodeAddress,
     ) -> None:
         """Supervise nodes in `nursery`; by `default_launcher` where a configuration names none.
 
-        They get `keys`, unless their configuration has another key file than their spawner's `key_file`.
+        They get `keys` of the node `own`, unless their configuration has another key file than its `key_file`.
         """
         self.nursery = nursery
         self._launchers = launchers
@@ -53,6 +54,7 @@ class ChildNodes:
         self._publish = publish
         self._keys = keys
         self._key_file = key_file
+        self._own = str(own)
         self._starting: dict[trio.CancelScope, None] = {}
         self._boot_listeners: list[Callable[[NodeAddress], None]] = []
         self._is_closed = False
@@ -72,7 +74,7 @@ class ChildNodes:
         with trio.CancelScope() as scope:
             self._starting[scope] = None
             try:
-                with pass_keys(self._keys if config.key_file is None else None):  # the task inherits them
+                with pass_keys(self._keys if config.key_file is None else None, self._own):  # the task inherits them
                     address: NodeAddress = await self.nursery.start(
                         keep_running, launcher, config, self._publish, self._booted
                     )

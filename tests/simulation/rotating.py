@@ -132,6 +132,9 @@ async def _rotated(seed: int, n: int, folder: Path, scenario: str) -> tuple[Trac
             await trio.sleep(DURATION_S)
             nursery.cancel_scope.cancel()
         with trio.fail_after(HEALED_S):
+            for index in range(n):
+                if not sim.is_up(index):
+                    await sim.restart(index)
             await sim.wait_converged()  # nobody is stranded
         assert len(sim.up) == n
         await check_calls(sim.up)

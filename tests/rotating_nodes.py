@@ -32,7 +32,7 @@ class Busy:
         self.calls = 0
         self.lost: list[str] = []
         self.sent = self.heard = 0
-        self.is_ending = False
+        self.is_running = False
 
     @rpc
     def ping(self, value: int) -> int:
@@ -47,16 +47,20 @@ class Busy:
         return {"calls": self.calls, "lost": self.lost[:5], "sent": self.sent, "heard": self.heard}
 
     @rpc
+    def start(self) -> None:
+        self.is_running = True
+
+    @rpc
     def end(self) -> None:
-        self.is_ending = True
+        self.is_running = False
 
     async def run(self) -> None:
-        """Call and gossip until told to end."""
+        """Call and gossip from the start to the end."""
         node, rng = self._node, random.Random()
-        while not (self.is_ending or node.is_stopping):
+        while not node.is_stopping:
             await trio.sleep(PAUSE_S * rng.uniform(0.5, 1.5))
             others = [member.node for member in node.members() if member.node != node.address]
-            if not others:
+            if not (others and self.is_running):
                 continue
             if rng.randrange(RUMOR_EVERY) == 0:
                 await node.all.gossip.send([], Remote(service="busy", method="hear"))

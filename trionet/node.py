@@ -116,7 +116,7 @@ class Node:
             replicated=replicated,
             kept=Kept(own, groups, replicated, [KeptServices(self._services), KeptRules(groups)], bus.publish),
             settings=Settings(own, config, replicated, bus.publish),
-            keys=Keys.of(endpoint, self._agent, groups.known, children.on_boot, background, random),
+            keys=Keys.of(config, endpoint, self._agent, groups.known, children.on_boot, background, random),
         )
         self._log = NodeLog()
         self._listen(comm)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -14,9 +13,11 @@ from tests.security.keys import key_of
 from trionet import NodeConfig, Remote, TrionetError
 from trionet.errors import PreconditionFailed
 from trionet.security.key_file import new_key_file, read_key_file
-from trionet.simulation import SCENARIOS, Simulation, open_cluster
+from trionet.simulation import SCENARIOS, Simulation, open_cluster, run
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from trionet import Node
     from trionet.simulation import Trace
 
@@ -113,7 +114,7 @@ async def check_calls(nodes: list[Node]) -> None:
 
 async def until_agreed(nodes: list[Node], key_id: str) -> None:
     """Wait until all hold this key and no other one."""
-    while not all(_holds_only(node, key_id) for node in nodes):
+    while not all(_holds_only(node, key_id) for node in nodes):  # noqa: ASYNC110  in virtual time
         await trio.sleep(1)
 
 
@@ -149,8 +150,8 @@ async def _rotated(seed: int, n: int, folder: Path, scenario: str) -> tuple[Trac
     return sim.trace, rotation.done
 
 
-async def rotated(seed: int, n: int, folder: Path, scenario: str = "anything") -> tuple[Trace, Counter[str]]:
+def rotated(seed: int, n: int, folder: Path, scenario: str = "anything") -> tuple[Trace, Counter[str]]:
     """Rotate the keys of `n` nodes through faults; return the trace, and what the operators have done."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    return await _rotated(seed, n, folder, scenario)
+    return run(_rotated, seed, n, folder, scenario, seed=seed)

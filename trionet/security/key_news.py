@@ -35,6 +35,7 @@ class KeyNews(msgspec.Struct, array_like=True, frozen=True):
         digest: of all the reports that it has.
         wanted: the ids of the keys that it asks for.
         materials: the keys for which it was asked.
+        members: the names of members from which it has no report.
     """
 
     statements: tuple[KeyStatement, ...] = ()
@@ -42,6 +43,7 @@ class KeyNews(msgspec.Struct, array_like=True, frozen=True):
     digest: bytes = b""
     wanted: tuple[bytes, ...] = ()
     materials: tuple[KeyMaterial, ...] = ()
+    members: tuple[str, ...] = ()
 
 
 def digest_of(reports: Iterable[KeyReport]) -> bytes:
@@ -75,7 +77,7 @@ def _decoded(data: object) -> KeyNews | str:
         news: KeyNews = _DECODER.decode(data)
     except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
         return f"these are no news of keys: {type(exc).__name__}"
-    many = len(news.statements) > MAX_KEYS or len(news.reports) > MAX_MEMBERS
+    many = len(news.statements) > MAX_KEYS or max(len(news.reports), len(news.members)) > MAX_MEMBERS
     if many or len(news.wanted) > _MOST_WANTED or len(news.materials) > _MOST_WANTED:
         return "these are more news of keys than there can be"
     return news

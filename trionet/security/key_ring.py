@@ -93,7 +93,9 @@ class KeyRing(HoldsSecrets):
 
     def note_members(self, names: Iterable[str]) -> None:
         """Record the names of members, reports of which may never have come."""
-        self._members.update(name for name in names if name != self.name and self._is_bounded(name))
+        for name in names:
+            if name != self.name and is_member_name(name) and self._is_bounded(name):
+                self._members.add(name)
 
     def forget_member(self, name: str) -> None:
         """Wait no longer for a member that has left for good."""
@@ -206,6 +208,11 @@ class KeyRing(HoldsSecrets):
         excepted = () if statement is None else statement.excepted
         waiting = (name for name in self._asked(present, excepted) if not self._has_closed(name, key_id))
         return str(Readiness(lacking=tuple(waiting)))
+
+    @property
+    def unreported(self) -> tuple[str, ...]:
+        """The names of the other members without a report."""
+        return tuple(name for name in sorted(self._members) if self.reports.get(name) is None)
 
     @property
     def members(self) -> tuple[str, ...]:

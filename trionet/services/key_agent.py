@@ -88,7 +88,7 @@ class KeyAgent:
         self.exchange: KeyExchange = KeyExchange(self._own, links, self.ring, random, changed)
         self._told: dict[NodeAddress, float] = {}
         self._woken = trio.Event()
-        self._is_settling = self._is_replacing = self._is_closed = False
+        self._is_settling = self._is_closed = False
         links.on_other_key = partial(KeyAgent.handle_other_key, weakref.proxy(self))
 
     def close(self) -> None:
@@ -109,8 +109,7 @@ class KeyAgent:
     def handle_members(self) -> None:
         """Handle a change of the members."""
         self.ring.note_members(self.present())
-        if self.ring.has_rotated:
-            self.wake()
+        self._go_on()
 
     async def gather(self) -> None:
         """Exchange news with all present members."""
@@ -140,40 +139,20 @@ class KeyAgent:
         if new.sealing.key_id != now.sealing.key_id:
             _log.info("node %s seals with the key %s from now on", self._own, new.sealing.key_id.hex())
         self._live.replace(new)
-        if new.retired != now.retired or new.opening.keys() != now.opening.keys():
-            self._replace_links()
-
-    def _replace_links(self) -> None:
-        if not (self._is_replacing or self._is_closed):
-            self._is_replacing = True
-            self._nursery.start_soon(self._replace)
-
-    async def _replace(self) -> None:
-        seen: frozenset[bytes] | None = None
-        try:
-            while seen != self._retired:  # another one may be retired meanwhile
-                seen = self._retired
-                await self._links.replace_links(self._is_kept)
-        finally:
-            self._is_replacing = False
-
-    @property
-    def _retired(self) -> frozenset[bytes]:
-        now = self._live.now
-        return frozenset() if now is None else now.retired
-
-    def _is_kept(self, key_id: bytes) -> bool:
-        return key_id in self.ring.keys.dialing
+        for key_id in sorted((new.retired - now.retired) | (now.opening.keys() - new.opening.keys())):
+            if not self._is_closed:
+                # Each has its own time: a link of a key that is retired later has later calls.
+                self._nursery.start_soon(self._links.replace_links, key_id)
 
     async def write(self) -> None:
         """Have the key file hold what the ring does."""
         ring = self.ring
-        while self._store.is_lasting and ring.has_rotated and not ring.is_written:
+        while self._store.is_lasting and not ring.is_written:
             records = ring.records()
             try:
                 content = await self._store.save(records)
             except ConfigError as exc:
-                if not self.fault:
+                if not self.fault and ring.has_rotated:
                     _log.warning(
                         "node %s can't keep its keys, and a restart would lose the new ones: %s", self._own, exc.text
                     )
@@ -222,6 +201,9 @@ class KeyAgent:
     def wake(self) -> None:
         """Go on until all present members agree, in a task."""
         self._woken.set()
+        self._go_on()
+
+    def _go_on(self) -> None:
         if not (self._is_settling or self._is_closed or self._is_settled):
             self._is_settling = True
             self._nursery.start_soon(self._settle)
@@ -229,12 +211,14 @@ class KeyAgent:
     @property
     def _is_settled(self) -> bool:
         ring = self.ring
-        is_kept = ring.is_written or not self._store.is_lasting or not ring.has_rotated
-        return is_kept and not self._lagging() and not self._is_closing_keys and not ring.keys.wanted()
+        is_closing = len(ring.keys.opening) > len(ring.keys.dialing)
+        return self._is_kept_well and not (is_closing or self._lagging() or ring.keys.wanted())
 
     @property
-    def _is_closing_keys(self) -> bool:
-        return len(self.ring.keys.opening) > len(self.ring.keys.dialing)
+    def _is_kept_well(self) -> bool:
+        """Whether the key file needs no other attempt; without a rotation only the names of members are new in it."""
+        ring = self.ring
+        return ring.is_written or not self._store.is_lasting or (bool(self.fault) and not ring.has_rotated)
 
     def _lagging(self) -> list[str]:
         return self.ring.lagging(self.present()) if self.ring.is_rotating else []
@@ -255,6 +239,8 @@ class KeyAgent:
             self._is_settling = False
 
     async def _ask_one(self) -> None:
+        if not self.ring.is_rotating:
+            return
         lagging = self._lagging()
         others = [NodeAddress.of(name) for name in lagging] or sorted(self.present_nodes() - {self._own})
         if others:

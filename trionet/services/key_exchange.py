@@ -113,7 +113,13 @@ class KeyExchange:
 
     def _news(self, **more: Any) -> KeyNews:
         ring = self._ring
-        news = KeyNews(ring.keys.statements(), (ring.report(),), digest_of(ring.reports), ring.keys.wanted())
+        news = KeyNews(
+            ring.keys.statements(),
+            (ring.report(),),
+            digest_of(ring.reports),
+            ring.keys.wanted(),
+            members=ring.unreported,
+        )
         return msgspec.structs.replace(news, **{name: value for name, value in more.items() if value})
 
     async def receive(self, data: object) -> bytes:
@@ -134,6 +140,7 @@ class KeyExchange:
     async def absorb(self, news: KeyNews) -> None:
         """Take the news of another node."""
         ring = self._ring
+        ring.note_members(news.members)
         is_new = ring.keys.merge(news.statements)
         is_new = ring.merge_reports(news.reports) or is_new
         is_new = ring.keys.take_material(news.materials) or is_new

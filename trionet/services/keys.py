@@ -19,11 +19,12 @@ from .base import rpc
 from .key_status import KeysStatus, status_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from random import Random
 
     import trio
 
+    from trionet.config import NodeConfig
     from trionet.security.keys import ClusterKey
     from trionet.transports.base import Endpoint
 
@@ -43,12 +44,14 @@ class Keys:
         agent: does the work; None while the node has no keys.
     """
 
-    def __init__(self, agent: KeyAgent | None) -> None:
+    def __init__(self, agent: KeyAgent | None, seeds: Iterable[str] = ()) -> None:
         self.agent: KeyAgent | None = agent
+        self._seeds = tuple(seeds)
 
     @classmethod
     def of(
         cls,
+        config: NodeConfig,
         endpoint: Endpoint,
         cluster: ClusterAgent,
         known: Callable[[], set[NodeAddress]],
@@ -59,7 +62,8 @@ class Keys:
         """Return the service of a node.
 
         Args:
-            endpoint: the node's.
+            config: the node's.
+            endpoint: its place on a network.
             cluster: its part in its cluster.
             known: returns the present members.
             on_boot: called with a listener to the addresses of children that boot.
@@ -74,7 +78,7 @@ class Keys:
         agent = KeyAgent(endpoint, keys, known, nursery, random)
         on_boot(agent.partners.add)
         cluster.on_other_key(endpoint.links.on_other_key)
-        return cls(agent)
+        return cls(agent, [seed for seed in config.join or () if NodeAddress.of(seed) != endpoint.address])
 
     def handle_event(self, event: Event) -> None:
         """Handle an event of this node."""
@@ -135,8 +139,7 @@ class Keys:
             PreconditionFailed: it may not be used yet; the text names the members that it waits for.
         """
         agent, key = self._agent(), _id_of(key_id)
-        await agent.gather()
-        names = self._names(without)
+        names = await self._names(agent, without)
         agent.ring.use(key, agent.present(), names)
         await self._spread(agent)
 
@@ -156,8 +159,7 @@ class Keys:
             PreconditionFailed: it may not be retired yet; the text names the members that it waits for.
         """
         agent, key = self._agent(), _id_of(key_id)
-        await agent.gather()
-        names = self._names(without)
+        names = await self._names(agent, without)
         agent.ring.retire(key, agent.present(), names)
         await self._spread(agent)
 
@@ -222,12 +224,16 @@ class Keys:
             raise PreconditionFailed("this node has no key: make one with 'trionet keys new FILE', and set key_file")
         return self.agent
 
-    def _names(self, without: Any) -> tuple[str, ...]:
-        """Return the names of members that an operator has given by SID or address."""
+    async def _names(self, agent: KeyAgent, without: Any) -> tuple[str, ...]:
+        """Ask all present members; return the names of those that an operator excepts by SID or address."""
         if not isinstance(without, list | tuple | set | frozenset) or not all(isinstance(one, str) for one in without):
             raise MalformedRequest("without is a list of members: their SIDs or addresses, or 'absent'")
-        agent = self._agent()
+        await agent.gather()
         present = agent.present()
+        if self._seeds and not agent.ring.members:
+            raise PreconditionFailed(
+                "this node has not joined its cluster yet, and knows no members: wait until it has"
+            )
         known = {NodeAddress.of(name).sid: name for name in {*agent.ring.members, *present}}
         found = set[str]()
         for one in without:

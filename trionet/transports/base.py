@@ -147,8 +147,8 @@ class Links(Transport, Protocol):
 
     on_other_key: Callable[[NodeAddress, bytes], None]
 
-    async def replace_links(self, is_kept: Callable[[bytes], bool]) -> None:
-        """Replace the links of keys that are not kept; see `LinkTransport.replace_links`."""
+    async def replace_links(self, key_id: bytes) -> None:
+        """Replace the links of a retired key; see `LinkTransport.replace_links`."""
 
     async def renew_link(self, node: NodeAddress, is_kept: Callable[[bytes], bool]) -> None:
         """Have new calls to `node` go over another link, if that one's key is not kept."""

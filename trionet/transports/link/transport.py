@@ -306,30 +306,27 @@ class LinkTransport(ABC):
 
     # ---- other keys
 
-    async def replace_links(self, is_kept: Callable[[bytes], bool]) -> None:
-        """Replace the sealed links whose keys are not kept, and close them within `REPLACED_S`.
+    async def replace_links(self, key_id: bytes) -> None:
+        """Replace the links that are sealed with a key, which is retired, and close them within `REPLACED_S`.
 
         The side that made a link makes another one, to which new calls go, and retires the first, which closes once its
-        calls are answered. No call is lost that ends by then; after that nobody who holds only such a key has a link.
-
-        Args:
-            is_kept: returns whether a key, by its id, is one of links; called repeatedly.
+        calls are answered. No call is lost that ends by then; after that nobody who holds only this key has a link.
         """
-        for link, node in self._sealed_otherwise(is_kept):
+        for link, node in self._sealed_with(key_id):
             if node is None or not link.core.is_initiator or link.core.is_retired:
                 continue
             with trio.move_on_after(_PEER_REPLACES_S), contextlib.suppress(NodeUnreachable):
-                await self.renew_link(node, is_kept)
+                await self.renew_link(node, key_id.__ne__)
             link.retire(_RETIRED)
         await trio.sleep(_PEER_REPLACES_S)
-        for link, _ in self._sealed_otherwise(is_kept):
+        for link, _ in self._sealed_with(key_id):
             link.retire(_RETIRED)
         await trio.sleep(REPLACED_S - _PEER_REPLACES_S)
-        for link, _ in self._sealed_otherwise(is_kept):
+        for link, _ in self._sealed_with(key_id):
             link.abort(_RETIRED)
 
     async def renew_link(self, node: NodeAddress, is_kept: Callable[[bytes], bool]) -> None:
-        """Have new calls to `node` go over another link, if that one's key is not kept.
+        """Have new calls to `node` go over another link, if that one's key, by its id, is not kept.
 
         Raises:
             NodeUnreachable: there is none.
@@ -338,9 +335,9 @@ class LinkTransport(ABC):
         if link is not None and link.core.key_id and not is_kept(link.core.key_id):
             await self._dialed(node)
 
-    def _sealed_otherwise(self, is_kept: Callable[[bytes], bool]) -> list[tuple[Link, NodeAddress | None]]:
-        """Return the sealed links whose keys are not kept, each with the address of its peer."""
-        return [(link, node) for link, node in self._open.items() if link.core.key_id and not is_kept(link.core.key_id)]
+    def _sealed_with(self, key_id: bytes) -> list[tuple[Link, NodeAddress | None]]:
+        """Return the links that are sealed with a key, each with the address of its peer."""
+        return [(link, node) for link, node in self._open.items() if link.core.key_id == key_id]
 
     # ---- closing
 

@@ -104,7 +104,7 @@ class KeyRing(HoldsSecrets):
 
     def records(self) -> KeyRecords:
         """Return what belongs into the key file."""
-        return KeyRecords(self.keys.entries(), tuple(sorted(self._members)))
+        return KeyRecords(self.keys.entries(), tuple(name for name in self.members if not self._is_given(name)))
 
     @property
     def is_written(self) -> bool:
@@ -174,8 +174,8 @@ class KeyRing(HoldsSecrets):
             return Readiness()
         if successor is None or successor == key_id or self.keys.state(successor) < KeyState.USED:
             return Readiness(why=f"key {key_id.hex()} seals: use another one first")
-        if len(without) > MAX_EXCEPTED:
-            return Readiness(why=f"at most {MAX_EXCEPTED} members can be excepted: forget those that are gone for good")
+        if len(set(without).intersection(present)) > MAX_EXCEPTED:
+            return Readiness(why=f"at most {MAX_EXCEPTED} present members can be excepted: stop the others")
         if not all(map(is_member_name, without)):
             return Readiness(why="members are excepted by their names, 'ip:port'")
         lacking, volatile = self._confirmed(successor, present, without)
@@ -193,7 +193,9 @@ class KeyRing(HoldsSecrets):
             PreconditionFailed: it may not be retired.
         """
         self._require(self.may_retire(key_id, present, without), f"key {key_id.hex()} can't be retired yet")
-        return self._stated(KeyStatement(key_id, KeyState.RETIRED, excepted=tuple(sorted(set(without)))))
+        return self._stated(
+            KeyStatement(key_id, KeyState.RETIRED, excepted=tuple(sorted(set(without).intersection(present))))
+        )
 
     def forget_retired(self, present: Collection[str]) -> tuple[bytes, ...]:
         """Forget the retired keys of whose retirement every present member has reported; return their ids."""

@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from trionet.errors import ConfigError, MalformedRequest, NotPermitted, PreconditionFailed
-from trionet.events import ChildEnded, Event, MemberJoined
+from trionet.events import ChildEnded, Event, MemberJoined, MemberLeft
 from trionet.identity import NodeAddress
 from trionet.key_texts import holds_key_text
 
@@ -86,8 +86,15 @@ class Keys:
             return
         if type(event) is MemberJoined:
             self.agent.handle_members()
+        elif type(event) is MemberLeft:
+            self.agent.handle_left(event.node)
         elif type(event) is ChildEnded:
             self.agent.partners.discard(event.node)
+
+    def withdraw(self) -> None:
+        """Take part in no rotation, as a client of a cluster that will soon be gone."""
+        self.close()
+        self.agent = None
 
     def close(self) -> None:
         """Tell and ask nothing more."""

@@ -404,8 +404,8 @@ def test_a_key_is_retired_once_every_member_seals_with_another_one() -> None:
     assert one.may_retire(IDS[0], {"one"}).is_ready  # again
     with pytest.raises(PreconditionFailed, match="excepted by their names"):
         ring("x", ONE, TWO, used=2).retire(IDS[0], {"x"}, ["a b"])
+    many = [str(index) for index in range(65)]
     with pytest.raises(PreconditionFailed, match="at most 64"):
-        many = [str(index) for index in range(65)]
         ring("x", ONE, TWO, used=2).retire(IDS[0], {"x", *many}, many)
 
 

@@ -43,10 +43,11 @@ class ChildNodes:
         publish: Callable[[Event], None],
         keys: LiveKeys,
         key_file: str | None,
+        own: NodeAddress,
     ) -> None:
         """Supervise nodes in `nursery`; by `default_launcher` where a configuration names none.
 
-        They get `keys`, unless their configuration has another key file than their spawner's `key_file`.
+        They get `keys` of the node `own`, unless their configuration has another key file than its `key_file`.
         """
         self.nursery = nursery
         self._launchers = launchers
@@ -54,6 +55,7 @@ class ChildNodes:
         self._publish = publish
         self._keys = keys
         self._key_file = key_file
+        self._own = str(own)
         self._starting: dict[trio.CancelScope, None] = {}
         self._boot_listeners: list[Callable[[NodeAddress], None]] = []
         self._is_closed = False
@@ -74,7 +76,7 @@ class ChildNodes:
             self._starting[scope] = None
             try:
                 # The task inherits what is passed.
-                with pass_keys(self._keys if config.key_file is None else None), pass_code(code):
+                with pass_keys(self._keys if config.key_file is None else None, self._own), pass_code(code):
                     address: NodeAddress = await self.nursery.start(
                         keep_running, launcher, config, self._publish, self._booted
                     )

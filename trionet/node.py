@@ -28,6 +28,7 @@ from .services.groups import ALL, Groups
 from .services.kept import Kept
 from .services.kept_rules import KeptRules
 from .services.kept_services import KeptServices
+from .services.keys import Keys
 from .services.membership import Membership
 from .services.periodic import PeriodicTasks
 from .services.replicated import Replicated
@@ -63,7 +64,7 @@ class Node:
 
     Attributes:
         config: its configuration.
-        local: its own services: ``status``, ``groups``, ``routes``, ``comm``, ``gossip``, ``membership``.
+        local: its own services: ``status``, ``groups``, ``routes``, ``comm``, ``gossip``, ``membership``, ``keys``.
         random: the random numbers of its protocols and services; seeded in a simulation.
     """
 
@@ -119,11 +120,16 @@ class Node:
             kept=Kept(own, groups, replicated, [KeptServices(self._services), KeptRules(groups)], bus.publish),
             settings=Settings(own, config, replicated, bus.publish),
             code=code,
+            keys=Keys.of(config, endpoint, self._agent, groups.known, children.on_boot, background, random),
         )
         self._log = NodeLog()
-        for listener in (self._log.handle, ChildNews(self._agent, children.on_boot).handle, comm.handle_event):
-            bus.listen(listener)
+        self._listen(comm)
         self._register_services()
+
+    def _listen(self, comm: Comm) -> None:
+        news = ChildNews(self._agent, self._children.on_boot)
+        for listener in (self._log.handle, news.handle, comm.handle_event, self.local.keys.handle_event):
+            self._bus.listen(listener)
 
     def __repr__(self) -> str:
         return f"<Node {self.sid} on {self.address}>"
@@ -161,6 +167,11 @@ class Node:
     def app(self) -> QuartTrio | None:
         """The Quart-Trio app of its HTTP face; None without one."""
         return self._endpoint.app
+
+    @property
+    def keys(self) -> Keys:
+        """The keys of its cluster, and their rotation."""
+        return self.local.keys
 
     @property
     def all(self) -> Group:
@@ -241,10 +252,7 @@ class Node:
         self._bus.listen(listener)
 
     def members(self) -> list[Member]:
-        """Return the present members of its cluster, itself included, in SID order.
-
-        Failed and left members are not present.
-        """
+        """Return the present members of its cluster, itself included, in SID order; no failed and left ones."""
         return self.local.membership.present()
 
     async def join(self, seeds: Iterable[Any]) -> None:
@@ -272,10 +280,7 @@ class Node:
         return self.local.membership.scope(sid)
 
     def stop(self) -> None:
-        """Begin to stop: refuse connections, answer the calls in progress, and then cancel the node's scope.
-
-        Repeated calls have no effect.
-        """
+        """Begin, once, to stop: refuse connections, answer the calls in progress, and then cancel the node's scope."""
         self._router.refusing = self._router.refusing or "the node is stopping"
         self._endpoint.close()
         self._stopping.set()
@@ -371,6 +376,7 @@ class Node:
         finally:
             self._tasks.close()
             self._agent.close()
+            self.local.keys.close()
             self.local.membership.farewell()
             self.local.settings.wake_all()
 

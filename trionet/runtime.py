@@ -86,7 +86,8 @@ async def _opened(config: NodeConfig, fabric: Network, random: Random, keys: Liv
     def open_child(config: NodeConfig) -> AbstractAsyncContextManager[Node]:
         # Its random numbers follow from its parent's.
         child_random = random_module.Random(random.getrandbits(_SEED_BITS))
-        return open_node(config, fabric=fabric, random=child_random, keys=keys.now if config.key_file is None else None)
+        given = None if keys.now is None or config.key_file is not None else keys.now.given(str(endpoint.address))
+        return open_node(config, fabric=fabric, random=child_random, keys=given)
 
     endpoint = await fabric.open_endpoint(config, router, bus.publish, keys)
     node: Node | None = None
@@ -99,7 +100,9 @@ async def _opened(config: NodeConfig, fabric: Network, random: Random, keys: Liv
         ):
             launchers.put("in_process", InProcessLauncher(open_child))
             default_launcher = config.child_launcher or config.launcher or fabric.default_launcher
-            children = ChildNodes(nursery, launchers, default_launcher, bus.publish, keys, config.key_file)
+            children = ChildNodes(
+                nursery, launchers, default_launcher, bus.publish, keys, config.key_file, endpoint.address
+            )
             node = Node(config, endpoint, router, bus, children, background, random)
             fabric.on_open(node)
             async with node.running(background):

@@ -63,6 +63,7 @@ class MaelstromEndpoint:
 
     app = None
     keys = LiveKeys()
+    links = None
     requests_refused = 0
     has_real_address = False
     connections_refused = 0

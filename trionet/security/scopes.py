@@ -32,6 +32,7 @@ ADMIN_METHODS: Final[Mapping[str, frozenset[str] | None]] = {
 NODE_METHODS: Final[Mapping[str, frozenset[str] | None]] = {
     "membership": frozenset({"packet", "unreachable"}),
     "kept": None,
+    "keys": frozenset({"exchange", "give"}),
 }
 """The methods that only nodes may call."""
 

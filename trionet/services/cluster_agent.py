@@ -207,6 +207,11 @@ class ClusterAgent:
         counts = self.datagram_refusals
         return 0 if counts is None else counts.malformed + counts.unknown_key + counts.forged
 
+    def on_other_key(self, handler: Callable[[NodeAddress, bytes], None]) -> None:
+        """Call ``handler(node, key_id)`` with each member whose datagrams another key seals than this node's."""
+        if self._sealed is not None:
+            self._sealed.on_other_key = handler
+
     def forget(self, name: str) -> None:
         """Handle that the node `name` is no member any more."""
         if self._sealed is not None:

@@ -30,6 +30,7 @@ __all__ = ["SealedTraffic"]
 _log = limited_log(__name__)
 
 _SECRET_BYTES: Final = 32
+_KEY_ID: Final = slice(1, 5)
 _PLAIN_HEAD: Final = b"\x93"
 """The first byte of each plain packet: an array of three."""
 
@@ -49,6 +50,8 @@ class SealedTraffic:
 
     Attributes:
         packet_bytes: the most bytes of a packet.
+        on_other_key: called with the address of a member and a key id, when its packet is sealed with another key than
+            the one that seals here.
     """
 
     packet_bytes: int = PLAINTEXT_BYTES
@@ -71,6 +74,7 @@ class SealedTraffic:
             new_boot_id: returns 64 bits that name a life of this node, others at each call.
         """
         self._inner = inner
+        self.on_other_key: Callable[[NodeAddress, bytes], None] = _ignored
         self._now = now
         self._new_boot_id = new_boot_id
         first = keys.now
@@ -103,6 +107,8 @@ class SealedTraffic:
                 self._inner.send_nowait(source, opened.answer)
             if opened.plaintext is not None:
                 handle(opened.plaintext)
+                if data[_KEY_ID] != self._sealer.keys.sealing:
+                    self.on_other_key(source, data[_KEY_ID])
             elif opened.refused in _REASONS:
                 self._report(opened.refused, data, source)
 
@@ -124,3 +130,6 @@ class SealedTraffic:
     def forget(self, name: str) -> None:
         """Require a new proof of the node `name`, which is no member any more."""
         self._opener.forget(name, self._now())
+
+
+def _ignored(_: NodeAddress, __: bytes) -> None: ...

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Endpoint",
     "Handler",
+    "Links",
     "Network",
     "Request",
     "Transport",
@@ -136,6 +137,23 @@ class Transport(Protocol):
         """
 
 
+class Links(Transport, Protocol):
+    """Sends calls of one node over its links.
+
+    Attributes:
+        on_other_key: called with the address of a peer and a key id, when a link with it has another key than the one
+            that seals here: one of the two has missed a change.
+    """
+
+    on_other_key: Callable[[NodeAddress, bytes], None]
+
+    async def replace_links(self, key_id: bytes) -> None:
+        """Replace the links of a retired key; see `LinkTransport.replace_links`."""
+
+    async def renew_link(self, node: NodeAddress, is_kept: Callable[[bytes], bool]) -> None:
+        """Have new calls to `node` go over another link, if that one's key is not kept."""
+
+
 class Endpoint(Protocol):
     """A node's place on a network: receives calls, and sends its own through its transport."""
 
@@ -162,6 +180,10 @@ class Endpoint(Protocol):
     @property
     def keys(self) -> LiveKeys:
         """The keys that seal the node's traffic, if there are any."""
+
+    @property
+    def links(self) -> Links | None:
+        """The node's links; None where there are none."""
 
     @property
     def requests_refused(self) -> int:

@@ -65,6 +65,11 @@ class MemoryEndpoint(Host):
         self._carrier = carrier
 
     @property
+    def links(self) -> MemoryTransport:
+        """See `Endpoint.links`."""
+        return self.transport
+
+    @property
     def connections_refused(self) -> int:
         """See `Endpoint.connections_refused`."""
         return self.transport.refused

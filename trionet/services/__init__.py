@@ -39,5 +39,5 @@ class LocalServices(NamedTuple):
     kept: Kept
     settings: Settings
 
-
-both
+    code: CodeTrust
+    keys: Keys

@@ -38,6 +38,5 @@ class LocalServices(NamedTuple):
     replicated: Replicated
     kept: Kept
     settings: Settings
-
     code: CodeTrust
     keys: Keys

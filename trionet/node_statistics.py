@@ -14,11 +14,14 @@ class NodeStatistics(msgspec.Struct, frozen=True, kw_only=True):
         calls_served: the calls that it has accepted, of other nodes and of itself.
         calls_running: the served calls with running handlers.
         calls_orphaned: its own cancelled calls whose handlers did not confirm their end in time.
-        connections_refused: connections that began as links and were refused: by their key, their version or an invalid
-            hello, or as too many.
+        connections_refused: connections that were closed because their peer broke the protocol of links, before or
+            after its hello, has another key or version, or has not proven in time, or as one of too many, that it
+            holds the key.
         datagrams_refused: datagrams that did not open; only with a key.
-        requests_refused: the requests over HTTP without a valid token or signature, or with too small a scope; 0 on a
-            node without a key.
+        datagrams_replayed: datagrams that were of no use any more: repeated, late, or of a sender that did not prove
+            that it is alive. Networks and restarts cause a few; only with a key.
+        requests_refused: the requests over HTTP of foreign web pages; with a key, also those without a valid token or
+            signature, or with too small a scope.
     """
 
     calls_served: int
@@ -26,4 +29,5 @@ class NodeStatistics(msgspec.Struct, frozen=True, kw_only=True):
     calls_orphaned: int
     connections_refused: int
     datagrams_refused: int
+    datagrams_replayed: int
     requests_refused: int

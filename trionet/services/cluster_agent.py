@@ -206,6 +206,11 @@ class ClusterAgent:
         counts = self.datagram_refusals
         return 0 if counts is None else counts.malformed + counts.unknown_key + counts.forged
 
+    @property
+    def datagrams_replayed(self) -> int:
+        """See `NodeStatistics.datagrams_replayed`."""
+        return 0 if self._sealed is None else self._sealed.replayed
+
     def forget(self, name: str) -> None:
         """Handle that the node `name` is no member any more."""
         if self._sealed is not None:

@@ -14,9 +14,8 @@ class NodeStatistics(msgspec.Struct, frozen=True, kw_only=True):
         calls_served: the calls that it has accepted, of other nodes and of itself.
         calls_running: the served calls with running handlers.
         calls_orphaned: its own cancelled calls whose handlers did not confirm their end in time.
-        connections_refused: connections that were closed because their peer broke the protocol of links, before or
-            after its hello, has another key or version, or has not proven in time, or as one of too many, that it
-            holds the key.
+        connections_refused: connections, accepted and made, that ended because one side broke the protocol of links,
+            or has another key, version or address; and accepted ones that have proven nothing in time, or were too many.
         datagrams_refused: datagrams that did not open; only with a key.
         datagrams_replayed: datagrams that were of no use any more: repeated, late, or of a sender that did not prove
             that it is alive. Networks and restarts cause a few; only with a key.

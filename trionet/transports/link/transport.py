@@ -61,7 +61,7 @@ class LinkTransport(ABC):
         context: the shared parts of its links.
         is_member: returns whether an address is a member's. Only a member, or a node that has stated this address on a
             sealed link, must state the address that was dialed: other addresses may be aliases, as those of seeds.
-        refused: connections of others that began as links and were refused, and links whose peers broke the protocol.
+        refused: connections that one side has refused, and links whose peers broke the protocol.
     """
 
     def __init__(
@@ -226,6 +226,7 @@ class LinkTransport(ABC):
         text = f"no connection to {node}: {reason}"
         is_mismatch = isinstance(reason, KeyRefused) and reason.refusal is not Refusal.VERSION
         if isinstance(reason, HandshakeError) and not isinstance(reason, HandshakeCut):
+            self.refused += 1
             _log.warning("%s", text, extra=about(node, str(reason)))
         self.dialed(node, (KeyMismatch if is_mismatch else NodeUnreachable)(text))
 

@@ -15,7 +15,7 @@ class NodeStatistics(msgspec.Struct, frozen=True, kw_only=True):
         calls_running: the served calls with running handlers.
         calls_orphaned: its own cancelled calls whose handlers did not confirm their end in time.
         connections_refused: connections, accepted and made, that ended because one side broke the protocol of links,
-            or has another key, version or address; and accepted ones that have proven nothing in time, or were too many.
+            or has another key, version or address; and accepted ones that proved nothing in time, or were too many.
         datagrams_refused: datagrams that did not open; only with a key.
         datagrams_replayed: datagrams that were of no use any more: repeated, late, or of a sender that did not prove
             that it is alive. Networks and restarts cause a few; only with a key.

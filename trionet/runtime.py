@@ -72,7 +72,8 @@ async def open_node(
     config = with_settings(NodeConfig() if config is None else config, {})
     if not isinstance(random, random_module.Random | None):
         raise MalformedRequest(f"random is a random.Random, not {random!r:.80}")
-    async with _opened(config, _network(fabric), random or random_module.Random(), keys or _keys(config)) as node:
+    random = random or random_module.Random()  # noqa: S311  no secret is drawn from it
+    async with _opened(config, _network(fabric), random, keys or _keys(config)) as node:
         yield node
 
 
@@ -83,7 +84,7 @@ async def _opened(config: NodeConfig, fabric: Network, random: Random, keys: Nod
 
     def open_child(config: NodeConfig) -> AbstractAsyncContextManager[Node]:
         # Its random numbers follow from its parent's.
-        child_random = random_module.Random(random.getrandbits(_SEED_BITS))
+        child_random = random_module.Random(random.getrandbits(_SEED_BITS))  # noqa: S311  no secret is drawn from it
         return open_node(config, fabric=fabric, random=child_random, keys=keys if config.key_file is None else None)
 
     endpoint = await fabric.open_endpoint(config, router, bus.publish, keys)

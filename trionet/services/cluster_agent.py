@@ -59,7 +59,7 @@ _SECRET_BYTES: Final = 16
 
 def warm_up() -> None:
     """Do now, once for this process, the one-time work of the first protocols."""
-    random = Random(0)
+    random = Random(0)  # noqa: S311  nothing follows from it
     mux = ProtocolMux("", [Swim("a", PROFILES["lan"], random, 0.0, boot_id=1), GossipProtocol("a", random)])
     mux.receive_bytes(b"", 0.0)
 

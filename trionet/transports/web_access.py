@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ANYONE", "Requester", "WebAccess", "own_authorities"]
 
-_ANY_ADDRESS: Final = frozenset({"0.0.0.0", "::"})
+_ANY_ADDRESS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104  looked for, not used
 _LOOPBACK: Final = ("127.0.0.1", "::1")
 _SIGNATURE: Final = "signature-input"
 

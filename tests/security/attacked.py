@@ -35,11 +35,13 @@ __all__ = [
     "Guarded",
     "KeyedSocket",
     "Scene",
+    "Watched",
     "answering",
     "first_bytes",
     "open_scene",
     "read_to_end",
     "sent_to",
+    "watch",
 ]
 
 CLUSTER: Final = "shop"
@@ -173,6 +175,7 @@ class KeyedSocket:
     """A UDP socket with keys, whose owner sends packets as a member does.
 
     Attributes:
+        name: its name as that of a node.
         received: all that came.
     """
 
@@ -180,12 +183,12 @@ class KeyedSocket:
         self._sock = trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._keys = keys
         self._to = to
-        self._name = name
+        self.name = name
         self.received: list[bytes] = []
 
     async def __aenter__(self) -> Self:
         await self._sock.bind(("127.0.0.1", 0))
-        self._name = self._name or f"127.0.0.1:{self._sock.getsockname()[1]}"
+        self.name = self.name or f"127.0.0.1:{self._sock.getsockname()[1]}"
         self.begin_life()
         return self
 
@@ -195,12 +198,12 @@ class KeyedSocket:
     def begin_life(self) -> None:
         """Begin another life."""
         keys = self._keys.datagram_keys()
-        self._sealer = DatagramSealer(self._name, self._keys.cluster, keys, secrets.randbits(64))
+        self._sealer = DatagramSealer(self.name, self._keys.cluster, keys, secrets.randbits(64))
         self._opener = DatagramOpener(self._sealer, Cookies(secrets.token_bytes(32)), sender_of, time.monotonic())
 
-    def sealed(self, to: NodeAddress | None = None) -> bytes:
-        """Return a sealed packet without messages."""
-        packet = msgspec.msgpack.encode([VERSION, self._name, []])
+    def sealed(self, to: NodeAddress | None = None, packet: bytes = b"") -> bytes:
+        """Return a sealed packet, by default one without messages."""
+        packet = packet or msgspec.msgpack.encode([VERSION, self.name, []])
         return self._sealer.seal(str(to or self._to), packet, time.monotonic())
 
     async def send(self, data: bytes) -> None:
@@ -222,3 +225,25 @@ class KeyedSocket:
                 self.received.append(self._sock._sock.recv(2000))  # type: ignore[attr-defined]  # noqa: SLF001
             except BlockingIOError:
                 return
+
+
+# ---- a node in a process of its own
+
+
+class Watched(Guarded):
+    """Tells what the node of a process has refused, and whom it believes to be members."""
+
+    def __init__(self, node: Node) -> None:
+        super().__init__()
+        self._node = node
+
+    @rpc
+    def figures(self) -> dict[str, int]:
+        """Return the figures of the node's statistics."""
+        found: dict[str, int] = msgspec.to_builtins(self._node.statistics())
+        return found | {"members": len(self._node.members()), "told": len(self.told)}
+
+
+async def watch(node: Node) -> None:
+    """Offer a `Watched`; for `on_start`."""
+    await node.local.routes.put(Watched(node), "watched")

@@ -1,11 +1,20 @@
-"""Connections without a proof: which one goes at a bound."""
+"""Connections without a proof: which one goes at a bound, and who is none."""
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.transports.keyed_nodes import open_keyed, token
+from trionet.transports import network
 from trionet.transports.strangers import Strangers
+
+if TYPE_CHECKING:
+    import pytest
 
 MOST, MOST_PER_ADDRESS = 6, 3
 
@@ -74,3 +83,29 @@ def test_the_bounds_hold_and_each_that_goes_is_counted(steps: list[tuple[str, st
         assert len(waiting) <= MOST
     assert len(strangers) == len(present)
     assert strangers.refused == gone
+
+
+# ---- on a node
+
+
+def _request(bearer: str) -> bytes:
+    head = f"PUT /local/status/get HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {bearer}\r\n"
+    return f'{head}Content-Length: 7\r\n\r\n["nid"]'.encode()
+
+
+async def test_a_client_with_a_valid_token_is_no_stranger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that keeps many connections open does not lose the oldest one."""
+    monkeypatch.setattr(network, "Strangers", lambda: Strangers(8, 4))
+    async with open_keyed() as node, AsyncExitStack() as stack:
+        streams = []
+        for number in range(10):
+            stream = await trio.open_tcp_stream(node.address.ip, node.address.port)
+            streams.append(await stack.enter_async_context(stream))
+            await stream.send_all(_request(token() if number < 5 else "nonsense"))
+            status = b"200" if number < 5 else b"401"
+            assert bytes(await stream.receive_some()).startswith(b"HTTP/1.1 " + status)
+        assert node.statistics().connections_refused == 1
+        assert bytes(await streams[5].receive_some()) == b"", "the oldest of those without a valid token has gone"
+        for stream in streams[:5]:
+            await stream.send_all(_request(token()))
+            assert bytes(await stream.receive_some()).startswith(b"HTTP/1.1 200")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.security.attacked import read_to_end
 from tests.transports.keyed_nodes import open_keyed, token
 from trionet.transports import network
 from trionet.transports.strangers import Strangers
@@ -93,6 +95,14 @@ def _request(bearer: str) -> bytes:
     return f'{head}Content-Length: 7\r\n\r\n["nid"]'.encode()
 
 
+async def _answer(stream: trio.SocketStream) -> dict[str, Any]:
+    got = b""
+    while not got.endswith(b"}"):
+        got += await stream.receive_some()
+    answer: dict[str, Any] = msgspec.json.decode(got.partition(b"\r\n\r\n")[2])
+    return answer
+
+
 async def test_a_client_with_a_valid_token_is_no_stranger(monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that keeps many connections open does not lose the oldest one."""
     monkeypatch.setattr(network, "Strangers", lambda: Strangers(8, 4))
@@ -102,10 +112,9 @@ async def test_a_client_with_a_valid_token_is_no_stranger(monkeypatch: pytest.Mo
             stream = await trio.open_tcp_stream(node.address.ip, node.address.port)
             streams.append(await stack.enter_async_context(stream))
             await stream.send_all(_request(token() if number < 5 else "nonsense"))
-            status = b"200" if number < 5 else b"401"
-            assert bytes(await stream.receive_some()).startswith(b"HTTP/1.1 " + status)
+            assert set(await _answer(stream)) == {"value" if number < 5 else "error"}
         assert node.statistics().connections_refused == 1
-        assert bytes(await streams[5].receive_some()) == b"", "the oldest of those without a valid token has gone"
+        await read_to_end(streams[5])  # the oldest of those without a valid token has gone
         for stream in streams[:5]:
-            await stream.send_all(_request(token()))
-            assert bytes(await stream.receive_some()).startswith(b"HTTP/1.1 200")
+            await stream.send_all(_request(token()).replace(b"nid", b"sid"))
+            assert await _answer(stream) == {"value": node.sid}

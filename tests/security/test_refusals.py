@@ -444,3 +444,18 @@ async def test_an_attack_is_refused_counted_and_logged(name: str, caplog: pytest
         await scene.check()
     pattern = re.compile(f"(?=.*{row.who})(?=.*({row.reason}))", re.DOTALL)
     assert any(pattern.search(line) for line in caplog.messages), caplog.messages
+
+
+async def test_a_datagram_to_an_earlier_life_of_the_node_is_not_delivered(caplog: pytest.LogCaptureFixture) -> None:
+    """Its sender is alive, and proves it; but the datagram is older than the node."""
+    caplog.set_level(logging.INFO)
+    keys = node_keys(cluster=CLUSTER)
+    async with open_node(NodeConfig(join=[]), keys=keys) as earlier:
+        pass
+    async with KeyedSocket(keys, to=earlier.address) as sock:
+        data = sock.sealed()
+        async with open_node(NodeConfig(join=[], port=earlier.address.port), keys=keys) as node:
+            await sock.send(data)
+            await sock.answer()
+            await wait_until(lambda: node.statistics().datagrams_replayed == 1)
+    assert any("it came before, or is too old" in line for line in caplog.messages)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from trionet.errors import ConnectionLost, NodeUnreachable
 from trionet.identity import is_loopback
+from trionet.log_limits import about, limited_log
 from trionet.security.http_signatures import sign_request, verify_response
 from trionet.security.nonces import NONCE_RANDOM_BYTES
 from trionet.security.refusals import RequestRefused
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from trionet.security.keys import DerivedKeys
 
 __all__ = ["CallSigner", "no_signed_stream"]
+
+_log = limited_log(__name__)
 
 
 def no_signed_stream(service: str, method: str) -> str:
@@ -84,6 +87,8 @@ class CallSigner:
         try:
             verify_response(head, body, self._keys, nonce)
         except RequestRefused as exc:
+            reason = f"it has no valid signature: {exc.reason}"
+            _log.warning("an answer of %s over HTTP was refused: %s", node, reason, extra=about(node, reason))
             raise ConnectionLost(
                 f"{node} answered with HTTP status {response.status_code}, and without a valid signature "
                 f"({exc.reason}): do both nodes have the same key and cluster name? The log of {node} says more"

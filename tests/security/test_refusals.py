@@ -130,32 +130,33 @@ def _answers(answer: bytes) -> Callable[[Scene], Awaitable[list[bytes]]]:
     return lambda scene: _dialed(scene, answer)
 
 
-class _Change:
-    """Changes what a member sends from a place on: flips a bit, or ends the connection."""
+class _Flip:
+    """Flips a bit, at a place of what a member sends."""
 
-    def __init__(self, at: int) -> None:
-        self.at = at
-        self.passed = 0
+    def __init__(self, bit: int) -> None:
+        self._place, self._mask = bit // 8, 1 << bit % 8
+        self._passed = 0
 
     def __call__(self, data: bytes) -> bytes:
-        place, self.passed = self.at - self.passed, self.passed + len(data)
+        place, self._passed = self._place - self._passed, self._passed + len(data)
         if not 0 <= place < len(data):
             return data
-        return data[:place] + bytes([data[place] ^ 1 << self.at % 8]) + data[place + 1 :]
+        return data[:place] + bytes([data[place] ^ self._mask]) + data[place + 1 :]
 
 
-async def _flips(scene: Scene, place: int) -> None:
-    """Flip a bit of a link's first call."""
+async def _flips(scene: Scene, bit: int) -> int:
+    """Flip a bit of the frame of a call; return how many bits it has."""
     async with open_proxy(scene.victim.address) as proxy, open_node(NodeConfig(), keys=scene.keys) as member:
         remote = Remote(node=proxy.address, service="status", method="get")
         await member.local.comm.send(["nid"], remote)
-        proxy.change = _Change(place)
+        proxy.change, before = _Flip(bit), len(proxy.sent)
         with pytest.raises(ConnectionLost), trio.fail_after(DEADLINE_S):
             await member.local.comm.send(["nid"], Remote(node=proxy.address, service="guarded", method="tell"))
+        return 8 * (len(proxy.sent) - before)
 
 
 async def _flips_a_bit_of_a_frame(scene: Scene) -> list[bytes]:
-    await _flips(scene, 20)
+    await _flips(scene, 164)
     return []
 
 
@@ -459,3 +460,16 @@ async def test_a_datagram_to_an_earlier_life_of_the_node_is_not_delivered(caplog
             await sock.answer()
             await wait_until(lambda: node.statistics().datagrams_replayed == 1)
     assert any("it came before, or is too old" in line for line in caplog.messages)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+async def test_each_flipped_bit_of_a_frame_is_refused_and_counted() -> None:
+    async with open_scene(connect_timeout_s=0.5) as scene:
+        bits = await _flips(scene, 164)
+        assert bits > 8 * 60
+        for bit in range(bits):
+            before = _count(scene, CONNECTIONS)
+            await _flips(scene, bit)
+            await wait_until(lambda known=before: _count(scene, CONNECTIONS) > known)  # type: ignore[misc]
+        await scene.check()

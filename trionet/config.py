@@ -47,7 +47,7 @@ _CHOICES = {
     "profile": tuple(PROFILES),
     "log_level": ("debug", "info", "warning", "error"),
 }
-_UNSPECIFIED = ("0.0.0.0", "::")
+_UNSPECIFIED = ("0.0.0.0", "::")  # noqa: S104  it is refused, not used
 
 
 class _SettingsByName(type(msgspec.Struct)):  # type: ignore[misc]  # which has no name in older ones

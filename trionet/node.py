@@ -227,6 +227,7 @@ class Node:
             calls_orphaned=self._log.calls_orphaned,
             connections_refused=self._endpoint.connections_refused,
             datagrams_refused=self._agent.datagrams_refused,
+            datagrams_replayed=self._agent.datagrams_replayed,
             requests_refused=self._endpoint.requests_refused,
             code_refused=self.local.code.refused,
         )

@@ -73,8 +73,9 @@ async def open_node(
     config = with_settings(NodeConfig() if config is None else config, {})
     if not isinstance(random, random_module.Random | None):
         raise MalformedRequest(f"random is a random.Random, not {random!r:.80}")
+    random = random or random_module.Random()  # noqa: S311  no secret is drawn from it
     live = LiveKeys(keys or _keys(config))
-    async with _opened(config, _network(fabric), random or random_module.Random(), live) as node:
+    async with _opened(config, _network(fabric), random, live) as node:
         yield node
 
 
@@ -85,7 +86,7 @@ async def _opened(config: NodeConfig, fabric: Network, random: Random, keys: Liv
 
     def open_child(config: NodeConfig) -> AbstractAsyncContextManager[Node]:
         # Its random numbers follow from its parent's.
-        child_random = random_module.Random(random.getrandbits(_SEED_BITS))
+        child_random = random_module.Random(random.getrandbits(_SEED_BITS))  # noqa: S311  no secret is drawn from it
         given = None if keys.now is None or config.key_file is not None else keys.now.given(str(endpoint.address))
         return open_node(config, fabric=fabric, random=child_random, keys=given)
 

@@ -59,7 +59,7 @@ _SECRET_BYTES: Final = 16
 
 def warm_up() -> None:
     """Do now, once for this process, the one-time work of the first protocols."""
-    random = Random(0)
+    random = Random(0)  # noqa: S311  nothing follows from it
     mux = ProtocolMux("", [Swim("a", PROFILES["lan"], random, 0.0, boot_id=1), GossipProtocol("a", random)])
     mux.receive_bytes(b"", 0.0)
 
@@ -206,6 +206,11 @@ class ClusterAgent:
         """The number of datagrams that did not open: neither duplicates nor those of unproven senders."""
         counts = self.datagram_refusals
         return 0 if counts is None else counts.malformed + counts.unknown_key + counts.forged
+
+    @property
+    def datagrams_replayed(self) -> int:
+        """See `NodeStatistics.datagrams_replayed`."""
+        return 0 if self._sealed is None else self._sealed.replayed
 
     def on_other_key(self, handler: Callable[[NodeAddress, bytes], None]) -> None:
         """Call ``handler(node, key_id)`` with each member whose datagrams another key seals than this node's."""

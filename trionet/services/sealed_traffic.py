@@ -34,15 +34,20 @@ _KEY_ID: Final = slice(1, 5)
 _PLAIN_HEAD: Final = b"\x93"
 """The first byte of each plain packet: an array of three."""
 
+_LINE: Final = "a datagram from %s was refused: %s"
 _REASONS: Final = {
     Refusal.MALFORMED: "it is no packet of a node",
     Refusal.UNKNOWN_KEY: "its cluster key is not this node's: give both nodes the same key",
     Refusal.FORGED: "it does not open: it is for another node or cluster, or forged",
 }
-"""Texts for the log. Replays have none: networks duplicate datagrams. Nor have the unproven, who are challenged; nor
-proofs that come late, after a restart."""
-
 _PLAIN: Final = "it is not sealed: give its node this node's cluster key"
+
+_LATE: Final = {
+    Refusal.REPLAYED: "it came before, or is too old: the network doubled or kept it, or somebody replays it",
+    Refusal.UNASKED: "it answers nothing that this node has asked in this life: it is late, replayed or forged",
+}
+_UNANSWERED: Final = "its sender did not prove that it is alive: it has ended or is slow, or somebody replays it"
+"""Networks and restarts cause these, too, so their lines are of the level INFO."""
 
 
 class SealedTraffic:
@@ -92,6 +97,12 @@ class SealedTraffic:
         """Counts of refused datagrams."""
         return self._opener.refused
 
+    @property
+    def replayed(self) -> int:
+        """The number of datagrams that are of no use now, and may be replays; see `NodeStatistics`."""
+        counts = self._opener.refused
+        return counts.replayed + counts.unasked + self._opener.unanswered
+
     def send_nowait(self, to: NodeAddress, data: bytes) -> bool:
         """Send a packet to `to`; return False where datagrams can't reach that address, or can't hold the packet."""
         if len(data) > PLAINTEXT_BYTES:
@@ -109,15 +120,22 @@ class SealedTraffic:
                 handle(opened.plaintext)
                 if data[_KEY_ID] != self._sealer.keys.sealing:
                     self.on_other_key(source, data[_KEY_ID])
-            elif opened.refused in _REASONS:
+            elif opened.refused is not None:
                 self._report(opened.refused, data, source)
+            for unanswered in self._opener.pop_unanswered(self._now()):
+                extra = about(unanswered.rpartition(":")[0], _UNANSWERED)
+                _log.info(_LINE, unanswered, _UNANSWERED, extra=extra)
 
         await self._inner.serve_with_sources(receive)
 
     def _report(self, refused: Refusal, data: bytes, source: NodeAddress) -> None:
-        is_plain = refused is Refusal.MALFORMED and data.startswith(_PLAIN_HEAD)
-        reason = _PLAIN if is_plain else _REASONS[refused]
-        _log.warning("a datagram from %s was refused: %s", source, reason, extra=about(source.ip, reason))
+        if refused in _LATE:
+            reason = _LATE[refused]
+            _log.info(_LINE, source, reason, extra=about(source.ip, reason))
+        elif refused in _REASONS:
+            is_plain = refused is Refusal.MALFORMED and data.startswith(_PLAIN_HEAD)
+            reason = _PLAIN if is_plain else _REASONS[refused]
+            _log.warning(_LINE, source, reason, extra=about(source.ip, reason))
 
     def close(self) -> None:
         """Send and receive nothing more."""

@@ -79,7 +79,6 @@ class NetworkEndpoint:
         self._config = config
         self._handler = handler
         self._web: WebServer | None = None
-        self._access: WebAccess | None = None
         self._is_closing = False
         self.links: TCPTransport = TCPTransport(listener.address, config, handler, on_orphan, keys)
         self._http = LazyHTTPTransport(config, keys)
@@ -153,22 +152,26 @@ class NetworkEndpoint:
         from .web_access import WebAccess, own_authorities
 
         names = {*self._listener.ips, self._config.ip}
-        self._access = WebAccess(self.keys, own_authorities(self.address, names), self._started_us)
-        return self._access
+        return WebAccess(self.keys, own_authorities(self.address, names), self._started_us)
 
     @property
     def requests_refused(self) -> int:
-        """The requests over HTTP that have been refused for lack of a proof."""
-        return 0 if self._access is None else self._access.refused
+        """See `Endpoint.requests_refused`."""
+        return 0 if self._web is None else self._web.refused.count
 
-    async def accept_http(self, stream: trio.SocketStream, first: bytes, nursery: trio.Nursery) -> RequestSession:
-        """Return the session of an HTTP connection whose first bytes have been read; run the app in `nursery`."""
+    async def accept_http(
+        self, stream: trio.SocketStream, first: bytes, nursery: trio.Nursery, on_proven: Callable[[], object]
+    ) -> RequestSession:
+        """Return the session of an HTTP connection whose first bytes have been read; run the app in `nursery`.
+
+        ``on_proven()`` is called with each request that has a valid token or signature.
+        """
         if _WEB not in sys.modules:
             # It takes half a second, in a thread; nodes without HTTP never import it.
             await trio.to_thread.run_sync(importlib.import_module, _WEB)
         web = self._web_server()
         await web.started(nursery)
-        return web.connect(stream, first)
+        return web.connect(stream, first, on_proven)
 
     async def drain(self) -> None:
         """Refuse new connections, and wait until the calls in progress have been answered."""
@@ -287,17 +290,21 @@ class _Incoming:
     async def _run(self, seconds: float) -> None:
         first = b""
         try:
-            with trio.move_on_after(seconds):
+            with trio.move_on_after(seconds) as scope:
                 first = bytes(await self._stream.receive_some(_FIRST_BYTES))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return
+        if scope.cancelled_caught and self._endpoint.strangers is not None:
+            self._endpoint.strangers.refused += 1
+            text = "a connection from %s was closed: it has sent nothing for %g s"
+            _log.warning(text, self._peer, seconds, extra=about(self._peer))
         if self._is_aborted or not first:
             return
         if first.startswith(MARK):
             await self._run_link(first)
         else:
             self._session = self._requests = connection = await self._endpoint.accept_http(
-                self._stream, first, self._nursery
+                self._stream, first, self._nursery, self._proven
             )
             await connection.run()
 
@@ -312,10 +319,14 @@ class _Incoming:
 
     def _opened(self, link: TCPLink) -> None:
         self._session = link
-        if self._endpoint.strangers is not None:
-            self._endpoint.strangers.remove(self)
+        self._proven()
         if self._is_aborted:
             link.abort()
+
+    def _proven(self) -> None:
+        """Handle that the peer holds the key, or a token made with it."""
+        if self._endpoint.strangers is not None:
+            self._endpoint.strangers.remove(self)
 
     def finish(self) -> None:
         if self._session is None:

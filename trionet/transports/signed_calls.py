@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from trionet.errors import ConnectionLost, NodeUnreachable
 from trionet.identity import is_loopback
+from trionet.log_limits import about, limited_log
 from trionet.security.http_signatures import sign_request, verify_response
 from trionet.security.nonces import NONCE_RANDOM_BYTES
 from trionet.security.refusals import RequestRefused
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from trionet.security.keys import DerivedKeys
 
 __all__ = ["SignedCall", "no_signed_stream"]
+
+_log = limited_log(__name__)
 
 
 def no_signed_stream(service: str, method: str) -> str:
@@ -91,6 +94,8 @@ class SignedCall:
         try:
             verify_response(head, body, self._keys, self._nonce)
         except RequestRefused as exc:
+            reason = f"it has no valid signature: {exc.reason}"
+            _log.warning("an answer of %s over HTTP was refused: %s", self._node, reason, extra=about(self._node, reason))
             raise ConnectionLost(
                 f"{self._node} answered with HTTP status {response.status_code}, and without a valid signature "
                 f"({exc.reason}): do both nodes have the same key and cluster name? The log of {self._node} says more"

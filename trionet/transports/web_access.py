@@ -1,9 +1,8 @@
 """Who makes a request over HTTP to a node with keys: the holder of a token, or a node of the cluster.
 
 Invariants: each request but ``/healthz`` has a valid token, or is a call signed by a node; its head is checked before
-any byte of its body is read. Only what a node has signed is believed of its headers. A refused request is counted, and
-the log has who and why; the client learns nothing of the keys. Nothing is accepted from other machines: there is no
-TLS, and whoever sees a token can use it.
+any byte of its body is read. Only what a node has signed is believed of its headers. The client learns nothing of the
+keys. Nothing is accepted from other machines: there is no TLS, and whoever sees a token can use it.
 
 Source: RFC 6750 (bearer tokens), 9421 (signatures).
 """
@@ -13,9 +12,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final, Protocol
 
-from trionet.errors import NotPermitted
 from trionet.identity import NodeAddress, is_loopback
-from trionet.log_limits import about, limited_log
 from trionet.security.http_signatures import RequestVerifier, sign_response
 from trionet.security.nonces import NonceStore
 from trionet.security.refusals import FORBIDDEN, RequestRefused, unproven
@@ -44,9 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ANYONE", "Requester", "WebAccess", "own_authorities"]
 
-_log = limited_log(__name__)
-
-_ANY_ADDRESS: Final = frozenset({"0.0.0.0", "::"})
+_ANY_ADDRESS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104  looked for, not used
 _LOOPBACK: Final = ("127.0.0.1", "::1")
 _SIGNATURE: Final = "signature-input"
 
@@ -148,7 +143,8 @@ class _SigningNode(_Anyone):
 
     def check_method(self, handler: Handler, gid: str, service: str, method: str) -> None:
         if handler.find(gid, service, method).is_stream:
-            raise NotPermitted(no_signed_stream(service, method))
+            text = no_signed_stream(service, method)
+            raise RequestRefused(text, reason=text, status=FORBIDDEN)
 
     def check_body(self, body: bytes) -> None:
         self._request.check_body(body)
@@ -167,13 +163,9 @@ class WebAccess:
         keys: the node's; there are some.
         authorities: where requests to it are sent to; see `own_authorities`.
         started_us: the time of its start, in microseconds since 1970: earlier signatures are refused.
-
-    Attributes:
-        refused: the number of refused requests.
     """
 
     def __init__(self, keys: LiveKeys, authorities: Collection[str], started_us: int) -> None:
-        self.refused: int = 0
         self._authorities = authorities
         self._nonces = NonceStore(started_us)
         keys.watch(self._use_keys)
@@ -211,17 +203,3 @@ class WebAccess:
         method = scope["method"] if scope["type"] == "http" else "GET"
         verified = self._signatures.verify(HttpRequest(headers, method, authority, target), time_us())
         return _SigningNode(verified, self._opening[verified.key_id])
-
-    def note_refusal(self, refusal: RequestRefused, scope: HTTPScope | WebsocketScope) -> None:
-        """Count a refused request, and log who made it and why it was refused."""
-        self.refused += 1
-        client = scope.get("client")
-        peer = "a client that has gone" if client is None else client[0]
-        _log.warning(
-            "a request of %s for %.200s over HTTP was refused with status %d: %s",
-            peer,
-            scope["path"],
-            refusal.status,
-            refusal.reason,
-            extra=about(peer, refusal.reason),
-        )

@@ -28,11 +28,27 @@ if TYPE_CHECKING:
 
     from trionet.identity import NodeAddress
 
-__all__ = ["AddressRefused", "Greeted", "Handshake", "HandshakeError", "KeyRefused", "PeerSpeaksHTTP", "greeting"]
+__all__ = [
+    "AddressRefused",
+    "Greeted",
+    "Handshake",
+    "HandshakeCut",
+    "HandshakeError",
+    "KeyRefused",
+    "PeerSpeaksHTTP",
+    "greeting",
+]
 
 
 class HandshakeError(Exception):
     """The peer speaks no link, or an incompatible version."""
+
+
+class HandshakeCut(HandshakeError):
+    """The connection ended: its peer may have stopped."""
+
+    def __init__(self) -> None:
+        super().__init__("the connection was closed during the handshake")
 
 
 class KeyRefused(HandshakeError):
@@ -128,10 +144,11 @@ class Handshake:
 
         Raises:
             HandshakeError: the peer is no compatible node. The due bytes carry the reason.
+            HandshakeCut: there were no bytes.
             PeerSpeaksHTTP: the peer is an HTTP server, and a plain link was to be made.
         """
         if not data:
-            raise HandshakeError("the connection was closed during the handshake")
+            raise HandshakeCut
         try:
             found = self._receive(data)
             return None if found is None else self._greeted(*found)

@@ -12,7 +12,7 @@ import trio
 from trionet.codec import JSON
 from trionet.errors import NodeUnreachable
 from trionet.log_limits import about, limited_log, peer_ip
-from trionet.protocols.link.handshake import Greeted, HandshakeError, PeerSpeaksHTTP
+from trionet.protocols.link.handshake import Greeted, HandshakeCut, HandshakeError, PeerSpeaksHTTP
 from trionet.protocols.link.liveness import AT_ONCE
 from trionet.security.live_keys import LiveKeys
 from trionet.transports.allowance import within
@@ -304,7 +304,7 @@ class TCPTransport(LinkTransport):
             await send_all(sock, handshake.data_to_send())
         except OSError as exc:
             sock.close()
-            raise HandshakeError("the connection was closed during the handshake") from exc
+            raise HandshakeCut from exc
         except BaseException:
             sock.close()
             raise
@@ -334,7 +334,7 @@ class TCPTransport(LinkTransport):
         try:
             return await within(seconds, greeted)
         except trio.BrokenResourceError as exc:
-            raise HandshakeError("the connection was closed during the handshake") from exc
+            raise HandshakeCut from exc
         except trio.TooSlowError as exc:
             raise HandshakeError(f"it took longer than {seconds:g} s to send its hello") from exc
         except HandshakeError:

@@ -14,7 +14,7 @@ from trionet.codec import MESSAGEPACK
 from trionet.errors import KeyMismatch, NodeUnreachable
 from trionet.log_limits import about, limited_log
 from trionet.protocols.link.frames import Hello
-from trionet.protocols.link.handshake import AddressRefused, Handshake, KeyRefused
+from trionet.protocols.link.handshake import Handshake, HandshakeCut, HandshakeError, KeyRefused
 from trionet.protocols.link.holdings import Account
 from trionet.protocols.link.outgoing import LinkRetired
 from trionet.protocols.link.refusals import Refusal
@@ -66,7 +66,7 @@ class LinkTransport(ABC):
         context: the shared parts of its links.
         is_member: returns whether an address is a member's. Only a member, or a node that has stated this address on a
             sealed link, must state the address that was dialed: other addresses may be aliases, as those of seeds.
-        refused: connections of others that began as links and were refused.
+        refused: connections that one side has refused, and links whose peers broke the protocol.
         on_other_key: called with the address of a peer and a key id, when a link with it has another key than the one
             that seals here: one of the two has missed a change.
     """
@@ -81,7 +81,7 @@ class LinkTransport(ABC):
     ) -> None:
         self.codec: Codec = MESSAGEPACK.limited(config.max_message_containers)
         account = Account(config.held_bytes_limit)
-        self.context: LinkContext = LinkContext(config, handler, on_orphan, account)
+        self.context: LinkContext = LinkContext(config, handler, on_orphan, account, self._count_fault)
         self._hello = Hello(
             address=own,
             max_calls=config.max_calls_per_peer,
@@ -251,8 +251,9 @@ class LinkTransport(ABC):
             return
         text = f"no connection to {node}: {reason}"
         is_mismatch = isinstance(reason, KeyRefused) and reason.refusal is not Refusal.VERSION
-        if is_mismatch or isinstance(reason, AddressRefused):
-            _log.warning("%s", text, extra=about(node))
+        if isinstance(reason, HandshakeError) and not isinstance(reason, HandshakeCut):
+            self.refused += 1
+            _log.warning("%s", text, extra=about(node, str(reason)))
         self.dialed(node, (KeyMismatch if is_mismatch else NodeUnreachable)(text))
 
     def note_refused(self, peer: object, reason: str) -> None:
@@ -260,6 +261,9 @@ class LinkTransport(ABC):
         self.refused += 1
         extra = about(peer, reason.partition(":")[0])
         _log.warning("a connection that began as a link was closed: %s (from %s)", reason, peer, extra=extra)
+
+    def _count_fault(self) -> None:
+        self.refused += 1
 
     def add(self, link: Link, node: NodeAddress | None) -> None:
         """Register a new link with `node`; None for a peer without an address."""

@@ -95,7 +95,8 @@ class SignedCall:
             verify_response(head, body, self._keys, self._nonce)
         except RequestRefused as exc:
             reason = f"it has no valid signature: {exc.reason}"
-            _log.warning("an answer of %s over HTTP was refused: %s", self._node, reason, extra=about(self._node, reason))
+            extra = about(self._node, reason)
+            _log.warning("an answer of %s over HTTP was refused: %s", self._node, reason, extra=extra)
             raise ConnectionLost(
                 f"{self._node} answered with HTTP status {response.status_code}, and without a valid signature "
                 f"({exc.reason}): do both nodes have the same key and cluster name? The log of {self._node} says more"

@@ -29,7 +29,7 @@ async def keys(*arguments: str) -> tuple[int, str, str]:
         cwd=ROOT,
         env=clean_environment(),
         capture_stdout=True,
-        stderr=subprocess.PIPE,
+        capture_stderr=True,
         stdin=subprocess.DEVNULL,
         check=False,
     )

@@ -27,8 +27,11 @@ from trionet import (
     open_node,
 )
 from trionet.errors import PreconditionFailed
+from trionet.security.key_entries import KeyEntry, KeyFile
 from trionet.security.key_file import new_key_file, read_key_file
 from trionet.security.key_news import KeyNews, encode_news
+from trionet.security.key_statements import KeyState
+from trionet.security.node_keys import NodeKeys
 from trionet.security.tokens import Scope
 from trionet.transports.memory import MemoryFabric
 
@@ -347,3 +350,19 @@ async def test_a_spawned_node_that_is_started_again_has_the_present_keys(
     await check_calls([node])
     assert await told(node, next(one.node for one in node.members() if one.node != node.address), "variables") == []
     assert {member.seals_with for member in (await node.keys.status()).members if member.is_present} == {NEW.name}
+
+
+async def test_a_node_that_has_missed_a_use_is_reached_with_the_older_key_and_gets_the_newer_one(
+    autojump_clock: MockClock,
+) -> None:
+    file = KeyFile((KeyEntry.of(OLD), KeyEntry(NEW.id, KeyState.USED, 1, key=NEW)))
+    fabric = MemoryFabric()
+    async with (
+        open_node(fabric=fabric, keys=NodeKeys(file, "trionet")) as ahead,
+        open_node(fabric=fabric, keys=node_keys(1)) as behind,
+    ):
+        await check_calls([ahead, behind])
+        agent = behind.keys.agent
+        assert agent is not None
+        await wait_until(lambda: agent.ring.keys.sealing == NEW.id)
+        await check_calls([ahead, behind])

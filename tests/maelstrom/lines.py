@@ -11,6 +11,7 @@ import trio
 from trionet.maelstrom import MaelstromNode
 from trionet.maelstrom.fabric import MaelstromFabric
 from trionet.maelstrom.transport import address_of
+from trionet.security.live_keys import LiveKeys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,12 +64,11 @@ class LinesEndpoint:
     """An endpoint in a Maelstrom node; it serves both."""
 
     app = None
-    keys = None
+    keys = LiveKeys()
+    links = None
     requests_refused = 0
     has_real_address = False
-    keys = None
     connections_refused = 0
-    requests_refused = 0
 
     def __init__(
         self,

@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 
+from tests.keyed_nodes import KEEPER, told
 from tests.security.keys import key_of, node_keys
 from tests.simulation.rotating import check_calls, rotate_once
 from tests.transports.keyed_nodes import error_in, request, token
 from tests.waiting import wait_until
-from trionet import ConfigError, MalformedRequest, Node, NodeConfig, NotPermitted, Remote, open_node
+from trionet import (
+    ChildRestarted,
+    ConfigError,
+    ConnectionLost,
+    MalformedRequest,
+    Node,
+    NodeConfig,
+    NotPermitted,
+    Remote,
+    open_node,
+)
 from trionet.errors import PreconditionFailed
+from trionet.security.key_entries import KeyEntry, KeyFile
 from trionet.security.key_file import new_key_file, read_key_file
 from trionet.security.key_news import KeyNews, encode_news
+from trionet.security.key_statements import KeyState
+from trionet.security.node_keys import NodeKeys
 from trionet.security.tokens import Scope
 from trionet.transports.memory import MemoryFabric
 
@@ -282,3 +297,72 @@ async def test_a_cluster_that_does_not_rotate_sends_nothing_about_keys(autojump_
             assert agent is not None
             own = agent.ring.report()
             assert list(agent.ring.reports) == [own]
+
+
+async def test_links_of_a_retired_key_are_replaced_and_closed_within_a_minute(
+    new: str, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    ended = list[str]()
+
+    async def wait(seconds: float) -> None:
+        await trio.sleep(seconds)
+
+    async def call(node: Node, other: Node, seconds: float) -> None:
+        try:
+            await node.local.comm.send([seconds], Remote(node=other.address, service="slow", method="wait"))
+        except ConnectionLost as exc:
+            ended.append(f"{seconds:g} {exc.text.rpartition(': ')[2]}")
+        else:
+            ended.append(f"{seconds:g} answered")
+
+    fabric = MemoryFabric()
+    for name in ("one", "other"):
+        new_key_file(str(tmp_path / name), OLD)
+    async with (
+        open_node(NodeConfig(key_file=str(tmp_path / "one"), join=[]), fabric=fabric) as one,
+        open_node(NodeConfig(key_file=str(tmp_path / "other"), join=[str(one.address)]), fabric=fabric) as other,
+        trio.open_nursery() as nursery,
+    ):
+        await other.local.routes.put({"wait": wait}, "slow")
+        await wait_until(lambda: len(one.members()) == len(other.members()) == 2)
+        for seconds in (30, 300):
+            nursery.start_soon(call, one, other, seconds)
+        await trio.sleep(1)
+        await rotate_once(other, new)
+        for _ in range(60):
+            await check_calls([one, other])
+            await trio.sleep(1)
+        assert ended == ["30 answered", "300 its key is retired"]
+
+
+async def test_a_spawned_node_that_is_started_again_has_the_present_keys(
+    start: Callable[..., Awaitable[Node]], new: str
+) -> None:
+    node = await start()
+    child = await node.local.status.spawn(KEEPER, launcher="subprocess", restart="always")
+    await wait_until(lambda: len(node.members()) == 2)
+    await rotate_once(node, new)
+    restarted = trio.Event()
+    node.listen(lambda event: restarted.set() if isinstance(event, ChildRestarted) else None)
+    os.kill((await told(node, child, "settings"))["pid"], signal.SIGKILL)
+    await restarted.wait()
+    await wait_until(lambda: len(node.members()) == 2)
+    await check_calls([node])
+    assert await told(node, next(one.node for one in node.members() if one.node != node.address), "variables") == []
+    assert {member.seals_with for member in (await node.keys.status()).members if member.is_present} == {NEW.name}
+
+
+async def test_a_node_that_has_missed_a_use_is_reached_with_the_older_key_and_gets_the_newer_one(
+    autojump_clock: MockClock,
+) -> None:
+    file = KeyFile((KeyEntry.of(OLD), KeyEntry(NEW.id, KeyState.USED, 1, key=NEW)))
+    fabric = MemoryFabric()
+    async with (
+        open_node(fabric=fabric, keys=NodeKeys(file, "trionet")) as ahead,
+        open_node(fabric=fabric, keys=node_keys(1)) as behind,
+    ):
+        await check_calls([ahead, behind])
+        agent = behind.keys.agent
+        assert agent is not None
+        await wait_until(lambda: agent.ring.keys.sealing == NEW.id)
+        await check_calls([ahead, behind])

@@ -62,7 +62,7 @@ class MaelstromEndpoint:
     """Fulfils `trionet.transports.base.Endpoint` on a Maelstrom node."""
 
     app = None
-    keys = LiveKeys()
+    keys: LiveKeys = LiveKeys()
     links = None
     requests_refused = 0
     has_real_address = False

@@ -96,6 +96,7 @@ class KeyAgent:
     def close(self) -> None:
         """Tell and ask nothing more."""
         self._is_closed = True
+        self._links.on_other_key = _ignore
         self._woken.set()
 
     # ---- members
@@ -128,6 +129,7 @@ class KeyAgent:
     async def handle_change(self) -> None:
         """Handle a change of the ring: use its keys, and write them."""
         self._use_ring()
+        self.wake()  # a caller that gives up ends only this attempt
         await self.write()
         self._forget()
         self.wake()
@@ -254,6 +256,9 @@ class KeyAgent:
             node = self._random.choice(others)
             if not await self.exchange.with_one(node):
                 _log.debug("%s has not answered", node, extra=about(node))
+
+
+def _ignore(_: NodeAddress, __: bytes) -> None: ...
 
 
 def _reachable(giver: str | None, own: NodeAddress) -> set[NodeAddress]:

@@ -14,6 +14,7 @@ from trionet.errors import ConfigError, MalformedRequest, NotPermitted, Precondi
 from trionet.events import ChildEnded, Event, MemberJoined, MemberLeft
 from trionet.identity import NodeAddress
 from trionet.key_texts import holds_key_text
+from trionet.log_limits import limited_log
 
 from .base import rpc
 from .key_status import KeysStatus, status_of
@@ -35,6 +36,8 @@ __all__ = ["Keys"]
 
 _ID: Final = re.compile(r"[0-9a-f]{8}\Z")
 _ABSENT: Final = "absent"
+
+_log = limited_log(__name__)
 
 
 class Keys:
@@ -148,7 +151,7 @@ class Keys:
         agent, key = self._agent(), _id_of(key_id)
         names = await self._names(agent, without)
         agent.ring.use(key, agent.present(), names)
-        await self._spread(agent)
+        await self._spread(agent, f"key {key_id} is used")
 
     @rpc
     async def retire(self, key_id: str, without: list[str] | tuple[str, ...] = ()) -> None:
@@ -168,7 +171,7 @@ class Keys:
         agent, key = self._agent(), _id_of(key_id)
         names = await self._names(agent, without)
         agent.ring.retire(key, agent.present(), names)
-        await self._spread(agent)
+        await self._spread(agent, f"key {key_id} is retired")
 
     @rpc
     async def exchange(self, news: bytes) -> bytes:
@@ -215,11 +218,12 @@ class Keys:
     async def _install(self, agent: KeyAgent, key: ClusterKey, *, by_file: bool) -> str:
         agent.ring.note_members(agent.present())
         agent.ring.keys.install(key, by_file=by_file)
-        await self._spread(agent)
+        await self._spread(agent, f"key {key.name} is installed")
         return key.name
 
-    async def _spread(self, agent: KeyAgent) -> None:
+    async def _spread(self, agent: KeyAgent, what: str) -> None:
         """Write what has changed, tell all members, and then all of them what they have answered."""
+        _log.info("node %s: by command, %s", agent.ring.name, what)
         await agent.handle_change()
         await agent.gather()
         await agent.handle_change()

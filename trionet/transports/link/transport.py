@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from trionet.identity import NodeAddress
     from trionet.protocols.link.channel import LinkKey
     from trionet.security.node_keys import NodeKeys
-    from trionet.transports.base import Handler, Request
+    from trionet.transports.base import Handler, Lives, Request
 
 __all__ = ["LinkTransport"]
 
@@ -61,6 +61,7 @@ class LinkTransport(ABC):
         context: the shared parts of its links.
         is_member: returns whether an address is a member's. Only a member, or a node that has stated this address on a
             sealed link, must state the address that was dialed: other addresses may be aliases, as those of seeds.
+        lives: takes the proofs of life in the hellos of sealed links; None without sealed datagrams.
         refused: connections of others that began as links and were refused.
     """
 
@@ -83,6 +84,7 @@ class LinkTransport(ABC):
         )
         self._own = own
         self.is_member: Callable[[NodeAddress], bool] = _is_unknown
+        self.lives: Lives | None = None
         self.refused: int = 0
         self._heard: dict[NodeAddress, None] = {}
         self._link_keys: list[LinkKey] = [] if keys is None else keys.link_keys(secrets.token_bytes)
@@ -170,10 +172,14 @@ class LinkTransport(ABC):
     def new_handshake(self, node: NodeAddress | None = None) -> Handshake:
         """Return the handshake of a new connection to `node`, or from a peer; it is sealed if the node has keys."""
         if node is None:
-            return Handshake(self._hello, is_initiator=False, keys=self._link_keys)
+            return Handshake(self._hello, is_initiator=False, keys=self._link_keys, life=self._own_life)
         is_known = bool(self._link_keys) and (node in self._heard or self.is_member(node))
         expected = node if is_known else None
-        return Handshake(self._hello, is_initiator=True, keys=self._link_keys[:1], expected=expected)
+        keys = self._link_keys[:1]
+        return Handshake(self._hello, is_initiator=True, keys=keys, expected=expected, life=self._own_life)
+
+    def _own_life(self) -> tuple[int, int] | None:
+        return None if self.lives is None else self.lives.own()
 
     def knows_links(self, node: NodeAddress) -> bool:
         """Whether `node` supports links, as far as known."""
@@ -244,6 +250,9 @@ class LinkTransport(ABC):
             self._prefer(node, link)
             if link.core.is_initiator:
                 self.dialed(node)
+        peer = link.core.peer
+        if self.lives is not None and peer.address is not None and peer.life is not None:
+            self.lives.prove(peer.address, peer.life)
 
     def _prefer(self, node: NodeAddress, link: Link) -> None:
         """Use `link` for calls to `node` from now on.

@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 __all__ = ["Measured", "measure", "new_key", "run_sealed", "serve"]
 
 _MB: Final = 1_000_000
-_SLICES: Final = 24
-_SLICE_S: Final = 0.25
+_PAIRS: Final = {"calls/s": 100, "MB/s": 24}
+"""Pairs of slices, by unit: of seven rounds."""
+
+_SLICE_S: Final = 0.06
 _KINDS: Final = ("plain", "sealed")
 _CALLS: Final = {"1 call at a time": (1, 0.85), "64 calls in flight": (64, 0.9)}
 _BULK_GOAL: Final = 0.6
@@ -95,7 +97,7 @@ async def measure(
     """Run slices of both kinds in turn, after one of each that doesn't count; add the row, the samples and the goal."""
     settings.say(f"sealed: {title}")
     found: dict[str, list[float | None]] = {kind: [] for kind in _KINDS}
-    for number in range(1 + _SLICES * settings.rounds // 7 or 1):
+    for number in range(1 + max(1, _PAIRS[unit] * settings.rounds // 7)):
         for kind in _KINDS[:: 1 if number % 2 else -1]:
             rate = await slices[kind]()
             if number:

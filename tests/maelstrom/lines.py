@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from trionet import NodeAddress, NodeConfig
     from trionet.maelstrom.transport import MaelstromTransport
     from trionet.router import Router
+    from trionet.transports.base import Lives
     from trionet.transports.clock import Clock
     from trionet.transports.datagrams import SourcedDatagrams
 
@@ -93,6 +94,9 @@ class LinesEndpoint:
 
     def set_members(self, is_member: Callable[[NodeAddress], bool]) -> None:
         self._endpoint.set_members(is_member)
+
+    def set_lives(self, lives: Lives) -> None:
+        self._endpoint.set_lives(lives)
 
     async def can_connect(self, node: NodeAddress) -> bool:
         return await self._endpoint.can_connect(node)

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from trionet.codec import Codec
     from trionet.config import NodeConfig
-    from trionet.transports.base import Handler, Request
+    from trionet.transports.base import Handler, Lives, Request
 
     from .call_bodies import CallBody
     from .envelope import Envelope
@@ -83,6 +83,9 @@ class MaelstromEndpoint:
 
     def set_members(self, _: Callable[[NodeAddress], bool]) -> None:
         """Do nothing; see `Endpoint.set_members`."""
+
+    def set_lives(self, _: Lives) -> None:
+        """Do nothing; see `Endpoint.set_lives`."""
 
     async def can_connect(self, node: NodeAddress) -> bool:
         """Return True; see `Endpoint.can_connect`."""

@@ -103,6 +103,8 @@ class ClusterAgent:
         self._sealed = self._sealed_traffic(endpoint)
         self._datagrams: Datagrams | None = self._sealed or endpoint.datagrams
         self._nursery = nursery
+        if self._sealed is not None:
+            endpoint.set_lives(self._sealed)
         endpoint.set_members(partial(ClusterAgent._is_member, weakref.proxy(self)))
         self._handlers: dict[type[Any], Callable[[Any], None]] = {}
         self._batch_handlers: list[Callable[[], None]] = []

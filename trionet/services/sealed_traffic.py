@@ -80,6 +80,7 @@ class SealedTraffic:
         """
         self._inner = inner
         self.on_other_key: Callable[[NodeAddress, bytes], None] = _ignored
+        self._handle: Callable[[bytes], None] | None = None
         self._now = now
         self._new_boot_id = new_boot_id
         first = keys.now
@@ -111,6 +112,7 @@ class SealedTraffic:
 
     async def serve(self, handle: Callable[[bytes], None]) -> None:
         """Call ``handle(packet)`` with each packet of a member of the cluster, until closed."""
+        self._handle = handle
 
         def receive(data: bytes, source: NodeAddress) -> None:
             opened = self._opener.open(data, str(source), self._now())
@@ -136,6 +138,21 @@ class SealedTraffic:
             is_plain = refused is Refusal.MALFORMED and data.startswith(_PLAIN_HEAD)
             reason = _PLAIN if is_plain else _REASONS[refused]
             _log.warning(_LINE, source, reason, extra=about(source.ip, reason))
+
+    # ---- proofs in the hellos of links; see `Lives`
+
+    def own(self) -> tuple[int, int]:
+        """Return the boot id, and the counter of the last datagram; -1 before the first."""
+        return self._sealer.boot_id, self._sealer.counter - 1
+
+    def prove(self, node: NodeAddress, life: tuple[int, int]) -> None:
+        """Take the hello of a sealed link as the proof of a life, and handle its packet that was held, if any."""
+        boot_id, counter = life
+        if boot_id == self._sealer.boot_id:
+            return
+        packet = self._opener.prove(str(node), boot_id, counter, self._now())
+        if packet is not None and self._handle is not None:
+            self._handle(packet)
 
     def close(self) -> None:
         """Send and receive nothing more."""

@@ -46,6 +46,7 @@ __all__ = [
     "Endpoint",
     "Handler",
     "Links",
+    "Lives",
     "Network",
     "Request",
     "Transport",
@@ -200,6 +201,9 @@ class Endpoint(Protocol):
     def set_members(self, is_member: Callable[[NodeAddress], bool]) -> None:
         """Use ``is_member(address)`` to tell which addresses are members', whose links must state them."""
 
+    def set_lives(self, lives: Lives) -> None:
+        """Exchange proofs of life with the peers of sealed links."""
+
     async def can_connect(self, node: NodeAddress) -> bool:
         """Return whether this node can make a connection to the address of `node`, or has one that it has made."""
 
@@ -211,6 +215,18 @@ class Endpoint(Protocol):
 
     async def drain(self) -> None:
         """Refuse new connections, and wait until the calls in progress have been answered."""
+
+
+class Lives(Protocol):
+    """Knows which nodes are proven to be alive: what their datagrams need before they are handled."""
+
+    def own(self) -> tuple[int, int]:
+        """Return this node's boot id, and the counter of its last datagram: its `Hello.life`."""
+        ...
+
+    def prove(self, node: NodeAddress, life: tuple[int, int]) -> None:
+        """Handle the life that `node` has stated in the hello of a sealed link, a moment ago."""
+        ...
 
 
 class Network(Protocol):

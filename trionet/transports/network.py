@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from trionet.events import OrphanedCall
     from trionet.identity import NodeAddress
 
-    from .base import Handler
+    from .base import Handler, Lives
     from .link.tcp import TCPLink
     from .web import QuartTrio, WebServer
     from .web_access import WebAccess
@@ -116,6 +116,10 @@ class NetworkEndpoint:
     def set_members(self, is_member: Callable[[NodeAddress], bool]) -> None:
         """See `Endpoint.set_members`."""
         self.links.is_member = is_member
+
+    def set_lives(self, lives: Lives) -> None:
+        """See `Endpoint.set_lives`."""
+        self.links.lives = lives
 
     async def can_connect(self, node: NodeAddress) -> bool:
         """Return whether a connection to `node` can be made, or has been; see `Endpoint.can_connect`."""

@@ -24,7 +24,7 @@ from .frames import MAJOR_VERSION, PREFACE, Bye, Frame, FrameError, Hello, encod
 from .refusals import FIRST_REFUSAL, Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from trionet.identity import NodeAddress
 
@@ -106,6 +106,8 @@ class Handshake:
         keys: of an initiator: the one key to seal with, or none for a plain link; of an acceptor: those that open.
         accepts_plain: whether an acceptor takes plain links too; by default, if it has no keys.
         expected: the address that the peer of a sealed link must state; None for any but this side's own.
+        life: returns the `Hello.life` of a sealed link. It is asked when the peer has answered, so that the counter is
+            of a time after the peer's start.
     """
 
     def __init__(
@@ -116,8 +118,10 @@ class Handshake:
         keys: Sequence[LinkKey] = (),
         accepts_plain: bool | None = None,
         expected: NodeAddress | None = None,
+        life: Callable[[], tuple[int, int] | None] | None = None,
     ) -> None:
         self._own = own
+        self._life = life
         self._expected = expected
         self._is_initiator = is_initiator
         self._keys = {key.seal: key for key in reversed(keys)}
@@ -166,6 +170,8 @@ class Handshake:
             raise HandshakeError(f"its first frame is a {type(frame).__name__}, not a hello")
         if self._channel is not None:
             self._check_address(frame.address)
+        elif frame.life is not None:  # nothing authenticates it
+            frame = msgspec.structs.replace(frame, life=None)
         first = b"" if self._is_initiator else self._greeting()
         return Greeted(self._own, frame, self._is_initiator, rest, first, self._channel, self._key)
 
@@ -292,7 +298,7 @@ class Handshake:
             self._send(due)
         if self._is_initiator and not self._is_hello_sent and (self._channel is None or self._channel.is_open):
             self._is_hello_sent = True
-            hello = with_length(encode_frame(self._own))
+            hello = self._encoded_hello()
             if self._channel is not None:
                 hello = self._channel.send(hello)
                 self._channel.sent(len(hello))  # all of it is sent before the first call
@@ -304,7 +310,13 @@ class Handshake:
 
     def _greeting(self) -> bytes:
         """Return the plaintext before the accepting side's first answers."""
-        return greeting(self._own) if self._channel is None else with_length(encode_frame(self._own))
+        return greeting(self._own) if self._channel is None else self._encoded_hello()
+
+    def _encoded_hello(self) -> bytes:
+        own = self._own
+        if self._channel is not None and self._life is not None:
+            own = msgspec.structs.replace(own, life=self._life())
+        return with_length(encode_frame(own))
 
 
 def _refused(refusal: Refusal) -> KeyRefused:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from trionet.protocols.link.channel import LinkKey
     from trionet.security.live_keys import LiveKeys
     from trionet.security.node_keys import NodeKeys
-    from trionet.transports.base import Handler, Request
+    from trionet.transports.base import Handler, Lives, Request
 
 __all__ = ["REPLACED_S", "LinkTransport"]
 
@@ -66,6 +66,7 @@ class LinkTransport(ABC):
         context: the shared parts of its links.
         is_member: returns whether an address is a member's. Only a member, or a node that has stated this address on a
             sealed link, must state the address that was dialed: other addresses may be aliases, as those of seeds.
+        lives: takes the proofs of life in the hellos of sealed links; None without sealed datagrams.
         refused: connections that one side has refused, and links whose peers broke the protocol.
         on_other_key: called with the address of a peer and a key id, when a link with it has another key than the one
             that seals here: one of the two has missed a change.
@@ -90,6 +91,7 @@ class LinkTransport(ABC):
         )
         self._own = own
         self.is_member: Callable[[NodeAddress], bool] = _is_unknown
+        self.lives: Lives | None = None
         self.refused: int = 0
         self.on_other_key: Callable[[NodeAddress, bytes], None] = _ignored
         self._heard: dict[NodeAddress, None] = {}
@@ -187,12 +189,16 @@ class LinkTransport(ABC):
     def new_handshake(self, node: NodeAddress | None = None) -> Handshake:
         """Return the handshake of a new connection to `node`, or from a peer; it is sealed if the node has keys."""
         if node is None:
-            return Handshake(self._hello, is_initiator=False, keys=self._link_keys)
+            return Handshake(self._hello, is_initiator=False, keys=self._link_keys, life=self._own_life)
         is_known = bool(self._link_keys) and (node in self._heard or self.is_member(node))
         expected = node if is_known else None
         keys = self._dialed_keys
         place = self._refused_keys.get(node, 0) % max(len(keys), 1)
-        return Handshake(self._hello, is_initiator=True, keys=keys[place : place + 1], expected=expected)
+        chosen = keys[place : place + 1]
+        return Handshake(self._hello, is_initiator=True, keys=chosen, expected=expected, life=self._own_life)
+
+    def _own_life(self) -> tuple[int, int] | None:
+        return None if self.lives is None else self.lives.own()
 
     def knows_links(self, node: NodeAddress) -> bool:
         """Whether `node` supports links, as far as known."""
@@ -276,6 +282,9 @@ class LinkTransport(ABC):
             self._prefer(node, link)
             if link.core.is_initiator:
                 self.dialed(node)
+        peer = link.core.peer
+        if self.lives is not None and peer.address is not None and peer.life is not None:
+            self.lives.prove(peer.address, peer.life)
 
     def _prefer(self, node: NodeAddress, link: Link) -> None:
         """Use `link` for calls to `node` from now on.

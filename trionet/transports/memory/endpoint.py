@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from trionet.events import OrphanedCall
     from trionet.identity import NodeAddress
     from trionet.security.live_keys import LiveKeys
-    from trionet.transports.base import Handler
+    from trionet.transports.base import Handler, Lives
 
     from .carrier import Carrier
     from .rules import Message
@@ -77,6 +77,10 @@ class MemoryEndpoint(Host):
     def set_members(self, is_member: Callable[[NodeAddress], bool]) -> None:
         """See `Endpoint.set_members`."""
         self.transport.is_member = is_member
+
+    def set_lives(self, lives: Lives) -> None:
+        """See `Endpoint.set_lives`."""
+        self.transport.lives = lives
 
     async def can_connect(self, node: NodeAddress) -> bool:
         """Return True; see `Endpoint.can_connect`."""

@@ -17,7 +17,7 @@ from .launchers.passed_keys import pass_keys
 from .launchers.restart import keep_running
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from .events import Event
     from .identity import NodeAddress
@@ -42,10 +42,12 @@ class ChildNodes:
         publish: Callable[[Event], None],
         keys: NodeKeys | None,
         key_file: str | None,
+        certificate: Mapping[str, str] | None = None,
     ) -> None:
         """Supervise nodes in `nursery`; by `default_launcher` where a configuration names none.
 
-        They get `keys`, unless their configuration has another key file than their spawner's `key_file`.
+        They get `keys`, unless their configuration has another key file than their spawner's `key_file`; and the
+        settings of its `certificate`, unless they have their own.
         """
         self.nursery = nursery
         self._launchers = launchers
@@ -53,6 +55,7 @@ class ChildNodes:
         self._publish = publish
         self._keys = keys
         self._key_file = key_file
+        self._certificate = certificate or {}
         self._starting: dict[trio.CancelScope, None] = {}
         self._boot_listeners: list[Callable[[NodeAddress], None]] = []
         self._is_closed = False
@@ -68,7 +71,7 @@ class ChildNodes:
         name = config.launcher or self._default_launcher
         launcher = self._launchers.get(name)
         config = config if name == _IN_PROCESS else config.portable()
-        config = self._without_key_file(config)
+        config = self._with_certificate(self._without_key_file(config))
         with trio.CancelScope() as scope:
             self._starting[scope] = None
             try:
@@ -94,6 +97,12 @@ class ChildNodes:
         if self._keys is None or config.key_file not in (None, self._key_file):
             return config
         return msgspec.structs.replace(config, key_file=None, cluster=self._keys.cluster)
+
+    def _with_certificate(self, config: NodeConfig) -> NodeConfig:
+        """Return the configuration of a child that has its own certificate, or this node's."""
+        if config.certificate_file is not None:
+            return config
+        return msgspec.structs.replace(config, **self._certificate)
 
     def joining(self, config: NodeConfig, spawner: NodeConfig, address: NodeAddress) -> NodeConfig:
         """Return the configuration of a child that joins the cluster of its spawner.

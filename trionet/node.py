@@ -253,6 +253,10 @@ class Node:
         """
         return self.local.membership.scope(sid)
 
+    def reload(self) -> None:
+        """Use what the certificate's files hold now, for new connections; on a `ConfigError` nothing changes."""
+        self._endpoint.reload()
+
     def stop(self) -> None:
         """Begin to stop: refuse connections, answer the calls in progress, and then cancel the node's scope.
 

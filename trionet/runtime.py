@@ -97,7 +97,9 @@ async def _opened(config: NodeConfig, fabric: Network, random: Random, keys: Nod
         ):
             launchers.put("in_process", InProcessLauncher(open_child))
             default_launcher = config.child_launcher or config.launcher or fabric.default_launcher
-            children = ChildNodes(nursery, launchers, default_launcher, bus.publish, keys, config.key_file)
+            children = ChildNodes(
+                nursery, launchers, default_launcher, bus.publish, keys, config.key_file, config.certificate_settings
+            )
             node = Node(config, endpoint, router, bus, children, background, random)
             fabric.on_open(node)
             async with node.running(background):

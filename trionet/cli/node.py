@@ -6,16 +6,16 @@ import argparse
 import os
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, NoReturn, TextIO
+from typing import TYPE_CHECKING, Final, NoReturn, TextIO
 
 import msgspec
 import trio
 
-from trionet.config import NodeConfig, parse_setting
+from trionet.config import CERTIFICATE_FILES, NodeConfig, parse_setting
 from trionet.launchers.output import name_output
 from trionet.streams import check_written, claim_stdout, prepare_streams
 
-from .arguments import Parser, add_key_file, import_from_working_directory, keys_of, settings_from
+from .arguments import Parser, add_certificate, add_key_file, import_from_working_directory, keys_of, settings_from
 from .ending import end_soon
 from .first_process import become_child
 from .serving import prepare_process, run_reporting, serve
@@ -86,6 +86,8 @@ examples:
 exit status: 0 stopped, 1 failed, 2 wrong usage or configuration, 130 interrupted while starting
 """
 
+_SETTINGS: Final = ("ip", "port", "advertise_ip", "on_start", "insecure", "key_file", "log_level")
+
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="trionet-node", description=_DESCRIPTION, epilog=_EPILOG)
@@ -97,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--join", metavar="ADDR", action="append", help="a node of the cluster to join, host:port; repeatable")
     add("--insecure", action="store_const", const="true", help="permit listening beyond loopback without a key")
     add_key_file(parser)
+    add_certificate(parser)
     add("--config", metavar="FILE|JSON", help="a configuration file, or its content as a JSON object")
     add("--log-level", metavar="LEVEL", help="debug, info, warning or error (default: info)")
     add("--json", action="store_true", help="print the ready line as JSON")
@@ -126,7 +129,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _config(options: argparse.Namespace) -> NodeConfig:
     settings = settings_from(options.config)
-    for name in ("ip", "port", "advertise_ip", "on_start", "insecure", "key_file", "log_level"):
+    for name in (*_SETTINGS, *CERTIFICATE_FILES):
         if (text := getattr(options, name)) is not None:
             settings[name] = parse_setting(name, text, source=f"--{name.replace('_', '-')}")
     if options.join is not None:

@@ -82,6 +82,9 @@ class MaelstromEndpoint:
     def set_members(self, _: Callable[[NodeAddress], bool]) -> None:
         """Do nothing; see `Endpoint.set_members`."""
 
+    def reload(self) -> None:
+        """Do nothing; see `Endpoint.reload`."""
+
     async def can_connect(self, node: NodeAddress) -> bool:
         """Return True; see `Endpoint.can_connect`."""
         await trio.lowlevel.checkpoint()

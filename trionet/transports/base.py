@@ -178,6 +178,13 @@ class Endpoint(Protocol):
     def set_members(self, is_member: Callable[[NodeAddress], bool]) -> None:
         """Use ``is_member(address)`` to tell which addresses are members', whose links must state them."""
 
+    def reload(self) -> None:
+        """Read the files of the node's certificate again, if it has one; blocks for milliseconds.
+
+        Raises:
+            ConfigError: they can't be used. What was read before stays in use.
+        """
+
     async def can_connect(self, node: NodeAddress) -> bool:
         """Return whether this node can make a connection to the address of `node`, or has one that it has made."""
 

@@ -51,6 +51,7 @@ from .web_bodies import Bodies
 from .web_connection import HTTPConnection
 from .web_errors import error_body, error_of, status_of
 from .web_origin import foreign_page_error
+from .web_tls import TLS_CLIENT, SecuredStream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -92,7 +93,7 @@ class WebServer:
         Args:
             handler: runs the calls.
             config: the node's.
-            access: checks who makes a request; None on a node without keys, where everyone may call.
+            access: checks who makes a request; None on a node without a key or a certificate, where everyone may call.
         """
         self.closing = False
         self.app: QuartTrio = _make_app(handler, config, access)
@@ -131,9 +132,10 @@ class WebServer:
                     await lifespan.wait_for_shutdown()
                 shielded.cancel()
 
-    def connect(self, stream: trio.SocketStream, first: bytes) -> HTTPConnection:
+    def connect(self, stream: trio.SocketStream | SecuredStream, first: bytes) -> HTTPConnection:
         """Return the connection on `stream`, whose first bytes have been read."""
-        return HTTPConnection(self._wrapped, self._config, self._context, self._state, stream, first)
+        state = self._state | {TLS_CLIENT: stream.client} if isinstance(stream, SecuredStream) else self._state
+        return HTTPConnection(self._wrapped, self._config, self._context, state, stream, first)
 
     async def _add_close_header(self, response: Response) -> Response:
         if self.closing and request.http_version.startswith("1"):

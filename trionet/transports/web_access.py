@@ -1,9 +1,9 @@
-"""Who makes a request over HTTP to a node with keys: the holder of a token, or a node of the cluster.
+"""Who makes a request over HTTP to a node with keys or a certificate: a token's holder, or a node of the cluster.
 
 Invariants: each request but ``/healthz`` has a valid token, or is a call signed by a node; its head is checked before
 any byte of its body is read. Only what a node has signed is believed of its headers. A refused request is counted, and
-the log has who and why; the client learns nothing of the keys. Nothing is accepted from other machines: there is no
-TLS, and whoever sees a token can use it.
+the log has who and why; the client learns nothing of the keys. Nothing is accepted from other machines without TLS:
+whoever sees a token can use it. On a node with a certificate and no key, the client's certificate is the proof.
 
 Source: RFC 6750 (bearer tokens), 9421 (signatures).
 """
@@ -26,6 +26,7 @@ from trionet.security.tokens import Scope, bearer_token
 from .clock import time_us
 from .signed_calls import no_signed_stream
 from .web_detours import destinations
+from .web_tls import TLS_CLIENT
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from trionet.security.tokens import Token
 
     from .base import Handler
+    from .web_tls import TLSClient
 
 __all__ = ["ANYONE", "Requester", "WebAccess", "own_authorities"]
 
@@ -159,11 +161,22 @@ class _SigningNode(_Anyone):
         return response
 
 
+class _CertifiedNode(_Anyone):
+    """A node of the cluster by its certificate, on a node without a key: all that comes within TLS is its own.
+
+    Attributes:
+        name: the certificate's name.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
 class WebAccess:
-    """Checks the requests to one node with keys.
+    """Checks the requests to one node with keys, or with a certificate.
 
     Args:
-        keys: the node's.
+        keys: the node's; None if it has a certificate alone.
         authorities: where requests to it are sent to; see `own_authorities`.
         started_us: the time of its start, in microseconds since 1970: earlier signatures are refused.
 
@@ -171,8 +184,11 @@ class WebAccess:
         refused: the number of refused requests.
     """
 
-    def __init__(self, keys: NodeKeys, authorities: Collection[str], started_us: int) -> None:
+    def __init__(self, keys: NodeKeys | None, authorities: Collection[str], started_us: int) -> None:
         self.refused: int = 0
+        self._has_keys = keys is not None
+        if keys is None:
+            return
         self._opening = keys.opening
         self._tokens = keys.token_verifier()
         self._signatures = RequestVerifier(keys.opening, authorities, NonceStore(started_us), keys.retired)
@@ -183,12 +199,16 @@ class WebAccess:
         Raises:
             RequestRefused: it proves nothing, or comes from another machine.
         """
+        within: TLSClient | None = scope["state"].get(TLS_CLIENT)
+        if not self._has_keys:
+            return _certified(within)
         client = scope.get("client")
-        if client is None or not is_loopback(client[0]):
+        if within is None and (client is None or not is_loopback(client[0])):
             raise RequestRefused(
-                "with a key, HTTP is for clients on this machine only, because there is no TLS and a bearer token can "
-                "be sniffed: use an ssh tunnel (ssh -L), or a proxy with TLS on this machine",
-                reason="the client is on another machine, and there is no TLS",
+                "with a key, plain HTTP is for clients on this machine only, because a bearer token can be sniffed: "
+                "use https:// if the node has a certificate; else an ssh tunnel (ssh -L), or a proxy with TLS on the "
+                "node's machine",
+                reason="the client is on another machine, and speaks no TLS",
                 status=FORBIDDEN,
             )
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
@@ -218,3 +238,18 @@ class WebAccess:
             refusal.reason,
             extra=about(peer, refusal.reason),
         )
+
+
+def _certified(client: TLSClient | None) -> Requester:
+    """Return the node that makes a request to a node with a certificate and no key.
+
+    Raises:
+        RequestRefused: it has no certificate of a node of this cluster.
+    """
+    if client is not None and client.certificate is not None:
+        return _CertifiedNode(client.certificate.name)
+    raise RequestRefused(
+        "this needs https:// and a client certificate of a node of this cluster; with a key, tokens would do, too",
+        reason="plain HTTP, and this node accepts client certificates only" if client is None else client.fault,
+        status=FORBIDDEN,
+    )

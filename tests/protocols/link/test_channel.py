@@ -38,6 +38,7 @@ class Records:
     """
 
     def __init__(self, record_bytes: int) -> None:
+        self.peer = None
         self.is_open = False
         self.read_bytes = 0
         self._record_bytes = record_bytes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import socket
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +13,7 @@ import trio
 from trionet.codec import JSON
 from trionet.errors import NodeUnreachable
 from trionet.log_limits import about, limited_log, peer_ip
-from trionet.protocols.link.handshake import Greeted, HandshakeError, PeerSpeaksHTTP
+from trionet.protocols.link.handshake import CertificateRefused, Greeted, HandshakeError, PeerSpeaksHTTP
 from trionet.protocols.link.liveness import AT_ONCE
 from trionet.transports.allowance import within
 from trionet.transports.base import Request
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from trionet.events import OrphanedCall
     from trionet.identity import NodeAddress
     from trionet.protocols.link.core import Closed
+    from trionet.security.certificates import Certificates
     from trionet.security.node_keys import NodeKeys
     from trionet.transports.base import Handler
 
@@ -42,6 +44,7 @@ _READ_BYTES: Final = 256 * 1024
 _GREETING_BYTES: Final = 4096
 _LINGER_S: Final = 2.0
 _HTTP_ONLY_S: Final = 60.0
+_REFUSED_LINGER_S: Final = 0.5
 _TIMER_SLACK_S: Final = 0.1
 """Close deadlines of many links share one wake-up."""
 
@@ -205,8 +208,9 @@ class TCPTransport(LinkTransport):
         handler: Handler,
         on_orphan: Callable[[OrphanedCall], None],
         keys: NodeKeys | None = None,
+        certificates: Certificates | None = None,
     ) -> None:
-        super().__init__(own, config, handler, on_orphan, keys)
+        super().__init__(own, config, handler, on_orphan, keys, certificates)
         self.wakes_at: float = math.inf
         self._timer = trio.CancelScope()
         self._http_only_until: dict[NodeAddress, float] = {}
@@ -295,8 +299,8 @@ class TCPTransport(LinkTransport):
     async def _connected(self, node: NodeAddress) -> tuple[socket.socket, Greeted, float]:
         sock = await connect(node)
         begun = trio.current_time()
+        handshake = self.new_handshake(node)
         try:
-            handshake = self.new_handshake(node)
             greeted = None
             while greeted is None:
                 await send_all(sock, handshake.data_to_send())
@@ -305,6 +309,11 @@ class TCPTransport(LinkTransport):
         except OSError as exc:
             sock.close()
             raise HandshakeError("the connection was closed during the handshake") from exc
+        except HandshakeError:
+            with suppress(OSError):
+                await send_all(sock, handshake.data_to_send())
+            sock.close()
+            raise
         except BaseException:
             sock.close()
             raise
@@ -337,8 +346,10 @@ class TCPTransport(LinkTransport):
             raise HandshakeError("the connection was closed during the handshake") from exc
         except trio.TooSlowError as exc:
             raise HandshakeError(f"it took longer than {seconds:g} s to send its hello") from exc
-        except HandshakeError:
+        except HandshakeError as exc:
             await stream.send_all(handshake.data_to_send())
+            if isinstance(exc, CertificateRefused):
+                await _linger(stream)
             raise
 
     async def keep_accepted(
@@ -370,3 +381,11 @@ class TCPTransport(LinkTransport):
             if link is not None:
                 link.abort()
                 self.remove(link)
+
+
+async def _linger(stream: trio.SocketStream) -> None:
+    """Wait until a refused peer closes: closing with unread input resets the connection, and it loses the reason."""
+    with trio.move_on_after(_REFUSED_LINGER_S):
+        await stream.send_eof()
+        while await stream.receive_some(_GREETING_BYTES):
+            pass

@@ -14,13 +14,14 @@ from trionet.codec import MESSAGEPACK
 from trionet.errors import KeyMismatch, NodeUnreachable
 from trionet.log_limits import about, limited_log
 from trionet.protocols.link.frames import Hello
-from trionet.protocols.link.handshake import AddressRefused, Handshake, KeyRefused
+from trionet.protocols.link.handshake import AddressRefused, CertificateRefused, Handshake, KeyRefused
 from trionet.protocols.link.holdings import Account
 from trionet.protocols.link.outgoing import LinkRetired
 from trionet.protocols.link.refusals import Refusal
 from trionet.protocols.recent import remember
 from trionet.transports.base import check_request_size
 
+from .expiry import end_expired
 from .link import Link, LinkContext
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from trionet.events import OrphanedCall
     from trionet.identity import NodeAddress
     from trionet.protocols.link.channel import LinkKey
+    from trionet.security.certificates import Certificates
     from trionet.security.node_keys import NodeKeys
     from trionet.transports.base import Handler, Request
 
@@ -71,6 +73,7 @@ class LinkTransport(ABC):
         handler: Handler,
         on_orphan: Callable[[OrphanedCall], None],
         keys: NodeKeys | None,
+        certificates: Certificates | None = None,
     ) -> None:
         self.codec: Codec = MESSAGEPACK.limited(config.max_message_containers)
         account = Account(config.held_bytes_limit)
@@ -85,7 +88,8 @@ class LinkTransport(ABC):
         self.is_member: Callable[[NodeAddress], bool] = _is_unknown
         self.refused: int = 0
         self._heard: dict[NodeAddress, None] = {}
-        self._link_keys: list[LinkKey] = [] if keys is None else keys.link_keys(secrets.token_bytes)
+        self._certificates = certificates
+        self._link_keys: list[LinkKey] = self._within_tls([] if keys is None else keys.link_keys(secrets.token_bytes))
         self._max_message_bytes = config.max_message_bytes
         self._links: dict[NodeAddress, Link] = {}
         self._open: dict[Link, NodeAddress | None] = {}
@@ -94,12 +98,18 @@ class LinkTransport(ABC):
         self._link_ended = trio.lowlevel.ParkingLot()
         self._nursery: trio.Nursery | None = None
 
+    def _within_tls(self, keys: list[LinkKey]) -> list[LinkKey]:
+        """Return the keys of links that have these cluster keys, and the node's certificate if it has one."""
+        return keys if self._certificates is None else self._certificates.link_keys(keys)
+
     # ---- running
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Make and keep links until cancelled; a driver closes those that are left."""
         try:
             async with trio.open_nursery() as self._nursery:
+                if self._certificates is not None:
+                    self._nursery.start_soon(end_expired, self._certificates, self._open.keys())
                 task_status.started()
                 await self.keep_time()
         finally:
@@ -225,6 +235,7 @@ class LinkTransport(ABC):
         """Handle a connection attempt that failed."""
         text = f"no connection to {node}: {reason}"
         is_mismatch = isinstance(reason, KeyRefused) and reason.refusal is not Refusal.VERSION
+        is_mismatch = is_mismatch or isinstance(reason, CertificateRefused)
         if is_mismatch or isinstance(reason, AddressRefused):
             _log.warning("%s", text, extra=about(node))
         self.dialed(node, (KeyMismatch if is_mismatch else NodeUnreachable)(text))

@@ -45,6 +45,9 @@ settings of a configuration file (TOML, or JSON if its name ends in .json), with
   on_start                    "package.module:function", called with the node once it accepts calls
   insecure = false            permit listening beyond loopback without a key
   key_file                    the file of the cluster's key, of mode 0600
+  certificate_file            the node's certificate for spiffe://CLUSTER/node/NAME, in PEM
+  private_key_file            its private key, of mode 0600
+  ca_file                     the certificates of the CAs of all nodes
   cluster = "trionet"         the cluster's name; clusters of different names never merge, even with one key
   services = {}               local services, name = "package.module:Class"
   templates = {}              service templates, name = "package.module:Class"

@@ -199,15 +199,14 @@ class WebAccess:
         Raises:
             RequestRefused: it proves nothing, or comes from another machine.
         """
-        within: TLSClient | None = scope["state"].get(TLS_CLIENT)
+        within: TLSClient | None = (scope.get("state") or {}).get(TLS_CLIENT)
         if not self._has_keys:
             return _certified(within)
         client = scope.get("client")
         if within is None and (client is None or not is_loopback(client[0])):
             raise RequestRefused(
                 "with a key, plain HTTP is for clients on this machine only, because a bearer token can be sniffed: "
-                "use https:// if the node has a certificate; else an ssh tunnel (ssh -L), or a proxy with TLS on the "
-                "node's machine",
+                "use an ssh tunnel (ssh -L), a proxy with TLS on this machine, or https:// if the node has a certificate",
                 reason="the client is on another machine, and speaks no TLS",
                 status=FORBIDDEN,
             )

@@ -233,7 +233,7 @@ class Handshake:
         data, start = self._received, len(PREFACE)
         if data.startswith(b"HTTP/"):
             if self._keys:
-                raise HandshakeError("it answers in HTTP, and a node with a key or a certificate calls no such node")
+                raise HandshakeError("it answers in HTTP, and a node with a cluster key makes no calls by HTTP")
             raise PeerSpeaksHTTP
         self._check_preface(data[:start])
         if len(data) <= start:

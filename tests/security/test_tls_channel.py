@@ -97,8 +97,8 @@ def test_a_channel_whose_record_was_changed_returns_nothing_more(certificates: C
 def test_each_changed_byte_of_the_handshake_keeps_the_channel_closed(certificates: Certificates) -> None:
     def opens(message: int, place: int) -> bool:
         one, other = _pair(certificates)
-        sides, count = [one, other], 0
-        for _ in range(3):
+        sides = [one, other]
+        for count in range(3):
             data = bytearray(sides[0].data_to_send())
             if count == message:
                 data[place % len(data)] ^= 1
@@ -107,7 +107,6 @@ def test_each_changed_byte_of_the_handshake_keeps_the_channel_closed(certificate
             except PeerRefused:
                 return False
             sides.reverse()
-            count += 1
         return one.is_open and other.is_open
 
     assert opens(-1, 0)
@@ -173,4 +172,5 @@ def test_a_certificate_needs_exactly_one_uri_of_a_node_of_the_cluster(
 def test_ip_addresses_match_in_any_form() -> None:
     names = (("URI", "spiffe://trionet/node/a"), ("IP Address", "0:0:0:0:0:0:0:1"), ("IP Address", "127.0.0.1"))
     peer = PeerCertificate.of({"subjectAltName": names}, "trionet", 0.0)
-    assert [peer.may_claim(host) for host in ("::1", "127.0.0.1", "127.0.0.2", "localhost")] == [True, True, False, False]
+    hosts = ("::1", "127.0.0.1", "127.0.0.2", "localhost")
+    assert [peer.may_claim(host) for host in hosts] == [True, True, False, False]

@@ -54,6 +54,12 @@ async def _put(client: httpx.AsyncClient, node: Node, scheme: str = "https", **s
     return await client.put(f"{scheme}://{node.address}/local/status/get", content='["nid"]', **settings)
 
 
+def _bundle(path: Path, *authorities: CertificateAuthority) -> str:
+    """Write a file with several CAs; return its path."""
+    path.write_text("".join(Path(one.file).read_text() for one in authorities))
+    return str(path)
+
+
 # ---- who is let in
 
 
@@ -100,25 +106,24 @@ async def test_a_spawned_node_has_its_spawners_certificate(authority: Certificat
     [
         ("no certificate", "accepts only nodes with a certificate"),
         ("of another CA", "of no CA in its ca_file|is of no CA in this node's ca_file"),
-        ("of another cluster", "for the cluster 'shop'"),
+        ("of another cluster", "for the cluster 'trionet', and this node is of 'shop'"),
     ],
 )
 async def test_strangers_are_refused_with_a_reason_in_both_logs(
     authority: CertificateAuthority, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, reason: str
 ) -> None:
     foreign = CertificateAuthority(tmp_path, "foreign")
-    bundle = tmp_path / "bundle.pem"
-    bundle.write_text(Path(authority.file).read_text() + Path(foreign.file).read_text())
+    bundle = _bundle(tmp_path / "bundle.pem", authority, foreign)
     strangers = {
         "no certificate": NodeConfig(),
-        "of another CA": _config(foreign.issue(file="foreign", ca_file=str(bundle))),
+        "of another CA": _config(foreign.issue(file="foreign", ca_file=bundle)),
         "of another cluster": _config(authority.issue("spiffe://shop/node/a", file="shop"), cluster="shop"),
     }
     with trio.fail_after(DEADLINE_S):
         async with open_node(_config(authority.issue())) as node, open_node(strangers[name]) as stranger:
             with pytest.raises(KeyMismatch, match=reason):
                 await _nid(stranger, node.address)
-            assert node.statistics().connections_refused == 1
+            await wait_until(lambda: node.statistics().connections_refused == 1)
             with pytest.raises(KeyMismatch):
                 await _nid(node, stranger.address)
             await wait_until(lambda: stranger.statistics().connections_refused == 1)
@@ -142,6 +147,10 @@ async def test_no_older_tls_and_no_stranger_gets_past_the_handshake(authority: C
                 await trio.to_thread.run_sync(connect, node.address, ssl.TLSVersion.TLSv1_2)
             await wait_until(lambda: node.statistics().connections_refused == 1)
             assert await trio.to_thread.run_sync(connect, node.address, ssl.TLSVersion.TLSv1_3) == "TLSv1.3"
+
+
+def _overwrite(path: str) -> None:
+    Path(path).write_text("half a file")
 
 
 # ---- HTTP
@@ -210,14 +219,18 @@ async def test_a_node_does_not_start_with_a_certificate_that_others_would_refuse
             pass
 
 
+def _loose_copy(path: str, copy: Path) -> None:
+    copy.write_bytes(Path(path).read_bytes())
+    copy.chmod(0o640)
+
+
 async def test_a_node_does_not_start_with_files_that_do_not_fit_or_that_others_may_change(
     authority: CertificateAuthority, tmp_path: Path
 ) -> None:
     settings, other = authority.issue(), authority.issue(file="other")
     foreign = CertificateAuthority(tmp_path, "foreign")
     loose = tmp_path / "loose.key.pem"
-    loose.write_bytes(Path(settings["private_key_file"]).read_bytes())
-    loose.chmod(0o640)
+    _loose_copy(settings["private_key_file"], loose)
     junk = tmp_path / "junk.pem"
     junk.write_text("no PEM")
     for change, reason in (
@@ -275,7 +288,7 @@ async def test_a_reload_that_fails_changes_nothing(authority: CertificateAuthori
             authority.issue("spiffe://shop/node/one")
             with pytest.raises(ConfigError, match="cluster 'shop'"):
                 node.reload()
-            Path(settings["certificate_file"]).write_text("half a file")
+            _overwrite(settings["certificate_file"])
             with pytest.raises(ConfigError):
                 node.reload()
             assert await _nid(node, other.address) == other.nid
@@ -299,7 +312,7 @@ async def test_no_call_goes_over_a_link_whose_certificate_has_ended(
                     return True
                 return False
 
-            while not await is_refused():
+            while not await is_refused():  # noqa: ASYNC110  the certificate ends by the clock
                 await trio.sleep(0.05)
             assert time.time() >= ends_at - 1.5  # a certificate has whole seconds
             with pytest.raises(KeyMismatch, match="as expired"):

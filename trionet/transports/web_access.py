@@ -206,7 +206,7 @@ class WebAccess:
         if within is None and (client is None or not is_loopback(client[0])):
             raise RequestRefused(
                 "with a key, plain HTTP is for clients on this machine only, because a bearer token can be sniffed: "
-                "use an ssh tunnel (ssh -L), a proxy with TLS on this machine, or https:// if the node has a certificate",
+                "use an ssh tunnel (ssh -L), a proxy with TLS on this machine, or https:// if it has a certificate",
                 reason="the client is on another machine, and speaks no TLS",
                 status=FORBIDDEN,
             )

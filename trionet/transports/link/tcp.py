@@ -347,9 +347,10 @@ class TCPTransport(LinkTransport):
         except trio.TooSlowError as exc:
             raise HandshakeError(f"it took longer than {seconds:g} s to send its hello") from exc
         except HandshakeError as exc:
-            await stream.send_all(handshake.data_to_send())
-            if isinstance(exc, CertificateRefused):
-                await _linger(stream)
+            with suppress(OSError, trio.BrokenResourceError):  # the peer may have closed: the reason is the same
+                await stream.send_all(handshake.data_to_send())
+                if isinstance(exc, CertificateRefused):
+                    await _linger(stream)
             raise
 
     async def keep_accepted(

@@ -11,10 +11,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from trionet.security.certificate_files import CertificateFiles
+from trionet.security.certificates import Certificates
+
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["NAME", "CertificateAuthority"]
+__all__ = ["NAME", "CertificateAuthority", "certificates_in", "certificates_of"]
 
 NAME: Final = "spiffe://trionet/node/one"
 _DAY: Final = datetime.timedelta(days=1)
@@ -79,6 +82,17 @@ class CertificateAuthority:
         )
         path.chmod(0o644)
         return {"certificate_file": str(path), "private_key_file": str(key_path), "ca_file": ca_file or self.file}
+
+
+def certificates_of(settings: dict[str, Any], cluster: str = "trionet") -> Certificates:
+    """Return the certificates of a node with these settings."""
+    files = CertificateFiles(settings["certificate_file"], settings["private_key_file"], settings["ca_file"])
+    return Certificates(files, cluster)
+
+
+def certificates_in(folder: Path) -> Certificates:
+    """Return the certificates of a node, by a new CA whose files are in this folder."""
+    return certificates_of(CertificateAuthority(folder).issue())
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, key: Any, begin: Any, end: Any) -> x509.CertificateBuilder:

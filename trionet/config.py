@@ -206,7 +206,7 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
             raise ConfigError(f"with ip {self.ip} other nodes need advertise_ip (--advertise-ip) to reach this one")
 
     @property
-    def certificate_settings(self) -> dict[str, str]:
+    def certificate_settings(self) -> dict[str, Any]:
         """The settings of its certificate, with absolute paths, and of the cluster that it is for; empty without."""
         paths = {setting: os.path.abspath(path) for setting in CERTIFICATE_FILES if (path := getattr(self, setting))}
         return paths and paths | {"cluster": self.cluster}

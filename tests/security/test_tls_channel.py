@@ -7,30 +7,24 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from tests.certificates import CertificateAuthority
+from tests.certificates import CertificateAuthority, certificates_in, certificates_of
 from tests.protocols.link.cores import hello
 from trionet import NodeAddress
 from trionet.protocols.link.channel import PeerRefused
 from trionet.protocols.link.frames import FrameError
 from trionet.protocols.link.handshake import AddressRefused, Greeted, Handshake
-from trionet.security.certificate_files import CertificateFiles
-from trionet.security.certificates import Certificates
 from trionet.security.peer_certificate import CertificateFault, PeerCertificate
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from trionet.security.certificates import Certificates
     from trionet.security.tls_channel import TLSChannel
 
 
 @pytest.fixture
 def certificates(tmp_path: Path) -> Certificates:
-    return _certificates(CertificateAuthority(tmp_path).issue())
-
-
-def _certificates(settings: dict[str, str]) -> Certificates:
-    files = CertificateFiles(settings["certificate_file"], settings["private_key_file"], settings["ca_file"])
-    return Certificates(files, "trionet")
+    return certificates_in(tmp_path)
 
 
 def _pair(certificates: Certificates) -> tuple[TLSChannel, TLSChannel]:
@@ -117,8 +111,10 @@ def test_each_changed_byte_of_the_handshake_keeps_the_channel_closed(certificate
 
 def test_a_node_may_claim_the_addresses_of_its_certificate_only(tmp_path: Path) -> None:
     authority = CertificateAuthority(tmp_path)
-    own = _certificates(authority.issue("spiffe://trionet/node/own", file="own"))
-    bound = _certificates(authority.issue("spiffe://trionet/node/bound", hosts=("10.0.0.1", "b.example"), file="bound"))
+    own = certificates_of(authority.issue("spiffe://trionet/node/own", file="own"))
+    bound = certificates_of(
+        authority.issue("spiffe://trionet/node/bound", hosts=("10.0.0.1", "b.example"), file="bound")
+    )
     for ip, is_believed in (("10.0.0.1", True), ("B.example", True), ("10.0.0.2", False), ("localhost", False)):
         address = NodeAddress(ip, 1)
         outcome = _greet(own, bound, address)

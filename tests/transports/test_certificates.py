@@ -243,20 +243,20 @@ async def test_a_node_does_not_start_with_files_that_do_not_fit_or_that_others_m
         ({"certificate_file": str(tmp_path)}, "no regular file"),
     ):
         with pytest.raises(ConfigError, match=reason):
-            async with open_node(NodeConfig(**settings | change)):
+            async with open_node(NodeConfig(**{**settings, **change})):
                 pass
 
 
 @pytest.mark.parametrize("missing", ["certificate_file", "private_key_file", "ca_file"])
 def test_the_three_settings_go_together(missing: str) -> None:
-    settings = dict.fromkeys(["certificate_file", "private_key_file", "ca_file"], "a.pem")
+    settings: dict[str, Any] = dict.fromkeys(["certificate_file", "private_key_file", "ca_file"], "a.pem")
     del settings[missing]
     with pytest.raises(ConfigError, match=f"set {missing}, too"):
         NodeConfig(**settings)
 
 
 def test_a_certificate_is_protection_beyond_loopback() -> None:
-    settings = dict.fromkeys(["certificate_file", "private_key_file", "ca_file"], "a.pem")
+    settings: dict[str, Any] = dict.fromkeys(["certificate_file", "private_key_file", "ca_file"], "a.pem")
     NodeConfig(ip="192.0.2.1", **settings).check_bind()
     with pytest.raises(ConfigError, match="without a key"):
         NodeConfig(ip="192.0.2.1").check_bind()

@@ -123,7 +123,7 @@ def _configs(config: NodeConfig, count: int) -> list[NodeConfig]:
 
 def _own_config(config: NodeConfig) -> NodeConfig:
     """Return the configuration of the node that starts the others."""
-    return NodeConfig(**{"cluster": config.cluster} | config.certificate_settings)
+    return msgspec.structs.replace(NodeConfig(cluster=config.cluster), **config.certificate_settings)
 
 
 async def _up(configs: list[NodeConfig], keys: NodeKeys | None, as_json: bool, results: TextIO) -> int:

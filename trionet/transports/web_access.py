@@ -11,7 +11,7 @@ Source: RFC 6750 (bearer tokens), 9421 (signatures).
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from trionet.errors import NotPermitted
 from trionet.identity import NodeAddress, is_loopback
@@ -50,6 +50,7 @@ _log = limited_log(__name__)
 _ANY_ADDRESS: Final = frozenset({"0.0.0.0", "::"})
 _LOOPBACK: Final = ("127.0.0.1", "::1")
 _SIGNATURE: Final = "signature-input"
+_NO_STATE: Final[dict[str, Any]] = {}
 
 
 def own_authorities(address: NodeAddress, names: Collection[str]) -> frozenset[str]:
@@ -199,7 +200,7 @@ class WebAccess:
         Raises:
             RequestRefused: it proves nothing, or comes from another machine.
         """
-        within: TLSClient | None = (scope.get("state") or {}).get(TLS_CLIENT)
+        within: TLSClient | None = scope.get("state", _NO_STATE).get(TLS_CLIENT)
         if not self._has_keys:
             return _certified(within)
         client = scope.get("client")

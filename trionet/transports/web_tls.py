@@ -71,7 +71,7 @@ async def open_tls(stream: trio.SocketStream, first: bytes, certificates: Certif
         text = fault_of(cause) if isinstance(cause, ssl.SSLError) else "the connection was closed during the handshake"
         raise HandshakeError(text) from exc
     try:
-        client = TLSClient(certificates.identified(tls._ssl_object), "")  # type: ignore[attr-defined]  # noqa: SLF001  it has no public name
+        client = TLSClient(certificates.identified(tls._ssl_object), "")  # noqa: SLF001  it has no public name
     except CertificateFault as exc:
         client = TLSClient(None, str(exc))
     return SecuredStream(tls, client)

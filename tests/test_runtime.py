@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from trionet import ConfigError, MalformedRequest, Node, NodeConfig, Remote, arguments, open_node
-from trionet.node import warm_up
 from trionet.transports.memory import MemoryFabric
+from trionet.warming import warm_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from trio.testing import MockClock
 
     from trionet import OrphanedCall
-    from trionet.security.node_keys import NodeKeys
+    from trionet.security.live_keys import LiveKeys
     from trionet.transports.base import Endpoint, Handler
 
 
@@ -35,7 +35,7 @@ class Network:
         config: NodeConfig,
         handler: Handler,
         on_orphan: Callable[[OrphanedCall], None],
-        keys: NodeKeys | None = None,
+        keys: LiveKeys | None = None,
     ) -> Endpoint:
         return self.fabric.endpoint(config, handler, on_orphan, keys)
 

@@ -5,7 +5,7 @@ Invariant: after `cancel_starting`, no node is started any more.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import trio
@@ -13,6 +13,7 @@ import trio
 from .config import NodeConfig
 from .errors import MalformedRequest, TemporarilyUnavailable
 from .identity import check_name, is_loopback
+from .launchers.passed_code import pass_code, portable
 from .launchers.passed_keys import pass_keys
 from .launchers.restart import keep_running
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from .identity import NodeAddress
     from .launchers import Launcher
     from .launchers.registry import Launchers
-    from .security.node_keys import NodeKeys
+    from .security.live_keys import LiveKeys
 
 __all__ = ["ChildNodes"]
 
@@ -40,13 +41,14 @@ class ChildNodes:
         launchers: Launchers,
         default_launcher: str,
         publish: Callable[[Event], None],
-        keys: NodeKeys | None,
+        keys: LiveKeys,
         key_file: str | None,
-        certificate: Mapping[str, str] | None = None,
+        own: NodeAddress,
+        certificate: Mapping[str, Any] | None = None,
     ) -> None:
         """Supervise nodes in `nursery`; by `default_launcher` where a configuration names none.
 
-        They get `keys`, unless their configuration has another key file than their spawner's `key_file`; and the
+        They get `keys` of the node `own`, unless their configuration has another key file than its `key_file`; and the
         settings of its `certificate`, unless they have their own.
         """
         self.nursery = nursery
@@ -56,6 +58,7 @@ class ChildNodes:
         self._keys = keys
         self._key_file = key_file
         self._certificate = certificate or {}
+        self._own = str(own)
         self._starting: dict[trio.CancelScope, None] = {}
         self._boot_listeners: list[Callable[[NodeAddress], None]] = []
         self._is_closed = False
@@ -70,12 +73,13 @@ class ChildNodes:
         self._check_open()
         name = config.launcher or self._default_launcher
         launcher = self._launchers.get(name)
-        config = config if name == _IN_PROCESS else config.portable()
+        config, code = (config, b"") if name == _IN_PROCESS else portable(config)
         config = self._with_certificate(self._without_key_file(config))
         with trio.CancelScope() as scope:
             self._starting[scope] = None
             try:
-                with pass_keys(self._keys if config.key_file is None else None):  # the task inherits them
+                # The task inherits what is passed.
+                with pass_keys(self._keys if config.key_file is None else None, self._own), pass_code(code):
                     address: NodeAddress = await self.nursery.start(
                         keep_running, launcher, config, self._publish, self._booted
                     )
@@ -94,9 +98,10 @@ class ChildNodes:
 
     def _without_key_file(self, config: NodeConfig) -> NodeConfig:
         """Return the configuration of a child that gets this node's keys, and so needs no path of their file."""
-        if self._keys is None or config.key_file not in (None, self._key_file):
+        keys = self._keys.now
+        if keys is None or config.key_file not in (None, self._key_file):
             return config
-        return msgspec.structs.replace(config, key_file=None, cluster=self._keys.cluster)
+        return msgspec.structs.replace(config, key_file=None, cluster=keys.cluster)
 
     def _with_certificate(self, config: NodeConfig) -> NodeConfig:
         """Return the configuration of a child that has its own certificate, or this node's."""

@@ -47,7 +47,7 @@ _CHOICES = {
     "profile": tuple(PROFILES),
     "log_level": ("debug", "info", "warning", "error"),
 }
-_UNSPECIFIED = ("0.0.0.0", "::")
+_UNSPECIFIED = ("0.0.0.0", "::")  # noqa: S104  it is refused, not used
 CERTIFICATE_FILES = ("certificate_file", "private_key_file", "ca_file")
 
 
@@ -78,7 +78,8 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         port: the TCP port to listen on; 0 picks a free one.
         advertise_ip: the address that other nodes connect to, if not `ip`; required if `ip` is ``0.0.0.0`` or ``::``.
         on_start: called with the node once it accepts calls and before `open_node` returns; a callable or an import
-            path ``"package.module:function"``, sync or async. Other processes must be able to import it.
+            path ``"package.module:function"``, sync or async. To a spawned process a callable without an import path
+            goes by value, with the extra ``code``.
         insecure: permits listening beyond loopback without a key: then everyone who reaches the port may call
             everything.
         key_file: the file of the cluster's key, made by ``trionet keys new FILE``: mode 0600 and yours. With a key the
@@ -88,6 +89,8 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
             With them the node talks to holders of such certificates alone. The nodes that it spawns get the paths.
         cluster: the cluster's name. Clusters of different names never merge, even with one key. Lower case. Without a
             key it has no effect.
+        trust_code: whether it reads code that nodes with the key of its cluster send, or, without keys, nodes of the
+            same run: those of this process, and all that these have spawned.
         services: local services to start with, name to import path ``"package.module:Class"``.
         templates: service templates to start with, name to import path.
         join: addresses ``"ip:port"`` or ``"name:port"`` of nodes of a cluster to join; one that answers is enough. A
@@ -120,6 +123,7 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     private_key_file: str | None = None
     ca_file: str | None = None
     cluster: str = "trionet"
+    trust_code: bool = False
     services: dict[str, str] = msgspec.field(default_factory=dict)
     templates: dict[str, str] = msgspec.field(default_factory=dict)
     join: list[str] | None = None

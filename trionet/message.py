@@ -18,7 +18,7 @@ from .user_code import shown
 
 __all__ = ["BUILT_IN", "LOCAL", "PACKET", "Call", "Remote", "check_args", "check_kwargs"]
 
-BUILT_IN: Final = frozenset({"status", "groups", "routes", "comm", "gossip", "membership", "settings", "kept"})
+BUILT_IN: Final = frozenset({"status", "groups", "routes", "comm", "gossip", "membership", "settings", "kept", "keys"})
 """The names of trionet's own services, which no other can have."""
 
 LOCAL = "local"
@@ -105,6 +105,7 @@ class Call(msgspec.Struct, frozen=True):
         inner_depth: the depth of the calls made by its handler; see `trionet.nesting`.
         is_json: whether the arguments are JSON of a client that is no node: a text may stand for bytes, and a list for
             a set.
+        key_id: the id of the cluster key of the sealed link by which it came; empty if it came by another way.
     """
 
     gid: str
@@ -117,6 +118,7 @@ class Call(msgspec.Struct, frozen=True):
     timeout_s: float | None = None
     inner_depth: int = 0
     is_json: bool = False
+    key_id: bytes = b""
 
 
 def check_args(args: object) -> list[Any]:

@@ -5,29 +5,30 @@ Invariant: a node is complete before its endpoint serves calls; `runtime` runs i
 
 from __future__ import annotations
 
-import inspect
 import weakref
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 import trio
 
 from .errors import ConfigError, GroupNotFound, MalformedRequest
 from .group import Group
-from .group import warm_up as warm_up_groups
 from .import_paths import import_reference
 from .message import LOCAL
 from .node_log import NodeLog
 from .node_statistics import NodeStatistics
+from .on_start import run_on_start
 from .services import LocalServices, cluster_agent
-from .services.base import check_service_name, exposed_methods, warm_up_methods
+from .services.base import check_service_name, exposed_methods
 from .services.child_news import ChildNews
+from .services.code_trust import CodeTrust
 from .services.comm import Comm
 from .services.gossip import Gossip
 from .services.groups import ALL, Groups
 from .services.kept import Kept
 from .services.kept_rules import KeptRules
 from .services.kept_services import KeptServices
+from .services.keys import Keys
 from .services.membership import Membership
 from .services.periodic import PeriodicTasks
 from .services.replicated import Replicated
@@ -37,7 +38,7 @@ from .services.settings import Settings
 from .services.status import Status, with_settings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
     from contextlib import AbstractAsyncContextManager
     from random import Random
 
@@ -46,13 +47,14 @@ if TYPE_CHECKING:
     from .events import Event, EventBus, Events, OrphanedCall
     from .identity import NID, SID, NodeAddress
     from .launchers import Launcher
+    from .replies import Replies
     from .router import CurrentCall, Router
     from .services.member import Member
     from .templates.base import GroupContext
     from .transports.base import Endpoint
     from .transports.web import QuartTrio
 
-__all__ = ["Node", "warm_up"]
+__all__ = ["Node"]
 
 _LEAVE_S: Final = 1.0
 
@@ -62,9 +64,12 @@ class Node:
 
     Attributes:
         config: its configuration.
-        local: its own services: ``status``, ``groups``, ``routes``, ``comm``, ``gossip``, ``membership``.
+        local: its own services: ``status``, ``groups``, ``routes``, ``comm``, ``gossip``, ``membership``, ``keys``.
         random: the random numbers of its protocols and services; seeded in a simulation.
     """
+
+    config: NodeConfig
+    random: Random
 
     def __init__(
         self,
@@ -90,16 +95,15 @@ class Node:
         Raises:
             ConfigError: a configured service or template can't be used.
         """
-        self.config = config
-        self.random = random
-        self._endpoint = endpoint
+        self.config, self.random = config, random
+        self._endpoint, self._children = endpoint, children
         self._router, self._bus = router, bus
-        self._children = children
         self._stopping, self._has_drained = trio.Event(), trio.Event()
         self._groups: dict[str, Group] = {}
         self._templates: dict[str, Callable[[GroupContext], Any]] = {}
         own, known = endpoint.address, weakref.proxy(self)  # a cycle would outlive the node
-        groups, comm = Groups(own, known), Comm(own, endpoint.transport, router, random)
+        code = CodeTrust(own, config, endpoint.keys, endpoint.clock)
+        groups, comm = Groups(own, known, code), Comm(own, endpoint.transport, router, random)
         self._services = ServiceTable(router)
         self._agent = cluster_agent.ClusterAgent(config, endpoint, comm, groups, background, random)
         self._tasks = PeriodicTasks(background, random, bus.publish, router)
@@ -108,18 +112,24 @@ class Node:
         self.local: LocalServices = LocalServices(
             status=Status(known, router),
             groups=groups,
-            routes=Routes(self._services),
+            routes=Routes(self._services, code, known),
             comm=comm,
-            gossip=Gossip(config, self._agent, groups, comm, router, self._tasks, background, bus.publish),
+            gossip=Gossip(self._agent, groups, comm, code, router, self._tasks, background, bus.publish),
             membership=membership,
             replicated=replicated,
             kept=Kept(own, groups, replicated, [KeptServices(self._services), KeptRules(groups)], bus.publish),
             settings=Settings(own, config, replicated, bus.publish),
+            code=code,
+            keys=Keys.of(config, endpoint, self._agent, groups.known, children.on_boot, background, random),
         )
         self._log = NodeLog()
-        for listener in (self._log.handle, ChildNews(self._agent, children.on_boot).handle, comm.handle_event):
-            bus.listen(listener)
+        self._listen(comm)
         self._register_services()
+
+    def _listen(self, comm: Comm) -> None:
+        news = ChildNews(self._agent, self._children.on_boot)
+        for listener in (self._log.handle, news.handle, comm.handle_event, self.local.keys.handle_event):
+            self._bus.listen(listener)
 
     def __repr__(self) -> str:
         return f"<Node {self.sid} on {self.address}>"
@@ -159,6 +169,11 @@ class Node:
         return self._endpoint.app
 
     @property
+    def keys(self) -> Keys:
+        """The keys of its cluster, and their rotation."""
+        return self.local.keys
+
+    @property
     def all(self) -> Group:
         """The group of all known nodes."""
         return self.group(ALL)
@@ -173,13 +188,25 @@ class Node:
             raise GroupNotFound(f"there is no group {gid!r:.130} on this node")
         return self._groups[gid]
 
-    def register_template(self, name: str, template: Callable[[GroupContext], Any]) -> None:
+    @overload
+    def register_template(
+        self, name: str, template: Callable[[GroupContext], Any], *, everywhere: Literal[True]
+    ) -> Awaitable[Replies[str]]: ...
+    @overload
+    def register_template(
+        self, name: str, template: Callable[[GroupContext], Any], *, everywhere: Literal[False] = False
+    ) -> None: ...
+    def register_template(
+        self, name: str, template: Callable[[GroupContext], Any], *, everywhere: bool = False
+    ) -> Awaitable[Replies[str]] | None:
         """Add `template` to every group, present and future, as ``group.service(name)``.
 
         Args:
             name: 1 to 128 of letters, digits, ``_``, ``-``, ``.``; no built-in service's name.
             template: called with each group's context; usually a subclass of `Template`. The methods of the result
                 that are marked with ``trionet.rpc`` are exposed to other nodes under the group's name.
+            everywhere: whether the other known nodes do so, too. Await the result, which has their replies; see
+                `GroupRoutes.put_template`.
 
         Raises:
             MalformedRequest: the name is malformed or a built-in's, or `template` can't be called.
@@ -190,6 +217,7 @@ class Node:
         for group in self._groups.values():
             group.add_template(name, template)
         self._templates[name] = template  # last: a failing template must not affect later groups
+        return self.all.routes.put_template_on_others(template, name) if everywhere else None
 
     def statistics(self) -> NodeStatistics:
         """Return the node's current figures."""
@@ -199,7 +227,9 @@ class Node:
             calls_orphaned=self._log.calls_orphaned,
             connections_refused=self._endpoint.connections_refused,
             datagrams_refused=self._agent.datagrams_refused,
+            datagrams_replayed=self._agent.datagrams_replayed,
             requests_refused=self._endpoint.requests_refused,
+            code_refused=self.local.code.refused,
         )
 
     def running_calls(self) -> list[CurrentCall]:
@@ -223,10 +253,7 @@ class Node:
         self._bus.listen(listener)
 
     def members(self) -> list[Member]:
-        """Return the present members of its cluster, itself included, in SID order.
-
-        Failed and left members are not present.
-        """
+        """Return the present members of its cluster, itself included, in SID order; no failed and left ones."""
         return self.local.membership.present()
 
     async def join(self, seeds: Iterable[Any]) -> None:
@@ -244,24 +271,16 @@ class Node:
     def member(self, sid: SID | NodeAddress) -> AbstractAsyncContextManager[trio.CancelScope]:
         """Return a context manager whose block is cancelled when the node `sid` fails or leaves, or is not present.
 
-        The block is cancelled when this node ends, too. `sid` may be an address.
-
-        ::
-
-            async with node.member(sid) as scope:
-                ...  # work that is of no use without it
+        The block is cancelled when this node ends, too. `sid` may be an address. It yields the block's cancel scope.
         """
         return self.local.membership.scope(sid)
 
     def reload(self) -> None:
-        """Use what the certificate's files hold now, for new connections; on a `ConfigError` nothing changes."""
+        """Use what the certificate's files hold now; on a `ConfigError` nothing changes."""
         self._endpoint.reload()
 
     def stop(self) -> None:
-        """Begin to stop: refuse connections, answer the calls in progress, and then cancel the node's scope.
-
-        Repeated calls have no effect.
-        """
+        """Begin, once, to stop: refuse connections, answer the calls in progress, and then cancel the node's scope."""
         self._router.refusing = self._router.refusing or "the node is stopping"
         self._endpoint.close()
         self._stopping.set()
@@ -334,18 +353,6 @@ class Node:
         except MalformedRequest as exc:
             raise exc if isinstance(exc, ConfigError) else ConfigError(exc.text) from exc
 
-    async def _run_on_start(self) -> None:
-        on_start = self.config.on_start
-        if on_start is not None:
-            function = import_reference(on_start) if isinstance(on_start, str) else on_start
-            if not callable(function):
-                raise ConfigError(
-                    f"on_start: {on_start!r:.100} leads to a {type(function).__name__}, not to a function"
-                )
-            result = function(self)
-            if inspect.isawaitable(result):
-                await result
-
     @asynccontextmanager
     async def running(self, background: trio.Nursery) -> AsyncGenerator[None]:
         """Serve calls, join the cluster, and run `on_start`; at the end of the block, stop, within the grace.
@@ -360,7 +367,7 @@ class Node:
                 if self.config.join is not None:
                     membership, within_s = self.local.membership, self.config.connect_timeout_s
                     await membership.join_at_start(self.config.join, within_s, nursery)
-                await self._run_on_start()
+                await run_on_start(self.config.on_start, self)
                 yield
             finally:
                 self.stop()
@@ -369,6 +376,7 @@ class Node:
         finally:
             self._tasks.close()
             self._agent.close()
+            self.local.keys.close()
             self.local.membership.farewell()
             self.local.settings.wake_all()
 
@@ -389,10 +397,3 @@ class Node:
         scope.cancel()
         with trio.CancelScope(shield=True):
             await self._log.report_running(self.address, self._router.running)
-
-
-def warm_up() -> None:
-    """Do now, once for this process, the one-time work of the first node: the inspection of its methods."""
-    warm_up_methods(Status, Groups, Routes, Comm, Gossip, Membership, Kept)
-    warm_up_groups()
-    cluster_agent.warm_up()

@@ -51,9 +51,10 @@ class CurrentCall:
         caller: the calling node, unverified; None for a client that is no node, as curl.
         gid: the group of the service; ``"local"`` for a node's own services.
         service, method: their names.
+        key_id: the id of the cluster key of the sealed link by which it came; empty if it came by another way.
     """
 
-    __slots__ = ("_deadline", "caller", "gid", "id", "method", "service")
+    __slots__ = ("_deadline", "caller", "gid", "id", "key_id", "method", "service")
 
     def __init__(self, call: Call, deadline: float) -> None:
         self.id: str = call.id
@@ -61,6 +62,7 @@ class CurrentCall:
         self.gid: str = call.gid
         self.service: str = call.service
         self.method: str = call.method
+        self.key_id: bytes = call.key_id
         self._deadline = deadline
 
     @property

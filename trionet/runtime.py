@@ -22,6 +22,7 @@ from .launchers.registry import open_launchers
 from .node import Node
 from .nurseries import open_background_nursery, open_plain_nursery
 from .router import Router
+from .security.live_keys import LiveKeys
 from .services.status import with_settings
 from .uncaught import report_in_one_line
 from .under_trio import awaited, check_runnable, check_under_trio
@@ -72,19 +73,22 @@ async def open_node(
     config = with_settings(NodeConfig() if config is None else config, {})
     if not isinstance(random, random_module.Random | None):
         raise MalformedRequest(f"random is a random.Random, not {random!r:.80}")
-    async with _opened(config, _network(fabric), random or random_module.Random(), keys or _keys(config)) as node:
+    random = random or random_module.Random()  # noqa: S311  no secret is drawn from it
+    live = LiveKeys(keys or _keys(config))
+    async with _opened(config, _network(fabric), random, live) as node:
         yield node
 
 
 @asynccontextmanager
-async def _opened(config: NodeConfig, fabric: Network, random: Random, keys: NodeKeys | None) -> AsyncGenerator[Node]:
+async def _opened(config: NodeConfig, fabric: Network, random: Random, keys: LiveKeys) -> AsyncGenerator[Node]:
     watchdog = Watchdog.of_this_run()
     router, bus = Router(config.max_threads, watchdog), EventBus()
 
     def open_child(config: NodeConfig) -> AbstractAsyncContextManager[Node]:
         # Its random numbers follow from its parent's.
-        child_random = random_module.Random(random.getrandbits(_SEED_BITS))
-        return open_node(config, fabric=fabric, random=child_random, keys=keys if config.key_file is None else None)
+        child_random = random_module.Random(random.getrandbits(_SEED_BITS))  # noqa: S311  no secret is drawn from it
+        given = None if keys.now is None or config.key_file is not None else keys.now.given(str(endpoint.address))
+        return open_node(config, fabric=fabric, random=child_random, keys=given)
 
     endpoint = await fabric.open_endpoint(config, router, bus.publish, keys)
     node: Node | None = None
@@ -92,13 +96,20 @@ async def _opened(config: NodeConfig, fabric: Network, random: Random, keys: Nod
     try:
         async with (
             open_background_nursery() as background,
-            open_launchers(has_keys=keys is not None) as launchers,
+            open_launchers(has_keys=bool(keys)) as launchers,
             open_plain_nursery() as nursery,
         ):
             launchers.put("in_process", InProcessLauncher(open_child))
             default_launcher = config.child_launcher or config.launcher or fabric.default_launcher
             children = ChildNodes(
-                nursery, launchers, default_launcher, bus.publish, keys, config.key_file, config.certificate_settings
+                nursery,
+                launchers,
+                default_launcher,
+                bus.publish,
+                keys,
+                config.key_file,
+                endpoint.address,
+                config.certificate_settings,
             )
             node = Node(config, endpoint, router, bus, children, background, random)
             fabric.on_open(node)

@@ -22,6 +22,7 @@ from trionet.launchers.subprocess import SubprocessLauncher
 from trionet.launchers.supervised import Boot, boot_for, decode_line, encode_line
 from trionet.protocols.link.refusals import Refusal
 from trionet.security.key_entries import KeyFile
+from trionet.security.live_keys import LiveKeys
 from trionet.security.node_keys import NodeKeys
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ async def test_a_launcher_that_wraps_another_passes_the_keys_and_nothing_else_do
 def test_a_child_without_the_packages_of_the_extra_tells_how_to_install_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with pass_keys(KEYS):
+    with pass_keys(LiveKeys(KEYS)):
         keys = passed_keys()
     assert keys is not None
     monkeypatch.setitem(sys.modules, "cryptography", None)
@@ -143,7 +144,7 @@ def test_a_child_without_the_packages_of_the_extra_tells_how_to_install_them(
 
 def test_a_boot_message_carries_the_keys_and_does_not_show_them() -> None:
     assert boot_for(NodeConfig()).keys is None
-    with pass_keys(KEYS):
+    with pass_keys(LiveKeys(KEYS)):
         boot = boot_for(NodeConfig())
         assert Boot(NodeConfig()).keys == boot.keys  # that of the ssh launcher
     with pass_keys(None):

@@ -141,20 +141,20 @@ def test_derived_keys_are_those_of_rfc_5869(secret: bytes, cluster: str) -> None
     key = ClusterKey(secret)
     keys = derive(key, cluster)
     assert (key.id, keys.key_id) == (hkdf(secret, b"trionet v1: key_id", 4),) * 2
-    for purpose in ("link_psk", "datagram_key", "token_key", "http_key"):
+    for purpose in ("link_psk", "datagram_key", "token_key", "http_key", "code_key"):
         info = f"trionet v1: {purpose} of {cluster}".encode()
         assert getattr(keys, purpose) == hkdf(secret, info, 32)
 
 
 def test_each_purpose_each_cluster_and_each_key_has_a_derived_key_of_its_own() -> None:
-    purposes = ("link_psk", "datagram_key", "token_key", "http_key")
+    purposes = ("link_psk", "datagram_key", "token_key", "http_key", "code_key")
     found = [
         getattr(derive(key_of(seed), cluster), purpose)
         for seed in range(5)
         for cluster in ("a", "b", "a.b", "trionet")
         for purpose in purposes
     ]
-    assert len(set(found)) == len(found) == 80
+    assert len(set(found)) == len(found) == 100
     assert {len(each) for each in found} == {32}
 
 
@@ -229,7 +229,7 @@ def test_a_key_can_not_be_changed() -> None:
 @pytest.mark.parametrize("thing", [KEY, derive(KEY, "shop")], ids=["key", "derived"])
 def test_no_representation_shows_key_material(thing: Any) -> None:
     derived = derive(KEY, "shop")
-    secrets = [SECRET, derived.link_psk, derived.datagram_key, derived.token_key, derived.http_key]
+    secrets = [SECRET, derived.link_psk, derived.datagram_key, derived.token_key, derived.http_key, derived.code_key]
     record = logging.LogRecord("a", 1, "a", 1, "%s %r", (thing, thing), None)
     texts = [
         *(repr(thing), str(thing), f"{thing}", f"{thing:>100}", f"{thing!r}", "%s %r" % (thing, thing)),  # noqa: UP031
@@ -243,7 +243,7 @@ def test_no_representation_shows_key_material(thing: Any) -> None:
 @pytest.mark.parametrize("thing", [KEY, derive(KEY, "shop")], ids=["key", "derived"])
 def test_no_encoder_carries_key_material(thing: Any) -> None:
     derived = derive(KEY, "shop")
-    secrets = [SECRET, derived.link_psk, derived.datagram_key, derived.token_key, derived.http_key]
+    secrets = [SECRET, derived.link_psk, derived.datagram_key, derived.token_key, derived.http_key, derived.code_key]
     encoders: list[Any] = [
         *(pickle.dumps, JSON.encode, MESSAGEPACK.encode, msgspec.json.encode, msgspec.msgpack.encode, json.dumps),
         *(vars, msgspec.to_builtins, msgspec.structs.asdict, lambda it: it.__reduce__(), lambda it: it.__getstate__()),

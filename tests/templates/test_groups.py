@@ -1,3 +1,4 @@
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -64,11 +65,18 @@ async def test_put_takes_the_nodes_in_every_form_and_a_subset_by_import_path(cal
     assert await caller.local.groups.get("atlas") == _by_sid(B)
 
 
-async def test_a_subset_that_would_travel_as_code_is_refused_and_nothing_changes(caller: Node) -> None:
+async def test_a_subset_that_can_not_travel_as_code_is_refused_and_nothing_changes(caller: Node) -> None:
     group = caller.group("browncs")
-    with pytest.raises(CodeRefused, match="import path"):
-        await group.groups.put("atlas", [A], subset=lambda sids: 2 * len(sids))
+    lock = threading.Lock()
+    with pytest.raises(CodeRefused, match="can't travel as code"):
+        await group.groups.put("atlas", [A], subset=lambda sids: len(sids) + lock.locked())
     assert "atlas" not in caller.local.groups.gids()
+
+
+async def test_a_subset_that_travels_as_code_is_refused_by_members_that_do_not_trust_it(caller: Node) -> None:
+    replies = await caller.group("browncs").groups.put("atlas", [A], subset=lambda sids: 2 * len(sids))
+    assert replies.values == {}
+    assert {type(error) for error in replies.errors.values()} == {CodeRefused}
 
 
 async def test_add_and_rem_change_every_member_and_the_caller(caller: Node) -> None:

@@ -123,12 +123,13 @@ async def test_strangers_are_refused_with_a_reason_in_both_logs(
         async with open_node(_config(authority.issue())) as node, open_node(strangers[name]) as stranger:
             with pytest.raises(KeyMismatch, match=reason):
                 await _nid(stranger, node.address)
-            await wait_until(lambda: node.statistics().connections_refused == 1)
+            await wait_until(lambda: node.statistics().connections_refused >= 1)
             with pytest.raises(KeyMismatch):
                 await _nid(node, stranger.address)
-            await wait_until(lambda: stranger.statistics().connections_refused == 1)
-    for node_log in ("a connection that began as a link was closed", "no connection to"):
-        assert len([record for record in caplog.records if record.getMessage().startswith(node_log)]) == 2, caplog.text
+            await wait_until(lambda: stranger.statistics().connections_refused >= 1)
+            for line in ("a connection that began as a link was closed", "no connection to"):
+                await wait_until(lambda line=line: caplog.text.count(line) == 2)  # type: ignore[misc]  # its default
+    assert "serving it failed" not in caplog.text
 
 
 async def test_no_older_tls_and_no_stranger_gets_past_the_handshake(authority: CertificateAuthority) -> None:
@@ -145,7 +146,7 @@ async def test_no_older_tls_and_no_stranger_gets_past_the_handshake(authority: C
         async with open_node(_config(settings)) as node:
             with pytest.raises(ssl.SSLError):
                 await trio.to_thread.run_sync(connect, node.address, ssl.TLSVersion.TLSv1_2)
-            await wait_until(lambda: node.statistics().connections_refused == 1)
+            await wait_until(lambda: node.statistics().connections_refused >= 1)
             assert await trio.to_thread.run_sync(connect, node.address, ssl.TLSVersion.TLSv1_3) == "TLSv1.3"
 
 

@@ -118,7 +118,7 @@ def keys_of(config: NodeConfig) -> NodeKeys | None:
     from trionet.security.node_keys import NodeKeys
 
     file = read_keys(config.key_file)
-    return None if file is None else NodeKeys(file, config.cluster)
+    return None if file is None else NodeKeys(file, config.cluster, path=config.key_file)
 
 
 def _checked(settings: dict[str, Any], source: str) -> dict[str, Any]:

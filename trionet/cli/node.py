@@ -44,6 +44,7 @@ settings of a configuration file (TOML, or JSON if its name ends in .json), with
   advertise_ip                the address that others connect to, if not ip
   on_start                    "package.module:function", called with the node once it accepts calls
   insecure = false            permit listening beyond loopback without a key
+  trust_code = false          read code that holders of the key send
   key_file                    the file of the cluster's key, of mode 0600
   certificate_file            the node's certificate for spiffe://CLUSTER/node/NAME, in PEM
   private_key_file            its private key, of mode 0600
@@ -89,7 +90,7 @@ examples:
 exit status: 0 stopped, 1 failed, 2 wrong usage or configuration, 130 interrupted while starting
 """
 
-_SETTINGS: Final = ("ip", "port", "advertise_ip", "on_start", "insecure", "key_file", "log_level")
+_SETTINGS: Final = ("ip", "port", "advertise_ip", "on_start", "insecure", "key_file", "trust_code", "log_level")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -104,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     add_key_file(parser)
     add_certificate(parser)
     add("--config", metavar="FILE|JSON", help="a configuration file, or its content as a JSON object")
+    add("--trust-code", action="store_const", const="true", help="read code that holders of the key send")
     add("--log-level", metavar="LEVEL", help="debug, info, warning or error (default: info)")
     add("--json", action="store_true", help="print the ready line as JSON")
     add("--supervised", action="store_true", help=argparse.SUPPRESS)

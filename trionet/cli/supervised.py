@@ -16,6 +16,8 @@ import trio
 from trionet.forks import keep_from_forks
 from trionet.launchers.lineage import ORPHANED_S, descend_from, open_watches
 from trionet.launchers.output import name_output
+from trionet.launchers.passed_code import receive_code
+from trionet.launchers.run_secret import join_run
 from trionet.launchers.supervised import MAX_LINE_BYTES, Boot, Report, decode_line, encode_report
 from trionet.nesting import nest
 from trionet.nurseries import open_background_nursery
@@ -115,6 +117,9 @@ async def _serve(boot: Boot, reporter: _Reporter, watch: Callable[[trio.Nursery]
         reporter.report(Report(address=node.address))
 
     nest(boot.depth)
+    if boot.run is not None:
+        join_run(boot.run)
+    receive_code(boot.code)
     async with open_background_nursery() as nursery:
         if not boot.config.detach:
             watch(nursery)

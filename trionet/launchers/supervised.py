@@ -25,7 +25,9 @@ from .base import explain_status
 from .interpreter import import_path
 from .lineage import lineage
 from .output import is_output_named
+from .passed_code import passed_code
 from .passed_keys import PassedKeys, passed_keys
+from .run_secret import RunSecret, run_secret
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -61,6 +63,8 @@ class Boot(msgspec.Struct, frozen=True):
         depth: the depth of its calls during its boot, for which its spawner waits.
         is_output_named: whether its output is prefixed with its name; see `trionet.launchers.output`.
         keys: the keys of its spawner; None without any, and if its configuration has a `key_file`.
+        run: the secret of its run; see `trionet.launchers.run_secret`.
+        code: the code of its `on_start`; empty if that has an import path.
     """
 
     config: NodeConfig
@@ -69,6 +73,8 @@ class Boot(msgspec.Struct, frozen=True):
     depth: int = msgspec.field(default_factory=current_depth)
     is_output_named: bool = False
     keys: PassedKeys | None = msgspec.field(default_factory=passed_keys)
+    run: RunSecret | None = msgspec.field(default_factory=run_secret)
+    code: bytes = msgspec.field(default_factory=passed_code)
 
 
 @register_type

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from trionet.config import NodeConfig
     from trionet.events import OrphanedCall
     from trionet.node import Node
-    from trionet.security.node_keys import NodeKeys
+    from trionet.security.live_keys import LiveKeys
     from trionet.transports.base import Handler
 
     from .envelope import Envelope
@@ -76,7 +76,7 @@ class MaelstromFabric:
         config: NodeConfig,
         handler: Handler,
         on_orphan: Callable[[OrphanedCall], None],
-        keys: NodeKeys | None = None,
+        keys: LiveKeys | None = None,
     ) -> MaelstromEndpoint:
         """Return the place of the one trionet node. A cancelled call is not waited for, so that none is an orphan.
 
@@ -84,7 +84,7 @@ class MaelstromFabric:
             ConfigError: there are keys: Maelstrom reads and routes each message.
         """
         del on_orphan
-        if keys is not None:
+        if keys:
             raise ConfigError("a node in Maelstrom has no keys: leave out key_file")
         return self.endpoint(config, handler)
 

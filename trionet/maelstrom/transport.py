@@ -30,6 +30,7 @@ from trionet.errors import (
 from trionet.identity import NodeAddress
 from trionet.message import Call
 from trionet.nurseries import open_background_nursery
+from trionet.security.live_keys import LiveKeys
 from trionet.transports.base import answered_error, check_request_size, check_size, time_left_s
 from trionet.transports.clock import TrioClock
 from trionet.transports.datagrams import QueuedDatagrams
@@ -61,7 +62,8 @@ class MaelstromEndpoint:
     """Fulfils `trionet.transports.base.Endpoint` on a Maelstrom node."""
 
     app = None
-    keys = None
+    keys = LiveKeys()
+    links = None
     requests_refused = 0
     has_real_address = False
     connections_refused = 0

@@ -39,12 +39,13 @@ class KeyRing(HoldsSecrets):
 
     Attributes:
         name: the node's name.
+        is_given: whether another node gives it the keys at each of its starts.
         keys: the keys that it holds.
         reports: the newest report of each member.
         rollout: what this node accepts and sends.
     """
 
-    __slots__ = ("_life", "_members", "_number", "_written", "keys", "name", "reports", "rollout")
+    __slots__ = ("_life", "_members", "_number", "_written", "is_given", "keys", "name", "reports", "rollout")
 
     def __init__(
         self,
@@ -53,6 +54,7 @@ class KeyRing(HoldsSecrets):
         *,
         life: int = 0,
         rollout: Rollout = STEPS[-1],
+        is_given: bool = False,
     ) -> None:
         """Hold the keys of a key file.
 
@@ -61,8 +63,10 @@ class KeyRing(HoldsSecrets):
             records: the content of the key file.
             life: a number that is greater after each start of the node.
             rollout: what the node accepts and sends.
+            is_given: whether another node gives it the keys at each of its starts.
         """
         self.name: str = name
+        self.is_given: bool = is_given
         self.reports: KeyReports = KeyReports()
         self.rollout: Rollout = rollout
         self.keys: HeldKeys = HeldKeys(records.keys)
@@ -87,6 +91,12 @@ class KeyRing(HoldsSecrets):
     def _is_bounded(self, name: str) -> bool:
         return name in self._members or len(self._members) < MAX_MEMBERS
 
+    def note_members(self, names: Iterable[str]) -> None:
+        """Record the names of members, reports of which may never have come."""
+        for name in names:
+            if name != self.name and is_member_name(name) and self._is_bounded(name):
+                self._members.add(name)
+
     def forget_member(self, name: str) -> None:
         """Wait no longer for a member that has left for good."""
         self._members.discard(name)
@@ -94,7 +104,7 @@ class KeyRing(HoldsSecrets):
 
     def records(self) -> KeyRecords:
         """Return what belongs into the key file."""
-        return KeyRecords(self.keys.entries(), tuple(sorted(self._members)))
+        return KeyRecords(self.keys.entries(), tuple(name for name in self.members if not self._is_given(name)))
 
     @property
     def is_written(self) -> bool:
@@ -110,7 +120,8 @@ class KeyRing(HoldsSecrets):
         last = self.reports.get(self.name)
         holdings: dict[bytes, int] = {key_id: self._holding(key_id) for key_id in sorted(self.keys)}
         sealing, rollout = self.keys.sealing or b"", self.rollout
-        report = KeyReport(self.name, self._life, self._number, holdings, sealing, rollout.accept, rollout.send)
+        steps = (rollout.accept, rollout.send)
+        report = KeyReport(self.name, self._life, self._number, holdings, sealing, *steps, self.is_given)
         if report != last:
             self._number += 1
             report = msgspec.structs.replace(report, number=self._number)
@@ -163,8 +174,8 @@ class KeyRing(HoldsSecrets):
             return Readiness()
         if successor is None or successor == key_id or self.keys.state(successor) < KeyState.USED:
             return Readiness(why=f"key {key_id.hex()} seals: use another one first")
-        if len(without) > MAX_EXCEPTED:
-            return Readiness(why=f"at most {MAX_EXCEPTED} members can be excepted: forget those that are gone for good")
+        if len(set(without).intersection(present)) > MAX_EXCEPTED:
+            return Readiness(why=f"at most {MAX_EXCEPTED} present members can be excepted: stop the others")
         if not all(map(is_member_name, without)):
             return Readiness(why="members are excepted by their names, 'ip:port'")
         lacking, volatile = self._confirmed(successor, present, without)
@@ -182,7 +193,9 @@ class KeyRing(HoldsSecrets):
             PreconditionFailed: it may not be retired.
         """
         self._require(self.may_retire(key_id, present, without), f"key {key_id.hex()} can't be retired yet")
-        return self._stated(KeyStatement(key_id, KeyState.RETIRED, excepted=tuple(sorted(set(without)))))
+        return self._stated(
+            KeyStatement(key_id, KeyState.RETIRED, excepted=tuple(sorted(set(without).intersection(present))))
+        )
 
     def forget_retired(self, present: Collection[str]) -> tuple[bytes, ...]:
         """Forget the retired keys of whose retirement every present member has reported; return their ids."""
@@ -190,6 +203,55 @@ class KeyRing(HoldsSecrets):
         for key_id in found:
             self.keys.forget(key_id)
         return tuple(found)
+
+    def closing_text(self, key_id: bytes, present: Collection[str]) -> str:
+        """Return who has not yet reported the retirement of a key, for people; "ready" if all have."""
+        statement = self.keys.statement(key_id)
+        excepted = () if statement is None else statement.excepted
+        waiting = (name for name in self._asked(present, excepted) if not self._has_closed(name, key_id))
+        return str(Readiness(lacking=tuple(waiting)))
+
+    @property
+    def unreported(self) -> tuple[str, ...]:
+        """The names of the other members without a report."""
+        return tuple(name for name in sorted(self._members) if self.reports.get(name) is None)
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The names of the other members that are known, absent ones included."""
+        return tuple(sorted(self._members))
+
+    @property
+    def has_rotated(self) -> bool:
+        """Whether a key was ever installed, used or retired: until then the key file stays as its user made it."""
+        known = self.keys.statements()
+        return len(known) > 1 or any(one.sequence for one in known)
+
+    @property
+    def is_rotating(self) -> bool:
+        """Whether a rotation goes on: several keys are held, or one is wanted."""
+        return len(self.keys.opening) > 1 or bool(self.keys.wanted())
+
+    def lagging(self, present: Collection[str]) -> list[str]:
+        """Return the present members that have not reported what follows from the keys of this node."""
+        return [name for name in self._asked(present, ()) if name != self.name and not self._keeps_up(name)]
+
+    def _keeps_up(self, name: str) -> bool:
+        report, keys = self.reports.get(name), self.keys
+        if report is None or report.sealing != (keys.sealing or b""):
+            return False
+        dialing = set(keys.dialing)
+        return all(
+            report.holdings.get(key_id, -1) >= Holding.VOLATILE
+            if key_id in dialing
+            else report.holdings.get(key_id, Holding.CLOSING) == Holding.CLOSING
+            for key_id in keys.opening
+            if not (key_id in dialing and self._is_by_file(key_id))
+        )
+
+    def _is_by_file(self, key_id: bytes) -> bool:
+        known = self.keys.statement(key_id)
+        return known is not None and known.by_file
 
     def may_step(self, to: Rollout, present: Collection[str], without: Collection[str] = ()) -> Readiness:
         """Return whether this node may take the next step of a rollout; names as for `may_use`."""
@@ -243,7 +305,11 @@ class KeyRing(HoldsSecrets):
 
     def _absent(self, present: Collection[str], without: Collection[str]) -> tuple[str, ...]:
         named = {*present, *without, self.name}
-        return tuple(sorted(self._members.difference(named)))
+        return tuple(name for name in sorted(self._members.difference(named)) if not self._is_given(name))
+
+    def _is_given(self, name: str) -> bool:
+        report = self.reports.get(name)
+        return report is not None and report.is_given
 
     def _holds(self, name: str, key_id: bytes, least: Holding) -> bool:
         report = self.reports.get(name)
@@ -262,11 +328,11 @@ class KeyRing(HoldsSecrets):
         if statement is None or statement.state < KeyState.RETIRED:
             return False
         self.report()
-        for name in self._asked(present, statement.excepted):
-            report = self.reports.get(name)
-            if report is None or report.holdings.get(key_id, Holding.CLOSING) != Holding.CLOSING:
-                return False
-        return True
+        return all(self._has_closed(name, key_id) for name in self._asked(present, statement.excepted))
+
+    def _has_closed(self, name: str, key_id: bytes) -> bool:
+        report = self.reports.get(name)
+        return report is not None and report.holdings.get(key_id, Holding.CLOSING) == Holding.CLOSING
 
     def _require(self, readiness: Readiness, what: str) -> None:
         if not readiness.is_ready:

@@ -104,9 +104,10 @@ class DerivedKeys(ImmutableSecrets):
         datagram_key: the key from which those of datagrams are derived.
         token_key: the key of bearer tokens.
         http_key: the key of signatures between nodes over HTTP.
+        code_key: the key of stamps of code.
     """
 
-    __slots__ = ("cluster", "datagram_key", "http_key", "key_id", "link_psk", "token_key")
+    __slots__ = ("cluster", "code_key", "datagram_key", "http_key", "key_id", "link_psk", "token_key")
 
     cluster: str
     key_id: bytes
@@ -114,6 +115,7 @@ class DerivedKeys(ImmutableSecrets):
     datagram_key: bytes
     token_key: bytes
     http_key: bytes
+    code_key: bytes
 
     def __new__(cls, key: ClusterKey, cluster: str) -> Self:
         """Derive the keys; see `derive`."""
@@ -123,7 +125,7 @@ class DerivedKeys(ImmutableSecrets):
         secret = key._secret  # noqa: SLF001  the key's own module
         of = {
             purpose: _hkdf(secret, f"{purpose} of ".encode() + name, KEY_BYTES)
-            for purpose in ("link_psk", "datagram_key", "token_key", "http_key")
+            for purpose in ("link_psk", "datagram_key", "token_key", "http_key", "code_key")
         }
         return cls._holding({"cluster": cluster, "key_id": key.id, **of})
 

@@ -1,15 +1,15 @@
-"""The keys of one running node: those of its key file, for its cluster.
+"""The keys of one node at one time: those of its key file, for its cluster.
 
-Invariant: the keys don't change; a node whose keys change gets another `NodeKeys`.
+Invariant: they don't change; a node whose keys change gets another `NodeKeys`, by its `LiveKeys`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
 from .holds_secrets import ImmutableSecrets
 from .key_file import read_keys
-from .key_statements import KeyState
+from .key_statements import KeyState, rank
 from .keys import DerivedKeys, derive
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["NodeKeys"]
 
-_OPENING: Final = (KeyState.INSTALLED, KeyState.USED)
-
 
 class NodeKeys(ImmutableSecrets):
     """The keys of one node.
@@ -33,27 +31,50 @@ class NodeKeys(ImmutableSecrets):
     Attributes:
         cluster: the name of its cluster.
         file: what its key file holds.
+        path: the path of that file, in which changes are kept; None without one.
+        giver: the name of the node that gave them, its spawner, and gives those of that time at each start; empty if
+            that is not known; None without one.
         sealing: the keys that seal, derived.
-        opening: the keys that open, derived, by key id; the sealing ones are among them.
+        opening: the keys that open, derived, by key id. The sealing ones are among them, and those that are retired and
+            not yet forgotten: members that have not heard of it seal with these.
     """
 
-    __slots__ = ("cluster", "file", "opening", "sealing")
+    __slots__ = ("cluster", "file", "giver", "opening", "path", "sealing")
 
     cluster: str
     file: KeyFile
+    path: str | None
+    giver: str | None
     sealing: DerivedKeys
     opening: Mapping[bytes, DerivedKeys]
 
-    def __new__(cls, file: KeyFile, cluster: str) -> Self:
+    def __new__(cls, file: KeyFile, cluster: str, *, path: str | None = None, giver: str | None = None) -> Self:
         """Derive the keys of `file` for the cluster of this name.
 
         Raises:
             ConfigError: `cluster` is no name.
         """
-        keys = [entry.key for entry in file.entries if entry.key is not None and entry.state in _OPENING]
+        keys = [entry.key for entry in file.entries if entry.key is not None]
         opening = {key.id: derive(key, cluster) for key in keys}
         sealing = opening[file.sealing_key.id]
-        return cls._holding({"cluster": cluster, "file": file, "sealing": sealing, "opening": opening})
+        return cls._holding(
+            {
+                "cluster": cluster,
+                "file": file,
+                "path": path,
+                "giver": giver,
+                "sealing": sealing,
+                "opening": opening,
+            }
+        )
+
+    def replaced(self, file: KeyFile) -> NodeKeys:
+        """Return the keys of a node that holds this now."""
+        return NodeKeys(file, self.cluster, path=self.path, giver=self.giver)
+
+    def given(self, giver: str) -> NodeKeys:
+        """Return them as a node has them that the node `giver` spawns."""
+        return NodeKeys(self.file, self.cluster, giver=giver)
 
     @classmethod
     def of(cls, config: NodeConfig) -> NodeKeys | None:
@@ -66,21 +87,26 @@ class NodeKeys(ImmutableSecrets):
             return None
         file = read_keys(config.key_file, {})
         assert file is not None
-        return cls(file, config.cluster)
+        return cls(file, config.cluster, path=config.key_file)
 
     def __repr__(self) -> str:
         return f"<NodeKeys of {self.cluster!r}: {', '.join(key_id.hex() for key_id in self.opening)}>"
 
     def link_keys(self, random_bytes: Callable[[int], bytes]) -> list[LinkKey]:
-        """Return the keys of links; the first one is for connections that this node makes.
+        """Return the keys of links, the best for connections that this node makes first; the retired ones come last.
 
         Args:
             random_bytes: returns so many bytes that nobody can foresee, as `secrets.token_bytes` does.
         """
         from .noise_key import NoiseKey
 
-        ordered = sorted(self.opening.values(), key=lambda derived: derived is not self.sealing)
-        return [NoiseKey.of(one, random_bytes) for one in ordered]
+        statements = {entry.id: entry.statement for entry in self.file.entries}
+        retired = self.retired
+
+        def order(derived: DerivedKeys) -> tuple[bool, tuple[int, int, bytes]]:
+            return derived.key_id not in retired, rank(statements[derived.key_id])
+
+        return [NoiseKey.of(one, random_bytes) for one in sorted(self.opening.values(), key=order, reverse=True)]
 
     def datagram_keys(self) -> DatagramKeys:
         """Return the keys of datagrams."""
@@ -89,10 +115,12 @@ class NodeKeys(ImmutableSecrets):
         return DatagramKeys.of(self.opening.values(), self.sealing.key_id)
 
     def token_verifier(self) -> TokenVerifier:
-        """Return the verifier of bearer tokens."""
+        """Return the verifier of bearer tokens. Those of a key end when it is retired."""
         from .tokens import TokenVerifier
 
-        return TokenVerifier(self.cluster, self.opening, self.retired)
+        retired = self.retired
+        valid = {key_id: keys for key_id, keys in self.opening.items() if key_id not in retired}
+        return TokenVerifier(self.cluster, valid, retired)
 
     @property
     def retired(self) -> frozenset[bytes]:

@@ -227,7 +227,7 @@ class HandshakeState(HoldsSecrets):
         assert self.is_own_turn
         message = b""
         for token in _PATTERN[self._messages]:
-            if token == "e":
+            if token == "e":  # noqa: S105  a token of a Noise pattern
                 public = self._ephemeral.public_key().public_bytes_raw()
                 message += public
                 self._mix_ephemeral(public)
@@ -247,7 +247,7 @@ class HandshakeState(HoldsSecrets):
         if not MESSAGE_BYTES <= len(message) <= MAX_MESSAGE_BYTES:
             raise NoiseError(f"a handshake message of {len(message)} bytes")
         for token in _PATTERN[self._messages]:
-            if token == "e":
+            if token == "e":  # noqa: S105  a token of a Noise pattern
                 public, message = message[:KEY_BYTES], message[KEY_BYTES:]
                 self._remote = X25519PublicKey.from_public_bytes(public)
                 self._mix_ephemeral(public)
@@ -268,7 +268,7 @@ class HandshakeState(HoldsSecrets):
         self._symmetric.mix_key(public)
 
     def _mix(self, token: Literal["psk", "ee"]) -> None:
-        if token == "psk":
+        if token == "psk":  # noqa: S105  a token of a Noise pattern
             self._symmetric.mix_key_and_hash(self._psk)
             return
         assert self._remote is not None

@@ -22,7 +22,7 @@ __all__ = ["ADMIN_METHODS", "FORWARDING", "NODE_METHODS", "check_method", "neede
 
 ADMIN_METHODS: Final[Mapping[str, frozenset[str] | None]] = {
     "status": frozenset({"stop", "spawn"}),
-    "routes": frozenset({"put", "rem"}),
+    "routes": frozenset({"put", "put_template", "rem"}),
     "groups": frozenset({"put", "add", "rem", "del"}),
     "membership": frozenset({"join", "leave", "set_tags"}),
     "keys": None,
@@ -32,6 +32,7 @@ ADMIN_METHODS: Final[Mapping[str, frozenset[str] | None]] = {
 NODE_METHODS: Final[Mapping[str, frozenset[str] | None]] = {
     "membership": frozenset({"packet", "unreachable"}),
     "kept": None,
+    "keys": frozenset({"exchange", "give"}),
 }
 """The methods that only nodes may call."""
 

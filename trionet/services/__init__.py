@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from .code_trust import CodeTrust
     from .comm import Comm
     from .gossip import Gossip
     from .groups import Groups
     from .kept import Kept
+    from .keys import Keys
     from .membership import Membership
     from .replicated import Replicated
     from .routes import Routes
@@ -24,6 +26,7 @@ class LocalServices(NamedTuple):
     Attributes:
         replicated, settings: the replicated maps, and the settings in them; other nodes can't call these, because each
             group has a service of its own.
+        code: the code by value that the node sends and reads; no service.
     """
 
     status: Status
@@ -35,3 +38,5 @@ class LocalServices(NamedTuple):
     replicated: Replicated
     kept: Kept
     settings: Settings
+    code: CodeTrust
+    keys: Keys

@@ -13,11 +13,13 @@ from trionet.errors import MalformedRequest
 from trionet.identity import check_name
 from trionet.message import BUILT_IN
 from trionet.router import Method
+from trionet.user_code import shown
 
 from .marks import MARK, MOST_WRAPPERS, Mark, check_flags, check_plain, is_method, mark_of
 
 __all__ = [
     "Service",
+    "check_exposed",
     "check_service_name",
     "exposed_methods",
     "rpc",
@@ -115,6 +117,18 @@ def exposed_methods(service: object) -> dict[str, Method]:
                 raise MalformedRequest(f"method {name!r} is not callable")
         return {name: _method(function, mark_of(function), name) for name, function in functions.items()}
     return _marked(service)
+
+
+def check_exposed(service: object) -> dict[str, Method]:
+    """Return the methods that `service` exposes.
+
+    Raises:
+        MalformedRequest: it exposes none; or see `exposed_methods`.
+    """
+    methods = exposed_methods(service)
+    if not methods:
+        raise MalformedRequest(f"{shown(service)} exposes nothing: mark methods with @trionet.rpc, or pass a mapping")
+    return methods
 
 
 def _method(function: Callable[..., Any], mark: Mark | None, shown: str) -> Method:

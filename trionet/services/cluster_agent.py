@@ -59,7 +59,7 @@ _SECRET_BYTES: Final = 16
 
 def warm_up() -> None:
     """Do now, once for this process, the one-time work of the first protocols."""
-    random = Random(0)
+    random = Random(0)  # noqa: S311  nothing follows from it
     mux = ProtocolMux("", [Swim("a", PROFILES["lan"], random, 0.0, boot_id=1), GossipProtocol("a", random)])
     mux.receive_bytes(b"", 0.0)
 
@@ -76,6 +76,7 @@ class ClusterAgent:
     """The protocols of one node; the services `membership` and `gossip` use them.
 
     Attributes:
+        config: the node's settings.
         is_running: whether the protocols run, or can begin.
         missed_changes: tells members that have returned of the changes that they missed.
         dial_back: checks the addresses of nodes that join by this one.
@@ -93,7 +94,7 @@ class ClusterAgent:
         """Receive the endpoint's datagrams from now on, with tasks in `nursery`."""
         self._address = endpoint.address
         self._own = str(endpoint.address)
-        self._config = config
+        self.config: NodeConfig = config
         self._comm = comm
         self._groups = groups
         self._group_sync = GroupSync(groups)
@@ -112,7 +113,7 @@ class ClusterAgent:
         # Never from `random`, whose numbers are predictable. All tokens have one length, so that they do not affect the
         # course of a simulation.
         # With keys, links and sealed datagrams prove their senders.
-        self._proofs = Proofs(secrets.token_bytes(_SECRET_BYTES)) if endpoint.keys is None else None
+        self._proofs = None if endpoint.keys else Proofs(secrets.token_bytes(_SECRET_BYTES))
         # The same for all its life, so that a mixed cluster can't come about.
         self._border: Border | None = None
         if endpoint.has_real_address:
@@ -153,9 +154,9 @@ class ClusterAgent:
 
     def _all(self) -> tuple[Swim, GossipProtocol, ProtocolDriver]:
         if self._parts is None:
-            core = GossipProtocol(self._own, self._random, settings_for(PROFILES[self._config.profile]))
+            core = GossipProtocol(self._own, self._random, settings_for(PROFILES[self.config.profile]))
             # Only a hint: after a restart with an earlier clock, the other members report the number to exceed.
-            swim = self._new_swim(self._clock.unix_time(), self._config.tags)
+            swim = self._new_swim(self._clock.unix_time(), self.config.tags)
             handle = partial(ClusterAgent._handle_events, weakref.proxy(self))  # a cycle would outlive the node
             mux = self._new_mux(swim, core)
             driver = ProtocolDriver(mux, self._comm, self._datagrams, self._clock, self._nursery, handle)
@@ -171,7 +172,7 @@ class ClusterAgent:
     def _new_swim(self, incarnation: int, tags: Mapping[str, str]) -> Swim:
         return Swim(
             self._own,
-            PROFILES[self._config.profile],
+            PROFILES[self.config.profile],
             self._random,
             self._clock.now(),
             incarnation=incarnation,
@@ -186,7 +187,7 @@ class ClusterAgent:
 
     def _sealed_traffic(self, endpoint: Endpoint) -> SealedTraffic | None:
         """Return the layer that seals the endpoint's datagrams; None without keys, or without datagrams."""
-        if endpoint.keys is None or endpoint.datagrams is None:
+        if not endpoint.keys or endpoint.datagrams is None:
             return None
         from .sealed_traffic import SealedTraffic  # it needs the extra `secure`
 
@@ -205,6 +206,16 @@ class ClusterAgent:
         """The number of datagrams that did not open: neither duplicates nor those of unproven senders."""
         counts = self.datagram_refusals
         return 0 if counts is None else counts.malformed + counts.unknown_key + counts.forged
+
+    @property
+    def datagrams_replayed(self) -> int:
+        """See `NodeStatistics.datagrams_replayed`."""
+        return 0 if self._sealed is None else self._sealed.replayed
+
+    def on_other_key(self, handler: Callable[[NodeAddress, bytes], None]) -> None:
+        """Call ``handler(node, key_id)`` with each member whose datagrams another key seals than this node's."""
+        if self._sealed is not None:
+            self._sealed.on_other_key = handler
 
     def forget(self, name: str) -> None:
         """Handle that the node `name` is no member any more."""

@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from trionet.codec import Codec
-    from trionet.config import NodeConfig
     from trionet.events import Event
     from trionet.identity import NodeAddress
     from trionet.protocols.gossip import GossipProtocol
@@ -49,6 +48,7 @@ if TYPE_CHECKING:
     from trionet.router import PreparedCall, Router
 
     from .cluster_agent import ClusterAgent
+    from .code_trust import CodeTrust
     from .comm import Comm
     from .groups import Groups
     from .protocol_driver import ProtocolDriver
@@ -96,10 +96,10 @@ class Gossip:
 
     def __init__(
         self,
-        config: NodeConfig,
         agent: ClusterAgent,
         groups: Groups,
         comm: Comm,
+        code: CodeTrust,
         router: Router,
         tasks: PeriodicTasks,
         nursery: trio.Nursery,
@@ -111,16 +111,17 @@ class Gossip:
         self._agent = agent
         self._groups = groups
         self._comm = comm
+        self._code = code
         self._router = router
         self._nursery = nursery
         self._publish = publish
         self._limiter = trio.CapacityLimiter(_MOST_AT_ONCE)
         self._waiting_bytes = 0
         self._failures: list[tuple[Delivered, TrionetError]] = []
-        self._group_s = _COMPARISONS * settings_for(PROFILES[config.profile]).compare_interval_s
-        self._codec: Codec = MESSAGEPACK.limited(config.max_message_containers)
+        self._group_s = _COMPARISONS * settings_for(PROFILES[agent.config.profile]).compare_interval_s
+        self._codec: Codec = MESSAGEPACK.limited(agent.config.max_message_containers)
         # A packet with one rumor must fit into a message.
-        self._most_payload_bytes = max(0, comm.codec.most_bytes(config.max_message_bytes) - _HEAD_BYTES)
+        self._most_payload_bytes = max(0, comm.codec.most_bytes(agent.config.max_message_bytes) - _HEAD_BYTES)
         agent.on(Delivered, self._deliver)
         agent.on_batch_end(self._log_failures)
 
@@ -168,16 +169,18 @@ class Gossip:
             MessageTooLarge: they are over the limit.
         """
         core, driver = self._running()
-        checked = check_args(args)
-        raw = (msgspec.Raw(MESSAGEPACK.encode(part)) for part in (checked, dict(kwargs)))
+        purpose = _purpose(remote)
+        sent = [self._code.sent_if_callable(arg, purpose) for arg in check_args(args)]
+        by_name = {name: self._code.sent_if_callable(arg, purpose) for name, arg in kwargs.items()}
+        raw = (msgspec.Raw(MESSAGEPACK.encode(part)) for part in (sent, by_name))
         payload = _encoder.encode(_Payload(remote.gid, remote.service, remote.method, *raw))
         if len(payload) > self._most_payload_bytes:
             raise MessageTooLarge(
                 f"a rumor of {len(payload):,} bytes is over the limit of {self._most_payload_bytes:,} bytes, "
                 f"which follows from max_message_bytes"
             )
-        sent = core.send(gid, payload, driver.now())
-        return sent.id.hex(), self._agent.first_hop(sent.effects)
+        started = core.send(gid, payload, driver.now())
+        return started.id.hex(), self._agent.first_hop(started.effects)
 
     async def hand_over(self, node: NodeAddress, packet: Packet) -> bool:
         """Send a packet of a first hop to `node`; return True once it is confirmed.
@@ -240,7 +243,7 @@ class Gossip:
         try:
             if self._waiting_bytes and self._waiting_bytes + size > _MOST_WAITING_BYTES:
                 raise TemporarilyUnavailable("too many rumors wait here to be carried out")
-            prepared = self._router.prepare(_call_of(rumor, self._codec))
+            prepared = self._router.prepare(self._received(_call_of(rumor, self._codec)))
             if prepared.method.is_stream:
                 raise MalformedRequest("the method is a stream")
             value = prepared.begin() if prepared.method.is_sync else None
@@ -250,6 +253,17 @@ class Gossip:
         if not prepared.method.is_sync or is_awaitable(value):
             self._waiting_bytes += size
             self._nursery.start_soon(self._execute, rumor, prepared, value, size, name=f"rumor {rumor.id.hex()}")
+
+    def _received(self, call: Call) -> Call:
+        """Return a call whose arguments have been read, where they are code.
+
+        Raises:
+            CodeRefused: code may not be read, or can't be.
+        """
+        purpose = _purpose(call)
+        args = [self._code.received(arg, purpose) for arg in call.args]
+        kwargs = {name: self._code.received(arg, purpose) for name, arg in call.kwargs.items()}
+        return msgspec.structs.replace(call, args=args, kwargs=kwargs)
 
     async def _execute(self, rumor: Delivered, prepared: PreparedCall, value: Any, size: int) -> None:
         try:
@@ -281,6 +295,11 @@ class Gossip:
                 f"; so did {more:,} more that came with it" if more else "",
                 extra=about(rumor.origin),
             )
+
+
+def _purpose(call: Call | Remote) -> str:
+    """Return what the code in a rumor is for."""
+    return f"gossip {call.service}/{call.method}"
 
 
 def _group_not_found(gid: str, node: object) -> GroupNotFound:

@@ -18,6 +18,7 @@ from trionet.codec import register_type
 from trionet.errors import GroupNotFound, MalformedRequest, SIDCollision
 from trionet.identity import SID, NodeAddress, check_gid, members_by_sid, sid_of
 from trionet.message import LOCAL
+from trionet.security.code_stamps import SentCode
 from trionet.user_code import shown
 
 from .absences import Absences
@@ -30,10 +31,13 @@ from .subsets import checked_subset
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["ALL", "GroupDescription", "Groups", "GroupsObserver", "check_changeable"]
+    from .code_trust import CodeTrust
+
+__all__ = ["ALL", "PUT", "GroupDescription", "Groups", "GroupsObserver", "check_changeable"]
 
 ALL: Final = "all"
 _FIXED = (ALL, LOCAL)
+PUT: Final = "groups/put"  # what code is for
 
 
 class GroupsObserver(Protocol):
@@ -84,9 +88,10 @@ class Groups:
         absences: the failed members, with the groups that they were in.
     """
 
-    def __init__(self, own: NodeAddress, observer: GroupsObserver) -> None:
-        """Begin with ``all`` and ``local``, without a notice to the observer."""
+    def __init__(self, own: NodeAddress, observer: GroupsObserver, code: CodeTrust | None = None) -> None:
+        """Begin with ``all`` and ``local``, without a notice to the observer; None: it reads no code."""
         self._own = own
+        self._code = code
         self._observer = observer
         self._entries = {gid: GroupEntry(members_by_sid([own])) for gid in _FIXED}
         self._ruled: list[str] = []
@@ -256,7 +261,7 @@ class Groups:
         nodes: Iterable[Any] | Mapping[Any, Any] | None = None,
         *,
         where: Mapping[str, str] | str | Callable[[Member], Any] | None = None,
-        subset: int | str | Callable[[list[SID]], int] | None = None,
+        subset: int | str | Callable[[list[SID]], int] | SentCode | None = None,
     ) -> dict[SID, NodeAddress]:
         """Create or replace the group `gid`; its services exist when this returns, and its nodes are in ``all``.
 
@@ -278,6 +283,8 @@ class Groups:
             ConfigError: `where` is given, and this node belongs to no cluster.
             SIDCollision: two different addresses have one SID.
         """
+        if self._code is not None:
+            subset = self._code.received(subset, PUT)
         return self.store(gid, nodes, where=where, subset=subset)
 
     def store(self, gid: str, nodes: Any = None, *, where: Any = None, subset: Any = None) -> dict[SID, NodeAddress]:

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
 from trionet.codec import register_type
-from trionet.errors import MalformedRequest, ServiceNotFound
+from trionet.errors import ConfigError, MalformedRequest, ServiceNotFound
+from trionet.import_paths import import_reference
 
 from .base import exposed_methods, rpc
 from .service_table import Origin
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .code_trust import CodeTrust
     from .service_table import ServiceTable
 
-__all__ = ["Routes", "ServiceDescription"]
+__all__ = ["PUT", "PUT_TEMPLATE", "Routes", "ServiceDescription", "Templates"]
+
+PUT: Final = "routes/put"
+PUT_TEMPLATE: Final = "routes/put_template"
+"""What code is for; see `CodeTrust`."""
+
+
+class Templates(Protocol):
+    """The templates of a node."""
+
+    def register_template(self, name: str, template: Callable[[Any], Any]) -> object:
+        """Add a template to every group; see `Node.register_template`."""
 
 
 @register_type
@@ -34,8 +49,10 @@ class ServiceDescription(msgspec.Struct, frozen=True):
 class Routes:
     """The local service ``routes``."""
 
-    def __init__(self, table: ServiceTable) -> None:
+    def __init__(self, table: ServiceTable, code: CodeTrust, templates: Templates) -> None:
         self._table = table
+        self._code = code
+        self._templates = templates
 
     @rpc
     async def put(self, service: Any, name: str) -> str:
@@ -51,8 +68,32 @@ class Routes:
 
         Raises:
             MalformedRequest: the name is malformed or a built-in's, or `service` exposes nothing.
+            CodeRefused: another node sends `service` as code, which this one does not read.
         """
-        self._table.add(service, name, Origin.PUT)
+        self._table.add(self._code.received(service, PUT), name, Origin.PUT)
+        return name
+
+    @rpc
+    async def put_template(self, template: Any, name: str) -> str:
+        """Add a service template to every group of this node; see `Node.register_template`.
+
+        Args:
+            template: what is called with each group's context, or its import path.
+            name: 1 to 128 of letters, digits, ``_``, ``-``, ``.``; no built-in service's name.
+
+        Returns:
+            The name.
+
+        Raises:
+            MalformedRequest: the name is malformed or a built-in's, or `template` can't be called.
+            CodeRefused: another node sends `template` as code, which this one does not read.
+        """
+        template = self._code.received(template, PUT_TEMPLATE)
+        try:
+            found = import_reference(template) if isinstance(template, str) else template
+        except ConfigError as exc:
+            raise MalformedRequest(exc.text) from exc
+        self._templates.register_template(name, found)
         return name
 
     async def get(self, name: str) -> Any:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from trionet.identity import NodeAddress
     from trionet.security.datagram_opener import RefusalCounts
+    from trionet.security.live_keys import LiveKeys
     from trionet.security.node_keys import NodeKeys
     from trionet.transports.datagrams import SourcedDatagrams
 
@@ -29,18 +30,24 @@ __all__ = ["SealedTraffic"]
 _log = limited_log(__name__)
 
 _SECRET_BYTES: Final = 32
+_KEY_ID: Final = slice(1, 5)
 _PLAIN_HEAD: Final = b"\x93"
 """The first byte of each plain packet: an array of three."""
 
+_LINE: Final = "a datagram from %s was refused: %s"
 _REASONS: Final = {
     Refusal.MALFORMED: "it is no packet of a node",
     Refusal.UNKNOWN_KEY: "its cluster key is not this node's: give both nodes the same key",
     Refusal.FORGED: "it does not open: it is for another node or cluster, or forged",
 }
-"""Texts for the log. Replays have none: networks duplicate datagrams. Nor have the unproven, who are challenged; nor
-proofs that come late, after a restart."""
-
 _PLAIN: Final = "it is not sealed: give its node this node's cluster key"
+
+_LATE: Final = {
+    Refusal.REPLAYED: "it came before, or is too old: the network doubled or kept it, or somebody replays it",
+    Refusal.UNASKED: "it answers nothing that this node has asked in this life: it is late, replayed or forged",
+}
+_UNANSWERED: Final = "its sender did not prove that it is alive: it has ended or is slow, or somebody replays it"
+"""Networks and restarts cause these, too, so their lines are of the level INFO."""
 
 
 class SealedTraffic:
@@ -48,6 +55,8 @@ class SealedTraffic:
 
     Attributes:
         packet_bytes: the most bytes of a packet.
+        on_other_key: called with the address of a member and a key id, when its packet is sealed with another key than
+            the one that seals here.
     """
 
     packet_bytes: int = PLAINTEXT_BYTES
@@ -55,7 +64,7 @@ class SealedTraffic:
     def __init__(
         self,
         inner: SourcedDatagrams,
-        keys: NodeKeys,
+        keys: LiveKeys,
         own: NodeAddress,
         now: Callable[[], float],
         new_boot_id: Callable[[], int],
@@ -64,21 +73,35 @@ class SealedTraffic:
 
         Args:
             inner: carries the sealed datagrams.
-            keys: the node's keys.
+            keys: the node's keys; there are some.
             own: its address, by which others seal for it.
             now: returns the time in seconds, on a monotonic clock.
             new_boot_id: returns 64 bits that name a life of this node, others at each call.
         """
         self._inner = inner
+        self.on_other_key: Callable[[NodeAddress, bytes], None] = _ignored
         self._now = now
         self._new_boot_id = new_boot_id
-        self._sealer = DatagramSealer(str(own), keys.cluster, keys.datagram_keys(), new_boot_id())
+        first = keys.now
+        assert first is not None
+        self._sealer = DatagramSealer(str(own), first.cluster, first.datagram_keys(), new_boot_id())
         self._opener = DatagramOpener(self._sealer, Cookies(secrets.token_bytes(_SECRET_BYTES)), sender_of, now())
+        keys.watch(self._use_keys)
+
+    def _use_keys(self, keys: NodeKeys) -> None:
+        """Seal and open with other keys from now on."""
+        self._opener.use_keys(keys.datagram_keys())
 
     @property
     def refusals(self) -> RefusalCounts:
         """Counts of refused datagrams."""
         return self._opener.refused
+
+    @property
+    def replayed(self) -> int:
+        """The number of datagrams that are of no use now, and may be replays; see `NodeStatistics`."""
+        counts = self._opener.refused
+        return counts.replayed + counts.unasked + self._opener.unanswered
 
     def send_nowait(self, to: NodeAddress, data: bytes) -> bool:
         """Send a packet to `to`; return False where datagrams can't reach that address, or can't hold the packet."""
@@ -95,15 +118,24 @@ class SealedTraffic:
                 self._inner.send_nowait(source, opened.answer)
             if opened.plaintext is not None:
                 handle(opened.plaintext)
-            elif opened.refused in _REASONS:
+                if data[_KEY_ID] != self._sealer.keys.sealing:
+                    self.on_other_key(source, data[_KEY_ID])
+            elif opened.refused is not None:
                 self._report(opened.refused, data, source)
+            for unanswered in self._opener.pop_unanswered(self._now()):
+                extra = about(unanswered.rpartition(":")[0], _UNANSWERED)
+                _log.info(_LINE, unanswered, _UNANSWERED, extra=extra)
 
         await self._inner.serve_with_sources(receive)
 
     def _report(self, refused: Refusal, data: bytes, source: NodeAddress) -> None:
-        is_plain = refused is Refusal.MALFORMED and data.startswith(_PLAIN_HEAD)
-        reason = _PLAIN if is_plain else _REASONS[refused]
-        _log.warning("a datagram from %s was refused: %s", source, reason, extra=about(source.ip, reason))
+        if refused in _LATE:
+            reason = _LATE[refused]
+            _log.info(_LINE, source, reason, extra=about(source.ip, reason))
+        elif refused in _REASONS:
+            is_plain = refused is Refusal.MALFORMED and data.startswith(_PLAIN_HEAD)
+            reason = _PLAIN if is_plain else _REASONS[refused]
+            _log.warning(_LINE, source, reason, extra=about(source.ip, reason))
 
     def close(self) -> None:
         """Send and receive nothing more."""
@@ -116,3 +148,6 @@ class SealedTraffic:
     def forget(self, name: str) -> None:
         """Require a new proof of the node `name`, which is no member any more."""
         self._opener.forget(name, self._now())
+
+
+def _ignored(_: NodeAddress, __: bytes) -> None: ...

@@ -15,7 +15,7 @@ from trionet.errors import ConfigError, MalformedRequest, TemporarilyUnavailable
 from trionet.import_paths import import_reference
 from trionet.message import LOCAL
 
-from .base import check_service_name, exposed_methods, service_from
+from .base import check_exposed, check_service_name, service_from
 
 if TYPE_CHECKING:
     from trionet.router import Router
@@ -62,11 +62,7 @@ class ServiceTable:
         self._register(service, name, origin)
 
     def _register(self, service: object, name: str, origin: Origin) -> None:
-        methods = exposed_methods(service)
-        if not methods:
-            raise MalformedRequest(
-                f"{service!r:.100} exposes nothing: mark methods with @trionet.rpc, or pass a mapping"
-            )
+        methods = check_exposed(service)
         self._router.put(LOCAL, name, methods)
         self._services[name] = service, origin
         self._news.unpark_all()

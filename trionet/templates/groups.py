@@ -10,8 +10,9 @@ from trionet.identity import SID, NodeAddress, sid_of
 from trionet.import_paths import reference_to
 from trionet.message import Remote
 from trionet.replies import Replies
+from trionet.security.code_stamps import SentCode
 from trionet.services.base import rpc
-from trionet.services.groups import check_changeable
+from trionet.services.groups import PUT, check_changeable
 from trionet.services.kept_rules import kept_rule, rule_key
 from trionet.services.member import Member
 from trionet.user_code import shown
@@ -40,26 +41,29 @@ class GroupGroups(KeepingTemplate):
     ) -> Replies[dict[SID, NodeAddress]]:
         """Create or replace the group `gid` on every member, and on this node.
 
-        Arguments are those of the local service; the members must be able to import a function as `where` or `subset`.
+        Arguments are those of the local service; the members must be able to import a function as `where`. One as
+        `subset` that has no import path goes by value, to members that trust code.
+
         With `where`, members that come later put the group, too: new ones, restarted ones, and those that can't be
         reached now; until `del_`, or another `put` of the gid.
 
         Raises:
             MalformedRequest: the gid, an address or the rule is malformed, or the group is ``all`` or ``local``; or a
                 group would keep its own rule.
-            CodeRefused: `where` or `subset` is a function without an import path.
+            CodeRefused: `where` is a function without an import path; or `subset` is one, and it can't be sent as code,
+                or the group is one by rule.
             ConfigError: `where` is given, and this node belongs to no cluster.
             MessageTooLarge: `where` is given, and the group keeps too much already.
         """
-        where, subset = _portable(where), _portable(subset)
+        where = _portable(where)
         if where is not None and nodes is None:
-            return await self._put_rule(gid, where, subset)
+            return await self._put_rule(gid, where, _portable(subset))
         if not self.context.members():  # before this node's own groups are changed
             raise EmptyGroup(f"the group {self.context.gid!r} has no members")
-        groups = self.context.local.groups
+        groups, sent = self.context.local.groups, self.context.local.code.portable(subset, PUT)
         with groups.absences.group_wide():
-            stored = await groups.put(gid, nodes, where=where, subset=subset)
-        replies = await self._on_members("put", gid, list(stored.values()), subset=subset)
+            stored = await groups.put(gid, nodes, where=where, subset=subset if isinstance(sent, SentCode) else sent)
+        replies = await self._on_members("put", gid, list(stored.values()), subset=sent)
         await self.end_kept(rule_key(gid))
         return replies
 
@@ -130,5 +134,8 @@ def _portable(value: Any) -> Any:
         return value
     reference = reference_to(value)
     if reference is None:
-        raise CodeRefused(f"{shown(value)} would have to travel as code: give its import path, 'package.module:name'")
+        raise CodeRefused(
+            f"{shown(value)} would have to travel as code, and what a group keeps goes by its import path, because "
+            f"members need it later: give 'package.module:name'"
+        )
     return reference

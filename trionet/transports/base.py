@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from trionet.config import NodeConfig
     from trionet.events import OrphanedCall
     from trionet.router import Method, PreparedCall
-    from trionet.security.node_keys import NodeKeys
+    from trionet.security.live_keys import LiveKeys
 
     from .clock import Clock
     from .datagrams import SourcedDatagrams
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Endpoint",
     "Handler",
+    "Links",
     "Network",
     "Request",
     "Transport",
@@ -136,6 +137,23 @@ class Transport(Protocol):
         """
 
 
+class Links(Transport, Protocol):
+    """Sends calls of one node over its links.
+
+    Attributes:
+        on_other_key: called with the address of a peer and a key id, when a link with it has another key than the one
+            that seals here: one of the two has missed a change.
+    """
+
+    on_other_key: Callable[[NodeAddress, bytes], None]
+
+    async def replace_links(self, key_id: bytes) -> None:
+        """Replace the links of a retired key; see `LinkTransport.replace_links`."""
+
+    async def renew_link(self, node: NodeAddress, is_kept: Callable[[bytes], bool]) -> None:
+        """Have new calls to `node` go over another link, if that one's key is not kept."""
+
+
 class Endpoint(Protocol):
     """A node's place on a network: receives calls, and sends its own through its transport."""
 
@@ -160,8 +178,12 @@ class Endpoint(Protocol):
         """Sends and receives the node's datagrams; None without any."""
 
     @property
-    def keys(self) -> NodeKeys | None:
-        """The keys that seal the node's traffic; None without any."""
+    def keys(self) -> LiveKeys:
+        """The keys that seal the node's traffic, if there are any."""
+
+    @property
+    def links(self) -> Links | None:
+        """The node's links; None where there are none."""
 
     @property
     def requests_refused(self) -> int:
@@ -212,7 +234,7 @@ class Network(Protocol):
         config: NodeConfig,
         handler: Handler,
         on_orphan: Callable[[OrphanedCall], None],
-        keys: NodeKeys | None = None,
+        keys: LiveKeys | None = None,
     ) -> Endpoint:
         """Return a new endpoint at the configured address.
 
@@ -220,7 +242,7 @@ class Network(Protocol):
             config: the node's.
             handler: runs the calls that come in.
             on_orphan: called with each cancelled call whose handler did not confirm its end in time.
-            keys: the node's keys, with which all its traffic is sealed; None for none.
+            keys: the node's keys, with which all its traffic is sealed; None for none, for ever.
 
         Raises:
             AddressInUse: the address is in use.

@@ -33,10 +33,11 @@ from trionet.errors import (
 )
 from trionet.nesting import DEEPEST, depth_inside
 from trionet.replies import replies_from
+from trionet.security.live_keys import LiveKeys
 
 from .base import answered_error, check_request_size, time_left_s
 from .http_connections import HTTPConnections
-from .signed_calls import CallSigner, no_signed_stream
+from .signed_calls import SignedCall, no_signed_stream
 from .web_errors import status_of
 
 if TYPE_CHECKING:
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from trionet.config import NodeConfig
     from trionet.identity import NodeAddress
     from trionet.security.certificates import Certificates
-    from trionet.security.node_keys import NodeKeys
 
     from .base import Request
 
@@ -179,9 +179,9 @@ class HTTPTransport:
     """Calls over HTTP/1.1, with an httpx client for each peer and depth: a single pool collapses under load."""
 
     def __init__(
-        self, config: NodeConfig, keys: NodeKeys | None = None, certificates: Certificates | None = None
+        self, config: NodeConfig, keys: LiveKeys | None = None, certificates: Certificates | None = None
     ) -> None:
-        self._signer = None if keys is None else CallSigner(keys.sealing)
+        self._keys = LiveKeys() if keys is None else keys
         self.codec: Codec = JSON.limited(config.max_message_containers)
         self._max_message_bytes = config.max_message_bytes
         self._timeout = httpx.Timeout(None, connect=config.connect_timeout_s)
@@ -192,7 +192,7 @@ class HTTPTransport:
 
     async def call(self, node: NodeAddress, request: Request) -> Any:
         """Send `request` to `node` and return its value."""
-        async with self._exchange(node, request, accept=VALUE_TYPE) as (response, nonce):
+        async with self._exchange(node, request, accept=VALUE_TYPE) as (response, signed):
             status, body = response.status_code, bytearray()
             async with _reading(node, response, response.aiter_raw()) as chunks:
                 async for chunk in chunks:
@@ -202,8 +202,8 @@ class HTTPTransport:
                             f"the reply of {node} is over the limit of {2 * self._max_message_bytes:,} bytes, "
                             f"twice max_message_bytes"
                         )
-        if self._signer is not None:
-            self._signer.verify(node, response, bytes(body), nonce)
+        if signed is not None:
+            signed.verify(response, bytes(body))
         try:
             answer = self.codec.decode(body)
             is_error = "error" in answer
@@ -219,7 +219,7 @@ class HTTPTransport:
     @asynccontextmanager
     async def stream(self, node: NodeAddress, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
         """Start a stream at `node`, with one line of JSON for each item."""
-        if self._signer is not None:
+        if self._keys:
             raise NotPermitted(no_signed_stream(request.service, request.method))
         async with (
             self._exchange(node, request, accept=STREAM_TYPE) as (response, _),
@@ -256,24 +256,25 @@ class HTTPTransport:
     @asynccontextmanager
     async def _exchange(
         self, node: NodeAddress, request: Request, *, accept: str
-    ) -> AsyncGenerator[tuple[httpx.Response, bytes]]:
-        """Send `request`; yield the response, and the nonce that its signature must have."""
+    ) -> AsyncGenerator[tuple[httpx.Response, SignedCall | None]]:
+        """Send `request`; yield the response, and the signed call that it must answer; None without keys."""
         check_request_size(request, self._max_message_bytes)
         path = "/".join(map(_quoted, (request.gid, request.service, request.method)))
         url = f"{self._connections.scheme}://{node}/{path}{_query(request)}"
         pool = self._pool(node, request.depth)
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(pool.slot())
-            headers, nonce = _headers(request, accept), b""  # once there is a slot: with the time left
+            headers, signed = _headers(request, accept), None  # once there is a slot: with the time left
             with _translated(node), pool.until_closed():
-                if self._signer is not None:
-                    headers, nonce = self._signer.sign(node, "PUT", httpx.URL(url), headers, request.args)
+                if (keys := self._keys.now) is not None:
+                    signed = SignedCall(keys.sealing, node, "PUT", httpx.URL(url), headers, request.args)
+                    headers = signed.headers
                 extensions = self._connections.extensions(node)
                 sent = pool.client.stream("PUT", url, content=request.args, headers=headers, extensions=extensions)
                 response = await stack.enter_async_context(sent)
             if response.headers.get("Content-Encoding", "identity") != "identity":
                 raise ConnectionLost(_unlike_a_node(node, response.status_code))
-            yield response, nonce
+            yield response, signed
 
     def _pool(self, node: NodeAddress, depth: int) -> _Pool:
         pool = self._pools.get((node, depth))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from trionet.codec import JSON
 from trionet.errors import NodeUnreachable
+from trionet.security.live_keys import LiveKeys
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from trionet.config import NodeConfig
     from trionet.identity import NodeAddress
     from trionet.security.certificates import Certificates
-    from trionet.security.node_keys import NodeKeys
 
     from .base import Request
     from .http import HTTPTransport
@@ -27,11 +27,11 @@ class LazyHTTPTransport:
     """Fulfils `trionet.transports.base.Transport` with an `HTTPTransport`, made on first use."""
 
     def __init__(
-        self, config: NodeConfig, keys: NodeKeys | None = None, certificates: Certificates | None = None
+        self, config: NodeConfig, keys: LiveKeys | None = None, certificates: Certificates | None = None
     ) -> None:
         self.codec: Codec = JSON.limited(config.max_message_containers)
         self._config = config
-        self._keys = keys
+        self._keys = LiveKeys() if keys is None else keys
         self._certificates = certificates
         self._made: HTTPTransport | None = None
         self._is_closed = False

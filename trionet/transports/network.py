@@ -17,6 +17,7 @@ from trionet.errors import AddressInUse, ConfigError
 from trionet.log_limits import about, limited_log, peer_ip
 from trionet.protocols.link.frames import MARK
 from trionet.protocols.link.handshake import HandshakeError
+from trionet.security.live_keys import LiveKeys
 
 from .allowance import within
 from .clock import TrioClock, time_us
@@ -25,6 +26,7 @@ from .lazy_http import LazyHTTPTransport
 from .link import TCPTransport
 from .link.sockets import connect
 from .listener import Listener, RequestSession, Session, open_listener
+from .own_certificate import check_claim, own_certificates
 from .strangers import Strangers
 
 if TYPE_CHECKING:
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
     from trionet.events import OrphanedCall
     from trionet.identity import NodeAddress
     from trionet.security.certificates import Certificates
-    from trionet.security.node_keys import NodeKeys
 
     from .base import Handler
     from .link.tcp import TCPLink
@@ -59,7 +60,7 @@ class NetworkEndpoint:
     Attributes:
         has_real_address: True.
         clock: Trio's.
-        keys: the keys that seal its traffic; None without any.
+        keys: the keys that seal its traffic, if there are any.
         certificates: its certificate, and what its peers' must fulfil; None without any.
         links: its links.
         transport: sends the node's calls: by links, or by HTTP if so configured.
@@ -76,19 +77,18 @@ class NetworkEndpoint:
         config: NodeConfig,
         handler: Handler,
         on_orphan: Callable[[OrphanedCall], None],
-        keys: NodeKeys | None,
+        keys: LiveKeys,
         certificates: Certificates | None = None,
     ) -> None:
         self.clock: TrioClock = TrioClock()
         self.keys = keys
         self.certificates = certificates
-        self.strangers: Strangers | None = None if keys is None and certificates is None else Strangers()
+        self.strangers: Strangers | None = Strangers() if keys or certificates is not None else None
         self._listener = listener
         self.datagrams = datagrams
         self._config = config
         self._handler = handler
         self._web: WebServer | None = None
-        self._access: WebAccess | None = None
         self._is_closing = False
         self.links: TCPTransport = TCPTransport(listener.address, config, handler, on_orphan, keys, certificates)
         self._http = LazyHTTPTransport(config, keys, certificates)
@@ -162,29 +162,35 @@ class NetworkEndpoint:
         return self._web
 
     def _web_access(self) -> WebAccess | None:
-        if self.keys is None and self.certificates is None:
+        if not self.keys and self.certificates is None:
             return None
         from .web_access import WebAccess, own_authorities
 
         names = {*self._listener.ips, self._config.ip}
-        self._access = WebAccess(self.keys, own_authorities(self.address, names), self._started_us)
-        return self._access
+        return WebAccess(self.keys, own_authorities(self.address, names), self._started_us)
 
     @property
     def requests_refused(self) -> int:
-        """The requests over HTTP that have been refused for lack of a proof."""
-        return 0 if self._access is None else self._access.refused
+        """See `Endpoint.requests_refused`."""
+        return 0 if self._web is None else self._web.refused.count
 
     async def accept_http(
-        self, stream: trio.SocketStream | SecuredStream, first: bytes, nursery: trio.Nursery
+        self,
+        stream: trio.SocketStream | SecuredStream,
+        first: bytes,
+        nursery: trio.Nursery,
+        on_proven: Callable[[], object],
     ) -> RequestSession:
-        """Return the session of an HTTP connection whose first bytes have been read; run the app in `nursery`."""
+        """Return the session of an HTTP connection whose first bytes have been read; run the app in `nursery`.
+
+        ``on_proven()`` is called with each request that has a valid token or signature.
+        """
         if _WEB not in sys.modules:
             # It takes half a second, in a thread; nodes without HTTP never import it.
             await trio.to_thread.run_sync(importlib.import_module, _WEB)
         web = self._web_server()
         await web.started(nursery)
-        return web.connect(stream, first)
+        return web.connect(stream, first, on_proven)
 
     async def drain(self) -> None:
         """Refuse new connections, and wait until the calls in progress have been answered."""
@@ -210,20 +216,21 @@ class TCPNetwork:
         config: NodeConfig,
         handler: Handler,
         on_orphan: Callable[[OrphanedCall], None],
-        keys: NodeKeys | None = None,
+        keys: LiveKeys | None = None,
     ) -> NetworkEndpoint:
         """Listen on the configured address; see `Network.open_endpoint`."""
-        config.check_bind(has_key=keys is not None)
-        if keys is not None:
+        keys = LiveKeys() if keys is None else keys
+        config.check_bind(has_key=bool(keys))
+        if keys:
             from trionet.security.http_signatures import check_installed
 
             check_installed()  # the first request would be too late
-        certificates = _certificates(config)
-        has_datagrams = config.datagrams and (certificates is None or keys is not None)
+        certificates = own_certificates(config)
+        has_datagrams = config.datagrams and (certificates is None or bool(keys))
         listener, datagrams = await _open_port(config, has_datagrams=has_datagrams)
         try:
             if certificates is not None:
-                _check_claim(certificates, listener.address)
+                check_claim(certificates, listener.address)
         except ConfigError:
             listener.close()
             if datagrams is not None:
@@ -233,24 +240,6 @@ class TCPNetwork:
 
     def on_open(self, node: object) -> None:
         """Handle a new node."""
-
-
-def _certificates(config: NodeConfig) -> Certificates | None:
-    if config.certificate_file is None:
-        return None
-    from trionet.security.certificates import Certificates
-
-    return Certificates.of(config)
-
-
-def _check_claim(certificates: Certificates, address: NodeAddress) -> None:
-    """Raise `ConfigError` if peers would not believe that the node of this certificate is at this address."""
-    if not certificates.own.may_claim(address.ip):
-        raise ConfigError(
-            f"the certificate in certificate_file is for {', '.join(sorted(certificates.own.hosts))}, and other nodes "
-            f"would not believe that this node is at {address.ip}: use that address (ip, advertise_ip), or another "
-            f"certificate"
-        )
 
 
 async def _open_port(config: NodeConfig, *, has_datagrams: bool) -> tuple[Listener, UDPDatagrams | None]:
@@ -330,10 +319,14 @@ class _Incoming:
     async def _run(self, seconds: float) -> None:
         first = b""
         try:
-            with trio.move_on_after(seconds):
+            with trio.move_on_after(seconds) as scope:
                 first = bytes(await self._stream.receive_some(_FIRST_BYTES))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return
+        if scope.cancelled_caught and self._endpoint.strangers is not None:
+            self._endpoint.strangers.refused += 1
+            text = "a connection from %s was closed: it has sent nothing for %g s"
+            _log.warning(text, self._peer, seconds, extra=about(self._peer))
         if self._is_aborted or not first:
             return
         if first.startswith(MARK):
@@ -355,7 +348,9 @@ class _Incoming:
             except (HandshakeError, trio.TooSlowError, trio.ClosedResourceError) as exc:
                 self._endpoint.links.note_refused(self._peer, str(exc) or "TLS took too long")
                 return
-        self._session = self._requests = connection = await self._endpoint.accept_http(stream, first, self._nursery)
+        self._session = self._requests = connection = await self._endpoint.accept_http(
+            stream, first, self._nursery, self._proven
+        )
         await connection.run()
 
     async def _run_link(self, first: bytes) -> None:
@@ -369,10 +364,14 @@ class _Incoming:
 
     def _opened(self, link: TCPLink) -> None:
         self._session = link
-        if self._endpoint.strangers is not None:
-            self._endpoint.strangers.remove(self)
+        self._proven()
         if self._is_aborted:
             link.abort()
+
+    def _proven(self) -> None:
+        """Handle that the peer holds the key, or a token made with it."""
+        if self._endpoint.strangers is not None:
+            self._endpoint.strangers.remove(self)
 
     def finish(self) -> None:
         if self._session is None:

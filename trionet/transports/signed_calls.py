@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from trionet.errors import ConnectionLost, NodeUnreachable
 from trionet.identity import is_loopback
+from trionet.log_limits import about, limited_log
 from trionet.security.http_signatures import sign_request, verify_response
 from trionet.security.nonces import NONCE_RANDOM_BYTES
 from trionet.security.refusals import RequestRefused
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from trionet.identity import NodeAddress
     from trionet.security.keys import DerivedKeys
 
-__all__ = ["CallSigner", "no_signed_stream"]
+__all__ = ["SignedCall", "no_signed_stream"]
+
+_log = limited_log(__name__)
 
 
 def no_signed_stream(service: str, method: str) -> str:
@@ -36,22 +39,26 @@ def no_signed_stream(service: str, method: str) -> str:
     )
 
 
-class CallSigner:
-    """Signs the calls of one node, and verifies the answers.
+class SignedCall:
+    """A call that is signed; its answer must be signed with the same key, also after that of the node has changed.
 
-    Args:
-        keys: those of the key that seals.
+    Attributes:
+        headers: all of its headers.
     """
 
-    def __init__(self, keys: DerivedKeys) -> None:
-        self._keys = keys
-
-    def sign(
-        self, node: NodeAddress, method: str, url: httpx.URL, headers: dict[str, str], body: bytes
-    ) -> tuple[dict[str, str], bytes]:
-        """Return the headers of a signed call, and its nonce.
+    def __init__(
+        self,
+        keys: DerivedKeys,
+        node: NodeAddress,
+        method: str,
+        url: httpx.URL,
+        headers: dict[str, str],
+        body: bytes,
+    ) -> None:
+        """Sign a call.
 
         Args:
+            keys: those of the key that seals now.
             node: the peer.
             method: the method of the request.
             url: its URL.
@@ -72,20 +79,26 @@ class CallSigner:
             normalized_authority(url.netloc.decode("ascii")),
             url.raw_path.decode("ascii"),
         )
-        signed = sign_request(head, body, self._keys, time_us(), os.urandom(NONCE_RANDOM_BYTES))
-        return {**headers, **dict(signed.headers)}, signed.nonce
+        signed = sign_request(head, body, keys, time_us(), os.urandom(NONCE_RANDOM_BYTES))
+        self.headers: dict[str, str] = {**headers, **dict(signed.headers)}
+        self._keys = keys
+        self._node = node
+        self._nonce = signed.nonce
 
-    def verify(self, node: NodeAddress, response: httpx.Response, body: bytes, nonce: bytes) -> None:
-        """Check the answer to a call.
+    def verify(self, response: httpx.Response, body: bytes) -> None:
+        """Check the answer.
 
         Raises:
             ConnectionLost: it is not what a holder of the key answered to this call.
         """
         head = HttpResponse(response.headers.multi_items(), response.status_code)
         try:
-            verify_response(head, body, self._keys, nonce)
+            verify_response(head, body, self._keys, self._nonce)
         except RequestRefused as exc:
+            reason = f"it has no valid signature: {exc.reason}"
+            extra = about(self._node, reason)
+            _log.warning("an answer of %s over HTTP was refused: %s", self._node, reason, extra=extra)
             raise ConnectionLost(
-                f"{node} answered with HTTP status {response.status_code}, and without a valid signature "
-                f"({exc.reason}): do both nodes have the same key and cluster name? The log of {node} says more"
+                f"{self._node} answered with HTTP status {response.status_code}, and without a valid signature "
+                f"({exc.reason}): do both nodes have the same key and cluster name? The log of {self._node} says more"
             ) from exc

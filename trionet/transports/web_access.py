@@ -1,9 +1,9 @@
 """Who makes a request over HTTP to a node with keys or a certificate: a token's holder, or a node of the cluster.
 
 Invariants: each request but ``/healthz`` has a valid token, or is a call signed by a node; its head is checked before
-any byte of its body is read. Only what a node has signed is believed of its headers. A refused request is counted, and
-the log has who and why; the client learns nothing of the keys. Nothing is accepted from other machines without TLS:
-whoever sees a token can use it. On a node with a certificate and no key, the client's certificate is the proof.
+any byte of its body is read. Only what a node has signed is believed of its headers. The client learns nothing of the
+keys. Nothing is accepted from other machines without TLS: whoever sees a token can use it. On a node with a certificate
+and no key, the client's certificate is the proof.
 
 Source: RFC 6750 (bearer tokens), 9421 (signatures).
 """
@@ -13,9 +13,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from trionet.errors import NotPermitted
 from trionet.identity import NodeAddress, is_loopback
-from trionet.log_limits import about, limited_log
 from trionet.security.http_signatures import RequestVerifier, sign_response
 from trionet.security.nonces import NonceStore
 from trionet.security.refusals import FORBIDDEN, RequestRefused, unproven
@@ -37,6 +35,7 @@ if TYPE_CHECKING:
     from trionet.message import Call
     from trionet.security.http_signatures import VerifiedRequest
     from trionet.security.keys import DerivedKeys
+    from trionet.security.live_keys import LiveKeys
     from trionet.security.node_keys import NodeKeys
     from trionet.security.tokens import Token
 
@@ -45,9 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ANYONE", "Requester", "WebAccess", "own_authorities"]
 
-_log = limited_log(__name__)
-
-_ANY_ADDRESS: Final = frozenset({"0.0.0.0", "::"})
+_ANY_ADDRESS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104  looked for, not used
 _LOOPBACK: Final = ("127.0.0.1", "::1")
 _SIGNATURE: Final = "signature-input"
 _NO_STATE: Final[dict[str, Any]] = {}
@@ -150,7 +147,8 @@ class _SigningNode(_Anyone):
 
     def check_method(self, handler: Handler, gid: str, service: str, method: str) -> None:
         if handler.find(gid, service, method).is_stream:
-            raise NotPermitted(no_signed_stream(service, method))
+            text = no_signed_stream(service, method)
+            raise RequestRefused(text, reason=text, status=FORBIDDEN)
 
     def check_body(self, body: bytes) -> None:
         self._request.check_body(body)
@@ -177,22 +175,22 @@ class WebAccess:
     """Checks the requests to one node with keys, or with a certificate.
 
     Args:
-        keys: the node's; None if it has a certificate alone.
+        keys: the node's; none if it has a certificate alone.
         authorities: where requests to it are sent to; see `own_authorities`.
         started_us: the time of its start, in microseconds since 1970: earlier signatures are refused.
-
-    Attributes:
-        refused: the number of refused requests.
     """
 
-    def __init__(self, keys: NodeKeys | None, authorities: Collection[str], started_us: int) -> None:
-        self.refused: int = 0
-        self._has_keys = keys is not None
-        if keys is None:
-            return
+    def __init__(self, keys: LiveKeys, authorities: Collection[str], started_us: int) -> None:
+        self._keys = keys
+        self._authorities = authorities
+        self._nonces = NonceStore(started_us)
+        keys.watch(self._use_keys)
+
+    def _use_keys(self, keys: NodeKeys) -> None:
+        """Verify with other keys from now on; what was seen stays seen."""
         self._opening = keys.opening
         self._tokens = keys.token_verifier()
-        self._signatures = RequestVerifier(keys.opening, authorities, NonceStore(started_us), keys.retired)
+        self._signatures = RequestVerifier(keys.opening, self._authorities, self._nonces, keys.retired)
 
     def requester(self, scope: HTTPScope | WebsocketScope) -> Requester:
         """Return who makes a request, by its head.
@@ -201,7 +199,7 @@ class WebAccess:
             RequestRefused: it proves nothing, or comes from another machine.
         """
         within: TLSClient | None = scope.get("state", _NO_STATE).get(TLS_CLIENT)
-        if not self._has_keys:
+        if not self._keys:
             return _certified(within)
         client = scope.get("client")
         if within is None and (client is None or not is_loopback(client[0])):
@@ -224,20 +222,6 @@ class WebAccess:
         method = scope["method"] if scope["type"] == "http" else "GET"
         verified = self._signatures.verify(HttpRequest(headers, method, authority, target), time_us())
         return _SigningNode(verified, self._opening[verified.key_id])
-
-    def note_refusal(self, refusal: RequestRefused, scope: HTTPScope | WebsocketScope) -> None:
-        """Count a refused request, and log who made it and why it was refused."""
-        self.refused += 1
-        client = scope.get("client")
-        peer = "a client that has gone" if client is None else client[0]
-        _log.warning(
-            "a request of %s for %.200s over HTTP was refused with status %d: %s",
-            peer,
-            scope["path"],
-            refusal.status,
-            refusal.reason,
-            extra=about(peer, refusal.reason),
-        )
 
 
 def _certified(client: TLSClient | None) -> Requester:

@@ -33,6 +33,7 @@ __all__ = [
     "CertificateRefused",
     "Greeted",
     "Handshake",
+    "HandshakeCut",
     "HandshakeError",
     "KeyRefused",
     "PeerSpeaksHTTP",
@@ -42,6 +43,13 @@ __all__ = [
 
 class HandshakeError(Exception):
     """The peer speaks no link, or an incompatible version."""
+
+
+class HandshakeCut(HandshakeError):
+    """The connection ended: its peer may have stopped."""
+
+    def __init__(self) -> None:
+        super().__init__("the connection was closed during the handshake")
 
 
 class KeyRefused(HandshakeError):
@@ -146,10 +154,11 @@ class Handshake:
 
         Raises:
             HandshakeError: the peer is no compatible node. The due bytes carry the reason.
+            HandshakeCut: there were no bytes.
             PeerSpeaksHTTP: the peer is an HTTP server, and a plain link was to be made.
         """
         if not data:
-            raise HandshakeError("the connection was closed during the handshake")
+            raise HandshakeCut
         try:
             found = self._receive(data)
             return None if found is None else self._greeted(*found)

@@ -132,6 +132,7 @@ class LinkServer:
                 self._caller,
                 frame.timeout_s,
                 _DEPTH_INSIDE[frame.depth],
+                key_id=self._core.key_id,
             )
         )
         if prepared.method.is_stream != (frame.credit is not None):

@@ -45,12 +45,14 @@ class LinkContext(msgspec.Struct, frozen=True):
         handler: runs the peers' calls.
         on_orphan: called with each cancelled call whose end was not confirmed.
         account: the bytes that the links hold.
+        on_fault: called when a peer has broken the protocol, or a limit.
     """
 
     config: NodeConfig
     handler: Handler
     on_orphan: Callable[[OrphanedCall], None]
     account: Account
+    on_fault: Callable[[], None]
 
 
 class Link(ABC):
@@ -68,6 +70,7 @@ class Link(ABC):
     ) -> None:
         self.name = name
         self.identity: PeerIdentity | None = greeted.peer_identity
+        self._on_fault = context.on_fault
         self.core: LinkCore = LinkCore(
             greeted,
             context.account.open(self._cut_off),
@@ -140,6 +143,7 @@ class Link(ABC):
         if event.is_fault:
             extra = about(self.peer_host, event.reason)
             _log.warning("the link with %s is closed: %s", self.name, event.reason, extra=extra)
+            self._on_fault()
         else:
             _log.debug("the link with %s is closed: %s", self.name, event.reason)
         self.calls.close(event.outgoing)

@@ -13,8 +13,15 @@ import trio
 from trionet.codec import JSON
 from trionet.errors import NodeUnreachable
 from trionet.log_limits import about, limited_log, peer_ip
-from trionet.protocols.link.handshake import CertificateRefused, Greeted, HandshakeError, PeerSpeaksHTTP
+from trionet.protocols.link.handshake import (
+    CertificateRefused,
+    Greeted,
+    HandshakeCut,
+    HandshakeError,
+    PeerSpeaksHTTP,
+)
 from trionet.protocols.link.liveness import AT_ONCE
+from trionet.security.live_keys import LiveKeys
 from trionet.transports.allowance import within
 from trionet.transports.base import Request
 from trionet.transports.lazy_http import LazyHTTPTransport
@@ -33,7 +40,6 @@ if TYPE_CHECKING:
     from trionet.identity import NodeAddress
     from trionet.protocols.link.core import Closed
     from trionet.security.certificates import Certificates
-    from trionet.security.node_keys import NodeKeys
     from trionet.transports.base import Handler
 
 __all__ = ["TCPLink", "TCPTransport"]
@@ -207,10 +213,10 @@ class TCPTransport(LinkTransport):
         config: NodeConfig,
         handler: Handler,
         on_orphan: Callable[[OrphanedCall], None],
-        keys: NodeKeys | None = None,
+        keys: LiveKeys | None = None,
         certificates: Certificates | None = None,
     ) -> None:
-        super().__init__(own, config, handler, on_orphan, keys, certificates)
+        super().__init__(own, config, handler, on_orphan, LiveKeys() if keys is None else keys, certificates)
         self.wakes_at: float = math.inf
         self._timer = trio.CancelScope()
         self._http_only_until: dict[NodeAddress, float] = {}
@@ -308,7 +314,7 @@ class TCPTransport(LinkTransport):
             await send_all(sock, handshake.data_to_send())
         except OSError as exc:
             sock.close()
-            raise HandshakeError("the connection was closed during the handshake") from exc
+            raise HandshakeCut from exc
         except HandshakeError:
             with suppress(OSError):
                 await send_all(sock, handshake.data_to_send())
@@ -343,11 +349,12 @@ class TCPTransport(LinkTransport):
         try:
             return await within(seconds, greeted)
         except trio.BrokenResourceError as exc:
-            raise HandshakeError("the connection was closed during the handshake") from exc
+            raise HandshakeCut from exc
         except trio.TooSlowError as exc:
             raise HandshakeError(f"it took longer than {seconds:g} s to send its hello") from exc
         except HandshakeError as exc:
-            with suppress(OSError, trio.BrokenResourceError):  # the peer may have closed: the reason is the same
+            # The peer may have closed, or this node: the reason is the same.
+            with suppress(OSError, trio.BrokenResourceError, trio.ClosedResourceError):
                 await stream.send_all(handshake.data_to_send())
                 if isinstance(exc, CertificateRefused):
                     await _linger(stream)

@@ -14,7 +14,7 @@ from trionet.codec import MESSAGEPACK
 from trionet.errors import KeyMismatch, NodeUnreachable
 from trionet.log_limits import about, limited_log
 from trionet.protocols.link.frames import Hello
-from trionet.protocols.link.handshake import AddressRefused, CertificateRefused, Handshake, KeyRefused
+from trionet.protocols.link.handshake import CertificateRefused, Handshake, HandshakeCut, HandshakeError, KeyRefused
 from trionet.protocols.link.holdings import Account
 from trionet.protocols.link.outgoing import LinkRetired
 from trionet.protocols.link.refusals import Refusal
@@ -34,10 +34,11 @@ if TYPE_CHECKING:
     from trionet.identity import NodeAddress
     from trionet.protocols.link.channel import LinkKey
     from trionet.security.certificates import Certificates
+    from trionet.security.live_keys import LiveKeys
     from trionet.security.node_keys import NodeKeys
     from trionet.transports.base import Handler, Request
 
-__all__ = ["LinkTransport"]
+__all__ = ["REPLACED_S", "LinkTransport"]
 
 _log = limited_log(__name__)
 
@@ -45,6 +46,10 @@ _FRESH_S: Final = 5.0
 _ATTEMPTS: Final = 3
 _WINDOW_MESSAGES: Final = 2
 _MOST_HEARD: Final = 1 << 16
+
+REPLACED_S: Final = 45.0
+_PEER_REPLACES_S: Final = 15.0
+_RETIRED: Final = "its key is retired"
 
 
 class _Dialing:
@@ -63,7 +68,9 @@ class LinkTransport(ABC):
         context: the shared parts of its links.
         is_member: returns whether an address is a member's. Only a member, or a node that has stated this address on a
             sealed link, must state the address that was dialed: other addresses may be aliases, as those of seeds.
-        refused: connections of others that began as links and were refused.
+        refused: connections that one side has refused, and links whose peers broke the protocol.
+        on_other_key: called with the address of a peer and a key id, when a link with it has another key than the one
+            that seals here: one of the two has missed a change.
     """
 
     def __init__(
@@ -72,12 +79,12 @@ class LinkTransport(ABC):
         config: NodeConfig,
         handler: Handler,
         on_orphan: Callable[[OrphanedCall], None],
-        keys: NodeKeys | None,
+        keys: LiveKeys,
         certificates: Certificates | None = None,
     ) -> None:
         self.codec: Codec = MESSAGEPACK.limited(config.max_message_containers)
         account = Account(config.held_bytes_limit)
-        self.context: LinkContext = LinkContext(config, handler, on_orphan, account)
+        self.context: LinkContext = LinkContext(config, handler, on_orphan, account, self._count_fault)
         self._hello = Hello(
             address=own,
             max_calls=config.max_calls_per_peer,
@@ -87,9 +94,12 @@ class LinkTransport(ABC):
         self._own = own
         self.is_member: Callable[[NodeAddress], bool] = _is_unknown
         self.refused: int = 0
+        self.on_other_key: Callable[[NodeAddress, bytes], None] = _ignored
         self._heard: dict[NodeAddress, None] = {}
         self._certificates = certificates
-        self._link_keys: list[LinkKey] = self._within_tls([] if keys is None else keys.link_keys(secrets.token_bytes))
+        self._link_keys: list[LinkKey] = self._within_tls([])
+        self._dialed_keys: list[LinkKey] = self._within_tls([])
+        self._refused_keys: dict[NodeAddress, int] = {}
         self._max_message_bytes = config.max_message_bytes
         self._links: dict[NodeAddress, Link] = {}
         self._open: dict[Link, NodeAddress | None] = {}
@@ -97,6 +107,13 @@ class LinkTransport(ABC):
         self._is_closing = False
         self._link_ended = trio.lowlevel.ParkingLot()
         self._nursery: trio.Nursery | None = None
+        keys.watch(self._use_keys)
+
+    def _use_keys(self, keys: NodeKeys) -> None:
+        """Make new links with other keys from now on."""
+        self._link_keys = self._within_tls(keys.link_keys(secrets.token_bytes))
+        retired = keys.retired
+        self._dialed_keys = [one for one in self._link_keys if one.seal[1:] not in retired]
 
     def _within_tls(self, keys: list[LinkKey]) -> list[LinkKey]:
         """Return the keys of links that have these cluster keys, and the node's certificate if it has one."""
@@ -183,7 +200,9 @@ class LinkTransport(ABC):
             return Handshake(self._hello, is_initiator=False, keys=self._link_keys)
         is_known = bool(self._link_keys) and (node in self._heard or self.is_member(node))
         expected = node if is_known else None
-        return Handshake(self._hello, is_initiator=True, keys=self._link_keys[:1], expected=expected)
+        keys = self._dialed_keys
+        place = self._refused_keys.get(node, 0) % max(len(keys), 1)
+        return Handshake(self._hello, is_initiator=True, keys=keys[place : place + 1], expected=expected)
 
     def knows_links(self, node: NodeAddress) -> bool:
         """Whether `node` supports links, as far as known."""
@@ -226,18 +245,26 @@ class LinkTransport(ABC):
 
     def dialed(self, node: NodeAddress, failure: NodeUnreachable | None = None) -> None:
         """Handle the end of a connection attempt."""
+        self._refused_keys.pop(node, None)
         dialing = self._dialing.pop(node, None)
         if dialing is not None:
             dialing.failure = failure
             dialing.done.set()
 
     def not_dialed(self, node: NodeAddress, reason: Exception | str) -> None:
-        """Handle a connection attempt that failed."""
+        """Handle a connection attempt that failed. A peer that has missed a change of keys may know an older one."""
+        refused = self._refused_keys.get(node, 0) + 1
+        is_unknown = isinstance(reason, KeyRefused) and reason.refusal is Refusal.UNKNOWN_KEY
+        if is_unknown and refused < len(self._dialed_keys) and self.is_accepting:
+            self._refused_keys[node] = refused
+            self.dial(node)
+            return
         text = f"no connection to {node}: {reason}"
         is_mismatch = isinstance(reason, KeyRefused) and reason.refusal is not Refusal.VERSION
         is_mismatch = is_mismatch or isinstance(reason, CertificateRefused)
-        if is_mismatch or isinstance(reason, AddressRefused):
-            _log.warning("%s", text, extra=about(node))
+        if isinstance(reason, HandshakeError) and not isinstance(reason, HandshakeCut):
+            self.refused += 1
+            _log.warning("%s", text, extra=about(node, str(reason)))
         self.dialed(node, (KeyMismatch if is_mismatch else NodeUnreachable)(text))
 
     def note_refused(self, peer: object, reason: str) -> None:
@@ -246,11 +273,16 @@ class LinkTransport(ABC):
         extra = about(peer, reason.partition(":")[0])
         _log.warning("a connection that began as a link was closed: %s (from %s)", reason, peer, extra=extra)
 
+    def _count_fault(self) -> None:
+        self.refused += 1
+
     def add(self, link: Link, node: NodeAddress | None) -> None:
         """Register a new link with `node`; None for a peer without an address."""
         self._open[link] = node
         if self._link_keys and link.core.peer.address is not None:
             remember(self._heard, link.core.peer.address, None, _MOST_HEARD)
+            if link.core.key_id and link.core.key_id != self._link_keys[0].seal[1:]:
+                self.on_other_key(link.core.peer.address, link.core.key_id)
         if node is not None:
             self._prefer(node, link)
             if link.core.is_initiator:
@@ -265,8 +297,12 @@ class LinkTransport(ABC):
         new = link.core
         other = self._links.get(node)
         if other is not None and not other.core.is_retired and new.opened_at - other.core.opened_at < _FRESH_S:
-            is_own_smaller = self._own < node
-            if other.core.is_initiator == is_own_smaller and new.is_initiator != other.core.is_initiator:
+            is_own_smaller, is_same_key = self._own < node, other.core.key_id == new.key_id
+            if (
+                is_same_key
+                and other.core.is_initiator == is_own_smaller
+                and new.is_initiator != other.core.is_initiator
+            ):
                 return
         self._links[node] = link
 
@@ -282,6 +318,41 @@ class LinkTransport(ABC):
             self._drop(link)
             del self._open[link]
             self._link_ended.unpark_all()
+
+    # ---- other keys
+
+    async def replace_links(self, key_id: bytes) -> None:
+        """Replace the links that are sealed with a key, which is retired, and close them within `REPLACED_S`.
+
+        The side that made a link makes another one, to which new calls go, and retires the first, which closes once its
+        calls are answered. No call is lost that ends by then; after that nobody who holds only this key has a link.
+        """
+        for link, node in self._sealed_with(key_id):
+            if node is None or not link.core.is_initiator or link.core.is_retired:
+                continue
+            with trio.move_on_after(_PEER_REPLACES_S), contextlib.suppress(NodeUnreachable):
+                await self.renew_link(node, key_id.__ne__)
+            link.retire(_RETIRED)
+        await trio.sleep(_PEER_REPLACES_S)
+        for link, _ in self._sealed_with(key_id):
+            link.retire(_RETIRED)
+        await trio.sleep(REPLACED_S - _PEER_REPLACES_S)
+        for link, _ in self._sealed_with(key_id):
+            link.abort(_RETIRED)
+
+    async def renew_link(self, node: NodeAddress, is_kept: Callable[[bytes], bool]) -> None:
+        """Have new calls to `node` go over another link, if that one's key, by its id, is not kept.
+
+        Raises:
+            NodeUnreachable: there is none.
+        """
+        link = self._links.get(node)
+        if link is not None and link.core.key_id and not is_kept(link.core.key_id):
+            await self._dialed(node)
+
+    def _sealed_with(self, key_id: bytes) -> list[tuple[Link, NodeAddress | None]]:
+        """Return the links that are sealed with a key, each with the address of its peer."""
+        return [(link, node) for link, node in self._open.items() if link.core.key_id == key_id]
 
     # ---- closing
 
@@ -304,6 +375,9 @@ class LinkTransport(ABC):
         """Close all links at once."""
         for link in list(self._open):
             link.abort(reason)
+
+
+def _ignored(_: NodeAddress, __: bytes) -> None: ...
 
 
 def _is_unknown(_: NodeAddress) -> bool:

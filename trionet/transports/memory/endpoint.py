@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from trionet.config import NodeConfig
     from trionet.events import OrphanedCall
     from trionet.identity import NodeAddress
-    from trionet.security.node_keys import NodeKeys
+    from trionet.security.live_keys import LiveKeys
     from trionet.transports.base import Handler
 
     from .carrier import Carrier
@@ -34,7 +34,7 @@ class MemoryEndpoint(Host):
     """Fulfils `trionet.transports.base.Endpoint` on a fabric.
 
     Attributes:
-        keys: the keys that seal its traffic; None without any.
+        keys: the keys that seal its traffic, if there are any.
         transport: makes its calls.
         datagrams: sends and receives its datagrams; None if they are disabled.
         clock: its clock.
@@ -53,7 +53,7 @@ class MemoryEndpoint(Host):
         handler: Handler,
         config: NodeConfig,
         on_orphan: Callable[[OrphanedCall], None],
-        keys: NodeKeys | None,
+        keys: LiveKeys,
     ) -> None:
         super().__init__(address, carrier.pump, carrier.randoms_of(address))
         self.keys = keys
@@ -66,6 +66,11 @@ class MemoryEndpoint(Host):
 
     def reload(self) -> None:
         """See `Endpoint.reload`."""
+
+    @property
+    def links(self) -> MemoryTransport:
+        """See `Endpoint.links`."""
+        return self.transport
 
     @property
     def connections_refused(self) -> int:

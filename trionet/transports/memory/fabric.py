@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from trionet.errors import AddressInUse, ConfigError
 from trionet.identity import NodeAddress
+from trionet.security.live_keys import LiveKeys
 
 from .carrier import Carrier
 from .endpoint import MemoryEndpoint
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from trionet.config import NodeConfig
     from trionet.events import OrphanedCall
-    from trionet.security.node_keys import NodeKeys
     from trionet.transports.base import Handler
     from trionet.transports.datagrams import QueuedDatagrams
 
@@ -52,7 +52,7 @@ class MemoryFabric(Carrier[MemoryEndpoint]):
         config: NodeConfig,
         handler: Handler,
         on_orphan: Callable[[OrphanedCall], None] | None = None,
-        keys: NodeKeys | None = None,
+        keys: LiveKeys | None = None,
     ) -> MemoryEndpoint:
         """Return an endpoint for a node, at the configured address; port 0 selects the next free one.
 
@@ -65,14 +65,15 @@ class MemoryFabric(Carrier[MemoryEndpoint]):
         address = NodeAddress(config.ip, config.port or next(self._free_ports))
         if address in self.endpoints:
             raise AddressInUse(f"{address} is already in use")
-        return MemoryEndpoint(self, address, self.watched(address, handler), config, on_orphan or _ignore, keys)
+        handler, keys = self.watched(address, handler), LiveKeys() if keys is None else keys
+        return MemoryEndpoint(self, address, handler, config, on_orphan or _ignore, keys)
 
     async def open_endpoint(
         self,
         config: NodeConfig,
         handler: Handler,
         on_orphan: Callable[[OrphanedCall], None],
-        keys: NodeKeys | None = None,
+        keys: LiveKeys | None = None,
     ) -> MemoryEndpoint:
         """Return an endpoint for a node; see `endpoint`."""
         return self.endpoint(config, handler, on_orphan, keys)

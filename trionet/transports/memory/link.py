@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from trionet.events import OrphanedCall
     from trionet.identity import NodeAddress
     from trionet.protocols.link.core import Closed
-    from trionet.security.node_keys import NodeKeys
+    from trionet.security.live_keys import LiveKeys
     from trionet.transports.base import Handler, Request
 
     from .carrier import Carrier, Observer
@@ -148,7 +148,7 @@ class MemoryTransport(LinkTransport):
         config: NodeConfig,
         handler: Handler,
         on_orphan: Callable[[OrphanedCall], None],
-        keys: NodeKeys | None,
+        keys: LiveKeys,
     ) -> None:
         super().__init__(host.address, config, handler, on_orphan, keys)
         self.host: Host = weakref.proxy(host)  # which has this transport

@@ -1,0 +1,128 @@
+"""Code by value at one node: what it sends, and what it reads.
+
+Invariant: nothing is unpickled unless the node trusts code (`NodeConfig.trust_code`) *and* a holder of its cluster's
+key, or a node of its run if it has no key, has stamped it; see `trionet.security.code_stamps`. How it came does not
+matter.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any, Final
+
+from trionet.errors import CodeRefused
+from trionet.import_paths import reference_to
+from trionet.launchers.run_secret import run_secret
+from trionet.log_limits import about, limited_log
+from trionet.pickling import pickled, unpickled
+from trionet.security.code_stamps import CodeKey, SentCode
+from trionet.security.nonces import NONCE_RANDOM_BYTES, NonceStore
+from trionet.user_code import shown
+
+if TYPE_CHECKING:
+    from trionet.config import NodeConfig
+    from trionet.identity import NodeAddress
+    from trionet.security.keys import DerivedKeys
+    from trionet.security.live_keys import LiveKeys
+    from trionet.security.node_keys import NodeKeys
+    from trionet.transports.clock import Clock
+
+__all__ = ["CodeTrust"]
+
+_log = limited_log(__name__)
+
+_CONDITIONS: Final = (
+    "code is read where the node has trust_code=True and the sender holds the key of its cluster, or, without keys, is "
+    "of the same run (spawned by one process). Here {which}. Or give an import path, 'package.module:name'"
+)
+
+
+class CodeTrust:
+    """Stamps and reads the code of one node.
+
+    Attributes:
+        refused: how much code it has refused.
+    """
+
+    def __init__(self, own: NodeAddress, config: NodeConfig, keys: LiveKeys, clock: Clock) -> None:
+        """Stamp with the keys that hold at the time, or with the secret of the run as long as there are none.
+
+        Args:
+            own: the node's address.
+            config: its settings.
+            keys: its keys.
+            clock: gives the time.
+        """
+        self.refused: int = 0
+        self._own = own
+        self._is_trusting = config.trust_code
+        self._clock = clock
+        self._nonces = NonceStore(self._now_us() - 1)
+        self._sealing = CodeKey(run_secret().material, config.cluster)
+        self._opening = {self._sealing.key_id: self._sealing}
+        keys.watch(self._keys_changed)
+
+    def _keys_changed(self, keys: NodeKeys) -> None:
+        self._opening = {key_id: _code_key(derived) for key_id, derived in keys.opening.items()}
+        self._sealing = self._opening[keys.sealing.key_id]
+
+    def _now_us(self) -> int:
+        return self._clock.wall_ms() * 1000
+
+    def sent(self, value: Any, purpose: str) -> SentCode:
+        """Return `value` as code that may travel.
+
+        Args:
+            value: a function, a class or an object.
+            purpose: the method that it is for, ``"service/method"``.
+
+        Raises:
+            CodeRefused: it can't be pickled, or the package cloudpickle is missing.
+        """
+        now_us, random = self._now_us(), secrets.token_bytes(NONCE_RANDOM_BYTES)
+        return self._sealing.stamp(pickled(value), shown(value), purpose, now_us, random)
+
+    def portable(self, value: Any, purpose: str) -> Any:
+        """Return the import path of a function or class, or the code of one without; any other value as it is.
+
+        Raises:
+            CodeRefused: it has no import path, and can't be sent as code.
+        """
+        return reference_to(value) or self.sent(value, purpose) if callable(value) else value
+
+    def sent_if_callable(self, value: Any, purpose: str) -> Any:
+        """Return a function or class as code that may travel; any other value as it is."""
+        return self.sent(value, purpose) if callable(value) else value
+
+    def received(self, value: Any, purpose: str) -> Any:
+        """Return what `value` is: code is read, any other value is returned as it is.
+
+        Raises:
+            CodeRefused: it may not be read, or can't be.
+        """
+        if type(value) is not SentCode:
+            return value
+        reason = self._refusal(value, purpose)
+        if reason is not None:
+            self.refused += 1
+            _log.warning("node %s refuses code for %s: %s", self._own, purpose, reason, extra=about(purpose))
+            raise CodeRefused(f"{self._own} refuses {value!r}: {reason}")
+        return unpickled(value.pickle, value.what)
+
+    def _refusal(self, code: SentCode, purpose: str) -> str | None:
+        """Return why code is refused; None if it isn't."""
+        key = self._opening.get(code.key_id) if code.is_well_formed() else None
+        is_stamped = key is not None and key.has_stamped(code, purpose)
+        if not (is_stamped and self._is_trusting):
+            which = []
+            if not self._is_trusting:
+                which.append("trust_code is False")
+            if not is_stamped:
+                which.append("the sender has not proven that")
+            return _CONDITIONS.format(which=", and ".join(which))
+        refusal = self._nonces.refusal(code.nonce, self._now_us())
+        return None if refusal is None else refusal.replace("request", "code")
+
+
+def _code_key(derived: DerivedKeys) -> CodeKey:
+    return CodeKey(derived.code_key, derived.cluster, derived.key_id)

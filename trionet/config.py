@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 else:
     OnStart = Any  # no converter accepts a callable or a text; __post_init__ checks it
 
-__all__ = ["ENVIRONMENT_PREFIX", "NodeConfig", "check_tags", "parse_setting"]
+__all__ = ["CERTIFICATE_FILES", "ENVIRONMENT_PREFIX", "NodeConfig", "check_tags", "parse_setting"]
 
 ENVIRONMENT_PREFIX = "TRIONET_"
 _MAX_TAGS_BYTES = 512
@@ -48,6 +48,7 @@ _CHOICES = {
     "log_level": ("debug", "info", "warning", "error"),
 }
 _UNSPECIFIED = ("0.0.0.0", "::")  # noqa: S104  it is refused, not used
+CERTIFICATE_FILES = ("certificate_file", "private_key_file", "ca_file")
 
 
 class _SettingsByName(type(msgspec.Struct)):  # type: ignore[misc]  # which has no name in older ones
@@ -83,6 +84,9 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
             everything.
         key_file: the file of the cluster's key, made by ``trionet keys new FILE``: mode 0600 and yours. With a key the
             node talks to holders of the key alone. The nodes that it spawns get the key, and not the path.
+        certificate_file, private_key_file, ca_file: the node's certificate for ``spiffe://CLUSTER/node/NAME``, its
+            private key (mode 0600 and yours), and the certificates of the CAs of its peers, in PEM; all three or none.
+            With them the node talks to holders of such certificates alone. The nodes that it spawns get the paths.
         cluster: the cluster's name. Clusters of different names never merge, even with one key. Lower case. Without a
             key it has no effect.
         trust_code: whether it reads code that nodes with the key of its cluster send, or, without keys, nodes of the
@@ -115,6 +119,9 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     on_start: OnStart = None
     insecure: bool = False
     key_file: str | None = None
+    certificate_file: str | None = None
+    private_key_file: str | None = None
+    ca_file: str | None = None
     cluster: str = "trionet"
     trust_code: bool = False
     services: dict[str, str] = msgspec.field(default_factory=dict)
@@ -144,7 +151,7 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
             given = shown(self.on_start) if issubclass(kind, str) else f"a {kind.__name__}"
             raise ConfigError(f"on_start is a callable or 'package.module:function', not {given}")
         check_cluster(self.cluster)
-        self._check_key_file()
+        self._check_files()
         self._check_references()
         if self.join is not None:
             self._set("join", [_checked_seed(seed) for seed in self.join])
@@ -167,9 +174,14 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         if self.advertise_ip is not None:
             self._set("advertise_ip", checked_destination(self.advertise_ip, "advertise_ip"))
 
-    def _check_key_file(self) -> None:
-        if self.key_file is not None and (not self.key_file or "\0" in self.key_file):
-            raise ConfigError("key_file is the path of a file")
+    def _check_files(self) -> None:
+        for setting in ("key_file", *CERTIFICATE_FILES):
+            path = getattr(self, setting)
+            if path is not None and (not path or "\0" in path):
+                raise ConfigError(f"{setting} is the path of a file")
+        missing = [setting for setting in CERTIFICATE_FILES if getattr(self, setting) is None]
+        if missing and len(missing) < len(CERTIFICATE_FILES):
+            raise ConfigError(f"{' and '.join(CERTIFICATE_FILES)} go together: set {' and '.join(missing)}, too")
 
     def _check_references(self) -> None:
         for setting in ("services", "templates"):
@@ -185,9 +197,10 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         """Raise `ConfigError` if listening on `ip` would open the node to others without protection.
 
         Args:
-            has_key: whether the node has a key, from any source; a `key_file` is one.
+            has_key: whether the node has a key, from any source; a `key_file` is one, and a certificate protects, too.
         """
-        if not (is_loopback(self.ip) or self.insecure or has_key or self.key_file is not None):
+        has_key = has_key or self.key_file is not None or self.certificate_file is not None
+        if not (is_loopback(self.ip) or self.insecure or has_key):
             raise ConfigError(
                 f"refusing to listen on {self.ip} without a key: whoever reaches the port could call every service. "
                 f"Make a key with 'trionet keys new FILE', and set key_file (--key-file); or listen on 127.0.0.1; or "
@@ -195,6 +208,12 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
             )
         if self.ip in _UNSPECIFIED and not self.advertise_ip:
             raise ConfigError(f"with ip {self.ip} other nodes need advertise_ip (--advertise-ip) to reach this one")
+
+    @property
+    def certificate_settings(self) -> dict[str, Any]:
+        """The settings of its certificate, with absolute paths, and of the cluster that it is for; empty without."""
+        paths = {setting: os.path.abspath(path) for setting in CERTIFICATE_FILES if (path := getattr(self, setting))}
+        return paths and paths | {"cluster": self.cluster}
 
     def portable(self) -> NodeConfig:
         """Return the configuration to send to another process: `on_start` is an import path.

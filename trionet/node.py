@@ -271,14 +271,13 @@ class Node:
     def member(self, sid: SID | NodeAddress) -> AbstractAsyncContextManager[trio.CancelScope]:
         """Return a context manager whose block is cancelled when the node `sid` fails or leaves, or is not present.
 
-        The block is cancelled when this node ends, too. `sid` may be an address.
-
-        ::
-
-            async with node.member(sid) as scope:
-                ...  # work that is of no use without it
+        The block is cancelled when this node ends, too. `sid` may be an address. It yields the block's cancel scope.
         """
         return self.local.membership.scope(sid)
+
+    def reload(self) -> None:
+        """Use what the certificate's files hold now; on a `ConfigError` nothing changes."""
+        self._endpoint.reload()
 
     def stop(self) -> None:
         """Begin, once, to stop: refuse connections, answer the calls in progress, and then cancel the node's scope."""

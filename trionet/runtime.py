@@ -102,7 +102,14 @@ async def _opened(config: NodeConfig, fabric: Network, random: Random, keys: Liv
             launchers.put("in_process", InProcessLauncher(open_child))
             default_launcher = config.child_launcher or config.launcher or fabric.default_launcher
             children = ChildNodes(
-                nursery, launchers, default_launcher, bus.publish, keys, config.key_file, endpoint.address
+                nursery,
+                launchers,
+                default_launcher,
+                bus.publish,
+                keys,
+                config.key_file,
+                endpoint.address,
+                config.certificate_settings,
             )
             node = Node(config, endpoint, router, bus, children, background, random)
             fabric.on_open(node)

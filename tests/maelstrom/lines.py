@@ -92,6 +92,8 @@ class LinesEndpoint:
         self.transport: MaelstromTransport = self._endpoint.transport
         self.datagrams: SourcedDatagrams | None = self._endpoint.datagrams
 
+    def reload(self) -> None: ...
+
     def set_members(self, is_member: Callable[[NodeAddress], bool]) -> None:
         self._endpoint.set_members(is_member)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from trionet.security.node_keys import NodeKeys
 
-__all__ = ["Parser", "add_key_file", "import_from_working_directory", "keys_of", "settings_from"]
+__all__ = ["Parser", "add_certificate", "add_key_file", "import_from_working_directory", "keys_of", "settings_from"]
 
 _KEY_AS_ARGUMENT: Final = (
     "one of the arguments is a key. A key in a command line is seen by others and kept in the shell's history: make a "
@@ -94,6 +94,14 @@ def add_key_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--key-file", metavar="FILE", help="the file of the cluster's key, made by: trionet keys new FILE"
     )
+
+
+def add_certificate(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a node's certificate."""
+    add = parser.add_argument
+    add("--certificate-file", metavar="FILE", help="the node's certificate for spiffe://CLUSTER/node/NAME, in PEM")
+    add("--private-key-file", metavar="FILE", help="the private key of the certificate, mode 0600, in PEM")
+    add("--ca-file", metavar="FILE", help="the certificates of the CAs of all nodes, in PEM")
 
 
 def keys_of(config: NodeConfig) -> NodeKeys | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, TextIO
 import msgspec
 import trio
 
-from trionet.config import NodeConfig, parse_setting
+from trionet.config import CERTIFICATE_FILES, NodeConfig, parse_setting
 from trionet.errors import ConfigError, SpawnError, TrionetError
 from trionet.events import ChildEnded, ChildGivenUp, Events
 from trionet.forks import receive_signals
@@ -22,7 +22,7 @@ from trionet.runtime import open_node
 from trionet.services.groups import ALL
 from trionet.streams import check_written, claim_stdout, prepare_streams
 
-from .arguments import Parser, add_key_file, import_from_working_directory, keys_of, settings_from
+from .arguments import Parser, add_certificate, add_key_file, import_from_working_directory, keys_of, settings_from
 from .ending import end_soon
 from .first_process import become_child
 from .progress import Progress
@@ -71,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", metavar="FILE|JSON", help="the configuration of all nodes, as for trionet-node")
     parser.add_argument("--launcher", metavar="NAME", help="forkserver, subprocess, in_process or ssh:HOST")
     add_key_file(parser)
+    add_certificate(parser)
     parser.add_argument("--json", action="store_true", help="print the addresses as one line of JSON")
     return parser
 
@@ -99,8 +100,9 @@ def _config(options: argparse.Namespace) -> NodeConfig:
         settings["launcher"] = options.launcher
     if options.port_from is not None:
         settings["port"] = options.port_from
-    if options.key_file is not None:
-        settings["key_file"] = parse_setting("key_file", options.key_file, source="--key-file")
+    for name in ("key_file", *CERTIFICATE_FILES):
+        if (text := getattr(options, name)) is not None:
+            settings[name] = parse_setting(name, text, source=f"--{name.replace('_', '-')}")
     config = NodeConfig.from_mapping(settings, source="command line")
     if options.count < 1:
         raise ConfigError(f"N is a positive number, not {options.count}")
@@ -117,6 +119,11 @@ def _configs(config: NodeConfig, count: int) -> list[NodeConfig]:
         msgspec.structs.replace(config, port=config.port and config.port + number, key_file=None)
         for number in range(count)
     ]
+
+
+def _own_config(config: NodeConfig) -> NodeConfig:
+    """Return the configuration of the node that starts the others."""
+    return msgspec.structs.replace(NodeConfig(cluster=config.cluster), **config.certificate_settings)
 
 
 async def _up(configs: list[NodeConfig], keys: NodeKeys | None, as_json: bool, results: TextIO) -> int:
@@ -140,7 +147,7 @@ async def _up(configs: list[NodeConfig], keys: NodeKeys | None, as_json: bool, r
 
             nursery.start_soon(obey_signals)
             with scope:
-                async with open_node(NodeConfig(cluster=configs[0].cluster), keys=keys) as node:
+                async with open_node(_own_config(configs[0]), keys=keys) as node:
                     events = node.events()
                     addresses = await _start(node, configs)
                     await _introduce(node, addresses)

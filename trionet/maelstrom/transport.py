@@ -87,6 +87,9 @@ class MaelstromEndpoint:
     def set_lives(self, _: Lives) -> None:
         """Do nothing; see `Endpoint.set_lives`."""
 
+    def reload(self) -> None:
+        """Do nothing; see `Endpoint.reload`."""
+
     async def can_connect(self, node: NodeAddress) -> bool:
         """Return True; see `Endpoint.can_connect`."""
         await trio.lowlevel.checkpoint()

@@ -107,6 +107,11 @@ class NoiseChannel(HoldsSecrets):
         self._is_rekeying = False
 
     @property
+    def peer(self) -> None:
+        """Nobody in particular: all holders of the key are alike."""
+        return
+
+    @property
     def is_open(self) -> bool:
         """Whether its handshake has ended and nothing has failed, so that plaintext can be sent."""
         return self._sending is not None and not self._is_broken

@@ -204,6 +204,13 @@ class Endpoint(Protocol):
     def set_lives(self, lives: Lives) -> None:
         """Exchange proofs of life with the peers of sealed links."""
 
+    def reload(self) -> None:
+        """Read the files of the node's certificate again, if it has one; blocks for milliseconds.
+
+        Raises:
+            ConfigError: they can't be used. What was read before stays in use.
+        """
+
     async def can_connect(self, node: NodeAddress) -> bool:
         """Return whether this node can make a connection to the address of `node`, or has one that it has made."""
 

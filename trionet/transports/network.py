@@ -8,22 +8,25 @@ from __future__ import annotations
 import contextlib
 import importlib
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
-from trionet.errors import AddressInUse
+from trionet.errors import AddressInUse, ConfigError
 from trionet.log_limits import about, limited_log, peer_ip
 from trionet.protocols.link.frames import MARK
 from trionet.protocols.link.handshake import HandshakeError
 from trionet.security.live_keys import LiveKeys
 
+from .allowance import within
 from .clock import TrioClock, time_us
 from .datagrams import UDPDatagrams
 from .lazy_http import LazyHTTPTransport
 from .link import TCPTransport
 from .link.sockets import connect
 from .listener import Listener, RequestSession, Session, open_listener
+from .own_certificate import check_claim, own_certificates
 from .strangers import Strangers
 
 if TYPE_CHECKING:
@@ -32,17 +35,21 @@ if TYPE_CHECKING:
     from trionet.config import NodeConfig
     from trionet.events import OrphanedCall
     from trionet.identity import NodeAddress
+    from trionet.security.certificates import Certificates
 
     from .base import Handler, Lives
     from .link.tcp import TCPLink
     from .web import QuartTrio, WebServer
     from .web_access import WebAccess
+    from .web_tls import SecuredStream
 
 __all__ = ["NetworkEndpoint", "TCPNetwork"]
 
 _log = limited_log(__name__)
 
 _FIRST_BYTES = 4096
+_TLS_FIRST = b"\x16"
+"""The first byte of TLS's ClientHello."""
 _PORTS_TRIED = 16
 _WEB = "trionet.transports.web"
 
@@ -54,6 +61,7 @@ class NetworkEndpoint:
         has_real_address: True.
         clock: Trio's.
         keys: the keys that seal its traffic, if there are any.
+        certificates: its certificate, and what its peers' must fulfil; None without any.
         links: its links.
         transport: sends the node's calls: by links, or by HTTP if so configured.
         datagrams: UDP on the same port number; None without any.
@@ -70,18 +78,20 @@ class NetworkEndpoint:
         handler: Handler,
         on_orphan: Callable[[OrphanedCall], None],
         keys: LiveKeys,
+        certificates: Certificates | None = None,
     ) -> None:
         self.clock: TrioClock = TrioClock()
         self.keys = keys
-        self.strangers: Strangers | None = Strangers() if keys else None
+        self.certificates = certificates
+        self.strangers: Strangers | None = Strangers() if keys or certificates is not None else None
         self._listener = listener
         self.datagrams = datagrams
         self._config = config
         self._handler = handler
         self._web: WebServer | None = None
         self._is_closing = False
-        self.links: TCPTransport = TCPTransport(listener.address, config, handler, on_orphan, keys)
-        self._http = LazyHTTPTransport(config, keys)
+        self.links: TCPTransport = TCPTransport(listener.address, config, handler, on_orphan, keys, certificates)
+        self._http = LazyHTTPTransport(config, keys, certificates)
         self._started_us = time_us()
         self.transport: TCPTransport | LazyHTTPTransport = self.links if config.transport == "link" else self._http
 
@@ -112,6 +122,11 @@ class NetworkEndpoint:
             self.close()
             with trio.CancelScope(shield=True):
                 await self._http.aclose()
+
+    def reload(self) -> None:
+        """See `Endpoint.reload`."""
+        if self.certificates is not None:
+            self.certificates.reload()
 
     def set_members(self, is_member: Callable[[NodeAddress], bool]) -> None:
         """See `Endpoint.set_members`."""
@@ -151,7 +166,7 @@ class NetworkEndpoint:
         return self._web
 
     def _web_access(self) -> WebAccess | None:
-        if not self.keys:
+        if not self.keys and self.certificates is None:
             return None
         from .web_access import WebAccess, own_authorities
 
@@ -164,7 +179,11 @@ class NetworkEndpoint:
         return 0 if self._web is None else self._web.refused.count
 
     async def accept_http(
-        self, stream: trio.SocketStream, first: bytes, nursery: trio.Nursery, on_proven: Callable[[], object]
+        self,
+        stream: trio.SocketStream | SecuredStream,
+        first: bytes,
+        nursery: trio.Nursery,
+        on_proven: Callable[[], object],
     ) -> RequestSession:
         """Return the session of an HTTP connection whose first bytes have been read; run the app in `nursery`.
 
@@ -210,24 +229,34 @@ class TCPNetwork:
             from trionet.security.http_signatures import check_installed
 
             check_installed()  # the first request would be too late
-        listener, datagrams = await _open_port(config)
-        return NetworkEndpoint(listener, datagrams, config, handler, on_orphan, keys)
+        certificates = own_certificates(config)
+        has_datagrams = config.datagrams and (certificates is None or bool(keys))
+        listener, datagrams = await _open_port(config, has_datagrams=has_datagrams)
+        try:
+            if certificates is not None:
+                check_claim(certificates, listener.address)
+        except ConfigError:
+            listener.close()
+            if datagrams is not None:
+                datagrams.close()
+            raise
+        return NetworkEndpoint(listener, datagrams, config, handler, on_orphan, keys, certificates)
 
     def on_open(self, node: object) -> None:
         """Handle a new node."""
 
 
-async def _open_port(config: NodeConfig) -> tuple[Listener, UDPDatagrams | None]:
+async def _open_port(config: NodeConfig, *, has_datagrams: bool) -> tuple[Listener, UDPDatagrams | None]:
     """Listen on one port number for connections and for datagrams."""
     for _ in range(0 if config.port else _PORTS_TRIED - 1):
         with contextlib.suppress(AddressInUse):  # a number that is free for TCP may be in use for UDP
-            return await _open_number(config)
-    return await _open_number(config)
+            return await _open_number(config, has_datagrams=has_datagrams)
+    return await _open_number(config, has_datagrams=has_datagrams)
 
 
-async def _open_number(config: NodeConfig) -> tuple[Listener, UDPDatagrams | None]:
+async def _open_number(config: NodeConfig, *, has_datagrams: bool) -> tuple[Listener, UDPDatagrams | None]:
     listener = await open_listener(config)
-    if not config.datagrams:
+    if not has_datagrams:
         return listener, None
     try:
         return listener, UDPDatagrams(listener.ips, listener.address.port)
@@ -307,10 +336,26 @@ class _Incoming:
         if first.startswith(MARK):
             await self._run_link(first)
         else:
-            self._session = self._requests = connection = await self._endpoint.accept_http(
-                self._stream, first, self._nursery, self._proven
-            )
-            await connection.run()
+            await self._run_http(first)
+
+    async def _run_http(self, first: bytes) -> None:
+        stream: trio.SocketStream | SecuredStream = self._stream
+        certificates = self._endpoint.certificates
+        if certificates is not None and first[:1] == _TLS_FIRST:
+            from .web_tls import open_tls
+
+            try:
+                stream, first = (
+                    await within(self._config.connect_timeout_s, partial(open_tls, self._stream, first, certificates)),
+                    b"",
+                )
+            except (HandshakeError, trio.TooSlowError, trio.ClosedResourceError) as exc:
+                self._endpoint.links.note_refused(self._peer, str(exc) or "TLS took too long")
+                return
+        self._session = self._requests = connection = await self._endpoint.accept_http(
+            stream, first, self._nursery, self._proven
+        )
+        await connection.run()
 
     async def _run_link(self, first: bytes) -> None:
         links = self._endpoint.links

@@ -1,7 +1,8 @@
 """Calls over HTTP between nodes with keys, as the caller signs them: head, arguments and answer.
 
-Invariants: no call is sent unsigned, nor to another machine, where others could read it; no answer is believed without
-a signature over the nonce of its request. A stream is refused before it is sent, because its items would be unsigned.
+Invariants: no call is sent unsigned, nor to another machine without TLS, where others could read it; no answer is
+believed without a signature over the nonce of its request. A stream is refused before it is sent, because its items
+would be unsigned.
 """
 
 from __future__ import annotations
@@ -67,10 +68,10 @@ class SignedCall:
         Raises:
             NodeUnreachable: the peer is on another machine.
         """
-        if not is_loopback(node.ip):
+        if url.scheme != "https" and not is_loopback(node.ip):
             raise NodeUnreachable(
-                f"{node} is on another machine, and with a key HTTP is for this machine only, because there is no "
-                f"TLS: use NodeConfig(transport='link')"
+                f"{node} is on another machine, and with a key plain HTTP is for this machine only: use "
+                f"NodeConfig(transport='link'), or give both nodes certificates"
             )
         head = HttpRequest(
             list(headers.items()),

@@ -52,6 +52,7 @@ from .web_connection import HTTPConnection
 from .web_errors import error_body, error_of, status_of
 from .web_origin import foreign_page_error
 from .web_refusals import RefusedRequests
+from .web_tls import TLS_CLIENT, SecuredStream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -97,7 +98,7 @@ class WebServer:
         Args:
             handler: runs the calls.
             config: the node's.
-            access: checks who makes a request; None on a node without keys, where everyone may call.
+            access: checks who makes a request; None on a node without a key or a certificate, where everyone may call.
         """
         self.closing = False
         self.refused: RefusedRequests = RefusedRequests()
@@ -138,13 +139,18 @@ class WebServer:
                 shielded.cancel()
 
     def connect(
-        self, stream: trio.SocketStream, first: bytes, on_proven: Callable[[], object] = lambda: None
+        self,
+        stream: trio.SocketStream | SecuredStream,
+        first: bytes,
+        on_proven: Callable[[], object] = lambda: None,
     ) -> HTTPConnection:
         """Return the connection on `stream`, whose first bytes have been read.
 
         ``on_proven()`` is called with each request that has a valid token or signature.
         """
         state = {**self._state, _ON_PROVEN: on_proven}
+        if isinstance(stream, SecuredStream):
+            state[TLS_CLIENT] = stream.client
         return HTTPConnection(self._wrapped, self._config, self._context, state, stream, first)
 
     async def _add_close_header(self, response: Response) -> Response:

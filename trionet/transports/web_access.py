@@ -1,8 +1,9 @@
-"""Who makes a request over HTTP to a node with keys: the holder of a token, or a node of the cluster.
+"""Who makes a request over HTTP to a node with keys or a certificate: a token's holder, or a node of the cluster.
 
 Invariants: each request but ``/healthz`` has a valid token, or is a call signed by a node; its head is checked before
 any byte of its body is read. Only what a node has signed is believed of its headers. The client learns nothing of the
-keys. Nothing is accepted from other machines: there is no TLS, and whoever sees a token can use it.
+keys. Nothing is accepted from other machines without TLS: whoever sees a token can use it. On a node with a certificate
+and no key, the client's certificate is the proof.
 
 Source: RFC 6750 (bearer tokens), 9421 (signatures).
 """
@@ -10,7 +11,7 @@ Source: RFC 6750 (bearer tokens), 9421 (signatures).
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from trionet.identity import NodeAddress, is_loopback
 from trionet.security.http_signatures import RequestVerifier, sign_response
@@ -23,6 +24,7 @@ from trionet.security.tokens import Scope, bearer_token
 from .clock import time_us
 from .signed_calls import no_signed_stream
 from .web_detours import destinations
+from .web_tls import TLS_CLIENT
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -38,12 +40,14 @@ if TYPE_CHECKING:
     from trionet.security.tokens import Token
 
     from .base import Handler
+    from .web_tls import TLSClient
 
 __all__ = ["ANYONE", "Requester", "WebAccess", "own_authorities"]
 
 _ANY_ADDRESS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104  looked for, not used
 _LOOPBACK: Final = ("127.0.0.1", "::1")
 _SIGNATURE: Final = "signature-input"
+_NO_STATE: Final[dict[str, Any]] = {}
 
 
 def own_authorities(address: NodeAddress, names: Collection[str]) -> frozenset[str]:
@@ -156,16 +160,28 @@ class _SigningNode(_Anyone):
         return response
 
 
+class _CertifiedNode(_Anyone):
+    """A node of the cluster by its certificate, on a node without a key: all that comes within TLS is its own.
+
+    Attributes:
+        name: the certificate's name.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
 class WebAccess:
-    """Checks the requests to one node with keys.
+    """Checks the requests to one node with keys, or with a certificate.
 
     Args:
-        keys: the node's; there are some.
+        keys: the node's; none if it has a certificate alone.
         authorities: where requests to it are sent to; see `own_authorities`.
         started_us: the time of its start, in microseconds since 1970: earlier signatures are refused.
     """
 
     def __init__(self, keys: LiveKeys, authorities: Collection[str], started_us: int) -> None:
+        self._keys = keys
         self._authorities = authorities
         self._nonces = NonceStore(started_us)
         keys.watch(self._use_keys)
@@ -182,12 +198,15 @@ class WebAccess:
         Raises:
             RequestRefused: it proves nothing, or comes from another machine.
         """
+        within: TLSClient | None = scope.get("state", _NO_STATE).get(TLS_CLIENT)
+        if not self._keys:
+            return _certified(within)
         client = scope.get("client")
-        if client is None or not is_loopback(client[0]):
+        if within is None and (client is None or not is_loopback(client[0])):
             raise RequestRefused(
-                "with a key, HTTP is for clients on this machine only, because there is no TLS and a bearer token can "
-                "be sniffed: use an ssh tunnel (ssh -L), or a proxy with TLS on this machine",
-                reason="the client is on another machine, and there is no TLS",
+                "with a key, plain HTTP is for clients on this machine only, because a bearer token can be sniffed: "
+                "use an ssh tunnel (ssh -L), a proxy with TLS on this machine, or https:// if it has a certificate",
+                reason="the client is on another machine, and speaks no TLS",
                 status=FORBIDDEN,
             )
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
@@ -203,3 +222,18 @@ class WebAccess:
         method = scope["method"] if scope["type"] == "http" else "GET"
         verified = self._signatures.verify(HttpRequest(headers, method, authority, target), time_us())
         return _SigningNode(verified, self._opening[verified.key_id])
+
+
+def _certified(client: TLSClient | None) -> Requester:
+    """Return the node that makes a request to a node with a certificate and no key.
+
+    Raises:
+        RequestRefused: it has no certificate of a node of this cluster.
+    """
+    if client is not None and client.certificate is not None:
+        return _CertifiedNode(client.certificate.name)
+    raise RequestRefused(
+        "this needs https:// and a client certificate of a node of this cluster; with a key, tokens would do, too",
+        reason="plain HTTP, and this node accepts client certificates only" if client is None else client.fault,
+        status=FORBIDDEN,
+    )

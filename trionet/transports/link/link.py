@@ -29,6 +29,7 @@ from .incoming import LinkServer
 from .outgoing import LinkClient
 
 if TYPE_CHECKING:
+    from trionet.protocols.link.channel import PeerIdentity
     from trionet.protocols.link.handshake import Greeted
 
 __all__ = ["Link", "LinkContext"]
@@ -61,12 +62,14 @@ class Link(ABC):
         core: its protocol.
         calls: makes calls on it.
         name: the peer's address, or a description.
+        identity: who the peer is by its certificate; ``identity.name`` is the certificate's name. None without one.
     """
 
     def __init__(
         self, context: LinkContext, greeted: Greeted, now: float, name: str, start_soon: Callable[..., None]
     ) -> None:
         self.name = name
+        self.identity: PeerIdentity | None = greeted.peer_identity
         self._on_fault = context.on_fault
         self.core: LinkCore = LinkCore(
             greeted,

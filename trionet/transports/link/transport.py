@@ -14,13 +14,14 @@ from trionet.codec import MESSAGEPACK
 from trionet.errors import KeyMismatch, NodeUnreachable
 from trionet.log_limits import about, limited_log
 from trionet.protocols.link.frames import Hello
-from trionet.protocols.link.handshake import Handshake, HandshakeCut, HandshakeError, KeyRefused
+from trionet.protocols.link.handshake import CertificateRefused, Handshake, HandshakeCut, HandshakeError, KeyRefused
 from trionet.protocols.link.holdings import Account
 from trionet.protocols.link.outgoing import LinkRetired
 from trionet.protocols.link.refusals import Refusal
 from trionet.protocols.recent import remember
 from trionet.transports.base import check_request_size
 
+from .expiry import end_expired
 from .link import Link, LinkContext
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from trionet.events import OrphanedCall
     from trionet.identity import NodeAddress
     from trionet.protocols.link.channel import LinkKey
+    from trionet.security.certificates import Certificates
     from trionet.security.live_keys import LiveKeys
     from trionet.security.node_keys import NodeKeys
     from trionet.transports.base import Handler, Lives, Request
@@ -79,6 +81,7 @@ class LinkTransport(ABC):
         handler: Handler,
         on_orphan: Callable[[OrphanedCall], None],
         keys: LiveKeys,
+        certificates: Certificates | None = None,
     ) -> None:
         self.codec: Codec = MESSAGEPACK.limited(config.max_message_containers)
         account = Account(config.held_bytes_limit)
@@ -95,8 +98,9 @@ class LinkTransport(ABC):
         self.refused: int = 0
         self.on_other_key: Callable[[NodeAddress, bytes], None] = _ignored
         self._heard: dict[NodeAddress, None] = {}
-        self._link_keys: list[LinkKey] = []
-        self._dialed_keys: list[LinkKey] = []
+        self._certificates = certificates
+        self._link_keys: list[LinkKey] = self._within_tls([])
+        self._dialed_keys: list[LinkKey] = self._within_tls([])
         self._refused_keys: dict[NodeAddress, int] = {}
         self._max_message_bytes = config.max_message_bytes
         self._links: dict[NodeAddress, Link] = {}
@@ -109,9 +113,13 @@ class LinkTransport(ABC):
 
     def _use_keys(self, keys: NodeKeys) -> None:
         """Make new links with other keys from now on."""
-        self._link_keys = keys.link_keys(secrets.token_bytes)
+        self._link_keys = self._within_tls(keys.link_keys(secrets.token_bytes))
         retired = keys.retired
         self._dialed_keys = [one for one in self._link_keys if one.seal[1:] not in retired]
+
+    def _within_tls(self, keys: list[LinkKey]) -> list[LinkKey]:
+        """Return the keys of links that have these cluster keys, and the node's certificate if it has one."""
+        return keys if self._certificates is None else self._certificates.link_keys(keys)
 
     # ---- running
 
@@ -119,6 +127,8 @@ class LinkTransport(ABC):
         """Make and keep links until cancelled; a driver closes those that are left."""
         try:
             async with trio.open_nursery() as self._nursery:
+                if self._certificates is not None:
+                    self._nursery.start_soon(end_expired, self._certificates, self._open.keys())
                 task_status.started()
                 await self.keep_time()
         finally:
@@ -257,6 +267,7 @@ class LinkTransport(ABC):
             return
         text = f"no connection to {node}: {reason}"
         is_mismatch = isinstance(reason, KeyRefused) and reason.refusal is not Refusal.VERSION
+        is_mismatch = is_mismatch or isinstance(reason, CertificateRefused)
         if isinstance(reason, HandshakeError) and not isinstance(reason, HandshakeCut):
             self.refused += 1
             _log.warning("%s", text, extra=about(node, str(reason)))

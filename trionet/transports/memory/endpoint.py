@@ -64,6 +64,9 @@ class MemoryEndpoint(Host):
             self.datagrams = QueuedDatagrams(functools.partial(carrier.send_datagram, weakref.proxy(self)))
         self._carrier = carrier
 
+    def reload(self) -> None:
+        """See `Endpoint.reload`."""
+
     @property
     def links(self) -> MemoryTransport:
         """See `Endpoint.links`."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from trionet import ConfigError, MalformedRequest, Node, NodeConfig, Remote, arguments, open_node
-from trionet.node import warm_up
+from trionet.warming import warm_up
 from trionet.transports.memory import MemoryFabric
 
 if TYPE_CHECKING:

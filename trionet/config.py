@@ -42,6 +42,8 @@ __all__ = ["ENVIRONMENT_PREFIX", "NodeConfig", "check_tags", "parse_setting"]
 ENVIRONMENT_PREFIX = "TRIONET_"
 _MAX_TAGS_BYTES = 512
 _CHOICES = {
+    "accept": ("plain", "both", "sealed"),
+    "send": ("plain", "sealed"),
     "transport": ("link", "http"),
     "restart": ("never", "on_failure", "always"),
     "profile": tuple(PROFILES),
@@ -82,6 +84,9 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
             everything.
         key_file: the file of the cluster's key, made by ``trionet keys new FILE``: mode 0600 and yours. With a key the
             node talks to holders of the key alone. The nodes that it spawns get the key, and not the path.
+        accept: what the node accepts once it has a key: ``sealed``; ``both`` during a rollout; ``plain``: the node begins
+            a rollout, and its `key_file` may come later. What the key file says of a rollout goes before.
+        send: what the node sends once it has a key: ``sealed``, or ``plain`` until all members accept both.
         cluster: the cluster's name. Clusters of different names never merge, even with one key. Lower case. Without a
             key it has no effect.
         services: local services to start with, name to import path ``"package.module:Class"``.
@@ -112,6 +117,8 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     on_start: OnStart = None
     insecure: bool = False
     key_file: str | None = None
+    accept: Literal["plain", "both", "sealed"] = "sealed"
+    send: Literal["plain", "sealed"] = "sealed"
     cluster: str = "trionet"
     services: dict[str, str] = msgspec.field(default_factory=dict)
     templates: dict[str, str] = msgspec.field(default_factory=dict)
@@ -167,6 +174,12 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         if self.key_file is not None and (not self.key_file or "\0" in self.key_file):
             raise ConfigError("key_file is the path of a file")
 
+        if (self.accept, self.send) in (("plain", "sealed"), ("sealed", "plain")):
+            raise ConfigError(
+                f"accept={self.accept} with send={self.send} is no step of a rollout: set accept=plain send=plain, "
+                f"accept=both send=plain, accept=both send=sealed, or neither"
+            )
+
     def _check_references(self) -> None:
         for setting in ("services", "templates"):
             for name, reference in getattr(self, setting).items():
@@ -183,7 +196,8 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         Args:
             has_key: whether the node has a key, from any source; a `key_file` is one.
         """
-        if not (is_loopback(self.ip) or self.insecure or has_key or self.key_file is not None):
+        has_key = (has_key or self.key_file is not None) and self.accept == "sealed"
+        if not (is_loopback(self.ip) or self.insecure or has_key):
             raise ConfigError(
                 f"refusing to listen on {self.ip} without a key: whoever reaches the port could call every service. "
                 f"Make a key with 'trionet keys new FILE', and set key_file (--key-file); or listen on 127.0.0.1; or "

@@ -14,13 +14,13 @@ import trio
 
 from .errors import ConfigError, GroupNotFound, MalformedRequest
 from .group import Group
-from .group import warm_up as warm_up_groups
 from .import_paths import import_reference
 from .message import LOCAL
 from .node_log import NodeLog
 from .node_statistics import NodeStatistics
+from .reloading import Reloading
 from .services import LocalServices, cluster_agent
-from .services.base import check_service_name, exposed_methods, warm_up_methods
+from .services.base import check_service_name, exposed_methods
 from .services.child_news import ChildNews
 from .services.comm import Comm
 from .services.gossip import Gossip
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from .transports.base import Endpoint
     from .transports.web import QuartTrio
 
-__all__ = ["Node", "warm_up"]
+__all__ = ["Node"]
 
 _LEAVE_S: Final = 1.0
 
@@ -118,6 +118,9 @@ class Node:
             settings=Settings(own, config, replicated, bus.publish),
             keys=Keys.of(config, endpoint, self._agent, groups.known, children.on_boot, background, random),
         )
+        self.reloading: Reloading = Reloading()
+        if self.local.keys.is_reloadable:
+            self.reloading.add("keys", self.local.keys.reload)
         self._log = NodeLog()
         self._listen(comm)
         self._register_services()
@@ -261,6 +264,14 @@ class Node:
         """
         return self.local.membership.scope(sid)
 
+    async def reload(self) -> None:
+        """Read the files of its configuration again: its keys, without a restart.
+
+        Raises:
+            ConfigError: one can't be used; the text says why, and all stays as it was.
+        """
+        await self.reloading.reload()
+
     def stop(self) -> None:
         """Begin, once, to stop: refuse connections, answer the calls in progress, and then cancel the node's scope."""
         self._router.refusing = self._router.refusing or "the node is stopping"
@@ -391,10 +402,3 @@ class Node:
         scope.cancel()
         with trio.CancelScope(shield=True):
             await self._log.report_running(self.address, self._router.running)
-
-
-def warm_up() -> None:
-    """Do now, once for this process, the one-time work of the first node: the inspection of its methods."""
-    warm_up_methods(Status, Groups, Routes, Comm, Gossip, Membership, Kept, Keys)
-    warm_up_groups()
-    cluster_agent.warm_up()

@@ -73,7 +73,8 @@ async def open_node(
     config = with_settings(NodeConfig() if config is None else config, {})
     if not isinstance(random, random_module.Random | None):
         raise MalformedRequest(f"random is a random.Random, not {random!r:.80}")
-    live = LiveKeys(keys or _keys(config))
+    may_come = config.accept == "plain" and config.key_file is not None
+    live = LiveKeys(keys or _keys(config), may_come=may_come)
     async with _opened(config, _network(fabric), random or random_module.Random(), live) as node:
         yield node
 

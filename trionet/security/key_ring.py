@@ -45,7 +45,7 @@ class KeyRing(HoldsSecrets):
         rollout: what this node accepts and sends.
     """
 
-    __slots__ = ("_life", "_members", "_number", "_written", "is_given", "keys", "name", "reports", "rollout")
+    __slots__ = ("_has_rollout", "_life", "_members", "_number", "_written", "is_given", "keys", "name", "reports", "rollout")
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class KeyRing(HoldsSecrets):
         records: KeyRecords = NO_RECORDS,
         *,
         life: int = 0,
-        rollout: Rollout = STEPS[-1],
+        rollout: Rollout | None = None,
         is_given: bool = False,
     ) -> None:
         """Hold the keys of a key file.
@@ -62,13 +62,14 @@ class KeyRing(HoldsSecrets):
             name: the node's name.
             records: the content of the key file.
             life: a number that is greater after each start of the node.
-            rollout: what the node accepts and sends.
+            rollout: what the node accepts and sends; None: what the records have, or only what is sealed.
             is_given: whether another node gives it the keys at each of its starts.
         """
         self.name: str = name
         self.is_given: bool = is_given
         self.reports: KeyReports = KeyReports()
-        self.rollout: Rollout = rollout
+        self.rollout: Rollout = rollout or records.rollout or STEPS[-1]
+        self._has_rollout = self.rollout != STEPS[-1] or records.rollout is not None
         self.keys: HeldKeys = HeldKeys(records.keys)
         self._life = life
         self._number = 0
@@ -104,7 +105,8 @@ class KeyRing(HoldsSecrets):
 
     def records(self) -> KeyRecords:
         """Return what belongs into the key file."""
-        return KeyRecords(self.keys.entries(), tuple(sorted(self._members)))
+        rollout = self.rollout if self._has_rollout else None
+        return KeyRecords(self.keys.entries(), tuple(sorted(self._members)), rollout)
 
     @property
     def is_written(self) -> bool:

@@ -57,7 +57,6 @@ class NetworkEndpoint:
         links: its links.
         transport: sends the node's calls: by links, or by HTTP if so configured.
         datagrams: UDP on the same port number; None without any.
-        strangers: the connections of peers without a proof that they hold the key; None without keys.
     """
 
     has_real_address = True
@@ -73,7 +72,7 @@ class NetworkEndpoint:
     ) -> None:
         self.clock: TrioClock = TrioClock()
         self.keys = keys
-        self.strangers: Strangers | None = Strangers() if keys else None
+        self._strangers = Strangers()
         self._listener = listener
         self.datagrams = datagrams
         self._config = config
@@ -92,9 +91,14 @@ class NetworkEndpoint:
         return self._listener.address
 
     @property
+    def strangers(self) -> Strangers | None:
+        """The connections of peers without a proof that they hold the key; None where none is needed."""
+        return self._strangers if self.keys.is_protected else None
+
+    @property
     def connections_refused(self) -> int:
         """See `Endpoint.connections_refused`."""
-        return self.links.refused + (0 if self.strangers is None else self.strangers.refused)
+        return self.links.refused + self._strangers.refused
 
     @property
     def app(self) -> QuartTrio:
@@ -148,7 +152,7 @@ class NetworkEndpoint:
         return self._web
 
     def _web_access(self) -> WebAccess | None:
-        if not self.keys:
+        if not (self.keys or self.keys.is_rolling):
             return None
         from .web_access import WebAccess, own_authorities
 
@@ -199,7 +203,7 @@ class TCPNetwork:
         """Listen on the configured address; see `Network.open_endpoint`."""
         keys = LiveKeys() if keys is None else keys
         config.check_bind(has_key=bool(keys))
-        if keys:
+        if keys or keys.is_rolling:
             from trionet.security.http_signatures import check_installed
 
             check_installed()  # the first request would be too late

@@ -19,7 +19,7 @@ from trionet.log_limits import about, limited_log
 from trionet.security.http_signatures import RequestVerifier, sign_response
 from trionet.security.nonces import NonceStore
 from trionet.security.refusals import FORBIDDEN, RequestRefused, unproven
-from trionet.security.scopes import check_method
+from trionet.security.scopes import check_method, check_unproven
 from trionet.security.signature_base import HttpRequest, HttpResponse, normalized_authority
 from trionet.security.tokens import Scope, bearer_token
 
@@ -49,6 +49,7 @@ _log = limited_log(__name__)
 _ANY_ADDRESS: Final = frozenset({"0.0.0.0", "::"})
 _LOOPBACK: Final = ("127.0.0.1", "::1")
 _SIGNATURE: Final = "signature-input"
+_PROOFS: Final = ("authorization", _SIGNATURE)
 
 
 def own_authorities(address: NodeAddress, names: Collection[str]) -> frozenset[str]:
@@ -115,6 +116,20 @@ class _Anyone:
 ANYONE: Final[Requester] = _Anyone()
 
 
+class _PlainPeer(_Anyone):
+    """Whoever makes a request without a proof, during a rollout: it administers nothing, and handles no keys."""
+
+    def check_method(self, handler: Handler, gid: str, service: str, method: str) -> None:
+        check_unproven(service, method)
+
+    def check_call(self, handler: Handler, call: Call) -> None:
+        for service, method in destinations(call):
+            check_unproven(service, method)
+
+
+_PLAIN_PEER: Final[Requester] = _PlainPeer()
+
+
 class _TokenHolder(_Anyone):
     """A person, or a person's program."""
 
@@ -176,6 +191,7 @@ class WebAccess:
         self.refused: int = 0
         self._authorities = authorities
         self._nonces = NonceStore(started_us)
+        self._keys = keys
         keys.watch(self._use_keys)
 
     def _use_keys(self, keys: NodeKeys) -> None:
@@ -190,6 +206,11 @@ class WebAccess:
         Raises:
             RequestRefused: it proves nothing, or comes from another machine.
         """
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+        if self._keys.accepts_plain and not any(name.lower() in _PROOFS for name, _ in headers):
+            return _PLAIN_PEER if self._keys else ANYONE
+        if not self._keys:
+            raise unproven("this node has no key yet")
         client = scope.get("client")
         if client is None or not is_loopback(client[0]):
             raise RequestRefused(
@@ -198,7 +219,6 @@ class WebAccess:
                 reason="the client is on another machine, and there is no TLS",
                 status=FORBIDDEN,
             )
-        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
         if any(name.lower() == _SIGNATURE for name, _ in headers):
             return self._signing_node(scope, headers)
         texts = [value for name, value in headers if name.lower() == "authorization"]

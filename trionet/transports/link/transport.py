@@ -51,10 +51,15 @@ _RETIRED: Final = "its key is retired"
 
 
 class _Dialing:
-    """A connection attempt, shared by all callers that wait for it."""
+    """A connection attempt, shared by all callers that wait for it.
 
-    def __init__(self) -> None:
+    Attributes:
+        is_forced: whether it is sealed although the node sends plainly: its failure is none of an ordinary call's.
+    """
+
+    def __init__(self, *, is_forced: bool) -> None:
         self.done = trio.Event()
+        self.is_forced = is_forced
         self.failure: NodeUnreachable | None = None
 
 
@@ -81,7 +86,7 @@ class LinkTransport(ABC):
     ) -> None:
         self.codec: Codec = MESSAGEPACK.limited(config.max_message_containers)
         account = Account(config.held_bytes_limit)
-        self.context: LinkContext = LinkContext(config, handler, on_orphan, account)
+        self.context: LinkContext = LinkContext(config, handler, on_orphan, account, keys)
         self._hello = Hello(
             address=own,
             max_calls=config.max_calls_per_peer,
@@ -103,6 +108,8 @@ class LinkTransport(ABC):
         self._is_closing = False
         self._link_ended = trio.lowlevel.ParkingLot()
         self._nursery: trio.Nursery | None = None
+        self._keys = keys
+        self._must_seal: set[NodeAddress] = set()
         keys.watch(self._use_keys)
 
     def _use_keys(self, keys: NodeKeys) -> None:
@@ -185,9 +192,12 @@ class LinkTransport(ABC):
         """Start a connection attempt; it ends with a call of `add` or `dialed`."""
 
     def new_handshake(self, node: NodeAddress | None = None) -> Handshake:
-        """Return the handshake of a new connection to `node`, or from a peer; it is sealed if the node has keys."""
+        """Return the handshake of a new connection to `node`, or from a peer; it is sealed if the node seals."""
         if node is None:
-            return Handshake(self._hello, is_initiator=False, keys=self._link_keys)
+            accepts_plain = self._keys.accepts_plain
+            return Handshake(self._hello, is_initiator=False, keys=self._link_keys, accepts_plain=accepts_plain)
+        if not (self._keys.seals or node in self._must_seal):
+            return Handshake(self._hello, is_initiator=True)
         is_known = bool(self._link_keys) and (node in self._heard or self.is_member(node))
         expected = node if is_known else None
         keys = self._dialed_keys
@@ -217,8 +227,12 @@ class LinkTransport(ABC):
             await self._dialed(node)
         raise _closed_at_once(node)
 
-    async def _dialed(self, node: NodeAddress) -> None:
+    async def _dialed(self, node: NodeAddress, *, is_sealed: bool = False) -> None:
         """Wait for a connection attempt to `node`; start one if none is in progress.
+
+        Args:
+            node: the peer.
+            is_sealed: whether a sealed link is needed; else its failure does not matter.
 
         Raises:
             NodeUnreachable: the attempt failed.
@@ -228,9 +242,9 @@ class LinkTransport(ABC):
             if not self.is_accepting:
                 raise NodeUnreachable("this node has stopped")
             self.dial(node)  # in another task: this caller may be cancelled while others wait for the link
-            dialing = self._dialing[node] = _Dialing()
+            dialing = self._dialing[node] = _Dialing(is_forced=node in self._must_seal and not self._keys.seals)
         await dialing.done.wait()
-        if dialing.failure is not None:
+        if dialing.failure is not None and (is_sealed or not dialing.is_forced):
             raise type(dialing.failure)(dialing.failure.text)
 
     def dialed(self, node: NodeAddress, failure: NodeUnreachable | None = None) -> None:
@@ -326,14 +340,31 @@ class LinkTransport(ABC):
             link.abort(_RETIRED)
 
     async def renew_link(self, node: NodeAddress, is_kept: Callable[[bytes], bool]) -> None:
-        """Have new calls to `node` go over another link, if that one's key, by its id, is not kept.
+        """Have new calls to `node` go over another link, which is sealed, if that one's key, by its id, is not kept.
 
         Raises:
             NodeUnreachable: there is none.
         """
         link = self._links.get(node)
-        if link is not None and link.core.key_id and not is_kept(link.core.key_id):
+        if link is not None and not is_kept(link.core.key_id):
             await self._dialed(node)
+
+    async def seal_link(self, node: NodeAddress, is_kept: Callable[[bytes], bool]) -> None:
+        """Have calls to `node` go over a sealed link, also while this node sends plainly; see `renew_link`.
+
+        Raises:
+            NodeUnreachable: there is none.
+        """
+        self._must_seal.add(node)
+        try:
+            for _ in range(_ATTEMPTS):
+                link = self._links.get(node)
+                if link is not None and not link.core.is_retired and is_kept(link.core.key_id):
+                    return
+                await self._dialed(node, is_sealed=True)
+        finally:
+            self._must_seal.discard(node)
+        raise _closed_at_once(node)
 
     def _sealed_with(self, key_id: bytes) -> list[tuple[Link, NodeAddress | None]]:
         """Return the links that are sealed with a key, each with the address of its peer."""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from trionet import ConfigError, MalformedRequest, Node, NodeConfig, Remote, arguments, open_node
-from trionet.warming import warm_up
 from trionet.transports.memory import MemoryFabric
+from trionet.warming import warm_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -84,8 +84,8 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
             everything.
         key_file: the file of the cluster's key, made by ``trionet keys new FILE``: mode 0600 and yours. With a key the
             node talks to holders of the key alone. The nodes that it spawns get the key, and not the path.
-        accept: what the node accepts once it has a key: ``sealed``; ``both`` during a rollout; ``plain``: the node begins
-            a rollout, and its `key_file` may come later. What the key file says of a rollout goes before.
+        accept: what the node accepts once it has a key: ``sealed``; ``both`` during a rollout; ``plain`` before it: its
+            `key_file` may come later. What the key file says of a rollout goes before.
         send: what the node sends once it has a key: ``sealed``, or ``plain`` until all members accept both.
         cluster: the cluster's name. Clusters of different names never merge, even with one key. Lower case. Without a
             key it has no effect.

@@ -65,6 +65,7 @@ class Node:
         config: its configuration.
         local: its own services: ``status``, ``groups``, ``routes``, ``comm``, ``gossip``, ``membership``, ``keys``.
         random: the random numbers of its protocols and services; seeded in a simulation.
+        reloading: the files that it can read again while it runs.
     """
 
     def __init__(
@@ -118,9 +119,7 @@ class Node:
             settings=Settings(own, config, replicated, bus.publish),
             keys=Keys.of(config, endpoint, self._agent, groups.known, children.on_boot, background, random),
         )
-        self.reloading: Reloading = Reloading()
-        if self.local.keys.is_reloadable:
-            self.reloading.add("keys", self.local.keys.reload)
+        self.reloading: Reloading = Reloading(self.local.keys.reloads)
         self._log = NodeLog()
         self._listen(comm)
         self._register_services()
@@ -257,10 +256,7 @@ class Node:
 
         The block is cancelled when this node ends, too. `sid` may be an address.
 
-        ::
-
-            async with node.member(sid) as scope:
-                ...  # work that is of no use without it
+        The block has the work that is of no use without that node.
         """
         return self.local.membership.scope(sid)
 

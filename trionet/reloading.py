@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from .errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
 __all__ = ["Reloading"]
 
@@ -19,10 +19,14 @@ _log = logging.getLogger(__name__)
 
 
 class Reloading:
-    """Reads the files of one node again."""
+    """Reads the files of one node again.
 
-    def __init__(self) -> None:
-        self._reload: dict[str, Callable[[], Awaitable[None]]] = {}
+    Args:
+        reloads: async functions that read files, by what these hold; see `add`.
+    """
+
+    def __init__(self, reloads: Mapping[str, Callable[[], Awaitable[None]]]) -> None:
+        self._reload = dict(reloads)
 
     def add(self, what: str, reload: Callable[[], Awaitable[None]]) -> None:
         """Await ``reload()`` at each reload; it raises `ConfigError` where the files can't be used."""

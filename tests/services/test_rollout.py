@@ -81,7 +81,7 @@ async def test_a_step_waits_for_members_without_the_key_and_names_them(tmp_path:
 
 async def test_a_broken_file_leaves_a_node_plain_and_says_why(tmp_path: Path) -> None:
     async with plain_nodes(tmp_path, 2) as nodes:
-        with pytest.raises(ConfigError, match="keys: .*0.key"):
+        with pytest.raises(ConfigError, match=r"keys: .*0\.key"):
             await nodes[0].reload()
         path = tmp_path / "0.key"
         path.write_text("nonsense\n")

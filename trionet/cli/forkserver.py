@@ -27,8 +27,8 @@ from typing import Any, Final, NoReturn
 
 from trionet.launchers.forkserver import RECORD
 from trionet.launchers.lineage import ORPHANED_S, open_watches
-from trionet.warming import warm_up
 from trionet.streams import flush_streams, prepare_streams
+from trionet.warming import warm_up
 
 from .supervised import run_forked
 

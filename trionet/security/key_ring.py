@@ -45,7 +45,18 @@ class KeyRing(HoldsSecrets):
         rollout: what this node accepts and sends.
     """
 
-    __slots__ = ("_has_rollout", "_life", "_members", "_number", "_written", "is_given", "keys", "name", "reports", "rollout")
+    __slots__ = (
+        "_has_rollout",
+        "_life",
+        "_members",
+        "_number",
+        "_written",
+        "is_given",
+        "keys",
+        "name",
+        "reports",
+        "rollout",
+    )
 
     def __init__(
         self,

@@ -5,12 +5,11 @@ Invariant: they don't change; a node whose keys change gets another `NodeKeys`, 
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Self
 
 from .holds_secrets import ImmutableSecrets
 from .key_entries import KeyFile
-from .key_file import read_keys
+from .key_file import is_there, read_keys
 from .key_statements import KeyState, rank
 from .keys import DerivedKeys, derive
 from .rollout import STEPS, Rollout, rollout_named
@@ -87,7 +86,7 @@ class NodeKeys(ImmutableSecrets):
         """
         if config.key_file is None:
             return None
-        if config.accept == "plain" and not os.path.lexists(config.key_file):
+        if config.accept == "plain" and not is_there(config.key_file):
             return None  # it comes later
         file = read_keys(config.key_file, {})
         assert file is not None

@@ -21,7 +21,7 @@ from .base import rpc
 from .key_status import KeysStatus, status_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Awaitable, Callable, Collection
     from random import Random
 
     import trio
@@ -108,9 +108,9 @@ class Keys:
         return cls(config, endpoint, begin)
 
     @property
-    def is_reloadable(self) -> bool:
-        """Whether its configuration names a key file."""
-        return self._config.key_file is not None
+    def reloads(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        """What reads its files again: nothing if its configuration names none."""
+        return {} if self._config.key_file is None else {"keys": self.reload}
 
     def handle_event(self, event: Event) -> None:
         """Handle an event of this node."""
@@ -231,8 +231,8 @@ class Keys:
     async def reload(self) -> None:
         """Read the node's key file again, and take the keys that are new in it.
 
-        A plain node, which has begun with ``accept="plain"``, accepts sealed peers too from then on. On errors all stays
-        as it was.
+        A plain node, which has begun with ``accept="plain"``, accepts sealed peers too from then on. On errors all
+        stays as it was.
 
         Raises:
             ConfigError: it can't be read; the text says why.

@@ -1,7 +1,7 @@
 """The datagrams of a node with a cluster key: sealed before they are sent, opened and proven when they are received.
 
-Invariants: nothing is sent unsealed, and nothing is passed on that has not opened, except as the node's rollout says. As with other datagrams, sending
-never waits and never raises.
+Invariants: nothing is sent unsealed, and nothing is passed on that has not opened, except as the rollout of the node
+says. As with other datagrams, sending never waits and never raises.
 """
 
 from __future__ import annotations
@@ -108,25 +108,29 @@ class SealedTraffic:
         return self._inner.send_nowait(to, self._sealer.seal(str(to), data, self._now()))
 
     async def serve(self, handle: Callable[[bytes], None]) -> None:
-        """Call ``handle(packet)`` with each packet of a member of the cluster, until closed; plain ones in a rollout."""
+        """Call ``handle(packet)`` with each packet of a member, until closed; with plain ones, too, in a rollout."""
 
         def receive(data: bytes, source: NodeAddress) -> None:
-            if self._opener is None or self._sealer is None:
-                return handle(data)
-            if data.startswith(_PLAIN_HEAD) and self._keys.accepts_plain:
-                return handle(data)
-            opened = self._opener.open(data, str(source), self._now())
-            if opened.answer is not None:
-                self._inner.send_nowait(source, opened.answer)
-            if opened.plaintext is not None:
-                self.on_opened(opened.plaintext)
-                handle(opened.plaintext)
-                if data[_KEY_ID] != self._sealer.keys.sealing:
-                    self.on_other_key(source, data[_KEY_ID])
-            elif opened.refused in _REASONS:
-                self._report(opened.refused, data, source)
+            is_plain = self._opener is None or (data.startswith(_PLAIN_HEAD) and self._keys.accepts_plain)
+            packet = data if is_plain else self._opened(data, source)
+            if packet is not None:
+                handle(packet)
 
         await self._inner.serve_with_sources(receive)
+
+    def _opened(self, data: bytes, source: NodeAddress) -> bytes | None:
+        assert self._opener is not None
+        assert self._sealer is not None
+        opened = self._opener.open(data, str(source), self._now())
+        if opened.answer is not None:
+            self._inner.send_nowait(source, opened.answer)
+        if opened.plaintext is not None:
+            self.on_opened(opened.plaintext)
+            if data[_KEY_ID] != self._sealer.keys.sealing:
+                self.on_other_key(source, data[_KEY_ID])
+        elif opened.refused in _REASONS:
+            self._report(opened.refused, data, source)
+        return opened.plaintext
 
     def _report(self, refused: Refusal, data: bytes, source: NodeAddress) -> None:
         is_plain = refused is Refusal.MALFORMED and data.startswith(_PLAIN_HEAD)

@@ -130,17 +130,17 @@ class LinkServer:
         if type(args) is not list:
             raise MalformedRequest(f"arguments are a list, not a {type(args).__name__}")
         call = Call(
-                frame.gid,
-                frame.service,
-                frame.method,
-                args,
-                _NOTHING if frame.kwargs is None else MESSAGEPACK.restore(frame.kwargs),
-                frame.id,
-                self._caller,
-                frame.timeout_s,
-                _DEPTH_INSIDE[frame.depth],
-                key_id=self._core.key_id,
-            )
+            frame.gid,
+            frame.service,
+            frame.method,
+            args,
+            _NOTHING if frame.kwargs is None else MESSAGEPACK.restore(frame.kwargs),
+            frame.id,
+            self._caller,
+            frame.timeout_s,
+            _DEPTH_INSIDE[frame.depth],
+            key_id=self._core.key_id,
+        )
         if self._keys.now is not None and not self._core.key_id:
             check_plain_call(call)
         prepared = self._handler.prepare(call)

@@ -21,6 +21,7 @@ from trionet.protocols.link.refusals import Refusal
 from trionet.protocols.recent import remember
 from trionet.transports.base import check_request_size
 
+from .dialing import Dialing
 from .link import Link, LinkContext
 
 if TYPE_CHECKING:
@@ -48,19 +49,6 @@ _MOST_HEARD: Final = 1 << 16
 REPLACED_S: Final = 45.0
 _PEER_REPLACES_S: Final = 15.0
 _RETIRED: Final = "its key is retired"
-
-
-class _Dialing:
-    """A connection attempt, shared by all callers that wait for it.
-
-    Attributes:
-        is_forced: whether it is sealed although the node sends plainly: its failure is none of an ordinary call's.
-    """
-
-    def __init__(self, *, is_forced: bool) -> None:
-        self.done = trio.Event()
-        self.is_forced = is_forced
-        self.failure: NodeUnreachable | None = None
 
 
 class LinkTransport(ABC):
@@ -104,7 +92,7 @@ class LinkTransport(ABC):
         self._max_message_bytes = config.max_message_bytes
         self._links: dict[NodeAddress, Link] = {}
         self._open: dict[Link, NodeAddress | None] = {}
-        self._dialing: dict[NodeAddress, _Dialing] = {}
+        self._dialing: dict[NodeAddress, Dialing] = {}
         self._is_closing = False
         self._link_ended = trio.lowlevel.ParkingLot()
         self._nursery: trio.Nursery | None = None
@@ -242,7 +230,7 @@ class LinkTransport(ABC):
             if not self.is_accepting:
                 raise NodeUnreachable("this node has stopped")
             self.dial(node)  # in another task: this caller may be cancelled while others wait for the link
-            dialing = self._dialing[node] = _Dialing(is_forced=node in self._must_seal and not self._keys.seals)
+            dialing = self._dialing[node] = Dialing(is_forced=node in self._must_seal and not self._keys.seals)
         await dialing.done.wait()
         if dialing.failure is not None and (is_sealed or not dialing.is_forced):
             raise type(dialing.failure)(dialing.failure.text)

@@ -89,6 +89,7 @@ async def test_keys_of_processes_rotate_and_no_call_is_lost(tmp_path: Path) -> N
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(1800)
 async def test_twenty_processes_rotate_ten_times_and_no_call_is_lost(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -74,6 +74,8 @@ from .router import CurrentCall, current_call
 from .runtime import open_node, run, serve_node
 from .services.base import rpc
 from .services.groups import GroupDescription
+from .services.key_status import KeyInfo, KeysStatus, MemberKeys
+from .services.keys import Keys
 from .services.member import Member
 from .services.periodic import PeriodicTask
 from .services.routes import ServiceDescription
@@ -108,13 +110,17 @@ __all__ = [
     "IndefiniteError",
     "KeyAlreadyExists",
     "KeyDoesNotExist",
+    "KeyInfo",
     "KeyMismatch",
+    "Keys",
+    "KeysStatus",
     "Launcher",
     "MalformedRequest",
     "Member",
     "MemberEvent",
     "MemberFailed",
     "MemberJoined",
+    "MemberKeys",
     "MemberLeft",
     "MemberSuspected",
     "MemberTrusted",

@@ -27,6 +27,8 @@ NID = Remote(service="status", method="get")
 DURATION_S = 40.0
 HEALED_S = 200.0
 ROTATED_S = 300.0
+STALE_S = 60.0
+"""By then the links of crashed hosts are closed."""
 
 
 class Rotation:
@@ -138,6 +140,7 @@ async def _rotated(seed: int, n: int, folder: Path, scenario: str) -> tuple[Trac
                     await sim.restart(index)
             await sim.wait_converged()  # nobody is stranded
         assert len(sim.up) == n
+        await trio.sleep(STALE_S)
         await check_calls(sim.up)
         with trio.fail_after(ROTATED_S):
             key_id = await rotate_once(sim.up[seed % n], rotation.new_file())

@@ -46,6 +46,7 @@ class KeyRing(HoldsSecrets):
     """
 
     __slots__ = (
+        "_begun",
         "_has_rollout",
         "_life",
         "_members",
@@ -80,6 +81,7 @@ class KeyRing(HoldsSecrets):
         self.is_given: bool = is_given
         self.reports: KeyReports = KeyReports()
         self.rollout: Rollout = rollout or records.rollout or STEPS[-1]
+        self._begun = self.rollout
         self._has_rollout = self.rollout != STEPS[-1] or records.rollout is not None
         self.keys: HeldKeys = HeldKeys(records.keys)
         self._life = life
@@ -116,8 +118,8 @@ class KeyRing(HoldsSecrets):
 
     def records(self) -> KeyRecords:
         """Return what belongs into the key file."""
-        rollout = self.rollout if self._has_rollout else None
-        return KeyRecords(self.keys.entries(), tuple(sorted(self._members)), rollout)
+        members = tuple(name for name in self.members if not self._is_given(name))
+        return KeyRecords(self.keys.entries(), members, self.rollout if self._has_rollout else None)
 
     @property
     def is_written(self) -> bool:
@@ -132,7 +134,9 @@ class KeyRing(HoldsSecrets):
         """Return this node's report, numbered anew if it differs from the last one."""
         last = self.reports.get(self.name)
         holdings: dict[bytes, int] = {key_id: self._holding(key_id) for key_id in sorted(self.keys)}
-        sealing, rollout = self.keys.sealing or b"", self.rollout
+        # After a restart it has the step that is written: others must not rely on a later one.
+        kept = self._written.rollout or self._begun
+        sealing, rollout = self.keys.sealing or b"", min(kept, self.rollout, key=lambda one: (one.accept, one.send))
         steps = (rollout.accept, rollout.send)
         report = KeyReport(self.name, self._life, self._number, holdings, sealing, *steps, self.is_given)
         if report != last:
@@ -187,8 +191,8 @@ class KeyRing(HoldsSecrets):
             return Readiness()
         if successor is None or successor == key_id or self.keys.state(successor) < KeyState.USED:
             return Readiness(why=f"key {key_id.hex()} seals: use another one first")
-        if len(without) > MAX_EXCEPTED:
-            return Readiness(why=f"at most {MAX_EXCEPTED} members can be excepted: forget those that are gone for good")
+        if len(set(without).intersection(present)) > MAX_EXCEPTED:
+            return Readiness(why=f"at most {MAX_EXCEPTED} present members can be excepted: stop the others")
         if not all(map(is_member_name, without)):
             return Readiness(why="members are excepted by their names, 'ip:port'")
         lacking, volatile = self._confirmed(successor, present, without)
@@ -206,7 +210,9 @@ class KeyRing(HoldsSecrets):
             PreconditionFailed: it may not be retired.
         """
         self._require(self.may_retire(key_id, present, without), f"key {key_id.hex()} can't be retired yet")
-        return self._stated(KeyStatement(key_id, KeyState.RETIRED, excepted=tuple(sorted(set(without)))))
+        return self._stated(
+            KeyStatement(key_id, KeyState.RETIRED, excepted=tuple(sorted(set(without).intersection(present))))
+        )
 
     def forget_retired(self, present: Collection[str]) -> tuple[bytes, ...]:
         """Forget the retired keys of whose retirement every present member has reported; return their ids."""
@@ -331,6 +337,8 @@ class KeyRing(HoldsSecrets):
         return report is not None and report.sealing == key_id
 
     def _has_reached(self, name: str, step: Rollout) -> bool:
+        if name == self.name:
+            return self.rollout.accept >= step.accept and self.rollout.send >= step.send
         report = self.reports.get(name)
         return report is not None and report.accept >= step.accept and report.send >= step.send
 

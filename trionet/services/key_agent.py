@@ -38,6 +38,8 @@ _ANEW_S: Final = 10.0
 """A peer with another key is told of the change at most so often."""
 
 _MOST_TOLD: Final = 4096
+_CHOSEN_PORT: Final = 32_768
+"""The first port of those that Linux chooses by itself."""
 
 _PLAIN: Final = b""
 """The key id of plain links."""
@@ -113,6 +115,11 @@ class KeyAgent:
         """Handle a change of the members."""
         self.ring.note_members(self.present())
         self._go_on()
+
+    def handle_left(self, node: NodeAddress) -> None:
+        """Handle a member that has left. At a port that the system chose none comes back: it is not waited for."""
+        if node.port >= _CHOSEN_PORT and self.ring.reports.get(str(node)) is None:
+            self.ring.forget_member(str(node))
 
     async def gather(self) -> None:
         """Exchange news with all present members."""

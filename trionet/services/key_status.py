@@ -84,7 +84,7 @@ class KeysStatus(msgspec.Struct, frozen=True):
 def status_of(ring: KeyRing, present: Collection[str], fault: str) -> KeysStatus:
     """Return the status of a ring, where these members are present."""
     ring.report()
-    names = sorted({*present, *ring.members, ring.name})
+    names = sorted({*present, ring.name, *ring.records().members})
     return KeysStatus(
         node=ring.name,
         keys=[_key(ring, key_id, present) for key_id in sorted(one.key_id for one in ring.keys.statements())],

@@ -6,21 +6,19 @@ those that are not.
 
 from __future__ import annotations
 
-import os
-import re
 from typing import TYPE_CHECKING, Any, Final
 
-from trionet.errors import ConfigError, MalformedRequest, NotPermitted, PreconditionFailed
-from trionet.events import ChildEnded, Event, MemberJoined
+from trionet.errors import MalformedRequest, NotPermitted, PreconditionFailed
+from trionet.events import ChildEnded, Event, MemberJoined, MemberLeft
 from trionet.identity import NodeAddress, is_loopback
-from trionet.key_texts import holds_key_text
 from trionet.log_limits import limited_log
-from trionet.router import current_call
 
 from .base import rpc
+from .key_arguments import is_keys_call, key_id_of, key_of, step_of
 from .key_status import KeysStatus, status_of
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Awaitable, Callable, Collection
     from random import Random
 
@@ -39,7 +37,6 @@ __all__ = ["Keys"]
 
 _log = limited_log(__name__)
 
-_ID: Final = re.compile(r"[0-9a-f]{8}\Z")
 _ABSENT: Final = "absent"
 
 
@@ -118,8 +115,15 @@ class Keys:
             return
         if type(event) is MemberJoined:
             self.agent.handle_members()
+        elif type(event) is MemberLeft:
+            self.agent.handle_left(event.node)
         elif type(event) is ChildEnded:
             self.agent.partners.discard(event.node)
+
+    def withdraw(self) -> None:
+        """Take part in no rotation, as a client of a cluster that will soon be gone."""
+        self.close()
+        self.agent = None
 
     def close(self) -> None:
         """Tell and ask nothing more."""
@@ -156,7 +160,7 @@ class Keys:
         if not isinstance(by_file, bool):
             raise MalformedRequest(f"by_file is True or False, not a {type(by_file).__name__}")
         agent = self._agent()
-        return await self._install(agent, await _key_of(key), by_file=by_file)
+        return await self._install(agent, await key_of(key), by_file=by_file)
 
     @rpc
     async def use(self, key_id: str, without: list[str] | tuple[str, ...] = ()) -> None:
@@ -170,7 +174,7 @@ class Keys:
             MalformedRequest: an argument is malformed, or there is no such member.
             PreconditionFailed: it may not be used yet; the text names the members that it waits for.
         """
-        agent, key = self._agent(), _id_of(key_id)
+        agent, key = self._agent(), key_id_of(key_id)
         names = await self._names(agent, without)
         agent.ring.use(key, agent.present(), names)
         await self._spread(agent)
@@ -190,7 +194,7 @@ class Keys:
             MalformedRequest: an argument is malformed, or there is no such member.
             PreconditionFailed: it may not be retired yet; the text names the members that it waits for.
         """
-        agent, key = self._agent(), _id_of(key_id)
+        agent, key = self._agent(), key_id_of(key_id)
         names = await self._names(agent, without)
         agent.ring.retire(key, agent.present(), names)
         await self._spread(agent)
@@ -244,7 +248,7 @@ class Keys:
             return
         if not self._live.is_rolling or self._config.key_file is None:
             self._agent()
-        if _is_called() and not is_loopback(self._own.ip):
+        if is_keys_call() and not is_loopback(self._own.ip):
             raise NotPermitted(f"node {self._own} has no key yet: send its process SIGHUP")
         await self._take_first(self._config.key_file or "")
 
@@ -276,7 +280,7 @@ class Keys:
             MalformedRequest: an argument is malformed, or there is no such member.
             PreconditionFailed: it may not be taken yet, or a member has not taken it; the text names the members.
         """
-        agent, to = self._agent(), _step_of(step)
+        agent, to = self._agent(), step_of(step)
         names = await self._names(agent, without)
         await self._step(agent, to, names)
         late = await agent.exchange.step_all(agent.present_nodes(), step, names)
@@ -297,7 +301,7 @@ class Keys:
         """
         from .key_exchange import sealed_call
 
-        agent, to = self._agent(), _step_of(step)
+        agent, to = self._agent(), step_of(step)
         sealed_call(agent.ring)
         names = [one for one in without if isinstance(one, str)] if isinstance(without, list | tuple) else []
         await self._step(agent, to, names)
@@ -351,45 +355,3 @@ class Keys:
             else:
                 raise MalformedRequest(f"there is no member {one!r:.80}: give the SID or the address of one")
         return tuple(sorted(found))
-
-
-def _is_called() -> bool:
-    """Whether a call of this service is being answered."""
-    try:
-        return current_call().service == "keys"
-    except RuntimeError:
-        return False
-
-
-def _step_of(step: Any) -> Rollout:
-    from trionet.security.rollout import step_named
-
-    found = step_named(step) if isinstance(step, str) else None
-    if found is None:
-        raise MalformedRequest(f"a step is accept=both, send=sealed or accept=sealed, in this order; not {step!r:.80}")
-    return found
-
-
-def _id_of(key_id: Any) -> bytes:
-    if not isinstance(key_id, str) or _ID.match(key_id) is None:
-        if holds_key_text(key_id):
-            raise MalformedRequest("this is a key, and not its id: keep it to yourself, or make a new one")
-        raise MalformedRequest(f"a key id has 8 hex digits; this is {key_id!r:.80}")
-    return bytes.fromhex(key_id)
-
-
-async def _key_of(key: Any) -> ClusterKey:
-    from trionet.security.keys import ClusterKey
-
-    from .key_store import read_file
-
-    if isinstance(key, ClusterKey):
-        return key
-    path = os.fspath(key) if isinstance(key, os.PathLike) else key
-    if not isinstance(path, str):
-        raise MalformedRequest(f"a key is given by the path of its file, not by a {type(key).__name__}")
-    del key
-    file = await read_file(path)
-    if len(file.entries) != 1:
-        raise ConfigError(f"{path} holds {len(file.entries)} keys, and one is installed at a time: give a new file")
-    return file.sealing_key

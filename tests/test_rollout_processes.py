@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import signal
-import subprocess
 import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -35,9 +34,7 @@ async def ask(client: Node, one: NodeProcess, service: str, method: str) -> Any:
 async def trionet(*args: str) -> str:
     """Run a command; return its output."""
     command = [sys.executable, "-m", "trionet", *args]
-    done = await trio.run_process(
-        command, capture_stdout=True, cwd=ROOT, env=clean_environment(), stderr=subprocess.PIPE
-    )
+    done = await trio.run_process(command, capture_stdout=True, cwd=ROOT, env=clean_environment())
     return done.stdout.decode()
 
 

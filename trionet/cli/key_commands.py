@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["COMMANDS", "add_commands", "call_keys"]
 
 _CALL_S: Final = 120.0
+_ALL_SEALED: Final = "accept=sealed send=sealed"
 
 
 def add_commands(commands: Any) -> None:
@@ -174,8 +175,9 @@ def _member_line(member: MemberKeys) -> str:
     if not member.seals_with:
         return f"member {member.name}: {'has not answered' if member.is_present else 'absent'}"
     held = ", ".join(f"{key_id} {how}" for key_id, how in sorted(member.holds.items()))
+    rollout = "" if member.rollout == _ALL_SEALED else f"; {member.rollout}"
     absent = "" if member.is_present else "absent; "
-    return f"member {member.name}: {absent}seals with {member.seals_with}; holds {held}; {member.rollout}"
+    return f"member {member.name}: {absent}seals with {member.seals_with}; holds {held}{rollout}"
 
 
 def _settings(options: argparse.Namespace) -> NodeConfig:

@@ -45,6 +45,8 @@ settings of a configuration file (TOML, or JSON if its name ends in .json), with
   on_start                    "package.module:function", called with the node once it accepts calls
   insecure = false            permit listening beyond loopback without a key
   key_file                    the file of the cluster's key, of mode 0600
+  accept = "sealed"           with a key: sealed, or in a rollout both or plain, where the key file may come later
+  send = "sealed"             with a key: sealed, or plain until all members accept both
   cluster = "trionet"         the cluster's name; clusters of different names never merge, even with one key
   services = {}               local services, name = "package.module:Class"
   templates = {}              service templates, name = "package.module:Class"

@@ -119,8 +119,7 @@ class Node:
             settings=Settings(own, config, replicated, bus.publish),
             keys=Keys.of(config, endpoint, self._agent, groups.known, children.on_boot, background, random),
         )
-        self.reloading: Reloading = Reloading(self.local.keys.reloads)
-        self._log = NodeLog()
+        self.reloading, self._log = Reloading(self.local.keys.reloads), NodeLog()
         self._listen(comm)
         self._register_services()
 

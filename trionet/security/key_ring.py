@@ -289,6 +289,13 @@ class KeyRing(HoldsSecrets):
         ]
         return Readiness(lacking=tuple(sorted({*lacking, *behind})), volatile=volatile, absent=tuple(absent))
 
+    def reach(self, rollout: Rollout | None) -> bool:
+        """Go forward to the step that the key file has, which another node of that file has taken; return whether so."""
+        if rollout is None or (rollout.accept, rollout.send) <= (self.rollout.accept, self.rollout.send):
+            return False
+        self.rollout, self._has_rollout = rollout, True
+        return True
+
     def step(self, to: Rollout, present: Collection[str], without: Collection[str] = ()) -> None:
         """Take the next step of a rollout; names as for `may_use`.
 

@@ -195,6 +195,7 @@ class KeyAgent:
             return  # its spawner reads the file
         content = await self._store.load()
         is_new = self.ring.keys.merge(one.statement for one in content.entries)
+        is_new = self.ring.reach(content.rollout) or is_new
         if self.ring.keys.reload(content.entries) or is_new:
             await self.handle_change()
 

@@ -42,6 +42,8 @@ __all__ = ["CERTIFICATE_FILES", "ENVIRONMENT_PREFIX", "NodeConfig", "check_tags"
 ENVIRONMENT_PREFIX = "TRIONET_"
 _MAX_TAGS_BYTES = 512
 _CHOICES = {
+    "accept": ("plain", "both", "sealed"),
+    "send": ("plain", "sealed"),
     "transport": ("link", "http"),
     "restart": ("never", "on_failure", "always"),
     "profile": tuple(PROFILES),
@@ -87,6 +89,9 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         certificate_file, private_key_file, ca_file: the node's certificate for ``spiffe://CLUSTER/node/NAME``, its
             private key (mode 0600 and yours), and the certificates of the CAs of its peers, in PEM; all three or none.
             With them the node talks to holders of such certificates alone. The nodes that it spawns get the paths.
+        accept: what the node accepts once it has a key: ``sealed``; ``both`` during a rollout; ``plain`` before it: its
+            `key_file` may come later. What the key file says of a rollout goes before.
+        send: what the node sends once it has a key: ``sealed``, or ``plain`` until all members accept both.
         cluster: the cluster's name. Clusters of different names never merge, even with one key. Lower case. Without a
             key it has no effect.
         trust_code: whether it reads code that nodes with the key of its cluster send, or, without keys, nodes of the
@@ -122,6 +127,8 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     certificate_file: str | None = None
     private_key_file: str | None = None
     ca_file: str | None = None
+    accept: Literal["plain", "both", "sealed"] = "sealed"
+    send: Literal["plain", "sealed"] = "sealed"
     cluster: str = "trionet"
     trust_code: bool = False
     services: dict[str, str] = msgspec.field(default_factory=dict)
@@ -152,6 +159,7 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
             raise ConfigError(f"on_start is a callable or 'package.module:function', not {given}")
         check_cluster(self.cluster)
         self._check_files()
+        self._check_rollout()
         self._check_references()
         if self.join is not None:
             self._set("join", [_checked_seed(seed) for seed in self.join])
@@ -183,6 +191,13 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         if missing and len(missing) < len(CERTIFICATE_FILES):
             raise ConfigError(f"{' and '.join(CERTIFICATE_FILES)} go together: set {' and '.join(missing)}, too")
 
+    def _check_rollout(self) -> None:
+        if (self.accept, self.send) in (("plain", "sealed"), ("sealed", "plain")):
+            raise ConfigError(
+                f"accept={self.accept} with send={self.send} is no step of a rollout: set accept=plain send=plain, "
+                f"accept=both send=plain, accept=both send=sealed, or neither"
+            )
+
     def _check_references(self) -> None:
         for setting in ("services", "templates"):
             for name, reference in getattr(self, setting).items():
@@ -199,7 +214,8 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         Args:
             has_key: whether the node has a key, from any source; a `key_file` is one, and a certificate protects, too.
         """
-        has_key = has_key or self.key_file is not None or self.certificate_file is not None
+        has_key = (has_key or self.key_file is not None) and self.accept == "sealed"
+        has_key = has_key or self.certificate_file is not None
         if not (is_loopback(self.ip) or self.insecure or has_key):
             raise ConfigError(
                 f"refusing to listen on {self.ip} without a key: whoever reaches the port could call every service. "

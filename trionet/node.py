@@ -18,6 +18,7 @@ from .message import LOCAL
 from .node_log import NodeLog
 from .node_statistics import NodeStatistics
 from .on_start import run_on_start
+from .reloading import Reloading
 from .services import LocalServices, cluster_agent
 from .services.base import check_service_name, exposed_methods
 from .services.child_news import ChildNews
@@ -66,6 +67,7 @@ class Node:
         config: its configuration.
         local: its own services: ``status``, ``groups``, ``routes``, ``comm``, ``gossip``, ``membership``, ``keys``.
         random: the random numbers of its protocols and services; seeded in a simulation.
+        reloading: the files that it can read again while it runs.
     """
 
     config: NodeConfig
@@ -122,7 +124,7 @@ class Node:
             code=code,
             keys=Keys.of(config, endpoint, self._agent, groups.known, children.on_boot, background, random),
         )
-        self._log = NodeLog()
+        self.reloading, self._log = Reloading(self.local.keys.reloads), NodeLog()
         self._listen(comm)
         self._register_services()
 
@@ -275,9 +277,13 @@ class Node:
         """
         return self.local.membership.scope(sid)
 
-    def reload(self) -> None:
-        """Use what the certificate's files hold now; on a `ConfigError` nothing changes."""
-        self._endpoint.reload()
+    async def reload(self) -> None:
+        """Read the files of its configuration again: its keys and certificate, without a restart.
+
+        Raises:
+            ConfigError: one can't be used; the text says why, and all stays as it was.
+        """
+        await self.reloading.reload()
 
     def stop(self) -> None:
         """Begin, once, to stop: refuse connections, answer the calls in progress, and then cancel the node's scope."""

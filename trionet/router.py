@@ -66,6 +66,11 @@ class CurrentCall:
         self._deadline = deadline
 
     @property
+    def is_authenticated(self) -> bool:
+        """Whether it came over a sealed link, so that its caller holds a key of the cluster."""
+        return bool(self.key_id)
+
+    @property
     def deadline(self) -> float:
         """Its deadline on this node's Trio clock; ``inf`` without one."""
         try:

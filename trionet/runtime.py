@@ -74,7 +74,8 @@ async def open_node(
     if not isinstance(random, random_module.Random | None):
         raise MalformedRequest(f"random is a random.Random, not {random!r:.80}")
     random = random or random_module.Random()  # noqa: S311  no secret is drawn from it
-    live = LiveKeys(keys or _keys(config))
+    may_come = config.accept == "plain" and config.key_file is not None
+    live = LiveKeys(keys or _keys(config), may_come=may_come, is_certified=config.certificate_file is not None)
     async with _opened(config, _network(fabric), random, live) as node:
         yield node
 

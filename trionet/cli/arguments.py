@@ -114,11 +114,13 @@ def keys_of(config: NodeConfig) -> NodeKeys | None:
     """
     if config.key_file is None and KEY_VARIABLE not in os.environ:
         return None
-    from trionet.security.key_file import read_keys  # on use, as all of `trionet.security`
+    from trionet.security.key_file import is_there, read_keys  # on use, as all of `trionet.security`
     from trionet.security.node_keys import NodeKeys
 
+    if config.accept == "plain" and config.key_file is not None and not is_there(config.key_file):
+        return None  # it comes later
     file = read_keys(config.key_file)
-    return None if file is None else NodeKeys(file, config.cluster, path=config.key_file)
+    return None if file is None else NodeKeys.of_file(file, config)
 
 
 def _checked(settings: dict[str, Any], source: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""``trionet keys status|install|use|retire|reload``: operates the keys of a running cluster.
+"""``trionet keys status|install|use|retire|rollout|reload``: operates the keys of a running cluster.
 
 The command is a client of one member, over a link that is sealed with the cluster's key. It joins nothing, and changes
 no file but with ``install --by-file``.
@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from trionet.security.node_keys import NodeKeys
     from trionet.services.key_status import KeyInfo, KeysStatus, MemberKeys
 
-__all__ = ["COMMANDS", "add_commands"]
+__all__ = ["COMMANDS", "add_commands", "call_keys"]
 
 _CALL_S: Final = 120.0
+_ALL_SEALED: Final = "accept=sealed send=sealed"
 
 
 def add_commands(commands: Any) -> None:
@@ -47,6 +48,9 @@ def add_commands(commands: Any) -> None:
             command.add_argument("address", metavar="ADDR", help="the address of a member, ip:port")
         if name in ("use", "retire"):
             command.add_argument("key_id", metavar="KEY_ID", help="the id of the key, 8 hex digits")
+        if name == "rollout":
+            command.add_argument("step", metavar="STEP", help="send=sealed, then accept=sealed")
+        if name in ("use", "retire", "rollout"):
             command.add_argument(
                 "--without",
                 metavar="SID",
@@ -63,16 +67,19 @@ _PURPOSES: Final = {
     "install": "give a new key to all members; nothing is sealed with it yet",
     "use": "seal with a key at all members",
     "retire": "seal with a key no more, and forget it",
+    "rollout": "take a step from a plain cluster to a sealed one at all members",
     "reload": "have a member read its key file again",
 }
 
 
 def _status(options: argparse.Namespace) -> int:
-    status: KeysStatus = _call(options, "status")
+    status: KeysStatus = call_keys(options, "status")
     for key in status.keys:
         _print(_key_line(key))
     for member in status.members:
         _print(_member_line(member))
+    if not status.is_protected:
+        _print(f"unprotected: {status.node} accepts plain peers ({status.rollout}); next step: {status.waits_for}")
     if status.fault:
         _print(f"{status.node} can't keep its keys: {status.fault}")
     return 0
@@ -95,7 +102,7 @@ def _install(options: argparse.Namespace) -> int:
         from trionet.security.key_statements import KeyStatement
 
         news = KeyNews(materials=(KeyMaterial(KeyStatement(key.id), key.reveal()),))
-        _call(options, "give", encode_news(news))
+        call_keys(options, "give", encode_news(news))
     _print(key.name)
     return 0
 
@@ -109,7 +116,7 @@ def _install_by_file(options: argparse.Namespace, key: ClusterKey) -> None:
     def add(content: KeyFile) -> KeyFile:
         held = HeldKeys(content.entries)
         held.install(key, by_file=True)
-        return KeyFile(held.entries(), content.members)
+        return KeyFile(held.entries(), content.members, content.rollout)
 
     if options.address is not None:
         raise ConfigError("--by-file changes a file on this machine: leave out ADDR")
@@ -120,21 +127,33 @@ def _install_by_file(options: argparse.Namespace, key: ClusterKey) -> None:
 
 
 def _use(options: argparse.Namespace) -> int:
-    _call(options, "use", options.key_id, options.without)
+    call_keys(options, "use", options.key_id, options.without)
     return 0
 
 
 def _retire(options: argparse.Namespace) -> int:
-    _call(options, "retire", options.key_id, options.without)
+    call_keys(options, "retire", options.key_id, options.without)
+    return 0
+
+
+def _rollout(options: argparse.Namespace) -> int:
+    call_keys(options, "rollout", options.step, options.without)
     return 0
 
 
 def _reload(options: argparse.Namespace) -> int:
-    _call(options, "reload")
+    call_keys(options, "reload")
     return 0
 
 
-COMMANDS: Final = {"status": _status, "install": _install, "use": _use, "retire": _retire, "reload": _reload}
+COMMANDS: Final = {
+    "status": _status,
+    "install": _install,
+    "use": _use,
+    "retire": _retire,
+    "rollout": _rollout,
+    "reload": _reload,
+}
 """The commands by name."""
 
 
@@ -156,8 +175,9 @@ def _member_line(member: MemberKeys) -> str:
     if not member.seals_with:
         return f"member {member.name}: {'has not answered' if member.is_present else 'absent'}"
     held = ", ".join(f"{key_id} {how}" for key_id, how in sorted(member.holds.items()))
+    rollout = "" if member.rollout == _ALL_SEALED else f"; {member.rollout}"
     absent = "" if member.is_present else "absent; "
-    return f"member {member.name}: {absent}seals with {member.seals_with}; holds {held}"
+    return f"member {member.name}: {absent}seals with {member.seals_with}; holds {held}{rollout}"
 
 
 def _settings(options: argparse.Namespace) -> NodeConfig:
@@ -168,8 +188,9 @@ def _settings(options: argparse.Namespace) -> NodeConfig:
     return NodeConfig(key_file=key_file, cluster=cluster)
 
 
-def _call(options: argparse.Namespace, method: str, *args: Any) -> Any:
+def call_keys(options: argparse.Namespace, method: str, *args: Any) -> Any:
     """Return the answer of a member's service ``keys``."""
+    from trionet.security.key_entries import KeyFile
     from trionet.security.key_file import read_keys
     from trionet.security.node_keys import NodeKeys
 
@@ -177,6 +198,7 @@ def _call(options: argparse.Namespace, method: str, *args: Any) -> Any:
     file = read_keys(settings.key_file)
     if file is None:
         raise ConfigError("give the key file of the cluster: --key-file FILE")
+    file = KeyFile(file.entries, file.members)  # a client sends nothing plainly
     keys = NodeKeys(file, settings.cluster, giver="")  # whoever runs the command has them again next time
     return trio.run(_asked, node, settings.cluster, keys, method, list(args))
 

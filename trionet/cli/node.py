@@ -49,6 +49,8 @@ settings of a configuration file (TOML, or JSON if its name ends in .json), with
   certificate_file            the node's certificate for spiffe://CLUSTER/node/NAME, in PEM
   private_key_file            its private key, of mode 0600
   ca_file                     the certificates of the CAs of all nodes
+  accept = "sealed"           with a key: sealed, or in a rollout both or plain, where the key file may come later
+  send = "sealed"             with a key: sealed, or plain until all members accept both
   cluster = "trionet"         the cluster's name; clusters of different names never merge, even with one key
   services = {}               local services, name = "package.module:Class"
   templates = {}              service templates, name = "package.module:Class"

@@ -45,7 +45,19 @@ class KeyRing(HoldsSecrets):
         rollout: what this node accepts and sends.
     """
 
-    __slots__ = ("_life", "_members", "_number", "_written", "is_given", "keys", "name", "reports", "rollout")
+    __slots__ = (
+        "_begun",
+        "_has_rollout",
+        "_life",
+        "_members",
+        "_number",
+        "_written",
+        "is_given",
+        "keys",
+        "name",
+        "reports",
+        "rollout",
+    )
 
     def __init__(
         self,
@@ -53,7 +65,7 @@ class KeyRing(HoldsSecrets):
         records: KeyRecords = NO_RECORDS,
         *,
         life: int = 0,
-        rollout: Rollout = STEPS[-1],
+        rollout: Rollout | None = None,
         is_given: bool = False,
     ) -> None:
         """Hold the keys of a key file.
@@ -62,13 +74,15 @@ class KeyRing(HoldsSecrets):
             name: the node's name.
             records: the content of the key file.
             life: a number that is greater after each start of the node.
-            rollout: what the node accepts and sends.
+            rollout: what the node accepts and sends; None: what the records have, or only what is sealed.
             is_given: whether another node gives it the keys at each of its starts.
         """
         self.name: str = name
         self.is_given: bool = is_given
         self.reports: KeyReports = KeyReports()
-        self.rollout: Rollout = rollout
+        self.rollout: Rollout = rollout or records.rollout or STEPS[-1]
+        self._begun = self.rollout
+        self._has_rollout = self.rollout != STEPS[-1] or records.rollout is not None
         self.keys: HeldKeys = HeldKeys(records.keys)
         self._life = life
         self._number = 0
@@ -104,7 +118,8 @@ class KeyRing(HoldsSecrets):
 
     def records(self) -> KeyRecords:
         """Return what belongs into the key file."""
-        return KeyRecords(self.keys.entries(), tuple(name for name in self.members if not self._is_given(name)))
+        members = tuple(name for name in self.members if not self._is_given(name))
+        return KeyRecords(self.keys.entries(), members, self.rollout if self._has_rollout else None)
 
     @property
     def is_written(self) -> bool:
@@ -119,7 +134,9 @@ class KeyRing(HoldsSecrets):
         """Return this node's report, numbered anew if it differs from the last one."""
         last = self.reports.get(self.name)
         holdings: dict[bytes, int] = {key_id: self._holding(key_id) for key_id in sorted(self.keys)}
-        sealing, rollout = self.keys.sealing or b"", self.rollout
+        # After a restart it has the step that is written: others must not rely on a later one.
+        kept = self._written.rollout or self._begun
+        sealing, rollout = self.keys.sealing or b"", min(kept, self.rollout, key=lambda one: (one.accept, one.send))
         steps = (rollout.accept, rollout.send)
         report = KeyReport(self.name, self._life, self._number, holdings, sealing, *steps, self.is_given)
         if report != last:
@@ -272,6 +289,13 @@ class KeyRing(HoldsSecrets):
         ]
         return Readiness(lacking=tuple(sorted({*lacking, *behind})), volatile=volatile, absent=tuple(absent))
 
+    def reach(self, rollout: Rollout | None) -> bool:
+        """Go forward to the step in the key file, which another node of that file has taken; return whether so."""
+        if rollout is None or (rollout.accept, rollout.send) <= (self.rollout.accept, self.rollout.send):
+            return False
+        self.rollout, self._has_rollout = rollout, True
+        return True
+
     def step(self, to: Rollout, present: Collection[str], without: Collection[str] = ()) -> None:
         """Take the next step of a rollout; names as for `may_use`.
 
@@ -320,6 +344,8 @@ class KeyRing(HoldsSecrets):
         return report is not None and report.sealing == key_id
 
     def _has_reached(self, name: str, step: Rollout) -> bool:
+        if name == self.name:
+            return self.rollout.accept >= step.accept and self.rollout.send >= step.send
         report = self.reports.get(name)
         return report is not None and report.accept >= step.accept and report.send >= step.send
 

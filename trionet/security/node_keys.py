@@ -8,9 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from .holds_secrets import ImmutableSecrets
-from .key_file import read_keys
+from .key_entries import KeyFile
+from .key_file import is_there, read_keys
 from .key_statements import KeyState, rank
 from .keys import DerivedKeys, derive
+from .rollout import STEPS, Rollout, rollout_named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from trionet.protocols.link.channel import LinkKey
 
     from .datagram_keys import DatagramKeys
-    from .key_entries import KeyFile
     from .tokens import TokenVerifier
 
 __all__ = ["NodeKeys"]
@@ -85,9 +86,24 @@ class NodeKeys(ImmutableSecrets):
         """
         if config.key_file is None:
             return None
+        if config.accept == "plain" and not is_there(config.key_file):
+            return None  # it comes later
         file = read_keys(config.key_file, {})
         assert file is not None
+        return cls.of_file(file, config)
+
+    @classmethod
+    def of_file(cls, file: KeyFile, config: NodeConfig) -> NodeKeys:
+        """Return the keys of a node with this configuration and key file: a rollout goes on where the file has it."""
+        if file.rollout is None and (begun := rollout_named(config.accept, config.send)) not in (None, STEPS[-1]):
+            # With a key a node can accept what is sealed, and needs nobody's consent for it.
+            file = KeyFile(file.entries, file.members, begun if begun != STEPS[0] else STEPS[1])
         return cls(file, config.cluster, path=config.key_file)
+
+    @property
+    def rollout(self) -> Rollout:
+        """What the node accepts and sends."""
+        return self.file.rollout or STEPS[-1]
 
     def __repr__(self) -> str:
         return f"<NodeKeys of {self.cluster!r}: {', '.join(key_id.hex() for key_id in self.opening)}>"

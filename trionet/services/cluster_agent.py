@@ -19,6 +19,7 @@ from trionet.protocols.gossip import GossipProtocol
 from trionet.protocols.gossip_messages import UnknownGroup
 from trionet.protocols.gossip_settings import settings_for
 from trionet.protocols.mux import DATAGRAM_BYTES, ProtocolMux
+from trionet.protocols.packets import sender_of
 from trionet.protocols.proofs import Proofs
 from trionet.protocols.swim import Swim
 from trionet.protocols.swim_settings import SwimOptions
@@ -115,7 +116,10 @@ class ClusterAgent:
         # Never from `random`, whose numbers are predictable. All tokens have one length, so that they do not affect the
         # course of a simulation.
         # With keys, links and sealed datagrams prove their senders.
-        self._proofs = None if endpoint.keys else Proofs(secrets.token_bytes(_SECRET_BYTES))
+        is_proven = bool(endpoint.keys) and not endpoint.keys.is_rolling
+        self._proofs = None if is_proven else Proofs(secrets.token_bytes(_SECRET_BYTES))
+        if self._sealed is not None and self._proofs is not None:
+            self._sealed.on_opened = partial(ClusterAgent._prove_sender, weakref.proxy(self))
         # The same for all its life, so that a mixed cluster can't come about.
         self._border: Border | None = None
         if endpoint.has_real_address:
@@ -189,7 +193,7 @@ class ClusterAgent:
 
     def _sealed_traffic(self, endpoint: Endpoint) -> SealedTraffic | None:
         """Return the layer that seals the endpoint's datagrams; None without keys, or without datagrams."""
-        if not endpoint.keys or endpoint.datagrams is None:
+        if not (endpoint.keys or endpoint.keys.is_rolling) or endpoint.datagrams is None:
             return None
         from .sealed_traffic import SealedTraffic  # it needs the extra `secure`
 
@@ -280,6 +284,12 @@ class ClusterAgent:
                 self.emit(event)
         for end in self._batch_handlers:
             end()
+
+    def _prove_sender(self, packet: bytes) -> None:
+        """Take the seal of a packet, which only its sender can make, as the proof that plain senders give by echoes."""
+        name, proofs = sender_of(packet), self._proofs
+        if name and proofs is not None:
+            proofs.accept_echo(name, proofs.token(name), self.driver.now())
 
     def receive_call(self, data: bytes) -> PacketAnswer:
         """Handle a packet that came by a call, and return the answer."""

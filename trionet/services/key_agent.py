@@ -41,6 +41,9 @@ _MOST_TOLD: Final = 4096
 _CHOSEN_PORT: Final = 32_768
 """The first port of those that Linux chooses by itself."""
 
+_PLAIN: Final = b""
+"""The key id of plain links."""
+
 
 class KeyAgent:
     """The keys of one node that has some.
@@ -142,13 +145,18 @@ class KeyAgent:
         except ConfigError:
             _log.error("node %s holds no key any more with which it may seal: install the new one by file", self._own)
             return
-        if file.entries == now.file.entries:
+        if (file.entries, file.rollout) == (now.file.entries, now.file.rollout):
             return
         new = now.replaced(file)
         if new.sealing.key_id != now.sealing.key_id:
             _log.info("node %s seals with the key %s from now on", self._own, new.sealing.key_id.hex())
         self._live.replace(new)
-        for key_id in sorted((new.retired - now.retired) | (now.opening.keys() - new.opening.keys())):
+        replaced = (new.retired - now.retired) | (now.opening.keys() - new.opening.keys())
+        if new.rollout != now.rollout:
+            _log.info("node %s has %s from now on", self._own, new.rollout)
+            if new.rollout.is_protected:
+                replaced |= {_PLAIN}
+        for key_id in sorted(replaced):
             if not self._is_closed:
                 # Each has its own time: a link of a key that is retired later has later calls.
                 self._nursery.start_soon(self._links.replace_links, key_id)
@@ -185,8 +193,11 @@ class KeyAgent:
         Raises:
             ConfigError: it can't be read; the text says why.
         """
+        if self._store.is_given:
+            return  # its spawner reads the file
         content = await self._store.load()
         is_new = self.ring.keys.merge(one.statement for one in content.entries)
+        is_new = self.ring.reach(content.rollout) or is_new
         if self.ring.keys.reload(content.entries) or is_new:
             await self.handle_change()
 

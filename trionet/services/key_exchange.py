@@ -93,6 +93,18 @@ class KeyExchange:
             return False
         return True
 
+    async def step_all(self, nodes: Iterable[NodeAddress], step: str, without: Iterable[str]) -> list[str]:
+        """Have nodes take a step of a rollout, one after the other; return what those say that have not taken it."""
+        late, args = [], self._links.codec.encode([step, list(without)])
+        for node in sorted(set(nodes) - {self._own}):
+            try:
+                with trio.fail_after(_CALL_S):
+                    await self._exchange(node)
+                    await self._call(node, "take_step", args)
+            except (TrionetError, trio.TooSlowError) as exc:
+                late.append(f"{node} ({exc})")
+        return late
+
     async def _exchange(self, node: NodeAddress) -> None:
         answer = await self._send(node, self._news())
         await self.absorb(answer)
@@ -103,13 +115,16 @@ class KeyExchange:
 
     async def _send(self, node: NodeAddress, news: KeyNews) -> KeyNews:
         args = self._links.codec.encode([encode_news(news)])
-        name = f"{self._prefix}-{next(self._numbers):x}"
-        request = Request(LOCAL, "keys", "exchange", args, None, name, self._own, current_depth())
         try:
-            await self._links.renew_link(node, self._ring.keys.dialing.__contains__)
-            return decode_news(await self._links.call(node, request))
+            return decode_news(await self._call(node, "exchange", args))
         except MalformedRequest as exc:
             raise ConnectionLost(f"{node} answered otherwise than a node: {exc.text}") from exc
+
+    async def _call(self, node: NodeAddress, method: str, args: bytes) -> Any:
+        name = f"{self._prefix}-{next(self._numbers):x}"
+        request = Request(LOCAL, "keys", method, args, None, name, self._own, current_depth())
+        await self._links.seal_link(node, self._ring.keys.dialing.__contains__)
+        return await self._links.call(node, request)
 
     def _news(self, **more: Any) -> KeyNews:
         ring = self._ring

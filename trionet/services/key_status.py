@@ -48,12 +48,14 @@ class MemberKeys(msgspec.Struct, frozen=True):
         seals_with: the id of the key with which it seals; empty if it has not reported.
         holds: how it holds each key, by key id: ``written`` to its key file; ``volatile``, lost at its restart; or
             ``closing``, retired and not yet forgotten.
+        rollout: what it accepts and sends; empty if it has not reported.
     """
 
     name: str
     is_present: bool
     seals_with: str = ""
     holds: dict[str, str] = {}
+    rollout: str = ""
 
 
 @register_type
@@ -65,12 +67,18 @@ class KeysStatus(msgspec.Struct, frozen=True):
         keys: the keys, those that are retired and forgotten included.
         members: the members, absent ones included, by name.
         fault: why that node can't keep its keys, so that a restart would lose them; empty if it can.
+        rollout: what that node accepts and sends.
+        is_protected: whether it refuses plain peers; until then the cluster is unprotected.
+        waits_for: what the next step of a rollout waits for, and who; ``ready`` if nothing; empty after the last one.
     """
 
     node: str
     keys: list[KeyInfo]
     members: list[MemberKeys]
     fault: str = ""
+    rollout: str = "accept=sealed send=sealed"
+    is_protected: bool = True
+    waits_for: str = ""
 
 
 def status_of(ring: KeyRing, present: Collection[str], fault: str) -> KeysStatus:
@@ -82,7 +90,16 @@ def status_of(ring: KeyRing, present: Collection[str], fault: str) -> KeysStatus
         keys=[_key(ring, key_id, present) for key_id in sorted(one.key_id for one in ring.keys.statements())],
         members=[_member(name, ring.reports.get(name), name in present or name == ring.name) for name in names],
         fault=fault,
+        rollout=str(ring.rollout),
+        is_protected=ring.rollout.is_protected,
+        waits_for=_next_step(ring, present),
     )
+
+
+def _next_step(ring: KeyRing, present: Collection[str]) -> str:
+    from trionet.security.rollout import STEPS
+
+    return "" if ring.rollout.is_protected else str(ring.may_step(STEPS[ring.rollout.number + 1], present))
 
 
 def _key(ring: KeyRing, key_id: bytes, present: Collection[str]) -> KeyInfo:
@@ -107,4 +124,4 @@ def _member(name: str, report: KeyReport | None, is_present: bool) -> MemberKeys
     from trionet.security.key_reports import Holding
 
     holds = {key_id.hex(): Holding(one).name.lower() for key_id, one in report.holdings.items()}
-    return MemberKeys(name, is_present, report.sealing.hex(), holds)
+    return MemberKeys(name, is_present, report.sealing.hex(), holds, str(report.rollout))

@@ -14,6 +14,7 @@ from trionet.errors import ConfigError
 from trionet.security.key_entries import KeyEntry, KeyFile
 from trionet.security.key_file import read_key_file, update_key_file
 from trionet.security.key_statements import KeyState, merged
+from trionet.security.rollout import STEPS
 from trionet.virtual_time import is_time_virtual
 
 if TYPE_CHECKING:
@@ -32,13 +33,13 @@ class KeyStore:
 
     def __init__(self, path: str | None, *, is_given: bool) -> None:
         self.path: str | None = path
-        self._is_given = is_given
+        self.is_given: bool = is_given
         self._lock = trio.Lock()
 
     @property
     def is_lasting(self) -> bool:
         """Whether a restart of the node finds what is kept."""
-        return self._is_given or self.path is not None
+        return self.is_given or self.path is not None
 
     async def save(self, records: KeyRecords) -> KeyFile:
         """Keep these records; return all that is kept now.
@@ -46,7 +47,7 @@ class KeyStore:
         Raises:
             ConfigError: they can't be kept; the text says why.
         """
-        if self._is_given:
+        if self.is_given:
             await trio.lowlevel.checkpoint()
             return records.file()
         if self.path is None:
@@ -84,7 +85,10 @@ def merged_file(records: KeyRecords, old: KeyFile) -> KeyFile:
     entries = {one.id: one for one in old.entries}
     for one in records.keys:
         entries[one.id] = _merged_entry(one, entries.get(one.id))
-    return KeyFile(tuple(entries.values()), tuple(sorted({*old.members, *records.members})))
+    rollouts = [one for one in (records.rollout, old.rollout) if one is not None]
+    # A step is taken once all present members have taken the one before: whichever node of this file was first.
+    rollout = max(rollouts, key=STEPS.index, default=None)
+    return KeyFile(tuple(entries.values()), tuple(sorted({*old.members, *records.members})), rollout)
 
 
 def _merged_entry(own: KeyEntry, old: KeyEntry | None) -> KeyEntry:

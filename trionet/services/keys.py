@@ -6,27 +6,28 @@ those that are not.
 
 from __future__ import annotations
 
-import os
-import re
 from typing import TYPE_CHECKING, Any, Final
 
-from trionet.errors import ConfigError, MalformedRequest, NotPermitted, PreconditionFailed
+from trionet.errors import MalformedRequest, NotPermitted, PreconditionFailed
 from trionet.events import ChildEnded, Event, MemberJoined, MemberLeft
-from trionet.identity import NodeAddress
-from trionet.key_texts import holds_key_text
+from trionet.identity import NodeAddress, is_loopback
 from trionet.log_limits import limited_log
 
 from .base import rpc
+from .key_arguments import is_keys_call, key_id_of, key_of, step_of
 from .key_status import KeysStatus, status_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    import os
+    from collections.abc import Awaitable, Callable, Collection
     from random import Random
 
     import trio
 
     from trionet.config import NodeConfig
     from trionet.security.keys import ClusterKey
+    from trionet.security.node_keys import NodeKeys
+    from trionet.security.rollout import Rollout
     from trionet.transports.base import Endpoint
 
     from .cluster_agent import ClusterAgent
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Keys"]
 
-_ID: Final = re.compile(r"[0-9a-f]{8}\Z")
+_log = limited_log(__name__)
+
 _ABSENT: Final = "absent"
 
 _log = limited_log(__name__)
@@ -47,9 +49,21 @@ class Keys:
         agent: does the work; None while the node has no keys.
     """
 
-    def __init__(self, agent: KeyAgent | None, seeds: Iterable[str] = ()) -> None:
-        self.agent: KeyAgent | None = agent
-        self._seeds = tuple(seeds)
+    def __init__(
+        self,
+        config: NodeConfig,
+        endpoint: Endpoint,
+        begin: Callable[[NodeKeys], KeyAgent],
+    ) -> None:
+        """Serve a node's keys; ``begin(keys)`` returns who does the work once there are some."""
+        self.agent: KeyAgent | None = None
+        self._config = config
+        self._live = endpoint.keys
+        self._own = endpoint.address
+        self._begin = begin
+        self._seeds = [seed for seed in config.join or () if NodeAddress.of(seed) != endpoint.address]
+        if self._live.now is not None and endpoint.links is not None:
+            self.agent = begin(self._live.now)
 
     @classmethod
     def of(
@@ -73,15 +87,29 @@ class Keys:
             nursery: for tasks.
             random: random numbers.
         """
-        keys = endpoint.keys.now
-        if keys is None or endpoint.links is None:
-            return cls(None)
-        from .key_agent import KeyAgent  # it needs the extra `secure`
 
-        agent = KeyAgent(endpoint, keys, known, nursery, random)
-        on_boot(agent.partners.add)
-        cluster.on_other_key(endpoint.links.on_other_key)
-        return cls(agent, [seed for seed in config.join or () if NodeAddress.of(seed) != endpoint.address])
+        def begin(keys: NodeKeys) -> KeyAgent:
+            from .key_agent import KeyAgent  # it needs the extra `secure`
+
+            assert endpoint.links is not None
+            agent = KeyAgent(endpoint, keys, known, nursery, random)
+            on_boot(agent.partners.add)
+            cluster.on_other_key(endpoint.links.on_other_key)
+            if not keys.rollout.is_protected:
+                _log.warning(
+                    "node %s is unprotected: it has a key, and still accepts plain peers (%s); go on with "
+                    "'trionet keys rollout'",
+                    endpoint.address,
+                    keys.rollout,
+                )
+            return agent
+
+        return cls(config, endpoint, begin)
+
+    @property
+    def reloads(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        """What reads its files again: nothing if its configuration names none."""
+        return {} if self._config.key_file is None else {"keys": self.reload}
 
     def handle_event(self, event: Event) -> None:
         """Handle an event of this node."""
@@ -134,7 +162,7 @@ class Keys:
         if not isinstance(by_file, bool):
             raise MalformedRequest(f"by_file is True or False, not a {type(by_file).__name__}")
         agent = self._agent()
-        return await self._install(agent, await _key_of(key), by_file=by_file)
+        return await self._install(agent, await key_of(key), by_file=by_file)
 
     @rpc
     async def use(self, key_id: str, without: list[str] | tuple[str, ...] = ()) -> None:
@@ -148,7 +176,7 @@ class Keys:
             MalformedRequest: an argument is malformed, or there is no such member.
             PreconditionFailed: it may not be used yet; the text names the members that it waits for.
         """
-        agent, key = self._agent(), _id_of(key_id)
+        agent, key = self._agent(), key_id_of(key_id)
         names = await self._names(agent, without)
         agent.ring.use(key, agent.present(), names)
         await self._spread(agent, f"key {key_id} is used")
@@ -168,7 +196,7 @@ class Keys:
             MalformedRequest: an argument is malformed, or there is no such member.
             PreconditionFailed: it may not be retired yet; the text names the members that it waits for.
         """
-        agent, key = self._agent(), _id_of(key_id)
+        agent, key = self._agent(), key_id_of(key_id)
         names = await self._names(agent, without)
         agent.ring.retire(key, agent.present(), names)
         await self._spread(agent, f"key {key_id} is retired")
@@ -209,11 +237,84 @@ class Keys:
     async def reload(self) -> None:
         """Read the node's key file again, and take the keys that are new in it.
 
+        A plain node, which has begun with ``accept="plain"``, accepts sealed peers too from then on. On errors all
+        stays as it was.
+
         Raises:
             ConfigError: it can't be read; the text says why.
-            PreconditionFailed: the node has no key.
+            NotPermitted: the node has no key yet, and is not on loopback: send its process SIGHUP.
+            PreconditionFailed: the node has no key, and its configuration names no file.
         """
-        await self._agent().reload()
+        if self.agent is not None:
+            await self.agent.reload()
+            return
+        if not self._live.is_rolling or self._config.key_file is None:
+            self._agent()
+        if is_keys_call() and not is_loopback(self._own.ip):
+            raise NotPermitted(f"node {self._own} has no key yet: send its process SIGHUP")
+        await self._take_first(self._config.key_file or "")
+
+    async def _take_first(self, path: str) -> None:
+        """Take the first keys."""
+        from trionet.security.node_keys import NodeKeys
+
+        from .key_store import read_file
+
+        file = await read_file(path)
+        if self.agent is not None:
+            return  # another call was faster
+        keys = NodeKeys.of_file(file, self._config)
+        self._live.replace(keys)
+        self.agent = self._begin(keys)
+        await self.agent.handle_change()
+        self.agent.handle_members()
+
+    @rpc
+    async def rollout(self, step: str, without: list[str] | tuple[str, ...] = ()) -> None:
+        """Take the next step of a rollout at all present members, this one first.
+
+        Args:
+            step: ``accept=both``, ``send=sealed`` or ``accept=sealed``. The first is taken by a reload of the key file.
+            without: members that need not be ready, and may be left behind: their SIDs or addresses; ``absent`` for all
+                absent ones.
+
+        Raises:
+            MalformedRequest: an argument is malformed, or there is no such member.
+            PreconditionFailed: it may not be taken yet, or a member has not taken it; the text names the members.
+        """
+        agent, to = self._agent(), step_of(step)
+        names = await self._names(agent, without)
+        await self._step(agent, to, names)
+        late = await agent.exchange.step_all(agent.present_nodes(), step, names)
+        await self._spread(agent)
+        if late:
+            raise PreconditionFailed(
+                f"{step} is taken here, and not yet by {', '.join(sorted(late)[:10])}: repeat the command"
+            )
+
+    @rpc
+    async def take_step(self, step: str, without: list[str] | tuple[str, ...] = ()) -> None:
+        """Take a step at this node alone; for nodes only, over sealed links.
+
+        Raises:
+            MalformedRequest: an argument is malformed.
+            NotPermitted: it came by another way.
+            PreconditionFailed: it may not be taken yet; the text names the members that it waits for.
+        """
+        from .key_exchange import sealed_call
+
+        agent, to = self._agent(), step_of(step)
+        sealed_call(agent.ring)
+        names = [one for one in without if isinstance(one, str)] if isinstance(without, list | tuple) else []
+        await self._step(agent, to, names)
+
+    async def _step(self, agent: KeyAgent, to: Rollout, names: Collection[str]) -> None:
+        if agent.ring.rollout.number >= to.number:
+            return
+        if not agent.ring.may_step(to, agent.present(), names).is_ready:
+            await agent.gather()
+        agent.ring.step(to, agent.present(), names)
+        await agent.handle_change()
 
     async def _install(self, agent: KeyAgent, key: ClusterKey, *, by_file: bool) -> str:
         agent.ring.note_members(agent.present())
@@ -257,28 +358,3 @@ class Keys:
             else:
                 raise MalformedRequest(f"there is no member {one!r:.80}: give the SID or the address of one")
         return tuple(sorted(found))
-
-
-def _id_of(key_id: Any) -> bytes:
-    if not isinstance(key_id, str) or _ID.match(key_id) is None:
-        if holds_key_text(key_id):
-            raise MalformedRequest("this is a key, and not its id: keep it to yourself, or make a new one")
-        raise MalformedRequest(f"a key id has 8 hex digits; this is {key_id!r:.80}")
-    return bytes.fromhex(key_id)
-
-
-async def _key_of(key: Any) -> ClusterKey:
-    from trionet.security.keys import ClusterKey
-
-    from .key_store import read_file
-
-    if isinstance(key, ClusterKey):
-        return key
-    path = os.fspath(key) if isinstance(key, os.PathLike) else key
-    if not isinstance(path, str):
-        raise MalformedRequest(f"a key is given by the path of its file, not by a {type(key).__name__}")
-    del key
-    file = await read_file(path)
-    if len(file.entries) != 1:
-        raise ConfigError(f"{path} holds {len(file.entries)} keys, and one is installed at a time: give a new file")
-    return file.sealing_key

@@ -151,6 +151,9 @@ class Links(Transport, Protocol):
     async def replace_links(self, key_id: bytes) -> None:
         """Replace the links of a retired key; see `LinkTransport.replace_links`."""
 
+    async def seal_link(self, node: NodeAddress, is_kept: Callable[[bytes], bool]) -> None:
+        """Have calls to `node` go over a sealed link, also while this node sends plainly."""
+
     async def renew_link(self, node: NodeAddress, is_kept: Callable[[bytes], bool]) -> None:
         """Have new calls to `node` go over another link, if that one's key is not kept."""
 

@@ -219,7 +219,7 @@ class HTTPTransport:
     @asynccontextmanager
     async def stream(self, node: NodeAddress, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
         """Start a stream at `node`, with one line of JSON for each item."""
-        if self._keys:
+        if self._keys.seals:
             raise NotPermitted(no_signed_stream(request.service, request.method))
         async with (
             self._exchange(node, request, accept=STREAM_TYPE) as (response, _),
@@ -266,7 +266,7 @@ class HTTPTransport:
             await stack.enter_async_context(pool.slot())
             headers, signed = _headers(request, accept), None  # once there is a slot: with the time left
             with _translated(node), pool.until_closed():
-                if (keys := self._keys.now) is not None:
+                if (keys := self._keys.now) is not None and self._keys.seals:
                     signed = SignedCall(keys.sealing, node, "PUT", httpx.URL(url), headers, request.args)
                     headers = signed.headers
                 extensions = self._connections.extensions(node)

@@ -65,7 +65,6 @@ class NetworkEndpoint:
         links: its links.
         transport: sends the node's calls: by links, or by HTTP if so configured.
         datagrams: UDP on the same port number; None without any.
-        strangers: the connections of peers without a proof that they hold the key; None without keys.
     """
 
     has_real_address = True
@@ -83,7 +82,7 @@ class NetworkEndpoint:
         self.clock: TrioClock = TrioClock()
         self.keys = keys
         self.certificates = certificates
-        self.strangers: Strangers | None = Strangers() if keys or certificates is not None else None
+        self._strangers = Strangers()
         self._listener = listener
         self.datagrams = datagrams
         self._config = config
@@ -101,9 +100,14 @@ class NetworkEndpoint:
         return self._listener.address
 
     @property
+    def strangers(self) -> Strangers | None:
+        """The connections of peers without a proof that they hold the key; None where none is needed."""
+        return self._strangers if self.keys.is_protected else None
+
+    @property
     def connections_refused(self) -> int:
         """See `Endpoint.connections_refused`."""
-        return self.links.refused + (0 if self.strangers is None else self.strangers.refused)
+        return self.links.refused + self._strangers.refused
 
     @property
     def app(self) -> QuartTrio:
@@ -134,7 +138,7 @@ class NetworkEndpoint:
 
     def set_lives(self, lives: Lives) -> None:
         """See `Endpoint.set_lives`."""
-        self.links.lives = lives
+        self.links.handshakes.lives = lives
 
     async def can_connect(self, node: NodeAddress) -> bool:
         """Return whether a connection to `node` can be made, or has been; see `Endpoint.can_connect`."""
@@ -166,7 +170,7 @@ class NetworkEndpoint:
         return self._web
 
     def _web_access(self) -> WebAccess | None:
-        if not self.keys and self.certificates is None:
+        if not (self.keys or self.keys.is_rolling) and self.certificates is None:
             return None
         from .web_access import WebAccess, own_authorities
 
@@ -225,7 +229,7 @@ class TCPNetwork:
         """Listen on the configured address; see `Network.open_endpoint`."""
         keys = LiveKeys() if keys is None else keys
         config.check_bind(has_key=bool(keys))
-        if keys:
+        if keys or keys.is_rolling:
             from trionet.security.http_signatures import check_installed
 
             check_installed()  # the first request would be too late

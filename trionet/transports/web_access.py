@@ -17,7 +17,7 @@ from trionet.identity import NodeAddress, is_loopback
 from trionet.security.http_signatures import RequestVerifier, sign_response
 from trionet.security.nonces import NonceStore
 from trionet.security.refusals import FORBIDDEN, RequestRefused, unproven
-from trionet.security.scopes import check_method
+from trionet.security.scopes import check_method, check_unproven
 from trionet.security.signature_base import HttpRequest, HttpResponse, normalized_authority
 from trionet.security.tokens import Scope, bearer_token
 
@@ -48,6 +48,7 @@ _ANY_ADDRESS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104  looked for, no
 _LOOPBACK: Final = ("127.0.0.1", "::1")
 _SIGNATURE: Final = "signature-input"
 _NO_STATE: Final[dict[str, Any]] = {}
+_PROOFS: Final = ("authorization", _SIGNATURE)
 
 
 def own_authorities(address: NodeAddress, names: Collection[str]) -> frozenset[str]:
@@ -112,6 +113,20 @@ class _Anyone:
 
 
 ANYONE: Final[Requester] = _Anyone()
+
+
+class _PlainPeer(_Anyone):
+    """Whoever makes a request without a proof, during a rollout: it administers nothing, and handles no keys."""
+
+    def check_method(self, handler: Handler, gid: str, service: str, method: str) -> None:
+        check_unproven(service, method)
+
+    def check_call(self, handler: Handler, call: Call) -> None:
+        for service, method in destinations(call):
+            check_unproven(service, method)
+
+
+_PLAIN_PEER: Final[Requester] = _PlainPeer()
 
 
 class _TokenHolder(_Anyone):
@@ -184,6 +199,7 @@ class WebAccess:
         self._keys = keys
         self._authorities = authorities
         self._nonces = NonceStore(started_us)
+        self._keys = keys
         keys.watch(self._use_keys)
 
     def _use_keys(self, keys: NodeKeys) -> None:
@@ -199,6 +215,11 @@ class WebAccess:
             RequestRefused: it proves nothing, or comes from another machine.
         """
         within: TLSClient | None = scope.get("state", _NO_STATE).get(TLS_CLIENT)
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+        if self._keys.accepts_plain and not any(name.lower() in _PROOFS for name, _ in headers):
+            return _PLAIN_PEER if self._keys else ANYONE
+        if not self._keys and self._keys.accepts_plain:
+            raise unproven("this node has no key yet")
         if not self._keys:
             return _certified(within)
         client = scope.get("client")
@@ -209,7 +230,6 @@ class WebAccess:
                 reason="the client is on another machine, and speaks no TLS",
                 status=FORBIDDEN,
             )
-        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
         if any(name.lower() == _SIGNATURE for name, _ in headers):
             return self._signing_node(scope, headers)
         texts = [value for name, value in headers if name.lower() == "authorization"]

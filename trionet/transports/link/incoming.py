@@ -15,6 +15,7 @@ from trionet.message import PACKET, Call
 from trionet.nesting import PACKETS, depth_inside
 from trionet.protocols.link.frames import CHUNK_BYTES, CallFrame, Cancelled, End, Error, Item, Reply, encode_frame
 from trionet.router import HandlerCancelled, is_awaitable
+from trionet.transports.plain_calls import check_plain_call
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from trionet.protocols.link.chunks import Transfer
     from trionet.protocols.link.core import LinkCore
     from trionet.router import PreparedCall
+    from trionet.security.live_keys import LiveKeys
     from trionet.transports.base import Handler
 
 __all__ = ["LinkServer"]
@@ -46,13 +48,19 @@ class LinkServer:
     """Runs the handlers of one link's calls."""
 
     def __init__(
-        self, core: LinkCore, handler: Handler, start_soon: Callable[..., None], push: Callable[[], None]
+        self,
+        core: LinkCore,
+        handler: Handler,
+        keys: LiveKeys,
+        start_soon: Callable[..., None],
+        push: Callable[[], None],
     ) -> None:
         self._core = core
         self._calls = core.incoming
         self._outbox = core.outbox
         self._caller = core.peer.address
         self._handler = handler
+        self._keys = keys
         self._start_soon = start_soon
         self._push = push
         self._room_waiters = trio.lowlevel.ParkingLot()
@@ -121,20 +129,21 @@ class LinkServer:
         args = MESSAGEPACK.restore(frame.args)
         if type(args) is not list:
             raise MalformedRequest(f"arguments are a list, not a {type(args).__name__}")
-        prepared = self._handler.prepare(
-            Call(
-                frame.gid,
-                frame.service,
-                frame.method,
-                args,
-                _NOTHING if frame.kwargs is None else MESSAGEPACK.restore(frame.kwargs),
-                frame.id,
-                self._caller,
-                frame.timeout_s,
-                _DEPTH_INSIDE[frame.depth],
-                key_id=self._core.key_id,
-            )
+        call = Call(
+            frame.gid,
+            frame.service,
+            frame.method,
+            args,
+            _NOTHING if frame.kwargs is None else MESSAGEPACK.restore(frame.kwargs),
+            frame.id,
+            self._caller,
+            frame.timeout_s,
+            _DEPTH_INSIDE[frame.depth],
+            key_id=self._core.key_id,
         )
+        if self._keys.now is not None and not self._core.key_id:
+            check_plain_call(call)
+        prepared = self._handler.prepare(call)
         if prepared.method.is_stream != (frame.credit is not None):
             kind = "is a stream: use comm.stream" if prepared.method.is_stream else "is no stream: use comm.send"
             raise MalformedRequest(f"{frame.service}/{frame.method} {kind}")

@@ -23,6 +23,7 @@ from trionet.protocols.link.core import (
     RoomFreed,
 )
 from trionet.protocols.link.holdings import Account
+from trionet.security.live_keys import LiveKeys
 from trionet.transports.base import Handler
 
 from .incoming import LinkServer
@@ -46,6 +47,7 @@ class LinkContext(msgspec.Struct, frozen=True):
         on_orphan: called with each cancelled call whose end was not confirmed.
         account: the bytes that the links hold.
         on_fault: called when a peer has broken the protocol, or a limit.
+        keys: the node's keys, if there are any.
     """
 
     config: NodeConfig
@@ -53,6 +55,7 @@ class LinkContext(msgspec.Struct, frozen=True):
     on_orphan: Callable[[OrphanedCall], None]
     account: Account
     on_fault: Callable[[], None]
+    keys: LiveKeys
 
 
 class Link(ABC):
@@ -80,7 +83,7 @@ class Link(ABC):
             max_containers=context.config.max_message_containers,
         )
         self.calls: LinkClient = LinkClient(self.core, self.push, name, context.on_orphan)
-        self._server = LinkServer(self.core, context.handler, start_soon, self.push)
+        self._server = LinkServer(self.core, context.handler, context.keys, start_soon, self.push)
 
     # ---- for drivers
 

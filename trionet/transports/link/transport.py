@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
 from abc import ABC, abstractmethod
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -21,7 +20,9 @@ from trionet.protocols.link.refusals import Refusal
 from trionet.protocols.recent import remember
 from trionet.transports.base import check_request_size
 
+from .dialing import Dialing
 from .expiry import end_expired
+from .handshakes import Handshakes
 from .link import Link, LinkContext
 
 if TYPE_CHECKING:
@@ -32,11 +33,9 @@ if TYPE_CHECKING:
     from trionet.config import NodeConfig
     from trionet.events import OrphanedCall
     from trionet.identity import NodeAddress
-    from trionet.protocols.link.channel import LinkKey
     from trionet.security.certificates import Certificates
     from trionet.security.live_keys import LiveKeys
-    from trionet.security.node_keys import NodeKeys
-    from trionet.transports.base import Handler, Lives, Request
+    from trionet.transports.base import Handler, Request
 
 __all__ = ["REPLACED_S", "LinkTransport"]
 
@@ -52,14 +51,6 @@ _PEER_REPLACES_S: Final = 15.0
 _RETIRED: Final = "its key is retired"
 
 
-class _Dialing:
-    """A connection attempt, shared by all callers that wait for it."""
-
-    def __init__(self) -> None:
-        self.done = trio.Event()
-        self.failure: NodeUnreachable | None = None
-
-
 class LinkTransport(ABC):
     """Calls over links. A driver's subclass makes the connections.
 
@@ -68,7 +59,7 @@ class LinkTransport(ABC):
         context: the shared parts of its links.
         is_member: returns whether an address is a member's. Only a member, or a node that has stated this address on a
             sealed link, must state the address that was dialed: other addresses may be aliases, as those of seeds.
-        lives: takes the proofs of life in the hellos of sealed links; None without sealed datagrams.
+        handshakes: makes the handshakes of its links.
         refused: connections that one side has refused, and links whose peers broke the protocol.
         on_other_key: called with the address of a peer and a key id, when a link with it has another key than the one
             that seals here: one of the two has missed a change.
@@ -85,8 +76,8 @@ class LinkTransport(ABC):
     ) -> None:
         self.codec: Codec = MESSAGEPACK.limited(config.max_message_containers)
         account = Account(config.held_bytes_limit)
-        self.context: LinkContext = LinkContext(config, handler, on_orphan, account, self._count_fault)
-        self._hello = Hello(
+        self.context: LinkContext = LinkContext(config, handler, on_orphan, account, self._count_fault, keys)
+        hello = Hello(
             address=own,
             max_calls=config.max_calls_per_peer,
             window_bytes=min(_WINDOW_MESSAGES * config.max_message_bytes, account.share_bytes),
@@ -94,32 +85,18 @@ class LinkTransport(ABC):
         )
         self._own = own
         self.is_member: Callable[[NodeAddress], bool] = _is_unknown
-        self.lives: Lives | None = None
         self.refused: int = 0
         self.on_other_key: Callable[[NodeAddress, bytes], None] = _ignored
         self._heard: dict[NodeAddress, None] = {}
         self._certificates = certificates
-        self._link_keys: list[LinkKey] = self._within_tls([])
-        self._dialed_keys: list[LinkKey] = self._within_tls([])
-        self._refused_keys: dict[NodeAddress, int] = {}
+        self.handshakes: Handshakes = Handshakes(hello, keys, certificates)
         self._max_message_bytes = config.max_message_bytes
         self._links: dict[NodeAddress, Link] = {}
         self._open: dict[Link, NodeAddress | None] = {}
-        self._dialing: dict[NodeAddress, _Dialing] = {}
+        self._dialing: dict[NodeAddress, Dialing] = {}
         self._is_closing = False
         self._link_ended = trio.lowlevel.ParkingLot()
         self._nursery: trio.Nursery | None = None
-        keys.watch(self._use_keys)
-
-    def _use_keys(self, keys: NodeKeys) -> None:
-        """Make new links with other keys from now on."""
-        self._link_keys = self._within_tls(keys.link_keys(secrets.token_bytes))
-        retired = keys.retired
-        self._dialed_keys = [one for one in self._link_keys if one.seal[1:] not in retired]
-
-    def _within_tls(self, keys: list[LinkKey]) -> list[LinkKey]:
-        """Return the keys of links that have these cluster keys, and the node's certificate if it has one."""
-        return keys if self._certificates is None else self._certificates.link_keys(keys)
 
     # ---- running
 
@@ -197,18 +174,11 @@ class LinkTransport(ABC):
         """Start a connection attempt; it ends with a call of `add` or `dialed`."""
 
     def new_handshake(self, node: NodeAddress | None = None) -> Handshake:
-        """Return the handshake of a new connection to `node`, or from a peer; it is sealed if the node has keys."""
+        """Return the handshake of a new connection to `node`, or from a peer; it is sealed if the node seals."""
         if node is None:
-            return Handshake(self._hello, is_initiator=False, keys=self._link_keys, life=self._own_life)
-        is_known = bool(self._link_keys) and (node in self._heard or self.is_member(node))
-        expected = node if is_known else None
-        keys = self._dialed_keys
-        place = self._refused_keys.get(node, 0) % max(len(keys), 1)
-        chosen = keys[place : place + 1]
-        return Handshake(self._hello, is_initiator=True, keys=chosen, expected=expected, life=self._own_life)
-
-    def _own_life(self) -> tuple[int, int] | None:
-        return None if self.lives is None else self.lives.own()
+            return self.handshakes.incoming()
+        is_known = self.handshakes.are_sealed and (node in self._heard or self.is_member(node))
+        return self.handshakes.outgoing(node, node if is_known else None)
 
     def knows_links(self, node: NodeAddress) -> bool:
         """Whether `node` supports links, as far as known."""
@@ -233,8 +203,12 @@ class LinkTransport(ABC):
             await self._dialed(node)
         raise _closed_at_once(node)
 
-    async def _dialed(self, node: NodeAddress) -> None:
+    async def _dialed(self, node: NodeAddress, *, is_sealed: bool = False) -> None:
         """Wait for a connection attempt to `node`; start one if none is in progress.
+
+        Args:
+            node: the peer.
+            is_sealed: whether a sealed link is needed; else its failure does not matter.
 
         Raises:
             NodeUnreachable: the attempt failed.
@@ -244,14 +218,16 @@ class LinkTransport(ABC):
             if not self.is_accepting:
                 raise NodeUnreachable("this node has stopped")
             self.dial(node)  # in another task: this caller may be cancelled while others wait for the link
-            dialing = self._dialing[node] = _Dialing()
+            dialing = self._dialing[node] = Dialing(
+                is_forced=node in self.handshakes.must_seal and self.handshakes.is_sending_plain
+            )
         await dialing.done.wait()
-        if dialing.failure is not None:
+        if dialing.failure is not None and (is_sealed or not dialing.is_forced):
             raise type(dialing.failure)(dialing.failure.text)
 
     def dialed(self, node: NodeAddress, failure: NodeUnreachable | None = None) -> None:
         """Handle the end of a connection attempt."""
-        self._refused_keys.pop(node, None)
+        self.handshakes.end_attempts(node)
         dialing = self._dialing.pop(node, None)
         if dialing is not None:
             dialing.failure = failure
@@ -259,10 +235,8 @@ class LinkTransport(ABC):
 
     def not_dialed(self, node: NodeAddress, reason: Exception | str) -> None:
         """Handle a connection attempt that failed. A peer that has missed a change of keys may know an older one."""
-        refused = self._refused_keys.get(node, 0) + 1
         is_unknown = isinstance(reason, KeyRefused) and reason.refusal is Refusal.UNKNOWN_KEY
-        if is_unknown and refused < len(self._dialed_keys) and self.is_accepting:
-            self._refused_keys[node] = refused
+        if is_unknown and self.is_accepting and self.handshakes.note_unknown_key(node):
             self.dial(node)
             return
         text = f"no connection to {node}: {reason}"
@@ -285,17 +259,18 @@ class LinkTransport(ABC):
     def add(self, link: Link, node: NodeAddress | None) -> None:
         """Register a new link with `node`; None for a peer without an address."""
         self._open[link] = node
-        if self._link_keys and link.core.peer.address is not None:
-            remember(self._heard, link.core.peer.address, None, _MOST_HEARD)
-            if link.core.key_id and link.core.key_id != self._link_keys[0].seal[1:]:
-                self.on_other_key(link.core.peer.address, link.core.key_id)
+        peer = link.core.peer
+        if self.handshakes.are_sealed and peer.address is not None:
+            remember(self._heard, peer.address, None, _MOST_HEARD)
+            if self.handshakes.is_other_key(link.core.key_id):
+                self.on_other_key(peer.address, link.core.key_id)
         if node is not None:
             self._prefer(node, link)
             if link.core.is_initiator:
                 self.dialed(node)
-        peer = link.core.peer
-        if self.lives is not None and peer.address is not None and peer.life is not None:
-            self.lives.prove(peer.address, peer.life)
+        lives = self.handshakes.lives
+        if lives is not None and link.core.key_id and peer.address is not None and peer.life is not None:
+            lives.prove(peer.address, peer.life)
 
     def _prefer(self, node: NodeAddress, link: Link) -> None:
         """Use `link` for calls to `node` from now on.
@@ -350,14 +325,31 @@ class LinkTransport(ABC):
             link.abort(_RETIRED)
 
     async def renew_link(self, node: NodeAddress, is_kept: Callable[[bytes], bool]) -> None:
-        """Have new calls to `node` go over another link, if that one's key, by its id, is not kept.
+        """Have new calls to `node` go over another link, which is sealed, if that one's key, by its id, is not kept.
 
         Raises:
             NodeUnreachable: there is none.
         """
         link = self._links.get(node)
-        if link is not None and link.core.key_id and not is_kept(link.core.key_id):
+        if link is not None and not is_kept(link.core.key_id):
             await self._dialed(node)
+
+    async def seal_link(self, node: NodeAddress, is_kept: Callable[[bytes], bool]) -> None:
+        """Have calls to `node` go over a sealed link, also while this node sends plainly; see `renew_link`.
+
+        Raises:
+            NodeUnreachable: there is none.
+        """
+        self.handshakes.must_seal.add(node)
+        try:
+            for _ in range(_ATTEMPTS):
+                link = self._links.get(node)
+                if link is not None and not link.core.is_retired and is_kept(link.core.key_id):
+                    return
+                await self._dialed(node, is_sealed=True)
+        finally:
+            self.handshakes.must_seal.discard(node)
+        raise _closed_at_once(node)
 
     def _sealed_with(self, key_id: bytes) -> list[tuple[Link, NodeAddress | None]]:
         """Return the links that are sealed with a key, each with the address of its peer."""

@@ -83,7 +83,7 @@ class MemoryEndpoint(Host):
 
     def set_lives(self, lives: Lives) -> None:
         """See `Endpoint.set_lives`."""
-        self.transport.lives = lives
+        self.transport.handshakes.lives = lives
 
     async def can_connect(self, node: NodeAddress) -> bool:
         """Return True; see `Endpoint.can_connect`."""

@@ -290,7 +290,7 @@ class KeyRing(HoldsSecrets):
         return Readiness(lacking=tuple(sorted({*lacking, *behind})), volatile=volatile, absent=tuple(absent))
 
     def reach(self, rollout: Rollout | None) -> bool:
-        """Go forward to the step in the key file, which another node of that file has taken; return whether so."""
+        """Go forward to the step that the key file has, taken by another node of it; return whether so."""
         if rollout is None or (rollout.accept, rollout.send) <= (self.rollout.accept, self.rollout.send):
             return False
         self.rollout, self._has_rollout = rollout, True

@@ -16,7 +16,7 @@ from .group import Group
 from .import_paths import import_reference
 from .message import LOCAL
 from .node_log import NodeLog
-from .node_statistics import NodeStatistics
+from .node_statistics import NodeStatistics, statistics_of
 from .on_start import run_on_start
 from .reloading import Reloading
 from .services import LocalServices, cluster_agent
@@ -124,7 +124,7 @@ class Node:
             code=code,
             keys=Keys.of(config, endpoint, self._agent, groups.known, children.on_boot, background, random),
         )
-        self.reloading, self._log = Reloading(self.local.keys.reloads), NodeLog()
+        self.reloading, self._log = Reloading({**self.local.keys.reloads, **endpoint.reloads}), NodeLog()
         self._listen(comm)
         self._register_services()
 
@@ -223,16 +223,7 @@ class Node:
 
     def statistics(self) -> NodeStatistics:
         """Return the node's current figures."""
-        return NodeStatistics(
-            calls_served=self._router.served,
-            calls_running=len(self._router.running),
-            calls_orphaned=self._log.calls_orphaned,
-            connections_refused=self._endpoint.connections_refused,
-            datagrams_refused=self._agent.datagrams_refused,
-            datagrams_replayed=self._agent.datagrams_replayed,
-            requests_refused=self._endpoint.requests_refused,
-            code_refused=self.local.code.refused,
-        )
+        return statistics_of(self._router, self._endpoint, self._agent, self.local.code, self._log)
 
     def running_calls(self) -> list[CurrentCall]:
         """Return the calls whose handlers are running on this node, oldest first."""

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
-__all__ = ["NodeStatistics"]
+if TYPE_CHECKING:
+    from .node_log import NodeLog
+    from .router import Router
+    from .services.cluster_agent import ClusterAgent
+    from .services.code_trust import CodeTrust
+    from .transports.base import Endpoint
+
+__all__ = ["NodeStatistics", "statistics_of"]
 
 
 class NodeStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,3 +41,19 @@ class NodeStatistics(msgspec.Struct, frozen=True, kw_only=True):
     datagrams_replayed: int
     requests_refused: int
     code_refused: int
+
+
+def statistics_of(
+    router: Router, endpoint: Endpoint, agent: ClusterAgent, code: CodeTrust, log: NodeLog
+) -> NodeStatistics:
+    """Return the current figures of the node with these parts."""
+    return NodeStatistics(
+        calls_served=router.served,
+        calls_running=len(router.running),
+        calls_orphaned=log.calls_orphaned,
+        connections_refused=endpoint.connections_refused,
+        datagrams_refused=agent.datagrams_refused,
+        datagrams_replayed=agent.datagrams_replayed,
+        requests_refused=endpoint.requests_refused,
+        code_refused=code.refused,
+    )

@@ -14,7 +14,7 @@ from trionet.maelstrom.transport import address_of
 from trionet.security.live_keys import LiveKeys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from trionet import NodeAddress, NodeConfig
     from trionet.maelstrom.transport import MaelstromTransport
@@ -92,7 +92,9 @@ class LinesEndpoint:
         self.transport: MaelstromTransport = self._endpoint.transport
         self.datagrams: SourcedDatagrams | None = self._endpoint.datagrams
 
-    def reload(self) -> None: ...
+    @property
+    def reloads(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
+        return self._endpoint.reloads
 
     def set_members(self, is_member: Callable[[NodeAddress], bool]) -> None:
         self._endpoint.set_members(is_member)

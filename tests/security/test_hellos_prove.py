@@ -95,8 +95,8 @@ async def test_a_call_over_a_link_proves_both_so_that_their_datagrams_are_not_ch
     begin = SealedTraffic.serve
 
     async def serve(self: SealedTraffic, handle: Callable[[bytes], None]) -> None:
-        traffic[self._sealer.name] = self
-        await begin(self, received.setdefault(self._sealer.name, []).append)
+        traffic[self._own] = self
+        await begin(self, received.setdefault(self._own, []).append)
 
     monkeypatch.setattr(SealedTraffic, "serve", serve)
     async with open_node(NodeConfig(), keys=node_keys()) as one, open_node(NodeConfig(), keys=node_keys()) as other:
@@ -109,4 +109,5 @@ async def test_a_call_over_a_link_proves_both_so_that_their_datagrams_are_not_ch
                 traffic[str(source.address)].send_nowait(to.address, packet)
                 heard = received[str(to.address)]
                 await wait_until(partial(heard.__contains__, packet))
-        assert [traffic[str(node.address)].refusals.unproven for node in (one, other)] == [0, 0]
+        refusals = [traffic[str(node.address)].refusals for node in (one, other)]
+        assert [each and each.unproven for each in refusals] == [0, 0]

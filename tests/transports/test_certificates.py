@@ -275,7 +275,7 @@ async def test_reload_uses_a_renewed_certificate_for_links_and_https(
         with trio.fail_after(DEADLINE_S):
             await wait_until(lambda: "expires in 1.0 h" in caplog.text)
             authority.issue("spiffe://trionet/node/renewed")
-            node.reload()
+            await node.reload()
             assert await _nid(node, other.address) == other.nid
             async with _client(authority) as client:
                 assert (await client.get(f"https://{node.address}/healthz")).status_code == 200
@@ -288,10 +288,10 @@ async def test_a_reload_that_fails_changes_nothing(authority: CertificateAuthori
         async with open_node(_config(settings)) as node, open_node(peer) as other:
             authority.issue("spiffe://shop/node/one")
             with pytest.raises(ConfigError, match="cluster 'shop'"):
-                node.reload()
+                await node.reload()
             _overwrite(settings["certificate_file"])
             with pytest.raises(ConfigError):
-                node.reload()
+                await node.reload()
             assert await _nid(node, other.address) == other.nid
             assert await _nid(other, node.address) == node.nid
 
@@ -320,7 +320,7 @@ async def test_no_call_goes_over_a_link_whose_certificate_has_ended(
                 await _nid(node, other.address)
             assert "certificate has expired" in caplog.text
             authority.issue()
-            node.reload()
+            await node.reload()
             assert await _nid(node, other.address) == other.nid
             assert await _nid(other, node.address) == node.nid
 

@@ -87,8 +87,10 @@ class MaelstromEndpoint:
     def set_lives(self, _: Lives) -> None:
         """Do nothing; see `Endpoint.set_lives`."""
 
-    def reload(self) -> None:
-        """Do nothing; see `Endpoint.reload`."""
+    @property
+    def reloads(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
+        """None; see `Endpoint.reloads`."""
+        return {}
 
     async def can_connect(self, node: NodeAddress) -> bool:
         """Return True; see `Endpoint.can_connect`."""

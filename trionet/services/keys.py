@@ -286,7 +286,7 @@ class Keys:
         names = await self._names(agent, without)
         await self._step(agent, to, names)
         late = await agent.exchange.step_all(agent.present_nodes(), step, names)
-        await self._spread(agent)
+        await self._spread(agent, f"{step} is taken")
         if late:
             raise PreconditionFailed(
                 f"{step} is taken here, and not yet by {', '.join(sorted(late)[:10])}: repeat the command"

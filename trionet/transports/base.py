@@ -28,7 +28,7 @@ from trionet.message import Call
 from trionet.trio_internals import time_left_s
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from quart_trio import QuartTrio
@@ -207,12 +207,9 @@ class Endpoint(Protocol):
     def set_lives(self, lives: Lives) -> None:
         """Exchange proofs of life with the peers of sealed links."""
 
-    def reload(self) -> None:
-        """Read the files of the node's certificate again, if it has one; blocks for milliseconds.
-
-        Raises:
-            ConfigError: they can't be used. What was read before stays in use.
-        """
+    @property
+    def reloads(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
+        """Async functions that read its files again, by what these hold; see `Reloading`."""
 
     async def can_connect(self, node: NodeAddress) -> bool:
         """Return whether this node can make a connection to the address of `node`, or has one that it has made."""
@@ -230,7 +227,7 @@ class Endpoint(Protocol):
 class Lives(Protocol):
     """Knows which nodes are proven to be alive: what their datagrams need before they are handled."""
 
-    def own(self) -> tuple[int, int]:
+    def own(self) -> tuple[int, int] | None:
         """Return this node's boot id, and the counter of its last datagram: its `Hello.life`."""
         ...
 

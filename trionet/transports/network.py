@@ -30,7 +30,7 @@ from .own_certificate import check_claim, own_certificates
 from .strangers import Strangers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from trionet.config import NodeConfig
     from trionet.events import OrphanedCall
@@ -127,10 +127,12 @@ class NetworkEndpoint:
             with trio.CancelScope(shield=True):
                 await self._http.aclose()
 
-    def reload(self) -> None:
-        """See `Endpoint.reload`."""
-        if self.certificates is not None:
-            self.certificates.reload()
+    @property
+    def reloads(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
+        """See `Endpoint.reloads`."""
+        if self.certificates is None:
+            return {}
+        return {"certificate": partial(trio.to_thread.run_sync, self.certificates.reload)}
 
     def set_members(self, is_member: Callable[[NodeAddress], bool]) -> None:
         """See `Endpoint.set_members`."""

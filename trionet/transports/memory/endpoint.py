@@ -16,7 +16,7 @@ from .link import MemoryTransport
 from .rules import StreamMessage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from trionet.config import NodeConfig
     from trionet.events import OrphanedCall
@@ -64,8 +64,10 @@ class MemoryEndpoint(Host):
             self.datagrams = QueuedDatagrams(functools.partial(carrier.send_datagram, weakref.proxy(self)))
         self._carrier = carrier
 
-    def reload(self) -> None:
-        """See `Endpoint.reload`."""
+    @property
+    def reloads(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
+        """None; see `Endpoint.reloads`."""
+        return {}
 
     @property
     def links(self) -> MemoryTransport:

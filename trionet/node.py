@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from .errors import ConfigError, GroupNotFound, MalformedRequest
-from .group import Group
+from .group import Group, built_in_methods
 from .group import warm_up as warm_up_groups
 from .import_paths import import_reference
 from .message import LOCAL
@@ -200,6 +200,7 @@ class Node:
             connections_refused=self._endpoint.connections_refused,
             datagrams_refused=self._agent.datagrams_refused,
             requests_refused=self._endpoint.requests_refused,
+            calls_refused=0 if self._router.access is None else self._router.access.refused,
         )
 
     def running_calls(self) -> list[CurrentCall]:
@@ -322,6 +323,8 @@ class Node:
                 self._services.add_built_in(service, name)
         for gid in self.local.groups.gids():
             self.group_added(gid)
+        if self._router.access is not None:
+            self._router.access.check_policy(built_in_methods(self.local))
         try:
             for name, reference in self.config.templates.items():
                 self.register_template(name, import_reference(reference))

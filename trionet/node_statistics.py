@@ -19,6 +19,7 @@ class NodeStatistics(msgspec.Struct, frozen=True, kw_only=True):
         datagrams_refused: datagrams that did not open; only with a key.
         requests_refused: the requests over HTTP without a valid token or signature, or with too small a scope; 0 on a
             node without a key.
+        calls_refused: the calls whose principals may not make them; 0 on a node without a key and a policy.
     """
 
     calls_served: int
@@ -27,3 +28,4 @@ class NodeStatistics(msgspec.Struct, frozen=True, kw_only=True):
     connections_refused: int
     datagrams_refused: int
     requests_refused: int
+    calls_refused: int

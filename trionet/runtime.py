@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import trio
 
+from .access import Access
 from .child_nodes import ChildNodes
 from .config import NodeConfig
 from .errors import AddressInUse, MalformedRequest
@@ -21,6 +22,7 @@ from .launchers.in_process import InProcessLauncher
 from .launchers.registry import open_launchers
 from .node import Node
 from .nurseries import open_background_nursery, open_plain_nursery
+from .policy import checked_policy
 from .router import Router
 from .services.status import with_settings
 from .uncaught import report_in_one_line
@@ -87,6 +89,9 @@ async def _opened(config: NodeConfig, fabric: Network, random: Random, keys: Nod
         return open_node(config, fabric=fabric, random=child_random, keys=keys if config.key_file is None else None)
 
     endpoint = await fabric.open_endpoint(config, router, bus.publish, keys)
+    policy = None if config.policy is None else checked_policy(config.policy)
+    if policy is not None or keys is not None:
+        router.access = Access(endpoint.address, is_protected=keys is not None, policy=policy)
     node: Node | None = None
     watchdog.add(router.running)
     try:

@@ -27,6 +27,7 @@ from .identity import NodeAddress, check_cluster, check_name, checked_destinatio
 from .import_paths import is_reference, reference_to
 from .key_texts import holds_key_text
 from .limits import Limits
+from .policy import checked_policy
 from .profiles import PROFILES
 from .user_code import described, pass_endings, shown
 
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     OnStart = Callable[..., Any] | str | None
+    PolicyGiven = Mapping[str, Any] | Callable[..., bool] | str | None
 else:
+    PolicyGiven = Any
     OnStart = Any  # no converter accepts a callable or a text; __post_init__ checks it
 
 __all__ = ["ENVIRONMENT_PREFIX", "NodeConfig", "check_tags", "parse_setting"]
@@ -87,6 +90,9 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
             key it has no effect.
         trust_code: whether it reads code that nodes with the key of its cluster send, or, without keys, nodes of the
             same run: those of this process, and all that these have spawned.
+        policy: who may call what: a table with ``allow``, ``deny`` or both, each of lists of ``gid/service/method`` by
+            principal; or a function ``(principal, gid, service, method)`` that gives True or False, or its import path.
+            None: members may call everything, holders of tokens what their scope permits.
         services: local services to start with, name to import path ``"package.module:Class"``.
         templates: service templates to start with, name to import path.
         join: addresses ``"ip:port"`` or ``"name:port"`` of nodes of a cluster to join; one that answers is enough. A
@@ -117,6 +123,7 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     key_file: str | None = None
     cluster: str = "trionet"
     trust_code: bool = False
+    policy: PolicyGiven = None
     services: dict[str, str] = msgspec.field(default_factory=dict)
     templates: dict[str, str] = msgspec.field(default_factory=dict)
     join: list[str] | None = None
@@ -145,6 +152,7 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
             raise ConfigError(f"on_start is a callable or 'package.module:function', not {given}")
         check_cluster(self.cluster)
         self._check_key_file()
+        self._check_policy()
         self._check_references()
         if self.join is not None:
             self._set("join", [_checked_seed(seed) for seed in self.join])
@@ -170,6 +178,14 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     def _check_key_file(self) -> None:
         if self.key_file is not None and (not self.key_file or "\0" in self.key_file):
             raise ConfigError("key_file is the path of a file")
+
+    def _check_policy(self) -> None:
+        _refuse_key(self.policy, "policy")
+        if self.policy is None or (isinstance(self.policy, str) and is_reference(self.policy)):
+            return
+        if isinstance(self.policy, str):
+            raise ConfigError(f"policy is a table, a function or 'package.module:function', not {shown(self.policy)}")
+        self._set("policy", checked_policy(self.policy).given)
 
     def _check_references(self) -> None:
         for setting in ("services", "templates"):
@@ -197,21 +213,21 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
             raise ConfigError(f"with ip {self.ip} other nodes need advertise_ip (--advertise-ip) to reach this one")
 
     def portable(self) -> NodeConfig:
-        """Return the configuration to send to another process: `on_start` is an import path.
+        """Return the configuration to send to another process: `on_start` and `policy` are import paths.
 
         Raises:
-            EncodeError: `on_start` can't be imported by another process.
+            EncodeError: one of them can't be imported by another process.
         """
-        if self.on_start is None or isinstance(self.on_start, str):
-            return self
-        reference = reference_to(self.on_start)
-        if reference is None:
-            raise EncodeError(
-                f"at $.on_start: {self.on_start!r} can't be imported by another process, and code does not travel: "
-                f"put it at the top level of a module, or give 'package.module:function'",
-                path="$.on_start",
-            )
-        return msgspec.structs.replace(self, on_start=reference)
+        paths = {name: getattr(self, name) for name in ("on_start", "policy") if callable(getattr(self, name))}
+        for name, function in paths.items():
+            paths[name] = reference_to(function)
+            if paths[name] is None:
+                raise EncodeError(
+                    f"at $.{name}: {function!r} can't be imported by another process, and code does not travel: "
+                    f"put it at the top level of a module, or give 'package.module:function'",
+                    path=f"$.{name}",
+                )
+        return msgspec.structs.replace(self, **paths) if paths else self
 
     @classmethod
     def from_mapping(cls, settings: Mapping[str, Any], *, source: str = "configuration") -> NodeConfig:

@@ -218,6 +218,7 @@ class Node:
             datagrams_refused=self._agent.datagrams_refused,
             requests_refused=self._endpoint.requests_refused,
             code_refused=self.local.code.refused,
+            calls_refused=self._router.refused,
         )
 
     def running_calls(self) -> list[CurrentCall]:

@@ -20,6 +20,7 @@ class NodeStatistics(msgspec.Struct, frozen=True, kw_only=True):
         requests_refused: the requests over HTTP without a valid token or signature, or with too small a scope; 0 on a
             node without a key.
         code_refused: code by value that it has not read.
+        calls_refused: the calls whose principals may not make them; 0 on a node without a key and a policy.
     """
 
     calls_served: int
@@ -29,3 +30,4 @@ class NodeStatistics(msgspec.Struct, frozen=True, kw_only=True):
     datagrams_refused: int
     requests_refused: int
     code_refused: int
+    calls_refused: int

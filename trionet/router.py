@@ -27,8 +27,10 @@ from .errors import (
     TemporarilyUnavailable,
 )
 from .limits import Limits
-from .message import BUILT_IN
+from .message import BUILT_IN, LOCAL
 from .nesting import Holding, depth_inside, position
+from .principal import ANYONE, Principal
+from .security.scopes import FORWARDING
 from .threads import ThreadPools
 from .user_code import pass_endings
 from .user_errors import as_answer
@@ -37,6 +39,7 @@ from .watchdog import Watchdog
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Generator, Mapping, Sequence
 
+    from .access import Access
     from .identity import NodeAddress
     from .message import Call
 
@@ -51,9 +54,10 @@ class CurrentCall:
         caller: the calling node, unverified; None for a client that is no node, as curl.
         gid: the group of the service; ``"local"`` for a node's own services.
         service, method: their names.
+        principal: in whose name it is made: where it entered the cluster, whoever forwarded it; see `Principal`.
     """
 
-    __slots__ = ("_deadline", "caller", "gid", "id", "method", "service")
+    __slots__ = ("_deadline", "caller", "gid", "id", "method", "principal", "service")
 
     def __init__(self, call: Call, deadline: float) -> None:
         self.id: str = call.id
@@ -61,6 +65,7 @@ class CurrentCall:
         self.gid: str = call.gid
         self.service: str = call.service
         self.method: str = call.method
+        self.principal: Principal = call.principal or ANYONE
         self._deadline = deadline
 
     @property
@@ -118,6 +123,16 @@ class PreparedCall:
     def inner_depth(self) -> int:
         """The depth of the calls made by its handler; see `trionet.nesting`."""
         return self._call.inner_depth
+
+    def forwards_for(self, router: Router) -> Principal | None:
+        """Return in whose name its handler makes calls by way of the node of `router`; None for that node itself.
+
+        The services of a group forward, and so do ``comm`` and ``gossip``. All other handlers act as their node, and so
+        does code that has got hold of another node of this process.
+        """
+        call = self._call
+        forwards = router is self._router and (call.gid != LOCAL or call.service in FORWARDING)
+        return call.principal if forwards else None
 
     @property
     def name(self) -> str:
@@ -247,6 +262,7 @@ class Router:
         running: the calls with running handlers, oldest first; not those of plain functions, which never wait.
         refusing: the reason to refuse calls, except `status.stop`; None to accept them.
         threads: the worker threads of its handlers.
+        access: checks who may call what; None for a router outside of a node.
     """
 
     def __init__(self, max_threads: int = Limits().max_threads, watchdog: Watchdog | None = None) -> None:
@@ -263,7 +279,13 @@ class Router:
         self.served: int = 0
         self.running: dict[PreparedCall, None] = {}
         self.refusing: str | None = None
+        self.access: Access | None = None
         self._own_scopes: dict[trio.CancelScope, None] = {}
+
+    @property
+    def refused(self) -> int:
+        """The number of calls that their principals may not make."""
+        return 0 if self.access is None else self.access.refused
 
     def put(self, gid: str, service: str, methods: Mapping[str, Method]) -> None:
         """Register `methods` as `service` of `gid`, in place of any others."""
@@ -309,10 +331,13 @@ class Router:
             MalformedRequest: the arguments don't fit it.
             CallTimeout: the deadline is over already.
             TemporarilyUnavailable: the node is stopping.
+            NotPermitted: its principal may not call it.
         """
         method = self.find(call.gid, call.service, call.method)
         if self.refusing is not None and (call.service, call.method) != ("status", "stop"):
             raise TemporarilyUnavailable(self.refusing)
+        if self.access is not None and self.access.is_active:
+            self.access.check(call, is_read=method.is_read)
         args, kwargs = method.bind(call.args, call.kwargs, is_json=call.is_json)
         if call.timeout_s is not None and call.timeout_s <= 0:
             raise CallTimeout("its time was over before it could start")

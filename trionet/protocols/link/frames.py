@@ -57,6 +57,7 @@ __all__ = [
     "FrameError",
     "Hello",
     "Item",
+    "OwnCallFrame",
     "Ping",
     "Pong",
     "Reply",
@@ -123,8 +124,8 @@ class Hello(_Frame, tag=0):
     features: list[str] = []
 
 
-class CallFrame(_Frame, tag=1):
-    """Run a method.
+class OwnCallFrame(_Frame, tag=1):
+    """Run a method, as the sender's own call: the start of a `CallFrame`, which readers decode.
 
     Attributes:
         msg_id: unique among the sender's calls on this link.
@@ -143,6 +144,16 @@ class CallFrame(_Frame, tag=1):
     timeout_s: float | None
     credit: int | None = None
     depth: Depth = 0
+
+
+class CallFrame(OwnCallFrame, tag=1):
+    """Run a method, in the name of a principal.
+
+    Attributes:
+        principal: the text of the principal for whom the sender forwards the call; empty for its own.
+    """
+
+    principal: str = ""
 
 
 class Reply(_Frame, tag=2):

@@ -13,6 +13,7 @@ from trionet.codec import MESSAGEPACK
 from trionet.errors import MalformedRequest, MessageTooLarge, RemoteError, TrionetError, error_to_wire
 from trionet.message import PACKET, Call
 from trionet.nesting import PACKETS, depth_inside
+from trionet.principal import Principal
 from trionet.protocols.link.frames import CHUNK_BYTES, CallFrame, Cancelled, End, Error, Item, Reply, encode_frame
 from trionet.router import HandlerCancelled, is_awaitable
 
@@ -46,12 +47,20 @@ class LinkServer:
     """Runs the handlers of one link's calls."""
 
     def __init__(
-        self, core: LinkCore, handler: Handler, start_soon: Callable[..., None], push: Callable[[], None]
+        self,
+        core: LinkCore,
+        handler: Handler,
+        start_soon: Callable[..., None],
+        push: Callable[[], None],
+        *,
+        is_member: bool,
     ) -> None:
+        """Run calls; `is_member`: whether the peer has proven that it is one."""
         self._core = core
         self._calls = core.incoming
         self._outbox = core.outbox
         self._caller = core.peer.address
+        self._principal = Principal.node(self._caller) if is_member else None
         self._handler = handler
         self._start_soon = start_soon
         self._push = push
@@ -121,6 +130,9 @@ class LinkServer:
         args = MESSAGEPACK.restore(frame.args)
         if type(args) is not list:
             raise MalformedRequest(f"arguments are a list, not a {type(args).__name__}")
+        principal, forwarder = self._principal, None
+        if frame.principal and principal is not None:  # only members are believed
+            principal, forwarder = Principal.parse(frame.principal), principal
         prepared = self._handler.prepare(
             Call(
                 frame.gid,
@@ -132,6 +144,9 @@ class LinkServer:
                 self._caller,
                 frame.timeout_s,
                 _DEPTH_INSIDE[frame.depth],
+                False,
+                principal,
+                forwarder,
             )
         )
         if prepared.method.is_stream != (frame.credit is not None):

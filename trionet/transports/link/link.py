@@ -74,7 +74,9 @@ class Link(ABC):
             max_containers=context.config.max_message_containers,
         )
         self.calls: LinkClient = LinkClient(self.core, self.push, name, context.on_orphan)
-        self._server = LinkServer(self.core, context.handler, start_soon, self.push)
+        self._server = LinkServer(
+            self.core, context.handler, start_soon, self.push, is_member=greeted.channel is not None
+        )
 
     # ---- for drivers
 

@@ -69,6 +69,7 @@ from .launchers import Launcher, ObservedStatus, SSHLauncher
 from .message import Remote
 from .node import Node
 from .node_statistics import NodeStatistics
+from .principal import Principal
 from .replies import Aggregate, Receipt, Replies, Spread
 from .router import CurrentCall, current_call
 from .runtime import open_node, run, serve_node
@@ -133,6 +134,7 @@ __all__ = [
     "OrphanedCalls",
     "PeriodicTask",
     "PreconditionFailed",
+    "Principal",
     "Receipt",
     "Remote",
     "RemoteError",

@@ -182,7 +182,9 @@ class Gossip:
         raw = (msgspec.Raw(MESSAGEPACK.encode(part)) for part in (sent, by_name))
         own = _Payload(remote.gid, remote.service, remote.method, *raw)
         principal = self._comm.forwarded()
-        payload = _encoder.encode(own if principal is None else _Forwarded(*structs.astuple(own), str(principal)))
+        payload = _encoder.encode(
+            own if principal is None else _Forwarded(**structs.asdict(own), principal=str(principal))
+        )
         if len(payload) > self._most_payload_bytes:
             raise MessageTooLarge(
                 f"a rumor of {len(payload):,} bytes is over the limit of {self._most_payload_bytes:,} bytes, "

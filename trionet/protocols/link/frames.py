@@ -271,7 +271,7 @@ KINDS: Final = {kind.__struct_config__.tag: kind.__name__.lower().removesuffix("
 
 pack_length: Callable[[int], bytes] = _LENGTH.pack
 _unpack_length = _LENGTH.unpack_from
-encode_frame: Callable[[Frame], bytes] = msgspec.msgpack.Encoder().encode
+encode_frame: Callable[[Frame | OwnCallFrame], bytes] = msgspec.msgpack.Encoder().encode
 """Returns a frame without its length."""
 
 _encode: Callable[[Any], bytes] = encode_frame

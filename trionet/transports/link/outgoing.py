@@ -269,7 +269,7 @@ def _frame(number: int, request: Request, timeout_s: float | None, credit: int |
     )
     if request.principal is None:
         return own
-    return CallFrame(*msgspec.structs.astuple(own), str(request.principal))
+    return CallFrame(**msgspec.structs.asdict(own), principal=str(request.principal))
 
 
 def _value_of(answer: Answer | None) -> Any:

@@ -1,0 +1,182 @@
+"""The principal of a call travels with all that forwards it, and each receiving node checks it."""
+
+from __future__ import annotations
+
+import json
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.transports.keyed_nodes import open_keyed, request, token
+from tests.waiting import wait_until
+from trionet import Node, NodeConfig, Principal, Remote, Template, current_call, rpc
+from trionet.group import built_in_methods
+from trionet.security.tokens import Scope
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator
+
+SEEN: list[tuple[str, str]] = []
+"""The SIDs of the nodes that ran a method, and for whom."""
+
+TARGET = {"service": "probe", "method": "change"}
+
+
+class Probe:
+    """A user's service, which notes for whom it runs, and one method that calls another node."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def _note(self) -> None:
+        SEEN.append((self._node.sid, str(current_call().principal)))
+
+    @rpc
+    def change(self) -> None:
+        self._note()
+
+    @rpc(thread=True)
+    def block(self) -> None:
+        self._note()
+
+    @rpc
+    async def items(self) -> AsyncIterator[int]:
+        self._note()
+        yield 1
+
+    @rpc
+    async def ask(self, node: dict[str, Any]) -> None:
+        self._note()
+        await self._node.local.comm.send([], Remote(node=node, **TARGET))  # type: ignore[arg-type]
+
+
+class Everywhere(Template):
+    """A user's group-wide service."""
+
+    @rpc
+    async def change(self) -> Any:
+        return await self.fan_out([], Remote(service="probe", method="change"))
+
+
+async def expose(node: Node) -> None:
+    await node.local.routes.put(Probe(node), "probe")
+
+
+def config(**more: Any) -> NodeConfig:
+    names = {"everywhere": "tests.test_forwarders:Everywhere"}
+    return NodeConfig(on_start="tests.test_forwarders:expose", templates=names, datagrams=False, **more)
+
+
+@asynccontextmanager
+async def open_pair(deny: list[str] | None, **more: Any) -> AsyncGenerator[tuple[Node, Node]]:
+    """Run a node, and another one of its cluster that denies methods to the holders of tokens."""
+    SEEN.clear()
+    policy = None if deny is None else {"deny": {"token:*": deny}}
+    async with (
+        open_keyed(config(join=[])) as entry,
+        open_keyed(config(join=[str(entry.address)], policy=policy)) as far,
+    ):
+        await wait_until(lambda: far.sid in entry.all.members() and entry.sid in far.all.members())
+        yield entry, far
+
+
+def remote_of(node: Node, **other: str) -> dict[str, Any]:
+    return {"node": {"ip": node.address.ip, "port": node.address.port}, **TARGET, **other}
+
+
+REFERENCE = "tests.test_forwarders:Other"
+
+
+class Other:
+    @rpc
+    def do(self) -> None: ...
+
+
+FORWARDERS: dict[str, tuple[str, Any, str]] = {
+    # the call of a token's holder, its arguments (a function of the far node), and what the far node denies
+    "local comm.send": ("local/comm/send", lambda far: [[], remote_of(far)], "local/probe/change"),
+    "local comm.send to a thread": (
+        "local/comm/send",
+        lambda far: [[], remote_of(far, method="block")],
+        "local/probe/block",
+    ),
+    "group comm.send": ("all/comm/send", lambda _: [[], TARGET], "local/probe/change"),
+    "remote group comm.send": (
+        "local/comm/send",
+        lambda far: [[[], TARGET], remote_of(far, gid="all", service="comm", method="send")],
+        "local/probe/change",
+    ),
+    "group gossip.send": ("all/gossip/send", lambda _: [[], TARGET], "local/probe/change"),
+    "group gossip.at": ("all/gossip/at", lambda _: [0.05, [[], TARGET]], "local/probe/change"),
+    "group gossip.del": ("all/gossip/del", lambda far: [f"0000000000000000@{far.address}"], "local/gossip/del"),
+    "local gossip.del": ("local/gossip/del", lambda far: [f"0000000000000000@{far.address}"], "local/gossip/del"),
+    "group gossip.tasks": ("all/gossip/tasks", lambda _: [], "local/gossip/tasks"),
+    "group status.get": ("all/status/get", lambda _: ["nid"], "local/status/get"),
+    "group status.stop": ("all/status/stop", lambda _: [], "local/status/stop"),
+    "group groups.get": ("all/groups/get", lambda _: ["all"], "local/groups/get"),
+    "group groups.put": ("all/groups/put", lambda _: ["g", []], "local/groups/put"),
+    "group groups.add": ("all/groups/add", lambda far: ["all", remote_of(far)["node"]], "local/groups/add"),
+    "group groups.rem": ("all/groups/rem", lambda _: ["all", "0123456789"], "local/groups/rem"),
+    "group groups.del": ("all/groups/del", lambda _: ["g"], "local/kept/remove"),
+    "group routes.put": ("all/routes/put", lambda _: [REFERENCE, "other"], "local/routes/put"),
+    "group routes.get": ("all/routes/get", lambda _: ["probe"], "local/routes/get"),
+    "group routes.rem": ("all/routes/rem", lambda _: ["other"], "local/kept/remove"),
+    "group of a user's template": ("all/everywhere/change", lambda _: [], "local/probe/change"),
+}
+
+NOT_FORWARDING = {
+    "local status": {"get", "stop", "spawn"},  # a spawned node is asked by the protocols alone
+    "local groups": {"get", "put", "add", "rem", "del", "describe"},
+    "local routes": {"get", "put", "rem"},
+    "local gossip": {"tasks"},
+    "local membership": {"packet", "unreachable", "join", "leave", "set_tags", "members"},
+    "local kept": {"keep", "end", "held", "remove"},
+    "group settings": {"put", "del", "get", "items", "wait"},  # a map that merges: checked where it is written
+    "group status": {"spawn"},  # the new node, and groups.add as in its own test
+}
+
+
+@pytest.mark.parametrize("name", FORWARDERS)
+async def test_the_principal_travels_with_what_is_forwarded(name: str) -> None:
+    path, args, denied = FORWARDERS[name]
+    async with open_pair([denied]) as (entry, far):
+        sent = await request(entry, f"/{path}", json.dumps(args(far)), bearer=token(Scope.ADMIN))
+        await wait_until(lambda: far.statistics().calls_refused > 0)
+        assert far.sid not in dict(SEEN), sent.text
+        assert entry.statistics().calls_refused == 0
+
+
+async def test_each_method_of_trionet_forwards_or_does_not() -> None:
+    async with open_keyed(config(join=[])) as node:
+        for form, services in built_in_methods(node.local).items():
+            for service, methods in services.items():
+                forwarding = {name.partition(".")[2].split()[0] for name in FORWARDERS if f"{form} {service}." in name}
+                rest = NOT_FORWARDING.get(f"{form} {service}", set())
+                assert methods == forwarding | rest, f"{form} {service}: give each forwarder a row of FORWARDERS"
+
+
+async def test_a_token_of_too_small_a_scope_gains_nothing_at_another_node() -> None:
+    async with open_pair(None) as (entry, far):
+        await entry.local.comm.send([], Remote(node=far.address, service="probe", method="change"))
+        bearer = token(Scope.READ)
+        answer = await request(entry, "/all/everywhere/change", bearer=bearer)
+        assert answer.status_code == 403
+        assert [(far.sid, f"node:{entry.address}")] == SEEN
+
+
+async def test_a_users_handler_calls_other_nodes_as_its_own_node() -> None:
+    async with open_pair(["local/probe/change"]) as (entry, far):
+        answer = await request(entry, "/local/probe/ask", json.dumps([remote_of(far)["node"]]), bearer=token())
+        assert answer.json() == {"value": None}
+        (first, by_token), second = SEEN
+        assert (first, by_token[:11]) == (entry.sid, "token:call:")
+        assert second == (far.sid, f"node:{entry.address}")
+
+
+@pytest.mark.parametrize("text", ["token:root:12345678", "", "node:", "anyone:1", "token:read:" + "1" * 300, 5, None])
+def test_what_is_no_principal_is_refused(text: object) -> None:
+    from trionet import MalformedRequest
+
+    with pytest.raises(MalformedRequest):
+        Principal.parse(text)

@@ -120,6 +120,11 @@ FORWARDERS: dict[str, tuple[str, Any, str]] = {
     "group groups.rem": ("all/groups/rem", lambda _: ["all", "0123456789"], "local/groups/rem"),
     "group groups.del": ("all/groups/del", lambda _: ["g"], "local/kept/remove"),
     "group routes.put": ("all/routes/put", lambda _: [REFERENCE, "other"], "local/routes/put"),
+    "group routes.put_template": (
+        "all/routes/put_template",
+        lambda _: ["tests.test_forwarders:Everywhere", "more"],
+        "local/routes/put_template",
+    ),
     "group routes.get": ("all/routes/get", lambda _: ["probe"], "local/routes/get"),
     "group routes.rem": ("all/routes/rem", lambda _: ["other"], "local/kept/remove"),
     "group of a user's template": ("all/everywhere/change", lambda _: [], "local/probe/change"),
@@ -128,7 +133,7 @@ FORWARDERS: dict[str, tuple[str, Any, str]] = {
 NOT_FORWARDING = {
     "local status": {"get", "stop", "spawn"},  # a spawned node is asked by the protocols alone
     "local groups": {"get", "put", "add", "rem", "del", "describe"},
-    "local routes": {"get", "put", "rem"},
+    "local routes": {"get", "put", "put_template", "rem"},
     "local gossip": {"tasks"},
     "local membership": {"packet", "unreachable", "join", "leave", "set_tags", "members"},
     "local kept": {"keep", "end", "held", "remove"},

@@ -323,6 +323,21 @@ class Router:
             raise MethodNotFound(f"service {service!r} of group {gid!r} has no method {method!r:.130}")
         return found
 
+    def permitted(self, call: Call) -> Method:
+        """Return the method of `call`, whose arguments have not been looked at.
+
+        Raises:
+            NotFound: there is no such method.
+            TemporarilyUnavailable: the node is stopping.
+            NotPermitted: its principal may not call it.
+        """
+        method = self.find(call.gid, call.service, call.method)
+        if self.refusing is not None and (call.service, call.method) != ("status", "stop"):
+            raise TemporarilyUnavailable(self.refusing)
+        if self.access is not None and self.access.is_active:
+            self.access.check(call, is_read=method.is_read)
+        return method
+
     def prepare(self, call: Call) -> PreparedCall:
         """Return `call` ready to run, before any of the user's code runs.
 
@@ -333,11 +348,7 @@ class Router:
             TemporarilyUnavailable: the node is stopping.
             NotPermitted: its principal may not call it.
         """
-        method = self.find(call.gid, call.service, call.method)
-        if self.refusing is not None and (call.service, call.method) != ("status", "stop"):
-            raise TemporarilyUnavailable(self.refusing)
-        if self.access is not None and self.access.is_active:
-            self.access.check(call, is_read=method.is_read)
+        method = self.permitted(call)
         args, kwargs = method.bind(call.args, call.kwargs, is_json=call.is_json)
         if call.timeout_s is not None and call.timeout_s <= 0:
             raise CallTimeout("its time was over before it could start")

@@ -34,6 +34,7 @@ from trionet.protocols.gossip_messages import Delivered
 from trionet.protocols.gossip_settings import settings_for
 from trionet.replies import Spread
 from trionet.router import is_awaitable
+from trionet.security.code_stamps import SentCode
 
 from .base import rpc
 from .periodic import PeriodicTask, PeriodicTasks, owner_of
@@ -177,8 +178,8 @@ class Gossip:
         """
         core, driver = self._running()
         purpose = _purpose(remote)
-        sent = [self._code.sent_if_callable(arg, purpose) for arg in check_args(args)]
-        by_name = {name: self._code.sent_if_callable(arg, purpose) for name, arg in kwargs.items()}
+        sent = [self._code.sent_by_rumor(arg, purpose) for arg in check_args(args)]
+        by_name = {name: self._code.sent_by_rumor(arg, purpose) for name, arg in kwargs.items()}
         raw = (msgspec.Raw(MESSAGEPACK.encode(part)) for part in (sent, by_name))
         own = _Payload(remote.gid, remote.service, remote.method, *raw)
         principal = self._comm.forwarded()
@@ -254,7 +255,7 @@ class Gossip:
         try:
             if self._waiting_bytes and self._waiting_bytes + size > _MOST_WAITING_BYTES:
                 raise TemporarilyUnavailable("too many rumors wait here to be carried out")
-            prepared = self._router.prepare(self._received(_call_of(rumor, self._codec, self._comm.access)))
+            prepared = self._router.prepare(self._received(_call_of(rumor, self._codec, self._router.access)))
             if prepared.method.is_stream:
                 raise MalformedRequest("the method is a stream")
             value = prepared.begin() if prepared.method.is_sync else None
@@ -269,11 +270,15 @@ class Gossip:
         """Return a call whose arguments have been read, where they are code.
 
         Raises:
+            NotPermitted: its principal may not make it.
             CodeRefused: code may not be read, or can't be.
         """
+        if not any(type(arg) is SentCode for arg in (*call.args, *call.kwargs.values())):
+            return call
+        self._router.permitted(call)  # before its code is read
         purpose = _purpose(call)
-        args = [self._code.received(arg, purpose) for arg in call.args]
-        kwargs = {name: self._code.received(arg, purpose) for name, arg in call.kwargs.items()}
+        args = [self._code.received(arg, purpose, by_rumor=True) for arg in call.args]
+        kwargs = {name: self._code.received(arg, purpose, by_rumor=True) for name, arg in call.kwargs.items()}
         return msgspec.structs.replace(call, args=args, kwargs=kwargs)
 
     async def _execute(self, rumor: Delivered, prepared: PreparedCall, value: Any, size: int) -> None:

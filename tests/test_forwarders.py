@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +11,12 @@ import pytest
 
 from tests.transports.keyed_nodes import open_keyed, request, token
 from tests.waiting import wait_until
-from trionet import Node, NodeConfig, Principal, Remote, Template, current_call, rpc
+from trionet import MalformedRequest, Node, NodeConfig, Principal, Remote, Template, current_call, rpc
 from trionet.group import built_in_methods
 from trionet.security.tokens import Scope
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator
 
 SEEN: list[tuple[str, str]] = []
 """The SIDs of the nodes that ran a method, and for whom."""
@@ -181,7 +182,5 @@ async def test_a_users_handler_calls_other_nodes_as_its_own_node() -> None:
 
 @pytest.mark.parametrize("text", ["token:root:12345678", "", "node:", "anyone:1", "token:read:" + "1" * 300, 5, None])
 def test_what_is_no_principal_is_refused(text: object) -> None:
-    from trionet import MalformedRequest
-
     with pytest.raises(MalformedRequest):
         Principal.parse(text)

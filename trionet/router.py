@@ -17,6 +17,7 @@ import trio
 
 from .arguments import Method
 from .blocking import handles_calls
+from .current_call import AnsweredCall, CurrentCall
 from .errors import (
     CallTimeout,
     ConnectionLost,
@@ -28,8 +29,7 @@ from .errors import (
 )
 from .limits import Limits
 from .message import BUILT_IN, LOCAL
-from .nesting import Holding, depth_inside, position
-from .principal import ANYONE, Principal
+from .nesting import depth_inside, position
 from .security.scopes import FORWARDING
 from .threads import ThreadPools
 from .user_code import pass_endings
@@ -40,62 +40,17 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Generator, Mapping, Sequence
 
     from .access import Access
-    from .identity import NodeAddress
     from .message import Call
+    from .principal import Principal
 
-__all__ = ["CurrentCall", "HandlerCancelled", "Method", "PreparedCall", "Router", "current_call", "is_awaitable"]
-
-
-class CurrentCall:
-    """The call that a handler is answering.
-
-    Attributes:
-        id: the caller's id for it; the same at every member of a fan-out.
-        caller: the calling node, unverified; None for a client that is no node, as curl.
-        gid: the group of the service; ``"local"`` for a node's own services.
-        service, method: their names.
-        principal: in whose name it is made: where it entered the cluster, whoever forwarded it; see `Principal`.
-    """
-
-    __slots__ = ("_deadline", "caller", "gid", "id", "method", "principal", "service")
-
-    def __init__(self, call: Call, deadline: float) -> None:
-        self.id: str = call.id
-        self.caller: NodeAddress | None = call.caller
-        self.gid: str = call.gid
-        self.service: str = call.service
-        self.method: str = call.method
-        self.principal: Principal = call.principal or ANYONE
-        self._deadline = deadline
-
-    @property
-    def deadline(self) -> float:
-        """Its deadline on this node's Trio clock; ``inf`` without one."""
-        try:
-            return min(self._deadline, trio.current_effective_deadline())
-        except RuntimeError:  # in a worker thread
-            return self._deadline
-
-
-def current_call() -> CurrentCall:
-    """Return the call that the running handler answers.
-
-    Raises:
-        RuntimeError: not called from within a handler.
-    """
-    found = position.get()
-    while isinstance(found, Holding):
-        found = found.outer
-    if not isinstance(found, PreparedCall):
-        raise RuntimeError("no call is being answered here")
-    return found.current()
+__all__ = ["HandlerCancelled", "Method", "PreparedCall", "Router", "is_awaitable"]
 
 
 class HandlerCancelled(Exception):
     """The scope of a handler was cancelled, by its caller or by the end of the node."""
 
 
-class PreparedCall:
+class PreparedCall(AnsweredCall):
     """A call that can run: its method exists, and its arguments fit.
 
     Attributes:
@@ -124,7 +79,7 @@ class PreparedCall:
         """The depth of the calls made by its handler; see `trionet.nesting`."""
         return self._call.inner_depth
 
-    def forwards_for(self, router: Router) -> Principal | None:
+    def forwards_for(self, router: object) -> Principal | None:
         """Return in whose name its handler makes calls by way of the node of `router`; None for that node itself.
 
         The services of a group forward, and so do ``comm`` and ``gossip``. All other handlers act as their node, and so

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from trionet.current_call import answered_call
 from trionet.errors import MalformedRequest, OrphanedCalls, RemoteError, TrionetError, error_from_wire, error_to_wire
 from trionet.events import OrphanedCall
 from trionet.message import Remote, check_args, check_kwargs
-from trionet.nesting import Holding, current_depth, holding, position
-from trionet.router import PreparedCall
+from trionet.nesting import current_depth, holding
 from trionet.transports.base import Request
 
 from .base import rpc
@@ -163,10 +163,8 @@ class Comm:
         access = self._access
         if access is None or not access.is_active:
             return None
-        found = position.get()
-        while isinstance(found, Holding):
-            found = found.outer
-        principal = found.forwards_for(self._router) if isinstance(found, PreparedCall) else None
+        answered = answered_call()
+        principal = None if answered is None else answered.forwards_for(self._router)
         return None if principal is access.own else principal
 
     async def call(self, node: NodeAddress, request: Request) -> Any:

@@ -181,11 +181,12 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
 
     def _check_policy(self) -> None:
         _refuse_key(self.policy, "policy")
-        if self.policy is None or (isinstance(self.policy, str) and is_reference(self.policy)):
-            return
-        if isinstance(self.policy, str):
-            raise ConfigError(f"policy is a table, a function or 'package.module:function', not {shown(self.policy)}")
-        self._set("policy", checked_policy(self.policy).given)
+        if issubclass(type(self.policy), str):  # isinstance would use __class__, which may be the user's code
+            if not is_reference(self.policy):
+                text = f"policy is a table, a function or 'package.module:function', not {shown(self.policy)}"
+                raise ConfigError(text)
+        elif self.policy is not None:
+            self._set("policy", checked_policy(self.policy).given)
 
     def _check_references(self) -> None:
         for setting in ("services", "templates"):

@@ -166,10 +166,7 @@ async def test_a_token_of_too_small_a_scope_gains_nothing_at_another_node() -> N
         await entry.local.comm.send([], Remote(node=far.address, service="probe", method="change"))
         bearer = token(Scope.READ)
         answer = await request(entry, "/all/everywhere/look", bearer=bearer)
-        errors = answer.json()["errors"]
-        assert {sid: error["name"] for sid, error in errors.items()} == dict.fromkeys(
-            (entry.sid, far.sid), "NotPermitted"
-        )
+        assert answer.text.count("it needs the scope call") == 2, answer.text
         assert [(far.sid, f"node:{entry.address}")] == SEEN
 
 

@@ -8,10 +8,11 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trio
 
 from tests.transports.keyed_nodes import open_keyed, request, token
 from tests.waiting import wait_until
-from trionet import MalformedRequest, Node, NodeConfig, Principal, Remote, Template, current_call, rpc
+from trionet import MalformedRequest, Node, NodeConfig, Principal, Remote, Template, current_call, open_node, rpc
 from trionet.group import built_in_methods
 from trionet.security.tokens import Scope
 
@@ -63,6 +64,20 @@ class Everywhere(Template):
     async def change(self) -> Any:
         return await self.fan_out([], Remote(service="probe", method="change"))
 
+    @rpc(thread=True)
+    def change_from_a_thread(self) -> Any:
+        return trio.from_thread.run(self.change)
+
+    @rpc
+    async def change_in_a_task(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.change)
+
+    @rpc
+    async def stream(self) -> list[Any]:
+        async with self.open_stream([], Remote(service="probe", method="items"), items=True) as items:
+            return [str(item) async for _, item in items]
+
 
 async def expose(node: Node) -> None:
     await node.local.routes.put(Probe(node), "probe")
@@ -79,8 +94,8 @@ async def open_pair(deny: list[str] | None, **more: Any) -> AsyncGenerator[tuple
     SEEN.clear()
     policy = None if deny is None else {"deny": {"token:*": deny}}
     async with (
-        open_keyed(config(join=[])) as entry,
-        open_keyed(config(join=[str(entry.address)], policy=policy)) as far,
+        open_keyed(config(join=[], **more)) as entry,
+        open_keyed(config(join=[str(entry.address)], policy=policy, **more)) as far,
     ):
         await wait_until(lambda: far.sid in entry.all.members() and entry.sid in far.all.members())
         yield entry, far
@@ -132,7 +147,20 @@ FORWARDERS: dict[str, tuple[str, Any, str]] = {
     ),
     "group routes.get": ("all/routes/get", lambda _: ["probe"], "local/routes/get"),
     "group routes.rem": ("all/routes/rem", lambda _: ["other"], "local/kept/remove"),
+    "group groups.put by rule": (
+        "local/comm/send",
+        lambda far: [["g"], remote_of(far, gid="all", service="groups", method="put"), {"where": {}}],
+        "local/groups/put",
+    ),
+    "group status.spawn": ("all/status/spawn", lambda _: [{"launcher": "in_process"}], "local/groups/add"),
     "group of a user's template": ("all/everywhere/change", lambda _: [], "local/probe/change"),
+    "group of a user's template in a thread": (
+        "all/everywhere/change_from_a_thread",
+        lambda _: [],
+        "local/probe/change",
+    ),
+    "group of a user's template in a task": ("all/everywhere/change_in_a_task", lambda _: [], "local/probe/change"),
+    "group of a user's template that streams": ("all/everywhere/stream", lambda _: [], "local/probe/items"),
 }
 
 NOT_FORWARDING = {
@@ -143,7 +171,6 @@ NOT_FORWARDING = {
     "local membership": {"packet", "unreachable", "join", "leave", "set_tags", "members"},
     "local kept": {"keep", "end", "held", "remove"},
     "group settings": {"put", "del", "get", "items", "wait"},  # a map that merges: checked where it is written
-    "group status": {"spawn"},  # the new node, and groups.add as in its own test
 }
 
 
@@ -188,3 +215,47 @@ async def test_a_users_handler_calls_other_nodes_as_its_own_node() -> None:
 def test_what_is_no_principal_is_refused(text: object) -> None:
     with pytest.raises(MalformedRequest):
         Principal.parse(text)
+
+
+@pytest.mark.parametrize("transport", ["link", "http"])
+async def test_both_transports_carry_the_principal(transport: str) -> None:
+    async with open_pair(None, transport=transport) as (entry, far):
+        answer = await request(entry, "/local/comm/send", json.dumps([[], remote_of(far)]), bearer=token())
+        assert answer.json() == {"value": None}
+        assert [(sid, who[:11]) for sid, who in SEEN] == [(far.sid, "token:call:")]
+
+
+async def test_anyone_gains_nothing_by_having_a_node_call_itself() -> None:
+    policy = {"allow": {"anyone": ["local/comm/send"]}}
+    async with open_node(NodeConfig(policy=policy)) as node:
+        stop = remote_of(node, service="status", method="stop")
+        answer = await request(node, "/local/comm/send", json.dumps([[], stop]))
+        assert answer.status_code == 403, answer.text
+        assert not node.is_stopping
+        await node.local.comm.send([], Remote(**stop))  # as itself
+
+
+@pytest.mark.parametrize("path", ["all/status/stop", "all/groups/put", "all/gossip/del"])
+async def test_a_group_wide_method_needs_the_local_right_at_its_own_node(path: str) -> None:
+    _, service, method = path.split("/")
+    args = {"stop": [], "put": ["g", []], "del": ["0123456789abcdef@127.0.0.1:1"]}[method]
+    async with open_keyed(NodeConfig(policy={"deny": {"token:*": [f"local/{service}/{method}"]}})) as node:
+        answer = await request(node, f"/{path}", json.dumps(args), bearer=token(Scope.ADMIN))
+        assert answer.status_code == 403, answer.text
+        assert not node.is_stopping
+
+
+async def test_a_node_that_a_token_has_spawned_acts_as_itself() -> None:
+    async with open_pair(["local/probe/change"]) as (entry, far):
+        CALLED[:] = [far.address]
+        child = {"launcher": "in_process", "on_start": "tests.test_forwarders:call_far"}
+        answer = await request(entry, "/local/status/spawn", json.dumps([child]), bearer=token(Scope.ADMIN))
+        assert answer.status_code == 200, answer.text
+        assert [(sid, who.partition(":")[0]) for sid, who in SEEN] == [(far.sid, "node")]
+
+
+CALLED: list[Any] = []
+
+
+async def call_far(node: Node) -> None:
+    await node.local.comm.send([], Remote(node=CALLED[0], **TARGET))  # type: ignore[arg-type]

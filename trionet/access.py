@@ -2,8 +2,8 @@
 
 Invariants: a call needs the rights of its principal, and of the member that has forwarded it: so a member can claim
 lesser principals only. A policy only takes rights away: a token never has more than its scope. A node may call
-everything of itself, and the packets of the protocols are not for a policy. A refusal is counted, and logged with who
-and what.
+everything of itself, and the packets of the protocols are not for a policy. A group-wide method that changes its own
+node, too, needs the right to the local method of that name. A refusal is counted, and logged with who and what.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from .errors import NotPermitted
 from .log_limits import about, limited_log
+from .message import LOCAL
 from .principal import ANYONE, Principal
 from .security.scopes import forwarded_scope
 from .security.tokens import Scope
@@ -69,7 +70,7 @@ class Access:
 
     def _reason_against(self, who: Principal, call: Call, is_read: bool) -> str:
         gid, service, method = call.gid, call.service, call.method
-        is_packet = gid == "local" and service == "membership" and method in _PACKETS
+        is_packet = gid == LOCAL and service == "membership" and method in _PACKETS
         if who.kind == "token":
             needed = forwarded_scope(service, method, is_read=is_read)
             if needed is None:
@@ -80,7 +81,12 @@ class Access:
             return ""
         elif who.kind == "anyone" and self.is_protected and forwarded_scope(service, method) is Scope.ADMIN:
             return "it needs a key"
-        return "" if self._policy is None else self._policy.reason_against(who, gid, service, method)
+        if self._policy is None:
+            return ""
+        reason = self._policy.reason_against(who, gid, service, method)
+        if not reason and gid != LOCAL and _changes_its_node(service, method):
+            reason = self._policy.reason_against(who, LOCAL, service, method)
+        return reason
 
     def _refuse(self, who: Principal, call: Call, reason: str) -> None:
         self.refused += 1
@@ -90,3 +96,8 @@ class Access:
         _log.warning(text, what, call.principal or ANYONE, by, reason, who, extra=about(who, what))
         # The reasons of a policy are the operator's own.
         raise NotPermitted(f"{who} may not call {what}: {reason.partition(':')[0]}")
+
+
+def _changes_its_node(service: str, method: str) -> bool:
+    """Return whether a group-wide method of trionet's acts on its own node in other ways than by a call."""
+    return forwarded_scope(service, method) is Scope.ADMIN or (service, method) == ("gossip", "del")

@@ -293,7 +293,8 @@ def parse_setting(name: str, text: str, *, source: str) -> Any:
     """
     _refuse_key(text, source)
     field_type = (Limits.__annotations__ | NodeConfig.__annotations__)[name]
-    if "str" in field_type.split(" | ") or field_type == "OnStart" or field_type.startswith("Literal["):
+    is_path = field_type == "PolicyGiven" and is_reference(text)
+    if is_path or "str" in field_type.split(" | ") or field_type == "OnStart" or field_type.startswith("Literal["):
         return text
     if field_type.startswith("list[str]") and not text.lstrip().startswith("["):
         return [item.strip() for item in text.split(",") if item.strip()]

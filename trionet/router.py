@@ -30,6 +30,7 @@ from .errors import (
 from .limits import Limits
 from .message import BUILT_IN, LOCAL
 from .nesting import depth_inside, position
+from .principal import ANYONE, Principal
 from .security.scopes import FORWARDING
 from .threads import ThreadPools
 from .user_code import pass_endings
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
     from .access import Access
     from .message import Call
-    from .principal import Principal
 
 __all__ = ["HandlerCancelled", "Method", "PreparedCall", "Router", "is_awaitable"]
 
@@ -87,7 +87,7 @@ class PreparedCall(AnsweredCall):
         """
         call = self._call
         forwards = router is self._router and (call.gid != LOCAL or call.service in FORWARDING)
-        return call.principal if forwards else None
+        return call.principal or ANYONE if forwards else None
 
     @property
     def name(self) -> str:

@@ -91,8 +91,8 @@ async def _opened(config: NodeConfig, fabric: Network, random: Random, keys: Liv
         child_random = random_module.Random(random.getrandbits(_SEED_BITS))
         return open_node(config, fabric=fabric, random=child_random, keys=keys.now if config.key_file is None else None)
 
-    endpoint = await fabric.open_endpoint(config, router, bus.publish, keys)
     policy = None if config.policy is None else checked_policy(config.policy)
+    endpoint = await fabric.open_endpoint(config, router, bus.publish, keys)
     router.access = Access(endpoint.address, keys, policy)
     node: Node | None = None
     watchdog.add(router.running)

@@ -47,6 +47,7 @@ settings of a configuration file (TOML, or JSON if its name ends in .json), with
   trust_code = false          read code that holders of the key send
   key_file                    the file of the cluster's key, of mode 0600
   cluster = "trionet"         the cluster's name; clusters of different names never merge, even with one key
+  policy                      tables allow and deny, principal = ["gid/service/method"]; or "package.module:function"
   services = {}               local services, name = "package.module:Class"
   templates = {}              service templates, name = "package.module:Class"
   join                        addresses of nodes of a cluster to join; [] begins a cluster

@@ -8,6 +8,7 @@ __version__ = "0.1.0"
 
 from .codec import register_type
 from .config import NodeConfig
+from .current_call import CurrentCall, current_call
 from .errors import (
     Abort,
     AddressInUse,
@@ -69,8 +70,8 @@ from .launchers import Launcher, ObservedStatus, SSHLauncher
 from .message import Remote
 from .node import Node
 from .node_statistics import NodeStatistics
+from .principal import Principal
 from .replies import Aggregate, Receipt, Replies, Spread
-from .router import CurrentCall, current_call
 from .runtime import open_node, run, serve_node
 from .services.base import rpc
 from .services.groups import GroupDescription
@@ -139,6 +140,7 @@ __all__ = [
     "OrphanedCalls",
     "PeriodicTask",
     "PreconditionFailed",
+    "Principal",
     "Receipt",
     "Remote",
     "RemoteError",

@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from .codec import register_type
+from .config_checks import check_on_start, check_references, check_rollout, checked_policy_setting, refuse_key
 from .conversion import Converter, Misfit, converter_for
 from .errors import ConfigError, EncodeError, MalformedRequest
-from .identity import NodeAddress, check_cluster, check_name, checked_destination, checked_host, is_loopback
+from .identity import NodeAddress, check_cluster, checked_destination, checked_host, is_loopback
 from .import_paths import is_reference, reference_to
-from .key_texts import holds_key_text
 from .limits import Limits
 from .profiles import PROFILES
 from .user_code import described, pass_endings, shown
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     OnStart = Callable[..., Any] | str | None
+    PolicyGiven = Mapping[str, Any] | Callable[..., bool] | str | None
 else:
+    PolicyGiven = Any
     OnStart = Any  # no converter accepts a callable or a text; __post_init__ checks it
 
 __all__ = ["CERTIFICATE_FILES", "ENVIRONMENT_PREFIX", "NodeConfig", "check_tags", "parse_setting"]
@@ -96,6 +98,9 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
             key it has no effect.
         trust_code: whether it reads code that nodes with the key of its cluster send, or, without keys, nodes of the
             same run: those of this process, and all that these have spawned.
+        policy: who may call what: a table with ``allow``, ``deny`` or both, each of lists of ``gid/service/method`` by
+            principal; or a function ``(principal, gid, service, method)`` that gives True or False, or its import path.
+            None: members may call everything, holders of tokens what their scope permits.
         services: local services to start with, name to import path ``"package.module:Class"``.
         templates: service templates to start with, name to import path.
         join: addresses ``"ip:port"`` or ``"name:port"`` of nodes of a cluster to join; one that answers is enough. A
@@ -131,6 +136,7 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     send: Literal["plain", "sealed"] = "sealed"
     cluster: str = "trionet"
     trust_code: bool = False
+    policy: PolicyGiven = None
     services: dict[str, str] = msgspec.field(default_factory=dict)
     templates: dict[str, str] = msgspec.field(default_factory=dict)
     join: list[str] | None = None
@@ -152,15 +158,13 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
             if value is not default:
                 self._set(setting, _typed(setting, converter, value))
         self._check_addresses()
-        _refuse_key(self.on_start, "on_start")
-        if not (self.on_start is None or callable(self.on_start) or is_reference(self.on_start)):
-            kind = type(self.on_start)
-            given = shown(self.on_start) if issubclass(kind, str) else f"a {kind.__name__}"
-            raise ConfigError(f"on_start is a callable or 'package.module:function', not {given}")
+        check_on_start(self.on_start)
         check_cluster(self.cluster)
         self._check_files()
-        self._check_rollout()
-        self._check_references()
+        check_rollout(self.accept, self.send)
+        self._set("policy", checked_policy_setting(self.policy))
+        for setting in ("services", "templates"):
+            check_references(setting, getattr(self, setting))
         if self.join is not None:
             self._set("join", [_checked_seed(seed) for seed in self.join])
         check_tags(self.tags)
@@ -191,23 +195,6 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         if missing and len(missing) < len(CERTIFICATE_FILES):
             raise ConfigError(f"{' and '.join(CERTIFICATE_FILES)} go together: set {' and '.join(missing)}, too")
 
-    def _check_rollout(self) -> None:
-        if (self.accept, self.send) in (("plain", "sealed"), ("sealed", "plain")):
-            raise ConfigError(
-                f"accept={self.accept} with send={self.send} is no step of a rollout: set accept=plain send=plain, "
-                f"accept=both send=plain, accept=both send=sealed, or neither"
-            )
-
-    def _check_references(self) -> None:
-        for setting in ("services", "templates"):
-            for name, reference in getattr(self, setting).items():
-                try:
-                    check_name(name, "service name")
-                except MalformedRequest as exc:
-                    raise ConfigError(f"{setting}: {exc.text}") from exc
-                if not is_reference(reference):
-                    raise ConfigError(f"{setting}.{name} is 'package.module:Class', not {reference!r:.100}")
-
     def check_bind(self, *, has_key: bool = False) -> None:
         """Raise `ConfigError` if listening on `ip` would open the node to others without protection.
 
@@ -232,21 +219,21 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         return paths and paths | {"cluster": self.cluster}
 
     def portable(self) -> NodeConfig:
-        """Return the configuration to send to another process: `on_start` is an import path.
+        """Return the configuration to send to another process: `on_start` and `policy` are import paths.
 
         Raises:
-            EncodeError: `on_start` can't be imported by another process.
+            EncodeError: one of them can't be imported by another process.
         """
-        if self.on_start is None or isinstance(self.on_start, str):
-            return self
-        reference = reference_to(self.on_start)
-        if reference is None:
-            raise EncodeError(
-                f"at $.on_start: {self.on_start!r} can't be imported by another process, and code does not travel: "
-                f"put it at the top level of a module, or give 'package.module:function'",
-                path="$.on_start",
-            )
-        return msgspec.structs.replace(self, on_start=reference)
+        paths = {name: getattr(self, name) for name in ("on_start", "policy") if callable(getattr(self, name))}
+        for name, function in paths.items():
+            paths[name] = reference_to(function)
+            if paths[name] is None:
+                raise EncodeError(
+                    f"at $.{name}: {function!r} can't be imported by another process, and code does not travel: "
+                    f"put it at the top level of a module, or give 'package.module:function'",
+                    path=f"$.{name}",
+                )
+        return msgspec.structs.replace(self, **paths) if paths else self
 
     @classmethod
     def from_mapping(cls, settings: Mapping[str, Any], *, source: str = "configuration") -> NodeConfig:
@@ -309,9 +296,10 @@ def parse_setting(name: str, text: str, *, source: str) -> Any:
     Raises:
         ConfigError: it is no value of that setting; the error's text starts with `source`.
     """
-    _refuse_key(text, source)
+    refuse_key(text, source)
     field_type = (Limits.__annotations__ | NodeConfig.__annotations__)[name]
-    if "str" in field_type.split(" | ") or field_type == "OnStart" or field_type.startswith("Literal["):
+    is_path = field_type == "PolicyGiven" and is_reference(text)
+    if is_path or "str" in field_type.split(" | ") or field_type == "OnStart" or field_type.startswith("Literal["):
         return text
     if field_type.startswith("list[str]") and not text.lstrip().startswith("["):
         return [item.strip() for item in text.split(",") if item.strip()]
@@ -356,7 +344,7 @@ def _typed(setting: str, converter: Converter, value: Any) -> Any:
     Raises:
         ConfigError: it isn't of that type, or contains a text that is no Unicode.
     """
-    _refuse_key(value, setting)
+    refuse_key(value, setting)
     try:
         if isinstance(value, tuple | list):
             value = list(value)
@@ -370,12 +358,6 @@ def _typed(setting: str, converter: Converter, value: Any) -> Any:
         pass_endings(exc)
         raise ConfigError(f"{setting}: a {type(value).__name__} can't be read: {described(exc)}") from exc
     return typed
-
-
-def _refuse_key(value: object, where: str) -> None:
-    """Raise a `ConfigError` that does not quote `value` if it contains a key."""
-    if holds_key_text(value):
-        raise ConfigError(f"{where} holds a key, and keys come from a file: give the path of the file in key_file")
 
 
 def _check_texts(value: Any) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import ServiceNotFound
 from .identity import sid_of
+from .message import LOCAL
 from .services.base import exposed_methods, warm_up_methods
 from .templates.base import GroupContext
 from .templates.comm import GroupComm
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from .router import Router
     from .services import LocalServices
 
-__all__ = ["Group", "warm_up"]
+__all__ = ["Group", "built_in_methods", "warm_up"]
 
 
 _BUILT_IN = ("comm", "gossip", "groups", "routes", "settings", "status")
@@ -121,6 +122,14 @@ class Group:
         self._context.end()
         if self._router is not None:
             self._router.remove(self.gid)
+
+
+def built_in_methods(local: LocalServices) -> dict[str, dict[str, frozenset[str]]]:
+    """Return the names of the methods of trionet's own services, by ``"local"`` and ``"group"`` and service."""
+    own = {name: frozenset(exposed_methods(service)) for name, service in local._asdict().items()}
+    group = Group(LOCAL, local, None, {})
+    group_wide = {name: frozenset(exposed_methods(getattr(group, name))) for name in _BUILT_IN}
+    return {"local": {name: methods for name, methods in own.items() if methods}, "group": group_wide}
 
 
 def warm_up() -> None:

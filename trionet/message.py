@@ -14,6 +14,7 @@ import msgspec
 from .codec import register_type
 from .errors import MalformedRequest
 from .identity import NodeAddress, check_gid, check_name
+from .principal import Principal
 from .user_code import shown
 
 __all__ = ["BUILT_IN", "LOCAL", "PACKET", "Call", "Remote", "check_args", "check_kwargs"]
@@ -105,6 +106,8 @@ class Call(msgspec.Struct, frozen=True):
         inner_depth: the depth of the calls made by its handler; see `trionet.nesting`.
         is_json: whether the arguments are JSON of a client that is no node: a text may stand for bytes, and a list for
             a set.
+        principal: in whose name it is made; None for anyone.
+        forwarder: the member that has forwarded it; None if the principal itself made it.
         key_id: the id of the cluster key of the sealed link by which it came; empty if it came by another way.
     """
 
@@ -118,6 +121,8 @@ class Call(msgspec.Struct, frozen=True):
     timeout_s: float | None = None
     inner_depth: int = 0
     is_json: bool = False
+    principal: Principal | None = None
+    forwarder: Principal | None = None
     key_id: bytes = b""
 
 

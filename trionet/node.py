@@ -45,11 +45,12 @@ if TYPE_CHECKING:
 
     from .child_nodes import ChildNodes
     from .config import NodeConfig
+    from .current_call import CurrentCall
     from .events import Event, EventBus, Events, OrphanedCall
     from .identity import NID, SID, NodeAddress
     from .launchers import Launcher
     from .replies import Replies
-    from .router import CurrentCall, Router
+    from .router import Router
     from .services.member import Member
     from .templates.base import GroupContext
     from .transports.base import Endpoint

@@ -31,6 +31,7 @@ class NodeStatistics(msgspec.Struct, frozen=True, kw_only=True):
         requests_refused: the requests over HTTP of foreign web pages; with a key, also those without a valid token or
             signature, or with too small a scope.
         code_refused: code by value that it has not read.
+        calls_refused: the calls whose principals may not make them; 0 on a node without a key and a policy.
     """
 
     calls_served: int
@@ -41,6 +42,7 @@ class NodeStatistics(msgspec.Struct, frozen=True, kw_only=True):
     datagrams_replayed: int
     requests_refused: int
     code_refused: int
+    calls_refused: int
 
 
 def statistics_of(
@@ -56,4 +58,5 @@ def statistics_of(
         datagrams_replayed=agent.datagrams_replayed,
         requests_refused=endpoint.requests_refused,
         code_refused=code.refused,
+        calls_refused=router.refused,
     )

@@ -17,6 +17,7 @@ import trio
 
 from .arguments import Method
 from .blocking import handles_calls
+from .current_call import AnsweredCall, CurrentCall
 from .errors import (
     CallTimeout,
     ConnectionLost,
@@ -27,8 +28,10 @@ from .errors import (
     TemporarilyUnavailable,
 )
 from .limits import Limits
-from .message import BUILT_IN
-from .nesting import Holding, depth_inside, position
+from .message import BUILT_IN, LOCAL
+from .nesting import depth_inside, position
+from .principal import ANYONE, Principal
+from .security.scopes import FORWARDING
 from .threads import ThreadPools
 from .user_code import pass_endings
 from .user_errors import as_answer
@@ -37,67 +40,17 @@ from .watchdog import Watchdog
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Generator, Mapping, Sequence
 
-    from .identity import NodeAddress
+    from .access import Access
     from .message import Call
 
-__all__ = ["CurrentCall", "HandlerCancelled", "Method", "PreparedCall", "Router", "current_call", "is_awaitable"]
-
-
-class CurrentCall:
-    """The call that a handler is answering.
-
-    Attributes:
-        id: the caller's id for it; the same at every member of a fan-out.
-        caller: the calling node, unverified; None for a client that is no node, as curl.
-        gid: the group of the service; ``"local"`` for a node's own services.
-        service, method: their names.
-        key_id: the id of the cluster key of the sealed link by which it came; empty if it came by another way.
-    """
-
-    __slots__ = ("_deadline", "caller", "gid", "id", "key_id", "method", "service")
-
-    def __init__(self, call: Call, deadline: float) -> None:
-        self.id: str = call.id
-        self.caller: NodeAddress | None = call.caller
-        self.gid: str = call.gid
-        self.service: str = call.service
-        self.method: str = call.method
-        self.key_id: bytes = call.key_id
-        self._deadline = deadline
-
-    @property
-    def is_authenticated(self) -> bool:
-        """Whether it came over a sealed link, so that its caller holds a key of the cluster."""
-        return bool(self.key_id)
-
-    @property
-    def deadline(self) -> float:
-        """Its deadline on this node's Trio clock; ``inf`` without one."""
-        try:
-            return min(self._deadline, trio.current_effective_deadline())
-        except RuntimeError:  # in a worker thread
-            return self._deadline
-
-
-def current_call() -> CurrentCall:
-    """Return the call that the running handler answers.
-
-    Raises:
-        RuntimeError: not called from within a handler.
-    """
-    found = position.get()
-    while isinstance(found, Holding):
-        found = found.outer
-    if not isinstance(found, PreparedCall):
-        raise RuntimeError("no call is being answered here")
-    return found.current()
+__all__ = ["HandlerCancelled", "Method", "PreparedCall", "Router", "is_awaitable"]
 
 
 class HandlerCancelled(Exception):
     """The scope of a handler was cancelled, by its caller or by the end of the node."""
 
 
-class PreparedCall:
+class PreparedCall(AnsweredCall):
     """A call that can run: its method exists, and its arguments fit.
 
     Attributes:
@@ -125,6 +78,16 @@ class PreparedCall:
     def inner_depth(self) -> int:
         """The depth of the calls made by its handler; see `trionet.nesting`."""
         return self._call.inner_depth
+
+    def forwards_for(self, router: object) -> Principal | None:
+        """Return in whose name its handler makes calls by way of the node of `router`; None for that node itself.
+
+        The services of a group forward, and so do ``comm`` and ``gossip``. All other handlers act as their node, and so
+        does code that has got hold of another node of this process.
+        """
+        call = self._call
+        forwards = router is self._router and (call.gid != LOCAL or call.service in FORWARDING)
+        return call.principal or ANYONE if forwards else None
 
     @property
     def name(self) -> str:
@@ -254,6 +217,7 @@ class Router:
         running: the calls with running handlers, oldest first; not those of plain functions, which never wait.
         refusing: the reason to refuse calls, except `status.stop`; None to accept them.
         threads: the worker threads of its handlers.
+        access: checks who may call what; None for a router outside of a node.
     """
 
     def __init__(self, max_threads: int = Limits().max_threads, watchdog: Watchdog | None = None) -> None:
@@ -270,7 +234,13 @@ class Router:
         self.served: int = 0
         self.running: dict[PreparedCall, None] = {}
         self.refusing: str | None = None
+        self.access: Access | None = None
         self._own_scopes: dict[trio.CancelScope, None] = {}
+
+    @property
+    def refused(self) -> int:
+        """The number of calls that their principals may not make."""
+        return 0 if self.access is None else self.access.refused
 
     def put(self, gid: str, service: str, methods: Mapping[str, Method]) -> None:
         """Register `methods` as `service` of `gid`, in place of any others."""
@@ -308,6 +278,21 @@ class Router:
             raise MethodNotFound(f"service {service!r} of group {gid!r} has no method {method!r:.130}")
         return found
 
+    def permitted(self, call: Call) -> Method:
+        """Return the method of `call`, whose arguments have not been looked at.
+
+        Raises:
+            NotFound: there is no such method.
+            TemporarilyUnavailable: the node is stopping.
+            NotPermitted: its principal may not call it.
+        """
+        method = self.find(call.gid, call.service, call.method)
+        if self.refusing is not None and (call.service, call.method) != ("status", "stop"):
+            raise TemporarilyUnavailable(self.refusing)
+        if self.access is not None and self.access.is_active:
+            self.access.check(call, is_read=method.is_read)
+        return method
+
     def prepare(self, call: Call) -> PreparedCall:
         """Return `call` ready to run, before any of the user's code runs.
 
@@ -316,10 +301,9 @@ class Router:
             MalformedRequest: the arguments don't fit it.
             CallTimeout: the deadline is over already.
             TemporarilyUnavailable: the node is stopping.
+            NotPermitted: its principal may not call it.
         """
-        method = self.find(call.gid, call.service, call.method)
-        if self.refusing is not None and (call.service, call.method) != ("status", "stop"):
-            raise TemporarilyUnavailable(self.refusing)
+        method = self.permitted(call)
         args, kwargs = method.bind(call.args, call.kwargs, is_json=call.is_json)
         if call.timeout_s is not None and call.timeout_s <= 0:
             raise CallTimeout("its time was over before it could start")

@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import trio
 
+from .access import Access
 from .child_nodes import ChildNodes
 from .config import NodeConfig
 from .errors import AddressInUse, MalformedRequest
 from .events import EventBus
+from .group import built_in_methods
 from .launchers.in_process import InProcessLauncher
 from .launchers.registry import open_launchers
 from .node import Node
 from .nurseries import open_background_nursery, open_plain_nursery
+from .policy import checked_policy
 from .router import Router
 from .security.live_keys import LiveKeys
 from .services.status import with_settings
@@ -91,7 +94,9 @@ async def _opened(config: NodeConfig, fabric: Network, random: Random, keys: Liv
         given = None if keys.now is None or config.key_file is not None else keys.now.given(str(endpoint.address))
         return open_node(config, fabric=fabric, random=child_random, keys=given)
 
+    policy = None if config.policy is None else checked_policy(config.policy)
     endpoint = await fabric.open_endpoint(config, router, bus.publish, keys)
+    router.access = Access(endpoint.address, keys, policy)
     node: Node | None = None
     watchdog.add(router.running)
     try:
@@ -113,6 +118,8 @@ async def _opened(config: NodeConfig, fabric: Network, random: Random, keys: Liv
                 config.certificate_settings,
             )
             node = Node(config, endpoint, router, bus, children, background, random)
+            if policy is not None:
+                policy.check_built_in(built_in_methods(node.local))
             fabric.on_open(node)
             async with node.running(background):
                 yield node

@@ -52,6 +52,7 @@ settings of a configuration file (TOML, or JSON if its name ends in .json), with
   accept = "sealed"           with a key: sealed, or in a rollout both or plain, where the key file may come later
   send = "sealed"             with a key: sealed, or plain until all members accept both
   cluster = "trionet"         the cluster's name; clusters of different names never merge, even with one key
+  policy                      tables allow and deny, principal = ["gid/service/method"]; or "package.module:function"
   services = {}               local services, name = "package.module:Class"
   templates = {}              service templates, name = "package.module:Class"
   join                        addresses of nodes of a cluster to join; [] begins a cluster

@@ -38,19 +38,21 @@ def portable(config: NodeConfig) -> tuple[NodeConfig, bytes]:
     """Return the configuration to send to a child in another process, and the code to pass to it, if any.
 
     Raises:
-        EncodeError: `on_start` has no import path, and can't be pickled.
+        EncodeError: `on_start` has no import path, and can't be pickled; or `policy` has none.
     """
     on_start = config.on_start
     if on_start == _RUN and _received:  # a copy of this process's own configuration
         return config, _received[0]
     try:
         return config.portable(), b""
-    except EncodeError:
+    except EncodeError as exc:
+        if exc.path != "$.on_start":
+            raise
         try:
             code = pickled(on_start)
         except CodeRefused as exc:
             raise EncodeError(f"at $.on_start: {exc.text}", path="$.on_start") from exc
-    return msgspec.structs.replace(config, on_start=_RUN), code
+    return msgspec.structs.replace(config, on_start=_RUN).portable(), code
 
 
 @contextmanager

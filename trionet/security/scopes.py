@@ -20,7 +20,15 @@ if TYPE_CHECKING:
 
     from .tokens import Token
 
-__all__ = ["ADMIN_METHODS", "FORWARDING", "NODE_METHODS", "check_method", "check_unproven", "needed_scope"]
+__all__ = [
+    "ADMIN_METHODS",
+    "FORWARDING",
+    "NODE_METHODS",
+    "check_method",
+    "check_unproven",
+    "forwarded_scope",
+    "needed_scope",
+]
 
 ADMIN_METHODS: Final[Mapping[str, frozenset[str] | None]] = {
     "status": frozenset({"stop", "spawn"}),
@@ -55,6 +63,16 @@ def needed_scope(service: str, method: str, *, is_read: bool = False) -> Scope |
     if _has(ADMIN_METHODS, service, method):
         return Scope.ADMIN
     return Scope.READ if is_read else Scope.CALL
+
+
+def forwarded_scope(service: str, method: str, *, is_read: bool = False) -> Scope | None:
+    """Return the scope that a call needs which a node has forwarded.
+
+    It is that of `needed_scope`; but nodes keep things for a group by ``kept``, in the name of an administrator.
+    """
+    if service == "kept":
+        return Scope.ADMIN
+    return needed_scope(service, method, is_read=is_read)
 
 
 def check_method(token: Token, service: str, method: str, *, is_read: bool = False) -> None:

@@ -12,8 +12,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from trionet.current_call import current_call
 from trionet.message import LOCAL
-from trionet.router import current_call
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Mapping

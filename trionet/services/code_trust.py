@@ -35,6 +35,10 @@ _CONDITIONS: Final = (
     "code is read where the node has trust_code=True and the sender holds the key of its cluster, or, without keys, is "
     "of the same run (spawned by one process). Here {which}. Or give an import path, 'package.module:name'"
 )
+_BY_RUMOR: Final = (
+    "with a policy, code does not travel by rumor, because a rumor proves the last node on its way and not the first: "
+    "send a service with routes.put"
+)
 
 
 class CodeTrust:
@@ -56,6 +60,7 @@ class CodeTrust:
         self.refused: int = 0
         self._own = own
         self._is_trusting = config.trust_code
+        self._has_policy = config.policy is not None
         self._clock = clock
         self._nonces = NonceStore(self._now_us() - 1)
         self._sealing = CodeKey(run_secret().material, config.cluster)
@@ -90,19 +95,32 @@ class CodeTrust:
         """
         return reference_to(value) or self.sent(value, purpose) if callable(value) else value
 
-    def sent_if_callable(self, value: Any, purpose: str) -> Any:
-        """Return a function or class as code that may travel; any other value as it is."""
-        return self.sent(value, purpose) if callable(value) else value
+    def sent_by_rumor(self, value: Any, purpose: str) -> Any:
+        """Return a function or class as code that may travel by rumor; any other value as it is.
 
-    def received(self, value: Any, purpose: str) -> Any:
+        Raises:
+            CodeRefused: the node has a policy, or `sent` fails.
+        """
+        if not callable(value):
+            return value
+        if self._has_policy:
+            raise CodeRefused(f"{shown(value, 80)} can't be sent: {_BY_RUMOR}")
+        return self.sent(value, purpose)
+
+    def received(self, value: Any, purpose: str, *, by_rumor: bool = False) -> Any:
         """Return what `value` is: code is read, any other value is returned as it is.
+
+        Args:
+            value: an argument.
+            purpose: the method that it is for, as for `sent`.
+            by_rumor: whether it came by rumor.
 
         Raises:
             CodeRefused: it may not be read, or can't be.
         """
         if type(value) is not SentCode:
             return value
-        reason = self._refusal(value, purpose)
+        reason = _BY_RUMOR if by_rumor and self._has_policy else self._refusal(value, purpose)
         if reason is not None:
             self.refused += 1
             _log.warning("node %s refuses code for %s: %s", self._own, purpose, reason, extra=about(purpose))

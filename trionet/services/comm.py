@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from trionet.current_call import answered_call
 from trionet.errors import MalformedRequest, OrphanedCalls, RemoteError, TrionetError, error_from_wire, error_to_wire
 from trionet.events import OrphanedCall
 from trionet.message import Remote, check_args, check_kwargs
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from trionet.codec import Codec
     from trionet.events import Event
     from trionet.identity import NodeAddress
+    from trionet.principal import Principal
     from trionet.router import Router
     from trionet.transports.base import Transport
 
@@ -48,6 +50,8 @@ class Comm:
         self.codec: Codec = transport.codec
         self._transport = transport
         self._router = router
+        self._access = router.access
+        self._own_principal = None if router.access is None else router.access.own
         self._prefix = f"{random.getrandbits(_PREFIX_BITS):016x}"
         self._numbers = itertools.count(1)
         self._checked: object = object()  # no remote is this one
@@ -126,11 +130,18 @@ class Comm:
                 yield items
 
     def prepare(
-        self, args: list[Any], kwargs: Mapping[str, Any], remote: Remote, *, depth: int | None = None
+        self,
+        args: list[Any],
+        kwargs: Mapping[str, Any],
+        remote: Remote,
+        *,
+        depth: int | None = None,
+        is_own: bool = False,
     ) -> Request:
         """Return a call whose arguments are encoded once, for any number of nodes.
 
-        Its depth is, by default, that of the running code.
+        Its depth is, by default, that of the running code. It is in the name of the principal for whom the running code
+        forwards, unless `is_own`: for calls of the protocols.
 
         Raises:
             EncodeError: an argument can't travel.
@@ -144,7 +155,17 @@ class Comm:
             f"{self._prefix}-{next(self._numbers):x}",
             self.own,
             current_depth() if depth is None else depth,
+            None if is_own else self.forwarded(),
         )
+
+    def forwarded(self) -> Principal | None:
+        """Return the principal for whom the running code forwards; None for this node itself."""
+        access = self._access
+        if access is None or not access.is_active:
+            return None
+        answered = answered_call()
+        principal = None if answered is None else answered.forwards_for(self._router)
+        return None if principal is access.own else principal
 
     async def call(self, node: NodeAddress, request: Request) -> Any:
         """Send a prepared call to `node`; return its value, or raise its error with the node in it."""
@@ -193,7 +214,7 @@ class Comm:
 
     @asynccontextmanager
     async def _stream_self(self, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
-        prepared = self._router.prepare(request.received(self.codec, None))
+        prepared = self._router.prepare(request.received(self.codec, None, self._own_principal))
         if not prepared.method.is_stream:
             raise MalformedRequest(f"{request.service}/{request.method} is no stream: use comm.send")
         with self._router.own_scope() as scope:
@@ -204,7 +225,7 @@ class Comm:
         """Pass a call to the router, encoded and decoded as on the wire."""
         codec = self.codec
         try:
-            value = await self._router.call(request.received(codec, None))
+            value = await self._router.call(request.received(codec, None, self._own_principal))
         except TrionetError as exc:
             raise error_from_wire(codec.decode(codec.encode(error_to_wire(exc)))) from exc
         return self._recoded(value)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import trio
+from msgspec import structs
 
 from trionet.codec import MESSAGEPACK, register_type
 from trionet.errors import (
@@ -27,11 +28,13 @@ from trionet.errors import (
 from trionet.events import RumorFailed
 from trionet.log_limits import about, limited_log
 from trionet.message import Call, Remote, check_args
+from trionet.principal import Principal
 from trionet.profiles import PROFILES
 from trionet.protocols.gossip_messages import Delivered
 from trionet.protocols.gossip_settings import settings_for
 from trionet.replies import Spread
 from trionet.router import is_awaitable
+from trionet.security.code_stamps import SentCode
 
 from .base import rpc
 from .periodic import PeriodicTask, PeriodicTasks, owner_of
@@ -40,6 +43,7 @@ from .protocol_driver import address_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from trionet.access import Access
     from trionet.codec import Codec
     from trionet.events import Event
     from trionet.identity import NodeAddress
@@ -82,7 +86,11 @@ class _Payload(msgspec.Struct, array_like=True):
     kwargs: msgspec.Raw
 
 
-_decoder = msgspec.msgpack.Decoder(_Payload)
+class _Forwarded(_Payload, array_like=True):
+    principal: str = ""
+
+
+_decoder = msgspec.msgpack.Decoder(_Forwarded)
 
 
 class Gossip:
@@ -170,10 +178,14 @@ class Gossip:
         """
         core, driver = self._running()
         purpose = _purpose(remote)
-        sent = [self._code.sent_if_callable(arg, purpose) for arg in check_args(args)]
-        by_name = {name: self._code.sent_if_callable(arg, purpose) for name, arg in kwargs.items()}
+        sent = [self._code.sent_by_rumor(arg, purpose) for arg in check_args(args)]
+        by_name = {name: self._code.sent_by_rumor(arg, purpose) for name, arg in kwargs.items()}
         raw = (msgspec.Raw(MESSAGEPACK.encode(part)) for part in (sent, by_name))
-        payload = _encoder.encode(_Payload(remote.gid, remote.service, remote.method, *raw))
+        own = _Payload(remote.gid, remote.service, remote.method, *raw)
+        principal = self._comm.forwarded()
+        payload = _encoder.encode(
+            own if principal is None else _Forwarded(**structs.asdict(own), principal=str(principal))
+        )
         if len(payload) > self._most_payload_bytes:
             raise MessageTooLarge(
                 f"a rumor of {len(payload):,} bytes is over the limit of {self._most_payload_bytes:,} bytes, "
@@ -243,7 +255,7 @@ class Gossip:
         try:
             if self._waiting_bytes and self._waiting_bytes + size > _MOST_WAITING_BYTES:
                 raise TemporarilyUnavailable("too many rumors wait here to be carried out")
-            prepared = self._router.prepare(self._received(_call_of(rumor, self._codec)))
+            prepared = self._router.prepare(self._received(_call_of(rumor, self._codec, self._router.access)))
             if prepared.method.is_stream:
                 raise MalformedRequest("the method is a stream")
             value = prepared.begin() if prepared.method.is_sync else None
@@ -258,11 +270,15 @@ class Gossip:
         """Return a call whose arguments have been read, where they are code.
 
         Raises:
+            NotPermitted: its principal may not make it.
             CodeRefused: code may not be read, or can't be.
         """
+        if not any(type(arg) is SentCode for arg in (*call.args, *call.kwargs.values())):
+            return call
+        self._router.permitted(call)  # before its code is read
         purpose = _purpose(call)
-        args = [self._code.received(arg, purpose) for arg in call.args]
-        kwargs = {name: self._code.received(arg, purpose) for name, arg in call.kwargs.items()}
+        args = [self._code.received(arg, purpose, by_rumor=True) for arg in call.args]
+        kwargs = {name: self._code.received(arg, purpose, by_rumor=True) for name, arg in call.kwargs.items()}
         return msgspec.structs.replace(call, args=args, kwargs=kwargs)
 
     async def _execute(self, rumor: Delivered, prepared: PreparedCall, value: Any, size: int) -> None:
@@ -310,7 +326,7 @@ def _group_not_found(gid: str, node: object) -> GroupNotFound:
     )
 
 
-def _call_of(rumor: Delivered, codec: Codec) -> Call:
+def _call_of(rumor: Delivered, codec: Codec, access: Access | None) -> Call:
     """Return the call in a rumor.
 
     Raises:
@@ -324,7 +340,12 @@ def _call_of(rumor: Delivered, codec: Codec) -> Call:
     if not isinstance(args, list) or not isinstance(kwargs, dict):
         raise DecodeError("not a call: its arguments are no list and mapping")
     caller = address_of(rumor.origin)
-    return Call(payload.gid, payload.service, payload.method, args, kwargs, rumor.id.hex(), caller, None)
+    principal = None
+    if access is not None and access.is_protected:
+        principal = Principal.parse(payload.principal) if payload.principal else Principal.node(caller)
+    return Call(
+        payload.gid, payload.service, payload.method, args, kwargs, rumor.id.hex(), caller, None, principal=principal
+    )
 
 
 _encoder = msgspec.msgpack.Encoder()

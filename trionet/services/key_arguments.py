@@ -6,9 +6,9 @@ import os
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from trionet.current_call import current_call
 from trionet.errors import ConfigError, MalformedRequest
 from trionet.key_texts import holds_key_text
-from trionet.router import current_call
 
 if TYPE_CHECKING:
     from trionet.security.keys import ClusterKey

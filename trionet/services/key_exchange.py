@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import trio
 
+from trionet.current_call import current_call
 from trionet.errors import ConnectionLost, MalformedRequest, NotPermitted, TrionetError
 from trionet.log_limits import about, limited_log
 from trionet.message import LOCAL
 from trionet.nesting import current_depth
-from trionet.router import current_call
 from trionet.security.key_news import KeyNews, decode_news, digest_of, encode_news
 from trionet.security.key_statements import KeyState
 from trionet.transports.base import Request

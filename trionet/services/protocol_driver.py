@@ -190,7 +190,9 @@ class ProtocolDriver:
         Raises:
             TrionetError: the packet may not have arrived.
         """
-        value = await self._comm.call(node, self._comm.prepare([packet.encoded], {}, PACKET, depth=PACKETS))
+        value = await self._comm.call(
+            node, self._comm.prepare([packet.encoded], {}, PACKET, depth=PACKETS, is_own=True)
+        )
         answer = answer_from(node, value)
         if value is not None:
             self._on_events([answer])

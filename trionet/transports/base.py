@@ -25,6 +25,7 @@ from trionet.errors import (
 )
 from trionet.identity import NodeAddress
 from trionet.message import Call
+from trionet.principal import Principal
 from trionet.trio_internals import time_left_s
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class Request(msgspec.Struct, frozen=True):
         id: chosen by the caller; one for a whole fan-out.
         caller: the calling node.
         depth: its depth of nesting in other calls; see `trionet.nesting`.
+        principal: in whose name it is forwarded; None for the caller.
     """
 
     gid: str
@@ -92,9 +94,10 @@ class Request(msgspec.Struct, frozen=True):
     id: str
     caller: NodeAddress
     depth: int = 0
+    principal: Principal | None = None
 
-    def received(self, codec: Codec, timeout_s: float | None) -> Call:
-        """Return the call for this node itself: it holds no slot, and adds no depth.
+    def received(self, codec: Codec, timeout_s: float | None, own: Principal | None = None) -> Call:
+        """Return the call for this node itself: it holds no slot, and adds no depth; `own` is this node.
 
         Raises:
             DecodeError: the arguments can't be decoded.
@@ -109,6 +112,7 @@ class Request(msgspec.Struct, frozen=True):
             caller=self.caller,
             timeout_s=timeout_s,
             inner_depth=self.depth,
+            principal=self.principal or own,
         )
 
 

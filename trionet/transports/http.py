@@ -55,6 +55,7 @@ __all__ = [
     "CALL_ID_HEADER",
     "DEPTH_HEADER",
     "MOST_CONNECTIONS",
+    "PRINCIPAL_HEADER",
     "STREAM_TYPE",
     "TIMEOUT_HEADER",
     "VALUE_TYPE",
@@ -69,6 +70,9 @@ TIMEOUT_HEADER = "Trionet-Timeout"
 
 DEPTH_HEADER = "Trionet-Depth"
 """The call's depth of nesting, 0 to 8; omitted for 0."""
+
+PRINCIPAL_HEADER = "Trionet-Principal"
+"""The principal for whom a node forwards the call; omitted for its own."""
 
 MOST_CONNECTIONS: Final = 128
 """The most connections in use to one peer for the calls at one depth."""
@@ -303,6 +307,8 @@ def _headers(request: Request, accept: str) -> dict[str, str]:
     }
     if 0 < request.depth <= DEEPEST:
         headers[DEPTH_HEADER] = str(request.depth)
+    if request.principal is not None:
+        headers[PRINCIPAL_HEADER] = str(request.principal)
     if (left_s := time_left_s()) is not None:
         headers[TIMEOUT_HEADER] = f"{left_s:.6f}"
     return headers

@@ -41,6 +41,7 @@ from .http import (
     CALL_ID_HEADER,
     CALLER_HEADER,
     DEPTH_HEADER,
+    PRINCIPAL_HEADER,
     STREAM_TYPE,
     TIMEOUT_HEADER,
     VALUE_TYPE,
@@ -247,7 +248,7 @@ def _add_calls(app: QuartTrio, handler: Handler, config: NodeConfig) -> None:
             requester.check_method(handler, gid, service, method)
             body = await bodies.read(request.body)
             requester.check_body(body)
-            read = _read_call(gid, service, method, codec.decode(body), is_believed=requester.is_believed)
+            read = _read_call(gid, service, method, codec.decode(body), requester)
             requester.check_call(handler, read)
             prepared = handler.prepare(read)
             _check_accepted(prepared, f"{service}/{method}")
@@ -308,10 +309,12 @@ def _foreign_page_error(config: NodeConfig) -> NotPermitted | None:
     return foreign_page_error(headers.getlist("Origin"), headers.getlist("Host"), own_names, fetch)
 
 
-def _read_call(gid: str, service: str, method: str, args: object, *, is_believed: bool) -> Call:
-    """Return the call of a request; `is_believed`: whether its headers may name a node as the caller."""
-    believed = request.headers if is_believed else Headers()
+def _read_call(gid: str, service: str, method: str, args: object, requester: Requester) -> Call:
+    """Return the call of a request."""
+    believed = request.headers if requester.is_believed else Headers()
     caller, timeout = believed.get(CALLER_HEADER), request.headers.get(TIMEOUT_HEADER)
+    node = None if caller is None else NodeAddress.of(caller)
+    principal, forwarder = requester.principals(node, believed.get(PRINCIPAL_HEADER))
     return Call(
         gid=gid,
         service=service,
@@ -319,10 +322,12 @@ def _read_call(gid: str, service: str, method: str, args: object, *, is_believed
         args=check_args(args),
         kwargs={name: _keyword(text) for name, text in request.args.items()},
         id=believed.get(CALL_ID_HEADER, ""),
-        caller=None if caller is None else NodeAddress.of(caller),
+        caller=node,
         timeout_s=None if timeout is None else _seconds(timeout),
         inner_depth=inner_depth_from(believed.get(DEPTH_HEADER)),
         is_json=caller is None,  # nodes send their address
+        principal=principal,
+        forwarder=forwarder,
     )
 
 

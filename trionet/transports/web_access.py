@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from trionet.identity import NodeAddress, is_loopback
+from trionet.principal import Principal
 from trionet.security.http_signatures import RequestVerifier, sign_response
 from trionet.security.nonces import NonceStore
 from trionet.security.refusals import FORBIDDEN, RequestRefused, unproven
@@ -75,6 +76,14 @@ class Requester(Protocol):
 
     is_believed: bool
 
+    def principals(self, caller: NodeAddress | None, claimed: str | None) -> tuple[Principal | None, Principal | None]:
+        """Return in whose name it calls, and who has forwarded the call; None for anyone, and for nobody.
+
+        Args:
+            caller: the node that the request names.
+            claimed: the text of the principal that it names.
+        """
+
     def check_route(self, *, is_safe: bool) -> None:
         """Raise `RequestRefused` unless it may use the user's own routes; `is_safe`: by GET or HEAD."""
 
@@ -95,6 +104,9 @@ class _Anyone:
     """Whoever makes a request to a node without keys."""
 
     is_believed = True
+
+    def principals(self, caller: NodeAddress | None, claimed: str | None) -> tuple[Principal | None, Principal | None]:
+        return None, None
 
     def check_route(self, *, is_safe: bool) -> None:
         pass
@@ -137,6 +149,9 @@ class _TokenHolder(_Anyone):
     def __init__(self, token: Token) -> None:
         self._token = token
 
+    def principals(self, caller: NodeAddress | None, claimed: str | None) -> tuple[Principal | None, Principal | None]:
+        return Principal("token", self._token.id, self._token.scope.name.lower()), None
+
     def check_route(self, *, is_safe: bool) -> None:
         self._token.check(Scope.READ if is_safe else Scope.CALL)
 
@@ -155,6 +170,10 @@ class _SigningNode(_Anyone):
     def __init__(self, request: VerifiedRequest, keys: DerivedKeys) -> None:
         self._request = request
         self._keys = keys
+
+    def principals(self, caller: NodeAddress | None, claimed: str | None) -> tuple[Principal | None, Principal | None]:
+        node = Principal.node(caller)
+        return (node, None) if claimed is None else (Principal.parse(claimed), node)
 
     def check_route(self, *, is_safe: bool) -> None:
         del is_safe

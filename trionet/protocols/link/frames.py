@@ -57,6 +57,7 @@ __all__ = [
     "FrameError",
     "Hello",
     "Item",
+    "OwnCallFrame",
     "Ping",
     "Pong",
     "Reply",
@@ -127,8 +128,8 @@ class Hello(_Frame, tag=0):
     life: tuple[_Number, _Counter] | None = None
 
 
-class CallFrame(_Frame, tag=1):
-    """Run a method.
+class OwnCallFrame(_Frame, tag=1):
+    """Run a method, as the sender's own call: the start of a `CallFrame`, which readers decode.
 
     Attributes:
         msg_id: unique among the sender's calls on this link.
@@ -147,6 +148,16 @@ class CallFrame(_Frame, tag=1):
     timeout_s: float | None
     credit: int | None = None
     depth: Depth = 0
+
+
+class CallFrame(OwnCallFrame, tag=1):
+    """Run a method, in the name of a principal.
+
+    Attributes:
+        principal: the text of the principal for whom the sender forwards the call; empty for its own.
+    """
+
+    principal: str = ""
 
 
 class Reply(_Frame, tag=2):
@@ -264,7 +275,7 @@ KINDS: Final = {kind.__struct_config__.tag: kind.__name__.lower().removesuffix("
 
 pack_length: Callable[[int], bytes] = _LENGTH.pack
 _unpack_length = _LENGTH.unpack_from
-encode_frame: Callable[[Frame], bytes] = msgspec.msgpack.Encoder().encode
+encode_frame: Callable[[Frame | OwnCallFrame], bytes] = msgspec.msgpack.Encoder().encode
 """Returns a frame without its length."""
 
 _encode: Callable[[Any], bytes] = encode_frame

@@ -15,7 +15,6 @@ from trionet.nesting import DEEPEST, PACKETS
 from .calls import STREAM_CREDIT_BYTES, OutgoingCall, OutgoingStream
 from .frames import (
     CHUNK_BYTES,
-    CallFrame,
     Cancel,
     Cancelled,
     Credit,
@@ -23,6 +22,7 @@ from .frames import (
     Error,
     Hello,
     Item,
+    OwnCallFrame,
     Reply,
     direction_of_calls,
     encode_frame,
@@ -63,7 +63,7 @@ class OutgoingCalls:
         self._liveness = liveness
         self._name = name
 
-    def call(self, call: OutgoingCall, frame: CallFrame) -> None:
+    def call(self, call: OutgoingCall, frame: OwnCallFrame) -> None:
         """Send a call; its frame has the number `next_number` and the call's depth.
 
         Raises:

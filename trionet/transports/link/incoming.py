@@ -13,6 +13,7 @@ from trionet.codec import MESSAGEPACK
 from trionet.errors import MalformedRequest, MessageTooLarge, RemoteError, TrionetError, error_to_wire
 from trionet.message import PACKET, Call
 from trionet.nesting import PACKETS, depth_inside
+from trionet.principal import Principal
 from trionet.protocols.link.frames import CHUNK_BYTES, CallFrame, Cancelled, End, Error, Item, Reply, encode_frame
 from trionet.router import HandlerCancelled, is_awaitable
 from trionet.transports.plain_calls import check_plain_call
@@ -52,13 +53,16 @@ class LinkServer:
         core: LinkCore,
         handler: Handler,
         keys: LiveKeys,
+        principal: Principal | None,
         start_soon: Callable[..., None],
         push: Callable[[], None],
     ) -> None:
+        """Run calls in the name of `principal`: the peer, if it has proven that it is a member."""
         self._core = core
         self._calls = core.incoming
         self._outbox = core.outbox
         self._caller = core.peer.address
+        self._principal = principal
         self._handler = handler
         self._keys = keys
         self._start_soon = start_soon
@@ -129,6 +133,9 @@ class LinkServer:
         args = MESSAGEPACK.restore(frame.args)
         if type(args) is not list:
             raise MalformedRequest(f"arguments are a list, not a {type(args).__name__}")
+        principal, forwarder = self._principal, None
+        if frame.principal and principal is not None:  # only members are believed
+            principal, forwarder = Principal.parse(frame.principal), principal
         call = Call(
             frame.gid,
             frame.service,
@@ -139,7 +146,10 @@ class LinkServer:
             self._caller,
             frame.timeout_s,
             _DEPTH_INSIDE[frame.depth],
-            key_id=self._core.key_id,
+            False,
+            principal,
+            forwarder,
+            self._core.key_id,
         )
         if self._keys.now is not None and not self._core.key_id:
             check_plain_call(call)

@@ -11,6 +11,7 @@ import msgspec
 from trionet.config import NodeConfig
 from trionet.events import OrphanedCall
 from trionet.log_limits import about, limited_log
+from trionet.principal import Principal
 from trionet.protocols.link.calls import IncomingCall, OutgoingCall
 from trionet.protocols.link.chunks import Transfer
 from trionet.protocols.link.core import (
@@ -83,7 +84,8 @@ class Link(ABC):
             max_containers=context.config.max_message_containers,
         )
         self.calls: LinkClient = LinkClient(self.core, self.push, name, context.on_orphan)
-        self._server = LinkServer(self.core, context.handler, context.keys, start_soon, self.push)
+        principal = _principal_of(greeted)
+        self._server = LinkServer(self.core, context.handler, context.keys, principal, start_soon, self.push)
 
     # ---- for drivers
 
@@ -173,3 +175,11 @@ class Link(ABC):
     def _cut_off(self, reason: str) -> None:
         self.core.close(reason, is_fault=True)
         self.handle_events()
+
+
+def _principal_of(greeted: Greeted) -> Principal | None:
+    """Return the peer that has proven that it is a member: by its certificate, or else by a key."""
+    if greeted.channel is None:
+        return None
+    identity = greeted.peer_identity
+    return Principal.node(greeted.peer.address) if identity is None else Principal("certificate", identity.name)

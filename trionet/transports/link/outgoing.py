@@ -10,6 +10,7 @@ from collections import defaultdict
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import trio
 from msgspec import Raw
 
@@ -18,7 +19,7 @@ from trionet.errors import ConnectionLost, DecodeError, TrionetError
 from trionet.events import OrphanedCall
 from trionet.identity import NodeAddress
 from trionet.protocols.link.calls import STREAM_CREDIT_BYTES, OutgoingCall, OutgoingStream
-from trionet.protocols.link.frames import CallFrame, End, Error, Reply
+from trionet.protocols.link.frames import CallFrame, End, Error, OwnCallFrame, Reply
 from trionet.protocols.link.round_trip import RoundTrip
 from trionet.transports.base import answered_error, time_left_s
 
@@ -252,9 +253,9 @@ class LinkClient:
             )
 
 
-def _frame(number: int, request: Request, timeout_s: float | None, credit: int | None) -> CallFrame:
+def _frame(number: int, request: Request, timeout_s: float | None, credit: int | None) -> OwnCallFrame:
     kwargs = request.kwargs
-    return CallFrame(
+    own = OwnCallFrame(
         number,
         request.gid,
         request.service,
@@ -266,6 +267,9 @@ def _frame(number: int, request: Request, timeout_s: float | None, credit: int |
         credit,
         request.depth,
     )
+    if request.principal is None:
+        return own
+    return CallFrame(**msgspec.structs.asdict(own), principal=str(request.principal))
 
 
 def _value_of(answer: Answer | None) -> Any:

@@ -1,0 +1,103 @@
+"""Who may call what on one node: checked for each call, whatever brings it.
+
+Invariants: a call needs the rights of its principal, and of the member that has forwarded it: so a member can claim
+lesser principals only. A policy only takes rights away: a token never has more than its scope. A node may call
+everything of itself, and the packets of the protocols are not for a policy. A group-wide method that changes its own
+node, too, needs the right to the local method of that name. A refusal is counted, and logged with who and what.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from .errors import NotPermitted
+from .log_limits import about, limited_log
+from .message import LOCAL
+from .principal import ANYONE, Principal
+from .security.scopes import forwarded_scope
+from .security.tokens import Scope
+
+if TYPE_CHECKING:
+    from .identity import NodeAddress
+    from .message import Call
+    from .policy import Policy
+    from .security.live_keys import LiveKeys
+    from .security.node_keys import NodeKeys
+
+__all__ = ["Access"]
+
+_log = limited_log(__name__)
+
+_PACKETS: Final = frozenset({"packet", "unreachable"})
+
+
+class Access:
+    """Checks the calls of one node.
+
+    Args:
+        own: its address.
+        keys: its keys; without any no principal but itself is believed.
+        policy: its policy; None for none.
+
+    Attributes:
+        own: the principal of its own calls to itself: this object, and no equal one.
+        is_active: whether there is something to check: it has a key, a certificate or a policy.
+        is_protected: whether it has a key or a certificate.
+        has_policy: whether it has a policy.
+        refused: the number of refused calls.
+    """
+
+    def __init__(self, own: NodeAddress, keys: LiveKeys, policy: Policy | None) -> None:
+        self.own: Principal = Principal.node(own)
+        self.is_protected: bool = keys.is_certified
+        self.has_policy: bool = policy is not None
+        self.is_active: bool = self.has_policy or self.is_protected
+        self.refused: int = 0
+        self._policy = policy
+        keys.watch(self._handle_keys)
+
+    def _handle_keys(self, keys: NodeKeys) -> None:
+        del keys
+        self.is_protected = self.is_active = True
+
+    def check(self, call: Call, *, is_read: bool) -> None:
+        """Raise `NotPermitted` unless a call may run; `is_read`: whether its method only reads."""
+        principal = call.principal or ANYONE
+        for who in (principal,) if call.forwarder is None else (call.forwarder, principal):
+            reason = "" if who is self.own else self._reason_against(who, call, is_read)
+            if reason:
+                self._refuse(who, call, reason)
+
+    def _reason_against(self, who: Principal, call: Call, is_read: bool) -> str:
+        gid, service, method = call.gid, call.service, call.method
+        is_packet = gid == LOCAL and service == "membership" and method in _PACKETS
+        if who.kind == "token":
+            needed = forwarded_scope(service, method, is_read=is_read)
+            if needed is None:
+                return "only nodes may call it"
+            if Scope.of(who.scope) < needed:
+                return f"it needs the scope {needed.name.lower()}"
+        elif is_packet:
+            return ""
+        elif who.kind == "anyone" and self.is_protected and forwarded_scope(service, method) is Scope.ADMIN:
+            return "it needs a key"
+        if self._policy is None:
+            return ""
+        reason = self._policy.reason_against(who, gid, service, method)
+        if not reason and gid != LOCAL and _changes_its_node(service, method):
+            reason = self._policy.reason_against(who, LOCAL, service, method)
+        return reason
+
+    def _refuse(self, who: Principal, call: Call, reason: str) -> None:
+        self.refused += 1
+        what = f"{call.gid}/{call.service}/{call.method}"
+        by = "" if call.forwarder is None else f", forwarded by {call.forwarder},"
+        text = "the call of %s by %s%s was refused: %s, as %s"
+        _log.warning(text, what, call.principal or ANYONE, by, reason, who, extra=about(who, what))
+        # The reasons of a policy are the operator's own.
+        raise NotPermitted(f"{who} may not call {what}: {reason.partition(':')[0]}")
+
+
+def _changes_its_node(service: str, method: str) -> bool:
+    """Return whether a group-wide method of trionet's acts on its own node in other ways than by a call."""
+    return forwarded_scope(service, method) is Scope.ADMIN or (service, method) == ("gossip", "del")

@@ -1,0 +1,97 @@
+"""The call that the running code answers, for handlers and for what makes calls in the course of it.
+
+Invariant: the tasks and the threads that a handler has started answer its call, too.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+import trio
+
+from .nesting import Holding, position
+from .principal import ANYONE, Principal
+
+if TYPE_CHECKING:
+    from .identity import NodeAddress
+    from .message import Call
+
+__all__ = ["AnsweredCall", "CurrentCall", "answered_call", "current_call"]
+
+
+class CurrentCall:
+    """The call that a handler is answering.
+
+    Attributes:
+        id: the caller's id for it; the same at every member of a fan-out.
+        caller: the calling node, unverified; None for a client that is no node, as curl.
+        gid: the group of the service; ``"local"`` for a node's own services.
+        service, method: their names.
+        key_id: the id of the cluster key of the sealed link by which it came; empty if it came by another way.
+        principal: in whose name it is made: where it entered the cluster, whoever forwarded it; see `Principal`.
+    """
+
+    __slots__ = ("_deadline", "caller", "gid", "id", "key_id", "method", "principal", "service")
+
+    def __init__(self, call: Call, deadline: float) -> None:
+        self.id: str = call.id
+        self.caller: NodeAddress | None = call.caller
+        self.gid: str = call.gid
+        self.service: str = call.service
+        self.method: str = call.method
+        self.key_id: bytes = call.key_id
+        self.principal: Principal = call.principal or ANYONE
+        self._deadline = deadline
+
+    @property
+    def is_authenticated(self) -> bool:
+        """Whether it came over a sealed link, so that its caller holds a key of the cluster."""
+        return bool(self.key_id)
+
+    @property
+    def deadline(self) -> float:
+        """Its deadline on this node's Trio clock; ``inf`` without one."""
+        try:
+            return min(self._deadline, trio.current_effective_deadline())
+        except RuntimeError:  # in a worker thread
+            return self._deadline
+
+
+class AnsweredCall(ABC):
+    """A call with a running handler: the handler's position."""
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def inner_depth(self) -> int:
+        """The depth of the calls made by its handler; see `trionet.nesting`."""
+
+    @abstractmethod
+    def current(self) -> CurrentCall:
+        """Return its description for the handler."""
+
+    @abstractmethod
+    def forwards_for(self, router: object) -> Principal | None:
+        """Return in whose name its handler makes calls by way of the node of `router`; None for that node itself."""
+
+
+def answered_call() -> AnsweredCall | None:
+    """Return the call that the running code answers; None if there is none."""
+    found = position.get()
+    while isinstance(found, Holding):
+        found = found.outer
+    return found if isinstance(found, AnsweredCall) else None
+
+
+def current_call() -> CurrentCall:
+    """Return the call that the running handler answers.
+
+    Raises:
+        RuntimeError: not called from within a handler.
+    """
+    found = answered_call()
+    if found is None:
+        raise RuntimeError("no call is being answered here")
+    return found.current()

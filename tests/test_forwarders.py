@@ -148,8 +148,8 @@ FORWARDERS: dict[str, tuple[str, Any, str]] = {
     "group routes.get": ("all/routes/get", lambda _: ["probe"], "local/routes/get"),
     "group routes.rem": ("all/routes/rem", lambda _: ["other"], "local/kept/remove"),
     "group groups.put by rule": (
-        "local/comm/send",
-        lambda far: [["g"], remote_of(far, gid="all", service="groups", method="put"), {"where": {}}],
+        'local/comm/send?kwargs={"where":{}}',
+        lambda far: [["g"], remote_of(far, gid="all", service="groups", method="put")],
         "local/groups/put",
     ),
     "group status.spawn": ("all/status/spawn", lambda _: [{"launcher": "in_process"}], "local/groups/add"),

@@ -14,7 +14,7 @@ from .errors import NotPermitted
 from .log_limits import about, limited_log
 from .message import LOCAL
 from .principal import ANYONE, Principal
-from .security.scopes import forwarded_scope
+from .security.scopes import NEEDS_KEY, forwarded_scope, needs_key
 from .security.tokens import Scope
 
 if TYPE_CHECKING:
@@ -54,7 +54,20 @@ class Access:
         self.is_active: bool = self.has_policy or self.is_protected
         self.refused: int = 0
         self._policy = policy
+        self._keys = keys
         keys.watch(self._handle_keys)
+
+    def origin_of_rumor(self, stated: str, origin: NodeAddress) -> Principal | None:
+        """Return in whose name a rumor is: that which its origin has `stated`, or the origin; None for anyone.
+
+        While the node hears plain peers, too, anyone may have made it.
+
+        Raises:
+            MalformedRequest: it is stated, and no principal.
+        """
+        if not self.is_protected or self._keys.accepts_plain:
+            return None
+        return Principal.parse(stated) if stated else Principal.node(origin)
 
     def _handle_keys(self, keys: NodeKeys) -> None:
         del keys
@@ -79,8 +92,8 @@ class Access:
                 return f"it needs the scope {needed.name.lower()}"
         elif is_packet:
             return ""
-        elif who.kind == "anyone" and self.is_protected and forwarded_scope(service, method) is Scope.ADMIN:
-            return "it needs a key"
+        elif who.kind == "anyone" and self.is_protected and needs_key(service, method):
+            return NEEDS_KEY
         if self._policy is None:
             return ""
         reason = self._policy.reason_against(who, gid, service, method)
@@ -92,8 +105,10 @@ class Access:
         self.refused += 1
         what = f"{call.gid}/{call.service}/{call.method}"
         by = "" if call.forwarder is None else f", forwarded by {call.forwarder},"
+        name = call.principal or ANYONE
+        whom = f"{name} at {call.caller}" if name.kind == "anyone" and call.caller is not None else str(name)
         text = "the call of %s by %s%s was refused: %s, as %s"
-        _log.warning(text, what, call.principal or ANYONE, by, reason, who, extra=about(who, what))
+        _log.warning(text, what, whom, by, reason, who, extra=about(whom, what))
         # The reasons of a policy are the operator's own.
         raise NotPermitted(f"{who} may not call {what}: {reason.partition(':')[0]}")
 

@@ -28,7 +28,6 @@ from trionet.errors import (
 from trionet.events import RumorFailed
 from trionet.log_limits import about, limited_log
 from trionet.message import Call, Remote, check_args
-from trionet.principal import Principal
 from trionet.profiles import PROFILES
 from trionet.protocols.gossip_messages import Delivered
 from trionet.protocols.gossip_settings import settings_for
@@ -340,9 +339,7 @@ def _call_of(rumor: Delivered, codec: Codec, access: Access | None) -> Call:
     if not isinstance(args, list) or not isinstance(kwargs, dict):
         raise DecodeError("not a call: its arguments are no list and mapping")
     caller = address_of(rumor.origin)
-    principal = None
-    if access is not None and access.is_protected:
-        principal = Principal.parse(payload.principal) if payload.principal else Principal.node(caller)
+    principal = None if access is None else access.origin_of_rumor(payload.principal, caller)
     return Call(
         payload.gid, payload.service, payload.method, args, kwargs, rumor.id.hex(), caller, None, principal=principal
     )

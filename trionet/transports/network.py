@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import sys
+import weakref
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -359,7 +360,10 @@ class _Incoming:
                 self._endpoint.links.note_refused(self._peer, str(exc) or "TLS took too long")
                 return
         self._session = self._requests = connection = await self._endpoint.accept_http(
-            stream, first, self._nursery, self._proven
+            stream,
+            first,
+            self._nursery,
+            partial(_Incoming._proven, weakref.proxy(self)),  # a cycle would outlive it
         )
         await connection.run()
 

@@ -148,9 +148,9 @@ FORWARDERS: dict[str, tuple[str, Any, str]] = {
     "group routes.get": ("all/routes/get", lambda _: ["probe"], "local/routes/get"),
     "group routes.rem": ("all/routes/rem", lambda _: ["other"], "local/kept/remove"),
     "group groups.put by rule": (
-        "local/comm/send",
-        lambda far: [["g"], remote_of(far, gid="all", service="groups", method="put"), {"where": {}}],
-        "local/groups/put",
+        "all/groups/put?where=%7B%22role%22%3A%22worker%22%7D",
+        lambda _: ["g"],
+        "local/kept/keep",
     ),
     "group status.spawn": ("all/status/spawn", lambda _: [{"launcher": "in_process"}], "local/groups/add"),
     "group of a user's template": ("all/everywhere/change", lambda _: [], "local/probe/change"),
@@ -230,9 +230,11 @@ async def test_anyone_gains_nothing_by_having_a_node_call_itself() -> None:
     async with open_node(NodeConfig(policy=policy)) as node:
         stop = remote_of(node, service="status", method="stop")
         answer = await request(node, "/local/comm/send", json.dumps([[], stop]))
-        assert answer.status_code == 403, answer.text
+        assert answer.json()["error"]["type_name"] == "trionet.errors.NotPermitted"
+        assert node.statistics().calls_refused == 1
         assert not node.is_stopping
         await node.local.comm.send([], Remote(**stop))  # as itself
+        assert node.is_stopping
 
 
 @pytest.mark.parametrize("path", ["all/status/stop", "all/groups/put", "all/gossip/del"])

@@ -260,4 +260,4 @@ CALLED: list[Any] = []
 
 
 async def call_far(node: Node) -> None:
-    await node.local.comm.send([], Remote(node=CALLED[0], **TARGET))  # type: ignore[arg-type]
+    await node.local.comm.send([], Remote(node=CALLED[0], **TARGET))

@@ -5,16 +5,24 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
+from tests.security.keys import node_keys
 from tests.transports.keyed_nodes import open_keyed, request, token
-from trionet import ConfigError, NodeConfig, NotPermitted, Principal, Remote, open_node
+from tests.waiting import wait_until
+from trionet import ConfigError, EncodeError, NodeAddress, NodeConfig, NotPermitted, Principal, Remote, open_node
+from trionet.access import Access
+from trionet.launchers.passed_code import portable
+from trionet.message import Call
 from trionet.policy import checked_policy
 from trionet.principal import ANYONE
+from trionet.security.live_keys import LiveKeys
 from trionet.security.tokens import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 NODE = Principal("node", "10.0.0.1:80")
 TOKEN = Principal("token", "0123abcd", "call")
@@ -96,3 +104,69 @@ async def test_without_a_key_everyone_is_anyone() -> None:
             await one.local.comm.send([], stop)
         answer = await request(other, "/local/status/stop", Trionet_Principal="node:10.0.0.1:80")
         assert answer.status_code == 403
+
+
+def spare_status(principal: Principal, gid: str, service: str, method: str) -> bool:
+    return not (principal.kind == "node" and service == "status" and method == "stop")
+
+
+SPARING = "tests.test_policy:spare_status"
+
+
+def test_a_policy_comes_from_a_file_or_from_the_environment(tmp_path: Path) -> None:
+    (tmp_path / "node.toml").write_text('[policy.deny]\n"token:read:*" = ["*/shop/*"]\n', encoding="utf-8")
+    table = {"deny": {"token:read:*": ["*/shop/*"]}}
+    assert NodeConfig(**NodeConfig.settings_from_file(tmp_path / "node.toml")).policy == table
+    for text, policy in ((SPARING, SPARING), ('{"deny": {"token:read:*": ["*/shop/*"]}}', table)):
+        assert NodeConfig(**NodeConfig.settings_from_environment({"TRIONET_POLICY": text})).policy == policy
+    with pytest.raises(ConfigError, match="TRIONET_POLICY"):
+        NodeConfig.settings_from_environment({"TRIONET_POLICY": "deny stop"})
+
+
+async def test_a_policy_that_can_not_be_imported_is_an_error_before_the_port_is_open() -> None:
+    async with open_node() as probe:
+        port = probe.address.port
+    with pytest.raises(ConfigError, match="no_such_module"):
+        async with open_node(NodeConfig(port=port, policy="no_such_module:policy")):
+            pass
+    async with open_node(NodeConfig(port=port)):
+        pass
+
+
+async def test_a_spawned_process_has_the_policy_of_its_configuration() -> None:
+    async with open_keyed() as node:
+        child = await node.local.status.spawn(NodeConfig(policy=spare_status))
+        assert await node.local.comm.send(["port"], Remote(node=child, service="status", method="get")) == child.port
+        with pytest.raises(NotPermitted, match="may not call local/status/stop"):
+            await node.local.comm.send([], Remote(node=child, service="status", method="stop"))
+
+
+@pytest.mark.parametrize("on_start", [None, lambda: None], ids=["no on_start", "a lambda"])
+def test_a_policy_without_an_import_path_does_not_travel(on_start: Any) -> None:
+    with pytest.raises(EncodeError, match="put it at the top level") as caught:
+        portable(NodeConfig(policy=lambda *_: True, on_start=on_start))
+    assert caught.value.path == "$.policy"
+
+
+def test_a_running_node_that_gets_a_key_begins_to_check() -> None:
+    keys = LiveKeys()
+    access = Access(NodeAddress("127.0.0.1", 1), keys, None)
+    assert not access.is_active
+    keys.replace(node_keys())
+    assert access.is_active
+    with pytest.raises(NotPermitted):
+        access.check(Call("local", "status", "stop", principal=TOKEN), is_read=False)
+    access.check(Call("local", "status", "stop", principal=NODE), is_read=False)
+    with pytest.raises(NotPermitted):
+        access.check(Call("local", "status", "stop", principal=NODE, forwarder=TOKEN), is_read=False)
+    assert access.refused == 2
+
+
+async def test_packets_of_the_protocols_are_not_for_a_policy() -> None:
+    nobody = {"deny": {"*": ["*/*/*"]}}
+    config = NodeConfig(policy=nobody, datagrams=False, join=[])
+    async with open_keyed(config) as one:
+        joining = msgspec.structs.replace(config, join=[str(one.address)])
+        async with open_keyed(joining) as other:
+            await wait_until(lambda: len(one.members()) == len(other.members()) == 2)
+            assert one.statistics().calls_refused == other.statistics().calls_refused == 0

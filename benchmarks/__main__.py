@@ -24,6 +24,8 @@ from .fanout import run_fanout
 from .glomers import run_glomers
 from .gossip import run_gossip
 from .links import run_links
+from .sealed import run_sealed
+from .sealed_fleet import run_sealed_fleet
 from .settings import Settings
 from .simulation import run_simulation
 from .spawn import run_spawn
@@ -38,6 +40,8 @@ _BENCHMARKS: dict[str, Callable[[Settings], Awaitable[Result]]] = {
     "fanout": run_fanout,
     "links": run_links,
     "bulk": run_bulk,
+    "sealed": run_sealed,
+    "sealed-fleet": run_sealed_fleet,
     "spawn": run_spawn,
     "ends": run_ends,
     "gossip": run_gossip,

@@ -23,7 +23,7 @@ from .workers import Worker, WorkerFailed, open_worker
 if TYPE_CHECKING:
     from .settings import Settings
 
-__all__ = ["run_cluster"]
+__all__ = ["cpu_s", "run_cluster"]
 
 _GOSSIPS: Final = 20
 _FLEET_START_S: Final = 300.0
@@ -108,9 +108,9 @@ async def _measure_membership(nodes: list[dict[str, Any]], sender: Worker, resul
                 raise WorkerFailed(f"the nodes don't all know each other: {sorted(counts)}")
             await trio.sleep(0.2)
         settings.say(f"cluster: the processor time of {len(nodes)} nodes at rest")
-        before = {node["pid"]: _cpu_s(node["pid"]) for node in nodes}
+        before = {node["pid"]: cpu_s(node["pid"]) for node in nodes}
         await trio.sleep(_IDLE_S)
-        used = [(_cpu_s(node["pid"]) - before[node["pid"]]) / _IDLE_S for node in nodes]
+        used = [(cpu_s(node["pid"]) - before[node["pid"]]) / _IDLE_S for node in nodes]
         result.samples.setdefault("idle_cpu", {})["link"] = list(used)
         alive = list(nodes)
         for count in _KILLED:
@@ -141,7 +141,8 @@ async def _known_by_all(sender: Worker, killed: list[Any], alive: list[Any], beg
     raise WorkerFailed(f"not every survivor knew of {len(killed)} failures after {_FAIL_LIMIT_S:g} s")
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
+    """Return the processor time that a process has used, in seconds."""
     with suppress(OSError):
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
         return float(sum(map(int, fields[11:13]))) / os.sysconf("SC_CLK_TCK")

@@ -6,6 +6,7 @@ the times, and hardly the ratios.
 
 from __future__ import annotations
 
+import random
 import statistics
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,10 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Goal", "Result", "Samples", "formatted", "median", "percentile", "ratio"]
+__all__ = ["Goal", "Result", "Samples", "bootstrapped", "formatted", "median", "percentile", "ratio"]
 
 _NEARLY_ONE = 0.99
+_DRAWS = 2000
 
 Samples = dict[str, list[float | None]]
 """Name to one number for each round; None for a round that failed."""
@@ -122,3 +124,15 @@ def percentile(numbers: Sequence[float | None], share: float) -> float | None:
     """Return the percentile `share` of the numbers, without None (nearest rank)."""
     ordered = sorted(number for number in numbers if number is not None)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None
+
+
+def bootstrapped(numbers: Sequence[float]) -> tuple[float | None, float | None, float | None]:
+    """Return the median of the numbers, and the ends of its interval of 95 % by bootstrap; None if there are none.
+
+    Source: Efron, Bootstrap Methods: Another Look at the Jackknife (1979); the percentile interval.
+    """
+    if not numbers:
+        return None, None, None
+    draw = random.Random(len(numbers))  # the same numbers give the same interval
+    medians = sorted(statistics.median(draw.choices(numbers, k=len(numbers))) for _ in range(_DRAWS))
+    return statistics.median(numbers), medians[_DRAWS // 40], medians[-_DRAWS // 40]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 pytest_plugins = ["pytester"]
 
 reset_signals()  # at import: before any test, in every worker
+
+# Python's end would look for cycles among all that the tests have made, for seconds. xdist kills a worker that takes
+# ten, and warns of a process that is still running and of its open pipes.
+atexit.register(gc.freeze)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

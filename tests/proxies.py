@@ -32,6 +32,7 @@ class Proxy:
         self.sent = b""
         self.answered = b""
         self.change: Callable[[bytes], bytes] = lambda data: data
+        self._others: list[trio.SocketStream] = []
 
     async def serve(self, *, task_status: trio.TaskStatus[None]) -> None:
         async with trio.open_nursery() as nursery:
@@ -47,11 +48,20 @@ class Proxy:
                 await trio.open_tcp_stream(self.target.ip, self.target.port) as other,
                 trio.open_nursery() as nursery,
             ):
+                self._others.append(other)
                 nursery.start_soon(self._copy, other, stream, nursery.cancel_scope)
                 async for data in stream:
                     self.sent += data
                     await other.send_all(self.change(bytes(data)))
                 await other.send_eof()
+
+    async def cut(self, last: bytes) -> None:
+        """End all connections; the target is sent these bytes before."""
+        for other in self._others:
+            with suppress(OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+                await other.send_all(last)
+            await other.aclose()
+        self._others.clear()
 
     async def _copy(self, source: trio.SocketStream, to: trio.SocketStream, scope: trio.CancelScope) -> None:
         with suppress(OSError, trio.BrokenResourceError, trio.ClosedResourceError):

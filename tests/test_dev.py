@@ -1,4 +1,4 @@
-"""What dev.py installs."""
+"""What dev.py installs, and how it reports checks."""
 
 from __future__ import annotations
 
@@ -16,14 +16,18 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(scope="module")
-def dev() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("dev", ROOT / "dev.py")
+def loaded(name: str, path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def dev() -> ModuleType:
+    return loaded("dev", ROOT / "dev.py")
 
 
 def packages(text: str) -> list[str]:
@@ -68,3 +72,57 @@ def test_what_is_in_both_folders_by_a_link_counts_once(
     (tmp_path / "PRIVATE" / "b").write_bytes(bytes(2_000_000))
     os.link(tmp_path / "VENV" / "a", tmp_path / "PRIVATE" / "a")
     assert dev.size_mb() in (5, 6)
+
+
+# ---- known vulnerabilities
+
+
+@pytest.fixture(scope="module")
+def audit() -> ModuleType:
+    path = ROOT / ".ci" / "audit.py"
+    if not path.exists():
+        pytest.skip("this is no checkout")
+    return loaded("audit", path)
+
+
+FINE = '{"name": "a", "version": "1", "vulns": []}'
+SKIPPED = '{"name": "b", "skip_reason": "Dependency not found"}'
+HIT = '{"name": "c", "version": "2", "vulns": [{"id": "CVE-1", "fix_versions": ["3"]}]}'
+
+
+@pytest.mark.parametrize(
+    ("packages", "status", "line"),
+    [
+        ([FINE], 0, "1 of 1 packages checked, 0 vulnerabilities"),
+        ([FINE, SKIPPED], 75, "not checked: 1 packages, which the package index does not answer for (b)"),
+        ([SKIPPED] * 5, 75, "not checked: 5 packages, which the package index does not answer for (b, b, b, ...)"),
+        ([FINE, HIT, SKIPPED], 1, "c 2: CVE-1, fixed in 3"),
+        ([], 75, "0 of 0 packages checked, 0 vulnerabilities"),
+    ],
+)
+def test_packages_that_were_not_looked_up_are_no_success(
+    audit: ModuleType, packages: list[str], status: int, line: str
+) -> None:
+    found, lines = audit.verdict(f'{{"dependencies": [{", ".join(packages)}], "fixes": []}}', "")
+    assert (found, line in lines) == (status, True)
+
+
+@pytest.mark.parametrize("output", ["", "no json", "[]", "{}"])
+def test_a_failure_of_the_audit_is_no_success_and_is_quoted(audit: ModuleType, output: str) -> None:
+    assert audit.verdict(output, "first\nERROR: no route to host\n") == (
+        75,
+        ["not checked: pip-audit has failed", "ERROR: no route to host"],
+    )
+
+
+def test_a_check_that_could_not_be_made_is_no_failure_and_stands_in_the_table(
+    dev: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(dev, "run", lambda *command: int(command[0]))
+    assert dev.run_all({"one": ["0"], "two": ["75"], "three": ["1"]}) == ["three"]
+    table = capsys.readouterr().out.partition("summary")[2]
+    assert [line.split(" 0.0 s")[0].strip() for line in table.strip().splitlines()] == [
+        "passed",
+        "NOT CHECKED",
+        "FAILED",
+    ]

@@ -5,18 +5,20 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
-from pathlib import Path
+
+import pytest
 
 import trionet
+from tests.source_trees import PACKAGE, parse_package
 
-PACKAGE = Path(trionet.__file__).parent
 
-MODULES = {
-    ".".join(("trionet", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): ast.parse(
-        path.read_text(encoding="utf-8")
-    )
-    for path in sorted(PACKAGE.rglob("*.py"))
-}
+@pytest.fixture(scope="module")
+def modules() -> dict[str, ast.Module]:
+    """The trees of the modules, by their names."""
+    return {
+        ".".join(("trionet", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): tree
+        for path, tree in parse_package().items()
+    }
 
 
 def _defined_names(tree: ast.Module) -> set[str]:
@@ -48,9 +50,11 @@ def _listed_names(tree: ast.Module) -> list[str]:
     return []
 
 
-def test_a_module_lists_each_public_name_that_it_defines_once_and_else_only_imported_ones() -> None:
+def test_a_module_lists_each_public_name_that_it_defines_once_and_else_only_imported_ones(
+    modules: dict[str, ast.Module],
+) -> None:
     wrong = {}
-    for module, tree in MODULES.items():
+    for module, tree in modules.items():
         listed = _listed_names(tree)
         differing = (set(listed) - _imported_names(tree)) ^ _defined_names(tree)
         if differing or len(set(listed)) < len(listed):
@@ -58,15 +62,17 @@ def test_a_module_lists_each_public_name_that_it_defines_once_and_else_only_impo
     assert wrong == {}
 
 
-def test_the_package_lists_every_name_that_it_imports_and_each_can_be_used() -> None:
-    assert _imported_names(MODULES["trionet"]) == set(trionet.__all__)
+def test_the_package_lists_every_name_that_it_imports_and_each_can_be_used(
+    modules: dict[str, ast.Module],
+) -> None:
+    assert _imported_names(modules["trionet"]) == set(trionet.__all__)
     assert [name for name in trionet.__all__ if getattr(trionet, name, None) is None] == []
 
 
-def test_a_public_class_or_function_has_a_docstring() -> None:
+def test_a_public_class_or_function_has_a_docstring(modules: dict[str, ast.Module]) -> None:
     public = {
         f"{module}.{name}": getattr(found, name)
-        for module in MODULES
+        for module in modules
         if not module.endswith("__main__")
         for found in [importlib.import_module(module)]
         for name in getattr(found, "__all__", [])

@@ -86,7 +86,7 @@ async def spawn_many(node: Node, config: NodeConfig, count: int) -> list[NodeAdd
 # ------------------------------------------------------------------------------------------------------------- booting
 
 
-@pytest.mark.parametrize(("launcher", "count"), [("forkserver", 100), ("subprocess", 6)])
+@pytest.mark.parametrize(("launcher", "count"), [("forkserver", 50), ("subprocess", 6)])
 async def test_nodes_that_are_spawned_at_once_all_answer_a_call(
     parent: Node, family: Family, launcher: str, count: int
 ) -> None:
@@ -154,13 +154,17 @@ async def test_a_cancelled_spawn_stops_the_node_that_is_booting(
 ) -> None:
     for name, value in spin_file(tmp_path / "pid").items():
         monkeypatch.setenv(name, value)
+    if launcher == "forkserver":
+        await parent.prewarm()  # while it imports, the fork server has children of its own: see `Family.pids`
+    before = family.pids()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(parent.local.status.spawn, misfit(launcher, on_start=on_start, stop_grace_s=0))
         if on_start is spin_at_start:
             await wait_until((tmp_path / "pid").exists)
-        pids = await family.wait_for(2 if launcher == "forkserver" else 1)
+        else:
+            await wait_until(lambda: family.pids() > before)
         nursery.cancel_scope.cancel()
-    assert len(family.pids()) == len(pids) - 1
+    assert family.pids() == before
     await parent.prewarm()  # the spawner goes on
 
 

@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import ast
 from graphlib import CycleError, TopologicalSorter
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-import trionet
+import pytest
 
-PACKAGE = Path(trionet.__file__).parent
+from tests.source_trees import PACKAGE, parse_package
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 40
 
-TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
-PATHS = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in TREES}
+PATHS = {
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in sorted(PACKAGE.rglob("*.py"))
+}
 
 
-def imported(path: Path) -> set[str]:
+@pytest.fixture(scope="module")
+def trees() -> dict[Path, ast.Module]:
+    return parse_package()
+
+
+def imported(path: Path, tree: ast.Module) -> set[str]:
     """Return the modules of the package that a file imports, for type checkers alone and within functions too."""
     package = path.relative_to(PACKAGE.parent).parent.parts
     found = set[str]()
-    for node in ast.walk(TREES[path]):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -46,8 +56,8 @@ def circles(imports: dict[str, set[str]]) -> list[str]:
             return found
 
 
-def test_no_modules_import_each_other_in_a_circle() -> None:
-    found = circles({name: imported(path) for name, path in PATHS.items()})
+def test_no_modules_import_each_other_in_a_circle(trees: dict[Path, ast.Module]) -> None:
+    found = circles({name: imported(path, trees[path]) for name, path in PATHS.items()})
     assert not found, "\n".join(found)
 
 
@@ -59,14 +69,16 @@ def test_a_circle_is_named() -> None:
 
 
 def test_no_file_is_long() -> None:
-    lengths = {str(path.relative_to(PACKAGE)): len(path.read_text(encoding="utf-8").splitlines()) for path in TREES}
+    lengths = {
+        str(path.relative_to(PACKAGE)): len(path.read_text(encoding="utf-8").splitlines()) for path in PATHS.values()
+    }
     assert {name: lines for name, lines in lengths.items() if lines > MAX_FILE_LINES} == {}
 
 
-def test_no_function_is_long() -> None:
+def test_no_function_is_long(trees: dict[Path, ast.Module]) -> None:
     lengths = {
         f"{path.relative_to(PACKAGE)}:{node.name}": _lines(node)
-        for path, tree in TREES.items()
+        for path, tree in trees.items()
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     }

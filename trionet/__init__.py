@@ -75,6 +75,8 @@ from .replies import Aggregate, Receipt, Replies, Spread
 from .runtime import open_node, run, serve_node
 from .services.base import rpc
 from .services.groups import GroupDescription
+from .services.key_status import KeyInfo, KeysStatus, MemberKeys
+from .services.keys import Keys
 from .services.member import Member
 from .services.periodic import PeriodicTask
 from .services.routes import ServiceDescription
@@ -109,13 +111,17 @@ __all__ = [
     "IndefiniteError",
     "KeyAlreadyExists",
     "KeyDoesNotExist",
+    "KeyInfo",
     "KeyMismatch",
+    "Keys",
+    "KeysStatus",
     "Launcher",
     "MalformedRequest",
     "Member",
     "MemberEvent",
     "MemberFailed",
     "MemberJoined",
+    "MemberKeys",
     "MemberLeft",
     "MemberSuspected",
     "MemberTrusted",

@@ -41,17 +41,17 @@ class Access:
 
     Attributes:
         own: the principal of its own calls to itself: this object, and no equal one.
-        is_active: whether there is something to check: it has a key or a policy.
-        is_protected: whether it has a key.
+        is_active: whether there is something to check: it has a key, a certificate or a policy.
+        is_protected: whether it has a key or a certificate.
         has_policy: whether it has a policy.
         refused: the number of refused calls.
     """
 
     def __init__(self, own: NodeAddress, keys: LiveKeys, policy: Policy | None) -> None:
         self.own: Principal = Principal.node(own)
-        self.is_protected: bool = False
+        self.is_protected: bool = keys.is_certified
         self.has_policy: bool = policy is not None
-        self.is_active: bool = self.has_policy
+        self.is_active: bool = self.has_policy or self.is_protected
         self.refused: int = 0
         self._policy = policy
         keys.watch(self._handle_keys)

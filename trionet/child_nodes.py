@@ -5,7 +5,7 @@ Invariant: after `cancel_starting`, no node is started any more.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import trio
@@ -18,7 +18,7 @@ from .launchers.passed_keys import pass_keys
 from .launchers.restart import keep_running
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from .events import Event
     from .identity import NodeAddress
@@ -43,10 +43,13 @@ class ChildNodes:
         publish: Callable[[Event], None],
         keys: LiveKeys,
         key_file: str | None,
+        own: NodeAddress,
+        certificate: Mapping[str, Any] | None = None,
     ) -> None:
         """Supervise nodes in `nursery`; by `default_launcher` where a configuration names none.
 
-        They get `keys`, unless their configuration has another key file than their spawner's `key_file`.
+        They get `keys` of the node `own`, unless their configuration has another key file than its `key_file`; and the
+        settings of its `certificate`, unless they have their own.
         """
         self.nursery = nursery
         self._launchers = launchers
@@ -54,6 +57,8 @@ class ChildNodes:
         self._publish = publish
         self._keys = keys
         self._key_file = key_file
+        self._certificate = certificate or {}
+        self._own = str(own)
         self._starting: dict[trio.CancelScope, None] = {}
         self._boot_listeners: list[Callable[[NodeAddress], None]] = []
         self._is_closed = False
@@ -69,12 +74,12 @@ class ChildNodes:
         name = config.launcher or self._default_launcher
         launcher = self._launchers.get(name)
         config, code = (config, b"") if name == _IN_PROCESS else portable(config)
-        config = self._without_key_file(config)
+        config = self._with_certificate(self._without_key_file(config))
         with trio.CancelScope() as scope:
             self._starting[scope] = None
             try:
                 # The task inherits what is passed.
-                with pass_keys(self._keys if config.key_file is None else None), pass_code(code):
+                with pass_keys(self._keys if config.key_file is None else None, self._own), pass_code(code):
                     address: NodeAddress = await self.nursery.start(
                         keep_running, launcher, config, self._publish, self._booted
                     )
@@ -97,6 +102,12 @@ class ChildNodes:
         if keys is None or config.key_file not in (None, self._key_file):
             return config
         return msgspec.structs.replace(config, key_file=None, cluster=keys.cluster)
+
+    def _with_certificate(self, config: NodeConfig) -> NodeConfig:
+        """Return the configuration of a child that has its own certificate, or this node's."""
+        if config.certificate_file is not None:
+            return config
+        return msgspec.structs.replace(config, **self._certificate)
 
     def joining(self, config: NodeConfig, spawner: NodeConfig, address: NodeAddress) -> NodeConfig:
         """Return the configuration of a child that joins the cluster of its spawner.

@@ -21,13 +21,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from .codec import register_type
+from .config_checks import check_on_start, check_references, check_rollout, checked_policy_setting, refuse_key
 from .conversion import Converter, Misfit, converter_for
 from .errors import ConfigError, EncodeError, MalformedRequest
-from .identity import NodeAddress, check_cluster, check_name, checked_destination, checked_host, is_loopback
+from .identity import NodeAddress, check_cluster, checked_destination, checked_host, is_loopback
 from .import_paths import is_reference, reference_to
-from .key_texts import holds_key_text
 from .limits import Limits
-from .policy import checked_policy
 from .profiles import PROFILES
 from .user_code import described, pass_endings, shown
 
@@ -40,17 +39,20 @@ else:
     PolicyGiven = Any
     OnStart = Any  # no converter accepts a callable or a text; __post_init__ checks it
 
-__all__ = ["ENVIRONMENT_PREFIX", "NodeConfig", "check_tags", "parse_setting"]
+__all__ = ["CERTIFICATE_FILES", "ENVIRONMENT_PREFIX", "NodeConfig", "check_tags", "parse_setting"]
 
 ENVIRONMENT_PREFIX = "TRIONET_"
 _MAX_TAGS_BYTES = 512
 _CHOICES = {
+    "accept": ("plain", "both", "sealed"),
+    "send": ("plain", "sealed"),
     "transport": ("link", "http"),
     "restart": ("never", "on_failure", "always"),
     "profile": tuple(PROFILES),
     "log_level": ("debug", "info", "warning", "error"),
 }
-_UNSPECIFIED = ("0.0.0.0", "::")
+_UNSPECIFIED = ("0.0.0.0", "::")  # noqa: S104  it is refused, not used
+CERTIFICATE_FILES = ("certificate_file", "private_key_file", "ca_file")
 
 
 class _SettingsByName(type(msgspec.Struct)):  # type: ignore[misc]  # which has no name in older ones
@@ -86,6 +88,12 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
             everything.
         key_file: the file of the cluster's key, made by ``trionet keys new FILE``: mode 0600 and yours. With a key the
             node talks to holders of the key alone. The nodes that it spawns get the key, and not the path.
+        certificate_file, private_key_file, ca_file: the node's certificate for ``spiffe://CLUSTER/node/NAME``, its
+            private key (mode 0600 and yours), and the certificates of the CAs of its peers, in PEM; all three or none.
+            With them the node talks to holders of such certificates alone. The nodes that it spawns get the paths.
+        accept: what the node accepts once it has a key: ``sealed``; ``both`` during a rollout; ``plain`` before it: its
+            `key_file` may come later. What the key file says of a rollout goes before.
+        send: what the node sends once it has a key: ``sealed``, or ``plain`` until all members accept both.
         cluster: the cluster's name. Clusters of different names never merge, even with one key. Lower case. Without a
             key it has no effect.
         trust_code: whether it reads code that nodes with the key of its cluster send, or, without keys, nodes of the
@@ -121,6 +129,11 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     on_start: OnStart = None
     insecure: bool = False
     key_file: str | None = None
+    certificate_file: str | None = None
+    private_key_file: str | None = None
+    ca_file: str | None = None
+    accept: Literal["plain", "both", "sealed"] = "sealed"
+    send: Literal["plain", "sealed"] = "sealed"
     cluster: str = "trionet"
     trust_code: bool = False
     policy: PolicyGiven = None
@@ -145,15 +158,13 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
             if value is not default:
                 self._set(setting, _typed(setting, converter, value))
         self._check_addresses()
-        _refuse_key(self.on_start, "on_start")
-        if not (self.on_start is None or callable(self.on_start) or is_reference(self.on_start)):
-            kind = type(self.on_start)
-            given = shown(self.on_start) if issubclass(kind, str) else f"a {kind.__name__}"
-            raise ConfigError(f"on_start is a callable or 'package.module:function', not {given}")
+        check_on_start(self.on_start)
         check_cluster(self.cluster)
-        self._check_key_file()
-        self._check_policy()
-        self._check_references()
+        self._check_files()
+        check_rollout(self.accept, self.send)
+        self._set("policy", checked_policy_setting(self.policy))
+        for setting in ("services", "templates"):
+            check_references(setting, getattr(self, setting))
         if self.join is not None:
             self._set("join", [_checked_seed(seed) for seed in self.join])
         check_tags(self.tags)
@@ -175,36 +186,24 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         if self.advertise_ip is not None:
             self._set("advertise_ip", checked_destination(self.advertise_ip, "advertise_ip"))
 
-    def _check_key_file(self) -> None:
-        if self.key_file is not None and (not self.key_file or "\0" in self.key_file):
-            raise ConfigError("key_file is the path of a file")
-
-    def _check_policy(self) -> None:
-        _refuse_key(self.policy, "policy")
-        if issubclass(type(self.policy), str):  # isinstance would use __class__, which may be the user's code
-            if not is_reference(self.policy):
-                text = f"policy is a table, a function or 'package.module:function', not {shown(self.policy)}"
-                raise ConfigError(text)
-        elif self.policy is not None:
-            self._set("policy", checked_policy(self.policy).given)
-
-    def _check_references(self) -> None:
-        for setting in ("services", "templates"):
-            for name, reference in getattr(self, setting).items():
-                try:
-                    check_name(name, "service name")
-                except MalformedRequest as exc:
-                    raise ConfigError(f"{setting}: {exc.text}") from exc
-                if not is_reference(reference):
-                    raise ConfigError(f"{setting}.{name} is 'package.module:Class', not {reference!r:.100}")
+    def _check_files(self) -> None:
+        for setting in ("key_file", *CERTIFICATE_FILES):
+            path = getattr(self, setting)
+            if path is not None and (not path or "\0" in path):
+                raise ConfigError(f"{setting} is the path of a file")
+        missing = [setting for setting in CERTIFICATE_FILES if getattr(self, setting) is None]
+        if missing and len(missing) < len(CERTIFICATE_FILES):
+            raise ConfigError(f"{' and '.join(CERTIFICATE_FILES)} go together: set {' and '.join(missing)}, too")
 
     def check_bind(self, *, has_key: bool = False) -> None:
         """Raise `ConfigError` if listening on `ip` would open the node to others without protection.
 
         Args:
-            has_key: whether the node has a key, from any source; a `key_file` is one.
+            has_key: whether the node has a key, from any source; a `key_file` is one, and a certificate protects, too.
         """
-        if not (is_loopback(self.ip) or self.insecure or has_key or self.key_file is not None):
+        has_key = (has_key or self.key_file is not None) and self.accept == "sealed"
+        has_key = has_key or self.certificate_file is not None
+        if not (is_loopback(self.ip) or self.insecure or has_key):
             raise ConfigError(
                 f"refusing to listen on {self.ip} without a key: whoever reaches the port could call every service. "
                 f"Make a key with 'trionet keys new FILE', and set key_file (--key-file); or listen on 127.0.0.1; or "
@@ -212,6 +211,12 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
             )
         if self.ip in _UNSPECIFIED and not self.advertise_ip:
             raise ConfigError(f"with ip {self.ip} other nodes need advertise_ip (--advertise-ip) to reach this one")
+
+    @property
+    def certificate_settings(self) -> dict[str, Any]:
+        """The settings of its certificate, with absolute paths, and of the cluster that it is for; empty without."""
+        paths = {setting: os.path.abspath(path) for setting in CERTIFICATE_FILES if (path := getattr(self, setting))}
+        return paths and paths | {"cluster": self.cluster}
 
     def portable(self) -> NodeConfig:
         """Return the configuration to send to another process: `on_start` and `policy` are import paths.
@@ -291,7 +296,7 @@ def parse_setting(name: str, text: str, *, source: str) -> Any:
     Raises:
         ConfigError: it is no value of that setting; the error's text starts with `source`.
     """
-    _refuse_key(text, source)
+    refuse_key(text, source)
     field_type = (Limits.__annotations__ | NodeConfig.__annotations__)[name]
     is_path = field_type == "PolicyGiven" and is_reference(text)
     if is_path or "str" in field_type.split(" | ") or field_type == "OnStart" or field_type.startswith("Literal["):
@@ -339,7 +344,7 @@ def _typed(setting: str, converter: Converter, value: Any) -> Any:
     Raises:
         ConfigError: it isn't of that type, or contains a text that is no Unicode.
     """
-    _refuse_key(value, setting)
+    refuse_key(value, setting)
     try:
         if isinstance(value, tuple | list):
             value = list(value)
@@ -353,12 +358,6 @@ def _typed(setting: str, converter: Converter, value: Any) -> Any:
         pass_endings(exc)
         raise ConfigError(f"{setting}: a {type(value).__name__} can't be read: {described(exc)}") from exc
     return typed
-
-
-def _refuse_key(value: object, where: str) -> None:
-    """Raise a `ConfigError` that does not quote `value` if it contains a key."""
-    if holds_key_text(value):
-        raise ConfigError(f"{where} holds a key, and keys come from a file: give the path of the file in key_file")
 
 
 def _check_texts(value: Any) -> None:

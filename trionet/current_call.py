@@ -28,10 +28,11 @@ class CurrentCall:
         caller: the calling node, unverified; None for a client that is no node, as curl.
         gid: the group of the service; ``"local"`` for a node's own services.
         service, method: their names.
+        key_id: the id of the cluster key of the sealed link by which it came; empty if it came by another way.
         principal: in whose name it is made: where it entered the cluster, whoever forwarded it; see `Principal`.
     """
 
-    __slots__ = ("_deadline", "caller", "gid", "id", "method", "principal", "service")
+    __slots__ = ("_deadline", "caller", "gid", "id", "key_id", "method", "principal", "service")
 
     def __init__(self, call: Call, deadline: float) -> None:
         self.id: str = call.id
@@ -39,8 +40,14 @@ class CurrentCall:
         self.gid: str = call.gid
         self.service: str = call.service
         self.method: str = call.method
+        self.key_id: bytes = call.key_id
         self.principal: Principal = call.principal or ANYONE
         self._deadline = deadline
+
+    @property
+    def is_authenticated(self) -> bool:
+        """Whether it came over a sealed link, so that its caller holds a key of the cluster."""
+        return bool(self.key_id)
 
     @property
     def deadline(self) -> float:

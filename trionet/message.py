@@ -19,7 +19,7 @@ from .user_code import shown
 
 __all__ = ["BUILT_IN", "LOCAL", "PACKET", "Call", "Remote", "check_args", "check_kwargs"]
 
-BUILT_IN: Final = frozenset({"status", "groups", "routes", "comm", "gossip", "membership", "settings", "kept"})
+BUILT_IN: Final = frozenset({"status", "groups", "routes", "comm", "gossip", "membership", "settings", "kept", "keys"})
 """The names of trionet's own services, which no other can have."""
 
 LOCAL = "local"
@@ -108,6 +108,7 @@ class Call(msgspec.Struct, frozen=True):
             a set.
         principal: in whose name it is made; None for anyone.
         forwarder: the member that has forwarded it; None if the principal itself made it.
+        key_id: the id of the cluster key of the sealed link by which it came; empty if it came by another way.
     """
 
     gid: str
@@ -122,6 +123,7 @@ class Call(msgspec.Struct, frozen=True):
     is_json: bool = False
     principal: Principal | None = None
     forwarder: Principal | None = None
+    key_id: bytes = b""
 
 
 def check_args(args: object) -> list[Any]:

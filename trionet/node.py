@@ -16,8 +16,9 @@ from .group import Group
 from .import_paths import import_reference
 from .message import LOCAL
 from .node_log import NodeLog
-from .node_statistics import NodeStatistics
+from .node_statistics import NodeStatistics, statistics_of
 from .on_start import run_on_start
+from .reloading import Reloading
 from .services import LocalServices, cluster_agent
 from .services.base import check_service_name, exposed_methods
 from .services.child_news import ChildNews
@@ -28,6 +29,7 @@ from .services.groups import ALL, Groups
 from .services.kept import Kept
 from .services.kept_rules import KeptRules
 from .services.kept_services import KeptServices
+from .services.keys import Keys
 from .services.membership import Membership
 from .services.periodic import PeriodicTasks
 from .services.replicated import Replicated
@@ -64,8 +66,9 @@ class Node:
 
     Attributes:
         config: its configuration.
-        local: its own services: ``status``, ``groups``, ``routes``, ``comm``, ``gossip``, ``membership``.
+        local: its own services: ``status``, ``groups``, ``routes``, ``comm``, ``gossip``, ``membership``, ``keys``.
         random: the random numbers of its protocols and services; seeded in a simulation.
+        reloading: the files that it can read again while it runs.
     """
 
     config: NodeConfig
@@ -120,11 +123,16 @@ class Node:
             kept=Kept(own, groups, replicated, [KeptServices(self._services), KeptRules(groups)], bus.publish),
             settings=Settings(own, config, replicated, bus.publish),
             code=code,
+            keys=Keys.of(config, endpoint, self._agent, groups.known, children.on_boot, background, random),
         )
-        self._log = NodeLog()
-        for listener in (self._log.handle, ChildNews(self._agent, children.on_boot).handle, comm.handle_event):
-            bus.listen(listener)
+        self.reloading, self._log = Reloading({**self.local.keys.reloads, **endpoint.reloads}), NodeLog()
+        self._listen(comm)
         self._register_services()
+
+    def _listen(self, comm: Comm) -> None:
+        news = ChildNews(self._agent, self._children.on_boot)
+        for listener in (self._log.handle, news.handle, comm.handle_event, self.local.keys.handle_event):
+            self._bus.listen(listener)
 
     def __repr__(self) -> str:
         return f"<Node {self.sid} on {self.address}>"
@@ -162,6 +170,11 @@ class Node:
     def app(self) -> QuartTrio | None:
         """The Quart-Trio app of its HTTP face; None without one."""
         return self._endpoint.app
+
+    @property
+    def keys(self) -> Keys:
+        """The keys of its cluster, and their rotation."""
+        return self.local.keys
 
     @property
     def all(self) -> Group:
@@ -211,16 +224,7 @@ class Node:
 
     def statistics(self) -> NodeStatistics:
         """Return the node's current figures."""
-        return NodeStatistics(
-            calls_served=self._router.served,
-            calls_running=len(self._router.running),
-            calls_orphaned=self._log.calls_orphaned,
-            connections_refused=self._endpoint.connections_refused,
-            datagrams_refused=self._agent.datagrams_refused,
-            requests_refused=self._endpoint.requests_refused,
-            code_refused=self.local.code.refused,
-            calls_refused=self._router.refused,
-        )
+        return statistics_of(self._router, self._endpoint, self._agent, self.local.code, self._log)
 
     def running_calls(self) -> list[CurrentCall]:
         """Return the calls whose handlers are running on this node, oldest first."""
@@ -243,10 +247,7 @@ class Node:
         self._bus.listen(listener)
 
     def members(self) -> list[Member]:
-        """Return the present members of its cluster, itself included, in SID order.
-
-        Failed and left members are not present.
-        """
+        """Return the present members of its cluster, itself included, in SID order; no failed and left ones."""
         return self.local.membership.present()
 
     async def join(self, seeds: Iterable[Any]) -> None:
@@ -264,20 +265,20 @@ class Node:
     def member(self, sid: SID | NodeAddress) -> AbstractAsyncContextManager[trio.CancelScope]:
         """Return a context manager whose block is cancelled when the node `sid` fails or leaves, or is not present.
 
-        The block is cancelled when this node ends, too. `sid` may be an address.
-
-        ::
-
-            async with node.member(sid) as scope:
-                ...  # work that is of no use without it
+        The block is cancelled when this node ends, too. `sid` may be an address. It yields the block's cancel scope.
         """
         return self.local.membership.scope(sid)
 
-    def stop(self) -> None:
-        """Begin to stop: refuse connections, answer the calls in progress, and then cancel the node's scope.
+    async def reload(self) -> None:
+        """Read the files of its configuration again: its keys and certificate, without a restart.
 
-        Repeated calls have no effect.
+        Raises:
+            ConfigError: one can't be used; the text says why, and all stays as it was.
         """
+        await self.reloading.reload()
+
+    def stop(self) -> None:
+        """Begin, once, to stop: refuse connections, answer the calls in progress, and then cancel the node's scope."""
         self._router.refusing = self._router.refusing or "the node is stopping"
         self._endpoint.close()
         self._stopping.set()
@@ -373,6 +374,7 @@ class Node:
         finally:
             self._tasks.close()
             self._agent.close()
+            self.local.keys.close()
             self.local.membership.farewell()
             self.local.settings.wake_all()
 

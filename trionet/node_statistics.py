@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
-__all__ = ["NodeStatistics"]
+if TYPE_CHECKING:
+    from .node_log import NodeLog
+    from .router import Router
+    from .services.cluster_agent import ClusterAgent
+    from .services.code_trust import CodeTrust
+    from .transports.base import Endpoint
+
+__all__ = ["NodeStatistics", "statistics_of"]
 
 
 class NodeStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -14,11 +23,13 @@ class NodeStatistics(msgspec.Struct, frozen=True, kw_only=True):
         calls_served: the calls that it has accepted, of other nodes and of itself.
         calls_running: the served calls with running handlers.
         calls_orphaned: its own cancelled calls whose handlers did not confirm their end in time.
-        connections_refused: connections that began as links and were refused: by their key, their version or an invalid
-            hello, or as too many.
+        connections_refused: connections, accepted and made, that ended because one side broke the protocol of links,
+            or has another key, version or address; and accepted ones that proved nothing in time, or were too many.
         datagrams_refused: datagrams that did not open; only with a key.
-        requests_refused: the requests over HTTP without a valid token or signature, or with too small a scope; 0 on a
-            node without a key.
+        datagrams_replayed: datagrams that were of no use any more: repeated, late, or of a sender that did not prove
+            that it is alive. Networks and restarts cause a few; only with a key.
+        requests_refused: the requests over HTTP of foreign web pages; with a key, also those without a valid token or
+            signature, or with too small a scope.
         code_refused: code by value that it has not read.
         calls_refused: the calls whose principals may not make them; 0 on a node without a key and a policy.
     """
@@ -28,6 +39,24 @@ class NodeStatistics(msgspec.Struct, frozen=True, kw_only=True):
     calls_orphaned: int
     connections_refused: int
     datagrams_refused: int
+    datagrams_replayed: int
     requests_refused: int
     code_refused: int
     calls_refused: int
+
+
+def statistics_of(
+    router: Router, endpoint: Endpoint, agent: ClusterAgent, code: CodeTrust, log: NodeLog
+) -> NodeStatistics:
+    """Return the current figures of the node with these parts."""
+    return NodeStatistics(
+        calls_served=router.served,
+        calls_running=len(router.running),
+        calls_orphaned=log.calls_orphaned,
+        connections_refused=endpoint.connections_refused,
+        datagrams_refused=agent.datagrams_refused,
+        datagrams_replayed=agent.datagrams_replayed,
+        requests_refused=endpoint.requests_refused,
+        code_refused=code.refused,
+        calls_refused=router.refused,
+    )

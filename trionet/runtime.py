@@ -76,8 +76,10 @@ async def open_node(
     config = with_settings(NodeConfig() if config is None else config, {})
     if not isinstance(random, random_module.Random | None):
         raise MalformedRequest(f"random is a random.Random, not {random!r:.80}")
-    live = LiveKeys(keys or _keys(config))
-    async with _opened(config, _network(fabric), random or random_module.Random(), live) as node:
+    random = random or random_module.Random()  # noqa: S311  no secret is drawn from it
+    may_come = config.accept == "plain" and config.key_file is not None
+    live = LiveKeys(keys or _keys(config), may_come=may_come, is_certified=config.certificate_file is not None)
+    async with _opened(config, _network(fabric), random, live) as node:
         yield node
 
 
@@ -88,8 +90,9 @@ async def _opened(config: NodeConfig, fabric: Network, random: Random, keys: Liv
 
     def open_child(config: NodeConfig) -> AbstractAsyncContextManager[Node]:
         # Its random numbers follow from its parent's.
-        child_random = random_module.Random(random.getrandbits(_SEED_BITS))
-        return open_node(config, fabric=fabric, random=child_random, keys=keys.now if config.key_file is None else None)
+        child_random = random_module.Random(random.getrandbits(_SEED_BITS))  # noqa: S311  no secret is drawn from it
+        given = None if keys.now is None or config.key_file is not None else keys.now.given(str(endpoint.address))
+        return open_node(config, fabric=fabric, random=child_random, keys=given)
 
     policy = None if config.policy is None else checked_policy(config.policy)
     endpoint = await fabric.open_endpoint(config, router, bus.publish, keys)
@@ -104,7 +107,16 @@ async def _opened(config: NodeConfig, fabric: Network, random: Random, keys: Liv
         ):
             launchers.put("in_process", InProcessLauncher(open_child))
             default_launcher = config.child_launcher or config.launcher or fabric.default_launcher
-            children = ChildNodes(nursery, launchers, default_launcher, bus.publish, keys, config.key_file)
+            children = ChildNodes(
+                nursery,
+                launchers,
+                default_launcher,
+                bus.publish,
+                keys,
+                config.key_file,
+                endpoint.address,
+                config.certificate_settings,
+            )
             node = Node(config, endpoint, router, bus, children, background, random)
             if policy is not None:
                 policy.check_built_in(built_in_methods(node.local))

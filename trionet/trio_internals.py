@@ -10,10 +10,12 @@ part                   private                                 public fallback
 `LoopState`            the run queue, deadlines, entry queue,  None: the simulation waits until all tasks are
                        virtual clock and I/O of a run          blocked, and polls Trio's statistics: slower
 `seeded`               the scheduler's random numbers          a warning: the order of tasks follows from no seed
+`release`              the `subprocess.Popen` of a process,    False: Python warns at its end of a process that
+                       and its descriptor                      still runs, and of an unclosed file
 =====================  ======================================  ====================================================
 
-Source: Trio 0.35, ``_core/_run.py``, ``_core/_entry_queue.py``, ``_core/_io_epoll.py``, ``_core/_mock_clock.py`` and
-``_threads.py``.
+Source: Trio 0.35, ``_core/_run.py``, ``_core/_entry_queue.py``, ``_core/_io_epoll.py``, ``_core/_mock_clock.py``,
+``_subprocess.py`` and ``_threads.py``.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
-__all__ = ["LoopState", "is_call_from_unknown_thread", "seeded", "task_of_job", "time_left_s"]
+__all__ = ["LoopState", "is_call_from_unknown_thread", "release", "seeded", "task_of_job", "time_left_s"]
 
 _run: Any = getattr(trio._core, "_run", None)  # noqa: SLF001  the purpose of this module, here and below
 _threads: Any = getattr(trio, "_threads", None)
@@ -84,6 +86,23 @@ def _time_left_by_trio_s() -> float | None:
 
 
 time_left_s: Final[Callable[[], float | None]] = _time_left_of_scopes_s if _HAS_SCOPES else _time_left_by_trio_s
+
+
+# ---- a process that outlives this one
+
+
+def release(process: trio.Process) -> bool:
+    """Have Trio and Python hold nothing of a running process, nor warn of it; return whether that is possible.
+
+    Nobody waits for it afterwards: its end is found by its id.
+    """
+    popen: Any = getattr(process, "_proc", None)
+    close: Any = getattr(process, "_close_pidfd", None)
+    if popen is None or close is None:
+        return False
+    close()
+    popen.returncode = 0  # otherwise it counts as forgotten
+    return True
 
 
 # ---- the order of tasks

@@ -29,7 +29,12 @@ class Family:
         self._mark = f"{_VARIABLE}={mark}".encode()
 
     def pids(self) -> set[int]:
-        """Return those that are running."""
+        """Return those that are running.
+
+        A process that starts a program has a child with its own memory, and so with its mark, for a moment: between
+        vfork(2) and execve(2). Every Python that imports Trio does so (``ctypes.util.find_library``). So count members
+        exactly only once they have imported what they need.
+        """
         found = set()
         for folder in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):  # it has ended since

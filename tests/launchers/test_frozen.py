@@ -12,7 +12,7 @@ import trio
 import trio.testing
 
 from tests.launchers.misfit import SERVICES, ask, sleep_at_start
-from tests.waiting import DEADLINE_S, wait_until
+from tests.waiting import DEADLINE_S
 from trionet import ChildEnded, NodeConfig, SpawnError, open_node
 from trionet.launchers.base import KILL_AFTER_S
 
@@ -86,9 +86,8 @@ async def test_a_spawn_can_be_given_up_though_what_is_started_for_it_was_frozen_
         async with open_node() as node:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(node.local.status.spawn, NodeConfig(launcher=launcher))
-                await wait_until(lambda: bool(family.pids()))
-                for pid in family.pids():
-                    os.kill(pid, signal.SIGSTOP)
+                (pid,) = await family.wait_for(1)
+                os.kill(pid, signal.SIGSTOP)
                 nursery.cancel_scope.deadline = trio.current_time() + 0.1
                 begun = trio.current_time()
             assert trio.current_time() - begun < LONGEST_S
@@ -109,8 +108,7 @@ async def test_a_frozen_node_is_killed_after_its_grace(family: Family, launcher:
                 async with trio.open_nursery() as nursery:
                     stuck = NodeConfig(on_start=sleep_at_start, launcher=launcher, stop_grace_s=0.2)
                     nursery.start_soon(node.local.status.spawn, stuck)
-                    await wait_until(lambda: len(family.pids() - servers) == 1)
-                    (pid,) = family.pids() - servers
+                    (pid,) = await family.wait_for(len(servers) + 1) - servers
                     os.kill(pid, signal.SIGSTOP)
                     nursery.cancel_scope.cancel()
                 assert family.pids() == servers

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 import trio
@@ -37,11 +37,13 @@ sys.path[:0] = [{root!r}, os.path.dirname(os.path.abspath(__file__))]  # -I leav
 
 async def main():
     async with trionet.open_node() as node:
-        config = trionet.NodeConfig(launcher=sys.argv[1], services={{"kin": "kin:Kin"}})
-        kin = await node.local.status.spawn(config)
+        launchers = {launchers!r}
+        configs = [trionet.NodeConfig(launcher=launcher, services={{"kin": "kin:Kin"}}) for launcher in launchers]
+        kin = [await node.local.status.spawn(config) for config in configs]
         {after}
-        said = await node.local.comm.send([], trionet.Remote(node=kin, service="kin", method="tell"))
-        os.write(int(sys.argv[2]), repr(said).encode())
+        tell = [trionet.Remote(node=one, service="kin", method="tell") for one in kin]
+        said = [await node.local.comm.send([], remote) for remote in tell]
+        os.write(int(sys.argv[1]), repr(dict(zip(launchers, said))).encode())
 
 if __name__ == "__main__":
     trio.run(main)
@@ -64,21 +66,24 @@ class Kin:
 
 def run(
     folder: Path,
-    launcher: str,
     options: Sequence[str] = (),
     *,
+    launchers: Sequence[str] = tuple(LAUNCHERS),
     before: str = "",
     after: str = "",
     redirect: str = "",
-) -> tuple[dict[str, object] | None, str]:
-    """Run the program in a folder of its own; return what its child said, and what it wrote to standard error."""
+) -> tuple[dict[str, dict[str, Any]], str]:
+    """Run the program in a folder of its own; return what its children said, and what it wrote to standard error.
+
+    It has a child of each launcher, under whose name is what that said. All of them have said something.
+    """
     (folder / "kin.py").write_text(KIN, encoding="utf-8")
-    program = PROGRAM.format(root=str(ROOT), before=before, after=after)
+    program = PROGRAM.format(root=str(ROOT), launchers=list(launchers), before=before, after=after)
     (folder / "program.py").write_text(program, encoding="utf-8")
     reading, writing = os.pipe()
     command = f'exec "$0" "$@" {redirect}'
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    words = ["sh", "-c", command, sys.executable, *options, os.fspath(folder / "program.py"), launcher, str(writing)]
+    words = ["sh", "-c", command, sys.executable, *options, os.fspath(folder / "program.py"), str(writing)]
     try:
         done = subprocess.run(
             words,
@@ -92,53 +97,44 @@ def run(
     finally:
         os.close(writing)
     with os.fdopen(reading, "rb") as said:
-        text = said.read()
-    return (eval(text) if text else None), done.stderr.decode(errors="replace")
+        text, errors = said.read(), done.stderr.decode(errors="replace")
+    assert text, errors
+    return eval(text), errors
 
 
 # ------------------------------------------------------------------------------------------------ where it imports from
 
 
-@each_launcher
-def test_a_folder_whose_name_is_not_utf_8(tmp_path: Path, launcher: str) -> None:
+def test_a_folder_whose_name_is_not_utf_8(tmp_path: Path) -> None:
     folder = tmp_path / os.fsdecode(b"caf\xe9\nbar'\"")
     folder.mkdir()
-    said, errors = run(folder, launcher)
-    assert said is not None, errors
+    run(folder)
 
 
-@each_launcher
-def test_an_import_path_of_two_thousand_long_places(tmp_path: Path, launcher: str) -> None:
-    before = "sys.path[1:1] = [f'/nowhere/{number}/' + 'x' * 200 for number in range(2000)]"
-    said, errors = run(tmp_path, launcher, before=before)
-    assert said is not None, errors
+def test_an_import_path_of_two_thousand_long_places(tmp_path: Path) -> None:
+    run(tmp_path, before="sys.path[1:1] = [f'/nowhere/{number}/' + 'x' * 200 for number in range(2000)]")
 
 
-@each_launcher
-def test_a_working_directory_that_has_been_deleted(tmp_path: Path, launcher: str) -> None:
-    before = "os.mkdir('gone'); os.chdir('gone'); sys.path[1:1] = ['', 'lib']; os.rmdir('../gone')"
-    said, errors = run(tmp_path, launcher, before=before)
-    assert said is not None, errors
+def test_a_working_directory_that_has_been_deleted(tmp_path: Path) -> None:
+    run(
+        tmp_path,
+        before="os.mkdir('gone'); os.chdir('gone'); sys.path[1:1] = ['', 'lib']; os.rmdir('../gone')",
+    )
 
 
-@each_launcher
-def test_a_relative_place_of_the_environment_in_a_working_directory_that_has_been_deleted(
-    tmp_path: Path, launcher: str
-) -> None:
+def test_a_relative_place_of_the_environment_in_a_working_directory_that_has_been_deleted(tmp_path: Path) -> None:
     before = (
         "os.environ['PYTHONPATH'] = os.pathsep.join(['lib', sys.path[0]])\n"
         "os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone')"
     )
-    said, errors = run(tmp_path, launcher, before=before)
-    assert said is not None, errors
+    _, errors = run(tmp_path, before=before)
     assert "Fatal" not in errors
 
 
-@each_launcher
-def test_with_all_warnings_there_is_none_of_ours(tmp_path: Path, launcher: str) -> None:
-    said, errors = run(tmp_path, launcher, ["-X", "dev"])
-    assert said is not None
+def test_with_all_warnings_there_is_none_of_ours_and_children_have_the_flag(tmp_path: Path) -> None:
+    said, errors = run(tmp_path, ["-X", "dev"])
     assert "Warning" not in errors
+    assert [child["flags"]["dev_mode"] for child in said.values()] == [True, True]
 
 
 def test_relative_places_are_made_absolute_and_left_out_where_that_cannot_be(
@@ -156,41 +152,34 @@ def test_relative_places_are_made_absolute_and_left_out_where_that_cannot_be(
 # ------------------------------------------------------------------------------------------------------ the same Python
 
 
-@each_launcher
 @pytest.mark.parametrize(
     ("options", "flags"),
     [
-        (["-O"], {"optimize": 1}),
-        (["-OO"], {"optimize": 2}),
-        (["-B", "-s", "-E"], {"dont_write_bytecode": 1, "no_user_site": 1, "ignore_environment": 1}),
-        (["-I"], {"isolated": 1, "safe_path": True}),
+        (["-O", "-I"], {"optimize": 1, "isolated": 1, "safe_path": True}),
+        (
+            ["-OO", "-B", "-s", "-E"],
+            {"optimize": 2, "dont_write_bytecode": 1, "no_user_site": 1, "ignore_environment": 1},
+        ),
         (["-X", "utf8", "-X", "int_max_str_digits=5000", "-bb"], {"utf8_mode": 1, "bytes_warning": 2}),
-        (["-X", "dev"], {"dev_mode": True}),
     ],
 )
-def test_a_child_has_the_flags_of_its_spawner(
-    tmp_path: Path, launcher: str, options: list[str], flags: dict[str, object]
-) -> None:
-    said, errors = run(tmp_path, launcher, options)
-    assert said is not None, errors
-    found = said["flags"]
-    assert isinstance(found, dict)
-    assert {name: found[name] for name in flags} == flags
-    assert said["asserts"] == ("-O" in options or "-OO" in options)
+def test_a_child_has_the_flags_of_its_spawner(tmp_path: Path, options: list[str], flags: dict[str, object]) -> None:
+    said, _ = run(tmp_path, options)
+    for child in said.values():
+        assert {name: child["flags"][name] for name in flags} == flags
+        assert child["asserts"] == ("-O" in options or "-OO" in options)
 
 
 def test_warnings_options_and_unbuffered_output_are_passed_on_too(tmp_path: Path) -> None:
     options = ["-u", "-W", "ignore::UserWarning", "-X", "int_max_str_digits=5000", "-X", "mine=7", "-X", "alone"]
-    said, errors = run(tmp_path, "subprocess", options)
-    assert said is not None, errors
+    said = run(tmp_path, options, launchers=["subprocess"])[0]["subprocess"]
     assert said["warnings"] == ["ignore::UserWarning"]
     assert said["options"] == {"int_max_str_digits": "5000", "mine": "7", "alone": True}
     assert said["unbuffered"]
 
 
 def test_no_flag_is_passed_on_that_was_not_given(tmp_path: Path) -> None:
-    said, errors = run(tmp_path, "subprocess")
-    assert said is not None, errors
+    said = run(tmp_path, launchers=["subprocess"])[0]["subprocess"]
     assert (said["warnings"], said["options"], said["unbuffered"]) == ([], {}, False)
 
 
@@ -206,20 +195,13 @@ async def test_a_python_that_does_not_know_its_program_starts_no_other(monkeypat
 # -------------------------------------------------------------------------------------------------- what may be missing
 
 
-@each_launcher
 @pytest.mark.parametrize("redirect", ["2>&-", ">&-", "<&-", "<&- >&- 2>&-", "2>/dev/full", ">/dev/full"])
-def test_streams_that_are_closed_or_full_do_not_keep_a_child_from_printing(
-    tmp_path: Path, launcher: str, redirect: str
-) -> None:
-    said, errors = run(tmp_path, launcher, redirect=redirect)
-    assert said is not None, errors
+def test_streams_that_are_closed_or_full_do_not_keep_a_child_from_printing(tmp_path: Path, redirect: str) -> None:
+    run(tmp_path, redirect=redirect)
 
 
-@each_launcher
-def test_a_child_prints_on_when_nobody_reads_its_spawners_streams_any_more(tmp_path: Path, launcher: str) -> None:
-    after = "end, other = os.pipe(); os.close(end); os.dup2(other, 1); os.dup2(other, 2)"
-    said, errors = run(tmp_path, launcher, after=after)
-    assert said is not None, errors
+def test_a_child_prints_on_when_nobody_reads_its_spawners_streams_any_more(tmp_path: Path) -> None:
+    run(tmp_path, after="end, other = os.pipe(); os.close(end); os.dup2(other, 1); os.dup2(other, 2)")
 
 
 @pytest.fixture

@@ -11,13 +11,15 @@ import trio
 from trionet.maelstrom import MaelstromNode
 from trionet.maelstrom.fabric import MaelstromFabric
 from trionet.maelstrom.transport import address_of
+from trionet.security.live_keys import LiveKeys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from trionet import NodeAddress, NodeConfig
     from trionet.maelstrom.transport import MaelstromTransport
     from trionet.router import Router
+    from trionet.transports.base import Lives
     from trionet.transports.clock import Clock
     from trionet.transports.datagrams import SourcedDatagrams
 
@@ -63,12 +65,11 @@ class LinesEndpoint:
     """An endpoint in a Maelstrom node; it serves both."""
 
     app = None
-    keys = None
+    keys = LiveKeys()
+    links = None
     requests_refused = 0
     has_real_address = False
-    keys = None
     connections_refused = 0
-    requests_refused = 0
 
     def __init__(
         self,
@@ -91,8 +92,15 @@ class LinesEndpoint:
         self.transport: MaelstromTransport = self._endpoint.transport
         self.datagrams: SourcedDatagrams | None = self._endpoint.datagrams
 
+    @property
+    def reloads(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
+        return self._endpoint.reloads
+
     def set_members(self, is_member: Callable[[NodeAddress], bool]) -> None:
         self._endpoint.set_members(is_member)
+
+    def set_lives(self, lives: Lives) -> None:
+        self._endpoint.set_lives(lives)
 
     async def can_connect(self, node: NodeAddress) -> bool:
         return await self._endpoint.can_connect(node)

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.security.growth import no_growth
 from tests.security.keys import key_of, shown_in
 from trionet import ConfigError
 from trionet.security.http_signatures import (
@@ -422,5 +423,7 @@ def test_changed_signatures_are_refused() -> None:
 @pytest.mark.timeout(1800)
 def test_many_changed_signatures_are_refused() -> None:
     receiver, request = verifier(), signed()
-    for seed in range(1_000_000):
-        fuzz(seed, receiver, request)
+    fuzz(0, receiver, request)
+    with no_growth():
+        for seed in range(1, 1_000_000):
+            fuzz(seed, receiver, request)

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.security.growth import no_growth
 from tests.security.keys import key_of, report_of, shown_in
 from trionet import ConfigError, EncodeError
 from trionet.codec import JSON, MESSAGEPACK
@@ -246,3 +247,41 @@ def test_of_used_keys_with_one_sequence_that_with_the_greatest_id_seals() -> Non
     entries = [KeyEntry.of(key) for key in KEYS]
     for order in (entries, entries[::-1]):
         assert KeyFile(tuple(order)).sealing_key.id == max(key.id for key in KEYS)
+
+
+TEXTS = [
+    KeyFile((KeyEntry.of(KEYS[0]),)).text(),
+    KeyFile((KeyEntry.of(KEYS[0]), KeyEntry.of(KEYS[1], INSTALLED)), ("10.0.0.1:8080", "b:1")).text(),
+    KeyFile((KeyEntry.of(KEYS[0]), KeyEntry(KEYS[2].id, RETIRED, 7), KeyEntry.of(KEYS[3], INSTALLED))).text(),
+]
+
+
+def fuzz(seed: int) -> bool:
+    """Read the text of a key file with some things wrong; return whether it was refused."""
+    rng = random.Random(seed)
+    text = TEXTS[seed % len(TEXTS)]
+    for _ in range(rng.randint(1, 4)):
+        place = rng.randrange(len(text) + 1)
+        end = place + rng.choice([0, 1, rng.randint(0, 60)])
+        piece = rng.choice([text[: rng.randint(0, 80)], chr(rng.randrange(300)), "\n", " ", "key ", "member ", ""])
+        text = text[:place] + piece + text[end:]
+    try:
+        content = KeyFile.parse(text)
+    except ConfigError as exc:
+        is_refused, is_fine = True, shown_in(exc.text, SECRETS) == []
+    else:
+        is_refused, is_fine = False, KeyFile.parse(content.text()) == content
+    assert is_fine
+    return is_refused
+
+
+def test_changed_key_files_are_read_or_refused_without_being_quoted() -> None:
+    assert 200 < sum(fuzz(seed) for seed in range(500)) < 500
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_many_changed_key_files_are_read_or_refused_without_being_quoted() -> None:
+    fuzz(0)
+    with no_growth():
+        assert all(fuzz(seed) in {True, False} for seed in range(1, 200_000))

@@ -399,13 +399,14 @@ def test_a_key_is_retired_once_every_member_seals_with_another_one() -> None:
     talk(one, other)
     assert one.may_retire(IDS[0], {"one"}).absent == ("other",)
     assert one.may_retire(IDS[0], {"one", "new"}).lacking == ("new",)
-    statement = one.retire(IDS[0], {"one"}, ["other"])
-    assert (statement.state, statement.excepted) == (KeyState.RETIRED, ("other",))
+    statement = one.retire(IDS[0], {"one", "new"}, ["other", "new"])
+    assert (statement.state, statement.excepted) == (KeyState.RETIRED, ("new",))  # who is absent is not waited for
     assert one.may_retire(IDS[0], {"one"}).is_ready  # again
     with pytest.raises(PreconditionFailed, match="excepted by their names"):
         ring("x", ONE, TWO, used=2).retire(IDS[0], {"x"}, ["a b"])
+    many = [str(index) for index in range(65)]
     with pytest.raises(PreconditionFailed, match="at most 64"):
-        ring("x", ONE, TWO, used=2).retire(IDS[0], {"x"}, [str(index) for index in range(65)])
+        ring("x", ONE, TWO, used=2).retire(IDS[0], {"x", *many}, many)
 
 
 def test_a_retired_key_opens_until_every_present_member_has_written_its_retirement() -> None:

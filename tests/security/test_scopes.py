@@ -18,6 +18,7 @@ from trionet.services.comm import Comm
 from trionet.services.gossip import Gossip
 from trionet.services.groups import Groups
 from trionet.services.kept import Kept
+from trionet.services.keys import Keys
 from trionet.services.marks import Mark, mark_of
 from trionet.services.membership import Membership
 from trionet.services.routes import Routes
@@ -32,6 +33,7 @@ SERVICES: dict[str, tuple[type, ...]] = {
     "membership": (Membership,),
     "settings": (trionet.templates.settings.GroupSettings,),
     "kept": (Kept,),
+    "keys": (Keys,),
 }
 NODES = None
 NEEDED: dict[str, dict[str, Scope | None]] = {
@@ -63,6 +65,14 @@ NEEDED: dict[str, dict[str, Scope | None]] = {
         "del": Scope.CALL,
     },
     "kept": {"keep": NODES, "held": NODES, "end": NODES, "remove": NODES},
+    "keys": {
+        "status": Scope.ADMIN,
+        "use": Scope.ADMIN,
+        "retire": Scope.ADMIN,
+        "reload": Scope.ADMIN,
+        "exchange": NODES,
+        "give": NODES,
+    },
 }
 
 

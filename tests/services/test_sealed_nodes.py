@@ -166,7 +166,7 @@ async def test_a_connection_reflected_to_its_own_node_is_refused(open_: Open, ca
     async with open_proxy(node.address) as proxy:
         with pytest.raises(NodeUnreachable, match="this node's own address"):
             await _nid(node, proxy.address)
-    await wait_until(lambda: node.statistics().connections_refused == 1)
+    await wait_until(lambda: node.statistics().connections_refused == 2)  # at both of its ends
     assert node.statistics().calls_served == 0
     assert any("as if the connection led back" in line for line in caplog.messages)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
-from matplotlib.figure import Figure
 
 from trionet.simulation import Crash, Leave, Trace, TraceEvent
 
@@ -70,4 +69,6 @@ def fault_events(fault: Fault, begin: float, end: float | None = None) -> list[T
 
 def new_axes() -> Axes:
     """Return axes to draw into."""
+    from matplotlib.figure import Figure  # it takes half a second
+
     return Figure(figsize=(9.6, 5.4)).add_subplot()

@@ -254,10 +254,11 @@ async def answering(answer: bytes) -> AsyncGenerator[NodeAddress]:
         b'HTTP/1.1 200 OK\r\nSignature-Input: x\r\nSignature: y\r\nContent-Length: 11\r\n\r\n{"value":1}',
     ],
 )
-async def test_an_unsigned_answer_is_not_believed(answer: bytes) -> None:
+async def test_an_unsigned_answer_is_not_believed(answer: bytes, caplog: pytest.LogCaptureFixture) -> None:
     async with answering(answer) as peer, open_keyed(HTTP) as caller:
         with pytest.raises(ConnectionLost, match="without a valid signature"):
             await caller.local.comm.send([], Remote(node=peer, service="probe", method="count"))
+    assert any(f"an answer of {peer} over HTTP was refused: it has no" in line for line in caplog.messages)
 
 
 async def test_the_answer_to_another_request_is_not_believed() -> None:

@@ -1,11 +1,22 @@
-"""Connections without a proof: which one goes at a bound."""
+"""Connections without a proof: which one goes at a bound, and who is none."""
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.security.attacked import read_to_end
+from tests.transports.keyed_nodes import open_keyed, token
+from trionet.transports import network
 from trionet.transports.strangers import Strangers
+
+if TYPE_CHECKING:
+    import pytest
 
 MOST, MOST_PER_ADDRESS = 6, 3
 
@@ -74,3 +85,36 @@ def test_the_bounds_hold_and_each_that_goes_is_counted(steps: list[tuple[str, st
         assert len(waiting) <= MOST
     assert len(strangers) == len(present)
     assert strangers.refused == gone
+
+
+# ---- on a node
+
+
+def _request(bearer: str) -> bytes:
+    head = f"PUT /local/status/get HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {bearer}\r\n"
+    return f'{head}Content-Length: 7\r\n\r\n["nid"]'.encode()
+
+
+async def _answer(stream: trio.SocketStream) -> dict[str, Any]:
+    got = b""
+    while not got.endswith(b"}"):
+        got += await stream.receive_some()
+    answer: dict[str, Any] = msgspec.json.decode(got.partition(b"\r\n\r\n")[2])
+    return answer
+
+
+async def test_a_client_with_a_valid_token_is_no_stranger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that keeps many connections open does not lose the oldest one."""
+    monkeypatch.setattr(network, "Strangers", lambda: Strangers(8, 4))
+    async with open_keyed() as node, AsyncExitStack() as stack:
+        streams = []
+        for number in range(10):
+            stream = await trio.open_tcp_stream(node.address.ip, node.address.port)
+            streams.append(await stack.enter_async_context(stream))
+            await stream.send_all(_request(token() if number < 5 else "nonsense"))
+            assert set(await _answer(stream)) == {"value" if number < 5 else "error"}
+        assert node.statistics().connections_refused == 1
+        await read_to_end(streams[5])  # the oldest of those without a valid token has gone
+        for stream in streams[:5]:
+            await stream.send_all(_request(token()).replace(b"nid", b"sid"))
+            assert await _answer(stream) == {"value": node.sid}

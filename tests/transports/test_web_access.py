@@ -28,6 +28,7 @@ from trionet.security.tokens import Scope
 from trionet.services.base import exposed_methods
 from trionet.transports.clock import time_us
 from trionet.transports.web_access import WebAccess
+from trionet.transports.web_refusals import RefusedRequests
 
 if TYPE_CHECKING:
     from trionet import Node
@@ -98,7 +99,7 @@ async def test_without_a_token_each_path_is_refused_but_healthz() -> None:
 async def test_a_wrong_token_is_refused_and_the_log_alone_says_why(why: str, caplog: pytest.LogCaptureFixture) -> None:
     text = bad_tokens()[why]
     async with open_keyed(PROBE) as node:
-        with caplog.at_level(logging.WARNING, "trionet.transports.web_access"):
+        with caplog.at_level(logging.WARNING, "trionet.transports.web_refusals"):
             refused = await request(node, "/local/probe/change", bearer=text)
             assert (refused.status_code, refused.headers["WWW-Authenticate"]) == (401, 'Bearer realm="trionet"')
             assert error_in(refused)["name"] == "NotPermitted"
@@ -351,8 +352,9 @@ def test_any_head_is_accepted_or_refused(headers: Any, path: bytes, query: bytes
     try:
         requester = access.requester(scope)
     except RequestRefused as exc:
-        access.note_refusal(exc, scope)
-        assert access.refused == 1
+        refused = RefusedRequests()
+        refused.note(scope, exc.status, exc.reason)
+        assert refused.count == 1
     else:
         assert not requester.is_believed
         assert client in {"127.0.0.1", "::1"}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from trionet.security.node_keys import NodeKeys
 
-__all__ = ["Parser", "add_key_file", "import_from_working_directory", "keys_of", "settings_from"]
+__all__ = ["Parser", "add_certificate", "add_key_file", "import_from_working_directory", "keys_of", "settings_from"]
 
 _KEY_AS_ARGUMENT: Final = (
     "one of the arguments is a key. A key in a command line is seen by others and kept in the shell's history: make a "
@@ -96,6 +96,14 @@ def add_key_file(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_certificate(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a node's certificate."""
+    add = parser.add_argument
+    add("--certificate-file", metavar="FILE", help="the node's certificate for spiffe://CLUSTER/node/NAME, in PEM")
+    add("--private-key-file", metavar="FILE", help="the private key of the certificate, mode 0600, in PEM")
+    add("--ca-file", metavar="FILE", help="the certificates of the CAs of all nodes, in PEM")
+
+
 def keys_of(config: NodeConfig) -> NodeKeys | None:
     """Return the keys in the `key_file` of a configuration, or in ``TRIONET_KEY``; None without any.
 
@@ -106,11 +114,13 @@ def keys_of(config: NodeConfig) -> NodeKeys | None:
     """
     if config.key_file is None and KEY_VARIABLE not in os.environ:
         return None
-    from trionet.security.key_file import read_keys  # on use, as all of `trionet.security`
+    from trionet.security.key_file import is_there, read_keys  # on use, as all of `trionet.security`
     from trionet.security.node_keys import NodeKeys
 
+    if config.accept == "plain" and config.key_file is not None and not is_there(config.key_file):
+        return None  # it comes later
     file = read_keys(config.key_file)
-    return None if file is None else NodeKeys(file, config.cluster)
+    return None if file is None else NodeKeys.of_file(file, config)
 
 
 def _checked(settings: dict[str, Any], source: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""``trionet keys``: the keys of a cluster, and tokens for its HTTP face."""
+"""``trionet keys``: the keys of a cluster, their rotation, and tokens for its HTTP face."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from trionet.streams import check_written, prepare_streams
 
 from .arguments import Parser, settings_from
 from .first_process import become_child
+from .key_commands import COMMANDS, add_commands
 from .serving import run_reporting
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _DESCRIPTION: Final = """\
-Make the key of a cluster, and tokens for its HTTP face.
+Make the keys of a cluster, rotate them while it runs, and make tokens for its HTTP face.
 
 Whoever holds the key is a member of the cluster: keep its file to yourself, and copy it to other machines by ssh.
 """
@@ -31,10 +32,14 @@ Whoever holds the key is a member of the cluster: keep its file to yourself, and
 _EPILOG: Final = """\
 examples:
   trionet keys new cluster.key
+  trionet keys status 10.0.0.1:8080 --key-file cluster.key
+  trionet keys install 10.0.0.1:8080 --key-file cluster.key --new new.key
+  trionet keys use 10.0.0.1:8080 1a2b3c4d --key-file cluster.key
   trionet keys token --key-file cluster.key --scope read
   trionet keys token --key-file cluster.key --scope admin --expires 600 --cluster shop
 
-exit status: 0 done, 1 the output could not be written, 2 wrong usage, or a key or its file is wrong
+exit status: 0 done, 1 a step is not possible yet, a member can't be reached, or the output could not be written,
+2 wrong usage, or a key or its file is wrong
 """
 
 
@@ -48,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     token.add_argument("--scope", required=True, metavar="read|call|admin", help="what its holder may do")
     token.add_argument("--expires", metavar="S", help="for how many seconds it is valid; default: a day")
     token.add_argument("--cluster", metavar="NAME", help="the name of the cluster; default: that of its nodes")
+    add_commands(commands)
     return parser
 
 
@@ -96,4 +102,4 @@ def _print(line: str) -> int:
     return 0
 
 
-_COMMANDS: Final = {"new": _new, "token": _token}
+_COMMANDS: Final = {"new": _new, "token": _token} | COMMANDS

@@ -6,16 +6,16 @@ import argparse
 import os
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, NoReturn, TextIO
+from typing import TYPE_CHECKING, Final, NoReturn, TextIO
 
 import msgspec
 import trio
 
-from trionet.config import NodeConfig, parse_setting
+from trionet.config import CERTIFICATE_FILES, NodeConfig, parse_setting
 from trionet.launchers.output import name_output
 from trionet.streams import check_written, claim_stdout, prepare_streams
 
-from .arguments import Parser, add_key_file, import_from_working_directory, keys_of, settings_from
+from .arguments import Parser, add_certificate, add_key_file, import_from_working_directory, keys_of, settings_from
 from .ending import end_soon
 from .first_process import become_child
 from .serving import prepare_process, run_reporting, serve
@@ -46,6 +46,11 @@ settings of a configuration file (TOML, or JSON if its name ends in .json), with
   insecure = false            permit listening beyond loopback without a key
   trust_code = false          read code that holders of the key send
   key_file                    the file of the cluster's key, of mode 0600
+  certificate_file            the node's certificate for spiffe://CLUSTER/node/NAME, in PEM
+  private_key_file            its private key, of mode 0600
+  ca_file                     the certificates of the CAs of all nodes
+  accept = "sealed"           with a key: sealed, or in a rollout both or plain, where the key file may come later
+  send = "sealed"             with a key: sealed, or plain until all members accept both
   cluster = "trionet"         the cluster's name; clusters of different names never merge, even with one key
   policy                      tables allow and deny, principal = ["gid/service/method"]; or "package.module:function"
   services = {}               local services, name = "package.module:Class"
@@ -88,6 +93,8 @@ examples:
 exit status: 0 stopped, 1 failed, 2 wrong usage or configuration, 130 interrupted while starting
 """
 
+_SETTINGS: Final = ("ip", "port", "advertise_ip", "on_start", "insecure", "key_file", "trust_code", "log_level")
+
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="trionet-node", description=_DESCRIPTION, epilog=_EPILOG)
@@ -99,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--join", metavar="ADDR", action="append", help="a node of the cluster to join, host:port; repeatable")
     add("--insecure", action="store_const", const="true", help="permit listening beyond loopback without a key")
     add_key_file(parser)
+    add_certificate(parser)
     add("--config", metavar="FILE|JSON", help="a configuration file, or its content as a JSON object")
     add("--trust-code", action="store_const", const="true", help="read code that holders of the key send")
     add("--log-level", metavar="LEVEL", help="debug, info, warning or error (default: info)")
@@ -129,7 +137,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _config(options: argparse.Namespace) -> NodeConfig:
     settings = settings_from(options.config)
-    for name in ("ip", "port", "advertise_ip", "on_start", "insecure", "key_file", "trust_code", "log_level"):
+    for name in (*_SETTINGS, *CERTIFICATE_FILES):
         if (text := getattr(options, name)) is not None:
             settings[name] = parse_setting(name, text, source=f"--{name.replace('_', '-')}")
     if options.join is not None:

@@ -17,6 +17,7 @@ from trionet.runtime import open_node
 from trionet.streams import OutputLost
 
 from .ending import end_after, end_despite_threads
+from .hangups import reload_on_signal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -85,6 +86,7 @@ async def serve(config: NodeConfig, keys: NodeKeys | None, announce: Callable[[N
             nursery.start_soon(run.handle, signals, nursery.cancel_scope)
             async with open_node(config, keys=keys) as node:
                 run.node = node
+                nursery.start_soon(reload_on_signal, node)
                 announce(node)
                 try:
                     await trio.sleep_forever()

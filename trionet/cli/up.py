@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, NoReturn, TextIO
 
 import msgspec
 import trio
 
-from trionet.config import NodeConfig, parse_setting
-from trionet.errors import ConfigError, SpawnError, TrionetError
+from trionet.config import CERTIFICATE_FILES, NodeConfig, parse_setting
+from trionet.errors import ConfigError, NodeUnreachable, NotPermitted, SpawnError, TrionetError
 from trionet.events import ChildEnded, ChildGivenUp, Events
 from trionet.forks import receive_signals
 from trionet.launchers.output import name_output
@@ -22,9 +23,10 @@ from trionet.runtime import open_node
 from trionet.services.groups import ALL
 from trionet.streams import check_written, claim_stdout, prepare_streams
 
-from .arguments import Parser, add_key_file, import_from_working_directory, keys_of, settings_from
+from .arguments import Parser, add_certificate, add_key_file, import_from_working_directory, keys_of, settings_from
 from .ending import end_soon
 from .first_process import become_child
+from .hangups import reload_on_signal
 from .progress import Progress
 from .serving import Interrupted, prepare_process, run_reporting
 
@@ -71,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", metavar="FILE|JSON", help="the configuration of all nodes, as for trionet-node")
     parser.add_argument("--launcher", metavar="NAME", help="forkserver, subprocess, in_process or ssh:HOST")
     add_key_file(parser)
+    add_certificate(parser)
     parser.add_argument("--json", action="store_true", help="print the addresses as one line of JSON")
     return parser
 
@@ -89,7 +92,7 @@ def _run(options: argparse.Namespace) -> int:
     config.check_bind(has_key=keys is not None)
     prepare_process(config)
     name_output()
-    return trio.run(_up, _configs(config, options.count), keys, options.json, claim_stdout())
+    return trio.run(_up, _configs(config, options.count, has_to_come=keys is None), keys, options.json, claim_stdout())
 
 
 def _config(options: argparse.Namespace) -> NodeConfig:
@@ -99,8 +102,9 @@ def _config(options: argparse.Namespace) -> NodeConfig:
         settings["launcher"] = options.launcher
     if options.port_from is not None:
         settings["port"] = options.port_from
-    if options.key_file is not None:
-        settings["key_file"] = parse_setting("key_file", options.key_file, source="--key-file")
+    for name in ("key_file", *CERTIFICATE_FILES):
+        if (text := getattr(options, name)) is not None:
+            settings[name] = parse_setting(name, text, source=f"--{name.replace('_', '-')}")
     config = NodeConfig.from_mapping(settings, source="command line")
     if options.count < 1:
         raise ConfigError(f"N is a positive number, not {options.count}")
@@ -111,12 +115,21 @@ def _config(options: argparse.Namespace) -> NodeConfig:
     return config
 
 
-def _configs(config: NodeConfig, count: int) -> list[NodeConfig]:
-    """Return the configuration of each node. They get the keys of this process, and need no path of their file."""
+def _configs(config: NodeConfig, count: int, *, has_to_come: bool) -> list[NodeConfig]:
+    """Return the configuration of each node. They get the keys of this process, and need no path of their file.
+
+    Before a rollout there is none yet; then each node reads it.
+    """
+    key_file = config.key_file if has_to_come else None
     return [
-        msgspec.structs.replace(config, port=config.port and config.port + number, key_file=None)
+        msgspec.structs.replace(config, port=config.port and config.port + number, key_file=key_file)
         for number in range(count)
     ]
+
+
+def _own_config(config: NodeConfig) -> NodeConfig:
+    """Return the configuration of the node that starts the others."""
+    return msgspec.structs.replace(NodeConfig(cluster=config.cluster), **config.certificate_settings)
 
 
 async def _up(configs: list[NodeConfig], keys: NodeKeys | None, as_json: bool, results: TextIO) -> int:
@@ -140,10 +153,11 @@ async def _up(configs: list[NodeConfig], keys: NodeKeys | None, as_json: bool, r
 
             nursery.start_soon(obey_signals)
             with scope:
-                async with open_node(NodeConfig(cluster=configs[0].cluster), keys=keys) as node:
+                async with open_node(_root(configs[0], keys), keys=keys) as node:
                     events = node.events()
                     addresses = await _start(node, configs)
                     await _introduce(node, addresses)
+                    nursery.start_soon(reload_on_signal, node, partial(_reload_all, node, addresses))
                     _announce(addresses, results, as_json=as_json)
                     status = 0
                     status = await _wait_for_all(events, set(addresses), configs[0])
@@ -151,6 +165,19 @@ async def _up(configs: list[NodeConfig], keys: NodeKeys | None, as_json: bool, r
     if status is None:
         raise Interrupted
     return status
+
+
+def _root(config: NodeConfig, keys: NodeKeys | None) -> NodeConfig:
+    """Return the configuration of the node that spawns the others, and reads their key file again."""
+    key_file = config.key_file if keys is None else keys.path
+    return NodeConfig(cluster=config.cluster, key_file=key_file, accept=config.accept, send=config.send)
+
+
+async def _reload_all(node: Node, addresses: list[NodeAddress]) -> None:
+    """Have the nodes read their first key; later ones they get from this one."""
+    for address in addresses:
+        with suppress(NotPermitted, NodeUnreachable):  # it has one already, or has ended
+            await node.local.comm.send([], Remote(node=address, service="keys", method="reload"))
 
 
 async def _start(node: Node, configs: list[NodeConfig]) -> list[NodeAddress]:

@@ -33,10 +33,12 @@ class PassedKeys(msgspec.Struct, frozen=True):
     Attributes:
         text: the text of a key file. It holds key material.
         cluster: the name of the cluster.
+        giver: the name of the spawner.
     """
 
     text: str
     cluster: str
+    giver: str = ""
 
     def __repr__(self) -> str:
         return f"<PassedKeys of {self.cluster!r}>"
@@ -50,17 +52,22 @@ class PassedKeys(msgspec.Struct, frozen=True):
         from trionet.security.key_entries import KeyFile
         from trionet.security.node_keys import NodeKeys
 
-        return NodeKeys(KeyFile.parse(self.text), self.cluster)
+        return NodeKeys(KeyFile.parse(self.text), self.cluster, giver=self.giver)
 
 
-_passed: ContextVar[LiveKeys | None] = ContextVar("trionet_passed_keys", default=None)
+_passed: ContextVar[tuple[LiveKeys | None, str]] = ContextVar("trionet_passed_keys", default=(None, ""))
 """The keys for the nodes that the task of a launcher starts."""
 
 
 @contextmanager
-def pass_keys(keys: LiveKeys | None) -> Generator[None]:
-    """Pass keys, as they are at each start, to the nodes that the block starts, restarts included; None passes none."""
-    token = _passed.set(keys)
+def pass_keys(keys: LiveKeys | None, giver: str = "") -> Generator[None]:
+    """Pass keys, as they are at each start, to the nodes that the block starts, restarts included.
+
+    Args:
+        keys: the spawner's; None passes none.
+        giver: its name.
+    """
+    token = _passed.set((keys, giver))
     try:
         yield
     finally:
@@ -69,6 +76,6 @@ def pass_keys(keys: LiveKeys | None) -> Generator[None]:
 
 def passed_keys() -> PassedKeys | None:
     """Return the keys for a node that is started here; None without any."""
-    live = _passed.get()
+    live, giver = _passed.get()
     keys = None if live is None else live.now
-    return None if keys is None else PassedKeys(keys.file.text(), keys.cluster)
+    return None if keys is None else PassedKeys(keys.file.text(), keys.cluster, giver)

@@ -13,6 +13,7 @@ from trionet.nurseries import open_background_nursery
 
 from .base import KILL_AFTER_S, ObservedStatus
 from .children import kill_child, open_child
+from .detached import let_go, reap
 from .interpreter import python_command
 from .supervised import STOP_LINE, Boot, address_from, boot_for, encode_line
 
@@ -28,8 +29,6 @@ _log = limited_log(__name__)
 
 _EXIT_S = 1.0
 _MAIN = "from trionet.cli.node import main; main(['--supervised'])"
-_detached: list[trio.Process] = []
-"""The processes of detached nodes, to be reaped after their end."""
 
 
 class SubprocessLauncher:
@@ -85,6 +84,7 @@ async def supervise(
     detach, is_detached = boot.config.detach, False
     # A process group of its own: Ctrl-C in a terminal goes to the parent, which then stops its children.
     apart: dict[str, Any] = {"start_new_session": True} if detach else {"process_group": 0}
+    reap()
     process = await open_child(command, what=what, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **apart)
     stdin, stdout = process.stdin, process.stdout
     assert stdin is not None
@@ -99,7 +99,8 @@ async def supervise(
     finally:
         with trio.CancelScope(shield=True):
             if is_detached:
-                _detached[:] = [each for each in (*_detached, process) if each.poll() is None]
+                let_go(process)
+                reap()
             else:
                 await _stop(process, stdin, stdout, boot.config.stop_grace_s)
             await stdin.aclose()

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from trionet.codec import Codec
     from trionet.config import NodeConfig
-    from trionet.transports.base import Handler, Request
+    from trionet.transports.base import Handler, Lives, Request
 
     from .call_bodies import CallBody
     from .envelope import Envelope
@@ -62,7 +62,8 @@ class MaelstromEndpoint:
     """Fulfils `trionet.transports.base.Endpoint` on a Maelstrom node."""
 
     app = None
-    keys = LiveKeys()
+    keys: LiveKeys = LiveKeys()
+    links = None
     requests_refused = 0
     has_real_address = False
     connections_refused = 0
@@ -82,6 +83,14 @@ class MaelstromEndpoint:
 
     def set_members(self, _: Callable[[NodeAddress], bool]) -> None:
         """Do nothing; see `Endpoint.set_members`."""
+
+    def set_lives(self, _: Lives) -> None:
+        """Do nothing; see `Endpoint.set_lives`."""
+
+    @property
+    def reloads(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
+        """None; see `Endpoint.reloads`."""
+        return {}
 
     async def can_connect(self, node: NodeAddress) -> bool:
         """Return True; see `Endpoint.can_connect`."""

@@ -140,6 +140,18 @@ class DatagramOpener(HoldsSecrets):
         """The number of packets that wait for the proofs of their senders."""
         return len(self._held)
 
+    @property
+    def unanswered(self) -> int:
+        """The number of packets that were dropped because their senders did not prove themselves in time."""
+        return self._held.dropped
+
+    def pop_unanswered(self, now: float) -> list[str]:
+        """Return where such packets came from, since the last time."""
+        if not self._held and not self._held.dropped:
+            return []
+        self._held.expire(now)
+        return self._held.pop_sources()
+
     def open(self, data: bytes, source: str, now: float) -> Opened:
         """Open a datagram. Never raises, whatever it contains.
 
@@ -221,7 +233,7 @@ class DatagramOpener(HoldsSecrets):
         """Hold a packet, and ask its sender whether it is alive."""
         answer = None
         if size >= CHALLENGE_BYTES:
-            self._held.hold(head.boot_id, head.counter, plaintext, now)
+            self._held.hold(head.boot_id, head.counter, plaintext, source, now)
             body = _BODY.pack(self._cookies.cookie(head.boot_id, source, now), head.counter & _LOW)
             answer = self._sealer.seal_for_life(Kind.CHALLENGE, head.boot_id, body, now)
         self.refused.unproven += 1

@@ -11,6 +11,10 @@ started does not take itself for the whole cluster::
     id=1a2b3c4d retired sequence=2 without=10.0.0.7:8080,10.0.0.8:8080
     member=10.0.0.2:8080
 
+During a rollout another line says how far it has come here, so that a restart doesn't undo it::
+
+    rollout accept=both send=plain
+
 Empty lines, and those that begin with ``#``, are comments.
 
 Invariants: `KeyFile.parse` and `KeyFile.text` are inverse. Each id occurs once, and at least one key that is held is
@@ -36,6 +40,7 @@ from .key_statements import (
     rank,
 )
 from .keys import KEY_ID_BYTES, ClusterKey
+from .rollout import Rollout, rollout_named
 
 __all__ = ["KeyEntry", "KeyFile"]
 
@@ -46,6 +51,8 @@ _ATTRIBUTES: Final = re.compile(
     r"(?: without=(?P<excepted>[!-~]+))?\Z"
 )
 _MEMBER_LINE: Final = "member="
+_ROLLOUT_LINE: Final = "rollout "
+_ROLLOUT: Final = re.compile(r"rollout accept=([a-z]{1,8}) send=([a-z]{1,8})\Z")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -109,10 +116,12 @@ class KeyFile:
     Attributes:
         entries: the keys.
         members: the names of the other members that are known, sorted.
+        rollout: how far a rollout has come at the nodes with this file; None if there was none.
     """
 
     entries: tuple[KeyEntry, ...]
     members: tuple[str, ...] = ()
+    rollout: Rollout | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.entries, tuple) or not all(isinstance(entry, KeyEntry) for entry in self.entries):
@@ -163,6 +172,8 @@ class KeyFile:
         if self == KeyFile.of(key):
             return f"{key.reveal()}\n"
         lines = [*map(_line_of, self.entries), *(f"{_MEMBER_LINE}{name}" for name in self.members)]
+        if self.rollout is not None:
+            lines.append(f"{_ROLLOUT_LINE}{self.rollout}")
         return "".join(f"{line}\n" for line in lines)
 
 
@@ -176,18 +187,25 @@ def _check_names(names: object, most: int) -> None:
         raise ConfigError("names of members are sorted, and each is there once")
 
 
-def _parsed(text: str) -> tuple[tuple[KeyEntry, ...], tuple[str, ...]] | str:
-    """Return the entries and the members, or what is wrong."""
+def _parsed(text: str) -> tuple[tuple[KeyEntry, ...], tuple[str, ...], Rollout | None] | str:
+    """Return the entries, the members and the rollout, or what is wrong."""
     lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line and not line.startswith("#")]
-    keys = [(number, line) for number, line in lines if not line.startswith(_MEMBER_LINE)]
+    keys = [(number, line) for number, line in lines if not line.startswith((_MEMBER_LINE, _ROLLOUT_LINE))]
     members = tuple(line.removeprefix(_MEMBER_LINE) for _, line in lines if line.startswith(_MEMBER_LINE))
+    rollout: Rollout | None = None
+    for number, line in lines:
+        if line.startswith(_ROLLOUT_LINE):
+            found = _ROLLOUT.match(line)
+            rollout = rollout_named(*found.groups()) if found and rollout is None else None
+            if rollout is None:
+                return f"line {number}: after rollout come accept=both send=plain, once, or later steps of a rollout"
     entries = []
     for number, line in keys[: MAX_KEYS + 1]:
         entry = _entry_in(line, is_alone=len(keys) == 1)
         if isinstance(entry, str):
             return f"line {number}: {entry}"
         entries.append(entry)
-    return tuple(entries), members
+    return tuple(entries), members, rollout
 
 
 def _entry_in(line: str, *, is_alone: bool) -> KeyEntry | str:

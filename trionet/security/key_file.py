@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "KEY_FILE_VARIABLE",
     "MAX_FILE_BYTES",
+    "is_there",
     "new_key_file",
     "read_key_file",
     "read_keys",
@@ -70,6 +71,11 @@ def read_key_file(path: str) -> KeyFile:
     if isinstance(found, str):
         raise ConfigError(found)
     return found
+
+
+def is_there(path: str) -> bool:
+    """Return whether there is something at the path of a key file."""
+    return os.path.lexists(path)
 
 
 def new_key_file(path: str, key: ClusterKey) -> None:

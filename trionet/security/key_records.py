@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from .key_entries import KeyEntry, KeyFile
+from .rollout import Rollout
 
 __all__ = ["KeyRecords"]
 
@@ -20,15 +21,17 @@ class KeyRecords(msgspec.Struct, frozen=True):
         keys: all keys that are known, also those that are retired and forgotten, or not received yet.
         members: the names of all other members that are known, sorted. Without them a node that has just started would
             take itself for the whole cluster, and rotate the keys without those that are absent.
+        rollout: how far a rollout has come; None if there was none.
     """
 
     keys: tuple[KeyEntry, ...] = ()
     members: tuple[str, ...] = ()
+    rollout: Rollout | None = None
 
     @classmethod
     def of(cls, file: KeyFile) -> KeyRecords:
         """Return what a key file holds."""
-        return cls(file.entries, file.members)
+        return cls(file.entries, file.members, file.rollout)
 
     def file(self) -> KeyFile:
         """Return the content of the key file with these records.
@@ -36,4 +39,4 @@ class KeyRecords(msgspec.Struct, frozen=True):
         Raises:
             ConfigError: there are none that a node could start with, or too many; the text says why.
         """
-        return KeyFile(self.keys, self.members)
+        return KeyFile(self.keys, self.members, self.rollout)

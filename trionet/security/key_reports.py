@@ -50,6 +50,7 @@ class KeyReport(msgspec.Struct, array_like=True, frozen=True):
         sealing: the id of the key with which it seals; empty if none.
         accept: the `Accept` of its rollout.
         send: the `Send` of its rollout.
+        is_given: whether another node gives it the keys at each of its starts, so that it is never left behind.
     """
 
     name: str
@@ -59,6 +60,7 @@ class KeyReport(msgspec.Struct, array_like=True, frozen=True):
     sealing: bytes = b""
     accept: int = Accept.SEALED
     send: int = Send.SEALED
+    is_given: bool = False
 
     @property
     def rollout(self) -> Rollout:

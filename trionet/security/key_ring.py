@@ -39,12 +39,25 @@ class KeyRing(HoldsSecrets):
 
     Attributes:
         name: the node's name.
+        is_given: whether another node gives it the keys at each of its starts.
         keys: the keys that it holds.
         reports: the newest report of each member.
         rollout: what this node accepts and sends.
     """
 
-    __slots__ = ("_life", "_members", "_number", "_written", "keys", "name", "reports", "rollout")
+    __slots__ = (
+        "_begun",
+        "_has_rollout",
+        "_life",
+        "_members",
+        "_number",
+        "_written",
+        "is_given",
+        "keys",
+        "name",
+        "reports",
+        "rollout",
+    )
 
     def __init__(
         self,
@@ -52,7 +65,8 @@ class KeyRing(HoldsSecrets):
         records: KeyRecords = NO_RECORDS,
         *,
         life: int = 0,
-        rollout: Rollout = STEPS[-1],
+        rollout: Rollout | None = None,
+        is_given: bool = False,
     ) -> None:
         """Hold the keys of a key file.
 
@@ -60,11 +74,15 @@ class KeyRing(HoldsSecrets):
             name: the node's name.
             records: the content of the key file.
             life: a number that is greater after each start of the node.
-            rollout: what the node accepts and sends.
+            rollout: what the node accepts and sends; None: what the records have, or only what is sealed.
+            is_given: whether another node gives it the keys at each of its starts.
         """
         self.name: str = name
+        self.is_given: bool = is_given
         self.reports: KeyReports = KeyReports()
-        self.rollout: Rollout = rollout
+        self.rollout: Rollout = rollout or records.rollout or STEPS[-1]
+        self._begun = self.rollout
+        self._has_rollout = self.rollout != STEPS[-1] or records.rollout is not None
         self.keys: HeldKeys = HeldKeys(records.keys)
         self._life = life
         self._number = 0
@@ -87,6 +105,12 @@ class KeyRing(HoldsSecrets):
     def _is_bounded(self, name: str) -> bool:
         return name in self._members or len(self._members) < MAX_MEMBERS
 
+    def note_members(self, names: Iterable[str]) -> None:
+        """Record the names of members, reports of which may never have come."""
+        for name in names:
+            if name != self.name and is_member_name(name) and self._is_bounded(name):
+                self._members.add(name)
+
     def forget_member(self, name: str) -> None:
         """Wait no longer for a member that has left for good."""
         self._members.discard(name)
@@ -94,7 +118,8 @@ class KeyRing(HoldsSecrets):
 
     def records(self) -> KeyRecords:
         """Return what belongs into the key file."""
-        return KeyRecords(self.keys.entries(), tuple(sorted(self._members)))
+        members = tuple(name for name in self.members if not self._is_given(name))
+        return KeyRecords(self.keys.entries(), members, self.rollout if self._has_rollout else None)
 
     @property
     def is_written(self) -> bool:
@@ -109,8 +134,11 @@ class KeyRing(HoldsSecrets):
         """Return this node's report, numbered anew if it differs from the last one."""
         last = self.reports.get(self.name)
         holdings: dict[bytes, int] = {key_id: self._holding(key_id) for key_id in sorted(self.keys)}
-        sealing, rollout = self.keys.sealing or b"", self.rollout
-        report = KeyReport(self.name, self._life, self._number, holdings, sealing, rollout.accept, rollout.send)
+        # After a restart it has the step that is written: others must not rely on a later one.
+        kept = self._written.rollout or self._begun
+        sealing, rollout = self.keys.sealing or b"", min(kept, self.rollout, key=lambda one: (one.accept, one.send))
+        steps = (rollout.accept, rollout.send)
+        report = KeyReport(self.name, self._life, self._number, holdings, sealing, *steps, self.is_given)
         if report != last:
             self._number += 1
             report = msgspec.structs.replace(report, number=self._number)
@@ -163,8 +191,8 @@ class KeyRing(HoldsSecrets):
             return Readiness()
         if successor is None or successor == key_id or self.keys.state(successor) < KeyState.USED:
             return Readiness(why=f"key {key_id.hex()} seals: use another one first")
-        if len(without) > MAX_EXCEPTED:
-            return Readiness(why=f"at most {MAX_EXCEPTED} members can be excepted: forget those that are gone for good")
+        if len(set(without).intersection(present)) > MAX_EXCEPTED:
+            return Readiness(why=f"at most {MAX_EXCEPTED} present members can be excepted: stop the others")
         if not all(map(is_member_name, without)):
             return Readiness(why="members are excepted by their names, 'ip:port'")
         lacking, volatile = self._confirmed(successor, present, without)
@@ -182,7 +210,9 @@ class KeyRing(HoldsSecrets):
             PreconditionFailed: it may not be retired.
         """
         self._require(self.may_retire(key_id, present, without), f"key {key_id.hex()} can't be retired yet")
-        return self._stated(KeyStatement(key_id, KeyState.RETIRED, excepted=tuple(sorted(set(without)))))
+        return self._stated(
+            KeyStatement(key_id, KeyState.RETIRED, excepted=tuple(sorted(set(without).intersection(present))))
+        )
 
     def forget_retired(self, present: Collection[str]) -> tuple[bytes, ...]:
         """Forget the retired keys of whose retirement every present member has reported; return their ids."""
@@ -190,6 +220,55 @@ class KeyRing(HoldsSecrets):
         for key_id in found:
             self.keys.forget(key_id)
         return tuple(found)
+
+    def closing_text(self, key_id: bytes, present: Collection[str]) -> str:
+        """Return who has not yet reported the retirement of a key, for people; "ready" if all have."""
+        statement = self.keys.statement(key_id)
+        excepted = () if statement is None else statement.excepted
+        waiting = (name for name in self._asked(present, excepted) if not self._has_closed(name, key_id))
+        return str(Readiness(lacking=tuple(waiting)))
+
+    @property
+    def unreported(self) -> tuple[str, ...]:
+        """The names of the other members without a report."""
+        return tuple(name for name in sorted(self._members) if self.reports.get(name) is None)
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The names of the other members that are known, absent ones included."""
+        return tuple(sorted(self._members))
+
+    @property
+    def has_rotated(self) -> bool:
+        """Whether a key was ever installed, used or retired: until then the key file stays as its user made it."""
+        known = self.keys.statements()
+        return len(known) > 1 or any(one.sequence for one in known)
+
+    @property
+    def is_rotating(self) -> bool:
+        """Whether a rotation goes on: several keys are held, or one is wanted."""
+        return len(self.keys.opening) > 1 or bool(self.keys.wanted())
+
+    def lagging(self, present: Collection[str]) -> list[str]:
+        """Return the present members that have not reported what follows from the keys of this node."""
+        return [name for name in self._asked(present, ()) if name != self.name and not self._keeps_up(name)]
+
+    def _keeps_up(self, name: str) -> bool:
+        report, keys = self.reports.get(name), self.keys
+        if report is None or report.sealing != (keys.sealing or b""):
+            return False
+        dialing = set(keys.dialing)
+        return all(
+            report.holdings.get(key_id, -1) >= Holding.VOLATILE
+            if key_id in dialing
+            else report.holdings.get(key_id, Holding.CLOSING) == Holding.CLOSING
+            for key_id in keys.opening
+            if not (key_id in dialing and self._is_by_file(key_id))
+        )
+
+    def _is_by_file(self, key_id: bytes) -> bool:
+        known = self.keys.statement(key_id)
+        return known is not None and known.by_file
 
     def may_step(self, to: Rollout, present: Collection[str], without: Collection[str] = ()) -> Readiness:
         """Return whether this node may take the next step of a rollout; names as for `may_use`."""
@@ -209,6 +288,13 @@ class KeyRing(HoldsSecrets):
             if not (self._has_reached(name, before) and self._holds(name, sealing, Holding.WRITTEN))
         ]
         return Readiness(lacking=tuple(sorted({*lacking, *behind})), volatile=volatile, absent=tuple(absent))
+
+    def reach(self, rollout: Rollout | None) -> bool:
+        """Go forward to the step that the key file has, taken by another node of it; return whether so."""
+        if rollout is None or (rollout.accept, rollout.send) <= (self.rollout.accept, self.rollout.send):
+            return False
+        self.rollout, self._has_rollout = rollout, True
+        return True
 
     def step(self, to: Rollout, present: Collection[str], without: Collection[str] = ()) -> None:
         """Take the next step of a rollout; names as for `may_use`.
@@ -243,7 +329,11 @@ class KeyRing(HoldsSecrets):
 
     def _absent(self, present: Collection[str], without: Collection[str]) -> tuple[str, ...]:
         named = {*present, *without, self.name}
-        return tuple(sorted(self._members.difference(named)))
+        return tuple(name for name in sorted(self._members.difference(named)) if not self._is_given(name))
+
+    def _is_given(self, name: str) -> bool:
+        report = self.reports.get(name)
+        return report is not None and report.is_given
 
     def _holds(self, name: str, key_id: bytes, least: Holding) -> bool:
         report = self.reports.get(name)
@@ -254,6 +344,8 @@ class KeyRing(HoldsSecrets):
         return report is not None and report.sealing == key_id
 
     def _has_reached(self, name: str, step: Rollout) -> bool:
+        if name == self.name:
+            return self.rollout.accept >= step.accept and self.rollout.send >= step.send
         report = self.reports.get(name)
         return report is not None and report.accept >= step.accept and report.send >= step.send
 
@@ -262,11 +354,11 @@ class KeyRing(HoldsSecrets):
         if statement is None or statement.state < KeyState.RETIRED:
             return False
         self.report()
-        for name in self._asked(present, statement.excepted):
-            report = self.reports.get(name)
-            if report is None or report.holdings.get(key_id, Holding.CLOSING) != Holding.CLOSING:
-                return False
-        return True
+        return all(self._has_closed(name, key_id) for name in self._asked(present, statement.excepted))
+
+    def _has_closed(self, name: str, key_id: bytes) -> bool:
+        report = self.reports.get(name)
+        return report is not None and report.holdings.get(key_id, Holding.CLOSING) == Holding.CLOSING
 
     def _require(self, readiness: Readiness, what: str) -> None:
         if not readiness.is_ready:

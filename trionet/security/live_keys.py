@@ -10,6 +10,7 @@ import weakref
 from typing import TYPE_CHECKING, Final
 
 from .holds_secrets import HoldsSecrets
+from .rollout import Send
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,13 +25,23 @@ class LiveKeys(HoldsSecrets):
 
     Attributes:
         now: the snapshot that holds now; None while the node has no keys.
+        is_rolling: whether the node began without a key or unprotected, and may change to sealed traffic.
+        is_certified: whether a certificate protects the node, with or without keys.
     """
 
-    __slots__ = ("_watchers", "now")
+    __slots__ = ("_watchers", "is_certified", "is_rolling", "now")
 
-    def __init__(self, now: NodeKeys | None = None) -> None:
-        """Begin with these keys; None for a node without any."""
+    def __init__(self, now: NodeKeys | None = None, *, may_come: bool = False, is_certified: bool = False) -> None:
+        """Begin with these keys; None for a node without any.
+
+        Args:
+            now: the keys.
+            may_come: whether it may get some while it runs.
+            is_certified: whether a certificate protects the node.
+        """
         self.now: NodeKeys | None = now
+        self.is_rolling: bool = may_come if now is None else not now.rollout.is_protected
+        self.is_certified: bool = is_certified
         self._watchers: Final[list[weakref.WeakMethod[Callable[[NodeKeys], None]]]] = []
 
     def __bool__(self) -> bool:
@@ -39,6 +50,21 @@ class LiveKeys(HoldsSecrets):
 
     def __repr__(self) -> str:
         return f"<LiveKeys: {self.now!r}>"
+
+    @property
+    def seals(self) -> bool:
+        """Whether the node seals what it sends."""
+        return self.now is not None and self.now.rollout.send is Send.SEALED
+
+    @property
+    def accepts_plain(self) -> bool:
+        """Whether the node accepts what is not sealed."""
+        return not self.is_certified and (self.now is None or not self.now.rollout.is_protected)
+
+    @property
+    def is_protected(self) -> bool:
+        """Whether the node refuses all peers that have not proven that they hold a key."""
+        return not self.accepts_plain
 
     def watch(self, changed: Callable[[NodeKeys], None]) -> None:
         """Call ``changed(keys)`` at once, if there are keys, and whenever they have been replaced.
@@ -54,8 +80,10 @@ class LiveKeys(HoldsSecrets):
         """Use other keys from now on, for all that is sealed, opened, signed or verified later.
 
         Raises:
-            ValueError: they are those of another cluster.
+            ValueError: they are those of another cluster, or accept more than before.
         """
+        if self.now is not None and new.rollout.number < self.now.rollout.number:
+            raise ValueError("a rollout goes forward")
         if self.now is not None and self.now.cluster != new.cluster:
             raise ValueError("the cluster of a running node does not change")
         self.now = new

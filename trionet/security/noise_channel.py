@@ -20,10 +20,12 @@ import struct
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+from cryptography.exceptions import InvalidTag
+
 from trionet.protocols.link.frames import FrameError
 
 from .holds_secrets import HoldsSecrets
-from .noise import MAX_MESSAGE_BYTES, MESSAGE_BYTES, TAG_BYTES, CipherState, HandshakeState, NoiseError
+from .noise import MAX_MESSAGE_BYTES, MESSAGE_BYTES, TAG_BYTES, UNOPENED, CipherState, HandshakeState, NoiseError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +46,7 @@ _VIEW_BYTES: Final = 8192
 
 _LENGTH = struct.Struct(">H")
 _LENGTH_BYTES: Final = _LENGTH.size
+_OVERHEAD_BYTES: Final = _LENGTH_BYTES + TAG_BYTES
 _pack_length: Callable[[int], bytes] = _LENGTH.pack
 _unpack_length = _LENGTH.unpack_from
 
@@ -65,6 +68,7 @@ class NoiseChannel(HoldsSecrets):
         "_is_rekeying",
         "_keyed_at",
         "_max_record_bytes",
+        "_max_short_bytes",
         "_received",
         "_receiving",
         "_rekey_bytes",
@@ -93,13 +97,19 @@ class NoiseChannel(HoldsSecrets):
         self._is_broken = False
         self._received = b""
         self._max_record_bytes = MAX_MESSAGE_BYTES if is_initiator else FIRST_RECORD_BYTES
-        self._unsent: deque[tuple[int, int]] = deque()  # of records: bytes, and bytes of their plaintext
+        self._max_short_bytes = 0  # of the records that are received in the shortest way: none before the first one
+        self._unsent: deque[int] = deque()  # bytes of plaintext of each record
         self._begun_bytes = 0  # of a record that counts as sent, those to be sent yet
         self._rekey_bytes = rekey_bytes
         self._rekey_s = rekey_s
         self._sealed_bytes = 0
         self._keyed_at: float | None = None
         self._is_rekeying = False
+
+    @property
+    def peer(self) -> None:
+        """Nobody in particular: all holders of the key are alike."""
+        return
 
     @property
     def is_open(self) -> bool:
@@ -124,14 +134,18 @@ class NoiseChannel(HoldsSecrets):
         Raises:
             FrameError: a message or record does not open, or has an invalid length; the channel is unusable.
         """
-        cipher = self._receiving
+        cipher, size = self._receiving, len(data) - _LENGTH_BYTES
         try:
             if cipher is None:
                 return self._receive_handshake(data)
-            return self._open(self._received + data if self._received else data, cipher)
-        except NoiseError as exc:
+            if self._received:
+                data = self._received + data
+            elif TAG_BYTES < size <= self._max_short_bytes and _unpack_length(data)[0] == size:  # the common case
+                return cipher.unseal(next(cipher.nonces), data[_LENGTH_BYTES:], None)
+            return self._open(data, cipher)
+        except (NoiseError, InvalidTag) as exc:
             self._receiving, self._is_broken, self._received = None, True, b""
-            raise FrameError(str(exc)) from None
+            raise FrameError(UNOPENED if isinstance(exc, InvalidTag) else str(exc)) from None
 
     def _receive_handshake(self, data: bytes) -> bytes:
         if self._is_broken:
@@ -170,16 +184,15 @@ class NoiseChannel(HoldsSecrets):
                 break
             start = stop
             plaintext = cipher.decrypt(data[begin:stop] if size < _VIEW_BYTES else memoryview(data)[begin:stop])
-            most = self._max_record_bytes = MAX_MESSAGE_BYTES
-            if not plaintext:
-                cipher.rekey()
-            elif stop == end and not opened:  # the common case: one record
-                self._received = b""
-                return plaintext
-            else:
+            if not self._max_short_bytes:  # the first record
+                self._max_short_bytes = _VIEW_BYTES
+                most = self._max_record_bytes = MAX_MESSAGE_BYTES
+            if plaintext:
                 opened.append(plaintext)
+            else:
+                cipher.rekey()
         self._received = data[start:]
-        return b"".join(opened)
+        return opened[0] if len(opened) == 1 else b"".join(opened)
 
     # ---- sending
 
@@ -189,11 +202,9 @@ class NoiseChannel(HoldsSecrets):
         assert cipher is not None
         if size > MAX_PLAINTEXT_BYTES or self._is_rekeying or not size:
             return self._send_records(data, cipher)
-        sealed = cipher.encrypt(data)  # the common case: as few steps as possible
-        record = _pack_length(len(sealed)) + sealed
         self._sealed_bytes += size
-        self._unsent.append((len(record), size))
-        return record
+        self._unsent.append(size)
+        return _pack_length(size + TAG_BYTES) + cipher.seal(next(cipher.nonces), data, None)
 
     def _send_records(self, data: bytes, cipher: CipherState) -> bytes:
         records, view = [], memoryview(data)
@@ -208,18 +219,18 @@ class NoiseChannel(HoldsSecrets):
         return b"".join(records)
 
     def _record(self, plaintext: bytes | memoryview, cipher: CipherState) -> bytes:
-        sealed = cipher.encrypt(plaintext)
-        self._sealed_bytes += len(plaintext)
-        self._unsent.append((_LENGTH_BYTES + len(sealed), len(plaintext)))
-        return _pack_length(len(sealed)) + sealed
+        size = len(plaintext)
+        self._sealed_bytes += size
+        self._unsent.append(size)
+        return _pack_length(size + TAG_BYTES) + cipher.encrypt(plaintext)
 
     def sent(self, count: int) -> int:
         """Handle that `count` more bytes of `send` were sent; return the plaintext of the records that these begin."""
         begun_bytes, plain_bytes, unsent = self._begun_bytes - count, 0, self._unsent
         while begun_bytes < 0:
-            size, plain = unsent.popleft()
-            begun_bytes += size
-            plain_bytes += plain
+            size = unsent.popleft()
+            begun_bytes += size + _OVERHEAD_BYTES
+            plain_bytes += size
         self._begun_bytes = begun_bytes
         return plain_bytes
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from trionet.errors import NotPermitted
+
 from .refusals import FORBIDDEN, RequestRefused
 from .tokens import Scope
 
@@ -18,7 +20,15 @@ if TYPE_CHECKING:
 
     from .tokens import Token
 
-__all__ = ["ADMIN_METHODS", "FORWARDING", "NODE_METHODS", "check_method", "forwarded_scope", "needed_scope"]
+__all__ = [
+    "ADMIN_METHODS",
+    "FORWARDING",
+    "NODE_METHODS",
+    "check_method",
+    "check_unproven",
+    "forwarded_scope",
+    "needed_scope",
+]
 
 ADMIN_METHODS: Final[Mapping[str, frozenset[str] | None]] = {
     "status": frozenset({"stop", "spawn"}),
@@ -32,6 +42,7 @@ ADMIN_METHODS: Final[Mapping[str, frozenset[str] | None]] = {
 NODE_METHODS: Final[Mapping[str, frozenset[str] | None]] = {
     "membership": frozenset({"packet", "unreachable"}),
     "kept": None,
+    "keys": frozenset({"exchange", "give", "take_step"}),
 }
 """The methods that only nodes may call."""
 
@@ -74,6 +85,18 @@ def check_method(token: Token, service: str, method: str, *, is_read: bool = Fal
             status=FORBIDDEN,
         )
     token.check(needed)
+
+
+def check_unproven(service: str, method: str) -> None:
+    """Raise `NotPermitted` if a peer without a proof may not call a method, on a node with a key that still hears it.
+
+    The protocols go on over plain links until all members send sealed ones.
+    """
+    if _has(ADMIN_METHODS, service, method):
+        raise NotPermitted(
+            f"{service}/{method} is for those who hold the key of the cluster, and this call came over a plain link: "
+            f"use the key file, or finish the rollout"
+        )
 
 
 def _has(table: Mapping[str, frozenset[str] | None], service: str, method: str) -> bool:

@@ -42,7 +42,7 @@ __all__ = [
     "issue_token",
 ]
 
-TOKEN_PREFIX: Final = "trionet-token-v1."
+TOKEN_PREFIX: Final = "trionet-token-v1."  # noqa: S105  the beginning of each token
 MAX_TOKEN_CHARS: Final = 256
 DEFAULT_LIFETIME_S: Final = 24 * 3600
 MAX_LIFETIME_S: Final = 365 * 24 * 3600

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .gossip import Gossip
     from .groups import Groups
     from .kept import Kept
+    from .keys import Keys
     from .membership import Membership
     from .replicated import Replicated
     from .routes import Routes
@@ -38,3 +39,4 @@ class LocalServices(NamedTuple):
     kept: Kept
     settings: Settings
     code: CodeTrust
+    keys: Keys

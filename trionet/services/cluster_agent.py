@@ -19,6 +19,7 @@ from trionet.protocols.gossip import GossipProtocol
 from trionet.protocols.gossip_messages import UnknownGroup
 from trionet.protocols.gossip_settings import settings_for
 from trionet.protocols.mux import DATAGRAM_BYTES, ProtocolMux
+from trionet.protocols.packets import sender_of
 from trionet.protocols.proofs import Proofs
 from trionet.protocols.swim import Swim
 from trionet.protocols.swim_settings import SwimOptions
@@ -59,7 +60,7 @@ _SECRET_BYTES: Final = 16
 
 def warm_up() -> None:
     """Do now, once for this process, the one-time work of the first protocols."""
-    random = Random(0)
+    random = Random(0)  # noqa: S311  nothing follows from it
     mux = ProtocolMux("", [Swim("a", PROFILES["lan"], random, 0.0, boot_id=1), GossipProtocol("a", random)])
     mux.receive_bytes(b"", 0.0)
 
@@ -103,6 +104,8 @@ class ClusterAgent:
         self._sealed = self._sealed_traffic(endpoint)
         self._datagrams: Datagrams | None = self._sealed or endpoint.datagrams
         self._nursery = nursery
+        if self._sealed is not None:
+            endpoint.set_lives(self._sealed)
         endpoint.set_members(partial(ClusterAgent._is_member, weakref.proxy(self)))
         self._handlers: dict[type[Any], Callable[[Any], None]] = {}
         self._batch_handlers: list[Callable[[], None]] = []
@@ -113,7 +116,10 @@ class ClusterAgent:
         # Never from `random`, whose numbers are predictable. All tokens have one length, so that they do not affect the
         # course of a simulation.
         # With keys, links and sealed datagrams prove their senders.
-        self._proofs = None if endpoint.keys else Proofs(secrets.token_bytes(_SECRET_BYTES))
+        is_proven = bool(endpoint.keys) and not endpoint.keys.is_rolling
+        self._proofs = None if is_proven else Proofs(secrets.token_bytes(_SECRET_BYTES))
+        if self._sealed is not None and self._proofs is not None:
+            self._sealed.on_opened = partial(ClusterAgent._prove_sender, weakref.proxy(self))
         # The same for all its life, so that a mixed cluster can't come about.
         self._border: Border | None = None
         if endpoint.has_real_address:
@@ -187,7 +193,7 @@ class ClusterAgent:
 
     def _sealed_traffic(self, endpoint: Endpoint) -> SealedTraffic | None:
         """Return the layer that seals the endpoint's datagrams; None without keys, or without datagrams."""
-        if not endpoint.keys or endpoint.datagrams is None:
+        if not (endpoint.keys or endpoint.keys.is_rolling) or endpoint.datagrams is None:
             return None
         from .sealed_traffic import SealedTraffic  # it needs the extra `secure`
 
@@ -206,6 +212,16 @@ class ClusterAgent:
         """The number of datagrams that did not open: neither duplicates nor those of unproven senders."""
         counts = self.datagram_refusals
         return 0 if counts is None else counts.malformed + counts.unknown_key + counts.forged
+
+    @property
+    def datagrams_replayed(self) -> int:
+        """See `NodeStatistics.datagrams_replayed`."""
+        return 0 if self._sealed is None else self._sealed.replayed
+
+    def on_other_key(self, handler: Callable[[NodeAddress, bytes], None]) -> None:
+        """Call ``handler(node, key_id)`` with each member whose datagrams another key seals than this node's."""
+        if self._sealed is not None:
+            self._sealed.on_other_key = handler
 
     def forget(self, name: str) -> None:
         """Handle that the node `name` is no member any more."""
@@ -268,6 +284,12 @@ class ClusterAgent:
                 self.emit(event)
         for end in self._batch_handlers:
             end()
+
+    def _prove_sender(self, packet: bytes) -> None:
+        """Take the seal of a packet, which only its sender can make, as the proof that plain senders give by echoes."""
+        name, proofs = sender_of(packet), self._proofs
+        if name and proofs is not None:
+            proofs.accept_echo(name, proofs.token(name), self.driver.now())
 
     def receive_call(self, data: bytes) -> PacketAnswer:
         """Handle a packet that came by a call, and return the answer."""

@@ -123,7 +123,7 @@ def check_processes(reference: str, *args: str, seed: int = 0) -> Finding:
         command, path = python_command(_PROGRAM, 0)
         environment = {**python_environment(), "PYTHONHASHSEED": hash_seed}
         command += [reference, str(seed), *args]
-        done = subprocess.run(command, env=environment, input=path, capture_output=True, check=False)
+        done = subprocess.run(command, env=environment, input=path, capture_output=True, check=False)  # noqa: S603  it runs this program again
         if done.returncode:
             raise SpawnError(done.stderr.decode())
         trace = Trace()

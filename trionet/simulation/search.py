@@ -72,7 +72,7 @@ class Worker:
 
     def _start(self) -> None:
         command, path = python_command(_PROGRAM, 0)
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # noqa: S603  it runs this program again
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -29,7 +29,7 @@ from trionet.principal import Principal
 from trionet.trio_internals import time_left_s
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from quart_trio import QuartTrio
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Endpoint",
     "Handler",
+    "Links",
+    "Lives",
     "Network",
     "Request",
     "Transport",
@@ -140,6 +142,26 @@ class Transport(Protocol):
         """
 
 
+class Links(Transport, Protocol):
+    """Sends calls of one node over its links.
+
+    Attributes:
+        on_other_key: called with the address of a peer and a key id, when a link with it has another key than the one
+            that seals here: one of the two has missed a change.
+    """
+
+    on_other_key: Callable[[NodeAddress, bytes], None]
+
+    async def replace_links(self, key_id: bytes) -> None:
+        """Replace the links of a retired key; see `LinkTransport.replace_links`."""
+
+    async def seal_link(self, node: NodeAddress, is_kept: Callable[[bytes], bool]) -> None:
+        """Have calls to `node` go over a sealed link, also while this node sends plainly."""
+
+    async def renew_link(self, node: NodeAddress, is_kept: Callable[[bytes], bool]) -> None:
+        """Have new calls to `node` go over another link, if that one's key is not kept."""
+
+
 class Endpoint(Protocol):
     """A node's place on a network: receives calls, and sends its own through its transport."""
 
@@ -168,6 +190,10 @@ class Endpoint(Protocol):
         """The keys that seal the node's traffic, if there are any."""
 
     @property
+    def links(self) -> Links | None:
+        """The node's links; None where there are none."""
+
+    @property
     def requests_refused(self) -> int:
         """The requests over HTTP that have been refused: see `NodeStatistics`."""
 
@@ -182,6 +208,13 @@ class Endpoint(Protocol):
     def set_members(self, is_member: Callable[[NodeAddress], bool]) -> None:
         """Use ``is_member(address)`` to tell which addresses are members', whose links must state them."""
 
+    def set_lives(self, lives: Lives) -> None:
+        """Exchange proofs of life with the peers of sealed links."""
+
+    @property
+    def reloads(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
+        """Async functions that read its files again, by what these hold; see `Reloading`."""
+
     async def can_connect(self, node: NodeAddress) -> bool:
         """Return whether this node can make a connection to the address of `node`, or has one that it has made."""
 
@@ -193,6 +226,18 @@ class Endpoint(Protocol):
 
     async def drain(self) -> None:
         """Refuse new connections, and wait until the calls in progress have been answered."""
+
+
+class Lives(Protocol):
+    """Knows which nodes are proven to be alive: what their datagrams need before they are handled."""
+
+    def own(self) -> tuple[int, int] | None:
+        """Return this node's boot id, and the counter of its last datagram: its `Hello.life`."""
+        ...
+
+    def prove(self, node: NodeAddress, life: tuple[int, int]) -> None:
+        """Handle the life that `node` has stated in the hello of a sealed link, a moment ago."""
+        ...
 
 
 class Network(Protocol):

@@ -145,7 +145,7 @@ def _bound(ip: str, port: int) -> socket.socket:
     return sock
 
 
-_NOWHERE: Final = NodeAddress("0.0.0.0", 0)
+_NOWHERE: Final = NodeAddress("0.0.0.0", 0)  # noqa: S104  no address of anybody
 
 
 class QueuedDatagrams:

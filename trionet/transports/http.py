@@ -11,7 +11,6 @@ Invariants: at most `MOST_CONNECTIONS` connections to a peer are in use for the 
 from __future__ import annotations
 
 import contextlib
-import ssl
 from contextlib import aclosing, asynccontextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
@@ -32,12 +31,12 @@ from trionet.errors import (
     TemporarilyUnavailable,
     TrionetError,
 )
-from trionet.forks import keep_from_forks
 from trionet.nesting import DEEPEST, depth_inside
 from trionet.replies import replies_from
 from trionet.security.live_keys import LiveKeys
 
 from .base import answered_error, check_request_size, time_left_s
+from .http_connections import HTTPConnections
 from .signed_calls import SignedCall, no_signed_stream
 from .web_errors import status_of
 
@@ -47,6 +46,7 @@ if TYPE_CHECKING:
     from trionet.codec import Codec
     from trionet.config import NodeConfig
     from trionet.identity import NodeAddress
+    from trionet.security.certificates import Certificates
 
     from .base import Request
 
@@ -89,8 +89,6 @@ _KEEPALIVE_S = 30.0
 _END = {"end": True}
 _RESULTS: Final = frozenset({"value", "values", "item", "end"})
 """The names that an answer with an error must not have."""
-_CONNECTED = "connection.connect_tcp.complete"
-"""The event of httpcore with a new connection."""
 
 _BEFORE_SENDING = (
     httpx.ConnectError,
@@ -184,14 +182,16 @@ class _Pool:
 class HTTPTransport:
     """Calls over HTTP/1.1, with an httpx client for each peer and depth: a single pool collapses under load."""
 
-    def __init__(self, config: NodeConfig, keys: LiveKeys | None = None) -> None:
+    def __init__(
+        self, config: NodeConfig, keys: LiveKeys | None = None, certificates: Certificates | None = None
+    ) -> None:
         self._keys = LiveKeys() if keys is None else keys
         self.codec: Codec = JSON.limited(config.max_message_containers)
         self._max_message_bytes = config.max_message_bytes
         self._timeout = httpx.Timeout(None, connect=config.connect_timeout_s)
         self._size = min(MOST_CONNECTIONS, config.max_calls_per_peer)
         self._limits = httpx.Limits(max_connections=None, max_keepalive_connections=16, keepalive_expiry=_KEEPALIVE_S)
-        self._ssl = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # shared: httpx would load certificates for each client
+        self._connections = HTTPConnections(certificates)
         self._pools: dict[tuple[NodeAddress, int], _Pool] = {}
 
     async def call(self, node: NodeAddress, request: Request) -> Any:
@@ -223,7 +223,7 @@ class HTTPTransport:
     @asynccontextmanager
     async def stream(self, node: NodeAddress, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
         """Start a stream at `node`, with one line of JSON for each item."""
-        if self._keys:
+        if self._keys.seals:
             raise NotPermitted(no_signed_stream(request.service, request.method))
         async with (
             self._exchange(node, request, accept=STREAM_TYPE) as (response, _),
@@ -264,16 +264,17 @@ class HTTPTransport:
         """Send `request`; yield the response, and the signed call that it must answer; None without keys."""
         check_request_size(request, self._max_message_bytes)
         path = "/".join(map(_quoted, (request.gid, request.service, request.method)))
-        url = f"http://{node}/{path}{_query(request)}"
+        url = f"{self._connections.scheme}://{node}/{path}{_query(request)}"
         pool = self._pool(node, request.depth)
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(pool.slot())
             headers, signed = _headers(request, accept), None  # once there is a slot: with the time left
             with _translated(node), pool.until_closed():
-                if (keys := self._keys.now) is not None:
+                if (keys := self._keys.now) is not None and self._keys.seals:
                     signed = SignedCall(keys.sealing, node, "PUT", httpx.URL(url), headers, request.args)
                     headers = signed.headers
-                sent = pool.client.stream("PUT", url, content=request.args, headers=headers, extensions=_EXTENSIONS)
+                extensions = self._connections.extensions(node)
+                sent = pool.client.stream("PUT", url, content=request.args, headers=headers, extensions=extensions)
                 response = await stack.enter_async_context(sent)
             if response.headers.get("Content-Encoding", "identity") != "identity":
                 raise ConnectionLost(_unlike_a_node(node, response.status_code))
@@ -282,7 +283,9 @@ class HTTPTransport:
     def _pool(self, node: NodeAddress, depth: int) -> _Pool:
         pool = self._pools.get((node, depth))
         if pool is None:
-            client = httpx.AsyncClient(verify=self._ssl, trust_env=False, timeout=self._timeout, limits=self._limits)
+            client = httpx.AsyncClient(
+                verify=self._connections.context, trust_env=False, timeout=self._timeout, limits=self._limits
+            )
             pool = self._pools[node, depth] = _Pool(node, depth, self._size, client)
         return pool
 
@@ -292,14 +295,6 @@ class HTTPTransport:
             for pool in self._pools.values():
                 stack.push_async_callback(pool.aclose)
         self._pools.clear()
-
-
-async def _keep_connection_from_forks(name: str, details: dict[str, Any]) -> None:
-    if name == _CONNECTED:
-        keep_from_forks(details["return_value"].get_extra_info("socket"))
-
-
-_EXTENSIONS: Final = {"trace": _keep_connection_from_forks}
 
 
 def _headers(request: Request, accept: str) -> dict[str, str]:

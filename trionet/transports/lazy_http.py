@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from trionet.codec import Codec
     from trionet.config import NodeConfig
     from trionet.identity import NodeAddress
+    from trionet.security.certificates import Certificates
 
     from .base import Request
     from .http import HTTPTransport
@@ -25,10 +26,13 @@ __all__ = ["LazyHTTPTransport"]
 class LazyHTTPTransport:
     """Fulfils `trionet.transports.base.Transport` with an `HTTPTransport`, made on first use."""
 
-    def __init__(self, config: NodeConfig, keys: LiveKeys | None = None) -> None:
+    def __init__(
+        self, config: NodeConfig, keys: LiveKeys | None = None, certificates: Certificates | None = None
+    ) -> None:
         self.codec: Codec = JSON.limited(config.max_message_containers)
         self._config = config
         self._keys = LiveKeys() if keys is None else keys
+        self._certificates = certificates
         self._made: HTTPTransport | None = None
         self._is_closed = False
 
@@ -38,7 +42,7 @@ class LazyHTTPTransport:
         if self._made is None:
             from .http import HTTPTransport
 
-            self._made = HTTPTransport(self._config, self._keys)
+            self._made = HTTPTransport(self._config, self._keys, self._certificates)
         return self._made
 
     async def call(self, node: NodeAddress, request: Request) -> Any:

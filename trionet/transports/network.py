@@ -8,41 +8,48 @@ from __future__ import annotations
 import contextlib
 import importlib
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
-from trionet.errors import AddressInUse
+from trionet.errors import AddressInUse, ConfigError
 from trionet.log_limits import about, limited_log, peer_ip
 from trionet.protocols.link.frames import MARK
 from trionet.protocols.link.handshake import HandshakeError
 from trionet.security.live_keys import LiveKeys
 
+from .allowance import within
 from .clock import TrioClock, time_us
 from .datagrams import UDPDatagrams
 from .lazy_http import LazyHTTPTransport
 from .link import TCPTransport
 from .link.sockets import connect
 from .listener import Listener, RequestSession, Session, open_listener
+from .own_certificate import check_claim, own_certificates
 from .strangers import Strangers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from trionet.config import NodeConfig
     from trionet.events import OrphanedCall
     from trionet.identity import NodeAddress
+    from trionet.security.certificates import Certificates
 
-    from .base import Handler
+    from .base import Handler, Lives
     from .link.tcp import TCPLink
     from .web import QuartTrio, WebServer
     from .web_access import WebAccess
+    from .web_tls import SecuredStream
 
 __all__ = ["NetworkEndpoint", "TCPNetwork"]
 
 _log = limited_log(__name__)
 
 _FIRST_BYTES = 4096
+_TLS_FIRST = b"\x16"
+"""The first byte of TLS's ClientHello."""
 _PORTS_TRIED = 16
 _WEB = "trionet.transports.web"
 
@@ -54,10 +61,10 @@ class NetworkEndpoint:
         has_real_address: True.
         clock: Trio's.
         keys: the keys that seal its traffic, if there are any.
+        certificates: its certificate, and what its peers' must fulfil; None without any.
         links: its links.
         transport: sends the node's calls: by links, or by HTTP if so configured.
         datagrams: UDP on the same port number; None without any.
-        strangers: the connections of peers without a proof that they hold the key; None without keys.
     """
 
     has_real_address = True
@@ -70,19 +77,20 @@ class NetworkEndpoint:
         handler: Handler,
         on_orphan: Callable[[OrphanedCall], None],
         keys: LiveKeys,
+        certificates: Certificates | None = None,
     ) -> None:
         self.clock: TrioClock = TrioClock()
         self.keys = keys
-        self.strangers: Strangers | None = Strangers() if keys else None
+        self.certificates = certificates
+        self._strangers = Strangers()
         self._listener = listener
         self.datagrams = datagrams
         self._config = config
         self._handler = handler
         self._web: WebServer | None = None
-        self._access: WebAccess | None = None
         self._is_closing = False
-        self.links: TCPTransport = TCPTransport(listener.address, config, handler, on_orphan, keys)
-        self._http = LazyHTTPTransport(config, keys)
+        self.links: TCPTransport = TCPTransport(listener.address, config, handler, on_orphan, keys, certificates)
+        self._http = LazyHTTPTransport(config, keys, certificates)
         self._started_us = time_us()
         self.transport: TCPTransport | LazyHTTPTransport = self.links if config.transport == "link" else self._http
 
@@ -92,9 +100,14 @@ class NetworkEndpoint:
         return self._listener.address
 
     @property
+    def strangers(self) -> Strangers | None:
+        """The connections of peers without a proof that they hold the key; None where none is needed."""
+        return self._strangers if self.keys.is_protected else None
+
+    @property
     def connections_refused(self) -> int:
         """See `Endpoint.connections_refused`."""
-        return self.links.refused + (0 if self.strangers is None else self.strangers.refused)
+        return self.links.refused + self._strangers.refused
 
     @property
     def app(self) -> QuartTrio:
@@ -114,9 +127,20 @@ class NetworkEndpoint:
             with trio.CancelScope(shield=True):
                 await self._http.aclose()
 
+    @property
+    def reloads(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
+        """See `Endpoint.reloads`."""
+        if self.certificates is None:
+            return {}
+        return {"certificate": partial(trio.to_thread.run_sync, self.certificates.reload)}
+
     def set_members(self, is_member: Callable[[NodeAddress], bool]) -> None:
         """See `Endpoint.set_members`."""
         self.links.is_member = is_member
+
+    def set_lives(self, lives: Lives) -> None:
+        """See `Endpoint.set_lives`."""
+        self.links.handshakes.lives = lives
 
     async def can_connect(self, node: NodeAddress) -> bool:
         """Return whether a connection to `node` can be made, or has been; see `Endpoint.can_connect`."""
@@ -148,27 +172,35 @@ class NetworkEndpoint:
         return self._web
 
     def _web_access(self) -> WebAccess | None:
-        if not self.keys:
+        if not (self.keys or self.keys.is_rolling) and self.certificates is None:
             return None
         from .web_access import WebAccess, own_authorities
 
         names = {*self._listener.ips, self._config.ip}
-        self._access = WebAccess(self.keys, own_authorities(self.address, names), self._started_us)
-        return self._access
+        return WebAccess(self.keys, own_authorities(self.address, names), self._started_us)
 
     @property
     def requests_refused(self) -> int:
-        """The requests over HTTP that have been refused for lack of a proof."""
-        return 0 if self._access is None else self._access.refused
+        """See `Endpoint.requests_refused`."""
+        return 0 if self._web is None else self._web.refused.count
 
-    async def accept_http(self, stream: trio.SocketStream, first: bytes, nursery: trio.Nursery) -> RequestSession:
-        """Return the session of an HTTP connection whose first bytes have been read; run the app in `nursery`."""
+    async def accept_http(
+        self,
+        stream: trio.SocketStream | SecuredStream,
+        first: bytes,
+        nursery: trio.Nursery,
+        on_proven: Callable[[], object],
+    ) -> RequestSession:
+        """Return the session of an HTTP connection whose first bytes have been read; run the app in `nursery`.
+
+        ``on_proven()`` is called with each request that has a valid token or signature.
+        """
         if _WEB not in sys.modules:
             # It takes half a second, in a thread; nodes without HTTP never import it.
             await trio.to_thread.run_sync(importlib.import_module, _WEB)
         web = self._web_server()
         await web.started(nursery)
-        return web.connect(stream, first)
+        return web.connect(stream, first, on_proven)
 
     async def drain(self) -> None:
         """Refuse new connections, and wait until the calls in progress have been answered."""
@@ -199,28 +231,38 @@ class TCPNetwork:
         """Listen on the configured address; see `Network.open_endpoint`."""
         keys = LiveKeys() if keys is None else keys
         config.check_bind(has_key=bool(keys))
-        if keys:
+        if keys or keys.is_rolling:
             from trionet.security.http_signatures import check_installed
 
             check_installed()  # the first request would be too late
-        listener, datagrams = await _open_port(config)
-        return NetworkEndpoint(listener, datagrams, config, handler, on_orphan, keys)
+        certificates = own_certificates(config)
+        has_datagrams = config.datagrams and (certificates is None or bool(keys))
+        listener, datagrams = await _open_port(config, has_datagrams=has_datagrams)
+        try:
+            if certificates is not None:
+                check_claim(certificates, listener.address)
+        except ConfigError:
+            listener.close()
+            if datagrams is not None:
+                datagrams.close()
+            raise
+        return NetworkEndpoint(listener, datagrams, config, handler, on_orphan, keys, certificates)
 
     def on_open(self, node: object) -> None:
         """Handle a new node."""
 
 
-async def _open_port(config: NodeConfig) -> tuple[Listener, UDPDatagrams | None]:
+async def _open_port(config: NodeConfig, *, has_datagrams: bool) -> tuple[Listener, UDPDatagrams | None]:
     """Listen on one port number for connections and for datagrams."""
     for _ in range(0 if config.port else _PORTS_TRIED - 1):
         with contextlib.suppress(AddressInUse):  # a number that is free for TCP may be in use for UDP
-            return await _open_number(config)
-    return await _open_number(config)
+            return await _open_number(config, has_datagrams=has_datagrams)
+    return await _open_number(config, has_datagrams=has_datagrams)
 
 
-async def _open_number(config: NodeConfig) -> tuple[Listener, UDPDatagrams | None]:
+async def _open_number(config: NodeConfig, *, has_datagrams: bool) -> tuple[Listener, UDPDatagrams | None]:
     listener = await open_listener(config)
-    if not config.datagrams:
+    if not has_datagrams:
         return listener, None
     try:
         return listener, UDPDatagrams(listener.ips, listener.address.port)
@@ -287,19 +329,39 @@ class _Incoming:
     async def _run(self, seconds: float) -> None:
         first = b""
         try:
-            with trio.move_on_after(seconds):
+            with trio.move_on_after(seconds) as scope:
                 first = bytes(await self._stream.receive_some(_FIRST_BYTES))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return
+        if scope.cancelled_caught and self._endpoint.strangers is not None:
+            self._endpoint.strangers.refused += 1
+            text = "a connection from %s was closed: it has sent nothing for %g s"
+            _log.warning(text, self._peer, seconds, extra=about(self._peer))
         if self._is_aborted or not first:
             return
         if first.startswith(MARK):
             await self._run_link(first)
         else:
-            self._session = self._requests = connection = await self._endpoint.accept_http(
-                self._stream, first, self._nursery
-            )
-            await connection.run()
+            await self._run_http(first)
+
+    async def _run_http(self, first: bytes) -> None:
+        stream: trio.SocketStream | SecuredStream = self._stream
+        certificates = self._endpoint.certificates
+        if certificates is not None and first[:1] == _TLS_FIRST:
+            from .web_tls import open_tls
+
+            try:
+                stream, first = (
+                    await within(self._config.connect_timeout_s, partial(open_tls, self._stream, first, certificates)),
+                    b"",
+                )
+            except (HandshakeError, trio.TooSlowError, trio.ClosedResourceError) as exc:
+                self._endpoint.links.note_refused(self._peer, str(exc) or "TLS took too long")
+                return
+        self._session = self._requests = connection = await self._endpoint.accept_http(
+            stream, first, self._nursery, self._proven
+        )
+        await connection.run()
 
     async def _run_link(self, first: bytes) -> None:
         links = self._endpoint.links
@@ -312,10 +374,14 @@ class _Incoming:
 
     def _opened(self, link: TCPLink) -> None:
         self._session = link
-        if self._endpoint.strangers is not None:
-            self._endpoint.strangers.remove(self)
+        self._proven()
         if self._is_aborted:
             link.abort()
+
+    def _proven(self) -> None:
+        """Handle that the peer holds the key, or a token made with it."""
+        if self._endpoint.strangers is not None:
+            self._endpoint.strangers.remove(self)
 
     def finish(self) -> None:
         if self._session is None:

@@ -1,7 +1,8 @@
 """Calls over HTTP between nodes with keys, as the caller signs them: head, arguments and answer.
 
-Invariants: no call is sent unsigned, nor to another machine, where others could read it; no answer is believed without
-a signature over the nonce of its request. A stream is refused before it is sent, because its items would be unsigned.
+Invariants: no call is sent unsigned, nor to another machine without TLS, where others could read it; no answer is
+believed without a signature over the nonce of its request. A stream is refused before it is sent, because its items
+would be unsigned.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from trionet.errors import ConnectionLost, NodeUnreachable
 from trionet.identity import is_loopback
+from trionet.log_limits import about, limited_log
 from trionet.security.http_signatures import sign_request, verify_response
 from trionet.security.nonces import NONCE_RANDOM_BYTES
 from trionet.security.refusals import RequestRefused
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from trionet.security.keys import DerivedKeys
 
 __all__ = ["SignedCall", "no_signed_stream"]
+
+_log = limited_log(__name__)
 
 
 def no_signed_stream(service: str, method: str) -> str:
@@ -64,10 +68,10 @@ class SignedCall:
         Raises:
             NodeUnreachable: the peer is on another machine.
         """
-        if not is_loopback(node.ip):
+        if url.scheme != "https" and not is_loopback(node.ip):
             raise NodeUnreachable(
-                f"{node} is on another machine, and with a key HTTP is for this machine only, because there is no "
-                f"TLS: use NodeConfig(transport='link')"
+                f"{node} is on another machine, and with a key plain HTTP is for this machine only: use "
+                f"NodeConfig(transport='link'), or give both nodes certificates"
             )
         head = HttpRequest(
             list(headers.items()),
@@ -91,6 +95,9 @@ class SignedCall:
         try:
             verify_response(head, body, self._keys, self._nonce)
         except RequestRefused as exc:
+            reason = f"it has no valid signature: {exc.reason}"
+            extra = about(self._node, reason)
+            _log.warning("an answer of %s over HTTP was refused: %s", self._node, reason, extra=extra)
             raise ConnectionLost(
                 f"{self._node} answered with HTTP status {response.status_code}, and without a valid signature "
                 f"({exc.reason}): do both nodes have the same key and cluster name? The log of {self._node} says more"

@@ -31,7 +31,7 @@ class Strangers:
     """The connections of one node to unproven peers.
 
     Attributes:
-        refused: the number of connections that had to go.
+        refused: the number of connections that had to go, for newer ones or because they were silent.
     """
 
     def __init__(self, most: int = MOST, most_per_address: int = MOST_PER_ADDRESS) -> None:

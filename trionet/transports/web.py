@@ -52,6 +52,8 @@ from .web_bodies import Bodies
 from .web_connection import HTTPConnection
 from .web_errors import error_body, error_of, status_of
 from .web_origin import foreign_page_error
+from .web_refusals import RefusedRequests
+from .web_tls import TLS_CLIENT, SecuredStream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -69,6 +71,9 @@ __all__ = ["QuartTrio", "WebServer"]
 _BODIES_AT_ONCE = 16
 """The memory for arriving bodies, over all connections, in bodies of the largest size."""
 
+_ON_PROVEN = "trionet.on_proven"
+"""The key, in the ASGI state of a connection, of what is called once its client has proven itself."""
+
 _HEALTH = "healthz"
 _CALL = "call"
 """The endpoints of the app."""
@@ -85,6 +90,7 @@ class WebServer:
     Attributes:
         app: the Quart-Trio app; further routes may be added to it before the first request.
         closing: whether responses close their connection.
+        refused: the requests that were refused because of who made them.
     """
 
     def __init__(self, handler: Handler, config: NodeConfig, access: WebAccess | None = None) -> None:
@@ -93,10 +99,11 @@ class WebServer:
         Args:
             handler: runs the calls.
             config: the node's.
-            access: checks who makes a request; None on a node without keys, where everyone may call.
+            access: checks who makes a request; None on a node without a key or a certificate, where everyone may call.
         """
         self.closing = False
-        self.app: QuartTrio = _make_app(handler, config, access)
+        self.refused: RefusedRequests = RefusedRequests()
+        self.app: QuartTrio = _make_app(handler, config, access, self.refused)
         self.app.after_request(self._add_close_header)
         self._config = _hypercorn_config(config)
         self._context = WorkerContext(None)
@@ -132,9 +139,20 @@ class WebServer:
                     await lifespan.wait_for_shutdown()
                 shielded.cancel()
 
-    def connect(self, stream: trio.SocketStream, first: bytes) -> HTTPConnection:
-        """Return the connection on `stream`, whose first bytes have been read."""
-        return HTTPConnection(self._wrapped, self._config, self._context, self._state, stream, first)
+    def connect(
+        self,
+        stream: trio.SocketStream | SecuredStream,
+        first: bytes,
+        on_proven: Callable[[], object] = lambda: None,
+    ) -> HTTPConnection:
+        """Return the connection on `stream`, whose first bytes have been read.
+
+        ``on_proven()`` is called with each request that has a valid token or signature.
+        """
+        state = {**self._state, _ON_PROVEN: on_proven}
+        if isinstance(stream, SecuredStream):
+            state[TLS_CLIENT] = stream.client
+        return HTTPConnection(self._wrapped, self._config, self._context, state, stream, first)
 
     async def _add_close_header(self, response: Response) -> Response:
         if self.closing and request.http_version.startswith("1"):
@@ -187,7 +205,7 @@ def _hypercorn_config(config: NodeConfig) -> Config:
     return hypercorn_config
 
 
-def _make_app(handler: Handler, config: NodeConfig, access: WebAccess | None) -> QuartTrio:
+def _make_app(handler: Handler, config: NodeConfig, access: WebAccess | None, refused: RefusedRequests) -> QuartTrio:
     app = QuartTrio("trionet", static_folder=None)
     app.logger = limited_log("trionet.http")
     app.config["MAX_CONTENT_LENGTH"] = config.max_message_bytes
@@ -199,10 +217,13 @@ def _make_app(handler: Handler, config: NodeConfig, access: WebAccess | None) ->
     @app.before_websocket
     async def refuse_foreign_pages() -> Response | None:
         error = _foreign_page_error(config)
-        return None if error is None else _error_response(error, limit_bytes)
+        if error is None:
+            return None
+        refused.note((request or websocket).scope, status_of(error), error.text)
+        return _error_response(error, limit_bytes)
 
     if access is not None:
-        _require_proof(app, access, limit_bytes)
+        _require_proof(app, access, refused, limit_bytes)
 
     @app.get(f"/{_HEALTH}")
     async def healthz() -> Response:
@@ -240,7 +261,7 @@ def _add_calls(app: QuartTrio, handler: Handler, config: NodeConfig) -> None:
             return _error_response(exc, limit_bytes)
 
 
-def _require_proof(app: QuartTrio, access: WebAccess, limit_bytes: int) -> None:
+def _require_proof(app: QuartTrio, access: WebAccess, refused: RefusedRequests, limit_bytes: int) -> None:
     """Have `app` refuse requests without a proof, and sign its answers to nodes."""
 
     @app.before_request
@@ -249,12 +270,13 @@ def _require_proof(app: QuartTrio, access: WebAccess, limit_bytes: int) -> None:
         asked = request or websocket
         if asked.endpoint != _HEALTH:
             g.requester = requester = access.requester(asked.scope)
+            asked.scope["state"][_ON_PROVEN]()
             if asked.endpoint != _CALL:
                 requester.check_route(is_safe=bool(request) and request.method in _SAFE_METHODS)
 
     @app.errorhandler(RequestRefused)
     async def refuse(exc: RequestRefused) -> Response:
-        access.note_refusal(exc, (request or websocket).scope)
+        refused.note((request or websocket).scope, exc.status, exc.reason)
         headers = {"WWW-Authenticate": 'Bearer realm="trionet"'} if exc.status == UNAUTHORIZED else {}
         return _error_response(exc, limit_bytes, exc.status, headers)
 

@@ -1,9 +1,9 @@
-"""Who makes a request over HTTP to a node with keys: the holder of a token, or a node of the cluster.
+"""Who makes a request over HTTP to a node with keys or a certificate: a token's holder, or a node of the cluster.
 
 Invariants: each request but ``/healthz`` has a valid token, or is a call signed by a node; its head is checked before
-any byte of its body is read. Only what a node has signed is believed of its headers. A refused request is counted, and
-the log has who and why; the client learns nothing of the keys. Nothing is accepted from other machines: there is no
-TLS, and whoever sees a token can use it.
+any byte of its body is read. Only what a node has signed is believed of its headers. The client learns nothing of the
+keys. Nothing is accepted from other machines without TLS: whoever sees a token can use it. On a node with a certificate
+and no key, the client's certificate is the proof.
 
 Source: RFC 6750 (bearer tokens), 9421 (signatures).
 """
@@ -11,22 +11,21 @@ Source: RFC 6750 (bearer tokens), 9421 (signatures).
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from trionet.errors import NotPermitted
 from trionet.identity import NodeAddress, is_loopback
-from trionet.log_limits import about, limited_log
 from trionet.principal import Principal
 from trionet.security.http_signatures import RequestVerifier, sign_response
 from trionet.security.nonces import NonceStore
 from trionet.security.refusals import FORBIDDEN, RequestRefused, unproven
-from trionet.security.scopes import check_method
+from trionet.security.scopes import check_method, check_unproven
 from trionet.security.signature_base import HttpRequest, HttpResponse, normalized_authority
 from trionet.security.tokens import Scope, bearer_token
 
 from .clock import time_us
 from .signed_calls import no_signed_stream
 from .web_detours import destinations
+from .web_tls import TLS_CLIENT
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -42,14 +41,15 @@ if TYPE_CHECKING:
     from trionet.security.tokens import Token
 
     from .base import Handler
+    from .web_tls import TLSClient
 
 __all__ = ["ANYONE", "Requester", "WebAccess", "own_authorities"]
 
-_log = limited_log(__name__)
-
-_ANY_ADDRESS: Final = frozenset({"0.0.0.0", "::"})
+_ANY_ADDRESS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104  looked for, not used
 _LOOPBACK: Final = ("127.0.0.1", "::1")
 _SIGNATURE: Final = "signature-input"
+_NO_STATE: Final[dict[str, Any]] = {}
+_PROOFS: Final = ("authorization", _SIGNATURE)
 
 
 def own_authorities(address: NodeAddress, names: Collection[str]) -> frozenset[str]:
@@ -127,6 +127,20 @@ class _Anyone:
 ANYONE: Final[Requester] = _Anyone()
 
 
+class _PlainPeer(_Anyone):
+    """Whoever makes a request without a proof, during a rollout: it administers nothing, and handles no keys."""
+
+    def check_method(self, handler: Handler, gid: str, service: str, method: str) -> None:
+        check_unproven(service, method)
+
+    def check_call(self, handler: Handler, call: Call) -> None:
+        for service, method in destinations(call):
+            check_unproven(service, method)
+
+
+_PLAIN_PEER: Final[Requester] = _PlainPeer()
+
+
 class _TokenHolder(_Anyone):
     """A person, or a person's program."""
 
@@ -167,7 +181,8 @@ class _SigningNode(_Anyone):
 
     def check_method(self, handler: Handler, gid: str, service: str, method: str) -> None:
         if handler.find(gid, service, method).is_stream:
-            raise NotPermitted(no_signed_stream(service, method))
+            text = no_signed_stream(service, method)
+            raise RequestRefused(text, reason=text, status=FORBIDDEN)
 
     def check_body(self, body: bytes) -> None:
         self._request.check_body(body)
@@ -179,22 +194,31 @@ class _SigningNode(_Anyone):
         return response
 
 
-class WebAccess:
-    """Checks the requests to one node with keys.
-
-    Args:
-        keys: the node's; there are some.
-        authorities: where requests to it are sent to; see `own_authorities`.
-        started_us: the time of its start, in microseconds since 1970: earlier signatures are refused.
+class _CertifiedNode(_Anyone):
+    """A node of the cluster by its certificate, on a node without a key: all that comes within TLS is its own.
 
     Attributes:
-        refused: the number of refused requests.
+        name: the certificate's name.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+class WebAccess:
+    """Checks the requests to one node with keys, or with a certificate.
+
+    Args:
+        keys: the node's; none if it has a certificate alone.
+        authorities: where requests to it are sent to; see `own_authorities`.
+        started_us: the time of its start, in microseconds since 1970: earlier signatures are refused.
     """
 
     def __init__(self, keys: LiveKeys, authorities: Collection[str], started_us: int) -> None:
-        self.refused: int = 0
+        self._keys = keys
         self._authorities = authorities
         self._nonces = NonceStore(started_us)
+        self._keys = keys
         keys.watch(self._use_keys)
 
     def _use_keys(self, keys: NodeKeys) -> None:
@@ -209,15 +233,22 @@ class WebAccess:
         Raises:
             RequestRefused: it proves nothing, or comes from another machine.
         """
+        within: TLSClient | None = scope.get("state", _NO_STATE).get(TLS_CLIENT)
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+        if self._keys.accepts_plain and not any(name.lower() in _PROOFS for name, _ in headers):
+            return _PLAIN_PEER if self._keys else ANYONE
+        if not self._keys and self._keys.accepts_plain:
+            raise unproven("this node has no key yet")
+        if not self._keys:
+            return _certified(within)
         client = scope.get("client")
-        if client is None or not is_loopback(client[0]):
+        if within is None and (client is None or not is_loopback(client[0])):
             raise RequestRefused(
-                "with a key, HTTP is for clients on this machine only, because there is no TLS and a bearer token can "
-                "be sniffed: use an ssh tunnel (ssh -L), or a proxy with TLS on this machine",
-                reason="the client is on another machine, and there is no TLS",
+                "with a key, plain HTTP is for clients on this machine only, because a bearer token can be sniffed: "
+                "use an ssh tunnel (ssh -L), a proxy with TLS on this machine, or https:// if it has a certificate",
+                reason="the client is on another machine, and speaks no TLS",
                 status=FORBIDDEN,
             )
-        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
         if any(name.lower() == _SIGNATURE for name, _ in headers):
             return self._signing_node(scope, headers)
         texts = [value for name, value in headers if name.lower() == "authorization"]
@@ -231,16 +262,17 @@ class WebAccess:
         verified = self._signatures.verify(HttpRequest(headers, method, authority, target), time_us())
         return _SigningNode(verified, self._opening[verified.key_id])
 
-    def note_refusal(self, refusal: RequestRefused, scope: HTTPScope | WebsocketScope) -> None:
-        """Count a refused request, and log who made it and why it was refused."""
-        self.refused += 1
-        client = scope.get("client")
-        peer = "a client that has gone" if client is None else client[0]
-        _log.warning(
-            "a request of %s for %.200s over HTTP was refused with status %d: %s",
-            peer,
-            scope["path"],
-            refusal.status,
-            refusal.reason,
-            extra=about(peer, refusal.reason),
-        )
+
+def _certified(client: TLSClient | None) -> Requester:
+    """Return the node that makes a request to a node with a certificate and no key.
+
+    Raises:
+        RequestRefused: it has no certificate of a node of this cluster.
+    """
+    if client is not None and client.certificate is not None:
+        return _CertifiedNode(client.certificate.name)
+    raise RequestRefused(
+        "this needs https:// and a client certificate of a node of this cluster; with a key, tokens would do, too",
+        reason="plain HTTP, and this node accepts client certificates only" if client is None else client.fault,
+        status=FORBIDDEN,
+    )

@@ -28,6 +28,7 @@ from .allowance import within
 from .web_errors import own_failure
 from .web_framing import StrictReceiveBuffer
 from .web_stream import PIECE_BYTES, PushedBackStream
+from .web_tls import SecuredStream
 
 if TYPE_CHECKING:
     from hypercorn.config import Config
@@ -47,8 +48,15 @@ class HTTPConnection(TCPServer):
     """
 
     def __init__(
-        self, app: Any, config: Config, context: WorkerContext, state: Any, stream: trio.SocketStream, first: bytes
+        self,
+        app: Any,
+        config: Config,
+        context: WorkerContext,
+        state: Any,
+        stream: trio.SocketStream | SecuredStream,
+        first: bytes,
     ) -> None:
+        self._is_secured = isinstance(stream, SecuredStream)
         pushed_back = PushedBackStream(stream, first, config.keep_alive_timeout)
         self._protocol: _Protocols | None = None  # set by Hypercorn, when it runs
         super().__init__(app, config, context, state, pushed_back)  # type: ignore[arg-type]  # a stream
@@ -92,7 +100,7 @@ class HTTPConnection(TCPServer):
             made.context,
             made.task_group,
             made.state,
-            made.ssl,
+            self._is_secured,
             made.client,
             made.server,
             made.send,

@@ -10,6 +10,8 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from .web_tls import SecuredStream
+
 __all__ = ["PIECE_BYTES", "PushedBackStream"]
 
 PIECE_BYTES: Final = 64 * 1024
@@ -19,7 +21,7 @@ PIECE_BYTES: Final = 64 * 1024
 class PushedBackStream:
     """A socket stream with some bytes pushed back, and a time limit for writes."""
 
-    def __init__(self, stream: trio.SocketStream, first: bytes, write_timeout_s: float) -> None:
+    def __init__(self, stream: trio.SocketStream | SecuredStream, first: bytes, write_timeout_s: float) -> None:
         self._first = first
         self._write_timeout_s = write_timeout_s
         self.socket: trio.socket.SocketType = stream.socket

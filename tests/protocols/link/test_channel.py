@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import pytest
 
+from tests.certificates import certificates_in
 from tests.protocols.link.cores import encoded, frames_in, hello
 from tests.protocols.link.ends import GivenChannel, LinkEnd
 from tests.security.sealed import WatchedKey
 from trionet.errors import ConnectionLost, DefiniteError, NodeUnreachable
+from trionet.protocols.link.channel import BOTH_MODE
 from trionet.protocols.link.frames import CHUNK_BYTES, PREFACE, Bye, FrameError, Ping, Reply
+from trionet.security.stacked_channel import StackedKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from trionet.protocols.link.channel import LinkKey
 
@@ -38,6 +42,7 @@ class Records:
     """
 
     def __init__(self, record_bytes: int) -> None:
+        self.peer = None
         self.is_open = False
         self.read_bytes = 0
         self._record_bytes = record_bytes
@@ -295,6 +300,24 @@ def test_at_each_single_byte_of_a_long_exchange_no_call_that_arrived_counts_as_u
     connection = Bytewise(make_key)
     _long(connection)
     assert [len(end.answered) for end in connection.ends] == [4, 2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("has_key", [False, True], ids=["certificates", "certificates and a key"])
+def test_so_it_is_with_tls(tmp_path: Path, has_key: bool) -> None:
+    certificates = certificates_in(tmp_path)
+
+    def make_key() -> LinkKey:
+        return StackedKey(BOTH_MODE, WatchedKey(), certificates) if has_key else certificates
+
+    _long(Bytewise(make_key))
+    whole, errors = _whole(_short, make_key), set[type]()
+    handshake_bytes = whole.edges[6 if has_key else 4]
+    # The length of a signature varies by some bytes.
+    for cut_at in [*range(0, handshake_bytes, 197), *range(handshake_bytes, whole.accepted_bytes - 16, 5)]:
+        for end in _cut(_short, make_key, cut_at, cut_at % 3 / 2).ends:
+            errors |= {type(call.answer) for call in end.answered if isinstance(call.answer, Exception)}
+    assert errors == {NodeUnreachable, ConnectionLost}
 
 
 @pytest.mark.soak

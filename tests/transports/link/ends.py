@@ -323,7 +323,7 @@ async def cancel_when(predicate: Callable[[], bool], call: Callable[[], Awaitabl
 
 
 def transport(node: Node) -> TCPTransport:
-    found: TCPTransport = node._endpoint.links  # type: ignore[attr-defined]  # noqa: SLF001  a look inside
+    found: TCPTransport = node._endpoint.links  # type: ignore[assignment]  # noqa: SLF001  a look inside
     return found
 
 

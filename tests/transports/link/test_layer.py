@@ -60,7 +60,7 @@ def channels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
         return GivenChannel(records[-1])
 
     def new_handshake(transport: LinkTransport, node: NodeAddress | None = None) -> Handshake:
-        return Handshake(transport._hello, is_initiator=node is not None, keys=[new_key()])  # noqa: SLF001
+        return Handshake(transport.handshakes._hello, is_initiator=node is not None, keys=[new_key()])  # noqa: SLF001
 
     monkeypatch.setattr(LinkTransport, "new_handshake", new_handshake)
     return key.channels if request.param == "sealed" else records

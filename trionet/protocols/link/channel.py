@@ -7,14 +7,60 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-__all__ = ["SEAL_BYTES", "Channel", "LinkKey"]
+from .frames import FrameError
+
+__all__ = [
+    "BOTH_MODE",
+    "CERTIFICATE_MODES",
+    "SEAL_BYTES",
+    "TLS_MODE",
+    "Channel",
+    "LinkKey",
+    "PeerIdentity",
+    "PeerRefused",
+]
 
 SEAL_BYTES: Final = 5
 """The size of a `LinkKey.seal`."""
 
+TLS_MODE: Final = 2
+"""The mode of links between nodes with certificates."""
+
+BOTH_MODE: Final = 3
+"""The mode of links between nodes with certificates and a cluster key."""
+
+CERTIFICATE_MODES: Final = frozenset({TLS_MODE, BOTH_MODE})
+
+
+class PeerRefused(FrameError):
+    """A channel did not open: one side refuses what the other presents. The channel's due bytes tell the peer."""
+
+
+class PeerIdentity(Protocol):
+    """Who a peer has proven to be."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def ends_at(self) -> float:
+        """The end of its proof, in seconds since 1970."""
+        ...
+
+    def may_claim(self, host: str) -> bool:
+        """Whether it may have this IP address, or this name, as its address."""
+        ...
+
 
 class Channel(Protocol):
     """Transforms the bytes of one connection, after the preface."""
+
+    @property
+    def peer(self) -> PeerIdentity | None:
+        """Who the peer is, once it is open; None if the channel proves only that it is of the same cluster."""
+        ...
 
     @property
     def is_open(self) -> bool:

@@ -112,8 +112,8 @@ class LinkCore:
         round_trip: the measured round trips.
         sent: called with each number of bytes of `data_to_send` that were passed to the operating system.
         events: the events outside of `receive`.
-        is_closed: whether the link has ended.
-        is_retired: whether no more calls can be made on it.
+        key_id: the id of the cluster key that seals it; empty if it is plain.
+        is_closed, is_retired: whether the link has ended; whether no more calls can be made on it.
     """
 
     def __init__(
@@ -129,6 +129,7 @@ class LinkCore:
         own = greeted.own
         self.peer: Hello = greeted.peer
         self.is_initiator: bool = greeted.is_initiator
+        self.key_id: bytes = b"" if greeted.key is None else greeted.key.seal[1:]
         self.opened_at: float = now
         self.round_trip: RoundTrip = RoundTrip()
         self.events: list[Event] = []

@@ -95,6 +95,8 @@ Direction = Annotated[int, msgspec.Meta(ge=0, lt=DIRECTIONS)]
 """Which window a chunked message counts against: `REPLIES`; `CALLS`, for calls at depth 0; from 2 on deeper ones."""
 
 
+_Number = Annotated[int, msgspec.Meta(ge=0)]
+_Counter = Annotated[int, msgspec.Meta(ge=-1)]
 _Most = Annotated[int, msgspec.Meta(ge=1)]  # with less, callers would wait for ever
 
 
@@ -115,6 +117,7 @@ class Hello(_Frame, tag=0):
         window_bytes: the bytes of chunked calls at each depth, and of chunked replies, that it holds at once.
         max_message_bytes: the largest message it accepts; at most `window_bytes`.
         features: names of optional parts of the protocol that it supports.
+        life: on a sealed link, the sender's boot id and the counter of its last sealed datagram, -1 before the first.
     """
 
     address: NodeAddress | None
@@ -122,6 +125,7 @@ class Hello(_Frame, tag=0):
     window_bytes: _Most
     max_message_bytes: _Most
     features: list[str] = []
+    life: tuple[_Number, _Counter] | None = None
 
 
 class OwnCallFrame(_Frame, tag=1):

@@ -19,20 +19,37 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from .channel import SEAL_BYTES, Channel, LinkKey
+from .channel import CERTIFICATE_MODES, SEAL_BYTES, TLS_MODE, Channel, LinkKey, PeerIdentity, PeerRefused
 from .frames import MAJOR_VERSION, PREFACE, Bye, Frame, FrameError, Hello, encode_frame, split_first, with_length
 from .refusals import FIRST_REFUSAL, Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from trionet.identity import NodeAddress
 
-__all__ = ["AddressRefused", "Greeted", "Handshake", "HandshakeError", "KeyRefused", "PeerSpeaksHTTP", "greeting"]
+__all__ = [
+    "AddressRefused",
+    "CertificateRefused",
+    "Greeted",
+    "Handshake",
+    "HandshakeCut",
+    "HandshakeError",
+    "KeyRefused",
+    "PeerSpeaksHTTP",
+    "greeting",
+]
 
 
 class HandshakeError(Exception):
     """The peer speaks no link, or an incompatible version."""
+
+
+class HandshakeCut(HandshakeError):
+    """The connection ended: its peer may have stopped."""
+
+    def __init__(self) -> None:
+        super().__init__("the connection was closed during the handshake")
 
 
 class KeyRefused(HandshakeError):
@@ -49,6 +66,10 @@ class KeyRefused(HandshakeError):
 
 class AddressRefused(HandshakeError):
     """An authenticated peer states the wrong address."""
+
+
+class CertificateRefused(HandshakeError):
+    """One side refuses the other's certificate, or has none."""
 
 
 class PeerSpeaksHTTP(Exception):
@@ -80,6 +101,11 @@ class Greeted(msgspec.Struct, frozen=True):
     channel: Channel | None
     key: LinkKey | None = None
 
+    @property
+    def peer_identity(self) -> PeerIdentity | None:
+        """Who the peer has proven to be, by its certificate; None without certificates."""
+        return None if self.channel is None else self.channel.peer
+
 
 class Handshake:
     """One side's handshake.
@@ -90,6 +116,8 @@ class Handshake:
         keys: of an initiator: the one key to seal with, or none for a plain link; of an acceptor: those that open.
         accepts_plain: whether an acceptor takes plain links too; by default, if it has no keys.
         expected: the address that the peer of a sealed link must state; None for any but this side's own.
+        life: returns the `Hello.life` of a sealed link. It is asked when the peer has answered, so that the counter is
+            of a time after the peer's start.
     """
 
     def __init__(
@@ -100,8 +128,10 @@ class Handshake:
         keys: Sequence[LinkKey] = (),
         accepts_plain: bool | None = None,
         expected: NodeAddress | None = None,
+        life: Callable[[], tuple[int, int] | None] | None = None,
     ) -> None:
         self._own = own
+        self._life = life
         self._expected = expected
         self._is_initiator = is_initiator
         self._keys = {key.seal: key for key in reversed(keys)}
@@ -128,16 +158,16 @@ class Handshake:
 
         Raises:
             HandshakeError: the peer is no compatible node. The due bytes carry the reason.
+            HandshakeCut: there were no bytes.
             PeerSpeaksHTTP: the peer is an HTTP server, and a plain link was to be made.
         """
         if not data:
-            raise HandshakeError("the connection was closed during the handshake")
+            raise HandshakeCut
         try:
             found = self._receive(data)
             return None if found is None else self._greeted(*found)
         except (FrameError, HandshakeError) as exc:
-            if not self._is_initiator:
-                self._refuse(exc)
+            self._refuse(exc)
             if isinstance(exc, HandshakeError):
                 raise
             raise HandshakeError(str(exc)) from exc
@@ -149,6 +179,8 @@ class Handshake:
             raise HandshakeError(f"its first frame is a {type(frame).__name__}, not a hello")
         if self._channel is not None:
             self._check_address(frame.address)
+        elif frame.life is not None:  # nothing authenticates it
+            frame = msgspec.structs.replace(frame, life=None)
         first = b"" if self._is_initiator else self._greeting()
         return Greeted(self._own, frame, self._is_initiator, rest, first, self._channel, self._key)
 
@@ -157,17 +189,31 @@ class Handshake:
 
         Raises:
             AddressRefused: it is this side's own, so the connection was reflected; or another one than was dialed, so
-                the connection was diverted.
+                the connection was diverted; or not one of those in its certificate.
         """
+        assert self._channel is not None
+        identity = self._channel.peer
+        if address is not None and identity is not None and not identity.may_claim(address.ip):
+            raise AddressRefused(f"the certificate of {identity.name} is not for the address that it states, {address}")
         if address is not None and address == self._own.address:
             raise AddressRefused("it states this node's own address, as if the connection led back to this node")
         if self._expected is not None and address != self._expected:
             raise AddressRefused(f"another node answers there: {address or 'one without an address'}")
 
     def _refuse(self, exc: Exception) -> None:
-        """Send the reason: a bye where the peer can decode it, else a byte at most."""
+        """Send the reason: a bye where the peer can decode it, else a byte, or what the channel says.
+
+        An initiator tells only what concerns the other side's certificate.
+        """
+        if self._is_initiator and not isinstance(exc, CertificateRefused):
+            return
         bye = with_length(encode_frame(Bye(str(exc))))
-        if isinstance(exc, KeyRefused):
+        if isinstance(exc, CertificateRefused):
+            assert self._channel is not None
+            self._send(self._channel.data_to_send())
+            if self._channel.is_open:
+                self._due += self._channel.send(bye)
+        elif isinstance(exc, KeyRefused):
             self._due += PREFACE + bytes([exc.refusal])
         elif self._channel is not None:
             if self._channel.is_open:
@@ -233,13 +279,25 @@ class Handshake:
             self._check_answered_mode(seal)
         elif not seal:
             if not self._accepts_plain:
-                raise _refused(Refusal.PLAIN)
+                raise _refused(Refusal.NO_CERTIFICATE if self._has_certificate else Refusal.PLAIN)
         elif len(seal) < SEAL_BYTES:
             raise HandshakeError("it does not begin as a link does")
         elif seal in self._keys:
             self._open_channel(self._keys[seal])
         else:
-            raise _refused(Refusal.UNKNOWN_KEY if self._keys else Refusal.SEALED)
+            raise _refused(self._mode_refusal(seal[0]))
+
+    @property
+    def _has_certificate(self) -> bool:
+        return any(seal[0] in CERTIFICATE_MODES for seal in self._keys)
+
+    def _mode_refusal(self, mode: int) -> Refusal:
+        """Return why an acceptor refuses the seal of a peer with this mode, which is none of its own."""
+        if self._has_certificate != (mode in CERTIFICATE_MODES):
+            return Refusal.NO_CERTIFICATE if self._has_certificate else Refusal.CERTIFICATE
+        if self._has_certificate and mode not in {seal[0] for seal in self._keys}:
+            return Refusal.PLAIN if mode == TLS_MODE else Refusal.SEALED
+        return Refusal.UNKNOWN_KEY if self._keys else Refusal.SEALED
 
     def _check_answered_mode(self, seal: bytes) -> None:
         if len(seal) == 1:
@@ -262,6 +320,8 @@ class Handshake:
         """Pass bytes through the channel; a failure to open the peer's first message refuses the key."""
         try:
             return channel.receive(data)
+        except PeerRefused as exc:
+            raise CertificateRefused(str(exc)) from exc
         except FrameError as exc:
             if self._is_initiator and not self._is_hello_sent:
                 raise KeyRefused(Refusal.UNOPENED, Refusal.UNOPENED.as_refused) from exc
@@ -275,7 +335,7 @@ class Handshake:
             self._send(due)
         if self._is_initiator and not self._is_hello_sent and (self._channel is None or self._channel.is_open):
             self._is_hello_sent = True
-            hello = with_length(encode_frame(self._own))
+            hello = self._encoded_hello()
             if self._channel is not None:
                 hello = self._channel.send(hello)
                 self._channel.sent(len(hello))  # all of it is sent before the first call
@@ -287,7 +347,13 @@ class Handshake:
 
     def _greeting(self) -> bytes:
         """Return the plaintext before the accepting side's first answers."""
-        return greeting(self._own) if self._channel is None else with_length(encode_frame(self._own))
+        return greeting(self._own) if self._channel is None else self._encoded_hello()
+
+    def _encoded_hello(self) -> bytes:
+        own = self._own
+        if self._channel is not None and self._life is not None:
+            own = msgspec.structs.replace(own, life=self._life())
+        return with_length(encode_frame(own))
 
 
 def _refused(refusal: Refusal) -> KeyRefused:

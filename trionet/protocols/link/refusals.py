@@ -22,6 +22,8 @@ class Refusal(IntEnum):
     SEALED = 0x82
     VERSION = 0x83
     UNOPENED = 0x84
+    NO_CERTIFICATE = 0x85
+    CERTIFICATE = 0x86
 
     @property
     def as_refused(self) -> str:
@@ -40,6 +42,8 @@ _AS_REFUSED: Final = {
     Refusal.SEALED: "it has no cluster key, and this node has one: give both nodes the same key",
     Refusal.VERSION: "it speaks another version of the link",
     Refusal.UNOPENED: "its cluster has another name, or another key: give both nodes the same name and key",
+    Refusal.NO_CERTIFICATE: "it accepts only nodes with a certificate, and this node has none: give both nodes one",
+    Refusal.CERTIFICATE: "it has no certificate, and this node has one: give both nodes a certificate",
 }
 _AS_REFUSING: Final = {
     Refusal.UNKNOWN_KEY: "its cluster key is not this node's: give both nodes the same key",
@@ -47,4 +51,6 @@ _AS_REFUSING: Final = {
     Refusal.SEALED: "it has a cluster key, and this node has none: give both nodes the same key",
     Refusal.VERSION: "it speaks another version of the link",
     Refusal.UNOPENED: "its cluster has another name, or another key: give both nodes the same name and key",
+    Refusal.NO_CERTIFICATE: "it has no certificate, and this node has one: give both nodes a certificate",
+    Refusal.CERTIFICATE: "it has a certificate, and this node has none: give both nodes a certificate",
 }

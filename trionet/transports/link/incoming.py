@@ -16,6 +16,7 @@ from trionet.nesting import PACKETS, depth_inside
 from trionet.principal import Principal
 from trionet.protocols.link.frames import CHUNK_BYTES, CallFrame, Cancelled, End, Error, Item, Reply, encode_frame
 from trionet.router import HandlerCancelled, is_awaitable
+from trionet.transports.plain_calls import check_plain_call
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from trionet.protocols.link.chunks import Transfer
     from trionet.protocols.link.core import LinkCore
     from trionet.router import PreparedCall
+    from trionet.security.live_keys import LiveKeys
     from trionet.transports.base import Handler
 
 __all__ = ["LinkServer"]
@@ -50,18 +52,19 @@ class LinkServer:
         self,
         core: LinkCore,
         handler: Handler,
+        keys: LiveKeys,
+        principal: Principal | None,
         start_soon: Callable[..., None],
         push: Callable[[], None],
-        *,
-        is_member: bool,
     ) -> None:
-        """Run calls; `is_member`: whether the peer has proven that it is one."""
+        """Run calls in the name of `principal`: the peer, if it has proven that it is a member."""
         self._core = core
         self._calls = core.incoming
         self._outbox = core.outbox
         self._caller = core.peer.address
-        self._principal = Principal.node(self._caller) if is_member else None
+        self._principal = principal
         self._handler = handler
+        self._keys = keys
         self._start_soon = start_soon
         self._push = push
         self._room_waiters = trio.lowlevel.ParkingLot()
@@ -133,22 +136,24 @@ class LinkServer:
         principal, forwarder = self._principal, None
         if frame.principal and principal is not None:  # only members are believed
             principal, forwarder = Principal.parse(frame.principal), principal
-        prepared = self._handler.prepare(
-            Call(
-                frame.gid,
-                frame.service,
-                frame.method,
-                args,
-                _NOTHING if frame.kwargs is None else MESSAGEPACK.restore(frame.kwargs),
-                frame.id,
-                self._caller,
-                frame.timeout_s,
-                _DEPTH_INSIDE[frame.depth],
-                False,
-                principal,
-                forwarder,
-            )
+        call = Call(
+            frame.gid,
+            frame.service,
+            frame.method,
+            args,
+            _NOTHING if frame.kwargs is None else MESSAGEPACK.restore(frame.kwargs),
+            frame.id,
+            self._caller,
+            frame.timeout_s,
+            _DEPTH_INSIDE[frame.depth],
+            False,
+            principal,
+            forwarder,
+            self._core.key_id,
         )
+        if self._keys.now is not None and not self._core.key_id:
+            check_plain_call(call)
+        prepared = self._handler.prepare(call)
         if prepared.method.is_stream != (frame.credit is not None):
             kind = "is a stream: use comm.stream" if prepared.method.is_stream else "is no stream: use comm.send"
             raise MalformedRequest(f"{frame.service}/{frame.method} {kind}")

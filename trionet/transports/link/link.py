@@ -11,6 +11,7 @@ import msgspec
 from trionet.config import NodeConfig
 from trionet.events import OrphanedCall
 from trionet.log_limits import about, limited_log
+from trionet.principal import Principal
 from trionet.protocols.link.calls import IncomingCall, OutgoingCall
 from trionet.protocols.link.chunks import Transfer
 from trionet.protocols.link.core import (
@@ -23,12 +24,14 @@ from trionet.protocols.link.core import (
     RoomFreed,
 )
 from trionet.protocols.link.holdings import Account
+from trionet.security.live_keys import LiveKeys
 from trionet.transports.base import Handler
 
 from .incoming import LinkServer
 from .outgoing import LinkClient
 
 if TYPE_CHECKING:
+    from trionet.protocols.link.channel import PeerIdentity
     from trionet.protocols.link.handshake import Greeted
 
 __all__ = ["Link", "LinkContext"]
@@ -44,12 +47,16 @@ class LinkContext(msgspec.Struct, frozen=True):
         handler: runs the peers' calls.
         on_orphan: called with each cancelled call whose end was not confirmed.
         account: the bytes that the links hold.
+        on_fault: called when a peer has broken the protocol, or a limit.
+        keys: the node's keys, if there are any.
     """
 
     config: NodeConfig
     handler: Handler
     on_orphan: Callable[[OrphanedCall], None]
     account: Account
+    on_fault: Callable[[], None]
+    keys: LiveKeys
 
 
 class Link(ABC):
@@ -59,12 +66,15 @@ class Link(ABC):
         core: its protocol.
         calls: makes calls on it.
         name: the peer's address, or a description.
+        identity: who the peer is by its certificate; ``identity.name`` is the certificate's name. None without one.
     """
 
     def __init__(
         self, context: LinkContext, greeted: Greeted, now: float, name: str, start_soon: Callable[..., None]
     ) -> None:
         self.name = name
+        self.identity: PeerIdentity | None = greeted.peer_identity
+        self._on_fault = context.on_fault
         self.core: LinkCore = LinkCore(
             greeted,
             context.account.open(self._cut_off),
@@ -74,9 +84,8 @@ class Link(ABC):
             max_containers=context.config.max_message_containers,
         )
         self.calls: LinkClient = LinkClient(self.core, self.push, name, context.on_orphan)
-        self._server = LinkServer(
-            self.core, context.handler, start_soon, self.push, is_member=greeted.channel is not None
-        )
+        principal = _principal_of(greeted)
+        self._server = LinkServer(self.core, context.handler, context.keys, principal, start_soon, self.push)
 
     # ---- for drivers
 
@@ -139,6 +148,7 @@ class Link(ABC):
         if event.is_fault:
             extra = about(self.peer_host, event.reason)
             _log.warning("the link with %s is closed: %s", self.name, event.reason, extra=extra)
+            self._on_fault()
         else:
             _log.debug("the link with %s is closed: %s", self.name, event.reason)
         self.calls.close(event.outgoing)
@@ -165,3 +175,11 @@ class Link(ABC):
     def _cut_off(self, reason: str) -> None:
         self.core.close(reason, is_fault=True)
         self.handle_events()
+
+
+def _principal_of(greeted: Greeted) -> Principal | None:
+    """Return the peer that has proven that it is a member: by its certificate, or else by a key."""
+    if greeted.channel is None:
+        return None
+    identity = greeted.peer_identity
+    return Principal.node(greeted.peer.address) if identity is None else Principal("certificate", identity.name)

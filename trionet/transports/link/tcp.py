@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import socket
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +13,13 @@ import trio
 from trionet.codec import JSON
 from trionet.errors import NodeUnreachable
 from trionet.log_limits import about, limited_log, peer_ip
-from trionet.protocols.link.handshake import Greeted, HandshakeError, PeerSpeaksHTTP
+from trionet.protocols.link.handshake import (
+    CertificateRefused,
+    Greeted,
+    HandshakeCut,
+    HandshakeError,
+    PeerSpeaksHTTP,
+)
 from trionet.protocols.link.liveness import AT_ONCE
 from trionet.security.live_keys import LiveKeys
 from trionet.transports.allowance import within
@@ -32,6 +39,7 @@ if TYPE_CHECKING:
     from trionet.events import OrphanedCall
     from trionet.identity import NodeAddress
     from trionet.protocols.link.core import Closed
+    from trionet.security.certificates import Certificates
     from trionet.transports.base import Handler
 
 __all__ = ["TCPLink", "TCPTransport"]
@@ -42,6 +50,7 @@ _READ_BYTES: Final = 256 * 1024
 _GREETING_BYTES: Final = 4096
 _LINGER_S: Final = 2.0
 _HTTP_ONLY_S: Final = 60.0
+_REFUSED_LINGER_S: Final = 0.5
 _TIMER_SLACK_S: Final = 0.1
 """Close deadlines of many links share one wake-up."""
 
@@ -205,8 +214,9 @@ class TCPTransport(LinkTransport):
         handler: Handler,
         on_orphan: Callable[[OrphanedCall], None],
         keys: LiveKeys | None = None,
+        certificates: Certificates | None = None,
     ) -> None:
-        super().__init__(own, config, handler, on_orphan, LiveKeys() if keys is None else keys)
+        super().__init__(own, config, handler, on_orphan, LiveKeys() if keys is None else keys, certificates)
         self.wakes_at: float = math.inf
         self._timer = trio.CancelScope()
         self._http_only_until: dict[NodeAddress, float] = {}
@@ -295,8 +305,8 @@ class TCPTransport(LinkTransport):
     async def _connected(self, node: NodeAddress) -> tuple[socket.socket, Greeted, float]:
         sock = await connect(node)
         begun = trio.current_time()
+        handshake = self.new_handshake(node)
         try:
-            handshake = self.new_handshake(node)
             greeted = None
             while greeted is None:
                 await send_all(sock, handshake.data_to_send())
@@ -304,7 +314,12 @@ class TCPTransport(LinkTransport):
             await send_all(sock, handshake.data_to_send())
         except OSError as exc:
             sock.close()
-            raise HandshakeError("the connection was closed during the handshake") from exc
+            raise HandshakeCut from exc
+        except HandshakeError:
+            with suppress(OSError):
+                await send_all(sock, handshake.data_to_send())
+            sock.close()
+            raise
         except BaseException:
             sock.close()
             raise
@@ -334,11 +349,15 @@ class TCPTransport(LinkTransport):
         try:
             return await within(seconds, greeted)
         except trio.BrokenResourceError as exc:
-            raise HandshakeError("the connection was closed during the handshake") from exc
+            raise HandshakeCut from exc
         except trio.TooSlowError as exc:
             raise HandshakeError(f"it took longer than {seconds:g} s to send its hello") from exc
-        except HandshakeError:
-            await stream.send_all(handshake.data_to_send())
+        except HandshakeError as exc:
+            # The peer may have closed, or this node: the reason is the same.
+            with suppress(OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+                await stream.send_all(handshake.data_to_send())
+                if isinstance(exc, CertificateRefused):
+                    await _linger(stream)
             raise
 
     async def keep_accepted(
@@ -370,3 +389,11 @@ class TCPTransport(LinkTransport):
             if link is not None:
                 link.abort()
                 self.remove(link)
+
+
+async def _linger(stream: trio.SocketStream) -> None:
+    """Wait until a refused peer closes: closing with unread input resets the connection, and it loses the reason."""
+    with trio.move_on_after(_REFUSED_LINGER_S):
+        await stream.send_eof()
+        while await stream.receive_some(_GREETING_BYTES):
+            pass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
 from abc import ABC, abstractmethod
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -14,13 +13,16 @@ from trionet.codec import MESSAGEPACK
 from trionet.errors import KeyMismatch, NodeUnreachable
 from trionet.log_limits import about, limited_log
 from trionet.protocols.link.frames import Hello
-from trionet.protocols.link.handshake import AddressRefused, Handshake, KeyRefused
+from trionet.protocols.link.handshake import CertificateRefused, Handshake, HandshakeCut, HandshakeError, KeyRefused
 from trionet.protocols.link.holdings import Account
 from trionet.protocols.link.outgoing import LinkRetired
 from trionet.protocols.link.refusals import Refusal
 from trionet.protocols.recent import remember
 from trionet.transports.base import check_request_size
 
+from .dialing import Dialing
+from .expiry import end_expired
+from .handshakes import Handshakes
 from .link import Link, LinkContext
 
 if TYPE_CHECKING:
@@ -31,12 +33,11 @@ if TYPE_CHECKING:
     from trionet.config import NodeConfig
     from trionet.events import OrphanedCall
     from trionet.identity import NodeAddress
-    from trionet.protocols.link.channel import LinkKey
+    from trionet.security.certificates import Certificates
     from trionet.security.live_keys import LiveKeys
-    from trionet.security.node_keys import NodeKeys
     from trionet.transports.base import Handler, Request
 
-__all__ = ["LinkTransport"]
+__all__ = ["REPLACED_S", "LinkTransport"]
 
 _log = limited_log(__name__)
 
@@ -45,13 +46,9 @@ _ATTEMPTS: Final = 3
 _WINDOW_MESSAGES: Final = 2
 _MOST_HEARD: Final = 1 << 16
 
-
-class _Dialing:
-    """A connection attempt, shared by all callers that wait for it."""
-
-    def __init__(self) -> None:
-        self.done = trio.Event()
-        self.failure: NodeUnreachable | None = None
+REPLACED_S: Final = 45.0
+_PEER_REPLACES_S: Final = 15.0
+_RETIRED: Final = "its key is retired"
 
 
 class LinkTransport(ABC):
@@ -62,7 +59,10 @@ class LinkTransport(ABC):
         context: the shared parts of its links.
         is_member: returns whether an address is a member's. Only a member, or a node that has stated this address on a
             sealed link, must state the address that was dialed: other addresses may be aliases, as those of seeds.
-        refused: connections of others that began as links and were refused.
+        handshakes: makes the handshakes of its links.
+        refused: connections that one side has refused, and links whose peers broke the protocol.
+        on_other_key: called with the address of a peer and a key id, when a link with it has another key than the one
+            that seals here: one of the two has missed a change.
     """
 
     def __init__(
@@ -72,11 +72,12 @@ class LinkTransport(ABC):
         handler: Handler,
         on_orphan: Callable[[OrphanedCall], None],
         keys: LiveKeys,
+        certificates: Certificates | None = None,
     ) -> None:
         self.codec: Codec = MESSAGEPACK.limited(config.max_message_containers)
         account = Account(config.held_bytes_limit)
-        self.context: LinkContext = LinkContext(config, handler, on_orphan, account)
-        self._hello = Hello(
+        self.context: LinkContext = LinkContext(config, handler, on_orphan, account, self._count_fault, keys)
+        hello = Hello(
             address=own,
             max_calls=config.max_calls_per_peer,
             window_bytes=min(_WINDOW_MESSAGES * config.max_message_bytes, account.share_bytes),
@@ -85,20 +86,17 @@ class LinkTransport(ABC):
         self._own = own
         self.is_member: Callable[[NodeAddress], bool] = _is_unknown
         self.refused: int = 0
+        self.on_other_key: Callable[[NodeAddress, bytes], None] = _ignored
         self._heard: dict[NodeAddress, None] = {}
-        self._link_keys: list[LinkKey] = []
+        self._certificates = certificates
+        self.handshakes: Handshakes = Handshakes(hello, keys, certificates)
         self._max_message_bytes = config.max_message_bytes
         self._links: dict[NodeAddress, Link] = {}
         self._open: dict[Link, NodeAddress | None] = {}
-        self._dialing: dict[NodeAddress, _Dialing] = {}
+        self._dialing: dict[NodeAddress, Dialing] = {}
         self._is_closing = False
         self._link_ended = trio.lowlevel.ParkingLot()
         self._nursery: trio.Nursery | None = None
-        keys.watch(self._use_keys)
-
-    def _use_keys(self, keys: NodeKeys) -> None:
-        """Make new links with other keys from now on."""
-        self._link_keys = keys.link_keys(secrets.token_bytes)
 
     # ---- running
 
@@ -106,6 +104,8 @@ class LinkTransport(ABC):
         """Make and keep links until cancelled; a driver closes those that are left."""
         try:
             async with trio.open_nursery() as self._nursery:
+                if self._certificates is not None:
+                    self._nursery.start_soon(end_expired, self._certificates, self._open.keys())
                 task_status.started()
                 await self.keep_time()
         finally:
@@ -174,12 +174,11 @@ class LinkTransport(ABC):
         """Start a connection attempt; it ends with a call of `add` or `dialed`."""
 
     def new_handshake(self, node: NodeAddress | None = None) -> Handshake:
-        """Return the handshake of a new connection to `node`, or from a peer; it is sealed if the node has keys."""
+        """Return the handshake of a new connection to `node`, or from a peer; it is sealed if the node seals."""
         if node is None:
-            return Handshake(self._hello, is_initiator=False, keys=self._link_keys)
-        is_known = bool(self._link_keys) and (node in self._heard or self.is_member(node))
-        expected = node if is_known else None
-        return Handshake(self._hello, is_initiator=True, keys=self._link_keys[:1], expected=expected)
+            return self.handshakes.incoming()
+        is_known = self.handshakes.are_sealed and (node in self._heard or self.is_member(node))
+        return self.handshakes.outgoing(node, node if is_known else None)
 
     def knows_links(self, node: NodeAddress) -> bool:
         """Whether `node` supports links, as far as known."""
@@ -204,8 +203,12 @@ class LinkTransport(ABC):
             await self._dialed(node)
         raise _closed_at_once(node)
 
-    async def _dialed(self, node: NodeAddress) -> None:
+    async def _dialed(self, node: NodeAddress, *, is_sealed: bool = False) -> None:
         """Wait for a connection attempt to `node`; start one if none is in progress.
+
+        Args:
+            node: the peer.
+            is_sealed: whether a sealed link is needed; else its failure does not matter.
 
         Raises:
             NodeUnreachable: the attempt failed.
@@ -215,24 +218,33 @@ class LinkTransport(ABC):
             if not self.is_accepting:
                 raise NodeUnreachable("this node has stopped")
             self.dial(node)  # in another task: this caller may be cancelled while others wait for the link
-            dialing = self._dialing[node] = _Dialing()
+            dialing = self._dialing[node] = Dialing(
+                is_forced=node in self.handshakes.must_seal and self.handshakes.is_sending_plain
+            )
         await dialing.done.wait()
-        if dialing.failure is not None:
+        if dialing.failure is not None and (is_sealed or not dialing.is_forced):
             raise type(dialing.failure)(dialing.failure.text)
 
     def dialed(self, node: NodeAddress, failure: NodeUnreachable | None = None) -> None:
         """Handle the end of a connection attempt."""
+        self.handshakes.end_attempts(node)
         dialing = self._dialing.pop(node, None)
         if dialing is not None:
             dialing.failure = failure
             dialing.done.set()
 
     def not_dialed(self, node: NodeAddress, reason: Exception | str) -> None:
-        """Handle a connection attempt that failed."""
+        """Handle a connection attempt that failed. A peer that has missed a change of keys may know an older one."""
+        is_unknown = isinstance(reason, KeyRefused) and reason.refusal is Refusal.UNKNOWN_KEY
+        if is_unknown and self.is_accepting and self.handshakes.note_unknown_key(node):
+            self.dial(node)
+            return
         text = f"no connection to {node}: {reason}"
         is_mismatch = isinstance(reason, KeyRefused) and reason.refusal is not Refusal.VERSION
-        if is_mismatch or isinstance(reason, AddressRefused):
-            _log.warning("%s", text, extra=about(node))
+        is_mismatch = is_mismatch or isinstance(reason, CertificateRefused)
+        if isinstance(reason, HandshakeError) and not isinstance(reason, HandshakeCut):
+            self.refused += 1
+            _log.warning("%s", text, extra=about(node, str(reason)))
         self.dialed(node, (KeyMismatch if is_mismatch else NodeUnreachable)(text))
 
     def note_refused(self, peer: object, reason: str) -> None:
@@ -241,15 +253,24 @@ class LinkTransport(ABC):
         extra = about(peer, reason.partition(":")[0])
         _log.warning("a connection that began as a link was closed: %s (from %s)", reason, peer, extra=extra)
 
+    def _count_fault(self) -> None:
+        self.refused += 1
+
     def add(self, link: Link, node: NodeAddress | None) -> None:
         """Register a new link with `node`; None for a peer without an address."""
         self._open[link] = node
-        if self._link_keys and link.core.peer.address is not None:
-            remember(self._heard, link.core.peer.address, None, _MOST_HEARD)
+        peer = link.core.peer
+        if self.handshakes.are_sealed and peer.address is not None:
+            remember(self._heard, peer.address, None, _MOST_HEARD)
+            if self.handshakes.is_other_key(link.core.key_id):
+                self.on_other_key(peer.address, link.core.key_id)
         if node is not None:
             self._prefer(node, link)
             if link.core.is_initiator:
                 self.dialed(node)
+        lives = self.handshakes.lives
+        if lives is not None and link.core.key_id and peer.address is not None and peer.life is not None:
+            lives.prove(peer.address, peer.life)
 
     def _prefer(self, node: NodeAddress, link: Link) -> None:
         """Use `link` for calls to `node` from now on.
@@ -260,8 +281,12 @@ class LinkTransport(ABC):
         new = link.core
         other = self._links.get(node)
         if other is not None and not other.core.is_retired and new.opened_at - other.core.opened_at < _FRESH_S:
-            is_own_smaller = self._own < node
-            if other.core.is_initiator == is_own_smaller and new.is_initiator != other.core.is_initiator:
+            is_own_smaller, is_same_key = self._own < node, other.core.key_id == new.key_id
+            if (
+                is_same_key
+                and other.core.is_initiator == is_own_smaller
+                and new.is_initiator != other.core.is_initiator
+            ):
                 return
         self._links[node] = link
 
@@ -277,6 +302,58 @@ class LinkTransport(ABC):
             self._drop(link)
             del self._open[link]
             self._link_ended.unpark_all()
+
+    # ---- other keys
+
+    async def replace_links(self, key_id: bytes) -> None:
+        """Replace the links that are sealed with a key, which is retired, and close them within `REPLACED_S`.
+
+        The side that made a link makes another one, to which new calls go, and retires the first, which closes once its
+        calls are answered. No call is lost that ends by then; after that nobody who holds only this key has a link.
+        """
+        for link, node in self._sealed_with(key_id):
+            if node is None or not link.core.is_initiator or link.core.is_retired:
+                continue
+            with trio.move_on_after(_PEER_REPLACES_S), contextlib.suppress(NodeUnreachable):
+                await self.renew_link(node, key_id.__ne__)
+            link.retire(_RETIRED)
+        await trio.sleep(_PEER_REPLACES_S)
+        for link, _ in self._sealed_with(key_id):
+            link.retire(_RETIRED)
+        await trio.sleep(REPLACED_S - _PEER_REPLACES_S)
+        for link, _ in self._sealed_with(key_id):
+            link.abort(_RETIRED)
+
+    async def renew_link(self, node: NodeAddress, is_kept: Callable[[bytes], bool]) -> None:
+        """Have new calls to `node` go over another link, which is sealed, if that one's key, by its id, is not kept.
+
+        Raises:
+            NodeUnreachable: there is none.
+        """
+        link = self._links.get(node)
+        if link is not None and not is_kept(link.core.key_id):
+            await self._dialed(node)
+
+    async def seal_link(self, node: NodeAddress, is_kept: Callable[[bytes], bool]) -> None:
+        """Have calls to `node` go over a sealed link, also while this node sends plainly; see `renew_link`.
+
+        Raises:
+            NodeUnreachable: there is none.
+        """
+        self.handshakes.must_seal.add(node)
+        try:
+            for _ in range(_ATTEMPTS):
+                link = self._links.get(node)
+                if link is not None and not link.core.is_retired and is_kept(link.core.key_id):
+                    return
+                await self._dialed(node, is_sealed=True)
+        finally:
+            self.handshakes.must_seal.discard(node)
+        raise _closed_at_once(node)
+
+    def _sealed_with(self, key_id: bytes) -> list[tuple[Link, NodeAddress | None]]:
+        """Return the links that are sealed with a key, each with the address of its peer."""
+        return [(link, node) for link, node in self._open.items() if link.core.key_id == key_id]
 
     # ---- closing
 
@@ -299,6 +376,9 @@ class LinkTransport(ABC):
         """Close all links at once."""
         for link in list(self._open):
             link.abort(reason)
+
+
+def _ignored(_: NodeAddress, __: bytes) -> None: ...
 
 
 def _is_unknown(_: NodeAddress) -> bool:

@@ -16,13 +16,13 @@ from .link import MemoryTransport
 from .rules import StreamMessage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from trionet.config import NodeConfig
     from trionet.events import OrphanedCall
     from trionet.identity import NodeAddress
     from trionet.security.live_keys import LiveKeys
-    from trionet.transports.base import Handler
+    from trionet.transports.base import Handler, Lives
 
     from .carrier import Carrier
     from .rules import Message
@@ -65,6 +65,16 @@ class MemoryEndpoint(Host):
         self._carrier = carrier
 
     @property
+    def reloads(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
+        """None; see `Endpoint.reloads`."""
+        return {}
+
+    @property
+    def links(self) -> MemoryTransport:
+        """See `Endpoint.links`."""
+        return self.transport
+
+    @property
     def connections_refused(self) -> int:
         """See `Endpoint.connections_refused`."""
         return self.transport.refused
@@ -72,6 +82,10 @@ class MemoryEndpoint(Host):
     def set_members(self, is_member: Callable[[NodeAddress], bool]) -> None:
         """See `Endpoint.set_members`."""
         self.transport.is_member = is_member
+
+    def set_lives(self, lives: Lives) -> None:
+        """See `Endpoint.set_lives`."""
+        self.transport.handshakes.lives = lives
 
     async def can_connect(self, node: NodeAddress) -> bool:
         """Return True; see `Endpoint.can_connect`."""

@@ -9,7 +9,7 @@ import itertools
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from trionet.errors import AddressInUse
+from trionet.errors import AddressInUse, ConfigError
 from trionet.identity import NodeAddress
 from trionet.security.live_keys import LiveKeys
 
@@ -58,7 +58,10 @@ class MemoryFabric(Carrier[MemoryEndpoint]):
 
         Raises:
             AddressInUse: another node uses the address.
+            ConfigError: the node has a certificate.
         """
+        if config.certificate_file is not None:
+            raise ConfigError("certificate_file: there is no TLS within one process; use a network, or no certificate")
         address = NodeAddress(config.ip, config.port or next(self._free_ports))
         if address in self.endpoints:
             raise AddressInUse(f"{address} is already in use")

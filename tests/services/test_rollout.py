@@ -1,0 +1,150 @@
+"""A plain cluster becomes sealed while it runs."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from tests.rolling import config_of
+from tests.security.keys import key_of
+from tests.waiting import wait_until
+from trionet import NodeConfig, Remote, open_node
+from trionet.errors import ConfigError, KeyMismatch, MalformedRequest, NodeUnreachable, NotPermitted, PreconditionFailed
+from trionet.security.key_file import new_key_file, read_key_file
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from pathlib import Path
+
+    from trionet import Node
+
+
+@asynccontextmanager
+async def plain_nodes(folder: Path, count: int = 3) -> AsyncGenerator[list[Node]]:
+    """Run plain nodes of one cluster; the key of each comes later."""
+    async with AsyncExitStack() as stack:
+        nodes: list[Node] = []
+        for number in range(count):
+            join = [str(nodes[0].address)] if nodes else []
+            nodes.append(await stack.enter_async_context(open_node(config_of(folder / f"{number}.key", join=join))))
+        await wait_until(lambda: all(len(node.members()) == count for node in nodes))
+        yield nodes
+
+
+def give_keys(folder: Path, count: int = 3) -> None:
+    for number in range(count):
+        new_key_file(str(folder / f"{number}.key"), key_of(1))
+
+
+async def ping(one: Node, other: Node) -> None:
+    assert await one.local.comm.send(["nid"], Remote(node=other.address, service="status", method="get"))
+
+
+async def ping_all(nodes: list[Node]) -> None:
+    for one in nodes:
+        for other in nodes:
+            await ping(one, other)
+
+
+async def test_a_plain_cluster_goes_to_sealed_in_steps(tmp_path: Path) -> None:
+    async with plain_nodes(tmp_path) as nodes:
+        give_keys(tmp_path)
+        for node in nodes:
+            await node.reload()
+            await ping_all(nodes)
+        status = await nodes[0].keys.status()
+        assert (status.rollout, status.is_protected, status.waits_for) == ("accept=both send=plain", False, "ready")
+        await nodes[1].keys.rollout("send=sealed")
+        await ping_all(nodes)
+        assert {one.rollout for one in (await nodes[2].keys.status()).members} == {"accept=both send=sealed"}
+        await nodes[2].keys.rollout("accept=sealed")
+        await ping_all(nodes)
+        assert all([(await node.keys.status()).is_protected for node in nodes])
+        assert all(len(node.members()) == 3 for node in nodes)
+
+
+async def test_a_step_waits_for_members_without_the_key_and_names_them(tmp_path: Path) -> None:
+    async with plain_nodes(tmp_path) as nodes:
+        give_keys(tmp_path, 2)
+        for node in nodes[:2]:
+            await node.reload()
+        with pytest.raises(PreconditionFailed, match=str(nodes[2].address)):
+            await nodes[0].keys.rollout("send=sealed")
+        with pytest.raises(PreconditionFailed, match="a step at a time"):
+            await nodes[0].keys.rollout("accept=sealed")
+        await ping_all(nodes)
+
+
+async def test_a_broken_file_leaves_a_node_plain_and_says_why(tmp_path: Path) -> None:
+    async with plain_nodes(tmp_path, 2) as nodes:
+        with pytest.raises(ConfigError, match=r"keys: .*0\.key"):
+            await nodes[0].reload()
+        path = tmp_path / "0.key"
+        path.write_text("nonsense\n")
+        path.chmod(0o600)
+        with pytest.raises(ConfigError):
+            await nodes[0].reload()
+        await ping_all(nodes)
+        with pytest.raises(PreconditionFailed):
+            await nodes[0].keys.status()
+
+
+async def test_a_plain_peer_administers_nothing_and_then_is_refused(tmp_path: Path) -> None:
+    async with plain_nodes(tmp_path, 2) as nodes, open_node() as stranger:
+        node = nodes[0]
+        to = node.address
+        await ping(stranger, node)
+        give_keys(tmp_path, 2)
+        for one in nodes:
+            await one.reload()
+        await ping(stranger, node)
+        for service, method in (("status", "stop"), ("keys", "status"), ("keys", "rollout"), ("routes", "put")):
+            with pytest.raises(NotPermitted, match="hold the key"):
+                await stranger.local.comm.send([], Remote(node=to, service=service, method=method))
+        detour = [[], Remote(node=to, service="status", method="stop")]
+        with pytest.raises(NotPermitted, match="hold the key"):
+            await stranger.local.comm.send(detour, Remote(node=to, service="comm", method="send"))
+        await node.keys.rollout("send=sealed")
+        await node.keys.rollout("accept=sealed")
+        async with open_node() as late:
+            with pytest.raises((KeyMismatch, NodeUnreachable)):
+                await ping(late, node)
+
+
+async def test_a_node_that_restarts_in_a_rollout_keeps_its_step(tmp_path: Path) -> None:
+    async with plain_nodes(tmp_path, 2) as nodes:
+        give_keys(tmp_path, 2)
+        for node in nodes:
+            await node.reload()
+        await nodes[0].keys.rollout("send=sealed")
+    assert str(read_key_file(str(tmp_path / "0.key")).rollout) == "accept=both send=sealed"
+    async with open_node(config_of(tmp_path / "0.key", join=[])) as node:
+        assert (await node.keys.status()).rollout == "accept=both send=sealed"
+    shutil.copy(tmp_path / "0.key", tmp_path / "copy.key")
+
+
+@pytest.mark.parametrize("step", ["accept=plain", "send=plain", "", None, 3, b"accept=both", ["accept=both"]])
+async def test_other_steps_are_malformed(tmp_path: Path, step: object) -> None:
+    give_keys(tmp_path, 1)
+    async with open_node(config_of(tmp_path / "0.key", join=[])) as node:
+        with pytest.raises(MalformedRequest, match="accept=both, send=sealed or accept=sealed"):
+            await node.keys.rollout(step)  # type: ignore[arg-type]  # that is the test
+
+
+@pytest.mark.parametrize(("accept", "send"), [("plain", "sealed"), ("sealed", "plain")])
+def test_a_configuration_names_a_step(accept: str, send: str) -> None:
+    with pytest.raises(ConfigError, match="no step of a rollout"):
+        NodeConfig(accept=accept, send=send)  # type: ignore[arg-type]  # that is the test
+
+
+async def test_a_node_without_a_key_file_has_nothing_to_reload() -> None:
+    async with open_node() as node:
+        assert not node.reloading
+        await node.reload()
+        with pytest.raises(PreconditionFailed):
+            await node.keys.reload()
+    await trio.lowlevel.checkpoint()

@@ -1,0 +1,36 @@
+"""The keys of simulated nodes rotate under loss, partitions, crashes and restarts: no member is stranded."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.simulation.rotating import rotated
+from trionet.simulation import first_difference
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(0, 20, 5))
+def test_rotation_through_faults_strands_no_member(first: int, tmp_path: Path) -> None:
+    done = Counter[str]()
+    for seed in range(first, first + 5):
+        done += rotated(seed, 3 + seed % 3, tmp_path / "keys")[1]
+    assert all(done[what] for what in ("install", "use", "retire")), done
+
+
+def test_a_rotation_gives_the_same_trace_twice(tmp_path: Path) -> None:
+    one, other = (rotated(7, 4, tmp_path / "keys")[0] for _ in range(2))
+    assert first_difference(one, other) is None
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("first", range(0, 1000, 50))
+def test_rotation_through_faults_strands_no_member_in_1000_seeds(first: int, tmp_path: Path) -> None:
+    for seed in range(first, first + 50):
+        rotated(seed, 3 + seed % 4, tmp_path / "keys")

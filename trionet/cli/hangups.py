@@ -1,0 +1,52 @@
+"""SIGHUP: a node reads its files again.
+
+Invariants: a node without such files, and a process that began with SIGHUP ignored (nohup), treat it as before. When
+the terminal of the process has gone, the signal means what it always has: the end.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from typing import TYPE_CHECKING
+
+from trionet.errors import ConfigError, TrionetError
+from trionet.forks import receive_signals
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from trionet.node import Node
+
+__all__ = ["reload_on_signal"]
+
+_log = logging.getLogger(__name__)
+
+
+async def reload_on_signal(node: Node, then: Callable[[], Awaitable[None]] | None = None) -> None:
+    """Reload the files of `node`, and await ``then()``, at each SIGHUP, until cancelled."""
+    hangup = getattr(signal, "SIGHUP", None)  # not on Windows
+    if hangup is None or not node.reloading or signal.getsignal(hangup) is signal.SIG_IGN:
+        return
+    had_terminal = _has_terminal()
+    with receive_signals(hangup) as signals:
+        async for _ in signals:
+            if had_terminal and not _has_terminal():
+                node.stop()
+                return
+            try:
+                await node.reload()
+                if then is not None:
+                    await then()
+            except (ConfigError, TrionetError) as exc:
+                _log.error("node %s was not reloaded, and goes on as before: %s", node.address, exc)
+
+
+def _has_terminal() -> bool:
+    """Whether the process has a controlling terminal."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True

@@ -8,10 +8,21 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from tests.certificates import CertificateAuthority
 from tests.security.keys import node_keys
 from tests.transports.keyed_nodes import open_keyed, request, token
 from tests.waiting import wait_until
-from trionet import ConfigError, EncodeError, NodeAddress, NodeConfig, NotPermitted, Principal, Remote, open_node
+from trionet import (
+    ConfigError,
+    EncodeError,
+    NodeAddress,
+    NodeConfig,
+    NotPermitted,
+    Principal,
+    Remote,
+    RemoteError,
+    open_node,
+)
 from trionet.access import Access
 from trionet.launchers.passed_code import portable
 from trionet.message import Call
@@ -170,3 +181,32 @@ async def test_packets_of_the_protocols_are_not_for_a_policy() -> None:
         async with open_keyed(joining) as other:
             await wait_until(lambda: len(one.members()) == len(other.members()) == 2)
             assert one.statistics().calls_refused == other.statistics().calls_refused == 0
+
+
+@pytest.mark.parametrize("has_key", [False, True], ids=["certificates", "certificates and a key"])
+@pytest.mark.parametrize("transport", ["link", "http"])
+async def test_a_node_with_a_certificate_is_judged_by_its_name(tmp_path: Path, transport: str, has_key: bool) -> None:
+    authority = CertificateAuthority(tmp_path)
+    of_name = {name: authority.issue(f"spiffe://trionet/node/{name}", file=name) for name in ("web-1", "db", "op")}
+    policy = {"allow": {"certificate:op": ["*/*/*"], "certificate:web-*": ["local/status/get"]}}
+    keys = node_keys() if has_key else None
+    async with (
+        open_node(NodeConfig(**of_name["web-1"], transport=transport), keys=keys) as web,
+        open_node(NodeConfig(**of_name["op"], transport=transport), keys=keys) as operator,
+        open_node(NodeConfig(**of_name["db"], policy=policy), keys=keys) as db,
+    ):
+        get, stop = (Remote(node=db.address, service="status", method=name) for name in ("get", "stop"))
+        assert await web.local.comm.send(["nid"], get) == db.nid
+        with pytest.raises(NotPermitted, match="certificate:web-1 may not call local/status/stop"):
+            await web.local.comm.send([], stop)
+        through = Remote(node=operator.address, service="comm", method="send")
+        with pytest.raises(RemoteError, match="certificate:web-1 may not call local/status/stop"):
+            await web.local.comm.send([[], stop], through)
+        assert not db.is_stopping
+        await operator.local.comm.send([], stop)
+        assert db.is_stopping
+
+
+def test_the_longest_name_of_a_certificate_travels() -> None:
+    longest = Principal("certificate", "n" * 255)
+    assert Principal.parse(str(longest)) == longest

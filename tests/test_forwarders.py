@@ -261,3 +261,17 @@ CALLED: list[Any] = []
 
 async def call_far(node: Node) -> None:
     await node.local.comm.send([], Remote(node=CALLED[0], **TARGET))
+
+
+async def test_a_rumor_needs_the_right_of_its_origin_too() -> None:
+    policy = {"deny": {"node:*": ["local/probe/change"]}}
+    async with (
+        open_keyed(config(join=[])) as entry,
+        open_keyed(config(join=[str(entry.address)], policy=policy)) as far,
+    ):
+        await wait_until(lambda: far.sid in entry.all.members() and entry.sid in far.all.members())
+        SEEN.clear()
+        await request(entry, "/all/gossip/send", json.dumps([[], TARGET]), bearer=token())
+        await entry.all.gossip.send([], Remote(**TARGET))  # type: ignore[arg-type]
+        await wait_until(lambda: far.statistics().calls_refused == 2)
+        assert {sid for sid, _ in SEEN} == {entry.sid}

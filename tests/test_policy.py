@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import pytest
@@ -185,7 +185,9 @@ async def test_packets_of_the_protocols_are_not_for_a_policy() -> None:
 
 @pytest.mark.parametrize("has_key", [False, True], ids=["certificates", "certificates and a key"])
 @pytest.mark.parametrize("transport", ["link", "http"])
-async def test_a_node_with_a_certificate_is_judged_by_its_name(tmp_path: Path, transport: str, has_key: bool) -> None:
+async def test_a_node_with_a_certificate_is_judged_by_its_name(
+    tmp_path: Path, transport: Literal["link", "http"], has_key: bool
+) -> None:
     authority = CertificateAuthority(tmp_path)
     of_name = {name: authority.issue(f"spiffe://trionet/node/{name}", file=name) for name in ("web-1", "db", "op")}
     policy = {"allow": {"certificate:op": ["*/*/*"], "certificate:web-*": ["local/status/get"]}}

@@ -170,6 +170,8 @@ NOT_FORWARDING = {
     "local gossip": {"tasks"},
     "local membership": {"packet", "unreachable", "join", "leave", "set_tags", "members"},
     "local kept": {"keep", "end", "held", "remove"},
+    # The members exchange what they know of keys in their own names: whoever may change them at one may at all.
+    "local keys": {"status", "use", "retire", "reload", "rollout", "take_step", "exchange", "give"},
     "group settings": {"put", "del", "get", "items", "wait"},  # a map that merges: checked where it is written
 }
 

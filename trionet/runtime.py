@@ -106,17 +106,9 @@ async def _opened(config: NodeConfig, fabric: Network, random: Random, keys: Liv
             open_plain_nursery() as nursery,
         ):
             launchers.put("in_process", InProcessLauncher(open_child))
-            default_launcher = config.child_launcher or config.launcher or fabric.default_launcher
-            children = ChildNodes(
-                nursery,
-                launchers,
-                default_launcher,
-                bus.publish,
-                keys,
-                config.key_file,
-                endpoint.address,
-                config.certificate_settings,
-            )
+            default = config.child_launcher or config.launcher or fabric.default_launcher
+            own, certificate = endpoint.address, config.certificate_settings
+            children = ChildNodes(nursery, launchers, default, bus.publish, keys, config.key_file, own, certificate)
             node = Node(config, endpoint, router, bus, children, background, random)
             if policy is not None:
                 policy.check_built_in(built_in_methods(node.local))

@@ -70,6 +70,8 @@ NEEDED: dict[str, dict[str, Scope | None]] = {
         "use": Scope.ADMIN,
         "retire": Scope.ADMIN,
         "reload": Scope.ADMIN,
+        "rollout": Scope.ADMIN,
+        "take_step": NODES,
         "exchange": NODES,
         "give": NODES,
     },

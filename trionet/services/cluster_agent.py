@@ -104,8 +104,6 @@ class ClusterAgent:
         self._sealed = self._sealed_traffic(endpoint)
         self._datagrams: Datagrams | None = self._sealed or endpoint.datagrams
         self._nursery = nursery
-        if self._sealed is not None:
-            endpoint.set_lives(self._sealed)
         endpoint.set_members(partial(ClusterAgent._is_member, weakref.proxy(self)))
         self._handlers: dict[type[Any], Callable[[Any], None]] = {}
         self._batch_handlers: list[Callable[[], None]] = []
@@ -118,14 +116,21 @@ class ClusterAgent:
         # With keys, links and sealed datagrams prove their senders.
         is_proven = bool(endpoint.keys) and not endpoint.keys.is_rolling
         self._proofs = None if is_proven else Proofs(secrets.token_bytes(_SECRET_BYTES))
-        if self._sealed is not None and self._proofs is not None:
-            self._sealed.on_opened = partial(ClusterAgent._prove_sender, weakref.proxy(self))
+        self._exchange_proofs(endpoint)
         # The same for all its life, so that a mixed cluster can't come about.
         self._border: Border | None = None
         if endpoint.has_real_address:
             self._border = Border(partial(loopback.separates, endpoint.address), frozenset(Swim.messages))
         if self._datagrams is not None:
             nursery.start_soon(self._datagrams.serve, self._receive_datagram)
+
+    def _exchange_proofs(self, endpoint: Endpoint) -> None:
+        """Let sealed links prove the senders of datagrams, and sealed datagrams, in a rollout, those of plain ones."""
+        if self._sealed is None:
+            return
+        endpoint.set_lives(self._sealed)
+        if self._proofs is not None:
+            self._sealed.on_opened = partial(ClusterAgent._prove_sender, weakref.proxy(self))
 
     def _is_member(self, node: NodeAddress) -> bool:
         return self._parts is not None and self._parts[0].member(str(node)) is not None

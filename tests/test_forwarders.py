@@ -249,11 +249,12 @@ async def test_a_group_wide_method_needs_the_local_right_at_its_own_node(path: s
         assert not node.is_stopping
 
 
-async def test_a_node_that_a_token_has_spawned_acts_as_itself() -> None:
+@pytest.mark.parametrize("gid", ["local", "all"])
+async def test_a_node_that_a_token_has_spawned_acts_as_itself(gid: str) -> None:
     async with open_pair(["local/probe/change"]) as (entry, far):
         CALLED[:] = [far.address]
         child = {"launcher": "in_process", "on_start": "tests.test_forwarders:call_far"}
-        answer = await request(entry, "/local/status/spawn", json.dumps([child]), bearer=token(Scope.ADMIN))
+        answer = await request(entry, f"/{gid}/status/spawn", json.dumps([child]), bearer=token(Scope.ADMIN))
         assert answer.status_code == 200, answer.text
         assert [(sid, who.partition(":")[0]) for sid, who in SEEN] == [(far.sid, "node")]
 

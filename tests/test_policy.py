@@ -176,9 +176,10 @@ def test_a_running_node_that_gets_a_key_begins_to_check() -> None:
 @pytest.mark.parametrize("name", ["membership/packet", "membership/unreachable", "keys/exchange"])
 def test_the_protocols_go_on_under_any_policy_and_are_for_nodes_only(name: str) -> None:
     access = Access(NodeAddress("127.0.0.1", 1), LiveKeys(node_keys()), checked_policy({"deny": {"*": ["*/*/*"]}}))
-    access.check(Call("local", *name.split("/"), principal=NODE), is_read=False)
+    service, method = name.split("/")
+    access.check(Call("local", service, method, principal=NODE), is_read=False)
     with pytest.raises(NotPermitted, match="only nodes may call it"):
-        access.check(Call("local", *name.split("/"), principal=TOKEN), is_read=False)
+        access.check(Call("local", service, method, principal=TOKEN), is_read=False)
 
 
 async def test_packets_of_the_protocols_are_not_for_a_policy() -> None:

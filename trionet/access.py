@@ -2,7 +2,7 @@
 
 Invariants: a call needs the rights of its principal, and of the member that has forwarded it: so a member can claim
 lesser principals only. A policy only takes rights away: a token never has more than its scope. A node may call
-everything of itself, and the packets of the protocols are not for a policy. A group-wide method that changes its own
+everything of itself, and what the protocols send is not for a policy. A group-wide method that changes its own
 node, too, needs the right to the local method of that name. A refusal is counted, and logged with who and what.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from .detours import destinations
 from .errors import NotPermitted
 from .log_limits import about, limited_log
 from .message import LOCAL
@@ -28,7 +29,8 @@ __all__ = ["Access"]
 
 _log = limited_log(__name__)
 
-_PACKETS: Final = frozenset({"packet", "unreachable"})
+_PROTOCOLS: Final = frozenset({("membership", "packet"), ("membership", "unreachable"), ("keys", "exchange")})
+"""The local methods by which the protocols of the nodes go: a policy that denied them would split the cluster."""
 
 
 class Access:
@@ -57,17 +59,10 @@ class Access:
         self._keys = keys
         keys.watch(self._handle_keys)
 
-    def origin_of_rumor(self, stated: str, origin: NodeAddress) -> Principal | None:
-        """Return in whose name a rumor is: that which its origin has `stated`, or the origin; None for anyone.
-
-        While the node hears plain peers, too, anyone may have made it.
-
-        Raises:
-            MalformedRequest: it is stated, and no principal.
-        """
-        if not self.is_protected or self._keys.accepts_plain:
-            return None
-        return Principal.parse(stated) if stated else Principal.node(origin)
+    @property
+    def is_believing(self) -> bool:
+        """Whether it believes the origins of rumors: all that it hears is from members. A plain peer may be anyone."""
+        return self.is_protected and not self._keys.accepts_plain
 
     def _handle_keys(self, keys: NodeKeys) -> None:
         del keys
@@ -83,17 +78,16 @@ class Access:
 
     def _reason_against(self, who: Principal, call: Call, is_read: bool) -> str:
         gid, service, method = call.gid, call.service, call.method
-        is_packet = gid == LOCAL and service == "membership" and method in _PACKETS
         if who.kind == "token":
             needed = forwarded_scope(service, method, is_read=is_read)
             if needed is None:
                 return "only nodes may call it"
             if Scope.of(who.scope) < needed:
                 return f"it needs the scope {needed.name.lower()}"
-        elif is_packet:
+        elif who.kind == "anyone" and self.is_protected and (closed := _closed(call)):
+            return f"{closed} {NEEDS_KEY}"
+        elif gid == LOCAL and (service, method) in _PROTOCOLS:
             return ""
-        elif who.kind == "anyone" and self.is_protected and needs_key(service, method):
-            return NEEDS_KEY
         if self._policy is None:
             return ""
         reason = self._policy.reason_against(who, gid, service, method)
@@ -106,11 +100,17 @@ class Access:
         what = f"{call.gid}/{call.service}/{call.method}"
         by = "" if call.forwarder is None else f", forwarded by {call.forwarder},"
         name = call.principal or ANYONE
-        whom = f"{name} at {call.caller}" if name.kind == "anyone" and call.caller is not None else str(name)
+        whom = str(name) if by or call.caller is None or name.kind != "anyone" else f"{name} at {call.caller}"
         text = "the call of %s by %s%s was refused: %s, as %s"
         _log.warning(text, what, whom, by, reason, who, extra=about(whom, what))
         # The reasons of a policy are the operator's own.
         raise NotPermitted(f"{who} may not call {what}: {reason.partition(':')[0]}")
+
+
+def _closed(call: Call) -> str:
+    """Return what a call would have done, itself or by a detour, that needs a key; nothing if it doesn't."""
+    names = ((call.service, call.method), *destinations(call))
+    return next((f"{service}/{method}" for service, method in names if needs_key(service, method)), "")
 
 
 def _changes_its_node(service: str, method: str) -> bool:

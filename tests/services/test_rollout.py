@@ -11,9 +11,18 @@ import trio
 
 from tests.rolling import config_of
 from tests.security.keys import key_of
+from tests.transports.keyed_nodes import http_client
 from tests.waiting import wait_until
-from trionet import NodeConfig, Remote, open_node
-from trionet.errors import ConfigError, KeyMismatch, MalformedRequest, NodeUnreachable, NotPermitted, PreconditionFailed
+from trionet import NodeConfig, Remote, open_node, rpc
+from trionet.errors import (
+    ConfigError,
+    KeyMismatch,
+    MalformedRequest,
+    NodeUnreachable,
+    NotPermitted,
+    PreconditionFailed,
+    ServiceNotFound,
+)
 from trionet.security.key_file import new_key_file, read_key_file
 
 if TYPE_CHECKING:
@@ -113,6 +122,37 @@ async def test_a_plain_peer_administers_nothing_and_then_is_refused(tmp_path: Pa
         async with open_node() as late:
             with pytest.raises((KeyMismatch, NodeUnreachable)):
                 await ping(late, node)
+
+
+async def test_a_plain_peer_gains_nothing_by_a_rumor_and_each_refusal_is_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with plain_nodes(tmp_path, 2) as nodes, open_node(NodeConfig(join=[str(nodes[0].address)])) as stranger:
+        await wait_until(lambda: all(len(one.members()) == 3 for one in (*nodes, stranger)))
+        give_keys(tmp_path, 2)
+        for one in nodes:
+            await one.reload()
+        put, stop = Remote(service="routes", method="put"), Remote(gid="all", service="status", method="stop")
+        await stranger.all.gossip.send(["tests.services.test_rollout:Other", "other"], put)
+        await stranger.all.gossip.send([], stop)
+        await wait_until(lambda: all(one.statistics().calls_refused == 2 for one in nodes))
+        assert not any(one.is_stopping for one in nodes)
+        with pytest.raises(ServiceNotFound):
+            await nodes[0].local.routes.get("other")
+        with pytest.raises(NotPermitted):
+            await stranger.local.comm.send([], Remote(node=nodes[0].address, service="status", method="stop"))
+        assert nodes[0].statistics().calls_refused == 3
+        assert f"by anyone at {stranger.address}" in caplog.text
+        async with http_client() as client:
+            answer = await client.put(f"http://{nodes[0].address}/local/status/stop", content="[]")
+            assert answer.status_code == 403
+        assert nodes[0].statistics().requests_refused == 1
+        assert "a request of 127.0.0.1 for /local/status/stop" in caplog.text
+
+
+class Other:
+    @rpc
+    def do(self) -> None: ...
 
 
 async def test_a_node_that_restarts_in_a_rollout_keeps_its_step(tmp_path: Path) -> None:

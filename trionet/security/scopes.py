@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 NEEDS_KEY: Final = (
-    "it is for those who hold the key of the cluster, and this call came in the clear; use the key file, or finish "
+    "is for those who hold the key of the cluster, and this call came in the clear; use the key file, or finish "
     "the rollout"
 )
 """Why a peer without a proof may not call a method."""

@@ -28,6 +28,7 @@ from trionet.errors import (
 from trionet.events import RumorFailed
 from trionet.log_limits import about, limited_log
 from trionet.message import Call, Remote, check_args
+from trionet.principal import Principal
 from trionet.profiles import PROFILES
 from trionet.protocols.gossip_messages import Delivered
 from trionet.protocols.gossip_settings import settings_for
@@ -339,10 +340,13 @@ def _call_of(rumor: Delivered, codec: Codec, access: Access | None) -> Call:
     if not isinstance(args, list) or not isinstance(kwargs, dict):
         raise DecodeError("not a call: its arguments are no list and mapping")
     caller = address_of(rumor.origin)
-    principal = None if access is None else access.origin_of_rumor(payload.principal, caller)
-    return Call(
-        payload.gid, payload.service, payload.method, args, kwargs, rumor.id.hex(), caller, None, principal=principal
-    )
+    call = Call(payload.gid, payload.service, payload.method, args, kwargs, rumor.id.hex(), caller, None)
+    if access is None or not access.is_believing:
+        return call
+    origin = Principal.node(caller)
+    if not payload.principal:
+        return msgspec.structs.replace(call, principal=origin)
+    return msgspec.structs.replace(call, principal=Principal.parse(payload.principal), forwarder=origin)
 
 
 _encoder = msgspec.msgpack.Encoder()

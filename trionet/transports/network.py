@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import sys
+import weakref
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -358,8 +359,9 @@ class _Incoming:
             except (HandshakeError, trio.TooSlowError, trio.ClosedResourceError) as exc:
                 self._endpoint.links.note_refused(self._peer, str(exc) or "TLS took too long")
                 return
+        proven = weakref.WeakMethod(self._proven)  # a cycle would outlive it
         self._session = self._requests = connection = await self._endpoint.accept_http(
-            stream, first, self._nursery, self._proven
+            stream, first, self._nursery, lambda: (found := proven()) and found()
         )
         await connection.run()
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from trionet.detours import destinations
 from trionet.identity import NodeAddress, is_loopback
 from trionet.principal import Principal
 from trionet.security.http_signatures import RequestVerifier, sign_response
@@ -24,7 +25,6 @@ from trionet.security.tokens import Scope, bearer_token
 
 from .clock import time_us
 from .signed_calls import no_signed_stream
-from .web_detours import destinations
 from .web_tls import TLS_CLIENT
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class _PlainPeer(_Anyone):
 
     def check_method(self, handler: Handler, gid: str, service: str, method: str) -> None:
         if needs_key(service, method):
-            reason = f"{service}/{method}: {NEEDS_KEY}"
+            reason = f"{service}/{method} {NEEDS_KEY}"
             raise RequestRefused(reason, reason=reason, status=FORBIDDEN)
 
     def check_call(self, handler: Handler, call: Call) -> None:
@@ -225,7 +225,6 @@ class WebAccess:
         self._keys = keys
         self._authorities = authorities
         self._nonces = NonceStore(started_us)
-        self._keys = keys
         keys.watch(self._use_keys)
 
     def _use_keys(self, keys: NodeKeys) -> None:
@@ -274,7 +273,11 @@ class WebAccess:
 
 
 def _forwarded(peer: Principal, claimed: str | None) -> tuple[Principal, Principal | None]:
-    """Return in whose name `peer` calls, and who has forwarded the call."""
+    """Return in whose name `peer` calls, and who has forwarded the call, if it has.
+
+    Raises:
+        MalformedRequest: the claimed text is no principal's.
+    """
     return (peer, None) if claimed is None else (Principal.parse(claimed), peer)
 
 
@@ -299,7 +302,10 @@ def _certificate_of(client: TLSClient | None) -> PeerCertificate:
         RequestRefused: it has none of a node of this cluster.
     """
     if client is not None and client.certificate is not None:
-        return client.certificate
+        if client.certificate.ends_at > time.time():  # the connection may be old
+            return client.certificate
+        text = "the client certificate has expired: renew it, and connect again"
+        raise RequestRefused(text, reason="its certificate has expired", status=FORBIDDEN)
     raise RequestRefused(
         "this needs https:// and a client certificate of a node of this cluster; with a key, tokens would do, too",
         reason="plain HTTP, and nodes need client certificates here" if client is None else client.fault,

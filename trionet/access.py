@@ -32,6 +32,9 @@ _log = limited_log(__name__)
 _PROTOCOLS: Final = frozenset({("membership", "packet"), ("membership", "unreachable"), ("keys", "exchange")})
 """The local methods by which the protocols of the nodes go: a policy that denied them would split the cluster."""
 
+_PLACELESS: Final = frozenset({"token", "anyone"})
+"""The kinds of principals whose names don't tell where they are."""
+
 
 class Access:
     """Checks the calls of one node.
@@ -99,8 +102,8 @@ class Access:
         self.refused += 1
         what = f"{call.gid}/{call.service}/{call.method}"
         by = "" if call.forwarder is None else f", forwarded by {call.forwarder},"
-        name = call.principal or ANYONE
-        whom = str(name) if by or call.caller is None or name.kind != "anyone" else f"{name} at {call.caller}"
+        name, place = call.principal or ANYONE, call.client or call.caller
+        whom = f"{name} at {place}" if place and not by and name.kind in _PLACELESS else str(name)
         text = "the call of %s by %s%s was refused: %s, as %s"
         _log.warning(text, what, whom, by, reason, who, extra=about(whom, what))
         # The reasons of a policy are the operator's own.

@@ -24,6 +24,8 @@ from trionet.errors import (
     ServiceNotFound,
 )
 from trionet.security.key_file import new_key_file, read_key_file
+from trionet.security.live_keys import LiveKeys
+from trionet.security.node_keys import NodeKeys
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -165,6 +167,33 @@ async def test_a_node_that_restarts_in_a_rollout_keeps_its_step(tmp_path: Path) 
     async with open_node(config_of(tmp_path / "0.key", join=[])) as node:
         assert (await node.keys.status()).rollout == "accept=both send=sealed"
     shutil.copy(tmp_path / "0.key", tmp_path / "copy.key")
+
+
+async def test_a_file_amid_a_rollout_opens_no_node_to_others(tmp_path: Path) -> None:
+    give_keys(tmp_path, 1)
+    path = tmp_path / "0.key"
+    path.write_text(path.read_text() + "rollout accept=both send=sealed\n")
+    config = NodeConfig(key_file=str(path), ip="0.0.0.0", advertise_ip="127.0.0.1")
+    with pytest.raises(ConfigError, match=r"accepts plain peers.* insecure=True"):
+        async with open_node(config):
+            pass
+    async with open_node(NodeConfig(key_file=str(path), ip="0.0.0.0", advertise_ip="127.0.0.1", insecure=True)):
+        pass
+
+
+@pytest.mark.parametrize("step", [("plain", "plain"), ("both", "plain"), ("both", "sealed")])
+def test_a_node_with_a_certificate_sends_and_accepts_nothing_plain(step: tuple[str, str], tmp_path: Path) -> None:
+    accept, send = step
+    files = {"certificate_file": "a.pem", "private_key_file": "a.key.pem", "ca_file": "ca.pem"}
+    with pytest.raises(ConfigError, match="without a certificate"):
+        NodeConfig(accept=accept, send=send, **files)  # type: ignore[arg-type]  # any text
+    if accept == "both":  # a key file may say it, too
+        give_keys(tmp_path, 1)
+        path = tmp_path / "0.key"
+        path.write_text(path.read_text() + f"rollout accept={accept} send={send}\n")
+        keys = LiveKeys(NodeKeys(read_key_file(str(path)), "trionet"), is_certified=True)
+        assert keys.seals
+        assert not keys.accepts_plain
 
 
 @pytest.mark.parametrize("step", ["accept=plain", "send=plain", "", None, 3, b"accept=both", ["accept=both"]])

@@ -357,7 +357,9 @@ class _Incoming:
                     b"",
                 )
             except (HandshakeError, trio.TooSlowError, trio.ClosedResourceError) as exc:
-                self._endpoint.links.note_refused(self._peer, str(exc) or "TLS took too long")
+                peer, reason = self._peer, str(exc) or "TLS took too long"
+                self._endpoint.links.context.refused.count += 1
+                _log.warning("an HTTPS connection of %s was closed: %s", peer, reason, extra=about(peer, reason))
                 return
         proven = weakref.WeakMethod(self._proven)  # a cycle would outlive it
         self._session = self._requests = connection = await self._endpoint.accept_http(

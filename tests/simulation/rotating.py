@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from trionet import Node
     from trionet.simulation import Trace
 
-__all__ = ["Rotation", "check_calls", "rotate_once", "rotated"]
+__all__ = ["STALE_S", "Rotation", "check_calls", "rotate_once", "rotated"]
 
 NID = Remote(service="status", method="get")
 DURATION_S = 40.0

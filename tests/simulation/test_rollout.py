@@ -12,7 +12,7 @@ import trio
 
 from tests.rolling import config_of, roll_out
 from tests.security.keys import key_of
-from tests.simulation.rotating import check_calls
+from tests.simulation.rotating import STALE_S, check_calls
 from trionet import TrionetError
 from trionet.errors import PreconditionFailed
 from trionet.security.key_file import new_key_file
@@ -88,6 +88,7 @@ async def _rolled(seed: int, n: int, folder: Path) -> Counter[str]:
                 if not sim.is_up(index):
                     await sim.restart(index)
             await sim.wait_converged()  # nobody is stranded
+        await trio.sleep(STALE_S)
         await check_calls(sim.up)
         for node in sim.up:
             if node.keys.agent is None:
@@ -107,6 +108,25 @@ def rolled(seed: int, n: int, folder: Path) -> Counter[str]:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     return run(_rolled, seed, n, folder, seed=seed)
+
+
+async def _left_before_the_key(folder: Path) -> None:
+    rollouts = Rollouts(folder, 1)
+    async with open_cluster(3, seed=1, config=rollouts.config) as sim:
+        await sim.wait_converged()
+        left = sim.address(2)
+        sim.stop(2)
+        await sim.wait_converged()
+        for node in sim.up:
+            rollouts.give_key(node)
+            await node.reload()
+        with pytest.raises(PreconditionFailed, match=f"absent: {left}"):
+            await sim.up[0].keys.rollout("send=sealed")
+        await sim.up[0].keys.rollout("send=sealed", [str(left)])
+
+
+def test_a_rollout_waits_for_a_member_that_left_before_the_key_came(tmp_path: Path) -> None:
+    run(_left_before_the_key, tmp_path, seed=1)
 
 
 def test_a_rollout_through_faults_strands_no_member_in_20_seeds(tmp_path: Path) -> None:

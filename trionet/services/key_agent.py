@@ -20,6 +20,7 @@ from trionet.security.key_ring import NO_RECORDS, KeyRing
 
 from .key_exchange import KeyExchange
 from .key_store import KeyStore
+from .met_members import may_return
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -38,9 +39,6 @@ _ANEW_S: Final = 10.0
 """A peer with another key is told of the change at most so often."""
 
 _MOST_TOLD: Final = 4096
-_CHOSEN_PORT: Final = 32_768
-"""The first port of those that Linux chooses by itself."""
-
 _PLAIN: Final = b""
 """The key id of plain links."""
 
@@ -118,8 +116,8 @@ class KeyAgent:
         self._go_on()
 
     def handle_left(self, node: NodeAddress) -> None:
-        """Handle a member that has left. At a port that the system chose none comes back: it is not waited for."""
-        if node.port >= _CHOSEN_PORT and self.ring.reports.get(str(node)) is None:
+        """Handle a member that has left; one that can't come back is not waited for."""
+        if not may_return(node) and self.ring.reports.get(str(node)) is None:
             self.ring.forget_member(str(node))
 
     async def gather(self) -> None:

@@ -80,7 +80,7 @@ class KeyAgent:
         self._random = random
         self._clock = endpoint.clock
         is_given, life = keys.giver is not None, endpoint.clock.unix_time()
-        self._store = KeyStore(keys.path, is_given=is_given)
+        self._store = KeyStore(keys.path, is_given=is_given, members={*records.members} - {str(self._own)})
         self.ring: KeyRing = KeyRing(str(self._own), records, life=life, is_given=is_given)
         self.fault: str = ""
         if not self._store.is_lasting:
@@ -119,6 +119,18 @@ class KeyAgent:
         """Handle a member that has left; one that can't come back is not waited for."""
         if not may_return(node) and self.ring.reports.get(str(node)) is None:
             self.ring.forget_member(str(node))
+            self._go_on()
+
+    def add_child(self, node: NodeAddress) -> None:
+        """Handle a child that has booted: it gets the keys at each of its starts."""
+        self.partners.add(node)
+        self.ring.note_given(str(node))
+
+    def discard_child(self, node: NodeAddress) -> None:
+        """Handle a child that has ended."""
+        self.partners.discard(node)
+        self.ring.forget_member(str(node))
+        self._go_on()
 
     async def gather(self) -> None:
         """Exchange news with all present members."""
@@ -194,9 +206,13 @@ class KeyAgent:
         if self._store.is_given:
             return  # its spawner reads the file
         content = await self._store.load()
-        is_new = self.ring.keys.merge(one.statement for one in content.entries)
-        is_new = self.ring.reach(content.rollout) or is_new
-        if self.ring.keys.reload(content.entries) or is_new:
+        keys = self.ring.keys
+        before = frozenset(keys)
+        is_new = self.ring.reach(content.rollout)
+        if keys.reload(content.entries) or is_new:
+            for key_id in sorted(keys.dialing):
+                if key_id not in before:
+                    _log.info("node %s has installed the key %s from its file", self._own, key_id.hex())
             await self.handle_change()
 
     # ---- until all agree

@@ -119,7 +119,10 @@ class Keys:
 
     def handle_boot(self, child: NodeAddress) -> None:
         """Handle a child that has booted."""
-        (self._keyless if self.agent is None else self.agent.partners).add(child)
+        if self.agent is None:
+            self._keyless.add(child)
+        else:
+            self.agent.add_child(child)
 
     def handle_event(self, event: Event) -> None:
         """Handle an event of this node."""
@@ -135,7 +138,7 @@ class Keys:
         elif type(event) is MemberLeft:
             self.agent.handle_left(event.node)
         elif type(event) is ChildEnded:
-            self.agent.partners.discard(event.node)
+            self.agent.discard_child(event.node)
 
     def withdraw(self) -> None:
         """Take part in no rotation, as a client of a cluster that will soon be gone."""

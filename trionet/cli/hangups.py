@@ -6,26 +6,28 @@ the terminal of the process has gone, the signal means what it always has: the e
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from trionet.errors import ConfigError, TrionetError
 from trionet.forks import receive_signals
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from trionet.node import Node
 
 __all__ = ["reload_on_signal"]
 
 _log = logging.getLogger(__name__)
 
+_UNTOLD: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR)
+"""What stands in the way of asking for the terminal, and says nothing of it."""
 
-async def reload_on_signal(node: Node, then: Callable[[], Awaitable[None]] | None = None) -> None:
-    """Reload the files of `node`, and await ``then()``, at each SIGHUP, until cancelled."""
+
+async def reload_on_signal(node: Node) -> None:
+    """Reload the files of `node` at each SIGHUP, until cancelled."""
     hangup = getattr(signal, "SIGHUP", None)  # not on Windows
     if hangup is None or not node.reloading or signal.getsignal(hangup) is signal.SIG_IGN:
         return
@@ -37,16 +39,14 @@ async def reload_on_signal(node: Node, then: Callable[[], Awaitable[None]] | Non
                 return
             try:
                 await node.reload()
-                if then is not None:
-                    await then()
             except (ConfigError, TrionetError) as exc:
                 _log.error("node %s was not reloaded, and goes on as before: %s", node.address, exc)
 
 
 def _has_terminal() -> bool:
-    """Whether the process has a controlling terminal."""
+    """Whether the process has a controlling terminal, as far as can be told."""
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
-    except OSError:
-        return False
+    except OSError as exc:
+        return exc.errno in _UNTOLD
     return True

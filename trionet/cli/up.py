@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, NoReturn, TextIO
 
@@ -13,7 +12,7 @@ import msgspec
 import trio
 
 from trionet.config import CERTIFICATE_FILES, NodeConfig, parse_setting
-from trionet.errors import ConfigError, NodeUnreachable, NotPermitted, SpawnError, TrionetError
+from trionet.errors import ConfigError, SpawnError, TrionetError
 from trionet.events import ChildEnded, ChildGivenUp, Events
 from trionet.forks import receive_signals
 from trionet.launchers.output import name_output
@@ -157,7 +156,7 @@ async def _up(configs: list[NodeConfig], keys: NodeKeys | None, as_json: bool, r
                     events = node.events()
                     addresses = await _start(node, configs)
                     await _introduce(node, addresses)
-                    nursery.start_soon(reload_on_signal, node, partial(_reload_all, node, addresses))
+                    nursery.start_soon(reload_on_signal, node)
                     _announce(addresses, results, as_json=as_json)
                     status = 0
                     status = await _wait_for_all(events, set(addresses), configs[0])
@@ -171,13 +170,6 @@ def _root(config: NodeConfig, keys: NodeKeys | None) -> NodeConfig:
     """Return the configuration of the node that spawns the others, and reads their key file again."""
     key_file = config.key_file if keys is None else keys.path
     return NodeConfig(cluster=config.cluster, key_file=key_file, accept=config.accept, send=config.send)
-
-
-async def _reload_all(node: Node, addresses: list[NodeAddress]) -> None:
-    """Have the nodes read their first key; later ones they get from this one."""
-    for address in addresses:
-        with suppress(NotPermitted, NodeUnreachable):  # it has one already, or has ended
-            await node.local.comm.send([], Remote(node=address, service="keys", method="reload"))
 
 
 async def _start(node: Node, configs: list[NodeConfig]) -> list[NodeAddress]:

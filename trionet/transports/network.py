@@ -230,7 +230,7 @@ class TCPNetwork:
     ) -> NetworkEndpoint:
         """Listen on the configured address; see `Network.open_endpoint`."""
         keys = LiveKeys() if keys is None else keys
-        config.check_bind(has_key=bool(keys))
+        config.check_bind(has_key=bool(keys), is_rolling=bool(keys) and not keys.is_protected)
         if keys or keys.is_rolling:
             from trionet.security.http_signatures import check_installed
 

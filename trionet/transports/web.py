@@ -328,6 +328,7 @@ def _read_call(gid: str, service: str, method: str, args: object, requester: Req
         is_json=caller is None,  # nodes send their address
         principal=principal,
         forwarder=forwarder,
+        client=request.remote_addr or "",
     )
 
 

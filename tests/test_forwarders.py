@@ -164,7 +164,7 @@ FORWARDERS: dict[str, tuple[str, Any, str]] = {
 }
 
 NOT_FORWARDING = {
-    "local status": {"get", "stop", "spawn"},  # a spawned node is asked by the protocols alone
+    "local status": {"get", "stop", "spawn", "reload"},  # a spawned node is asked by the protocols alone
     "local groups": {"get", "put", "add", "rem", "del", "describe"},
     "local routes": {"get", "put", "put_template", "rem"},
     "local gossip": {"tasks"},

@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 ADMIN_METHODS: Final[Mapping[str, frozenset[str] | None]] = {
-    "status": frozenset({"stop", "spawn"}),
+    "status": frozenset({"stop", "spawn", "reload"}),
     "routes": frozenset({"put", "put_template", "rem"}),
     "groups": frozenset({"put", "add", "rem", "del"}),
     "membership": frozenset({"join", "leave", "set_tags"}),

@@ -37,7 +37,7 @@ SERVICES: dict[str, tuple[type, ...]] = {
 }
 NODES = None
 NEEDED: dict[str, dict[str, Scope | None]] = {
-    "status": {"get": Scope.READ, "stop": Scope.ADMIN, "spawn": Scope.ADMIN},
+    "status": {"get": Scope.READ, "stop": Scope.ADMIN, "spawn": Scope.ADMIN, "reload": Scope.ADMIN},
     "groups": {
         "get": Scope.READ,
         "describe": Scope.READ,

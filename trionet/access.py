@@ -2,7 +2,7 @@
 
 Invariants: a call needs the rights of its principal, and of the member that has forwarded it: so a member can claim
 lesser principals only. A policy only takes rights away: a token never has more than its scope. A node may call
-everything of itself, and the packets of the protocols are not for a policy. A group-wide method that changes its own
+everything of itself, and what the protocols send is not for a policy. A group-wide method that changes its own
 node, too, needs the right to the local method of that name. A refusal is counted, and logged with who and what.
 """
 
@@ -28,7 +28,8 @@ __all__ = ["Access"]
 
 _log = limited_log(__name__)
 
-_PACKETS: Final = frozenset({"packet", "unreachable"})
+_PROTOCOLS: Final = frozenset({("membership", "packet"), ("membership", "unreachable"), ("keys", "exchange")})
+"""The local methods by which the protocols of the nodes go: a policy that denied them would split the cluster."""
 
 
 class Access:
@@ -70,17 +71,16 @@ class Access:
 
     def _reason_against(self, who: Principal, call: Call, is_read: bool) -> str:
         gid, service, method = call.gid, call.service, call.method
-        is_packet = gid == LOCAL and service == "membership" and method in _PACKETS
         if who.kind == "token":
             needed = forwarded_scope(service, method, is_read=is_read)
             if needed is None:
                 return "only nodes may call it"
             if Scope.of(who.scope) < needed:
                 return f"it needs the scope {needed.name.lower()}"
-        elif is_packet:
-            return ""
         elif who.kind == "anyone" and self.is_protected and forwarded_scope(service, method) is Scope.ADMIN:
             return "it needs a key"
+        elif gid == LOCAL and (service, method) in _PROTOCOLS:
+            return ""
         if self._policy is None:
             return ""
         reason = self._policy.reason_against(who, gid, service, method)

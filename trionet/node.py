@@ -100,7 +100,7 @@ class Node:
         """
         self.config, self.random = config, random
         self._endpoint, self._children = endpoint, children
-        self._router, self._bus = router, bus
+        self._router, self._bus, self._log = router, bus, NodeLog()
         self._stopping, self._has_drained = trio.Event(), trio.Event()
         self._groups: dict[str, Group] = {}
         self._templates: dict[str, Callable[[GroupContext], Any]] = {}
@@ -125,7 +125,7 @@ class Node:
             code=code,
             keys=Keys.of(config, endpoint, self._agent, groups.known, children.on_boot, background, random),
         )
-        self.reloading, self._log = Reloading({**self.local.keys.reloads, **endpoint.reloads}), NodeLog()
+        self.reloading: Reloading = Reloading({**self.local.keys.reloads, **endpoint.reloads})
         self._listen(comm)
         self._register_services()
 

@@ -98,6 +98,29 @@ async def test_a_function_in_a_rumor_is_called_by_each(nodes: list[Node]) -> Non
     assert called == {node.sid: 7 for node in nodes}
 
 
+async def test_code_does_not_travel_by_rumor_under_a_policy(start_node: StartNode) -> None:
+    policed = NodeConfig(trust_code=True, policy={"deny": {"*": ["*/shop/*"]}})
+    nodes = [await start_node(TRUSTING), await start_node(policed)]
+    for node in nodes:
+        await node.local.groups.put("town", nodes)
+    put = Remote(service="routes", method="put")
+    await nodes[0].group("town").gossip.send([type(_rumors()), "rumors"], put)
+    await wait_until(lambda: nodes[1].statistics().code_refused == 1)
+    with pytest.raises(CodeRefused, match="with a policy, code does not travel by rumor"):
+        await nodes[1].group("town").gossip.send([type(_rumors()), "rumors"], put)
+    assert not (await nodes[0].group("town").routes.put(_rumors(), "rumors")).errors  # a call does carry it
+
+
+async def test_the_code_of_a_rumor_that_is_not_permitted_is_not_read(start_node: StartNode) -> None:
+    policed = NodeConfig(trust_code=True, policy={"deny": {"*": ["local/routes/put"]}})
+    nodes = [await start_node(TRUSTING), await start_node(policed)]
+    for node in nodes:
+        await node.local.groups.put("town", nodes)
+    await nodes[0].group("town").gossip.send([type(_rumors()), "rumors"], Remote(service="routes", method="put"))
+    await wait_until(lambda: nodes[1].statistics().calls_refused == 1)
+    assert nodes[1].statistics().code_refused == 0
+
+
 async def test_a_service_can_be_put_by_a_rumor(nodes: list[Node]) -> None:
     receipt = (
         await nodes[0].group("town").gossip.send([type(_rumors()), "rumors"], Remote(service="routes", method="put"))

@@ -358,8 +358,10 @@ class _Incoming:
             except (HandshakeError, trio.TooSlowError, trio.ClosedResourceError) as exc:
                 self._endpoint.links.note_refused(self._peer, str(exc) or "TLS took too long")
                 return
+        strangers = self._endpoint.strangers
+        on_proven = (lambda: None) if strangers is None else strangers.remover(self)
         self._session = self._requests = connection = await self._endpoint.accept_http(
-            stream, first, self._nursery, self._proven
+            stream, first, self._nursery, on_proven
         )
         await connection.run()
 

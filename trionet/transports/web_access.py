@@ -167,13 +167,15 @@ class _TokenHolder(_Anyone):
 class _SigningNode(_Anyone):
     """A node of the cluster, which may call everything but streams; only its calls are signed with their bodies."""
 
-    def __init__(self, request: VerifiedRequest, keys: DerivedKeys) -> None:
+    def __init__(self, request: VerifiedRequest, keys: DerivedKeys, within: TLSClient | None) -> None:
         self._request = request
         self._keys = keys
+        self._certificate = None if within is None else within.certificate
 
     def principals(self, caller: NodeAddress | None, claimed: str | None) -> tuple[Principal | None, Principal | None]:
-        node = Principal.node(caller)
-        return (node, None) if claimed is None else (Principal.parse(claimed), node)
+        if self._certificate is None:
+            return _forwarded(Principal.node(caller), claimed)
+        return _forwarded(Principal("certificate", self._certificate.name), claimed)
 
     def check_route(self, *, is_safe: bool) -> None:
         del is_safe
@@ -204,6 +206,18 @@ class _CertifiedNode(_Anyone):
     def __init__(self, name: str) -> None:
         self.name = name
 
+    def principals(self, caller: NodeAddress | None, claimed: str | None) -> tuple[Principal | None, Principal | None]:
+        return _forwarded(Principal("certificate", self.name), claimed)
+
+
+def _forwarded(node: Principal, claimed: str | None) -> tuple[Principal, Principal | None]:
+    """Return in whose name a node calls, and who has forwarded the call, if it has.
+
+    Raises:
+        MalformedRequest: the claimed text is no principal's.
+    """
+    return (node, None) if claimed is None else (Principal.parse(claimed), node)
+
 
 class WebAccess:
     """Checks the requests to one node with keys, or with a certificate.
@@ -218,7 +232,6 @@ class WebAccess:
         self._keys = keys
         self._authorities = authorities
         self._nonces = NonceStore(started_us)
-        self._keys = keys
         keys.watch(self._use_keys)
 
     def _use_keys(self, keys: NodeKeys) -> None:
@@ -250,17 +263,19 @@ class WebAccess:
                 status=FORBIDDEN,
             )
         if any(name.lower() == _SIGNATURE for name, _ in headers):
-            return self._signing_node(scope, headers)
+            return self._signing_node(scope, headers, within)
         texts = [value for name, value in headers if name.lower() == "authorization"]
         return _TokenHolder(self._tokens.verify(bearer_token(texts), time.time(), Scope.READ))
 
-    def _signing_node(self, scope: HTTPScope | WebsocketScope, headers: list[tuple[str, str]]) -> Requester:
+    def _signing_node(
+        self, scope: HTTPScope | WebsocketScope, headers: list[tuple[str, str]], within: TLSClient | None
+    ) -> Requester:
         hosts = [value for name, value in headers if name.lower() == "host"]
         authority = normalized_authority(hosts[0]) if len(hosts) == 1 else ""
         target = b"?".join(part for part in (scope["raw_path"], scope["query_string"]) if part).decode("latin-1")
         method = scope["method"] if scope["type"] == "http" else "GET"
         verified = self._signatures.verify(HttpRequest(headers, method, authority, target), time_us())
-        return _SigningNode(verified, self._opening[verified.key_id])
+        return _SigningNode(verified, self._opening[verified.key_id], within)
 
 
 def _certified(client: TLSClient | None) -> Requester:

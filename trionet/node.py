@@ -286,7 +286,7 @@ class Node:
 
     async def spawn(self, config: NodeConfig) -> NodeAddress:
         """Start a node as a child of this one; see `Status.spawn`."""
-        config = with_settings(config, {})
+        config = self._children.of_cluster(with_settings(config, {}), self.config)
         if config.join is None and self.local.membership.is_active:
             config = self._children.joining(config, self.config, self.address)
         return await self._children.spawn(config)

@@ -21,7 +21,8 @@ from trionet.security.nonces import NonceStore
 from trionet.security.refusals import FORBIDDEN, RequestRefused, unproven
 from trionet.security.scopes import NEEDS_KEY, check_method, needs_key
 from trionet.security.signature_base import HttpRequest, HttpResponse, normalized_authority
-from trionet.security.tokens import Scope, bearer_token
+from trionet.security.token_scope import Scope
+from trionet.security.tokens import bearer_token
 
 from .clock import time_us
 from .signed_calls import no_signed_stream

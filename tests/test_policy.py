@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -29,13 +30,31 @@ from trionet.message import Call
 from trionet.policy import checked_policy
 from trionet.principal import ANYONE
 from trionet.security.live_keys import LiveKeys
-from trionet.security.tokens import Scope
+from trionet.security.token_scope import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
 NODE = Principal("node", "10.0.0.1:80")
+
+
+class Hostile:
+    """A value whose every attribute fails."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise ZeroDivisionError
+
+    def __repr__(self) -> str:
+        raise ZeroDivisionError
+
+    def __eq__(self, other: object) -> bool:
+        raise ZeroDivisionError
+
+    def __hash__(self) -> int:
+        return 1
+
+
 TOKEN = Principal("token", "0123abcd", "call")
 
 WRONG: dict[str, Any] = {
@@ -50,6 +69,12 @@ WRONG: dict[str, Any] = {
     "an unknown kind": {"deny": {"user:me": ["*/*/*"]}},
     "a kind alone": {"deny": {"node": ["*/*/*"]}},
     "an unknown scope": {"deny": {"token:write:*": ["*/*/*"]}},
+    "a hostile policy": Hostile(),
+    "a hostile table": {"allow": Hostile()},
+    "a hostile name of a table": {Hostile(): {"*": ["*/*/*"]}},
+    "a hostile principal": {"deny": {Hostile(): ["*/*/*"]}},
+    "a hostile list": {"deny": {"*": Hostile()}},
+    "a hostile method": {"deny": {"*": [Hostile()]}},
     "an async function": open_keyed.__wrapped__,  # type: ignore[attr-defined]
     "a function of too few": lambda principal: True,
     "a text that is no path": "everyone",
@@ -66,6 +91,11 @@ async def test_a_glob_that_matches_no_method_of_a_built_in_service_is_refused_at
     with pytest.raises(ConfigError, match="there is spawn"):
         async with open_node(NodeConfig(policy={"deny": {"*": ["*/status/spwan"]}})):
             pass
+
+
+def test_mappings_and_tuples_are_copied_to_tables_and_lists() -> None:
+    given = MappingProxyType({"deny": MappingProxyType({"token:*": ("*/shop/*",)})})
+    assert NodeConfig(policy=given).policy == {"deny": {"token:*": ["*/shop/*"]}}
 
 
 def test_a_deny_wins_and_an_allow_denies_the_rest() -> None:

@@ -16,7 +16,7 @@ from .log_limits import about, limited_log
 from .message import LOCAL
 from .principal import ANYONE, Principal
 from .security.scopes import NEEDS_KEY, forwarded_scope, needs_key
-from .security.tokens import Scope
+from .security.token_scope import Scope
 
 if TYPE_CHECKING:
     from .identity import NodeAddress

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from tests.rolling import config_of
+from tests.rolling import STEPS, config_of
 from tests.security.keys import key_of
 from tests.transports.keyed_nodes import http_client
 from tests.waiting import wait_until
@@ -22,6 +22,7 @@ from trionet.errors import (
     NotPermitted,
     PreconditionFailed,
     ServiceNotFound,
+    TemporarilyUnavailable,
 )
 from trionet.security.key_file import new_key_file, read_key_file
 from trionet.security.live_keys import LiveKeys
@@ -88,6 +89,28 @@ async def test_a_step_waits_for_members_without_the_key_and_names_them(tmp_path:
         with pytest.raises(PreconditionFailed, match="a step at a time"):
             await nodes[0].keys.rollout("accept=sealed")
         await ping_all(nodes)
+
+
+async def test_spawned_nodes_read_the_key_with_their_spawner(tmp_path: Path) -> None:
+    async with plain_nodes(tmp_path, 1) as (node,):
+        first = await node.local.status.spawn(NodeConfig(launcher="in_process"))
+        give_keys(tmp_path, 1)
+        await node.reload()
+        second = await node.local.status.spawn(NodeConfig(launcher="in_process"))
+        await wait_until(lambda: len(node.members()) == 3)
+        for step in STEPS:
+            await node.keys.rollout(step)
+        status = await node.keys.status()
+        assert {one.name for one in status.members} == {str(one) for one in (node.address, first, second)}
+        assert {one.rollout for one in status.members} == {"accept=sealed send=sealed"}
+
+
+async def test_a_node_that_has_stopped_takes_no_key(tmp_path: Path) -> None:
+    async with plain_nodes(tmp_path, 1) as (node,):
+        pass
+    give_keys(tmp_path, 1)
+    with pytest.raises(TemporarilyUnavailable):
+        await node.reload()
 
 
 async def test_a_broken_file_leaves_a_node_plain_and_says_why(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from .refusals import FORBIDDEN, RequestRefused
-from .tokens import Scope
+from .token_scope import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +36,7 @@ NEEDS_KEY: Final = (
 """Why a peer without a proof may not call a method."""
 
 ADMIN_METHODS: Final[Mapping[str, frozenset[str] | None]] = {
-    "status": frozenset({"stop", "spawn"}),
+    "status": frozenset({"stop", "spawn", "reload"}),
     "routes": frozenset({"put", "put_template", "rem"}),
     "groups": frozenset({"put", "add", "rem", "del"}),
     "membership": frozenset({"join", "leave", "set_tags"}),

@@ -277,8 +277,8 @@ class Gossip:
             return call
         self._router.permitted(call)  # before its code is read
         purpose = _purpose(call)
-        args = [self._code.received(arg, purpose, by_rumor=True) for arg in call.args]
-        kwargs = {name: self._code.received(arg, purpose, by_rumor=True) for name, arg in call.kwargs.items()}
+        args = [self._code.received(arg, purpose, origin=call.caller) for arg in call.args]
+        kwargs = {name: self._code.received(arg, purpose, origin=call.caller) for name, arg in call.kwargs.items()}
         return msgspec.structs.replace(call, args=args, kwargs=kwargs)
 
     async def _execute(self, rumor: Delivered, prepared: PreparedCall, value: Any, size: int) -> None:

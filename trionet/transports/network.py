@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import sys
-import weakref
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -361,9 +360,10 @@ class _Incoming:
                 self._endpoint.links.context.refused.count += 1
                 _log.warning("an HTTPS connection of %s was closed: %s", peer, reason, extra=about(peer, reason))
                 return
-        proven = weakref.WeakMethod(self._proven)  # a cycle would outlive it
+        strangers = self._endpoint.strangers
+        on_proven = (lambda: None) if strangers is None else strangers.remover(self)
         self._session = self._requests = connection = await self._endpoint.accept_http(
-            stream, first, self._nursery, lambda: (found := proven()) and found()
+            stream, first, self._nursery, on_proven
         )
         await connection.run()
 

@@ -21,7 +21,8 @@ from trionet.security.nonces import NonceStore
 from trionet.security.refusals import FORBIDDEN, RequestRefused, unproven
 from trionet.security.scopes import NEEDS_KEY, check_method, needs_key
 from trionet.security.signature_base import HttpRequest, HttpResponse, normalized_authority
-from trionet.security.tokens import Scope, bearer_token
+from trionet.security.token_scope import Scope
+from trionet.security.tokens import bearer_token
 
 from .clock import time_us
 from .signed_calls import no_signed_stream
@@ -221,6 +222,7 @@ class _CertifiedNode(_Anyone):
         self.certificate = certificate
 
     def principals(self, caller: NodeAddress | None, claimed: str | None) -> tuple[Principal | None, Principal | None]:
+        assert self.certificate is not None
         return _of_certificate(self.certificate, caller, claimed)
 
 

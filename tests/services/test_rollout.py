@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -13,7 +13,7 @@ from tests.rolling import STEPS, config_of
 from tests.security.keys import key_of
 from tests.transports.keyed_nodes import http_client
 from tests.waiting import wait_until
-from trionet import NodeConfig, Remote, open_node, rpc
+from trionet import NodeConfig, Remote, current_call, open_node, rpc
 from trionet.errors import (
     ConfigError,
     KeyMismatch,
@@ -24,6 +24,7 @@ from trionet.errors import (
     ServiceNotFound,
     TemporarilyUnavailable,
 )
+from trionet.protocols.link.outgoing import LinkRetired
 from trionet.security.key_file import new_key_file, read_key_file
 from trionet.security.live_keys import LiveKeys
 from trionet.security.node_keys import NodeKeys
@@ -190,6 +191,50 @@ async def test_a_node_that_restarts_in_a_rollout_keeps_its_step(tmp_path: Path) 
     async with open_node(config_of(tmp_path / "0.key", join=[])) as node:
         assert (await node.keys.status()).rollout == "accept=both send=sealed"
     shutil.copy(tmp_path / "0.key", tmp_path / "copy.key")
+
+
+class Seen:
+    @rpc
+    def key(self) -> str:
+        return current_call().key_id.hex()
+
+
+async def test_a_call_that_must_be_sealed_is_never_repeated_over_a_plain_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give_keys(tmp_path, 2)
+    configs = [NodeConfig(key_file=str(tmp_path / f"{at}.key"), accept="both", send="plain") for at in range(2)]
+    async with open_node(configs[0]) as one, open_node(configs[1]) as other:
+        await other.local.routes.put(Seen(), "seen")
+        links, to = one._endpoint.links, other.address  # noqa: SLF001  as its keys use them
+        remote = Remote(node=to, service="seen", method="key")
+        request = one.local.comm.prepare([], {}, remote)
+        assert await one.local.comm.send([], remote) == ""
+        plain = links._links[to]  # noqa: SLF001
+        sealed_key = await links.call_sealed(to, request, bool)
+        assert sealed_key
+        sealed = links._links[to]  # noqa: SLF001
+        retired: list[object] = []
+
+        async def retire(_: object) -> None:
+            retired.append(sealed)
+            links._links[to] = plain  # noqa: SLF001  a peer has made one that states this address
+            raise LinkRetired
+
+        monkeypatch.setattr(type(sealed.calls), "call", _first(retire, type(sealed.calls).call))
+        assert await links.call_sealed(to, request, bool) == sealed_key
+        assert retired
+
+
+def _first(once: Any, then: Any) -> Any:
+    """Return a method that is `once` at its first call, and `then` from the second on."""
+    calls: list[None] = []
+
+    async def call(self: Any, request: Any) -> Any:
+        calls.append(None)
+        return await (once(request) if len(calls) == 1 else then(self, request))
+
+    return call
 
 
 async def test_a_file_amid_a_rollout_opens_no_node_to_others(tmp_path: Path) -> None:

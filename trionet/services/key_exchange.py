@@ -141,8 +141,7 @@ class KeyExchange:
     async def _call(self, node: NodeAddress, method: str, args: bytes) -> Any:
         name = f"{self._prefix}-{next(self._numbers):x}"
         request = Request(LOCAL, "keys", method, args, None, name, self._own, current_depth())
-        await self._links.seal_link(node, self._ring.keys.dialing.__contains__)
-        return await self._links.call(node, request)
+        return await self._links.call_sealed(node, request, self._ring.keys.dialing.__contains__)
 
     def _news(self, **more: Any) -> KeyNews:
         ring = self._ring

@@ -155,8 +155,8 @@ class Links(Transport, Protocol):
     async def replace_links(self, key_id: bytes) -> None:
         """Replace the links of a retired key; see `LinkTransport.replace_links`."""
 
-    async def seal_link(self, node: NodeAddress, is_kept: Callable[[bytes], bool]) -> None:
-        """Have calls to `node` go over a sealed link, also while this node sends plainly."""
+    async def call_sealed(self, node: NodeAddress, request: Request, is_kept: Callable[[bytes], bool]) -> Any:
+        """Make a call over a sealed link whose key is kept, and over no other; see `Transport.call` for its errors."""
 
     async def renew_link(self, node: NodeAddress, is_kept: Callable[[bytes], bool]) -> None:
         """Have new calls to `node` go over another link, if that one's key is not kept."""

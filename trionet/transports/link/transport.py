@@ -334,21 +334,23 @@ class LinkTransport(ABC):
         if link is not None and not is_kept(link.core.key_id):
             await self._dialed(node)
 
-    async def seal_link(self, node: NodeAddress, is_kept: Callable[[bytes], bool]) -> None:
-        """Have calls to `node` go over a sealed link, also while this node sends plainly; see `renew_link`.
+    async def call_sealed(self, node: NodeAddress, request: Request, is_kept: Callable[[bytes], bool]) -> Any:
+        """Make a call over a sealed link, whose key, by its id, is kept, also while this node sends plainly.
 
-        Raises:
-            NodeUnreachable: there is none.
+        Raises the errors of `call`.
         """
-        self.handshakes.must_seal.add(node)
-        try:
-            for _ in range(_ATTEMPTS):
-                link = self._links.get(node)
-                if link is not None and not link.core.is_retired and is_kept(link.core.key_id):
-                    return
-                await self._dialed(node, is_sealed=True)
-        finally:
-            self.handshakes.must_seal.discard(node)
+        check_request_size(request, self._max_message_bytes)
+        for _ in range(_ATTEMPTS):
+            link = self._links.get(node)
+            if link is None or link.core.is_retired or not is_kept(link.core.key_id):
+                self.handshakes.must_seal.add(node)
+                try:
+                    await self._dialed(node, is_sealed=True)
+                finally:
+                    self.handshakes.must_seal.discard(node)
+            else:
+                with contextlib.suppress(LinkRetired):  # nothing was sent
+                    return await link.calls.call(request)
         raise _closed_at_once(node)
 
     def _sealed_with(self, key_id: bytes) -> list[tuple[Link, NodeAddress | None]]:

@@ -116,3 +116,28 @@ def test_a_certificate_that_has_ended_on_an_open_connection_is_refused() -> None
     assert _certificate_of(TLSClient(valid, "")) is valid
     with pytest.raises(RequestRefused, match="expired"):
         _certificate_of(TLSClient(PeerCertificate("bob", frozenset(), time.time() - 1), ""))
+
+
+@pytest.mark.parametrize(("ends_in_s", "header"), [(40, "close"), (4000, None)])
+async def test_a_connection_ends_before_its_certificate(
+    authority: CertificateAuthority, ends_in_s: float, header: str | None
+) -> None:
+    bob = authority.issue("spiffe://trionet/node/bob", file="bob", ends_in_s=ends_in_s)
+    with trio.fail_after(DEADLINE_S):
+        async with open_node(config(authority.issue())) as node, client(authority, bob) as person:
+            answer = await person.put(f"https://{node.address}{PATH}", content="[]")
+            assert (answer.status_code, answer.headers.get("connection")) == (200, header)
+
+
+async def test_a_connection_that_fails_in_tls_is_counted_and_logged_for_what_it_is(
+    authority: CertificateAuthority, caplog: pytest.LogCaptureFixture
+) -> None:
+    with trio.fail_after(DEADLINE_S):
+        async with open_node(config(authority.issue())) as node:
+            stream = await trio.open_tcp_stream(node.address.ip, node.address.port)
+            async with stream:
+                await stream.send_all(b"\x16 no TLS at all, but it begins like it")
+                while await stream.receive_some():
+                    pass
+            assert node.statistics().connections_refused == 1
+    assert "an HTTPS connection of 127.0.0.1 was closed: TLS failed" in caplog.text

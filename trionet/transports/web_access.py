@@ -52,6 +52,7 @@ _LOOPBACK: Final = ("127.0.0.1", "::1")
 _SIGNATURE: Final = "signature-input"
 _NO_STATE: Final[dict[str, Any]] = {}
 _PROOFS: Final = ("authorization", _SIGNATURE)
+_ENDING_S: Final = 60.0
 
 
 def own_authorities(address: NodeAddress, names: Collection[str]) -> frozenset[str]:
@@ -74,9 +75,15 @@ class Requester(Protocol):
 
     Attributes:
         is_believed: whether its headers may name a node as the caller.
+        certificate: the certificate by which it is known; None if it is known by another proof.
     """
 
     is_believed: bool
+    certificate: PeerCertificate | None
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether its certificate is about to end, and so its connection is to end before."""
 
     def principals(self, caller: NodeAddress | None, claimed: str | None) -> tuple[Principal | None, Principal | None]:
         """Return in whose name it calls, and who has forwarded the call; None for anyone, and for nobody.
@@ -106,6 +113,11 @@ class _Anyone:
     """Whoever makes a request to a node without keys."""
 
     is_believed = True
+    certificate: PeerCertificate | None = None
+
+    @property
+    def is_ending(self) -> bool:
+        return self.certificate is not None and self.certificate.ends_at < time.time() + _ENDING_S
 
     def principals(self, caller: NodeAddress | None, claimed: str | None) -> tuple[Principal | None, Principal | None]:
         return None, None
@@ -177,11 +189,11 @@ class _SigningNode(_Anyone):
     def __init__(self, request: VerifiedRequest, keys: DerivedKeys, certificate: PeerCertificate | None) -> None:
         self._request = request
         self._keys = keys
-        self._certificate = certificate
+        self.certificate = certificate
 
     def principals(self, caller: NodeAddress | None, claimed: str | None) -> tuple[Principal | None, Principal | None]:
-        if self._certificate is not None:
-            return _of_certificate(self._certificate, caller, claimed)
+        if self.certificate is not None:
+            return _of_certificate(self.certificate, caller, claimed)
         return _forwarded(Principal.node(caller), claimed)
 
     def check_route(self, *, is_safe: bool) -> None:
@@ -207,10 +219,11 @@ class _CertifiedNode(_Anyone):
     """A node of the cluster by its certificate, on a node without a key: all that comes within TLS is its own."""
 
     def __init__(self, certificate: PeerCertificate) -> None:
-        self._certificate = certificate
+        self.certificate = certificate
 
     def principals(self, caller: NodeAddress | None, claimed: str | None) -> tuple[Principal | None, Principal | None]:
-        return _of_certificate(self._certificate, caller, claimed)
+        assert self.certificate is not None
+        return _of_certificate(self.certificate, caller, claimed)
 
 
 class WebAccess:

@@ -65,7 +65,7 @@ class Access:
     @property
     def is_believing(self) -> bool:
         """Whether it believes the origins of rumors: all that it hears is from members. A plain peer may be anyone."""
-        return self.is_protected and not self._keys.accepts_plain
+        return self.is_protected and not self._keys.hears_plain
 
     def _handle_keys(self, keys: NodeKeys) -> None:
         del keys

@@ -13,10 +13,11 @@ import trio
 from tests.rolling import config_of, roll_out
 from tests.security.keys import key_of
 from tests.simulation.rotating import STALE_S, check_calls, gentle_faults, keep_calling
-from trionet import TrionetError
+from trionet import Remote, TrionetError
 from trionet.errors import PreconditionFailed
 from trionet.security.key_file import new_key_file
 from trionet.simulation import SCENARIOS, Simulation, open_cluster, run
+from trionet.transports.link.transport import REPLACED_S
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -183,3 +184,27 @@ def test_a_rollout_through_faults_strands_no_member_in_20_seeds(tmp_path: Path) 
 def test_a_rollout_through_faults_strands_no_member_in_1000_seeds(first: int, tmp_path: Path) -> None:
     for seed in range(first, first + 50):
         rolled(seed, 3 + seed % 4, tmp_path / "keys")
+
+
+async def _rolled_with_rumors(folder: Path) -> list[bool]:
+    rollouts = Rollouts(folder, 1)
+    believed = list[bool]()
+    async with open_cluster(2, seed=1, config=rollouts.config) as sim:
+        await sim.wait_converged()
+        one, other = sim.up
+        for node in sim.up:
+            rollouts.give_key(node)
+            await node.reload()
+        for wait_s, steps in ((1, ()), (1, STEPS[1:]), (REPLACED_S + 1, ())):
+            for step in steps:
+                await roll_out(one, step)
+            await trio.sleep(wait_s)
+            before = other.statistics().calls_refused
+            await one.all.gossip.send(["nobody"], Remote(service="routes", method="rem"))
+            await trio.sleep(1)
+            believed.append(other.statistics().calls_refused == before)
+    return believed
+
+
+def test_a_rumor_proves_nothing_until_the_plain_links_have_closed(tmp_path: Path) -> None:
+    assert run(_rolled_with_rumors, tmp_path, seed=1) == [False, False, True]

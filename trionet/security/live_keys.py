@@ -27,9 +27,10 @@ class LiveKeys(HoldsSecrets):
         now: the snapshot that holds now; None while the node has no keys.
         is_rolling: whether the node began without a key or unprotected, and may change to sealed traffic.
         is_certified: whether a certificate protects the node, with or without keys.
+        hears_plain: whether what comes may be from anyone: the node accepts plain peers, or has links with such yet.
     """
 
-    __slots__ = ("_watchers", "is_certified", "is_rolling", "now")
+    __slots__ = ("_watchers", "hears_plain", "is_certified", "is_rolling", "now")
 
     def __init__(self, now: NodeKeys | None = None, *, may_come: bool = False, is_certified: bool = False) -> None:
         """Begin with these keys; None for a node without any.
@@ -42,6 +43,7 @@ class LiveKeys(HoldsSecrets):
         self.now: NodeKeys | None = now
         self.is_rolling: bool = may_come if now is None else not now.rollout.is_protected
         self.is_certified: bool = is_certified
+        self.hears_plain: bool = self.accepts_plain
         self._watchers: Final[list[weakref.WeakMethod[Callable[[NodeKeys], None]]]] = []
 
     def __bool__(self) -> bool:

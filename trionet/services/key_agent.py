@@ -169,7 +169,12 @@ class KeyAgent:
         for key_id in sorted(replaced):
             if not self._is_closed:
                 # Each has its own time: a link of a key that is retired later has later calls.
-                self._nursery.start_soon(self._links.replace_links, key_id)
+                self._nursery.start_soon(self._replace_links, key_id)
+
+    async def _replace_links(self, key_id: bytes) -> None:
+        await self._links.replace_links(key_id)
+        if key_id == _PLAIN:
+            self._live.hears_plain = False
 
     async def write(self) -> None:
         """Have the key file hold what the ring does."""

@@ -206,7 +206,8 @@ async def test_a_call_that_must_be_sealed_is_never_repeated_over_a_plain_link(
     configs = [NodeConfig(key_file=str(tmp_path / f"{at}.key"), accept="both", send="plain") for at in range(2)]
     async with open_node(configs[0]) as one, open_node(configs[1]) as other:
         await other.local.routes.put(Seen(), "seen")
-        links, to = one._endpoint.links, other.address  # noqa: SLF001  as its keys use them
+        links: Any = one._endpoint.links  # noqa: SLF001  as its keys use them
+        to = other.address
         remote = Remote(node=to, service="seen", method="key")
         request = one.local.comm.prepare([], {}, remote)
         assert await one.local.comm.send([], remote) == ""

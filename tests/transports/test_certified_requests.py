@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import secrets
+import socket
 import ssl
 import time
 from typing import TYPE_CHECKING, Any
@@ -14,13 +16,15 @@ import trio
 from tests.certificates import CertificateAuthority
 from tests.security.keys import key_of
 from tests.transports.keyed_nodes import error_in, open_keyed
-from tests.waiting import DEADLINE_S
+from tests.waiting import DEADLINE_S, wait_until
 from trionet import NodeConfig, Remote, current_call, open_node, rpc
+from trionet.protocols.link.core import LinkCore
 from trionet.security.http_signatures import sign_request
 from trionet.security.keys import derive
 from trionet.security.peer_certificate import PeerCertificate
 from trionet.security.refusals import RequestRefused
 from trionet.security.signature_base import HttpRequest, normalized_authority
+from trionet.security.tls_channel import TLSChannel
 from trionet.transports.clock import time_us
 from trionet.transports.web_access import _certificate_of
 from trionet.transports.web_tls import TLSClient
@@ -141,3 +145,44 @@ async def test_a_connection_that_fails_in_tls_is_counted_and_logged_for_what_it_
                     pass
             assert node.statistics().connections_refused == 1
     assert "an HTTPS connection of 127.0.0.1 was closed: TLS failed" in caplog.text
+
+
+async def test_what_has_ended_within_tls_waits_for_no_cyclic_collector(authority: CertificateAuthority) -> None:
+    bob = authority.issue("spiffe://trionet/node/bob", file="bob")
+
+    async def use(node: Node) -> None:
+        await ask_raw(authority, bob, node)
+        async with open_node(config(bob)) as other:
+            await other.local.comm.send([], Remote(node=node.address, service="probe", method="caller"))
+
+    def left() -> list[str]:
+        kinds = (trio.SSLStream, TLSChannel, LinkCore)
+        return [type(one).__name__ for one in gc.get_objects() if type(one) in kinds]
+
+    with trio.fail_after(DEADLINE_S):
+        async with open_node(config(authority.issue())) as node:
+            await use(node)
+            gc.collect()
+            before = left()
+            gc.disable()
+            try:
+                await use(node)
+                await wait_until(lambda: left() == before)
+            finally:
+                gc.enable()
+
+
+async def ask_raw(authority: CertificateAuthority, settings: dict[str, Any], node: Node) -> None:
+    """Make a request in another thread, with a socket, which leaves nothing."""
+
+    def ask() -> bytes:
+        context = ssl.create_default_context(cafile=authority.file)
+        context.check_hostname = False
+        context.load_cert_chain(settings["certificate_file"], settings["private_key_file"])
+        plain = socket.create_connection((node.address.ip, node.address.port))
+        with plain, context.wrap_socket(plain) as tls:
+            host = f"Host: {node.address}\r\nConnection: close"
+            tls.sendall(f"PUT {PATH} HTTP/1.1\r\n{host}\r\nContent-Length: 2\r\n\r\n[]".encode())
+            return b"".join(iter(lambda: tls.recv(4096), b""))
+
+    assert b"certificate:bob" in await trio.to_thread.run_sync(ask)

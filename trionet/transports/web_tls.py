@@ -70,6 +70,9 @@ async def open_tls(stream: trio.SocketStream, first: bytes, certificates: Certif
         cause = exc.__cause__
         text = fault_of(cause) if isinstance(cause, ssl.SSLError) else "the connection was closed during the handshake"
         raise HandshakeError(text) from exc
+    finally:
+        # Trio's stream refers to itself by this, which is over, and would wait for the cyclic collector.
+        del tls._handshook._afn  # noqa: SLF001  it has no public name
     try:
         client = TLSClient(certificates.identified(tls._ssl_object), "")  # noqa: SLF001  it has no public name
     except CertificateFault as exc:

@@ -140,7 +140,7 @@ class LinkCore:
         self.outgoing: OutgoingCalls = OutgoingCalls(self.peer, self.outbox, self.liveness, name)
         self.incoming: IncomingCalls = IncomingCalls(greeted, self.outbox, self.liveness, self._reassembly, holding)
         self._channel = greeted.channel
-        self.sent: Callable[[int], None] = self.outbox.sent if self._channel is None else self._sent_by_channel
+        self.sent: Callable[[int], None] = self.outbox.sent_by(self._channel)
         self._holding = holding
         self._max_containers = max_containers
         self._decoder = FrameDecoder(max_containers, greeted.rest)
@@ -318,10 +318,6 @@ class LinkCore:
         self._say_bye()
         if self.outbox.has_room and (not had_room or (was_full and not self.incoming.is_full)):
             self.events.append(RoomFreed())
-
-    def _sent_by_channel(self, count: int) -> None:
-        assert self._channel is not None
-        self.outbox.sent(self._channel.sent(count))
 
     def close_if_stuck(self) -> None:
         """Close the link if its queue has reached its bound."""

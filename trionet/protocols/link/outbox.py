@@ -17,6 +17,9 @@ from .frames import KINDS, LENGTH_BYTES, MAX_FRAME_BYTES, Abandon, Direction, Fr
 from .windows import ByteWindow
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .channel import Channel
     from .holdings import Holding
 
 __all__ = ["Outbox"]
@@ -200,6 +203,10 @@ class Outbox:
         self.sent_bytes += count
         if self._counted_bytes or self.sent_bytes != self._passed_bytes:
             self._count()
+
+    def sent_by(self, channel: Channel | None) -> Callable[[int], None]:
+        """Return what handles that `count` more bytes of a channel's were passed to the operating system."""
+        return self.sent if channel is None else lambda count: self.sent(channel.sent(count))
 
     def _count(self) -> None:
         """Count the queued bytes, and those of a partial write, in the link's holding."""

@@ -11,7 +11,7 @@ import trio
 
 from tests.rolling import STEPS, config_of
 from tests.security.keys import key_of
-from tests.transports.keyed_nodes import http_client
+from tests.transports.keyed_nodes import http_client, token
 from tests.waiting import wait_until
 from trionet import NodeConfig, Remote, current_call, open_node, rpc
 from trionet.errors import (
@@ -191,6 +191,19 @@ async def test_a_node_that_restarts_in_a_rollout_keeps_its_step(tmp_path: Path) 
     async with open_node(config_of(tmp_path / "0.key", join=[])) as node:
         assert (await node.keys.status()).rollout == "accept=both send=sealed"
     shutil.copy(tmp_path / "0.key", tmp_path / "copy.key")
+
+
+async def test_a_request_with_a_token_is_answered_before_the_key_has_come_and_after(tmp_path: Path) -> None:
+    async with plain_nodes(tmp_path, 1) as (node,), http_client() as client:
+        url = f"http://{node.address}/local/status/get"
+        for headers in ({}, {"Authorization": f"Bearer {token()}"}):
+            assert (await client.put(url, content='["nid"]', headers=headers)).json() == {"value": node.nid}
+        give_keys(tmp_path, 1)
+        await node.reload()
+        for headers in ({}, {"Authorization": f"Bearer {token()}"}):
+            assert (await client.put(url, content='["nid"]', headers=headers)).json() == {"value": node.nid}
+        wrong = await client.put(url, content='["nid"]', headers={"Authorization": f"Bearer {token(seed=2)}"})
+        assert wrong.status_code == 401
 
 
 class Seen:

@@ -255,10 +255,14 @@ class WebAccess:
         """
         within: TLSClient | None = scope.get("state", _NO_STATE).get(TLS_CLIENT)
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
-        if self._keys.accepts_plain and not any(name.lower() in _PROOFS for name, _ in headers):
-            return _PLAIN_PEER if self._keys else ANYONE
-        if not self._keys and self._keys.accepts_plain:
-            raise unproven("this node has no key yet")
+        if self._keys.accepts_plain:
+            given = {name.lower() for name, _ in headers}
+            if not self._keys and _SIGNATURE in given:
+                raise unproven("this node has no key yet")  # its answer could not be signed
+            if not self._keys:
+                return ANYONE  # a token proves nothing yet, and takes nothing away
+            if given.isdisjoint(_PROOFS):
+                return _PLAIN_PEER
         if not self._keys:
             return _CertifiedNode(_certificate_of(within))
         client = scope.get("client")

@@ -320,7 +320,7 @@ class _Incoming:
         if leaving is not None:
             assert isinstance(leaving, _Incoming)
             _log.warning(
-                "a connection from %s was closed for a newer one: too many have not proven that they hold the key",
+                "a connection from %s was closed for a newer one: too many have not proven that they are members",
                 leaving._peer,  # noqa: SLF001  of the same class
                 extra=about(leaving._peer),  # noqa: SLF001
             )

@@ -126,3 +126,11 @@ def test_functions_and_classes_of_the_main_program_travel(tmp_path: Path) -> Non
     (tmp_path / "program.py").write_text(MAIN)
     done = subprocess.run([sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.stdout, done.returncode) == ("1\n", 0), done.stderr
+
+
+@pytest.mark.parametrize("launcher", ["forkserver", "subprocess"])
+async def test_code_that_is_too_large_for_the_pipe_is_said(launcher: str) -> None:
+    data = bytes(16 * 1024 * 1024)
+    async with open_node() as node:
+        with pytest.raises(SpawnError, match=r"over the limit of 16,777,216 bytes; the code of its on_start has 16,"):
+            await node.local.status.spawn(NodeConfig(on_start=lambda _: len(data)), launcher=launcher)

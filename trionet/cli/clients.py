@@ -72,9 +72,8 @@ def ask(address: str, settings: NodeConfig, keys: NodeKeys | None, remote: Remot
 async def _asked(
     node: NodeAddress, settings: NodeConfig, keys: NodeKeys | None, remote: Remote, args: list[Any]
 ) -> Any:
-    config = NodeConfig(
-        **{"ip": _own_ip(node), "cluster": settings.cluster, "datagrams": False} | settings.certificate_settings
-    )
+    own: dict[str, Any] = {"ip": _own_ip(node), "cluster": settings.cluster, "datagrams": False}
+    config = NodeConfig(**own | settings.certificate_settings)
     async with open_node(config, keys=keys) as client:
         client.keys.withdraw()
         with trio.fail_after(_CALL_S):

@@ -14,7 +14,7 @@ from tests.transports.keyed_nodes import open_keyed, request, token
 from tests.waiting import wait_until
 from trionet import MalformedRequest, Node, NodeConfig, Principal, Remote, Template, current_call, open_node, rpc
 from trionet.group import built_in_methods
-from trionet.security.tokens import Scope
+from trionet.security.token_scope import Scope
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

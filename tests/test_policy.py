@@ -30,7 +30,7 @@ from trionet.message import Call
 from trionet.policy import checked_policy
 from trionet.principal import ANYONE
 from trionet.security.live_keys import LiveKeys
-from trionet.security.tokens import Scope
+from trionet.security.token_scope import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Callable

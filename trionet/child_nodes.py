@@ -74,7 +74,7 @@ class ChildNodes:
         name = config.launcher or self._default_launcher
         launcher = self._launchers.get(name)
         config, code = (config, b"") if name == _IN_PROCESS else portable(config)
-        config = self._with_certificate(self._without_key_file(config))
+        config = self._with_certificate(self._with_keys(config, is_near=name in _ON_THIS_MACHINE))
         with trio.CancelScope() as scope:
             self._starting[scope] = None
             try:
@@ -96,10 +96,17 @@ class ChildNodes:
         for listener in self._boot_listeners:
             listener(node)
 
-    def _without_key_file(self, config: NodeConfig) -> NodeConfig:
-        """Return the configuration of a child that gets this node's keys, and so needs no path of their file."""
+    def _with_keys(self, config: NodeConfig, *, is_near: bool) -> NodeConfig:
+        """Return the configuration of a child that gets this node's keys, and so needs no path of their file.
+
+        If these come later, the child on this machine reads them from the same file, when this node does.
+        """
         keys = self._keys.now
-        if keys is None or config.key_file not in (None, self._key_file):
+        if keys is None:
+            if self._keys.is_rolling and is_near and config.key_file is None and self._key_file is not None:
+                return msgspec.structs.replace(config, key_file=self._key_file, accept="plain", send="plain")
+            return config
+        if config.key_file not in (None, self._key_file):
             return config
         return msgspec.structs.replace(config, key_file=None, cluster=keys.cluster)
 

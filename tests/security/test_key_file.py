@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import resource
 import socket
@@ -371,6 +372,17 @@ def test_processes_and_threads_never_lose_each_others_changes(path: str) -> None
     for process in processes:
         assert process.communicate()[1] == ""
     assert len(read_key_file(path).entries) == 61
+
+
+def test_a_lock_that_a_stopped_process_keeps_is_an_error(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(key_file, "_LOCK_S", 0.05)
+    update_key_file(path, with_one_more)
+    other = os.open(os.path.join(os.path.dirname(path), ".cluster.key.lock"), os.O_RDWR)
+    try:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert "another process has held the lock" in refusal_of(partial(update_key_file, path, with_one_more))
+    finally:
+        os.close(other)
 
 
 def test_a_child_that_was_forked_during_an_update_holds_no_lock(path: str) -> None:

@@ -119,14 +119,14 @@ def test_a_rotation_is_kept_on_the_disk(tmp_path: Path) -> None:
     write()
     ring.use(TWO.id, {"me:1"})
     write()
-    ring.retire(ONE.id, {"me:1"}, ["gone:1"])
+    ring.retire(ONE.id, {"me:1", "thief:1"}, ["thief:1"])
     write()
-    assert ring.forget_retired({"me:1"}) == (ONE.id,)
+    assert ring.forget_retired({"me:1", "thief:1"}) == (ONE.id,)
     write()
     assert ring.is_written
     kept = read_key_file(path)
     assert kept.sealing_key == TWO
-    assert kept.entries[0] == KeyEntry(ONE.id, KeyState.RETIRED, excepted=("gone:1",))
+    assert kept.entries[0] == KeyEntry(ONE.id, KeyState.RETIRED, excepted=("thief:1",))
     assert KeyRing("me:1", KeyRecords.of(kept), life=1).records() == ring.records()
 
 

@@ -32,7 +32,7 @@ from trionet.security.key_file import new_key_file, read_key_file
 from trionet.security.key_news import KeyNews, encode_news
 from trionet.security.key_statements import KeyState
 from trionet.security.node_keys import NodeKeys
-from trionet.security.tokens import Scope
+from trionet.security.token_scope import Scope
 from trionet.transports.memory import MemoryFabric
 
 if TYPE_CHECKING:
@@ -147,6 +147,32 @@ async def test_by_file_a_key_never_travels_and_evicts_who_has_only_the_old_one(
         await trio.sleep(60)
         assert held_in(tmp_path / "other") == [OLD.name]
         assert one.members() == [member for member in one.members() if member.node == one.address]
+
+
+async def test_a_file_that_was_replaced_installs_its_key_and_uses_it_not_before_all_hold_it(
+    start: Callable[..., Awaitable[Node]], tmp_path: Path
+) -> None:
+    one, other = await start("one"), await start("other")
+    for number in range(2, 6):  # of two keys that are used by no command the greater id would seal
+        replacement = tmp_path / f"key{number}"
+        new_key_file(str(replacement), key_of(number))
+        replacement.replace(tmp_path / "one")
+        await one.reload()
+        status = await other.keys.status()
+        assert {key.id: key.state for key in status.keys}[key_of(number).name] == "installed"
+        assert {member.seals_with for member in status.members} == {OLD.name}
+        assert OLD.name in held_in(tmp_path / "one")
+
+
+async def test_who_has_left_is_forgotten_in_the_key_file(start: Callable[..., Awaitable[Node]], tmp_path: Path) -> None:
+    node = await start("one")
+    file = tmp_path / "one"
+    child = await node.local.status.spawn(NodeConfig(launcher="in_process"))
+    new_key_file(str(tmp_path / "guest"), OLD)
+    async with open_node(NodeConfig(key_file=str(tmp_path / "guest"), join=[str(node.address)])) as guest:
+        await wait_until(lambda: f"member={guest.address}" in file.read_text())
+        assert str(child) not in file.read_text()
+    await wait_until(lambda: "member=" not in file.read_text())
 
 
 async def test_by_file_each_node_takes_it_from_its_own_file(

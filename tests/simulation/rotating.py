@@ -13,15 +13,24 @@ from tests.security.keys import key_of
 from trionet import NodeConfig, Remote, TrionetError
 from trionet.errors import PreconditionFailed
 from trionet.security.key_file import new_key_file, read_key_file
-from trionet.simulation import SCENARIOS, Simulation, open_cluster, run
+from trionet.simulation import SCENARIOS, Degrade, Simulation, Skew, Slow, open_cluster, run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from trionet import Node
-    from trionet.simulation import Trace
+    from trionet.simulation import Fault, Trace
 
-__all__ = ["Rotation", "check_calls", "rotate_once", "rotated"]
+__all__ = [
+    "STALE_S",
+    "Rotation",
+    "check_calls",
+    "gentle_faults",
+    "keep_calling",
+    "rotate_once",
+    "rotated",
+    "rotated_amid_calls",
+]
 
 NID = Remote(service="status", method="get")
 DURATION_S = 40.0
@@ -158,3 +167,60 @@ def rotated(seed: int, n: int, folder: Path, scenario: str = "anything") -> tupl
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     return run(_rotated, seed, n, folder, scenario, seed=seed)
+
+
+async def keep_calling(sim: Simulation, random: Random, lost: list[str], done: Counter[str]) -> None:
+    """Have each node call others all the time, until cancelled; record calls that are not answered."""
+
+    async def call_others(node: Node) -> None:
+        while True:
+            await trio.sleep(random.uniform(0.05, 0.5))
+            other = random.choice(sim.up).address
+            try:
+                await node.local.comm.send(["nid"], Remote(node=other, service="status", method="get"))
+                done["calls"] += 1
+            except TrionetError as exc:
+                lost.append(f"{trio.current_time():.2f} {node.address} to {other}: {exc!r}")
+
+    async with trio.open_nursery() as nursery:
+        for node in sim.up:
+            nursery.start_soon(call_others, node)
+
+
+def gentle_faults(n: int, duration_s: float, random: Random) -> list[Fault]:
+    """Return a slow node, a clock that jumps, and a network that reorders: none of this may cost a call.
+
+    Two others may: a node that answers later than a connection attempt lasts, and loss while a link closes, where the
+    peer's reset overtakes the answer that it sends again.
+    """
+    at_s = random.uniform(0, duration_s / 4)
+    return [
+        Slow(at_s=0, duration_s=duration_s, node=random.randrange(n), lag_s=random.uniform(0, 0.02)),
+        Degrade(at_s=at_s, duration_s=duration_s / 2, duplicates=0.2, reordered=0.3, latency_s=random.uniform(0, 0.1)),
+        Skew(at_s=at_s, duration_s=duration_s / 3, node=random.randrange(n), forward_s=random.uniform(0, 10)),
+    ]
+
+
+async def _rotated_amid_calls(seed: int, n: int, folder: Path) -> tuple[list[str], Counter[str]]:
+    rotation, lost = Rotation(folder, seed), list[str]()
+    faults = gentle_faults(n, DURATION_S, Random(f"{seed} faults"))
+    async with open_cluster(n, seed=seed, config=rotation.config, faults=faults) as sim:
+        await sim.wait_converged()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(keep_calling, sim, Random(f"{seed} calls"), lost, rotation.done)
+            for number in range(2):
+                with trio.fail_after(ROTATED_S):
+                    key_id = await rotate_once(sim.up[(seed + number) % n], rotation.new_file())
+                    await until_agreed(sim.up, key_id)
+            await trio.sleep(STALE_S)
+            nursery.cancel_scope.cancel()
+    return lost, rotation.done
+
+
+def rotated_amid_calls(seed: int, n: int, folder: Path) -> Counter[str]:
+    """Rotate the keys of `n` nodes twice while calls flow, through faults that may not cost one; return the counts."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    lost, done = run(_rotated_amid_calls, seed, n, folder, seed=seed)
+    assert lost == [], (f"seed {seed}", lost[:3])
+    return done

@@ -12,7 +12,7 @@ import trio
 
 from tests.rolling import config_of, roll_out
 from tests.security.keys import key_of
-from tests.simulation.rotating import check_calls
+from tests.simulation.rotating import STALE_S, check_calls, gentle_faults, keep_calling
 from trionet import TrionetError
 from trionet.errors import PreconditionFailed
 from trionet.security.key_file import new_key_file
@@ -88,6 +88,7 @@ async def _rolled(seed: int, n: int, folder: Path) -> Counter[str]:
                 if not sim.is_up(index):
                     await sim.restart(index)
             await sim.wait_converged()  # nobody is stranded
+        await trio.sleep(STALE_S)
         await check_calls(sim.up)
         for node in sim.up:
             if node.keys.agent is None:
@@ -107,6 +108,66 @@ def rolled(seed: int, n: int, folder: Path) -> Counter[str]:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     return run(_rolled, seed, n, folder, seed=seed)
+
+
+async def _rolled_amid_calls(seed: int, n: int, folder: Path) -> tuple[list[str], Counter[str]]:
+    rollouts, lost = Rollouts(folder, seed), list[str]()
+    random, faults = Random(f"{seed} times"), gentle_faults(n, DURATION_S, Random(f"{seed} faults"))
+    async with open_cluster(n, seed=seed, config=rollouts.config, faults=faults) as sim:
+        await sim.wait_converged()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(keep_calling, sim, Random(f"{seed} calls"), lost, rollouts.done)
+            for node in sim.up:
+                await trio.sleep(random.uniform(0, 3))
+                rollouts.give_key(node)
+                await node.reload()
+            with trio.fail_after(ROLLED_S):
+                for step in STEPS:
+                    await trio.sleep(random.uniform(0, 10))
+                    await roll_out(sim.up[seed % n], step)
+            await trio.sleep(STALE_S)
+            nursery.cancel_scope.cancel()
+    return lost, rollouts.done
+
+
+def rolled_amid_calls(seed: int, n: int, folder: Path) -> Counter[str]:
+    """Make a plain cluster sealed while calls flow, through faults that may not cost one; return the counts."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    lost, done = run(_rolled_amid_calls, seed, n, folder, seed=seed)
+    assert lost == [], (f"seed {seed}", lost[:3])
+    return done
+
+
+def test_no_call_is_lost_in_a_rollout(tmp_path: Path) -> None:
+    assert sum((rolled_amid_calls(seed, 3 + seed % 3, tmp_path / "keys") for seed in range(3)), Counter())["calls"]
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("first", range(0, 1000, 50))
+def test_no_call_is_lost_in_1000_rollouts(first: int, tmp_path: Path) -> None:
+    for seed in range(first, first + 50):
+        rolled_amid_calls(seed, 3 + seed % 4, tmp_path / "keys")
+
+
+async def _left_before_the_key(folder: Path) -> None:
+    rollouts = Rollouts(folder, 1)
+    async with open_cluster(3, seed=1, config=rollouts.config) as sim:
+        await sim.wait_converged()
+        left = sim.address(2)
+        sim.stop(2)
+        await sim.wait_converged()
+        for node in sim.up:
+            rollouts.give_key(node)
+            await node.reload()
+        with pytest.raises(PreconditionFailed, match=f"absent: {left}"):
+            await sim.up[0].keys.rollout("send=sealed")
+        await sim.up[0].keys.rollout("send=sealed", [str(left)])
+
+
+def test_a_rollout_waits_for_a_member_that_left_before_the_key_came(tmp_path: Path) -> None:
+    run(_left_before_the_key, tmp_path, seed=1)
 
 
 def test_a_rollout_through_faults_strands_no_member_in_20_seeds(tmp_path: Path) -> None:

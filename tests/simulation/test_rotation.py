@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.simulation.rotating import rotated
+from tests.simulation.rotating import rotated, rotated_amid_calls
 from trionet.simulation import first_difference
 
 if TYPE_CHECKING:
@@ -34,3 +34,15 @@ def test_a_rotation_gives_the_same_trace_twice(tmp_path: Path) -> None:
 def test_rotation_through_faults_strands_no_member_in_1000_seeds(first: int, tmp_path: Path) -> None:
     for seed in range(first, first + 50):
         rotated(seed, 3 + seed % 4, tmp_path / "keys")
+
+
+def test_no_call_is_lost_in_a_rotation(tmp_path: Path) -> None:
+    assert sum((rotated_amid_calls(seed, 3 + seed % 3, tmp_path / "keys") for seed in range(3)), Counter())["calls"]
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("first", range(0, 1000, 50))
+def test_no_call_is_lost_in_1000_rotations(first: int, tmp_path: Path) -> None:
+    for seed in range(first, first + 50):
+        rotated_amid_calls(seed, 3 + seed % 4, tmp_path / "keys")

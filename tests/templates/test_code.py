@@ -20,7 +20,8 @@ from trionet.launchers.run_secret import RunSecret, run_secret
 from trionet.security.code_stamps import CodeKey
 from trionet.security.key_file import new_key_file
 from trionet.security.keys import derive
-from trionet.security.tokens import Scope, issue_token
+from trionet.security.token_scope import Scope
+from trionet.security.tokens import issue_token
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable

@@ -5,7 +5,6 @@ Invariant: a client joins nothing, sends nothing plainly where it has a key, and
 
 from __future__ import annotations
 
-import logging
 import socket
 from typing import TYPE_CHECKING, Any, Final
 
@@ -65,15 +64,14 @@ def client_keys(settings: NodeConfig) -> NodeKeys | None:
 
 def ask(address: str, settings: NodeConfig, keys: NodeKeys | None, remote: Remote, *args: Any) -> Any:
     """Return the answer of the node at `address` to a call."""
-    logging.getLogger("trionet").setLevel(logging.CRITICAL)  # the error says it all, and once
     return trio.run(_asked, NodeAddress.of(address), settings, keys, remote, list(args))
 
 
 async def _asked(
     node: NodeAddress, settings: NodeConfig, keys: NodeKeys | None, remote: Remote, args: list[Any]
 ) -> Any:
-    own: dict[str, Any] = {"ip": _own_ip(node), "cluster": settings.cluster, "datagrams": False}
-    config = NodeConfig(**own | settings.certificate_settings)
+    own = {"ip": _own_ip(node), "cluster": settings.cluster, "datagrams": False}
+    config = NodeConfig.from_mapping(own | settings.certificate_settings)
     async with open_node(config, keys=keys) as client:
         client.keys.withdraw()
         with trio.fail_after(_CALL_S):

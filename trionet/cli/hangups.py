@@ -6,10 +6,11 @@ the terminal of the process has gone, the signal means what it always has: the e
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from trionet.errors import ConfigError, TrionetError
 from trionet.forks import receive_signals
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["reload_on_signal"]
 
 _log = logging.getLogger(__name__)
+
+_UNTOLD: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR)
+"""What stands in the way of asking for the terminal, and says nothing of it."""
 
 
 async def reload_on_signal(node: Node, then: Callable[[], Awaitable[None]] | None = None) -> None:
@@ -44,9 +48,9 @@ async def reload_on_signal(node: Node, then: Callable[[], Awaitable[None]] | Non
 
 
 def _has_terminal() -> bool:
-    """Whether the process has a controlling terminal."""
+    """Whether the process has a controlling terminal, as far as can be told."""
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
-    except OSError:
-        return False
+    except OSError as exc:
+        return exc.errno in _UNTOLD
     return True

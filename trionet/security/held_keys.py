@@ -10,6 +10,7 @@ Source: CRDTs (Shapiro, Preguiça, Baquero, Zawirski 2011), section 2.2, for the
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Final
 
 from trionet.errors import MalformedRequest, PreconditionFailed
@@ -50,11 +51,15 @@ class HeldKeys(HoldsSecrets):
         return iter(self._keys)
 
     def reload(self, entries: Iterable[KeyEntry]) -> bool:
-        """Take the keys of the key file, those that never travel too; return whether anything is new."""
+        """Take what is new in the key file, keys that never travel too; return whether anything is.
+
+        A key that is new there is installed, whatever a file of one key alone says: whether it may be used depends on
+        the other members.
+        """
         is_new = False
         for one in entries:
-            if one.key is not None:
-                is_new = self._take(one) or is_new
+            is_assumed = one.state is KeyState.USED and not one.sequence and one.id not in self._statements
+            is_new = self._take(dataclasses.replace(one, state=KeyState.INSTALLED) if is_assumed else one) or is_new
         return is_new
 
     def install(self, key: ClusterKey, *, by_file: bool = False) -> KeyStatement:
@@ -153,7 +158,7 @@ class HeldKeys(HoldsSecrets):
         if known is None or known.state >= KeyState.RETIRED or known.key_id in self._keys:
             return is_new
         self._hold(entry)
-        return is_new or known.key_id in self._keys
+        return is_new or entry.id in self._keys
 
     def _hold(self, entry: KeyEntry) -> None:
         if entry.key is not None and len(self._keys) < _MOST_HELD and entry.id in self._statements:

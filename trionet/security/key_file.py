@@ -19,6 +19,7 @@ import contextlib
 import fcntl
 import os
 import stat
+import time
 from typing import TYPE_CHECKING, Final
 
 from trionet.errors import ConfigError
@@ -48,6 +49,9 @@ _MODE: Final = 0o600
 _ROOT: Final = 0
 _MAX_LINKS: Final = 40
 """As many as Linux follows; a longer chain can't be opened."""
+
+_LOCK_S: Final = 10.0
+_AGAIN_S: Final = 0.01
 
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
@@ -262,15 +266,32 @@ def _checked_text(path: str) -> str | bytes:
 
 @contextlib.contextmanager
 def _lock(target: str) -> Iterator[None]:
-    """Exclude other processes, and threads, that change this file."""
+    """Exclude other processes, and threads, that change this file.
+
+    Raises:
+        ConfigError: one of them keeps it for too long, as a stopped one does.
+    """
     name = _beside(target, "lock")
     descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, _MODE)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if not _has_locked(descriptor):
+            raise ConfigError(f"{target} can't be changed: another process has held the lock {name} for {_LOCK_S:g} s")
         yield
     finally:
         fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child process forked meanwhile has the descriptor, too
         os.close(descriptor)
+
+
+def _has_locked(descriptor: int) -> bool:
+    """Whether this process gets the lock within `_LOCK_S`: a thread that waits for it can't be cancelled."""
+    for _ in range(int(_LOCK_S / _AGAIN_S)):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_AGAIN_S)
+        else:
+            return True
+    return False
 
 
 def _replace(target: str, content: KeyFile) -> None:

@@ -47,6 +47,7 @@ class KeyRing(HoldsSecrets):
 
     __slots__ = (
         "_begun",
+        "_given",
         "_has_rollout",
         "_life",
         "_members",
@@ -86,6 +87,7 @@ class KeyRing(HoldsSecrets):
         self.keys: HeldKeys = HeldKeys(records.keys)
         self._life = life
         self._number = 0
+        self._given: set[str] = set()
         self._members = set(records.members) - {name}
         self.note_written(records)
         self.report()
@@ -111,9 +113,14 @@ class KeyRing(HoldsSecrets):
             if name != self.name and is_member_name(name) and self._is_bounded(name):
                 self._members.add(name)
 
+    def note_given(self, name: str) -> None:
+        """Record a member to which this node gives the keys at each of its starts."""
+        self._given.add(name)
+
     def forget_member(self, name: str) -> None:
         """Wait no longer for a member that has left for good."""
         self._members.discard(name)
+        self._given.discard(name)
         self.reports.forget(name)
 
     def records(self) -> KeyRecords:
@@ -333,7 +340,7 @@ class KeyRing(HoldsSecrets):
 
     def _is_given(self, name: str) -> bool:
         report = self.reports.get(name)
-        return report is not None and report.is_given
+        return name in self._given or (report is not None and report.is_given)
 
     def _holds(self, name: str, key_id: bytes, least: Holding) -> bool:
         report = self.reports.get(name)

@@ -341,7 +341,7 @@ def _call_of(rumor: Delivered, codec: Codec, access: Access | None) -> Call:
         raise DecodeError("not a call: its arguments are no list and mapping")
     caller = address_of(rumor.origin)
     call = Call(payload.gid, payload.service, payload.method, args, kwargs, rumor.id.hex(), caller, None)
-    if access is None or not access.is_protected:
+    if access is None or not access.is_believing:
         return call
     origin = Principal.node(caller)
     if not payload.principal:

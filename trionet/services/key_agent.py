@@ -20,6 +20,7 @@ from trionet.security.key_ring import NO_RECORDS, KeyRing
 
 from .key_exchange import KeyExchange
 from .key_store import KeyStore
+from .met_members import may_return
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -38,9 +39,6 @@ _ANEW_S: Final = 10.0
 """A peer with another key is told of the change at most so often."""
 
 _MOST_TOLD: Final = 4096
-_CHOSEN_PORT: Final = 32_768
-"""The first port of those that Linux chooses by itself."""
-
 _PLAIN: Final = b""
 """The key id of plain links."""
 
@@ -82,7 +80,7 @@ class KeyAgent:
         self._random = random
         self._clock = endpoint.clock
         is_given, life = keys.giver is not None, endpoint.clock.unix_time()
-        self._store = KeyStore(keys.path, is_given=is_given)
+        self._store = KeyStore(keys.path, is_given=is_given, members={*records.members} - {str(self._own)})
         self.ring: KeyRing = KeyRing(str(self._own), records, life=life, is_given=is_given)
         self.fault: str = ""
         if not self._store.is_lasting:
@@ -118,9 +116,21 @@ class KeyAgent:
         self._go_on()
 
     def handle_left(self, node: NodeAddress) -> None:
-        """Handle a member that has left. At a port that the system chose none comes back: it is not waited for."""
-        if node.port >= _CHOSEN_PORT and self.ring.reports.get(str(node)) is None:
+        """Handle a member that has left; one that can't come back is not waited for."""
+        if not may_return(node) and self.ring.reports.get(str(node)) is None:
             self.ring.forget_member(str(node))
+            self._go_on()
+
+    def add_child(self, node: NodeAddress) -> None:
+        """Handle a child that has booted: it gets the keys at each of its starts."""
+        self.partners.add(node)
+        self.ring.note_given(str(node))
+
+    def discard_child(self, node: NodeAddress) -> None:
+        """Handle a child that has ended."""
+        self.partners.discard(node)
+        self.ring.forget_member(str(node))
+        self._go_on()
 
     async def gather(self) -> None:
         """Exchange news with all present members."""
@@ -196,9 +206,13 @@ class KeyAgent:
         if self._store.is_given:
             return  # its spawner reads the file
         content = await self._store.load()
-        is_new = self.ring.keys.merge(one.statement for one in content.entries)
-        is_new = self.ring.reach(content.rollout) or is_new
-        if self.ring.keys.reload(content.entries) or is_new:
+        keys = self.ring.keys
+        before = frozenset(keys)
+        is_new = self.ring.reach(content.rollout)
+        if keys.reload(content.entries) or is_new:
+            for key_id in sorted(keys.dialing):
+                if key_id not in before:
+                    _log.info("node %s has installed the key %s from its file", self._own, key_id.hex())
             await self.handle_change()
 
     # ---- until all agree

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from trionet.security.key_ring import KeyRing
     from trionet.transports.base import Links
 
-__all__ = ["KeyExchange", "sealed_call"]
+__all__ = ["KeyExchange", "reload_all", "sealed_call"]
 
 _log = limited_log(__name__)
 
@@ -54,6 +54,24 @@ def sealed_call(ring: KeyRing) -> bytes:
         extra=about(call.caller),
     )
     raise NotPermitted(f"keys/{call.method} is for nodes of the cluster, over sealed links only")
+
+
+async def reload_all(links: Links, own: NodeAddress, nodes: Iterable[NodeAddress], random: Random) -> None:
+    """Have nodes read their key files again, over whatever links there are; log which have not."""
+    args = links.codec.encode([])
+
+    async def reload(node: NodeAddress) -> None:
+        name = f"keys-{random.getrandbits(_BITS):016x}"
+        request = Request(LOCAL, "keys", "reload", args, None, name, own, current_depth())
+        try:
+            with trio.fail_after(_CALL_S):
+                await links.call(node, request)
+        except (TrionetError, trio.TooSlowError) as exc:
+            _log.warning("the spawned node %s has not read its key file: %s", node, exc, extra=about(node))
+
+    async with trio.open_nursery() as nursery:
+        for node in sorted(nodes):
+            nursery.start_soon(reload, node)
 
 
 class KeyExchange:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from trionet.errors import MalformedRequest, NotPermitted, PreconditionFailed
+from trionet.errors import MalformedRequest, NotPermitted, PreconditionFailed, TemporarilyUnavailable
 from trionet.events import ChildEnded, Event, MemberJoined, MemberLeft
 from trionet.identity import NodeAddress, is_loopback
 from trionet.log_limits import limited_log
@@ -16,6 +16,7 @@ from trionet.log_limits import limited_log
 from .base import rpc
 from .key_arguments import is_keys_call, key_id_of, key_of, step_of
 from .key_status import KeysStatus, status_of
+from .met_members import MetMembers
 
 if TYPE_CHECKING:
     import os
@@ -39,8 +40,6 @@ _log = limited_log(__name__)
 
 _ABSENT: Final = "absent"
 
-_log = limited_log(__name__)
-
 
 class Keys:
     """The local service ``keys``; also ``node.keys``.
@@ -54,6 +53,7 @@ class Keys:
         config: NodeConfig,
         endpoint: Endpoint,
         begin: Callable[[NodeKeys], KeyAgent],
+        random: Random,
     ) -> None:
         """Serve a node's keys; ``begin(keys)`` returns who does the work once there are some."""
         self.agent: KeyAgent | None = None
@@ -61,6 +61,11 @@ class Keys:
         self._live = endpoint.keys
         self._own = endpoint.address
         self._begin = begin
+        self._random = random
+        self._links = endpoint.links
+        self._keyless: set[NodeAddress] = set()  # children
+        self._met = MetMembers()
+        self._is_closed = False
         self._seeds = [seed for seed in config.join or () if NodeAddress.of(seed) != endpoint.address]
         if self._live.now is not None and endpoint.links is not None:
             self.agent = begin(self._live.now)
@@ -93,7 +98,6 @@ class Keys:
 
             assert endpoint.links is not None
             agent = KeyAgent(endpoint, keys, known, nursery, random)
-            on_boot(agent.partners.add)
             cluster.on_other_key(endpoint.links.on_other_key)
             if not keys.rollout.is_protected:
                 _log.warning(
@@ -104,23 +108,37 @@ class Keys:
                 )
             return agent
 
-        return cls(config, endpoint, begin)
+        service = cls(config, endpoint, begin, random)
+        on_boot(service.handle_boot)
+        return service
 
     @property
     def reloads(self) -> dict[str, Callable[[], Awaitable[None]]]:
         """What reads its files again: nothing if its configuration names none."""
         return {} if self._config.key_file is None else {"keys": self.reload}
 
+    def handle_boot(self, child: NodeAddress) -> None:
+        """Handle a child that has booted."""
+        if self.agent is None:
+            self._keyless.add(child)
+        else:
+            self.agent.add_child(child)
+
     def handle_event(self, event: Event) -> None:
         """Handle an event of this node."""
+        if type(event) is ChildEnded:
+            self._keyless.discard(event.node)
         if self.agent is None:
-            return
-        if type(event) is MemberJoined:
+            if self._live.is_rolling and type(event) is MemberJoined:
+                self._met.handle_joined(event.node)
+            elif type(event) is MemberLeft:
+                self._met.handle_left(event.node)
+        elif type(event) is MemberJoined:
             self.agent.handle_members()
         elif type(event) is MemberLeft:
             self.agent.handle_left(event.node)
         elif type(event) is ChildEnded:
-            self.agent.partners.discard(event.node)
+            self.agent.discard_child(event.node)
 
     def withdraw(self) -> None:
         """Take part in no rotation, as a client of a cluster that will soon be gone."""
@@ -129,6 +147,7 @@ class Keys:
 
     def close(self) -> None:
         """Tell and ask nothing more."""
+        self._is_closed = True
         if self.agent is not None:
             self.agent.close()
 
@@ -246,6 +265,7 @@ class Keys:
             PreconditionFailed: the node has no key, and its configuration names no file.
         """
         if self.agent is not None:
+            await self._reload_children()
             await self.agent.reload()
             return
         if not self._live.is_rolling or self._config.key_file is None:
@@ -261,13 +281,27 @@ class Keys:
         from .key_store import read_file
 
         file = await read_file(path)
+        await self._reload_children()  # while this node can call those without a key, wherever the file is
         if self.agent is not None:
             return  # another call was faster
+        if self._is_closed:
+            raise TemporarilyUnavailable("the node is stopping")
         keys = NodeKeys.of_file(file, self._config)
         self._live.replace(keys)
         self.agent = self._begin(keys)
+        self.agent.partners.update(self._keyless)
+        self.agent.ring.note_members(self._met.pop_all())
         await self.agent.handle_change()
         self.agent.handle_members()
+
+    async def _reload_children(self) -> None:
+        """Have the children that have no key yet read it, too."""
+        agent = self.agent
+        late = {node for node in self._keyless if agent is None or agent.ring.reports.get(str(node)) is None}
+        if self._live.is_rolling and self._links is not None and late:
+            from .key_exchange import reload_all
+
+            await reload_all(self._links, self._own, late, self._random)
 
     @rpc
     async def rollout(self, step: str, without: list[str] | tuple[str, ...] = ()) -> None:

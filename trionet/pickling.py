@@ -5,15 +5,26 @@ Reading such bytes runs what their maker wants. So whoever reads them must know 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import functools
+import io
+import pickle
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from .errors import CodeRefused
-from .user_code import described, pass_endings, shown
+from .registered import name_of_type, register_type
+from .user_code import attempt, described, pass_endings, shown
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
 
 __all__ = ["pickled", "unpickled"]
+
+_CACHE: Final = "__msgspec_cache__"
+_WITH_SETTER: Final = 6
+"""The length of a reduction that has its own function to set the state."""
 
 
 def pickled(value: Any) -> bytes:
@@ -23,7 +34,8 @@ def pickled(value: Any) -> bytes:
         CodeRefused: it can't be pickled, or the package cloudpickle is missing.
     """
     try:
-        data: bytes = _cloudpickle().dumps(value)
+        file = io.BytesIO()
+        _pickler()(file).dump(value)
     except CodeRefused:
         raise
     except BaseException as exc:  # from the reduction of any object in it
@@ -33,7 +45,7 @@ def pickled(value: Any) -> bytes:
             f"{shown(value)} can't travel as code: {reason}. What it refers to travels with it: locks, files, sockets "
             f"and running tasks can't"
         ) from exc
-    return data
+    return file.getvalue()
 
 
 def unpickled(data: bytes, what: str) -> Any:
@@ -42,12 +54,43 @@ def unpickled(data: bytes, what: str) -> Any:
     Raises:
         CodeRefused: they can't be read here, as where a module is missing; or the package cloudpickle is.
     """
-    pickle = _cloudpickle()
+    loads = _cloudpickle().loads
     try:
-        return pickle.loads(data)
+        return loads(data)
     except BaseException as exc:  # it runs code of the user's
         pass_endings(exc)
         raise CodeRefused(f"{what:.100} can't be read here: {type(exc).__name__}: {described(exc):.200}") from exc
+
+
+def _pickler() -> Any:
+    """Return the pickler: cloudpickle's, which sends registered types that go by value as such."""
+
+    class Pickler(_cloudpickle().Pickler):  # type: ignore[misc, unused-ignore]  # known where it is needed only
+        def reducer_override(self, obj: Any) -> Any:
+            if not issubclass(type(obj), type):
+                return super().reducer_override(obj)
+            name = attempt(name_of_type, obj, default=None)
+            if name is not None and _CACHE in obj.__dict__:
+                delattr(obj, _CACHE)  # msgspec makes it anew; it can't be pickled
+            reduced = super().reducer_override(obj)
+            if not isinstance(reduced, tuple) or len(reduced) != _WITH_SETTER:
+                return reduced  # it has an import path
+            if issubclass(obj, msgspec.Struct):
+                raise pickle.PicklingError(
+                    f"the msgspec.Struct {obj.__qualname__} would lose its fields: make it a dataclass, or give it an "
+                    f"import path, in a module of its own"
+                )
+            if name is None:
+                return reduced
+            return (*reduced[:-1], functools.partial(_set_registered, name, reduced[-1]))
+
+    return Pickler
+
+
+def _set_registered(name: str, set_state: Callable[[type, Any], object], cls: type, state: Any) -> type:
+    """Give a class that has arrived its state, and register it as its sender has."""
+    set_state(cls, state)
+    return register_type(cls, name=name)
 
 
 def _cloudpickle() -> ModuleType:

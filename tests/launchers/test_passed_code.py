@@ -126,3 +126,60 @@ def test_functions_and_classes_of_the_main_program_travel(tmp_path: Path) -> Non
     (tmp_path / "program.py").write_text(MAIN)
     done = subprocess.run([sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.stdout, done.returncode) == ("1\n", 0), done.stderr
+
+
+@pytest.mark.parametrize("launcher", ["forkserver", "subprocess"])
+async def test_code_that_is_too_large_for_the_pipe_is_said(launcher: str) -> None:
+    data = bytes(16 * 1024 * 1024)
+    async with open_node() as node:
+        with pytest.raises(SpawnError, match=r"over the limit of 16,777,216 bytes; the code of its on_start has 16,"):
+            await node.local.status.spawn(NodeConfig(on_start=lambda _: len(data)), launcher=launcher)
+
+
+SCRIPT = """
+import dataclasses
+import msgspec
+import trionet
+
+@trionet.register_type
+@dataclasses.dataclass
+class Item:
+    name: str
+
+@trionet.register_type
+class Lost(msgspec.Struct):
+    name: str
+
+class Shop:
+    @trionet.rpc
+    def bought(self, item: Item) -> Item:
+        return Item(item.name + "!")
+
+class Losing:
+    @trionet.rpc
+    def found(self) -> None:
+        Lost("")
+
+async def main(node: trionet.Node) -> None:
+    child = await node.local.status.spawn(trionet.NodeConfig(trust_code=True))
+    await node.local.groups.put("shop", [child])
+    for _ in range(2):
+        assert not (await node.group("shop").routes.put(Shop(), "shop")).errors
+        remote = trionet.Remote(node=child, service="shop", method="bought")
+        assert await node.local.comm.send([Item("tea")], remote) == Item("tea!")
+    try:
+        await node.group("shop").routes.put(Losing(), "losing")
+    except trionet.CodeRefused as exc:
+        print(exc.text)
+
+if __name__ == "__main__":
+    trionet.run(main)
+"""
+
+
+def test_registered_types_of_the_main_program_travel_with_its_code(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = [sys.executable, str(tmp_path / "script.py")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "the msgspec.Struct Lost would lose its fields: make it a dataclass" in done.stdout

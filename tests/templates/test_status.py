@@ -131,6 +131,15 @@ async def test_a_node_that_is_spawned_holds_the_groups_subset_too(
     assert node.local.groups.subset("browncs") == expected
 
 
+async def test_a_subset_that_a_spawned_node_can_not_import_is_said(
+    start_memory_node: StartNode, caplog: pytest.LogCaptureFixture
+) -> None:
+    caller = await start_memory_node()
+    await caller.local.groups.put("browncs", [], subset=lambda sids: len(sids) - 1)
+    await caller.group("browncs").status.spawn(NodeConfig())
+    assert "the subset of browncs has no import path" in caplog.text
+
+
 async def test_spawn_into_a_group_without_members_makes_the_first_one(start_node: StartNode) -> None:
     caller = await start_node()
     await caller.local.groups.put("browncs", [])

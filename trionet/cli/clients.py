@@ -5,6 +5,7 @@ Invariant: a client joins nothing, sends nothing plainly where it has a key, and
 
 from __future__ import annotations
 
+import logging
 import socket
 from typing import TYPE_CHECKING, Any, Final
 
@@ -64,6 +65,7 @@ def client_keys(settings: NodeConfig) -> NodeKeys | None:
 
 def ask(address: str, settings: NodeConfig, keys: NodeKeys | None, remote: Remote, *args: Any) -> Any:
     """Return the answer of the node at `address` to a call."""
+    logging.getLogger("trionet").setLevel(logging.CRITICAL)  # the error says it all, and once
     return trio.run(_asked, NodeAddress.of(address), settings, keys, remote, list(args))
 
 

@@ -105,16 +105,28 @@ def boot_for(config: NodeConfig, *, knows_path: bool = False) -> Boot:
 
 
 def encode_line(message: Boot | Report) -> bytes:
-    """Return `message` as one line."""
-    return JSON.encode(message) + b"\n"
+    """Return `message` as one line.
+
+    Raises:
+        SpawnError: it would be longer than its receiver reads.
+    """
+    line = JSON.encode(message) + b"\n"
+    if len(line) > MAX_LINE_BYTES:
+        code = (
+            f"; the code of its on_start has {len(message.code):,}"
+            if isinstance(message, Boot) and message.code
+            else ""
+        )
+        raise SpawnError(f"the message for the node's start is over the limit of {MAX_LINE_BYTES:,} bytes{code}")
+    return line
 
 
 def encode_report(report: Report) -> bytes:
     """Return `report` as one line; of an error that can't travel, the text."""
     try:
         return encode_line(report)
-    except EncodeError:
-        text = str(report.error).encode(errors="backslashreplace").decode()
+    except (EncodeError, SpawnError):
+        text = f"{report.error!s:.10000}".encode(errors="backslashreplace").decode()
         return encode_line(Report(error=SpawnError(text)))
 
 

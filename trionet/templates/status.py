@@ -100,7 +100,7 @@ class GroupStatus(Template):
             await comm.send([ALL, node, *members], Remote(node=node, service="groups", method="add"))
         else:
             put = Remote(node=node, service="groups", method="put")
-            await comm.send([gid, [*members, node]], put, kwargs=self._given_subset())
+            await comm.send([gid, [*members, node]], put, kwargs=self._given_subset(node))
 
     async def _introduce_rule(self, node: NodeAddress, rule: Rule) -> None:
         """Send a group with a rule to the new node; the rule decides on each node whether the new one belongs to it."""
@@ -112,13 +112,16 @@ class GroupStatus(Template):
             return
         put = Remote(node=node, service="groups", method="put")
         try:
-            await comm.send([gid], put, kwargs={"where": where, **self._given_subset()})
+            await comm.send([gid], put, kwargs={"where": where, **self._given_subset(node)})
         except TrionetError as exc:
             _log.warning("the new node %s does not have the group %s: %s", node, gid, exc, extra=about(node))
 
-    def _given_subset(self) -> dict[str, Any]:
-        subset = self.context.local.groups.subset(self.context.gid)
-        subset = reference_to(subset) if callable(subset) else subset
+    def _given_subset(self, node: NodeAddress) -> dict[str, Any]:
+        found = self.context.local.groups.subset(self.context.gid)
+        subset = reference_to(found) if callable(found) else found
+        if callable(found) and subset is None:
+            text = "the subset of %s has no import path, so that the new node %s does not have it: put the group there"
+            _log.warning(text, self.context.gid, node, extra=about(node))
         return {} if subset is None else {"subset": subset}
 
     @rpc

@@ -18,7 +18,8 @@ from tests.node_processes import ROOT, clean_environment
 from trionet.cli.keys import main
 from trionet.security.key_file import read_key_file
 from trionet.security.keys import derive
-from trionet.security.tokens import Scope, Token, TokenVerifier
+from trionet.security.token_scope import Scope
+from trionet.security.tokens import Token, TokenVerifier
 
 KEY_MATERIAL = re.compile(r"[A-Za-z0-9_-]{40}")
 

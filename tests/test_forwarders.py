@@ -14,7 +14,7 @@ from tests.transports.keyed_nodes import open_keyed, request, token
 from tests.waiting import wait_until
 from trionet import MalformedRequest, Node, NodeConfig, Principal, Remote, Template, current_call, open_node, rpc
 from trionet.group import built_in_methods
-from trionet.security.tokens import Scope
+from trionet.security.token_scope import Scope
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -148,9 +148,9 @@ FORWARDERS: dict[str, tuple[str, Any, str]] = {
     "group routes.get": ("all/routes/get", lambda _: ["probe"], "local/routes/get"),
     "group routes.rem": ("all/routes/rem", lambda _: ["other"], "local/kept/remove"),
     "group groups.put by rule": (
-        "local/comm/send",
-        lambda far: [["g"], remote_of(far, gid="all", service="groups", method="put"), {"where": {}}],
-        "local/groups/put",
+        "all/groups/put?where=%7B%22role%22%3A%22worker%22%7D",
+        lambda _: ["g"],
+        "local/kept/keep",
     ),
     "group status.spawn": ("all/status/spawn", lambda _: [{"launcher": "in_process"}], "local/groups/add"),
     "group of a user's template": ("all/everywhere/change", lambda _: [], "local/probe/change"),
@@ -164,7 +164,7 @@ FORWARDERS: dict[str, tuple[str, Any, str]] = {
 }
 
 NOT_FORWARDING = {
-    "local status": {"get", "stop", "spawn"},  # a spawned node is asked by the protocols alone
+    "local status": {"get", "stop", "spawn", "reload"},  # a spawned node is asked by the protocols alone
     "local groups": {"get", "put", "add", "rem", "del", "describe"},
     "local routes": {"get", "put", "put_template", "rem"},
     "local gossip": {"tasks"},
@@ -232,9 +232,11 @@ async def test_anyone_gains_nothing_by_having_a_node_call_itself() -> None:
     async with open_node(NodeConfig(policy=policy)) as node:
         stop = remote_of(node, service="status", method="stop")
         answer = await request(node, "/local/comm/send", json.dumps([[], stop]))
-        assert answer.status_code == 403, answer.text
+        assert answer.json()["error"]["type_name"] == "trionet.errors.NotPermitted"
+        assert node.statistics().calls_refused == 1
         assert not node.is_stopping
         await node.local.comm.send([], Remote(**stop))  # as itself
+        assert node.is_stopping
 
 
 @pytest.mark.parametrize("path", ["all/status/stop", "all/groups/put", "all/gossip/del"])
@@ -247,11 +249,12 @@ async def test_a_group_wide_method_needs_the_local_right_at_its_own_node(path: s
         assert not node.is_stopping
 
 
-async def test_a_node_that_a_token_has_spawned_acts_as_itself() -> None:
+@pytest.mark.parametrize("gid", ["local", "all"])
+async def test_a_node_that_a_token_has_spawned_acts_as_itself(gid: str) -> None:
     async with open_pair(["local/probe/change"]) as (entry, far):
         CALLED[:] = [far.address]
         child = {"launcher": "in_process", "on_start": "tests.test_forwarders:call_far"}
-        answer = await request(entry, "/local/status/spawn", json.dumps([child]), bearer=token(Scope.ADMIN))
+        answer = await request(entry, f"/{gid}/status/spawn", json.dumps([child]), bearer=token(Scope.ADMIN))
         assert answer.status_code == 200, answer.text
         assert [(sid, who.partition(":")[0]) for sid, who in SEEN] == [(far.sid, "node")]
 
@@ -261,3 +264,17 @@ CALLED: list[Any] = []
 
 async def call_far(node: Node) -> None:
     await node.local.comm.send([], Remote(node=CALLED[0], **TARGET))
+
+
+async def test_a_rumor_needs_the_right_of_its_origin_too() -> None:
+    policy = {"deny": {"node:*": ["local/probe/change"]}}
+    async with (
+        open_keyed(config(join=[])) as entry,
+        open_keyed(config(join=[str(entry.address)], policy=policy)) as far,
+    ):
+        await wait_until(lambda: far.sid in entry.all.members() and entry.sid in far.all.members())
+        SEEN.clear()
+        await request(entry, "/all/gossip/send", json.dumps([[], TARGET]), bearer=token())
+        await entry.all.gossip.send([], Remote(**TARGET))  # type: ignore[arg-type]
+        await wait_until(lambda: far.statistics().calls_refused == 2)
+        assert {sid for sid, _ in SEEN} == {entry.sid}

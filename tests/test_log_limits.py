@@ -228,6 +228,7 @@ async def test_a_line_is_short_and_one_line_whatever_a_stranger_put_into_it(capl
 
 UNLIMITED = {
     # What a program logs of itself, once, or on the terminal of who has started it.
+    "cli/hangups.py",
     "cli/maelstrom.py",
     "cli/node.py",
     "cli/serving.py",
@@ -238,6 +239,7 @@ UNLIMITED = {
     "simulation/outcomes.py",
     "log_limits.py",
     "nurseries.py",
+    "reloading.py",
 }
 
 OF_NOBODY = {
@@ -252,6 +254,15 @@ OF_NOBODY = {
     "launchers/registry.py: there is no fork server (%s): nodes are started as processes of their own",
     "launchers/restart.py: a launcher failed while it was cancelled",
     "launchers/subprocess.py: process %d did not stop and is killed",
+    "services/key_agent.py: node %s holds no key any more with which it may seal: install the new one by file",
+    "services/key_agent.py: node %s can't keep its keys, and a restart would lose the new ones: %s",
+    "services/key_agent.py: node %s has %s from now on",
+    "services/key_agent.py: node %s seals with the key %s from now on",
+    "transports/link/expiry.py: the certificate of this node %s: renew it, and reload",
+    "services/key_agent.py: node %s has forgotten the retired keys %s",
+    "services/keys.py: node %s is unprotected: it has a key, and still accepts plain peers (%s); go on with "
+    "'trionet keys rollout'",
+    "services/keys.py: node %s: by command, %s",
     "maelstrom/node.py: the output is closed: %s",
     "maelstrom/stdio.py: a line of more than %s bytes is ignored: %r…",
     "maelstrom/stdio.py: standard input is unreadable: %s",

@@ -2,7 +2,7 @@
 
 Invariants: a call needs the rights of its principal, and of the member that has forwarded it: so a member can claim
 lesser principals only. A policy only takes rights away: a token never has more than its scope. A node may call
-everything of itself, and the packets of the protocols are not for a policy. A group-wide method that changes its own
+everything of itself, and what the protocols send is not for a policy. A group-wide method that changes its own
 node, too, needs the right to the local method of that name. A refusal is counted, and logged with who and what.
 """
 
@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from .detours import destinations
 from .errors import NotPermitted
 from .log_limits import about, limited_log
 from .message import LOCAL
 from .principal import ANYONE, Principal
-from .security.scopes import forwarded_scope
-from .security.tokens import Scope
+from .security.scopes import NEEDS_KEY, forwarded_scope, needs_key
+from .security.token_scope import Scope
 
 if TYPE_CHECKING:
     from .identity import NodeAddress
@@ -28,7 +29,11 @@ __all__ = ["Access"]
 
 _log = limited_log(__name__)
 
-_PACKETS: Final = frozenset({"packet", "unreachable"})
+_PROTOCOLS: Final = frozenset({("membership", "packet"), ("membership", "unreachable"), ("keys", "exchange")})
+"""The local methods by which the protocols of the nodes go: a policy that denied them would split the cluster."""
+
+_PLACELESS: Final = frozenset({"token", "anyone"})
+"""The kinds of principals whose names don't tell where they are."""
 
 
 class Access:
@@ -54,7 +59,13 @@ class Access:
         self.is_active: bool = self.has_policy or self.is_protected
         self.refused: int = 0
         self._policy = policy
+        self._keys = keys
         keys.watch(self._handle_keys)
+
+    @property
+    def is_believing(self) -> bool:
+        """Whether it believes the origins of rumors: all that it hears is from members. A plain peer may be anyone."""
+        return self.is_protected and not self._keys.accepts_plain
 
     def _handle_keys(self, keys: NodeKeys) -> None:
         del keys
@@ -70,17 +81,16 @@ class Access:
 
     def _reason_against(self, who: Principal, call: Call, is_read: bool) -> str:
         gid, service, method = call.gid, call.service, call.method
-        is_packet = gid == LOCAL and service == "membership" and method in _PACKETS
         if who.kind == "token":
             needed = forwarded_scope(service, method, is_read=is_read)
             if needed is None:
                 return "only nodes may call it"
             if Scope.of(who.scope) < needed:
                 return f"it needs the scope {needed.name.lower()}"
-        elif is_packet:
+        elif who.kind == "anyone" and self.is_protected and (closed := _closed(call)):
+            return f"{closed} {NEEDS_KEY}"
+        elif gid == LOCAL and (service, method) in _PROTOCOLS:
             return ""
-        elif who.kind == "anyone" and self.is_protected and forwarded_scope(service, method) is Scope.ADMIN:
-            return "it needs a key"
         if self._policy is None:
             return ""
         reason = self._policy.reason_against(who, gid, service, method)
@@ -92,10 +102,18 @@ class Access:
         self.refused += 1
         what = f"{call.gid}/{call.service}/{call.method}"
         by = "" if call.forwarder is None else f", forwarded by {call.forwarder},"
+        name, place = call.principal or ANYONE, call.client or call.caller
+        whom = f"{name} at {place}" if place and not by and name.kind in _PLACELESS else str(name)
         text = "the call of %s by %s%s was refused: %s, as %s"
-        _log.warning(text, what, call.principal or ANYONE, by, reason, who, extra=about(who, what))
+        _log.warning(text, what, whom, by, reason, who, extra=about(whom, what))
         # The reasons of a policy are the operator's own.
         raise NotPermitted(f"{who} may not call {what}: {reason.partition(':')[0]}")
+
+
+def _closed(call: Call) -> str:
+    """Return what a call would have done, itself or by a detour, that needs a key; nothing if it doesn't."""
+    names = ((call.service, call.method), *destinations(call))
+    return next((f"{service}/{method}" for service, method in names if needs_key(service, method)), "")
 
 
 def _changes_its_node(service: str, method: str) -> bool:

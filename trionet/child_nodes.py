@@ -116,6 +116,14 @@ class ChildNodes:
             return config
         return msgspec.structs.replace(config, **self._certificate)
 
+    def of_cluster(self, config: NodeConfig, spawner: NodeConfig) -> NodeConfig:
+        """Return the configuration of a child, which is of the cluster of its spawner unless it names another.
+
+        So they are of one cluster before they get a key, too, and believe each other's code.
+        """
+        is_named = config.cluster != NodeConfig().cluster
+        return config if is_named else msgspec.structs.replace(config, cluster=spawner.cluster)
+
     def joining(self, config: NodeConfig, spawner: NodeConfig, address: NodeAddress) -> NodeConfig:
         """Return the configuration of a child that joins the cluster of its spawner.
 

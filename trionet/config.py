@@ -161,7 +161,7 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         check_on_start(self.on_start)
         check_cluster(self.cluster)
         self._check_files()
-        check_rollout(self.accept, self.send)
+        check_rollout(self.accept, self.send, is_certified=self.certificate_file is not None)
         self._set("policy", checked_policy_setting(self.policy))
         for setting in ("services", "templates"):
             check_references(setting, getattr(self, setting))
@@ -195,15 +195,22 @@ class NodeConfig(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         if missing and len(missing) < len(CERTIFICATE_FILES):
             raise ConfigError(f"{' and '.join(CERTIFICATE_FILES)} go together: set {' and '.join(missing)}, too")
 
-    def check_bind(self, *, has_key: bool = False) -> None:
+    def check_bind(self, *, has_key: bool = False, is_rolling: bool = False) -> None:
         """Raise `ConfigError` if listening on `ip` would open the node to others without protection.
 
         Args:
             has_key: whether the node has a key, from any source; a `key_file` is one, and a certificate protects, too.
+            is_rolling: whether its key file says that it accepts plain peers, whatever `accept` is.
         """
-        has_key = (has_key or self.key_file is not None) and self.accept == "sealed"
-        has_key = has_key or self.certificate_file is not None
-        if not (is_loopback(self.ip) or self.insecure or has_key):
+        has_key = has_key or self.key_file is not None
+        is_open = not (is_loopback(self.ip) or self.insecure or self.certificate_file is not None)
+        if is_open and has_key and (is_rolling or self.accept != "sealed"):
+            raise ConfigError(
+                f"refusing to listen on {self.ip} while the node accepts plain peers: whoever reaches the port could "
+                f"call its services. Listen on 127.0.0.1; or set insecure=True (--insecure) until the rollout of the "
+                f"key has ended, if the network itself keeps others out"
+            )
+        if is_open and not has_key:
             raise ConfigError(
                 f"refusing to listen on {self.ip} without a key: whoever reaches the port could call every service. "
                 f"Make a key with 'trionet keys new FILE', and set key_file (--key-file); or listen on 127.0.0.1; or "

@@ -40,8 +40,13 @@ def checked_policy_setting(policy: Any) -> Any:
     return None if policy is None else checked_policy(policy).given
 
 
-def check_rollout(accept: str, send: str) -> None:
-    """Raise `ConfigError` unless the two are a step of a rollout."""
+def check_rollout(accept: str, send: str, *, is_certified: bool) -> None:
+    """Raise `ConfigError` unless the two are a step of a rollout, and the last one if the node has a certificate."""
+    if is_certified and (accept, send) != ("sealed", "sealed"):
+        raise ConfigError(
+            f"accept={accept} with send={send} are for nodes without a certificate: one with a certificate accepts and "
+            f"sends nothing plain. Leave accept and send out"
+        )
     if (accept, send) in (("plain", "sealed"), ("sealed", "plain")):
         raise ConfigError(
             f"accept={accept} with send={send} is no step of a rollout: set accept=plain send=plain, "

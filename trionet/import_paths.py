@@ -1,6 +1,6 @@
 """Import paths, ``"package.module:name"``: the way in which classes and functions travel.
 
-Invariant: code itself never travels. Another process imports the same name, or the path is refused.
+Invariant: a path carries no code. Another process imports the same name, or the path is refused.
 """
 
 from __future__ import annotations

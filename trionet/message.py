@@ -109,6 +109,7 @@ class Call(msgspec.Struct, frozen=True):
         principal: in whose name it is made; None for anyone.
         forwarder: the member that has forwarded it; None if the principal itself made it.
         key_id: the id of the cluster key of the sealed link by which it came; empty if it came by another way.
+        client: the IP address that a request over HTTP came from; empty if it came by another way.
     """
 
     gid: str
@@ -124,6 +125,7 @@ class Call(msgspec.Struct, frozen=True):
     principal: Principal | None = None
     forwarder: Principal | None = None
     key_id: bytes = b""
+    client: str = ""
 
 
 def check_args(args: object) -> list[Any]:

@@ -100,7 +100,7 @@ class Node:
         """
         self.config, self.random = config, random
         self._endpoint, self._children = endpoint, children
-        self._router, self._bus = router, bus
+        self._router, self._bus, self._log = router, bus, NodeLog()
         self._stopping, self._has_drained = trio.Event(), trio.Event()
         self._groups: dict[str, Group] = {}
         self._templates: dict[str, Callable[[GroupContext], Any]] = {}
@@ -125,7 +125,7 @@ class Node:
             code=code,
             keys=Keys.of(config, endpoint, self._agent, groups.known, children.on_boot, background, random),
         )
-        self.reloading, self._log = Reloading({**self.local.keys.reloads, **endpoint.reloads}), NodeLog()
+        self.reloading: Reloading = Reloading({**self.local.keys.reloads, **endpoint.reloads})
         self._listen(comm)
         self._register_services()
 
@@ -286,7 +286,7 @@ class Node:
 
     async def spawn(self, config: NodeConfig) -> NodeAddress:
         """Start a node as a child of this one; see `Status.spawn`."""
-        config = with_settings(config, {})
+        config = self._children.of_cluster(with_settings(config, {}), self.config)
         if config.join is None and self.local.membership.is_active:
             config = self._children.joining(config, self.config, self.address)
         return await self._children.spawn(config)

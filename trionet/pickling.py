@@ -28,9 +28,10 @@ def pickled(value: Any) -> bytes:
         raise
     except BaseException as exc:  # from the reduction of any object in it
         pass_endings(exc)
+        reason = f"{type(exc).__name__}: {described(exc).rstrip('.'):.200}"
         raise CodeRefused(
-            f"{shown(value)} can't travel as code: {type(exc).__name__}: {described(exc):.200}. What it refers to "
-            f"travels with it: locks, files, sockets and running tasks can't"
+            f"{shown(value)} can't travel as code: {reason}. What it refers to travels with it: locks, files, sockets "
+            f"and running tasks can't"
         ) from exc
     return data
 

@@ -78,7 +78,7 @@ def checked_policy(given: Any) -> Policy:
     Raises:
         ConfigError: it is neither, or has unknown keys, or a malformed glob.
     """
-    if attempt(isinstance, given, Mapping, default=False):
+    if _is_mapping(given):
         return _table(given)
     if issubclass(type(given), str):
         given = import_reference(given)
@@ -93,55 +93,73 @@ def _table(given: Mapping[Any, Any]) -> Policy:
     if not tables:
         raise ConfigError(f"{_SHAPE}, and this one is empty: leave it out to allow everything")
     for name in tables:
-        if name not in _TABLES:
-            raise ConfigError(f"policy: there is no {name!r:.80}; there are allow and deny")
-    rules = {name: _rules(name, tables[name]) for name in _TABLES if name in tables}
-    methods = tuple(method for table in tables.values() for globs in table.values() for method in globs)
+        if not _is_text(name) or name not in _TABLES:
+            raise ConfigError(f"policy: there is no {shown(name, 80)}; there are allow and deny")
+    copied = {name: _copied(name, table) for name, table in tables.items()}
+    rules = {name: _rules(table) for name, table in copied.items()}
+    methods = tuple(method for table in copied.values() for globs in table.values() for method in globs)
     judge = functools.lru_cache(_REMEMBERED)(functools.partial(_by_table, rules.get("allow"), rules.get("deny", [])))
-    copied = {name: {who: list(globs) for who, globs in table.items()} for name, table in tables.items()}
     return Policy(copied, judge, methods)
 
 
-def _rules(name: str, table: Any) -> _Rules:
-    if not isinstance(table, dict):
-        raise ConfigError(f"{_SHAPE}: {name} is a table, not {shown(table, 80)}")
-    rules: _Rules = []
+def _copied(name: str, given: Any) -> dict[str, list[str]]:
+    """Return a copy of the table ``allow`` or ``deny``.
+
+    Raises:
+        ConfigError: it is no table, or has malformed globs.
+    """
+    table: dict[Any, Any] | None = attempt(dict, given, default=None) if _is_mapping(given) else None
+    if table is None:
+        raise ConfigError(f"{_SHAPE}: {name} is a table, not {shown(given, 80)}")
     for principal, methods in table.items():
         _check_principal(name, principal)
-        if not isinstance(methods, list) or not methods:
+        if not issubclass(type(methods), list | tuple) or not methods:
             raise ConfigError(
-                f"policy.{name}: {principal!r:.80} has a list of 'gid/service/method', not {methods!r:.80}"
+                f"policy.{name}: {shown(principal, 80)} has a list of 'gid/service/method', not {shown(methods, 80)}"
             )
         for method in methods:
             _check_method(name, method)
-            rules.append((_pattern(principal), _pattern(method)))
-    return rules
+    return {str(principal): [str(method) for method in methods] for principal, methods in table.items()}
 
 
-def _check_principal(table: str, glob: object) -> None:
-    if not isinstance(glob, str) or not glob:
-        raise ConfigError(f"policy.{table}: a principal is a text, not {glob!r:.80}")
+def _rules(table: Mapping[str, list[str]]) -> _Rules:
+    return [(_pattern(principal), _pattern(method)) for principal, methods in table.items() for method in methods]
+
+
+def _is_text(value: object) -> bool:
+    return issubclass(type(value), str)  # isinstance would use __class__, which may be the user's code
+
+
+def _is_mapping(value: object) -> bool:
+    return attempt(isinstance, value, Mapping, default=False)
+
+
+def _check_principal(table: str, glob: Any) -> None:
+    if not _is_text(glob) or not glob:
+        raise ConfigError(f"policy.{table}: a principal is a text, not {shown(glob, 80)}")
     kind, colon, rest = glob.partition(":")
     kinds = [one for one in KINDS if _pattern(kind).fullmatch(one)]
     is_any = "*" in kind  # it may stand for the rest, too
     has_form = is_any or (bool(rest) != (kinds == ["anyone"]) and bool(colon) == bool(rest))
     if not kinds or not has_form:
         raise ConfigError(
-            f"policy.{table}: {glob!r:.80} matches no principal: these are node:IP:PORT, certificate:NAME, "
+            f"policy.{table}: {shown(glob, 80)} matches no principal: these are node:IP:PORT, certificate:NAME, "
             f"token:SCOPE:ID and anyone, with * and ? for any"
         )
     scope, separator, _ = rest.partition(":")
     is_whole = not separator and "*" in scope  # it stands for the id, too
     has_scope = separator and any(_pattern(scope).fullmatch(one) for one in _SCOPES)
     if kind == "token" and not (is_whole or has_scope):
-        raise ConfigError(f"policy.{table}: {glob!r:.80} matches no token: token:SCOPE:ID, read, call or admin")
+        raise ConfigError(f"policy.{table}: {shown(glob, 80)} matches no token: token:SCOPE:ID, read, call or admin")
 
 
-def _check_method(table: str, glob: object) -> None:
-    if not isinstance(glob, str) or glob.count("/") != _PARTS - 1 or not all(glob.split("/")):
-        raise ConfigError(f"policy.{table}: a method is 'gid/service/method', as in '*/shop/*', not {glob!r:.80}")
+def _check_method(table: str, glob: Any) -> None:
+    if not _is_text(glob) or glob.count("/") != _PARTS - 1 or not all(glob.split("/")):
+        raise ConfigError(f"policy.{table}: a method is 'gid/service/method', as in '*/shop/*', not {shown(glob, 80)}")
     if not re.fullmatch(r"[A-Za-z0-9_.*?/-]+", glob, re.ASCII):
-        raise ConfigError(f"policy.{table}: {glob!r:.80} matches no method: names have letters, digits, '_', '-', '.'")
+        raise ConfigError(
+            f"policy.{table}: {shown(glob, 80)} matches no method: names have letters, digits, '_', '-', '.'"
+        )
 
 
 @functools.lru_cache(_REMEMBERED)

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["ANYONE", "KINDS", "Principal"]
 
 KINDS: Final = ("node", "certificate", "token", "anyone")
-_MAX_CHARS: Final = 256
+_MAX_CHARS: Final = 300
 _TEXT: Final = re.compile(
-    r"(?P<kind>node|certificate):(?P<name>[A-Za-z0-9_.:\[\]-]{1,200})"
+    r"(?P<kind>node|certificate):(?P<name>[A-Za-z0-9_.:\[\]-]{1,255})"
     r"|(?P<token>token):(?P<scope>read|call|admin):(?P<id>[0-9a-f]{8})"
     r"|(?P<anyone>anyone)",
     re.ASCII,

@@ -38,7 +38,7 @@ from trionet.protocols.packets import VERSION
 from trionet.security.datagram_opener import CHALLENGE_BYTES
 from trionet.security.http_signatures import sign_request
 from trionet.security.signature_base import HttpRequest
-from trionet.security.tokens import Scope
+from trionet.security.token_scope import Scope
 from trionet.transports.clock import time_us
 
 if TYPE_CHECKING:

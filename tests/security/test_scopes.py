@@ -13,7 +13,8 @@ import trionet.templates.status
 from trionet.message import BUILT_IN
 from trionet.security.refusals import RequestRefused
 from trionet.security.scopes import check_method, needed_scope
-from trionet.security.tokens import Scope, Token
+from trionet.security.token_scope import Scope
+from trionet.security.tokens import Token
 from trionet.services.comm import Comm
 from trionet.services.gossip import Gossip
 from trionet.services.groups import Groups
@@ -37,7 +38,7 @@ SERVICES: dict[str, tuple[type, ...]] = {
 }
 NODES = None
 NEEDED: dict[str, dict[str, Scope | None]] = {
-    "status": {"get": Scope.READ, "stop": Scope.ADMIN, "spawn": Scope.ADMIN},
+    "status": {"get": Scope.READ, "stop": Scope.ADMIN, "spawn": Scope.ADMIN, "reload": Scope.ADMIN},
     "groups": {
         "get": Scope.READ,
         "describe": Scope.READ,

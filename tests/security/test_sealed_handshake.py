@@ -294,6 +294,8 @@ def test_own_bytes_sent_back_open_no_link() -> None:
     other.receive(one.handshake.data_to_send())
     answer = other.handshake.data_to_send()
     other.receive(answer[len(CLEAR) :])
+    if not other.is_over:  # its first bytes may be the length of a record that has not come whole
+        other.receive(b"")
     assert isinstance(other.failure, HandshakeError)
 
 

@@ -19,12 +19,12 @@ from trionet.errors import error_to_wire
 from trionet.security.base64url import from_text, to_text
 from trionet.security.keys import derive
 from trionet.security.refusals import RequestRefused
+from trionet.security.token_scope import Scope
 from trionet.security.tokens import (
     CLOCKS_DIFFER_S,
     MAX_LIFETIME_S,
     MAX_TOKEN_CHARS,
     TOKEN_PREFIX,
-    Scope,
     TokenVerifier,
     bearer_token,
     issue_token,

@@ -32,7 +32,7 @@ from trionet.security.key_file import new_key_file, read_key_file
 from trionet.security.key_news import KeyNews, encode_news
 from trionet.security.key_statements import KeyState
 from trionet.security.node_keys import NodeKeys
-from trionet.security.tokens import Scope
+from trionet.security.token_scope import Scope
 from trionet.transports.memory import MemoryFabric
 
 if TYPE_CHECKING:

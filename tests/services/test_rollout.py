@@ -11,8 +11,9 @@ import trio
 
 from tests.rolling import STEPS, config_of
 from tests.security.keys import key_of
+from tests.transports.keyed_nodes import http_client
 from tests.waiting import wait_until
-from trionet import NodeConfig, Remote, open_node
+from trionet import NodeConfig, Remote, open_node, rpc
 from trionet.errors import (
     ConfigError,
     KeyMismatch,
@@ -20,9 +21,12 @@ from trionet.errors import (
     NodeUnreachable,
     NotPermitted,
     PreconditionFailed,
+    ServiceNotFound,
     TemporarilyUnavailable,
 )
 from trionet.security.key_file import new_key_file, read_key_file
+from trionet.security.live_keys import LiveKeys
+from trionet.security.node_keys import NodeKeys
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -145,6 +149,37 @@ async def test_a_plain_peer_administers_nothing_and_then_is_refused(tmp_path: Pa
                 await ping(late, node)
 
 
+async def test_a_plain_peer_gains_nothing_by_a_rumor_and_each_refusal_is_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with plain_nodes(tmp_path, 2) as nodes, open_node(NodeConfig(join=[str(nodes[0].address)])) as stranger:
+        await wait_until(lambda: all(len(one.members()) == 3 for one in (*nodes, stranger)))
+        give_keys(tmp_path, 2)
+        for one in nodes:
+            await one.reload()
+        put, stop = Remote(service="routes", method="put"), Remote(gid="all", service="status", method="stop")
+        await stranger.all.gossip.send(["tests.services.test_rollout:Other", "other"], put)
+        await stranger.all.gossip.send([], stop)
+        await wait_until(lambda: all(one.statistics().calls_refused == 2 for one in nodes))
+        assert not any(one.is_stopping for one in nodes)
+        with pytest.raises(ServiceNotFound):
+            await nodes[0].local.routes.get("other")
+        with pytest.raises(NotPermitted):
+            await stranger.local.comm.send([], Remote(node=nodes[0].address, service="status", method="stop"))
+        assert nodes[0].statistics().calls_refused == 3
+        assert f"by anyone at {stranger.address}" in caplog.text
+        async with http_client() as client:
+            answer = await client.put(f"http://{nodes[0].address}/local/status/stop", content="[]")
+            assert answer.status_code == 403
+        assert nodes[0].statistics().requests_refused == 1
+        assert "a request of 127.0.0.1 for /local/status/stop" in caplog.text
+
+
+class Other:
+    @rpc
+    def do(self) -> None: ...
+
+
 async def test_a_node_that_restarts_in_a_rollout_keeps_its_step(tmp_path: Path) -> None:
     async with plain_nodes(tmp_path, 2) as nodes:
         give_keys(tmp_path, 2)
@@ -155,6 +190,33 @@ async def test_a_node_that_restarts_in_a_rollout_keeps_its_step(tmp_path: Path) 
     async with open_node(config_of(tmp_path / "0.key", join=[])) as node:
         assert (await node.keys.status()).rollout == "accept=both send=sealed"
     shutil.copy(tmp_path / "0.key", tmp_path / "copy.key")
+
+
+async def test_a_file_amid_a_rollout_opens_no_node_to_others(tmp_path: Path) -> None:
+    give_keys(tmp_path, 1)
+    path = tmp_path / "0.key"
+    path.write_text(path.read_text() + "rollout accept=both send=sealed\n")
+    config = NodeConfig(key_file=str(path), ip="0.0.0.0", advertise_ip="127.0.0.1")
+    with pytest.raises(ConfigError, match=r"accepts plain peers.* insecure=True"):
+        async with open_node(config):
+            pass
+    async with open_node(NodeConfig(key_file=str(path), ip="0.0.0.0", advertise_ip="127.0.0.1", insecure=True)):
+        pass
+
+
+@pytest.mark.parametrize("step", [("plain", "plain"), ("both", "plain"), ("both", "sealed")])
+def test_a_node_with_a_certificate_sends_and_accepts_nothing_plain(step: tuple[str, str], tmp_path: Path) -> None:
+    accept, send = step
+    files = {"certificate_file": "a.pem", "private_key_file": "a.key.pem", "ca_file": "ca.pem"}
+    with pytest.raises(ConfigError, match="without a certificate"):
+        NodeConfig(accept=accept, send=send, **files)  # type: ignore[arg-type]  # any text
+    if accept == "both":  # a key file may say it, too
+        give_keys(tmp_path, 1)
+        path = tmp_path / "0.key"
+        path.write_text(path.read_text() + f"rollout accept={accept} send={send}\n")
+        keys = LiveKeys(NodeKeys(read_key_file(str(path)), "trionet"), is_certified=True)
+        assert keys.seals
+        assert not keys.accepts_plain
 
 
 @pytest.mark.parametrize("step", ["accept=plain", "send=plain", "", None, 3, b"accept=both", ["accept=both"]])

@@ -20,7 +20,8 @@ from trionet.launchers.run_secret import RunSecret, run_secret
 from trionet.security.code_stamps import CodeKey
 from trionet.security.key_file import new_key_file
 from trionet.security.keys import derive
-from trionet.security.tokens import Scope, issue_token
+from trionet.security.token_scope import Scope
+from trionet.security.tokens import issue_token
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -98,6 +99,29 @@ async def test_a_function_in_a_rumor_is_called_by_each(nodes: list[Node]) -> Non
     assert called == {node.sid: 7 for node in nodes}
 
 
+async def test_code_does_not_travel_by_rumor_under_a_policy(start_node: StartNode) -> None:
+    policed = NodeConfig(trust_code=True, policy={"deny": {"*": ["*/shop/*"]}})
+    nodes = [await start_node(TRUSTING), await start_node(policed)]
+    for node in nodes:
+        await node.local.groups.put("town", nodes)
+    put = Remote(service="routes", method="put")
+    await nodes[0].group("town").gossip.send([type(_rumors()), "rumors"], put)
+    await wait_until(lambda: nodes[1].statistics().code_refused == 1)
+    with pytest.raises(CodeRefused, match="with a policy, code does not travel by rumor"):
+        await nodes[1].group("town").gossip.send([type(_rumors()), "rumors"], put)
+    assert not (await nodes[0].group("town").routes.put(_rumors(), "rumors")).errors  # a call does carry it
+
+
+async def test_the_code_of_a_rumor_that_is_not_permitted_is_not_read(start_node: StartNode) -> None:
+    policed = NodeConfig(trust_code=True, policy={"deny": {"*": ["local/routes/put"]}})
+    nodes = [await start_node(TRUSTING), await start_node(policed)]
+    for node in nodes:
+        await node.local.groups.put("town", nodes)
+    await nodes[0].group("town").gossip.send([type(_rumors()), "rumors"], Remote(service="routes", method="put"))
+    await wait_until(lambda: nodes[1].statistics().calls_refused == 1)
+    assert nodes[1].statistics().code_refused == 0
+
+
 async def test_a_service_can_be_put_by_a_rumor(nodes: list[Node]) -> None:
     receipt = (
         await nodes[0].group("town").gossip.send([type(_rumors()), "rumors"], Remote(service="routes", method="put"))
@@ -155,7 +179,7 @@ def _exists(mark: Path) -> bool:
 
 
 async def test_the_node_of_a_stranger_leaves_no_mark(
-    start_node: StartNode, mark: Path, monkeypatch: pytest.MonkeyPatch
+    start_node: StartNode, mark: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     victim = await start_node(TRUSTING)
     monkeypatch.setattr(run_secrets, "_of_process", [RunSecret(bytes(32))])  # another run
@@ -172,6 +196,9 @@ async def test_the_node_of_a_stranger_leaves_no_mark(
     await group.gossip.send([_subset_marking(mark)], Remote(service="routes", method="get"))
     await wait_until(lambda: victim.statistics().code_refused == 4)
     assert not _exists(mark)
+    lines = [record.getMessage() for record in caplog.records if "refuses code for" in record.getMessage()]
+    assert len(lines) == 4
+    assert all(str(stranger.address) in line for line in lines), lines  # who, and not only what
 
 
 def _subset_marking(mark: Path) -> Callable[..., int]:
@@ -213,3 +240,13 @@ async def test_holders_of_one_key_send_code_to_each_other(start_node: StartNode,
     await first.local.groups.put("town", [second])
     replies = await first.group("town").routes.put(_rumors(), "rumors")
     assert replies.values == {second.sid: "rumors"}
+
+
+async def test_a_spawned_node_is_of_its_spawners_cluster_and_believes_its_code(start_node: StartNode) -> None:
+    node = await start_node(NodeConfig(trust_code=True, cluster="shop"))
+    child = await node.local.status.spawn(NodeConfig(trust_code=True, launcher="in_process"))
+    named = await node.local.status.spawn(NodeConfig(trust_code=True, launcher="in_process", cluster="bank"))
+    await node.local.groups.put("town", [child, named])
+    replies = await node.group("town").routes.put(_rumors(), "rumors")
+    assert replies.values == {child.sid: "rumors"}
+    assert {sid: type(error) for sid, error in replies.errors.items()} == {named.sid: CodeRefused}

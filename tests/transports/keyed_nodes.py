@@ -16,7 +16,8 @@ from trionet import NodeConfig, open_node
 from trionet.security.key_entries import KeyFile
 from trionet.security.keys import derive
 from trionet.security.node_keys import NodeKeys
-from trionet.security.tokens import Scope, issue_token
+from trionet.security.token_scope import Scope
+from trionet.security.tokens import issue_token
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -23,7 +23,7 @@ from tests.waiting import DEADLINE_S, wait_until
 from trionet import ConfigError, KeyMismatch, Node, NodeConfig, NodeUnreachable, Remote, open_node
 from trionet.security.key_entries import KeyFile
 from trionet.security.node_keys import NodeKeys
-from trionet.security.tokens import Scope
+from trionet.security.token_scope import Scope
 
 if TYPE_CHECKING:
     from trionet import NodeAddress

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +37,18 @@ def test_the_oldest_of_an_address_goes_first() -> None:
     ones = [One(number) for number in range(5)]
     assert [strangers.add(one, "a") for one in ones] == [None, None, None, ones[0], ones[1]]
     assert (len(strangers), strangers.refused) == (3, 2)
+
+
+def test_the_remover_of_a_connection_does_not_keep_it_alive() -> None:
+    strangers, one = Strangers(MOST, MOST_PER_ADDRESS), One(1)
+    strangers.add(one, "a")
+    remove, known = strangers.remover(one), weakref.ref(one)
+    remove()
+    assert len(strangers) == 0
+    del one
+    gc.collect()
+    assert known() is None
+    remove()
 
 
 def test_at_the_bound_in_all_the_oldest_of_any_address_goes() -> None:

@@ -24,7 +24,7 @@ from trionet.security.key_statements import KeyState
 from trionet.security.live_keys import LiveKeys
 from trionet.security.node_keys import NodeKeys
 from trionet.security.refusals import RequestRefused
-from trionet.security.tokens import Scope
+from trionet.security.token_scope import Scope
 from trionet.services.base import exposed_methods
 from trionet.transports.clock import time_us
 from trionet.transports.web_access import WebAccess

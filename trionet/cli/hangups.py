@@ -16,6 +16,8 @@ from trionet.errors import ConfigError, TrionetError
 from trionet.forks import receive_signals
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from trionet.node import Node
 
 __all__ = ["reload_on_signal"]
@@ -26,8 +28,8 @@ _UNTOLD: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR)
 """What stands in the way of asking for the terminal, and says nothing of it."""
 
 
-async def reload_on_signal(node: Node) -> None:
-    """Reload the files of `node` at each SIGHUP, until cancelled."""
+async def reload_on_signal(node: Node, then: Callable[[], Awaitable[None]] | None = None) -> None:
+    """Reload the files of `node`, and await ``then()``, at each SIGHUP, until cancelled."""
     hangup = getattr(signal, "SIGHUP", None)  # not on Windows
     if hangup is None or not node.reloading or signal.getsignal(hangup) is signal.SIG_IGN:
         return
@@ -39,6 +41,8 @@ async def reload_on_signal(node: Node) -> None:
                 return
             try:
                 await node.reload()
+                if then is not None:
+                    await then()
             except (ConfigError, TrionetError) as exc:
                 _log.error("node %s was not reloaded, and goes on as before: %s", node.address, exc)
 

@@ -6,31 +6,23 @@ no file but with ``install --by-file``.
 
 from __future__ import annotations
 
-import socket
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-import trio
-
-from trionet.config import NodeConfig
 from trionet.errors import ConfigError
-from trionet.identity import NodeAddress
 from trionet.message import Remote
-from trionet.runtime import open_node
 from trionet.streams import check_written
 
-from .arguments import settings_from
+from .clients import add_client, ask, client_keys, settings_of
 
 if TYPE_CHECKING:
     import argparse
 
     from trionet.security.keys import ClusterKey
-    from trionet.security.node_keys import NodeKeys
     from trionet.services.key_status import KeyInfo, KeysStatus, MemberKeys
 
 __all__ = ["COMMANDS", "add_commands", "call_keys"]
 
-_CALL_S: Final = 120.0
 _ALL_SEALED: Final = "accept=sealed send=sealed"
 
 
@@ -58,8 +50,7 @@ def add_commands(commands: Any) -> None:
                 default=[],
                 help="a member that may be left behind, by SID or address; or 'absent' for all absent ones",
             )
-        command.add_argument("--key-file", metavar="FILE", help="the key file of the cluster")
-        command.add_argument("--cluster", metavar="NAME", help="the name of the cluster; default: that of its nodes")
+        add_client(command)
 
 
 _PURPOSES: Final = {
@@ -120,7 +111,7 @@ def _install_by_file(options: argparse.Namespace, key: ClusterKey) -> None:
 
     if options.address is not None:
         raise ConfigError("--by-file changes a file on this machine: leave out ADDR")
-    path = _settings(options).key_file
+    path = settings_of(options).key_file
     if path is None:
         raise ConfigError("give the key file of a node on this machine: --key-file FILE")
     update_key_file(path, add)
@@ -180,48 +171,13 @@ def _member_line(member: MemberKeys) -> str:
     return f"member {member.name}: {absent}seals with {member.seals_with}; holds {held}{rollout}"
 
 
-def _settings(options: argparse.Namespace) -> NodeConfig:
-    """Return the settings of the environment and the options."""
-    settings = NodeConfig.from_mapping(settings_from(None))
-    key_file = settings.key_file if options.key_file is None else options.key_file
-    cluster = settings.cluster if options.cluster is None else options.cluster
-    return NodeConfig(key_file=key_file, cluster=cluster)
-
-
 def call_keys(options: argparse.Namespace, method: str, *args: Any) -> Any:
     """Return the answer of a member's service ``keys``."""
-    from trionet.security.key_entries import KeyFile
-    from trionet.security.key_file import read_keys
-    from trionet.security.node_keys import NodeKeys
-
-    node, settings = NodeAddress.of(options.address), _settings(options)
-    file = read_keys(settings.key_file)
-    if file is None:
+    settings = settings_of(options)
+    keys = client_keys(settings)
+    if keys is None:
         raise ConfigError("give the key file of the cluster: --key-file FILE")
-    file = KeyFile(file.entries, file.members)  # a client sends nothing plainly
-    keys = NodeKeys(file, settings.cluster, giver="")  # whoever runs the command has them again next time
-    return trio.run(_asked, node, settings.cluster, keys, method, list(args))
-
-
-async def _asked(node: NodeAddress, cluster: str, keys: NodeKeys, method: str, args: list[Any]) -> Any:
-    config = NodeConfig(ip=_own_ip(node), cluster=cluster, datagrams=False)
-    async with open_node(config, keys=keys) as client:
-        client.keys.withdraw()
-        remote = Remote(node=node, service="keys", method=method)
-        with trio.fail_after(_CALL_S):
-            return await client.local.comm.send(args, remote)
-
-
-def _own_ip(node: NodeAddress) -> str:
-    """Return this machine's address for connections to a node."""
-    family = socket.AF_INET6 if ":" in node.ip else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as sock:
-        try:
-            sock.connect((node.ip, node.port))  # nothing is sent
-        except OSError as exc:
-            raise ConfigError(f"{node} can't be reached from here: {exc.strerror or exc}") from exc
-        ip: str = sock.getsockname()[0]
-        return ip
+    return ask(options.address, settings, keys, Remote(service="keys", method=method), *args)
 
 
 def _print(line: str) -> None:

@@ -77,7 +77,8 @@ def _new(options: argparse.Namespace) -> int:
 def _token(options: argparse.Namespace) -> int:
     from trionet.security.key_file import read_keys
     from trionet.security.keys import derive
-    from trionet.security.tokens import DEFAULT_LIFETIME_S, Scope, issue_token
+    from trionet.security.token_scope import Scope
+    from trionet.security.tokens import DEFAULT_LIFETIME_S, issue_token
 
     scope = Scope.of(options.scope)
     lifetime_s = DEFAULT_LIFETIME_S if options.expires is None else _seconds(options.expires)

@@ -22,7 +22,7 @@ _COMMANDS: Final = {
     "node": "run one node; the same as trionet-node",
     "up": "run several nodes in one group, until Ctrl-C",
     "keys": "make the key of a cluster, and tokens for its HTTP face",
-    "reload": "have a running node read its key file again",
+    "reload": "have a running node read its key file and certificate again",
     "simulate": "search for a seed with which a cluster fails",
     "maelstrom": "test Maelstrom nodes without Maelstrom",
     "plot": "draw pictures of a simulation from its trace",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, NoReturn, TextIO
 
@@ -12,7 +13,7 @@ import msgspec
 import trio
 
 from trionet.config import CERTIFICATE_FILES, NodeConfig, parse_setting
-from trionet.errors import ConfigError, SpawnError, TrionetError
+from trionet.errors import ConfigError, NodeUnreachable, NotPermitted, PreconditionFailed, SpawnError, TrionetError
 from trionet.events import ChildEnded, ChildGivenUp, Events
 from trionet.forks import receive_signals
 from trionet.launchers.output import name_output
@@ -126,11 +127,6 @@ def _configs(config: NodeConfig, count: int, *, has_to_come: bool) -> list[NodeC
     ]
 
 
-def _own_config(config: NodeConfig) -> NodeConfig:
-    """Return the configuration of the node that starts the others."""
-    return msgspec.structs.replace(NodeConfig(cluster=config.cluster), **config.certificate_settings)
-
-
 async def _up(configs: list[NodeConfig], keys: NodeKeys | None, as_json: bool, results: TextIO) -> int:
     """Run the nodes; return the exit status.
 
@@ -156,7 +152,7 @@ async def _up(configs: list[NodeConfig], keys: NodeKeys | None, as_json: bool, r
                     events = node.events()
                     addresses = await _start(node, configs)
                     await _introduce(node, addresses)
-                    nursery.start_soon(reload_on_signal, node)
+                    nursery.start_soon(reload_on_signal, node, partial(_reload_all, node, addresses))
                     _announce(addresses, results, as_json=as_json)
                     status = 0
                     status = await _wait_for_all(events, set(addresses), configs[0])
@@ -167,9 +163,17 @@ async def _up(configs: list[NodeConfig], keys: NodeKeys | None, as_json: bool, r
 
 
 def _root(config: NodeConfig, keys: NodeKeys | None) -> NodeConfig:
-    """Return the configuration of the node that spawns the others, and reads their key file again."""
-    key_file = config.key_file if keys is None else keys.path
-    return NodeConfig(cluster=config.cluster, key_file=key_file, accept=config.accept, send=config.send)
+    """Return the configuration of the node that spawns the others, and reads their files again."""
+    settings = {"cluster": config.cluster, "accept": config.accept, "send": config.send}
+    settings |= {"key_file": config.key_file if keys is None else keys.path} | config.certificate_settings
+    return NodeConfig.from_mapping(settings)
+
+
+async def _reload_all(node: Node, addresses: list[NodeAddress]) -> None:
+    """Have the nodes read their first key, and their certificates; later keys they get from this one."""
+    for address in addresses:
+        with suppress(NotPermitted, NodeUnreachable, PreconditionFailed):  # it has ended, or has no file to read
+            await node.local.comm.send([], Remote(node=address, service="status", method="reload"))
 
 
 async def _start(node: Node, configs: list[NodeConfig]) -> list[NodeAddress]:

@@ -53,8 +53,8 @@ class LiveKeys(HoldsSecrets):
 
     @property
     def seals(self) -> bool:
-        """Whether the node seals what it sends."""
-        return self.now is not None and self.now.rollout.send is Send.SEALED
+        """Whether the node seals what it sends; always if it has a certificate."""
+        return self.now is not None and (self.is_certified or self.now.rollout.send is Send.SEALED)
 
     @property
     def accepts_plain(self) -> bool:

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from trionet.errors import NotPermitted
-
 from .refusals import FORBIDDEN, RequestRefused
-from .tokens import Scope
+from .token_scope import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,15 +21,22 @@ if TYPE_CHECKING:
 __all__ = [
     "ADMIN_METHODS",
     "FORWARDING",
+    "NEEDS_KEY",
     "NODE_METHODS",
     "check_method",
-    "check_unproven",
     "forwarded_scope",
     "needed_scope",
+    "needs_key",
 ]
 
+NEEDS_KEY: Final = (
+    "is for those who hold the key of the cluster, and this call came in the clear; use the key file, or finish "
+    "the rollout"
+)
+"""Why a peer without a proof may not call a method."""
+
 ADMIN_METHODS: Final[Mapping[str, frozenset[str] | None]] = {
-    "status": frozenset({"stop", "spawn"}),
+    "status": frozenset({"stop", "spawn", "reload"}),
     "routes": frozenset({"put", "put_template", "rem"}),
     "groups": frozenset({"put", "add", "rem", "del"}),
     "membership": frozenset({"join", "leave", "set_tags"}),
@@ -87,16 +92,12 @@ def check_method(token: Token, service: str, method: str, *, is_read: bool = Fal
     token.check(needed)
 
 
-def check_unproven(service: str, method: str) -> None:
-    """Raise `NotPermitted` if a peer without a proof may not call a method, on a node with a key that still hears it.
+def needs_key(service: str, method: str) -> bool:
+    """Return whether a peer without a proof may not call a method, on a node with a key that still hears it.
 
     The protocols go on over plain links until all members send sealed ones.
     """
-    if _has(ADMIN_METHODS, service, method):
-        raise NotPermitted(
-            f"{service}/{method} is for those who hold the key of the cluster, and this call came over a plain link: "
-            f"use the key file, or finish the rollout"
-        )
+    return _has(ADMIN_METHODS, service, method) or service == "kept"
 
 
 def _has(table: Mapping[str, frozenset[str] | None], service: str, method: str) -> bool:

@@ -12,7 +12,6 @@ Source: RFC 6750 (bearer tokens); RFC 2104 (HMAC).
 from __future__ import annotations
 
 import dataclasses
-import enum
 import hashlib
 import hmac
 import math
@@ -25,6 +24,7 @@ from trionet.identity import check_cluster
 from .base64url import from_text, to_text
 from .keys import DerivedKeys
 from .refusals import FORBIDDEN, RequestRefused, unproven
+from .token_scope import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -35,7 +35,6 @@ __all__ = [
     "MAX_LIFETIME_S",
     "MAX_TOKEN_CHARS",
     "TOKEN_PREFIX",
-    "Scope",
     "Token",
     "TokenVerifier",
     "bearer_token",
@@ -52,29 +51,6 @@ CLOCKS_DIFFER_S: Final = 60
 _HEAD: Final = struct.Struct(">4sBQQ")
 _MAC_BYTES: Final = 32
 _MAX_TIME_S: Final = 2**53
-
-
-class Scope(enum.IntEnum):
-    """What the holder of a token may do; a greater scope includes the smaller ones."""
-
-    READ = 1
-    """Call the methods that only read."""
-    CALL = 2
-    """Call all methods but those for administrators."""
-    ADMIN = 3
-    """Call all methods."""
-
-    @classmethod
-    def of(cls, name: object) -> Scope:
-        """Return the scope of this name.
-
-        Raises:
-            ConfigError: there is none.
-        """
-        scope = cls.__members__.get(name.upper()) if isinstance(name, str) and name.islower() else None
-        if scope is None:
-            raise ConfigError("a scope is read, call or admin")
-        return scope
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

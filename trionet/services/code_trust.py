@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Any, Final
 
+from trionet.current_call import current_call
 from trionet.errors import CodeRefused
 from trionet.import_paths import reference_to
 from trionet.launchers.run_secret import run_secret
@@ -107,23 +108,25 @@ class CodeTrust:
             raise CodeRefused(f"{shown(value, 80)} can't be sent: {_BY_RUMOR}")
         return self.sent(value, purpose)
 
-    def received(self, value: Any, purpose: str, *, by_rumor: bool = False) -> Any:
+    def received(self, value: Any, purpose: str, *, origin: NodeAddress | None = None) -> Any:
         """Return what `value` is: code is read, any other value is returned as it is.
 
         Args:
             value: an argument.
             purpose: the method that it is for, as for `sent`.
-            by_rumor: whether it came by rumor.
+            origin: the node that has started the rumor, if it came by one.
 
         Raises:
             CodeRefused: it may not be read, or can't be.
         """
         if type(value) is not SentCode:
             return value
-        reason = _BY_RUMOR if by_rumor and self._has_policy else self._refusal(value, purpose)
+        reason = _BY_RUMOR if origin is not None and self._has_policy else self._refusal(value, purpose)
         if reason is not None:
             self.refused += 1
-            _log.warning("node %s refuses code for %s: %s", self._own, purpose, reason, extra=about(purpose))
+            sender = _sender() if origin is None else f"the node {origin}, by rumor"
+            text = "node %s refuses code for %s of %s: %s"
+            _log.warning(text, self._own, purpose, sender, reason, extra=about(sender))
             raise CodeRefused(f"{self._own} refuses {value!r}: {reason}")
         return unpickled(value.pickle, value.what)
 
@@ -140,6 +143,15 @@ class CodeTrust:
             return _CONDITIONS.format(which=", and ".join(which))
         refusal = self._nonces.refusal(code.nonce, self._now_us())
         return None if refusal is None else refusal.replace("request", "code")
+
+
+def _sender() -> str:
+    """Return who sends the code that is being read, as far as it is known."""
+    try:
+        call = current_call()
+    except RuntimeError:
+        return "this program"
+    return str(call.principal) if call.caller is None else f"{call.principal}, at {call.caller}"
 
 
 def _code_key(derived: DerivedKeys) -> CodeKey:

@@ -277,8 +277,8 @@ class Gossip:
             return call
         self._router.permitted(call)  # before its code is read
         purpose = _purpose(call)
-        args = [self._code.received(arg, purpose, by_rumor=True) for arg in call.args]
-        kwargs = {name: self._code.received(arg, purpose, by_rumor=True) for name, arg in call.kwargs.items()}
+        args = [self._code.received(arg, purpose, origin=call.caller) for arg in call.args]
+        kwargs = {name: self._code.received(arg, purpose, origin=call.caller) for name, arg in call.kwargs.items()}
         return msgspec.structs.replace(call, args=args, kwargs=kwargs)
 
     async def _execute(self, rumor: Delivered, prepared: PreparedCall, value: Any, size: int) -> None:
@@ -340,12 +340,13 @@ def _call_of(rumor: Delivered, codec: Codec, access: Access | None) -> Call:
     if not isinstance(args, list) or not isinstance(kwargs, dict):
         raise DecodeError("not a call: its arguments are no list and mapping")
     caller = address_of(rumor.origin)
-    principal = None
-    if access is not None and access.is_protected:
-        principal = Principal.parse(payload.principal) if payload.principal else Principal.node(caller)
-    return Call(
-        payload.gid, payload.service, payload.method, args, kwargs, rumor.id.hex(), caller, None, principal=principal
-    )
+    call = Call(payload.gid, payload.service, payload.method, args, kwargs, rumor.id.hex(), caller, None)
+    if access is None or not access.is_believing:
+        return call
+    origin = Principal.node(caller)
+    if not payload.principal:
+        return msgspec.structs.replace(call, principal=origin)
+    return msgspec.structs.replace(call, principal=Principal.parse(payload.principal), forwarder=origin)
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -20,9 +20,9 @@ _ID: Final = re.compile(r"[0-9a-f]{8}\Z")
 
 
 def is_keys_call() -> bool:
-    """Whether a call of this service is being answered."""
+    """Whether a call that operates keys is being answered: of this service, or of ``status``, which has it reload."""
     try:
-        return current_call().service == "keys"
+        return current_call().service in ("keys", "status")
     except RuntimeError:
         return False
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 import msgspec
 
 from trionet.config import NodeConfig
-from trionet.errors import MalformedRequest, UnknownKey
+from trionet.errors import MalformedRequest, PreconditionFailed, UnknownKey
 from trionet.identity import NodeAddress
 
 from .base import rpc
@@ -17,6 +17,7 @@ from .heap import heap_bytes
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from trionet.reloading import Reloading
     from trionet.router import Router
 
 __all__ = ["Lifecycle", "Status", "with_settings"]
@@ -31,6 +32,10 @@ class Lifecycle(Protocol):
 
     def stop(self) -> None:
         """Begin to stop; repeated calls have no effect."""
+
+    @property
+    def reloading(self) -> Reloading:
+        """The files that it can read again."""
 
     async def spawn(self, config: NodeConfig) -> NodeAddress:
         """Start a child node, which ends with this one; return its address once it has booted."""
@@ -79,6 +84,21 @@ class Status:
         """
         self._node.stop()
         return self._node.address
+
+    @rpc
+    async def reload(self) -> None:
+        """Read the files of the node's configuration again: its keys and certificate.
+
+        Raises:
+            ConfigError: one can't be used; all stays as it was.
+            NotPermitted: the node has no key yet, and is not on loopback: send its process SIGHUP.
+            PreconditionFailed: its configuration names no such file.
+        """
+        if not self._node.reloading:
+            raise PreconditionFailed(
+                f"node {self._node.address} has no files to read again: no key_file, no certificate"
+            )
+        await self._node.reloading.reload()
 
     @rpc
     async def spawn(

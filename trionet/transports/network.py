@@ -230,7 +230,7 @@ class TCPNetwork:
     ) -> NetworkEndpoint:
         """Listen on the configured address; see `Network.open_endpoint`."""
         keys = LiveKeys() if keys is None else keys
-        config.check_bind(has_key=bool(keys))
+        config.check_bind(has_key=bool(keys), is_rolling=bool(keys) and not keys.is_protected)
         if keys or keys.is_rolling:
             from trionet.security.http_signatures import check_installed
 
@@ -356,10 +356,14 @@ class _Incoming:
                     b"",
                 )
             except (HandshakeError, trio.TooSlowError, trio.ClosedResourceError) as exc:
-                self._endpoint.links.note_refused(self._peer, str(exc) or "TLS took too long")
+                peer, reason = self._peer, str(exc) or "TLS took too long"
+                self._endpoint.links.context.refused.count += 1
+                _log.warning("an HTTPS connection of %s was closed: %s", peer, reason, extra=about(peer, reason))
                 return
+        strangers = self._endpoint.strangers
+        on_proven = (lambda: None) if strangers is None else strangers.remover(self)
         self._session = self._requests = connection = await self._endpoint.accept_http(
-            stream, first, self._nursery, self._proven
+            stream, first, self._nursery, on_proven
         )
         await connection.run()
 

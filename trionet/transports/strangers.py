@@ -7,10 +7,11 @@ are probably an attacker's.
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 __all__ = ["MOST", "MOST_PER_ADDRESS", "Stranger", "Strangers"]
 
@@ -58,6 +59,16 @@ class Strangers:
         self._ips[one] = ip
         self._by_ip.setdefault(ip, {})[one] = None
         return leaving
+
+    def remover(self, one: Stranger) -> Callable[[], None]:
+        """Return a function that removes a connection, and does not keep it alive: a cycle would outlive it."""
+        known = weakref.ref(one)
+
+        def remove() -> None:
+            if (found := known()) is not None:
+                self.remove(found)
+
+        return remove
 
     def remove(self, one: Stranger) -> None:
         """Handle that a connection has ended, or that its peer is proven."""

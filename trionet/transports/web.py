@@ -283,6 +283,8 @@ def _require_proof(app: QuartTrio, access: WebAccess, refused: RefusedRequests, 
     @app.after_request
     async def sign(response: Response) -> Response:
         requester: Requester = g.get("requester", ANYONE)
+        if requester.is_ending and request.http_version.startswith("1"):
+            response.headers["Connection"] = "close"
         return await requester.signed(response)
 
 
@@ -328,6 +330,7 @@ def _read_call(gid: str, service: str, method: str, args: object, requester: Req
         is_json=caller is None,  # nodes send their address
         principal=principal,
         forwarder=forwarder,
+        client=request.remote_addr or "",
     )
 
 

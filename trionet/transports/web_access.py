@@ -13,18 +13,19 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from trionet.detours import destinations
 from trionet.identity import NodeAddress, is_loopback
 from trionet.principal import Principal
 from trionet.security.http_signatures import RequestVerifier, sign_response
 from trionet.security.nonces import NonceStore
 from trionet.security.refusals import FORBIDDEN, RequestRefused, unproven
-from trionet.security.scopes import check_method, check_unproven
+from trionet.security.scopes import NEEDS_KEY, check_method, needs_key
 from trionet.security.signature_base import HttpRequest, HttpResponse, normalized_authority
-from trionet.security.tokens import Scope, bearer_token
+from trionet.security.token_scope import Scope
+from trionet.security.tokens import bearer_token
 
 from .clock import time_us
 from .signed_calls import no_signed_stream
-from .web_detours import destinations
 from .web_tls import TLS_CLIENT
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from trionet.security.keys import DerivedKeys
     from trionet.security.live_keys import LiveKeys
     from trionet.security.node_keys import NodeKeys
+    from trionet.security.peer_certificate import PeerCertificate
     from trionet.security.tokens import Token
 
     from .base import Handler
@@ -50,6 +52,7 @@ _LOOPBACK: Final = ("127.0.0.1", "::1")
 _SIGNATURE: Final = "signature-input"
 _NO_STATE: Final[dict[str, Any]] = {}
 _PROOFS: Final = ("authorization", _SIGNATURE)
+_ENDING_S: Final = 60.0
 
 
 def own_authorities(address: NodeAddress, names: Collection[str]) -> frozenset[str]:
@@ -72,9 +75,15 @@ class Requester(Protocol):
 
     Attributes:
         is_believed: whether its headers may name a node as the caller.
+        certificate: the certificate by which it is known; None if it is known by another proof.
     """
 
     is_believed: bool
+    certificate: PeerCertificate | None
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether its certificate is about to end, and so its connection is to end before."""
 
     def principals(self, caller: NodeAddress | None, claimed: str | None) -> tuple[Principal | None, Principal | None]:
         """Return in whose name it calls, and who has forwarded the call; None for anyone, and for nobody.
@@ -104,6 +113,11 @@ class _Anyone:
     """Whoever makes a request to a node without keys."""
 
     is_believed = True
+    certificate: PeerCertificate | None = None
+
+    @property
+    def is_ending(self) -> bool:
+        return self.certificate is not None and self.certificate.ends_at < time.time() + _ENDING_S
 
     def principals(self, caller: NodeAddress | None, claimed: str | None) -> tuple[Principal | None, Principal | None]:
         return None, None
@@ -131,11 +145,13 @@ class _PlainPeer(_Anyone):
     """Whoever makes a request without a proof, during a rollout: it administers nothing, and handles no keys."""
 
     def check_method(self, handler: Handler, gid: str, service: str, method: str) -> None:
-        check_unproven(service, method)
+        if needs_key(service, method):
+            reason = f"{service}/{method} {NEEDS_KEY}"
+            raise RequestRefused(reason, reason=reason, status=FORBIDDEN)
 
     def check_call(self, handler: Handler, call: Call) -> None:
         for service, method in destinations(call):
-            check_unproven(service, method)
+            self.check_method(handler, call.gid, service, method)
 
 
 _PLAIN_PEER: Final[Requester] = _PlainPeer()
@@ -165,15 +181,20 @@ class _TokenHolder(_Anyone):
 
 
 class _SigningNode(_Anyone):
-    """A node of the cluster, which may call everything but streams; only its calls are signed with their bodies."""
+    """A node of the cluster, which may call everything but streams; only its calls are signed with their bodies.
 
-    def __init__(self, request: VerifiedRequest, keys: DerivedKeys) -> None:
+    Between nodes with certificates it is the one that its certificate names.
+    """
+
+    def __init__(self, request: VerifiedRequest, keys: DerivedKeys, certificate: PeerCertificate | None) -> None:
         self._request = request
         self._keys = keys
+        self.certificate = certificate
 
     def principals(self, caller: NodeAddress | None, claimed: str | None) -> tuple[Principal | None, Principal | None]:
-        node = Principal.node(caller)
-        return (node, None) if claimed is None else (Principal.parse(claimed), node)
+        if self.certificate is not None:
+            return _of_certificate(self.certificate, caller, claimed)
+        return _forwarded(Principal.node(caller), claimed)
 
     def check_route(self, *, is_safe: bool) -> None:
         del is_safe
@@ -195,14 +216,14 @@ class _SigningNode(_Anyone):
 
 
 class _CertifiedNode(_Anyone):
-    """A node of the cluster by its certificate, on a node without a key: all that comes within TLS is its own.
+    """A node of the cluster by its certificate, on a node without a key: all that comes within TLS is its own."""
 
-    Attributes:
-        name: the certificate's name.
-    """
+    def __init__(self, certificate: PeerCertificate) -> None:
+        self.certificate = certificate
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def principals(self, caller: NodeAddress | None, claimed: str | None) -> tuple[Principal | None, Principal | None]:
+        assert self.certificate is not None
+        return _of_certificate(self.certificate, caller, claimed)
 
 
 class WebAccess:
@@ -218,7 +239,6 @@ class WebAccess:
         self._keys = keys
         self._authorities = authorities
         self._nonces = NonceStore(started_us)
-        self._keys = keys
         keys.watch(self._use_keys)
 
     def _use_keys(self, keys: NodeKeys) -> None:
@@ -240,7 +260,7 @@ class WebAccess:
         if not self._keys and self._keys.accepts_plain:
             raise unproven("this node has no key yet")
         if not self._keys:
-            return _certified(within)
+            return _CertifiedNode(_certificate_of(within))
         client = scope.get("client")
         if within is None and (client is None or not is_loopback(client[0])):
             raise RequestRefused(
@@ -250,29 +270,58 @@ class WebAccess:
                 status=FORBIDDEN,
             )
         if any(name.lower() == _SIGNATURE for name, _ in headers):
-            return self._signing_node(scope, headers)
+            return self._signing_node(scope, headers, within)
         texts = [value for name, value in headers if name.lower() == "authorization"]
         return _TokenHolder(self._tokens.verify(bearer_token(texts), time.time(), Scope.READ))
 
-    def _signing_node(self, scope: HTTPScope | WebsocketScope, headers: list[tuple[str, str]]) -> Requester:
+    def _signing_node(
+        self, scope: HTTPScope | WebsocketScope, headers: list[tuple[str, str]], within: TLSClient | None
+    ) -> Requester:
         hosts = [value for name, value in headers if name.lower() == "host"]
         authority = normalized_authority(hosts[0]) if len(hosts) == 1 else ""
         target = b"?".join(part for part in (scope["raw_path"], scope["query_string"]) if part).decode("latin-1")
         method = scope["method"] if scope["type"] == "http" else "GET"
         verified = self._signatures.verify(HttpRequest(headers, method, authority, target), time_us())
-        return _SigningNode(verified, self._opening[verified.key_id])
+        certificate = _certificate_of(within) if self._keys.is_certified else None
+        return _SigningNode(verified, self._opening[verified.key_id], certificate)
 
 
-def _certified(client: TLSClient | None) -> Requester:
-    """Return the node that makes a request to a node with a certificate and no key.
+def _forwarded(peer: Principal, claimed: str | None) -> tuple[Principal, Principal | None]:
+    """Return in whose name `peer` calls, and who has forwarded the call, if it has.
 
     Raises:
-        RequestRefused: it has no certificate of a node of this cluster.
+        MalformedRequest: the claimed text is no principal's.
+    """
+    return (peer, None) if claimed is None else (Principal.parse(claimed), peer)
+
+
+def _of_certificate(
+    certificate: PeerCertificate, caller: NodeAddress | None, claimed: str | None
+) -> tuple[Principal, Principal | None]:
+    """Return in whose name the holder of a certificate calls, and who has forwarded the call.
+
+    Raises:
+        RequestRefused: it states an address that its certificate is not for.
+    """
+    if caller is not None and not certificate.may_claim(caller.ip):
+        text = f"the certificate of {certificate.name} is not for the address that it states"
+        raise RequestRefused(text, reason=text, status=FORBIDDEN)
+    return _forwarded(Principal("certificate", certificate.name), claimed)
+
+
+def _certificate_of(client: TLSClient | None) -> PeerCertificate:
+    """Return the certificate of the node that makes a request to a node with a certificate.
+
+    Raises:
+        RequestRefused: it has none of a node of this cluster.
     """
     if client is not None and client.certificate is not None:
-        return _CertifiedNode(client.certificate.name)
+        if client.certificate.ends_at > time.time():  # the connection may be old
+            return client.certificate
+        text = "the client certificate has expired: renew it, and connect again"
+        raise RequestRefused(text, reason="its certificate has expired", status=FORBIDDEN)
     raise RequestRefused(
         "this needs https:// and a client certificate of a node of this cluster; with a key, tokens would do, too",
-        reason="plain HTTP, and this node accepts client certificates only" if client is None else client.fault,
+        reason="plain HTTP, and nodes need client certificates here" if client is None else client.fault,
         status=FORBIDDEN,
     )

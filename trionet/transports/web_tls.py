@@ -53,8 +53,8 @@ class SecuredStream:
         self.client = client
         self.socket: trio.socket.SocketType = tls.transport_stream.stream.socket
         self.aclose: Callable[[], Awaitable[None]] = tls.aclose
-        self.receive_some = tls.receive_some
-        self.send_all = tls.send_all
+        self.receive_some: Callable[[int | None], Awaitable[bytes | bytearray]] = tls.receive_some
+        self.send_all: Callable[[bytes | bytearray | memoryview], Awaitable[None]] = tls.send_all
 
 
 async def open_tls(stream: trio.SocketStream, first: bytes, certificates: Certificates) -> SecuredStream:

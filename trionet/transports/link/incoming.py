@@ -16,7 +16,6 @@ from trionet.nesting import PACKETS, depth_inside
 from trionet.principal import Principal
 from trionet.protocols.link.frames import CHUNK_BYTES, CallFrame, Cancelled, End, Error, Item, Reply, encode_frame
 from trionet.router import HandlerCancelled, is_awaitable
-from trionet.transports.plain_calls import check_plain_call
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -151,8 +150,6 @@ class LinkServer:
             forwarder,
             self._core.key_id,
         )
-        if self._keys.now is not None and not self._core.key_id:
-            check_plain_call(call)
         prepared = self._handler.prepare(call)
         if prepared.method.is_stream != (frame.credit is not None):
             kind = "is a stream: use comm.stream" if prepared.method.is_stream else "is no stream: use comm.send"

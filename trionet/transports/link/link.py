@@ -34,9 +34,16 @@ if TYPE_CHECKING:
     from trionet.protocols.link.channel import PeerIdentity
     from trionet.protocols.link.handshake import Greeted
 
-__all__ = ["Link", "LinkContext"]
+__all__ = ["Link", "LinkContext", "RefusedLinks"]
 
 _log = limited_log(__name__)
+
+
+class RefusedLinks:
+    """A count of the links of one node that one side has refused, or whose peers broke the protocol."""
+
+    def __init__(self) -> None:
+        self.count: int = 0
 
 
 class LinkContext(msgspec.Struct, frozen=True):
@@ -47,7 +54,7 @@ class LinkContext(msgspec.Struct, frozen=True):
         handler: runs the peers' calls.
         on_orphan: called with each cancelled call whose end was not confirmed.
         account: the bytes that the links hold.
-        on_fault: called when a peer has broken the protocol, or a limit.
+        refused: counts the peers that have broken the protocol, or a limit.
         keys: the node's keys, if there are any.
     """
 
@@ -55,7 +62,7 @@ class LinkContext(msgspec.Struct, frozen=True):
     handler: Handler
     on_orphan: Callable[[OrphanedCall], None]
     account: Account
-    on_fault: Callable[[], None]
+    refused: RefusedLinks
     keys: LiveKeys
 
 
@@ -74,7 +81,7 @@ class Link(ABC):
     ) -> None:
         self.name = name
         self.identity: PeerIdentity | None = greeted.peer_identity
-        self._on_fault = context.on_fault
+        self._refused = context.refused
         self.core: LinkCore = LinkCore(
             greeted,
             context.account.open(self._cut_off),
@@ -148,7 +155,7 @@ class Link(ABC):
         if event.is_fault:
             extra = about(self.peer_host, event.reason)
             _log.warning("the link with %s is closed: %s", self.name, event.reason, extra=extra)
-            self._on_fault()
+            self._refused.count += 1
         else:
             _log.debug("the link with %s is closed: %s", self.name, event.reason)
         self.calls.close(event.outgoing)

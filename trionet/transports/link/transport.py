@@ -23,7 +23,7 @@ from trionet.transports.base import check_request_size
 from .dialing import Dialing
 from .expiry import end_expired
 from .handshakes import Handshakes
-from .link import Link, LinkContext
+from .link import Link, LinkContext, RefusedLinks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -60,7 +60,6 @@ class LinkTransport(ABC):
         is_member: returns whether an address is a member's. Only a member, or a node that has stated this address on a
             sealed link, must state the address that was dialed: other addresses may be aliases, as those of seeds.
         handshakes: makes the handshakes of its links.
-        refused: connections that one side has refused, and links whose peers broke the protocol.
         on_other_key: called with the address of a peer and a key id, when a link with it has another key than the one
             that seals here: one of the two has missed a change.
     """
@@ -76,7 +75,7 @@ class LinkTransport(ABC):
     ) -> None:
         self.codec: Codec = MESSAGEPACK.limited(config.max_message_containers)
         account = Account(config.held_bytes_limit)
-        self.context: LinkContext = LinkContext(config, handler, on_orphan, account, self._count_fault, keys)
+        self.context: LinkContext = LinkContext(config, handler, on_orphan, account, RefusedLinks(), keys)
         hello = Hello(
             address=own,
             max_calls=config.max_calls_per_peer,
@@ -85,7 +84,6 @@ class LinkTransport(ABC):
         )
         self._own = own
         self.is_member: Callable[[NodeAddress], bool] = _is_unknown
-        self.refused: int = 0
         self.on_other_key: Callable[[NodeAddress, bytes], None] = _ignored
         self._heard: dict[NodeAddress, None] = {}
         self._certificates = certificates
@@ -243,18 +241,20 @@ class LinkTransport(ABC):
         is_mismatch = isinstance(reason, KeyRefused) and reason.refusal is not Refusal.VERSION
         is_mismatch = is_mismatch or isinstance(reason, CertificateRefused)
         if isinstance(reason, HandshakeError) and not isinstance(reason, HandshakeCut):
-            self.refused += 1
+            self.context.refused.count += 1
             _log.warning("%s", text, extra=about(node, str(reason)))
         self.dialed(node, (KeyMismatch if is_mismatch else NodeUnreachable)(text))
 
+    @property
+    def refused(self) -> int:
+        """How many connections one side has refused, and how many links had peers that broke the protocol."""
+        return self.context.refused.count
+
     def note_refused(self, peer: object, reason: str) -> None:
         """Count and log a connection of `peer` that began as a link and was refused."""
-        self.refused += 1
+        self.context.refused.count += 1
         extra = about(peer, reason.partition(":")[0])
         _log.warning("a connection that began as a link was closed: %s (from %s)", reason, peer, extra=extra)
-
-    def _count_fault(self) -> None:
-        self.refused += 1
 
     def add(self, link: Link, node: NodeAddress | None) -> None:
         """Register a new link with `node`; None for a peer without an address."""

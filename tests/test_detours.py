@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trionet.detours import destinations
 from trionet.message import Call, Remote
-from trionet.transports.web_detours import destinations
 
 STOP = ("status", "stop")
 LEAVES = st.none() | st.integers() | st.text(max_size=4)

@@ -12,12 +12,12 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from trionet.current_call import answered_call
 from trionet.profiles import PROFILES
 from trionet.protocols.border import Border, SenderRefused, SenderUnreachable
 from trionet.protocols.effects import Send
 from trionet.protocols.gossip import GossipProtocol
 from trionet.protocols.gossip_messages import UnknownGroup
-from trionet.current_call import answered_call
 from trionet.protocols.gossip_settings import settings_for
 from trionet.protocols.mux import DATAGRAM_BYTES, ProtocolMux
 from trionet.protocols.packets import sender_of

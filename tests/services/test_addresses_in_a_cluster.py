@@ -303,7 +303,7 @@ class Reached:
         await trio.sleep(0.1)
         return self.outcomes.pop(0)
 
-    def prepare(self, args: list[Any], kwargs: dict[str, Any], remote: Remote) -> str:
+    def prepare(self, args: list[Any], kwargs: dict[str, Any], remote: Remote, *, is_own: bool = False) -> str:
         return remote.method
 
     async def call(self, node: NodeAddress, request: str) -> None:

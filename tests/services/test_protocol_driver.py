@@ -40,7 +40,9 @@ class Calls:
         self.made: list[tuple[NodeAddress, bytes]] = []
         self.outcome: Callable[[], Awaitable[Any]] = trio.lowlevel.checkpoint
 
-    def prepare(self, args: list[Any], kwargs: dict[str, Any], remote: Remote, *, depth: int) -> bytes:
+    def prepare(
+        self, args: list[Any], kwargs: dict[str, Any], remote: Remote, *, depth: int, is_own: bool = False
+    ) -> bytes:
         assert (remote.service, remote.method, kwargs, depth) == ("membership", "packet", {}, PACKETS)
         packet: bytes = args[0]
         return packet

@@ -368,6 +368,8 @@ class Keys:
         await agent.handle_change()
 
     def _agent(self) -> KeyAgent:
+        if self.agent is None and self._live.is_rolling:
+            raise PreconditionFailed("this node has no key yet: copy one to the path of its key_file, and reload it")
         if self.agent is None:
             raise PreconditionFailed("this node has no key: make one with 'trionet keys new FILE', and set key_file")
         return self.agent

@@ -69,3 +69,23 @@ async def test_by_file_a_key_goes_into_a_file_of_this_machine(tmp_path: Path) ->
         assert (await keys("install", str(node.address), "--by-file", "--new", new, *own))[0] == 2
         assert (await keys("reload", str(node.address), *own))[0] == 0
         assert {one.id: one.by_file for one in (await node.keys.status()).keys} == {OLD.name: False, NEW.name: True}
+
+
+@pytest.mark.slow
+async def test_a_node_is_reloaded_before_its_first_key_with_that_key(tmp_path: Path) -> None:
+    for name, key in (("right", OLD), ("wrong", NEW)):
+        new_key_file(str(tmp_path / name), key)
+    path = tmp_path / "node"
+    async with open_node(NodeConfig(key_file=str(path), accept="plain", send="plain", join=[])) as node:
+        new_key_file(str(path), OLD)
+
+        async def reload(name: str) -> int:
+            command = [sys.executable, "-m", "trionet", "reload", str(node.address), "--key-file", str(tmp_path / name)]
+            done = await trio.run_process(
+                command, check=False, capture_stdout=True, capture_stderr=True, cwd=ROOT, env=clean_environment()
+            )
+            return done.returncode
+
+        assert await reload("right") == 0
+        assert (await node.keys.status()).rollout == "accept=both send=plain"
+        assert await reload("wrong") == 1

@@ -106,6 +106,21 @@ async def test_spawned_nodes_read_the_key_with_their_spawner(tmp_path: Path) -> 
         assert {one.rollout for one in status.members} == {"accept=sealed send=sealed"}
 
 
+@pytest.mark.parametrize("has_datagrams", [True, False])
+async def test_a_sealed_node_joins_those_that_began_plain(tmp_path: Path, has_datagrams: bool) -> None:
+    async with plain_nodes(tmp_path, 2) as nodes:
+        give_keys(tmp_path, 2)
+        for node in nodes:
+            await node.reload()
+        for step in STEPS:
+            await nodes[0].keys.rollout(step)
+        new_key_file(str(tmp_path / "late.key"), key_of(1))
+        join = [str(nodes[0].address)]
+        config = NodeConfig(key_file=str(tmp_path / "late.key"), join=join, datagrams=has_datagrams)
+        async with open_node(config) as late:
+            await wait_until(lambda: all(len(node.members()) == 3 for node in (*nodes, late)))
+
+
 async def test_a_node_that_has_stopped_takes_no_key(tmp_path: Path) -> None:
     async with plain_nodes(tmp_path, 1) as (node,):
         pass

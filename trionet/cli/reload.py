@@ -6,7 +6,9 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from trionet.errors import ConfigError
+import msgspec
+
+from trionet.errors import ConfigError, KeyMismatch, NotPermitted
 from trionet.identity import NodeAddress, is_loopback
 from trionet.message import Remote
 from trionet.streams import prepare_streams
@@ -62,5 +64,17 @@ def _run(options: argparse.Namespace) -> int:
             f"give the key file of the cluster, or a certificate: --key-file FILE; or send the process of "
             f"{options.address} SIGHUP"
         )
-    ask(options.address, settings, keys, Remote(service="status", method="reload"))
+    reload = Remote(service="status", method="reload")
+    try:
+        ask(options.address, settings, keys, reload)
+    except KeyMismatch as mismatch:
+        # Before its first key a node can't be reached with it; on this machine it needs none.
+        if keys is None or settings.certificate_file is not None or not is_loopback(NodeAddress.of(options.address).ip):
+            raise
+        plain = msgspec.structs.replace(settings, key_file=None)
+        print(f"trionet reload: asking {options.address} without a key", file=sys.stderr)
+        try:
+            ask(options.address, plain, None, reload)
+        except (KeyMismatch, NotPermitted):  # it has another key
+            raise mismatch from None
     return 0

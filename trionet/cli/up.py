@@ -152,7 +152,9 @@ async def _up(configs: list[NodeConfig], keys: NodeKeys | None, as_json: bool, r
                     events = node.events()
                     addresses = await _start(node, configs)
                     await _introduce(node, addresses)
-                    nursery.start_soon(reload_on_signal, node, partial(_reload_all, node, addresses))
+                    has_certificates = configs[0].certificate_file is not None
+                    then = partial(_reload_all, node, addresses) if has_certificates else None
+                    nursery.start_soon(reload_on_signal, node, then)
                     _announce(addresses, results, as_json=as_json)
                     status = 0
                     status = await _wait_for_all(events, set(addresses), configs[0])
@@ -170,7 +172,7 @@ def _root(config: NodeConfig, keys: NodeKeys | None) -> NodeConfig:
 
 
 async def _reload_all(node: Node, addresses: list[NodeAddress]) -> None:
-    """Have the nodes read their first key, and their certificates; later keys they get from this one."""
+    """Have the nodes read their certificates; their keys they get from this one, or read when it does."""
     for address in addresses:
         with suppress(NotPermitted, NodeUnreachable, PreconditionFailed):  # it has ended, or has no file to read
             await node.local.comm.send([], Remote(node=address, service="status", method="reload"))

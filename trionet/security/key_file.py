@@ -118,7 +118,7 @@ def update_key_file(path: str, change: Callable[[KeyFile], KeyFile]) -> KeyFile:
     if fault is not None:
         del path
         raise ConfigError(fault)
-    with _errors_of(path):
+    with _errors_of(path, missing="there is no such file: if a node was started with it, put a copy of it back"):
         _check_links(path)
         target = os.path.realpath(path)
         with _lock(target):

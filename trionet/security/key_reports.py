@@ -74,7 +74,7 @@ class Readiness(msgspec.Struct, frozen=True):
     Attributes:
         why: what is wrong with the step itself, and what to do; empty if nothing is.
         lacking: present members that are not ready.
-        volatile: present members that would lose the key with a restart, because they can't write their key files.
+        volatile: present members that would lose the key with a restart, because it is in no key file of theirs.
         absent: absent members that must be excepted by name.
     """
 
@@ -93,7 +93,9 @@ class Readiness(msgspec.Struct, frozen=True):
         if self.lacking:
             parts.append(f"not ready: {_listed(self.lacking)}: wait, or look at their logs")
         if self.volatile:
-            parts.append(f"can't write their key files: {_listed(self.volatile)}: make room, or mend the permissions")
+            parts.append(
+                f"without it in a key file: {_listed(self.volatile)}: start them with one, make room, or mend its mode"
+            )
         if self.absent:
             parts.append(f"absent: {_listed(self.absent)}: start them, or except them with --without")
         return "; ".join(parts) or "ready"

@@ -12,6 +12,7 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from trionet.current_call import answered_call
 from trionet.profiles import PROFILES
 from trionet.protocols.border import Border, SenderRefused, SenderUnreachable
 from trionet.protocols.effects import Send
@@ -291,13 +292,17 @@ class ClusterAgent:
             end()
 
     def _prove_sender(self, packet: bytes) -> None:
-        """Take the seal of a packet, which only its sender can make, as the proof that plain senders give by echoes."""
+        """Take the seal of a packet or a link as the proof that plain senders give by echoes."""
         name, proofs = sender_of(packet), self._proofs
         if name and proofs is not None:
             proofs.accept_echo(name, proofs.token(name), self.driver.now())
 
     def receive_call(self, data: bytes) -> PacketAnswer:
-        """Handle a packet that came by a call, and return the answer."""
+        """Handle a packet that came by the call which is being answered, and return the answer."""
+        answered = None if self._proofs is None else answered_call()
+        call = None if answered is None else answered.current()
+        if call is not None and call.key_id and sender_of(data) == str(call.caller):  # a forwarded one differs
+            self._prove_sender(data)
         events = self.driver.receive(data)
         unknown_groups = dict.fromkeys(event.gid for event in events if type(event) is UnknownGroup)
         return PacketAnswer(

@@ -56,9 +56,10 @@ def sealed_call(ring: KeyRing) -> bytes:
     raise NotPermitted(f"keys/{call.method} is for nodes of the cluster, over sealed links only")
 
 
-async def reload_all(links: Links, own: NodeAddress, nodes: Iterable[NodeAddress], random: Random) -> None:
-    """Have nodes read their key files again, over whatever links there are; log which have not."""
+async def reload_all(links: Links, own: NodeAddress, nodes: Iterable[NodeAddress], random: Random) -> set[NodeAddress]:
+    """Have nodes read their key files, over whatever links there are; return which have, and log the others."""
     args = links.codec.encode([])
+    done: set[NodeAddress] = set()
 
     async def reload(node: NodeAddress) -> None:
         name = f"keys-{random.getrandbits(_BITS):016x}"
@@ -66,12 +67,14 @@ async def reload_all(links: Links, own: NodeAddress, nodes: Iterable[NodeAddress
         try:
             with trio.fail_after(_CALL_S):
                 await links.call(node, request)
+                done.add(node)
         except (TrionetError, trio.TooSlowError) as exc:
             _log.warning("the spawned node %s has not read its key file: %s", node, exc, extra=about(node))
 
     async with trio.open_nursery() as nursery:
         for node in sorted(nodes):
             nursery.start_soon(reload, node)
+    return done
 
 
 class KeyExchange:

@@ -63,7 +63,8 @@ class Keys:
         self._begin = begin
         self._random = random
         self._links = endpoint.links
-        self._keyless: set[NodeAddress] = set()  # children
+        self._keyless: set[NodeAddress] = set()  # children that have booted without a key
+        self._keyed: set[NodeAddress] = set()  # those of them that have got one since
         self._met = MetMembers()
         self._is_closed = False
         self._seeds = [seed for seed in config.join or () if NodeAddress.of(seed) != endpoint.address]
@@ -128,6 +129,7 @@ class Keys:
         """Handle an event of this node."""
         if type(event) is ChildEnded:
             self._keyless.discard(event.node)
+            self._keyed.discard(event.node)
         if self.agent is None:
             if self._live.is_rolling and type(event) is MemberJoined:
                 self._met.handle_joined(event.node)
@@ -289,19 +291,19 @@ class Keys:
         keys = NodeKeys.of_file(file, self._config)
         self._live.replace(keys)
         self.agent = self._begin(keys)
-        self.agent.partners.update(self._keyless)
+        self.agent.partners.update(self._keyless | self._keyed)
         self.agent.ring.note_members(self._met.pop_all())
         await self.agent.handle_change()
         self.agent.handle_members()
 
     async def _reload_children(self) -> None:
         """Have the children that have no key yet read it, too."""
-        agent = self.agent
-        late = {node for node in self._keyless if agent is None or agent.ring.reports.get(str(node)) is None}
-        if self._live.is_rolling and self._links is not None and late:
+        if self._live.is_rolling and self._links is not None and self._keyless:
             from .key_exchange import reload_all
 
-            await reload_all(self._links, self._own, late, self._random)
+            keyed = await reload_all(self._links, self._own, self._keyless, self._random)
+            self._keyless -= keyed
+            self._keyed |= keyed
 
     @rpc
     async def rollout(self, step: str, without: list[str] | tuple[str, ...] = ()) -> None:
@@ -366,6 +368,8 @@ class Keys:
         await agent.handle_change()
 
     def _agent(self) -> KeyAgent:
+        if self.agent is None and self._live.is_rolling:
+            raise PreconditionFailed("this node has no key yet: copy one to the path of its key_file, and reload it")
         if self.agent is None:
             raise PreconditionFailed("this node has no key: make one with 'trionet keys new FILE', and set key_file")
         return self.agent

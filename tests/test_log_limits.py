@@ -228,6 +228,7 @@ async def test_a_line_is_short_and_one_line_whatever_a_stranger_put_into_it(capl
 
 UNLIMITED = {
     # What a program logs of itself, once, or on the terminal of who has started it.
+    "cli/clients.py",
     "cli/hangups.py",
     "cli/maelstrom.py",
     "cli/node.py",
@@ -257,6 +258,7 @@ OF_NOBODY = {
     "services/key_agent.py: node %s holds no key any more with which it may seal: install the new one by file",
     "services/key_agent.py: node %s can't keep its keys, and a restart would lose the new ones: %s",
     "services/key_agent.py: node %s has %s from now on",
+    "services/key_agent.py: node %s has installed the key %s from its file",
     "services/key_agent.py: node %s seals with the key %s from now on",
     "transports/link/expiry.py: the certificate of this node %s: renew it, and reload",
     "services/key_agent.py: node %s has forgotten the retired keys %s",

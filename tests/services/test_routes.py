@@ -123,7 +123,7 @@ async def test_another_node_puts_by_import_path_and_gets_a_description(start_nod
 
     assert await routes("put", "tests.samples:Counter", "counter") == "counter"
     assert await routes("get", "counter") == ServiceDescription("counter", ["add"])
-    assert await routes("get", "status") == ServiceDescription("status", ["get", "spawn", "stop"])
+    assert await routes("get", "status") == ServiceDescription("status", ["get", "reload", "spawn", "stop"])
     assert await routes("rem", "counter") is True
     with pytest.raises(ServiceNotFound, match="'counter'"):
         await routes("get", "counter")

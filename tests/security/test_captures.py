@@ -21,7 +21,7 @@ from trionet.protocols.link.channel import SEAL_BYTES
 from trionet.protocols.link.frames import PREFACE
 from trionet.security.datagram_format import Kind, head_of, opened
 from trionet.security.noise import KEY_BYTES, NoiseError, SymmetricState
-from trionet.transports.link import transport
+from trionet.transports.link import handshakes
 from trionet.transports.memory import MemoryFabric
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ async def test_a_recorded_link_stays_closed_to_whoever_gets_the_key_later(monkey
 
     async with open_node(NodeConfig(), keys=KEYS) as one:
         await one.local.routes.put(Counter(), "counter")
-        monkeypatch.setattr(transport, "secrets", SimpleNamespace(token_bytes=draw))
+        monkeypatch.setattr(handshakes, "secrets", SimpleNamespace(token_bytes=draw))
         async with open_node(NodeConfig(), keys=KEYS) as other, open_proxy(one.address) as proxy:
             remote = Remote(node=proxy.address, service="counter", method="count")
             await other.local.comm.send([MARKER], remote)

@@ -118,7 +118,8 @@ def update_key_file(path: str, change: Callable[[KeyFile], KeyFile]) -> KeyFile:
     if fault is not None:
         del path
         raise ConfigError(fault)
-    with _errors_of(path, missing="there is no such file: if a node was started with it, put a copy of it back"):
+    missing = "there is no such file: put a copy of it back; or, for a new key, make one with: trionet keys new FILE"
+    with _errors_of(path, missing=missing):
         _check_links(path)
         target = os.path.realpath(path)
         with _lock(target):

@@ -9,17 +9,17 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
 import trionet
-from trionet.log_limits import LINES_PER_PEER, LINES_PER_REASON, WINDOW_S, LineLimits, about, limited_log
+from trionet.log_limits import LINES_PER_PEER, LINES_PER_REASON, WINDOW_S, LineLimits, about, limited_log, log_often
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    import pytest
     from trio.testing import MockClock
 
 PACKAGE = Path(trionet.__file__).parent
@@ -125,8 +125,16 @@ def complain(number: int, peer: str = "a") -> None:
     log.warning("nonsense number %d of %s", number, peer, extra=about(peer))
 
 
+def complain_often(number: int, peer: str = "a") -> None:
+    log_often(log, logging.WARNING, "nonsense number %d of %s", number, peer, peer=peer, kind="")
+
+
+both_ways = pytest.mark.parametrize("complain", [complain, complain_often])
+
+
+@both_ways
 async def test_lines_are_limited_in_virtual_time_and_the_count_is_told(
-    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, complain: Callable[..., None]
 ) -> None:
     for number in range(700):
         complain(number)
@@ -143,14 +151,18 @@ async def test_lines_are_limited_in_virtual_time_and_the_count_is_told(
     assert caplog.messages == ["nonsense number 1 of a"]
 
 
-async def test_the_next_line_tells_the_count(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
+@both_ways
+async def test_the_next_line_tells_the_count(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, complain: Callable[..., None]
+) -> None:
     for number in range(10):
         complain(number)
     complain(1, "b")
     assert caplog.messages[-1] == "nonsense number 1 of b (4 like this were left out before)"
 
 
-def test_the_count_is_told_when_the_run_ends(caplog: pytest.LogCaptureFixture) -> None:
+@both_ways
+def test_the_count_is_told_when_the_run_ends(caplog: pytest.LogCaptureFixture, complain: Callable[..., None]) -> None:
     async def main() -> None:
         for number in range(10):
             complain(number)

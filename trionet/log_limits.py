@@ -15,9 +15,11 @@ are as many reasons as places in the code.
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import re
+import sys
 import time
 from collections import deque
 from contextlib import suppress
@@ -31,7 +33,16 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Hashable
 
-__all__ = ["LINES_PER_PEER", "LINES_PER_REASON", "WINDOW_S", "LineLimits", "about", "limited_log", "peer_ip"]
+__all__ = [
+    "LINES_PER_PEER",
+    "LINES_PER_REASON",
+    "WINDOW_S",
+    "LineLimits",
+    "about",
+    "limited_log",
+    "log_often",
+    "peer_ip",
+]
 
 LINES_PER_PEER: Final = 6
 LINES_PER_REASON: Final = 60
@@ -72,13 +83,15 @@ class LineLimits:
             None if the line is omitted. Else how many were omitted since the last one that was written.
         """
         known = self._reasons.setdefault(reason, _Reason())
-        known.forget(now)
-        if len(known.lines) >= LINES_PER_REASON or known.count(peer) >= LINES_PER_PEER:
-            known.left_out += 1
-            known.left_out_since = min(known.left_out_since, now)
+        if known.omits(peer, now):
             return None
         known.lines.append((now, peer))
         return known.reset()
+
+    def omits(self, reason: Hashable, peer: Hashable, now: float) -> bool:
+        """Return whether a line is omitted, and count it then; as `admit`, but for a line that is written."""
+        known = self._reasons.get(reason)
+        return known is not None and known.omits(peer, now)
 
     def due_at(self) -> float:
         """Return when to call `counts`; infinity if nothing was omitted."""
@@ -99,6 +112,15 @@ class _Reason:
         self.lines: deque[tuple[float, Hashable]] = deque(maxlen=LINES_PER_REASON)
         self.left_out = 0
         self.left_out_since = math.inf
+
+    def omits(self, peer: Hashable, now: float) -> bool:
+        """Return whether a line about `peer` is omitted, and count it then."""
+        self.forget(now)
+        if len(self.lines) < LINES_PER_REASON and self.count(peer) < LINES_PER_PEER:
+            return False
+        self.left_out += 1
+        self.left_out_since = min(self.left_out_since, now)
+        return True
 
     def forget(self, now: float) -> None:
         """Remove lines that are older than a minute, and those of another clock, which are later than now."""
@@ -140,7 +162,32 @@ def about(peer: object, kind: str = "") -> dict[str, str]:
         kind: its kind, where one place logs several: the beginning of a text counts, up to the first quotation, and
             without numbers.
     """
-    return {"peer": str(peer)[:_MAX_PEER_CHARS], "kind": _VARYING.sub("", kind)[:_MAX_KIND_CHARS]}
+    return dict(zip(("peer", "kind"), _subject(str(peer), kind), strict=True))
+
+
+@functools.lru_cache(maxsize=256)
+def _subject(peer: str, kind: str) -> tuple[str, str]:
+    return peer[:_MAX_PEER_CHARS], _VARYING.sub("", kind)[:_MAX_KIND_CHARS]
+
+
+def log_often(log: logging.Logger, level: int, text: str, *args: object, peer: str, kind: str) -> None:
+    """Write a line of a limited log, in a place that a flood reaches: there an omitted line must cost next to nothing.
+
+    Args:
+        log: from `limited_log`.
+        level: from INFO up.
+        text: the line, with places for `args`.
+        args: they are in the line.
+        peer: see `about`.
+        kind: likewise.
+    """
+    if not log.isEnabledFor(level):
+        return
+    frame = sys._getframe(1)  # noqa: SLF001  documented, and what logging itself uses
+    lines = _lines_of_run.get(None)
+    reason = (frame.f_code.co_filename, frame.f_lineno)
+    if lines is None or not lines.omits(reason, _subject(peer, kind), trio.current_time()):
+        log.log(level, text, *args, extra=about(peer, kind), stacklevel=2)
 
 
 def peer_ip(sock: socket.socket | trio.socket.SocketType) -> str:
@@ -169,6 +216,13 @@ class _Lines:
             self._latest[reason] = site, str(record.msg)[:_TEMPLATE_CHARS]
             return False
         _make_short(record, left_out)
+        return True
+
+    def omits(self, reason: Hashable, subject: tuple[str, str], now: float) -> bool:
+        """Return whether a line is omitted, and count it then, if one of its place has been omitted before."""
+        if reason not in self._latest or not self._limits.omits(reason, subject, now):
+            return False
+        self.log_counts_later()
         return True
 
     def log_counts_later(self) -> None:

@@ -6,10 +6,11 @@ says. As with other datagrams, sending never waits and never raises.
 
 from __future__ import annotations
 
+import logging
 import secrets
 from typing import TYPE_CHECKING, Final
 
-from trionet.log_limits import about, limited_log
+from trionet.log_limits import limited_log, log_often
 from trionet.protocols.packets import sender_of
 from trionet.security.cookies import Cookies
 from trionet.security.datagram_format import PLAINTEXT_BYTES
@@ -146,18 +147,18 @@ class SealedTraffic:
         elif opened.refused is not None:
             self._report(opened.refused, data, source)
         for unanswered in self._opener.pop_unanswered(self._now()):
-            extra = about(unanswered.rpartition(":")[0], _UNANSWERED)
-            _log.info(_LINE, unanswered, _UNANSWERED, extra=extra)
+            ip = unanswered.rpartition(":")[0]
+            log_often(_log, logging.INFO, _LINE, unanswered, _UNANSWERED, peer=ip, kind=_UNANSWERED)
         return opened.plaintext
 
     def _report(self, refused: Refusal, data: bytes, source: NodeAddress) -> None:
         if refused in _LATE:
             reason = _LATE[refused]
-            _log.info(_LINE, source, reason, extra=about(source.ip, reason))
+            log_often(_log, logging.INFO, _LINE, source, reason, peer=source.ip, kind=reason)
         elif refused in _REASONS:
             is_plain = refused is Refusal.MALFORMED and data.startswith(_PLAIN_HEAD)
             reason = _PLAIN if is_plain else _REASONS[refused]
-            _log.warning(_LINE, source, reason, extra=about(source.ip, reason))
+            log_often(_log, logging.WARNING, _LINE, source, reason, peer=source.ip, kind=reason)
 
     # ---- proofs in the hellos of links; see `Lives`
 

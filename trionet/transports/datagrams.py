@@ -31,7 +31,8 @@ T = TypeVar("T")
 
 _MOST_BYTES: Final = 65_535
 _BUFFER_BYTES: Final = 1024 * 1024
-_READ_AT_ONCE: Final = 32
+_READ_AT_ONCE: Final = 8
+"""How many datagrams of a burst are handled before other tasks have their turn."""
 _MOST_KEPT: Final = 4096
 _NUMERIC: Final = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 

@@ -22,6 +22,7 @@ from .group import built_in_methods
 from .launchers.in_process import InProcessLauncher
 from .launchers.registry import open_launchers
 from .node import Node
+from .node_pages import NodePages
 from .nurseries import open_background_nursery, open_plain_nursery
 from .policy import checked_policy
 from .router import Router
@@ -113,8 +114,11 @@ async def _opened(config: NodeConfig, fabric: Network, random: Random, keys: Liv
             node = Node(config, endpoint, router, bus, children, background, random)
             if policy is not None:
                 policy.check_built_in(built_in_methods(node.local))
+            pages = NodePages(node)
+            endpoint.pages = pages
             fabric.on_open(node)
             async with node.running(background):
+                pages.has_booted = True
                 yield node
     finally:
         watchdog.remove(router.running)

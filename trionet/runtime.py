@@ -22,6 +22,7 @@ from .group import built_in_methods
 from .launchers.in_process import InProcessLauncher
 from .launchers.registry import open_launchers
 from .node import Node
+from .node_pages import NodePages
 from .nurseries import open_background_nursery, open_plain_nursery
 from .policy import checked_policy
 from .router import Router
@@ -29,6 +30,7 @@ from .security.live_keys import LiveKeys
 from .services.status import with_settings
 from .uncaught import report_in_one_line
 from .under_trio import awaited, check_runnable, check_under_trio
+from .virtual_time import stopwatch
 from .watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -86,7 +88,7 @@ async def open_node(
 @asynccontextmanager
 async def _opened(config: NodeConfig, fabric: Network, random: Random, keys: LiveKeys) -> AsyncGenerator[Node]:
     watchdog = Watchdog.of_this_run()
-    router, bus = Router(config.max_threads, watchdog), EventBus()
+    router, bus = Router(config.max_threads, watchdog, stopwatch()), EventBus()
 
     def open_child(config: NodeConfig) -> AbstractAsyncContextManager[Node]:
         # Its random numbers follow from its parent's.
@@ -112,8 +114,11 @@ async def _opened(config: NodeConfig, fabric: Network, random: Random, keys: Liv
             node = Node(config, endpoint, router, bus, children, background, random)
             if policy is not None:
                 policy.check_built_in(built_in_methods(node.local))
+            pages = NodePages(node)
+            endpoint.pages = pages
             fabric.on_open(node)
             async with node.running(background):
+                pages.has_booted = True
                 yield node
     finally:
         watchdog.remove(router.running)

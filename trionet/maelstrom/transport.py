@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from trionet.codec import Codec
     from trionet.config import NodeConfig
-    from trionet.transports.base import Handler, Lives, Request
+    from trionet.transports.base import Handler, Lives, Pages, Request
 
     from .call_bodies import CallBody
     from .envelope import Envelope
@@ -67,6 +67,7 @@ class MaelstromEndpoint:
     requests_refused = 0
     has_real_address = False
     connections_refused = 0
+    pages: Pages | None = None
 
     def __init__(self, node: MaelstromNode, handler: Handler, config: NodeConfig) -> None:
         self.address: NodeAddress = address_of(node.id)

@@ -74,7 +74,11 @@ _GONE: Final = (MemberChange.FAILED, MemberChange.LEFT)
 
 
 class Membership:
-    """The local service ``membership``."""
+    """The local service ``membership``.
+
+    Attributes:
+        is_joining_at_start: whether the configured cluster has not been joined yet.
+    """
 
     def __init__(self, own: NodeAddress, agent: ClusterAgent, groups: Groups, publish: Callable[[Event], None]) -> None:
         self._own = own
@@ -82,6 +86,7 @@ class Membership:
         self._groups = groups
         self._publish = publish
         self._has_begun = False
+        self.is_joining_at_start: bool = False
         self._attempts: list[Attempt] = []
         self._left = trio.lowlevel.ParkingLot()
         self._scopes: dict[SID, list[trio.CancelScope]] = {}
@@ -237,10 +242,12 @@ class Membership:
         if all(NodeAddress.of(seed) == self._own for seed in seeds):
             return
         done = trio.Event()
+        self.is_joining_at_start = True
 
         async def join() -> None:
             with suppress(MalformedRequest, TemporarilyUnavailable):  # all seeds are this node, or it stops
                 await self._join_despite_refusals(list(seeds), done)
+            self.is_joining_at_start = False
             done.set()
 
         nursery.start_soon(join)

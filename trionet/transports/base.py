@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from trionet.codec import Codec
     from trionet.config import NodeConfig
     from trionet.events import OrphanedCall
+    from trionet.figures import LinkFigures, NodeFigures
     from trionet.router import Method, PreparedCall
     from trionet.security.live_keys import LiveKeys
 
@@ -49,6 +50,7 @@ __all__ = [
     "Links",
     "Lives",
     "Network",
+    "Pages",
     "Request",
     "Transport",
     "answered_error",
@@ -152,6 +154,9 @@ class Links(Transport, Protocol):
 
     on_other_key: Callable[[NodeAddress, bytes], None]
 
+    def figures(self) -> LinkFigures:
+        """Return the figures of its links."""
+
     async def replace_links(self, key_id: bytes) -> None:
         """Replace the links of a retired key; see `LinkTransport.replace_links`."""
 
@@ -163,7 +168,13 @@ class Links(Transport, Protocol):
 
 
 class Endpoint(Protocol):
-    """A node's place on a network: receives calls, and sends its own through its transport."""
+    """A node's place on a network: receives calls, and sends its own through its transport.
+
+    Attributes:
+        pages: what it shows over HTTP, where there is HTTP; None until it is set, before `serve`.
+    """
+
+    pages: Pages | None
 
     @property
     def clock(self) -> Clock:
@@ -238,6 +249,17 @@ class Lives(Protocol):
     def prove(self, node: NodeAddress, life: tuple[int, int]) -> None:
         """Handle the life that `node` has stated in the hello of a sealed link, a moment ago."""
         ...
+
+
+class Pages(Protocol):
+    """What a node shows of itself over HTTP, besides its services."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it has booted and joined its cluster, and is not stopping."""
+
+    def figures(self) -> NodeFigures:
+        """Return its figures."""
 
 
 class Network(Protocol):

@@ -12,6 +12,7 @@ import trio
 
 from trionet.codec import JSON
 from trionet.errors import NodeUnreachable
+from trionet.histograms import count_s
 from trionet.log_limits import about, limited_log, peer_ip
 from trionet.protocols.link.handshake import (
     CertificateRefused,
@@ -28,7 +29,7 @@ from trionet.transports.lazy_http import LazyHTTPTransport
 
 from .link import Link
 from .polling import BusyPoll, usable_processors
-from .sockets import connect, plain_socket, receive, send_all
+from .sockets import connect, linger, plain_socket, receive, send_all
 from .transport import LinkTransport
 
 if TYPE_CHECKING:
@@ -50,7 +51,6 @@ _READ_BYTES: Final = 256 * 1024
 _GREETING_BYTES: Final = 4096
 _LINGER_S: Final = 2.0
 _HTTP_ONLY_S: Final = 60.0
-_REFUSED_LINGER_S: Final = 0.5
 _TIMER_SLACK_S: Final = 0.1
 """Close deadlines of many links share one wake-up."""
 
@@ -239,6 +239,7 @@ class TCPTransport(LinkTransport):
             with trio.CancelScope(deadline=max(self.wakes_at, earliest)) as self._timer:
                 await trio.sleep_forever()
             now = trio.current_time()
+            count_s(self._traffic.lag, now - self._timer.deadline)
             for link in list(self._open):
                 if link.core.liveness.deadline <= now:
                     link.advance(now)
@@ -357,7 +358,7 @@ class TCPTransport(LinkTransport):
             with suppress(OSError, trio.BrokenResourceError, trio.ClosedResourceError):
                 await stream.send_all(handshake.data_to_send())
                 if isinstance(exc, CertificateRefused):
-                    await _linger(stream)
+                    await linger(stream)
             raise
 
     async def keep_accepted(
@@ -389,11 +390,3 @@ class TCPTransport(LinkTransport):
             if link is not None:
                 link.abort()
                 self.remove(link)
-
-
-async def _linger(stream: trio.SocketStream) -> None:
-    """Wait until a refused peer closes: closing with unread input resets the connection, and it loses the reason."""
-    with trio.move_on_after(_REFUSED_LINGER_S):
-        await stream.send_eof()
-        while await stream.receive_some(_GREETING_BYTES):
-            pass

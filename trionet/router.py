@@ -28,8 +28,8 @@ from .errors import (
     TemporarilyUnavailable,
 )
 from .limits import Limits
-from .message import BUILT_IN, LOCAL
-from .nesting import depth_inside, position
+from .message import BUILT_IN, LOCAL, MAX_ID_CHARS
+from .nesting import ROOT, Lineage, depth_inside, position
 from .principal import ANYONE, Principal
 from .security.scopes import FORWARDING
 from .threads import ThreadPools
@@ -78,6 +78,17 @@ class PreparedCall(AnsweredCall):
     def inner_depth(self) -> int:
         """The depth of the calls made by its handler; see `trionet.nesting`."""
         return self._call.inner_depth
+
+    def lineage(self, router: object) -> Lineage:
+        """Return the lineage of the calls that its handler makes by way of the node of `router`.
+
+        The calls of what has outlived the handler have no parent, as those of a periodic task; nor have those by way of
+        another node of this process, where this call is unknown.
+        """
+        if router is not self._router or self not in self._router.running:
+            return ROOT
+        call = self._call
+        return (call.id, call.trace) if len(call.id) <= MAX_ID_CHARS else ("", call.trace)
 
     def forwards_for(self, router: object) -> Principal | None:
         """Return in whose name its handler makes calls by way of the node of `router`; None for that node itself.

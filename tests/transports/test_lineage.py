@@ -20,7 +20,7 @@ from trionet.protocols.link.frames import CallFrame, OwnCallFrame, Reply
 from trionet.router import Router
 
 if TYPE_CHECKING:
-    from trionet import Node
+    from trionet import Node, NodeAddress
 
 ID = "an-id"
 TRACE = bytes(range(25))

@@ -26,6 +26,7 @@ from .services.code_trust import CodeTrust
 from .services.comm import Comm
 from .services.gossip import Gossip
 from .services.groups import ALL, Groups
+from .services.inspection import Inspection
 from .services.kept import Kept
 from .services.kept_rules import KeptRules
 from .services.kept_services import KeptServices
@@ -66,7 +67,7 @@ class Node:
 
     Attributes:
         config: its configuration.
-        local: its own services: ``status``, ``groups``, ``routes``, ``comm``, ``gossip``, ``membership``, ``keys``.
+        local: its own services; see `LocalServices`.
         random: the random numbers of its protocols and services; seeded in a simulation.
         reloading: the files that it can read again while it runs.
     """
@@ -98,8 +99,7 @@ class Node:
         Raises:
             ConfigError: a configured service or template can't be used.
         """
-        self.config, self.random = config, random
-        self._endpoint, self._children = endpoint, children
+        self.config, self.random, self._endpoint, self._children = config, random, endpoint, children
         self._router, self._bus, self._log = router, bus, NodeLog()
         self._stopping, self._has_drained = trio.Event(), trio.Event()
         self._groups: dict[str, Group] = {}
@@ -124,6 +124,7 @@ class Node:
             settings=Settings(own, config, replicated, bus.publish),
             code=code,
             keys=Keys.of(config, endpoint, self._agent, groups.known, children.on_boot, background, random),
+            inspection=Inspection(known),
         )
         self.reloading: Reloading = Reloading({**self.local.keys.reloads, **endpoint.reloads})
         self._listen(comm)

@@ -75,7 +75,7 @@ def headers_of(request: Request, accept: str, *, is_signed: bool) -> dict[str, s
     """
     headers = {
         CALL_ID_HEADER: request.id,
-        CALLER_HEADER: str(request.caller),
+        **({} if request.caller is None else {CALLER_HEADER: str(request.caller)}),
         "Content-Type": VALUE_TYPE,
         "Accept": accept,
         "Accept-Encoding": "identity",

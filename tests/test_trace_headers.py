@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trionet.trace_context import (
+from trionet.trace_headers import (
     MAX_STATE_BYTES,
     NO_TRACE,
     TRACE_BYTES,

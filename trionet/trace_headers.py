@@ -1,4 +1,4 @@
-"""W3C trace contexts, as they travel with calls.
+"""W3C trace contexts, as they travel with calls: in bytes, and in HTTP's headers.
 
 A trace context is bytes: trace id 16, span id 8, flags 1, and then the text of ``tracestate``, only if there is one.
 Links carry these bytes; over HTTP they are the headers ``traceparent`` and ``tracestate``. Without a tracer a node

@@ -6,12 +6,14 @@ assertions of every package that comes with a plugin.
 
 __version__ = "0.1.0"
 
+from .call_tree import CallTree, CancelledCalls, RunningCall, WaitsFor
 from .codec import register_type
 from .config import NodeConfig
 from .current_call import CurrentCall, current_call
 from .errors import (
     Abort,
     AddressInUse,
+    CallCancelled,
     CallTimeout,
     CodeRefused,
     ConfigError,
@@ -72,6 +74,7 @@ from .node import Node
 from .node_statistics import NodeStatistics
 from .principal import Principal
 from .replies import Aggregate, Receipt, Replies, Spread
+from .running_calls import RunningCalls
 from .runtime import open_node, run, serve_node
 from .services.base import rpc
 from .services.groups import GroupDescription
@@ -89,7 +92,10 @@ __all__ = [
     "AddressInUse",
     "AddressUnreachable",
     "Aggregate",
+    "CallCancelled",
     "CallTimeout",
+    "CallTree",
+    "CancelledCalls",
     "ChildEnded",
     "ChildGivenUp",
     "ChildRestarted",
@@ -146,6 +152,8 @@ __all__ = [
     "RemoteError",
     "Replies",
     "RumorFailed",
+    "RunningCall",
+    "RunningCalls",
     "SIDCollision",
     "SSHLauncher",
     "ServiceDescription",
@@ -161,6 +169,7 @@ __all__ = [
     "TrionetError",
     "TxnConflict",
     "UnknownKey",
+    "WaitsFor",
     "current_call",
     "open_node",
     "register_type",

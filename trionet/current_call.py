@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .identity import NodeAddress
     from .message import Call
 
-__all__ = ["AnsweredCall", "CurrentCall", "answered_call", "current_call"]
+__all__ = ["AnsweredCall", "CurrentCall", "Ending", "answered_call", "current_call"]
 
 
 class CurrentCall:
@@ -58,6 +58,21 @@ class CurrentCall:
             return min(self._deadline, trio.current_effective_deadline())
         except RuntimeError:  # in a worker thread
             return self._deadline
+
+
+class Ending:
+    """The cancellation of a running call by another than its caller.
+
+    Attributes:
+        reason: the text for its caller.
+        ended: set once its handler has ended.
+    """
+
+    __slots__ = ("ended", "reason")
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        self.ended: trio.Event = trio.Event()
 
 
 class AnsweredCall(ABC):

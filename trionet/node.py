@@ -19,6 +19,7 @@ from .node_log import NodeLog
 from .node_statistics import NodeStatistics, statistics_of
 from .on_start import run_on_start
 from .reloading import Reloading
+from .running_calls import RunningCalls
 from .services import LocalServices, cluster_agent
 from .services.base import check_service_name, exposed_methods
 from .services.child_news import ChildNews
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from random import Random
 
+    from .call_tree import CallTree
     from .child_nodes import ChildNodes
     from .config import NodeConfig
     from .current_call import CurrentCall
@@ -70,6 +72,7 @@ class Node:
         local: its own services; see `LocalServices`.
         random: the random numbers of its protocols and services; seeded in a simulation.
         reloading: the files that it can read again while it runs.
+        calls: its running calls, and those of its cluster, as a tree of cancel scopes.
     """
 
     config: NodeConfig
@@ -85,16 +88,7 @@ class Node:
         background: trio.Nursery,
         random: Random,
     ) -> None:
-        """Build the services on `endpoint`, which serves no calls yet.
-
-        Args:
-            config: the node's settings.
-            endpoint: its place on a network.
-            router: the handler of the endpoint's calls.
-            bus: receives its events.
-            children: spawns nodes.
-            background: its tasks, which are cancelled when it has stopped.
-            random: its random numbers.
+        """Build the services on `endpoint`, which serves no calls yet; `background` is for what ends after them.
 
         Raises:
             ConfigError: a configured service or template can't be used.
@@ -126,9 +120,9 @@ class Node:
             keys=Keys.of(config, endpoint, self._agent, groups.known, children.on_boot, background, random),
             inspection=Inspection(known),
         )
+        self.calls: RunningCalls = RunningCalls(router, endpoint, comm, groups, self._log.latest_orphans)
         self.reloading: Reloading = Reloading({**self.local.keys.reloads, **endpoint.reloads})
-        self._listen(comm)
-        self._register_services()
+        self._register_services(comm)
 
     def _listen(self, comm: Comm) -> None:
         news = ChildNews(self._agent, self._children.on_boot)
@@ -230,6 +224,13 @@ class Node:
     def running_calls(self) -> list[CurrentCall]:
         """Return the calls whose handlers are running on this node, oldest first."""
         return [prepared.current() for prepared in self._router.running]
+
+    def dump(self) -> CallTree:
+        """Return its running calls as a tree, with what each waits for; ``print(node.dump())`` draws it.
+
+        `RunningCalls.tree` is that of the cluster. Call it within Trio.
+        """
+        return self.calls.dump()
 
     def orphaned_calls(self) -> list[OrphanedCall]:
         """Return the latest orphans among its own calls, at most 64."""
@@ -337,8 +338,9 @@ class Node:
         self.local.membership.check_active()
         return self.members()
 
-    def _register_services(self) -> None:
-        """Register the built-in services, those of the groups, and the configured ones."""
+    def _register_services(self, comm: Comm) -> None:
+        """Register the built-in services, those of the groups, and the configured ones; listen to events before."""
+        self._listen(comm)
         for name, service in self.local._asdict().items():
             if exposed_methods(service):
                 self._services.add_built_in(service, name)

@@ -55,6 +55,10 @@ NEEDED: dict[str, dict[str, Scope | None]] = {
     "inspection": {
         "members": Scope.READ,
         "statistics": Scope.READ,
+        "calls": Scope.READ,
+        "report_calls": Scope.READ,
+        "cancel_call": Scope.ADMIN,
+        "cancel_own_calls": Scope.ADMIN,
     },
     "membership": {
         "members": Scope.READ,

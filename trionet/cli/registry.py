@@ -17,8 +17,10 @@ PURPOSES: Final[dict[str, dict[str, tuple[str, str]]]] = {
     },
     "look at a running cluster": {
         "members": (".commands.members", "show the members of a node's cluster"),
+        "calls": (".commands.calls", "show the running calls of a cluster, as a tree"),
     },
     "act": {
+        "cancel": (".commands.calls", "cancel a running call, and all that is below it"),
         "keys": (".keys", "make the key of a cluster, and tokens for its HTTP face"),
         "reload": (".reload", "have a running node read its key file and certificate again"),
     },

@@ -7,12 +7,13 @@ foreign exceptions ``from`` their cause, and retry nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 import trio
 
 from trionet.errors import (
+    CallCancelled,
     CallTimeout,
     ConnectionLost,
     DecodeError,
@@ -50,6 +51,7 @@ __all__ = [
     "Lives",
     "Network",
     "Request",
+    "Sending",
     "Transport",
     "answered_error",
     "check_request_size",
@@ -57,7 +59,9 @@ __all__ = [
     "time_left_s",
 ]
 
-_INDEFINITE_CODES = frozenset(kind.code for kind in (CallTimeout, RemoteError, ConnectionLost, OrphanedCalls))
+_INDEFINITE_CODES = frozenset(
+    kind.code for kind in (CallTimeout, RemoteError, ConnectionLost, OrphanedCalls, CallCancelled)
+)
 
 
 class Handler(Protocol):
@@ -122,6 +126,22 @@ class Request(msgspec.Struct, frozen=True):
         )
 
 
+class Sending(NamedTuple):
+    """A call in progress at its caller.
+
+    Attributes:
+        node: the node that is called.
+        request: the call.
+        state: ``connecting``, ``queued``, ``sent`` or ``cancelled``; see `trionet.call_tree.WaitsFor`.
+        task: the task that waits for it; None if none does at the moment.
+    """
+
+    node: NodeAddress
+    request: Request
+    state: str
+    task: trio.lowlevel.Task | None = None
+
+
 class Transport(Protocol):
     """Sends the calls of one node.
 
@@ -146,6 +166,9 @@ class Transport(Protocol):
         The generator is at most some buffers ahead, and ends with the block. The block's beginning, or the iteration,
         raises the errors of `call`.
         """
+
+    def in_progress(self) -> list[Sending]:
+        """Return the calls and streams that have not ended."""
 
 
 class Links(Transport, Protocol):

@@ -88,6 +88,7 @@ class LinkServer:
             self._calls.answer(call, self._encoded_error(frame.msg_id, exc))
             return
         call.handler = running = _Running()
+        prepared.started_at = self._core.liveness.heard_at
         if prepared.method.is_stream:
             self._start_soon(self._run_stream, call, running, prepared, name=frame.method)
         else:

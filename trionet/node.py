@@ -123,8 +123,8 @@ class Node:
             kept=Kept(own, groups, replicated, [KeptServices(self._services), KeptRules(groups)], bus.publish),
             settings=Settings(own, config, replicated, bus.publish),
             code=code,
+            inspection=Inspection(known, router, self._agent, self._services),
             keys=Keys.of(config, endpoint, self._agent, groups.known, children.on_boot, background, random),
-            inspection=Inspection(known),
         )
         self.reloading: Reloading = Reloading({**self.local.keys.reloads, **endpoint.reloads})
         self._listen(comm)
@@ -134,6 +134,7 @@ class Node:
         news = ChildNews(self._agent, self._children.on_boot)
         for listener in (self._log.handle, news.handle, comm.handle_event, self.local.keys.handle_event):
             self._bus.listen(listener)
+        self._bus.listen(self.local.inspection.handle_event)
 
     def __repr__(self) -> str:
         return f"<Node {self.sid} on {self.address}>"

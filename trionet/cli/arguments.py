@@ -11,18 +11,26 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import msgspec
 
-from trionet import __version__
 from trionet.config import NodeConfig
 from trionet.errors import ConfigError
 from trionet.key_texts import KEY_VARIABLE, holds_key_text
 from trionet.streams import OutputLost, check_written
+from trionet.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from trionet.security.node_keys import NodeKeys
 
-__all__ = ["Parser", "add_certificate", "add_key_file", "import_from_working_directory", "keys_of", "settings_from"]
+__all__ = [
+    "Parser",
+    "add_certificate",
+    "add_key_file",
+    "import_from_working_directory",
+    "keys_of",
+    "settings_from",
+    "settings_in",
+]
 
 _KEY_AS_ARGUMENT: Final = (
     "one of the arguments is a key. A key in a command line is seen by others and kept in the shell's history: make a "
@@ -95,7 +103,7 @@ def settings_from(source: str | None) -> dict[str, Any]:
     name = "--config" if source else "TRIONET_CONFIG"
     source = source or os.environ.get("TRIONET_CONFIG")
     if source:
-        settings |= _settings_in(source, name)
+        settings |= settings_in(source, name)
     return settings | _checked(NodeConfig.settings_from_environment(), "environment")
 
 
@@ -139,7 +147,12 @@ def _checked(settings: dict[str, Any], source: str) -> dict[str, Any]:
     return settings
 
 
-def _settings_in(source: str, name: str) -> dict[str, Any]:
+def settings_in(source: str, name: str) -> dict[str, Any]:
+    """Return the settings in a configuration file, or in a JSON object; an error's text begins with `name`.
+
+    Raises:
+        ConfigError: there are none, or some are wrong.
+    """
     if not source.lstrip().startswith("{"):
         return _checked(NodeConfig.settings_from_file(Path(source)), source)
     try:

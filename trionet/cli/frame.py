@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 import trio
 
-from trionet.errors import CallTimeout, ConfigError, IndefiniteError, MalformedRequest, TrionetError
+from trionet.errors import ConfigError, IndefiniteError, MalformedRequest, TrionetError
 from trionet.identity import NodeAddress
 from trionet.streams import OutputLost
 
 from .arguments import Parser
 from .client import open_client
 from .clients import access_of, add_client, add_token
-from .output import Output
+from .output import Output, ReaderGone
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -72,6 +72,8 @@ class Command(NamedTuple):
         most: how many there may be; None for any number.
         add_arguments: adds its own options to a parser.
         timeout_s: the default of ``--timeout``; None for no limit.
+        limits_itself: whether it keeps ``options.timeout`` itself; with ``--follow`` every command does, and without a
+            default.
     """
 
     name: str
@@ -83,6 +85,7 @@ class Command(NamedTuple):
     most: int | None = 0
     add_arguments: Callable[[argparse.ArgumentParser], None] = _no_arguments
     timeout_s: float | None = 30.0
+    limits_itself: bool = False
 
     def parser(self) -> argparse.ArgumentParser:
         """Return the parser of its arguments."""
@@ -138,8 +141,10 @@ class Command(NamedTuple):
             parser.error(f"{exc.text}; an address is ip:port")
         if not options.node.port:
             parser.error(f"no node has the port 0: {address}")
-        if options.timeout is None:
+        follows = getattr(options, "follow", False)
+        if options.timeout is None and not follows:
             options.timeout = self.timeout_s
+        options.limit = None if self.limits_itself or follows else options.timeout
         return options
 
     def main(self, argv: Sequence[str]) -> NoReturn:
@@ -158,6 +163,8 @@ class Command(NamedTuple):
             if options.debug:
                 logging.getLogger("trionet").exception("trionet %s failed", self.name)
             return self._report(exc, options.output)
+        except ReaderGone:
+            return Status.DONE
         except OutputLost as exc:
             print(f"trionet {self.name}: {exc}", file=sys.stderr)
             return Status.FAILED
@@ -169,12 +176,8 @@ class Command(NamedTuple):
             return Status.FAILED
 
     async def _run(self, options: argparse.Namespace) -> bool:
-        async with open_client(options.node, access_of(options)) as client:
-            if options.timeout is None:
-                return await self.run(client, options)
-            with trio.move_on_after(options.timeout):
-                return await self.run(client, options)
-        raise CallTimeout(f"no answer within {options.timeout:g} s (--timeout)", node=options.node)
+        async with open_client(options.node, access_of(options)) as client, client.limited(options.limit):
+            return await self.run(client, options)
 
     def _report(self, error: TrionetError, output: Output) -> int:
         print(f"trionet {self.name}: {error}", file=sys.stderr)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import msgspec
 
-from trionet import __version__
 from trionet.errors import ConfigError
 from trionet.maelstrom.workbench import (
     WORKLOADS,
@@ -38,6 +37,7 @@ from trionet.maelstrom.workbench.plots import latency_svg, rate_svg
 from trionet.maelstrom.workbench.space_time import space_time_svg
 from trionet.maelstrom.workbench.topologies import TOPOLOGIES
 from trionet.streams import OutputLost, check_written, claim_stdout, prepare_streams
+from trionet.version import __version__
 
 from .arguments import Parser
 

@@ -102,7 +102,7 @@ class Inspection:
             "members": len(node.members()) if has_cluster else 1,
             "health": self._agent.swim.health if has_cluster else 0,
             "groups": len(self._groups.gids()),
-            "services": len([name for name in self._services(LOCAL) if self._origin(LOCAL, name) != Origin.BUILT_IN.value]),
+            "services": sum(name not in BUILT_IN for name in self._services(LOCAL)),
             "uptime_s": round(time.monotonic() - self._begun_at, 3),
             "host": platform.node(),
             "pid": os.getpid(),

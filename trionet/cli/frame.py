@@ -66,7 +66,7 @@ class Command(NamedTuple):
         examples: the arguments of examples, at least one, beginning with the address.
         run: called with the client and the options; returns whether all went well: False is exit status 1. The options
             have ``words``, the arguments after the address; ``output``, an `Output`; ``parser``, whose ``error(text)``
-            ends the command for wrong usage; and those of `add_arguments`.
+            ends the command for wrong usage; ``access``, an `Access`; and those of `add_arguments`.
         words: the arguments after the address, for ``--help``.
         least: how many words there must be.
         most: how many there may be; None for any number.
@@ -74,6 +74,7 @@ class Command(NamedTuple):
         timeout_s: the default of ``--timeout``; None for no limit.
         limits_itself: whether it keeps ``options.timeout`` itself; with ``--follow`` every command does, and without a
             default.
+        run_offline: called first, without an address: returns whether all is done then, without any node.
     """
 
     name: str
@@ -86,8 +87,14 @@ class Command(NamedTuple):
     add_arguments: Callable[[argparse.ArgumentParser], None] = _no_arguments
     timeout_s: float | None = 30.0
     limits_itself: bool = False
+    run_offline: Callable[[argparse.Namespace], bool] | None = None
 
-    def parser(self) -> argparse.ArgumentParser:
+    @property
+    def summary(self) -> str:
+        """What it does, in a line without a full stop."""
+        return self.description.partition("\n")[0].partition(". ")[0].rstrip(".").replace("Show", "show", 1)
+
+    def parser(self) -> Parser:
         """Return the parser of its arguments."""
         lines = "\n".join(f"  trionet {self.name} {example}" for example in self.examples)
         usage = " ".join(part for part in (f"trionet {self.name} [options] ADDR", self.words) if part)
@@ -121,10 +128,19 @@ class Command(NamedTuple):
         add_client(common)
 
     def options(self, argv: Sequence[str]) -> argparse.Namespace:
-        """Return the options in its arguments; wrong ones end the process."""
+        """Return the options in its arguments, without the address; wrong ones end the process."""
         parser = self.parser()
         options = parser.parse_intermixed_args(argv)
         options.parser, options.output = parser, Output(is_json=options.json)
+        follows = getattr(options, "follow", False)
+        if options.timeout is None and not follows:
+            options.timeout = self.timeout_s
+        options.limit = None if self.limits_itself or follows else options.timeout
+        return options
+
+    def take_address(self, options: argparse.Namespace) -> None:
+        """Take the address from the words of the options; wrong words end the process."""
+        parser: Parser = options.parser
         words: list[str] = options.words
         given = os.environ.get(ADDRESS_VARIABLE)
         is_first = bool(words) and _is_like_address(words[0]) and (given is None or len(words) > self.least)
@@ -141,11 +157,6 @@ class Command(NamedTuple):
             parser.error(f"{exc.text}; an address is ip:port")
         if not options.node.port:
             parser.error(f"no node has the port 0: {address}")
-        follows = getattr(options, "follow", False)
-        if options.timeout is None and not follows:
-            options.timeout = self.timeout_s
-        options.limit = None if self.limits_itself or follows else options.timeout
-        return options
 
     def main(self, argv: Sequence[str]) -> NoReturn:
         """Run the command; ends the process."""
@@ -156,6 +167,9 @@ class Command(NamedTuple):
 
     def _status(self, options: argparse.Namespace) -> int:
         try:
+            if self.run_offline is not None and self.run_offline(options):
+                return Status.DONE
+            self.take_address(options)
             return Status.DONE if trio.run(self._run, options) else Status.FAILED
         except KeyboardInterrupt:
             return Status.INTERRUPTED
@@ -176,7 +190,8 @@ class Command(NamedTuple):
             return Status.FAILED
 
     async def _run(self, options: argparse.Namespace) -> bool:
-        async with open_client(options.node, access_of(options)) as client, client.limited(options.limit):
+        options.access = access_of(options)
+        async with open_client(options.node, options.access) as client, client.limited(options.limit):
             return await self.run(client, options)
 
     def _report(self, error: TrionetError, output: Output) -> int:

@@ -50,10 +50,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 def _run(name: str, argv: Sequence[str]) -> None:
     """Run a command; only its own module is imported."""
     module = importlib.import_module(MODULES[name], __package__)
-    if hasattr(module, "COMMANDS"):
-        module.COMMANDS[name].main(argv)
-    else:
-        module.main(argv)
+    (module.main if hasattr(module, "main") else module.COMMANDS[name].main)(argv)
 
 
 def _description() -> str:

@@ -77,17 +77,19 @@ class Output:
         """Whether people read it on a terminal."""
         return not self.is_json and sys.stdout.isatty()
 
-    def show(self, value: Any, render: Callable[[Any], Table | str] | None = None) -> None:
+    def show(self, value: Any, render: Callable[[Any], Table | str | None] | None = None) -> None:
         """Print a value: as one JSON document in one line, or what ``render(value)`` makes of it.
 
         Args:
             value: plain data, or what `json_of` makes that of.
-            render: returns a table or a text; default: `text_of`.
+            render: returns a table, a text, or None for nothing; default: `text_of`.
         """
         if self.is_json:
             self._print(json_of(value))
             return
         found = text_of(value) if render is None else render(value)
+        if found is None:
+            return
         if isinstance(found, Table):
             self.table(found)
         else:

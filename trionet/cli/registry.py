@@ -1,6 +1,6 @@
 """All commands of ``trionet``, by purpose, and the module of each.
 
-A module has ``COMMANDS``, a mapping of name to `trionet.cli.frame.Command`, or a function ``main(argv)``.
+A module has a function ``main(argv)``, or else ``COMMANDS``, a mapping of name to `trionet.cli.frame.Command`.
 """
 
 from __future__ import annotations

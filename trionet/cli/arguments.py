@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
 import sys
 from pathlib import Path
@@ -30,6 +29,7 @@ __all__ = [
     "keys_of",
     "settings_from",
     "settings_in",
+    "similar_to",
 ]
 
 _KEY_AS_ARGUMENT: Final = (
@@ -46,9 +46,9 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **settings)
-        self.add_argument(
-            "--version", action="version", version=f"{self.prog} {__version__}", help="print the version, and end"
-        )
+        if not settings.get("parents"):  # else one of them has it
+            text = f"{self.prog} {__version__}"
+            self.add_argument("--version", action="version", version=text, help="print the version, and end")
 
     def parse_known_args(  # type: ignore[override]  # overloads for the type of the namespace, which is argparse's own
         self, args: Sequence[str] | None = None, namespace: Any = None
@@ -68,16 +68,33 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End the process."""
+        if message.startswith("unrecognized arguments: -"):
+            word = message.removeprefix("unrecognized arguments: ").partition(" ")[0].partition("=")[0]
+            message += similar_to(word, self._option_string_actions)
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Raise an error with the most similar choices, where argparse lists all."""
+        if action.choices is not None and value not in action.choices:
+            choices = [str(choice) for choice in action.choices]
+            hint = similar_to(str(value), choices) or f" (choose from {', '.join(choices)})"
+            raise argparse.ArgumentError(action, f"invalid choice: {value!r:.80}{hint}")
 
     def check_choice(self, what: str, given: str, choices: Iterable[str]) -> None:
         """End the process, with the most similar choices, unless `given` is one of `choices`."""
         choices = list(choices)
         if given in choices:
             return
-        similar = difflib.get_close_matches(given, choices, n=2, cutoff=0.5)
-        hint = f"; did you mean {' or '.join(similar)}?" if similar else f"; there are {', '.join(choices)}"
+        hint = similar_to(given, choices) or f"; there are {', '.join(choices)}"
         self.error(f"there is no {what} {given!r:.80}{hint}")
+
+
+def similar_to(given: str, choices: Iterable[str]) -> str:
+    """Return the end of a sentence that suggests the most similar choices; nothing if none is similar."""
+    import difflib  # only on an error
+
+    similar = difflib.get_close_matches(given, list(choices), n=2, cutoff=0.5)
+    return f"; did you mean {' or '.join(similar)}?" if similar else ""
 
 
 def import_from_working_directory() -> None:

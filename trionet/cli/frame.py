@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import os
 import sys
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
@@ -92,9 +93,10 @@ class Command(NamedTuple):
     @property
     def summary(self) -> str:
         """What it does, in a line without a full stop."""
-        return self.description.partition("\n")[0].partition(". ")[0].rstrip(".").replace("Show", "show", 1)
+        sentence = self.description.partition("\n")[0].partition(". ")[0].rstrip(".")
+        return sentence[:1].lower() + sentence[1:]
 
-    def parser(self) -> Parser:
+    def make_parser(self) -> Parser:
         """Return the parser of its arguments."""
         lines = "\n".join(f"  trionet {self.name} {example}" for example in self.examples)
         usage = " ".join(part for part in (f"trionet {self.name} [options] ADDR", self.words) if part)
@@ -129,7 +131,7 @@ class Command(NamedTuple):
 
     def options(self, argv: Sequence[str]) -> argparse.Namespace:
         """Return the options in its arguments, without the address; wrong ones end the process."""
-        parser = self.parser()
+        parser = self.make_parser()
         options = parser.parse_intermixed_args(argv)
         options.parser, options.output = parser, Output(is_json=options.json)
         follows = getattr(options, "follow", False)
@@ -208,7 +210,10 @@ def _is_like_address(word: str) -> bool:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds < float("inf"):
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
         raise argparse.ArgumentTypeError(f"a number of seconds, not {text!r:.80}")
     return seconds

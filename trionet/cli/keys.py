@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-__all__ = ["main", "parser"]
+__all__ = ["main", "make_parser"]
 
 _DESCRIPTION: Final = """\
 Make the keys of a cluster, rotate them while it runs, and make tokens for its HTTP face.
@@ -43,7 +43,7 @@ exit status: 0 done, 1 a step is not possible yet, a member can't be reached, or
 """
 
 
-def parser() -> Parser:
+def make_parser() -> Parser:
     """Return the parser of its arguments."""
     parser = Parser(prog="trionet keys", description=_DESCRIPTION, epilog=_EPILOG)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -55,7 +55,7 @@ def parser() -> Parser:
     token.add_argument("--expires", metavar="S", help="for how many seconds it is valid; default: a day")
     token.add_argument("--cluster", metavar="NAME", help="the name of the cluster; default: that of its nodes")
     for name, command in COMMANDS.items():
-        commands.add_parser(name, help=command.summary, add_help=False)
+        commands.add_parser(name, help=command.summary, parents=[command.make_parser()], add_help=False)
     return parser
 
 
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         argv = sys.argv[1:]
     if argv and argv[0] in COMMANDS:
         COMMANDS[argv[0]].main(argv[1:])
-    options = parser().parse_args(argv)
+    options = make_parser().parse_args(argv)
     sys.exit(run_reporting(f"trionet keys {options.command}", partial(_LOCAL[options.command], options)))
 
 

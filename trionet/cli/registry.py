@@ -1,13 +1,31 @@
 """All commands of ``trionet``, by purpose, and the module of each.
 
-A module has a function ``main(argv)``, or else ``COMMANDS``, a mapping of name to `trionet.cli.frame.Command`.
+A module has the functions ``main(argv)`` and ``make_parser()``, or else ``COMMANDS``, a mapping of name to
+`trionet.cli.frame.Command`, which has them.
 """
 
 from __future__ import annotations
 
-from typing import Final
+import importlib
+from typing import TYPE_CHECKING, Any, Final
 
-__all__ = ["MODULES", "PURPOSES"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn, Protocol
+
+    from .arguments import Parser
+
+    class Runnable(Protocol):
+        """A command."""
+
+        def main(self, argv: Sequence[str]) -> NoReturn:
+            """Run it; ends the process."""
+
+        def make_parser(self) -> Parser:
+            """Return the parser of its arguments."""
+
+
+__all__ = ["MODULES", "PURPOSES", "load"]
 
 PURPOSES: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "begin": {
@@ -39,6 +57,9 @@ PURPOSES: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "keys": (".keys", "make the key of a cluster, and tokens for its HTTP face"),
         "reload": (".reload", "have a running node read its key file and certificate again"),
     },
+    "for the shell": {
+        "completion": (".completion", "print the completion of bash or zsh"),
+    },
     "simulate and test": {
         "simulate": (".simulate", "search for a seed with which a cluster fails"),
         "maelstrom": (".maelstrom", "test Maelstrom nodes without Maelstrom"),
@@ -49,3 +70,10 @@ PURPOSES: Final[dict[str, dict[str, tuple[str, str]]]] = {
 
 MODULES: Final = {name: module for commands in PURPOSES.values() for name, (module, _) in commands.items()}
 """The module of each command, relative to this package. Only that of the command that runs is imported."""
+
+
+def load(name: str) -> Runnable:
+    """Return a command; only its own module is imported."""
+    module: Any = importlib.import_module(MODULES[name], __package__)
+    found: Runnable = module if hasattr(module, "main") else module.COMMANDS[name]
+    return found

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
+from trionet.cli.arguments import similar_to
 from trionet.cli.client import ALL
 from trionet.cli.frame import Command
 from trionet.cli.looking import follow, show_replies
 from trionet.cli.output import Table, ends_with_reader, text_of
 from trionet.cli.targets import Target, target_of
-from trionet.errors import ConfigError, ServiceNotFound
+from trionet.errors import ConfigError, MethodNotFound, ServiceNotFound, TrionetError
 from trionet.message import LOCAL
 from trionet.nurseries import open_background_nursery
 from trionet.replies import Aggregate, Replies
@@ -81,7 +82,22 @@ async def _run(client: Client, options: argparse.Namespace) -> bool:
 async def _within(client: Client, options: argparse.Namespace, target: Target) -> Any:
     """Return the answer to one call; its time limit is for itself alone."""
     async with client.limited(options.timeout, is_partial=options.partial):
-        return await _called(client, options, target)
+        try:
+            return await _called(client, options, target)
+        except (MethodNotFound, ServiceNotFound) as exc:
+            raise type(exc)(f"{exc.text}{await _hint(client, target)}", node=exc.node) from None
+
+
+async def _hint(client: Client, target: Target) -> str:
+    """Return what to write in place of an unknown method, as the end of a sentence; nothing if that is not known."""
+    try:
+        methods: list[dict[str, Any]] = await client.call("inspection", "services")
+    except TrionetError:
+        return ""
+    gids = ("", LOCAL) if target.gid == LOCAL else ("", target.gid, LOCAL)
+    names = {f"{one['service']}/{one['method']}": None for one in methods if one["gid"] in gids}
+    hint = similar_to(f"{target.service}/{target.method}", names)
+    return hint or f"; see: trionet services {client.node} --built-in"
 
 
 async def _called(client: Client, options: argparse.Namespace, target: Target) -> Any:

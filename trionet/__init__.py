@@ -4,8 +4,6 @@ PYTEST_DONT_REWRITE: where trionet is imported before pytest starts, pytest need
 assertions of every package that comes with a plugin.
 """
 
-__version__ = "0.1.0"
-
 from .call_tree import CallTree, CancelledCalls, RunningCall, WaitsFor
 from .codec import register_type
 from .config import NodeConfig
@@ -54,6 +52,7 @@ from .events import (
     GroupFailed,
     MemberEvent,
     MemberFailed,
+    MemberForgotten,
     MemberJoined,
     MemberLeft,
     MemberSuspected,
@@ -84,6 +83,7 @@ from .services.member import Member
 from .services.periodic import PeriodicTask
 from .services.routes import ServiceDescription
 from .templates.base import GroupContext, Template
+from .version import __version__ as __version__
 
 __all__ = [
     "NID",
@@ -126,6 +126,7 @@ __all__ = [
     "Member",
     "MemberEvent",
     "MemberFailed",
+    "MemberForgotten",
     "MemberJoined",
     "MemberKeys",
     "MemberLeft",

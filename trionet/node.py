@@ -117,8 +117,8 @@ class Node:
             kept=Kept(own, groups, replicated, [KeptServices(self._services), KeptRules(groups)], bus.publish),
             settings=Settings(own, config, replicated, bus.publish),
             code=code,
+            inspection=Inspection(known, router, self._agent, self._services),
             keys=Keys.of(config, endpoint, self._agent, groups.known, children.on_boot, background, random),
-            inspection=Inspection(known),
         )
         self.calls: RunningCalls = RunningCalls(router, endpoint, comm, groups, self._log.latest_orphans)
         self.reloading: Reloading = Reloading({**self.local.keys.reloads, **endpoint.reloads})
@@ -128,6 +128,7 @@ class Node:
         news = ChildNews(self._agent, self._children.on_boot)
         for listener in (self._log.handle, news.handle, comm.handle_event, self.local.keys.handle_event):
             self._bus.listen(listener)
+        self._bus.listen(self.local.inspection.handle_event)
 
     def __repr__(self) -> str:
         return f"<Node {self.sid} on {self.address}>"
@@ -226,10 +227,7 @@ class Node:
         return [prepared.current() for prepared in self._router.running]
 
     def dump(self) -> CallTree:
-        """Return its running calls as a tree, with what each waits for; ``print(node.dump())`` draws it.
-
-        `RunningCalls.tree` is that of the cluster. Call it within Trio.
-        """
+        """Return its own running calls as a tree, for ``print(node.dump())``; `RunningCalls.tree` is the cluster's."""
         return self.calls.dump()
 
     def orphaned_calls(self) -> list[OrphanedCall]:

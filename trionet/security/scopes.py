@@ -39,8 +39,8 @@ ADMIN_METHODS: Final[Mapping[str, frozenset[str] | None]] = {
     "status": frozenset({"stop", "spawn", "reload"}),
     "routes": frozenset({"put", "put_template", "rem"}),
     "groups": frozenset({"put", "add", "rem", "del"}),
-    "membership": frozenset({"join", "leave", "set_tags"}),
     "inspection": frozenset({"cancel_call", "cancel_own_calls"}),
+    "membership": frozenset({"join", "leave", "set_tags", "forget"}),
     "keys": None,
 }
 """The methods that need ``admin``, by service, local and group-wide; None stands for all."""

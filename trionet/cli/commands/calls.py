@@ -64,8 +64,8 @@ COMMANDS: Final = {
     "calls": Command(
         name="calls",
         description="Show the running calls of a node's cluster, as a tree.\n\nEach line is a call: its id, method and "
-        "node; since when it runs, and how much is left of whose deadline; for whom it runs, or where it came from; and "
-        "what it waits for. A call is below the call in whose handler it was made.",
+        "node; since when it runs, and how much is left of whose deadline; for whom it runs, or where it came from; "
+        "and what it waits for. A call is below the call in whose handler it was made.",
         examples=["127.0.0.1:8080", "127.0.0.1:8080 --json", "127.0.0.1:8080 --within 5"],
         run=_run_calls,
         add_arguments=_add_within,

@@ -117,7 +117,7 @@ class RunningCall(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         parts = [f"{self.id}  {self.name} at {self.node}", f"{_time(self.age_s)}, {self._deadline()}"]
-        if self.principal != _ANYONE:
+        if self.principal not in {_ANYONE, f"node:{self.caller}"}:
             parts.append(f"for {self.principal}")
         if self.root:
             parts.append(self._origin())

@@ -37,6 +37,7 @@ from .trio_internals import scope_deadline, task_deadline
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from .current_call import AnsweredCall
     from .events import OrphanedCall
     from .identity import SID, NodeAddress
     from .router import PreparedCall, Router
@@ -74,9 +75,9 @@ class RunningCalls:
         """Return the running calls of this node alone."""
         return assemble({self._own: self.report()})
 
-    def report(self) -> NodeReport:
-        """Return the report of this node."""
-        running = self._router.running
+    def report(self, without: AnsweredCall | None = None) -> NodeReport:
+        """Return the report of this node, without the call that asks for it."""
+        running = {one: scope for one, scope in self._router.running.items() if one is not without}
         deadlines = {prepared: scope_deadline(scope) for prepared, scope in running.items()}
         by_id: dict[str, PreparedCall] = {}
         for prepared in running:
@@ -120,7 +121,7 @@ class RunningCalls:
 
     def encoded_report(self) -> bytes:
         """Return the encoded report of this node, for `decode_report` at another one."""
-        return encode_report(self.report())
+        return encode_report(self.report(answered_call()))
 
     async def cancel_own(self, call_id: str) -> int:
         """Cancel the running calls with an id on this node, and wait a while for their end; return how many."""

@@ -20,8 +20,9 @@ from .arguments import Method
 from .blocking import handles_calls
 from .call_counts import CallCounts
 from .counted_call import CountedCall
-from .current_call import CurrentCall
+from .current_call import CurrentCall, Ending
 from .errors import (
+    CallCancelled,
     CallTimeout,
     ConnectionLost,
     GroupNotFound,
@@ -32,8 +33,8 @@ from .errors import (
     TrionetError,
 )
 from .limits import Limits
-from .message import BUILT_IN, LOCAL
-from .nesting import depth_inside, position
+from .message import BUILT_IN, LOCAL, MAX_ID_CHARS
+from .nesting import ROOT, Lineage, depth_inside, position
 from .principal import ANYONE, Principal
 from .security.scopes import FORWARDING
 from .threads import ThreadPools
@@ -55,9 +56,14 @@ class HandlerCancelled(Exception):
 
 
 class PreparedCall(CountedCall):
-    """A call that can run: its method exists, and its arguments fit."""
+    """A call that can run: its method exists, and its arguments fit.
 
-    __slots__ = ("_args", "_deadline", "_kwargs", "_router")
+    Attributes:
+        started_at: the time of its begin on Trio's clock; 0 until its handler runs in a task.
+        ending: its cancellation by another than its caller; None without one.
+    """
+
+    __slots__ = ("_args", "_deadline", "_kwargs", "_router", "ending", "started_at")
 
     def __init__(
         self,
@@ -68,6 +74,8 @@ class PreparedCall(CountedCall):
         router: Router,
     ) -> None:
         super().__init__(method, call, router.counts)
+        self.started_at: float = 0.0
+        self.ending: Ending | None = None
         self._router = router
         self._args = args
         self._kwargs = kwargs
@@ -76,7 +84,14 @@ class PreparedCall(CountedCall):
     @property
     def inner_depth(self) -> int:
         """The depth of the calls made by its handler; see `trionet.nesting`."""
-        return self._call.inner_depth
+        return self.call.inner_depth
+
+    def lineage(self, router: object) -> Lineage:
+        """Return the lineage of the calls of its handler; of what outlives that, or calls by another node, `ROOT`."""
+        if router is not self._router or self not in self._router.running:
+            return ROOT
+        call = self.call
+        return (call.id, call.trace) if len(call.id) <= MAX_ID_CHARS else ("", call.trace)
 
     def forwards_for(self, router: object) -> Principal | None:
         """Return in whose name its handler makes calls by way of the node of `router`; None for that node itself.
@@ -84,22 +99,22 @@ class PreparedCall(CountedCall):
         The services of a group forward, and so do ``comm`` and ``gossip``. All other handlers act as their node, and so
         does code that has got hold of another node of this process.
         """
-        call = self._call
+        call = self.call
         forwards = router is self._router and (call.gid != LOCAL or call.service in FORWARDING)
         return call.principal or ANYONE if forwards else None
 
     @property
     def name(self) -> str:
         """Its destination: gid, service and method."""
-        return f"{self._call.gid}/{self._call.service}/{self._call.method}"
+        return f"{self.call.gid}/{self.call.service}/{self.call.method}"
 
     def nest(self) -> None:
         """Count it as nested in its caller, whose thread holds a place that this call's thread may need."""
-        self._call = msgspec.structs.replace(self._call, inner_depth=depth_inside(self._call.inner_depth))
+        self.call = msgspec.structs.replace(self.call, inner_depth=depth_inside(self.call.inner_depth))
 
     def current(self) -> CurrentCall:
         """Return its description for the handler."""
-        return CurrentCall(self._call, self._deadline)
+        return CurrentCall(self.call, self._deadline)
 
     def begin(self) -> Any:
         """Call a plain function: return its value, or an awaitable for `finish`, as for one that runs in a thread.
@@ -149,7 +164,9 @@ class PreparedCall(CountedCall):
         if self._deadline != math.inf:  # an assignment takes time even without a change
             scope.deadline = min(scope.deadline, self._deadline)
         running = self._router.running
-        running[self] = None
+        running[self] = scope
+        if not self.started_at:
+            self.started_at = trio.current_time()
         token = position.set(self)
         try:
             with scope:
@@ -165,6 +182,8 @@ class PreparedCall(CountedCall):
         finally:
             position.reset(token)
             del running[self]
+            if self.ending is not None:
+                self.ending.ended.set()
         raise self._cut_short()
 
     @asynccontextmanager
@@ -175,7 +194,8 @@ class PreparedCall(CountedCall):
         """
         scope.deadline = min(scope.deadline, self._deadline)
         running = self._router.running
-        running[self] = None
+        running[self] = scope
+        self.started_at = trio.current_time()
         token = position.set(self)
         try:
             with scope:
@@ -193,6 +213,8 @@ class PreparedCall(CountedCall):
         finally:
             position.reset(token)
             del running[self]
+            if self.ending is not None:
+                self.ending.ended.set()
         raise self._cut_short()
 
     @handles_calls
@@ -215,6 +237,9 @@ class PreparedCall(CountedCall):
             _reraise(exc)
 
     def _cut_short(self) -> Exception:
+        if self.ending is not None:
+            self.note_end("cancelled")
+            return CallCancelled(self.ending.reason)
         if trio.current_time() >= self._deadline:
             self.note_end("timeout")
             return CallTimeout(f"{self.name} ran out of time")
@@ -227,7 +252,8 @@ class Router:
 
     Attributes:
         served: the number of calls so far.
-        running: the calls with running handlers, oldest first; not those of plain functions, which never wait.
+        running: the calls with running handlers, oldest first, and the scopes of these; not those of plain functions,
+            which never wait.
         refusing: the reason to refuse calls, except `status.stop`; None to accept them.
         threads: the worker threads of its handlers.
         access: checks who may call what; None for a router outside of a node.
@@ -253,7 +279,7 @@ class Router:
         self._services: dict[str, dict[str, Mapping[str, Method]]] = {}
         self._has_ended = False
         self.served: int = 0
-        self.running: dict[PreparedCall, None] = {}
+        self.running: dict[PreparedCall, trio.CancelScope] = {}
         self.refusing: str | None = None
         self.access: Access | None = None
         self._own_scopes: dict[trio.CancelScope, None] = {}
@@ -298,6 +324,10 @@ class Router:
         if found is None:
             raise MethodNotFound(f"service {service!r} of group {gid!r} has no method {method!r:.130}")
         return found
+
+    def services(self, gid: str) -> Mapping[str, Mapping[str, Method]]:
+        """Return the methods of `gid`, by service and name."""
+        return self._services.get(gid, {})
 
     def permitted(self, call: Call) -> Method:
         """Return the method of `call`, whose arguments have not been looked at.

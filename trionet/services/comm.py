@@ -12,7 +12,7 @@ from trionet.current_call import answered_call
 from trionet.errors import MalformedRequest, OrphanedCalls, RemoteError, TrionetError, error_from_wire, error_to_wire
 from trionet.events import OrphanedCall
 from trionet.message import Remote, check_args, check_kwargs
-from trionet.nesting import current_depth, holding
+from trionet.nesting import ROOT, holding, position
 from trionet.transports.base import Request
 
 from .base import rpc
@@ -146,12 +146,19 @@ class Comm:
     ) -> Request:
         """Return a call whose arguments are encoded once, for any number of nodes.
 
-        Its depth is, by default, that of the running code. It is in the name of the principal for whom the running code
-        forwards, unless `is_own`: for calls of the protocols.
+        Its depth is, by default, that of the running code; with another one it has no parent. It is in the name of the
+        principal for whom the running code forwards, unless `is_own`: for calls of the protocols.
 
         Raises:
             EncodeError: an argument can't travel.
         """
+        lineage = ROOT
+        if depth is None:
+            place = position.get()
+            if place is None:
+                depth = 0
+            else:
+                depth, lineage = place.inner_depth, place.lineage(self._router)
         return Request(
             remote.gid,
             remote.service,
@@ -160,8 +167,9 @@ class Comm:
             self.codec.encode(dict(kwargs)) if kwargs else None,
             f"{self._prefix}-{next(self._numbers):x}",
             self.own,
-            current_depth() if depth is None else depth,
+            depth,
             None if is_own else self.forwarded(),
+            *lineage,
         )
 
     def forwarded(self) -> Principal | None:

@@ -75,7 +75,7 @@ class _RecordedHandler:
 class _RecordedCall:
     """A `PreparedCall` that records its begin and end."""
 
-    __slots__ = ("_call", "_node", "_prepared", "_trace", "begin", "method")
+    __slots__ = ("_call", "_node", "_prepared", "_trace", "begin", "method", "started_at")
 
     def __init__(self, trace: Trace, node: NodeAddress, call: Call, prepared: PreparedCall) -> None:
         self.method: Method = prepared.method

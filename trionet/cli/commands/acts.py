@@ -114,12 +114,8 @@ async def _forget(client: Client, options: argparse.Namespace) -> bool:
         if not late or trio.current_time() > until:
             break
         await trio.sleep(_PAUSE_S)  # they have not heard yet that it is gone
-    values = {sid: known[sid] for sid in replies.values}
-    return show_replies(
-        options,
-        Replies(values, replies.errors),
-        lambda value: Table(["result"], [["forgotten" if value else "unknown"]]),
-    )
+    merged = Replies({sid: known[sid] for sid in replies.values}, replies.errors)
+    return show_replies(options, merged, lambda value: Table(["result"], [["forgotten" if value else "unknown"]]))
 
 
 async def _absent_member(client: Client, name: str) -> dict[str, Any]:

@@ -180,7 +180,7 @@ NOT_FORWARDING = {
     "local groups": {"get", "put", "add", "rem", "del", "describe"},
     "local routes": {"get", "put", "put_template", "rem"},
     "local gossip": {"tasks"},
-    "local membership": {"packet", "unreachable", "join", "leave", "set_tags", "members"},
+    "local membership": {"packet", "unreachable", "join", "leave", "set_tags", "members", "forget"},
     "local inspection": {"report_calls", "cancel_own_calls", *LOOKS},
     "local kept": {"keep", "end", "held", "remove"},
     # The members exchange what they know of keys in their own names: whoever may change them at one may at all.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextvars
 import math
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import msgspec
 import trio
@@ -38,12 +38,12 @@ from .user_errors import as_answer
 from .watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Generator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 
     from .access import Access
     from .message import Call
 
-__all__ = ["HandlerCancelled", "Method", "PreparedCall", "Router", "is_awaitable"]
+__all__ = ["HandlerCancelled", "Method", "PreparedCall", "Router", "Tracing", "is_awaitable"]
 
 
 class HandlerCancelled(Exception):
@@ -101,6 +101,9 @@ class PreparedCall(AnsweredCall):
     def current(self) -> CurrentCall:
         """Return its description for the handler."""
         return CurrentCall(self._call, self._deadline)
+
+    def abandon(self) -> None:
+        """Handle that it never comes to `finish`."""
 
     def begin(self) -> Any:
         """Call a plain function: return its value, or an awaitable for `finish`, as for one that runs in a thread.
@@ -209,6 +212,28 @@ class PreparedCall(AnsweredCall):
         return HandlerCancelled()
 
 
+class Tracing(Protocol):
+    """Makes the spans of the calls that a node answers.
+
+    Attributes:
+        provider: returns the tracer provider; None while none is set.
+    """
+
+    provider: Callable[[], object | None]
+
+    def prepared(
+        self,
+        method: Method,
+        call: Call,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        router: Router,
+        *,
+        is_rumor: bool,
+    ) -> PreparedCall | None:
+        """Return a call that runs in a span; None for one without."""
+
+
 class Router:
     """The methods that can be called on one node.
 
@@ -218,6 +243,7 @@ class Router:
         refusing: the reason to refuse calls, except `status.stop`; None to accept them.
         threads: the worker threads of its handlers.
         access: checks who may call what; None for a router outside of a node.
+        tracing: makes the spans of its calls; None where OpenTelemetry isn't installed.
     """
 
     def __init__(self, max_threads: int = Limits().max_threads, watchdog: Watchdog | None = None) -> None:
@@ -235,6 +261,7 @@ class Router:
         self.running: dict[PreparedCall, None] = {}
         self.refusing: str | None = None
         self.access: Access | None = None
+        self.tracing: Tracing | None = None
         self._own_scopes: dict[trio.CancelScope, None] = {}
 
     @property
@@ -293,8 +320,8 @@ class Router:
             self.access.check(call, is_read=method.is_read)
         return method
 
-    def prepare(self, call: Call) -> PreparedCall:
-        """Return `call` ready to run, before any of the user's code runs.
+    def prepare(self, call: Call, *, is_rumor: bool = False) -> PreparedCall:
+        """Return `call`, which may be a rumor's, ready to run, before any of the user's code runs.
 
         Raises:
             NotFound: there is no such method.
@@ -310,6 +337,11 @@ class Router:
         self.served += 1
         if self._watchdog.is_resting and call.service not in BUILT_IN:
             self._watchdog.wake()
+        tracing = self.tracing
+        if tracing is not None and tracing.provider() is not None:
+            traced = tracing.prepared(method, call, args, kwargs, self, is_rumor=is_rumor)
+            if traced is not None:
+                return traced
         return PreparedCall(method, call, args, kwargs, self)
 
     async def call(self, call: Call) -> Any:

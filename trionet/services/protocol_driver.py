@@ -190,7 +190,7 @@ class ProtocolDriver:
         Raises:
             TrionetError: the packet may not have arrived.
         """
-        value = await self._comm.call(
+        value = await self._comm.call_unrecorded(
             node, self._comm.prepare([packet.encoded], {}, PACKET, depth=PACKETS, is_own=True)
         )
         answer = answer_from(node, value)

@@ -18,7 +18,6 @@ from trionet.services.base import rpc
 from trionet.services.groups import ALL
 
 from .base import GroupContext, Template
-from .fan_out import collect
 
 if TYPE_CHECKING:
     from trionet.services.group_rules import Rule
@@ -128,9 +127,9 @@ class GroupStatus(Template):
     async def stop(self) -> Replies[Any]:
         """Stop every member, and then this node."""
         members, request = self._prepared([], Remote(service="status", method="stop"))
-        own, comm = self.context.own, self.context.local.comm
+        own = self.context.own
         others = {sid: node for sid, node in members.items() if node != own}
-        replies = await collect(others, lambda node: comm.call(node, request))
+        replies = await self.call_members(others, request)
         address = await self.context.local.status.stop()
         if own.sid in members:
             replies = Replies({**replies.values, own.sid: address}, replies.errors)

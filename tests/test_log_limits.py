@@ -282,6 +282,8 @@ OF_NOBODY = {
     "maelstrom/stdio.py: standard input is unreadable: %s",
     "transports/listener.py: not listening on %s: %s",
     "services/membership.py: this node is in no cluster, and goes on trying to join one: %s",
+    "tracing/telemetry.py: a span could not be ended: %s",
+    "tracing/telemetry.py: a span could not be started: %s",
     "watchdog.py: the event loop is not watched: %s",
     "services/membership.py: none of %s can be joined so far; this node goes on trying",
     "transports/network.py: no datagrams on %s: %s; all goes over connections",

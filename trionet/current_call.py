@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from .nesting import Holding, position
+from .nesting import Holding, Lineage, position
 from .principal import ANYONE, Principal
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ class CurrentCall:
 
     Attributes:
         id: the caller's id for it; the same at every member of a fan-out.
+        parent: the id of the caller's running call in whose handler it was made; empty if it was made outside of any.
         caller: the calling node, unverified; None for a client that is no node, as curl.
         gid: the group of the service; ``"local"`` for a node's own services.
         service, method: their names.
@@ -32,10 +33,11 @@ class CurrentCall:
         principal: in whose name it is made: where it entered the cluster, whoever forwarded it; see `Principal`.
     """
 
-    __slots__ = ("_deadline", "caller", "gid", "id", "key_id", "method", "principal", "service")
+    __slots__ = ("_deadline", "caller", "gid", "id", "key_id", "method", "parent", "principal", "service")
 
     def __init__(self, call: Call, deadline: float) -> None:
         self.id: str = call.id
+        self.parent: str = call.parent
         self.caller: NodeAddress | None = call.caller
         self.gid: str = call.gid
         self.service: str = call.service
@@ -67,6 +69,10 @@ class AnsweredCall(ABC):
     @abstractmethod
     def inner_depth(self) -> int:
         """The depth of the calls made by its handler; see `trionet.nesting`."""
+
+    @abstractmethod
+    def lineage(self, router: object) -> Lineage:
+        """Return the lineage of the calls that its handler makes by way of the node of `router`."""
 
     @abstractmethod
     def current(self) -> CurrentCall:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextvars
 import math
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 import trio
@@ -28,8 +28,8 @@ from .errors import (
     TemporarilyUnavailable,
 )
 from .limits import Limits
-from .message import BUILT_IN, LOCAL
-from .nesting import depth_inside, position
+from .message import BUILT_IN, LOCAL, MAX_ID_CHARS
+from .nesting import ROOT, Lineage, depth_inside, position
 from .principal import ANYONE, Principal
 from .security.scopes import FORWARDING
 from .threads import ThreadPools
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from .access import Access
     from .message import Call
 
-__all__ = ["HandlerCancelled", "Method", "PreparedCall", "Router", "Tracing", "is_awaitable"]
+__all__ = ["HandlerCancelled", "Method", "PreparedCall", "Router", "is_awaitable"]
 
 
 class HandlerCancelled(Exception):
@@ -79,6 +79,17 @@ class PreparedCall(AnsweredCall):
         """The depth of the calls made by its handler; see `trionet.nesting`."""
         return self._call.inner_depth
 
+    def lineage(self, router: object) -> Lineage:
+        """Return the lineage of the calls that its handler makes by way of the node of `router`.
+
+        The calls of what has outlived the handler have no parent, as those of a periodic task; nor have those by way of
+        another node of this process, where this call is unknown.
+        """
+        if router is not self._router or self not in self._router.running:
+            return ROOT
+        call = self._call
+        return (call.id, call.trace) if len(call.id) <= MAX_ID_CHARS else ("", call.trace)
+
     def forwards_for(self, router: object) -> Principal | None:
         """Return in whose name its handler makes calls by way of the node of `router`; None for that node itself.
 
@@ -103,7 +114,7 @@ class PreparedCall(AnsweredCall):
         return CurrentCall(self._call, self._deadline)
 
     def abandon(self) -> None:
-        """Handle that it never comes to `finish`."""
+        """Handle that what `begin` has returned is never awaited."""
 
     def begin(self) -> Any:
         """Call a plain function: return its value, or an awaitable for `finish`, as for one that runs in a thread.
@@ -212,28 +223,6 @@ class PreparedCall(AnsweredCall):
         return HandlerCancelled()
 
 
-class Tracing(Protocol):
-    """Makes the spans of the calls that a node answers.
-
-    Attributes:
-        provider: returns the tracer provider; None while none is set.
-    """
-
-    provider: Callable[[], object | None]
-
-    def prepared(
-        self,
-        method: Method,
-        call: Call,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
-        router: Router,
-        *,
-        is_rumor: bool,
-    ) -> PreparedCall | None:
-        """Return a call that runs in a span; None for one without."""
-
-
 class Router:
     """The methods that can be called on one node.
 
@@ -243,7 +232,9 @@ class Router:
         refusing: the reason to refuse calls, except `status.stop`; None to accept them.
         threads: the worker threads of its handlers.
         access: checks who may call what; None for a router outside of a node.
-        tracing: makes the spans of its calls; None where OpenTelemetry isn't installed.
+        tracer_provider: returns OpenTelemetry's tracer provider, or None while none is set; None where it isn't
+            installed.
+        traced: returns a call that runs in a span, with the arguments of `PreparedCall`, and whether it is a rumor's.
     """
 
     def __init__(self, max_threads: int = Limits().max_threads, watchdog: Watchdog | None = None) -> None:
@@ -261,7 +252,8 @@ class Router:
         self.running: dict[PreparedCall, None] = {}
         self.refusing: str | None = None
         self.access: Access | None = None
-        self.tracing: Tracing | None = None
+        self.tracer_provider: Callable[[], object | None] | None = None
+        self.traced: Callable[..., PreparedCall] = PreparedCall
         self._own_scopes: dict[trio.CancelScope, None] = {}
 
     @property
@@ -321,7 +313,7 @@ class Router:
         return method
 
     def prepare(self, call: Call, *, is_rumor: bool = False) -> PreparedCall:
-        """Return `call`, which may be a rumor's, ready to run, before any of the user's code runs.
+        """Return `call` ready to run, before any of the user's code runs.
 
         Raises:
             NotFound: there is no such method.
@@ -337,11 +329,8 @@ class Router:
         self.served += 1
         if self._watchdog.is_resting and call.service not in BUILT_IN:
             self._watchdog.wake()
-        tracing = self.tracing
-        if tracing is not None and tracing.provider() is not None:
-            traced = tracing.prepared(method, call, args, kwargs, self, is_rumor=is_rumor)
-            if traced is not None:
-                return traced
+        if self.tracer_provider is not None and self.tracer_provider() is not None:
+            return self.traced(method, call, args, kwargs, self, is_rumor)
         return PreparedCall(method, call, args, kwargs, self)
 
     async def call(self, call: Call) -> Any:

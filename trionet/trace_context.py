@@ -1,8 +1,11 @@
 """The trace context of a call: which trace it belongs to, which span made it, and whether the trace is sampled.
 
 It travels as bytes in a frame: the trace id in 16, the span's id in 8, the flags in 1, then ``tracestate``, up to 512
-bytes of ASCII. Over HTTP it is the two headers of W3C Trace Context. Invariant: a `TraceContext` is always valid. What
-is malformed gives None, never an error, because a call must not fail for its trace.
+bytes of ASCII, only if there is one. Over HTTP it is the two headers of W3C Trace Context. A node without a tracer
+hands the bytes of a call on to the calls of its handler, as they are.
+
+Invariants: a `TraceContext` is always valid, and so are the headers made of one. What is malformed gives None or
+`NO_TRACE`, never an error: strangers write it, and a call must not fail for its trace.
 
 Source: W3C Trace Context Level 2, sections 3.2 (``traceparent``), 3.3 (``tracestate``) and 4.3 (mutating tracestate).
 """
@@ -17,7 +20,20 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["MAX_BYTES", "MAX_STATE_CHARS", "SAMPLED", "TraceContext", "parsed_state"]
+__all__ = [
+    "MAX_BYTES",
+    "MAX_STATE_CHARS",
+    "NO_TRACE",
+    "SAMPLED",
+    "TraceContext",
+    "parsed_state",
+    "trace_from_headers",
+    "trace_to_headers",
+    "valid_trace",
+]
+
+NO_TRACE: Final = b""
+"""No trace context, in a frame."""
 
 SAMPLED: Final = 1
 """The flag of a trace that its caller may have recorded."""
@@ -32,8 +48,8 @@ MAX_BYTES: Final = _FIXED_BYTES + MAX_STATE_CHARS
 """The longest context in a frame."""
 
 _KNOWN_FLAGS: Final = 0b11  # sampled, and random trace id; the others must be sent as 0 (3.2.2.5)
-_NO_TRACE: Final = bytes(_TRACE_ID_BYTES)
-_NO_SPAN: Final = bytes(_IDS_BYTES - _TRACE_ID_BYTES)
+_NO_TRACE_ID: Final = bytes(_TRACE_ID_BYTES)
+_NO_SPAN_ID: Final = bytes(_IDS_BYTES - _TRACE_ID_BYTES)
 
 _MOST_MEMBERS: Final = 32
 _LONG_MEMBER_CHARS: Final = 128
@@ -66,7 +82,7 @@ class TraceContext(msgspec.Struct, frozen=True):
         if not _FIXED_BYTES <= len(data) <= MAX_BYTES:
             return None
         trace_id, span_id = data[:_TRACE_ID_BYTES], data[_TRACE_ID_BYTES:_IDS_BYTES]
-        if trace_id == _NO_TRACE or span_id == _NO_SPAN:
+        if trace_id == _NO_TRACE_ID or span_id == _NO_SPAN_ID:
             return None
         state = data[_FIXED_BYTES:]
         text = parsed_state([state.decode("ascii")]) if state.isascii() else ""
@@ -88,7 +104,7 @@ class TraceContext(msgspec.Struct, frozen=True):
         if version == _INVALID_VERSION or (version == _VERSION and rest is not None):
             return None
         ids = bytes.fromhex(trace_id), bytes.fromhex(span_id)
-        if ids[0] == _NO_TRACE or ids[1] == _NO_SPAN:
+        if ids[0] == _NO_TRACE_ID or ids[1] == _NO_SPAN_ID:
             return None
         return cls(*ids, int(flags, 16) & _KNOWN_FLAGS, parsed_state(states))
 
@@ -106,6 +122,33 @@ class TraceContext(msgspec.Struct, frozen=True):
     def is_sampled(self) -> bool:
         """Whether the caller may have recorded it."""
         return bool(self.flags & SAMPLED)
+
+
+def valid_trace(trace: bytes) -> bytes:
+    """Return a peer's trace context in a frame; `NO_TRACE` for bytes of another size than those of one."""
+    return trace if _FIXED_BYTES <= len(trace) <= MAX_BYTES else NO_TRACE
+
+
+def trace_from_headers(parent: str | None, state: str | None = None) -> bytes:
+    """Return the trace context in the headers of a request, as in a frame; `NO_TRACE` without a valid one.
+
+    Args:
+        parent: the header ``traceparent``; several ones, joined by commas, are none.
+        state: the header ``tracestate``; several ones are joined by commas.
+    """
+    found = None if parent is None else TraceContext.from_headers([parent], [] if state is None else [state])
+    return NO_TRACE if found is None else found.encoded
+
+
+def trace_to_headers(trace: bytes) -> dict[str, str]:
+    """Return the headers for a trace context of a frame; none without a valid one."""
+    found = TraceContext.decoded(trace)
+    if found is None:
+        return {}
+    headers = {"traceparent": found.traceparent}
+    if found.state:
+        headers["tracestate"] = found.state
+    return headers
 
 
 def parsed_state(headers: Iterable[str]) -> str:

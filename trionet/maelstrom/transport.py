@@ -28,9 +28,10 @@ from trionet.errors import (
     error_to_wire,
 )
 from trionet.identity import NodeAddress
-from trionet.message import Call
+from trionet.message import MAX_ID_CHARS, Call
 from trionet.nurseries import open_background_nursery
 from trionet.security.live_keys import LiveKeys
+from trionet.trace_context import trace_from_headers, trace_to_headers
 from trionet.transports.base import answered_error, check_request_size, check_size, time_left_s
 from trionet.transports.clock import TrioClock
 from trionet.transports.datagrams import QueuedDatagrams
@@ -202,6 +203,8 @@ class MaelstromEndpoint:
             id=body.id,
             caller=address_of(src),
             timeout_s=body.timeout_s,
+            parent=body.parent if len(body.parent) <= MAX_ID_CHARS else "",
+            trace=trace_from_headers(body.traceparent, body.tracestate),
         )
 
     def _carry(self, to: NodeAddress, data: bytes) -> None:
@@ -277,6 +280,9 @@ class MaelstromTransport:
             "args": msgspec.Raw(request.args),
             "id": request.id,
         }
+        if request.parent:
+            body["parent"] = request.parent
+        body |= trace_to_headers(request.trace)
         if request.kwargs is not None:
             body["kwargs"] = msgspec.Raw(request.kwargs)
         time_s = time_left_s()

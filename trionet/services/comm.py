@@ -11,7 +11,8 @@ from trionet.current_call import answered_call
 from trionet.errors import MalformedRequest, OrphanedCalls, RemoteError, TrionetError, error_from_wire, error_to_wire
 from trionet.events import OrphanedCall
 from trionet.message import Remote, check_args, check_kwargs
-from trionet.nesting import current_depth, holding
+from trionet.nesting import ROOT, holding, position
+from trionet.trace_context import NO_TRACE
 from trionet.tracing.spans import Spans
 from trionet.transports.base import Request
 
@@ -51,6 +52,8 @@ class Comm:
         self.own = own
         self.codec: Codec = transport.codec
         self.spans: Spans | None = Spans.of(own)
+        if self.spans is not None:
+            self.spans.serve(router)
         self._transport = transport
         self._router = router
         self._access = router.access
@@ -146,12 +149,19 @@ class Comm:
     ) -> Request:
         """Return a call whose arguments are encoded once, for any number of nodes.
 
-        Its depth is, by default, that of the running code. It is in the name of the principal for whom the running code
-        forwards, unless `is_own`: for calls of the protocols.
+        Its depth is, by default, that of the running code; with another one it has no parent. It is in the name of the
+        principal for whom the running code forwards, unless `is_own`: for calls of the protocols.
 
         Raises:
             EncodeError: an argument can't travel.
         """
+        lineage = ROOT
+        if depth is None:
+            place = position.get()
+            if place is None:
+                depth = 0
+            else:
+                depth, lineage = place.inner_depth, place.lineage(self._router)
         return Request(
             remote.gid,
             remote.service,
@@ -160,9 +170,17 @@ class Comm:
             self.codec.encode(dict(kwargs)) if kwargs else None,
             f"{self._prefix}-{next(self._numbers):x}",
             self.own,
-            current_depth() if depth is None else depth,
+            depth,
             None if is_own else self.forwarded(),
+            *lineage,
         )
+
+    def trace(self) -> bytes:
+        """Return the trace context of the running code, in the form of a frame; empty outside of a trace."""
+        spans, place = self.active_spans, position.get()
+        if spans is not None:
+            return spans.current()
+        return NO_TRACE if place is None else place.lineage(self._router)[1]
 
     def forwarded(self) -> Principal | None:
         """Return the principal for whom the running code forwards; None for this node itself."""

@@ -79,7 +79,8 @@ class DialBack:
 
     async def _check_seed(self, seed: NodeAddress, report: Callable[[NodeAddress], None]) -> None:
         ip, port = [
-            await self._comm.call_unrecorded(seed, self._comm.prepare([key], {}, _HEAR, is_own=True)) for key in ("ip", "port")
+            await self._comm.call_unrecorded(seed, self._comm.prepare([key], {}, _HEAR, is_own=True))
+            for key in ("ip", "port")
         ]
         node = NodeAddress.of({"ip": ip, "port": port})
         if node != seed and not await self._endpoint.can_connect(node):

@@ -16,11 +16,13 @@ from .fan_out import ALL_MEMBERS, Wait, check_bool, collect, count_to_wait_for
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
+    from contextlib import AbstractContextManager
 
     from trionet.identity import SID, NodeAddress
     from trionet.replies import Replies
     from trionet.services import LocalServices
     from trionet.services.comm import Orphans
+    from trionet.tracing.spans import FanOutSpan
     from trionet.transports.base import Request
 
 __all__ = ["GroupContext", "Template"]
@@ -117,16 +119,16 @@ class Template:
     ) -> Replies[Any]:
         """Send a prepared call to some members at once; see `collect`."""
         comm = self.context.local.comm
-        spans = comm.active_spans
-        if spans is None:
-            return await collect(members, lambda node: comm.call(node, request), enough=enough, partial=partial)
-        with spans.fan_out(self.context.gid, request, len(members)) as span, span.current():
+        with self._span(request, len(members)) as span:
+            if span is None:
+                return await collect(members, lambda node: comm.call(node, request), enough=enough, partial=partial)
 
             async def call(node: NodeAddress) -> Any:
                 with span.member(node, request) as traced:
                     return await comm.call_unrecorded(node, traced)
 
-            replies = await collect(members, call, enough=enough, partial=partial)
+            with span.current():
+                replies = await collect(members, call, enough=enough, partial=partial)
             span.describe(len(replies.values), len(replies.errors))
             return replies
 
@@ -172,11 +174,7 @@ class Template:
 
         members, request = self._prepared(args, remote, kwargs)
         check_bool("items", items)
-        spans = comm.active_spans
-        with (
-            comm.raising_orphans(orphans, request),
-            nullcontext() if spans is None else spans.fan_out(self.context.gid, request, len(members)) as span,
-        ):
+        with comm.raising_orphans(orphans, request), self._span(request, len(members)) as span:
             async with open_background_nursery() as nursery:
                 with send, nullcontext() if span is None else span.current():
                     for sid, node in members.items():
@@ -184,6 +182,11 @@ class Template:
                 # The streams may wait for the calls of the block.
                 with holding(request.depth) if items else nullcontext():
                     yield receive
+
+    def _span(self, request: Request, members: int) -> AbstractContextManager[FanOutSpan | None]:
+        """Return the span of a fan-out; None without a tracer provider."""
+        spans = self.context.local.comm.active_spans
+        return nullcontext() if spans is None else spans.fan_out(self.context.gid, request, members)
 
     def _prepared(
         self, args: object, remote: Any, kwargs: Mapping[str, Any] | None = None

@@ -1,9 +1,9 @@
 """The spans of one node: of the calls that it makes and answers, its fan-outs, rumors and periodic tasks.
 
 Invariants: a call's trace context is that of its span, so that the callee's span is a child of it; a rumor's deliveries
-are traces of their own, linked to the span that sent it, because there may be thousands of them, for minutes; so are the
-runs of a periodic task, which may go on for months. A fan-out has a child for each of its first `MOST_CHILDREN` members;
-the callees' spans of the others are its children.
+are traces of their own, linked to the span that sent it, because there may be thousands of them, for minutes; so are
+the runs of a periodic task, which may go on for months. A fan-out has a child for each of its first `MOST_CHILDREN`
+members; the callees' spans of the others are its children.
 
 Source: OpenTelemetry's semantic conventions for RPC spans, 1.45.
 """
@@ -19,7 +19,7 @@ import trio
 
 from trionet.errors import TrionetError
 from trionet.message import BUILT_IN, LOCAL, PACKET
-from trionet.router import HandlerCancelled
+from trionet.router import HandlerCancelled, PreparedCall
 
 from .served import TracedCall
 from .telemetry import find_telemetry
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from trionet.arguments import Method
     from trionet.identity import NodeAddress
     from trionet.message import Call, Remote
-    from trionet.router import PreparedCall, Router
+    from trionet.router import Router
     from trionet.transports.base import Request
 
     from .telemetry import Role, Telemetry
@@ -114,24 +114,31 @@ class Spans:
             attributes["trionet.gid"] = request.gid
         return self._telemetry.start(_method(request), self._telemetry.kinds.CLIENT, attributes)
 
+    def current(self) -> bytes:
+        """Return the trace context of the running code, in the form of a frame."""
+        return self._telemetry.current()
+
     # ---- at the callee
 
-    def prepared(
+    def serve(self, router: Router) -> None:
+        """Have the calls that `router` prepares run in spans."""
+        router.tracer_provider, router.traced = self.provider, self.traced
+
+    def traced(
         self,
         method: Method,
         call: Call,
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
         router: Router,
-        *,
         is_rumor: bool,
-    ) -> PreparedCall | None:
-        """Return a call that runs in its caller's trace; None for a packet of the protocols.
+    ) -> PreparedCall:
+        """Return a call that runs in its caller's trace; a plain one for a packet of the protocols.
 
         Calls of trionet's own services have a span only within a trace, so that probes of an operator begin none.
         """
         if call.service == PACKET.service and call.method == PACKET.method and call.gid == LOCAL:
-            return None
+            return PreparedCall(method, call, args, kwargs, router)
         start = functools.partial(self._start_rumor if is_rumor else self._start_served, call)
         return TracedCall(method, call, args, kwargs, router, self._telemetry, start)
 
@@ -185,10 +192,6 @@ class Spans:
 
         with self._ending(span, "client"), telemetry.attached(telemetry.within(span)):
             yield describe
-
-    def current(self) -> bytes:
-        """Return the trace context of the running code, in the form of a frame."""
-        return self._telemetry.current()
 
     @contextmanager
     def run_of_task(self, task_id: str, gid: str, what: str, begun_in: bytes) -> Generator[None]:

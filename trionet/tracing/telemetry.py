@@ -1,7 +1,7 @@
 """OpenTelemetry's API, where it is installed: the extra ``tracing``.
 
-Invariants: without a tracer provider nothing is recorded, and the one check for it is a single attribute read; a failure
-of a provider, a sampler or a processor ends no call; all spans that are started are ended once.
+Invariants: without a tracer provider nothing is recorded, and the one check for it is a single attribute read; a
+failure of a provider, a sampler or a processor ends no call; all spans that are started are ended once.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ _SCHEMA: Final = "https://opentelemetry.io/schemas/1.45.0"
 _KNOWN_FLAGS: Final = 0b11
 _MAX_TEXT_CHARS: Final = 300
 # What the API accepts without a line in the log: its keys are those of Level 1.
-_API_MEMBER: Final = re.compile(r"(?:[a-z][a-z0-9_\-*/]{0,255}|[a-z0-9][a-z0-9_\-*/]{0,240}@[a-z][a-z0-9_\-*/]{0,13})=.*")
+_API_MEMBER: Final = re.compile(
+    r"(?:[a-z][a-z0-9_\-*/]{0,255}|[a-z0-9][a-z0-9_\-*/]{0,240}@[a-z][a-z0-9_\-*/]{0,13})=.*"
+)
 
 
 class Telemetry:
@@ -140,7 +142,7 @@ class Telemetry:
         return self._trace.set_span_in_context(span)
 
     def beneath(self, trace: bytes, span: Span | None = None) -> Context:
-        """Return a context of its own with the parent `trace`, in the form of a frame, or `span`; with neither, none."""
+        """Return a new context, with the parent `span`, or else `trace`, in the form of a frame, or else none."""
         nothing = self._context.Context()
         if span is not None:
             return self._trace.set_span_in_context(span, nothing)
@@ -179,13 +181,14 @@ class Telemetry:
             return None
         api = self._trace
         members = [member.partition("=") for member in found.state.split(",") if _API_MEMBER.fullmatch(member)]
-        return api.SpanContext(
+        context: SpanContext = api.SpanContext(
             int.from_bytes(found.trace_id),
             int.from_bytes(found.span_id),
             is_remote=True,
             trace_flags=api.TraceFlags(found.flags),
             trace_state=api.TraceState([(key, value) for key, _, value in members]),
         )
+        return context
 
 
 @functools.cache

@@ -84,6 +84,8 @@ class Request(msgspec.Struct, frozen=True):
         caller: the calling node.
         depth: its depth of nesting in other calls; see `trionet.nesting`.
         principal: in whose name it is forwarded; None for the caller.
+        parent: the id of the caller's running call in whose handler it is made; empty outside of any.
+        trace: its trace context; see `trionet.trace_context`. Empty for none.
     """
 
     gid: str
@@ -95,6 +97,8 @@ class Request(msgspec.Struct, frozen=True):
     caller: NodeAddress
     depth: int = 0
     principal: Principal | None = None
+    parent: str = ""
+    trace: bytes = b""
 
     def received(self, codec: Codec, timeout_s: float | None, own: Principal | None = None) -> Call:
         """Return the call for this node itself: it holds no slot, and adds no depth; `own` is this node.
@@ -113,6 +117,8 @@ class Request(msgspec.Struct, frozen=True):
             timeout_s=timeout_s,
             inner_depth=self.depth,
             principal=self.principal or own,
+            parent=self.parent,
+            trace=self.trace,
         )
 
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from trionet.protocols.link.calls import STREAM_CREDIT_BYTES, OutgoingCall, OutgoingStream
 from trionet.protocols.link.core import LinkCore
-from trionet.protocols.link.frames import CallFrame, Frame, FrameDecoder, Hello, encode_frame, with_length
+from trionet.protocols.link.decoding import FrameDecoder
+from trionet.protocols.link.frames import CallFrame, Frame, Hello, encode_frame, with_length
 from trionet.protocols.link.handshake import Greeted
 from trionet.protocols.link.holdings import Account
 

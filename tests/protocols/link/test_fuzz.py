@@ -62,6 +62,7 @@ _FRAMES: list[Frame] = [
     Hello(None, 1024, 2**25, 2**24, ["a feature"]),
     CallFrame(1, "local", "probe", "pid", [1, "two", {"three": [None, 4.5, b"bytes"]}], {"key": -1}, "id", 1.5),
     CallFrame(2, "all", "counter", "count", [], None, "id", None, 65_536),
+    CallFrame(5, "local", "probe", "pid", [], None, "id", None, None, 1, "", "an id", bytes(30)),
     call_frame(3, depth=1),
     call_frame(4, depth=PACKETS),
     Reply(1, {"nid": "ab" * 32, "more": list(range(20))}),

@@ -15,6 +15,7 @@ import msgspec
 
 from .calls import IncomingCall, OutgoingCall
 from .chunks import Reassembly, Transfer
+from .decoding import FrameDecoder, decode_frame
 from .frames import (
     REPLIES,
     Abandon,
@@ -27,7 +28,6 @@ from .frames import (
     End,
     Error,
     Frame,
-    FrameDecoder,
     FrameError,
     Hello,
     Item,
@@ -35,7 +35,6 @@ from .frames import (
     Pong,
     Reply,
     Window,
-    decode_frame,
     direction_of_calls,
 )
 from .incoming import IncomingCalls

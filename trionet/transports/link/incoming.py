@@ -11,11 +11,12 @@ import trio
 
 from trionet.codec import MESSAGEPACK
 from trionet.errors import MalformedRequest, MessageTooLarge, RemoteError, TrionetError, error_to_wire
-from trionet.message import PACKET, Call
+from trionet.message import MAX_ID_CHARS, PACKET, Call
 from trionet.nesting import PACKETS, depth_inside
 from trionet.principal import Principal
 from trionet.protocols.link.frames import CHUNK_BYTES, CallFrame, Cancelled, End, Error, Item, Reply, encode_frame
 from trionet.router import HandlerCancelled, is_awaitable
+from trionet.trace_context import valid_trace
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -149,6 +150,9 @@ class LinkServer:
             principal,
             forwarder,
             self._core.key_id,
+            "",
+            frame.parent if len(frame.parent) <= MAX_ID_CHARS else "",
+            frame.trace and valid_trace(frame.trace),
         )
         prepared = self._handler.prepare(call)
         if prepared.method.is_stream != (frame.credit is not None):

@@ -10,7 +10,6 @@ from collections import defaultdict
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 import trio
 from msgspec import Raw
 
@@ -255,7 +254,20 @@ class LinkClient:
 
 def _frame(number: int, request: Request, timeout_s: float | None, credit: int | None) -> OwnCallFrame:
     kwargs = request.kwargs
-    own = OwnCallFrame(
+    if request.principal is None and not (request.parent or request.trace):
+        return OwnCallFrame(
+            number,
+            request.gid,
+            request.service,
+            request.method,
+            Raw(request.args),
+            None if kwargs is None else Raw(kwargs),
+            request.id,
+            timeout_s,
+            credit,
+            request.depth,
+        )
+    return CallFrame(
         number,
         request.gid,
         request.service,
@@ -266,10 +278,10 @@ def _frame(number: int, request: Request, timeout_s: float | None, credit: int |
         timeout_s,
         credit,
         request.depth,
+        "" if request.principal is None else str(request.principal),
+        request.parent,
+        request.trace,
     )
-    if request.principal is None:
-        return own
-    return CallFrame(**msgspec.structs.asdict(own), principal=str(request.principal))
 
 
 def _value_of(answer: Answer | None) -> Any:

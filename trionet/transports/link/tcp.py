@@ -8,6 +8,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import trio
 
 from trionet.codec import JSON
@@ -23,7 +24,6 @@ from trionet.protocols.link.handshake import (
 from trionet.protocols.link.liveness import AT_ONCE
 from trionet.security.live_keys import LiveKeys
 from trionet.transports.allowance import within
-from trionet.transports.base import Request
 from trionet.transports.lazy_http import LazyHTTPTransport
 
 from .link import Link
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from trionet.identity import NodeAddress
     from trionet.protocols.link.core import Closed
     from trionet.security.certificates import Certificates
-    from trionet.transports.base import Handler
+    from trionet.transports.base import Handler, Request
 
 __all__ = ["TCPLink", "TCPTransport"]
 
@@ -268,16 +268,7 @@ class TCPTransport(LinkTransport):
         """Return `request` as the HTTP transport encodes it."""
         args = JSON.encode(self.codec.decode(request.args))
         kwargs = None if request.kwargs is None else JSON.encode(self.codec.decode(request.kwargs))
-        return Request(
-            gid=request.gid,
-            service=request.service,
-            method=request.method,
-            args=args,
-            kwargs=kwargs,
-            id=request.id,
-            caller=request.caller,
-            depth=request.depth,
-        )
+        return msgspec.structs.replace(request, args=args, kwargs=kwargs)
 
     # ---- connections
 

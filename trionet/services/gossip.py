@@ -315,7 +315,7 @@ class Gossip:
                 rumor.gid,
                 error,
                 f"; so did {more:,} more that came with it" if more else "",
-                extra=about(rumor.origin),
+                extra=about(rumor.origin, node=self._comm.own, gid=rumor.gid, call_id=rumor.id.hex()),
             )
 
 

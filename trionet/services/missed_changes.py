@@ -85,5 +85,7 @@ class MissedChanges:
         except GroupNotFound:
             pass  # as it should be
         except TrionetError as exc:
-            _log.warning("the member %s refuses a change of %s that it missed: %s", node, gid, exc, extra=about(node))
+            _log.warning(
+                "the member %s refuses a change of %s that it missed: %s", node, gid, exc, extra=about(node, gid=gid)
+            )
         self._absences.told(node, gid, change)

@@ -205,7 +205,7 @@ class PeriodicTasks:
                 task.id,
                 error,
                 exc_info=exc,
-                extra=about(task.gid),
+                extra=about(task.gid, node=entry.owner, gid=task.gid, task_id=task.id),
             )
             self._publish(TaskFailed(node=entry.owner, id=task.id, gid=task.gid, error=error))
 

@@ -125,7 +125,7 @@ class ProtocolDriver:
                 "stopped or busy; other nodes may have suspected this one meanwhile",
                 self._comm.own,
                 lag_s,
-                extra=about(self._comm.own),
+                extra=about(self._comm.own, node=self._comm.own, lag_s=round(lag_s, 3)),
             )
 
     def act(self, effects: Iterable[Effect]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Tracer
 
-__all__ = ["Role", "Telemetry", "find_telemetry"]
+__all__ = ["Role", "Telemetry", "find_telemetry", "running_trace"]
 
 Role = Literal["client", "server", "internal"]
 """Who a span is of: the caller, the callee, or neither."""
@@ -198,6 +199,14 @@ def find_telemetry() -> Telemetry | None:
         return Telemetry()
     except ImportError:
         return None
+
+
+def running_trace() -> bytes:
+    """Return the trace context of the span that the running code is in; empty outside of all."""
+    if "opentelemetry" not in sys.modules:
+        return b""
+    telemetry = find_telemetry()
+    return b"" if telemetry is None or telemetry.provider() is None else telemetry.current()
 
 
 def _encoded(found: SpanContext) -> bytes:

@@ -237,7 +237,7 @@ class KeyAgent:
 
     def _about(self, **fields: object) -> dict[str, object]:
         """Return the fields of a line in the log."""
-        return {**about("", node=self._own), **fields}
+        return {**about(self._own, node=self._own), **fields}
 
     # ---- until all agree
 

@@ -106,7 +106,7 @@ class Keys:
                     "'trionet keys rollout'",
                     endpoint.address,
                     keys.rollout,
-                    extra=about("", node=endpoint.address),
+                    extra=about(endpoint.address, node=endpoint.address),
                 )
             return agent
 
@@ -361,7 +361,7 @@ class Keys:
 
     async def _spread(self, agent: KeyAgent, what: str) -> None:
         """Write what has changed, tell all members, and then all of them what they have answered."""
-        _log.info("node %s: by command, %s", agent.ring.name, what, extra=about("", node=agent.ring.name))
+        _log.info("node %s: by command, %s", agent.ring.name, what, extra=about(agent.ring.name, node=agent.ring.name))
         await agent.handle_change()
         await agent.gather()
         await agent.handle_change()

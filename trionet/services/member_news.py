@@ -73,5 +73,5 @@ class MemberNews:
             names,
             f" and {len(nodes) - _MOST_NAMES:,} more" if len(nodes) > _MOST_NAMES else "",
             present,
-            extra=about("", node=self._own, members=present, change=_VERBS[change], count=len(nodes)),
+            extra=about(self._own, node=self._own, members=present, change=_VERBS[change], count=len(nodes)),
         )

@@ -389,7 +389,7 @@ class Membership:
 
     def _about(self) -> dict[str, object]:
         """Return the fields of a line in the log."""
-        return about("", node=self._own)
+        return about(self._own, node=self._own)
 
     def _give_up(self, reason: str) -> None:
         for attempt in self._attempts:

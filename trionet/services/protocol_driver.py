@@ -108,7 +108,8 @@ class ProtocolDriver:
         if self._due <= now:
             if now - self._due >= _LATE_S:
                 self._report_lag(now - self._due)
-            self._carry_out(self.mux.on_timer(now))
+            if not self._carry_out(self.mux.on_timer(now)):
+                self._on_events([])  # for what waits for a batch's end
         else:
             self._arm()
 

@@ -68,6 +68,7 @@ from .events import (
 from .group import Group
 from .identity import NID, SID, NodeAddress
 from .launchers import Launcher, ObservedStatus, SSHLauncher
+from .log_format import JSONLogFormatter
 from .message import Remote
 from .node import Node
 from .node_statistics import NodeStatistics
@@ -115,6 +116,7 @@ __all__ = [
     "GroupFailed",
     "GroupNotFound",
     "IndefiniteError",
+    "JSONLogFormatter",
     "KeyAlreadyExists",
     "KeyDoesNotExist",
     "KeyInfo",

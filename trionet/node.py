@@ -286,6 +286,7 @@ class Node:
 
     def stop(self) -> None:
         """Begin, once, to stop: refuse connections, answer the calls in progress, and then cancel the node's scope."""
+        self._log.stopping(self.address, len(self._router.running))
         self._router.refusing = self._router.refusing or "the node is stopping"
         self._endpoint.close()
         self._stopping.set()
@@ -371,6 +372,7 @@ class Node:
                     membership, within_s = self.local.membership, self.config.connect_timeout_s
                     await membership.join_at_start(self.config.join, within_s, nursery)
                 await run_on_start(self.config.on_start, self)
+                self._log.began(self.address)
                 yield
             finally:
                 self.stop()
@@ -385,6 +387,7 @@ class Node:
 
     def clear(self) -> None:
         """Break the reference cycles of a node that has ended, so that it needs no garbage collection."""
+        self._log.ended(self.address)
         self._agent.clear()
         self.local.replicated.clear()
         self._services.end()

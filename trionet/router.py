@@ -116,6 +116,9 @@ class PreparedCall(CountedCall):
         """Return its description for the handler."""
         return CurrentCall(self.call, self._deadline)
 
+    def abandon(self) -> None:
+        """Handle that what `begin` has returned is never awaited."""
+
     def begin(self) -> Any:
         """Call a plain function: return its value, or an awaitable for `finish`, as for one that runs in a thread.
 
@@ -258,6 +261,9 @@ class Router:
         threads: the worker threads of its handlers.
         access: checks who may call what; None for a router outside of a node.
         counts: counts of the calls so far, and their durations.
+        tracer_provider: returns OpenTelemetry's tracer provider, or None while none is set; None where it isn't
+            installed.
+        traced: returns a call that runs in a span, with the arguments of `PreparedCall`, and whether it is a rumor's.
     """
 
     def __init__(
@@ -282,6 +288,8 @@ class Router:
         self.running: dict[PreparedCall, trio.CancelScope] = {}
         self.refusing: str | None = None
         self.access: Access | None = None
+        self.tracer_provider: Callable[[], object | None] | None = None
+        self.traced: Callable[..., PreparedCall] = PreparedCall
         self._own_scopes: dict[trio.CancelScope, None] = {}
 
     @property
@@ -344,7 +352,7 @@ class Router:
             self.access.check(call, is_read=method.is_read)
         return method
 
-    def prepare(self, call: Call) -> PreparedCall:
+    def prepare(self, call: Call, *, is_rumor: bool = False) -> PreparedCall:
         """Return `call` ready to run, before any of the user's code runs.
 
         Raises:
@@ -366,6 +374,8 @@ class Router:
         self.served += 1
         if self._watchdog.is_resting and call.service not in BUILT_IN:
             self._watchdog.wake()
+        if self.tracer_provider is not None and self.tracer_provider() is not None:
+            return self.traced(method, call, args, kwargs, self, is_rumor)
         return PreparedCall(method, call, args, kwargs, self)
 
     async def call(self, call: Call) -> Any:

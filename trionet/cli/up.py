@@ -75,6 +75,8 @@ def make_parser() -> Parser:
     parser.add_argument("--launcher", metavar="NAME", help="forkserver, subprocess, in_process or ssh:HOST")
     add_key_file(parser)
     add_certificate(parser)
+    parser.add_argument("--log-level", metavar="LEVEL", help="debug, info, warning or error (default: warning)")
+    parser.add_argument("--log-format", metavar="FORMAT", help="text, or json: one object a line (default: text)")
     parser.add_argument("--json", action="store_true", help="print the addresses as one line of JSON")
     return parser
 
@@ -92,7 +94,7 @@ def _run(options: argparse.Namespace) -> int:
     keys = keys_of(config)
     config.check_bind(has_key=keys is not None)
     prepare_process(config)
-    name_output()
+    name_output(config)
     return trio.run(_up, _configs(config, options.count, has_to_come=keys is None), keys, options.json, claim_stdout())
 
 
@@ -103,7 +105,7 @@ def _config(options: argparse.Namespace) -> NodeConfig:
         settings["launcher"] = options.launcher
     if options.port_from is not None:
         settings["port"] = options.port_from
-    for name in ("key_file", *CERTIFICATE_FILES):
+    for name in ("key_file", "log_level", "log_format", *CERTIFICATE_FILES):
         if (text := getattr(options, name)) is not None:
             settings[name] = parse_setting(name, text, source=f"--{name.replace('_', '-')}")
     config = NodeConfig.from_mapping(settings, source="command line")

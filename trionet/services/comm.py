@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from trionet.call_counts import CallCounts
@@ -13,6 +13,8 @@ from trionet.errors import MalformedRequest, OrphanedCalls, RemoteError, Trionet
 from trionet.events import OrphanedCall
 from trionet.message import Remote, check_args, check_kwargs
 from trionet.nesting import ROOT, holding, position
+from trionet.trace_context import NO_TRACE
+from trionet.tracing.spans import Spans
 from trionet.transports.base import Request
 
 from .base import rpc
@@ -45,12 +47,16 @@ class Comm:
         own: the node's own address.
         codec: the wire format of its calls.
         counts: counts of the calls that it has made, and their durations.
+        spans: makes the spans of its calls; None where OpenTelemetry isn't installed.
     """
 
     def __init__(self, own: NodeAddress, transport: Transport, router: Router, random: Random) -> None:
         self.own = own
         self.codec: Codec = transport.codec
         self.counts: CallCounts = CallCounts(router.counts.now_ns)
+        self.spans: Spans | None = Spans.of(own)
+        if self.spans is not None:
+            self.spans.serve(router)
         self._transport = transport
         self._router = router
         self._access = router.access
@@ -99,6 +105,9 @@ class Comm:
         if orphans != "report":
             with self.raising_orphans(orphans, request):
                 return await self.call(node, request)
+        spans = self.spans
+        if spans is not None and spans.provider() is not None:
+            return await self.call(node, request)
         begun_ns = self.counts.now_ns()
         try:  # the same as `call`, without its coroutine: most calls come here
             value = await (self._call_self(request) if node == self.own else self._transport.call(node, request))
@@ -172,6 +181,13 @@ class Comm:
             *lineage,
         )
 
+    def trace(self) -> bytes:
+        """Return the trace context of the running code, in the form of a frame; empty outside of a trace."""
+        spans, place = self.active_spans, position.get()
+        if spans is not None:
+            return spans.current()
+        return NO_TRACE if place is None else place.lineage(self._router)[1]
+
     def forwarded(self) -> Principal | None:
         """Return the principal for whom the running code forwards; None for this node itself."""
         access = self._access
@@ -181,8 +197,22 @@ class Comm:
         principal = None if answered is None else answered.forwards_for(self._router)
         return None if principal is access.own else principal
 
+    @property
+    def active_spans(self) -> Spans | None:
+        """The spans of its calls; None while no tracer provider is set."""
+        spans = self.spans
+        return None if spans is None or spans.provider() is None else spans
+
     async def call(self, node: NodeAddress, request: Request) -> Any:
         """Send a prepared call to `node`; return its value, or raise its error with the node in it."""
+        spans = self.active_spans
+        if spans is None:
+            return await self.call_unrecorded(node, request)
+        with spans.call(node, request) as traced:
+            return await self.call_unrecorded(node, traced)
+
+    async def call_unrecorded(self, node: NodeAddress, request: Request) -> Any:
+        """Send a prepared call, without a span: one of the protocols, or one whose span is open."""
         begun_ns = self.counts.now_ns()
         try:
             value = await (self._call_self(request) if node == self.own else self._transport.call(node, request))
@@ -227,6 +257,14 @@ class Comm:
     @asynccontextmanager
     async def open_items(self, node: NodeAddress, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
         """Start a prepared stream at `node`; yield an async iterator over its items."""
+        spans = self.active_spans
+        with nullcontext(request) if spans is None else spans.stream(node, request) as traced:
+            async with self.open_items_unrecorded(node, traced) as items:
+                yield items
+
+    @asynccontextmanager
+    async def open_items_unrecorded(self, node: NodeAddress, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
+        """Start a prepared stream without a span of its own; see `open_items`."""
         stream = self._stream_self(request) if node == self.own else self._transport.stream(node, request)
         begun_ns = self.counts.now_ns()
         try:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from trionet.errors import MalformedRequest, NotPermitted, PreconditionFailed, TemporarilyUnavailable
 from trionet.events import ChildEnded, Event, MemberForgotten, MemberJoined, MemberLeft
 from trionet.identity import NodeAddress, is_loopback
-from trionet.log_limits import limited_log
+from trionet.log_limits import about, limited_log
 
 from .base import rpc
 from .key_arguments import is_keys_call, key_id_of, key_of, step_of
@@ -106,6 +106,7 @@ class Keys:
                     "'trionet keys rollout'",
                     endpoint.address,
                     keys.rollout,
+                    extra=about(endpoint.address, node=endpoint.address),
                 )
             return agent
 
@@ -362,7 +363,7 @@ class Keys:
 
     async def _spread(self, agent: KeyAgent, what: str) -> None:
         """Write what has changed, tell all members, and then all of them what they have answered."""
-        _log.info("node %s: by command, %s", agent.ring.name, what)
+        _log.info("node %s: by command, %s", agent.ring.name, what, extra=about(agent.ring.name, node=agent.ring.name))
         await agent.handle_change()
         await agent.gather()
         await agent.handle_change()

@@ -5,7 +5,7 @@ Invariant: the groups and the events of the node follow the membership protocol'
 
 from __future__ import annotations
 
-import logging
+import math
 from collections.abc import Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
@@ -41,6 +41,7 @@ from .cluster_agent import ClusterLeft
 from .forgetting import forget_member
 from .joining import FIRST_PAUSE_S, LONGEST_PAUSE_S, Attempt, resolved, seed_addresses
 from .member import Member, member_of
+from .member_news import MemberNews
 from .packet_answer import PacketAnswer
 from .protocol_driver import PacketMismatch, address_of
 
@@ -66,11 +67,6 @@ _EVENTS: Final[dict[MemberChange, type[MemberEvent]]] = {
     MemberChange.LEFT: MemberLeft,
     MemberChange.UPDATED: MemberUpdated,
 }
-_LEVELS: Final = {
-    MemberChange.JOINED: logging.INFO,
-    MemberChange.LEFT: logging.INFO,
-    MemberChange.FAILED: logging.WARNING,
-}
 _GONE: Final = (MemberChange.FAILED, MemberChange.LEFT)
 
 
@@ -93,6 +89,7 @@ class Membership:
         self._scopes: dict[SID, list[trio.CancelScope]] = {}
         self._is_alone = False
         self._has_ended = False
+        self._news = MemberNews(own)
         self._reports = reports = AddressReports(own, publish, trio.current_time)
         agent.on(SenderRefused, reports.handle_refused)
         agent.on(SenderUnreachable, reports.handle_unreachable)
@@ -103,6 +100,7 @@ class Membership:
         agent.on(LeaveCompleted, self._handle_leave_completed)
         agent.on(MemberChanged, self._handle_change)
         agent.on(MemberForgotten, self._handle_forgotten)
+        agent.on_batch_end(self._tell_news)
 
     @property
     def is_active(self) -> bool:
@@ -236,6 +234,7 @@ class Membership:
         if not agent.is_running or not self.is_active:
             await trio.lowlevel.checkpoint()
             return None
+        _log.info("node %s leaves its cluster", self._own, extra=self._about())
         swim, driver = self._agent.swim, self._agent.driver
         driver.act(swim.leave(driver.now()))
         while agent.is_running and not swim.is_left and swim is agent.swim:
@@ -260,7 +259,9 @@ class Membership:
         with trio.move_on_after(within_s) as scope:
             await done.wait()
         if scope.cancelled_caught:
-            _log.warning("none of %s can be joined so far; this node goes on trying", ", ".join(seeds))
+            _log.warning(
+                "none of %s can be joined so far; this node goes on trying", ", ".join(seeds), extra=self._about()
+            )
 
     async def _join_despite_refusals(self, seeds: list[str], refused: trio.Event) -> None:
         """Join; if all seeds refuse this node, set `refused`, and go on trying: their addresses may change."""
@@ -270,7 +271,9 @@ class Membership:
                 await self.join(seeds)
             except (ConfigError, KeyMismatch) as exc:
                 if not refused.is_set():
-                    _log.error("this node is in no cluster, and goes on trying to join one: %s", exc.text)
+                    _log.error(
+                        "this node is in no cluster, and goes on trying to join one: %s", exc.text, extra=self._about()
+                    )
                 refused.set()
             else:
                 return
@@ -279,6 +282,8 @@ class Membership:
 
     def farewell(self) -> None:
         """Announce that this node leaves, without a confirmation, and end all waiting."""
+        if self._agent.has_begun:
+            self._news.tell(self._agent.swim.present_count, math.inf)
         self._give_up("the node is stopping")
         self._left.unpark_all()
         self._has_ended = True  # failures are not detected any more
@@ -314,7 +319,9 @@ class Membership:
             if not scopes:
                 self._scopes.pop(sid, None)
 
-    def _handle_join_completed(self, _: JoinCompleted) -> None:
+    def _handle_join_completed(self, event: JoinCompleted) -> None:
+        text = "node %s has joined the cluster, by way of %s"
+        _log.info(text, self._own, event.seed, extra=about(event.seed, node=self._own))
         for attempt in self._attempts:
             attempt.done.set()
 
@@ -347,9 +354,12 @@ class Membership:
             self._remove(node, member.boot_id if change is MemberChange.FAILED else None)
         if change not in _GONE:
             self._judge(member)
-        level = _LEVELS.get(change, logging.DEBUG)
-        _log.log(level, "node %s: member %s: %s", self._own, node, change.value, extra=about(node))
+        self._news.note(change, node)
         self._publish(_EVENTS[change](node=node, incarnation=member.incarnation, tags=dict(member.tags)))
+
+    def _tell_news(self) -> None:
+        if self._news.is_due:
+            self._news.tell(self._agent.swim.present_count, self._agent.driver.now())
 
     def _judge(self, info: MemberInfo | None) -> None:
         """Have the rules of groups judge a present member that has changed."""
@@ -366,7 +376,7 @@ class Membership:
         try:
             self._groups.admit(node)
         except SIDCollision as exc:
-            _log.error("the member %s can't be addressed: %s", node, exc, extra=about(node))
+            _log.error("the member %s can't be addressed: %s", node, exc, extra=about(node, node=self._own))
             return
         self._groups.restore(node, boot_id)
         self._agent.missed_changes.tell(node)
@@ -389,6 +399,10 @@ class Membership:
         """Pass the seeds of all current attempts to the core, which has one list."""
         swim, driver = self._agent.swim, self._agent.driver
         driver.act(swim.join([name for attempt in self._attempts for name in attempt.names], driver.now()))
+
+    def _about(self) -> dict[str, object]:
+        """Return the fields of a line in the log."""
+        return about(self._own, node=self._own)
 
     def _give_up(self, reason: str) -> None:
         for attempt in self._attempts:

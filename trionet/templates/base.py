@@ -16,11 +16,13 @@ from .fan_out import ALL_MEMBERS, Wait, check_bool, collect, count_to_wait_for
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
+    from contextlib import AbstractContextManager
 
     from trionet.identity import SID, NodeAddress
     from trionet.replies import Replies
     from trionet.services import LocalServices
     from trionet.services.comm import Orphans
+    from trionet.tracing.spans import FanOutSpan
     from trionet.transports.base import Request
 
 __all__ = ["GroupContext", "Template"]
@@ -105,7 +107,30 @@ class Template:
         enough = count_to_wait_for(wait, len(members))
         check_bool("partial", partial)
         with comm.raising_orphans(orphans, request):
-            return await collect(members, lambda node: comm.call(node, request), enough=enough, partial=partial)
+            return await self.call_members(members, request, enough=enough, partial=partial)
+
+    async def call_members(
+        self,
+        members: Mapping[SID, NodeAddress],
+        request: Request,
+        *,
+        enough: int | None = None,
+        partial: bool = False,
+    ) -> Replies[Any]:
+        """Send a prepared call to some members at once; see `collect`."""
+        comm = self.context.local.comm
+        with self._span(request, len(members)) as span:
+            if span is None:
+                return await collect(members, lambda node: comm.call(node, request), enough=enough, partial=partial)
+
+            async def call(node: NodeAddress) -> Any:
+                with span.member(node, request) as traced:
+                    return await comm.call_unrecorded(node, traced)
+
+            with span.current():
+                replies = await collect(members, call, enough=enough, partial=partial)
+            span.describe(len(replies.values), len(replies.errors))
+            return replies
 
     @asynccontextmanager
     async def open_stream(
@@ -135,25 +160,33 @@ class Template:
         async def ask_one(sid: SID, node: NodeAddress, channel: trio.MemorySendChannel[tuple[SID, Any]]) -> None:
             with channel:
                 try:
-                    if items:
-                        async with comm.open_items(node, request) as stream:
-                            async for item in stream:
-                                await channel.send((sid, item))
-                    else:
-                        await channel.send((sid, await comm.call(node, request)))
+                    with nullcontext(request) if span is None else span.member(node, request) as traced:
+                        if items:
+                            async with comm.open_items_unrecorded(node, traced) as stream:
+                                async for item in stream:
+                                    await channel.send((sid, item))
+                        else:
+                            value = await comm.call_unrecorded(node, traced)
+                    if not items:
+                        await channel.send((sid, value))
                 except TrionetError as exc:
                     await channel.send((sid, exc))
 
         members, request = self._prepared(args, remote, kwargs)
         check_bool("items", items)
-        with comm.raising_orphans(orphans, request):
+        with comm.raising_orphans(orphans, request), self._span(request, len(members)) as span:
             async with open_background_nursery() as nursery:
-                with send:
+                with send, nullcontext() if span is None else span.current():
                     for sid, node in members.items():
                         nursery.start_soon(ask_one, sid, node, send.clone())
                 # The streams may wait for the calls of the block.
                 with holding(request.depth) if items else nullcontext():
                     yield receive
+
+    def _span(self, request: Request, members: int) -> AbstractContextManager[FanOutSpan | None]:
+        """Return the span of a fan-out; None without a tracer provider."""
+        spans = self.context.local.comm.active_spans
+        return nullcontext() if spans is None else spans.fan_out(self.context.gid, request, members)
 
     def _prepared(
         self, args: object, remote: Any, kwargs: Mapping[str, Any] | None = None

@@ -41,7 +41,12 @@ class Service(Protocol):
 def rpc(function: F, /) -> F: ...
 @overload
 def rpc(
-    *, name: str | None = None, thread: bool = False, abandon_on_cancel: bool = False, read: bool = False
+    *,
+    name: str | None = None,
+    thread: bool = False,
+    abandon_on_cancel: bool = False,
+    read: bool = False,
+    idempotent: bool = False,
 ) -> Callable[[F], F]: ...
 def rpc(
     function: F | None = None,
@@ -51,6 +56,7 @@ def rpc(
     thread: bool = False,
     abandon_on_cancel: bool = False,
     read: bool = False,
+    idempotent: bool = False,
 ) -> F | Callable[[F], F]:
     """Expose a method to other nodes.
 
@@ -63,11 +69,14 @@ def rpc(
             among the `max_threads` until it ends. By default the call ends with its thread.
         read: whether the method only reads, so that a bearer token with the scope ``read`` may call it over HTTP. It
             holds for overrides in subclasses, too.
+        idempotent: whether running it twice has the effect of running it once, so that a caller may repeat a call that
+            may have happened, after an `IndefiniteError`: `Group.map` does. It changes nothing else, and holds for
+            overrides in subclasses, too.
 
     Raises:
         MalformedRequest: it can't be called or marked, or has no name; or a thread can't run it.
     """
-    check_flags(thread, abandon_on_cancel, read)
+    check_flags(thread, abandon_on_cancel, read, idempotent)
 
     def mark(function: F) -> F:
         if isinstance(function, property | functools.cached_property) or not is_method(function):
@@ -79,7 +88,7 @@ def rpc(
         if thread:
             check_plain(function, getattr(function, "__qualname__", own))
         try:
-            setattr(function, MARK, Mark(checked, thread, abandon_on_cancel, read))
+            setattr(function, MARK, Mark(checked, thread, abandon_on_cancel, read, idempotent))
         except (AttributeError, TypeError) as exc:
             raise MalformedRequest(
                 f"a {type(function).__name__} can't be marked with @trionet.rpc: wrap it in a function"

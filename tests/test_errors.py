@@ -28,6 +28,7 @@ from trionet import (
     Replies,
     ServiceNotFound,
     TrionetError,
+    UnexpectedAnswer,
     errors,
 )
 from trionet.codec import JSON, MESSAGEPACK, Codec
@@ -67,6 +68,7 @@ NUMBERS = {
     "RemoteError": 13,
     "ConnectionLost": 1100,
     "OrphanedCalls": 1101,
+    "UnexpectedAnswer": 1102,
 }
 
 MAELSTROM = {
@@ -98,6 +100,7 @@ def test_an_error_that_may_have_happened_is_a_timeout_something_lost_or_the_hand
         ConnectionLost,
         OrphanedCalls,
         RemoteError,
+        UnexpectedAnswer,
     }
 
 

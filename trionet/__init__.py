@@ -40,6 +40,7 @@ from .errors import (
     TemporarilyUnavailable,
     TrionetError,
     TxnConflict,
+    UnexpectedAnswer,
     UnknownKey,
 )
 from .events import (
@@ -78,6 +79,7 @@ from .services.groups import GroupDescription
 from .services.key_status import KeyInfo, KeysStatus, MemberKeys
 from .services.keys import Keys
 from .services.member import Member
+from .services.names import service
 from .services.periodic import PeriodicTask
 from .services.routes import ServiceDescription
 from .templates.base import GroupContext, Template
@@ -160,6 +162,7 @@ __all__ = [
     "TemporarilyUnavailable",
     "TrionetError",
     "TxnConflict",
+    "UnexpectedAnswer",
     "UnknownKey",
     "current_call",
     "open_node",
@@ -167,4 +170,5 @@ __all__ = [
     "rpc",
     "run",
     "serve_node",
+    "service",
 ]

@@ -32,7 +32,8 @@
         ├── CallTimeout                 0
         ├── RemoteError                13   the handler's own exception
         ├── ConnectionLost           1100   lost after sending
-        └── OrphanedCalls            1101   cancelled, without a confirmed end
+        ├── OrphanedCalls            1101   cancelled, without a confirmed end
+        └── UnexpectedAnswer         1102   not of the annotated type
 
 The numbers below 1000 are Maelstrom's (its ``doc/protocol.md``, "Errors"); the others are ours: Maelstrom leaves those
 from 1000 up to programs. Callers must distinguish the two families: after a `DefiniteError` a retry is safe, after an
@@ -81,6 +82,7 @@ __all__ = [
     "TemporarilyUnavailable",
     "TrionetError",
     "TxnConflict",
+    "UnexpectedAnswer",
     "UnknownKey",
     "error_fields",
     "error_from_wire",
@@ -330,6 +332,12 @@ class OrphanedCalls(IndefiniteError):
     code = 1101
     fields: ClassVar[tuple[str, ...]] = ("calls",)
     calls: dict[str, str]
+
+
+class UnexpectedAnswer(IndefiniteError):
+    """The method has run, and its answer is not of the type that its annotation names."""
+
+    code = 1102
 
 
 def _subclasses(cls: type[TrionetError]) -> list[type[TrionetError]]:

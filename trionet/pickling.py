@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import io
 import pickle
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -67,6 +68,8 @@ def _pickler() -> Any:
 
     class Pickler(_cloudpickle().Pickler):  # type: ignore[misc, unused-ignore]  # known where it is needed only
         def reducer_override(self, obj: Any) -> Any:
+            if isinstance(obj, FunctionType) and type(obj) is not FunctionType:
+                return NotImplemented  # it only acts as a function, and knows how it is pickled
             if not issubclass(type(obj), type):
                 return super().reducer_override(obj)
             name = attempt(name_of_type, obj, default=None)

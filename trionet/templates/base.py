@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-import trio
-
-from trionet.errors import EmptyGroup, GroupNotFound, TrionetError
+from trionet.errors import EmptyGroup, GroupNotFound
 from trionet.message import Remote, check_args, check_kwargs
-from trionet.nesting import holding
-from trionet.nurseries import open_background_nursery
 
-from .fan_out import ALL_MEMBERS, Wait, check_bool, collect, count_to_wait_for
+from .calls import GroupCalls
+from .fan_out import ALL_MEMBERS, Wait, check_bool, collect, count_to_wait_for, stream_all
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
+
+    import trio
 
     from trionet.identity import SID, NodeAddress
     from trionet.replies import Replies
@@ -26,8 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["GroupContext", "Template"]
 
 
-class GroupContext:
-    """The group of a template's instance.
+class GroupContext(GroupCalls):
+    """The group of a template's instance; `call` and `stream` are those of `Group`.
 
     Attributes:
         gid: the group's name.
@@ -35,9 +34,13 @@ class GroupContext:
     """
 
     def __init__(self, gid: str, local: LocalServices) -> None:
-        self.gid = gid
-        self.local = local
+        self.gid: str = gid
+        self.local: LocalServices = local
         self._deleted = False
+
+    @property
+    def _called(self) -> GroupContext:
+        return self
 
     @property
     def own(self) -> NodeAddress:
@@ -130,30 +133,11 @@ class Template:
             orphans: as for `fan_out`; raised when the block ends.
         """
         comm = self.context.local.comm
-        send, receive = trio.open_memory_channel[tuple["SID", Any]](0)
-
-        async def ask_one(sid: SID, node: NodeAddress, channel: trio.MemorySendChannel[tuple[SID, Any]]) -> None:
-            with channel:
-                try:
-                    if items:
-                        async with comm.open_items(node, request) as stream:
-                            async for item in stream:
-                                await channel.send((sid, item))
-                    else:
-                        await channel.send((sid, await comm.call(node, request)))
-                except TrionetError as exc:
-                    await channel.send((sid, exc))
-
         members, request = self._prepared(args, remote, kwargs)
         check_bool("items", items)
         with comm.raising_orphans(orphans, request):
-            async with open_background_nursery() as nursery:
-                with send:
-                    for sid, node in members.items():
-                        nursery.start_soon(ask_one, sid, node, send.clone())
-                # The streams may wait for the calls of the block.
-                with holding(request.depth) if items else nullcontext():
-                    yield receive
+            async with stream_all(comm, members, request, items=items) as received:
+                yield received
 
     def _prepared(
         self, args: object, remote: Any, kwargs: Mapping[str, Any] | None = None

@@ -32,7 +32,8 @@ from trionet import (
     errors,
 )
 from trionet.codec import JSON, MESSAGEPACK, Codec
-from trionet.errors import error_from_wire, error_to_wire
+from trionet.error_wire import error_from_wire
+from trionet.errors import error_to_wire
 from trionet.user_errors import as_answer
 
 ALL = [getattr(errors, name) for name in errors.__all__ if inspect.isclass(getattr(errors, name))]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from .declared_kinds import declared_kind
 from .errors import CodeRefused
 from .registered import name_of_type, register_type
 from .user_code import attempt, described, pass_endings, shown
@@ -83,6 +84,8 @@ def _pickler() -> Any:
                     f"the msgspec.Struct {obj.__qualname__} would lose its fields: make it a dataclass, or give it an "
                     f"import path, in a module of its own"
                 )
+            if (declared := declared_kind(obj)) is not None:
+                return (*reduced[:-1], declared.arriving(reduced[-1]))
             if name is None:
                 return reduced
             return (*reduced[:-1], functools.partial(_set_registered, name, reduced[-1]))

@@ -140,8 +140,10 @@ class PreparedCall(CountedCall):
     @handles_calls
     def _begin(self) -> Any:
         position.set(self)
+        method = self.method
         try:
-            return self.method.call(*self._args, **self._kwargs)
+            value = method.call(*self._args, **self._kwargs)
+            return value if method.lower is None or is_awaitable(value) else method.lower(value)
         except BaseException as exc:
             _reraise(exc)
 
@@ -173,10 +175,12 @@ class PreparedCall(CountedCall):
         token = position.set(self)
         try:
             with scope:
+                method = self.method
                 if awaitable is None:
-                    method = self.method
                     awaitable = self._in_thread() if method.in_thread else method.call(*self._args, **self._kwargs)
-                value = await awaitable if is_awaitable(awaitable) else awaitable
+                value: Any = await awaitable if is_awaitable(awaitable) else awaitable
+                if method.lower is not None:
+                    value = method.lower(value)
                 self.note_success()
                 return value
         except BaseException as exc:
@@ -223,9 +227,11 @@ class PreparedCall(CountedCall):
     @handles_calls
     async def _one_by_one(self, items: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
         """Yield the items of a handler; translate its exceptions, and not those of the consumer."""
+        lower = self.method.lower
         while True:
             try:
                 item = await anext(items)
+                item = item if lower is None else lower(item)
             except StopAsyncIteration:
                 return
             except BaseException as exc:

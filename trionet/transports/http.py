@@ -84,8 +84,9 @@ VALUE_TYPE = "application/json"
 """The media type of a value. A request that accepts only one of the two types is refused for the other."""
 
 _MAX_QUERY_CHARS = 8 * 1024  # servers limit the head of a request; Hypercorn to 16 KiB
-# Below the server's idle timeout, so that no connection is reused while the server closes it.
-_KEEPALIVE_S = 30.0
+# Below the server's idle timeout, so that no connection is reused while the server closes it; and short, because a host
+# that crashes closes nothing, and a request to its next life over the old connection is lost.
+_KEEPALIVE_S = 5.0
 _END = {"end": True}
 _RESULTS: Final = frozenset({"value", "values", "item", "end"})
 """The names that an answer with an error must not have."""

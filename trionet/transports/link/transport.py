@@ -215,13 +215,21 @@ class LinkTransport(ABC):
         if dialing is None:
             if not self.is_accepting:
                 raise NodeUnreachable("this node has stopped")
-            self.dial(node)  # in another task: this caller may be cancelled while others wait for the link
-            dialing = self._dialing[node] = Dialing(
-                is_forced=node in self.handshakes.must_seal and self.handshakes.is_sending_plain
-            )
+            dialing = self._start_dialing(node)
         await dialing.done.wait()
         if dialing.failure is not None and (is_sealed or not dialing.is_forced):
             raise type(dialing.failure)(dialing.failure.text)
+
+    def _start_dialing(self, node: NodeAddress) -> Dialing:
+        self.dial(node)  # in another task: this caller may be cancelled while others wait for the link
+        is_forced = node in self.handshakes.must_seal and self.handshakes.is_sending_plain
+        return self._dialing.setdefault(node, Dialing(is_forced=is_forced))
+
+    def _redial(self, link: Link) -> None:
+        """Try to replace a link whose peer is silent while calls wait: the first of the two that answers is used."""
+        node = self._open.get(link)
+        if node is not None and self._links.get(node) is link and self.is_accepting and node not in self._dialing:
+            self._start_dialing(node)
 
     def dialed(self, node: NodeAddress, failure: NodeUnreachable | None = None) -> None:
         """Handle the end of a connection attempt."""
@@ -259,6 +267,7 @@ class LinkTransport(ABC):
     def add(self, link: Link, node: NodeAddress | None) -> None:
         """Register a new link with `node`; None for a peer without an address."""
         self._open[link] = node
+        link.on_silent = self._redial
         peer = link.core.peer
         if self.handshakes.are_sealed and peer.address is not None:
             remember(self._heard, peer.address, None, _MOST_HEARD)
@@ -280,13 +289,12 @@ class LinkTransport(ABC):
         """
         new = link.core
         other = self._links.get(node)
-        if other is not None and not other.core.is_retired and new.opened_at - other.core.opened_at < _FRESH_S:
+        if other is not None and other.core.liveness.is_asked:
+            other.retire("replaced")
+        elif other is not None and not other.core.is_retired and new.opened_at - other.core.opened_at < _FRESH_S:
             is_own_smaller, is_same_key = self._own < node, other.core.key_id == new.key_id
-            if (
-                is_same_key
-                and other.core.is_initiator == is_own_smaller
-                and new.is_initiator != other.core.is_initiator
-            ):
+            is_mutual = is_same_key and new.is_initiator != other.core.is_initiator
+            if is_mutual and other.core.is_initiator == is_own_smaller:
                 return
         self._links[node] = link
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from .async_blocks import async_block
 from .errors import ServiceNotFound
 from .identity import sid_of
 from .message import LOCAL
@@ -67,6 +67,16 @@ class Group:
     def __repr__(self) -> str:
         return f"<Group {self.gid!r}>"
 
+    if not TYPE_CHECKING:  # type checkers refuse other names already
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise AttributeError(
+                f"a group has trionet's own services and no {name!r}: call yours by group.call(Class.method); of "
+                f"templates it is group.service({name!r})",
+                name=name,
+                obj=self,
+            )
+
     @property
     def gid(self) -> str:
         """The group's name."""
@@ -80,7 +90,7 @@ class Group:
         """
         return self._context.members()
 
-    @asynccontextmanager
+    @async_block("async with group.member(sid) as scope:")
     async def member(self, sid: SID | NodeAddress) -> AsyncGenerator[trio.CancelScope]:
         """Cancel the block when the member `sid` of this group fails or leaves its cluster; at once if it is no member.
 

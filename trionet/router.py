@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextvars
 import math
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import msgspec
 import trio
@@ -29,6 +29,7 @@ from .errors import (
 )
 from .limits import Limits
 from .message import BUILT_IN, LOCAL
+from .mistakes import similar
 from .nesting import depth_inside, position
 from .principal import ANYONE, Principal
 from .security.scopes import FORWARDING
@@ -38,12 +39,15 @@ from .user_errors import as_answer
 from .watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Generator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Generator, Iterable, Mapping, Sequence
 
     from .access import Access
     from .message import Call
 
 __all__ = ["HandlerCancelled", "Method", "PreparedCall", "Router", "is_awaitable"]
+
+
+_MARK: Final = ": methods that others may call are marked with @trionet.rpc"
 
 
 class HandlerCancelled(Exception):
@@ -272,11 +276,16 @@ class Router:
             raise GroupNotFound(f"there is no group {gid!r:.130} on this node")
         methods = services.get(service)
         if methods is None:
-            raise ServiceNotFound(f"group {gid!r} has no service {service!r:.130}")
+            raise ServiceNotFound(f"group {gid!r} has no service {service!r:.130}{self._similar(service, services)}")
         found = methods.get(method)
         if found is None:
-            raise MethodNotFound(f"service {service!r} of group {gid!r} has no method {method!r:.130}")
+            hint = self._similar(method, methods) or ("" if service in BUILT_IN else _MARK)
+            raise MethodNotFound(f"service {service!r} of group {gid!r} has no method {method!r:.130}{hint}")
         return found
+
+    def _similar(self, name: str, known: Iterable[str]) -> str:
+        """Suggest a name, but not to those who might not be permitted to know it."""
+        return "" if self.access is not None and self.access.is_active else similar(name, known)
 
     def permitted(self, call: Call) -> Method:
         """Return the method of `call`, whose arguments have not been looked at.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .errors import RemoteError, TrionetError, error_fields, error_from_wire, known_kind
+from .mistakes import hint_of
 from .plain_data import PlainData
 
 __all__ = ["as_answer", "as_error"]
@@ -25,7 +26,7 @@ def as_error(exc: BaseException) -> TrionetError:
     """
     kind = type(exc)  # isinstance would use __class__, which may be the user's code, too
     if not issubclass(kind, TrionetError):
-        return RemoteError.from_exception(exc)
+        return _described(exc)
     error: TrionetError = exc  # type: ignore[assignment]
     wire, plain = error_fields(error), PlainData()
     for value in wire.values():
@@ -33,3 +34,10 @@ def as_error(exc: BaseException) -> TrionetError:
     if not plain.is_exact:
         return RemoteError.from_exception(error)
     return error if known_kind(kind) is kind and type(error.text) is str else error_from_wire(wire)
+
+
+def _described(exc: BaseException) -> RemoteError:
+    error, hint = RemoteError.from_exception(exc), hint_of(exc)
+    if hint is not None:
+        error.text = f"{error.text}; {hint}"
+    return error

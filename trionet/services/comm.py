@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from trionet.async_blocks import async_block
 from trionet.current_call import answered_call
 from trionet.errors import MalformedRequest, OrphanedCalls, RemoteError, TrionetError, error_from_wire, error_to_wire
 from trionet.events import OrphanedCall
 from trionet.message import Remote, check_args, check_kwargs
 from trionet.nesting import current_depth, holding
 from trionet.transports.base import Request
+from trionet.under_trio import check_under_trio
 
 from .base import rpc
 
@@ -101,8 +103,11 @@ class Comm:
         except TrionetError as exc:
             exc.node = exc.node or str(node)
             raise
+        except RuntimeError:
+            check_under_trio("a call")
+            raise
 
-    @asynccontextmanager
+    @async_block("async with node.local.comm.stream(...) as items:")
     async def stream(
         self,
         args: list[Any] | tuple[Any, ...],
@@ -174,6 +179,9 @@ class Comm:
         except TrionetError as exc:
             exc.node = exc.node or str(node)
             raise
+        except RuntimeError:
+            check_under_trio("a call")
+            raise
 
     @contextmanager
     def raising_orphans(self, orphans: Orphans, request: Request) -> Generator[None]:
@@ -223,6 +231,7 @@ class Comm:
 
     async def _call_self(self, request: Request) -> Any:
         """Pass a call to the router, encoded and decoded as on the wire."""
+        check_under_trio("a call")
         codec = self.codec
         try:
             value = await self._router.call(request.received(codec, None, self._own_principal))

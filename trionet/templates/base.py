@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import trio
 
+from trionet.async_blocks import async_block
 from trionet.errors import EmptyGroup, GroupNotFound, TrionetError
 from trionet.message import Remote, check_args, check_kwargs
 from trionet.nesting import holding
 from trionet.nurseries import open_background_nursery
+from trionet.under_trio import check_under_trio
 
 from .fan_out import ALL_MEMBERS, Wait, check_bool, collect, count_to_wait_for
 
@@ -104,10 +106,11 @@ class Template:
         members, request = self._prepared(args, remote, kwargs)
         enough = count_to_wait_for(wait, len(members))
         check_bool("partial", partial)
+        check_under_trio("a group-wide call")
         with comm.raising_orphans(orphans, request):
             return await collect(members, lambda node: comm.call(node, request), enough=enough, partial=partial)
 
-    @asynccontextmanager
+    @async_block("async with group.comm.stream(...) as answers:")
     async def open_stream(
         self,
         args: list[Any] | tuple[Any, ...],

@@ -7,7 +7,7 @@ foreign exceptions ``from`` their cause, and retry nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 import trio
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from .datagrams import SourcedDatagrams
 
 __all__ = [
+    "STOPPED",
     "Endpoint",
     "Handler",
     "Links",
@@ -56,6 +57,9 @@ __all__ = [
     "check_size",
     "time_left_s",
 ]
+
+STOPPED: Final = "this node has stopped: make its calls within the block of 'async with trionet.open_node(...)'"
+"""The text of calls that a node can no longer make."""
 
 _INDEFINITE_CODES = frozenset(kind.code for kind in (CallTimeout, RemoteError, ConnectionLost, OrphanedCalls))
 

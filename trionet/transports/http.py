@@ -35,7 +35,7 @@ from trionet.nesting import DEEPEST, depth_inside
 from trionet.replies import replies_from
 from trionet.security.live_keys import LiveKeys
 
-from .base import answered_error, check_request_size, time_left_s
+from .base import STOPPED, answered_error, check_request_size, time_left_s
 from .http_connections import HTTPConnections
 from .signed_calls import SignedCall, no_signed_stream
 from .web_errors import status_of
@@ -151,7 +151,7 @@ class _Pool:
             await self._slots.acquire()
         try:
             if self._is_closed:
-                raise NodeUnreachable("this node has stopped")
+                raise NodeUnreachable(STOPPED)
             yield
         finally:
             self._slots.release()

@@ -23,7 +23,7 @@ from trionet.protocols.link.handshake import (
 from trionet.protocols.link.liveness import AT_ONCE
 from trionet.security.live_keys import LiveKeys
 from trionet.transports.allowance import within
-from trionet.transports.base import Request
+from trionet.transports.base import STOPPED, Request
 from trionet.transports.lazy_http import LazyHTTPTransport
 
 from .link import Link
@@ -297,7 +297,7 @@ class TCPTransport(LinkTransport):
         except trio.TooSlowError:
             self.dialed(node, NodeUnreachable(f"no connection to {node} within {seconds:g} s"))
         except trio.Cancelled:
-            self.dialed(node, NodeUnreachable("this node has stopped"))
+            self.dialed(node, NodeUnreachable(STOPPED))
             raise
         else:
             await self.keep(sock, greeted, node, lambda link: link.core.round_trip.add(took_s))

@@ -18,7 +18,7 @@ from trionet.protocols.link.holdings import Account
 from trionet.protocols.link.outgoing import LinkRetired
 from trionet.protocols.link.refusals import Refusal
 from trionet.protocols.recent import remember
-from trionet.transports.base import check_request_size
+from trionet.transports.base import STOPPED, check_request_size
 
 from .dialing import Dialing
 from .expiry import end_expired
@@ -214,7 +214,7 @@ class LinkTransport(ABC):
         dialing = self._dialing.get(node)
         if dialing is None:
             if not self.is_accepting:
-                raise NodeUnreachable("this node has stopped")
+                raise NodeUnreachable(STOPPED)
             dialing = self._start_dialing(node)
         await dialing.done.wait()
         if dialing.failure is not None and (is_sealed or not dialing.is_forced):

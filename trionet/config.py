@@ -67,9 +67,13 @@ class _SettingsByName(type(msgspec.Struct)):  # type: ignore[misc]  # which has 
         return super().__call__(**settings)
 
 
+_ALIASES = {"host": "ip", "address": "ip", "bind": "ip", "seeds": "join", "peers": "join"}
+"""The words of other libraries."""
+
+
 def _check_known(name: object, cls: Any) -> None:
     if name not in cls.__struct_fields__:
-        similar = difflib.get_close_matches(str(name), cls.__struct_fields__, n=1)
+        similar = difflib.get_close_matches(_ALIASES.get(str(name), str(name)), cls.__struct_fields__, n=1)
         raise ConfigError(f"there is no setting {name!r:.100}" + (f"; there is {similar[0]!r}" if similar else ""))
 
 

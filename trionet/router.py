@@ -11,7 +11,7 @@ import contextvars
 import math
 import time
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import msgspec
 import trio
@@ -34,6 +34,7 @@ from .errors import (
 )
 from .limits import Limits
 from .message import BUILT_IN, LOCAL, MAX_ID_CHARS
+from .mistakes import similar
 from .nesting import ROOT, Lineage, depth_inside, position
 from .principal import ANYONE, Principal
 from .security.scopes import FORWARDING
@@ -43,12 +44,15 @@ from .user_errors import as_answer
 from .watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 
     from .access import Access
     from .message import Call
 
 __all__ = ["HandlerCancelled", "Method", "PreparedCall", "Router", "is_awaitable"]
+
+
+_MARK: Final = ": methods that others may call are marked with @trionet.rpc"
 
 
 class HandlerCancelled(Exception):
@@ -333,15 +337,20 @@ class Router:
             raise GroupNotFound(f"there is no group {gid!r:.130} on this node")
         methods = services.get(service)
         if methods is None:
-            raise ServiceNotFound(f"group {gid!r} has no service {service!r:.130}")
+            raise ServiceNotFound(f"group {gid!r} has no service {service!r:.130}{self._similar(service, services)}")
         found = methods.get(method)
         if found is None:
-            raise MethodNotFound(f"service {service!r} of group {gid!r} has no method {method!r:.130}")
+            hint = self._similar(method, methods) or ("" if service in BUILT_IN else _MARK)
+            raise MethodNotFound(f"service {service!r} of group {gid!r} has no method {method!r:.130}{hint}")
         return found
 
     def services(self, gid: str) -> Mapping[str, Mapping[str, Method]]:
         """Return the methods of `gid`, by service and name."""
         return self._services.get(gid, {})
+
+    def _similar(self, name: str, known: Iterable[str]) -> str:
+        """Suggest a name, but not to those who might not be permitted to know it."""
+        return "" if self.access is not None and self.access.is_active else similar(name, known)
 
     def permitted(self, call: Call) -> Method:
         """Return the method of `call`, whose arguments have not been looked at.

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from trionet.async_blocks import async_block
 from trionet.call_counts import CallCounts
 from trionet.current_call import answered_call
 from trionet.error_wire import error_from_wire
@@ -17,6 +18,7 @@ from trionet.nesting import ROOT, holding, position
 from trionet.trace_context import NO_TRACE
 from trionet.tracing.spans import Spans
 from trionet.transports.base import Request
+from trionet.under_trio import check_under_trio
 from trionet.user_code import shown
 
 from .base import rpc
@@ -119,7 +121,7 @@ class Comm:
         self.counts.note_success(request.service, request.method, begun_ns)
         return value
 
-    @asynccontextmanager
+    @async_block("async with node.local.comm.stream(...) as items:")
     async def stream(
         self,
         args: list[Any] | tuple[Any, ...],
@@ -232,7 +234,13 @@ class Comm:
         return value
 
     def _note_failure(self, node: NodeAddress, request: Request, exc: BaseException, begun_ns: int) -> None:
-        """Count a call that ended with `exc`, and set the node of a library error."""
+        """Count a call that ended with `exc`, and set the node of a library error.
+
+        Raises:
+            RuntimeError: Trio does not run the caller.
+        """
+        if isinstance(exc, RuntimeError):
+            check_under_trio("a call")
         if isinstance(exc, TrionetError):
             exc.node = exc.node or str(node)
         self.counts.note_failure(request.service, request.method, exc, begun_ns)
@@ -308,6 +316,7 @@ class Comm:
 
     async def _call_self(self, request: Request) -> Any:
         """Pass a call to the router, encoded and decoded as on the wire."""
+        check_under_trio("a call")
         try:
             value = await self._router.call(request.received(self.codec, None, self._own_principal))
         except TrionetError as exc:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
+from trionet.async_blocks import async_block
 from trionet.config import check_tags
 from trionet.errors import ConfigError, KeyMismatch, MalformedRequest, SIDCollision, TemporarilyUnavailable
 from trionet.events import (
@@ -303,7 +304,7 @@ class Membership:
         shown = [member_of(info) for info in infos if info.name == own or info.state <= State.SUSPECT]
         return sorted((member for member in shown if member is not None), key=lambda member: member.sid)
 
-    @asynccontextmanager
+    @async_block("async with node.local.membership.scope(sid) as scope:")
     async def scope(self, sid: SID | NodeAddress) -> AsyncGenerator[trio.CancelScope]:
         """Cancel the block when the member `sid` fails or leaves, or this node ends; at once if it is not present."""
         sid, scope = sid_of(sid), trio.CancelScope()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Concatenate, Never, ParamSpec, TypeVar, overload
 
+from trionet.async_blocks import async_block
 from trionet.errors import NodeUnreachable, TrionetError
 from trionet.identity import NodeAddress, check_gid, check_name
 from trionet.message import LOCAL
@@ -127,7 +127,7 @@ class NodeCalls:
         """
         return self._stream(node, method, args, kwargs)
 
-    @asynccontextmanager
+    @async_block("async with node.stream(...) as items:")
     async def _stream(
         self, node: Any, method: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> AsyncGenerator[AsyncIterator[Any]]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from trionet.async_blocks import async_block
 from trionet.errors import EmptyGroup, GroupNotFound
 from trionet.message import Remote, check_args, check_kwargs
+from trionet.under_trio import check_under_trio
 
 from .calls import GroupCalls
 from .fan_out import ALL_MEMBERS, Wait, call_all, check_bool, count_to_wait_for, stream_all
@@ -107,6 +108,7 @@ class Template:
         members, request = self._prepared(args, remote, kwargs)
         enough = count_to_wait_for(wait, len(members))
         check_bool("partial", partial)
+        check_under_trio("a group-wide call")
         with comm.raising_orphans(orphans, request):
             return await self.call_members(members, request, enough=enough, partial=partial)
 
@@ -122,7 +124,7 @@ class Template:
         context = self.context
         return await call_all(context.local.comm, context.gid, members, request, enough=enough, partial=partial)
 
-    @asynccontextmanager
+    @async_block("async with group.comm.stream(...) as answers:")
     async def open_stream(
         self,
         args: list[Any] | tuple[Any, ...],

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, Never, ParamSpec, Protocol, TypeVar, overload
 
 import msgspec
 import trio
 
+from trionet.async_blocks import async_block
 from trionet.errors import EmptyGroup, TrionetError
 from trionet.identity import check_name
 from trionet.services.comm import Orphans, check_orphans
@@ -125,7 +125,7 @@ class GroupCalls:
         """
         return self._stream(method, args, kwargs)
 
-    @asynccontextmanager
+    @async_block("async with group.stream(...) as items:")
     async def _stream(
         self, method: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> AsyncGenerator[GroupItems[Any]]:

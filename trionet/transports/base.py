@@ -7,7 +7,7 @@ foreign exceptions ``from`` their cause, and retry nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import msgspec
 import trio
@@ -23,6 +23,7 @@ from trionet.errors import (
     OrphanedCalls,
     RemoteError,
     TrionetError,
+    UnexpectedAnswer,
 )
 from trionet.identity import NodeAddress
 from trionet.message import Call
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from .datagrams import SourcedDatagrams
 
 __all__ = [
+    "STOPPED",
     "Endpoint",
     "Handler",
     "Links",
@@ -61,8 +63,11 @@ __all__ = [
     "time_left_s",
 ]
 
+STOPPED: Final = "this node has stopped: make its calls within the block of 'async with trionet.open_node(...)'"
+"""The text of calls that a node can no longer make."""
+
 _INDEFINITE_CODES = frozenset(
-    kind.code for kind in (CallTimeout, RemoteError, ConnectionLost, OrphanedCalls, CallCancelled)
+    kind.code for kind in (CallTimeout, RemoteError, ConnectionLost, OrphanedCalls, CallCancelled, UnexpectedAnswer)
 )
 
 

@@ -19,6 +19,7 @@ from trionet.events import OrphanedCall
 from trionet.identity import NodeAddress
 from trionet.protocols.link.calls import STREAM_CREDIT_BYTES, OutgoingCall, OutgoingStream
 from trionet.protocols.link.frames import CallFrame, End, Error, OwnCallFrame, Reply
+from trionet.protocols.link.outgoing import LinkResting
 from trionet.protocols.link.round_trip import RoundTrip
 from trionet.transports.base import Request, Sending, answered_error, time_left_s
 
@@ -117,6 +118,11 @@ class LinkClient:
         for call in lost:
             self.handle(call)
 
+    @property
+    def are_waiting(self) -> bool:
+        """Whether callers wait for room, or for a sign of life."""
+        return bool(self._room_waiters)
+
     # ---- from callers
 
     async def call(self, request: Request) -> Any:
@@ -137,6 +143,9 @@ class LinkClient:
             timeout_s = await self._expired(depth, request)
         try:
             self._calls.call(call, _frame(self._calls.next_number, request, timeout_s, None))
+        except LinkResting:
+            await self._woken()
+            return await self.call(request)
         except TrionetError:
             self._pass_on(depth)
             raise
@@ -158,8 +167,17 @@ class LinkClient:
             LinkRetired: no more calls can be made on the link; nothing was sent.
             TemporarilyUnavailable: it is nested too deeply to wait for its turn.
         """
-        depth = request.depth
-        stream = _Stream(depth)
+        stream = _Stream(request.depth)
+        await self._start(stream, request)
+        try:
+            async with aclosing(self._items(stream)) as items:
+                yield items
+        finally:
+            if stream.answer is None:
+                await self._cancel(stream, request)
+
+    async def _start(self, stream: _Stream, request: Request) -> None:
+        depth = stream.depth
         stream.request = request
         await self._admitted(depth, request)
         timeout_s = time_left_s()
@@ -167,16 +185,13 @@ class LinkClient:
             timeout_s = await self._expired(depth, request)
         try:
             self._calls.call(stream, _frame(self._calls.next_number, request, timeout_s, STREAM_CREDIT_BYTES))
+        except LinkResting:
+            await self._woken()
+            await self._start(stream, request)
         except TrionetError:
             self._pass_on(depth)
             raise
         self._push()
-        try:
-            async with aclosing(self._items(stream)) as items:
-                yield items
-        finally:
-            if stream.answer is None:
-                await self._cancel(stream, request)
 
     async def _items(self, stream: _Stream) -> AsyncGenerator[Any]:
         while True:
@@ -227,6 +242,15 @@ class LinkClient:
             raise
         finally:
             self._queued.pop(task, None)
+
+    async def _woken(self) -> None:
+        """Wait until the resting link is awake, or retired.
+
+        A peer that was silent for long must answer a ping first. If it has gone, no call is lost: nothing was sent.
+        """
+        while self._calls.is_open and not self._core.wake(trio.current_time()):
+            self._push()
+            await self._room_waiters.park()
 
     async def _expired(self, depth: int, request: Request) -> float | None:
         """Raise the cancellation of an expired call, which is never started; return the time that is left otherwise."""

@@ -25,6 +25,7 @@ from trionet.protocols.link.handshake import (
 from trionet.protocols.link.liveness import AT_ONCE
 from trionet.security.live_keys import LiveKeys
 from trionet.transports.allowance import within
+from trionet.transports.base import STOPPED
 from trionet.transports.lazy_http import LazyHTTPTransport
 
 from .link import Link
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from trionet.config import NodeConfig
     from trionet.events import OrphanedCall
     from trionet.identity import NodeAddress
-    from trionet.protocols.link.core import Closed
+    from trionet.protocols.link.events import Closed
     from trionet.security.certificates import Certificates
     from trionet.transports.base import Handler, Request, Sending
 
@@ -293,7 +294,7 @@ class TCPTransport(LinkTransport):
         except trio.TooSlowError:
             self.dialed(node, NodeUnreachable(f"no connection to {node} within {seconds:g} s"))
         except trio.Cancelled:
-            self.dialed(node, NodeUnreachable("this node has stopped"))
+            self.dialed(node, NodeUnreachable(STOPPED))
             raise
         else:
             await self.keep(sock, greeted, node, lambda link: link.core.round_trip.add(took_s))

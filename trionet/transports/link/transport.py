@@ -18,7 +18,7 @@ from trionet.protocols.link.holdings import Account
 from trionet.protocols.link.outgoing import LinkRetired
 from trionet.protocols.link.refusals import Refusal
 from trionet.protocols.recent import remember
-from trionet.transports.base import Sending, check_request_size
+from trionet.transports.base import STOPPED, Sending, check_request_size
 
 from .dialing import Dialing
 from .expiry import end_expired
@@ -235,14 +235,22 @@ class LinkTransport(ABC):
         dialing = self._dialing.get(node)
         if dialing is None:
             if not self.is_accepting:
-                raise NodeUnreachable("this node has stopped")
-            self.dial(node)  # in another task: this caller may be cancelled while others wait for the link
-            dialing = self._dialing[node] = Dialing(
-                is_forced=node in self.handshakes.must_seal and self.handshakes.is_sending_plain
-            )
+                raise NodeUnreachable(STOPPED)
+            dialing = self._start_dialing(node)
         await dialing.done.wait()
         if dialing.failure is not None and (is_sealed or not dialing.is_forced):
             raise type(dialing.failure)(dialing.failure.text)
+
+    def _start_dialing(self, node: NodeAddress) -> Dialing:
+        self.dial(node)  # in another task: this caller may be cancelled while others wait for the link
+        is_forced = node in self.handshakes.must_seal and self.handshakes.is_sending_plain
+        return self._dialing.setdefault(node, Dialing(is_forced=is_forced))
+
+    def _redial(self, link: Link) -> None:
+        """Try to replace a link whose peer is silent while calls wait: the first of the two that answers is used."""
+        node = self._open.get(link)
+        if node is not None and self._links.get(node) is link and self.is_accepting and node not in self._dialing:
+            self._start_dialing(node)
 
     def dialed(self, node: NodeAddress, failure: NodeUnreachable | None = None) -> None:
         """Handle the end of a connection attempt."""
@@ -284,6 +292,7 @@ class LinkTransport(ABC):
     def add(self, link: Link, node: NodeAddress | None) -> None:
         """Register a new link with `node`; None for a peer without an address."""
         self._open[link] = node
+        link.on_silent = self._redial
         self._traffic.note_opened()
         peer = link.core.peer
         if self.handshakes.are_sealed and peer.address is not None:
@@ -301,6 +310,8 @@ class LinkTransport(ABC):
     def _prefer(self, node: NodeAddress, link: Link) -> None:
         """Use `link` for calls to `node` from now on, unless the other one takes precedence."""
         other = self._links.get(node)
+        if other is not None and other.core.liveness.is_asked:
+            other.retire("replaced")
         if other is None or takes_over(link.core, other.core, self._own, node):
             self._links[node] = link
 

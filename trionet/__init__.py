@@ -71,7 +71,7 @@ from .message import Remote
 from .node import Node
 from .node_statistics import NodeStatistics
 from .principal import Principal
-from .replies import Aggregate, Receipt, Replies, Spread
+from .replies import Aggregate, Done, Receipt, Replies, Spread
 from .runtime import open_node, run, serve_node
 from .services.base import rpc
 from .services.groups import GroupDescription
@@ -81,6 +81,7 @@ from .services.member import Member
 from .services.periodic import PeriodicTask
 from .services.routes import ServiceDescription
 from .templates.base import GroupContext, Template
+from .templates.mapping import Results
 
 __all__ = [
     "NID",
@@ -99,6 +100,7 @@ __all__ = [
     "CurrentCall",
     "DecodeError",
     "DefiniteError",
+    "Done",
     "EmptyGroup",
     "EncodeError",
     "Event",
@@ -145,6 +147,7 @@ __all__ = [
     "Remote",
     "RemoteError",
     "Replies",
+    "Results",
     "RumorFailed",
     "SIDCollision",
     "SSHLauncher",

@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .errors import ServiceNotFound
 from .identity import sid_of
-from .message import LOCAL
+from .message import LOCAL, Remote, check_kwargs
 from .services.base import exposed_methods, warm_up_methods
 from .templates.base import GroupContext
 from .templates.comm import GroupComm
 from .templates.gossip import GroupGossip
 from .templates.groups import GroupGroups
+from .templates.mapping import check_items, new_map, open_map
 from .templates.routes import GroupRoutes
 from .templates.settings import GroupSettings
 from .templates.status import GroupStatus
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
+    from contextlib import AbstractAsyncContextManager
 
     import trio
 
     from .identity import SID, NodeAddress
     from .router import Router
     from .services import LocalServices
+    from .templates.mapping import Results
 
 __all__ = ["Group", "built_in_methods", "warm_up"]
 
+Item = TypeVar("Item")
 
 _BUILT_IN = ("comm", "gossip", "groups", "routes", "settings", "status")
 
@@ -97,6 +101,51 @@ class Group:
                 scope.cancel()
             yield scope
 
+    def map(
+        self,
+        method: Remote,
+        items: Iterable[Item] | AsyncIterable[Item],
+        *,
+        kwargs: Mapping[str, Any] | None = None,
+        per_member: int = 1,
+        retries: int = 3,
+        ordered: bool = False,
+        idempotent: bool = False,
+    ) -> AbstractAsyncContextManager[Results[Item, Any]]:
+        """Call a method with each item, on whichever member is free; iterate over the results as they come.
+
+        ::
+
+            async with group.map(remote, paths, per_member=2) as results:
+                async for done in results:
+                    print(done.item, done.result())
+
+        It follows the group: new members get items, and a group without members waits for some. Leaving the block
+        cancels all calls. An item of a call that did not run, because its member refused it or could not be reached,
+        is sent to another member. An item that may have run is sent again only if the method is idempotent; else it
+        comes out with the error. What the iterable raises is raised to the reader, after the results before.
+
+        Args:
+            method: the method to call; without a node.
+            items: each is the positional argument of one call. It is iterated over as members are free, and may be
+                infinite; it blocks the node while it blocks. A generator is closed when the block ends.
+            kwargs: keyword arguments of each call.
+            per_member: how many items are in flight at a member, at most. In flight and not yet read are at most that
+                many times the members.
+            retries: the further attempts of an item.
+            ordered: whether the results come in the order of the items; a slow one holds up the others.
+            idempotent: whether an item that may have run may run again.
+
+        Raises:
+            MalformedRequest: an argument is wrong.
+            GroupNotFound: the group has been deleted; also by the iteration, when that happens later.
+        """
+        comm, given = self._context.local.comm, check_kwargs(kwargs)
+        remote = Remote.of(method, with_node=False)
+        core = new_map(per_member=per_member, retries=retries, ordered=ordered, idempotent=idempotent)
+        check_items(items)
+        return open_map(self._context, core, items, lambda item: comm.prepare([item], given, remote))
+
     def service(self, name: str) -> Any:
         """Return this group's instance of the template registered as `name`.
 
@@ -116,6 +165,10 @@ class Group:
         if self._router is not None:
             self._router.put(self.gid, name, methods)
         self._users[name] = instance
+
+    def handle_change(self) -> None:
+        """Handle other members."""
+        self._context.handle_change()
 
     def end(self) -> None:
         """Handle its deletion on this node."""

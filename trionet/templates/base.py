@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -15,7 +15,7 @@ from trionet.nurseries import open_background_nursery
 from .fan_out import ALL_MEMBERS, Wait, check_bool, collect, count_to_wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 
     from trionet.identity import SID, NodeAddress
     from trionet.replies import Replies
@@ -38,6 +38,7 @@ class GroupContext:
         self.gid = gid
         self.local = local
         self._deleted = False
+        self._watchers: dict[Callable[[], None], None] = {}
 
     @property
     def own(self) -> NodeAddress:
@@ -54,9 +55,24 @@ class GroupContext:
             raise GroupNotFound(f"the group {self.gid!r} has been deleted on this node")
         return self.local.groups.members(self.gid)
 
+    @contextmanager
+    def watching(self, watcher: Callable[[], None]) -> Generator[None]:
+        """Call `watcher` within the block, at once, whenever the members have changed, or the group is deleted."""
+        self._watchers[watcher] = None
+        try:
+            yield
+        finally:
+            del self._watchers[watcher]
+
+    def handle_change(self) -> None:
+        """Tell those who watch that the members have changed."""
+        for watcher in list(self._watchers):
+            watcher()
+
     def end(self) -> None:
         """Mark the group as deleted, for kept handles."""
         self._deleted = True
+        self.handle_change()
 
 
 class Template:

@@ -285,7 +285,7 @@ OF_NOBODY = {
     "watchdog.py: the event loop is not watched: %s",
     "services/membership.py: none of %s can be joined so far; this node goes on trying",
     "transports/network.py: no datagrams on %s: %s; all goes over connections",
-    "templates/mapping.py: the items of a map wait: the group %r has no members",
+    "templates/map_run.py: the items of a map wait: the group %r has no members",
 }
 
 LEVELS = {"info", "warning", "error", "exception", "critical", "log"}

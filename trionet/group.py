@@ -13,7 +13,8 @@ from .templates.base import GroupContext
 from .templates.comm import GroupComm
 from .templates.gossip import GroupGossip
 from .templates.groups import GroupGroups
-from .templates.mapping import check_items, new_map, open_map
+from .templates.map_items import check_items
+from .templates.mapping import new_map, open_map
 from .templates.routes import GroupRoutes
 from .templates.settings import GroupSettings
 from .templates.status import GroupStatus

@@ -13,8 +13,7 @@ from .templates.base import GroupContext
 from .templates.comm import GroupComm
 from .templates.gossip import GroupGossip
 from .templates.groups import GroupGroups
-from .templates.map_items import check_items
-from .templates.mapping import new_map, open_map
+from .templates.mapping import MapOptions, open_map
 from .templates.routes import GroupRoutes
 from .templates.settings import GroupSettings
 from .templates.status import GroupStatus
@@ -143,9 +142,8 @@ class Group:
         """
         comm, given = self._context.local.comm, check_kwargs(kwargs)
         remote = Remote.of(method, with_node=False)
-        core = new_map(per_member=per_member, retries=retries, ordered=ordered, idempotent=idempotent)
-        check_items(items)
-        return open_map(self._context, core, items, lambda item: comm.prepare([item], given, remote))
+        options = MapOptions(per_member, retries, ordered, idempotent)
+        return open_map(self._context, items, options, lambda item: comm.prepare([item], given, remote))
 
     def service(self, name: str) -> Any:
         """Return this group's instance of the template registered as `name`.

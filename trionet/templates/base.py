@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 
@@ -13,9 +13,11 @@ from trionet.nesting import holding
 from trionet.nurseries import open_background_nursery
 
 from .fan_out import ALL_MEMBERS, Wait, check_bool, collect, count_to_wait_for
+from .mapping import MapOptions, open_map
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable, Mapping
+    from contextlib import AbstractAsyncContextManager
 
     from trionet.identity import SID, NodeAddress
     from trionet.replies import Replies
@@ -23,7 +25,11 @@ if TYPE_CHECKING:
     from trionet.services.comm import Orphans
     from trionet.transports.base import Request
 
+    from .mapping import Results
+
 __all__ = ["GroupContext", "Template"]
+
+Item = TypeVar("Item")
 
 
 class GroupContext:
@@ -170,6 +176,26 @@ class Template:
                 # The streams may wait for the calls of the block.
                 with holding(request.depth) if items else nullcontext():
                     yield receive
+
+    def open_map(
+        self,
+        items: Iterable[Item] | AsyncIterable[Item],
+        remote: Remote,
+        *,
+        kwargs: Mapping[str, Any] | None = None,
+        per_member: int = 1,
+        retries: int = 3,
+        ordered: bool = False,
+        idempotent: bool = False,
+    ) -> AbstractAsyncContextManager[Results[Item, Any]]:
+        """Call `remote` with each item, on whichever member is free; iterate over the results.
+
+        Arguments, results and errors are those of `Group.map`.
+        """
+        comm, given = self.context.local.comm, check_kwargs(kwargs)
+        remote = Remote.of(remote, with_node=False)
+        options = MapOptions(per_member, retries, ordered, idempotent)
+        return open_map(self.context, items, options, lambda item: comm.prepare([item], given, remote))
 
     def _prepared(
         self, args: object, remote: Any, kwargs: Mapping[str, Any] | None = None

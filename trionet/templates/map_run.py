@@ -7,7 +7,7 @@ calls are in the name of those for whom that code runs, and under its deadline, 
 from __future__ import annotations
 
 import contextvars
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 
@@ -27,16 +27,16 @@ from trionet.protocols.mapping import Abandon, Assign, Failure, ItemMap, Rest, T
 from .map_items import MapItems
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
+    from contextlib import AbstractContextManager
 
     from trionet.identity import SID, NodeAddress
     from trionet.protocols.mapping import MapEffect
     from trionet.replies import Done
+    from trionet.services import LocalServices
     from trionet.transports.base import Request
 
-    from .base import GroupContext
-
-__all__ = ["MapRun"]
+__all__ = ["MapRun", "MappedGroup"]
 
 _log = limited_log(__name__)
 
@@ -44,14 +44,27 @@ _REFUSALS = (NodeUnreachable, NotFound, TemporarilyUnavailable, NotPermitted)
 """The errors of calls that a member refuses whatever the item is, as a rule."""
 
 
+class MappedGroup(Protocol):
+    """The group whose members get the items."""
+
+    gid: str
+    local: LocalServices
+
+    def members(self) -> dict[SID, NodeAddress]:
+        """Return the current members; raise `GroupNotFound` if the group has been deleted."""
+
+    def watching(self, watcher: Callable[[], None], /) -> AbstractContextManager[None]:
+        """Call `watcher` within the block whenever the members have changed, or the group is deleted."""
+
+
 class _Caller:
     """A task that makes calls, one after another."""
 
     __slots__ = ("assigned", "node", "scope", "waiting")
 
-    def __init__(self, assigned: Assign) -> None:
+    def __init__(self, assigned: Assign, node: NodeAddress) -> None:
         self.assigned: Assign | None = assigned
-        self.node: NodeAddress | None = None
+        self.node = node
         self.scope = trio.CancelScope()
         self.waiting = trio.lowlevel.ParkingLot()
 
@@ -65,14 +78,14 @@ class MapRun:
 
     def __init__(
         self,
-        context: GroupContext,
+        group: MappedGroup,
         core: ItemMap,
         prepare: Callable[[Any], Request],
-        convert: Callable[[Any], Any],
+        convert: Callable[[Any], Any] | None,
         nursery: trio.Nursery,
     ) -> None:
         self.failure: Exception | None = None
-        self._context = context
+        self._group = group
         self._core = core
         self._prepare = prepare
         self._convert = convert
@@ -201,13 +214,13 @@ class MapRun:
         try:
             while True:
                 self._changed = trio.Event()
-                self._compare(self._context.members())
+                self._compare(self._group.members())
                 await self._changed.wait()
         except GroupNotFound as exc:
             self._stop(exc)
 
     def _compare(self, present: dict[SID, NodeAddress]) -> None:
-        membership = self._context.local.membership
+        membership = self._group.local.membership
         for sid in [sid for sid in self._members if sid not in present]:
             node = self._members.pop(sid)
             if membership.has_failed(node):
@@ -219,11 +232,11 @@ class MapRun:
                 self._members[sid] = node
                 self._perform(self._core.add_member(sid))
         if self._core.is_stranded:
-            _log.warning("the items of a map wait: the group %r has no members", self._context.gid)
+            _log.warning("the items of a map wait: the group %r has no members", self._group.gid)
 
     async def end_with_node(self) -> None:
         """Wait until this node ends; then the items that wait come out."""
-        async with self._context.local.membership.scope(self._context.own):
+        async with self._group.local.membership.scope(self._group.local.comm.own):
             await trio.sleep_forever()
         self._stop(TemporarilyUnavailable("this node has stopped, and its map ends"))
 
@@ -246,8 +259,8 @@ class MapRun:
                 self._wanted.unpark()
             elif isinstance(effect, Abandon):
                 self._calling.pop(effect.attempt).scope.cancel()
-            else:
-                self._inherited.run(self._nursery.start_soon, self._rest, effect)
+            elif isinstance(effect, Rest):
+                self._start(self._rest, effect)
         if self._readers:
             if self._core.is_finished:
                 self._readers.unpark_all()
@@ -256,22 +269,25 @@ class MapRun:
 
     def _assign(self, assigned: Assign) -> None:
         """Have a task make a call: one that waits, or a new one."""
+        node = self._members[assigned.sid]
         if self._idle:
             caller = self._idle.pop()
-            caller.assigned = assigned
+            caller.assigned, caller.node = assigned, node
             caller.waiting.unpark()
         else:
-            caller = _Caller(assigned)
-            self._inherited.run(self._nursery.start_soon, self._serve, caller)
-        caller.node = self._members[assigned.sid]
+            caller = _Caller(assigned, node)
+            self._start(self._serve, caller)
         self._calling[assigned.attempt] = caller
+
+    def _start(self, function: Callable[[Any], Awaitable[None]], argument: Any) -> None:
+        self._inherited.run(lambda: self._nursery.start_soon(function, argument))
 
     async def _serve(self, caller: _Caller) -> None:
         """Make the calls that are assigned to a task; a call of this node to itself is its last.
 
         The handler of that one runs in the task, and may change its context.
         """
-        own = self._context.own
+        own = self._group.local.comm.own
         with caller.scope:
             while (assigned := caller.assigned) is not None:
                 effects = await self._outcome(assigned.attempt, assigned.item, caller.node)
@@ -291,9 +307,10 @@ class MapRun:
         try:
             request = self._prepare(item)
             failure = Failure.NOT_RUN
-            value = await self._context.local.comm.call(node, request)
+            value = await self._group.local.comm.call(node, request)
             failure = Failure.FAILED
-            value = self._convert(value)
+            if self._convert is not None:
+                value = self._convert(value)
         except TrionetError as exc:
             if failure is Failure.NOT_RUN:
                 failure = _kind_of(exc)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
+import msgspec
 import trio
 
 from trionet.errors import MalformedRequest
@@ -13,16 +14,18 @@ from trionet.protocols.mapping import ItemMap
 from trionet.replies import Done
 
 from .fan_out import check_bool
+from .map_items import check_items
 from .map_run import MapRun
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
+    from contextlib import AbstractAsyncContextManager
 
     from trionet.transports.base import Request
 
-    from .base import GroupContext
+    from .map_run import MappedGroup
 
-__all__ = ["Results", "new_map", "open_map"]
+__all__ = ["MapOptions", "Results", "open_map"]
 
 Item = TypeVar("Item")
 R = TypeVar("R")
@@ -70,43 +73,72 @@ class Results(trio.abc.ReceiveChannel[Done[Item, R]], Generic[Item, R]):
         await trio.lowlevel.checkpoint()
 
 
-def new_map(*, per_member: object, retries: object, ordered: object, idempotent: object) -> ItemMap:
-    """Return the core of a mapping.
+class MapOptions(msgspec.Struct, frozen=True):
+    """The options of a map; see `Group.map`."""
+
+    per_member: int = 1
+    retries: int = 3
+    ordered: bool = False
+    idempotent: bool = False
+
+    def check(self) -> None:
+        """Raise `MalformedRequest` if an option is wrong."""
+        number = self.per_member
+        if type(number) is not int or number < 1:
+            raise MalformedRequest(f"per_member is a number from 1, of items in flight at a member; not {number!r:.80}")
+        number = self.retries
+        if type(number) is not int or number < 0:
+            raise MalformedRequest(f"retries is a number from 0, of further attempts of an item; not {number!r:.80}")
+        check_bool("ordered", self.ordered)
+        check_bool("idempotent", self.idempotent)
+
+    def core(self) -> ItemMap:
+        """Return a new core."""
+        return ItemMap(
+            per_member=self.per_member,
+            retries=self.retries,
+            is_ordered=self.ordered,
+            is_idempotent=self.idempotent,
+        )
+
+
+def open_map(
+    group: MappedGroup,
+    items: Any,
+    options: MapOptions,
+    prepare: Callable[[Any], Request],
+    convert: Callable[[Any], Any] | None = None,
+) -> AbstractAsyncContextManager[Results[Any, Any]]:
+    """Call a method with each item, on the members of a group by who is free; return the block with the results.
+
+    Args:
+        group: the group.
+        items: an iterable, or async iterable.
+        options: how.
+        prepare: returns the call with an item.
+        convert: returns the value for the user of a call's value; None for the value itself.
 
     Raises:
-        MalformedRequest: an argument is wrong; see `Group.map`.
+        MalformedRequest: an option is wrong, or the items can't be iterated over.
     """
-    if type(per_member) is not int or per_member < 1:
-        raise MalformedRequest(f"per_member is a number from 1, of items in flight at a member; not {per_member!r:.80}")
-    if type(retries) is not int or retries < 0:
-        raise MalformedRequest(f"retries is a number from 0, of further attempts of an item; not {retries!r:.80}")
-    check_bool("ordered", ordered)
-    check_bool("idempotent", idempotent)
-    return ItemMap(per_member=per_member, retries=retries, is_ordered=bool(ordered), is_idempotent=bool(idempotent))
+    options.check()
+    check_items(items)
+    return _opened(group, items, options, prepare, convert)
 
 
 @asynccontextmanager
-async def open_map(
-    context: GroupContext,
-    core: ItemMap,
+async def _opened(
+    group: MappedGroup,
     items: Any,
+    options: MapOptions,
     prepare: Callable[[Any], Request],
-    convert: Callable[[Any], Any] = lambda value: value,
+    convert: Callable[[Any], Any] | None,
 ) -> AsyncGenerator[Results[Any, Any]]:
-    """Call a method with each item, on the members of a group by who is free; yield the results.
-
-    Args:
-        context: the group.
-        core: the new mapping.
-        items: a checked iterable, or async iterable.
-        prepare: returns the call with an item.
-        convert: returns the value for the user of a call's value.
-    """
-    context.members()
+    group.members()
     async with open_background_nursery() as nursery:
-        run = MapRun(context, core, prepare, convert, nursery)
+        run = MapRun(group, options.core(), prepare, convert, nursery)
         try:
-            with context.watching(run.handle_change):
+            with group.watching(run.handle_change):
                 nursery.start_soon(run.follow_group)
                 nursery.start_soon(run.feed, items)
                 nursery.start_soon(run.end_with_node)

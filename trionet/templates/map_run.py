@@ -87,6 +87,7 @@ class MapRun:
         self.failure: Exception | None = None
         self._group = group
         self._core = core
+        self._call = group.local.comm.call
         self._prepare = prepare
         self._convert = convert
         self._nursery = nursery
@@ -290,36 +291,44 @@ class MapRun:
         own = self._group.local.comm.own
         with caller.scope:
             while (assigned := caller.assigned) is not None:
-                effects = await self._outcome(assigned.attempt, assigned.item, caller.node)
+                failure, outcome = await _outcome(self._prepare, self._call, self._convert, assigned.item, caller.node)
                 if caller.scope.cancel_called:  # abandoned meanwhile
                     return
                 del self._calling[assigned.attempt]
                 caller.assigned = None
                 if caller.node != own:
                     self._idle.append(caller)
-                self._perform(effects)
+                self._perform(
+                    self._core.succeed(assigned.attempt, outcome)
+                    if failure is None
+                    else self._core.fail(assigned.attempt, failure, outcome)
+                )
+                del outcome  # a frame with an error in it would make a reference cycle
                 if caller.assigned is None and caller.node != own:
                     await caller.waiting.park()
-
-    async def _outcome(self, attempt: int, item: Any, node: NodeAddress) -> list[MapEffect]:
-        """Call the method, and pass the outcome to the core."""
-        failure = Failure.FINAL
-        try:
-            request = self._prepare(item)
-            failure = Failure.NOT_RUN
-            value = await self._group.local.comm.call(node, request)
-            failure = Failure.FAILED
-            if self._convert is not None:
-                value = self._convert(value)
-        except TrionetError as exc:
-            if failure is Failure.NOT_RUN:
-                failure = _kind_of(exc)
-            return self._core.fail(attempt, failure, exc)
-        return self._core.succeed(attempt, value)
 
     async def _rest(self, effect: Rest) -> None:
         await trio.sleep(effect.pause_s)
         self._perform(self._core.rested(effect.number))
+
+
+async def _outcome(
+    prepare: Callable[[Any], Request],
+    call: Callable[[NodeAddress, Request], Awaitable[Any]],
+    convert: Callable[[Any], Any] | None,
+    item: Any,
+    node: NodeAddress,
+) -> tuple[Failure | None, Any]:
+    """Call the method with an item; return the value, or the error with its kind."""
+    failure = Failure.FINAL
+    try:
+        request = prepare(item)
+        failure = Failure.NOT_RUN
+        value = await call(node, request)
+        failure = Failure.FAILED
+        return None, value if convert is None else convert(value)
+    except TrionetError as exc:
+        return _kind_of(exc) if failure is Failure.NOT_RUN else failure, exc
 
 
 def _kind_of(error: TrionetError) -> Failure:

@@ -85,8 +85,7 @@ class Everywhere(Template):
     @rpc
     async def map(self, count: int) -> list[Any]:
         """Have the members take items, some of them caused by the end of other calls, or by other tasks."""
-        remote = Remote(service="probe", method="take")
-        async with self.open_map(range(count), remote, retries=0, ordered=True) as results:
+        async with self.context.map(Probe.take, range(count), retries=0, ordered=True) as results:
             return [str(done.outcome) async for done in results]
 
 

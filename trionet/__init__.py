@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 from .codec import register_type
 from .config import NodeConfig
 from .current_call import CurrentCall, current_call
+from .declared_errors import error
 from .errors import (
     Abort,
     AddressInUse,
@@ -40,6 +41,7 @@ from .errors import (
     TemporarilyUnavailable,
     TrionetError,
     TxnConflict,
+    UnexpectedAnswer,
     UnknownKey,
 )
 from .events import (
@@ -78,9 +80,12 @@ from .services.groups import GroupDescription
 from .services.key_status import KeyInfo, KeysStatus, MemberKeys
 from .services.keys import Keys
 from .services.member import Member
+from .services.names import service
+from .services.node_calls import NodeCalls
 from .services.periodic import PeriodicTask
 from .services.routes import ServiceDescription
 from .templates.base import GroupContext, Template
+from .templates.calls import GroupCalls, GroupItems
 from .templates.mapping import Results
 
 __all__ = [
@@ -106,9 +111,11 @@ __all__ = [
     "Event",
     "Events",
     "Group",
+    "GroupCalls",
     "GroupContext",
     "GroupDescription",
     "GroupFailed",
+    "GroupItems",
     "GroupNotFound",
     "IndefiniteError",
     "KeyAlreadyExists",
@@ -132,6 +139,7 @@ __all__ = [
     "MethodNotFound",
     "Node",
     "NodeAddress",
+    "NodeCalls",
     "NodeConfig",
     "NodeStatistics",
     "NodeUnreachable",
@@ -163,11 +171,14 @@ __all__ = [
     "TemporarilyUnavailable",
     "TrionetError",
     "TxnConflict",
+    "UnexpectedAnswer",
     "UnknownKey",
     "current_call",
+    "error",
     "open_node",
     "register_type",
     "rpc",
     "run",
     "serve_node",
+    "service",
 ]

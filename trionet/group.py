@@ -5,38 +5,37 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .errors import ServiceNotFound
+from .errors import MalformedRequest, ServiceNotFound
 from .identity import sid_of
-from .message import LOCAL, Remote, check_kwargs
+from .message import LOCAL
 from .services.base import exposed_methods, warm_up_methods
 from .templates.base import GroupContext
+from .templates.calls import CalledGroup, GroupCalls
 from .templates.comm import GroupComm
 from .templates.gossip import GroupGossip
 from .templates.groups import GroupGroups
-from .templates.mapping import MapOptions, open_map
 from .templates.routes import GroupRoutes
 from .templates.settings import GroupSettings
 from .templates.status import GroupStatus
+from .user_code import shown
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     import trio
 
     from .identity import SID, NodeAddress
     from .router import Router
     from .services import LocalServices
-    from .templates.mapping import Results
 
 __all__ = ["Group", "built_in_methods", "warm_up"]
 
-Item = TypeVar("Item")
+T = TypeVar("T")
 
 _BUILT_IN = ("comm", "gossip", "groups", "routes", "settings", "status")
 
 
-class Group:
+class Group(GroupCalls):
     """A group as one node sees it; returned by ``node.group(gid)``.
 
     Each call uses the members of that moment. The node need not be one of them. After the group's deletion on this
@@ -72,6 +71,10 @@ class Group:
         return f"<Group {self.gid!r}>"
 
     @property
+    def _called(self) -> CalledGroup:
+        return self._context
+
+    @property
     def gid(self) -> str:
         """The group's name."""
         return self._context.gid
@@ -101,50 +104,6 @@ class Group:
                 scope.cancel()
             yield scope
 
-    def map(
-        self,
-        method: Remote,
-        items: Iterable[Item] | AsyncIterable[Item],
-        *,
-        kwargs: Mapping[str, Any] | None = None,
-        per_member: int = 1,
-        retries: int = 3,
-        ordered: bool = False,
-        idempotent: bool = False,
-    ) -> AbstractAsyncContextManager[Results[Item, Any]]:
-        """Call a method with each item, on whichever member is free; iterate over the results as they come.
-
-        ::
-
-            async with group.map(remote, paths, per_member=2) as results:
-                async for done in results:
-                    print(done.item, done.result())
-
-        It follows the group: new members get items, and a group without members waits for some. Leaving the block
-        cancels all calls. An item of a call that did not run, because its member refused it or could not be reached,
-        is sent to another member. An item that may have run is sent again only if the method is idempotent; else it
-        comes out with the error. What the iterable raises is raised to the reader, after the results before.
-
-        Args:
-            method: the method to call; without a node.
-            items: each is the positional argument of one call. It is iterated over as members are free, and may be
-                infinite; it blocks the node while it blocks. A generator is closed when the block ends.
-            kwargs: keyword arguments of each call.
-            per_member: how many items are in flight at a member, at most. In flight and not yet read are at most that
-                many times the members.
-            retries: the further attempts of an item.
-            ordered: whether the results come in the order of the items; a slow one holds up the others.
-            idempotent: whether an item that may have run may run again.
-
-        Raises:
-            MalformedRequest: an argument is wrong.
-            GroupNotFound: the group has been deleted; also by the iteration, when that happens later.
-        """
-        comm, given = self._context.local.comm, check_kwargs(kwargs)
-        remote = Remote.of(method, with_node=False)
-        options = MapOptions(per_member, retries, ordered, idempotent)
-        return open_map(self._context, items, options, lambda item: comm.prepare([item], given, remote))
-
     def service(self, name: str) -> Any:
         """Return this group's instance of the template registered as `name`.
 
@@ -156,6 +115,36 @@ class Group:
         if not isinstance(name, str) or name not in self._users:
             raise ServiceNotFound(f"no template is registered as {name!r:.130} on this node")
         return self._users[name]
+
+    def __getitem__(self, template: type[T]) -> T:
+        """Return this group's instance of a template, typed: ``await group[MyTemplate].method()``.
+
+        Args:
+            template: the class, under whichever name it is registered.
+
+        Raises:
+            MalformedRequest: it is no class, or registered under several names.
+            ServiceNotFound: it is not registered.
+            GroupNotFound: the group has been deleted.
+        """
+        self.members()
+        if not isinstance(template, type):
+            raise MalformedRequest(f"a group's service is found by its template's class, not by {shown(template, 80)}")
+        found = {name: each for name, each in self._users.items() if type(each) is template} or {
+            name: each for name, each in self._users.items() if isinstance(each, template)
+        }
+        if not found:
+            raise ServiceNotFound(
+                f"the template {template.__qualname__} is not registered on this node: "
+                f'node.register_template("name", {template.__qualname__})'
+            )
+        if len(found) > 1:
+            raise MalformedRequest(
+                f"the template {template.__qualname__} is registered as {' and '.join(map(repr, found))}: "
+                f"group.service(name) takes one of these"
+            )
+        (instance,) = found.values()
+        return instance  # type: ignore[no-any-return]  # of the template's class
 
     def add_template(self, name: str, template: Callable[[GroupContext], Any]) -> None:
         """Instantiate `template` for this group, as its service `name`."""

@@ -20,7 +20,7 @@ from .node_statistics import NodeStatistics, statistics_of
 from .on_start import run_on_start
 from .reloading import Reloading
 from .services import LocalServices, cluster_agent
-from .services.base import check_service_name, exposed_methods
+from .services.base import exposed_methods
 from .services.child_news import ChildNews
 from .services.code_trust import CodeTrust
 from .services.comm import Comm
@@ -31,6 +31,8 @@ from .services.kept_rules import KeptRules
 from .services.kept_services import KeptServices
 from .services.keys import Keys
 from .services.membership import Membership
+from .services.names import check_service_name
+from .services.node_calls import NodeCalls
 from .services.periodic import PeriodicTasks
 from .services.replicated import Replicated
 from .services.routes import Routes
@@ -61,7 +63,7 @@ __all__ = ["Node"]
 _LEAVE_S: Final = 1.0
 
 
-class Node:
+class Node(NodeCalls):
     """One node; made by `open_node`.
 
     Attributes:

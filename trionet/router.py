@@ -116,8 +116,10 @@ class PreparedCall(AnsweredCall):
     @handles_calls
     def _begin(self) -> Any:
         position.set(self)
+        method = self.method
         try:
-            return self.method.call(*self._args, **self._kwargs)
+            value = method.call(*self._args, **self._kwargs)
+            return value if method.lower is None or is_awaitable(value) else method.lower(value)
         except BaseException as exc:
             _reraise(exc)
 
@@ -147,12 +149,11 @@ class PreparedCall(AnsweredCall):
         token = position.set(self)
         try:
             with scope:
+                method = self.method
                 if awaitable is None:
-                    method = self.method
                     awaitable = self._in_thread() if method.in_thread else method.call(*self._args, **self._kwargs)
-                if is_awaitable(awaitable):
-                    return await awaitable
-                return awaitable
+                value: Any = await awaitable if is_awaitable(awaitable) else awaitable
+                return value if method.lower is None else method.lower(value)
         except BaseException as exc:
             _reraise(exc)
         finally:
@@ -187,9 +188,11 @@ class PreparedCall(AnsweredCall):
     @handles_calls
     async def _one_by_one(self, items: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
         """Yield the items of a handler; translate its exceptions, and not those of the consumer."""
+        lower = self.method.lower
         while True:
             try:
                 item = await anext(items)
+                item = item if lower is None else lower(item)
             except StopAsyncIteration:
                 return
             except BaseException as exc:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from .errors import RemoteError, TrionetError, error_fields, error_from_wire, known_kind
+from .declared_kinds import declared_kind
+from .error_wire import error_from_wire
+from .errors import RemoteError, TrionetError, error_fields, known_kind
 from .plain_data import PlainData
 
 __all__ = ["as_answer", "as_error"]
@@ -21,12 +23,15 @@ def as_error(exc: BaseException) -> TrionetError:
     """Return the error to send to other nodes for an exception of the user's code.
 
     One of trionet's own errors is sent as it is. An error of a user's subclass becomes one of the nearest class that
-    every node has. All others, and errors whose further fields are not plain data, become a `RemoteError`.
+    every node has; of a class that is marked with ``trionet.error``, a `RemoteError` with its name and arguments. All
+    others, and errors whose further fields are not plain data, become a `RemoteError`.
     """
     kind = type(exc)  # isinstance would use __class__, which may be the user's code, too
     if not issubclass(kind, TrionetError):
         return RemoteError.from_exception(exc)
     error: TrionetError = exc  # type: ignore[assignment]
+    if declared_kind(kind) is not None:
+        return RemoteError.from_exception(error)
     wire, plain = error_fields(error), PlainData()
     for value in wire.values():
         plain.of(value)

@@ -499,7 +499,7 @@ async def test_a_node_that_stops_ends_its_maps(start_memory_node: StartNode, aut
         ({"items": 5}, "the items of map are an iterable, or an async one, not 5"),
         ({"items": open_group}, "call it first"),
         ({"method": Remote(service="worker", method="work", node=NodeAddress("127.0.0.1", 1))}, "names no node"),
-        ({"method": "worker.work"}, "a remote names a service and a method"),
+        ({"method": "worker.work"}, "is no method of a class"),
     ],
 )
 async def test_a_wrong_argument_is_an_error_at_once(
@@ -517,4 +517,4 @@ async def test_a_coroutine_in_place_of_items_is_to_be_awaited(start_memory_node:
         return [1]
 
     with pytest.raises(MalformedRequest, match="await it first"):
-        group.map(WORK, find())  # type: ignore[arg-type]
+        group.map(WORK, find())  # type: ignore[call-overload]

@@ -8,16 +8,18 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextman
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from trionet.current_call import answered_call
-from trionet.errors import MalformedRequest, OrphanedCalls, RemoteError, TrionetError, error_from_wire, error_to_wire
+from trionet.error_wire import error_from_wire
+from trionet.errors import MalformedRequest, OrphanedCalls, RemoteError, TrionetError, error_to_wire
 from trionet.events import OrphanedCall
 from trionet.message import Remote, check_args, check_kwargs
 from trionet.nesting import current_depth, holding
 from trionet.transports.base import Request
+from trionet.user_code import shown
 
 from .base import rpc
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
     from random import Random
 
     from trionet.codec import Codec
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from trionet.router import Router
     from trionet.transports.base import Transport
 
-__all__ = ["Comm", "Orphans"]
+__all__ = ["Comm", "Orphans", "check_orphans"]
 
 
 _NOTHING: Final[Mapping[str, Any]] = {}
@@ -175,6 +177,10 @@ class Comm:
             exc.node = exc.node or str(node)
             raise
 
+    def begin(self, node: NodeAddress, request: Request) -> Awaitable[Any]:
+        """Return a prepared call to `node`, to be awaited at once; its errors lack the node."""
+        return self._call_self(request) if node == self.own else self._transport.call(node, request)
+
     @contextmanager
     def raising_orphans(self, orphans: Orphans, request: Request) -> Generator[None]:
         """Raise the orphans of a prepared call at the end of the block, if `orphans` is ``"raise"``.
@@ -183,11 +189,9 @@ class Comm:
             OrphanedCalls: there are some.
             MalformedRequest: `orphans` is neither ``"report"`` nor ``"raise"``.
         """
-        if orphans == "report":
+        if check_orphans(orphans) == "report":
             yield
             return
-        if orphans != "raise":
-            raise MalformedRequest(f"orphans is 'report' or 'raise', not {orphans!r}")
         found = self._orphans[request.id] = {}
         try:
             yield
@@ -202,15 +206,17 @@ class Comm:
             self._orphans[event.id][str(event.node)] = event.id
 
     @asynccontextmanager
-    async def open_items(self, node: NodeAddress, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
-        """Start a prepared stream at `node`; yield an async iterator over its items."""
+    async def open_items(
+        self, node: NodeAddress, request: Request, convert: Callable[[Any], Any] | None = None
+    ) -> AsyncGenerator[AsyncGenerator[Any]]:
+        """Start a prepared stream at `node`; yield an async iterator over its items, converted by `convert`."""
         stream = self._stream_self(request) if node == self.own else self._transport.stream(node, request)
         async with AsyncExitStack() as stack:
             with _naming(node):
                 items = await stack.enter_async_context(stream)
             if node != self.own:
                 stack.enter_context(holding(request.depth))
-            yield await stack.enter_async_context(aclosing(_named(items, node)))
+            yield await stack.enter_async_context(aclosing(_named(items, node, convert)))
 
     @asynccontextmanager
     async def _stream_self(self, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
@@ -238,6 +244,14 @@ class Comm:
             raise RemoteError.from_exception(exc) from exc
 
 
+def check_orphans(orphans: Any) -> Orphans:
+    """Return `orphans`; raise `MalformedRequest` unless it is ``"report"`` or ``"raise"``."""
+    if orphans not in ("report", "raise"):
+        raise MalformedRequest(f"orphans is 'report' or 'raise', not {shown(orphans)}")
+    checked: Orphans = orphans
+    return checked
+
+
 @contextmanager
 def _naming(node: NodeAddress) -> Generator[None]:
     """Set the node of errors."""
@@ -248,7 +262,9 @@ def _naming(node: NodeAddress) -> Generator[None]:
         raise
 
 
-async def _named(items: AsyncGenerator[Any], node: NodeAddress) -> AsyncGenerator[Any]:
+async def _named(
+    items: AsyncGenerator[Any], node: NodeAddress, convert: Callable[[Any], Any] | None
+) -> AsyncGenerator[Any]:
     with _naming(node):
         async for item in items:
-            yield item
+            yield item if convert is None else convert(item)

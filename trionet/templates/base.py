@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, TypeVar
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any
 
-import trio
-
-from trionet.errors import EmptyGroup, GroupNotFound, TrionetError
+from trionet.errors import EmptyGroup, GroupNotFound
 from trionet.message import Remote, check_args, check_kwargs
-from trionet.nesting import holding
-from trionet.nurseries import open_background_nursery
 
-from .fan_out import ALL_MEMBERS, Wait, check_bool, collect, count_to_wait_for
-from .mapping import MapOptions, open_map
+from .calls import GroupCalls
+from .fan_out import ALL_MEMBERS, Wait, check_bool, collect, count_to_wait_for, stream_all
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable, Mapping
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+
+    import trio
 
     from trionet.identity import SID, NodeAddress
     from trionet.replies import Replies
@@ -25,15 +22,11 @@ if TYPE_CHECKING:
     from trionet.services.comm import Orphans
     from trionet.transports.base import Request
 
-    from .mapping import Results
-
 __all__ = ["GroupContext", "Template"]
 
-Item = TypeVar("Item")
 
-
-class GroupContext:
-    """The group of a template's instance.
+class GroupContext(GroupCalls):
+    """The group of a template's instance; `call` and `stream` are those of `Group`.
 
     Attributes:
         gid: the group's name.
@@ -41,10 +34,14 @@ class GroupContext:
     """
 
     def __init__(self, gid: str, local: LocalServices) -> None:
-        self.gid = gid
-        self.local = local
+        self.gid: str = gid
+        self.local: LocalServices = local
         self._deleted = False
         self._watchers: dict[Callable[[], None], None] = {}
+
+    @property
+    def _called(self) -> GroupContext:
+        return self
 
     @property
     def own(self) -> NodeAddress:
@@ -62,7 +59,7 @@ class GroupContext:
         return self.local.groups.members(self.gid)
 
     @contextmanager
-    def watching(self, watcher: Callable[[], None]) -> Generator[None]:
+    def watching(self, watcher: Callable[[], None], /) -> Generator[None]:
         """Call `watcher` within the block, at once, whenever the members have changed, or the group is deleted."""
         self._watchers[watcher] = None
         try:
@@ -152,50 +149,11 @@ class Template:
             orphans: as for `fan_out`; raised when the block ends.
         """
         comm = self.context.local.comm
-        send, receive = trio.open_memory_channel[tuple["SID", Any]](0)
-
-        async def ask_one(sid: SID, node: NodeAddress, channel: trio.MemorySendChannel[tuple[SID, Any]]) -> None:
-            with channel:
-                try:
-                    if items:
-                        async with comm.open_items(node, request) as stream:
-                            async for item in stream:
-                                await channel.send((sid, item))
-                    else:
-                        await channel.send((sid, await comm.call(node, request)))
-                except TrionetError as exc:
-                    await channel.send((sid, exc))
-
         members, request = self._prepared(args, remote, kwargs)
         check_bool("items", items)
         with comm.raising_orphans(orphans, request):
-            async with open_background_nursery() as nursery:
-                with send:
-                    for sid, node in members.items():
-                        nursery.start_soon(ask_one, sid, node, send.clone())
-                # The streams may wait for the calls of the block.
-                with holding(request.depth) if items else nullcontext():
-                    yield receive
-
-    def open_map(
-        self,
-        items: Iterable[Item] | AsyncIterable[Item],
-        remote: Remote,
-        *,
-        kwargs: Mapping[str, Any] | None = None,
-        per_member: int = 1,
-        retries: int = 3,
-        ordered: bool = False,
-        idempotent: bool = False,
-    ) -> AbstractAsyncContextManager[Results[Item, Any]]:
-        """Call `remote` with each item, on whichever member is free; iterate over the results.
-
-        Arguments, results and errors are those of `Group.map`.
-        """
-        comm, given = self.context.local.comm, check_kwargs(kwargs)
-        remote = Remote.of(remote, with_node=False)
-        options = MapOptions(per_member, retries, ordered, idempotent)
-        return open_map(self.context, items, options, lambda item: comm.prepare([item], given, remote))
+            async with stream_all(comm, members, request, items=items) as received:
+                yield received
 
     def _prepared(
         self, args: object, remote: Any, kwargs: Mapping[str, Any] | None = None

@@ -6,20 +6,24 @@ passes, except that of its deadline for a partial result.
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import trio
 
 from trionet.errors import CallTimeout, MalformedRequest, TrionetError
-from trionet.nurseries import open_plain_nursery
+from trionet.nesting import holding
+from trionet.nurseries import open_background_nursery, open_plain_nursery
 from trionet.replies import Replies
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 
     from trionet.identity import SID, NodeAddress
+    from trionet.services.comm import Comm
+    from trionet.transports.base import Request
 
-__all__ = ["ALL_MEMBERS", "Wait", "check_bool", "collect", "count_to_wait_for"]
+__all__ = ["ALL_MEMBERS", "Wait", "check_bool", "collect", "count_to_wait_for", "stream_all"]
 
 Wait = Literal["all", "first"] | int
 """The values that a fan-out waits for."""
@@ -53,6 +57,7 @@ async def collect(
     *,
     enough: int | None = None,
     partial: bool = False,
+    convert: Callable[[Any], Any] | None = None,
 ) -> Replies[Any]:
     """Await ``call(node)`` for all `members` at once.
 
@@ -61,12 +66,13 @@ async def collect(
         call: calls one of them.
         enough: return after this number of values, and cancel the other calls; their nodes are in neither map.
         partial: at the caller's deadline, return the results so far, with `CallTimeout` for the other members.
+        convert: applied to each value; a `TrionetError` that it raises is the member's.
     """
     values: dict[SID, Any] = {}
     errors: dict[SID, TrionetError] = {}
 
     async def call_one(sid: SID, node: NodeAddress, nursery: trio.Nursery) -> None:
-        value, error = await _outcome(call, node)
+        value, error = await _outcome(call, node, convert)
         if error is not None:
             errors[sid] = error
         elif len(values) != enough:
@@ -91,13 +97,58 @@ async def collect(
 
 
 async def _outcome(
-    call: Callable[[NodeAddress], Awaitable[Any]], node: NodeAddress
+    call: Callable[[NodeAddress], Awaitable[Any]], node: NodeAddress, convert: Callable[[Any], Any] | None
 ) -> tuple[Any, None] | tuple[None, TrionetError]:
     """Return a member's value or error.
 
     The traceback of the error ends here: a frame with all errors in it would make a reference cycle.
     """
     try:
-        return await call(node), None
+        value = await call(node)
+        return (value if convert is None else convert(value)), None
     except TrionetError as exc:
+        exc.node = exc.node or str(node)
         return None, exc
+
+
+@asynccontextmanager
+async def stream_all(
+    comm: Comm,
+    members: Mapping[SID, NodeAddress],
+    request: Request,
+    *,
+    items: bool,
+    convert: Callable[[Any], Any] | None = None,
+) -> AsyncGenerator[trio.MemoryReceiveChannel[tuple[SID, Any]]]:
+    """Send a prepared call to all `members` at once; yield a channel of ``(sid, value or TrionetError)``.
+
+    Leaving the block cancels the running calls.
+
+    Args:
+        comm: sends the calls.
+        members: the nodes to call.
+        request: the call.
+        items: whether the method is an async generator; then each item arrives as ``(sid, item)``.
+        convert: applied to each item; a `TrionetError` that it raises ends the member's items.
+    """
+    send, receive = trio.open_memory_channel[tuple["SID", Any]](0)
+
+    async def ask_one(sid: SID, node: NodeAddress, channel: trio.MemorySendChannel[tuple[SID, Any]]) -> None:
+        with channel:
+            try:
+                if items:
+                    async with comm.open_items(node, request, convert) as stream:
+                        async for item in stream:
+                            await channel.send((sid, item))
+                else:
+                    await channel.send((sid, await comm.call(node, request)))
+            except TrionetError as exc:
+                await channel.send((sid, exc))
+
+    async with open_background_nursery() as nursery:
+        with send:
+            for sid, node in members.items():
+                nursery.start_soon(ask_one, sid, node, send.clone())
+        # The streams may wait for the calls of the block.
+        with holding(request.depth) if items else nullcontext():
+            yield receive

@@ -18,6 +18,7 @@ from trionet.errors import (
     NodeUnreachable,
     NotFound,
     NotPermitted,
+    OrphanedCalls,
     TemporarilyUnavailable,
     TrionetError,
 )
@@ -34,9 +35,10 @@ if TYPE_CHECKING:
     from trionet.protocols.mapping import MapEffect
     from trionet.replies import Done
     from trionet.services import LocalServices
+    from trionet.services.comm import Comm, Orphans
     from trionet.transports.base import Request
 
-__all__ = ["MapRun", "MappedGroup"]
+__all__ = ["Calling", "MapRun", "MappedGroup"]
 
 _log = limited_log(__name__)
 
@@ -57,6 +59,46 @@ class MappedGroup(Protocol):
         """Call `watcher` within the block whenever the members have changed, or the group is deleted."""
 
 
+class Calling:
+    """How an item becomes a call."""
+
+    def __init__(
+        self,
+        comm: Comm,
+        prepare: Callable[[Any], Request],
+        convert: Callable[[Any], Any] | None,
+        orphans: Orphans,
+    ) -> None:
+        """Keep how.
+
+        Args:
+            comm: makes the calls.
+            prepare: returns the call with an item.
+            convert: returns the value for the user of a call's value; None for the value itself.
+            orphans: what becomes of cancelled calls that don't confirm their end.
+        """
+        self._comm = comm
+        self._prepare = prepare
+        self._convert = convert
+        self._orphans: Orphans = orphans
+
+    async def outcome(self, item: Any, node: NodeAddress) -> tuple[Failure | None, Any]:
+        """Call the method with an item; return the value, or the error with its kind."""
+        failure = Failure.FINAL
+        try:
+            request = self._prepare(item)
+            failure = Failure.NOT_RUN
+            if self._orphans == "report":
+                value = await self._comm.call(node, request)
+            else:
+                with self._comm.raising_orphans(self._orphans, request):
+                    value = await self._comm.call(node, request)
+            failure = Failure.FAILED
+            return None, value if self._convert is None else self._convert(value)
+        except TrionetError as exc:
+            return _kind_of(exc) if failure is Failure.NOT_RUN else failure, exc
+
+
 class _Caller:
     """A task that makes calls, one after another."""
 
@@ -74,22 +116,21 @@ class MapRun:
 
     Attributes:
         failure: ends the results: of the iterable, or of the group; None without one, or once it was raised.
+        orphans: cancelled calls that did not confirm their end, by node; empty if they are only to be reported.
     """
 
     def __init__(
         self,
         group: MappedGroup,
         core: ItemMap,
-        prepare: Callable[[Any], Request],
-        convert: Callable[[Any], Any] | None,
+        calling: Calling,
         nursery: trio.Nursery,
     ) -> None:
         self.failure: Exception | None = None
         self._group = group
         self._core = core
-        self._call = group.local.comm.call
-        self._prepare = prepare
-        self._convert = convert
+        self._making = calling
+        self.orphans: dict[str, str] = {}
         self._nursery = nursery
         self._inherited = contextvars.copy_context()
         self._members: dict[SID, NodeAddress] = {}
@@ -291,7 +332,9 @@ class MapRun:
         own = self._group.local.comm.own
         with caller.scope:
             while (assigned := caller.assigned) is not None:
-                failure, outcome = await _outcome(self._prepare, self._call, self._convert, assigned.item, caller.node)
+                failure, outcome = await self._making.outcome(assigned.item, caller.node)
+                if isinstance(outcome, OrphanedCalls) and failure is not None:
+                    self.orphans.update(outcome.calls)
                 if caller.scope.cancel_called:  # abandoned meanwhile
                     return
                 del self._calling[assigned.attempt]
@@ -310,25 +353,6 @@ class MapRun:
     async def _rest(self, effect: Rest) -> None:
         await trio.sleep(effect.pause_s)
         self._perform(self._core.rested(effect.number))
-
-
-async def _outcome(
-    prepare: Callable[[Any], Request],
-    call: Callable[[NodeAddress, Request], Awaitable[Any]],
-    convert: Callable[[Any], Any] | None,
-    item: Any,
-    node: NodeAddress,
-) -> tuple[Failure | None, Any]:
-    """Call the method with an item; return the value, or the error with its kind."""
-    failure = Failure.FINAL
-    try:
-        request = prepare(item)
-        failure = Failure.NOT_RUN
-        value = await call(node, request)
-        failure = Failure.FAILED
-        return None, value if convert is None else convert(value)
-    except TrionetError as exc:
-        return _kind_of(exc) if failure is Failure.NOT_RUN else failure, exc
 
 
 def _kind_of(error: TrionetError) -> Failure:

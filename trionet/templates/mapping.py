@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 import msgspec
 import trio
 
-from trionet.errors import MalformedRequest
+from trionet.errors import MalformedRequest, OrphanedCalls
 from trionet.nurseries import open_background_nursery
 from trionet.protocols.mapping import ItemMap
 from trionet.replies import Done
+from trionet.services.comm import Orphans
 
 from .fan_out import check_bool
 from .map_items import check_items
-from .map_run import MapRun
+from .map_run import Calling, MapRun
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -80,6 +81,7 @@ class MapOptions(msgspec.Struct, frozen=True):
     retries: int = 3
     ordered: bool = False
     idempotent: bool = False
+    orphans: Orphans = "report"
 
     def check(self) -> None:
         """Raise `MalformedRequest` if an option is wrong."""
@@ -123,26 +125,26 @@ def open_map(
     """
     options.check()
     check_items(items)
-    return _opened(group, items, options, prepare, convert)
+    return _opened(group, items, options.core(), Calling(group.local.comm, prepare, convert, options.orphans))
 
 
 @asynccontextmanager
-async def _opened(
-    group: MappedGroup,
-    items: Any,
-    options: MapOptions,
-    prepare: Callable[[Any], Request],
-    convert: Callable[[Any], Any] | None,
-) -> AsyncGenerator[Results[Any, Any]]:
-    group.members()
-    async with open_background_nursery() as nursery:
-        run = MapRun(group, options.core(), prepare, convert, nursery)
-        try:
-            with group.watching(run.handle_change):
-                nursery.start_soon(run.follow_group)
-                nursery.start_soon(run.feed, items)
-                nursery.start_soon(run.end_with_node)
-                yield Results(run)
-        finally:
-            run.close()
-    run.raise_failure()
+async def _opened(group: MappedGroup, items: Any, core: ItemMap, calling: Calling) -> AsyncGenerator[Results[Any, Any]]:
+    group.members()  # raises if there is no group any more
+    orphans: dict[str, str] = {}
+    try:
+        async with open_background_nursery() as nursery:
+            run = MapRun(group, core, calling, nursery)
+            orphans = run.orphans
+            try:
+                with group.watching(run.handle_change):
+                    nursery.start_soon(run.follow_group)
+                    nursery.start_soon(run.feed, items)
+                    nursery.start_soon(run.end_with_node)
+                    yield Results(run)
+            finally:
+                run.close()
+        run.raise_failure()
+    finally:
+        if orphans:
+            raise OrphanedCalls(f"cancelled calls may still be running on {', '.join(orphans)}", calls=orphans)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 import trio
 
+from trionet.error_wire import error_from_wire
 from trionet.errors import (
     CallTimeout,
     ConnectionLost,
@@ -21,7 +22,6 @@ from trionet.errors import (
     OrphanedCalls,
     RemoteError,
     TrionetError,
-    error_from_wire,
 )
 from trionet.identity import NodeAddress
 from trionet.message import Call

@@ -1,0 +1,159 @@
+"""Methods as arguments of calls: ``Counter.add`` names a service's method, and the class it was looked up on.
+
+Invariants: a method marked with ``rpc`` is an `ExposedMethod` in the namespace of its class, and acts as the function
+that it was: an object's attribute is the bound method, a class's attribute is a function. That function is another one
+for each class, the same one each time, and has a `Reference`. Nothing keeps a class alive.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import types
+import weakref
+from typing import TYPE_CHECKING, Any, Final
+
+from trionet.arguments import Method
+from trionet.conversion import Misfit
+from trionet.errors import UnexpectedAnswer
+from trionet.user_code import attribute
+
+from .names import service_name_of
+
+if TYPE_CHECKING:
+    from .marks import Mark
+
+__all__ = ["REFERENCE", "ExposedMethod", "Reference", "function_of"]
+
+REFERENCE: Final = "__trionet_reference__"
+"""The attribute of a function that was looked up on a class."""
+
+_OF_WRAPPERS: Final = frozenset({"__wrapped__", *functools.WRAPPER_ASSIGNMENTS})
+
+
+class Reference:
+    """A method, as a class has it.
+
+    Attributes:
+        function: the function, whichever class it was looked up on.
+        mark: what `rpc` says about it.
+        name: its name in its class, ``Counter.add``.
+    """
+
+    __slots__ = ("_attribute", "_kind", "_method", "_service", "function", "mark", "name")
+
+    def __init__(self, kind: type, attribute: str, function: types.FunctionType, mark: Mark) -> None:
+        self.function = function
+        self.mark = mark
+        self.name: str = f"{kind.__qualname__}.{attribute}"
+        self._kind = weakref.ref(kind)
+        self._attribute = attribute
+        self._service: str | None = None
+        self._method: Method | None = None
+
+    def __reduce__(self) -> Any:
+        return _referred, (self._kind(), self._attribute)
+
+    @property
+    def service(self) -> str:
+        """The name of the service that its class is."""
+        if self._service is None:
+            kind = self._kind()
+            assert kind is not None  # it is that of the attribute that was looked up
+            self._service = service_name_of(kind)
+        return self._service
+
+    @property
+    def method(self) -> Method:
+        """Its parameters and its answer; inspected once."""
+        if self._method is None:
+            self._method = Method(types.MethodType(self.function, self))
+        return self._method
+
+    def answer(self, value: Any) -> Any:
+        """Return an answer, or an item of its stream, as the type in its annotation.
+
+        Raises:
+            UnexpectedAnswer: it is of another type.
+        """
+        converter = self.method.answer
+        if converter is None or type(value) is converter.exact:
+            return value
+        try:
+            return converter.fit(value, is_json=False)
+        except Misfit as misfit:
+            text = f"{self.name} has run, and its answer is not of the annotated type: {misfit}"
+            raise UnexpectedAnswer(text) from misfit
+
+
+def _referred(kind: type, attribute: str) -> Any:
+    return getattr(getattr(kind, attribute), REFERENCE)
+
+
+class ExposedMethod:
+    """A function that is marked with ``rpc``, as the namespace of a class or a module has it."""
+
+    __slots__ = ("__dict__", "__weakref__", "_attribute", "_function", "_functions", "_mark")
+
+    def __init__(self, function: types.FunctionType, mark: Mark, attribute: str | None = None) -> None:
+        self._function = function
+        self._mark = mark
+        self._attribute: str = attribute or function.__name__
+        self._functions: weakref.WeakKeyDictionary[type, Any] = weakref.WeakKeyDictionary()
+        functools.update_wrapper(self, function)
+        self.__dict__.pop(REFERENCE, None)  # that of a method which is marked again
+
+    # What selects functions by `isinstance` accepts it, as unittest.mock and pydantic do.
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        return types.FunctionType
+
+    def __set_name__(self, kind: type, name: str) -> None:
+        self._attribute = name
+
+    def __get__(self, instance: Any, kind: Any = None) -> Any:
+        if instance is not None:
+            return types.MethodType(self._function, instance)
+        found = self._functions.get(kind)
+        return self._functions.setdefault(kind, self._as_of(kind)) if found is None else found
+
+    def _as_of(self, kind: type) -> types.FunctionType:
+        """Return the function of a class, with its `Reference`."""
+        original = self._function
+        function = types.FunctionType(
+            original.__code__, original.__globals__, original.__name__, None, original.__closure__
+        )
+        functools.update_wrapper(function, original)
+        del function.__wrapped__  # type: ignore[attr-defined]
+        function.__defaults__, function.__kwdefaults__ = original.__defaults__, original.__kwdefaults__
+        function.__qualname__ = f"{kind.__qualname__}.{self._attribute}"
+        own = {name: value for name, value in self.__dict__.items() if name not in _OF_WRAPPERS}
+        function.__dict__.update(own | original.__dict__)
+        function.__dict__[REFERENCE] = Reference(kind, self._attribute, original, self._mark)
+        return function
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call it as the function that it is."""
+        return self._function(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._function, name)  # as ``__code__``
+
+    def __repr__(self) -> str:
+        return repr(self._function)
+
+    def __reduce_ex__(self, _: Any) -> Any:
+        if _is_importable(self):
+            return self._function.__qualname__
+        return ExposedMethod, (self._function, self._mark, self._attribute)
+
+
+def function_of(member: Any) -> Any:
+    """Return the function itself of a member of a class or a mapping; other members as they are."""
+    return member.__wrapped__ if type(member) is ExposedMethod else member
+
+
+def _is_importable(exposed: ExposedMethod) -> bool:
+    """Whether it is a name of its module: a plain function, and no method."""
+    module = sys.modules.get(exposed.__module__)
+    return attribute(module, exposed.__qualname__) is exposed

@@ -1,0 +1,137 @@
+"""Calls that name their method by the class: ``node.call(address, Counter.add, 5)``.
+
+Invariant: what such a call can't mean is refused before anything is sent: a method that isn't marked, one of an object
+instead of its class, arguments that don't fit.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import types
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from trionet.errors import EncodeError, MalformedRequest
+from trionet.message import LOCAL, Remote
+from trionet.user_code import attempt, attribute, shown
+
+from .marks import mark_of
+from .references import REFERENCE, ExposedMethod, Reference
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from trionet.transports.base import Request
+
+    from .comm import Comm
+
+__all__ = ["check_kind", "reference_of", "remote_of", "typed_request"]
+
+_BY_CLASS: Final = "name the method by its class, as in node.call(address, Counter.add, 5)"
+_BY_REMOTE: Final = "comm.send calls it by its names, with a trionet.Remote"
+
+
+def reference_of(method: Any) -> Reference:
+    """Return the reference of a method that was looked up on its class, ``Counter.add``.
+
+    Raises:
+        MalformedRequest: it is another thing; the text says what to write.
+    """
+    reference: Reference | None = method.__dict__.get(REFERENCE) if type(method) is types.FunctionType else None
+    if reference is None:
+        _refuse(method)
+    return reference
+
+
+def check_kind(reference: Reference, *, is_stream: bool) -> None:
+    """Raise `MalformedRequest` unless the method is a stream, or unless it is none."""
+    if reference.method.is_stream is not is_stream:
+        raise MalformedRequest(
+            f"{reference.name} is no stream, which has @trionet.rpc on an async generator: await call(...)"
+            if is_stream
+            else f"{reference.name} is a stream: async with stream(...) as items"
+        )
+
+
+def typed_request(
+    comm: Comm,
+    reference: Reference,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    service: str | None = None,
+    gid: str = LOCAL,
+) -> Request:
+    """Return the prepared call of a method, for any number of nodes.
+
+    Args:
+        comm: the service that sends it.
+        reference: the method.
+        args: its positional arguments.
+        kwargs: those by name.
+        service: the name of the service; default: that of the class.
+        gid: the group whose service it is.
+
+    Raises:
+        MalformedRequest: the arguments don't fit the signature, or a name is malformed.
+        EncodeError: an argument can't travel.
+    """
+    method = reference.method
+    method.check(args, kwargs)
+    remote = remote_of(reference, service, gid)
+    try:
+        return comm.prepare(list(args), kwargs, remote)
+    except EncodeError:
+        lowered, named = method.lowered(args, kwargs)
+        return comm.prepare(lowered, named, remote)
+
+
+def remote_of(reference: Reference, service: str | None = None, gid: str = LOCAL) -> Remote:
+    """Return the destination that a method names, without a node; see `typed_request`."""
+    return _remote(reference.service if service is None else service, reference.mark.name, gid)
+
+
+@functools.lru_cache(maxsize=4096)
+def _remote(service: str, method: str, gid: str) -> Remote:
+    return Remote.of(Remote(service=service, method=method, gid=gid), with_node=False)
+
+
+def _refuse(method: Any) -> NoReturn:
+    """Raise the `MalformedRequest` for what is no method of a class.
+
+    Raises:
+        MalformedRequest: always; the text says what to write.
+    """
+    kind = type(method)
+    if issubclass(kind, types.CoroutineType | types.AsyncGeneratorType):
+        if issubclass(kind, types.CoroutineType):
+            method.close()
+        raise MalformedRequest(
+            f"{method.__qualname__}(...) has been called here: pass the method and, after it, its arguments: "
+            f"node.call(address, Counter.add, 5)"
+        )
+    if issubclass(kind, types.MethodType):
+        raise MalformedRequest(_why_bound(method))
+    if issubclass(kind, type):
+        raise MalformedRequest(f"{method.__qualname__} is a class: {_BY_CLASS}")
+    if kind is ExposedMethod or not issubclass(kind, types.FunctionType):
+        what = attribute(method, "__qualname__") or shown(method, 80)
+        raise MalformedRequest(f"{what} is no method of a class: {_BY_CLASS}; {_BY_REMOTE}")
+    raise MalformedRequest(_why_unknown(method))
+
+
+def _why_bound(method: types.MethodType) -> str:
+    if isinstance(method.__self__, type):
+        return f"{method.__qualname__} is a class method, and calls go to methods of objects: {_BY_REMOTE}"
+    by_class = f"{type(method.__self__).__qualname__}.{method.__name__}"
+    return f"{by_class} is bound to an object of this process, and the call is for one of a node: pass {by_class}"
+
+
+def _why_unknown(function: types.FunctionType) -> str:
+    owner, _, name = function.__qualname__.rpartition(".")
+    if name == "<lambda>" or not owner or owner.endswith("<locals>"):
+        return f"{function.__qualname__} is a function, and no method of a class: {_BY_CLASS}; {_BY_REMOTE}"
+    if mark_of(function) is not None:
+        return f"{function.__qualname__} has a decorator above @trionet.rpc: put @trionet.rpc on top"
+    if not attempt(lambda: next(iter(inspect.signature(function).parameters)) == "self", default=True):
+        return f"{function.__qualname__} has no self, and calls go to methods of objects: {_BY_REMOTE}"
+    return f"{function.__qualname__} is not exposed: mark it with @trionet.rpc, as an override of a marked method, too"

@@ -32,7 +32,7 @@ class Sleeper:
 
 async def offer(node: trionet.Node) -> None:
     """Offer the service on a spawned node."""
-    await node.local.routes.put(Sleeper(), "sleeper")
+    await node.local.routes.put(Sleeper())
 
 
 @asynccontextmanager
@@ -46,8 +46,7 @@ async def open_workers(count: int) -> AsyncGenerator[trionet.Group]:
 
 async def sleep_all(group: trionet.Group, items: list[float], per_member: int) -> AsyncGenerator[float]:
     """Sleep as long as each item says, wherever somebody is free."""
-    remote = trionet.Remote(service="sleeper", method="sleep")
-    async with group.map(remote, items, per_member=per_member) as results:
+    async with group.map(Sleeper.sleep, items, per_member=per_member) as results:
         async for done in results:
             yield done.result()
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 import trio
 
@@ -21,7 +23,10 @@ from trionet import (
     NodeAddress,
     Remote,
     RemoteError,
+    ServiceNotFound,
     TemporarilyUnavailable,
+    UnexpectedAnswer,
+    rpc,
 )
 
 if TYPE_CHECKING:
@@ -185,6 +190,100 @@ async def test_a_call_that_a_member_refuses_goes_to_another(
         (last,) = [each async for each in results]
     assert isinstance(last.error, MethodNotFound)
     assert last.attempts == 2
+
+
+# ------------------------------------------------------------------------------------------------ a method by its class
+
+
+class Point(msgspec.Struct, frozen=True):
+    x: int
+    y: int = 0
+
+
+class Typed:
+    """A service whose methods are named by its class."""
+
+    def __init__(self) -> None:
+        self.begun: list[Any] = []
+
+    @rpc
+    async def move(self, point: Point, *, by: int = 1) -> Point:
+        self.begun.append(point)
+        return Point(point.x + by, point.y)
+
+    @rpc(idempotent=True)
+    def fail(self, item: int) -> int:
+        self.begun.append(item)
+        raise ValueError(item)
+
+    @rpc
+    def lie(self, item: int) -> int:
+        return str(item)  # type: ignore[return-value]
+
+    @rpc
+    async def watch(self, item: int) -> AsyncIterator[int]:
+        yield item
+
+
+async def open_typed(start: StartNode, name: str | None = None) -> tuple[Group, list[Typed]]:
+    group, nodes, _ = await open_group(start, 2)
+    services = [Typed() for _ in nodes]
+    for node, service in zip(nodes, services, strict=True):
+        await node.local.routes.put(service, *([] if name is None else [name]))
+    return group, services
+
+
+async def test_a_method_by_its_class_takes_and_gives_its_types(start_memory_node: StartNode) -> None:
+    group, _ = await open_typed(start_memory_node)
+    points = [Point(number) for number in range(20)]
+    async with group.map(Typed.move, points, kwargs={"by": 2}, ordered=True) as results:
+        assert [done.result() async for done in results] == [Point(number + 2) for number in range(20)]
+
+
+async def test_the_service_has_the_name_of_the_options(start_memory_node: StartNode) -> None:
+    group, _ = await open_typed(start_memory_node, "other")
+    async with group.options(service="other").map(Typed.move, [Point(1)]) as results:
+        assert (await results.receive()).result() == Point(2)
+    async with group.map(Typed.move, [Point(1)], retries=0) as results:
+        assert isinstance((await results.receive()).error, ServiceNotFound)
+
+
+async def test_the_mark_says_whether_a_method_is_idempotent(start_memory_node: StartNode) -> None:
+    group, services = await open_typed(start_memory_node)
+    async with group.map(Typed.fail, [1], retries=2) as results:
+        assert (await results.receive()).attempts == 3
+    async with group.map(Typed.fail, [1], retries=2, idempotent=False) as results:
+        assert (await results.receive()).attempts == 1
+    assert sum(len(service.begun) for service in services) == 4
+
+
+async def test_an_item_of_the_wrong_type_is_sent_to_nobody(start_memory_node: StartNode) -> None:
+    group, services = await open_typed(start_memory_node)
+    items: list[Any] = [Point(1), "two", Point(3)]
+    async with group.map(Typed.move, items, ordered=True) as results:
+        done = [each async for each in results]
+    assert [type(each.error) for each in done] == [type(None), MalformedRequest, type(None)]
+    assert "move(point: Point" in str(done[1].error)
+    assert (done[1].sid, done[1].attempts) == (None, 0)
+    assert sum(len(service.begun) for service in services) == 2
+
+
+async def test_an_answer_of_another_type_is_an_error_and_nothing_runs_again(start_memory_node: StartNode) -> None:
+    group, _ = await open_typed(start_memory_node)
+    async with group.map(Typed.lie, [1]) as results:
+        done = await results.receive()
+    assert isinstance(done.error, UnexpectedAnswer)
+    assert done.attempts == 1
+
+
+async def test_a_stream_and_an_unmarked_method_are_refused(start_memory_node: StartNode) -> None:
+    group, _ = await open_typed(start_memory_node)
+    with pytest.raises(MalformedRequest, match="is a stream"):
+        group.map(Typed.watch, [1])
+    with pytest.raises(MalformedRequest, match=r"mark it with @trionet.rpc"):
+        group.map(Worker.work, [1])
+    with pytest.raises(MalformedRequest, match=r"pass Typed\.fail"):
+        group.map(Typed().fail, [1])  # type: ignore[arg-type]
 
 
 # --------------------------------------------------------------------------------------------------------- the iterable

@@ -37,6 +37,18 @@ class GroupMaps:
     @overload
     def map(
         self,
+        method: Remote | Mapping[str, Any],
+        items: Iterable[Item] | AsyncIterable[Item],
+        *,
+        kwargs: Mapping[str, Any] | None = None,
+        per_member: int = 1,
+        retries: int = 3,
+        ordered: bool = False,
+        idempotent: bool | None = None,
+    ) -> AbstractAsyncContextManager[Results[Item, Any]]: ...
+    @overload
+    def map(
+        self,
         method: Callable[Concatenate[Any, Item, ...], AsyncIterator[Any]],
         items: Iterable[Item] | AsyncIterable[Item],
         *,
@@ -45,7 +57,7 @@ class GroupMaps:
         retries: int = 3,
         ordered: bool = False,
         idempotent: bool | None = None,
-    ) -> Never: ...
+    ) -> AbstractAsyncContextManager[Never]: ...
     @overload
     def map(
         self,
@@ -70,18 +82,6 @@ class GroupMaps:
         ordered: bool = False,
         idempotent: bool | None = None,
     ) -> AbstractAsyncContextManager[Results[Item, R]]: ...
-    @overload
-    def map(
-        self,
-        method: Remote | Mapping[str, Any],
-        items: Iterable[Item] | AsyncIterable[Item],
-        *,
-        kwargs: Mapping[str, Any] | None = None,
-        per_member: int = 1,
-        retries: int = 3,
-        ordered: bool = False,
-        idempotent: bool | None = None,
-    ) -> AbstractAsyncContextManager[Results[Item, Any]]: ...
     def map(
         self,
         method: Any,

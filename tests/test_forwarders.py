@@ -43,6 +43,10 @@ class Probe:
         self._note()
 
     @rpc
+    def take(self, item: int) -> None:
+        self._note()
+
+    @rpc
     async def items(self) -> AsyncIterator[int]:
         self._note()
         yield 1
@@ -77,6 +81,12 @@ class Everywhere(Template):
     async def stream(self) -> list[Any]:
         async with self.open_stream([], Remote(service="probe", method="items"), items=True) as items:
             return [str(item) async for _, item in items]
+
+    @rpc
+    async def map(self, count: int) -> list[Any]:
+        """Have the members take items, some of them caused by the end of other calls, or by other tasks."""
+        async with self.context.map(Probe.take, range(count), retries=0, ordered=True) as results:
+            return [str(done.outcome) async for done in results]
 
 
 async def expose(node: Node) -> None:
@@ -166,6 +176,7 @@ FORWARDERS: dict[str, tuple[str, Any, str]] = {
         "local/probe/change",
     ),
     "group of a user's template in a task": ("all/everywhere/change_in_a_task", lambda _: [], "local/probe/change"),
+    "group of a user's template that maps": ("all/everywhere/map", lambda _: [9], "local/probe/take"),
     "group of a user's template that streams": ("all/everywhere/stream", lambda _: [], "local/probe/items"),
 }
 
@@ -197,6 +208,14 @@ async def test_the_principal_travels_with_what_is_forwarded(name: str) -> None:
         await wait_until(lambda: far.statistics().calls_refused > 0)
         assert far.sid not in dict(SEEN), sent.text
         assert entry.statistics().calls_refused == 0
+
+
+async def test_each_item_of_a_map_goes_in_the_name_of_the_principal() -> None:
+    async with open_pair(None) as (entry, _):
+        sent = await request(entry, "/all/everywhere/map", "[40]", bearer=token())
+        assert sent.json() == {"value": ["None"] * 40}
+        assert [who[:11] for _, who in SEEN] == ["token:call:"] * 40
+        assert len({sid for sid, _ in SEEN}) == 2
 
 
 async def test_each_method_of_trionet_forwards_or_does_not() -> None:

@@ -10,7 +10,20 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, Never, Protocol, TypeVar, assert_type, overload
 
 import trionet
-from trionet import Group, GroupContext, GroupItems, Node, NodeAddress, NodeCalls, Receipt, Replies, Template, rpc
+from trionet import (
+    Done,
+    Group,
+    GroupContext,
+    GroupItems,
+    Node,
+    NodeAddress,
+    NodeCalls,
+    Receipt,
+    Replies,
+    Results,
+    Template,
+    rpc,
+)
 
 T = TypeVar("T")
 
@@ -159,6 +172,28 @@ async def streams_of_a_group(group: Group, context: GroupContext) -> None:
 
 async def no_call_of_a_stream_on_a_group(group: Group) -> None:
     assert_type(await group.call(Counter.watch), Never)
+
+
+async def maps_of_a_group(group: Group, names: list[str], later: AsyncIterator[str], counter: Counter) -> None:
+    async with group.map(Counter.name, names, kwargs={"wait": True}, per_member=2, retries=3) as results:
+        assert_type(results, Results[str, str])
+        async for done in results:
+            assert_type(done, Done[str, str])
+            assert_type(done.result(), str)
+            assert_type(done.outcome, str | trionet.TrionetError)
+            assert_type(done.error, trionet.TrionetError | None)
+    async with group.options(service="other").map(Counter.add, [1, 2], ordered=True) as others:
+        assert_type(await others.receive(), Done[int, int])
+    async with group.map(Counter.name, later) as taken:
+        assert_type(taken, Results[str, str])
+    async with group.map(trionet.Remote(service="counter", method="name"), names) as untyped:
+        assert_type(untyped, Results[str, Any])
+    assert_type(group.map(Counter.watch, [1]), AbstractAsyncContextManager[Never])
+    group.map(Counter.name, [1, 2])  # refused
+    group.map(Counter.forget, names)  # refused
+    group.map(counter.name, names)  # refused
+    group.map(Counter.double, [1])  # refused
+    group.map(Counter.add, 5)  # refused
 
 
 def errors(exc: Exception) -> None:

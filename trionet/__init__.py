@@ -75,7 +75,7 @@ from .message import Remote
 from .node import Node
 from .node_statistics import NodeStatistics
 from .principal import Principal
-from .replies import Aggregate, Receipt, Replies, Spread
+from .replies import Aggregate, Done, Receipt, Replies, Spread
 from .running_calls import RunningCalls
 from .runtime import open_node, run, serve_node
 from .services.base import rpc
@@ -89,6 +89,7 @@ from .services.periodic import PeriodicTask
 from .services.routes import ServiceDescription
 from .templates.base import GroupContext, Template
 from .templates.calls import GroupCalls, GroupItems
+from .templates.mapping import Results
 from .version import __version__ as __version__
 
 __all__ = [
@@ -111,6 +112,7 @@ __all__ = [
     "CurrentCall",
     "DecodeError",
     "DefiniteError",
+    "Done",
     "EmptyGroup",
     "EncodeError",
     "Event",
@@ -162,6 +164,7 @@ __all__ = [
     "Remote",
     "RemoteError",
     "Replies",
+    "Results",
     "RumorFailed",
     "RunningCall",
     "RunningCalls",

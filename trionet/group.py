@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Group", "built_in_methods", "warm_up"]
 
-
 T = TypeVar("T")
 
 _BUILT_IN = ("comm", "gossip", "groups", "routes", "settings", "status")
@@ -164,6 +163,10 @@ class Group(GroupCalls):
         if self._router is not None:
             self._router.put(self.gid, name, methods)
         self._users[name] = instance
+
+    def handle_change(self) -> None:
+        """Handle other members."""
+        self._context.handle_change()
 
     def end(self) -> None:
         """Handle its deletion on this node."""

@@ -328,6 +328,7 @@ class Node(NodeCalls):
         """Handle other members of a group, or another `subset`."""
         if gid != LOCAL:
             self._agent.update_group(gid)
+        self._groups[gid].handle_change()
         self.local.kept.handle_group_changed(gid)
 
     def group_removed(self, gid: str) -> None:

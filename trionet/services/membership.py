@@ -304,6 +304,11 @@ class Membership:
         shown = [member_of(info) for info in infos if info.name == own or info.state <= State.SUSPECT]
         return sorted((member for member in shown if member is not None), key=lambda member: member.sid)
 
+    def has_failed(self, node: NodeAddress) -> bool:
+        """Return whether `node` is a member that has failed, and has not returned."""
+        info = None if self._is_alone else self._agent.swim.member(str(node))
+        return info is not None and info.state == State.DEAD
+
     @async_block("async with node.local.membership.scope(sid) as scope:")
     async def scope(self, sid: SID | NodeAddress) -> AsyncGenerator[trio.CancelScope]:
         """Cancel the block when the member `sid` fails or leaves, or this node ends; at once if it is not present."""

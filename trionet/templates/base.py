@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from trionet.async_blocks import async_block
@@ -13,7 +14,7 @@ from .calls import GroupCalls
 from .fan_out import ALL_MEMBERS, Wait, call_all, check_bool, count_to_wait_for, stream_all
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 
     import trio
 
@@ -38,6 +39,7 @@ class GroupContext(GroupCalls):
         self.gid: str = gid
         self.local: LocalServices = local
         self._deleted = False
+        self._watchers: dict[Callable[[], None], None] = {}
 
     @property
     def _called(self) -> GroupContext:
@@ -58,9 +60,24 @@ class GroupContext(GroupCalls):
             raise GroupNotFound(f"the group {self.gid!r} has been deleted on this node")
         return self.local.groups.members(self.gid)
 
+    @contextmanager
+    def watching(self, watcher: Callable[[], None], /) -> Generator[None]:
+        """Call `watcher` within the block, at once, whenever the members have changed, or the group is deleted."""
+        self._watchers[watcher] = None
+        try:
+            yield
+        finally:
+            del self._watchers[watcher]
+
+    def handle_change(self) -> None:
+        """Tell those who watch that the members have changed."""
+        for watcher in list(self._watchers):
+            watcher()
+
     def end(self) -> None:
         """Mark the group as deleted, for kept handles."""
         self._deleted = True
+        self.handle_change()
 
 
 class Template:

@@ -14,6 +14,8 @@ from trionet.services.comm import Orphans, check_orphans
 from trionet.services.typed import check_kind, reference_of, typed_request
 
 from .fan_out import ALL_MEMBERS, Wait, call_all, check_bool, count_to_wait_for, stream_all
+from .map_run import MappedGroup
+from .maps import GroupMaps
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 
     from trionet.identity import SID, NodeAddress
     from trionet.replies import Replies
-    from trionet.services import LocalServices
     from trionet.services.references import Reference
     from trionet.transports.base import Request
 
@@ -31,14 +32,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class CalledGroup(Protocol):
+class CalledGroup(MappedGroup, Protocol):
     """The group whose members are called."""
-
-    gid: str
-    local: LocalServices
-
-    def members(self) -> dict[SID, NodeAddress]:
-        """Return the current members, in SID order."""
 
 
 class _Options(msgspec.Struct, frozen=True):
@@ -50,7 +45,7 @@ class _Options(msgspec.Struct, frozen=True):
     service: str | None = None
 
 
-class GroupCalls:
+class GroupCalls(GroupMaps):
     """Calls to every member of a group, typed by the method; the base of `Group`, and the result of its `options`."""
 
     _options: _Options = _Options()
@@ -59,6 +54,10 @@ class GroupCalls:
     def _called(self) -> CalledGroup:
         """The group."""
         raise NotImplementedError
+
+    @property
+    def _mapped(self) -> tuple[MappedGroup, str | None, Orphans]:
+        return self._called, self._options.service, self._options.orphans
 
     @overload
     async def call(

@@ -4,8 +4,6 @@ PYTEST_DONT_REWRITE: where trionet is imported before pytest starts, pytest need
 assertions of every package that comes with a plugin.
 """
 
-__version__ = "0.1.0"
-
 from .codec import register_type
 from .config import NodeConfig
 from .current_call import CurrentCall, current_call
@@ -81,6 +79,7 @@ from .services.member import Member
 from .services.periodic import PeriodicTask
 from .services.routes import ServiceDescription
 from .templates.base import GroupContext, Template
+from .version import __version__
 
 __all__ = [
     "NID",

@@ -19,7 +19,9 @@ from .user_code import shown
 
 __all__ = ["BUILT_IN", "LOCAL", "PACKET", "Call", "Remote", "check_args", "check_kwargs"]
 
-BUILT_IN: Final = frozenset({"status", "groups", "routes", "comm", "gossip", "membership", "settings", "kept", "keys"})
+BUILT_IN: Final = frozenset(
+    {"status", "groups", "routes", "comm", "gossip", "membership", "settings", "kept", "keys"} | {"diagnosis"}
+)
 """The names of trionet's own services, which no other can have."""
 
 LOCAL = "local"

@@ -24,6 +24,7 @@ from .services.base import check_service_name, exposed_methods
 from .services.child_news import ChildNews
 from .services.code_trust import CodeTrust
 from .services.comm import Comm
+from .services.diagnosis import Diagnosis
 from .services.gossip import Gossip
 from .services.groups import ALL, Groups
 from .services.kept import Kept
@@ -112,6 +113,7 @@ class Node:
         self._tasks = PeriodicTasks(background, random, bus.publish, router)
         membership = Membership(own, self._agent, groups, bus.publish)
         replicated = Replicated(self._agent, membership)
+        keys = Keys.of(config, endpoint, self._agent, groups.known, children.on_boot, background, random)
         self.local: LocalServices = LocalServices(
             status=Status(known, router),
             groups=groups,
@@ -123,7 +125,8 @@ class Node:
             kept=Kept(own, groups, replicated, [KeptServices(self._services), KeptRules(groups)], bus.publish),
             settings=Settings(own, config, replicated, bus.publish),
             code=code,
-            keys=Keys.of(config, endpoint, self._agent, groups.known, children.on_boot, background, random),
+            keys=keys,
+            diagnosis=Diagnosis(config, endpoint, self._agent, groups, comm, keys, membership.reports, random),
         )
         self.reloading: Reloading = Reloading({**self.local.keys.reloads, **endpoint.reloads})
         self._listen(comm)

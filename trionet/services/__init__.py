@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from .code_trust import CodeTrust
     from .comm import Comm
+    from .diagnosis import Diagnosis
     from .gossip import Gossip
     from .groups import Groups
     from .kept import Kept
@@ -40,3 +41,4 @@ class LocalServices(NamedTuple):
     settings: Settings
     code: CodeTrust
     keys: Keys
+    diagnosis: Diagnosis

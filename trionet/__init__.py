@@ -79,7 +79,7 @@ from .services.member import Member
 from .services.periodic import PeriodicTask
 from .services.routes import ServiceDescription
 from .templates.base import GroupContext, Template
-from .version import __version__
+from .version import __version__ as __version__
 
 __all__ = [
     "NID",

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import trio
 
-from trionet.version import __version__
 from trionet.diagnosis.facts import Examination, Fault, Gone, GroupFacts, KeyFacts, NodeFacts, Survey, digest_of
 from trionet.errors import MalformedRequest, MethodNotFound, ServiceNotFound, TemporarilyUnavailable, TrionetError
 from trionet.identity import NodeAddress
@@ -25,6 +24,7 @@ from trionet.nurseries import open_plain_nursery
 from trionet.profiles import PROFILES
 from trionet.protocols.statements import State
 from trionet.transports.clock import time_us
+from trionet.version import __version__
 
 from .base import rpc
 from .pinging import Pinging, Way

@@ -20,7 +20,8 @@ from .user_code import shown
 __all__ = ["BUILT_IN", "LOCAL", "PACKET", "Call", "Remote", "check_args", "check_kwargs"]
 
 BUILT_IN: Final = frozenset(
-    {"status", "groups", "routes", "comm", "gossip", "membership", "settings", "kept", "keys"} | {"diagnosis"}
+    {"status", "groups", "routes", "comm", "gossip", "inspection", "membership", "settings", "kept", "keys"}
+    | {"diagnosis"}
 )
 """The names of trionet's own services, which no other can have."""
 

@@ -27,6 +27,7 @@ from .services.comm import Comm
 from .services.diagnosis import Diagnosis
 from .services.gossip import Gossip
 from .services.groups import ALL, Groups
+from .services.inspection import Inspection
 from .services.kept import Kept
 from .services.kept_rules import KeptRules
 from .services.kept_services import KeptServices
@@ -67,7 +68,7 @@ class Node:
 
     Attributes:
         config: its configuration.
-        local: its own services: ``status``, ``groups``, ``routes``, ``comm``, ``gossip``, ``membership``, ``keys``.
+        local: its own services; see `LocalServices`.
         random: the random numbers of its protocols and services; seeded in a simulation.
         reloading: the files that it can read again while it runs.
     """
@@ -99,8 +100,7 @@ class Node:
         Raises:
             ConfigError: a configured service or template can't be used.
         """
-        self.config, self.random = config, random
-        self._endpoint, self._children = endpoint, children
+        self.config, self.random, self._endpoint, self._children = config, random, endpoint, children
         self._router, self._bus, self._log = router, bus, NodeLog()
         self._stopping, self._has_drained = trio.Event(), trio.Event()
         self._groups: dict[str, Group] = {}
@@ -113,7 +113,6 @@ class Node:
         self._tasks = PeriodicTasks(background, random, bus.publish, router)
         membership = Membership(own, self._agent, groups, bus.publish)
         replicated = Replicated(self._agent, membership)
-        keys = Keys.of(config, endpoint, self._agent, groups.known, children.on_boot, background, random)
         self.local: LocalServices = LocalServices(
             status=Status(known, router),
             groups=groups,
@@ -125,8 +124,9 @@ class Node:
             kept=Kept(own, groups, replicated, [KeptServices(self._services), KeptRules(groups)], bus.publish),
             settings=Settings(own, config, replicated, bus.publish),
             code=code,
-            keys=keys,
-            diagnosis=Diagnosis(config, endpoint, self._agent, groups, comm, keys, membership.reports, random),
+            keys=Keys.of(config, endpoint, self._agent, groups.known, children.on_boot, background, random),
+            diagnosis=Diagnosis(known, endpoint, self._agent, groups, comm, membership.reports, random),
+            inspection=Inspection(known),
         )
         self.reloading: Reloading = Reloading({**self.local.keys.reloads, **endpoint.reloads})
         self._listen(comm)

@@ -18,6 +18,7 @@ from trionet.security.tokens import Token
 from trionet.services.comm import Comm
 from trionet.services.gossip import Gossip
 from trionet.services.groups import Groups
+from trionet.services.inspection import Inspection
 from trionet.services.kept import Kept
 from trionet.services.keys import Keys
 from trionet.services.marks import Mark, mark_of
@@ -31,6 +32,7 @@ SERVICES: dict[str, tuple[type, ...]] = {
     "routes": (Routes, trionet.templates.routes.GroupRoutes),
     "comm": (Comm, trionet.templates.comm.GroupComm),
     "gossip": (Gossip, trionet.templates.gossip.GroupGossip),
+    "inspection": (Inspection,),
     "membership": (Membership,),
     "settings": (trionet.templates.settings.GroupSettings,),
     "kept": (Kept,),
@@ -50,6 +52,10 @@ NEEDED: dict[str, dict[str, Scope | None]] = {
     "routes": {"get": Scope.READ, "put": Scope.ADMIN, "put_template": Scope.ADMIN, "rem": Scope.ADMIN},
     "comm": {"send": Scope.CALL},
     "gossip": {"tasks": Scope.READ, "send": Scope.CALL, "at": Scope.CALL, "del": Scope.CALL},
+    "inspection": {
+        "members": Scope.READ,
+        "statistics": Scope.READ,
+    },
     "membership": {
         "members": Scope.READ,
         "join": Scope.ADMIN,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from trionet.key_texts import KEY_VARIABLE, holds_key_text
 from trionet.streams import OutputLost, check_written
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from trionet.security.node_keys import NodeKeys
 
@@ -60,6 +61,15 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """End the process."""
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+    def check_choice(self, what: str, given: str, choices: Iterable[str]) -> None:
+        """End the process, with the most similar choices, unless `given` is one of `choices`."""
+        choices = list(choices)
+        if given in choices:
+            return
+        similar = difflib.get_close_matches(given, choices, n=2, cutoff=0.5)
+        hint = f"; did you mean {' or '.join(similar)}?" if similar else f"; there are {', '.join(choices)}"
+        self.error(f"there is no {what} {given!r:.80}{hint}")
 
 
 def import_from_working_directory() -> None:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .diagnosis import Diagnosis
     from .gossip import Gossip
     from .groups import Groups
+    from .inspection import Inspection
     from .kept import Kept
     from .keys import Keys
     from .membership import Membership
@@ -42,3 +43,4 @@ class LocalServices(NamedTuple):
     code: CodeTrust
     keys: Keys
     diagnosis: Diagnosis
+    inspection: Inspection

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import platform
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 import trio
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
-    from trionet.config import NodeConfig
     from trionet.transports.base import Endpoint
 
     from .address_reports import AddressReports
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
     from .groups import Groups
     from .keys import Keys
 
-__all__ = ["Diagnosis"]
+__all__ = ["Diagnosed", "Diagnosis"]
 
 _EXAMINE: Final = Remote(service="diagnosis", method="examine")
 _MOST_TRIED: Final = 16
@@ -58,6 +57,14 @@ _LEAST_PING_S: Final = 0.5
 _TRIES: Final = 3
 
 
+class Diagnosed(Protocol):
+    """The node of a `Diagnosis`."""
+
+    @property
+    def keys(self) -> Keys:
+        """The keys of its cluster."""
+
+
 class Diagnosis:
     """The local service ``diagnosis``.
 
@@ -67,21 +74,20 @@ class Diagnosis:
 
     def __init__(
         self,
-        config: NodeConfig,
+        node: Diagnosed,
         endpoint: Endpoint,
         agent: ClusterAgent,
         groups: Groups,
         comm: Comm,
-        keys: Keys,
         reports: AddressReports,
         random: Random,
     ) -> None:
-        self._config, self._endpoint, self._agent = config, endpoint, agent
-        self._groups, self._comm, self._keys = groups, comm, keys
+        self._node, self._endpoint, self._agent = node, endpoint, agent
+        self._groups, self._comm = groups, comm
         self._reports = reports
         self.pinging: Pinging = Pinging(agent, random)
         self._own = str(endpoint.address)
-        self._profile = PROFILES[config.profile]
+        self._profile = PROFILES[agent.config.profile]
         self._surveying = trio.Lock()
         self._examinations = 0
 
@@ -101,7 +107,7 @@ class Diagnosis:
                 for place, name in enumerate(names):
                     nursery.start_soon(ask, name, _next_ones(names, place))
             keys = await self._key_facts()
-            fault = "" if self._keys.agent is None or self._is_given() else self._keys.agent.fault
+            fault = "" if self._node.keys.agent is None or self._is_given() else self._node.keys.agent.fault
             survey = Survey(self._own, {name: found[name] for name in names}, keys, fault)
         plain: dict[str, Any] = msgspec.to_builtins(survey)
         return plain
@@ -183,12 +189,12 @@ class Diagnosis:
         members = sorted(map(str, self._groups.known()))
         open_, limit, most = _files()
         certificates = self._endpoint.certificates
-        keys, agent = self._endpoint.keys, self._keys.agent
+        keys, agent = self._endpoint.keys, self._node.keys.agent
         sealing = None if agent is None else agent.ring.keys.sealing
         return NodeFacts(
             version=__version__,
             python=platform.python_version(),
-            profile=self._config.profile,
+            profile=self._agent.config.profile,
             datagrams=self.pinging.has_datagrams,
             received_at=received_us / 1e6,
             sent_at=time_us() / 1e6,
@@ -229,17 +235,17 @@ class Diagnosis:
 
     def _is_given(self) -> bool:
         """Whether another node gives this one its keys at each of its starts, so that it needs no file."""
-        agent = self._keys.agent
+        agent = self._node.keys.agent
         report = None if agent is None else agent.ring.reports.get(self._own)
         return report is not None and report.is_given
 
     async def _key_facts(self) -> list[KeyFacts]:
-        agent = self._keys.agent
+        agent = self._node.keys.agent
         if agent is None:
             return []
         status = None
         with trio.move_on_after(_ANSWER_S):
-            status = await self._keys.status()
+            status = await self._node.keys.status()
         if status is None:
             return []
         reports = agent.ring.reports

@@ -82,7 +82,7 @@ class Request(msgspec.Struct, frozen=True):
         args: the list of positional arguments, encoded by the transport's codec.
         kwargs: the mapping of keyword arguments, encoded likewise; None when there are none.
         id: chosen by the caller; one for a whole fan-out.
-        caller: the calling node.
+        caller: the calling node; None for a client that is no node.
         depth: its depth of nesting in other calls; see `trionet.nesting`.
         principal: in whose name it is forwarded; None for the caller.
     """
@@ -93,7 +93,7 @@ class Request(msgspec.Struct, frozen=True):
     args: bytes
     kwargs: bytes | None
     id: str
-    caller: NodeAddress
+    caller: NodeAddress | None
     depth: int = 0
     principal: Principal | None = None
 

@@ -183,7 +183,11 @@ class HTTPTransport:
     """Calls over HTTP/1.1, with an httpx client for each peer and depth: a single pool collapses under load."""
 
     def __init__(
-        self, config: NodeConfig, keys: LiveKeys | None = None, certificates: Certificates | None = None
+        self,
+        config: NodeConfig,
+        keys: LiveKeys | None = None,
+        certificates: Certificates | None = None,
+        connections: HTTPConnections | None = None,
     ) -> None:
         self._keys = LiveKeys() if keys is None else keys
         self.codec: Codec = JSON.limited(config.max_message_containers)
@@ -191,7 +195,7 @@ class HTTPTransport:
         self._timeout = httpx.Timeout(None, connect=config.connect_timeout_s)
         self._size = min(MOST_CONNECTIONS, config.max_calls_per_peer)
         self._limits = httpx.Limits(max_connections=None, max_keepalive_connections=16, keepalive_expiry=_KEEPALIVE_S)
-        self._connections = HTTPConnections(certificates)
+        self._connections = connections or HTTPConnections(certificates)
         self._pools: dict[tuple[NodeAddress, int], _Pool] = {}
 
     async def call(self, node: NodeAddress, request: Request) -> Any:
@@ -283,8 +287,9 @@ class HTTPTransport:
     def _pool(self, node: NodeAddress, depth: int) -> _Pool:
         pool = self._pools.get((node, depth))
         if pool is None:
+            verify, headers = self._connections.context, self._connections.headers
             client = httpx.AsyncClient(
-                verify=self._connections.context, trust_env=False, timeout=self._timeout, limits=self._limits
+                verify=verify, headers=headers, trust_env=False, timeout=self._timeout, limits=self._limits
             )
             pool = self._pools[node, depth] = _Pool(node, depth, self._size, client)
         return pool
@@ -300,7 +305,7 @@ class HTTPTransport:
 def _headers(request: Request, accept: str) -> dict[str, str]:
     headers = {
         CALL_ID_HEADER: request.id,
-        CALLER_HEADER: str(request.caller),
+        **({} if request.caller is None else {CALLER_HEADER: str(request.caller)}),
         "Content-Type": VALUE_TYPE,
         "Accept": accept,
         "Accept-Encoding": "identity",

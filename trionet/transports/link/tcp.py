@@ -209,7 +209,7 @@ class TCPTransport(LinkTransport):
 
     def __init__(
         self,
-        own: NodeAddress,
+        own: NodeAddress | None,
         config: NodeConfig,
         handler: Handler,
         on_orphan: Callable[[OrphanedCall], None],

@@ -66,7 +66,7 @@ class LinkTransport(ABC):
 
     def __init__(
         self,
-        own: NodeAddress,
+        own: NodeAddress | None,
         config: NodeConfig,
         handler: Handler,
         on_orphan: Callable[[OrphanedCall], None],
@@ -281,7 +281,8 @@ class LinkTransport(ABC):
         new = link.core
         other = self._links.get(node)
         if other is not None and not other.core.is_retired and new.opened_at - other.core.opened_at < _FRESH_S:
-            is_own_smaller, is_same_key = self._own < node, other.core.key_id == new.key_id
+            is_own_smaller = self._own is None or self._own < node
+            is_same_key = other.core.key_id == new.key_id
             if (
                 is_same_key
                 and other.core.is_initiator == is_own_smaller

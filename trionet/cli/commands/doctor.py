@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import textwrap
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import argparse
 
     from trionet.cli.client import Client
+    from trionet.cli.output import Output
 
 __all__ = ["COMMANDS", "examined", "report"]
 
@@ -31,6 +33,8 @@ is looked for a second time, so that a change in progress is no finding.
 _AGAIN_S: Final = 3.0
 """The pause before the second look: several probes of membership."""
 _WIDTH: Final = 100
+_LEAST_WIDTH: Final = 30
+_UNFOLDED: Final = 100_000
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,6 +85,11 @@ def report(survey: Survey, found: list[Finding], width: int = _WIDTH) -> str:
     return "\n".join(lines)
 
 
+def _width(output: Output) -> int:
+    """Return the width of lines; elsewhere than on a terminal they are not folded."""
+    return max(_LEAST_WIDTH, shutil.get_terminal_size().columns) if output.is_terminal else _UNFOLDED
+
+
 async def _run(client: Client, options: argparse.Namespace) -> bool:
     survey, found = await examined(client, once=options.once)
     is_healthy = all(finding.severity == "note" for finding in found)
@@ -94,7 +103,7 @@ async def _run(client: Client, options: argparse.Namespace) -> bool:
             "facts": msgspec.to_builtins(survey.members),
         }
 
-    options.output.show(document(), lambda _: report(survey, found, options.output.width))
+    options.output.show(document(), lambda _: report(survey, found, _width(options.output)))
     return is_healthy
 
 

@@ -169,7 +169,8 @@ class Command(NamedTuple):
             return Status.FAILED
 
     async def _run(self, options: argparse.Namespace) -> bool:
-        async with open_client(options.node, access_of(options)) as client:
+        options.access = access_of(options)  # once: a key in the environment is gone then
+        async with open_client(options.node, options.access) as client:
             if options.timeout is None:
                 return await self.run(client, options)
             with trio.move_on_after(options.timeout):

@@ -49,7 +49,9 @@ class Pinging:
         self._agent = agent
         self._random = random
         self._numbers: Iterator[int] | None = None  # drawn on use, so that a simulation without pings stays as it was
-        self._open: dict[tuple[str, int], trio.Event] = {}
+        self._open: dict[
+            int, trio.Event
+        ] = {}  # by number alone: a node may advertise another address than the dialed one
         agent.on(PingAnswered, self._handle_answer)
 
     @property
@@ -67,17 +69,17 @@ class Pinging:
             raise TemporarilyUnavailable(f"{_MOST_OPEN} pings are waiting for answers")
         if self._numbers is None:
             self._numbers = itertools.count(ASKED_SEQ + self._random.getrandbits(_SEQ_BITS))
-        key = (str(node), next(self._numbers))
-        answered = self._open[key] = trio.Event()
+        seq = next(self._numbers)
+        answered = self._open[seq] = trio.Event()
         try:
             driver = self._agent.driver
             begun_at = trio.current_time()
-            driver.act([Send(str(node), Ping(key[1], way is Way.OUT), way is Way.BACK)])
+            driver.act([Send(str(node), Ping(seq, way is Way.OUT), way is Way.BACK)])
             with trio.move_on_after(within_s):
                 await answered.wait()
             return trio.current_time() - begun_at if answered.is_set() else None
         finally:
-            del self._open[key]
+            del self._open[seq]
 
     async def arrives(self, node: NodeAddress, way: Way, tries: int, within_s: float) -> bool:
         """Return whether one of several pings is answered."""
@@ -87,5 +89,5 @@ class Pinging:
         return False
 
     def _handle_answer(self, event: PingAnswered) -> None:
-        if (answered := self._open.get((event.name, event.seq))) is not None:
+        if (answered := self._open.get(event.seq)) is not None:
             answered.set()

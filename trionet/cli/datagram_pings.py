@@ -19,6 +19,7 @@ import trio
 from trionet.config import NodeConfig
 from trionet.errors import ConfigError, NodeUnreachable
 from trionet.identity import NodeAddress
+from trionet.nurseries import open_background_nursery
 from trionet.profiles import LAN
 from trionet.protocols.effects import Send
 from trionet.protocols.mux import ProtocolMux
@@ -99,11 +100,10 @@ async def open_datagram_pings(to: NodeAddress, access: Access) -> AsyncGenerator
         ip = _own_ip(to)
         datagrams = UDPDatagrams(ip, 0)
         try:
-            async with trio.open_nursery() as nursery:
+            async with open_background_nursery() as nursery:
                 pings = _Plain(NodeAddress(ip, datagrams.port), datagrams)
                 nursery.start_soon(datagrams.serve, pings.receive)
                 yield pings
-                nursery.cancel_scope.cancel()
         finally:
             datagrams.close()
     else:

@@ -44,7 +44,9 @@ if TYPE_CHECKING:
 __all__ = ["Diagnosed", "Diagnosis"]
 
 _EXAMINE: Final = Remote(service="diagnosis", method="examine")
+_FIGURES: Final = Remote(service="inspection", method="figures")
 _MOST_TRIED: Final = 16
+_MOST_WITHIN_S: Final = 60.0
 _MOST_ASKED_AT_ONCE: Final = 64
 _MOST_EXAMINATIONS: Final = 4
 _MOST_LISTED: Final = 256
@@ -139,6 +141,45 @@ class Diagnosis:
             self._examinations -= 1
         facts = self._facts(received_us, lag_s)
         return {"facts": msgspec.to_builtins(facts), "faults": msgspec.to_builtins(faults)}
+
+    @rpc(read=True)
+    async def overview(self, within_s: float = 2.0) -> dict[str, dict[str, Any]]:
+        """Ask all present members for their figures, and return those and the states of members, by address.
+
+        Args:
+            within_s: the time limit of each member, in seconds, at most 60.
+
+        Returns:
+            For each member, suspected and failed ones included: ``sid``; ``state``: ``alive``, ``suspect`` or
+            ``failed``; ``figures``, or None; and ``error``, why there are none, or an empty text.
+
+        Raises:
+            MalformedRequest: the time limit is no such number.
+        """
+        if isinstance(within_s, bool) or not isinstance(within_s, int | float) or not 0 < within_s <= _MOST_WITHIN_S:
+            raise MalformedRequest(f"within_s is a number of seconds, at most {_MOST_WITHIN_S:g}, not {within_s!r:.80}")
+        gone = {one.node: one.status for one in self._gone()}
+        nodes = {str(node): node for node in self._groups.known()}
+        found: dict[str, dict[str, Any]] = {}
+        for name in sorted({*nodes, *gone}):
+            node = nodes.get(name) or NodeAddress.of(name)
+            found[name] = {"sid": node.sid, "state": gone.get(name, "alive"), "figures": None, "error": ""}
+        limit = trio.CapacityLimiter(_MOST_ASKED_AT_ONCE)
+
+        async def ask(name: str, node: NodeAddress) -> None:
+            async with limit:
+                try:
+                    with trio.fail_after(within_s):
+                        found[name]["figures"] = await self._comm.call(node, self._comm.prepare([], {}, _FIGURES))
+                except trio.TooSlowError:
+                    found[name]["error"] = f"no answer within {within_s:g} s"
+                except TrionetError as exc:
+                    found[name]["error"] = f"{type(exc).__name__}: {exc.text}"
+
+        async with open_plain_nursery() as nursery:
+            for name, node in nodes.items():
+                nursery.start_soon(ask, name, node)
+        return found
 
     def _limit_s(self) -> float:
         """Return the time limit of an examination."""

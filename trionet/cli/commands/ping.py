@@ -13,6 +13,7 @@ from trionet.cli.output import Table
 from trionet.cli.round_trips import RoundTrips
 from trionet.errors import MalformedRequest, TrionetError
 from trionet.identity import NodeAddress
+from trionet.nurseries import open_plain_nursery
 
 if TYPE_CHECKING:
     from trionet.cli.client import Client
@@ -111,7 +112,7 @@ async def _call(client: Client, node: NodeAddress) -> None:
 
 async def _run(client: Client, options: argparse.Namespace) -> bool:
     targets = _targets(client.node, options)
-    async with trio.open_nursery() as nursery:
+    async with open_plain_nursery() as nursery:
         for target in targets:
             nursery.start_soon(_measure, client, options, target)
     if len(targets) == 1 and targets[0].error is not None and not targets[0].link.times_s:

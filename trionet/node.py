@@ -15,8 +15,8 @@ from .errors import ConfigError, GroupNotFound, MalformedRequest
 from .group import Group
 from .import_paths import import_reference
 from .message import LOCAL
+from .node_figures import NodeRecords
 from .node_log import NodeLog
-from .node_statistics import NodeStatistics, statistics_of
 from .on_start import run_on_start
 from .reloading import Reloading
 from .services import LocalServices, cluster_agent
@@ -49,8 +49,10 @@ if TYPE_CHECKING:
     from .config import NodeConfig
     from .current_call import CurrentCall
     from .events import Event, EventBus, Events, OrphanedCall
+    from .figures import NodeFigures
     from .identity import NID, SID, NodeAddress
     from .launchers import Launcher
+    from .node_statistics import NodeStatistics
     from .replies import Replies
     from .router import Router
     from .services.member import Member
@@ -72,9 +74,6 @@ class Node:
         random: the random numbers of its protocols and services; seeded in a simulation.
         reloading: the files that it can read again while it runs.
     """
-
-    config: NodeConfig
-    random: Random
 
     def __init__(
         self,
@@ -100,9 +99,10 @@ class Node:
         Raises:
             ConfigError: a configured service or template can't be used.
         """
-        self.config, self.random, self._endpoint, self._children = config, random, endpoint, children
-        self._router, self._bus, self._log = router, bus, NodeLog()
-        self._stopping, self._has_drained = trio.Event(), trio.Event()
+        self.config: NodeConfig = config
+        self.random: Random = random
+        self._endpoint, self._children, self._router, self._bus = endpoint, children, router, bus
+        self._log, self._stopping, self._has_drained = NodeLog(), trio.Event(), trio.Event()
         self._groups: dict[str, Group] = {}
         self._templates: dict[str, Callable[[GroupContext], Any]] = {}
         own, known = endpoint.address, weakref.proxy(self)  # a cycle would outlive the node
@@ -129,13 +129,10 @@ class Node:
             inspection=Inspection(known),
         )
         self.reloading: Reloading = Reloading({**self.local.keys.reloads, **endpoint.reloads})
-        self._listen(comm)
-        self._register_services()
-
-    def _listen(self, comm: Comm) -> None:
-        news = ChildNews(self._agent, self._children.on_boot)
+        news = ChildNews(self._agent, children.on_boot)
         for listener in (self._log.handle, news.handle, comm.handle_event, self.local.keys.handle_event):
-            self._bus.listen(listener)
+            bus.listen(listener)
+        self._register_services()
 
     def __repr__(self) -> str:
         return f"<Node {self.sid} on {self.address}>"
@@ -227,7 +224,14 @@ class Node:
 
     def statistics(self) -> NodeStatistics:
         """Return the node's current figures."""
-        return statistics_of(self._router, self._endpoint, self._agent, self.local.code, self._log)
+        return self._records().statistics()
+
+    def figures(self) -> NodeFigures:
+        """Return all its figures: calls by method, links, gossip, membership."""
+        return self._records().figures()
+
+    def _records(self) -> NodeRecords:
+        return NodeRecords(self._router, self._endpoint, self._agent, self.local, self._log, self._children)
 
     def running_calls(self) -> list[CurrentCall]:
         """Return the calls whose handlers are running on this node, oldest first."""
@@ -289,10 +293,7 @@ class Node:
 
     async def spawn(self, config: NodeConfig) -> NodeAddress:
         """Start a node as a child of this one; see `Status.spawn`."""
-        config = self._children.of_cluster(with_settings(config, {}), self.config)
-        if config.join is None and self.local.membership.is_active:
-            config = self._children.joining(config, self.config, self.address)
-        return await self._children.spawn(config)
+        return await self._children.spawn_for(self.config, with_settings(config, {}), self.local.membership.is_active)
 
     def register_launcher(self, name: str, launcher: Launcher) -> None:
         """Use `launcher` for spawned nodes whose configuration has ``launcher=name``.
@@ -390,9 +391,8 @@ class Node:
     async def _cancel_when_stopped(self, scope: trio.CancelScope) -> None:
         await self._stopping.wait()
         with trio.move_on_after(self.config.stop_grace_s):
-            if self.local.membership.is_active:
-                with trio.move_on_after(_LEAVE_S):
-                    await self.local.membership.depart()  # not leave(): calls in progress may need the groups
+            with trio.move_on_after(_LEAVE_S):
+                await self.local.membership.depart()  # not leave(): calls in progress may need the groups
             await self._endpoint.drain()
         self._has_drained.set()
         scope.cancel()

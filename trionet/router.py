@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextvars
 import math
+import time
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -17,7 +18,9 @@ import trio
 
 from .arguments import Method
 from .blocking import handles_calls
-from .current_call import AnsweredCall, CurrentCall
+from .call_counts import CallCounts
+from .counted_call import CountedCall
+from .current_call import CurrentCall
 from .errors import (
     CallTimeout,
     ConnectionLost,
@@ -26,6 +29,7 @@ from .errors import (
     MethodNotFound,
     ServiceNotFound,
     TemporarilyUnavailable,
+    TrionetError,
 )
 from .limits import Limits
 from .message import BUILT_IN, LOCAL
@@ -38,7 +42,7 @@ from .user_errors import as_answer
 from .watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Generator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 
     from .access import Access
     from .message import Call
@@ -50,14 +54,10 @@ class HandlerCancelled(Exception):
     """The scope of a handler was cancelled, by its caller or by the end of the node."""
 
 
-class PreparedCall(AnsweredCall):
-    """A call that can run: its method exists, and its arguments fit.
+class PreparedCall(CountedCall):
+    """A call that can run: its method exists, and its arguments fit."""
 
-    Attributes:
-        method: the method to run.
-    """
-
-    __slots__ = ("_args", "_call", "_deadline", "_kwargs", "_router", "method")
+    __slots__ = ("_args", "_deadline", "_kwargs", "_router")
 
     def __init__(
         self,
@@ -67,9 +67,8 @@ class PreparedCall(AnsweredCall):
         kwargs: Mapping[str, Any],
         router: Router,
     ) -> None:
-        self.method: Method = method
+        super().__init__(method, call, router.counts)
         self._router = router
-        self._call = call
         self._args = args
         self._kwargs = kwargs
         self._deadline = math.inf if call.timeout_s is None else trio.current_time() + call.timeout_s
@@ -111,7 +110,14 @@ class PreparedCall(AnsweredCall):
         """
         if self.method.in_thread:
             return self._in_thread()
-        return contextvars.copy_context().run(self._begin)  # its context variables are its own, as in a task
+        try:
+            value = contextvars.copy_context().run(self._begin)  # its context variables are its own, as in a task
+        except BaseException as exc:
+            self.note_failure(exc)
+            raise
+        if not is_awaitable(value):  # else `finish` counts it
+            self.note_success()
+        return value
 
     @handles_calls
     def _begin(self) -> Any:
@@ -150,10 +156,11 @@ class PreparedCall(AnsweredCall):
                 if awaitable is None:
                     method = self.method
                     awaitable = self._in_thread() if method.in_thread else method.call(*self._args, **self._kwargs)
-                if is_awaitable(awaitable):
-                    return await awaitable
-                return awaitable
+                value = await awaitable if is_awaitable(awaitable) else awaitable
+                self.note_success()
+                return value
         except BaseException as exc:
+            self.note_failure(exc)
             _reraise(exc)
         finally:
             position.reset(token)
@@ -178,7 +185,11 @@ class PreparedCall(AnsweredCall):
                         yield translated
                 finally:
                     await self._close(items)
+                self.note_success()
                 return
+        except BaseException as exc:
+            self.note_failure(exc)
+            raise
         finally:
             position.reset(token)
             del running[self]
@@ -205,7 +216,9 @@ class PreparedCall(AnsweredCall):
 
     def _cut_short(self) -> Exception:
         if trio.current_time() >= self._deadline:
+            self.note_end("timeout")
             return CallTimeout(f"{self.name} ran out of time")
+        self.note_end("cancelled")
         return HandlerCancelled()
 
 
@@ -218,15 +231,23 @@ class Router:
         refusing: the reason to refuse calls, except `status.stop`; None to accept them.
         threads: the worker threads of its handlers.
         access: checks who may call what; None for a router outside of a node.
+        counts: counts of the calls so far, and their durations.
     """
 
-    def __init__(self, max_threads: int = Limits().max_threads, watchdog: Watchdog | None = None) -> None:
+    def __init__(
+        self,
+        max_threads: int = Limits().max_threads,
+        watchdog: Watchdog | None = None,
+        now_ns: Callable[[], int] = time.perf_counter_ns,
+    ) -> None:
         """Build a router without services.
 
         Args:
             max_threads: the handlers in worker threads at once, at each depth.
             watchdog: watches its handlers, unless None.
+            now_ns: the clock of the durations; see `trionet.virtual_time.stopwatch`.
         """
+        self.counts: CallCounts = CallCounts(now_ns)
         self.threads: ThreadPools = ThreadPools(max_threads)
         self._watchdog = Watchdog.off() if watchdog is None else watchdog
         self._services: dict[str, dict[str, Mapping[str, Method]]] = {}
@@ -303,10 +324,15 @@ class Router:
             TemporarilyUnavailable: the node is stopping.
             NotPermitted: its principal may not call it.
         """
-        method = self.permitted(call)
-        args, kwargs = method.bind(call.args, call.kwargs, is_json=call.is_json)
-        if call.timeout_s is not None and call.timeout_s <= 0:
-            raise CallTimeout("its time was over before it could start")
+        try:
+            method = self.permitted(call)
+            args, kwargs = method.bind(call.args, call.kwargs, is_json=call.is_json)
+            if call.timeout_s is not None and call.timeout_s <= 0:
+                raise CallTimeout("its time was over before it could start")
+        except TrionetError as exc:
+            exists = call.method in self._services.get(call.gid, {}).get(call.service, {})
+            self.counts.refused(call.service, call.method, exc, exists=exists)
+            raise
         self.served += 1
         if self._watchdog.is_resting and call.service not in BUILT_IN:
             self._watchdog.wake()

@@ -29,6 +29,7 @@ from .security.live_keys import LiveKeys
 from .services.status import with_settings
 from .uncaught import report_in_one_line
 from .under_trio import awaited, check_runnable, check_under_trio
+from .virtual_time import stopwatch
 from .watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ async def open_node(
 @asynccontextmanager
 async def _opened(config: NodeConfig, fabric: Network, random: Random, keys: LiveKeys) -> AsyncGenerator[Node]:
     watchdog = Watchdog.of_this_run()
-    router, bus = Router(config.max_threads, watchdog), EventBus()
+    router, bus = Router(config.max_threads, watchdog, stopwatch()), EventBus()
 
     def open_child(config: NodeConfig) -> AbstractAsyncContextManager[Node]:
         # Its random numbers follow from its parent's.

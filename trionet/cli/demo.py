@@ -22,7 +22,7 @@ from trionet.services.base import rpc
 from trionet.streams import check_written
 
 from .arguments import Parser
-from .serving import run_reporting
+from .serving import prepare_process, run_reporting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -96,6 +96,7 @@ def main(argv: Sequence[str]) -> NoReturn:
     parser = Parser(prog="trionet demo", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument("--no-pause", action="store_true", help="don't wait between steps, on a terminal either")
     options = parser.parse_args(argv)
+    prepare_process(NodeConfig(log_level="error"))  # the death is told by the tour
     pause_s = _PAUSE_S if sys.stdout.isatty() and not options.no_pause else 0.0
     sys.exit(run_reporting("trionet demo", lambda: demo(pause_s)))
 
@@ -112,16 +113,20 @@ def demo(pause_s: float = 0.0) -> int:
     tour = _Tour(pause_s)
     try:
         trio.run(tour.run)
-    except (_Unexpected, trio.TooSlowError) as exc:  # the latter without a text
-        why = str(exc) or f"it was not done after {_DEADLINE_S + 10 * pause_s:.0f} s"
-        print(f"\nThe demo failed while it {tour.doing}: {why}", file=sys.stderr)
-        return 1
-    except TrionetError as exc:
-        print(f"\nThe demo failed while it {tour.doing}: {type(exc).__name__}: {exc.text}", file=sys.stderr)
+    except (_Unexpected, trio.TooSlowError, TrionetError, ExceptionGroup) as exc:
+        why = _why(exc) or f"it was not done after {_DEADLINE_S + 10 * pause_s:.0f} s"
+        print(f"\nThe demo failed when it {tour.doing}: {why}", file=sys.stderr)
         return 1
     print("\nAll results are as expected. Next: trionet up 3, and the quick start, docs/quickstart.md")
     check_written(sys.stdout)
     return 0
+
+
+def _why(error: Exception) -> str:
+    """Return the text of an error, or of the first of several."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return f"{type(error).__name__}: {error}" if isinstance(error, TrionetError) else str(error)
 
 
 class _Tour:
@@ -170,10 +175,10 @@ class _Tour:
         print(f"   They have joined one cluster: node.members() has {len(node.members())} members.")
 
     async def _call_one(self, node: Node) -> None:
-        await node.local.groups.put(_GROUP, where=_TAGS)
+        (await node.all.groups.put(_GROUP, where=_TAGS)).raise_errors()
         group = node.group(_GROUP)
         (await group.routes.put(f"{__name__}:Greeter", "greeter", keep=True)).raise_errors()
-        text = f'A call. All with the tag role=worker are the group "{_GROUP}", and have a service, "greeter". One is asked:'
+        text = f'A call. Those with the tag role=worker are the group "{_GROUP}", with a service, "greeter":'
         await self._step("called a node", text)
         target = self._workers[0]
         answer = await node.local.comm.send(["trio"], Remote(node=target, service="greeter", method="hello"))

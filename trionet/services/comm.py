@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from trionet.call_counts import CallCounts
 from trionet.current_call import answered_call
 from trionet.errors import MalformedRequest, OrphanedCalls, RemoteError, TrionetError, error_from_wire, error_to_wire
 from trionet.events import OrphanedCall
@@ -43,11 +44,13 @@ class Comm:
     Attributes:
         own: the node's own address.
         codec: the wire format of its calls.
+        counts: counts of the calls that it has made, and their durations.
     """
 
     def __init__(self, own: NodeAddress, transport: Transport, router: Router, random: Random) -> None:
         self.own = own
         self.codec: Codec = transport.codec
+        self.counts: CallCounts = CallCounts(router.counts.now_ns)
         self._transport = transport
         self._router = router
         self._access = router.access
@@ -96,11 +99,14 @@ class Comm:
         if orphans != "report":
             with self.raising_orphans(orphans, request):
                 return await self.call(node, request)
+        begun_ns = self.counts.now_ns()
         try:  # the same as `call`, without its coroutine: most calls come here
-            return await (self._call_self(request) if node == self.own else self._transport.call(node, request))
-        except TrionetError as exc:
-            exc.node = exc.node or str(node)
+            value = await (self._call_self(request) if node == self.own else self._transport.call(node, request))
+        except BaseException as exc:
+            self._note_failure(node, request, exc, begun_ns)
             raise
+        self.counts.note_success(request.service, request.method, begun_ns)
+        return value
 
     @asynccontextmanager
     async def stream(
@@ -169,11 +175,20 @@ class Comm:
 
     async def call(self, node: NodeAddress, request: Request) -> Any:
         """Send a prepared call to `node`; return its value, or raise its error with the node in it."""
+        begun_ns = self.counts.now_ns()
         try:
-            return await (self._call_self(request) if node == self.own else self._transport.call(node, request))
-        except TrionetError as exc:
-            exc.node = exc.node or str(node)
+            value = await (self._call_self(request) if node == self.own else self._transport.call(node, request))
+        except BaseException as exc:
+            self._note_failure(node, request, exc, begun_ns)
             raise
+        self.counts.note_success(request.service, request.method, begun_ns)
+        return value
+
+    def _note_failure(self, node: NodeAddress, request: Request, exc: BaseException, begun_ns: int) -> None:
+        """Count a call that ended with `exc`, and set the node of a library error."""
+        if isinstance(exc, TrionetError):
+            exc.node = exc.node or str(node)
+        self.counts.note_failure(request.service, request.method, exc, begun_ns)
 
     @contextmanager
     def raising_orphans(self, orphans: Orphans, request: Request) -> Generator[None]:
@@ -205,12 +220,18 @@ class Comm:
     async def open_items(self, node: NodeAddress, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
         """Start a prepared stream at `node`; yield an async iterator over its items."""
         stream = self._stream_self(request) if node == self.own else self._transport.stream(node, request)
-        async with AsyncExitStack() as stack:
-            with _naming(node):
-                items = await stack.enter_async_context(stream)
-            if node != self.own:
-                stack.enter_context(holding(request.depth))
-            yield await stack.enter_async_context(aclosing(_named(items, node)))
+        begun_ns = self.counts.now_ns()
+        try:
+            async with AsyncExitStack() as stack:
+                with _naming(node):
+                    items = await stack.enter_async_context(stream)
+                if node != self.own:
+                    stack.enter_context(holding(request.depth))
+                yield await stack.enter_async_context(aclosing(_named(items, node)))
+        except BaseException as exc:
+            self.counts.note_failure(request.service, request.method, exc, begun_ns)
+            raise
+        self.counts.note_success(request.service, request.method, begun_ns)
 
     @asynccontextmanager
     async def _stream_self(self, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:

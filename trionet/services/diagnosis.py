@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["Diagnosed", "Diagnosis"]
 
 _EXAMINE: Final = Remote(service="diagnosis", method="examine")
-_FIGURES: Final = Remote(service="inspection", method="figures")
+_FIGURES: Final = Remote(service="diagnosis", method="figures")
 _MOST_TRIED: Final = 16
 _MOST_WITHIN_S: Final = 60.0
 _MOST_ASKED_AT_ONCE: Final = 64
@@ -65,6 +65,9 @@ class Diagnosed(Protocol):
     @property
     def keys(self) -> Keys:
         """The keys of its cluster."""
+
+    def figures(self) -> msgspec.Struct:
+        """Return its figures; see `NodeFigures`."""
 
 
 class Diagnosis:
@@ -141,6 +144,12 @@ class Diagnosis:
             self._examinations -= 1
         facts = self._facts(received_us, lag_s)
         return {"facts": msgspec.to_builtins(facts), "faults": msgspec.to_builtins(faults)}
+
+    @rpc(read=True)
+    def figures(self) -> dict[str, Any]:
+        """Return this node's `NodeFigures` as a dict."""
+        plain: dict[str, Any] = msgspec.to_builtins(self._node.figures())
+        return plain
 
     @rpc(read=True)
     async def overview(self, within_s: float = 2.0) -> dict[str, dict[str, Any]]:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from trionet.codec import Codec
     from trionet.config import NodeConfig
     from trionet.events import OrphanedCall
+    from trionet.figures import LinkFigures
     from trionet.router import Method, PreparedCall
     from trionet.security.certificates import Certificates
     from trionet.security.live_keys import LiveKeys
@@ -152,6 +153,9 @@ class Links(Transport, Protocol):
     """
 
     on_other_key: Callable[[NodeAddress, bytes], None]
+
+    def figures(self) -> LinkFigures:
+        """Return the figures of its links."""
 
     async def replace_links(self, key_id: bytes) -> None:
         """Replace the links of a retired key; see `LinkTransport.replace_links`."""

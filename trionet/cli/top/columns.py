@@ -5,11 +5,10 @@ Invariant: no line is wider than the width; the columns that matter less go firs
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from .looks import MemberRow
 

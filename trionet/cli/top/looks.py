@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from trionet.figures import NodeFigures
+
 from .rates import MethodRates, NodeRates, merged, node_rates
 
 if TYPE_CHECKING:
-    from trionet.figures import NodeFigures
+    from collections.abc import Callable
 
 __all__ = ["MEMBER_ORDERS", "Look", "MemberRow", "MethodRow", "View", "view_of"]
 

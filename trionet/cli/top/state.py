@@ -66,13 +66,10 @@ class State:
             self._change_interval(-1 if key == "-" else 1)
         elif key == "r":
             self.is_reversed = not self.is_reversed
-        elif key == "s":
+        elif key == "s" or key in _ORDER_KEYS:
             names = list(MEMBER_ORDERS)
-            self.order, self.is_reversed = names[(names.index(self.order) + 1) % len(names)], False
-        elif key in _ORDER_KEYS:
-            self.order, self.is_reversed = _ORDER_KEYS[key], False
-        elif key == "escape":
-            self.picked = self.selected = None
+            self.order = _ORDER_KEYS.get(key) or names[(names.index(self.order) + 1) % len(names)]
+            self.is_reversed = False
         elif view is not None:
             self._move(key, [row.address for row in view.members])
 
@@ -91,6 +88,8 @@ class State:
         self.interval_s = INTERVALS_S[max(0, min(len(INTERVALS_S) - 1, nearest + by))]
 
     def _move(self, key: str, addresses: list[str]) -> None:
+        if key == "escape":
+            self.picked = self.selected = None
         if not addresses:
             return
         place = addresses.index(self.selected) if self.selected in addresses else None

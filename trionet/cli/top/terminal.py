@@ -1,7 +1,7 @@
-"""A terminal for a whole screen, with keys, under Trio.
+r"""A terminal for a whole screen, with keys, under Trio.
 
 Invariants: the terminal is as before when the block ends, however it ends, and while the process is stopped: by Ctrl-Z,
-too. Ctrl-C, Ctrl-Z and Ctrl-\\ stay signals. Nothing waits for a key: the loop goes on.
+too. Ctrl-C, Ctrl-Z and Ctrl-\ stay signals. Nothing waits for a key: the loop goes on.
 
 Source: termios(3), the job control of POSIX (XBD, 11.1.4), and xterm's control sequences for the alternate screen.
 """

@@ -113,6 +113,7 @@ class LinkCore:
         sent: called with each number of bytes of `data_to_send` that were passed to the operating system.
         events: the events outside of `receive`.
         key_id: the id of the cluster key that seals it; empty if it is plain.
+        received_bytes, received_frames: how much the peer has sent, before encryption.
         is_closed, is_retired: whether the link has ended; whether no more calls can be made on it.
     """
 
@@ -134,6 +135,7 @@ class LinkCore:
         self.round_trip: RoundTrip = RoundTrip()
         self.events: list[Event] = []
         self.is_closed: bool = False
+        self.received_bytes = self.received_frames = 0
         self.outbox: Outbox = Outbox(self.peer.window_bytes, greeted.first, holding)
         self.liveness: Liveness = Liveness(now, idle_timeout_s, _SILENCE_S)
         self._reassembly = Reassembly(own.window_bytes, own.max_message_bytes, holding)
@@ -179,10 +181,11 @@ class LinkCore:
             return
         liveness, outbox, answered, received = self.liveness, self.outbox, self.outgoing.answered, self.incoming.receive
         liveness.heard_at = now
-        outbox.is_corked = True
-        count = 0
+        outbox.is_corked, count = True, 0
         try:
-            for frame, size in self._decoder.feed(data if self._channel is None else self._channel.receive(data)):
+            data = data if self._channel is None else self._channel.receive(data)
+            self.received_bytes += len(data)
+            for frame, size in self._decoder.feed(data):
                 count += 1
                 if type(frame) is Reply:  # the two common kinds
                     event: Event | None = answered(frame)
@@ -198,6 +201,7 @@ class LinkCore:
             self.close(f"it broke the protocol: {exc}", is_fault=True)
             return
         if count:
+            self.received_frames += count
             liveness.framed_at = now
         if liveness.is_resting and (self._decoder.rest or self._channel is not None):
             liveness.rouse(now + TICK_S)

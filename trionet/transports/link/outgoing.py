@@ -67,7 +67,11 @@ async def _changed(call: _Call | _Stream) -> None:
 
 
 class LinkClient:
-    """Makes calls on one link."""
+    """Makes calls on one link.
+
+    Attributes:
+        waiting: the number of calls that wait for one of the peer's slots.
+    """
 
     def __init__(
         self, core: LinkCore, push: Callable[[], None], name: str, on_orphan: Callable[[OrphanedCall], None]
@@ -81,7 +85,7 @@ class LinkClient:
         self._on_orphan = on_orphan
         self._place_waiters: defaultdict[int, trio.lowlevel.ParkingLot] = defaultdict(trio.lowlevel.ParkingLot)
         self._room_waiters = trio.lowlevel.ParkingLot()
-        self._waiting = 0
+        self.waiting: int = 0
 
     # ---- from the link
 
@@ -91,7 +95,7 @@ class LinkClient:
         if call.task is not None:
             _reschedule(call.task)
             call.task = None
-        if self._waiting:
+        if self.waiting:
             self._pass_on(call.depth)
 
     def handle_room(self) -> None:
@@ -197,11 +201,11 @@ class LinkClient:
                     await self._room_waiters.park()
                     continue
                 self._calls.check_may_wait(depth)
-                self._waiting += 1
+                self.waiting += 1
                 try:
                     await self._place_waiters[depth].park()
                 finally:
-                    self._waiting -= 1
+                    self.waiting -= 1
         except trio.Cancelled:
             self._pass_on(depth)
             raise
@@ -217,7 +221,7 @@ class LinkClient:
 
     def _pass_on(self, depth: int) -> None:
         """Wake another caller, if there is a free slot."""
-        if self._waiting and self._places[depth]:
+        if self.waiting and self._places[depth]:
             self._place_waiters[depth].unpark()
 
     # ---- cancelling

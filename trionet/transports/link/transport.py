@@ -24,6 +24,7 @@ from .dialing import Dialing
 from .expiry import end_expired
 from .handshakes import Handshakes
 from .link import Link, LinkContext, RefusedLinks
+from .traffic import Traffic
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from trionet.codec import Codec
     from trionet.config import NodeConfig
     from trionet.events import OrphanedCall
+    from trionet.figures import LinkFigures
     from trionet.identity import NodeAddress
     from trionet.security.certificates import Certificates
     from trionet.security.live_keys import LiveKeys
@@ -94,6 +96,7 @@ class LinkTransport(ABC):
         self._dialing: dict[NodeAddress, Dialing] = {}
         self._is_closing = False
         self._link_ended = trio.lowlevel.ParkingLot()
+        self._traffic = Traffic()
         self._nursery: trio.Nursery | None = None
 
     # ---- running
@@ -250,6 +253,10 @@ class LinkTransport(ABC):
         """How many connections one side has refused, and how many links had peers that broke the protocol."""
         return self.context.refused.count
 
+    def figures(self) -> LinkFigures:
+        """Return the figures of its links."""
+        return self._traffic.with_open(self._open)
+
     def note_refused(self, peer: object, reason: str) -> None:
         """Count and log a connection of `peer` that began as a link and was refused."""
         self.context.refused.count += 1
@@ -259,6 +266,7 @@ class LinkTransport(ABC):
     def add(self, link: Link, node: NodeAddress | None) -> None:
         """Register a new link with `node`; None for a peer without an address."""
         self._open[link] = node
+        self._traffic.note_opened()
         peer = link.core.peer
         if self.handshakes.are_sealed and peer.address is not None:
             remember(self._heard, peer.address, None, _MOST_HEARD)
@@ -302,6 +310,7 @@ class LinkTransport(ABC):
         if link in self._open:
             self._drop(link)
             del self._open[link]
+            self._traffic.note_ended(link)
             self._link_ended.unpark_all()
 
     # ---- other keys

@@ -19,21 +19,18 @@ from .node_figures import NodeRecords
 from .node_log import NodeLog
 from .on_start import run_on_start
 from .reloading import Reloading
-from .services import LocalServices, cluster_agent
+from .services import LocalServices, cluster_agent, diagnosis, inspection, periodic
 from .services.base import check_service_name, exposed_methods
 from .services.child_news import ChildNews
 from .services.code_trust import CodeTrust
 from .services.comm import Comm
-from .services.diagnosis import Diagnosis
 from .services.gossip import Gossip
 from .services.groups import ALL, Groups
-from .services.inspection import Inspection
 from .services.kept import Kept
 from .services.kept_rules import KeptRules
 from .services.kept_services import KeptServices
 from .services.keys import Keys
 from .services.membership import Membership
-from .services.periodic import PeriodicTasks
 from .services.replicated import Replicated
 from .services.routes import Routes
 from .services.service_table import Origin, ServiceTable
@@ -110,7 +107,7 @@ class Node:
         groups, comm = Groups(own, known, code), Comm(own, endpoint.transport, router, random)
         self._services = ServiceTable(router)
         self._agent = cluster_agent.ClusterAgent(config, endpoint, comm, groups, background, random)
-        self._tasks = PeriodicTasks(background, random, bus.publish, router)
+        self._tasks = periodic.PeriodicTasks(background, random, bus.publish, router)
         membership = Membership(own, self._agent, groups, bus.publish)
         replicated = Replicated(self._agent, membership)
         self.local: LocalServices = LocalServices(
@@ -125,14 +122,17 @@ class Node:
             settings=Settings(own, config, replicated, bus.publish),
             code=code,
             keys=Keys.of(config, endpoint, self._agent, groups.known, children.on_boot, background, random),
-            diagnosis=Diagnosis(known, endpoint, self._agent, groups, comm, membership.reports, random),
-            inspection=Inspection(known),
+            diagnosis=diagnosis.Diagnosis(known, endpoint, self._agent, groups, comm, membership.reports, random),
+            inspection=inspection.Inspection(known),
         )
         self.reloading: Reloading = Reloading({**self.local.keys.reloads, **endpoint.reloads})
-        news = ChildNews(self._agent, children.on_boot)
-        for listener in (self._log.handle, news.handle, comm.handle_event, self.local.keys.handle_event):
-            bus.listen(listener)
+        self._listen(comm)
         self._register_services()
+
+    def _listen(self, comm: Comm) -> None:
+        news = ChildNews(self._agent, self._children.on_boot)
+        for listener in (self._log.handle, news.handle, comm.handle_event, self.local.keys.handle_event):
+            self._bus.listen(listener)
 
     def __repr__(self) -> str:
         return f"<Node {self.sid} on {self.address}>"

@@ -16,6 +16,7 @@ from trionet.security.scopes import check_method, needed_scope
 from trionet.security.token_scope import Scope
 from trionet.security.tokens import Token
 from trionet.services.comm import Comm
+from trionet.services.diagnosis import Diagnosis
 from trionet.services.gossip import Gossip
 from trionet.services.groups import Groups
 from trionet.services.inspection import Inspection
@@ -31,6 +32,7 @@ SERVICES: dict[str, tuple[type, ...]] = {
     "groups": (Groups, trionet.templates.groups.GroupGroups),
     "routes": (Routes, trionet.templates.routes.GroupRoutes),
     "comm": (Comm, trionet.templates.comm.GroupComm),
+    "diagnosis": (Diagnosis,),
     "gossip": (Gossip, trionet.templates.gossip.GroupGossip),
     "inspection": (Inspection,),
     "membership": (Membership,),
@@ -52,6 +54,12 @@ NEEDED: dict[str, dict[str, Scope | None]] = {
     "routes": {"get": Scope.READ, "put": Scope.ADMIN, "put_template": Scope.ADMIN, "rem": Scope.ADMIN},
     "comm": {"send": Scope.CALL},
     "gossip": {"tasks": Scope.READ, "send": Scope.CALL, "at": Scope.CALL, "del": Scope.CALL},
+    "diagnosis": {
+        "survey": Scope.READ,
+        "examine": Scope.READ,
+        "overview": Scope.READ,
+        "figures": Scope.READ,
+    },
     "inspection": {
         "members": Scope.READ,
         "statistics": Scope.READ,

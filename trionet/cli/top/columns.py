@@ -18,6 +18,7 @@ _GAP: Final = 1
 _THOUSAND: Final = 1000
 _TEN: Final = 10
 _HUNDRED: Final = 100
+_MOST_WHOLE: Final = 9999
 
 
 class Cell(NamedTuple):
@@ -46,11 +47,13 @@ class Column(NamedTuple):
 
 
 def short_number(value: float | None) -> str:
-    """Return a number in at most five characters: 0.12, 12.3, 1234, 12.3k, 1.2M; a dash for None."""
+    """Return a number in at most five characters: 7, 0.12, 12.3, 1234, 12.3k, 1.2M; a dash for None."""
     if value is None:
         return "-"
     if value == 0:
         return "0"
+    if isinstance(value, int) and value <= _MOST_WHOLE:
+        return str(value)
     for limit, unit in ((1, ""), (_THOUSAND, "k"), (_THOUSAND**2, "M"), (_THOUSAND**3, "G"), (_THOUSAND**4, "T")):
         scaled = value / limit
         if scaled < 9999.5 or unit == "T":  # noqa: PLR2004  four digits

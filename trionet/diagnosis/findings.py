@@ -17,6 +17,8 @@ SEVERITIES: Final[tuple[Severity, ...]] = ("error", "warning", "note")
 """From the worst on: it fails now; it will, or does sometimes; it is no fault."""
 
 _MOST_LISTED: Final = 5
+_STAGES: Final = dict.fromkeys(("answers", "suspects", "failed", "addresses"), "state")
+"""Checks that find one trouble of a member, one after the other."""
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -38,8 +40,8 @@ class Finding(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> tuple[str, tuple[str, ...]]:
-        """What tells whether another look has found the same."""
-        return self.check, self.nodes
+        """What tells whether another look has found the same, even if it has become worse meanwhile."""
+        return _STAGES.get(self.check, self.check), self.nodes
 
 
 def confirmed(first: Iterable[Finding], second: Iterable[Finding]) -> list[Finding]:

@@ -50,10 +50,9 @@ _MOST_WITHIN_S: Final = 60.0
 _MOST_ASKED_AT_ONCE: Final = 64
 _MOST_EXAMINATIONS: Final = 4
 _MOST_LISTED: Final = 256
-_ANSWER_S: Final = 8.0
-"""The time limit of a member's answer, beside ten timeouts of probes."""
+_KEYS_S: Final = 5.0
 _CONNECT_S: Final = 3.0
-_LAG_SAMPLES: Final = 20
+_LAG_S: Final = 1.0
 _LAG_SAMPLE_S: Final = 0.05
 _LEAST_PING_S: Final = 0.5
 _TRIES: Final = 3
@@ -92,7 +91,7 @@ class Diagnosis:
         self._reports = reports
         self.pinging: Pinging = Pinging(agent, random)
         self._own = str(endpoint.address)
-        self._profile = PROFILES[agent.config.profile]
+        self._ping_s = max(_LEAST_PING_S, PROFILES[agent.config.profile].probe_timeout_s)
         self._surveying = trio.Lock()
         self._examinations = 0
 
@@ -192,7 +191,7 @@ class Diagnosis:
 
     def _limit_s(self) -> float:
         """Return the time limit of an examination."""
-        return _ANSWER_S - 1 + 10 * self._profile.probe_timeout_s
+        return _CONNECT_S + 2 * _TRIES * self._ping_s + 1
 
     async def _ask(self, name: str, others: list[str]) -> Examination:
         asked_us = time_us()
@@ -221,13 +220,12 @@ class Diagnosis:
         if not can_connect:
             add(Fault(str(node), "connect"))
         elif self.pinging.has_datagrams:
-            within_s = max(_LEAST_PING_S, self._profile.probe_timeout_s)
-            if await self.pinging.arrives(node, Way.BOTH, _TRIES, within_s):
+            if await self.pinging.arrives(node, Way.BOTH, _TRIES, self._ping_s):
                 return
             ways: dict[Way, bool] = {}
 
             async def try_way(way: Way) -> None:
-                ways[way] = await self.pinging.arrives(node, way, _TRIES, within_s)
+                ways[way] = await self.pinging.arrives(node, way, _TRIES, self._ping_s)
 
             async with open_plain_nursery() as nursery:
                 for way in (Way.OUT, Way.BACK):
@@ -294,7 +292,7 @@ class Diagnosis:
         if agent is None:
             return []
         status = None
-        with trio.move_on_after(_ANSWER_S):
+        with trio.move_on_after(_KEYS_S):
             status = await self._node.keys.status()
         if status is None:
             return []
@@ -317,8 +315,8 @@ def _next_ones(names: list[str], place: int) -> list[str]:
 async def _lag_s() -> float:
     """Return the longest delay of this event loop during a second."""
     longest = 0.0
-    for _ in range(_LAG_SAMPLES):
-        due = trio.current_time() + _LAG_SAMPLE_S
+    until = trio.current_time() + _LAG_S
+    while (due := trio.current_time() + _LAG_SAMPLE_S) <= until:
         await trio.sleep_until(due)
         longest = max(longest, trio.current_time() - due)
     return longest

@@ -171,7 +171,11 @@ NOT_FORWARDING = {
     "local groups": {"get", "put", "add", "rem", "del", "describe"},
     "local routes": {"get", "put", "put_template", "rem"},
     "local gossip": {"tasks"},
-    "local membership": {"packet", "unreachable", "join", "leave", "set_tags", "members"},
+    "local membership": {"packet", "unreachable", "join", "leave", "set_tags", "members", "forget"},
+    "local inspection": {
+        *("config", "events", "groups", "logs", "members", "services", "spread"),
+        *("statistics", "status", "tags", "watch_events", "watch_logs"),
+    },
     "local kept": {"keep", "end", "held", "remove"},
     # The members exchange what they know of keys in their own names: whoever may change them at one may at all.
     "local keys": {"status", "use", "retire", "reload", "rollout", "take_step", "exchange", "give"},

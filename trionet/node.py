@@ -19,7 +19,7 @@ from .node_figures import NodeRecords
 from .node_log import NodeLog
 from .on_start import run_on_start
 from .reloading import Reloading
-from .services import LocalServices, cluster_agent, diagnosis, inspection, periodic
+from .services import LocalServices, cluster_agent, diagnosis, inspection, periodic, settings
 from .services.base import check_service_name, exposed_methods
 from .services.child_news import ChildNews
 from .services.code_trust import CodeTrust
@@ -34,7 +34,6 @@ from .services.membership import Membership
 from .services.replicated import Replicated
 from .services.routes import Routes
 from .services.service_table import Origin, ServiceTable
-from .services.settings import Settings
 from .services.status import Status, with_settings
 
 if TYPE_CHECKING:
@@ -119,11 +118,11 @@ class Node:
             membership=membership,
             replicated=replicated,
             kept=Kept(own, groups, replicated, [KeptServices(self._services), KeptRules(groups)], bus.publish),
-            settings=Settings(own, config, replicated, bus.publish),
+            settings=settings.Settings(own, config, replicated, bus.publish),
             code=code,
+            inspection=inspection.Inspection(known, router, self._agent, self._services),
             keys=Keys.of(config, endpoint, self._agent, groups.known, children.on_boot, background, random),
             diagnosis=diagnosis.Diagnosis(known, endpoint, self._agent, groups, comm, membership.reports, random),
-            inspection=inspection.Inspection(known),
         )
         self.reloading: Reloading = Reloading({**self.local.keys.reloads, **endpoint.reloads})
         self._listen(comm)
@@ -133,6 +132,7 @@ class Node:
         news = ChildNews(self._agent, self._children.on_boot)
         for listener in (self._log.handle, news.handle, comm.handle_event, self.local.keys.handle_event):
             self._bus.listen(listener)
+        self._bus.listen(self.local.inspection.handle_event)
 
     def __repr__(self) -> str:
         return f"<Node {self.sid} on {self.address}>"

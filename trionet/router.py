@@ -299,6 +299,10 @@ class Router:
             raise MethodNotFound(f"service {service!r} of group {gid!r} has no method {method!r:.130}")
         return found
 
+    def services(self, gid: str) -> Mapping[str, Mapping[str, Method]]:
+        """Return the methods of `gid`, by service and name."""
+        return self._services.get(gid, {})
+
     def permitted(self, call: Call) -> Method:
         """Return the method of `call`, whose arguments have not been looked at.
 

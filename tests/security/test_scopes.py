@@ -62,13 +62,15 @@ NEEDED: dict[str, dict[str, Scope | None]] = {
     },
     "inspection": {
         "members": Scope.READ,
-        "statistics": Scope.READ,
+        **dict.fromkeys(("config", "events", "groups", "logs", "services", "spread", "statistics"), Scope.READ),
+        **dict.fromkeys(("status", "tags", "watch_events", "watch_logs"), Scope.READ),
     },
     "membership": {
         "members": Scope.READ,
         "join": Scope.ADMIN,
         "leave": Scope.ADMIN,
         "set_tags": Scope.ADMIN,
+        "forget": Scope.ADMIN,
         "packet": NODES,
         "unreachable": NODES,
     },

@@ -6,24 +6,25 @@ needs few modules, because commands must start quickly: those of links, and no s
 
 from __future__ import annotations
 
+import math
 import secrets
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import trio
 
-from trionet.config import NodeConfig
-from trionet.errors import ConnectionLost, TrionetError
-from trionet.identity import NodeAddress
+from trionet.errors import CallTimeout, ConnectionLost, TrionetError
 from trionet.message import LOCAL, Remote
 from trionet.nurseries import open_background_nursery
+from trionet.raising import types_as_dicts
 from trionet.replies import Replies
 from trionet.transports.base import Request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
 
-    from trionet.identity import SID
+    from trionet.config import NodeConfig
+    from trionet.identity import SID, NodeAddress
     from trionet.security.node_keys import NodeKeys
     from trionet.transports.base import Transport
 
@@ -33,6 +34,8 @@ ALL: Final = "all"
 """The group of all members that a node knows."""
 
 _PREFIX_BYTES: Final = 8
+_LATE: Final = 0.9
+_GRACE_S: Final = 1.0
 
 
 class Access(NamedTuple):
@@ -122,6 +125,25 @@ class Client:
             raise ConnectionLost(f"{self.node} answered a group-wide call with a {type(replies).__name__}")
         return replies
 
+    @asynccontextmanager
+    async def limited(self, timeout_s: float | None, *, is_partial: bool = False) -> AsyncGenerator[None]:
+        """Limit the time of a block, and of the calls in it, which carry the limit to the nodes.
+
+        Args:
+            timeout_s: the limit in seconds; None for none.
+            is_partial: whether a node answers at the end of that time: then wait a moment longer for the answer.
+
+        Raises:
+            CallTimeout: the time is over.
+        """
+        with trio.move_on_after(math.inf if timeout_s is None else timeout_s) as scope:
+            async with open_background_nursery() as nursery:
+                if is_partial:
+                    nursery.start_soon(_extend_late, scope)
+                yield
+                return
+        raise CallTimeout(f"no answer within {timeout_s:g} s (--timeout)", node=self.node)
+
     async def members(self, gid: str = ALL) -> dict[SID, NodeAddress]:
         """Return the members of a group of the node."""
         members: dict[SID, NodeAddress] = await self.call("groups", "get", gid)
@@ -148,6 +170,13 @@ async def open_client(node: NodeAddress, access: Access) -> AsyncGenerator[Clien
     Raises:
         ConfigError: the certificate can't be used.
     """
+    with types_as_dicts():  # any node's types are to be shown
+        async with _opened(node, access) as client:
+            yield client
+
+
+@asynccontextmanager
+async def _opened(node: NodeAddress, access: Access) -> AsyncGenerator[Client]:
     if access.token is not None:
         from trionet.transports.token_http import token_transport  # slow to import: on use
 
@@ -169,6 +198,12 @@ async def open_client(node: NodeAddress, access: Access) -> AsyncGenerator[Clien
     async with open_background_nursery() as nursery:
         await nursery.start(links.run)
         yield Client(node, links)
+
+
+async def _extend_late(scope: trio.CancelScope) -> None:
+    """Extend the deadline of a scope shortly before: the calls in it have carried the deadline to the nodes by then."""
+    await trio.sleep(_LATE * (scope.deadline - trio.current_time()))
+    scope.deadline += _GRACE_S
 
 
 def _ignored(_: object) -> None: ...

@@ -5,32 +5,27 @@ Invariant: no secret is taken from the command line, or shown.
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-import trio
 
 from trionet.config import CERTIFICATE_FILES, NodeConfig
 from trionet.errors import ConfigError
-from trionet.identity import NodeAddress
 from trionet.key_texts import KEY_VARIABLE
 
 from .arguments import add_certificate, settings_from
-from .client import Access, open_client
+from .client import Access
 
 if TYPE_CHECKING:
     import argparse
 
-    from trionet.message import Remote
     from trionet.security.node_keys import NodeKeys
 
-__all__ = ["TOKEN_VARIABLE", "access_of", "add_client", "add_token", "ask", "client_keys", "settings_of"]
+__all__ = ["TOKEN_VARIABLE", "access_of", "add_client", "add_token", "client_keys", "settings_of"]
 
 TOKEN_VARIABLE: Final = "TRIONET_TOKEN"  # noqa: S105  its name
-_CALL_S: Final = 120.0
 _OPTIONS: Final = ("key_file", "cluster", *CERTIFICATE_FILES)
 _PRINTABLE: Final = range(0x21, 0x7F)
 
@@ -108,16 +103,3 @@ def _token(path: str | None) -> str | None:
     if token is not None and not (token and all(ord(char) in _PRINTABLE for char in token)):
         raise ConfigError(f"{source}: that is no token; make one with: trionet keys token --scope read")
     return token
-
-
-def ask(address: str, settings: NodeConfig, keys: NodeKeys | None, remote: Remote, *args: Any) -> Any:
-    """Return the answer of the node at `address` to a call."""
-    logging.getLogger("trionet").setLevel(logging.CRITICAL)  # the error says it all, and once
-    access = Access(msgspec.structs.replace(settings, key_file=None), keys)
-    return trio.run(_asked, NodeAddress.of(address), access, remote, args)
-
-
-async def _asked(node: NodeAddress, access: Access, remote: Remote, args: tuple[Any, ...]) -> Any:
-    async with open_client(node, access) as client:
-        with trio.fail_after(_CALL_S):
-            return await client.call(remote.service, remote.method, *args)

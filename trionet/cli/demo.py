@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from trionet.node import Node
     from trionet.replies import Replies
 
-__all__ = ["Greeter", "demo", "main"]
+__all__ = ["Greeter", "demo", "main", "make_parser"]
 
 E = TypeVar("E", bound=Event)
 
@@ -91,11 +91,16 @@ class _Unexpected(Exception):
     """A result of the demo differs from the expected one."""
 
 
-def main(argv: Sequence[str]) -> NoReturn:
-    """Run the command; ends the process."""
+def make_parser() -> Parser:
+    """Return the parser of its arguments."""
     parser = Parser(prog="trionet demo", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument("--no-pause", action="store_true", help="don't wait between steps, on a terminal either")
-    options = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: Sequence[str]) -> NoReturn:
+    """Run the command; ends the process."""
+    options = make_parser().parse_args(argv)
     prepare_process(NodeConfig(log_level="error"))  # the death is told by the tour
     pause_s = _PAUSE_S if sys.stdout.isatty() and not options.no_pause else 0.0
     sys.exit(run_reporting("trionet demo", lambda: demo(pause_s)))

@@ -13,20 +13,21 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import os
 import sys
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 import trio
 
-from trionet.errors import CallTimeout, ConfigError, IndefiniteError, MalformedRequest, TrionetError
+from trionet.errors import IndefiniteError, MalformedRequest, TrionetError
 from trionet.identity import NodeAddress
 from trionet.streams import OutputLost
 
 from .arguments import Parser
 from .client import open_client
 from .clients import access_of, add_client, add_token
-from .output import Output
+from .output import Output, ReaderGone
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -66,12 +67,15 @@ class Command(NamedTuple):
         examples: the arguments of examples, at least one, beginning with the address.
         run: called with the client and the options; returns whether all went well: False is exit status 1. The options
             have ``words``, the arguments after the address; ``output``, an `Output`; ``parser``, whose ``error(text)``
-            ends the command for wrong usage; and those of `add_arguments`.
+            ends the command for wrong usage; ``access``, an `Access`; and those of `add_arguments`.
         words: the arguments after the address, for ``--help``.
         least: how many words there must be.
         most: how many there may be; None for any number.
         add_arguments: adds its own options to a parser.
         timeout_s: the default of ``--timeout``; None for no limit.
+        limits_itself: whether it keeps ``options.timeout`` itself; with ``--follow`` every command does, and without a
+            default.
+        run_offline: called first, without an address: returns whether all is done then, without any node.
     """
 
     name: str
@@ -83,8 +87,16 @@ class Command(NamedTuple):
     most: int | None = 0
     add_arguments: Callable[[argparse.ArgumentParser], None] = _no_arguments
     timeout_s: float | None = 30.0
+    limits_itself: bool = False
+    run_offline: Callable[[argparse.Namespace], bool] | None = None
 
-    def parser(self) -> argparse.ArgumentParser:
+    @property
+    def summary(self) -> str:
+        """What it does, in a line without a full stop."""
+        sentence = self.description.partition("\n")[0].partition(". ")[0].rstrip(".")
+        return sentence[:1].lower() + sentence[1:]
+
+    def make_parser(self) -> Parser:
         """Return the parser of its arguments."""
         lines = "\n".join(f"  trionet {self.name} {example}" for example in self.examples)
         usage = " ".join(part for part in (f"trionet {self.name} [options] ADDR", self.words) if part)
@@ -118,10 +130,19 @@ class Command(NamedTuple):
         add_client(common)
 
     def options(self, argv: Sequence[str]) -> argparse.Namespace:
-        """Return the options in its arguments; wrong ones end the process."""
-        parser = self.parser()
+        """Return the options in its arguments, without the address; wrong ones end the process."""
+        parser = self.make_parser()
         options = parser.parse_intermixed_args(argv)
         options.parser, options.output = parser, Output(is_json=options.json)
+        follows = getattr(options, "follow", False)
+        if options.timeout is None and not follows:
+            options.timeout = self.timeout_s
+        options.limit = None if self.limits_itself or follows else options.timeout
+        return options
+
+    def take_address(self, options: argparse.Namespace) -> None:
+        """Take the address from the words of the options; wrong words end the process."""
+        parser: Parser = options.parser
         words: list[str] = options.words
         given = os.environ.get(ADDRESS_VARIABLE)
         is_first = bool(words) and _is_like_address(words[0]) and (given is None or len(words) > self.least)
@@ -138,9 +159,6 @@ class Command(NamedTuple):
             parser.error(f"{exc.text}; an address is ip:port")
         if not options.node.port:
             parser.error(f"no node has the port 0: {address}")
-        if options.timeout is None:
-            options.timeout = self.timeout_s
-        return options
 
     def main(self, argv: Sequence[str]) -> NoReturn:
         """Run the command; ends the process."""
@@ -151,6 +169,9 @@ class Command(NamedTuple):
 
     def _status(self, options: argparse.Namespace) -> int:
         try:
+            if self.run_offline is not None and self.run_offline(options):
+                return Status.DONE
+            self.take_address(options)
             return Status.DONE if trio.run(self._run, options) else Status.FAILED
         except KeyboardInterrupt:
             return Status.INTERRUPTED
@@ -158,6 +179,8 @@ class Command(NamedTuple):
             if options.debug:
                 logging.getLogger("trionet").exception("trionet %s failed", self.name)
             return self._report(exc, options.output)
+        except ReaderGone:
+            return Status.DONE
         except OutputLost as exc:
             print(f"trionet {self.name}: {exc}", file=sys.stderr)
             return Status.FAILED
@@ -169,17 +192,13 @@ class Command(NamedTuple):
             return Status.FAILED
 
     async def _run(self, options: argparse.Namespace) -> bool:
-        options.access = access_of(options)  # once: a key in the environment is gone then
-        async with open_client(options.node, options.access) as client:
-            if options.timeout is None:
-                return await self.run(client, options)
-            with trio.move_on_after(options.timeout):
-                return await self.run(client, options)
-        raise CallTimeout(f"no answer within {options.timeout:g} s (--timeout)", node=options.node)
+        options.access = access_of(options)
+        async with open_client(options.node, options.access) as client, client.limited(options.limit):
+            return await self.run(client, options)
 
     def _report(self, error: TrionetError, output: Output) -> int:
         print(f"trionet {self.name}: {error}", file=sys.stderr)
-        if isinstance(error, ConfigError) and error.node is None:
+        if isinstance(error, MalformedRequest) and error.node is None:  # no node has raised it
             return Status.USAGE
         if output.is_json:
             output.show({"error": error})
@@ -191,7 +210,10 @@ def _is_like_address(word: str) -> bool:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds < float("inf"):
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
         raise argparse.ArgumentTypeError(f"a number of seconds, not {text!r:.80}")
     return seconds

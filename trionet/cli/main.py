@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
@@ -10,7 +9,7 @@ from trionet.streams import prepare_streams
 
 from .arguments import Parser
 from .first_process import become_child
-from .registry import MODULES, PURPOSES
+from .registry import MODULES, PURPOSES, load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,19 +40,10 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         parser.error("give a command")
     parser.check_choice("command", given[0], MODULES)
     try:
-        _run(given[0], given[1:])
+        load(given[0]).main(given[1:])
         sys.exit(0)
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-def _run(name: str, argv: Sequence[str]) -> None:
-    """Run a command; only its own module is imported."""
-    module = importlib.import_module(MODULES[name], __package__)
-    if hasattr(module, "COMMANDS"):
-        module.COMMANDS[name].main(argv)
-    else:
-        module.main(argv)
 
 
 def _description() -> str:

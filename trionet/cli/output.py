@@ -14,22 +14,40 @@ import textwrap
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
+import trio
 
 from trionet.errors import IndefiniteError, TrionetError, error_to_wire
 from trionet.identity import NodeAddress
 from trionet.plain_data import printable
 from trionet.replies import Replies
-from trionet.streams import check_written
+from trionet.streams import check_written, is_read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["Output", "Table", "described_error", "json_of", "text_of"]
+__all__ = [
+    "Output",
+    "ReaderGone",
+    "Table",
+    "described_error",
+    "duration_of",
+    "ends_with_reader",
+    "error_text",
+    "json_of",
+    "text_of",
+]
 
 _GAP: Final = "  "
 _LEAST: Final = 8
+_LOOK_S: Final = 0.5
+_MINUTE_S: Final = 60
+_UNITS: Final = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 _REPLY_FIELDS: Final = ("id", "value", "values", "errors")
 _STYLES: Final = {"alive": "green", "suspect": "yellow", "failed": "red", "left": "dim"}
+
+
+class ReaderGone(Exception):
+    """Nobody reads standard output any more, as after ``| head``: the command has nothing to do."""
 
 
 class Table(NamedTuple):
@@ -59,17 +77,19 @@ class Output:
         """Whether people read it on a terminal."""
         return not self.is_json and sys.stdout.isatty()
 
-    def show(self, value: Any, render: Callable[[Any], Table | str] | None = None) -> None:
+    def show(self, value: Any, render: Callable[[Any], Table | str | None] | None = None) -> None:
         """Print a value: as one JSON document in one line, or what ``render(value)`` makes of it.
 
         Args:
             value: plain data, or what `json_of` makes that of.
-            render: returns a table or a text; default: `text_of`.
+            render: returns a table, a text, or None for nothing; default: `text_of`.
         """
         if self.is_json:
             self._print(json_of(value))
             return
         found = text_of(value) if render is None else render(value)
+        if found is None:
+            return
         if isinstance(found, Table):
             self.table(found)
         else:
@@ -92,6 +112,8 @@ class Output:
     def _print(self, text: str) -> None:
         print(text)
         check_written(sys.stdout)
+        if not is_read(sys.stdout):
+            raise ReaderGone
 
 
 def text_of(value: Any) -> str:
@@ -99,6 +121,30 @@ def text_of(value: Any) -> str:
     if value is None:
         return ""
     return printable(str(value)) if isinstance(value, str | NodeAddress) else json_of(value)
+
+
+def error_text(error: TrionetError) -> str:
+    """Return an error in one line."""
+    return f"error: {type(error).__name__}: {text_of(error.text)}"
+
+
+def duration_of(seconds: float) -> str:
+    """Return a time in its two largest units, as ``2h 5m``."""
+    if seconds < _MINUTE_S:
+        return f"{seconds:.1f}s"
+    parts = list[str]()
+    for name, size in _UNITS:
+        count, seconds = divmod(seconds, size)
+        if count or parts:
+            parts.append(f"{count:.0f}{name}")
+    return " ".join(parts[:2])
+
+
+async def ends_with_reader(scope: trio.CancelScope) -> None:
+    """Cancel `scope` when nobody reads standard output any more, though nothing is printed."""
+    while is_read(sys.stdout):  # noqa: ASYNC110  a pipe's other end tells nobody that it closes
+        await trio.sleep(_LOOK_S)
+    scope.cancel()
 
 
 def json_of(value: Any) -> str:

@@ -14,6 +14,7 @@ from trionet.forks import receive_signals
 from trionet.launchers.base import KILL_AFTER_S
 from trionet.nurseries import open_background_nursery
 from trionet.runtime import open_node
+from trionet.services.log_ring import LogRing
 from trionet.streams import OutputLost
 
 from .ending import end_after, end_despite_threads
@@ -60,6 +61,7 @@ def prepare_process(config: NodeConfig) -> None:
         level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
     )
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    LogRing.of_process()  # for trionet logs
     try:
         import resource
     except ImportError:  # not on Windows

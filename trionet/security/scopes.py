@@ -39,7 +39,7 @@ ADMIN_METHODS: Final[Mapping[str, frozenset[str] | None]] = {
     "status": frozenset({"stop", "spawn", "reload"}),
     "routes": frozenset({"put", "put_template", "rem"}),
     "groups": frozenset({"put", "add", "rem", "del"}),
-    "membership": frozenset({"join", "leave", "set_tags"}),
+    "membership": frozenset({"join", "leave", "set_tags", "forget"}),
     "keys": None,
 }
 """The methods that need ``admin``, by service, local and group-wide; None stands for all."""

@@ -38,6 +38,7 @@ from trionet.protocols.swim_events import (
 from .address_reports import AddressReports
 from .base import rpc
 from .cluster_agent import ClusterLeft
+from .forgetting import forget_member
 from .joining import FIRST_PAUSE_S, LONGEST_PAUSE_S, Attempt, resolved, seed_addresses
 from .member import Member, member_of
 from .packet_answer import PacketAnswer
@@ -221,6 +222,11 @@ class Membership:
         swim, driver = self._agent.swim, self._agent.driver
         driver.act(swim.set_tags(checked, driver.now()))
         self._judge(swim.member(str(self._own)))
+
+    @rpc
+    async def forget(self, node: Any) -> bool:
+        """Forget a member that is gone for good, on this node; return whether it was known; see `forget_member`."""
+        return forget_member(self._agent, node, self._publish)
 
     # ---- for the node
 

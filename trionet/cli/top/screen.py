@@ -65,8 +65,8 @@ def text_lines(view: View, width: int | None) -> list[str]:
     lines += _table(MEMBER_COLUMNS, view.members, width, None, coloured=False)
     if view.methods:
         lines += ["", *_table(METHOD_COLUMNS, view.methods, width, None, coloured=False)]
-    lines += [f"{row.address}: {_shown(row.error)}" for row in view.members if row.error]
-    return [line.rstrip() for line in lines]
+    lines += [f"{row.address}: {row.error}" for row in view.members if row.error]
+    return [_shown(line.rstrip()) for line in lines]
 
 
 def help_lines(width: int, height: int) -> list[str]:

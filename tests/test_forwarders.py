@@ -131,6 +131,8 @@ FORWARDERS: dict[str, tuple[str, Any, str]] = {
         lambda far: [[], remote_of(far, method="block")],
         "local/probe/block",
     ),
+    "local diagnosis.survey": ("local/diagnosis/survey", lambda _: [], "local/diagnosis/examine"),
+    "local diagnosis.overview": ("local/diagnosis/overview", lambda _: [], "local/diagnosis/figures"),
     "group comm.send": ("all/comm/send", lambda _: [[], TARGET], "local/probe/change"),
     "remote group comm.send": (
         "local/comm/send",
@@ -187,6 +189,7 @@ LOOKS = {"config", "events", "groups", "logs", "members", "services", "spread", 
 """The methods of inspection about one node."""
 
 NOT_FORWARDING = {
+    "local diagnosis": {"examine", "figures"},  # connections and pings, no calls
     "local status": {"get", "stop", "spawn", "reload"},  # a spawned node is asked by the protocols alone
     "local groups": {"get", "put", "add", "rem", "del", "describe"},
     "local routes": {"get", "put", "put_template", "rem"},

@@ -21,6 +21,7 @@ __all__ = ["BUILT_IN", "LOCAL", "MAX_ID_CHARS", "PACKET", "Call", "Remote", "che
 
 BUILT_IN: Final = frozenset(
     {"status", "groups", "routes", "comm", "gossip", "inspection", "membership", "settings", "kept", "keys"}
+    | {"diagnosis"}
 )
 """The names of trionet's own services, which no other can have."""
 

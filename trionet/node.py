@@ -20,14 +20,13 @@ from .node_log import NodeLog
 from .on_start import run_on_start
 from .reloading import Reloading
 from .running_calls import RunningCalls
-from .services import LocalServices, cluster_agent
+from .services import LocalServices, cluster_agent, diagnosis, inspection, periodic, settings
 from .services.base import exposed_methods
 from .services.child_news import ChildNews
 from .services.code_trust import CodeTrust
 from .services.comm import Comm
 from .services.gossip import Gossip
 from .services.groups import ALL, Groups
-from .services.inspection import Inspection
 from .services.kept import Kept
 from .services.kept_rules import KeptRules
 from .services.kept_services import KeptServices
@@ -35,11 +34,9 @@ from .services.keys import Keys
 from .services.membership import Membership
 from .services.names import check_service_name
 from .services.node_calls import NodeCalls
-from .services.periodic import PeriodicTasks
 from .services.replicated import Replicated
 from .services.routes import Routes
 from .services.service_table import Origin, ServiceTable
-from .services.settings import Settings
 from .services.status import Status, with_settings
 
 if TYPE_CHECKING:
@@ -105,7 +102,7 @@ class Node(NodeCalls):
         groups, comm = Groups(own, known, code), Comm(own, endpoint.transport, router, random)
         self._services = ServiceTable(router)
         self._agent = cluster_agent.ClusterAgent(config, endpoint, comm, groups, background, random)
-        self._tasks = PeriodicTasks(background, random, bus.publish, router)
+        self._tasks = periodic.PeriodicTasks(background, random, bus.publish, router)
         membership = Membership(own, self._agent, groups, bus.publish)
         replicated = Replicated(self._agent, membership)
         self.local: LocalServices = LocalServices(
@@ -117,10 +114,11 @@ class Node(NodeCalls):
             membership=membership,
             replicated=replicated,
             kept=Kept(own, groups, replicated, [KeptServices(self._services), KeptRules(groups)], bus.publish),
-            settings=Settings(own, config, replicated, bus.publish),
+            settings=settings.Settings(own, config, replicated, bus.publish),
             code=code,
-            inspection=Inspection(known, router, self._agent, self._services),
+            inspection=inspection.Inspection(known, router, self._agent, self._services),
             keys=Keys.of(config, endpoint, self._agent, groups.known, children.on_boot, background, random),
+            diagnosis=diagnosis.Diagnosis(known, endpoint, self._agent, groups, comm, membership.reports, random),
         )
         self.calls: RunningCalls = RunningCalls(router, endpoint, comm, groups, self._log.latest_orphans)
         self.reloading: Reloading = Reloading({**self.local.keys.reloads, **endpoint.reloads})
@@ -398,9 +396,8 @@ class Node(NodeCalls):
     async def _cancel_when_stopped(self, scope: trio.CancelScope) -> None:
         await self._stopping.wait()
         with trio.move_on_after(self.config.stop_grace_s):
-            if self.local.membership.is_active:
-                with trio.move_on_after(_LEAVE_S):
-                    await self.local.membership.depart()  # not leave(): calls in progress may need the groups
+            with trio.move_on_after(_LEAVE_S):
+                await self.local.membership.depart()  # not leave(): calls in progress may need the groups
             await self._endpoint.drain()
         self._has_drained.set()
         scope.cancel()

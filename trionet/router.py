@@ -100,7 +100,7 @@ class PreparedCall(CountedCall):
     def forwards_for(self, router: object) -> Principal | None:
         """Return in whose name its handler makes calls by way of the node of `router`; None for that node itself.
 
-        The services of a group forward, and so do ``comm`` and ``gossip``. All other handlers act as their node, and so
+        The services of a group forward, and so do those of `FORWARDING`. All other handlers act as their node, and so
         does code that has got hold of another node of this process.
         """
         call = self.call

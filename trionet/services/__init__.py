@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 if TYPE_CHECKING:
     from .code_trust import CodeTrust
     from .comm import Comm
+    from .diagnosis import Diagnosis
     from .gossip import Gossip
     from .groups import Groups
     from .inspection import Inspection
@@ -41,6 +42,7 @@ class LocalServices(NamedTuple):
     settings: Settings
     code: CodeTrust
     keys: Keys
+    diagnosis: Diagnosis
     inspection: Inspection
 
 

@@ -76,6 +76,7 @@ class Membership:
 
     Attributes:
         is_joining_at_start: whether the configured cluster has not been joined yet.
+        reports: the reports of addresses that can't work.
     """
 
     def __init__(self, own: NodeAddress, agent: ClusterAgent, groups: Groups, publish: Callable[[Event], None]) -> None:
@@ -91,7 +92,8 @@ class Membership:
         self._is_alone = False
         self._has_ended = False
         self._news = MemberNews(own)
-        self._reports = reports = AddressReports(own, publish, trio.current_time)
+        self.reports: AddressReports = AddressReports(own, publish, trio.current_time)
+        reports = self.reports
         agent.on(SenderRefused, reports.handle_refused)
         agent.on(SenderUnreachable, reports.handle_unreachable)
         agent.on(PacketAnswer, self._handle_answer)
@@ -134,7 +136,7 @@ class Membership:
         Raises:
             MalformedRequest: `by` is no address.
         """
-        self._reports.handle_own(NodeAddress.of(by))
+        self.reports.handle_own(NodeAddress.of(by))
 
     @rpc(read=True)
     async def members(self) -> list[Member]:
@@ -190,7 +192,7 @@ class Membership:
 
     def _check_later(self, attempt: Attempt) -> None:
         seeds = [node for name in attempt.names if (node := address_of(name)) is not None]
-        self._agent.dial_back.check_seeds_later(seeds, lambda: attempt in self._attempts, self._reports.report)
+        self._agent.dial_back.check_seeds_later(seeds, lambda: attempt in self._attempts, self.reports.report)
 
     @rpc
     async def leave(self) -> None:
@@ -334,11 +336,11 @@ class Membership:
     def _handle_join_answered(self, event: JoinAnswered) -> None:
         node = address_of(event.name)
         if node is not None and self._agent.is_running:
-            self._agent.dial_back.check_soon(node, self._reports.report)
+            self._agent.dial_back.check_soon(node, self.reports.report)
 
     def _handle_answer(self, answer: PacketAnswer) -> None:
-        self._reports.handle_answer(answer)
-        reason = self._reports.reason_of(answer)
+        self.reports.handle_answer(answer)
+        reason = self.reports.reason_of(answer)
         for attempt in self._attempts if reason else ():
             attempt.handle_refusal(str(answer.node), ConfigError(reason))
 

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from trionet.events import OrphanedCall
     from trionet.figures import LinkFigures, NodeFigures
     from trionet.router import Method, PreparedCall
+    from trionet.security.certificates import Certificates
     from trionet.security.live_keys import LiveKeys
 
     from .clock import Clock
@@ -249,6 +250,10 @@ class Endpoint(Protocol):
     @property
     def connections_refused(self) -> int:
         """The number of connections that were refused before their peers had proven who they are."""
+
+    @property
+    def certificates(self) -> Certificates | None:
+        """The node's certificate, and what its peers' must fulfil; None without any."""
 
     def set_members(self, is_member: Callable[[NodeAddress], bool]) -> None:
         """Use ``is_member(address)`` to tell which addresses are members', whose links must state them."""

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -26,6 +25,7 @@ from trionet.events import ChildEnded, ChildGivenUp, OrphanedCall
 from trionet.services.member_news import PAUSE_S
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from collections.abc import Awaitable, Callable
 
     from trio.testing import MockClock

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from .events import Event
     from .identity import NodeAddress
-    from .router import PreparedCall
+    from .prepared_call import PreparedCall
 
 __all__ = ["NodeLog"]
 

@@ -28,12 +28,12 @@ from trionet.errors import (
 from trionet.events import RumorFailed
 from trionet.log_limits import about, limited_log
 from trionet.message import Call, Remote, check_args
+from trionet.prepared_call import is_awaitable
 from trionet.principal import Principal
 from trionet.profiles import PROFILES
 from trionet.protocols.gossip_messages import Delivered
 from trionet.protocols.gossip_settings import settings_for
 from trionet.replies import Spread
-from trionet.router import is_awaitable
 from trionet.security.code_stamps import SentCode
 from trionet.trace_context import valid_trace
 
@@ -48,9 +48,10 @@ if TYPE_CHECKING:
     from trionet.codec import Codec
     from trionet.events import Event
     from trionet.identity import NodeAddress
+    from trionet.prepared_call import PreparedCall
     from trionet.protocols.gossip import GossipProtocol
     from trionet.protocols.mux import Packet
-    from trionet.router import PreparedCall, Router
+    from trionet.router import Router
 
     from .cluster_agent import ClusterAgent
     from .code_trust import CodeTrust

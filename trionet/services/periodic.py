@@ -19,7 +19,7 @@ from trionet.events import TaskFailed
 from trionet.identity import NodeAddress
 from trionet.log_limits import about, limited_log
 from trionet.nesting import current_depth
-from trionet.router import is_awaitable
+from trionet.prepared_call import is_awaitable
 from trionet.trace_context import NO_TRACE
 from trionet.tracing.spans import Spans
 from trionet.user_code import pass_endings

@@ -124,17 +124,20 @@ async def call_all(
     convert: Callable[[Any], Any] | None = None,
 ) -> Replies[Any]:
     """Send a prepared call to all `members` of a group at once, by `comm`; see `collect`."""
-    wanted = {"enough": enough, "partial": partial, "convert": convert}
     with _span(comm, gid, request, len(members)) as span:
         if span is None:
-            return await collect(members, lambda node: comm.call(node, request), **wanted)
 
-        async def call(node: NodeAddress) -> Any:
+            def call(node: NodeAddress) -> Awaitable[Any]:
+                return comm.call(node, request)
+
+            return await collect(members, call, enough=enough, partial=partial, convert=convert)
+
+        async def call_traced(node: NodeAddress) -> Any:
             with span.member(node, request) as traced:
                 return await comm.call_unrecorded(node, traced)
 
         with span.current():
-            replies = await collect(members, call, **wanted)
+            replies = await collect(members, call_traced, enough=enough, partial=partial, convert=convert)
         span.describe(len(replies.values), len(replies.errors))
         return replies
 

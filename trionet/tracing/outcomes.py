@@ -21,7 +21,7 @@ from typing import Final
 import trio
 
 from trionet.errors import CallTimeout, DefiniteError
-from trionet.router import HandlerCancelled
+from trionet.prepared_call import HandlerCancelled
 from trionet.user_code import is_a
 
 __all__ = ["CANCELLED", "OK", "is_failure", "status_code"]

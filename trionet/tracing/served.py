@@ -5,9 +5,10 @@ from __future__ import annotations
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from trionet.router import HandlerCancelled, PreparedCall, Router, is_awaitable
+from trionet.prepared_call import HandlerCancelled, PreparedCall, is_awaitable
 
 if TYPE_CHECKING:
+    from trionet.router import Router
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 
     import trio

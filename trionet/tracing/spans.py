@@ -19,7 +19,7 @@ import trio
 
 from trionet.errors import TrionetError
 from trionet.message import BUILT_IN, LOCAL, PACKET
-from trionet.router import HandlerCancelled, PreparedCall
+from trionet.prepared_call import HandlerCancelled, PreparedCall
 
 from .served import TracedCall
 from .telemetry import find_telemetry

@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from trionet.config import NodeConfig
     from trionet.events import OrphanedCall
     from trionet.figures import LinkFigures, NodeFigures
-    from trionet.router import Method, PreparedCall
+    from trionet.prepared_call import PreparedCall
+    from trionet.router import Method
     from trionet.security.certificates import Certificates
     from trionet.security.live_keys import LiveKeys
 

@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
 
     from trionet.config import NodeConfig
-    from trionet.router import PreparedCall
+    from trionet.prepared_call import PreparedCall
 
     from .base import Handler, Pages
     from .web_access import Requester, WebAccess

@@ -15,8 +15,8 @@ from .errors import ConfigError, GroupNotFound, MalformedRequest
 from .group import Group
 from .import_paths import import_reference
 from .message import LOCAL
-from .node_figures import NodeRecords
 from .node_log import NodeLog
+from .node_views import NodeViews
 from .on_start import run_on_start
 from .reloading import Reloading
 from .running_calls import RunningCalls
@@ -33,7 +33,6 @@ from .services.kept_services import KeptServices
 from .services.keys import Keys
 from .services.membership import Membership
 from .services.names import check_service_name
-from .services.node_calls import NodeCalls
 from .services.replicated import Replicated
 from .services.routes import Routes
 from .services.service_table import Origin, ServiceTable
@@ -44,15 +43,11 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from random import Random
 
-    from .call_tree import CallTree
     from .child_nodes import ChildNodes
     from .config import NodeConfig
-    from .current_call import CurrentCall
-    from .events import Event, EventBus, Events, OrphanedCall
-    from .figures import NodeFigures
+    from .events import EventBus
     from .identity import NID, SID, NodeAddress
     from .launchers import Launcher
-    from .node_statistics import NodeStatistics
     from .replies import Replies
     from .router import Router
     from .services.member import Member
@@ -65,7 +60,7 @@ __all__ = ["Node"]
 _LEAVE_S: Final = 1.0
 
 
-class Node(NodeCalls):
+class Node(NodeViews):
     """One node; made by `open_node`.
 
     Attributes:
@@ -75,6 +70,11 @@ class Node(NodeCalls):
         reloading: the files that it can read again while it runs.
         calls: its running calls, and those of its cluster, as a tree of cancel scopes.
     """
+
+    config: NodeConfig
+    random: Random
+    _groups: dict[str, Group]
+    _templates: dict[str, Callable[[GroupContext], Any]]
 
     def __init__(
         self,
@@ -91,12 +91,10 @@ class Node(NodeCalls):
         Raises:
             ConfigError: a configured service or template can't be used.
         """
-        self.config: NodeConfig = config
-        self.random: Random = random
+        self.config, self.random = config, random
         self._endpoint, self._children, self._router, self._bus = endpoint, children, router, bus
         self._log, self._stopping, self._has_drained = NodeLog(), trio.Event(), trio.Event()
-        self._groups: dict[str, Group] = {}
-        self._templates: dict[str, Callable[[GroupContext], Any]] = {}
+        self._groups, self._templates = {}, {}
         own, known = endpoint.address, weakref.proxy(self)  # a cycle would outlive the node
         code = CodeTrust(own, config, endpoint.keys, endpoint.clock)
         groups, comm = Groups(own, known, code), Comm(own, endpoint.transport, router, random)
@@ -217,41 +215,6 @@ class Node(NodeCalls):
             group.add_template(name, template)
         self._templates[name] = template  # last: a failing template must not affect later groups
         return self.all.routes.put_template_on_others(template, name) if everywhere else None
-
-    def statistics(self) -> NodeStatistics:
-        """Return the node's current figures."""
-        return self._records().statistics()
-
-    def figures(self) -> NodeFigures:
-        """Return all its figures: calls by method, links, gossip, membership."""
-        return self._records().figures()
-
-    def _records(self) -> NodeRecords:
-        return NodeRecords(self._router, self._endpoint, self._agent, self.local, self._log, self._children)
-
-    def running_calls(self) -> list[CurrentCall]:
-        """Return the calls whose handlers are running on this node, oldest first."""
-        return [prepared.current() for prepared in self._router.running]
-
-    def dump(self) -> CallTree:
-        """Return its own running calls as a tree, for ``print(node.dump())``; `RunningCalls.tree` is the cluster's."""
-        return self.calls.dump()
-
-    def orphaned_calls(self) -> list[OrphanedCall]:
-        """Return the latest orphans among its own calls, at most 64."""
-        return list(self._log.latest_orphans)
-
-    def events(self) -> Events:
-        """Return an async iterator over the events from now on; it ends with the node."""
-        return self._bus.watch()
-
-    def listen(self, listener: Callable[[Event], None]) -> None:
-        """Call ``listener(event)`` with each event, at once; it must not wait. Its exceptions are logged.
-
-        Raises:
-            MalformedRequest: it is not a plain function.
-        """
-        self._bus.listen(listener)
 
     def members(self) -> list[Member]:
         """Return the present members of its cluster, itself included, in SID order; no failed and left ones."""

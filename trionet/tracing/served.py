@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from trionet.prepared_call import HandlerCancelled, PreparedCall, is_awaitable
 
 if TYPE_CHECKING:
-    from trionet.router import Router
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 
     import trio
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 
     from trionet.arguments import Method
     from trionet.message import Call
+    from trionet.router import Router
 
     from .telemetry import Telemetry
 

@@ -65,6 +65,7 @@ class MaelstromEndpoint:
     app = None
     keys: LiveKeys = LiveKeys()
     links = None
+    certificates = None
     requests_refused = 0
     has_real_address = False
     connections_refused = 0

@@ -83,6 +83,8 @@ class Inspected(Protocol):
 class Inspection(CallInspection):
     """The local service ``inspection``."""
 
+    _node: Inspected
+
     def __init__(self, node: Inspected, router: Router, agent: ClusterAgent, table: ServiceTable) -> None:
         """Show `node`, with the router of its methods, the agent of its protocols, and the table of its services."""
         self._node, self._router, self._agent, self._table = node, router, agent, table

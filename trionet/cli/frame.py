@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 import trio
 
-from trionet.errors import ConfigError, IndefiniteError, MalformedRequest, TrionetError
+from trionet.errors import IndefiniteError, MalformedRequest, TrionetError
 from trionet.identity import NodeAddress
 from trionet.streams import OutputLost
 
@@ -198,7 +198,7 @@ class Command(NamedTuple):
 
     def _report(self, error: TrionetError, output: Output) -> int:
         print(f"trionet {self.name}: {error}", file=sys.stderr)
-        if isinstance(error, ConfigError) and error.node is None:
+        if isinstance(error, MalformedRequest) and error.node is None:  # no node has raised it
             return Status.USAGE
         if output.is_json:
             output.show({"error": error})

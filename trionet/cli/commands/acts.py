@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+import trio
+
 from trionet.cli.arguments import settings_in
 from trionet.cli.frame import Command
 from trionet.cli.looking import add_all, show_replies
@@ -12,6 +14,7 @@ from trionet.cli.output import Table
 from trionet.config import NodeConfig, parse_setting
 from trionet.errors import ConfigError, KeyDoesNotExist, PreconditionFailed
 from trionet.identity import NodeAddress
+from trionet.replies import Replies
 
 if TYPE_CHECKING:
     import argparse
@@ -24,6 +27,9 @@ _ADDRESS: Final = "127.0.0.1:8080"
 _LONG_S: Final = 120.0
 _PAIR: Final = re.compile(r"(?P<name>\w[\w.-]*)=(?P<value>.*)", re.DOTALL)
 _PRESENT: Final = ("alive", "suspect")
+_NEWS_S: Final = 5.0
+"""The time that the news of a failure has to reach all members."""
+_PAUSE_S: Final = 0.2
 
 
 def _pairs(words: list[str], what: str) -> dict[str, str]:
@@ -98,8 +104,18 @@ async def _join(client: Client, options: argparse.Namespace) -> bool:
 
 async def _forget(client: Client, options: argparse.Namespace) -> bool:
     member = await _absent_member(client, options.words[0])
-    replies = await client.call_all("membership", "forget", member["address"])
-    return show_replies(options, replies, lambda value: Table(["forgotten"], [[value]]))
+    known = dict[str, bool]()
+    until = trio.current_time() + _NEWS_S
+    while True:  # all of them each time: those who have forgotten it may have been told of it again
+        replies = await client.call_all("membership", "forget", member["address"])
+        for sid, was_known in replies.values.items():
+            known[sid] = known.get(sid, False) or was_known
+        late = [error for error in replies.errors.values() if isinstance(error, PreconditionFailed)]
+        if not late or trio.current_time() > until:
+            break
+        await trio.sleep(_PAUSE_S)  # they have not heard yet that it is gone
+    merged = Replies({sid: known[sid] for sid in replies.values}, replies.errors)
+    return show_replies(options, merged, lambda value: Table(["result"], [["forgotten" if value else "unknown"]]))
 
 
 async def _absent_member(client: Client, name: str) -> dict[str, Any]:

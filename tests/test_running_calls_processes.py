@@ -13,7 +13,7 @@ import trio
 from tests.commands import run
 from tests.crowd import Member, open_crowd
 from tests.waiting import DEADLINE_S, wait_until
-from trionet import CallTree, IndefiniteError, Node, NodeAddress, NodeConfig, Remote, open_node, rpc
+from trionet import CallTree, IndefiniteError, Node, NodeAddress, NodeConfig, Remote, RunningCall, open_node, rpc
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -39,15 +39,17 @@ class Branch:
         """
         if not widths:
             await trio.sleep_forever()
+        turn = widths[0] % len(nodes)
+        others = nodes[turn:] + nodes[:turn]  # the next ones make the next calls
         async with trio.open_nursery() as nursery:
             for number in range(widths[0]):
                 node = nodes[number % len(nodes)]
-                nursery.start_soon(self._grow_at, node, nodes, widths[1:], own_s if number % 2 else None)
+                nursery.start_soon(self._grow_at, node, others, widths[1:], own_s if number % 2 else None)
 
     async def _grow_at(self, node: Any, nodes: list[Any], widths: list[int], own_s: float | None) -> None:
         remote = Remote(node=NodeAddress.of(node), service="branch", method="grow")
         with trio.move_on_after(own_s or float("inf")):
-            await self._node.local.comm.send([nodes[1:] + nodes[:1], widths], remote)
+            await self._node.local.comm.send([nodes, widths], remote)
 
 
 async def expose(node: Node) -> None:
@@ -56,7 +58,7 @@ async def expose(node: Node) -> None:
 
 
 @asynccontextmanager
-async def growing(count: int, roots: int, widths: list[int]) -> AsyncGenerator[tuple[Node, list[Member], float]]:
+async def growing(count: int, roots: int, widths: list[int]) -> AsyncGenerator[tuple[Node, list[Member]]]:
     """Run processes of one cluster, in which a tree grows; yield this node of it, the others, and the begin."""
     async with open_node(NodeConfig(join=[])) as entry:
         config = NodeConfig(
@@ -69,10 +71,9 @@ async def growing(count: int, roots: int, widths: list[int]) -> AsyncGenerator[t
             await wait_until(lambda: len(entry.members()) == count + 1)
             nodes = [str(member.address) for member in members]
             async with trio.open_nursery() as nursery:
-                begun = trio.current_time()
                 for number in range(roots):
                     nursery.start_soon(_start, entry, nodes, number, widths)
-                yield entry, members, begun
+                yield entry, members
                 nursery.cancel_scope.cancel()
         finally:
             await trio.to_thread.run_sync(partial(opened.__exit__, None, None, None))
@@ -81,7 +82,7 @@ async def growing(count: int, roots: int, widths: list[int]) -> AsyncGenerator[t
 async def _start(entry: Node, nodes: list[str], number: int, widths: list[int]) -> None:
     remote = Remote(node=NodeAddress.of(nodes[number % len(nodes)]), service="branch", method="grow")
     with suppress(IndefiniteError), trio.move_on_after(FIRST_S + number * STEP_S):  # a part of it is cancelled
-        await entry.local.comm.send([nodes, widths, OWN_S], remote)
+        await entry.local.comm.send([nodes[number:] + nodes[:number], widths, OWN_S], remote)
 
 
 async def complete_tree(entry: Node, count: int) -> CallTree:
@@ -93,8 +94,13 @@ async def complete_tree(entry: Node, count: int) -> CallTree:
             await trio.sleep(0.1)
 
 
-def check(tree: CallTree, nodes: list[NodeAddress], roots: int, widths: list[int], since_s: float) -> None:
-    """Check that a tree is complete, and each deadline right, `since_s` after it was begun to grow."""
+def is_right(call: RunningCall, given_s: float) -> bool:
+    """Whether a call has had that much time from its begin to its deadline."""
+    return call.left_s is not None and abs(call.age_s + call.left_s - given_s) < SLACK_S
+
+
+def check(tree: CallTree, nodes: list[NodeAddress], roots: int, widths: list[int]) -> None:
+    """Check that a tree is complete, and each deadline right."""
     assert [call.level for call in tree.calls].count(0) == roots
     expected = roots
     for level, width in enumerate(widths, 1):
@@ -102,15 +108,14 @@ def check(tree: CallTree, nodes: list[NodeAddress], roots: int, widths: list[int
         assert [call.level for call in tree.calls].count(level) == expected
     assert len({(call.node, call.id) for call in tree.calls}) == len(tree.calls)
     assert {call.node for call in tree.calls} == set(nodes)
-    left = sorted(call.left_s or 0 for call in tree.calls if call.level == 0)
-    for number, left_s in enumerate(left):
-        assert abs(left_s - (FIRST_S + number * STEP_S - since_s)) < SLACK_S
-    for root in (call for call in tree.calls if call.level == 0):
+    by_deadline = sorted((call for call in tree.calls if call.level == 0), key=lambda call: call.left_s or 0)
+    for number, root in enumerate(by_deadline):
+        assert is_right(root, FIRST_S + number * STEP_S)
         below = tree.below(root)
         children = [call for call in below if call.level == 1]
         own = [call for call in children if call.deadline_of == call.id]
         assert len(own) == len(children) // 2
-        assert all(abs((call.left_s or 0) - (OWN_S - since_s)) < SLACK_S for call in own)
+        assert all(is_right(call, OWN_S) for call in own)
         for child in children:
             whose = child.id if child in own else root.id
             assert {call.deadline_of for call in tree.below(child)} == {whose}
@@ -121,9 +126,9 @@ def check(tree: CallTree, nodes: list[NodeAddress], roots: int, widths: list[int
 @pytest.mark.slow
 async def test_the_tree_of_processes_is_complete_from_each_and_its_deadlines_are_right() -> None:
     roots, widths = 2, [2, 2]
-    async with growing(3, roots, widths) as (entry, members, begun):
+    async with growing(3, roots, widths) as (entry, members):
         tree = await complete_tree(entry, 14)
-        check(tree, [member.address for member in members], roots, widths, trio.current_time() - begun)
+        check(tree, [member.address for member in members], roots, widths)
         shapes = [[(call.level, str(call.node), call.id) for call in tree.calls]]
         for member in members:
             done = await trio.to_thread.run_sync(run, "calls", str(member.address), "--within", "60", "--json")
@@ -135,7 +140,7 @@ async def test_the_tree_of_processes_is_complete_from_each_and_its_deadlines_are
 
 @pytest.mark.slow
 async def test_the_commands_draw_the_tree_and_cancel_a_part_of_it() -> None:
-    async with growing(3, 1, [2, 2]) as (entry, members, _):
+    async with growing(3, 1, [2, 2]) as (entry, members):
         tree = await complete_tree(entry, 7)
         address = str(members[0].address)
         drawn = await trio.to_thread.run_sync(run, "calls", address, "--within", "60")
@@ -159,7 +164,7 @@ async def test_the_commands_draw_the_tree_and_cancel_a_part_of_it() -> None:
 async def test_a_thousand_calls_on_twenty_processes_are_drawn_in_time() -> None:
     roots, widths = 10, [9, 10]
     count = roots + roots * 9 + roots * 90
-    async with growing(20, roots, widths) as (entry, members, begun):
+    async with growing(20, roots, widths) as (entry, members):
         await complete_tree(entry, count)
         took_s, commands_s = [], []
         for _ in range(10):
@@ -167,7 +172,7 @@ async def test_a_thousand_calls_on_twenty_processes_are_drawn_in_time() -> None:
             tree = await complete_tree(entry, count)
             str(tree)
             took_s.append(time.perf_counter() - at)
-            check(tree, [member.address for member in members], roots, widths, trio.current_time() - begun)
+            check(tree, [member.address for member in members], roots, widths)
             at = time.perf_counter()
             done = await trio.to_thread.run_sync(run, "calls", str(members[7].address), "--within", "60")
             commands_s.append(time.perf_counter() - at)

@@ -17,7 +17,7 @@ import trio
 
 from .arguments import Method
 from .blocking import handles_calls
-from .current_call import AnsweredCall, CurrentCall, Ending
+from .current_call import AnsweredCall, CurrentCall, Ending, Endings
 from .errors import (
     CallCancelled,
     CallTimeout,
@@ -57,11 +57,10 @@ class PreparedCall(AnsweredCall):
     Attributes:
         method: the method to run.
         call: the call itself.
-        started_at: the time of its begin on Trio's clock; 0 until its handler runs in a task.
-        ending: its cancellation by another than its caller; None without one.
+        started_at: the time of its begin on Trio's clock; set, by whoever runs it, where its handler may wait.
     """
 
-    __slots__ = ("_args", "_deadline", "_kwargs", "_router", "call", "ending", "method", "started_at")
+    __slots__ = ("_args", "_deadline", "_kwargs", "_router", "call", "method", "started_at")
 
     def __init__(
         self,
@@ -72,9 +71,8 @@ class PreparedCall(AnsweredCall):
         router: Router,
     ) -> None:
         self.method: Method = method
-        self.started_at: float = 0.0
+        self.started_at: float
         self._router = router
-        self.ending: Ending | None = None
         self.call = call
         self._args = args
         self._kwargs = kwargs
@@ -157,8 +155,6 @@ class PreparedCall(AnsweredCall):
             scope.deadline = min(scope.deadline, self._deadline)
         running = self._router.running
         running[self] = scope
-        if not self.started_at:
-            self.started_at = trio.current_time()
         token = position.set(self)
         try:
             with scope:
@@ -173,9 +169,8 @@ class PreparedCall(AnsweredCall):
         finally:
             position.reset(token)
             del running[self]
-            if self.ending is not None:
-                self.ending.ended.set()
-        raise self._cut_short()
+            ending = self._router.endings.end(self) if self._router.endings else None
+        raise self._cut_short(ending)
 
     @asynccontextmanager
     async def stream(self, scope: trio.CancelScope) -> AsyncGenerator[AsyncGenerator[Any]]:
@@ -200,9 +195,8 @@ class PreparedCall(AnsweredCall):
         finally:
             position.reset(token)
             del running[self]
-            if self.ending is not None:
-                self.ending.ended.set()
-        raise self._cut_short()
+            ending = self._router.endings.end(self) if self._router.endings else None
+        raise self._cut_short(ending)
 
     @handles_calls
     async def _one_by_one(self, items: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
@@ -223,9 +217,9 @@ class PreparedCall(AnsweredCall):
         except BaseException as exc:
             _reraise(exc)
 
-    def _cut_short(self) -> Exception:
-        if self.ending is not None:
-            return CallCancelled(self.ending.reason)
+    def _cut_short(self, ending: Ending | None) -> Exception:
+        if ending is not None:
+            return CallCancelled(ending.reason)
         if trio.current_time() >= self._deadline:
             return CallTimeout(f"{self.name} ran out of time")
         return HandlerCancelled()
@@ -238,6 +232,7 @@ class Router:
         served: the number of calls so far.
         running: the calls with running handlers, oldest first, and the scopes of these; not those of plain functions,
             which never wait.
+        endings: the cancellations of running calls by others than their callers.
         refusing: the reason to refuse calls, except `status.stop`; None to accept them.
         threads: the worker threads of its handlers.
         access: checks who may call what; None for a router outside of a node.
@@ -256,6 +251,7 @@ class Router:
         self._has_ended = False
         self.served: int = 0
         self.running: dict[PreparedCall, trio.CancelScope] = {}
+        self.endings: Endings = Endings()
         self.refusing: str | None = None
         self.access: Access | None = None
         self._own_scopes: dict[trio.CancelScope, None] = {}
@@ -349,6 +345,8 @@ class Router:
             ConnectionLost: the node has ended in the meantime.
         """
         prepared = self.prepare(call)
+        if not prepared.method.is_sync:
+            prepared.started_at = trio.current_time()
         if prepared.method.is_stream:
             raise MalformedRequest(f"{call.service}/{call.method} is a stream: use comm.stream")
         if prepared.method.in_thread:

@@ -11,7 +11,7 @@ from trionet.current_call import answered_call
 from trionet.errors import MalformedRequest, OrphanedCalls, RemoteError, TrionetError, error_from_wire, error_to_wire
 from trionet.events import OrphanedCall
 from trionet.message import Remote, check_args, check_kwargs
-from trionet.nesting import ROOT, holding, position
+from trionet.nesting import holding, position
 from trionet.transports.base import Request
 
 from .base import rpc
@@ -146,13 +146,13 @@ class Comm:
         Raises:
             EncodeError: an argument can't travel.
         """
-        lineage = ROOT
+        parent, trace = "", b""
         if depth is None:
             place = position.get()
             if place is None:
                 depth = 0
             else:
-                depth, lineage = place.inner_depth, place.lineage(self._router)
+                depth, (parent, trace) = place.inner_depth, place.lineage(self._router)
         return Request(
             remote.gid,
             remote.service,
@@ -163,7 +163,8 @@ class Comm:
             self.own,
             depth,
             None if is_own else self.forwarded(),
-            *lineage,
+            parent,
+            trace,
         )
 
     def forwarded(self) -> Principal | None:

@@ -182,12 +182,6 @@ FORWARDERS: dict[str, tuple[str, Any, str]] = {
     "group of a user's template that streams": ("all/everywhere/stream", lambda _: [], "local/probe/items"),
 }
 
-LOOKS = {"config", "events", "groups", "logs", "members", "services", "spread", "statistics", "status", "tags"} | {
-    "watch_events",
-    "watch_logs",
-}
-"""The methods of inspection about one node."""
-
 NOT_FORWARDING = {
     "local diagnosis": {"examine", "figures"},  # connections and pings, no calls
     "local status": {"get", "stop", "spawn", "reload"},  # a spawned node is asked by the protocols alone
@@ -195,7 +189,10 @@ NOT_FORWARDING = {
     "local routes": {"get", "put", "put_template", "rem"},
     "local gossip": {"tasks"},
     "local membership": {"packet", "unreachable", "join", "leave", "set_tags", "members", "forget"},
-    "local inspection": {"report_calls", "cancel_own_calls", *LOOKS},
+    "local inspection": {
+        *("config", "events", "groups", "logs", "members", "services", "spread"),
+        *("report_calls", "cancel_own_calls", "statistics", "status", "tags", "watch_events", "watch_logs"),
+    },
     "local kept": {"keep", "end", "held", "remove"},
     # The members exchange what they know of keys in their own names: whoever may change them at one may at all.
     "local keys": {"status", "use", "retire", "reload", "rollout", "take_step", "exchange", "give"},

@@ -17,7 +17,17 @@ from .identity import NodeAddress, check_gid, check_name
 from .principal import Principal
 from .user_code import shown
 
-__all__ = ["BUILT_IN", "LOCAL", "MAX_ID_CHARS", "PACKET", "Call", "Remote", "check_args", "check_kwargs"]
+__all__ = [
+    "BUILT_IN",
+    "LOCAL",
+    "MAX_ID_CHARS",
+    "PACKET",
+    "Call",
+    "Remote",
+    "check_args",
+    "check_kwargs",
+    "valid_parent",
+]
 
 BUILT_IN: Final = frozenset(
     {"status", "groups", "routes", "comm", "gossip", "inspection", "membership", "settings", "kept", "keys"}
@@ -136,6 +146,11 @@ class Call(msgspec.Struct, frozen=True):
     client: str = ""
     parent: str = ""
     trace: bytes = b""
+
+
+def valid_parent(parent: str) -> str:
+    """Return the parent that a peer names; empty for one that is too long."""
+    return parent if len(parent) <= MAX_ID_CHARS else ""
 
 
 def check_args(args: object) -> list[Any]:

@@ -15,7 +15,7 @@ import trio
 
 from .blocking import handles_calls
 from .counted_call import CountedCall
-from .current_call import CurrentCall, Ending
+from .current_call import CurrentCall, Ending, Endings
 from .errors import CallCancelled, CallTimeout
 from .message import LOCAL, MAX_ID_CHARS
 from .nesting import ROOT, Lineage, depth_inside, position
@@ -40,11 +40,13 @@ class Runner(Protocol):
 
     Attributes:
         running: the calls with running handlers, and the scopes of these.
+        endings: the cancellations of running calls by others than their callers.
         threads: the worker threads of handlers.
         counts: counts of the calls.
     """
 
     running: dict[PreparedCall, trio.CancelScope]
+    endings: Endings
     threads: ThreadPools
     counts: CallCounts
 
@@ -57,11 +59,10 @@ class PreparedCall(CountedCall):
     """A call that can run: its method exists, and its arguments fit.
 
     Attributes:
-        started_at: the time of its begin on Trio's clock; 0 until its handler runs in a task.
-        ending: its cancellation by another than its caller; None without one.
+        started_at: the time of its begin on Trio's clock; set, by whoever runs it, where its handler may wait.
     """
 
-    __slots__ = ("_args", "_deadline", "_kwargs", "_router", "ending", "started_at")
+    __slots__ = ("_args", "_deadline", "_kwargs", "_router", "started_at")
 
     def __init__(
         self,
@@ -72,8 +73,7 @@ class PreparedCall(CountedCall):
         router: Runner,
     ) -> None:
         super().__init__(method, call, router.counts)
-        self.started_at: float = 0.0
-        self.ending: Ending | None = None
+        self.started_at: float
         self._router = router
         self._args = args
         self._kwargs = kwargs
@@ -168,8 +168,6 @@ class PreparedCall(CountedCall):
             scope.deadline = min(scope.deadline, self._deadline)
         running = self._router.running
         running[self] = scope
-        if not self.started_at:
-            self.started_at = trio.current_time()
         token = position.set(self)
         try:
             with scope:
@@ -187,9 +185,8 @@ class PreparedCall(CountedCall):
         finally:
             position.reset(token)
             del running[self]
-            if self.ending is not None:
-                self.ending.ended.set()
-        raise self._cut_short()
+            ending = self._router.endings.end(self) if self._router.endings else None
+        raise self._cut_short(ending)
 
     @asynccontextmanager
     async def stream(self, scope: trio.CancelScope) -> AsyncGenerator[AsyncGenerator[Any]]:
@@ -218,9 +215,8 @@ class PreparedCall(CountedCall):
         finally:
             position.reset(token)
             del running[self]
-            if self.ending is not None:
-                self.ending.ended.set()
-        raise self._cut_short()
+            ending = self._router.endings.end(self) if self._router.endings else None
+        raise self._cut_short(ending)
 
     @handles_calls
     async def _one_by_one(self, items: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
@@ -243,10 +239,10 @@ class PreparedCall(CountedCall):
         except BaseException as exc:
             _reraise(exc)
 
-    def _cut_short(self) -> Exception:
-        if self.ending is not None:
+    def _cut_short(self, ending: Ending | None) -> Exception:
+        if ending is not None:
             self.note_end("cancelled")
-            return CallCancelled(self.ending.reason)
+            return CallCancelled(ending.reason)
         if trio.current_time() >= self._deadline:
             self.note_end("timeout")
             return CallTimeout(f"{self.name} ran out of time")

@@ -15,6 +15,7 @@ import trio
 
 from .arguments import Method
 from .call_counts import CallCounts
+from .current_call import Endings
 from .errors import (
     CallTimeout,
     ConnectionLost,
@@ -50,6 +51,7 @@ class Router:
         served: the number of calls so far.
         running: the calls with running handlers, oldest first, and the scopes of these; not those of plain functions,
             which never wait.
+        endings: the cancellations of running calls by others than their callers.
         refusing: the reason to refuse calls, except `status.stop`; None to accept them.
         threads: the worker threads of its handlers.
         access: checks who may call what; None for a router outside of a node.
@@ -79,6 +81,7 @@ class Router:
         self._has_ended = False
         self.served: int = 0
         self.running: dict[PreparedCall, trio.CancelScope] = {}
+        self.endings: Endings = Endings()
         self.refusing: str | None = None
         self.access: Access | None = None
         self.tracer_provider: Callable[[], object | None] | None = None
@@ -186,6 +189,8 @@ class Router:
             ConnectionLost: the node has ended in the meantime.
         """
         prepared = self.prepare(call)
+        if not prepared.method.is_sync:
+            prepared.started_at = trio.current_time()
         if prepared.method.is_stream:
             raise MalformedRequest(f"{call.service}/{call.method} is a stream: use comm.stream")
         if prepared.method.in_thread:

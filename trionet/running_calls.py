@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from .call_tree import CallTree, CancelledCalls
-from .current_call import Ending, answered_call
+from .current_call import answered_call
 from .errors import CallTimeout, MalformedRequest, TrionetError
 from .log_limits import about, limited_log
 from .message import Remote
@@ -96,7 +96,7 @@ class RunningCalls:
                     call.service,
                     call.method,
                     str(call.principal or ANYONE),
-                    now - prepared.started_at,
+                    now - getattr(prepared, "started_at", now),
                     None if deadline == math.inf else max(0.0, deadline - now),
                     scope.cancel_called,
                     None if parent is None else deadline < deadlines[parent],
@@ -128,15 +128,13 @@ class RunningCalls:
         """Cancel the running calls with an id on this node, and wait a while for their end; return how many."""
         by = self._asker()
         found = [(prepared, scope) for prepared, scope in self._router.running.items() if prepared.call.id == call_id]
+        endings = [self._router.endings.begin(one, f"{one.name} was cancelled by {by}") for one, _ in found]
         for prepared, scope in found:
-            if prepared.ending is None:
-                prepared.ending = Ending(f"{prepared.name} was cancelled by {by}")
             _log.info("%s cancels the call %.100s of %s", by, call_id, prepared.name, extra=about(by))
             scope.cancel()
         with trio.move_on_after(_END_S):
-            for prepared, _ in found:
-                assert prepared.ending is not None
-                await prepared.ending.ended.wait()
+            for ending in endings:
+                await ending.ended.wait()
         await trio.lowlevel.checkpoint()
         return len(found)
 

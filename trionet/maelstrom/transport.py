@@ -28,7 +28,7 @@ from trionet.errors import (
     error_to_wire,
 )
 from trionet.identity import NodeAddress
-from trionet.message import MAX_ID_CHARS, Call
+from trionet.message import Call, valid_parent
 from trionet.nurseries import open_background_nursery
 from trionet.security.live_keys import LiveKeys
 from trionet.trace_context import trace_from_headers, trace_to_headers
@@ -205,7 +205,7 @@ class MaelstromEndpoint:
             id=body.id,
             caller=address_of(src),
             timeout_s=body.timeout_s,
-            parent=body.parent if len(body.parent) <= MAX_ID_CHARS else "",
+            parent=valid_parent(body.parent),
             trace=trace_from_headers(body.traceparent, body.tracestate),
         )
 

@@ -14,7 +14,7 @@ from trionet.error_wire import error_from_wire
 from trionet.errors import MalformedRequest, OrphanedCalls, RemoteError, TrionetError, error_to_wire
 from trionet.events import OrphanedCall
 from trionet.message import Remote, check_args, check_kwargs
-from trionet.nesting import ROOT, holding, position
+from trionet.nesting import holding, position
 from trionet.trace_context import NO_TRACE
 from trionet.tracing.spans import Spans
 from trionet.transports.base import Request
@@ -165,13 +165,13 @@ class Comm:
         Raises:
             EncodeError: an argument can't travel.
         """
-        lineage = ROOT
+        parent, trace = "", b""
         if depth is None:
             place = position.get()
             if place is None:
                 depth = 0
             else:
-                depth, lineage = place.inner_depth, place.lineage(self._router)
+                depth, (parent, trace) = place.inner_depth, place.lineage(self._router)
         return Request(
             remote.gid,
             remote.service,
@@ -182,7 +182,8 @@ class Comm:
             self.own,
             depth,
             None if is_own else self.forwarded(),
-            *lineage,
+            parent,
+            trace,
         )
 
     def trace(self) -> bytes:

@@ -308,6 +308,7 @@ class Gossip:
     async def _execute(self, rumor: Delivered, prepared: PreparedCall, value: Any, size: int) -> None:
         try:
             async with self._limiter:
+                prepared.started_at = trio.current_time()
                 await prepared.finish(trio.CancelScope(), value)
         except TrionetError as exc:
             self._fail(rumor, exc)

@@ -85,6 +85,7 @@ class _RecordedCall:
         self._node = node
         self._call = call
         self._prepared = prepared
+        self.started_at: float
 
     def _record(self, kind: Kind) -> None:
         call, trace = self._call, self._trace
@@ -93,6 +94,7 @@ class _RecordedCall:
 
     async def finish(self, scope: trio.CancelScope, awaitable: Awaitable[Any] | None = None) -> Any:
         self._record("begin")
+        self._prepared.started_at = self.started_at
         try:
             return await self._prepared.finish(scope, awaitable)
         finally:

@@ -39,7 +39,7 @@ def _drawn(tree: CallTree, output: Output) -> str:
 def _shows(text: str) -> bool:
     """Whether standard output can show a text."""
     try:
-        text.encode(sys.stdout.encoding or "ascii")
+        text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
         return False
     return True

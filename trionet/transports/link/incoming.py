@@ -11,7 +11,7 @@ import trio
 
 from trionet.codec import MESSAGEPACK
 from trionet.errors import MalformedRequest, MessageTooLarge, RemoteError, TrionetError, error_to_wire
-from trionet.message import MAX_ID_CHARS, PACKET, Call
+from trionet.message import PACKET, Call, valid_parent
 from trionet.nesting import PACKETS, depth_inside
 from trionet.prepared_call import HandlerCancelled, is_awaitable
 from trionet.principal import Principal
@@ -152,7 +152,7 @@ class LinkServer:
             forwarder,
             self._core.key_id,
             "",
-            frame.parent if len(frame.parent) <= MAX_ID_CHARS else "",
+            frame.parent and valid_parent(frame.parent),
             frame.trace and valid_trace(frame.trace),
         )
         prepared = self._handler.prepare(call)

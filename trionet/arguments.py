@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Method"]
 
 _MOST_WRAPPERS = 100
+_ABCS: Final = {name: getattr(collections.abc, name) for name in collections.abc.__all__}
 _NOWHERE: Final = (-1, False)
 _AWAITED: Final = (collections.abc.Awaitable, collections.abc.Coroutine)
 _STREAMED: Final = (
@@ -348,8 +349,8 @@ def _annotations(function: Any) -> dict[str, Any]:
     found: dict[str, Any] | None = attempt(typing.get_type_hints, function, namespace, default=None)
     if found is not None:
         return found
-    # One by one: some can't be evaluated, for example names for type checkers only.
-    found = {}
+    # One by one: some can't be evaluated, for example names for type checkers only. Those of the ABCs are known.
+    found, namespace = {}, _ABCS | namespace
     annotations = attribute(function, "__annotations__")
     for name, annotation in annotations.items() if isinstance(annotations, dict) else ():
         single = types.SimpleNamespace(__annotations__={name: annotation})

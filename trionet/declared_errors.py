@@ -58,14 +58,16 @@ def error(cls: type[E] | None = None, /, *, name: str | None = None) -> Any:
     Raises:
         MalformedRequest: `cls` is no subclass of `RemoteError`; or the name is no text, or another class's.
     """
-    if cls is None:
-        return lambda cls: error(cls, name=name)  # type: ignore[call-overload]  # a name or none
+    if name is not None and not (isinstance(name, str) and name):
+        raise MalformedRequest(f"the name of an error is a text, not {shown(name)}")
+    return functools.partial(_declare, name=name) if cls is None else _declare(cls, name)
+
+
+def _declare(cls: type[E], name: str | None) -> type[E]:
     if not (inspect.isclass(cls) and issubclass(cls, RemoteError) and cls is not RemoteError):
         raise MalformedRequest(
             f"@trionet.error marks subclasses of trionet.RemoteError, not {shown(cls)}: it may have happened"
         )
-    if name is not None and not (isinstance(name, str) and name):
-        raise MalformedRequest(f"the name of an error is a text, not {shown(name)}")
     kind = _Kind(cls, name or f"{cls.__module__}.{cls.__qualname__}")
     other = kind_named(kind.name)
     if isinstance(other, _Kind) and not other.is_same(cls):
@@ -128,7 +130,7 @@ class _Kind:
 
 def _arrive(name: str, set_state: Callable[[type, Any], object], cls: Any, state: Any) -> type:
     set_state(cls, state)
-    return error(cls, name=name)  # type: ignore[call-overload, no-any-return]  # a class and a name
+    return _declare(cls, name)
 
 
 def _keep_arguments(cls: type[RemoteError]) -> None:

@@ -224,17 +224,26 @@ class Comm:
         if not prepared.method.is_stream:
             raise MalformedRequest(f"{request.service}/{request.method} is no stream: use comm.send")
         with self._router.own_scope() as scope:
-            async with prepared.stream(scope) as items, aclosing(self._recoded(item) async for item in items) as copies:
+            async with prepared.stream(scope) as items, aclosing(self._recoded_items(items)) as copies:
                 yield copies
+
+    async def _recoded_items(self, items: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
+        try:
+            async for item in items:
+                yield self._recoded(item)
+        except TrionetError as exc:
+            raise self._recoded_error(exc) from exc
 
     async def _call_self(self, request: Request) -> Any:
         """Pass a call to the router, encoded and decoded as on the wire."""
-        codec = self.codec
         try:
-            value = await self._router.call(request.received(codec, None, self._own_principal))
+            value = await self._router.call(request.received(self.codec, None, self._own_principal))
         except TrionetError as exc:
-            raise error_from_wire(codec.decode(codec.encode(error_to_wire(exc)))) from exc
+            raise self._recoded_error(exc) from exc
         return self._recoded(value)
+
+    def _recoded_error(self, exc: TrionetError) -> TrionetError:
+        return error_from_wire(self.codec.decode(self.codec.encode(error_to_wire(exc))))
 
     def _recoded(self, value: Any) -> Any:
         """Return a value of a handler, encoded and decoded as on the wire."""

@@ -147,6 +147,19 @@ def test_without_another_member_an_item_returns_to_the_same_one() -> None:
     assert driver.at(0) == "a"
 
 
+def test_an_item_that_has_failed_everywhere_begins_anew() -> None:
+    driver = Driver("a", "b", retries=5)
+    driver.put(0)
+    driver.fail(0, Failure.NOT_RUN)
+    driver.fail(0, Failure.NOT_RUN)
+    assert driver.at(0) == "a"
+    driver.put(1)
+    driver.fail(0, Failure.NOT_RUN)
+    assert [assigned.item for assigned in driver.running.values()] == [1]  # at b, which it waits for
+    driver.succeed(1)
+    assert driver.at(0) == "b"
+
+
 def test_an_item_waits_for_a_busy_member_rather_than_return_to_where_it_failed() -> None:
     driver = Driver("a", "b", idempotent=True)
     driver.put(0, 1)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextvars import ContextVar
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -367,18 +369,22 @@ async def test_what_the_iterable_raises_is_not_lost_when_nobody_reads(
             raise KeyError("of the block")
 
 
-async def test_a_slow_iterable_does_not_hold_up_the_items_before(
+async def test_the_items_of_an_iterable_are_taken_with_other_tasks_in_between(
     start_memory_node: StartNode, autojump_clock: MockClock
 ) -> None:
-    group, _, workers = await open_group(start_memory_node, 1)
+    group, _, _ = await open_group(start_memory_node, 1)
+    turns, seen = 0, []
 
-    def blocking() -> Generator[int]:
-        yield 0
-        assert workers[0].ended == [], "the first item is being sent"
-        yield 0
+    def watching() -> Generator[int]:
+        while True:
+            seen.append(turns)
+            yield 1
 
-    async with group.map(WORK, blocking(), per_member=2) as results:
-        assert len([done async for done in results]) == 2
+    async with group.map(WORK, watching(), per_member=5):
+        while len(seen) < 5:  # the clock stands still meanwhile, so that no result makes room for another item
+            turns += 1
+            await trio.lowlevel.checkpoint()
+    assert all(before < after for before, after in pairwise(seen))
 
 
 async def test_an_empty_iterable_gives_no_results(start_memory_node: StartNode) -> None:
@@ -435,6 +441,52 @@ async def test_an_exception_of_the_block_cancels_all_and_is_not_wrapped(
                 await results.receive()
             raise LookupError("mine")
     assert sum(len(worker.cancelled) for worker in workers) == 2
+
+
+async def test_a_closed_channel_sends_nothing_more(start_memory_node: StartNode, autojump_clock: MockClock) -> None:
+    group, nodes, workers = await open_group(start_memory_node, 1)
+    await nodes[0].local.routes.rem("worker")
+    async with group.map(WORK, [1, 2], retries=50) as results:
+        await trio.sleep(1)
+        await results.aclose()
+        await nodes[0].local.routes.put({"work": workers[0].work}, "worker")
+        await trio.sleep(10)
+        assert workers[0].begun == []
+
+
+async def test_the_calls_have_the_context_of_the_block_whoever_reads(start_node: StartNode) -> None:
+    node = await start_node()
+    variable = ContextVar("variable", default="nothing")
+
+    async def note(_: int) -> str:
+        found = variable.get()
+        variable.set("a handler")
+        await trio.lowlevel.checkpoint()
+        return found
+
+    async def read(results: Results[int, str], read: list[str]) -> None:
+        variable.set("the reader")
+        async for done in results:
+            read.append(done.result())  # noqa: PERF401  a comprehension would lose them at an exception
+
+    await node.local.routes.put({"note": note}, "noter")
+    variable.set("the block")
+    found: list[str] = []
+    remote = Remote(service="noter", method="note")
+    async with node.all.map(remote, range(20)) as results, trio.open_nursery() as nursery:
+        nursery.start_soon(read, results, found)
+    assert found == ["the block"] * 20
+
+
+async def test_a_cancelled_receive_takes_nothing(start_memory_node: StartNode, autojump_clock: MockClock) -> None:
+    group, _, _ = await open_group(start_memory_node, 1)
+    async with group.map(WORK, [0]) as results:
+        await trio.sleep(1)
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await results.receive()
+        assert scope.cancelled_caught
+        assert results.receive_nowait().item == 0
 
 
 @pytest.mark.parametrize("seconds", [0, 0.0015, 0.5, 1.0, 1.7, 2.6])
@@ -534,6 +586,30 @@ async def test_the_end_of_a_group_ends_the_map(start_memory_node: StartNode, aut
             pass
 
 
+async def test_the_end_of_a_group_ends_an_async_iterable(
+    start_memory_node: StartNode, autojump_clock: MockClock
+) -> None:
+    group, _, _ = await open_group(start_memory_node, 1)
+    groups = group._context.local.groups  # noqa: SLF001  of its own node
+    ended = []
+
+    async def slowly() -> AsyncGenerator[float]:
+        try:
+            while True:
+                yield 0.1
+                await trio.sleep(2)
+        finally:
+            ended.append(trio.current_time())
+
+    async with group.map(WORK, slowly()) as results:
+        await results.receive()
+        await groups.del_("workers")
+        with pytest.raises(GroupNotFound):
+            await results.receive()
+        await trio.sleep(10)
+        assert trio.current_time() - ended[0] > 9
+
+
 @pytest.mark.parametrize("is_silent", [False, True])
 @pytest.mark.parametrize("idempotent", [False, True])
 async def test_a_death_moves_an_idempotent_item_and_the_rest_comes_out_with_connection_lost(
@@ -543,6 +619,7 @@ async def test_a_death_moves_an_idempotent_item_and_the_rest_comes_out_with_conn
         caller, *nodes = await cluster.start_many(4, profile="local")
         workers = [await employ(node) for node in nodes]
         await caller.local.groups.put("workers", [node.address for node in nodes])
+        began_at = trio.current_time()
         async with group_of(caller).map(WORK, [20] * 12, per_member=2, idempotent=idempotent) as results:
             await trio.sleep(1)
             if is_silent:
@@ -550,7 +627,10 @@ async def test_a_death_moves_an_idempotent_item_and_the_rest_comes_out_with_conn
             else:
                 cluster.kill(nodes[0])
             with trio.fail_after(300):
-                done = [each async for each in results]
+                done = [await results.receive()]
+                assert trio.current_time() - began_at < 20 or idempotent  # as soon as the member has failed
+                done += [each async for each in results]
+                assert trio.current_time() - began_at < 85
         errors = [each for each in done if each.error is not None]
         assert sorted(each.index for each in done) == list(range(12))
         if idempotent:

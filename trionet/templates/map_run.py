@@ -149,7 +149,7 @@ class MapRun:
     def pop(self) -> Done[Any, Any]:
         """Return the next result; see `Results.receive_nowait`."""
         if self._is_closed:
-            raise trio.ClosedResourceError
+            raise trio.ClosedResourceError("the results of a map are read within its block, before it is closed")
         if self._core.readable:
             done, effects = self._core.pop()
             self._perform(effects)

@@ -387,6 +387,23 @@ def test_a_stream_is_printed_item_by_item(cluster: Cluster) -> None:
     assert (done.status, list(done.documents[0])) == (1, ["sid", "error"])
 
 
+def test_the_time_of_a_stream_is_limited(cluster: Cluster) -> None:
+    done = run("call", cluster.address, "inspection/watch_events", "--stream", "--timeout", "0.2", "--json")
+    assert "no answer within 0.2 s" in one_line(done, 3)
+
+
+def test_a_call_is_repeated_until_nobody_reads(cluster: Cluster) -> None:
+    words = ("call", cluster.address, "counter/add", "0", "--repeat", "0.01", "--json")
+    with command(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        lines = [process.stdout.readline() for _ in range(3)]
+        process.stdout.close()
+        assert (process.wait(DEADLINE_S), process.stderr.read()) == (0, "")
+    assert len(set(lines)) == 1
+    assert lines[0].strip().isdecimal()
+
+
 # ---- gossip
 
 

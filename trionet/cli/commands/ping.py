@@ -29,7 +29,7 @@ A call goes through the node's event loop, and so does a datagram: what is slow 
 Where datagrams alone are lost, UDP is blocked; trionet doctor tells in which direction.
 """
 
-_COLUMNS: Final = ("address", "by", "sent", "lost", "min ms", "median ms", "p99 ms", "max ms", "note")
+_COLUMNS: Final = ("address", "by", "lost", "min ms", "median", "p99", "max", "note")
 _MOST: Final = 1_000_000
 
 
@@ -129,18 +129,23 @@ def _document(target: _Target) -> dict[str, Any]:
 
 
 def _table(targets: list[_Target]) -> Table:
-    rows = []
-    for target in targets:
-        for by, trips in (("link", target.link), ("datagram", target.datagrams)):
-            if trips.sent:
-                rows.append(_row(target, by, trips.summary()))
-        if target.error is not None:
-            rows.append(
-                [target.node, "", "", "", "", "", "", "", f"{type(target.error).__name__}: {target.error.text}"]
-            )
-        elif not target.datagrams.sent and target.link.times_s:
-            rows.append([target.node, "datagram", 0, "", "", "", "", "", "not measured: a token is for HTTP only"])
-    return Table(_COLUMNS, rows)
+    """Return a row for each way to each node; the column of notes is left out if there are none."""
+    rows = [row for target in targets for row in _rows(target)]
+    has_notes = any(row[-1] for row in rows)
+    return Table(_COLUMNS if has_notes else _COLUMNS[:-1], [row if has_notes else row[:-1] for row in rows])
+
+
+def _rows(target: _Target) -> list[list[Any]]:
+    rows = [
+        _row(target, by, trips.summary())
+        for by, trips in (("link", target.link), ("datagram", target.datagrams))
+        if trips.sent
+    ]
+    if target.error is not None:
+        rows.append([target.node, "", "", "", "", "", "", f"{type(target.error).__name__}: {target.error.text}"])
+    elif not target.datagrams.sent and target.link.times_s:
+        rows.append([target.node, "datagram", "", "", "", "", "", "not measured: a token is for HTTP only"])
+    return rows
 
 
 def _row(target: _Target, by: str, summary: Summary) -> list[Any]:
@@ -149,7 +154,7 @@ def _row(target: _Target, by: str, summary: Summary) -> list[Any]:
     if not summary.received:
         note = "blocked? see trionet doctor" if by == "datagram" else "no answer"
     shown = ["" if time is None else f"{time:.2f}" for time in times]
-    return [target.node, by, summary.sent, f"{summary.loss:.0%}", *shown, note]
+    return [target.node, by, f"{summary.sent - summary.received} of {summary.sent}", *shown, note]
 
 
 COMMANDS: Final = {

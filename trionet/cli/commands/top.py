@@ -100,8 +100,8 @@ async def _looks(client: Client, options: argparse.Namespace) -> bool:
 
 
 def _width() -> int | None:
-    """Return the width that a person has asked for by ``COLUMNS``; None elsewhere than on a terminal."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() or "COLUMNS" in os.environ else None
+    """Return the width of the terminal; None elsewhere."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 async def _screen(client: Client, options: argparse.Namespace) -> bool:
@@ -198,7 +198,8 @@ class _Watch:
 
 
 async def _run(client: Client, options: argparse.Namespace) -> bool:
-    if options.output.is_terminal and os.environ.get("TERM") != "dumb" and os.name == "posix":
+    has_keys = sys.stdin is not None and sys.stdin.isatty()
+    if options.output.is_terminal and has_keys and os.environ.get("TERM") != "dumb" and os.name == "posix":
         return await _screen(client, options)
     return await _looks(client, options)
 

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from trionet.identity import SID
+    from trionet.message import Remote
 
     from . import LocalServices
     from .comm import Orphans
+    from .references import Reference
 
 __all__ = ["NodeCalls"]
 
@@ -92,14 +94,14 @@ class NodeCalls:
             IndefiniteError: the call may have run.
         """
         reference = reference_of(method)
-        if reference.method.is_stream:
-            check_kind(reference, is_stream=False)
+        check_kind(reference, is_stream=False)
         address = node if type(node) is NodeAddress else self._address_of(node)
         comm = self.local.comm
-        request = typed_request(comm, reference, args, kwargs, self._service, self._gid)
+        request = typed_request(comm, reference, args, kwargs, self._remote_of(reference))
         try:
             if self._orphans == "report":
-                return reference.answer(await comm.call(address, request))
+                value = await comm.call(address, request)
+                return value if type(value) is reference.exact else reference.answer(value)
             with comm.raising_orphans(self._orphans, request):
                 return reference.answer(await comm.call(address, request))
         except TrionetError as exc:
@@ -134,7 +136,7 @@ class NodeCalls:
         reference = reference_of(method)
         check_kind(reference, is_stream=True)
         address, comm = self._address_of(node), self.local.comm
-        request = typed_request(comm, reference, args, kwargs, self._service, self._gid)
+        request = typed_request(comm, reference, args, kwargs, self._remote_of(reference))
         convert = None if reference.method.answer is None else reference.answer
         with comm.raising_orphans(self._orphans, request):
             async with comm.open_items(address, request, convert) as items:
@@ -159,6 +161,12 @@ class NodeCalls:
             self._gid if gid is None else check_gid(gid),
             self._orphans if orphans is None else check_orphans(orphans),
         )
+
+    def _remote_of(self, reference: Reference) -> Remote | None:
+        """Return the destination of the calls of a method; None for that of its own."""
+        if self._service is None and self._gid == LOCAL:
+            return None
+        return reference.remote_at(self._service, self._gid)
 
     def _address_of(self, node: Any) -> NodeAddress:
         """Return the address of a node that is given by it, or by its SID.

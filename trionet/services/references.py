@@ -16,17 +16,22 @@ from typing import TYPE_CHECKING, Any, Final
 from trionet.arguments import Method
 from trionet.conversion import Misfit
 from trionet.errors import UnexpectedAnswer
+from trionet.message import LOCAL, Remote
 from trionet.user_code import attribute
 
-from .names import service_name_of
+from .names import in_lower_snake, service_name_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .marks import Mark
 
 __all__ = ["REFERENCE", "ExposedMethod", "Reference", "function_of"]
 
 REFERENCE: Final = "__trionet_reference__"
 """The attribute of a function that was looked up on a class."""
+
+_MOST_FITTING: Final = 64
 
 _OF_WRAPPERS: Final = frozenset({"__wrapped__", *functools.WRAPPER_ASSIGNMENTS})
 
@@ -38,37 +43,69 @@ class Reference:
         function: the function, whichever class it was looked up on.
         mark: what `rpc` says about it.
         name: its name in its class, ``Counter.add``.
+        exact: the type whose instances are answers without a conversion; None if there is none.
     """
 
-    __slots__ = ("_attribute", "_kind", "_method", "_service", "function", "mark", "name")
+    __slots__ = (
+        "_attribute",
+        "_fitting",
+        "_kind",
+        "_kind_name",
+        "_method",
+        "_remote",
+        "exact",
+        "function",
+        "mark",
+        "name",
+    )
 
     def __init__(self, kind: type, attribute: str, function: types.FunctionType, mark: Mark) -> None:
         self.function = function
         self.mark = mark
         self.name: str = f"{kind.__qualname__}.{attribute}"
+        self.exact: type | None = None
         self._kind = weakref.ref(kind)
+        self._kind_name = kind.__name__
         self._attribute = attribute
-        self._service: str | None = None
         self._method: Method | None = None
+        self._remote: Remote | None = None
+        self._fitting: set[tuple[Any, ...]] = set()
 
     def __reduce__(self) -> Any:
         return _referred, (self._kind(), self._attribute)
-
-    @property
-    def service(self) -> str:
-        """The name of the service that its class is."""
-        if self._service is None:
-            kind = self._kind()
-            assert kind is not None  # it is that of the attribute that was looked up
-            self._service = service_name_of(kind)
-        return self._service
 
     @property
     def method(self) -> Method:
         """Its parameters and its answer; inspected once."""
         if self._method is None:
             self._method = Method(types.MethodType(self.function, self))
+            self.exact = None if self._method.answer is None else self._method.answer.exact
         return self._method
+
+    @property
+    def remote(self) -> Remote:
+        """The destination of its calls, without a node: the service that its class is."""
+        if self._remote is None:
+            kind = self._kind()
+            name = in_lower_snake(self._kind_name) if kind is None else service_name_of(kind)
+            self._remote = self.remote_at(name, LOCAL)
+        return self._remote
+
+    def remote_at(self, service: str | None, gid: str) -> Remote:
+        """Return the destination of its calls to a service of another name, or of a group; None is its own name."""
+        name = self.remote.service if service is None else service
+        return Remote.of(Remote(service=name, method=self.mark.name, gid=gid), with_node=False)
+
+    def check(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Raise `MalformedRequest` unless the arguments fit the signature.
+
+        Whether they do is mostly a matter of their types: those that did are known.
+        """
+        types_of = (*map(type, args), *kwargs, *map(type, kwargs.values())) if kwargs else tuple(map(type, args))
+        if types_of in self._fitting:
+            return
+        if self.method.check(args, kwargs) and len(self._fitting) < _MOST_FITTING:
+            self._fitting.add(types_of)
 
     def answer(self, value: Any) -> Any:
         """Return an answer, or an item of its stream, as the type in its annotation.
@@ -99,7 +136,7 @@ class ExposedMethod:
         self._function = function
         self._mark = mark
         self._attribute: str = attribute or function.__name__
-        self._functions: weakref.WeakKeyDictionary[type, Any] = weakref.WeakKeyDictionary()
+        self._functions: dict[weakref.ref[type], types.FunctionType] = {}
         functools.update_wrapper(self, function)
         self.__dict__.pop(REFERENCE, None)  # that of a method which is marked again
 
@@ -114,8 +151,10 @@ class ExposedMethod:
     def __get__(self, instance: Any, kind: Any = None) -> Any:
         if instance is not None:
             return types.MethodType(self._function, instance)
-        found = self._functions.get(kind)
-        return self._functions.setdefault(kind, self._as_of(kind)) if found is None else found
+        found = self._functions.get(weakref.ref(kind))
+        if found is None:
+            found = self._functions.setdefault(weakref.ref(kind, self._functions.pop), self._as_of(kind))
+        return found
 
     def _as_of(self, kind: type) -> types.FunctionType:
         """Return the function of a class, with its `Reference`."""

@@ -38,24 +38,26 @@ class NodeLog:
     """
 
     def __init__(self) -> None:
-        self._is_stopping = False
+        self._has_begun = self._is_stopping = False
         self.calls_orphaned: int = 0
         self.latest_orphans: deque[OrphanedCall] = deque(maxlen=_ORPHANS_KEPT)
 
     def began(self, node: NodeAddress) -> None:
-        """Log that a node has booted."""
+        """Log that a node has booted; of one that has not, its error says it all."""
+        self._has_begun = True
         _log.info("node %s is ready on %s", node.sid, node, extra=about(node, node=node, sid=node.sid))
 
     def stopping(self, node: NodeAddress, running: int) -> None:
         """Log, once, that a node begins to stop, with so many handlers running."""
-        if not self._is_stopping:
+        if self._has_begun and not self._is_stopping:
             self._is_stopping = True
             text = "node %s is stopping: %d calls are in progress"
             _log.info(text, node, running, extra=about(node, node=node, sid=node.sid, calls=running))
 
     def ended(self, node: NodeAddress) -> None:
         """Log that a node has ended."""
-        _log.info("node %s has stopped", node, extra=about(node, node=node, sid=node.sid))
+        if self._has_begun:
+            _log.info("node %s has stopped", node, extra=about(node, node=node, sid=node.sid))
 
     def handle(self, event: Event) -> None:
         """Log an event."""

@@ -54,7 +54,7 @@ class Terminal:
         self.pid, self._descriptor = pty.fork()
         if self.pid == 0:
             os.chdir(ROOT)
-            os.execvpe(  # noqa: S606  the test's own Python
+            os.execvpe(
                 sys.executable,
                 [sys.executable, "-m", "trionet", *words],
                 clean_environment() | {"TERM": "xterm"},

@@ -25,8 +25,8 @@ from trionet.events import ChildEnded, ChildGivenUp, OrphanedCall
 from trionet.services.member_news import PAUSE_S
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
     from trio.testing import MockClock
 

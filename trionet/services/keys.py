@@ -363,7 +363,8 @@ class Keys:
 
     async def _spread(self, agent: KeyAgent, what: str) -> None:
         """Write what has changed, tell all members, and then all of them what they have answered."""
-        _log.info("node %s: by command, %s", agent.ring.name, what, extra=about(agent.ring.name, node=agent.ring.name))
+        name = agent.ring.name
+        _log.info("node %s: by command, %s", name, what, extra=about(name, node=name))
         await agent.handle_change()
         await agent.gather()
         await agent.handle_change()
@@ -384,9 +385,7 @@ class Keys:
         await agent.gather()
         present = agent.present()
         if self._seeds and not agent.ring.members:
-            raise PreconditionFailed(
-                "this node has not joined its cluster yet, and knows no members: wait until it has"
-            )
+            raise PreconditionFailed("this node has not joined its cluster yet: wait until it knows its members")
         known = {NodeAddress.of(name).sid: name for name in {*agent.ring.members, *present}}
         found = set[str]()
         for one in without:

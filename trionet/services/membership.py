@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from trionet.async_blocks import async_block
 from trionet.config import check_tags
 from trionet.errors import ConfigError, KeyMismatch, MalformedRequest, SIDCollision, TemporarilyUnavailable
 from trionet.events import (
@@ -23,7 +22,7 @@ from trionet.events import (
     MemberTrusted,
     MemberUpdated,
 )
-from trionet.identity import SID, NodeAddress, sid_of
+from trionet.identity import SID, NodeAddress
 from trionet.log_limits import about, limited_log
 from trionet.protocols.border import SenderRefused, SenderUnreachable
 from trionet.protocols.statements import State
@@ -43,11 +42,13 @@ from .forgetting import forget_member
 from .joining import FIRST_PAUSE_S, LONGEST_PAUSE_S, Attempt, resolved, seed_addresses
 from .member import Member, member_of
 from .member_news import MemberNews
+from .member_scopes import MemberScopes
 from .packet_answer import PacketAnswer
 from .protocol_driver import PacketMismatch, address_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
 
     from trionet.events import Event, MemberEvent
     from trionet.protocols.swim import Swim
@@ -88,9 +89,8 @@ class Membership:
         self.is_joining_at_start: bool = False
         self._attempts: list[Attempt] = []
         self._left = trio.lowlevel.ParkingLot()
-        self._scopes: dict[SID, list[trio.CancelScope]] = {}
+        self._scopes = MemberScopes(lambda sid: sid in (node.sid for node in groups.known()))
         self._is_alone = False
-        self._has_ended = False
         self._news = MemberNews(own)
         self.reports: AddressReports = AddressReports(own, publish, trio.current_time)
         reports = self.reports
@@ -289,10 +289,7 @@ class Membership:
             self._news.tell(self._agent.swim.present_count, math.inf)
         self._give_up("the node is stopping")
         self._left.unpark_all()
-        self._has_ended = True  # failures are not detected any more
-        for scopes in self._scopes.values():
-            for scope in scopes:
-                scope.cancel()
+        self._scopes.end()
         if self._agent.has_begun and self.is_active:
             swim, driver = self._agent.swim, self._agent.driver
             if not swim.is_left:
@@ -311,21 +308,9 @@ class Membership:
         info = None if self._is_alone else self._agent.swim.member(str(node))
         return info is not None and info.state == State.DEAD
 
-    @async_block("async with node.local.membership.scope(sid) as scope:")
-    async def scope(self, sid: SID | NodeAddress) -> AsyncGenerator[trio.CancelScope]:
+    def scope(self, sid: SID | NodeAddress) -> AbstractAsyncContextManager[trio.CancelScope]:
         """Cancel the block when the member `sid` fails or leaves, or this node ends; at once if it is not present."""
-        sid, scope = sid_of(sid), trio.CancelScope()
-        scopes = self._scopes.setdefault(sid, [])
-        scopes.append(scope)
-        if self._has_ended or sid not in (node.sid for node in self._groups.known()):
-            scope.cancel()
-        try:
-            with scope:
-                yield scope
-        finally:
-            scopes.remove(scope)
-            if not scopes:
-                self._scopes.pop(sid, None)
+        return self._scopes.scope(sid)
 
     def _handle_join_completed(self, event: JoinCompleted) -> None:
         text = "node %s has joined the cluster, by way of %s"
@@ -391,8 +376,7 @@ class Membership:
 
     def _remove(self, node: NodeAddress, boot_id: int | None = None) -> None:
         self._groups.expel(node, boot_id)
-        for scope in self._scopes.get(node.sid, ()):
-            scope.cancel()
+        self._scopes.cancel(node.sid)
 
     def _begin_to_join(self) -> None:
         """Begin to join, under a new boot id after a leave."""

@@ -25,6 +25,7 @@ from .expiry import end_expired
 from .handshakes import Handshakes
 from .link import Link, LinkContext, RefusedLinks
 from .precedence import takes_over
+from .replacement import replace
 from .traffic import Traffic
 
 if TYPE_CHECKING:
@@ -40,17 +41,13 @@ if TYPE_CHECKING:
     from trionet.security.live_keys import LiveKeys
     from trionet.transports.base import Handler, Request
 
-__all__ = ["REPLACED_S", "LinkTransport"]
+__all__ = ["LinkTransport"]
 
 _log = limited_log(__name__)
 
 _ATTEMPTS: Final = 3
 _WINDOW_MESSAGES: Final = 2
 _MOST_HEARD: Final = 1 << 16
-
-REPLACED_S: Final = 45.0
-_PEER_REPLACES_S: Final = 15.0
-_RETIRED: Final = "its key is retired"
 
 
 class LinkTransport(ABC):
@@ -332,23 +329,11 @@ class LinkTransport(ABC):
     # ---- other keys
 
     async def replace_links(self, key_id: bytes) -> None:
-        """Replace the links that are sealed with a key, which is retired, and close them within `REPLACED_S`.
+        """Replace the links that are sealed with a key, which is retired; see `replace`.
 
-        The side that made a link makes another one, to which new calls go, and retires the first, which closes once its
-        calls are answered. No call is lost that ends by then; after that nobody who holds only this key has a link.
+        After that nobody who holds only this key has a link.
         """
-        for link, node in self._sealed_with(key_id):
-            if node is None or not link.core.is_initiator or link.core.is_retired:
-                continue
-            with trio.move_on_after(_PEER_REPLACES_S), contextlib.suppress(NodeUnreachable):
-                await self.renew_link(node, key_id.__ne__)
-            link.retire(_RETIRED)
-        await trio.sleep(_PEER_REPLACES_S)
-        for link, _ in self._sealed_with(key_id):
-            link.retire(_RETIRED)
-        await trio.sleep(REPLACED_S - _PEER_REPLACES_S)
-        for link, _ in self._sealed_with(key_id):
-            link.abort(_RETIRED)
+        await replace(lambda: self._sealed_with(key_id), lambda node: self.renew_link(node, key_id.__ne__))
 
     async def renew_link(self, node: NodeAddress, is_kept: Callable[[bytes], bool]) -> None:
         """Have new calls to `node` go over another link, which is sealed, if that one's key, by its id, is not kept.

@@ -274,9 +274,8 @@ class Membership:
                 await self.join(seeds)
             except (ConfigError, KeyMismatch) as exc:
                 if not refused.is_set():
-                    _log.error(
-                        "this node is in no cluster, and goes on trying to join one: %s", exc.text, extra=self._about()
-                    )
+                    text = "this node is in no cluster, and goes on trying to join one: %s"
+                    _log.error(text, exc.text, extra=self._about())
                 refused.set()
             else:
                 return

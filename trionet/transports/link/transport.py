@@ -329,10 +329,7 @@ class LinkTransport(ABC):
     # ---- other keys
 
     async def replace_links(self, key_id: bytes) -> None:
-        """Replace the links that are sealed with a key, which is retired; see `replace`.
-
-        After that nobody who holds only this key has a link.
-        """
+        """Replace the links that are sealed with a retired key: nobody who holds only this one has a link then."""
         await replace(lambda: self._sealed_with(key_id), lambda node: self.renew_link(node, key_id.__ne__))
 
     async def renew_link(self, node: NodeAddress, is_kept: Callable[[bytes], bool]) -> None:

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Concatenate, Never, ParamSpec, TypeVar, overload
 
 from trionet.async_blocks import async_block
-from trionet.errors import NodeUnreachable, TrionetError
+from trionet.errors import EncodeError, NodeUnreachable, TrionetError
 from trionet.identity import NodeAddress, check_gid, check_name
 from trionet.message import LOCAL
 
 from .comm import check_orphans
 from .groups import ALL
-from .typed import check_kind, reference_of, typed_request
+from .references import REFERENCE
+from .typed import check_kind, lowered_request, reference_of, typed_request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
 
     from trionet.identity import SID
-    from trionet.message import Remote
 
     from . import LocalServices
     from .comm import Orphans
-    from .references import Reference
 
 __all__ = ["NodeCalls"]
 
@@ -38,6 +38,7 @@ class NodeCalls:
     """
 
     local: LocalServices
+    _is_plain: bool = True
     _service: str | None = None
     _gid: str = LOCAL
     _orphans: Orphans = "report"
@@ -93,11 +94,22 @@ class NodeCalls:
             UnexpectedAnswer: the call has run, and its answer is not of the annotated type.
             IndefiniteError: the call may have run.
         """
-        reference = reference_of(method)
-        check_kind(reference, is_stream=False)
+        # Most calls are of a method whose reference knows these types, and pay for no other function than `prepare`.
+        reference = method.__dict__.get(REFERENCE) if type(method) is FunctionType else None
+        if reference is None:
+            reference = reference_of(method)
+        if kwargs or tuple(map(type, args)) not in reference.fitting:
+            reference.check(args, kwargs)
+        if reference.is_stream:
+            check_kind(reference, is_stream=False)
         address = node if type(node) is NodeAddress else self._address_of(node)
         comm = self.local.comm
-        request = typed_request(comm, reference, args, kwargs, self._remote_of(reference))
+        remote = reference.remote if self._is_plain else reference.remote_at(self._service, self._gid)
+        assert remote is not None  # the reference has been checked
+        try:
+            request = comm.prepare([*args], kwargs, remote)
+        except EncodeError:
+            request = lowered_request(comm, reference, args, kwargs, remote)
         try:
             if self._orphans == "report":
                 value = await comm.call(address, request)
@@ -136,7 +148,7 @@ class NodeCalls:
         reference = reference_of(method)
         check_kind(reference, is_stream=True)
         address, comm = self._address_of(node), self.local.comm
-        request = typed_request(comm, reference, args, kwargs, self._remote_of(reference))
+        request = typed_request(comm, reference, args, kwargs, reference.remote_at(self._service, self._gid))
         convert = None if reference.method.answer is None else reference.answer
         with comm.raising_orphans(self._orphans, request):
             async with comm.open_items(address, request, convert) as items:
@@ -162,12 +174,6 @@ class NodeCalls:
             self._orphans if orphans is None else check_orphans(orphans),
         )
 
-    def _remote_of(self, reference: Reference) -> Remote | None:
-        """Return the destination of the calls of a method; None for that of its own."""
-        if self._service is None and self._gid == LOCAL:
-            return None
-        return reference.remote_at(self._service, self._gid)
-
     def _address_of(self, node: Any) -> NodeAddress:
         """Return the address of a node that is given by it, or by its SID.
 
@@ -189,3 +195,4 @@ class _Calls(NodeCalls):
     def __init__(self, local: LocalServices, service: str | None, gid: str, orphans: Orphans) -> None:
         self.local = local
         self._service, self._gid, self._orphans = service, gid, orphans
+        self._is_plain = service is None and gid == LOCAL

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from .comm import Comm
 
-__all__ = ["check_kind", "reference_of", "typed_request"]
+__all__ = ["check_kind", "lowered_request", "reference_of", "typed_request"]
 
 _BY_CLASS: Final = "name the method by its class, as in node.call(address, Counter.add, 5)"
 _BY_REMOTE: Final = "comm.send calls it by its names, with a trionet.Remote"
@@ -69,12 +69,19 @@ def typed_request(
         EncodeError: an argument can't travel.
     """
     reference.check(args, kwargs)
-    remote = reference.remote if remote is None else remote
+    remote = reference.own_remote if remote is None else remote
     try:
         return comm.prepare(list(args), kwargs, remote)
     except EncodeError:
-        lowered, named = reference.method.lowered(args, kwargs)
-        return comm.prepare(lowered, named, remote)
+        return lowered_request(comm, reference, args, kwargs, remote)
+
+
+def lowered_request(
+    comm: Comm, reference: Reference, args: tuple[Any, ...], kwargs: Mapping[str, Any], remote: Remote
+) -> Request:
+    """Return the prepared call of a method, with arguments that travel by their annotations, or raise `EncodeError`."""
+    lowered, named = reference.method.lowered(args, kwargs)
+    return comm.prepare(lowered, named, remote)
 
 
 def _refuse(method: Any) -> NoReturn:

@@ -10,7 +10,6 @@ import trio
 from trionet.async_blocks import async_block
 from trionet.errors import EmptyGroup, TrionetError
 from trionet.identity import check_name
-from trionet.message import LOCAL
 from trionet.services.comm import Orphans, check_orphans
 from trionet.services.typed import check_kind, reference_of, typed_request
 
@@ -144,8 +143,7 @@ class GroupCalls(GroupMaps):
         members = group.members()
         if not members:
             raise EmptyGroup(f"the group {group.gid!r} has no members")
-        service = self._options.service
-        remote = None if service is None else reference.remote_at(service, LOCAL)
+        remote = reference.remote_at(self._options.service)
         request = typed_request(group.local.comm, reference, args, kwargs, remote)
         return members, request, reference
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 from trionet.errors import EncodeError
-from trionet.message import LOCAL
 from trionet.services.typed import check_kind, reference_of
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ class RumorCalls:
         reference = reference_of(method)
         check_kind(reference, is_stream=False)
         reference.check(args, kwargs)
-        remote = reference.remote if self._service is None else reference.remote_at(self._service, LOCAL)
+        remote = reference.remote_at(self._service)
         try:
             return await self._send(list(args), remote, kwargs=kwargs)
         except EncodeError:

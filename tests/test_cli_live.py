@@ -54,7 +54,7 @@ class Terminal:
         self.pid, self._descriptor = pty.fork()
         if self.pid == 0:
             os.chdir(ROOT)
-            os.execvpe(  # noqa: S606  the test's own Python
+            os.execvpe(
                 sys.executable,
                 [sys.executable, "-m", "trionet", *words],
                 clean_environment() | {"TERM": "xterm"},
@@ -164,7 +164,7 @@ def test_top_follows_the_size_of_the_terminal(nodes: list[NodeProcess]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=lambda how: str(how)
+    ("how", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=str
 )
 def test_a_signal_ends_top_and_gives_the_terminal_back(nodes: list[NodeProcess], how: int, status: int) -> None:
     with on_terminal("top", str(nodes[0].address)) as terminal:

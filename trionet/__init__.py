@@ -2,85 +2,93 @@
 
 PYTEST_DONT_REWRITE: where trionet is imported before pytest starts, pytest need not warn that it would have rewritten
 assertions of every package that comes with a plugin.
+
+The names are imported with the first use of one of them: the command needs few modules, and starts in half the time.
+But those that are names of modules, too, are imported at once: else the module would take their place.
 """
 
-from .codec import register_type
-from .config import NodeConfig
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
 from .current_call import CurrentCall, current_call
-from .errors import (
-    Abort,
-    AddressInUse,
-    CallTimeout,
-    CodeRefused,
-    ConfigError,
-    ConnectionLost,
-    DecodeError,
-    DefiniteError,
-    EmptyGroup,
-    EncodeError,
-    GroupNotFound,
-    IndefiniteError,
-    KeyAlreadyExists,
-    KeyDoesNotExist,
-    KeyMismatch,
-    MalformedRequest,
-    MessageTooLarge,
-    MethodNotFound,
-    NodeUnreachable,
-    NotFound,
-    NotPermitted,
-    OrphanedCalls,
-    PreconditionFailed,
-    RemoteError,
-    ServiceNotFound,
-    SIDCollision,
-    SpawnError,
-    TemporarilyUnavailable,
-    TrionetError,
-    TxnConflict,
-    UnknownKey,
-)
-from .events import (
-    AddressUnreachable,
-    ChildEnded,
-    ChildGivenUp,
-    ChildRestarted,
-    Event,
-    Events,
-    GroupFailed,
-    MemberEvent,
-    MemberFailed,
-    MemberForgotten,
-    MemberJoined,
-    MemberLeft,
-    MemberSuspected,
-    MemberTrusted,
-    MemberUpdated,
-    OrphanedCall,
-    RumorFailed,
-    ServiceFailed,
-    SettingChanged,
-    SettingConflict,
-    TaskFailed,
-)
-from .group import Group
-from .identity import NID, SID, NodeAddress
-from .launchers import Launcher, ObservedStatus, SSHLauncher
-from .message import Remote
-from .node import Node
-from .node_statistics import NodeStatistics
-from .principal import Principal
-from .replies import Aggregate, Receipt, Replies, Spread
-from .runtime import open_node, run, serve_node
-from .services.base import rpc
-from .services.groups import GroupDescription
-from .services.key_status import KeyInfo, KeysStatus, MemberKeys
-from .services.keys import Keys
-from .services.member import Member
-from .services.periodic import PeriodicTask
-from .services.routes import ServiceDescription
-from .templates.base import GroupContext, Template
 from .version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from .codec import register_type
+    from .config import NodeConfig
+    from .errors import (
+        Abort,
+        AddressInUse,
+        CallTimeout,
+        CodeRefused,
+        ConfigError,
+        ConnectionLost,
+        DecodeError,
+        DefiniteError,
+        EmptyGroup,
+        EncodeError,
+        GroupNotFound,
+        IndefiniteError,
+        KeyAlreadyExists,
+        KeyDoesNotExist,
+        KeyMismatch,
+        MalformedRequest,
+        MessageTooLarge,
+        MethodNotFound,
+        NodeUnreachable,
+        NotFound,
+        NotPermitted,
+        OrphanedCalls,
+        PreconditionFailed,
+        RemoteError,
+        ServiceNotFound,
+        SIDCollision,
+        SpawnError,
+        TemporarilyUnavailable,
+        TrionetError,
+        TxnConflict,
+        UnknownKey,
+    )
+    from .events import (
+        AddressUnreachable,
+        ChildEnded,
+        ChildGivenUp,
+        ChildRestarted,
+        Event,
+        Events,
+        GroupFailed,
+        MemberEvent,
+        MemberFailed,
+        MemberForgotten,
+        MemberJoined,
+        MemberLeft,
+        MemberSuspected,
+        MemberTrusted,
+        MemberUpdated,
+        OrphanedCall,
+        RumorFailed,
+        ServiceFailed,
+        SettingChanged,
+        SettingConflict,
+        TaskFailed,
+    )
+    from .group import Group
+    from .identity import NID, SID, NodeAddress
+    from .launchers import Launcher, ObservedStatus, SSHLauncher
+    from .message import Remote
+    from .node import Node
+    from .node_statistics import NodeStatistics
+    from .principal import Principal
+    from .replies import Aggregate, Receipt, Replies, Spread
+    from .runtime import open_node, run, serve_node
+    from .services.base import rpc
+    from .services.groups import GroupDescription
+    from .services.key_status import KeyInfo, KeysStatus, MemberKeys
+    from .services.keys import Keys
+    from .services.member import Member
+    from .services.periodic import PeriodicTask
+    from .services.routes import ServiceDescription
+    from .templates.base import GroupContext, Template
 
 __all__ = [
     "NID",
@@ -169,3 +177,45 @@ __all__ = [
     "run",
     "serve_node",
 ]
+
+_HOMES: Final = (
+    "codec",
+    "config",
+    "errors",
+    "events",
+    "group",
+    "identity",
+    "launchers",
+    "message",
+    "node",
+    "node_statistics",
+    "principal",
+    "replies",
+    "runtime",
+    "services.base",
+    "services.groups",
+    "services.key_status",
+    "services.keys",
+    "services.member",
+    "services.periodic",
+    "services.routes",
+    "templates.base",
+)
+"""The modules that define the names."""
+
+
+if not TYPE_CHECKING:  # else a checker would accept any name
+
+    def __getattr__(name: str) -> Any:
+        """Import all names, and return one."""
+        if not name.startswith("_"):
+            for home in _HOMES:
+                module = import_module(f".{home}", __name__)
+                globals().update({one: getattr(module, one) for one in module.__all__ if one in __all__})
+            if name in globals():
+                return globals()[name]
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        """Return all names, imported or not."""
+        return sorted({*globals(), *__all__})

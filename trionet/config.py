@@ -9,7 +9,6 @@ Invariant: each setting, from any source, has its type and range, and shares no 
 
 from __future__ import annotations
 
-import difflib
 import functools
 import os
 import tomllib
@@ -68,6 +67,8 @@ class _SettingsByName(type(msgspec.Struct)):  # type: ignore[misc]  # which has 
 
 def _check_known(name: object, cls: Any) -> None:
     if name not in cls.__struct_fields__:
+        import difflib  # only on an error
+
         similar = difflib.get_close_matches(str(name), cls.__struct_fields__, n=1)
         raise ConfigError(f"there is no setting {name!r:.100}" + (f"; there is {similar[0]!r}" if similar else ""))
 

@@ -38,14 +38,14 @@ class Faults:
 
     @property
     def _datagrams(self) -> Any:
-        return self._node._endpoint.datagrams
+        return self._node._endpoint.datagrams  # noqa: SLF001  no node gives them away
 
     @rpc
     def deaf(self) -> None:
         """Have the kernel drop all datagrams to this node, as a firewall does."""
         instruction = _Instruction(*_RETURN_NOTHING)
         program = _Program(1, ctypes.pointer(instruction))
-        for sock in self._datagrams._socks:
+        for sock in self._datagrams._socks:  # noqa: SLF001  nor these
             sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, bytes(program))
 
     @rpc
@@ -81,7 +81,7 @@ class Faults:
         """Remove all faults."""
         import resource
 
-        for sock in self._datagrams._socks:
+        for sock in self._datagrams._socks:  # noqa: SLF001  nor these
             try:
                 sock.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
             except OSError:  # it has none

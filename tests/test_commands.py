@@ -543,3 +543,27 @@ def test_stopping_all_stops_all() -> None:
         done = run("stop", address, "--all", "--json")
         assert (done.status, child["sid"] in done.document["values"], len(done.document["values"])) == (0, True, 2)
         assert process.wait(DEADLINE_S) == 0
+
+
+# ---- the start
+
+
+def test_a_call_imports_only_what_a_client_needs(cluster: Cluster) -> None:
+    """The time of the start depends on that, and is not tested itself."""
+    code = (
+        f"import sys\n"
+        f"from trionet.cli.main import main\n"
+        f"try:\n"
+        f"    main(['call', '{cluster.address}', 'status/get', 'sid'])\n"
+        f"finally:\n"
+        f"    print(*sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=True
+    )
+    modules = done.stdout.splitlines()[-1].split()
+    ours = ("node", "runtime", "group", "services", "templates", "launchers", "protocols.swim", "protocols.gossip")
+    theirs = ("httpx", "quart", "hypercorn", "rich", "shtab", "cryptography", "asyncio", "difflib", "multiprocessing")
+    heavy = {*(f"trionet.{name}" for name in ours), *theirs}
+    assert [name for name in modules if name in heavy or name.startswith("trionet.services")] == []
+    assert sum(name.startswith("trionet") for name in modules) < 100

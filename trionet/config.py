@@ -9,7 +9,6 @@ Invariant: each setting, from any source, has its type and range, and shares no 
 
 from __future__ import annotations
 
-import difflib
 import functools
 import os
 import tomllib
@@ -73,6 +72,8 @@ _ALIASES = {"host": "ip", "address": "ip", "bind": "ip", "seeds": "join", "peers
 
 def _check_known(name: object, cls: Any) -> None:
     if name not in cls.__struct_fields__:
+        import difflib  # only on an error
+
         similar = difflib.get_close_matches(_ALIASES.get(str(name), str(name)), cls.__struct_fields__, n=1)
         raise ConfigError(f"there is no setting {name!r:.100}" + (f"; there is {similar[0]!r}" if similar else ""))
 

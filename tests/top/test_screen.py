@@ -175,8 +175,18 @@ def test_any_bytes_are_keys_or_nothing(data: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(None, "-"), (0, "0"), (7, "7"), (0.123, "0.12"), (12.34, "12.3"), (1234.5, "1234"), (12_345, "12.3k")]
-    + [(1.25e6, "1250k"), (2.5e7, "25.0M"), (3.2e15, "3200T")],
+    [
+        (None, "-"),
+        (0, "0"),
+        (7, "7"),
+        (0.123, "0.12"),
+        (12.34, "12.3"),
+        (1234.5, "1234"),
+        (12_345, "12.3k"),
+        (1.25e6, "1250k"),
+        (2.5e7, "25.0M"),
+        (3.2e15, "3200T"),
+    ],
 )
 def test_numbers_are_short(value: float | None, text: str) -> None:
     assert short_number(value) == text

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from .groups import Groups
     from .keys import Keys
 
-__all__ = ["Diagnosed", "Diagnosis"]
+__all__ = ["Diagnosed", "Diagnosis", "next_ones"]
 
 _EXAMINE: Final = Remote(service="diagnosis", method="examine")
 _FIGURES: Final = Remote(service="diagnosis", method="figures")
@@ -109,7 +109,7 @@ class Diagnosis:
 
             async with open_plain_nursery() as nursery:
                 for place, name in enumerate(names):
-                    nursery.start_soon(ask, name, _next_ones(names, place))
+                    nursery.start_soon(ask, name, next_ones(names, place))
             keys = await self._key_facts()
             fault = "" if self._node.keys.agent is None or self._is_given() else self._node.keys.agent.fault
             survey = Survey(self._own, {name: found[name] for name in names}, keys, fault)
@@ -155,7 +155,7 @@ class Diagnosis:
         """Ask all present members for their figures, and return those and the states of members, by address.
 
         Args:
-            within_s: the time limit of each member, in seconds, at most 60.
+            within_s: the time limit of each member, in seconds, at most 60; its cancelled call may take a second more.
 
         Returns:
             For each member, suspected and failed ones included: ``sid``; ``state``: ``alive``, ``suspect`` or
@@ -307,7 +307,7 @@ class Diagnosis:
         return found
 
 
-def _next_ones(names: list[str], place: int) -> list[str]:
+def next_ones(names: list[str], place: int) -> list[str]:
     """Return the names that follow in a circle, at most `_MOST_TRIED`."""
     return [*names[place + 1 :], *names[:place]][:_MOST_TRIED]
 

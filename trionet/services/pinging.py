@@ -59,6 +59,11 @@ class Pinging:
         """Whether this node sends datagrams."""
         return self._agent.has_datagrams
 
+    @property
+    def open_count(self) -> int:
+        """The number of pings that wait for an answer."""
+        return len(self._open)
+
     async def ping(self, node: NodeAddress, within_s: float, way: Way = Way.BOTH) -> float | None:
         """Ping a node once; return the seconds until its answer, or None if none came in time.
 

@@ -24,15 +24,13 @@ from .current_call import CurrentCall
 from .errors import (
     CallTimeout,
     ConnectionLost,
-    GroupNotFound,
     MalformedRequest,
-    MethodNotFound,
-    ServiceNotFound,
     TemporarilyUnavailable,
     TrionetError,
 )
 from .limits import Limits
 from .message import BUILT_IN, LOCAL
+from .method_table import MethodTable
 from .nesting import depth_inside, position
 from .principal import ANYONE, Principal
 from .security.scopes import FORWARDING
@@ -67,7 +65,10 @@ class PreparedCall(CountedCall):
         kwargs: Mapping[str, Any],
         router: Router,
     ) -> None:
-        super().__init__(method, call, router.counts)
+        self.method: Method = method
+        self._call = call
+        self._counts = router.counts
+        self._begun_ns = router.counts.now_ns()
         self._router = router
         self._args = args
         self._kwargs = kwargs
@@ -232,6 +233,7 @@ class Router:
         threads: the worker threads of its handlers.
         access: checks who may call what; None for a router outside of a node.
         counts: counts of the calls so far, and their durations.
+        methods: its methods.
     """
 
     def __init__(
@@ -250,7 +252,7 @@ class Router:
         self.counts: CallCounts = CallCounts(now_ns)
         self.threads: ThreadPools = ThreadPools(max_threads)
         self._watchdog = Watchdog.off() if watchdog is None else watchdog
-        self._services: dict[str, dict[str, Mapping[str, Method]]] = {}
+        self.methods: MethodTable = MethodTable()
         self._has_ended = False
         self.served: int = 0
         self.running: dict[PreparedCall, None] = {}
@@ -265,7 +267,7 @@ class Router:
 
     def put(self, gid: str, service: str, methods: Mapping[str, Method]) -> None:
         """Register `methods` as `service` of `gid`, in place of any others."""
-        self._services.setdefault(gid, {})[service] = methods
+        self.methods.put(gid, service, methods)
 
     def watch(self) -> None:
         """Have the watchdog watch the user's code that is called now, for itself: a periodic task, for example."""
@@ -274,10 +276,7 @@ class Router:
 
     def remove(self, gid: str, service: str | None = None) -> None:
         """Remove `service`, or all of `gid`, if it exists."""
-        if service is None:
-            self._services.pop(gid, None)
-        else:
-            self._services.get(gid, {}).pop(service, None)
+        self.methods.remove(gid, service)
 
     def find(self, gid: str, service: str, method: str) -> Method:
         """Return a method.
@@ -288,16 +287,7 @@ class Router:
         """
         if self._has_ended:
             raise TemporarilyUnavailable(str(self.refusing))
-        services = self._services.get(gid)
-        if services is None:
-            raise GroupNotFound(f"there is no group {gid!r:.130} on this node")
-        methods = services.get(service)
-        if methods is None:
-            raise ServiceNotFound(f"group {gid!r} has no service {service!r:.130}")
-        found = methods.get(method)
-        if found is None:
-            raise MethodNotFound(f"service {service!r} of group {gid!r} has no method {method!r:.130}")
-        return found
+        return self.methods.find(gid, service, method)
 
     def permitted(self, call: Call) -> Method:
         """Return the method of `call`, whose arguments have not been looked at.
@@ -330,7 +320,7 @@ class Router:
             if call.timeout_s is not None and call.timeout_s <= 0:
                 raise CallTimeout("its time was over before it could start")
         except TrionetError as exc:
-            exists = call.method in self._services.get(call.gid, {}).get(call.service, {})
+            exists = self.methods.has(call.gid, call.service, call.method)
             self.counts.refused(call.service, call.method, exc, exists=exists)
             raise
         self.served += 1
@@ -375,7 +365,7 @@ class Router:
         """Remove all services, refuse further calls, and cancel the node's calls to itself."""
         self.refusing = "the node has stopped"
         self._has_ended = True
-        self._services.clear()
+        self.methods.clear()
         for scope in self._own_scopes:
             scope.cancel()
 

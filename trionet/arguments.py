@@ -11,7 +11,7 @@ import functools
 import inspect
 import types
 import typing
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .conversion import Converter, Misfit, converter_for
 from .errors import MalformedRequest
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from .call_counts import MethodCounts
 
-__all__ = ["Method"]
+__all__ = ["Method", "Signature", "signature_of"]
 
 _MOST_WRAPPERS = 100
 _ABCS: Final = {name: getattr(collections.abc, name) for name in collections.abc.__all__}
@@ -373,3 +373,26 @@ def _annotations(function: Any) -> dict[str, Any]:
         single = types.SimpleNamespace(__annotations__={name: annotation})
         found |= attempt(typing.get_type_hints, single, namespace, default=dict[str, Any]())
     return found
+
+
+class Signature(NamedTuple):
+    """What a method says of itself.
+
+    Attributes:
+        parameters: its parameters, without that of its object; None if it has no signature.
+        annotations: the types of its parameters, and of its value as ``return``, as far as they can be evaluated.
+        doc: its docstring; empty if it has none.
+    """
+
+    parameters: list[inspect.Parameter] | None
+    annotations: Mapping[str, Any]
+    doc: str
+
+
+def signature_of(method: Method) -> Signature:
+    """Return what the callable of `method` says of itself."""
+    call = method.call
+    signature = attempt(inspect.signature, call, default=None)
+    doc = attempt(inspect.getdoc, _innermost(call), default=None)
+    parameters = None if signature is None else list(signature.parameters.values())
+    return Signature(parameters, _annotations(_innermost(call)), doc if isinstance(doc, str) else "")

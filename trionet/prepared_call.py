@@ -72,7 +72,10 @@ class PreparedCall(CountedCall):
         kwargs: Mapping[str, Any],
         router: Runner,
     ) -> None:
-        super().__init__(method, call, router.counts)
+        self.method: Method = method
+        self.call: Call = call
+        self._counts = router.counts
+        self._begun_ns = router.counts.now_ns()
         self.started_at: float
         self._router = router
         self._args = args

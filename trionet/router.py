@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -19,29 +19,24 @@ from .current_call import Endings
 from .errors import (
     CallTimeout,
     ConnectionLost,
-    GroupNotFound,
     MalformedRequest,
-    MethodNotFound,
-    ServiceNotFound,
     TemporarilyUnavailable,
     TrionetError,
 )
 from .limits import Limits
 from .message import BUILT_IN
-from .mistakes import similar
+from .method_table import MethodTable
 from .prepared_call import HandlerCancelled, PreparedCall
 from .threads import ThreadPools
 from .watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
     from .access import Access
     from .message import Call
 
 __all__ = ["Method", "Router"]
-
-_MARK: Final = ": methods that others may call are marked with @trionet.rpc"
 
 
 class Router:
@@ -56,6 +51,7 @@ class Router:
         threads: the worker threads of its handlers.
         access: checks who may call what; None for a router outside of a node.
         counts: counts of the calls so far, and their durations.
+        methods: its methods.
         tracer_provider: returns OpenTelemetry's tracer provider, or None while none is set; None where it isn't
             installed.
         traced: returns a call that runs in a span, with the arguments of `PreparedCall`, and whether it is a rumor's.
@@ -77,7 +73,7 @@ class Router:
         self.counts: CallCounts = CallCounts(now_ns)
         self.threads: ThreadPools = ThreadPools(max_threads)
         self._watchdog = Watchdog.off() if watchdog is None else watchdog
-        self._services: dict[str, dict[str, Mapping[str, Method]]] = {}
+        self.methods: MethodTable = MethodTable()
         self._has_ended = False
         self.served: int = 0
         self.running: dict[PreparedCall, trio.CancelScope] = {}
@@ -95,7 +91,7 @@ class Router:
 
     def put(self, gid: str, service: str, methods: Mapping[str, Method]) -> None:
         """Register `methods` as `service` of `gid`, in place of any others."""
-        self._services.setdefault(gid, {})[service] = methods
+        self.methods.put(gid, service, methods)
 
     def watch(self) -> None:
         """Have the watchdog watch the user's code that is called now, for itself: a periodic task, for example."""
@@ -104,10 +100,7 @@ class Router:
 
     def remove(self, gid: str, service: str | None = None) -> None:
         """Remove `service`, or all of `gid`, if it exists."""
-        if service is None:
-            self._services.pop(gid, None)
-        else:
-            self._services.get(gid, {}).pop(service, None)
+        self.methods.remove(gid, service)
 
     def find(self, gid: str, service: str, method: str) -> Method:
         """Return a method.
@@ -118,25 +111,11 @@ class Router:
         """
         if self._has_ended:
             raise TemporarilyUnavailable(str(self.refusing))
-        services = self._services.get(gid)
-        if services is None:
-            raise GroupNotFound(f"there is no group {gid!r:.130} on this node")
-        methods = services.get(service)
-        if methods is None:
-            raise ServiceNotFound(f"group {gid!r} has no service {service!r:.130}{self._similar(service, services)}")
-        found = methods.get(method)
+        found = self.methods.get(gid, service, method)
         if found is None:
-            hint = self._similar(method, methods) or ("" if service in BUILT_IN else _MARK)
-            raise MethodNotFound(f"service {service!r} of group {gid!r} has no method {method!r:.130}{hint}")
+            may_suggest = self.access is None or not self.access.is_active  # others might not be permitted to know
+            raise self.methods.missing(gid, service, method, may_suggest=may_suggest)
         return found
-
-    def services(self, gid: str) -> Mapping[str, Mapping[str, Method]]:
-        """Return the methods of `gid`, by service and name."""
-        return self._services.get(gid, {})
-
-    def _similar(self, name: str, known: Iterable[str]) -> str:
-        """Suggest a name, but not to those who might not be permitted to know it."""
-        return "" if self.access is not None and self.access.is_active else similar(name, known)
 
     def permitted(self, call: Call) -> Method:
         """Return the method of `call`, whose arguments have not been looked at.
@@ -169,7 +148,7 @@ class Router:
             if call.timeout_s is not None and call.timeout_s <= 0:
                 raise CallTimeout("its time was over before it could start")
         except TrionetError as exc:
-            exists = call.method in self._services.get(call.gid, {}).get(call.service, {})
+            exists = self.methods.get(call.gid, call.service, call.method) is not None
             self.counts.refused(call.service, call.method, exc, exists=exists)
             raise
         self.served += 1
@@ -218,6 +197,6 @@ class Router:
         """Remove all services, refuse further calls, and cancel the node's calls to itself."""
         self.refusing = "the node has stopped"
         self._has_ended = True
-        self._services.clear()
+        self.methods.clear()
         for scope in self._own_scopes:
             scope.cancel()

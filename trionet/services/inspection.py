@@ -187,7 +187,7 @@ class Inspection(CallInspection):
         return self._node.local.membership.is_active
 
     def _services(self, gid: str) -> Mapping[str, Mapping[str, Any]]:
-        return self._router.services(gid)
+        return self._router.methods.services(gid)
 
     def _origin(self, gid: str, name: str) -> str:
         if gid != LOCAL and name not in BUILT_IN:

@@ -301,6 +301,9 @@ class Pages(Protocol):
     def figures(self) -> NodeFigures:
         """Return its figures."""
 
+    def openapi(self) -> bytes:
+        """Return its OpenAPI document, in JSON."""
+
 
 class Network(Protocol):
     """Opens the endpoints of nodes.

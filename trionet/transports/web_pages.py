@@ -1,4 +1,4 @@
-"""The pages of a node's HTTP face that are no calls: its health, and its metrics.
+"""The pages of a node's HTTP face that are no calls: its health, its metrics, and its OpenAPI document.
 
 Whether the node lives and is ready may be asked by anyone, and no more is told; all else needs the scope ``read`` where
 the node has a key.
@@ -52,6 +52,10 @@ def add_pages(app: QuartTrio, pages: Pages, limit_bytes: int) -> None:
         if pages.is_ready:
             return _json({"status": "ok"})
         return _json({"status": "not ready"}, HTTPStatus.SERVICE_UNAVAILABLE)
+
+    @app.get("/openapi.json")
+    async def openapi() -> Response:
+        return Response(pages.openapi(), content_type=JSON.content_type)
 
     @app.get("/metrics")
     async def metrics() -> Response:

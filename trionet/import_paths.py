@@ -18,7 +18,7 @@ GUARD_MAIN = (
     "its start under: if __name__ == '__main__'"
 )
 
-OTHER_MAIN = ": that is another program in each process. Put it into a module of its own, as in 'shop:Counter'"
+_OTHER_MAIN = ": that is another program in each process. Put it into a module of its own, as in 'shop:Counter'"
 
 
 def is_reference(value: Any) -> bool:
@@ -51,7 +51,7 @@ def import_reference(reference: str) -> Any:
         try:
             found = getattr(found, part)
         except AttributeError as exc:
-            hint = OTHER_MAIN if module == "__main__" else ""
+            hint = _OTHER_MAIN if module == "__main__" else ""
             raise ConfigError(f"{module!r} has no {name!r}{hint}") from exc
         except BaseException as exc:  # a module may have a __getattr__, and a class a metaclass
             pass_endings(exc)

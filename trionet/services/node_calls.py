@@ -111,11 +111,12 @@ class NodeCalls:
         except EncodeError:
             request = lowered_request(comm, reference, args, kwargs, remote)
         try:
-            if self._orphans == "report":
-                value = await comm.begin(address, request)
-                return value if type(value) is reference.exact else reference.answer(value)
-            with comm.raising_orphans(self._orphans, request):
-                return reference.answer(await comm.begin(address, request))
+            if self._orphans != "report":
+                with comm.raising_orphans(self._orphans, request):
+                    return reference.answer(await comm.call(address, request))
+            # The same as `Comm.call`, without its coroutine.
+            value = await (comm.call_self(request) if address == comm.own else comm.transport.call(address, request))
+            return value if type(value) is reference.exact else reference.answer(value)
         except TrionetError as exc:
             exc.node = exc.node or str(address)
             raise

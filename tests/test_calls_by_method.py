@@ -143,7 +143,7 @@ class Counter:
         return value
 
     @rpc
-    def variadic(self, *args: int, **kwargs: int) -> list[int]:
+    def variadic(self, /, *args: int, **kwargs: int) -> list[int]:
         return [*args, *kwargs.values()]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -384,7 +383,8 @@ async def test_the_items_of_an_iterable_are_taken_with_other_tasks_in_between(
         while len(seen) < 5:  # the clock stands still meanwhile, so that no result makes room for another item
             turns += 1
             await trio.lowlevel.checkpoint()
-    assert all(before < after for before, after in pairwise(seen))
+    # Trio runs the tasks of a turn in any order: two takes may see the same turn, three can't.
+    assert all(before < after for before, after in zip(seen, seen[2:], strict=False))
 
 
 async def test_an_empty_iterable_gives_no_results(start_memory_node: StartNode) -> None:
@@ -658,7 +658,7 @@ async def test_a_node_that_stops_ends_its_maps(start_memory_node: StartNode, aut
                 pass
     with pytest.raises(TemporarilyUnavailable, match="this node has stopped"):
         async with group.map(WORK, [1] * 100) as results:
-            await results.receive()
+            await read_into([], results)
 
 
 # ----------------------------------------------------------------------------------------------------- wrong arguments

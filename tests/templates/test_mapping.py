@@ -508,6 +508,47 @@ async def test_a_deadline_around_it_ends_it_wherever_it_is(
     await wait_until(lambda: all(len(worker.begun) == len(worker.ended) + len(worker.cancelled) for worker in workers))
 
 
+class CancelAfter(trio.abc.Instrument):
+    """Cancels a scope after a number of steps of all tasks."""
+
+    def __init__(self, scope: trio.CancelScope, steps: int) -> None:
+        self._scope = scope
+        self._left = steps
+
+    def after_task_step(self, _: trio.lowlevel.Task) -> None:
+        self._left -= 1
+        if self._left == 0:
+            self._scope.cancel()
+
+
+async def test_a_cancellation_at_any_step_ends_every_call(
+    start_memory_node: StartNode, autojump_clock: MockClock
+) -> None:
+    group, _, workers = await open_group(start_memory_node, 2)
+    caught = 0
+    for steps in range(1, 100):
+        ended: list[bool] = []
+
+        async def slowly(ended: list[bool]) -> AsyncGenerator[float]:
+            try:
+                for _ in range(6):
+                    yield 0.01
+                    await trio.sleep(0.005)
+            finally:
+                ended.append(True)
+
+        with trio.CancelScope() as scope:
+            instrument = CancelAfter(scope, steps)
+            trio.lowlevel.add_instrument(instrument)
+            async with group.map(WORK, slowly(ended), per_member=2, ordered=steps % 2 == 0) as results:
+                assert len([done.result() async for done in results]) == 6
+        trio.lowlevel.remove_instrument(instrument)
+        caught += scope.cancelled_caught
+        assert len(ended) <= 1
+        assert all(len(worker.begun) == len(worker.ended) + len(worker.cancelled) for worker in workers)
+    assert 30 < caught < 99  # the last ones came to their end
+
+
 async def test_a_cancelled_reader_loses_no_result(start_memory_node: StartNode, autojump_clock: MockClock) -> None:
     group, _, _ = await open_group(start_memory_node, 2)
     read: list[int] = []

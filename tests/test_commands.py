@@ -107,7 +107,7 @@ def test_the_table_has_all_commands_of_this_kind() -> None:
     assert set(LOOKS) | {"spawn", "stop", "join", "leave", "forget", "reload", "cancel"} == set(COMMANDS)
 
 
-@pytest.mark.parametrize("name", sorted(MODULES.keys() - {"demo"}))
+@pytest.mark.parametrize("name", sorted(MODULES))
 def test_help_has_an_example_that_begins_with_the_command(name: str) -> None:
     done = run(name, "--help")
     if name == "maelstrom":
@@ -445,6 +445,20 @@ def test_events_and_logs_are_followed_as_json_lines_until_ctrl_c(cluster: Cluste
 def test_following_for_some_time_is_no_failure(cluster: Cluster) -> None:
     done = run("logs", cluster.address, "-f", "--timeout", "0.1")
     assert (done.status, done.err) == (0, "")
+
+
+def test_ctrl_c_cancels_the_call_at_the_node(lone: str) -> None:
+    def running() -> int:
+        count: int = run("statistics", lone, "--json").document["calls_running"]
+        return count
+
+    assert running() == 0
+    with command("call", lone, "probe/sleep", "3600", stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        until(lambda: running() == 1)
+        process.send_signal(signal.SIGINT)
+        assert (process.wait(DEADLINE_S), process.stderr.read()) == (130, "")
+    until(lambda: running() == 0)
 
 
 def test_following_ends_when_nobody_reads(cluster: Cluster) -> None:

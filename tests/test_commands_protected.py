@@ -70,6 +70,7 @@ def test_with_the_key_every_command_works(node: Protected) -> None:
         done = run(name, node.address, *node.key, "--json")
         assert (done.status, done.err) == (0, ""), name
         assert done.document is not None
+    assert run("members", node.address, "--all", *node.key).status == 0
     assert run("call", node.address, "probe/sleep", "0", *node.key).out == "slept\n"
     assert run("call", node.address, "ticker/ticks", "2", "--stream", *node.key).out == "0\n1\n"
     assert run("gossip", node.address, "probe/pid", *node.key, "--json").document["known"] == 1

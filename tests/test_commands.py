@@ -39,6 +39,7 @@ COMMANDS = {
 }
 LOOKS = {
     "members": [],
+    "calls": [],
     "groups": [],
     "services": [],
     "events": [],
@@ -103,7 +104,7 @@ def one_line(done: Done, status: int) -> str:
 
 
 def test_the_table_has_all_commands_of_this_kind() -> None:
-    assert set(LOOKS) | {"spawn", "stop", "join", "leave", "forget", "reload"} == set(COMMANDS)
+    assert set(LOOKS) | {"spawn", "stop", "join", "leave", "forget", "reload", "cancel"} == set(COMMANDS)
 
 
 @pytest.mark.parametrize("name", sorted(MODULES.keys() - {"demo"}))
@@ -143,7 +144,7 @@ def test_a_wrong_address_is_wrong_usage(name: str, address: str) -> None:
 
 
 def words_of(name: str) -> list[str]:
-    return LOOKS.get(name) or {"join": ["127.0.0.1:1"], "forget": ["0123456789"]}.get(name, [])
+    return LOOKS.get(name) or {"join": ["127.0.0.1:1"], "forget": ["0123456789"], "cancel": ["an-id"]}.get(name, [])
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))

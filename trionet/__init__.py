@@ -14,11 +14,14 @@ from .current_call import CurrentCall, current_call
 from .version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from .call_tree import CallTree, CancelledCalls, RunningCall, WaitsFor
     from .codec import register_type
     from .config import NodeConfig
+    from .declared_errors import error
     from .errors import (
         Abort,
         AddressInUse,
+        CallCancelled,
         CallTimeout,
         CodeRefused,
         ConfigError,
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
         TemporarilyUnavailable,
         TrionetError,
         TxnConflict,
+        UnexpectedAnswer,
         UnknownKey,
     )
     from .events import (
@@ -75,20 +79,26 @@ if TYPE_CHECKING:
     from .group import Group
     from .identity import NID, SID, NodeAddress
     from .launchers import Launcher, ObservedStatus, SSHLauncher
+    from .log_format import JSONLogFormatter
     from .message import Remote
     from .node import Node
     from .node_statistics import NodeStatistics
     from .principal import Principal
-    from .replies import Aggregate, Receipt, Replies, Spread
+    from .replies import Aggregate, Done, Receipt, Replies, Spread
+    from .running_calls import RunningCalls
     from .runtime import open_node, run, serve_node
     from .services.base import rpc
     from .services.groups import GroupDescription
     from .services.key_status import KeyInfo, KeysStatus, MemberKeys
     from .services.keys import Keys
     from .services.member import Member
+    from .services.names import service
+    from .services.node_calls import NodeCalls
     from .services.periodic import PeriodicTask
     from .services.routes import ServiceDescription
     from .templates.base import GroupContext, Template
+    from .templates.calls import GroupCalls, GroupItems
+    from .templates.mapping import Results
 
 __all__ = [
     "NID",
@@ -97,7 +107,10 @@ __all__ = [
     "AddressInUse",
     "AddressUnreachable",
     "Aggregate",
+    "CallCancelled",
     "CallTimeout",
+    "CallTree",
+    "CancelledCalls",
     "ChildEnded",
     "ChildGivenUp",
     "ChildRestarted",
@@ -107,16 +120,20 @@ __all__ = [
     "CurrentCall",
     "DecodeError",
     "DefiniteError",
+    "Done",
     "EmptyGroup",
     "EncodeError",
     "Event",
     "Events",
     "Group",
+    "GroupCalls",
     "GroupContext",
     "GroupDescription",
     "GroupFailed",
+    "GroupItems",
     "GroupNotFound",
     "IndefiniteError",
+    "JSONLogFormatter",
     "KeyAlreadyExists",
     "KeyDoesNotExist",
     "KeyInfo",
@@ -139,6 +156,7 @@ __all__ = [
     "MethodNotFound",
     "Node",
     "NodeAddress",
+    "NodeCalls",
     "NodeConfig",
     "NodeStatistics",
     "NodeUnreachable",
@@ -154,7 +172,10 @@ __all__ = [
     "Remote",
     "RemoteError",
     "Replies",
+    "Results",
     "RumorFailed",
+    "RunningCall",
+    "RunningCalls",
     "SIDCollision",
     "SSHLauncher",
     "ServiceDescription",
@@ -169,37 +190,49 @@ __all__ = [
     "TemporarilyUnavailable",
     "TrionetError",
     "TxnConflict",
+    "UnexpectedAnswer",
     "UnknownKey",
+    "WaitsFor",
     "current_call",
+    "error",
     "open_node",
     "register_type",
     "rpc",
     "run",
     "serve_node",
+    "service",
 ]
 
 _HOMES: Final = (
+    "call_tree",
     "codec",
     "config",
+    "declared_errors",
     "errors",
     "events",
     "group",
     "identity",
     "launchers",
+    "log_format",
     "message",
     "node",
     "node_statistics",
     "principal",
     "replies",
+    "running_calls",
     "runtime",
     "services.base",
     "services.groups",
     "services.key_status",
     "services.keys",
     "services.member",
+    "services.names",
+    "services.node_calls",
     "services.periodic",
     "services.routes",
     "templates.base",
+    "templates.calls",
+    "templates.mapping",
 )
 """The modules that define the names."""
 

@@ -109,9 +109,13 @@ class CallCounts:
         ok[SUM] += spent_ns
 
     def note_failure(self, service: str, method: str, exc: BaseException, begun_ns: int) -> None:
-        """Count a call that was made at `begun_ns`, and has ended with `exc`; an error shows that its method exists."""
+        """Count a call that was made at `begun_ns`, and has ended with `exc`.
+
+        A method that no node has refused exists, or would have been refused at once.
+        """
         outcome = outcome_of(exc)
-        counts = self.of(service, method) if outcome == "error" else self._by_name.get((service, method))
+        is_known = outcome not in ("refused", "unreachable")
+        counts = self.of(service, method) if is_known else self._by_name.get((service, method))
         self.failed(counts, outcome, self.now_ns() - begun_ns)
 
     def failed(self, counts: MethodCounts | None, outcome: str, spent_ns: int) -> None:

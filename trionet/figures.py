@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from .histograms import Durations
+from .histograms import NO_DURATIONS, Durations
 
 __all__ = [
     "CallFigures",
@@ -45,6 +45,7 @@ class LinkFigures(msgspec.Struct, frozen=True, kw_only=True):
         frames_sent, frames_received: the frames; a long one counts once for each part.
         queued_frames, queued_bytes: the frames, and parts of long ones, that wait to be sent, and their bytes.
         calls_waiting: the calls that wait, because the peer accepts no more of them at present.
+        lag: how late their timers ran, because the event loop was busy or the process stopped.
     """
 
     open: int = 0
@@ -56,6 +57,7 @@ class LinkFigures(msgspec.Struct, frozen=True, kw_only=True):
     queued_frames: int = 0
     queued_bytes: int = 0
     calls_waiting: int = 0
+    lag: Durations = NO_DURATIONS
 
 
 class DatagramFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,9 +116,9 @@ class ClusterFigures(msgspec.Struct, frozen=True, kw_only=True):
     suspicions: int = 0
     refutations: int = 0
     probes_failed: int = 0
-    probe_round_trips: Durations = Durations(0, 0.0, [])
+    probe_round_trips: Durations = NO_DURATIONS
     health: int = 0
-    lag: Durations = Durations(0, 0.0, [])
+    lag: Durations = NO_DURATIONS
 
 
 class NodeFigures(msgspec.Struct, frozen=True, kw_only=True):

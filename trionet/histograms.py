@@ -6,14 +6,11 @@ further one for up to twice as much; the last are out of reach, so that no index
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-__all__ = ["LIMITS_S", "SUM", "UNIT_NS", "Durations", "count_s", "durations", "new_histogram"]
+__all__ = ["LIMITS_S", "NO_DURATIONS", "SUM", "UNIT_NS", "Durations", "count_s", "durations", "new_histogram", "total"]
 
 UNIT_NS: Final = 50_000
 """The index of a duration is ``(nanoseconds // UNIT_NS).bit_length()``."""
@@ -40,6 +37,9 @@ class Durations(msgspec.Struct, frozen=True):
     buckets: list[int]
 
 
+NO_DURATIONS: Final = Durations(0, 0.0, [0] * (_SHOWN + 1))
+
+
 def new_histogram() -> list[int]:
     """Return a histogram without any duration."""
     return [0] * (SUM + 1)
@@ -52,8 +52,13 @@ def count_s(histogram: list[int], seconds: float) -> None:
     histogram[SUM] += spent_ns
 
 
-def durations(*histograms: Iterable[int]) -> Durations:
-    """Return what histograms have counted, together."""
-    summed = [sum(column) for column in zip(*histograms, strict=True)] or new_histogram()
-    buckets = [*summed[:_SHOWN], sum(summed[_SHOWN:SUM])]
-    return Durations(sum(buckets), summed[SUM] / 1e9, buckets)
+def durations(histogram: list[int]) -> Durations:
+    """Return what a histogram has counted."""
+    buckets = [*histogram[:_SHOWN], sum(histogram[_SHOWN:SUM])]
+    return Durations(sum(buckets), histogram[SUM] / 1e9, buckets)
+
+
+def total(one: Durations, other: Durations) -> Durations:
+    """Return two kinds of durations as one."""
+    buckets = [mine + theirs for mine, theirs in zip(one.buckets, other.buckets, strict=True)]
+    return Durations(one.count + other.count, one.sum_s + other.sum_s, buckets)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NodeRecords"]
 
-STATES: Final = {State.ALIVE: "alive", State.SUSPECT: "suspect", State.DEAD: "failed", State.LEFT: "left"}
+_STATES: Final = {State.ALIVE: "alive", State.SUSPECT: "suspect", State.DEAD: "failed", State.LEFT: "left"}
 
 
 class NodeRecords:
@@ -110,9 +110,9 @@ class NodeRecords:
         if not self._agent.has_begun:
             return ClusterFigures()
         swim, counts = self._agent.swim, self._agent.swim_counts()
-        states = Counter(STATES[member.state] for member in swim.members())
+        states = Counter(_STATES[member.state] for member in swim.members())
         return ClusterFigures(
-            members={state: states[state] for state in STATES.values()},
+            members={state: states[state] for state in _STATES.values()},
             suspicions=counts.suspicions,
             refutations=counts.refutations,
             probes_failed=counts.failed_probes,

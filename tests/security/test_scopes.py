@@ -15,6 +15,7 @@ from trionet.security.refusals import RequestRefused
 from trionet.security.scopes import check_method, needed_scope
 from trionet.security.token_scope import Scope
 from trionet.security.tokens import Token
+from trionet.services.call_inspection import CallInspection
 from trionet.services.comm import Comm
 from trionet.services.diagnosis import Diagnosis
 from trionet.services.gossip import Gossip
@@ -34,7 +35,7 @@ SERVICES: dict[str, tuple[type, ...]] = {
     "comm": (Comm, trionet.templates.comm.GroupComm),
     "diagnosis": (Diagnosis,),
     "gossip": (Gossip, trionet.templates.gossip.GroupGossip),
-    "inspection": (Inspection,),
+    "inspection": (Inspection, CallInspection),
     "membership": (Membership,),
     "settings": (trionet.templates.settings.GroupSettings,),
     "kept": (Kept,),
@@ -62,6 +63,10 @@ NEEDED: dict[str, dict[str, Scope | None]] = {
     },
     "inspection": {
         "members": Scope.READ,
+        "calls": Scope.READ,
+        "report_calls": Scope.READ,
+        "cancel_call": Scope.ADMIN,
+        "cancel_own_calls": Scope.ADMIN,
         **dict.fromkeys(("config", "events", "groups", "logs", "services", "spread", "statistics"), Scope.READ),
         **dict.fromkeys(("status", "tags", "watch_events", "watch_logs"), Scope.READ),
     },

@@ -35,6 +35,7 @@ PURPOSES: Final[dict[str, dict[str, tuple[str, str]]]] = {
     },
     "look at a running cluster": {
         "members": (".commands.looks", "show the members of a node's cluster"),
+        "calls": (".commands.calls", "show the running calls of a cluster, as a tree"),
         "groups": (".commands.looks", "show the groups of a node"),
         "services": (".commands.looks", "show the methods that can be called"),
         "events": (".commands.following", "show what happens to members, children and tasks"),
@@ -52,6 +53,7 @@ PURPOSES: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "gossip": (".commands.gossip", "send a rumor, and show how far it has come"),
     },
     "act": {
+        "cancel": (".commands.calls", "cancel a running call, and all that is below it"),
         "spawn": (".commands.acts", "have a node start another one"),
         "stop": (".commands.acts", "stop a node, or all"),
         "join": (".commands.acts", "have a node join a cluster"),

@@ -91,7 +91,7 @@ def _run(options: argparse.Namespace) -> int:
     keys = keys_of(config)
     config.check_bind(has_key=keys is not None)
     prepare_process(config)
-    name_output()
+    name_output(config)
     return trio.run(_up, _configs(config, options.count, has_to_come=keys is None), keys, options.json, claim_stdout())
 
 

@@ -37,6 +37,8 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     add("--launcher", metavar="NAME", help="forkserver, subprocess, in_process or ssh:HOST")
     add_key_file(parser)
     add_certificate(parser)
+    add("--log-level", metavar="LEVEL", help="debug, info, warning or error (default: warning)")
+    add("--log-format", metavar="FORMAT", help="text, or json: one object a line (default: text)")
 
 
 def config_of(options: argparse.Namespace) -> NodeConfig:
@@ -54,7 +56,7 @@ def config_of(options: argparse.Namespace) -> NodeConfig:
         settings["join"] = [seed for text in options.join for seed in text.split(",")]
     if options.service is not None:
         settings["services"] = {**settings.get("services", {}), **_services(options.service)}
-    for name in ("key_file", *CERTIFICATE_FILES):
+    for name in ("key_file", "log_level", "log_format", *CERTIFICATE_FILES):
         if (text := getattr(options, name)) is not None:
             settings[name] = parse_setting(name, text, source=f"--{name.replace('_', '-')}")
     config = NodeConfig.from_mapping(settings, source="command line")

@@ -39,6 +39,7 @@ ADMIN_METHODS: Final[Mapping[str, frozenset[str] | None]] = {
     "status": frozenset({"stop", "spawn", "reload"}),
     "routes": frozenset({"put", "put_template", "rem"}),
     "groups": frozenset({"put", "add", "rem", "del"}),
+    "inspection": frozenset({"cancel_call", "cancel_own_calls"}),
     "membership": frozenset({"join", "leave", "set_tags", "forget"}),
     "keys": None,
 }
@@ -51,7 +52,7 @@ NODE_METHODS: Final[Mapping[str, frozenset[str] | None]] = {
 }
 """The methods that only nodes may call."""
 
-FORWARDING: Final = frozenset({"comm", "diagnosis", "gossip"})
+FORWARDING: Final = frozenset({"comm", "diagnosis", "gossip", "inspection"})
 """The services whose methods have nodes call other methods: these need the scope of their destination as well."""
 
 

@@ -48,7 +48,9 @@ class AddressReports:
         node = address_of(event.name)
         if node is not None:
             remember(self._barred_at, node, self._now(), _MOST_REPORTED)
-            _log.warning("refused %s as a member: %s", node, why_apart(self._own, node), extra=about(node))
+            _log.warning(
+                "refused %s as a member: %s", node, why_apart(self._own, node), extra=about(node, node=self._own)
+            )
 
     def handle_unreachable(self, event: SenderUnreachable) -> None:
         """Report a node that is heard, and can't be reached."""
@@ -64,7 +66,7 @@ class AddressReports:
                 "an address that the other members reach, and let them reach that port",
                 self._own,
                 node,
-                extra=about(node),
+                extra=about(node, node=self._own),
             )
             self._publish(AddressUnreachable(node=node, by=self._own))
 
@@ -76,7 +78,7 @@ class AddressReports:
                 "the other members reach, and let them reach that port",
                 by,
                 self._own,
-                extra=about(by),
+                extra=about(by, node=self._own),
             )
             self._publish(AddressUnreachable(node=self._own, by=by))
 

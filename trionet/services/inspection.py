@@ -24,6 +24,7 @@ from trionet.user_code import attempt
 from trionet.version import __version__
 
 from .base import rpc
+from .call_inspection import CallInspection
 from .group_rules import description_of
 from .heap import heap_bytes
 from .log_ring import LogRing
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from trionet.router import Router
 
     from . import LocalServices
+    from .call_inspection import InspectedCalls
     from .cluster_agent import ClusterAgent
     from .groups import Groups
     from .member import Member
@@ -74,12 +76,18 @@ class Inspected(Protocol):
     def statistics(self) -> msgspec.Struct:
         """Return its figures; see `NodeStatistics`."""
 
+    @property
+    def calls(self) -> InspectedCalls:
+        """Its running calls."""
+
     def events(self) -> Events:
         """Return an iterator over its events from now on."""
 
 
-class Inspection:
+class Inspection(CallInspection):
     """The local service ``inspection``."""
+
+    _node: Inspected
 
     def __init__(self, node: Inspected, router: Router, agent: ClusterAgent, table: ServiceTable) -> None:
         """Show `node`, with the router of its methods, the agent of its protocols, and the table of its services."""
@@ -179,7 +187,7 @@ class Inspection:
         return self._node.local.membership.is_active
 
     def _services(self, gid: str) -> Mapping[str, Mapping[str, Any]]:
-        return self._router.services(gid)
+        return self._router.methods.services(gid)
 
     def _origin(self, gid: str, name: str) -> str:
         if gid != LOCAL and name not in BUILT_IN:

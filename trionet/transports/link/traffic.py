@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trionet.figures import LinkFigures
+from trionet.histograms import durations, new_histogram
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,9 +16,14 @@ __all__ = ["Traffic"]
 
 
 class Traffic:
-    """Sums up the traffic of the links of one node."""
+    """Sums up the traffic of the links of one node.
+
+    Attributes:
+        lag: how late the timers of the links have run; see `trionet.histograms`.
+    """
 
     def __init__(self) -> None:
+        self.lag: list[int] = new_histogram()
         self._opened: int = 0
         self._ended = LinkFigures()
 
@@ -56,4 +62,5 @@ class Traffic:
             queued_frames=frames,
             queued_bytes=size,
             calls_waiting=waiting,
+            lag=durations(self.lag),
         )

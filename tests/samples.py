@@ -217,3 +217,16 @@ class Echo:
     def order(self) -> Order:
         """Return a value of a type that others may not have."""
         return Order("tea", 2)
+
+
+class Talker:
+    """Prints what it is told, and returns the number of its characters."""
+
+    @rpc
+    def say(self, text: str) -> int:
+        print(text)  # noqa: T201  that is what it is for
+        return len(text)
+
+
+def make_talker() -> Talker:
+    return Talker()

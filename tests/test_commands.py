@@ -48,6 +48,9 @@ LOOKS = {
     "config": [],
     "tags": [],
     "logs": [],
+    "ping": ["--count", "1", "--wait", "20"],
+    "top": ["--count", "1", "--interval", "0.2"],
+    "doctor": ["--once"],
     "call": ["probe/pid"],
     "gossip": ["counter/add", "1"],
 }
@@ -198,7 +201,7 @@ def test_a_table_fits_a_narrow_terminal(
     assert (done.status, done.err) == (0, "")
     lines = ESCAPES.sub("", done.out.replace("\x1b[1A\r", "\n")).splitlines()
     assert max(map(len, lines)) <= 60
-    if name not in ("call", "gossip"):
+    if name not in ("call", "gossip", "top", "doctor"):
         assert ("\x1b[" in done.out) == is_rich
 
 
@@ -387,6 +390,23 @@ def test_a_stream_is_printed_item_by_item(cluster: Cluster) -> None:
     assert (done.status, list(done.documents[0])) == (1, ["sid", "error"])
 
 
+def test_the_time_of_a_stream_is_limited(cluster: Cluster) -> None:
+    done = run("call", cluster.address, "inspection/watch_events", "--stream", "--timeout", "0.2", "--json")
+    assert "no answer within 0.2 s" in one_line(done, 3)
+
+
+def test_a_call_is_repeated_until_nobody_reads(cluster: Cluster) -> None:
+    words = ("call", cluster.address, "counter/add", "0", "--repeat", "0.01", "--json")
+    with command(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        lines = [process.stdout.readline() for _ in range(3)]
+        process.stdout.close()
+        assert (process.wait(DEADLINE_S), process.stderr.read()) == (0, "")
+    assert len(set(lines)) == 1
+    assert lines[0].strip().isdecimal()
+
+
 # ---- gossip
 
 
@@ -523,3 +543,27 @@ def test_stopping_all_stops_all() -> None:
         done = run("stop", address, "--all", "--json")
         assert (done.status, child["sid"] in done.document["values"], len(done.document["values"])) == (0, True, 2)
         assert process.wait(DEADLINE_S) == 0
+
+
+# ---- the start
+
+
+def test_a_call_imports_only_what_a_client_needs(cluster: Cluster) -> None:
+    """The time of the start depends on that, and is not tested itself."""
+    code = (
+        f"import sys\n"
+        f"from trionet.cli.main import main\n"
+        f"try:\n"
+        f"    main(['call', '{cluster.address}', 'status/get', 'sid'])\n"
+        f"finally:\n"
+        f"    print(*sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=True
+    )
+    modules = done.stdout.splitlines()[-1].split()
+    ours = ("node", "runtime", "group", "services", "templates", "launchers", "protocols.swim", "protocols.gossip")
+    theirs = ("httpx", "quart", "hypercorn", "rich", "shtab", "cryptography", "asyncio", "difflib", "multiprocessing")
+    heavy = {*(f"trionet.{name}" for name in ours), *theirs}
+    assert [name for name in modules if name in heavy or name.startswith("trionet.services")] == []
+    assert sum(name.startswith("trionet") for name in modules) < 100

@@ -31,9 +31,10 @@ class CurrentCall:
         service, method: their names.
         key_id: the id of the cluster key of the sealed link by which it came; empty if it came by another way.
         principal: in whose name it is made: where it entered the cluster, whoever forwarded it; see `Principal`.
+        trace: its trace context, as a frame has it: trace id, span id, flags, state; empty without one.
     """
 
-    __slots__ = ("_deadline", "caller", "gid", "id", "key_id", "method", "parent", "principal", "service")
+    __slots__ = ("_deadline", "caller", "gid", "id", "key_id", "method", "parent", "principal", "service", "trace")
 
     def __init__(self, call: Call, deadline: float) -> None:
         self.id: str = call.id
@@ -44,6 +45,7 @@ class CurrentCall:
         self.method: str = call.method
         self.key_id: bytes = call.key_id
         self.principal: Principal = call.principal or ANYONE
+        self.trace: bytes = call.trace
         self._deadline = deadline
 
     @property

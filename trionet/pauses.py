@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from .nesting import Holding, position
+from .prepared_call import PreparedCall
 from .protocols.call_reports import Pause, cut
-from .router import PreparedCall
 from .transports.link.incoming import LinkServer
 from .trio_internals import is_waiting_for_thread
 

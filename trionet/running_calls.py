@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from .current_call import AnsweredCall
     from .events import OrphanedCall
     from .identity import SID, NodeAddress
-    from .router import PreparedCall, Router
+    from .prepared_call import PreparedCall
+    from .router import Router
     from .services.comm import Comm
     from .services.groups import Groups
     from .transports.base import Endpoint, Sending

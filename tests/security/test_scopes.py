@@ -17,6 +17,7 @@ from trionet.security.token_scope import Scope
 from trionet.security.tokens import Token
 from trionet.services.call_inspection import CallInspection
 from trionet.services.comm import Comm
+from trionet.services.diagnosis import Diagnosis
 from trionet.services.gossip import Gossip
 from trionet.services.groups import Groups
 from trionet.services.inspection import Inspection
@@ -32,6 +33,7 @@ SERVICES: dict[str, tuple[type, ...]] = {
     "groups": (Groups, trionet.templates.groups.GroupGroups),
     "routes": (Routes, trionet.templates.routes.GroupRoutes),
     "comm": (Comm, trionet.templates.comm.GroupComm),
+    "diagnosis": (Diagnosis,),
     "gossip": (Gossip, trionet.templates.gossip.GroupGossip),
     "inspection": (Inspection, CallInspection),
     "membership": (Membership,),
@@ -53,6 +55,12 @@ NEEDED: dict[str, dict[str, Scope | None]] = {
     "routes": {"get": Scope.READ, "put": Scope.ADMIN, "put_template": Scope.ADMIN, "rem": Scope.ADMIN},
     "comm": {"send": Scope.CALL},
     "gossip": {"tasks": Scope.READ, "send": Scope.CALL, "at": Scope.CALL, "del": Scope.CALL},
+    "diagnosis": {
+        "survey": Scope.READ,
+        "examine": Scope.READ,
+        "overview": Scope.READ,
+        "figures": Scope.READ,
+    },
     "inspection": {
         "members": Scope.READ,
         "calls": Scope.READ,

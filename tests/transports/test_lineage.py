@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from trionet import Node, NodeAddress
 
 ID = "an-id"
-TRACE = bytes(range(25))
+TRACE = bytes(range(24)) + b"\1"
 STATE = TRACE + b"congo=t61rcWkgMzE"
 
 

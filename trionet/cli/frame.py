@@ -163,7 +163,9 @@ class Command(NamedTuple):
     def main(self, argv: Sequence[str]) -> NoReturn:
         """Run the command; ends the process."""
         options = self.options(argv)
-        if not options.debug:
+        if options.debug:
+            logging.basicConfig(level=logging.DEBUG, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        else:
             logging.getLogger("trionet").setLevel(logging.CRITICAL)  # the error says it all, and once
         sys.exit(self._status(options))
 

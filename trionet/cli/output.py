@@ -42,6 +42,8 @@ _LEAST: Final = 8
 _LOOK_S: Final = 0.5
 _MINUTE_S: Final = 60
 _UNITS: Final = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
+_ESCAPED: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+"""The characters that a terminal could obey: nodes send any text."""
 _REPLY_FIELDS: Final = ("id", "value", "values", "errors")
 _STYLES: Final = {"alive": "green", "suspect": "yellow", "failed": "red", "left": "dim"}
 
@@ -102,7 +104,7 @@ class Output:
 
     def table(self, table: Table) -> None:
         """Print a table: with its head on a terminal and elsewhere; without rows its head alone."""
-        rows = [[text_of(cell) for cell in row] for row in table.rows]
+        rows = [[text_of(cell).replace("\n", "\\n").expandtabs(1) for cell in row] for row in table.rows]
         width = shutil.get_terminal_size().columns if self.is_terminal else None
         if width is not None and _has_colours() and (lines := _coloured(table.columns, rows, width)) is not None:
             self._print(lines)
@@ -117,10 +119,10 @@ class Output:
 
 
 def text_of(value: Any) -> str:
-    """Return a value for people: a text as it is, without control characters; nothing for None; else JSON."""
+    """Return a value for people: nothing for None; a text as it is, but control characters escaped; else JSON."""
     if value is None:
         return ""
-    return printable(str(value)) if isinstance(value, str | NodeAddress) else json_of(value)
+    return printable(str(value)).translate(_ESCAPED) if isinstance(value, str | NodeAddress) else json_of(value)
 
 
 def error_text(error: TrionetError) -> str:

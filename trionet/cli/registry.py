@@ -29,7 +29,7 @@ __all__ = ["MODULES", "PURPOSES", "load"]
 
 PURPOSES: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "begin": {
-        "demo": (".demo", "start a group of nodes, call it, stop it, and check the results"),
+        "demo": (".demo", "a guided tour: nodes, calls, a rumor, a death noticed, the repair"),
         "node": (".node", "run one node; the same as trionet-node"),
         "up": (".up", "run several nodes in one group, until Ctrl-C"),
     },
@@ -43,6 +43,9 @@ PURPOSES: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "statistics": (".commands.looks", "show the figures that a node counts"),
         "config": (".commands.looks", "show the settings of a node"),
         "tags": (".commands.acts", "show or change the tags of a node"),
+        "ping": (".commands.ping", "measure round trips to nodes, by links and by datagrams"),
+        "top": (".commands.top", "watch the members of a cluster, with calls, latencies and lag"),
+        "doctor": (".commands.doctor", "check a cluster for what goes wrong in practice, and say what to do"),
         "logs": (".commands.following", "show the latest log records of a node"),
     },
     "call": {

@@ -31,7 +31,7 @@ from trionet.identity import NodeAddress
 from trionet.message import Call, valid_parent
 from trionet.nurseries import open_background_nursery
 from trionet.security.live_keys import LiveKeys
-from trionet.trace_headers import trace_from_headers, trace_to_headers
+from trionet.trace_context import trace_from_headers, trace_to_headers
 from trionet.transports.base import Sending, answered_error, check_request_size, check_size, time_left_s
 from trionet.transports.clock import TrioClock
 from trionet.transports.datagrams import QueuedDatagrams
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from trionet.codec import Codec
     from trionet.config import NodeConfig
-    from trionet.transports.base import Handler, Lives, Request
+    from trionet.transports.base import Handler, Lives, Pages, Request
 
     from .call_bodies import CallBody
     from .envelope import Envelope
@@ -65,9 +65,11 @@ class MaelstromEndpoint:
     app = None
     keys: LiveKeys = LiveKeys()
     links = None
+    certificates = None
     requests_refused = 0
     has_real_address = False
     connections_refused = 0
+    pages: Pages | None = None
 
     def __init__(self, node: MaelstromNode, handler: Handler, config: NodeConfig) -> None:
         self.address: NodeAddress = address_of(node.id)

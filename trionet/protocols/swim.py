@@ -23,8 +23,8 @@ from .forgetting import Forgetting
 from .statements import MOST_INCARNATION, MOST_TAGS_BYTES, State, Statement, encoded_bytes, is_valid, merged, supersedes
 from .suspecting import Suspecting
 from .swim_context import Context
-from .swim_events import MemberInfo, changes
-from .swim_messages import Ack, IndirectAck, Nack, News, Ping, PingReq, Sync, SyncDigest
+from .swim_events import MemberInfo, PingAnswered, changes
+from .swim_messages import ASKED_SEQ, Ack, IndirectAck, Nack, News, Ping, PingReq, Sync, SyncDigest
 from .swim_settings import SwimCounts, SwimOptions
 from .view_sync import ViewSync
 
@@ -262,6 +262,8 @@ class Swim:
     def _receive_ack(self, source: str, message: Ack) -> None:
         if self._prober.receive_ack(source, message.seq) or self._suspecting.is_final_probe(source, message.seq):
             self._sync.compare(source, message.view)
+        elif message.seq >= ASKED_SEQ:
+            self._context.effects.append(Notify(PingAnswered(source, message.seq)))
         else:
             self.counts.unexpected += 1
 

@@ -52,7 +52,7 @@ NODE_METHODS: Final[Mapping[str, frozenset[str] | None]] = {
 }
 """The methods that only nodes may call."""
 
-FORWARDING: Final = frozenset({"comm", "gossip", "inspection"})
+FORWARDING: Final = frozenset({"comm", "diagnosis", "gossip", "inspection"})
 """The services whose methods have nodes call other methods: these need the scope of their destination as well."""
 
 

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from trionet.async_blocks import async_block
+from trionet.call_counts import CallCounts
 from trionet.current_call import answered_call
-from trionet.errors import MalformedRequest, OrphanedCalls, RemoteError, TrionetError, error_from_wire, error_to_wire
+from trionet.error_wire import error_from_wire
+from trionet.errors import MalformedRequest, OrphanedCalls, RemoteError, TrionetError, error_to_wire
 from trionet.events import OrphanedCall
 from trionet.message import Remote, check_args, check_kwargs
 from trionet.nesting import holding, position
+from trionet.trace_context import NO_TRACE
+from trionet.tracing.spans import Spans
 from trionet.transports.base import Request
+from trionet.under_trio import check_under_trio
+from trionet.user_code import shown
 
 from .base import rpc
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator
+    from collections.abc import AsyncGenerator, Callable, Generator
     from random import Random
 
     from trionet.codec import Codec
@@ -27,7 +34,7 @@ if TYPE_CHECKING:
     from trionet.router import Router
     from trionet.transports.base import Transport
 
-__all__ = ["Comm", "Orphans"]
+__all__ = ["Comm", "Orphans", "check_orphans"]
 
 
 _NOTHING: Final[Mapping[str, Any]] = {}
@@ -43,11 +50,17 @@ class Comm:
     Attributes:
         own: the node's own address.
         codec: the wire format of its calls.
+        counts: counts of the calls that it has made, and their durations.
+        spans: makes the spans of its calls; None where OpenTelemetry isn't installed.
     """
 
     def __init__(self, own: NodeAddress, transport: Transport, router: Router, random: Random) -> None:
         self.own = own
         self.codec: Codec = transport.codec
+        self.counts: CallCounts = CallCounts(router.counts.now_ns)
+        self.spans: Spans | None = Spans.of(own)
+        if self.spans is not None:
+            self.spans.serve(router)
         self._transport = transport
         self._router = router
         self._access = router.access
@@ -96,13 +109,19 @@ class Comm:
         if orphans != "report":
             with self.raising_orphans(orphans, request):
                 return await self.call(node, request)
+        spans = self.spans
+        if spans is not None and spans.provider() is not None:
+            return await self.call(node, request)
+        begun_ns = self.counts.now_ns()
         try:  # the same as `call`, without its coroutine: most calls come here
-            return await (self._call_self(request) if node == self.own else self._transport.call(node, request))
-        except TrionetError as exc:
-            exc.node = exc.node or str(node)
+            value = await (self._call_self(request) if node == self.own else self._transport.call(node, request))
+        except BaseException as exc:
+            self._note_failure(node, request, exc, begun_ns)
             raise
+        self.counts.note_success(request.service, request.method, begun_ns)
+        return value
 
-    @asynccontextmanager
+    @async_block("async with node.local.comm.stream(...) as items:")
     async def stream(
         self,
         args: list[Any] | tuple[Any, ...],
@@ -167,6 +186,13 @@ class Comm:
             trace,
         )
 
+    def trace(self) -> bytes:
+        """Return the trace context of the running code, in the form of a frame; empty outside of a trace."""
+        spans, place = self.active_spans, position.get()
+        if spans is not None:
+            return spans.current()
+        return NO_TRACE if place is None else place.lineage(self._router)[1]
+
     def forwarded(self) -> Principal | None:
         """Return the principal for whom the running code forwards; None for this node itself."""
         access = self._access
@@ -176,13 +202,49 @@ class Comm:
         principal = None if answered is None else answered.forwards_for(self._router)
         return None if principal is access.own else principal
 
+    @property
+    def active_spans(self) -> Spans | None:
+        """The spans of its calls; None while no tracer provider is set."""
+        spans = self.spans
+        return None if spans is None or spans.provider() is None else spans
+
     async def call(self, node: NodeAddress, request: Request) -> Any:
         """Send a prepared call to `node`; return its value, or raise its error with the node in it."""
+        spans = self.active_spans
+        if spans is not None:
+            with spans.call(node, request) as traced:
+                return await self.call_unrecorded(node, traced)
+        begun_ns = self.counts.now_ns()  # the same as `call_unrecorded`, without its coroutine
         try:
-            return await (self._call_self(request) if node == self.own else self._transport.call(node, request))
-        except TrionetError as exc:
-            exc.node = exc.node or str(node)
+            value = await (self._call_self(request) if node == self.own else self._transport.call(node, request))
+        except BaseException as exc:
+            self._note_failure(node, request, exc, begun_ns)
             raise
+        self.counts.note_success(request.service, request.method, begun_ns)
+        return value
+
+    async def call_unrecorded(self, node: NodeAddress, request: Request) -> Any:
+        """Send a prepared call, without a span: one of the protocols, or one whose span is open."""
+        begun_ns = self.counts.now_ns()
+        try:
+            value = await (self._call_self(request) if node == self.own else self._transport.call(node, request))
+        except BaseException as exc:
+            self._note_failure(node, request, exc, begun_ns)
+            raise
+        self.counts.note_success(request.service, request.method, begun_ns)
+        return value
+
+    def _note_failure(self, node: NodeAddress, request: Request, exc: BaseException, begun_ns: int) -> None:
+        """Count a call that ended with `exc`, and set the node of a library error.
+
+        Raises:
+            RuntimeError: Trio does not run the caller.
+        """
+        if isinstance(exc, RuntimeError):
+            check_under_trio("a call")
+        if isinstance(exc, TrionetError):
+            exc.node = exc.node or str(node)
+        self.counts.note_failure(request.service, request.method, exc, begun_ns)
 
     @contextmanager
     def raising_orphans(self, orphans: Orphans, request: Request) -> Generator[None]:
@@ -192,11 +254,9 @@ class Comm:
             OrphanedCalls: there are some.
             MalformedRequest: `orphans` is neither ``"report"`` nor ``"raise"``.
         """
-        if orphans == "report":
+        if check_orphans(orphans) == "report":
             yield
             return
-        if orphans != "raise":
-            raise MalformedRequest(f"orphans is 'report' or 'raise', not {orphans!r}")
         found = self._orphans[request.id] = {}
         try:
             yield
@@ -211,15 +271,33 @@ class Comm:
             self._orphans[event.id][str(event.node)] = event.id
 
     @asynccontextmanager
-    async def open_items(self, node: NodeAddress, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
-        """Start a prepared stream at `node`; yield an async iterator over its items."""
+    async def open_items(
+        self, node: NodeAddress, request: Request, convert: Callable[[Any], Any] | None = None
+    ) -> AsyncGenerator[AsyncGenerator[Any]]:
+        """Start a prepared stream at `node`; yield an async iterator over its items, converted by `convert`."""
+        spans = self.active_spans
+        with nullcontext(request) if spans is None else spans.stream(node, request) as traced:
+            async with self.open_items_unrecorded(node, traced, convert) as items:
+                yield items
+
+    @asynccontextmanager
+    async def open_items_unrecorded(
+        self, node: NodeAddress, request: Request, convert: Callable[[Any], Any] | None = None
+    ) -> AsyncGenerator[AsyncGenerator[Any]]:
+        """Start a prepared stream without a span of its own; see `open_items`."""
         stream = self._stream_self(request) if node == self.own else self._transport.stream(node, request)
-        async with AsyncExitStack() as stack:
-            with _naming(node):
-                items = await stack.enter_async_context(stream)
-            if node != self.own:
-                stack.enter_context(holding(request.depth))
-            yield await stack.enter_async_context(aclosing(_named(items, node)))
+        begun_ns = self.counts.now_ns()
+        try:
+            async with AsyncExitStack() as stack:
+                with _naming(node):
+                    items = await stack.enter_async_context(stream)
+                if node != self.own:
+                    stack.enter_context(holding(request.depth))
+                yield await stack.enter_async_context(aclosing(_named(items, node, convert)))
+        except BaseException as exc:
+            self.counts.note_failure(request.service, request.method, exc, begun_ns)
+            raise
+        self.counts.note_success(request.service, request.method, begun_ns)
 
     @asynccontextmanager
     async def _stream_self(self, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
@@ -227,17 +305,27 @@ class Comm:
         if not prepared.method.is_stream:
             raise MalformedRequest(f"{request.service}/{request.method} is no stream: use comm.send")
         with self._router.own_scope() as scope:
-            async with prepared.stream(scope) as items, aclosing(self._recoded(item) async for item in items) as copies:
+            async with prepared.stream(scope) as items, aclosing(self._recoded_items(items)) as copies:
                 yield copies
+
+    async def _recoded_items(self, items: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
+        try:
+            async for item in items:
+                yield self._recoded(item)
+        except TrionetError as exc:
+            raise self._recoded_error(exc) from exc
 
     async def _call_self(self, request: Request) -> Any:
         """Pass a call to the router, encoded and decoded as on the wire."""
-        codec = self.codec
+        check_under_trio("a call")
         try:
-            value = await self._router.call(request.received(codec, None, self._own_principal))
+            value = await self._router.call(request.received(self.codec, None, self._own_principal))
         except TrionetError as exc:
-            raise error_from_wire(codec.decode(codec.encode(error_to_wire(exc)))) from exc
+            raise self._recoded_error(exc) from exc
         return self._recoded(value)
+
+    def _recoded_error(self, exc: TrionetError) -> TrionetError:
+        return error_from_wire(self.codec.decode(self.codec.encode(error_to_wire(exc))))
 
     def _recoded(self, value: Any) -> Any:
         """Return a value of a handler, encoded and decoded as on the wire."""
@@ -245,6 +333,14 @@ class Comm:
             return self.codec.decode(self.codec.encode(value))
         except TrionetError as exc:
             raise RemoteError.from_exception(exc) from exc
+
+
+def check_orphans(orphans: Any) -> Orphans:
+    """Return `orphans`; raise `MalformedRequest` unless it is ``"report"`` or ``"raise"``."""
+    if orphans not in ("report", "raise"):
+        raise MalformedRequest(f"orphans is 'report' or 'raise', not {shown(orphans)}")
+    checked: Orphans = orphans
+    return checked
 
 
 @contextmanager
@@ -257,7 +353,9 @@ def _naming(node: NodeAddress) -> Generator[None]:
         raise
 
 
-async def _named(items: AsyncGenerator[Any], node: NodeAddress) -> AsyncGenerator[Any]:
+async def _named(
+    items: AsyncGenerator[Any], node: NodeAddress, convert: Callable[[Any], Any] | None
+) -> AsyncGenerator[Any]:
     with _naming(node):
         async for item in items:
-            yield item
+            yield item if convert is None else convert(item)

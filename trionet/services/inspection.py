@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import platform
+import reprlib
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
@@ -18,6 +20,7 @@ from trionet.errors import MalformedRequest, PreconditionFailed
 from trionet.identity import NodeAddress
 from trionet.message import BUILT_IN, LOCAL
 from trionet.protocols.statements import State
+from trionet.user_code import attempt
 from trionet.version import __version__
 
 from .base import rpc
@@ -45,6 +48,7 @@ __all__ = ["Inspected", "Inspection"]
 
 _EVENTS_KEPT: Final = 256
 _MOST_SHOWN: Final = 10_000
+_MOST_CHARS: Final = 512
 
 
 class Inspected(Protocol):
@@ -82,6 +86,8 @@ class Inspected(Protocol):
 
 class Inspection(CallInspection):
     """The local service ``inspection``."""
+
+    _node: Inspected
 
     def __init__(self, node: Inspected, router: Router, agent: ClusterAgent, table: ServiceTable) -> None:
         """Show `node`, with the router of its methods, the agent of its protocols, and the table of its services."""
@@ -181,7 +187,7 @@ class Inspection(CallInspection):
         return self._node.local.membership.is_active
 
     def _services(self, gid: str) -> Mapping[str, Mapping[str, Any]]:
-        return self._router.services(gid)
+        return self._router.methods.services(gid)
 
     def _origin(self, gid: str, name: str) -> str:
         if gid != LOCAL and name not in BUILT_IN:
@@ -237,8 +243,9 @@ class Inspection(CallInspection):
     @rpc(read=True)
     async def watch_logs(self, last: int = 0) -> AsyncIterator[dict[str, Any]]:
         """Yield the latest log records, and then each as it comes; see `logs`."""
-        async for record in _ring().watch(_count(last)):
-            yield record
+        async with aclosing(_ring().watch(_count(last))) as records:
+            async for record in records:
+                yield record
 
     @rpc(read=True)
     def spread(self, gid: str, rumor: str) -> dict[str, Any]:
@@ -268,8 +275,17 @@ def _shown_member(member: Member, seconds: float) -> dict[str, Any]:
 
 def _shown_event(event: Event) -> dict[str, Any]:
     sid: SID = event.sid
-    fields = {name: _plain(value) for name, value in msgspec.structs.asdict(event).items() if name != "node"}
+    fields = {name: _brief(value) for name, value in msgspec.structs.asdict(event).items() if name != "node"}
     return {"time": time.time(), "event": type(event).__name__, "node": str(event.node), "sid": sid, **fields}
+
+
+def _brief(value: Any) -> Any:
+    """Return a part of an event as small plain data: it is kept, and the value of a setting may be long."""
+    if isinstance(value, str):
+        return value[:_MOST_CHARS]
+    plain = _plain(value)
+    size = len(attempt(msgspec.json.encode, plain, default=bytes(_MOST_CHARS + 1)))
+    return plain if size <= _MOST_CHARS else attempt(reprlib.repr, plain, default=f"a {type(value).__name__}")
 
 
 def _plain(value: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from trionet.errors import MalformedRequest, NotPermitted, PreconditionFailed, TemporarilyUnavailable
 from trionet.events import ChildEnded, Event, MemberForgotten, MemberJoined, MemberLeft
 from trionet.identity import NodeAddress, is_loopback
-from trionet.log_limits import limited_log
+from trionet.log_limits import about, limited_log
 
 from .base import rpc
 from .key_arguments import is_keys_call, key_id_of, key_of, step_of
@@ -106,6 +106,7 @@ class Keys:
                     "'trionet keys rollout'",
                     endpoint.address,
                     keys.rollout,
+                    extra=about(endpoint.address, node=endpoint.address),
                 )
             return agent
 
@@ -362,7 +363,8 @@ class Keys:
 
     async def _spread(self, agent: KeyAgent, what: str) -> None:
         """Write what has changed, tell all members, and then all of them what they have answered."""
-        _log.info("node %s: by command, %s", agent.ring.name, what)
+        name = agent.ring.name
+        _log.info("node %s: by command, %s", name, what, extra=about(name, node=name))
         await agent.handle_change()
         await agent.gather()
         await agent.handle_change()
@@ -383,9 +385,7 @@ class Keys:
         await agent.gather()
         present = agent.present()
         if self._seeds and not agent.ring.members:
-            raise PreconditionFailed(
-                "this node has not joined its cluster yet, and knows no members: wait until it has"
-            )
+            raise PreconditionFailed("this node has not joined its cluster yet: wait until it knows its members")
         known = {NodeAddress.of(name).sid: name for name in {*agent.ring.members, *present}}
         found = set[str]()
         for one in without:

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from trionet import Event
     from trionet.message import Call
+    from trionet.prepared_call import PreparedCall
     from trionet.protocols.gossip_messages import Delivered
-    from trionet.router import Method, PreparedCall
+    from trionet.router import Method
     from trionet.transports.base import Handler
     from trionet.transports.memory import MemoryFabric
 

@@ -7,11 +7,12 @@ foreign exceptions ``from`` their cause, and retry nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import msgspec
 import trio
 
+from trionet.error_wire import error_from_wire
 from trionet.errors import (
     CallCancelled,
     CallTimeout,
@@ -22,7 +23,7 @@ from trionet.errors import (
     OrphanedCalls,
     RemoteError,
     TrionetError,
-    error_from_wire,
+    UnexpectedAnswer,
 )
 from trionet.identity import NodeAddress
 from trionet.message import Call
@@ -38,18 +39,23 @@ if TYPE_CHECKING:
     from trionet.codec import Codec
     from trionet.config import NodeConfig
     from trionet.events import OrphanedCall
-    from trionet.router import Method, PreparedCall
+    from trionet.figures import LinkFigures, NodeFigures
+    from trionet.prepared_call import PreparedCall
+    from trionet.router import Method
+    from trionet.security.certificates import Certificates
     from trionet.security.live_keys import LiveKeys
 
     from .clock import Clock
     from .datagrams import SourcedDatagrams
 
 __all__ = [
+    "STOPPED",
     "Endpoint",
     "Handler",
     "Links",
     "Lives",
     "Network",
+    "Pages",
     "Request",
     "Sending",
     "Transport",
@@ -59,8 +65,11 @@ __all__ = [
     "time_left_s",
 ]
 
+STOPPED: Final = "this node has stopped: make its calls within the block of 'async with trionet.open_node(...)'"
+"""The text of calls that a node can no longer make."""
+
 _INDEFINITE_CODES = frozenset(
-    kind.code for kind in (CallTimeout, RemoteError, ConnectionLost, OrphanedCalls, CallCancelled)
+    kind.code for kind in (CallTimeout, RemoteError, ConnectionLost, OrphanedCalls, CallCancelled, UnexpectedAnswer)
 )
 
 
@@ -89,7 +98,7 @@ class Request(msgspec.Struct, frozen=True):
         depth: its depth of nesting in other calls; see `trionet.nesting`.
         principal: in whose name it is forwarded; None for the caller.
         parent: the id of the caller's running call in whose handler it is made; empty outside of any.
-        trace: its trace context; see `trionet.trace_headers`. Empty for none.
+        trace: its trace context; see `trionet.trace_context`. Empty for none.
     """
 
     gid: str
@@ -181,6 +190,9 @@ class Links(Transport, Protocol):
 
     on_other_key: Callable[[NodeAddress, bytes], None]
 
+    def figures(self) -> LinkFigures:
+        """Return the figures of its links."""
+
     async def replace_links(self, key_id: bytes) -> None:
         """Replace the links of a retired key; see `LinkTransport.replace_links`."""
 
@@ -192,7 +204,13 @@ class Links(Transport, Protocol):
 
 
 class Endpoint(Protocol):
-    """A node's place on a network: receives calls, and sends its own through its transport."""
+    """A node's place on a network: receives calls, and sends its own through its transport.
+
+    Attributes:
+        pages: what it shows over HTTP, where there is HTTP; None until it is set, before `serve`.
+    """
+
+    pages: Pages | None
 
     @property
     def clock(self) -> Clock:
@@ -234,6 +252,10 @@ class Endpoint(Protocol):
     def connections_refused(self) -> int:
         """The number of connections that were refused before their peers had proven who they are."""
 
+    @property
+    def certificates(self) -> Certificates | None:
+        """The node's certificate, and what its peers' must fulfil; None without any."""
+
     def set_members(self, is_member: Callable[[NodeAddress], bool]) -> None:
         """Use ``is_member(address)`` to tell which addresses are members', whose links must state them."""
 
@@ -267,6 +289,20 @@ class Lives(Protocol):
     def prove(self, node: NodeAddress, life: tuple[int, int]) -> None:
         """Handle the life that `node` has stated in the hello of a sealed link, a moment ago."""
         ...
+
+
+class Pages(Protocol):
+    """What a node shows of itself over HTTP, besides its services."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it has booted and joined its cluster, and is not stopping."""
+
+    def figures(self) -> NodeFigures:
+        """Return its figures."""
+
+    def openapi(self) -> bytes:
+        """Return its OpenAPI document, in JSON."""
 
 
 class Network(Protocol):

@@ -34,7 +34,7 @@ from trionet.nesting import DEEPEST
 from trionet.replies import replies_from
 from trionet.security.live_keys import LiveKeys
 
-from .base import Sending, answered_error, check_request_size
+from .base import STOPPED, Sending, answered_error, check_request_size
 from .call_headers import STREAM_TYPE, VALUE_TYPE, headers_of
 from .http_connections import HTTPConnections
 from .signed_calls import SignedCall, no_signed_stream
@@ -56,8 +56,9 @@ MOST_CONNECTIONS: Final = 128
 """The most connections in use to one peer for the calls at one depth."""
 
 _MAX_QUERY_CHARS = 8 * 1024  # servers limit the head of a request; Hypercorn to 16 KiB
-# Below the server's idle timeout, so that no connection is reused while the server closes it.
-_KEEPALIVE_S = 30.0
+# Below the server's idle timeout, so that no connection is reused while the server closes it; and short, because a host
+# that crashes closes nothing, and a request to its next life over the old connection is lost.
+_KEEPALIVE_S = 5.0
 _END = {"end": True}
 _RESULTS: Final = frozenset({"value", "values", "item", "end"})
 """The names that an answer with an error must not have."""
@@ -109,7 +110,7 @@ class _Pool:
             await self._slots.acquire()
         try:
             if self._is_closed:
-                raise NodeUnreachable("this node has stopped")
+                raise NodeUnreachable(STOPPED)
             yield
         finally:
             self._slots.release()

@@ -9,6 +9,8 @@ from trionet.codec import JSON
 from trionet.errors import NodeUnreachable
 from trionet.security.live_keys import LiveKeys
 
+from .base import STOPPED
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
@@ -38,7 +40,7 @@ class LazyHTTPTransport:
 
     def _transport(self) -> HTTPTransport:
         if self._is_closed:
-            raise NodeUnreachable("this node has stopped")
+            raise NodeUnreachable(STOPPED)
         if self._made is None:
             from .http import HTTPTransport
 

@@ -53,6 +53,7 @@ from .web_bodies import Bodies
 from .web_connection import HTTPConnection
 from .web_errors import error_body, error_of, status_of
 from .web_origin import foreign_page_error
+from .web_pages import OPEN_PAGES, add_health, add_pages
 from .web_refusals import RefusedRequests
 from .web_tls import TLS_CLIENT, SecuredStream
 
@@ -62,9 +63,9 @@ if TYPE_CHECKING:
     from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
 
     from trionet.config import NodeConfig
-    from trionet.router import PreparedCall
+    from trionet.prepared_call import PreparedCall
 
-    from .base import Handler
+    from .base import Handler, Pages
     from .web_access import Requester, WebAccess
 
 __all__ = ["QuartTrio", "WebServer"]
@@ -77,9 +78,8 @@ _ON_PROVEN = "trionet.on_proven"
 
 _ID_BYTES = 8
 
-_HEALTH = "healthz"
 _CALL = "call"
-"""The endpoints of the app."""
+"""The endpoint of calls."""
 
 _SAFE_METHODS = {"GET", "HEAD"}
 """RFC 9110, 9.2.1: the methods of a followed link."""
@@ -96,17 +96,20 @@ class WebServer:
         refused: the requests that were refused because of who made them.
     """
 
-    def __init__(self, handler: Handler, config: NodeConfig, access: WebAccess | None = None) -> None:
+    def __init__(
+        self, handler: Handler, config: NodeConfig, access: WebAccess | None = None, pages: Pages | None = None
+    ) -> None:
         """Make the app.
 
         Args:
             handler: runs the calls.
             config: the node's.
             access: checks who makes a request; None on a node without a key or a certificate, where everyone may call.
+            pages: what it shows besides its services.
         """
         self.closing = False
         self.refused: RefusedRequests = RefusedRequests()
-        self.app: QuartTrio = _make_app(handler, config, access, self.refused)
+        self.app: QuartTrio = _make_app(handler, config, access, self.refused, pages)
         self.app.after_request(self._add_close_header)
         self._config = _hypercorn_config(config)
         self._context = WorkerContext(None)
@@ -208,7 +211,9 @@ def _hypercorn_config(config: NodeConfig) -> Config:
     return hypercorn_config
 
 
-def _make_app(handler: Handler, config: NodeConfig, access: WebAccess | None, refused: RefusedRequests) -> QuartTrio:
+def _make_app(
+    handler: Handler, config: NodeConfig, access: WebAccess | None, refused: RefusedRequests, pages: Pages | None
+) -> QuartTrio:
     app = QuartTrio("trionet", static_folder=None)
     app.logger = limited_log("trionet.http")
     app.config["MAX_CONTENT_LENGTH"] = config.max_message_bytes
@@ -228,10 +233,9 @@ def _make_app(handler: Handler, config: NodeConfig, access: WebAccess | None, re
     if access is not None:
         _require_proof(app, access, refused, limit_bytes)
 
-    @app.get(f"/{_HEALTH}")
-    async def healthz() -> Response:
-        return Response(JSON.encode({"status": "ok"}), content_type="application/json")
-
+    add_health(app)
+    if pages is not None:
+        add_pages(app, pages, limit_bytes)
     _add_calls(app, handler, config)
     _add_error_handlers(app, limit_bytes)
     return app
@@ -272,7 +276,7 @@ def _require_proof(app: QuartTrio, access: WebAccess, refused: RefusedRequests, 
     @app.before_websocket
     async def check_proof() -> None:
         asked = request or websocket
-        if asked.endpoint != _HEALTH:
+        if asked.endpoint not in OPEN_PAGES:
             g.requester = requester = access.requester(asked.scope)
             asked.scope["state"][_ON_PROVEN]()
             if asked.endpoint != _CALL:

@@ -77,6 +77,7 @@ def call_frame(number: int, *args: Any, credit: int | None = None, depth: int = 
 def start_call(core: LinkCore, *args: Any, depth: int = 0) -> OutgoingCall:
     """Make a call."""
     call = OutgoingCall(depth)
+    core.wake(core.liveness.heard_at)
     core.outgoing.call(call, call_frame(core.outgoing.next_number, *args, depth=depth))
     return call
 

@@ -11,7 +11,7 @@ from trionet.cli.arguments import similar_to
 from trionet.cli.client import ALL
 from trionet.cli.frame import Command
 from trionet.cli.looking import follow, show_replies
-from trionet.cli.output import Table, ends_with_reader, text_of
+from trionet.cli.output import Table, ends_with_reader, error_text, text_of
 from trionet.cli.targets import Target, target_of
 from trionet.errors import ConfigError, MethodNotFound, ServiceNotFound, TrionetError
 from trionet.message import LOCAL
@@ -67,16 +67,25 @@ async def _run(client: Client, options: argparse.Namespace) -> bool:
         return await _stream(client, options, target)
     if options.repeat is None:
         return _show(options, await _within(client, options, target))
-    is_good = True
     async with open_background_nursery() as nursery:
         nursery.start_soon(ends_with_reader, nursery.cancel_scope)
         while True:
-            begun = time.perf_counter()
-            answer = await _within(client, options, target)
-            options.output.line(f"--- {time.strftime('%H:%M:%S')}  {1000 * (time.perf_counter() - begun):.1f} ms")
-            is_good = _show(options, answer) and is_good
+            await _call_again(client, options, target)
             await trio.sleep(options.repeat)
-    return is_good
+    return True
+
+
+async def _call_again(client: Client, options: argparse.Namespace, target: Target) -> None:
+    """Call, and show the answer or the error; a node that is away may come back."""
+    begun = time.perf_counter()
+    try:
+        answer = await _within(client, options, target)
+    except TrionetError as exc:
+        line = f"--- {time.strftime('%H:%M:%S')}  {error_text(exc)}"
+        options.output.show({"error": exc}, lambda _: line)
+        return
+    options.output.line(f"--- {time.strftime('%H:%M:%S')}  {1000 * (time.perf_counter() - begun):.1f} ms")
+    _show(options, answer)
 
 
 async def _within(client: Client, options: argparse.Namespace, target: Target) -> Any:
@@ -122,9 +131,10 @@ async def _stream(client: Client, options: argparse.Namespace, target: Target) -
         return f"{sid}  {text_of(item)}" if is_group else text_of(item)
 
     service, method = target.service, target.method
-    return await follow(
-        client, options, nodes, service, method, *target.args, render=line, is_endless=False, **target.kwargs
-    )
+    async with client.limited(options.timeout):
+        return await follow(
+            client, options, nodes, service, method, *target.args, render=line, is_endless=False, **target.kwargs
+        )
 
 
 def _show(options: argparse.Namespace, answer: Any) -> bool:

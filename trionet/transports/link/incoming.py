@@ -13,18 +13,18 @@ from trionet.codec import MESSAGEPACK
 from trionet.errors import MalformedRequest, MessageTooLarge, RemoteError, TrionetError, error_to_wire
 from trionet.message import PACKET, Call, valid_parent
 from trionet.nesting import PACKETS, depth_inside
+from trionet.prepared_call import HandlerCancelled, is_awaitable
 from trionet.principal import Principal
 from trionet.protocols.link.frames import CHUNK_BYTES, CallFrame, Cancelled, End, Error, Item, Reply, encode_frame
-from trionet.router import HandlerCancelled, is_awaitable
-from trionet.trace_headers import valid_trace
+from trionet.trace_context import valid_trace
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from trionet.prepared_call import PreparedCall
     from trionet.protocols.link.calls import IncomingCall
     from trionet.protocols.link.chunks import Transfer
     from trionet.protocols.link.core import LinkCore
-    from trionet.router import PreparedCall
     from trionet.security.live_keys import LiveKeys
     from trionet.transports.base import Handler
 

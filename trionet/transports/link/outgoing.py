@@ -19,6 +19,7 @@ from trionet.events import OrphanedCall
 from trionet.identity import NodeAddress
 from trionet.protocols.link.calls import STREAM_CREDIT_BYTES, OutgoingCall, OutgoingStream
 from trionet.protocols.link.frames import CallFrame, End, Error, OwnCallFrame, Reply
+from trionet.protocols.link.outgoing import LinkResting
 from trionet.protocols.link.round_trip import RoundTrip
 from trionet.transports.base import Request, Sending, answered_error, time_left_s
 
@@ -69,7 +70,11 @@ async def _changed(call: _Call | _Stream) -> None:
 
 
 class LinkClient:
-    """Makes calls on one link."""
+    """Makes calls on one link.
+
+    Attributes:
+        waiting: the number of calls that wait for one of the peer's slots.
+    """
 
     def __init__(
         self, core: LinkCore, push: Callable[[], None], name: str, on_orphan: Callable[[OrphanedCall], None]
@@ -83,7 +88,7 @@ class LinkClient:
         self._on_orphan = on_orphan
         self._place_waiters: defaultdict[int, trio.lowlevel.ParkingLot] = defaultdict(trio.lowlevel.ParkingLot)
         self._room_waiters = trio.lowlevel.ParkingLot()
-        self._waiting = 0
+        self.waiting: int = 0
         self._queued: dict[trio.lowlevel.Task, Request] = {}
 
     # ---- from the link
@@ -94,7 +99,7 @@ class LinkClient:
         if call.task is not None:
             _reschedule(call.task)
             call.task = None
-        if self._waiting:
+        if self.waiting:
             self._pass_on(call.depth)
 
     def handle_room(self) -> None:
@@ -112,6 +117,11 @@ class LinkClient:
         self._push = _nothing  # the link has ended
         for call in lost:
             self.handle(call)
+
+    @property
+    def are_waiting(self) -> bool:
+        """Whether callers wait for room, or for a sign of life."""
+        return bool(self._room_waiters)
 
     # ---- from callers
 
@@ -133,6 +143,9 @@ class LinkClient:
             timeout_s = await self._expired(depth, request)
         try:
             self._calls.call(call, _frame(self._calls.next_number, request, timeout_s, None))
+        except LinkResting:
+            await self._woken()
+            return await self.call(request)
         except TrionetError:
             self._pass_on(depth)
             raise
@@ -154,8 +167,17 @@ class LinkClient:
             LinkRetired: no more calls can be made on the link; nothing was sent.
             TemporarilyUnavailable: it is nested too deeply to wait for its turn.
         """
-        depth = request.depth
-        stream = _Stream(depth)
+        stream = _Stream(request.depth)
+        await self._start(stream, request)
+        try:
+            async with aclosing(self._items(stream)) as items:
+                yield items
+        finally:
+            if stream.answer is None:
+                await self._cancel(stream, request)
+
+    async def _start(self, stream: _Stream, request: Request) -> None:
+        depth = stream.depth
         stream.request = request
         await self._admitted(depth, request)
         timeout_s = time_left_s()
@@ -163,16 +185,13 @@ class LinkClient:
             timeout_s = await self._expired(depth, request)
         try:
             self._calls.call(stream, _frame(self._calls.next_number, request, timeout_s, STREAM_CREDIT_BYTES))
+        except LinkResting:
+            await self._woken()
+            await self._start(stream, request)
         except TrionetError:
             self._pass_on(depth)
             raise
         self._push()
-        try:
-            async with aclosing(self._items(stream)) as items:
-                yield items
-        finally:
-            if stream.answer is None:
-                await self._cancel(stream, request)
 
     async def _items(self, stream: _Stream) -> AsyncGenerator[Any]:
         while True:
@@ -213,16 +232,25 @@ class LinkClient:
                     await self._room_waiters.park()
                     continue
                 self._calls.check_may_wait(depth)
-                self._waiting += 1
+                self.waiting += 1
                 try:
                     await self._place_waiters[depth].park()
                 finally:
-                    self._waiting -= 1
+                    self.waiting -= 1
         except trio.Cancelled:
             self._pass_on(depth)
             raise
         finally:
             self._queued.pop(task, None)
+
+    async def _woken(self) -> None:
+        """Wait until the resting link is awake, or retired.
+
+        A peer that was silent for long must answer a ping first. If it has gone, no call is lost: nothing was sent.
+        """
+        while self._calls.is_open and not self._core.wake(trio.current_time()):
+            self._push()
+            await self._room_waiters.park()
 
     async def _expired(self, depth: int, request: Request) -> float | None:
         """Raise the cancellation of an expired call, which is never started; return the time that is left otherwise."""
@@ -235,7 +263,7 @@ class LinkClient:
 
     def _pass_on(self, depth: int) -> None:
         """Wake another caller, if there is a free slot."""
-        if self._waiting and self._places[depth]:
+        if self.waiting and self._places[depth]:
             self._place_waiters[depth].unpark()
 
     # ---- cancelling

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from trionet.config import NodeConfig
     from trionet.events import OrphanedCall
     from trionet.identity import NodeAddress
-    from trionet.protocols.link.core import Closed
+    from trionet.protocols.link.events import Closed
     from trionet.security.live_keys import LiveKeys
     from trionet.transports.base import Handler, Request
 

@@ -19,7 +19,6 @@ from .user_code import attempt, attribute
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from .call_counts import MethodCounts
 
 __all__ = ["Method", "Signature", "signature_of"]
 
@@ -39,10 +38,10 @@ class Method:
         in_thread: whether it is a plain function that runs in a worker thread, and so needs a task.
         abandon_on_cancel: whether the thread is left behind when the call is cancelled.
         is_read: whether it is marked as one that only reads.
-        counts: counts its calls, from the first one on; None before.
+        ok: the histogram of its calls that return a value, from the first one on; None before.
     """
 
-    __slots__ = ("_plan", "abandon_on_cancel", "call", "counts", "in_thread", "is_read", "is_stream", "is_sync")
+    __slots__ = ("_plan", "abandon_on_cancel", "call", "in_thread", "is_read", "is_stream", "is_sync", "ok")
 
     def __init__(
         self,
@@ -67,7 +66,7 @@ class Method:
         self.in_thread: bool = in_thread
         self.abandon_on_cancel: bool = abandon_on_cancel
         self.is_read: bool = is_read
-        self.counts: MethodCounts | None = None
+        self.ok: list[int] | None = None
         self.is_sync: bool = self._plan.is_sync and not in_thread
 
     def bind(

@@ -67,8 +67,8 @@ class PreparedCall(CountedCall):
     ) -> None:
         self.method: Method = method
         self._call = call
-        self._counts = router.counts
-        self._begun_ns = router.counts.now_ns()
+        self._counts = counts = router.counts
+        self._begun_ns = counts.now_ns()
         self._router = router
         self._args = args
         self._kwargs = kwargs
@@ -116,7 +116,7 @@ class PreparedCall(CountedCall):
         except BaseException as exc:
             self.note_failure(exc)
             raise
-        if not is_awaitable(value):  # else `finish` counts it
+        if not hasattr(type(value), "__await__"):  # else `finish` counts it
             self.note_success()
         return value
 

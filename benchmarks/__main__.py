@@ -24,6 +24,7 @@ from .fanout import run_fanout
 from .glomers import run_glomers
 from .gossip import run_gossip
 from .links import run_links
+from .mapping import run_mapping
 from .sealed import run_sealed
 from .sealed_fleet import run_sealed_fleet
 from .settings import Settings
@@ -44,6 +45,7 @@ _BENCHMARKS: dict[str, Callable[[Settings], Awaitable[Result]]] = {
     "sealed-fleet": run_sealed_fleet,
     "spawn": run_spawn,
     "ends": run_ends,
+    "map": run_mapping,
     "gossip": run_gossip,
     "cluster": run_cluster,
     "simulation": run_simulation,

@@ -12,6 +12,7 @@ import trio.testing
 import trionet
 from tests.test_values_in_calls import open_nodes
 from trionet import (
+    CallCancelled,
     CallTimeout,
     ConnectionLost,
     DecodeError,
@@ -28,10 +29,12 @@ from trionet import (
     Replies,
     ServiceNotFound,
     TrionetError,
+    UnexpectedAnswer,
     errors,
 )
 from trionet.codec import JSON, MESSAGEPACK, Codec
-from trionet.errors import error_from_wire, error_to_wire
+from trionet.error_wire import error_from_wire
+from trionet.errors import error_to_wire
 from trionet.user_errors import as_answer
 
 ALL = [getattr(errors, name) for name in errors.__all__ if inspect.isclass(getattr(errors, name))]
@@ -67,6 +70,8 @@ NUMBERS = {
     "RemoteError": 13,
     "ConnectionLost": 1100,
     "OrphanedCalls": 1101,
+    "CallCancelled": 1102,
+    "UnexpectedAnswer": 1103,
 }
 
 MAELSTROM = {
@@ -94,10 +99,12 @@ def test_every_error_is_of_exactly_one_family() -> None:
 def test_an_error_that_may_have_happened_is_a_timeout_something_lost_or_the_handlers_own() -> None:
     assert {kind for kind in ALL if issubclass(kind, IndefiniteError)} == {
         IndefiniteError,
+        CallCancelled,
         CallTimeout,
         ConnectionLost,
         OrphanedCalls,
         RemoteError,
+        UnexpectedAnswer,
     }
 
 

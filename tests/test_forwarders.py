@@ -12,9 +12,21 @@ import trio
 
 from tests.transports.keyed_nodes import open_keyed, request, token
 from tests.waiting import wait_until
-from trionet import MalformedRequest, Node, NodeConfig, Principal, Remote, Template, current_call, open_node, rpc
+from trionet import (
+    MalformedRequest,
+    Node,
+    NodeCalls,
+    NodeConfig,
+    Principal,
+    Remote,
+    Template,
+    current_call,
+    open_node,
+    rpc,
+)
 from trionet.group import built_in_methods
 from trionet.security.token_scope import Scope
+from trionet.templates.gossip import GroupGossip
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -43,6 +55,10 @@ class Probe:
         self._note()
 
     @rpc
+    def take(self, item: int) -> None:
+        self._note()
+
+    @rpc
     async def items(self) -> AsyncIterator[int]:
         self._note()
         yield 1
@@ -55,6 +71,26 @@ class Probe:
 
 class Everywhere(Template):
     """A user's group-wide service."""
+
+    @rpc
+    async def change_by_method(self) -> Any:
+        return await self.context.call(Probe.change)
+
+    @rpc
+    async def stream_by_method(self) -> list[Any]:
+        async with self.context.stream(Probe.items) as items:
+            return [str(item) async for _, item in items]
+
+    @rpc
+    async def change_one_by_method(self) -> None:
+        calls = NodeCalls()
+        calls.local = self.context.local
+        for node in self.context.members().values():
+            await calls.call(node, Probe.change)
+
+    @rpc
+    async def tell_by_method(self) -> Any:
+        return await GroupGossip(self.context).call(Probe.change)
 
     @rpc(read=True)
     async def look(self) -> Any:
@@ -77,6 +113,12 @@ class Everywhere(Template):
     async def stream(self) -> list[Any]:
         async with self.open_stream([], Remote(service="probe", method="items"), items=True) as items:
             return [str(item) async for _, item in items]
+
+    @rpc
+    async def map(self, count: int) -> list[Any]:
+        """Have the members take items, some of them caused by the end of other calls, or by other tasks."""
+        async with self.context.map(Probe.take, range(count), retries=0, ordered=True) as results:
+            return [str(done.outcome) async for done in results]
 
 
 async def expose(node: Node) -> None:
@@ -121,6 +163,8 @@ FORWARDERS: dict[str, tuple[str, Any, str]] = {
         lambda far: [[], remote_of(far, method="block")],
         "local/probe/block",
     ),
+    "local diagnosis.survey": ("local/diagnosis/survey", lambda _: [], "local/diagnosis/examine"),
+    "local diagnosis.overview": ("local/diagnosis/overview", lambda _: [], "local/diagnosis/figures"),
     "group comm.send": ("all/comm/send", lambda _: [[], TARGET], "local/probe/change"),
     "remote group comm.send": (
         "local/comm/send",
@@ -134,6 +178,12 @@ FORWARDERS: dict[str, tuple[str, Any, str]] = {
     "group gossip.tasks": ("all/gossip/tasks", lambda _: [], "local/gossip/tasks"),
     "group status.get": ("all/status/get", lambda _: ["nid"], "local/status/get"),
     "group status.stop": ("all/status/stop", lambda _: [], "local/status/stop"),
+    "local inspection.calls": ("local/inspection/calls", lambda _: [], "local/inspection/report_calls"),
+    "local inspection.cancel_call": (
+        "local/inspection/cancel_call",
+        lambda _: ["an-id"],
+        "local/inspection/cancel_own_calls",
+    ),
     "group groups.get": ("all/groups/get", lambda _: ["all"], "local/groups/get"),
     "group groups.put": ("all/groups/put", lambda _: ["g", []], "local/groups/put"),
     "group groups.add": ("all/groups/add", lambda far: ["all", remote_of(far)["node"]], "local/groups/add"),
@@ -160,15 +210,33 @@ FORWARDERS: dict[str, tuple[str, Any, str]] = {
         "local/probe/change",
     ),
     "group of a user's template in a task": ("all/everywhere/change_in_a_task", lambda _: [], "local/probe/change"),
+    "group of a user's template that maps": ("all/everywhere/map", lambda _: [9], "local/probe/take"),
     "group of a user's template that streams": ("all/everywhere/stream", lambda _: [], "local/probe/items"),
+    "group of a user's template by method": ("all/everywhere/change_by_method", lambda _: [], "local/probe/change"),
+    "group of a user's template that streams by method": (
+        "all/everywhere/stream_by_method",
+        lambda _: [],
+        "local/probe/items",
+    ),
+    "node called by a user's template by method": (
+        "all/everywhere/change_one_by_method",
+        lambda _: [],
+        "local/probe/change",
+    ),
+    "rumor of a user's template by method": ("all/everywhere/tell_by_method", lambda _: [], "local/probe/change"),
 }
 
 NOT_FORWARDING = {
+    "local diagnosis": {"examine", "figures"},  # connections and pings, no calls
     "local status": {"get", "stop", "spawn", "reload"},  # a spawned node is asked by the protocols alone
     "local groups": {"get", "put", "add", "rem", "del", "describe"},
     "local routes": {"get", "put", "put_template", "rem"},
     "local gossip": {"tasks"},
-    "local membership": {"packet", "unreachable", "join", "leave", "set_tags", "members"},
+    "local membership": {"packet", "unreachable", "join", "leave", "set_tags", "members", "forget"},
+    "local inspection": {
+        *("config", "events", "groups", "logs", "members", "services", "spread"),
+        *("report_calls", "cancel_own_calls", "statistics", "status", "tags", "watch_events", "watch_logs"),
+    },
     "local kept": {"keep", "end", "held", "remove"},
     # The members exchange what they know of keys in their own names: whoever may change them at one may at all.
     "local keys": {"status", "use", "retire", "reload", "rollout", "take_step", "exchange", "give"},
@@ -184,6 +252,14 @@ async def test_the_principal_travels_with_what_is_forwarded(name: str) -> None:
         await wait_until(lambda: far.statistics().calls_refused > 0)
         assert far.sid not in dict(SEEN), sent.text
         assert entry.statistics().calls_refused == 0
+
+
+async def test_each_item_of_a_map_goes_in_the_name_of_the_principal() -> None:
+    async with open_pair(None) as (entry, _):
+        sent = await request(entry, "/all/everywhere/map", "[40]", bearer=token())
+        assert sent.json() == {"value": ["None"] * 40}
+        assert [who[:11] for _, who in SEEN] == ["token:call:"] * 40
+        assert len({sid for sid, _ in SEEN}) == 2
 
 
 async def test_each_method_of_trionet_forwards_or_does_not() -> None:

@@ -140,8 +140,11 @@ class ChildNodes:
     def of_cluster(self, config: NodeConfig, spawner: NodeConfig) -> NodeConfig:
         """Return the configuration of a child, which is of the cluster of its spawner unless it names another.
 
-        So they are of one cluster before they get a key, too, and believe each other's code.
+        So they are of one cluster before they get a key, too, and believe each other's code. They share its standard
+        error, and log in its format.
         """
+        if spawner.log_format != NodeConfig().log_format:
+            config = msgspec.structs.replace(config, log_format=spawner.log_format)
         is_named = config.cluster != NodeConfig().cluster
         return config if is_named else msgspec.structs.replace(config, cluster=spawner.cluster)
 

@@ -23,12 +23,13 @@ class CountedCall(AnsweredCall):
 
     Attributes:
         method: its method.
+        call: the call itself.
     """
 
-    __slots__ = ("_begun_ns", "_call", "_counts", "method")
+    __slots__ = ("_begun_ns", "_counts", "call", "method")
 
     method: Method
-    _call: Call
+    call: Call
     _counts: CallCounts
     _begun_ns: int
 
@@ -38,7 +39,7 @@ class CountedCall(AnsweredCall):
         spent_ns, self._begun_ns = counts.now_ns() - self._begun_ns, -1
         ok = self.method.ok
         if ok is None:
-            ok = self.method.ok = counts.of(self._call.service, self._call.method).ok
+            ok = self.method.ok = counts.of(self.call.service, self.call.method).ok
         ok[(spent_ns // UNIT_NS).bit_length()] += 1
         ok[SUM] += spent_ns
 
@@ -51,5 +52,5 @@ class CountedCall(AnsweredCall):
         begun_ns, self._begun_ns = self._begun_ns, -1
         if begun_ns >= 0:
             counts = self._counts
-            found = counts.of(self._call.service, self._call.method)
+            found = counts.of(self.call.service, self.call.method)
             counts.failed(found, outcome, counts.now_ns() - begun_ns)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from .errors import ServiceNotFound
+from .async_blocks import async_block
+from .errors import MalformedRequest, ServiceNotFound
 from .identity import sid_of
 from .message import LOCAL
 from .services.base import exposed_methods, warm_up_methods
 from .templates.base import GroupContext
+from .templates.calls import CalledGroup, GroupCalls
 from .templates.comm import GroupComm
 from .templates.gossip import GroupGossip
 from .templates.groups import GroupGroups
 from .templates.routes import GroupRoutes
 from .templates.settings import GroupSettings
 from .templates.status import GroupStatus
+from .user_code import shown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
@@ -28,11 +30,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Group", "built_in_methods", "warm_up"]
 
+T = TypeVar("T")
 
 _BUILT_IN = ("comm", "gossip", "groups", "routes", "settings", "status")
 
 
-class Group:
+class Group(GroupCalls):
     """A group as one node sees it; returned by ``node.group(gid)``.
 
     Each call uses the members of that moment. The node need not be one of them. After the group's deletion on this
@@ -67,6 +70,20 @@ class Group:
     def __repr__(self) -> str:
         return f"<Group {self.gid!r}>"
 
+    if not TYPE_CHECKING:  # type checkers refuse other names already
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise AttributeError(
+                f"a group has trionet's own services and no {name!r}: call yours by group.call(Class.method); of "
+                f"templates it is group.service({name!r})",
+                name=name,
+                obj=self,
+            )
+
+    @property
+    def _called(self) -> CalledGroup:
+        return self._context
+
     @property
     def gid(self) -> str:
         """The group's name."""
@@ -80,7 +97,7 @@ class Group:
         """
         return self._context.members()
 
-    @asynccontextmanager
+    @async_block("async with group.member(sid) as scope:")
     async def member(self, sid: SID | NodeAddress) -> AsyncGenerator[trio.CancelScope]:
         """Cancel the block when the member `sid` of this group fails or leaves its cluster; at once if it is no member.
 
@@ -109,6 +126,36 @@ class Group:
             raise ServiceNotFound(f"no template is registered as {name!r:.130} on this node")
         return self._users[name]
 
+    def __getitem__(self, template: type[T]) -> T:
+        """Return this group's instance of a template, typed: ``await group[MyTemplate].method()``.
+
+        Args:
+            template: the class, under whichever name it is registered.
+
+        Raises:
+            MalformedRequest: it is no class, or registered under several names.
+            ServiceNotFound: it is not registered.
+            GroupNotFound: the group has been deleted.
+        """
+        self.members()
+        if not isinstance(template, type):
+            raise MalformedRequest(f"a group's service is found by its template's class, not by {shown(template, 80)}")
+        found = {name: each for name, each in self._users.items() if type(each) is template} or {
+            name: each for name, each in self._users.items() if isinstance(each, template)
+        }
+        if not found:
+            raise ServiceNotFound(
+                f"the template {template.__qualname__} is not registered on this node: "
+                f'node.register_template("name", {template.__qualname__})'
+            )
+        if len(found) > 1:
+            raise MalformedRequest(
+                f"the template {template.__qualname__} is registered as {' and '.join(map(repr, found))}: "
+                f"group.service(name) takes one of these"
+            )
+        (instance,) = found.values()
+        return instance
+
     def add_template(self, name: str, template: Callable[[GroupContext], Any]) -> None:
         """Instantiate `template` for this group, as its service `name`."""
         instance = template(self._context)
@@ -116,6 +163,10 @@ class Group:
         if self._router is not None:
             self._router.put(self.gid, name, methods)
         self._users[name] = instance
+
+    def handle_change(self) -> None:
+        """Handle other members."""
+        self._context.handle_change()
 
     def end(self) -> None:
         """Handle its deletion on this node."""

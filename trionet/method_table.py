@@ -5,16 +5,20 @@ Invariant: `version` differs whenever the methods do.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from .errors import GroupNotFound, MethodNotFound, ServiceNotFound
+from .errors import GroupNotFound, MethodNotFound, NotFound, ServiceNotFound
+from .message import BUILT_IN
+from .mistakes import similar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from .arguments import Method
 
 __all__ = ["MethodTable"]
+
+_MARK: Final = ": methods that others may call are marked with @trionet.rpc"
 
 
 class MethodTable:
@@ -46,26 +50,28 @@ class MethodTable:
         self.version += 1
         self._services.clear()
 
-    def find(self, gid: str, service: str, method: str) -> Method:
-        """Return a method.
+    def services(self, gid: str) -> Mapping[str, Mapping[str, Method]]:
+        """Return the methods of `gid`, by service and name."""
+        return self._services.get(gid, {})
 
-        Raises:
-            NotFound: there is no such method.
-        """
+    def get(self, gid: str, service: str, method: str) -> Method | None:
+        """Return a method; None if there is no such one."""
+        try:
+            return self._services[gid][service][method]
+        except KeyError:
+            return None
+
+    def missing(self, gid: str, service: str, method: str, *, may_suggest: bool) -> NotFound:
+        """Return the error for a method that does not exist; `may_suggest` similar names."""
+        suggest = similar if may_suggest else _no_similar
         services = self._services.get(gid)
         if services is None:
-            raise GroupNotFound(f"there is no group {gid!r:.130} on this node")
+            return GroupNotFound(f"there is no group {gid!r:.130} on this node")
         methods = services.get(service)
         if methods is None:
-            raise ServiceNotFound(f"group {gid!r} has no service {service!r:.130}")
-        found = methods.get(method)
-        if found is None:
-            raise MethodNotFound(f"service {service!r} of group {gid!r} has no method {method!r:.130}")
-        return found
-
-    def has(self, gid: str, service: str, method: str) -> bool:
-        """Return whether there is this method."""
-        return method in self._services.get(gid, {}).get(service, {})
+            return ServiceNotFound(f"group {gid!r} has no service {service!r:.130}{suggest(service, services)}")
+        hint = suggest(method, methods) or ("" if service in BUILT_IN else _MARK)
+        return MethodNotFound(f"service {service!r} of group {gid!r} has no method {method!r:.130}{hint}")
 
     def __iter__(self) -> Iterator[tuple[str, str, str, Method]]:
         """Iterate over the gid, service, name and method of all methods."""
@@ -73,3 +79,7 @@ class MethodTable:
             for service, methods in services.items():
                 for name, method in methods.items():
                     yield gid, service, name, method
+
+
+def _no_similar(_: str, __: Iterable[str]) -> str:
+    return ""

@@ -1,4 +1,4 @@
-"""Results of group-wide calls: a node-to-value map and a node-to-error map.
+"""Results of group-wide calls: a node-to-value map and a node-to-error map, or one result for each item.
 
 Invariant: no SID is in both maps, and both are in SID order.
 """
@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 import msgspec
 
 from .errors import DecodeError, TrionetError
+from .identity import SID
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from .identity import SID
-
-__all__ = ["Aggregate", "Receipt", "Replies", "Spread", "replies_from"]
+__all__ = ["Aggregate", "Done", "Receipt", "Replies", "Spread", "replies_from"]
 
 V = TypeVar("V")
+Item = TypeVar("Item")
+R = TypeVar("R")
 
 
 class Replies(Generic[V]):  # noqa: PLW1641  not hashable, because mutable, as a dict is
@@ -124,6 +125,43 @@ class Receipt(Replies[bool]):
         if self._wait is None:
             raise RuntimeError("only the node that sent a rumor can follow it")
         return await self._wait(fraction)
+
+
+class Done(msgspec.Struct, Generic[Item, R], frozen=True):
+    """The result of one item of `Group.map`.
+
+    Attributes:
+        item: the item.
+        index: its place in the iterable, from 0.
+        sid: the member that it was last sent to; None if it was sent to none.
+        attempts: how often it was sent.
+        outcome: the value of the method, or the error of the last attempt.
+        is_error: whether the outcome is the error; a method's value may be an error, too.
+    """
+
+    item: Item
+    index: int
+    sid: SID | None
+    attempts: int
+    outcome: R | TrionetError
+    is_error: bool = False
+
+    @property
+    def error(self) -> TrionetError | None:
+        """The error; None if there is a value."""
+        return self.outcome if self.is_error else None  # type: ignore[return-value]  # the flag says which it is
+
+    def result(self) -> R:
+        """Return the value, or raise the error.
+
+        Raises:
+            DefiniteError: it did not run.
+            RemoteError: the handler raised.
+            IndefiniteError: it may have run.
+        """
+        if self.is_error:
+            raise self.outcome  # type: ignore[misc]  # as above
+        return self.outcome  # type: ignore[return-value]  # as above
 
 
 def replies_from(fields: Mapping[str, Any]) -> Replies[Any]:

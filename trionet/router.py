@@ -7,20 +7,15 @@ pass.
 
 from __future__ import annotations
 
-import contextvars
-import math
 import time
-from contextlib import aclosing, asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
-import msgspec
 import trio
 
 from .arguments import Method
-from .blocking import handles_calls
 from .call_counts import CallCounts
-from .counted_call import CountedCall
-from .current_call import CurrentCall
+from .current_call import Endings
 from .errors import (
     CallTimeout,
     ConnectionLost,
@@ -29,198 +24,19 @@ from .errors import (
     TrionetError,
 )
 from .limits import Limits
-from .message import BUILT_IN, LOCAL
+from .message import BUILT_IN
 from .method_table import MethodTable
-from .nesting import depth_inside, position
-from .principal import ANYONE, Principal
-from .security.scopes import FORWARDING
+from .prepared_call import HandlerCancelled, PreparedCall
 from .threads import ThreadPools
-from .user_code import pass_endings
-from .user_errors import as_answer
 from .watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping
 
     from .access import Access
     from .message import Call
 
-__all__ = ["HandlerCancelled", "Method", "PreparedCall", "Router", "is_awaitable"]
-
-
-class HandlerCancelled(Exception):
-    """The scope of a handler was cancelled, by its caller or by the end of the node."""
-
-
-class PreparedCall(CountedCall):
-    """A call that can run: its method exists, and its arguments fit."""
-
-    __slots__ = ("_args", "_deadline", "_kwargs", "_router")
-
-    def __init__(
-        self,
-        method: Method,
-        call: Call,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
-        router: Router,
-    ) -> None:
-        self.method: Method = method
-        self._call = call
-        self._counts = counts = router.counts
-        self._begun_ns = counts.now_ns()
-        self._router = router
-        self._args = args
-        self._kwargs = kwargs
-        self._deadline = math.inf if call.timeout_s is None else trio.current_time() + call.timeout_s
-
-    @property
-    def inner_depth(self) -> int:
-        """The depth of the calls made by its handler; see `trionet.nesting`."""
-        return self._call.inner_depth
-
-    def forwards_for(self, router: object) -> Principal | None:
-        """Return in whose name its handler makes calls by way of the node of `router`; None for that node itself.
-
-        The services of a group forward, and so do ``comm`` and ``gossip``. All other handlers act as their node, and so
-        does code that has got hold of another node of this process.
-        """
-        call = self._call
-        forwards = router is self._router and (call.gid != LOCAL or call.service in FORWARDING)
-        return call.principal or ANYONE if forwards else None
-
-    @property
-    def name(self) -> str:
-        """Its destination: gid, service and method."""
-        return f"{self._call.gid}/{self._call.service}/{self._call.method}"
-
-    def nest(self) -> None:
-        """Count it as nested in its caller, whose thread holds a place that this call's thread may need."""
-        self._call = msgspec.structs.replace(self._call, inner_depth=depth_inside(self._call.inner_depth))
-
-    def current(self) -> CurrentCall:
-        """Return its description for the handler."""
-        return CurrentCall(self._call, self._deadline)
-
-    def begin(self) -> Any:
-        """Call a plain function: return its value, or an awaitable for `finish`, as for one that runs in a thread.
-
-        Raises:
-            RemoteError: the handler raised.
-            TrionetError: the handler raised it as its answer.
-        """
-        if self.method.in_thread:
-            return self._in_thread()
-        try:
-            value = contextvars.copy_context().run(self._begin)  # its context variables are its own, as in a task
-        except BaseException as exc:
-            self.note_failure(exc)
-            raise
-        if not hasattr(type(value), "__await__"):  # else `finish` counts it
-            self.note_success()
-        return value
-
-    @handles_calls
-    def _begin(self) -> Any:
-        position.set(self)
-        try:
-            return self.method.call(*self._args, **self._kwargs)
-        except BaseException as exc:
-            _reraise(exc)
-
-    async def _in_thread(self) -> Any:
-        self._deadline = min(self._deadline, trio.current_effective_deadline())  # for `CurrentCall.deadline`
-        (value,) = await self._router.threads.run(
-            lambda: (self._begin(),),  # Trio refuses a coroutine; here it is awaited, as that of any plain function
-            self.inner_depth,
-            abandon_on_cancel=self.method.abandon_on_cancel,
-        )
-        return await value if is_awaitable(value) else value
-
-    @handles_calls
-    async def finish(self, scope: trio.CancelScope, awaitable: Awaitable[Any] | None = None) -> Any:
-        """Run the method, or the awaitable that `begin` returned, to its end inside `scope`; return its value.
-
-        Raises:
-            CallTimeout: the deadline is over.
-            HandlerCancelled: `scope` was cancelled.
-            RemoteError: the handler raised.
-            TrionetError: the handler raised it as its answer.
-        """
-        if self._deadline != math.inf:  # an assignment takes time even without a change
-            scope.deadline = min(scope.deadline, self._deadline)
-        running = self._router.running
-        running[self] = None
-        token = position.set(self)
-        try:
-            with scope:
-                if awaitable is None:
-                    method = self.method
-                    awaitable = self._in_thread() if method.in_thread else method.call(*self._args, **self._kwargs)
-                value = await awaitable if is_awaitable(awaitable) else awaitable
-                self.note_success()
-                return value
-        except BaseException as exc:
-            self.note_failure(exc)
-            _reraise(exc)
-        finally:
-            position.reset(token)
-            del running[self]
-        raise self._cut_short()
-
-    @asynccontextmanager
-    async def stream(self, scope: trio.CancelScope) -> AsyncGenerator[AsyncGenerator[Any]]:
-        """Run the method, an async generator, inside `scope`; yield the generator, and close it at the end.
-
-        Raises the errors of `finish`.
-        """
-        scope.deadline = min(scope.deadline, self._deadline)
-        running = self._router.running
-        running[self] = None
-        token = position.set(self)
-        try:
-            with scope:
-                items = self.method.call(*self._args, **self._kwargs)
-                try:
-                    async with aclosing(self._one_by_one(items)) as translated:
-                        yield translated
-                finally:
-                    await self._close(items)
-                self.note_success()
-                return
-        except BaseException as exc:
-            self.note_failure(exc)
-            raise
-        finally:
-            position.reset(token)
-            del running[self]
-        raise self._cut_short()
-
-    @handles_calls
-    async def _one_by_one(self, items: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
-        """Yield the items of a handler; translate its exceptions, and not those of the consumer."""
-        while True:
-            try:
-                item = await anext(items)
-            except StopAsyncIteration:
-                return
-            except BaseException as exc:
-                _reraise(exc)
-            yield item
-
-    @handles_calls
-    async def _close(self, items: AsyncGenerator[Any]) -> None:
-        try:
-            await items.aclose()
-        except BaseException as exc:
-            _reraise(exc)
-
-    def _cut_short(self) -> Exception:
-        if trio.current_time() >= self._deadline:
-            self.note_end("timeout")
-            return CallTimeout(f"{self.name} ran out of time")
-        self.note_end("cancelled")
-        return HandlerCancelled()
+__all__ = ["Method", "Router"]
 
 
 class Router:
@@ -228,12 +44,17 @@ class Router:
 
     Attributes:
         served: the number of calls so far.
-        running: the calls with running handlers, oldest first; not those of plain functions, which never wait.
+        running: the calls with running handlers, oldest first, and the scopes of these; not those of plain functions,
+            which never wait.
+        endings: the cancellations of running calls by others than their callers.
         refusing: the reason to refuse calls, except `status.stop`; None to accept them.
         threads: the worker threads of its handlers.
         access: checks who may call what; None for a router outside of a node.
         counts: counts of the calls so far, and their durations.
         methods: its methods.
+        tracer_provider: returns OpenTelemetry's tracer provider, or None while none is set; None where it isn't
+            installed.
+        traced: returns a call that runs in a span, with the arguments of `PreparedCall`, and whether it is a rumor's.
     """
 
     def __init__(
@@ -255,9 +76,12 @@ class Router:
         self.methods: MethodTable = MethodTable()
         self._has_ended = False
         self.served: int = 0
-        self.running: dict[PreparedCall, None] = {}
+        self.running: dict[PreparedCall, trio.CancelScope] = {}
+        self.endings: Endings = Endings()
         self.refusing: str | None = None
         self.access: Access | None = None
+        self.tracer_provider: Callable[[], object | None] | None = None
+        self.traced: Callable[..., PreparedCall] = PreparedCall
         self._own_scopes: dict[trio.CancelScope, None] = {}
 
     @property
@@ -287,7 +111,11 @@ class Router:
         """
         if self._has_ended:
             raise TemporarilyUnavailable(str(self.refusing))
-        return self.methods.find(gid, service, method)
+        found = self.methods.get(gid, service, method)
+        if found is None:
+            may_suggest = self.access is None or not self.access.is_active  # others might not be permitted to know
+            raise self.methods.missing(gid, service, method, may_suggest=may_suggest)
+        return found
 
     def permitted(self, call: Call) -> Method:
         """Return the method of `call`, whose arguments have not been looked at.
@@ -304,7 +132,7 @@ class Router:
             self.access.check(call, is_read=method.is_read)
         return method
 
-    def prepare(self, call: Call) -> PreparedCall:
+    def prepare(self, call: Call, *, is_rumor: bool = False) -> PreparedCall:
         """Return `call` ready to run, before any of the user's code runs.
 
         Raises:
@@ -320,12 +148,14 @@ class Router:
             if call.timeout_s is not None and call.timeout_s <= 0:
                 raise CallTimeout("its time was over before it could start")
         except TrionetError as exc:
-            exists = self.methods.has(call.gid, call.service, call.method)
+            exists = self.methods.get(call.gid, call.service, call.method) is not None
             self.counts.refused(call.service, call.method, exc, exists=exists)
             raise
         self.served += 1
         if self._watchdog.is_resting and call.service not in BUILT_IN:
             self._watchdog.wake()
+        if self.tracer_provider is not None and self.tracer_provider() is not None:
+            return self.traced(method, call, args, kwargs, self, is_rumor)
         return PreparedCall(method, call, args, kwargs, self)
 
     async def call(self, call: Call) -> Any:
@@ -338,6 +168,8 @@ class Router:
             ConnectionLost: the node has ended in the meantime.
         """
         prepared = self.prepare(call)
+        if not prepared.method.is_sync:
+            prepared.started_at = trio.current_time()
         if prepared.method.is_stream:
             raise MalformedRequest(f"{call.service}/{call.method} is a stream: use comm.stream")
         if prepared.method.in_thread:
@@ -368,21 +200,3 @@ class Router:
         self.methods.clear()
         for scope in self._own_scopes:
             scope.cancel()
-
-
-def is_awaitable(value: Any) -> bool:
-    """Return whether `value` can be awaited, by its type: attributes of a user's object may raise."""
-    return hasattr(type(value), "__await__")
-
-
-def _reraise(exc: BaseException) -> NoReturn:
-    """Raise the error for the caller that a handler's `exc` stands for."""
-    try:
-        pass_endings(exc)
-        answer = as_answer(exc)
-        if answer is exc:
-            raise exc
-        raise answer from exc
-    finally:
-        answer = None  # type: ignore[assignment]
-        del exc  # its traceback has this frame

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import trio
 
 from .access import Access
+from .async_blocks import async_block
 from .child_nodes import ChildNodes
 from .config import NodeConfig
 from .errors import AddressInUse, MalformedRequest
@@ -21,6 +22,7 @@ from .events import EventBus
 from .group import built_in_methods
 from .launchers.in_process import InProcessLauncher
 from .launchers.registry import open_launchers
+from .mistakes import add_hints
 from .node import Node
 from .node_pages import NodePages
 from .nurseries import open_background_nursery, open_plain_nursery
@@ -48,7 +50,7 @@ T = TypeVar("T")
 _SEED_BITS: Final = 128
 
 
-@asynccontextmanager
+@async_block("async with trionet.open_node(...) as node:")
 async def open_node(
     config: NodeConfig | None = None,
     *,
@@ -82,7 +84,11 @@ async def open_node(
     may_come = config.accept == "plain" and config.key_file is not None
     live = LiveKeys(keys or _keys(config), may_come=may_come, is_certified=config.certificate_file is not None)
     async with _opened(config, _network(fabric), random, live) as node:
-        yield node
+        try:
+            yield node
+        except BaseException as exc:
+            add_hints(exc)
+            raise
 
 
 @asynccontextmanager
@@ -184,7 +190,7 @@ def run(main: Callable[..., Awaitable[T]], config: NodeConfig | None = None, *ar
         RuntimeError: Trio already runs in this thread.
         TypeError: `main` is not an async function.
     """
-    check_runnable(main)
+    check_runnable(main, args)
     is_open = False
 
     async def run_main() -> T | None:

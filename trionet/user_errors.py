@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from .errors import RemoteError, TrionetError, error_fields, error_from_wire, known_kind
+from .declared_kinds import declared_kind
+from .error_wire import error_from_wire
+from .errors import RemoteError, TrionetError, error_fields, known_kind
+from .mistakes import hint_of
 from .plain_data import PlainData
+from .user_code import attribute
 
 __all__ = ["as_answer", "as_error"]
 
@@ -21,15 +25,25 @@ def as_error(exc: BaseException) -> TrionetError:
     """Return the error to send to other nodes for an exception of the user's code.
 
     One of trionet's own errors is sent as it is. An error of a user's subclass becomes one of the nearest class that
-    every node has. All others, and errors whose further fields are not plain data, become a `RemoteError`.
+    every node has; if that is a `RemoteError`, it has the name of the class, and the arguments if that is marked with
+    ``trionet.error``. All others, and errors whose further fields are not plain data, become a `RemoteError`.
     """
     kind = type(exc)  # isinstance would use __class__, which may be the user's code, too
     if not issubclass(kind, TrionetError):
-        return RemoteError.from_exception(exc)
+        return _described(exc)
     error: TrionetError = exc  # type: ignore[assignment]
+    if declared_kind(kind) is not None or (known_kind(kind) is RemoteError and attribute(error, "type_name") is None):
+        return RemoteError.from_exception(error)
     wire, plain = error_fields(error), PlainData()
     for value in wire.values():
         plain.of(value)
     if not plain.is_exact:
         return RemoteError.from_exception(error)
     return error if known_kind(kind) is kind and type(error.text) is str else error_from_wire(wire)
+
+
+def _described(exc: BaseException) -> RemoteError:
+    error, hint = RemoteError.from_exception(exc), hint_of(exc)
+    if hint is not None:
+        error.text = f"{error.text}; {hint}"
+    return error

@@ -218,6 +218,11 @@ class ClusterAgent:
         return SealedTraffic(endpoint.datagrams, endpoint.keys, endpoint.address, now, new_boot_id)
 
     @property
+    def has_datagrams(self) -> bool:
+        """Whether the node sends datagrams."""
+        return self._datagrams is not None
+
+    @property
     def datagram_refusals(self) -> RefusalCounts | None:
         """Counts of the datagrams that were refused; None where they are not sealed."""
         return None if self._sealed is None else self._sealed.refusals

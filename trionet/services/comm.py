@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from trionet.async_blocks import async_block
 from trionet.call_counts import CallCounts
 from trionet.current_call import answered_call
-from trionet.errors import MalformedRequest, OrphanedCalls, RemoteError, TrionetError, error_from_wire, error_to_wire
+from trionet.error_wire import error_from_wire
+from trionet.errors import MalformedRequest, OrphanedCalls, RemoteError, TrionetError, error_to_wire
 from trionet.events import OrphanedCall
 from trionet.histograms import SUM, UNIT_NS
 from trionet.message import Remote, check_args, check_kwargs
-from trionet.nesting import current_depth, holding
+from trionet.nesting import holding, position
+from trionet.trace_context import NO_TRACE
+from trionet.tracing.spans import Spans
 from trionet.transports.base import Request
+from trionet.under_trio import check_under_trio
+from trionet.user_code import shown
 
 from .base import rpc
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator
+    from collections.abc import AsyncGenerator, Callable, Generator
     from random import Random
 
     from trionet.codec import Codec
@@ -29,7 +35,7 @@ if TYPE_CHECKING:
     from trionet.router import Router
     from trionet.transports.base import Transport
 
-__all__ = ["Comm", "Orphans"]
+__all__ = ["Comm", "Orphans", "check_orphans"]
 
 
 _NOTHING: Final[Mapping[str, Any]] = {}
@@ -46,12 +52,16 @@ class Comm:
         own: the node's own address.
         codec: the wire format of its calls.
         counts: counts of the calls that it has made, and their durations.
+        spans: makes the spans of its calls; None where OpenTelemetry isn't installed.
     """
 
     def __init__(self, own: NodeAddress, transport: Transport, router: Router, random: Random) -> None:
         self.own = own
         self.codec: Codec = transport.codec
         self.counts: CallCounts = CallCounts(router.counts.now_ns)
+        self.spans: Spans | None = Spans.of(own)
+        if self.spans is not None:
+            self.spans.serve(router)
         self._transport = transport
         self._router = router
         self._access = router.access
@@ -103,6 +113,9 @@ class Comm:
         if orphans != "report":
             with self.raising_orphans(orphans, request):
                 return await self.call(node, request)
+        spans = self.spans
+        if spans is not None and spans.provider() is not None:
+            return await self.call(node, request)
         ok, now_ns = self._ok, self._now_ns
         begun_ns = now_ns()
         try:  # the same as `call`, without its coroutine: most calls come here
@@ -124,7 +137,7 @@ class Comm:
             self._ok = ok
         return ok
 
-    @asynccontextmanager
+    @async_block("async with node.local.comm.stream(...) as items:")
     async def stream(
         self,
         args: list[Any] | tuple[Any, ...],
@@ -162,12 +175,19 @@ class Comm:
     ) -> Request:
         """Return a call whose arguments are encoded once, for any number of nodes.
 
-        Its depth is, by default, that of the running code. It is in the name of the principal for whom the running code
-        forwards, unless `is_own`: for calls of the protocols.
+        Its depth is, by default, that of the running code; with another one it has no parent. It is in the name of the
+        principal for whom the running code forwards, unless `is_own`: for calls of the protocols.
 
         Raises:
             EncodeError: an argument can't travel.
         """
+        parent, trace = "", b""
+        if depth is None:
+            place = position.get()
+            if place is None:
+                depth = 0
+            else:
+                depth, (parent, trace) = place.inner_depth, place.lineage(self._router)
         return Request(
             remote.gid,
             remote.service,
@@ -176,9 +196,18 @@ class Comm:
             self.codec.encode(dict(kwargs)) if kwargs else None,
             f"{self._prefix}-{next(self._numbers):x}",
             self.own,
-            current_depth() if depth is None else depth,
+            depth,
             None if is_own else self.forwarded(),
+            parent,
+            trace,
         )
+
+    def trace(self) -> bytes:
+        """Return the trace context of the running code, in the form of a frame; empty outside of a trace."""
+        spans, place = self.active_spans, position.get()
+        if spans is not None:
+            return spans.current()
+        return NO_TRACE if place is None else place.lineage(self._router)[1]
 
     def forwarded(self) -> Principal | None:
         """Return the principal for whom the running code forwards; None for this node itself."""
@@ -189,8 +218,29 @@ class Comm:
         principal = None if answered is None else answered.forwards_for(self._router)
         return None if principal is access.own else principal
 
+    @property
+    def active_spans(self) -> Spans | None:
+        """The spans of its calls; None while no tracer provider is set."""
+        spans = self.spans
+        return None if spans is None or spans.provider() is None else spans
+
     async def call(self, node: NodeAddress, request: Request) -> Any:
         """Send a prepared call to `node`; return its value, or raise its error with the node in it."""
+        spans = self.active_spans
+        if spans is not None:
+            with spans.call(node, request) as traced:
+                return await self.call_unrecorded(node, traced)
+        begun_ns = self.counts.now_ns()  # the same as `call_unrecorded`, without its coroutine
+        try:
+            value = await (self._call_self(request) if node == self.own else self._transport.call(node, request))
+        except BaseException as exc:
+            self._note_failure(node, request, exc, begun_ns)
+            raise
+        self.counts.note_success(request.service, request.method, begun_ns)
+        return value
+
+    async def call_unrecorded(self, node: NodeAddress, request: Request) -> Any:
+        """Send a prepared call, without a span: one of the protocols, or one whose span is open."""
         begun_ns = self.counts.now_ns()
         try:
             value = await (self._call_self(request) if node == self.own else self._transport.call(node, request))
@@ -201,7 +251,13 @@ class Comm:
         return value
 
     def _note_failure(self, node: NodeAddress, request: Request, exc: BaseException, begun_ns: int) -> None:
-        """Count a call that ended with `exc`, and set the node of a library error."""
+        """Count a call that ended with `exc`, and set the node of a library error.
+
+        Raises:
+            RuntimeError: Trio does not run the caller.
+        """
+        if isinstance(exc, RuntimeError):
+            check_under_trio("a call")
         if isinstance(exc, TrionetError):
             exc.node = exc.node or str(node)
         self.counts.note_failure(request.service, request.method, exc, begun_ns)
@@ -214,11 +270,9 @@ class Comm:
             OrphanedCalls: there are some.
             MalformedRequest: `orphans` is neither ``"report"`` nor ``"raise"``.
         """
-        if orphans == "report":
+        if check_orphans(orphans) == "report":
             yield
             return
-        if orphans != "raise":
-            raise MalformedRequest(f"orphans is 'report' or 'raise', not {orphans!r}")
         found = self._orphans[request.id] = {}
         try:
             yield
@@ -233,8 +287,20 @@ class Comm:
             self._orphans[event.id][str(event.node)] = event.id
 
     @asynccontextmanager
-    async def open_items(self, node: NodeAddress, request: Request) -> AsyncGenerator[AsyncGenerator[Any]]:
-        """Start a prepared stream at `node`; yield an async iterator over its items."""
+    async def open_items(
+        self, node: NodeAddress, request: Request, convert: Callable[[Any], Any] | None = None
+    ) -> AsyncGenerator[AsyncGenerator[Any]]:
+        """Start a prepared stream at `node`; yield an async iterator over its items, converted by `convert`."""
+        spans = self.active_spans
+        with nullcontext(request) if spans is None else spans.stream(node, request) as traced:
+            async with self.open_items_unrecorded(node, traced, convert) as items:
+                yield items
+
+    @asynccontextmanager
+    async def open_items_unrecorded(
+        self, node: NodeAddress, request: Request, convert: Callable[[Any], Any] | None = None
+    ) -> AsyncGenerator[AsyncGenerator[Any]]:
+        """Start a prepared stream without a span of its own; see `open_items`."""
         stream = self._stream_self(request) if node == self.own else self._transport.stream(node, request)
         begun_ns = self.counts.now_ns()
         try:
@@ -243,7 +309,7 @@ class Comm:
                     items = await stack.enter_async_context(stream)
                 if node != self.own:
                     stack.enter_context(holding(request.depth))
-                yield await stack.enter_async_context(aclosing(_named(items, node)))
+                yield await stack.enter_async_context(aclosing(_named(items, node, convert)))
         except BaseException as exc:
             self.counts.note_failure(request.service, request.method, exc, begun_ns)
             raise
@@ -255,17 +321,27 @@ class Comm:
         if not prepared.method.is_stream:
             raise MalformedRequest(f"{request.service}/{request.method} is no stream: use comm.send")
         with self._router.own_scope() as scope:
-            async with prepared.stream(scope) as items, aclosing(self._recoded(item) async for item in items) as copies:
+            async with prepared.stream(scope) as items, aclosing(self._recoded_items(items)) as copies:
                 yield copies
+
+    async def _recoded_items(self, items: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
+        try:
+            async for item in items:
+                yield self._recoded(item)
+        except TrionetError as exc:
+            raise self._recoded_error(exc) from exc
 
     async def _call_self(self, request: Request) -> Any:
         """Pass a call to the router, encoded and decoded as on the wire."""
-        codec = self.codec
+        check_under_trio("a call")
         try:
-            value = await self._router.call(request.received(codec, None, self._own_principal))
+            value = await self._router.call(request.received(self.codec, None, self._own_principal))
         except TrionetError as exc:
-            raise error_from_wire(codec.decode(codec.encode(error_to_wire(exc)))) from exc
+            raise self._recoded_error(exc) from exc
         return self._recoded(value)
+
+    def _recoded_error(self, exc: TrionetError) -> TrionetError:
+        return error_from_wire(self.codec.decode(self.codec.encode(error_to_wire(exc))))
 
     def _recoded(self, value: Any) -> Any:
         """Return a value of a handler, encoded and decoded as on the wire."""
@@ -273,6 +349,14 @@ class Comm:
             return self.codec.decode(self.codec.encode(value))
         except TrionetError as exc:
             raise RemoteError.from_exception(exc) from exc
+
+
+def check_orphans(orphans: Any) -> Orphans:
+    """Return `orphans`; raise `MalformedRequest` unless it is ``"report"`` or ``"raise"``."""
+    if orphans not in ("report", "raise"):
+        raise MalformedRequest(f"orphans is 'report' or 'raise', not {shown(orphans)}")
+    checked: Orphans = orphans
+    return checked
 
 
 @contextmanager
@@ -285,7 +369,9 @@ def _naming(node: NodeAddress) -> Generator[None]:
         raise
 
 
-async def _named(items: AsyncGenerator[Any], node: NodeAddress) -> AsyncGenerator[Any]:
+async def _named(
+    items: AsyncGenerator[Any], node: NodeAddress, convert: Callable[[Any], Any] | None
+) -> AsyncGenerator[Any]:
     with _naming(node):
         async for item in items:
-            yield item
+            yield item if convert is None else convert(item)

@@ -115,7 +115,8 @@ class ProtocolDriver:
             count_s(self.lag, now - self._due)
             if now - self._due >= _LATE_S:
                 self._report_lag(now - self._due)
-            self._carry_out(self.mux.on_timer(now))
+            if not self._carry_out(self.mux.on_timer(now)):
+                self._on_events([])  # for what waits for a batch's end
         else:
             self._arm()
 
@@ -135,7 +136,7 @@ class ProtocolDriver:
                 "stopped or busy; other nodes may have suspected this one meanwhile",
                 self._comm.own,
                 lag_s,
-                extra=about(self._comm.own),
+                extra=about(self._comm.own, node=self._comm.own, lag_s=round(lag_s, 3)),
             )
 
     def act(self, effects: Iterable[Effect]) -> None:
@@ -204,7 +205,7 @@ class ProtocolDriver:
         Raises:
             TrionetError: the packet may not have arrived.
         """
-        value = await self._comm.call(
+        value = await self._comm.call_unrecorded(
             node, self._comm.prepare([packet.encoded], {}, PACKET, depth=PACKETS, is_own=True)
         )
         answer = answer_from(node, value)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import trio
-
-from trionet.errors import EmptyGroup, GroupNotFound, TrionetError
+from trionet.async_blocks import async_block
+from trionet.errors import EmptyGroup, GroupNotFound
 from trionet.message import Remote, check_args, check_kwargs
-from trionet.nesting import holding
-from trionet.nurseries import open_background_nursery
+from trionet.under_trio import check_under_trio
 
-from .fan_out import ALL_MEMBERS, Wait, check_bool, collect, count_to_wait_for
+from .calls import GroupCalls
+from .fan_out import ALL_MEMBERS, Wait, call_all, check_bool, count_to_wait_for, stream_all
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+
+    import trio
 
     from trionet.identity import SID, NodeAddress
     from trionet.replies import Replies
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["GroupContext", "Template"]
 
 
-class GroupContext:
-    """The group of a template's instance.
+class GroupContext(GroupCalls):
+    """The group of a template's instance; `call` and `stream` are those of `Group`.
 
     Attributes:
         gid: the group's name.
@@ -35,9 +36,14 @@ class GroupContext:
     """
 
     def __init__(self, gid: str, local: LocalServices) -> None:
-        self.gid = gid
-        self.local = local
+        self.gid: str = gid
+        self.local: LocalServices = local
         self._deleted = False
+        self._watchers: dict[Callable[[], None], None] = {}
+
+    @property
+    def _called(self) -> GroupContext:
+        return self
 
     @property
     def own(self) -> NodeAddress:
@@ -54,9 +60,24 @@ class GroupContext:
             raise GroupNotFound(f"the group {self.gid!r} has been deleted on this node")
         return self.local.groups.members(self.gid)
 
+    @contextmanager
+    def watching(self, watcher: Callable[[], None], /) -> Generator[None]:
+        """Call `watcher` within the block, at once, whenever the members have changed, or the group is deleted."""
+        self._watchers[watcher] = None
+        try:
+            yield
+        finally:
+            del self._watchers[watcher]
+
+    def handle_change(self) -> None:
+        """Tell those who watch that the members have changed."""
+        for watcher in list(self._watchers):
+            watcher()
+
     def end(self) -> None:
         """Mark the group as deleted, for kept handles."""
         self._deleted = True
+        self.handle_change()
 
 
 class Template:
@@ -104,10 +125,23 @@ class Template:
         members, request = self._prepared(args, remote, kwargs)
         enough = count_to_wait_for(wait, len(members))
         check_bool("partial", partial)
+        check_under_trio("a group-wide call")
         with comm.raising_orphans(orphans, request):
-            return await collect(members, lambda node: comm.call(node, request), enough=enough, partial=partial)
+            return await self.call_members(members, request, enough=enough, partial=partial)
 
-    @asynccontextmanager
+    async def call_members(
+        self,
+        members: Mapping[SID, NodeAddress],
+        request: Request,
+        *,
+        enough: int | None = None,
+        partial: bool = False,
+    ) -> Replies[Any]:
+        """Send a prepared call to some members at once; see `call_all`."""
+        context = self.context
+        return await call_all(context.local.comm, context.gid, members, request, enough=enough, partial=partial)
+
+    @async_block("async with group.comm.stream(...) as answers:")
     async def open_stream(
         self,
         args: list[Any] | tuple[Any, ...],
@@ -130,30 +164,11 @@ class Template:
             orphans: as for `fan_out`; raised when the block ends.
         """
         comm = self.context.local.comm
-        send, receive = trio.open_memory_channel[tuple["SID", Any]](0)
-
-        async def ask_one(sid: SID, node: NodeAddress, channel: trio.MemorySendChannel[tuple[SID, Any]]) -> None:
-            with channel:
-                try:
-                    if items:
-                        async with comm.open_items(node, request) as stream:
-                            async for item in stream:
-                                await channel.send((sid, item))
-                    else:
-                        await channel.send((sid, await comm.call(node, request)))
-                except TrionetError as exc:
-                    await channel.send((sid, exc))
-
         members, request = self._prepared(args, remote, kwargs)
         check_bool("items", items)
         with comm.raising_orphans(orphans, request):
-            async with open_background_nursery() as nursery:
-                with send:
-                    for sid, node in members.items():
-                        nursery.start_soon(ask_one, sid, node, send.clone())
-                # The streams may wait for the calls of the block.
-                with holding(request.depth) if items else nullcontext():
-                    yield receive
+            async with stream_all(comm, self.context.gid, members, request, items=items) as received:
+                yield received
 
     def _prepared(
         self, args: object, remote: Any, kwargs: Mapping[str, Any] | None = None

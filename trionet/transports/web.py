@@ -11,7 +11,7 @@ keys, so are those without a proof (`web_access`).
 
 from __future__ import annotations
 
-import math
+import secrets
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -37,15 +37,16 @@ from trionet.security.refusals import UNAUTHORIZED, RequestRefused
 from trionet.user_code import pass_endings
 
 from .base import check_size
-from .http import (
+from .call_headers import (
     CALL_ID_HEADER,
     CALLER_HEADER,
     DEPTH_HEADER,
     PRINCIPAL_HEADER,
     STREAM_TYPE,
-    TIMEOUT_HEADER,
     VALUE_TYPE,
     inner_depth_from,
+    parent_from,
+    timeout_s_from,
 )
 from .web_access import ANYONE
 from .web_bodies import Bodies
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
     from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
 
     from trionet.config import NodeConfig
-    from trionet.router import PreparedCall
+    from trionet.prepared_call import PreparedCall
 
     from .base import Handler, Pages
     from .web_access import Requester, WebAccess
@@ -74,6 +75,8 @@ _BODIES_AT_ONCE = 16
 
 _ON_PROVEN = "trionet.on_proven"
 """The key, in the ASGI state of a connection, of what is called once its client has proven itself."""
+
+_ID_BYTES = 8
 
 _CALL = "call"
 """The endpoint of calls."""
@@ -258,6 +261,7 @@ def _add_calls(app: QuartTrio, handler: Handler, config: NodeConfig) -> None:
             _check_accepted(prepared, f"{service}/{method}")
             if prepared.method.is_stream:
                 return _stream_response(prepared, limit_bytes)
+            prepared.started_at = trio.current_time()
             return _value_response(await prepared.finish(trio.CancelScope()), limit_bytes)
         except RequestRefused:
             raise  # it is logged, too
@@ -318,7 +322,7 @@ def _foreign_page_error(config: NodeConfig) -> NotPermitted | None:
 def _read_call(gid: str, service: str, method: str, args: object, requester: Requester) -> Call:
     """Return the call of a request."""
     believed = request.headers if requester.is_believed else Headers()
-    caller, timeout = believed.get(CALLER_HEADER), request.headers.get(TIMEOUT_HEADER)
+    caller = believed.get(CALLER_HEADER)
     node = None if caller is None else NodeAddress.of(caller)
     principal, forwarder = requester.principals(node, believed.get(PRINCIPAL_HEADER))
     return Call(
@@ -327,14 +331,16 @@ def _read_call(gid: str, service: str, method: str, args: object, requester: Req
         method=method,
         args=check_args(args),
         kwargs={name: _keyword(text) for name, text in request.args.items()},
-        id=believed.get(CALL_ID_HEADER, ""),
+        id=believed.get(CALL_ID_HEADER) or secrets.token_hex(_ID_BYTES),  # by which it is found and cancelled
         caller=node,
-        timeout_s=None if timeout is None else _seconds(timeout),
+        timeout_s=timeout_s_from(request.headers),
         inner_depth=inner_depth_from(believed.get(DEPTH_HEADER)),
         is_json=caller is None,  # nodes send their address
         principal=principal,
         forwarder=forwarder,
         client=request.remote_addr or "",
+        parent=parent_from(believed),
+        trace=requester.trace(request.headers),
     )
 
 
@@ -353,16 +359,6 @@ def _keyword(text: str) -> Any:
     except (msgspec.MsgspecError, ValueError, RecursionError):  # not JSON: plain text
         return text
     return JSON.restore(plain)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not math.isfinite(seconds):
-        raise MalformedRequest(f"{TIMEOUT_HEADER} is a number of seconds, not {text!r:.40}")
-    return seconds
 
 
 def _value_response(value: Any, max_message_bytes: int) -> Response:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import trio
 
 from trionet.codec import JSON
@@ -24,7 +25,7 @@ from trionet.protocols.link.handshake import (
 from trionet.protocols.link.liveness import AT_ONCE
 from trionet.security.live_keys import LiveKeys
 from trionet.transports.allowance import within
-from trionet.transports.base import Request
+from trionet.transports.base import STOPPED
 from trionet.transports.lazy_http import LazyHTTPTransport
 
 from .link import Link
@@ -39,9 +40,9 @@ if TYPE_CHECKING:
     from trionet.config import NodeConfig
     from trionet.events import OrphanedCall
     from trionet.identity import NodeAddress
-    from trionet.protocols.link.core import Closed
+    from trionet.protocols.link.events import Closed
     from trionet.security.certificates import Certificates
-    from trionet.transports.base import Handler
+    from trionet.transports.base import Handler, Request, Sending
 
 __all__ = ["TCPLink", "TCPTransport"]
 
@@ -209,7 +210,7 @@ class TCPTransport(LinkTransport):
 
     def __init__(
         self,
-        own: NodeAddress,
+        own: NodeAddress | None,
         config: NodeConfig,
         handler: Handler,
         on_orphan: Callable[[OrphanedCall], None],
@@ -269,16 +270,11 @@ class TCPTransport(LinkTransport):
         """Return `request` as the HTTP transport encodes it."""
         args = JSON.encode(self.codec.decode(request.args))
         kwargs = None if request.kwargs is None else JSON.encode(self.codec.decode(request.kwargs))
-        return Request(
-            gid=request.gid,
-            service=request.service,
-            method=request.method,
-            args=args,
-            kwargs=kwargs,
-            id=request.id,
-            caller=request.caller,
-            depth=request.depth,
-        )
+        return msgspec.structs.replace(request, args=args, kwargs=kwargs)
+
+    def in_progress(self) -> list[Sending]:
+        """Return the calls and streams that have not ended."""
+        return [*super().in_progress(), *self._http.in_progress()]
 
     # ---- connections
 
@@ -298,7 +294,7 @@ class TCPTransport(LinkTransport):
         except trio.TooSlowError:
             self.dialed(node, NodeUnreachable(f"no connection to {node} within {seconds:g} s"))
         except trio.Cancelled:
-            self.dialed(node, NodeUnreachable("this node has stopped"))
+            self.dialed(node, NodeUnreachable(STOPPED))
             raise
         else:
             await self.keep(sock, greeted, node, lambda link: link.core.round_trip.add(took_s))

@@ -67,6 +67,11 @@ class MemoryEndpoint(Host):
         self._carrier = carrier
 
     @property
+    def certificates(self) -> None:
+        """None; see `Endpoint.certificates`."""
+        return None
+
+    @property
     def reloads(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
         """None; see `Endpoint.reloads`."""
         return {}

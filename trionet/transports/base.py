@@ -301,7 +301,7 @@ class Pages(Protocol):
     def figures(self) -> NodeFigures:
         """Return its figures."""
 
-    def openapi(self) -> bytes:
+    async def openapi(self) -> bytes:
         """Return its OpenAPI document, in JSON."""
 
 

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -27,6 +26,7 @@ from trionet.services.member_news import PAUSE_S
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
     from trio.testing import MockClock
 
@@ -64,7 +64,7 @@ async def _ask(address: str, path: str, *args: Any) -> Any:
 
 async def _wait_for_members(address: str, count: int) -> None:
     with trio.fail_after(DEADLINE_S):
-        while len((await _ask(address, "local/membership/members"))["value"]) != count:
+        while len((await _ask(address, "local/membership/members"))["value"]) != count:  # noqa: ASYNC110  another process
             await trio.sleep(0.05)
 
 

@@ -4,14 +4,14 @@ PYTEST_DONT_REWRITE: where trionet is imported before pytest starts, pytest need
 assertions of every package that comes with a plugin.
 """
 
-__version__ = "0.1.0"
-
+from .call_tree import CallTree, CancelledCalls, RunningCall, WaitsFor
 from .codec import register_type
 from .config import NodeConfig
 from .current_call import CurrentCall, current_call
 from .errors import (
     Abort,
     AddressInUse,
+    CallCancelled,
     CallTimeout,
     CodeRefused,
     ConfigError,
@@ -52,6 +52,7 @@ from .events import (
     GroupFailed,
     MemberEvent,
     MemberFailed,
+    MemberForgotten,
     MemberJoined,
     MemberLeft,
     MemberSuspected,
@@ -73,6 +74,7 @@ from .node import Node
 from .node_statistics import NodeStatistics
 from .principal import Principal
 from .replies import Aggregate, Receipt, Replies, Spread
+from .running_calls import RunningCalls
 from .runtime import open_node, run, serve_node
 from .services.base import rpc
 from .services.groups import GroupDescription
@@ -82,6 +84,7 @@ from .services.member import Member
 from .services.periodic import PeriodicTask
 from .services.routes import ServiceDescription
 from .templates.base import GroupContext, Template
+from .version import __version__ as __version__
 
 __all__ = [
     "NID",
@@ -90,7 +93,10 @@ __all__ = [
     "AddressInUse",
     "AddressUnreachable",
     "Aggregate",
+    "CallCancelled",
     "CallTimeout",
+    "CallTree",
+    "CancelledCalls",
     "ChildEnded",
     "ChildGivenUp",
     "ChildRestarted",
@@ -122,6 +128,7 @@ __all__ = [
     "Member",
     "MemberEvent",
     "MemberFailed",
+    "MemberForgotten",
     "MemberJoined",
     "MemberKeys",
     "MemberLeft",
@@ -148,6 +155,8 @@ __all__ = [
     "RemoteError",
     "Replies",
     "RumorFailed",
+    "RunningCall",
+    "RunningCalls",
     "SIDCollision",
     "SSHLauncher",
     "ServiceDescription",
@@ -163,6 +172,7 @@ __all__ = [
     "TrionetError",
     "TxnConflict",
     "UnknownKey",
+    "WaitsFor",
     "current_call",
     "open_node",
     "register_type",

@@ -66,6 +66,11 @@ class Method:
         self.is_read: bool = is_read
         self.is_sync: bool = self._plan.is_sync and not in_thread
 
+    @property
+    def signature(self) -> str:
+        """Its name and parameters, for people."""
+        return self._plan.shown()
+
     def bind(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], *, is_json: bool = False
     ) -> tuple[Sequence[Any], Mapping[str, Any]]:
@@ -121,9 +126,9 @@ class _Plan:
         try:
             bound = self._signature.bind(*args, **kwargs)
         except TypeError as exc:
-            raise MalformedRequest(f"the arguments don't fit {self._shown()}: {exc}") from exc
+            raise MalformedRequest(f"the arguments don't fit {self.shown()}: {exc}") from exc
         if self._bound in kwargs:  # a **kwargs would accept it
-            raise MalformedRequest(f"the arguments don't fit {self._shown()}: {self._bound!r} is the service itself")
+            raise MalformedRequest(f"the arguments don't fit {self.shown()}: {self._bound!r} is the service itself")
         for name, value in bound.arguments.items():
             if name in self._converters:
                 bound.arguments[name] = self._convert_named(name, value, is_json)
@@ -153,9 +158,10 @@ class _Plan:
         try:
             return converter.fit(value, is_json)
         except Misfit as misfit:
-            raise MalformedRequest(f"argument {name!r} of {self._shown()}: {misfit}") from misfit
+            raise MalformedRequest(f"argument {name!r} of {self.shown()}: {misfit}") from misfit
 
-    def _shown(self) -> str:
+    def shown(self) -> str:
+        """Return its name and signature, for people."""
         if self._signature is None:
             return self._name
         shown = [

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .identity import NodeAddress
     from .message import Call
 
-__all__ = ["AnsweredCall", "CurrentCall", "answered_call", "current_call"]
+__all__ = ["AnsweredCall", "CurrentCall", "Ending", "Endings", "answered_call", "current_call"]
 
 
 class CurrentCall:
@@ -60,6 +60,36 @@ class CurrentCall:
             return min(self._deadline, trio.current_effective_deadline())
         except RuntimeError:  # in a worker thread
             return self._deadline
+
+
+class Ending:
+    """The cancellation of a running call by another than its caller.
+
+    Attributes:
+        reason: the text for its caller.
+        ended: set once its handler has ended.
+    """
+
+    __slots__ = ("ended", "reason")
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        self.ended: trio.Event = trio.Event()
+
+
+class Endings(dict["AnsweredCall", Ending]):
+    """The running calls of a node that others than their callers have cancelled."""
+
+    def begin(self, call: AnsweredCall, reason: str) -> Ending:
+        """Add a call, once."""
+        return self.setdefault(call, Ending(reason))
+
+    def end(self, call: AnsweredCall) -> Ending | None:
+        """Remove a call whose handler has ended; None if it is none of them."""
+        ending = self.pop(call, None)
+        if ending is not None:
+            ending.ended.set()
+        return ending
 
 
 class AnsweredCall(ABC):

@@ -32,7 +32,8 @@
         ├── CallTimeout                 0
         ├── RemoteError                13   the handler's own exception
         ├── ConnectionLost           1100   lost after sending
-        └── OrphanedCalls            1101   cancelled, without a confirmed end
+        ├── OrphanedCalls            1101   cancelled, without a confirmed end
+        └── CallCancelled            1102   cancelled at its node, by another than its caller
 
 The numbers below 1000 are Maelstrom's (its ``doc/protocol.md``, "Errors"); the others are ours: Maelstrom leaves those
 from 1000 up to programs. Callers must distinguish the two families: after a `DefiniteError` a retry is safe, after an
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Abort",
     "AddressInUse",
+    "CallCancelled",
     "CallTimeout",
     "CodeRefused",
     "ConfigError",
@@ -319,9 +321,7 @@ class ConnectionLost(IndefiniteError):
 
 
 class OrphanedCalls(IndefiniteError):
-    """The handlers of cancelled calls did not confirm their end in time.
-
-    Raised only with ``orphans="raise"``.
+    """The handlers of cancelled calls did not confirm their end in time; raised only with ``orphans="raise"``.
 
     Attributes:
         calls: the id of each call, by the node where it may still be running: ``{"ip:port": "id"}``.
@@ -330,6 +330,12 @@ class OrphanedCalls(IndefiniteError):
     code = 1101
     fields: ClassVar[tuple[str, ...]] = ("calls",)
     calls: dict[str, str]
+
+
+class CallCancelled(IndefiniteError):
+    """The handler was cancelled while it ran, by another than its caller; the text says by whom."""
+
+    code = 1102
 
 
 def _subclasses(cls: type[TrionetError]) -> list[type[TrionetError]]:

@@ -30,6 +30,7 @@ __all__ = [
     "GroupFailed",
     "MemberEvent",
     "MemberFailed",
+    "MemberForgotten",
     "MemberJoined",
     "MemberLeft",
     "MemberSuspected",
@@ -257,6 +258,14 @@ class MemberLeft(MemberEvent, frozen=True, kw_only=True):
 
 class MemberUpdated(MemberEvent, frozen=True, kw_only=True):
     """Its tags have changed."""
+
+
+class MemberForgotten(Event, frozen=True, kw_only=True):
+    """An operator has had this node forget a member that had failed or left: it does not come back.
+
+    Attributes:
+        node: its address.
+    """
 
 
 class AddressUnreachable(Event, frozen=True, kw_only=True):

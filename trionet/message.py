@@ -17,9 +17,21 @@ from .identity import NodeAddress, check_gid, check_name
 from .principal import Principal
 from .user_code import shown
 
-__all__ = ["BUILT_IN", "LOCAL", "MAX_ID_CHARS", "PACKET", "Call", "Remote", "check_args", "check_kwargs"]
+__all__ = [
+    "BUILT_IN",
+    "LOCAL",
+    "MAX_ID_CHARS",
+    "PACKET",
+    "Call",
+    "Remote",
+    "check_args",
+    "check_kwargs",
+    "valid_parent",
+]
 
-BUILT_IN: Final = frozenset({"status", "groups", "routes", "comm", "gossip", "membership", "settings", "kept", "keys"})
+BUILT_IN: Final = frozenset(
+    {"status", "groups", "routes", "comm", "gossip", "inspection", "membership", "settings", "kept", "keys"}
+)
 """The names of trionet's own services, which no other can have."""
 
 LOCAL = "local"
@@ -114,7 +126,7 @@ class Call(msgspec.Struct, frozen=True):
         key_id: the id of the cluster key of the sealed link by which it came; empty if it came by another way.
         client: the IP address that a request over HTTP came from; empty if it came by another way.
         parent: the id of the call in whose handler it was made, which runs at the caller; empty outside of any.
-        trace: its trace context; see `trionet.trace_context`. Empty for none.
+        trace: its trace context; see `trionet.trace_headers`. Empty for none.
     """
 
     gid: str
@@ -133,6 +145,11 @@ class Call(msgspec.Struct, frozen=True):
     client: str = ""
     parent: str = ""
     trace: bytes = b""
+
+
+def valid_parent(parent: str) -> str:
+    """Return the parent that a peer names; empty for one that is too long."""
+    return parent if len(parent) <= MAX_ID_CHARS else ""
 
 
 def check_args(args: object) -> list[Any]:

@@ -19,6 +19,7 @@ from .node_log import NodeLog
 from .node_statistics import NodeStatistics, statistics_of
 from .on_start import run_on_start
 from .reloading import Reloading
+from .running_calls import RunningCalls
 from .services import LocalServices, cluster_agent
 from .services.base import check_service_name, exposed_methods
 from .services.child_news import ChildNews
@@ -26,6 +27,7 @@ from .services.code_trust import CodeTrust
 from .services.comm import Comm
 from .services.gossip import Gossip
 from .services.groups import ALL, Groups
+from .services.inspection import Inspection
 from .services.kept import Kept
 from .services.kept_rules import KeptRules
 from .services.kept_services import KeptServices
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from random import Random
 
+    from .call_tree import CallTree
     from .child_nodes import ChildNodes
     from .config import NodeConfig
     from .current_call import CurrentCall
@@ -66,9 +69,10 @@ class Node:
 
     Attributes:
         config: its configuration.
-        local: its own services: ``status``, ``groups``, ``routes``, ``comm``, ``gossip``, ``membership``, ``keys``.
+        local: its own services; see `LocalServices`.
         random: the random numbers of its protocols and services; seeded in a simulation.
         reloading: the files that it can read again while it runs.
+        calls: its running calls, and those of its cluster, as a tree of cancel scopes.
     """
 
     config: NodeConfig
@@ -84,22 +88,12 @@ class Node:
         background: trio.Nursery,
         random: Random,
     ) -> None:
-        """Build the services on `endpoint`, which serves no calls yet.
-
-        Args:
-            config: the node's settings.
-            endpoint: its place on a network.
-            router: the handler of the endpoint's calls.
-            bus: receives its events.
-            children: spawns nodes.
-            background: its tasks, which are cancelled when it has stopped.
-            random: its random numbers.
+        """Build the services on `endpoint`, which serves no calls yet; `background` is for what ends after them.
 
         Raises:
             ConfigError: a configured service or template can't be used.
         """
-        self.config, self.random = config, random
-        self._endpoint, self._children = endpoint, children
+        self.config, self.random, self._endpoint, self._children = config, random, endpoint, children
         self._router, self._bus, self._log = router, bus, NodeLog()
         self._stopping, self._has_drained = trio.Event(), trio.Event()
         self._groups: dict[str, Group] = {}
@@ -123,16 +117,18 @@ class Node:
             kept=Kept(own, groups, replicated, [KeptServices(self._services), KeptRules(groups)], bus.publish),
             settings=Settings(own, config, replicated, bus.publish),
             code=code,
+            inspection=Inspection(known, router, self._agent, self._services),
             keys=Keys.of(config, endpoint, self._agent, groups.known, children.on_boot, background, random),
         )
+        self.calls: RunningCalls = RunningCalls(router, endpoint, comm, groups, self._log.latest_orphans)
         self.reloading: Reloading = Reloading({**self.local.keys.reloads, **endpoint.reloads})
-        self._listen(comm)
-        self._register_services()
+        self._register_services(comm)
 
     def _listen(self, comm: Comm) -> None:
         news = ChildNews(self._agent, self._children.on_boot)
         for listener in (self._log.handle, news.handle, comm.handle_event, self.local.keys.handle_event):
             self._bus.listen(listener)
+        self._bus.listen(self.local.inspection.handle_event)
 
     def __repr__(self) -> str:
         return f"<Node {self.sid} on {self.address}>"
@@ -229,6 +225,10 @@ class Node:
     def running_calls(self) -> list[CurrentCall]:
         """Return the calls whose handlers are running on this node, oldest first."""
         return [prepared.current() for prepared in self._router.running]
+
+    def dump(self) -> CallTree:
+        """Return its own running calls as a tree, for ``print(node.dump())``; `RunningCalls.tree` is the cluster's."""
+        return self.calls.dump()
 
     def orphaned_calls(self) -> list[OrphanedCall]:
         """Return the latest orphans among its own calls, at most 64."""
@@ -337,8 +337,9 @@ class Node:
         self.local.membership.check_active()
         return self.members()
 
-    def _register_services(self) -> None:
-        """Register the built-in services, those of the groups, and the configured ones."""
+    def _register_services(self, comm: Comm) -> None:
+        """Register the built-in services, those of the groups, and the configured ones; listen to events before."""
+        self._listen(comm)
         for name, service in self.local._asdict().items():
             if exposed_methods(service):
                 self._services.add_built_in(service, name)
@@ -382,7 +383,6 @@ class Node:
 
     def clear(self) -> None:
         """Break the reference cycles of a node that has ended, so that it needs no garbage collection."""
-        self._log.ended(self.address)
         self._agent.clear()
         self.local.replicated.clear()
         self._services.end()

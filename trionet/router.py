@@ -17,8 +17,9 @@ import trio
 
 from .arguments import Method
 from .blocking import handles_calls
-from .current_call import AnsweredCall, CurrentCall
+from .current_call import AnsweredCall, CurrentCall, Ending, Endings
 from .errors import (
+    CallCancelled,
     CallTimeout,
     ConnectionLost,
     GroupNotFound,
@@ -55,9 +56,11 @@ class PreparedCall(AnsweredCall):
 
     Attributes:
         method: the method to run.
+        call: the call itself.
+        started_at: the time of its begin on Trio's clock; set, by whoever runs it, where its handler may wait.
     """
 
-    __slots__ = ("_args", "_call", "_deadline", "_kwargs", "_router", "method")
+    __slots__ = ("_args", "_deadline", "_kwargs", "_router", "call", "method", "started_at")
 
     def __init__(
         self,
@@ -68,8 +71,9 @@ class PreparedCall(AnsweredCall):
         router: Router,
     ) -> None:
         self.method: Method = method
+        self.started_at: float
         self._router = router
-        self._call = call
+        self.call = call
         self._args = args
         self._kwargs = kwargs
         self._deadline = math.inf if call.timeout_s is None else trio.current_time() + call.timeout_s
@@ -77,17 +81,13 @@ class PreparedCall(AnsweredCall):
     @property
     def inner_depth(self) -> int:
         """The depth of the calls made by its handler; see `trionet.nesting`."""
-        return self._call.inner_depth
+        return self.call.inner_depth
 
     def lineage(self, router: object) -> Lineage:
-        """Return the lineage of the calls that its handler makes by way of the node of `router`.
-
-        The calls of what has outlived the handler have no parent, as those of a periodic task; nor have those by way of
-        another node of this process, where this call is unknown.
-        """
+        """Return the lineage of the calls of its handler; of what outlives that, or calls by another node, `ROOT`."""
         if router is not self._router or self not in self._router.running:
             return ROOT
-        call = self._call
+        call = self.call
         return (call.id, call.trace) if len(call.id) <= MAX_ID_CHARS else ("", call.trace)
 
     def forwards_for(self, router: object) -> Principal | None:
@@ -96,22 +96,22 @@ class PreparedCall(AnsweredCall):
         The services of a group forward, and so do ``comm`` and ``gossip``. All other handlers act as their node, and so
         does code that has got hold of another node of this process.
         """
-        call = self._call
+        call = self.call
         forwards = router is self._router and (call.gid != LOCAL or call.service in FORWARDING)
         return call.principal or ANYONE if forwards else None
 
     @property
     def name(self) -> str:
         """Its destination: gid, service and method."""
-        return f"{self._call.gid}/{self._call.service}/{self._call.method}"
+        return f"{self.call.gid}/{self.call.service}/{self.call.method}"
 
     def nest(self) -> None:
         """Count it as nested in its caller, whose thread holds a place that this call's thread may need."""
-        self._call = msgspec.structs.replace(self._call, inner_depth=depth_inside(self._call.inner_depth))
+        self.call = msgspec.structs.replace(self.call, inner_depth=depth_inside(self.call.inner_depth))
 
     def current(self) -> CurrentCall:
         """Return its description for the handler."""
-        return CurrentCall(self._call, self._deadline)
+        return CurrentCall(self.call, self._deadline)
 
     def abandon(self) -> None:
         """Handle that what `begin` has returned is never awaited."""
@@ -157,7 +157,7 @@ class PreparedCall(AnsweredCall):
         if self._deadline != math.inf:  # an assignment takes time even without a change
             scope.deadline = min(scope.deadline, self._deadline)
         running = self._router.running
-        running[self] = None
+        running[self] = scope
         token = position.set(self)
         try:
             with scope:
@@ -172,7 +172,8 @@ class PreparedCall(AnsweredCall):
         finally:
             position.reset(token)
             del running[self]
-        raise self._cut_short()
+            ending = self._router.endings.end(self) if self._router.endings else None
+        raise self._cut_short(ending)
 
     @asynccontextmanager
     async def stream(self, scope: trio.CancelScope) -> AsyncGenerator[AsyncGenerator[Any]]:
@@ -182,7 +183,8 @@ class PreparedCall(AnsweredCall):
         """
         scope.deadline = min(scope.deadline, self._deadline)
         running = self._router.running
-        running[self] = None
+        running[self] = scope
+        self.started_at = trio.current_time()
         token = position.set(self)
         try:
             with scope:
@@ -196,7 +198,8 @@ class PreparedCall(AnsweredCall):
         finally:
             position.reset(token)
             del running[self]
-        raise self._cut_short()
+            ending = self._router.endings.end(self) if self._router.endings else None
+        raise self._cut_short(ending)
 
     @handles_calls
     async def _one_by_one(self, items: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
@@ -217,7 +220,9 @@ class PreparedCall(AnsweredCall):
         except BaseException as exc:
             _reraise(exc)
 
-    def _cut_short(self) -> Exception:
+    def _cut_short(self, ending: Ending | None) -> Exception:
+        if ending is not None:
+            return CallCancelled(ending.reason)
         if trio.current_time() >= self._deadline:
             return CallTimeout(f"{self.name} ran out of time")
         return HandlerCancelled()
@@ -228,7 +233,9 @@ class Router:
 
     Attributes:
         served: the number of calls so far.
-        running: the calls with running handlers, oldest first; not those of plain functions, which never wait.
+        running: the calls with running handlers, oldest first, and the scopes of these; not those of plain functions,
+            which never wait.
+        endings: the cancellations of running calls by others than their callers.
         refusing: the reason to refuse calls, except `status.stop`; None to accept them.
         threads: the worker threads of its handlers.
         access: checks who may call what; None for a router outside of a node.
@@ -249,7 +256,8 @@ class Router:
         self._services: dict[str, dict[str, Mapping[str, Method]]] = {}
         self._has_ended = False
         self.served: int = 0
-        self.running: dict[PreparedCall, None] = {}
+        self.running: dict[PreparedCall, trio.CancelScope] = {}
+        self.endings: Endings = Endings()
         self.refusing: str | None = None
         self.access: Access | None = None
         self.tracer_provider: Callable[[], object | None] | None = None
@@ -297,6 +305,10 @@ class Router:
             raise MethodNotFound(f"service {service!r} of group {gid!r} has no method {method!r:.130}")
         return found
 
+    def services(self, gid: str) -> Mapping[str, Mapping[str, Method]]:
+        """Return the methods of `gid`, by service and name."""
+        return self._services.get(gid, {})
+
     def permitted(self, call: Call) -> Method:
         """Return the method of `call`, whose arguments have not been looked at.
 
@@ -343,6 +355,8 @@ class Router:
             ConnectionLost: the node has ended in the meantime.
         """
         prepared = self.prepare(call)
+        if not prepared.method.is_sync:
+            prepared.started_at = trio.current_time()
         if prepared.method.is_stream:
             raise MalformedRequest(f"{call.service}/{call.method} is a stream: use comm.stream")
         if prepared.method.in_thread:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from trionet.node import Node
     from trionet.replies import Replies
 
-__all__ = ["Greeter", "demo", "main"]
+__all__ = ["Greeter", "demo", "main", "make_parser"]
 
 _DESCRIPTION = "Start a group of nodes, call it, stop it, and check the results."
 _NODES = 5
@@ -53,9 +53,14 @@ class _Unexpected(Exception):
     """A result of the demo differs from the expected one."""
 
 
+def make_parser() -> Parser:
+    """Return the parser of its arguments."""
+    return Parser(prog="trionet demo", description=_DESCRIPTION)
+
+
 def main(argv: Sequence[str]) -> NoReturn:
     """Run the command; ends the process."""
-    Parser(prog="trionet demo", description=_DESCRIPTION).parse_args(argv)
+    make_parser().parse_args(argv)
     sys.exit(run_reporting("trionet demo", demo))
 
 

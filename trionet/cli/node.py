@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from trionet.node import Node
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 _DESCRIPTION = """\
 Run one trionet node until it is stopped: by Ctrl-C, SIGTERM, or a call of its service status.stop.
@@ -107,7 +107,8 @@ _SETTINGS: Final = (
 )
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
+    """Return the parser of its arguments."""
     parser = Parser(prog="trionet-node", description=_DESCRIPTION, epilog=_EPILOG)
     add = parser.add_argument
     add("--ip", metavar="IP", help="address to listen on (default: 127.0.0.1)")
@@ -131,7 +132,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command; ends the process."""
     become_child()
     prepare_streams()
-    options = _parser().parse_args(argv)
+    options = make_parser().parse_args(argv)
     sys.exit(end_soon(run_piped() if options.supervised else run_reporting("trionet-node", partial(_run, options))))
 
 

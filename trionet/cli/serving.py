@@ -15,6 +15,7 @@ from trionet.launchers.base import KILL_AFTER_S
 from trionet.log_format import TEXT_FORMAT, JSONLogFormatter
 from trionet.nurseries import open_background_nursery
 from trionet.runtime import open_node
+from trionet.services.log_ring import LogRing
 from trionet.streams import OutputLost
 
 from .ending import end_after, end_despite_threads
@@ -63,6 +64,7 @@ def prepare_process(config: NodeConfig) -> None:
     handler.setFormatter(JSONLogFormatter() if is_json else logging.Formatter(TEXT_FORMAT))
     logging.basicConfig(level=config.log_level.upper(), handlers=[handler], force=True)
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    LogRing.of_process()  # for trionet logs
     try:
         import resource
     except ImportError:  # not on Windows

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from trionet.node import Node
     from trionet.security.node_keys import NodeKeys
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 _DESCRIPTION = """\
 Run N nodes, by default each a process of its own on this machine, until Ctrl-C or SIGTERM; then stop them all.
@@ -66,7 +66,8 @@ _GROUP: Final = "up"
 _LAST_PORT: Final = 65535
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
+    """Return the parser of its arguments."""
     parser = Parser(prog="trionet up", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument("count", metavar="N", type=int, help="how many nodes")
     parser.add_argument("--port-from", metavar="PORT", type=int, help="port of the first node; the others follow")
@@ -84,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command; ends the process."""
     become_child()
     prepare_streams()
-    sys.exit(end_soon(run_reporting("trionet up", partial(_run, _parser().parse_args(argv)))))
+    sys.exit(end_soon(run_reporting("trionet up", partial(_run, make_parser().parse_args(argv)))))
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -28,11 +28,11 @@ from trionet.errors import (
     error_to_wire,
 )
 from trionet.identity import NodeAddress
-from trionet.message import MAX_ID_CHARS, Call
+from trionet.message import Call, valid_parent
 from trionet.nurseries import open_background_nursery
 from trionet.security.live_keys import LiveKeys
-from trionet.trace_context import trace_from_headers, trace_to_headers
-from trionet.transports.base import answered_error, check_request_size, check_size, time_left_s
+from trionet.trace_headers import trace_from_headers, trace_to_headers
+from trionet.transports.base import Sending, answered_error, check_request_size, check_size, time_left_s
 from trionet.transports.clock import TrioClock
 from trionet.transports.datagrams import QueuedDatagrams
 
@@ -203,7 +203,7 @@ class MaelstromEndpoint:
             id=body.id,
             caller=address_of(src),
             timeout_s=body.timeout_s,
-            parent=body.parent if len(body.parent) <= MAX_ID_CHARS else "",
+            parent=valid_parent(body.parent),
             trace=trace_from_headers(body.traceparent, body.tracestate),
         )
 
@@ -221,6 +221,7 @@ class MaelstromTransport:
         self._limit = config.max_message_bytes
         self._numbers = itertools.count(1)
         self._streams: dict[tuple[str, int], trio.MemorySendChannel[Any]] = {}
+        self._in_progress: dict[int, Sending] = {}
 
     async def call(self, node: NodeAddress, request: Request) -> Any:
         """Send `request` to `node` and return its value."""
@@ -267,6 +268,10 @@ class MaelstromTransport:
             raise NodeUnreachable("that stream has no reader any more") from exc
         return {}
 
+    def in_progress(self) -> list[Sending]:
+        """Return the calls and streams that have not ended."""
+        return list(self._in_progress.values())
+
     async def _ask(self, node: NodeAddress, kind: str, number: int, request: Request) -> dict[str, Any]:
         if node.ip not in self._node.node_ids or node.port != _PORT:
             raise NodeUnreachable(f"there is no node {node}")
@@ -288,11 +293,14 @@ class MaelstromTransport:
         time_s = time_left_s()
         if time_s is not None:
             body["timeout_s"] = time_s
+        self._in_progress[number] = Sending(node, request, "sent", trio.lowlevel.current_task())
         try:
             answer = await self._node.rpc(node.ip, body)
         except trio.Cancelled:
             self._node.send(node.ip, {"type": "trionet_cancel", "call": number})
             raise
+        finally:
+            del self._in_progress[number]
         if "error" in answer:
             raise answered_error(answer["error"])
         return answer

@@ -48,6 +48,7 @@ class Swim:
     Attributes:
         messages: the kinds of messages that it handles.
         me: this node's name.
+        forgetting: forgets the members that are gone.
         counts: counts of rejected input and of incidents.
         next_deadline: returns when to call `on_timer` next; ``math.inf`` for never.
     """
@@ -56,13 +57,13 @@ class Swim:
         "_broadcaster",
         "_context",
         "_corrected",
-        "_forgetting",
         "_probed",
         "_prober",
         "_suspected",
         "_suspecting",
         "_sync",
         "counts",
+        "forgetting",
         "me",
         "next_deadline",
     )
@@ -102,7 +103,7 @@ class Swim:
         self.counts: SwimCounts = context.counts
         self.next_deadline: Callable[[], float] = context.timers.next_deadline
         self._broadcaster = Broadcaster(context)
-        self._forgetting = Forgetting(context)
+        self.forgetting: Forgetting = Forgetting(context)
         self._suspecting = Suspecting(context, self._believe)
         self._prober = self._suspecting.prober
         self._sync = ViewSync(context, self._learn, self._prober)
@@ -343,7 +344,7 @@ class Swim:
         if before is not None or member.is_present:
             self._broadcaster.put(statement)
         if not member.is_present:
-            self._forgetting.schedule()
+            self.forgetting.schedule()
 
     def _refute(self, source: str, statement: Statement) -> None:
         """Refute a statement about this node that contradicts its own."""

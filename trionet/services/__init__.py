@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from .comm import Comm
     from .gossip import Gossip
     from .groups import Groups
+    from .inspection import Inspection
     from .kept import Kept
     from .keys import Keys
     from .membership import Membership
@@ -40,3 +41,4 @@ class LocalServices(NamedTuple):
     settings: Settings
     code: CodeTrust
     keys: Keys
+    inspection: Inspection

@@ -11,8 +11,7 @@ from trionet.current_call import answered_call
 from trionet.errors import MalformedRequest, OrphanedCalls, RemoteError, TrionetError, error_from_wire, error_to_wire
 from trionet.events import OrphanedCall
 from trionet.message import Remote, check_args, check_kwargs
-from trionet.nesting import ROOT, holding, position
-from trionet.trace_context import NO_TRACE
+from trionet.nesting import current_lineage, holding, position
 from trionet.tracing.spans import Spans
 from trionet.transports.base import Request
 
@@ -155,13 +154,13 @@ class Comm:
         Raises:
             EncodeError: an argument can't travel.
         """
-        lineage = ROOT
+        parent, trace = "", b""
         if depth is None:
             place = position.get()
             if place is None:
                 depth = 0
             else:
-                depth, lineage = place.inner_depth, place.lineage(self._router)
+                depth, (parent, trace) = place.inner_depth, place.lineage(self._router)
         return Request(
             remote.gid,
             remote.service,
@@ -172,15 +171,14 @@ class Comm:
             self.own,
             depth,
             None if is_own else self.forwarded(),
-            *lineage,
+            parent,
+            trace,
         )
 
     def trace(self) -> bytes:
         """Return the trace context of the running code, in the form of a frame; empty outside of a trace."""
-        spans, place = self.active_spans, position.get()
-        if spans is not None:
-            return spans.current()
-        return NO_TRACE if place is None else place.lineage(self._router)[1]
+        spans = self.active_spans
+        return current_lineage(self._router)[1] if spans is None else spans.current()
 
     def forwarded(self) -> Principal | None:
         """Return the principal for whom the running code forwards; None for this node itself."""

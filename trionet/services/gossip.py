@@ -35,7 +35,7 @@ from trionet.protocols.gossip_settings import settings_for
 from trionet.replies import Spread
 from trionet.router import is_awaitable
 from trionet.security.code_stamps import SentCode
-from trionet.trace_context import valid_trace
+from trionet.trace_headers import valid_trace
 
 from .base import rpc
 from .periodic import PeriodicTask, PeriodicTasks, owner_of
@@ -242,6 +242,24 @@ class Gossip:
             await trio.sleep(pause_s)
             pause_s = min(2 * pause_s, _ASK_LATEST_S)
 
+    def spread(self, gid: str, rumor_id: str) -> Spread:
+        """Return how far a rumor of this node is known to have come, and query the members that have not confirmed it.
+
+        Raises:
+            KeyDoesNotExist: nothing is known of it.
+            MalformedRequest: it is no id.
+        """
+        core, driver = self._running()
+        try:
+            key = bytes.fromhex(rumor_id)
+        except ValueError:
+            raise MalformedRequest(f"the id of a rumor has hex digits; this is {rumor_id!r:.80}") from None
+        found = core.tracking.spread(gid, key)
+        if found is None:
+            raise KeyDoesNotExist(f"nothing is known of the rumor {rumor_id:.80} in the group {gid!r:.80}")
+        driver.act(core.tracking.query(gid, key))
+        return Spread(known=found.confirmed, members=found.members, estimate=found.estimated)
+
     def _running(self) -> tuple[GossipProtocol, ProtocolDriver]:
         if not self._agent.is_running:
             raise TemporarilyUnavailable("the node is stopping")
@@ -289,6 +307,7 @@ class Gossip:
     async def _execute(self, rumor: Delivered, prepared: PreparedCall, value: Any, size: int) -> None:
         try:
             async with self._limiter:
+                prepared.started_at = trio.current_time()
                 await prepared.finish(trio.CancelScope(), value)
         except TrionetError as exc:
             self._fail(rumor, exc)

@@ -126,8 +126,8 @@ class KeyAgent:
         self.partners.add(node)
         self.ring.note_given(str(node))
 
-    def discard_child(self, node: NodeAddress) -> None:
-        """Handle a child that has ended."""
+    def discard(self, node: NodeAddress) -> None:
+        """Handle a child that has ended, or a member that is gone for good: nothing waits for it."""
         self.partners.discard(node)
         self.ring.forget_member(str(node))
         self._go_on()

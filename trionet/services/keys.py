@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from trionet.errors import MalformedRequest, NotPermitted, PreconditionFailed, TemporarilyUnavailable
-from trionet.events import ChildEnded, Event, MemberJoined, MemberLeft
+from trionet.events import ChildEnded, Event, MemberForgotten, MemberJoined, MemberLeft
 from trionet.identity import NodeAddress, is_loopback
 from trionet.log_limits import about, limited_log
 
@@ -136,12 +136,14 @@ class Keys:
                 self._met.handle_joined(event.node)
             elif type(event) is MemberLeft:
                 self._met.handle_left(event.node)
+            elif type(event) is MemberForgotten:
+                self._met.forget(event.node)
         elif type(event) is MemberJoined:
             self.agent.handle_members()
         elif type(event) is MemberLeft:
             self.agent.handle_left(event.node)
-        elif type(event) is ChildEnded:
-            self.agent.discard_child(event.node)
+        elif type(event) in (ChildEnded, MemberForgotten):
+            self.agent.discard(event.node)
 
     def withdraw(self) -> None:
         """Take part in no rotation, as a client of a cluster that will soon be gone."""

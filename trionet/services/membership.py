@@ -38,6 +38,7 @@ from trionet.protocols.swim_events import (
 from .address_reports import AddressReports
 from .base import rpc
 from .cluster_agent import ClusterLeft
+from .forgetting import forget_member
 from .joining import FIRST_PAUSE_S, LONGEST_PAUSE_S, Attempt, resolved, seed_addresses
 from .member import Member, member_of
 from .member_news import MemberNews
@@ -83,7 +84,7 @@ class Membership:
         self._scopes: dict[SID, list[trio.CancelScope]] = {}
         self._is_alone = False
         self._has_ended = False
-        self._news = MemberNews(own)
+        self._news, self._about = MemberNews(own), about(own, node=own)
         self._reports = reports = AddressReports(own, publish, trio.current_time)
         agent.on(SenderRefused, reports.handle_refused)
         agent.on(SenderUnreachable, reports.handle_unreachable)
@@ -215,6 +216,11 @@ class Membership:
         driver.act(swim.set_tags(checked, driver.now()))
         self._judge(swim.member(str(self._own)))
 
+    @rpc
+    async def forget(self, node: Any) -> bool:
+        """Forget a member that is gone for good, on this node; return whether it was known; see `forget_member`."""
+        return forget_member(self._agent, node, self._publish)
+
     # ---- for the node
 
     async def depart(self) -> Swim | None:
@@ -223,7 +229,7 @@ class Membership:
         if not agent.is_running or not self.is_active:
             await trio.lowlevel.checkpoint()
             return None
-        _log.info("node %s leaves its cluster", self._own, extra=self._about())
+        _log.info("node %s leaves its cluster", self._own, extra=self._about)
         swim, driver = self._agent.swim, self._agent.driver
         driver.act(swim.leave(driver.now()))
         while agent.is_running and not swim.is_left and swim is agent.swim:
@@ -247,7 +253,7 @@ class Membership:
             await done.wait()
         if scope.cancelled_caught:
             _log.warning(
-                "none of %s can be joined so far; this node goes on trying", ", ".join(seeds), extra=self._about()
+                "none of %s can be joined so far; this node goes on trying", ", ".join(seeds), extra=self._about
             )
 
     async def _join_despite_refusals(self, seeds: list[str], refused: trio.Event) -> None:
@@ -259,7 +265,7 @@ class Membership:
             except (ConfigError, KeyMismatch) as exc:
                 if not refused.is_set():
                     _log.error(
-                        "this node is in no cluster, and goes on trying to join one: %s", exc.text, extra=self._about()
+                        "this node is in no cluster, and goes on trying to join one: %s", exc.text, extra=self._about
                     )
                 refused.set()
             else:
@@ -386,10 +392,6 @@ class Membership:
         """Pass the seeds of all current attempts to the core, which has one list."""
         swim, driver = self._agent.swim, self._agent.driver
         driver.act(swim.join([name for attempt in self._attempts for name in attempt.names], driver.now()))
-
-    def _about(self) -> dict[str, object]:
-        """Return the fields of a line in the log."""
-        return about(self._own, node=self._own)
 
     def _give_up(self, reason: str) -> None:
         for attempt in self._attempts:

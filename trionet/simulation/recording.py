@@ -75,7 +75,7 @@ class _RecordedHandler:
 class _RecordedCall:
     """A `PreparedCall` that records its begin and end."""
 
-    __slots__ = ("_call", "_node", "_prepared", "_trace", "begin", "method")
+    __slots__ = ("_call", "_node", "_prepared", "_trace", "begin", "method", "started_at")
 
     def __init__(self, trace: Trace, node: NodeAddress, call: Call, prepared: PreparedCall) -> None:
         self.method: Method = prepared.method
@@ -84,6 +84,7 @@ class _RecordedCall:
         self._node = node
         self._call = call
         self._prepared = prepared
+        self.started_at: float
 
     def _record(self, kind: Kind) -> None:
         call, trace = self._call, self._trace
@@ -92,6 +93,7 @@ class _RecordedCall:
 
     async def finish(self, scope: trio.CancelScope, awaitable: Awaitable[Any] | None = None) -> Any:
         self._record("begin")
+        self._prepared.started_at = self.started_at
         try:
             return await self._prepared.finish(scope, awaitable)
         finally:

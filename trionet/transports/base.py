@@ -7,12 +7,13 @@ foreign exceptions ``from`` their cause, and retry nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 import trio
 
 from trionet.errors import (
+    CallCancelled,
     CallTimeout,
     ConnectionLost,
     DecodeError,
@@ -50,6 +51,7 @@ __all__ = [
     "Lives",
     "Network",
     "Request",
+    "Sending",
     "Transport",
     "answered_error",
     "check_request_size",
@@ -57,7 +59,9 @@ __all__ = [
     "time_left_s",
 ]
 
-_INDEFINITE_CODES = frozenset(kind.code for kind in (CallTimeout, RemoteError, ConnectionLost, OrphanedCalls))
+_INDEFINITE_CODES = frozenset(
+    kind.code for kind in (CallTimeout, RemoteError, ConnectionLost, OrphanedCalls, CallCancelled)
+)
 
 
 class Handler(Protocol):
@@ -81,11 +85,11 @@ class Request(msgspec.Struct, frozen=True):
         args: the list of positional arguments, encoded by the transport's codec.
         kwargs: the mapping of keyword arguments, encoded likewise; None when there are none.
         id: chosen by the caller; one for a whole fan-out.
-        caller: the calling node.
+        caller: the calling node; None for a client that is no node.
         depth: its depth of nesting in other calls; see `trionet.nesting`.
         principal: in whose name it is forwarded; None for the caller.
         parent: the id of the caller's running call in whose handler it is made; empty outside of any.
-        trace: its trace context; see `trionet.trace_context`. Empty for none.
+        trace: its trace context; see `trionet.trace_headers`. Empty for none.
     """
 
     gid: str
@@ -94,7 +98,7 @@ class Request(msgspec.Struct, frozen=True):
     args: bytes
     kwargs: bytes | None
     id: str
-    caller: NodeAddress
+    caller: NodeAddress | None
     depth: int = 0
     principal: Principal | None = None
     parent: str = ""
@@ -122,6 +126,22 @@ class Request(msgspec.Struct, frozen=True):
         )
 
 
+class Sending(NamedTuple):
+    """A call in progress at its caller.
+
+    Attributes:
+        node: the node that is called.
+        request: the call.
+        state: ``connecting``, ``queued``, ``sent`` or ``cancelled``; see `trionet.call_tree.WaitsFor`.
+        task: the task that waits for it; None if none does at the moment.
+    """
+
+    node: NodeAddress
+    request: Request
+    state: str
+    task: trio.lowlevel.Task | None = None
+
+
 class Transport(Protocol):
     """Sends the calls of one node.
 
@@ -146,6 +166,9 @@ class Transport(Protocol):
         The generator is at most some buffers ahead, and ends with the block. The block's beginning, or the iteration,
         raises the errors of `call`.
         """
+
+    def in_progress(self) -> list[Sending]:
+        """Return the calls and streams that have not ended."""
 
 
 class Links(Transport, Protocol):

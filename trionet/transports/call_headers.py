@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from trionet.errors import MalformedRequest
 from trionet.message import MAX_ID_CHARS
 from trionet.nesting import DEEPEST, depth_inside
-from trionet.trace_context import NO_TRACE, trace_from_headers, trace_to_headers
+from trionet.trace_headers import NO_TRACE, trace_from_headers, trace_to_headers
 
 from .base import time_left_s
 
@@ -75,7 +75,7 @@ def headers_of(request: Request, accept: str, *, is_signed: bool) -> dict[str, s
     """
     headers = {
         CALL_ID_HEADER: request.id,
-        CALLER_HEADER: str(request.caller),
+        **({} if request.caller is None else {CALLER_HEADER: str(request.caller)}),
         "Content-Type": VALUE_TYPE,
         "Accept": accept,
         "Accept-Encoding": "identity",

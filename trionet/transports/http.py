@@ -34,7 +34,7 @@ from trionet.nesting import DEEPEST
 from trionet.replies import replies_from
 from trionet.security.live_keys import LiveKeys
 
-from .base import answered_error, check_request_size
+from .base import Sending, answered_error, check_request_size
 from .call_headers import STREAM_TYPE, VALUE_TYPE, headers_of
 from .http_connections import HTTPConnections
 from .signed_calls import SignedCall, no_signed_stream
@@ -142,7 +142,11 @@ class HTTPTransport:
     """Calls over HTTP/1.1, with an httpx client for each peer and depth: a single pool collapses under load."""
 
     def __init__(
-        self, config: NodeConfig, keys: LiveKeys | None = None, certificates: Certificates | None = None
+        self,
+        config: NodeConfig,
+        keys: LiveKeys | None = None,
+        certificates: Certificates | None = None,
+        connections: HTTPConnections | None = None,
     ) -> None:
         self._keys = LiveKeys() if keys is None else keys
         self.codec: Codec = JSON.limited(config.max_message_containers)
@@ -150,8 +154,9 @@ class HTTPTransport:
         self._timeout = httpx.Timeout(None, connect=config.connect_timeout_s)
         self._size = min(MOST_CONNECTIONS, config.max_calls_per_peer)
         self._limits = httpx.Limits(max_connections=None, max_keepalive_connections=16, keepalive_expiry=_KEEPALIVE_S)
-        self._connections = HTTPConnections(certificates)
+        self._connections = connections or HTTPConnections(certificates)
         self._pools: dict[tuple[NodeAddress, int], _Pool] = {}
+        self._in_progress: dict[object, Sending] = {}
 
     async def call(self, node: NodeAddress, request: Request) -> Any:
         """Send `request` to `node` and return its value."""
@@ -225,9 +230,13 @@ class HTTPTransport:
         path = "/".join(map(_quoted, (request.gid, request.service, request.method)))
         url = f"{self._connections.scheme}://{node}/{path}{_query(request)}"
         pool = self._pool(node, request.depth)
+        task, key = trio.lowlevel.current_task(), object()
+        self._in_progress[key] = Sending(node, request, "queued", task)
         async with contextlib.AsyncExitStack() as stack:
+            stack.callback(self._in_progress.pop, key)
             await stack.enter_async_context(pool.slot())
             keys, signed = self._keys.now if self._keys.seals else None, None
+            self._in_progress[key] = Sending(node, request, "sent", task)
             headers = headers_of(request, accept, is_signed=keys is not None)  # in its slot: with the time left
             with _translated(node), pool.until_closed():
                 if keys is not None:
@@ -240,11 +249,16 @@ class HTTPTransport:
                 raise ConnectionLost(_unlike_a_node(node, response.status_code))
             yield response, signed
 
+    def in_progress(self) -> list[Sending]:
+        """Return the calls and streams that have not ended."""
+        return list(self._in_progress.values())
+
     def _pool(self, node: NodeAddress, depth: int) -> _Pool:
         pool = self._pools.get((node, depth))
         if pool is None:
+            verify, headers = self._connections.context, self._connections.headers
             client = httpx.AsyncClient(
-                verify=self._connections.context, trust_env=False, timeout=self._timeout, limits=self._limits
+                verify=verify, headers=headers, trust_env=False, timeout=self._timeout, limits=self._limits
             )
             pool = self._pools[node, depth] = _Pool(node, depth, self._size, client)
         return pool

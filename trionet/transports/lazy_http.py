@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from trionet.identity import NodeAddress
     from trionet.security.certificates import Certificates
 
-    from .base import Request
+    from .base import Request, Sending
     from .http import HTTPTransport
 
 __all__ = ["LazyHTTPTransport"]
@@ -54,6 +54,10 @@ class LazyHTTPTransport:
         """Start a stream at `node`."""
         async with self._transport().stream(node, request) as items:
             yield items
+
+    def in_progress(self) -> list[Sending]:
+        """Return the calls and streams that have not ended."""
+        return [] if self._made is None else self._made.in_progress()
 
     async def aclose(self) -> None:
         """Close all connections, and refuse new ones."""

@@ -257,6 +257,7 @@ def _add_calls(app: QuartTrio, handler: Handler, config: NodeConfig) -> None:
             _check_accepted(prepared, f"{service}/{method}")
             if prepared.method.is_stream:
                 return _stream_response(prepared, limit_bytes)
+            prepared.started_at = trio.current_time()
             return _value_response(await prepared.finish(trio.CancelScope()), limit_bytes)
         except RequestRefused:
             raise  # it is logged, too

@@ -20,14 +20,13 @@ from trionet.identity import NodeAddress
 from trionet.protocols.link.calls import STREAM_CREDIT_BYTES, OutgoingCall, OutgoingStream
 from trionet.protocols.link.frames import CallFrame, End, Error, OwnCallFrame, Reply
 from trionet.protocols.link.round_trip import RoundTrip
-from trionet.transports.base import answered_error, time_left_s
+from trionet.transports.base import Request, Sending, answered_error, time_left_s
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from trionet.protocols.link.calls import Answer
     from trionet.protocols.link.core import LinkCore
-    from trionet.transports.base import Request
 
 __all__ = ["LinkClient"]
 
@@ -43,6 +42,8 @@ class _Call(OutgoingCall, eq=False):
     """A call, and the task of its caller."""
 
     task: trio.lowlevel.Task | None = None
+    request: Request | None = None
+    is_cancelled: bool = False
 
     def forget(self, _: object) -> trio.lowlevel.Abort:
         self.task = None
@@ -53,6 +54,8 @@ class _Stream(OutgoingStream, eq=False):
     """A stream, and the task of its reader."""
 
     task: trio.lowlevel.Task | None = None
+    request: Request | None = None
+    is_cancelled: bool = False
 
     def forget(self, _: object) -> trio.lowlevel.Abort:
         self.task = None
@@ -81,6 +84,7 @@ class LinkClient:
         self._place_waiters: defaultdict[int, trio.lowlevel.ParkingLot] = defaultdict(trio.lowlevel.ParkingLot)
         self._room_waiters = trio.lowlevel.ParkingLot()
         self._waiting = 0
+        self._queued: dict[trio.lowlevel.Task, Request] = {}
 
     # ---- from the link
 
@@ -121,11 +125,12 @@ class LinkClient:
         # The hot path: as few steps as possible.
         depth = request.depth
         call = _Call(depth)
+        call.request = request
         if not (self._places[depth] and self._outbox.has_room):
-            await self._admitted(depth)
+            await self._admitted(depth, request)
         timeout_s = time_left_s()
         if timeout_s == 0:
-            timeout_s = await self._expired(depth)
+            timeout_s = await self._expired(depth, request)
         try:
             self._calls.call(call, _frame(self._calls.next_number, request, timeout_s, None))
         except TrionetError:
@@ -151,10 +156,11 @@ class LinkClient:
         """
         depth = request.depth
         stream = _Stream(depth)
-        await self._admitted(depth)
+        stream.request = request
+        await self._admitted(depth, request)
         timeout_s = time_left_s()
         if timeout_s == 0:
-            timeout_s = await self._expired(depth)
+            timeout_s = await self._expired(depth, request)
         try:
             self._calls.call(stream, _frame(self._calls.next_number, request, timeout_s, STREAM_CREDIT_BYTES))
         except TrionetError:
@@ -182,16 +188,27 @@ class LinkClient:
         if type(stream.answer) is not End:
             raise _error_of(stream.answer)
 
+    def in_progress(self, node: NodeAddress) -> list[Sending]:
+        """Return the calls and streams to `node`, whose link this is, that have not ended."""
+        found = [Sending(node, request, "queued", task) for task, request in self._queued.items()]
+        for call in self._calls.in_progress.values():
+            assert isinstance(call, _Call | _Stream)
+            if call.request is not None:
+                found.append(Sending(node, call.request, "cancelled" if call.is_cancelled else "sent", call.task))
+        return found
+
     # ---- waiting for a turn
 
-    async def _admitted(self, depth: int) -> None:
+    async def _admitted(self, depth: int, request: Request) -> None:
         """Wait for one of the peer's slots, and for room in the outbox.
 
         Raises:
             TemporarilyUnavailable: at the deepest level, where waiting calls could deadlock.
         """
+        task = _current_task()
         try:
             while self._calls.is_open and not (self._places[depth] and self._outbox.has_room):
+                self._queued[task] = request
                 if self._places[depth]:
                     await self._room_waiters.park()
                     continue
@@ -204,13 +221,15 @@ class LinkClient:
         except trio.Cancelled:
             self._pass_on(depth)
             raise
+        finally:
+            self._queued.pop(task, None)
 
-    async def _expired(self, depth: int) -> float | None:
+    async def _expired(self, depth: int, request: Request) -> float | None:
         """Raise the cancellation of an expired call, which is never started; return the time that is left otherwise."""
         while True:
             self._pass_on(depth)
             await trio.lowlevel.checkpoint()
-            await self._admitted(depth)
+            await self._admitted(depth, request)
             if (timeout_s := time_left_s()) != 0:
                 return timeout_s
 
@@ -227,6 +246,7 @@ class LinkClient:
         After a stall of this process, the confirmation may be unread, or the cancel unsent: a stall extends the grace,
         up to the longest grace.
         """
+        call.is_cancelled = True
         is_awaited = self._core.cancel(call)
         self._push()
         self._pass_on(call.depth)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from trionet.identity import NodeAddress
     from trionet.protocols.link.core import Closed
     from trionet.security.certificates import Certificates
-    from trionet.transports.base import Handler, Request
+    from trionet.transports.base import Handler, Request, Sending
 
 __all__ = ["TCPLink", "TCPTransport"]
 
@@ -209,7 +209,7 @@ class TCPTransport(LinkTransport):
 
     def __init__(
         self,
-        own: NodeAddress,
+        own: NodeAddress | None,
         config: NodeConfig,
         handler: Handler,
         on_orphan: Callable[[OrphanedCall], None],
@@ -269,6 +269,10 @@ class TCPTransport(LinkTransport):
         args = JSON.encode(self.codec.decode(request.args))
         kwargs = None if request.kwargs is None else JSON.encode(self.codec.decode(request.kwargs))
         return msgspec.structs.replace(request, args=args, kwargs=kwargs)
+
+    def in_progress(self) -> list[Sending]:
+        """Return the calls and streams that have not ended."""
+        return [*super().in_progress(), *self._http.in_progress()]
 
     # ---- connections
 

@@ -18,12 +18,13 @@ from trionet.protocols.link.holdings import Account
 from trionet.protocols.link.outgoing import LinkRetired
 from trionet.protocols.link.refusals import Refusal
 from trionet.protocols.recent import remember
-from trionet.transports.base import check_request_size
+from trionet.transports.base import Sending, check_request_size
 
 from .dialing import Dialing
 from .expiry import end_expired
 from .handshakes import Handshakes
 from .link import Link, LinkContext, RefusedLinks
+from .precedence import takes_over
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -41,7 +42,6 @@ __all__ = ["REPLACED_S", "LinkTransport"]
 
 _log = limited_log(__name__)
 
-_FRESH_S: Final = 5.0
 _ATTEMPTS: Final = 3
 _WINDOW_MESSAGES: Final = 2
 _MOST_HEARD: Final = 1 << 16
@@ -66,7 +66,7 @@ class LinkTransport(ABC):
 
     def __init__(
         self,
-        own: NodeAddress,
+        own: NodeAddress | None,
         config: NodeConfig,
         handler: Handler,
         on_orphan: Callable[[OrphanedCall], None],
@@ -92,6 +92,7 @@ class LinkTransport(ABC):
         self._links: dict[NodeAddress, Link] = {}
         self._open: dict[Link, NodeAddress | None] = {}
         self._dialing: dict[NodeAddress, Dialing] = {}
+        self._connecting: dict[trio.lowlevel.Task, tuple[NodeAddress, Request]] = {}
         self._is_closing = False
         self._link_ended = trio.lowlevel.ParkingLot()
         self._nursery: trio.Nursery | None = None
@@ -131,7 +132,7 @@ class LinkTransport(ABC):
         if request.kwargs is not None or len(request.args) > self._max_message_bytes:
             check_request_size(request, self._max_message_bytes)
         for _ in range(_ATTEMPTS):
-            link = self._links.get(node) or await self._link_with(node)
+            link = self._links.get(node) or await self._link_for(node, request)
             if link is None:
                 return await self.call_without_link(node, request)
             try:
@@ -146,7 +147,7 @@ class LinkTransport(ABC):
         check_request_size(request, self._max_message_bytes)
         async with contextlib.AsyncExitStack() as stack:
             for _ in range(_ATTEMPTS):
-                link = await self._link_with(node)
+                link = await self._link_for(node, request)
                 stream = self.stream_without_link(node, request) if link is None else link.calls.stream(request)
                 with contextlib.suppress(LinkRetired):
                     items = await stack.enter_async_context(stream)
@@ -165,7 +166,24 @@ class LinkTransport(ABC):
         """Start a stream at a node without links."""
         raise NotImplementedError
 
+    def in_progress(self) -> list[Sending]:
+        """Return the calls and streams that have not ended."""
+        found = [Sending(node, request, "connecting", task) for task, (node, request) in self._connecting.items()]
+        for link, node in self._open.items():
+            if node is not None:
+                found += link.calls.in_progress(node)
+        return found
+
     # ---- connecting
+
+    async def _link_for(self, node: NodeAddress, request: Request) -> Link | None:
+        """Return a link to `node` for a call; see `_link_with`."""
+        task = trio.lowlevel.current_task()
+        self._connecting[task] = node, request
+        try:
+            return await self._link_with(node)
+        finally:
+            del self._connecting[task]
 
     @abstractmethod
     def dial(self, node: NodeAddress) -> None:
@@ -273,22 +291,10 @@ class LinkTransport(ABC):
             lives.prove(peer.address, peer.life)
 
     def _prefer(self, node: NodeAddress, link: Link) -> None:
-        """Use `link` for calls to `node` from now on.
-
-        When both sides connect at the same time, both prefer the link of the smaller address, and the other link
-        becomes idle. A new link replaces an older one, which may belong to a previous boot of the peer.
-        """
-        new = link.core
+        """Use `link` for calls to `node` from now on, unless the other one takes precedence."""
         other = self._links.get(node)
-        if other is not None and not other.core.is_retired and new.opened_at - other.core.opened_at < _FRESH_S:
-            is_own_smaller, is_same_key = self._own < node, other.core.key_id == new.key_id
-            if (
-                is_same_key
-                and other.core.is_initiator == is_own_smaller
-                and new.is_initiator != other.core.is_initiator
-            ):
-                return
-        self._links[node] = link
+        if other is None or takes_over(link.core, other.core, self._own, node):
+            self._links[node] = link
 
     def _drop(self, link: Link) -> None:
         """Make no more calls on `link`."""

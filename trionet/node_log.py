@@ -99,3 +99,5 @@ class NodeLog:
                 f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else "",
                 extra=about(node, node=node),
             )
+        elif self._has_begun:
+            _log.info("node %s has stopped", node, extra=about(node, node=node, sid=node.sid))

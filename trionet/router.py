@@ -1,8 +1,7 @@
 """Finds the method of a call, and runs it.
 
-All transports, and a node's calls to itself, end here. Invariants of every call: its arguments fit the method's
-signature, its deadline is kept, an exception of the handler becomes a `RemoteError`, and only cancellation and Ctrl-C
-pass.
+All transports, and a node's calls to itself, end here. Invariants: arguments fit the method's signature, deadlines are
+kept, an exception of the handler becomes a `RemoteError`, and only cancellation and Ctrl-C pass.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import trio
 
 from .arguments import Method
 from .blocking import handles_calls
-from .current_call import AnsweredCall, CurrentCall, Ending, Endings
+from .current_call import AnsweredCall, CurrentCall, Ending, Endings, Tracing
 from .errors import (
     CallCancelled,
     CallTimeout,
@@ -39,7 +38,7 @@ from .user_errors import as_answer
 from .watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Generator, Mapping, Sequence
 
     from .access import Access
     from .message import Call
@@ -112,9 +111,6 @@ class PreparedCall(AnsweredCall):
     def current(self) -> CurrentCall:
         """Return its description for the handler."""
         return CurrentCall(self.call, self._deadline)
-
-    def abandon(self) -> None:
-        """Handle that what `begin` has returned is never awaited."""
 
     def begin(self) -> Any:
         """Call a plain function: return its value, or an awaitable for `finish`, as for one that runs in a thread.
@@ -239,9 +235,7 @@ class Router:
         refusing: the reason to refuse calls, except `status.stop`; None to accept them.
         threads: the worker threads of its handlers.
         access: checks who may call what; None for a router outside of a node.
-        tracer_provider: returns OpenTelemetry's tracer provider, or None while none is set; None where it isn't
-            installed.
-        traced: returns a call that runs in a span, with the arguments of `PreparedCall`, and whether it is a rumor's.
+        tracing: makes the spans of its calls; None where OpenTelemetry isn't installed.
     """
 
     def __init__(self, max_threads: int = Limits().max_threads, watchdog: Watchdog | None = None) -> None:
@@ -260,8 +254,7 @@ class Router:
         self.endings: Endings = Endings()
         self.refusing: str | None = None
         self.access: Access | None = None
-        self.tracer_provider: Callable[[], object | None] | None = None
-        self.traced: Callable[..., PreparedCall] = PreparedCall
+        self.tracing: Tracing | None = None
         self._own_scopes: dict[trio.CancelScope, None] = {}
 
     @property
@@ -341,8 +334,8 @@ class Router:
         self.served += 1
         if self._watchdog.is_resting and call.service not in BUILT_IN:
             self._watchdog.wake()
-        if self.tracer_provider is not None and self.tracer_provider() is not None:
-            return self.traced(method, call, args, kwargs, self, is_rumor)
+        if self.tracing is not None and self.tracing.provider() is not None:
+            return self.tracing.traced(method, call, args, kwargs, self, is_rumor)
         return PreparedCall(method, call, args, kwargs, self)
 
     async def call(self, call: Call) -> Any:

@@ -6,7 +6,7 @@ Invariant: the tasks and the threads that a handler has started answer its call,
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import trio
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from .message import Call
 
 __all__ = ["AnsweredCall", "CurrentCall", "Ending", "Endings", "Tracing", "answered_call", "current_call"]
+
+
+T_co = TypeVar("T_co", covariant=True)
 
 
 class CurrentCall:
@@ -120,17 +123,18 @@ class AnsweredCall(ABC):
         """Return in whose name its handler makes calls by way of the node of `router`; None for that node itself."""
 
 
-class Tracing(Protocol):
+class Tracing(Protocol[T_co]):
     """Makes the spans of the calls that a node answers.
 
     Attributes:
         provider: returns OpenTelemetry's tracer provider; None while none is set.
-        traced: returns a prepared call that runs in a span; called with the arguments of `trionet.router.PreparedCall`,
-            and whether the call is a rumor's.
     """
 
     provider: Callable[[], object | None]
-    traced: Callable[..., Any]
+
+    @property
+    def traced(self) -> Callable[..., T_co]:
+        """Returns a prepared call that runs in a span; called with the arguments of one, and `is_rumor`."""
 
 
 def answered_call() -> AnsweredCall | None:

@@ -254,7 +254,7 @@ class Router:
         self.endings: Endings = Endings()
         self.refusing: str | None = None
         self.access: Access | None = None
-        self.tracing: Tracing | None = None
+        self.tracing: Tracing[PreparedCall] | None = None
         self._own_scopes: dict[trio.CancelScope, None] = {}
 
     @property

@@ -164,6 +164,10 @@ async def test_a_stream_is_one_span_at_each_end(recorder: Recorder) -> None:
         assert (client.kind, server.kind) == (SpanKind.CLIENT, SpanKind.SERVER)
         assert parent_of(server) == id_of(client)
         assert [seen.span_id for seen in hops.seen] == [id_of(server)]
+        async with a.local.comm.stream([10**6], to(b, "watch")) as items:
+            assert await anext(items) == 0
+        assert await recorder.all_ended()  # of a stream that is left early, too
+        del recorder.begun[2:], recorder.ended[2:]
         with pytest.raises(KeyError):  # the block's own failure is none of the call
             await _leave_by_an_error(a, b)
     spans = await recorder.all_ended()

@@ -15,8 +15,7 @@ from trionet.errors import MalformedRequest, OrphanedCalls, RemoteError, Trionet
 from trionet.events import OrphanedCall
 from trionet.histograms import SUM, UNIT_NS
 from trionet.message import Remote, check_args, check_kwargs
-from trionet.nesting import holding, position
-from trionet.trace_context import NO_TRACE
+from trionet.nesting import current_lineage, holding, position
 from trionet.tracing.spans import Spans
 from trionet.transports.base import Request
 from trionet.under_trio import check_under_trio
@@ -204,10 +203,8 @@ class Comm:
 
     def trace(self) -> bytes:
         """Return the trace context of the running code, in the form of a frame; empty outside of a trace."""
-        spans, place = self.active_spans, position.get()
-        if spans is not None:
-            return spans.current()
-        return NO_TRACE if place is None else place.lineage(self._router)[1]
+        spans = self.active_spans
+        return current_lineage(self._router)[1] if spans is None else spans.current()
 
     def forwarded(self) -> Principal | None:
         """Return the principal for whom the running code forwards; None for this node itself."""

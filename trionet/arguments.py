@@ -104,12 +104,15 @@ class Method:
         """
         return self._plan.bind(args, kwargs, is_json)
 
-    def check(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        """Raise `MalformedRequest` unless a node with the same code accepts these arguments.
+    def check(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+        """Check that a node with the same code accepts these arguments; return whether any of their types fit as well.
 
         Containers are not searched: their items are checked where they arrive.
+
+        Raises:
+            MalformedRequest: they don't fit the signature.
         """
-        self._plan.check(args, kwargs)
+        return self._plan.check(args, kwargs)
 
     def lowered(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """Return the arguments in the form that travels, and that `bind` converts back, where they are annotated."""
@@ -162,14 +165,15 @@ class _Plan:
         self.answer = converter_for(_answered(annotations.get("return", Any), is_stream=self.is_stream))
         self.lower = self.answer.lower if self.answer is not None and self.answer.lowers else None
 
-    def check(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    def check(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
         """Check the arguments; see `Method.check`."""
         given = len(args)
         most = self._most_positional
         fits = given <= most and (self._are_named(given, kwargs) if kwargs else self._needed <= given)
         if not fits:
             self.bind(args, kwargs, is_json=False)  # which says why, or knows better
-            return
+            return False
+        is_by_type = True
         for index, name, exact, converter in self._places:
             if index < given:
                 value = args[index]
@@ -179,6 +183,8 @@ class _Plan:
                 continue
             if type(value) is not exact and not converter.is_natural(value):
                 self._convert(name, converter, value, is_json=False)
+                is_by_type = False
+        return is_by_type
 
     def _are_named(self, given: int, kwargs: Mapping[str, Any]) -> bool:
         """Whether `kwargs` are the parameters after the first `given`, as far as these need a value."""

@@ -81,10 +81,10 @@ from trionet.services.typed import reference_of
 
 kind, method = unpickled(sys.stdin.buffer.read(), "a class")
 reference = reference_of(kind.sell)
-print(reference.service, reference.mark.name, reference.mark.idempotent)
+print(reference.own_remote.service, reference.mark.name, reference.mark.idempotent)
 print(kind().sell_all())
 print(sorted(exposed_methods(kind())))
-print(reference_of(method).service)
+print(reference_of(method).own_remote.service)
 """
 
 
@@ -105,7 +105,7 @@ def test_a_method_of_a_class_knows_the_class_and_is_the_same_each_time() -> None
     assert Till.watch is not Counter.watch
     names = [reference_of(method).name for method in (Counter.add, Till.add, Till.watch)]
     assert names == ["Counter.add", "Till.add", "Till.watch"]
-    assert [reference_of(method).service for method in (Counter.watch, Till.watch)] == ["counter", "till"]
+    assert [reference_of(method).own_remote.service for method in (Counter.watch, Till.watch)] == ["counter", "till"]
     assert reference_of(Counter.get).mark.name == "read"
     assert "Till.watch" in repr(Till.watch)
 
@@ -296,14 +296,14 @@ def test_dataclasses_with_slots_protocols_and_abstract_classes_have_references()
         def put(self) -> int:
             return 2
 
-    assert reference_of(Slotted.get).service == "slotted"
+    assert reference_of(Slotted.get).own_remote.service == "slotted"
     assert Slotted().get() == 3
     assert isinstance(Slotted(), Getter)
-    assert reference_of(Getter.get).service == "getter"
+    assert reference_of(Getter.get).own_remote.service == "getter"
     with pytest.raises(TypeError, match="abstract"):
         Base()  # type: ignore[abstract]
     assert set(exposed_methods(Whole())) == {"get", "put"}
-    assert reference_of(Base.get).service == "base"
+    assert reference_of(Base.get).own_remote.service == "base"
     with pytest.raises(MalformedRequest, match=r"Whole\.get is not exposed: mark it with @trionet\.rpc"):
         reference_of(Whole.get)
 
@@ -314,7 +314,7 @@ def test_nothing_keeps_a_subclass_alive() -> None:
             pass
 
         assert reference_of(Brief.add).method is not None
-        assert reference_of(Brief.add).service == "brief"
+        assert reference_of(Brief.add).own_remote.service == "brief"
         return weakref.ref(Brief)
 
     gone = make()
@@ -393,9 +393,9 @@ def test_a_class_may_name_its_service_and_its_subclasses_have_their_own_names() 
     class Sub(Named):
         pass
 
-    assert reference_of(Named.add).service == "till-2"
-    assert reference_of(Sub.add).service == "sub"
-    assert reference_of(Counter.add).service == "counter"
+    assert reference_of(Named.add).own_remote.service == "till-2"
+    assert reference_of(Sub.add).own_remote.service == "sub"
+    assert reference_of(Counter.add).own_remote.service == "counter"
 
     @trionet.service("outer")
     @dataclasses.dataclass(slots=True)
@@ -407,7 +407,7 @@ def test_a_class_may_name_its_service_and_its_subclasses_have_their_own_names() 
     class Inner(Counter):
         pass
 
-    assert [reference_of(kind.add).service for kind in (Outer, Inner)] == ["outer", "inner"]
+    assert [reference_of(kind.add).own_remote.service for kind in (Outer, Inner)] == ["outer", "inner"]
 
 
 @pytest.mark.parametrize("name", ["status", "a b", "", Counter, None, 5], ids=lambda name: f"{name!r:.20}")

@@ -19,7 +19,7 @@ from trionet.user_code import shown
 from .base import rpc
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+    from collections.abc import AsyncGenerator, Callable, Generator
     from random import Random
 
     from trionet.codec import Codec
@@ -45,12 +45,13 @@ class Comm:
     Attributes:
         own: the node's own address.
         codec: the wire format of its calls.
+        transport: carries its calls to other nodes.
     """
 
     def __init__(self, own: NodeAddress, transport: Transport, router: Router, random: Random) -> None:
         self.own = own
         self.codec: Codec = transport.codec
-        self._transport = transport
+        self.transport: Transport = transport
         self._router = router
         self._access = router.access
         self._own_principal = None if router.access is None else router.access.own
@@ -99,7 +100,7 @@ class Comm:
             with self.raising_orphans(orphans, request):
                 return await self.call(node, request)
         try:  # the same as `call`, without its coroutine: most calls come here
-            return await (self._call_self(request) if node == self.own else self._transport.call(node, request))
+            return await (self.call_self(request) if node == self.own else self.transport.call(node, request))
         except TrionetError as exc:
             exc.node = exc.node or str(node)
             raise
@@ -172,14 +173,10 @@ class Comm:
     async def call(self, node: NodeAddress, request: Request) -> Any:
         """Send a prepared call to `node`; return its value, or raise its error with the node in it."""
         try:
-            return await (self._call_self(request) if node == self.own else self._transport.call(node, request))
+            return await (self.call_self(request) if node == self.own else self.transport.call(node, request))
         except TrionetError as exc:
             exc.node = exc.node or str(node)
             raise
-
-    def begin(self, node: NodeAddress, request: Request) -> Awaitable[Any]:
-        """Return a prepared call to `node`, to be awaited at once; its errors lack the node."""
-        return self._call_self(request) if node == self.own else self._transport.call(node, request)
 
     @contextmanager
     def raising_orphans(self, orphans: Orphans, request: Request) -> Generator[None]:
@@ -210,7 +207,7 @@ class Comm:
         self, node: NodeAddress, request: Request, convert: Callable[[Any], Any] | None = None
     ) -> AsyncGenerator[AsyncGenerator[Any]]:
         """Start a prepared stream at `node`; yield an async iterator over its items, converted by `convert`."""
-        stream = self._stream_self(request) if node == self.own else self._transport.stream(node, request)
+        stream = self._stream_self(request) if node == self.own else self.transport.stream(node, request)
         async with AsyncExitStack() as stack:
             with _naming(node):
                 items = await stack.enter_async_context(stream)
@@ -234,8 +231,8 @@ class Comm:
         except TrionetError as exc:
             raise self._recoded_error(exc) from exc
 
-    async def _call_self(self, request: Request) -> Any:
-        """Pass a call to the router, encoded and decoded as on the wire."""
+    async def call_self(self, request: Request) -> Any:
+        """Pass a prepared call to this node's own router, encoded and decoded as on the wire."""
         try:
             value = await self._router.call(request.received(self.codec, None, self._own_principal))
         except TrionetError as exc:

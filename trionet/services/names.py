@@ -12,7 +12,7 @@ from trionet.identity import check_name
 from trionet.message import BUILT_IN
 from trionet.user_code import shown
 
-__all__ = ["check_service_name", "default_name", "service", "service_name_of"]
+__all__ = ["check_service_name", "default_name", "in_lower_snake", "service", "service_name_of"]
 
 C = TypeVar("C", bound=type)
 
@@ -61,7 +61,12 @@ def service(name: str, /) -> Callable[[C], C]:
 def service_name_of(kind: type) -> str:
     """Return the name of the service that a class is: ``WordCount`` is ``word_count``."""
     own = kind.__dict__.get(_NAME)
-    return own if isinstance(own, str) else _WORD_BEGINS.sub("_", kind.__name__).lower()
+    return own if isinstance(own, str) else in_lower_snake(kind.__name__)
+
+
+def in_lower_snake(name: str) -> str:
+    """Return the name of a class in lower_snake: ``HTTPServer`` is ``http_server``."""
+    return _WORD_BEGINS.sub("_", name).lower()
 
 
 def default_name(thing: object) -> str:

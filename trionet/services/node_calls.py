@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Concatenate, Never, ParamSpec, TypeVar, overload
 
-from trionet.errors import NodeUnreachable, TrionetError
+from trionet.errors import EncodeError, NodeUnreachable, TrionetError
 from trionet.identity import NodeAddress, check_gid, check_name
 from trionet.message import LOCAL
 
 from .comm import check_orphans
 from .groups import ALL
-from .typed import check_kind, reference_of, typed_request
+from .references import REFERENCE
+from .typed import check_kind, lowered_request, reference_of, typed_request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -36,6 +38,7 @@ class NodeCalls:
     """
 
     local: LocalServices
+    _is_plain: bool = True
     _service: str | None = None
     _gid: str = LOCAL
     _orphans: Orphans = "report"
@@ -91,17 +94,29 @@ class NodeCalls:
             UnexpectedAnswer: the call has run, and its answer is not of the annotated type.
             IndefiniteError: the call may have run.
         """
-        reference = reference_of(method)
-        if reference.method.is_stream:
+        # Most calls are of a method whose reference knows these types, and pay for no other function than `prepare`.
+        reference = method.__dict__.get(REFERENCE) if type(method) is FunctionType else None
+        if reference is None:
+            reference = reference_of(method)
+        if kwargs or tuple(map(type, args)) not in reference.fitting:
+            reference.check(args, kwargs)
+        if reference.is_stream:
             check_kind(reference, is_stream=False)
         address = node if type(node) is NodeAddress else self._address_of(node)
         comm = self.local.comm
-        request = typed_request(comm, reference, args, kwargs, self._service, self._gid)
+        remote = reference.remote if self._is_plain else reference.remote_at(self._service, self._gid)
+        assert remote is not None  # the reference has been checked
         try:
-            if self._orphans == "report":
-                return reference.answer(await comm.begin(address, request))
-            with comm.raising_orphans(self._orphans, request):
-                return reference.answer(await comm.begin(address, request))
+            request = comm.prepare([*args], kwargs, remote)
+        except EncodeError:
+            request = lowered_request(comm, reference, args, kwargs, remote)
+        try:
+            if self._orphans != "report":
+                with comm.raising_orphans(self._orphans, request):
+                    return reference.answer(await comm.call(address, request))
+            # The same as `Comm.call`, without its coroutine.
+            value = await (comm.call_self(request) if address == comm.own else comm.transport.call(address, request))
+            return value if type(value) is reference.exact else reference.answer(value)
         except TrionetError as exc:
             exc.node = exc.node or str(address)
             raise
@@ -134,7 +149,7 @@ class NodeCalls:
         reference = reference_of(method)
         check_kind(reference, is_stream=True)
         address, comm = self._address_of(node), self.local.comm
-        request = typed_request(comm, reference, args, kwargs, self._service, self._gid)
+        request = typed_request(comm, reference, args, kwargs, reference.remote_at(self._service, self._gid))
         convert = None if reference.method.answer is None else reference.answer
         with comm.raising_orphans(self._orphans, request):
             async with comm.open_items(address, request, convert) as items:
@@ -181,3 +196,4 @@ class _Calls(NodeCalls):
     def __init__(self, local: LocalServices, service: str | None, gid: str, orphans: Orphans) -> None:
         self.local = local
         self._service, self._gid, self._orphans = service, gid, orphans
+        self._is_plain = service is None and gid == LOCAL

@@ -10,23 +10,28 @@ from __future__ import annotations
 import functools
 import sys
 import types
-import weakref
 from typing import TYPE_CHECKING, Any, Final
+from weakref import ref
 
 from trionet.arguments import Method
 from trionet.conversion import Misfit
 from trionet.errors import UnexpectedAnswer
+from trionet.message import LOCAL, Remote
 from trionet.user_code import attribute
 
-from .names import service_name_of
+from .names import in_lower_snake, service_name_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .marks import Mark
 
-__all__ = ["REFERENCE", "ExposedMethod", "Reference", "function_of"]
+__all__ = ["REFERENCE", "ExposedMethod", "Reference", "function_of", "types_of"]
 
 REFERENCE: Final = "__trionet_reference__"
 """The attribute of a function that was looked up on a class."""
+
+_MOST_FITTING: Final = 64
 
 _OF_WRAPPERS: Final = frozenset({"__wrapped__", *functools.WRAPPER_ASSIGNMENTS})
 
@@ -34,41 +39,83 @@ _OF_WRAPPERS: Final = frozenset({"__wrapped__", *functools.WRAPPER_ASSIGNMENTS})
 class Reference:
     """A method, as a class has it.
 
+    The attributes after `name` are valid once `check` has been called.
+
     Attributes:
         function: the function, whichever class it was looked up on.
         mark: what `rpc` says about it.
         name: its name in its class, ``Counter.add``.
+        remote: the destination of its calls, without a node: the service that its class is.
+        is_stream: whether it is an async generator function.
+        exact: the type whose instances are answers without a conversion; None if there is none.
+        fitting: the types of arguments that fit, as `types_of` returns them.
     """
 
-    __slots__ = ("_attribute", "_kind", "_method", "_service", "function", "mark", "name")
+    __slots__ = (
+        "_attribute",
+        "_kind",
+        "_kind_name",
+        "_method",
+        "exact",
+        "fitting",
+        "function",
+        "is_stream",
+        "mark",
+        "name",
+        "remote",
+    )
 
     def __init__(self, kind: type, attribute: str, function: types.FunctionType, mark: Mark) -> None:
         self.function = function
         self.mark = mark
         self.name: str = f"{kind.__qualname__}.{attribute}"
-        self._kind = weakref.ref(kind)
+        self.remote: Remote | None = None
+        self.is_stream: bool = False
+        self.exact: type | None = None
+        self.fitting: set[tuple[Any, ...]] = set()
+        self._kind = ref(kind)
+        self._kind_name = kind.__name__
         self._attribute = attribute
-        self._service: str | None = None
         self._method: Method | None = None
 
     def __reduce__(self) -> Any:
         return _referred, (self._kind(), self._attribute)
 
     @property
-    def service(self) -> str:
-        """The name of the service that its class is."""
-        if self._service is None:
-            kind = self._kind()
-            assert kind is not None  # it is that of the attribute that was looked up
-            self._service = service_name_of(kind)
-        return self._service
-
-    @property
     def method(self) -> Method:
         """Its parameters and its answer; inspected once."""
         if self._method is None:
-            self._method = Method(types.MethodType(self.function, self))
+            kind = self._kind()
+            method = Method(types.MethodType(self.function, self))
+            self.remote = self.remote_at(in_lower_snake(self._kind_name) if kind is None else service_name_of(kind))
+            self.is_stream = method.is_stream
+            self.exact = None if method.answer is None else method.answer.exact
+            self._method = method
         return self._method
+
+    def remote_at(self, service: str | None, gid: str = LOCAL) -> Remote:
+        """Return the destination of its calls to a service of another name, or of a group; None is its own name."""
+        if service is None:
+            if gid == LOCAL:
+                return self.own_remote
+            service = self.own_remote.service
+        return Remote.of(Remote(service=service, method=self.mark.name, gid=gid), with_node=False)
+
+    @property
+    def own_remote(self) -> Remote:
+        """The destination of its calls; see `remote`."""
+        _ = self.method
+        assert self.remote is not None
+        return self.remote
+
+    def check(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Raise `MalformedRequest` unless the arguments fit the signature.
+
+        Whether they do is mostly a matter of their types: those that did are in `fitting`.
+        """
+        given = types_of(args, kwargs)
+        if given not in self.fitting and self.method.check(args, kwargs) and len(self.fitting) < _MOST_FITTING:
+            self.fitting.add(given)
 
     def answer(self, value: Any) -> Any:
         """Return an answer, or an item of its stream, as the type in its annotation.
@@ -86,6 +133,11 @@ class Reference:
             raise UnexpectedAnswer(text) from misfit
 
 
+def types_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return the types of arguments, and the names of those by name."""
+    return (*map(type, args), *kwargs, *map(type, kwargs.values())) if kwargs else tuple(map(type, args))
+
+
 def _referred(kind: type, attribute: str) -> Any:
     return getattr(getattr(kind, attribute), REFERENCE)
 
@@ -99,7 +151,7 @@ class ExposedMethod:
         self._function = function
         self._mark = mark
         self._attribute: str = attribute or function.__name__
-        self._functions: weakref.WeakKeyDictionary[type, Any] = weakref.WeakKeyDictionary()
+        self._functions: dict[ref[type], types.FunctionType] = {}
         functools.update_wrapper(self, function)
         self.__dict__.pop(REFERENCE, None)  # that of a method which is marked again
 
@@ -114,8 +166,10 @@ class ExposedMethod:
     def __get__(self, instance: Any, kind: Any = None) -> Any:
         if instance is not None:
             return types.MethodType(self._function, instance)
-        found = self._functions.get(kind)
-        return self._functions.setdefault(kind, self._as_of(kind)) if found is None else found
+        found = self._functions.get(ref(kind))
+        if found is None:
+            found = self._functions.setdefault(ref(kind, self._functions.pop), self._as_of(kind))
+        return found
 
     def _as_of(self, kind: type) -> types.FunctionType:
         """Return the function of a class, with its `Reference`."""

@@ -6,13 +6,11 @@ instead of its class, arguments that don't fit.
 
 from __future__ import annotations
 
-import functools
 import inspect
 import types
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from trionet.errors import EncodeError, MalformedRequest
-from trionet.message import LOCAL, Remote
 from trionet.user_code import attempt, attribute, shown
 
 from .marks import mark_of
@@ -21,11 +19,12 @@ from .references import REFERENCE, ExposedMethod, Reference
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from trionet.message import Remote
     from trionet.transports.base import Request
 
     from .comm import Comm
 
-__all__ = ["check_kind", "reference_of", "remote_of", "typed_request"]
+__all__ = ["check_kind", "lowered_request", "reference_of", "typed_request"]
 
 _BY_CLASS: Final = "name the method by its class, as in node.call(address, Counter.add, 5)"
 _BY_REMOTE: Final = "comm.send calls it by its names, with a trionet.Remote"
@@ -54,12 +53,7 @@ def check_kind(reference: Reference, *, is_stream: bool) -> None:
 
 
 def typed_request(
-    comm: Comm,
-    reference: Reference,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    service: str | None = None,
-    gid: str = LOCAL,
+    comm: Comm, reference: Reference, args: tuple[Any, ...], kwargs: Mapping[str, Any], remote: Remote | None = None
 ) -> Request:
     """Return the prepared call of a method, for any number of nodes.
 
@@ -68,31 +62,26 @@ def typed_request(
         reference: the method.
         args: its positional arguments.
         kwargs: those by name.
-        service: the name of the service; default: that of the class.
-        gid: the group whose service it is.
+        remote: its destination; default: the service that its class is.
 
     Raises:
         MalformedRequest: the arguments don't fit the signature, or a name is malformed.
         EncodeError: an argument can't travel.
     """
-    method = reference.method
-    method.check(args, kwargs)
-    remote = remote_of(reference, service, gid)
+    reference.check(args, kwargs)
+    remote = reference.own_remote if remote is None else remote
     try:
         return comm.prepare(list(args), kwargs, remote)
     except EncodeError:
-        lowered, named = method.lowered(args, kwargs)
-        return comm.prepare(lowered, named, remote)
+        return lowered_request(comm, reference, args, kwargs, remote)
 
 
-def remote_of(reference: Reference, service: str | None = None, gid: str = LOCAL) -> Remote:
-    """Return the destination that a method names, without a node; see `typed_request`."""
-    return _remote(reference.service if service is None else service, reference.mark.name, gid)
-
-
-@functools.lru_cache(maxsize=4096)
-def _remote(service: str, method: str, gid: str) -> Remote:
-    return Remote.of(Remote(service=service, method=method, gid=gid), with_node=False)
+def lowered_request(
+    comm: Comm, reference: Reference, args: tuple[Any, ...], kwargs: Mapping[str, Any], remote: Remote
+) -> Request:
+    """Return the prepared call of a method, with arguments that travel by their annotations, or raise `EncodeError`."""
+    lowered, named = reference.method.lowered(args, kwargs)
+    return comm.prepare(lowered, named, remote)
 
 
 def _refuse(method: Any) -> NoReturn:

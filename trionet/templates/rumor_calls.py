@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 from trionet.errors import EncodeError
-from trionet.services.typed import check_kind, reference_of, remote_of
+from trionet.services.typed import check_kind, reference_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -31,8 +31,8 @@ class RumorCalls:
         """Make every live member of the group call a method of its own, once; see `GroupGossip.call`."""
         reference = reference_of(method)
         check_kind(reference, is_stream=False)
-        reference.method.check(args, kwargs)
-        remote = remote_of(reference, self._service)
+        reference.check(args, kwargs)
+        remote = reference.remote_at(self._service)
         try:
             return await self._send(list(args), remote, kwargs=kwargs)
         except EncodeError:

@@ -13,13 +13,13 @@ import msgspec
 import pytest
 import trio
 import trio.testing
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import trionet
 from tests.waiting import wait_until
 from trionet.call_counts import MOST_SETS, OTHER, OUTCOMES, CallCounts
-from trionet.histograms import LIMITS_S, MOST_TIMES, SUM, UNIT_NS, Times, count_s, durations, new_histogram, total
+from trionet.histograms import LIMITS_S, SUM, UNIT_NS, count_s, durations, new_histogram, total
 from trionet.protocols.swim_settings import SwimCounts
 from trionet.transports.memory import MemoryFabric
 
@@ -135,23 +135,6 @@ async def test_counts_go_on_when_a_service_is_replaced_and_when_it_is_removed(st
     assert outcomes(node.figures().calls_served) == {("bake", "ok"): 3}
 
 
-async def test_no_call_of_many_is_lost(start_node: StartNode) -> None:
-    here, there = await start_node(), await start_node()
-    await there.local.routes.put(Oven(), "oven")
-    bake = oven_at(there.address, "bake")
-
-    async def call() -> None:
-        for _ in range(MOST_TIMES // 2):
-            await here.local.comm.send([], bake)
-
-    async with trio.open_nursery() as nursery:
-        for _ in range(5):
-            nursery.start_soon(call)
-    for calls in (here.figures().calls_made, there.figures().calls_served):
-        assert outcomes(calls) == {("bake", "ok"): 5 * (MOST_TIMES // 2)}
-        assert sum(calls[0].durations.buckets) == calls[0].durations.count
-
-
 async def test_links_and_their_bytes_go_on_to_count_when_they_have_ended(start_node: StartNode) -> None:
     here, there = await start_node(), await start_node()
     remote = trionet.Remote(node=there.address, service="status", method="get")
@@ -230,22 +213,13 @@ async def test_virtual_time_gives_the_durations_of_the_simulation(autojump_clock
 # ---- the counts themselves
 
 
-@settings(deadline=None)
-@given(st.lists(st.integers(0, 10**13) | st.sampled_from([UNIT_NS << power for power in range(24)])))
+@given(st.lists(st.integers(0, 10**13)))
 def test_a_histogram_has_each_duration_in_the_bucket_of_its_limits(spent: list[int]) -> None:
     histogram = new_histogram()
     for each in spent:
         histogram[(each // UNIT_NS).bit_length()] += 1
         histogram[SUM] += each
-    settled = new_histogram()
-    times = Times(settled)
-    for each in spent:
-        times.append(each)
-        if len(times) == 7:
-            times.settle()
-    times.settle()
     found = durations(histogram)
-    assert (durations(settled), times) == (found, [])
     edges = [0.0, *LIMITS_S, float("inf")]
     assert found.buckets == [sum(low <= each / 1e9 < high for each in spent) for low, high in itertools.pairwise(edges)]
     assert (found.count, found.sum_s) == (len(spent), sum(spent) / 1e9)
@@ -260,8 +234,7 @@ def test_a_time_that_went_back_counts_as_none_and_one_of_years_in_the_last_bucke
     assert (found.buckets[0], found.buckets[-1], found.count, found.sum_s) == (1, 1, 2, 1e9)
 
 
-@settings(deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 400), st.sampled_from(OUTCOMES)), max_size=600), st.booleans())
+@given(st.lists(st.tuples(st.integers(0, 400), st.sampled_from(OUTCOMES)), max_size=2000), st.booleans())
 def test_there_are_at_most_500_sets_of_labels_and_no_call_is_lost(calls: list[tuple[int, str]], is_full: bool) -> None:
     counts = CallCounts(lambda: 0)
     made = [*calls, *((number, "error") for number in range(600 if is_full else 0))]

@@ -20,8 +20,6 @@ from .user_code import attempt, attribute
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from .histograms import Times
-
 
 __all__ = ["Method", "Signature", "signature_of"]
 
@@ -51,7 +49,7 @@ class Method:
         is_read: whether it is marked as one that only reads.
         answer: the converter to its annotated return type, or to that of its items; None if any value fits.
         lower: returns an answer in a form that travels; None if its type travels by itself.
-        times: the durations of its latest calls, from the first one on; None before.
+        ok: the histogram of its calls that return a value, from the first one on; None before.
     """
 
     __slots__ = (
@@ -64,7 +62,7 @@ class Method:
         "is_stream",
         "is_sync",
         "lower",
-        "times",
+        "ok",
     )
 
     def __init__(
@@ -90,7 +88,7 @@ class Method:
         self.in_thread: bool = in_thread
         self.abandon_on_cancel: bool = abandon_on_cancel
         self.is_read: bool = is_read
-        self.times: Times | None = None
+        self.ok: list[int] | None = None
         self.is_sync: bool = self._plan.is_sync and not in_thread
         self.answer: Converter | None = self._plan.answer
         self.lower: Callable[[Any], Any] | None = self._plan.lower

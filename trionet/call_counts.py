@@ -21,7 +21,7 @@ from .errors import (
     TemporarilyUnavailable,
     TrionetError,
 )
-from .histograms import MOST_TIMES, SUM, UNIT_NS, Times, new_histogram
+from .histograms import SUM, UNIT_NS, new_histogram
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,18 +62,17 @@ class MethodCounts:
 
     Attributes:
         service, method: its names.
-        times: the durations of its latest calls that returned a value.
-        by_outcome: the histograms of all outcomes that there were, without `times`.
+        ok: the histogram of its calls that returned a value.
+        by_outcome: the histograms of all outcomes that there were, `ok` included.
     """
 
-    __slots__ = ("by_outcome", "method", "service", "times")
+    __slots__ = ("by_outcome", "method", "ok", "service")
 
     def __init__(self, service: str, method: str) -> None:
         self.service: str = service
         self.method: str = method
-        histogram = new_histogram()
-        self.times: Times = Times(histogram)
-        self.by_outcome: dict[str, list[int]] = {"ok": histogram}
+        self.ok: list[int] = new_histogram()
+        self.by_outcome: dict[str, list[int]] = {"ok": self.ok}
 
 
 class CallCounts:
@@ -104,10 +103,10 @@ class CallCounts:
 
     def note_success(self, service: str, method: str, begun_ns: int) -> None:
         """Count a call that was made at `begun_ns`, and has returned a value."""
-        times = (self._by_name.get((service, method)) or self.of(service, method)).times
-        times.append(self.now_ns() - begun_ns)
-        if len(times) >= MOST_TIMES:
-            times.settle()
+        ok = (self._by_name.get((service, method)) or self.of(service, method)).ok
+        spent_ns = self.now_ns() - begun_ns
+        ok[(spent_ns // UNIT_NS).bit_length()] += 1
+        ok[SUM] += spent_ns
 
     def note_failure(self, service: str, method: str, exc: BaseException, begun_ns: int) -> None:
         """Count a call that was made at `begun_ns`, and has ended with `exc`.
@@ -142,7 +141,6 @@ class CallCounts:
     def __iter__(self) -> Iterator[tuple[str, str, str, list[int]]]:
         """Iterate over service, method, outcome and histogram of all that were counted."""
         for counts in (*self._by_name.values(), self._others):
-            counts.times.settle()
             for outcome, histogram in counts.by_outcome.items():
                 if any(histogram):
                     yield counts.service, counts.method, outcome, histogram

@@ -8,7 +8,7 @@ import trio
 
 from .call_counts import outcome_of
 from .current_call import AnsweredCall
-from .histograms import MOST_TIMES
+from .histograms import SUM, UNIT_NS
 
 if TYPE_CHECKING:
     from .arguments import Method
@@ -36,13 +36,12 @@ class CountedCall(AnsweredCall):
     def note_success(self) -> None:
         """Count it as one that returned a value."""
         counts = self._counts
-        times = self.method.times
-        if times is None:
-            times = self.method.times = counts.of(self.call.service, self.call.method).times
-        times.append(counts.now_ns() - self._begun_ns)
-        self._begun_ns = -1
-        if len(times) >= MOST_TIMES:
-            times.settle()
+        spent_ns, self._begun_ns = counts.now_ns() - self._begun_ns, -1
+        ok = self.method.ok
+        if ok is None:
+            ok = self.method.ok = counts.of(self.call.service, self.call.method).ok
+        ok[(spent_ns // UNIT_NS).bit_length()] += 1
+        ok[SUM] += spent_ns
 
     def note_failure(self, exc: BaseException) -> None:
         """Count it as one whose handler ended with `exc`, which is in its own words unless it was cancelled."""

@@ -6,24 +6,11 @@ further one for up to twice as much; the last are out of reach, so that no index
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from typing import Final
 
 import msgspec
 
-__all__ = [
-    "LIMITS_S",
-    "MOST_TIMES",
-    "NO_DURATIONS",
-    "SUM",
-    "UNIT_NS",
-    "Durations",
-    "Times",
-    "count_s",
-    "durations",
-    "new_histogram",
-    "total",
-]
+__all__ = ["LIMITS_S", "NO_DURATIONS", "SUM", "UNIT_NS", "Durations", "count_s", "durations", "new_histogram", "total"]
 
 UNIT_NS: Final = 50_000
 """The index of a duration is ``(nanoseconds // UNIT_NS).bit_length()``."""
@@ -33,35 +20,6 @@ _SHOWN: Final = 22
 
 LIMITS_S: Final = tuple(UNIT_NS / 1e9 * 2**power for power in range(_SHOWN))
 """The upper limits of the buckets, in seconds: from 50 us to 105 s; longer durations are in one more bucket."""
-
-
-MOST_TIMES: Final = 256
-_LIMITS_NS: Final = tuple(UNIT_NS << power for power in range(_SHOWN))
-
-
-class Times(list[int]):
-    """Durations in nanoseconds that are not in their histogram yet: to add one costs less than to count it.
-
-    Invariant: whoever adds one calls `settle` when there are `MOST_TIMES`.
-    """
-
-    __slots__ = ("_histogram",)
-
-    def __init__(self, histogram: list[int]) -> None:
-        super().__init__()
-        self._histogram = histogram
-
-    def settle(self) -> None:
-        """Count them all in the histogram."""
-        self.sort()
-        before = 0
-        for place, limit in enumerate(_LIMITS_NS):
-            behind = bisect_left(self, limit)
-            self._histogram[place] += behind - before
-            before = behind
-        self._histogram[_SHOWN] += len(self) - before
-        self._histogram[SUM] += sum(self)
-        self.clear()
 
 
 class Durations(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ from trionet.current_call import answered_call
 from trionet.error_wire import error_from_wire
 from trionet.errors import MalformedRequest, OrphanedCalls, RemoteError, TrionetError, error_to_wire
 from trionet.events import OrphanedCall
-from trionet.histograms import MOST_TIMES, Times
+from trionet.histograms import SUM, UNIT_NS
 from trionet.message import Remote, check_args, check_kwargs
 from trionet.nesting import current_lineage, holding, position
 from trionet.tracing.spans import Spans
@@ -69,7 +69,7 @@ class Comm:
         self._numbers = itertools.count(1)
         self._now_ns = router.counts.now_ns
         self._checked: object = object()  # no remote is this one
-        self._times: Times | None = None  # of the calls of the checked remote
+        self._ok: list[int] | None = None  # counts the calls of the checked remote
         self._orphans: dict[str, dict[str, str]] = {}  # by the ids of calls with orphans="raise"
 
     @rpc
@@ -104,7 +104,7 @@ class Comm:
             args = check_args(args)
         if remote is not self._checked:  # remotes are frozen, and mostly reused
             remote = self._checked = Remote.of(remote, with_node=True)
-            self._times = None
+            self._ok = None
         node = remote.node
         assert node is not None
         given = _NOTHING if kwargs is None else check_kwargs(kwargs)
@@ -115,26 +115,26 @@ class Comm:
         spans = self.spans
         if spans is not None and spans.provider() is not None:
             return await self.call(node, request)
-        times, now_ns = self._times, self._now_ns
+        ok, now_ns = self._ok, self._now_ns
         begun_ns = now_ns()
         try:  # the same as `call`, without its coroutine: most calls come here
             value = await (self._call_self(request) if node == self.own else self._transport.call(node, request))
         except BaseException as exc:
             self._note_failure(node, request, exc, begun_ns)
             raise
-        if times is None:
-            times = self._times_of(remote)
-        times.append(now_ns() - begun_ns)
-        if len(times) >= MOST_TIMES:
-            times.settle()
+        if ok is None:
+            ok = self._histogram_of(remote)
+        spent_ns = now_ns() - begun_ns
+        ok[(spent_ns // UNIT_NS).bit_length()] += 1
+        ok[SUM] += spent_ns
         return value
 
-    def _times_of(self, remote: Remote) -> Times:
+    def _histogram_of(self, remote: Remote) -> list[int]:
         """Return what counts the calls of a method that has returned a value; keep it for the next one."""
-        times = self.counts.of(remote.service, remote.method).times
+        ok = self.counts.of(remote.service, remote.method).ok
         if remote is self._checked:
-            self._times = times
-        return times
+            self._ok = ok
+        return ok
 
     @async_block("async with node.local.comm.stream(...) as items:")
     async def stream(

@@ -163,7 +163,8 @@ class ExposedMethod:
         return types.FunctionType
 
     def __set_name__(self, kind: type, name: str) -> None:
-        self._attribute = name
+        if kind.__dict__.get(self._attribute) is not self:  # else `name` is a second one
+            self._attribute = name
 
     def __get__(self, instance: Any, kind: Any = None) -> Any:
         if instance is not None:

@@ -68,8 +68,8 @@ class Reference:
     )
 
     def __init__(self, kind: type, attribute: str, function: types.FunctionType, mark: Mark) -> None:
-        self.function = function
-        self.mark = mark
+        self.function: types.FunctionType = function
+        self.mark: Mark = mark
         self.name: str = f"{kind.__qualname__}.{attribute}"
         self.remote: Remote | None = None
         self.is_stream: bool = False

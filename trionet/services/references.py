@@ -211,7 +211,8 @@ def function_of(member: T) -> T:
     As a decorator above ``rpc`` it makes a method that is exposed, and an attribute of its objects without a function
     call in between; it can't be called by its class.
     """
-    found: T = member.__wrapped__ if type(member) is ExposedMethod else member
+    anything: Any = member
+    found: T = anything.__wrapped__ if type(member) is ExposedMethod else member
     return found
 
 

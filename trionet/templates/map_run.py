@@ -7,6 +7,7 @@ calls are in the name of those for whom that code runs, and under its deadline, 
 from __future__ import annotations
 
 import contextvars
+import math
 from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
@@ -129,7 +130,7 @@ class MapRun:
         self.failure: Exception | None = None
         self._group = group
         self._core = core
-        self._making = calling
+        self._how = calling
         self.orphans: dict[str, str] = {}
         self._nursery = nursery
         self._inherited = contextvars.copy_context()
@@ -336,9 +337,10 @@ class MapRun:
         own = self._group.local.comm.own
         with caller.scope:
             while (assigned := caller.assigned) is not None:
-                failure, outcome = await self._making.outcome(assigned.item, caller.node)
-                if isinstance(outcome, OrphanedCalls) and failure is not None:
-                    self.orphans.update(outcome.calls)
+                failure, outcome = await self._how.outcome(assigned.item, caller.node)
+                if isinstance(outcome, OrphanedCalls) and trio.current_effective_deadline() == -math.inf:
+                    self.orphans.update(outcome.calls)  # raised in place of `Cancelled`
+                    return
                 if caller.scope.cancel_called:  # abandoned meanwhile
                     return
                 del self._calling[assigned.attempt]

@@ -536,7 +536,7 @@ async def test_orphans_are_raised_at_the_end_of_the_block_on_request(
     assert set(raised.value.calls) == {str(node.address) for node in nodes}
     assert begun == [0, 1]
     with trio.move_on_after(100):  # else they are in the log alone
-        async with group.map(remote, range(9)) as results:
+        async with group.map(remote, range(9)):
             await trio.sleep(1)
     assert len(begun) == 4
 

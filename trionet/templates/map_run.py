@@ -141,6 +141,7 @@ class MapRun:
         self._feeding = trio.CancelScope()
         self._changed = trio.Event()
         self._is_wanted = False
+        self._is_pulling = False
         self._wanted = trio.lowlevel.ParkingLot()
         self._readers = trio.lowlevel.ParkingLot()
         self._is_closed = False
@@ -153,7 +154,10 @@ class MapRun:
             raise trio.ClosedResourceError("the results of a map are read within its block, before it is closed")
         if self._core.readable:
             done, effects = self._core.pop()
+            # The reader itself takes the item that it has made room for: that saves a turn of another task.
+            self._is_pulling = self._source is not None
             self._perform(effects)
+            self._is_pulling = False
             self._pull()
             return done
         if not self._core.is_finished:
@@ -303,16 +307,20 @@ class MapRun:
                 self._assign(effect)  # type: ignore[arg-type]  # it is one
             elif kind is Take:
                 self._is_wanted = True
-                self._wanted.unpark()
+                if not self._is_pulling:
+                    self._wanted.unpark()
             elif isinstance(effect, Abandon):
                 self._calling.pop(effect.attempt).scope.cancel()
             elif isinstance(effect, Rest):
                 self._start(self._rest, effect)
         if self._readers:
-            if self._core.is_finished:
-                self._readers.unpark_all()
-            elif readable := self._core.readable:
-                self._readers.unpark(count=readable)
+            self._wake_readers()
+
+    def _wake_readers(self) -> None:
+        if self._core.is_finished:
+            self._readers.unpark_all()
+        elif readable := self._core.readable:
+            self._readers.unpark(count=readable)
 
     def _assign(self, assigned: Assign) -> None:
         """Have a task make a call: one that waits, or a new one."""

@@ -144,7 +144,7 @@ class Group(GroupCalls):
                 f"group.service(name) takes one of these"
             )
         (instance,) = found.values()
-        return instance  # type: ignore[no-any-return]  # of the template's class
+        return instance
 
     def add_template(self, name: str, template: Callable[[GroupContext], Any]) -> None:
         """Instantiate `template` for this group, as its service `name`."""

@@ -17,6 +17,7 @@ from trionet.transports.base import Request
 from trionet.user_code import shown
 
 from .base import rpc
+from .references import function_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator
@@ -60,6 +61,7 @@ class Comm:
         self._checked: object = object()  # no remote is this one
         self._orphans: dict[str, dict[str, str]] = {}  # by the ids of calls with orphans="raise"
 
+    @function_of  # most calls of a program come here
     @rpc
     async def send(
         self,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import sys
 import types
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from weakref import ref
 
 from trionet.arguments import Method
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from .marks import Mark
 
 __all__ = ["REFERENCE", "ExposedMethod", "Reference", "function_of", "types_of"]
+
+T = TypeVar("T")
 
 REFERENCE: Final = "__trionet_reference__"
 """The attribute of a function that was looked up on a class."""
@@ -66,8 +68,8 @@ class Reference:
     )
 
     def __init__(self, kind: type, attribute: str, function: types.FunctionType, mark: Mark) -> None:
-        self.function = function
-        self.mark = mark
+        self.function: types.FunctionType = function
+        self.mark: Mark = mark
         self.name: str = f"{kind.__qualname__}.{attribute}"
         self.remote: Remote | None = None
         self.is_stream: bool = False
@@ -161,7 +163,8 @@ class ExposedMethod:
         return types.FunctionType
 
     def __set_name__(self, kind: type, name: str) -> None:
-        self._attribute = name
+        if kind.__dict__.get(self._attribute) is not self:  # else `name` is a second one
+            self._attribute = name
 
     def __get__(self, instance: Any, kind: Any = None) -> Any:
         if instance is not None:
@@ -202,9 +205,15 @@ class ExposedMethod:
         return ExposedMethod, (self._function, self._mark, self._attribute)
 
 
-def function_of(member: Any) -> Any:
-    """Return the function itself of a member of a class or a mapping; other members as they are."""
-    return member.__wrapped__ if type(member) is ExposedMethod else member
+def function_of(member: T) -> T:
+    """Return the function itself of a member of a class or a mapping; other members as they are.
+
+    As a decorator above ``rpc`` it makes a method that is exposed, and an attribute of its objects without a function
+    call in between; it can't be called by its class.
+    """
+    anything: Any = member
+    found: T = anything.__wrapped__ if type(member) is ExposedMethod else member
+    return found
 
 
 def _is_importable(exposed: ExposedMethod) -> bool:

@@ -15,7 +15,7 @@ import trio
 
 from tests.node_processes import ROOT, NodeProcess, clean_environment, launch, wait_ready
 from tests.waiting import DEADLINE_S, wait_until
-from trionet import NodeAddress, NodeConfig, Remote, open_node
+from trionet import Node, NodeAddress, NodeConfig, Remote, open_node
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -182,6 +182,26 @@ async def test_an_address_that_others_can_t_use_is_found(advertised: str, check:
         assert found[-1].status == 1
         ready.process.terminate()
         await wait_until(lambda: ready.process.poll() is not None)
+
+
+@pytest.mark.soak
+async def test_a_cluster_under_load_has_no_findings(cluster: list[NodeAddress]) -> None:
+    calls = 0
+
+    async def call(node: Node, address: NodeAddress) -> None:
+        nonlocal calls
+        while True:
+            await node.local.comm.send(["sid"], Remote(node=address, service="status", method="get"))
+            calls += 1
+
+    async with open_node(NodeConfig(datagrams=False)) as node, trio.open_nursery() as nursery:
+        for address in cluster * 4:
+            nursery.start_soon(call, node, address)
+        for number in range(20):
+            report = await doctor(cluster[number % COUNT])
+            assert (report.status, report.findings) == (0, []), number
+        nursery.cancel_scope.cancel()
+    assert calls > 1000
 
 
 async def test_a_person_reads_what_is_wrong_and_what_to_do(cluster: list[NodeAddress]) -> None:

@@ -161,7 +161,7 @@ async def test_the_commands_draw_the_tree_and_cancel_a_part_of_it() -> None:
 
 
 @pytest.mark.soak
-async def test_a_thousand_calls_on_twenty_processes_are_drawn_in_time() -> None:
+async def test_a_thousand_calls_on_twenty_processes_are_all_in_the_tree() -> None:
     roots, widths = 10, [9, 10]
     count = roots + roots * 9 + roots * 90
     async with growing(20, roots, widths) as (entry, members):

@@ -264,6 +264,17 @@ async def test_a_call_that_has_no_place_is_queued_and_one_without_a_connection_i
     ]
 
 
+async def test_a_report_needs_no_place() -> None:
+    async with open_nodes(2, max_calls_per_peer=1) as (a, b):
+        remote = a.remote(b.node.address, "hold")
+        async with calling(*[lambda: a.node.local.comm.send([], remote)] * 2):
+            await wait_until(lambda: len(b.node.dump().calls) == 1)
+            tree = await a.node.calls.tree(within_s=DEADLINE_S)
+            found = await a.node.calls.cancel(tree.calls[0].id, within_s=DEADLINE_S)
+    assert (len(tree.calls), tree.errors) == (1, {})
+    assert (len(found.ended), found.errors) == (1, {})
+
+
 async def test_a_member_that_does_not_answer_is_an_error_and_delays_no_longer_than_it_may(autojump_clock: Any) -> None:
     async with open_cluster() as cluster:
         a, b, c = await start_desks(cluster)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from trionet.errors import MalformedRequest
 from trionet.message import MAX_ID_CHARS
 from trionet.nesting import DEEPEST, depth_inside
-from trionet.trace_context import NO_TRACE, trace_from_headers, trace_to_headers
+from trionet.trace_headers import NO_TRACE, trace_from_headers, trace_to_headers
 
 from .base import time_left_s
 

@@ -23,7 +23,7 @@ from trionet.security.scopes import NEEDS_KEY, check_method, needs_key
 from trionet.security.signature_base import HttpRequest, HttpResponse, normalized_authority
 from trionet.security.token_scope import Scope
 from trionet.security.tokens import bearer_token
-from trionet.trace_context import trace_from_headers
+from trionet.trace_headers import trace_from_headers
 
 from .call_headers import TRACE_HEADER, signed_trace_from
 from .clock import time_us

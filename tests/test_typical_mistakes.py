@@ -88,6 +88,10 @@ def use_unawaited(coroutine: Any, use: Callable[[Any], Any]) -> None:
         coroutine.close()
 
 
+async def ask_other(node: Node, other: Node) -> Any:
+    return await node.local.comm.send(["nid"], on(other, "get", "status"))
+
+
 # ---- a forgotten ``async with``
 
 BLOCKS: dict[str, tuple[Callable[[Any], Any], str]] = {
@@ -393,26 +397,41 @@ async def test_a_node_that_has_stopped_says_where_its_calls_belong() -> None:
             await ask_other(node, other)
 
 
-async def ask_other(node: Node, other: Node) -> Any:
-    return await node.local.comm.send(["nid"], on(other, "get", "status"))
+async def _enter(block: Any) -> None:
+    async with block:
+        raise AssertionError("was entered")
+
+
+OUTSIDE: dict[str, Callable[[Any, Any], Any]] = {
+    "send": ask_other,
+    "send to itself": lambda node, _: ask_other(node, node),
+    "send to a group": lambda node, _: node.all.comm.send([], Remote(service="status", method="get")),
+    "call": lambda node, other: node.call(other.address, Counter.add, 1),
+    "call of itself": lambda node, _: node.call(node.address, Counter.add, 1),
+    "call of a group": lambda node, _: node.all.call(Counter.add, 1),
+    "gossip": lambda node, _: node.all.gossip.call(Counter.add, 1),
+    "spawn": lambda node, _: node.spawn(NodeConfig()),
+    "join": lambda node, other: node.join([other.address]),
+    "events": lambda node, _: anext(node.events()),
+    "map": lambda node, _: _enter(node.all.map(Counter.add, [1])),
+    "stream": lambda node, other: _enter(node.stream(other.address, Counter.count)),
+    "member": lambda node, _: _enter(node.member(node.sid)),
+    "open_node": lambda _, __: _enter(trionet.open_node()),
+}
 
 
 @pytest.mark.parametrize("where", ["asyncio", "thread"])
-@pytest.mark.parametrize("whom", ["other", "self", "group"])
-async def test_a_call_outside_of_trio_is_told_what_runs_there(node: Node, where: str, whom: str) -> None:
-    async def call(other: Node) -> Any:
-        if whom == "group":
-            return await node.all.comm.send([], Remote(service="status", method="get"))
-        return await ask_other(node, node if whom == "self" else other)
+@pytest.mark.parametrize("what", OUTSIDE)
+async def test_what_needs_trio_tells_outside_of_it_what_runs_there(node: Node, where: str, what: str) -> None:
+    async def use(other: Node) -> Any:
+        return await OUTSIDE[what](node, other)
 
     def run(other: Node) -> Any:
-        if where == "asyncio":
-            return asyncio.run(call(other))
-        return call(other).send(None)
+        return asyncio.run(use(other)) if where == "asyncio" else use(other).send(None)
 
     text = {
-        "asyncio": r"call needs Trio, and asyncio runs this: start the program by trio\.run",
-        "thread": r"call needs Trio, and this thread runs without it: use trio\.from_thread\.run",
+        "asyncio": r" needs Trio, and asyncio runs this: start the program by trio\.run",
+        "thread": r" needs Trio, and this thread runs without it: use trio\.from_thread\.run",
     }
     async with trionet.open_node() as other:
         with pytest.raises(RuntimeError, match=text[where]):

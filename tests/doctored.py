@@ -33,7 +33,7 @@ class Faults:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._time_ns = time.time_ns
-        self._version = trionet.services.diagnosis.__version__
+        self._version: str = vars(trionet.services.diagnosis)["__version__"]
         self._files: tuple[int, int] | None = None
 
     @property
@@ -61,7 +61,7 @@ class Faults:
     @rpc
     def age(self, version: str) -> None:
         """Claim another version."""
-        trionet.services.diagnosis.__version__ = version
+        vars(trionet.services.diagnosis)["__version__"] = version
 
     @rpc
     def limit_files(self, files: int) -> None:
@@ -88,7 +88,7 @@ class Faults:
                 continue
         vars(self._datagrams).pop("send_nowait", None)
         time.time_ns = self._time_ns
-        trionet.services.diagnosis.__version__ = self._version
+        self.age(self._version)
         if self._files is not None:
             resource.setrlimit(resource.RLIMIT_NOFILE, self._files)
 

@@ -6,6 +6,8 @@ import dataclasses
 import datetime
 import decimal
 import enum
+import subprocess
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
@@ -36,10 +38,13 @@ from trionet import (
     current_call,
     open_node,
     rpc,
+    simulation,
 )
 from trionet.services.comm import Comm
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from trio.testing import MockClock
 
 
@@ -143,7 +148,7 @@ class Counter:
         return value
 
     @rpc
-    def variadic(self, *args: int, **kwargs: int) -> list[int]:
+    def variadic(self, /, *args: int, **kwargs: int) -> list[int]:
         return [*args, *kwargs.values()]
 
 
@@ -569,3 +574,78 @@ async def test_a_call_by_method_is_the_same_on_the_wire(monkeypatch: pytest.Monk
         await node.local.comm.send([], remote, kwargs={"amount": 5})
     assert prepared[0] == prepared[1]
     assert prepared[2] == prepared[3]
+
+
+def test_a_simulation_calls_by_method_and_the_same_seed_gives_the_same_answers() -> None:
+    async def main() -> list[Any]:
+        seen: list[Any] = []
+        async with simulation.open_cluster(3, seed=5) as sim:
+            for index, node in enumerate(sim.nodes):
+                await node.local.routes.put(Counter(offset=index))
+            one, other = sim.nodes[0], sim.nodes[1]
+            seen.append(await one.call(other.sid, Counter.add, 5))
+            seen.append((await one.all.call(Counter.pair)).values)
+            async with one.all.stream(Counter.watch, 2) as items:
+                seen.append([(sid, item.x) async for sid, item in items])
+            with pytest.raises(trio.TooSlowError), trio.fail_after(3600):
+                await one.call(other, Counter.sleep)
+            seen.append(sim.now)
+        return seen
+
+    first, second = (simulation.run(main, seed=5) for _ in range(2))
+    assert first == second
+    assert first[0] == 6
+
+
+PROGRAM = """
+import dataclasses
+import trionet
+
+
+@dataclasses.dataclass
+class Order:
+    item: str
+
+
+@trionet.error(name="till.closed")
+class Closed(trionet.RemoteError):
+    def __init__(self, item: str) -> None:
+        super().__init__("closed")
+        self.item = item
+
+
+class Till:
+    @trionet.rpc
+    def sell(self, order: Order) -> Order:
+        if order.item == "tea":
+            raise Closed(order.item)
+        return Order(order.item.upper())
+
+
+async def main(node: trionet.Node) -> None:
+    child = await node.local.status.spawn(trionet.NodeConfig(services={"till": "till:Till"}))
+    print(await node.call(child, Till.sell, Order("milk")))
+    try:
+        await node.call(child, Till.sell, Order("tea"))
+    except Closed as error:
+        print("closed for", error.item)
+    trusting = await node.local.status.spawn(trionet.NodeConfig(trust_code=True))
+    await node.local.groups.put("trusting", [trusting])
+    group = node.group("trusting")
+    (await group.routes.put(Till)).raise_errors()  # by value: it is the script's own
+    (await group.call(Till.sell, Order("milk"))).raise_errors()
+    replies = await group.call(Till.sell, Order("tea"))
+    print(*(type(error).__name__ for error in replies.errors.values()))
+
+
+if __name__ == "__main__":
+    trionet.run(main, trionet.NodeConfig(trust_code=True))
+"""
+
+
+def test_a_script_calls_the_classes_that_it_defines_itself(tmp_path: Path) -> None:
+    (tmp_path / "till.py").write_text(PROGRAM, encoding="utf-8")
+    result = subprocess.run(
+        [sys.executable, "till.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert result.stdout.splitlines() == ["Order(item='MILK')", "closed for tea", "Closed"], result.stderr

@@ -228,7 +228,7 @@ def test_the_lines_of_json_of_top_are_as_many_as_were_asked_for(nodes: list[Node
     assert len(done.documents) == 2
 
 
-def ping(*words: str, **environment: str) -> Any:
+def ping(*words: str, **environment: Any) -> Any:
     done = run("ping", *words, "--json", "--count", "3", "--interval", "0.05", **environment)
     return done.status, {one["address"]: one for one in done.document}
 

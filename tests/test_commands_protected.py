@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
@@ -49,7 +49,7 @@ def node(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     assert run("keys", "new", path).status == 0
     for scope in ("read", "call", "admin"):
         (folder / scope).write_text(run("keys", "token", "--key-file", path, "--scope", scope).out, encoding="ascii")
-    settings = {"key_file": path}
+    settings: dict[str, Any] = {"key_file": path}
     ca: list[str] = []
     if request.param != "key":
         settings |= CertificateAuthority(folder).issue(hosts=("127.0.0.1",))
@@ -70,6 +70,7 @@ def test_with_the_key_every_command_works(node: Protected) -> None:
         done = run(name, node.address, *node.key, "--json")
         assert (done.status, done.err) == (0, ""), name
         assert done.document is not None
+    assert run("members", node.address, "--all", *node.key).status == 0
     assert run("call", node.address, "probe/sleep", "0", *node.key).out == "slept\n"
     assert run("call", node.address, "ticker/ticks", "2", "--stream", *node.key).out == "0\n1\n"
     assert run("gossip", node.address, "probe/pid", *node.key, "--json").document["known"] == 1
@@ -81,7 +82,7 @@ def test_the_key_may_come_from_the_environment(node: Protected) -> None:
     environment = {
         f"TRIONET_{name[2:].replace('-', '_').upper()}": node.key[2 * at + 1] for at, name in enumerate(names)
     }
-    assert run("members", node.address, **environment).status == 0
+    assert run("members", node.address, width=None, **environment).status == 0
 
 
 def test_without_a_proof_nothing_works(node: Protected, tmp_path: Path) -> None:

@@ -204,7 +204,7 @@ def test_a_constructor_that_fails_or_makes_something_else_cannot_crash_the_calle
 
     @trionet.error(name="test.bare")
     class Bare(RemoteError):
-        text = property(lambda self: "computed")  # type: ignore[assignment]
+        text = property(lambda self: "computed")
 
         def __init__(self, number: int) -> None:
             self.number = number

@@ -268,6 +268,8 @@ OF_NOBODY = {
     "launchers/restart.py: a launcher failed while it was cancelled",
     "launchers/subprocess.py: process %d did not stop and is killed",
     "transports/link/expiry.py: the certificate of this node %s: renew it, and reload",
+    "services/keys.py: node %s is unprotected: it has a key, and still accepts plain peers (%s); go on with "
+    "'trionet keys rollout'",
     "maelstrom/node.py: the output is closed: %s",
     "maelstrom/stdio.py: a line of more than %s bytes is ignored: %r…",
     "maelstrom/stdio.py: standard input is unreadable: %s",

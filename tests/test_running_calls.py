@@ -346,6 +346,7 @@ async def test_a_subtree_is_cancelled_from_any_node_and_its_caller_told(transpor
             found = await c.node.calls.cancel(at_b.id)
             await wait_until(lambda: bool(errors))
             await tree_with(c.node, 0)
+        assert not [desk for desk in (a, b, c) if desk.node._router.endings]  # noqa: SLF001
     assert {call.level for call in found.ended} == {1, 2}
     assert len(found.ended) == 8  # of both members of the fan-out
     assert not found.running
@@ -413,6 +414,7 @@ async def test_a_handler_that_insists_is_reported_as_still_running(autojump_cloc
             assert not found.ended
             b.release.set()
             await wait_until(lambda: bool(errors))
+            assert not b.node._router.endings  # noqa: SLF001
     assert isinstance(errors[0], CallCancelled)
 
 

@@ -20,7 +20,6 @@ from .user_code import attempt, attribute
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from .call_counts import MethodCounts
 
 __all__ = ["Method", "Signature", "signature_of"]
 
@@ -50,7 +49,7 @@ class Method:
         is_read: whether it is marked as one that only reads.
         answer: the converter to its annotated return type, or to that of its items; None if any value fits.
         lower: returns an answer in a form that travels; None if its type travels by itself.
-        counts: counts its calls, from the first one on; None before.
+        ok: the histogram of its calls that return a value, from the first one on; None before.
     """
 
     __slots__ = (
@@ -58,12 +57,12 @@ class Method:
         "abandon_on_cancel",
         "answer",
         "call",
-        "counts",
         "in_thread",
         "is_read",
         "is_stream",
         "is_sync",
         "lower",
+        "ok",
     )
 
     def __init__(
@@ -89,7 +88,7 @@ class Method:
         self.in_thread: bool = in_thread
         self.abandon_on_cancel: bool = abandon_on_cancel
         self.is_read: bool = is_read
-        self.counts: MethodCounts | None = None
+        self.ok: list[int] | None = None
         self.is_sync: bool = self._plan.is_sync and not in_thread
         self.answer: Converter | None = self._plan.answer
         self.lower: Callable[[Any], Any] | None = self._plan.lower

@@ -66,7 +66,7 @@ class _SettingsByName(type(msgspec.Struct)):  # type: ignore[misc]  # which has 
         return super().__call__(**settings)
 
 
-_ALIASES = {"host": "ip", "address": "ip", "bind": "ip", "seeds": "join", "peers": "join"}  # as other libraries say
+_ALIASES = {"host": "ip", "address": "ip", "bind": "ip", "seeds": "join", "peers": "join"}  # other libraries' words
 
 
 def _check_known(name: object, cls: Any) -> None:

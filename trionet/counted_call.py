@@ -35,12 +35,11 @@ class CountedCall(AnsweredCall):
 
     def note_success(self) -> None:
         """Count it as one that returned a value."""
-        counts, begun_ns = self.method.counts, self._begun_ns
-        if counts is None:
-            counts = self.method.counts = self._counts.of(self.call.service, self.call.method)
-        self._begun_ns = -1
-        spent_ns = self._counts.now_ns() - begun_ns
-        ok = counts.ok
+        counts = self._counts
+        spent_ns, self._begun_ns = counts.now_ns() - self._begun_ns, -1
+        ok = self.method.ok
+        if ok is None:
+            ok = self.method.ok = counts.of(self.call.service, self.call.method).ok
         ok[(spent_ns // UNIT_NS).bit_length()] += 1
         ok[SUM] += spent_ns
 

@@ -6,7 +6,7 @@ Invariant: the tasks and the threads that a handler has started answer its call,
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import trio
 
@@ -14,10 +14,15 @@ from .nesting import Holding, Lineage, position
 from .principal import ANYONE, Principal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .identity import NodeAddress
     from .message import Call
 
-__all__ = ["AnsweredCall", "CurrentCall", "Ending", "Endings", "answered_call", "current_call"]
+__all__ = ["AnsweredCall", "CurrentCall", "Ending", "Endings", "Tracing", "answered_call", "current_call"]
+
+
+T_co = TypeVar("T_co", covariant=True)
 
 
 class CurrentCall:
@@ -110,9 +115,26 @@ class AnsweredCall(ABC):
     def current(self) -> CurrentCall:
         """Return its description for the handler."""
 
+    def abandon(self) -> None:  # noqa: B027  only a call with a span has something to end
+        """Handle that what its begin has returned is never awaited."""
+
     @abstractmethod
     def forwards_for(self, router: object) -> Principal | None:
         """Return in whose name its handler makes calls by way of the node of `router`; None for that node itself."""
+
+
+class Tracing(Protocol[T_co]):
+    """Makes the spans of the calls that a node answers.
+
+    Attributes:
+        provider: returns OpenTelemetry's tracer provider; None while none is set.
+    """
+
+    provider: Callable[[], object | None]
+
+    @property
+    def traced(self) -> Callable[..., T_co]:
+        """Returns a prepared call that runs in a span; called with the arguments of one, and `is_rumor`."""
 
 
 def answered_call() -> AnsweredCall | None:

@@ -14,7 +14,7 @@ from .histograms import LIMITS_S
 from .metric_families import FAMILIES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from prometheus_client.metrics_core import Metric
 
@@ -22,39 +22,28 @@ if TYPE_CHECKING:
     from .histograms import Durations
     from .metric_families import Family
 
-__all__ = ["Exposition"]
+__all__ = ["exposition"]
 
 _OPEN_METRICS = "application/openmetrics-text"
 
 
-class Exposition:
-    """The metrics of one node, read at each scrape."""
-
-    def __init__(self, figures: Callable[[], NodeFigures]) -> None:
-        """Expose what `figures` returns."""
-        self._registry = CollectorRegistry()
-        self._registry.register(_NodeCollector(figures))
-
-    def text(self, accept: str) -> tuple[bytes, str]:
-        """Return the metrics in the format of the header ``Accept``, and its content type."""
-        if _OPEN_METRICS in accept.lower():
-            encoded: bytes = openmetrics.generate_latest(self._registry)  # type: ignore[no-untyped-call]  # theirs
-            return encoded, openmetrics.CONTENT_TYPE_LATEST
-        return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
+def exposition(figures: NodeFigures, accept: str) -> tuple[bytes, str]:
+    """Return the metrics of a node, in the format of the header ``Accept``, and its content type."""
+    registry = CollectorRegistry()
+    registry.register(_NodeCollector(figures))
+    if _OPEN_METRICS in accept.lower():
+        encoded: bytes = openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call]  # theirs
+        return encoded, openmetrics.CONTENT_TYPE_LATEST
+    return generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4
 
 
 class _NodeCollector(Collector):
-    def __init__(self, figures: Callable[[], NodeFigures]) -> None:
+    def __init__(self, figures: NodeFigures) -> None:
         self._figures = figures
 
-    def describe(self) -> list[Metric]:
-        """Return nothing: the metrics are read at the scrape alone."""
-        return []
-
     def collect(self) -> Iterator[Metric]:
-        figures = self._figures()
         for family in FAMILIES:
-            yield _metric(family, figures)
+            yield _metric(family, self._figures)
 
 
 def _metric(family: Family, figures: NodeFigures) -> Metric:

@@ -127,7 +127,7 @@ class Call(msgspec.Struct, frozen=True):
         key_id: the id of the cluster key of the sealed link by which it came; empty if it came by another way.
         client: the IP address that a request over HTTP came from; empty if it came by another way.
         parent: the id of the call in whose handler it was made, which runs at the caller; empty outside of any.
-        trace: its trace context; see `trionet.trace_context`. Empty for none.
+        trace: its trace context; see `trionet.trace_headers`. Empty for none.
     """
 
     gid: str

@@ -5,7 +5,6 @@ Only exceptions that end a program, a block or a handler are looked at: nothing 
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import re
 from typing import TYPE_CHECKING, Final
@@ -66,6 +65,8 @@ def similar(name: str, known: Iterable[str]) -> str:
     """Return the end of a sentence that asks for the known name that `name` may have been meant to be; or nothing."""
     if len(name) > _MOST_CHARS:
         return ""
+    import difflib  # only on an error
+
     close = difflib.get_close_matches(name, itertools.islice(known, _MOST_KNOWN), n=1, cutoff=_ALIKE)
     return f": did you mean {close[0]!r}?" if close else ""
 

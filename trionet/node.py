@@ -351,7 +351,6 @@ class Node(NodeViews):
 
     def clear(self) -> None:
         """Break the reference cycles of a node that has ended, so that it needs no garbage collection."""
-        self._log.ended(self.address)
         self._agent.clear()
         self.local.replicated.clear()
         self._services.end()

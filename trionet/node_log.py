@@ -54,11 +54,6 @@ class NodeLog:
             text = "node %s is stopping: %d calls are in progress"
             _log.info(text, node, running, extra=about(node, node=node, sid=node.sid, calls=running))
 
-    def ended(self, node: NodeAddress) -> None:
-        """Log that a node has ended."""
-        if self._has_begun:
-            _log.info("node %s has stopped", node, extra=about(node, node=node, sid=node.sid))
-
     def handle(self, event: Event) -> None:
         """Log an event."""
         match event:
@@ -88,7 +83,7 @@ class NodeLog:
                 )
 
     async def report_running(self, node: NodeAddress, running: Collection[PreparedCall]) -> None:
-        """Log the cancelled handlers of a stopped node that have not ended soon: its end waits for them."""
+        """Log the end of a node, and its cancelled handlers that have not ended soon: its end waits for them."""
         until, pause_s = trio.current_time() + _END_S, _LOOK_AGAIN_S
         while running and trio.current_time() < until:
             await trio.sleep(pause_s)
@@ -104,3 +99,5 @@ class NodeLog:
                 f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else "",
                 extra=about(node, node=node),
             )
+        elif self._has_begun:
+            _log.info("node %s has stopped", node, extra=about(node, node=node, sid=node.sid))

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING
 
+import trio
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .arguments import Method
     from .figures import NodeFigures
     from .method_table import MethodTable
     from .node import Node
-    from .openapi import Document
     from .security.live_keys import LiveKeys
 
 __all__ = ["NodePages"]
@@ -27,7 +32,8 @@ class NodePages:
         self.has_booted: bool = False
         self._methods = methods
         self._keys = keys
-        self._document: Document | None = None
+        self._document = b""
+        self._made_of: tuple[int, tuple[str, ...]] | None = None
         self._node: Node = weakref.proxy(node)  # which has the endpoint that has this
 
     @property
@@ -42,14 +48,20 @@ class NodePages:
         """Whether it has booted and joined its cluster, and is not stopping."""
         return self.has_booted and not self._node.is_stopping and not self._node.local.membership.is_joining_at_start
 
-    def openapi(self) -> bytes:
-        """Return its OpenAPI document."""
-        if self._document is None:
-            from .openapi import Document  # most nodes are never asked
-
-            self._document = Document(self._methods, self._security)
-        return self._document.encoded()
+    async def openapi(self) -> bytes:
+        """Return its OpenAPI document, which is made in a thread when its methods, or keys, have changed."""
+        made_of = self._methods.version, self._security
+        if self._made_of != made_of:
+            write = partial(_document, list(self._methods), self._security)
+            self._document, self._made_of = await trio.to_thread.run_sync(write), made_of
+        return self._document
 
     def figures(self) -> NodeFigures:
         """Return its figures."""
         return self._node.figures()
+
+
+def _document(methods: Sequence[tuple[str, str, str, Method]], security: Sequence[str]) -> bytes:
+    from .openapi import document  # most nodes are never asked
+
+    return document(methods, security)

@@ -27,8 +27,10 @@ __all__ = ["pauses_of"]
 _CALLING: Final = frozenset({"trionet.services.comm", "trionet.templates.base", "trionet.templates.fan_out"})
 """The modules that wait for other calls."""
 
-_PLUMBING: Final = ("trio.", "trionet.transports.", "trionet.maelstrom.", "contextlib.", "outcome.")
-_PLUMBERS: Final = frozenset({"trionet.blocking", "trionet.nurseries", "trionet.router", "trionet.threads"})
+_PLUMBING: Final = frozenset({"trio", "trionet", "contextlib", "outcome"})
+"""The packages whose places say nothing to a user."""
+_HANDLERS: Final = ("trionet.services.", "trionet.templates.", "trionet.launchers.")
+"""But these are handlers, or what they wait for."""
 _NURSERY_END: Final = "NurseryManager.__aexit__"
 
 # Only the identity of these is used.
@@ -94,7 +96,7 @@ def _place_in(frames: _Frames, modules: list[str]) -> tuple[str, str]:
     """Return the innermost place that is neither Trio's nor of the plumbing, and the name of what waits there."""
     for number in range(len(frames) - 1, -1, -1):
         module = modules[number]
-        if f"{module}.".startswith(_PLUMBING) or module in _PLUMBERS:
+        if module.partition(".")[0] in _PLUMBING and not module.startswith(_HANDLERS):
             continue
         (frame, line), code = frames[number], frames[number][0].f_code
         inner = frames[number + 1][0].f_code.co_qualname if number + 1 < len(frames) else ""

@@ -74,7 +74,7 @@ def _pickler() -> Any:
             if not issubclass(type(obj), type):
                 return super().reducer_override(obj)
             name = attempt(name_of_type, obj, default=None)
-            if name is not None and _CACHE in obj.__dict__:
+            if _CACHE in obj.__dict__:
                 delattr(obj, _CACHE)  # msgspec makes it anew; it can't be pickled
             reduced = super().reducer_override(obj)
             if not isinstance(reduced, tuple) or len(reduced) != _WITH_SETTER:

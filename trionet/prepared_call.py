@@ -74,8 +74,8 @@ class PreparedCall(CountedCall):
     ) -> None:
         self.method: Method = method
         self.call: Call = call
-        self._counts = router.counts
-        self._begun_ns = router.counts.now_ns()
+        self._counts = counts = router.counts
+        self._begun_ns = counts.now_ns()
         self.started_at: float
         self._router = router
         self._args = args
@@ -134,7 +134,7 @@ class PreparedCall(CountedCall):
         except BaseException as exc:
             self.note_failure(exc)
             raise
-        if not is_awaitable(value):  # else `finish` counts it
+        if not hasattr(type(value), "__await__"):  # else `finish` counts it
             self.note_success()
         return value
 

@@ -1,8 +1,7 @@
 """Finds the method of a call, and runs it.
 
-All transports, and a node's calls to itself, end here. Invariants of every call: its arguments fit the method's
-signature, its deadline is kept, an exception of the handler becomes a `RemoteError`, and only cancellation and Ctrl-C
-pass.
+All transports, and a node's calls to itself, end here. Invariants: arguments fit the method's signature, deadlines are
+kept, an exception of the handler becomes a `RemoteError`, and only cancellation and Ctrl-C pass.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import trio
 
 from .arguments import Method
 from .call_counts import CallCounts
-from .current_call import Endings
+from .current_call import Endings, Tracing
 from .errors import (
     CallTimeout,
     ConnectionLost,
@@ -52,9 +51,7 @@ class Router:
         access: checks who may call what; None for a router outside of a node.
         counts: counts of the calls so far, and their durations.
         methods: its methods.
-        tracer_provider: returns OpenTelemetry's tracer provider, or None while none is set; None where it isn't
-            installed.
-        traced: returns a call that runs in a span, with the arguments of `PreparedCall`, and whether it is a rumor's.
+        tracing: makes the spans of its calls; None where OpenTelemetry isn't installed.
     """
 
     def __init__(
@@ -80,8 +77,7 @@ class Router:
         self.endings: Endings = Endings()
         self.refusing: str | None = None
         self.access: Access | None = None
-        self.tracer_provider: Callable[[], object | None] | None = None
-        self.traced: Callable[..., PreparedCall] = PreparedCall
+        self.tracing: Tracing[PreparedCall] | None = None
         self._own_scopes: dict[trio.CancelScope, None] = {}
 
     @property
@@ -154,8 +150,8 @@ class Router:
         self.served += 1
         if self._watchdog.is_resting and call.service not in BUILT_IN:
             self._watchdog.wake()
-        if self.tracer_provider is not None and self.tracer_provider() is not None:
-            return self.traced(method, call, args, kwargs, self, is_rumor)
+        if self.tracing is not None and self.tracing.provider() is not None:
+            return self.tracing.traced(method, call, args, kwargs, self, is_rumor)
         return PreparedCall(method, call, args, kwargs, self)
 
     async def call(self, call: Call) -> Any:

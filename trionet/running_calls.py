@@ -18,6 +18,7 @@ from .errors import CallTimeout, MalformedRequest, TrionetError
 from .log_limits import about, limited_log
 from .message import Remote
 from .nesting import PACKETS
+from .nurseries import open_plain_nursery
 from .pauses import pauses_of
 from .principal import ANYONE, Principal
 from .protocols.assembling import assemble
@@ -198,8 +199,9 @@ class RunningCalls:
             raise MalformedRequest(f"a call is named by its id, a text, not by {call_id!r:.80}")
         before = await self.tree(within_s=within_s)
         below = {id(one): one for call in before.find(call_id) for one in before.below(call)}
-        replies = await self._ask_all(_CANCEL, [call_id], within_s + _END_S)
-        await self.cancel_own(call_id)
+        async with open_plain_nursery() as nursery:
+            nursery.start_soon(self.cancel_own, call_id)
+            replies = await self._ask_all(_CANCEL, [call_id], within_s + _END_S)
         after = await self.tree(within_s=within_s) if below else before
         left = {(one.node, one.id) for one in after.calls}
         return CancelledCalls(

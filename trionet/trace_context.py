@@ -4,8 +4,8 @@ It travels as bytes in a frame: the trace id in 16, the span's id in 8, the flag
 bytes of ASCII, only if there is one. Over HTTP it is the two headers of W3C Trace Context. A node without a tracer
 hands the bytes of a call on to the calls of its handler, as they are.
 
-Invariants: a `TraceContext` is always valid, and so are the headers made of one. What is malformed gives None or
-`NO_TRACE`, never an error: strangers write it, and a call must not fail for its trace.
+Invariant: a `TraceContext` is always valid. What is malformed gives None, never an error: strangers write it, and a
+call must not fail for its trace.
 
 Source: W3C Trace Context Level 2, sections 3.2 (``traceparent``), 3.3 (``tracestate``) and 4.3 (mutating tracestate).
 """
@@ -23,17 +23,10 @@ if TYPE_CHECKING:
 __all__ = [
     "MAX_BYTES",
     "MAX_STATE_CHARS",
-    "NO_TRACE",
     "SAMPLED",
     "TraceContext",
     "parsed_state",
-    "trace_from_headers",
-    "trace_to_headers",
-    "valid_trace",
 ]
-
-NO_TRACE: Final = b""
-"""No trace context, in a frame."""
 
 SAMPLED: Final = 1
 """The flag of a trace that its caller may have recorded."""
@@ -122,33 +115,6 @@ class TraceContext(msgspec.Struct, frozen=True):
     def is_sampled(self) -> bool:
         """Whether the caller may have recorded it."""
         return bool(self.flags & SAMPLED)
-
-
-def valid_trace(trace: bytes) -> bytes:
-    """Return a peer's trace context in a frame; `NO_TRACE` for bytes of another size than those of one."""
-    return trace if _FIXED_BYTES <= len(trace) <= MAX_BYTES else NO_TRACE
-
-
-def trace_from_headers(parent: str | None, state: str | None = None) -> bytes:
-    """Return the trace context in the headers of a request, as in a frame; `NO_TRACE` without a valid one.
-
-    Args:
-        parent: the header ``traceparent``; several ones, joined by commas, are none.
-        state: the header ``tracestate``; several ones are joined by commas.
-    """
-    found = None if parent is None else TraceContext.from_headers([parent], [] if state is None else [state])
-    return NO_TRACE if found is None else found.encoded
-
-
-def trace_to_headers(trace: bytes) -> dict[str, str]:
-    """Return the headers for a trace context of a frame; none without a valid one."""
-    found = TraceContext.decoded(trace)
-    if found is None:
-        return {}
-    headers = {"traceparent": found.traceparent}
-    if found.state:
-        headers["tracestate"] = found.state
-    return headers
 
 
 def parsed_state(headers: Iterable[str]) -> str:

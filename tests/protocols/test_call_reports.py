@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import math
 import re
+from typing import Any
 
 import msgspec
 import pytest
@@ -72,11 +73,9 @@ _reports = st.builds(
 _clusters = st.dictionaries(st.sampled_from(NODES), _reports, max_size=3)
 
 
-def call(id_: str, parent: str = "", caller: NodeAddress | None = None, **more: object) -> CallReport:
-    fields: dict[str, object] = {"age_s": 1.0} | more
-    return CallReport(  # type: ignore[call-arg]  # the rest comes by name
-        id_, parent, "" if caller is None else str(caller), "local", "shop", "order", "anyone", **fields
-    )
+def call(id_: str, parent: str = "", caller: NodeAddress | None = None, **more: Any) -> CallReport:
+    fields: dict[str, Any] = {"age_s": 1.0} | more
+    return CallReport(id_, parent, "" if caller is None else str(caller), "local", "shop", "order", "anyone", **fields)
 
 
 def request(id_: str, parent: str, node: NodeAddress, state: str = "sent", **more: bool) -> RequestReport:

@@ -12,7 +12,7 @@ from tests.clusters import open_cluster
 from tests.security.keys import key_of
 from tests.transports.keyed_nodes import open_keyed
 from tests.waiting import wait_until
-from trionet import MalformedRequest, Node, NodeConfig, Remote, TemporarilyUnavailable, open_node
+from trionet import MalformedRequest, Node, NodeConfig, Remote, open_node
 from trionet.diagnosis.checks import diagnose
 from trionet.diagnosis.facts import NodeFacts, Survey, survey_from
 from trionet.figures import NodeFigures
@@ -129,23 +129,41 @@ async def test_a_node_tries_to_reach_members_only_and_not_what_a_stranger_names(
         nursery.cancel_scope.cancel()
 
 
-async def test_a_node_is_examined_for_few_at_once(autojump_clock: MockClock) -> None:
+async def test_a_node_is_examined_for_some_at_once_and_others_wait(autojump_clock: MockClock) -> None:
     async with open_cluster() as cluster:
         node = await cluster.start(join=[])
-        refused = 0
+        begun_at = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            for _ in range(20):
+                nursery.start_soon(node.local.diagnosis.examine, [])
+        assert 1.9 < trio.current_time() - begun_at < 2.1
 
-        async def examine() -> None:
-            nonlocal refused
-            try:
-                await node.local.diagnosis.examine([])
-            except TemporarilyUnavailable:
-                refused += 1
+
+async def test_surveys_by_all_members_at_once_find_nothing(autojump_clock: MockClock) -> None:
+    async with open_cluster() as cluster:
+        nodes = await cluster.start_many(8)
+        found: list[Survey] = []
+
+        async def look(node: Node) -> None:
+            found.append(await survey(node))
 
         async with trio.open_nursery() as nursery:
-            for _ in range(7):
-                nursery.start_soon(examine)
-        assert refused == 3
-        await node.local.diagnosis.examine([])
+            for node in nodes * 2:
+                nursery.start_soon(look, node)
+        assert [diagnose(one) for one in found] == [[]] * 16
+
+
+async def test_two_members_that_don_t_reach_each_other_are_named_though_others_reach_both(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_cluster() as cluster:
+        nodes = await cluster.start_many(4)
+        one, other = nodes[2].address, nodes[3].address
+        everyone = {node.address for node in nodes}
+        cluster.network.sides = [everyone - {one}, everyone - {other}]
+        (finding,) = [found for found in diagnose(await survey(nodes[0])) if found.check == "datagrams"]
+        assert finding.nodes == tuple(sorted(map(str, (one, other))))
+        assert finding.what.startswith("datagrams between ")
 
 
 def test_in_a_large_cluster_each_member_is_tried_by_as_many() -> None:

@@ -226,8 +226,8 @@ def test_where_logging_is_not_set_up_there_is_no_ring(monkeypatch: pytest.Monkey
 async def test_logs_are_watched(ring: LogRing) -> None:
     del ring
     log = logging.getLogger("shop")
-    log.info("before")
     async with open_node() as node:
+        log.info("before")
         remote = Remote(node=node.address, service="inspection", method="watch_logs")
         async with node.local.comm.stream([1], remote) as items:
             assert (await anext(items))["text"] == "before"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -384,7 +383,8 @@ async def test_the_items_of_an_iterable_are_taken_with_other_tasks_in_between(
         while len(seen) < 5:  # the clock stands still meanwhile, so that no result makes room for another item
             turns += 1
             await trio.lowlevel.checkpoint()
-    assert all(before < after for before, after in pairwise(seen))
+    # Trio runs the tasks of a turn in any order: two takes may see the same turn, three can't.
+    assert all(before < after for before, after in zip(seen, seen[2:], strict=False))
 
 
 async def test_an_empty_iterable_gives_no_results(start_memory_node: StartNode) -> None:
@@ -506,6 +506,47 @@ async def test_a_deadline_around_it_ends_it_wherever_it_is(
                 await trio.sleep(0.4)
     assert scope.cancelled_caught
     await wait_until(lambda: all(len(worker.begun) == len(worker.ended) + len(worker.cancelled) for worker in workers))
+
+
+class CancelAfter(trio.abc.Instrument):
+    """Cancels a scope after a number of steps of all tasks."""
+
+    def __init__(self, scope: trio.CancelScope, steps: int) -> None:
+        self._scope = scope
+        self._left = steps
+
+    def after_task_step(self, _: trio.lowlevel.Task) -> None:
+        self._left -= 1
+        if self._left == 0:
+            self._scope.cancel()
+
+
+async def test_a_cancellation_at_any_step_ends_every_call(
+    start_memory_node: StartNode, autojump_clock: MockClock
+) -> None:
+    group, _, workers = await open_group(start_memory_node, 2)
+    caught = 0
+    for steps in range(1, 100):
+        ended: list[bool] = []
+
+        async def slowly(ended: list[bool]) -> AsyncGenerator[float]:
+            try:
+                for _ in range(6):
+                    yield 0.01
+                    await trio.sleep(0.005)
+            finally:
+                ended.append(True)
+
+        with trio.CancelScope() as scope:
+            instrument = CancelAfter(scope, steps)
+            trio.lowlevel.add_instrument(instrument)
+            async with group.map(WORK, slowly(ended), per_member=2, ordered=steps % 2 == 0) as results:
+                assert len([done.result() async for done in results]) == 6
+        trio.lowlevel.remove_instrument(instrument)
+        caught += scope.cancelled_caught
+        assert len(ended) <= 1
+        assert all(len(worker.begun) == len(worker.ended) + len(worker.cancelled) for worker in workers)
+    assert 30 < caught < 99  # the last ones came to their end
 
 
 async def test_a_cancelled_reader_loses_no_result(start_memory_node: StartNode, autojump_clock: MockClock) -> None:
@@ -658,7 +699,7 @@ async def test_a_node_that_stops_ends_its_maps(start_memory_node: StartNode, aut
                 pass
     with pytest.raises(TemporarilyUnavailable, match="this node has stopped"):
         async with group.map(WORK, [1] * 100) as results:
-            await results.receive()
+            await read_into([], results)
 
 
 # ----------------------------------------------------------------------------------------------------- wrong arguments

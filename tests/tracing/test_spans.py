@@ -164,6 +164,10 @@ async def test_a_stream_is_one_span_at_each_end(recorder: Recorder) -> None:
         assert (client.kind, server.kind) == (SpanKind.CLIENT, SpanKind.SERVER)
         assert parent_of(server) == id_of(client)
         assert [seen.span_id for seen in hops.seen] == [id_of(server)]
+        async with a.local.comm.stream([10**6], to(b, "watch")) as items:
+            assert await anext(items) == 0
+        assert await recorder.all_ended()  # of a stream that is left early, too
+        del recorder.begun[2:], recorder.ended[2:]
         with pytest.raises(KeyError):  # the block's own failure is none of the call
             await _leave_by_an_error(a, b)
     spans = await recorder.all_ended()
@@ -425,18 +429,21 @@ async def test_the_trace_of_a_stranger_does_no_harm(recorder: Recorder, header: 
     assert hops.seen[0].is_valid
 
 
-@pytest.mark.parametrize("has_provider", [False, True])
+@pytest.mark.parametrize("is_installed", [False, True])
 @pytest.mark.parametrize("transport", ["link", "http"])
 async def test_a_node_without_opentelemetry_passes_a_trace_on(
-    monkeypatch: pytest.MonkeyPatch, transport: Literal["link", "http"], *, has_provider: bool
+    monkeypatch: pytest.MonkeyPatch, transport: Literal["link", "http"], *, is_installed: bool
 ) -> None:
     config = NodeConfig(transport=transport)
     with recording(monkeypatch) as recorder:
         async with open_node(config) as a, open_node(config) as b, open_node(config) as c:
             for node in (a, b, c):
                 await hops_of(node)
-            b.local.comm.spans = None  # as where it isn't installed
-            b._router.tracer_provider = None if has_provider else lambda: None  # noqa: SLF001  one node of a process
+            if is_installed:
+                assert b.local.comm.spans is not None
+                b.local.comm.spans.provider = lambda: None  # for one node of a process
+            else:
+                b.local.comm.spans = b._router.tracing = None  # noqa: SLF001
             await a.local.comm.send([[c.address]], to(b))
         client, server = await recorder.all_ended()
     assert (client.kind, server.kind) == (SpanKind.CLIENT, SpanKind.SERVER)

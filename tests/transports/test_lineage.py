@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import pytest
@@ -14,7 +14,7 @@ from tests.transports.link.ends import connect
 from tests.waiting import DEADLINE_S, wait_until
 from trionet import CurrentCall, NodeConfig, Remote, current_call, open_node, rpc
 from trionet.codec import MESSAGEPACK
-from trionet.message import MAX_ID_CHARS
+from trionet.message import MAX_ID_CHARS, Call
 from trionet.nesting import DEEPEST, ROOT, holding
 from trionet.protocols.link.frames import CallFrame, OwnCallFrame, Reply
 from trionet.router import Router
@@ -67,7 +67,7 @@ async def test_a_transport_carries_the_parent_and_the_trace(name: str, trace: by
 
 
 @pytest.mark.parametrize("transport", ["link", "http"])
-async def test_a_nested_call_names_the_call_in_whose_handler_it_was_made(transport: str) -> None:
+async def test_a_nested_call_names_the_call_in_whose_handler_it_was_made(transport: Literal["link", "http"]) -> None:
     config = NodeConfig(transport=transport)
     async with open_node(config) as a, open_node(config) as b:
         at_a, at_b = await expose(a), await expose(b)
@@ -87,8 +87,13 @@ async def test_signed_requests_carry_both_too() -> None:
         request = comm.prepare([[]], {}, Remote(node=b.address, service="hops", method="go"))
         traces: list[bytes] = []
         prepare = Router.prepare
+
+        def noting(router: Router, call: Call, **more: Any) -> Any:
+            traces.append(call.trace)
+            return prepare(router, call, **more)
+
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Router, "prepare", lambda self, call: (traces.append(call.trace), prepare(self, call))[1])
+            patch.setattr(Router, "prepare", noting)
             await comm.call(b.address, msgspec.structs.replace(request, parent="parent-1", trace=STATE))
     assert [call.parent for call in at_b.seen] == ["parent-1"]
     assert traces == [STATE]

@@ -23,8 +23,7 @@ import trionet
 from tests.transports.keyed_nodes import open_keyed, request, token
 from tests.waiting import DEADLINE_S
 from trionet.arguments import Method
-from trionet.method_table import MethodTable
-from trionet.openapi import Document
+from trionet.openapi import document
 from trionet.openapi.document import MOST_METHODS
 from trionet.security.token_scope import Scope
 
@@ -120,7 +119,7 @@ class Bar(trionet.Template):
         return trionet.Replies({self.context.gid: cups}, {})
 
 
-async def document(node: Node, **headers: str) -> Any:
+async def document_of(node: Node, **headers: str) -> Any:
     answer = await request(node, "/openapi.json", "", method="GET", **headers)
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/json")
     return answer.json()
@@ -128,9 +127,8 @@ async def document(node: Node, **headers: str) -> Any:
 
 def described(**methods: Callable[..., Any]) -> Any:
     """Return the document of a service with these methods."""
-    table = MethodTable()
-    table.put("local", "service", {name: Method(method) for name, method in methods.items()})
-    return msgspec.json.decode(Document(table, ()).encoded())
+    made = document([("local", "service", name, Method(method)) for name, method in methods.items()], ())
+    return msgspec.json.decode(made)
 
 
 def parameters(method: Callable[..., Any]) -> list[Any]:
@@ -147,7 +145,7 @@ async def test_it_describes_the_methods_of_the_node_of_the_user_and_of_groups(st
     await node.local.routes.put(Coffee(), "coffee")
     await node.local.groups.put("kitchen", [node.address])
     node.register_template("bar", Bar)
-    made = await document(node)
+    made = await document_of(node)
     assert made["openapi"] == "3.1.0"
     assert {"/local/status/get", "/all/status/get", "/kitchen/comm/send", "/kitchen/bar/total"} <= set(made["paths"])
     assert {"/live", "/ready", "/healthz", "/metrics", "/openapi.json"} <= set(made["paths"])
@@ -175,37 +173,36 @@ async def test_it_follows_what_is_put_and_removed_and_is_made_once_for_each_stat
     node = await start_node()
     made = 0
 
-    def count(self: Document) -> dict[str, Any]:
+    def count(*args: Any) -> bytes:
         nonlocal made
         made += 1
-        return whole(self)
+        return document(*args)
 
-    whole = Document._made  # noqa: SLF001  what is counted
-    monkeypatch.setattr(Document, "_made", count)
+    monkeypatch.setattr("trionet.openapi.document", count)
     for _ in range(3):
-        assert "/local/coffee/brew" not in (await document(node))["paths"]
+        assert "/local/coffee/brew" not in (await document_of(node))["paths"]
     assert made == 1
     await node.local.routes.put(Coffee(), "coffee")
     for _ in range(3):
-        assert "/local/coffee/brew" in (await document(node))["paths"]
+        assert "/local/coffee/brew" in (await document_of(node))["paths"]
     assert made == 2
     await node.local.routes.rem("coffee")
-    assert "/local/coffee/brew" not in (await document(node))["paths"]
+    assert "/local/coffee/brew" not in (await document_of(node))["paths"]
     await node.local.groups.put("kitchen", [node.address])
-    assert "/kitchen/comm/send" in (await document(node))["paths"]
+    assert "/kitchen/comm/send" in (await document_of(node))["paths"]
     await node.local.groups.del_("kitchen")
-    assert "/kitchen/comm/send" not in (await document(node))["paths"]
+    assert "/kitchen/comm/send" not in (await document_of(node))["paths"]
 
 
 async def test_it_needs_the_scope_read_and_names_the_ways_to_prove_oneself(start_node: StartNode) -> None:
     async with open_keyed() as node:
         assert (await request(node, "/openapi.json", "", method="GET")).status_code == 401
-        made = await document(node, Authorization=f"Bearer {token(Scope.READ)}")
+        made = await document_of(node, Authorization=f"Bearer {token(Scope.READ)}")
         assert set(made["components"]["securitySchemes"]) == {"bearer", "signature"}
         assert made["security"] == [{"bearer": []}, {"signature": []}]
         assert made["paths"]["/live"]["get"]["security"] == []
         assert "security" not in made["paths"]["/metrics"]["get"]
-    assert "security" not in await document(await start_node())
+    assert "security" not in await document_of(await start_node())
 
 
 def test_annotations_are_schemas() -> None:
@@ -379,10 +376,9 @@ class Calls:
 
 
 def test_many_methods_make_no_endless_document() -> None:
-    table = MethodTable()
     method = Method(lambda: None)
-    table.put("local", "service", {f"m{number}": method for number in range(MOST_METHODS + 10)})
-    made = msgspec.json.decode(Document(table, ()).encoded())
+    methods = [("local", "service", f"m{number}", method) for number in range(MOST_METHODS + 10)]
+    made = msgspec.json.decode(document(methods, ()))
     assert len([path for path in made["paths"] if path.startswith("/local/service/")]) == MOST_METHODS
     assert str(MOST_METHODS) in made["info"]["description"]
 

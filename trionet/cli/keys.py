@@ -39,7 +39,7 @@ examples:
   trionet keys token --key-file cluster.key --scope admin --expires 600 --cluster shop
 
 exit status: 0 done, 1 a step is not possible yet, a member can't be reached, or the output could not be written,
-2 wrong usage, or a key or its file is wrong
+2 wrong usage, or a key or its file is wrong, 3 a step may have happened
 """
 
 

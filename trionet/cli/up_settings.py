@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import re
 from typing import TYPE_CHECKING, Any, Final
 
 from trionet.config import CERTIFICATE_FILES, NodeConfig, parse_setting
 from trionet.errors import ConfigError, MalformedRequest
 from trionet.import_paths import import_reference
+from trionet.services.names import default_name
 
 from .arguments import add_certificate, add_key_file, settings_from
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["add_settings", "config_of"]
 
 _LAST_PORT: Final = 65535
-_NAME: Final = "__trionet_service__"
-_WORD_BEGINS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +29,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         "--service",
         metavar="[NAME=]PATH",
         action="append",
-        help="a service of all nodes, package.module:Class; its name is that of the class, in lower_snake; repeatable",
+        help="a service of all nodes, package.module:Class; its name is by default that of the class; repeatable",
     )
     add("--config", metavar="FILE|JSON", help="the configuration of all nodes, as for trionet-node")
     add("--launcher", metavar="NAME", help="forkserver, subprocess, in_process or ssh:HOST")
@@ -84,10 +82,9 @@ def _services(words: list[str]) -> dict[str, str]:
 def _default_name(reference: str) -> str:
     """Return the name that a service's class gives it."""
     try:
-        thing: Any = import_reference(reference)
+        found: Any = import_reference(reference)
+        if not inspect.isclass(found):
+            raise ConfigError(f"{reference} is no class, and so gives the service no name: use NAME={reference}")
+        return default_name(found)
     except MalformedRequest as exc:
         raise ConfigError(f"--service: {exc.text}") from exc
-    if not inspect.isclass(thing):
-        raise ConfigError(f"--service: {reference} is no class, and so gives the service no name: use NAME={reference}")
-    own = thing.__dict__.get(_NAME)
-    return own if isinstance(own, str) else _WORD_BEGINS.sub("_", thing.__name__).lower()

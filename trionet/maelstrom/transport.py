@@ -31,7 +31,7 @@ from trionet.identity import NodeAddress
 from trionet.message import Call, valid_parent
 from trionet.nurseries import open_background_nursery
 from trionet.security.live_keys import LiveKeys
-from trionet.trace_context import trace_from_headers, trace_to_headers
+from trionet.trace_headers import trace_from_headers, trace_to_headers
 from trionet.transports.base import Sending, answered_error, check_request_size, check_size, time_left_s
 from trionet.transports.clock import TrioClock
 from trionet.transports.datagrams import QueuedDatagrams

@@ -1,7 +1,7 @@
 """The OpenAPI document of a node.
 
-Invariants: it is made again only when other methods are registered; it has at most `MOST_METHODS` of them; no function,
-annotation, default value or docstring of the user's raises, or makes it invalid.
+Invariants: it has at most `MOST_METHODS` methods; no function, annotation, default value or docstring of the user's
+raises, or makes it invalid.
 
 Source: OpenAPI Specification 3.1.
 """
@@ -22,12 +22,11 @@ from .fixed_parts import PAGES, RESPONSES, SCHEMAS, SECURITY_SCHEMES, error_resp
 from .schemas import Schema, Schemas
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from trionet.arguments import Method
-    from trionet.method_table import MethodTable
 
-__all__ = ["MOST_METHODS", "Document"]
+__all__ = ["MOST_METHODS", "document"]
 
 MOST_METHODS: Final = 2000
 
@@ -42,48 +41,36 @@ _ABOUT: Final = (
 _TRUNCATED: Final = f" The node has more than {MOST_METHODS} methods: the others are not listed."
 
 
-class Document:
-    """Makes the document of one node, and keeps it."""
+def document(methods: Sequence[tuple[str, str, str, Method]], security: Sequence[str]) -> bytes:
+    """Return the document of a node, in JSON.
 
-    def __init__(self, methods: MethodTable, security: tuple[str, ...]) -> None:
-        """Describe `methods`; a client proves itself by any of the schemes of `security`."""
-        self._methods = methods
-        self._security = security
-        self._made_of: int | None = None
-        self._encoded = b""
-
-    def encoded(self) -> bytes:
-        """Return it, in JSON."""
-        if self._made_of != self._methods.version:
-            self._made_of = self._methods.version
-            self._encoded = _encoded(self._made())
-        return self._encoded
-
-    def _made(self) -> dict[str, Any]:
-        components = dict(SCHEMAS)
-        schemas, names = Schemas(components), _Names()
-        methods = sorted(self._methods, key=lambda found: (found[0] != LOCAL, found[:3]))
-        paths = dict(PAGES)
-        for gid, service, name, method in methods[:MOST_METHODS]:
-            paths[f"/{gid}/{service}/{name}"] = _path_item(gid, service, name, method, schemas, names)
-        made: dict[str, Any] = {
-            "openapi": "3.1.0",
-            "info": {
-                "title": "trionet node",
-                "version": attempt(version, "trionet", default="unknown"),  # it may not be installed
-                "description": _ABOUT + (_TRUNCATED if len(methods) > MOST_METHODS else ""),
-            },
-            "servers": [{"url": "/"}],
-            "paths": paths,
-            "components": {
-                "schemas": components,
-                "responses": RESPONSES,
-                "securitySchemes": {name: SECURITY_SCHEMES[name] for name in self._security},
-            },
-        }
-        if self._security:
-            made["security"] = [{name: []} for name in self._security]
-        return made
+    Args:
+        methods: its methods, each with its gid, service and name.
+        security: the names of the schemes by any of which a client proves itself.
+    """
+    components = dict(SCHEMAS)
+    schemas, names = Schemas(components), _Names()
+    paths = dict(PAGES)
+    for gid, service, name, method in sorted(methods, key=lambda found: (found[0] != LOCAL, found[:3]))[:MOST_METHODS]:
+        paths[f"/{gid}/{service}/{name}"] = _path_item(gid, service, name, method, schemas, names)
+    made: dict[str, Any] = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "trionet node",
+            "version": attempt(version, "trionet", default="unknown"),  # it may not be installed
+            "description": _ABOUT + (_TRUNCATED if len(methods) > MOST_METHODS else ""),
+        },
+        "servers": [{"url": "/"}],
+        "paths": paths,
+        "components": {
+            "schemas": {name: _safe(schema) for name, schema in components.items()},
+            "responses": RESPONSES,
+            "securitySchemes": {name: SECURITY_SCHEMES[name] for name in security},
+        },
+    }
+    if security:
+        made["security"] = [{name: []} for name in security]
+    return json.dumps(made, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
 class _Names:
@@ -196,9 +183,3 @@ def _answer(method: Method, signature: Signature, schemas: Schemas) -> dict[str,
 def _safe(schema: Schema) -> Schema:
     """Return `schema` if it can be written in JSON: an annotation may have anything in it."""
     return attempt(lambda: json.loads(json.dumps(schema, allow_nan=False)), default=dict[str, Any]())
-
-
-def _encoded(made: dict[str, Any]) -> bytes:
-    components: Iterable[tuple[str, Schema]] = made["components"]["schemas"].items()
-    made["components"]["schemas"] = {name: _safe(schema) for name, schema in components}
-    return json.dumps(made, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")

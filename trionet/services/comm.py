@@ -13,9 +13,9 @@ from trionet.current_call import answered_call
 from trionet.error_wire import error_from_wire
 from trionet.errors import MalformedRequest, OrphanedCalls, RemoteError, TrionetError, error_to_wire
 from trionet.events import OrphanedCall
+from trionet.histograms import SUM, UNIT_NS
 from trionet.message import Remote, check_args, check_kwargs
-from trionet.nesting import holding, position
-from trionet.trace_context import NO_TRACE
+from trionet.nesting import current_lineage, holding, position
 from trionet.tracing.spans import Spans
 from trionet.transports.base import Request
 from trionet.under_trio import check_under_trio
@@ -67,7 +67,9 @@ class Comm:
         self._own_principal = None if router.access is None else router.access.own
         self._prefix = f"{random.getrandbits(_PREFIX_BITS):016x}"
         self._numbers = itertools.count(1)
+        self._now_ns = router.counts.now_ns
         self._checked: object = object()  # no remote is this one
+        self._ok: list[int] | None = None  # counts the calls of the checked remote
         self._orphans: dict[str, dict[str, str]] = {}  # by the ids of calls with orphans="raise"
 
     @rpc
@@ -102,6 +104,7 @@ class Comm:
             args = check_args(args)
         if remote is not self._checked:  # remotes are frozen, and mostly reused
             remote = self._checked = Remote.of(remote, with_node=True)
+            self._ok = None
         node = remote.node
         assert node is not None
         given = _NOTHING if kwargs is None else check_kwargs(kwargs)
@@ -112,14 +115,26 @@ class Comm:
         spans = self.spans
         if spans is not None and spans.provider() is not None:
             return await self.call(node, request)
-        begun_ns = self.counts.now_ns()
+        ok, now_ns = self._ok, self._now_ns
+        begun_ns = now_ns()
         try:  # the same as `call`, without its coroutine: most calls come here
             value = await (self._call_self(request) if node == self.own else self._transport.call(node, request))
         except BaseException as exc:
             self._note_failure(node, request, exc, begun_ns)
             raise
-        self.counts.note_success(request.service, request.method, begun_ns)
+        if ok is None:
+            ok = self._histogram_of(remote)
+        spent_ns = now_ns() - begun_ns
+        ok[(spent_ns // UNIT_NS).bit_length()] += 1
+        ok[SUM] += spent_ns
         return value
+
+    def _histogram_of(self, remote: Remote) -> list[int]:
+        """Return what counts the calls of a method that has returned a value; keep it for the next one."""
+        ok = self.counts.of(remote.service, remote.method).ok
+        if remote is self._checked:
+            self._ok = ok
+        return ok
 
     @async_block("async with node.local.comm.stream(...) as items:")
     async def stream(
@@ -188,10 +203,8 @@ class Comm:
 
     def trace(self) -> bytes:
         """Return the trace context of the running code, in the form of a frame; empty outside of a trace."""
-        spans, place = self.active_spans, position.get()
-        if spans is not None:
-            return spans.current()
-        return NO_TRACE if place is None else place.lineage(self._router)[1]
+        spans = self.active_spans
+        return current_lineage(self._router)[1] if spans is None else spans.current()
 
     def forwarded(self) -> Principal | None:
         """Return the principal for whom the running code forwards; None for this node itself."""

@@ -17,7 +17,7 @@ import msgspec
 import trio
 
 from trionet.diagnosis.facts import Examination, Fault, Gone, GroupFacts, KeyFacts, NodeFacts, Survey, digest_of
-from trionet.errors import MalformedRequest, MethodNotFound, ServiceNotFound, TemporarilyUnavailable, TrionetError
+from trionet.errors import MalformedRequest, MethodNotFound, ServiceNotFound, TrionetError
 from trionet.identity import NodeAddress
 from trionet.message import Remote
 from trionet.nurseries import open_plain_nursery
@@ -48,7 +48,8 @@ _FIGURES: Final = Remote(service="diagnosis", method="figures")
 _MOST_TRIED: Final = 16
 _MOST_WITHIN_S: Final = 60.0
 _MOST_ASKED_AT_ONCE: Final = 64
-_MOST_EXAMINATIONS: Final = 4
+_MOST_EXAMINATIONS: Final = 16
+"""So many at once, for several that ask; others wait."""
 _MOST_LISTED: Final = 256
 _KEYS_S: Final = 5.0
 _CONNECT_S: Final = 3.0
@@ -93,7 +94,7 @@ class Diagnosis:
         self._own = str(endpoint.address)
         self._ping_s = max(_LEAST_PING_S, PROFILES[agent.config.profile].probe_timeout_s)
         self._surveying = trio.Lock()
-        self._examinations = 0
+        self._examining = trio.CapacityLimiter(_MOST_EXAMINATIONS)
 
     @rpc(read=True)
     async def survey(self) -> dict[str, Any]:
@@ -122,25 +123,19 @@ class Diagnosis:
 
         Raises:
             MalformedRequest: these are no addresses, or too many.
-            TemporarilyUnavailable: it is being examined for several others.
         """
-        received_us = time_us()
         if not isinstance(others, list | tuple) or len(others) > _MOST_TRIED:
             raise MalformedRequest(f"the others are a list of addresses, at most {_MOST_TRIED}")
         nodes = {NodeAddress.of(name) for name in others} & self._groups.known() - {self._endpoint.address}
-        if self._examinations >= _MOST_EXAMINATIONS:
-            raise TemporarilyUnavailable("this node is being examined for others")
-        self._examinations += 1
-        try:
-            faults: list[Fault] = []
-            lag_s = 0.0
+        received_us = time_us()
+        faults: list[Fault] = []
+        lag_s = 0.0
+        async with self._examining:
             with trio.move_on_after(self._limit_s()):
                 async with open_plain_nursery() as nursery:
                     for node in sorted(nodes, key=str):
                         nursery.start_soon(self._try, node, faults.append)
                     lag_s = await _lag_s()
-        finally:
-            self._examinations -= 1
         facts = self._facts(received_us, lag_s)
         return {"facts": msgspec.to_builtins(facts), "faults": msgspec.to_builtins(faults)}
 

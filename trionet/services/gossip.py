@@ -35,7 +35,7 @@ from trionet.protocols.gossip_messages import Delivered
 from trionet.protocols.gossip_settings import settings_for
 from trionet.replies import Spread
 from trionet.security.code_stamps import SentCode
-from trionet.trace_context import valid_trace
+from trionet.trace_headers import valid_trace
 from trionet.under_trio import check_under_trio
 
 from .base import rpc

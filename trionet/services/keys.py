@@ -106,7 +106,6 @@ class Keys:
                     "'trionet keys rollout'",
                     endpoint.address,
                     keys.rollout,
-                    extra=about(endpoint.address, node=endpoint.address),
                 )
             return agent
 

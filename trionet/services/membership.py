@@ -91,7 +91,7 @@ class Membership:
         self._left = trio.lowlevel.ParkingLot()
         self._scopes = MemberScopes(lambda sid: sid in (node.sid for node in groups.known()))
         self._is_alone = False
-        self._news = MemberNews(own)
+        self._news, self._about = MemberNews(own), about(own, node=own)
         self.reports: AddressReports = AddressReports(own, publish, trio.current_time)
         reports = self.reports
         agent.on(SenderRefused, reports.handle_refused)
@@ -237,7 +237,7 @@ class Membership:
         if not agent.is_running or not self.is_active:
             await trio.lowlevel.checkpoint()
             return None
-        _log.info("node %s leaves its cluster", self._own, extra=self._about())
+        _log.info("node %s leaves its cluster", self._own, extra=self._about)
         swim, driver = self._agent.swim, self._agent.driver
         driver.act(swim.leave(driver.now()))
         while agent.is_running and not swim.is_left and swim is agent.swim:
@@ -263,7 +263,7 @@ class Membership:
             await done.wait()
         if scope.cancelled_caught:
             _log.warning(
-                "none of %s can be joined so far; this node goes on trying", ", ".join(seeds), extra=self._about()
+                "none of %s can be joined so far; this node goes on trying", ", ".join(seeds), extra=self._about
             )
 
     async def _join_despite_refusals(self, seeds: list[str], refused: trio.Event) -> None:
@@ -275,7 +275,7 @@ class Membership:
             except (ConfigError, KeyMismatch) as exc:
                 if not refused.is_set():
                     text = "this node is in no cluster, and goes on trying to join one: %s"
-                    _log.error(text, exc.text, extra=self._about())
+                    _log.error(text, exc.text, extra=self._about)
                 refused.set()
             else:
                 return
@@ -390,10 +390,6 @@ class Membership:
         """Pass the seeds of all current attempts to the core, which has one list."""
         swim, driver = self._agent.swim, self._agent.driver
         driver.act(swim.join([name for attempt in self._attempts for name in attempt.names], driver.now()))
-
-    def _about(self) -> dict[str, object]:
-        """Return the fields of a line in the log."""
-        return about(self._own, node=self._own)
 
     def _give_up(self, reason: str) -> None:
         for attempt in self._attempts:

@@ -148,7 +148,7 @@ class NodeCalls:
         reference = reference_of(method)
         check_kind(reference, is_stream=True)
         address, comm = self._address_of(node), self.local.comm
-        request = typed_request(comm, reference, args, kwargs, reference.remote_at(self._service, self._gid))
+        request = typed_request(comm, reference, args, kwargs, self._service, self._gid)
         convert = None if reference.method.answer is None else reference.answer
         with comm.raising_orphans(self._orphans, request):
             async with comm.open_items(address, request, convert) as items:

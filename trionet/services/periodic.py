@@ -20,7 +20,7 @@ from trionet.identity import NodeAddress
 from trionet.log_limits import about, limited_log
 from trionet.nesting import current_depth
 from trionet.prepared_call import is_awaitable
-from trionet.trace_context import NO_TRACE
+from trionet.trace_headers import NO_TRACE
 from trionet.tracing.spans import Spans
 from trionet.user_code import pass_endings
 from trionet.user_errors import as_error

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import sys
 import types
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from weakref import ref
 
 from trionet.arguments import Method
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from .marks import Mark
 
 __all__ = ["REFERENCE", "ExposedMethod", "Reference", "function_of", "types_of"]
+
+T = TypeVar("T")
 
 REFERENCE: Final = "__trionet_reference__"
 """The attribute of a function that was looked up on a class."""
@@ -202,9 +204,14 @@ class ExposedMethod:
         return ExposedMethod, (self._function, self._mark, self._attribute)
 
 
-def function_of(member: Any) -> Any:
-    """Return the function itself of a member of a class or a mapping; other members as they are."""
-    return member.__wrapped__ if type(member) is ExposedMethod else member
+def function_of(member: T) -> T:
+    """Return the function itself of a member of a class or a mapping; other members as they are.
+
+    As a decorator above ``rpc`` it makes a method that is exposed, and an attribute of its objects without a function
+    call in between; it can't be called by its class.
+    """
+    found: T = member.__wrapped__ if type(member) is ExposedMethod else member
+    return found
 
 
 def _is_importable(exposed: ExposedMethod) -> bool:

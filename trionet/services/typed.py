@@ -11,6 +11,7 @@ import types
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from trionet.errors import EncodeError, MalformedRequest
+from trionet.message import LOCAL
 from trionet.user_code import attempt, attribute, shown
 
 from .marks import mark_of
@@ -53,7 +54,12 @@ def check_kind(reference: Reference, *, is_stream: bool) -> None:
 
 
 def typed_request(
-    comm: Comm, reference: Reference, args: tuple[Any, ...], kwargs: Mapping[str, Any], remote: Remote | None = None
+    comm: Comm,
+    reference: Reference,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    service: str | None = None,
+    gid: str = LOCAL,
 ) -> Request:
     """Return the prepared call of a method, for any number of nodes.
 
@@ -62,14 +68,15 @@ def typed_request(
         reference: the method.
         args: its positional arguments.
         kwargs: those by name.
-        remote: its destination; default: the service that its class is.
+        service: the name of the service; default: that of its class.
+        gid: the group whose service it is.
 
     Raises:
         MalformedRequest: the arguments don't fit the signature, or a name is malformed.
         EncodeError: an argument can't travel.
     """
     reference.check(args, kwargs)
-    remote = reference.own_remote if remote is None else remote
+    remote = reference.remote_at(service, gid)
     try:
         return comm.prepare(list(args), kwargs, remote)
     except EncodeError:

@@ -143,8 +143,7 @@ class GroupCalls(GroupMaps):
         members = group.members()
         if not members:
             raise EmptyGroup(f"the group {group.gid!r} has no members")
-        remote = reference.remote_at(self._options.service)
-        request = typed_request(group.local.comm, reference, args, kwargs, remote)
+        request = typed_request(group.local.comm, reference, args, kwargs, self._options.service)
         return members, request, reference
 
     def options(

@@ -210,7 +210,7 @@ class MapRun:
                 item = await source.take()
             except StopAsyncIteration:
                 return
-            self._perform(self._core.put(item))
+            self._put(item)
 
     async def _feed_sync(self, source: MapItems) -> None:
         """Take items, with other tasks in between: each may block for as long as the iterable likes."""
@@ -223,7 +223,7 @@ class MapRun:
 
     def _pull(self) -> None:
         """Take an item of a sync iterable, if one is wanted."""
-        if not self._is_wanted or self._source is None or self._is_closed:
+        if not self._is_wanted or self._source is None or self._is_closed or self._core.has_ended:
             return
         self._is_wanted = False
         try:
@@ -234,6 +234,10 @@ class MapRun:
             self._fail(exc)
             self._end()
         else:
+            self._put(item)
+
+    def _put(self, item: Any) -> None:
+        if not self._core.has_ended:  # the group may have been deleted meanwhile
             self._perform(self._core.put(item))
 
     def _end(self) -> None:

@@ -130,6 +130,7 @@ class GroupMaps:
         else:
             reference = reference_of(method)
             check_kind(reference, is_stream=False)
+            remote = reference.remote_at(service)
             convert = None if reference.method.answer is None else reference.answer
             idempotent = reference.mark.idempotent if idempotent is None else idempotent
 

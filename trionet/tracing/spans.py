@@ -122,7 +122,7 @@ class Spans:
 
     def serve(self, router: Router) -> None:
         """Have the calls that `router` prepares run in spans."""
-        router.tracer_provider, router.traced = self.provider, self.traced
+        router.tracing = self
 
     def traced(
         self,

@@ -98,7 +98,7 @@ class Request(msgspec.Struct, frozen=True):
         depth: its depth of nesting in other calls; see `trionet.nesting`.
         principal: in whose name it is forwarded; None for the caller.
         parent: the id of the caller's running call in whose handler it is made; empty outside of any.
-        trace: its trace context; see `trionet.trace_context`. Empty for none.
+        trace: its trace context; see `trionet.trace_headers`. Empty for none.
     """
 
     gid: str
@@ -301,7 +301,7 @@ class Pages(Protocol):
     def figures(self) -> NodeFigures:
         """Return its figures."""
 
-    def openapi(self) -> bytes:
+    async def openapi(self) -> bytes:
         """Return its OpenAPI document, in JSON."""
 
 

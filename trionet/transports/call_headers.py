@@ -12,13 +12,11 @@ from typing import TYPE_CHECKING, Final
 from trionet.errors import MalformedRequest
 from trionet.message import MAX_ID_CHARS
 from trionet.nesting import DEEPEST, depth_inside
-from trionet.trace_context import NO_TRACE, trace_from_headers, trace_to_headers
+from trionet.trace_headers import NO_TRACE, trace_from_headers, trace_to_headers
 
 from .base import time_left_s
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from .base import Request
 
 __all__ = [
@@ -109,33 +107,30 @@ def inner_depth_from(header: str | None) -> int:
     return depth_inside(int(header))
 
 
-def parent_from(headers: Mapping[str, str]) -> str:
+def parent_from(header: str | None) -> str:
     """Return the parent of a call; empty without one, and for what is no id."""
-    parent = headers.get(PARENT_HEADER, "")
-    return parent if _ID.fullmatch(parent) else ""
+    return header if header is not None and _ID.fullmatch(header) else ""
 
 
-def timeout_s_from(headers: Mapping[str, str]) -> float | None:
+def timeout_s_from(header: str | None) -> float | None:
     """Return the caller's remaining time; None without a deadline.
 
     Raises:
         MalformedRequest: the header is not a number of seconds.
     """
-    text = headers.get(TIMEOUT_HEADER)
-    if text is None:
+    if header is None:
         return None
     try:
-        seconds = float(text)
+        seconds = float(header)
     except ValueError:
         seconds = math.nan
     if not math.isfinite(seconds):
-        raise MalformedRequest(f"{TIMEOUT_HEADER} is a number of seconds, not {text!r:.40}")
+        raise MalformedRequest(f"{TIMEOUT_HEADER} is a number of seconds, not {header!r:.40}")
     return seconds
 
 
-def signed_trace_from(headers: Mapping[str, str]) -> bytes:
+def signed_trace_from(header: str | None) -> bytes:
     """Return the trace context that the signature of a request covers."""
-    header = headers.get(TRACE_HEADER)
     if header is None:
         return NO_TRACE
     parent, _, state = header.partition(" ")

@@ -41,8 +41,10 @@ from .call_headers import (
     CALL_ID_HEADER,
     CALLER_HEADER,
     DEPTH_HEADER,
+    PARENT_HEADER,
     PRINCIPAL_HEADER,
     STREAM_TYPE,
+    TIMEOUT_HEADER,
     VALUE_TYPE,
     inner_depth_from,
     parent_from,
@@ -333,13 +335,13 @@ def _read_call(gid: str, service: str, method: str, args: object, requester: Req
         kwargs={name: _keyword(text) for name, text in request.args.items()},
         id=believed.get(CALL_ID_HEADER) or secrets.token_hex(_ID_BYTES),  # by which it is found and cancelled
         caller=node,
-        timeout_s=timeout_s_from(request.headers),
+        timeout_s=timeout_s_from(request.headers.get(TIMEOUT_HEADER)),
         inner_depth=inner_depth_from(believed.get(DEPTH_HEADER)),
         is_json=caller is None,  # nodes send their address
         principal=principal,
         forwarder=forwarder,
         client=request.remote_addr or "",
-        parent=parent_from(believed),
+        parent=parent_from(believed.get(PARENT_HEADER)),
         trace=requester.trace(request.headers),
     )
 

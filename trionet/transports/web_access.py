@@ -23,9 +23,9 @@ from trionet.security.scopes import NEEDS_KEY, check_method, needs_key
 from trionet.security.signature_base import HttpRequest, HttpResponse, normalized_authority
 from trionet.security.token_scope import Scope
 from trionet.security.tokens import bearer_token
-from trionet.trace_context import trace_from_headers
+from trionet.trace_headers import trace_from_headers
 
-from .call_headers import signed_trace_from
+from .call_headers import TRACE_HEADER, signed_trace_from
 from .clock import time_us
 from .signed_calls import no_signed_stream
 from .web_tls import TLS_CLIENT
@@ -206,7 +206,7 @@ class _SigningNode(_Anyone):
         return _forwarded(Principal.node(caller), claimed)
 
     def trace(self, headers: Headers) -> bytes:
-        return signed_trace_from(headers)
+        return signed_trace_from(headers.get(TRACE_HEADER))
 
     def check_route(self, *, is_safe: bool) -> None:
         del is_safe

@@ -6,9 +6,11 @@ the node has a key.
 
 from __future__ import annotations
 
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
+import trio
 from quart import Response, request
 
 from trionet.codec import JSON
@@ -19,7 +21,7 @@ from .web_errors import error_body
 if TYPE_CHECKING:
     from quart_trio import QuartTrio
 
-    from trionet.exposition import Exposition
+    from trionet.figures import NodeFigures
 
     from .base import Pages
 
@@ -44,8 +46,7 @@ def add_health(app: QuartTrio) -> None:
 
 
 def add_pages(app: QuartTrio, pages: Pages, limit_bytes: int) -> None:
-    """Add the pages about the node."""
-    exposition: list[Exposition] = []
+    """Add the pages about the node; what takes long is done in a thread."""
 
     @app.get("/ready")
     async def ready() -> Response:
@@ -55,20 +56,23 @@ def add_pages(app: QuartTrio, pages: Pages, limit_bytes: int) -> None:
 
     @app.get("/openapi.json")
     async def openapi() -> Response:
-        return Response(pages.openapi(), content_type=JSON.content_type)
+        return Response(await pages.openapi(), content_type=JSON.content_type)
 
     @app.get("/metrics")
     async def metrics() -> Response:
-        if not exposition:
-            try:
-                from trionet.exposition import Exposition
-            except ImportError:
-                error = NotFound(_NO_METRICS)
-                body = error_body(error, limit_bytes)
-                return Response(body, HTTPStatus.NOT_IMPLEMENTED, content_type=JSON.content_type)
-            exposition.append(Exposition(pages.figures))
-        text, content_type = exposition[0].text(request.headers.get("Accept", ""))
+        write = partial(_exposition, pages.figures(), request.headers.get("Accept", ""))
+        try:
+            text, content_type = await trio.to_thread.run_sync(write)
+        except ImportError:
+            body = error_body(NotFound(_NO_METRICS), limit_bytes)
+            return Response(body, HTTPStatus.NOT_IMPLEMENTED, content_type=JSON.content_type)
         return Response(text, content_type=content_type)
+
+
+def _exposition(figures: NodeFigures, accept: str) -> tuple[bytes, str]:
+    from trionet.exposition import exposition
+
+    return exposition(figures, accept)
 
 
 def _json(body: dict[str, Any], status: HTTPStatus = HTTPStatus.OK) -> Response:

@@ -117,7 +117,10 @@ async def _run(client: Client, options: argparse.Namespace) -> bool:
             nursery.start_soon(_measure, client, options, target)
     if len(targets) == 1 and targets[0].error is not None and not targets[0].link.times_s:
         raise targets[0].error
-    options.output.show([_document(target) for target in targets], lambda _: _table(targets))
+    options.output.show(
+        [_document(target) for target in targets],
+        lambda _: _table(targets, "link" if options.access.token is None else "http"),
+    )
     return all(target.is_well() for target in targets)
 
 
@@ -128,17 +131,17 @@ def _document(target: _Target) -> dict[str, Any]:
     }
 
 
-def _table(targets: list[_Target]) -> Table:
+def _table(targets: list[_Target], by_call: str) -> Table:
     """Return a row for each way to each node; the column of notes is left out if there are none."""
-    rows = [row for target in targets for row in _rows(target)]
+    rows = [row for target in targets for row in _rows(target, by_call)]
     has_notes = any(row[-1] for row in rows)
     return Table(_COLUMNS if has_notes else _COLUMNS[:-1], [row if has_notes else row[:-1] for row in rows])
 
 
-def _rows(target: _Target) -> list[list[Any]]:
+def _rows(target: _Target, by_call: str) -> list[list[Any]]:
     rows = [
         _row(target, by, trips.summary())
-        for by, trips in (("link", target.link), ("datagram", target.datagrams))
+        for by, trips in ((by_call, target.link), ("datagram", target.datagrams))
         if trips.sent
     ]
     if target.error is not None:

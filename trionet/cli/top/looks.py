@@ -194,12 +194,12 @@ def _methods(nodes: list[NodeRates]) -> list[MethodRow]:
             by_name.setdefault(name, []).append(one)
     rows = []
     for name, parts in by_name.items():
-        one = merged(parts, parts[0].service, parts[0].method)
-        assert one is not None
+        whole = merged(parts, parts[0].service, parts[0].method)
+        assert whole is not None
         # Each member has a time of its own between its looks: their rates are added, not their counts.
         per_s, errors_per_s = sum(part.per_s for part in parts), sum(part.errors_per_s for part in parts)
-        mean_ms = _ms(one.time_s / one.calls)
-        times = (_ms(one.latency_s(0.5)), _ms(one.latency_s(0.99)), mean_ms)
+        mean_ms = _ms(whole.time_s / whole.calls)
+        times = (_ms(whole.latency_s(0.5)), _ms(whole.latency_s(0.99)), mean_ms)
         rows.append(MethodRow(name, round(per_s, 2), round(errors_per_s, 2), *times))
     return sorted(rows, key=lambda row: (-row.per_s, row.name))
 

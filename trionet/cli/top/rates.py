@@ -133,14 +133,15 @@ def quantile_s(buckets: Iterable[int], share: float) -> float | None:
     if total <= 0:
         return None
     left = share * total
+    limits: tuple[float, ...] = LIMITS_S
     for place, count in enumerate(counts):
         if count and left <= count:
-            if place >= len(LIMITS_S):
-                return LIMITS_S[-1]
-            low = LIMITS_S[place - 1] if place else 0.0
-            return low + (LIMITS_S[place] - low) * max(0.0, left) / count
+            if place >= len(limits):
+                return limits[-1]
+            low = limits[place - 1] if place else 0.0
+            return low + (limits[place] - low) * max(0.0, left) / count
         left -= count
-    return LIMITS_S[-1]
+    return limits[-1]
 
 
 def _methods(before: list[CallFigures], after: list[CallFigures], seconds: float) -> dict[str, MethodRates] | None:

@@ -143,7 +143,7 @@ class CallFrame(OwnCallFrame, tag=1):
     Attributes:
         principal: the text of the principal for whom the sender forwards the call; empty for its own.
         parent: the id of the call of the sender's in whose handler it is made; empty outside of any.
-        trace: its trace context; see `trionet.trace_context`. Empty for none.
+        trace: its trace context; see `trionet.trace_headers`. Empty for none.
     """
 
     principal: str = ""

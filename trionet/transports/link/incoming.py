@@ -16,7 +16,7 @@ from trionet.nesting import PACKETS, depth_inside
 from trionet.prepared_call import HandlerCancelled, is_awaitable
 from trionet.principal import Principal
 from trionet.protocols.link.frames import CHUNK_BYTES, CallFrame, Cancelled, End, Error, Item, Reply, encode_frame
-from trionet.trace_context import valid_trace
+from trionet.trace_headers import valid_trace
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

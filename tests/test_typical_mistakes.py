@@ -463,6 +463,7 @@ def test_a_main_without_the_node_is_told_its_form() -> None:
 # ---- programs of several processes
 
 
+@pytest.mark.slow
 def test_what_is_in_main_is_told_to_be_put_into_a_module(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(
         textwrap.dedent("""
